@@ -1,0 +1,35 @@
+//! What becomes of a book in the end.
+
+use crate::book::Book;
+use crate::failure::Failure;
+
+/// Consumes books. One instance serves an incinerator, from several threads at once where carts arrive at once.
+///
+/// A burn that has begun on a hung thread can't be called back: outside effects must be idempotent by the book's id or name.
+pub trait Burn: Send + Sync + 'static {
+    /// Consumes one book. When it returns `Ok`, its effect is as durable as the kind promises.
+    ///
+    /// # Errors
+    /// Transient: one attempt is charged and the book returns to its pile. Permanent: it is buried.
+    fn burn(&self, book: &Book) -> Result<(), Failure>;
+
+    /// Consumes the books of one cart together, for kinds that gain by it (one child process, one write, one sync): one result a book, in order.
+    /// `None`, the default, means that [`Burn::burn`] is called for each.
+    fn burn_cart(&self, books: &[&Book]) -> Option<Vec<Result<(), Failure>>> {
+        let _ = books;
+        None
+    }
+
+    /// True if burning may wait for a disk, a network or a process: it then runs in the blocking pool, never on an arbiter.
+    fn blocks(&self) -> bool {
+        true
+    }
+
+    /// The fire is out: no book will come again. Called once on the last instance, off the arbiters.
+    ///
+    /// # Errors
+    /// An error makes the run fail.
+    fn finish(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+}

@@ -1,0 +1,3 @@
+//! The gopher.
+
+pub mod steps;

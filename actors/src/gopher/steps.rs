@@ -1,0 +1,159 @@
+//! Pure: the four steps of a cart's trip, who does which, and how long each takes.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A step of a cart's round trip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Step {
+    /// Take books from the pile into the empty cart.
+    Load,
+    /// Carry the loaded cart, and do the crew's work on its books.
+    Push,
+    /// Hand the books to the dump or the incinerator.
+    Unload,
+    /// Bring the empty cart back.
+    Return,
+}
+
+impl Step {
+    /// All steps in the order of a trip.
+    pub const ALL: [Step; 4] = [Step::Load, Step::Push, Step::Unload, Step::Return];
+
+    /// The word for it in config files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Step::Load => "load",
+            Step::Push => "push",
+            Step::Unload => "unload",
+            Step::Return => "return",
+        }
+    }
+
+    /// The step that `name` means.
+    pub fn from_name(name: &str) -> Option<Step> {
+        Step::ALL.into_iter().find(|step| step.name() == name)
+    }
+
+    /// Position in [`Step::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The set of steps that one gopher does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Duties(u8);
+
+impl Duties {
+    /// No step.
+    pub const NONE: Duties = Duties(0);
+    /// All four steps.
+    pub const ALL: Duties = Duties(0b1111);
+
+    /// These and `step`.
+    #[must_use]
+    pub const fn with(self, step: Step) -> Duties {
+        Duties(self.0 | 1 << step as u8)
+    }
+
+    /// True if `step` is among them.
+    pub const fn has(self, step: Step) -> bool {
+        self.0 & (1 << step as u8) != 0
+    }
+
+    /// True if there is none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The steps, in the order of a trip.
+    pub fn iter(self) -> impl Iterator<Item = Step> {
+        Step::ALL.into_iter().filter(move |step| self.has(*step))
+    }
+}
+
+impl FromIterator<Step> for Duties {
+    fn from_iter<I: IntoIterator<Item = Step>>(steps: I) -> Self {
+        steps.into_iter().fold(Duties::NONE, Duties::with)
+    }
+}
+
+impl fmt::Display for Duties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, step) in self.iter().enumerate() {
+            if i > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(step.name())?;
+        }
+        Ok(())
+    }
+}
+
+/// A time that a step takes, each time anew.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Span {
+    /// No time.
+    #[default]
+    Zero,
+    /// Always the same.
+    Fixed(Duration),
+    /// Evenly between the two.
+    Uniform(Duration, Duration),
+    /// Exponential with this mean.
+    Exponential(Duration),
+}
+
+impl Span {
+    /// True if it never takes any time.
+    pub fn is_zero(&self) -> bool {
+        match self {
+            Span::Zero => true,
+            Span::Fixed(t) | Span::Exponential(t) => t.is_zero(),
+            Span::Uniform(_, most) => most.is_zero(),
+        }
+    }
+
+    /// The mean.
+    pub fn mean(&self) -> Duration {
+        match self {
+            Span::Zero => Duration::ZERO,
+            Span::Fixed(t) | Span::Exponential(t) => *t,
+            Span::Uniform(least, most) => (*least + *most) / 2,
+        }
+    }
+}
+
+/// What one step costs: waiting, and time on a core.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct StepTime {
+    /// Time that passes without using a core.
+    pub wait: Span,
+    /// Time on a core; at most `cores` of these run at once.
+    pub cpu: Span,
+}
+
+impl StepTime {
+    /// True if the step takes no time.
+    pub fn is_zero(&self) -> bool {
+        self.wait.is_zero() && self.cpu.is_zero()
+    }
+}
+
+/// The times of all four steps, by [`Step::index`].
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct StepTimes(pub [StepTime; 4]);
+
+impl StepTimes {
+    /// The time of `step`.
+    pub fn of(&self, step: Step) -> StepTime {
+        self.0[step.index()]
+    }
+}

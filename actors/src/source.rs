@@ -1,0 +1,50 @@
+//! Where books come from.
+
+use std::sync::Arc;
+
+use crate::book::Book;
+use crate::failure::Failure;
+
+/// Produces the books of one pile.
+///
+/// A source is read by one reader, never by two at once. What it has handed over belongs to the pile; a source
+/// is never asked for the same book again.
+pub trait Source: Send + 'static {
+    /// The next books, at most `want` (>= 1); an empty vector means "none just now, ask again", `None` that the source is done.
+    ///
+    /// # Errors
+    /// A transient failure is met by asking again (with the supervisor's backoff); a permanent one ends the source and fails the run.
+    fn next(&mut self, want: usize) -> Result<Option<Vec<Book>>, Failure>;
+
+    /// True if [`Source::next`] may wait for a disk, a network or a person: it then runs on a thread of its own, off the arbiters.
+    fn blocks(&self) -> bool {
+        true
+    }
+
+    /// How many books it will give in all, if it knows.
+    fn total(&self) -> Option<u64> {
+        None
+    }
+
+    /// Who wants to know which of this source's books were burned (a source that remembers across runs).
+    fn receipts(&self) -> Option<Arc<dyn Receipts>> {
+        None
+    }
+}
+
+/// Hears of books that were burned, after the burn returned. Called off the arbiters, from several threads.
+pub trait Receipts: Send + Sync + 'static {
+    /// These books of the source were burned and will not come back in this run.
+    ///
+    /// # Errors
+    /// An error is logged; the books stay burned and may be done again in the next run.
+    fn burned(&self, books: &[&Book]) -> Result<(), Failure>;
+
+    /// The run is over: make what was heard durable. Called once; may be called after some books were never burned.
+    ///
+    /// # Errors
+    /// An error makes the run fail.
+    fn finish(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+}

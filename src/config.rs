@@ -1,0 +1,3 @@
+//! Reading the config language.
+
+pub mod schema;

@@ -1,0 +1,7 @@
+//! gopherworks.
+
+pub use gopherworks_actors as actors;
+
+pub mod catalog;
+pub mod config;
+pub mod plan;

@@ -1,0 +1,2 @@
+//! The `gopherworks` command.
+fn main() {}

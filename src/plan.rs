@@ -1,0 +1,120 @@
+//! Names become keys, once; every check of the graph and every warning is here. After a plan no string takes part in wiring.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gopherworks_actors::gopher::steps::{Duties, StepTimes};
+
+use crate::catalog::{BurnFactory, SourceFactory, WorkFactory};
+use crate::config::schema::{
+    BackoffConfig, Capacity, Exclusive, Placement, StrategyConfig,
+};
+
+/// A resolved topology: nodes are keys (positions in these vectors).
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What the topology is called.
+    pub name: String,
+    /// Piles and dumps, upstream before downstream.
+    pub piles: Vec<PilePlan>,
+    /// Incinerators.
+    pub incinerators: Vec<IncineratorPlan>,
+    /// Crews, upstream before downstream.
+    pub crews: Vec<CrewPlan>,
+    /// How it runs.
+    pub execution: ExecutionPlan,
+    /// What happens when an actor fails.
+    pub supervision: SupervisionPlan,
+}
+
+/// A pile or a dump.
+#[derive(Debug, Clone)]
+pub struct PilePlan {
+    /// Its name, for reports.
+    pub name: String,
+    /// True for a staging dump.
+    pub dump: bool,
+    /// Makes its source.
+    pub source: Option<SourceFactory>,
+    /// Bound of admission.
+    pub capacity: Capacity,
+    /// Slots.
+    pub exclusive: Exclusive,
+    /// Attempts before a book is a dead letter.
+    pub max_attempts: u32,
+}
+
+/// An incinerator.
+#[derive(Debug, Clone)]
+pub struct IncineratorPlan {
+    /// Its name, for reports.
+    pub name: String,
+    /// Makes its burn.
+    pub burn: BurnFactory,
+    /// Slots.
+    pub exclusive: Exclusive,
+}
+
+/// Where a crew unloads: a position in [`Plan::piles`] or [`Plan::incinerators`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// A dump.
+    Dump(usize),
+    /// An incinerator.
+    Incinerator(usize),
+}
+
+/// A crew.
+#[derive(Debug, Clone)]
+pub struct CrewPlan {
+    /// Its name, for reports.
+    pub name: String,
+    /// The pile that it empties: a position in [`Plan::piles`].
+    pub from: usize,
+    /// Where it unloads.
+    pub to: Target,
+    /// Its gophers' duties.
+    pub gophers: Vec<Duties>,
+    /// Carts in circulation.
+    pub carts: u32,
+    /// Most books in a cart.
+    pub cart_books: usize,
+    /// Most bytes in a cart.
+    pub cart_bytes: Option<u64>,
+    /// Makes the work of one gopher; `None` where books pass as they are.
+    pub work: Option<WorkFactory>,
+    /// What the steps cost.
+    pub steps: StepTimes,
+}
+
+/// How it runs.
+#[derive(Debug, Clone)]
+pub struct ExecutionPlan {
+    /// Arbiters, and threads of the blocking pool.
+    pub cores: usize,
+    /// How nodes are laid on arbiters.
+    pub placement: Placement,
+    /// Seed of every random stream.
+    pub seed: u64,
+    /// Folder for large bodies.
+    pub scratch: PathBuf,
+    /// How long a drain may take.
+    pub drain_deadline: Option<Duration>,
+}
+
+/// What happens when an actor fails.
+#[derive(Debug, Clone, Copy)]
+pub struct SupervisionPlan {
+    /// Who is restarted with the failed one.
+    pub strategy: StrategyConfig,
+    /// Restarts allowed within `period`.
+    pub intensity: u32,
+    /// Window of `intensity`.
+    pub period: Duration,
+    /// Failures in a row that end the run.
+    pub in_a_row: u32,
+    /// Delay before a restart.
+    pub backoff: BackoffConfig,
+    /// Wait for each actor in an ordered shutdown.
+    pub shutdown: Duration,
+}
