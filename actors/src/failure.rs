@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 /// A failure of user work on one book (or of a source).
 ///
@@ -11,6 +12,7 @@ use std::io;
 pub struct Failure {
     reason: String,
     permanent: bool,
+    retry_after: Option<Duration>,
 }
 
 impl Failure {
@@ -19,6 +21,7 @@ impl Failure {
         Self {
             reason: reason.into(),
             permanent: false,
+            retry_after: None,
         }
     }
 
@@ -27,6 +30,7 @@ impl Failure {
         Self {
             reason: reason.into(),
             permanent: true,
+            retry_after: None,
         }
     }
 
@@ -50,7 +54,20 @@ impl Failure {
         Self {
             reason: format!("{what}: {error}"),
             permanent,
+            retry_after: None,
         }
+    }
+
+    /// The same failure, but the book becomes ready again only after `delay`. Says nothing where the failure is permanent.
+    #[must_use]
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self
+    }
+
+    /// How long the book should rest before its next attempt.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// The reason, for people.

@@ -1,3 +1,401 @@
-//! The gopher.
+//! The gopher: carries carts between piles, dumps and fires, doing any part of the four steps.
 
 pub mod steps;
+pub mod yard;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Exp1};
+
+use crate::cart::Cart;
+use crate::clock::Time;
+use crate::failure::Failure;
+use crate::incinerator::IncineratorCore;
+use crate::lease::Verdict;
+use crate::pile::PileCore;
+use crate::pool::guarded;
+use crate::supervision::Guarded;
+use crate::transform::Transform;
+use crate::works::{NodeStats, Works};
+
+use steps::{Span, Step, StepTimes};
+use yard::{Leg, Yard};
+
+/// A cart for an idle gopher. Dropped with a dying gopher's mailbox, the cart goes home and its books with it.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Carry {
+    /// The cart.
+    pub cart: Cart,
+    /// What it needs.
+    pub leg: Leg,
+}
+
+/// Where a crew unloads.
+#[derive(Debug, Clone)]
+pub enum Door {
+    /// A staging dump.
+    Dump(Arc<PileCore>),
+    /// An incinerator.
+    Incinerator(Arc<IncineratorCore>),
+}
+
+/// Makes the work of one gopher, for every life anew.
+pub type MakeWork = Arc<dyn Fn() -> Result<Box<dyn Transform>, Failure> + Send + Sync>;
+
+/// What the gophers of one crew share.
+pub struct CrewCore {
+    /// The carts.
+    pub yard: Arc<Yard>,
+    /// The pile that they empty.
+    pub from: Arc<PileCore>,
+    /// Where they unload.
+    pub to: Door,
+    /// What the steps cost.
+    pub steps: StepTimes,
+    /// Makes the work of one gopher; `None` where books pass as they are.
+    pub work: Option<MakeWork>,
+    /// The works.
+    pub works: Arc<Works>,
+}
+
+impl std::fmt::Debug for CrewCore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CrewCore").field("yard", &self.yard).finish()
+    }
+}
+
+/// What there is of a gopher whether or not its actor lives.
+#[derive(Debug)]
+pub struct GopherCore {
+    /// Its name.
+    pub name: String,
+    /// Its place in the crew's list.
+    pub index: usize,
+    /// The step by which its carts are counted: the first of its duties.
+    pub counts: Step,
+    /// Its counters.
+    pub stats: NodeStats,
+    /// Draws of step times; a restart does not begin them again.
+    pub chance: Mutex<ChaCha8Rng>,
+}
+
+/// The actor of a gopher.
+#[derive(Debug)]
+pub struct Gopher {
+    crew: Arc<CrewCore>,
+    core: Arc<GopherCore>,
+    epoch: u64,
+    work: Option<Tool>,
+    hands: Option<Cart>,
+    busy: bool,
+    /// When the last timed step was due to end: deadlines are chained, so rounding never adds up.
+    free_at: Time,
+}
+
+/// The gopher's work, away while the pool has it.
+type Tool = Guarded<Box<dyn Transform>>;
+
+/// Legs done in one go before others on the arbiter get their turn.
+const TURN: usize = 32;
+
+impl Gopher {
+    /// The actor over `core`, in the life `epoch`.
+    ///
+    /// # Errors
+    /// What the crew's work refuses at its making.
+    pub fn new(crew: Arc<CrewCore>, core: Arc<GopherCore>, epoch: u64) -> Result<Self, Failure> {
+        let work = crew.work.as_ref().map(|make| make()).transpose()?;
+        Ok(Self {
+            crew,
+            core,
+            epoch,
+            work: work.map(Guarded::new),
+            hands: None,
+            busy: false,
+            free_at: Time::ZERO,
+        })
+    }
+
+    /// Does legs until there is none, or one takes time.
+    fn go_on(&mut self, mut next: Option<(Cart, Leg)>, ctx: &mut Context<Self>) {
+        for _ in 0..TURN {
+            let (cart, leg) = match next.take() {
+                Some(next) => next,
+                None => return,
+            };
+            let put = self.leg(cart, leg, ctx);
+            if self.busy {
+                return;
+            }
+            next = self.crew.yard.advance(self.core.index, self.epoch, put);
+        }
+        if let Some((cart, leg)) = next {
+            self.busy = true;
+            self.hands = Some(cart);
+            ctx.spawn(
+                tokio::task::yield_now()
+                    .into_actor(self)
+                    .map(move |(), gopher, ctx| {
+                        gopher.busy = false;
+                        if let Some(cart) = gopher.hands.take() {
+                            gopher.go_on(Some((cart, leg)), ctx);
+                        }
+                    }),
+            );
+        }
+    }
+
+    /// Begins one leg. Gives the cart and its next leg where that takes no time; `busy` says that it does.
+    fn leg(&mut self, cart: Cart, leg: Leg, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
+        match leg {
+            Leg::Take => {
+                self.crew.from.take(cart);
+                None
+            }
+            Leg::Reserve => {
+                if let Door::Dump(dump) = &self.crew.to {
+                    dump.deliver(cart);
+                }
+                None
+            }
+            Leg::Push if self.work.is_some() => self.do_work(cart, ctx),
+            Leg::Load | Leg::Push | Leg::Unload | Leg::Return => self.spend(cart, leg, ctx),
+        }
+    }
+
+    /// Lets the step's time pass.
+    fn spend(&mut self, mut cart: Cart, leg: Leg, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
+        let time = self.crew.steps.of(leg.step());
+        if time.is_zero() {
+            return self.finished(cart, leg);
+        }
+        let (wait, cpu) = {
+            let mut chance = self.core.chance.lock().unwrap_or_else(PoisonError::into_inner);
+            (draw(time.wait, &mut chance), draw(time.cpu, &mut chance))
+        };
+        let clock = &self.crew.works.clock;
+        let began = self.free_at.max(cart.body().due);
+        let deadline = began + wait + cpu;
+        self.free_at = deadline;
+        cart.body_mut().due = deadline;
+        self.core.stats.busy_for(wait + cpu);
+        self.hands = Some(cart);
+        self.busy = true;
+        let done = move |(), gopher: &mut Self, ctx: &mut Context<Self>| gopher.time_is_up(leg, ctx);
+        if cpu.is_zero() {
+            ctx.spawn(clock.sleep_until(deadline).into_actor(self).map(done));
+        } else {
+            let works = self.crew.works.clone();
+            ctx.spawn(
+                async move {
+                    works.clock.sleep_until(began + wait).await;
+                    works.pool.use_core(cpu).await;
+                }
+                .into_actor(self)
+                .map(move |(), gopher: &mut Self, ctx: &mut Context<Self>| {
+                    // A core may have been waited for: the schedule goes on from now.
+                    let now = gopher.crew.works.clock.now();
+                    gopher.free_at = gopher.free_at.max(now);
+                    if let Some(cart) = &mut gopher.hands {
+                        let body = cart.body_mut();
+                        body.due = body.due.max(now);
+                    }
+                    gopher.time_is_up(leg, ctx);
+                }),
+            );
+        }
+        None
+    }
+
+    fn time_is_up(&mut self, leg: Leg, ctx: &mut Context<Self>) {
+        self.busy = false;
+        let put = self
+            .hands
+            .take()
+            .and_then(|cart| self.finished(cart, leg));
+        let next = self.crew.yard.advance(self.core.index, self.epoch, put);
+        self.go_on(next, ctx);
+    }
+
+    /// A step is done: where the cart goes from here.
+    fn finished(&mut self, mut cart: Cart, leg: Leg) -> Option<(Cart, Leg)> {
+        if leg.step() == self.core.counts {
+            self.core.stats.cart(cart.body().books);
+        }
+        match leg {
+            Leg::Load => {
+                cart.body_mut().slot = None;
+                Some((cart, Leg::Push))
+            }
+            Leg::Push => {
+                let ask = self.crew.yard.unloads_in_time() && matches!(self.crew.to, Door::Dump(_));
+                Some((cart, if ask { Leg::Reserve } else { Leg::Unload }))
+            }
+            Leg::Unload => {
+                // The slot is for the step alone; what the fire then does is its own affair.
+                cart.body_mut().slot = None;
+                match &self.crew.to {
+                    Door::Dump(dump) => dump.deliver(cart),
+                    Door::Incinerator(fire) => fire.deliver(cart),
+                }
+                None
+            }
+            Leg::Return => Some((cart, Leg::Take)),
+            Leg::Take | Leg::Reserve => None,
+        }
+    }
+
+    /// Works on the cart's books: in the pool where that may take long, else here.
+    fn do_work(&mut self, cart: Cart, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
+        let mut tool = self.work.take()?;
+        let works = self.crew.works.clone();
+        if !tool.blocks() {
+            let mut job = Job::new(cart, works);
+            let crash = job.run(&mut tool);
+            self.work = Some(tool);
+            if let Some(text) = crash {
+                drop(job);
+                std::panic::panic_any(text);
+            }
+            return self.worked(job.cart?, ctx);
+        }
+        self.busy = true;
+        let began = works.clock.now();
+        let done = works.pool.run({
+            let works = works.clone();
+            move || {
+                let mut job = Job::new(cart, works);
+                let crash = job.run(&mut tool);
+                (job.cart, tool, crash)
+            }
+        });
+        ctx.spawn(done.into_actor(self).map(move |done, gopher, ctx| {
+            gopher.busy = false;
+            let Ok((cart, tool, crash)) = done else {
+                return;
+            };
+            let now = gopher.crew.works.clock.now();
+            gopher.core.stats.busy_for(now - began);
+            gopher.work = Some(tool);
+            if let Some(text) = crash {
+                drop(cart);
+                std::panic::panic_any(text);
+            }
+            let put = cart.and_then(|mut cart| {
+                let body = cart.body_mut();
+                body.due = body.due.max(now);
+                gopher.worked(cart, ctx)
+            });
+            if !gopher.busy {
+                let next = gopher.crew.yard.advance(gopher.core.index, gopher.epoch, put);
+                gopher.go_on(next, ctx);
+            }
+        }));
+        None
+    }
+
+    /// The work is done; now the push itself, if it takes time.
+    fn worked(&mut self, cart: Cart, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
+        self.spend(cart, Leg::Push, ctx)
+    }
+}
+
+/// A cart in the hands of user work.
+struct Job {
+    cart: Option<Cart>,
+    works: Arc<Works>,
+}
+
+impl Job {
+    fn new(cart: Cart, works: Arc<Works>) -> Self {
+        Self {
+            cart: Some(cart),
+            works,
+        }
+    }
+
+    /// Works on every book. A book's own failure is marked on it; the text of a panic is given back, and the cart goes home.
+    /// Without a cart afterwards the run is halting.
+    fn run(&mut self, tool: &mut Tool) -> Option<String> {
+        let cart = self.cart.as_mut()?;
+        let count = cart.len();
+        let mut worked = Vec::with_capacity(count);
+        for index in 0..count {
+            if self.works.is_halting() {
+                self.cart = None;
+                return None;
+            }
+            let body = cart.body_mut();
+            let lease = body.lease.as_mut()?;
+            let entry = &lease.entries()[index];
+            let (id, book) = (entry.book.id, entry.book.clone());
+            let made = guarded(|| tool.apply(book));
+            match made {
+                Ok(Ok(Some(mut book))) => {
+                    book.id = id;
+                    worked.push(Some(book));
+                    continue;
+                }
+                Ok(Ok(None)) => lease.mark(index, Verdict::Drop),
+                Ok(Err(failure)) => lease.mark(index, Verdict::Refuse(failure)),
+                Err(text) => {
+                    let failure = Failure::transient(format!("panicked: {text}"));
+                    lease.mark(index, Verdict::Refuse(failure));
+                    self.cart = None;
+                    return Some(text);
+                }
+            }
+            worked.push(None);
+        }
+        cart.body_mut().worked = Some(worked);
+        None
+    }
+}
+
+fn draw(span: Span, chance: &mut ChaCha8Rng) -> Duration {
+    match span {
+        Span::Zero => Duration::ZERO,
+        Span::Fixed(time) => time,
+        Span::Uniform(least, most) => {
+            least + most.saturating_sub(least).mul_f64(chance.random::<f64>())
+        }
+        Span::Exponential(mean) => {
+            let draw: f64 = Exp1.sample(chance);
+            mean.mul_f64(draw)
+        }
+    }
+}
+
+impl Actor for Gopher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // Asks for work only when its port is bound: a cart sent to it before that would find nobody.
+        ctx.spawn(
+            tokio::task::yield_now()
+                .into_actor(self)
+                .map(|(), gopher, ctx| {
+                    let next = gopher.crew.yard.advance(gopher.core.index, gopher.epoch, None);
+                    gopher.go_on(next, ctx);
+                }),
+        );
+    }
+}
+
+impl Handler<Carry> for Gopher {
+    type Result = ();
+
+    fn handle(&mut self, Carry { cart, leg }: Carry, ctx: &mut Self::Context) {
+        if self.busy {
+            // Only an idle gopher is sent a cart; a stray one goes back to be sent again.
+            self.crew.yard.put(cart, leg);
+            return;
+        }
+        self.go_on(Some((cart, leg)), ctx);
+    }
+}

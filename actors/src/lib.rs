@@ -4,9 +4,21 @@
 
 pub mod book;
 pub mod burn;
+pub mod cart;
 pub mod clock;
+pub mod event;
 pub mod failure;
+pub mod feeder;
 pub mod gopher;
+pub mod incinerator;
+pub mod lease;
+pub mod ledger;
+pub mod pile;
+pub mod pool;
+pub mod shelf;
+pub mod slots;
 pub mod source;
+pub mod store;
 pub mod supervision;
 pub mod transform;
+pub mod works;

@@ -1,0 +1,167 @@
+//! The cart: the unit of message, and the credit of its crew.
+//!
+//! A cart owns what it carries. Dropped anywhere (a panic, a kill, a dead mailbox) it gives its slot and its room back,
+//! its books go home by their marks, and the empty cart returns to its crew's yard.
+
+use std::sync::Arc;
+
+use crate::book::Book;
+use crate::clock::Time;
+use crate::gopher::yard::Yard;
+use crate::lease::{Entry, Lease, Verdict};
+use crate::slots::Slot;
+use crate::store::{PileKey, Store, Worked};
+
+/// Room kept at a dump for a cartload on its way. A guard: dropped unused, it is given up.
+pub struct Room {
+    /// `None` once the room was used: the put itself tells the store.
+    store: Option<Arc<dyn Store>>,
+    pile: PileKey,
+    books: usize,
+    bytes: u64,
+}
+
+impl Room {
+    /// Keeps room for `books` of `bytes` in all; `None` if there is none.
+    pub fn keep(store: &Arc<dyn Store>, pile: PileKey, books: usize, bytes: u64) -> Option<Self> {
+        store.reserve(pile, books, bytes).then(|| Self {
+            store: Some(store.clone()),
+            pile,
+            books,
+            bytes,
+        })
+    }
+
+    /// Hands the room over to whoever puts the books: (books, bytes).
+    pub(crate) fn spend(mut self) -> (usize, u64) {
+        self.store = None;
+        (self.books, self.bytes)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some(store) = &self.store {
+            store.release(self.pile, self.books, self.bytes);
+        }
+    }
+}
+
+/// What a cart holds; recycled from trip to trip.
+#[derive(Default)]
+pub(crate) struct CartBody {
+    pub(crate) lease: Option<Lease>,
+    pub(crate) worked: Worked,
+    pub(crate) slot: Option<Slot>,
+    pub(crate) room: Option<Room>,
+    /// When the cart was due where it is, by the schedule of its trip.
+    pub(crate) due: Time,
+    /// How many books it carries, or carried last.
+    pub(crate) books: usize,
+}
+
+/// A cart on its way. A guard and a credit.
+pub struct Cart {
+    yard: Arc<Yard>,
+    body: Option<Box<CartBody>>,
+}
+
+impl std::fmt::Debug for Cart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cart")
+            .field("crew", &self.yard.name())
+            .field("books", &self.len())
+            .finish()
+    }
+}
+
+impl Cart {
+    pub(crate) fn from_body(yard: Arc<Yard>, body: Box<CartBody>) -> Self {
+        Self {
+            yard,
+            body: Some(body),
+        }
+    }
+
+    /// Gives up being a guard; the caller keeps the body in the yard.
+    pub(crate) fn into_body(mut self) -> Box<CartBody> {
+        self.body.take().expect("a cart has its body until it is dropped")
+    }
+
+    pub(crate) fn body(&self) -> &CartBody {
+        self.body.as_ref().expect("a cart has its body until it is dropped")
+    }
+
+    pub(crate) fn body_mut(&mut self) -> &mut CartBody {
+        self.body.as_mut().expect("a cart has its body until it is dropped")
+    }
+
+    /// The yard that it belongs to.
+    pub fn yard(&self) -> &Arc<Yard> {
+        &self.yard
+    }
+
+    /// How many books it carries.
+    pub fn len(&self) -> usize {
+        self.body().lease.as_ref().map_or(0, Lease::len)
+    }
+
+    /// True if it carries nothing.
+    pub fn is_empty(&self) -> bool {
+        self.body().lease.is_none()
+    }
+
+    /// The books as they were on the pile.
+    pub fn entries(&self) -> &[Entry] {
+        self.body().lease.as_ref().map_or(&[], Lease::entries)
+    }
+
+    /// The book at `index` as it is now, after the work done so far; `None` if it failed or was dropped on purpose.
+    pub fn book(&self, index: usize) -> Option<&Book> {
+        let body = self.body();
+        let lease = body.lease.as_ref()?;
+        if matches!(lease.marked(index), Verdict::Drop | Verdict::Refuse(_)) {
+            return None;
+        }
+        match &body.worked {
+            Some(worked) => worked.get(index)?.as_ref(),
+            None => lease.entries().get(index).map(|entry| &entry.book),
+        }
+    }
+
+    /// Takes books aboard.
+    pub(crate) fn load(&mut self, lease: Lease, now: Time) {
+        let body = self.body_mut();
+        body.books = lease.len();
+        body.due = body.due.max(now);
+        body.lease = Some(lease);
+        body.worked = None;
+    }
+
+    /// Takes the books off.
+    pub(crate) fn unload(&mut self) -> Option<(Lease, Worked)> {
+        let body = self.body_mut();
+        let lease = body.lease.take()?;
+        Some((lease, body.worked.take()))
+    }
+
+    /// Books and bytes that a dump would have to admit.
+    pub(crate) fn load_size(&self) -> (usize, u64) {
+        (0..self.len())
+            .filter_map(|index| self.book(index))
+            .fold((0, 0), |(books, bytes), book| (books + 1, bytes + book.size()))
+    }
+}
+
+impl Drop for Cart {
+    fn drop(&mut self) {
+        let Some(mut body) = self.body.take() else {
+            return;
+        };
+        body.slot = None;
+        body.room = None;
+        body.worked = None;
+        body.lease = None;
+        self.yard.welcome_home(body);
+    }
+}

@@ -1,0 +1,52 @@
+//! What happened, for whoever listens.
+
+use crate::book::BookId;
+use crate::clock::Time;
+
+/// Something that happened in a running topology.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A node's actor is up.
+    Started {
+        /// The node.
+        node: String,
+        /// The number of its life, from 1.
+        epoch: u64,
+    },
+    /// A node's actor ended.
+    Exited {
+        /// The node.
+        node: String,
+        /// How, in words.
+        exit: String,
+    },
+    /// A node's actor is going to be started again.
+    Restarting {
+        /// The node.
+        node: String,
+    },
+    /// A book went to the dead letters.
+    Dead {
+        /// The book.
+        book: BookId,
+        /// The pile where it died.
+        pile: String,
+        /// Why.
+        reason: String,
+    },
+    /// A pile is closed: nothing will come to it and nothing is left of it.
+    Closed {
+        /// The pile.
+        node: String,
+        /// When.
+        at: Time,
+    },
+    /// The sources are closed; what is under way runs to its end.
+    Draining,
+    /// The restart budget is spent: the run ends.
+    Escalated {
+        /// Which child failed how, and how often.
+        reason: String,
+    },
+}

@@ -1,0 +1,264 @@
+//! The feeder: the actor that reads a pile's source. What it has read stands outside of it, so its death loses nothing.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+
+use crate::book::Book;
+use crate::failure::Failure;
+use crate::pile::PileCore;
+use crate::pool::guarded;
+use crate::source::Source;
+use crate::store::{Answer, Full};
+use crate::supervision::{Guarded, Port};
+use crate::works::Works;
+
+/// Most books read at once.
+const BATCH: usize = 1024;
+
+/// How long a source rests that had nothing to give.
+const REST: Duration = Duration::from_millis(10);
+
+/// The pile has room: read on. May be lost: every start reads.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct More;
+
+/// What there is of a feeder whether or not its actor lives.
+pub struct FeederCore {
+    /// Its name, for supervision.
+    pub name: String,
+    /// How to reach its actor.
+    pub port: Port<Feeder>,
+    source: Mutex<Option<Guarded<Box<dyn Source>>>>,
+    blocks: bool,
+    total: Option<u64>,
+    outbox: Mutex<VecDeque<Book>>,
+    pile: OnceLock<Weak<PileCore>>,
+    ended: AtomicBool,
+    works: OnceLock<Weak<Works>>,
+}
+
+impl std::fmt::Debug for FeederCore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FeederCore")
+            .field("name", &self.name)
+            .field("ended", &self.ended)
+            .finish()
+    }
+}
+
+impl FeederCore {
+    /// A feeder that reads `source`.
+    pub fn new(name: impl Into<String>, source: Box<dyn Source>) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.into(),
+            port: Port::new(),
+            blocks: source.blocks(),
+            total: source.total(),
+            source: Mutex::new(Some(Guarded::new(source))),
+            outbox: Mutex::default(),
+            pile: OnceLock::new(),
+            ended: AtomicBool::new(false),
+            works: OnceLock::new(),
+        })
+    }
+
+    /// Names the works once they exist.
+    pub fn belongs_to(&self, works: &Arc<Works>) {
+        let _ = self.works.set(Arc::downgrade(works));
+    }
+
+    pub(crate) fn feeds(&self, pile: &Arc<PileCore>) {
+        let _ = self.pile.set(Arc::downgrade(pile));
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, VecDeque<Book>> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many books the source will give in all, if it knows.
+    pub fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    /// Reads no further. What was read is still put.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        if let Some(pile) = self.pile.get().and_then(Weak::upgrade) {
+            pile.ring();
+        }
+    }
+
+    /// True once the source has ended, whether or not all it gave was put.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// True once nothing more will come from here.
+    pub(crate) fn is_done(&self) -> bool {
+        self.has_ended() && self.outbox().is_empty()
+    }
+
+    /// Moves what was read onto the pile as far as there is room, and asks for more. True if a book moved.
+    pub(crate) fn fill(&self, pile: &PileCore) -> bool {
+        let Some(works) = self.works.get().and_then(Weak::upgrade) else {
+            return false;
+        };
+        let mut moved = false;
+        let mut outbox = self.outbox();
+        while !outbox.is_empty() {
+            // A byte bound may refuse what the book bound admits: then one book at a time, and the last of them waits.
+            let room = works.store.room(pile.key).min(outbox.len());
+            if room == 0 {
+                break;
+            }
+            let some: Vec<Book> = outbox.drain(..room).collect();
+            let many = some.len() > 1;
+            match put(&works, pile, some) {
+                Ok(()) => moved = true,
+                Err(mut back) if many => {
+                    let rest = back.split_off(1);
+                    let first = put(&works, pile, back);
+                    moved |= first.is_ok();
+                    let stuck = first.is_err();
+                    for book in rest.into_iter().rev() {
+                        outbox.push_front(book);
+                    }
+                    if let Err(first) = first {
+                        first.into_iter().for_each(|book| outbox.push_front(book));
+                    }
+                    if stuck {
+                        break;
+                    }
+                }
+                Err(back) => {
+                    back.into_iter().for_each(|book| outbox.push_front(book));
+                    break;
+                }
+            }
+        }
+        let hungry = outbox.is_empty();
+        drop(outbox);
+        if hungry && !self.has_ended() {
+            let _ = self.port.send(More);
+        }
+        moved
+    }
+
+    /// Reads once; what was read is in the outbox when this returns, whoever has died meanwhile.
+    fn read(&self) -> Result<(), Failure> {
+        let mut slot = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.has_ended() {
+            *slot = None;
+            return Ok(());
+        }
+        let Some(source) = slot.as_mut() else {
+            return Ok(());
+        };
+        match guarded(|| source.next(BATCH)) {
+            Ok(Ok(Some(books))) => self.outbox().extend(books),
+            Ok(Ok(None)) => {
+                *slot = None;
+                self.ended.store(true, Ordering::Release);
+            }
+            Ok(Err(failure)) => return Err(failure),
+            Err(panic) => return Err(Failure::transient(format!("panicked: {panic}"))),
+        }
+        Ok(())
+    }
+}
+
+fn put(works: &Works, pile: &PileCore, books: Vec<Book>) -> Result<(), Vec<Book>> {
+    match works.store.put(pile.key, books) {
+        Answer::Ready(Ok(())) => Ok(()),
+        Answer::Ready(Err(Full(books))) => Err(books),
+        Answer::Later(_) => unreachable!("engines that answer later have a keeper of their own"),
+    }
+}
+
+/// The actor that reads a source.
+#[derive(Debug)]
+pub struct Feeder {
+    core: Arc<FeederCore>,
+    works: Arc<Works>,
+    reading: bool,
+}
+
+impl Feeder {
+    /// The actor over `core`.
+    pub fn new(core: Arc<FeederCore>, works: Arc<Works>) -> Self {
+        Self {
+            core,
+            works,
+            reading: false,
+        }
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        if self.reading || self.core.has_ended() || !self.core.outbox().is_empty() {
+            return;
+        }
+        if !self.core.blocks || self.works.clock.is_simulated() {
+            let read = self.core.read();
+            self.has_read(read, ctx);
+            return;
+        }
+        self.reading = true;
+        let core = self.core.clone();
+        let read = self.works.pool.wait_for(move || core.read());
+        ctx.spawn(read.into_actor(self).map(|read, feeder, ctx| {
+            feeder.reading = false;
+            feeder.has_read(read.unwrap_or(Ok(())), ctx);
+        }));
+    }
+
+    fn has_read(&mut self, read: Result<(), Failure>, ctx: &mut Context<Self>) {
+        match read {
+            Ok(()) if self.core.outbox().is_empty() && !self.core.has_ended() => {
+                // Nothing just now: a source that has to wait should wait in `next`, so this is a pause and no poll.
+                self.reading = true;
+                let rest = self.works.clock.sleep(REST);
+                ctx.spawn(rest.into_actor(self).map(|(), feeder, ctx| {
+                    feeder.reading = false;
+                    feeder.look(ctx);
+                }));
+                return;
+            }
+            Ok(()) => {}
+            Err(failure) if failure.is_permanent() => {
+                self.works.fail(format!("{}: {failure}", self.core.name));
+                self.core.end();
+            }
+            // The supervisor's backoff is the pause before the next try; its budget is the limit.
+            Err(failure) => std::panic::panic_any(format!("{}: {failure}", self.core.name)),
+        }
+        if let Some(pile) = self.core.pile.get().and_then(Weak::upgrade) {
+            pile.ring();
+        }
+    }
+}
+
+impl Actor for Feeder {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // After the port is bound, so that no request for more is lost between.
+        ctx.spawn(
+            tokio::task::yield_now()
+                .into_actor(self)
+                .map(|(), feeder, ctx| feeder.look(ctx)),
+        );
+    }
+}
+
+impl Handler<More> for Feeder {
+    type Result = ();
+
+    fn handle(&mut self, _: More, ctx: &mut Self::Context) {
+        self.look(ctx);
+    }
+}

@@ -1,0 +1,301 @@
+//! The crew's yard: the carts that wait for a gopher, and the gophers that wait for a cart.
+//!
+//! It stands outside the actors, so a gopher's death loses no cart. A cart goes to an idle gopher as a message; where all
+//! who could take it are busy it waits here, and whoever is free first takes what has waited longest.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::steps::{Duties, Step};
+use super::{Carry, Gopher};
+use crate::cart::{Cart, CartBody};
+use crate::clock::Time;
+use crate::slots::Slots;
+use crate::store::Want;
+use crate::supervision::Port;
+
+/// What a waiting cart needs next. In the order of precedence among carts that wait equally long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Leg {
+    /// Empty at the far end: to be brought back.
+    Return,
+    /// Loaded at the far end, with room or without need of it: to be unloaded.
+    Unload,
+    /// Loaded at the far end: room is to be asked for.
+    Reserve,
+    /// Loaded: to be carried over, and its books worked on.
+    Push,
+    /// Its books are leased: to be loaded.
+    Load,
+    /// Empty at the pile: books are to be asked for.
+    Take,
+}
+
+impl Leg {
+    const ALL: [Leg; 6] = [
+        Leg::Return,
+        Leg::Unload,
+        Leg::Reserve,
+        Leg::Push,
+        Leg::Load,
+        Leg::Take,
+    ];
+
+    /// Whose duty it is.
+    pub fn step(self) -> Step {
+        match self {
+            Leg::Take | Leg::Load => Step::Load,
+            Leg::Push => Step::Push,
+            Leg::Reserve | Leg::Unload => Step::Unload,
+            Leg::Return => Step::Return,
+        }
+    }
+}
+
+/// A gopher's place in its crew.
+#[derive(Debug, Clone)]
+pub struct Seat {
+    /// What it does.
+    pub duties: Duties,
+    /// How to reach it.
+    pub port: Port<Gopher>,
+    /// Number of its node within the works, for `held_by`.
+    pub node: u32,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: [VecDeque<Box<CartBody>>; 6],
+    idle: Vec<usize>,
+    retired: usize,
+}
+
+/// The yard of one crew.
+pub struct Yard {
+    me: Weak<Yard>,
+    name: String,
+    want: Want,
+    carts: usize,
+    seats: Vec<Seat>,
+    load_slots: Option<Arc<Slots>>,
+    unload_slots: Option<Arc<Slots>>,
+    /// Room at a dump is kept before the unloading begins, since it takes time.
+    timed_unload: bool,
+    state: Mutex<State>,
+    out: AtomicUsize,
+}
+
+impl std::fmt::Debug for Yard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Yard").field("crew", &self.name).finish()
+    }
+}
+
+/// Who holds a lease: a node and the epoch of its actor.
+pub fn holder(node: u32, epoch: u64) -> u64 {
+    u64::from(node) << 40 | (epoch & 0xff_ffff_ffff)
+}
+
+impl Yard {
+    /// A yard with `carts` empty carts that wait to be sent for books.
+    pub fn new(
+        name: impl Into<String>,
+        want: Want,
+        carts: usize,
+        seats: Vec<Seat>,
+        load_slots: Option<Arc<Slots>>,
+        unload_slots: Option<Arc<Slots>>,
+        timed_unload: bool,
+    ) -> Arc<Self> {
+        // Every queue can hold every cart: nothing here allocates later, not even in a drop.
+        let mut state = State {
+            waiting: std::array::from_fn(|_| VecDeque::with_capacity(carts)),
+            idle: Vec::with_capacity(seats.len()),
+            retired: 0,
+        };
+        state.waiting[Leg::Take as usize].extend((0..carts).map(|_| Box::<CartBody>::default()));
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            name: name.into(),
+            want,
+            carts,
+            seats,
+            load_slots,
+            unload_slots,
+            timed_unload,
+            state: Mutex::new(state),
+            out: AtomicUsize::new(0),
+        })
+    }
+
+    /// The crew's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What one cart has room for.
+    pub fn want(&self) -> Want {
+        self.want
+    }
+
+    /// True if unloading takes time, so that room is kept before it begins.
+    pub fn unloads_in_time(&self) -> bool {
+        self.timed_unload
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carts under way: neither waiting in the yard nor retired.
+    pub fn under_way(&self) -> usize {
+        self.out.load(Ordering::Acquire)
+    }
+
+    /// Carts that circulate in all.
+    pub fn carts(&self) -> usize {
+        self.carts
+    }
+
+    /// True once every cart was retired: the pile is closed and nothing is under way.
+    pub fn is_done(&self) -> bool {
+        self.lock().retired == self.carts
+    }
+
+    fn keep(&self, state: &mut State, body: Box<CartBody>, leg: Leg) {
+        self.out.fetch_sub(1, Ordering::AcqRel);
+        // Nearly always the youngest; a cart whose send failed regains its place.
+        let queue = &mut state.waiting[leg as usize];
+        let at = queue.iter().rposition(|other| other.due <= body.due);
+        match at {
+            Some(at) if at + 1 < queue.len() => queue.insert(at + 1, body),
+            Some(_) => queue.push_back(body),
+            None if queue.is_empty() => queue.push_back(body),
+            None => queue.push_front(body),
+        }
+    }
+
+    /// The cart that has waited longest among those that `duties` cover and whose slot, if it needs one, is free.
+    fn pick(&self, state: &mut State, duties: Duties) -> Option<(Box<CartBody>, Leg)> {
+        let mut barred = [false; 6];
+        loop {
+            let mut best: Option<(Time, Leg)> = None;
+            for leg in Leg::ALL {
+                if barred[leg as usize] || !duties.has(leg.step()) {
+                    continue;
+                }
+                if let Some(front) = state.waiting[leg as usize].front() {
+                    if best.is_none_or(|(since, _)| front.due < since) {
+                        best = Some((front.due, leg));
+                    }
+                }
+            }
+            let (_, leg) = best?;
+            let slots = match leg {
+                Leg::Load => self.load_slots.as_ref(),
+                Leg::Unload => self.unload_slots.as_ref(),
+                _ => None,
+            };
+            let slot = match slots.map(|slots| slots.take(&self.me)) {
+                Some(None) => {
+                    barred[leg as usize] = true;
+                    continue;
+                }
+                Some(some) => some,
+                None => None,
+            };
+            let mut body = state.waiting[leg as usize].pop_front()?;
+            body.slot = slot;
+            self.out.fetch_add(1, Ordering::AcqRel);
+            return Some((body, leg));
+        }
+    }
+
+    fn cart(&self, body: Box<CartBody>, holder: u64) -> Cart {
+        if let Some(lease) = &body.lease {
+            lease.hand_to(holder);
+        }
+        let me = self.me.upgrade().expect("called through an Arc");
+        Cart::from_body(me, body)
+    }
+
+    /// A gopher is free: it puts down what it has done, if anything, and gets what it should do next; `None` notes it as idle.
+    pub fn advance(
+        &self,
+        gopher: usize,
+        epoch: u64,
+        done: Option<(Cart, Leg)>,
+    ) -> Option<(Cart, Leg)> {
+        let seat = &self.seats[gopher];
+        let mut put = false;
+        let picked = {
+            let mut state = self.lock();
+            if let Some((cart, leg)) = done {
+                put = true;
+                self.keep(&mut state, cart.into_body(), leg);
+            }
+            let picked = self.pick(&mut state, seat.duties);
+            if picked.is_none() && !state.idle.contains(&gopher) {
+                state.idle.push(gopher);
+            }
+            picked
+        };
+        let next = picked.map(|(body, leg)| (self.cart(body, holder(seat.node, epoch)), leg));
+        if put {
+            self.dispatch();
+        }
+        next
+    }
+
+    /// Puts a cart down where it needs `leg` next, and sends it on if somebody is idle.
+    pub fn put(&self, cart: Cart, leg: Leg) {
+        let body = cart.into_body();
+        self.keep(&mut self.lock(), body, leg);
+        self.dispatch();
+    }
+
+    /// Takes a cart out of circulation: its pile is closed.
+    pub fn retire(&self, cart: Cart) {
+        drop(cart.into_body());
+        self.out.fetch_sub(1, Ordering::AcqRel);
+        self.lock().retired += 1;
+    }
+
+    /// An empty cart whose holder is gone.
+    pub(crate) fn welcome_home(&self, body: Box<CartBody>) {
+        self.keep(&mut self.lock(), body, Leg::Take);
+        self.dispatch();
+    }
+
+    /// Sends waiting carts to idle gophers for as long as there are pairs.
+    pub fn dispatch(&self) {
+        loop {
+            let (body, leg, seat) = {
+                let mut state = self.lock();
+                let mut found = None;
+                for at in 0..state.idle.len() {
+                    let gopher = state.idle[at];
+                    let seat = &self.seats[gopher];
+                    if let Some((body, leg)) = self.pick(&mut state, seat.duties) {
+                        state.idle.remove(at);
+                        found = Some((body, leg, seat));
+                        break;
+                    }
+                }
+                match found {
+                    Some(found) => found,
+                    None => return,
+                }
+            };
+            let epoch = seat.port.epoch().unwrap_or(0);
+            let cart = self.cart(body, holder(seat.node, epoch));
+            if let Err(unsent) = seat.port.send(Carry { cart, leg }) {
+                // That gopher is gone; its next life looks here by itself.
+                let mut body = unsent.into_inner().cart.into_body();
+                body.slot = None;
+                self.keep(&mut self.lock(), body, leg);
+            }
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! The incinerator: burns books and settles their carts.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+
+use crate::book::Book;
+use crate::burn::Burn;
+use crate::cart::Cart;
+use crate::failure::Failure;
+use crate::gopher::yard::Leg;
+use crate::lease::Verdict;
+use crate::pile::{Deliver, Look, PileCore};
+use crate::pool::guarded;
+use crate::store::{Answer, Settled};
+use crate::supervision::{Guarded, Port};
+use crate::works::{NodeStats, Works};
+
+/// Makes a burn, for every life of the incinerator anew.
+pub type MakeBurn = Arc<dyn Fn() -> Result<Box<dyn Burn>, Failure> + Send + Sync>;
+
+/// A burn as it is shared by the carts that are burning.
+type Fire = Arc<Guarded<Box<dyn Burn>>>;
+
+/// A burn panicked in the pool: the actor has to die of it.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Panicked {
+    text: String,
+    epoch: u64,
+}
+
+/// What there is of an incinerator whether or not its actor lives.
+pub struct IncineratorCore {
+    /// Its name.
+    pub name: String,
+    /// Number of its node.
+    pub node: u32,
+    /// How to reach its actor.
+    pub port: Port<Incinerator>,
+    /// Its counters: books burned, carts settled.
+    pub stats: NodeStats,
+    works: Arc<Works>,
+    make: MakeBurn,
+    /// The piles that crews empty into it.
+    upstream: Vec<Arc<PileCore>>,
+    waiting: Mutex<VecDeque<Cart>>,
+    fire: Mutex<Option<Fire>>,
+}
+
+impl std::fmt::Debug for IncineratorCore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IncineratorCore").field("name", &self.name).finish()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl IncineratorCore {
+    /// An incinerator fed from `upstream`. `first` is its first burn, made by the caller so that what is wrong is known before the start.
+    pub fn new(
+        works: &Arc<Works>,
+        name: impl Into<String>,
+        node: u32,
+        upstream: Vec<Arc<PileCore>>,
+        first: Box<dyn Burn>,
+        make: MakeBurn,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.into(),
+            node,
+            port: Port::new(),
+            stats: NodeStats::default(),
+            works: works.clone(),
+            make,
+            upstream,
+            waiting: Mutex::default(),
+            fire: Mutex::new(Some(Arc::new(Guarded::new(first)))),
+        })
+    }
+
+    /// Sends a loaded cart; keeps it here if the actor is away.
+    pub(crate) fn deliver(&self, cart: Cart) {
+        if let Err(unsent) = self.port.send(Deliver(cart)) {
+            lock(&self.waiting).push_back(unsent.into_inner().0);
+            self.stats.waited();
+            let _ = self.port.send(Look);
+        }
+    }
+
+    /// True once every pile above is closed.
+    pub fn is_closed(&self) -> bool {
+        self.upstream.iter().all(|pile| pile.is_closed())
+    }
+
+    /// Carts that wait for the actor's next life.
+    pub fn parked(&self) -> usize {
+        lock(&self.waiting).len()
+    }
+
+    /// Lets the carts that wait go home; for the end of a run.
+    pub fn evict(&self) {
+        let waiting = std::mem::take(&mut *lock(&self.waiting));
+        drop(waiting);
+    }
+
+    /// The fire is out: tells the burn. Blocks as the burn does; never on an arbiter.
+    ///
+    /// # Errors
+    /// The burn's own, a panic among them.
+    pub fn finish(&self) -> Result<(), Failure> {
+        let Some(fire) = lock(&self.fire).take() else {
+            return Ok(());
+        };
+        guarded(|| fire.finish())
+            .unwrap_or_else(|text| Err(Failure::permanent(format!("panicked: {text}"))))
+    }
+
+    /// Burns a cart's books and settles them. `Err` is the text of a panic; the cart has gone home then, by its marks.
+    fn burn(&self, mut cart: Cart, fire: &Fire) -> Result<(), String> {
+        let began = self.works.clock.now();
+        let count = cart.len();
+        {
+            let body = cart.body_mut();
+            let Some(lease) = &mut body.lease else {
+                self.emptied(cart);
+                return Ok(());
+            };
+            if !lease.begin_burn() {
+                // Revoked: the books are somebody else's now.
+                body.lease = None;
+                body.worked = None;
+                self.emptied(cart);
+                return Ok(());
+            }
+        }
+        let together = {
+            let books: Vec<&Book> = (0..count).filter_map(|index| cart.book(index)).collect();
+            if books.is_empty() {
+                Ok(None)
+            } else {
+                guarded(|| fire.burn_cart(&books))
+            }
+        };
+        match together {
+            Err(text) => {
+                // Nobody knows how far it came, so each book is charged: a poison book among them must not come back for ever.
+                let failure = Failure::transient(format!("panicked: {text}"));
+                mark_all(&mut cart, |_| Verdict::Refuse(failure.clone()));
+                return Err(text);
+            }
+            Ok(Some(results)) if results.is_empty() => mark_all(&mut cart, |_| Verdict::Ack),
+            Ok(Some(results)) => {
+                let mut results = results.into_iter();
+                mark_all(&mut cart, |_| match results.next() {
+                    Some(Ok(())) => Verdict::Ack,
+                    Some(Err(failure)) => Verdict::Refuse(failure),
+                    None => Verdict::Refuse(Failure::transient("the burn gave no result for it")),
+                });
+            }
+            Ok(None) => {
+                for index in 0..count {
+                    if self.works.is_halting() {
+                        return Ok(());
+                    }
+                    let Some(book) = cart.book(index) else {
+                        continue;
+                    };
+                    let burned = guarded(|| fire.burn(book));
+                    let (verdict, panic) = match burned {
+                        Ok(Ok(())) => (Verdict::Ack, None),
+                        Ok(Err(failure)) => (Verdict::Refuse(failure), None),
+                        Err(text) => {
+                            let failure = Failure::transient(format!("panicked: {text}"));
+                            (Verdict::Refuse(failure), Some(text))
+                        }
+                    };
+                    if let Some(lease) = &mut cart.body_mut().lease {
+                        lease.mark(index, verdict);
+                    }
+                    if let Some(text) = panic {
+                        return Err(text);
+                    }
+                }
+            }
+        }
+        self.works.note_burn();
+        self.tell_receipts(&cart);
+        self.settle(cart);
+        self.stats.busy_for(self.works.clock.now() - began);
+        Ok(())
+    }
+
+    fn tell_receipts(&self, cart: &Cart) {
+        if self.works.receipts.is_empty() {
+            return;
+        }
+        let Some(lease) = &cart.body().lease else {
+            return;
+        };
+        let burned: Vec<&Book> = (0..cart.len())
+            .filter(|index| *lease.marked(*index) == Verdict::Ack)
+            .filter_map(|index| cart.book(index))
+            .collect();
+        for receipts in &self.works.receipts {
+            let told = guarded(|| receipts.burned(&burned));
+            if let Err(text) = told.map_err(Failure::transient).and_then(|told| told) {
+                log::warn!("{}: what was burned could not be noted: {text}", self.name);
+            }
+        }
+    }
+
+    fn settle(&self, mut cart: Cart) {
+        let Some((lease, _)) = cart.unload() else {
+            return;
+        };
+        let from = lease.pile();
+        let settled = match lease.home().clone().settle(lease) {
+            Answer::Ready(settled) => settled,
+            // Such an engine has a keeper that settles by itself; nobody has to wait for it here.
+            Answer::Later(later) => {
+                drop(tokio::spawn(later));
+                Settled::Stale
+            }
+        };
+        if let Settled::Done { acked, .. } = settled {
+            self.stats.cart(acked);
+        }
+        self.emptied(cart);
+        if let Some(above) = self.upstream.iter().find(|pile| pile.key == from) {
+            above.look_if_waiting(settled);
+        }
+    }
+
+    fn emptied(&self, mut cart: Cart) {
+        let now = self.works.clock.now();
+        let body = cart.body_mut();
+        body.slot = None;
+        body.due = body.due.max(now);
+        let yard = cart.yard().clone();
+        yard.put(cart, Leg::Return);
+    }
+}
+
+/// Marks every book that failed or was dropped nowhere yet.
+fn mark_all(cart: &mut Cart, mut verdict: impl FnMut(usize) -> Verdict) {
+    for index in 0..cart.len() {
+        if cart.book(index).is_some() {
+            let verdict = verdict(index);
+            if let Some(lease) = &mut cart.body_mut().lease {
+                lease.mark(index, verdict);
+            }
+        }
+    }
+}
+
+/// The actor of an incinerator.
+pub struct Incinerator {
+    core: Arc<IncineratorCore>,
+    fire: Fire,
+    epoch: u64,
+}
+
+impl std::fmt::Debug for Incinerator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Incinerator").field("core", &self.core).finish()
+    }
+}
+
+impl Incinerator {
+    /// The actor over `core`, in the life `epoch`: the first takes the burn that was made before the start, later ones a new one.
+    ///
+    /// # Errors
+    /// What the burn refuses at its making.
+    pub fn new(core: Arc<IncineratorCore>, epoch: u64) -> Result<Self, Failure> {
+        let fire = if epoch <= 1 {
+            lock(&core.fire).clone()
+        } else {
+            None
+        };
+        let fire = match fire {
+            Some(fire) => fire,
+            None => Arc::new(Guarded::new((core.make)()?)),
+        };
+        *lock(&core.fire) = Some(fire.clone());
+        Ok(Self { core, fire, epoch })
+    }
+
+    fn take_in(&mut self, cart: Cart) {
+        if !self.fire.blocks() {
+            let core = self.core.clone();
+            if let Err(text) = core.burn(cart, &self.fire) {
+                std::panic::panic_any(text);
+            }
+            return;
+        }
+        let (core, fire, epoch) = (self.core.clone(), self.fire.clone(), self.epoch);
+        self.core.works.pool.start(move || {
+            if core.works.is_halting() {
+                return;
+            }
+            if let Err(text) = core.burn(cart, &fire) {
+                let _ = core.port.send(Panicked { text, epoch });
+            }
+        });
+    }
+
+    fn look(&mut self) {
+        loop {
+            let Some(cart) = lock(&self.core.waiting).pop_front() else {
+                return;
+            };
+            self.take_in(cart);
+        }
+    }
+}
+
+impl Actor for Incinerator {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // After the port is bound: a cart that found nobody until then waits outside.
+        ctx.spawn(
+            tokio::task::yield_now()
+                .into_actor(self)
+                .map(|(), fire, _| fire.look()),
+        );
+    }
+}
+
+impl Handler<Deliver> for Incinerator {
+    type Result = ();
+
+    fn handle(&mut self, Deliver(cart): Deliver, _: &mut Self::Context) {
+        self.take_in(cart);
+    }
+}
+
+impl Handler<Look> for Incinerator {
+    type Result = ();
+
+    fn handle(&mut self, _: Look, _: &mut Self::Context) {
+        self.look();
+    }
+}
+
+impl Handler<Panicked> for Incinerator {
+    type Result = ();
+
+    fn handle(&mut self, Panicked { text, epoch }: Panicked, _: &mut Self::Context) {
+        // A burn that outlived its actor's life has no say in the next one.
+        if epoch == self.epoch {
+            std::panic::panic_any(text);
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The custody of one cartload: who may settle it, and how it goes home by itself.
+//!
+//! A lease belongs to the cart that carries it, not to the actor that holds the cart. It has a generation: whoever
+//! settles, burns or passes on must first win a compare-and-set on (state, generation), so a holder whose lease was
+//! revoked can do no harm. Dropping a lease settles it by its marks: that is the whole recovery code.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::book::Book;
+use crate::failure::Failure;
+use crate::store::{PileKey, Store};
+
+/// A book on a pile, with what custody knows of it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The book as it was put on this pile.
+    pub book: Book,
+    /// Its place in this pile's order; a returned book regains it.
+    pub(crate) place: u64,
+    /// Attempts charged so far on this pile.
+    pub attempts: u32,
+    /// How often it was leased from this pile (1 = first).
+    pub deliveries: u32,
+}
+
+/// What is to become of one leased book.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Verdict {
+    /// Back to its place, uncounted: its carrier was lost, or it was never tried.
+    #[default]
+    Return,
+    /// Done here: burned, or passed on downstream.
+    Ack,
+    /// Dropped on purpose by the work.
+    Drop,
+    /// An attempt failed: charged, then back to its place or, at the limit or if permanent, to the dead letters.
+    Refuse(Failure),
+}
+
+/// What happens to the acked books of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// They are burned: their way is over.
+    Burned,
+    /// They went on to another pile.
+    PassedOn,
+}
+
+const CARRIED: u64 = 0;
+const BURNING: u64 = 1;
+const SETTLED: u64 = 2;
+const PHASE: u64 = 0b11;
+
+/// The books of one lease, shared by the pile (which could take them back) and the cart (which carries them).
+#[derive(Debug)]
+pub struct Batch {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) bytes: u64,
+    pub(crate) pile: PileKey,
+    /// Where the pile keeps its side of the lease.
+    pub(crate) slot: u32,
+    /// generation << 2 | phase
+    state: AtomicU64,
+    held_by: AtomicU64,
+}
+
+impl Batch {
+    pub(crate) fn new(
+        entries: Vec<Entry>,
+        bytes: u64,
+        pile: PileKey,
+        slot: u32,
+        generation: u64,
+        holder: u64,
+    ) -> Self {
+        Self {
+            entries,
+            bytes,
+            pile,
+            slot,
+            state: AtomicU64::new(generation << 2 | CARRIED),
+            held_by: AtomicU64::new(holder),
+        }
+    }
+
+    /// Who held it last: a number that the sender writes before each send.
+    pub fn held_by(&self) -> u64 {
+        self.held_by.load(Ordering::Acquire)
+    }
+
+    /// The current generation.
+    pub fn generation(&self) -> u64 {
+        self.state.load(Ordering::Acquire) >> 2
+    }
+
+    fn begin(&self, generation: u64, from: &[u64], to: u64) -> bool {
+        from.iter().any(|from| {
+            self.state
+                .compare_exchange(
+                    generation << 2 | from,
+                    generation << 2 | to,
+                    Ordering::AcqRel,
+                    Ordering::Acquire,
+                )
+                .is_ok()
+        })
+    }
+
+    /// Takes the lease from its holder: true if it was not settled yet. Every later act of the holder is stale.
+    pub(crate) fn revoke(&self) -> bool {
+        let state = self.state.load(Ordering::Acquire);
+        state & PHASE != SETTLED
+            && self
+                .state
+                .compare_exchange(
+                    state,
+                    ((state >> 2) + 1) << 2 | SETTLED,
+                    Ordering::AcqRel,
+                    Ordering::Acquire,
+                )
+                .is_ok()
+    }
+
+    /// True if a burn of it was begun and not settled.
+    pub(crate) fn is_burning(&self) -> bool {
+        self.state.load(Ordering::Acquire) & PHASE == BURNING
+    }
+}
+
+/// Custody of one cartload. A guard: dropped, it settles the books by the marks made so far; those without a mark return uncounted.
+pub struct Lease {
+    batch: Option<Arc<Batch>>,
+    generation: u64,
+    home: Arc<dyn Store>,
+    /// So many books from the front are acked; the common case needs no list.
+    done: usize,
+    verdicts: Vec<Verdict>,
+    end: End,
+}
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lease")
+            .field("books", &self.len())
+            .field("generation", &self.generation)
+            .finish()
+    }
+}
+
+/// A lease taken apart for settling, after the compare-and-set was won.
+#[derive(Debug)]
+pub struct Unbound {
+    /// The books.
+    pub batch: Arc<Batch>,
+    /// One verdict a book, or none at all, which means `rest` for each.
+    pub verdicts: Vec<Verdict>,
+    /// The verdict of those that `verdicts` does not name.
+    pub rest: Verdict,
+    /// What acked means.
+    pub end: End,
+}
+
+impl Unbound {
+    /// The verdict on the book at `index`.
+    pub fn verdict(&self, index: usize) -> &Verdict {
+        self.verdicts.get(index).unwrap_or(&self.rest)
+    }
+}
+
+impl Lease {
+    pub(crate) fn new(batch: Arc<Batch>, home: Arc<dyn Store>) -> Self {
+        Self {
+            generation: batch.generation(),
+            batch: Some(batch),
+            home,
+            done: 0,
+            verdicts: Vec::new(),
+            end: End::PassedOn,
+        }
+    }
+
+    fn batch(&self) -> &Arc<Batch> {
+        self.batch.as_ref().expect("a lease has its batch until it is settled")
+    }
+
+    /// The pile that the books belong to.
+    pub fn pile(&self) -> PileKey {
+        self.batch().pile
+    }
+
+    /// The books as they were on the pile.
+    pub fn entries(&self) -> &[Entry] {
+        &self.batch().entries
+    }
+
+    /// How many books.
+    pub fn len(&self) -> usize {
+        self.batch.as_ref().map_or(0, |batch| batch.entries.len())
+    }
+
+    /// True if there are none; a pile never leases nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of all bodies.
+    pub fn bytes(&self) -> u64 {
+        self.batch().bytes
+    }
+
+    /// Writes who holds it now; done by the sender before each send.
+    pub fn hand_to(&self, holder: u64) {
+        self.batch().held_by.store(holder, Ordering::Release);
+    }
+
+    /// Marks what became of the book at `index`.
+    pub fn mark(&mut self, index: usize, verdict: Verdict) {
+        if self.verdicts.is_empty() && index == self.done && verdict == Verdict::Ack {
+            self.done += 1;
+            return;
+        }
+        self.list_marks();
+        if let Some(mark) = self.verdicts.get_mut(index) {
+            *mark = verdict;
+        }
+    }
+
+    fn list_marks(&mut self) {
+        if self.verdicts.is_empty() {
+            let (len, done) = (self.len(), self.done);
+            self.verdicts.resize(done.min(len), Verdict::Ack);
+            self.verdicts.resize(len, Verdict::Return);
+        }
+    }
+
+    /// The mark of the book at `index`.
+    pub fn marked(&self, index: usize) -> &Verdict {
+        const NONE: &Verdict = &Verdict::Return;
+        const DONE: &Verdict = &Verdict::Ack;
+        match self.verdicts.get(index) {
+            Some(verdict) => verdict,
+            None if index < self.done => DONE,
+            None => NONE,
+        }
+    }
+
+    /// Marks the beginning of a burn: from now on acked means burned. False if the lease was revoked: burn nothing.
+    #[must_use]
+    pub fn begin_burn(&mut self) -> bool {
+        self.end = End::Burned;
+        self.batch().begin(self.generation, &[CARRIED], BURNING)
+    }
+
+    /// True while nobody has revoked it. A snapshot: only [`Lease::begin_burn`] and settling decide.
+    pub fn is_live(&self) -> bool {
+        self.batch().generation() == self.generation
+    }
+
+    /// Wins the right to settle and takes the lease apart; `None` if it was revoked (touch nothing).
+    pub(crate) fn unbind(mut self, rest: Verdict) -> Option<Unbound> {
+        if self.done < self.len() && rest != Verdict::Ack && self.done > 0 {
+            self.list_marks();
+        }
+        let batch = self.batch.take()?;
+        batch
+            .begin(self.generation, &[CARRIED, BURNING], SETTLED)
+            .then(|| Unbound {
+                batch,
+                verdicts: std::mem::take(&mut self.verdicts),
+                rest,
+                end: self.end,
+            })
+    }
+
+    /// The store that it belongs to.
+    pub fn home(&self) -> &Arc<dyn Store> {
+        &self.home
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.done > 0 && self.batch.is_some() {
+            self.list_marks();
+        }
+        if let Some(batch) = self.batch.take() {
+            if batch.begin(self.generation, &[CARRIED, BURNING], SETTLED) {
+                self.home.give_back(Unbound {
+                    batch,
+                    verdicts: std::mem::take(&mut self.verdicts),
+                    rest: Verdict::Return,
+                    end: self.end,
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The account of all books: what was offered must be burned, dead, dropped or still in flight, each once.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+
+use crate::book::BookId;
+
+/// The books' account at one instant. `lost` and `duplicates` are 0 unless gopherworks itself is at fault.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LedgerReport {
+    /// Books that piles took from sources and the application.
+    pub offered: u64,
+    /// Books that were burned, each id once.
+    pub burned: u64,
+    /// Books that ended as dead letters.
+    pub dead: u64,
+    /// Books that work dropped on purpose.
+    pub dropped: u64,
+    /// Books on piles, on dumps, in carts and in fires.
+    pub in_flight: u64,
+    /// offered - burned - dead - dropped - in_flight.
+    pub lost: i64,
+    /// Ids that ended (burned, dead, dropped) a second time.
+    pub duplicates: u64,
+    /// Bodies whose burn was begun again after an earlier burn had begun.
+    pub reburned: u64,
+}
+
+impl LedgerReport {
+    /// True if every book is accounted for, once.
+    pub fn balances(&self) -> bool {
+        self.lost == 0 && self.duplicates == 0
+    }
+}
+
+/// Counts what happened to books. Written by the store while it holds the lock of the shelf concerned.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    offered: AtomicU64,
+    burned: AtomicU64,
+    dead: AtomicU64,
+    dropped: AtomicU64,
+    duplicates: AtomicU64,
+    reburned: AtomicU64,
+    ended: Mutex<IdSet>,
+}
+
+/// How a book's way ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Burned.
+    Burned,
+    /// A dead letter.
+    Dead,
+    /// Dropped on purpose.
+    Dropped,
+}
+
+impl Ledger {
+    /// Gives ids to `count` books that are being offered: the first of them; the others follow it.
+    pub fn offer(&self, count: u64) -> BookId {
+        BookId(self.offered.fetch_add(count, Relaxed) + 1)
+    }
+
+    /// Books of these ids ended.
+    pub fn end(&self, fate: Fate, ids: impl IntoIterator<Item = BookId>) {
+        let counter = match fate {
+            Fate::Burned => &self.burned,
+            Fate::Dead => &self.dead,
+            Fate::Dropped => &self.dropped,
+        };
+        let (mut first, mut again) = (0, 0);
+        {
+            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            for id in ids {
+                match ended.insert(id.0) {
+                    true => first += 1,
+                    false => again += 1,
+                }
+            }
+        }
+        counter.fetch_add(first, Relaxed);
+        if again > 0 {
+            self.duplicates.fetch_add(again, Relaxed);
+        }
+    }
+
+    /// `count` bodies are being burned although an earlier burn of them had begun.
+    pub fn reburned(&self, count: u64) {
+        if count > 0 {
+            self.reburned.fetch_add(count, Relaxed);
+        }
+    }
+
+    /// Number of books offered so far.
+    pub fn offered(&self) -> u64 {
+        self.offered.load(Relaxed)
+    }
+
+    /// Number of books burned so far.
+    pub fn burned(&self) -> u64 {
+        self.burned.load(Relaxed)
+    }
+
+    /// Number of books that ended as dead letters so far.
+    pub fn dead(&self) -> u64 {
+        self.dead.load(Relaxed)
+    }
+
+    /// The account, given how many books are in flight at the same instant.
+    pub fn report(&self, in_flight: u64) -> LedgerReport {
+        let offered = self.offered.load(Relaxed);
+        let burned = self.burned.load(Relaxed);
+        let dead = self.dead.load(Relaxed);
+        let dropped = self.dropped.load(Relaxed);
+        LedgerReport {
+            offered,
+            burned,
+            dead,
+            dropped,
+            in_flight,
+            lost: offered as i64 - (burned + dead + dropped + in_flight) as i64,
+            duplicates: self.duplicates.load(Relaxed),
+            reburned: self.reburned.load(Relaxed),
+        }
+    }
+}
+
+const CHUNK: u64 = 4096;
+const WORDS: usize = (CHUNK / 64) as usize;
+
+#[derive(Debug)]
+enum Chunk {
+    Some { bits: Box<[u64; WORDS]>, set: u32 },
+    Full,
+}
+
+/// A set of numbers that come roughly in order: memory for the stretch between the first and the last gap only
+/// (a bit a number, and a few bytes for each full 4,096).
+#[derive(Debug, Default)]
+struct IdSet {
+    base: u64,
+    chunks: VecDeque<Chunk>,
+}
+
+impl IdSet {
+    /// Adds `id`; false if it was there.
+    fn insert(&mut self, id: u64) -> bool {
+        let number = id / CHUNK;
+        let Some(index) = number.checked_sub(self.base) else {
+            return false;
+        };
+        let index = index as usize;
+        while self.chunks.len() <= index {
+            // Number 0 is nobody's id, so it counts as there from the start.
+            let first = self.base == 0 && self.chunks.is_empty();
+            let mut bits = Box::new([0u64; WORDS]);
+            bits[0] = u64::from(first);
+            self.chunks.push_back(Chunk::Some {
+                bits,
+                set: u32::from(first),
+            });
+        }
+        let Chunk::Some { bits, set } = &mut self.chunks[index] else {
+            return false;
+        };
+        let bit = id % CHUNK;
+        let (word, mask) = ((bit / 64) as usize, 1u64 << (bit % 64));
+        if bits[word] & mask != 0 {
+            return false;
+        }
+        bits[word] |= mask;
+        *set += 1;
+        if u64::from(*set) == CHUNK {
+            self.chunks[index] = Chunk::Full;
+            while matches!(self.chunks.front(), Some(Chunk::Full)) {
+                self.chunks.pop_front();
+                self.base += 1;
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+
+    proptest! {
+        #[test]
+        fn id_set_is_a_set(ids in prop::collection::vec(1u64..20_000, 0..4_000)) {
+            let (mut ours, mut theirs) = (IdSet::default(), HashSet::new());
+            for id in ids {
+                prop_assert_eq!(ours.insert(id), theirs.insert(id));
+            }
+        }
+    }
+
+    #[test]
+    fn id_set_stays_small_when_ids_come_in_order() {
+        let mut set = IdSet::default();
+        for id in 1..1_000_000 {
+            assert!(set.insert(id));
+        }
+        assert!(set.chunks.len() <= 1);
+        assert!(!set.insert(5));
+        assert!(!set.insert(999_999));
+    }
+
+    #[test]
+    fn a_second_end_is_a_duplicate_and_not_a_burn() {
+        let ledger = Ledger::default();
+        let first = ledger.offer(3);
+        ledger.end(Fate::Burned, [first, BookId(2)]);
+        ledger.end(Fate::Burned, [first]);
+        let report = ledger.report(1);
+        assert_eq!((report.burned, report.duplicates, report.lost), (2, 1, 0));
+        assert!(!report.balances());
+    }
+}

@@ -1,0 +1,157 @@
+//! Where blocking work runs: never on an arbiter.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+
+/// The works' blocking pool: `cores` threads for work, and others for what only waits.
+pub struct Pool {
+    clock: Clock,
+    cores: usize,
+    cpu: Arc<Semaphore>,
+    compute: Option<Runtime>,
+    waiting: Option<Runtime>,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("cores", &self.cores).finish()
+    }
+}
+
+/// The pool was shut down before the work was done; what the work held has gone home.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cancelled;
+
+/// The text of a panic.
+pub fn panic_text(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a text".to_owned())
+}
+
+/// Runs user code; a panic becomes its text.
+pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        let text = panic_text(&*payload);
+        // The payload is the user's: its drop may panic as well.
+        let _ = catch_unwind(AssertUnwindSafe(move || drop(payload)));
+        text
+    })
+}
+
+fn threads(name: &str, most: usize) -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(most)
+        .thread_name(name)
+        .build()
+}
+
+impl Pool {
+    /// A pool of `cores` (>= 1) threads. With a simulated clock there are none: work runs inline, and time on a core is simulated.
+    ///
+    /// # Errors
+    /// Those of the operating system refusing threads.
+    pub fn new(clock: Clock, cores: usize) -> std::io::Result<Self> {
+        let cores = cores.max(1);
+        let real = !clock.is_simulated();
+        Ok(Self {
+            clock,
+            cores,
+            cpu: Arc::new(Semaphore::new(cores)),
+            compute: real.then(|| threads("gopherworks-pool", cores)).transpose()?,
+            waiting: real.then(|| threads("gopherworks-wait", 512)).transpose()?,
+        })
+    }
+
+    /// Threads for work.
+    pub fn cores(&self) -> usize {
+        self.cores
+    }
+
+    /// Runs `work` on one of the `cores` threads; work waits its turn.
+    ///
+    /// # Errors
+    /// [`Cancelled`] if the pool is shut down first; `work` is then dropped.
+    pub fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = Result<T, Cancelled>> + 'static {
+        Self::on(self.compute.as_ref(), work)
+    }
+
+    /// Runs `work` that mostly waits (a read from a pipe) on a thread of its own.
+    ///
+    /// # Errors
+    /// [`Cancelled`] if the pool is shut down first; `work` is then dropped.
+    pub fn wait_for<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = Result<T, Cancelled>> + 'static {
+        Self::on(self.waiting.as_ref(), work)
+    }
+
+    fn on<T: Send + 'static>(
+        runtime: Option<&Runtime>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = Result<T, Cancelled>> + 'static {
+        let started = match runtime {
+            Some(runtime) => Ok(runtime.spawn_blocking(work)),
+            None => Err(work()),
+        };
+        async move {
+            match started {
+                Ok(running) => running.await.map_err(|_| Cancelled),
+                Err(done) => Ok(done),
+            }
+        }
+    }
+
+    /// Starts `work` on one of the `cores` threads and does not wait for it.
+    pub fn start(&self, work: impl FnOnce() + Send + 'static) {
+        match &self.compute {
+            Some(runtime) => drop(runtime.spawn_blocking(work)),
+            None => work(),
+        }
+    }
+
+    /// Uses a core for `span`: at most `cores` of these at once, first come, first served.
+    pub fn use_core(&self, span: Duration) -> impl Future<Output = ()> + 'static {
+        let turn = self.cpu.clone().acquire_owned();
+        let clock = self.clock.clone();
+        let spin = self.compute.as_ref().map(|runtime| runtime.handle().clone());
+        async move {
+            let _turn = turn.await;
+            match spin {
+                None => clock.sleep(span).await,
+                Some(pool) => {
+                    let _ = pool
+                        .spawn_blocking(move || {
+                            let until = clock.now() + span;
+                            while clock.now() < until {
+                                std::hint::spin_loop();
+                            }
+                        })
+                        .await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // A thread that hangs in user work must not hang whoever drops the works.
+        for runtime in [self.compute.take(), self.waiting.take()].into_iter().flatten() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The custody contract: what a pile asks of whatever keeps its books, in memory or elsewhere.
+//!
+//! A pile *leases* books and forgets them only when they are *settled*. A call never waits: an engine that has to ask a
+//! disk or a server answers [`Answer::Later`].
+
+mod memory;
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::book::Book;
+use crate::clock::Time;
+use crate::ledger::LedgerReport;
+use crate::lease::{Lease, Unbound};
+use crate::shelf::DeadLetter;
+
+pub use memory::MemoryStore;
+
+/// A pile or dump within one run: its position in the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PileKey(pub u32);
+
+impl PileKey {
+    /// As an index.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Most that a pile admits; `None` does not bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bound {
+    /// Books that are ready (not on lease) at once.
+    pub books: Option<u64>,
+    /// Bytes of their bodies.
+    pub bytes: Option<u64>,
+}
+
+/// What a cart has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Want {
+    /// Most books (>= 1).
+    pub books: usize,
+    /// Most bytes; one larger book goes alone.
+    pub bytes: Option<u64>,
+}
+
+/// What an engine survives. `validate` and `run` print it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promises {
+    /// Books survive the death of any actor.
+    pub actor_death: bool,
+    /// Books survive `kill -9` of the process.
+    pub kill: bool,
+    /// Books survive the loss of power.
+    pub power_loss: bool,
+    /// Several processes may work from it.
+    pub shared: bool,
+    /// Passing on between two of its piles is one step.
+    pub atomic_pass: bool,
+}
+
+impl fmt::Display for Promises {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let yes = [
+            (self.actor_death, "the death of any actor"),
+            (self.kill, "kill -9"),
+            (self.power_loss, "power loss"),
+        ];
+        let kept: Vec<&str> = yes.iter().filter(|(yes, _)| *yes).map(|(_, what)| *what).collect();
+        let lost: Vec<&str> = yes.iter().filter(|(yes, _)| !*yes).map(|(_, what)| *what).collect();
+        write!(f, "books survive {}", kept.join(", "))?;
+        if !lost.is_empty() {
+            write!(f, "; not {}", lost.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// An answer that is there, or one that an engine owes.
+pub enum Answer<T> {
+    /// Here it is.
+    Ready(T),
+    /// It comes.
+    Later(BoxFuture<'static, T>),
+}
+
+impl<T> Answer<T> {
+    /// The answer of an engine that never makes anybody wait.
+    ///
+    /// # Panics
+    /// If the engine does.
+    pub fn now(self) -> T {
+        match self {
+            Answer::Ready(answer) => answer,
+            Answer::Later(_) => panic!("this store answers later"),
+        }
+    }
+}
+
+/// The bound is reached: nothing was stored, the books come back.
+#[derive(Debug)]
+pub struct Full<T>(pub T);
+
+/// Whether a settlement took place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// Done: so many books acked, refused or returned to their pile, buried, dropped.
+    Done {
+        /// Burned or passed on.
+        acked: usize,
+        /// Back on the pile.
+        returned: usize,
+        /// Now dead letters.
+        buried: usize,
+        /// Dropped on purpose.
+        dropped: usize,
+    },
+    /// The lease had been revoked; nothing was touched.
+    Stale,
+}
+
+/// How full a pile is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Books that could be leased.
+    pub ready: usize,
+    /// Books on lease.
+    pub leased: usize,
+    /// Books on their way home that the pile has not taken back yet.
+    pub inbox: usize,
+    /// Room kept for books that are about to come.
+    pub reserved: usize,
+    /// When the first delayed book is due.
+    pub next_due: Option<Time>,
+}
+
+impl Counts {
+    /// True if no book is here, in a cart, or on its way back.
+    pub fn is_drained(&self) -> bool {
+        self.ready + self.leased + self.inbox + self.reserved == 0
+    }
+}
+
+/// Books after the crew's work, one a leased book and in its order: the worked book, or `None` where the mark of the
+/// lease says why there is none. `None` for the whole: the books pass as they are.
+pub type Worked = Option<Vec<Option<Book>>>;
+
+/// A cartload that was refused for want of room: custody comes back whole.
+#[derive(Debug)]
+pub struct Refused {
+    /// The lease, unsettled.
+    pub lease: Lease,
+    /// The worked books.
+    pub worked: Worked,
+}
+
+/// Called when something came home to a pile: it should look. May be called from any thread, even while unwinding, and may be lost.
+pub type Bell = Arc<dyn Fn(PileKey) + Send + Sync>;
+
+/// What keeps the books of piles.
+///
+/// # Guarantees
+/// `put` that answered `Ok` has stored to the engine's [`Promises`]; `Full` has stored nothing. Settling is idempotent: the
+/// first settlement or revocation of a lease wins, all others answer [`Settled::Stale`]. A lease that is dropped goes home by
+/// [`Store::give_back`]. No method runs user code or waits.
+pub trait Store: Send + Sync + 'static {
+    /// What it survives.
+    fn promises(&self) -> Promises;
+
+    /// Puts new books; they are given their ids here, in order, and count as offered from here on.
+    fn put(&self, pile: PileKey, books: Vec<Book>) -> Answer<Result<(), Full<Vec<Book>>>>;
+
+    /// How many more books `pile` would admit now (bound in books only); for sizing a `put`.
+    fn room(&self, pile: PileKey) -> usize;
+
+    /// Leases ready books in the order of their places, or `None` if there is none.
+    fn lease(&self, pile: PileKey, want: Want, holder: u64) -> Answer<Option<Lease>>;
+
+    /// Settles by the lease's marks; books without a mark are acked if the cart arrived whole.
+    fn settle(&self, lease: Lease) -> Answer<Settled>;
+
+    /// Puts the books on `to` and settles them here: one step where both piles are in one engine.
+    /// With `reserved`, the room was kept before by [`Store::reserve`] and is used up (or given up, if the lease is stale).
+    fn pass_on(
+        &self,
+        lease: Lease,
+        worked: Worked,
+        to: PileKey,
+        reserved: Option<(usize, u64)>,
+    ) -> Answer<Result<Settled, Refused>>;
+
+    /// Keeps room for books that are about to come.
+    fn reserve(&self, pile: PileKey, books: usize, bytes: u64) -> bool;
+
+    /// Gives up room kept by [`Store::reserve`].
+    fn release(&self, pile: PileKey, books: usize, bytes: u64);
+
+    /// Takes a dropped lease home: settles it by its marks, the unmarked return. Only queues and rings the bell; the pile does the rest by [`Store::collect`].
+    fn give_back(&self, unbound: Unbound);
+
+    /// Takes in what came home; answers how many leases that were.
+    fn collect(&self, pile: PileKey) -> usize;
+
+    /// Takes back every lease of `pile` whose holder `lost` names; used for hung threads only. Answers how many books returned.
+    fn revoke(&self, pile: PileKey, lost: &dyn Fn(u64) -> bool) -> usize;
+
+    /// How full a pile is.
+    fn counts(&self, pile: PileKey) -> Counts;
+
+    /// The account of all books at one instant.
+    fn ledger(&self) -> LedgerReport;
+
+    /// The dead letters that are waiting to be fetched.
+    fn take_dead(&self) -> Vec<DeadLetter>;
+}

@@ -1,0 +1,322 @@
+//! The engine in memory: nothing is lost while the process lives, whatever actor dies.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::{
+    Answer, Bell, Bound, Counts, Full, PileKey, Promises, Refused, Settled, Store, Want, Worked,
+};
+use crate::book::{Book, BookId};
+use crate::clock::{Clock, Time};
+use crate::ledger::{Fate, Ledger, LedgerReport};
+use crate::lease::{End, Lease, Unbound, Verdict};
+use crate::shelf::{DeadLetter, Settlement, Shelf};
+
+/// Dead letters kept for fetching; beyond that the oldest is forgotten (its count stays in the ledger).
+pub const DEAD_KEPT: usize = 10_000;
+
+struct Place {
+    shelf: Mutex<Shelf>,
+    inbox: Mutex<Vec<Unbound>>,
+    waiting: AtomicUsize,
+}
+
+/// Piles in memory. Locks are taken in the order of keys and held for pure work only.
+pub struct MemoryStore {
+    me: Weak<MemoryStore>,
+    piles: Vec<Place>,
+    ledger: Ledger,
+    dead: Mutex<VecDeque<DeadLetter>>,
+    clock: Clock,
+    bell: Bell,
+}
+
+impl std::fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("piles", &self.piles.len())
+            .field("ledger", &self.ledger())
+            .finish()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Pure work cannot leave a shelf half changed, so a poisoned lock is as good as any.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl MemoryStore {
+    /// A store with one pile for each `(bound, max_attempts)`, keyed by position. `bell` is rung when something came home to a pile.
+    pub fn new(piles: impl IntoIterator<Item = (Bound, u32)>, clock: Clock, bell: Bell) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            piles: piles
+                .into_iter()
+                .enumerate()
+                .map(|(key, (bound, max_attempts))| Place {
+                    shelf: Mutex::new(Shelf::new(PileKey(key as u32), bound, max_attempts)),
+                    // One return a cart is the most there can be at once; this many never allocate in a drop.
+                    inbox: Mutex::new(Vec::with_capacity(64)),
+                    waiting: AtomicUsize::new(0),
+                })
+                .collect(),
+            ledger: Ledger::default(),
+            dead: Mutex::default(),
+            clock,
+            bell,
+        })
+    }
+
+    fn place(&self, pile: PileKey) -> &Place {
+        &self.piles[pile.index()]
+    }
+
+    fn shelf(&self, pile: PileKey) -> MutexGuard<'_, Shelf> {
+        lock(&self.place(pile).shelf)
+    }
+
+    /// Carries a settlement into the ledger; the shelf's lock is still held, so no snapshot sees a book twice or not at all.
+    fn account(&self, end: End, done: Settlement) -> (Settled, Settlement) {
+        let ids = |entries: &[crate::lease::Entry]| -> Vec<BookId> {
+            entries.iter().map(|entry| entry.book.id).collect()
+        };
+        if end == End::Burned {
+            self.ledger
+                .end(Fate::Burned, done.acked.iter().map(|entry| entry.book.id));
+            // Their burn had begun and will begin again.
+            self.ledger.reburned(done.retried as u64);
+        }
+        if !done.dropped.is_empty() {
+            self.ledger.end(Fate::Dropped, ids(&done.dropped));
+        }
+        if !done.buried.is_empty() {
+            self.ledger
+                .end(Fate::Dead, done.buried.iter().map(|dead| dead.book.id));
+        }
+        let settled = Settled::Done {
+            acked: done.acked.len(),
+            returned: done.returned,
+            buried: done.buried.len(),
+            dropped: done.dropped.len(),
+        };
+        (settled, done)
+    }
+
+    fn bury(&self, buried: Vec<DeadLetter>) {
+        if buried.is_empty() {
+            return;
+        }
+        let mut dead = lock(&self.dead);
+        dead.extend(buried);
+        while dead.len() > DEAD_KEPT {
+            dead.pop_front();
+        }
+    }
+
+    fn carry_out(&self, shelf: &mut Shelf, unbound: Unbound, now: Time) -> (Settled, Settlement) {
+        let end = unbound.end;
+        let done = shelf.settle(unbound, now);
+        self.account(end, done)
+    }
+}
+
+impl Store for MemoryStore {
+    fn promises(&self) -> Promises {
+        Promises {
+            actor_death: true,
+            kill: false,
+            power_loss: false,
+            shared: false,
+            atomic_pass: true,
+        }
+    }
+
+    fn put(&self, pile: PileKey, mut books: Vec<Book>) -> Answer<Result<(), Full<Vec<Book>>>> {
+        let bytes = books.iter().map(Book::size).sum();
+        let mut shelf = self.shelf(pile);
+        if !shelf.has_room(books.len(), bytes) {
+            return Answer::Ready(Err(Full(books)));
+        }
+        let first = self.ledger.offer(books.len() as u64);
+        for (i, mut book) in books.drain(..).enumerate() {
+            book.id = BookId(first.0 + i as u64);
+            shelf.put(book);
+        }
+        Answer::Ready(Ok(()))
+    }
+
+    fn room(&self, pile: PileKey) -> usize {
+        self.shelf(pile).room()
+    }
+
+    fn lease(&self, pile: PileKey, want: Want, holder: u64) -> Answer<Option<Lease>> {
+        let Some(home) = self.me.upgrade() else {
+            return Answer::Ready(None);
+        };
+        let batch = self.shelf(pile).lease(want, self.clock.now(), holder);
+        Answer::Ready(batch.map(|batch| Lease::new(batch, home)))
+    }
+
+    fn settle(&self, lease: Lease) -> Answer<Settled> {
+        let pile = lease.pile();
+        let Some(unbound) = lease.unbind(Verdict::Ack) else {
+            return Answer::Ready(Settled::Stale);
+        };
+        let now = self.clock.now();
+        let mut shelf = self.shelf(pile);
+        let (settled, done) = self.carry_out(&mut shelf, unbound, now);
+        drop(shelf);
+        self.bury(done.buried);
+        Answer::Ready(settled)
+    }
+
+    fn pass_on(
+        &self,
+        lease: Lease,
+        worked: Worked,
+        to: PileKey,
+        reserved: Option<(usize, u64)>,
+    ) -> Answer<Result<Settled, Refused>> {
+        let from = lease.pile();
+        debug_assert_ne!(from, to, "a pile never passes on to itself");
+        // Two shelves at once, always in the order of their keys.
+        let (mut source, mut target);
+        if from < to {
+            source = self.shelf(from);
+            target = self.shelf(to);
+        } else {
+            target = self.shelf(to);
+            source = self.shelf(from);
+        }
+        if let Some((books, bytes)) = reserved {
+            target.release(books, bytes);
+        } else {
+            let (mut books, mut bytes) = (0, 0);
+            for (index, entry) in lease.entries().iter().enumerate() {
+                match (&worked, lease.marked(index)) {
+                    (_, Verdict::Drop | Verdict::Refuse(_)) => {}
+                    (Some(worked), _) => {
+                        let size = worked.get(index).and_then(Option::as_ref).map(Book::size);
+                        books += usize::from(size.is_some());
+                        bytes += size.unwrap_or(0);
+                    }
+                    (None, _) => {
+                        books += 1;
+                        bytes += entry.book.size();
+                    }
+                }
+            }
+            if books > 0 && !target.has_room(books, bytes) {
+                drop((source, target));
+                return Answer::Ready(Err(Refused { lease, worked }));
+            }
+        }
+        let Some(mut unbound) = lease.unbind(Verdict::Ack) else {
+            return Answer::Ready(Ok(Settled::Stale));
+        };
+        // What bears no mark of its own passes: marks are made for failures only.
+        for verdict in &mut unbound.verdicts {
+            if *verdict == Verdict::Return {
+                *verdict = Verdict::Ack;
+            }
+        }
+        let now = self.clock.now();
+        let fates: Option<Vec<bool>> = worked.is_some().then(|| {
+            (0..unbound.batch.entries.len())
+                .map(|index| *unbound.verdict(index) == Verdict::Ack)
+                .collect()
+        });
+        let (settled, mut done) = self.carry_out(&mut source, unbound, now);
+        match (worked, fates) {
+            (Some(worked), Some(passed)) => {
+                for (book, _) in worked.into_iter().zip(passed).filter(|(_, passed)| *passed) {
+                    if let Some(book) = book {
+                        target.put(book);
+                    }
+                }
+            }
+            _ => {
+                for entry in done.acked.drain(..) {
+                    target.put(entry.book);
+                }
+            }
+        }
+        drop((source, target));
+        self.bury(done.buried);
+        Answer::Ready(Ok(settled))
+    }
+
+    fn reserve(&self, pile: PileKey, books: usize, bytes: u64) -> bool {
+        self.shelf(pile).reserve(books, bytes)
+    }
+
+    fn release(&self, pile: PileKey, books: usize, bytes: u64) {
+        self.shelf(pile).release(books, bytes);
+        (self.bell)(pile);
+    }
+
+    fn give_back(&self, unbound: Unbound) {
+        let pile = unbound.batch.pile;
+        let place = self.place(pile);
+        {
+            let mut inbox = lock(&place.inbox);
+            inbox.push(unbound);
+            place.waiting.store(inbox.len(), Ordering::Release);
+        }
+        (self.bell)(pile);
+    }
+
+    fn collect(&self, pile: PileKey) -> usize {
+        let place = self.place(pile);
+        if place.waiting.load(Ordering::Acquire) == 0 {
+            return 0;
+        }
+        let now = self.clock.now();
+        let mut buried = Vec::new();
+        // Both locks at once, so that no count misses a book between them.
+        let mut shelf = lock(&place.shelf);
+        let mut inbox = lock(&place.inbox);
+        let home = inbox.len();
+        for unbound in inbox.drain(..) {
+            let (_, done) = self.carry_out(&mut shelf, unbound, now);
+            buried.extend(done.buried);
+        }
+        place.waiting.store(0, Ordering::Release);
+        drop((inbox, shelf));
+        self.bury(buried);
+        home
+    }
+
+    fn revoke(&self, pile: PileKey, lost: &dyn Fn(u64) -> bool) -> usize {
+        let (books, burning) = self.shelf(pile).revoke(lost);
+        self.ledger.reburned(burning as u64);
+        (self.bell)(pile);
+        books
+    }
+
+    fn counts(&self, pile: PileKey) -> Counts {
+        let place = self.place(pile);
+        let shelf = lock(&place.shelf);
+        Counts {
+            ready: shelf.ready(),
+            leased: shelf.leased(),
+            inbox: place.waiting.load(Ordering::Acquire),
+            reserved: shelf.reserved(),
+            next_due: shelf.next_due(),
+        }
+    }
+
+    fn ledger(&self) -> LedgerReport {
+        let shelves: Vec<_> = self.piles.iter().map(|place| lock(&place.shelf)).collect();
+        let in_flight = shelves
+            .iter()
+            .map(|shelf| shelf.ready() + shelf.leased())
+            .sum::<usize>();
+        self.ledger.report(in_flight as u64)
+    }
+
+    fn take_dead(&self) -> Vec<DeadLetter> {
+        lock(&self.dead).drain(..).collect()
+    }
+}

@@ -1,0 +1,172 @@
+//! What all actors of one topology share.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, watch};
+
+use crate::clock::{Clock, Seed, Time};
+use crate::event::Event;
+use crate::pool::Pool;
+use crate::source::Receipts;
+use crate::store::Store;
+
+/// Counters of one node, kept outside its actor so that they outlive it.
+#[derive(Debug, Default)]
+pub struct NodeStats {
+    books: AtomicU64,
+    carts: AtomicU64,
+    busy: AtomicU64,
+    waits: AtomicU64,
+}
+
+impl NodeStats {
+    /// A cart with `books` passed.
+    pub fn cart(&self, books: usize) {
+        self.books.fetch_add(books as u64, Ordering::Relaxed);
+        self.carts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The node was at work for `span`.
+    pub fn busy_for(&self, span: Duration) {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        self.busy.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// A cart had to wait here.
+    pub fn waited(&self) {
+        self.waits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Books that passed.
+    pub fn books(&self) -> u64 {
+        self.books.load(Ordering::Relaxed)
+    }
+
+    /// Carts that passed.
+    pub fn carts(&self) -> u64 {
+        self.carts.load(Ordering::Relaxed)
+    }
+
+    /// Time spent in steps, work and burns.
+    pub fn busy(&self) -> Duration {
+        Duration::from_nanos(self.busy.load(Ordering::Relaxed))
+    }
+
+    /// Carts that had to wait for books, room or a restart.
+    pub fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
+    }
+}
+
+/// What all actors of one topology share.
+pub struct Works {
+    /// Time.
+    pub clock: Clock,
+    /// Chance.
+    pub seed: Seed,
+    /// Blocking work.
+    pub pool: Pool,
+    /// The books.
+    pub store: Arc<dyn Store>,
+    /// Who wants to know what was burned.
+    pub receipts: Vec<Arc<dyn Receipts>>,
+    events: broadcast::Sender<Event>,
+    changed: watch::Sender<u64>,
+    halting: AtomicBool,
+    last_burn: AtomicU64,
+    failures: Mutex<Vec<String>>,
+}
+
+impl std::fmt::Debug for Works {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Works").field("store", &self.store.ledger()).finish()
+    }
+}
+
+/// Events that a slow listener may be behind before it misses some.
+const EVENTS_KEPT: usize = 1024;
+
+impl Works {
+    /// Works over `store`.
+    pub fn new(
+        clock: Clock,
+        seed: Seed,
+        pool: Pool,
+        store: Arc<dyn Store>,
+        receipts: Vec<Arc<dyn Receipts>>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            clock,
+            seed,
+            pool,
+            store,
+            receipts,
+            events: broadcast::channel(EVENTS_KEPT).0,
+            changed: watch::channel(0).0,
+            halting: AtomicBool::new(false),
+            last_burn: AtomicU64::new(0),
+            failures: Mutex::default(),
+        })
+    }
+
+    /// Tells whoever listens; nobody has to.
+    pub fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    /// Listens from now on. A listener that is more than 1,024 events behind misses the oldest, and is told how many.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Something changed that may end the run.
+    pub fn change(&self) {
+        self.changed.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// Hears of such changes.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// From now on pooled work stops after the book at hand and lets its carts go home.
+    pub fn halt(&self) {
+        self.halting.store(true, Ordering::Release);
+    }
+
+    /// True once [`Works::halt`] was called.
+    pub fn is_halting(&self) -> bool {
+        self.halting.load(Ordering::Acquire)
+    }
+
+    /// Books were burned now.
+    pub fn note_burn(&self) {
+        self.last_burn.fetch_max(self.clock.now().0, Ordering::Relaxed);
+    }
+
+    /// When the last book was burned.
+    pub fn last_burn(&self) -> Time {
+        Time(self.last_burn.load(Ordering::Relaxed))
+    }
+
+    /// Something that is no book's fault went wrong for good: the run goes on, and fails in the end.
+    pub fn fail(&self, reason: impl Into<String>) {
+        let reason = reason.into();
+        log::error!("{reason}");
+        self.failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(reason);
+        self.change();
+    }
+
+    /// What went wrong for good so far.
+    pub fn failures(&self) -> Vec<String> {
+        self.failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
