@@ -42,7 +42,12 @@ impl Time {
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:09}s", self.0 / 1_000_000_000, self.0 % 1_000_000_000)
+        write!(
+            f,
+            "{}.{:09}s",
+            self.0 / 1_000_000_000,
+            self.0 % 1_000_000_000
+        )
     }
 }
 
@@ -80,6 +85,7 @@ enum Source {
 
 impl Clock {
     /// The machine's monotonic clock, starting at [`Time::ZERO`] now.
+    #[allow(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn real() -> Self {
         Self(Source::Real(tokio::time::Instant::now()))
     }
@@ -219,8 +225,7 @@ impl Future for Sleep {
     }
 }
 
-// The one place where the raw timer is right: it is what this clock is made of.
-#[allow(clippy::disallowed_methods)]
+#[allow(clippy::disallowed_methods, reason = "this is the clock")]
 fn real_sleep(start: tokio::time::Instant, deadline: Time) -> tokio::time::Sleep {
     match start.checked_add(Duration::from_nanos(deadline.0)) {
         Some(at) => tokio::time::sleep_until(at),

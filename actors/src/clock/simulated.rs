@@ -119,6 +119,10 @@ impl Drop for Sleeper {
     }
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "tokio's paused timer is how idleness is seen; its time is never read"
+)]
 pub(super) async fn drive(simulation: Arc<Simulation>) {
     if !tokio_clock_stands() {
         tokio::time::pause();
@@ -144,7 +148,10 @@ pub(super) async fn drive(simulation: Arc<Simulation>) {
 }
 
 /// True if tokio's clock is paused already; pausing twice would panic, and tokio doesn't tell.
-#[allow(clippy::disallowed_methods)] // compares the machine's clock with tokio's; no result depends on the value
+#[allow(
+    clippy::disallowed_methods,
+    reason = "compares tokio's clock with the machine's; no result depends on either"
+)]
 fn tokio_clock_stands() -> bool {
     let tokio = tokio::time::Instant::now();
     let machine = std::time::Instant::now();
