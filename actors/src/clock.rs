@@ -1,1 +1,238 @@
-//! The works' clock.
+//! The works' clock: the only place that reads time, and the seed of all chance.
+//!
+//! Actors ask a [`Clock`] for the time and for sleeps, so the same actor runs in real time and in a simulation.
+//! [`Clock::real`] is the machine's monotonic clock; its sleeps are tokio's, which tick in milliseconds and round up.
+//! [`Clock::simulated`] has a resolution of one nanosecond and moves only while nothing else can run.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::{Add, Sub};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+mod seed;
+mod simulated;
+
+pub use seed::Seed;
+
+use simulated::{Simulation, Sleeper};
+
+/// A moment: nanoseconds since the works' start. Spans 584 years.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// The works' start.
+    pub const ZERO: Time = Time(0);
+    /// The last moment that can be named; sums saturate here.
+    pub const MAX: Time = Time(u64::MAX);
+
+    /// Nanoseconds since the works' start.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Seconds since the works' start, for reports.
+    pub fn as_secs_f64(self) -> f64 {
+        self.0 as f64 / 1e9
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}.{:09}s",
+            self.0 / 1_000_000_000,
+            self.0 % 1_000_000_000
+        )
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Time;
+
+    /// Saturates at [`Time::MAX`].
+    fn add(self, span: Duration) -> Time {
+        Time(self.0.saturating_add(nanos(span)))
+    }
+}
+
+impl Sub for Time {
+    type Output = Duration;
+
+    /// Zero where `earlier` is the later one.
+    fn sub(self, earlier: Time) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Where actors read the time and sleep. Clones are the same clock.
+#[derive(Clone)]
+pub struct Clock(Source);
+
+#[derive(Clone)]
+enum Source {
+    Real(tokio::time::Instant),
+    Simulated(Arc<Simulation>),
+}
+
+impl Clock {
+    /// The machine's monotonic clock, starting at [`Time::ZERO`] now.
+    #[allow(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn real() -> Self {
+        Self(Source::Real(tokio::time::Instant::now()))
+    }
+
+    /// A simulated clock, standing at [`Time::ZERO`] until its [`Clock::driver`] runs.
+    pub fn simulated() -> Self {
+        Self(Source::Simulated(Arc::new(Simulation::default())))
+    }
+
+    /// True if time here is simulated.
+    pub fn is_simulated(&self) -> bool {
+        matches!(self.0, Source::Simulated(_))
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Time {
+        match &self.0 {
+            Source::Real(start) => Time(nanos(start.elapsed())),
+            Source::Simulated(simulation) => simulation.now(),
+        }
+    }
+
+    /// Sleeps until `deadline`; ready at once where that has passed.
+    ///
+    /// In real time it ends up to 2 ms late, never early. In simulated time it ends at exactly `deadline`, sleepers of one
+    /// moment in the order in which they were first polled. Dropping the sleep forgets it.
+    ///
+    /// # Panics
+    /// When polled outside a tokio runtime with timers (real time only).
+    pub fn sleep_until(&self, deadline: Time) -> Sleep {
+        Sleep(match &self.0 {
+            Source::Real(start) => Sleeping::Real {
+                start: *start,
+                deadline,
+                timer: None,
+            },
+            Source::Simulated(simulation) => {
+                Sleeping::Simulated(Sleeper::new(simulation.clone(), deadline))
+            }
+        })
+    }
+
+    /// Sleeps for `span` from now. See [`Clock::sleep_until`].
+    pub fn sleep(&self, span: Duration) -> Sleep {
+        self.sleep_until(self.now() + span)
+    }
+
+    /// What moves a simulated clock: spawn it locally, once, on the thread that runs the simulation.
+    ///
+    /// It pauses tokio's clock and moves this one to the earliest deadline whenever no task of the runtime is ready and
+    /// no `spawn_blocking` is running. It never ends. For a real clock it does nothing, for ever.
+    ///
+    /// # Panics
+    /// When polled outside a current-thread tokio runtime (an actix arbiter or system is one).
+    pub fn driver(&self) -> impl Future<Output = ()> + Send + 'static {
+        let source = self.0.clone();
+        async move {
+            match source {
+                Source::Real(_) => std::future::pending().await,
+                Source::Simulated(simulation) => simulated::drive(simulation).await,
+            }
+        }
+    }
+
+    /// Number of sleeps that wait in a simulated clock; 0 for a real one.
+    pub fn sleepers(&self) -> usize {
+        match &self.0 {
+            Source::Real(_) => 0,
+            Source::Simulated(simulation) => simulation.sleepers(),
+        }
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_simulated() {
+            "simulated"
+        } else {
+            "real"
+        };
+        write!(f, "Clock({kind}, {})", self.now())
+    }
+}
+
+/// A sleep; see [`Clock::sleep_until`].
+#[must_use = "a sleep does nothing unless it is awaited"]
+pub struct Sleep(Sleeping);
+
+enum Sleeping {
+    Real {
+        start: tokio::time::Instant,
+        deadline: Time,
+        // Made at the first poll that has to wait, so a deadline already past costs no timer.
+        timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    },
+    Simulated(Sleeper),
+}
+
+impl Sleep {
+    /// When it ends.
+    pub fn deadline(&self) -> Time {
+        match &self.0 {
+            Sleeping::Real { deadline, .. } => *deadline,
+            Sleeping::Simulated(sleeper) => sleeper.deadline(),
+        }
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sleep(until {})", self.deadline())
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.get_mut().0 {
+            Sleeping::Real {
+                start,
+                deadline,
+                timer,
+            } => {
+                if timer.is_none() {
+                    if nanos(start.elapsed()) >= deadline.0 {
+                        return Poll::Ready(());
+                    }
+                    *timer = Some(Box::pin(real_sleep(*start, *deadline)));
+                }
+                timer
+                    .as_mut()
+                    .map_or(Poll::Ready(()), |timer| timer.as_mut().poll(cx))
+            }
+            Sleeping::Simulated(sleeper) => sleeper.poll(cx),
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the clock")]
+fn real_sleep(start: tokio::time::Instant, deadline: Time) -> tokio::time::Sleep {
+    match start.checked_add(Duration::from_nanos(deadline.0)) {
+        Some(at) => tokio::time::sleep_until(at),
+        // Beyond what the machine can name: tokio's own "far future" serves.
+        None => tokio::time::sleep(Duration::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,46 @@
 //! Supervision of any actix actor.
+//!
+//! actix ends an actor that panics and tells nobody; its `Supervisor` restarts only what stopped in good order. Here a
+//! [`Supervisor`] runs the lives of its [`Child`]ren one after the other: every poll of an actor is caught, its end is reported
+//! whatever it died of, and a [`Policy`] decides what is started again, when, and when to give up. A [`Port`] is an address
+//! that survives.
+//!
+//! What happens to messages: one that was not delivered comes back to its sender ([`Unsent`]); one that was delivered is
+//! handled, or dropped with the mailbox of the life that it was for, before that life's end is reported. So a guard in a
+//! message acts in time. Nothing is sent twice.
+//!
+//! What it can't do: end a handler that never returns (its thread goes on; [`Exit::Hung`] only fences it), or catch two `Drop`s
+//! of one life that panic, the second while the first unwinds: Rust aborts then. Keep user values in [`Guarded`].
+
+#[cfg(panic = "abort")]
+compile_error!(
+    "gopherworks supervises by catching panics: it can't be built with panic = \"abort\". \
+     Remove that line from the profile in Cargo.toml (and -C panic=abort from RUSTFLAGS)."
+);
+
+mod catch;
+mod child;
+mod event;
+mod exit;
+mod guarded;
+mod handle;
+mod incarnation;
+mod policy;
+mod port;
+mod report;
+pub mod restart;
+mod supervisor;
+mod switch;
+
+pub use child::{Birth, Child, Place};
+pub use event::SupervisionEvent;
+pub use exit::Exit;
+pub use guarded::Guarded;
+pub use handle::{SupervisorHandle, Which};
+pub use policy::{Backoff, ChildSpec, Policy, Restart, Strategy};
+pub use port::{Port, Unsent};
+pub use restart::{ChildId, Outcome};
+pub use supervisor::Supervisor;
+
+#[cfg(test)]
+mod tests;

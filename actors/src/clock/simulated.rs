@@ -1,0 +1,162 @@
+//! Simulated time: a queue of sleepers, moved on when the runtime has nothing else to do.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+
+use super::Time;
+
+/// A sleeper's place in the queue: its deadline, then its turn.
+type Turn = (Time, u64);
+
+#[derive(Default)]
+pub(super) struct Simulation {
+    now: AtomicU64,
+    queue: Mutex<Queue>,
+    // Woken when the queue gets its first sleeper.
+    driver: AtomicWaker,
+}
+
+#[derive(Default)]
+struct Queue {
+    sleepers: BTreeMap<Turn, Waker>,
+    next: u64,
+}
+
+impl Simulation {
+    pub(super) fn now(&self) -> Time {
+        Time(self.now.load(Ordering::Acquire))
+    }
+
+    pub(super) fn sleepers(&self) -> usize {
+        self.queue().sleepers.len()
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Nothing in here panics halfway, so a poisoned queue is still whole.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves to the earliest deadline and wakes all who wait for it, in their order.
+    fn advance(&self) {
+        let mut due = Vec::new();
+        {
+            let mut queue = self.queue();
+            let Some((&(deadline, _), _)) = queue.sleepers.first_key_value() else {
+                return;
+            };
+            self.now.fetch_max(deadline.0, Ordering::AcqRel);
+            while let Some(first) = queue.sleepers.first_entry() {
+                if first.key().0 > deadline {
+                    break;
+                }
+                due.push(first.remove());
+            }
+        }
+        // Outside the lock: a waker may run anything.
+        due.into_iter().for_each(Waker::wake);
+    }
+}
+
+pub(super) struct Sleeper {
+    simulation: Arc<Simulation>,
+    deadline: Time,
+    turn: Option<Turn>,
+}
+
+impl Sleeper {
+    pub(super) fn new(simulation: Arc<Simulation>, deadline: Time) -> Self {
+        Self {
+            simulation,
+            deadline,
+            turn: None,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Time {
+        self.deadline
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut queue = self.simulation.queue();
+        // Read under the lock, or the clock could pass the deadline between the look and the registration.
+        if self.simulation.now() >= self.deadline {
+            if let Some(turn) = self.turn.take() {
+                queue.sleepers.remove(&turn);
+            }
+            return Poll::Ready(());
+        }
+        let turn = *self.turn.get_or_insert_with(|| {
+            queue.next += 1;
+            (self.deadline, queue.next)
+        });
+        let first = queue.sleepers.is_empty();
+        queue
+            .sleepers
+            .entry(turn)
+            .and_modify(|waker| waker.clone_from(cx.waker()))
+            .or_insert_with(|| cx.waker().clone());
+        drop(queue);
+        if first {
+            self.simulation.driver.wake();
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        if let Some(turn) = self.turn.take() {
+            let forgotten = self.simulation.queue().sleepers.remove(&turn);
+            // A waker's drop may drop a task, so it happens after the lock is free.
+            drop(forgotten);
+        }
+    }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "tokio's paused timer is how idleness is seen; its time is never read"
+)]
+pub(super) async fn drive(simulation: Arc<Simulation>) {
+    if !tokio_clock_stands() {
+        tokio::time::pause();
+    }
+    let idle = tokio::time::sleep(Duration::ZERO);
+    let mut idle = std::pin::pin!(idle);
+    loop {
+        poll_fn(|cx| {
+            simulation.driver.register(cx.waker());
+            if simulation.sleepers() == 0 {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        })
+        .await;
+        // A paused tokio clock moves only when no task is ready, so this timer's firing *is* idleness.
+        let tick = tokio::time::Instant::now() + Duration::from_millis(1);
+        idle.as_mut().reset(tick);
+        idle.as_mut().await;
+        simulation.advance();
+    }
+}
+
+/// True if tokio's clock is paused already; pausing twice would panic, and tokio doesn't tell.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "compares tokio's clock with the machine's; no result depends on either"
+)]
+fn tokio_clock_stands() -> bool {
+    let tokio = tokio::time::Instant::now();
+    let machine = std::time::Instant::now();
+    while machine.elapsed() < Duration::from_micros(2) {
+        std::hint::spin_loop();
+    }
+    tokio.elapsed() == Duration::ZERO
+}

@@ -1,0 +1,59 @@
+//! What a supervisor tells those who watch it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{ChildId, Exit};
+use crate::clock::Time;
+
+/// Something that happened under a supervisor. `at` is the time by its clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SupervisionEvent {
+    /// A child's `started` has returned and its port is bound.
+    Started {
+        /// When.
+        at: Time,
+        /// Which child.
+        child: ChildId,
+        /// Its name.
+        name: Arc<str>,
+        /// Which life.
+        epoch: u64,
+    },
+    /// A life is over and all that it held is gone (or, where it hung, fenced).
+    Exited {
+        /// When.
+        at: Time,
+        /// Which child.
+        child: ChildId,
+        /// Its name.
+        name: Arc<str>,
+        /// Which life.
+        epoch: u64,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// A failure was counted and is answered with a restart.
+    Restarting {
+        /// When.
+        at: Time,
+        /// The child that failed.
+        child: ChildId,
+        /// Its name.
+        name: Arc<str>,
+        /// The wait before the start.
+        after: Duration,
+    },
+    /// The policy gave up; the children are being killed.
+    Escalated {
+        /// When.
+        at: Time,
+        /// Why.
+        reason: String,
+    },
+    /// Nobody lives, the ports are closed. The last event; after [`SupervisionEvent::Escalated`] too.
+    Stopped {
+        /// When.
+        at: Time,
+    },
+}

@@ -1,0 +1,215 @@
+//! The address that survives.
+
+use std::fmt;
+use std::sync::Arc;
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Handler, Message};
+use arc_swap::ArcSwap;
+
+/// Where to reach an actor across its restarts. Clones are the same port.
+///
+/// A port never parks, queues or retries: what it can't deliver now comes back to the caller.
+pub struct Port<A: Actor> {
+    slot: Arc<ArcSwap<Slot<A>>>,
+}
+
+struct Slot<A: Actor> {
+    epoch: u64,
+    state: State<A>,
+}
+
+enum State<A: Actor> {
+    // The epoch has begun and may bind.
+    Expected,
+    Bound(Addr<A>),
+    // The epoch is over and may not bind.
+    Vacant,
+    Closed,
+}
+
+/// A message that was not sent, and why. The message is in it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Unsent<M> {
+    /// Nobody is there now; a later life may be.
+    Vacant(M),
+    /// Nobody will be there again: the supervisor stopped or escalated.
+    Gone(M),
+}
+
+impl<M> Unsent<M> {
+    /// The message.
+    pub fn into_inner(self) -> M {
+        match self {
+            Unsent::Vacant(message) | Unsent::Gone(message) => message,
+        }
+    }
+
+    /// True if no later life will take it.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Unsent::Gone(_))
+    }
+}
+
+impl<M> fmt::Debug for Unsent<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unsent::Vacant(_) => "Vacant(..)",
+            Unsent::Gone(_) => "Gone(..)",
+        })
+    }
+}
+
+impl<M> fmt::Display for Unsent<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unsent::Vacant(_) => "nobody is at the port now",
+            Unsent::Gone(_) => "the port is closed for good",
+        })
+    }
+}
+
+impl<M> std::error::Error for Unsent<M> {}
+
+impl<A: Actor> Port<A> {
+    /// A vacant port, of epoch 0.
+    pub fn new() -> Self {
+        Self {
+            slot: Arc::new(ArcSwap::from_pointee(Slot {
+                epoch: 0,
+                state: State::Vacant,
+            })),
+        }
+    }
+
+    /// Sends without waiting, from any thread.
+    ///
+    /// `Ok` means that the message is in a mailbox: it is handled, or dropped with that mailbox if that life ends first.
+    /// A handler's answer is discarded; put a channel into the message where one is wanted.
+    ///
+    /// # Errors
+    /// [`Unsent`], with the message. An actor that bounds its own mailbox (supervision unbounds it) looks vacant when full.
+    pub fn send<M>(&self, message: M) -> Result<(), Unsent<M>>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+    {
+        self.send_with(|_| message)
+    }
+
+    /// Like [`Port::send`], with a message made for the epoch that gets it (0 if nobody is there): a later life can't get it.
+    ///
+    /// # Errors
+    /// [`Unsent`], with the message.
+    pub fn send_with<M>(&self, make: impl FnOnce(u64) -> M) -> Result<(), Unsent<M>>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+    {
+        let slot = self.slot.load();
+        match &slot.state {
+            // `try_send`, since `do_send` would drop the message at a closed mailbox.
+            State::Bound(addr) => addr
+                .try_send(make(slot.epoch))
+                .map_err(|unsent| Unsent::Vacant(unsent.into_inner())),
+            State::Expected | State::Vacant => Err(Unsent::Vacant(make(0))),
+            State::Closed => Err(Unsent::Gone(make(0))),
+        }
+    }
+
+    /// The epoch of the life that is bound now. Epochs of one port count up from 1 and are never used twice.
+    pub fn epoch(&self) -> Option<u64> {
+        let slot = self.slot.load();
+        matches!(slot.state, State::Bound(_)).then_some(slot.epoch)
+    }
+
+    /// True if the port is closed for good.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.slot.load().state, State::Closed)
+    }
+
+    /// The last epoch that was begun here; 0 before the first.
+    pub(super) fn last_epoch(&self) -> u64 {
+        self.slot.load().epoch
+    }
+
+    /// Fences all earlier epochs: from now on only `epoch` can bind.
+    pub(super) fn begin(&self, epoch: u64) {
+        self.replace(|slot| {
+            (slot.epoch < epoch).then_some(Slot {
+                epoch,
+                state: State::Expected,
+            })
+        });
+    }
+
+    /// Binds `addr` if `epoch` is the one that was begun last and nothing ended it; says whether it did.
+    pub(super) fn bind(&self, epoch: u64, addr: &Addr<A>) -> bool {
+        self.replace(|slot| {
+            let expected = slot.epoch == epoch && matches!(slot.state, State::Expected);
+            expected.then(|| Slot {
+                epoch,
+                state: State::Bound(addr.clone()),
+            })
+        })
+    }
+
+    /// Ends `epoch` if it is the present one: it is not bound afterwards, and never again.
+    pub(super) fn vacate(&self, epoch: u64) {
+        self.replace(|slot| {
+            let present = slot.epoch == epoch && !matches!(slot.state, State::Closed);
+            present.then_some(Slot {
+                epoch,
+                state: State::Vacant,
+            })
+        });
+    }
+
+    /// Closes the port: every send is answered with [`Unsent::Gone`], until a new supervisor begins an epoch.
+    pub(super) fn close(&self) {
+        self.replace(|slot| {
+            Some(Slot {
+                epoch: slot.epoch,
+                state: State::Closed,
+            })
+        });
+    }
+
+    /// Compare and set: puts in what `next` makes of the slot, if anything; says whether it did.
+    fn replace(&self, next: impl Fn(&Slot<A>) -> Option<Slot<A>>) -> bool {
+        let before = self
+            .slot
+            .rcu(|slot| next(slot).map_or_else(|| slot.clone(), Arc::new));
+        next(&before).is_some()
+    }
+}
+
+impl<A: Actor> Clone for Port<A> {
+    fn clone(&self) -> Self {
+        Self {
+            slot: self.slot.clone(),
+        }
+    }
+}
+
+impl<A: Actor> Default for Port<A> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<A: Actor> fmt::Debug for Port<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slot = self.slot.load();
+        let state = match slot.state {
+            State::Expected | State::Vacant => "vacant",
+            State::Bound(_) => "bound",
+            State::Closed => "closed",
+        };
+        write!(f, "Port({state}, epoch {})", slot.epoch)
+    }
+}
