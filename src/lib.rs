@@ -5,3 +5,5 @@ pub use gopherworks_actors as actors;
 pub mod catalog;
 pub mod config;
 pub mod plan;
+pub mod report;
+pub mod topology;

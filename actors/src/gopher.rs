@@ -85,7 +85,6 @@ pub struct GopherCore {
 }
 
 /// The actor of a gopher.
-#[derive(Debug)]
 pub struct Gopher {
     crew: Arc<CrewCore>,
     core: Arc<GopherCore>,
@@ -95,6 +94,15 @@ pub struct Gopher {
     busy: bool,
     /// When the last timed step was due to end: deadlines are chained, so rounding never adds up.
     free_at: Time,
+}
+
+impl std::fmt::Debug for Gopher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gopher")
+            .field("name", &self.core.name)
+            .field("busy", &self.busy)
+            .finish()
+    }
 }
 
 /// The gopher's work, away while the pool has it.

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
 
 use crate::book::Book;
 use crate::clock::Time;
@@ -213,6 +214,9 @@ pub trait Store: Send + Sync + 'static {
     /// The account of all books at one instant.
     fn ledger(&self) -> LedgerReport;
 
-    /// The dead letters that are waiting to be fetched.
-    fn take_dead(&self) -> Vec<DeadLetter>;
+    /// The dead letters that are waiting to be fetched, oldest first, and how many had to be forgotten since the last call.
+    fn take_dead(&self) -> (Vec<DeadLetter>, u64);
+
+    /// Notified when a book went to the dead letters.
+    fn deaths(&self) -> &Notify;
 }

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use tokio::sync::Notify;
+
 use super::{
     Answer, Bell, Bound, Counts, Full, PileKey, Promises, Refused, Settled, Store, Want, Worked,
 };
@@ -27,7 +29,8 @@ pub struct MemoryStore {
     me: Weak<MemoryStore>,
     piles: Vec<Place>,
     ledger: Ledger,
-    dead: Mutex<VecDeque<DeadLetter>>,
+    dead: Mutex<(VecDeque<DeadLetter>, u64)>,
+    deaths: Notify,
     clock: Clock,
     bell: Bell,
 }
@@ -63,6 +66,7 @@ impl MemoryStore {
                 .collect(),
             ledger: Ledger::default(),
             dead: Mutex::default(),
+            deaths: Notify::new(),
             clock,
             bell,
         })
@@ -107,11 +111,18 @@ impl MemoryStore {
         if buried.is_empty() {
             return;
         }
-        let mut dead = lock(&self.dead);
-        dead.extend(buried);
-        while dead.len() > DEAD_KEPT {
-            dead.pop_front();
+        let mut forgotten = Vec::new();
+        {
+            let mut dead = lock(&self.dead);
+            dead.0.extend(buried);
+            while dead.0.len() > DEAD_KEPT {
+                forgotten.extend(dead.0.pop_front());
+                dead.1 += 1;
+            }
         }
+        // Bodies may delete files when dropped: not under the lock.
+        drop(forgotten);
+        self.deaths.notify_one();
     }
 
     fn carry_out(&self, shelf: &mut Shelf, unbound: Unbound, now: Time) -> (Settled, Settlement) {
@@ -316,7 +327,12 @@ impl Store for MemoryStore {
         self.ledger.report(in_flight as u64)
     }
 
-    fn take_dead(&self) -> Vec<DeadLetter> {
-        lock(&self.dead).drain(..).collect()
+    fn take_dead(&self) -> (Vec<DeadLetter>, u64) {
+        let mut dead = lock(&self.dead);
+        (dead.0.drain(..).collect(), std::mem::take(&mut dead.1))
+    }
+
+    fn deaths(&self) -> &Notify {
+        &self.deaths
     }
 }

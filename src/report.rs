@@ -1,0 +1,135 @@
+//! The account of a run, for people and for programs.
+
+use gopherworks_actors::ledger::LedgerReport;
+use serde::Serialize;
+
+/// The account of a run. What does not apply is `None` (`null` in JSON).
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// What the topology is called.
+    pub topology: String,
+    /// How it ran: `run`.
+    pub mode: String,
+    /// Seed of every random stream.
+    pub seed: u64,
+    /// Cores that it was given.
+    pub cores: usize,
+    /// Seconds from the start to the end of the run.
+    pub wall_s: f64,
+    /// Simulated seconds.
+    pub virtual_s: Option<f64>,
+    /// Seconds from the start to the last burn.
+    pub makespan_s: Option<f64>,
+    /// The same by the formula.
+    pub makespan_formula_s: Option<f64>,
+    /// Speed-up over one gopher.
+    pub speed_up: Option<f64>,
+    /// The same by the formula.
+    pub speed_up_formula: Option<f64>,
+    /// What limits the design.
+    pub bottleneck: Option<String>,
+    /// Books burned in a second, until the last burn.
+    pub books_per_s: f64,
+    /// Restarts of all actors.
+    pub restarts: u64,
+    /// The account of all books.
+    pub ledger: Ledger,
+    /// A row for each pile, crew, gopher and incinerator.
+    pub nodes: Vec<NodeReport>,
+    /// What went wrong besides books.
+    #[serde(skip)]
+    pub failures: Vec<String>,
+    /// How it ended.
+    #[serde(skip)]
+    pub outcome: Outcome,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It still runs: the report is a snapshot.
+    Running,
+    /// The sources ended (or were closed) and everything was drained.
+    Finished,
+    /// It was stopped at once; books that were under way are back on their piles.
+    Stopped,
+    /// The restart budget is spent.
+    Escalated(String),
+    /// The deadline of a drain passed.
+    DeadlinePassed,
+}
+
+/// The ledger as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Ledger {
+    /// Books that piles took.
+    pub offered: u64,
+    /// Books burned.
+    pub burned: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Dropped on purpose by work.
+    pub dropped: u64,
+    /// On piles, in carts, in fires; after a stop: unfinished.
+    pub in_flight: u64,
+    /// offered - burned - dead - dropped - in_flight: always 0.
+    pub lost: i64,
+    /// Ids that ended twice: always 0.
+    pub duplicates: u64,
+    /// Bodies whose burn was begun again.
+    pub reburned: u64,
+}
+
+impl From<LedgerReport> for Ledger {
+    fn from(ledger: LedgerReport) -> Self {
+        let LedgerReport {
+            offered,
+            burned,
+            dead,
+            dropped,
+            in_flight,
+            lost,
+            duplicates,
+            reburned,
+        } = ledger;
+        Self {
+            offered,
+            burned,
+            dead,
+            dropped,
+            in_flight,
+            lost,
+            duplicates,
+            reburned,
+        }
+    }
+}
+
+impl Ledger {
+    /// True if every book is accounted for, once.
+    pub fn balances(&self) -> bool {
+        self.lost == 0 && self.duplicates == 0
+    }
+}
+
+/// One node's row.
+#[derive(Debug, Clone, Serialize)]
+pub struct NodeReport {
+    /// Its name; a gopher is `crew/number`.
+    pub name: String,
+    /// `pile`, `dump`, `crew`, `gopher` or `incinerator`.
+    pub kind: &'static str,
+    /// Books that passed.
+    pub books: u64,
+    /// Carts that passed.
+    pub carts: u64,
+    /// Share of the run spent in steps, work and burns, 0 to 1 (a crew's is the mean of its gophers').
+    pub busy: f64,
+    /// 1 - busy.
+    pub idle: f64,
+    /// Restarts.
+    pub restarts: u64,
+    /// Times that a cart had to wait here.
+    #[serde(skip)]
+    pub waits: u64,
+}

@@ -1,0 +1,120 @@
+//! A topology that can be started, and its running handle.
+
+mod dead;
+mod end;
+mod running;
+mod wiring;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gopherworks_actors::clock::Clock;
+use gopherworks_actors::failure::Failure;
+
+use crate::plan::Plan;
+use crate::report::Report;
+
+pub use dead::{DeadBook, DeadSink};
+pub use gopherworks_actors::event::Event;
+pub use gopherworks_actors::pile::OfferError;
+pub use running::{Done, RunningTopology};
+
+/// A resolved topology. It can be started any number of times; what runs shares nothing.
+#[derive(Debug, Clone)]
+pub struct Topology {
+    plan: Plan,
+    options: Options,
+}
+
+/// How a topology is started; what a command line says rather than a file.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// Time; the machine's own by default.
+    pub clock: Option<Clock>,
+    /// Factor on all step times; 1 by default.
+    pub time_scale: Option<f64>,
+    /// Sources that make up their books never end by themselves.
+    pub endless: bool,
+    /// Leaves the sources out: the application offers all books.
+    pub without_sources: bool,
+    /// Gets every dead letter; without one the last 1,000 are kept in memory.
+    pub dead: Option<Arc<dyn DeadSink>>,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("time_scale", &self.time_scale)
+            .field("endless", &self.endless)
+            .field("without_sources", &self.without_sources)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a topology did not start. Nothing of it runs then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A source, a work or a burn could not be made.
+    #[error("{node}: {failure}")]
+    Node {
+        /// The node or crew.
+        node: String,
+        /// Why.
+        failure: Failure,
+    },
+    /// The operating system gave no threads.
+    #[error("no threads: {0}")]
+    Threads(#[from] std::io::Error),
+    /// The supervisor gave up before every actor was up.
+    #[error("the supervisor gave up during the start: {0}")]
+    Escalated(String),
+    /// Not inside an actix system.
+    #[error("a topology starts inside a running actix system (`#[actix::main]`, or `System::new().block_on`)")]
+    NoSystem,
+}
+
+impl Topology {
+    /// A topology of a plan.
+    pub fn from_plan(plan: Plan) -> Self {
+        Self {
+            plan,
+            options: Options::default(),
+        }
+    }
+
+    /// Says how it is to be started.
+    #[must_use]
+    pub fn with_options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// What will run.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Starts it inside the running actix system: sinks first, each actor when the one before it is up. Returns when all are.
+    ///
+    /// The arbiters are its own; the supervisor lives on the calling one. Where that one ends, the topology is killed.
+    ///
+    /// # Errors
+    /// [`StartError`]; what was started by then is stopped again.
+    pub async fn start(&self) -> Result<RunningTopology, StartError> {
+        wiring::start(&self.plan, &self.options).await
+    }
+
+    /// Starts it and waits for its end: the sources done and all drained, or the restart budget spent.
+    ///
+    /// # Errors
+    /// As [`Topology::start`].
+    pub async fn run(&self) -> Result<Report, StartError> {
+        let running = self.start().await?;
+        running.close_offers();
+        let done = running.done().await;
+        Ok(running.finish(done).await)
+    }
+}
+
+/// How long books and carts on their way home are waited for when a run ends early.
+const HOMECOMING: Duration = Duration::from_secs(5);

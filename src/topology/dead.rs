@@ -1,0 +1,89 @@
+//! Where dead letters go.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gopherworks_actors::book::Book;
+use gopherworks_actors::failure::Failure;
+
+/// A dead letter, as the application sees it.
+#[derive(Debug, Clone)]
+pub struct DeadBook {
+    /// The book as it was put on the pile where it died.
+    pub book: Book,
+    /// That pile's name.
+    pub pile: String,
+    /// Why.
+    pub reason: String,
+    /// Attempts that were charged.
+    pub attempts: u32,
+}
+
+/// Keeps dead letters. Called off the arbiters, by one thread at a time, in the order in which they died.
+pub trait DeadSink: Send + Sync + 'static {
+    /// Keeps these.
+    ///
+    /// # Errors
+    /// An error makes the run fail in the end; the books stay dead letters.
+    fn keep(&self, dead: &[DeadBook]) -> Result<(), Failure>;
+}
+
+/// Dead letters kept in memory where nobody else keeps them.
+const KEPT: usize = 1_000;
+
+/// The last dead letters of a run.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    last: Mutex<VecDeque<DeadBook>>,
+}
+
+impl Kept {
+    pub(super) fn add(&self, dead: Vec<DeadBook>) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.extend(dead);
+        let over = last.len().saturating_sub(KEPT);
+        let forgotten: Vec<DeadBook> = last.drain(..over).collect();
+        drop(last);
+        drop(forgotten);
+    }
+
+    pub(super) fn all(&self) -> Vec<DeadBook> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.iter().cloned().collect()
+    }
+}
+
+/// Fetches what died from the store: to the sink, the events and the memory of the last ones.
+pub(super) fn collect(inner: &Arc<super::running::Inner>) {
+    let (dead, forgotten) = inner.works.store.take_dead();
+    if forgotten > 0 {
+        inner
+            .works
+            .fail(format!("{forgotten} dead letters came faster than they could be kept and were forgotten"));
+    }
+    if dead.is_empty() {
+        return;
+    }
+    let dead: Vec<DeadBook> = dead
+        .into_iter()
+        .map(|letter| DeadBook {
+            pile: inner.piles[letter.pile.index()].name.clone(),
+            book: letter.book,
+            reason: letter.reason,
+            attempts: letter.attempts,
+        })
+        .collect();
+    for letter in &dead {
+        inner.works.tell(super::Event::Dead {
+            book: letter.book.id,
+            pile: letter.pile.clone(),
+            reason: letter.reason.clone(),
+        });
+    }
+    if let Some(sink) = &inner.sink {
+        if let Err(failure) = sink.keep(&dead) {
+            inner.works.fail(format!("dead letters could not be kept: {failure}"));
+        }
+    }
+    inner.dead.add(dead);
+}

@@ -1,0 +1,447 @@
+//! The handle of a running topology.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix_rt::Arbiter;
+use futures_util::Stream;
+use gopherworks_actors::book::Book;
+use gopherworks_actors::clock::Time;
+use gopherworks_actors::event::Event;
+use gopherworks_actors::gopher::yard::Seat;
+use gopherworks_actors::gopher::{CrewCore, GopherCore};
+use gopherworks_actors::incinerator::IncineratorCore;
+use gopherworks_actors::pile::{OfferError, PileCore};
+use gopherworks_actors::supervision::{Outcome as Ended, SupervisionEvent, SupervisorHandle};
+use gopherworks_actors::works::{NodeStats, Works};
+use tokio::sync::broadcast::error::RecvError;
+
+use super::dead::{self, DeadBook, DeadSink, Kept};
+use crate::plan::Plan;
+use crate::report::{NodeReport, Outcome, Report};
+
+/// A crew as it runs.
+pub(super) struct Crew {
+    pub(super) name: String,
+    pub(super) core: Arc<CrewCore>,
+    pub(super) gophers: Vec<Arc<GopherCore>>,
+    pub(super) seats: Vec<Seat>,
+}
+
+/// What a running topology consists of, apart from its actors.
+pub(super) struct Inner {
+    name: String,
+    seed: u64,
+    cores: usize,
+    drain_deadline: Option<Duration>,
+    pub(super) shutdown: Duration,
+    pub(super) works: Arc<Works>,
+    pub(super) piles: Vec<Arc<PileCore>>,
+    pub(super) incinerators: Vec<Arc<IncineratorCore>>,
+    pub(super) crews: Vec<Crew>,
+    pub(super) arbiters: Vec<Arbiter>,
+    pub(super) sink: Option<Arc<dyn DeadSink>>,
+    pub(super) dead: Kept,
+    pub(super) finished: AtomicBool,
+    started: Time,
+}
+
+impl Inner {
+    pub(super) fn new(
+        plan: &Plan,
+        works: Arc<Works>,
+        piles: Vec<Arc<PileCore>>,
+        incinerators: Vec<Arc<IncineratorCore>>,
+        crews: Vec<Crew>,
+        arbiters: Vec<Arbiter>,
+        sink: Option<Arc<dyn DeadSink>>,
+    ) -> Self {
+        Self {
+            name: plan.name.clone(),
+            seed: plan.execution.seed,
+            cores: plan.execution.cores,
+            drain_deadline: plan.execution.drain_deadline,
+            shutdown: plan.supervision.shutdown,
+            started: works.clock.now(),
+            works,
+            piles,
+            incinerators,
+            crews,
+            arbiters,
+            sink,
+            dead: Kept::default(),
+            finished: AtomicBool::new(false),
+        }
+    }
+
+    fn all_closed(&self) -> bool {
+        self.piles.iter().all(|pile| pile.is_closed())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for arbiter in &self.arbiters {
+            arbiter.stop();
+        }
+    }
+}
+
+/// Why a run is over, or about to be ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// All piles are closed: what was offered is burned, dead or dropped.
+    Drained,
+    /// The restart budget is spent; the reason names the child.
+    Escalated(String),
+    /// It is to be stopped at once.
+    Stopped,
+    /// The deadline of a drain passed.
+    DeadlinePassed,
+}
+
+/// A running topology. Clones are handles on the same one; it can be used from any thread.
+///
+/// Dropping the last handle stops it at once, as [`RunningTopology::stop`] does but without a report.
+#[derive(Clone)]
+pub struct RunningTopology {
+    pub(super) shared: Arc<Handle>,
+}
+
+pub(super) struct Handle {
+    pub(super) inner: Arc<Inner>,
+    pub(super) supervisor: SupervisorHandle,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if !self.inner.finished.load(Ordering::Acquire) {
+            self.inner.works.halt();
+            self.supervisor.kill_all();
+        }
+    }
+}
+
+impl std::fmt::Debug for RunningTopology {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunningTopology")
+            .field("name", &self.shared.inner.name)
+            .field("ledger", &self.shared.inner.works.store.ledger())
+            .finish()
+    }
+}
+
+impl RunningTopology {
+    pub(super) fn new(inner: Arc<Inner>, supervisor: SupervisorHandle) -> Self {
+        let mut supervision = supervisor.events();
+        let works = inner.works.clone();
+        actix_rt::spawn(async move {
+            loop {
+                match supervision.recv().await {
+                    Ok(event) => {
+                        let last = matches!(event, SupervisionEvent::Stopped { .. });
+                        if let Some(event) = translated(event) {
+                            works.tell(event);
+                        }
+                        if last {
+                            works.change();
+                            return;
+                        }
+                    }
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        });
+        let mourner = Arc::downgrade(&inner);
+        let works = Arc::downgrade(&inner.works);
+        actix_rt::spawn(async move {
+            loop {
+                // Upgraded for a moment only: a waiting mourner keeps nothing alive.
+                let Some(store) = works.upgrade().map(|works| works.store.clone()) else {
+                    return;
+                };
+                store.deaths().notified().await;
+                drop(store);
+                let Some(inner) = mourner.upgrade() else {
+                    return;
+                };
+                if inner.finished.load(Ordering::Acquire) {
+                    return;
+                }
+                let works = inner.works.clone();
+                let _ = works.pool.wait_for(move || dead::collect(&inner)).await;
+            }
+        });
+        Self {
+            shared: Arc::new(Handle { inner, supervisor }),
+        }
+    }
+
+    fn inner(&self) -> &Arc<Inner> {
+        &self.shared.inner
+    }
+
+    fn pile(&self, name: &str) -> Option<&Arc<PileCore>> {
+        self.inner().piles.iter().find(|pile| pile.name == name)
+    }
+
+    /// Offers books to a pile, all or none, waiting for room. Once this returns `Ok` they are accounted for whatever dies.
+    /// Dropping the future takes the offer back.
+    ///
+    /// # Errors
+    /// [`OfferError::Closed`] where the pile is a dump, unknown, draining or closed; [`OfferError::TooMany`] where they could never fit. The
+    /// books come back.
+    pub async fn offer(&self, pile: &str, books: Vec<Book>) -> Result<(), OfferError> {
+        match self.pile(pile) {
+            Some(pile) => pile.offer(books).await,
+            None => Err(OfferError::Closed(books)),
+        }
+    }
+
+    /// Offers books to a pile if there is room now.
+    ///
+    /// # Errors
+    /// As [`RunningTopology::offer`], and [`OfferError::Full`].
+    pub fn try_offer(&self, pile: &str, books: Vec<Book>) -> Result<(), OfferError> {
+        match self.pile(pile) {
+            Some(pile) => pile.try_offer(books),
+            None => Err(OfferError::Closed(books)),
+        }
+    }
+
+    /// The application will offer nothing more: the run ends by itself when the sources are done and all is drained.
+    pub fn close_offers(&self) {
+        self.inner().piles.iter().for_each(|pile| pile.seal());
+    }
+
+    /// What happens from now on. Ends with the topology; a listener more than 1,024 events behind misses the oldest.
+    pub fn events(&self) -> impl Stream<Item = Event> + Send + use<> {
+        futures_util::stream::unfold(self.inner().works.events(), |mut events| async move {
+            loop {
+                match events.recv().await {
+                    Ok(event) => return Some((event, events)),
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        })
+    }
+
+    /// The account of this moment: consistent in its ledger, the nodes' counters a moment apart.
+    pub fn snapshot(&self) -> Report {
+        self.report(Outcome::Running)
+    }
+
+    /// The last dead letters, at most 1,000.
+    pub fn dead(&self) -> Vec<DeadBook> {
+        dead::collect(self.inner());
+        self.inner().dead.all()
+    }
+
+    /// How many books the sources will give in all, where every one knows, and whether all of them have ended.
+    pub fn expected(&self) -> (Option<u64>, bool) {
+        let mut feeders = self.inner().piles.iter().filter_map(|pile| pile.feeder()).peekable();
+        if feeders.peek().is_none() {
+            return (None, false);
+        }
+        let (mut total, mut ended) = (Some(0), true);
+        for feeder in feeders {
+            total = total.zip(feeder.total()).map(|(sum, more)| sum + more);
+            ended &= feeder.has_ended();
+        }
+        (total, ended)
+    }
+
+    /// Kills the actor of a node, as a fault would; the supervisor's policy decides what follows. Names as in reports. False if there is none.
+    pub fn kill(&self, node: &str) -> bool {
+        self.shared.supervisor.kill(node)
+    }
+
+    /// Names of all actors that can be killed.
+    pub fn actors(&self) -> Vec<String> {
+        let supervisor = &self.shared.supervisor;
+        supervisor.children().map(|(_, name)| name.to_owned()).collect()
+    }
+
+    /// Closes the sources and all offers; what is under way runs to its end.
+    pub fn close(&self) {
+        let inner = self.inner();
+        inner.works.tell(Event::Draining);
+        self.shared.supervisor.draining();
+        for pile in &inner.piles {
+            if let Some(feeder) = pile.feeder() {
+                feeder.end();
+            }
+            pile.seal();
+        }
+    }
+
+    /// Waits until the run is over by itself: everything drained after the sources ended and offers were closed, or escalated.
+    pub async fn done(&self) -> Done {
+        let mut changes = self.inner().works.changes();
+        let ended = self.shared.supervisor.ended();
+        let drained = async {
+            loop {
+                changes.borrow_and_update();
+                if self.inner().all_closed() {
+                    return;
+                }
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = drained => Done::Drained,
+            ended = ended => match ended {
+                Ended::Escalated { reason } => Done::Escalated(reason),
+                Ended::Stopped => Done::Stopped,
+            },
+        }
+    }
+
+    /// Closes the sources, lets everything under way run to its end, and ends the topology. `deadline` (else the file's `drain_deadline`,
+    /// else none) bounds the wait: after it, the run is stopped and what was under way is back on its piles.
+    pub async fn drain(&self, deadline: Option<Duration>) -> Report {
+        self.close();
+        let done = match deadline.or(self.inner().drain_deadline) {
+            None => self.done().await,
+            Some(within) => {
+                let late = self.inner().works.clock.sleep(within);
+                tokio::select! {
+                    biased;
+                    done = self.done() => done,
+                    () = late => Done::DeadlinePassed,
+                }
+            }
+        };
+        self.finish(done).await
+    }
+
+    /// Ends it at once: actors are killed, every book that was under way is back on its pile, a burn or work that has begun is waited for
+    /// (5 seconds at most).
+    pub async fn stop(&self) -> Report {
+        self.finish(Done::Stopped).await
+    }
+
+    pub(super) fn report(&self, outcome: Outcome) -> Report {
+        let inner = self.inner();
+        let works = &inner.works;
+        let wall = (works.clock.now() - inner.started).as_secs_f64();
+        let makespan = (works.last_burn() - inner.started).as_secs_f64();
+        let ledger = works.store.ledger();
+        let nodes = self.rows(wall);
+        let supervisor = &self.shared.supervisor;
+        Report {
+            topology: inner.name.clone(),
+            mode: "run".to_owned(),
+            seed: inner.seed,
+            cores: inner.cores,
+            wall_s: wall,
+            virtual_s: None,
+            makespan_s: (ledger.burned > 0).then_some(makespan),
+            makespan_formula_s: None,
+            speed_up: None,
+            speed_up_formula: None,
+            bottleneck: None,
+            books_per_s: if makespan > 0.0 { ledger.burned as f64 / makespan } else { 0.0 },
+            restarts: supervisor.children().map(|(id, _)| supervisor.restarts(id)).sum(),
+            ledger: ledger.into(),
+            nodes,
+            failures: works.failures(),
+            outcome,
+        }
+    }
+
+    fn rows(&self, wall: f64) -> Vec<NodeReport> {
+        let inner = self.inner();
+        let supervisor = &self.shared.supervisor;
+        let share = |busy: Duration| {
+            if wall > 0.0 {
+                (busy.as_secs_f64() / wall).min(1.0)
+            } else {
+                0.0
+            }
+        };
+        let row = |name: &str, kind, stats: &NodeStats, busy: f64, restarts| NodeReport {
+            name: name.to_owned(),
+            kind,
+            books: stats.books(),
+            carts: stats.carts(),
+            busy,
+            idle: 1.0 - busy,
+            restarts,
+            waits: stats.waits(),
+        };
+        let mut rows = Vec::new();
+        for pile in &inner.piles {
+            let kind = if pile.dump { "dump" } else { "pile" };
+            let feeder = pile.feeder().map_or(0, |feeder| supervisor.restarts(&*feeder.name));
+            let restarts = supervisor.restarts(&*pile.name) + feeder;
+            rows.push(row(&pile.name, kind, &pile.stats, share(pile.stats.busy()), restarts));
+        }
+        for crew in &inner.crews {
+            let gophers: Vec<NodeReport> = crew
+                .gophers
+                .iter()
+                .map(|gopher| {
+                    let busy = share(gopher.stats.busy());
+                    row(&gopher.name, "gopher", &gopher.stats, busy, supervisor.restarts(&*gopher.name))
+                })
+                .collect();
+            // Each cartload is loaded once, so the loaders' rows add up to the crew's.
+            let loaders = crew.gophers.iter().zip(&gophers).filter(|(gopher, _)| {
+                gopher.counts == gopherworks_actors::gopher::steps::Step::Load
+            });
+            let (books, carts) = loaders.fold((0, 0), |(books, carts), (_, row)| {
+                (books + row.books, carts + row.carts)
+            });
+            let busy = gophers.iter().map(|row| row.busy).sum::<f64>() / gophers.len().max(1) as f64;
+            rows.push(NodeReport {
+                name: crew.name.clone(),
+                kind: "crew",
+                books,
+                carts,
+                busy,
+                idle: 1.0 - busy,
+                restarts: gophers.iter().map(|row| row.restarts).sum(),
+                waits: 0,
+            });
+            rows.extend(gophers);
+        }
+        for fire in &inner.incinerators {
+            let busy = share(fire.stats.busy());
+            rows.push(row(&fire.name, "incinerator", &fire.stats, busy, supervisor.restarts(&*fire.name)));
+        }
+        rows
+    }
+}
+
+fn translated(event: SupervisionEvent) -> Option<Event> {
+    match event {
+        SupervisionEvent::Started { name, epoch, .. } => Some(Event::Started {
+            node: name.to_string(),
+            epoch,
+        }),
+        SupervisionEvent::Exited { name, exit, .. } => {
+            if exit.is_abnormal() {
+                log::warn!("{name} {exit}");
+            }
+            Some(Event::Exited {
+                node: name.to_string(),
+                exit: exit.to_string(),
+            })
+        }
+        SupervisionEvent::Restarting { name, after, .. } => {
+            log::info!("{name} is started again in {after:?}");
+            Some(Event::Restarting {
+                node: name.to_string(),
+            })
+        }
+        SupervisionEvent::Escalated { reason, .. } => Some(Event::Escalated { reason }),
+        SupervisionEvent::Stopped { .. } => None,
+    }
+}

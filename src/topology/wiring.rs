@@ -1,0 +1,413 @@
+//! From a plan to live actors: sinks first, sources last.
+
+use std::sync::{Arc, Mutex};
+
+use actix_rt::{Arbiter, System};
+use gopherworks_actors::clock::{Clock, Seed};
+use gopherworks_actors::feeder::{Feeder, FeederCore};
+use gopherworks_actors::gopher::steps::{Span, Step, StepTime, StepTimes};
+use gopherworks_actors::gopher::yard::{Seat, Yard};
+use gopherworks_actors::gopher::{CrewCore, Door, Gopher, GopherCore, MakeWork};
+use gopherworks_actors::incinerator::{Incinerator, IncineratorCore, MakeBurn};
+use gopherworks_actors::pile::{Look, Pile, PileCore, PileParts};
+use gopherworks_actors::pool::Pool;
+use gopherworks_actors::slots::Slots;
+use gopherworks_actors::store::{Bound, MemoryStore, PileKey, Want};
+use gopherworks_actors::supervision::{
+    Backoff, Child, Outcome, Place, Policy, Port, Strategy, Supervisor,
+};
+use gopherworks_actors::works::{NodeStats, Works};
+
+use super::running::{Crew, Inner, RunningTopology};
+use super::{Options, StartError};
+use crate::catalog::Site;
+use crate::config::schema::{Capacity, Placement, StrategyConfig};
+use crate::plan::{Plan, Target};
+
+/// A body up to this many bytes stays in memory; a larger one streams through a file.
+const SPILL_ABOVE: u64 = 256 * 1024;
+
+pub(super) async fn start(plan: &Plan, options: &Options) -> Result<RunningTopology, StartError> {
+    if !System::is_registered() {
+        return Err(StartError::NoSystem);
+    }
+    let clock = options.clock.clone().unwrap_or_else(Clock::real);
+    let build = Build {
+        plan,
+        options,
+        places: Places::new(plan, clock.is_simulated()),
+        clock,
+    };
+    let (inner, children) = build.cores()?;
+    let supervisor = Supervisor::start(
+        policy(plan),
+        inner.works.clock.clone(),
+        inner.works.seed,
+        children,
+    );
+    let running = RunningTopology::new(inner, supervisor.clone());
+    match supervisor.wait_started().await {
+        Ok(()) => Ok(running),
+        Err(outcome) => {
+            running.abandon().await;
+            Err(StartError::Escalated(match outcome {
+                Outcome::Escalated { reason } => reason,
+                Outcome::Stopped => "it was stopped".to_owned(),
+            }))
+        }
+    }
+}
+
+fn policy(plan: &Plan) -> Policy {
+    let said = plan.supervision;
+    Policy {
+        strategy: match said.strategy {
+            StrategyConfig::OneForOne => Strategy::OneForOne,
+            StrategyConfig::OneForAll => Strategy::OneForAll,
+            StrategyConfig::RestForOne => Strategy::RestForOne,
+        },
+        intensity: said.intensity,
+        period: said.period,
+        in_a_row: said.in_a_row,
+        backoff: Backoff {
+            min: said.backoff.min,
+            max: said.backoff.max,
+            jitter: said.backoff.jitter,
+            reset: said.backoff.reset,
+        },
+        kill_deadline: said.shutdown,
+    }
+}
+
+/// Which arbiter a node lives on.
+struct Places {
+    arbiters: Vec<Arbiter>,
+    /// By pile, incinerator, crew: a number that means an arbiter, modulo how many there are.
+    piles: Vec<usize>,
+    incinerators: Vec<usize>,
+    crews: Vec<usize>,
+}
+
+impl Places {
+    fn new(plan: &Plan, simulated: bool) -> Self {
+        let (piles, fires) = (plan.piles.len(), plan.incinerators.len());
+        let nodes = piles + fires + plan.crews.len();
+        let mut group: Vec<usize> = (0..nodes).collect();
+        if plan.execution.placement == Placement::Together {
+            for (at, crew) in plan.crews.iter().enumerate() {
+                let to = match crew.to {
+                    Target::Dump(pile) => pile,
+                    Target::Incinerator(fire) => piles + fire,
+                };
+                for other in [crew.from, to] {
+                    let (a, b) = (group[piles + fires + at], group[other]);
+                    let least = a.min(b);
+                    group.iter_mut().filter(|g| **g == a || **g == b).for_each(|g| *g = least);
+                }
+            }
+        }
+        let mut distinct = group.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let number = |node: usize| distinct.binary_search(&group[node]).unwrap_or(0);
+        let wanted = plan.execution.cores.min(distinct.len()).max(1);
+        Self {
+            arbiters: if simulated {
+                Vec::new()
+            } else {
+                (0..wanted).map(|_| Arbiter::new()).collect()
+            },
+            piles: (0..piles).map(number).collect(),
+            incinerators: (piles..piles + fires).map(number).collect(),
+            crews: (piles + fires..nodes).map(number).collect(),
+        }
+    }
+
+    fn at(&self, number: usize) -> Place {
+        match self.arbiters.len() {
+            0 => Place::Here,
+            count => Place::Arbiter(self.arbiters[number % count].handle()),
+        }
+    }
+}
+
+struct Build<'a> {
+    plan: &'a Plan,
+    options: &'a Options,
+    places: Places,
+    clock: Clock,
+}
+
+impl Build<'_> {
+    fn site(&self, node: &str) -> Site {
+        Site {
+            node: node.to_owned(),
+            seed: self.plan.execution.seed,
+            scratch: self.plan.execution.scratch.clone(),
+            spill_above: SPILL_ABOVE,
+            endless: self.options.endless,
+        }
+    }
+
+    fn cores(self) -> Result<(Arc<Inner>, Vec<Child>), StartError> {
+        let plan = self.plan;
+        let failed = |node: &str| {
+            let node = node.to_owned();
+            move |failure| StartError::Node { node, failure }
+        };
+        // Everything that can be refused comes first: nothing runs yet.
+        let mut feeders = Vec::new();
+        let mut receipts = Vec::new();
+        for pile in &plan.piles {
+            let factory = pile.source.as_ref().filter(|_| !self.options.without_sources);
+            feeders.push(match factory {
+                Some(factory) => {
+                    let source = factory.make(&self.site(&pile.name)).map_err(failed(&pile.name))?;
+                    receipts.extend(source.receipts());
+                    Some(FeederCore::new(format!("{}.source", pile.name), source))
+                }
+                None => None,
+            });
+        }
+        let mut fires = Vec::new();
+        for fire in &plan.incinerators {
+            let burn = fire.burn.make(&self.site(&fire.name)).map_err(failed(&fire.name))?;
+            fires.push(burn);
+        }
+        for crew in &plan.crews {
+            if let Some(work) = &crew.work {
+                work.make(&self.site(&crew.name)).map_err(failed(&crew.name))?;
+            }
+        }
+
+        let ports: Arc<Vec<Port<Pile>>> = Arc::new(plan.piles.iter().map(|_| Port::new()).collect());
+        let bells = ports.clone();
+        let store = MemoryStore::new(
+            plan.piles.iter().map(|pile| (bound(pile.capacity), pile.max_attempts)),
+            self.clock.clone(),
+            Arc::new(move |pile| {
+                let _ = bells[pile.index()].send(Look);
+            }),
+        );
+        let pool = Pool::new(self.clock.clone(), plan.execution.cores)?;
+        let seed = Seed(plan.execution.seed);
+        let works = Works::new(self.clock.clone(), seed, pool, store, receipts);
+
+        let mut nodes = 0u32;
+        let mut node = || {
+            nodes += 1;
+            nodes
+        };
+        let mut piles: Vec<Arc<PileCore>> = Vec::new();
+        for (key, pile) in plan.piles.iter().enumerate() {
+            let upstream = plan
+                .crews
+                .iter()
+                .filter(|crew| crew.to == Target::Dump(key))
+                .map(|crew| piles[crew.from].clone())
+                .collect();
+            let feeder = feeders[key].take();
+            if let Some(feeder) = &feeder {
+                feeder.belongs_to(&works);
+            }
+            piles.push(PileCore::new(
+                &works,
+                PileParts {
+                    name: pile.name.clone(),
+                    key: PileKey(key as u32),
+                    node: node(),
+                    dump: pile.dump,
+                    capacity_books: pile.capacity.books,
+                    port: ports[key].clone(),
+                    feeder,
+                    upstream,
+                },
+            ));
+        }
+        let mut incinerators = Vec::new();
+        for (key, (fire, first)) in plan.incinerators.iter().zip(fires).enumerate() {
+            let upstream = plan
+                .crews
+                .iter()
+                .filter(|crew| crew.to == Target::Incinerator(key))
+                .map(|crew| piles[crew.from].clone())
+                .collect();
+            let (factory, site) = (fire.burn.clone(), self.site(&fire.name));
+            let make: MakeBurn = Arc::new(move || factory.make(&site));
+            incinerators.push(IncineratorCore::new(
+                &works,
+                fire.name.clone(),
+                node(),
+                upstream,
+                first,
+                make,
+            ));
+        }
+        let slots = |count: Option<u32>| count.map(Slots::new);
+        let pile_slots: Vec<_> = plan
+            .piles
+            .iter()
+            .map(|pile| (slots(pile.exclusive.load), slots(pile.exclusive.unload)))
+            .collect();
+        let fire_slots: Vec<_> = plan
+            .incinerators
+            .iter()
+            .map(|fire| slots(fire.exclusive.unload))
+            .collect();
+
+        let mut crews = Vec::new();
+        for crew in &plan.crews {
+            let steps = scaled(crew.steps, self.options.time_scale.unwrap_or(1.0));
+            let (to, unload_slots) = match crew.to {
+                Target::Dump(pile) => (Door::Dump(piles[pile].clone()), pile_slots[pile].1.clone()),
+                Target::Incinerator(fire) => (
+                    Door::Incinerator(incinerators[fire].clone()),
+                    fire_slots[fire].clone(),
+                ),
+            };
+            let seats: Vec<Seat> = crew
+                .gophers
+                .iter()
+                .map(|duties| Seat {
+                    duties: *duties,
+                    port: Port::new(),
+                    node: node(),
+                })
+                .collect();
+            let timed_unload = !steps.of(Step::Unload).is_zero() || unload_slots.is_some();
+            let yard = Yard::new(
+                crew.name.clone(),
+                Want {
+                    books: crew.cart_books,
+                    bytes: crew.cart_bytes,
+                },
+                crew.carts as usize,
+                seats.clone(),
+                pile_slots[crew.from].0.clone(),
+                unload_slots,
+                timed_unload,
+            );
+            let work = crew.work.clone().map(|factory| -> MakeWork {
+                let site = self.site(&crew.name);
+                Arc::new(move || factory.make(&site))
+            });
+            let core = Arc::new(CrewCore {
+                yard,
+                from: piles[crew.from].clone(),
+                to,
+                steps,
+                work,
+                works: works.clone(),
+            });
+            let gophers = crew
+                .gophers
+                .iter()
+                .enumerate()
+                .map(|(index, duties)| {
+                    let name = format!("{}/{}", crew.name, index + 1);
+                    Arc::new(GopherCore {
+                        chance: Mutex::new(seed.stream(&name, "steps")),
+                        name,
+                        index,
+                        counts: duties.iter().next().unwrap_or(Step::Load),
+                        stats: NodeStats::default(),
+                    })
+                })
+                .collect();
+            crews.push(Crew {
+                name: crew.name.clone(),
+                core,
+                gophers,
+                seats,
+            });
+        }
+        for (key, pile) in piles.iter().enumerate() {
+            let below = plan
+                .crews
+                .iter()
+                .filter(|crew| crew.from == key)
+                .filter_map(|crew| match crew.to {
+                    Target::Dump(dump) => Some(Arc::downgrade(&piles[dump])),
+                    Target::Incinerator(_) => None,
+                })
+                .collect();
+            pile.leads_to(below);
+        }
+        let children = self.children(&works, &piles, &incinerators, &crews);
+        let inner = Arc::new(Inner::new(
+            plan,
+            works,
+            piles,
+            incinerators,
+            crews,
+            self.places.arbiters,
+            self.options.dead.clone(),
+        ));
+        Ok((inner, children))
+    }
+
+    /// Sinks first: whoever starts finds those that it sends to.
+    fn children(
+        &self,
+        works: &Arc<Works>,
+        piles: &[Arc<PileCore>],
+        incinerators: &[Arc<IncineratorCore>],
+        crews: &[Crew],
+    ) -> Vec<Child> {
+        let mut children = Vec::new();
+        let within = self.plan.supervision.shutdown;
+        let mut add = |child: Child, place: Place| children.push(child.place(place).shutdown(within));
+        for (fire, place) in incinerators.iter().zip(&self.places.incinerators) {
+            let core = fire.clone();
+            let child = Child::new(fire.name.clone(), &fire.port, move |birth| {
+                Incinerator::new(core.clone(), birth.epoch).map_err(|failure| failure.to_string())
+            });
+            add(child, self.places.at(*place));
+        }
+        for (pile, place) in piles.iter().zip(&self.places.piles).rev() {
+            let core = pile.clone();
+            let child = Child::new(pile.name.clone(), &pile.port, move |_| Ok(Pile::new(core.clone())));
+            add(child, self.places.at(*place));
+        }
+        for (crew, place) in crews.iter().zip(&self.places.crews).rev() {
+            for (gopher, seat) in crew.gophers.iter().zip(&crew.seats) {
+                let (shared, core) = (crew.core.clone(), gopher.clone());
+                let child = Child::new(gopher.name.clone(), &seat.port, move |birth| {
+                    Gopher::new(shared.clone(), core.clone(), birth.epoch)
+                        .map_err(|failure| failure.to_string())
+                });
+                add(child, self.places.at(*place));
+            }
+        }
+        for (pile, place) in piles.iter().zip(&self.places.piles) {
+            if let Some(feeder) = pile.feeder() {
+                let (core, works) = (feeder.clone(), works.clone());
+                let child = Child::new(feeder.name.clone(), &feeder.port, move |_| {
+                    Ok(Feeder::new(core.clone(), works.clone()))
+                });
+                add(child, self.places.at(*place));
+            }
+        }
+        children
+    }
+}
+
+fn bound(capacity: Capacity) -> Bound {
+    Bound {
+        books: capacity.books,
+        bytes: capacity.bytes,
+    }
+}
+
+fn scaled(steps: StepTimes, factor: f64) -> StepTimes {
+    let span = |span: Span| match span {
+        Span::Zero => Span::Zero,
+        Span::Fixed(time) => Span::Fixed(time.mul_f64(factor)),
+        Span::Uniform(least, most) => Span::Uniform(least.mul_f64(factor), most.mul_f64(factor)),
+        Span::Exponential(mean) => Span::Exponential(mean.mul_f64(factor)),
+    };
+    StepTimes(steps.0.map(|step| StepTime {
+        wait: span(step.wait),
+        cpu: span(step.cpu),
+    }))
+}
