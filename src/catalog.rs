@@ -1,8 +1,25 @@
 //! Kind name -> factory: the shipped sources, works and burns, and those that an application adds.
+//!
+//! A kind turns a table of options into a [`Factory`] in two steps. [`Kind::prepare`] reads the options and touches
+//! nothing else, so a file can be checked on any machine; [`Factory::make`] opens what is needed, anew for every life
+//! of the actor that uses the product.
+//!
+//! ```
+//! use gopherworks::actors::book::{Body, Book};
+//! use gopherworks::catalog::Catalog;
+//!
+//! let mut catalog = Catalog::standard();
+//! catalog.add_work_fn("shout", "Turns letters into capitals", |mut book: Book| {
+//!     let text = book.body.read_all(1 << 20).map_err(|e| gopherworks::actors::failure::Failure::io("reading", &e))?;
+//!     book.body = Body::from(text.to_ascii_uppercase());
+//!     Ok(Some(book))
+//! });
+//! assert!(catalog.work("shout").is_some());
+//! ```
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gopherworks_actors::burn::Burn;
@@ -11,6 +28,21 @@ use gopherworks_actors::source::Source;
 use gopherworks_actors::transform::Transform;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+
+pub mod burn;
+mod closures;
+mod journal;
+pub mod names;
+pub mod options;
+pub mod source;
+pub mod units;
+pub mod work;
+
+pub use options::{FilePath, OptionHelp};
+pub use work::compose;
+
+use options::Access;
+use work::filter::{Filter, FilterMake};
 
 /// What a factory is told about the place that its product will have.
 #[derive(Debug, Clone)]
@@ -27,8 +59,14 @@ pub struct Site {
     pub endless: bool,
 }
 
+type Make<T> = dyn Fn(&Site) -> Result<Box<T>, Failure> + Send + Sync;
+
 /// Makes a product for a site; called again for every new life of the actor that uses it.
-pub struct Factory<T: ?Sized>(Arc<dyn Fn(&Site) -> Result<Box<T>, Failure> + Send + Sync>);
+pub struct Factory<T: ?Sized> {
+    make: Arc<Make<T>>,
+    // Not empty: the product is a stream through exactly these, so `compose` may join it with its neighbours.
+    filters: Arc<[FilterMake]>,
+}
 
 /// Makes a source.
 pub type SourceFactory = Factory<dyn Source>;
@@ -39,10 +77,11 @@ pub type BurnFactory = Factory<dyn Burn>;
 
 impl<T: ?Sized> Factory<T> {
     /// A factory from a closure.
-    pub fn new(
-        make: impl Fn(&Site) -> Result<Box<T>, Failure> + Send + Sync + 'static,
-    ) -> Self {
-        Self(Arc::new(make))
+    pub fn new(make: impl Fn(&Site) -> Result<Box<T>, Failure> + Send + Sync + 'static) -> Self {
+        Self {
+            make: Arc::new(make),
+            filters: Arc::new([]),
+        }
     }
 
     /// Makes one.
@@ -50,13 +89,16 @@ impl<T: ?Sized> Factory<T> {
     /// # Errors
     /// Whatever the kind refuses at this site, e.g. an output folder that can't be created.
     pub fn make(&self, site: &Site) -> Result<Box<T>, Failure> {
-        (self.0)(site)
+        (self.make)(site)
     }
 }
 
 impl<T: ?Sized> Clone for Factory<T> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self {
+            make: self.make.clone(),
+            filters: self.filters.clone(),
+        }
     }
 }
 
@@ -67,13 +109,25 @@ impl<T: ?Sized> fmt::Debug for Factory<T> {
 }
 
 /// What options were refused, with the path of the offending key below the kind's table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptionError {
     /// Keys from the options table to the value at fault; empty for the table itself.
     pub path: Vec<String>,
     /// serde's message, e.g. ``unknown field `lvel`, expected `level` ``.
     pub message: String,
 }
+
+impl fmt::Display for OptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}: {}", self.path.join("."), self.message)
+        }
+    }
+}
+
+impl std::error::Error for OptionError {}
 
 /// What a kind makes of its options: the factory, and what it would read and write.
 pub struct Prepared<T: ?Sized> {
@@ -83,6 +137,15 @@ pub struct Prepared<T: ?Sized> {
     pub reads: Vec<PathBuf>,
     /// Files and folders that it would write.
     pub writes: Vec<PathBuf>,
+}
+
+impl<T: ?Sized> fmt::Debug for Prepared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared")
+            .field("reads", &self.reads)
+            .field("writes", &self.writes)
+            .finish_non_exhaustive()
+    }
 }
 
 type Prepare<T> = dyn Fn(toml::Table) -> Result<Prepared<T>, OptionError> + Send + Sync;
@@ -98,23 +161,229 @@ pub struct Kind<T: ?Sized> {
     prepare: Box<Prepare<T>>,
 }
 
-impl<T: ?Sized> Kind<T> {
-    /// Checks options and makes a factory of them. Touches no disk.
+impl<T: ?Sized> fmt::Debug for Kind<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kind")
+            .field("name", &self.name)
+            .field("help", &self.help)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: ?Sized + 'static> Kind<T> {
+    /// Checks options and makes a factory of them. Touches no disk. Relative paths must have been resolved before,
+    /// e.g. by [`Kind::resolve_paths`].
     ///
     /// # Errors
     /// The first mistake in the options.
     pub fn prepare(&self, options: toml::Table) -> Result<Prepared<T>, OptionError> {
         (self.prepare)(options)
     }
+
+    /// The options with type, default and help, in the order of their names.
+    pub fn options(&self) -> Vec<OptionHelp> {
+        options::help(&self.schema)
+    }
+
+    /// Makes every relative path among `options` absolute against `base`; where the kind takes `-` for a standard
+    /// stream, `-` is left as it is.
+    pub fn resolve_paths(&self, options: &mut toml::Table, base: &Path) {
+        options::visit_paths(&self.schema, options, &mut |text, path| {
+            if !(path.takes_dash && text == options::STANDARD_STREAM) {
+                // A path that came from TOML and a base that is not UTF-8 can't be written back as TOML: left alone.
+                if let Some(joined) = base.join(&*text).to_str() {
+                    *text = joined.to_owned();
+                }
+            }
+        });
+    }
+
+    fn new<O>(
+        name: &str,
+        help: &str,
+        access: Access,
+        build: impl Fn(Arc<O>) -> Factory<T> + Send + Sync + 'static,
+    ) -> Self
+    where
+        O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
+    {
+        let schema = schemars::schema_for!(O);
+        let known = schema.clone();
+        Self {
+            name: name.to_owned(),
+            help: help.to_owned(),
+            schema,
+            prepare: Box::new(move |mut table| {
+                let (reads, writes) = options::reads_and_writes(&known, &mut table, access);
+                let options: O = options::parse(table)?;
+                Ok(Prepared {
+                    factory: build(Arc::new(options)),
+                    reads,
+                    writes,
+                })
+            }),
+        }
+    }
 }
 
-/// All kinds, by role and name.
+/// All kinds, by role and name. A kind added under a name that is taken replaces the one before.
 #[derive(Default)]
 pub struct Catalog {
-    sources: BTreeMap<String, Arc<Kind<dyn Source>>>,
-    works: BTreeMap<String, Arc<Kind<dyn Transform>>>,
-    burns: BTreeMap<String, Arc<Kind<dyn Burn>>>,
+    sources: BTreeMap<String, Kind<dyn Source>>,
+    works: BTreeMap<String, Kind<dyn Transform>>,
+    burns: BTreeMap<String, Kind<dyn Burn>>,
 }
 
-// `Catalog::standard()`, `add_source::<O>(name, help, |options: O, site: &Site| ...)`, `add_work`, `add_burn`,
-// `source(name)`, `sources()`, ... follow.
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catalog")
+            .field("sources", &self.sources.keys())
+            .field("works", &self.works.keys())
+            .field("burns", &self.burns.keys())
+            .finish()
+    }
+}
+
+impl Catalog {
+    /// The shipped kinds.
+    pub fn standard() -> Self {
+        let mut catalog = Self::empty();
+        source::register(&mut catalog);
+        work::register(&mut catalog);
+        burn::register(&mut catalog);
+        catalog
+    }
+
+    /// No kinds at all.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// The kind of source called `name`.
+    pub fn source(&self, name: &str) -> Option<&Kind<dyn Source>> {
+        self.sources.get(name)
+    }
+
+    /// The kind of work called `name`.
+    pub fn work(&self, name: &str) -> Option<&Kind<dyn Transform>> {
+        self.works.get(name)
+    }
+
+    /// The kind of burn called `name`.
+    pub fn burn(&self, name: &str) -> Option<&Kind<dyn Burn>> {
+        self.burns.get(name)
+    }
+
+    /// All kinds of source, in the order of their names.
+    pub fn sources(&self) -> impl Iterator<Item = &Kind<dyn Source>> {
+        self.sources.values()
+    }
+
+    /// All kinds of work, in the order of their names.
+    pub fn works(&self) -> impl Iterator<Item = &Kind<dyn Transform>> {
+        self.works.values()
+    }
+
+    /// All kinds of burn, in the order of their names.
+    pub fn burns(&self) -> impl Iterator<Item = &Kind<dyn Burn>> {
+        self.burns.values()
+    }
+
+    /// Names of all kinds of source, sorted.
+    pub fn source_names(&self) -> impl Iterator<Item = &str> {
+        self.sources.keys().map(String::as_str)
+    }
+
+    /// Names of all kinds of work, sorted.
+    pub fn work_names(&self) -> impl Iterator<Item = &str> {
+        self.works.keys().map(String::as_str)
+    }
+
+    /// Names of all kinds of burn, sorted.
+    pub fn burn_names(&self) -> impl Iterator<Item = &str> {
+        self.burns.keys().map(String::as_str)
+    }
+
+    /// Adds a kind of source with options `O`. Options should deny unknown fields, so that a slip of the pen is found.
+    pub fn add_source<O, S>(
+        &mut self,
+        name: &str,
+        help: &str,
+        make: impl Fn(&O, &Site) -> Result<S, Failure> + Send + Sync + 'static,
+    ) -> &mut Self
+    where
+        O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
+        S: Source,
+    {
+        let make = Arc::new(make);
+        let kind = Kind::new(name, help, Access::Read, move |options: Arc<O>| {
+            let make = make.clone();
+            Factory::new(move |site| Ok(Box::new(make(&options, site)?) as Box<dyn Source>))
+        });
+        self.sources.insert(name.to_owned(), kind);
+        self
+    }
+
+    /// Adds a kind of work with options `O`.
+    pub fn add_work<O, W>(
+        &mut self,
+        name: &str,
+        help: &str,
+        make: impl Fn(&O, &Site) -> Result<W, Failure> + Send + Sync + 'static,
+    ) -> &mut Self
+    where
+        O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
+        W: Transform,
+    {
+        let make = Arc::new(make);
+        let kind = Kind::new(name, help, Access::Read, move |options: Arc<O>| {
+            let make = make.clone();
+            Factory::new(move |site| Ok(Box::new(make(&options, site)?) as Box<dyn Transform>))
+        });
+        self.works.insert(name.to_owned(), kind);
+        self
+    }
+
+    /// Adds a kind of work through which bodies stream; neighbours of this sort share one pass over the body.
+    pub fn add_filter<O, F>(
+        &mut self,
+        name: &str,
+        help: &str,
+        make: impl Fn(&O, &Site) -> Result<F, Failure> + Send + Sync + 'static,
+    ) -> &mut Self
+    where
+        O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
+        F: Filter,
+    {
+        let make = Arc::new(make);
+        let kind = Kind::new(name, help, Access::Read, move |options: Arc<O>| {
+            let make = make.clone();
+            WorkFactory::from_filter(move |site| make(&options, site))
+        });
+        self.works.insert(name.to_owned(), kind);
+        self
+    }
+
+    /// Adds a kind of burn with options `O`.
+    pub fn add_burn<O, B>(
+        &mut self,
+        name: &str,
+        help: &str,
+        make: impl Fn(&O, &Site) -> Result<B, Failure> + Send + Sync + 'static,
+    ) -> &mut Self
+    where
+        O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
+        B: Burn,
+    {
+        let make = Arc::new(make);
+        let kind = Kind::new(name, help, Access::Write, move |options: Arc<O>| {
+            let make = make.clone();
+            Factory::new(move |site| Ok(Box::new(make(&options, site)?) as Box<dyn Burn>))
+        });
+        self.burns.insert(name.to_owned(), kind);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+//! `count`: burns without a trace. The ledger counts.
+
+use gopherworks_actors::book::Book;
+use gopherworks_actors::burn::Burn;
+use gopherworks_actors::failure::Failure;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::super::Site;
+
+/// Options of `count`: none.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Options {}
+
+/// Takes books and does nothing with them, on the arbiter.
+#[derive(Debug)]
+pub struct Count;
+
+/// Makes the burn.
+///
+/// # Errors
+/// None.
+pub fn make(_: &Options, _: &Site) -> Result<Count, Failure> {
+    Ok(Count)
+}
+
+impl Burn for Count {
+    fn burn(&self, _: &Book) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn burn_cart(&self, books: &[&Book]) -> Option<Vec<Result<(), Failure>>> {
+        Some(vec![Ok(()); books.len()])
+    }
+
+    fn blocks(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_for_every_book_of_a_cart() {
+        let book = Book::new("x");
+        let answers = Count.burn_cart(&[&book, &book, &book]).unwrap();
+        assert_eq!(answers, [Ok(()), Ok(()), Ok(())]);
+        assert!(!Count.blocks());
+    }
+}

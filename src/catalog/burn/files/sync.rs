@@ -1,0 +1,152 @@
+//! Waiting for the disk, once for many.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use cap_std::fs::Dir;
+
+/// Up to this many, things are synced one by one. Beyond, one `syncfs` costs less than so many `fsync`, although it also
+/// writes out what other programs have left in memory for this file system.
+pub(super) const FEW: usize = if cfg!(target_os = "linux") {
+    8
+} else {
+    usize::MAX
+};
+
+/// The file system of the root.
+pub(super) struct Disk {
+    root: File,
+    rounds: Mutex<Rounds>,
+    ended: Condvar,
+}
+
+/// A sync that begins after a write covers it; so who comes during one waits for the next, which serves all who have come.
+#[derive(Debug, Default)]
+struct Rounds {
+    begun: u64,
+    ended: u64,
+    // The last round that failed, and why.
+    failed: Option<(u64, io::ErrorKind, String)>,
+}
+
+impl Disk {
+    pub(super) fn of(root: &Dir) -> io::Result<Self> {
+        Ok(Self {
+            // The `Dir` itself is a mere place on Linux, which can't be synced.
+            root: root.open(".")?.into_std(),
+            rounds: Mutex::new(Rounds::default()),
+            ended: Condvar::new(),
+        })
+    }
+
+    /// Waits until the names in these folders below `root`, and the folders themselves, are on the disk.
+    pub(super) fn names(&self, root: &Dir, folders: &BTreeSet<PathBuf>) -> io::Result<()> {
+        let mut all = BTreeSet::new();
+        for folder in folders {
+            all.extend(
+                folder
+                    .ancestors()
+                    .filter(|path| !path.as_os_str().is_empty()),
+            );
+        }
+        if all.len() >= FEW {
+            return self.everything();
+        }
+        for folder in all {
+            root.open(folder)?.sync_all()?;
+        }
+        self.root.sync_all()
+    }
+
+    /// Waits until everything that was written before is on the disk.
+    pub(super) fn everything(&self) -> io::Result<()> {
+        let mut rounds = self.lock();
+        let mine = rounds.begun + 1;
+        while rounds.ended < mine {
+            if rounds.begun > rounds.ended {
+                rounds = self
+                    .ended
+                    .wait(rounds)
+                    .unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            rounds.begun += 1;
+            drop(rounds);
+            let outcome = sync_file_system(&self.root);
+            rounds = self.lock();
+            rounds.ended = rounds.begun;
+            if let Err(error) = outcome {
+                rounds.failed = Some((rounds.ended, error.kind(), error.to_string()));
+            }
+            self.ended.notify_all();
+        }
+        match &rounds.failed {
+            Some((round, kind, text)) if *round >= mine => Err(io::Error::new(*kind, text.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rounds> {
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn sync_file_system(root: &File) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(root)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sync_file_system(root: &File) -> io::Result<()> {
+    // Never asked for: `FEW` is without bound here.
+    root.sync_all()
+}
+
+/// The folder of a path below the root.
+pub(super) fn folder_of(path: &Path) -> PathBuf {
+    path.parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use cap_std::ambient_authority;
+
+    use super::*;
+
+    #[test]
+    fn many_at_once_are_all_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
+        let disk = Disk::of(&root).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..4 {
+                        disk.everything().unwrap();
+                    }
+                });
+            }
+        });
+        let rounds = disk.lock();
+        assert_eq!(rounds.begun, rounds.ended);
+        assert!((4..=32).contains(&rounds.ended), "{rounds:?}");
+    }
+
+    #[test]
+    fn names_in_new_folders_can_be_synced() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
+        root.create_dir_all("a/b/c").unwrap();
+        let disk = Disk::of(&root).unwrap();
+        let few = BTreeSet::from([PathBuf::new(), PathBuf::from("a/b/c")]);
+        disk.names(&root, &few).unwrap();
+        assert_eq!(disk.lock().ended, 0);
+        assert!(
+            disk.names(&root, &BTreeSet::from([PathBuf::from("gone")]))
+                .is_err()
+        );
+    }
+}

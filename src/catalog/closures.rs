@@ -1,0 +1,135 @@
+//! Kinds without options, made of plain closures.
+
+use std::sync::Arc;
+
+use gopherworks_actors::book::Book;
+use gopherworks_actors::burn::Burn;
+use gopherworks_actors::failure::Failure;
+use gopherworks_actors::source::Source;
+use gopherworks_actors::transform::Transform;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::Catalog;
+
+/// The options of a kind that has none; any key is refused.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NoOptions {}
+
+struct IterSource<I>(I);
+
+impl<I: Iterator<Item = Book> + Send + 'static> Source for IterSource<I> {
+    fn next(&mut self, want: usize) -> Result<Option<Vec<Book>>, Failure> {
+        let books: Vec<Book> = self.0.by_ref().take(want).collect();
+        Ok((!books.is_empty()).then_some(books))
+    }
+}
+
+struct FnWork<F> {
+    work: Arc<F>,
+    blocks: bool,
+}
+
+impl<F> Transform for FnWork<F>
+where
+    F: Fn(Book) -> Result<Option<Book>, Failure> + Send + Sync + 'static,
+{
+    fn apply(&mut self, book: Book) -> Result<Option<Book>, Failure> {
+        (self.work)(book)
+    }
+
+    fn blocks(&self) -> bool {
+        self.blocks
+    }
+}
+
+struct FnBurn<F> {
+    burn: Arc<F>,
+    blocks: bool,
+}
+
+impl<F> Burn for FnBurn<F>
+where
+    F: Fn(&Book) -> Result<(), Failure> + Send + Sync + 'static,
+{
+    fn burn(&self, book: &Book) -> Result<(), Failure> {
+        (self.burn)(book)
+    }
+
+    fn blocks(&self) -> bool {
+        self.blocks
+    }
+}
+
+impl Catalog {
+    /// Adds a source whose books come out of an iterator; `make` is called once for each source. The iterator may wait.
+    pub fn add_source_iter<I>(
+        &mut self,
+        name: &str,
+        help: &str,
+        make: impl Fn() -> I + Send + Sync + 'static,
+    ) -> &mut Self
+    where
+        I: IntoIterator<Item = Book>,
+        I::IntoIter: Send + 'static,
+    {
+        self.add_source(name, help, move |_: &NoOptions, _| {
+            Ok(IterSource(make().into_iter()))
+        })
+    }
+
+    /// Adds work made of a closure, which may take its time: it runs in the blocking pool.
+    pub fn add_work_fn<F>(&mut self, name: &str, help: &str, work: F) -> &mut Self
+    where
+        F: Fn(Book) -> Result<Option<Book>, Failure> + Send + Sync + 'static,
+    {
+        self.work_fn(name, help, work, true)
+    }
+
+    /// Adds work made of a closure that returns within a few microseconds and touches no disk: it runs on the arbiter.
+    pub fn add_inline_work_fn<F>(&mut self, name: &str, help: &str, work: F) -> &mut Self
+    where
+        F: Fn(Book) -> Result<Option<Book>, Failure> + Send + Sync + 'static,
+    {
+        self.work_fn(name, help, work, false)
+    }
+
+    fn work_fn<F>(&mut self, name: &str, help: &str, work: F, blocks: bool) -> &mut Self
+    where
+        F: Fn(Book) -> Result<Option<Book>, Failure> + Send + Sync + 'static,
+    {
+        let work = Arc::new(work);
+        self.add_work(name, help, move |_: &NoOptions, _| {
+            let work = work.clone();
+            Ok(FnWork { work, blocks })
+        })
+    }
+
+    /// Adds a burn made of a closure, which may take its time: it runs in the blocking pool, on several threads at once.
+    pub fn add_burn_fn<F>(&mut self, name: &str, help: &str, burn: F) -> &mut Self
+    where
+        F: Fn(&Book) -> Result<(), Failure> + Send + Sync + 'static,
+    {
+        self.burn_fn(name, help, burn, true)
+    }
+
+    /// Adds a burn made of a closure that returns within a few microseconds and touches no disk: it runs on the arbiter.
+    pub fn add_inline_burn_fn<F>(&mut self, name: &str, help: &str, burn: F) -> &mut Self
+    where
+        F: Fn(&Book) -> Result<(), Failure> + Send + Sync + 'static,
+    {
+        self.burn_fn(name, help, burn, false)
+    }
+
+    fn burn_fn<F>(&mut self, name: &str, help: &str, burn: F, blocks: bool) -> &mut Self
+    where
+        F: Fn(&Book) -> Result<(), Failure> + Send + Sync + 'static,
+    {
+        let burn = Arc::new(burn);
+        self.add_burn(name, help, move |_: &NoOptions, _| {
+            let burn = burn.clone();
+            Ok(FnBurn { burn, blocks })
+        })
+    }
+}

@@ -1,0 +1,164 @@
+//! Names are bytes: between headers, paths, and text that fits on one line.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use gopherworks_actors::book::{Book, Headers, header};
+
+/// The bytes of a path, as headers carry it.
+#[cfg(unix)]
+pub fn path_bytes(path: &Path) -> &[u8] {
+    use std::os::unix::ffi::OsStrExt;
+    path.as_os_str().as_bytes()
+}
+
+/// The path that the bytes name.
+#[cfg(unix)]
+pub fn bytes_path(bytes: &[u8]) -> PathBuf {
+    os_string(bytes).into()
+}
+
+/// The bytes as the operating system takes them.
+#[cfg(unix)]
+pub fn os_string(bytes: &[u8]) -> OsString {
+    use std::os::unix::ffi::OsStringExt;
+    OsString::from_vec(bytes.to_vec())
+}
+
+/// The name of a book's body: header [`header::NAME`], or `book-<id>` where it has none.
+pub fn name_of(book: &Book) -> Bytes {
+    match book.headers.get(header::NAME) {
+        Some(name) => name.clone(),
+        None => Bytes::from(format!("book-{}", book.id)),
+    }
+}
+
+/// Adds `suffix` to the name, if there is one.
+pub fn append_suffix(headers: &mut Headers, suffix: &str) {
+    if let Some(name) = headers.get(header::NAME) {
+        let longer = [name.as_ref(), suffix.as_bytes()].concat();
+        headers.set(header::NAME, longer);
+    }
+}
+
+/// Takes `suffix` off the name, if it ends so and something is left.
+pub fn strip_suffix(headers: &mut Headers, suffix: &str) {
+    if let Some(name) = headers.get(header::NAME)
+        && let Some(stem) = name.strip_suffix(suffix.as_bytes())
+        && !stem.is_empty()
+        && !stem.ends_with(b"/")
+    {
+        let stem = name.slice(..stem.len());
+        headers.set(header::NAME, stem);
+    }
+}
+
+/// Writes bytes so that they fit on a line without a space: all but `A-Z a-z 0-9 . _ - /` become `%XX`.
+pub fn escape(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut text = String::with_capacity(bytes.len());
+    for &byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"._-/".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push('%');
+            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            text.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+    }
+    text
+}
+
+/// What [`escape`] was given; `None` if this did not come from it.
+pub fn unescape(text: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, tail)) = rest.split_first() {
+        if first == b'%' {
+            let (pair, tail) = tail.split_at_checked(2)?;
+            bytes.push(hex_digit(pair[0])? << 4 | hex_digit(pair[1])?);
+            rest = tail;
+        } else {
+            bytes.push(first);
+            rest = tail;
+        }
+    }
+    Some(bytes)
+}
+
+fn hex_digit(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let pairs = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    pairs
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
+}
+
+/// Reads a SHA-256 in hexadecimal.
+pub fn unhex_sha256(text: &[u8]) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    if text.len() != 64 {
+        return None;
+    }
+    for (byte, pair) in digest.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
+    }
+    Some(digest)
+}
+
+/// A node's name as a part of a file name: [`escape`]d, `/` too, and never hidden.
+pub fn file_stem(node: &str) -> String {
+    let stem = escape(node.as_bytes()).replace('/', "%2F");
+    match stem.strip_prefix('.') {
+        Some(rest) => format!("%2E{rest}"),
+        None => stem,
+    }
+}
+
+/// Bytes for a message: what is not UTF-8 is replaced, control characters are escaped.
+pub fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).escape_debug().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn escaped_names_fit_on_a_line_and_come_back(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let text = escape(&bytes);
+            prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic()));
+            prop_assert_eq!(unescape(text.as_bytes()), Some(bytes));
+        }
+    }
+
+    #[test]
+    fn a_torn_escape_is_refused() {
+        assert_eq!(unescape(b"a%4"), None);
+        assert_eq!(unescape(b"a%zz"), None);
+    }
+
+    #[test]
+    fn suffixes_come_and_go() {
+        let mut headers = Headers::new();
+        append_suffix(&mut headers, ".gz");
+        assert!(headers.is_empty());
+        headers.set(header::NAME, "a/b");
+        append_suffix(&mut headers, ".gz");
+        assert_eq!(headers.get(header::NAME).unwrap(), "a/b.gz");
+        strip_suffix(&mut headers, ".gz");
+        assert_eq!(headers.get(header::NAME).unwrap(), "a/b");
+        headers.set(header::NAME, "a/.gz");
+        strip_suffix(&mut headers, ".gz");
+        assert_eq!(headers.get(header::NAME).unwrap(), "a/.gz");
+    }
+}

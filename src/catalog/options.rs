@@ -1,0 +1,308 @@
+//! Options of kinds: paths among them, their reading, and what their schema tells people.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::OptionError;
+
+/// What stands for standard input or output where a kind allows it.
+pub const STANDARD_STREAM: &str = "-";
+
+/// A path among a kind's options; what is relative has been resolved before the option is read.
+///
+/// A source's and a work's paths count as read, a burn's as written; `#[schemars(extend("x-access" = "write"))]` on the
+/// field says otherwise (`"read"`, `"write"`, `"none"`). `#[schemars(extend("x-dash" = true))]` says that `-` means a standard stream.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct FilePath(pub PathBuf);
+
+impl FilePath {
+    /// The path.
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+
+    /// True for `-`.
+    pub fn is_standard_stream(&self) -> bool {
+        self.0.as_os_str() == STANDARD_STREAM
+    }
+}
+
+impl JsonSchema for FilePath {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "FilePath".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "path" })
+    }
+}
+
+/// What is done with a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
+    Neither,
+}
+
+/// What the schema says of a path option.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PathOption {
+    access: Option<Access>,
+    /// True where `-` is no path.
+    pub(super) takes_dash: bool,
+}
+
+/// One option of a kind, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionHelp {
+    /// Its key.
+    pub name: String,
+    /// Its type, e.g. `path`, `size`, `book | cart`, `[string]`.
+    pub ty: String,
+    /// Its default in TOML's notation; `None` where it has none.
+    pub default: Option<String>,
+    /// What it does.
+    pub help: String,
+    /// True if it must be given.
+    pub required: bool,
+}
+
+/// Reads options; the error names the key at fault.
+pub(super) fn parse<O: DeserializeOwned>(table: toml::Table) -> Result<O, OptionError> {
+    serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|error| {
+        use serde_path_to_error::Segment;
+        let path = error.path().iter().filter_map(|segment| match segment {
+            Segment::Seq { index } => Some(index.to_string()),
+            Segment::Map { key } => Some(key.clone()),
+            Segment::Enum { variant } => Some(variant.clone()),
+            Segment::Unknown => None,
+        });
+        OptionError {
+            path: path.collect(),
+            message: error.inner().message().to_owned(),
+        }
+    })
+}
+
+/// The paths that are given, as (read, written); `-` is neither.
+pub(super) fn reads_and_writes(
+    schema: &Schema,
+    table: &mut toml::Table,
+    by_default: Access,
+) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let (mut reads, mut writes) = (Vec::new(), Vec::new());
+    visit_paths(schema, table, &mut |text, path| {
+        if path.takes_dash && text == STANDARD_STREAM {
+            return;
+        }
+        match path.access.unwrap_or(by_default) {
+            Access::Read => reads.push(PathBuf::from(&*text)),
+            Access::Write => writes.push(PathBuf::from(&*text)),
+            Access::Neither => {}
+        }
+    });
+    (reads, writes)
+}
+
+/// Calls `visit` on every string that the schema calls a path.
+pub(super) fn visit_paths(
+    schema: &Schema,
+    table: &mut toml::Table,
+    visit: &mut dyn FnMut(&mut String, PathOption),
+) {
+    let root = schema.as_value();
+    for (name, value) in table.iter_mut() {
+        if let Some(property) = root.get("properties").and_then(|all| all.get(name)) {
+            visit_value(root, property, value, None, visit);
+        }
+    }
+}
+
+fn visit_value(
+    root: &Value,
+    schema: &Value,
+    value: &mut toml::Value,
+    outer: Option<&Value>,
+    visit: &mut dyn FnMut(&mut String, PathOption),
+) {
+    let extension = |key: &str| schema.get(key).or_else(|| outer?.get(key));
+    let schema_at = resolve(root, schema);
+    match value {
+        toml::Value::String(text) => {
+            if is_path(root, schema_at) {
+                let access = match extension("x-access").and_then(Value::as_str) {
+                    Some("read") => Some(Access::Read),
+                    Some("write") => Some(Access::Write),
+                    Some(_) => Some(Access::Neither),
+                    None => None,
+                };
+                let takes_dash = extension("x-dash") == Some(&Value::Bool(true));
+                visit(text, PathOption { access, takes_dash });
+            }
+        }
+        toml::Value::Array(values) => {
+            if let Some(items) = branches(root, schema_at).find_map(|branch| branch.get("items")) {
+                for value in values {
+                    visit_value(root, items, value, Some(outer.unwrap_or(schema)), visit);
+                }
+            }
+        }
+        toml::Value::Table(table) => {
+            for (name, value) in table.iter_mut() {
+                let property = branches(root, schema_at).find_map(|branch| {
+                    let named = branch.get("properties").and_then(|all| all.get(name));
+                    named.or_else(|| {
+                        branch
+                            .get("additionalProperties")
+                            .filter(|any| any.is_object())
+                    })
+                });
+                if let Some(property) = property {
+                    visit_value(root, property, value, None, visit);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn is_path(root: &Value, schema: &Value) -> bool {
+    branches(root, schema)
+        .any(|branch| branch.get("format").and_then(Value::as_str) == Some("path"))
+}
+
+/// The schema that `$ref` points to, or the schema itself.
+fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+    let target = schema.get("$ref").and_then(Value::as_str);
+    target
+        .and_then(|target| root.pointer(target.strip_prefix('#')?))
+        .unwrap_or(schema)
+}
+
+/// The schema and its alternatives, one level deep: enough for `Option<T>` and enums.
+fn branches<'a>(root: &'a Value, schema: &'a Value) -> impl Iterator<Item = &'a Value> {
+    let alternatives = ["anyOf", "oneOf"]
+        .into_iter()
+        .filter_map(move |key| schema.get(key)?.as_array())
+        .flatten()
+        .map(move |branch| resolve(root, branch));
+    std::iter::once(schema).chain(alternatives)
+}
+
+/// The options that a schema describes.
+pub(super) fn help(schema: &Schema) -> Vec<OptionHelp> {
+    let root = schema.as_value();
+    let required = |name: &str| {
+        let names = root.get("required").and_then(Value::as_array);
+        names.is_some_and(|names| names.iter().any(|required| required == name))
+    };
+    let properties = root.get("properties").and_then(Value::as_object);
+    properties
+        .into_iter()
+        .flatten()
+        .map(|(name, property)| {
+            let text = |key: &str| {
+                let own = property
+                    .get(key)
+                    .or_else(|| resolve(root, property).get(key));
+                own.and_then(Value::as_str).unwrap_or_default()
+            };
+            OptionHelp {
+                name: name.clone(),
+                ty: type_name(root, property),
+                default: property
+                    .get("default")
+                    .filter(|value| !value.is_null())
+                    .map(toml_text),
+                help: text("description")
+                    .split_whitespace()
+                    .collect::<Vec<_>>()
+                    .join(" "),
+                required: required(name),
+            }
+        })
+        .collect()
+}
+
+fn type_name(root: &Value, schema: &Value) -> String {
+    let schema = resolve(root, schema);
+    if let Some(format @ ("path" | "size" | "duration")) =
+        schema.get("format").and_then(Value::as_str)
+    {
+        return format.to_owned();
+    }
+    if let Some(only) = schema.get("const") {
+        return plain_text(only);
+    }
+    if let Some(values) = schema.get("enum").and_then(Value::as_array) {
+        let values = values.iter().filter(|value| !value.is_null());
+        return values.map(plain_text).collect::<Vec<_>>().join(" | ");
+    }
+    for key in ["anyOf", "oneOf"] {
+        if let Some(alternatives) = schema.get(key).and_then(Value::as_array) {
+            let names = alternatives.iter().map(|branch| type_name(root, branch));
+            return names
+                .filter(|name| name != "null")
+                .collect::<Vec<_>>()
+                .join(" | ");
+        }
+    }
+    let name = match schema.get("type") {
+        Some(Value::String(name)) => name.as_str(),
+        Some(Value::Array(names)) => {
+            let mut names = names.iter().filter_map(Value::as_str);
+            names.find(|name| *name != "null").unwrap_or("any")
+        }
+        _ => "any",
+    };
+    match name {
+        "array" => match schema.get("items") {
+            Some(items) => format!("[{}]", type_name(root, items)),
+            None => "array".to_owned(),
+        },
+        "object" => match schema
+            .get("additionalProperties")
+            .filter(|any| any.is_object())
+        {
+            Some(values) => format!("{{ name = {} }}", type_name(root, values)),
+            None => "table".to_owned(),
+        },
+        "boolean" => "bool".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn plain_text(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// A JSON value in TOML's notation, on one line.
+fn toml_text(value: &Value) -> String {
+    match value {
+        Value::Array(values) => format!(
+            "[{}]",
+            values.iter().map(toml_text).collect::<Vec<_>>().join(", ")
+        ),
+        Value::Object(entries) if entries.is_empty() => "{}".to_owned(),
+        Value::Object(entries) => {
+            let entries = entries
+                .iter()
+                .map(|(name, value)| format!("{name} = {}", toml_text(value)));
+            format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+        }
+        scalar => scalar.to_string(),
+    }
+}

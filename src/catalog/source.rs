@@ -1,0 +1,23 @@
+//! The shipped sources.
+
+use super::Catalog;
+
+pub mod files;
+pub mod generate;
+pub mod lines;
+mod seen;
+
+pub(super) fn register(catalog: &mut Catalog) {
+    catalog
+        .add_source("generate", "Makes up books", generate::make)
+        .add_source(
+            "files",
+            "Every regular file below a folder, in the order of the names",
+            files::make,
+        )
+        .add_source(
+            "lines",
+            "A book for each line of a file or of standard input",
+            lines::make,
+        );
+}

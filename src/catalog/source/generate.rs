@@ -1,0 +1,210 @@
+//! `generate`: books out of nothing, as cheap as they can be.
+
+use bytes::Bytes;
+use gopherworks_actors::book::Book;
+use gopherworks_actors::failure::Failure;
+use gopherworks_actors::source::Source;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::super::Site;
+use super::super::units::Size;
+
+/// Options of `generate`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// How many; without end where the run is given a duration.
+    books: u64,
+    /// Size of each body.
+    size: Size,
+    /// Text that is repeated to fill a body.
+    pattern: String,
+    /// Gives each book content of its own, made from the seed, the node and the book's number, instead of the pattern.
+    distinct: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            books: 1000,
+            size: Size(64),
+            pattern: "gopherworks ".to_owned(),
+            distinct: false,
+        }
+    }
+}
+
+enum Content {
+    /// All books share these bytes.
+    Shared(Bytes),
+    /// Each book has bytes of its own.
+    Distinct { stream: u64, size: usize },
+}
+
+/// Makes books up.
+pub struct Generate {
+    given: u64,
+    // None: never ends.
+    books: Option<u64>,
+    content: Content,
+}
+
+/// Makes the source.
+///
+/// # Errors
+/// A pattern that is empty, and a size that memory can't hold.
+pub fn make(options: &Options, site: &Site) -> Result<Generate, Failure> {
+    let size = usize::try_from(options.size.0)
+        .ok()
+        .filter(|size| *size <= isize::MAX as usize)
+        .ok_or_else(|| {
+            Failure::permanent(format!(
+                "a body of {} does not fit into memory",
+                options.size
+            ))
+        })?;
+    let content = if options.distinct {
+        let node = Sha256::digest(site.node.as_bytes());
+        let mut stream = [0; 8];
+        stream.copy_from_slice(&node[..8]);
+        Content::Distinct {
+            stream: u64::from_le_bytes(stream) ^ mixed(site.seed),
+            size,
+        }
+    } else if options.pattern.is_empty() && size > 0 {
+        return Err(Failure::permanent("an empty pattern fills no body"));
+    } else {
+        let pattern = options.pattern.bytes().cycle().take(size);
+        Content::Shared(pattern.collect())
+    };
+    Ok(Generate {
+        given: 0,
+        books: (!site.endless).then_some(options.books),
+        content,
+    })
+}
+
+/// One step of splitmix64: spreads neighbouring numbers over all of them.
+fn mixed(number: u64) -> u64 {
+    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+impl Content {
+    fn of(&self, number: u64) -> Bytes {
+        match self {
+            Content::Shared(bytes) => bytes.clone(),
+            Content::Distinct { stream, size } => {
+                let start = mixed(stream ^ mixed(number));
+                let mut body = Vec::with_capacity(size + 8);
+                let mut word = start;
+                while body.len() < *size {
+                    body.extend_from_slice(&mixed(word).to_le_bytes());
+                    word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                }
+                body.truncate(*size);
+                body.into()
+            }
+        }
+    }
+}
+
+impl Source for Generate {
+    fn next(&mut self, want: usize) -> Result<Option<Vec<Book>>, Failure> {
+        let left = self.books.map_or(u64::MAX, |books| books - self.given);
+        if left == 0 {
+            return Ok(None);
+        }
+        let count = (want as u64).min(left);
+        let numbers = self.given..self.given + count;
+        let books = numbers
+            .map(|number| Book::new(self.content.of(number)))
+            .collect();
+        self.given += count;
+        Ok(Some(books))
+    }
+
+    fn blocks(&self) -> bool {
+        false
+    }
+
+    fn total(&self) -> Option<u64> {
+        self.books
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gopherworks_actors::book::Body;
+
+    use super::super::super::tests::{bytes_of, site, source};
+    use super::*;
+
+    #[test]
+    fn gives_what_was_asked_for_and_ends() {
+        let mut source = source(
+            "generate",
+            "books = 10\nsize = '5B'\npattern = 'ab'",
+            &site(),
+        );
+        assert_eq!(source.total(), Some(10));
+        assert!(!source.blocks());
+        let mut sizes = Vec::new();
+        while let Some(books) = source.next(4).unwrap() {
+            assert!(books.iter().all(|book| bytes_of(&book.body) == "ababa"));
+            sizes.push(books.len());
+        }
+        assert_eq!(sizes, [4, 4, 2]);
+    }
+
+    #[test]
+    fn books_share_one_body() {
+        let mut source = source("generate", "books = 2", &site());
+        let books = source.next(2).unwrap().unwrap();
+        let pointer = |book: &Book| match &book.body {
+            Body::Bytes(bytes) => bytes.as_ptr(),
+            Body::File { .. } => panic!("generated bodies are in memory"),
+        };
+        assert_eq!(pointer(&books[0]), pointer(&books[1]));
+    }
+
+    #[test]
+    fn does_not_end_in_a_run_of_given_length() {
+        let endless = Site {
+            endless: true,
+            ..site()
+        };
+        let mut source = source("generate", "books = 1", &endless);
+        assert_eq!(source.total(), None);
+        assert_eq!(source.next(100).unwrap().unwrap().len(), 100);
+    }
+
+    #[test]
+    fn distinct_bodies_depend_on_seed_node_and_number_only() {
+        let options = "books = 50\ndistinct = true\nsize = '33B'";
+        let all = |site: &Site, want: usize| {
+            let mut source = source("generate", options, site);
+            let mut bodies = Vec::new();
+            while let Some(books) = source.next(want).unwrap() {
+                bodies.extend(books.iter().map(|book| bytes_of(&book.body)));
+            }
+            bodies
+        };
+        let first = all(&site(), 7);
+        assert_eq!(first, all(&site(), 50));
+        let unlike: std::collections::BTreeSet<_> = first.iter().collect();
+        assert_eq!(unlike.len(), 50);
+        assert!(first.iter().all(|body| body.len() == 33));
+        let seeded = Site { seed: 2, ..site() };
+        assert_ne!(first, all(&seeded, 7));
+        let renamed = Site {
+            node: "other".to_owned(),
+            ..site()
+        };
+        assert_ne!(first, all(&renamed, 7));
+    }
+}

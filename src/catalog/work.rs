@@ -1,0 +1,112 @@
+//! The shipped works. All of them are filters: neighbours in a chain share one pass over the body.
+
+use gopherworks_actors::book::Book;
+use gopherworks_actors::failure::Failure;
+use gopherworks_actors::transform::Transform;
+
+use super::{Catalog, Factory, Site, WorkFactory};
+
+pub mod filter;
+pub mod gunzip;
+pub mod gzip;
+pub mod sha256;
+mod spill;
+pub mod zstd;
+
+use filter::{Filter, FilterMake, Streamed};
+
+/// Bytes that are read or written at once.
+pub(super) const BUFFER: usize = 64 * 1024;
+
+pub(super) fn register(catalog: &mut Catalog) {
+    catalog
+        .add_filter(
+            "sha256",
+            "Takes the SHA-256 of the body and passes the body on unchanged",
+            sha256::make,
+        )
+        .add_filter(
+            "gzip",
+            "Compresses with gzip; appends .gz to the name",
+            gzip::make,
+        )
+        .add_filter(
+            "gunzip",
+            "Expands gzip; takes .gz off the name",
+            gunzip::make,
+        )
+        .add_filter(
+            "zstd",
+            "Compresses with Zstandard; appends .zst to the name",
+            zstd::make_encoder,
+        )
+        .add_filter(
+            "unzstd",
+            "Expands Zstandard; takes .zst off the name",
+            zstd::make_decoder,
+        );
+}
+
+impl WorkFactory {
+    /// A factory of work through which bodies stream; [`compose`] joins neighbours of this sort into one pass.
+    pub fn from_filter<F: Filter>(
+        make: impl Fn(&Site) -> Result<F, Failure> + Send + Sync + 'static,
+    ) -> Self {
+        let make: FilterMake =
+            std::sync::Arc::new(move |site| Ok(Box::new(make(site)?) as Box<dyn Filter>));
+        Self::from_filters(vec![make])
+    }
+
+    fn from_filters(filters: Vec<FilterMake>) -> Self {
+        let filters: std::sync::Arc<[FilterMake]> = filters.into();
+        let parts = filters.clone();
+        let mut factory =
+            Self::new(move |site| Ok(Box::new(Streamed::new(&parts, site)?) as Box<dyn Transform>));
+        factory.filters = filters;
+        factory
+    }
+}
+
+/// One work of many, applied left to right; neighbours that stream share one pass over the body. Of none: books pass as they are.
+pub fn compose(parts: Vec<WorkFactory>) -> WorkFactory {
+    let mut stages: Vec<WorkFactory> = Vec::with_capacity(parts.len());
+    for part in parts {
+        match stages.last_mut() {
+            Some(last) if !last.filters.is_empty() && !part.filters.is_empty() => {
+                let joined = last.filters.iter().chain(part.filters.iter()).cloned();
+                *last = WorkFactory::from_filters(joined.collect());
+            }
+            _ => stages.push(part),
+        }
+    }
+    if stages.len() == 1 {
+        return stages.remove(0);
+    }
+    Factory::new(move |site| {
+        let stages = stages.iter().map(|stage| stage.make(site));
+        Ok(Box::new(Chain(stages.collect::<Result<_, _>>()?)) as Box<dyn Transform>)
+    })
+}
+
+/// Works one after another.
+struct Chain(Vec<Box<dyn Transform>>);
+
+impl Transform for Chain {
+    fn apply(&mut self, book: Book) -> Result<Option<Book>, Failure> {
+        let mut current = book;
+        for stage in &mut self.0 {
+            match stage.apply(current)? {
+                Some(book) => current = book,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(current))
+    }
+
+    fn blocks(&self) -> bool {
+        self.0.iter().any(|stage| stage.blocks())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! Work that a body streams through, in pieces and in bounded memory.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use gopherworks_actors::book::{Body, Book, Headers};
+use gopherworks_actors::failure::Failure;
+use gopherworks_actors::transform::Transform;
+
+use super::super::{Site, names};
+use super::BUFFER;
+use super::spill::Spill;
+
+/// Work that a body streams through. An instance sees one body after another, and may be given a new one at any time:
+/// a body that failed half-way is not finished.
+///
+/// Filters that stand next to each other in a chain are driven together: what one writes to [`Next`] is what the
+/// following one is given, so the body is read once, whatever the length of the chain.
+pub trait Filter: Send + 'static {
+    /// A new body begins; headers may be changed. What is left of an earlier body must be forgotten.
+    ///
+    /// # Errors
+    /// As for [`Transform::apply`].
+    fn begin(&mut self, headers: &mut Headers) -> Result<(), Failure>;
+
+    /// The next piece of the body.
+    ///
+    /// # Errors
+    /// As for [`Transform::apply`]; a failure of `next` must be handed on.
+    fn write(&mut self, piece: &[u8], next: &mut Next<'_>) -> Result<(), Failure>;
+
+    /// The body is complete.
+    ///
+    /// # Errors
+    /// As for [`Transform::apply`]; a failure of `next` must be handed on.
+    fn finish(&mut self, headers: &mut Headers, next: &mut Next<'_>) -> Result<(), Failure>;
+
+    /// True if every piece is passed on as it is; a chain of such filters alone leaves the body where it was.
+    fn passes_on(&self) -> bool {
+        false
+    }
+}
+
+pub(in super::super) type FilterMake =
+    Arc<dyn Fn(&Site) -> Result<Box<dyn Filter>, Failure> + Send + Sync>;
+
+/// Where a filter writes to: the following filter, or the body to be.
+pub struct Next<'a> {
+    filters: &'a mut [Box<dyn Filter>],
+    // None where nobody changes the body, so that it need not be collected.
+    end: Option<&'a mut Spill>,
+}
+
+impl Next<'_> {
+    /// Passes a piece on.
+    ///
+    /// # Errors
+    /// Those of the filters that follow, and of the disk where the new body is too large for memory.
+    pub fn write(&mut self, piece: &[u8]) -> Result<(), Failure> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        match self.filters.split_first_mut() {
+            Some((first, rest)) => first.write(
+                piece,
+                &mut Next {
+                    filters: rest,
+                    end: self.end.as_deref_mut(),
+                },
+            ),
+            None => match &mut self.end {
+                Some(spill) => spill.write(piece),
+                None => Ok(()),
+            },
+        }
+    }
+}
+
+/// Drives bodies through filters.
+pub(super) struct Streamed {
+    filters: Vec<Box<dyn Filter>>,
+    spill: Spill,
+    buffer: Vec<u8>,
+    passes_on: bool,
+}
+
+impl Streamed {
+    pub(super) fn new(parts: &[FilterMake], site: &Site) -> Result<Self, Failure> {
+        let filters = parts.iter().map(|make| make(site));
+        let filters = filters.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            passes_on: filters.iter().all(|filter| filter.passes_on()),
+            filters,
+            spill: Spill::new(site),
+            buffer: Vec::new(),
+        })
+    }
+
+    fn next(&mut self) -> Next<'_> {
+        Next {
+            filters: &mut self.filters,
+            end: (!self.passes_on).then_some(&mut self.spill),
+        }
+    }
+
+    fn stream(&mut self, book: &mut Book) -> Result<(), Failure> {
+        for filter in &mut self.filters {
+            filter.begin(&mut book.headers)?;
+        }
+        match &book.body {
+            Body::Bytes(bytes) => self.next().write(bytes)?,
+            body => self.stream_file(body).map_err(|stop| match stop {
+                Stop::Filter(failure) => failure,
+                Stop::Read(error) => {
+                    Failure::io(format_args!("reading {}", described(book)), &error)
+                }
+            })?,
+        }
+        for position in 0..self.filters.len() {
+            let (done, rest) = self.filters.split_at_mut(position + 1);
+            let mut next = Next {
+                filters: rest,
+                end: (!self.passes_on).then_some(&mut self.spill),
+            };
+            done[position].finish(&mut book.headers, &mut next)?;
+        }
+        Ok(())
+    }
+
+    fn stream_file(&mut self, body: &Body) -> Result<(), Stop> {
+        let mut reader = body.open().map_err(Stop::Read)?;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(BUFFER, 0);
+        let outcome = loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => break Ok(()),
+                Ok(length) => {
+                    if let Err(failure) = self.next().write(&buffer[..length]) {
+                        break Err(Stop::Filter(failure));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(Stop::Read(error)),
+            }
+        };
+        self.buffer = buffer;
+        outcome
+    }
+}
+
+enum Stop {
+    Filter(Failure),
+    Read(io::Error),
+}
+
+/// What a message calls the body of a book.
+pub(in super::super) fn described(book: &Book) -> String {
+    match &book.body {
+        Body::Bytes(_) => format!("book {}", book.id),
+        Body::File { file, .. } => names::shown(names::path_bytes(file.path())),
+    }
+}
+
+impl Transform for Streamed {
+    fn apply(&mut self, mut book: Book) -> Result<Option<Book>, Failure> {
+        let outcome = self.stream(&mut book);
+        if outcome.is_ok() && !self.passes_on {
+            book.body = self.spill.take()?;
+        } else {
+            self.spill.clear();
+        }
+        outcome.map(|()| Some(book))
+    }
+}

@@ -1,0 +1,52 @@
+//! `sha256`: takes the digest of a body in passing.
+
+use gopherworks_actors::book::{Headers, header};
+use gopherworks_actors::failure::Failure;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::super::{Site, names};
+use super::filter::{Filter, Next};
+
+/// Options of `sha256`: none.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Options {}
+
+/// Writes the digest to header `sha256`, and the name that the body had at this place of the chain to `sha256.name`.
+#[derive(Debug, Default)]
+pub struct Sha256Filter(Sha256);
+
+/// Makes the filter.
+///
+/// # Errors
+/// None.
+pub fn make(_: &Options, _: &Site) -> Result<Sha256Filter, Failure> {
+    Ok(Sha256Filter::default())
+}
+
+impl Filter for Sha256Filter {
+    fn begin(&mut self, headers: &mut Headers) -> Result<(), Failure> {
+        self.0.reset();
+        match headers.get(header::NAME).cloned() {
+            Some(name) => headers.set(header::SHA256_NAME, name),
+            None => drop(headers.remove(header::SHA256_NAME)),
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, piece: &[u8], next: &mut Next<'_>) -> Result<(), Failure> {
+        self.0.update(piece);
+        next.write(piece)
+    }
+
+    fn finish(&mut self, headers: &mut Headers, _: &mut Next<'_>) -> Result<(), Failure> {
+        headers.set(header::SHA256, names::hex(&self.0.finalize_reset()));
+        Ok(())
+    }
+
+    fn passes_on(&self) -> bool {
+        true
+    }
+}

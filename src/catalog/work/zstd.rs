@@ -1,0 +1,185 @@
+//! `zstd` and `unzstd`: Zstandard frames with a checksum.
+
+use gopherworks_actors::book::Headers;
+use gopherworks_actors::failure::Failure;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use zstd::stream::raw::{CParameter, Decoder, Encoder, InBuffer, Operation, OutBuffer};
+
+use super::super::units::Size;
+use super::super::{Site, names};
+use super::BUFFER;
+use super::filter::{Filter, Next};
+use super::gunzip::spend;
+
+/// Options of `zstd`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EncoderOptions {
+    /// 1 is fastest, 22 is smallest.
+    level: Level,
+}
+
+/// A level of compression.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "i64")]
+#[schemars(inline)]
+struct Level(#[schemars(range(min = 1, max = 22))] i32);
+
+impl Default for Level {
+    fn default() -> Self {
+        Self(3)
+    }
+}
+
+impl TryFrom<i64> for Level {
+    type Error = String;
+
+    fn try_from(level: i64) -> Result<Self, String> {
+        match i32::try_from(level) {
+            Ok(level @ 1..=22) => Ok(Self(level)),
+            _ => Err(format!(
+                "{level} is not a level of zstd, which go from 1 to 22"
+            )),
+        }
+    }
+}
+
+/// Options of `unzstd`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DecoderOptions {
+    /// A body that expands to more than this is refused.
+    max_size: Size,
+}
+
+impl Default for DecoderOptions {
+    fn default() -> Self {
+        Self {
+            max_size: Size(16 << 30),
+        }
+    }
+}
+
+/// Compresses; the context is kept from book to book.
+pub struct Zstd {
+    encoder: Encoder<'static>,
+    out: Vec<u8>,
+}
+
+/// Expands, one frame or many; the context is kept from book to book.
+pub struct Unzstd {
+    decoder: Decoder<'static>,
+    out: Vec<u8>,
+    // True within a frame, and before the first.
+    open: bool,
+    left: u64,
+    max_size: Size,
+}
+
+/// Makes the compressor.
+///
+/// # Errors
+/// Where the library refuses the level.
+pub fn make_encoder(options: &EncoderOptions, _: &Site) -> Result<Zstd, Failure> {
+    let make = || {
+        let mut encoder = Encoder::new(options.level.0)?;
+        encoder.set_parameter(CParameter::ChecksumFlag(true))?;
+        Ok(encoder)
+    };
+    Ok(Zstd {
+        encoder: make().map_err(|error: std::io::Error| refused("zstd", &error))?,
+        out: vec![0; BUFFER],
+    })
+}
+
+/// Makes the decompressor.
+///
+/// # Errors
+/// Where the library has no memory for it.
+pub fn make_decoder(options: &DecoderOptions, _: &Site) -> Result<Unzstd, Failure> {
+    Ok(Unzstd {
+        decoder: Decoder::new().map_err(|error| refused("unzstd", &error))?,
+        out: vec![0; BUFFER],
+        open: true,
+        left: 0,
+        max_size: options.max_size,
+    })
+}
+
+fn refused(who: &str, error: &std::io::Error) -> Failure {
+    Failure::permanent(format!("{who}: {error}"))
+}
+
+impl Filter for Zstd {
+    fn begin(&mut self, headers: &mut Headers) -> Result<(), Failure> {
+        names::append_suffix(headers, ".zst");
+        self.encoder
+            .reinit()
+            .map_err(|error| refused("zstd", &error))
+    }
+
+    fn write(&mut self, piece: &[u8], next: &mut Next<'_>) -> Result<(), Failure> {
+        let mut input = InBuffer::around(piece);
+        while input.pos() < piece.len() {
+            let mut output = OutBuffer::around(&mut self.out[..]);
+            self.encoder
+                .run(&mut input, &mut output)
+                .map_err(|error| refused("zstd", &error))?;
+            next.write(output.as_slice())?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &mut Headers, next: &mut Next<'_>) -> Result<(), Failure> {
+        loop {
+            let mut output = OutBuffer::around(&mut self.out[..]);
+            let left = self
+                .encoder
+                .finish(&mut output, true)
+                .map_err(|error| refused("zstd", &error))?;
+            next.write(output.as_slice())?;
+            if left == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Filter for Unzstd {
+    fn begin(&mut self, headers: &mut Headers) -> Result<(), Failure> {
+        names::strip_suffix(headers, ".zst");
+        self.open = true;
+        self.left = self.max_size.0;
+        self.decoder
+            .reinit()
+            .map_err(|error| refused("unzstd", &error))
+    }
+
+    fn write(&mut self, piece: &[u8], next: &mut Next<'_>) -> Result<(), Failure> {
+        let mut input = InBuffer::around(piece);
+        loop {
+            let mut output = OutBuffer::around(&mut self.out[..]);
+            let hint = self
+                .decoder
+                .run(&mut input, &mut output)
+                .map_err(|error| refused("unzstd", &error))?;
+            self.open = hint != 0;
+            let expanded = output.as_slice();
+            let full = expanded.len() == BUFFER;
+            spend(&mut self.left, expanded.len(), self.max_size, "unzstd")?;
+            next.write(expanded)?;
+            // A full buffer within a frame means that more may come out without anything going in.
+            if input.pos() == piece.len() && !(full && self.open) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn finish(&mut self, _: &mut Headers, _: &mut Next<'_>) -> Result<(), Failure> {
+        if self.open {
+            return Err(Failure::permanent("unzstd: ends too early"));
+        }
+        Ok(())
+    }
+}
