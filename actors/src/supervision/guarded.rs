@@ -81,3 +81,6 @@ impl<T: fmt::Debug> fmt::Debug for Guarded<T> {
         (**self).fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,6 +116,7 @@ impl<A: Actor<Context = actix::Context<A>>> Incarnation<A> {
     fn bury(&mut self) -> Option<Caught> {
         // Before the mailbox closes: whoever comes from now on keeps his message.
         self.port.vacate(self.epoch);
+        self.switch.release();
         let mut stage = std::mem::replace(&mut self.stage, Stage::Over);
         if let Stage::Living { body, .. } = &mut stage {
             // Without this, actix would poll the broken actor once more while dropping it.

@@ -132,6 +132,11 @@ impl<A: Actor> Port<A> {
         matches!(self.slot.load().state, State::Closed)
     }
 
+    #[cfg(test)]
+    pub(super) fn holders(&self) -> usize {
+        Arc::strong_count(&self.slot)
+    }
+
     /// The last epoch that was begun here; 0 before the first.
     pub(super) fn last_epoch(&self) -> u64 {
         self.slot.load().epoch

@@ -572,3 +572,6 @@ impl Restarts {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,11 @@ impl Switch {
         self.waker.register(waker);
     }
 
+    /// Forgets the waker, and with it the task.
+    pub(super) fn release(&self) {
+        drop(self.waker.take());
+    }
+
     pub(super) fn stopped(&self) -> bool {
         self.thrown.load(Ordering::Acquire) & STOP != 0
     }

@@ -1,57 +1,215 @@
-use actix::{Actor, Context, Handler, Message};
+//! Supervision of live actors.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix::{Actor, Context, Handler, Message, Running, System};
+use tokio::sync::broadcast;
 
 use super::*;
-use crate::clock::{Clock, Seed};
+use crate::clock::{Clock, Seed, Time};
 
-struct Smoke;
-impl Actor for Smoke {
-    type Context = Context<Self>;
-}
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Boom;
-impl Handler<Boom> for Smoke {
-    type Result = ();
-    fn handle(&mut self, _: Boom, _: &mut Context<Self>) {
-        panic!("boom");
+mod arbiters;
+mod ends;
+mod panics;
+mod ports;
+mod storm;
+
+/// Lines in the order in which they happened.
+#[derive(Clone, Default)]
+struct Trace(Arc<Mutex<Vec<String>>>);
+
+impl Trace {
+    fn note(&self, line: impl Into<String>) {
+        self.0.lock().unwrap().push(line.into());
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    fn guard(&self, name: &str) -> Note {
+        Note(self.clone(), format!("{name} dropped"))
     }
 }
 
-#[test]
-fn smoke() {
-    let system = actix::System::with_tokio_rt(|| {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap()
-    });
-    system.block_on(async {
+/// Notes its line when it is dropped.
+struct Note(Trace, String);
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        self.0.note(std::mem::take(&mut self.1));
+    }
+}
+
+/// An actor that does as it is told, and tells.
+struct Probe {
+    name: String,
+    trace: Trace,
+    panics_in: Option<&'static str>,
+    stubborn: bool,
+    _note: Note,
+}
+
+impl Probe {
+    fn new(name: &str, trace: &Trace) -> Self {
+        Self {
+            name: name.into(),
+            trace: trace.clone(),
+            panics_in: None,
+            stubborn: false,
+            _note: trace.guard(name),
+        }
+    }
+
+    fn panicking(self, place: &'static str) -> Self {
+        Self {
+            panics_in: Some(place),
+            ..self
+        }
+    }
+
+    fn enter(&self, place: &'static str) {
+        self.trace.note(format!("{} {place}", self.name));
+        if self.panics_in == Some(place) {
+            panic!("in {place}");
+        }
+    }
+}
+
+// A struct with a `Drop` can't be taken apart, so the panic of a drop has its own.
+struct DropBomb(bool);
+
+impl Drop for DropBomb {
+    fn drop(&mut self) {
+        if self.0 {
+            panic!("in drop");
+        }
+    }
+}
+
+impl Actor for Probe {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        self.enter("started");
+    }
+
+    fn stopping(&mut self, _: &mut Self::Context) -> Running {
+        self.enter("stopping");
+        if self.stubborn {
+            Running::Continue
+        } else {
+            Running::Stop
+        }
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.enter("stopped");
+    }
+}
+
+type Deed = Box<dyn FnOnce(&mut Probe, &mut Context<Probe>) + Send>;
+
+/// Tells a [`Probe`] what to do.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Tell(Deed);
+
+impl Handler<Tell> for Probe {
+    type Result = ();
+
+    fn handle(&mut self, Tell(deed): Tell, ctx: &mut Self::Context) {
+        deed(self, ctx);
+    }
+}
+
+fn tell(deed: impl FnOnce(&mut Probe, &mut Context<Probe>) + Send + 'static) -> Tell {
+    Tell(Box::new(deed))
+}
+
+/// A message that notes its drop, handled or not.
+fn noting(trace: &Trace, name: &str) -> Tell {
+    let note = trace.guard(name);
+    tell(move |probe, _| {
+        probe.trace.note(format!("{} handled", probe.name));
+        drop(note);
+    })
+}
+
+/// Runs `test` in virtual time, on one thread.
+fn in_virtual_time<F: Future>(test: impl FnOnce(Clock) -> F) -> F::Output {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().start_paused(true).build().unwrap()
+    };
+    System::with_tokio_rt(runtime).block_on(async move {
         let clock = Clock::simulated();
         actix_rt::spawn(clock.driver());
-        let port = Port::<Smoke>::new();
-        let handle = Supervisor::start(
-            Policy::default(),
-            clock,
-            Seed(1),
-            vec![Child::new("a", &port, |_| Ok(Smoke))],
-        );
-        let mut events = handle.events();
-        handle.wait_started().await.unwrap();
-        for _ in 0..6 {
-            port.send(Boom).unwrap();
-            loop {
-                let event = events.recv().await.unwrap();
-                println!("{event:?}");
-                if matches!(event, SupervisionEvent::Started { .. }) && port.epoch() != Some(1) {
-                    break;
-                }
-                if matches!(event, SupervisionEvent::Escalated { .. }) {
-                    break;
-                }
+        test(clock).await
+    })
+}
+
+/// Runs `test` in real time, where other threads take part.
+fn in_real_time<F: Future>(test: impl FnOnce(Clock) -> F) -> F::Output {
+    System::new().block_on(async move { test(Clock::real()).await })
+}
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn supervise(policy: Policy, clock: &Clock, children: Vec<Child>) -> SupervisorHandle {
+    Supervisor::start(policy, clock.clone(), Seed(1), children)
+}
+
+/// One child under the default policy, started; with its port and events from before its start.
+async fn one(
+    clock: &Clock,
+    factory: impl Fn(&Birth<Probe>) -> Result<Probe, String> + Send + Sync + 'static,
+) -> (SupervisorHandle, Port<Probe>, Events) {
+    let port = Port::new();
+    let handle = supervise(
+        Policy::default(),
+        clock,
+        vec![Child::new("probe", &port, factory)],
+    );
+    let events = Events(handle.events());
+    (handle, port, events)
+}
+
+struct Events(broadcast::Receiver<SupervisionEvent>);
+
+impl Events {
+    async fn next(&mut self) -> SupervisionEvent {
+        self.0.recv().await.expect("the supervisor goes on telling")
+    }
+
+    /// Skips to the next exit.
+    async fn exit(&mut self) -> Exit {
+        loop {
+            if let SupervisionEvent::Exited { exit, .. } = self.next().await {
+                return exit;
             }
         }
-        println!("{:?}", handle.ended().await);
-        println!("{:?}", port.send(Boom));
-    });
+    }
+
+    /// Skips to the next start; its epoch.
+    async fn started(&mut self) -> u64 {
+        loop {
+            if let SupervisionEvent::Started { epoch, .. } = self.next().await {
+                return epoch;
+            }
+        }
+    }
+}
+
+/// The exit of a panic in this file's neighbour `file`, without its line.
+fn panic_of(exit: &Exit) -> (&str, &str) {
+    match exit {
+        Exit::Panic { text, place } => (text, place.rsplit_once(':').expect("file:line").0),
+        other => panic!("not a panic: {other:?}"),
+    }
 }
