@@ -1,3 +1,261 @@
 //! Reading the config language.
+//!
+//! A file is layered with the environment and with flags, and becomes a [`schema::TopologyConfig`] and its plan; or it becomes
+//! [`Diagnostics`], every mistake at once, each with its place. The same data can be made in code with a [`builder`].
+//!
+//! ```
+//! use gopherworks::catalog::Catalog;
+//! use gopherworks::config::{Loaded, Overrides};
+//!
+//! let file = r#"
+//!     [piles.library]
+//!     source = { kind = "generate", books = 100 }
+//!     [incinerators.furnace]
+//!     burn = "count"
+//!     [crews.solo]
+//!     from = "library"
+//!     to = "furnace"
+//!     gophers = ["load push unload return"]
+//! "#;
+//! let overrides = Overrides::default().set("crews.solo.carts.books=10");
+//! let loaded = Loaded::parse("solo.toml", file, &Catalog::standard(), &overrides)?;
+//! assert_eq!(loaded.config.crews["solo"].carts.books, 10);
+//! # Ok::<(), gopherworks::config::Diagnostics>(())
+//! ```
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub mod builder;
+mod diagnostic;
+mod interpolate;
+mod layers;
+mod like;
+mod normalise;
+mod options;
+mod read;
 pub mod schema;
+mod tree;
+mod units;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use diagnostic::nearest;
+pub use diagnostic::{Diagnostic, Diagnostics, Origin, Severity, SourceFile};
+pub use layers::PREFIX;
+pub(crate) use options::Shape;
+
+use crate::catalog::Catalog;
+use crate::plan::Plan;
+use schema::TopologyConfig;
+use tree::{Node, Reading};
+
+/// Largest file that is read.
+pub const LARGEST: u64 = 1 << 20;
+
+/// What is laid over a file, and where relative paths in it start.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// The environment. Variables named [`PREFIX`]`CREWS__NEAR__CARTS__COUNT` set config keys, all may be used as `${env.NAME}`.
+    pub environment: Vec<(OsString, OsString)>,
+    /// `crews.near.carts.count=4`, each from a `--set` flag; the last one wins.
+    pub sets: Vec<String>,
+    /// The current folder.
+    pub folder: PathBuf,
+}
+
+impl Overrides {
+    /// The environment and the current folder of this process.
+    ///
+    /// # Errors
+    /// There is no current folder, or it may not be read.
+    pub fn of_process() -> io::Result<Self> {
+        Ok(Self {
+            environment: std::env::vars_os().collect(),
+            sets: Vec::new(),
+            folder: std::env::current_dir()?,
+        })
+    }
+
+    /// Adds `key=value`, as `--set` does.
+    #[must_use]
+    pub fn set(mut self, set: impl Into<String>) -> Self {
+        self.sets.push(set.into());
+        self
+    }
+
+    /// Adds an environment variable.
+    #[must_use]
+    pub fn variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+}
+
+/// A config that can run.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What was said, in long form.
+    pub config: TopologyConfig,
+    /// What was made of it.
+    pub plan: Plan,
+    /// What it may not have been meant to say.
+    pub warnings: Diagnostics,
+    places: Places,
+}
+
+impl Loaded {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Every mistake in the file, in the overrides, and in the topology that they draw.
+    pub fn read(
+        path: impl AsRef<Path>,
+        catalog: &Catalog,
+        overrides: &Overrides,
+    ) -> Result<Self, Diagnostics> {
+        let path = path.as_ref();
+        match contents(path) {
+            Ok(text) => Self::parse(path, text, catalog, overrides),
+            Err(diagnostic) => {
+                let mut found = Diagnostics::default();
+                found.push(diagnostic);
+                Err(found)
+            }
+        }
+    }
+
+    /// Reads `text` as the contents of `path`; the disk is not touched.
+    ///
+    /// # Errors
+    /// As [`Loaded::read`].
+    pub fn parse(
+        path: impl AsRef<Path>,
+        text: impl Into<String>,
+        catalog: &Catalog,
+        overrides: &Overrides,
+    ) -> Result<Self, Diagnostics> {
+        let path = path.as_ref();
+        let file = Arc::new(SourceFile::new(path, text));
+        let mut found = Diagnostics::default();
+        let mut tickets = layers::Tickets::default();
+        let environment = interpolate::Environment::new(&overrides.environment);
+        let written = layers::file(file.clone(), &environment, &mut tickets, &mut found);
+        if found.iter().any(|mistake| mistake.path.is_empty()) {
+            // Broken syntax: what the parser could save of the rest would be blamed for what it lost.
+            return Err(found.sorted());
+        }
+        let stack = vec![
+            layers::defaults(&mut tickets),
+            written,
+            layers::environment(&overrides.environment, &mut tickets, &mut found),
+            layers::sets(&overrides.sets, &mut tickets, &mut found),
+        ];
+        let mut root = match layers::stack(stack, &mut tickets) {
+            Ok(root) => root,
+            Err(error) => {
+                let origin = Origin::Code(String::new());
+                found.push(Diagnostic::error("", origin, error.to_string()));
+                return Err(found.sorted());
+            }
+        };
+        let holes = like::expand(&mut root, &mut tickets, &mut found);
+        let tree = Node::new(&root, &tickets, &mut Vec::new());
+
+        let folder = overrides.folder.join(path);
+        let reading = Reading {
+            catalog,
+            folder: folder.parent().unwrap_or(Path::new("")),
+            current: &overrides.folder,
+            found: RefCell::new(found),
+            holes: Cell::new(holes),
+            aliases: RefCell::default(),
+        };
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let config = read::topology(&reading, &tree, &name);
+
+        let mut places = BTreeMap::new();
+        tree.index("", &mut places);
+        places.extend(reading.aliases.into_inner());
+        let places = Places(places);
+        let mut found = reading.found.into_inner();
+        let (plan, judged) = crate::plan::resolve(
+            &config,
+            catalog,
+            &|keys: &[&str]| places.locate(keys),
+            reading.holes.get(),
+        );
+        let known: Vec<String> = found.iter().map(|mistake| mistake.path.clone()).collect();
+        let news = judged.into_iter();
+        found.extend(news.filter(|mistake| !follows(&mistake.path, &known)));
+        let found = found.sorted();
+        match plan {
+            Some(plan) if !found.has_errors() => Ok(Self {
+                config,
+                plan,
+                warnings: found,
+                places,
+            }),
+            _ => Err(found),
+        }
+    }
+
+    /// Who wrote the value at a config path, e.g. `["crews", "near", "to"]`.
+    pub fn locate(&self, path: &[&str]) -> Origin {
+        self.places.locate(path)
+    }
+}
+
+/// Who wrote what, by config path.
+#[derive(Debug)]
+struct Places(BTreeMap<String, Origin>);
+
+impl Places {
+    /// The origin of the value at `keys`, or of the nearest thing around it.
+    fn locate(&self, keys: &[&str]) -> Origin {
+        (0..=keys.len())
+            .rev()
+            .find_map(|most| self.0.get(&keys[..most].join(".")))
+            .cloned()
+            .unwrap_or_else(|| Origin::Code(keys.join(".")))
+    }
+}
+
+/// True if a mistake at `path` only follows from one that is known: it is about a value that could not be read.
+fn follows(path: &str, known: &[String]) -> bool {
+    let within = |inner: &str, outer: &str| {
+        inner
+            .strip_prefix(outer)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    // A whole node is not excused by a mistake somewhere in it.
+    let part = path.split('.').count() > 2;
+    known
+        .iter()
+        .filter(|known| !known.is_empty())
+        .any(|known| within(path, known) || part && within(known, path))
+}
+
+fn contents(path: &Path) -> Result<String, Diagnostic> {
+    let place = Origin::Code(path.display().to_string());
+    let refuse = |message: String| Diagnostic::error("", place.clone(), message);
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
+        .map_err(|error| refuse(format!("can't read the config file: {error}")))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(refuse("a config file has at most 1 MiB".into()));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        refuse(format!("line {line} is not UTF-8"))
+    })
+}

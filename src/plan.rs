@@ -5,10 +5,18 @@ use std::time::Duration;
 
 use gopherworks_actors::gopher::steps::{Duties, StepTimes};
 
-use crate::catalog::{BurnFactory, SourceFactory, WorkFactory};
+use crate::catalog::{BurnFactory, Catalog, SourceFactory, WorkFactory};
 use crate::config::schema::{
-    BackoffConfig, Capacity, Exclusive, Placement, StrategyConfig,
+    BackoffConfig, Capacity, Exclusive, Placement, StrategyConfig, TopologyConfig,
 };
+use crate::config::{Diagnostic, Diagnostics, Origin};
+
+mod graph;
+mod kinds;
+mod limits;
+mod resolve;
+
+pub(crate) use resolve::resolve;
 
 /// A resolved topology: nodes are keys (positions in these vectors).
 #[derive(Debug, Clone)]
@@ -25,6 +33,34 @@ pub struct Plan {
     pub execution: ExecutionPlan,
     /// What happens when an actor fails.
     pub supervision: SupervisionPlan,
+    /// One round trip of one gopher without dumps, where the config says so.
+    pub t1: Option<Duration>,
+}
+
+impl Plan {
+    /// Resolves a config made in code; mistakes name config paths. The plan comes with its warnings.
+    ///
+    /// # Errors
+    /// Every mistake in the config, and what there is to warn of.
+    pub fn new(
+        config: &TopologyConfig,
+        catalog: &Catalog,
+    ) -> Result<(Self, Diagnostics), Diagnostics> {
+        match Self::resolve(config, catalog, |path| Origin::Code(path.join("."))) {
+            (Some(plan), warnings) => Ok((plan, warnings)),
+            (None, mistakes) => Err(mistakes),
+        }
+    }
+
+    /// Resolves a config; `locate` tells who wrote the value at a config path. `None` if there is an error.
+    pub fn resolve(
+        config: &TopologyConfig,
+        catalog: &Catalog,
+        locate: impl Fn(&[&str]) -> Origin,
+    ) -> (Option<Self>, Diagnostics) {
+        let (plan, found) = resolve(config, catalog, &locate, false);
+        (plan, found.sorted())
+    }
 }
 
 /// A pile or a dump.
@@ -36,6 +72,10 @@ pub struct PilePlan {
     pub dump: bool,
     /// Makes its source.
     pub source: Option<SourceFactory>,
+    /// Files and folders that the source would read.
+    pub reads: Vec<PathBuf>,
+    /// Files and folders that the source would write.
+    pub writes: Vec<PathBuf>,
     /// Bound of admission.
     pub capacity: Capacity,
     /// Slots.
@@ -51,6 +91,10 @@ pub struct IncineratorPlan {
     pub name: String,
     /// Makes its burn.
     pub burn: BurnFactory,
+    /// Files and folders that the burn would read.
+    pub reads: Vec<PathBuf>,
+    /// Files and folders that the burn would write.
+    pub writes: Vec<PathBuf>,
     /// Slots.
     pub exclusive: Exclusive,
 }
@@ -83,6 +127,10 @@ pub struct CrewPlan {
     pub cart_bytes: Option<u64>,
     /// Makes the work of one gopher; `None` where books pass as they are.
     pub work: Option<WorkFactory>,
+    /// Files and folders that the work would read.
+    pub reads: Vec<PathBuf>,
+    /// Files and folders that the work would write.
+    pub writes: Vec<PathBuf>,
     /// What the steps cost.
     pub steps: StepTimes,
 }
@@ -117,4 +165,32 @@ pub struct SupervisionPlan {
     pub backoff: BackoffConfig,
     /// Wait for each actor in an ordered shutdown.
     pub shutdown: Duration,
+}
+
+/// Collects what is wrong with a config, and knows who wrote what.
+pub(crate) struct Judge<'a> {
+    locate: &'a dyn Fn(&[&str]) -> Origin,
+    found: Diagnostics,
+}
+
+impl Judge<'_> {
+    fn error(&self, path: &[&str], message: impl Into<String>) -> Diagnostic {
+        Diagnostic::error(path.join("."), (self.locate)(path), message)
+    }
+
+    fn warning(&self, path: &[&str], message: impl Into<String>) -> Diagnostic {
+        Diagnostic::warning(path.join("."), (self.locate)(path), message)
+    }
+
+    fn report(&mut self, diagnostic: Diagnostic) {
+        self.found.push(diagnostic);
+    }
+
+    /// Reports an error unless `holds`.
+    fn ensure(&mut self, holds: bool, path: &[&str], message: &str) {
+        if !holds {
+            let mistake = self.error(path, message);
+            self.report(mistake);
+        }
+    }
 }

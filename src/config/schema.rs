@@ -23,6 +23,8 @@ pub struct TopologyConfig {
     pub execution: ExecutionConfig,
     /// What happens when an actor fails.
     pub supervision: SupervisionConfig,
+    /// What is known of the times, for predictions.
+    pub model: ModelConfig,
 }
 
 /// A kind by name with its options, e.g. `{ kind = "gzip", level = 6 }`.
@@ -211,6 +213,13 @@ pub struct BackoffConfig {
     pub jitter: f64,
     /// A life at least this long starts the count of failures in a row anew.
     pub reset: Duration,
+}
+
+/// What is known of the times, for predictions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ModelConfig {
+    /// One round trip of one gopher without dumps; derived from the steps where it is `None`.
+    pub t1: Option<Duration>,
 }
 
 impl Default for PileConfig {

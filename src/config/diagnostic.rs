@@ -1,0 +1,419 @@
+//! Mistakes with their places, and how they are shown.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Origin as Arrow, Renderer, Snippet};
+use serde_json::{Value, json};
+
+/// Longest list that is rendered; a file of rubbish would otherwise fill the terminal.
+const SHOWN: usize = 100;
+
+/// A file that was read, kept for pointing into it.
+#[derive(Debug)]
+pub struct SourceFile {
+    path: PathBuf,
+    text: String,
+    lines: Vec<usize>,
+}
+
+impl SourceFile {
+    /// Keeps `text` as the contents of `path`.
+    pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+        Self {
+            path: path.into(),
+            lines: std::iter::once(0).chain(ends).collect(),
+            text,
+        }
+    }
+
+    /// Where it was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its contents.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Line and column of a byte, both from 1; columns count characters.
+    pub fn position(&self, byte: usize) -> (usize, usize) {
+        let byte = byte.min(self.text.len());
+        let line = self.lines.partition_point(|start| *start <= byte);
+        let start = self.lines[line - 1];
+        let column = self.text[start..]
+            .char_indices()
+            .take_while(|(at, _)| start + at < byte)
+            .count();
+        (line, column + 1)
+    }
+
+    /// The line with `byte` without its end, where it starts, and its number from 1.
+    fn line(&self, byte: usize) -> (&str, usize, usize) {
+        let number = self
+            .lines
+            .partition_point(|start| *start <= byte.min(self.text.len()));
+        let start = self.lines[number - 1];
+        let end = self.lines.get(number).map_or(self.text.len(), |at| at - 1);
+        (self.text[start..end].trim_end_matches('\r'), start, number)
+    }
+}
+
+/// Who wrote a value, and where.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// A config file.
+    File {
+        /// The file.
+        file: Arc<SourceFile>,
+        /// Bytes of the key; those of the value where there is no key.
+        key: Range<usize>,
+        /// Bytes of the value.
+        value: Range<usize>,
+        /// The environment variable that `${env.NAME}` took the value from.
+        variable: Option<String>,
+    },
+    /// An environment variable, by name.
+    Variable(String),
+    /// A `--set` flag, by the key it sets.
+    Flag(String),
+    /// No file: a path in a config made by code, or a built-in default.
+    Code(String),
+}
+
+impl Origin {
+    /// The same with the value's bytes narrowed to `word`, where the file spells it out.
+    #[must_use]
+    pub fn narrowed(mut self, word: &str) -> Self {
+        if let Origin::File { file, value, .. } = &mut self
+            && let Some(text) = file.text.get(value.clone())
+        {
+            let whole = |at: usize| {
+                let edge = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
+                edge(text[..at].chars().next_back()) && edge(text[at + word.len()..].chars().next())
+            };
+            let found = text.match_indices(word).find(|(at, _)| whole(*at));
+            if let Some((at, _)) = found {
+                *value = value.start + at..value.start + at + word.len();
+            }
+        }
+        self
+    }
+}
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It can't run.
+    Error,
+    /// It runs, perhaps not as meant.
+    Warning,
+}
+
+/// One mistake.
+#[derive(Debug, Clone)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong.
+    pub message: String,
+    /// The config path that it is about, e.g. `crews.near.to`; empty for the whole.
+    pub path: String,
+    /// Who wrote it.
+    pub origin: Origin,
+    /// True if the key is at fault rather than its value.
+    pub at_key: bool,
+    /// What stands beside the underline.
+    pub label: Option<String>,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// Another place that has to do with it, and how.
+    pub related: Option<(Origin, String)>,
+}
+
+impl Diagnostic {
+    /// An error about `path`, written by `origin`.
+    pub fn error(path: impl Into<String>, origin: Origin, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            message: message.into(),
+            path: path.into(),
+            origin,
+            at_key: false,
+            label: None,
+            help: None,
+            related: None,
+        }
+    }
+
+    /// A warning about `path`, written by `origin`.
+    pub fn warning(path: impl Into<String>, origin: Origin, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(path, origin, message)
+        }
+    }
+
+    /// Points at the key rather than at the value.
+    #[must_use]
+    pub fn at_key(mut self) -> Self {
+        self.at_key = true;
+        self
+    }
+
+    /// Writes `label` beside the underline.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// Says what to do about it.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Adds `did you mean` where there is a near word.
+    #[must_use]
+    pub fn suggest(mut self, near: Option<&str>) -> Self {
+        if let Some(near) = near {
+            self.help = Some(format!("did you mean `{near}`?"));
+        }
+        self
+    }
+
+    /// Points at another place as well.
+    #[must_use]
+    pub fn related(mut self, origin: Origin, label: impl Into<String>) -> Self {
+        self.related = Some((origin, label.into()));
+        self
+    }
+
+    /// `file:line:column`, the variable, the flag, or the config path.
+    pub fn place(&self) -> String {
+        place(&self.origin, self.at_key)
+    }
+
+    fn sort_key(&self) -> (usize, usize, String) {
+        match &self.origin {
+            Origin::File { .. } => (0, span(&self.origin, self.at_key).start, String::new()),
+            Origin::Variable(name) => (1, 0, name.clone()),
+            Origin::Flag(key) => (2, 0, key.clone()),
+            Origin::Code(path) => (3, 0, path.clone()),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let mut out = json!({
+            "severity": match self.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            },
+            "message": self.message,
+            "path": self.path,
+        });
+        match &self.origin {
+            Origin::File { file, variable, .. } => {
+                let bytes = span(&self.origin, self.at_key);
+                let (line, column) = file.position(bytes.start);
+                let (end_line, end_column) = file.position(bytes.end);
+                out["file"] = json!(file.path.to_string_lossy());
+                out["line"] = json!(line);
+                out["column"] = json!(column);
+                out["end_line"] = json!(end_line);
+                out["end_column"] = json!(end_column);
+                if let Some(variable) = variable {
+                    out["variable"] = json!(variable);
+                }
+            }
+            Origin::Variable(name) => out["variable"] = json!(name),
+            Origin::Flag(key) => out["flag"] = json!(format!("--set {key}")),
+            Origin::Code(_) => {}
+        }
+        if let Some(help) = &self.help {
+            out["help"] = json!(help);
+        }
+        out
+    }
+
+    fn render(&self, renderer: &Renderer) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut group = Group::with_title(level.primary_title(self.message.as_str()));
+        group = pointed(
+            group,
+            &self.origin,
+            self.at_key,
+            AnnotationKind::Primary,
+            self.label.as_deref(),
+        );
+        if let Some((origin, label)) = &self.related {
+            group = pointed(group, origin, true, AnnotationKind::Context, Some(label));
+        }
+        if let Origin::File {
+            variable: Some(variable),
+            ..
+        } = &self.origin
+        {
+            let note = format!("the value comes from the environment variable `{variable}`");
+            group = group.element(Level::NOTE.message(note));
+        }
+        if let Some(help) = &self.help {
+            group = group.element(Level::HELP.message(help.as_str()));
+        }
+        renderer.render(&[group])
+    }
+}
+
+fn span(origin: &Origin, at_key: bool) -> Range<usize> {
+    match origin {
+        Origin::File { key, .. } if at_key => key.clone(),
+        Origin::File { value, .. } => value.clone(),
+        _ => 0..0,
+    }
+}
+
+fn place(origin: &Origin, at_key: bool) -> String {
+    match origin {
+        Origin::File { file, .. } => {
+            let (line, column) = file.position(span(origin, at_key).start);
+            format!("{}:{line}:{column}", file.path.display())
+        }
+        Origin::Variable(name) => format!("environment variable {name}"),
+        Origin::Flag(key) => format!("--set {key}"),
+        Origin::Code(path) if path.is_empty() => "the config".into(),
+        Origin::Code(path) => path.clone(),
+    }
+}
+
+fn pointed<'a>(
+    group: Group<'a>,
+    origin: &'a Origin,
+    at_key: bool,
+    kind: AnnotationKind,
+    label: Option<&'a str>,
+) -> Group<'a> {
+    let Origin::File { file, .. } = origin else {
+        return group.element(Arrow::path(place(origin, at_key)));
+    };
+    // One line is shown: a value of many lines is pointed at by its first.
+    let bytes = span(origin, at_key);
+    let (line, start, number) = file.line(bytes.start);
+    let from = (bytes.start - start).min(line.len());
+    let to = (bytes.end.max(bytes.start) - start).clamp(from, line.len());
+    group.element(
+        Snippet::source(line)
+            .line_start(number)
+            .path(file.path.to_string_lossy().into_owned())
+            .annotation(kind.span(from..to).label(label)),
+    )
+}
+
+/// All mistakes of a config, in the order of the file.
+#[derive(Debug, Clone, Default)]
+pub struct Diagnostics {
+    items: Vec<Diagnostic>,
+}
+
+impl Diagnostics {
+    /// Adds one.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        self.items.push(diagnostic);
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.items.iter()
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// True if one of them keeps the config from running.
+    pub fn has_errors(&self) -> bool {
+        self.items.iter().any(|d| d.severity == Severity::Error)
+    }
+
+    /// In the order of the file, each once: an entry that stands for several gophers is blamed once.
+    pub(crate) fn sorted(mut self) -> Self {
+        self.items.sort_by_cached_key(Diagnostic::sort_key);
+        self.items
+            .dedup_by(|b, a| a.message == b.message && a.place() == b.place());
+        self
+    }
+
+    /// As a compiler would print it, with `color` for a terminal.
+    pub fn render(&self, color: bool) -> String {
+        let renderer = if color {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
+        let mut blocks: Vec<String> = self
+            .items
+            .iter()
+            .take(SHOWN)
+            .map(|diagnostic| diagnostic.render(&renderer))
+            .collect();
+        if self.items.len() > SHOWN {
+            blocks.push(format!("and {} more", self.items.len() - SHOWN));
+        }
+        blocks.join("\n\n")
+    }
+
+    /// As a JSON array: severity, message, path, and file, line and column, or the variable, or the flag.
+    pub fn to_json(&self) -> Value {
+        self.items.iter().map(Diagnostic::to_json).collect()
+    }
+}
+
+impl Extend<Diagnostic> for Diagnostics {
+    fn extend<I: IntoIterator<Item = Diagnostic>>(&mut self, items: I) {
+        self.items.extend(items);
+    }
+}
+
+impl IntoIterator for Diagnostics {
+    type Item = Diagnostic;
+    type IntoIter = std::vec::IntoIter<Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.items.into_iter()
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+/// The word of `known` that `word` was probably meant to be.
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let fits = |known: &&str| {
+        let distance = strsim::damerau_levenshtein(word, known);
+        distance <= 1 + known.chars().count() / 4 && distance < known.chars().count()
+    };
+    known
+        .into_iter()
+        .filter(fits)
+        .max_by(|a, b| strsim::jaro_winkler(word, a).total_cmp(&strsim::jaro_winkler(word, b)))
+}

@@ -1,0 +1,445 @@
+//! Layers: built-in defaults, then the file, then the environment, then `--set`. The `config` crate stacks them; every value
+//! carries a ticket of who wrote it through the stacking, in the place that the crate has for a value's origin.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use config::{Config, ConfigError, Map, Source, Value, ValueKind};
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostic::{Diagnostic, Diagnostics, Origin, SourceFile};
+use super::interpolate::{Environment, interpolate};
+use super::normalise;
+
+/// Prefix of the environment variables that set config keys; the keys below it are parted by the same two underscores.
+pub const PREFIX: &str = "GOPHERWORKS__";
+
+/// The crate reads top keys as path expressions, so everything lies below one key of our own.
+const ROOT: &str = "topology";
+
+/// Deepest key that an environment variable may name.
+const DEEPEST: usize = 32;
+
+/// Who wrote a value.
+#[derive(Debug, Clone)]
+pub(crate) struct Ticket {
+    pub origin: Origin,
+    /// True if `${env.X}` made it: a number may then be written as a string.
+    pub text: bool,
+    /// True if a relative path in it starts at the current folder rather than at the file's.
+    pub current: bool,
+}
+
+/// All tickets of a config, and which tables were written where.
+#[derive(Debug, Default)]
+pub(crate) struct Tickets {
+    all: Vec<Ticket>,
+    /// Stacking rebuilds tables and loses their tickets, so they are kept by path.
+    tables: BTreeMap<Vec<String>, usize>,
+}
+
+impl Tickets {
+    fn issue(&mut self, ticket: Ticket) -> usize {
+        self.all.push(ticket);
+        self.all.len() - 1
+    }
+
+    /// The ticket of a value, if it still has one.
+    pub fn of(&self, value: &Value) -> Option<&Ticket> {
+        self.all.get(value.origin()?.parse::<usize>().ok()?)
+    }
+
+    /// The ticket of the table at `path`.
+    pub fn table(&self, path: &[String]) -> Option<&Ticket> {
+        self.tables.get(path).map(|at| &self.all[*at])
+    }
+
+    /// Tables of `from` also stand for those of `to`, which was copied from it.
+    pub fn copy(&mut self, from: &[String], to: &[String]) {
+        let below: Vec<_> = self
+            .tables
+            .range(from.to_vec()..)
+            .take_while(|(path, _)| path.starts_with(from))
+            .map(|(path, at)| ([to, &path[from.len()..]].concat(), *at))
+            .collect();
+        for (path, at) in below {
+            self.tables.entry(path).or_insert(at);
+        }
+    }
+
+    fn remember(&mut self, value: &Value, path: &mut Vec<String>) {
+        if let ValueKind::Table(table) = &value.kind {
+            if let Some(at) = value.origin().and_then(|ticket| ticket.parse().ok()) {
+                self.tables.entry(path.clone()).or_insert(at);
+            }
+            for (key, value) in table {
+                path.push(key.clone());
+                self.remember(value, path);
+                path.pop();
+            }
+        }
+    }
+}
+
+/// Stamps a value with its ticket.
+fn stamped(ticket: usize, kind: impl Into<ValueKind>) -> Value {
+    Value::new(Some(&ticket.to_string()), kind)
+}
+
+/// An empty table that nobody wrote.
+fn empty() -> Value {
+    Value::new(None, Map::<String, Value>::new())
+}
+
+/// One layer, in long form.
+#[derive(Debug, Clone)]
+pub(crate) struct Layer(Value);
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(Map::from_iter([(ROOT.to_owned(), self.0.clone())]))
+    }
+
+    fn collect_to(&self, cache: &mut Value) -> Result<(), ConfigError> {
+        let below = Value::new(None, self.collect()?);
+        merge(cache, &below);
+        Ok(())
+    }
+}
+
+/// Lays `over` on `base`: tables merge deeply, everything else replaces whole, and so does a table of another kind.
+pub(crate) fn merge(base: &mut Value, over: &Value) {
+    if let ValueKind::Table(upper) = &over.kind
+        && let ValueKind::Table(lower) = &mut base.kind
+        && !replaces(lower, upper)
+    {
+        for (key, value) in upper {
+            match lower.get_mut(key) {
+                Some(old) => merge(old, value),
+                None => {
+                    lower.insert(key.clone(), value.clone());
+                }
+            }
+        }
+    } else {
+        *base = over.clone();
+    }
+}
+
+/// True for another kind of node, and for another distribution of a time.
+fn replaces(lower: &Map<String, Value>, upper: &Map<String, Value>) -> bool {
+    let distribution = |table: &Map<String, Value>| {
+        ["uniform", "exponential"]
+            .iter()
+            .any(|key| table.contains_key(*key))
+    };
+    match (lower.get("kind"), upper.get("kind")) {
+        (Some(old), Some(new)) => old.kind != new.kind,
+        _ => distribution(lower) && distribution(upper),
+    }
+}
+
+/// Stacks the layers, the last one uppermost.
+pub(crate) fn stack(layers: Vec<Layer>, tickets: &mut Tickets) -> Result<Value, ConfigError> {
+    let cores = crate::config::schema::ExecutionConfig::default().cores;
+    let mut builder =
+        Config::builder().set_default(format!("{ROOT}.execution.cores"), i64::from(cores))?;
+    for layer in layers {
+        tickets.remember(&layer.0, &mut Vec::new());
+        builder = builder.add_source(layer);
+    }
+    let cache = builder.build()?.cache;
+    let ValueKind::Table(mut roots) = cache.kind else {
+        return Ok(empty());
+    };
+    Ok(roots.remove(ROOT).unwrap_or_else(empty))
+}
+
+/// The layer of built-in defaults.
+pub(crate) fn defaults(tickets: &mut Tickets) -> Layer {
+    let mut reader = FileReader {
+        file: Arc::new(SourceFile::new("defaults", include_str!("defaults.toml"))),
+        environment: &Environment::default(),
+        tickets,
+        found: &mut Diagnostics::default(),
+        written: false,
+    };
+    reader.read()
+}
+
+/// The layer of a file; its mistakes in syntax go to `found`.
+pub(crate) fn file(
+    file: Arc<SourceFile>,
+    environment: &Environment,
+    tickets: &mut Tickets,
+    found: &mut Diagnostics,
+) -> Layer {
+    let mut reader = FileReader {
+        file,
+        environment,
+        tickets,
+        found,
+        written: true,
+    };
+    reader.read()
+}
+
+struct FileReader<'a> {
+    file: Arc<SourceFile>,
+    environment: &'a Environment,
+    tickets: &'a mut Tickets,
+    found: &'a mut Diagnostics,
+    /// False for built-in defaults, which have no place to point at.
+    written: bool,
+}
+
+impl FileReader<'_> {
+    fn read(&mut self) -> Layer {
+        let file = self.file.clone();
+        let (table, errors) = DeTable::parse_recoverable(file.text());
+        for error in errors {
+            let span = error.span().unwrap_or(0..0);
+            let origin = self.origin(span.clone(), span, None);
+            self.found
+                .push(Diagnostic::error("", origin, error.message()));
+        }
+        let span = table.span();
+        let whole = self.tickets.issue(Ticket {
+            origin: self.origin(0..0, 0..0, None),
+            text: false,
+            current: false,
+        });
+        let mut root = self.table(table.get_ref(), &mut Vec::new(), whole);
+        debug_assert!(span.end <= file.text().len());
+        normalise::root(&mut root);
+        Layer(root)
+    }
+
+    fn origin(
+        &self,
+        key: std::ops::Range<usize>,
+        value: std::ops::Range<usize>,
+        variable: Option<String>,
+    ) -> Origin {
+        if self.written {
+            Origin::File {
+                file: self.file.clone(),
+                key,
+                value,
+                variable,
+            }
+        } else {
+            Origin::Code(String::new())
+        }
+    }
+
+    fn table(&mut self, table: &DeTable<'_>, path: &mut Vec<String>, ticket: usize) -> Value {
+        let mut out = Map::new();
+        for (key, value) in table {
+            path.push(key.get_ref().to_string());
+            let value = self.value(key.span(), value.span(), value.get_ref(), path);
+            out.insert(key.get_ref().to_string(), value);
+            path.pop();
+        }
+        stamped(ticket, out)
+    }
+
+    fn value(
+        &mut self,
+        key: std::ops::Range<usize>,
+        span: std::ops::Range<usize>,
+        value: &DeValue<'_>,
+        path: &mut Vec<String>,
+    ) -> Value {
+        let mut ticket = Ticket {
+            origin: self.origin(key, span.clone(), None),
+            text: false,
+            current: false,
+        };
+        match value {
+            DeValue::Table(table) => {
+                let ticket = self.tickets.issue(ticket);
+                self.table(table, path, ticket)
+            }
+            DeValue::Array(items) => {
+                let mut out = Vec::with_capacity(items.len());
+                for (at, item) in items.iter().enumerate() {
+                    path.push(at.to_string());
+                    out.push(self.value(item.span(), item.span(), item.get_ref(), path));
+                    path.pop();
+                }
+                stamped(self.tickets.issue(ticket), out)
+            }
+            DeValue::String(text) => {
+                let text = match interpolate(text, self.environment) {
+                    Ok(None) => text.to_string(),
+                    Ok(Some(taken)) => {
+                        ticket.text = true;
+                        ticket.current = taken.variable.is_some();
+                        if let Origin::File { variable, .. } = &mut ticket.origin {
+                            *variable = taken.variable;
+                        }
+                        taken.value
+                    }
+                    Err(message) => {
+                        self.found.push(Diagnostic::error(
+                            path.join("."),
+                            ticket.origin.clone(),
+                            message,
+                        ));
+                        // Nothing is known of the value: nil is passed over in silence from here on.
+                        return stamped(self.tickets.issue(ticket), ValueKind::Nil);
+                    }
+                };
+                stamped(self.tickets.issue(ticket), text)
+            }
+            scalar => {
+                let kind = scalar_kind(scalar).unwrap_or_else(|| {
+                    self.found.push(Diagnostic::error(
+                        path.join("."),
+                        ticket.origin.clone(),
+                        "this number is too large",
+                    ));
+                    ValueKind::Nil
+                });
+                stamped(self.tickets.issue(ticket), kind)
+            }
+        }
+    }
+}
+
+/// A scalar other than a string; `None` if the number does not fit.
+fn scalar_kind(value: &DeValue<'_>) -> Option<ValueKind> {
+    Some(match value {
+        DeValue::Integer(n) => i64::from_str_radix(n.as_str(), n.radix()).ok()?.into(),
+        DeValue::Float(x) => x.as_str().parse::<f64>().ok()?.into(),
+        DeValue::Boolean(yes) => (*yes).into(),
+        DeValue::Datetime(time) => time.to_string().into(),
+        DeValue::String(text) => text.to_string().into(),
+        DeValue::Array(_) | DeValue::Table(_) => ValueKind::Nil,
+    })
+}
+
+/// The layer of the environment.
+pub(crate) fn environment(
+    variables: &[(OsString, OsString)],
+    tickets: &mut Tickets,
+    found: &mut Diagnostics,
+) -> Layer {
+    // Sorted, so that the order in which the system lists them changes nothing.
+    let mut ours: Vec<_> = variables
+        .iter()
+        .filter_map(|(name, value)| Some((name.to_str()?, value)))
+        .filter(|(name, _)| name.starts_with(PREFIX))
+        .collect();
+    ours.sort();
+    let mut layer = empty();
+    for (name, value) in ours {
+        let origin = Origin::Variable(name.to_owned());
+        let keys: Vec<String> = name[PREFIX.len()..]
+            .split("__")
+            .map(str::to_ascii_lowercase)
+            .collect();
+        let mut refuse = |message: &str| {
+            found.push(Diagnostic::error(keys.join("."), origin.clone(), message));
+        };
+        let Some(value) = value.to_str() else {
+            refuse("the value is not UTF-8");
+            continue;
+        };
+        if keys.iter().any(String::is_empty) || keys.len() > DEEPEST {
+            refuse("this names no config key: keys are parted by two underscores each");
+            continue;
+        }
+        add(&mut layer, &keys, value, origin, tickets);
+    }
+    Layer(layer)
+}
+
+/// The layer of `--set key=value` flags.
+pub(crate) fn sets(sets: &[String], tickets: &mut Tickets, found: &mut Diagnostics) -> Layer {
+    let mut layer = empty();
+    for set in sets {
+        let Some((key, value)) = set.split_once('=') else {
+            let origin = Origin::Flag(set.clone());
+            found.push(
+                Diagnostic::error("", origin, "there is no `=`")
+                    .help("write `--set crews.near.carts.count=4`"),
+            );
+            continue;
+        };
+        let origin = Origin::Flag(key.trim().to_owned());
+        match dotted(key) {
+            Some(keys) => add(&mut layer, &keys, value, origin, tickets),
+            None => found.push(Diagnostic::error("", origin, "this is no dotted key")),
+        }
+    }
+    Layer(layer)
+}
+
+/// The parts of a dotted key, read as TOML reads it.
+fn dotted(key: &str) -> Option<Vec<String>> {
+    let line = format!("{key} = 0");
+    let table = DeTable::parse(&line).ok()?;
+    let mut parts = Vec::new();
+    let mut table = table.into_inner();
+    loop {
+        if table.len() != 1 {
+            return None;
+        }
+        let (key, value) = table.into_iter().next()?;
+        parts.push(key.into_inner().into_owned());
+        match value.into_inner() {
+            DeValue::Table(inner) => table = inner,
+            DeValue::Integer(_) => return Some(parts),
+            _ => return None,
+        }
+    }
+}
+
+/// Adds `keys = value`: a TOML value where it parses as one, else a string.
+fn add(layer: &mut Value, keys: &[String], value: &str, origin: Origin, tickets: &mut Tickets) {
+    let ticket = tickets.issue(Ticket {
+        origin,
+        text: false,
+        current: true,
+    });
+    let parsed = DeValue::parse(value.trim()).ok();
+    let value = match &parsed {
+        Some(parsed) => overriding(parsed.get_ref(), ticket),
+        None => stamped(ticket, value),
+    };
+    let mut root = keys.iter().rev().fold(value, |below, key| {
+        stamped(ticket, Map::from_iter([(key.clone(), below)]))
+    });
+    normalise::root(&mut root);
+    merge(layer, &root);
+}
+
+fn overriding(value: &DeValue<'_>, ticket: usize) -> Value {
+    match value {
+        DeValue::Table(table) => {
+            let entries = table.iter().map(|(key, value)| {
+                (
+                    key.get_ref().to_string(),
+                    overriding(value.get_ref(), ticket),
+                )
+            });
+            stamped(ticket, entries.collect::<Map<_, _>>())
+        }
+        DeValue::Array(items) => {
+            let items = items.iter().map(|item| overriding(item.get_ref(), ticket));
+            stamped(ticket, items.collect::<Vec<_>>())
+        }
+        // A number that fits nowhere is left as the text it is, for the reader to refuse.
+        scalar => stamped(
+            ticket,
+            scalar_kind(scalar).unwrap_or_else(|| "a number too large".into()),
+        ),
+    }
+}

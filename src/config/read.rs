@@ -1,0 +1,305 @@
+//! The tree becomes a [`TopologyConfig`]. Only types are judged here; what the values mean is the plan's affair.
+
+use std::collections::BTreeMap;
+
+use super::diagnostic::nearest;
+use super::options::{self, Role};
+use super::schema::{
+    BackoffConfig, Capacity, CartsConfig, CrewConfig, DumpConfig, Exclusive, ExecutionConfig,
+    IncineratorConfig, KindConfig, ModelConfig, PileConfig, Placement, StepTimeConfig, StepsConfig,
+    StrategyConfig, SupervisionConfig, TopologyConfig,
+};
+use super::tree::{Item, Node, NodeKind, Reading, Table, join};
+use super::values::{duration, items, number, path, real, size, span, text};
+
+/// Top keys of the language that this version does not know yet.
+const LATER: [&str; 9] = [
+    "extends",
+    "copies",
+    "shared",
+    "remove",
+    "relays",
+    "balancers",
+    "requesters",
+    "faults",
+    "expect",
+];
+
+/// Most gophers that one entry may stand for.
+const MOST: u32 = 1_000_000;
+
+/// Reads all of it. What can't be read has its default, and a mistake in `reading`.
+pub(crate) fn topology(reading: &Reading<'_>, root: &Node, name: &str) -> TopologyConfig {
+    let mut config = TopologyConfig {
+        name: name.to_owned(),
+        ..TopologyConfig::default()
+    };
+    let item = Item {
+        node: root,
+        path: "",
+    };
+    let Some(mut top) = Table::open(reading, item) else {
+        return config;
+    };
+    config.piles = top
+        .opt("piles", |r, i| named(r, i, pile))
+        .unwrap_or_default();
+    config.dumps = top
+        .opt("dumps", |r, i| named(r, i, dump))
+        .unwrap_or_default();
+    config.incinerators = top
+        .opt("incinerators", |r, i| named(r, i, incinerator))
+        .unwrap_or_default();
+    config.crews = top
+        .opt("crews", |r, i| named(r, i, crew))
+        .unwrap_or_default();
+    config.execution = top.opt("execution", execution).unwrap_or_default();
+    config.supervision = top.opt("supervision", supervision).unwrap_or_default();
+    config.model = top.opt("model", model).unwrap_or_default();
+    top.finish(&LATER);
+    config
+}
+
+/// A table of nodes by name.
+fn named<T>(
+    reading: &Reading<'_>,
+    item: Item<'_>,
+    read: impl Fn(&Reading<'_>, Item<'_>) -> Option<T>,
+) -> Option<BTreeMap<String, T>> {
+    let NodeKind::Table(entries) = &item.node.kind else {
+        reading.holes.set(true);
+        return reading.expected(&item, "a table of tables by name");
+    };
+    let mut out = BTreeMap::new();
+    for (name, node) in entries {
+        let path = join(item.path, name);
+        match read(reading, Item { node, path: &path }) {
+            Some(value) => {
+                out.insert(name.clone(), value);
+            }
+            None => reading.holes.set(true),
+        }
+    }
+    Some(out)
+}
+
+fn pile(reading: &Reading<'_>, item: Item<'_>) -> Option<PileConfig> {
+    let mut table = Table::open(reading, item)?;
+    let default = PileConfig::default();
+    let pile = PileConfig {
+        source: table.opt("source", |r, i| options::kind(r, i, Role::Source)),
+        capacity: table.opt("capacity", capacity).unwrap_or(default.capacity),
+        exclusive: table
+            .opt("exclusive", |r, i| exclusive(r, i, true, false))
+            .unwrap_or_default(),
+        max_attempts: table
+            .opt("max_attempts", number)
+            .unwrap_or(default.max_attempts),
+    };
+    table.finish(&[]);
+    Some(pile)
+}
+
+fn dump(reading: &Reading<'_>, item: Item<'_>) -> Option<DumpConfig> {
+    let mut table = Table::open(reading, item)?;
+    let default = DumpConfig::default();
+    let dump = DumpConfig {
+        capacity: table.opt("capacity", capacity).unwrap_or(default.capacity),
+        exclusive: table
+            .opt("exclusive", |r, i| exclusive(r, i, true, true))
+            .unwrap_or_default(),
+        max_attempts: table
+            .opt("max_attempts", number)
+            .unwrap_or(default.max_attempts),
+    };
+    table.finish(&[]);
+    Some(dump)
+}
+
+fn incinerator(reading: &Reading<'_>, item: Item<'_>) -> Option<IncineratorConfig> {
+    let mut table = Table::open(reading, item)?;
+    let burn = table.req("burn", |r, i| options::kind(r, i, Role::Burn));
+    let exclusive = table.opt("exclusive", |r, i| exclusive(r, i, false, true));
+    table.finish(&[]);
+    Some(IncineratorConfig {
+        // The place is kept, so that crews may still name it; the mistake is known.
+        burn: burn.unwrap_or_else(|| KindConfig {
+            kind: String::new(),
+            options: toml::Table::new(),
+        }),
+        exclusive: exclusive.unwrap_or_default(),
+    })
+}
+
+fn capacity(reading: &Reading<'_>, item: Item<'_>) -> Option<Capacity> {
+    let mut table = Table::open(reading, item)?;
+    let capacity = Capacity {
+        books: table.opt("books", number),
+        bytes: table.opt("bytes", size),
+    };
+    table.finish(&[]);
+    Some(capacity)
+}
+
+fn exclusive(r: &Reading<'_>, item: Item<'_>, load: bool, unload: bool) -> Option<Exclusive> {
+    let mut table = Table::open(r, item)?;
+    let mut slots = |key, wanted: bool| wanted.then(|| table.opt(key, number)).flatten();
+    let exclusive = Exclusive {
+        load: slots("load", load),
+        unload: slots("unload", unload),
+    };
+    table.finish(&[]);
+    Some(exclusive)
+}
+
+fn crew(reading: &Reading<'_>, item: Item<'_>) -> Option<CrewConfig> {
+    let mut table = Table::open(reading, item)?;
+    let crew = CrewConfig {
+        from: table.req("from", text).unwrap_or_default(),
+        to: table.req("to", text).unwrap_or_default(),
+        gophers: table.req("gophers", gophers).unwrap_or_default(),
+        carts: table.opt("carts", carts).unwrap_or_default(),
+        work: table.opt("work", options::works).unwrap_or_default(),
+        steps: table.opt("steps", steps).unwrap_or_default(),
+    };
+    table.finish(&["copies"]);
+    Some(crew)
+}
+
+fn gophers(reading: &Reading<'_>, item: Item<'_>) -> Option<Vec<Vec<String>>> {
+    let what = "strings, one a gopher, such as [\"load push\", \"unload return\"]";
+    let entries = items(reading, item, what, |reading, item| {
+        let entry = text(reading, item)?;
+        let (times, words) = match entry.split_once('*') {
+            None => (1, entry.as_str()),
+            Some((times, words)) => match times.trim().parse::<u32>() {
+                Ok(times @ 1..=MOST) => (times, words),
+                _ => {
+                    let message = format!("`{}` is no number of gophers", times.trim());
+                    reading.report(item.error(message).help("write \"2 * load push\""));
+                    return None;
+                }
+            },
+        };
+        let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+        Some((times, words, item.node.ticket.origin.clone()))
+    })?;
+    let mut out = Vec::new();
+    for (times, words, origin) in entries {
+        for _ in 0..times {
+            let alias = join(item.path, &out.len().to_string());
+            reading.aliases.borrow_mut().push((alias, origin.clone()));
+            out.push(words.clone());
+        }
+    }
+    Some(out)
+}
+
+fn carts(reading: &Reading<'_>, item: Item<'_>) -> Option<CartsConfig> {
+    let mut table = Table::open(reading, item)?;
+    let default = CartsConfig::default();
+    let carts = CartsConfig {
+        count: table.opt("count", number).unwrap_or(default.count),
+        books: table.opt("books", number).unwrap_or(default.books),
+        bytes: table.opt("bytes", size),
+    };
+    table.finish(&[]);
+    Some(carts)
+}
+
+fn steps(reading: &Reading<'_>, item: Item<'_>) -> Option<StepsConfig> {
+    let mut table = Table::open(reading, item)?;
+    let steps = StepsConfig {
+        load: table.opt("load", step).unwrap_or_default(),
+        push: table.opt("push", step).unwrap_or_default(),
+        unload: table.opt("unload", step).unwrap_or_default(),
+        return_: table.opt("return", step).unwrap_or_default(),
+    };
+    table.finish(&[]);
+    Some(steps)
+}
+
+fn step(reading: &Reading<'_>, item: Item<'_>) -> Option<StepTimeConfig> {
+    let mut table = Table::open(reading, item)?;
+    let step = StepTimeConfig {
+        wait: table.opt("wait", span),
+        cpu: table.opt("cpu", span),
+    };
+    table.finish(&[]);
+    Some(step)
+}
+
+fn execution(reading: &Reading<'_>, item: Item<'_>) -> Option<ExecutionConfig> {
+    let mut table = Table::open(reading, item)?;
+    let default = ExecutionConfig::default();
+    let placement = [
+        ("together", Placement::Together),
+        ("spread", Placement::Spread),
+    ];
+    let execution = ExecutionConfig {
+        cores: table.opt("cores", number).unwrap_or(default.cores),
+        placement: (table.opt("placement", |r, i| word(r, i, &placement))).unwrap_or_default(),
+        seed: table.opt("seed", number).unwrap_or(default.seed),
+        scratch: table.opt("scratch", path),
+        drain_deadline: table.opt("drain_deadline", duration),
+    };
+    table.finish(&[]);
+    Some(execution)
+}
+
+fn supervision(reading: &Reading<'_>, item: Item<'_>) -> Option<SupervisionConfig> {
+    let mut table = Table::open(reading, item)?;
+    let default = SupervisionConfig::default();
+    let strategy = [
+        ("one_for_one", StrategyConfig::OneForOne),
+        ("one_for_all", StrategyConfig::OneForAll),
+        ("rest_for_one", StrategyConfig::RestForOne),
+    ];
+    let supervision = SupervisionConfig {
+        strategy: (table.opt("strategy", |r, i| word(r, i, &strategy))).unwrap_or_default(),
+        intensity: table.opt("intensity", number).unwrap_or(default.intensity),
+        period: table.opt("period", duration).unwrap_or(default.period),
+        in_a_row: table.opt("in_a_row", number).unwrap_or(default.in_a_row),
+        backoff: table.opt("backoff", backoff).unwrap_or_default(),
+        shutdown: table.opt("shutdown", duration).unwrap_or(default.shutdown),
+    };
+    table.finish(&[]);
+    Some(supervision)
+}
+
+fn backoff(reading: &Reading<'_>, item: Item<'_>) -> Option<BackoffConfig> {
+    let mut table = Table::open(reading, item)?;
+    let default = BackoffConfig::default();
+    let backoff = BackoffConfig {
+        min: table.opt("min", duration).unwrap_or(default.min),
+        max: table.opt("max", duration).unwrap_or(default.max),
+        jitter: table.opt("jitter", real).unwrap_or(default.jitter),
+        reset: table.opt("reset", duration).unwrap_or(default.reset),
+    };
+    table.finish(&[]);
+    Some(backoff)
+}
+
+fn model(reading: &Reading<'_>, item: Item<'_>) -> Option<ModelConfig> {
+    let mut table = Table::open(reading, item)?;
+    let model = ModelConfig {
+        t1: table.opt("t1", duration),
+    };
+    table.finish(&[]);
+    Some(model)
+}
+
+/// One of a few words.
+fn word<T: Copy>(reading: &Reading<'_>, item: Item<'_>, words: &[(&str, T)]) -> Option<T> {
+    let said = text(reading, item)?;
+    let found = words.iter().find(|(word, _)| *word == said);
+    if found.is_none() {
+        let known = || words.iter().map(|(word, _)| *word);
+        let all: Vec<_> = known().collect();
+        let mistake = item
+            .error(format!("`{said}` is none of {}", all.join(", ")))
+            .suggest(nearest(&said, known()));
+        reading.report(mistake);
+    }
+    found.map(|(_, value)| *value)
+}

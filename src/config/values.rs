@@ -1,0 +1,137 @@
+//! Readers of single values.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::schema::SpanConfig;
+use super::tree::{Item, NodeKind, Reading, Table, join};
+use super::units;
+
+/// A string.
+pub(crate) fn text(reading: &Reading<'_>, item: Item<'_>) -> Option<String> {
+    match &item.node.kind {
+        NodeKind::String(text) => Some(text.clone()),
+        _ => reading.expected(&item, "a string"),
+    }
+}
+
+/// A whole number.
+pub(crate) fn number<T: TryFrom<i64>>(reading: &Reading<'_>, item: Item<'_>) -> Option<T> {
+    let number = match &item.node.kind {
+        NodeKind::Integer(n) => *n,
+        NodeKind::String(text) if item.node.ticket.text => match text.trim().parse() {
+            Ok(n) => n,
+            Err(_) => return reading.expected(&item, "an integer"),
+        },
+        _ => return reading.expected(&item, "an integer"),
+    };
+    let fits = T::try_from(number).ok();
+    if fits.is_none() {
+        let why = if number < 0 { "negative" } else { "too large" };
+        reading.report(item.error(format!("`{number}` is {why}")));
+    }
+    fits
+}
+
+/// A number with or without a fraction.
+pub(crate) fn real(reading: &Reading<'_>, item: Item<'_>) -> Option<f64> {
+    match &item.node.kind {
+        NodeKind::Float(x) => Some(*x),
+        NodeKind::Integer(n) => Some(*n as f64),
+        NodeKind::String(text) if item.node.ticket.text => match text.trim().parse() {
+            Ok(x) => Some(x),
+            Err(_) => reading.expected(&item, "a number"),
+        },
+        _ => reading.expected(&item, "a number"),
+    }
+}
+
+/// `"500us"`.
+pub(crate) fn duration(reading: &Reading<'_>, item: Item<'_>) -> Option<Duration> {
+    let read = match &item.node.kind {
+        NodeKind::String(text) => units::duration(text),
+        NodeKind::Integer(_) | NodeKind::Float(_) => Err(units::NO_UNIT.into()),
+        _ => return reading.expected(&item, "a duration such as \"10ms\""),
+    };
+    read.map_err(|why| reading.report(item.error(why))).ok()
+}
+
+/// `"8MiB"`, or a number of bytes.
+pub(crate) fn size(reading: &Reading<'_>, item: Item<'_>) -> Option<u64> {
+    match &item.node.kind {
+        NodeKind::Integer(_) => number(reading, item),
+        NodeKind::String(text) => units::size(text)
+            .map_err(|why| reading.report(item.error(why)))
+            .ok(),
+        _ => reading.expected(&item, "a size such as \"8MiB\""),
+    }
+}
+
+/// A duration, or a distribution of durations.
+pub(crate) fn span(reading: &Reading<'_>, item: Item<'_>) -> Option<SpanConfig> {
+    if !matches!(item.node.kind, NodeKind::Table(_)) {
+        return duration(reading, item).map(SpanConfig::Fixed);
+    }
+    let mut table = Table::open(reading, item)?;
+    let uniform = table.opt("uniform", |reading, item| {
+        let bounds = items(reading, item, "two durations", duration)?;
+        match bounds[..] {
+            [least, most] => Some(SpanConfig::Uniform(least, most)),
+            _ => {
+                reading.report(item.error("expected two durations: the least and the most"));
+                None
+            }
+        }
+    });
+    let exponential = table.opt("exponential", |reading, item| {
+        duration(reading, item).map(SpanConfig::Exponential)
+    });
+    table.finish(&[]);
+    if let NodeKind::Table(entries) = &item.node.kind {
+        let said = ["uniform", "exponential"]
+            .iter()
+            .filter(|key| entries.contains_key(**key))
+            .count();
+        if said != 1 {
+            reading.report(item.error("expected one of `uniform` and `exponential`"));
+            return None;
+        }
+    }
+    uniform.or(exponential)
+}
+
+/// A path: a relative one starts at the folder of the file that wrote it, or else at the current folder.
+pub(crate) fn path(reading: &Reading<'_>, item: Item<'_>) -> Option<PathBuf> {
+    text(reading, item).map(|text| absolute(reading, item, &text))
+}
+
+/// `text`, resolved as [`path`] does.
+pub(crate) fn absolute(reading: &Reading<'_>, item: Item<'_>, text: &str) -> PathBuf {
+    let base = if item.node.ticket.current {
+        reading.current
+    } else {
+        reading.folder
+    };
+    base.join(text)
+}
+
+/// All items of an array, or `None` if it is none or one of them can't be read.
+pub(crate) fn items<T>(
+    reading: &Reading<'_>,
+    item: Item<'_>,
+    what: &str,
+    read: impl Fn(&Reading<'_>, Item<'_>) -> Option<T>,
+) -> Option<Vec<T>> {
+    let NodeKind::Array(nodes) = &item.node.kind else {
+        return reading.expected(&item, &format!("an array of {what}"));
+    };
+    let read: Vec<Option<T>> = nodes
+        .iter()
+        .enumerate()
+        .map(|(at, node)| {
+            let path = join(item.path, &at.to_string());
+            read(reading, Item { node, path: &path })
+        })
+        .collect();
+    read.into_iter().collect()
+}

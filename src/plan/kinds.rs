@@ -1,0 +1,307 @@
+//! Kinds and their options become factories.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use gopherworks_actors::burn::Burn;
+use gopherworks_actors::source::Source;
+use gopherworks_actors::transform::Transform;
+
+use super::Judge;
+use crate::catalog::{Catalog, Kind, OptionError, Prepared};
+use crate::config::schema::{KindConfig, TopologyConfig};
+use crate::config::{Diagnostic, Shape, nearest};
+
+/// The option by which a source is told what is not its input.
+const LEAVE_OUT: &str = "leave_out";
+
+/// What was made of the kinds, by node or crew; a mistake leaves a gap.
+#[derive(Default)]
+pub(super) struct Kinds {
+    pub sources: BTreeMap<String, Prepared<dyn Source>>,
+    pub works: BTreeMap<String, Vec<Prepared<dyn Transform>>>,
+    pub burns: BTreeMap<String, Prepared<dyn Burn>>,
+}
+
+/// Prepares all kinds, reporting every mistake in their options.
+pub(super) fn prepare(judge: &mut Judge<'_>, config: &TopologyConfig, catalog: &Catalog) -> Kinds {
+    let mut kinds = Kinds::default();
+    let mut outputs: Vec<(Vec<String>, PathBuf)> = Vec::new();
+    for (name, fire) in &config.incinerators {
+        let path = ["incinerators", name, "burn"];
+        let kind = catalog.burn(&fire.burn.kind);
+        if let Some(burn) = one(judge, &path, "burn", &fire.burn, kind, catalog.burn_names()) {
+            note(&mut outputs, &path, &burn.writes);
+            kinds.burns.insert(name.clone(), burn);
+        }
+    }
+    for (name, crew) in &config.crews {
+        let mut works = Vec::new();
+        for (at, work) in crew.work.iter().enumerate() {
+            let path = ["crews", name, "work", &at.to_string()];
+            let kind = catalog.work(&work.kind);
+            if let Some(work) = one(judge, &path, "work", work, kind, catalog.work_names()) {
+                note(&mut outputs, &path, &work.writes);
+                works.push(work);
+            }
+        }
+        kinds.works.insert(name.clone(), works);
+    }
+    for (name, pile) in &config.piles {
+        if let Some(source) = &pile.source {
+            let path = ["piles", name, "source"];
+            let kind = catalog.source(&source.kind);
+            let ready = one(judge, &path, "source", source, kind, catalog.source_names());
+            if let (Some(ready), Some(kind)) = (ready, kind) {
+                let ready = apart(judge, &path, source, kind, ready, &outputs);
+                kinds.sources.insert(name.clone(), ready);
+            }
+        }
+    }
+    kinds
+}
+
+fn note(outputs: &mut Vec<(Vec<String>, PathBuf)>, path: &[&str], writes: &[PathBuf]) {
+    let path: Vec<String> = path.iter().map(|key| (*key).to_owned()).collect();
+    outputs.extend(writes.iter().map(|output| (path.clone(), output.clone())));
+}
+
+fn one<'a, T: ?Sized>(
+    judge: &mut Judge<'_>,
+    path: &[&str],
+    role: &str,
+    config: &KindConfig,
+    kind: Option<&Kind<T>>,
+    names: impl Iterator<Item = &'a str>,
+) -> Option<Prepared<T>> {
+    let Some(kind) = kind else {
+        let message = format!("no {role} is called `{}`", config.kind);
+        let at = [path, &["kind"]].concat();
+        let names: Vec<&str> = names.collect();
+        let mistake = judge.error(&at, message);
+        judge.report(match nearest(&config.kind, names.iter().copied()) {
+            Some(near) => mistake.suggest(Some(near)),
+            None => mistake.help(format!("known kinds: {}", names.join(", "))),
+        });
+        return None;
+    };
+    let mut options = config.options.clone();
+    let mut removed: Vec<String> = Vec::new();
+    // A kind tells one mistake at a time: what is wrong is taken out, until nothing is or it can't be.
+    loop {
+        let error = match kind.prepare(options.clone()) {
+            Ok(prepared) if removed.is_empty() => return Some(prepared),
+            Ok(_) => return None,
+            Err(error) => error,
+        };
+        if quoted(&error.message, "missing field ").is_some() {
+            missing(judge, path, kind, config, &options, &removed, &error);
+            return None;
+        }
+        let at = blamed(&error, &options);
+        judge.report(rephrased(judge, path, kind, &error, &at));
+        if !take_out(&mut options, &at) {
+            return None;
+        }
+        removed.extend(at.into_iter().next());
+    }
+}
+
+/// Reports all options that are missing. One that was only taken out as wrong is not.
+fn missing<T: ?Sized>(
+    judge: &mut Judge<'_>,
+    path: &[&str],
+    kind: &Kind<T>,
+    config: &KindConfig,
+    options: &toml::Table,
+    removed: &[String],
+    error: &OptionError,
+) {
+    let mut lacking: Vec<String> = Vec::new();
+    if error.path.len() <= 1 {
+        let required = Shape::new(kind.schema.as_value()).required();
+        let absent = required
+            .into_iter()
+            .filter(|key| !options.contains_key(*key));
+        lacking.extend(absent.map(str::to_owned));
+    }
+    let named = quoted(&error.message, "missing field ").unwrap_or_default();
+    if !lacking.iter().any(|key| key == named) {
+        lacking.push(named.to_owned());
+    }
+    for key in lacking.iter().filter(|key| !removed.contains(key)) {
+        let above: Vec<&str> = (error.path.iter().map(String::as_str))
+            .filter(|step| step != key)
+            .collect();
+        let table = [path, &above].concat();
+        let mut mistake = judge
+            .error(
+                &table,
+                format!("`{key}` is missing from the options of `{}`", config.kind),
+            )
+            .at_key();
+        mistake.path = [&table[..], &[key.as_str()]].concat().join(".");
+        judge.report(mistake);
+    }
+}
+
+/// The keys to what an error is about, as far as they are there.
+fn blamed(error: &OptionError, options: &toml::Table) -> Vec<String> {
+    let mut at = error.path.clone();
+    if let Some(field) = quoted(&error.message, "unknown field ")
+        && at.last().is_none_or(|last| last != field)
+    {
+        at.push(field.to_owned());
+    }
+    // serde can't always tell how deep it was.
+    let mut known = 0;
+    let mut table = Some(options);
+    while let Some(value) = at.get(known).and_then(|key| table?.get(key)) {
+        known += 1;
+        table = value.as_table();
+        if value.is_array() {
+            return at;
+        }
+    }
+    at.truncate(known);
+    at
+}
+
+/// The error in the words of this language.
+fn rephrased<T: ?Sized>(
+    judge: &Judge<'_>,
+    path: &[&str],
+    kind: &Kind<T>,
+    error: &OptionError,
+    at: &[String],
+) -> Diagnostic {
+    let keys: Vec<&str> = at.iter().map(String::as_str).collect();
+    let place = [path, &keys].concat();
+    let message = error.message.lines().next().unwrap_or_default();
+    if let Some(field) = quoted(message, "unknown field ") {
+        let mut shape = Shape::new(kind.schema.as_value());
+        for key in &keys[..keys.len().saturating_sub(1)] {
+            shape = shape.property(key);
+        }
+        let mut known = shape.keys();
+        if known.is_empty() {
+            known = words(message).skip(1).collect();
+        }
+        known.retain(|key| *key != LEAVE_OUT);
+        let mistake = judge
+            .error(&place, format!("unknown key `{field}` for `{}`", kind.name))
+            .at_key();
+        return match nearest(field, known.iter().copied()) {
+            Some(near) => mistake.suggest(Some(near)),
+            None if known.is_empty() => mistake.help(format!("`{}` has no options", kind.name)),
+            None => mistake.help(format!("known keys: {}", known.join(", "))),
+        };
+    }
+    if let Some(said) = quoted(message, "unknown variant ") {
+        let known: Vec<&str> = words(message).skip(1).collect();
+        let message = format!("`{said}` is none of {}", known.join(", "));
+        return judge.error(&place, message).suggest(nearest(said, known));
+    }
+    let wrong = ["invalid type: ", "invalid value: "]
+        .iter()
+        .find_map(|start| message.strip_prefix(start)?.rsplit_once(", expected "));
+    match wrong {
+        Some((found, wanted)) => judge.error(&place, format!("expected {wanted}, found {found}")),
+        None => judge.error(&place, message),
+    }
+}
+
+/// The word between the backticks that follow `start`.
+fn quoted<'a>(message: &'a str, start: &str) -> Option<&'a str> {
+    let rest = message.strip_prefix(start)?;
+    rest.strip_prefix('`')?.split('`').next()
+}
+
+/// All words between backticks.
+fn words(message: &str) -> impl Iterator<Item = &str> {
+    message.split('`').skip(1).step_by(2)
+}
+
+/// Removes what stands at `at`, or the array around it; false if there is nothing to remove.
+fn take_out(options: &mut toml::Table, at: &[String]) -> bool {
+    match at {
+        [] => false,
+        [key] => options.remove(key).is_some(),
+        [key, below @ ..] => match options.get_mut(key) {
+            Some(toml::Value::Table(table)) => take_out(table, below),
+            Some(_) => options.remove(key).is_some(),
+            None => false,
+        },
+    }
+}
+
+/// Keeps a source from reading what the topology writes: an output inside its input is left out.
+fn apart(
+    judge: &mut Judge<'_>,
+    path: &[&str],
+    config: &KindConfig,
+    kind: &Kind<dyn Source>,
+    ready: Prepared<dyn Source>,
+    outputs: &[(Vec<String>, PathBuf)],
+) -> Prepared<dyn Source> {
+    let mut left_out = Vec::new();
+    let can = Shape::new(kind.schema.as_value()).has(LEAVE_OUT);
+    for (writer, output) in outputs {
+        let inside = |input: &&PathBuf| plain(output).starts_with(plain(input));
+        let Some(input) = ready.reads.iter().find(inside) else {
+            continue;
+        };
+        let writer: Vec<&str> = writer.iter().map(String::as_str).collect();
+        let same = plain(input) == plain(output);
+        let what = if same || !can {
+            "what is written there may be read again"
+        } else {
+            left_out.push(toml::Value::String(output.to_string_lossy().into_owned()));
+            "it is left out of the input"
+        };
+        let relation = if same { "is also" } else { "is inside" };
+        let message = format!(
+            "the output {} {relation} the input {}: {what}",
+            output.display(),
+            input.display()
+        );
+        let warning = judge
+            .warning(&writer, message)
+            .related((judge.locate)(path), "the input");
+        judge.report(warning);
+    }
+    if left_out.is_empty() {
+        return ready;
+    }
+    let mut options = config.options.clone();
+    match options.get_mut(LEAVE_OUT) {
+        Some(toml::Value::Array(named)) => named.append(&mut left_out),
+        _ => {
+            options.insert(LEAVE_OUT.into(), toml::Value::Array(left_out));
+        }
+    }
+    match kind.prepare(options) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            let mistake = judge.error(path, error.message);
+            judge.report(mistake);
+            ready
+        }
+    }
+}
+
+/// The path from the root without `.` and `..`, as far as that can be told without touching a disk.
+fn plain(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                out.pop();
+            }
+            Component::CurDir => {}
+            part => out.push(part),
+        }
+    }
+    out
+}

@@ -1,0 +1,239 @@
+//! Judges each node by itself: its name, its numbers, its gophers.
+
+use std::collections::BTreeMap;
+
+use gopherworks_actors::gopher::steps::Step;
+
+use super::Judge;
+use crate::config::nearest;
+use crate::config::schema::{
+    Capacity, CrewConfig, Exclusive, SpanConfig, SupervisionConfig, TopologyConfig,
+};
+
+/// Reports what is wrong with single nodes.
+pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
+    names(judge, config);
+    let intensity = config.supervision.intensity;
+    for (name, pile) in &config.piles {
+        let node = ["piles", name.as_str()];
+        bounds(judge, node, pile.capacity, pile.exclusive);
+        attempts(judge, node, pile.max_attempts, intensity);
+    }
+    for (name, dump) in &config.dumps {
+        let node = ["dumps", name.as_str()];
+        bounds(judge, node, dump.capacity, dump.exclusive);
+        attempts(judge, node, dump.max_attempts, intensity);
+        if dump.capacity == Capacity::default() {
+            let warning = judge
+                .warning(
+                    &node,
+                    format!("the dump `{name}` has no capacity: nothing holds back who fills it"),
+                )
+                .at_key();
+            judge.report(warning.help("bound it: `capacity = { books = 80 }`"));
+        }
+    }
+    for (name, fire) in &config.incinerators {
+        let node = ["incinerators", name.as_str()];
+        bounds(judge, node, Capacity::default(), fire.exclusive);
+    }
+    for (name, crew) in &config.crews {
+        gophers(judge, name, crew);
+        carts(judge, name, crew);
+        steps(judge, name, crew);
+    }
+    judge.ensure(
+        config.execution.cores > 0,
+        &["execution", "cores"],
+        "at least one core is needed",
+    );
+    supervision(judge, &config.supervision);
+    judge.ensure(
+        config.model.t1.is_none_or(|t1| !t1.is_zero()),
+        &["model", "t1"],
+        "a round trip takes some time",
+    );
+}
+
+fn names(judge: &mut Judge<'_>, config: &TopologyConfig) {
+    let all = (config.piles.keys().map(|name| ("piles", name)))
+        .chain(config.dumps.keys().map(|name| ("dumps", name)))
+        .chain(
+            config
+                .incinerators
+                .keys()
+                .map(|name| ("incinerators", name)),
+        )
+        .chain(config.crews.keys().map(|name| ("crews", name)));
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    for (group, name) in all {
+        let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(letters) {
+            let mistake = judge
+                .error(&[group, name], format!("`{name}` is no name for a node"))
+                .at_key()
+                .help(
+                    "names are lower-case letters, digits and underscores, and begin with a letter",
+                );
+            judge.report(mistake);
+        }
+        if let Some(first) = seen.insert(name, group) {
+            let other = (judge.locate)(&[first, name]);
+            let mistake = judge
+                .error(&[group, name], format!("two nodes are called `{name}`"))
+                .at_key()
+                .related(other, "the other one");
+            judge.report(mistake);
+        }
+    }
+}
+
+fn bounds(
+    judge: &mut Judge<'_>,
+    [group, name]: [&str; 2],
+    capacity: Capacity,
+    exclusive: Exclusive,
+) {
+    for (key, bound) in [("books", capacity.books), ("bytes", capacity.bytes)] {
+        let message = "a capacity of 0 admits nothing";
+        judge.ensure(bound != Some(0), &[group, name, "capacity", key], message);
+    }
+    for (key, slots) in [("load", exclusive.load), ("unload", exclusive.unload)] {
+        let message = "with 0 slots nobody is ever served";
+        judge.ensure(slots != Some(0), &[group, name, "exclusive", key], message);
+    }
+}
+
+fn attempts(judge: &mut Judge<'_>, [group, name]: [&str; 2], attempts: u32, intensity: u32) {
+    let path = [group, name, "max_attempts"];
+    judge.ensure(attempts > 0, &path, "a book needs at least one attempt");
+    if attempts > intensity {
+        let message = format!(
+            "one bad book can end the run: it has {attempts} attempts, and supervision allows {intensity} failures"
+        );
+        let warning = judge.warning(&path, message);
+        judge.report(warning.help("raise `supervision.intensity`, or lower `max_attempts`"));
+    }
+}
+
+fn gophers(judge: &mut Judge<'_>, name: &str, crew: &CrewConfig) {
+    let path = ["crews", name, "gophers"];
+    if crew.gophers.is_empty() {
+        judge.ensure(false, &path, "a crew needs at least one gopher");
+        return;
+    }
+    let mut done = [false; Step::ALL.len()];
+    let mut strange = false;
+    for (at, words) in crew.gophers.iter().enumerate() {
+        for step in words.iter().filter_map(|word| Step::from_name(word)) {
+            done[step.index()] = true;
+        }
+        // Gophers of one entry are alike and are blamed once.
+        if at == 0 || crew.gophers[at - 1] != *words {
+            strange |= duties(judge, name, at, words);
+        }
+    }
+    // A misspelt step is not also one that nobody does.
+    let idle = Step::ALL
+        .into_iter()
+        .filter(|step| !done[step.index()] && !strange);
+    for step in idle {
+        let message = format!("nobody in the crew `{name}` does the step `{step}`");
+        judge.ensure(false, &path, &message);
+    }
+}
+
+/// Judges one gopher; true if a word of it is no step.
+fn duties(judge: &mut Judge<'_>, name: &str, at: usize, words: &[String]) -> bool {
+    let at = at.to_string();
+    let path = ["crews", name, "gophers", at.as_str()];
+    judge.ensure(!words.is_empty(), &path, "this gopher has nothing to do");
+    let mut strange = false;
+    for (nth, word) in words.iter().enumerate() {
+        if Step::from_name(word).is_none() {
+            strange = true;
+            let mut mistake = judge.error(&path, format!("`{word}` is no step"));
+            mistake.origin = mistake.origin.narrowed(word);
+            let near = nearest(word, Step::ALL.map(Step::name));
+            let all = "the steps are load, push, unload and return";
+            let mistake = match near {
+                Some(near) => mistake.suggest(Some(near)),
+                None => mistake.help(all),
+            };
+            judge.report(mistake);
+        } else if words[..nth]
+            .iter()
+            .filter(|earlier| *earlier == word)
+            .count()
+            == 1
+        {
+            let message = format!("`{word}` stands twice in one gopher");
+            judge.ensure(false, &path, &message);
+        }
+    }
+    strange
+}
+
+fn carts(judge: &mut Judge<'_>, name: &str, crew: &CrewConfig) {
+    let path = |key| ["crews", name, "carts", key];
+    let carts = crew.carts;
+    judge.ensure(
+        carts.count > 0,
+        &path("count"),
+        "a crew needs at least one cart",
+    );
+    judge.ensure(
+        carts.books > 0,
+        &path("books"),
+        "a cart holds at least one book",
+    );
+    judge.ensure(
+        carts.bytes != Some(0),
+        &path("bytes"),
+        "a cart holds at least one byte",
+    );
+    let gophers = crew.gophers.len();
+    if carts.count > 0 && (carts.count as usize) < gophers {
+        let message = format!(
+            "the crew `{name}` has fewer carts ({}) than gophers ({gophers}): some always wait for one",
+            carts.count
+        );
+        let warning = judge.warning(&path("count"), message);
+        judge.report(warning);
+    }
+}
+
+fn steps(judge: &mut Judge<'_>, name: &str, crew: &CrewConfig) {
+    let steps = &crew.steps;
+    let times = [&steps.load, &steps.push, &steps.unload, &steps.return_];
+    for (step, time) in Step::ALL.into_iter().zip(times) {
+        for (key, span) in [("wait", time.wait), ("cpu", time.cpu)] {
+            if let Some(SpanConfig::Uniform(least, most)) = span {
+                judge.ensure(
+                    least <= most,
+                    &["crews", name, "steps", step.name(), key, "uniform"],
+                    "the least time stands first",
+                );
+            }
+        }
+    }
+}
+
+fn supervision(judge: &mut Judge<'_>, supervision: &SupervisionConfig) {
+    let backoff = &supervision.backoff;
+    judge.ensure(
+        (0.0..=1.0).contains(&backoff.jitter),
+        &["supervision", "backoff", "jitter"],
+        "jitter is a share from 0 to 1",
+    );
+    judge.ensure(
+        backoff.min <= backoff.max,
+        &["supervision", "backoff", "min"],
+        "the first delay is longer than the longest (`max`)",
+    );
+    judge.ensure(
+        !supervision.period.is_zero(),
+        &["supervision", "period"],
+        "failures are counted over some time",
+    );
+}
