@@ -1,2 +1,7 @@
 //! The `gopherworks` command.
-fn main() {}
+
+mod cli;
+
+fn main() {
+    std::process::exit(cli::main());
+}

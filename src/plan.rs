@@ -38,6 +38,25 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Files and folders that a run would read, each once.
+    pub fn reads(&self) -> Vec<&PathBuf> {
+        let piles = self.piles.iter().flat_map(|pile| &pile.reads);
+        let crews = self.crews.iter().flat_map(|crew| &crew.reads);
+        once(piles.chain(crews).chain(self.incinerators.iter().flat_map(|fire| &fire.reads)))
+    }
+
+    /// Files and folders that a run would write, each once.
+    pub fn writes(&self) -> Vec<&PathBuf> {
+        let piles = self.piles.iter().flat_map(|pile| &pile.writes);
+        let crews = self.crews.iter().flat_map(|crew| &crew.writes);
+        once(piles.chain(crews).chain(self.incinerators.iter().flat_map(|fire| &fire.writes)))
+    }
+
+    /// True if books go to standard output, so that nothing else should.
+    pub fn writes_to_stdout(&self) -> bool {
+        self.writes().iter().any(|path| path.as_os_str() == "-")
+    }
+
     /// Resolves a config made in code; mistakes name config paths. The plan comes with its warnings.
     ///
     /// # Errors
@@ -61,6 +80,16 @@ impl Plan {
         let (plan, found) = resolve(config, catalog, &locate, false);
         (plan, found.sorted())
     }
+}
+
+fn once<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Vec<&'a PathBuf> {
+    let mut seen = Vec::new();
+    for path in paths {
+        if !seen.contains(&path) {
+            seen.push(path);
+        }
+    }
+    seen
 }
 
 /// A pile or a dump.

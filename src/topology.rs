@@ -5,12 +5,15 @@ mod end;
 mod running;
 mod wiring;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gopherworks_actors::clock::Clock;
 use gopherworks_actors::failure::Failure;
+use gopherworks_actors::source::Receipts;
 
+use crate::catalog::Catalog;
 use crate::plan::Plan;
 use crate::report::Report;
 
@@ -35,8 +38,10 @@ pub struct Options {
     pub time_scale: Option<f64>,
     /// Sources that make up their books never end by themselves.
     pub endless: bool,
-    /// Leaves the sources out: the application offers all books.
+    /// Leaves the sources out: the application offers all books, to any pile and dump.
     pub without_sources: bool,
+    /// Hears of every burned book, besides the sources that remember.
+    pub receipts: Option<Arc<dyn Receipts>>,
     /// Gets every dead letter; without one the last 1,000 are kept in memory.
     pub dead: Option<Arc<dyn DeadSink>>,
 }
@@ -74,6 +79,27 @@ pub enum StartError {
 }
 
 impl Topology {
+    /// Reads a config file with the shipped kinds, the process's environment and no other overrides.
+    ///
+    /// # Errors
+    /// Every mistake in the file, each with its place.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, crate::config::Diagnostics> {
+        let overrides = crate::config::Overrides::of_process().unwrap_or_default();
+        let loaded = crate::config::Loaded::read(path, &Catalog::standard(), &overrides)?;
+        Ok(Self::from_plan(loaded.plan))
+    }
+
+    /// Resolves a config made by hand or by the builder.
+    ///
+    /// # Errors
+    /// Every mistake in it, each with its config path.
+    pub fn from_config(
+        config: &crate::config::schema::TopologyConfig,
+        catalog: &Catalog,
+    ) -> Result<Self, crate::config::Diagnostics> {
+        Plan::new(config, catalog).map(|(plan, _)| Self::from_plan(plan))
+    }
+
     /// A topology of a plan.
     pub fn from_plan(plan: Plan) -> Self {
         Self {
@@ -115,6 +141,9 @@ impl Topology {
         Ok(running.finish(done).await)
     }
 }
+
+/// What the engine behind the piles survives.
+pub const PROMISES: gopherworks_actors::store::Promises = gopherworks_actors::store::Promises::MEMORY;
 
 /// How long books and carts on their way home are waited for when a run ends early.
 const HOMECOMING: Duration = Duration::from_secs(5);

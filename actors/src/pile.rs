@@ -117,6 +117,8 @@ pub struct PileParts {
     pub node: u32,
     /// True for a staging dump.
     pub dump: bool,
+    /// True if the application may offer nothing: only crews and a source fill it.
+    pub sealed: bool,
     /// Most books it admits.
     pub capacity_books: Option<u64>,
     /// How to reach its actor.
@@ -128,7 +130,7 @@ pub struct PileParts {
 }
 
 impl PileCore {
-    /// A pile over the works' store. A dump is sealed from the start: only crews fill it.
+    /// A pile over the works' store.
     pub fn new(works: &Arc<Works>, parts: PileParts) -> Arc<Self> {
         let core = Arc::new(Self {
             name: parts.name,
@@ -143,7 +145,7 @@ impl PileCore {
             upstream: parts.upstream,
             downstream: OnceLock::new(),
             gate: Mutex::new(Gate {
-                sealed: parts.dump,
+                sealed: parts.sealed,
                 ..Gate::default()
             }),
             closed: AtomicBool::new(false),
@@ -277,7 +279,6 @@ impl PileCore {
         self.works.store.collect(self.key);
     }
 
-    /// Parked carts of this crew's yard must not keep the works alive after a run.
     fn holder(&self) -> u64 {
         holder(self.node, 0)
     }

@@ -63,6 +63,17 @@ pub struct Promises {
     pub atomic_pass: bool,
 }
 
+impl Promises {
+    /// What [`MemoryStore`] survives.
+    pub const MEMORY: Promises = Promises {
+        actor_death: true,
+        kill: false,
+        power_loss: false,
+        shared: false,
+        atomic_pass: true,
+    };
+}
+
 impl fmt::Display for Promises {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let yes = [

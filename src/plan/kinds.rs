@@ -66,7 +66,7 @@ fn note(outputs: &mut Vec<(Vec<String>, PathBuf)>, path: &[&str], writes: &[Path
     outputs.extend(writes.iter().map(|output| (path.clone(), output.clone())));
 }
 
-fn one<'a, T: ?Sized>(
+fn one<'a, T: ?Sized + 'static>(
     judge: &mut Judge<'_>,
     path: &[&str],
     role: &str,
@@ -108,7 +108,7 @@ fn one<'a, T: ?Sized>(
 }
 
 /// Reports all options that are missing. One that was only taken out as wrong is not.
-fn missing<T: ?Sized>(
+fn missing<T: ?Sized + 'static>(
     judge: &mut Judge<'_>,
     path: &[&str],
     kind: &Kind<T>,
@@ -168,7 +168,7 @@ fn blamed(error: &OptionError, options: &toml::Table) -> Vec<String> {
 }
 
 /// The error in the words of this language.
-fn rephrased<T: ?Sized>(
+fn rephrased<T: ?Sized + 'static>(
     judge: &Judge<'_>,
     path: &[&str],
     kind: &Kind<T>,

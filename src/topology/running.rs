@@ -278,6 +278,11 @@ impl RunningTopology {
         }
     }
 
+    /// The file's bound on a drain, if it has one.
+    pub fn drain_deadline(&self) -> Option<Duration> {
+        self.inner().drain_deadline
+    }
+
     /// Waits until the run is over by itself: everything drained after the sources ended and offers were closed, or escalated.
     pub async fn done(&self) -> Done {
         let mut changes = self.inner().works.changes();
@@ -307,7 +312,7 @@ impl RunningTopology {
     /// else none) bounds the wait: after it, the run is stopped and what was under way is back on its piles.
     pub async fn drain(&self, deadline: Option<Duration>) -> Report {
         self.close();
-        let done = match deadline.or(self.inner().drain_deadline) {
+        let done = match deadline.or(self.drain_deadline()) {
             None => self.done().await,
             Some(within) => {
                 let late = self.inner().works.clock.sleep(within);

@@ -157,7 +157,7 @@ impl Build<'_> {
         };
         // Everything that can be refused comes first: nothing runs yet.
         let mut feeders = Vec::new();
-        let mut receipts = Vec::new();
+        let mut receipts: Vec<_> = self.options.receipts.iter().cloned().collect();
         for pile in &plan.piles {
             let factory = pile.source.as_ref().filter(|_| !self.options.without_sources);
             feeders.push(match factory {
@@ -217,6 +217,7 @@ impl Build<'_> {
                     key: PileKey(key as u32),
                     node: node(),
                     dump: pile.dump,
+                    sealed: pile.dump && !self.options.without_sources,
                     capacity_books: pile.capacity.books,
                     port: ports[key].clone(),
                     feeder,

@@ -134,13 +134,7 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn promises(&self) -> Promises {
-        Promises {
-            actor_death: true,
-            kill: false,
-            power_loss: false,
-            shared: false,
-            atomic_pass: true,
-        }
+        Promises::MEMORY
     }
 
     fn put(&self, pile: PileKey, mut books: Vec<Book>) -> Answer<Result<(), Full<Vec<Book>>>> {

@@ -1,0 +1,235 @@
+//! The command line: what is asked for, and the exit code that answers it.
+
+mod dead;
+mod kinds;
+mod logging;
+mod print;
+mod progress;
+mod run;
+mod signals;
+mod validate;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use gopherworks::catalog::units::parse_duration;
+use gopherworks::config::{Diagnostics, Overrides};
+
+/// Exit codes. 130 and 143 are a second SIGINT and SIGTERM.
+mod code {
+    /// All books burned.
+    pub const OK: i32 = 0;
+    /// Something failed besides books, or the ledger does not balance.
+    pub const FAILED: i32 = 1;
+    /// Finished, but some books are dead letters.
+    pub const DEAD: i32 = 3;
+    /// The restart budget is spent (EX_SOFTWARE).
+    pub const ESCALATED: i32 = 70;
+    /// The deadline of a drain passed (EX_TEMPFAIL).
+    pub const LATE: i32 = 75;
+    /// A config is invalid (EX_CONFIG).
+    pub const CONFIG: i32 = 78;
+}
+
+const EXIT_CODES: &str = "Exit codes:
+  0    all books burned
+  1    something failed, or the ledger does not balance
+  2    wrong usage
+  3    finished, but some books are dead letters
+  70   the restart budget is spent
+  75   the deadline of a drain passed
+  78   a config is invalid
+  130  stopped by a second SIGINT (143: SIGTERM); books under way are back on their piles";
+
+/// Moves work with supervised actors: books from piles, in carts, through dumps, into incinerators.
+#[derive(Debug, Parser)]
+#[command(name = "gopherworks", version, about, after_help = EXIT_CODES, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Says more: -v what happens, -vv every detail (RUST_LOG says it finer)
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Says errors only: no progress, no report in text
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a topology until its sources are done and everything is drained
+    ///
+    /// SIGINT or SIGTERM closes the sources and drains; a second one stops at once, with every book back on its pile.
+    Run(RunArgs),
+    /// Checks config files: every mistake at once, and what would be read and written
+    Validate(ValidateArgs),
+    /// Lists the kinds of sources, works and burns with their options
+    Kinds {
+        /// Only this kind
+        name: Option<String>,
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Looks at dead letters kept by `run --dead FILE`, and puts them back
+    #[command(subcommand)]
+    Dead(DeadCommand),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The topology
+    file: PathBuf,
+    /// Arbiters, and threads of the blocking pool
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    cores: Option<u32>,
+    /// Makes `generate` endless, closes the sources after this time and drains
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+    /// Seed of every random stream
+    #[arg(long)]
+    seed: Option<u64>,
+    #[command(flatten)]
+    sets: Sets,
+    /// Factor on all step times
+    #[arg(long, value_name = "X", value_parser = factor)]
+    time_scale: Option<f64>,
+    /// Writes the report there as JSON
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Keeps dead letters there (appends)
+    #[arg(long, value_name = "FILE")]
+    dead: Option<PathBuf>,
+    /// Gives up a drain after this time (exit code 75)
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    drain_deadline: Option<Duration>,
+    /// How the report is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct ValidateArgs {
+    /// The topologies
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    sets: Sets,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct Sets {
+    /// Overrides a config key, e.g. crews.near.carts.count=4 (may be repeated)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum DeadCommand {
+    /// A line for each dead letter
+    List {
+        /// Kept by `run --dead`
+        file: PathBuf,
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Everything known of one dead letter, or of all
+    Show {
+        /// Kept by `run --dead`
+        file: PathBuf,
+        /// Its number in `dead list`; all without it
+        number: Option<usize>,
+        /// Writes the letter's body to standard output, and nothing else
+        #[arg(long, requires = "number")]
+        body: bool,
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Puts dead letters back on the piles where they died and runs their topology without its sources
+    ///
+    /// Letters that burn leave the file; those that die again stay, with their new reason.
+    Offer {
+        /// Kept by `run --dead`
+        file: PathBuf,
+        /// The topology; by default the one that each letter names
+        #[arg(long)]
+        topology: Option<PathBuf>,
+        #[command(flatten)]
+        sets: Sets,
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    let factor: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if factor.is_finite() && factor >= 0.0 {
+        Ok(factor)
+    } else {
+        Err("a factor is 0 or more".to_owned())
+    }
+}
+
+/// How a command failed before anything ran.
+struct Failed {
+    code: i32,
+    message: String,
+}
+
+impl Failed {
+    fn new(message: impl Into<String>) -> Self {
+        Self {
+            code: code::FAILED,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<Diagnostics> for Failed {
+    fn from(found: Diagnostics) -> Self {
+        Self {
+            code: code::CONFIG,
+            message: found.render(print::color_on_stderr()),
+        }
+    }
+}
+
+fn overrides(sets: &Sets) -> Result<Overrides, Failed> {
+    let overrides = Overrides::of_process()
+        .map_err(|error| Failed::new(format!("error: no current folder: {error}")))?;
+    Ok(sets.sets.iter().fold(overrides, |overrides, set| overrides.set(set)))
+}
+
+/// Runs the command and gives its exit code.
+pub fn main() -> i32 {
+    let cli = Cli::parse();
+    logging::init(cli.verbose, cli.quiet);
+    let done = match cli.command {
+        Command::Run(args) => run::run(&args, cli.quiet),
+        Command::Validate(args) => validate::validate(&args, cli.quiet),
+        Command::Kinds { name, format } => kinds::kinds(name.as_deref(), format),
+        Command::Dead(command) => dead::dead(command, cli.quiet),
+    };
+    match done {
+        Ok(code) => code,
+        Err(Failed { code, message }) => {
+            anstream::eprintln!("{}", message.trim_end());
+            code
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! `dead list|show|offer`.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix_rt::System;
+use gopherworks::actors::book::Book;
+use gopherworks::actors::failure::Failure;
+use gopherworks::actors::source::Receipts;
+use gopherworks::catalog::Catalog;
+use gopherworks::config::Loaded;
+use gopherworks::dead::{self, Letter};
+use gopherworks::report::Report;
+use gopherworks::topology::{DeadBook, DeadSink, Done, Options, Topology};
+use serde_json::{Value, json};
+
+use super::signals::Signals;
+use super::{DeadCommand, Failed, Format, Sets, code, overrides, print, run};
+
+/// Carries out a `dead` command.
+pub fn dead(command: DeadCommand, quiet: bool) -> Result<i32, Failed> {
+    match command {
+        DeadCommand::List { file, format } => list(&file, format),
+        DeadCommand::Show {
+            file,
+            number,
+            body,
+            format,
+        } => show(&file, number, body, format),
+        DeadCommand::Offer {
+            file,
+            topology,
+            sets,
+            format,
+        } => offer(&file, topology.as_deref(), &sets, format, quiet),
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<Letter>, Failed> {
+    dead::read(file).map_err(|error| match error.kind() {
+        // Such an error names its place itself.
+        io::ErrorKind::InvalidData => Failed::new(format!("error: {error}")),
+        _ => Failed::new(format!("error: {}: {error}", file.display())),
+    })
+}
+
+fn tampered(error: &io::Error) -> Failed {
+    Failed::new(format!("error: a letter can't be understood: {error}"))
+}
+
+fn list(file: &Path, format: Format) -> Result<i32, Failed> {
+    let letters = read(file)?;
+    match format {
+        Format::Json => {
+            let letters: Vec<Value> = letters
+                .iter()
+                .enumerate()
+                .map(|(at, letter)| {
+                    json!({
+                        "number": at + 1,
+                        "title": letter.title(),
+                        "pile": letter.pile,
+                        "attempts": letter.attempts,
+                        "reason": letter.reason,
+                    })
+                })
+                .collect();
+            print::line(&Value::Array(letters).to_string(), false);
+        }
+        Format::Text => {
+            let mut rows = vec![["#", "book", "pile", "attempts", "reason"].map(str::to_owned).to_vec()];
+            rows.extend(letters.iter().enumerate().map(|(at, letter)| {
+                vec![
+                    (at + 1).to_string(),
+                    letter.title(),
+                    letter.pile.clone(),
+                    letter.attempts.to_string(),
+                    letter.reason.escape_debug().to_string(),
+                ]
+            }));
+            print::line(print::table(&rows).trim_end(), false);
+        }
+    }
+    Ok(code::OK)
+}
+
+fn show(file: &Path, number: Option<usize>, body: bool, format: Format) -> Result<i32, Failed> {
+    let letters = read(file)?;
+    let chosen: Vec<(usize, &Letter)> = match number {
+        None => letters.iter().enumerate().collect(),
+        Some(number) => {
+            let at = number.wrapping_sub(1);
+            let letter = letters.get(at).ok_or_else(|| {
+                Failed::new(format!(
+                    "error: there is no letter {number}; {} has {}",
+                    file.display(),
+                    letters.len()
+                ))
+            })?;
+            vec![(at, letter)]
+        }
+    };
+    for (at, letter) in chosen {
+        if body {
+            let book = letter.book().map_err(|error| tampered(&error))?;
+            let copied = book
+                .body
+                .open()
+                .and_then(|mut reader| io::copy(&mut reader, &mut io::stdout().lock()));
+            copied.map_err(|error| Failed::new(format!("error: its body: {error}")))?;
+            continue;
+        }
+        match format {
+            Format::Json => {
+                let json = serde_json::to_string(letter).map_err(|error| tampered(&error.into()))?;
+                print::line(&json, false);
+            }
+            Format::Text => print::line(&described(at, letter)?, false),
+        }
+    }
+    io::stdout().flush().map_err(|error| tampered(&error))?;
+    Ok(code::OK)
+}
+
+fn described(at: usize, letter: &Letter) -> Result<String, Failed> {
+    let book = letter.book().map_err(|error| tampered(&error))?;
+    let topology = letter.topology().map_err(|error| tampered(&error))?;
+    let mut text = format!(
+        "{}: {}\n  pile      {}\n  attempts  {}\n  reason    {}\n  topology  {}\n  size      {} bytes\n",
+        at + 1,
+        letter.title(),
+        letter.pile,
+        letter.attempts,
+        letter.reason.escape_debug(),
+        topology.display(),
+        book.size(),
+    );
+    for (name, value) in book.headers.iter() {
+        text.push_str(&format!("  header    {name} = {}\n", value.escape_ascii()));
+    }
+    Ok(text)
+}
+
+/// What became of the letters that were offered, by the id that their offer got.
+#[derive(Default)]
+struct Fates {
+    burned: Mutex<BTreeSet<u64>>,
+    dead: Mutex<Vec<DeadBook>>,
+}
+
+impl Receipts for Fates {
+    fn burned(&self, books: &[&Book]) -> Result<(), Failure> {
+        let mut burned = self.burned.lock().unwrap_or_else(PoisonError::into_inner);
+        burned.extend(books.iter().map(|book| book.id.0));
+        Ok(())
+    }
+}
+
+impl DeadSink for Fates {
+    fn keep(&self, dead: &[DeadBook]) -> Result<(), Failure> {
+        let mut kept = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend_from_slice(dead);
+        Ok(())
+    }
+}
+
+fn offer(
+    file: &Path,
+    topology: Option<&Path>,
+    sets: &Sets,
+    format: Format,
+    quiet: bool,
+) -> Result<i32, Failed> {
+    let mut letters = read(file)?;
+    let mut worst = code::OK;
+    // Letters of several topologies: one run for each, in the order in which they first died.
+    let mut runs: Vec<(PathBuf, Vec<String>)> = Vec::new();
+    for letter in &letters {
+        let run = of_run(letter, topology)?;
+        if !runs.contains(&run) {
+            runs.push(run);
+        }
+    }
+    for run in runs {
+        let (path, mut said) = run.clone();
+        said.extend(sets.sets.iter().cloned());
+        let overrides = overrides(&Sets { sets: said })?;
+        let loaded = Loaded::read(&path, &Catalog::standard(), &overrides)?;
+        let (mine, others): (Vec<Letter>, Vec<Letter>) = {
+            let mut mine = Vec::new();
+            let mut others = Vec::new();
+            for letter in letters {
+                if of_run(&letter, topology)? == run {
+                    mine.push(letter);
+                } else {
+                    others.push(letter);
+                }
+            }
+            (mine, others)
+        };
+        if let Some(homeless) = mine
+            .iter()
+            .find(|letter| !loaded.plan.piles.iter().any(|pile| pile.name == letter.pile))
+        {
+            return Err(Failed::new(format!(
+                "error: {} died on the pile {:?}, which {} does not have",
+                homeless.title(),
+                homeless.pile,
+                path.display()
+            )));
+        }
+        let fates = Arc::new(Fates::default());
+        let options = Options {
+            without_sources: true,
+            receipts: Some(fates.clone()),
+            dead: Some(fates.clone()),
+            ..Options::default()
+        };
+        let topology = Topology::from_plan(loaded.plan).with_options(options);
+        let (report, signal) = System::new().block_on(again(&topology, &mine))?;
+        letters = still_dead(mine, &fates, &report);
+        letters.extend(others);
+        dead::replace(file, &letters)
+            .map_err(|error| Failed::new(format!("error: {}: {error}", file.display())))?;
+        run::show(&report, topology.plan(), format, quiet);
+        let code = signal.unwrap_or_else(|| run::exit_code(&report));
+        worst = worst.max(code);
+        if signal.is_some() {
+            break;
+        }
+    }
+    Ok(worst)
+}
+
+fn of_run(letter: &Letter, topology: Option<&Path>) -> Result<(PathBuf, Vec<String>), Failed> {
+    match topology {
+        Some(path) => Ok((path.to_owned(), Vec::new())),
+        None => {
+            let path = letter.topology().map_err(|error| tampered(&error))?;
+            Ok((path, letter.sets().to_vec()))
+        }
+    }
+}
+
+/// Offers the letters in order (so the n-th offer has the id n) and runs to the end.
+async fn again(topology: &Topology, letters: &[Letter]) -> Result<(Report, Option<i32>), Failed> {
+    let mut signals =
+        Signals::new().map_err(|error| Failed::new(format!("error: no signals: {error}")))?;
+    let running = topology.start().await.map_err(run::start_failed)?;
+    let all = async {
+        for letter in letters {
+            let book = letter.book().map_err(|error| tampered(&error))?;
+            let offered = running.offer(&letter.pile, vec![book]).await;
+            offered.map_err(|error| Failed::new(format!("error: {error}")))?;
+        }
+        running.close_offers();
+        Ok(running.done().await)
+    };
+    let (done, signal) = tokio::select! {
+        biased;
+        done = all => match done {
+            Ok(done) => (done, None),
+            Err(failed) => {
+                running.stop().await;
+                return Err(failed);
+            }
+        },
+        code = signals.next() => (Done::Stopped, Some(code)),
+    };
+    Ok((running.finish(done).await, signal))
+}
+
+/// The letters that did not burn. After a run that did not finish, whatever is not known to be burned stays.
+fn still_dead(letters: Vec<Letter>, fates: &Fates, report: &Report) -> Vec<Letter> {
+    let burned = fates.burned.lock().unwrap_or_else(PoisonError::into_inner);
+    let dead = fates.dead.lock().unwrap_or_else(PoisonError::into_inner);
+    let finished = report.outcome == gopherworks::report::Outcome::Finished;
+    let mut still = Vec::new();
+    for (at, letter) in letters.into_iter().enumerate() {
+        let id = at as u64 + 1;
+        if let Some(again) = dead.iter().find(|again| again.book.id.0 == id) {
+            still.push(letter.died_again(again));
+        } else if !burned.contains(&id) && !finished {
+            still.push(letter);
+        }
+    }
+    still
+}

@@ -1,0 +1,71 @@
+//! `kinds`.
+
+use std::fmt::Write as _;
+
+use gopherworks::catalog::{Catalog, Kind};
+use serde_json::{Value, json};
+
+use super::{Failed, Format, code, print};
+
+/// Prints what the catalog has.
+pub fn kinds(only: Option<&str>, format: Format) -> Result<i32, Failed> {
+    let catalog = Catalog::standard();
+    let mut text = String::new();
+    let mut all = Vec::new();
+    let mut role = |title: &str, kinds: Vec<(String, Value)>| {
+        let kinds: Vec<_> = kinds
+            .into_iter()
+            .filter(|(_, kind)| only.is_none_or(|only| kind["name"] == only))
+            .collect();
+        if kinds.is_empty() {
+            return;
+        }
+        let _ = writeln!(text, "{title}s");
+        for (lines, kind) in kinds {
+            text.push_str(&lines);
+            let mut kind = kind;
+            kind["role"] = json!(title);
+            all.push(kind);
+        }
+        text.push('\n');
+    };
+    role("source", catalog.sources().map(described).collect());
+    role("work", catalog.works().map(described).collect());
+    role("burn", catalog.burns().map(described).collect());
+    if all.is_empty() {
+        return Err(Failed {
+            code: 2,
+            message: format!("error: there is no kind {:?}; `gopherworks kinds` lists them", only.unwrap_or("")),
+        });
+    }
+    match format {
+        Format::Text => print::line(text.trim_end(), false),
+        Format::Json => print::line(&Value::Array(all).to_string(), false),
+    }
+    Ok(code::OK)
+}
+
+fn described<T: ?Sized + 'static>(kind: &Kind<T>) -> (String, Value) {
+    let mut lines = format!("  {:<10} {}\n", kind.name, kind.help);
+    let mut options = Vec::new();
+    for option in kind.options() {
+        let default = match (&option.default, option.required) {
+            (_, true) => "required".to_owned(),
+            (Some(default), false) => format!("default {default}"),
+            (None, false) => "optional".to_owned(),
+        };
+        let _ = writeln!(lines, "      {:<12} {} ({default})", option.name, option.ty);
+        for line in option.help.lines() {
+            let _ = writeln!(lines, "                   {line}");
+        }
+        options.push(json!({
+            "name": option.name,
+            "type": option.ty,
+            "default": option.default,
+            "required": option.required,
+            "help": option.help,
+        }));
+    }
+    let kind = json!({ "name": kind.name, "help": kind.help, "options": options });
+    (lines, kind)
+}

@@ -1,0 +1,132 @@
+//! Reports for people.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
+
+use gopherworks::report::{Outcome, Report};
+
+/// True if stderr is a terminal that may be coloured (`NO_COLOR` says no).
+pub fn color_on_stderr() -> bool {
+    io::stderr().is_terminal()
+        && anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+}
+
+/// Writes a text and a newline to stdout, or to stderr where stdout belongs to the books. A reader that went away is no error.
+pub fn line(text: &str, to_stderr: bool) {
+    let written = if to_stderr {
+        writeln!(io::stderr(), "{text}")
+    } else {
+        let mut out = io::stdout().lock();
+        writeln!(out, "{text}").and_then(|()| out.flush())
+    };
+    if let Err(error) = written
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        log::error!("the output could not be written: {error}");
+    }
+}
+
+/// Columns padded to their widest cell; the first is flush left, the others flush right.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut out = String::new();
+    for row in rows {
+        let mut text = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = widths[column];
+            let _ = if column < 2 {
+                write!(text, "{cell:<width$}  ")
+            } else {
+                write!(text, "{cell:>width$}  ")
+            };
+        }
+        out.push_str(text.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// A number with thin groups of three, for reading.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// The account of a run as text.
+pub fn report(report: &Report) -> String {
+    let mut out = String::new();
+    let how = match &report.outcome {
+        Outcome::Running => "running",
+        Outcome::Finished => "finished",
+        Outcome::Stopped => "stopped",
+        Outcome::Escalated(_) => "gave up",
+        Outcome::DeadlinePassed => "ran out of time",
+    };
+    let _ = writeln!(
+        out,
+        "{} {how} in {:.3} s on {} core{}: {} books/s, {} restart{}\n",
+        report.topology,
+        report.wall_s,
+        report.cores,
+        plural(report.cores as u64),
+        grouped(report.books_per_s as u64),
+        report.restarts,
+        plural(report.restarts),
+    );
+    let mut rows = vec![
+        ["node", "kind", "books", "carts", "busy", "waits", "restarts"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for node in &report.nodes {
+        let indent = if node.kind == "gopher" { "  " } else { "" };
+        rows.push(vec![
+            format!("{indent}{}", node.name),
+            node.kind.to_owned(),
+            grouped(node.books),
+            grouped(node.carts),
+            format!("{:.1}%", node.busy * 100.0),
+            grouped(node.waits),
+            grouped(node.restarts),
+        ]);
+    }
+    out.push_str(&table(&rows));
+    let ledger = &report.ledger;
+    let _ = write!(
+        out,
+        "\nledger: offered {} = burned {} + dead {} + dropped {} + unfinished {}",
+        grouped(ledger.offered),
+        grouped(ledger.burned),
+        grouped(ledger.dead),
+        grouped(ledger.dropped),
+        grouped(ledger.in_flight),
+    );
+    let _ = writeln!(
+        out,
+        "; lost {}, duplicates {}, reburned {}: {}",
+        ledger.lost,
+        ledger.duplicates,
+        ledger.reburned,
+        if ledger.balances() { "balanced" } else { "DOES NOT BALANCE" },
+    );
+    for failure in &report.failures {
+        let _ = writeln!(out, "failed: {failure}");
+    }
+    out
+}
+
+fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}

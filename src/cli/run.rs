@@ -1,0 +1,190 @@
+//! `run`.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use actix_rt::System;
+use gopherworks::actors::clock::Clock;
+use gopherworks::catalog::Catalog;
+use gopherworks::catalog::burn::command;
+use gopherworks::config::{Loaded, Overrides};
+use gopherworks::dead::DeadFile;
+use gopherworks::plan::Plan;
+use gopherworks::report::{Outcome, Report};
+use gopherworks::topology::{Done, Options, RunningTopology, StartError, Topology};
+
+use super::progress::Progress;
+use super::signals::Signals;
+use super::{Failed, Format, RunArgs, code, overrides, print};
+
+/// Runs a topology and prints its account.
+pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
+    let overrides = with_flags(overrides(&args.sets)?, args);
+    let loaded = Loaded::read(&args.file, &Catalog::standard(), &overrides)?;
+    if !quiet && !loaded.warnings.is_empty() {
+        anstream::eprint!("{}", loaded.warnings.render(print::color_on_stderr()));
+    }
+    let sink = match &args.dead {
+        Some(path) => Some(Arc::new(
+            DeadFile::append(path, &args.file, &args.sets.sets)
+                .map_err(|error| Failed::new(format!("error: {}: {error}", path.display())))?,
+        )),
+        None => None,
+    };
+    let options = Options {
+        time_scale: args.time_scale,
+        endless: args.duration.is_some(),
+        dead: sink.map(|sink| sink as _),
+        ..Options::default()
+    };
+    let topology = Topology::from_plan(loaded.plan).with_options(options);
+    let (report, signal) = System::new().block_on(live(&topology, args, quiet))?;
+    if let Some(path) = &args.report {
+        write_report(path, &report)?;
+    }
+    show(&report, topology.plan(), args.format, quiet);
+    Ok(signal.unwrap_or_else(|| exit_code(&report)))
+}
+
+fn with_flags(overrides: Overrides, args: &RunArgs) -> Overrides {
+    let cores = args.cores.map(|cores| format!("execution.cores={cores}"));
+    let seed = args.seed.map(|seed| format!("execution.seed={seed}"));
+    let deadline = args
+        .drain_deadline
+        .map(|within| format!("execution.drain_deadline=\"{}us\"", within.as_micros()));
+    [cores, seed, deadline]
+        .into_iter()
+        .flatten()
+        .fold(overrides, Overrides::set)
+}
+
+async fn live(topology: &Topology, args: &RunArgs, quiet: bool) -> Result<(Report, Option<i32>), Failed> {
+    // Before anything starts, so that a signal finds somebody from the first moment on.
+    let mut signals =
+        Signals::new().map_err(|error| Failed::new(format!("error: no signals: {error}")))?;
+    let running = topology.start().await.map_err(start_failed)?;
+    running.close_offers();
+    let progress = Progress::new(quiet);
+    let ended = {
+        let follow = progress.follow(&running);
+        let run = until_end(&running, args, &mut signals, quiet);
+        tokio::select! {
+            biased;
+            ended = run => ended,
+            () = follow => unreachable!("the bar follows for ever"),
+        }
+    };
+    let (done, signal) = ended;
+    let finish = running.finish(done);
+    let report = if signal.is_some() {
+        command::kill_all();
+        tokio::select! {
+            biased;
+            report = finish => report,
+            // Whoever asks a third time does not want to wait for the account.
+            code = signals.next() => std::process::exit(code),
+        }
+    } else {
+        finish.await
+    };
+    progress.finish();
+    Ok((report, signal))
+}
+
+/// Waits for the end of the run, or for the second signal.
+async fn until_end(
+    running: &RunningTopology,
+    args: &RunArgs,
+    signals: &mut Signals,
+    quiet: bool,
+) -> (Done, Option<i32>) {
+    let clock = Clock::real();
+    let limit = async {
+        match args.duration {
+            Some(limit) => clock.sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        done = running.done() => return (done, None),
+        _ = signals.next() => {
+            if !quiet {
+                super::progress::past(|| {
+                    anstream::eprintln!("draining what is under way; a second signal stops at once");
+                });
+            }
+        }
+        () = limit => {}
+    }
+    running.close();
+    let late = async {
+        match running.drain_deadline() {
+            Some(within) => clock.sleep(within).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        done = running.done() => (done, None),
+        code = signals.next() => (Done::Stopped, Some(code)),
+        () = late => (Done::DeadlinePassed, None),
+    }
+}
+
+/// The words and the code for a topology that did not start.
+pub fn start_failed(error: StartError) -> Failed {
+    let code = match &error {
+        StartError::Escalated(_) => code::ESCALATED,
+        StartError::Node { .. } | StartError::Threads(_) | StartError::NoSystem => code::FAILED,
+    };
+    Failed {
+        code,
+        message: format!("error: the topology did not start: {error}"),
+    }
+}
+
+/// What a report means to a shell.
+pub fn exit_code(report: &Report) -> i32 {
+    match &report.outcome {
+        Outcome::Escalated(_) => code::ESCALATED,
+        _ if !report.ledger.balances() => code::FAILED,
+        Outcome::DeadlinePassed => code::LATE,
+        _ if !report.failures.is_empty() => code::FAILED,
+        Outcome::Stopped | Outcome::Running => code::FAILED,
+        Outcome::Finished if report.ledger.dead > 0 => code::DEAD,
+        Outcome::Finished if report.ledger.in_flight > 0 => code::FAILED,
+        Outcome::Finished => code::OK,
+    }
+}
+
+fn write_report(path: &Path, report: &Report) -> Result<(), Failed> {
+    serde_json::to_vec_pretty(report)
+        .map_err(std::io::Error::other)
+        .and_then(|json| {
+            let mut file = fs::File::create(path)?;
+            file.write_all(&json)?;
+            file.write_all(b"\n")
+        })
+        .map_err(|error| Failed::new(format!("error: the report {}: {error}", path.display())))
+}
+
+/// Prints the account: on stdout, or on stderr where books went to stdout.
+pub fn show(report: &Report, plan: &Plan, format: Format, quiet: bool) {
+    match format {
+        Format::Json => match serde_json::to_string(report) {
+            Ok(json) => print::line(&json, plan.writes_to_stdout()),
+            Err(error) => log::error!("the report could not be printed: {error}"),
+        },
+        Format::Text if quiet => {}
+        Format::Text => print::line(print::report(report).trim_end(), plan.writes_to_stdout()),
+    }
+    if let Outcome::Escalated(reason) = &report.outcome {
+        anstream::eprintln!("error: the restart budget is spent: {reason}");
+    }
+    if report.outcome == Outcome::DeadlinePassed {
+        anstream::eprintln!("error: the deadline of the drain passed; unfinished books are back on their piles");
+    }
+}

@@ -1,0 +1,84 @@
+//! `validate`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use gopherworks::catalog::Catalog;
+use gopherworks::config::Loaded;
+use gopherworks::plan::{Plan, Target};
+use gopherworks::topology::PROMISES;
+use serde_json::{Value, json};
+
+use super::{Failed, Format, ValidateArgs, code, overrides, print};
+
+/// Checks every file; one bad one makes the exit code 78.
+pub fn validate(args: &ValidateArgs, quiet: bool) -> Result<i32, Failed> {
+    let overrides = overrides(&args.sets)?;
+    let catalog = Catalog::standard();
+    let mut code = code::OK;
+    let mut answers = Vec::new();
+    for file in &args.files {
+        let loaded = Loaded::read(file, &catalog, &overrides);
+        let (valid, found, plan) = match &loaded {
+            Ok(loaded) => (true, &loaded.warnings, Some(&loaded.plan)),
+            Err(found) => (false, found, None),
+        };
+        if !valid {
+            code = code::CONFIG;
+        }
+        match args.format {
+            Format::Json => answers.push(json!({
+                "file": file.display().to_string(),
+                "valid": valid,
+                "diagnostics": found.to_json(),
+                "reads": plan.map(|plan| paths(plan.reads())),
+                "writes": plan.map(|plan| paths(plan.writes())),
+            })),
+            Format::Text => {
+                if !found.is_empty() && !(quiet && valid) {
+                    anstream::eprint!("{}", found.render(print::color_on_stderr()));
+                }
+                if let Some(plan) = plan.filter(|_| !quiet) {
+                    print::line(described(file, plan).trim_end(), false);
+                }
+            }
+        }
+    }
+    if args.format == Format::Json {
+        print::line(&Value::Array(answers).to_string(), false);
+    }
+    Ok(code)
+}
+
+fn paths(paths: Vec<&PathBuf>) -> Vec<String> {
+    paths.iter().map(|path| path.display().to_string()).collect()
+}
+
+fn described(file: &Path, plan: &Plan) -> String {
+    let mut out = String::new();
+    let gophers: usize = plan.crews.iter().map(|crew| crew.gophers.len()).sum();
+    let carts: u32 = plan.crews.iter().map(|crew| crew.carts).sum();
+    let dumps = plan.piles.iter().filter(|pile| pile.dump).count();
+    let _ = writeln!(
+        out,
+        "{}: ok: gophers {gophers}, carts {carts}, piles {}, dumps {dumps}, incinerators {}",
+        file.display(),
+        plan.piles.len() - dumps,
+        plan.incinerators.len(),
+    );
+    for crew in &plan.crews {
+        let to = match crew.to {
+            Target::Dump(pile) => &plan.piles[pile].name,
+            Target::Incinerator(fire) => &plan.incinerators[fire].name,
+        };
+        let _ = writeln!(out, "  {}: {} -> {to}", crew.name, plan.piles[crew.from].name);
+    }
+    for path in plan.reads() {
+        let _ = writeln!(out, "  reads {}", path.display());
+    }
+    for path in plan.writes() {
+        let _ = writeln!(out, "  writes {}", path.display());
+    }
+    let _ = writeln!(out, "  {PROMISES}");
+    out
+}
