@@ -139,17 +139,15 @@ fn visit_value(
     let extension = |key: &str| schema.get(key).or_else(|| outer?.get(key));
     let schema_at = resolve(root, schema);
     match value {
-        toml::Value::String(text) => {
-            if is_path(root, schema_at) {
-                let access = match extension("x-access").and_then(Value::as_str) {
-                    Some("read") => Some(Access::Read),
-                    Some("write") => Some(Access::Write),
-                    Some(_) => Some(Access::Neither),
-                    None => None,
-                };
-                let takes_dash = extension("x-dash") == Some(&Value::Bool(true));
-                visit(text, PathOption { access, takes_dash });
-            }
+        toml::Value::String(text) if is_path(root, schema_at) => {
+            let access = match extension("x-access").and_then(Value::as_str) {
+                Some("read") => Some(Access::Read),
+                Some("write") => Some(Access::Write),
+                Some(_) => Some(Access::Neither),
+                None => None,
+            };
+            let takes_dash = extension("x-dash") == Some(&Value::Bool(true));
+            visit(text, PathOption { access, takes_dash });
         }
         toml::Value::Array(values) => {
             if let Some(items) = branches(root, schema_at).find_map(|branch| branch.get("items")) {

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use gopherworks_actors::book::Book;
 use gopherworks_actors::burn::Burn;
 use gopherworks_actors::failure::Failure;
@@ -114,20 +115,32 @@ impl Lines {
         let mut output = Output::begin(&self.target).map_err(|error| self.refused(&error))?;
         let mut results = Vec::with_capacity(books.len());
         for book in books {
-            let line = book.body.read_all(self.max_line);
-            results.push(match line {
-                Ok(line) => output
-                    .push(&line)
-                    .map_err(|error| self.refused(&error))
-                    .map(|()| Ok(()))?,
-                Err(error) => Err(Failure::io(
-                    format_args!("reading {}", described(book)),
-                    &error,
-                )),
+            results.push(match self.line(book) {
+                Ok(line) => Ok(output.push(&line).map_err(|error| self.refused(&error))?),
+                Err(failure) => Err(failure),
             });
         }
         output.end().map_err(|error| self.refused(&error))?;
         Ok(results)
+    }
+
+    fn line(&self, book: &Book) -> Result<Bytes, Failure> {
+        let too_large = || {
+            let limit = Size(self.max_line);
+            Failure::permanent(format!(
+                "{} is larger than {limit} (max_line)",
+                described(book)
+            ))
+        };
+        match book.body.read_all(self.max_line) {
+            Ok(line) if line.len() as u64 > self.max_line => Err(too_large()),
+            Ok(line) => Ok(line),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(too_large()),
+            Err(error) => Err(Failure::io(
+                format_args!("reading {}", described(book)),
+                &error,
+            )),
+        }
     }
 
     /// What the target refuses may pass once there is room again.
@@ -262,7 +275,7 @@ mod tests {
                 .as_ref()
                 .unwrap_err()
                 .reason()
-                .contains("more than 5 bytes")
+                .contains("larger than 5B")
         );
         burn.burn(&Book::new("last")).unwrap();
         burn.finish().unwrap();

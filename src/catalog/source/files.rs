@@ -91,8 +91,8 @@ impl Choice {
             return false;
         }
         let relative = self.relative(entry.path());
-        !self.exclude.is_match(relative)
-            && !(entry.file_type().is_dir() && self.prune.is_match(relative))
+        let pruned = entry.file_type().is_dir() && self.prune.is_match(relative);
+        !pruned && !self.exclude.is_match(relative)
     }
 
     fn relative<'a>(&self, path: &'a Path) -> &'a Path {

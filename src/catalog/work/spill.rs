@@ -62,7 +62,7 @@ impl Spill {
             self.flush()?;
         }
         if piece.len() >= BUFFER {
-            self.to_file(piece)
+            self.append(piece)
         } else {
             self.memory.extend_from_slice(piece);
             Ok(())
@@ -85,7 +85,7 @@ impl Spill {
         })
     }
 
-    fn to_file(&mut self, piece: &[u8]) -> io::Result<()> {
+    fn append(&mut self, piece: &[u8]) -> io::Result<()> {
         if let Some(file) = &mut self.file {
             file.as_file_mut().write_all(piece)?;
             self.in_file += piece.len() as u64;
@@ -95,7 +95,7 @@ impl Spill {
 
     fn flush(&mut self) -> io::Result<()> {
         let memory = std::mem::take(&mut self.memory);
-        let written = self.to_file(&memory);
+        let written = self.append(&memory);
         self.memory = memory;
         self.memory.clear();
         written

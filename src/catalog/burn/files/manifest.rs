@@ -54,7 +54,8 @@ impl Manifest {
         let mut lines = Vec::new();
         for book in books {
             let get = |name| book.headers.get(name);
-            let (Some(sha256), Some(name)) = (get(header::SHA256), get(header::SHA256_NAME)) else {
+            let sha256 = get(header::SHA256).filter(|text| names::unhex_sha256(text).is_some());
+            let (Some(sha256), Some(name)) = (sha256, get(header::SHA256_NAME)) else {
                 if !self.told.swap(true, Ordering::Relaxed) {
                     log::warn!(
                         "{}: books without a digest are not listed; the work \"sha256\" takes one",
