@@ -136,7 +136,7 @@ impl Clock {
     /// What moves a simulated clock: spawn it locally, once, on the thread that runs the simulation.
     ///
     /// It pauses tokio's clock and moves this one to the earliest deadline whenever no task of the runtime is ready and
-    /// no `spawn_blocking` is running. It never ends. For a real clock it does nothing, for ever.
+    /// no `spawn_blocking` is running; what other threads do does not hold it back. It never ends. For a real clock it does nothing, for ever.
     ///
     /// # Panics
     /// When polled outside a current-thread tokio runtime (an actix arbiter or system is one).

@@ -218,3 +218,6 @@ impl<A: Actor> fmt::Debug for Port<A> {
         write!(f, "Port({state}, epoch {})", slot.epoch)
     }
 }
+
+#[cfg(test)]
+mod tests;
