@@ -126,7 +126,7 @@ impl Loaded {
             Ok(text) => Self::parse(path, text, catalog, overrides),
             Err(diagnostic) => {
                 let mut found = Diagnostics::default();
-                found.push(diagnostic);
+                found.push(*diagnostic);
                 Err(found)
             }
         }
@@ -147,11 +147,10 @@ impl Loaded {
         let mut found = Diagnostics::default();
         let mut tickets = layers::Tickets::default();
         let environment = interpolate::Environment::new(&overrides.environment);
-        let written = layers::file(file.clone(), &environment, &mut tickets, &mut found);
-        if found.iter().any(|mistake| mistake.path.is_empty()) {
-            // Broken syntax: what the parser could save of the rest would be blamed for what it lost.
+        let Some(written) = layers::file(file, &environment, &mut tickets, &mut found) else {
+            // What the parser could save of the rest would be blamed for what it lost.
             return Err(found.sorted());
-        }
+        };
         let stack = vec![
             layers::defaults(&mut tickets),
             written,
@@ -168,6 +167,9 @@ impl Loaded {
         };
         let holes = like::expand(&mut root, &mut tickets, &mut found);
         let tree = Node::new(&root, &tickets, &mut Vec::new());
+
+        let mut known = Vec::new();
+        tree.broken("", &mut found, &mut known);
 
         let folder = overrides.folder.join(path);
         let reading = Reading {
@@ -192,7 +194,7 @@ impl Loaded {
             &|keys: &[&str]| places.locate(keys),
             reading.holes.get(),
         );
-        let known: Vec<String> = found.iter().map(|mistake| mistake.path.clone()).collect();
+        known.extend(found.iter().map(|mistake| mistake.path.clone()));
         let news = judged.into_iter();
         found.extend(news.filter(|mistake| !follows(&mistake.path, &known)));
         let found = found.sorted();
@@ -222,8 +224,23 @@ impl Places {
     fn locate(&self, keys: &[&str]) -> Origin {
         (0..=keys.len())
             .rev()
-            .find_map(|most| self.0.get(&keys[..most].join(".")))
-            .cloned()
+            .find_map(|most| Some((most, self.0.get(&keys[..most].join("."))?)))
+            .and_then(|(most, origin)| match origin.clone() {
+                Origin::Code(_) => None,
+                // What is not there is shown by the name of what it is not in.
+                Origin::File {
+                    file,
+                    key,
+                    variable,
+                    ..
+                } if most < keys.len() => Some(Origin::File {
+                    file,
+                    value: key.clone(),
+                    key,
+                    variable,
+                }),
+                origin => Some(origin),
+            })
             .unwrap_or_else(|| Origin::Code(keys.join(".")))
     }
 }
@@ -233,7 +250,7 @@ fn follows(path: &str, known: &[String]) -> bool {
     let within = |inner: &str, outer: &str| {
         inner
             .strip_prefix(outer)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     };
     // A whole node is not excused by a mistake somewhere in it.
     let part = path.split('.').count() > 2;
@@ -243,9 +260,9 @@ fn follows(path: &str, known: &[String]) -> bool {
         .any(|known| within(path, known) || part && within(known, path))
 }
 
-fn contents(path: &Path) -> Result<String, Diagnostic> {
+fn contents(path: &Path) -> Result<String, Box<Diagnostic>> {
     let place = Origin::Code(path.display().to_string());
-    let refuse = |message: String| Diagnostic::error("", place.clone(), message);
+    let refuse = |message: String| Box::new(Diagnostic::error("", place.clone(), message));
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
