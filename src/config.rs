@@ -24,7 +24,7 @@
 //! ```
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
@@ -195,6 +195,9 @@ impl Loaded {
             reading.holes.get(),
         );
         known.extend(found.iter().map(|mistake| mistake.path.clone()));
+        let mut known = BTreeSet::from_iter(known);
+        // A mistake without a path says nothing of the rest.
+        known.remove("");
         let news = judged.into_iter();
         found.extend(news.filter(|mistake| !follows(&mistake.path, &known)));
         let found = found.sorted();
@@ -246,18 +249,21 @@ impl Places {
 }
 
 /// True if a mistake at `path` only follows from one that is known: it is about a value that could not be read.
-fn follows(path: &str, known: &[String]) -> bool {
-    let within = |inner: &str, outer: &str| {
-        inner
-            .strip_prefix(outer)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+fn follows(path: &str, known: &BTreeSet<String>) -> bool {
+    let ends = path.match_indices(['.', '[']).map(|(at, _)| at);
+    if ends
+        .chain([path.len()])
+        .any(|end| known.contains(&path[..end]))
+    {
+        return true;
+    }
+    // A whole node is not excused by a mistake somewhere in it, but a part of one is.
+    let below = |edge: char| {
+        let below = format!("{path}{edge}");
+        let next = known.range(below.clone()..).next();
+        next.is_some_and(|known| known.starts_with(&below))
     };
-    // A whole node is not excused by a mistake somewhere in it.
-    let part = path.split('.').count() > 2;
-    known
-        .iter()
-        .filter(|known| !known.is_empty())
-        .any(|known| within(path, known) || part && within(known, path))
+    path.split('.').count() > 2 && (below('.') || below('['))
 }
 
 fn contents(path: &Path) -> Result<String, Box<Diagnostic>> {
