@@ -24,7 +24,7 @@
 //! ```
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
@@ -126,7 +126,7 @@ impl Loaded {
             Ok(text) => Self::parse(path, text, catalog, overrides),
             Err(diagnostic) => {
                 let mut found = Diagnostics::default();
-                found.push(diagnostic);
+                found.push(*diagnostic);
                 Err(found)
             }
         }
@@ -147,11 +147,10 @@ impl Loaded {
         let mut found = Diagnostics::default();
         let mut tickets = layers::Tickets::default();
         let environment = interpolate::Environment::new(&overrides.environment);
-        let written = layers::file(file.clone(), &environment, &mut tickets, &mut found);
-        if found.iter().any(|mistake| mistake.path.is_empty()) {
-            // Broken syntax: what the parser could save of the rest would be blamed for what it lost.
+        let Some(written) = layers::file(file, &environment, &mut tickets, &mut found) else {
+            // What the parser could save of the rest would be blamed for what it lost.
             return Err(found.sorted());
-        }
+        };
         let stack = vec![
             layers::defaults(&mut tickets),
             written,
@@ -168,6 +167,9 @@ impl Loaded {
         };
         let holes = like::expand(&mut root, &mut tickets, &mut found);
         let tree = Node::new(&root, &tickets, &mut Vec::new());
+
+        let mut known = Vec::new();
+        tree.broken("", &mut found, &mut known);
 
         let folder = overrides.folder.join(path);
         let reading = Reading {
@@ -192,7 +194,10 @@ impl Loaded {
             &|keys: &[&str]| places.locate(keys),
             reading.holes.get(),
         );
-        let known: Vec<String> = found.iter().map(|mistake| mistake.path.clone()).collect();
+        known.extend(found.iter().map(|mistake| mistake.path.clone()));
+        let mut known = BTreeSet::from_iter(known);
+        // A mistake without a path says nothing of the rest.
+        known.remove("");
         let news = judged.into_iter();
         found.extend(news.filter(|mistake| !follows(&mistake.path, &known)));
         let found = found.sorted();
@@ -222,30 +227,48 @@ impl Places {
     fn locate(&self, keys: &[&str]) -> Origin {
         (0..=keys.len())
             .rev()
-            .find_map(|most| self.0.get(&keys[..most].join(".")))
-            .cloned()
+            .find_map(|most| Some((most, self.0.get(&keys[..most].join("."))?)))
+            .and_then(|(most, origin)| match origin.clone() {
+                Origin::Code(_) => None,
+                // What is not there is shown by the name of what it is not in.
+                Origin::File {
+                    file,
+                    key,
+                    variable,
+                    ..
+                } if most < keys.len() => Some(Origin::File {
+                    file,
+                    value: key.clone(),
+                    key,
+                    variable,
+                }),
+                origin => Some(origin),
+            })
             .unwrap_or_else(|| Origin::Code(keys.join(".")))
     }
 }
 
 /// True if a mistake at `path` only follows from one that is known: it is about a value that could not be read.
-fn follows(path: &str, known: &[String]) -> bool {
-    let within = |inner: &str, outer: &str| {
-        inner
-            .strip_prefix(outer)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+fn follows(path: &str, known: &BTreeSet<String>) -> bool {
+    let ends = path.match_indices(['.', '[']).map(|(at, _)| at);
+    if ends
+        .chain([path.len()])
+        .any(|end| known.contains(&path[..end]))
+    {
+        return true;
+    }
+    // A whole node is not excused by a mistake somewhere in it, but a part of one is.
+    let below = |edge: char| {
+        let below = format!("{path}{edge}");
+        let next = known.range(below.clone()..).next();
+        next.is_some_and(|known| known.starts_with(&below))
     };
-    // A whole node is not excused by a mistake somewhere in it.
-    let part = path.split('.').count() > 2;
-    known
-        .iter()
-        .filter(|known| !known.is_empty())
-        .any(|known| within(path, known) || part && within(known, path))
+    path.split('.').count() > 2 && (below('.') || below('['))
 }
 
-fn contents(path: &Path) -> Result<String, Diagnostic> {
+fn contents(path: &Path) -> Result<String, Box<Diagnostic>> {
     let place = Origin::Code(path.display().to_string());
-    let refuse = |message: String| Diagnostic::error("", place.clone(), message);
+    let refuse = |message: String| Box::new(Diagnostic::error("", place.clone(), message));
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))

@@ -15,6 +15,8 @@ mod graph;
 mod kinds;
 mod limits;
 mod resolve;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use resolve::resolve;
 

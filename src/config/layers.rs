@@ -18,6 +18,8 @@ pub const PREFIX: &str = "GOPHERWORKS__";
 /// The crate reads top keys as path expressions, so everything lies below one key of our own.
 const ROOT: &str = "topology";
 
+const TOO_LARGE: &str = "this number is too large";
+
 /// Deepest key that an environment variable may name.
 const DEEPEST: usize = 32;
 
@@ -29,6 +31,8 @@ pub(crate) struct Ticket {
     pub text: bool,
     /// True if a relative path in it starts at the current folder rather than at the file's.
     pub current: bool,
+    /// What is wrong with the value, which is then nil. It counts only if no layer above replaces the value.
+    pub broken: Option<String>,
 }
 
 /// All tickets of a config, and which tables were written where.
@@ -162,23 +166,24 @@ pub(crate) fn stack(layers: Vec<Layer>, tickets: &mut Tickets) -> Result<Value, 
 
 /// The layer of built-in defaults.
 pub(crate) fn defaults(tickets: &mut Tickets) -> Layer {
+    let text = include_str!("defaults.toml");
     let mut reader = FileReader {
-        file: Arc::new(SourceFile::new("defaults", include_str!("defaults.toml"))),
+        file: Arc::new(SourceFile::new("defaults", text)),
         environment: &Environment::default(),
         tickets,
         found: &mut Diagnostics::default(),
         written: false,
     };
-    reader.read()
+    reader.read().unwrap_or(Layer(empty()))
 }
 
-/// The layer of a file; its mistakes in syntax go to `found`.
+/// The layer of a file, its mistakes going to `found`; `None` if its syntax is broken.
 pub(crate) fn file(
     file: Arc<SourceFile>,
     environment: &Environment,
     tickets: &mut Tickets,
     found: &mut Diagnostics,
-) -> Layer {
+) -> Option<Layer> {
     let mut reader = FileReader {
         file,
         environment,
@@ -199,25 +204,27 @@ struct FileReader<'a> {
 }
 
 impl FileReader<'_> {
-    fn read(&mut self) -> Layer {
+    fn read(&mut self) -> Option<Layer> {
         let file = self.file.clone();
         let (table, errors) = DeTable::parse_recoverable(file.text());
-        for error in errors {
+        for error in &errors {
             let span = error.span().unwrap_or(0..0);
             let origin = self.origin(span.clone(), span, None);
             self.found
                 .push(Diagnostic::error("", origin, error.message()));
         }
-        let span = table.span();
+        if !errors.is_empty() {
+            return None;
+        }
         let whole = self.tickets.issue(Ticket {
-            origin: self.origin(0..0, 0..0, None),
+            origin: Origin::Code(String::new()),
             text: false,
             current: false,
+            broken: None,
         });
-        let mut root = self.table(table.get_ref(), &mut Vec::new(), whole);
-        debug_assert!(span.end <= file.text().len());
+        let mut root = self.table(table.get_ref(), whole);
         normalise::root(&mut root);
-        Layer(root)
+        Some(Layer(root))
     }
 
     fn origin(
@@ -238,13 +245,11 @@ impl FileReader<'_> {
         }
     }
 
-    fn table(&mut self, table: &DeTable<'_>, path: &mut Vec<String>, ticket: usize) -> Value {
+    fn table(&mut self, table: &DeTable<'_>, ticket: usize) -> Value {
         let mut out = Map::new();
         for (key, value) in table {
-            path.push(key.get_ref().to_string());
-            let value = self.value(key.span(), value.span(), value.get_ref(), path);
+            let value = self.value(key.span(), value.span(), value.get_ref());
             out.insert(key.get_ref().to_string(), value);
-            path.pop();
         }
         stamped(ticket, out)
     }
@@ -254,25 +259,23 @@ impl FileReader<'_> {
         key: std::ops::Range<usize>,
         span: std::ops::Range<usize>,
         value: &DeValue<'_>,
-        path: &mut Vec<String>,
     ) -> Value {
         let mut ticket = Ticket {
             origin: self.origin(key, span.clone(), None),
             text: false,
             current: false,
+            broken: None,
         };
         match value {
             DeValue::Table(table) => {
                 let ticket = self.tickets.issue(ticket);
-                self.table(table, path, ticket)
+                self.table(table, ticket)
             }
             DeValue::Array(items) => {
-                let mut out = Vec::with_capacity(items.len());
-                for (at, item) in items.iter().enumerate() {
-                    path.push(at.to_string());
-                    out.push(self.value(item.span(), item.span(), item.get_ref(), path));
-                    path.pop();
-                }
+                let items = items
+                    .iter()
+                    .map(|item| self.value(item.span(), item.span(), item.get_ref()));
+                let out: Vec<Value> = items.collect();
                 stamped(self.tickets.issue(ticket), out)
             }
             DeValue::String(text) => {
@@ -287,12 +290,7 @@ impl FileReader<'_> {
                         taken.value
                     }
                     Err(message) => {
-                        self.found.push(Diagnostic::error(
-                            path.join("."),
-                            ticket.origin.clone(),
-                            message,
-                        ));
-                        // Nothing is known of the value: nil is passed over in silence from here on.
+                        ticket.broken = Some(message);
                         return stamped(self.tickets.issue(ticket), ValueKind::Nil);
                     }
                 };
@@ -300,11 +298,7 @@ impl FileReader<'_> {
             }
             scalar => {
                 let kind = scalar_kind(scalar).unwrap_or_else(|| {
-                    self.found.push(Diagnostic::error(
-                        path.join("."),
-                        ticket.origin.clone(),
-                        "this number is too large",
-                    ));
+                    ticket.broken = Some(TOO_LARGE.into());
                     ValueKind::Nil
                 });
                 stamped(self.tickets.issue(ticket), kind)
@@ -408,10 +402,11 @@ fn add(layer: &mut Value, keys: &[String], value: &str, origin: Origin, tickets:
         origin,
         text: false,
         current: true,
+        broken: None,
     });
     let parsed = DeValue::parse(value.trim()).ok();
     let value = match &parsed {
-        Some(parsed) => overriding(parsed.get_ref(), ticket),
+        Some(parsed) => overriding(parsed.get_ref(), ticket, tickets),
         None => stamped(ticket, value),
     };
     let mut root = keys.iter().rev().fold(value, |below, key| {
@@ -421,25 +416,30 @@ fn add(layer: &mut Value, keys: &[String], value: &str, origin: Origin, tickets:
     merge(layer, &root);
 }
 
-fn overriding(value: &DeValue<'_>, ticket: usize) -> Value {
+fn overriding(value: &DeValue<'_>, ticket: usize, tickets: &mut Tickets) -> Value {
     match value {
         DeValue::Table(table) => {
             let entries = table.iter().map(|(key, value)| {
-                (
-                    key.get_ref().to_string(),
-                    overriding(value.get_ref(), ticket),
-                )
+                let value = overriding(value.get_ref(), ticket, tickets);
+                (key.get_ref().to_string(), value)
             });
             stamped(ticket, entries.collect::<Map<_, _>>())
         }
         DeValue::Array(items) => {
-            let items = items.iter().map(|item| overriding(item.get_ref(), ticket));
+            let items = items
+                .iter()
+                .map(|item| overriding(item.get_ref(), ticket, tickets));
             stamped(ticket, items.collect::<Vec<_>>())
         }
-        // A number that fits nowhere is left as the text it is, for the reader to refuse.
-        scalar => stamped(
-            ticket,
-            scalar_kind(scalar).unwrap_or_else(|| "a number too large".into()),
-        ),
+        scalar => match scalar_kind(scalar) {
+            Some(kind) => stamped(ticket, kind),
+            None => {
+                let broken = Ticket {
+                    broken: Some(TOO_LARGE.into()),
+                    ..tickets.all[ticket].clone()
+                };
+                stamped(tickets.issue(broken), ValueKind::Nil)
+            }
+        },
     }
 }

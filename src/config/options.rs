@@ -52,7 +52,13 @@ pub(crate) fn kind(reading: &Reading<'_>, item: Item<'_>, role: Role) -> Option<
 /// Reads the list of a crew's works.
 pub(crate) fn works(reading: &Reading<'_>, item: Item<'_>) -> Option<Vec<KindConfig>> {
     values::items(reading, item, "kinds of work", |reading, item| {
-        kind(reading, item, Role::Work)
+        // One that can't be read keeps its place, so that the others are judged under their own numbers.
+        Some(
+            kind(reading, item, Role::Work).unwrap_or_else(|| KindConfig {
+                kind: String::new(),
+                options: toml::Table::new(),
+            }),
+        )
     })
 }
 

@@ -10,7 +10,7 @@ use super::schema::{
     StrategyConfig, SupervisionConfig, TopologyConfig,
 };
 use super::tree::{Item, Node, NodeKind, Reading, Table, join};
-use super::values::{duration, items, number, path, real, size, span, text};
+use super::values::{duration, number, path, real, size, span, text};
 
 /// Top keys of the language that this version does not know yet.
 const LATER: [&str; 9] = [
@@ -25,8 +25,8 @@ const LATER: [&str; 9] = [
     "expect",
 ];
 
-/// Most gophers that one entry may stand for.
-const MOST: u32 = 1_000_000;
+/// Most gophers in a crew.
+const MOST: usize = 100_000;
 
 /// Reads all of it. What can't be read has its default, and a mistake in `reading`.
 pub(crate) fn topology(reading: &Reading<'_>, root: &Node, name: &str) -> TopologyConfig {
@@ -154,6 +154,8 @@ fn exclusive(r: &Reading<'_>, item: Item<'_>, load: bool, unload: bool) -> Optio
 
 fn crew(reading: &Reading<'_>, item: Item<'_>) -> Option<CrewConfig> {
     let mut table = Table::open(reading, item)?;
+    // Unfolded before anything is read; named here for what is known of a crew.
+    table.opt("like", |_, _| None::<()>);
     let crew = CrewConfig {
         from: table.req("from", text).unwrap_or_default(),
         to: table.req("to", text).unwrap_or_default(),
@@ -168,24 +170,22 @@ fn crew(reading: &Reading<'_>, item: Item<'_>) -> Option<CrewConfig> {
 
 fn gophers(reading: &Reading<'_>, item: Item<'_>) -> Option<Vec<Vec<String>>> {
     let what = "strings, one a gopher, such as [\"load push\", \"unload return\"]";
-    let entries = items(reading, item, what, |reading, item| {
-        let entry = text(reading, item)?;
-        let (times, words) = match entry.split_once('*') {
-            None => (1, entry.as_str()),
-            Some((times, words)) => match times.trim().parse::<u32>() {
-                Ok(times @ 1..=MOST) => (times, words),
-                _ => {
-                    let message = format!("`{}` is no number of gophers", times.trim());
-                    reading.report(item.error(message).help("write \"2 * load push\""));
-                    return None;
-                }
-            },
-        };
-        let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
-        Some((times, words, item.node.ticket.origin.clone()))
-    })?;
+    let NodeKind::Array(entries) = &item.node.kind else {
+        return reading.expected(&item, &format!("an array of {what}"));
+    };
     let mut out = Vec::new();
-    for (times, words, origin) in entries {
+    for (at, node) in entries.iter().enumerate() {
+        // Gophers are counted by their own numbers; those of entries stand in brackets.
+        let path = format!("{}[{at}]", item.path);
+        // An entry that can't be read is left out, so that the others are judged.
+        let Some((times, words)) = gopher(reading, Item { node, path: &path }) else {
+            continue;
+        };
+        if times > MOST - out.len() {
+            reading.report(item.error(format!("a crew has at most {MOST} gophers")));
+            break;
+        }
+        let origin = &node.ticket.origin;
         for _ in 0..times {
             let alias = join(item.path, &out.len().to_string());
             reading.aliases.borrow_mut().push((alias, origin.clone()));
@@ -193,6 +193,23 @@ fn gophers(reading: &Reading<'_>, item: Item<'_>) -> Option<Vec<Vec<String>>> {
         }
     }
     Some(out)
+}
+
+/// An entry such as `load push` or `2 * load push`: how many gophers, and their duties.
+fn gopher(reading: &Reading<'_>, item: Item<'_>) -> Option<(usize, Vec<String>)> {
+    let entry = text(reading, item)?;
+    let (times, words) = match entry.split_once('*') {
+        None => (1, entry.as_str()),
+        Some((times, words)) => match times.trim().parse() {
+            Ok(times @ 1..) => (times, words),
+            _ => {
+                let message = format!("`{}` is no number of gophers", times.trim());
+                reading.report(item.error(message).help("write \"2 * load push\""));
+                return None;
+            }
+        },
+    };
+    Some((times, words.split_whitespace().map(str::to_owned).collect()))
 }
 
 fn carts(reading: &Reading<'_>, item: Item<'_>) -> Option<CartsConfig> {

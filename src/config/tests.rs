@@ -74,7 +74,9 @@ fn a_file_and_a_builder_say_the_same() {
             .return_(ms(0.5))
     };
     let built = TopologyConfig::builder("bad")
-        .pile("library", |pile| pile.source(kind("generate").option("books", 10_000)))
+        .pile("library", |pile| {
+            pile.source(kind("generate").option("books", 10_000))
+        })
         .dump("middle", |dump| dump.capacity_books(80))
         .incinerator("furnace", |fire| fire.burn("count"))
         .crew("near", "library", "middle", crew)
@@ -102,7 +104,10 @@ fn upstream_stands_before_downstream() {
         .collect();
     assert_eq!(
         ends,
-        [("zebra", 0, Target::Dump(1)), ("far", 1, Target::Incinerator(0))]
+        [
+            ("zebra", 0, Target::Dump(1)),
+            ("far", 1, Target::Incinerator(0))
+        ]
     );
 }
 
@@ -128,14 +133,21 @@ backoff = { jitter = 1 }
 [model]
 t1 = "4ms""#,
     )
-    .replace(r#"burn = "count""#, "burn = { kind = \"count\" }\nexclusive = { unload = 1 }")
+    .replace(
+        r#"burn = "count""#,
+        "burn = { kind = \"count\" }\nexclusive = { unload = 1 }",
+    )
     .replace("books = 100 }", "books = 100 }\ncapacity = 80");
     let config = parse(&text).unwrap().config;
     let crew = &config.crews["solo"];
     let words = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(
         crew.gophers,
-        [words("load push"), words("load push"), words("unload return")]
+        [
+            words("load push"),
+            words("load push"),
+            words("unload return")
+        ]
     );
     let carts = CartsConfig {
         count: 3,
@@ -168,7 +180,13 @@ t1 = "4ms""#,
 #[test]
 fn an_output_inside_an_input_is_left_out() {
     let text = small(ALL, "")
-        .replace(r#"{ kind = "generate", books = 100 }"#, r#"{ kind = "files", folder = "in" }"#)
-        .replace(r#"burn = "count""#, r#"burn = { kind = "files", folder = "in/./out" }"#);
+        .replace(
+            r#"{ kind = "generate", books = 100 }"#,
+            r#"{ kind = "files", folder = "in" }"#,
+        )
+        .replace(
+            r#"burn = "count""#,
+            r#"burn = { kind = "files", folder = "in/./out" }"#,
+        );
     insta::assert_snapshot!(shown(&text));
 }

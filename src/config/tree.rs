@@ -69,6 +69,31 @@ impl Node {
         }
     }
 
+    /// Reports the values that were broken before they came here, and notes their paths.
+    pub fn broken(&self, path: &str, found: &mut Diagnostics, out: &mut Vec<String>) {
+        match &self.kind {
+            NodeKind::Broken => {
+                let origin = &self.ticket.origin;
+                found.extend(
+                    (self.ticket.broken.as_ref())
+                        .map(|message| Diagnostic::error(path, origin.clone(), message)),
+                );
+                out.push(path.to_owned());
+            }
+            NodeKind::Array(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    item.broken(&join(path, &at.to_string()), found, out);
+                }
+            }
+            NodeKind::Table(table) => {
+                for (key, value) in table {
+                    value.broken(&join(path, key), found, out);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Who wrote what, by path.
     pub fn index(&self, path: &str, out: &mut BTreeMap<String, Origin>) {
         out.insert(path.to_owned(), self.ticket.origin.clone());
@@ -115,6 +140,7 @@ fn ticket_of(value: &Value, kind: &NodeKind, tickets: &Tickets, path: &[String])
         origin: Origin::Code(path.join(".")),
         text: false,
         current: true,
+        broken: None,
     })
 }
 

@@ -24,12 +24,9 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
         bounds(judge, node, dump.capacity, dump.exclusive);
         attempts(judge, node, dump.max_attempts, intensity);
         if dump.capacity == Capacity::default() {
-            let warning = judge
-                .warning(
-                    &node,
-                    format!("the dump `{name}` has no capacity: nothing holds back who fills it"),
-                )
-                .at_key();
+            let message =
+                format!("the dump `{name}` has no capacity: nothing holds back who fills it");
+            let warning = judge.warning(&["dumps", name, "capacity"], message);
             judge.report(warning.help("bound it: `capacity = { books = 80 }`"));
         }
     }
@@ -226,11 +223,13 @@ fn supervision(judge: &mut Judge<'_>, supervision: &SupervisionConfig) {
         &["supervision", "backoff", "jitter"],
         "jitter is a share from 0 to 1",
     );
-    judge.ensure(
-        backoff.min <= backoff.max,
-        &["supervision", "backoff", "min"],
-        "the first delay is longer than the longest (`max`)",
-    );
+    if backoff.min > backoff.max {
+        let path = |key| ["supervision", "backoff", key];
+        let mistake = judge
+            .error(&path("min"), "the first delay is longer than the longest")
+            .related((judge.locate)(&path("max")), "the longest");
+        judge.report(mistake);
+    }
     judge.ensure(
         !supervision.period.is_zero(),
         &["supervision", "period"],

@@ -29,10 +29,18 @@ fn values_of_overrides_are_toml_or_else_strings() {
 
 #[test]
 fn a_table_of_another_kind_replaces_and_one_of_the_same_merges() {
-    let text = small(&format!("{ALL}\nwork = {{ kind = \"gzip\", level = 6 }}"), "");
+    let text = small(
+        &format!("{ALL}\nwork = {{ kind = \"gzip\", level = 6 }}"),
+        "",
+    );
     let burn = |overrides: &Overrides| {
-        let text = text.replace(r#""count""#, r#"{ kind = "files", folder = "/out", glob = "*" }"#);
-        parse_with(&text, overrides).unwrap().config.incinerators["furnace"].burn.clone()
+        let text = text.replace(
+            r#""count""#,
+            r#"{ kind = "files", folder = "/out", glob = "*" }"#,
+        );
+        parse_with(&text, overrides).unwrap().config.incinerators["furnace"]
+            .burn
+            .clone()
     };
     let same = Overrides::default().set("incinerators.furnace.burn.folder=/other");
     let both = kind("files").option("folder", "/other").option("glob", "*");
@@ -69,10 +77,20 @@ fn paths_start_where_they_were_written() {
             folder: "/home/me".into(),
             ..overrides
         };
-        let loaded = Loaded::parse("/etc/works/a.toml", &*text, &Catalog::standard(), &overrides);
-        let config = loaded.unwrap_or_else(|mistakes| panic!("{mistakes}")).config;
+        let loaded = Loaded::parse(
+            "/etc/works/a.toml",
+            &*text,
+            &Catalog::standard(),
+            &overrides,
+        );
+        let config = loaded
+            .unwrap_or_else(|mistakes| panic!("{mistakes}"))
+            .config;
         let folder = config.incinerators["furnace"].burn.options["folder"].clone();
-        (config.execution.scratch.unwrap(), folder.as_str().unwrap().to_owned())
+        (
+            config.execution.scratch.unwrap(),
+            folder.as_str().unwrap().to_owned(),
+        )
     };
     let out = Overrides::default().variable("OUT", "out");
     let (scratch, folder) = read(out.clone());
@@ -107,6 +125,17 @@ fn a_model_lends_its_overridden_keys() {
     let overrides = Overrides::default().set("crews.near.carts.books=20");
     let config = parse_with(STAGED, &overrides).unwrap().config;
     assert_eq!(config.crews["far"].carts.books, 20);
+}
+
+#[test]
+fn what_is_replaced_need_not_be_right() {
+    let text = small(
+        &format!("{ALL}\ncarts = {{ count = \"${{env.NONE}}\" }}"),
+        "",
+    );
+    assert!(shown(&text).contains("`NONE` is not set"));
+    let overrides = Overrides::default().set("crews.solo.carts.count=2");
+    assert_eq!(crew(&text, &overrides).carts.count, 2);
 }
 
 proptest! {

@@ -17,14 +17,19 @@ fn as_json() {
     let overrides = Overrides::default()
         .set("crews.solo.carts.count=many")
         .variable("GOPHERWORKS__EXECUTION__CORES", "0");
-    let mistakes = parse_with(&small("gophers = [\"load psh unload return\"]", ""), &overrides);
+    let mistakes = parse_with(
+        &small("gophers = [\"load psh unload return\"]", ""),
+        &overrides,
+    );
     let json = serde_json::to_string_pretty(&mistakes.unwrap_err().to_json()).unwrap();
     insta::assert_snapshot!(json);
 }
 
 #[test]
 fn syntax() {
-    insta::assert_snapshot!(shown("[piles.library\nsource = \n[crews.a]\nfrom = 'x\nto = 1 2\n"));
+    insta::assert_snapshot!(shown(
+        "[piles.library\nsource = \n[crews.a]\nfrom = 'x\nto = 1 2\n"
+    ));
 }
 
 #[test]
@@ -40,7 +45,9 @@ fn from_the_environment_and_from_flags() {
         .set("crews.solo")
         .set("crews..solo=1");
     let text = small(
-        &format!("{ALL}\nwork = \"a${{env.COUNT}}\"\ncarts = {{ books = \"${{env.COUNT}}\", bytes = \"${{env.NONE}}\" }}"),
+        &format!(
+            "{ALL}\nwork = \"a${{env.COUNT}}\"\ncarts = {{ books = \"${{env.COUNT}}\", bytes = \"${{env.NONE}}\" }}"
+        ),
         "",
     );
     insta::assert_snapshot!(shown_with(&text, &overrides));
@@ -50,7 +57,10 @@ fn from_the_environment_and_from_flags() {
 fn words_of_later_versions() {
     let text = format!(
         "extends = \"base.toml\"\ncopies = 2\nshared = []\nremove = []\n{}",
-        small(&format!("{ALL}\ncopies = 2"), "[relays.a]\n[balancers.b]\n[requesters.c]\n[faults.d]\n[expect]\n")
+        small(
+            &format!("{ALL}\ncopies = 2"),
+            "[relays.a]\n[balancers.b]\n[requesters.c]\n[faults.d]\n[expect]\n"
+        )
     );
     let shown = shown(&text);
     assert_eq!(shown.matches("is not supported yet").count(), 10);
@@ -59,8 +69,12 @@ fn words_of_later_versions() {
 
 #[test]
 fn gophers() {
-    insta::assert_snapshot!(crew(r#"gophers = ["load psh unlaod return", "load load", "", "0 * push", "fly"]"#));
-    insta::assert_snapshot!(crew(r#"gophers = ["load psh unlaod return", "load load load", "", "2 * fly"]"#));
+    insta::assert_snapshot!(crew(
+        r#"gophers = ["load psh unlaod return", "load load", "", "0 * push", "fly"]"#
+    ));
+    insta::assert_snapshot!(crew(
+        r#"gophers = ["load psh unlaod return", "load load load", "", "2 * fly"]"#
+    ));
     insta::assert_snapshot!(crew(r#"gophers = ["load push"]"#));
     insta::assert_snapshot!(crew("gophers = []"));
     insta::assert_snapshot!(crew(r#"gophers = "load push unload return""#));
@@ -88,7 +102,10 @@ period = "0s"
 [model]
 t1 = "0s""#,
     )
-    .replace("books = 100 }", "books = 100 }\nmax_attempts = 0\ncapacity = 0\nexclusive = { load = 0 }");
+    .replace(
+        "books = 100 }",
+        "books = 100 }\nmax_attempts = 0\ncapacity = 0\nexclusive = { load = 0 }",
+    );
     insta::assert_snapshot!(shown(&text));
 }
 
@@ -122,7 +139,9 @@ fn nobody_fills_or_empties() {
 
 #[test]
 fn cycles() {
-    let crew = |name, from, to| format!("[crews.{name}]\nlike = \"solo\"\nfrom = \"{from}\"\nto = \"{to}\"\n");
+    let crew = |name, from, to| {
+        format!("[crews.{name}]\nlike = \"solo\"\nfrom = \"{from}\"\nto = \"{to}\"\n")
+    };
     let more = [
         "[dumps]\nb = { capacity = 200 }\nc = { capacity = 200 }\nd = { capacity = 200 }\ne = { capacity = 200 }\n".to_owned(),
         crew("in", "library", "b"),
@@ -138,26 +157,32 @@ fn cycles() {
 #[test]
 fn carts_and_dumps() {
     let text = STAGED.replace("books = 80", "books = 5, bytes = \"1KiB\"");
-    insta::assert_snapshot!(shown(&text.replace("books = 10 }", "books = 10, bytes = \"1MiB\" }")));
+    insta::assert_snapshot!(shown(
+        &text.replace("books = 10 }", "books = 10, bytes = \"1MiB\" }")
+    ));
     insta::assert_snapshot!(shown(&STAGED.replace("books = 80", "books = 15")));
 }
 
 #[test]
 fn warnings() {
-    let text = small("gophers = [\"load push\", \"unload return\"]", "").replace("books = 100 }", "books = 100 }\nmax_attempts = 9");
+    let text = small("gophers = [\"load push\", \"unload return\"]", "")
+        .replace("books = 100 }", "books = 100 }\nmax_attempts = 9");
     insta::assert_snapshot!(shown(&text));
 }
 
 #[test]
 fn names() {
-    let more = "[dumps.library]\ncapacity = 90\n[incinerators.Big-Fire]\nburn = \"count\"\n[piles.solo]\n";
+    let more =
+        "[dumps.library]\ncapacity = 90\n[incinerators.Big-Fire]\nburn = \"count\"\n[piles.solo]\n";
     insta::assert_snapshot!(shown(&small(ALL, more)));
 }
 
 #[test]
 fn kinds() {
     let text = small(
-        &format!("{ALL}\nwork = [\"gzp\", {{ level = 6 }}, {{ kind = \"gzip\", lvel = 6, level = \"high\" }}, 4, {{ kind = \"sha256\", bits = 9 }}]"),
+        &format!(
+            "{ALL}\nwork = [\"gzp\", {{ level = 6 }}, {{ kind = \"gzip\", lvel = 6, level = \"high\" }}, 4, {{ kind = \"sha256\", bits = 9 }}]"
+        ),
         "[piles.more]\nsource = { kind = \"generate\", boks = 1, size = 1 }\n[incinerators.out]\nburn = { kind = \"files\", globb = \"*\" }\n[incinerators.none]\n",
     );
     insta::assert_snapshot!(shown(&text));
@@ -190,7 +215,9 @@ fn without_a_file_the_config_path_is_named() {
     let config = TopologyConfig::builder("code")
         .pile("library", |pile| pile)
         .incinerator("furnace", |fire| fire.burn("cuont"))
-        .crew("near", "library", "furnac", |crew| crew.gophers(1, "load push unload return"))
+        .crew("near", "library", "furnac", |crew| {
+            crew.gophers(1, "load push unload return")
+        })
         .build();
     let mistakes = Plan::new(&config, &Catalog::standard()).unwrap_err();
     insta::assert_snapshot!(mistakes.render(false));
@@ -203,14 +230,28 @@ fn files_that_are_none() {
         let path = folder.path().join(name);
         std::fs::write(&path, contents).unwrap();
         let mistakes = Loaded::read(&path, &Catalog::standard(), &Overrides::default());
-        mistakes.unwrap_err().to_json()[0]["message"].as_str().unwrap().to_owned()
+        mistakes.unwrap_err().to_json()[0]["message"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     };
     assert_eq!(read("a", b"[piles]\n# \xff"), "line 2 is not UTF-8");
-    assert_eq!(read("b", &vec![b'\n'; 1 << 20 | 1]), "a config file has at most 1 MiB");
+    assert_eq!(
+        read("b", &vec![b'\n'; 1 << 20 | 1]),
+        "a config file has at most 1 MiB"
+    );
     let deep = format!("a = {}", "[".repeat(100_000));
     assert!(!read("c", deep.as_bytes()).is_empty());
     let dotted = format!("a{} = 1", ".a".repeat(500_000));
     assert!(!read("d", dotted.as_bytes()).is_empty());
-    let none = Loaded::read(folder.path().join("e"), &Catalog::standard(), &Overrides::default());
-    assert!(none.unwrap_err().render(false).contains("can't read the config file"));
+    let none = Loaded::read(
+        folder.path().join("e"),
+        &Catalog::standard(),
+        &Overrides::default(),
+    );
+    assert!(
+        none.unwrap_err()
+            .render(false)
+            .contains("can't read the config file")
+    );
 }
