@@ -212,7 +212,10 @@ impl From<Diagnostics> for Failed {
 fn overrides(sets: &Sets) -> Result<Overrides, Failed> {
     let overrides = Overrides::of_process()
         .map_err(|error| Failed::new(format!("error: no current folder: {error}")))?;
-    Ok(sets.sets.iter().fold(overrides, |overrides, set| overrides.set(set)))
+    Ok(sets
+        .sets
+        .iter()
+        .fold(overrides, |overrides, set| overrides.set(set)))
 }
 
 /// Runs the command and gives its exit code.

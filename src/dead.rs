@@ -303,7 +303,9 @@ pub fn read(path: &Path) -> io::Result<Vec<Letter>> {
 /// # Errors
 /// Those of writing; the old file is whole then.
 pub fn replace(path: &Path, letters: &[Letter]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
     let mut fresh = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
     let mut needed = Vec::new();
     for letter in letters {
@@ -318,7 +320,10 @@ pub fn replace(path: &Path, letters: &[Letter]) -> io::Result<()> {
     let mut bodies = path.to_owned().into_os_string();
     bodies.push(".bodies");
     if let Ok(bodies) = fs::canonicalize(bodies).and_then(fs::read_dir) {
-        for body in bodies.flatten().filter(|body| !needed.contains(&body.path())) {
+        for body in bodies
+            .flatten()
+            .filter(|body| !needed.contains(&body.path()))
+        {
             // One that stays is only a file too many.
             let _ = fs::remove_file(body.path());
         }

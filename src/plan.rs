@@ -44,14 +44,22 @@ impl Plan {
     pub fn reads(&self) -> Vec<&PathBuf> {
         let piles = self.piles.iter().flat_map(|pile| &pile.reads);
         let crews = self.crews.iter().flat_map(|crew| &crew.reads);
-        once(piles.chain(crews).chain(self.incinerators.iter().flat_map(|fire| &fire.reads)))
+        once(
+            piles
+                .chain(crews)
+                .chain(self.incinerators.iter().flat_map(|fire| &fire.reads)),
+        )
     }
 
     /// Files and folders that a run would write, each once.
     pub fn writes(&self) -> Vec<&PathBuf> {
         let piles = self.piles.iter().flat_map(|pile| &pile.writes);
         let crews = self.crews.iter().flat_map(|crew| &crew.writes);
-        once(piles.chain(crews).chain(self.incinerators.iter().flat_map(|fire| &fire.writes)))
+        once(
+            piles
+                .chain(crews)
+                .chain(self.incinerators.iter().flat_map(|fire| &fire.writes)),
+        )
     }
 
     /// True if books go to standard output, so that nothing else should.

@@ -74,7 +74,9 @@ pub enum StartError {
     #[error("the supervisor gave up during the start: {0}")]
     Escalated(String),
     /// Not inside an actix system.
-    #[error("a topology starts inside a running actix system (`#[actix::main]`, or `System::new().block_on`)")]
+    #[error(
+        "a topology starts inside a running actix system (`#[actix::main]`, or `System::new().block_on`)"
+    )]
     NoSystem,
 }
 
@@ -143,7 +145,8 @@ impl Topology {
 }
 
 /// What the engine behind the piles survives.
-pub const PROMISES: gopherworks_actors::store::Promises = gopherworks_actors::store::Promises::MEMORY;
+pub const PROMISES: gopherworks_actors::store::Promises =
+    gopherworks_actors::store::Promises::MEMORY;
 
 /// How long books and carts on their way home are waited for when a run ends early.
 const HOMECOMING: Duration = Duration::from_secs(5);

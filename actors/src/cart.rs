@@ -85,15 +85,21 @@ impl Cart {
 
     /// Gives up being a guard; the caller keeps the body in the yard.
     pub(crate) fn into_body(mut self) -> Box<CartBody> {
-        self.body.take().expect("a cart has its body until it is dropped")
+        self.body
+            .take()
+            .expect("a cart has its body until it is dropped")
     }
 
     pub(crate) fn body(&self) -> &CartBody {
-        self.body.as_ref().expect("a cart has its body until it is dropped")
+        self.body
+            .as_ref()
+            .expect("a cart has its body until it is dropped")
     }
 
     pub(crate) fn body_mut(&mut self) -> &mut CartBody {
-        self.body.as_mut().expect("a cart has its body until it is dropped")
+        self.body
+            .as_mut()
+            .expect("a cart has its body until it is dropped")
     }
 
     /// The yard that it belongs to.
@@ -149,7 +155,9 @@ impl Cart {
     pub(crate) fn load_size(&self) -> (usize, u64) {
         (0..self.len())
             .filter_map(|index| self.book(index))
-            .fold((0, 0), |(books, bytes), book| (books + 1, bytes + book.size()))
+            .fold((0, 0), |(books, bytes), book| {
+                (books + 1, bytes + book.size())
+            })
     }
 }
 

@@ -65,7 +65,9 @@ pub struct CrewCore {
 
 impl std::fmt::Debug for CrewCore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CrewCore").field("yard", &self.yard).finish()
+        f.debug_struct("CrewCore")
+            .field("yard", &self.yard)
+            .finish()
     }
 }
 
@@ -183,7 +185,11 @@ impl Gopher {
             return self.finished(cart, leg);
         }
         let (wait, cpu) = {
-            let mut chance = self.core.chance.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut chance = self
+                .core
+                .chance
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             (draw(time.wait, &mut chance), draw(time.cpu, &mut chance))
         };
         let clock = &self.crew.works.clock;
@@ -194,7 +200,8 @@ impl Gopher {
         self.core.stats.busy_for(wait + cpu);
         self.hands = Some(cart);
         self.busy = true;
-        let done = move |(), gopher: &mut Self, ctx: &mut Context<Self>| gopher.time_is_up(leg, ctx);
+        let done =
+            move |(), gopher: &mut Self, ctx: &mut Context<Self>| gopher.time_is_up(leg, ctx);
         if cpu.is_zero() {
             ctx.spawn(clock.sleep_until(deadline).into_actor(self).map(done));
         } else {
@@ -222,10 +229,7 @@ impl Gopher {
 
     fn time_is_up(&mut self, leg: Leg, ctx: &mut Context<Self>) {
         self.busy = false;
-        let put = self
-            .hands
-            .take()
-            .and_then(|cart| self.finished(cart, leg));
+        let put = self.hands.take().and_then(|cart| self.finished(cart, leg));
         let next = self.crew.yard.advance(self.core.index, self.epoch, put);
         self.go_on(next, ctx);
     }
@@ -300,7 +304,10 @@ impl Gopher {
                 gopher.worked(cart, ctx)
             });
             if !gopher.busy {
-                let next = gopher.crew.yard.advance(gopher.core.index, gopher.epoch, put);
+                let next = gopher
+                    .crew
+                    .yard
+                    .advance(gopher.core.index, gopher.epoch, put);
                 gopher.go_on(next, ctx);
             }
         }));
@@ -388,7 +395,10 @@ impl Actor for Gopher {
             tokio::task::yield_now()
                 .into_actor(self)
                 .map(|(), gopher, ctx| {
-                    let next = gopher.crew.yard.advance(gopher.core.index, gopher.epoch, None);
+                    let next = gopher
+                        .crew
+                        .yard
+                        .advance(gopher.core.index, gopher.epoch, None);
                     gopher.go_on(next, ctx);
                 }),
         );

@@ -51,7 +51,9 @@ pub struct IncineratorCore {
 
 impl std::fmt::Debug for IncineratorCore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("IncineratorCore").field("name", &self.name).finish()
+        f.debug_struct("IncineratorCore")
+            .field("name", &self.name)
+            .finish()
     }
 }
 
@@ -266,7 +268,9 @@ pub struct Incinerator {
 
 impl std::fmt::Debug for Incinerator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Incinerator").field("core", &self.core).finish()
+        f.debug_struct("Incinerator")
+            .field("core", &self.core)
+            .finish()
     }
 }
 

@@ -181,7 +181,9 @@ impl Lease {
     }
 
     fn batch(&self) -> &Arc<Batch> {
-        self.batch.as_ref().expect("a lease has its batch until it is settled")
+        self.batch
+            .as_ref()
+            .expect("a lease has its batch until it is settled")
     }
 
     /// The pile that the books belong to.

@@ -55,7 +55,9 @@ impl OfferError {
     /// The books.
     pub fn into_books(self) -> Vec<Book> {
         match self {
-            OfferError::Closed(books) | OfferError::TooMany(books) | OfferError::Full(books) => books,
+            OfferError::Closed(books) | OfferError::TooMany(books) | OfferError::Full(books) => {
+                books
+            }
         }
     }
 }
@@ -221,7 +223,9 @@ impl PileCore {
             }
             match self.works.store.put(self.key, books) {
                 Answer::Ready(put) => put,
-                Answer::Later(_) => unreachable!("engines that answer later have a keeper of their own"),
+                Answer::Later(_) => {
+                    unreachable!("engines that answer later have a keeper of their own")
+                }
             }
         };
         match put {
@@ -273,7 +277,10 @@ impl PileCore {
     pub fn evict(&self) {
         let (takers, givers) = {
             let mut gate = self.gate();
-            (std::mem::take(&mut gate.takers), std::mem::take(&mut gate.givers))
+            (
+                std::mem::take(&mut gate.takers),
+                std::mem::take(&mut gate.givers),
+            )
         };
         drop((takers, givers));
         self.works.store.collect(self.key);
@@ -335,7 +342,10 @@ impl Pile {
         let store = core.works.store.clone();
         loop {
             let mut moved = store.collect(core.key) > 0;
-            moved |= core.feeder.as_ref().is_some_and(|feeder| feeder.fill(&core));
+            moved |= core
+                .feeder
+                .as_ref()
+                .is_some_and(|feeder| feeder.fill(&core));
             while let Some(cart) = self.next_taker() {
                 let want = cart.yard().want();
                 match store.lease(core.key, want, core.holder()) {

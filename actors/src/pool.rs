@@ -67,7 +67,9 @@ impl Pool {
             clock,
             cores,
             cpu: Arc::new(Semaphore::new(cores)),
-            compute: real.then(|| threads("gopherworks-pool", cores)).transpose()?,
+            compute: real
+                .then(|| threads("gopherworks-pool", cores))
+                .transpose()?,
             waiting: real.then(|| threads("gopherworks-wait", 512)).transpose()?,
         })
     }
@@ -127,7 +129,10 @@ impl Pool {
     pub fn use_core(&self, span: Duration) -> impl Future<Output = ()> + 'static {
         let turn = self.cpu.clone().acquire_owned();
         let clock = self.clock.clone();
-        let spin = self.compute.as_ref().map(|runtime| runtime.handle().clone());
+        let spin = self
+            .compute
+            .as_ref()
+            .map(|runtime| runtime.handle().clone());
         async move {
             let _turn = turn.await;
             match spin {
@@ -150,7 +155,10 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         // A thread that hangs in user work must not hang whoever drops the works.
-        for runtime in [self.compute.take(), self.waiting.take()].into_iter().flatten() {
+        for runtime in [self.compute.take(), self.waiting.take()]
+            .into_iter()
+            .flatten()
+        {
             runtime.shutdown_background();
         }
     }

@@ -204,7 +204,9 @@ impl Shelf {
         });
         let generation = self.next_generation;
         self.next_generation += 1;
-        let batch = Arc::new(Batch::new(entries, bytes, self.key, slot, generation, holder));
+        let batch = Arc::new(Batch::new(
+            entries, bytes, self.key, slot, generation, holder,
+        ));
         self.leases[slot as usize] = Some(batch.clone());
         Some(batch)
     }

@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 
 use crate::book::Book;
 use crate::clock::Time;
-use crate::ledger::LedgerReport;
 use crate::lease::{Lease, Unbound};
+use crate::ledger::LedgerReport;
 use crate::shelf::DeadLetter;
 
 pub use memory::MemoryStore;
@@ -81,8 +81,16 @@ impl fmt::Display for Promises {
             (self.kill, "kill -9"),
             (self.power_loss, "power loss"),
         ];
-        let kept: Vec<&str> = yes.iter().filter(|(yes, _)| *yes).map(|(_, what)| *what).collect();
-        let lost: Vec<&str> = yes.iter().filter(|(yes, _)| !*yes).map(|(_, what)| *what).collect();
+        let kept: Vec<&str> = yes
+            .iter()
+            .filter(|(yes, _)| *yes)
+            .map(|(_, what)| *what)
+            .collect();
+        let lost: Vec<&str> = yes
+            .iter()
+            .filter(|(yes, _)| !*yes)
+            .map(|(_, what)| *what)
+            .collect();
         write!(f, "books survive {}", kept.join(", "))?;
         if !lost.is_empty() {
             write!(f, "; not {}", lost.join(", "))?;

@@ -81,7 +81,9 @@ pub struct Works {
 
 impl std::fmt::Debug for Works {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Works").field("store", &self.store.ledger()).finish()
+        f.debug_struct("Works")
+            .field("store", &self.store.ledger())
+            .finish()
     }
 }
 
@@ -143,7 +145,8 @@ impl Works {
 
     /// Books were burned now.
     pub fn note_burn(&self) {
-        self.last_burn.fetch_max(self.clock.now().0, Ordering::Relaxed);
+        self.last_burn
+            .fetch_max(self.clock.now().0, Ordering::Relaxed);
     }
 
     /// When the last book was burned.

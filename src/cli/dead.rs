@@ -70,7 +70,11 @@ fn list(file: &Path, format: Format) -> Result<i32, Failed> {
             print::line(&Value::Array(letters).to_string(), false);
         }
         Format::Text => {
-            let mut rows = vec![["#", "book", "pile", "attempts", "reason"].map(str::to_owned).to_vec()];
+            let mut rows = vec![
+                ["#", "book", "pile", "attempts", "reason"]
+                    .map(str::to_owned)
+                    .to_vec(),
+            ];
             rows.extend(letters.iter().enumerate().map(|(at, letter)| {
                 vec![
                     (at + 1).to_string(),
@@ -114,7 +118,8 @@ fn show(file: &Path, number: Option<usize>, body: bool, format: Format) -> Resul
         }
         match format {
             Format::Json => {
-                let json = serde_json::to_string(letter).map_err(|error| tampered(&error.into()))?;
+                let json =
+                    serde_json::to_string(letter).map_err(|error| tampered(&error.into()))?;
                 print::line(&json, false);
             }
             Format::Text => print::line(&described(at, letter)?, false),
@@ -200,10 +205,13 @@ fn offer(
             }
             (mine, others)
         };
-        if let Some(homeless) = mine
-            .iter()
-            .find(|letter| !loaded.plan.piles.iter().any(|pile| pile.name == letter.pile))
-        {
+        if let Some(homeless) = mine.iter().find(|letter| {
+            !loaded
+                .plan
+                .piles
+                .iter()
+                .any(|pile| pile.name == letter.pile)
+        }) {
             return Err(Failed::new(format!(
                 "error: {} died on the pile {:?}, which {} does not have",
                 homeless.title(),

@@ -35,7 +35,10 @@ pub fn kinds(only: Option<&str>, format: Format) -> Result<i32, Failed> {
     if all.is_empty() {
         return Err(Failed {
             code: 2,
-            message: format!("error: there is no kind {:?}; `gopherworks kinds` lists them", only.unwrap_or("")),
+            message: format!(
+                "error: there is no kind {:?}; `gopherworks kinds` lists them",
+                only.unwrap_or("")
+            ),
         });
     }
     match format {

@@ -86,9 +86,11 @@ pub fn report(report: &Report) -> String {
         plural(report.restarts),
     );
     let mut rows = vec![
-        ["node", "kind", "books", "carts", "busy", "waits", "restarts"]
-            .map(str::to_owned)
-            .to_vec(),
+        [
+            "node", "kind", "books", "carts", "busy", "waits", "restarts",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
     for node in &report.nodes {
         let indent = if node.kind == "gopher" { "  " } else { "" };
@@ -119,7 +121,11 @@ pub fn report(report: &Report) -> String {
         ledger.lost,
         ledger.duplicates,
         ledger.reburned,
-        if ledger.balances() { "balanced" } else { "DOES NOT BALANCE" },
+        if ledger.balances() {
+            "balanced"
+        } else {
+            "DOES NOT BALANCE"
+        },
     );
     for failure in &report.failures {
         let _ = writeln!(out, "failed: {failure}");

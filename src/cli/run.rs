@@ -60,7 +60,11 @@ fn with_flags(overrides: Overrides, args: &RunArgs) -> Overrides {
         .fold(overrides, Overrides::set)
 }
 
-async fn live(topology: &Topology, args: &RunArgs, quiet: bool) -> Result<(Report, Option<i32>), Failed> {
+async fn live(
+    topology: &Topology,
+    args: &RunArgs,
+    quiet: bool,
+) -> Result<(Report, Option<i32>), Failed> {
     // Before anything starts, so that a signal finds somebody from the first moment on.
     let mut signals =
         Signals::new().map_err(|error| Failed::new(format!("error: no signals: {error}")))?;
@@ -185,6 +189,8 @@ pub fn show(report: &Report, plan: &Plan, format: Format, quiet: bool) {
         anstream::eprintln!("error: the restart budget is spent: {reason}");
     }
     if report.outcome == Outcome::DeadlinePassed {
-        anstream::eprintln!("error: the deadline of the drain passed; unfinished books are back on their piles");
+        anstream::eprintln!(
+            "error: the deadline of the drain passed; unfinished books are back on their piles"
+        );
     }
 }

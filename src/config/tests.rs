@@ -182,11 +182,11 @@ fn an_output_inside_an_input_is_left_out() {
     let text = small(ALL, "")
         .replace(
             r#"{ kind = "generate", books = 100 }"#,
-            r#"{ kind = "files", folder = "in" }"#,
+            r#"{ kind = "files", root = "in" }"#,
         )
         .replace(
             r#"burn = "count""#,
-            r#"burn = { kind = "files", folder = "in/./out" }"#,
+            r#"burn = { kind = "files", root = "in/./out" }"#,
         );
     insta::assert_snapshot!(shown(&text));
 }

@@ -45,10 +45,10 @@ fn a_crew_becomes_duties_times_and_work() {
 fn what_is_read_and_written_is_known() {
     let config = TopologyConfig::builder("one")
         .pile("library", |pile| {
-            pile.source(kind("files").option("folder", "/in"))
+            pile.source(kind("files").option("root", "/in"))
         })
         .incinerator("furnace", |fire| {
-            fire.burn(kind("files").option("folder", "/in/out"))
+            fire.burn(kind("files").option("root", "/in/out"))
         })
         .crew("solo", "library", "furnace", |crew| crew.gophers(1, ALL))
         .build();

@@ -57,9 +57,9 @@ impl Kept {
 pub(super) fn collect(inner: &Arc<super::running::Inner>) {
     let (dead, forgotten) = inner.works.store.take_dead();
     if forgotten > 0 {
-        inner
-            .works
-            .fail(format!("{forgotten} dead letters came faster than they could be kept and were forgotten"));
+        inner.works.fail(format!(
+            "{forgotten} dead letters came faster than they could be kept and were forgotten"
+        ));
     }
     if dead.is_empty() {
         return;
@@ -82,7 +82,9 @@ pub(super) fn collect(inner: &Arc<super::running::Inner>) {
     }
     if let Some(sink) = &inner.sink {
         if let Err(failure) = sink.keep(&dead) {
-            inner.works.fail(format!("dead letters could not be kept: {failure}"));
+            inner
+                .works
+                .fail(format!("dead letters could not be kept: {failure}"));
         }
     }
     inner.dead.add(dead);

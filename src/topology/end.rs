@@ -35,7 +35,10 @@ impl RunningTopology {
         let ending = inner.clone();
         let ended = inner.works.pool.wait_for(move || {
             dead::collect(&ending);
-            let fires = ending.incinerators.iter().map(|fire| (&*fire.name, fire.finish()));
+            let fires = ending
+                .incinerators
+                .iter()
+                .map(|fire| (&*fire.name, fire.finish()));
             let failed: Vec<String> = fires
                 .filter_map(|(name, finished)| Some(format!("{name}: {}", finished.err()?)))
                 .collect();
@@ -71,12 +74,18 @@ impl RunningTopology {
         loop {
             inner.piles.iter().for_each(|pile| pile.evict());
             inner.incinerators.iter().for_each(|fire| fire.evict());
-            let out: usize = inner.crews.iter().map(|crew| crew.core.yard.under_way()).sum();
+            let out: usize = inner
+                .crews
+                .iter()
+                .map(|crew| crew.core.yard.under_way())
+                .sum();
             if out == 0 {
                 break;
             }
             if clock.now() >= deadline {
-                log::error!("{out} carts are still held by work that does not end; their books count as in flight");
+                log::error!(
+                    "{out} carts are still held by work that does not end; their books count as in flight"
+                );
                 break;
             }
             // Only work in the pool can still hold a cart; it looks at the halt after each book.

@@ -242,7 +242,12 @@ impl RunningTopology {
 
     /// How many books the sources will give in all, where every one knows, and whether all of them have ended.
     pub fn expected(&self) -> (Option<u64>, bool) {
-        let mut feeders = self.inner().piles.iter().filter_map(|pile| pile.feeder()).peekable();
+        let mut feeders = self
+            .inner()
+            .piles
+            .iter()
+            .filter_map(|pile| pile.feeder())
+            .peekable();
         if feeders.peek().is_none() {
             return (None, false);
         }
@@ -262,7 +267,10 @@ impl RunningTopology {
     /// Names of all actors that can be killed.
     pub fn actors(&self) -> Vec<String> {
         let supervisor = &self.shared.supervisor;
-        supervisor.children().map(|(_, name)| name.to_owned()).collect()
+        supervisor
+            .children()
+            .map(|(_, name)| name.to_owned())
+            .collect()
     }
 
     /// Closes the sources and all offers; what is under way runs to its end.
@@ -352,8 +360,15 @@ impl RunningTopology {
             speed_up: None,
             speed_up_formula: None,
             bottleneck: None,
-            books_per_s: if makespan > 0.0 { ledger.burned as f64 / makespan } else { 0.0 },
-            restarts: supervisor.children().map(|(id, _)| supervisor.restarts(id)).sum(),
+            books_per_s: if makespan > 0.0 {
+                ledger.burned as f64 / makespan
+            } else {
+                0.0
+            },
+            restarts: supervisor
+                .children()
+                .map(|(id, _)| supervisor.restarts(id))
+                .sum(),
             ledger: ledger.into(),
             nodes,
             failures: works.failures(),
@@ -384,9 +399,17 @@ impl RunningTopology {
         let mut rows = Vec::new();
         for pile in &inner.piles {
             let kind = if pile.dump { "dump" } else { "pile" };
-            let feeder = pile.feeder().map_or(0, |feeder| supervisor.restarts(&*feeder.name));
+            let feeder = pile
+                .feeder()
+                .map_or(0, |feeder| supervisor.restarts(&*feeder.name));
             let restarts = supervisor.restarts(&*pile.name) + feeder;
-            rows.push(row(&pile.name, kind, &pile.stats, share(pile.stats.busy()), restarts));
+            rows.push(row(
+                &pile.name,
+                kind,
+                &pile.stats,
+                share(pile.stats.busy()),
+                restarts,
+            ));
         }
         for crew in &inner.crews {
             let gophers: Vec<NodeReport> = crew
@@ -394,7 +417,13 @@ impl RunningTopology {
                 .iter()
                 .map(|gopher| {
                     let busy = share(gopher.stats.busy());
-                    row(&gopher.name, "gopher", &gopher.stats, busy, supervisor.restarts(&*gopher.name))
+                    row(
+                        &gopher.name,
+                        "gopher",
+                        &gopher.stats,
+                        busy,
+                        supervisor.restarts(&*gopher.name),
+                    )
                 })
                 .collect();
             // Each cartload is loaded once, so the loaders' rows add up to the crew's.
@@ -404,7 +433,8 @@ impl RunningTopology {
             let (books, carts) = loaders.fold((0, 0), |(books, carts), (_, row)| {
                 (books + row.books, carts + row.carts)
             });
-            let busy = gophers.iter().map(|row| row.busy).sum::<f64>() / gophers.len().max(1) as f64;
+            let busy =
+                gophers.iter().map(|row| row.busy).sum::<f64>() / gophers.len().max(1) as f64;
             rows.push(NodeReport {
                 name: crew.name.clone(),
                 kind: "crew",
@@ -419,7 +449,13 @@ impl RunningTopology {
         }
         for fire in &inner.incinerators {
             let busy = share(fire.stats.busy());
-            rows.push(row(&fire.name, "incinerator", &fire.stats, busy, supervisor.restarts(&*fire.name)));
+            rows.push(row(
+                &fire.name,
+                "incinerator",
+                &fire.stats,
+                busy,
+                supervisor.restarts(&*fire.name),
+            ));
         }
         rows
     }

@@ -102,7 +102,10 @@ impl Places {
                 for other in [crew.from, to] {
                     let (a, b) = (group[piles + fires + at], group[other]);
                     let least = a.min(b);
-                    group.iter_mut().filter(|g| **g == a || **g == b).for_each(|g| *g = least);
+                    group
+                        .iter_mut()
+                        .filter(|g| **g == a || **g == b)
+                        .for_each(|g| *g = least);
                 }
             }
         }
@@ -159,10 +162,15 @@ impl Build<'_> {
         let mut feeders = Vec::new();
         let mut receipts: Vec<_> = self.options.receipts.iter().cloned().collect();
         for pile in &plan.piles {
-            let factory = pile.source.as_ref().filter(|_| !self.options.without_sources);
+            let factory = pile
+                .source
+                .as_ref()
+                .filter(|_| !self.options.without_sources);
             feeders.push(match factory {
                 Some(factory) => {
-                    let source = factory.make(&self.site(&pile.name)).map_err(failed(&pile.name))?;
+                    let source = factory
+                        .make(&self.site(&pile.name))
+                        .map_err(failed(&pile.name))?;
                     receipts.extend(source.receipts());
                     Some(FeederCore::new(format!("{}.source", pile.name), source))
                 }
@@ -171,19 +179,26 @@ impl Build<'_> {
         }
         let mut fires = Vec::new();
         for fire in &plan.incinerators {
-            let burn = fire.burn.make(&self.site(&fire.name)).map_err(failed(&fire.name))?;
+            let burn = fire
+                .burn
+                .make(&self.site(&fire.name))
+                .map_err(failed(&fire.name))?;
             fires.push(burn);
         }
         for crew in &plan.crews {
             if let Some(work) = &crew.work {
-                work.make(&self.site(&crew.name)).map_err(failed(&crew.name))?;
+                work.make(&self.site(&crew.name))
+                    .map_err(failed(&crew.name))?;
             }
         }
 
-        let ports: Arc<Vec<Port<Pile>>> = Arc::new(plan.piles.iter().map(|_| Port::new()).collect());
+        let ports: Arc<Vec<Port<Pile>>> =
+            Arc::new(plan.piles.iter().map(|_| Port::new()).collect());
         let bells = ports.clone();
         let store = MemoryStore::new(
-            plan.piles.iter().map(|pile| (bound(pile.capacity), pile.max_attempts)),
+            plan.piles
+                .iter()
+                .map(|pile| (bound(pile.capacity), pile.max_attempts)),
             self.clock.clone(),
             Arc::new(move |pile| {
                 let _ = bells[pile.index()].send(Look);
@@ -357,7 +372,8 @@ impl Build<'_> {
     ) -> Vec<Child> {
         let mut children = Vec::new();
         let within = self.plan.supervision.shutdown;
-        let mut add = |child: Child, place: Place| children.push(child.place(place).shutdown(within));
+        let mut add =
+            |child: Child, place: Place| children.push(child.place(place).shutdown(within));
         for (fire, place) in incinerators.iter().zip(&self.places.incinerators) {
             let core = fire.clone();
             let child = Child::new(fire.name.clone(), &fire.port, move |birth| {
@@ -367,7 +383,9 @@ impl Build<'_> {
         }
         for (pile, place) in piles.iter().zip(&self.places.piles).rev() {
             let core = pile.clone();
-            let child = Child::new(pile.name.clone(), &pile.port, move |_| Ok(Pile::new(core.clone())));
+            let child = Child::new(pile.name.clone(), &pile.port, move |_| {
+                Ok(Pile::new(core.clone()))
+            });
             add(child, self.places.at(*place));
         }
         for (crew, place) in crews.iter().zip(&self.places.crews).rev() {

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::book::{Book, BookId};
 use crate::clock::{Clock, Time};
-use crate::ledger::{Fate, Ledger, LedgerReport};
 use crate::lease::{End, Lease, Unbound, Verdict};
+use crate::ledger::{Fate, Ledger, LedgerReport};
 use crate::shelf::{DeadLetter, Settlement, Shelf};
 
 /// Dead letters kept for fetching; beyond that the oldest is forgotten (its count stays in the ledger).
@@ -51,7 +51,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl MemoryStore {
     /// A store with one pile for each `(bound, max_attempts)`, keyed by position. `bell` is rung when something came home to a pile.
-    pub fn new(piles: impl IntoIterator<Item = (Bound, u32)>, clock: Clock, bell: Bell) -> Arc<Self> {
+    pub fn new(
+        piles: impl IntoIterator<Item = (Bound, u32)>,
+        clock: Clock,
+        bell: Bell,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             piles: piles

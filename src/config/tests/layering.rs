@@ -36,14 +36,16 @@ fn a_table_of_another_kind_replaces_and_one_of_the_same_merges() {
     let burn = |overrides: &Overrides| {
         let text = text.replace(
             r#""count""#,
-            r#"{ kind = "files", folder = "/out", glob = "*" }"#,
+            r#"{ kind = "files", root = "/out", manifest = "m" }"#,
         );
         parse_with(&text, overrides).unwrap().config.incinerators["furnace"]
             .burn
             .clone()
     };
-    let same = Overrides::default().set("incinerators.furnace.burn.folder=/other");
-    let both = kind("files").option("folder", "/other").option("glob", "*");
+    let same = Overrides::default().set("incinerators.furnace.burn.root=/other");
+    let both = kind("files")
+        .option("root", "/other")
+        .option("manifest", "m");
     assert_eq!(burn(&same), both);
     let other = Overrides::default().variable("GOPHERWORKS__INCINERATORS__FURNACE__BURN", "count");
     assert_eq!(burn(&other), kind("count"));
@@ -52,11 +54,11 @@ fn a_table_of_another_kind_replaces_and_one_of_the_same_merges() {
 #[test]
 fn parts_of_a_kind_may_come_in_any_order() {
     let overrides = Overrides::default()
-        .set("incinerators.furnace.burn.folder=/out")
+        .set("incinerators.furnace.burn.root=/out")
         .set("incinerators.furnace.burn.kind=files");
     let loaded = parse_with(&small(ALL, ""), &overrides).unwrap();
     let burn = &loaded.config.incinerators["furnace"].burn;
-    assert_eq!(*burn, kind("files").option("folder", "/out"));
+    assert_eq!(*burn, kind("files").option("root", "/out"));
 }
 
 #[test]
@@ -70,7 +72,7 @@ fn keys_keep_their_case() {
 fn paths_start_where_they_were_written() {
     let text = small(ALL, "[execution]\nscratch = \"${env.SCRATCH:-tmp}\"").replace(
         r#"burn = "count""#,
-        r#"burn = { kind = "files", folder = "${env.OUT}" }"#,
+        r#"burn = { kind = "files", root = "${env.OUT}" }"#,
     );
     let read = |overrides: Overrides| {
         let overrides = Overrides {
@@ -86,7 +88,7 @@ fn paths_start_where_they_were_written() {
         let config = loaded
             .unwrap_or_else(|mistakes| panic!("{mistakes}"))
             .config;
-        let folder = config.incinerators["furnace"].burn.options["folder"].clone();
+        let folder = config.incinerators["furnace"].burn.options["root"].clone();
         (
             config.execution.scratch.unwrap(),
             folder.as_str().unwrap().to_owned(),
@@ -100,7 +102,7 @@ fn paths_start_where_they_were_written() {
     assert_eq!(scratch, PathBuf::from("/home/me/here"));
     let (scratch, folder) = read(
         out.variable("GOPHERWORKS__EXECUTION__SCRATCH", "set")
-            .set("incinerators.furnace.burn.folder=/abs"),
+            .set("incinerators.furnace.burn.root=/abs"),
     );
     assert_eq!(scratch, PathBuf::from("/home/me/set"));
     assert_eq!(folder, "/abs");

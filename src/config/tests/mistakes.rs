@@ -183,7 +183,7 @@ fn kinds() {
         &format!(
             "{ALL}\nwork = [\"gzp\", {{ level = 6 }}, {{ kind = \"gzip\", lvel = 6, level = \"high\" }}, 4, {{ kind = \"sha256\", bits = 9 }}]"
         ),
-        "[piles.more]\nsource = { kind = \"generate\", boks = 1, size = 1 }\n[incinerators.out]\nburn = { kind = \"files\", globb = \"*\" }\n[incinerators.none]\n",
+        "[piles.more]\nsource = { kind = \"generate\", boks = 1, size = 1 }\n[incinerators.out]\nburn = { kind = \"files\", manifst = \"m\" }\n[incinerators.none]\n",
     );
     insta::assert_snapshot!(shown(&text));
 }
