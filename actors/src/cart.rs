@@ -135,11 +135,29 @@ impl Cart {
         }
     }
 
+    /// The cart is where it is no earlier than `time`, by its schedule.
+    pub(crate) fn not_before(&mut self, time: Time) {
+        let body = self.body_mut();
+        body.due = body.due.max(time);
+    }
+
+    /// When the cart was due where it is, by its schedule.
+    pub(crate) fn due(&self) -> Time {
+        self.body().due
+    }
+
+    /// Gives its slot back, as of its schedule.
+    pub(crate) fn leave_slot(&mut self) {
+        let body = self.body_mut();
+        if let Some(slot) = body.slot.take() {
+            slot.give_back_at(body.due);
+        }
+    }
+
     /// Takes books aboard.
-    pub(crate) fn load(&mut self, lease: Lease, now: Time) {
+    pub(crate) fn load(&mut self, lease: Lease) {
         let body = self.body_mut();
         body.books = lease.len();
-        body.due = body.due.max(now);
         body.lease = Some(lease);
         body.worked = None;
     }

@@ -193,7 +193,7 @@ impl Gopher {
             (draw(time.wait, &mut chance), draw(time.cpu, &mut chance))
         };
         let clock = &self.crew.works.clock;
-        let began = self.free_at.max(cart.body().due);
+        let began = self.free_at.max(cart.due());
         let deadline = began + wait + cpu;
         self.free_at = deadline;
         cart.body_mut().due = deadline;
@@ -217,8 +217,7 @@ impl Gopher {
                     let now = gopher.crew.works.clock.now();
                     gopher.free_at = gopher.free_at.max(now);
                     if let Some(cart) = &mut gopher.hands {
-                        let body = cart.body_mut();
-                        body.due = body.due.max(now);
+                        cart.not_before(now);
                     }
                     gopher.time_is_up(leg, ctx);
                 }),
@@ -241,7 +240,7 @@ impl Gopher {
         }
         match leg {
             Leg::Load => {
-                cart.body_mut().slot = None;
+                cart.leave_slot();
                 Some((cart, Leg::Push))
             }
             Leg::Push => {
@@ -250,7 +249,7 @@ impl Gopher {
             }
             Leg::Unload => {
                 // The slot is for the step alone; what the fire then does is its own affair.
-                cart.body_mut().slot = None;
+                cart.leave_slot();
                 match &self.crew.to {
                     Door::Dump(dump) => dump.deliver(cart),
                     Door::Incinerator(fire) => fire.deliver(cart),
@@ -299,8 +298,7 @@ impl Gopher {
                 std::panic::panic_any(text);
             }
             let put = cart.and_then(|mut cart| {
-                let body = cart.body_mut();
-                body.due = body.due.max(now);
+                cart.not_before(now);
                 gopher.worked(cart, ctx)
             });
             if !gopher.busy {

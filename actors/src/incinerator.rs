@@ -189,10 +189,14 @@ impl IncineratorCore {
                 }
             }
         }
-        self.works.note_burn();
         self.tell_receipts(&cart);
+        let now = self.works.clock.now();
+        self.works.note_burn(now);
+        self.stats.busy_for(now - began);
+        if fire.blocks() {
+            cart.not_before(now);
+        }
         self.settle(cart);
-        self.stats.busy_for(self.works.clock.now() - began);
         Ok(())
     }
 
@@ -238,10 +242,7 @@ impl IncineratorCore {
     }
 
     fn emptied(&self, mut cart: Cart) {
-        let now = self.works.clock.now();
-        let body = cart.body_mut();
-        body.slot = None;
-        body.due = body.due.max(now);
+        cart.leave_slot();
         let yard = cart.yard().clone();
         yard.put(cart, Leg::Return);
     }

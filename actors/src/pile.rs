@@ -290,18 +290,18 @@ impl PileCore {
         holder(self.node, 0)
     }
 
-    fn grant(&self, mut cart: Cart, lease: Lease, now: Time) {
+    fn grant(&self, mut cart: Cart, lease: Lease, since: Time) {
         self.stats.cart(lease.len());
-        cart.load(lease, now);
+        cart.not_before(since);
+        cart.load(lease);
         let yard: Arc<Yard> = cart.yard().clone();
         yard.put(cart, Leg::Load);
     }
 
-    fn emptied(&self, mut cart: Cart, now: Time) {
-        let body = cart.body_mut();
-        body.slot = None;
-        body.room = None;
-        body.due = body.due.max(now);
+    fn emptied(&self, mut cart: Cart, since: Time) {
+        cart.not_before(since);
+        cart.leave_slot();
+        cart.body_mut().room = None;
         let yard = cart.yard().clone();
         yard.put(cart, Leg::Return);
     }
@@ -336,8 +336,15 @@ impl Pile {
         }
     }
 
-    /// Serves everybody who can be served now. Whoever could not waits at the gate.
+    /// Serves everybody who can be served now.
     fn pump(&mut self, ctx: &mut Ctx) {
+        let now = self.core.works.clock.now();
+        self.serve(now, ctx);
+    }
+
+    /// Serves everybody who can be served. Whoever can't waits at the gate. `since` is when that became possible, by the schedule
+    /// of the cart that made it so: nobody's schedule is put off by a timer's lateness.
+    fn serve(&mut self, since: Time, ctx: &mut Ctx) {
         let core = self.core.clone();
         let store = core.works.store.clone();
         loop {
@@ -351,7 +358,7 @@ impl Pile {
                 match store.lease(core.key, want, core.holder()) {
                     Answer::Ready(Some(lease)) => {
                         moved = true;
-                        core.grant(cart, lease, core.works.clock.now());
+                        core.grant(cart, lease, since);
                     }
                     Answer::Ready(None) => {
                         core.gate().takers.push_front(cart);
@@ -370,7 +377,7 @@ impl Pile {
                 }
             }
             while let Some(cart) = self.next_giver() {
-                match self.admit(cart, ctx) {
+                match self.admit(cart, since, ctx) {
                     Ok(()) => moved = true,
                     Err(cart) => {
                         core.gate().givers.push_front(cart);
@@ -396,7 +403,7 @@ impl Pile {
     }
 
     /// Lets a loaded cart in: keeps room for it where it unloads in its own time, else takes its books.
-    fn admit(&mut self, mut cart: Cart, ctx: &mut Ctx) -> Result<(), Cart> {
+    fn admit(&mut self, mut cart: Cart, since: Time, ctx: &mut Ctx) -> Result<(), Cart> {
         let core = self.core.clone();
         let store = &core.works.store;
         if cart.body().room.is_none() && cart.yard().unloads_in_time() {
@@ -404,25 +411,25 @@ impl Pile {
             let Some(room) = Room::keep(store, core.key, books, bytes) else {
                 return Err(cart);
             };
-            let body = cart.body_mut();
-            body.room = Some(room);
-            body.due = body.due.max(core.works.clock.now());
+            cart.not_before(since);
+            cart.body_mut().room = Some(room);
             let yard = cart.yard().clone();
             yard.put(cart, Leg::Unload);
             return Ok(());
         }
         let room = cart.body_mut().room.take();
         let Some((lease, worked)) = cart.unload() else {
-            core.emptied(cart, core.works.clock.now());
+            core.emptied(cart, since);
             return Ok(());
         };
         let from = lease.pile();
         let mut refused = None;
         let answer = store.pass_on(lease, worked, core.key, room.map(Room::spend));
         match answer {
-            Answer::Ready(answer) => refused = self.admitted(cart, answer, from),
+            Answer::Ready(answer) => refused = self.admitted(cart, answer, from, since),
             later => self.resolve(later, ctx, move |pile, answer, ctx| {
-                if let Some(cart) = pile.admitted(cart, answer, from) {
+                let now = pile.core.works.clock.now();
+                if let Some(cart) = pile.admitted(cart, answer, from, now) {
                     pile.core.gate().givers.push_back(cart);
                 }
                 pile.pump(ctx);
@@ -436,11 +443,12 @@ impl Pile {
         mut cart: Cart,
         answer: Result<Settled, Refused>,
         from: PileKey,
+        since: Time,
     ) -> Option<Cart> {
         match answer {
             Ok(settled) => {
                 let core = &self.core;
-                core.emptied(cart, core.works.clock.now());
+                core.emptied(cart, since);
                 if settled != Settled::Stale {
                     // The pile above has fewer books on lease: it may be done, or have books back.
                     if let Some(above) = core.upstream.iter().find(|pile| pile.key == from) {
@@ -542,13 +550,11 @@ impl Handler<Take> for Pile {
     type Result = ();
 
     fn handle(&mut self, Take(cart): Take, ctx: &mut Ctx) {
-        let parked = {
-            let mut gate = self.core.gate();
-            gate.takers.push_back(cart);
-            gate.takers.len()
-        };
-        self.pump(ctx);
-        if parked > 0 && self.core.gate().takers.len() >= parked {
+        let since = cart.due();
+        self.core.gate().takers.push_back(cart);
+        self.serve(since, ctx);
+        // First come, first served: if anybody waits now, this one does.
+        if !self.core.gate().takers.is_empty() {
             self.core.stats.waited();
         }
     }
@@ -558,15 +564,16 @@ impl Handler<Deliver> for Pile {
     type Result = ();
 
     fn handle(&mut self, Deliver(cart): Deliver, ctx: &mut Ctx) {
+        let since = cart.due();
         // Room that was kept is this cart's own: it overtakes those who wait for room.
         if cart.body().room.is_some() {
-            if let Err(cart) = self.admit(cart, ctx) {
+            if let Err(cart) = self.admit(cart, since, ctx) {
                 self.core.gate().givers.push_front(cart);
             }
         } else {
             self.core.gate().givers.push_back(cart);
         }
-        self.pump(ctx);
+        self.serve(since, ctx);
         if !self.core.gate().givers.is_empty() {
             self.core.stats.waited();
         }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use crate::clock::Time;
 use crate::gopher::yard::Yard;
 
 /// The slots of one end of a node. Shared by all crews that use it; served first come, first served.
@@ -13,20 +14,37 @@ pub struct Slots {
 
 #[derive(Debug)]
 struct State {
-    free: u32,
+    /// When each free slot was given back, by the schedule of whoever had it.
+    free: Vec<Time>,
     waiting: VecDeque<Weak<Yard>>,
 }
 
 /// The right to be at one end of a node, for one step. A guard: dropping it lets the next in.
 #[derive(Debug)]
-pub struct Slot(Arc<Slots>);
+pub struct Slot {
+    slots: Arc<Slots>,
+    /// When it was taken, later when it is given back, by the schedule of its holder.
+    at: Time,
+}
+
+impl Slot {
+    /// From when on it was free.
+    pub fn free_since(&self) -> Time {
+        self.at
+    }
+
+    /// Gives it back as of `at`: a late timer then costs the next holder nothing.
+    pub fn give_back_at(mut self, at: Time) {
+        self.at = self.at.max(at);
+    }
+}
 
 impl Slots {
     /// `count` slots (>= 1).
     pub fn new(count: u32) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
-                free: count.max(1),
+                free: vec![Time::ZERO; count.max(1) as usize],
                 waiting: VecDeque::new(),
             }),
         })
@@ -35,9 +53,13 @@ impl Slots {
     /// Takes a slot, or notes that `yard` waits for one: it is told when one may be free.
     pub fn take(self: &Arc<Self>, yard: &Weak<Yard>) -> Option<Slot> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.free > 0 {
-            state.free -= 1;
-            return Some(Slot(self.clone()));
+        let earliest = (0..state.free.len()).min_by_key(|at| state.free[*at]);
+        if let Some(earliest) = earliest {
+            let at = state.free.swap_remove(earliest);
+            return Some(Slot {
+                slots: self.clone(),
+                at,
+            });
         }
         if !state.waiting.iter().any(|known| known.ptr_eq(yard)) {
             state.waiting.push_back(yard.clone());
@@ -46,19 +68,18 @@ impl Slots {
     }
 
     /// Slots that nobody has.
-    pub fn free(&self) -> u32 {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .free
+    pub fn free(&self) -> usize {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.free.len()
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let waiting = {
-            let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.free += 1;
+            let slots = &self.slots;
+            let mut state = slots.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.free.push(self.at);
             std::mem::take(&mut state.waiting)
         };
         // All are told, in the order in which they came: the first that can use it has it, the others note themselves again.

@@ -143,10 +143,9 @@ impl Works {
         self.halting.load(Ordering::Acquire)
     }
 
-    /// Books were burned now.
-    pub fn note_burn(&self) {
-        self.last_burn
-            .fetch_max(self.clock.now().0, Ordering::Relaxed);
+    /// Books were burned at `now`.
+    pub fn note_burn(&self, now: Time) {
+        self.last_burn.fetch_max(now.0, Ordering::Relaxed);
     }
 
     /// When the last book was burned.

@@ -206,6 +206,9 @@ impl Yard {
                 None => None,
             };
             let mut body = state.waiting[leg as usize].pop_front()?;
+            if let Some(slot) = &slot {
+                body.due = body.due.max(slot.free_since());
+            }
             body.slot = slot;
             self.out.fetch_add(1, Ordering::AcqRel);
             return Some((body, leg));
