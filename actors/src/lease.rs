@@ -286,15 +286,16 @@ impl Drop for Lease {
         if self.done > 0 && self.batch.is_some() {
             self.list_marks();
         }
-        if let Some(batch) = self.batch.take() {
-            if batch.begin(self.generation, &[CARRIED, BURNING], SETTLED) {
-                self.home.give_back(Unbound {
-                    batch,
-                    verdicts: std::mem::take(&mut self.verdicts),
-                    rest: Verdict::Return,
-                    end: self.end,
-                });
-            }
+        let Some(batch) = self.batch.take() else {
+            return;
+        };
+        if batch.begin(self.generation, &[CARRIED, BURNING], SETTLED) {
+            self.home.give_back(Unbound {
+                batch,
+                verdicts: std::mem::take(&mut self.verdicts),
+                rest: Verdict::Return,
+                end: self.end,
+            });
         }
     }
 }

@@ -80,12 +80,11 @@ pub(super) fn collect(inner: &Arc<super::running::Inner>) {
             reason: letter.reason.clone(),
         });
     }
-    if let Some(sink) = &inner.sink {
-        if let Err(failure) = sink.keep(&dead) {
-            inner
-                .works
-                .fail(format!("dead letters could not be kept: {failure}"));
-        }
+    if let Some(sink) = &inner.sink
+        && let Err(failure) = sink.keep(&dead)
+    {
+        let reason = format!("dead letters could not be kept: {failure}");
+        inner.works.fail(reason);
     }
     inner.dead.add(dead);
 }

@@ -185,10 +185,10 @@ impl Yard {
                 if barred[leg as usize] || !duties.has(leg.step()) {
                     continue;
                 }
-                if let Some(front) = state.waiting[leg as usize].front() {
-                    if best.is_none_or(|(since, _)| front.due < since) {
-                        best = Some((front.due, leg));
-                    }
+                if let Some(front) = state.waiting[leg as usize].front()
+                    && best.is_none_or(|(since, _)| front.due < since)
+                {
+                    best = Some((front.due, leg));
                 }
             }
             let (_, leg) = best?;

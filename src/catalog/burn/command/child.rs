@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use gopherworks_actors::clock::Clock;
 use gopherworks_actors::failure::Failure;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -132,7 +133,8 @@ pub(super) fn run(
     program: &str,
 ) -> Result<Ended, Failure> {
     let trouble = |error: io::Error| Failure::io(format_args!("running {program}"), &error);
-    let started = Instant::now();
+    let clock = Clock::real();
+    let started = clock.now();
     let mut running = Running::start(command)
         .map_err(|error| Failure::io(format_args!("starting {program}"), &error))?;
     let mut input = Input::new(running.child.stdin.take(), feed).map_err(trouble)?;
@@ -147,7 +149,7 @@ pub(super) fn run(
                 stderr: stderr.kept,
             });
         }
-        let left = timeout.saturating_sub(started.elapsed());
+        let left = timeout.saturating_sub(clock.now() - started);
         if left.is_zero() {
             kill_group(running.pid);
             running.reap().map_err(trouble)?;
