@@ -3,12 +3,18 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 
+use gopherworks::config::Diagnostics;
 use gopherworks::report::{Outcome, Report};
 
 /// True if stderr is a terminal that may be coloured (`NO_COLOR` says no).
 pub fn color_on_stderr() -> bool {
     io::stderr().is_terminal()
         && anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+}
+
+/// Shows mistakes and warnings on stderr, with an empty line behind them.
+pub fn diagnostics(found: &Diagnostics) {
+    anstream::eprintln!("{}\n", found.render(color_on_stderr()).trim_end());
 }
 
 /// Writes a text and a newline to stdout, or to stderr where stdout belongs to the books. A reader that went away is no error.

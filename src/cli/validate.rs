@@ -35,8 +35,9 @@ pub fn validate(args: &ValidateArgs, quiet: bool) -> Result<i32, Failed> {
                 "writes": plan.map(|plan| paths(plan.writes())),
             })),
             Format::Text => {
-                if !found.is_empty() && !(quiet && valid) {
-                    anstream::eprint!("{}", found.render(print::color_on_stderr()));
+                let silent = quiet && valid;
+                if !(silent || found.is_empty()) {
+                    print::diagnostics(found);
                 }
                 if let Some(plan) = plan.filter(|_| !quiet) {
                     print::line(described(file, plan).trim_end(), false);
