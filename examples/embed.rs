@@ -58,7 +58,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                     dead += 1;
                     println!("book {book} is a dead letter: {reason}");
                 }
-                Event::Closed { node, .. } if node == "desk" => break,
+                Event::Ended => break,
                 _ => {}
             }
         }
@@ -70,10 +70,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         running
             .offer("inbox", vec![Book::new(format!("book {n}"))])
             .await?;
+        if n == 100 {
+            // An actor may die at any time; the supervisor starts it again and no book is lost.
+            running.kill("near/1");
+        }
     }
     running.offer("inbox", vec![Book::new("")]).await?;
-    // An actor may die at any time; the supervisor starts it again and no book is lost.
-    running.kill("near/1");
 
     let report = running.drain(None).await;
     println!(

@@ -44,6 +44,8 @@ pub enum Event {
     },
     /// The sources are closed; what is under way runs to its end.
     Draining,
+    /// The run is over and everything is accounted for; nothing follows.
+    Ended,
     /// The restart budget is spent: the run ends.
     Escalated {
         /// Which child failed how, and how often.

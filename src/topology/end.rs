@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use gopherworks_actors::event::Event;
 use gopherworks_actors::failure::Failure;
 
 use super::running::{Done, RunningTopology};
@@ -54,6 +55,7 @@ impl RunningTopology {
         for arbiter in &inner.arbiters {
             arbiter.stop();
         }
+        inner.works.tell(Event::Ended);
         self.report(outcome)
     }
 
