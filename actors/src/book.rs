@@ -206,18 +206,25 @@ impl Body {
     /// # Errors
     /// Those of [`Body::open`] and of reading; `FileTooLarge` where it has more than `limit` bytes.
     pub fn read_all(&self, limit: u64) -> io::Result<Bytes> {
+        let too_large = || {
+            io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("more than {limit} bytes"),
+            )
+        };
         if let Body::Bytes(bytes) = self {
-            return Ok(bytes.clone());
+            return if bytes.len() as u64 > limit {
+                Err(too_large())
+            } else {
+                Ok(bytes.clone())
+            };
         }
         let mut out = Vec::with_capacity(self.size().min(limit) as usize);
         self.open()?
             .take(limit.saturating_add(1))
             .read_to_end(&mut out)?;
         if out.len() as u64 > limit {
-            return Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                format!("more than {limit} bytes"),
-            ));
+            return Err(too_large());
         }
         Ok(out.into())
     }

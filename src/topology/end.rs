@@ -56,6 +56,8 @@ impl RunningTopology {
             arbiter.stop();
         }
         inner.works.tell(Event::Ended);
+        // Whoever waits for deaths looks once more, and goes.
+        inner.works.store.deaths().notify_one();
         self.report(outcome)
     }
 

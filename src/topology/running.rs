@@ -119,6 +119,7 @@ impl Drop for Handle {
         if !self.inner.finished.load(Ordering::Acquire) {
             self.inner.works.halt();
             self.supervisor.kill_all();
+            self.inner.works.store.deaths().notify_one();
         }
     }
 }
