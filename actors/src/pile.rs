@@ -268,7 +268,15 @@ impl PileCore {
     /// Sends a loaded cart; parks it here if the actor is away.
     pub(crate) fn deliver(&self, cart: Cart) {
         if let Err(unsent) = self.port.send(Deliver(cart)) {
-            self.gate().givers.push_back(unsent.into_inner().0);
+            let cart = unsent.into_inner().0;
+            let mut gate = self.gate();
+            // Behind a cart that waits for room, a cart that holds some would wait for ever.
+            if cart.body().room.is_some() {
+                gate.givers.push_front(cart);
+            } else {
+                gate.givers.push_back(cart);
+            }
+            drop(gate);
             self.ring();
         }
     }

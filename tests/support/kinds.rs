@@ -1,0 +1,181 @@
+//! Kinds for tests: sources that count, burns that record, works and burns that fail on chosen books.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use gopherworks::actors::book::Book;
+use gopherworks::actors::failure::Failure;
+use gopherworks::catalog::Catalog;
+use proptest::prelude::*;
+
+/// So many cases, times the number in `THOROUGH` if that is set. A failure prints its smallest case and keeps nothing in a file.
+pub fn cases(count: u32) -> ProptestConfig {
+    let factor = std::env::var("THOROUGH").ok();
+    let factor = factor.and_then(|factor| factor.parse().ok()).unwrap_or(1);
+    ProptestConfig {
+        cases: count * factor,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+/// Ids in the order in which something happened to them.
+#[derive(Debug, Clone, Default)]
+pub struct Record(Arc<Mutex<Vec<u64>>>);
+
+impl Record {
+    /// Notes a book.
+    pub fn note(&self, book: &Book) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(book.id.0);
+    }
+
+    /// All that was noted, in order.
+    pub fn all(&self) -> Vec<u64> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// All that was noted, sorted.
+    pub fn sorted(&self) -> Vec<u64> {
+        let mut all = self.all();
+        all.sort_unstable();
+        all
+    }
+
+    /// How often each id was noted.
+    pub fn counts(&self) -> BTreeMap<u64, u32> {
+        let mut counts = BTreeMap::new();
+        for id in self.all() {
+            *counts.entry(id).or_default() += 1;
+        }
+        counts
+    }
+}
+
+/// What a work or burn does with one book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    /// Panics each time.
+    Panic,
+    /// Panics the first so many times.
+    PanicFirst(u32),
+    /// Fails each time, trying again may help.
+    Fail,
+    /// Fails the first so many times, and wants this many ms of rest.
+    FailFirst(u32, u64),
+    /// Fails for good.
+    Refuse,
+    /// Drops it on purpose (works only).
+    Drop,
+}
+
+impl Mood {
+    /// How many calls a book with this mood sees at one pile that allows `max` attempts, and how it ends.
+    pub fn calls(self, max: u32) -> (u32, End) {
+        match self {
+            Mood::Panic | Mood::Fail => (max, End::Dead),
+            Mood::PanicFirst(n) | Mood::FailFirst(n, _) if n >= max => (max, End::Dead),
+            Mood::PanicFirst(n) | Mood::FailFirst(n, _) => (n + 1, End::Burned),
+            Mood::Refuse => (1, End::Dead),
+            Mood::Drop => (1, End::Dropped),
+        }
+    }
+
+    /// What the reason of a death by this mood contains.
+    pub fn reason(self, id: u64) -> String {
+        match self {
+            Mood::Panic | Mood::PanicFirst(_) => format!("panicked: boom at {id}"),
+            _ => format!("no luck with {id}"),
+        }
+    }
+}
+
+/// How a book ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Burned,
+    Dead,
+    Dropped,
+}
+
+/// Chosen books and what happens to them.
+pub type Moods = BTreeMap<u64, Mood>;
+
+/// Any mood; dropping only where `drops`.
+pub fn mood(drops: bool) -> impl Strategy<Value = Mood> {
+    prop_oneof![
+        Just(Mood::Panic),
+        (1u32..4).prop_map(Mood::PanicFirst),
+        Just(Mood::Fail),
+        (1u32..4, 0u64..5).prop_map(|(n, rest)| Mood::FailFirst(n, rest)),
+        Just(Mood::Refuse),
+        Just(if drops { Mood::Drop } else { Mood::Fail }),
+    ]
+}
+
+/// A function that treats books by their moods and counts its calls for them.
+pub fn moody(
+    moods: Moods,
+    calls: Record,
+) -> impl Fn(Book) -> Result<Option<Book>, Failure> + Send + Sync + 'static {
+    move |book| {
+        let id = book.id.0;
+        let Some(mood) = moods.get(&id) else {
+            return Ok(Some(book));
+        };
+        calls.note(&book);
+        let call = calls.counts()[&id];
+        let transient = || Failure::transient(format!("no luck with {id}"));
+        match *mood {
+            Mood::Panic => panic!("boom at {id}"),
+            Mood::PanicFirst(n) if call <= n => panic!("boom at {id}"),
+            Mood::Fail => Err(transient()),
+            Mood::FailFirst(n, rest) if call <= n => {
+                Err(transient().after(Duration::from_millis(rest)))
+            }
+            Mood::Refuse => Err(Failure::permanent(format!("no luck with {id}"))),
+            Mood::Drop => Ok(None),
+            _ => Ok(Some(book)),
+        }
+    }
+}
+
+/// The shipped kinds, a source `numbers` of `books` books with their numbers as bodies, and a burn `record`.
+pub fn catalog(books: u64, record: &Record) -> Catalog {
+    let mut catalog = Catalog::standard();
+    catalog.add_source_iter("numbers", "Books with their numbers in them", move || {
+        (1..=books).map(|n| Book::new(n.to_string()))
+    });
+    let record = record.clone();
+    catalog.add_inline_burn_fn("record", "Notes the ids", move |book| {
+        record.note(book);
+        Ok(())
+    });
+    catalog
+}
+
+/// Quiets the panics that tests make on purpose: texts that begin with `boom`.
+pub fn hush() {
+    use std::sync::Once;
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let payload = info.payload();
+            let text = payload
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| payload.downcast_ref::<&str>().copied())
+                .unwrap_or("");
+            if !text.contains("boom") {
+                before(info);
+            }
+        }));
+    });
+}
