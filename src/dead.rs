@@ -157,7 +157,14 @@ pub struct DeadFile {
     path: PathBuf,
     topology: PathBuf,
     sets: Vec<String>,
-    file: Mutex<File>,
+    file: Mutex<Tail>,
+}
+
+/// The end of the file: whether it is at the beginning of a line.
+#[derive(Debug)]
+struct Tail {
+    file: File,
+    torn: bool,
 }
 
 impl DeadFile {
@@ -171,12 +178,13 @@ impl DeadFile {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(path)?;
+        claim(&file)?;
         mend(path, &mut file)?;
         Ok(Self {
             path: path.to_owned(),
             topology: fs::canonicalize(topology)?,
             sets: sets.to_vec(),
-            file: Mutex::new(file),
+            file: Mutex::new(Tail { file, torn: false }),
         })
     }
 
@@ -237,15 +245,51 @@ impl DeadFile {
 impl DeadSink for DeadFile {
     fn keep(&self, dead: &[DeadBook]) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::io(self.path.display(), &error);
-        let mut lines = Vec::new();
+        let (mut lines, mut first_error) = (Vec::new(), None);
         for letter in dead {
-            let letter = self.letter(letter).map_err(failed)?;
-            serde_json::to_writer(&mut lines, &letter).map_err(|error| failed(error.into()))?;
-            lines.push(b'\n');
+            // One that can't be kept must not take the others with it.
+            match self
+                .letter(letter)
+                .and_then(|letter| Ok(serde_json::to_vec(&letter)?))
+            {
+                Ok(mut line) => {
+                    lines.append(&mut line);
+                    lines.push(b'\n');
+                }
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
         }
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.write_all(&lines).map_err(failed)
+        let mut tail = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if tail.torn {
+            lines.insert(0, b'\n');
+        }
+        tail.torn = true;
+        tail.file.write_all(&lines).map_err(failed)?;
+        tail.torn = false;
+        first_error.map_or(Ok(()), |error| Err(failed(error)))
     }
+}
+
+/// One at a time: a run that appends, or an offer that replaces.
+fn claim(file: &File) -> io::Result<()> {
+    let claimed = rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+    claimed.map_err(|error| match error {
+        rustix::io::Errno::WOULDBLOCK => io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "another gopherworks is using these dead letters",
+        ),
+        other => other.into(),
+    })
+}
+
+/// Keeps every other run and offer off a file of letters for as long as the answer lives.
+///
+/// # Errors
+/// Those of opening the file; `ResourceBusy` if somebody is using it.
+pub fn lock(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    claim(&file)?;
+    Ok(file)
 }
 
 /// A run that was killed may have left half a line: the next one begins on a line of its own.

@@ -1,5 +1,6 @@
 //! A topology that can be started, and its running handle.
 
+mod account;
 mod dead;
 mod end;
 mod running;
@@ -42,7 +43,7 @@ pub struct Options {
     pub without_sources: bool,
     /// Hears of every burned book, besides the sources that remember.
     pub receipts: Option<Arc<dyn Receipts>>,
-    /// Gets every dead letter; without one the last 1,000 are kept in memory.
+    /// Gets every dead letter; the last 1,000 are kept in memory besides.
     pub dead: Option<Arc<dyn DeadSink>>,
 }
 

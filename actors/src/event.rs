@@ -44,7 +44,7 @@ pub enum Event {
     },
     /// The sources are closed; what is under way runs to its end.
     Draining,
-    /// The run is over and everything is accounted for; nothing follows.
+    /// The run is over and everything is accounted for; what still follows only explains it.
     Ended,
     /// The restart budget is spent: the run ends.
     Escalated {

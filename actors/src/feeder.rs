@@ -85,9 +85,12 @@ impl FeederCore {
         self.total
     }
 
-    /// Reads no further. What was read is still put.
+    /// Reads no further. What was read is still put; what a read that is under way brings later is not taken (and said in the log).
     pub fn end(&self) {
-        self.ended.store(true, Ordering::Release);
+        {
+            let _outbox = self.outbox();
+            self.ended.store(true, Ordering::Release);
+        }
         if let Some(pile) = self.pile.get().and_then(Weak::upgrade) {
             pile.ring();
         }
@@ -108,36 +111,31 @@ impl FeederCore {
         let Some(works) = self.works.get().and_then(Weak::upgrade) else {
             return false;
         };
+        if pile.is_closed() {
+            return false;
+        }
         let mut moved = false;
+        // After a refusal for want of bytes: one at a time.
+        let mut most = usize::MAX;
         let mut outbox = self.outbox();
         while !outbox.is_empty() {
             // A byte bound may refuse what the book bound admits: then one book at a time, and the last of them waits.
-            let room = works.store.room(pile.key).min(outbox.len());
+            let room = works.store.room(pile.key).min(outbox.len()).min(most);
             if room == 0 {
                 break;
             }
             let some: Vec<Book> = outbox.drain(..room).collect();
-            let many = some.len() > 1;
             match put(&works, pile, some) {
                 Ok(()) => moved = true,
-                Err(mut back) if many => {
-                    let rest = back.split_off(1);
-                    let first = put(&works, pile, back);
-                    moved |= first.is_ok();
-                    let stuck = first.is_err();
-                    for book in rest.into_iter().rev() {
-                        outbox.push_front(book);
-                    }
-                    if let Err(first) = first {
-                        first.into_iter().for_each(|book| outbox.push_front(book));
-                    }
+                Err(back) => {
+                    let stuck = back.len() == 1;
+                    back.into_iter()
+                        .rev()
+                        .for_each(|book| outbox.push_front(book));
                     if stuck {
                         break;
                     }
-                }
-                Err(back) => {
-                    back.into_iter().for_each(|book| outbox.push_front(book));
-                    break;
+                    most = 1;
                 }
             }
         }
@@ -149,26 +147,39 @@ impl FeederCore {
         moved
     }
 
-    /// Reads once; what was read is in the outbox when this returns, whoever has died meanwhile.
-    fn read(&self) -> Result<(), Failure> {
+    /// Reads once, and says how many books came; they are in the outbox when this returns, whoever has died meanwhile.
+    fn read(&self) -> Result<usize, Failure> {
         let mut slot = self.source.lock().unwrap_or_else(PoisonError::into_inner);
         if self.has_ended() {
             *slot = None;
-            return Ok(());
+            return Ok(0);
         }
         let Some(source) = slot.as_mut() else {
-            return Ok(());
+            return Ok(0);
         };
         match guarded(|| source.next(BATCH)) {
-            Ok(Ok(Some(books))) => self.outbox().extend(books),
+            Ok(Ok(Some(books))) => {
+                let count = books.len();
+                let mut outbox = self.outbox();
+                if self.has_ended() {
+                    drop(outbox);
+                    log::warn!(
+                        "{}: closed while it was read: {count} books were not taken",
+                        self.name
+                    );
+                    return Ok(0);
+                }
+                outbox.extend(books);
+                Ok(count)
+            }
             Ok(Ok(None)) => {
                 *slot = None;
                 self.ended.store(true, Ordering::Release);
+                Ok(0)
             }
-            Ok(Err(failure)) => return Err(failure),
-            Err(panic) => return Err(Failure::transient(format!("panicked: {panic}"))),
+            Ok(Err(failure)) => Err(failure),
+            Err(panic) => Err(Failure::transient(format!("panicked: {panic}"))),
         }
-        Ok(())
     }
 }
 
@@ -199,7 +210,12 @@ impl Feeder {
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
-        if self.reading || self.core.has_ended() || !self.core.outbox().is_empty() {
+        if self.reading {
+            return;
+        }
+        if self.core.has_ended() || !self.core.outbox().is_empty() {
+            // Read in an earlier life, which may not have lived to say so.
+            self.ring();
             return;
         }
         if !self.core.blocks || self.works.clock.is_simulated() {
@@ -212,13 +228,13 @@ impl Feeder {
         let read = self.works.pool.wait_for(move || core.read());
         ctx.spawn(read.into_actor(self).map(|read, feeder, ctx| {
             feeder.reading = false;
-            feeder.has_read(read.unwrap_or(Ok(())), ctx);
+            feeder.has_read(read.unwrap_or(Ok(0)), ctx);
         }));
     }
 
-    fn has_read(&mut self, read: Result<(), Failure>, ctx: &mut Context<Self>) {
+    fn has_read(&mut self, read: Result<usize, Failure>, ctx: &mut Context<Self>) {
         match read {
-            Ok(()) if self.core.outbox().is_empty() && !self.core.has_ended() => {
+            Ok(0) if !self.core.has_ended() => {
                 // Nothing just now: a source that has to wait should wait in `next`, so this is a pause and no poll.
                 self.reading = true;
                 let rest = self.works.clock.sleep(REST);
@@ -228,7 +244,7 @@ impl Feeder {
                 }));
                 return;
             }
-            Ok(()) => {}
+            Ok(_) => {}
             Err(failure) if failure.is_permanent() => {
                 self.works.fail(format!("{}: {failure}", self.core.name));
                 self.core.end();
@@ -236,6 +252,10 @@ impl Feeder {
             // The supervisor's backoff is the pause before the next try; its budget is the limit.
             Err(failure) => std::panic::panic_any(format!("{}: {failure}", self.core.name)),
         }
+        self.ring();
+    }
+
+    fn ring(&self) {
         if let Some(pile) = self.core.pile.get().and_then(Weak::upgrade) {
             pile.ring();
         }

@@ -355,6 +355,11 @@ impl Job {
                     continue;
                 }
                 Ok(Ok(None)) => lease.mark(index, Verdict::Drop),
+                // What fails because the run is being stopped is no book's fault.
+                Ok(Err(_)) if self.works.is_halting() => {
+                    self.cart = None;
+                    return None;
+                }
                 Ok(Err(failure)) => lease.mark(index, Verdict::Refuse(failure)),
                 Err(text) => {
                     let failure = Failure::transient(format!("panicked: {text}"));
@@ -393,6 +398,10 @@ impl Actor for Gopher {
             tokio::task::yield_now()
                 .into_actor(self)
                 .map(|(), gopher, ctx| {
+                    if gopher.busy {
+                        // Somebody who knew of its last life has sent a cart already.
+                        return;
+                    }
                     let next = gopher
                         .crew
                         .yard
@@ -408,7 +417,7 @@ impl Handler<Carry> for Gopher {
 
     fn handle(&mut self, Carry { cart, leg }: Carry, ctx: &mut Self::Context) {
         if self.busy {
-            // Only an idle gopher is sent a cart; a stray one goes back to be sent again.
+            // Only an idle gopher is sent a cart; a stray one, meant for an earlier life, goes back to be sent again.
             self.crew.yard.put(cart, leg);
             return;
         }

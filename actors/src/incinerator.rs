@@ -9,7 +9,7 @@ use crate::book::Book;
 use crate::burn::Burn;
 use crate::cart::Cart;
 use crate::failure::Failure;
-use crate::gopher::yard::Leg;
+use crate::gopher::yard::{Leg, holder};
 use crate::lease::Verdict;
 use crate::pile::{Deliver, Look, PileCore};
 use crate::pool::guarded;
@@ -86,6 +86,9 @@ impl IncineratorCore {
 
     /// Sends a loaded cart; keeps it here if the actor is away.
     pub(crate) fn deliver(&self, cart: Cart) {
+        if let Some(lease) = &cart.body().lease {
+            lease.hand_to(holder(self.node, self.port.epoch().unwrap_or(0)));
+        }
         if let Err(unsent) = self.port.send(Deliver(cart)) {
             lock(&self.waiting).push_back(unsent.into_inner().0);
             self.stats.waited();
@@ -140,8 +143,13 @@ impl IncineratorCore {
             }
         }
         let together = {
+            let entries = cart.entries();
+            let again = entries.iter().filter(|entry| entry.begun).count();
+            if again > 0 {
+                self.works.store.reburning(again as u64);
+            }
             let books: Vec<&Book> = (0..count).filter_map(|index| cart.book(index)).collect();
-            if books.is_empty() {
+            if books.is_empty() || entries.iter().any(|entry| entry.apart) {
                 Ok(None)
             } else {
                 guarded(|| fire.burn_cart(&books))
@@ -149,43 +157,21 @@ impl IncineratorCore {
         };
         match together {
             Err(text) => {
-                // Nobody knows how far it came, so each book is charged: a poison book among them must not come back for ever.
-                let failure = Failure::transient(format!("panicked: {text}"));
-                mark_all(&mut cart, |_| Verdict::Refuse(failure.clone()));
+                // Nobody knows at which book: none is charged, and each is burned by itself the next time.
+                mark_all(&mut cart, || Verdict::Apart);
                 return Err(text);
             }
-            Ok(Some(results)) if results.is_empty() => mark_all(&mut cart, |_| Verdict::Ack),
             Ok(Some(results)) => {
                 let mut results = results.into_iter();
-                mark_all(&mut cart, |_| match results.next() {
-                    Some(Ok(())) => Verdict::Ack,
-                    Some(Err(failure)) => Verdict::Refuse(failure),
+                mark_all(&mut cart, || match results.next() {
+                    Some(result) => self.judged(result),
                     None => Verdict::Refuse(Failure::transient("the burn gave no result for it")),
                 });
             }
             Ok(None) => {
-                for index in 0..count {
-                    if self.works.is_halting() {
-                        return Ok(());
-                    }
-                    let Some(book) = cart.book(index) else {
-                        continue;
-                    };
-                    let burned = guarded(|| fire.burn(book));
-                    let (verdict, panic) = match burned {
-                        Ok(Ok(())) => (Verdict::Ack, None),
-                        Ok(Err(failure)) => (Verdict::Refuse(failure), None),
-                        Err(text) => {
-                            let failure = Failure::transient(format!("panicked: {text}"));
-                            (Verdict::Refuse(failure), Some(text))
-                        }
-                    };
-                    if let Some(lease) = &mut cart.body_mut().lease {
-                        lease.mark(index, verdict);
-                    }
-                    if let Some(text) = panic {
-                        return Err(text);
-                    }
+                if let Err(panic) = self.burn_each(&mut cart, fire) {
+                    self.tell_receipts(&cart);
+                    return panic.map_or(Ok(()), Err);
                 }
             }
         }
@@ -198,6 +184,41 @@ impl IncineratorCore {
         }
         self.settle(cart);
         Ok(())
+    }
+
+    /// Burns one book after the other. `Err` ends the cart early: with the text of a panic, or without one as the run is halting.
+    fn burn_each(&self, cart: &mut Cart, fire: &Fire) -> Result<(), Option<String>> {
+        for index in 0..cart.len() {
+            let Some(book) = cart.book(index) else {
+                continue;
+            };
+            if self.works.is_halting() {
+                return Err(None);
+            }
+            let (verdict, panic) = match guarded(|| fire.burn(book)) {
+                Ok(result) => (self.judged(result), None),
+                Err(text) => {
+                    let failure = Failure::transient(format!("panicked: {text}"));
+                    (Verdict::Refuse(failure), Some(text))
+                }
+            };
+            if let Some(lease) = &mut cart.body_mut().lease {
+                lease.mark_burned(index, verdict);
+            }
+            if panic.is_some() {
+                return Err(panic);
+            }
+        }
+        Ok(())
+    }
+
+    /// What fails because the run is being stopped is no book's fault.
+    fn judged(&self, result: Result<(), Failure>) -> Verdict {
+        match result {
+            Ok(()) => Verdict::Ack,
+            Err(_) if self.works.is_halting() => Verdict::Return,
+            Err(failure) => Verdict::Refuse(failure),
+        }
     }
 
     fn tell_receipts(&self, cart: &Cart) {
@@ -249,12 +270,12 @@ impl IncineratorCore {
 }
 
 /// Marks every book that failed or was dropped nowhere yet.
-fn mark_all(cart: &mut Cart, mut verdict: impl FnMut(usize) -> Verdict) {
+fn mark_all(cart: &mut Cart, mut verdict: impl FnMut() -> Verdict) {
     for index in 0..cart.len() {
         if cart.book(index).is_some() {
-            let verdict = verdict(index);
+            let verdict = verdict();
             if let Some(lease) = &mut cart.body_mut().lease {
-                lease.mark(index, verdict);
+                lease.mark_burned(index, verdict);
             }
         }
     }
@@ -290,7 +311,9 @@ impl Incinerator {
             Some(fire) => fire,
             None => Arc::new(Guarded::new((core.make)()?)),
         };
-        *lock(&core.fire) = Some(fire.clone());
+        let old = lock(&core.fire).replace(fire.clone());
+        // Its drop may be the application's: not under the lock.
+        drop(old);
         Ok(Self { core, fire, epoch })
     }
 

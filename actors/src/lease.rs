@@ -22,6 +22,10 @@ pub struct Entry {
     pub attempts: u32,
     /// How often it was leased from this pile (1 = first).
     pub deliveries: u32,
+    /// True if a burn of it has begun before: burning it now is burning it again.
+    pub begun: bool,
+    /// True if it is to be burned by itself: a burn of its whole cart panicked.
+    pub apart: bool,
 }
 
 /// What is to become of one leased book.
@@ -34,6 +38,8 @@ pub enum Verdict {
     Ack,
     /// Dropped on purpose by the work.
     Drop,
+    /// Back to its place, uncounted, to be burned by itself: a burn of its whole cart panicked and nobody knows at which book.
+    Apart,
     /// An attempt failed: charged, then back to its place or, at the limit or if permanent, to the dead letters.
     Refuse(Failure),
 }
@@ -136,6 +142,8 @@ pub struct Lease {
     /// So many books from the front are acked; the common case needs no list.
     done: usize,
     verdicts: Vec<Verdict>,
+    /// Books whose burn began and was not acked; hardly ever any.
+    begun: Vec<usize>,
     end: End,
 }
 
@@ -157,6 +165,8 @@ pub struct Unbound {
     pub verdicts: Vec<Verdict>,
     /// The verdict of those that `verdicts` does not name.
     pub rest: Verdict,
+    /// Books whose burn began and was not acked.
+    pub begun: Vec<usize>,
     /// What acked means.
     pub end: End,
 }
@@ -176,6 +186,7 @@ impl Lease {
             home,
             done: 0,
             verdicts: Vec::new(),
+            begun: Vec::new(),
             end: End::PassedOn,
         }
     }
@@ -228,6 +239,14 @@ impl Lease {
         }
     }
 
+    /// Marks what became of the book at `index` whose burn began.
+    pub fn mark_burned(&mut self, index: usize, verdict: Verdict) {
+        if verdict != Verdict::Ack {
+            self.begun.push(index);
+        }
+        self.mark(index, verdict);
+    }
+
     fn list_marks(&mut self) {
         if self.verdicts.is_empty() {
             let (len, done) = (self.len(), self.done);
@@ -261,7 +280,7 @@ impl Lease {
 
     /// Wins the right to settle and takes the lease apart; `None` if it was revoked (touch nothing).
     pub(crate) fn unbind(mut self, rest: Verdict) -> Option<Unbound> {
-        if self.done < self.len() && rest != Verdict::Ack && self.done > 0 {
+        if self.done > 0 && self.done < self.len() {
             self.list_marks();
         }
         let batch = self.batch.take()?;
@@ -270,6 +289,7 @@ impl Lease {
             .then(|| Unbound {
                 batch,
                 verdicts: std::mem::take(&mut self.verdicts),
+                begun: std::mem::take(&mut self.begun),
                 rest,
                 end: self.end,
             })
@@ -293,6 +313,7 @@ impl Drop for Lease {
             self.home.give_back(Unbound {
                 batch,
                 verdicts: std::mem::take(&mut self.verdicts),
+                begun: std::mem::take(&mut self.begun),
                 rest: Verdict::Return,
                 end: self.end,
             });

@@ -86,7 +86,7 @@ impl Pool {
     pub fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = Result<T, Cancelled>> + 'static {
+    ) -> impl Future<Output = Result<T, Cancelled>> + Send + 'static {
         Self::on(self.compute.as_ref(), work)
     }
 
@@ -97,14 +97,14 @@ impl Pool {
     pub fn wait_for<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = Result<T, Cancelled>> + 'static {
+    ) -> impl Future<Output = Result<T, Cancelled>> + Send + 'static {
         Self::on(self.waiting.as_ref(), work)
     }
 
     fn on<T: Send + 'static>(
         runtime: Option<&Runtime>,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = Result<T, Cancelled>> + 'static {
+    ) -> impl Future<Output = Result<T, Cancelled>> + Send + 'static {
         let started = match runtime {
             Some(runtime) => Ok(runtime.spawn_blocking(work)),
             None => Err(work()),

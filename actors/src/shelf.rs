@@ -32,8 +32,6 @@ pub struct Settlement {
     pub buried: Vec<DeadLetter>,
     /// How many are back on the pile (or will be, after their delay).
     pub returned: usize,
-    /// How many of those were charged an attempt.
-    pub retried: usize,
 }
 
 /// The books of one pile.
@@ -149,6 +147,8 @@ impl Shelf {
             place: self.next_place,
             attempts: 0,
             deliveries: 0,
+            begun: false,
+            apart: false,
         });
         self.next_place += 1;
     }
@@ -240,6 +240,7 @@ impl Shelf {
             batch,
             verdicts,
             rest,
+            begun,
             ..
         } = unbound;
         let mut done = Settlement::default();
@@ -249,11 +250,17 @@ impl Shelf {
             return done;
         }
         let mut verdicts = verdicts.into_iter();
-        for mut entry in entries {
+        for (index, mut entry) in entries.into_iter().enumerate() {
+            entry.begun |= begun.contains(&index);
             match verdicts.next().unwrap_or_else(|| rest.clone()) {
                 Verdict::Ack => done.acked.push(entry),
                 Verdict::Drop => done.dropped.push(entry),
                 Verdict::Return => {
+                    done.returned += 1;
+                    self.take_back(entry, None);
+                }
+                Verdict::Apart => {
+                    entry.apart = true;
                     done.returned += 1;
                     self.take_back(entry, None);
                 }
@@ -268,7 +275,6 @@ impl Shelf {
                         });
                     } else {
                         done.returned += 1;
-                        done.retried += 1;
                         let due = failure.retry_after().map(|delay| now + delay);
                         self.take_back(entry, due);
                     }
@@ -279,8 +285,8 @@ impl Shelf {
     }
 
     /// Takes back every lease whose holder `lost` names, uncounted; their carts can do nothing any more.
-    /// Gives the books that returned and how many of them were being burned.
-    pub fn revoke(&mut self, lost: impl Fn(u64) -> bool) -> (usize, usize) {
+    /// Gives how many books returned.
+    pub fn revoke(&mut self, lost: impl Fn(u64) -> bool) -> usize {
         let held: Vec<Arc<Batch>> = self
             .leases
             .iter()
@@ -288,18 +294,18 @@ impl Shelf {
             .filter(|batch| lost(batch.held_by()))
             .cloned()
             .collect();
-        let (mut books, mut burning) = (0, 0);
+        let mut books = 0;
         for batch in held {
             let was_burning = batch.is_burning();
             if !batch.revoke() {
                 continue;
             }
-            for entry in self.entries_of(batch) {
+            for mut entry in self.entries_of(batch) {
                 books += 1;
-                burning += usize::from(was_burning);
+                entry.begun |= was_burning;
                 self.take_back(entry, None);
             }
         }
-        (books, burning)
+        books
     }
 }

@@ -199,7 +199,7 @@ pub trait Store: Send + Sync + 'static {
     /// Leases ready books in the order of their places, or `None` if there is none.
     fn lease(&self, pile: PileKey, want: Want, holder: u64) -> Answer<Option<Lease>>;
 
-    /// Settles by the lease's marks; books without a mark are acked if the cart arrived whole.
+    /// Settles by the lease's marks. A lease without any mark is acked whole; beside marks, an unmarked book returns.
     fn settle(&self, lease: Lease) -> Answer<Settled>;
 
     /// Puts the books on `to` and settles them here: one step where both piles are in one engine.
@@ -226,6 +226,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Takes back every lease of `pile` whose holder `lost` names; used for hung threads only. Answers how many books returned.
     fn revoke(&self, pile: PileKey, lost: &dyn Fn(u64) -> bool) -> usize;
+
+    /// `count` bodies are being burned although an earlier burn of them had begun.
+    fn reburning(&self, count: u64);
 
     /// How full a pile is.
     fn counts(&self, pile: PileKey) -> Counts;

@@ -13,7 +13,7 @@ use gopherworks::catalog::Catalog;
 use gopherworks::config::Loaded;
 use gopherworks::dead::{self, Letter};
 use gopherworks::report::Report;
-use gopherworks::topology::{DeadBook, DeadSink, Done, Options, Topology};
+use gopherworks::topology::{DeadBook, DeadSink, Options, Topology};
 use serde_json::{Value, json};
 
 use super::signals::Signals;
@@ -178,6 +178,8 @@ fn offer(
     format: Format,
     quiet: bool,
 ) -> Result<i32, Failed> {
+    let _mine = dead::lock(file)
+        .map_err(|error| Failed::new(format!("error: {}: {error}", file.display())))?;
     let mut letters = read(file)?;
     let mut worst = code::OK;
     // Letters of several topologies: one run for each, in the order in which they first died.
@@ -227,19 +229,38 @@ fn offer(
             ..Options::default()
         };
         let topology = Topology::from_plan(loaded.plan).with_options(options);
-        let (report, signal) = System::new().block_on(again(&topology, &mine))?;
+        let (report, signal) = System::new().block_on(again(&topology, &mine, quiet))?;
         letters = still_dead(mine, &fates, &report);
         letters.extend(others);
         dead::replace(file, &letters)
             .map_err(|error| Failed::new(format!("error: {}: {error}", file.display())))?;
         run::show(&report, topology.plan(), format, quiet);
         let code = signal.unwrap_or_else(|| run::exit_code(&report));
-        worst = worst.max(code);
+        worst = worse(worst, code);
         if signal.is_some() {
             break;
         }
     }
     Ok(worst)
+}
+
+/// The code that says more: a stop, then what gopherworks failed in, then what its books did.
+fn worse(a: i32, b: i32) -> i32 {
+    const BY_WEIGHT: [i32; 6] = [
+        code::OK,
+        code::DEAD,
+        code::LATE,
+        code::FAILED,
+        code::CONFIG,
+        code::ESCALATED,
+    ];
+    let weight = |code: i32| {
+        BY_WEIGHT
+            .iter()
+            .position(|other| *other == code)
+            .unwrap_or(BY_WEIGHT.len())
+    };
+    if weight(b) > weight(a) { b } else { a }
 }
 
 fn of_run(letter: &Letter, topology: Option<&Path>) -> Result<(PathBuf, Vec<String>), Failed> {
@@ -253,7 +274,11 @@ fn of_run(letter: &Letter, topology: Option<&Path>) -> Result<(PathBuf, Vec<Stri
 }
 
 /// Offers the letters in order (so the n-th offer has the id n) and runs to the end.
-async fn again(topology: &Topology, letters: &[Letter]) -> Result<(Report, Option<i32>), Failed> {
+async fn again(
+    topology: &Topology,
+    letters: &[Letter],
+    quiet: bool,
+) -> Result<(Report, Option<i32>), Failed> {
     let mut signals =
         Signals::new().map_err(|error| Failed::new(format!("error: no signals: {error}")))?;
     let running = topology.start().await.map_err(run::start_failed)?;
@@ -261,23 +286,23 @@ async fn again(topology: &Topology, letters: &[Letter]) -> Result<(Report, Optio
         for letter in letters {
             let book = letter.book().map_err(|error| tampered(&error))?;
             let offered = running.offer(&letter.pile, vec![book]).await;
-            offered.map_err(|error| Failed::new(format!("error: {error}")))?;
+            if offered.is_err() {
+                // It takes no more: it has given up, and `done` says why.
+                break;
+            }
         }
         running.close_offers();
-        Ok(running.done().await)
+        Ok::<_, Failed>(running.done().await)
     };
     let (done, signal) = tokio::select! {
         biased;
-        done = all => match done {
-            Ok(done) => (done, None),
-            Err(failed) => {
-                running.stop().await;
-                return Err(failed);
-            }
-        },
-        code = signals.next() => (Done::Stopped, Some(code)),
+        done = all => (done?, None),
+        _ = signals.next() => {
+            run::say_draining(quiet);
+            run::until_drained(&running, &mut signals).await
+        }
     };
-    Ok((running.finish(done).await, signal))
+    Ok((run::end(&running, done, &mut signals).await, signal))
 }
 
 /// The letters that did not burn. After a run that did not finish, whatever is not known to be burned stays.
@@ -288,6 +313,11 @@ fn still_dead(letters: Vec<Letter>, fates: &Fates, report: &Report) -> Vec<Lette
     let mut still = Vec::new();
     for (at, letter) in letters.into_iter().enumerate() {
         let id = at as u64 + 1;
+        if id > report.ledger.offered {
+            // It was not offered any more.
+            still.push(letter);
+            continue;
+        }
         if let Some(again) = dead.iter().find(|again| again.book.id.0 == id) {
             still.push(letter.died_again(again));
         } else if !burned.contains(&id) && !finished {

@@ -81,20 +81,25 @@ async fn live(
         }
     };
     let (done, signal) = ended;
-    let finish = running.finish(done);
-    let report = if signal.is_some() {
-        command::kill_all();
-        tokio::select! {
-            biased;
-            report = finish => report,
-            // Whoever asks a third time does not want to wait for the account.
-            code = signals.next() => std::process::exit(code),
-        }
-    } else {
-        finish.await
-    };
+    let report = end(&running, done, &mut signals).await;
     progress.finish();
     Ok((report, signal))
+}
+
+/// Ends a run; a signal meanwhile ends the process, since whoever asks once more does not want to wait for the account.
+pub async fn end(running: &RunningTopology, done: Done, signals: &mut Signals) -> Report {
+    if done != Done::Drained {
+        running.halt();
+        command::kill_all();
+    }
+    tokio::select! {
+        biased;
+        report = running.finish(done) => report,
+        code = signals.next() => {
+            command::kill_all();
+            std::process::exit(code)
+        }
+    }
 }
 
 /// Waits for the end of the run, or for the second signal.
@@ -114,16 +119,28 @@ async fn until_end(
     tokio::select! {
         biased;
         done = running.done() => return (done, None),
-        _ = signals.next() => {
-            if !quiet {
-                super::progress::past(|| {
-                    anstream::eprintln!("draining what is under way; a second signal stops at once");
-                });
-            }
-        }
+        _ = signals.next() => say_draining(quiet),
         () = limit => {}
     }
+    until_drained(running, signals).await
+}
+
+/// Tells whoever pressed Ctrl-C what happens now.
+pub fn say_draining(quiet: bool) {
+    if !quiet {
+        super::progress::past(|| {
+            anstream::eprintln!("draining what is under way; a second signal stops at once");
+        });
+    }
+}
+
+/// Closes the sources and waits until all is drained, the deadline has passed, or a signal asks for a stop.
+pub async fn until_drained(
+    running: &RunningTopology,
+    signals: &mut Signals,
+) -> (Done, Option<i32>) {
     running.close();
+    let clock = Clock::real();
     let late = async {
         match running.drain_deadline() {
             Some(within) => clock.sleep(within).await,

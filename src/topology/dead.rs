@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use gopherworks_actors::book::Book;
 use gopherworks_actors::failure::Failure;
+use gopherworks_actors::pool::guarded;
 
 /// A dead letter, as the application sees it.
 #[derive(Debug, Clone)]
@@ -55,6 +56,10 @@ impl Kept {
 
 /// Fetches what died from the store: to the sink, the events and the memory of the last ones.
 pub(super) fn collect(inner: &Arc<super::running::Inner>) {
+    let _turn = inner
+        .mourning
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     let (dead, forgotten) = inner.works.store.take_dead();
     if forgotten > 0 {
         inner.works.fail(format!(
@@ -81,7 +86,8 @@ pub(super) fn collect(inner: &Arc<super::running::Inner>) {
         });
     }
     if let Some(sink) = &inner.sink
-        && let Err(failure) = sink.keep(&dead)
+        && let Err(failure) = guarded(|| sink.keep(&dead))
+            .unwrap_or_else(|text| Err(Failure::permanent(format!("panicked: {text}"))))
     {
         let reason = format!("dead letters could not be kept: {failure}");
         inner.works.fail(reason);

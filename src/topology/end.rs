@@ -1,30 +1,34 @@
 //! How a run ends: actors first, then what they left behind, then the account.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use gopherworks_actors::event::Event;
 use gopherworks_actors::failure::Failure;
+use gopherworks_actors::pool::guarded;
 
-use super::running::{Done, RunningTopology};
+use super::running::{Done, Inner, RunningTopology};
 use super::{HOMECOMING, dead};
 use crate::report::{Outcome, Report};
 
 impl RunningTopology {
     /// Ends a run that is done, or is to be stopped: no actor of it lives afterwards, sinks and sources have written what they
-    /// have to write, and every book is accounted for. A second call only reports.
+    /// have to write, and every book is accounted for. Who calls it again, or at the same time, waits for the first end and gets
+    /// its account. Dropping the future leaves the rest to the next caller.
     pub async fn finish(&self, done: Done) -> Report {
+        let inner = &self.shared.inner;
+        let end = inner.end.get_or_init(|| self.end(done)).await;
+        self.report(end.clone())
+    }
+
+    async fn end(&self, done: Done) -> Outcome {
         let outcome = match done {
             Done::Drained => Outcome::Finished,
             Done::Escalated(reason) => Outcome::Escalated(reason),
             Done::Stopped => Outcome::Stopped,
             Done::DeadlinePassed => Outcome::DeadlinePassed,
         };
-        let inner = &self.shared.inner;
-        if inner.finished.swap(true, Ordering::AcqRel) {
-            return self.report(outcome);
-        }
-        let supervisor = &self.shared.supervisor;
+        let (inner, supervisor) = (&self.shared.inner, &self.shared.supervisor);
+        inner.seal();
         if outcome == Outcome::Finished {
             supervisor.stop(inner.shutdown).await;
         } else {
@@ -34,22 +38,8 @@ impl RunningTopology {
         }
         self.bring_home().await;
         let ending = inner.clone();
-        let ended = inner.works.pool.wait_for(move || {
-            dead::collect(&ending);
-            let fires = ending
-                .incinerators
-                .iter()
-                .map(|fire| (&*fire.name, fire.finish()));
-            let failed: Vec<String> = fires
-                .filter_map(|(name, finished)| Some(format!("{name}: {}", finished.err()?)))
-                .collect();
-            let receipts = ending.works.receipts.iter().filter_map(|receipts| {
-                let failure: Failure = receipts.finish().err()?;
-                Some(failure.to_string())
-            });
-            failed.into_iter().chain(receipts).collect::<Vec<String>>()
-        });
-        for failure in ended.await.unwrap_or_default() {
+        let ended = inner.works.pool.wait_for(move || last_words(&ending)).await;
+        for failure in ended.unwrap_or_else(|_| vec!["the end of the run was cut off".to_owned()]) {
             inner.works.fail(failure);
         }
         for arbiter in &inner.arbiters {
@@ -58,16 +48,17 @@ impl RunningTopology {
         inner.works.tell(Event::Ended);
         // Whoever waits for deaths looks once more, and goes.
         inner.works.store.deaths().notify_one();
-        self.report(outcome)
+        outcome
     }
 
     /// For a start that failed.
     pub(super) async fn abandon(&self) {
-        self.shared.inner.finished.store(true, Ordering::Release);
+        let inner = &self.shared.inner;
         self.bring_home().await;
-        for arbiter in &self.shared.inner.arbiters {
+        for arbiter in &inner.arbiters {
             arbiter.stop();
         }
+        inner.works.store.deaths().notify_one();
     }
 
     /// Lets every cart and book that is still under way go home. Nobody lives any more who could send them out again.
@@ -75,9 +66,13 @@ impl RunningTopology {
         let inner = &self.shared.inner;
         let clock = &inner.works.clock;
         let deadline = clock.now() + HOMECOMING;
-        loop {
-            inner.piles.iter().for_each(|pile| pile.evict());
+        let evict = || {
             inner.incinerators.iter().for_each(|fire| fire.evict());
+            inner.crews.iter().for_each(|crew| crew.core.yard.evict());
+            inner.piles.iter().for_each(|pile| pile.evict());
+        };
+        loop {
+            evict();
             let out: usize = inner
                 .crews
                 .iter()
@@ -95,6 +90,25 @@ impl RunningTopology {
             // Only work in the pool can still hold a cart; it looks at the halt after each book.
             clock.sleep(Duration::from_millis(2)).await;
         }
-        inner.piles.iter().for_each(|pile| pile.evict());
+        evict();
     }
+}
+
+/// What sinks, sources and the keeper of dead letters have to do at the end; gives what went wrong.
+fn last_words(inner: &std::sync::Arc<Inner>) -> Vec<String> {
+    dead::collect(inner);
+    let mut failed = Vec::new();
+    for fire in &inner.incinerators {
+        if let Err(failure) = fire.finish() {
+            failed.push(format!("{}: {failure}", fire.name));
+        }
+    }
+    for receipts in &inner.works.receipts {
+        let finished = guarded(|| receipts.finish())
+            .unwrap_or_else(|text| Err(Failure::permanent(format!("panicked: {text}"))));
+        if let Err(failure) = finished {
+            failed.push(failure.to_string());
+        }
+    }
+    failed
 }

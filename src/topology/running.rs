@@ -1,7 +1,6 @@
 //! The handle of a running topology.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_rt::Arbiter;
@@ -9,17 +8,18 @@ use futures_util::Stream;
 use gopherworks_actors::book::Book;
 use gopherworks_actors::clock::Time;
 use gopherworks_actors::event::Event;
-use gopherworks_actors::gopher::yard::Seat;
+use gopherworks_actors::gopher::yard::{Seat, holder};
 use gopherworks_actors::gopher::{CrewCore, GopherCore};
 use gopherworks_actors::incinerator::IncineratorCore;
 use gopherworks_actors::pile::{OfferError, PileCore};
-use gopherworks_actors::supervision::{Outcome as Ended, SupervisionEvent, SupervisorHandle};
-use gopherworks_actors::works::{NodeStats, Works};
+use gopherworks_actors::supervision::{Exit, Outcome as Ended, SupervisionEvent, SupervisorHandle};
+use gopherworks_actors::works::Works;
+use tokio::sync::OnceCell;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::dead::{self, DeadBook, DeadSink, Kept};
 use crate::plan::Plan;
-use crate::report::{NodeReport, Outcome, Report};
+use crate::report::{Outcome, Report};
 
 /// A crew as it runs.
 pub(super) struct Crew {
@@ -31,9 +31,9 @@ pub(super) struct Crew {
 
 /// What a running topology consists of, apart from its actors.
 pub(super) struct Inner {
-    name: String,
-    seed: u64,
-    cores: usize,
+    pub(super) name: String,
+    pub(super) seed: u64,
+    pub(super) cores: usize,
     drain_deadline: Option<Duration>,
     pub(super) shutdown: Duration,
     pub(super) works: Arc<Works>,
@@ -43,8 +43,11 @@ pub(super) struct Inner {
     pub(super) arbiters: Vec<Arbiter>,
     pub(super) sink: Option<Arc<dyn DeadSink>>,
     pub(super) dead: Kept,
-    pub(super) finished: AtomicBool,
-    started: Time,
+    /// One at a time fetches what died, so that letters are kept in order.
+    pub(super) mourning: Mutex<()>,
+    /// How it ended, once it has.
+    pub(super) end: OnceCell<Outcome>,
+    pub(super) started: Time,
 }
 
 impl Inner {
@@ -71,7 +74,34 @@ impl Inner {
             arbiters,
             sink,
             dead: Kept::default(),
-            finished: AtomicBool::new(false),
+            mourning: Mutex::new(()),
+            end: OnceCell::new(),
+        }
+    }
+
+    /// Nothing more is taken from the application; offers that wait are refused.
+    pub(super) fn seal(&self) {
+        self.piles.iter().for_each(|pile| pile.seal());
+    }
+
+    /// Takes back what a life holds that is over although its thread may still be running it.
+    fn revoke(&self, node: &str, epoch: u64) {
+        let gophers = self
+            .crews
+            .iter()
+            .flat_map(|crew| crew.gophers.iter().zip(&crew.seats));
+        let gopher = gophers
+            .filter(|(gopher, _)| gopher.name == node)
+            .map(|(_, seat)| seat.node);
+        let fires = self
+            .incinerators
+            .iter()
+            .filter(|fire| fire.name == node)
+            .map(|fire| fire.node);
+        for lost in gopher.chain(fires).map(|node| holder(node, epoch)) {
+            for pile in &self.piles {
+                self.works.store.revoke(pile.key, &|held| held == lost);
+            }
         }
     }
 
@@ -116,7 +146,8 @@ pub(super) struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if !self.inner.finished.load(Ordering::Acquire) {
+        if !self.inner.end.initialized() {
+            self.inner.seal();
             self.inner.works.halt();
             self.supervisor.kill_all();
             self.inner.works.store.deaths().notify_one();
@@ -136,22 +167,24 @@ impl std::fmt::Debug for RunningTopology {
 impl RunningTopology {
     pub(super) fn new(inner: Arc<Inner>, supervisor: SupervisorHandle) -> Self {
         let mut supervision = supervisor.events();
-        let works = inner.works.clone();
+        let (works, watched) = (inner.works.clone(), Arc::downgrade(&inner));
         actix_rt::spawn(async move {
             loop {
-                match supervision.recv().await {
-                    Ok(event) => {
-                        let last = matches!(event, SupervisionEvent::Stopped { .. });
-                        if let Some(event) = translated(event) {
-                            works.tell(event);
-                        }
-                        if last {
-                            works.change();
-                            return;
-                        }
-                    }
-                    Err(RecvError::Lagged(_)) => {}
+                let event = match supervision.recv().await {
+                    Ok(event) => event,
+                    Err(RecvError::Lagged(_)) => continue,
                     Err(RecvError::Closed) => return,
+                };
+                if let Some(inner) = watched.upgrade() {
+                    heard(&inner, &event);
+                }
+                let last = matches!(event, SupervisionEvent::Stopped { .. });
+                if let Some(event) = translated(event) {
+                    works.tell(event);
+                }
+                if last {
+                    works.change();
+                    return;
                 }
             }
         });
@@ -168,7 +201,7 @@ impl RunningTopology {
                 let Some(inner) = mourner.upgrade() else {
                     return;
                 };
-                if inner.finished.load(Ordering::Acquire) {
+                if inner.end.initialized() {
                     return;
                 }
                 let works = inner.works.clone();
@@ -180,7 +213,7 @@ impl RunningTopology {
         }
     }
 
-    fn inner(&self) -> &Arc<Inner> {
+    pub(super) fn inner(&self) -> &Arc<Inner> {
         &self.shared.inner
     }
 
@@ -192,7 +225,7 @@ impl RunningTopology {
     /// Dropping the future takes the offer back.
     ///
     /// # Errors
-    /// [`OfferError::Closed`] where the pile is a dump, unknown, draining or closed; [`OfferError::TooMany`] where they could never fit. The
+    /// [`OfferError::Closed`] where the pile is unknown, draining or closed, or a dump (unless the topology was started without its sources); [`OfferError::TooMany`] where they could never fit. The
     /// books come back.
     pub async fn offer(&self, pile: &str, books: Vec<Book>) -> Result<(), OfferError> {
         match self.pile(pile) {
@@ -214,10 +247,10 @@ impl RunningTopology {
 
     /// The application will offer nothing more: the run ends by itself when the sources are done and all is drained.
     pub fn close_offers(&self) {
-        self.inner().piles.iter().for_each(|pile| pile.seal());
+        self.inner().seal();
     }
 
-    /// What happens from now on. Ends with the topology; a listener more than 1,024 events behind misses the oldest.
+    /// What happens from now on, [`Event::Ended`] at the end; the stream itself ends with the last handle. A listener more than 1,024 events behind misses the oldest.
     pub fn events(&self) -> impl Stream<Item = Event> + Send + use<> {
         futures_util::stream::unfold(self.inner().works.events(), |mut events| async move {
             loop {
@@ -235,9 +268,8 @@ impl RunningTopology {
         self.report(Outcome::Running)
     }
 
-    /// The last dead letters, at most 1,000.
+    /// The last dead letters, at most 1,000; the very last are there once their event was told.
     pub fn dead(&self) -> Vec<DeadBook> {
-        dead::collect(self.inner());
         self.inner().dead.all()
     }
 
@@ -272,6 +304,13 @@ impl RunningTopology {
             .children()
             .map(|(_, name)| name.to_owned())
             .collect()
+    }
+
+    /// For an end at once: pooled work stops after the book in hand, and what fails from now on charges nobody. [`RunningTopology::finish`] does
+    /// it by itself; a caller does it first who is about to make running work fail.
+    pub fn halt(&self) {
+        self.inner().seal();
+        self.inner().works.halt();
     }
 
     /// Closes the sources and all offers; what is under way runs to its end.
@@ -340,125 +379,20 @@ impl RunningTopology {
     pub async fn stop(&self) -> Report {
         self.finish(Done::Stopped).await
     }
+}
 
-    pub(super) fn report(&self, outcome: Outcome) -> Report {
-        let inner = self.inner();
-        let works = &inner.works;
-        let wall = (works.clock.now() - inner.started).as_secs_f64();
-        let makespan = (works.last_burn() - inner.started).as_secs_f64();
-        let ledger = works.store.ledger();
-        let nodes = self.rows(wall);
-        let supervisor = &self.shared.supervisor;
-        Report {
-            topology: inner.name.clone(),
-            mode: "run".to_owned(),
-            seed: inner.seed,
-            cores: inner.cores,
-            wall_s: wall,
-            virtual_s: None,
-            makespan_s: (ledger.burned > 0).then_some(makespan),
-            makespan_formula_s: None,
-            speed_up: None,
-            speed_up_formula: None,
-            bottleneck: None,
-            books_per_s: if makespan > 0.0 {
-                ledger.burned as f64 / makespan
-            } else {
-                0.0
-            },
-            restarts: supervisor
-                .children()
-                .map(|(id, _)| supervisor.restarts(id))
-                .sum(),
-            ledger: ledger.into(),
-            nodes,
-            failures: works.failures(),
-            outcome,
-        }
-    }
-
-    fn rows(&self, wall: f64) -> Vec<NodeReport> {
-        let inner = self.inner();
-        let supervisor = &self.shared.supervisor;
-        let share = |busy: Duration| {
-            if wall > 0.0 {
-                (busy.as_secs_f64() / wall).min(1.0)
-            } else {
-                0.0
-            }
-        };
-        let row = |name: &str, kind, stats: &NodeStats, busy: f64, restarts| NodeReport {
-            name: name.to_owned(),
-            kind,
-            books: stats.books(),
-            carts: stats.carts(),
-            busy,
-            idle: 1.0 - busy,
-            restarts,
-            waits: stats.waits(),
-        };
-        let mut rows = Vec::new();
-        for pile in &inner.piles {
-            let kind = if pile.dump { "dump" } else { "pile" };
-            let feeder = pile
-                .feeder()
-                .map_or(0, |feeder| supervisor.restarts(&*feeder.name));
-            let restarts = supervisor.restarts(&*pile.name) + feeder;
-            rows.push(row(
-                &pile.name,
-                kind,
-                &pile.stats,
-                share(pile.stats.busy()),
-                restarts,
-            ));
-        }
-        for crew in &inner.crews {
-            let gophers: Vec<NodeReport> = crew
-                .gophers
-                .iter()
-                .map(|gopher| {
-                    let busy = share(gopher.stats.busy());
-                    row(
-                        &gopher.name,
-                        "gopher",
-                        &gopher.stats,
-                        busy,
-                        supervisor.restarts(&*gopher.name),
-                    )
-                })
-                .collect();
-            // Each cartload is loaded once, so the loaders' rows add up to the crew's.
-            let loaders = crew.gophers.iter().zip(&gophers).filter(|(gopher, _)| {
-                gopher.counts == gopherworks_actors::gopher::steps::Step::Load
-            });
-            let (books, carts) = loaders.fold((0, 0), |(books, carts), (_, row)| {
-                (books + row.books, carts + row.carts)
-            });
-            let busy =
-                gophers.iter().map(|row| row.busy).sum::<f64>() / gophers.len().max(1) as f64;
-            rows.push(NodeReport {
-                name: crew.name.clone(),
-                kind: "crew",
-                books,
-                carts,
-                busy,
-                idle: 1.0 - busy,
-                restarts: gophers.iter().map(|row| row.restarts).sum(),
-                waits: 0,
-            });
-            rows.extend(gophers);
-        }
-        for fire in &inner.incinerators {
-            let busy = share(fire.stats.busy());
-            rows.push(row(
-                &fire.name,
-                "incinerator",
-                &fire.stats,
-                busy,
-                supervisor.restarts(&*fire.name),
-            ));
-        }
-        rows
+/// What has to be done about an event, besides telling it.
+fn heard(inner: &Inner, event: &SupervisionEvent) {
+    match event {
+        SupervisionEvent::Exited {
+            name,
+            epoch,
+            exit: Exit::Hung | Exit::ArbiterDead,
+            ..
+        } => inner.revoke(name, *epoch),
+        // Nobody lives who could empty a pile: whoever waits for room would wait for ever.
+        SupervisionEvent::Escalated { .. } | SupervisionEvent::Stopped { .. } => inner.seal(),
+        _ => {}
     }
 }
 

@@ -81,6 +81,7 @@ fn policy(plan: &Plan) -> Policy {
 
 /// Which arbiter a node lives on.
 struct Places {
+    wanted: usize,
     arbiters: Vec<Arbiter>,
     /// By pile, incinerator, crew: a number that means an arbiter, modulo how many there are.
     piles: Vec<usize>,
@@ -115,15 +116,17 @@ impl Places {
         let number = |node: usize| distinct.binary_search(&group[node]).unwrap_or(0);
         let wanted = plan.execution.cores.min(distinct.len()).max(1);
         Self {
-            arbiters: if simulated {
-                Vec::new()
-            } else {
-                (0..wanted).map(|_| Arbiter::new()).collect()
-            },
+            wanted: if simulated { 0 } else { wanted },
+            arbiters: Vec::new(),
             piles: (0..piles).map(number).collect(),
             incinerators: (piles..piles + fires).map(number).collect(),
             crews: (piles + fires..nodes).map(number).collect(),
         }
+    }
+
+    /// Threads are made last, when nothing can be refused any more.
+    fn make_arbiters(&mut self) {
+        self.arbiters = (0..self.wanted).map(|_| Arbiter::new()).collect();
     }
 
     fn at(&self, number: usize) -> Place {
@@ -152,7 +155,7 @@ impl Build<'_> {
         }
     }
 
-    fn cores(self) -> Result<(Arc<Inner>, Vec<Child>), StartError> {
+    fn cores(mut self) -> Result<(Arc<Inner>, Vec<Child>), StartError> {
         let plan = self.plan;
         let failed = |node: &str| {
             let node = node.to_owned();
@@ -205,6 +208,7 @@ impl Build<'_> {
             }),
         );
         let pool = Pool::new(self.clock.clone(), plan.execution.cores)?;
+        self.places.make_arbiters();
         let seed = Seed(plan.execution.seed);
         let works = Works::new(self.clock.clone(), seed, pool, store, receipts);
 

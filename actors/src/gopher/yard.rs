@@ -209,6 +209,7 @@ impl Yard {
             if let Some(slot) = &slot {
                 body.due = body.due.max(slot.free_since());
             }
+            debug_assert!(body.slot.is_none(), "a waiting cart holds no slot");
             body.slot = slot;
             self.out.fetch_add(1, Ordering::AcqRel);
             return Some((body, leg));
@@ -232,14 +233,19 @@ impl Yard {
     ) -> Option<(Cart, Leg)> {
         let seat = &self.seats[gopher];
         let mut put = false;
+        let done = done.map(|(mut cart, leg)| {
+            cart.leave_slot();
+            (cart, leg)
+        });
         let picked = {
             let mut state = self.lock();
+            state.idle.retain(|idle| *idle != gopher);
             if let Some((cart, leg)) = done {
                 put = true;
                 self.keep(&mut state, cart.into_body(), leg);
             }
             let picked = self.pick(&mut state, seat.duties);
-            if picked.is_none() && !state.idle.contains(&gopher) {
+            if picked.is_none() {
                 state.idle.push(gopher);
             }
             picked
@@ -252,7 +258,9 @@ impl Yard {
     }
 
     /// Puts a cart down where it needs `leg` next, and sends it on if somebody is idle.
-    pub fn put(&self, cart: Cart, leg: Leg) {
+    pub fn put(&self, mut cart: Cart, leg: Leg) {
+        // A slot is for whoever is at the node, and a waiting cart is not. Given back before the lock: it tells other yards.
+        cart.leave_slot();
         let body = cart.into_body();
         self.keep(&mut self.lock(), body, leg);
         self.dispatch();
@@ -269,6 +277,22 @@ impl Yard {
     pub(crate) fn welcome_home(&self, body: Box<CartBody>) {
         self.keep(&mut self.lock(), body, Leg::Take);
         self.dispatch();
+    }
+
+    /// Lets the books of waiting carts go home; for the end of a run, when no gopher lives.
+    pub fn evict(&self) {
+        let mut loads = Vec::new();
+        {
+            let mut state = self.lock();
+            for leg in Leg::ALL.into_iter().filter(|leg| *leg != Leg::Take) {
+                while let Some(mut body) = state.waiting[leg as usize].pop_front() {
+                    loads.push((body.lease.take(), body.worked.take(), body.room.take()));
+                    state.waiting[Leg::Take as usize].push_back(body);
+                }
+            }
+        }
+        // Outside the lock: bodies and bells belong to others.
+        drop(loads);
     }
 
     /// Sends waiting carts to idle gophers for as long as there are pairs.

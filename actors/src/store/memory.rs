@@ -63,7 +63,7 @@ impl MemoryStore {
                 .enumerate()
                 .map(|(key, (bound, max_attempts))| Place {
                     shelf: Mutex::new(Shelf::new(PileKey(key as u32), bound, max_attempts)),
-                    // One return a cart is the most there can be at once; this many never allocate in a drop.
+                    // One return a cart is the most there can be at once: with fewer carts a drop never allocates.
                     inbox: Mutex::new(Vec::with_capacity(64)),
                     waiting: AtomicUsize::new(0),
                 })
@@ -92,8 +92,6 @@ impl MemoryStore {
         if end == End::Burned {
             self.ledger
                 .end(Fate::Burned, done.acked.iter().map(|entry| entry.book.id));
-            // Their burn had begun and will begin again.
-            self.ledger.reburned(done.retried as u64);
         }
         if !done.dropped.is_empty() {
             self.ledger.end(Fate::Dropped, ids(&done.dropped));
@@ -174,9 +172,9 @@ impl Store for MemoryStore {
         };
         let now = self.clock.now();
         let mut shelf = self.shelf(pile);
-        let (settled, done) = self.carry_out(&mut shelf, unbound, now);
+        let (settled, mut done) = self.carry_out(&mut shelf, unbound, now);
         drop(shelf);
-        self.bury(done.buried);
+        self.bury(std::mem::take(&mut done.buried));
         Answer::Ready(settled)
     }
 
@@ -224,24 +222,36 @@ impl Store for MemoryStore {
         let Some(mut unbound) = lease.unbind(Verdict::Ack) else {
             return Answer::Ready(Ok(Settled::Stale));
         };
-        // What bears no mark of its own passes: marks are made for failures only.
-        for verdict in &mut unbound.verdicts {
-            if *verdict == Verdict::Return {
-                *verdict = Verdict::Ack;
+        // Marks are made for failures only: what bears none passes, if there is something to pass.
+        let count = unbound.batch.entries.len();
+        let there = |index: usize| match &worked {
+            Some(worked) => worked.get(index).is_some_and(Option::is_some),
+            None => true,
+        };
+        if !(unbound.verdicts.is_empty() && (0..count).all(there)) {
+            unbound.verdicts.resize(count, Verdict::Return);
+            for (index, verdict) in unbound.verdicts.iter_mut().enumerate() {
+                match verdict {
+                    Verdict::Return if there(index) => *verdict = Verdict::Ack,
+                    Verdict::Ack if !there(index) => *verdict = Verdict::Return,
+                    _ => {}
+                }
             }
         }
-        let now = self.clock.now();
-        let fates: Option<Vec<bool>> = worked.is_some().then(|| {
-            (0..unbound.batch.entries.len())
+        let passed: Option<Vec<bool>> = worked.is_some().then(|| {
+            (0..count)
                 .map(|index| *unbound.verdict(index) == Verdict::Ack)
                 .collect()
         });
+        let now = self.clock.now();
         let (settled, mut done) = self.carry_out(&mut source, unbound, now);
-        match (worked, fates) {
+        let mut refused = Vec::new();
+        match (worked, passed) {
             (Some(worked), Some(passed)) => {
-                for (book, _) in worked.into_iter().zip(passed).filter(|(_, passed)| *passed) {
-                    if let Some(book) = book {
-                        target.put(book);
+                for (book, passed) in worked.into_iter().zip(passed) {
+                    match book {
+                        Some(book) if passed => target.put(book),
+                        other => refused.push(other),
                     }
                 }
             }
@@ -252,7 +262,9 @@ impl Store for MemoryStore {
             }
         }
         drop((source, target));
-        self.bury(done.buried);
+        self.bury(std::mem::take(&mut done.buried));
+        // Bodies may delete files when dropped: not under the locks.
+        drop((done, refused));
         Answer::Ready(Ok(settled))
     }
 
@@ -287,21 +299,28 @@ impl Store for MemoryStore {
         let mut shelf = lock(&place.shelf);
         let mut inbox = lock(&place.inbox);
         let home = inbox.len();
+        // What is dropped may delete files or be the application's own: not under the locks.
+        let mut gone = Vec::new();
         for unbound in inbox.drain(..) {
-            let (_, done) = self.carry_out(&mut shelf, unbound, now);
-            buried.extend(done.buried);
+            let (_, mut done) = self.carry_out(&mut shelf, unbound, now);
+            buried.append(&mut done.buried);
+            gone.push(done);
         }
         place.waiting.store(0, Ordering::Release);
         drop((inbox, shelf));
+        drop(gone);
         self.bury(buried);
         home
     }
 
     fn revoke(&self, pile: PileKey, lost: &dyn Fn(u64) -> bool) -> usize {
-        let (books, burning) = self.shelf(pile).revoke(lost);
-        self.ledger.reburned(burning as u64);
+        let books = self.shelf(pile).revoke(lost);
         (self.bell)(pile);
         books
+    }
+
+    fn reburning(&self, count: u64) {
+        self.ledger.reburned(count);
     }
 
     fn counts(&self, pile: PileKey) -> Counts {

@@ -1,0 +1,133 @@
+//! The account of a run: its ledger and a row for each node.
+
+use std::time::Duration;
+
+use gopherworks_actors::gopher::steps::Step;
+use gopherworks_actors::works::NodeStats;
+
+use super::running::RunningTopology;
+use crate::report::{NodeReport, Outcome, Report};
+
+impl RunningTopology {
+    pub(super) fn report(&self, outcome: Outcome) -> Report {
+        let inner = &self.shared.inner;
+        let works = &inner.works;
+        let wall = (works.clock.now() - inner.started).as_secs_f64();
+        let makespan = (works.last_burn() - inner.started).as_secs_f64();
+        let ledger = works.store.ledger();
+        let nodes = self.rows(wall);
+        let supervisor = &self.shared.supervisor;
+        Report {
+            topology: inner.name.clone(),
+            mode: "run".to_owned(),
+            seed: inner.seed,
+            cores: inner.cores,
+            wall_s: wall,
+            virtual_s: None,
+            makespan_s: (ledger.burned > 0).then_some(makespan),
+            makespan_formula_s: None,
+            speed_up: None,
+            speed_up_formula: None,
+            bottleneck: None,
+            books_per_s: if makespan > 0.0 {
+                ledger.burned as f64 / makespan
+            } else {
+                0.0
+            },
+            restarts: supervisor
+                .children()
+                .map(|(id, _)| supervisor.restarts(id))
+                .sum(),
+            ledger: ledger.into(),
+            nodes,
+            failures: works.failures(),
+            outcome,
+        }
+    }
+
+    fn rows(&self, wall: f64) -> Vec<NodeReport> {
+        let inner = &self.shared.inner;
+        let supervisor = &self.shared.supervisor;
+        let share = |busy: Duration| {
+            if wall > 0.0 {
+                (busy.as_secs_f64() / wall).min(1.0)
+            } else {
+                0.0
+            }
+        };
+        let row = |name: &str, kind, stats: &NodeStats, busy: f64, restarts| NodeReport {
+            name: name.to_owned(),
+            kind,
+            books: stats.books(),
+            carts: stats.carts(),
+            busy,
+            idle: 1.0 - busy,
+            restarts,
+            waits: stats.waits(),
+        };
+        let mut rows = Vec::new();
+        for pile in &inner.piles {
+            let kind = if pile.dump { "dump" } else { "pile" };
+            let feeder = pile
+                .feeder()
+                .map_or(0, |feeder| supervisor.restarts(&*feeder.name));
+            let restarts = supervisor.restarts(&*pile.name) + feeder;
+            rows.push(row(
+                &pile.name,
+                kind,
+                &pile.stats,
+                share(pile.stats.busy()),
+                restarts,
+            ));
+        }
+        for crew in &inner.crews {
+            let gophers: Vec<NodeReport> = crew
+                .gophers
+                .iter()
+                .map(|gopher| {
+                    let busy = share(gopher.stats.busy());
+                    row(
+                        &gopher.name,
+                        "gopher",
+                        &gopher.stats,
+                        busy,
+                        supervisor.restarts(&*gopher.name),
+                    )
+                })
+                .collect();
+            // Each cartload is loaded once, so the loaders' rows add up to the crew's.
+            let loaders = crew
+                .gophers
+                .iter()
+                .zip(&gophers)
+                .filter(|(gopher, _)| gopher.counts == Step::Load);
+            let (books, carts) = loaders.fold((0, 0), |(books, carts), (_, row)| {
+                (books + row.books, carts + row.carts)
+            });
+            let busy =
+                gophers.iter().map(|row| row.busy).sum::<f64>() / gophers.len().max(1) as f64;
+            rows.push(NodeReport {
+                name: crew.name.clone(),
+                kind: "crew",
+                books,
+                carts,
+                busy,
+                idle: 1.0 - busy,
+                restarts: gophers.iter().map(|row| row.restarts).sum(),
+                waits: 0,
+            });
+            rows.extend(gophers);
+        }
+        for fire in &inner.incinerators {
+            let busy = share(fire.stats.busy());
+            rows.push(row(
+                &fire.name,
+                "incinerator",
+                &fire.stats,
+                busy,
+                supervisor.restarts(&*fire.name),
+            ));
+        }
+        rows
+    }
+}
