@@ -24,7 +24,7 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
     let overrides = with_flags(overrides(&args.sets)?, args);
     let loaded = Loaded::read(&args.file, &Catalog::standard(), &overrides)?;
     if !quiet && !loaded.warnings.is_empty() {
-        anstream::eprint!("{}", loaded.warnings.render(print::color_on_stderr()));
+        anstream::eprintln!("{}", loaded.warnings.render(print::color_on_stderr()));
     }
     let sink = match &args.dead {
         Some(path) => Some(Arc::new(

@@ -36,7 +36,7 @@ pub fn validate(args: &ValidateArgs, quiet: bool) -> Result<i32, Failed> {
             })),
             Format::Text => {
                 if !found.is_empty() && !(quiet && valid) {
-                    anstream::eprint!("{}", found.render(print::color_on_stderr()));
+                    anstream::eprintln!("{}", found.render(print::color_on_stderr()));
                 }
                 if let Some(plan) = plan.filter(|_| !quiet) {
                     print::line(described(file, plan).trim_end(), false);
