@@ -1,0 +1,4 @@
+//! Helpers that the integration tests share.
+#![allow(dead_code)]
+
+pub mod command;
