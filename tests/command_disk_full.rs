@@ -30,7 +30,12 @@ fn what_does_not_fit_dies_with_its_reason_and_the_rest_is_written() {
     let place = Place::new();
     let small = [b's'; 100];
     let large = vec![b'l'; 300_000];
-    for (name, body) in [("a", &small[..]), ("b", &large), ("c", &small), ("d", &large)] {
+    for (name, body) in [
+        ("a", &small[..]),
+        ("b", &large),
+        ("c", &small),
+        ("d", &large),
+    ] {
         place.write(format!("in/{name}"), body);
     }
     place.write("t.toml", config(r#"{ kind = "files", root = "in" }"#));
@@ -50,7 +55,10 @@ fn what_does_not_fit_dies_with_its_reason_and_the_rest_is_written() {
     let letters: serde_json::Value =
         serde_json::from_slice(&out.get_output().stdout).expect("JSON");
     let letters = letters.as_array().expect("a list");
-    let titles: Vec<_> = letters.iter().map(|letter| letter["title"].as_str()).collect();
+    let titles: Vec<_> = letters
+        .iter()
+        .map(|letter| letter["title"].as_str())
+        .collect();
     assert_eq!(titles, [Some("b"), Some("d")]);
     for letter in letters {
         let reason = letter["reason"].as_str().expect("a reason");

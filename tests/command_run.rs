@@ -106,12 +106,7 @@ fn shipped_designs_burn_all_their_books_on_any_number_of_cores() {
 
 #[test]
 fn shipped_configs_are_valid_from_any_folder() {
-    for name in [
-        "one-gopher",
-        "two-gophers",
-        "two-gophers-staged",
-        "archive",
-    ] {
+    for name in ["one-gopher", "two-gophers", "two-gophers-staged", "archive"] {
         let place = Place::new();
         let file = shipped(&format!("{name}.toml"));
         place
@@ -139,7 +134,10 @@ fn validate_says_what_would_be_read_and_written_and_touches_nothing() {
     let said: Value = serde_json::from_slice(&out.get_output().stdout).expect("JSON");
     let path = |name: &str| Value::from(place.path(name).to_str().expect("UTF-8"));
     assert_eq!(said[0]["valid"], true);
-    assert_eq!(said[0]["reads"], Value::Array(vec![path("folder/in/books")]));
+    assert_eq!(
+        said[0]["reads"],
+        Value::Array(vec![path("folder/in/books")])
+    );
     assert_eq!(said[0]["writes"], Value::Array(vec![path("folder/out")]));
     place
         .run(["validate", "folder/t.toml"])
@@ -181,7 +179,11 @@ fn there_are_no_colours_and_no_bars_in_a_pipe() {
     place.write("t.toml", generate(5));
     place.write("bad.toml", "nonsense = 1");
     for no_color in [false, true] {
-        for args in [["run", "t.toml"], ["run", "bad.toml"], ["validate", "bad.toml"]] {
+        for args in [
+            ["run", "t.toml"],
+            ["run", "bad.toml"],
+            ["validate", "bad.toml"],
+        ] {
             let mut command = place.run(args);
             if no_color {
                 command.env("NO_COLOR", "1");

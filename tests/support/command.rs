@@ -190,7 +190,7 @@ impl Running {
             status = self.child.try_wait().expect("a child");
             status.is_some()
         });
-        let mut text = |handle: &mut Option<JoinHandle<Vec<u8>>>| {
+        let text = |handle: &mut Option<JoinHandle<Vec<u8>>>| {
             let handle = handle.take().expect("read once");
             handle.join().expect("a pipe is read")
         };
