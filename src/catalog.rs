@@ -38,7 +38,7 @@ pub mod source;
 pub mod units;
 pub mod work;
 
-pub use options::{FilePath, OptionHelp};
+pub use options::{FilePath, OptionHelp, STANDARD_STREAM};
 pub use work::compose;
 
 use options::Access;

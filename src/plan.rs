@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gopherworks_actors::gopher::steps::{Duties, StepTimes};
 
-use crate::catalog::{BurnFactory, Catalog, SourceFactory, WorkFactory};
+use crate::catalog::{BurnFactory, Catalog, STANDARD_STREAM, SourceFactory, WorkFactory};
 use crate::config::schema::{
     BackoffConfig, Capacity, Exclusive, Placement, StrategyConfig, TopologyConfig,
 };
@@ -64,7 +64,9 @@ impl Plan {
 
     /// True if books go to standard output, so that nothing else should.
     pub fn writes_to_stdout(&self) -> bool {
-        self.writes().iter().any(|path| path.as_os_str() == "-")
+        self.writes()
+            .iter()
+            .any(|path| path.as_os_str() == STANDARD_STREAM)
     }
 
     /// Resolves a config made in code; mistakes name config paths. The plan comes with its warnings.

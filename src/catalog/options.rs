@@ -95,23 +95,22 @@ pub(super) fn parse<O: DeserializeOwned>(table: toml::Table) -> Result<O, Option
     })
 }
 
-/// The paths that are given, as (read, written); `-` is neither.
+/// The paths that are given, as (read, written); `-` stands for a standard stream where the kind takes it.
 pub(super) fn reads_and_writes(
     schema: &Schema,
     table: &mut toml::Table,
     by_default: Access,
 ) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let (mut reads, mut writes) = (Vec::new(), Vec::new());
-    visit_paths(schema, table, &mut |text, path| {
-        if path.takes_dash && text == STANDARD_STREAM {
-            return;
-        }
-        match path.access.unwrap_or(by_default) {
+    visit_paths(
+        schema,
+        table,
+        &mut |text, path| match path.access.unwrap_or(by_default) {
             Access::Read => reads.push(PathBuf::from(&*text)),
             Access::Write => writes.push(PathBuf::from(&*text)),
             Access::Neither => {}
-        }
-    });
+        },
+    );
     (reads, writes)
 }
 

@@ -177,14 +177,15 @@ fn paths_are_resolved_where_the_schema_says_so() {
 }
 
 #[test]
-fn a_dash_is_a_path_to_nobody() {
+fn a_dash_stays_a_dash_where_it_is_a_standard_stream() {
     let catalog = Catalog::standard();
     let mut options = table("path = '-'");
     let burn = catalog.burn("lines").unwrap();
     burn.resolve_paths(&mut options, Path::new("/base"));
     assert_eq!(options, table("path = '-'"));
     let prepared = burn.prepare(options).unwrap();
-    assert!(prepared.reads.is_empty() && prepared.writes.is_empty());
+    assert!(prepared.reads.is_empty());
+    assert_eq!(prepared.writes, [Path::new("-")]);
     let mut options = table("root = '-'");
     catalog
         .burn("files")

@@ -6,6 +6,7 @@ use toml::Value;
 use super::schema::KindConfig;
 use super::tree::{Item, NodeKind, Reading, Table, join};
 use super::values;
+use crate::catalog::STANDARD_STREAM;
 
 /// Most steps through references and alternatives of one schema; a schema may refer to itself.
 const STEPS: usize = 64;
@@ -68,6 +69,9 @@ fn plain(reading: &Reading<'_>, item: Item<'_>, shape: Option<&Shape<'_>>) -> Op
         NodeKind::Boolean(yes) => Value::Boolean(*yes),
         NodeKind::Integer(n) => Value::Integer(*n),
         NodeKind::Float(x) => Value::Float(*x),
+        NodeKind::String(text) if shape.is_some_and(|shape| shape.takes(text)) => {
+            Value::String(text.clone())
+        }
         NodeKind::String(text) if shape.is_some_and(Shape::is_path) => {
             let path = values::absolute(reading, item, text);
             match path.into_os_string().into_string() {
@@ -176,6 +180,15 @@ impl<'a> Shape<'a> {
         self.alternatives
             .iter()
             .any(|schema| schema["format"] == "path")
+    }
+
+    /// True if `text` stands for a standard stream here.
+    fn takes(&self, text: &str) -> bool {
+        text == STANDARD_STREAM
+            && self
+                .alternatives
+                .iter()
+                .any(|schema| schema["x-dash"] == true)
     }
 
     fn is(&self, word: &str) -> bool {

@@ -8,7 +8,7 @@ use gopherworks_actors::source::Source;
 use gopherworks_actors::transform::Transform;
 
 use super::Judge;
-use crate::catalog::{Catalog, Kind, OptionError, Prepared};
+use crate::catalog::{Catalog, Kind, OptionError, Prepared, STANDARD_STREAM};
 use crate::config::schema::{KindConfig, TopologyConfig};
 use crate::config::{Diagnostic, Shape, nearest};
 
@@ -63,7 +63,11 @@ pub(super) fn prepare(judge: &mut Judge<'_>, config: &TopologyConfig, catalog: &
 
 fn note(outputs: &mut Vec<(Vec<String>, PathBuf)>, path: &[&str], writes: &[PathBuf]) {
     let path: Vec<String> = path.iter().map(|key| (*key).to_owned()).collect();
-    outputs.extend(writes.iter().map(|output| (path.clone(), output.clone())));
+    // Standard output is inside nothing.
+    let files = writes
+        .iter()
+        .filter(|output| output.as_os_str() != STANDARD_STREAM);
+    outputs.extend(files.map(|output| (path.clone(), output.clone())));
 }
 
 fn one<'a, T: ?Sized + 'static>(

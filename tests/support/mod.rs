@@ -1,6 +1,7 @@
 //! What the tests of whole topologies share.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod command;
 pub mod designs;
 pub mod kinds;
 pub mod virtual_time;
