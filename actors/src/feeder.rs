@@ -85,9 +85,13 @@ impl FeederCore {
         self.total
     }
 
-    /// Reads no further. What was read is still put.
+    /// Reads no further. What was read is still put; a read that is under way comes too late.
     pub fn end(&self) {
-        self.ended.store(true, Ordering::Release);
+        {
+            // Under this lock, so that a read has either come in before or sees it.
+            let _outbox = self.outbox();
+            self.ended.store(true, Ordering::Release);
+        }
         if let Some(pile) = self.pile.get().and_then(Weak::upgrade) {
             pile.ring();
         }
@@ -160,7 +164,13 @@ impl FeederCore {
             return Ok(());
         };
         match guarded(|| source.next(BATCH)) {
-            Ok(Ok(Some(books))) => self.outbox().extend(books),
+            Ok(Ok(Some(books))) => {
+                let mut outbox = self.outbox();
+                // The pile may have been closed since: nobody would carry these on.
+                if !self.has_ended() {
+                    outbox.extend(books);
+                }
+            }
             Ok(Ok(None)) => {
                 *slot = None;
                 self.ended.store(true, Ordering::Release);
