@@ -4,6 +4,8 @@
 //! disk or a server answers [`Answer::Later`].
 
 mod memory;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
