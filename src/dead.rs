@@ -284,7 +284,8 @@ pub fn read(path: &Path) -> io::Result<Vec<Letter>> {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        match serde_json::from_slice(&line) {
+        // Without the newline, half a text ends early instead of holding a control character.
+        match serde_json::from_slice(line.trim_ascii_end()) {
             Ok(letter) => letters.push(letter),
             Err(error) if error.is_eof() => {
                 log::warn!("{}:{number}: half a letter is passed over", path.display());
