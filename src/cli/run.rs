@@ -81,9 +81,12 @@ async fn live(
         }
     };
     let (done, signal) = ended;
+    // Programs that burn books end with the run, unless they ended it.
+    if done != Done::Drained {
+        command::kill_all();
+    }
     let finish = running.finish(done);
     let report = if signal.is_some() {
-        command::kill_all();
         tokio::select! {
             biased;
             report = finish => report,
