@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::Value;
-use support::command::{Place, Report, one_crew, shipped};
+use support::command::{Place, Report, one_crew, shipped, until};
 
 const COUNT: &str = r#"{ kind = "count" }"#;
 
@@ -235,10 +235,12 @@ fn for_makes_generate_endless_and_drains() {
 #[test]
 fn a_drain_past_its_deadline_gives_up_with_75_and_a_balanced_ledger() {
     let place = Place::new();
-    let endless = r#"{ kind = "command", command = ["cat", "never"] }"#;
+    // Holds a lock as long as it lives.
+    let script = "exec 9>>lock; flock 9; exec cat never";
+    let endless = format!(r#"{{ kind = "command", command = ["sh", "-c", {script:?}] }}"#);
     place.fifo("never");
     let source = r#"{ kind = "generate", books = 3 }"#;
-    place.write("t.toml", one_crew(source, "[]", endless, 1));
+    place.write("t.toml", one_crew(source, "[]", &endless, 1));
     let args = ["run", "t.toml", "--for", "50ms", "--drain-deadline", "50ms"];
     place
         .run(args.iter().chain(&["--report", "r.json"]))
@@ -248,6 +250,8 @@ fn a_drain_past_its_deadline_gives_up_with_75_and_a_balanced_ledger() {
     let report = place.report("r.json");
     assert_eq!(report.balanced().ledger("burned"), 0);
     assert!(report.ledger("in_flight") > 0);
+    let lock = std::fs::File::open(place.path("lock")).expect("a lock");
+    until("the program is dead, too", || lock.try_lock().is_ok());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -154,6 +155,7 @@ pub struct Running {
     child: Child,
     out: Option<JoinHandle<Vec<u8>>>,
     err: Option<JoinHandle<Vec<u8>>>,
+    said: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Running {
@@ -165,9 +167,17 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn();
         let mut child = spawned.expect("the command starts");
-        let out = child.stdout.take().map(collect);
-        let err = child.stderr.take().map(collect);
-        Self { child, out, err }
+        let said = Arc::<Mutex<Vec<u8>>>::default();
+        let out = child.stdout.take();
+        let out = out.map(|pipe| collect(pipe, Arc::default()));
+        let err = child.stderr.take();
+        let err = err.map(|pipe| collect(pipe, said.clone()));
+        Self {
+            child,
+            out,
+            err,
+            said,
+        }
     }
 
     /// Sends a signal.
@@ -175,6 +185,12 @@ impl Running {
         let id = i32::try_from(self.child.id()).expect("a process id");
         let pid = Pid::from_raw(id).expect("a process id");
         kill_process(pid, signal).expect("the process is there");
+    }
+
+    /// True once this is on stderr.
+    pub fn said(&self, what: &str) -> bool {
+        let said = self.said.lock().expect("nobody panics with it");
+        String::from_utf8_lossy(&said).contains(what)
     }
 
     /// True once it has ended.
@@ -210,11 +226,14 @@ impl Drop for Running {
     }
 }
 
-fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+fn collect(mut pipe: impl Read + Send + 'static, said: Arc<Mutex<Vec<u8>>>) -> JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = pipe.read_to_end(&mut bytes);
-        bytes
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = pipe.read(&mut buffer) {
+            let mut said = said.lock().expect("nobody panics with it");
+            said.extend_from_slice(&buffer[..length]);
+        }
+        std::mem::take(&mut *said.lock().expect("nobody panics with it"))
     })
 }
 
