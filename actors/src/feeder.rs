@@ -10,7 +10,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Wrap
 use crate::book::Book;
 use crate::failure::Failure;
 use crate::pile::PileCore;
-use crate::pool::guarded;
+use crate::pool::{die, guarded};
 use crate::source::Source;
 use crate::store::{Answer, Full};
 use crate::supervision::{Guarded, Port};
@@ -250,7 +250,7 @@ impl Feeder {
                 self.core.end();
             }
             // The supervisor's backoff is the pause before the next try; its budget is the limit.
-            Err(failure) => std::panic::panic_any(format!("{}: {failure}", self.core.name)),
+            Err(failure) => die(format!("{}: {failure}", self.core.name)),
         }
         self.ring();
     }

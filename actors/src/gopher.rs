@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::incinerator::IncineratorCore;
 use crate::lease::Verdict;
 use crate::pile::PileCore;
-use crate::pool::guarded;
+use crate::pool::{die, guarded};
 use crate::supervision::Guarded;
 use crate::transform::Transform;
 use crate::works::{NodeStats, Works};
@@ -271,7 +271,7 @@ impl Gopher {
             self.work = Some(tool);
             if let Some(text) = crash {
                 drop(job);
-                std::panic::panic_any(text);
+                die(text);
             }
             return self.worked(job.cart?, ctx);
         }
@@ -295,7 +295,7 @@ impl Gopher {
             gopher.work = Some(tool);
             if let Some(text) = crash {
                 drop(cart);
-                std::panic::panic_any(text);
+                die(text);
             }
             let put = cart.and_then(|mut cart| {
                 cart.not_before(now);

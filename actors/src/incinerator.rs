@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::gopher::yard::{Leg, holder};
 use crate::lease::Verdict;
 use crate::pile::{Deliver, Look, PileCore};
-use crate::pool::guarded;
+use crate::pool::{die, guarded};
 use crate::store::{Answer, Settled};
 use crate::supervision::{Guarded, Port};
 use crate::works::{NodeStats, Works};
@@ -321,7 +321,7 @@ impl Incinerator {
         if !self.fire.blocks() {
             let core = self.core.clone();
             if let Err(text) = core.burn(cart, &self.fire) {
-                std::panic::panic_any(text);
+                die(text);
             }
             return;
         }
@@ -381,7 +381,7 @@ impl Handler<Panicked> for Incinerator {
     fn handle(&mut self, Panicked { text, epoch }: Panicked, _: &mut Self::Context) {
         // A burn that outlived its actor's life has no say in the next one.
         if epoch == self.epoch {
-            std::panic::panic_any(text);
+            die(text);
         }
     }
 }

@@ -48,6 +48,11 @@ pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
+/// Ends the calling actor by a panic that was caught (and printed) before, or that is only a reason: the hook stays quiet.
+pub(crate) fn die(text: String) -> ! {
+    std::panic::resume_unwind(Box::new(text))
+}
+
 fn threads(name: &str, most: usize) -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(most)

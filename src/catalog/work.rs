@@ -2,6 +2,7 @@
 
 use gopherworks_actors::book::Book;
 use gopherworks_actors::failure::Failure;
+use gopherworks_actors::supervision::Guarded;
 use gopherworks_actors::transform::Transform;
 
 use super::{Catalog, Factory, Site, WorkFactory};
@@ -83,13 +84,15 @@ pub fn compose(parts: Vec<WorkFactory>) -> WorkFactory {
         return stages.remove(0);
     }
     Factory::new(move |site| {
-        let stages = stages.iter().map(|stage| stage.make(site));
+        let stages = stages
+            .iter()
+            .map(|stage| stage.make(site).map(Guarded::new));
         Ok(Box::new(Chain(stages.collect::<Result<_, _>>()?)) as Box<dyn Transform>)
     })
 }
 
-/// Works one after another.
-struct Chain(Vec<Box<dyn Transform>>);
+/// Works one after another. Each is dropped under a catch of its own: two that panic in their drops would abort.
+struct Chain(Vec<Guarded<Box<dyn Transform>>>);
 
 impl Transform for Chain {
     fn apply(&mut self, book: Book) -> Result<Option<Book>, Failure> {

@@ -403,8 +403,11 @@ fn translated(event: SupervisionEvent) -> Option<Event> {
             epoch,
         }),
         SupervisionEvent::Exited { name, exit, .. } => {
-            if exit.is_abnormal() {
-                log::warn!("{name} {exit}");
+            match &exit {
+                // The supervisor has said so already.
+                Exit::Panic { .. } => {}
+                Exit::Normal | Exit::Killed => log::debug!("{name} {exit}"),
+                _ => log::warn!("{name} {exit}"),
             }
             Some(Event::Exited {
                 node: name.to_string(),

@@ -14,7 +14,7 @@ use gopherworks_actors::pool::Pool;
 use gopherworks_actors::slots::Slots;
 use gopherworks_actors::store::{Bound, MemoryStore, PileKey, Want};
 use gopherworks_actors::supervision::{
-    Backoff, Child, Outcome, Place, Policy, Port, Strategy, Supervisor,
+    Backoff, Child, Guarded, Outcome, Place, Policy, Port, Strategy, Supervisor,
 };
 use gopherworks_actors::works::{NodeStats, Works};
 
@@ -190,7 +190,9 @@ impl Build<'_> {
         }
         for crew in &plan.crews {
             if let Some(work) = &crew.work {
+                // Only a check: each gopher has its own made. The user's drop is caught.
                 work.make(&self.site(&crew.name))
+                    .map(Guarded::new)
                     .map_err(failed(&crew.name))?;
             }
         }

@@ -38,6 +38,9 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Exit::Normal => f.write_str("ended normally"),
+            Exit::Panic { text, place } if place == Exit::UNKNOWN_PLACE => {
+                write!(f, "panicked: {text}")
+            }
             Exit::Panic { text, place } => write!(f, "panicked at {place}: {text}"),
             Exit::Failed(reason) => write!(f, "could not be made: {reason}"),
             Exit::Killed => f.write_str("was killed"),

@@ -126,17 +126,13 @@ impl<A: Actor<Context = actix::Context<A>>> Incarnation<A> {
     }
 
     fn panicked(&self, caught: Caught) -> Exit {
-        log::error!(
-            "{} (life {}) panicked at {}: {}",
-            self.name,
-            self.epoch,
-            caught.place,
-            caught.text
-        );
-        if let Some(backtrace) = &caught.backtrace {
+        let backtrace = caught.backtrace.clone();
+        let exit: Exit = caught.into();
+        log::error!("{} (life {}) {exit}", self.name, self.epoch);
+        if let Some(backtrace) = backtrace {
             log::error!("{backtrace}");
         }
-        caught.into()
+        exit
     }
 }
 
