@@ -118,7 +118,7 @@ struct Spiteful;
 
 impl Transform for Spiteful {
     fn apply(&mut self, book: Book) -> Result<Option<Book>, Failure> {
-        if book.id.0 % 3 == 0 {
+        if book.id.0.is_multiple_of(3) {
             panic!("boom")
         } else {
             Ok(Some(book))
