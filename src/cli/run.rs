@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_rt::System;
 use gopherworks::actors::clock::Clock;
@@ -88,10 +89,18 @@ async fn live(
 
 /// Ends a run; a signal meanwhile ends the process, since whoever asks once more does not want to wait for the account.
 pub async fn end(running: &RunningTopology, done: Done, signals: &mut Signals) -> Report {
-    if done != Done::Drained {
+    let at_once = done != Done::Drained;
+    if at_once {
         running.halt();
-        command::kill_all();
     }
+    let kill = async {
+        // Until the account is there: a program may have been about to start when the others were killed.
+        while at_once {
+            command::kill_all();
+            Clock::real().sleep(Duration::from_millis(10)).await;
+        }
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         biased;
         report = running.finish(done) => report,
@@ -99,6 +108,7 @@ pub async fn end(running: &RunningTopology, done: Done, signals: &mut Signals) -
             command::kill_all();
             std::process::exit(code)
         }
+        () = kill => unreachable!("it goes on for ever"),
     }
 }
 
