@@ -94,12 +94,14 @@ pub async fn end(running: &RunningTopology, done: Done, signals: &mut Signals) -
         running.halt();
     }
     let kill = async {
+        if !at_once {
+            return std::future::pending().await;
+        }
         // Until the account is there: a program may have been about to start when the others were killed.
-        while at_once {
+        loop {
             command::kill_all();
             Clock::real().sleep(Duration::from_millis(10)).await;
         }
-        std::future::pending::<()>().await;
     };
     tokio::select! {
         biased;
