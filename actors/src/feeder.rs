@@ -177,6 +177,15 @@ impl FeederCore {
                 self.ended.store(true, Ordering::Release);
                 Ok(0)
             }
+            // Here and not in the actor, which may be dead by now.
+            Ok(Err(failure)) if failure.is_permanent() => {
+                *slot = None;
+                self.ended.store(true, Ordering::Release);
+                if let Some(works) = self.works.get().and_then(Weak::upgrade) {
+                    works.fail(format!("{}: {failure}", self.name));
+                }
+                Ok(0)
+            }
             Ok(Err(failure)) => Err(failure),
             Err(panic) => Err(Failure::transient(format!("panicked: {panic}"))),
         }
@@ -245,10 +254,6 @@ impl Feeder {
                 return;
             }
             Ok(_) => {}
-            Err(failure) if failure.is_permanent() => {
-                self.works.fail(format!("{}: {failure}", self.core.name));
-                self.core.end();
-            }
             // The supervisor's backoff is the pause before the next try; its budget is the limit.
             Err(failure) => die(format!("{}: {failure}", self.core.name)),
         }
