@@ -187,3 +187,40 @@ fn a_cart_with_room_passes_one_that_waits_for_it_at_an_absent_dump() {
     assert_all_burned_once(&design, &report, &burned);
     assert_eq!(report.restarts, 1, "it was killed while it was needed");
 }
+
+/// Found by the properties: a gopher was sent a cart before it had asked for one for the first time, and then asked for one
+/// although it was busy. It had two at once, ended the first one's step on the second, and a loaded cart went for books.
+#[test]
+fn a_gopher_that_is_sent_a_cart_at_its_start_takes_no_second() {
+    let crew = |gophers: &[&str], carts, cart_books, times: [(u64, bool); 4]| CrewDesign {
+        gophers: gophers.iter().map(|duties| duties.to_string()).collect(),
+        carts,
+        cart_books,
+        times,
+    };
+    let (one, two) = (
+        crew(
+            &["push unload return", "load return"],
+            3,
+            2,
+            [(0, false), (696, true), (580, false), (1000, false)],
+        ),
+        crew(
+            &["load", "push", "unload", "return"],
+            1,
+            1,
+            [(2122, false), (1000, false), (850, true), (1000, false)],
+        ),
+    );
+    let design = Design {
+        capacity: 2,
+        stretches: vec![vec![one, two]],
+        exclusive: vec![(Some(1), None)],
+        seed: 61577,
+        strategy: StrategyConfig::OneForAll,
+        ..Design::plain(12, CrewDesign::plain(1))
+    };
+    let kills = vec![(96, 0), (931, 0), (619, 0), (335, 0), (3890, 12)];
+    let (report, burned) = run(&design, &kills);
+    assert_all_burned_once(&design, &report, &burned);
+}

@@ -255,6 +255,10 @@ fn apart(
         let Some(input) = ready.reads.iter().find(inside) else {
             continue;
         };
+        if excluded(&config.options, &plain(input), &plain(output)) {
+            // The file says so itself.
+            continue;
+        }
         let writer: Vec<&str> = writer.iter().map(String::as_str).collect();
         let same = plain(input) == plain(output);
         let what = if same || !can {
@@ -308,4 +312,29 @@ fn plain(path: &Path) -> PathBuf {
         }
     }
     out
+}
+
+/// True if the options' own `exclude` patterns keep everything below `output` out of `input`.
+fn excluded(options: &toml::Table, input: &Path, output: &Path) -> bool {
+    let (Some(toml::Value::Array(patterns)), Ok(below)) =
+        (options.get("exclude"), output.strip_prefix(input))
+    else {
+        return false;
+    };
+    let patterns = patterns.iter().filter_map(toml::Value::as_str);
+    let globs: Vec<_> = patterns
+        .filter_map(|pattern| globset::Glob::new(pattern).ok())
+        .map(|glob| glob.compile_matcher())
+        .collect();
+    // A pattern for a folder above it covers it as well.
+    let covered = |folder: &Path| {
+        let anything_in_it = folder.join("x");
+        globs
+            .iter()
+            .any(|glob| glob.is_match(folder) || glob.is_match(&anything_in_it))
+    };
+    let mut folders = below
+        .ancestors()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    folders.any(covered)
 }
