@@ -34,6 +34,7 @@ use std::sync::Arc;
 pub mod builder;
 mod diagnostic;
 mod interpolate;
+pub mod label;
 mod layers;
 mod like;
 mod normalise;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use gopherworks_actors::gopher::steps::{Duties, StepTimes};
 
 use crate::catalog::{BurnFactory, Catalog, STANDARD_STREAM, SourceFactory, WorkFactory};
+use crate::config::label::base;
 use crate::config::schema::{
     BackoffConfig, Capacity, Exclusive, Placement, StrategyConfig, TopologyConfig,
 };
@@ -17,19 +18,23 @@ mod limits;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod unfold;
 
 pub(crate) use resolve::resolve;
+pub use unfold::unfold;
 
 /// A resolved topology: nodes are keys (positions in these vectors).
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// What the topology is called.
     pub name: String,
+    /// Sources, each with the piles that it fills.
+    pub sources: Vec<SourcePlan>,
     /// Piles and dumps, upstream before downstream.
     pub piles: Vec<PilePlan>,
     /// Incinerators.
     pub incinerators: Vec<IncineratorPlan>,
-    /// Crews, upstream before downstream.
+    /// Crews and relays, upstream before downstream.
     pub crews: Vec<CrewPlan>,
     /// How it runs.
     pub execution: ExecutionPlan,
@@ -104,6 +109,19 @@ fn once<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Vec<&'a PathBuf> {
     seen
 }
 
+/// A source. Where its pile has copies, one reader deals its books: the n-th goes to copy n mod copies.
+#[derive(Debug, Clone)]
+pub struct SourcePlan {
+    /// The pile's name, without a label.
+    pub name: String,
+    /// Makes it.
+    pub factory: SourceFactory,
+    /// The piles that it fills in turn: positions in [`Plan::piles`].
+    pub piles: Vec<usize>,
+    /// How many books it gives in all, where its options say so.
+    pub books: Option<u64>,
+}
+
 /// A pile or a dump.
 #[derive(Debug, Clone)]
 pub struct PilePlan {
@@ -111,8 +129,8 @@ pub struct PilePlan {
     pub name: String,
     /// True for a staging dump.
     pub dump: bool,
-    /// Makes its source.
-    pub source: Option<SourceFactory>,
+    /// Its source: a position in [`Plan::sources`].
+    pub source: Option<usize>,
     /// Files and folders that the source would read.
     pub reads: Vec<PathBuf>,
     /// Files and folders that the source would write.
@@ -149,11 +167,13 @@ pub enum Target {
     Incinerator(usize),
 }
 
-/// A crew.
+/// A crew, or a relay: a crew of one gopher with one cart.
 #[derive(Debug, Clone)]
 pub struct CrewPlan {
     /// Its name, for reports.
     pub name: String,
+    /// True for a relay.
+    pub relay: bool,
     /// The pile that it empties: a position in [`Plan::piles`].
     pub from: usize,
     /// Where it unloads.
@@ -208,6 +228,11 @@ pub struct SupervisionPlan {
     pub shutdown: Duration,
 }
 
+/// The path that a file has for the one of a copy.
+fn written<'a>(path: &[&'a str]) -> Vec<&'a str> {
+    path.iter().map(|key| base(key)).collect()
+}
+
 /// Collects what is wrong with a config, and knows who wrote what.
 pub(crate) struct Judge<'a> {
     locate: &'a dyn Fn(&[&str]) -> Origin,
@@ -216,11 +241,17 @@ pub(crate) struct Judge<'a> {
 
 impl Judge<'_> {
     fn error(&self, path: &[&str], message: impl Into<String>) -> Diagnostic {
-        Diagnostic::error(path.join("."), (self.locate)(path), message)
+        let path = written(path);
+        Diagnostic::error(path.join("."), (self.locate)(&path), message)
     }
 
     fn warning(&self, path: &[&str], message: impl Into<String>) -> Diagnostic {
-        Diagnostic::warning(path.join("."), (self.locate)(path), message)
+        let path = written(path);
+        Diagnostic::warning(path.join("."), (self.locate)(&path), message)
+    }
+
+    fn locate(&self, path: &[&str]) -> Origin {
+        (self.locate)(&written(path))
     }
 
     fn report(&mut self, diagnostic: Diagnostic) {

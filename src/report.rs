@@ -117,7 +117,7 @@ impl Ledger {
 pub struct NodeReport {
     /// Its name; a gopher is `crew/number`.
     pub name: String,
-    /// `pile`, `dump`, `crew`, `gopher` or `incinerator`.
+    /// `pile`, `dump`, `crew`, `gopher`, `relay` or `incinerator`.
     pub kind: &'static str,
     /// Books that passed.
     pub books: u64,

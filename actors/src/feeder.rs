@@ -36,8 +36,8 @@ pub struct FeederCore {
     source: Mutex<Option<Guarded<Box<dyn Source>>>>,
     blocks: bool,
     total: Option<u64>,
-    outbox: Mutex<VecDeque<Book>>,
-    pile: OnceLock<Weak<PileCore>>,
+    outbox: Mutex<Outbox>,
+    piles: Vec<OnceLock<Weak<PileCore>>>,
     ended: AtomicBool,
     works: OnceLock<Weak<Works>>,
 }
@@ -51,17 +51,48 @@ impl std::fmt::Debug for FeederCore {
     }
 }
 
+/// What was read and not yet put: a lane for each pile that is fed.
+#[derive(Debug)]
+struct Outbox {
+    lanes: Vec<VecDeque<Book>>,
+    /// The lane of the next book.
+    next: usize,
+}
+
+impl Outbox {
+    /// Deals books out in turn: the n-th of all goes to lane n mod lanes.
+    fn deal(&mut self, books: Vec<Book>) {
+        if let [only] = self.lanes.as_mut_slice() {
+            only.extend(books);
+            return;
+        }
+        for book in books {
+            self.lanes[self.next].push_back(book);
+            self.next = (self.next + 1) % self.lanes.len();
+        }
+    }
+
+    /// True if a pile waits for books and none is too far behind the others: what one slow copy leaves lying is bounded.
+    fn is_hungry(&self) -> bool {
+        self.lanes.iter().any(VecDeque::is_empty)
+            && self.lanes.iter().all(|lane| lane.len() < BATCH)
+    }
+}
+
 impl FeederCore {
-    /// A feeder that reads `source`.
-    pub fn new(name: impl Into<String>, source: Box<dyn Source>) -> Arc<Self> {
+    /// A feeder that reads `source` for `piles` (>= 1) piles, which get its books in turn.
+    pub fn new(name: impl Into<String>, source: Box<dyn Source>, piles: usize) -> Arc<Self> {
         Arc::new(Self {
             name: name.into(),
             port: Port::new(),
             blocks: source.blocks(),
             total: source.total(),
             source: Mutex::new(Some(Guarded::new(source))),
-            outbox: Mutex::default(),
-            pile: OnceLock::new(),
+            outbox: Mutex::new(Outbox {
+                lanes: vec![VecDeque::new(); piles.max(1)],
+                next: 0,
+            }),
+            piles: (0..piles.max(1)).map(|_| OnceLock::new()).collect(),
             ended: AtomicBool::new(false),
             works: OnceLock::new(),
         })
@@ -72,11 +103,18 @@ impl FeederCore {
         let _ = self.works.set(Arc::downgrade(works));
     }
 
-    pub(crate) fn feeds(&self, pile: &Arc<PileCore>) {
-        let _ = self.pile.set(Arc::downgrade(pile));
+    pub(crate) fn feeds(&self, share: usize, pile: &Arc<PileCore>) {
+        let _ = self.piles[share].set(Arc::downgrade(pile));
     }
 
-    fn outbox(&self) -> MutexGuard<'_, VecDeque<Book>> {
+    fn ring(&self) {
+        let piles = self.piles.iter().filter_map(OnceLock::get);
+        for pile in piles.filter_map(Weak::upgrade) {
+            pile.ring();
+        }
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -91,9 +129,7 @@ impl FeederCore {
             let _outbox = self.outbox();
             self.ended.store(true, Ordering::Release);
         }
-        if let Some(pile) = self.pile.get().and_then(Weak::upgrade) {
-            pile.ring();
-        }
+        self.ring();
     }
 
     /// True once the source has ended, whether or not all it gave was put.
@@ -101,13 +137,13 @@ impl FeederCore {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// True once nothing more will come from here.
-    pub(crate) fn is_done(&self) -> bool {
-        self.has_ended() && self.outbox().is_empty()
+    /// True once nothing more will come from here to the pile that has this share.
+    pub(crate) fn is_done(&self, share: usize) -> bool {
+        self.has_ended() && self.outbox().lanes[share].is_empty()
     }
 
-    /// Moves what was read onto the pile as far as there is room, and asks for more. True if a book moved.
-    pub(crate) fn fill(&self, pile: &PileCore) -> bool {
+    /// Moves what was read for it onto the pile as far as there is room, and asks for more. True if a book moved.
+    pub(crate) fn fill(&self, share: usize, pile: &PileCore) -> bool {
         let Some(works) = self.works.get().and_then(Weak::upgrade) else {
             return false;
         };
@@ -117,7 +153,8 @@ impl FeederCore {
         let mut moved = false;
         // After a refusal for want of bytes: one at a time.
         let mut most = usize::MAX;
-        let mut outbox = self.outbox();
+        let mut all = self.outbox();
+        let outbox = &mut all.lanes[share];
         while !outbox.is_empty() {
             // A byte bound may refuse what the book bound admits: then one book at a time, and the last of them waits.
             let room = works.store.room(pile.key).min(outbox.len()).min(most);
@@ -139,8 +176,8 @@ impl FeederCore {
                 }
             }
         }
-        let hungry = outbox.is_empty();
-        drop(outbox);
+        let hungry = all.is_hungry();
+        drop(all);
         if hungry && !self.has_ended() {
             let _ = self.port.send(More);
         }
@@ -169,7 +206,7 @@ impl FeederCore {
                     );
                     return Ok(0);
                 }
-                outbox.extend(books);
+                outbox.deal(books);
                 Ok(count)
             }
             Ok(Ok(None)) => {
@@ -222,9 +259,9 @@ impl Feeder {
         if self.reading {
             return;
         }
-        if self.core.has_ended() || !self.core.outbox().is_empty() {
+        if self.core.has_ended() || !self.core.outbox().is_hungry() {
             // Read in an earlier life, which may not have lived to say so.
-            self.ring();
+            self.core.ring();
             return;
         }
         if !self.core.blocks || self.works.clock.is_simulated() {
@@ -257,13 +294,7 @@ impl Feeder {
             // The supervisor's backoff is the pause before the next try; its budget is the limit.
             Err(failure) => die(format!("{}: {failure}", self.core.name)),
         }
-        self.ring();
-    }
-
-    fn ring(&self) {
-        if let Some(pile) = self.core.pile.get().and_then(Weak::upgrade) {
-            pile.ring();
-        }
+        self.core.ring();
     }
 }
 

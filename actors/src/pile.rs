@@ -77,10 +77,8 @@ impl Pile {
         let store = core.works.store.clone();
         loop {
             let mut moved = store.collect(core.key) > 0;
-            moved |= core
-                .feeder
-                .as_ref()
-                .is_some_and(|feeder| feeder.fill(&core));
+            moved |=
+                (core.feeder.as_ref()).is_some_and(|(feeder, share)| feeder.fill(*share, &core));
             while let Some(cart) = self.next_taker() {
                 let want = cart.yard().want();
                 match store.lease(core.key, want, core.holder()) {
@@ -228,7 +226,7 @@ impl Pile {
             let mut gate = core.gate();
             if !core.is_closed() {
                 let fed = gate.sealed
-                    && core.feeder.as_ref().is_none_or(|feeder| feeder.is_done())
+                    && (core.feeder.as_ref()).is_none_or(|(feeder, share)| feeder.is_done(*share))
                     && core.upstream.iter().all(|pile| pile.is_closed());
                 if !fed || !gate.givers.is_empty() || !core.counts().is_drained() {
                     return;

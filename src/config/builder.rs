@@ -25,12 +25,13 @@
 //! # Ok::<(), gopherworks::config::Diagnostics>(())
 //! ```
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::schema::{
     CartsConfig, CrewConfig, DumpConfig, Exclusive, IncineratorConfig, KindConfig, PileConfig,
-    SpanConfig, StepTimeConfig, StepsConfig, SupervisionConfig, TopologyConfig,
+    RelayConfig, SpanConfig, StepTimeConfig, StepsConfig, SupervisionConfig, TopologyConfig,
 };
 
 /// A kind without options; a name alone does where a kind is wanted.
@@ -136,8 +137,35 @@ impl TopologyBuilder {
             carts: CartsConfig::default(),
             work: Vec::new(),
             steps: StepsConfig::default(),
+            copies: BTreeMap::new(),
         };
         self.0.crews.insert(name.into(), make(crew));
+        self
+    }
+
+    /// Adds a relay: it carries everything from a pile or dump to a pile without a source, a dump or an incinerator, in order.
+    #[must_use]
+    pub fn relay(mut self, name: &str, from: &str, to: &str) -> Self {
+        let relay = RelayConfig {
+            from: from.into(),
+            to: to.into(),
+            books: None,
+        };
+        self.0.relays.insert(name.into(), relay);
+        self
+    }
+
+    /// Multiplies every node but the shared ones along an axis.
+    #[must_use]
+    pub fn copies(mut self, axis: &str, count: u32) -> Self {
+        self.0.copies.insert(axis.into(), count);
+        self
+    }
+
+    /// Names a node that all copies have in common.
+    #[must_use]
+    pub fn shared(mut self, node: &str) -> Self {
+        self.0.shared.push(node.into());
         self
     }
 
@@ -316,6 +344,13 @@ impl CrewConfig {
     #[must_use]
     pub fn work(mut self, work: impl Into<KindConfig>) -> Self {
         self.work.push(work.into());
+        self
+    }
+
+    /// Multiplies the crew alone along an axis: each copy has its own gophers and carts, and the same ends.
+    #[must_use]
+    pub fn copies(mut self, axis: &str, count: u32) -> Self {
+        self.copies.insert(axis.into(), count);
         self
     }
 

@@ -18,12 +18,19 @@ pub(crate) fn root(root: &mut Value) {
     each(root, "incinerators", |incinerator| {
         at(incinerator, "burn", |burn| wrap(burn, "kind", is_text));
     });
+    at(root, "copies", copies);
     each(root, "crews", |crew| {
+        at(crew, "copies", copies);
         at(crew, "work", works);
         each(crew, "steps", |step| {
             wrap(step, "wait", |kind| is_text(kind) || is_number(kind));
         });
     });
+}
+
+/// `copies = 2` is two copies along the axis `copy`.
+fn copies(copies: &mut Value) {
+    wrap(copies, "copy", is_number);
 }
 
 /// `work = "gzip"` and `work = { kind = "gzip" }` are lists of one.

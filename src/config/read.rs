@@ -6,24 +6,14 @@ use super::diagnostic::nearest;
 use super::options::{self, Role};
 use super::schema::{
     BackoffConfig, Capacity, CartsConfig, CrewConfig, DumpConfig, Exclusive, ExecutionConfig,
-    IncineratorConfig, KindConfig, ModelConfig, PileConfig, Placement, StepTimeConfig, StepsConfig,
-    StrategyConfig, SupervisionConfig, TopologyConfig,
+    IncineratorConfig, KindConfig, ModelConfig, PileConfig, Placement, RelayConfig, StepTimeConfig,
+    StepsConfig, StrategyConfig, SupervisionConfig, TopologyConfig,
 };
 use super::tree::{Item, Node, NodeKind, Reading, Table, join};
 use super::values::{duration, number, path, real, size, span, text};
 
 /// Top keys of the language that this version does not know yet.
-const LATER: [&str; 9] = [
-    "extends",
-    "copies",
-    "shared",
-    "remove",
-    "relays",
-    "balancers",
-    "requesters",
-    "faults",
-    "expect",
-];
+const LATER: [&str; 4] = ["balancers", "requesters", "faults", "expect"];
 
 /// Most gophers in a crew.
 const MOST: usize = 100_000;
@@ -41,6 +31,12 @@ pub(crate) fn topology(reading: &Reading<'_>, root: &Node, name: &str) -> Topolo
     let Some(mut top) = Table::open(reading, item) else {
         return config;
     };
+    // Followed before anything is read; named here for what is known of a file.
+    for key in ["extends", "remove"] {
+        top.opt(key, |_, _| None::<()>);
+    }
+    config.copies = top.opt("copies", copies).unwrap_or_default();
+    config.shared = top.opt("shared", names).unwrap_or_default();
     config.piles = top
         .opt("piles", |r, i| named(r, i, pile))
         .unwrap_or_default();
@@ -52,6 +48,9 @@ pub(crate) fn topology(reading: &Reading<'_>, root: &Node, name: &str) -> Topolo
         .unwrap_or_default();
     config.crews = top
         .opt("crews", |r, i| named(r, i, crew))
+        .unwrap_or_default();
+    config.relays = top
+        .opt("relays", |r, i| named(r, i, relay))
         .unwrap_or_default();
     config.execution = top.opt("execution", execution).unwrap_or_default();
     config.supervision = top.opt("supervision", supervision).unwrap_or_default();
@@ -163,9 +162,48 @@ fn crew(reading: &Reading<'_>, item: Item<'_>) -> Option<CrewConfig> {
         carts: table.opt("carts", carts).unwrap_or_default(),
         work: table.opt("work", options::works).unwrap_or_default(),
         steps: table.opt("steps", steps).unwrap_or_default(),
+        copies: table.opt("copies", copies).unwrap_or_default(),
     };
-    table.finish(&["copies"]);
+    table.finish(&[]);
     Some(crew)
+}
+
+fn relay(reading: &Reading<'_>, item: Item<'_>) -> Option<RelayConfig> {
+    let mut table = Table::open(reading, item)?;
+    let relay = RelayConfig {
+        from: table.req("from", text).unwrap_or_default(),
+        to: table.req("to", text).unwrap_or_default(),
+        books: table.opt("books", number),
+    };
+    table.finish(&[]);
+    Some(relay)
+}
+
+/// Copies along each axis.
+fn copies(reading: &Reading<'_>, item: Item<'_>) -> Option<BTreeMap<String, u32>> {
+    let NodeKind::Table(axes) = &item.node.kind else {
+        return reading.expected(&item, "a number, or a table of axes such as { lane = 2 }");
+    };
+    let mut out = BTreeMap::new();
+    for (axis, node) in axes {
+        let path = join(item.path, axis);
+        if let Some(count) = number(reading, Item { node, path: &path }) {
+            out.insert(axis.clone(), count);
+        }
+    }
+    Some(out)
+}
+
+/// A list of names.
+fn names(reading: &Reading<'_>, item: Item<'_>) -> Option<Vec<String>> {
+    let NodeKind::Array(entries) = &item.node.kind else {
+        return reading.expected(&item, "an array of names");
+    };
+    let read = |(at, node)| {
+        let path = join(item.path, &usize::to_string(&at));
+        text(reading, Item { node, path: &path })
+    };
+    Some(entries.iter().enumerate().filter_map(read).collect())
 }
 
 fn gophers(reading: &Reading<'_>, item: Item<'_>) -> Option<Vec<Vec<String>>> {

@@ -11,6 +11,10 @@ use std::time::Duration;
 pub struct TopologyConfig {
     /// What the topology is called in reports; the file's stem where it was read from a file.
     pub name: String,
+    /// How many copies of every node but the `shared` ones, along each axis; see [`crate::plan::unfold`].
+    pub copies: BTreeMap<String, u32>,
+    /// Nodes that all copies have in common.
+    pub shared: Vec<String>,
     /// Piles by name.
     pub piles: BTreeMap<String, PileConfig>,
     /// Staging dumps by name.
@@ -19,6 +23,8 @@ pub struct TopologyConfig {
     pub incinerators: BTreeMap<String, IncineratorConfig>,
     /// Crews by name.
     pub crews: BTreeMap<String, CrewConfig>,
+    /// Relays by name.
+    pub relays: BTreeMap<String, RelayConfig>,
     /// How many cores run it.
     pub execution: ExecutionConfig,
     /// What happens when an actor fails.
@@ -102,6 +108,19 @@ pub struct CrewConfig {
     pub work: Vec<KindConfig>,
     /// What the steps cost.
     pub steps: StepsConfig,
+    /// How many copies of the crew alone, along each axis: own gophers and carts, the same `from` and `to`.
+    pub copies: BTreeMap<String, u32>,
+}
+
+/// A relay: carries one pile over to another, in order, and ends when its input is closed and drained.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayConfig {
+    /// The pile or dump that it empties.
+    pub from: String,
+    /// The pile without a source, dump or incinerator that it fills.
+    pub to: String,
+    /// Most books that it carries at once (>= 1); 64 by default, less where the other end holds less.
+    pub books: Option<u64>,
 }
 
 /// The carts of a crew.

@@ -3,15 +3,62 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Judge;
+use crate::config::label::compare;
 use crate::config::nearest;
-use crate::config::schema::{CrewConfig, TopologyConfig};
+use crate::config::schema::TopologyConfig;
 
 /// Names in topological order.
 pub(super) struct Order<'a> {
     /// Piles and dumps, upstream before downstream.
     pub piles: Vec<&'a str>,
-    /// Crews, upstream before downstream.
-    pub crews: Vec<&'a str>,
+    /// Crews and relays, upstream before downstream.
+    pub ways: Vec<Way<'a>>,
+}
+
+/// Whatever carries books from one node to another.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Way<'a> {
+    /// `crews` or `relays`.
+    pub group: &'static str,
+    pub name: &'a str,
+    pub from: &'a str,
+    pub to: &'a str,
+    /// Most books and bytes at once.
+    books: Option<u64>,
+    bytes: Option<u64>,
+}
+
+impl Way<'_> {
+    /// What it is, for messages.
+    fn what(&self) -> String {
+        let word = if self.is_relay() { "relay" } else { "crew" };
+        format!("the {word} `{}`", self.name)
+    }
+
+    pub fn is_relay(&self) -> bool {
+        self.group == "relays"
+    }
+}
+
+/// All ways of a config.
+fn ways(config: &TopologyConfig) -> Vec<Way<'_>> {
+    let crews = config.crews.iter().map(|(name, crew)| Way {
+        group: "crews",
+        name,
+        from: &crew.from,
+        to: &crew.to,
+        books: Some(crew.carts.books),
+        bytes: crew.carts.bytes,
+    });
+    let relays = config.relays.iter().map(|(name, relay)| Way {
+        group: "relays",
+        name,
+        from: &relay.from,
+        to: &relay.to,
+        books: relay.books,
+        bytes: None,
+    });
+    crews.chain(relays).collect()
 }
 
 /// Reports what is wrong with the graph; the order of its nodes if there is one.
@@ -21,34 +68,35 @@ pub(super) fn check<'a>(
     holes: bool,
 ) -> Option<Order<'a>> {
     let mut whole = !holes;
-    for (name, crew) in &config.crews {
-        whole &= ends(judge, config, name, crew);
-        for end in [&crew.from, &crew.to] {
-            fits(judge, config, name, crew, end);
+    let ways = ways(config);
+    for way in &ways {
+        whole &= ends(judge, config, way);
+        for end in [way.from, way.to] {
+            fits(judge, config, way, end);
         }
     }
-    roomy(judge, config);
+    roomy(judge, config, &ways);
     if !whole {
         // With an end that leads nowhere, whatever seems cut off may not be.
         return None;
     }
-    reached(judge, config);
-    order(judge, config)
+    reached(judge, config, &ways);
+    order(judge, config, ways)
 }
 
 /// Judges the ends of a crew; true if both are right.
-fn ends(judge: &mut Judge<'_>, config: &TopologyConfig, name: &str, crew: &CrewConfig) -> bool {
-    let (from, to) = (crew.from.as_str(), crew.to.as_str());
-    let (from_path, to_path) = (["crews", name, "from"], ["crews", name, "to"]);
-    let mut right = true;
-    let mut report = |mistake| {
-        right = false;
-        judge.found.push(mistake);
-    };
-    let origin = |path: &[&str]| (judge.locate)(path);
-    let error = |path: &[&str], message: String| {
-        crate::config::Diagnostic::error(path.join("."), origin(path), message)
-    };
+fn ends(judge: &mut Judge<'_>, config: &TopologyConfig, way: &Way<'_>) -> bool {
+    let Way {
+        group,
+        name,
+        from,
+        to,
+        ..
+    } = *way;
+    let (from_path, to_path) = ([group, name, "from"], [group, name, "to"]);
+    let mut mistakes = Vec::new();
+    let mut report = |mistake| mistakes.push(mistake);
+    let error = |path: &[&str], message: String| judge.error(path, message);
     let pile = |end: &str| config.piles.contains_key(end);
     let dump = |end: &str| config.dumps.contains_key(end);
     let fire = |end: &str| config.incinerators.contains_key(end);
@@ -62,8 +110,13 @@ fn ends(judge: &mut Judge<'_>, config: &TopologyConfig, name: &str, crew: &CrewC
         report(mistake.suggest(nearest(from, known.map(String::as_str))));
     }
     if from == to && (pile(to) || dump(to)) {
-        let message = format!("the crew `{name}` carries from `{to}` to itself");
+        let message = format!("{} carries from `{to}` to itself", way.what());
         report(error(&to_path, message));
+    } else if pile(to) && way.is_relay() {
+        if config.piles[to].source.is_some() {
+            let message = format!("the pile `{to}` has a source: a relay fills one without");
+            report(error(&to_path, message));
+        }
     } else if pile(to) {
         let message = format!("`{to}` is a pile: a crew unloads into a dump or an incinerator");
         let help = match config.piles[to].source {
@@ -78,17 +131,19 @@ fn ends(judge: &mut Judge<'_>, config: &TopologyConfig, name: &str, crew: &CrewC
         let mistake = error(&to_path, format!("no dump or incinerator is called `{to}`"));
         report(mistake.suggest(nearest(to, known.map(String::as_str))));
     }
+    let right = mistakes.is_empty();
+    judge.found.extend(mistakes);
     right
 }
 
 /// Judges a crew's carts against a dump at one of its ends.
-fn fits(judge: &mut Judge<'_>, config: &TopologyConfig, name: &str, crew: &CrewConfig, end: &str) {
+fn fits(judge: &mut Judge<'_>, config: &TopologyConfig, way: &Way<'_>, end: &str) {
     let Some(dump) = config.dumps.get(end) else {
         return;
     };
     let pairs = [
-        ("books", Some(crew.carts.books), dump.capacity.books),
-        ("bytes", crew.carts.bytes, dump.capacity.bytes),
+        ("books", way.books, dump.capacity.books),
+        ("bytes", way.bytes, dump.capacity.bytes),
     ];
     for (key, cart, room) in pairs {
         if let (Some(cart), Some(room)) = (cart, room)
@@ -96,11 +151,14 @@ fn fits(judge: &mut Judge<'_>, config: &TopologyConfig, name: &str, crew: &CrewC
             && room > 0
         {
             let message = format!(
-                "a cart of the crew `{name}` ({cart} {key}) is larger than the dump `{end}` ({room} {key})"
+                "a cart of {} ({cart} {key}) is larger than the dump `{end}` ({room} {key})",
+                way.what()
             );
-            let other = (judge.locate)(&["dumps", end, "capacity", key]);
+            let other = judge.locate(&["dumps", end, "capacity", key]);
+            let carts: &[&str] = if way.is_relay() { &[] } else { &["carts"] };
+            let path = [&[way.group, way.name], carts, &[key]].concat();
             let mistake = judge
-                .error(&["crews", name, "carts", key], message)
+                .error(&path, message)
                 .related(other, "the dump's capacity");
             judge.report(mistake);
         }
@@ -108,18 +166,21 @@ fn fits(judge: &mut Judge<'_>, config: &TopologyConfig, name: &str, crew: &CrewC
 }
 
 /// Warns of dumps that hold no cartload of each side at once: the sides then wait for each other.
-fn roomy(judge: &mut Judge<'_>, config: &TopologyConfig) {
+fn roomy(judge: &mut Judge<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
+    let mut fed: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut emptied: BTreeMap<&str, u64> = BTreeMap::new();
+    for way in ways {
+        let books = way.books.unwrap_or(1);
+        for (most, end) in [(&mut fed, way.to), (&mut emptied, way.from)] {
+            let most = most.entry(end).or_default();
+            *most = books.max(*most);
+        }
+    }
     for (name, dump) in &config.dumps {
-        let most = |end: fn(&CrewConfig) -> &String| {
-            (config.crews.values())
-                .filter(|crew| end(crew) == name)
-                .map(|crew| crew.carts.books)
-                .max()
-        };
-        if let (Some(room), Some(fed), Some(emptied)) = (
+        if let (Some(room), Some(&fed), Some(&emptied)) = (
             dump.capacity.books,
-            most(|crew| &crew.to),
-            most(|crew| &crew.from),
+            fed.get(name.as_str()),
+            emptied.get(name.as_str()),
         ) && room >= fed.max(emptied)
             && room < fed.saturating_add(emptied)
         {
@@ -133,13 +194,9 @@ fn roomy(judge: &mut Judge<'_>, config: &TopologyConfig) {
 }
 
 /// Judges what nobody fills, and what nobody empties.
-fn reached(judge: &mut Judge<'_>, config: &TopologyConfig) {
-    let from: BTreeSet<&str> = config
-        .crews
-        .values()
-        .map(|crew| crew.from.as_str())
-        .collect();
-    let to: BTreeSet<&str> = config.crews.values().map(|crew| crew.to.as_str()).collect();
+fn reached(judge: &mut Judge<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
+    let from: BTreeSet<&str> = ways.iter().map(|way| way.from).collect();
+    let to: BTreeSet<&str> = ways.iter().map(|way| way.to).collect();
     if config.piles.is_empty() {
         judge.ensure(
             false,
@@ -181,37 +238,41 @@ fn reached(judge: &mut Judge<'_>, config: &TopologyConfig) {
 }
 
 /// Orders piles and crews, or reports each cycle.
-fn order<'a>(judge: &mut Judge<'_>, config: &'a TopologyConfig) -> Option<Order<'a>> {
+fn order<'a>(
+    judge: &mut Judge<'_>,
+    config: &'a TopologyConfig,
+    mut ways: Vec<Way<'a>>,
+) -> Option<Order<'a>> {
     let names = config.piles.keys().chain(config.dumps.keys());
     let mut feeders: BTreeMap<&str, BTreeSet<&str>> =
         names.map(|name| (name.as_str(), BTreeSet::new())).collect();
     let mut fed: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for crew in config.crews.values() {
-        if let Some(feeders) = feeders.get_mut(crew.to.as_str()) {
-            feeders.insert(&crew.from);
-            fed.entry(&crew.from).or_default().insert(&crew.to);
+    for way in &ways {
+        if let Some(feeders) = feeders.get_mut(way.to) {
+            feeders.insert(way.from);
+            fed.entry(way.from).or_default().insert(way.to);
         }
     }
-    let mut open: BTreeSet<&str> = (feeders.iter())
+    let mut open: BTreeSet<Counted<'_>> = (feeders.iter())
         .filter(|(_, feeders)| feeders.is_empty())
-        .map(|(name, _)| *name)
+        .map(|(name, _)| Counted(name))
         .collect();
     let mut left = feeders.clone();
     let mut piles = Vec::new();
-    while let Some(name) = open.pop_first() {
+    while let Some(Counted(name)) = open.pop_first() {
         piles.push(name);
         left.remove(name);
         for below in fed.get(name).into_iter().flatten() {
             if let Some(above) = left.get_mut(below) {
                 above.remove(name);
                 if above.is_empty() {
-                    open.insert(below);
+                    open.insert(Counted(below));
                 }
             }
         }
     }
     if !left.is_empty() {
-        cycles(judge, config, &left);
+        cycles(judge, &ways, &left);
         return None;
     }
     let place: BTreeMap<&str, usize> = piles
@@ -219,13 +280,31 @@ fn order<'a>(judge: &mut Judge<'_>, config: &'a TopologyConfig) -> Option<Order<
         .enumerate()
         .map(|(at, name)| (*name, at))
         .collect();
-    let mut crews: Vec<&str> = config.crews.keys().map(String::as_str).collect();
-    crews.sort_by_key(|name| place.get(config.crews[*name].from.as_str()).copied());
-    Some(Order { piles, crews })
+    ways.sort_by(|a, b| {
+        let order = place.get(a.from).cmp(&place.get(b.from));
+        order.then_with(|| compare(a.name, b.name))
+    });
+    Some(Order { piles, ways })
+}
+
+/// A name that is ordered as people count.
+#[derive(PartialEq, Eq)]
+struct Counted<'a>(&'a str);
+
+impl Ord for Counted<'_> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        compare(self.0, other.0)
+    }
+}
+
+impl PartialOrd for Counted<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// Every node of `left` has a feeder in it, so walking upstream from any of them ends in a cycle.
-fn cycles(judge: &mut Judge<'_>, config: &TopologyConfig, left: &BTreeMap<&str, BTreeSet<&str>>) {
+fn cycles(judge: &mut Judge<'_>, ways: &[Way<'_>], left: &BTreeMap<&str, BTreeSet<&str>>) {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     for start in left.keys() {
         let mut walk = Vec::new();
@@ -246,12 +325,11 @@ fn cycles(judge: &mut Judge<'_>, config: &TopologyConfig, left: &BTreeMap<&str, 
         cycle.rotate_left(least);
         cycle.push(cycle[0]);
         let message = format!("books would go round for ever: {}", cycle.join(" -> "));
-        let back = config
-            .crews
+        let back = ways
             .iter()
-            .find(|(_, crew)| crew.from == cycle[cycle.len() - 2] && crew.to == cycle[0]);
+            .find(|way| way.from == cycle[cycle.len() - 2] && way.to == cycle[0]);
         let mistake = match back {
-            Some((crew, _)) => judge.error(&["crews", crew, "to"], message),
+            Some(way) => judge.error(&[way.group, way.name, "to"], message),
             None => judge.error(&["dumps", cycle[0]], message).at_key(),
         };
         judge.report(mistake.label("this closes the cycle"));

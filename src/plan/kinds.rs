@@ -275,7 +275,7 @@ fn apart(
         );
         let warning = judge
             .warning(&writer, message)
-            .related((judge.locate)(path), "the input");
+            .related(judge.locate(path), "the input");
         judge.report(warning);
     }
     if left_out.is_empty() {

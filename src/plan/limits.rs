@@ -39,6 +39,13 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
         carts(judge, name, crew);
         steps(judge, name, crew);
     }
+    for (name, relay) in &config.relays {
+        judge.ensure(
+            relay.books != Some(0),
+            &["relays", name, "books"],
+            "a relay carries at least one book",
+        );
+    }
     judge.ensure(
         config.execution.cores > 0,
         &["execution", "cores"],
@@ -61,7 +68,8 @@ fn names(judge: &mut Judge<'_>, config: &TopologyConfig) {
                 .keys()
                 .map(|name| ("incinerators", name)),
         )
-        .chain(config.crews.keys().map(|name| ("crews", name)));
+        .chain(config.crews.keys().map(|name| ("crews", name)))
+        .chain(config.relays.keys().map(|name| ("relays", name)));
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
     for (group, name) in all {
         let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
@@ -75,7 +83,7 @@ fn names(judge: &mut Judge<'_>, config: &TopologyConfig) {
             judge.report(mistake);
         }
         if let Some(first) = seen.insert(name, group) {
-            let other = (judge.locate)(&[first, name]);
+            let other = judge.locate(&[first, name]);
             let mistake = judge
                 .error(&[group, name], format!("two nodes are called `{name}`"))
                 .at_key()
@@ -227,7 +235,7 @@ fn supervision(judge: &mut Judge<'_>, supervision: &SupervisionConfig) {
         let path = |key| ["supervision", "backoff", key];
         let mistake = judge
             .error(&path("min"), "the first delay is longer than the longest")
-            .related((judge.locate)(&path("max")), "the longest");
+            .related(judge.locate(&path("max")), "the longest");
         judge.report(mistake);
     }
     judge.ensure(

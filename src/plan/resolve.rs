@@ -7,12 +7,15 @@ use gopherworks_actors::gopher::steps::{Duties, Span, Step, StepTime, StepTimes}
 use super::graph::{self, Order};
 use super::kinds::{self, Kinds};
 use super::{
-    CrewPlan, ExecutionPlan, IncineratorPlan, Judge, PilePlan, Plan, SupervisionPlan, Target,
-    limits,
+    CrewPlan, ExecutionPlan, IncineratorPlan, Judge, PilePlan, Plan, SourcePlan, SupervisionPlan,
+    Target, limits, unfold,
 };
 use crate::catalog::{Catalog, compose};
-use crate::config::schema::{CrewConfig, SpanConfig, StepTimeConfig, StepsConfig, TopologyConfig};
-use crate::config::{Diagnostics, Origin};
+use crate::config::label::{base, compare, unlabelled};
+use crate::config::schema::{
+    CrewConfig, KindConfig, SpanConfig, StepTimeConfig, StepsConfig, TopologyConfig,
+};
+use crate::config::{Diagnostic, Diagnostics, Origin};
 
 /// Resolves `config`. `holes`: a node could not be read, so nothing is said of what the graph lacks.
 pub(crate) fn resolve(
@@ -26,53 +29,90 @@ pub(crate) fn resolve(
         found: Diagnostics::default(),
     };
     limits::check(&mut judge, config);
-    let order = graph::check(&mut judge, config, holes);
     let kinds = kinds::prepare(&mut judge, config, catalog);
+    if !unfold::check(&mut judge, config) {
+        return (None, judge.found);
+    }
+    let mut copies = Judge {
+        locate,
+        found: Diagnostics::default(),
+    };
+    let unfolded = unfold::judged(&mut copies, config);
+    // A name that means no copy is told; what hangs on it would only follow from that.
+    let holes = holes || copies.found.has_errors();
+    let order = graph::check(&mut copies, &unfolded, holes);
+    judge.found.extend(folded(copies.found));
     let plan = match order {
-        Some(order) if !judge.found.has_errors() => assemble(config, &order, kinds),
+        Some(order) if !judge.found.has_errors() => assemble(config, &unfolded, &order, kinds),
         _ => None,
     };
     (plan, judge.found)
 }
 
+/// What is wrong with all copies of something is wrong with it; what is wrong with one is told of that one.
+fn folded(found: Diagnostics) -> Vec<Diagnostic> {
+    let mut groups: BTreeMap<(String, String), Vec<Diagnostic>> = BTreeMap::new();
+    for diagnostic in found {
+        let key = (diagnostic.path.clone(), unlabelled(&diagnostic.message));
+        groups.entry(key).or_default().push(diagnostic);
+    }
+    let groups = groups.into_iter().filter_map(|((_, message), group)| {
+        let alone = group.len() == 1;
+        let mut first = group.into_iter().next()?;
+        if !alone {
+            first.message = message;
+        }
+        Some(first)
+    });
+    groups.collect()
+}
+
 /// `None` only where a judge found an error that it did not report.
-fn assemble(config: &TopologyConfig, order: &Order<'_>, mut kinds: Kinds) -> Option<Plan> {
-    let piles: Option<Vec<PilePlan>> = (order.piles.iter())
-        .map(|name| pile(config, name, &mut kinds))
-        .collect();
-    let incinerators: Option<Vec<IncineratorPlan>> = (config.incinerators.iter())
-        .map(|(name, fire)| {
-            let burn = kinds.burns.remove(name)?;
+fn assemble(
+    written: &TopologyConfig,
+    config: &TopologyConfig,
+    order: &Order<'_>,
+    mut kinds: Kinds,
+) -> Option<Plan> {
+    let (piles, sources) = piles(written, config, order, &mut kinds)?;
+    let mut fires: Vec<&str> = config.incinerators.keys().map(String::as_str).collect();
+    fires.sort_by(|a, b| compare(a, b));
+    let incinerators: Option<Vec<IncineratorPlan>> = (fires.iter())
+        .map(|name| {
+            let burn = kinds.burns.get(base(name))?;
             Some(IncineratorPlan {
-                name: name.clone(),
-                burn: burn.factory,
-                reads: burn.reads,
-                writes: burn.writes,
-                exclusive: fire.exclusive,
+                name: (*name).to_owned(),
+                burn: burn.factory.clone(),
+                reads: burn.reads.clone(),
+                writes: burn.writes.clone(),
+                exclusive: config.incinerators[*name].exclusive,
             })
         })
         .collect();
-    let places: BTreeMap<&str, usize> = (order.piles.iter().enumerate())
-        .map(|(at, name)| (*name, at))
-        .collect();
-    let fires: BTreeMap<&str, usize> = (config.incinerators.keys().enumerate())
-        .map(|(at, name)| (name.as_str(), at))
-        .collect();
-    let crews: Option<Vec<CrewPlan>> = (order.crews.iter())
-        .map(|name| {
-            let crew = &config.crews[*name];
-            let to = &crew.to.as_str();
-            let dump = || places.get(to).copied().map(Target::Dump);
-            let fire = || fires.get(to).copied().map(Target::Incinerator);
-            let ends = (*places.get(crew.from.as_str())?, dump().or_else(fire)?);
-            crew_plan(name, crew, ends, &mut kinds)
+    let numbered = |names: &[&str]| -> BTreeMap<String, usize> {
+        (names.iter().enumerate())
+            .map(|(at, name)| ((*name).to_owned(), at))
+            .collect()
+    };
+    let (places, fires) = (numbered(&order.piles), numbered(&fires));
+    let crews: Option<Vec<CrewPlan>> = (order.ways.iter())
+        .map(|way| {
+            let dump = || places.get(way.to).copied().map(Target::Dump);
+            let fire = || fires.get(way.to).copied().map(Target::Incinerator);
+            let ends = (*places.get(way.from)?, dump().or_else(fire)?);
+            if way.is_relay() {
+                Some(relay_plan(config, way.name, ends, &piles))
+            } else {
+                crew_plan(way.name, &config.crews[way.name], ends, &kinds)
+            }
         })
         .collect();
     let execution = &config.execution;
     let supervision = &config.supervision;
     Some(Plan {
         name: config.name.clone(),
-        piles: piles?,
+        sources,
+        piles,
         incinerators: incinerators?,
         crews: crews?,
         execution: ExecutionPlan {
@@ -94,55 +134,123 @@ fn assemble(config: &TopologyConfig, order: &Order<'_>, mut kinds: Kinds) -> Opt
     })
 }
 
-fn pile(config: &TopologyConfig, name: &str, kinds: &mut Kinds) -> Option<PilePlan> {
-    if let Some(dump) = config.dumps.get(name) {
-        return Some(PilePlan {
-            name: name.to_owned(),
-            dump: true,
-            source: None,
-            reads: Vec::new(),
-            writes: Vec::new(),
-            capacity: dump.capacity,
-            exclusive: dump.exclusive,
-            max_attempts: dump.max_attempts,
+/// Piles and dumps in order, and the sources that fill them.
+fn piles(
+    written: &TopologyConfig,
+    config: &TopologyConfig,
+    order: &Order<'_>,
+    kinds: &mut Kinds,
+) -> Option<(Vec<PilePlan>, Vec<SourcePlan>)> {
+    let mut sources: Vec<SourcePlan> = Vec::new();
+    let mut known: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut piles = Vec::new();
+    for (at, name) in order.piles.iter().enumerate() {
+        if let Some(dump) = config.dumps.get(*name) {
+            piles.push(PilePlan {
+                name: (*name).to_owned(),
+                dump: true,
+                source: None,
+                reads: Vec::new(),
+                writes: Vec::new(),
+                capacity: dump.capacity,
+                exclusive: dump.exclusive,
+                max_attempts: dump.max_attempts,
+            });
+            continue;
+        }
+        let pile = config.piles.get(*name)?;
+        let (mut source, mut reads, mut writes) = (None, Vec::new(), Vec::new());
+        if pile.source.is_some() {
+            let made = kinds.sources.get(base(name))?;
+            let key = *known.entry(base(name)).or_insert_with(|| {
+                let options = written
+                    .piles
+                    .get(base(name))
+                    .and_then(|pile| pile.source.as_ref());
+                sources.push(SourcePlan {
+                    name: base(name).to_owned(),
+                    factory: made.factory.clone(),
+                    piles: Vec::new(),
+                    books: options.and_then(books),
+                });
+                sources.len() - 1
+            });
+            // Piles without feeders come in the order of their numbers, so copies are dealt to in that order.
+            sources[key].piles.push(at);
+            source = Some(key);
+            reads.clone_from(&made.reads);
+            writes.clone_from(&made.writes);
+        }
+        piles.push(PilePlan {
+            name: (*name).to_owned(),
+            dump: false,
+            source,
+            reads,
+            writes,
+            capacity: pile.capacity,
+            exclusive: pile.exclusive,
+            max_attempts: pile.max_attempts,
         });
     }
-    let pile = config.piles.get(name)?;
-    let source = kinds.sources.remove(name);
-    if source.is_none() && pile.source.is_some() {
-        return None;
-    }
-    let (source, reads, writes) = match source {
-        Some(source) => (Some(source.factory), source.reads, source.writes),
-        None => (None, Vec::new(), Vec::new()),
+    Some((piles, sources))
+}
+
+/// How many books a source gives, if its options say so.
+fn books(source: &KindConfig) -> Option<u64> {
+    let number = source.options.get("books")?.as_integer()?;
+    u64::try_from(number)
+        .ok()
+        .filter(|_| source.kind == "generate")
+}
+
+/// Most books that a relay carries at once.
+const RELAYED: u64 = 64;
+
+/// One gopher with all duties and one cart: order is kept, since the next cartload is taken when the one before is settled.
+fn relay_plan(
+    config: &TopologyConfig,
+    name: &str,
+    (from, to): (usize, Target),
+    piles: &[PilePlan],
+) -> CrewPlan {
+    let room = |pile: usize| piles[pile].capacity.books.unwrap_or(RELAYED);
+    let least = match to {
+        Target::Dump(to) => room(from).min(room(to)),
+        Target::Incinerator(_) => room(from),
     };
-    Some(PilePlan {
+    let said = config.relays.get(name).and_then(|relay| relay.books);
+    let books = said.unwrap_or(RELAYED.min(least)).max(1);
+    CrewPlan {
         name: name.to_owned(),
-        dump: false,
-        source,
-        reads,
-        writes,
-        capacity: pile.capacity,
-        exclusive: pile.exclusive,
-        max_attempts: pile.max_attempts,
-    })
+        relay: true,
+        from,
+        to,
+        gophers: vec![Step::ALL.into_iter().collect()],
+        carts: 1,
+        cart_books: usize::try_from(books).unwrap_or(usize::MAX),
+        cart_bytes: None,
+        work: None,
+        reads: Vec::new(),
+        writes: Vec::new(),
+        steps: StepTimes::default(),
+    }
 }
 
 fn crew_plan(
     name: &str,
     crew: &CrewConfig,
     (from, to): (usize, Target),
-    kinds: &mut Kinds,
+    kinds: &Kinds,
 ) -> Option<CrewPlan> {
-    let works = kinds.works.remove(name).unwrap_or_default();
     let (mut factories, mut reads, mut writes) = (Vec::new(), Vec::new(), Vec::new());
-    for work in works {
-        factories.push(work.factory);
-        reads.extend(work.reads);
-        writes.extend(work.writes);
+    for work in kinds.works.get(base(name))? {
+        factories.push(work.factory.clone());
+        reads.extend(work.reads.iter().cloned());
+        writes.extend(work.writes.iter().cloned());
     }
     Some(CrewPlan {
         name: name.to_owned(),
+        relay: false,
         from,
         to,
         gophers: crew.gophers.iter().map(|words| duties(words)).collect(),

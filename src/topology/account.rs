@@ -66,10 +66,12 @@ impl RunningTopology {
             waits: stats.waits(),
         };
         let mut rows = Vec::new();
+        let mut told = std::collections::BTreeSet::new();
         for pile in &inner.piles {
             let kind = if pile.dump { "dump" } else { "pile" };
-            let feeder = pile
-                .feeder()
+            // One source may serve several copies; it is counted with the first.
+            let feeder = (pile.feeder())
+                .filter(|feeder| told.insert(feeder.name.clone()))
                 .map_or(0, |feeder| supervisor.restarts(&*feeder.name));
             let restarts = supervisor.restarts(&*pile.name) + feeder;
             rows.push(row(
@@ -104,6 +106,14 @@ impl RunningTopology {
             let (books, carts) = loaders.fold((0, 0), |(books, carts), (_, row)| {
                 (books + row.books, carts + row.carts)
             });
+            if crew.relay {
+                let relay = gophers.into_iter().map(|row| NodeReport {
+                    kind: "relay",
+                    ..row
+                });
+                rows.extend(relay);
+                continue;
+            }
             let busy =
                 gophers.iter().map(|row| row.busy).sum::<f64>() / gophers.len().max(1) as f64;
             rows.push(NodeReport {

@@ -24,6 +24,7 @@ use crate::report::{Outcome, Report};
 /// A crew as it runs.
 pub(super) struct Crew {
     pub(super) name: String,
+    pub(super) relay: bool,
     pub(super) core: Arc<CrewCore>,
     pub(super) gophers: Vec<Arc<GopherCore>>,
     pub(super) seats: Vec<Seat>,
@@ -275,15 +276,14 @@ impl RunningTopology {
 
     /// How many books the sources will give in all, where every one knows, and whether all of them have ended.
     pub fn expected(&self) -> (Option<u64>, bool) {
-        let mut feeders = self
-            .inner()
-            .piles
-            .iter()
+        let mut feeders: Vec<_> = (self.inner().piles.iter())
             .filter_map(|pile| pile.feeder())
-            .peekable();
-        if feeders.peek().is_none() {
+            .collect();
+        if feeders.is_empty() {
             return (None, false);
         }
+        // Copies of a pile have one source.
+        feeders.dedup_by(|a, b| Arc::ptr_eq(a, b));
         let (mut total, mut ended) = (Some(0), true);
         for feeder in feeders {
             total = total.zip(feeder.total()).map(|(sum, more)| sum + more);

@@ -164,21 +164,14 @@ impl Build<'_> {
         // Everything that can be refused comes first: nothing runs yet.
         let mut feeders = Vec::new();
         let mut receipts: Vec<_> = self.options.receipts.iter().cloned().collect();
-        for pile in &plan.piles {
-            let factory = pile
-                .source
-                .as_ref()
-                .filter(|_| !self.options.without_sources);
-            feeders.push(match factory {
-                Some(factory) => {
-                    let source = factory
-                        .make(&self.site(&pile.name))
-                        .map_err(failed(&pile.name))?;
-                    receipts.extend(source.receipts());
-                    Some(FeederCore::new(format!("{}.source", pile.name), source))
-                }
-                None => None,
-            });
+        if !self.options.without_sources {
+            for source in &plan.sources {
+                let made = (source.factory.make(&self.site(&source.name)))
+                    .map_err(failed(&source.name))?;
+                receipts.extend(made.receipts());
+                let name = format!("{}.source", source.name);
+                feeders.push(FeederCore::new(name, made, source.piles.len()));
+            }
         }
         let mut fires = Vec::new();
         for fire in &plan.incinerators {
@@ -214,6 +207,7 @@ impl Build<'_> {
         let seed = Seed(plan.execution.seed);
         let works = Works::new(self.clock.clone(), seed, pool, store, receipts);
 
+        feeders.iter().for_each(|feeder| feeder.belongs_to(&works));
         let mut nodes = 0u32;
         let mut node = || {
             nodes += 1;
@@ -227,10 +221,9 @@ impl Build<'_> {
                 .filter(|crew| crew.to == Target::Dump(key))
                 .map(|crew| piles[crew.from].clone())
                 .collect();
-            let feeder = feeders[key].take();
-            if let Some(feeder) = &feeder {
-                feeder.belongs_to(&works);
-            }
+            let share = |source: usize| plan.sources[source].piles.iter().position(|at| *at == key);
+            let feeder = (pile.source)
+                .and_then(|source| Some((feeders.get(source)?.clone(), share(source)?)));
             piles.push(PileCore::new(
                 &works,
                 PileParts {
@@ -326,7 +319,11 @@ impl Build<'_> {
                 .iter()
                 .enumerate()
                 .map(|(index, duties)| {
-                    let name = format!("{}/{}", crew.name, index + 1);
+                    let name = if crew.relay {
+                        crew.name.clone()
+                    } else {
+                        format!("{}/{}", crew.name, index + 1)
+                    };
                     Arc::new(GopherCore {
                         chance: Mutex::new(seed.stream(&name, "steps")),
                         name,
@@ -338,6 +335,7 @@ impl Build<'_> {
                 .collect();
             crews.push(Crew {
                 name: crew.name.clone(),
+                relay: crew.relay,
                 core,
                 gophers,
                 seats,
@@ -355,7 +353,7 @@ impl Build<'_> {
                 .collect();
             pile.leads_to(below);
         }
-        let children = self.children(&works, &piles, &incinerators, &crews);
+        let children = self.children(&works, &feeders, &piles, &incinerators, &crews);
         let inner = Arc::new(Inner::new(
             plan,
             works,
@@ -372,6 +370,7 @@ impl Build<'_> {
     fn children(
         &self,
         works: &Arc<Works>,
+        feeders: &[Arc<FeederCore>],
         piles: &[Arc<PileCore>],
         incinerators: &[Arc<IncineratorCore>],
         crews: &[Crew],
@@ -404,14 +403,16 @@ impl Build<'_> {
                 add(child, self.places.at(*place));
             }
         }
-        for (pile, place) in piles.iter().zip(&self.places.piles) {
-            if let Some(feeder) = pile.feeder() {
-                let (core, works) = (feeder.clone(), works.clone());
-                let child = Child::new(feeder.name.clone(), &feeder.port, move |_| {
-                    Ok(Feeder::new(core.clone(), works.clone()))
-                });
-                add(child, self.places.at(*place));
-            }
+        for (feeder, source) in feeders.iter().zip(&self.plan.sources) {
+            let place = source
+                .piles
+                .first()
+                .map_or(0, |pile| self.places.piles[*pile]);
+            let (core, works) = (feeder.clone(), works.clone());
+            let child = Child::new(feeder.name.clone(), &feeder.port, move |_| {
+                Ok(Feeder::new(core.clone(), works.clone()))
+            });
+            add(child, self.places.at(place));
         }
         children
     }

@@ -66,7 +66,8 @@ pub struct PileCore {
     /// Its counters: books and carts that left it.
     pub stats: NodeStats,
     pub(super) works: Arc<Works>,
-    pub(super) feeder: Option<Arc<FeederCore>>,
+    /// Its source, and which share of the books is its own.
+    pub(super) feeder: Option<(Arc<FeederCore>, usize)>,
     /// The piles that crews empty into this one.
     pub(super) upstream: Vec<Arc<PileCore>>,
     /// Who has to look when this one closes.
@@ -105,8 +106,8 @@ pub struct PileParts {
     pub capacity_books: Option<u64>,
     /// How to reach its actor.
     pub port: Port<Pile>,
-    /// Its source.
-    pub feeder: Option<Arc<FeederCore>>,
+    /// Its source, and which share of the books is its own.
+    pub feeder: Option<(Arc<FeederCore>, usize)>,
     /// The piles that crews empty into this one; they exist already.
     pub upstream: Vec<Arc<PileCore>>,
 }
@@ -134,8 +135,8 @@ impl PileCore {
             room: Notify::new(),
             turn: tokio::sync::Mutex::new(()),
         });
-        if let Some(feeder) = &core.feeder {
-            feeder.feeds(&core);
+        if let Some((feeder, share)) = &core.feeder {
+            feeder.feeds(*share, &core);
         }
         core
     }
@@ -165,9 +166,9 @@ impl PileCore {
         (gate.takers.len(), gate.givers.len())
     }
 
-    /// Its source, if it has one.
+    /// Its source, if it has one; piles that are copies have the same.
     pub fn feeder(&self) -> Option<&Arc<FeederCore>> {
-        self.feeder.as_ref()
+        self.feeder.as_ref().map(|(feeder, _)| feeder)
     }
 
     /// Makes the actor look; lost if it is dead, and it looks when it starts.

@@ -1,0 +1,268 @@
+//! Copies become nodes of their own, each with a label.
+
+use std::collections::BTreeMap;
+
+use super::Judge;
+use crate::config::label::{At, label, parse, places};
+use crate::config::nearest;
+use crate::config::schema::TopologyConfig;
+
+/// Most copies of one node.
+const MOST_COPIES: u64 = 10_000;
+
+/// Most actors in all.
+const MOST_ACTORS: u64 = 200_000;
+
+/// A config whose copies are nodes of their own: `near[lane=1]`. Inside a copy a name means that copy's node, else the shared one.
+///
+/// Sources stay where they are, once for each copy of their pile; a plan deals one source's books to all of them. Names that lead
+/// nowhere stay as they are.
+#[must_use]
+pub fn unfold(config: &TopologyConfig) -> TopologyConfig {
+    unfolded(config, &mut |_, _| ())
+}
+
+/// What is wrong with a name.
+struct Wrong {
+    message: String,
+    help: Option<String>,
+}
+
+/// Unfolds a config whose copies were judged.
+pub(super) fn judged(judge: &mut Judge<'_>, config: &TopologyConfig) -> TopologyConfig {
+    let mut told = std::collections::BTreeSet::new();
+    unfolded(config, &mut |path, wrong| {
+        if !told.insert(path.map(str::to_owned)) {
+            return;
+        }
+        let mut mistake = judge.error(&path, wrong.message);
+        if let Some(help) = wrong.help {
+            mistake = mistake.help(help);
+        }
+        judge.report(mistake);
+    })
+}
+
+fn unfolded(config: &TopologyConfig, wrong: &mut dyn FnMut([&str; 3], Wrong)) -> TopologyConfig {
+    let all = places(&config.copies);
+    let once = [At::new()];
+    let of = |name: &str| -> &[At] { if is_shared(config, name) { &once } else { &all } };
+    let mut out = TopologyConfig {
+        copies: BTreeMap::new(),
+        shared: Vec::new(),
+        piles: BTreeMap::new(),
+        dumps: BTreeMap::new(),
+        incinerators: BTreeMap::new(),
+        crews: BTreeMap::new(),
+        relays: BTreeMap::new(),
+        ..config.clone()
+    };
+    for (name, pile) in &config.piles {
+        for at in of(name) {
+            out.piles.insert(label(name, at), pile.clone());
+        }
+    }
+    for (name, dump) in &config.dumps {
+        for at in of(name) {
+            out.dumps.insert(label(name, at), dump.clone());
+        }
+    }
+    for (name, fire) in &config.incinerators {
+        for at in of(name) {
+            out.incinerators.insert(label(name, at), fire.clone());
+        }
+    }
+    for (name, crew) in &config.crews {
+        let own = places(&crew.copies);
+        for at in of(name) {
+            let mut copy = crew.clone();
+            copy.copies.clear();
+            for (key, end) in [("from", &mut copy.from), ("to", &mut copy.to)] {
+                match resolved(config, name, end, at) {
+                    Ok(name) => *end = name,
+                    Err(why) => wrong(["crews", name, key], why),
+                }
+            }
+            for more in &own {
+                let at = at.iter().chain(more);
+                let at = at.map(|(axis, place)| (axis.clone(), *place)).collect();
+                out.crews.insert(label(name, &at), copy.clone());
+            }
+        }
+    }
+    for (name, relay) in &config.relays {
+        for at in of(name) {
+            let mut copy = relay.clone();
+            for (key, end) in [("from", &mut copy.from), ("to", &mut copy.to)] {
+                match resolved(config, name, end, at) {
+                    Ok(name) => *end = name,
+                    Err(why) => wrong(["relays", name, key], why),
+                }
+            }
+            out.relays.insert(label(name, at), copy);
+        }
+    }
+    out
+}
+
+fn is_shared(config: &TopologyConfig, name: &str) -> bool {
+    config.shared.iter().any(|shared| shared == name)
+}
+
+/// The node that `end` means in the copy at `at` of the node `who`.
+fn resolved(config: &TopologyConfig, who: &str, end: &str, at: &At) -> Result<String, Wrong> {
+    let simply = |message| Wrong {
+        message,
+        help: None,
+    };
+    let (base, said) = parse(end).map_err(simply)?;
+    let known = config.piles.contains_key(base)
+        || config.dumps.contains_key(base)
+        || config.incinerators.contains_key(base);
+    if !known {
+        // Who judges the graph knows what to say.
+        return Ok(end.to_owned());
+    }
+    let none = BTreeMap::new();
+    let axes = if is_shared(config, base) {
+        &none
+    } else {
+        &config.copies
+    };
+    for (axis, place) in &said {
+        match axes.get(axis) {
+            None => return Err(simply(format!("`{base}` has no copies along `{axis}`"))),
+            Some(count) if place >= count => {
+                return Err(simply(format!(
+                    "`{base}` has no copy {place} along `{axis}`: they are counted from 0 to {}",
+                    count.saturating_sub(1)
+                )));
+            }
+            Some(_) => {}
+        }
+    }
+    let mut place = At::new();
+    for axis in axes.keys() {
+        let Some(number) = said.get(axis).or_else(|| at.get(axis)) else {
+            return Err(Wrong {
+                message: format!("`{who}` is shared, but `{base}` has copies along `{axis}`"),
+                help: Some(format!(
+                    "say which one, such as `{base}[{axis}=0]`, or add `{base}` to `shared`"
+                )),
+            });
+        };
+        place.insert(axis.clone(), *number);
+    }
+    Ok(label(base, &place))
+}
+
+/// Judges what is said of copies; true if they can be unfolded.
+pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
+    let mut whole = axes(judge, &["copies"], &config.copies, None);
+    let top = product(&config.copies);
+    let mut actors = 0u64;
+    let names = (config.piles.keys())
+        .chain(config.dumps.keys())
+        .chain(config.incinerators.keys())
+        .chain(config.relays.keys());
+    for name in names {
+        let copies = if is_shared(config, name) { 1 } else { top };
+        actors = actors.saturating_add(copies);
+    }
+    for (name, crew) in &config.crews {
+        whole &= axes(
+            judge,
+            &["crews", name, "copies"],
+            &crew.copies,
+            Some(&config.copies).filter(|_| !is_shared(config, name)),
+        );
+        let copies = if is_shared(config, name) { 1 } else { top };
+        let gophers = copies
+            .saturating_mul(product(&crew.copies))
+            .saturating_mul(crew.gophers.len() as u64);
+        actors = actors.saturating_add(gophers);
+    }
+    if whole
+        && actors > MOST_ACTORS
+        && (top > 1 || config.crews.values().any(|c| !c.copies.is_empty()))
+    {
+        let message = format!("copies make {actors} actors of this; at most {MOST_ACTORS} run");
+        let path = if config.copies.is_empty() {
+            "crews"
+        } else {
+            "copies"
+        };
+        judge.ensure(false, &[path], &message);
+        whole = false;
+    }
+    for (at, name) in config.shared.iter().enumerate() {
+        let nodes = || {
+            (config.piles.keys())
+                .chain(config.dumps.keys())
+                .chain(config.incinerators.keys())
+                .chain(config.crews.keys())
+                .chain(config.relays.keys())
+                .map(String::as_str)
+        };
+        if !nodes().any(|node| node == name) {
+            let mistake = judge
+                .error(
+                    &["shared", &at.to_string()],
+                    format!("no node is called `{name}`"),
+                )
+                .suggest(nearest(name, nodes()));
+            judge.report(mistake);
+        }
+    }
+    whole
+}
+
+fn product(axes: &BTreeMap<String, u32>) -> u64 {
+    (axes.values()).fold(1, |product: u64, count| {
+        product.saturating_mul((*count).into())
+    })
+}
+
+fn axes(
+    judge: &mut Judge<'_>,
+    path: &[&str],
+    axes: &BTreeMap<String, u32>,
+    outer: Option<&BTreeMap<String, u32>>,
+) -> bool {
+    let mut whole = true;
+    for (axis, count) in axes {
+        let at = [path, &[axis.as_str()]].concat();
+        let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let right = axis.starts_with(|c: char| c.is_ascii_lowercase()) && axis.chars().all(letters);
+        let mut fail = |holds: bool, message: &str| {
+            judge.ensure(holds, &at, message);
+            whole &= holds;
+        };
+        fail(
+            right,
+            &format!(
+                "`{axis}` is no name for an axis: lower-case letters, digits and underscores, a letter first"
+            ),
+        );
+        fail(*count > 0, "there is at least one copy");
+        fail(
+            u64::from(*count) <= MOST_COPIES,
+            &format!("at most {MOST_COPIES} copies"),
+        );
+        if outer.is_some_and(|outer| outer.contains_key(axis)) {
+            let other = judge.locate(&["copies", axis]);
+            let mistake = judge
+                .error(&at, format!("the axis `{axis}` is used twice"))
+                .at_key()
+                .related(other, "every node has it already")
+                .help("call one of them otherwise: copies along both axes multiply");
+            judge.report(mistake);
+            whole = false;
+        }
+    }
+    if whole && product(axes) > MOST_COPIES {
+        judge.ensure(false, path, &format!("at most {MOST_COPIES} copies in all"));
+        whole = false;
+    }
+    whole
+}
