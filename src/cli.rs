@@ -7,6 +7,7 @@ mod print;
 mod progress;
 mod run;
 mod signals;
+mod simulate;
 mod validate;
 
 use std::path::PathBuf;
@@ -62,6 +63,10 @@ enum Command {
     ///
     /// SIGINT or SIGTERM closes the sources and drains; a second one stops at once, with every book back on its pile.
     Run(RunArgs),
+    /// Runs a topology in virtual time: the same actors, one thread, a paused clock, seeded chance
+    ///
+    /// Files are read and written as the config says; step times take no real time. The same seed gives the same trace, byte by byte.
+    Simulate(SimulateArgs),
     /// Checks config files: every mistake at once, and what would be read and written
     Validate(ValidateArgs),
     /// Lists the kinds of sources, works and burns with their options
@@ -103,6 +108,35 @@ struct RunArgs {
     /// Gives up a drain after this time (exit code 75)
     #[arg(long, value_name = "TIME", value_parser = duration)]
     drain_deadline: Option<Duration>,
+    /// How the report is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct SimulateArgs {
+    /// The topology
+    file: PathBuf,
+    /// How many steps use a core at once
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    cores: Option<u32>,
+    /// Makes `generate` endless, closes the sources after this virtual time and drains
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+    /// Seed of every random stream
+    #[arg(long)]
+    seed: Option<u64>,
+    #[command(flatten)]
+    sets: Sets,
+    /// Factor on all step times
+    #[arg(long, value_name = "X", value_parser = factor)]
+    time_scale: Option<f64>,
+    /// Writes a line there for every move: TIME NODE ACT
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Writes the report there as JSON
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// How the report is printed
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -224,6 +258,7 @@ pub fn main() -> i32 {
     logging::init(cli.verbose, cli.quiet);
     let done = match cli.command {
         Command::Run(args) => run::run(&args, cli.quiet),
+        Command::Simulate(args) => simulate::simulate(&args, cli.quiet),
         Command::Validate(args) => validate::validate(&args, cli.quiet),
         Command::Kinds { name, format } => kinds::kinds(name.as_deref(), format),
         Command::Dead(command) => dead::dead(command, cli.quiet),

@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 pub mod builder;
 mod diagnostic;
+mod extends;
 mod interpolate;
 pub mod label;
 mod layers;
@@ -125,15 +126,16 @@ impl Loaded {
         let path = path.as_ref();
         match contents(path) {
             Ok(text) => Self::parse(path, text, catalog, overrides),
-            Err(diagnostic) => {
+            Err(why) => {
                 let mut found = Diagnostics::default();
-                found.push(*diagnostic);
+                let place = Origin::Code(path.display().to_string());
+                found.push(Diagnostic::error("", place, why));
                 Err(found)
             }
         }
     }
 
-    /// Reads `text` as the contents of `path`; the disk is not touched.
+    /// Reads `text` as the contents of `path`; only files that it extends are read from the disk.
     ///
     /// # Errors
     /// As [`Loaded::read`].
@@ -148,17 +150,26 @@ impl Loaded {
         let mut found = Diagnostics::default();
         let mut tickets = layers::Tickets::default();
         let environment = interpolate::Environment::new(&overrides.environment);
-        let Some(written) = layers::file(file, &environment, &mut tickets, &mut found) else {
+        let files = extends::chain(
+            file,
+            &overrides.folder,
+            &environment,
+            &mut tickets,
+            &mut found,
+        );
+        let Some(files) = files else {
             // What the parser could save of the rest would be blamed for what it lost.
             return Err(found.sorted());
         };
-        let stack = vec![
-            layers::defaults(&mut tickets),
-            written,
-            layers::environment(&overrides.environment, &mut tickets, &mut found),
-            layers::sets(&overrides.sets, &mut tickets, &mut found),
-        ];
-        let mut root = match layers::stack(stack, &mut tickets) {
+        let mut stack = vec![layers::defaults(&mut tickets)];
+        stack.extend(files);
+        stack.push(layers::environment(
+            &overrides.environment,
+            &mut tickets,
+            &mut found,
+        ));
+        stack.push(layers::sets(&overrides.sets, &mut tickets, &mut found));
+        let mut root = match layers::stack(stack, &mut tickets, &mut found) {
             Ok(root) => root,
             Err(error) => {
                 let origin = Origin::Code(String::new());
@@ -172,10 +183,8 @@ impl Loaded {
         let mut known = Vec::new();
         tree.broken("", &mut found, &mut known);
 
-        let folder = overrides.folder.join(path);
         let reading = Reading {
             catalog,
-            folder: folder.parent().unwrap_or(Path::new("")),
             current: &overrides.folder,
             found: RefCell::new(found),
             holes: Cell::new(holes),
@@ -267,19 +276,18 @@ fn follows(path: &str, known: &BTreeSet<String>) -> bool {
     path.split('.').count() > 2 && (below('.') || below('['))
 }
 
-fn contents(path: &Path) -> Result<String, Box<Diagnostic>> {
-    let place = Origin::Code(path.display().to_string());
-    let refuse = |message: String| Box::new(Diagnostic::error("", place.clone(), message));
+/// The text of a config file, or why there is none.
+fn contents(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
-        .map_err(|error| refuse(format!("can't read the config file: {error}")))?;
+        .map_err(|error| format!("can't read the config file: {error}"))?;
     if bytes.len() as u64 > LARGEST {
-        return Err(refuse("a config file has at most 1 MiB".into()));
+        return Err("a config file has at most 1 MiB".into());
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-        refuse(format!("line {line} is not UTF-8"))
+        format!("line {line} is not UTF-8")
     })
 }

@@ -43,6 +43,7 @@ pub mod config;
 pub mod dead;
 pub mod plan;
 pub mod report;
+pub mod simulate;
 pub mod topology;
 
 pub use catalog::Catalog;

@@ -8,15 +8,15 @@ use serde::Serialize;
 pub struct Report {
     /// What the topology is called.
     pub topology: String,
-    /// How it ran: `run`.
+    /// How it ran: `run` or `simulate`.
     pub mode: String,
     /// Seed of every random stream.
     pub seed: u64,
     /// Cores that it was given.
     pub cores: usize,
-    /// Seconds from the start to the end of the run.
+    /// Real seconds from the start to the end of the run.
     pub wall_s: f64,
-    /// Simulated seconds.
+    /// Simulated seconds from the start to the end of a simulation.
     pub virtual_s: Option<f64>,
     /// Seconds from the start to the last burn.
     pub makespan_s: Option<f64>,
@@ -36,6 +36,9 @@ pub struct Report {
     pub ledger: Ledger,
     /// A row for each pile, crew, gopher and incinerator.
     pub nodes: Vec<NodeReport>,
+    /// SHA-256 of a simulation's trace, in hex.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_sha256: Option<String>,
     /// What went wrong besides books.
     #[serde(skip)]
     pub failures: Vec<String>,

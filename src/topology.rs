@@ -13,6 +13,7 @@ use std::time::Duration;
 use gopherworks_actors::clock::Clock;
 use gopherworks_actors::failure::Failure;
 use gopherworks_actors::source::Receipts;
+use gopherworks_actors::trace::Tracer;
 
 use crate::catalog::Catalog;
 use crate::plan::Plan;
@@ -45,6 +46,10 @@ pub struct Options {
     pub receipts: Option<Arc<dyn Receipts>>,
     /// Gets every dead letter; the last 1,000 are kept in memory besides.
     pub dead: Option<Arc<dyn DeadSink>>,
+    /// Hears of every move; for simulations, since in real time no two traces are alike.
+    pub tracer: Option<Arc<dyn Tracer>>,
+    /// Touches nothing outside: works are left out, every burn only counts, and no receipt is written. For comparing designs.
+    pub dry: bool,
 }
 
 impl std::fmt::Debug for Options {
@@ -53,6 +58,7 @@ impl std::fmt::Debug for Options {
             .field("time_scale", &self.time_scale)
             .field("endless", &self.endless)
             .field("without_sources", &self.without_sources)
+            .field("dry", &self.dry)
             .finish_non_exhaustive()
     }
 }
@@ -116,6 +122,11 @@ impl Topology {
     pub fn with_options(mut self, options: Options) -> Self {
         self.options = options;
         self
+    }
+
+    /// How it is to be started.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// What will run.

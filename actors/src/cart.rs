@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use crate::book::Book;
+use crate::book::{Book, BookId};
 use crate::clock::Time;
 use crate::gopher::yard::Yard;
 use crate::lease::{Entry, Lease, Verdict};
 use crate::slots::Slot;
 use crate::store::{PileKey, Store, Worked};
+use crate::trace::CartName;
 
 /// Room kept at a dump for a cartload on its way. A guard: dropped unused, it is given up.
 pub struct Room {
@@ -58,6 +59,8 @@ pub(crate) struct CartBody {
     pub(crate) due: Time,
     /// How many books it carries, or carried last.
     pub(crate) books: usize,
+    /// Its number in its crew, from 1.
+    pub(crate) number: u32,
 }
 
 /// A cart on its way. A guard and a credit.
@@ -100,6 +103,20 @@ impl Cart {
         self.body
             .as_mut()
             .expect("a cart has its body until it is dropped")
+    }
+
+    /// Its name, for traces.
+    pub fn name(&self) -> CartName<'_> {
+        CartName {
+            crew: self.yard.name(),
+            number: self.body().number,
+        }
+    }
+
+    /// Ids of the books that it carries on, without those that failed or were dropped.
+    pub(crate) fn ids(&self) -> Vec<BookId> {
+        let books = (0..self.len()).filter_map(|index| self.book(index));
+        books.map(|book| book.id).collect()
     }
 
     /// The yard that it belongs to.

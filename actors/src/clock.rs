@@ -73,6 +73,32 @@ fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Real time that passed, whatever clock the works go by; for reports only.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(std::time::Instant);
+
+impl Stopwatch {
+    /// Starts one.
+    #[allow(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    /// Time since it was started.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// How a simulation came to a standstill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stuck {
+    /// No task is ready and nobody sleeps: nothing will ever happen.
+    Idle,
+    /// A million looks at the clock in one instant, and no book was burned: tasks only keep each other busy.
+    Busy,
+}
+
 /// Where actors read the time and sleep. Clones are the same clock.
 #[derive(Clone)]
 pub struct Clock(Source);
@@ -147,6 +173,23 @@ impl Clock {
                 Source::Real(_) => std::future::pending().await,
                 Source::Simulated(simulation) => simulated::drive(simulation).await,
             }
+        }
+    }
+
+    /// Something was done that counts as progress, though no time has passed.
+    pub fn made_progress(&self) {
+        if let Source::Simulated(simulation) = &self.0 {
+            simulation.made_progress();
+        }
+    }
+
+    /// Waits until the simulation is found to be stuck, if it ever is; for a real clock it never ends.
+    ///
+    /// What other threads still might do is not known here, so only a simulation that has none should give up then.
+    pub async fn stuck(&self) -> Stuck {
+        match &self.0 {
+            Source::Real(_) => std::future::pending().await,
+            Source::Simulated(simulation) => simulation.stuck().await,
         }
     }
 

@@ -1,5 +1,7 @@
 //! What happened, for whoever listens.
 
+use std::fmt;
+
 use crate::book::BookId;
 use crate::clock::Time;
 
@@ -51,4 +53,34 @@ pub enum Event {
         /// Which child failed how, and how often.
         reason: String,
     },
+}
+
+impl Event {
+    /// The node that it happened to, if it happened to one.
+    pub fn node(&self) -> Option<&str> {
+        match self {
+            Event::Started { node, .. }
+            | Event::Exited { node, .. }
+            | Event::Restarting { node }
+            | Event::Closed { node, .. } => Some(node),
+            Event::Dead { pile, .. } => Some(pile),
+            Event::Draining | Event::Ended | Event::Escalated { .. } => None,
+        }
+    }
+}
+
+/// What happened, in a line, without the node's name; a text from outside is quoted.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Started { epoch, .. } => write!(f, "started {epoch}"),
+            Event::Exited { exit, .. } => write!(f, "exited {exit:?}"),
+            Event::Restarting { .. } => f.write_str("restarting"),
+            Event::Dead { book, reason, .. } => write!(f, "dead {book} {reason:?}"),
+            Event::Closed { .. } => f.write_str("closed"),
+            Event::Draining => f.write_str("draining"),
+            Event::Ended => f.write_str("ended"),
+            Event::Escalated { reason } => write!(f, "escalated {reason:?}"),
+        }
+    }
 }

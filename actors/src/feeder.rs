@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 
-use crate::book::Book;
+use crate::book::{Book, BookId};
 use crate::failure::Failure;
 use crate::pile::PileCore;
 use crate::pool::{die, guarded};
 use crate::source::Source;
 use crate::store::{Answer, Full};
 use crate::supervision::{Guarded, Port};
+use crate::trace::Act;
 use crate::works::Works;
 
 /// Most books read at once.
@@ -162,8 +163,15 @@ impl FeederCore {
                 break;
             }
             let some: Vec<Book> = outbox.drain(..room).collect();
+            let ids: Option<Vec<BookId>> =
+                (works.is_traced()).then(|| some.iter().map(|book| book.id).collect());
             match put(&works, pile, some) {
-                Ok(()) => moved = true,
+                Ok(()) => {
+                    moved = true;
+                    if let Some(ids) = ids {
+                        works.record(&pile.name, &Act::Put { books: &ids });
+                    }
+                }
                 Err(back) => {
                     let stuck = back.len() == 1;
                     back.into_iter()
@@ -195,8 +203,9 @@ impl FeederCore {
             return Ok(0);
         };
         match guarded(|| source.next(BATCH)) {
-            Ok(Ok(Some(books))) => {
+            Ok(Ok(Some(mut books))) => {
                 let count = books.len();
+                let works = self.works.get().and_then(Weak::upgrade);
                 let mut outbox = self.outbox();
                 if self.has_ended() {
                     drop(outbox);
@@ -205,6 +214,13 @@ impl FeederCore {
                         self.name
                     );
                     return Ok(0);
+                }
+                if let Some(works) = works {
+                    // Before they are dealt, so that who gets which changes no id.
+                    let first = works.store.number(count as u64);
+                    for (at, book) in books.iter_mut().enumerate() {
+                        book.id = BookId(first.0 + at as u64);
+                    }
                 }
                 outbox.deal(books);
                 Ok(count)
@@ -230,7 +246,7 @@ impl FeederCore {
 }
 
 fn put(works: &Works, pile: &PileCore, books: Vec<Book>) -> Result<(), Vec<Book>> {
-    match works.store.put(pile.key, books) {
+    match works.store.put_numbered(pile.key, books) {
         Answer::Ready(Ok(())) => Ok(()),
         Answer::Ready(Err(Full(books))) => Err(books),
         Answer::Later(_) => unreachable!("engines that answer later have a keeper of their own"),

@@ -19,6 +19,7 @@ use crate::lease::Verdict;
 use crate::pile::PileCore;
 use crate::pool::{die, guarded};
 use crate::supervision::Guarded;
+use crate::trace::Act;
 use crate::transform::Transform;
 use crate::works::{NodeStats, Works};
 
@@ -96,6 +97,8 @@ pub struct Gopher {
     busy: bool,
     /// When the last timed step was due to end: deadlines are chained, so rounding never adds up.
     free_at: Time,
+    /// When the step at hand began.
+    began: Time,
 }
 
 impl std::fmt::Debug for Gopher {
@@ -128,6 +131,7 @@ impl Gopher {
             hands: None,
             busy: false,
             free_at: Time::ZERO,
+            began: Time::ZERO,
         })
     }
 
@@ -182,6 +186,7 @@ impl Gopher {
     fn spend(&mut self, mut cart: Cart, leg: Leg, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
         let time = self.crew.steps.of(leg.step());
         if time.is_zero() {
+            self.began = self.free_at.max(cart.due());
             return self.finished(cart, leg);
         }
         let (wait, cpu) = {
@@ -194,6 +199,7 @@ impl Gopher {
         };
         let clock = &self.crew.works.clock;
         let began = self.free_at.max(cart.due());
+        self.began = began;
         let deadline = began + wait + cpu;
         self.free_at = deadline;
         cart.body_mut().due = deadline;
@@ -237,6 +243,15 @@ impl Gopher {
     fn finished(&mut self, mut cart: Cart, leg: Leg) -> Option<(Cart, Leg)> {
         if leg.step() == self.core.counts {
             self.core.stats.cart(cart.body().books);
+        }
+        let works = &self.crew.works;
+        if works.is_traced() && !matches!(leg, Leg::Take | Leg::Reserve) {
+            let act = Act::Step {
+                step: leg.step(),
+                cart: cart.name(),
+                since: self.began,
+            };
+            works.record(&self.core.name, &act);
         }
         match leg {
             Leg::Load => {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 
-use crate::book::Book;
+use crate::book::{Book, BookId};
 use crate::burn::Burn;
 use crate::cart::Cart;
 use crate::failure::Failure;
@@ -15,6 +15,7 @@ use crate::pile::{Deliver, Look, PileCore};
 use crate::pool::{die, guarded};
 use crate::store::{Answer, Settled};
 use crate::supervision::{Guarded, Port};
+use crate::trace::Act;
 use crate::works::{NodeStats, Works};
 
 /// Makes a burn, for every life of the incinerator anew.
@@ -171,11 +172,13 @@ impl IncineratorCore {
             Ok(None) => {
                 if let Err(panic) = self.burn_each(&mut cart, fire) {
                     self.tell_receipts(&cart);
+                    self.trace(&cart);
                     return panic.map_or(Ok(()), Err);
                 }
             }
         }
         self.tell_receipts(&cart);
+        self.trace(&cart);
         let now = self.works.clock.now();
         self.works.note_burn(now);
         self.stats.busy_for(now - began);
@@ -237,6 +240,15 @@ impl IncineratorCore {
             if let Err(text) = told.map_err(Failure::transient).and_then(|told| told) {
                 log::warn!("{}: what was burned could not be noted: {text}", self.name);
             }
+        }
+    }
+
+    fn trace(&self, cart: &Cart) {
+        if let Some(lease) = (cart.body().lease.as_ref()).filter(|_| self.works.is_traced()) {
+            let burned = (0..cart.len()).filter(|index| *lease.marked(*index) == Verdict::Ack);
+            let books: Vec<BookId> = burned.map(|index| cart.entries()[index].book.id).collect();
+            let (cart, books) = (cart.name(), &books);
+            self.works.record(&self.name, &Act::Burn { cart, books });
         }
     }
 

@@ -37,6 +37,7 @@ impl LedgerReport {
 /// Counts what happened to books. Written by the store while it holds the lock of the shelf concerned.
 #[derive(Debug, Default)]
 pub struct Ledger {
+    numbered: AtomicU64,
     offered: AtomicU64,
     burned: AtomicU64,
     dead: AtomicU64,
@@ -58,9 +59,14 @@ pub enum Fate {
 }
 
 impl Ledger {
-    /// Gives ids to `count` books that are being offered: the first of them; the others follow it.
-    pub fn offer(&self, count: u64) -> BookId {
-        BookId(self.offered.fetch_add(count, Relaxed) + 1)
+    /// Gives ids to `count` books: the first of them; the others follow it.
+    pub fn number(&self, count: u64) -> BookId {
+        BookId(self.numbered.fetch_add(count, Relaxed) + 1)
+    }
+
+    /// `count` books were put on a pile.
+    pub fn offer(&self, count: u64) {
+        self.offered.fetch_add(count, Relaxed);
     }
 
     /// Books of these ids ended.

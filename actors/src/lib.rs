@@ -20,5 +20,6 @@ pub mod slots;
 pub mod source;
 pub mod store;
 pub mod supervision;
+pub mod trace;
 pub mod transform;
 pub mod works;

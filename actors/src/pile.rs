@@ -11,11 +11,13 @@ use std::sync::atomic::Ordering;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 
+use crate::book::BookId;
 use crate::cart::{Cart, Room};
 use crate::clock::Time;
 use crate::event::Event;
 use crate::gopher::yard::Leg;
 use crate::store::{Answer, PileKey, Refused, Settled};
+use crate::trace::Act;
 
 pub use core::{OfferError, PileCore, PileParts};
 
@@ -145,11 +147,15 @@ impl Pile {
             };
             cart.not_before(since);
             cart.body_mut().room = Some(room);
+            let name = cart.name();
+            core.works
+                .record(&core.name, &Act::Admit { cart: name, books });
             let yard = cart.yard().clone();
             yard.put(cart, Leg::Unload);
             return Ok(());
         }
         let room = cart.body_mut().room.take();
+        let ids = core.works.is_traced().then(|| cart.ids());
         let Some((lease, worked)) = cart.unload() else {
             core.emptied(cart, since);
             return Ok(());
@@ -158,10 +164,10 @@ impl Pile {
         let mut refused = None;
         let answer = store.pass_on(lease, worked, core.key, room.map(Room::spend));
         match answer {
-            Answer::Ready(answer) => refused = self.admitted(cart, answer, from, since),
+            Answer::Ready(answer) => refused = self.admitted(cart, answer, (from, ids), since),
             later => self.resolve(later, ctx, move |pile, answer, ctx| {
                 let now = pile.core.works.clock.now();
-                if let Some(cart) = pile.admitted(cart, answer, from, now) {
+                if let Some(cart) = pile.admitted(cart, answer, (from, ids), now) {
                     pile.core.gate().givers.push_back(cart);
                 }
                 pile.pump(ctx);
@@ -174,12 +180,16 @@ impl Pile {
         &mut self,
         mut cart: Cart,
         answer: Result<Settled, Refused>,
-        from: PileKey,
+        (from, ids): (PileKey, Option<Vec<BookId>>),
         since: Time,
     ) -> Option<Cart> {
         match answer {
             Ok(settled) => {
                 let core = &self.core;
+                if let Some(books) = ids.filter(|_| settled != Settled::Stale) {
+                    let (cart, books) = (cart.name(), &books);
+                    core.works.record(&core.name, &Act::Pass { cart, books });
+                }
                 core.emptied(cart, since);
                 if settled != Settled::Stale {
                     // The pile above has fewer books on lease: it may be done, or have books back.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
-use crate::book::Book;
+use crate::book::{Book, BookId};
 use crate::clock::Time;
 use crate::lease::{Lease, Unbound};
 use crate::ledger::LedgerReport;
@@ -194,6 +194,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Puts new books; they are given their ids here, in order, and count as offered from here on.
     fn put(&self, pile: PileKey, books: Vec<Book>) -> Answer<Result<(), Full<Vec<Book>>>>;
+
+    /// Ids for `count` books that will be put by [`Store::put_numbered`]: the first of them; the others follow it. So a source's books have
+    /// the same ids however they are dealt out afterwards.
+    fn number(&self, count: u64) -> BookId;
+
+    /// Puts new books that have their ids from [`Store::number`]; they count as offered from here on.
+    fn put_numbered(&self, pile: PileKey, books: Vec<Book>) -> Answer<Result<(), Full<Vec<Book>>>>;
 
     /// How many more books `pile` would admit now (bound in books only); for sizing a `put`.
     fn room(&self, pile: PileKey) -> usize;

@@ -11,6 +11,7 @@ use crate::event::Event;
 use crate::pool::Pool;
 use crate::source::Receipts;
 use crate::store::Store;
+use crate::trace::{Act, Record, Tracer};
 
 /// Counters of one node, kept outside its actor so that they outlive it.
 #[derive(Debug, Default)]
@@ -72,6 +73,7 @@ pub struct Works {
     pub store: Arc<dyn Store>,
     /// Who wants to know what was burned.
     pub receipts: Vec<Arc<dyn Receipts>>,
+    tracer: Option<Arc<dyn Tracer>>,
     events: broadcast::Sender<Event>,
     changed: watch::Sender<u64>,
     halting: AtomicBool,
@@ -98,8 +100,10 @@ impl Works {
         pool: Pool,
         store: Arc<dyn Store>,
         receipts: Vec<Arc<dyn Receipts>>,
+        tracer: Option<Arc<dyn Tracer>>,
     ) -> Arc<Self> {
         Arc::new(Self {
+            tracer,
             clock,
             seed,
             pool,
@@ -115,7 +119,21 @@ impl Works {
 
     /// Tells whoever listens; nobody has to.
     pub fn tell(&self, event: Event) {
+        self.record("", &Act::Event(&event));
         let _ = self.events.send(event);
+    }
+
+    /// True if somebody keeps a trace: what only a trace needs is made only then.
+    pub fn is_traced(&self) -> bool {
+        self.tracer.is_some()
+    }
+
+    /// Tells the trace, if there is one, what `node` has just done.
+    pub fn record(&self, node: &str, act: &Act<'_>) {
+        if let Some(tracer) = &self.tracer {
+            let at = self.clock.now();
+            tracer.record(&Record { at, node, act });
+        }
     }
 
     /// Listens from now on. A listener that is more than 1,024 events behind misses the oldest, and is told how many.
@@ -145,6 +163,7 @@ impl Works {
 
     /// Books were burned at `now`.
     pub fn note_burn(&self, now: Time) {
+        self.clock.made_progress();
         self.last_burn.fetch_max(now.0, Ordering::Relaxed);
     }
 

@@ -1,7 +1,9 @@
 //! Progress on a terminal; quiet in a pipe.
 
 use std::io::{self, IsTerminal};
-use std::sync::OnceLock;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gopherworks::topology::RunningTopology;
@@ -16,6 +18,9 @@ pub fn past<T>(write: impl FnOnce() -> T) -> T {
         _ => write(),
     }
 }
+
+/// How often the bar is drawn.
+const EVERY: Duration = Duration::from_millis(100);
 
 const SPINNER: &str = "{spinner} {elapsed_precise} {msg}";
 const WHOLE: &str = "{spinner} {elapsed_precise} [{bar:32}] {percent}% {msg}";
@@ -38,42 +43,47 @@ impl Progress {
 
     /// Draws until the run is over. Never returns where there is no bar to draw.
     pub async fn follow(&self, running: &RunningTopology) {
-        let Some(bar) = &self.0 else {
+        if self.0.is_none() {
             return std::future::pending().await;
-        };
-        let clock = gopherworks::actors::clock::Clock::real();
-        let mut whole = false;
-        loop {
-            let now = running.snapshot();
-            let done = now.ledger.burned + now.ledger.dead + now.ledger.dropped;
-            let (total, ended) = running.expected();
-            if let Some(total) = total.or(ended.then_some(now.ledger.offered)) {
-                if !whole {
-                    whole = true;
-                    if let Ok(style) = ProgressStyle::with_template(WHOLE) {
-                        bar.set_style(style.progress_chars("=> "));
-                    }
-                }
-                bar.set_length(total);
-                bar.set_position(done);
-            }
-            let dead = match now.ledger.dead {
-                0 => String::new(),
-                dead => format!(", {dead} dead"),
-            };
-            let restarts = match now.restarts {
-                0 => String::new(),
-                restarts => format!(", {restarts} restarts"),
-            };
-            bar.set_message(format!(
-                "{} burned{dead}, {} in flight, {:.0} books/s{restarts}",
-                now.ledger.burned,
-                now.ledger.in_flight,
-                now.ledger.burned as f64 / now.wall_s.max(1e-9),
-            ));
-            bar.tick();
-            clock.sleep(Duration::from_millis(100)).await;
         }
+        let clock = gopherworks::actors::clock::Clock::real();
+        loop {
+            self.draw(running);
+            clock.sleep(EVERY).await;
+        }
+    }
+
+    fn draw(&self, running: &RunningTopology) {
+        let Some(bar) = &self.0 else {
+            return;
+        };
+        let now = running.snapshot();
+        let done = now.ledger.burned + now.ledger.dead + now.ledger.dropped;
+        let (total, ended) = running.expected();
+        if let Some(total) = total.or(ended.then_some(now.ledger.offered)) {
+            if bar.length().is_none()
+                && let Ok(style) = ProgressStyle::with_template(WHOLE)
+            {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+        let dead = match now.ledger.dead {
+            0 => String::new(),
+            dead => format!(", {dead} dead"),
+        };
+        let restarts = match now.restarts {
+            0 => String::new(),
+            restarts => format!(", {restarts} restarts"),
+        };
+        bar.set_message(format!(
+            "{} burned{dead}, {} in flight, {:.0} books/s{restarts}",
+            now.ledger.burned,
+            now.ledger.in_flight,
+            now.ledger.burned as f64 / now.wall_s.max(1e-9),
+        ));
+        bar.tick();
     }
 
     /// Takes the bar away.
@@ -81,5 +91,38 @@ impl Progress {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// A bar drawn from a thread of its own, for a run whose time is not this world's.
+pub struct Watched {
+    progress: Arc<Progress>,
+    stop: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Watched {
+    /// Begins to draw, if there is a terminal.
+    pub fn new(running: &RunningTopology, quiet: bool) -> Self {
+        let progress = Arc::new(Progress::new(quiet));
+        let stop = progress.0.is_some().then(|| {
+            let (stop, stopped) = mpsc::channel();
+            let (progress, running) = (progress.clone(), running.clone());
+            let drawing = std::thread::spawn(move || {
+                while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+                    progress.draw(&running);
+                }
+            });
+            (stop, drawing)
+        });
+        Self { progress, stop }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(self) {
+        if let Some((stop, drawing)) = self.stop {
+            drop(stop);
+            let _ = drawing.join();
+        }
+        self.progress.finish();
     }
 }

@@ -193,7 +193,8 @@ pub fn exit_code(report: &Report) -> i32 {
     }
 }
 
-fn write_report(path: &Path, report: &Report) -> Result<(), Failed> {
+/// Writes the report as JSON.
+pub fn write_report(path: &Path, report: &Report) -> Result<(), Failed> {
     serde_json::to_vec_pretty(report)
         .map_err(std::io::Error::other)
         .and_then(|json| {

@@ -17,6 +17,7 @@ pub struct SourceFile {
     path: PathBuf,
     text: String,
     lines: Vec<usize>,
+    extended_by: Option<Box<Origin>>,
 }
 
 impl SourceFile {
@@ -28,7 +29,23 @@ impl SourceFile {
             path: path.into(),
             lines: std::iter::once(0).chain(ends).collect(),
             text,
+            extended_by: None,
         }
+    }
+
+    /// Says by whose `extends` it was read.
+    #[must_use]
+    pub(crate) fn extended_by(mut self, origin: Origin) -> Self {
+        self.extended_by = Some(Box::new(origin));
+        self
+    }
+
+    /// The places of every `extends` that led to this file, the nearest first.
+    fn chain(&self) -> impl Iterator<Item = &Origin> {
+        std::iter::successors(self.extended_by.as_deref(), |origin| match *origin {
+            Origin::File { file, .. } => file.extended_by.as_deref(),
+            _ => None,
+        })
     }
 
     /// Where it was read from.
@@ -201,12 +218,16 @@ impl Diagnostic {
         place(&self.origin, self.at_key)
     }
 
-    fn sort_key(&self) -> (usize, usize, String) {
+    /// The file that was named comes first, then what it extends, then what is in no file.
+    fn sort_key(&self) -> (usize, usize, usize, String) {
         match &self.origin {
-            Origin::File { .. } => (0, span(&self.origin, self.at_key).start, String::new()),
-            Origin::Variable(name) => (1, 0, name.clone()),
-            Origin::Flag(key) => (2, 0, key.clone()),
-            Origin::Code(path) => (3, 0, path.clone()),
+            Origin::File { file, .. } => {
+                let start = span(&self.origin, self.at_key).start;
+                (0, file.chain().count(), start, String::new())
+            }
+            Origin::Variable(name) => (1, 0, 0, name.clone()),
+            Origin::Flag(key) => (2, 0, 0, key.clone()),
+            Origin::Code(path) => (3, 0, 0, path.clone()),
         }
     }
 
@@ -231,6 +252,10 @@ impl Diagnostic {
                 out["end_column"] = json!(end_column);
                 if let Some(variable) = variable {
                     out["variable"] = json!(variable);
+                }
+                let chain: Vec<String> = file.chain().map(|by| place(by, false)).collect();
+                if !chain.is_empty() {
+                    out["extended_by"] = json!(chain);
                 }
             }
             Origin::Variable(name) => out["variable"] = json!(name),
@@ -266,6 +291,12 @@ impl Diagnostic {
         {
             let note = format!("the value comes from the environment variable `{variable}`");
             group = group.element(Level::NOTE.message(note));
+        }
+        if let Origin::File { file, .. } = &self.origin {
+            for by in file.chain() {
+                let note = format!("extended by {}", place(by, false));
+                group = group.element(Level::NOTE.message(note));
+            }
         }
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help.as_str()));

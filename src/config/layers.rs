@@ -8,7 +8,7 @@ use std::sync::Arc;
 use config::{Config, ConfigError, Map, Source, Value, ValueKind};
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{Diagnostic, Diagnostics, Origin, SourceFile};
+use super::diagnostic::{Diagnostic, Diagnostics, Origin, SourceFile, nearest};
 use super::interpolate::{Environment, interpolate};
 use super::normalise;
 
@@ -72,6 +72,11 @@ impl Tickets {
         }
     }
 
+    /// Whatever was written at `path` and below is not there any more.
+    fn forget(&mut self, path: &[String]) {
+        self.tables.retain(|known, _| !known.starts_with(path));
+    }
+
     fn remember(&mut self, value: &Value, path: &mut Vec<String>) {
         if let ValueKind::Table(table) = &value.kind {
             if let Some(at) = value.origin().and_then(|ticket| ticket.parse().ok()) {
@@ -96,9 +101,48 @@ fn empty() -> Value {
     Value::new(None, Map::<String, Value>::new())
 }
 
-/// One layer, in long form.
+/// One layer, in long form, and what it removes of those below.
 #[derive(Debug, Clone)]
-pub(crate) struct Layer(Value);
+pub(crate) struct Layer {
+    value: Value,
+    removes: Vec<Vec<String>>,
+}
+
+impl Layer {
+    fn new(value: Value) -> Self {
+        Self {
+            value,
+            removes: Vec::new(),
+        }
+    }
+
+    /// What it says.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// Takes a top key out of it.
+    pub fn take(&mut self, key: &str) -> Option<Value> {
+        match &mut self.value.kind {
+            ValueKind::Table(table) => table.remove(key),
+            _ => None,
+        }
+    }
+}
+
+/// Takes what is at `path` out of `root`; false if nothing is there.
+fn remove(root: &mut Value, path: &[String]) -> bool {
+    let ValueKind::Table(table) = &mut root.kind else {
+        return false;
+    };
+    match path {
+        [] => false,
+        [last] => table.remove(last).is_some(),
+        [first, rest @ ..] => table
+            .get_mut(first)
+            .is_some_and(|below| remove(below, rest)),
+    }
+}
 
 impl Source for Layer {
     fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
@@ -106,10 +150,14 @@ impl Source for Layer {
     }
 
     fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
-        Ok(Map::from_iter([(ROOT.to_owned(), self.0.clone())]))
+        Ok(Map::from_iter([(ROOT.to_owned(), self.value.clone())]))
     }
 
     fn collect_to(&self, cache: &mut Value) -> Result<(), ConfigError> {
+        for path in &self.removes {
+            let inherited = [&[ROOT.to_owned()], path.as_slice()].concat();
+            remove(cache, &inherited);
+        }
         let below = Value::new(None, self.collect()?);
         merge(cache, &below);
         Ok(())
@@ -148,13 +196,23 @@ fn replaces(lower: &Map<String, Value>, upper: &Map<String, Value>) -> bool {
     }
 }
 
-/// Stacks the layers, the last one uppermost.
-pub(crate) fn stack(layers: Vec<Layer>, tickets: &mut Tickets) -> Result<Value, ConfigError> {
+/// Stacks the layers, the last one uppermost. What a layer removes goes out of those below it, or is a mistake.
+pub(crate) fn stack(
+    layers: Vec<Layer>,
+    tickets: &mut Tickets,
+    found: &mut Diagnostics,
+) -> Result<Value, ConfigError> {
     let cores = crate::config::schema::ExecutionConfig::default().cores;
     let mut builder =
         Config::builder().set_default(format!("{ROOT}.execution.cores"), i64::from(cores))?;
-    for layer in layers {
-        tickets.remember(&layer.0, &mut Vec::new());
+    // What is known so far, only to tell what can be removed.
+    let mut below = empty();
+    for mut layer in layers {
+        if let Some(said) = layer.take("remove") {
+            layer.removes = removals(&said, &mut below, tickets, found);
+        }
+        merge(&mut below, &layer.value);
+        tickets.remember(&layer.value, &mut Vec::new());
         builder = builder.add_source(layer);
     }
     let cache = builder.build()?.cache;
@@ -162,6 +220,68 @@ pub(crate) fn stack(layers: Vec<Layer>, tickets: &mut Tickets) -> Result<Value, 
         return Ok(empty());
     };
     Ok(roots.remove(ROOT).unwrap_or_else(empty))
+}
+
+/// The paths that `remove = [...]` names, each taken out of what lies below.
+fn removals(
+    said: &Value,
+    below: &mut Value,
+    tickets: &mut Tickets,
+    found: &mut Diagnostics,
+) -> Vec<Vec<String>> {
+    let mut out = Vec::new();
+    let items = match &said.kind {
+        ValueKind::Array(items) => items.as_slice(),
+        _ => std::slice::from_ref(said),
+    };
+    for item in items {
+        let ticket = tickets.of(item);
+        let origin = ticket.map_or(Origin::Code("remove".into()), |it| it.origin.clone());
+        let mut refuse = |message: String, near: Option<String>| {
+            let mistake = Diagnostic::error("remove", origin.clone(), message);
+            found.push(mistake.suggest(near.as_deref()));
+        };
+        let path = match &item.kind {
+            ValueKind::String(text) => dotted(text),
+            _ => None,
+        };
+        let Some(path) = path else {
+            let broken = ticket.and_then(|ticket| ticket.broken.clone());
+            let message = broken.unwrap_or_else(|| {
+                "`remove` is an array of keys, such as [\"crews.far\"]".to_owned()
+            });
+            refuse(message, None);
+            continue;
+        };
+        let near = nearby(below, &path);
+        if remove(below, &path) {
+            tickets.forget(&path);
+            out.push(path);
+        } else {
+            let message = format!("nothing that is inherited is called `{}`", path.join("."));
+            refuse(message, near);
+        }
+    }
+    out
+}
+
+/// The key that is most like `path`: right up to the first part that leads nowhere.
+fn nearby(root: &Value, path: &[String]) -> Option<String> {
+    let mut at = root;
+    for (depth, part) in path.iter().enumerate() {
+        let ValueKind::Table(table) = &at.kind else {
+            return None;
+        };
+        match table.get(part) {
+            Some(below) => at = below,
+            None => {
+                let near = nearest(part, table.keys().map(String::as_str))?;
+                let known = path[..depth].iter().map(String::as_str);
+                return Some(known.chain([near]).collect::<Vec<_>>().join("."));
+            }
+        }
+    }
+    None
 }
 
 /// The layer of built-in defaults.
@@ -174,7 +294,7 @@ pub(crate) fn defaults(tickets: &mut Tickets) -> Layer {
         found: &mut Diagnostics::default(),
         written: false,
     };
-    reader.read().unwrap_or(Layer(empty()))
+    reader.read().unwrap_or(Layer::new(empty()))
 }
 
 /// The layer of a file, its mistakes going to `found`; `None` if its syntax is broken.
@@ -224,7 +344,7 @@ impl FileReader<'_> {
         });
         let mut root = self.table(table.get_ref(), whole);
         normalise::root(&mut root);
-        Some(Layer(root))
+        Some(Layer::new(root))
     }
 
     fn origin(
@@ -352,7 +472,7 @@ pub(crate) fn environment(
         }
         add(&mut layer, &keys, value, origin, tickets);
     }
-    Layer(layer)
+    Layer::new(layer)
 }
 
 /// The layer of `--set key=value` flags.
@@ -373,7 +493,7 @@ pub(crate) fn sets(sets: &[String], tickets: &mut Tickets, found: &mut Diagnosti
             None => found.push(Diagnostic::error("", origin, "this is no dotted key")),
         }
     }
-    Layer(layer)
+    Layer::new(layer)
 }
 
 /// The parts of a dotted key, read as TOML reads it.

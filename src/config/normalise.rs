@@ -23,7 +23,14 @@ pub(crate) fn root(root: &mut Value) {
         at(crew, "copies", copies);
         at(crew, "work", works);
         each(crew, "steps", |step| {
+            let short = !matches!(step.kind, ValueKind::Table(_));
             wrap(step, "wait", |kind| is_text(kind) || is_number(kind));
+            // A bare duration is the whole step: laid over another it leaves nothing of it.
+            if let ValueKind::Table(both) = &mut step.kind
+                && short
+            {
+                both.insert("cpu".to_owned(), Value::new(None, "0s"));
+            }
         });
     });
 }

@@ -1,13 +1,14 @@
 //! The tree becomes a [`TopologyConfig`]. Only types are judged here; what the values mean is the plan's affair.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::diagnostic::nearest;
 use super::options::{self, Role};
 use super::schema::{
     BackoffConfig, Capacity, CartsConfig, CrewConfig, DumpConfig, Exclusive, ExecutionConfig,
-    IncineratorConfig, KindConfig, ModelConfig, PileConfig, Placement, RelayConfig, StepTimeConfig,
-    StepsConfig, StrategyConfig, SupervisionConfig, TopologyConfig,
+    IncineratorConfig, KindConfig, ModelConfig, PileConfig, Placement, RelayConfig, SpanConfig,
+    StepTimeConfig, StepsConfig, StrategyConfig, SupervisionConfig, TopologyConfig,
 };
 use super::tree::{Item, Node, NodeKind, Reading, Table, join};
 use super::values::{duration, number, path, real, size, span, text};
@@ -31,10 +32,12 @@ pub(crate) fn topology(reading: &Reading<'_>, root: &Node, name: &str) -> Topolo
     let Some(mut top) = Table::open(reading, item) else {
         return config;
     };
-    // Followed before anything is read; named here for what is known of a file.
-    for key in ["extends", "remove"] {
-        top.opt(key, |_, _| None::<()>);
-    }
+    // Files' own are followed before anything is read.
+    top.opt("extends", |reading, item| -> Option<()> {
+        reading.report(item.error("only a file extends another").at_key());
+        None
+    });
+    top.opt("remove", |_, _| None::<()>);
     config.copies = top.opt("copies", copies).unwrap_or_default();
     config.shared = top.opt("shared", names).unwrap_or_default();
     config.piles = top
@@ -276,9 +279,11 @@ fn steps(reading: &Reading<'_>, item: Item<'_>) -> Option<StepsConfig> {
 
 fn step(reading: &Reading<'_>, item: Item<'_>) -> Option<StepTimeConfig> {
     let mut table = Table::open(reading, item)?;
+    // A bare duration says both: no time on a core.
+    let none = SpanConfig::Fixed(Duration::ZERO);
     let step = StepTimeConfig {
-        wait: table.opt("wait", span),
-        cpu: table.opt("cpu", span),
+        wait: table.opt("wait", span).filter(|span| *span != none),
+        cpu: table.opt("cpu", span).filter(|span| *span != none),
     };
     table.finish(&[]);
     Some(step)

@@ -156,8 +156,6 @@ pub(crate) fn join(path: &str, key: &str) -> String {
 /// What a reader needs, and where it leaves what it finds.
 pub(crate) struct Reading<'a> {
     pub catalog: &'a Catalog,
-    /// Folder of the file.
-    pub folder: &'a Path,
     /// Current folder.
     pub current: &'a Path,
     pub found: RefCell<Diagnostics>,

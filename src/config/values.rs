@@ -1,8 +1,9 @@
 //! Readers of single values.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::diagnostic::Origin;
 use super::schema::SpanConfig;
 use super::tree::{Item, NodeKind, Reading, Table, join};
 use super::units;
@@ -107,12 +108,13 @@ pub(crate) fn path(reading: &Reading<'_>, item: Item<'_>) -> Option<PathBuf> {
 
 /// `text`, resolved as [`path`] does.
 pub(crate) fn absolute(reading: &Reading<'_>, item: Item<'_>, text: &str) -> PathBuf {
-    let base = if item.node.ticket.current {
-        reading.current
-    } else {
-        reading.folder
-    };
-    base.join(text)
+    match &item.node.ticket.origin {
+        Origin::File { file, .. } if !item.node.ticket.current => {
+            let folder = file.path().parent().unwrap_or(Path::new(""));
+            reading.current.join(folder).join(text)
+        }
+        _ => reading.current.join(text),
+    }
 }
 
 /// All items of an array, or `None` if it is none or one of them can't be read.

@@ -12,18 +12,23 @@ impl RunningTopology {
     pub(super) fn report(&self, outcome: Outcome) -> Report {
         let inner = &self.shared.inner;
         let works = &inner.works;
-        let wall = (works.clock.now() - inner.started).as_secs_f64();
+        let virtually = works.clock.is_simulated();
+        let passed = (works.clock.now() - inner.started).as_secs_f64();
         let makespan = (works.last_burn() - inner.started).as_secs_f64();
         let ledger = works.store.ledger();
-        let nodes = self.rows(wall);
+        let nodes = self.rows(passed);
         let supervisor = &self.shared.supervisor;
         Report {
             topology: inner.name.clone(),
-            mode: "run".to_owned(),
+            mode: if virtually { "simulate" } else { "run" }.to_owned(),
             seed: inner.seed,
             cores: inner.cores,
-            wall_s: wall,
-            virtual_s: None,
+            wall_s: if virtually {
+                inner.stopwatch.elapsed().as_secs_f64()
+            } else {
+                passed
+            },
+            virtual_s: virtually.then_some(passed),
             makespan_s: (ledger.burned > 0).then_some(makespan),
             makespan_formula_s: None,
             speed_up: None,
@@ -40,17 +45,18 @@ impl RunningTopology {
                 .sum(),
             ledger: ledger.into(),
             nodes,
+            trace_sha256: None,
             failures: works.failures(),
             outcome,
         }
     }
 
-    fn rows(&self, wall: f64) -> Vec<NodeReport> {
+    fn rows(&self, passed: f64) -> Vec<NodeReport> {
         let inner = &self.shared.inner;
         let supervisor = &self.shared.supervisor;
         let share = |busy: Duration| {
-            if wall > 0.0 {
-                (busy.as_secs_f64() / wall).min(1.0)
+            if passed > 0.0 {
+                (busy.as_secs_f64() / passed).min(1.0)
             } else {
                 0.0
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_rt::Arbiter;
 use futures_util::Stream;
 use gopherworks_actors::book::Book;
-use gopherworks_actors::clock::Time;
+use gopherworks_actors::clock::{Stopwatch, Time};
 use gopherworks_actors::event::Event;
 use gopherworks_actors::gopher::yard::{Seat, holder};
 use gopherworks_actors::gopher::{CrewCore, GopherCore};
@@ -49,6 +49,7 @@ pub(super) struct Inner {
     /// How it ended, once it has.
     pub(super) end: OnceCell<Outcome>,
     pub(super) started: Time,
+    pub(super) stopwatch: Stopwatch,
 }
 
 impl Inner {
@@ -68,6 +69,7 @@ impl Inner {
             drain_deadline: plan.execution.drain_deadline,
             shutdown: plan.supervision.shutdown,
             started: works.clock.now(),
+            stopwatch: Stopwatch::start(),
             works,
             piles,
             incinerators,
@@ -244,6 +246,11 @@ impl RunningTopology {
             Some(pile) => pile.try_offer(books),
             None => Err(OfferError::Closed(books)),
         }
+    }
+
+    /// Notes that something went wrong besides books: the run goes on, and counts as failed.
+    pub fn fail(&self, reason: impl Into<String>) {
+        self.inner().works.fail(reason);
     }
 
     /// The application will offer nothing more: the run ends by itself when the sources are done and all is drained.

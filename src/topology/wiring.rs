@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use actix_rt::{Arbiter, System};
+use gopherworks_actors::burn::Burn;
 use gopherworks_actors::clock::{Clock, Seed};
+use gopherworks_actors::failure::Failure;
 use gopherworks_actors::feeder::{Feeder, FeederCore};
 use gopherworks_actors::gopher::steps::{Span, Step, StepTime, StepTimes};
 use gopherworks_actors::gopher::yard::{Seat, Yard};
@@ -21,8 +23,9 @@ use gopherworks_actors::works::{NodeStats, Works};
 use super::running::{Crew, Inner, RunningTopology};
 use super::{Options, StartError};
 use crate::catalog::Site;
+use crate::catalog::burn::count::Count;
 use crate::config::schema::{Capacity, Placement, StrategyConfig};
-use crate::plan::{Plan, Target};
+use crate::plan::{IncineratorPlan, Plan, Target};
 
 /// A body up to this many bytes stays in memory; a larger one streams through a file.
 const SPILL_ABOVE: u64 = 256 * 1024;
@@ -155,6 +158,13 @@ impl Build<'_> {
         }
     }
 
+    fn burn(&self, fire: &IncineratorPlan) -> Result<Box<dyn Burn>, Failure> {
+        if self.options.dry {
+            return Ok(Box::new(Count));
+        }
+        fire.burn.make(&self.site(&fire.name))
+    }
+
     fn cores(mut self) -> Result<(Arc<Inner>, Vec<Child>), StartError> {
         let plan = self.plan;
         let failed = |node: &str| {
@@ -168,21 +178,18 @@ impl Build<'_> {
             for source in &plan.sources {
                 let made = (source.factory.make(&self.site(&source.name)))
                     .map_err(failed(&source.name))?;
-                receipts.extend(made.receipts());
+                receipts.extend(made.receipts().filter(|_| !self.options.dry));
                 let name = format!("{}.source", source.name);
                 feeders.push(FeederCore::new(name, made, source.piles.len()));
             }
         }
         let mut fires = Vec::new();
         for fire in &plan.incinerators {
-            let burn = fire
-                .burn
-                .make(&self.site(&fire.name))
-                .map_err(failed(&fire.name))?;
+            let burn = self.burn(fire).map_err(failed(&fire.name))?;
             fires.push(burn);
         }
         for crew in &plan.crews {
-            if let Some(work) = &crew.work {
+            if let Some(work) = crew.work.as_ref().filter(|_| !self.options.dry) {
                 // Only a check: each gopher has its own made. The user's drop is caught.
                 work.make(&self.site(&crew.name))
                     .map(Guarded::new)
@@ -205,7 +212,14 @@ impl Build<'_> {
         let pool = Pool::new(self.clock.clone(), plan.execution.cores)?;
         self.places.make_arbiters();
         let seed = Seed(plan.execution.seed);
-        let works = Works::new(self.clock.clone(), seed, pool, store, receipts);
+        let works = Works::new(
+            self.clock.clone(),
+            seed,
+            pool,
+            store,
+            receipts,
+            self.options.tracer.clone(),
+        );
 
         feeders.iter().for_each(|feeder| feeder.belongs_to(&works));
         let mut nodes = 0u32;
@@ -248,7 +262,11 @@ impl Build<'_> {
                 .map(|crew| piles[crew.from].clone())
                 .collect();
             let (factory, site) = (fire.burn.clone(), self.site(&fire.name));
-            let make: MakeBurn = Arc::new(move || factory.make(&site));
+            let make: MakeBurn = if self.options.dry {
+                Arc::new(|| Ok(Box::new(Count)))
+            } else {
+                Arc::new(move || factory.make(&site))
+            };
             incinerators.push(IncineratorCore::new(
                 &works,
                 fire.name.clone(),
@@ -302,10 +320,14 @@ impl Build<'_> {
                 unload_slots,
                 timed_unload,
             );
-            let work = crew.work.clone().map(|factory| -> MakeWork {
-                let site = self.site(&crew.name);
-                Arc::new(move || factory.make(&site))
-            });
+            let work = crew
+                .work
+                .clone()
+                .filter(|_| !self.options.dry)
+                .map(|factory| -> MakeWork {
+                    let site = self.site(&crew.name);
+                    Arc::new(move || factory.make(&site))
+                });
             let core = Arc::new(CrewCore {
                 yard,
                 from: piles[crew.from].clone(),

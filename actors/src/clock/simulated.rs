@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
+use tokio::sync::Notify;
 
-use super::Time;
+use super::{Stuck, Time};
 
 /// A sleeper's place in the queue: its deadline, then its turn.
 type Turn = (Time, u64);
@@ -20,7 +21,14 @@ pub(super) struct Simulation {
     queue: Mutex<Queue>,
     // Woken when the queue gets its first sleeper.
     driver: AtomicWaker,
+    /// Looks at the clock since time last moved or a book was last burned.
+    looks: AtomicU64,
+    stuck: OnceLock<Stuck>,
+    told: Notify,
 }
+
+/// So many looks at the clock in one instant without a book being burned are no progress.
+const MOST_LOOKS: u64 = 1_000_000;
 
 #[derive(Default)]
 struct Queue {
@@ -30,7 +38,36 @@ struct Queue {
 
 impl Simulation {
     pub(super) fn now(&self) -> Time {
+        if self.looks.fetch_add(1, Ordering::Relaxed) == MOST_LOOKS {
+            self.is_stuck(Stuck::Busy);
+        }
+        self.time()
+    }
+
+    fn time(&self) -> Time {
         Time(self.now.load(Ordering::Acquire))
+    }
+
+    pub(super) fn made_progress(&self) {
+        self.looks.store(0, Ordering::Relaxed);
+    }
+
+    fn is_stuck(&self, how: Stuck) {
+        let _ = self.stuck.set(how);
+        self.told.notify_waiters();
+    }
+
+    pub(super) async fn stuck(&self) -> Stuck {
+        loop {
+            let told = self.told.notified();
+            let mut told = std::pin::pin!(told);
+            // Listens before it looks.
+            told.as_mut().enable();
+            if let Some(stuck) = self.stuck.get() {
+                return *stuck;
+            }
+            told.await;
+        }
     }
 
     pub(super) fn sleepers(&self) -> usize {
@@ -51,6 +88,7 @@ impl Simulation {
                 return;
             };
             self.now.fetch_max(deadline.0, Ordering::AcqRel);
+            self.made_progress();
             while let Some(first) = queue.sleepers.first_entry() {
                 if first.key().0 > deadline {
                     break;
@@ -85,7 +123,7 @@ impl Sleeper {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut queue = self.simulation.queue();
         // Read under the lock, or the clock could pass the deadline between the look and the registration.
-        if self.simulation.now() >= self.deadline {
+        if self.simulation.time() >= self.deadline {
             if let Some(turn) = self.turn.take() {
                 queue.sleepers.remove(&turn);
             }
@@ -130,6 +168,16 @@ pub(super) async fn drive(simulation: Arc<Simulation>) {
     let idle = tokio::time::sleep(Duration::ZERO);
     let mut idle = std::pin::pin!(idle);
     loop {
+        // A paused tokio clock moves only when no task is ready, so this timer's firing *is* idleness.
+        let tick = tokio::time::Instant::now() + Duration::from_millis(1);
+        idle.as_mut().reset(tick);
+        idle.as_mut().await;
+        if simulation.sleepers() > 0 {
+            simulation.advance();
+            continue;
+        }
+        // Nothing is ready and nothing ever will be, unless somebody outside acts.
+        simulation.is_stuck(Stuck::Idle);
         poll_fn(|cx| {
             simulation.driver.register(cx.waker());
             if simulation.sleepers() == 0 {
@@ -139,11 +187,6 @@ pub(super) async fn drive(simulation: Arc<Simulation>) {
             }
         })
         .await;
-        // A paused tokio clock moves only when no task is ready, so this timer's firing *is* idleness.
-        let tick = tokio::time::Instant::now() + Duration::from_millis(1);
-        idle.as_mut().reset(tick);
-        idle.as_mut().await;
-        simulation.advance();
     }
 }
 

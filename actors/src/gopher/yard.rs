@@ -114,7 +114,11 @@ impl Yard {
             idle: Vec::with_capacity(seats.len()),
             retired: 0,
         };
-        state.waiting[Leg::Take as usize].extend((0..carts).map(|_| Box::<CartBody>::default()));
+        let bodies = (1..=carts as u32).map(|number| CartBody {
+            number,
+            ..CartBody::default()
+        });
+        state.waiting[Leg::Take as usize].extend(bodies.map(Box::new));
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             name: name.into(),

@@ -15,6 +15,7 @@ use crate::gopher::yard::{Leg, Yard, holder};
 use crate::lease::Lease;
 use crate::store::{Answer, Counts, Full, PileKey, Settled};
 use crate::supervision::Port;
+use crate::trace::Act;
 use crate::works::{NodeStats, Works};
 
 /// The application's books were not taken.
@@ -197,6 +198,7 @@ impl PileCore {
         {
             return Err(OfferError::TooMany(books));
         }
+        let count = books.len();
         let put = {
             let gate = self.gate();
             if gate.sealed {
@@ -211,6 +213,7 @@ impl PileCore {
         };
         match put {
             Ok(()) => {
+                self.works.record(&self.name, &Act::Offer { books: count });
                 self.ring();
                 Ok(())
             }
@@ -275,6 +278,10 @@ impl PileCore {
         self.stats.cart(lease.len());
         cart.not_before(since);
         cart.load(lease);
+        if self.works.is_traced() {
+            let (cart, books) = (cart.name(), &cart.ids());
+            self.works.record(&self.name, &Act::Lease { cart, books });
+        }
         let yard: Arc<Yard> = cart.yard().clone();
         yard.put(cart, Leg::Load);
     }

@@ -145,11 +145,27 @@ impl Store for MemoryStore {
         if !shelf.has_room(books.len(), bytes) {
             return Answer::Ready(Err(Full(books)));
         }
-        let first = self.ledger.offer(books.len() as u64);
+        let first = self.ledger.number(books.len() as u64);
+        self.ledger.offer(books.len() as u64);
         for (i, mut book) in books.drain(..).enumerate() {
             book.id = BookId(first.0 + i as u64);
             shelf.put(book);
         }
+        Answer::Ready(Ok(()))
+    }
+
+    fn number(&self, count: u64) -> BookId {
+        self.ledger.number(count)
+    }
+
+    fn put_numbered(&self, pile: PileKey, books: Vec<Book>) -> Answer<Result<(), Full<Vec<Book>>>> {
+        let bytes = books.iter().map(Book::size).sum();
+        let mut shelf = self.shelf(pile);
+        if !shelf.has_room(books.len(), bytes) {
+            return Answer::Ready(Err(Full(books)));
+        }
+        self.ledger.offer(books.len() as u64);
+        books.into_iter().for_each(|book| shelf.put(book));
         Answer::Ready(Ok(()))
     }
 

@@ -1,0 +1,77 @@
+//! `simulate`.
+
+use std::sync::Arc;
+
+use gopherworks::actors::clock::Clock;
+use gopherworks::catalog::Catalog;
+use gopherworks::config::{Loaded, Overrides};
+use gopherworks::report::Report;
+use gopherworks::simulate::{TraceLog, in_virtual_time, until_done};
+use gopherworks::topology::{Done, Options, Topology};
+
+use super::progress::Watched;
+use super::run::{exit_code, show, start_failed, write_report};
+use super::signals::Signals;
+use super::{Failed, SimulateArgs, overrides, print};
+
+/// Simulates a topology and prints its account.
+pub fn simulate(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
+    let cores = args.cores.map(|cores| format!("execution.cores={cores}"));
+    let seed = args.seed.map(|seed| format!("execution.seed={seed}"));
+    let flags = [cores, seed].into_iter().flatten();
+    let overrides = flags.fold(overrides(&args.sets)?, Overrides::set);
+    let loaded = Loaded::read(&args.file, &Catalog::standard(), &overrides)?;
+    if !quiet && !loaded.warnings.is_empty() {
+        print::diagnostics(&loaded.warnings);
+    }
+    let trace = match &args.trace {
+        Some(path) => TraceLog::writing(path).map_err(|error| {
+            Failed::new(format!("error: the trace {}: {error}", path.display()))
+        })?,
+        None => TraceLog::hashing(),
+    };
+    let trace = Arc::new(trace);
+    let options = Options {
+        time_scale: args.time_scale,
+        tracer: Some(trace.clone()),
+        ..Options::default()
+    };
+    let topology = Topology::from_plan(loaded.plan).with_options(options);
+    let ended = in_virtual_time(|clock| live(&topology, args, clock, quiet))?;
+    let (mut report, signal) = ended;
+    let hash = trace.finish().map_err(|error| {
+        let path = args.trace.as_ref().map(|path| path.display().to_string());
+        Failed::new(format!(
+            "error: the trace {}: {error}",
+            path.unwrap_or_default()
+        ))
+    })?;
+    report.trace_sha256 = Some(hash);
+    if let Some(path) = &args.report {
+        write_report(path, &report)?;
+    }
+    show(&report, topology.plan(), args.format, quiet);
+    Ok(signal.unwrap_or_else(|| exit_code(&report)))
+}
+
+async fn live(
+    topology: &Topology,
+    args: &SimulateArgs,
+    clock: Clock,
+    quiet: bool,
+) -> Result<(Report, Option<i32>), Failed> {
+    let mut signals =
+        Signals::new().map_err(|error| Failed::new(format!("error: no signals: {error}")))?;
+    let topology = topology.clone().in_time_of(&clock, args.duration);
+    let running = topology.start().await.map_err(start_failed)?;
+    let watched = Watched::new(&running, quiet);
+    let (done, signal) = tokio::select! {
+        biased;
+        done = until_done(&running, &clock, args.duration) => (done, None),
+        // There is nothing to wait for: what a drain would take is virtual.
+        code = signals.next() => (Done::Stopped, Some(code)),
+    };
+    let report = running.finish(done).await;
+    watched.finish();
+    Ok((report, signal))
+}

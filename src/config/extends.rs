@@ -1,0 +1,155 @@
+//! `extends`: a file is laid over its parent, which may have one itself.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use config::{Value, ValueKind};
+
+use super::diagnostic::{Diagnostic, Diagnostics, Origin, SourceFile, nearest};
+use super::interpolate::Environment;
+use super::layers::{Layer, Tickets, file};
+
+/// Most files in a chain.
+const DEEPEST: usize = 16;
+
+/// Layers of `root` and of all files that it extends, the most distant parent first. `None` if one of them can't be read: what the
+/// others lack would be blamed on them.
+pub(crate) fn chain(
+    root: Arc<SourceFile>,
+    current: &Path,
+    environment: &Environment,
+    tickets: &mut Tickets,
+    found: &mut Diagnostics,
+) -> Option<Vec<Layer>> {
+    let mut layers: Vec<Layer> = Vec::new();
+    let mut seen: Vec<PathBuf> = Vec::new();
+    let mut next = root;
+    loop {
+        let path = current.join(next.path());
+        seen.push(path.canonicalize().unwrap_or(path));
+        let mut layer = file(next.clone(), environment, tickets, found)?;
+        let parent = layer.take("extends");
+        layers.push(layer);
+        let Some(value) = parent else {
+            break;
+        };
+        let ticket = tickets.of(&value).cloned();
+        let origin = ticket
+            .as_ref()
+            .map_or(Origin::Code("extends".into()), |t| t.origin.clone());
+        let refuse = |message: String| Diagnostic::error("extends", origin.clone(), message);
+        let ValueKind::String(said) = &value.kind else {
+            let broken = ticket.as_ref().and_then(|ticket| ticket.broken.clone());
+            let message = broken.unwrap_or_else(|| {
+                "`extends` is the path of one file, such as \"base.toml\"".to_owned()
+            });
+            found.push(refuse(message));
+            return None;
+        };
+        let folder = match &ticket {
+            Some(ticket) if ticket.current => Path::new(""),
+            _ => next.path().parent().unwrap_or(Path::new("")),
+        };
+        let path = folder.join(said);
+        let place = current.join(&path);
+        let canonical = place.canonicalize().unwrap_or_else(|_| place.clone());
+        if let Some(first) = seen.iter().position(|known| *known == canonical) {
+            let names: Vec<String> = (seen[first..].iter())
+                .chain([&canonical])
+                .map(|path| {
+                    path.file_name()
+                        .unwrap_or_default()
+                        .to_string_lossy()
+                        .into_owned()
+                })
+                .collect();
+            let message = format!(
+                "files extend each other in a circle: {}",
+                names.join(" -> ")
+            );
+            found.push(refuse(message).label("this closes the circle"));
+            return None;
+        }
+        if seen.len() >= DEEPEST {
+            found.push(refuse(format!("at most {DEEPEST} files extend each other")));
+            return None;
+        }
+        match super::contents(&place) {
+            Ok(text) => {
+                next = Arc::new(SourceFile::new(path, text).extended_by(origin));
+            }
+            Err(why) => {
+                let near = neighbours(&place);
+                let near = nearest(said, near.iter().map(String::as_str));
+                found.push(refuse(format!("`{said}`: {why}")).suggest(near));
+                return None;
+            }
+        }
+    }
+    layers.reverse();
+    axes(&layers, tickets, found);
+    Some(layers)
+}
+
+/// Names of the files that stand where `path` was looked for.
+fn neighbours(path: &Path) -> Vec<String> {
+    let listed = path.parent().and_then(|folder| folder.read_dir().ok());
+    let names = (listed.into_iter().flatten().flatten().take(1000))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".toml"));
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+/// Reports axes that a file names although a file below it has them: copies multiply, and an axis counts once.
+fn axes(layers: &[Layer], tickets: &Tickets, found: &mut Diagnostics) {
+    for (at, layer) in layers.iter().enumerate() {
+        for (path, said) in copies(layer.value()) {
+            let below = (layers[..at].iter())
+                .flat_map(|layer| copies(layer.value()))
+                .filter(|(other, _)| *other == path);
+            for (axis, count) in below.flat_map(|(_, axes)| axes) {
+                let Some((_, again)) = said.iter().find(|(name, _)| *name == axis) else {
+                    continue;
+                };
+                let origin = |value: &Value| {
+                    let ticket = tickets.of(value);
+                    ticket.map_or(Origin::Code(path.clone()), |ticket| ticket.origin.clone())
+                };
+                let message = format!("the axis `{axis}` is used twice");
+                let mistake = Diagnostic::error(format!("{path}.{axis}"), origin(again), message)
+                    .at_key()
+                    .related(origin(count), "the file that this one extends has it already")
+                    .help(format!(
+                        "call it otherwise, such as `{path} = {{ rack = 2 }}`: copies along both axes multiply"
+                    ));
+                found.push(mistake);
+            }
+        }
+    }
+}
+
+type Axes<'a> = Vec<(&'a String, &'a Value)>;
+
+/// What a layer says of copies: at the top and of each crew.
+fn copies<'a>(root: &'a Value) -> Vec<(String, Axes<'a>)> {
+    let mut out = Vec::new();
+    let ValueKind::Table(top) = &root.kind else {
+        return out;
+    };
+    let mut add = |path: String, value: Option<&'a Value>| {
+        if let Some(ValueKind::Table(axes)) = value.map(|value| &value.kind) {
+            out.push((path, axes.iter().collect()));
+        }
+    };
+    add("copies".to_owned(), top.get("copies"));
+    if let Some(ValueKind::Table(crews)) = top.get("crews").map(|crews| &crews.kind) {
+        for (name, crew) in crews {
+            if let ValueKind::Table(crew) = &crew.kind {
+                add(format!("crews.{name}.copies"), crew.get("copies"));
+            }
+        }
+    }
+    out
+}

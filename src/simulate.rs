@@ -1,0 +1,207 @@
+//! The same actors in virtual time: one thread, a paused clock, seeded chance.
+//!
+//! Nothing waits: where no actor has anything to do, time moves on to the next deadline, with a resolution of a nanosecond. Arbiters
+//! are logical ones (all actors share the thread, in an order that the seed and the design decide), `cores` bounds how many
+//! steps use a core at once. Real work and real burns are done, inline, and take the virtual time that the config gives them.
+//!
+//! ```
+//! use std::time::Duration;
+//! use gopherworks::config::builder::wait;
+//! use gopherworks::{Catalog, Topology, TopologyConfig};
+//!
+//! let hour = wait(Duration::from_secs(3600));
+//! let config = TopologyConfig::builder("slow")
+//!     .pile("library", |pile| pile.source(gopherworks::config::builder::kind("generate").option("books", 10)))
+//!     .incinerator("furnace", |fire| fire)
+//!     .crew("haul", "library", "furnace", |crew| {
+//!         crew.gophers(1, "load push unload return").cart_books(1).load(hour).push(hour).unload(hour).return_(hour)
+//!     })
+//!     .build();
+//! let report = Topology::from_config(&config, &Catalog::standard())?.simulate(None)?;
+//! assert_eq!(report.makespan_s, Some(39.0 * 3600.0));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use actix_rt::System;
+use gopherworks_actors::clock::{Clock, Stuck};
+use gopherworks_actors::trace::{Record, Tracer};
+use sha2::{Digest, Sha256};
+
+use crate::report::Report;
+use crate::topology::{Done, Options, RunningTopology, StartError, Topology};
+
+/// Runs `body` on this thread, inside an actix system of its own whose time is simulated by the clock that it is given.
+///
+/// # Panics
+/// Inside another runtime, or where the operating system gives no file descriptors for one.
+pub fn in_virtual_time<F: Future>(body: impl FnOnce(Clock) -> F) -> F::Output {
+    let system = System::with_tokio_rt(|| {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap_or_else(|error| panic!("no runtime: {error}"))
+    });
+    system.block_on(async move {
+        let clock = Clock::simulated();
+        actix_rt::spawn(clock.driver());
+        body(clock).await
+    })
+}
+
+impl Topology {
+    /// Runs it in virtual time until its sources are done and everything is drained; with `limit`, made-up sources never end by
+    /// themselves, and all are closed after so much virtual time. Blocks this thread; the clock in the options is not used.
+    ///
+    /// # Errors
+    /// As [`Topology::start`].
+    ///
+    /// # Panics
+    /// Inside another runtime: spawn a thread for it.
+    pub fn simulate(&self, limit: Option<Duration>) -> Result<Report, StartError> {
+        in_virtual_time(async |clock| {
+            let running = self.clone().in_time_of(&clock, limit).start().await?;
+            let done = until_done(&running, &clock, limit).await;
+            Ok(running.finish(done).await)
+        })
+    }
+
+    /// The same topology by a simulated clock.
+    #[must_use]
+    pub fn in_time_of(self, clock: &Clock, limit: Option<Duration>) -> Self {
+        let options = Options {
+            clock: Some(clock.clone()),
+            endless: limit.is_some(),
+            ..self.options().clone()
+        };
+        self.with_options(options)
+    }
+}
+
+/// Waits for the end of a simulated run: drained by itself, or closed at `limit` and then drained, or stuck.
+pub async fn until_done(running: &RunningTopology, clock: &Clock, limit: Option<Duration>) -> Done {
+    running.close_offers();
+    let limit = async {
+        match limit {
+            Some(limit) => clock.sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        done = running.done() => return done,
+        how = clock.stuck() => return stuck(running, how),
+        () = limit => running.close(),
+    }
+    let late = async {
+        match running.drain_deadline() {
+            Some(within) => clock.sleep(within).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        done = running.done() => done,
+        how = clock.stuck() => stuck(running, how),
+        () = late => Done::DeadlinePassed,
+    }
+}
+
+/// The run fails, and says how.
+fn stuck(running: &RunningTopology, how: Stuck) -> Done {
+    running.fail(match how {
+        Stuck::Idle => "nothing moves any more, and books are left: a deadlock",
+        Stuck::Busy => "a million turns in one instant and no book burned: a livelock",
+    });
+    Done::Stopped
+}
+
+/// Keeps the trace of a simulation: a line a record, hashed and, if wanted, written to a file.
+///
+/// The same binary, config and seed give the same bytes, in any process on any machine of one kind.
+#[derive(Debug)]
+pub struct TraceLog(Mutex<Log>);
+
+#[derive(Debug)]
+struct Log {
+    hash: Sha256,
+    lines: Vec<u8>,
+    file: Option<BufWriter<File>>,
+    error: Option<io::Error>,
+}
+
+/// Bytes that are hashed and written at once.
+const BLOCK: usize = 64 * 1024;
+
+impl TraceLog {
+    /// Only hashes.
+    pub fn hashing() -> Self {
+        Self(Mutex::new(Log {
+            hash: Sha256::new(),
+            lines: Vec::with_capacity(BLOCK + 1024),
+            file: None,
+            error: None,
+        }))
+    }
+
+    /// Hashes, and writes to a file, which is created or emptied.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn writing(path: &Path) -> io::Result<Self> {
+        let log = Self::hashing();
+        log.lock().file = Some(BufWriter::new(File::create(path)?));
+        Ok(log)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Log> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The SHA-256 of all lines, in hex: what `sha256sum` says of the file.
+    ///
+    /// # Errors
+    /// What went wrong with the file, now or before.
+    pub fn finish(&self) -> io::Result<String> {
+        let mut log = self.lock();
+        log.flush();
+        if let Some(error) = log.error.take() {
+            return Err(error);
+        }
+        if let Some(file) = &mut log.file {
+            file.flush()?;
+        }
+        Ok(crate::catalog::names::hex(&log.hash.clone().finalize()))
+    }
+}
+
+impl Log {
+    fn flush(&mut self) {
+        self.hash.update(&self.lines);
+        if let Some(file) = &mut self.file
+            && let Err(error) = file.write_all(&self.lines)
+        {
+            self.error.get_or_insert(error);
+            self.file = None;
+        }
+        self.lines.clear();
+    }
+}
+
+impl Tracer for TraceLog {
+    fn record(&self, record: &Record<'_>) {
+        let mut log = self.lock();
+        // A vector takes everything.
+        let _ = writeln!(log.lines, "{record}");
+        if log.lines.len() >= BLOCK {
+            log.flush();
+        }
+    }
+}
