@@ -124,7 +124,7 @@ proptest! {
         let (first, burned) = run(&design, &kills);
         let (second, again) = run(&design, &kills);
         prop_assert_eq!(burned, again);
-        prop_assert_eq!(first.wall_s, second.wall_s);
+        prop_assert_eq!(first.virtual_s, second.virtual_s);
         prop_assert_eq!(first.restarts, second.restarts);
     }
 

@@ -219,7 +219,8 @@ mod tests {
     #[test]
     fn a_second_end_is_a_duplicate_and_not_a_burn() {
         let ledger = Ledger::default();
-        let first = ledger.offer(3);
+        let first = ledger.number(3);
+        ledger.offer(3);
         ledger.end(Fate::Burned, [first, BookId(2)]);
         ledger.end(Fate::Burned, [first]);
         let report = ledger.report(1);

@@ -104,8 +104,8 @@ impl fmt::Display for Ranges<'_> {
         let mut rest = self.0;
         let mut first = true;
         while let Some(from) = rest.first() {
-            let run = (rest.iter().zip(from.0..))
-                .take_while(|(id, expected)| id.0 == *expected)
+            let run = (rest.iter().zip(0u64..))
+                .take_while(|(id, at)| Some(id.0) == from.0.checked_add(*at))
                 .count();
             if !first {
                 f.write_str(",")?;

@@ -2,15 +2,18 @@
 //! carries a ticket of who wrote it through the stacking, in the place that the crate has for a value's origin.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::sync::Arc;
 
 use config::{Config, ConfigError, Map, Source, Value, ValueKind};
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
-use super::diagnostic::{Diagnostic, Diagnostics, Origin, SourceFile, nearest};
-use super::interpolate::{Environment, interpolate};
-use super::normalise;
+use super::diagnostic::{Diagnostic, Diagnostics, Origin, nearest};
+
+mod overriding;
+mod written;
+
+use overriding::dotted;
+pub(crate) use overriding::{environment, sets};
+pub(crate) use written::{defaults, file};
 
 /// Prefix of the environment variables that set config keys; the keys below it are parted by the same two underscores.
 pub const PREFIX: &str = "GOPHERWORKS__";
@@ -19,9 +22,6 @@ pub const PREFIX: &str = "GOPHERWORKS__";
 const ROOT: &str = "topology";
 
 const TOO_LARGE: &str = "this number is too large";
-
-/// Deepest key that an environment variable may name.
-const DEEPEST: usize = 32;
 
 /// Who wrote a value.
 #[derive(Debug, Clone)]
@@ -284,149 +284,6 @@ fn nearby(root: &Value, path: &[String]) -> Option<String> {
     None
 }
 
-/// The layer of built-in defaults.
-pub(crate) fn defaults(tickets: &mut Tickets) -> Layer {
-    let text = include_str!("defaults.toml");
-    let mut reader = FileReader {
-        file: Arc::new(SourceFile::new("defaults", text)),
-        environment: &Environment::default(),
-        tickets,
-        found: &mut Diagnostics::default(),
-        written: false,
-    };
-    reader.read().unwrap_or(Layer::new(empty()))
-}
-
-/// The layer of a file, its mistakes going to `found`; `None` if its syntax is broken.
-pub(crate) fn file(
-    file: Arc<SourceFile>,
-    environment: &Environment,
-    tickets: &mut Tickets,
-    found: &mut Diagnostics,
-) -> Option<Layer> {
-    let mut reader = FileReader {
-        file,
-        environment,
-        tickets,
-        found,
-        written: true,
-    };
-    reader.read()
-}
-
-struct FileReader<'a> {
-    file: Arc<SourceFile>,
-    environment: &'a Environment,
-    tickets: &'a mut Tickets,
-    found: &'a mut Diagnostics,
-    /// False for built-in defaults, which have no place to point at.
-    written: bool,
-}
-
-impl FileReader<'_> {
-    fn read(&mut self) -> Option<Layer> {
-        let file = self.file.clone();
-        let (table, errors) = DeTable::parse_recoverable(file.text());
-        for error in &errors {
-            let span = error.span().unwrap_or(0..0);
-            let origin = self.origin(span.clone(), span, None);
-            self.found
-                .push(Diagnostic::error("", origin, error.message()));
-        }
-        if !errors.is_empty() {
-            return None;
-        }
-        let whole = self.tickets.issue(Ticket {
-            origin: Origin::Code(String::new()),
-            text: false,
-            current: false,
-            broken: None,
-        });
-        let mut root = self.table(table.get_ref(), whole);
-        normalise::root(&mut root);
-        Some(Layer::new(root))
-    }
-
-    fn origin(
-        &self,
-        key: std::ops::Range<usize>,
-        value: std::ops::Range<usize>,
-        variable: Option<String>,
-    ) -> Origin {
-        if self.written {
-            Origin::File {
-                file: self.file.clone(),
-                key,
-                value,
-                variable,
-            }
-        } else {
-            Origin::Code(String::new())
-        }
-    }
-
-    fn table(&mut self, table: &DeTable<'_>, ticket: usize) -> Value {
-        let mut out = Map::new();
-        for (key, value) in table {
-            let value = self.value(key.span(), value.span(), value.get_ref());
-            out.insert(key.get_ref().to_string(), value);
-        }
-        stamped(ticket, out)
-    }
-
-    fn value(
-        &mut self,
-        key: std::ops::Range<usize>,
-        span: std::ops::Range<usize>,
-        value: &DeValue<'_>,
-    ) -> Value {
-        let mut ticket = Ticket {
-            origin: self.origin(key, span.clone(), None),
-            text: false,
-            current: false,
-            broken: None,
-        };
-        match value {
-            DeValue::Table(table) => {
-                let ticket = self.tickets.issue(ticket);
-                self.table(table, ticket)
-            }
-            DeValue::Array(items) => {
-                let items = items
-                    .iter()
-                    .map(|item| self.value(item.span(), item.span(), item.get_ref()));
-                let out: Vec<Value> = items.collect();
-                stamped(self.tickets.issue(ticket), out)
-            }
-            DeValue::String(text) => {
-                let text = match interpolate(text, self.environment) {
-                    Ok(None) => text.to_string(),
-                    Ok(Some(taken)) => {
-                        ticket.text = true;
-                        ticket.current = taken.variable.is_some();
-                        if let Origin::File { variable, .. } = &mut ticket.origin {
-                            *variable = taken.variable;
-                        }
-                        taken.value
-                    }
-                    Err(message) => {
-                        ticket.broken = Some(message);
-                        return stamped(self.tickets.issue(ticket), ValueKind::Nil);
-                    }
-                };
-                stamped(self.tickets.issue(ticket), text)
-            }
-            scalar => {
-                let kind = scalar_kind(scalar).unwrap_or_else(|| {
-                    ticket.broken = Some(TOO_LARGE.into());
-                    ValueKind::Nil
-                });
-                stamped(self.tickets.issue(ticket), kind)
-            }
-        }
-    }
-}
-
 /// A scalar other than a string; `None` if the number does not fit.
 fn scalar_kind(value: &DeValue<'_>) -> Option<ValueKind> {
     Some(match value {
@@ -437,129 +294,4 @@ fn scalar_kind(value: &DeValue<'_>) -> Option<ValueKind> {
         DeValue::String(text) => text.to_string().into(),
         DeValue::Array(_) | DeValue::Table(_) => ValueKind::Nil,
     })
-}
-
-/// The layer of the environment.
-pub(crate) fn environment(
-    variables: &[(OsString, OsString)],
-    tickets: &mut Tickets,
-    found: &mut Diagnostics,
-) -> Layer {
-    // Sorted, so that the order in which the system lists them changes nothing.
-    let mut ours: Vec<_> = variables
-        .iter()
-        .filter_map(|(name, value)| Some((name.to_str()?, value)))
-        .filter(|(name, _)| name.starts_with(PREFIX))
-        .collect();
-    ours.sort();
-    let mut layer = empty();
-    for (name, value) in ours {
-        let origin = Origin::Variable(name.to_owned());
-        let keys: Vec<String> = name[PREFIX.len()..]
-            .split("__")
-            .map(str::to_ascii_lowercase)
-            .collect();
-        let mut refuse = |message: &str| {
-            found.push(Diagnostic::error(keys.join("."), origin.clone(), message));
-        };
-        let Some(value) = value.to_str() else {
-            refuse("the value is not UTF-8");
-            continue;
-        };
-        if keys.iter().any(String::is_empty) || keys.len() > DEEPEST {
-            refuse("this names no config key: keys are parted by two underscores each");
-            continue;
-        }
-        add(&mut layer, &keys, value, origin, tickets);
-    }
-    Layer::new(layer)
-}
-
-/// The layer of `--set key=value` flags.
-pub(crate) fn sets(sets: &[String], tickets: &mut Tickets, found: &mut Diagnostics) -> Layer {
-    let mut layer = empty();
-    for set in sets {
-        let Some((key, value)) = set.split_once('=') else {
-            let origin = Origin::Flag(set.clone());
-            found.push(
-                Diagnostic::error("", origin, "there is no `=`")
-                    .help("write `--set crews.near.carts.count=4`"),
-            );
-            continue;
-        };
-        let origin = Origin::Flag(key.trim().to_owned());
-        match dotted(key) {
-            Some(keys) => add(&mut layer, &keys, value, origin, tickets),
-            None => found.push(Diagnostic::error("", origin, "this is no dotted key")),
-        }
-    }
-    Layer::new(layer)
-}
-
-/// The parts of a dotted key, read as TOML reads it.
-fn dotted(key: &str) -> Option<Vec<String>> {
-    let line = format!("{key} = 0");
-    let table = DeTable::parse(&line).ok()?;
-    let mut parts = Vec::new();
-    let mut table = table.into_inner();
-    loop {
-        if table.len() != 1 {
-            return None;
-        }
-        let (key, value) = table.into_iter().next()?;
-        parts.push(key.into_inner().into_owned());
-        match value.into_inner() {
-            DeValue::Table(inner) => table = inner,
-            DeValue::Integer(_) => return Some(parts),
-            _ => return None,
-        }
-    }
-}
-
-/// Adds `keys = value`: a TOML value where it parses as one, else a string.
-fn add(layer: &mut Value, keys: &[String], value: &str, origin: Origin, tickets: &mut Tickets) {
-    let ticket = tickets.issue(Ticket {
-        origin,
-        text: false,
-        current: true,
-        broken: None,
-    });
-    let parsed = DeValue::parse(value.trim()).ok();
-    let value = match &parsed {
-        Some(parsed) => overriding(parsed.get_ref(), ticket, tickets),
-        None => stamped(ticket, value),
-    };
-    let mut root = keys.iter().rev().fold(value, |below, key| {
-        stamped(ticket, Map::from_iter([(key.clone(), below)]))
-    });
-    normalise::root(&mut root);
-    merge(layer, &root);
-}
-
-fn overriding(value: &DeValue<'_>, ticket: usize, tickets: &mut Tickets) -> Value {
-    match value {
-        DeValue::Table(table) => {
-            let entries = table.iter().map(|(key, value)| {
-                let value = overriding(value.get_ref(), ticket, tickets);
-                (key.get_ref().to_string(), value)
-            });
-            stamped(ticket, entries.collect::<Map<_, _>>())
-        }
-        DeValue::Array(items) => {
-            let items = items
-                .iter()
-                .map(|item| overriding(item.get_ref(), ticket, tickets));
-            stamped(ticket, items.collect::<Vec<_>>())
-        }
-        scalar => match scalar_kind(scalar) {
-            Some(kind) => stamped(ticket, kind),
-            None => {
-                let broken = Ticket {
-                    broken: Some(TOO_LARGE.into()),
-                    ..tickets.all[ticket].clone()
-                };
-                stamped(tickets.issue(broken), ValueKind::Nil)
-            }
-        },
-    }
 }
