@@ -12,6 +12,7 @@ use crate::config::schema::{
 };
 use crate::config::{Diagnostic, Diagnostics, Origin};
 
+pub mod formula;
 mod graph;
 mod kinds;
 mod limits;

@@ -1,0 +1,386 @@
+//! What limits the flow of books: a linear program over the crews' rates, and what its optimum hangs on.
+
+use std::collections::BTreeMap;
+
+use super::network::Network;
+use super::simplex::{self, Outcome, Row};
+
+/// Numbers of a table beyond which a design has too many forks.
+const LARGEST: usize = 4_000_000;
+
+/// Relative differences below this are none.
+const SAME: f64 = 1e-7;
+
+/// How much a limit is moved to see if the flow follows.
+const NUDGE: f64 = 0.01;
+
+/// Solved programs beyond which all that is tight is told.
+const PATIENCE: usize = 200;
+
+/// What a limit is. Those of copies are one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Family {
+    /// Steps (as bits) of a crew, and the gophers who do them.
+    Steps(String, usize),
+    /// A crew's carts.
+    Carts(String),
+    /// Slots of a node: for unloading, if true.
+    Slots(String, bool),
+    /// What a dump admits.
+    Room(String),
+    /// Cores.
+    Cores,
+    /// A rate that is known otherwise.
+    Known,
+}
+
+/// `sum load * rate <= cap`, where rates are those of a whole class of crews in cartloads a unit of time.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Limit {
+    pub family: Family,
+    pub loads: Vec<(usize, f64)>,
+    pub cap: f64,
+    /// How many there are of it in each copy, for people: gophers, carts, slots, books or cores.
+    pub each: f64,
+}
+
+/// What comes of the limits.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Flow {
+    /// Books a unit of time in all, and the rate of each class of crews.
+    Steady { books: f64, rates: Vec<f64> },
+    /// Nothing takes time.
+    Endless,
+    /// Too large, or too odd for arithmetic.
+    Unknown,
+}
+
+/// Every limit of the design.
+///
+/// Gophers who share steps can do `f` cartloads if and only if each set of steps leaves enough of them (Hall 1935). A cart
+/// is always in some step. A slot is held for its step. Room at a dump is held from before the unloading until the books are
+/// leased, which is before they are loaded, so for no less than the unloading.
+pub(super) fn limits(net: &Network) -> Vec<Limit> {
+    let mut limits = Vec::new();
+    for (at, crew) in net.crews.iter().enumerate() {
+        let timed = crew.timed();
+        for steps in (1..16usize).filter(|steps| steps & !timed == 0) {
+            let time: f64 = (0..4)
+                .filter(|step| steps & (1 << step) != 0)
+                .map(|step| crew.times[step])
+                .sum();
+            limits.push(Limit {
+                family: Family::Steps(crew.name.clone(), steps),
+                loads: vec![(at, time)],
+                cap: crew.count * crew.doing(steps),
+                each: crew.doing(steps),
+            });
+        }
+        if timed != 0 {
+            limits.push(Limit {
+                family: Family::Carts(crew.name.clone()),
+                loads: vec![(at, crew.trip())],
+                cap: crew.count * f64::from(crew.carts),
+                each: f64::from(crew.carts),
+            });
+        }
+        if crew.carts == 0 || crew.undone.is_some() {
+            limits.push(Limit {
+                family: Family::Known,
+                loads: vec![(at, 1.0)],
+                cap: 0.0,
+                each: 0.0,
+            });
+        }
+    }
+    limits.extend(ends(net));
+    let cores: Vec<(usize, f64)> = (net.crews.iter().enumerate())
+        .map(|(at, crew)| (at, crew.cores.iter().sum()))
+        .filter(|(_, time)| *time > 0.0)
+        .collect();
+    if !cores.is_empty() {
+        limits.push(Limit {
+            family: Family::Cores,
+            loads: cores,
+            cap: net.cores,
+            each: net.cores,
+        });
+    }
+    limits
+}
+
+/// Slots and room.
+fn ends(net: &Network) -> Vec<Limit> {
+    let mut loading = vec![Vec::new(); net.nodes.len()];
+    let mut unloading = vec![Vec::new(); net.nodes.len()];
+    for (at, crew) in net.crews.iter().enumerate() {
+        loading[crew.from].push(at);
+        unloading[crew.to].push(at);
+    }
+    let mut limits = Vec::new();
+    for (at, node) in net.nodes.iter().enumerate() {
+        let used = |crews: &[usize], step: usize| -> Vec<(usize, f64)> {
+            (crews
+                .iter()
+                .map(|crew| (*crew, net.crews[*crew].times[step])))
+            .filter(|(_, time)| *time > 0.0)
+            .collect()
+        };
+        for (crews, step, slots) in [
+            (&loading[at], 0, node.slots[0]),
+            (&unloading[at], 2, node.slots[1]),
+        ] {
+            let loads = used(crews, step);
+            if let Some(slots) = slots
+                && !loads.is_empty()
+            {
+                limits.push(Limit {
+                    family: Family::Slots(node.name.clone(), step == 2),
+                    loads,
+                    cap: node.count * slots,
+                    each: slots,
+                });
+            }
+        }
+        let Some(books) = node.books else { continue };
+        let mut loads = used(&unloading[at], 2);
+        for (crew, load) in &mut loads {
+            *load *= net.crews[*crew].books;
+        }
+        if !loads.is_empty() {
+            let carts = unloading[at].iter().map(|crew| net.crews[*crew].books);
+            let (least, most) = carts.fold((f64::INFINITY, 0.0f64), |(least, most), books| {
+                (least.min(books), most.max(books))
+            });
+            // Carts come full, so what is left below a cartload is never used.
+            let books = if least == most {
+                (books / most).floor() * most
+            } else {
+                books
+            };
+            limits.push(Limit {
+                family: Family::Room(node.name.clone()),
+                loads,
+                cap: node.count * books,
+                each: node.books.unwrap_or(books),
+            });
+        }
+    }
+    limits
+}
+
+/// The program of a design: rates follow from the flow of all books, and at forks from how it is split.
+pub(super) struct Program<'a> {
+    net: &'a Network,
+    pub limits: Vec<Limit>,
+    variables: usize,
+    /// The rate of each class of crews in the variables; the first is the flow of all books.
+    rates: Vec<Vec<f64>>,
+    /// Combinations of the variables that are not negative.
+    kept: Vec<Vec<f64>>,
+}
+
+impl<'a> Program<'a> {
+    /// `None` where it would be too large.
+    pub fn new(net: &'a Network, limits: Vec<Limit>) -> Option<Self> {
+        let out = net.out_of();
+        let forks: usize = out.iter().map(|crews| crews.len().saturating_sub(1)).sum();
+        let variables = 1 + forks;
+        if variables * (net.crews.len() + net.nodes.len() + 1) > LARGEST {
+            return None;
+        }
+        let mut rates = vec![vec![0.0; variables]; net.crews.len()];
+        let mut kept = Vec::new();
+        let mut inflow = vec![vec![0.0; variables]; net.nodes.len()];
+        let mut next = 1;
+        for (node, crews) in out.iter().enumerate() {
+            let mut left = std::mem::take(&mut inflow[node]);
+            left[0] += net.nodes[node].share;
+            let Some((last, others)) = crews.split_last() else {
+                if !net.nodes[node].fire {
+                    // Nobody takes what comes here, so nothing may.
+                    kept.push(left.iter().map(|a| -a).collect());
+                }
+                continue;
+            };
+            for crew in others {
+                // The variable is in books, so that split and whole are of one size.
+                rates[*crew][next] = 1.0 / net.crews[*crew].books;
+                left[next] -= 1.0;
+                next += 1;
+            }
+            for (rate, books) in rates[*last].iter_mut().zip(&left) {
+                *rate = books / net.crews[*last].books;
+            }
+            if !others.is_empty() {
+                kept.push(left);
+            }
+            for crew in crews {
+                let Some(to) = inflow.get_mut(net.crews[*crew].to) else {
+                    continue;
+                };
+                // Only a cycle leads back to a node that is done.
+                for (to, rate) in to.iter_mut().zip(&rates[*crew]) {
+                    *to += rate * net.crews[*crew].books;
+                }
+            }
+        }
+        Some(Self {
+            net,
+            limits,
+            variables,
+            rates,
+            kept,
+        })
+    }
+
+    /// The most books a unit of time, with the limits' caps as `cap` says.
+    pub fn solve(&self, cap: impl Fn(&Limit) -> f64) -> Flow {
+        // All limits of one class of crews alone come to one.
+        let mut alone: BTreeMap<usize, f64> = BTreeMap::new();
+        let mut rows: Vec<Row> = Vec::new();
+        for limit in &self.limits {
+            match limit.loads[..] {
+                [(crew, load)] => {
+                    let most = cap(limit) / load;
+                    let known = alone.entry(crew).or_insert(f64::INFINITY);
+                    *known = known.min(most);
+                }
+                _ => rows.push(Row {
+                    coefficients: self.combined(&limit.loads),
+                    bound: cap(limit),
+                }),
+            }
+        }
+        rows.extend(
+            alone
+                .iter()
+                .filter(|(_, most)| most.is_finite())
+                .map(|(crew, most)| Row {
+                    coefficients: self.rates[*crew].clone(),
+                    bound: *most,
+                }),
+        );
+        rows.extend(self.kept.iter().map(|kept| Row {
+            coefficients: kept.iter().map(|a| -a).collect(),
+            bound: 0.0,
+        }));
+        match simplex::maximise(self.variables, &rows) {
+            Outcome::Unbounded => Flow::Endless,
+            Outcome::Lost => Flow::Unknown,
+            Outcome::Best(x) => Flow::Steady {
+                books: x[0],
+                rates: (self.rates.iter())
+                    .map(|rate| {
+                        rate.iter()
+                            .zip(&x)
+                            .map(|(a, x)| a * x)
+                            .sum::<f64>()
+                            .max(0.0)
+                    })
+                    .collect(),
+            },
+        }
+    }
+
+    fn combined(&self, loads: &[(usize, f64)]) -> Vec<f64> {
+        let mut row = vec![0.0; self.variables];
+        for (crew, load) in loads {
+            for (a, rate) in row.iter_mut().zip(&self.rates[*crew]) {
+                *a += rate * load;
+            }
+        }
+        row
+    }
+
+    /// The flow with a little more (or less) of one family: gophers who can do the steps, carts, slots, room or cores.
+    fn nudged(&self, family: &Family, by: f64) -> Option<f64> {
+        let flow = self.solve(|limit| match (family, &limit.family) {
+            // Another gopher for these steps counts wherever one of them does.
+            (Family::Steps(crew, steps), Family::Steps(other, others))
+                if crew == other && steps & others != 0 =>
+            {
+                let own = self
+                    .limits
+                    .iter()
+                    .find(|own| own.family == *family && own.loads[0].0 == limit.loads[0].0);
+                limit.cap + by * own.map_or(0.0, |own| own.cap)
+            }
+            (family, own) if family == own => limit.cap * (1.0 + by),
+            _ => limit.cap,
+        });
+        match flow {
+            Flow::Steady { books, .. } => Some(books),
+            Flow::Endless => Some(f64::INFINITY),
+            Flow::Unknown => None,
+        }
+    }
+
+    /// What the flow hangs on: each family more of which alone gives more; where none does, all those less of which gives less.
+    pub fn bottleneck(&self, books: f64, rates: &[f64]) -> Vec<&Limit> {
+        let mut tight: Vec<&Limit> = Vec::new();
+        for limit in &self.limits {
+            let used: f64 = limit
+                .loads
+                .iter()
+                .map(|(crew, load)| load * rates[*crew])
+                .sum();
+            if used >= limit.cap * (1.0 - SAME)
+                && !tight.iter().any(|known| known.family == limit.family)
+            {
+                tight.push(limit);
+            }
+        }
+        let smallest = |limit: &Limit| match &limit.family {
+            Family::Steps(crew, steps) => !tight.iter().any(|other| match &other.family {
+                Family::Steps(name, fewer) => {
+                    name == crew && fewer & steps == *fewer && fewer != steps
+                }
+                _ => false,
+            }),
+            _ => true,
+        };
+        let smallest: Vec<bool> = tight.iter().map(|limit| smallest(limit)).collect();
+        let mut at = smallest.iter();
+        tight.retain(|_| at.next() == Some(&true));
+        if tight.len() * self.variables.pow(2) > PATIENCE {
+            return tight;
+        }
+        let of = |by: f64, follows: &dyn Fn(f64) -> bool| -> Vec<&'_ Limit> {
+            (tight.iter().copied())
+                .filter(|limit| self.nudged(&limit.family, by).is_some_and(follows))
+                .collect()
+        };
+        let alone = of(NUDGE, &|more| more > books * (1.0 + SAME));
+        if !alone.is_empty() {
+            return alone;
+        }
+        let together = of(-NUDGE, &|less| less < books * (1.0 - SAME));
+        if together.is_empty() { tight } else { together }
+    }
+
+    /// Cartloads of the first crews that one book makes, by the class of the pile that it comes to; `None` where it is never
+    /// moved. Relays hand on what they find, so whoever takes it from them is first.
+    pub fn cartloads_a_book(&self, rates: &[f64]) -> Vec<Option<f64>> {
+        let net = self.net;
+        let out = net.out_of();
+        let mut known: Vec<Option<f64>> = vec![None; net.nodes.len()];
+        for node in (0..net.nodes.len()).rev() {
+            let (mut loads, mut books) = (0.0, 0.0);
+            for crew in &out[node] {
+                let here = &net.crews[*crew];
+                let flow = rates[*crew] * here.books;
+                let each = match known[here.to] {
+                    Some(each) if here.relay && !net.nodes[here.to].fire => each,
+                    _ => 1.0 / here.books,
+                };
+                loads += flow * each;
+                books += flow;
+            }
+            if books > 0.0 {
+                known[node] = Some(loads / books);
+            }
+        }
+        known
+    }
+}

@@ -1,0 +1,352 @@
+//! A small dense simplex: the largest first variable under `A x <= b`, `x >= 0`, where no `b` is negative.
+//!
+//! What is left of a design once copies are folded and flows are followed has one variable, and one more for each way out of a
+//! fork, so a dense table does. Its prices (the dual solution) prove each answer: one that they don't prove is not given.
+
+/// One row: `sum coefficients[i] * x[i] <= bound`.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Row {
+    pub coefficients: Vec<f64>,
+    pub bound: f64,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Outcome {
+    /// The optimum, which is `x[0]`, and a point that has it.
+    Best(Vec<f64>),
+    /// The first variable has no bound.
+    Unbounded,
+    /// Rounding won: no answer could be proved.
+    Lost,
+}
+
+/// Smaller numbers in the scaled table are taken for rounding.
+const DUST: f64 = 1e-11;
+
+/// How far a proof may be off, relative to the optimum.
+const SLACK: f64 = 1e-7;
+
+/// Maximises the first of `variables` variables.
+pub(super) fn maximise(variables: usize, rows: &[Row]) -> Outcome {
+    let Some(scaled) = Scaled::new(variables, rows) else {
+        return Outcome::Lost;
+    };
+    let mut table = Table::new(&scaled);
+    match table.run() {
+        End::Unbounded => Outcome::Unbounded,
+        End::Lost => Outcome::Lost,
+        End::Best => {
+            let x = table.point();
+            if scaled.proves(&x, &table.prices()) {
+                let x = x.iter().zip(&scaled.columns);
+                Outcome::Best(x.map(|(x, scale)| (x / scale).max(0.0)).collect())
+            } else {
+                Outcome::Lost
+            }
+        }
+    }
+}
+
+/// The same program in numbers near 1: a unit for each variable, and rows divided through.
+struct Scaled {
+    rows: Vec<Row>,
+    /// `x` of the scaled program is `x * columns`.
+    columns: Vec<f64>,
+}
+
+impl Scaled {
+    /// `None` where a number is not finite or a bound negative.
+    fn new(variables: usize, rows: &[Row]) -> Option<Self> {
+        let sound = |row: &Row| {
+            row.bound.is_finite()
+                && row.bound >= 0.0
+                && row.coefficients.len() == variables
+                && row.coefficients.iter().all(|a| a.is_finite())
+        };
+        if variables == 0 || !rows.iter().all(sound) {
+            return None;
+        }
+        let mut rows: Vec<Row> = rows.to_vec();
+        for row in rows.iter_mut().filter(|row| row.bound > 0.0) {
+            row.divide(row.bound);
+        }
+        let mut columns = vec![0.0f64; variables];
+        for row in rows.iter().filter(|row| row.bound > 0.0) {
+            for (most, a) in columns.iter_mut().zip(&row.coefficients) {
+                *most = most.max(a.abs());
+            }
+        }
+        for most in &mut columns {
+            if *most == 0.0 {
+                *most = 1.0;
+            }
+        }
+        for row in &mut rows {
+            for (a, scale) in row.coefficients.iter_mut().zip(&columns) {
+                *a /= scale;
+            }
+            if row.bound == 0.0 {
+                let most = row
+                    .coefficients
+                    .iter()
+                    .fold(0.0f64, |most, a| most.max(a.abs()));
+                if most > 0.0 {
+                    row.divide(most);
+                }
+            }
+        }
+        let finite = |row: &Row| row.coefficients.iter().all(|a| a.is_finite());
+        rows.iter().all(finite).then_some(Self { rows, columns })
+    }
+
+    /// True if `x` keeps all rows and the `prices` show that nothing does better.
+    fn proves(&self, x: &[f64], prices: &[f64]) -> bool {
+        let scale = 1.0 + x[0].abs();
+        let kept = self.rows.iter().all(|row| {
+            let used: f64 = row.coefficients.iter().zip(x).map(|(a, x)| a * x).sum();
+            let size: f64 = (row.coefficients.iter().zip(x))
+                .map(|(a, x)| (a * x).abs())
+                .sum();
+            used <= row.bound + SLACK * (row.bound + size)
+        });
+        let mut worth = vec![0.0; x.len()];
+        let mut total = 0.0;
+        for (row, price) in self.rows.iter().zip(prices) {
+            total += row.bound * price;
+            for (worth, a) in worth.iter_mut().zip(&row.coefficients) {
+                *worth += a * price;
+            }
+        }
+        let paid = (worth.iter().enumerate())
+            .all(|(at, worth)| *worth >= if at == 0 { 1.0 } else { 0.0 } - SLACK);
+        kept && paid
+            && x.iter().all(|x| *x >= -SLACK * scale)
+            && prices.iter().all(|price| *price >= -SLACK)
+            && (total - x[0]).abs() <= SLACK * scale
+    }
+}
+
+impl Row {
+    fn divide(&mut self, by: f64) {
+        for a in &mut self.coefficients {
+            *a /= by;
+        }
+        self.bound /= by;
+    }
+}
+
+enum End {
+    Best,
+    Unbounded,
+    Lost,
+}
+
+/// The condensed table: a row for each basic variable, a column for each other one. Variables are numbered through: first those
+/// of the program, then one slack for each row.
+struct Table {
+    rows: Vec<Vec<f64>>,
+    bounds: Vec<f64>,
+    /// What one more of each column's variable adds to the aim.
+    gains: Vec<f64>,
+    basic: Vec<usize>,
+    free: Vec<usize>,
+}
+
+impl Table {
+    fn new(scaled: &Scaled) -> Self {
+        let variables = scaled.columns.len();
+        let mut gains = vec![0.0; variables];
+        gains[0] = 1.0;
+        Self {
+            rows: (scaled.rows.iter())
+                .map(|row| row.coefficients.clone())
+                .collect(),
+            bounds: scaled.rows.iter().map(|row| row.bound).collect(),
+            gains,
+            basic: (variables..variables + scaled.rows.len()).collect(),
+            free: (0..variables).collect(),
+        }
+    }
+
+    fn run(&mut self) -> End {
+        let most = 50 * (self.rows.len() + self.free.len()) + 100;
+        let mut idle = 0;
+        for _ in 0..most {
+            // Steps that gain nothing may go in circles; taking the lowest number then never does (Bland's rule).
+            let careful = idle > self.free.len();
+            let Some(column) = self.entering(careful) else {
+                return End::Best;
+            };
+            let Some(row) = self.leaving(column) else {
+                return End::Unbounded;
+            };
+            idle = if self.bounds[row] > DUST { 0 } else { idle + 1 };
+            self.pivot(row, column);
+        }
+        End::Lost
+    }
+
+    fn entering(&self, careful: bool) -> Option<usize> {
+        let better = (0..self.gains.len()).filter(|at| self.gains[*at] > DUST);
+        if careful {
+            better.min_by_key(|at| self.free[*at])
+        } else {
+            better.max_by(|a, b| self.gains[*a].total_cmp(&self.gains[*b]))
+        }
+    }
+
+    /// The row that first runs out; among equals the one of the lowest number.
+    fn leaving(&self, column: usize) -> Option<usize> {
+        (0..self.rows.len())
+            .filter(|at| self.rows[*at][column] > DUST)
+            .map(|at| (self.bounds[at] / self.rows[at][column], self.basic[at], at))
+            .min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))
+            .map(|(_, _, at)| at)
+    }
+
+    fn pivot(&mut self, row: usize, column: usize) {
+        let by = self.rows[row][column];
+        let mut pivot = std::mem::take(&mut self.rows[row]);
+        for a in &mut pivot {
+            *a /= by;
+        }
+        pivot[column] = 1.0 / by;
+        let bound = self.bounds[row] / by;
+        for (at, other) in self
+            .rows
+            .iter_mut()
+            .enumerate()
+            .filter(|(at, _)| *at != row)
+        {
+            let factor = other[column];
+            if factor == 0.0 {
+                continue;
+            }
+            other[column] = 0.0;
+            for (a, p) in other.iter_mut().zip(&pivot) {
+                *a -= factor * p;
+            }
+            self.bounds[at] = (self.bounds[at] - factor * bound).max(0.0);
+        }
+        let factor = self.gains[column];
+        self.gains[column] = 0.0;
+        for (a, p) in self.gains.iter_mut().zip(&pivot) {
+            *a -= factor * p;
+        }
+        self.rows[row] = pivot;
+        self.bounds[row] = bound;
+        std::mem::swap(&mut self.basic[row], &mut self.free[column]);
+    }
+
+    fn point(&self) -> Vec<f64> {
+        let mut x = vec![0.0; self.free.len()];
+        for (variable, bound) in self.basic.iter().zip(&self.bounds) {
+            if let Some(x) = x.get_mut(*variable) {
+                *x = *bound;
+            }
+        }
+        x
+    }
+
+    /// A slack out of the basis has the price of its row; one in the basis, nothing.
+    fn prices(&self) -> Vec<f64> {
+        let mut prices = vec![0.0; self.rows.len()];
+        for (variable, gain) in self.free.iter().zip(&self.gains) {
+            if *variable >= self.free.len() {
+                prices[variable - self.free.len()] = -gain;
+            }
+        }
+        prices
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn row(coefficients: &[f64], bound: f64) -> Row {
+        Row {
+            coefficients: coefficients.to_vec(),
+            bound,
+        }
+    }
+
+    fn best(variables: usize, rows: &[Row]) -> f64 {
+        match maximise(variables, rows) {
+            Outcome::Best(x) => x[0],
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn one_variable_takes_the_least_ratio() {
+        let rows = [row(&[2.0], 8.0), row(&[1.0], 3.0), row(&[0.0], 1.0)];
+        assert!((best(1, &rows) - 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_flow_is_split() {
+        // x0 = flow, x1 through one way of at most 2, the rest through one of at most 3.
+        let rows = [
+            row(&[-1.0, 1.0], 0.0),
+            row(&[0.0, 1.0], 2.0),
+            row(&[1.0, -1.0], 3.0),
+        ];
+        assert!((best(2, &rows) - 5.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn without_a_bound_there_is_no_optimum() {
+        assert_eq!(maximise(1, &[]), Outcome::Unbounded);
+        assert_eq!(maximise(1, &[row(&[-1.0], 2.0)]), Outcome::Unbounded);
+        assert_eq!(maximise(2, &[row(&[0.0, 1.0], 2.0)]), Outcome::Unbounded);
+    }
+
+    #[test]
+    fn what_is_no_program_is_refused() {
+        assert_eq!(maximise(0, &[]), Outcome::Lost);
+        assert_eq!(maximise(1, &[row(&[1.0], -1.0)]), Outcome::Lost);
+        assert_eq!(maximise(1, &[row(&[f64::NAN], 1.0)]), Outcome::Lost);
+        assert_eq!(maximise(1, &[row(&[1.0], f64::INFINITY)]), Outcome::Lost);
+        assert_eq!(maximise(2, &[row(&[1.0], 1.0)]), Outcome::Lost);
+    }
+
+    #[test]
+    fn the_example_that_goes_in_circles_ends() {
+        // Beale's, with the aim as a variable of its own.
+        let rows = [
+            row(&[1.0, -0.75, 150.0, -0.02, 6.0], 0.0),
+            row(&[0.0, 0.25, -60.0, -0.04, 9.0], 0.0),
+            row(&[0.0, 0.5, -90.0, -0.02, 3.0], 0.0),
+            row(&[0.0, 0.0, 0.0, 1.0, 0.0], 1.0),
+        ];
+        assert!((best(5, &rows) - 0.05).abs() < 1e-9);
+    }
+
+    proptest! {
+        /// Every answer was proved by its prices, so it is enough that there is one.
+        #[test]
+        fn packings_are_always_solved(
+            variables in 1..7usize,
+            numbers in prop::collection::vec((0..5u8, 0.0..1.0f64, -9..9i32), 7 * 12),
+            bounds in prop::collection::vec((any::<bool>(), 0.01..1.0f64, -9..9i32), 12),
+        ) {
+            let rows: Vec<Row> = (bounds.iter().enumerate())
+                .map(|(at, (nought, size, power))| Row {
+                    bound: if *nought && at % 3 == 0 { 0.0 } else { size * 10f64.powi(*power) },
+                    coefficients: (numbers[at * 7..at * 7 + variables].iter())
+                        .map(|(kind, size, power)| match kind {
+                            0 | 1 => 0.0,
+                            2 if at % 3 == 0 => -size,
+                            _ => size * 10f64.powi(if at % 3 == 0 { 0 } else { *power }),
+                        })
+                        .collect(),
+                })
+                .collect();
+            prop_assert_ne!(maximise(variables, &rows), Outcome::Lost);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What the formulas must say of known designs, and what holds for all.
+
+use std::time::Duration;
+
+use super::*;
+use crate::catalog::Catalog;
+use crate::config::builder::{TopologyBuilder, cpu, kind, wait};
+use crate::config::schema::{CrewConfig, SpanConfig, StepTimeConfig, TopologyConfig};
+
+mod chance;
+mod designs;
+mod odd;
+mod properties;
+
+const ALL: &str = "load push unload return";
+const MS: Duration = Duration::from_millis(1);
+
+/// The plan of a design that is right.
+#[track_caller]
+fn plan(builder: TopologyBuilder) -> Plan {
+    match Plan::new(&builder.build(), &Catalog::standard()) {
+        Ok((plan, _)) => plan,
+        Err(mistakes) => panic!("{mistakes}"),
+    }
+}
+
+/// One pile of 10,000 books and one fire.
+fn ends(name: &str) -> TopologyBuilder {
+    TopologyConfig::builder(name)
+        .pile("library", |pile| {
+            pile.source(kind("generate").option("books", 10_000))
+        })
+        .incinerator("furnace", |fire| fire)
+        .cores(64)
+}
+
+/// Ten books a cart, and these times in milliseconds.
+fn timed(crew: CrewConfig, times: [f64; 4]) -> CrewConfig {
+    stepped(crew, times.map(|time| wait(MS.mul_f64(time))))
+}
+
+fn stepped(crew: CrewConfig, [load, push, unload, back]: [StepTimeConfig; 4]) -> CrewConfig {
+    (crew.cart_books(10).load(load).push(push).unload(unload)).return_(back)
+}
+
+fn singles(crew: CrewConfig) -> CrewConfig {
+    ["load", "push", "unload", "return"]
+        .into_iter()
+        .fold(crew, |crew, duty| crew.gophers(1, duty))
+}
+
+/// A crew from the pile to the fire.
+fn solo(name: &str, make: impl FnOnce(CrewConfig) -> CrewConfig) -> TopologyBuilder {
+    ends(name).crew("haul", "library", "furnace", make)
+}
+
+/// Two crews that are alike, around a dump of 80 books.
+fn staged(name: &str, make: impl Fn(CrewConfig) -> CrewConfig) -> TopologyBuilder {
+    ends(name)
+        .dump("middle", |dump| dump.capacity_books(80))
+        .crew("near", "library", "middle", &make)
+        .crew("far", "middle", "furnace", &make)
+}
+
+fn exponential(mean: f64) -> StepTimeConfig {
+    StepTimeConfig {
+        wait: Some(SpanConfig::Exponential(MS.mul_f64(mean))),
+        cpu: None,
+    }
+}
+
+#[track_caller]
+fn close(found: Option<f64>, wanted: f64) {
+    let found = found.unwrap_or(f64::NAN);
+    assert!(
+        (found - wanted).abs() <= 1e-9 * wanted.abs(),
+        "{found} is not {wanted}"
+    );
+}
+
+/// The speed-up of a design, which is `wanted`; everything is said.
+#[track_caller]
+fn speeds(builder: TopologyBuilder, wanted: f64) -> Prediction {
+    let prediction = plan(builder).predict(1.0);
+    assert!(prediction.unsaid.is_empty(), "{:?}", prediction.unsaid);
+    close(prediction.speed_up, wanted);
+    prediction
+}
