@@ -39,6 +39,9 @@ pub struct Report {
     /// SHA-256 of a simulation's trace, in hex.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_sha256: Option<String>,
+    /// Why the formulas say nothing, where they don't, in words.
+    #[serde(skip)]
+    pub unsaid: Vec<String>,
     /// What went wrong besides books.
     #[serde(skip)]
     pub failures: Vec<String>,

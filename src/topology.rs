@@ -27,7 +27,7 @@ pub use running::{Done, RunningTopology};
 /// A resolved topology. It can be started any number of times; what runs shares nothing.
 #[derive(Debug, Clone)]
 pub struct Topology {
-    plan: Plan,
+    plan: Arc<Plan>,
     options: Options,
 }
 
@@ -112,7 +112,7 @@ impl Topology {
     /// A topology of a plan.
     pub fn from_plan(plan: Plan) -> Self {
         Self {
-            plan,
+            plan: Arc::new(plan),
             options: Options::default(),
         }
     }

@@ -40,6 +40,8 @@ pub struct FeederCore {
     outbox: Mutex<Outbox>,
     piles: Vec<OnceLock<Weak<PileCore>>>,
     ended: AtomicBool,
+    /// A request for more is on its way: copies that share the feeder would else multiply requests by answers.
+    asked: AtomicBool,
     works: OnceLock<Weak<Works>>,
 }
 
@@ -95,6 +97,7 @@ impl FeederCore {
             }),
             piles: (0..piles.max(1)).map(|_| OnceLock::new()).collect(),
             ended: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
             works: OnceLock::new(),
         })
     }
@@ -186,8 +189,13 @@ impl FeederCore {
         }
         let hungry = all.is_hungry();
         drop(all);
-        if hungry && !self.has_ended() {
-            let _ = self.port.send(More);
+        if hungry
+            && !self.has_ended()
+            && !self.asked.swap(true, Ordering::AcqRel)
+            && self.port.send(More).is_err()
+        {
+            // Its next life looks by itself.
+            self.asked.store(false, Ordering::Release);
         }
         moved
     }
@@ -272,6 +280,7 @@ impl Feeder {
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
+        self.core.asked.store(false, Ordering::Release);
         if self.reading {
             return;
         }

@@ -80,11 +80,17 @@ pub fn report(report: &Report) -> String {
         Outcome::Escalated(_) => "gave up",
         Outcome::DeadlinePassed => "ran out of time",
     };
+    let (took, real) = match report.virtual_s {
+        Some(virtually) => (
+            virtually,
+            format!(" of virtual time ({:.3} s of real)", report.wall_s),
+        ),
+        None => (report.wall_s, String::new()),
+    };
     let _ = writeln!(
         out,
-        "{} {how} in {:.3} s on {} core{}: {} books/s, {} restart{}\n",
+        "{} {how} in {took:.3} s{real} on {} core{}: {} books/s, {} restart{}\n",
         report.topology,
-        report.wall_s,
         report.cores,
         plural(report.cores as u64),
         grouped(report.books_per_s as u64),
@@ -111,6 +117,7 @@ pub fn report(report: &Report) -> String {
         ]);
     }
     out.push_str(&table(&rows));
+    out.push_str(&prediction(report));
     let ledger = &report.ledger;
     let _ = write!(
         out,
@@ -135,6 +142,33 @@ pub fn report(report: &Report) -> String {
     );
     for failure in &report.failures {
         let _ = writeln!(out, "failed: {failure}");
+    }
+    out
+}
+
+/// What was measured beside what the formulas say.
+fn prediction(report: &Report) -> String {
+    let mut out = String::new();
+    let timed = report.speed_up.is_some() || report.speed_up_formula.is_some();
+    let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
+    if timed {
+        let _ = writeln!(
+            out,
+            "\nspeed-up {} over one gopher (formula {}), makespan {} s (formula {})",
+            number(report.speed_up),
+            number(report.speed_up_formula),
+            number(report.makespan_s),
+            number(report.makespan_formula_s),
+        );
+        if let Some(bottleneck) = &report.bottleneck {
+            let _ = writeln!(out, "bottleneck: {bottleneck}");
+        }
+        for reason in &report.unsaid {
+            let _ = writeln!(out, "{reason}");
+        }
+    }
+    if let Some(hash) = &report.trace_sha256 {
+        let _ = writeln!(out, "{}trace sha256: {hash}", if timed { "" } else { "\n" });
     }
     out
 }

@@ -18,6 +18,9 @@ impl RunningTopology {
         let ledger = works.store.ledger();
         let nodes = self.rows(passed);
         let supervisor = &self.shared.supervisor;
+        // A snapshot is taken often, and its makespan says nothing yet.
+        let judged = (outcome != Outcome::Running).then(|| inner.prediction());
+        let (plan, books) = (&inner.plan, ledger.burned);
         Report {
             topology: inner.name.clone(),
             mode: if virtually { "simulate" } else { "run" }.to_owned(),
@@ -30,10 +33,12 @@ impl RunningTopology {
             },
             virtual_s: virtually.then_some(passed),
             makespan_s: (ledger.burned > 0).then_some(makespan),
-            makespan_formula_s: None,
-            speed_up: None,
-            speed_up_formula: None,
-            bottleneck: None,
+            makespan_formula_s: judged
+                .filter(|_| books > 0)
+                .and_then(|by| by.makespan_s(plan, books)),
+            speed_up: judged.and_then(|by| by.measured(plan, books, makespan)),
+            speed_up_formula: judged.and_then(|by| by.speed_up),
+            bottleneck: judged.and_then(|by| by.bottleneck.clone()),
             books_per_s: if makespan > 0.0 {
                 ledger.burned as f64 / makespan
             } else {
@@ -45,6 +50,7 @@ impl RunningTopology {
                 .sum(),
             ledger: ledger.into(),
             nodes,
+            unsaid: judged.map_or_else(Vec::new, |by| by.unsaid.clone()),
             trace_sha256: None,
             failures: works.failures(),
             outcome,

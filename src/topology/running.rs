@@ -1,6 +1,6 @@
 //! The handle of a running topology.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use actix_rt::Arbiter;
@@ -19,6 +19,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::dead::{self, DeadBook, DeadSink, Kept};
 use crate::plan::Plan;
+use crate::plan::formula::Prediction;
 use crate::report::{Outcome, Report};
 
 /// A crew as it runs.
@@ -50,11 +51,15 @@ pub(super) struct Inner {
     pub(super) end: OnceCell<Outcome>,
     pub(super) started: Time,
     pub(super) stopwatch: Stopwatch,
+    pub(super) plan: Arc<Plan>,
+    time_scale: f64,
+    /// Made when a report first asks for it: a large design takes a moment.
+    prediction: OnceLock<Prediction>,
 }
 
 impl Inner {
     pub(super) fn new(
-        plan: &Plan,
+        (plan, time_scale): (&Arc<Plan>, f64),
         works: Arc<Works>,
         piles: Vec<Arc<PileCore>>,
         incinerators: Vec<Arc<IncineratorCore>>,
@@ -70,6 +75,9 @@ impl Inner {
             shutdown: plan.supervision.shutdown,
             started: works.clock.now(),
             stopwatch: Stopwatch::start(),
+            plan: plan.clone(),
+            time_scale,
+            prediction: OnceLock::new(),
             works,
             piles,
             incinerators,
@@ -80,6 +88,11 @@ impl Inner {
             mourning: Mutex::new(()),
             end: OnceCell::new(),
         }
+    }
+
+    pub(super) fn prediction(&self) -> &Prediction {
+        self.prediction
+            .get_or_init(|| self.plan.predict(self.time_scale))
     }
 
     /// Nothing more is taken from the application; offers that wait are refused.

@@ -30,7 +30,10 @@ use crate::plan::{IncineratorPlan, Plan, Target};
 /// A body up to this many bytes stays in memory; a larger one streams through a file.
 const SPILL_ABOVE: u64 = 256 * 1024;
 
-pub(super) async fn start(plan: &Plan, options: &Options) -> Result<RunningTopology, StartError> {
+pub(super) async fn start(
+    plan: &Arc<Plan>,
+    options: &Options,
+) -> Result<RunningTopology, StartError> {
     if !System::is_registered() {
         return Err(StartError::NoSystem);
     }
@@ -141,7 +144,7 @@ impl Places {
 }
 
 struct Build<'a> {
-    plan: &'a Plan,
+    plan: &'a Arc<Plan>,
     options: &'a Options,
     places: Places,
     clock: Clock,
@@ -377,7 +380,7 @@ impl Build<'_> {
         }
         let children = self.children(&works, &feeders, &piles, &incinerators, &crews);
         let inner = Arc::new(Inner::new(
-            plan,
+            (plan, self.options.time_scale.unwrap_or(1.0)),
             works,
             piles,
             incinerators,
