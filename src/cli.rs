@@ -1,5 +1,6 @@
 //! The command line: what is asked for, and the exit code that answers it.
 
+mod compare;
 mod dead;
 mod kinds;
 mod logging;
@@ -67,6 +68,10 @@ enum Command {
     ///
     /// Files are read and written as the config says; step times take no real time. The same seed gives the same trace, byte by byte.
     Simulate(SimulateArgs),
+    /// Simulates designs and shows them side by side: how fast each is, measured and by the formula, and what limits it
+    ///
+    /// Nothing outside is touched: works are left out, and burns only count.
+    Compare(CompareArgs),
     /// Checks config files: every mistake at once, and what would be read and written
     Validate(ValidateArgs),
     /// Lists the kinds of sources, works and burns with their options
@@ -138,6 +143,23 @@ struct SimulateArgs {
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// How the report is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct CompareArgs {
+    /// The topologies
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Also shows what a change would bring, such as crews.haul.carts.count=8; `crews.*` means every crew (may be repeated)
+    #[arg(long = "what-if", value_name = "KEY=VALUE")]
+    what_if: Vec<String>,
+    /// Seed of every random stream
+    #[arg(long)]
+    seed: Option<u64>,
+    #[command(flatten)]
+    sets: Sets,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -259,6 +281,7 @@ pub fn main() -> i32 {
     let done = match cli.command {
         Command::Run(args) => run::run(&args, cli.quiet),
         Command::Simulate(args) => simulate::simulate(&args, cli.quiet),
+        Command::Compare(args) => compare::compare(&args, cli.quiet),
         Command::Validate(args) => validate::validate(&args, cli.quiet),
         Command::Kinds { name, format } => kinds::kinds(name.as_deref(), format),
         Command::Dead(command) => dead::dead(command, cli.quiet),

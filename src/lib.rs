@@ -39,6 +39,7 @@ pub use gopherworks_actors as actors;
 pub use gopherworks_actors::supervision;
 
 pub mod catalog;
+pub mod compare;
 pub mod config;
 pub mod dead;
 pub mod plan;

@@ -43,6 +43,8 @@ pub struct Plan {
     pub supervision: SupervisionPlan,
     /// One round trip of one gopher without dumps, where the config says so.
     pub t1: Option<Duration>,
+    /// What would reach outside of a simulation, in words: programs, and standard input.
+    pub outside: Vec<String>,
 }
 
 impl Plan {

@@ -80,6 +80,11 @@ pub enum StartError {
     /// The supervisor gave up before every actor was up.
     #[error("the supervisor gave up during the start: {0}")]
     Escalated(String),
+    /// A simulation can't do what the topology does.
+    #[error(
+        "a simulation can't do this: {0}; replace it, such as by `--set incinerators.NAME.burn=count`"
+    )]
+    Outside(String),
     /// Not inside an actix system.
     #[error(
         "a topology starts inside a running actix system (`#[actix::main]`, or `System::new().block_on`)"

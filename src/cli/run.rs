@@ -171,7 +171,10 @@ pub async fn until_drained(
 pub fn start_failed(error: StartError) -> Failed {
     let code = match &error {
         StartError::Escalated(_) => code::ESCALATED,
-        StartError::Node { .. } | StartError::Threads(_) | StartError::NoSystem => code::FAILED,
+        StartError::Node { .. }
+        | StartError::Threads(_)
+        | StartError::Outside(_)
+        | StartError::NoSystem => code::FAILED,
     };
     Failed {
         code,

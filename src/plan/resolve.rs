@@ -10,7 +10,7 @@ use super::{
     CrewPlan, ExecutionPlan, IncineratorPlan, Judge, PilePlan, Plan, SourcePlan, SupervisionPlan,
     Target, limits, unfold,
 };
-use crate::catalog::{Catalog, compose};
+use crate::catalog::{Catalog, STANDARD_STREAM, compose};
 use crate::config::label::{base, compare, unlabelled};
 use crate::config::schema::{
     CrewConfig, KindConfig, SpanConfig, StepTimeConfig, StepsConfig, TopologyConfig,
@@ -131,7 +131,24 @@ fn assemble(
             shutdown: supervision.shutdown,
         },
         t1: config.model.t1,
+        outside: outside(written, &kinds),
     })
+}
+
+/// What no simulation can do: its time is not that of programs, nor of whoever writes to standard input.
+fn outside(written: &TopologyConfig, kinds: &Kinds) -> Vec<String> {
+    let programs = (written.incinerators.iter())
+        .filter(|(_, fire)| fire.burn.kind == "command")
+        .map(|(name, _)| format!("`{name}` starts programs"));
+    let streams = (kinds.sources.iter())
+        .filter(|(_, source)| {
+            source
+                .reads
+                .iter()
+                .any(|path| path.as_os_str() == STANDARD_STREAM)
+        })
+        .map(|(name, _)| format!("`{name}` reads standard input"));
+    programs.chain(streams).collect()
 }
 
 /// Piles and dumps in order, and the sources that fill them.

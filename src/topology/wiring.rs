@@ -38,6 +38,10 @@ pub(super) async fn start(
         return Err(StartError::NoSystem);
     }
     let clock = options.clock.clone().unwrap_or_else(Clock::real);
+    let outside = plan.outside.iter().find(|_| clock.is_simulated());
+    if let Some(why) = outside.filter(|_| !options.dry) {
+        return Err(StartError::Outside(why.clone()));
+    }
     let build = Build {
         plan,
         options,

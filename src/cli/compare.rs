@@ -1,0 +1,136 @@
+//! `compare`.
+
+use std::fmt::Write as _;
+
+use gopherworks::catalog::Catalog;
+use gopherworks::compare::{Row, changes, row};
+use gopherworks::config::{Loaded, Overrides};
+
+use super::run::start_failed;
+use super::{CompareArgs, Failed, Format, code, overrides, print};
+
+/// Widest bar.
+const BAR: usize = 40;
+
+/// Simulates designs and shows them side by side.
+pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
+    let seed = args.seed.map(|seed| format!("execution.seed={seed}"));
+    let base = seed
+        .into_iter()
+        .fold(overrides(&args.sets)?, Overrides::set);
+    let catalog = Catalog::standard();
+    let mut designs = Vec::new();
+    let mut bad = Vec::new();
+    for file in &args.files {
+        match Loaded::read(file, &catalog, &base) {
+            Ok(loaded) => designs.push((file, loaded)),
+            Err(found) => bad.push(found.render(print::color_on_stderr())),
+        }
+    }
+    // Nothing is simulated while anything is wrong anywhere.
+    let mut variants = Vec::new();
+    for (at, (file, loaded)) in designs.iter().enumerate() {
+        for what_if in &args.what_if {
+            let sets = changes(&loaded.config, what_if);
+            if sets.is_empty() {
+                continue;
+            }
+            let with = sets.into_iter().fold(base.clone(), Overrides::set);
+            match Loaded::read(file, &catalog, &with) {
+                Ok(changed) => variants.push((at, what_if, changed)),
+                Err(found) => bad.push(found.render(print::color_on_stderr())),
+            }
+        }
+    }
+    if !bad.is_empty() {
+        return Err(Failed {
+            code: code::CONFIG,
+            message: bad.join("\n\n"),
+        });
+    }
+    if let Some(idle) =
+        (args.what_if.iter()).find(|what_if| !variants.iter().any(|(_, used, _)| used == what_if))
+    {
+        let message = format!("error: --what-if {idle}: none of the designs has such a node");
+        return Err(Failed {
+            code: code::CONFIG,
+            message,
+        });
+    }
+    let mut rows = Vec::new();
+    for (at, (_, loaded)) in designs.iter().enumerate() {
+        rows.push(row(&loaded.plan, None).map_err(start_failed)?);
+        for (_, what_if, changed) in variants.iter().filter(|(of, ..)| *of == at) {
+            rows.push(row(&changed.plan, Some(what_if)).map_err(start_failed)?);
+        }
+    }
+    match args.format {
+        Format::Json => match serde_json::to_string(&rows) {
+            Ok(json) => print::line(&json, false),
+            Err(error) => log::error!("the rows could not be printed: {error}"),
+        },
+        Format::Text if quiet => {}
+        Format::Text => print::line(text(&rows).trim_end(), false),
+    }
+    Ok(code::OK)
+}
+
+fn title(row: &Row) -> String {
+    match &row.what_if {
+        Some(what_if) => format!("  if {what_if}"),
+        None => row.design.clone(),
+    }
+}
+
+fn text(rows: &[Row]) -> String {
+    let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
+    let head = [
+        "design",
+        "limited by",
+        "gophers",
+        "carts",
+        "cores",
+        "speed-up",
+        "formula",
+        "makespan",
+        "idle",
+    ];
+    let mut table = vec![head.map(str::to_owned).to_vec()];
+    for row in rows {
+        let limit = row.bottleneck.clone().or_else(|| row.note.clone());
+        table.push(vec![
+            title(row),
+            limit.unwrap_or_default(),
+            row.gophers.to_string(),
+            row.carts.to_string(),
+            row.cores.to_string(),
+            number(row.speed_up),
+            number(row.speed_up_formula),
+            row.makespan_s
+                .map_or("-".to_owned(), |s| format!("{s:.3} s")),
+            row.idle
+                .map_or("-".to_owned(), |idle| format!("{:.1}%", idle * 100.0)),
+        ]);
+    }
+    let mut out = print::table(&table);
+    out.push_str("\nspeed-up over one gopher\n");
+    let most = rows
+        .iter()
+        .filter_map(|row| row.speed_up)
+        .fold(0.0, f64::max);
+    let widest = rows
+        .iter()
+        .map(|row| title(row).chars().count())
+        .max()
+        .unwrap_or(0);
+    for row in rows {
+        let Some(speed_up) = row.speed_up.filter(|_| most > 0.0) else {
+            continue;
+        };
+        let eighths = (speed_up / most * BAR as f64 * 8.0).round() as usize;
+        let part = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8];
+        let bar = "█".repeat(eighths / 8) + part;
+        let _ = writeln!(out, "{:<widest$}  {bar} {speed_up:.2}", title(row));
+    }
+    out
+}

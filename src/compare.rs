@@ -1,0 +1,139 @@
+//! Designs side by side, each simulated without touching anything outside.
+
+use serde::Serialize;
+
+use crate::config::schema::TopologyConfig;
+use crate::plan::Plan;
+use crate::report::{Outcome, Report};
+use crate::topology::{Options, StartError, Topology};
+
+/// What there is to say of one design.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// What it is called.
+    pub design: String,
+    /// What was changed in it, as `KEY=VALUE`; `None` for the design as it is.
+    pub what_if: Option<String>,
+    /// Gophers in all.
+    pub gophers: usize,
+    /// Carts in all.
+    pub carts: u64,
+    /// Cores that it was given.
+    pub cores: usize,
+    /// Speed-up over one gopher, measured.
+    pub speed_up: Option<f64>,
+    /// The same by the formula.
+    pub speed_up_formula: Option<f64>,
+    /// Virtual seconds to the last burn.
+    pub makespan_s: Option<f64>,
+    /// Mean share of the run in which a gopher does nothing, 0 to 1.
+    pub idle: Option<f64>,
+    /// What limits it.
+    pub bottleneck: Option<String>,
+    /// Why there is no number, where there is none.
+    pub note: Option<String>,
+}
+
+/// Simulates a plan without its works, with burns that only count, and tells how fast it is. Blocks this thread.
+///
+/// # Errors
+/// Those of [`Topology::start`].
+///
+/// # Panics
+/// Inside another runtime.
+pub fn row(plan: &Plan, what_if: Option<&str>) -> Result<Row, StartError> {
+    let mut row = Row {
+        design: plan.name.clone(),
+        what_if: what_if.map(str::to_owned),
+        gophers: (plan.crews.iter()).map(|crew| crew.gophers.len()).sum(),
+        carts: plan.crews.iter().map(|crew| u64::from(crew.carts)).sum(),
+        cores: plan.execution.cores,
+        speed_up: None,
+        speed_up_formula: None,
+        makespan_s: None,
+        idle: None,
+        bottleneck: None,
+        note: None,
+    };
+    let timed = plan
+        .crews
+        .iter()
+        .any(|crew| crew.steps.0.iter().any(|step| !step.is_zero()));
+    if !timed {
+        row.note = Some("no step takes time: there is nothing to compare".to_owned());
+        return Ok(row);
+    }
+    if let Some(why) = plan.outside.iter().find(|why| why.ends_with("input")) {
+        row.note = Some(why.clone());
+        return Ok(row);
+    }
+    let options = Options {
+        dry: true,
+        ..Options::default()
+    };
+    let topology = Topology::from_plan(plan.clone()).with_options(options);
+    fill(&mut row, &topology.simulate(None)?);
+    Ok(row)
+}
+
+fn fill(row: &mut Row, report: &Report) {
+    let idle: Vec<f64> = (report.nodes.iter())
+        .filter(|node| node.kind == "gopher")
+        .map(|node| node.idle)
+        .collect();
+    row.idle = (!idle.is_empty()).then(|| idle.iter().sum::<f64>() / idle.len() as f64);
+    row.speed_up = report.speed_up;
+    row.speed_up_formula = report.speed_up_formula;
+    row.makespan_s = report.makespan_s;
+    row.bottleneck.clone_from(&report.bottleneck);
+    let failed = (report.failures.first().cloned())
+        .or_else(|| (!report.ledger.balances()).then(|| "the ledger does not balance".to_owned()))
+        .or_else(|| (report.outcome != Outcome::Finished).then(|| "it did not finish".to_owned()));
+    row.note = failed.or_else(|| report.unsaid.first().cloned());
+}
+
+/// The changes that `what_if` (`KEY=VALUE`) means for a design: none if it has no such node, one for each node that a `*` stands for.
+pub fn changes(config: &TopologyConfig, what_if: &str) -> Vec<String> {
+    let Some((key, value)) = what_if.split_once('=') else {
+        return vec![what_if.to_owned()];
+    };
+    let mut parts = key.trim().splitn(3, '.');
+    let (Some(group), Some(name)) = (parts.next(), parts.next()) else {
+        return vec![what_if.to_owned()];
+    };
+    let names: Vec<&String> = match group {
+        "piles" => config.piles.keys().collect(),
+        "dumps" => config.dumps.keys().collect(),
+        "incinerators" => config.incinerators.keys().collect(),
+        "crews" => config.crews.keys().collect(),
+        "relays" => config.relays.keys().collect(),
+        _ => return vec![what_if.to_owned()],
+    };
+    let rest = parts
+        .next()
+        .map_or(String::new(), |rest| format!(".{rest}"));
+    let meant = names
+        .into_iter()
+        .filter(|known| name == "*" || *known == name);
+    meant
+        .map(|name| format!("{group}.{name}{rest}={value}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_means_every_node_and_a_stranger_none() {
+        let config = TopologyConfig::builder("x")
+            .crew("near", "a", "b", |crew| crew)
+            .crew("far", "b", "c", |crew| crew)
+            .build();
+        let all = changes(&config, "crews.*.carts.count=8");
+        assert_eq!(all, ["crews.far.carts.count=8", "crews.near.carts.count=8"]);
+        assert_eq!(changes(&config, "crews.near.to=d"), ["crews.near.to=d"]);
+        assert!(changes(&config, "crews.haul.carts.count=8").is_empty());
+        assert_eq!(changes(&config, "execution.cores=1"), ["execution.cores=1"]);
+    }
+}
