@@ -201,7 +201,10 @@ impl Drop for Cart {
         let Some(mut body) = self.body.take() else {
             return;
         };
-        body.slot = None;
+        if let Some(slot) = body.slot.take() {
+            // Whoever had it is gone; until now it was not free.
+            slot.give_back_at(self.yard.now());
+        }
         body.room = None;
         body.worked = None;
         body.lease = None;

@@ -123,6 +123,8 @@ impl Gopher {
     /// What the crew's work refuses at its making.
     pub fn new(crew: Arc<CrewCore>, core: Arc<GopherCore>, epoch: u64) -> Result<Self, Failure> {
         let work = crew.work.as_ref().map(|make| make()).transpose()?;
+        // Nothing was begun before it was there, whatever was due by then.
+        let born = crew.works.clock.now();
         Ok(Self {
             crew,
             core,
@@ -130,8 +132,8 @@ impl Gopher {
             work: work.map(Guarded::new),
             hands: None,
             busy: false,
-            free_at: Time::ZERO,
-            began: Time::ZERO,
+            free_at: born,
+            began: born,
         })
     }
 

@@ -350,9 +350,10 @@ impl Incinerator {
 
     fn look(&mut self) {
         loop {
-            let Some(cart) = lock(&self.core.waiting).pop_front() else {
+            let Some(mut cart) = lock(&self.core.waiting).pop_front() else {
                 return;
             };
+            cart.not_before(self.core.works.clock.now());
             self.take_in(cart);
         }
     }

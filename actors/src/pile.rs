@@ -42,6 +42,8 @@ pub struct Look;
 pub struct Pile {
     core: Arc<PileCore>,
     timer: Option<Time>,
+    /// Nobody was served before it was there.
+    born: Time,
 }
 
 type Ctx = Context<Pile>;
@@ -49,7 +51,12 @@ type Ctx = Context<Pile>;
 impl Pile {
     /// The actor over `core`; as many lives as the supervisor likes, one at a time.
     pub fn new(core: Arc<PileCore>) -> Self {
-        Self { core, timer: None }
+        let born = core.works.clock.now();
+        Self {
+            core,
+            timer: None,
+            born,
+        }
     }
 
     fn resolve<T: 'static>(
@@ -75,6 +82,7 @@ impl Pile {
     /// Serves everybody who can be served. Whoever can't waits at the gate. `since` is when that became possible, by the schedule
     /// of the cart that made it so: nobody's schedule is put off by a timer's lateness.
     fn serve(&mut self, since: Time, ctx: &mut Ctx) {
+        let since = since.max(self.born);
         let core = self.core.clone();
         let store = core.works.store.clone();
         loop {

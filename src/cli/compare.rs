@@ -85,22 +85,12 @@ fn title(row: &Row) -> String {
 fn text(rows: &[Row]) -> String {
     let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
     let head = [
-        "design",
-        "limited by",
-        "gophers",
-        "carts",
-        "cores",
-        "speed-up",
-        "formula",
-        "makespan",
-        "idle",
+        "design", "gophers", "carts", "cores", "speed-up", "formula", "makespan", "idle",
     ];
     let mut table = vec![head.map(str::to_owned).to_vec()];
     for row in rows {
-        let limit = row.bottleneck.clone().or_else(|| row.note.clone());
         table.push(vec![
             title(row),
-            limit.unwrap_or_default(),
             row.gophers.to_string(),
             row.carts.to_string(),
             row.cores.to_string(),
@@ -112,7 +102,24 @@ fn text(rows: &[Row]) -> String {
                 .map_or("-".to_owned(), |idle| format!("{:.1}%", idle * 100.0)),
         ]);
     }
-    let mut out = print::table(&table);
+    let lines = print::table(&table, 1);
+    let widest = lines
+        .lines()
+        .map(|line| line.chars().count())
+        .max()
+        .unwrap_or(0);
+    let limits = rows
+        .iter()
+        .map(|row| row.bottleneck.as_ref().or(row.note.as_ref()));
+    let limits = limits.map(|limit| limit.map_or("", String::as_str));
+    let mut out = String::new();
+    for (line, limit) in lines
+        .lines()
+        .zip(std::iter::once("limited by").chain(limits))
+    {
+        out.push_str(format!("{line:<widest$}  {limit}").trim_end());
+        out.push('\n');
+    }
     out.push_str("\nspeed-up over one gopher\n");
     let most = rows
         .iter()

@@ -84,7 +84,7 @@ fn list(file: &Path, format: Format) -> Result<i32, Failed> {
                     letter.reason.escape_debug().to_string(),
                 ]
             }));
-            print::line(print::table(&rows).trim_end(), false);
+            print::line(print::table(&rows, 2).trim_end(), false);
         }
     }
     Ok(code::OK)

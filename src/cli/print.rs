@@ -32,8 +32,8 @@ pub fn line(text: &str, to_stderr: bool) {
     }
 }
 
-/// Columns padded to their widest cell; the first is flush left, the others flush right.
-pub fn table(rows: &[Vec<String>]) -> String {
+/// Columns padded to their widest cell; the first `words` are flush left, the others flush right.
+pub fn table(rows: &[Vec<String>], words: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
@@ -45,7 +45,7 @@ pub fn table(rows: &[Vec<String>]) -> String {
         let mut text = String::new();
         for (column, cell) in row.iter().enumerate() {
             let width = widths[column];
-            let _ = if column < 2 {
+            let _ = if column < words {
                 write!(text, "{cell:<width$}  ")
             } else {
                 write!(text, "{cell:>width$}  ")
@@ -116,7 +116,7 @@ pub fn report(report: &Report) -> String {
             grouped(node.restarts),
         ]);
     }
-    out.push_str(&table(&rows));
+    out.push_str(&table(&rows, 2));
     out.push_str(&prediction(report));
     let ledger = &report.ledger;
     let _ = write!(

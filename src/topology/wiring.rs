@@ -316,6 +316,7 @@ impl Build<'_> {
                 .collect();
             let timed_unload = !steps.of(Step::Unload).is_zero() || unload_slots.is_some();
             let yard = Yard::new(
+                self.clock.clone(),
                 crew.name.clone(),
                 Want {
                     books: crew.cart_books,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::steps::{Duties, Step};
 use super::{Carry, Gopher};
 use crate::cart::{Cart, CartBody};
-use crate::clock::Time;
+use crate::clock::{Clock, Time};
 use crate::slots::Slots;
 use crate::store::Want;
 use crate::supervision::Port;
@@ -74,6 +74,7 @@ struct State {
 /// The yard of one crew.
 pub struct Yard {
     me: Weak<Yard>,
+    clock: Clock,
     name: String,
     want: Want,
     carts: usize,
@@ -99,7 +100,9 @@ pub fn holder(node: u32, epoch: u64) -> u64 {
 
 impl Yard {
     /// A yard with `carts` empty carts that wait to be sent for books.
+    #[allow(clippy::too_many_arguments, reason = "called once, by the wiring")]
     pub fn new(
+        clock: Clock,
         name: impl Into<String>,
         want: Want,
         carts: usize,
@@ -121,6 +124,7 @@ impl Yard {
         state.waiting[Leg::Take as usize].extend(bodies.map(Box::new));
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
+            clock,
             name: name.into(),
             want,
             carts,
@@ -131,6 +135,11 @@ impl Yard {
             state: Mutex::new(state),
             out: AtomicUsize::new(0),
         })
+    }
+
+    /// The time now.
+    pub(crate) fn now(&self) -> Time {
+        self.clock.now()
     }
 
     /// The crew's name.
@@ -277,8 +286,9 @@ impl Yard {
         self.lock().retired += 1;
     }
 
-    /// An empty cart whose holder is gone.
-    pub(crate) fn welcome_home(&self, body: Box<CartBody>) {
+    /// An empty cart whose holder is gone. Its schedule went with it: it is here from now on.
+    pub(crate) fn welcome_home(&self, mut body: Box<CartBody>) {
+        body.due = self.clock.now();
         self.keep(&mut self.lock(), body, Leg::Take);
         self.dispatch();
     }
