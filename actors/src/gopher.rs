@@ -167,7 +167,9 @@ impl Gopher {
     }
 
     /// Begins one leg. Gives the cart and its next leg where that takes no time; `busy` says that it does.
-    fn leg(&mut self, cart: Cart, leg: Leg, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
+    fn leg(&mut self, mut cart: Cart, leg: Leg, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
+        // Asking takes no time, but somebody who is there and free.
+        cart.not_before(self.free_at);
         match leg {
             Leg::Take => {
                 self.crew.from.take(cart);
