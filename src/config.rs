@@ -34,6 +34,7 @@ use std::sync::Arc;
 pub mod builder;
 mod diagnostic;
 mod interpolate;
+mod json_schema;
 pub mod label;
 mod layers;
 mod like;
@@ -50,6 +51,7 @@ mod tests;
 
 pub(crate) use diagnostic::nearest;
 pub use diagnostic::{Diagnostic, Diagnostics, Origin, Severity, SourceFile};
+pub use json_schema::json_schema;
 pub use layers::PREFIX;
 pub(crate) use options::Shape;
 
