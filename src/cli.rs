@@ -7,6 +7,7 @@ mod logging;
 mod print;
 mod progress;
 mod run;
+mod schema;
 mod signals;
 mod simulate;
 mod validate;
@@ -81,6 +82,10 @@ enum Command {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    /// Prints the JSON Schema of the config language, for editors
+    ///
+    /// Keep it with `gopherworks schema > gopherworks.schema.json` and begin a config with `#:schema ./gopherworks.schema.json`.
+    Schema,
     /// Looks at dead letters kept by `run --dead FILE`, and puts them back
     #[command(subcommand)]
     Dead(DeadCommand),
@@ -284,6 +289,7 @@ pub fn main() -> i32 {
         Command::Compare(args) => compare::compare(&args, cli.quiet),
         Command::Validate(args) => validate::validate(&args, cli.quiet),
         Command::Kinds { name, format } => kinds::kinds(name.as_deref(), format),
+        Command::Schema => Ok(schema::schema()),
         Command::Dead(command) => dead::dead(command, cli.quiet),
     };
     match done {

@@ -35,6 +35,7 @@ pub mod builder;
 mod diagnostic;
 mod extends;
 mod interpolate;
+mod json_schema;
 pub mod label;
 mod layers;
 mod like;
@@ -51,6 +52,7 @@ mod tests;
 
 pub(crate) use diagnostic::nearest;
 pub use diagnostic::{Diagnostic, Diagnostics, Origin, Severity, SourceFile};
+pub use json_schema::json_schema;
 pub use layers::PREFIX;
 pub(crate) use options::Shape;
 

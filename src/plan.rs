@@ -21,7 +21,9 @@ mod resolve;
 mod tests;
 mod unfold;
 
+pub(crate) use resolve::RELAYED;
 pub(crate) use resolve::resolve;
+pub(crate) use unfold::MOST_COPIES;
 pub use unfold::unfold;
 
 /// A resolved topology: nodes are keys (positions in these vectors).

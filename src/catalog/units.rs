@@ -94,8 +94,17 @@ fn in_largest_unit(value: u128, units: &[(&str, u128)], f: &mut fmt::Formatter<'
     write!(f, "{}{unit}", value / scale)
 }
 
+/// What [`parse`] reads, as a regular expression; it knows nothing of bounds.
+fn pattern(units: &[(&str, u128)]) -> String {
+    let names: Vec<&str> = units.iter().map(|(name, _)| *name).collect();
+    format!(
+        r"^\s*_*[0-9][0-9_]*(\._*[0-9][0-9_]*)?\s*({})\s*$",
+        names.join("|")
+    )
+}
+
 macro_rules! unit {
-    ($(#[$doc:meta])* $name:ident($inner:ty), $format:literal, $pattern:literal) => {
+    ($(#[$doc:meta])* $name:ident($inner:ty), $schema:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
         pub struct $name(pub $inner);
@@ -116,7 +125,7 @@ macro_rules! unit {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "format": $format, "pattern": $pattern })
+                $schema
             }
         }
     };
@@ -124,12 +133,17 @@ macro_rules! unit {
 
 unit! {
     /// A duration option, written like `"1s"`.
-    Time(Duration), "duration", "^[0-9][0-9_.]* *(ns|us|µs|ms|s|m|min|h|d)$"
+    Time(Duration), json_schema!({ "type": "string", "format": "duration", "pattern": pattern(TIMES) })
 }
 
 unit! {
     /// A size option in bytes, written like `"8MiB"`; a bare whole number is taken as bytes.
-    Size(u64), "size", "^[0-9][0-9_.]* *([kKMGT]?B|[KMGT]iB)?$"
+    Size(u64), json_schema!({
+        "type": ["integer", "string"],
+        "minimum": 0,
+        "format": "size",
+        "pattern": pattern(SIZES),
+    })
 }
 
 impl fmt::Display for Time {

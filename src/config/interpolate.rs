@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+/// What [`interpolate`] can replace, as a regular expression without anchors.
+pub(crate) const PATTERN: &str = r"\$\{env\.[A-Za-z0-9_]+(:-[^}$]*)?\}";
+
 /// The environment, as far as it is UTF-8.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Environment(BTreeMap<String, String>);

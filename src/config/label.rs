@@ -4,6 +4,15 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+/// What [`is_name`] takes, as a regular expression.
+pub(crate) const NAME: &str = "[a-z][a-z0-9_]*";
+
+/// True for what a node or an axis may be called.
+pub(crate) fn is_name(text: &str) -> bool {
+    let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(letters)
+}
+
 /// Where a copy stands on each axis, from 0.
 pub type At = BTreeMap<String, u32>;
 

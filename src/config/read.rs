@@ -17,7 +17,20 @@ use super::values::{duration, number, path, real, size, span, text};
 const LATER: [&str; 4] = ["balancers", "requesters", "faults", "expect"];
 
 /// Most gophers in a crew.
-const MOST: usize = 100_000;
+pub(crate) const MOST_GOPHERS: usize = 100_000;
+
+/// Words for how nodes are laid on arbiters.
+pub(crate) const PLACEMENTS: [(&str, Placement); 2] = [
+    ("together", Placement::Together),
+    ("spread", Placement::Spread),
+];
+
+/// Words for who is restarted with a failed actor.
+pub(crate) const STRATEGIES: [(&str, StrategyConfig); 3] = [
+    ("one_for_one", StrategyConfig::OneForOne),
+    ("one_for_all", StrategyConfig::OneForAll),
+    ("rest_for_one", StrategyConfig::RestForOne),
+];
 
 /// Reads all of it. What can't be read has its default, and a mistake in `reading`.
 pub(crate) fn topology(reading: &Reading<'_>, root: &Node, name: &str) -> TopologyConfig {
@@ -222,8 +235,8 @@ fn gophers(reading: &Reading<'_>, item: Item<'_>) -> Option<Vec<Vec<String>>> {
         let Some((times, words)) = gopher(reading, Item { node, path: &path }) else {
             continue;
         };
-        if times > MOST - out.len() {
-            reading.report(item.error(format!("a crew has at most {MOST} gophers")));
+        if times > MOST_GOPHERS - out.len() {
+            reading.report(item.error(format!("a crew has at most {MOST_GOPHERS} gophers")));
             break;
         }
         let origin = &node.ticket.origin;
@@ -292,13 +305,9 @@ fn step(reading: &Reading<'_>, item: Item<'_>) -> Option<StepTimeConfig> {
 fn execution(reading: &Reading<'_>, item: Item<'_>) -> Option<ExecutionConfig> {
     let mut table = Table::open(reading, item)?;
     let default = ExecutionConfig::default();
-    let placement = [
-        ("together", Placement::Together),
-        ("spread", Placement::Spread),
-    ];
     let execution = ExecutionConfig {
         cores: table.opt("cores", number).unwrap_or(default.cores),
-        placement: (table.opt("placement", |r, i| word(r, i, &placement))).unwrap_or_default(),
+        placement: (table.opt("placement", |r, i| word(r, i, &PLACEMENTS))).unwrap_or_default(),
         seed: table.opt("seed", number).unwrap_or(default.seed),
         scratch: table.opt("scratch", path),
         drain_deadline: table.opt("drain_deadline", duration),
@@ -310,13 +319,8 @@ fn execution(reading: &Reading<'_>, item: Item<'_>) -> Option<ExecutionConfig> {
 fn supervision(reading: &Reading<'_>, item: Item<'_>) -> Option<SupervisionConfig> {
     let mut table = Table::open(reading, item)?;
     let default = SupervisionConfig::default();
-    let strategy = [
-        ("one_for_one", StrategyConfig::OneForOne),
-        ("one_for_all", StrategyConfig::OneForAll),
-        ("rest_for_one", StrategyConfig::RestForOne),
-    ];
     let supervision = SupervisionConfig {
-        strategy: (table.opt("strategy", |r, i| word(r, i, &strategy))).unwrap_or_default(),
+        strategy: (table.opt("strategy", |r, i| word(r, i, &STRATEGIES))).unwrap_or_default(),
         intensity: table.opt("intensity", number).unwrap_or(default.intensity),
         period: table.opt("period", duration).unwrap_or(default.period),
         in_a_row: table.opt("in_a_row", number).unwrap_or(default.in_a_row),

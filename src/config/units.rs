@@ -63,6 +63,39 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     scaled(number, *bytes).ok_or_else(|| format!("`{text}` is too large, or no number"))
 }
 
+/// What [`duration`] reads, as a regular expression without anchors; but for its bounds, and with `positive` nothing that is all zeros.
+pub(crate) fn duration_pattern(positive: bool) -> String {
+    let units: Vec<&str> = DURATIONS.iter().map(|(name, _)| *name).collect();
+    format!(
+        r"\s*{}\s*({})\s*",
+        number_pattern(positive),
+        units.join("|")
+    )
+}
+
+/// What [`size`] reads, in the same way.
+pub(crate) fn size_pattern(positive: bool) -> String {
+    let any_case = |name: &str| -> String {
+        let letters = name.chars();
+        letters
+            .map(|c| format!("[{}{}]", c.to_ascii_lowercase(), c.to_ascii_uppercase()))
+            .collect()
+    };
+    let units = SIZES.iter().filter(|(name, _)| !name.is_empty());
+    let units: Vec<String> = units.map(|(name, _)| any_case(name)).collect();
+    format!(
+        r"\s*{}\s*({})?\s*",
+        number_pattern(positive),
+        units.join("|")
+    )
+}
+
+/// A number as [`scaled`] reads it: underscores anywhere, at most one point, and a digit on either side of it.
+fn number_pattern(positive: bool) -> String {
+    let digit = if positive { "[1-9]" } else { "[0-9]" };
+    format!(r"([0-9_]*{digit}[0-9_]*\.?[0-9_]*|[0-9_]*\.[0-9_]*{digit}[0-9_]*)")
+}
+
 fn split(text: &str) -> (&str, &str) {
     let text = text.trim();
     let end = text

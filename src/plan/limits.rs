@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use gopherworks_actors::gopher::steps::Step;
 
 use super::Judge;
+use crate::config::label::is_name;
 use crate::config::nearest;
 use crate::config::schema::{
     Capacity, CrewConfig, Exclusive, SpanConfig, SupervisionConfig, TopologyConfig,
@@ -72,8 +73,7 @@ fn names(judge: &mut Judge<'_>, config: &TopologyConfig) {
         .chain(config.relays.keys().map(|name| ("relays", name)));
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
     for (group, name) in all {
-        let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(letters) {
+        if !is_name(name) {
             let mistake = judge
                 .error(&[group, name], format!("`{name}` is no name for a node"))
                 .at_key()

@@ -220,8 +220,8 @@ fn books(source: &KindConfig) -> Option<u64> {
         .filter(|_| source.kind == "generate")
 }
 
-/// Most books that a relay carries at once.
-const RELAYED: u64 = 64;
+/// Most books that a relay carries at once where nobody says otherwise.
+pub(crate) const RELAYED: u64 = 64;
 
 /// One gopher with all duties and one cart: order is kept, since the next cartload is taken when the one before is settled.
 fn relay_plan(

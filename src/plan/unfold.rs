@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::Judge;
-use crate::config::label::{At, label, parse, places};
+use crate::config::label::{At, is_name, label, parse, places};
 use crate::config::nearest;
 use crate::config::schema::TopologyConfig;
 
 /// Most copies of one node.
-const MOST_COPIES: u64 = 10_000;
+pub(crate) const MOST_COPIES: u64 = 10_000;
 
 /// Most actors in all.
 const MOST_ACTORS: u64 = 200_000;
@@ -232,14 +232,12 @@ fn axes(
     let mut whole = true;
     for (axis, count) in axes {
         let at = [path, &[axis.as_str()]].concat();
-        let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        let right = axis.starts_with(|c: char| c.is_ascii_lowercase()) && axis.chars().all(letters);
         let mut fail = |holds: bool, message: &str| {
             judge.ensure(holds, &at, message);
             whole &= holds;
         };
         fail(
-            right,
+            is_name(axis),
             &format!(
                 "`{axis}` is no name for an axis: lower-case letters, digits and underscores, a letter first"
             ),

@@ -73,7 +73,7 @@ enum Stdout {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "Vec<String>")]
 #[schemars(inline)]
-struct Words(Vec<String>);
+struct Words(#[schemars(length(min = 1))] Vec<String>);
 
 impl TryFrom<Vec<String>> for Words {
     type Error = String;
