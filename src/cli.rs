@@ -1,6 +1,7 @@
 //! The command line: what is asked for, and the exit code that answers it.
 
 mod dead;
+mod graph;
 mod kinds;
 mod logging;
 mod print;
@@ -71,6 +72,8 @@ enum Command {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    /// Draws a topology: as text, for Graphviz or Mermaid, or as a picture in SVG
+    Graph(GraphArgs),
     /// Looks at dead letters kept by `run --dead FILE`, and puts them back
     #[command(subcommand)]
     Dead(DeadCommand),
@@ -117,6 +120,33 @@ struct ValidateArgs {
     sets: Sets,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+#[derive(Debug, Args)]
+struct GraphArgs {
+    /// The topology
+    file: PathBuf,
+    /// What it is drawn as
+    #[arg(long, value_enum, default_value_t)]
+    format: Drawing,
+    /// Shows every copy, and what is shared once
+    #[arg(long)]
+    expand: bool,
+    #[command(flatten)]
+    sets: Sets,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Drawing {
+    /// For a terminal
+    #[default]
+    Text,
+    /// For Graphviz
+    Dot,
+    /// A flowchart for Mermaid
+    Mermaid,
+    /// A picture for a document
+    Svg,
 }
 
 #[derive(Debug, Args)]
@@ -226,6 +256,7 @@ pub fn main() -> i32 {
         Command::Run(args) => run::run(&args, cli.quiet),
         Command::Validate(args) => validate::validate(&args, cli.quiet),
         Command::Kinds { name, format } => kinds::kinds(name.as_deref(), format),
+        Command::Graph(args) => graph::graph(&args, cli.quiet),
         Command::Dead(command) => dead::dead(command, cli.quiet),
     };
     match done {

@@ -41,6 +41,7 @@ pub use gopherworks_actors::supervision;
 pub mod catalog;
 pub mod config;
 pub mod dead;
+pub mod graph;
 pub mod plan;
 pub mod report;
 pub mod topology;
