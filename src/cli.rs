@@ -2,6 +2,7 @@
 
 mod compare;
 mod dead;
+mod graph;
 mod kinds;
 mod logging;
 mod print;
@@ -86,6 +87,8 @@ enum Command {
     ///
     /// Keep it with `gopherworks schema > gopherworks.schema.json` and begin a config with `#:schema ./gopherworks.schema.json`.
     Schema,
+    /// Draws a topology: as text, for Graphviz or Mermaid, or as a picture in SVG
+    Graph(GraphArgs),
     /// Looks at dead letters kept by `run --dead FILE`, and puts them back
     #[command(subcommand)]
     Dead(DeadCommand),
@@ -178,6 +181,33 @@ struct ValidateArgs {
     sets: Sets,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+#[derive(Debug, Args)]
+struct GraphArgs {
+    /// The topology
+    file: PathBuf,
+    /// What it is drawn as
+    #[arg(long, value_enum, default_value_t)]
+    format: Drawing,
+    /// Shows every copy, and what is shared once
+    #[arg(long)]
+    expand: bool,
+    #[command(flatten)]
+    sets: Sets,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Drawing {
+    /// For a terminal
+    #[default]
+    Text,
+    /// For Graphviz
+    Dot,
+    /// A flowchart for Mermaid
+    Mermaid,
+    /// A picture for a document
+    Svg,
 }
 
 #[derive(Debug, Args)]
@@ -290,6 +320,7 @@ pub fn main() -> i32 {
         Command::Validate(args) => validate::validate(&args, cli.quiet),
         Command::Kinds { name, format } => kinds::kinds(name.as_deref(), format),
         Command::Schema => Ok(schema::schema()),
+        Command::Graph(args) => graph::graph(&args, cli.quiet),
         Command::Dead(command) => dead::dead(command, cli.quiet),
     };
     match done {

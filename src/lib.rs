@@ -42,6 +42,7 @@ pub mod catalog;
 pub mod compare;
 pub mod config;
 pub mod dead;
+pub mod graph;
 pub mod plan;
 pub mod report;
 pub mod simulate;

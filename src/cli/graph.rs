@@ -1,0 +1,29 @@
+//! `graph`.
+
+use gopherworks::catalog::Catalog;
+use gopherworks::config::Loaded;
+use gopherworks::graph::{Copies, Format, Picture};
+
+use super::{Drawing, Failed, GraphArgs, code, overrides, print};
+
+/// Draws a valid config on stdout, and nothing else there.
+pub fn graph(args: &GraphArgs, quiet: bool) -> Result<i32, Failed> {
+    let loaded = Loaded::read(&args.file, &Catalog::standard(), &overrides(&args.sets)?)?;
+    if !(quiet || loaded.warnings.is_empty()) {
+        print::diagnostics(&loaded.warnings);
+    }
+    let copies = if args.expand {
+        Copies::Expanded
+    } else {
+        Copies::Folded
+    };
+    let format = match args.format {
+        Drawing::Text => Format::Text,
+        Drawing::Dot => Format::Dot,
+        Drawing::Mermaid => Format::Mermaid,
+        Drawing::Svg => Format::Svg,
+    };
+    let drawn = Picture::new(&loaded.config, copies).draw(format);
+    print::line(drawn.trim_end_matches('\n'), false);
+    Ok(code::OK)
+}

@@ -1,0 +1,134 @@
+//! A drawing for Graphviz: a cluster for each crew, with its gophers in a ring and its carts.
+
+use std::fmt::Write as _;
+
+use super::model::{Crew, Graph, Node, Role, STEPS, Way, What};
+
+pub fn draw(graph: &Graph) -> String {
+    let mut out = format!("digraph {} {{\n", quoted(&graph.title));
+    let title = [graph.title.clone(), graph.totals.clone()];
+    let _ = writeln!(
+        out,
+        "  rankdir=LR;\n  labelloc=t;\n  label={};\n  node [fontname=\"sans-serif\" fontsize=11];\n  \
+         edge [fontname=\"sans-serif\" fontsize=9];\n  fontname=\"sans-serif\";",
+        label(&title),
+    );
+    for node in &graph.nodes {
+        let _ = writeln!(out, "  {} [{}];", quoted(&node.name), look(node));
+    }
+    for way in &graph.ways {
+        let ends = [&graph.nodes[way.from], &graph.nodes[way.to]].map(|node| quoted(&node.name));
+        match &way.what {
+            What::Crew(crew) => ring(&mut out, way, crew, &ends),
+            What::Relay { notes } => {
+                let mut lines = vec![way.name.clone(), "relay".to_owned()];
+                lines.extend(way.copies.iter().chain(&way.ends).chain(notes).cloned());
+                let id = quoted(&way.name);
+                let _ = writeln!(out, "  {id} [shape=cds label={}];", label(&lines));
+                let _ = writeln!(out, "  {} -> {id} -> {};", ends[0], ends[1]);
+            }
+        }
+    }
+    out.push_str("}\n");
+    out
+}
+
+fn look(node: &Node) -> String {
+    let (shape, fill) = match node.role {
+        Role::Pile => ("folder", "#efe3c8"),
+        Role::Dump => ("box3d", "#e2d3ee"),
+        Role::Incinerator => ("house", "#f6c9a8"),
+    };
+    let mut lines = vec![node.name.clone(), node.role.word().to_owned()];
+    lines.extend(node.copies.clone());
+    if node.shared {
+        lines.push("shared by copies".to_owned());
+    }
+    lines.extend(node.notes.iter().cloned());
+    let border = if node.shared { " penwidth=3" } else { "" };
+    format!(
+        "shape={shape} style=filled fillcolor=\"{fill}\"{border} label={}",
+        label(&lines)
+    )
+}
+
+/// A crew: full carts go from who loads to who pushes to who unloads, empty ones come back by who returns.
+fn ring(out: &mut String, way: &Way, crew: &Crew, [from, to]: &[String; 2]) {
+    let mut lines = vec![way.name.clone()];
+    lines.extend(way.copies.iter().chain(&way.ends).cloned());
+    if !crew.work.is_empty() {
+        lines.push(crew.work.join(" · "));
+    }
+    let id = |group: usize| quoted(&format!("{}/{group}", way.name));
+    let _ = writeln!(
+        out,
+        "  subgraph {} {{\n    label={};\n    style=rounded;",
+        quoted(&format!("cluster_{}", way.name)),
+        label(&lines)
+    );
+    for (at, group) in crew.gophers.iter().enumerate() {
+        let copies = if group.count > 1 {
+            " peripheries=2"
+        } else {
+            ""
+        };
+        let mut lines = vec![group.line()];
+        lines.extend(crew.timed(|step| group.does[step]));
+        let _ = writeln!(
+            out,
+            "    {} [shape=ellipse{copies} label={}];",
+            id(at),
+            label(&lines)
+        );
+    }
+    let _ = writeln!(
+        out,
+        "    {} [shape=component label={}];\n  }}",
+        quoted(&format!("{}/carts", way.name)),
+        label(std::slice::from_ref(&crew.load))
+    );
+    let doers = |step: usize| {
+        let groups = crew.gophers.iter().enumerate();
+        groups
+            .filter(move |(_, group)| group.does[step])
+            .map(|(at, _)| at)
+    };
+    for group in doers(0) {
+        let _ = writeln!(out, "  {from} -> {} [label=\"load\"];", id(group));
+    }
+    for step in 0..STEPS.len() {
+        let next = (step + 1) % STEPS.len();
+        let how = if step < 2 {
+            ""
+        } else {
+            " [style=dashed constraint=false]"
+        };
+        for giver in doers(step) {
+            for taker in doers(next).filter(|taker| *taker != giver) {
+                let _ = writeln!(out, "  {} -> {}{how};", id(giver), id(taker));
+            }
+        }
+    }
+    for group in doers(2) {
+        let _ = writeln!(out, "  {} -> {to} [label=\"unload\"];", id(group));
+    }
+}
+
+/// A quoted name or text.
+fn quoted(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// A quoted text of these lines.
+fn label(lines: &[String]) -> String {
+    quoted(&lines.join("\n"))
+}

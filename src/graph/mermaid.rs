@@ -1,0 +1,113 @@
+//! A flowchart for Mermaid. Names are only in texts: an identifier of Mermaid's may not be any word.
+
+use std::fmt::Write as _;
+
+use super::model::{Crew, Graph, Node, Role, STEPS, Way, What};
+
+pub fn draw(graph: &Graph) -> String {
+    let title = serde_json::Value::from(graph.title.as_str());
+    // A text in JSON is one in YAML too.
+    let mut out = format!("---\ntitle: {title}\n---\nflowchart LR\n");
+    for (at, node) in graph.nodes.iter().enumerate() {
+        let _ = writeln!(out, "  n{at}{}", shape(node));
+    }
+    for (at, way) in graph.ways.iter().enumerate() {
+        match &way.what {
+            What::Crew(crew) => ring(&mut out, at, way, crew),
+            What::Relay { notes } => {
+                let mut lines = vec![way.name.clone(), "relay".to_owned()];
+                lines.extend(way.copies.iter().chain(&way.ends).chain(notes).cloned());
+                let _ = writeln!(out, "  r{at}[/{}/]", label(&lines));
+                let _ = writeln!(out, "  n{} ==> r{at} ==> n{}", way.from, way.to);
+            }
+        }
+    }
+    out.push_str(
+        "  classDef pile fill:#efe3c8,stroke:#8a7a55,color:#222\n  classDef dump fill:#e2d3ee,stroke:#75608a,color:#222\n  \
+         classDef fire fill:#f6c9a8,stroke:#a5562a,color:#222\n  classDef shared stroke-width:4px\n",
+    );
+    for (at, node) in graph.nodes.iter().enumerate() {
+        let class = match node.role {
+            Role::Pile => "pile",
+            Role::Dump => "dump",
+            Role::Incinerator => "fire",
+        };
+        let _ = writeln!(out, "  class n{at} {class}");
+        if node.shared {
+            let _ = writeln!(out, "  class n{at} shared");
+        }
+    }
+    out
+}
+
+fn shape(node: &Node) -> String {
+    let mut lines = vec![node.name.clone(), node.role.word().to_owned()];
+    lines.extend(node.copies.clone());
+    if node.shared {
+        lines.push("shared by copies".to_owned());
+    }
+    lines.extend(node.notes.iter().cloned());
+    let label = label(&lines);
+    match node.role {
+        Role::Pile => format!("[/{label}\\]"),
+        Role::Dump => format!("[({label})]"),
+        Role::Incinerator => format!("{{{{{label}}}}}"),
+    }
+}
+
+fn ring(out: &mut String, at: usize, way: &Way, crew: &Crew) {
+    let mut lines = vec![way.name.clone()];
+    lines.extend(way.copies.iter().chain(&way.ends).cloned());
+    if !crew.work.is_empty() {
+        lines.push(crew.work.join(" · "));
+    }
+    let _ = writeln!(out, "  subgraph c{at}[{}]", label(&lines));
+    for (number, group) in crew.gophers.iter().enumerate() {
+        let mut lines = vec![group.line()];
+        lines.extend(crew.timed(|step| group.does[step]));
+        let _ = writeln!(out, "    c{at}g{number}({})", label(&lines));
+    }
+    let load = label(std::slice::from_ref(&crew.load));
+    let _ = writeln!(out, "    c{at}carts[[{load}]]\n  end");
+    let doers = |step: usize| {
+        let groups = crew.gophers.iter().enumerate();
+        groups
+            .filter(move |(_, group)| group.does[step])
+            .map(|(number, _)| number)
+    };
+    for group in doers(0) {
+        let _ = writeln!(out, "  n{} -->|load| c{at}g{group}", way.from);
+    }
+    for step in 0..STEPS.len() {
+        let arrow = if step < 2 { "-->" } else { "-.->" };
+        for giver in doers(step) {
+            for taker in doers((step + 1) % STEPS.len()).filter(|taker| *taker != giver) {
+                let _ = writeln!(out, "  c{at}g{giver} {arrow} c{at}g{taker}");
+            }
+        }
+    }
+    for group in doers(2) {
+        let _ = writeln!(out, "  c{at}g{group} -->|unload| n{}", way.to);
+    }
+}
+
+/// A quoted text of these lines; what means something to Mermaid or to HTML is written by its number.
+fn label(lines: &[String]) -> String {
+    let mut out = String::from('"');
+    for (at, line) in lines.iter().enumerate() {
+        if at > 0 {
+            out.push_str("<br/>");
+        }
+        for c in line.chars() {
+            match c {
+                '"' | '<' | '>' | '&' | '#' | ';' | '`' | '\\' | '*' | '[' | ']' | '{' | '}'
+                | '|' => {
+                    let _ = write!(out, "#{};", u32::from(c));
+                }
+                c => out.push(c),
+            }
+        }
+    }
+    out.push('"');
+    out
+}

@@ -1,0 +1,399 @@
+//! What is in a picture, whatever it is drawn as.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Copies;
+use super::words::{capacity, clean, counted, kind, size, step};
+use crate::config::label::{base, compare};
+use crate::config::schema::{CrewConfig, Exclusive, TopologyConfig};
+use crate::plan::unfold;
+
+/// The steps of a round, in the order of a cart's way.
+pub const STEPS: [&str; 4] = ["load", "push", "unload", "return"];
+
+/// Nodes, and the ways between them.
+#[derive(Debug, Clone, Default)]
+pub struct Graph {
+    /// What the topology is called.
+    pub title: String,
+    /// How much there is of everything, copies and all.
+    pub totals: String,
+    /// Piles, dumps and incinerators, each group by name.
+    pub nodes: Vec<Node>,
+    /// Crews and relays, upstream first, then by name.
+    pub ways: Vec<Way>,
+}
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Pile,
+    Dump,
+    Incinerator,
+}
+
+impl Role {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pile => "pile",
+            Self::Dump => "dump",
+            Self::Incinerator => "incinerator",
+        }
+    }
+}
+
+/// A pile, a dump or an incinerator.
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub role: Role,
+    pub name: String,
+    /// What is known of it, a line each.
+    pub notes: Vec<String>,
+    /// `x 2 lane`, where it stands for copies.
+    pub copies: Option<String>,
+    /// True where copies of others meet.
+    pub shared: bool,
+    /// The longest way to it, in crews and relays.
+    pub layer: usize,
+}
+
+/// A crew or a relay.
+#[derive(Debug, Clone)]
+pub struct Way {
+    pub name: String,
+    /// A position in [`Graph::nodes`].
+    pub from: usize,
+    /// A position in [`Graph::nodes`].
+    pub to: usize,
+    /// `x 2 lane`, where it stands for copies.
+    pub copies: Option<String>,
+    /// Ends that are one certain copy, a line each.
+    pub ends: Vec<String>,
+    pub what: What,
+}
+
+/// What carries.
+#[derive(Debug, Clone)]
+pub enum What {
+    Crew(Crew),
+    Relay {
+        /// How much at once, where it says so.
+        notes: Vec<String>,
+    },
+}
+
+/// Gophers with their carts.
+#[derive(Debug, Clone)]
+pub struct Crew {
+    /// Gophers with the same duties stand together, in the order of their first.
+    pub gophers: Vec<Gophers>,
+    pub carts: u32,
+    /// `4 carts of 10 books`.
+    pub load: String,
+    /// Kinds of work, in order.
+    pub work: Vec<String>,
+    /// What each of [`STEPS`] costs.
+    pub times: [Option<String>; 4],
+}
+
+impl Crew {
+    /// `load 1 ms` for each of these steps that costs something.
+    pub fn timed(&self, steps: impl Fn(usize) -> bool) -> Vec<String> {
+        let times = STEPS.iter().zip(&self.times).enumerate();
+        times
+            .filter(|(step, _)| steps(*step))
+            .filter_map(|(_, (step, time))| Some(format!("{step} {}", time.as_ref()?)))
+            .collect()
+    }
+}
+
+/// Gophers with the same duties.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gophers {
+    pub count: usize,
+    /// Which of [`STEPS`] they do.
+    pub does: [bool; 4],
+}
+
+impl Gophers {
+    /// Their duties, as words.
+    pub fn duties(&self) -> Vec<&'static str> {
+        let duties = STEPS.into_iter().zip(self.does);
+        duties
+            .filter(|(_, does)| *does)
+            .map(|(step, _)| step)
+            .collect()
+    }
+
+    /// `gopher: load push`, `2 gophers: load`.
+    pub fn line(&self) -> String {
+        let who = match self.count {
+            1 => "gopher".to_owned(),
+            count => counted(count as u64, "gopher"),
+        };
+        format!("{who}: {}", self.duties().join(" "))
+    }
+}
+
+impl Graph {
+    pub fn new(config: &TopologyConfig, copies: Copies) -> Self {
+        let unfolded;
+        let (drawn, axes) = match copies {
+            Copies::Folded => (config, Some(&config.copies)),
+            Copies::Expanded => {
+                unfolded = unfold(config);
+                (&unfolded, None)
+            }
+        };
+        let draft = Draft {
+            shared: config.shared.iter().map(String::as_str).collect(),
+            axes,
+            has_copies: config.copies.values().any(|count| *count > 1),
+        };
+        let mut graph = Self {
+            title: clean(&config.name),
+            totals: totals(config),
+            nodes: draft.nodes(drawn),
+            ways: Vec::new(),
+        };
+        graph.ways = draft.ways(drawn, &graph.nodes);
+        graph.put_in_order();
+        graph
+    }
+
+    /// The ways out of each node, in their order.
+    pub fn outs(&self) -> Vec<Vec<usize>> {
+        let mut outs = vec![Vec::new(); self.nodes.len()];
+        for (at, way) in self.ways.iter().enumerate() {
+            outs[way.from].push(at);
+        }
+        outs
+    }
+
+    /// Layers by the longest way; a way that closes a circle is left out.
+    fn put_in_order(&mut self) {
+        let outs = self.outs();
+        let mut left = vec![0usize; self.nodes.len()];
+        for way in &self.ways {
+            left[way.to] += 1;
+        }
+        let mut done = vec![false; self.nodes.len()];
+        let mut dropped = BTreeSet::new();
+        let mut ready: Vec<usize> = (0..self.nodes.len()).filter(|at| left[*at] == 0).collect();
+        ready.reverse();
+        let mut next = 0;
+        loop {
+            let Some(node) = ready.pop() else {
+                while next < done.len() && done[next] {
+                    next += 1;
+                }
+                if next == done.len() {
+                    break;
+                }
+                // Only circles are left: this one is cut before its first node.
+                let cut =
+                    |(at, way): (usize, &Way)| (way.to == next && !done[way.from]).then_some(at);
+                dropped.extend(self.ways.iter().enumerate().filter_map(cut));
+                ready.push(next);
+                left[next] = 0;
+                continue;
+            };
+            done[node] = true;
+            let layer = self.nodes[node].layer + 1;
+            for way in &outs[node] {
+                let to = self.ways[*way].to;
+                if dropped.contains(way) || done[to] {
+                    continue;
+                }
+                self.nodes[to].layer = layer.max(self.nodes[to].layer);
+                left[to] -= 1;
+                if left[to] == 0 {
+                    ready.push(to);
+                }
+            }
+        }
+        let mut at = 0;
+        self.ways.retain(|_| {
+            at += 1;
+            !dropped.contains(&(at - 1))
+        });
+        let nodes = &self.nodes;
+        self.ways.sort_by(|a, b| {
+            let layer = |way: &Way| nodes[way.from].layer;
+            layer(a)
+                .cmp(&layer(b))
+                .then_with(|| compare(&a.name, &b.name))
+        });
+    }
+}
+
+struct Draft<'a> {
+    shared: BTreeSet<&'a str>,
+    /// The axes of the whole topology where copies are folded.
+    axes: Option<&'a BTreeMap<String, u32>>,
+    has_copies: bool,
+}
+
+impl Draft<'_> {
+    fn is_shared(&self, name: &str) -> bool {
+        self.has_copies && self.shared.contains(name)
+    }
+
+    fn copies(&self, name: &str, own: &BTreeMap<String, u32>) -> Option<String> {
+        let all = self.axes.filter(|_| !self.shared.contains(name))?;
+        let parts: Vec<String> = (all.iter().chain(own))
+            .map(|(axis, count)| format!("x {count} {}", clean(axis)))
+            .collect();
+        (!parts.is_empty()).then(|| parts.join(" "))
+    }
+
+    fn nodes(&self, config: &TopologyConfig) -> Vec<Node> {
+        let node = |role, name: &String, notes| Node {
+            role,
+            name: clean(name),
+            notes,
+            copies: self.copies(name, &BTreeMap::new()),
+            shared: self.is_shared(name),
+            layer: 0,
+        };
+        let holds = |of| capacity(of).map(|all| format!("holds {all}"));
+        let piles = config.piles.iter().map(|(name, pile)| {
+            let mut notes = vec![match &pile.source {
+                Some(source) => kind(source),
+                None => "no source".to_owned(),
+            }];
+            notes.extend(holds(pile.capacity));
+            notes.extend(slots(pile.exclusive));
+            node(Role::Pile, name, notes)
+        });
+        let dumps = config.dumps.iter().map(|(name, dump)| {
+            let mut notes = Vec::from_iter(holds(dump.capacity));
+            notes.extend(slots(dump.exclusive));
+            node(Role::Dump, name, notes)
+        });
+        let fires = config.incinerators.iter().map(|(name, fire)| {
+            let mut notes = vec![kind(&fire.burn)];
+            notes.extend(slots(fire.exclusive));
+            node(Role::Incinerator, name, notes)
+        });
+        let mut nodes: Vec<Node> = piles.chain(dumps).chain(fires).collect();
+        nodes.sort_by(|a, b| {
+            let role = |node: &Node| node.role as u8;
+            role(a)
+                .cmp(&role(b))
+                .then_with(|| compare(&a.name, &b.name))
+        });
+        nodes
+    }
+
+    fn ways(&self, config: &TopologyConfig, nodes: &[Node]) -> Vec<Way> {
+        let known: BTreeMap<&str, usize> = nodes
+            .iter()
+            .enumerate()
+            .map(|(at, node)| (node.name.as_str(), at))
+            .collect();
+        let find = |end: &str| known.get(end).or_else(|| known.get(base(end))).copied();
+        let way = |name: &String, from: &String, to: &String, own, what| {
+            // A folded drawing has one node for all copies: what means one of them says so.
+            let certain = |word: &str, end: &String| {
+                (self.axes.is_some() && base(end) != end).then(|| format!("{word} {}", clean(end)))
+            };
+            Some(Way {
+                name: clean(name),
+                from: find(from)?,
+                to: find(to)?,
+                copies: self.copies(name, own),
+                ends: certain("from", from)
+                    .into_iter()
+                    .chain(certain("to", to))
+                    .collect(),
+                what,
+            })
+        };
+        let crews = config.crews.iter().filter_map(|(name, crew)| {
+            way(
+                name,
+                &crew.from,
+                &crew.to,
+                &crew.copies,
+                What::Crew(described(crew)),
+            )
+        });
+        let none = BTreeMap::new();
+        let relays = config.relays.iter().filter_map(|(name, relay)| {
+            let notes = relay
+                .books
+                .map(|books| format!("{} at once", counted(books, "book")));
+            let notes = notes.into_iter().collect();
+            way(name, &relay.from, &relay.to, &none, What::Relay { notes })
+        });
+        crews.chain(relays).collect()
+    }
+}
+
+fn described(crew: &CrewConfig) -> Crew {
+    let mut gophers: Vec<Gophers> = Vec::new();
+    for duties in &crew.gophers {
+        let does = STEPS.map(|step| duties.iter().any(|duty| duty == step));
+        match gophers.iter_mut().find(|group| group.does == does) {
+            Some(group) => group.count += 1,
+            None => gophers.push(Gophers { count: 1, does }),
+        }
+    }
+    let carts = crew.carts;
+    let mut load = format!(
+        "{} of {}",
+        counted(carts.count.into(), "cart"),
+        counted(carts.books, "book")
+    );
+    if let Some(bytes) = carts.bytes {
+        load += &format!(", {}", size(bytes));
+    }
+    let steps = &crew.steps;
+    Crew {
+        gophers,
+        carts: carts.count,
+        load,
+        work: crew.work.iter().map(|work| clean(&work.kind)).collect(),
+        times: [&steps.load, &steps.push, &steps.unload, &steps.return_].map(step),
+    }
+}
+
+/// Exclusive ends, a line each.
+fn slots(of: Exclusive) -> impl Iterator<Item = String> {
+    let slots = [("loads", of.load), ("unloads", of.unload)].into_iter();
+    slots.filter_map(|(word, slots)| Some(format!("{word} {} at a time", slots?)))
+}
+
+/// `16 gophers, 16 carts, 2 piles, 2 dumps, 2 incinerators`.
+fn totals(config: &TopologyConfig) -> String {
+    let product = |axes: &BTreeMap<String, u32>| {
+        (axes.values()).fold(1u64, |all, count| all.saturating_mul((*count).into()))
+    };
+    let all = product(&config.copies);
+    let times = |name: &String| if config.shared.contains(name) { 1 } else { all };
+    let mut counts = [
+        ("gopher", 0u64),
+        ("cart", 0),
+        ("pile", 0),
+        ("dump", 0),
+        ("incinerator", 0),
+        ("relay", 0),
+    ];
+    let mut add = |at: usize, more: u64| counts[at].1 = counts[at].1.saturating_add(more);
+    for (name, crew) in &config.crews {
+        let crews = times(name).saturating_mul(product(&crew.copies));
+        add(0, crews.saturating_mul(crew.gophers.len() as u64));
+        add(1, crews.saturating_mul(crew.carts.count.into()));
+    }
+    config.piles.keys().for_each(|name| add(2, times(name)));
+    config.dumps.keys().for_each(|name| add(3, times(name)));
+    config
+        .incinerators
+        .keys()
+        .for_each(|name| add(4, times(name)));
+    config.relays.keys().for_each(|name| add(5, times(name)));
+    let parts = counts.iter().filter(|(_, count)| *count > 0);
+    let parts: Vec<String> = parts.map(|(word, count)| counted(*count, word)).collect();
+    parts.join(", ")
+}

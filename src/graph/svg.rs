@@ -1,0 +1,101 @@
+//! A picture for a document. Every shape is drawn here: no outside font, style or script.
+
+use super::model::{Graph, Role, What};
+
+mod figure;
+mod layout;
+mod page;
+mod ring;
+mod shapes;
+mod style;
+
+use figure::Figure;
+use layout::{Item, Layout};
+use page::{Page, Weight, number, width};
+
+/// Space around everything.
+const MARGIN: f64 = 24.0;
+
+/// Height of the title with the line below it.
+const HEAD: f64 = 58.0;
+
+pub fn draw(graph: &Graph) -> String {
+    let mut figures: Vec<Figure> = graph.nodes.iter().map(figure::node).collect();
+    for way in &graph.ways {
+        figures.push(match &way.what {
+            What::Crew(crew) => ring::crew(way, crew),
+            What::Relay { notes } => figure::relay(way, notes),
+        });
+    }
+    let layout = Layout::new(graph, &figures);
+    let title = super::words::shorten(&graph.title, 60);
+    let head = width(&title, Weight::Title).max(width(&graph.totals, Weight::Small));
+    let wide = layout.width.max(head) + 2.0 * MARGIN;
+    let tall = HEAD + layout.height + MARGIN;
+    let left = (wide - layout.width) / 2.0;
+
+    let mut page = Page::default();
+    for [from, to] in &layout.lines {
+        page.connect(from.0 + left, from.1 + HEAD, to.0 + left, to.1 + HEAD);
+    }
+    for way in &layout.arrows {
+        page.arrow(way.0 + left, way.1 + HEAD);
+    }
+    for (item, x, y) in &layout.places {
+        if let Item::Figure(at) = item {
+            figures[*at].draw(&mut page, x + left, y + HEAD);
+        }
+    }
+    let mut top = Page::default();
+    top.text(Weight::Title, "start", MARGIN, 34.0, &title);
+    top.text(Weight::Small, "start", MARGIN, 52.0, &graph.totals);
+
+    let (wide, tall) = (number(wide.ceil()), number(tall.ceil()));
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {wide} {tall}\" width=\"{wide}\" height=\"{tall}\" \
+         role=\"img\" aria-labelledby=\"gw-title gw-desc\">\n<title id=\"gw-title\">{}</title>\n<desc id=\"gw-desc\">{}</desc>\n\
+         <style>{}</style>\n<defs>\n{}</defs>\n<rect class=\"gw-page\" width=\"{wide}\" height=\"{tall}\"/>\n{}{}</svg>\n",
+        page::escaped(&graph.title),
+        page::escaped(&told(graph)),
+        style::STYLE,
+        shapes::defs(),
+        top.out,
+        page.out,
+    )
+}
+
+/// The picture in words, for those who do not see it.
+fn told(graph: &Graph) -> String {
+    let mut parts = vec![format!("{}.", graph.totals)];
+    for way in &graph.ways {
+        let end = |node: usize| {
+            let node = &graph.nodes[node];
+            let word = match node.role {
+                Role::Incinerator => "incinerator",
+                role => role.word(),
+            };
+            format!("{word} {}", node.name)
+        };
+        let copies = way
+            .copies
+            .as_ref()
+            .map_or(String::new(), |copies| format!(" ({copies})"));
+        let (word, what) = match &way.what {
+            What::Crew(crew) => {
+                let gophers: Vec<String> = crew.gophers.iter().map(|group| group.line()).collect();
+                (
+                    "crew",
+                    format!(" with {}; {}", gophers.join("; "), crew.load),
+                )
+            }
+            What::Relay { .. } => ("relay", String::new()),
+        };
+        parts.push(format!(
+            "{word} {}{copies} from {} to {}{what}.",
+            way.name,
+            end(way.from),
+            end(way.to)
+        ));
+    }
+    parts.join(" ")
+}

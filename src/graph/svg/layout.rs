@@ -1,0 +1,345 @@
+//! Places figures in columns, left to right, and leads lines around what is not theirs.
+//!
+//! Columns are layers by the longest way: nodes, what leaves them, nodes. A line that passes a column has a place in it, so that
+//! it crosses no figure.
+
+use super::super::model::Graph;
+use super::figure::Figure;
+
+/// Between two figures of a column.
+const GAP: f64 = 26.0;
+
+/// Half the height of a line's place in a column.
+const PASS: f64 = 10.0;
+
+/// Between columns whose lines are level, and where some are not.
+const CHANNEL: [f64; 2] = [46.0, 84.0];
+
+/// Rounds of putting columns in order.
+const ROUNDS: usize = 12;
+
+/// What has a place in a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Item {
+    /// A position among the figures.
+    Figure(usize),
+    /// A line that passes.
+    Pass,
+}
+
+/// Where everything is.
+#[derive(Debug)]
+pub struct Layout {
+    pub width: f64,
+    pub height: f64,
+    /// Items with their upper left corners.
+    pub places: Vec<(Item, f64, f64)>,
+    /// Lines from a point to a point.
+    pub lines: Vec<[(f64, f64); 2]>,
+    /// Points of arrows.
+    pub arrows: Vec<(f64, f64)>,
+}
+
+/// Items, lines between items of neighbouring columns, and columns.
+struct Draft {
+    items: Vec<Item>,
+    column: Vec<usize>,
+    edges: Vec<(usize, usize)>,
+    columns: Vec<Vec<usize>>,
+    before: Vec<Vec<usize>>,
+    behind: Vec<Vec<usize>>,
+}
+
+impl Layout {
+    pub fn new(graph: &Graph, figures: &[Figure]) -> Self {
+        let mut draft = Draft::new(graph);
+        draft.order();
+        draft.place(figures)
+    }
+}
+
+impl Draft {
+    fn new(graph: &Graph) -> Self {
+        let mut draft = Self {
+            items: Vec::new(),
+            column: Vec::new(),
+            edges: Vec::new(),
+            columns: Vec::new(),
+            before: Vec::new(),
+            behind: Vec::new(),
+        };
+        for (at, node) in graph.nodes.iter().enumerate() {
+            draft.add(Item::Figure(at), node.layer * 2);
+        }
+        for (at, way) in graph.ways.iter().enumerate() {
+            let column = graph.nodes[way.from].layer * 2 + 1;
+            draft.add(Item::Figure(graph.nodes.len() + at), column);
+        }
+        for (at, way) in graph.ways.iter().enumerate() {
+            let me = graph.nodes.len() + at;
+            draft.edges.push((way.from, me));
+            let mut last = me;
+            for column in draft.column[me] + 1..draft.column[way.to] {
+                let pass = draft.add(Item::Pass, column);
+                draft.edges.push((last, pass));
+                last = pass;
+            }
+            draft.edges.push((last, way.to));
+        }
+        draft.before = vec![Vec::new(); draft.items.len()];
+        draft.behind = vec![Vec::new(); draft.items.len()];
+        for (from, to) in &draft.edges {
+            draft.behind[*from].push(*to);
+            draft.before[*to].push(*from);
+        }
+        draft
+    }
+
+    fn add(&mut self, item: Item, column: usize) -> usize {
+        let at = self.items.len();
+        self.items.push(item);
+        self.column.push(column);
+        if self.columns.len() <= column {
+            self.columns.resize(column + 1, Vec::new());
+        }
+        self.columns[column].push(at);
+        at
+    }
+
+    /// Puts each column in the order with the fewest crossings that was met.
+    fn order(&mut self) {
+        let mut rank = vec![0usize; self.items.len()];
+        for column in &self.columns {
+            for (place, item) in column.iter().enumerate() {
+                rank[*item] = place;
+            }
+        }
+        let mut best = (self.crossings(&rank), self.columns.clone());
+        for round in 0..ROUNDS {
+            if best.0 == 0 && round > 1 {
+                break;
+            }
+            let forth = round % 2 == 0;
+            let count = self.columns.len();
+            for step in 0..count {
+                let at = if forth { step } else { count - 1 - step };
+                let near = if forth { &self.before } else { &self.behind };
+                let mut column = std::mem::take(&mut self.columns[at]);
+                let mean = |item: &usize| {
+                    let near = &near[*item];
+                    if near.is_empty() {
+                        return rank[*item] as f64;
+                    }
+                    near.iter().map(|other| rank[*other] as f64).sum::<f64>() / near.len() as f64
+                };
+                column.sort_by(|a, b| mean(a).total_cmp(&mean(b)).then(rank[*a].cmp(&rank[*b])));
+                for (place, item) in column.iter().enumerate() {
+                    rank[*item] = place;
+                }
+                self.columns[at] = column;
+            }
+            let crossings = self.crossings(&rank);
+            if crossings < best.0 {
+                best = (crossings, self.columns.clone());
+            }
+        }
+        self.columns = best.1;
+    }
+
+    /// How many pairs of lines cross.
+    fn crossings(&self, rank: &[usize]) -> u64 {
+        let mut between: Vec<Vec<(usize, usize)>> = vec![Vec::new(); self.columns.len()];
+        for (from, to) in &self.edges {
+            between[self.column[*from]].push((rank[*from], rank[*to]));
+        }
+        let mut crossings = 0;
+        for lines in &mut between {
+            lines.sort_unstable();
+            let most = lines.iter().map(|line| line.1).max().unwrap_or(0) + 1;
+            // How many lines end at or above each place, as a tree of sums.
+            let mut sums = vec![0u64; most + 1];
+            for (seen, (_, end)) in lines.iter().enumerate() {
+                let mut at = end + 1;
+                let mut above = 0;
+                while at > 0 {
+                    above += sums[at];
+                    at &= at - 1;
+                }
+                crossings += seen as u64 - above;
+                at = end + 1;
+                while at <= most {
+                    sums[at] += 1;
+                    at += at & at.wrapping_neg();
+                }
+            }
+        }
+        crossings
+    }
+
+    fn place(&self, figures: &[Figure]) -> Layout {
+        // How far an item reaches above and below its line.
+        let reach = |item: usize| match self.items[item] {
+            Item::Figure(at) => (figures[at].axis, figures[at].height - figures[at].axis),
+            Item::Pass => (PASS, PASS),
+        };
+        let y = self.levels(&reach);
+        let top = (0..self.items.len())
+            .map(|item| y[item] - reach(item).0)
+            .fold(f64::MAX, f64::min);
+        let bottom = (0..self.items.len())
+            .map(|item| y[item] + reach(item).1)
+            .fold(f64::MIN, f64::max);
+        let (top, bottom) = if self.items.is_empty() {
+            (0.0, 0.0)
+        } else {
+            (top, bottom)
+        };
+
+        let wide = |item: &usize| match self.items[*item] {
+            Item::Figure(at) => figures[at].width,
+            Item::Pass => 0.0,
+        };
+        let mut left = Vec::new();
+        let mut x = 0.0;
+        for (at, column) in self.columns.iter().enumerate() {
+            let width = column.iter().map(wide).fold(0.0, f64::max);
+            left.push((x, width));
+            let mut lines = self
+                .edges
+                .iter()
+                .filter(|(from, _)| self.column[*from] == at);
+            let level = lines.all(|(from, to)| (y[*from] - y[*to]).abs() < 1.0);
+            x += width + CHANNEL[usize::from(!level)];
+        }
+        let width = left.last().map_or(0.0, |(x, width)| x + width);
+        let mut out = Layout {
+            width,
+            height: bottom - top,
+            places: Vec::new(),
+            lines: Vec::new(),
+            arrows: Vec::new(),
+        };
+        // Where lines touch an item, at the left and at the right.
+        let ports = |item: usize| {
+            let (x, width) = left[self.column[item]];
+            match self.items[item] {
+                Item::Figure(at) => {
+                    let corner = x + (width - figures[at].width) / 2.0;
+                    figures[at].ports.map(|port| corner + port)
+                }
+                Item::Pass => [x, x + width],
+            }
+        };
+        for (at, item) in self.items.iter().enumerate() {
+            let (x, width) = left[self.column[at]];
+            match item {
+                Item::Figure(figure) => {
+                    let corner = x + (width - figures[*figure].width) / 2.0;
+                    out.places.push((*item, corner, y[at] - reach(at).0 - top));
+                }
+                Item::Pass => out.lines.push(ports(at).map(|x| (x, y[at] - top))),
+            }
+        }
+        for (from, to) in &self.edges {
+            let (x, width) = left[self.column[*from]];
+            let (start, end) = (x + width, left[self.column[*to]].0);
+            let (from_y, to_y) = (y[*from] - top, y[*to] - top);
+            let target = ports(*to)[0] - 3.0;
+            // Level as far as the column reaches, and only then up or down.
+            if matches!(self.items[*from], Item::Figure(_)) {
+                out.lines.push([(ports(*from)[1], from_y), (start, from_y)]);
+            }
+            let arrives = matches!(self.items[*to], Item::Figure(_));
+            let last = if arrives { target - 8.0 } else { end };
+            out.lines.push([(start, from_y), (end.min(last), to_y)]);
+            if arrives {
+                out.lines.push([(end.min(last), to_y), (last, to_y)]);
+                out.arrows.push((target, to_y));
+            }
+        }
+        out
+    }
+
+    /// How far down each item's line is: near its neighbours', in the order of its column.
+    fn levels(&self, reach: &impl Fn(usize) -> (f64, f64)) -> Vec<f64> {
+        let mut y = vec![0.0; self.items.len()];
+        let apart: Vec<Vec<f64>> = self
+            .columns
+            .iter()
+            .map(|column| {
+                let pairs = column.windows(2);
+                pairs
+                    .map(|pair| reach(pair[0]).1 + GAP + reach(pair[1]).0)
+                    .collect()
+            })
+            .collect();
+        for (column, apart) in self.columns.iter().zip(&apart) {
+            let wants = vec![0.0; column.len()];
+            for (item, place) in column.iter().zip(spread(&wants, apart, None)) {
+                y[*item] = place;
+            }
+        }
+        for round in 0..3 * ROUNDS {
+            let count = self.columns.len();
+            for step in 0..count {
+                let at = if round % 2 == 0 {
+                    step
+                } else {
+                    count - 1 - step
+                };
+                let column = &self.columns[at];
+                let wants: Vec<f64> = column
+                    .iter()
+                    .map(|item| {
+                        let near = || self.before[*item].iter().chain(&self.behind[*item]);
+                        let number = near().count();
+                        if number == 0 {
+                            return y[*item];
+                        }
+                        near().map(|other| y[*other]).sum::<f64>() / number as f64
+                    })
+                    .collect();
+                for (item, place) in column.iter().zip(spread(&wants, &apart[at], None)) {
+                    y[*item] = place;
+                }
+            }
+        }
+        y.iter().map(|y| y.round()).collect()
+    }
+}
+
+/// Places nearest to those wanted that keep their order, stand `apart` from each other, and lie within `ends`.
+pub fn spread(wants: &[f64], apart: &[f64], ends: Option<[f64; 2]>) -> Vec<f64> {
+    let mut offset = Vec::with_capacity(wants.len());
+    let mut sum = 0.0;
+    for at in 0..wants.len() {
+        if at > 0 {
+            sum += apart[at - 1];
+        }
+        offset.push(sum);
+    }
+    // Without the room between them places only have to rise: neighbours that do not share their mean.
+    let mut blocks: Vec<(f64, usize)> = Vec::new();
+    for (want, offset) in wants.iter().zip(&offset) {
+        let mut block = (want - offset, 1);
+        while let Some((mean, count)) = blocks.last().copied().filter(|last| last.0 > block.0) {
+            blocks.pop();
+            let both = count + block.1;
+            block = (
+                (mean * count as f64 + block.0 * block.1 as f64) / both as f64,
+                both,
+            );
+        }
+        blocks.push(block);
+    }
+    let flat = blocks
+        .into_iter()
+        .flat_map(|(mean, count)| std::iter::repeat_n(mean, count));
+    let kept = flat.map(|place| match ends {
+        Some([low, high]) => place.min(high - sum).max(low),
+        None => place,
+    });
+    kept.zip(offset)
+        .map(|(place, offset)| place + offset)
+        .collect()
+}

@@ -1,0 +1,202 @@
+//! A drawing for a terminal: rows of at most two crews between boxes, so that a lane is a row and nothing is wider than 120.
+
+use std::fmt::Write as _;
+
+use super::model::{Graph, Node, Way, What};
+use super::words::{columns, shorten, wrap};
+
+/// Columns inside a box.
+const BOX: usize = 18;
+
+/// Columns between two boxes.
+const BETWEEN: usize = 26;
+
+/// Most crews or relays in a row.
+const MOST: usize = 2;
+
+pub fn draw(graph: &Graph) -> String {
+    let mut out = format!("{}: {}\n", shorten(&graph.title, 60), graph.totals);
+    let outs = graph.outs();
+    let mut drawn = vec![false; graph.nodes.len()];
+    let mut gone = vec![false; graph.ways.len()];
+    let mut first = vec![0; graph.nodes.len()];
+    // The first way out of a node that has no place yet.
+    let mut onward = |node: usize, gone: &[bool]| -> Option<usize> {
+        while let Some(way) = outs[node].get(first[node]) {
+            if !gone[*way] {
+                return Some(*way);
+            }
+            first[node] += 1;
+        }
+        None
+    };
+    let mut next = 0;
+    let mut last = None;
+    loop {
+        let continued = last.and_then(|node| onward(node, &gone));
+        let start = continued.or_else(|| {
+            while next < gone.len() && gone[next] {
+                next += 1;
+            }
+            (next < gone.len()).then_some(next)
+        });
+        let Some(start) = start else { break };
+        let mut row = Vec::new();
+        let mut way = Some(start);
+        while let Some(at) = way.filter(|_| row.len() < MOST) {
+            gone[at] = true;
+            row.push(&graph.ways[at]);
+            way = onward(graph.ways[at].to, &gone);
+        }
+        last = row.last().map(|way| way.to);
+        out.push('\n');
+        out.push_str(&drawn_row(graph, &row, &mut drawn));
+    }
+    for (at, node) in graph.nodes.iter().enumerate() {
+        if !drawn[at] {
+            out.push('\n');
+            out.push_str(&join(&[boxed(node, &described(node), 0, [false; 2])]));
+        }
+    }
+    out
+}
+
+/// One row: a box, a way, a box, and perhaps once more.
+fn drawn_row(graph: &Graph, row: &[&Way], drawn: &mut [bool]) -> String {
+    let nodes: Vec<usize> = row
+        .iter()
+        .map(|way| way.from)
+        .chain(row.last().map(|way| way.to))
+        .collect();
+    let notes: Vec<Vec<String>> = nodes
+        .iter()
+        .map(|node| {
+            if std::mem::replace(&mut drawn[*node], true) {
+                vec![shorten(&graph.nodes[*node].name, BOX), "(above)".to_owned()]
+            } else {
+                described(&graph.nodes[*node])
+            }
+        })
+        .collect();
+    let ways: Vec<Vec<String>> = row.iter().map(|way| lines(way)).collect();
+    let tallest = notes
+        .iter()
+        .map(Vec::len)
+        .chain(ways.iter().map(|way| way.len() + 2))
+        .max();
+    let height = tallest.unwrap_or(0);
+    let mut parts = Vec::new();
+    for (at, node) in nodes.iter().enumerate() {
+        let sides = [at > 0, at < row.len()];
+        parts.push(boxed(&graph.nodes[*node], &notes[at], height, sides));
+        if let Some(way) = row.get(at) {
+            parts.push(between(way, &ways[at], height));
+        }
+    }
+    join(&parts)
+}
+
+/// What a box says.
+fn described(node: &Node) -> Vec<String> {
+    let mut lines = vec![shorten(&node.name, BOX)];
+    lines.extend(node.copies.as_ref().map(|copies| shorten(copies, BOX)));
+    if node.shared {
+        lines.push("shared by copies".to_owned());
+    }
+    for note in &node.notes {
+        let words: Vec<String> = note.split(' ').map(str::to_owned).collect();
+        lines.extend(wrap(&words, " ", BOX));
+    }
+    lines
+}
+
+/// A box with `notes`; its first line is open towards ways at its sides.
+fn boxed(node: &Node, notes: &[String], height: usize, [left, right]: [bool; 2]) -> Vec<String> {
+    let word = node.role.word();
+    let mut out = vec![format!("┌─ {word} {}┐", "─".repeat(BOX - 1 - word.len()))];
+    for at in 0..height.max(notes.len()) {
+        let text = notes.get(at).map_or("", String::as_str);
+        let fill = " ".repeat(BOX - columns(text));
+        let (before, behind) = if at == 0 {
+            (if left { '>' } else { '│' }, if right { '├' } else { '│' })
+        } else {
+            ('│', '│')
+        };
+        out.push(format!("{before} {text}{fill} {behind}"));
+    }
+    out.push(format!("└{}┘", "─".repeat(BOX + 2)));
+    out
+}
+
+/// What is said between two boxes.
+fn lines(way: &Way) -> Vec<String> {
+    let most = BETWEEN - 2;
+    let mut out: Vec<String> = way
+        .copies
+        .iter()
+        .map(|copies| shorten(copies, most))
+        .collect();
+    out.extend(way.ends.iter().map(|end| shorten(end, most)));
+    match &way.what {
+        What::Relay { notes } => out.extend(notes.iter().cloned()),
+        What::Crew(crew) => {
+            for group in &crew.gophers {
+                let line = group.line();
+                let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+                for (at, line) in wrap(&words, " ", most - 2).into_iter().enumerate() {
+                    out.push(if at == 0 { line } else { format!("  {line}") });
+                }
+            }
+            let load: Vec<String> = crew.load.split(", ").map(str::to_owned).collect();
+            out.extend(wrap(&load, ", ", most));
+            if !crew.work.is_empty() {
+                let mut work = crew.work.clone();
+                work[0] = format!("work {}", work[0]);
+                out.extend(wrap(&work, ", ", most));
+            }
+            out.extend(wrap(&crew.timed(|_| true), ", ", most));
+        }
+    }
+    out
+}
+
+/// The space between two boxes: carts go there full along the first line and come back empty along the last.
+fn between(way: &Way, lines: &[String], height: usize) -> Vec<String> {
+    let mut out = vec![" ".repeat(BETWEEN)];
+    let belt = matches!(way.what, What::Relay { .. });
+    let name = shorten(&way.name, BETWEEN - 10);
+    let name = if belt { format!("relay {name}") } else { name };
+    let rail = if belt { "=" } else { "─" };
+    out.push(format!(
+        "{rail}{rail} {name} {}",
+        rail.repeat(BETWEEN - 4 - columns(&name))
+    ));
+    for at in 1..height {
+        if at + 1 == height && !belt {
+            out.push(format!("<{}", "─".repeat(BETWEEN - 1)));
+            continue;
+        }
+        let text = lines.get(at - 1).map_or("", String::as_str);
+        out.push(format!(
+            "  {text}{}",
+            " ".repeat(BETWEEN - 2 - columns(text))
+        ));
+    }
+    out.push(" ".repeat(BETWEEN));
+    out
+}
+
+/// Parts side by side.
+fn join(parts: &[Vec<String>]) -> String {
+    let mut out = String::new();
+    let height = parts.iter().map(Vec::len).max().unwrap_or(0);
+    for line in 0..height {
+        let row: String = parts
+            .iter()
+            .filter_map(|part| part.get(line))
+            .map(String::as_str)
+            .collect();
+        let _ = writeln!(out, "{}", row.trim_end());
+    }
+    out
+}

@@ -1,0 +1,209 @@
+//! How numbers, times and foreign texts are written in pictures.
+
+use std::time::Duration;
+
+use crate::config::schema::{Capacity, KindConfig, SpanConfig, StepTimeConfig};
+
+/// A text of the user's as one line: what would break a line, or turn or hide the text around it, is replaced.
+pub fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\r' | '\t' | '\u{85}' | '\u{2028}' | '\u{2029}' => ' ',
+            // Marks of direction reach beyond the text that they are in; XML has no place for the last two.
+            '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}'
+            | '\u{feff}'
+            | '\u{fffe}'
+            | '\u{ffff}' => '\u{fffd}',
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+/// The text, or its beginning and an ellipsis where it has more than `most` columns.
+pub fn shorten(text: &str, most: usize) -> String {
+    if columns(text) <= most {
+        return text.to_owned();
+    }
+    let mut out = String::new();
+    let mut left = most.saturating_sub(1);
+    for c in text.chars() {
+        let Some(rest) = left.checked_sub(width(c)) else {
+            break;
+        };
+        left = rest;
+        out.push(c);
+    }
+    out.push('…');
+    out
+}
+
+/// How many columns of a terminal a text takes.
+pub fn columns(text: &str) -> usize {
+    text.chars().map(width).sum()
+}
+
+/// Columns of a character: ideographs, syllables of the east and pictographs take two.
+pub fn width(c: char) -> usize {
+    match u32::from(c) {
+        0x300..=0x36f | 0xfe00..=0xfe0f => 0,
+        0x1100..=0x115f
+        | 0x2e80..=0xa4cf
+        | 0xac00..=0xd7a3
+        | 0xf900..=0xfaff
+        | 0xfe30..=0xfe6f
+        | 0xff00..=0xff60
+        | 0xffe0..=0xffe6
+        | 0x1f000..=0x1faff
+        | 0x20000..=0x3fffd => 2,
+        _ => 1,
+    }
+}
+
+/// Parts joined by `between`, in lines of at most `most` columns; a longer part is shortened.
+pub fn wrap(parts: &[String], between: &str, most: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for (at, part) in parts.iter().enumerate() {
+        let comma = if at + 1 < parts.len() {
+            between.trim_end()
+        } else {
+            ""
+        };
+        let part = format!(
+            "{}{comma}",
+            shorten(part, most.saturating_sub(comma.chars().count()))
+        );
+        match lines.last_mut() {
+            Some(line) if columns(line) + 1 + columns(&part) <= most => {
+                line.push(' ');
+                line.push_str(&part);
+            }
+            _ => lines.push(part),
+        }
+    }
+    lines
+}
+
+/// `10,000`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `1 book`, `2 books`.
+pub fn counted(number: u64, word: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {word}{plural}", grouped(number))
+}
+
+/// `8 MiB`; bytes that are no whole number of a larger unit stay bytes.
+pub fn size(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let unit = units
+        .iter()
+        .find(|(bits, _)| bytes >= 1 << bits && bytes.trailing_zeros() >= *bits);
+    match unit {
+        Some((bits, unit)) => format!("{} {unit}", grouped(bytes >> bits)),
+        None => counted(bytes, "byte"),
+    }
+}
+
+/// `80 books, 8 MiB`; `None` without a bound.
+pub fn capacity(of: Capacity) -> Option<String> {
+    let books = of.books.map(|books| counted(books, "book"));
+    let parts: Vec<String> = books.into_iter().chain(of.bytes.map(size)).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// A kind by its name, and how many books it gives where it says so. Other options may be paths of this machine.
+pub fn kind(of: &KindConfig) -> String {
+    let name = clean(&of.kind);
+    match of.options.get("books").and_then(toml::Value::as_integer) {
+        Some(books) if books >= 0 => format!("{name}, {}", counted(books as u64, "book")),
+        _ => name,
+    }
+}
+
+/// `1 ms`, `500 us`, in the largest unit that needs no fraction.
+pub fn duration(time: Duration) -> String {
+    let nanos = time.as_nanos();
+    let units = [
+        (3_600_000_000_000, "h"),
+        (60_000_000_000, "min"),
+        (1_000_000_000, "s"),
+        (1_000_000, "ms"),
+        (1_000, "us"),
+    ];
+    if nanos == 0 {
+        return "0 s".to_owned();
+    }
+    match units.iter().find(|(unit, _)| nanos.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{} {name}", nanos / unit),
+        None => format!("{nanos} ns"),
+    }
+}
+
+/// What a step costs; `None` where it costs nothing.
+pub fn step(time: &StepTimeConfig) -> Option<String> {
+    let wait = time.wait.and_then(span);
+    let cpu = time.cpu.and_then(span).map(|time| format!("cpu {time}"));
+    let parts: Vec<String> = wait.into_iter().chain(cpu).collect();
+    (!parts.is_empty()).then(|| parts.join(" + "))
+}
+
+fn span(time: SpanConfig) -> Option<String> {
+    match time {
+        SpanConfig::Fixed(Duration::ZERO) => None,
+        SpanConfig::Fixed(time) => Some(duration(time)),
+        SpanConfig::Uniform(from, to) => Some(format!("{} to {}", duration(from), duration(to))),
+        SpanConfig::Exponential(mean) => Some(format!("exp {}", duration(mean))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_short() {
+        let us = |us| duration(Duration::from_micros(us));
+        assert_eq!(us(500), "500 us");
+        assert_eq!(us(1_000), "1 ms");
+        assert_eq!(us(1_500), "1500 us");
+        assert_eq!(us(120_000_000), "2 min");
+        assert_eq!(us(0), "0 s");
+        let both = StepTimeConfig {
+            wait: Some(SpanConfig::Exponential(Duration::from_micros(500))),
+            cpu: Some(SpanConfig::Fixed(Duration::from_millis(1))),
+        };
+        assert_eq!(step(&both).as_deref(), Some("exp 500 us + cpu 1 ms"));
+        assert_eq!(step(&StepTimeConfig::default()), None);
+    }
+
+    #[test]
+    fn numbers_and_sizes_are_read_at_a_glance() {
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(size(8 << 20), "8 MiB");
+        assert_eq!(size(1_500), "1,500 bytes");
+        assert_eq!(counted(1, "cart"), "1 cart");
+    }
+
+    #[test]
+    fn foreign_texts_stay_in_their_line() {
+        assert_eq!(clean("a\nb\u{7}c\u{202e}d"), "a b\u{fffd}c\u{fffd}d");
+        assert_eq!(shorten("abcdef", 4), "abc…");
+        assert_eq!(shorten("汉字汉字", 5), "汉字…");
+        let parts = ["one", "two", "three"].map(str::to_owned);
+        assert_eq!(wrap(&parts, ", ", 9), ["one, two,", "three"]);
+        assert_eq!(wrap(&["abcdef".to_owned()], ", ", 4), ["abc…"]);
+    }
+}
