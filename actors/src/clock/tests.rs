@@ -220,3 +220,46 @@ fn streams_differ_by_seed_node_and_purpose() {
     assert_eq!(distinct.len(), 6);
     assert_eq!(draws[0], Seed(1).stream("ab", "c").next_u64());
 }
+
+#[test]
+fn a_simulation_in_which_nothing_will_ever_happen_is_known() {
+    simulate(|clock| async move {
+        let (hung, end) = tokio::sync::oneshot::channel::<()>();
+        let waits = actix_rt::spawn(end);
+        clock.sleep(us(5)).await;
+        assert_eq!(clock.stuck().await, Stuck::Idle);
+        assert_eq!(clock.now(), Time(5_000));
+        // It goes on if somebody acts after all.
+        assert!(hung.send(()).is_ok());
+        assert!(waits.await.is_ok_and(|end| end.is_ok()));
+        clock.sleep(us(5)).await;
+        assert_eq!(clock.now(), Time(10_000));
+    });
+}
+
+#[test]
+fn tasks_that_only_keep_each_other_busy_are_known_and_progress_is_not_blamed() {
+    for progress in [false, true] {
+        let found = simulate(|clock| async move {
+            let spinner = clock.clone();
+            let spin = actix_rt::spawn(async move {
+                for turn in 0..3_000_000u32 {
+                    let _ = spinner.now();
+                    if progress && turn % 1_000 == 0 {
+                        spinner.made_progress();
+                    }
+                    if turn % 100 == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            });
+            let stuck = std::pin::pin!(clock.stuck());
+            match futures_util::future::select(stuck, spin).await {
+                futures_util::future::Either::Left((how, _)) => Some(how),
+                futures_util::future::Either::Right(_) => None,
+            }
+        });
+        let wanted = (!progress).then_some(Stuck::Busy);
+        assert_eq!(found, wanted);
+    }
+}
