@@ -370,11 +370,11 @@ mod tests {
                         .collect(),
                 })
                 .collect();
-            for at in 1..variables {
+            for (at, (kind, ..)) in numbers.iter().enumerate().take(variables).skip(1) {
                 let mut row = row(&[0.0; 7][..variables], 0.0);
                 row.coefficients[0] = -1.0;
                 row.coefficients[at] = 1.0;
-                if numbers[at].0 == 0 {
+                if *kind == 0 {
                     row.coefficients[1] += 1.0;
                 }
                 rows.push(row);
