@@ -20,6 +20,7 @@ mod queues;
 mod simplex;
 #[cfg(test)]
 mod tests;
+mod wide;
 mod words;
 
 /// What the formulas say of a design.
@@ -110,6 +111,16 @@ impl Plan {
         if net.unit == 0.0 {
             prediction.unsaid = vec!["no speed-up: no step takes time".into()];
             return prediction;
+        }
+        if trip.is_none() && prediction.unsaid.is_empty() {
+            prediction.unsaid.push(
+                "no speed-up: one gopher's round trip takes no time without dumps; set [model] t1"
+                    .into(),
+            );
+        } else if trip.is_some() && prediction.t1.is_none() {
+            prediction
+                .unsaid
+                .push("no t1: one gopher's round trip is longer than a duration can be".into());
         }
         prediction.flow(self, &net, &paths);
         prediction

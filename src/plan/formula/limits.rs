@@ -1,12 +1,12 @@
 //! What limits the flow of books: a linear program over the crews' rates, and what its optimum hangs on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::network::Network;
 use super::simplex::{self, Outcome, Row};
 
-/// Numbers of a table beyond which a design has too many forks.
-const LARGEST: usize = 4_000_000;
+/// Multiplications beyond which a design has too many forks.
+const LARGEST: usize = 30_000_000;
 
 /// Relative differences below this are none.
 const SAME: f64 = 1e-7;
@@ -14,8 +14,8 @@ const SAME: f64 = 1e-7;
 /// How much a limit is moved to see if the flow follows.
 const NUDGE: f64 = 0.01;
 
-/// Solved programs beyond which all that is tight is told.
-const PATIENCE: usize = 200;
+/// Multiplications beyond which all that is tight is told.
+const PATIENCE: usize = 10_000_000;
 
 /// What a limit is. Those of copies are one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -186,7 +186,8 @@ impl<'a> Program<'a> {
         let out = net.out_of();
         let forks: usize = out.iter().map(|crews| crews.len().saturating_sub(1)).sum();
         let variables = 1 + forks;
-        if variables * (net.crews.len() + net.nodes.len() + 1) > LARGEST {
+        let rows = net.crews.len() + net.nodes.len() + 1;
+        if variables > 1 && rows.saturating_mul(variables.saturating_pow(2)) > LARGEST {
             return None;
         }
         let mut rates = vec![vec![0.0; variables]; net.crews.len()];
@@ -318,32 +319,23 @@ impl<'a> Program<'a> {
 
     /// What the flow hangs on: each family more of which alone gives more; where none does, all those less of which gives less.
     pub fn bottleneck(&self, books: f64, rates: &[f64]) -> Vec<&Limit> {
-        let mut tight: Vec<&Limit> = Vec::new();
-        for limit in &self.limits {
-            let used: f64 = limit
-                .loads
-                .iter()
-                .map(|(crew, load)| load * rates[*crew])
-                .sum();
-            if used >= limit.cap * (1.0 - SAME)
-                && !tight.iter().any(|known| known.family == limit.family)
-            {
-                tight.push(limit);
-            }
-        }
-        let smallest = |limit: &Limit| match &limit.family {
-            Family::Steps(crew, steps) => !tight.iter().any(|other| match &other.family {
-                Family::Steps(name, fewer) => {
-                    name == crew && fewer & steps == *fewer && fewer != steps
-                }
-                _ => false,
+        let mut known: BTreeSet<&Family> = BTreeSet::new();
+        let mut tight: Vec<&Limit> = (self.limits.iter())
+            .filter(|limit| {
+                let used = limit.loads.iter().map(|(crew, load)| load * rates[*crew]);
+                used.sum::<f64>() >= limit.cap * (1.0 - SAME) && known.insert(&limit.family)
+            })
+            .collect();
+        // Of sets of steps the smallest say it all.
+        tight.retain(|limit| match &limit.family {
+            Family::Steps(crew, steps) => !(1..*steps).any(|fewer| {
+                fewer & steps == fewer && known.contains(&Family::Steps(crew.clone(), fewer))
             }),
             _ => true,
-        };
-        let smallest: Vec<bool> = tight.iter().map(|limit| smallest(limit)).collect();
-        let mut at = smallest.iter();
-        tight.retain(|_| at.next() == Some(&true));
-        if tight.len() * self.variables.pow(2) > PATIENCE {
+        });
+        let rows = self.net.crews.len() + self.kept.len();
+        let each = self.limits.len() + rows.saturating_mul(self.variables.pow(2));
+        if tight.len().saturating_mul(each) > PATIENCE {
             return tight;
         }
         let of = |by: f64, follows: &dyn Fn(f64) -> bool| -> Vec<&'_ Limit> {

@@ -3,6 +3,10 @@
 //! What is left of a design once copies are folded and flows are followed has one variable, and one more for each way out of a
 //! fork, so a dense table does. Its prices (the dual solution) prove each answer: one that they don't prove is not given.
 
+use std::cmp::Ordering;
+
+use super::wide::Wide;
+
 /// One row: `sum coefficients[i] * x[i] <= bound`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Row {
@@ -22,13 +26,13 @@ pub(super) enum Outcome {
 }
 
 /// Smaller numbers in the scaled table are taken for rounding.
-const DUST: f64 = 1e-11;
+const DUST: f64 = 1e-20;
 
 /// Rounds of scaling.
 const PASSES: usize = 4;
 
 /// How far a proof may be off, relative to the optimum.
-const SLACK: f64 = 1e-7;
+const SLACK: f64 = 1e-9;
 
 /// Maximises the first of `variables` variables.
 pub(super) fn maximise(variables: usize, rows: &[Row]) -> Outcome {
@@ -100,33 +104,35 @@ impl Scaled {
     }
 
     /// True if `x` keeps all rows and the `prices` show that nothing does better, but for rounding.
-    fn proves(&self, x: &[f64], prices: &[f64]) -> bool {
+    fn proves(&self, x: &[f64], prices: &[Wide]) -> bool {
         let kept = self.rows.iter().all(|row| {
             let parts = || row.coefficients.iter().zip(x).map(|(a, x)| a * x);
             let size: f64 = parts().map(f64::abs).sum();
             parts().sum::<f64>() <= row.bound + SLACK * (row.bound + size) + DUST
         });
         // Where a variable is worth more than its price, as much of it as there may be is the error.
-        let mut worth = vec![0.0; x.len()];
+        let mut worth = vec![Wide::ZERO; x.len()];
         let mut most = vec![f64::INFINITY; x.len()];
-        worth[0] = -1.0;
-        let mut total = 0.0;
+        worth[0] = -Wide::ONE;
+        let mut total = Wide::ZERO;
         for (row, price) in self.rows.iter().zip(prices) {
-            total += row.bound * price;
+            total = total + *price * row.bound.into();
             let packing = row.coefficients.iter().all(|a| *a >= 0.0);
             for (at, a) in row.coefficients.iter().enumerate() {
-                worth[at] += a * price;
+                worth[at] = worth[at] + *price * (*a).into();
                 if packing && *a > 0.0 {
                     most[at] = most[at].min(row.bound / a);
                 }
             }
         }
         let error: f64 = (worth.iter().zip(&most))
-            .filter(|(worth, _)| **worth < -DUST)
-            .map(|(worth, most)| -worth * most)
+            .map(|(worth, most)| (-worth.near(), most))
+            .filter(|(short, _)| *short > DUST)
+            .map(|(short, most)| short * most)
             .sum();
-        kept && x.iter().chain(prices).all(|number| *number >= 0.0)
-            && total + error - x[0] <= SLACK * x[0] + DUST * DUST
+        kept && x.iter().all(|x| *x >= 0.0)
+            && prices.iter().all(|price| *price >= Wide::ZERO)
+            && total.near() + error - x[0] <= SLACK * x[0] + DUST * DUST
     }
 }
 
@@ -168,10 +174,10 @@ enum End {
 /// The condensed table: a row for each basic variable, a column for each other one. Variables are numbered through: first those
 /// of the program, then one slack for each row.
 struct Table {
-    rows: Vec<Vec<f64>>,
-    bounds: Vec<f64>,
+    rows: Vec<Vec<Wide>>,
+    bounds: Vec<Wide>,
     /// What one more of each column's variable adds to the aim.
-    gains: Vec<f64>,
+    gains: Vec<Wide>,
     basic: Vec<usize>,
     free: Vec<usize>,
 }
@@ -179,13 +185,13 @@ struct Table {
 impl Table {
     fn new(scaled: &Scaled) -> Self {
         let variables = scaled.columns.len();
-        let mut gains = vec![0.0; variables];
-        gains[0] = 1.0;
+        let mut gains = vec![Wide::ZERO; variables];
+        gains[0] = Wide::ONE;
         Self {
             rows: (scaled.rows.iter())
-                .map(|row| row.coefficients.clone())
+                .map(|row| row.coefficients.iter().map(|a| Wide::from(*a)).collect())
                 .collect(),
-            bounds: scaled.rows.iter().map(|row| row.bound).collect(),
+            bounds: scaled.rows.iter().map(|row| row.bound.into()).collect(),
             gains,
             basic: (variables..variables + scaled.rows.len()).collect(),
             free: (0..variables).collect(),
@@ -204,27 +210,31 @@ impl Table {
             let Some(row) = self.leaving(column) else {
                 return End::Unbounded;
             };
-            idle = if self.bounds[row] > DUST { 0 } else { idle + 1 };
+            idle = if self.bounds[row].near() > DUST {
+                0
+            } else {
+                idle + 1
+            };
             self.pivot(row, column);
         }
         End::Lost
     }
 
     fn entering(&self, careful: bool) -> Option<usize> {
-        let better = (0..self.gains.len()).filter(|at| self.gains[*at] > DUST);
+        let better = (0..self.gains.len()).filter(|at| self.gains[*at].near() > DUST);
         if careful {
             better.min_by_key(|at| self.free[*at])
         } else {
-            better.max_by(|a, b| self.gains[*a].total_cmp(&self.gains[*b]))
+            better.max_by(|a, b| self.gains[*a].near().total_cmp(&self.gains[*b].near()))
         }
     }
 
     /// The row that first runs out; among equals the one of the lowest number.
     fn leaving(&self, column: usize) -> Option<usize> {
         (0..self.rows.len())
-            .filter(|at| self.rows[*at][column] > DUST)
+            .filter(|at| self.rows[*at][column].near() > DUST)
             .map(|at| (self.bounds[at] / self.rows[at][column], self.basic[at], at))
-            .min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))
+            .min_by(|a, b| (a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal)).then(a.1.cmp(&b.1)))
             .map(|(_, _, at)| at)
     }
 
@@ -232,9 +242,9 @@ impl Table {
         let by = self.rows[row][column];
         let mut pivot = std::mem::take(&mut self.rows[row]);
         for a in &mut pivot {
-            *a /= by;
+            *a = *a / by;
         }
-        pivot[column] = 1.0 / by;
+        pivot[column] = Wide::ONE / by;
         let bound = self.bounds[row] / by;
         for (at, other) in self
             .rows
@@ -243,19 +253,20 @@ impl Table {
             .filter(|(at, _)| *at != row)
         {
             let factor = other[column];
-            if factor == 0.0 {
+            if factor == Wide::ZERO {
                 continue;
             }
-            other[column] = 0.0;
+            other[column] = Wide::ZERO;
             for (a, p) in other.iter_mut().zip(&pivot) {
-                *a -= factor * p;
+                *a = *a - factor * *p;
             }
-            self.bounds[at] = (self.bounds[at] - factor * bound).max(0.0);
+            let left = self.bounds[at] - factor * bound;
+            self.bounds[at] = if left > Wide::ZERO { left } else { Wide::ZERO };
         }
         let factor = self.gains[column];
-        self.gains[column] = 0.0;
+        self.gains[column] = Wide::ZERO;
         for (a, p) in self.gains.iter_mut().zip(&pivot) {
-            *a -= factor * p;
+            *a = *a - factor * *p;
         }
         self.rows[row] = pivot;
         self.bounds[row] = bound;
@@ -266,18 +277,24 @@ impl Table {
         let mut x = vec![0.0; self.free.len()];
         for (variable, bound) in self.basic.iter().zip(&self.bounds) {
             if let Some(x) = x.get_mut(*variable) {
-                *x = *bound;
+                *x = bound.near();
             }
         }
         x
     }
 
     /// A slack out of the basis has the price of its row; one in the basis, nothing.
-    fn prices(&self) -> Vec<f64> {
-        let mut prices = vec![0.0; self.rows.len()];
+    fn prices(&self) -> Vec<Wide> {
+        let mut prices = vec![Wide::ZERO; self.rows.len()];
         for (variable, gain) in self.free.iter().zip(&self.gains) {
             if *variable >= self.free.len() {
-                prices[variable - self.free.len()] = if -gain > DUST { -gain } else { 0.0 };
+                let price = -*gain;
+                // What is below nothing is dust, or it would still be worth a step.
+                prices[variable - self.free.len()] = if price > Wide::ZERO {
+                    price
+                } else {
+                    Wide::ZERO
+                };
             }
         }
         prices

@@ -39,6 +39,21 @@ fn without_time_there_is_no_speed_up() {
 }
 
 #[test]
+fn handling_alone_is_no_round_trip() {
+    let handled = ends("handled")
+        .dump("middle", |dump| dump.capacity_books(80))
+        .crew("near", "library", "middle", |crew| {
+            timed(crew.gophers(1, ALL), [0.0, 0.0, 1.0, 0.0])
+        })
+        .crew("far", "middle", "furnace", |crew| {
+            timed(crew.gophers(1, ALL), [1.0, 0.0, 0.0, 0.0])
+        });
+    let found = plan(handled).predict(1.0);
+    because(&found, "takes no time without dumps");
+    close(found.cartloads_per_s, 1000.0);
+}
+
+#[test]
 fn a_round_trip_can_be_said() {
     let mut plan = one();
     plan.t1 = Some(8 * MS);
