@@ -292,7 +292,10 @@ impl Draft<'_> {
             .enumerate()
             .map(|(at, node)| (node.name.as_str(), at))
             .collect();
-        let find = |end: &str| known.get(end).or_else(|| known.get(base(end))).copied();
+        let find = |end: &str| {
+            let end = clean(end);
+            known.get(&*end).or_else(|| known.get(base(&end))).copied()
+        };
         let way = |name: &String, from: &String, to: &String, own, what| {
             // A folded drawing has one node for all copies: what means one of them says so.
             let certain = |word: &str, end: &String| {
