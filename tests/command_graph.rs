@@ -122,7 +122,7 @@ fn an_invalid_config_is_told_and_not_drawn() {
         .code(78);
     wrong
         .stdout(is_empty())
-        .stderr(contains("did you mean `middle`?"));
+        .stderr(contains("called `midle`"));
     place
         .run(["graph", "nothing.toml"])
         .assert()
