@@ -149,6 +149,7 @@ impl Graph {
             shared: config.shared.iter().map(String::as_str).collect(),
             axes,
             has_copies: config.copies.values().any(|count| *count > 1),
+            piles: product(&config.copies),
         };
         let mut graph = Self {
             title: clean(&config.name),
@@ -232,6 +233,8 @@ struct Draft<'a> {
     /// The axes of the whole topology where copies are folded.
     axes: Option<&'a BTreeMap<String, u32>>,
     has_copies: bool,
+    /// Copies of each pile that is not shared.
+    piles: u64,
 }
 
 impl Draft<'_> {
@@ -245,6 +248,12 @@ impl Draft<'_> {
             .map(|(axis, count)| format!("x {count} {}", clean(axis)))
             .collect();
         (!parts.is_empty()).then(|| parts.join(" "))
+    }
+
+    /// One reader deals a source's books to all copies of its pile.
+    fn dealt(&self, name: &str) -> Option<String> {
+        let copied = self.piles > 1 && !self.shared.contains(base(name));
+        copied.then(|| format!("dealt to {}", counted(self.piles, "pile")))
     }
 
     fn nodes(&self, config: &TopologyConfig) -> Vec<Node> {
@@ -262,6 +271,9 @@ impl Draft<'_> {
                 Some(source) => kind(source),
                 None => "no source".to_owned(),
             }];
+            if pile.source.is_some() {
+                notes.extend(self.dealt(name));
+            }
             notes.extend(holds(pile.capacity));
             notes.extend(slots(pile.exclusive));
             node(Role::Pile, name, notes)
@@ -292,7 +304,10 @@ impl Draft<'_> {
             .enumerate()
             .map(|(at, node)| (node.name.as_str(), at))
             .collect();
-        let find = |end: &str| known.get(end).or_else(|| known.get(base(end))).copied();
+        let find = |end: &str| {
+            let end = clean(end);
+            known.get(&*end).or_else(|| known.get(base(&end))).copied()
+        };
         let way = |name: &String, from: &String, to: &String, own, what| {
             // A folded drawing has one node for all copies: what means one of them says so.
             let certain = |word: &str, end: &String| {
@@ -365,11 +380,12 @@ fn slots(of: Exclusive) -> impl Iterator<Item = String> {
     slots.filter_map(|(word, slots)| Some(format!("{word} {} at a time", slots?)))
 }
 
+fn product(axes: &BTreeMap<String, u32>) -> u64 {
+    (axes.values()).fold(1, |all: u64, count| all.saturating_mul((*count).into()))
+}
+
 /// `16 gophers, 16 carts, 2 piles, 2 dumps, 2 incinerators`.
 fn totals(config: &TopologyConfig) -> String {
-    let product = |axes: &BTreeMap<String, u32>| {
-        (axes.values()).fold(1u64, |all, count| all.saturating_mul((*count).into()))
-    };
     let all = product(&config.copies);
     let times = |name: &String| if config.shared.contains(name) { 1 } else { all };
     let mut counts = [

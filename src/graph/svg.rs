@@ -17,7 +17,7 @@ use page::{Page, Weight, number, width};
 const MARGIN: f64 = 24.0;
 
 /// Height of the title with the line below it.
-const HEAD: f64 = 58.0;
+const HEAD: f64 = 74.0;
 
 pub fn draw(graph: &Graph) -> String {
     let mut figures: Vec<Figure> = graph.nodes.iter().map(figure::node).collect();

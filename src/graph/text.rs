@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::config::label::parse;
+
 use super::model::{Graph, Node, Way, What};
 use super::words::{columns, shorten, wrap};
 
@@ -10,6 +12,9 @@ const BOX: usize = 18;
 
 /// Columns between two boxes.
 const BETWEEN: usize = 26;
+
+/// How many ways out of a node are looked at for the one that goes on.
+const NEAR: usize = 256;
 
 /// Most crews or relays in a row.
 const MOST: usize = 2;
@@ -44,9 +49,13 @@ pub fn draw(graph: &Graph) -> String {
         let mut row = Vec::new();
         let mut way = Some(start);
         while let Some(at) = way.filter(|_| row.len() < MOST) {
+            let this = &graph.ways[at];
             gone[at] = true;
-            row.push(&graph.ways[at]);
-            way = onward(graph.ways[at].to, &gone);
+            row.push(this);
+            // Behind a shared node a lane goes on as itself.
+            let mut near = outs[this.to].iter().filter(|way| !gone[**way]).take(NEAR);
+            let own = near.find(|way| agree(&this.name, &graph.ways[**way].name));
+            way = own.copied().or_else(|| onward(this.to, &gone));
         }
         last = row.last().map(|way| way.to);
         out.push('\n');
@@ -59,6 +68,19 @@ pub fn draw(graph: &Graph) -> String {
         }
     }
     out
+}
+
+/// True for copies that stand at the same place on the axes that both have.
+fn agree(one: &str, other: &str) -> bool {
+    match (parse(one), parse(other)) {
+        (Ok((_, one)), Ok((_, other))) => {
+            let mut both = one
+                .iter()
+                .filter_map(|(axis, at)| Some((at, other.get(axis)?)));
+            both.all(|(one, other)| one == other)
+        }
+        _ => false,
+    }
 }
 
 /// One row: a box, a way, a box, and perhaps once more.
@@ -130,7 +152,7 @@ fn boxed(node: &Node, notes: &[String], height: usize, [left, right]: [bool; 2])
 
 /// What is said between two boxes.
 fn lines(way: &Way) -> Vec<String> {
-    let most = BETWEEN - 2;
+    let most = BETWEEN - 3;
     let mut out: Vec<String> = way
         .copies
         .iter()
@@ -164,8 +186,10 @@ fn lines(way: &Way) -> Vec<String> {
 fn between(way: &Way, lines: &[String], height: usize) -> Vec<String> {
     let mut out = vec![" ".repeat(BETWEEN)];
     let belt = matches!(way.what, What::Relay { .. });
-    let name = shorten(&way.name, BETWEEN - 10);
-    let name = if belt { format!("relay {name}") } else { name };
+    let name = match belt {
+        true => format!("relay {}", shorten(&way.name, BETWEEN - 12)),
+        false => shorten(&way.name, BETWEEN - 6),
+    };
     let rail = if belt { "=" } else { "─" };
     out.push(format!(
         "{rail}{rail} {name} {}",

@@ -257,6 +257,7 @@ impl Draft {
                 out.arrows.push((target, to_y));
             }
         }
+        out.lines.retain(|[from, to]| from != to);
         out
     }
 

@@ -43,11 +43,14 @@ impl Group {
         const X: [f64; 4] = [0.0, 0.5, 1.0, 0.5];
         const Y: [i32; 4] = [0, -1, 0, 1];
         let does = || (0..4).filter(|step| gophers.does[*step]);
-        let number = does().count().max(1);
         let row = match does().map(|step| Y[step]).sum::<i32>() {
             ..0 => UPPER,
             0 => MIDDLE,
             1.. => LOWER,
+        };
+        let middle = match does().count() {
+            0 => 0.5,
+            number => does().map(|step| X[step]).sum::<f64>() / number as f64,
         };
         let mut lines = Vec::new();
         if gophers.count > GOPHERS {
@@ -63,7 +66,7 @@ impl Group {
         let gophers = drawn as f64 * (GOPHER.0 - 4.0) + 4.0;
         Self {
             row,
-            want: does().map(|step| X[step]).sum::<f64>() / number as f64,
+            want: middle,
             drawn,
             width: gophers.max(widest(&lines)) + 8.0,
             lines,
@@ -102,9 +105,14 @@ pub fn crew(way: &Way, crew: &Crew) -> Figure {
     } else {
         0.0
     };
-    let rise = |gophers: bool| if gophers { GOPHER.1 } else { CART.1 };
-    let lower = (upper + middle + rise(has(LOWER)) + 4.0).max(84.0);
-    let spare = lower - (upper + middle + rise(has(LOWER)) + 4.0);
+    let rise = match (has(LOWER), carts[1]) {
+        (true, _) => GOPHER.1,
+        (false, 1..) => CART.1,
+        (false, 0) => 8.0,
+    };
+    let needed = upper + middle + rise + 4.0;
+    let lower = needed.max(84.0);
+    let spare = lower - needed;
     let level = if has(MIDDLE) {
         upper + spare / 2.0 + GOPHER.1 * 0.62
     } else {
@@ -230,9 +238,10 @@ fn stretch(groups: &mut [Group], carts: [u32; 2]) -> f64 {
         let need = match row {
             MIDDLE => sum,
             _ => {
-                let carts = f64::from(carts[row / 2]) * (CART.0 + 12.0);
-                // Carts stand in the gaps that gophers leave, and a part of each gap stays empty.
-                2.0 * TURN + sum + carts + widths.len() as f64 * 24.0
+                // Gophers part the lane, and carts stand in what they leave.
+                let gaps = widths.len() as u32 + 1;
+                let carts = carts[row / 2].div_ceil(gaps) * gaps;
+                2.0 * TURN + sum + f64::from(carts) * (CART.0 + 10.0)
             }
         };
         length = length.max(need);
@@ -327,7 +336,7 @@ fn foot(crew: &Crew, room: f64) -> Vec<(Weight, String)> {
     let drawn = crew.carts.min(CARTS);
     let mut load = crew.load.clone();
     if crew.carts > drawn {
-        load = format!("x {} : {load}", crew.carts);
+        load.insert_str(0, "x ");
     }
     let alone = |step: usize| {
         let mut groups = crew.gophers.iter();

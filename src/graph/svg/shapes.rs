@@ -110,7 +110,7 @@ const BARROW: &str = "<path d=\"M2 11L13 17\" stroke=\"#6d4526\" stroke-width=\"
 const GOPHER_BODY: &str = "<circle cx=\"10.5\" cy=\"9\" r=\"5.5\" fill=\"#9c7047\"/><circle cx=\"33.5\" cy=\"9\" r=\"5.5\" fill=\"#9c7047\"/>\
 <circle cx=\"10.5\" cy=\"9\" r=\"2.6\" fill=\"#e9b9a0\"/><circle cx=\"33.5\" cy=\"9\" r=\"2.6\" fill=\"#e9b9a0\"/>\
 <ellipse cx=\"14.5\" cy=\"49\" rx=\"6.5\" ry=\"2.8\" fill=\"#9c7047\"/><ellipse cx=\"29.5\" cy=\"49\" rx=\"6.5\" ry=\"2.8\" fill=\"#9c7047\"/>\
-<path d=\"M22 2.500C34 2.5 38.5 11 39 24C39.6 41 35 49.5 22 49.500C9 49.5 4.4 41 5 24C5.5 11 10 2.5 22 2.500Z\" fill=\"#bd8c5c\" stroke=\"#85592f\" stroke-width=\"1.2\"/>\
+<path d=\"M22 2.5C34 2.5 38.5 11 39 24C39.6 41 35 49.5 22 49.5C9 49.5 4.4 41 5 24C5.5 11 10 2.5 22 2.5Z\" fill=\"#bd8c5c\" stroke=\"#85592f\" stroke-width=\"1.2\"/>\
 <ellipse cx=\"22\" cy=\"38\" rx=\"10.5\" ry=\"9.5\" fill=\"#ecd6b4\"/>\
 <ellipse cx=\"5.5\" cy=\"33\" rx=\"3\" ry=\"4.8\" transform=\"rotate(18 5.5 33)\" fill=\"#9c7047\"/><ellipse cx=\"38.5\" cy=\"33\" rx=\"3\" ry=\"4.8\" transform=\"rotate(-18 38.5 33)\" fill=\"#9c7047\"/>\
 <circle cx=\"14.5\" cy=\"16\" r=\"6.2\" fill=\"#fff\" stroke=\"#85592f\" stroke-width=\".8\"/><circle cx=\"29.5\" cy=\"16\" r=\"6.2\" fill=\"#fff\" stroke=\"#85592f\" stroke-width=\".8\"/>\
