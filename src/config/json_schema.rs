@@ -264,13 +264,20 @@ fn complete(sources: &[Branch], burns: &[Branch]) -> Value {
     let named = |node: Value| json!({ "additionalProperties": node });
     let distribution = json!({ "minProperties": 1 });
     let steps = named(named(distribution));
+    let some = |mut nodes: Value| {
+        nodes["minProperties"] = json!(1);
+        nodes
+    };
     json!({
+        "required": ["piles", "incinerators"],
+        "if": { "properties": { "crews": { "maxProperties": 0 } } },
+        "then": { "required": ["relays"] },
         "properties": {
-            "piles": named(json!({ "properties": { "source": kinds::complete(sources) } })),
-            "incinerators": named(json!({
+            "piles": some(named(json!({ "properties": { "source": kinds::complete(sources) } }))),
+            "incinerators": some(named(json!({
                 "required": ["burn"],
                 "properties": { "burn": kinds::complete(burns) },
-            })),
+            }))),
             "crews": named(json!({
                 "if": { "required": ["like"] },
                 "else": {

@@ -72,8 +72,8 @@ enum Stdout {
 /// A program and its arguments.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "Vec<String>")]
-#[schemars(inline)]
-struct Words(#[schemars(length(min = 1))] Vec<String>);
+#[schemars(inline, extend("minItems" = 1))]
+struct Words(Vec<String>);
 
 impl TryFrom<Vec<String>> for Words {
     type Error = String;

@@ -47,7 +47,7 @@ fn yes() -> bool {
 /// A name without folders.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "String")]
-#[schemars(inline)]
+#[schemars(inline, extend("pattern" = "^[^/]+$"))]
 struct FileName(String);
 
 impl TryFrom<String> for FileName {

@@ -21,8 +21,11 @@ pub struct Options {
 /// A level of compression.
 #[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "i64")]
-#[schemars(inline)]
-struct Level(#[schemars(range(min = 0, max = 9))] u32);
+#[schemars(inline, extend("minimum" = 0, "maximum" = SMALLEST))]
+struct Level(u32);
+
+/// The level that takes longest.
+const SMALLEST: u32 = 9;
 
 impl Default for Level {
     fn default() -> Self {
@@ -35,9 +38,9 @@ impl TryFrom<i64> for Level {
 
     fn try_from(level: i64) -> Result<Self, String> {
         match u32::try_from(level) {
-            Ok(level @ 0..=9) => Ok(Self(level)),
+            Ok(level @ 0..=SMALLEST) => Ok(Self(level)),
             _ => Err(format!(
-                "{level} is not a level of gzip, which go from 0 to 9"
+                "{level} is not a level of gzip, which go from 0 to {SMALLEST}"
             )),
         }
     }

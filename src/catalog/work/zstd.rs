@@ -23,8 +23,12 @@ pub struct EncoderOptions {
 /// A level of compression.
 #[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "i64")]
-#[schemars(inline)]
-struct Level(#[schemars(range(min = 1, max = 22))] i32);
+#[schemars(inline, extend("minimum" = FASTEST, "maximum" = SMALLEST))]
+struct Level(i32);
+
+const FASTEST: i32 = 1;
+/// The level that takes longest.
+const SMALLEST: i32 = 22;
 
 impl Default for Level {
     fn default() -> Self {
@@ -37,9 +41,9 @@ impl TryFrom<i64> for Level {
 
     fn try_from(level: i64) -> Result<Self, String> {
         match i32::try_from(level) {
-            Ok(level @ 1..=22) => Ok(Self(level)),
+            Ok(level @ FASTEST..=SMALLEST) => Ok(Self(level)),
             _ => Err(format!(
-                "{level} is not a level of zstd, which go from 1 to 22"
+                "{level} is not a level of zstd, which go from {FASTEST} to {SMALLEST}"
             )),
         }
     }

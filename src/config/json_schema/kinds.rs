@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::parts::{any_of, env, text};
+use super::parts::{self, any_of, env, text};
 use crate::catalog::Kind;
 
 /// What is said of one kind.
@@ -68,6 +68,13 @@ fn branch<T: ?Sized + 'static>(role: &str, at: usize, kind: &Kind<T>) -> Branch 
     }
     let properties = out.entry("properties").or_insert_with(|| json!({}));
     if let Value::Object(properties) = properties {
+        for option in properties.values_mut() {
+            if let Some(text) = option["description"].as_str() {
+                let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+                let default = option.get("default").cloned();
+                *option = parts::key(text.trim_end_matches('.'), default, option.take());
+            }
+        }
         let kind = json!({ "description": kind.help, "const": kind.name });
         properties.insert("kind".to_owned(), kind);
     }
@@ -181,8 +188,9 @@ fn admit(schema: &mut Value, at: &str) {
             below.iter_mut().for_each(|schema| admit(schema, at));
         }
     }
-    for word in ALTERNATIVES {
-        if let Some(Value::Array(mut below)) = map.remove(word) {
+    // All are taken out first: what becomes of the one kind is the other.
+    for below in ALTERNATIVES.map(|word| map.remove(word)) {
+        if let Some(Value::Array(mut below)) = below {
             below.retain(|schema| schema["type"] != "null");
             alternatives(map, below, at);
         }

@@ -236,7 +236,7 @@ fn gophers() -> Value {
     let times = format!(r"(\s*\+?0*[1-9][0-9]{{0,{}}}\s*\*)?", MOST_GOPHERS.ilog10());
     let more = names.len() - 1;
     let entry = whole_or_env(&format!(r"{times}\s*{step}(\s+{step}){{0,{more}}}\s*"));
-    let twice = names.map(|step| format!(r"\b{step}\b.*\b{step}\b"));
+    let twice = names.map(|step| format!(r"\b{step}\b[^*]*\b{step}\b"));
     let done = names.map(|step| {
         let done = json!({ "pattern": format!(r"\b{step}\b") });
         json!({ "contains": { "anyOf": [done, { "pattern": env() }] } })

@@ -40,12 +40,12 @@ pub(super) fn key(text: &str, default: Option<Value>, schema: Value) -> Value {
         notes if notes.is_empty() => notes,
         notes => format!(" ({notes})"),
     };
-    // In front, where people who read the schema look for it.
-    let mut out = Map::from_iter([("description".to_owned(), json!(format!("{text}{notes}.")))]);
+    let mut out = match schema {
+        Value::Object(out) => out,
+        _ => Map::new(),
+    };
+    out.insert("description".to_owned(), json!(format!("{text}{notes}.")));
     out.extend(default.map(|default| ("default".to_owned(), default)));
-    if let Value::Object(schema) = schema {
-        out.extend(schema);
-    }
     Value::Object(out)
 }
 
