@@ -120,9 +120,7 @@ fn an_invalid_config_is_told_and_not_drawn() {
         .run(["graph", "wrong.toml", "--format", "svg"])
         .assert()
         .code(78);
-    wrong
-        .stdout(is_empty())
-        .stderr(contains("called `midle`"));
+    wrong.stdout(is_empty()).stderr(contains("called `midle`"));
     place
         .run(["graph", "nothing.toml"])
         .assert()
@@ -153,18 +151,12 @@ fn a_picture_that_nobody_reads_is_no_failure() {
     }
 }
 
-/// A picture whose design is not shipped is left alone.
 #[test]
 fn docs_pictures_are_fresh() {
     let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pictures");
     let place = Place::new();
-    let mut looked = 0;
     for name in ["four-gophers", "two-gophers-staged", "sixteen-gophers"] {
         let config = shipped(&format!("{name}.toml"));
-        if !config.exists() {
-            continue;
-        }
-        looked += 1;
         let expand = (name == "sixteen-gophers").then_some("--expand");
         let out = place
             .run(["graph".as_ref(), config.as_os_str()])
@@ -176,5 +168,4 @@ fn docs_pictures_are_fresh() {
         let again = "cargo run -- graph FILE --format svg > docs/pictures/NAME.svg";
         assert!(out.stdout == kept, "{name} is drawn otherwise now: {again}");
     }
-    assert!(looked > 0, "no design of a picture is shipped");
 }

@@ -304,6 +304,7 @@ fn mistakes_in_copies_are_told_once() {
         four.contains("no dump or incinerator is called `furnaces`"),
         "{four}"
     );
+    assert!(four.contains("did you mean `furnace`?"), "{four}");
 }
 
 #[test]

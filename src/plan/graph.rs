@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Judge;
-use crate::config::label::compare;
+use crate::config::label::{base, compare};
 use crate::config::nearest;
 use crate::config::schema::TopologyConfig;
 
@@ -107,7 +107,7 @@ fn ends(judge: &mut Judge<'_>, config: &TopologyConfig, way: &Way<'_>) -> bool {
     } else if !pile(from) && !dump(from) {
         let known = config.piles.keys().chain(config.dumps.keys());
         let mistake = error(&from_path, format!("no pile or dump is called `{from}`"));
-        report(mistake.suggest(nearest(from, known.map(String::as_str))));
+        report(mistake.suggest(nearest(base(from), known.map(|name| base(name)))));
     }
     if from == to && (pile(to) || dump(to)) {
         let message = format!("{} carries from `{to}` to itself", way.what());
@@ -129,7 +129,7 @@ fn ends(judge: &mut Judge<'_>, config: &TopologyConfig, way: &Way<'_>) -> bool {
     } else if !dump(to) && !fire(to) {
         let known = config.dumps.keys().chain(config.incinerators.keys());
         let mistake = error(&to_path, format!("no dump or incinerator is called `{to}`"));
-        report(mistake.suggest(nearest(to, known.map(String::as_str))));
+        report(mistake.suggest(nearest(base(to), known.map(|name| base(name)))));
     }
     let right = mistakes.is_empty();
     judge.found.extend(mistakes);

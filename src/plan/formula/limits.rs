@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::network::Network;
 use super::simplex::{self, Outcome, Row};
+use super::wide::Wide;
 
 /// Multiplications beyond which a design has too many forks.
 const LARGEST: usize = 30_000_000;
@@ -174,8 +175,9 @@ pub(super) struct Program<'a> {
     net: &'a Network,
     pub limits: Vec<Limit>,
     variables: usize,
-    /// The rate of each class of crews in the variables; the first is the flow of all books.
-    rates: Vec<Vec<f64>>,
+    /// The books a unit of time of each class of crews, in the variables; the first of those is the flow of all books. In books
+    /// the split of a flow is a sum of whole numbers of flows, so what cancels does so without a rest.
+    flows: Vec<Vec<f64>>,
     /// Combinations of the variables that are not negative.
     kept: Vec<Vec<f64>>,
 }
@@ -190,7 +192,7 @@ impl<'a> Program<'a> {
         if variables > 1 && rows.saturating_mul(variables.saturating_pow(2)) > LARGEST {
             return None;
         }
-        let mut rates = vec![vec![0.0; variables]; net.crews.len()];
+        let mut flows = vec![vec![0.0; variables]; net.crews.len()];
         let mut kept = Vec::new();
         let mut inflow = vec![vec![0.0; variables]; net.nodes.len()];
         let mut next = 1;
@@ -205,14 +207,11 @@ impl<'a> Program<'a> {
                 continue;
             };
             for crew in others {
-                // The variable is in books, so that split and whole are of one size.
-                rates[*crew][next] = 1.0 / net.crews[*crew].books;
+                flows[*crew][next] = 1.0;
                 left[next] -= 1.0;
                 next += 1;
             }
-            for (rate, books) in rates[*last].iter_mut().zip(&left) {
-                *rate = books / net.crews[*last].books;
-            }
+            flows[*last].clone_from(&left);
             if !others.is_empty() {
                 kept.push(left);
             }
@@ -221,8 +220,8 @@ impl<'a> Program<'a> {
                     continue;
                 };
                 // Only a cycle leads back to a node that is done.
-                for (to, rate) in to.iter_mut().zip(&rates[*crew]) {
-                    *to += rate * net.crews[*crew].books;
+                for (to, flow) in to.iter_mut().zip(&flows[*crew]) {
+                    *to += flow;
                 }
             }
         }
@@ -230,7 +229,7 @@ impl<'a> Program<'a> {
             net,
             limits,
             variables,
-            rates,
+            flows,
             kept,
         })
     }
@@ -243,7 +242,7 @@ impl<'a> Program<'a> {
         for limit in &self.limits {
             match limit.loads[..] {
                 [(crew, load)] => {
-                    let most = cap(limit) / load;
+                    let most = cap(limit) / load * self.net.crews[crew].books;
                     let known = alone.entry(crew).or_insert(f64::INFINITY);
                     *known = known.min(most);
                 }
@@ -258,37 +257,35 @@ impl<'a> Program<'a> {
                 .iter()
                 .filter(|(_, most)| most.is_finite())
                 .map(|(crew, most)| Row {
-                    coefficients: self.rates[*crew].clone(),
+                    coefficients: wide(&self.flows[*crew]),
                     bound: *most,
                 }),
         );
         rows.extend(self.kept.iter().map(|kept| Row {
-            coefficients: kept.iter().map(|a| -a).collect(),
+            coefficients: wide(kept).into_iter().map(|a| -a).collect(),
             bound: 0.0,
         }));
         match simplex::maximise(self.variables, &rows) {
             Outcome::Unbounded => Flow::Endless,
             Outcome::Lost => Flow::Unknown,
             Outcome::Best(x) => Flow::Steady {
-                books: x[0],
-                rates: (self.rates.iter())
-                    .map(|rate| {
-                        rate.iter()
-                            .zip(&x)
-                            .map(|(a, x)| a * x)
-                            .sum::<f64>()
-                            .max(0.0)
+                books: x[0].near(),
+                rates: (self.flows.iter().zip(&self.net.crews))
+                    .map(|(flow, crew)| {
+                        let books: Wide = wide(flow).into_iter().zip(&x).map(|(a, x)| a * *x).sum();
+                        books.at_least_zero().near() / crew.books
                     })
                     .collect(),
             },
         }
     }
 
-    fn combined(&self, loads: &[(usize, f64)]) -> Vec<f64> {
-        let mut row = vec![0.0; self.variables];
+    fn combined(&self, loads: &[(usize, f64)]) -> Vec<Wide> {
+        let mut row = vec![Wide::ZERO; self.variables];
         for (crew, load) in loads {
-            for (a, rate) in row.iter_mut().zip(&self.rates[*crew]) {
-                *a += rate * load;
+            let each = Wide::from(*load) / self.net.crews[*crew].books.into();
+            for (a, flow) in row.iter_mut().zip(&self.flows[*crew]) {
+                *a = *a + each * (*flow).into();
             }
         }
         row
@@ -375,4 +372,8 @@ impl<'a> Program<'a> {
         }
         known
     }
+}
+
+fn wide(numbers: &[f64]) -> Vec<Wide> {
+    numbers.iter().copied().map(Wide::from).collect()
 }

@@ -10,7 +10,7 @@ use super::wide::Wide;
 /// One row: `sum coefficients[i] * x[i] <= bound`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Row {
-    pub coefficients: Vec<f64>,
+    pub coefficients: Vec<Wide>,
     pub bound: f64,
 }
 
@@ -18,7 +18,7 @@ pub(super) struct Row {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Outcome {
     /// The optimum, which is `x[0]`, and a point that has it.
-    Best(Vec<f64>),
+    Best(Vec<Wide>),
     /// The first variable has no bound.
     Unbounded,
     /// Rounding won: no answer could be proved.
@@ -47,7 +47,7 @@ pub(super) fn maximise(variables: usize, rows: &[Row]) -> Outcome {
             let x = table.point();
             if scaled.proves(&x, &table.prices()) {
                 let x = x.iter().zip(&scaled.columns);
-                Outcome::Best(x.map(|(x, scale)| (x / scale).max(0.0)).collect())
+                Outcome::Best(x.map(|(x, scale)| x.times(1.0 / scale)).collect())
             } else {
                 Outcome::Lost
             }
@@ -69,7 +69,7 @@ impl Scaled {
             row.bound.is_finite()
                 && row.bound >= 0.0
                 && row.coefficients.len() == variables
-                && row.coefficients.iter().all(|a| a.is_finite())
+                && row.coefficients.iter().all(|a| a.near().is_finite())
         };
         if variables == 0 || !rows.iter().all(sound) {
             return None;
@@ -80,35 +80,56 @@ impl Scaled {
         for _ in 0..PASSES {
             for row in &mut rows {
                 let mut middle = Middle::default();
-                row.coefficients.iter().for_each(|a| middle.see(*a));
+                row.coefficients.iter().for_each(|a| middle.see(a.near()));
                 row.divide(middle.get());
             }
             let mut middles = vec![Middle::default(); variables];
             for row in &rows {
                 for (middle, a) in middles.iter_mut().zip(&row.coefficients) {
-                    middle.see(*a);
+                    middle.see(a.near());
                 }
             }
             for row in &mut rows {
                 for (a, middle) in row.coefficients.iter_mut().zip(&middles) {
-                    *a /= middle.get();
+                    *a = a.times(1.0 / middle.get());
                 }
             }
             for (column, middle) in columns.iter_mut().zip(&middles) {
                 *column *= middle.get();
             }
         }
-        let finite =
-            |row: &Row| row.bound.is_finite() && row.coefficients.iter().all(|a| a.is_finite());
+        // One factor for all bounds makes all variables as many times smaller.
+        let mut bounds = Middle::default();
+        let largest = rows.iter().fold(0.0, |most: f64, row| most.max(row.bound));
+        bounds.see(largest);
+        for row in &mut rows {
+            row.bound /= bounds.get();
+        }
+        for column in &mut columns {
+            *column /= bounds.get();
+        }
+        // One factor for all bounds makes all variables as many times smaller.
+        let mut bounds = Middle::default();
+        bounds.see(rows.iter().fold(0.0, |most: f64, row| most.max(row.bound)));
+        for row in &mut rows {
+            row.bound /= bounds.get();
+        }
+        for column in &mut columns {
+            *column /= bounds.get();
+        }
+        let finite = |row: &Row| {
+            row.bound.is_finite() && row.coefficients.iter().all(|a| a.near().is_finite())
+        };
         rows.iter().all(finite).then_some(Self { rows, columns })
     }
 
     /// True if `x` keeps all rows and the `prices` show that nothing does better, but for rounding.
-    fn proves(&self, x: &[f64], prices: &[Wide]) -> bool {
+    fn proves(&self, x: &[Wide], prices: &[Wide]) -> bool {
         let kept = self.rows.iter().all(|row| {
-            let parts = || row.coefficients.iter().zip(x).map(|(a, x)| a * x);
-            let size: f64 = parts().map(f64::abs).sum();
-            parts().sum::<f64>() <= row.bound + SLACK * (row.bound + size) + DUST
+            let parts = || row.coefficients.iter().zip(x).map(|(a, x)| *a * *x);
+            let size = parts().map(Wide::abs).sum::<Wide>().near();
+            let over = parts().sum::<Wide>() - row.bound.into();
+            over.near() <= SLACK * row.bound + DUST * (row.bound + size)
         });
         // Where a variable is worth more than its price, as much of it as there may be is the error.
         let mut worth = vec![Wide::ZERO; x.len()];
@@ -117,22 +138,25 @@ impl Scaled {
         let mut total = Wide::ZERO;
         for (row, price) in self.rows.iter().zip(prices) {
             total = total + *price * row.bound.into();
-            let packing = row.coefficients.iter().all(|a| *a >= 0.0);
+            let packing = row.coefficients.iter().all(|a| *a >= Wide::ZERO);
             for (at, a) in row.coefficients.iter().enumerate() {
-                worth[at] = worth[at] + *price * (*a).into();
-                if packing && *a > 0.0 {
-                    most[at] = most[at].min(row.bound / a);
+                worth[at] = worth[at] + *price * *a;
+                if packing && *a > Wide::ZERO {
+                    most[at] = most[at].min(row.bound / a.near());
                 }
             }
         }
+        // No row alone bounds some of them; they are not much more than what is used.
+        let used = x.iter().fold(0.0, |used: f64, x| used.max(x.near()));
         let error: f64 = (worth.iter().zip(&most))
-            .map(|(worth, most)| (-worth.near(), most))
-            .filter(|(short, _)| *short > DUST)
-            .map(|(short, most)| short * most)
+            .map(|(worth, most)| {
+                let short = (-*worth).at_least_zero().near();
+                short * if most.is_finite() { *most } else { 2.0 * used }
+            })
             .sum();
-        kept && x.iter().all(|x| *x >= 0.0)
-            && prices.iter().all(|price| *price >= Wide::ZERO)
-            && total.near() + error - x[0] <= SLACK * x[0] + DUST * DUST
+        let gap = (total - x[0]).near() + error;
+        kept && x.iter().chain(prices).all(|number| *number >= Wide::ZERO)
+            && gap <= SLACK * x[0].near() + DUST * DUST
     }
 }
 
@@ -149,17 +173,19 @@ impl Middle {
         }
     }
 
-    /// 1 where there was none.
+    /// A power of two near it, so that nothing is rounded and what cancels goes on to; 1 where there was none.
     fn get(self) -> f64 {
-        self.0
-            .map_or(1.0, |(least, most)| least.sqrt() * most.sqrt())
+        let middle = self
+            .0
+            .map_or(1.0, |(least, most)| least.sqrt() * most.sqrt());
+        middle.log2().round().exp2()
     }
 }
 
 impl Row {
     fn divide(&mut self, by: f64) {
         for a in &mut self.coefficients {
-            *a /= by;
+            *a = a.times(1.0 / by);
         }
         self.bound /= by;
     }
@@ -189,7 +215,7 @@ impl Table {
         gains[0] = Wide::ONE;
         Self {
             rows: (scaled.rows.iter())
-                .map(|row| row.coefficients.iter().map(|a| Wide::from(*a)).collect())
+                .map(|row| row.coefficients.clone())
                 .collect(),
             bounds: scaled.rows.iter().map(|row| row.bound.into()).collect(),
             gains,
@@ -260,8 +286,7 @@ impl Table {
             for (a, p) in other.iter_mut().zip(&pivot) {
                 *a = *a - factor * *p;
             }
-            let left = self.bounds[at] - factor * bound;
-            self.bounds[at] = if left > Wide::ZERO { left } else { Wide::ZERO };
+            self.bounds[at] = (self.bounds[at] - factor * bound).at_least_zero();
         }
         let factor = self.gains[column];
         self.gains[column] = Wide::ZERO;
@@ -273,11 +298,11 @@ impl Table {
         std::mem::swap(&mut self.basic[row], &mut self.free[column]);
     }
 
-    fn point(&self) -> Vec<f64> {
-        let mut x = vec![0.0; self.free.len()];
+    fn point(&self) -> Vec<Wide> {
+        let mut x = vec![Wide::ZERO; self.free.len()];
         for (variable, bound) in self.basic.iter().zip(&self.bounds) {
             if let Some(x) = x.get_mut(*variable) {
-                *x = bound.near();
+                *x = *bound;
             }
         }
         x
@@ -288,13 +313,7 @@ impl Table {
         let mut prices = vec![Wide::ZERO; self.rows.len()];
         for (variable, gain) in self.free.iter().zip(&self.gains) {
             if *variable >= self.free.len() {
-                let price = -*gain;
-                // What is below nothing is dust, or it would still be worth a step.
-                prices[variable - self.free.len()] = if price > Wide::ZERO {
-                    price
-                } else {
-                    Wide::ZERO
-                };
+                prices[variable - self.free.len()] = (-*gain).at_least_zero();
             }
         }
         prices
@@ -309,14 +328,14 @@ mod tests {
 
     fn row(coefficients: &[f64], bound: f64) -> Row {
         Row {
-            coefficients: coefficients.to_vec(),
+            coefficients: coefficients.iter().map(|a| Wide::from(*a)).collect(),
             bound,
         }
     }
 
     fn best(variables: usize, rows: &[Row]) -> f64 {
         match maximise(variables, rows) {
-            Outcome::Best(x) => x[0],
+            Outcome::Best(x) => x[0].near(),
             other => panic!("{other:?}"),
         }
     }
@@ -384,15 +403,16 @@ mod tests {
                             0 | 1 => 0.0,
                             _ => size * 10f64.powi(-power),
                         })
+                        .map(Wide::from)
                         .collect(),
                 })
                 .collect();
             for (at, (kind, ..)) in numbers.iter().enumerate().take(variables).skip(1) {
                 let mut row = row(&[0.0; 7][..variables], 0.0);
-                row.coefficients[0] = -1.0;
-                row.coefficients[at] = 1.0;
+                row.coefficients[0] = -Wide::ONE;
+                row.coefficients[at] = Wide::ONE;
                 if *kind == 0 {
-                    row.coefficients[1] += 1.0;
+                    row.coefficients[1] = row.coefficients[1] + Wide::ONE;
                 }
                 rows.push(row);
             }

@@ -1,5 +1,6 @@
 //! Numbers of about 32 digits, as sums of two floats (Dekker 1971, Knuth 1969): times from nanoseconds to hours leave too few of 16.
 
+use std::iter::Sum;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// A sum of a float and of what it rounded away.
@@ -13,6 +14,21 @@ impl Wide {
     /// To the nearest float.
     pub fn near(self) -> f64 {
         self.0
+    }
+
+    /// Times a power of two, which rounds nothing.
+    pub fn times(self, power: f64) -> Wide {
+        Wide(self.0 * power, self.1 * power)
+    }
+
+    /// The size of it.
+    pub fn abs(self) -> Wide {
+        if self.0 < 0.0 { -self } else { self }
+    }
+
+    /// Itself, or 0 if it is less.
+    pub fn at_least_zero(self) -> Wide {
+        if self > Wide::ZERO { self } else { Wide::ZERO }
     }
 
     /// `a + b` where `a` is the larger.
@@ -36,6 +52,12 @@ impl Add for Wide {
         let part = sum - self.0;
         let lost = (self.0 - (sum - part)) + (other.0 - part);
         Wide::normal(sum, lost + self.1 + other.1)
+    }
+}
+
+impl Sum for Wide {
+    fn sum<I: Iterator<Item = Wide>>(all: I) -> Wide {
+        all.fold(Wide::ZERO, Add::add)
     }
 }
 

@@ -233,11 +233,12 @@ proptest! {
         let plan = design.plan();
         let (one, other) = (plan.predict(1.0), plan.predict(scale));
         prop_assume!(timed(&one));
-        prop_assert!(same(rate(&one), rate(&other) * scale));
-        prop_assert!(same(one.speed_up.unwrap(), other.speed_up.unwrap()));
+        let alike = design.crews.iter().all(|crew| crew.books == design.crews[0].books);
+        prop_assert!(!alike || same(rate(&one), rate(&other) * scale));
+        prop_assert!(!alike || same(one.speed_up.unwrap(), other.speed_up.unwrap()));
         prop_assert_eq!(&one.bottleneck, &other.bottleneck);
         let (a, b) = (one.makespan_s(&plan, 777), other.makespan_s(&plan, 777));
-        prop_assert!(same(a.unwrap() * scale, b.unwrap()));
+        prop_assert!(!alike || same(a.unwrap() * scale, b.unwrap()));
     }
 
     #[test]
