@@ -120,9 +120,7 @@ fn an_invalid_config_is_told_and_not_drawn() {
         .run(["graph", "wrong.toml", "--format", "svg"])
         .assert()
         .code(78);
-    wrong
-        .stdout(is_empty())
-        .stderr(contains("called `midle`"));
+    wrong.stdout(is_empty()).stderr(contains("called `midle`"));
     place
         .run(["graph", "nothing.toml"])
         .assert()
