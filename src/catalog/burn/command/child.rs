@@ -135,10 +135,13 @@ pub(super) fn run(
     let trouble = |error: io::Error| Failure::io(format_args!("running {program}"), &error);
     let clock = Clock::real();
     let started = clock.now();
+    // Declared first, dropped last: a program that is given up is killed before its input closes, or it would take half a body for
+    // a whole one.
+    let (mut input, mut stderr);
     let mut running = Running::start(command)
         .map_err(|error| Failure::io(format_args!("starting {program}"), &error))?;
-    let mut input = Input::new(running.child.stdin.take(), feed).map_err(trouble)?;
-    let mut stderr = Tail::new(running.child.stderr.take()).map_err(trouble)?;
+    input = Input::new(running.child.stdin.take(), feed).map_err(trouble)?;
+    stderr = Tail::new(running.child.stderr.take()).map_err(trouble)?;
     loop {
         if running.has_ended().map_err(trouble)? {
             // What it wrote is in the pipe by now; a grandchild that holds the pipe open is not waited for.
