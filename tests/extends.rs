@@ -152,6 +152,12 @@ fn what_is_removed_is_gone_and_can_be_said_anew() {
 }
 
 #[test]
+fn a_removal_stands_in_an_array() {
+    let single = mistakes("remove = \"crews.far\"");
+    assert!(single.contains("`remove` is an array of keys"), "{single}");
+}
+
+#[test]
 fn mistakes_point_into_the_file_that_holds_them_with_the_way_there() {
     let broken = BASE.replace("to = \"furnace\"", "to = \"furnaces\"");
     let mistakes = load(

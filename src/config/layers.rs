@@ -232,6 +232,7 @@ fn removals(
     let mut out = Vec::new();
     let items = match &said.kind {
         ValueKind::Array(items) => items.as_slice(),
+        // No array: told as one item that is wrong.
         _ => std::slice::from_ref(said),
     };
     for item in items {
@@ -242,7 +243,7 @@ fn removals(
             found.push(mistake.suggest(near.as_deref()));
         };
         let path = match &item.kind {
-            ValueKind::String(text) => dotted(text),
+            ValueKind::String(text) if matches!(said.kind, ValueKind::Array(_)) => dotted(text),
             _ => None,
         };
         let Some(path) = path else {

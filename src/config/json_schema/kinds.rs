@@ -249,6 +249,7 @@ fn scalar(map: &mut Map<String, Value>) {
         _ => Vec::new(),
     };
     types.retain(|name| name != "null");
+    write_types(map, &types);
     if let Some(Value::Array(values)) = map.get_mut("enum") {
         values.retain(|value| !value.is_null());
     }
@@ -308,7 +309,12 @@ fn scalar(map: &mut Map<String, Value>) {
             map.insert("pattern".to_owned(), json!(env()));
         }
     }
-    let types = match &types[..] {
+    write_types(map, &types);
+}
+
+fn write_types(map: &mut Map<String, Value>, types: &[String]) {
+    let types = match types {
+        [] => return,
         [only] => json!(only),
         all => json!(all),
     };

@@ -1,0 +1,156 @@
+//! Every key that the reader knows stands in the schema, with a description, and no other.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+/// The sub-schema that `schema` refers to, or itself.
+fn resolved<'a>(root: &'a Json, schema: &'a Json) -> &'a Json {
+    match schema["$ref"].as_str().and_then(|at| at.strip_prefix('#')) {
+        Some(pointer) => root.pointer(pointer).expect("a definition"),
+        None => schema,
+    }
+}
+
+/// Where a node that the design lacks is called, or else one that it has.
+fn example(group: &str) -> &'static str {
+    match group {
+        "piles" => "library",
+        "dumps" => "middle",
+        "incinerators" => "furnace",
+        "crews" => "near",
+        _ => "belt",
+    }
+}
+
+/// All tables with keys of their own, but for those of kinds, by dotted path.
+fn tables() -> Vec<(String, Json)> {
+    let root = json_schema(&Catalog::standard());
+    let mut found = Vec::new();
+    let mut open = vec![(String::new(), &root)];
+    while let Some((path, schema)) = open.pop() {
+        let schema = resolved(&root, schema);
+        let join = |key: &str| match path.as_str() {
+            "" => key.to_owned(),
+            path => format!("{path}.{key}"),
+        };
+        let below = &schema["additionalProperties"];
+        if below["$ref"].is_string() {
+            open.push((join(example(&path)), below));
+        }
+        let Some(properties) = schema["properties"].as_object() else {
+            continue;
+        };
+        if properties.contains_key("kind") {
+            continue;
+        }
+        open.extend(properties.iter().map(|(key, schema)| (join(key), schema)));
+        found.push((path, schema.clone()));
+    }
+    found
+}
+
+/// All keys with their schemas, by dotted path.
+pub fn properties() -> Vec<(String, Json)> {
+    let mut found = Vec::new();
+    for (path, schema) in tables() {
+        for (key, schema) in schema["properties"].as_object().expect("properties") {
+            let path = if path.is_empty() {
+                key.clone()
+            } else {
+                format!("{path}.{key}")
+            };
+            found.push((path, schema.clone()));
+        }
+    }
+    found
+}
+
+/// The keys that the loader says it knows where `tree` has an unknown one.
+fn known(tree: &Table) -> BTreeSet<String> {
+    let mistakes = load(tree).expect_err("an unknown key");
+    let mistake = (mistakes.iter())
+        .find(|mistake| mistake.message.starts_with("unknown key `zzzzzzzz`"))
+        .unwrap_or_else(|| panic!("{mistakes}"));
+    let help = mistake.help.as_deref().unwrap_or_default();
+    let keys = help.strip_prefix("known keys: ").unwrap_or_default();
+    let keys = keys.split(", ").filter(|key| !key.is_empty());
+    keys.map(str::to_owned).collect()
+}
+
+/// An unknown key in the table at `path`.
+fn unknown(path: &str) -> Table {
+    let keys = path.split('.').filter(|key| !key.is_empty());
+    let keys: Vec<&str> = keys.chain(["zzzzzzzz"]).collect();
+    table(&format!("{} = 1", keys.join(".")))
+}
+
+#[test]
+fn the_reader_knows_the_same_keys() {
+    let mut all = BTreeSet::new();
+    for (path, schema) in tables() {
+        let said = schema["properties"].as_object().expect("properties");
+        let said: BTreeSet<String> = said.keys().cloned().collect();
+        // A short form would stand in the way of its table.
+        let mut tree = table(&BASE.replace("capacity = 80", ""));
+        lay(&mut tree, unknown(&path));
+        assert_eq!(said, known(&tree), "{path}");
+        assert_eq!(schema["additionalProperties"], false, "{path}");
+        all.insert(path);
+    }
+    let some = ["", "crews.near.steps.return.cpu", "relays.belt", "model"];
+    assert!(some.iter().all(|path| all.contains(*path)), "{all:?}");
+}
+
+#[test]
+fn kinds_know_the_same_options() {
+    let catalog = Catalog::standard();
+    let root = json_schema(&catalog);
+    let role = |role: &str, names: Vec<&str>, path: &str| {
+        for name in names {
+            let said = root["$defs"][format!("{role}_{name}")]["properties"].as_object();
+            let said = said.unwrap_or_else(|| panic!("{role} {name}"));
+            let said: BTreeSet<String> = said
+                .keys() // The loader adds `leave_out` by itself, so it does not offer it.
+                .filter(|key| !["kind", "leave_out"].contains(&key.as_str()))
+                .cloned()
+                .collect();
+            let tree = changed(&format!("{path} = {{ kind = '{name}', zzzzzzzz = 1 }}"));
+            assert_eq!(said, known(&tree), "{role} {name}");
+        }
+    };
+    role(
+        "source",
+        catalog.source_names().collect(),
+        "piles.library.source",
+    );
+    role("work", catalog.work_names().collect(), "crews.near.work");
+    role(
+        "burn",
+        catalog.burn_names().collect(),
+        "incinerators.furnace.burn",
+    );
+}
+
+#[test]
+fn every_key_is_described() {
+    let root = json_schema(&Catalog::standard());
+    let mut all = properties();
+    for (name, def) in root["$defs"].as_object().expect("definitions") {
+        assert!(def["properties"].is_object(), "{name}");
+        for (key, schema) in def["properties"].as_object().into_iter().flatten() {
+            all.push((format!("{name}.{key}"), schema.clone()));
+        }
+    }
+    assert!(all.len() > 100, "{}", all.len());
+    for (path, schema) in all {
+        let text = schema["description"].as_str().unwrap_or_default();
+        assert!(text.len() > 10, "{path}: {text}");
+        if schema.get("default").is_some() {
+            assert!(
+                text.contains("default ") && text.ends_with(")."),
+                "{path}: {text}"
+            );
+        }
+    }
+}

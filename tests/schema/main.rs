@@ -1,0 +1,186 @@
+//! The schema and the loader say the same of a file, as far as a schema can tell.
+
+mod keys;
+mod kinds;
+mod mistakes;
+mod random;
+mod unusual;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gopherworks::catalog::Catalog;
+use gopherworks::config::{Diagnostics, Loaded, Overrides, json_schema};
+use jsonschema::Validator;
+use serde_json::Value as Json;
+use toml::{Table, Value};
+
+/// A small right design of which every test changes something.
+const BASE: &str = r#"
+[piles.library]
+source = { kind = "generate", books = 100 }
+[dumps.middle]
+capacity = 80
+[incinerators.furnace]
+burn = "count"
+[crews.near]
+from = "library"
+to = "middle"
+gophers = ["load push unload return"]
+carts = { count = 1, books = 10 }
+[crews.far]
+like = "near"
+from = "middle"
+to = "furnace"
+"#;
+
+/// The schema of the shipped kinds, ready to judge.
+fn validator() -> Validator {
+    jsonschema::validator_for(&json_schema(&Catalog::standard())).expect("a schema")
+}
+
+fn table(text: &str) -> Table {
+    text.parse()
+        .unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// `BASE` with `changes` laid over it: tables merge but for other kinds, everything else replaces.
+fn changed(changes: &str) -> Table {
+    let mut base = table(BASE);
+    lay(&mut base, table(changes));
+    base
+}
+
+fn lay(base: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(value))
+                if value.get("kind").is_none() || below.get("kind") == value.get("kind") =>
+            {
+                lay(below, value);
+            }
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+/// What an editor hands to the schema: times of day are strings.
+fn json(value: &Value) -> Json {
+    match value {
+        Value::String(text) => text.as_str().into(),
+        Value::Integer(n) => (*n).into(),
+        Value::Float(x) => (*x).into(),
+        Value::Boolean(yes) => (*yes).into(),
+        Value::Datetime(time) => time.to_string().into(),
+        Value::Array(items) => items.iter().map(json).collect(),
+        Value::Table(table) => self::object(table),
+    }
+}
+
+fn object(table: &Table) -> Json {
+    let entries = table.iter().map(|(key, value)| (key.clone(), json(value)));
+    Json::Object(entries.collect())
+}
+
+fn load(tree: &Table) -> Result<Loaded, Diagnostics> {
+    let text = toml::to_string(tree).expect("TOML");
+    Loaded::parse(
+        "design.toml",
+        text,
+        &Catalog::standard(),
+        &Overrides::default(),
+    )
+}
+
+/// What the schema says of a tree: a line for each mistake.
+fn complaints(validator: &Validator, tree: &Table) -> Vec<String> {
+    let tree = object(tree);
+    let errors = validator.iter_errors(&tree);
+    errors
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect()
+}
+
+fn shipped() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let entries = fs::read_dir(folder).expect("the shipped configs");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths
+        .filter(|path| path.extension().is_some_and(|ending| ending == "toml"))
+        .collect()
+}
+
+#[test]
+fn it_is_a_schema() {
+    let schema = json_schema(&Catalog::standard());
+    assert!(jsonschema::meta::is_valid(&schema));
+    assert_eq!(
+        schema["$schema"],
+        "https://json-schema.org/draft/2020-12/schema"
+    );
+    for key in ["$id", "title", "description"] {
+        assert!(schema[key].is_string(), "{key}");
+    }
+}
+
+#[test]
+fn references_have_nothing_beside_them() {
+    // Drafts before 2019 do not hear it, and some editors judge by those.
+    fn visit(value: &Json) {
+        if let Some(object) = value.as_object() {
+            assert!(!object.contains_key("$ref") || object.len() == 1, "{value}");
+            object.values().for_each(visit);
+        }
+        value.as_array().into_iter().flatten().for_each(visit);
+    }
+    visit(&json_schema(&Catalog::standard()));
+}
+
+#[test]
+fn shipped_files_are_right() {
+    let validator = validator();
+    let files = shipped();
+    assert!(files.len() >= 4, "{files:?}");
+    for path in files {
+        let text = fs::read_to_string(&path).expect("a config");
+        let found = complaints(&validator, &table(&text));
+        assert!(found.is_empty(), "{}: {found:#?}", path.display());
+    }
+}
+
+#[test]
+fn every_default_is_what_the_loader_takes() {
+    let plain = load(&table(BASE)).expect("a right design").config;
+    let mut judged = 0;
+    for (path, schema) in keys::properties() {
+        // A relay without a bound carries less where an end holds less.
+        let Some(default) = schema
+            .get("default")
+            .filter(|_| !path.starts_with("relays"))
+        else {
+            continue;
+        };
+        let mut tree = table(BASE);
+        let default = Value::try_from(default).expect("a default in TOML");
+        let keys: Vec<&str> = path.split('.').collect();
+        let over = keys.iter().rev().fold(default, |below, key| {
+            Value::Table(Table::from_iter([((*key).to_owned(), below)]))
+        });
+        let Value::Table(over) = over else {
+            panic!("{path}")
+        };
+        // What stands there already is not the default.
+        if let Some(Value::Table(crew)) = tree["crews"].get_mut("near") {
+            crew.remove("carts");
+        }
+        let without = load(&tree).expect("a right design").config;
+        lay(&mut tree, over);
+        let with = load(&tree).unwrap_or_else(|mistakes| panic!("{path}: {mistakes}"));
+        assert_eq!(with.config, without, "{path}");
+        judged += 1;
+    }
+    assert!(judged > 15, "{judged}");
+    assert_eq!(plain.crews.len(), 2);
+}

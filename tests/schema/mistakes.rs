@@ -1,0 +1,341 @@
+//! Mistakes that both see, and where.
+
+use super::*;
+
+/// What is laid over [`BASE`], and the value that is at fault or the table around it.
+const MISTAKES: &[(&str, &str)] = &[
+    // Unknown keys and words of later versions.
+    ("nonsense = 1", ""),
+    ("balancers.front = {}", ""),
+    ("expect.lost = 0", ""),
+    ("piles.library.max_attempt = 4", "/piles/library"),
+    (
+        "piles.library.exclusive.unload = 1",
+        "/piles/library/exclusive",
+    ),
+    (
+        "incinerators.furnace.exclusive.load = 1",
+        "/incinerators/furnace/exclusive",
+    ),
+    ("crews.near.crats.count = 1", "/crews/near"),
+    ("crews.near.carts.size = 1", "/crews/near/carts"),
+    ("crews.near.steps.fly = \"1ms\"", "/crews/near/steps"),
+    (
+        "crews.near.steps.load.time = \"1ms\"",
+        "/crews/near/steps/load",
+    ),
+    ("supervision.backoff.least = \"1s\"", "/supervision/backoff"),
+    // Types.
+    ("piles = 1", "/piles"),
+    ("piles.library = []", "/piles/library"),
+    ("dumps.middle.capacity = true", "/dumps/middle/capacity"),
+    ("dumps.middle.capacity = 1.5", "/dumps/middle/capacity"),
+    ("dumps.middle.capacity = \"80\"", "/dumps/middle/capacity"),
+    ("dumps.middle.exclusive = 1", "/dumps/middle/exclusive"),
+    ("crews.near.from = 1", "/crews/near/from"),
+    (
+        "crews.near.carts.count = \"two\"",
+        "/crews/near/carts/count",
+    ),
+    ("crews.near.carts.count = 1.5", "/crews/near/carts/count"),
+    (
+        "crews.near.gophers = \"load push unload return\"",
+        "/crews/near/gophers",
+    ),
+    ("crews.near.work = 6", "/crews/near/work"),
+    ("crews.far.like = 1", "/crews/far/like"),
+    ("shared = \"middle\"", "/shared"),
+    ("execution.scratch = 1", "/execution/scratch"),
+    (
+        "supervision.backoff.jitter = \"much\"",
+        "/supervision/backoff/jitter",
+    ),
+    // Names.
+    ("piles.Spare = {}", "/piles"),
+    ("dumps.\"a-b\".capacity = 80", "/dumps"),
+    ("crews.near.from = \"Library\"", "/crews/near/from"),
+    ("crews.near.from = \"library[\"", "/crews/near/from"),
+    ("crews.near.from = \"library[lane]\"", "/crews/near/from"),
+    ("shared = [\"No node\"]", "/shared/0"),
+    ("copies.Lane = 2", "/copies"),
+    ("crews.near.copies.\"1st\" = 2", "/crews/near/copies"),
+    // Numbers out of range.
+    (
+        "piles.library.max_attempts = 0",
+        "/piles/library/max_attempts",
+    ),
+    (
+        "piles.library.max_attempts = 4294967296",
+        "/piles/library/max_attempts",
+    ),
+    ("dumps.middle.capacity = 0", "/dumps/middle/capacity"),
+    (
+        "piles.library.capacity.bytes = \"0B\"",
+        "/piles/library/capacity/bytes",
+    ),
+    (
+        "dumps.middle.exclusive.load = 0",
+        "/dumps/middle/exclusive/load",
+    ),
+    ("crews.near.carts.count = 0", "/crews/near/carts/count"),
+    ("crews.near.carts.books = -1", "/crews/near/carts/books"),
+    ("crews.near.carts.bytes = 0", "/crews/near/carts/bytes"),
+    ("copies = 0", "/copies"),
+    ("copies = 10_001", "/copies"),
+    ("crews.near.copies.rack = 0", "/crews/near/copies/rack"),
+    (
+        "relays.belt = { from = \"middle\", to = \"furnace\", books = 0 }",
+        "/relays/belt/books",
+    ),
+    ("execution.cores = 0", "/execution/cores"),
+    ("execution.seed = -1", "/execution/seed"),
+    ("supervision.intensity = -1", "/supervision/intensity"),
+    (
+        "supervision.backoff.jitter = 1.5",
+        "/supervision/backoff/jitter",
+    ),
+    ("supervision.period = \"0s\"", "/supervision/period"),
+    ("model.t1 = \"0ms\"", "/model/t1"),
+    // Kinds and their options.
+    (
+        "piles.library.source.kind = \"genrate\"",
+        "/piles/library/source/kind",
+    ),
+    ("piles.library.source.boks = 1", "/piles/library/source"),
+    (
+        "piles.library.source.books = \"many\"",
+        "/piles/library/source/books",
+    ),
+    (
+        "piles.library.source.books = -1",
+        "/piles/library/source/books",
+    ),
+    (
+        "piles.library.source.size = \"8XB\"",
+        "/piles/library/source/size",
+    ),
+    ("piles.library.source = \"files\"", "/piles/library/source"),
+    (
+        "incinerators.furnace.burn = \"cuont\"",
+        "/incinerators/furnace/burn",
+    ),
+    (
+        "incinerators.furnace.burn = { root = \"x\" }",
+        "/incinerators/furnace/burn",
+    ),
+    (
+        "incinerators.furnace.burn = { kind = \"files\" }",
+        "/incinerators/furnace/burn",
+    ),
+    (
+        "incinerators.furnace.burn = { kind = \"count\", root = \"x\" }",
+        "/incinerators/furnace/burn",
+    ),
+    (
+        "incinerators.furnace.burn = { kind = \"command\", command = [] }",
+        "/incinerators/furnace/burn/command",
+    ),
+    (
+        "incinerators.furnace.burn = { kind = \"command\", command = [\"cat\"], per = \"pile\" }",
+        "/incinerators/furnace/burn/per",
+    ),
+    (
+        "incinerators.furnace.burn = { kind = \"command\", command = [\"cat\"], timeout = \"1 week\" }",
+        "/incinerators/furnace/burn/timeout",
+    ),
+    ("crews.near.work = \"gizp\"", "/crews/near/work"),
+    (
+        "crews.near.work = [\"gzip\", { level = 6 }]",
+        "/crews/near/work/1",
+    ),
+    (
+        "crews.near.work = [{ kind = \"gzip\", level = 10 }]",
+        "/crews/near/work/0/level",
+    ),
+    (
+        "crews.near.work = { kind = \"zstd\", level = 0 }",
+        "/crews/near/work/level",
+    ),
+    ("crews.near.work = [[\"gzip\"]]", "/crews/near/work/0"),
+    // Durations and sizes.
+    ("crews.near.steps.load = 1", "/crews/near/steps/load"),
+    ("crews.near.steps.load = \"10\"", "/crews/near/steps/load"),
+    (
+        "crews.near.steps.load = \"1 day\"",
+        "/crews/near/steps/load",
+    ),
+    ("crews.near.steps.load = \"-1s\"", "/crews/near/steps/load"),
+    (
+        "crews.near.steps.load.cpu = \"1.2.3s\"",
+        "/crews/near/steps/load/cpu",
+    ),
+    (
+        "crews.near.steps.load.wait = {}",
+        "/crews/near/steps/load/wait",
+    ),
+    (
+        "crews.near.steps.load.wait = { uniform = [\"1s\"] }",
+        "/crews/near/steps/load/wait/uniform",
+    ),
+    (
+        "crews.near.steps.load.wait = { uniform = \"1s\" }",
+        "/crews/near/steps/load/wait/uniform",
+    ),
+    (
+        "crews.near.steps.load.wait = { normal = \"1s\" }",
+        "/crews/near/steps/load/wait",
+    ),
+    (
+        "crews.near.steps.load.wait = { exponential = \"1s\", uniform = [\"1s\", \"2s\"] }",
+        "/crews/near/steps/load/wait",
+    ),
+    (
+        "crews.near.carts.bytes = \"8XB\"",
+        "/crews/near/carts/bytes",
+    ),
+    ("execution.drain_deadline = 30", "/execution/drain_deadline"),
+    (
+        "supervision.backoff.min = \"s\"",
+        "/supervision/backoff/min",
+    ),
+    // Words.
+    (
+        "execution.placement = \"scattered\"",
+        "/execution/placement",
+    ),
+    (
+        "supervision.strategy = \"one_for_none\"",
+        "/supervision/strategy",
+    ),
+    // Gophers.
+    ("crews.near.gophers = []", "/crews/near/gophers"),
+    (
+        "crews.near.gophers = [\"load psh unload return\"]",
+        "/crews/near/gophers/0",
+    ),
+    (
+        "crews.near.gophers = [\"load push unload return\", \"\"]",
+        "/crews/near/gophers/1",
+    ),
+    (
+        "crews.near.gophers = [\"load load push unload return\"]",
+        "/crews/near/gophers/0",
+    ),
+    (
+        "crews.near.gophers = [\"0 * load push unload return\"]",
+        "/crews/near/gophers/0",
+    ),
+    (
+        "crews.near.gophers = [\"x * load push unload return\"]",
+        "/crews/near/gophers/0",
+    ),
+    (
+        "crews.near.gophers = [\"1000000 * load push unload return\"]",
+        "/crews/near/gophers/0",
+    ),
+    (
+        "crews.near.gophers = [\"2 * \", \"load push unload return\"]",
+        "/crews/near/gophers/0",
+    ),
+    (
+        "crews.near.gophers = [\"load push\", \"unload\"]",
+        "/crews/near/gophers",
+    ),
+    ("crews.near.gophers = [1]", "/crews/near/gophers/0"),
+    // Interpolation of a part.
+    (
+        "execution.scratch = \"/tmp/${env.NAME}\"",
+        "/execution/scratch",
+    ),
+    ("execution.cores = \"${env.A-B:-1}\"", "/execution/cores"),
+    ("crews.near.to = \"${env.TO:-mid}dle\"", "/crews/near/to"),
+    (
+        "piles.library.source.pattern = \"a${env.NAME:-b}\"",
+        "/piles/library/source/pattern",
+    ),
+    // What is missing.
+    (
+        "piles.library.source = { books = 1 }",
+        "/piles/library/source",
+    ),
+    ("incinerators.spare = {}", "/incinerators/spare"),
+    (
+        "crews.third = { from = \"library\", to = \"middle\" }",
+        "/crews/third",
+    ),
+    ("relays.belt = { from = \"middle\" }", "/relays/belt"),
+];
+
+/// A path without numbers of entries, which the loader counts in its own way.
+fn bare(path: &str) -> String {
+    let keys = path.split(['/', '.', '[', ']']);
+    let keys = keys.filter(|key| !key.is_empty() && key.parse::<usize>().is_err());
+    keys.collect::<Vec<_>>().join(".")
+}
+
+#[test]
+fn both_see_every_mistake_in_its_place() {
+    let validator = validator();
+    assert!(complaints(&validator, &table(BASE)).is_empty());
+    load(&table(BASE)).expect("a right design");
+    let mut wrong = Vec::new();
+    for (changes, place) in MISTAKES {
+        let mut tree = changed(changes);
+        if changes.contains("source = { books") {
+            // Laid over, the kind that was there would stay.
+            tree["piles"]["library"]["source"]
+                .as_table_mut()
+                .expect("a source")
+                .remove("kind");
+        }
+        let found = complaints(&validator, &tree);
+        if !found
+            .iter()
+            .any(|line| line.starts_with(&format!("{place}: ")))
+        {
+            wrong.push(format!("the schema on `{changes}`: {found:#?}"));
+        }
+        match load(&tree) {
+            Ok(_) => wrong.push(format!("the loader takes `{changes}`")),
+            Err(mistakes) => {
+                let bare = bare(place);
+                // What `far` has from `near` is told of the first of them.
+                let like = bare.replace("crews.near", "crews.far");
+                let here = |path: &str| path.starts_with(&bare) || path.starts_with(&like);
+                if !mistakes
+                    .iter()
+                    .any(|mistake| here(&self::bare(&mistake.path)))
+                {
+                    wrong.push(format!("the loader on `{changes}`: {mistakes}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn both_refuse_a_design_that_moves_nothing() {
+    let validator = validator();
+    for gone in [
+        &["piles"][..],
+        &["incinerators"],
+        &["crews"],
+        &["piles", "incinerators", "crews", "dumps"],
+    ] {
+        for empty in [false, true] {
+            let mut tree = table(BASE);
+            for key in gone {
+                tree.remove(*key);
+                if empty {
+                    tree.insert((*key).to_owned(), Value::Table(Table::new()));
+                }
+            }
+            assert!(load(&tree).is_err(), "{gone:?} {empty}");
+            assert!(
+                !complaints(&validator, &tree).is_empty(),
+                "{gone:?} {empty}"
+            );
+        }
+    }
+}

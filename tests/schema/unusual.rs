@@ -1,0 +1,111 @@
+//! Right files that look odd.
+
+use super::*;
+
+/// What may be laid over [`BASE`].
+pub const UNUSUAL: &[&str] = &[
+    "",
+    "copies = 2",
+    "copies = {}",
+    "copies = { lane = 2, rack = 3 }\nshared = []",
+    "copies = \"${env.LANES:-2}\"",
+    "copies = { lane = 2 }\nshared = [\"middle\"]\ncrews.far.copies = 2",
+    "copies.lane = 2\nshared = [\"furnace\", \"far\", \"third\"]\ncrews.far.from = \"middle[ lane = 1 ]\"\ncrews.third = { like = \"near\", from = \"middle[lane=+0]\", to = \"furnace\" }",
+    "relays.belt = { from = \"middle\", to = \"furnace\" }",
+    "piles.plain = { capacity = { bytes = \"1.5 mib\" }, max_attempts = 1 }\nrelays.belt = { from = \"middle\", to = \"plain\", books = 8 }\ncrews.third = { from = \"plain\", to = \"furnace\", gophers = [\"load push unload return\"], carts.books = 2 }",
+    "piles.library.capacity = 80",
+    "piles.library.capacity = {}",
+    "piles.library.capacity = { books = \"${env.BOOKS:-80}\", bytes = 1_000_000 }",
+    "piles.library.capacity = \"${env.BOOKS:-80}\"",
+    "piles.library.source.size = \" 64 KiB \"",
+    "piles.library.source.size = 64",
+    "piles.library.source = { books = \"${env.BOOKS:-1}\", distinct = \"${env.DISTINCT:-true}\", size = \"${env.SIZE:-1KB}\" }",
+    "piles.library.source = \"generate\"",
+    "piles.library.source = \"${env.SOURCE:-generate}\"",
+    "piles.library.source = { kind = \"lines\", path = \"-\" }",
+    "piles.library.source = { kind = \"${env.SOURCE:-generate}\", size = \"1B\" }",
+    "piles.library.exclusive = { load = \"${env.SLOTS:-1}\" }",
+    "incinerators.furnace = { burn = { kind = \"count\" }, exclusive = {} }",
+    "incinerators.furnace.burn = { kind = \"files\", root = \"${env.OUT:-out}\", manifest = \"SHA256SUMS\", durable = false }",
+    "incinerators.furnace.burn = { kind = \"command\", command = [\"sh\", \"-c\", \"echo $HOME ${HOME}\"], per = \"cart\", timeout = \"1.5 h\", env = { A = \"b\", B = \"${env.B:-}\" } }",
+    "incinerators.furnace.burn = { kind = \"command\", command = [\"${env.SHELL:-sh}\"], per = \"${env.PER:-book}\", timeout = \"${env.T:-2min}\" }",
+    "crews.near.gophers = [\" load\\tpush unload return \", \"+2 * load push\", \"03*unload return\", \"${env.MORE:-load}\"]",
+    "crews.near.gophers = [\"${env.ALL:-load push unload return}\"]",
+    "crews.near.gophers = [\"return\", \"unload\", \"push\", \"load\"]",
+    "crews.near.work = \"gzip\"",
+    "crews.near.work = []",
+    "crews.near.work = { kind = \"gzip\", level = 0 }",
+    "crews.near.work = \"${env.WORK:-sha256}\"",
+    "crews.near.work = [\"sha256\", { kind = \"zstd\", level = \"${env.LEVEL:-22}\" }, \"${env.WORK:-unzstd}\"]",
+    "crews.near.steps = {}",
+    "crews.near.steps = { load = \"1ms\", push = { wait = \"500us\", cpu = { uniform = [\"0s\", \"10s\"] } }, unload = {}, return = { wait = { exponential = \"${env.MEAN:-1ms}\" } } }",
+    "crews.near.steps = { load = \"5\u{b5}s\", push = \" 1_000 \u{3bc}s \" }",
+    "crews.near.steps.load = \"${env.LOAD:-1ms}\"",
+    "crews.near.steps.load = \".5s\"",
+    "crews.near.steps.load = \"5.s\"",
+    "crews.near.steps.load.wait.uniform = [\"1s\", \"${env.MOST:-2s}\"]\ncrews.far.steps.load.wait = {}",
+    "crews.near.carts = { count = \"${env.CARTS:-2}\", bytes = \"0.5GB\" }",
+    "crews.near.carts = {}",
+    "crews.far.carts.count = 3",
+    "crews.far.like = \"${env.LIKE:-near}\"",
+    "crews.far = { gophers = [\"load push unload return\"], work = \"gzip\" }",
+    "execution = { cores = 2, placement = \"spread\", seed = 0, scratch = \"/tmp\", drain_deadline = \"0s\" }",
+    "execution = { cores = \"${env.CORES:-2}\", placement = \"${env.HOW:-spread}\", seed = \"${env.SEED:-7}\", scratch = \"${env.TMP:-/tmp}\", drain_deadline = \"${env.D:-1s}\" }",
+    "execution.scratch = 1979-05-27",
+    "execution.seed = 9223372036854775807",
+    "supervision = { strategy = \"rest_for_one\", intensity = 0, in_a_row = 0, shutdown = \"0s\", period = \"1h\" }",
+    "supervision.backoff = { min = \"0s\", max = \"0s\", jitter = 1, reset = \"1s\" }",
+    "supervision.backoff.jitter = 0.5",
+    "supervision.backoff.jitter = \"${env.JITTER:-0.5}\"",
+    "model = {}",
+    "model.t1 = \"4ms\"",
+    "model.t1 = \"${env.T1:-0.001s}\"",
+];
+
+#[test]
+fn both_take_them() {
+    let validator = validator();
+    for changes in UNUSUAL {
+        let tree = changed(changes);
+        load(&tree).unwrap_or_else(|mistakes| panic!("`{changes}`: {mistakes}"));
+        let found = complaints(&validator, &tree);
+        assert!(found.is_empty(), "`{changes}`: {found:#?}");
+    }
+}
+
+#[test]
+fn a_file_with_a_parent_may_say_less() {
+    let validator = validator();
+    let judged = |text: &str| complaints(&validator, &table(text));
+    for text in [
+        "extends = \"base.toml\"",
+        "extends = \"${env.BASE:-base.toml}\"\nremove = [\"crews.far\", \"piles.'x'.source\", \"${env.GONE:-crews.near}\"]",
+        "extends = \"base.toml\"\ncopies = 2\nshared = [\"middle\"]",
+        "extends = \"base.toml\"\n[crews.near]\ngophers = [\"2 * load push unload return\"]\ncarts.count = 2",
+        "extends = \"base.toml\"\n[crews.near.steps.load]\nwait = {}",
+        "extends = \"base.toml\"\n[relays.belt]\nbooks = 1",
+        "extends = \"base.toml\"\n[incinerators.furnace]\nexclusive = { unload = 1 }",
+        "extends = \"base.toml\"\n[incinerators.furnace]\nburn = { root = \"out\" }",
+        "extends = \"base.toml\"\n[incinerators.furnace]\nburn = \"files\"",
+        "extends = \"base.toml\"\n[piles.library]\nsource = { books = 5 }",
+    ] {
+        assert_eq!(judged(text), [""; 0], "{text}");
+        let orphan = text.split_once('\n').map_or("", |(_, rest)| rest);
+        let orphan = orphan.replace("remove", "# ");
+        assert_ne!(judged(&orphan), [""; 0], "{text}");
+    }
+    for text in [
+        "extends = 1",
+        "extends = \"base-${env.NAME:-x}.toml\"",
+        "extends = \"base.toml\"\nremove = \"crews.far\"",
+        "extends = \"base.toml\"\nremove = [\"crews..far\"]",
+        "extends = \"base.toml\"\nremove = [1]",
+        "extends = \"base.toml\"\n[crews.near]\ncarts.count = 0",
+        "extends = \"base.toml\"\n[crews.near]\ngophers = [\"load\"]",
+        "extends = \"base.toml\"\n[crews.near]\nwork = [{ level = 6 }]",
+        "extends = \"base.toml\"\n[incinerators.furnace]\nburn = { kind = \"files\", rot = \"out\" }",
+        "extends = \"base.toml\"\n[dumps]\nX = {}",
+    ] {
+        assert_ne!(judged(text), [""; 0], "{text}");
+    }
+}
