@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use gopherworks_actors::burn::Burn;
 use gopherworks_actors::failure::Failure;
+use gopherworks_actors::job::Service;
 use gopherworks_actors::source::Source;
 use gopherworks_actors::transform::Transform;
 use schemars::JsonSchema;
@@ -34,6 +35,7 @@ mod closures;
 mod journal;
 pub mod names;
 pub mod options;
+pub mod service;
 pub mod source;
 pub mod units;
 pub mod work;
@@ -74,6 +76,8 @@ pub type SourceFactory = Factory<dyn Source>;
 pub type WorkFactory = Factory<dyn Transform>;
 /// Makes a burn.
 pub type BurnFactory = Factory<dyn Burn>;
+/// Makes a kind of worker for one balancer.
+pub type ServiceFactory = Factory<dyn Service>;
 
 impl<T: ?Sized> Factory<T> {
     /// A factory from a closure.
@@ -232,6 +236,7 @@ pub struct Catalog {
     sources: BTreeMap<String, Kind<dyn Source>>,
     works: BTreeMap<String, Kind<dyn Transform>>,
     burns: BTreeMap<String, Kind<dyn Burn>>,
+    services: BTreeMap<String, Kind<dyn Service>>,
 }
 
 impl fmt::Debug for Catalog {
@@ -240,6 +245,7 @@ impl fmt::Debug for Catalog {
             .field("sources", &self.sources.keys())
             .field("works", &self.works.keys())
             .field("burns", &self.burns.keys())
+            .field("services", &self.services.keys())
             .finish()
     }
 }
@@ -251,6 +257,7 @@ impl Catalog {
         source::register(&mut catalog);
         work::register(&mut catalog);
         burn::register(&mut catalog);
+        service::register(&mut catalog);
         catalog
     }
 
@@ -274,6 +281,11 @@ impl Catalog {
         self.burns.get(name)
     }
 
+    /// The kind of worker called `name`.
+    pub fn service(&self, name: &str) -> Option<&Kind<dyn Service>> {
+        self.services.get(name)
+    }
+
     /// All kinds of source, in the order of their names.
     pub fn sources(&self) -> impl Iterator<Item = &Kind<dyn Source>> {
         self.sources.values()
@@ -289,6 +301,11 @@ impl Catalog {
         self.burns.values()
     }
 
+    /// All kinds of worker, in the order of their names.
+    pub fn services(&self) -> impl Iterator<Item = &Kind<dyn Service>> {
+        self.services.values()
+    }
+
     /// Names of all kinds of source, sorted.
     pub fn source_names(&self) -> impl Iterator<Item = &str> {
         self.sources.keys().map(String::as_str)
@@ -302,6 +319,11 @@ impl Catalog {
     /// Names of all kinds of burn, sorted.
     pub fn burn_names(&self) -> impl Iterator<Item = &str> {
         self.burns.keys().map(String::as_str)
+    }
+
+    /// Names of all kinds of worker, sorted.
+    pub fn service_names(&self) -> impl Iterator<Item = &str> {
+        self.services.keys().map(String::as_str)
     }
 
     /// Adds a kind of source with options `O`. Options should deny unknown fields, so that a slip of the pen is found.
@@ -381,6 +403,26 @@ impl Catalog {
             Factory::new(move |site| Ok(Box::new(make(&options, site)?) as Box<dyn Burn>))
         });
         self.burns.insert(name.to_owned(), kind);
+        self
+    }
+
+    /// Adds a kind of worker, for balancers, with options `O`.
+    pub fn add_service<O, S>(
+        &mut self,
+        name: &str,
+        help: &str,
+        make: impl Fn(&O, &Site) -> Result<S, Failure> + Send + Sync + 'static,
+    ) -> &mut Self
+    where
+        O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
+        S: Service,
+    {
+        let make = Arc::new(make);
+        let kind = Kind::new(name, help, Access::Read, move |options: Arc<O>| {
+            let make = make.clone();
+            Factory::new(move |site| Ok(Box::new(make(&options, site)?) as Box<dyn Service>))
+        });
+        self.services.insert(name.to_owned(), kind);
         self
     }
 }

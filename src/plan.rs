@@ -3,9 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gopherworks_actors::balancer::policy::{Full, Policy, Spread};
 use gopherworks_actors::gopher::steps::{Duties, StepTimes};
+use gopherworks_actors::requester::load::{self, Load};
 
-use crate::catalog::{BurnFactory, Catalog, STANDARD_STREAM, SourceFactory, WorkFactory};
+use crate::catalog::{
+    BurnFactory, Catalog, STANDARD_STREAM, ServiceFactory, SourceFactory, WorkFactory,
+};
 use crate::config::label::base;
 use crate::config::schema::{
     BackoffConfig, Capacity, Exclusive, Placement, StrategyConfig, TopologyConfig,
@@ -39,6 +43,10 @@ pub struct Plan {
     pub incinerators: Vec<IncineratorPlan>,
     /// Crews and relays, upstream before downstream.
     pub crews: Vec<CrewPlan>,
+    /// Balancers with their workers.
+    pub balancers: Vec<BalancerPlan>,
+    /// Requesters.
+    pub requesters: Vec<RequesterPlan>,
     /// How it runs.
     pub execution: ExecutionPlan,
     /// What happens when an actor fails.
@@ -199,6 +207,50 @@ pub struct CrewPlan {
     pub writes: Vec<PathBuf>,
     /// What the steps cost.
     pub steps: StepTimes,
+}
+
+/// A balancer with its workers.
+#[derive(Debug, Clone)]
+pub struct BalancerPlan {
+    /// Its name, for reports.
+    pub name: String,
+    /// Who gets a request.
+    pub policy: Policy,
+    /// How many workers are asked the same.
+    pub spread: Spread,
+    /// Most requests that wait, in the balancer or at workers; `None` does not bound.
+    pub queue: Option<u32>,
+    /// What becomes of a request that finds the queue full.
+    pub full: Full,
+    /// True if a request may be begun again after its worker died of it.
+    pub idempotent: bool,
+    /// Attempts of an idempotent request (>= 1).
+    pub max_attempts: u32,
+    /// Workers (>= 1).
+    pub workers: u32,
+    /// Requests that one worker does at a time (>= 1).
+    pub concurrency: u32,
+    /// Makes the kind of worker.
+    pub service: ServiceFactory,
+    /// The kind's name.
+    pub kind: String,
+    /// Files and folders that it would read.
+    pub reads: Vec<PathBuf>,
+    /// Files and folders that it would write.
+    pub writes: Vec<PathBuf>,
+}
+
+/// A requester.
+#[derive(Debug, Clone)]
+pub struct RequesterPlan {
+    /// Its name, for reports.
+    pub name: String,
+    /// Whom it asks: a position in [`Plan::balancers`].
+    pub to: usize,
+    /// When it asks.
+    pub load: Load,
+    /// In which order it takes the answers to a batch.
+    pub order: load::Order,
 }
 
 /// How it runs.

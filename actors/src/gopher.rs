@@ -4,12 +4,9 @@ pub mod steps;
 pub mod yard;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
-use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Exp1};
 
 use crate::cart::Cart;
 use crate::clock::Time;
@@ -23,7 +20,7 @@ use crate::trace::Act;
 use crate::transform::Transform;
 use crate::works::{NodeStats, Works};
 
-use steps::{Span, Step, StepTimes};
+use steps::{Step, StepTimes};
 use yard::{Leg, Yard};
 
 /// A cart for an idle gopher. Dropped with a dying gopher's mailbox, the cart goes home and its books with it.
@@ -199,7 +196,7 @@ impl Gopher {
                 .chance
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            (draw(time.wait, &mut chance), draw(time.cpu, &mut chance))
+            (time.wait.draw(&mut *chance), time.cpu.draw(&mut *chance))
         };
         let clock = &self.crew.works.clock;
         let began = self.free_at.max(cart.due());
@@ -391,20 +388,6 @@ impl Job {
         }
         cart.body_mut().worked = Some(worked);
         None
-    }
-}
-
-fn draw(span: Span, chance: &mut ChaCha8Rng) -> Duration {
-    match span {
-        Span::Zero => Duration::ZERO,
-        Span::Fixed(time) => time,
-        Span::Uniform(least, most) => {
-            least + most.saturating_sub(least).mul_f64(chance.random::<f64>())
-        }
-        Span::Exponential(mean) => {
-            let draw: f64 = Exp1.sample(chance);
-            mean.mul_f64(draw)
-        }
     }
 }
 

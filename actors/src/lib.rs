@@ -2,6 +2,7 @@
 //!
 //! This crate knows no files of configuration, no command line and no formats; the crate `gopherworks` wires it up.
 
+pub mod balancer;
 pub mod book;
 pub mod burn;
 pub mod cart;
@@ -11,13 +12,16 @@ pub mod failure;
 pub mod feeder;
 pub mod gopher;
 pub mod incinerator;
+pub mod job;
 pub mod lease;
 pub mod ledger;
 pub mod pile;
 pub mod pool;
+pub mod requester;
 pub mod shelf;
 pub mod slots;
 pub mod source;
+pub mod span;
 pub mod store;
 pub mod supervision;
 pub mod trace;

@@ -165,6 +165,22 @@ pub enum SpanConfig {
     Uniform(Duration, Duration),
     /// `{ exponential = "500us" }`: the mean.
     Exponential(Duration),
+    /// `{ lognormal = { mean = "1ms", cv2 = 10 } }`.
+    LogNormal {
+        /// The mean.
+        mean: Duration,
+        /// The variance by the square of the mean (>= 0).
+        cv2: f64,
+    },
+    /// `{ bimodal = { short = "500us", long = "100ms", share = 0.005 } }`.
+    Bimodal {
+        /// The usual one.
+        short: Duration,
+        /// The rare one.
+        long: Duration,
+        /// The share of the rare one, 0 to 1.
+        share: f64,
+    },
 }
 
 /// How it runs; changes no result.

@@ -166,6 +166,13 @@ fn span(time: SpanConfig) -> Option<String> {
         SpanConfig::Fixed(time) => Some(duration(time)),
         SpanConfig::Uniform(from, to) => Some(format!("{} to {}", duration(from), duration(to))),
         SpanConfig::Exponential(mean) => Some(format!("exp {}", duration(mean))),
+        SpanConfig::LogNormal { mean, .. } => Some(format!("lognormal {}", duration(mean))),
+        SpanConfig::Bimodal { short, long, share } => Some(format!(
+            "{} or {} ({} %)",
+            duration(short),
+            duration(long),
+            share * 100.0
+        )),
     }
 }
 

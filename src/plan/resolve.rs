@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use gopherworks_actors::gopher::steps::{Duties, Span, Step, StepTime, StepTimes};
+use gopherworks_actors::gopher::steps::{Duties, Step, StepTime, StepTimes};
+use gopherworks_actors::span::Span;
 
 use super::graph::{self, Order};
 use super::kinds::{self, Kinds};
@@ -115,6 +116,8 @@ fn assemble(
         piles,
         incinerators: incinerators?,
         crews: crews?,
+        balancers: Vec::new(),
+        requesters: Vec::new(),
         execution: ExecutionPlan {
             cores: execution.cores as usize,
             placement: execution.placement,
@@ -303,5 +306,7 @@ fn span(span: Option<SpanConfig>) -> Span {
         Some(SpanConfig::Fixed(time)) => Span::Fixed(time),
         Some(SpanConfig::Uniform(least, most)) => Span::Uniform(least, most),
         Some(SpanConfig::Exponential(mean)) => Span::Exponential(mean),
+        Some(SpanConfig::LogNormal { mean, cv2 }) => Span::LogNormal { mean, cv2 },
+        Some(SpanConfig::Bimodal { short, long, share }) => Span::Bimodal { short, long, share },
     }
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use gopherworks_actors::clock::Clock;
-use gopherworks_actors::gopher::steps::{Duties, Span, Step};
+use gopherworks_actors::gopher::steps::{Duties, Step};
+use gopherworks_actors::span::Span;
 
 use super::*;
 use crate::config::builder::{kind, wait};

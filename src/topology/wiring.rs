@@ -7,7 +7,7 @@ use gopherworks_actors::burn::Burn;
 use gopherworks_actors::clock::{Clock, Seed};
 use gopherworks_actors::failure::Failure;
 use gopherworks_actors::feeder::{Feeder, FeederCore};
-use gopherworks_actors::gopher::steps::{Span, Step, StepTime, StepTimes};
+use gopherworks_actors::gopher::steps::{Step, StepTime, StepTimes};
 use gopherworks_actors::gopher::yard::{Seat, Yard};
 use gopherworks_actors::gopher::{CrewCore, Door, Gopher, GopherCore, MakeWork};
 use gopherworks_actors::incinerator::{Incinerator, IncineratorCore, MakeBurn};
@@ -456,14 +456,8 @@ fn bound(capacity: Capacity) -> Bound {
 }
 
 fn scaled(steps: StepTimes, factor: f64) -> StepTimes {
-    let span = |span: Span| match span {
-        Span::Zero => Span::Zero,
-        Span::Fixed(time) => Span::Fixed(time.mul_f64(factor)),
-        Span::Uniform(least, most) => Span::Uniform(least.mul_f64(factor), most.mul_f64(factor)),
-        Span::Exponential(mean) => Span::Exponential(mean.mul_f64(factor)),
-    };
     StepTimes(steps.0.map(|step| StepTime {
-        wait: span(step.wait),
-        cpu: span(step.cpu),
+        wait: step.wait.scaled(factor),
+        cpu: step.cpu.scaled(factor),
     }))
 }

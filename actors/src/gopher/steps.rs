@@ -1,7 +1,8 @@
 //! Pure: the four steps of a cart's trip, who does which, and how long each takes.
 
 use std::fmt;
-use std::time::Duration;
+
+use crate::span::Span;
 
 /// A step of a cart's round trip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,40 +95,6 @@ impl fmt::Display for Duties {
             f.write_str(step.name())?;
         }
         Ok(())
-    }
-}
-
-/// A time that a step takes, each time anew.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub enum Span {
-    /// No time.
-    #[default]
-    Zero,
-    /// Always the same.
-    Fixed(Duration),
-    /// Evenly between the two.
-    Uniform(Duration, Duration),
-    /// Exponential with this mean.
-    Exponential(Duration),
-}
-
-impl Span {
-    /// True if it never takes any time.
-    pub fn is_zero(&self) -> bool {
-        match self {
-            Span::Zero => true,
-            Span::Fixed(t) | Span::Exponential(t) => t.is_zero(),
-            Span::Uniform(_, most) => most.is_zero(),
-        }
-    }
-
-    /// The mean.
-    pub fn mean(&self) -> Duration {
-        match self {
-            Span::Zero => Duration::ZERO,
-            Span::Fixed(t) | Span::Exponential(t) => *t,
-            Span::Uniform(least, most) => (*least + *most) / 2,
-        }
     }
 }
 

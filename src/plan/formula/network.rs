@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use gopherworks_actors::gopher::steps::{Duties, Span, Step, StepTime};
+use gopherworks_actors::gopher::steps::{Duties, Step, StepTime};
+use gopherworks_actors::span::Span;
 
 use crate::config::label::base;
 use crate::plan::{CrewPlan, Plan, Target};
@@ -162,18 +163,19 @@ impl Network {
 fn seconds(span: Span) -> f64 {
     match span {
         Span::Zero => 0.0,
-        Span::Fixed(time) | Span::Exponential(time) => time.as_secs_f64(),
+        Span::Fixed(time) | Span::Exponential(time) | Span::LogNormal { mean: time, .. } => {
+            time.as_secs_f64()
+        }
         // `Span::mean` adds the two as durations, which the longest ones overflow.
         Span::Uniform(least, most) => f64::midpoint(least.as_secs_f64(), most.as_secs_f64()),
+        Span::Bimodal { short, long, share } => {
+            short.as_secs_f64() * (1.0 - share) + long.as_secs_f64() * share
+        }
     }
 }
 
 fn drawn(span: Span) -> bool {
-    match span {
-        Span::Zero | Span::Fixed(_) => false,
-        Span::Uniform(least, most) => least != most,
-        Span::Exponential(mean) => !mean.is_zero(),
-    }
+    !span.is_fixed()
 }
 
 fn memoryless(time: StepTime) -> bool {

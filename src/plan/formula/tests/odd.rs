@@ -1,7 +1,8 @@
 //! Forks, sources, and numbers that nobody means well with.
 
 use gopherworks_actors::clock::Clock;
-use gopherworks_actors::gopher::steps::{Duties, Span};
+use gopherworks_actors::gopher::steps::Duties;
+use gopherworks_actors::span::Span;
 
 use super::*;
 

@@ -1,0 +1,3 @@
+//! The balancer: hands requests to workers, who answer the requesters themselves.
+
+pub mod policy;

@@ -1,0 +1,89 @@
+//! What balancers of a config file carry: requests with or without a book, and the kinds of worker that answer them.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::book::Book;
+use crate::clock::{Clock, Seed};
+use crate::failure::Failure;
+use crate::pool::Pool;
+
+/// One request of a requester, a crew or an incinerator to a balancer of a config file.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Who asks. Together with `number` it names the request: what chance decides of it (its service time) is drawn by these
+    /// two, so that two policies see the same requests.
+    pub from: Arc<str>,
+    /// The requester's number of it, from 0; the id of the book that it is about.
+    pub number: u64,
+    /// 0 for the request itself; counted up for every further worker that is asked the same, and for every retry.
+    pub copy: u32,
+    /// The book that it is about, where a crew or an incinerator asks.
+    pub book: Option<Book>,
+}
+
+/// The answer: the book as it was worked on (its id is kept), or nothing where there was no book, or it was dropped on purpose.
+///
+/// An error is the request's own: transient or permanent as for [`crate::transform::Transform::apply`].
+pub type Answer = Result<Option<Book>, Failure>;
+
+/// A future of this thread.
+pub type Serving<'a> = Pin<Box<dyn Future<Output = Answer> + 'a>>;
+
+/// One worker's place: does one request at a time. Made anew after a panic.
+pub trait Serve: Send + 'static {
+    /// Answers `job`. The future may be dropped at any await, where the request was cancelled.
+    fn serve(&mut self, job: Job) -> Serving<'_>;
+}
+
+/// What a worker is told of where it is.
+#[derive(Debug, Clone)]
+pub struct WorkerSite {
+    /// The balancer's name.
+    pub balancer: Arc<str>,
+    /// Which of the balancer's workers it is, from 0.
+    pub worker: usize,
+    /// Time: the only one that it may sleep by.
+    pub clock: Clock,
+    /// Chance.
+    pub seed: Seed,
+    /// Cores, and threads for what blocks.
+    pub pool: Arc<Pool>,
+    /// Factor on times that stand in for work.
+    pub time_scale: f64,
+}
+
+/// A kind of worker with its options: makes the workers of one balancer, and knows what can be known of its requests.
+pub trait Service: Send + Sync + 'static {
+    /// A worker. Called for every place, and again after every panic, on the worker's own thread.
+    ///
+    /// # Errors
+    /// What it refuses, e.g. a program that is not there. The start fails then.
+    fn worker(&self, site: &WorkerSite) -> Result<Box<dyn Serve>, Failure>;
+
+    /// True if a worker may block its thread: it is then served off the arbiters.
+    fn blocks(&self) -> bool {
+        false
+    }
+
+    /// What `job` will take on a worker of usual speed, where that is known before it runs.
+    fn cost(&self, site: &WorkerSite, job: &Job) -> Option<Duration> {
+        let _ = (site, job);
+        None
+    }
+
+    /// What a request takes on average at the worker number `worker`, where that is known; before the time scale.
+    fn mean(&self, worker: usize) -> Option<Duration> {
+        let _ = worker;
+        None
+    }
+}
+
+impl fmt::Debug for dyn Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Service")
+    }
+}

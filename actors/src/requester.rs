@@ -1,0 +1,3 @@
+//! The requester: asks a balancer, as often as its load says.
+
+pub mod load;
