@@ -1,0 +1,5 @@
+//! The desk against its sums, and against the tails that are known of its policies.
+
+mod model;
+mod sums;
+mod tails;

@@ -1,0 +1,238 @@
+//! Any history keeps the sums: nothing is lost, nothing is answered twice, nothing grows without need.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::super::*;
+use crate::clock::{Seed, Time};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Submit(u64),
+    Up(usize),
+    Down(usize),
+    Take(usize),
+    /// The nth of what is running.
+    Answer(usize),
+    Lose(usize, bool, bool),
+    /// The nth of what is open.
+    Cancel(usize),
+    Later(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let worker = 0..4usize;
+    prop::collection::vec(
+        prop_oneof![
+            5 => (0..50u64).prop_map(Step::Submit),
+            2 => worker.clone().prop_map(Step::Up),
+            1 => worker.clone().prop_map(Step::Down),
+            6 => worker.prop_map(Step::Take),
+            4 => (0..9usize).prop_map(Step::Answer),
+            2 => (0..9usize, any::<bool>(), any::<bool>()).prop_map(|(n, c, a)| Step::Lose(n, c, a)),
+            2 => (0..30usize).prop_map(Step::Cancel),
+            2 => (0..40u64).prop_map(Step::Later),
+        ],
+        0..300,
+    )
+}
+
+fn policies() -> impl Strategy<Value = Policy> {
+    prop_oneof![
+        (1..3u32, any::<bool>()).prop_map(|(per_worker, skip_slow)| Policy::Central {
+            per_worker,
+            skip_slow
+        }),
+        Just(Policy::LeastLoaded),
+        Just(Policy::TwoChoices),
+        Just(Policy::RoundRobin),
+        Just(Policy::Random),
+        Just(Policy::ShortFirst { ageing: 0.1 }),
+        Just(Policy::Reserve {
+            workers: 2,
+            short: Duration::from_nanos(20),
+            ageing: 0.1
+        }),
+    ]
+}
+
+fn spreads() -> impl Strategy<Value = Spread> {
+    prop_oneof![
+        3 => Just(Spread::One),
+        1 => prop::option::of(1..4u32).prop_map(Spread::Replicated),
+        1 => Just(Spread::Hedged(Hedge { after: After::Delay(Duration::from_nanos(10)), budget: 0.5 })),
+    ]
+}
+
+/// A copy at a worker: which, whose, in which life.
+type Running = (Ref, usize, u64);
+
+struct World {
+    desk: Desk<u64>,
+    now: Time,
+    epochs: [u64; 4],
+    up: [bool; 4],
+    running: Vec<Running>,
+    open: BTreeMap<u64, Ref>,
+    submitted: u64,
+}
+
+impl World {
+    fn over(&mut self, verdict: Verdict<u64>) -> Result<(), TestCaseError> {
+        if let Verdict::Over(number) = verdict {
+            prop_assert!(
+                self.open.remove(&number).is_some(),
+                "{number} was over before"
+            );
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
+        let now = self.now;
+        match step {
+            Step::Submit(cost) => {
+                let number = self.submitted;
+                let which = self
+                    .desk
+                    .submit(number, Some(Duration::from_nanos(cost)), now);
+                self.submitted += 1;
+                self.open.insert(number, which);
+            }
+            Step::Up(worker) if !self.up[worker] => {
+                self.epochs[worker] += 1;
+                self.up[worker] = true;
+                self.desk.worker_up(worker, self.epochs[worker], now);
+            }
+            Step::Down(worker) if self.up[worker] => {
+                self.up[worker] = false;
+                self.desk.worker_down(worker, self.epochs[worker], now);
+            }
+            Step::Up(_) | Step::Down(_) => {}
+            Step::Take(worker) => {
+                let epoch = self.epochs[worker];
+                let begun = self.desk.take(worker, epoch, now, |number| *number);
+                if let Some(begun) = begun {
+                    prop_assert!(self.up[worker]);
+                    prop_assert_eq!(begun.item, begun.which.number);
+                    self.running.push((begun.which, worker, epoch));
+                }
+            }
+            Step::Answer(nth) if nth < self.running.len() => {
+                let (which, worker, epoch) = self.running.swap_remove(nth);
+                let took = Duration::from_nanos(5);
+                let verdict = self.desk.answered(which, worker, epoch, took, now);
+                let was_open = self.open.contains_key(&which.number);
+                prop_assert_eq!(was_open, matches!(verdict, Verdict::Over(_)));
+                self.over(verdict)?;
+            }
+            Step::Lose(nth, charged, again) if nth < self.running.len() => {
+                let (which, worker, epoch) = self.running.swap_remove(nth);
+                let verdict = self.desk.lost(which, worker, epoch, charged, again, now);
+                self.over(verdict)?;
+            }
+            Step::Answer(_) | Step::Lose(..) => {}
+            Step::Cancel(nth) => {
+                if let Some(which) = self.open.values().nth(nth).copied() {
+                    prop_assert_eq!(self.desk.cancel(which, now), Some(which.number));
+                    prop_assert_eq!(self.desk.cancel(which, now), None);
+                    self.open.remove(&which.number);
+                }
+            }
+            Step::Later(span) => {
+                self.now = now + Duration::from_nanos(span);
+                self.desk.hedge(self.now);
+            }
+        }
+        self.desk.dispatch(self.now);
+        self.check()
+    }
+
+    fn check(&mut self) -> Result<(), TestCaseError> {
+        prop_assert_eq!(self.desk.open(), self.open.len());
+        let desk = &self.desk;
+        desk.heaps.iter().for_each(Heap::check);
+        let counts = desk.counts();
+        let over = counts.answered + counts.failed + counts.cancelled;
+        prop_assert_eq!(counts.asked, over + desk.open() as u64);
+        let loads = desk.loads(self.now);
+        for (at, worker) in desk.workers.iter().enumerate() {
+            let running = (self.running.iter())
+                .filter(|(_, of, epoch)| *of == at && self.up[at] && *epoch == self.epochs[at]);
+            prop_assert_eq!(worker.running, running.count());
+            let wanted = |which: &&Ref| {
+                (desk.entries.get(which.key)).is_some_and(|entry| entry.number == which.number)
+            };
+            let queued = worker.queue.iter().filter(wanted).count();
+            prop_assert_eq!(worker.pending(), queued + worker.running);
+            prop_assert_eq!(loads.workers[at].pending, worker.pending());
+            if let Policy::Central { per_worker, .. } = desk.rules.policy
+                && desk.rules.spread == Spread::One
+            {
+                prop_assert!(worker.pending() <= per_worker as usize * desk.rules.places);
+            }
+            // Husks are swept before they are many.
+            prop_assert!(worker.queue.len() <= 2 * (queued + FEW));
+        }
+        for (_, entry) in &desk.entries {
+            prop_assert!(
+                entry.waiting > 0 || !entry.at.is_empty(),
+                "a request is nowhere"
+            );
+        }
+        let waits = desk
+            .entries
+            .iter()
+            .map(|(_, entry)| entry.waiting as usize)
+            .sum::<usize>();
+        prop_assert_eq!(waits, desk.backlog.len() + desk.spare.len());
+        prop_assert!(desk.backlog.held() <= 2 * (desk.backlog.len() + FEW));
+        Ok(())
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_lost_or_answered_twice(
+        policy in policies(),
+        spread in spreads(),
+        places in 1..3usize,
+        steps in steps(),
+    ) {
+        let rules = Rules { policy, spread, workers: 4, places, max_attempts: 2 };
+        let mut world = World {
+            desk: Desk::new(rules, Seed(3).stream("front", "policy"), Time::ZERO),
+            now: Time(1),
+            epochs: [0; 4],
+            up: [false; 4],
+            running: Vec::new(),
+            open: BTreeMap::new(),
+            submitted: 0,
+        };
+        for step in steps {
+            world.step(step)?;
+        }
+        // Everybody comes back and does what there is to do.
+        for worker in 0..4 {
+            world.step(Step::Up(worker))?;
+        }
+        while !world.running.is_empty() {
+            world.step(Step::Answer(0))?;
+        }
+        for _ in 0..10_000 {
+            for worker in 0..4 {
+                world.step(Step::Take(worker))?;
+            }
+            if world.running.is_empty() {
+                break;
+            }
+            while !world.running.is_empty() {
+                world.step(Step::Answer(0))?;
+            }
+        }
+        prop_assert_eq!(world.desk.open(), 0, "somebody waits for ever");
+        let pending: usize = world.desk.workers.iter().map(Worker::pending).sum();
+        prop_assert_eq!(pending, 0);
+    }
+}
