@@ -37,10 +37,18 @@ pub(crate) fn histogram() -> Histogram<u64> {
     }
 }
 
+/// Records a span; the histogram grows with it.
+pub(crate) fn record(histogram: &mut Histogram<u64>, span: Duration) {
+    let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+    // Only a plain `record` lets it grow; it can't fail then.
+    if histogram.record(nanos).is_err() {
+        histogram.saturating_record(nanos);
+    }
+}
+
 impl Times {
     pub(super) fn took(&mut self, span: Duration) {
-        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        self.took.saturating_record(nanos);
+        record(&mut self.took, span);
     }
 
     /// What this share of requests took at most, once enough of them are known.
