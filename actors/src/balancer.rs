@@ -1,6 +1,53 @@
-//! The balancer: hands requests to workers, who answer the requesters themselves.
+//! The balancer: who of its workers gets a request, and what becomes of the answer.
+//!
+//! Requests are kept in a [`desk::Desk`] outside of all actors; messages only say that there is something to do. So whatever
+//! dies, no request is lost and none is answered twice: a caller hears either the one answer or why there is none.
+//!
+//! ```
+//! use gopherworks_actors::balancer::Balancer;
+//! use gopherworks_actors::worker::Work;
+//!
+//! struct Doubler;
+//!
+//! impl Work for Doubler {
+//!     type Request = u64;
+//!     type Reply = u64;
+//!
+//!     async fn work(&mut self, request: u64) -> u64 {
+//!         2 * request
+//!     }
+//! }
+//!
+//! actix_rt::System::new().block_on(async {
+//!     let balancer = Balancer::of(|_| Doubler).workers(4).start().await?;
+//!     assert_eq!(balancer.call(21).await, Ok(42));
+//!     balancer.stop().await;
+//!     Ok::<(), gopherworks_actors::failure::Failure>(())
+//! })?;
+//! # Ok::<(), gopherworks_actors::failure::Failure>(())
+//! ```
 
+mod actor;
 mod backlog;
+mod builder;
+mod call;
+mod cell;
+mod core;
 pub mod desk;
+pub mod figures;
+mod handle;
 mod heap;
 pub mod policy;
+mod recipient;
+#[cfg(test)]
+mod tests;
+mod ticket;
+
+pub use self::actor::{Balancer, Look};
+pub use self::builder::{Builder, children};
+pub use self::call::{Call, CallError};
+pub use self::core::{BalancerCore, MakeWorker, Parts, Settings};
+pub use self::handle::BalancerHandle;
+pub use self::recipient::{Ask, Doorman};
+
+pub(crate) use self::ticket::{Presence, Ticket};

@@ -10,6 +10,7 @@ use crate::book::Book;
 use crate::clock::{Clock, Seed};
 use crate::failure::Failure;
 use crate::pool::Pool;
+use crate::worker::Work;
 
 /// One request of a requester, a crew or an incinerator to a balancer of a config file.
 #[derive(Debug, Clone)]
@@ -37,6 +38,40 @@ pub type Serving<'a> = Pin<Box<dyn Future<Output = Answer> + 'a>>;
 pub trait Serve: Send + 'static {
     /// Answers `job`. The future may be dropped at any await, where the request was cancelled.
     fn serve(&mut self, job: Job) -> Serving<'_>;
+}
+
+/// One worker's place of a kind, as the balancer's work.
+pub struct Served {
+    serve: Box<dyn Serve>,
+    blocks: bool,
+}
+
+impl Served {
+    /// `blocks`: what the kind says of itself.
+    pub fn new(serve: Box<dyn Serve>, blocks: bool) -> Self {
+        Self { serve, blocks }
+    }
+}
+
+impl fmt::Debug for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Served")
+            .field("blocks", &self.blocks)
+            .finish()
+    }
+}
+
+impl Work for Served {
+    type Request = Job;
+    type Reply = Answer;
+
+    async fn work(&mut self, job: Job) -> Answer {
+        self.serve.serve(job).await
+    }
+
+    fn blocks(&self) -> bool {
+        self.blocks
+    }
 }
 
 /// What a worker is told of where it is.

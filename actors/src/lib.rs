@@ -26,4 +26,5 @@ pub mod store;
 pub mod supervision;
 pub mod trace;
 pub mod transform;
+pub mod worker;
 pub mod works;

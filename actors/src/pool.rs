@@ -25,6 +25,9 @@ impl std::fmt::Debug for Pool {
     }
 }
 
+/// Threads for what only waits, where nothing else is said.
+const MOST_WAITING: usize = 512;
+
 /// The pool was shut down before the work was done; what the work held has gone home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cancelled;
@@ -66,6 +69,14 @@ impl Pool {
     /// # Errors
     /// Those of the operating system refusing threads.
     pub fn new(clock: Clock, cores: usize) -> std::io::Result<Self> {
+        Self::with_waiting(clock, cores, MOST_WAITING)
+    }
+
+    /// The same, with at most `waiting` (>= 1) threads for what only waits; they are started when needed.
+    ///
+    /// # Errors
+    /// Those of the operating system refusing threads.
+    pub fn with_waiting(clock: Clock, cores: usize, waiting: usize) -> std::io::Result<Self> {
         let cores = cores.max(1);
         let real = !clock.is_simulated();
         Ok(Self {
@@ -75,8 +86,21 @@ impl Pool {
             compute: real
                 .then(|| threads("gopherworks-pool", cores))
                 .transpose()?,
-            waiting: real.then(|| threads("gopherworks-wait", 512)).transpose()?,
+            waiting: real
+                .then(|| threads("gopherworks-wait", waiting))
+                .transpose()?,
         })
+    }
+
+    /// A pool without threads: work runs inline.
+    pub(crate) fn none() -> Self {
+        Self {
+            clock: Clock::simulated(),
+            cores: 1,
+            cpu: Arc::new(Semaphore::new(1)),
+            compute: None,
+            waiting: None,
+        }
     }
 
     /// Threads for work.

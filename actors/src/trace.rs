@@ -86,6 +86,39 @@ pub enum Act<'a> {
         /// Which.
         books: &'a [BookId],
     },
+    /// A request came to a balancer.
+    Ask {
+        /// Its number there, from 0.
+        request: u64,
+    },
+    /// A worker has begun a request.
+    Begin {
+        /// Its number.
+        request: u64,
+        /// Which copy of it; 0 for the first.
+        copy: u32,
+    },
+    /// A worker has answered.
+    Answer {
+        /// The request's number.
+        request: u64,
+        /// Which copy of it.
+        copy: u32,
+        /// False if nobody wanted the answer any more.
+        wanted: bool,
+    },
+    /// A worker has lost what it had begun.
+    Lose {
+        /// The request's number.
+        request: u64,
+        /// Which copy of it.
+        copy: u32,
+    },
+    /// Nobody wants the answer any more.
+    Cancel {
+        /// The request's number.
+        request: u64,
+    },
     /// Something happened to an actor, a book or the run.
     Event(&'a Event),
 }
@@ -131,6 +164,18 @@ impl fmt::Display for Act<'_> {
             Act::Admit { cart, books } => write!(f, "admit {cart} {books}"),
             Act::Pass { cart, books } => write!(f, "pass {cart} {}", Ranges(books)),
             Act::Burn { cart, books } => write!(f, "burn {cart} {}", Ranges(books)),
+            Act::Ask { request } => write!(f, "ask {request}"),
+            Act::Begin { request, copy } => write!(f, "begin {request}.{copy}"),
+            Act::Answer {
+                request,
+                copy,
+                wanted,
+            } => {
+                let word = if *wanted { "answer" } else { "waste" };
+                write!(f, "{word} {request}.{copy}")
+            }
+            Act::Lose { request, copy } => write!(f, "lose {request}.{copy}"),
+            Act::Cancel { request } => write!(f, "cancel {request}"),
             Act::Event(event) => write!(f, "{event}"),
         }
     }

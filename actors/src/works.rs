@@ -68,7 +68,7 @@ pub struct Works {
     /// Chance.
     pub seed: Seed,
     /// Blocking work.
-    pub pool: Pool,
+    pub pool: Arc<Pool>,
     /// The books.
     pub store: Arc<dyn Store>,
     /// Who wants to know what was burned.
@@ -106,7 +106,7 @@ impl Works {
             tracer,
             clock,
             seed,
-            pool,
+            pool: Arc::new(pool),
             store,
             receipts,
             events: broadcast::channel(EVENTS_KEPT).0,
@@ -121,6 +121,11 @@ impl Works {
     pub fn tell(&self, event: Event) {
         self.record("", &Act::Event(&event));
         let _ = self.events.send(event);
+    }
+
+    /// Who keeps the trace, if somebody does.
+    pub fn tracer(&self) -> Option<&Arc<dyn Tracer>> {
+        self.tracer.as_ref()
     }
 
     /// True if somebody keeps a trace: what only a trace needs is made only then.

@@ -23,7 +23,7 @@ mod choose;
 mod load;
 #[cfg(test)]
 mod tests;
-mod times;
+pub(crate) mod times;
 
 use self::times::Times;
 use load::LoadMeter;
@@ -42,6 +42,9 @@ pub struct Rules {
     /// Attempts that a request has (>= 1): how often it may begin and be the end of its worker.
     pub max_attempts: u32,
 }
+
+/// Workers to be told.
+pub type Wakes = smallvec::SmallVec<[usize; 4]>;
 
 /// The requests of one balancer. `T` is what a request carries.
 #[derive(Debug)]
@@ -64,7 +67,7 @@ pub struct Desk<T> {
     meter: LoadMeter,
     times: Times,
     /// Workers with a free place that have got a request since they were last told.
-    wakes: Vec<usize>,
+    wakes: Wakes,
     counts: Counts,
 }
 
@@ -172,7 +175,7 @@ impl<T> Desk<T> {
             tokens: 0.0,
             meter: LoadMeter::new(workers, now),
             times: Times::default(),
-            wakes: Vec::new(),
+            wakes: Wakes::new(),
             counts: Counts::default(),
         }
     }
@@ -321,7 +324,12 @@ impl<T> Desk<T> {
             self.counts.wasted += 1;
             return Verdict::Stale;
         };
+        let held = entry.at.len();
         entry.at.retain(|posting| posting.copy != which.copy);
+        if entry.at.len() == held {
+            // Given up before: that counted already.
+            return Verdict::GoesOn;
+        }
         entry.attempts += u32::from(charged);
         if !entry.at.is_empty() || entry.waiting > 0 {
             return Verdict::GoesOn;
@@ -416,8 +424,30 @@ impl<T> Desk<T> {
     }
 
     /// Workers that have a free place and something to do, each as often as it should be told.
-    pub fn wakes(&mut self) -> Vec<usize> {
-        std::mem::take(&mut self.wakes)
+    pub fn wakes(&mut self) -> Wakes {
+        self.wakes.drain(..).collect()
+    }
+
+    /// True if a worker has a free place and something to do in it.
+    pub fn has_more(&self, worker: usize) -> bool {
+        let one = &self.workers[worker];
+        one.up.is_some() && one.running < self.rules.places && one.queue.len() > one.husks
+    }
+
+    /// What a worker has begun and not ended, for a life that is given up with its thread.
+    pub fn begun_by(&self, worker: usize) -> Vec<Ref> {
+        let mut begun: Vec<Ref> = (self.entries.iter())
+            .flat_map(|(key, entry)| {
+                let running = |at: &&Posting| at.worker == worker && at.running;
+                entry.at.iter().filter(running).map(move |at| Ref {
+                    key,
+                    number: entry.number,
+                    copy: at.copy,
+                })
+            })
+            .collect();
+        begun.sort_unstable();
+        begun
     }
 
     /// The order in the backlog, and the lane.

@@ -1,0 +1,93 @@
+//! Where a caller finds the answer, and where those who work on it hear that it is not wanted any more.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use smallvec::SmallVec;
+
+use super::CallError;
+
+/// Shared by the caller and all copies of one request. The desk decides whose answer it is; this only brings it.
+pub(crate) struct Cell<R>(Mutex<State<R>>);
+
+enum State<R> {
+    Open {
+        caller: Option<Waker>,
+        runners: SmallVec<[Waker; 1]>,
+    },
+    Done(Result<R, CallError>),
+    Over,
+}
+
+impl<R> Cell<R> {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(State::Open {
+            caller: None,
+            runners: SmallVec::new(),
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<R>> {
+        // Nothing panics under this lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings the one result, and tells everybody. A result for an abandoned call is dropped here.
+    pub(crate) fn settle(&self, result: Result<R, CallError>) {
+        let mut state = self.lock();
+        let State::Open { caller, runners } = &mut *state else {
+            drop(state);
+            drop(result);
+            return;
+        };
+        let (caller, runners) = (caller.take(), std::mem::take(runners));
+        *state = State::Done(result);
+        drop(state);
+        // Outside the lock: a waker may run anything.
+        caller.into_iter().chain(runners).for_each(Waker::wake);
+    }
+
+    /// The caller is gone: tells those who still work on it.
+    pub(crate) fn abandon(&self) {
+        let before = std::mem::replace(&mut *self.lock(), State::Over);
+        if let State::Open { runners, .. } = before {
+            runners.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// The result, once. The caller is woken when it is there.
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Result<R, CallError>> {
+        let mut state = self.lock();
+        if let State::Open { caller, .. } = &mut *state {
+            let before = match caller {
+                Some(known) if known.will_wake(cx.waker()) => None,
+                _ => caller.replace(cx.waker().clone()),
+            };
+            drop(state);
+            drop(before);
+            return Poll::Pending;
+        }
+        match std::mem::replace(&mut *state, State::Over) {
+            State::Done(result) => Poll::Ready(result),
+            State::Open { .. } | State::Over => Poll::Ready(Err(CallError::Closed)),
+        }
+    }
+
+    /// True if nobody wants a further answer.
+    pub(crate) fn is_over(&self) -> bool {
+        !matches!(&*self.lock(), State::Open { .. })
+    }
+
+    /// The same; where it is false, whoever asks is woken when it changes.
+    pub(crate) fn poll_over(&self, cx: &Context<'_>) -> bool {
+        match &mut *self.lock() {
+            State::Open { runners, .. } => {
+                if !runners.iter().any(|known| known.will_wake(cx.waker())) {
+                    runners.push(cx.waker().clone());
+                }
+                false
+            }
+            _ => true,
+        }
+    }
+}

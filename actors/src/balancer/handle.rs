@@ -1,0 +1,192 @@
+//! A running balancer, as an application holds it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix::{Actor, Addr, Recipient};
+use actix_rt::Arbiter;
+use futures_core::Stream;
+use futures_util::StreamExt;
+
+use super::figures::Figures;
+use super::recipient::{Ask, Doorman};
+use super::{BalancerCore, Call, CallError};
+use crate::supervision::SupervisorHandle;
+use crate::worker::Work;
+
+/// A running balancer. Clones are the same; it can be used from any thread.
+///
+/// Dropping the last handle stops it at once: callers that still wait hear [`CallError::Closed`].
+pub struct BalancerHandle<W: Work> {
+    shared: Arc<Shared<W>>,
+}
+
+struct Shared<W: Work> {
+    core: Arc<BalancerCore<W>>,
+    supervisor: SupervisorHandle,
+    arbiters: Vec<Arbiter>,
+    shutdown: Duration,
+    doorman: Mutex<Option<Addr<Doorman<W>>>>,
+}
+
+impl<W: Work> Drop for Shared<W> {
+    fn drop(&mut self) {
+        self.core.close();
+        self.supervisor.kill_all();
+        for arbiter in &self.arbiters {
+            arbiter.stop();
+        }
+    }
+}
+
+impl<W: Work> Clone for BalancerHandle<W> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<W: Work> fmt::Debug for BalancerHandle<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.core.fmt(f)
+    }
+}
+
+impl<W: Work> BalancerHandle<W> {
+    pub(super) fn new(
+        core: Arc<BalancerCore<W>>,
+        supervisor: SupervisorHandle,
+        arbiters: Vec<Arbiter>,
+        shutdown: Duration,
+    ) -> Self {
+        let (ended, closing) = (supervisor.ended(), Arc::downgrade(&core));
+        actix_rt::spawn(async move {
+            ended.await;
+            // Nobody would work any more: nobody may wait for it.
+            if let Some(core) = closing.upgrade() {
+                core.close();
+            }
+        });
+        Self {
+            shared: Arc::new(Shared {
+                core,
+                supervisor,
+                arbiters,
+                shutdown,
+                doorman: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Asks, and waits for the answer. Dropping the future cancels the request, wherever it is.
+    ///
+    /// Exactly one answer comes, whatever dies: the worker's, or why there is none.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn call(&self, request: W::Request) -> Result<W::Reply, CallError> {
+        self.start(request).await?.await
+    }
+
+    /// Asks and does not wait for the answer, only for room in the queue where it is full: a job with an id, to be awaited, dropped or detached.
+    ///
+    /// # Errors
+    /// [`CallError::Full`] and [`CallError::Closed`]; the request is dropped then.
+    pub async fn start(&self, request: W::Request) -> Result<Call<W>, CallError> {
+        let core = &self.shared.core;
+        core.start_at(request, core.clock().now()).await
+    }
+
+    /// The same without waiting for room.
+    ///
+    /// # Errors
+    /// [`CallError::Full`] and [`CallError::Closed`]; the request is dropped then.
+    pub fn try_start(&self, request: W::Request) -> Result<Call<W>, CallError> {
+        self.shared.core.try_start(request)
+    }
+
+    /// Asks for all of them; the answers come in the order in which they are ready, each with the number of its request from 0.
+    ///
+    /// As many are under way as the balancer takes; the rest of the iterator waits. Dropping the stream cancels what is under way.
+    pub fn call_all<I>(
+        &self,
+        requests: I,
+    ) -> impl Stream<Item = (usize, Result<W::Reply, CallError>)> + use<I, W>
+    where
+        I: IntoIterator<Item = W::Request>,
+    {
+        self.calls(requests).buffer_unordered(self.most())
+    }
+
+    /// Asks for all of them; the answers come in the order of the requests: an early one waits for those before it.
+    pub fn call_in_order<I>(
+        &self,
+        requests: I,
+    ) -> impl Stream<Item = (usize, Result<W::Reply, CallError>)> + use<I, W>
+    where
+        I: IntoIterator<Item = W::Request>,
+    {
+        self.calls(requests).buffered(self.most())
+    }
+
+    fn calls<I: IntoIterator<Item = W::Request>>(
+        &self,
+        requests: I,
+    ) -> impl Stream<Item = impl Future<Output = (usize, Result<W::Reply, CallError>)> + use<I, W>>
+    + use<I, W> {
+        let handle = self.clone();
+        futures_util::stream::iter(requests.into_iter().enumerate()).map(move |(at, request)| {
+            let handle = handle.clone();
+            async move { (at, handle.call(request).await) }
+        })
+    }
+
+    fn most(&self) -> usize {
+        let settings = self.shared.core.settings();
+        let waiting = settings.queue.map_or(1024, |queue| queue as usize);
+        waiting.saturating_add(settings.workers * settings.places)
+    }
+
+    /// For actix users: a recipient of [`Ask`]. It lives on the arbiter of its first caller; its answers are the balancer's own.
+    ///
+    /// # Panics
+    /// Outside an actix system.
+    pub fn recipient(&self) -> Recipient<Ask<W>> {
+        let mut doorman = (self.shared.doorman.lock()).unwrap_or_else(PoisonError::into_inner);
+        let live = doorman.take().filter(Addr::connected);
+        let addr = live.unwrap_or_else(|| Doorman::new(self.shared.core.clone()).start());
+        *doorman = Some(addr.clone());
+        addr.recipient()
+    }
+
+    /// What it has done so far.
+    pub fn figures(&self) -> Figures {
+        self.shared.core.figures()
+    }
+
+    /// How often workers, and the balancer's own actor, were started again.
+    pub fn restarts(&self) -> u64 {
+        let supervisor = &self.shared.supervisor;
+        let each = supervisor.children().map(|(id, _)| supervisor.restarts(id));
+        each.sum()
+    }
+
+    /// The supervisor of the workers `NAME/1`, `NAME/2`, ... and the balancer `NAME`.
+    pub fn supervisor(&self) -> &SupervisorHandle {
+        &self.shared.supervisor
+    }
+
+    /// Takes no further request, and waits until those under way are over.
+    pub async fn drain(&self) {
+        self.shared.core.seal();
+        self.shared.core.quiet().await;
+    }
+
+    /// Stops it: requests under way are given up with [`CallError::Closed`], workers end.
+    pub async fn stop(&self) {
+        self.shared.core.close();
+        self.shared.supervisor.stop(self.shared.shutdown).await;
+    }
+}

@@ -1,0 +1,99 @@
+//! The door for actix users: a recipient that asks the balancer.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use actix::dev::{MessageResponse, OneshotSender};
+use actix::{Actor, Context, Handler, Message};
+
+use super::{BalancerCore, CallError};
+use crate::worker::Work;
+
+/// A request as an actix message. Dropping the recipient's future cancels the request.
+pub struct Ask<W: Work>(pub W::Request);
+
+impl<W: Work> fmt::Debug for Ask<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ask(..)")
+    }
+}
+
+impl<W: Work> Message for Ask<W> {
+    type Result = Result<W::Reply, CallError>;
+}
+
+/// Takes messages for a balancer. It keeps nothing, so it needs no supervision: what it passes on is in the balancer's custody.
+pub struct Doorman<W: Work>(Arc<BalancerCore<W>>);
+
+impl<W: Work> fmt::Debug for Doorman<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Doorman").field(&self.0.name).finish()
+    }
+}
+
+impl<W: Work> Doorman<W> {
+    pub(super) fn new(core: Arc<BalancerCore<W>>) -> Self {
+        Self(core)
+    }
+}
+
+impl<W: Work> Unpin for Doorman<W> {}
+
+impl<W: Work> Actor for Doorman<W> {
+    type Context = Context<Self>;
+}
+
+impl<W: Work> Handler<Ask<W>> for Doorman<W> {
+    type Result = Asked<W>;
+
+    fn handle(&mut self, Ask(request): Ask<W>, _: &mut Self::Context) -> Self::Result {
+        Asked {
+            core: self.0.clone(),
+            request,
+            _work: PhantomData,
+        }
+    }
+}
+
+/// The answer to come.
+pub struct Asked<W: Work> {
+    core: Arc<BalancerCore<W>>,
+    request: W::Request,
+    _work: PhantomData<fn() -> W>,
+}
+
+impl<W: Work> fmt::Debug for Asked<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Asked(..)")
+    }
+}
+
+impl<W: Work> MessageResponse<Doorman<W>, Ask<W>> for Asked<W> {
+    fn handle(
+        self,
+        _: &mut Context<Doorman<W>>,
+        sender: Option<OneshotSender<Result<W::Reply, CallError>>>,
+    ) {
+        let Asked { core, request, .. } = self;
+        actix_rt::spawn(async move {
+            let asked = core.clock().now();
+            let call = async {
+                let call = core.start_at(request, asked).await?;
+                call.await
+            };
+            let Some(mut sender) = sender else {
+                // A message that was only sent wants its effect, not its answer.
+                let _ = call.await;
+                return;
+            };
+            let answer = tokio::select! {
+                biased;
+                answer = call => answer,
+                // Dropped with it, the call cancels its request.
+                () = sender.closed() => return,
+            };
+            let _ = sender.send(answer);
+        });
+    }
+}

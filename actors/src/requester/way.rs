@@ -1,0 +1,168 @@
+//! All that a requester has under way, as one future: clients in their loops, arrivals, a batch.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use rand_distr::{Distribution, Exp1};
+
+use super::core::{Inner, scaled};
+use super::load::{Arrivals, Load, Order, Rate};
+use crate::balancer::{Call, CallError};
+use crate::clock::Time;
+use crate::job::{Answer, Served};
+use crate::span::{Span, times};
+
+pub(super) async fn go(inner: Arc<Inner>) {
+    match inner.parts.load {
+        Load::Closed {
+            count,
+            think,
+            requests,
+        } => {
+            let count = u64::from(count.max(1));
+            let mut clients: FuturesUnordered<_> = (0..count)
+                .map(|client| loops(inner.clone(), (client, count), think, requests))
+                .collect();
+            while clients.next().await.is_some() {}
+        }
+        Load::Open {
+            rate,
+            arrivals,
+            requests,
+        } => opens(inner, rate, arrivals, requests).await,
+        Load::Batch { requests } => batch(inner, requests).await,
+    }
+}
+
+async fn ask(inner: &Inner, number: u64, asked: Time) {
+    inner.asked();
+    let answer = match inner.parts.to.start_at(inner.job(number), asked).await {
+        Ok(call) => call.await,
+        Err(error) => Err(error),
+    };
+    inner.heard(asked, &answer);
+}
+
+/// One client: thinks, asks, waits. Its requests are every `count`-th, so that what chance decides of its n-th request does not
+/// hang on who was quicker.
+async fn loops(inner: Arc<Inner>, (client, count): (u64, u64), think: Span, requests: Option<u64>) {
+    let clock = inner.parts.to.clock().clone();
+    let mut chance = inner.parts.to.seed().stream(&inner.parts.name, "think");
+    chance.set_stream(client);
+    let mut closing = inner.closing.subscribe();
+    let mut number = client;
+    while requests.is_none_or(|requests| number < requests) && !inner.is_closing() {
+        if !think.is_zero() {
+            let thought = scaled(think.draw(&mut chance), inner.parts.time_scale);
+            tokio::select! {
+                biased;
+                _ = closing.wait_for(|closing| *closing) => return,
+                () = clock.sleep(thought) => {}
+            }
+        }
+        ask(&inner, number, clock.now()).await;
+        number += count;
+        if think.is_zero() {
+            // A balancer that answers at once must not keep others from their turn.
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Requests that come when they come.
+async fn opens(inner: Arc<Inner>, rate: Rate, arrivals: Arrivals, requests: Option<u64>) {
+    let clock = inner.parts.to.clock().clone();
+    let mut chance = inner.parts.to.seed().stream(&inner.parts.name, "arrivals");
+    let Rate::PerSecond(rate) = rate else {
+        unreachable!("a utilisation is resolved when the requester is made");
+    };
+    let gap = times(Duration::from_secs(1), 1.0 / rate);
+    let gap = scaled(gap, inner.parts.time_scale);
+    let mut draw = move || match arrivals {
+        Arrivals::Fixed => gap,
+        Arrivals::Poisson => {
+            let draw: f64 = Exp1.sample(&mut chance);
+            times(gap, draw)
+        }
+    };
+    let mut closing = inner.closing.subscribe();
+    let mut calls = FuturesUnordered::new();
+    let mut number = 0;
+    // From one arrival to the next, not from when the last was noticed: lateness does not add up, and counts as response time.
+    let mut arrival = pin!(clock.sleep(draw()));
+    let mut more = requests != Some(0);
+    while more || !calls.is_empty() {
+        tokio::select! {
+            biased;
+            _ = closing.wait_for(|closing| *closing), if more => more = false,
+            () = arrival.as_mut(), if more => {
+                let due = arrival.deadline();
+                let inner = inner.clone();
+                calls.push(async move { ask(&inner, number, due).await });
+                number += 1;
+                more = requests.is_none_or(|requests| number < requests);
+                arrival.set(clock.sleep_until(due + draw()));
+            }
+            Some(()) = calls.next() => {}
+        }
+    }
+}
+
+enum Step {
+    Fed(u64, Time, Result<Call<Served>, CallError>),
+    Heard(u64, Time, Result<Answer, CallError>),
+}
+
+/// All at once, as far as the balancer's queue has room: the next goes in when the one before it is in.
+async fn batch(inner: Arc<Inner>, requests: u64) {
+    let clock = inner.parts.to.clock().clone();
+    let feed = |number: u64| {
+        let (inner, clock) = (inner.clone(), clock.clone());
+        Box::pin(async move {
+            let asked = clock.now();
+            inner.asked();
+            let call = inner.parts.to.start_at(inner.job(number), asked).await;
+            Step::Fed(number, asked, call)
+        })
+    };
+    let mut steps: FuturesUnordered<futures_util::future::BoxFuture<'static, Step>> =
+        FuturesUnordered::new();
+    let mut early = BTreeMap::new();
+    let mut next = 0;
+    if requests > 0 {
+        steps.push(feed(0));
+    }
+    while let Some(step) = steps.next().await {
+        let (number, asked, answer) = match step {
+            Step::Fed(number, asked, call) => {
+                if number + 1 < requests && !inner.is_closing() {
+                    steps.push(feed(number + 1));
+                }
+                match call {
+                    Ok(call) => {
+                        steps.push(Box::pin(
+                            async move { Step::Heard(number, asked, call.await) },
+                        ));
+                        continue;
+                    }
+                    Err(error) => (number, asked, Err(error)),
+                }
+            }
+            Step::Heard(number, asked, answer) => (number, asked, answer),
+        };
+        match inner.parts.order {
+            Order::Completion => inner.heard(asked, &answer),
+            Order::Input => {
+                early.insert(number, (asked, answer));
+                while let Some((asked, answer)) = early.remove(&next) {
+                    inner.heard(asked, &answer);
+                    next += 1;
+                }
+            }
+        }
+    }
+}

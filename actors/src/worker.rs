@@ -1,0 +1,210 @@
+//! The worker: does requests of a balancer, one at each of its places.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use actix::{Actor, AsyncContext, Context, Handler, Message, WrapFuture};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use crate::balancer::{BalancerCore, Presence, Ticket};
+use crate::failure::Failure;
+use crate::pool::{die, guarded};
+use crate::supervision::Guarded;
+
+mod closures;
+#[cfg(test)]
+mod tests;
+
+pub use closures::{BlockingFn, FnWork, Function, Functions, blocking, from_fn};
+
+/// What a worker does with a request. One value of it serves one place of a worker, a request at a time.
+///
+/// It is made anew by its factory after a panic. A future that is no longer wanted is dropped at one of its awaits, and the same
+/// value gets the next request: what must not stay half done should not be left so across an await.
+pub trait Work: Send + 'static {
+    /// What it is asked.
+    type Request: Send + 'static;
+    /// What it answers.
+    type Reply: Send + 'static;
+
+    /// Answers. A panic here, or in the future, ends the worker; the request is then begun again elsewhere if it is declared idempotent.
+    fn work(&mut self, request: Self::Request) -> impl Future<Output = Self::Reply>;
+
+    /// True if it may block its thread: it then runs on a thread of its own, never on an arbiter. Such work is not cut short by a
+    /// cancel or a kill between its awaits; its answer still counts if nobody else has answered.
+    fn blocks(&self) -> bool {
+        false
+    }
+}
+
+/// There may be something to begin. Lost with a mailbox it is no loss: the worker's queue goes back to the balancer.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Begin;
+
+/// The actor of a worker.
+pub struct Worker<W: Work> {
+    core: Arc<BalancerCore<W>>,
+    number: usize,
+    epoch: u64,
+    places: Vec<Guarded<W>>,
+}
+
+impl<W: Work> fmt::Debug for Worker<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("balancer", &self.core.name)
+            .field("number", &self.number)
+            .finish()
+    }
+}
+
+/// Requests done in one go before others on the arbiter get their turn.
+const TURN: usize = 32;
+
+impl<W: Work> Worker<W> {
+    /// The worker of this number, from 0, in the life `epoch`.
+    ///
+    /// # Errors
+    /// What its factory refuses.
+    pub fn new(core: Arc<BalancerCore<W>>, number: usize, epoch: u64) -> Result<Self, Failure> {
+        let places = (0..core.settings().places)
+            .map(|_| core.make(number).map(Guarded::new))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            core,
+            number,
+            epoch,
+            places,
+        })
+    }
+}
+
+/// A life's work. Dropped with it, its tickets go first and its presence last.
+async fn live<W: Work>(
+    core: Arc<BalancerCore<W>>,
+    number: usize,
+    epoch: u64,
+    places: Vec<Guarded<W>>,
+) {
+    // After the port is bound: whoever sends from now on finds somebody.
+    tokio::task::yield_now().await;
+    let _presence = Presence::new(core.clone(), number, epoch);
+    let mut places: FuturesUnordered<_> = (places.into_iter())
+        .map(|work| place(core.clone(), number, epoch, work))
+        .collect();
+    while places.next().await.is_some() {}
+}
+
+/// One place: a request after the other.
+async fn place<W: Work>(
+    core: Arc<BalancerCore<W>>,
+    number: usize,
+    epoch: u64,
+    mut work: Guarded<W>,
+) {
+    let inline = core.clock().is_simulated() || !work.blocks();
+    let mut done = 0;
+    loop {
+        let Some((ticket, request)) = core.take(number, epoch) else {
+            core.bell(number).notified().await;
+            continue;
+        };
+        let panicked = if inline {
+            attempt(&mut work, request, ticket).await
+        } else {
+            let here = tokio::runtime::Handle::current();
+            let away = core.pool().wait_for(move || {
+                // The ticket is away too: a worker that is killed meanwhile does not lose it.
+                let panicked = here.block_on(attempt(&mut work, request, ticket));
+                (work, panicked)
+            });
+            let Ok((back, panicked)) = away.await else {
+                // The threads are gone, and with them everything: nothing will be asked again.
+                return std::future::pending().await;
+            };
+            work = back;
+            panicked
+        };
+        if let Some(text) = panicked {
+            die(text);
+        }
+        done += 1;
+        if done % TURN == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Works on one request and settles its ticket. Gives the text of a panic, of which the worker has to die.
+async fn attempt<W: Work>(
+    work: &mut Guarded<W>,
+    request: Guarded<W::Request>,
+    ticket: Ticket<W>,
+) -> Option<String> {
+    if ticket.cell().is_over() {
+        ticket.give_back();
+        return None;
+    }
+    let work: &mut W = work;
+    let future = match guarded(move || work.work(request.into_inner())) {
+        Ok(future) => future,
+        Err(text) => {
+            ticket.charge(&text);
+            return Some(text);
+        }
+    };
+    let mut future = pin!(future);
+    let cell = ticket.cell().clone();
+    let outcome = poll_fn(|cx| {
+        if cell.is_over() {
+            return Poll::Ready(Ok(None));
+        }
+        match guarded(|| future.as_mut().poll(cx)) {
+            Ok(Poll::Ready(reply)) => Poll::Ready(Ok(Some(reply))),
+            // Registered after the poll, so that work which never waits costs no waker.
+            Ok(Poll::Pending) if cell.poll_over(cx) => Poll::Ready(Ok(None)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(text) => Poll::Ready(Err(text)),
+        }
+    })
+    .await;
+    match outcome {
+        Ok(Some(reply)) => {
+            ticket.answer(reply);
+            None
+        }
+        Ok(None) => {
+            ticket.give_back();
+            None
+        }
+        Err(text) => {
+            ticket.charge(&text);
+            Some(text)
+        }
+    }
+}
+
+impl<W: Work> Unpin for Worker<W> {}
+
+impl<W: Work> Actor for Worker<W> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let places = std::mem::take(&mut self.places);
+        let life = live(self.core.clone(), self.number, self.epoch, places);
+        ctx.spawn(life.into_actor(self));
+    }
+}
+
+impl<W: Work> Handler<Begin> for Worker<W> {
+    type Result = ();
+
+    fn handle(&mut self, _: Begin, _: &mut Self::Context) {
+        self.core.bell(self.number).notify_one();
+    }
+}
