@@ -36,6 +36,12 @@ pub struct Report {
     pub ledger: Ledger,
     /// A row for each pile, crew, gopher and incinerator.
     pub nodes: Vec<NodeReport>,
+    /// A row for each balancer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub balancers: Vec<BalancerReport>,
+    /// A row for each requester.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub requesters: Vec<RequesterReport>,
     /// SHA-256 of a simulation's trace, in hex.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_sha256: Option<String>,
@@ -48,6 +54,18 @@ pub struct Report {
     /// How it ended.
     #[serde(skip)]
     pub outcome: Outcome,
+}
+
+mod balancing;
+
+pub use balancing::{BalancerReport, RequesterReport, TailReport, WorkerReport};
+
+impl Report {
+    /// True if every book is accounted for, once, and so is every request.
+    pub fn balances(&self) -> bool {
+        let requests = |asked: &RequesterReport| asked.lost == 0;
+        self.ledger.balances() && self.requesters.iter().all(requests)
+    }
 }
 
 /// How a run ended.

@@ -2,6 +2,7 @@
 
 mod account;
 mod dead;
+mod desks;
 mod end;
 mod running;
 mod wiring;

@@ -186,11 +186,12 @@ pub fn start_failed(error: StartError) -> Failed {
 pub fn exit_code(report: &Report) -> i32 {
     match &report.outcome {
         Outcome::Escalated(_) => code::ESCALATED,
-        _ if !report.ledger.balances() => code::FAILED,
+        _ if !report.balances() => code::FAILED,
         Outcome::DeadlinePassed => code::LATE,
         _ if !report.failures.is_empty() => code::FAILED,
         Outcome::Stopped | Outcome::Running => code::FAILED,
         Outcome::Finished if report.ledger.dead > 0 => code::DEAD,
+        Outcome::Finished if report.requesters.iter().any(|asked| asked.failed > 0) => code::FAILED,
         Outcome::Finished if report.ledger.in_flight > 0 => code::FAILED,
         Outcome::Finished => code::OK,
     }

@@ -50,6 +50,10 @@ impl RunningTopology {
                 .sum(),
             ledger: ledger.into(),
             nodes,
+            balancers: inner
+                .desks
+                .balancer_reports(passed, &|name| supervisor.restarts(name)),
+            requesters: inner.desks.requester_reports(inner.started),
             unsaid: judged.map_or_else(Vec::new, |by| by.unsaid.clone()),
             trace_sha256: None,
             failures: works.failures(),

@@ -64,6 +64,8 @@ impl RunningTopology {
     /// Lets every cart and book that is still under way go home. Nobody lives any more who could send them out again.
     async fn bring_home(&self) {
         let inner = &self.shared.inner;
+        // Nobody works on requests any more, and nobody waits for their answers.
+        inner.desks.give_up_all();
         let clock = &inner.works.clock;
         let deadline = clock.now() + HOMECOMING;
         let evict = || {

@@ -18,6 +18,7 @@ use tokio::sync::OnceCell;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::dead::{self, DeadBook, DeadSink, Kept};
+use super::desks::Desks;
 use crate::plan::Plan;
 use crate::plan::formula::Prediction;
 use crate::report::{Outcome, Report};
@@ -42,6 +43,7 @@ pub(super) struct Inner {
     pub(super) piles: Vec<Arc<PileCore>>,
     pub(super) incinerators: Vec<Arc<IncineratorCore>>,
     pub(super) crews: Vec<Crew>,
+    pub(super) desks: Desks,
     pub(super) arbiters: Vec<Arbiter>,
     pub(super) sink: Option<Arc<dyn DeadSink>>,
     pub(super) dead: Kept,
@@ -64,6 +66,7 @@ impl Inner {
         piles: Vec<Arc<PileCore>>,
         incinerators: Vec<Arc<IncineratorCore>>,
         crews: Vec<Crew>,
+        desks: Desks,
         arbiters: Vec<Arbiter>,
         sink: Option<Arc<dyn DeadSink>>,
     ) -> Self {
@@ -82,6 +85,7 @@ impl Inner {
             piles,
             incinerators,
             crews,
+            desks,
             arbiters,
             sink,
             dead: Kept::default(),
@@ -102,6 +106,7 @@ impl Inner {
 
     /// Takes back what a life holds that is over although its thread may still be running it.
     fn revoke(&self, node: &str, epoch: u64) {
+        self.desks.give_up(node, epoch);
         let gophers = self
             .crews
             .iter()
@@ -122,7 +127,7 @@ impl Inner {
     }
 
     fn all_closed(&self) -> bool {
-        self.piles.iter().all(|pile| pile.is_closed())
+        self.piles.iter().all(|pile| pile.is_closed()) && self.desks.are_done()
     }
 }
 
@@ -137,7 +142,7 @@ impl Drop for Inner {
 /// Why a run is over, or about to be ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
-    /// All piles are closed: what was offered is burned, dead or dropped.
+    /// All piles are closed: what was offered is burned, dead or dropped. All requesters have their answers.
     Drained,
     /// The restart budget is spent; the reason names the child.
     Escalated(String),
@@ -166,6 +171,7 @@ impl Drop for Handle {
             self.inner.seal();
             self.inner.works.halt();
             self.supervisor.kill_all();
+            self.inner.desks.give_up_all();
             self.inner.works.store.deaths().notify_one();
         }
     }
@@ -312,6 +318,11 @@ impl RunningTopology {
         (total, ended)
     }
 
+    /// How many requests the requesters will make, where every one knows, and how many are over.
+    pub fn expected_answers(&self) -> (Option<u64>, u64) {
+        self.inner().desks.expected()
+    }
+
     /// Kills the actor of a node, as a fault would; the supervisor's policy decides what follows. Names as in reports. False if there is none.
     pub fn kill(&self, node: &str) -> bool {
         self.shared.supervisor.kill(node)
@@ -338,6 +349,7 @@ impl RunningTopology {
         let inner = self.inner();
         inner.works.tell(Event::Draining);
         self.shared.supervisor.draining();
+        inner.desks.close();
         for pile in &inner.piles {
             if let Some(feeder) = pile.feeder() {
                 feeder.end();

@@ -20,6 +20,7 @@ use gopherworks_actors::supervision::{
 };
 use gopherworks_actors::works::{NodeStats, Works};
 
+use super::desks::Making;
 use super::running::{Crew, Inner, RunningTopology};
 use super::{Options, StartError};
 use crate::catalog::Site;
@@ -124,7 +125,12 @@ impl Places {
         distinct.sort_unstable();
         distinct.dedup();
         let number = |node: usize| distinct.binary_search(&group[node]).unwrap_or(0);
-        let wanted = plan.execution.cores.min(distinct.len()).max(1);
+        // Workers may be laid anywhere: they take from no pile.
+        let workers: usize = (plan.balancers.iter())
+            .map(|balancer| balancer.workers as usize)
+            .sum();
+        let most = distinct.len().saturating_add(workers);
+        let wanted = plan.execution.cores.min(most).max(1);
         Self {
             wanted: if simulated { 0 } else { wanted },
             arbiters: Vec::new(),
@@ -203,6 +209,8 @@ impl Build<'_> {
                     .map_err(failed(&crew.name))?;
             }
         }
+
+        let making = Making::new(plan, |node| self.site(node))?;
 
         let ports: Arc<Vec<Port<Pile>>> =
             Arc::new(plan.piles.iter().map(|_| Port::new()).collect());
@@ -383,13 +391,21 @@ impl Build<'_> {
                 .collect();
             pile.leads_to(below);
         }
-        let children = self.children(&works, &feeders, &piles, &incinerators, &crews);
+        let scale = self.options.time_scale.unwrap_or(1.0);
+        let desks = making.desks(plan, &works, scale);
+        let mut children = self.children(&works, &feeders, &piles, &incinerators, &crews);
+        children.splice(
+            0..0,
+            desks.balancers(|at| self.places.at(at), plan.supervision.shutdown),
+        );
+        children.extend(desks.requesters(|at| self.places.at(at), plan.supervision.shutdown));
         let inner = Arc::new(Inner::new(
             (plan, self.options.time_scale.unwrap_or(1.0)),
             works,
             piles,
             incinerators,
             crews,
+            desks,
             self.places.arbiters,
             self.options.dead.clone(),
         ));

@@ -242,7 +242,10 @@ impl<W: Work> Builder<W> {
         let supervisor = Supervisor::start(self.supervision, clock, seed, children);
         let handle = BalancerHandle::new(core, supervisor.clone(), arbiters, self.shutdown);
         match supervisor.wait_started().await {
-            Ok(()) => Ok(handle),
+            Ok(()) => {
+                handle.ready().await;
+                Ok(handle)
+            }
             Err(outcome) => Err(Failure::permanent(format!(
                 "the balancer did not start: {outcome:?}"
             ))),

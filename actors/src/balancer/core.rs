@@ -113,6 +113,8 @@ struct Item<W: Work> {
 struct State<W: Work> {
     desk: Desk<Item<W>>,
     closed: bool,
+    /// Workers that have been up at least once.
+    seen: Vec<bool>,
     response: Histogram<u64>,
     waited: Histogram<u64>,
     /// Sums of seconds, for means that are not rounded to a bucket.
@@ -150,7 +152,7 @@ pub struct BalancerCore<W: Work> {
     rung: AtomicBool,
     /// When the actor's timer for hedges ends.
     armed: AtomicU64,
-    quiet: Notify,
+    changed: Notify,
 }
 
 impl<W: Work> fmt::Debug for BalancerCore<W> {
@@ -194,6 +196,7 @@ impl<W: Work> BalancerCore<W> {
             state: Mutex::new(State {
                 desk: Desk::new(rules, chance, now),
                 closed: false,
+                seen: vec![false; settings.workers],
                 response: histogram(),
                 waited: histogram(),
                 responses: 0.0,
@@ -203,7 +206,7 @@ impl<W: Work> BalancerCore<W> {
             room,
             rung: AtomicBool::new(false),
             armed: AtomicU64::new(u64::MAX),
-            quiet: Notify::new(),
+            changed: Notify::new(),
             name: parts.name,
             settings,
             make: parts.make,
@@ -565,7 +568,7 @@ impl<W: Work> BalancerCore<W> {
 
     fn ended(&self, idle: bool) {
         if idle {
-            self.quiet.notify_waiters();
+            self.changed.notify_waiters();
             if let Some(told) = &self.idle {
                 told();
             }
@@ -578,6 +581,9 @@ impl<W: Work> BalancerCore<W> {
             let mut state = self.lock();
             state.desk.worker_up(worker, epoch, now);
             state.desk.dispatch(now);
+            if !std::mem::replace(&mut state.seen[worker], true) {
+                self.changed.notify_waiters();
+            }
             state.desk.wakes()
         };
         self.wake(&wakes, Some(worker));
@@ -614,6 +620,7 @@ impl<W: Work> BalancerCore<W> {
     /// Takes no further request; those under way run to their end.
     pub fn seal(&self) {
         self.lock().closed = true;
+        self.changed.notify_waiters();
         if let Some(room) = &self.room {
             room.close();
         }
@@ -639,15 +646,25 @@ impl<W: Work> BalancerCore<W> {
 
     /// Waits until no request is under way.
     pub async fn quiet(&self) {
+        self.until(|state| state.desk.open() == 0).await;
+    }
+
+    /// Waits until every worker has been up once, or the balancer is closed.
+    pub async fn ready(&self) {
+        self.until(|state| state.closed || state.seen.iter().all(|seen| *seen))
+            .await;
+    }
+
+    async fn until(&self, holds: impl Fn(&State<W>) -> bool) {
         loop {
-            let quiet = self.quiet.notified();
-            let mut quiet = std::pin::pin!(quiet);
+            let changed = self.changed.notified();
+            let mut changed = std::pin::pin!(changed);
             // Listens before it looks.
-            quiet.as_mut().enable();
-            if self.open() == 0 {
+            changed.as_mut().enable();
+            if holds(&self.lock()) {
                 return;
             }
-            quiet.await;
+            changed.await;
         }
     }
 

@@ -80,6 +80,10 @@ impl<W: Work> BalancerHandle<W> {
         }
     }
 
+    pub(super) async fn ready(&self) {
+        self.shared.core.ready().await;
+    }
+
     /// Asks, and waits for the answer. Dropping the future cancels the request, wherever it is.
     ///
     /// Exactly one answer comes, whatever dies: the worker's, or why there is none.

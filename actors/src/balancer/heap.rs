@@ -61,8 +61,10 @@ impl Heap {
         &self.order
     }
 
-    fn load_at(&self, at: usize) -> Load {
-        self.loads[self.order[at]]
+    /// Equals by their number, so that who came first does not matter.
+    fn load_at(&self, at: usize) -> (Load, usize) {
+        let worker = self.order[at];
+        (self.loads[worker], worker)
     }
 
     fn swap(&mut self, a: usize, b: usize) {

@@ -17,6 +17,8 @@ use crate::job::{Answer, Served};
 use crate::span::{Span, times};
 
 pub(super) async fn go(inner: Arc<Inner>) {
+    // The first requests are to find all workers, as the later ones do.
+    inner.parts.to.ready().await;
     match inner.parts.load {
         Load::Closed {
             count,

@@ -1,0 +1,300 @@
+//! Balancers and requesters of a topology.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gopherworks_actors::balancer::policy::Spread;
+use gopherworks_actors::balancer::{self, BalancerCore, Parts, Settings};
+use gopherworks_actors::clock::Time;
+use gopherworks_actors::failure::Failure;
+use gopherworks_actors::job::{Job, Served, Service, WorkerSite};
+use gopherworks_actors::pool::{Pool, guarded};
+use gopherworks_actors::requester::load::{Load, Rate};
+use gopherworks_actors::requester::{Requester, RequesterCore, RequesterParts};
+use gopherworks_actors::supervision::{Child, Guarded, Place};
+use gopherworks_actors::works::Works;
+
+use super::StartError;
+use crate::catalog::Site;
+use crate::plan::{BalancerPlan, Plan};
+use crate::report::{BalancerReport, RequesterReport, WorkerReport};
+
+/// Kinds of worker, made before anything runs, so that what is wrong is known.
+pub(super) struct Making {
+    services: Vec<Arc<Guarded<Box<dyn Service>>>>,
+    loads: Vec<Load>,
+}
+
+impl Making {
+    pub(super) fn new(plan: &Plan, site: impl Fn(&str) -> Site) -> Result<Self, StartError> {
+        let failed = |node: &str| {
+            let node = node.to_owned();
+            move |failure| StartError::Node { node, failure }
+        };
+        let mut services = Vec::new();
+        for balancer in &plan.balancers {
+            let made =
+                (balancer.service.make(&site(&balancer.name))).map_err(failed(&balancer.name))?;
+            services.push(Arc::new(Guarded::new(made)));
+        }
+        let mut loads = Vec::new();
+        for requester in &plan.requesters {
+            let (balancer, service) = (&plan.balancers[requester.to], &services[requester.to]);
+            let load = per_second(requester.load, balancer, &****service);
+            loads.push(load.map_err(failed(&requester.name))?);
+        }
+        Ok(Self { services, loads })
+    }
+
+    pub(super) fn desks(self, plan: &Plan, works: &Arc<Works>, time_scale: f64) -> Desks {
+        let told = works.clone();
+        let changed: Arc<dyn Fn() + Send + Sync> = Arc::new(move || told.change());
+        let balancers: Vec<_> = (plan.balancers.iter().zip(self.services))
+            .map(|(balancer, service)| core(balancer, service, works, time_scale, &changed))
+            .collect();
+        let requesters = (plan.requesters.iter().zip(self.loads))
+            .map(|(requester, load)| Asking {
+                to: requester.to,
+                core: RequesterCore::new(RequesterParts {
+                    name: requester.name.as_str().into(),
+                    to: balancers[requester.to].clone(),
+                    load,
+                    order: requester.order,
+                    time_scale,
+                    ended: changed.clone(),
+                }),
+            })
+            .collect();
+        Desks {
+            balancers,
+            requesters,
+        }
+    }
+}
+
+/// A utilisation is a share of what all places can do when none of them is ever idle.
+fn per_second(load: Load, balancer: &BalancerPlan, service: &dyn Service) -> Result<Load, Failure> {
+    let Load::Open {
+        rate: Rate::Utilisation(share),
+        arrivals,
+        requests,
+    } = load
+    else {
+        return Ok(load);
+    };
+    let mut most = 0.0;
+    for worker in 0..balancer.workers as usize {
+        let mean = guarded(|| service.mean(worker)).ok().flatten();
+        let Some(mean) = mean.filter(|mean| !mean.is_zero()) else {
+            return Err(Failure::permanent(format!(
+                "nobody knows what workers of kind `{}` can do, so there is no utilisation of them: give a rate, in requests a second",
+                balancer.kind
+            )));
+        };
+        most += f64::from(balancer.concurrency) / mean.as_secs_f64();
+    }
+    Ok(Load::Open {
+        rate: Rate::PerSecond(share * most),
+        arrivals,
+        requests,
+    })
+}
+
+fn core(
+    plan: &BalancerPlan,
+    service: Arc<Guarded<Box<dyn Service>>>,
+    works: &Arc<Works>,
+    time_scale: f64,
+    changed: &Arc<dyn Fn() + Send + Sync>,
+) -> Arc<BalancerCore<Served>> {
+    let name: Arc<str> = plan.name.as_str().into();
+    let site = WorkerSite {
+        balancer: name.clone(),
+        worker: 0,
+        clock: works.clock.clone(),
+        seed: works.seed,
+        pool: Arc::clone(&works.pool),
+        time_scale,
+    };
+    let again = plan.idempotent || plan.spread != Spread::One;
+    let (makes, costs, at) = (service.clone(), service, site.clone());
+    BalancerCore::new(Parts {
+        name,
+        settings: Settings {
+            policy: plan.policy,
+            spread: plan.spread,
+            queue: plan.queue,
+            full: plan.full,
+            workers: plan.workers as usize,
+            places: plan.concurrency as usize,
+            max_attempts: plan.max_attempts,
+        },
+        make: Arc::new(move |worker| {
+            let site = WorkerSite {
+                worker,
+                ..site.clone()
+            };
+            let serve = makes.worker(&site)?;
+            Ok(Served::new(serve, makes.blocks()))
+        }),
+        again: again.then(|| -> Arc<dyn Fn(&Job, u32) -> Job + Send + Sync> {
+            Arc::new(|job, copy| Job {
+                copy,
+                ..job.clone()
+            })
+        }),
+        cost: Some(Arc::new(move |job: &Job| costs.cost(&at, job))),
+        clock: works.clock.clone(),
+        seed: works.seed,
+        pool: Arc::<Pool>::clone(&works.pool),
+        tracer: works.tracer().cloned(),
+        idle: Some(changed.clone()),
+    })
+}
+
+struct Asking {
+    to: usize,
+    core: Arc<RequesterCore>,
+}
+
+/// Balancers and requesters of a running topology.
+pub(super) struct Desks {
+    balancers: Vec<Arc<BalancerCore<Served>>>,
+    requesters: Vec<Asking>,
+}
+
+impl Desks {
+    /// The balancers' actors: they are there before anybody asks.
+    pub(super) fn balancers(&self, place: impl Fn(usize) -> Place, within: Duration) -> Vec<Child> {
+        let children =
+            (self.balancers.iter()).flat_map(|core| balancer::children(core, &place, within));
+        children.collect()
+    }
+
+    /// The requesters' actors: the last to start.
+    pub(super) fn requesters(
+        &self,
+        place: impl Fn(usize) -> Place,
+        within: Duration,
+    ) -> Vec<Child> {
+        let children = self.requesters.iter().enumerate().map(|(at, asking)| {
+            let core = asking.core.clone();
+            let name = core.name().clone();
+            Child::new(name, &asking.core.port, move |_| {
+                Ok(Requester::new(core.clone()))
+            })
+            .place(place(at))
+            .shutdown(within)
+        });
+        children.collect()
+    }
+
+    pub(super) fn give_up(&self, node: &str, epoch: u64) {
+        for balancer in &self.balancers {
+            balancer.give_up(node, epoch);
+        }
+    }
+
+    /// Requesters ask nothing more.
+    pub(super) fn close(&self) {
+        for asking in &self.requesters {
+            asking.core.close();
+        }
+    }
+
+    pub(super) fn are_done(&self) -> bool {
+        self.requesters.iter().all(|asking| asking.core.is_done())
+            && self.balancers.iter().all(|balancer| balancer.open() == 0)
+    }
+
+    /// The end: what is under way is given up.
+    pub(super) fn give_up_all(&self) {
+        for asking in &self.requesters {
+            asking.core.give_up();
+        }
+        for balancer in &self.balancers {
+            balancer.close();
+        }
+    }
+
+    /// How many requests there will be, where that is known, and how many are over.
+    pub(super) fn expected(&self) -> (Option<u64>, u64) {
+        let mut total = Some(0);
+        let mut over = 0;
+        for asking in &self.requesters {
+            let heard = asking.core.figures();
+            total = total.zip(asking.core.total()).map(|(sum, more)| sum + more);
+            over += heard.asked - heard.in_flight;
+        }
+        (total.filter(|total| *total > 0), over)
+    }
+
+    pub(super) fn balancer_reports(
+        &self,
+        passed: f64,
+        restarts: &dyn Fn(&str) -> u64,
+    ) -> Vec<BalancerReport> {
+        let rows = self.balancers.iter().map(|core| {
+            let figures = core.figures();
+            let settings = core.settings();
+            let all = passed * (settings.workers * settings.places) as f64;
+            let counts = figures.counts;
+            let workers = core.workers().zip(&figures.loads.workers);
+            BalancerReport {
+                name: core.name.to_string(),
+                policy: settings.policy.name(),
+                asked: counts.asked,
+                answered: counts.answered,
+                failed: counts.failed,
+                cancelled: counts.cancelled,
+                in_flight: figures.open as u64,
+                copies: counts.copies,
+                wasted: counts.wasted,
+                retried: counts.retried,
+                response: figures.response.into(),
+                waited: figures.waited.into(),
+                busy: if all > 0.0 {
+                    (figures.busy.as_secs_f64() / all).min(1.0)
+                } else {
+                    0.0
+                },
+                pending_mean: figures.loads.mean,
+                pending_variance: figures.loads.variance,
+                workers: workers
+                    .map(|((name, _), load)| WorkerReport {
+                        name: name.to_string(),
+                        pending_mean: load.mean,
+                        pending_variance: load.variance,
+                        restarts: restarts(name),
+                    })
+                    .collect(),
+            }
+        });
+        rows.collect()
+    }
+
+    pub(super) fn requester_reports(&self, started: Time) -> Vec<RequesterReport> {
+        let rows = self.requesters.iter().map(|asking| {
+            let heard = asking.core.figures();
+            let took = (heard.last - started).as_secs_f64();
+            RequesterReport {
+                name: asking.core.name().to_string(),
+                to: self.balancers[asking.to].name.to_string(),
+                asked: heard.asked,
+                answered: heard.answered,
+                refused: heard.refused,
+                failed: heard.failed,
+                rejected: heard.rejected,
+                in_flight: heard.in_flight,
+                lost: heard.lost(),
+                per_s: if took > 0.0 {
+                    (heard.answered + heard.refused) as f64 / took
+                } else {
+                    0.0
+                },
+                response: heard.response.into(),
+            }
+        });
+        rows.collect()
+    }
+}
