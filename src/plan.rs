@@ -16,6 +16,7 @@ use crate::config::schema::{
 };
 use crate::config::{Diagnostic, Diagnostics, Origin};
 
+mod balancing;
 pub mod formula;
 mod graph;
 mod kinds;
@@ -62,10 +63,12 @@ impl Plan {
     pub fn reads(&self) -> Vec<&PathBuf> {
         let piles = self.piles.iter().flat_map(|pile| &pile.reads);
         let crews = self.crews.iter().flat_map(|crew| &crew.reads);
+        let workers = self.balancers.iter().flat_map(|balancer| &balancer.reads);
         once(
             piles
                 .chain(crews)
-                .chain(self.incinerators.iter().flat_map(|fire| &fire.reads)),
+                .chain(self.incinerators.iter().flat_map(|fire| &fire.reads))
+                .chain(workers),
         )
     }
 
@@ -73,10 +76,12 @@ impl Plan {
     pub fn writes(&self) -> Vec<&PathBuf> {
         let piles = self.piles.iter().flat_map(|pile| &pile.writes);
         let crews = self.crews.iter().flat_map(|crew| &crew.writes);
+        let workers = self.balancers.iter().flat_map(|balancer| &balancer.writes);
         once(
             piles
                 .chain(crews)
-                .chain(self.incinerators.iter().flat_map(|fire| &fire.writes)),
+                .chain(self.incinerators.iter().flat_map(|fire| &fire.writes))
+                .chain(workers),
         )
     }
 

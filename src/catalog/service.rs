@@ -2,6 +2,26 @@
 
 use super::Catalog;
 
+mod sleep;
+pub mod span;
+mod spin;
+mod xyz;
+
 pub(super) fn register(catalog: &mut Catalog) {
-    let _ = catalog;
+    catalog
+        .add_service(
+            "sleep",
+            "Waits: a request that takes time and no core",
+            sleep::make,
+        )
+        .add_service(
+            "spin",
+            "Computes: a request that takes a core for its time",
+            spin::make,
+        )
+        .add_service(
+            "xyz",
+            "Multiplies x by y, and takes so many units of time",
+            xyz::make,
+        );
 }

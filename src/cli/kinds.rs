@@ -32,6 +32,7 @@ pub fn kinds(only: Option<&str>, format: Format) -> Result<i32, Failed> {
     role("source", catalog.sources().map(described).collect());
     role("work", catalog.works().map(described).collect());
     role("burn", catalog.burns().map(described).collect());
+    role("worker", catalog.services().map(described).collect());
     if all.is_empty() {
         return Err(Failed {
             code: 2,

@@ -15,6 +15,7 @@ use kinds::Branch;
 use nodes::{copies, crew, dump, incinerator, pile, relay};
 use parts::{duration, key, large, name, share, table, text, time, whole, whole_or_env, words};
 
+mod balancing;
 mod kinds;
 mod nodes;
 mod parts;
@@ -33,7 +34,8 @@ pub fn json_schema(catalog: &Catalog) -> Value {
     let sources = kinds::branches("source", catalog.sources());
     let works = kinds::branches("work", catalog.works());
     let burns = kinds::branches("burn", catalog.burns());
-    let otherwise = complete(&sources, &burns);
+    let services = kinds::branches("worker", catalog.services());
+    let otherwise = complete(&sources, &burns, &services);
     let mut defs = Map::new();
     let mut define = |key: &str, schema: Value| {
         defs.insert(key.to_owned(), schema);
@@ -43,6 +45,11 @@ pub fn json_schema(catalog: &Catalog) -> Value {
     define("incinerator", incinerator(kinds::kind("burn", &burns)));
     define("crew", crew());
     define("relay", relay());
+    define(
+        "balancer",
+        balancing::balancer(kinds::kind("worker", &services)),
+    );
+    define("requester", balancing::requester());
     let mut work = kinds::kind("work", &works);
     // Lists replace each other whole, so nothing of a work is ever inherited.
     if let Value::Object(complete) = kinds::complete(&works)
@@ -52,7 +59,7 @@ pub fn json_schema(catalog: &Catalog) -> Value {
         work["pattern"] = complete["pattern"].clone();
     }
     define("work", work);
-    for branches in [sources, works, burns] {
+    for branches in [sources, works, burns, services] {
         kinds::define(branches, &mut defs);
     }
     json!({
@@ -88,6 +95,8 @@ fn top() -> Value {
         "incinerators": by_name("Incinerators by name: where books end", "incinerator"),
         "crews": by_name("Crews by name: gophers that carry books from one node to another", "crew"),
         "relays": by_name("Relays by name: each carries one pile over to another, in order", "relay"),
+        "balancers": by_name("Balancers by name: each gives requests to its workers", "balancer"),
+        "requesters": by_name("Requesters by name: each asks a balancer", "requester"),
         "execution": execution(),
         "supervision": supervision(),
         "model": key("What is known of the times, for predictions", None, table([
@@ -260,7 +269,7 @@ fn supervision() -> Value {
 }
 
 /// What must be there in a file that inherits nothing.
-fn complete(sources: &[Branch], burns: &[Branch]) -> Value {
+fn complete(sources: &[Branch], burns: &[Branch], services: &[Branch]) -> Value {
     let named = |node: Value| json!({ "additionalProperties": node });
     let distribution = json!({ "minProperties": 1 });
     let steps = named(named(distribution));
@@ -268,13 +277,39 @@ fn complete(sources: &[Branch], burns: &[Branch]) -> Value {
         nodes["minProperties"] = json!(1);
         nodes
     };
-    json!({
+    let books = json!({
         "required": ["piles", "incinerators"],
         "if": { "properties": { "crews": { "maxProperties": 0 } } },
         "then": { "required": ["relays"] },
+        "properties": { "piles": some(json!({})), "incinerators": some(json!({})) },
+    });
+    let one_of_books = ["piles", "dumps", "incinerators", "crews", "relays"];
+    let any = one_of_books.map(|key| {
+        json!({
+            "required": [key], "properties": { key: { "minProperties": 1 } },
+        })
+    });
+    json!({
+        // Requests need no books; books need all of this.
+        "if": {
+            "anyOf": any.to_vec(),
+        },
+        "then": books,
+        "else": { "required": ["balancers"], "properties": { "balancers": some(json!({})) } },
         "properties": {
-            "piles": some(named(json!({ "properties": { "source": kinds::complete(sources) } }))),
-            "incinerators": some(named(json!({
+            "balancers": named(json!({
+                "required": ["workers"],
+                "properties": { "workers": {
+                    "required": ["work"],
+                    "properties": { "work": kinds::complete(services) },
+                } },
+            })),
+            "requesters": named(json!({
+                "required": ["to", "load"],
+                "properties": { "load": { "required": ["kind"] } },
+            })),
+            "piles": (named(json!({ "properties": { "source": kinds::complete(sources) } }))),
+            "incinerators": (named(json!({
                 "required": ["burn"],
                 "properties": { "burn": kinds::complete(burns) },
             }))),

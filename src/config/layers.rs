@@ -7,6 +7,7 @@ use config::{Config, ConfigError, Map, Source, Value, ValueKind};
 use toml::de::DeValue;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Origin, nearest};
+use super::values::DISTRIBUTIONS;
 
 mod overriding;
 mod written;
@@ -185,14 +186,13 @@ pub(crate) fn merge(base: &mut Value, over: &Value) {
 
 /// True for another kind of node, and for another distribution of a time.
 fn replaces(lower: &Map<String, Value>, upper: &Map<String, Value>) -> bool {
-    let distribution = |table: &Map<String, Value>| {
-        ["uniform", "exponential"]
-            .iter()
-            .any(|key| table.contains_key(*key))
+    let one_of = |keys: &[&str]| {
+        let said = |table: &Map<String, Value>| keys.iter().any(|key| table.contains_key(*key));
+        said(lower) && said(upper)
     };
     match (lower.get("kind"), upper.get("kind")) {
         (Some(old), Some(new)) => old.kind != new.kind,
-        _ => distribution(lower) && distribution(upper),
+        _ => one_of(&DISTRIBUTIONS) || one_of(&["after", "percentile"]),
     }
 }
 

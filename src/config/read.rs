@@ -13,8 +13,12 @@ use super::schema::{
 use super::tree::{Item, Node, NodeKind, Reading, Table, join};
 use super::values::{duration, number, path, real, size, span, text};
 
+mod balancing;
+
+pub(crate) use balancing::{ARRIVALS, FULL, ORDERS};
+
 /// Top keys of the language that this version does not know yet.
-const LATER: [&str; 4] = ["balancers", "requesters", "faults", "expect"];
+const LATER: [&str; 2] = ["faults", "expect"];
 
 /// Most gophers in a crew.
 pub(crate) const MOST_GOPHERS: usize = 100_000;
@@ -67,6 +71,12 @@ pub(crate) fn topology(reading: &Reading<'_>, root: &Node, name: &str) -> Topolo
         .unwrap_or_default();
     config.relays = top
         .opt("relays", |r, i| named(r, i, relay))
+        .unwrap_or_default();
+    config.balancers = top
+        .opt("balancers", |r, i| named(r, i, balancing::balancer))
+        .unwrap_or_default();
+    config.requesters = top
+        .opt("requesters", |r, i| named(r, i, balancing::requester))
         .unwrap_or_default();
     config.execution = top.opt("execution", execution).unwrap_or_default();
     config.supervision = top.opt("supervision", supervision).unwrap_or_default();

@@ -8,6 +8,9 @@ use super::schema::SpanConfig;
 use super::tree::{Item, NodeKind, Reading, Table, join};
 use super::units;
 
+/// Keys of which a distribution has one.
+pub(crate) const DISTRIBUTIONS: [&str; 4] = ["uniform", "exponential", "lognormal", "bimodal"];
+
 /// A string.
 pub(crate) fn text(reading: &Reading<'_>, item: Item<'_>) -> Option<String> {
     match &item.node.kind {
@@ -87,18 +90,41 @@ pub(crate) fn span(reading: &Reading<'_>, item: Item<'_>) -> Option<SpanConfig> 
     let exponential = table.opt("exponential", |reading, item| {
         duration(reading, item).map(SpanConfig::Exponential)
     });
+    let lognormal = table.opt("lognormal", |reading, item| {
+        let mut table = Table::open(reading, item)?;
+        let mean = table.req("mean", duration);
+        let cv2 = table.req("cv2", real);
+        table.finish(&[]);
+        Some(SpanConfig::LogNormal {
+            mean: mean?,
+            cv2: cv2?,
+        })
+    });
+    let bimodal = table.opt("bimodal", |reading, item| {
+        let mut table = Table::open(reading, item)?;
+        let short = table.req("short", duration);
+        let long = table.req("long", duration);
+        let share = table.req("share", real);
+        table.finish(&[]);
+        Some(SpanConfig::Bimodal {
+            short: short?,
+            long: long?,
+            share: share?,
+        })
+    });
     table.finish(&[]);
     if let NodeKind::Table(entries) = &item.node.kind {
-        let said = ["uniform", "exponential"]
-            .iter()
+        let said = (DISTRIBUTIONS.iter())
             .filter(|key| entries.contains_key(**key))
             .count();
         if said != 1 {
-            reading.report(item.error("expected one of `uniform` and `exponential`"));
+            reading.report(
+                item.error("expected one of `uniform`, `exponential`, `lognormal` and `bimodal`"),
+            );
             return None;
         }
     }
-    uniform.or(exponential)
+    uniform.or(exponential).or(lognormal).or(bimodal)
 }
 
 /// A path: a relative one starts at the folder of the file that wrote it, or else at the current folder.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use gopherworks_actors::burn::Burn;
+use gopherworks_actors::job::Service;
 use gopherworks_actors::source::Source;
 use gopherworks_actors::transform::Transform;
 
@@ -21,6 +22,7 @@ pub(super) struct Kinds {
     pub sources: BTreeMap<String, Prepared<dyn Source>>,
     pub works: BTreeMap<String, Vec<Prepared<dyn Transform>>>,
     pub burns: BTreeMap<String, Prepared<dyn Burn>>,
+    pub services: BTreeMap<String, Prepared<dyn Service>>,
 }
 
 /// Prepares all kinds, reporting every mistake in their options.
@@ -46,6 +48,21 @@ pub(super) fn prepare(judge: &mut Judge<'_>, config: &TopologyConfig, catalog: &
             }
         }
         kinds.works.insert(name.clone(), works);
+    }
+    for (name, balancer) in &config.balancers {
+        let work = &balancer.workers.work;
+        let path = ["balancers", name, "workers", "work"];
+        let kind = catalog.service(&work.kind);
+        if let Some(made) = one(
+            judge,
+            &path,
+            "kind of worker",
+            work,
+            kind,
+            catalog.service_names(),
+        ) {
+            kinds.services.insert(name.clone(), made);
+        }
     }
     for (name, pile) in &config.piles {
         if let Some(source) = &pile.source {

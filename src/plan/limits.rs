@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use gopherworks_actors::gopher::steps::Step;
 
-use super::Judge;
+use super::{Judge, balancing};
 use crate::config::label::is_name;
 use crate::config::nearest;
-use crate::config::schema::{
-    Capacity, CrewConfig, Exclusive, SpanConfig, SupervisionConfig, TopologyConfig,
-};
+use crate::config::schema::{Capacity, CrewConfig, Exclusive, SupervisionConfig, TopologyConfig};
 
 /// Reports what is wrong with single nodes.
 pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
@@ -47,6 +45,7 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
             "a relay carries at least one book",
         );
     }
+    balancing::check(judge, config);
     judge.ensure(
         config.execution.cores > 0,
         &["execution", "cores"],
@@ -70,7 +69,9 @@ fn names(judge: &mut Judge<'_>, config: &TopologyConfig) {
                 .map(|name| ("incinerators", name)),
         )
         .chain(config.crews.keys().map(|name| ("crews", name)))
-        .chain(config.relays.keys().map(|name| ("relays", name)));
+        .chain(config.relays.keys().map(|name| ("relays", name)))
+        .chain(config.balancers.keys().map(|name| ("balancers", name)))
+        .chain(config.requesters.keys().map(|name| ("requesters", name)));
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
     for (group, name) in all {
         if !is_name(name) {
@@ -213,13 +214,7 @@ fn steps(judge: &mut Judge<'_>, name: &str, crew: &CrewConfig) {
     let times = [&steps.load, &steps.push, &steps.unload, &steps.return_];
     for (step, time) in Step::ALL.into_iter().zip(times) {
         for (key, span) in [("wait", time.wait), ("cpu", time.cpu)] {
-            if let Some(SpanConfig::Uniform(least, most)) = span {
-                judge.ensure(
-                    least <= most,
-                    &["crews", name, "steps", step.name(), key, "uniform"],
-                    "the least time stands first",
-                );
-            }
+            balancing::span(judge, &["crews", name, "steps", step.name(), key], span);
         }
     }
 }

@@ -9,7 +9,7 @@ use super::graph::{self, Order};
 use super::kinds::{self, Kinds};
 use super::{
     CrewPlan, ExecutionPlan, IncineratorPlan, Judge, PilePlan, Plan, SourcePlan, SupervisionPlan,
-    Target, limits, unfold,
+    Target, balancing, limits, unfold,
 };
 use crate::catalog::{Catalog, STANDARD_STREAM, compose};
 use crate::config::label::{base, compare, unlabelled};
@@ -41,6 +41,7 @@ pub(crate) fn resolve(
     let unfolded = unfold::judged(&mut copies, config);
     // A name that means no copy is told; what hangs on it would only follow from that.
     let holes = holes || copies.found.has_errors();
+    balancing::linked(&mut copies, &unfolded, holes);
     let order = graph::check(&mut copies, &unfolded, holes);
     judge.found.extend(folded(copies.found));
     let plan = match order {
@@ -108,6 +109,7 @@ fn assemble(
             }
         })
         .collect();
+    let (balancers, requesters) = balancing::plans(config, &kinds)?;
     let execution = &config.execution;
     let supervision = &config.supervision;
     Some(Plan {
@@ -116,8 +118,8 @@ fn assemble(
         piles,
         incinerators: incinerators?,
         crews: crews?,
-        balancers: Vec::new(),
-        requesters: Vec::new(),
+        balancers,
+        requesters,
         execution: ExecutionPlan {
             cores: execution.cores as usize,
             placement: execution.placement,
@@ -151,7 +153,10 @@ fn outside(written: &TopologyConfig, kinds: &Kinds) -> Vec<String> {
                 .any(|path| path.as_os_str() == STANDARD_STREAM)
         })
         .map(|(name, _)| format!("`{name}` reads standard input"));
-    programs.chain(streams).collect()
+    let workers = (written.balancers.iter())
+        .filter(|(_, balancer)| balancer.workers.work.kind == "command")
+        .map(|(name, _)| format!("the workers of `{name}` start programs"));
+    programs.chain(streams).chain(workers).collect()
 }
 
 /// Piles and dumps in order, and the sources that fill them.
@@ -301,12 +306,5 @@ fn times(steps: &StepsConfig) -> StepTimes {
 }
 
 fn span(span: Option<SpanConfig>) -> Span {
-    match span {
-        None => Span::Zero,
-        Some(SpanConfig::Fixed(time)) => Span::Fixed(time),
-        Some(SpanConfig::Uniform(least, most)) => Span::Uniform(least, most),
-        Some(SpanConfig::Exponential(mean)) => Span::Exponential(mean),
-        Some(SpanConfig::LogNormal { mean, cv2 }) => Span::LogNormal { mean, cv2 },
-        Some(SpanConfig::Bimodal { short, long, share }) => Span::Bimodal { short, long, share },
-    }
+    span.map_or(Span::Zero, Span::from)
 }

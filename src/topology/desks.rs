@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gopherworks_actors::balancer::policy::Spread;
+use gopherworks_actors::balancer::policy::{Policy, Spread};
 use gopherworks_actors::balancer::{self, BalancerCore, Parts, Settings};
 use gopherworks_actors::clock::Time;
 use gopherworks_actors::failure::Failure;
@@ -143,7 +143,14 @@ fn core(
                 ..job.clone()
             })
         }),
-        cost: Some(Arc::new(move |job: &Job| costs.cost(&at, job))),
+        // Only some policies look at what a request will take.
+        cost: matches!(
+            plan.policy,
+            Policy::ShortFirst { .. } | Policy::Reserve { .. }
+        )
+        .then(|| -> Arc<dyn Fn(&Job) -> Option<Duration> + Send + Sync> {
+            Arc::new(move |job: &Job| costs.cost(&at, job))
+        }),
         clock: works.clock.clone(),
         seed: works.seed,
         pool: Arc::<Pool>::clone(&works.pool),

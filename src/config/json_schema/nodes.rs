@@ -4,7 +4,8 @@ use gopherworks_actors::gopher::steps::Step;
 use serde_json::{Map, Value, json};
 
 use super::parts::{
-    bounded, duration, end, env, key, large, name, or_short, size, table, whole, whole_or_env,
+    bounded, duration, end, env, key, large, name, or_short, share, size, table, whole,
+    whole_or_env,
 };
 use crate::config::label::NAME;
 use crate::config::read::MOST_GOPHERS;
@@ -12,7 +13,11 @@ use crate::config::schema::{CartsConfig, DumpConfig, PileConfig};
 use crate::plan::{MOST_COPIES, RELAYED};
 
 /// A table that stands by itself in `$defs`; editors that know how begin it with `keys`.
-fn node<const N: usize>(what: &str, keys: &[&str], properties: [(&str, Value); N]) -> Value {
+pub(super) fn node<const N: usize>(
+    what: &str,
+    keys: &[&str],
+    properties: [(&str, Value); N],
+) -> Value {
     let mut out = key(what, None, table(properties));
     if !keys.is_empty() {
         out["x-taplo"] = json!({ "initKeys": keys });
@@ -284,8 +289,44 @@ fn step() -> Value {
     or_short(times, &["string"], duration(false))
 }
 
+fn lognormal() -> Value {
+    let width = json!({ "type": ["number", "string"], "minimum": 0, "pattern": env() });
+    let mut out = table([
+        (
+            "mean",
+            key("The mean, such as \"1ms\"", None, duration(false)),
+        ),
+        (
+            "cv2",
+            key(
+                "The variance by the square of the mean; 1 is as wide as an exponential",
+                None,
+                width,
+            ),
+        ),
+    ]);
+    out["required"] = json!(["mean", "cv2"]);
+    key("A heavy tail, as services have it", None, out)
+}
+
+fn bimodal() -> Value {
+    let mut out = table([
+        (
+            "short",
+            key("The usual time, such as \"500us\"", None, duration(false)),
+        ),
+        (
+            "long",
+            key("The rare time, such as \"100ms\"", None, duration(false)),
+        ),
+        ("share", key("The share of the rare one", None, share())),
+    ]);
+    out["required"] = json!(["short", "long", "share"]);
+    key("Mostly one time, now and then another", None, out)
+}
+
 /// A duration, or a distribution of durations.
-fn span() -> Value {
+pub(super) fn span() -> Value {
     let uniform = json!({
         "type": "array", "items": duration(false), "minItems": 2, "maxItems": 2,
     });
@@ -306,6 +347,8 @@ fn span() -> Value {
                 duration(false),
             ),
         ),
+        ("lognormal", lognormal()),
+        ("bimodal", bimodal()),
     ]);
     distribution["maxProperties"] = json!(1);
     or_short(distribution, &["string"], duration(false))

@@ -1,0 +1,72 @@
+//! `sleep`: a request that takes time and no core.
+
+use std::time::Duration;
+
+use gopherworks_actors::failure::Failure;
+use gopherworks_actors::job::{Job, Serve, Service, Serving, WorkerSite};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::span::{Slow, SpanOption, Stragglers, Times};
+use crate::catalog::Site;
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Options {
+    /// What a request takes: a duration, or a distribution.
+    time: SpanOption,
+    /// Workers that are slower than the others.
+    slow: Option<Slow>,
+    /// Executions that take much longer than usual.
+    stragglers: Option<Stragglers>,
+}
+
+impl Options {
+    pub(super) fn times(&self) -> Result<Times, Failure> {
+        Times {
+            time: self.time.0,
+            slow: self.slow,
+            stragglers: self.stragglers,
+        }
+        .checked()
+    }
+}
+
+pub(super) fn make(options: &Options, _: &Site) -> Result<Sleep, Failure> {
+    options.times().map(Sleep)
+}
+
+pub(super) struct Sleep(Times);
+
+impl Service for Sleep {
+    fn worker(&self, site: &WorkerSite) -> Result<Box<dyn Serve>, Failure> {
+        Ok(Box::new(Sleeper {
+            times: self.0,
+            site: site.clone(),
+        }))
+    }
+
+    fn cost(&self, site: &WorkerSite, job: &Job) -> Option<Duration> {
+        Some(self.0.usual(site.seed, site.time_scale, job))
+    }
+
+    fn mean(&self, worker: usize) -> Option<Duration> {
+        Some(self.0.mean(worker))
+    }
+}
+
+struct Sleeper {
+    times: Times,
+    site: WorkerSite,
+}
+
+impl Serve for Sleeper {
+    fn serve(&mut self, job: Job) -> Serving<'_> {
+        let site = &self.site;
+        let time = self.times.of(site.seed, site.time_scale, &job, site.worker);
+        Box::pin(async move {
+            site.clock.sleep(time).await;
+            Ok(job.book)
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! `xyz`: the document's `Work{x, y, z}`: z = x * y, and so many units of time.
+
+use std::time::Duration;
+
+use gopherworks_actors::book::Body;
+use gopherworks_actors::failure::Failure;
+use gopherworks_actors::job::{Job, Serve, Service, Serving, WorkerSite};
+use rand::RngExt;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::span::{chance, scaled};
+use crate::catalog::Site;
+use crate::catalog::units::Time;
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Options {
+    /// The least and the most that x may be.
+    #[serde(default = "digits")]
+    x: [u32; 2],
+    /// The least and the most that y may be.
+    #[serde(default = "digits")]
+    y: [u32; 2],
+    /// The time that a request takes for each 1 of its z.
+    #[serde(default = "unit")]
+    unit: Time,
+}
+
+fn digits() -> [u32; 2] {
+    [0, 9]
+}
+
+fn unit() -> Time {
+    Time(Duration::from_millis(1))
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Xyz {
+    x: [u32; 2],
+    y: [u32; 2],
+    unit: Duration,
+}
+
+pub(super) fn make(options: &Options, _: &Site) -> Result<Xyz, Failure> {
+    for (name, [least, most]) in [("x", options.x), ("y", options.y)] {
+        if least > most {
+            return Err(Failure::permanent(format!(
+                "{name}: the least stands first"
+            )));
+        }
+    }
+    Ok(Xyz {
+        x: options.x,
+        y: options.y,
+        unit: options.unit.0,
+    })
+}
+
+impl Xyz {
+    /// x, y and z of a request: the same whoever works on it.
+    fn draw(&self, site: &WorkerSite, job: &Job) -> (u32, u32, u64) {
+        let mut chance = chance(site.seed, job, "service");
+        let x = chance.random_range(self.x[0]..=self.x[1]);
+        let y = chance.random_range(self.y[0]..=self.y[1]);
+        (x, y, u64::from(x) * u64::from(y))
+    }
+
+    fn time(&self, site: &WorkerSite, z: u64) -> Duration {
+        scaled(self.unit, z as f64 * site.time_scale)
+    }
+}
+
+impl Service for Xyz {
+    fn worker(&self, site: &WorkerSite) -> Result<Box<dyn Serve>, Failure> {
+        Ok(Box::new(Multiplier {
+            xyz: *self,
+            site: site.clone(),
+        }))
+    }
+
+    /// The document: z is known before the work is done.
+    fn cost(&self, site: &WorkerSite, job: &Job) -> Option<Duration> {
+        Some(self.time(site, self.draw(site, job).2))
+    }
+
+    fn mean(&self, _: usize) -> Option<Duration> {
+        let mean = |[least, most]: [u32; 2]| (f64::from(least) + f64::from(most)) / 2.0;
+        Some(scaled(self.unit, mean(self.x) * mean(self.y)))
+    }
+}
+
+struct Multiplier {
+    xyz: Xyz,
+    site: WorkerSite,
+}
+
+impl Serve for Multiplier {
+    fn serve(&mut self, job: Job) -> Serving<'_> {
+        let (x, y, z) = self.xyz.draw(&self.site, &job);
+        let time = self.xyz.time(&self.site, z);
+        let site = &self.site;
+        Box::pin(async move {
+            site.clock.sleep(time).await;
+            Ok(job.book.map(|mut book| {
+                book.body = Body::from(format!("{x} * {y} = {z}\n"));
+                book
+            }))
+        })
+    }
+}
