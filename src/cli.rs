@@ -155,6 +155,19 @@ struct SimulateArgs {
     format: Format,
 }
 
+/// A distribution of times with the mean that a file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Service {
+    /// Always the mean
+    Fixed,
+    /// As wide as a Poisson process makes them
+    Exponential,
+    /// A heavy tail: ten times the variance of an exponential
+    Lognormal,
+    /// Half the mean, and in 5 of 1000 cases a hundred times the mean
+    Bimodal,
+}
+
 #[derive(Debug, Args)]
 struct CompareArgs {
     /// The topologies
@@ -163,6 +176,21 @@ struct CompareArgs {
     /// Also shows what a change would bring, such as crews.haul.carts.count=8; `crews.*` means every crew (may be repeated)
     #[arg(long = "what-if", value_name = "KEY=VALUE")]
     what_if: Vec<String>,
+    /// Policies of balancers, side by side under the same arrivals and sizes, such as central,least-loaded,random
+    #[arg(long, value_delimiter = ',', value_name = "POLICY")]
+    policies: Vec<String>,
+    /// Loads of balancers, as shares of what their workers can do, such as 0.75,0.9; requests then come independently of each other
+    #[arg(long, value_delimiter = ',', value_name = "SHARE")]
+    load: Vec<f64>,
+    /// Distributions of the workers' time around its mean in the file
+    #[arg(long, value_delimiter = ',', value_enum)]
+    service: Vec<Service>,
+    /// Requests in each simulation with a load
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    requests: u64,
+    /// Simulations with seeds one after the other, of which the means are shown
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    seeds: u64,
     /// Seed of every random stream
     #[arg(long)]
     seed: Option<u64>,

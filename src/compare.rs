@@ -1,5 +1,7 @@
 //! Designs side by side, each simulated without touching anything outside.
 
+pub mod policies;
+
 use serde::Serialize;
 
 use crate::config::schema::TopologyConfig;
@@ -107,6 +109,8 @@ pub fn changes(config: &TopologyConfig, what_if: &str) -> Vec<String> {
         "incinerators" => config.incinerators.keys().collect(),
         "crews" => config.crews.keys().collect(),
         "relays" => config.relays.keys().collect(),
+        "balancers" => config.balancers.keys().collect(),
+        "requesters" => config.requesters.keys().collect(),
         _ => return vec![what_if.to_owned()],
     };
     let rest = parts

@@ -37,6 +37,7 @@ pub mod desk;
 pub mod figures;
 mod handle;
 mod heap;
+mod parts;
 pub mod policy;
 mod recipient;
 #[cfg(test)]
@@ -46,8 +47,9 @@ mod ticket;
 pub use self::actor::{Balancer, Look};
 pub use self::builder::{Builder, children};
 pub use self::call::{Call, CallError};
-pub use self::core::{BalancerCore, MakeWorker, Parts, Settings};
+pub use self::core::BalancerCore;
 pub use self::handle::BalancerHandle;
+pub use self::parts::{MakeWorker, Parts, Settings};
 pub use self::recipient::{Ask, Doorman};
 
 pub(crate) use self::ticket::{Presence, Ticket};

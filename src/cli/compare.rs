@@ -9,11 +9,13 @@ use gopherworks::config::{Loaded, Overrides};
 use super::run::start_failed;
 use super::{CompareArgs, Failed, Format, code, overrides, print};
 
-/// Widest bar.
-const BAR: usize = 40;
+mod policies;
 
 /// Simulates designs and shows them side by side.
 pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
+    if !(args.policies.is_empty() && args.load.is_empty() && args.service.is_empty()) {
+        return policies::compare(args, quiet);
+    }
     let seed = args.seed.map(|seed| format!("execution.seed={seed}"));
     let base = seed
         .into_iter()
@@ -134,9 +136,7 @@ fn text(rows: &[Row]) -> String {
         let Some(speed_up) = row.speed_up.filter(|_| most > 0.0) else {
             continue;
         };
-        let eighths = (speed_up / most * BAR as f64 * 8.0).round() as usize;
-        let part = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8];
-        let bar = "█".repeat(eighths / 8) + part;
+        let bar = print::bar(speed_up / most);
         let _ = writeln!(out, "{:<widest$}  {bar} {speed_up:.2}", title(row));
     }
     out

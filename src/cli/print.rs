@@ -6,6 +6,10 @@ use std::io::{self, IsTerminal, Write as _};
 use gopherworks::config::Diagnostics;
 use gopherworks::report::{Outcome, Report};
 
+mod balancing;
+
+pub use balancing::{bar, seconds};
+
 /// True if stderr is a terminal that may be coloured (`NO_COLOR` says no).
 pub fn color_on_stderr() -> bool {
     io::stderr().is_terminal()
@@ -89,14 +93,22 @@ pub fn report(report: &Report) -> String {
     };
     let _ = writeln!(
         out,
-        "{} {how} in {took:.3} s{real} on {} core{}: {} books/s, {} restart{}\n",
+        "{} {how} in {took:.3} s{real} on {} core{}: {}, {} restart{}\n",
         report.topology,
         report.cores,
         plural(report.cores as u64),
-        grouped(report.books_per_s as u64),
+        speed(report),
         report.restarts,
         plural(report.restarts),
     );
+    out.push_str(&balancing::tables(report));
+    if report.nodes.is_empty() {
+        out.push_str(&prediction(report));
+        for failure in &report.failures {
+            let _ = writeln!(out, "failed: {failure}");
+        }
+        return out;
+    }
     let mut rows = vec![
         [
             "node", "kind", "books", "carts", "busy", "waits", "restarts",
@@ -144,6 +156,17 @@ pub fn report(report: &Report) -> String {
         let _ = writeln!(out, "failed: {failure}");
     }
     out
+}
+
+/// Books or answers in a second, as the topology has them.
+fn speed(report: &Report) -> String {
+    let answers: f64 = (report.requesters.iter()).map(|asked| asked.per_s).sum();
+    let books = format!("{} books/s", grouped(report.books_per_s as u64));
+    match (report.nodes.is_empty(), report.requesters.is_empty()) {
+        (_, true) => books,
+        (true, false) => format!("{answers:.1} answers/s"),
+        (false, false) => format!("{books}, {answers:.1} answers/s"),
+    }
 }
 
 /// What was measured beside what the formulas say.

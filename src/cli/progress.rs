@@ -69,6 +69,24 @@ impl Progress {
             bar.set_length(total);
             bar.set_position(done);
         }
+        if let (Some(total), over) = running.expected_answers()
+            && now.nodes.is_empty()
+        {
+            if bar.length().is_none()
+                && let Ok(style) = ProgressStyle::with_template(WHOLE)
+            {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar.set_length(total);
+            bar.set_position(over);
+        }
+        if now.nodes.is_empty() {
+            let answered: u64 = now.requesters.iter().map(|asked| asked.answered).sum();
+            let under_way: u64 = now.requesters.iter().map(|asked| asked.in_flight).sum();
+            bar.set_message(format!("{answered} answered, {under_way} under way"));
+            bar.tick();
+            return;
+        }
         let dead = match now.ledger.dead {
             0 => String::new(),
             dead => format!(", {dead} dead"),

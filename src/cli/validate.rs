@@ -65,10 +65,14 @@ fn described(file: &Path, plan: &Plan) -> String {
     let dumps = plan.piles.iter().filter(|pile| pile.dump).count();
     let _ = writeln!(
         out,
-        "{}: ok: gophers {gophers}, carts {carts}, piles {}, dumps {dumps}, incinerators {}",
+        "{}: ok: gophers {gophers}, carts {carts}, piles {}, dumps {dumps}, incinerators {}{}",
         file.display(),
         plan.piles.len() - dumps,
         plan.incinerators.len(),
+        match (plan.balancers.len(), plan.requesters.len()) {
+            (0, 0) => String::new(),
+            (balancers, requesters) => format!(", balancers {balancers}, requesters {requesters}"),
+        },
     );
     for crew in &plan.crews {
         let to = match crew.to {
@@ -80,6 +84,20 @@ fn described(file: &Path, plan: &Plan) -> String {
             "  {}: {} -> {to}",
             crew.name, plan.piles[crew.from].name
         );
+    }
+    for balancer in &plan.balancers {
+        let _ = writeln!(
+            out,
+            "  {}: {} workers of kind {}, {}",
+            balancer.name,
+            balancer.workers,
+            balancer.kind,
+            balancer.policy.name()
+        );
+    }
+    for requester in &plan.requesters {
+        let to = &plan.balancers[requester.to].name;
+        let _ = writeln!(out, "  {}: asks {to}", requester.name);
     }
     for path in plan.reads() {
         let _ = writeln!(out, "  reads {}", path.display());

@@ -20,8 +20,8 @@ pub fn draw(graph: &Graph) -> String {
         let ends = [&graph.nodes[way.from], &graph.nodes[way.to]].map(|node| quoted(&node.name));
         match &way.what {
             What::Crew(crew) => ring(&mut out, way, crew, &ends),
-            What::Relay { notes } => {
-                let mut lines = vec![way.name.clone(), "relay".to_owned()];
+            What::Relay { word, notes } => {
+                let mut lines = vec![way.name.clone(), (*word).to_owned()];
                 lines.extend(way.copies.iter().chain(&way.ends).chain(notes).cloned());
                 let id = quoted(&way.name);
                 let _ = writeln!(out, "  {id} [shape=cds label={}];", label(&lines));
@@ -38,6 +38,8 @@ fn look(node: &Node) -> String {
         Role::Pile => ("folder", "#efe3c8"),
         Role::Dump => ("box3d", "#e2d3ee"),
         Role::Incinerator => ("house", "#f6c9a8"),
+        Role::Requester => ("ellipse", "#cfe3f2"),
+        Role::Balancer => ("component", "#d5ead0"),
     };
     let mut lines = vec![node.name.clone(), node.role.word().to_owned()];
     lines.extend(node.copies.clone());

@@ -14,8 +14,8 @@ pub fn draw(graph: &Graph) -> String {
     for (at, way) in graph.ways.iter().enumerate() {
         match &way.what {
             What::Crew(crew) => ring(&mut out, at, way, crew),
-            What::Relay { notes } => {
-                let mut lines = vec![way.name.clone(), "relay".to_owned()];
+            What::Relay { word, notes } => {
+                let mut lines = vec![way.name.clone(), (*word).to_owned()];
                 lines.extend(way.copies.iter().chain(&way.ends).chain(notes).cloned());
                 let _ = writeln!(out, "  r{at}[/{}/]", label(&lines));
                 let _ = writeln!(out, "  n{} ==> r{at} ==> n{}", way.from, way.to);
@@ -24,13 +24,16 @@ pub fn draw(graph: &Graph) -> String {
     }
     out.push_str(
         "  classDef pile fill:#efe3c8,stroke:#8a7a55,color:#222\n  classDef dump fill:#e2d3ee,stroke:#75608a,color:#222\n  \
-         classDef fire fill:#f6c9a8,stroke:#a5562a,color:#222\n  classDef shared stroke-width:4px\n",
+         classDef fire fill:#f6c9a8,stroke:#a5562a,color:#222\n  \
+         classDef requester fill:#cfe3f2,stroke:#4a7591,color:#222\n  classDef balancer fill:#d5ead0,stroke:#557a4c,color:#222\n  classDef shared stroke-width:4px\n",
     );
     for (at, node) in graph.nodes.iter().enumerate() {
         let class = match node.role {
             Role::Pile => "pile",
             Role::Dump => "dump",
             Role::Incinerator => "fire",
+            Role::Requester => "requester",
+            Role::Balancer => "balancer",
         };
         let _ = writeln!(out, "  class n{at} {class}");
         if node.shared {
@@ -52,6 +55,8 @@ fn shape(node: &Node) -> String {
         Role::Pile => format!("[/{label}\\]"),
         Role::Dump => format!("[({label})]"),
         Role::Incinerator => format!("{{{{{label}}}}}"),
+        Role::Requester => format!("([{label}])"),
+        Role::Balancer => format!("[[{label}]]"),
     }
 }
 

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Copies;
-use super::words::{capacity, clean, counted, kind, size, step};
+use super::words::{capacity, clean, counted, kind, size, span, step};
 use crate::config::label::{base, compare};
-use crate::config::schema::{CrewConfig, Exclusive, TopologyConfig};
+use crate::config::schema::{BalancerConfig, CrewConfig, Exclusive, LoadConfig, TopologyConfig};
 use crate::plan::unfold;
+use gopherworks_actors::balancer::policy::Spread;
+use gopherworks_actors::requester::load::Rate;
 
 /// The steps of a round, in the order of a cart's way.
 pub const STEPS: [&str; 4] = ["load", "push", "unload", "return"];
@@ -30,6 +32,8 @@ pub enum Role {
     Pile,
     Dump,
     Incinerator,
+    Requester,
+    Balancer,
 }
 
 impl Role {
@@ -38,6 +42,8 @@ impl Role {
             Self::Pile => "pile",
             Self::Dump => "dump",
             Self::Incinerator => "incinerator",
+            Self::Requester => "requester",
+            Self::Balancer => "balancer",
         }
     }
 }
@@ -76,7 +82,10 @@ pub struct Way {
 #[derive(Debug, Clone)]
 pub enum What {
     Crew(Crew),
+    /// Whatever needs no gophers.
     Relay {
+        /// `relay`, or `requests`.
+        word: &'static str,
         /// How much at once, where it says so.
         notes: Vec<String>,
     },
@@ -288,7 +297,14 @@ impl Draft<'_> {
             notes.extend(slots(fire.exclusive));
             node(Role::Incinerator, name, notes)
         });
-        let mut nodes: Vec<Node> = piles.chain(dumps).chain(fires).collect();
+        let requesters = config.requesters.iter().map(|(name, requester)| {
+            let notes = requester.load.iter().flat_map(asked).collect();
+            node(Role::Requester, name, notes)
+        });
+        let balancers = (config.balancers.iter())
+            .map(|(name, balancer)| node(Role::Balancer, name, balanced(balancer)));
+        let books = piles.chain(dumps).chain(fires);
+        let mut nodes: Vec<Node> = books.chain(requesters).chain(balancers).collect();
         nodes.sort_by(|a, b| {
             let role = |node: &Node| node.role as u8;
             role(a)
@@ -340,10 +356,73 @@ impl Draft<'_> {
                 .books
                 .map(|books| format!("{} at once", counted(books, "book")));
             let notes = notes.into_iter().collect();
-            way(name, &relay.from, &relay.to, &none, What::Relay { notes })
+            way(
+                name,
+                &relay.from,
+                &relay.to,
+                &none,
+                What::Relay {
+                    word: "relay",
+                    notes,
+                },
+            )
         });
-        crews.chain(relays).collect()
+        let asking = config.requesters.iter().filter_map(|(name, requester)| {
+            let what = What::Relay {
+                word: "requests",
+                notes: Vec::new(),
+            };
+            let mut way = way(name, name, &requester.to, &none, what)?;
+            // A node and a way of one name would be one in some drawings.
+            way.name = format!("{} to {}", way.name, clean(&requester.to));
+            Some(way)
+        });
+        crews.chain(relays).chain(asking).collect()
     }
+}
+
+/// When a requester asks, a line each.
+fn asked(load: &LoadConfig) -> Vec<String> {
+    let mut out = Vec::new();
+    let requests = match *load {
+        LoadConfig::Closed {
+            count,
+            think,
+            requests,
+        } => {
+            out.push(counted(count.into(), "client"));
+            out.extend(span(think).map(|time| format!("think {time}")));
+            requests
+        }
+        LoadConfig::Open { rate, requests, .. } => {
+            out.push(match rate {
+                Rate::PerSecond(rate) => format!("{rate} a second"),
+                Rate::Utilisation(share) => format!("load {share}"),
+            });
+            requests
+        }
+        LoadConfig::Batch { requests } => Some(requests),
+    };
+    out.extend(requests.map(|requests| counted(requests, "request")));
+    out
+}
+
+/// How a balancer treats requests, a line each.
+fn balanced(balancer: &BalancerConfig) -> Vec<String> {
+    let mut out = vec![balancer.policy.name().to_owned()];
+    match balancer.spread {
+        Spread::One => {}
+        Spread::Replicated(None) => out.push("asks all".to_owned()),
+        Spread::Replicated(Some(copies)) => out.push(format!("asks {copies} at once")),
+        Spread::Hedged(_) => out.push("hedges".to_owned()),
+    }
+    let workers = &balancer.workers;
+    out.push(counted(workers.count.into(), "worker"));
+    if workers.concurrency > 1 {
+        out.push(format!("{} at a time", workers.concurrency));
+    }
+    out.push(kind(&workers.work));
+    out
 }
 
 fn described(crew: &CrewConfig) -> Crew {
@@ -395,6 +474,9 @@ fn totals(config: &TopologyConfig) -> String {
         ("dump", 0),
         ("incinerator", 0),
         ("relay", 0),
+        ("requester", 0),
+        ("balancer", 0),
+        ("worker", 0),
     ];
     let mut add = |at: usize, more: u64| counts[at].1 = counts[at].1.saturating_add(more);
     for (name, crew) in &config.crews {
@@ -409,6 +491,14 @@ fn totals(config: &TopologyConfig) -> String {
         .keys()
         .for_each(|name| add(4, times(name)));
     config.relays.keys().for_each(|name| add(5, times(name)));
+    config
+        .requesters
+        .keys()
+        .for_each(|name| add(6, times(name)));
+    for (name, balancer) in &config.balancers {
+        add(7, times(name));
+        add(8, times(name).saturating_mul(balancer.workers.count.into()));
+    }
     let parts = counts.iter().filter(|(_, count)| *count > 0);
     let parts: Vec<String> = parts.map(|(word, count)| counted(*count, word)).collect();
     parts.join(", ")

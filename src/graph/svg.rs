@@ -24,7 +24,7 @@ pub fn draw(graph: &Graph) -> String {
     for way in &graph.ways {
         figures.push(match &way.what {
             What::Crew(crew) => ring::crew(way, crew),
-            What::Relay { notes } => figure::relay(way, notes),
+            What::Relay { word, notes } => figure::relay(way, word, notes),
         });
     }
     let layout = Layout::new(graph, &figures);
@@ -88,7 +88,7 @@ fn told(graph: &Graph) -> String {
                     format!(" with {}; {}", gophers.join("; "), crew.load),
                 )
             }
-            What::Relay { .. } => ("relay", String::new()),
+            What::Relay { word, .. } => (*word, String::new()),
         };
         parts.push(format!(
             "{word} {}{copies} from {} to {}{what}.",

@@ -160,7 +160,7 @@ fn lines(way: &Way) -> Vec<String> {
         .collect();
     out.extend(way.ends.iter().map(|end| shorten(end, most)));
     match &way.what {
-        What::Relay { notes } => out.extend(notes.iter().cloned()),
+        What::Relay { notes, .. } => out.extend(notes.iter().cloned()),
         What::Crew(crew) => {
             for group in &crew.gophers {
                 let line = group.line();
@@ -186,9 +186,11 @@ fn lines(way: &Way) -> Vec<String> {
 fn between(way: &Way, lines: &[String], height: usize) -> Vec<String> {
     let mut out = vec![" ".repeat(BETWEEN)];
     let belt = matches!(way.what, What::Relay { .. });
-    let name = match belt {
-        true => format!("relay {}", shorten(&way.name, BETWEEN - 12)),
-        false => shorten(&way.name, BETWEEN - 6),
+    let name = match &way.what {
+        What::Relay { word, .. } => {
+            format!("{word} {}", shorten(&way.name, BETWEEN - 7 - columns(word)))
+        }
+        What::Crew(_) => shorten(&way.name, BETWEEN - 6),
     };
     let rail = if belt { "=" } else { "─" };
     out.push(format!(

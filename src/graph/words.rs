@@ -160,7 +160,8 @@ pub fn step(time: &StepTimeConfig) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(" + "))
 }
 
-fn span(time: SpanConfig) -> Option<String> {
+/// A time as it is drawn; `None` where it is nothing.
+pub fn span(time: SpanConfig) -> Option<String> {
     match time {
         SpanConfig::Fixed(Duration::ZERO) => None,
         SpanConfig::Fixed(time) => Some(duration(time)),

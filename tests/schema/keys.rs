@@ -19,6 +19,8 @@ fn example(group: &str) -> &'static str {
         "dumps" => "middle",
         "incinerators" => "furnace",
         "crews" => "near",
+        "balancers" => "desk",
+        "requesters" => "crowd",
         _ => "belt",
     }
 }

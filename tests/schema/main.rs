@@ -32,6 +32,11 @@ carts = { count = 1, books = 10 }
 like = "near"
 from = "middle"
 to = "furnace"
+[balancers.desk]
+workers = { count = 4, work = { kind = "sleep", time = "1ms" } }
+[requesters.crowd]
+to = "desk"
+load = { kind = "batch", requests = 10 }
 "#;
 
 /// The schema of the shipped kinds, ready to judge.

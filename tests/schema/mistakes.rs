@@ -6,7 +6,7 @@ use super::*;
 const MISTAKES: &[(&str, &str)] = &[
     // Unknown keys and words of later versions.
     ("nonsense = 1", ""),
-    ("balancers.front = {}", ""),
+    ("balancers.front = {}", "/balancers/front"),
     ("expect.lost = 0", ""),
     ("piles.library.max_attempt = 4", "/piles/library"),
     (

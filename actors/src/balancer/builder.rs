@@ -7,8 +7,9 @@ use std::time::Duration;
 use actix_rt::{Arbiter, System};
 
 use super::actor::Balancer;
-use super::core::{BalancerCore, Parts, Settings};
+use super::core::BalancerCore;
 use super::handle::BalancerHandle;
+use super::parts::{Parts, Settings};
 use super::policy::{Full, Hedge, Policy, Spread};
 use crate::clock::{Clock, Seed};
 use crate::failure::Failure;

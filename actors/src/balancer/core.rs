@@ -1,5 +1,7 @@
 //! What there is of a balancer whether or not its actors live.
 
+mod ending;
+
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,8 +15,8 @@ use super::call::{Call, CallError};
 use super::cell::Cell;
 use super::desk::times::{histogram, record};
 use super::desk::{Begun, Desk, Ref, Rules, Verdict, Wakes};
-use super::figures::{Figures, Tail};
-use super::policy::{Full, Policy, Spread};
+use super::parts::{Again, Cost, MakeWorker, Parts, Settings};
+use super::policy::Full;
 use super::ticket::Ticket;
 use crate::clock::{Clock, Seed, Time};
 use crate::failure::Failure;
@@ -22,78 +24,6 @@ use crate::pool::{Pool, die, guarded};
 use crate::supervision::{Guarded, Port};
 use crate::trace::{Act, Record, Tracer};
 use crate::worker::{Begin, Work, Worker};
-
-/// Makes the work of one place of a worker, given the worker's number from 0; for every life anew.
-pub type MakeWorker<W> = Arc<dyn Fn(usize) -> Result<W, Failure> + Send + Sync>;
-/// What a request is known to take before it runs.
-pub(crate) type Cost<W> = Arc<dyn Fn(&<W as Work>::Request) -> Option<Duration> + Send + Sync>;
-/// A request again, for the copy of this number.
-pub(crate) type Again<W> =
-    Arc<dyn Fn(&<W as Work>::Request, u32) -> <W as Work>::Request + Send + Sync>;
-
-/// How a balancer treats requests.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// Who gets a request.
-    pub policy: Policy,
-    /// How many workers are asked the same.
-    pub spread: Spread,
-    /// Requests that wait at most, besides one for each place of a worker; `None` does not bound.
-    pub queue: Option<u32>,
-    /// What becomes of a request that finds the queue full.
-    pub full: Full,
-    /// Workers (>= 1).
-    pub workers: usize,
-    /// Requests that one worker does at a time (>= 1).
-    pub places: usize,
-    /// How often an idempotent request may be the end of a worker (>= 1).
-    pub max_attempts: u32,
-}
-
-impl Default for Settings {
-    /// Central, one worker with one place, 1024 waiting requests, 3 attempts.
-    fn default() -> Self {
-        Self {
-            policy: Policy::CENTRAL,
-            spread: Spread::One,
-            queue: Some(1024),
-            full: Full::Wait,
-            workers: 1,
-            places: 1,
-            max_attempts: 3,
-        }
-    }
-}
-
-/// What a balancer is made of.
-pub struct Parts<W: Work> {
-    /// Its name; its workers are `NAME/1`, `NAME/2` and so on.
-    pub name: Arc<str>,
-    /// How it treats requests.
-    pub settings: Settings,
-    /// Makes the work of one place.
-    pub make: MakeWorker<W>,
-    /// A request again: only where this is there may a request be begun more than once.
-    pub again: Option<Arc<dyn Fn(&W::Request, u32) -> W::Request + Send + Sync>>,
-    /// What a request is known to take.
-    pub cost: Option<Arc<dyn Fn(&W::Request) -> Option<Duration> + Send + Sync>>,
-    /// Time.
-    pub clock: Clock,
-    /// Chance.
-    pub seed: Seed,
-    /// Threads for work that blocks.
-    pub pool: Arc<Pool>,
-    /// Hears of every move.
-    pub tracer: Option<Arc<dyn Tracer>>,
-    /// Called when the last request that was under way is over.
-    pub idle: Option<Arc<dyn Fn() + Send + Sync>>,
-}
-
-impl<W: Work> fmt::Debug for Parts<W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parts").field("name", &self.name).finish()
-    }
-}
 
 enum Body<Q> {
     Once(Option<Guarded<Q>>),
@@ -615,71 +545,5 @@ impl<W: Work> BalancerCore<W> {
             self.lose(which, worker, epoch, true, "was given up as hung");
         }
         self.down(worker, epoch);
-    }
-
-    /// Takes no further request; those under way run to their end.
-    pub fn seal(&self) {
-        self.lock().closed = true;
-        self.changed.notify_waiters();
-        if let Some(room) = &self.room {
-            room.close();
-        }
-    }
-
-    /// Takes no further request and gives up all that are under way: their callers hear [`CallError::Closed`].
-    pub fn close(&self) {
-        self.seal();
-        let now = self.clock.now();
-        let items = self.lock().desk.clear(now);
-        for item in &items {
-            item.cell.settle(Err(CallError::Closed));
-        }
-        let any = !items.is_empty();
-        drop(items);
-        self.ended(any);
-    }
-
-    /// Requests that are not over.
-    pub fn open(&self) -> usize {
-        self.lock().desk.open()
-    }
-
-    /// Waits until no request is under way.
-    pub async fn quiet(&self) {
-        self.until(|state| state.desk.open() == 0).await;
-    }
-
-    /// Waits until every worker has been up once, or the balancer is closed.
-    pub async fn ready(&self) {
-        self.until(|state| state.closed || state.seen.iter().all(|seen| *seen))
-            .await;
-    }
-
-    async fn until(&self, holds: impl Fn(&State<W>) -> bool) {
-        loop {
-            let changed = self.changed.notified();
-            let mut changed = std::pin::pin!(changed);
-            // Listens before it looks.
-            changed.as_mut().enable();
-            if holds(&self.lock()) {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    /// What it has done so far.
-    pub fn figures(&self) -> Figures {
-        let now = self.clock.now();
-        let state = self.lock();
-        Figures {
-            counts: state.desk.counts(),
-            open: state.desk.open(),
-            waiting: state.desk.waiting(),
-            response: Tail::new(&state.response, state.responses),
-            waited: Tail::new(&state.waited, state.waits),
-            loads: state.desk.loads(now),
-            busy: state.busy,
-        }
     }
 }

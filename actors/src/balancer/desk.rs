@@ -20,6 +20,7 @@ pub use super::backlog::Ref;
 pub use load::{Loads, WorkerLoad};
 
 mod choose;
+mod ends;
 mod load;
 #[cfg(test)]
 mod tests;
@@ -403,53 +404,6 @@ impl<T> Desk<T> {
         }
     }
 
-    /// Requests that are not over.
-    pub fn open(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Requests that no worker has yet.
-    pub fn waiting(&self) -> usize {
-        self.backlog.len()
-    }
-
-    /// What has become of requests so far.
-    pub fn counts(&self) -> Counts {
-        self.counts
-    }
-
-    /// How loaded the workers were.
-    pub fn loads(&self, now: Time) -> Loads {
-        self.meter.loads(now)
-    }
-
-    /// Workers that have a free place and something to do, each as often as it should be told.
-    pub fn wakes(&mut self) -> Wakes {
-        self.wakes.drain(..).collect()
-    }
-
-    /// True if a worker has a free place and something to do in it.
-    pub fn has_more(&self, worker: usize) -> bool {
-        let one = &self.workers[worker];
-        one.up.is_some() && one.running < self.rules.places && one.queue.len() > one.husks
-    }
-
-    /// What a worker has begun and not ended, for a life that is given up with its thread.
-    pub fn begun_by(&self, worker: usize) -> Vec<Ref> {
-        let mut begun: Vec<Ref> = (self.entries.iter())
-            .flat_map(|(key, entry)| {
-                let running = |at: &&Posting| at.worker == worker && at.running;
-                entry.at.iter().filter(running).map(move |at| Ref {
-                    key,
-                    number: entry.number,
-                    copy: at.copy,
-                })
-            })
-            .collect();
-        begun.sort_unstable();
-        begun
-    }
-
     /// The order in the backlog, and the lane.
     fn standing(&self, number: u64, cost: Duration, now: Time) -> (u64, bool) {
         let aged = |ageing: f64| {
@@ -471,76 +425,6 @@ impl<T> Desk<T> {
         match after {
             After::Delay(delay) => Some(delay),
             After::Percentile(share) => self.times.quantile(share),
-        }
-    }
-
-    /// Ends a request, wherever its copies are. `by`: the worker whose copy is not in any queue or place any more.
-    fn end(&mut self, which: Ref, by: Option<usize>, now: Time) -> Option<T> {
-        live(&mut self.entries, which)?;
-        let entry = self.entries.remove(which.key);
-        for posting in &entry.at {
-            if Some(posting.worker) == by && posting.copy == which.copy {
-                continue;
-            }
-            // A running copy is told by the request's cell, and gives back its place itself.
-            if !posting.running {
-                let one = &mut self.workers[posting.worker];
-                one.husks += 1;
-                if one.husks > FEW && one.husks > one.queue.len() / 2 {
-                    let entries = &mut self.entries;
-                    one.queue.retain(|which| live(entries, *which).is_some());
-                    one.husks = 0;
-                }
-                self.changed(posting.worker, now);
-            }
-        }
-        if entry.waiting > 0 {
-            let entries = &self.entries;
-            let wanted = |which: Ref| {
-                entries
-                    .get(which.key)
-                    .is_some_and(|entry| entry.number == which.number)
-            };
-            let spares = self.spare.len();
-            self.spare.retain(|which| wanted(*which));
-            let spared = (spares - self.spare.len()) as u32;
-            for _ in spared..entry.waiting {
-                self.backlog.forget(wanted);
-            }
-        }
-        Some(entry.item)
-    }
-
-    /// Back to the backlog, where its number puts it before all younger ones.
-    fn put_back(&mut self, which: Ref) {
-        let Some(entry) = live(&mut self.entries, which) else {
-            return;
-        };
-        entry.waiting += 1;
-        let (order, short) = (entry.order, entry.short);
-        // A later life is a later execution: what chance decides of it is drawn anew.
-        let copy = entry.made;
-        entry.made += 1;
-        self.backlog.push(Ref { copy, ..which }, order, short);
-    }
-
-    fn release(&mut self, worker: usize, epoch: u64, now: Time) {
-        if self.is_up(worker, epoch) {
-            let one = &mut self.workers[worker];
-            one.running = one.running.saturating_sub(1);
-            self.changed(worker, now);
-        }
-    }
-
-    /// A worker's load has changed.
-    fn changed(&mut self, worker: usize, now: Time) {
-        let one = &self.workers[worker];
-        let pending = one.pending();
-        self.meter.set(worker, pending, now);
-        let heap = &mut self.heaps[usize::from(is_reserved(&self.rules, worker))];
-        match one.up {
-            Some(_) => heap.set(worker, (pending, self.turn)),
-            None => heap.remove(worker),
         }
     }
 }

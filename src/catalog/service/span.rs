@@ -151,6 +151,7 @@ impl JsonSchema for SpanOption {
 /// Slow workers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(inline)]
 pub struct Slow {
     /// How many of the workers, the first ones.
     pub workers: usize,
@@ -161,6 +162,7 @@ pub struct Slow {
 /// Executions that take much longer than usual.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(inline)]
 pub struct Stragglers {
     /// Their share of all executions, 0 to 1.
     pub share: f64,
@@ -210,7 +212,12 @@ impl Times {
         let time = if self.time.is_fixed() {
             self.time.mean()
         } else {
-            self.time.draw(&mut chance(seed, job, "service"))
+            let mut chance = chance(seed, job, "service");
+            // Each copy is an execution of its own, with a draw of its own.
+            for _ in 0..job.copy {
+                self.time.draw(&mut chance);
+            }
+            self.time.draw(&mut chance)
         };
         scaled(time, scale)
     }

@@ -85,6 +85,8 @@ pub fn node(node: &Node) -> Figure {
         Role::Pile => "pile",
         Role::Dump => "dump",
         Role::Incinerator => "incinerator",
+        Role::Requester => "requester",
+        Role::Balancer => "balancer",
     };
     let mut lines = vec![(Weight::Name, shorten(&node.name, LONGEST))];
     lines.extend(
@@ -108,10 +110,10 @@ pub fn node(node: &Node) -> Figure {
 }
 
 /// A relay, as a belt.
-pub fn relay(way: &Way, notes: &[String]) -> Figure {
+pub fn relay(way: &Way, word: &str, notes: &[String]) -> Figure {
     let mut lines = vec![
         (Weight::Name, shorten(&way.name, LONGEST)),
-        (Weight::Small, "relay".to_owned()),
+        (Weight::Small, word.to_owned()),
     ];
     let notes = way.ends.iter().chain(notes);
     lines.extend(notes.map(|note| (Weight::Small, shorten(note, LONGEST))));

@@ -39,6 +39,11 @@ pub fn defs() -> String {
     shape("pile", &heap(66.0, 92.0, 6));
     shape("dump", &format!("{}{PALLET}", heap(66.0, 74.0, 4)));
     shape("incinerator", FURNACE);
+    shape(
+        "requester",
+        &format!("<g transform=\"translate(44 40)\">{GOPHER_BODY}</g>"),
+    );
+    shape("balancer", SCALES);
     shape("belt", &belt());
     out
 }
@@ -99,6 +104,13 @@ fn load() -> String {
     }
     out
 }
+
+/// A pair of scales: nobody gets more than another.
+const SCALES: &str = "<path d=\"M66 36V86M50 88H82\" stroke=\"#557a4c\" stroke-width=\"4\" stroke-linecap=\"round\"/>\
+<path d=\"M26 44H106\" stroke=\"#557a4c\" stroke-width=\"4\" stroke-linecap=\"round\"/>\
+<path d=\"M28 44L14 68H42ZM104 44L90 68H118Z\" fill=\"none\" stroke=\"#557a4c\" stroke-width=\"1.5\"/>\
+<path d=\"M12 68H44Q28 84 12 68ZM88 68H120Q104 84 88 68Z\" fill=\"#d5ead0\" stroke=\"#557a4c\" stroke-width=\"1.5\"/>\
+<circle cx=\"66\" cy=\"36\" r=\"5\" fill=\"#557a4c\"/>";
 
 /// A barrow that goes to the right.
 const BARROW: &str = "<path d=\"M2 11L13 17\" stroke=\"#6d4526\" stroke-width=\"3\" stroke-linecap=\"round\"/>\

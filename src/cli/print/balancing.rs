@@ -1,0 +1,124 @@
+//! Balancers and requesters for people.
+
+use gopherworks::report::Report;
+
+use super::{grouped, table};
+
+/// Widest bar.
+const BAR: usize = 40;
+
+/// A bar of this share of the widest.
+pub fn bar(share: f64) -> String {
+    let eighths = (share.clamp(0.0, 1.0) * BAR as f64 * 8.0).round() as usize;
+    let part = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8];
+    "█".repeat(eighths / 8) + part
+}
+
+/// A time in three digits or more, with a unit.
+pub fn seconds(time: f64) -> String {
+    let (number, unit) = match time {
+        time if time >= 1.0 => (time, "s"),
+        time if time >= 1e-3 => (time * 1e3, "ms"),
+        time if time >= 1e-6 => (time * 1e6, "us"),
+        time => (time * 1e9, "ns"),
+    };
+    match number {
+        number if number >= 100.0 => format!("{number:.0} {unit}"),
+        number if number >= 10.0 => format!("{number:.1} {unit}"),
+        0.0 => "0".to_owned(),
+        number => format!("{number:.2} {unit}"),
+    }
+}
+
+/// A table of requesters, one of balancers, and one of each balancer's workers as bars of their pending requests.
+pub(super) fn tables(report: &Report) -> String {
+    let mut out = String::new();
+    if !report.requesters.is_empty() {
+        let head = [
+            "requester",
+            "asks",
+            "asked",
+            "answered",
+            "refused",
+            "failed",
+            "rejected",
+            "under way",
+            "mean",
+            "p50",
+            "p99",
+            "p99.9",
+        ];
+        let mut rows = vec![head.map(str::to_owned).to_vec()];
+        for asked in &report.requesters {
+            let counts = [
+                asked.asked,
+                asked.answered,
+                asked.refused,
+                asked.failed,
+                asked.rejected,
+                asked.in_flight,
+            ];
+            let tail = &asked.response;
+            let times = [tail.mean_s, tail.p50_s, tail.p99_s, tail.p999_s];
+            let names = [asked.name.clone(), asked.to.clone()];
+            rows.push(
+                (names.into_iter())
+                    .chain(counts.map(grouped))
+                    .chain(times.map(seconds))
+                    .collect(),
+            );
+        }
+        out.push_str(&table(&rows, 2));
+        out.push('\n');
+    }
+    for balancer in &report.balancers {
+        let head = [
+            "balancer",
+            "policy",
+            "workers",
+            "busy",
+            "copies",
+            "retried",
+            "cancelled",
+            "waited",
+            "pending",
+            "variance",
+        ];
+        let row = vec![
+            balancer.name.clone(),
+            balancer.policy.to_owned(),
+            grouped(balancer.workers.len() as u64),
+            format!("{:.1}%", balancer.busy * 100.0),
+            grouped(balancer.copies),
+            grouped(balancer.retried),
+            grouped(balancer.cancelled),
+            seconds(balancer.waited.mean_s),
+            format!("{:.2}", balancer.pending_mean),
+            format!("{:.2}", balancer.pending_variance),
+        ];
+        out.push_str(&table(&[head.map(str::to_owned).to_vec(), row], 2));
+        let most = (balancer.workers.iter()).fold(0.0, |most: f64, one| most.max(one.pending_mean));
+        let shown = &balancer.workers[..balancer.workers.len().min(MOST_BARS)];
+        let width = shown.iter().map(|one| one.name.chars().count()).max();
+        for worker in shown.iter().filter(|_| most > 0.0) {
+            let width = width.unwrap_or(0);
+            let line = format!(
+                "  {:<width$}  {} {:.2}",
+                worker.name,
+                bar(worker.pending_mean / most / 2.0),
+                worker.pending_mean
+            );
+            out.push_str(&line);
+            out.push('\n');
+        }
+        if balancer.workers.len() > shown.len() {
+            let rest = balancer.workers.len() - shown.len();
+            out.push_str(&format!("  and {} more\n", grouped(rest as u64)));
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// Workers that are drawn.
+const MOST_BARS: usize = 20;
