@@ -155,7 +155,12 @@ fn a_picture_that_nobody_reads_is_no_failure() {
 fn docs_pictures_are_fresh() {
     let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pictures");
     let place = Place::new();
-    for name in ["four-gophers", "two-gophers-staged", "sixteen-gophers"] {
+    for name in [
+        "four-gophers",
+        "two-gophers-staged",
+        "sixteen-gophers",
+        "balancer",
+    ] {
         let config = shipped(&format!("{name}.toml"));
         let expand = (name == "sixteen-gophers").then_some("--expand");
         let out = place

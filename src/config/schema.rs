@@ -8,7 +8,10 @@ use std::time::Duration;
 
 mod balancing;
 
-pub use balancing::{BalancerConfig, LoadConfig, RequesterConfig, WorkersConfig};
+pub use balancing::{
+    Arrivals, BalancerConfig, Full, LoadConfig, Order, Policy, Rate, RequesterConfig, Spread,
+    WorkersConfig,
+};
 
 /// A topology as data. Node names are `[a-z][a-z0-9_]*`, unique across all kinds of nodes.
 #[derive(Debug, Clone, PartialEq, Default)]

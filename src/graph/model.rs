@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Copies;
 use super::words::{capacity, clean, counted, kind, size, span, step};
 use crate::config::label::{base, compare};
-use crate::config::schema::{BalancerConfig, CrewConfig, Exclusive, LoadConfig, TopologyConfig};
+use crate::config::schema::{
+    BalancerConfig, CrewConfig, Exclusive, LoadConfig, Rate, Spread, TopologyConfig,
+};
 use crate::plan::unfold;
-use gopherworks_actors::balancer::policy::Spread;
-use gopherworks_actors::requester::load::Rate;
 
 /// The steps of a round, in the order of a cart's way.
 pub const STEPS: [&str; 4] = ["load", "push", "unload", "return"];

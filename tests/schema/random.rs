@@ -305,7 +305,9 @@ fn they_read_the_same_texts() {
         let result = runner.run(&text, |text| {
             let (loader, schema) = both(&validator, changes, &text);
             // Less than half a byte, or half a nanosecond, is nothing: only numbers tell.
-            if loader || !text.contains(['.', '+']) {
+            // Nor does a schema know how many copies there are.
+            let counted = text.contains("10") || text.contains("11");
+            if loader || !(text.contains(['.', '+']) || (changes == lane && counted)) {
                 prop_assert_eq!(loader, schema, "{}: {:?}", changes, text);
             }
             let count = if loader { &taken } else { &refused };

@@ -25,14 +25,14 @@ use crate::supervision::{Guarded, Port};
 use crate::trace::{Act, Record, Tracer};
 use crate::worker::{Begin, Work, Worker};
 
-enum Body<Q> {
+pub(in crate::balancer) enum Body<Q> {
     Once(Option<Guarded<Q>>),
     // A lock of its own: a request need not be `Sync`, and its `Clone` is the user's.
     Shared(Arc<Mutex<Guarded<Q>>>),
 }
 
 /// What the desk keeps of a request.
-struct Item<W: Work> {
+pub(in crate::balancer) struct Item<W: Work> {
     body: Body<W::Request>,
     cell: Arc<Cell<W::Reply>>,
     asked: Time,
@@ -40,7 +40,7 @@ struct Item<W: Work> {
     _room: Option<OwnedSemaphorePermit>,
 }
 
-struct State<W: Work> {
+pub(in crate::balancer) struct State<W: Work> {
     desk: Desk<Item<W>>,
     closed: bool,
     /// Workers that have been up at least once.
@@ -184,7 +184,7 @@ impl<W: Work> BalancerCore<W> {
         &self.workers[worker].bell
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<W>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State<W>> {
         // No user code runs under this lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -319,7 +319,7 @@ impl<W: Work> BalancerCore<W> {
         next
     }
 
-    fn wake(&self, wakes: &Wakes, but: Option<usize>) {
+    pub(super) fn wake(&self, wakes: &Wakes, but: Option<usize>) {
         for worker in wakes {
             if Some(*worker) != but {
                 // Vacant or gone: its queue goes back when its presence ends.
@@ -445,7 +445,7 @@ impl<W: Work> BalancerCore<W> {
         self.lose(ticket.which, ticket.worker, ticket.epoch, charged, reason);
     }
 
-    fn lose(&self, which: Ref, worker: usize, epoch: u64, charged: bool, reason: &str) {
+    pub(super) fn lose(&self, which: Ref, worker: usize, epoch: u64, charged: bool, reason: &str) {
         let now = self.clock.now();
         let again = self.again.is_some();
         let (verdict, idle) = {
@@ -496,54 +496,12 @@ impl<W: Work> BalancerCore<W> {
         }
     }
 
-    fn ended(&self, idle: bool) {
+    pub(super) fn ended(&self, idle: bool) {
         if idle {
             self.changed.notify_waiters();
             if let Some(told) = &self.idle {
                 told();
             }
         }
-    }
-
-    pub(super) fn up(&self, worker: usize, epoch: u64) {
-        let now = self.clock.now();
-        let wakes = {
-            let mut state = self.lock();
-            state.desk.worker_up(worker, epoch, now);
-            state.desk.dispatch(now);
-            if !std::mem::replace(&mut state.seen[worker], true) {
-                self.changed.notify_waiters();
-            }
-            state.desk.wakes()
-        };
-        self.wake(&wakes, Some(worker));
-    }
-
-    pub(super) fn down(&self, worker: usize, epoch: u64) {
-        let now = self.clock.now();
-        let wakes = {
-            let mut state = self.lock();
-            state.desk.worker_down(worker, epoch, now);
-            state.desk.dispatch(now);
-            state.desk.wakes()
-        };
-        self.wake(&wakes, None);
-    }
-
-    /// Takes back what the life `epoch` of a worker holds, which is over although its thread may still be running it. A late answer to
-    /// what is not over yet still counts.
-    pub fn give_up(&self, name: &str, epoch: u64) {
-        let Some(worker) = self.workers.iter().position(|one| &*one.name == name) else {
-            return;
-        };
-        let begun = {
-            let state = self.lock();
-            let present = state.desk.is_up(worker, epoch);
-            present.then(|| state.desk.begun_by(worker))
-        };
-        for which in begun.into_iter().flatten() {
-            self.lose(which, worker, epoch, true, "was given up as hung");
-        }
-        self.down(worker, epoch);
     }
 }

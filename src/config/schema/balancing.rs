@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use gopherworks_actors::balancer::policy::{Full, Policy, Spread};
-use gopherworks_actors::requester::load::{Arrivals, Order, Rate};
+pub use gopherworks_actors::balancer::policy::{Full, Policy, Spread};
+pub use gopherworks_actors::requester::load::{Arrivals, Order, Rate};
 use gopherworks_actors::span::Span;
 
 use super::{KindConfig, SpanConfig};

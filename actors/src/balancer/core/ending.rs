@@ -1,4 +1,4 @@
-//! How a balancer ends, and its account.
+//! Workers that come and go, how a balancer ends, and its account.
 
 use super::{BalancerCore, State};
 use crate::balancer::call::CallError;
@@ -6,6 +6,48 @@ use crate::balancer::figures::{Figures, Tail};
 use crate::worker::Work;
 
 impl<W: Work> BalancerCore<W> {
+    pub(in crate::balancer) fn up(&self, worker: usize, epoch: u64) {
+        let now = self.clock.now();
+        let wakes = {
+            let mut state = self.lock();
+            state.desk.worker_up(worker, epoch, now);
+            state.desk.dispatch(now);
+            if !std::mem::replace(&mut state.seen[worker], true) {
+                self.changed.notify_waiters();
+            }
+            state.desk.wakes()
+        };
+        self.wake(&wakes, Some(worker));
+    }
+
+    pub(in crate::balancer) fn down(&self, worker: usize, epoch: u64) {
+        let now = self.clock.now();
+        let wakes = {
+            let mut state = self.lock();
+            state.desk.worker_down(worker, epoch, now);
+            state.desk.dispatch(now);
+            state.desk.wakes()
+        };
+        self.wake(&wakes, None);
+    }
+
+    /// Takes back what the life `epoch` of a worker holds, which is over although its thread may still be running it. A late answer to
+    /// what is not over yet still counts.
+    pub fn give_up(&self, name: &str, epoch: u64) {
+        let Some(worker) = self.workers.iter().position(|one| &*one.name == name) else {
+            return;
+        };
+        let begun = {
+            let state = self.lock();
+            let present = state.desk.is_up(worker, epoch);
+            present.then(|| state.desk.begun_by(worker))
+        };
+        for which in begun.into_iter().flatten() {
+            self.lose(which, worker, epoch, true, "was given up as hung");
+        }
+        self.down(worker, epoch);
+    }
+
     /// Takes no further request; those under way run to their end.
     pub fn seal(&self) {
         self.lock().closed = true;

@@ -1,0 +1,37 @@
+//! A goroutine that blocks does not block another: work that blocks has a thread of its own, and its neighbours on the arbiter go on.
+
+use gopherworks::actors::balancer::Balancer;
+use gopherworks::actors::worker::{blocking, from_fn};
+
+#[actix::main]
+async fn main() -> Result<(), gopherworks::Failure> {
+    let (unblock, blocked) = std::sync::mpsc::channel::<()>();
+    let blocked = std::sync::Arc::new(std::sync::Mutex::new(blocked));
+    let stuck = Balancer::of(move |_| {
+        let blocked = blocked.clone();
+        blocking(move |()| {
+            blocked
+                .lock()
+                .map(|wait| wait.recv().is_ok())
+                .unwrap_or(false)
+        })
+    });
+    let stuck = stuck.start().await?;
+    let quick = Balancer::of(|_| from_fn(async |n: u32| n + 1))
+        .start()
+        .await?;
+
+    let mut waiting = Box::pin(stuck.call(()));
+    let mut answered = 0;
+    for n in 0..1000 {
+        tokio::select! {
+            biased;
+            _ = &mut waiting => unreachable!("nobody has unblocked it"),
+            answer = quick.call(n) => answered += u32::from(answer == Ok(n + 1)),
+        }
+    }
+    println!("while one was blocked, its neighbour answered {answered} requests");
+    unblock.send(()).expect("it waits");
+    println!("then the blocked one answered {:?}", waiting.await);
+    Ok(())
+}
