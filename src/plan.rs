@@ -174,6 +174,8 @@ pub struct IncineratorPlan {
     pub writes: Vec<PathBuf>,
     /// Slots.
     pub exclusive: Exclusive,
+    /// The balancer whose workers burn instead: a position in [`Plan::balancers`].
+    pub ask: Option<usize>,
 }
 
 /// Where a crew unloads: a position in [`Plan::piles`] or [`Plan::incinerators`].
@@ -206,6 +208,8 @@ pub struct CrewPlan {
     pub cart_bytes: Option<u64>,
     /// Makes the work of one gopher; `None` where books pass as they are.
     pub work: Option<WorkFactory>,
+    /// The balancer whose workers do the work instead: a position in [`Plan::balancers`].
+    pub ask: Option<usize>,
     /// Files and folders that the work would read.
     pub reads: Vec<PathBuf>,
     /// Files and folders that the work would write.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gopherworks::catalog::Catalog;
-use gopherworks::compare::policies::{self, Row, Trial, changes, rows};
+use gopherworks::compare::policies::{self, Distribution, Row, Trial, changes, rows};
 use gopherworks::config::{Loaded, Overrides};
 use gopherworks::report::{Outcome, Report};
 use gopherworks::simulate::{TraceLog, in_virtual_time, until_done};
@@ -23,8 +23,6 @@ fn simulated(file: &str, sets: &[&str]) -> Report {
     assert!(report.balances());
     report
 }
-
-type Distribution = (&'static str, fn(f64) -> String);
 
 const EXPONENTIAL: Distribution = ("exponential", policies::exponential);
 const LOGNORMAL: Distribution = ("lognormal", policies::lognormal);

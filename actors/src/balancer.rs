@@ -49,7 +49,7 @@ pub use self::builder::{Builder, children};
 pub use self::call::{Call, CallError};
 pub use self::core::BalancerCore;
 pub use self::handle::BalancerHandle;
-pub use self::parts::{MakeWorker, Parts, Settings};
+pub use self::parts::{Again, Cost, MakeWorker, Parts, Settings};
 pub use self::recipient::{Ask, Doorman};
 
 pub(crate) use self::ticket::{Presence, Ticket};

@@ -1,5 +1,6 @@
 //! The gopher: carries carts between piles, dumps and fires, doing any part of the four steps.
 
+pub mod asking;
 pub mod steps;
 pub mod yard;
 
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use rand_chacha::ChaCha8Rng;
 
+use crate::book::Book;
 use crate::cart::Cart;
 use crate::clock::Time;
 use crate::failure::Failure;
@@ -20,6 +22,7 @@ use crate::trace::Act;
 use crate::transform::Transform;
 use crate::works::{NodeStats, Works};
 
+use asking::Asking;
 use steps::{Step, StepTimes};
 use yard::{Leg, Yard};
 
@@ -57,6 +60,8 @@ pub struct CrewCore {
     pub steps: StepTimes,
     /// Makes the work of one gopher; `None` where books pass as they are.
     pub work: Option<MakeWork>,
+    /// Whose workers do the work instead of the gophers.
+    pub ask: Option<Asking>,
     /// The works.
     pub works: Arc<Works>,
 }
@@ -176,6 +181,10 @@ impl Gopher {
                 if let Door::Dump(dump) = &self.crew.to {
                     dump.deliver(cart);
                 }
+                None
+            }
+            Leg::Push if self.crew.ask.is_some() => {
+                self.ask(cart, ctx);
                 None
             }
             Leg::Push if self.work.is_some() => self.do_work(cart, ctx),
@@ -326,6 +335,46 @@ impl Gopher {
             }
         }));
         None
+    }
+
+    /// Has a balancer's workers do it.
+    fn ask(&mut self, cart: Cart, ctx: &mut Context<Self>) {
+        let Some(asking) = self.crew.ask.clone() else {
+            return;
+        };
+        self.busy = true;
+        let began = self.crew.works.clock.now();
+        let mut worked: Vec<Option<Book>> = vec![None; cart.len()];
+        let works = self.crew.works.clone();
+        let asked = async move {
+            let settle = |cart: &mut Cart, index: usize, book: Option<Book>| {
+                if book.is_none()
+                    && let Some(lease) = &mut cart.body_mut().lease
+                {
+                    lease.mark(index, Verdict::Drop);
+                }
+                worked[index] = book;
+            };
+            let cart = asking.all(cart, works, settle).await;
+            cart.map(|mut cart| {
+                cart.body_mut().worked = Some(worked);
+                cart
+            })
+        };
+        ctx.spawn(asked.into_actor(self).map(move |cart, gopher, ctx| {
+            gopher.busy = false;
+            let now = gopher.crew.works.clock.now();
+            gopher.core.stats.busy_for(now - began);
+            let put = cart.and_then(|mut cart| {
+                cart.not_before(now);
+                gopher.worked(cart, ctx)
+            });
+            if !gopher.busy {
+                let yard = &gopher.crew.yard;
+                let next = yard.advance(gopher.core.index, gopher.epoch, put);
+                gopher.go_on(next, ctx);
+            }
+        }));
     }
 
     /// The work is done; now the push itself, if it takes time.

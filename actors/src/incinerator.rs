@@ -1,14 +1,16 @@
 //! The incinerator: burns books and settles their carts.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 
 use crate::book::{Book, BookId};
 use crate::burn::Burn;
 use crate::cart::Cart;
+use crate::clock::Time;
 use crate::failure::Failure;
+use crate::gopher::asking::Asking;
 use crate::gopher::yard::{Leg, holder};
 use crate::lease::Verdict;
 use crate::pile::{Deliver, Look, PileCore};
@@ -48,6 +50,7 @@ pub struct IncineratorCore {
     upstream: Vec<Arc<PileCore>>,
     waiting: Mutex<VecDeque<Cart>>,
     fire: Mutex<Option<Fire>>,
+    ask: OnceLock<Asking>,
 }
 
 impl std::fmt::Debug for IncineratorCore {
@@ -82,7 +85,13 @@ impl IncineratorCore {
             upstream,
             waiting: Mutex::default(),
             fire: Mutex::new(Some(Arc::new(Guarded::new(first)))),
+            ask: OnceLock::new(),
         })
+    }
+
+    /// Has a balancer's workers burn instead of its burn. Said once, before the start.
+    pub fn ask(&self, asking: Asking) {
+        let _ = self.ask.set(asking);
     }
 
     /// Sends a loaded cart; keeps it here if the actor is away.
@@ -125,30 +134,49 @@ impl IncineratorCore {
             .unwrap_or_else(|text| Err(Failure::permanent(format!("panicked: {text}"))))
     }
 
+    /// True where the books may be burned; else the cart is on its way home, as an empty one.
+    fn begin(&self, mut cart: Cart) -> Option<Cart> {
+        let body = cart.body_mut();
+        let begun = match &mut body.lease {
+            Some(lease) => lease.begin_burn(),
+            None => false,
+        };
+        if !begun {
+            // Revoked: the books are somebody else's now.
+            body.lease = None;
+            body.worked = None;
+            self.emptied(cart);
+            return None;
+        }
+        let again = (cart.entries().iter()).filter(|entry| entry.begun).count();
+        if again > 0 {
+            self.works.store.reburning(again as u64);
+        }
+        Some(cart)
+    }
+
+    /// All books of a cart are burned or marked.
+    fn burned(&self, mut cart: Cart, began: Time, not_before: bool) {
+        self.tell_receipts(&cart);
+        self.trace(&cart);
+        let now = self.works.clock.now();
+        self.works.note_burn(now);
+        self.stats.busy_for(now - began);
+        if not_before {
+            cart.not_before(now);
+        }
+        self.settle(cart);
+    }
+
     /// Burns a cart's books and settles them. `Err` is the text of a panic; the cart has gone home then, by its marks.
-    fn burn(&self, mut cart: Cart, fire: &Fire) -> Result<(), String> {
+    fn burn(&self, cart: Cart, fire: &Fire) -> Result<(), String> {
         let began = self.works.clock.now();
         let count = cart.len();
-        {
-            let body = cart.body_mut();
-            let Some(lease) = &mut body.lease else {
-                self.emptied(cart);
-                return Ok(());
-            };
-            if !lease.begin_burn() {
-                // Revoked: the books are somebody else's now.
-                body.lease = None;
-                body.worked = None;
-                self.emptied(cart);
-                return Ok(());
-            }
-        }
+        let Some(mut cart) = self.begin(cart) else {
+            return Ok(());
+        };
         let together = {
             let entries = cart.entries();
-            let again = entries.iter().filter(|entry| entry.begun).count();
-            if again > 0 {
-                self.works.store.reburning(again as u64);
-            }
             let books: Vec<&Book> = (0..count).filter_map(|index| cart.book(index)).collect();
             if books.is_empty() || entries.iter().any(|entry| entry.apart) {
                 Ok(None)
@@ -177,15 +205,7 @@ impl IncineratorCore {
                 }
             }
         }
-        self.tell_receipts(&cart);
-        self.trace(&cart);
-        let now = self.works.clock.now();
-        self.works.note_burn(now);
-        self.stats.busy_for(now - began);
-        if fire.blocks() {
-            cart.not_before(now);
-        }
-        self.settle(cart);
+        self.burned(cart, began, fire.blocks());
         Ok(())
     }
 
@@ -329,7 +349,30 @@ impl Incinerator {
         Ok(Self { core, fire, epoch })
     }
 
-    fn take_in(&mut self, cart: Cart) {
+    /// Has a balancer's workers burn; what they have answered is burned.
+    fn ask(&mut self, asking: Asking, cart: Cart, ctx: &mut Context<Self>) {
+        let core = self.core.clone();
+        let began = core.works.clock.now();
+        let Some(cart) = core.begin(cart) else {
+            return;
+        };
+        let asked = async move {
+            let settle = |cart: &mut Cart, index: usize, _: Option<Book>| {
+                if let Some(lease) = &mut cart.body_mut().lease {
+                    lease.mark_burned(index, Verdict::Ack);
+                }
+            };
+            if let Some(cart) = asking.all(cart, core.works.clone(), settle).await {
+                core.burned(cart, began, true);
+            }
+        };
+        ctx.spawn(asked.into_actor(self));
+    }
+
+    fn take_in(&mut self, cart: Cart, ctx: &mut Context<Self>) {
+        if let Some(asking) = self.core.ask.get().cloned() {
+            return self.ask(asking, cart, ctx);
+        }
         if !self.fire.blocks() {
             let core = self.core.clone();
             if let Err(text) = core.burn(cart, &self.fire) {
@@ -348,13 +391,13 @@ impl Incinerator {
         });
     }
 
-    fn look(&mut self) {
+    fn look(&mut self, ctx: &mut Context<Self>) {
         loop {
             let Some(mut cart) = lock(&self.core.waiting).pop_front() else {
                 return;
             };
             cart.not_before(self.core.works.clock.now());
-            self.take_in(cart);
+            self.take_in(cart, ctx);
         }
     }
 }
@@ -367,7 +410,7 @@ impl Actor for Incinerator {
         ctx.spawn(
             tokio::task::yield_now()
                 .into_actor(self)
-                .map(|(), fire, _| fire.look()),
+                .map(|(), fire, ctx| fire.look(ctx)),
         );
     }
 }
@@ -375,16 +418,16 @@ impl Actor for Incinerator {
 impl Handler<Deliver> for Incinerator {
     type Result = ();
 
-    fn handle(&mut self, Deliver(cart): Deliver, _: &mut Self::Context) {
-        self.take_in(cart);
+    fn handle(&mut self, Deliver(cart): Deliver, ctx: &mut Self::Context) {
+        self.take_in(cart, ctx);
     }
 }
 
 impl Handler<Look> for Incinerator {
     type Result = ();
 
-    fn handle(&mut self, _: Look, _: &mut Self::Context) {
-        self.look();
+    fn handle(&mut self, _: Look, ctx: &mut Self::Context) {
+        self.look(ctx);
     }
 }
 

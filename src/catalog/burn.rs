@@ -1,11 +1,30 @@
 //! The shipped burns.
 
-use super::Catalog;
+use gopherworks_actors::book::Book;
+use gopherworks_actors::burn::Burn;
+use gopherworks_actors::failure::Failure;
+
+use super::work::Asking;
+use super::{Catalog, Site};
 
 pub mod command;
 pub mod count;
 pub mod files;
 pub mod lines;
+
+/// In the place of a burn that is not done by the incinerator itself.
+struct Elsewhere;
+
+impl Burn for Elsewhere {
+    fn burn(&self, _: &Book) -> Result<(), Failure> {
+        Err(Failure::permanent("this is the work of a balancer"))
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the catalog wants a result")]
+fn asking(_: &Asking, _: &Site) -> Result<Elsewhere, Failure> {
+    Ok(Elsewhere)
+}
 
 pub(super) fn register(catalog: &mut Catalog) {
     catalog
@@ -19,6 +38,11 @@ pub(super) fn register(catalog: &mut Catalog) {
             "lines",
             "Writes each body as a line of a file or to standard output",
             lines::make,
+        )
+        .add_burn(
+            "balancer",
+            "Asks the workers of a balancer for each book; one that they have answered is burned",
+            asking,
         )
         .add_burn(
             "command",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use gopherworks_actors::book::Book;
 use gopherworks_actors::burn::Burn;
 use gopherworks_actors::failure::Failure;
+use gopherworks_actors::job::{Answer, Job, Serve, Service, Serving, WorkerSite};
 use gopherworks_actors::source::Source;
 use gopherworks_actors::transform::Transform;
 use schemars::JsonSchema;
@@ -62,7 +63,77 @@ where
     }
 }
 
+struct FnService<F> {
+    serve: Arc<F>,
+    blocks: bool,
+}
+
+struct FnServe<F>(Arc<F>);
+
+impl<F, Fut> Service for FnService<F>
+where
+    F: Fn(Job) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Answer> + 'static,
+{
+    fn worker(&self, _: &WorkerSite) -> Result<Box<dyn Serve>, Failure> {
+        Ok(Box::new(FnServe(self.serve.clone())))
+    }
+
+    fn blocks(&self) -> bool {
+        self.blocks
+    }
+}
+
+impl<F, Fut> Serve for FnServe<F>
+where
+    F: Fn(Job) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Answer> + 'static,
+{
+    fn serve(&mut self, job: Job) -> Serving<'_> {
+        Box::pin((self.0)(job))
+    }
+}
+
 impl Catalog {
+    /// Adds a kind of worker made of a closure, which may take its time: it runs on a thread of its own.
+    pub fn add_service_fn<F>(&mut self, name: &str, help: &str, serve: F) -> &mut Self
+    where
+        F: Fn(Job) -> Answer + Send + Sync + 'static,
+    {
+        let serve = Arc::new(move |job| std::future::ready(serve(job)));
+        self.add_service(name, help, move |_: &NoOptions, _| {
+            let serve = serve.clone();
+            Ok(FnService {
+                serve,
+                blocks: true,
+            })
+        })
+    }
+
+    /// Adds a kind of worker made of a closure that gives a future, which does not block: it runs on the worker's arbiter.
+    ///
+    /// ```
+    /// use gopherworks::Catalog;
+    ///
+    /// let mut catalog = Catalog::standard();
+    /// catalog.add_async_service_fn("echo", "Answers what it was asked", async |job| Ok(job.book));
+    /// assert!(catalog.service("echo").is_some());
+    /// ```
+    pub fn add_async_service_fn<F, Fut>(&mut self, name: &str, help: &str, serve: F) -> &mut Self
+    where
+        F: Fn(Job) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Answer> + 'static,
+    {
+        let serve = Arc::new(serve);
+        self.add_service(name, help, move |_: &NoOptions, _| {
+            let serve = serve.clone();
+            Ok(FnService {
+                serve,
+                blocks: false,
+            })
+        })
+    }
+
     /// Adds a source whose books come out of an iterator; `make` is called once for each source. The iterator may wait.
     pub fn add_source_iter<I>(
         &mut self,

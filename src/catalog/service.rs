@@ -2,6 +2,7 @@
 
 use super::Catalog;
 
+mod command;
 mod sleep;
 pub mod span;
 mod spin;
@@ -18,6 +19,11 @@ pub(super) fn register(catalog: &mut Catalog) {
             "spin",
             "Computes: a request that takes a core for its time",
             spin::make,
+        )
+        .add_service(
+            "command",
+            "Starts a program for each request; a book's body is its input, and its output the answer",
+            command::make,
         )
         .add_service(
             "xyz",

@@ -62,11 +62,11 @@ fn the_shipped_kinds_are_there_in_order() {
     );
     assert_eq!(
         catalog.work_names().collect::<Vec<_>>(),
-        ["gunzip", "gzip", "sha256", "unzstd", "zstd"]
+        ["balancer", "gunzip", "gzip", "sha256", "unzstd", "zstd"]
     );
     assert_eq!(
         catalog.burn_names().collect::<Vec<_>>(),
-        ["command", "count", "files", "lines"]
+        ["balancer", "command", "count", "files", "lines"]
     );
     assert_eq!(Catalog::empty().sources().count(), 0);
     assert!(catalog.burn("furnace").is_none());

@@ -5,6 +5,9 @@ use gopherworks_actors::failure::Failure;
 use gopherworks_actors::supervision::Guarded;
 use gopherworks_actors::transform::Transform;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use super::{Catalog, Factory, Site, WorkFactory};
 
 pub mod filter;
@@ -41,11 +44,39 @@ pub(super) fn register(catalog: &mut Catalog) {
             "Compresses with Zstandard; appends .zst to the name",
             zstd::make_encoder,
         )
+        .add_work(
+            "balancer",
+            "Asks the workers of a balancer for each book; what they answer goes on",
+            asking,
+        )
         .add_filter(
             "unzstd",
             "Expands Zstandard; takes .zst off the name",
             zstd::make_decoder,
         );
+}
+
+/// Options of `balancer`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::catalog) struct Asking {
+    /// The balancer.
+    #[expect(dead_code, reason = "the plan reads it: it is a name of the topology")]
+    to: String,
+}
+
+/// In the place of work that is not done by the gopher itself.
+struct Elsewhere;
+
+impl Transform for Elsewhere {
+    fn apply(&mut self, _: Book) -> Result<Option<Book>, Failure> {
+        Err(Failure::permanent("this is the work of a balancer"))
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the catalog wants a result")]
+fn asking(_: &Asking, _: &Site) -> Result<Elsewhere, Failure> {
+    Ok(Elsewhere)
 }
 
 impl WorkFactory {

@@ -46,6 +46,9 @@ pub struct Row {
     pub note: Option<String>,
 }
 
+/// A distribution of times: the word for it, and how it is written in TOML, by its mean in seconds.
+pub type Distribution = (&'static str, fn(f64) -> String);
+
 /// What is to be tried.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trial {
@@ -53,8 +56,8 @@ pub struct Trial {
     pub policy: Option<String>,
     /// The load, and how many requests come.
     pub load: Option<(f64, u64)>,
-    /// A distribution as TOML, by the mean.
-    pub service: Option<(&'static str, fn(f64) -> String)>,
+    /// The distribution of service times.
+    pub service: Option<Distribution>,
 }
 
 /// What has to be laid over a config for a trial, as `KEY=VALUE`.

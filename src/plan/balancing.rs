@@ -9,7 +9,7 @@ use super::kinds::Kinds;
 use super::{BalancerPlan, Judge, RequesterPlan};
 use crate::config::label::{base, compare};
 use crate::config::nearest;
-use crate::config::schema::{BalancerConfig, LoadConfig, SpanConfig, TopologyConfig};
+use crate::config::schema::{BalancerConfig, KindConfig, LoadConfig, SpanConfig, TopologyConfig};
 
 /// Most workers of a balancer, and clients of a requester.
 const MOST: u32 = 100_000;
@@ -180,15 +180,44 @@ pub(super) fn linked(judge: &mut Judge<'_>, config: &TopologyConfig, holes: bool
             .suggest(nearest(base(to), known));
         judge.report(mistake);
     }
+    let mut all = Vec::new();
+    for (name, crew) in &config.crews {
+        for (at, work) in crew.work.iter().enumerate() {
+            let at = at.to_string();
+            let path = ["crews", name, "work", &at].map(str::to_owned);
+            if asked(work).is_some() && crew.work.len() > 1 {
+                let path = path.each_ref().map(String::as_str);
+                let message = "a balancer does all of a crew's work: put it between two crews";
+                let mistake = judge.error(&path, message);
+                judge.report(mistake);
+            }
+            all.extend(asked(work).map(|to| (path.to_vec(), to)));
+        }
+    }
+    for (name, fire) in &config.incinerators {
+        let path = ["incinerators", name, "burn"].map(str::to_owned);
+        all.extend(asked(&fire.burn).map(|to| (path.to_vec(), to)));
+    }
+    for (path, to) in &all {
+        if !config.balancers.contains_key(*to) {
+            let path: Vec<&str> = path.iter().map(String::as_str).chain(["to"]).collect();
+            let known = config.balancers.keys().map(|name| base(name));
+            let mistake = judge
+                .error(&path, format!("no balancer is called `{to}`"))
+                .suggest(nearest(base(to), known));
+            judge.report(mistake);
+        }
+    }
     if holes {
         return;
     }
     for name in config.balancers.keys() {
-        let asked = config
+        let requested = config
             .requesters
             .values()
             .any(|requester| requester.to == *name);
-        if !asked {
+        let named = all.iter().any(|(_, to)| to == name);
+        if !(requested || named) {
             let message = format!("nobody asks the balancer `{name}`");
             let warning = judge.warning(&["balancers", name], message).at_key();
             judge.report(warning);
@@ -196,16 +225,28 @@ pub(super) fn linked(judge: &mut Judge<'_>, config: &TopologyConfig, holes: bool
     }
 }
 
+/// The balancer that a work or a burn names.
+pub(super) fn asked(kind: &KindConfig) -> Option<&str> {
+    (kind.kind == "balancer").then(|| kind.options.get("to")?.as_str())?
+}
+
+/// Positions of the balancers in a plan.
+pub(super) fn numbered(config: &TopologyConfig) -> BTreeMap<&str, usize> {
+    let mut names: Vec<&str> = config.balancers.keys().map(String::as_str).collect();
+    names.sort_by(|a, b| compare(a, b));
+    (names.into_iter().enumerate())
+        .map(|(at, name)| (name, at))
+        .collect()
+}
+
 /// Balancers and requesters in the order in which people count; `None` only where a judge found an error.
 pub(super) fn plans(
     config: &TopologyConfig,
     kinds: &Kinds,
 ) -> Option<(Vec<BalancerPlan>, Vec<RequesterPlan>)> {
+    let at = numbered(config);
     let mut names: Vec<&String> = config.balancers.keys().collect();
     names.sort_by(|a, b| compare(a, b));
-    let at: BTreeMap<&str, usize> = (names.iter().enumerate())
-        .map(|(at, name)| (name.as_str(), at))
-        .collect();
     let balancers: Option<Vec<BalancerPlan>> = (names.iter())
         .map(|name| {
             let balancer = &config.balancers[*name];

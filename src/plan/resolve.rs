@@ -76,6 +76,8 @@ fn assemble(
     order: &Order<'_>,
     mut kinds: Kinds,
 ) -> Option<Plan> {
+    let desks = balancing::numbered(config);
+    let asked = |kind: &KindConfig| balancing::asked(kind).and_then(|to| desks.get(to).copied());
     let (piles, sources) = piles(written, config, order, &mut kinds)?;
     let mut fires: Vec<&str> = config.incinerators.keys().map(String::as_str).collect();
     fires.sort_by(|a, b| compare(a, b));
@@ -88,6 +90,7 @@ fn assemble(
                 reads: burn.reads.clone(),
                 writes: burn.writes.clone(),
                 exclusive: config.incinerators[*name].exclusive,
+                ask: asked(&config.incinerators[*name].burn),
             })
         })
         .collect();
@@ -105,7 +108,9 @@ fn assemble(
             if way.is_relay() {
                 Some(relay_plan(config, way.name, ends, &piles))
             } else {
-                crew_plan(way.name, &config.crews[way.name], ends, &kinds)
+                let crew = &config.crews[way.name];
+                let ask = crew.work.first().and_then(asked);
+                crew_plan((way.name, crew), ends, &kinds, ask)
             }
         })
         .collect();
@@ -255,6 +260,7 @@ fn relay_plan(
         cart_books: usize::try_from(books).unwrap_or(usize::MAX),
         cart_bytes: None,
         work: None,
+        ask: None,
         reads: Vec::new(),
         writes: Vec::new(),
         steps: StepTimes::default(),
@@ -262,10 +268,10 @@ fn relay_plan(
 }
 
 fn crew_plan(
-    name: &str,
-    crew: &CrewConfig,
+    (name, crew): (&str, &CrewConfig),
     (from, to): (usize, Target),
     kinds: &Kinds,
+    ask: Option<usize>,
 ) -> Option<CrewPlan> {
     let (mut factories, mut reads, mut writes) = (Vec::new(), Vec::new(), Vec::new());
     for work in kinds.works.get(base(name))? {
@@ -282,7 +288,8 @@ fn crew_plan(
         carts: crew.carts.count,
         cart_books: usize::try_from(crew.carts.books).unwrap_or(usize::MAX),
         cart_bytes: crew.carts.bytes,
-        work: (!factories.is_empty()).then(|| compose(factories)),
+        work: (!factories.is_empty() && ask.is_none()).then(|| compose(factories)),
+        ask,
         reads,
         writes,
         steps: times(&crew.steps),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Judge;
 use crate::config::label::{At, is_name, label, parse, places};
 use crate::config::nearest;
-use crate::config::schema::TopologyConfig;
+use crate::config::schema::{KindConfig, TopologyConfig};
 
 /// Most copies of one node.
 pub(crate) const MOST_COPIES: u64 = 10_000;
@@ -71,7 +71,11 @@ fn unfolded(config: &TopologyConfig, wrong: &mut dyn FnMut([&str; 3], Wrong)) ->
     }
     for (name, fire) in &config.incinerators {
         for at in of(name) {
-            out.incinerators.insert(label(name, at), fire.clone());
+            let mut copy = fire.clone();
+            if let Err(why) = asking(config, name, &mut copy.burn, at) {
+                wrong(["incinerators", name, "burn"], why);
+            }
+            out.incinerators.insert(label(name, at), copy);
         }
     }
     for (name, crew) in &config.crews {
@@ -83,6 +87,11 @@ fn unfolded(config: &TopologyConfig, wrong: &mut dyn FnMut([&str; 3], Wrong)) ->
                 match resolved(config, name, end, at) {
                     Ok(name) => *end = name,
                     Err(why) => wrong(["crews", name, key], why),
+                }
+            }
+            for work in &mut copy.work {
+                if let Err(why) = asking(config, name, work, at) {
+                    wrong(["crews", name, "work"], why);
                 }
             }
             for more in &own {
@@ -120,6 +129,16 @@ fn unfolded(config: &TopologyConfig, wrong: &mut dyn FnMut([&str; 3], Wrong)) ->
         }
     }
     out
+}
+
+/// A work or a burn that names a balancer means the one of its own copy.
+fn asking(config: &TopologyConfig, who: &str, kind: &mut KindConfig, at: &At) -> Result<(), Wrong> {
+    if kind.kind == "balancer"
+        && let Some(toml::Value::String(to)) = kind.options.get_mut("to")
+    {
+        *to = resolved(config, who, to, at)?;
+    }
+    Ok(())
 }
 
 fn is_shared(config: &TopologyConfig, name: &str) -> bool {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gopherworks_actors::balancer::policy::{Policy, Spread};
-use gopherworks_actors::balancer::{self, BalancerCore, Parts, Settings};
+use gopherworks_actors::balancer::{self, Again, BalancerCore, Cost, Parts, Settings};
 use gopherworks_actors::clock::Time;
 use gopherworks_actors::failure::Failure;
+use gopherworks_actors::gopher::asking::Asking;
 use gopherworks_actors::job::{Job, Served, Service, WorkerSite};
 use gopherworks_actors::pool::{Pool, guarded};
 use gopherworks_actors::requester::load::{Load, Rate};
@@ -26,13 +27,24 @@ pub(super) struct Making {
 }
 
 impl Making {
-    pub(super) fn new(plan: &Plan, site: impl Fn(&str) -> Site) -> Result<Self, StartError> {
+    pub(super) fn new(
+        plan: &Plan,
+        simulated: bool,
+        site: impl Fn(&str) -> Site,
+    ) -> Result<Self, StartError> {
         let failed = |node: &str| {
             let node = node.to_owned();
             move |failure| StartError::Node { node, failure }
         };
         let mut services = Vec::new();
         for balancer in &plan.balancers {
+            // Whatever else is left out: workers of a simulation are at work.
+            if simulated && balancer.kind == "command" {
+                return Err(StartError::Outside(format!(
+                    "the workers of `{}` start programs",
+                    balancer.name
+                )));
+            }
             let made =
                 (balancer.service.make(&site(&balancer.name))).map_err(failed(&balancer.name))?;
             services.push(Arc::new(Guarded::new(made)));
@@ -53,7 +65,7 @@ impl Making {
             .map(|(balancer, service)| core(balancer, service, works, time_scale, &changed))
             .collect();
         let requesters = (plan.requesters.iter().zip(self.loads))
-            .map(|(requester, load)| Asking {
+            .map(|(requester, load)| Requesting {
                 to: requester.to,
                 core: RequesterCore::new(RequesterParts {
                     name: requester.name.as_str().into(),
@@ -137,7 +149,7 @@ fn core(
             let serve = makes.worker(&site)?;
             Ok(Served::new(serve, makes.blocks()))
         }),
-        again: again.then(|| -> Arc<dyn Fn(&Job, u32) -> Job + Send + Sync> {
+        again: again.then(|| -> Again<Served> {
             Arc::new(|job, copy| Job {
                 copy,
                 ..job.clone()
@@ -148,9 +160,7 @@ fn core(
             plan.policy,
             Policy::ShortFirst { .. } | Policy::Reserve { .. }
         )
-        .then(|| -> Arc<dyn Fn(&Job) -> Option<Duration> + Send + Sync> {
-            Arc::new(move |job: &Job| costs.cost(&at, job))
-        }),
+        .then(|| -> Cost<Served> { Arc::new(move |job: &Job| costs.cost(&at, job)) }),
         clock: works.clock.clone(),
         seed: works.seed,
         pool: Arc::<Pool>::clone(&works.pool),
@@ -159,7 +169,7 @@ fn core(
     })
 }
 
-struct Asking {
+struct Requesting {
     to: usize,
     core: Arc<RequesterCore>,
 }
@@ -167,7 +177,7 @@ struct Asking {
 /// Balancers and requesters of a running topology.
 pub(super) struct Desks {
     balancers: Vec<Arc<BalancerCore<Served>>>,
-    requesters: Vec<Asking>,
+    requesters: Vec<Requesting>,
 }
 
 impl Desks {
@@ -194,6 +204,14 @@ impl Desks {
             .shutdown(within)
         });
         children.collect()
+    }
+
+    /// For the crew or incinerator `from`: the balancer at this position.
+    pub(super) fn asking(&self, to: usize, from: &str) -> Asking {
+        Asking {
+            desk: self.balancers[to].clone(),
+            from: from.into(),
+        }
     }
 
     pub(super) fn give_up(&self, node: &str, epoch: u64) {

@@ -65,8 +65,7 @@ impl Inner {
         works: Arc<Works>,
         piles: Vec<Arc<PileCore>>,
         incinerators: Vec<Arc<IncineratorCore>>,
-        crews: Vec<Crew>,
-        desks: Desks,
+        (crews, desks): (Vec<Crew>, Desks),
         arbiters: Vec<Arbiter>,
         sink: Option<Arc<dyn DeadSink>>,
     ) -> Self {

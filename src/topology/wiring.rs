@@ -210,7 +210,7 @@ impl Build<'_> {
             }
         }
 
-        let making = Making::new(plan, |node| self.site(node))?;
+        let making = Making::new(plan, self.clock.is_simulated(), |node| self.site(node))?;
 
         let ports: Arc<Vec<Port<Pile>>> =
             Arc::new(plan.piles.iter().map(|_| Port::new()).collect());
@@ -236,6 +236,8 @@ impl Build<'_> {
             self.options.tracer.clone(),
         );
 
+        let scale = self.options.time_scale.unwrap_or(1.0);
+        let desks = making.desks(plan, &works, scale);
         feeders.iter().for_each(|feeder| feeder.belongs_to(&works));
         let mut nodes = 0u32;
         let mut node = || {
@@ -282,14 +284,12 @@ impl Build<'_> {
             } else {
                 Arc::new(move || factory.make(&site))
             };
-            incinerators.push(IncineratorCore::new(
-                &works,
-                fire.name.clone(),
-                node(),
-                upstream,
-                first,
-                make,
-            ));
+            let core =
+                IncineratorCore::new(&works, fire.name.clone(), node(), upstream, first, make);
+            if let Some(to) = fire.ask.filter(|_| !self.options.dry) {
+                core.ask(desks.asking(to, &fire.name));
+            }
+            incinerators.push(core);
         }
         let slots = |count: Option<u32>| count.map(Slots::new);
         let pile_slots: Vec<_> = plan
@@ -350,6 +350,8 @@ impl Build<'_> {
                 to,
                 steps,
                 work,
+                ask: (crew.ask.filter(|_| !self.options.dry))
+                    .map(|to| desks.asking(to, &crew.name)),
                 works: works.clone(),
             });
             let gophers = crew
@@ -391,8 +393,6 @@ impl Build<'_> {
                 .collect();
             pile.leads_to(below);
         }
-        let scale = self.options.time_scale.unwrap_or(1.0);
-        let desks = making.desks(plan, &works, scale);
         let mut children = self.children(&works, &feeders, &piles, &incinerators, &crews);
         children.splice(
             0..0,
@@ -404,8 +404,7 @@ impl Build<'_> {
             works,
             piles,
             incinerators,
-            crews,
-            desks,
+            (crews, desks),
             self.places.arbiters,
             self.options.dead.clone(),
         ));

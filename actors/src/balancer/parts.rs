@@ -14,10 +14,9 @@ use crate::worker::Work;
 /// Makes the work of one place of a worker, given the worker's number from 0; for every life anew.
 pub type MakeWorker<W> = Arc<dyn Fn(usize) -> Result<W, Failure> + Send + Sync>;
 /// What a request is known to take before it runs.
-pub(crate) type Cost<W> = Arc<dyn Fn(&<W as Work>::Request) -> Option<Duration> + Send + Sync>;
+pub type Cost<W> = Arc<dyn Fn(&<W as Work>::Request) -> Option<Duration> + Send + Sync>;
 /// A request again, for the copy of this number.
-pub(crate) type Again<W> =
-    Arc<dyn Fn(&<W as Work>::Request, u32) -> <W as Work>::Request + Send + Sync>;
+pub type Again<W> = Arc<dyn Fn(&<W as Work>::Request, u32) -> <W as Work>::Request + Send + Sync>;
 
 /// How a balancer treats requests.
 #[derive(Debug, Clone, Copy)]
@@ -62,9 +61,9 @@ pub struct Parts<W: Work> {
     /// Makes the work of one place.
     pub make: MakeWorker<W>,
     /// A request again: only where this is there may a request be begun more than once.
-    pub again: Option<Arc<dyn Fn(&W::Request, u32) -> W::Request + Send + Sync>>,
+    pub again: Option<Again<W>>,
     /// What a request is known to take.
-    pub cost: Option<Arc<dyn Fn(&W::Request) -> Option<Duration> + Send + Sync>>,
+    pub cost: Option<Cost<W>>,
     /// Time.
     pub clock: Clock,
     /// Chance.

@@ -18,6 +18,7 @@ use super::super::{FilePath, Site, names};
 
 mod child;
 
+pub(in crate::catalog) use child::Group;
 pub use child::kill_all;
 use child::{Ended, Feed, run};
 
@@ -73,7 +74,7 @@ enum Stdout {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "Vec<String>")]
 #[schemars(inline, extend("minItems" = 1))]
-struct Words(Vec<String>);
+pub(in crate::catalog) struct Words(pub(in crate::catalog) Vec<String>);
 
 impl TryFrom<Vec<String>> for Words {
     type Error = String;

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gopherworks::catalog::Catalog;
-use gopherworks::compare::policies::{self, Row, Trial, changes, rows};
+use gopherworks::compare::policies::{self, Distribution, Row, Trial, changes, rows};
 use gopherworks::config::{Loaded, Overrides};
 use gopherworks::plan::Plan;
 use gopherworks::topology::StartError;
@@ -85,7 +85,7 @@ fn trials(args: &CompareArgs) -> Vec<Trial> {
     out
 }
 
-fn distribution(service: Service) -> (&'static str, fn(f64) -> String) {
+fn distribution(service: Service) -> Distribution {
     match service {
         Service::Fixed => ("fixed", policies::fixed),
         Service::Exponential => ("exponential", policies::exponential),

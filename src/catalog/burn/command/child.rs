@@ -57,6 +57,39 @@ fn kill_group(leader: Pid) {
     let _ = kill_process_group(leader, Signal::KILL);
 }
 
+/// A program that somebody else waits for, until it is [`Group::ended`]; dropped before, it is killed with all that it has started.
+pub(in crate::catalog) struct Group(Option<Pid>);
+
+impl Group {
+    /// Starts a program that leads a group of its own; `spawn` gives it with its number.
+    pub fn start<T>(spawn: impl FnOnce() -> io::Result<(T, u32)>) -> io::Result<(T, Self)> {
+        // As above: who kills all sees every child or comes before it.
+        let mut running = running();
+        let (child, number) = spawn()?;
+        let number = number.cast_signed();
+        running.insert(number);
+        Ok((child, Self(Pid::from_raw(number))))
+    }
+
+    /// It has ended by itself: its number is not ours any more.
+    pub fn ended(mut self) {
+        if let Some(pid) = self.0.take() {
+            running().remove(&pid.as_raw_nonzero().get());
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0.take() {
+            let mut running = running();
+            if running.remove(&pid.as_raw_nonzero().get()) {
+                kill_group(pid);
+            }
+        }
+    }
+}
+
 /// A running child; dropped, it is killed with its group and reaped.
 struct Running {
     child: Child,

@@ -126,8 +126,8 @@ impl Model {
             }
             desk.dispatch(now);
             desk.wakes();
-            for worker in 0..WORKERS {
-                if running[worker].is_some() {
+            for (worker, place) in running.iter_mut().enumerate() {
+                if place.is_some() {
                     continue;
                 }
                 let Some(begun) = desk.take(worker, 1, now, |(size, _)| *size) else {
@@ -143,7 +143,7 @@ impl Model {
                     time *= 20;
                 }
                 turn += 1;
-                running[worker] = Some(Running {
+                *place = Some(Running {
                     which: begun.which,
                     since: now,
                     turn,
