@@ -268,9 +268,13 @@ fn kinds_lists_what_is_shipped() {
     assert_eq!(roles("source"), ["files", "generate", "lines"]);
     assert_eq!(
         roles("work"),
-        ["gunzip", "gzip", "sha256", "unzstd", "zstd"]
+        ["balancer", "gunzip", "gzip", "sha256", "unzstd", "zstd"]
     );
-    assert_eq!(roles("burn"), ["command", "count", "files", "lines"]);
+    assert_eq!(
+        roles("burn"),
+        ["balancer", "command", "count", "files", "lines"]
+    );
+    assert_eq!(roles("worker"), ["command", "sleep", "spin", "xyz"]);
     place
         .run(["kinds", "gzip"])
         .assert()

@@ -97,8 +97,9 @@ fn distribution(service: Service) -> Distribution {
 /// Simulations have nothing in common, so each core does one at a time.
 fn simulated(jobs: &[(Plan, Trial)], seeds: u64) -> Result<Vec<Row>, StartError> {
     let next = AtomicUsize::new(0);
-    let done: Vec<Mutex<Option<Result<Vec<Row>, StartError>>>> =
-        jobs.iter().map(|_| Mutex::new(None)).collect();
+    type Place = Mutex<Option<Result<Vec<Row>, StartError>>>;
+
+    let done: Vec<Place> = jobs.iter().map(|_| Mutex::new(None)).collect();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
         for _ in 0..threads.min(jobs.len()) {
