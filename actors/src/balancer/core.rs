@@ -311,10 +311,12 @@ impl<W: Work> BalancerCore<W> {
             let mut state = self.lock();
             state.desk.hedge(now);
             state.desk.dispatch(now);
-            (state.desk.wakes(), state.desk.next_hedge())
+            let next = state.desk.next_hedge();
+            // Under the lock, as where it is read: a hedge that comes after this look sees what this look has seen.
+            let armed = next.map_or(u64::MAX, |at| at.0);
+            self.armed.store(armed, Ordering::Release);
+            (state.desk.wakes(), next)
         };
-        self.armed
-            .store(next.map_or(u64::MAX, |at| at.0), Ordering::Release);
         self.wake(&wakes, None);
         next
     }
@@ -335,7 +337,7 @@ impl<W: Work> BalancerCore<W> {
         epoch: u64,
     ) -> Option<(Ticket<W>, Guarded<W::Request>)> {
         let now = self.clock.now();
-        let (begun, wakes, hedge, more) = {
+        let (begun, wakes, early, more) = {
             let mut state = self.lock();
             // A worker pulls: what waits in the balancer need not wait for the balancer's turn.
             state.desk.dispatch(now);
@@ -354,13 +356,15 @@ impl<W: Work> BalancerCore<W> {
                 state.waits += waited.as_secs_f64();
             }
             let more = state.desk.has_more(worker);
-            (begun, state.desk.wakes(), state.desk.next_hedge(), more)
+            let armed = self.armed.load(Ordering::Acquire);
+            let early = (state.desk.next_hedge()).is_some_and(|at| at.0 < armed);
+            (begun, state.desk.wakes(), early, more)
         };
         self.wake(&wakes, Some(worker));
         if more {
             self.bell(worker).notify_one();
         }
-        if hedge.is_some_and(|at| at.0 < self.armed.load(Ordering::Acquire)) {
+        if early {
             self.ring();
         }
         let Begun {
