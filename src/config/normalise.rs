@@ -18,6 +18,18 @@ pub(crate) fn root(root: &mut Value) {
     each(root, "incinerators", |incinerator| {
         at(incinerator, "burn", |burn| wrap(burn, "kind", is_text));
     });
+    each(root, "balancers", |balancer| {
+        at(balancer, "policy", |policy| wrap(policy, "kind", is_text));
+        at(balancer, "hedge", |hedge| {
+            wrap(hedge, "after", |kind| is_text(kind) || is_number(kind));
+        });
+        at(balancer, "workers", |workers| {
+            at(workers, "work", |work| wrap(work, "kind", is_text));
+        });
+    });
+    each(root, "requesters", |requester| {
+        at(requester, "load", |load| wrap(load, "kind", is_text));
+    });
     at(root, "copies", copies);
     each(root, "crews", |crew| {
         at(crew, "copies", copies);

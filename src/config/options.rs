@@ -17,6 +17,8 @@ pub(crate) enum Role {
     Source,
     Work,
     Burn,
+    /// What the workers of a balancer do.
+    Service,
 }
 
 impl Role {
@@ -25,6 +27,7 @@ impl Role {
             Role::Source => &reading.catalog.source(kind)?.schema,
             Role::Work => &reading.catalog.work(kind)?.schema,
             Role::Burn => &reading.catalog.burn(kind)?.schema,
+            Role::Service => &reading.catalog.service(kind)?.schema,
         };
         Some(schema.as_value())
     }

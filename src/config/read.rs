@@ -13,8 +13,10 @@ use super::schema::{
 use super::tree::{Item, Node, NodeKind, Reading, Table, join};
 use super::values::{duration, number, path, real, size, span, text};
 
+pub(crate) mod balancing;
+
 /// Top keys of the language that this version does not know yet.
-const LATER: [&str; 4] = ["balancers", "requesters", "faults", "expect"];
+const LATER: [&str; 2] = ["faults", "expect"];
 
 /// Most gophers in a crew.
 pub(crate) const MOST_GOPHERS: usize = 100_000;
@@ -67,6 +69,12 @@ pub(crate) fn topology(reading: &Reading<'_>, root: &Node, name: &str) -> Topolo
         .unwrap_or_default();
     config.relays = top
         .opt("relays", |r, i| named(r, i, relay))
+        .unwrap_or_default();
+    config.balancers = top
+        .opt("balancers", |r, i| named(r, i, balancing::balancer))
+        .unwrap_or_default();
+    config.requesters = top
+        .opt("requesters", |r, i| named(r, i, balancing::requester))
         .unwrap_or_default();
     config.execution = top.opt("execution", execution).unwrap_or_default();
     config.supervision = top.opt("supervision", supervision).unwrap_or_default();
@@ -138,12 +146,17 @@ fn incinerator(reading: &Reading<'_>, item: Item<'_>) -> Option<IncineratorConfi
     table.finish(&[]);
     Some(IncineratorConfig {
         // The place is kept, so that crews may still name it; the mistake is known.
-        burn: burn.unwrap_or_else(|| KindConfig {
-            kind: String::new(),
-            options: toml::Table::new(),
-        }),
+        burn: burn.unwrap_or_else(unread),
         exclusive: exclusive.unwrap_or_default(),
     })
+}
+
+/// Stands for a kind that could not be read.
+fn unread() -> KindConfig {
+    KindConfig {
+        kind: String::new(),
+        options: toml::Table::new(),
+    }
 }
 
 fn capacity(reading: &Reading<'_>, item: Item<'_>) -> Option<Capacity> {

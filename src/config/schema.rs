@@ -6,6 +6,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod balancing;
+
+pub use balancing::{
+    ArrivalsConfig, BalancerConfig, FullConfig, HedgeConfig, LoadConfig, OrderConfig, PolicyConfig,
+    ReplicateConfig, RequesterConfig, WorkersConfig,
+};
+
 /// A topology as data. Node names are `[a-z][a-z0-9_]*`, unique across all kinds of nodes.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TopologyConfig {
@@ -25,6 +32,10 @@ pub struct TopologyConfig {
     pub crews: BTreeMap<String, CrewConfig>,
     /// Relays by name.
     pub relays: BTreeMap<String, RelayConfig>,
+    /// Balancers by name.
+    pub balancers: BTreeMap<String, BalancerConfig>,
+    /// Requesters by name.
+    pub requesters: BTreeMap<String, RequesterConfig>,
     /// How many cores run it.
     pub execution: ExecutionConfig,
     /// What happens when an actor fails.

@@ -68,11 +68,26 @@ pub(crate) fn size(reading: &Reading<'_>, item: Item<'_>) -> Option<u64> {
     }
 }
 
+/// `true` or `false`.
+pub(crate) fn boolean(reading: &Reading<'_>, item: Item<'_>) -> Option<bool> {
+    match &item.node.kind {
+        NodeKind::Boolean(yes) => Some(*yes),
+        NodeKind::String(text) if item.node.ticket.text => match text.trim().parse() {
+            Ok(yes) => Some(yes),
+            Err(_) => reading.expected(&item, "a boolean"),
+        },
+        _ => reading.expected(&item, "a boolean"),
+    }
+}
+
+/// Words for distributions of durations.
+pub(crate) const DISTRIBUTIONS: [&str; 4] = ["uniform", "exponential", "lognormal", "bimodal"];
+
 /// A duration, or a distribution of durations.
 pub(crate) fn span(reading: &Reading<'_>, item: Item<'_>) -> Option<SpanConfig> {
-    if !matches!(item.node.kind, NodeKind::Table(_)) {
+    let NodeKind::Table(entries) = &item.node.kind else {
         return duration(reading, item).map(SpanConfig::Fixed);
-    }
+    };
     let mut table = Table::open(reading, item)?;
     let uniform = table.opt("uniform", |reading, item| {
         let bounds = items(reading, item, "two durations", duration)?;
@@ -87,18 +102,30 @@ pub(crate) fn span(reading: &Reading<'_>, item: Item<'_>) -> Option<SpanConfig> 
     let exponential = table.opt("exponential", |reading, item| {
         duration(reading, item).map(SpanConfig::Exponential)
     });
+    let lognormal = table.opt("lognormal", |reading, item| {
+        let mut table = Table::open(reading, item)?;
+        let (mean, cv2) = (table.req("mean", duration), table.req("cv2", real));
+        table.finish(&[]);
+        let (mean, cv2) = (mean?, cv2?);
+        Some(SpanConfig::LogNormal { mean, cv2 })
+    });
+    let bimodal = table.opt("bimodal", |reading, item| {
+        let mut table = Table::open(reading, item)?;
+        let short = table.req("short", duration);
+        let long = table.req("long", duration);
+        let share = table.req("share", real);
+        table.finish(&[]);
+        let (short, long, share) = (short?, long?, share?);
+        Some(SpanConfig::Bimodal { short, long, share })
+    });
     table.finish(&[]);
-    if let NodeKind::Table(entries) = &item.node.kind {
-        let said = ["uniform", "exponential"]
-            .iter()
-            .filter(|key| entries.contains_key(**key))
-            .count();
-        if said != 1 {
-            reading.report(item.error("expected one of `uniform` and `exponential`"));
-            return None;
-        }
+    let said = DISTRIBUTIONS.iter();
+    if said.filter(|key| entries.contains_key(**key)).count() != 1 {
+        let words = DISTRIBUTIONS.map(|word| format!("`{word}`")).join(", ");
+        reading.report(item.error(format!("expected one of {words}")));
+        return None;
     }
-    uniform.or(exponential)
+    uniform.or(exponential).or(lognormal).or(bimodal)
 }
 
 /// A path: a relative one starts at the folder of the file that wrote it, or else at the current folder.
