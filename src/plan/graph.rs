@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Judge;
+use super::{Judge, balancing};
 use crate::config::label::{base, compare};
 use crate::config::nearest;
 use crate::config::schema::TopologyConfig;
@@ -67,7 +67,7 @@ pub(super) fn check<'a>(
     config: &'a TopologyConfig,
     holes: bool,
 ) -> Option<Order<'a>> {
-    let mut whole = !holes;
+    let mut whole = balancing::graph(judge, config, holes) && !holes;
     let ways = ways(config);
     for way in &ways {
         whole &= ends(judge, config, way);
@@ -80,8 +80,21 @@ pub(super) fn check<'a>(
         // With an end that leads nowhere, whatever seems cut off may not be.
         return None;
     }
-    reached(judge, config, &ways);
+    if moves(config) {
+        reached(judge, config, &ways);
+    }
     order(judge, config, ways)
+}
+
+/// True if books are to be carried: a config of nothing but balancers and requesters has none.
+fn moves(config: &TopologyConfig) -> bool {
+    let asks = !(config.balancers.is_empty() && config.requesters.is_empty());
+    let carries = !(config.piles.is_empty()
+        && config.dumps.is_empty()
+        && config.incinerators.is_empty()
+        && config.crews.is_empty()
+        && config.relays.is_empty());
+    carries || !asks
 }
 
 /// Judges the ends of a crew; true if both are right.
@@ -100,9 +113,13 @@ fn ends(judge: &mut Judge<'_>, config: &TopologyConfig, way: &Way<'_>) -> bool {
     let pile = |end: &str| config.piles.contains_key(end);
     let dump = |end: &str| config.dumps.contains_key(end);
     let fire = |end: &str| config.incinerators.contains_key(end);
+    let balancer = |end: &str| config.balancers.contains_key(end);
 
     if fire(from) {
         let message = format!("`{from}` is an incinerator: nothing comes out of it");
+        report(error(&from_path, message));
+    } else if balancer(from) {
+        let message = format!("`{from}` is a balancer: requesters ask it, and no book is in it");
         report(error(&from_path, message));
     } else if !pile(from) && !dump(from) {
         let known = config.piles.keys().chain(config.dumps.keys());
@@ -126,6 +143,9 @@ fn ends(judge: &mut Judge<'_>, config: &TopologyConfig, way: &Way<'_>) -> bool {
             None => format!("make it a dump: `[dumps.{to}]`"),
         };
         report(error(&to_path, message).help(help));
+    } else if balancer(to) {
+        let message = format!("`{to}` is a balancer: requesters ask it, and no book goes there");
+        report(error(&to_path, message));
     } else if !dump(to) && !fire(to) {
         let known = config.dumps.keys().chain(config.incinerators.keys());
         let mistake = error(&to_path, format!("no dump or incinerator is called `{to}`"));

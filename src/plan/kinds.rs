@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use gopherworks_actors::burn::Burn;
+use gopherworks_actors::job::Service;
 use gopherworks_actors::source::Source;
 use gopherworks_actors::transform::Transform;
 
@@ -21,6 +22,7 @@ pub(super) struct Kinds {
     pub sources: BTreeMap<String, Prepared<dyn Source>>,
     pub works: BTreeMap<String, Vec<Prepared<dyn Transform>>>,
     pub burns: BTreeMap<String, Prepared<dyn Burn>>,
+    pub services: BTreeMap<String, Prepared<dyn Service>>,
 }
 
 /// Prepares all kinds, reporting every mistake in their options.
@@ -46,6 +48,15 @@ pub(super) fn prepare(judge: &mut Judge<'_>, config: &TopologyConfig, catalog: &
             }
         }
         kinds.works.insert(name.clone(), works);
+    }
+    for (name, balancer) in &config.balancers {
+        let path = ["balancers", name, "workers", "work"];
+        let (work, names) = (&balancer.workers.work, catalog.service_names());
+        let kind = catalog.service(&work.kind);
+        if let Some(service) = one(judge, &path, "kind of worker", work, kind, names) {
+            note(&mut outputs, &path, &service.writes);
+            kinds.services.insert(name.clone(), service);
+        }
     }
     for (name, pile) in &config.piles {
         if let Some(source) = &pile.source {

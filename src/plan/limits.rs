@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gopherworks_actors::gopher::steps::Step;
 
-use super::Judge;
+use super::{Judge, balancing};
 use crate::config::label::is_name;
 use crate::config::nearest;
 use crate::config::schema::{
@@ -47,6 +47,7 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
             "a relay carries at least one book",
         );
     }
+    balancing::check(judge, config);
     judge.ensure(
         config.execution.cores > 0,
         &["execution", "cores"],
@@ -70,7 +71,9 @@ fn names(judge: &mut Judge<'_>, config: &TopologyConfig) {
                 .map(|name| ("incinerators", name)),
         )
         .chain(config.crews.keys().map(|name| ("crews", name)))
-        .chain(config.relays.keys().map(|name| ("relays", name)));
+        .chain(config.relays.keys().map(|name| ("relays", name)))
+        .chain(config.balancers.keys().map(|name| ("balancers", name)))
+        .chain(config.requesters.keys().map(|name| ("requesters", name)));
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
     for (group, name) in all {
         if !is_name(name) {
@@ -213,13 +216,36 @@ fn steps(judge: &mut Judge<'_>, name: &str, crew: &CrewConfig) {
     let times = [&steps.load, &steps.push, &steps.unload, &steps.return_];
     for (step, time) in Step::ALL.into_iter().zip(times) {
         for (key, span) in [("wait", time.wait), ("cpu", time.cpu)] {
-            if let Some(SpanConfig::Uniform(least, most)) = span {
-                judge.ensure(
-                    least <= most,
-                    &["crews", name, "steps", step.name(), key, "uniform"],
-                    "the least time stands first",
-                );
+            if let Some(time) = span {
+                self::span(judge, &["crews", name, "steps", step.name(), key], time);
             }
+        }
+    }
+}
+
+/// Judges the numbers of a distribution.
+pub(super) fn span(judge: &mut Judge<'_>, path: &[&str], span: SpanConfig) {
+    let mut ensure = |holds: bool, keys: &[&str], message: &str| {
+        judge.ensure(holds, &[path, keys].concat(), message);
+    };
+    match span {
+        SpanConfig::Fixed(_) | SpanConfig::Exponential(_) => {}
+        SpanConfig::Uniform(least, most) => {
+            ensure(least <= most, &["uniform"], "the least time stands first");
+        }
+        SpanConfig::LogNormal { cv2, .. } => {
+            let message = "cv2 is a number from 0 upwards";
+            ensure(
+                cv2 >= 0.0 && cv2.is_finite(),
+                &["lognormal", "cv2"],
+                message,
+            );
+        }
+        SpanConfig::Bimodal { short, long, share } => {
+            let message = "the short time is longer than the long one";
+            ensure(short <= long, &["bimodal", "short"], message);
+            let message = "this is a share from 0 to 1";
+            ensure((0.0..=1.0).contains(&share), &["bimodal", "share"], message);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use gopherworks_actors::gopher::steps::{Duties, Step, StepTime, StepTimes};
 use gopherworks_actors::span::Span;
 
+use super::balancing;
 use super::graph::{self, Order};
 use super::kinds::{self, Kinds};
 use super::{
@@ -108,6 +109,7 @@ fn assemble(
             }
         })
         .collect();
+    let (balancers, requesters) = balancing::plans(config, &kinds)?;
     let execution = &config.execution;
     let supervision = &config.supervision;
     Some(Plan {
@@ -116,8 +118,8 @@ fn assemble(
         piles,
         incinerators: incinerators?,
         crews: crews?,
-        balancers: Vec::new(),
-        requesters: Vec::new(),
+        balancers,
+        requesters,
         execution: ExecutionPlan {
             cores: execution.cores as usize,
             placement: execution.placement,
@@ -142,7 +144,11 @@ fn assemble(
 fn outside(written: &TopologyConfig, kinds: &Kinds) -> Vec<String> {
     let programs = (written.incinerators.iter())
         .filter(|(_, fire)| fire.burn.kind == "command")
-        .map(|(name, _)| format!("`{name}` starts programs"));
+        .map(|(name, _)| name);
+    let workers = (written.balancers.iter())
+        .filter(|(_, balancer)| balancer.workers.work.kind == "command")
+        .map(|(name, _)| name);
+    let programs = (programs.chain(workers)).map(|name| format!("`{name}` starts programs"));
     let streams = (kinds.sources.iter())
         .filter(|(_, source)| {
             source
@@ -300,7 +306,7 @@ fn times(steps: &StepsConfig) -> StepTimes {
     StepTimes([&steps.load, &steps.push, &steps.unload, &steps.return_].map(step))
 }
 
-fn span(span: Option<SpanConfig>) -> Span {
+pub(super) fn span(span: Option<SpanConfig>) -> Span {
     match span {
         None => Span::Zero,
         Some(SpanConfig::Fixed(time)) => Span::Fixed(time),

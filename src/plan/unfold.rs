@@ -55,6 +55,8 @@ fn unfolded(config: &TopologyConfig, wrong: &mut dyn FnMut([&str; 3], Wrong)) ->
         incinerators: BTreeMap::new(),
         crews: BTreeMap::new(),
         relays: BTreeMap::new(),
+        balancers: BTreeMap::new(),
+        requesters: BTreeMap::new(),
         ..config.clone()
     };
     for (name, pile) in &config.piles {
@@ -102,6 +104,21 @@ fn unfolded(config: &TopologyConfig, wrong: &mut dyn FnMut([&str; 3], Wrong)) ->
             out.relays.insert(label(name, at), copy);
         }
     }
+    for (name, balancer) in &config.balancers {
+        for at in of(name) {
+            out.balancers.insert(label(name, at), balancer.clone());
+        }
+    }
+    for (name, requester) in &config.requesters {
+        for at in of(name) {
+            let mut copy = requester.clone();
+            match resolved(config, name, &copy.to, at) {
+                Ok(name) => copy.to = name,
+                Err(why) => wrong(["requesters", name, "to"], why),
+            }
+            out.requesters.insert(label(name, at), copy);
+        }
+    }
     out
 }
 
@@ -118,7 +135,8 @@ fn resolved(config: &TopologyConfig, who: &str, end: &str, at: &At) -> Result<St
     let (base, said) = parse(end).map_err(simply)?;
     let known = config.piles.contains_key(base)
         || config.dumps.contains_key(base)
-        || config.incinerators.contains_key(base);
+        || config.incinerators.contains_key(base)
+        || config.balancers.contains_key(base);
     if !known {
         // Who judges the graph knows what to say.
         return Ok(end.to_owned());
@@ -164,10 +182,16 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
     let names = (config.piles.keys())
         .chain(config.dumps.keys())
         .chain(config.incinerators.keys())
-        .chain(config.relays.keys());
+        .chain(config.relays.keys())
+        .chain(config.requesters.keys());
     for name in names {
         let copies = if is_shared(config, name) { 1 } else { top };
         actors = actors.saturating_add(copies);
+    }
+    for (name, balancer) in &config.balancers {
+        let copies = if is_shared(config, name) { 1 } else { top };
+        let own = u64::from(balancer.workers.count).saturating_add(1);
+        actors = actors.saturating_add(copies.saturating_mul(own));
     }
     for (name, crew) in &config.crews {
         whole &= axes(
@@ -202,6 +226,8 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
                 .chain(config.incinerators.keys())
                 .chain(config.crews.keys())
                 .chain(config.relays.keys())
+                .chain(config.balancers.keys())
+                .chain(config.requesters.keys())
                 .map(String::as_str)
         };
         if !nodes().any(|node| node == name) {

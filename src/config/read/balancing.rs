@@ -27,7 +27,12 @@ pub(crate) const POLICIES: [(&str, PolicyConfig); 7] = [
     ("two-choices", PolicyConfig::TwoChoices),
     ("round-robin", PolicyConfig::RoundRobin),
     ("random", PolicyConfig::Random),
-    ("short-first", PolicyConfig::ShortFirst { ageing: Policy::AGEING }),
+    (
+        "short-first",
+        PolicyConfig::ShortFirst {
+            ageing: Policy::AGEING,
+        },
+    ),
     (
         "reserve",
         PolicyConfig::Reserve {
@@ -133,9 +138,7 @@ fn queue(reading: &Reading<'_>, item: Item<'_>) -> Option<Option<u32>> {
 fn number_or(reading: &Reading<'_>, item: Item<'_>, word: &str) -> Option<Option<u32>> {
     match &item.node.kind {
         NodeKind::String(text) if text == word => Some(None),
-        NodeKind::String(text)
-            if !item.node.ticket.text || text.trim().parse::<i64>().is_err() =>
-        {
+        NodeKind::String(text) if !item.node.ticket.text || text.trim().parse::<i64>().is_err() => {
             let message = format!("expected a number or \"{word}\", found \"{text}\"");
             reading.report(item.error(message).suggest(nearest(text, [word])));
             None

@@ -1,0 +1,456 @@
+//! Balancers and requesters: what is wrong with each, who asks whom, and what becomes of them in a plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gopherworks_actors::balancer::policy::{After, Full, Hedge, Policy, Spread};
+use gopherworks_actors::requester::load::{Arrivals, Load, Order, Rate};
+
+use super::kinds::Kinds;
+use super::limits;
+use super::resolve::span;
+use super::{BalancerPlan, Judge, RequesterPlan};
+use crate::config::label::{base, compare};
+use crate::config::nearest;
+use crate::config::schema::{
+    ArrivalsConfig, BalancerConfig, FullConfig, HedgeConfig, LoadConfig, OrderConfig, PolicyConfig,
+    ReplicateConfig, RequesterConfig, TopologyConfig, WorkersConfig,
+};
+
+/// Most requests that the workers of one balancer do at a time.
+pub(crate) const MOST_PLACES: u32 = 100_000;
+
+/// Reports what is wrong with single balancers and requesters.
+pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
+    for (name, balancer) in &config.balancers {
+        workers(judge, name, &balancer.workers);
+        policy(judge, name, balancer);
+        spread(judge, name, balancer);
+        let path = |key| ["balancers", name, key];
+        let message = "a queue of 0 admits nothing";
+        judge.ensure(balancer.queue != Some(0), &path("queue"), message);
+        if balancer.queue.is_none() && balancer.full == FullConfig::Reject {
+            let message = "nothing is refused: the queue is unbounded";
+            let warning = judge.warning(&path("full"), message);
+            judge.report(warning);
+        }
+        retries(judge, name, balancer);
+    }
+    for (name, requester) in &config.requesters {
+        load(judge, name, requester);
+    }
+}
+
+fn workers(judge: &mut Judge<'_>, name: &str, workers: &WorkersConfig) {
+    let path = |key| ["balancers", name, "workers", key];
+    let (count, each) = (workers.count, workers.concurrency);
+    let message = "a balancer needs at least one worker";
+    judge.ensure(count > 0, &path("count"), message);
+    let message = "a worker does at least one request at a time";
+    judge.ensure(each > 0, &path("concurrency"), message);
+    if u64::from(count) * u64::from(each) > MOST_PLACES.into() {
+        let key = if count > MOST_PLACES {
+            "count"
+        } else {
+            "concurrency"
+        };
+        let message = format!(
+            "the workers of `{name}` would do {} requests at a time; at most {MOST_PLACES}",
+            u64::from(count) * u64::from(each)
+        );
+        judge.ensure(false, &path(key), &message);
+    }
+}
+
+fn policy(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
+    let path = |key| ["balancers", name, "policy", key];
+    let aged = |judge: &mut Judge<'_>, ageing: f64| {
+        let message = "ageing is a number from 0 upwards";
+        judge.ensure(
+            ageing >= 0.0 && ageing.is_finite(),
+            &path("ageing"),
+            message,
+        );
+    };
+    match balancer.policy {
+        PolicyConfig::Central { per_worker, .. } => {
+            let message = "a worker has at least one request at a time";
+            judge.ensure(per_worker > 0, &path("per_worker"), message);
+        }
+        PolicyConfig::ShortFirst { ageing } => aged(judge, ageing),
+        PolicyConfig::Reserve {
+            workers,
+            short,
+            ageing,
+        } => {
+            let message = "at least one worker is reserved";
+            judge.ensure(workers > 0, &path("workers"), message);
+            let count = balancer.workers.count;
+            if workers >= count && workers > 0 && count > 0 {
+                let message = format!(
+                    "all workers of `{name}` ({count}) would be reserved for short requests: nobody takes the others"
+                );
+                let other = judge.locate(&["balancers", name, "workers", "count"]);
+                let mistake = judge.error(&path("workers"), message);
+                judge.report(mistake.related(other, "all workers"));
+            }
+            let message = "a short request costs some time";
+            judge.ensure(!short.is_zero(), &path("short"), message);
+            aged(judge, ageing);
+        }
+        PolicyConfig::LeastLoaded
+        | PolicyConfig::TwoChoices
+        | PolicyConfig::RoundRobin
+        | PolicyConfig::Random => {}
+    }
+}
+
+/// Judges `replicate` and `hedge`.
+fn spread(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
+    let path = |key| ["balancers", name, key];
+    if let Some(hedge) = balancer.hedge {
+        self::hedge(judge, name, hedge);
+        if balancer.replicate.is_some() {
+            let mistake = judge
+                .error(&path("hedge"), "`replicate` and `hedge` exclude each other")
+                .at_key()
+                .related(judge.locate(&path("replicate")), "the other one");
+            judge.report(mistake);
+        }
+    }
+    let count = balancer.workers.count;
+    let both = [
+        ("replicate", balancer.replicate.is_some()),
+        ("hedge", balancer.hedge.is_some()),
+    ];
+    for (key, _) in both.iter().filter(|(_, said)| *said) {
+        if count == 1 {
+            let message = format!("`{name}` has one worker: nobody else can be asked the same");
+            let other = judge.locate(&["balancers", name, "workers"]);
+            let mistake = judge.error(&path(key), message);
+            judge.report(mistake.related(other, "its workers"));
+        }
+        if balancer.idempotent == Some(false) {
+            let message =
+                format!("`{key}` executes a request more than once, so it has to be idempotent");
+            let mistake = judge
+                .error(&path("idempotent"), message)
+                .related(judge.locate(&path(key)), "this asks several workers");
+            judge.report(mistake);
+        }
+    }
+    if let Some(ReplicateConfig::Some(copies)) = balancer.replicate {
+        let message = "a replicated request goes to at least 2 workers";
+        judge.ensure(copies >= 2, &path("replicate"), message);
+        if copies > count && copies >= 2 && count > 1 {
+            let message = format!("`{name}` has {count} workers, which is less than {copies}");
+            let other = judge.locate(&["balancers", name, "workers", "count"]);
+            let mistake = judge.error(&path("replicate"), message);
+            let mistake = mistake.related(other, "its workers");
+            judge.report(mistake.help("`replicate = \"all\"` asks every worker"));
+        }
+    }
+}
+
+fn hedge(judge: &mut Judge<'_>, name: &str, hedge: HedgeConfig) {
+    let whole = ["balancers", name, "hedge"];
+    let path = |key| ["balancers", name, "hedge", key];
+    match (hedge.after, hedge.percentile) {
+        (Some(_), Some(_)) => {
+            let message = "`after` and `percentile` exclude each other";
+            let mistake = judge.error(&path("percentile"), message).at_key();
+            judge.report(mistake.related(judge.locate(&path("after")), "the other one"));
+        }
+        (None, None) => {
+            let mistake = judge.error(&whole, "`after` or `percentile` is missing");
+            judge.report(mistake.help("write `hedge = \"30ms\"`, or `{ percentile = 0.95 }`"));
+        }
+        (Some(after), None) if after.is_zero() => {
+            let mistake = judge.error(&path("after"), "a hedge waits some time");
+            judge.report(mistake.help("`replicate = 2` asks two workers at once"));
+        }
+        (None, Some(share)) if !(share > 0.0 && share < 1.0) => {
+            let message = "a percentile is a share between 0 and 1";
+            let mistake = judge.error(&path("percentile"), message);
+            let meant = share / 100.0;
+            judge.report(if share > 1.0 && meant < 1.0 {
+                mistake.help(format!("write {meant} for {share} in a hundred"))
+            } else {
+                mistake
+            });
+        }
+        _ => {}
+    }
+    let message = "a budget is a share above 0 and up to 1";
+    let right = hedge.budget > 0.0 && hedge.budget <= 1.0;
+    judge.ensure(right, &path("budget"), message);
+}
+
+fn retries(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
+    let path = ["balancers", name, "max_attempts"];
+    let said = balancer.max_attempts;
+    let message = "a request needs at least one attempt";
+    judge.ensure(said != Some(0), &path, message);
+    if said.is_some_and(|attempts| attempts > 1) && !idempotent(balancer) {
+        let message = format!("`{name}` never tries a request again: it is not idempotent");
+        let warning = judge.warning(&path, message);
+        judge.report(warning.help("say `idempotent = true` if it does no harm to do it twice"));
+    }
+}
+
+/// True if a request may be executed more than once; who asks several workers says so.
+fn idempotent(balancer: &BalancerConfig) -> bool {
+    let several = balancer.replicate.is_some() || balancer.hedge.is_some();
+    balancer.idempotent.unwrap_or(several)
+}
+
+fn load(judge: &mut Judge<'_>, name: &str, requester: &RequesterConfig) {
+    let whole = ["requesters", name, "load"];
+    let path = |key| ["requesters", name, "load", key];
+    let some = |judge: &mut Judge<'_>, requests: Option<u64>| {
+        let message = "a requester asks at least once";
+        judge.ensure(requests != Some(0), &path("requests"), message);
+    };
+    match requester.load {
+        LoadConfig::Closed {
+            count,
+            think,
+            requests,
+        } => {
+            let message = "a closed load has at least one client";
+            judge.ensure(count > 0, &path("count"), message);
+            limits::span(judge, &path("think"), think);
+            some(judge, requests);
+        }
+        LoadConfig::Open {
+            rate,
+            utilisation,
+            requests,
+            ..
+        } => {
+            for (key, said) in [("rate", rate), ("utilisation", utilisation)] {
+                let right = said.is_none_or(|said| said > 0.0 && said.is_finite());
+                judge.ensure(right, &path(key), &format!("a {key} is a number above 0"));
+            }
+            if rate.is_some() && utilisation.is_some() {
+                let message = "`rate` and `utilisation` exclude each other";
+                let mistake = judge.error(&path("utilisation"), message).at_key();
+                judge.report(mistake.related(judge.locate(&path("rate")), "the other one"));
+            }
+            if rate.is_none() && utilisation.is_none() {
+                let mistake = judge.error(&whole, "`rate` or `utilisation` is missing");
+                judge.report(mistake.help("write `rate = 100` for 100 requests a second"));
+            }
+            some(judge, requests);
+        }
+        LoadConfig::Batch { requests } => some(judge, Some(requests)),
+    }
+    let batch = matches!(requester.load, LoadConfig::Batch { .. });
+    if requester.order == OrderConfig::Input && !batch {
+        let message = "`order` is of the answers to a batch: this load has none";
+        let warning = judge.warning(&["requesters", name, "order"], message);
+        judge.report(warning);
+    }
+}
+
+/// Reports what is wrong with who asks whom, of a config whose copies are nodes of their own; false if a name leads nowhere.
+/// `holes`: a node could not be read, so nothing is said of what is not asked.
+pub(super) fn graph(judge: &mut Judge<'_>, config: &TopologyConfig, holes: bool) -> bool {
+    let mut right = true;
+    for (name, requester) in &config.requesters {
+        right &= leads(judge, config, name, &requester.to);
+    }
+    if right && !holes {
+        let asked = asked(config);
+        let idle = config.balancers.keys();
+        for name in idle.filter(|name| !asked.contains(name.as_str())) {
+            let message = format!("nobody asks the balancer `{name}`");
+            let warning = judge.warning(&["balancers", name], message).at_key();
+            judge.report(warning);
+        }
+    }
+    overload(judge, config);
+    right
+}
+
+/// Balancers that somebody asks. Who else comes to ask balancers is added here.
+fn asked(config: &TopologyConfig) -> BTreeSet<&str> {
+    let requesters = config.requesters.values();
+    requesters.map(|requester| requester.to.as_str()).collect()
+}
+
+fn leads(judge: &mut Judge<'_>, config: &TopologyConfig, name: &str, to: &str) -> bool {
+    if config.balancers.contains_key(to) {
+        return true;
+    }
+    let other = [
+        (config.piles.contains_key(to), "a pile"),
+        (config.dumps.contains_key(to), "a dump"),
+        (config.incinerators.contains_key(to), "an incinerator"),
+        (config.crews.contains_key(to), "a crew"),
+        (config.relays.contains_key(to), "a relay"),
+        (config.requesters.contains_key(to), "a requester"),
+    ];
+    let path = ["requesters", name, "to"];
+    let mistake = match other.iter().find(|(is, _)| *is) {
+        Some((_, what)) => judge.error(
+            &path,
+            format!("`{to}` is {what}: a requester asks a balancer"),
+        ),
+        None => {
+            let known = config.balancers.keys().map(|name| base(name));
+            let near = nearest(base(to), known);
+            let mistake = judge.error(&path, format!("no balancer is called `{to}`"));
+            mistake.suggest(near)
+        }
+    };
+    judge.report(mistake);
+    false
+}
+
+/// Warns of more than the workers of a balancer can do.
+fn overload(judge: &mut Judge<'_>, config: &TopologyConfig) {
+    let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
+    let asking = |requester: &RequesterConfig| match requester.load {
+        LoadConfig::Open { utilisation, .. } => utilisation,
+        _ => None,
+    };
+    for requester in config.requesters.values() {
+        if let Some(share) = asking(requester) {
+            *sums.entry(&requester.to).or_default() += share;
+        }
+    }
+    for (name, requester) in &config.requesters {
+        let Some(all) = asking(requester).and(sums.get(requester.to.as_str())) else {
+            continue;
+        };
+        // Sums of decimal shares miss 1 by a hair's breadth.
+        if *all < 1.0 - 1e-9 {
+            continue;
+        }
+        let message = format!(
+            "the workers of `{}` fall behind without end: they are asked for {} of what they can do",
+            requester.to,
+            (all * 1000.0).round() / 1000.0
+        );
+        let warning = judge.warning(&["requesters", name, "load", "utilisation"], message);
+        judge.report(warning);
+    }
+}
+
+/// The balancers and requesters of a plan; `None` only where a judge found an error that it did not report.
+pub(super) fn plans(
+    config: &TopologyConfig,
+    kinds: &Kinds,
+) -> Option<(Vec<BalancerPlan>, Vec<RequesterPlan>)> {
+    let mut names: Vec<&str> = config.balancers.keys().map(String::as_str).collect();
+    names.sort_by(|a, b| compare(a, b));
+    let places: BTreeMap<&str, usize> = (names.iter().enumerate())
+        .map(|(at, name)| (*name, at))
+        .collect();
+    let balancers: Option<Vec<BalancerPlan>> = (names.iter())
+        .map(|name| balancer_plan(name, &config.balancers[*name], kinds))
+        .collect();
+    let mut names: Vec<&str> = config.requesters.keys().map(String::as_str).collect();
+    names.sort_by(|a, b| compare(a, b));
+    let requesters: Option<Vec<RequesterPlan>> = (names.iter())
+        .map(|name| {
+            let requester = &config.requesters[*name];
+            Some(RequesterPlan {
+                name: (*name).to_owned(),
+                to: *places.get(requester.to.as_str())?,
+                load: load_plan(requester.load)?,
+                order: match requester.order {
+                    OrderConfig::Completion => Order::Completion,
+                    OrderConfig::Input => Order::Input,
+                },
+            })
+        })
+        .collect();
+    Some((balancers?, requesters?))
+}
+
+fn balancer_plan(name: &str, config: &BalancerConfig, kinds: &Kinds) -> Option<BalancerPlan> {
+    let service = kinds.services.get(base(name))?;
+    Some(BalancerPlan {
+        name: name.to_owned(),
+        policy: match config.policy {
+            PolicyConfig::Central {
+                per_worker,
+                skip_slow,
+            } => Policy::Central {
+                per_worker,
+                skip_slow,
+            },
+            PolicyConfig::LeastLoaded => Policy::LeastLoaded,
+            PolicyConfig::TwoChoices => Policy::TwoChoices,
+            PolicyConfig::RoundRobin => Policy::RoundRobin,
+            PolicyConfig::Random => Policy::Random,
+            PolicyConfig::ShortFirst { ageing } => Policy::ShortFirst { ageing },
+            PolicyConfig::Reserve {
+                workers,
+                short,
+                ageing,
+            } => Policy::Reserve {
+                workers,
+                short,
+                ageing,
+            },
+        },
+        spread: match (config.replicate, config.hedge) {
+            (None, None) => Spread::One,
+            (Some(ReplicateConfig::All), _) => Spread::Replicated(None),
+            (Some(ReplicateConfig::Some(copies)), _) => Spread::Replicated(Some(copies)),
+            (None, Some(hedge)) => Spread::Hedged(Hedge {
+                after: match hedge.after {
+                    Some(after) => After::Delay(after),
+                    None => After::Percentile(hedge.percentile?),
+                },
+                budget: hedge.budget,
+            }),
+        },
+        queue: config.queue,
+        full: match config.full {
+            FullConfig::Wait => Full::Wait,
+            FullConfig::Reject => Full::Reject,
+        },
+        idempotent: idempotent(config),
+        max_attempts: config.max_attempts.unwrap_or(BalancerConfig::ATTEMPTS),
+        workers: config.workers.count,
+        concurrency: config.workers.concurrency,
+        service: service.factory.clone(),
+        kind: config.workers.work.kind.clone(),
+        reads: service.reads.clone(),
+        writes: service.writes.clone(),
+    })
+}
+
+fn load_plan(load: LoadConfig) -> Option<Load> {
+    Some(match load {
+        LoadConfig::Closed {
+            count,
+            think,
+            requests,
+        } => Load::Closed {
+            count,
+            think: span(Some(think)),
+            requests,
+        },
+        LoadConfig::Open {
+            rate,
+            utilisation,
+            arrivals,
+            requests,
+        } => Load::Open {
+            rate: match rate {
+                Some(rate) => Rate::PerSecond(rate),
+                None => Rate::Utilisation(utilisation?),
+            },
+            arrivals: match arrivals {
+                ArrivalsConfig::Poisson => Arrivals::Poisson,
+                ArrivalsConfig::Fixed => Arrivals::Fixed,
+            },
+            requests,
+        },
+        LoadConfig::Batch { requests } => Load::Batch { requests },
+    })
+}
