@@ -4,7 +4,8 @@ use gopherworks_actors::gopher::steps::Step;
 use serde_json::{Map, Value, json};
 
 use super::parts::{
-    bounded, duration, end, env, key, large, name, or_short, size, table, whole, whole_or_env,
+    bounded, duration, end, env, key, large, name, not_negative, or_short, share, size, table,
+    whole, whole_or_env,
 };
 use crate::config::label::NAME;
 use crate::config::read::MOST_GOPHERS;
@@ -12,7 +13,11 @@ use crate::config::schema::{CartsConfig, DumpConfig, PileConfig};
 use crate::plan::{MOST_COPIES, RELAYED};
 
 /// A table that stands by itself in `$defs`; editors that know how begin it with `keys`.
-fn node<const N: usize>(what: &str, keys: &[&str], properties: [(&str, Value); N]) -> Value {
+pub(super) fn node<const N: usize>(
+    what: &str,
+    keys: &[&str],
+    properties: [(&str, Value); N],
+) -> Value {
     let mut out = key(what, None, table(properties));
     if !keys.is_empty() {
         out["x-taplo"] = json!({ "initKeys": keys });
@@ -285,7 +290,7 @@ fn step() -> Value {
 }
 
 /// A duration, or a distribution of durations.
-fn span() -> Value {
+pub(super) fn span() -> Value {
     let uniform = json!({
         "type": "array", "items": duration(false), "minItems": 2, "maxItems": 2,
     });
@@ -306,9 +311,71 @@ fn span() -> Value {
                 duration(false),
             ),
         ),
+        ("lognormal", lognormal()),
+        ("bimodal", bimodal()),
     ]);
     distribution["maxProperties"] = json!(1);
     or_short(distribution, &["string"], duration(false))
+}
+
+fn lognormal() -> Value {
+    key(
+        "Times with a heavy tail: most are below the mean, a few far above it",
+        None,
+        table([
+            (
+                "mean",
+                key(
+                    "The mean, such as \"1ms\"; it must be said",
+                    None,
+                    duration(false),
+                ),
+            ),
+            (
+                "cv2",
+                key(
+                    "The variance by the square of the mean; 1 is as wide as an exponential; it must be said",
+                    None,
+                    not_negative(),
+                ),
+            ),
+        ]),
+    )
+}
+
+fn bimodal() -> Value {
+    let time = |what: &str| key(what, None, duration(false));
+    key(
+        "Mostly one time, now and then another",
+        None,
+        table([
+            (
+                "short",
+                time("The usual time, such as \"500us\"; it must be said"),
+            ),
+            (
+                "long",
+                time(
+                    "The rare time, such as \"100ms\", not less than the usual one; it must be said",
+                ),
+            ),
+            (
+                "share",
+                key("The share of the rare time; it must be said", None, share()),
+            ),
+        ]),
+    )
+}
+
+/// What a distribution must say where nothing is inherited.
+pub(super) fn complete_span() -> Value {
+    json!({
+        "minProperties": 1,
+        "properties": {
+            "lognormal": { "required": ["mean", "cv2"] },
+            "bimodal": { "required": ["short", "long", "share"] },
+        },
+    })
 }
 
 /// A relay.
