@@ -289,13 +289,13 @@ fn complete([sources, burns]: [&[Branch]; 2], balancer: Value, requester: Value)
     let least = json!({ "minProperties": 1 });
     json!({
         "if": { "allOf": [asks, { "not": carries }] },
-        "then": some("balancers"),
         "else": {
             "required": ["piles", "incinerators"],
             "properties": { "piles": least, "incinerators": least },
             "if": { "properties": { "crews": { "maxProperties": 0 } } },
             "then": { "required": ["relays"] },
         },
+        "allOf": [{ "if": some("requesters"), "then": some("balancers") }],
         "properties": {
             "piles": named(json!({ "properties": { "source": kinds::complete(sources) } })),
             "incinerators": named(json!({
