@@ -282,6 +282,10 @@ fn leads(judge: &mut Judge<'_>, config: &TopologyConfig, name: &str, to: &str) -
     if config.balancers.contains_key(to) {
         return true;
     }
+    if (config.balancers.keys()).any(|known| base(known) == base(to)) {
+        // It means no copy, which was told when copies were made.
+        return false;
+    }
     let other = [
         (config.piles.contains_key(to), "a pile"),
         (config.dumps.contains_key(to), "a dump"),
