@@ -114,6 +114,14 @@ fn ends(judge: &mut Judge<'_>, config: &TopologyConfig, way: &Way<'_>) -> bool {
     let dump = |end: &str| config.dumps.contains_key(end);
     let fire = |end: &str| config.incinerators.contains_key(end);
     let balancer = |end: &str| config.balancers.contains_key(end);
+    // A name that means no copy is told when copies are made.
+    let told = |end: &str| {
+        let mut nodes = (config.piles.keys().chain(config.dumps.keys()))
+            .chain(config.incinerators.keys())
+            .chain(config.balancers.keys());
+        nodes.any(|known| base(known) == base(end))
+    };
+    let mut right = true;
 
     if fire(from) {
         let message = format!("`{from}` is an incinerator: nothing comes out of it");
@@ -122,9 +130,12 @@ fn ends(judge: &mut Judge<'_>, config: &TopologyConfig, way: &Way<'_>) -> bool {
         let message = format!("`{from}` is a balancer: requesters ask it, and no book is in it");
         report(error(&from_path, message));
     } else if !pile(from) && !dump(from) {
-        let known = config.piles.keys().chain(config.dumps.keys());
-        let mistake = error(&from_path, format!("no pile or dump is called `{from}`"));
-        report(mistake.suggest(nearest(base(from), known.map(|name| base(name)))));
+        right = false;
+        if !told(from) {
+            let known = config.piles.keys().chain(config.dumps.keys());
+            let mistake = error(&from_path, format!("no pile or dump is called `{from}`"));
+            report(mistake.suggest(nearest(base(from), known.map(|name| base(name)))));
+        }
     }
     if from == to && (pile(to) || dump(to)) {
         let message = format!("{} carries from `{to}` to itself", way.what());
@@ -147,11 +158,14 @@ fn ends(judge: &mut Judge<'_>, config: &TopologyConfig, way: &Way<'_>) -> bool {
         let message = format!("`{to}` is a balancer: requesters ask it, and no book goes there");
         report(error(&to_path, message));
     } else if !dump(to) && !fire(to) {
-        let known = config.dumps.keys().chain(config.incinerators.keys());
-        let mistake = error(&to_path, format!("no dump or incinerator is called `{to}`"));
-        report(mistake.suggest(nearest(base(to), known.map(|name| base(name)))));
+        right = false;
+        if !told(to) {
+            let known = config.dumps.keys().chain(config.incinerators.keys());
+            let mistake = error(&to_path, format!("no dump or incinerator is called `{to}`"));
+            report(mistake.suggest(nearest(base(to), known.map(|name| base(name)))));
+        }
     }
-    let right = mistakes.is_empty();
+    right &= mistakes.is_empty();
     judge.found.extend(mistakes);
     right
 }
