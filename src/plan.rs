@@ -26,6 +26,7 @@ mod resolve;
 mod tests;
 mod unfold;
 
+pub(crate) use balancing::MOST_PLACES;
 pub(crate) use resolve::RELAYED;
 pub(crate) use resolve::resolve;
 pub(crate) use unfold::MOST_COPIES;
@@ -63,26 +64,18 @@ impl Plan {
     pub fn reads(&self) -> Vec<&PathBuf> {
         let piles = self.piles.iter().flat_map(|pile| &pile.reads);
         let crews = self.crews.iter().flat_map(|crew| &crew.reads);
-        let workers = self.balancers.iter().flat_map(|balancer| &balancer.reads);
-        once(
-            piles
-                .chain(crews)
-                .chain(self.incinerators.iter().flat_map(|fire| &fire.reads))
-                .chain(workers),
-        )
+        let fires = self.incinerators.iter().flat_map(|fire| &fire.reads);
+        let balancers = self.balancers.iter().flat_map(|balancer| &balancer.reads);
+        once(piles.chain(crews).chain(fires).chain(balancers))
     }
 
     /// Files and folders that a run would write, each once.
     pub fn writes(&self) -> Vec<&PathBuf> {
         let piles = self.piles.iter().flat_map(|pile| &pile.writes);
         let crews = self.crews.iter().flat_map(|crew| &crew.writes);
-        let workers = self.balancers.iter().flat_map(|balancer| &balancer.writes);
-        once(
-            piles
-                .chain(crews)
-                .chain(self.incinerators.iter().flat_map(|fire| &fire.writes))
-                .chain(workers),
-        )
+        let fires = self.incinerators.iter().flat_map(|fire| &fire.writes);
+        let balancers = self.balancers.iter().flat_map(|balancer| &balancer.writes);
+        once(piles.chain(crews).chain(fires).chain(balancers))
     }
 
     /// True if books go to standard output, so that nothing else should.

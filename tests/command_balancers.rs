@@ -215,14 +215,14 @@ load = { kind = "opn" }
     let said = String::from_utf8_lossy(&out.get_output().stderr).into_owned();
     for what in [
         "did you mean `least-loaded`?",
-        "9 workers are to be asked, and there are 2",
+        "has 2 workers, which is less than 9",
         "`wate` is none of wait, reject",
         "did you mean `sleep`?",
-        "4 of 4 workers are reserved",
-        "expected one of `after` and `percentile`",
+        "all workers of `spare` (4) would be reserved",
+        "`after` and `percentile` exclude each other",
         "unknown key `tyme`",
         "no balancer is called `dsk`",
-        "expected one of `rate`",
+        "`rate` and `utilisation` exclude each other",
         "`opn` is none of closed, open, batch",
     ] {
         assert!(said.contains(what), "{what}: {said}");

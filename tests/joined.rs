@@ -143,9 +143,9 @@ fn an_answer_may_drop_a_book_and_a_refusal_buries_it() {
             .build();
         config.supervision.intensity = 100;
         config.supervision.in_a_row = 100;
-        config
-            .balancers
-            .insert("bench".into(), BalancerConfig::new(2, kind("judge")));
+        let mut bench = BalancerConfig::new(kind("judge"));
+        bench.workers.count = 2;
+        config.balancers.insert("bench".into(), bench);
         config
     };
     let report = actix_rt::System::new().block_on(async {
@@ -189,7 +189,7 @@ fn a_program_answers_and_a_cancelled_one_is_gone() {
     // In virtual time a program has no place.
     let outside = topology(&text).simulate(None).expect_err("a program");
     assert!(
-        outside.to_string().contains("`desk` start programs"),
+        outside.to_string().contains("`desk` starts programs"),
         "{outside}"
     );
 }

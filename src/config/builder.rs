@@ -34,6 +34,10 @@ use super::schema::{
     RelayConfig, SpanConfig, StepTimeConfig, StepsConfig, SupervisionConfig, TopologyConfig,
 };
 
+mod balancing;
+
+pub use balancing::{batch, closed, open, utilisation};
+
 /// A kind without options; a name alone does where a kind is wanted.
 pub fn kind(name: impl Into<String>) -> KindConfig {
     KindConfig {

@@ -12,7 +12,7 @@ use super::schema::{BackoffConfig, ExecutionConfig, SupervisionConfig};
 use crate::catalog::Catalog;
 use crate::plan::MOST_COPIES;
 use kinds::Branch;
-use nodes::{copies, crew, dump, incinerator, pile, relay};
+use nodes::{complete_span, copies, crew, dump, incinerator, pile, relay};
 use parts::{duration, key, large, name, share, table, text, time, whole, whole_or_env, words};
 
 mod balancing;
@@ -35,7 +35,13 @@ pub fn json_schema(catalog: &Catalog) -> Value {
     let works = kinds::branches("work", catalog.works());
     let burns = kinds::branches("burn", catalog.burns());
     let services = kinds::branches("worker", catalog.services());
-    let otherwise = complete(&sources, &burns, &services);
+    let policies = balancing::policies();
+    let loads = balancing::loads(&complete_span());
+    let otherwise = complete(
+        [&sources, &burns],
+        balancing::complete_balancer(&services, &policies),
+        balancing::complete_requester(&loads),
+    );
     let mut defs = Map::new();
     let mut define = |key: &str, schema: Value| {
         defs.insert(key.to_owned(), schema);
@@ -45,11 +51,9 @@ pub fn json_schema(catalog: &Catalog) -> Value {
     define("incinerator", incinerator(kinds::kind("burn", &burns)));
     define("crew", crew());
     define("relay", relay());
-    define(
-        "balancer",
-        balancing::balancer(kinds::kind("worker", &services)),
-    );
-    define("requester", balancing::requester());
+    let work = kinds::kind("worker", &services);
+    define("balancer", balancing::balancer(work, &policies));
+    define("requester", balancing::requester(&loads));
     let mut work = kinds::kind("work", &works);
     // Lists replace each other whole, so nothing of a work is ever inherited.
     if let Value::Object(complete) = kinds::complete(&works)
@@ -59,14 +63,14 @@ pub fn json_schema(catalog: &Catalog) -> Value {
         work["pattern"] = complete["pattern"].clone();
     }
     define("work", work);
-    for branches in [sources, works, burns, services] {
+    for branches in [sources, works, burns, services, policies, loads] {
         kinds::define(branches, &mut defs);
     }
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "urn:gopherworks:config",
         "title": "gopherworks",
-        "description": "A design: books move in carts from piles, through dumps, into incinerators.",
+        "description": "A design: books move in carts from piles, through dumps, into incinerators; requesters ask balancers, which hand requests to workers.",
         "type": "object",
         "properties": top(),
         "additionalProperties": false,
@@ -95,8 +99,8 @@ fn top() -> Value {
         "incinerators": by_name("Incinerators by name: where books end", "incinerator"),
         "crews": by_name("Crews by name: gophers that carry books from one node to another", "crew"),
         "relays": by_name("Relays by name: each carries one pile over to another, in order", "relay"),
-        "balancers": by_name("Balancers by name: each gives requests to its workers", "balancer"),
-        "requesters": by_name("Requesters by name: each asks a balancer", "requester"),
+        "balancers": by_name("Balancers by name: each hands requests to its workers", "balancer"),
+        "requesters": by_name("Requesters by name: who asks balancers, and when", "requester"),
         "execution": execution(),
         "supervision": supervision(),
         "model": key("What is known of the times, for predictions", None, table([
@@ -269,50 +273,35 @@ fn supervision() -> Value {
 }
 
 /// What must be there in a file that inherits nothing.
-fn complete(sources: &[Branch], burns: &[Branch], services: &[Branch]) -> Value {
+fn complete([sources, burns]: [&[Branch]; 2], balancer: Value, requester: Value) -> Value {
     let named = |node: Value| json!({ "additionalProperties": node });
-    let distribution = json!({ "minProperties": 1 });
-    let steps = named(named(distribution));
-    let some = |mut nodes: Value| {
-        nodes["minProperties"] = json!(1);
-        nodes
+    let steps = named(named(complete_span()));
+    let some = |group: &str| {
+        let nodes = json!({ "type": "object", "minProperties": 1 });
+        json!({ "required": [group], "properties": { group: nodes } })
     };
-    let books = json!({
-        "required": ["piles", "incinerators"],
-        "if": { "properties": { "crews": { "maxProperties": 0 } } },
-        "then": { "required": ["relays"] },
-        "properties": { "piles": some(json!({})), "incinerators": some(json!({})) },
-    });
-    let one_of_books = ["piles", "dumps", "incinerators", "crews", "relays"];
-    let any = one_of_books.map(|key| {
-        json!({
-            "required": [key], "properties": { key: { "minProperties": 1 } },
-        })
-    });
+    let any = |groups: &[&str]| {
+        let groups: Vec<Value> = groups.iter().map(|group| some(group)).collect();
+        json!({ "anyOf": groups })
+    };
+    let asks = any(&["balancers", "requesters"]);
+    let carries = any(&["piles", "dumps", "incinerators", "crews", "relays"]);
+    let least = json!({ "minProperties": 1 });
     json!({
-        // Requests need no books; books need all of this.
-        "if": {
-            "anyOf": any.to_vec(),
+        "if": { "allOf": [asks, { "not": carries }] },
+        "else": {
+            "required": ["piles", "incinerators"],
+            "properties": { "piles": least, "incinerators": least },
+            "if": { "properties": { "crews": { "maxProperties": 0 } } },
+            "then": { "required": ["relays"] },
         },
-        "then": books,
-        "else": { "required": ["balancers"], "properties": { "balancers": some(json!({})) } },
+        "allOf": [{ "if": some("requesters"), "then": some("balancers") }],
         "properties": {
-            "balancers": named(json!({
-                "required": ["workers"],
-                "properties": { "workers": {
-                    "required": ["work"],
-                    "properties": { "work": kinds::complete(services) },
-                } },
-            })),
-            "requesters": named(json!({
-                "required": ["to", "load"],
-                "properties": { "load": { "required": ["kind"] } },
-            })),
-            "piles": (named(json!({ "properties": { "source": kinds::complete(sources) } }))),
-            "incinerators": (named(json!({
+            "piles": named(json!({ "properties": { "source": kinds::complete(sources) } })),
+            "incinerators": named(json!({
                 "required": ["burn"],
                 "properties": { "burn": kinds::complete(burns) },
-            }))),
+            })),
             "crews": named(json!({
                 "if": { "required": ["like"] },
                 "else": {
@@ -321,6 +310,8 @@ fn complete(sources: &[Branch], burns: &[Branch], services: &[Branch]) -> Value 
                 },
             })),
             "relays": named(json!({ "required": ["from", "to"] })),
+            "balancers": named(balancer),
+            "requesters": named(requester),
         },
     })
 }

@@ -165,12 +165,24 @@ impl Source for Layer {
     }
 }
 
+/// Keys of which a table has one: who says another takes the first one's place.
+const ALTERNATIVES: [&[&str]; 3] = [
+    &DISTRIBUTIONS,
+    &["after", "percentile"],
+    &["rate", "utilisation"],
+];
+
 /// Lays `over` on `base`: tables merge deeply, everything else replaces whole, and so does a table of another kind.
 pub(crate) fn merge(base: &mut Value, over: &Value) {
     if let ValueKind::Table(upper) = &over.kind
         && let ValueKind::Table(lower) = &mut base.kind
         && !replaces(lower, upper)
     {
+        for keys in ALTERNATIVES {
+            if keys.iter().any(|key| upper.contains_key(*key)) {
+                lower.retain(|key, _| !keys.contains(&key.as_str()) || upper.contains_key(key));
+            }
+        }
         for (key, value) in upper {
             match lower.get_mut(key) {
                 Some(old) => merge(old, value),
@@ -184,15 +196,11 @@ pub(crate) fn merge(base: &mut Value, over: &Value) {
     }
 }
 
-/// True for another kind of node, and for another distribution of a time.
+/// True for another kind of node.
 fn replaces(lower: &Map<String, Value>, upper: &Map<String, Value>) -> bool {
-    let one_of = |keys: &[&str]| {
-        let said = |table: &Map<String, Value>| keys.iter().any(|key| table.contains_key(*key));
-        said(lower) && said(upper)
-    };
     match (lower.get("kind"), upper.get("kind")) {
         (Some(old), Some(new)) => old.kind != new.kind,
-        _ => one_of(&DISTRIBUTIONS) || one_of(&["after", "percentile"]),
+        _ => false,
     }
 }
 

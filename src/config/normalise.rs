@@ -27,6 +27,9 @@ pub(crate) fn root(root: &mut Value) {
             at(workers, "work", |work| wrap(work, "kind", is_text));
         });
     });
+    each(root, "requesters", |requester| {
+        at(requester, "load", |load| wrap(load, "kind", is_text));
+    });
     at(root, "copies", copies);
     each(root, "crews", |crew| {
         at(crew, "copies", copies);

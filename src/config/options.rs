@@ -17,6 +17,7 @@ pub(crate) enum Role {
     Source,
     Work,
     Burn,
+    /// What the workers of a balancer do.
     Service,
 }
 

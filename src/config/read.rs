@@ -13,9 +13,7 @@ use super::schema::{
 use super::tree::{Item, Node, NodeKind, Reading, Table, join};
 use super::values::{duration, number, path, real, size, span, text};
 
-mod balancing;
-
-pub(crate) use balancing::{ARRIVALS, FULL, ORDERS};
+pub(crate) mod balancing;
 
 /// Top keys of the language that this version does not know yet.
 const LATER: [&str; 2] = ["faults", "expect"];
@@ -148,12 +146,17 @@ fn incinerator(reading: &Reading<'_>, item: Item<'_>) -> Option<IncineratorConfi
     table.finish(&[]);
     Some(IncineratorConfig {
         // The place is kept, so that crews may still name it; the mistake is known.
-        burn: burn.unwrap_or_else(|| KindConfig {
-            kind: String::new(),
-            options: toml::Table::new(),
-        }),
+        burn: burn.unwrap_or_else(unread),
         exclusive: exclusive.unwrap_or_default(),
     })
+}
+
+/// Stands for a kind that could not be read.
+fn unread() -> KindConfig {
+    KindConfig {
+        kind: String::new(),
+        options: toml::Table::new(),
+    }
 }
 
 fn capacity(reading: &Reading<'_>, item: Item<'_>) -> Option<Capacity> {

@@ -9,8 +9,8 @@ use std::time::Duration;
 mod balancing;
 
 pub use balancing::{
-    Arrivals, BalancerConfig, Full, LoadConfig, Order, Policy, Rate, RequesterConfig, Spread,
-    WorkersConfig,
+    ArrivalsConfig, BalancerConfig, FullConfig, HedgeConfig, LoadConfig, OrderConfig, PolicyConfig,
+    ReplicateConfig, RequesterConfig, WorkersConfig,
 };
 
 /// A topology as data. Node names are `[a-z][a-z0-9_]*`, unique across all kinds of nodes.

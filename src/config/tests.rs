@@ -8,6 +8,7 @@ use super::schema::*;
 use super::*;
 use crate::plan::Target;
 
+mod balancing;
 mod layering;
 mod mistakes;
 

@@ -8,9 +8,6 @@ use super::schema::SpanConfig;
 use super::tree::{Item, NodeKind, Reading, Table, join};
 use super::units;
 
-/// Keys of which a distribution has one.
-pub(crate) const DISTRIBUTIONS: [&str; 4] = ["uniform", "exponential", "lognormal", "bimodal"];
-
 /// A string.
 pub(crate) fn text(reading: &Reading<'_>, item: Item<'_>) -> Option<String> {
     match &item.node.kind {
@@ -71,11 +68,26 @@ pub(crate) fn size(reading: &Reading<'_>, item: Item<'_>) -> Option<u64> {
     }
 }
 
+/// `true` or `false`.
+pub(crate) fn boolean(reading: &Reading<'_>, item: Item<'_>) -> Option<bool> {
+    match &item.node.kind {
+        NodeKind::Boolean(yes) => Some(*yes),
+        NodeKind::String(text) if item.node.ticket.text => match text.trim().parse() {
+            Ok(yes) => Some(yes),
+            Err(_) => reading.expected(&item, "a boolean"),
+        },
+        _ => reading.expected(&item, "a boolean"),
+    }
+}
+
+/// Words for distributions of durations.
+pub(crate) const DISTRIBUTIONS: [&str; 4] = ["uniform", "exponential", "lognormal", "bimodal"];
+
 /// A duration, or a distribution of durations.
 pub(crate) fn span(reading: &Reading<'_>, item: Item<'_>) -> Option<SpanConfig> {
-    if !matches!(item.node.kind, NodeKind::Table(_)) {
+    let NodeKind::Table(entries) = &item.node.kind else {
         return duration(reading, item).map(SpanConfig::Fixed);
-    }
+    };
     let mut table = Table::open(reading, item)?;
     let uniform = table.opt("uniform", |reading, item| {
         let bounds = items(reading, item, "two durations", duration)?;
@@ -92,13 +104,10 @@ pub(crate) fn span(reading: &Reading<'_>, item: Item<'_>) -> Option<SpanConfig> 
     });
     let lognormal = table.opt("lognormal", |reading, item| {
         let mut table = Table::open(reading, item)?;
-        let mean = table.req("mean", duration);
-        let cv2 = table.req("cv2", real);
+        let (mean, cv2) = (table.req("mean", duration), table.req("cv2", real));
         table.finish(&[]);
-        Some(SpanConfig::LogNormal {
-            mean: mean?,
-            cv2: cv2?,
-        })
+        let (mean, cv2) = (mean?, cv2?);
+        Some(SpanConfig::LogNormal { mean, cv2 })
     });
     let bimodal = table.opt("bimodal", |reading, item| {
         let mut table = Table::open(reading, item)?;
@@ -106,23 +115,15 @@ pub(crate) fn span(reading: &Reading<'_>, item: Item<'_>) -> Option<SpanConfig> 
         let long = table.req("long", duration);
         let share = table.req("share", real);
         table.finish(&[]);
-        Some(SpanConfig::Bimodal {
-            short: short?,
-            long: long?,
-            share: share?,
-        })
+        let (short, long, share) = (short?, long?, share?);
+        Some(SpanConfig::Bimodal { short, long, share })
     });
     table.finish(&[]);
-    if let NodeKind::Table(entries) = &item.node.kind {
-        let said = (DISTRIBUTIONS.iter())
-            .filter(|key| entries.contains_key(**key))
-            .count();
-        if said != 1 {
-            reading.report(
-                item.error("expected one of `uniform`, `exponential`, `lognormal` and `bimodal`"),
-            );
-            return None;
-        }
+    let said = DISTRIBUTIONS.iter();
+    if said.filter(|key| entries.contains_key(**key)).count() != 1 {
+        let words = DISTRIBUTIONS.map(|word| format!("`{word}`")).join(", ");
+        reading.report(item.error(format!("expected one of {words}")));
+        return None;
     }
     uniform.or(exponential).or(lognormal).or(bimodal)
 }

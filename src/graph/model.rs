@@ -6,7 +6,8 @@ use super::Copies;
 use super::words::{capacity, clean, counted, kind, size, span, step};
 use crate::config::label::{base, compare};
 use crate::config::schema::{
-    BalancerConfig, CrewConfig, Exclusive, LoadConfig, Rate, Spread, TopologyConfig,
+    BalancerConfig, CrewConfig, Exclusive, LoadConfig, PolicyConfig, ReplicateConfig,
+    TopologyConfig,
 };
 use crate::plan::unfold;
 
@@ -298,7 +299,7 @@ impl Draft<'_> {
             node(Role::Incinerator, name, notes)
         });
         let requesters = config.requesters.iter().map(|(name, requester)| {
-            let notes = requester.load.iter().flat_map(asked).collect();
+            let notes = asked(&requester.load);
             node(Role::Requester, name, notes)
         });
         let balancers = (config.balancers.iter())
@@ -394,11 +395,14 @@ fn asked(load: &LoadConfig) -> Vec<String> {
             out.extend(span(think).map(|time| format!("think {time}")));
             requests
         }
-        LoadConfig::Open { rate, requests, .. } => {
-            out.push(match rate {
-                Rate::PerSecond(rate) => format!("{rate} a second"),
-                Rate::Utilisation(share) => format!("load {share}"),
-            });
+        LoadConfig::Open {
+            rate,
+            utilisation,
+            requests,
+            ..
+        } => {
+            out.extend(rate.map(|rate| format!("{rate} a second")));
+            out.extend(utilisation.map(|share| format!("load {share}")));
             requests
         }
         LoadConfig::Batch { requests } => Some(requests),
@@ -409,13 +413,21 @@ fn asked(load: &LoadConfig) -> Vec<String> {
 
 /// How a balancer treats requests, a line each.
 fn balanced(balancer: &BalancerConfig) -> Vec<String> {
-    let mut out = vec![balancer.policy.name().to_owned()];
-    match balancer.spread {
-        Spread::One => {}
-        Spread::Replicated(None) => out.push("asks all".to_owned()),
-        Spread::Replicated(Some(copies)) => out.push(format!("asks {copies} at once")),
-        Spread::Hedged(_) => out.push("hedges".to_owned()),
-    }
+    let policy = match balancer.policy {
+        PolicyConfig::Central { .. } => "central",
+        PolicyConfig::LeastLoaded => "least-loaded",
+        PolicyConfig::TwoChoices => "two-choices",
+        PolicyConfig::RoundRobin => "round-robin",
+        PolicyConfig::Random => "random",
+        PolicyConfig::ShortFirst { .. } => "short-first",
+        PolicyConfig::Reserve { .. } => "reserve",
+    };
+    let mut out = vec![policy.to_owned()];
+    out.extend(balancer.replicate.map(|copies| match copies {
+        ReplicateConfig::All => "asks all".to_owned(),
+        ReplicateConfig::Some(copies) => format!("asks {copies} at once"),
+    }));
+    out.extend(balancer.hedge.map(|_| "hedges".to_owned()));
     let workers = &balancer.workers;
     out.push(counted(workers.count.into(), "worker"));
     if workers.concurrency > 1 {

@@ -1,305 +1,397 @@
-//! Judges balancers and requesters, and plans them.
+//! Balancers and requesters: what is wrong with each, who asks whom, and what becomes of them in a plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use gopherworks_actors::balancer::policy::{After, Policy, Spread};
-use gopherworks_actors::requester::load::{Load, Rate};
-
-use super::kinds::Kinds;
-use super::{BalancerPlan, Judge, RequesterPlan};
-use crate::config::label::{base, compare};
+use super::Judge;
+use super::limits;
+use crate::config::label::base;
 use crate::config::nearest;
-use crate::config::schema::{BalancerConfig, KindConfig, LoadConfig, SpanConfig, TopologyConfig};
+use crate::config::schema::{
+    BalancerConfig, FullConfig, HedgeConfig, KindConfig, LoadConfig, OrderConfig, PolicyConfig,
+    ReplicateConfig, RequesterConfig, TopologyConfig, WorkersConfig,
+};
 
-/// Most workers of a balancer, and clients of a requester.
-const MOST: u32 = 100_000;
+mod plans;
+
+pub(super) use plans::{numbered, plans};
+
+/// Most requests that the workers of one balancer do at a time.
+pub(crate) const MOST_PLACES: u32 = 100_000;
 
 /// Reports what is wrong with single balancers and requesters.
 pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
     for (name, balancer) in &config.balancers {
-        workers(judge, name, balancer);
+        workers(judge, name, &balancer.workers);
         policy(judge, name, balancer);
         spread(judge, name, balancer);
-        let path = ["balancers", name, "max_attempts"];
-        judge.ensure(
-            balancer.max_attempts > 0,
-            &path,
-            "a request needs at least one attempt",
-        );
+        let path = |key| ["balancers", name, key];
+        let message = "a queue of 0 admits nothing";
+        judge.ensure(balancer.queue != Some(0), &path("queue"), message);
+        if balancer.queue.is_none() && balancer.full == FullConfig::Reject {
+            let message = "nothing is refused: the queue is unbounded";
+            let warning = judge.warning(&path("full"), message);
+            judge.report(warning);
+        }
+        retries(judge, name, balancer);
     }
     for (name, requester) in &config.requesters {
-        let path = |key| ["requesters", name.as_str(), "load", key];
-        match requester.load {
-            Some(LoadConfig::Closed { count, think, .. }) => {
-                judge.ensure(count > 0, &path("count"), "at least one client asks");
-                judge.ensure(
-                    count <= MOST,
-                    &path("count"),
-                    &format!("at most {MOST} clients"),
-                );
-                span(judge, &path("think"), Some(think));
-            }
-            Some(LoadConfig::Open { rate, .. }) => {
-                let (key, rate) = match rate {
-                    Rate::PerSecond(rate) => ("rate", rate),
-                    Rate::Utilisation(share) => ("utilisation", share),
-                };
-                let holds = rate > 0.0 && rate <= 1e9;
-                judge.ensure(
-                    holds,
-                    &path(key),
-                    "this is more than 0, and at most a thousand million",
-                );
-                if key == "utilisation" && rate >= 1.0 && holds {
-                    let message = "more is asked for than the workers can do: the queue only grows";
-                    let warning = judge.warning(&path(key), message);
-                    judge.report(warning);
-                }
-            }
-            Some(LoadConfig::Batch { .. }) | None => {}
-        }
+        load(judge, name, requester);
     }
 }
 
-fn workers(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
+fn workers(judge: &mut Judge<'_>, name: &str, workers: &WorkersConfig) {
     let path = |key| ["balancers", name, "workers", key];
-    let of = &balancer.workers;
-    for (key, number) in [("count", of.count), ("concurrency", of.concurrency)] {
-        judge.ensure(number > 0, &path(key), "at least one is needed");
-        judge.ensure(number <= MOST, &path(key), &format!("at most {MOST}"));
+    let (count, each) = (workers.count, workers.concurrency);
+    let message = "a balancer needs at least one worker";
+    judge.ensure(count > 0, &path("count"), message);
+    let message = "a worker does at least one request at a time";
+    judge.ensure(each > 0, &path("concurrency"), message);
+    if u64::from(count) * u64::from(each) > MOST_PLACES.into() {
+        let key = if count > MOST_PLACES {
+            "count"
+        } else {
+            "concurrency"
+        };
+        let message = format!(
+            "the workers of `{name}` would do {} requests at a time; at most {MOST_PLACES}",
+            u64::from(count) * u64::from(each)
+        );
+        judge.ensure(false, &path(key), &message);
     }
 }
 
 fn policy(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
     let path = |key| ["balancers", name, "policy", key];
+    let aged = |judge: &mut Judge<'_>, ageing: f64| {
+        let message = "ageing is a number from 0 upwards";
+        judge.ensure(
+            ageing >= 0.0 && ageing.is_finite(),
+            &path("ageing"),
+            message,
+        );
+    };
     match balancer.policy {
-        Policy::Central { per_worker, .. } => {
-            judge.ensure(
-                per_worker > 0,
-                &path("per_worker"),
-                "a worker needs at least one request",
-            );
+        PolicyConfig::Central { per_worker, .. } => {
+            let message = "a worker has at least one request at a time";
+            judge.ensure(per_worker > 0, &path("per_worker"), message);
         }
-        Policy::ShortFirst { ageing } => aged(judge, &path("ageing"), ageing),
-        Policy::Reserve {
-            workers, ageing, ..
+        PolicyConfig::ShortFirst { ageing } => aged(judge, ageing),
+        PolicyConfig::Reserve {
+            workers,
+            short,
+            ageing,
         } => {
-            aged(judge, &path("ageing"), ageing);
-            if workers >= balancer.workers.count && balancer.workers.count > 0 {
+            let message = "at least one worker is reserved";
+            judge.ensure(workers > 0, &path("workers"), message);
+            let count = balancer.workers.count;
+            if workers >= count && workers > 0 && count > 0 {
                 let message = format!(
-                    "{workers} of {} workers are reserved for short requests: nobody is left for the others",
-                    balancer.workers.count
+                    "all workers of `{name}` ({count}) would be reserved for short requests: nobody takes the others"
                 );
                 let other = judge.locate(&["balancers", name, "workers", "count"]);
                 let mistake = judge.error(&path("workers"), message);
-                judge.report(mistake.related(other, "the workers"));
+                judge.report(mistake.related(other, "all workers"));
             }
+            let message = "a short request costs some time";
+            judge.ensure(!short.is_zero(), &path("short"), message);
+            aged(judge, ageing);
+        }
+        PolicyConfig::LeastLoaded
+        | PolicyConfig::TwoChoices
+        | PolicyConfig::RoundRobin
+        | PolicyConfig::Random => {}
+    }
+}
+
+/// Judges `replicate` and `hedge`.
+fn spread(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
+    let path = |key| ["balancers", name, key];
+    if let Some(hedge) = balancer.hedge {
+        self::hedge(judge, name, hedge);
+        if balancer.replicate.is_some() {
+            let mistake = judge
+                .error(&path("hedge"), "`replicate` and `hedge` exclude each other")
+                .at_key()
+                .related(judge.locate(&path("replicate")), "the other one");
+            judge.report(mistake);
+        }
+    }
+    let count = balancer.workers.count;
+    let both = [
+        ("replicate", balancer.replicate.is_some()),
+        ("hedge", balancer.hedge.is_some()),
+    ];
+    for (key, _) in both.iter().filter(|(_, said)| *said) {
+        if count == 1 {
+            let message = format!("`{name}` has one worker: nobody else can be asked the same");
+            let other = judge.locate(&["balancers", name, "workers"]);
+            let mistake = judge.error(&path(key), message);
+            judge.report(mistake.related(other, "its workers"));
+        }
+        if balancer.idempotent == Some(false) {
+            let message =
+                format!("`{key}` executes a request more than once, so it has to be idempotent");
+            let mistake = judge
+                .error(&path("idempotent"), message)
+                .related(judge.locate(&path(key)), "this asks several workers");
+            judge.report(mistake);
+        }
+    }
+    if let Some(ReplicateConfig::Some(copies)) = balancer.replicate {
+        let message = "a replicated request goes to at least 2 workers";
+        judge.ensure(copies >= 2, &path("replicate"), message);
+        if copies > count && copies >= 2 && count > 1 {
+            let message = format!("`{name}` has {count} workers, which is less than {copies}");
+            let other = judge.locate(&["balancers", name, "workers", "count"]);
+            let mistake = judge.error(&path("replicate"), message);
+            let mistake = mistake.related(other, "its workers");
+            judge.report(mistake.help("`replicate = \"all\"` asks every worker"));
+        }
+    }
+}
+
+fn hedge(judge: &mut Judge<'_>, name: &str, hedge: HedgeConfig) {
+    let whole = ["balancers", name, "hedge"];
+    let path = |key| ["balancers", name, "hedge", key];
+    match (hedge.after, hedge.percentile) {
+        (Some(_), Some(_)) => {
+            let message = "`after` and `percentile` exclude each other";
+            let mistake = judge.error(&path("percentile"), message).at_key();
+            judge.report(mistake.related(judge.locate(&path("after")), "the other one"));
+        }
+        (None, None) => {
+            let mistake = judge.error(&whole, "`after` or `percentile` is missing");
+            judge.report(mistake.help("write `hedge = \"30ms\"`, or `{ percentile = 0.95 }`"));
+        }
+        (Some(after), None) if after.is_zero() => {
+            let mistake = judge.error(&path("after"), "a hedge waits some time");
+            judge.report(mistake.help("`replicate = 2` asks two workers at once"));
+        }
+        (None, Some(share)) if !(share > 0.0 && share < 1.0) => {
+            let message = "a percentile is a share between 0 and 1";
+            let mistake = judge.error(&path("percentile"), message);
+            let meant = share / 100.0;
+            judge.report(if share > 1.0 && meant < 1.0 {
+                mistake.help(format!("write {meant} for {share} in a hundred"))
+            } else {
+                mistake
+            });
         }
         _ => {}
     }
+    let message = "a budget is a share above 0 and up to 1";
+    let right = hedge.budget > 0.0 && hedge.budget <= 1.0;
+    judge.ensure(right, &path("budget"), message);
 }
 
-fn aged(judge: &mut Judge<'_>, path: &[&str], ageing: f64) {
-    let message = "ageing is not negative: seconds of cost that a second of waiting makes up for";
-    judge.ensure(ageing >= 0.0 && ageing.is_finite(), path, message);
-}
-
-fn spread(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
-    let count = balancer.workers.count;
-    match balancer.spread {
-        Spread::One => {}
-        Spread::Replicated(copies) => {
-            let path = ["balancers", name, "replicate"];
-            judge.ensure(copies != Some(0), &path, "at least one worker is asked");
-            if let Some(copies) = copies.filter(|copies| *copies > count && count > 0) {
-                let message = format!("{copies} workers are to be asked, and there are {count}");
-                judge.ensure(false, &path, &message);
-            }
-            alone(judge, &path, count);
-        }
-        Spread::Hedged(hedge) => {
-            let path = |key| ["balancers", name, "hedge", key];
-            let budget = (0.0..=1.0).contains(&hedge.budget);
-            judge.ensure(budget, &path("budget"), "a budget is a share from 0 to 1");
-            if let After::Percentile(share) = hedge.after {
-                let between = share > 0.0 && share < 1.0;
-                judge.ensure(
-                    between,
-                    &path("percentile"),
-                    "a percentile is a share between 0 and 1, such as 0.95",
-                );
-            }
-            alone(judge, &["balancers", name, "hedge"], count);
-        }
+fn retries(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
+    let path = ["balancers", name, "max_attempts"];
+    let said = balancer.max_attempts;
+    let message = "a request needs at least one attempt";
+    judge.ensure(said != Some(0), &path, message);
+    if said.is_some_and(|attempts| attempts > 1) && !idempotent(balancer) {
+        let message = format!("`{name}` never tries a request again: it is not idempotent");
+        let warning = judge.warning(&path, message);
+        judge.report(warning.help("say `idempotent = true` if it does no harm to do it twice"));
     }
 }
 
-fn alone(judge: &mut Judge<'_>, path: &[&str], count: u32) {
-    if count == 1 {
-        let warning = judge.warning(path, "there is no second worker to ask");
+/// True if a request may be executed more than once; who asks several workers says so.
+fn idempotent(balancer: &BalancerConfig) -> bool {
+    let several = balancer.replicate.is_some() || balancer.hedge.is_some();
+    balancer.idempotent.unwrap_or(several)
+}
+
+fn load(judge: &mut Judge<'_>, name: &str, requester: &RequesterConfig) {
+    let whole = ["requesters", name, "load"];
+    let path = |key| ["requesters", name, "load", key];
+    let some = |judge: &mut Judge<'_>, requests: Option<u64>| {
+        let message = "a requester asks at least once";
+        judge.ensure(requests != Some(0), &path("requests"), message);
+    };
+    match requester.load {
+        LoadConfig::Closed {
+            count,
+            think,
+            requests,
+        } => {
+            let message = "a closed load has at least one client";
+            judge.ensure(count > 0, &path("count"), message);
+            limits::span(judge, &path("think"), think);
+            some(judge, requests);
+        }
+        LoadConfig::Open {
+            rate,
+            utilisation,
+            requests,
+            ..
+        } => {
+            for (key, said) in [("rate", rate), ("utilisation", utilisation)] {
+                let right = said.is_none_or(|said| said > 0.0 && said.is_finite());
+                judge.ensure(right, &path(key), &format!("a {key} is a number above 0"));
+            }
+            if rate.is_some() && utilisation.is_some() {
+                let message = "`rate` and `utilisation` exclude each other";
+                let mistake = judge.error(&path("utilisation"), message).at_key();
+                judge.report(mistake.related(judge.locate(&path("rate")), "the other one"));
+            }
+            if rate.is_none() && utilisation.is_none() {
+                let mistake = judge.error(&whole, "`rate` or `utilisation` is missing");
+                judge.report(mistake.help("write `rate = 100` for 100 requests a second"));
+            }
+            some(judge, requests);
+        }
+        LoadConfig::Batch { requests } => some(judge, Some(requests)),
+    }
+    let batch = matches!(requester.load, LoadConfig::Batch { .. });
+    if requester.order == OrderConfig::Input && !batch {
+        let message = "`order` is of the answers to a batch: this load has none";
+        let warning = judge.warning(&["requesters", name, "order"], message);
         judge.report(warning);
     }
 }
 
-/// Reports what is wrong with a time.
-pub(super) fn span(judge: &mut Judge<'_>, path: &[&str], span: Option<SpanConfig>) {
-    let at = |key| [path, &[key][..]].concat();
-    match span {
-        Some(SpanConfig::Uniform(least, most)) => {
-            judge.ensure(least <= most, &at("uniform"), "the least time stands first");
-        }
-        Some(SpanConfig::LogNormal { cv2, .. }) => {
-            let path = [&at("lognormal")[..], &["cv2"]].concat();
-            judge.ensure(cv2 >= 0.0 && cv2.is_finite(), &path, "this is not negative");
-        }
-        Some(SpanConfig::Bimodal { share, .. }) => {
-            let path = [&at("bimodal")[..], &["share"]].concat();
-            judge.ensure(
-                (0.0..=1.0).contains(&share),
-                &path,
-                "this is a share from 0 to 1",
-            );
-        }
-        _ => {}
-    }
-}
-
-/// Reports requesters that ask nobody, and balancers that nobody asks.
-pub(super) fn linked(judge: &mut Judge<'_>, config: &TopologyConfig, holes: bool) {
+/// Reports what is wrong with who asks whom, of a config whose copies are nodes of their own; false if a name leads nowhere.
+/// `holes`: a node could not be read, so nothing is said of what is not asked.
+pub(super) fn graph(judge: &mut Judge<'_>, config: &TopologyConfig, holes: bool) -> bool {
+    let mut right = true;
     for (name, requester) in &config.requesters {
-        let to = requester.to.as_str();
-        if to.is_empty() || config.balancers.contains_key(to) {
-            continue;
-        }
-        let known = config.balancers.keys().map(|name| base(name));
-        let mistake = judge
-            .error(
-                &["requesters", name, "to"],
-                format!("no balancer is called `{to}`"),
-            )
-            .suggest(nearest(base(to), known));
-        judge.report(mistake);
+        right &= leads(judge, config, name, &requester.to);
     }
-    let mut all = Vec::new();
-    for (name, crew) in &config.crews {
-        for (at, work) in crew.work.iter().enumerate() {
-            let at = at.to_string();
-            let path = ["crews", name, "work", &at].map(str::to_owned);
-            if asked(work).is_some() && crew.work.len() > 1 {
-                let path = path.each_ref().map(String::as_str);
-                let message = "a balancer does all of a crew's work: put it between two crews";
-                let mistake = judge.error(&path, message);
-                judge.report(mistake);
-            }
-            all.extend(asked(work).map(|to| (path.to_vec(), to)));
-        }
-    }
-    for (name, fire) in &config.incinerators {
-        let path = ["incinerators", name, "burn"].map(str::to_owned);
-        all.extend(asked(&fire.burn).map(|to| (path.to_vec(), to)));
-    }
-    for (path, to) in &all {
-        if !config.balancers.contains_key(*to) {
-            let path: Vec<&str> = path.iter().map(String::as_str).chain(["to"]).collect();
-            let known = config.balancers.keys().map(|name| base(name));
-            let mistake = judge
-                .error(&path, format!("no balancer is called `{to}`"))
-                .suggest(nearest(base(to), known));
-            judge.report(mistake);
-        }
-    }
-    if holes {
-        return;
-    }
-    for name in config.balancers.keys() {
-        let requested = config
-            .requesters
-            .values()
-            .any(|requester| requester.to == *name);
-        let named = all.iter().any(|(_, to)| to == name);
-        if !(requested || named) {
+    right &= joins(judge, config);
+    if right && !holes {
+        let asked = asked(config);
+        let idle = config.balancers.keys();
+        for name in idle.filter(|name| !asked.contains(name.as_str())) {
             let message = format!("nobody asks the balancer `{name}`");
             let warning = judge.warning(&["balancers", name], message).at_key();
             judge.report(warning);
         }
     }
+    overload(judge, config);
+    right
 }
 
 /// The balancer that a work or a burn names.
-pub(super) fn asked(kind: &KindConfig) -> Option<&str> {
+pub(super) fn named(kind: &KindConfig) -> Option<&str> {
     (kind.kind == "balancer").then(|| kind.options.get("to")?.as_str())?
 }
 
-/// Positions of the balancers in a plan.
-pub(super) fn numbered(config: &TopologyConfig) -> BTreeMap<&str, usize> {
-    let mut names: Vec<&str> = config.balancers.keys().map(String::as_str).collect();
-    names.sort_by(|a, b| compare(a, b));
-    (names.into_iter().enumerate())
-        .map(|(at, name)| (name, at))
-        .collect()
+/// All works and burns that name a balancer, each with its path.
+fn joined(config: &TopologyConfig) -> Vec<(Vec<String>, &str)> {
+    let path = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
+    let works = config.crews.iter().flat_map(|(name, crew)| {
+        let works = crew.work.iter().enumerate();
+        works.filter_map(move |(at, work)| {
+            Some((
+                path(&["crews", name, "work", &at.to_string()]),
+                named(work)?,
+            ))
+        })
+    });
+    let burns = config.incinerators.iter().filter_map(|(name, fire)| {
+        Some((path(&["incinerators", name, "burn"]), named(&fire.burn)?))
+    });
+    works.chain(burns).collect()
 }
 
-/// Balancers and requesters in the order in which people count; `None` only where a judge found an error.
-pub(super) fn plans(
-    config: &TopologyConfig,
-    kinds: &Kinds,
-) -> Option<(Vec<BalancerPlan>, Vec<RequesterPlan>)> {
-    let at = numbered(config);
-    let mut names: Vec<&String> = config.balancers.keys().collect();
-    names.sort_by(|a, b| compare(a, b));
-    let balancers: Option<Vec<BalancerPlan>> = (names.iter())
-        .map(|name| {
-            let balancer = &config.balancers[*name];
-            let service = kinds.services.get(base(name))?;
-            Some(BalancerPlan {
-                name: (*name).clone(),
-                policy: balancer.policy,
-                spread: balancer.spread,
-                queue: balancer.queue,
-                full: balancer.full,
-                idempotent: balancer.idempotent,
-                max_attempts: balancer.max_attempts,
-                workers: balancer.workers.count,
-                concurrency: balancer.workers.concurrency,
-                service: service.factory.clone(),
-                kind: balancer.workers.work.kind.clone(),
-                reads: service.reads.clone(),
-                writes: service.writes.clone(),
-            })
-        })
-        .collect();
-    let mut names: Vec<&String> = config.requesters.keys().collect();
-    names.sort_by(|a, b| compare(a, b));
-    let requesters: Option<Vec<RequesterPlan>> = (names.iter())
-        .map(|name| {
-            let requester = &config.requesters[*name];
-            Some(RequesterPlan {
-                name: (*name).clone(),
-                to: *at.get(requester.to.as_str())?,
-                load: match requester.load? {
-                    LoadConfig::Closed {
-                        count,
-                        think,
-                        requests,
-                    } => Load::Closed {
-                        count,
-                        think: think.into(),
-                        requests,
-                    },
-                    LoadConfig::Open {
-                        rate,
-                        arrivals,
-                        requests,
-                    } => Load::Open {
-                        rate,
-                        arrivals,
-                        requests,
-                    },
-                    LoadConfig::Batch { requests } => Load::Batch { requests },
-                },
-                order: requester.order,
-            })
-        })
-        .collect();
-    Some((balancers?, requesters?))
+/// Judges works and burns that name a balancer; true if all of them lead somewhere.
+fn joins(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
+    let mut right = true;
+    for (path, to) in joined(config) {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        if let ["crews", name, ..] = path[..]
+            && config.crews[name].work.len() > 1
+        {
+            let message = "a balancer does all of a crew's work: put it between two crews";
+            let mistake = judge.error(&path, message);
+            judge.report(mistake);
+        }
+        if config.balancers.contains_key(to) {
+            continue;
+        }
+        right = false;
+        if !(config.balancers.keys()).any(|known| base(known) == base(to)) {
+            let known = config.balancers.keys().map(|name| base(name));
+            let mistake = judge
+                .error(
+                    &[&path[..], &["to"]].concat(),
+                    format!("no balancer is called `{to}`"),
+                )
+                .suggest(nearest(base(to), known));
+            judge.report(mistake);
+        }
+    }
+    right
+}
+
+/// Balancers that somebody asks: requesters, works and burns.
+fn asked(config: &TopologyConfig) -> BTreeSet<&str> {
+    let requesters = config.requesters.values();
+    let requested = requesters.map(|requester| requester.to.as_str());
+    let named = joined(config).into_iter().map(|(_, to)| to);
+    requested.chain(named).collect()
+}
+
+fn leads(judge: &mut Judge<'_>, config: &TopologyConfig, name: &str, to: &str) -> bool {
+    if config.balancers.contains_key(to) {
+        return true;
+    }
+    if (config.balancers.keys()).any(|known| base(known) == base(to)) {
+        // It means no copy, which was told when copies were made.
+        return false;
+    }
+    let other = [
+        (config.piles.contains_key(to), "a pile"),
+        (config.dumps.contains_key(to), "a dump"),
+        (config.incinerators.contains_key(to), "an incinerator"),
+        (config.crews.contains_key(to), "a crew"),
+        (config.relays.contains_key(to), "a relay"),
+        (config.requesters.contains_key(to), "a requester"),
+    ];
+    let path = ["requesters", name, "to"];
+    let mistake = match other.iter().find(|(is, _)| *is) {
+        Some((_, what)) => judge.error(
+            &path,
+            format!("`{to}` is {what}: a requester asks a balancer"),
+        ),
+        None => {
+            let known = config.balancers.keys().map(|name| base(name));
+            let near = nearest(base(to), known);
+            let mistake = judge.error(&path, format!("no balancer is called `{to}`"));
+            mistake.suggest(near)
+        }
+    };
+    judge.report(mistake);
+    false
+}
+
+/// Warns of more than the workers of a balancer can do.
+fn overload(judge: &mut Judge<'_>, config: &TopologyConfig) {
+    let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
+    let asking = |requester: &RequesterConfig| match requester.load {
+        LoadConfig::Open { utilisation, .. } => utilisation,
+        _ => None,
+    };
+    for requester in config.requesters.values() {
+        if let Some(share) = asking(requester) {
+            *sums.entry(&requester.to).or_default() += share;
+        }
+    }
+    for (name, requester) in &config.requesters {
+        let Some(all) = asking(requester).and(sums.get(requester.to.as_str())) else {
+            continue;
+        };
+        // Sums of decimal shares miss 1 by a hair's breadth.
+        if *all < 1.0 - 1e-9 {
+            continue;
+        }
+        let message = format!(
+            "the workers of `{}` fall behind without end: they are asked for {} of what they can do",
+            requester.to,
+            (all * 1000.0).round() / 1000.0
+        );
+        let warning = judge.warning(&["requesters", name, "load", "utilisation"], message);
+        judge.report(warning);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Judge;
+use super::{Judge, balancing};
 use crate::config::label::{base, compare};
 use crate::config::nearest;
 use crate::config::schema::TopologyConfig;
@@ -67,7 +67,7 @@ pub(super) fn check<'a>(
     config: &'a TopologyConfig,
     holes: bool,
 ) -> Option<Order<'a>> {
-    let mut whole = !holes;
+    let mut whole = balancing::graph(judge, config, holes) && !holes;
     let ways = ways(config);
     for way in &ways {
         whole &= ends(judge, config, way);
@@ -80,8 +80,21 @@ pub(super) fn check<'a>(
         // With an end that leads nowhere, whatever seems cut off may not be.
         return None;
     }
-    reached(judge, config, &ways);
+    if moves(config) {
+        reached(judge, config, &ways);
+    }
     order(judge, config, ways)
+}
+
+/// True if books are to be carried: a config of nothing but balancers and requesters has none.
+fn moves(config: &TopologyConfig) -> bool {
+    let asks = !(config.balancers.is_empty() && config.requesters.is_empty());
+    let carries = !(config.piles.is_empty()
+        && config.dumps.is_empty()
+        && config.incinerators.is_empty()
+        && config.crews.is_empty()
+        && config.relays.is_empty());
+    carries || !asks
 }
 
 /// Judges the ends of a crew; true if both are right.
@@ -100,14 +113,29 @@ fn ends(judge: &mut Judge<'_>, config: &TopologyConfig, way: &Way<'_>) -> bool {
     let pile = |end: &str| config.piles.contains_key(end);
     let dump = |end: &str| config.dumps.contains_key(end);
     let fire = |end: &str| config.incinerators.contains_key(end);
+    let balancer = |end: &str| config.balancers.contains_key(end);
+    // A name that means no copy is told when copies are made.
+    let told = |end: &str| {
+        let mut nodes = (config.piles.keys().chain(config.dumps.keys()))
+            .chain(config.incinerators.keys())
+            .chain(config.balancers.keys());
+        nodes.any(|known| base(known) == base(end))
+    };
+    let mut right = true;
 
     if fire(from) {
         let message = format!("`{from}` is an incinerator: nothing comes out of it");
         report(error(&from_path, message));
+    } else if balancer(from) {
+        let message = format!("`{from}` is a balancer: requesters ask it, and no book is in it");
+        report(error(&from_path, message));
     } else if !pile(from) && !dump(from) {
-        let known = config.piles.keys().chain(config.dumps.keys());
-        let mistake = error(&from_path, format!("no pile or dump is called `{from}`"));
-        report(mistake.suggest(nearest(base(from), known.map(|name| base(name)))));
+        right = false;
+        if !told(from) {
+            let known = config.piles.keys().chain(config.dumps.keys());
+            let mistake = error(&from_path, format!("no pile or dump is called `{from}`"));
+            report(mistake.suggest(nearest(base(from), known.map(|name| base(name)))));
+        }
     }
     if from == to && (pile(to) || dump(to)) {
         let message = format!("{} carries from `{to}` to itself", way.what());
@@ -126,12 +154,18 @@ fn ends(judge: &mut Judge<'_>, config: &TopologyConfig, way: &Way<'_>) -> bool {
             None => format!("make it a dump: `[dumps.{to}]`"),
         };
         report(error(&to_path, message).help(help));
+    } else if balancer(to) {
+        let message = format!("`{to}` is a balancer: requesters ask it, and no book goes there");
+        report(error(&to_path, message));
     } else if !dump(to) && !fire(to) {
-        let known = config.dumps.keys().chain(config.incinerators.keys());
-        let mistake = error(&to_path, format!("no dump or incinerator is called `{to}`"));
-        report(mistake.suggest(nearest(base(to), known.map(|name| base(name)))));
+        right = false;
+        if !told(to) {
+            let known = config.dumps.keys().chain(config.incinerators.keys());
+            let mistake = error(&to_path, format!("no dump or incinerator is called `{to}`"));
+            report(mistake.suggest(nearest(base(to), known.map(|name| base(name)))));
+        }
     }
-    let right = mistakes.is_empty();
+    right &= mistakes.is_empty();
     judge.found.extend(mistakes);
     right
 }
@@ -197,15 +231,6 @@ fn roomy(judge: &mut Judge<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
 fn reached(judge: &mut Judge<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
     let from: BTreeSet<&str> = ways.iter().map(|way| way.from).collect();
     let to: BTreeSet<&str> = ways.iter().map(|way| way.to).collect();
-    // Requests need no books.
-    let none = config.crews.is_empty()
-        && config.relays.is_empty()
-        && config.piles.is_empty()
-        && config.dumps.is_empty()
-        && config.incinerators.is_empty();
-    if none && !config.balancers.is_empty() {
-        return;
-    }
     if config.piles.is_empty() {
         judge.ensure(
             false,

@@ -50,18 +50,12 @@ pub(super) fn prepare(judge: &mut Judge<'_>, config: &TopologyConfig, catalog: &
         kinds.works.insert(name.clone(), works);
     }
     for (name, balancer) in &config.balancers {
-        let work = &balancer.workers.work;
         let path = ["balancers", name, "workers", "work"];
+        let (work, names) = (&balancer.workers.work, catalog.service_names());
         let kind = catalog.service(&work.kind);
-        if let Some(made) = one(
-            judge,
-            &path,
-            "kind of worker",
-            work,
-            kind,
-            catalog.service_names(),
-        ) {
-            kinds.services.insert(name.clone(), made);
+        if let Some(service) = one(judge, &path, "kind of worker", work, kind, names) {
+            note(&mut outputs, &path, &service.writes);
+            kinds.services.insert(name.clone(), service);
         }
     }
     for (name, pile) in &config.piles {

@@ -7,7 +7,9 @@ use gopherworks_actors::gopher::steps::Step;
 use super::{Judge, balancing};
 use crate::config::label::is_name;
 use crate::config::nearest;
-use crate::config::schema::{Capacity, CrewConfig, Exclusive, SupervisionConfig, TopologyConfig};
+use crate::config::schema::{
+    Capacity, CrewConfig, Exclusive, SpanConfig, SupervisionConfig, TopologyConfig,
+};
 
 /// Reports what is wrong with single nodes.
 pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
@@ -214,7 +216,36 @@ fn steps(judge: &mut Judge<'_>, name: &str, crew: &CrewConfig) {
     let times = [&steps.load, &steps.push, &steps.unload, &steps.return_];
     for (step, time) in Step::ALL.into_iter().zip(times) {
         for (key, span) in [("wait", time.wait), ("cpu", time.cpu)] {
-            balancing::span(judge, &["crews", name, "steps", step.name(), key], span);
+            if let Some(time) = span {
+                self::span(judge, &["crews", name, "steps", step.name(), key], time);
+            }
+        }
+    }
+}
+
+/// Judges the numbers of a distribution.
+pub(super) fn span(judge: &mut Judge<'_>, path: &[&str], span: SpanConfig) {
+    let mut ensure = |holds: bool, keys: &[&str], message: &str| {
+        judge.ensure(holds, &[path, keys].concat(), message);
+    };
+    match span {
+        SpanConfig::Fixed(_) | SpanConfig::Exponential(_) => {}
+        SpanConfig::Uniform(least, most) => {
+            ensure(least <= most, &["uniform"], "the least time stands first");
+        }
+        SpanConfig::LogNormal { cv2, .. } => {
+            let message = "cv2 is a number from 0 upwards";
+            ensure(
+                cv2 >= 0.0 && cv2.is_finite(),
+                &["lognormal", "cv2"],
+                message,
+            );
+        }
+        SpanConfig::Bimodal { short, long, share } => {
+            let message = "the short time is longer than the long one";
+            ensure(short <= long, &["bimodal", "short"], message);
+            let message = "this is a share from 0 to 1";
+            ensure((0.0..=1.0).contains(&share), &["bimodal", "share"], message);
         }
     }
 }

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use gopherworks_actors::gopher::steps::{Duties, Step, StepTime, StepTimes};
 use gopherworks_actors::span::Span;
 
+use super::balancing;
 use super::graph::{self, Order};
 use super::kinds::{self, Kinds};
 use super::{
     CrewPlan, ExecutionPlan, IncineratorPlan, Judge, PilePlan, Plan, SourcePlan, SupervisionPlan,
-    Target, balancing, limits, unfold,
+    Target, limits, unfold,
 };
 use crate::catalog::{Catalog, STANDARD_STREAM, compose};
 use crate::config::label::{base, compare, unlabelled};
@@ -41,7 +42,6 @@ pub(crate) fn resolve(
     let unfolded = unfold::judged(&mut copies, config);
     // A name that means no copy is told; what hangs on it would only follow from that.
     let holes = holes || copies.found.has_errors();
-    balancing::linked(&mut copies, &unfolded, holes);
     let order = graph::check(&mut copies, &unfolded, holes);
     judge.found.extend(folded(copies.found));
     let plan = match order {
@@ -77,7 +77,7 @@ fn assemble(
     mut kinds: Kinds,
 ) -> Option<Plan> {
     let desks = balancing::numbered(config);
-    let asked = |kind: &KindConfig| balancing::asked(kind).and_then(|to| desks.get(to).copied());
+    let asked = |kind: &KindConfig| balancing::named(kind).and_then(|to| desks.get(to).copied());
     let (piles, sources) = piles(written, config, order, &mut kinds)?;
     let mut fires: Vec<&str> = config.incinerators.keys().map(String::as_str).collect();
     fires.sort_by(|a, b| compare(a, b));
@@ -149,7 +149,11 @@ fn assemble(
 fn outside(written: &TopologyConfig, kinds: &Kinds) -> Vec<String> {
     let programs = (written.incinerators.iter())
         .filter(|(_, fire)| fire.burn.kind == "command")
-        .map(|(name, _)| format!("`{name}` starts programs"));
+        .map(|(name, _)| name);
+    let workers = (written.balancers.iter())
+        .filter(|(_, balancer)| balancer.workers.work.kind == "command")
+        .map(|(name, _)| name);
+    let programs = (programs.chain(workers)).map(|name| format!("`{name}` starts programs"));
     let streams = (kinds.sources.iter())
         .filter(|(_, source)| {
             source
@@ -158,10 +162,7 @@ fn outside(written: &TopologyConfig, kinds: &Kinds) -> Vec<String> {
                 .any(|path| path.as_os_str() == STANDARD_STREAM)
         })
         .map(|(name, _)| format!("`{name}` reads standard input"));
-    let workers = (written.balancers.iter())
-        .filter(|(_, balancer)| balancer.workers.work.kind == "command")
-        .map(|(name, _)| format!("the workers of `{name}` start programs"));
-    programs.chain(streams).chain(workers).collect()
+    programs.chain(streams).collect()
 }
 
 /// Piles and dumps in order, and the sources that fill them.
@@ -312,6 +313,13 @@ fn times(steps: &StepsConfig) -> StepTimes {
     StepTimes([&steps.load, &steps.push, &steps.unload, &steps.return_].map(step))
 }
 
-fn span(span: Option<SpanConfig>) -> Span {
-    span.map_or(Span::Zero, Span::from)
+pub(super) fn span(span: Option<SpanConfig>) -> Span {
+    match span {
+        None => Span::Zero,
+        Some(SpanConfig::Fixed(time)) => Span::Fixed(time),
+        Some(SpanConfig::Uniform(least, most)) => Span::Uniform(least, most),
+        Some(SpanConfig::Exponential(mean)) => Span::Exponential(mean),
+        Some(SpanConfig::LogNormal { mean, cv2 }) => Span::LogNormal { mean, cv2 },
+        Some(SpanConfig::Bimodal { short, long, share }) => Span::Bimodal { short, long, share },
+    }
 }

@@ -209,8 +209,8 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
     }
     for (name, balancer) in &config.balancers {
         let copies = if is_shared(config, name) { 1 } else { top };
-        let each = u64::from(balancer.workers.count).saturating_add(1);
-        actors = actors.saturating_add(copies.saturating_mul(each));
+        let own = u64::from(balancer.workers.count).saturating_add(1);
+        actors = actors.saturating_add(copies.saturating_mul(own));
     }
     for (name, crew) in &config.crews {
         whole &= axes(

@@ -70,7 +70,7 @@ impl Transform for Nothing {
 }
 
 fn catalog() -> Catalog {
-    let mut catalog = Catalog::standard();
+    let mut catalog = workers::catalog();
     catalog
         .add_work("shout/aloud", "Shouts", |_: &Options, _| Ok(Nothing))
         .add_work("choose", "Chooses", |_: &Choice, _| Ok(Nothing))

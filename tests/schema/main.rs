@@ -5,15 +5,16 @@ mod kinds;
 mod mistakes;
 mod random;
 mod unusual;
+mod workers;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gopherworks::catalog::Catalog;
 use gopherworks::config::{Diagnostics, Loaded, Overrides, json_schema};
 use jsonschema::Validator;
 use serde_json::Value as Json;
 use toml::{Table, Value};
+use workers::catalog;
 
 /// A small right design of which every test changes something.
 const BASE: &str = r#"
@@ -32,16 +33,16 @@ carts = { count = 1, books = 10 }
 like = "near"
 from = "middle"
 to = "furnace"
-[balancers.desk]
-workers = { work = { kind = "sleep", time = "1ms" } }
-[requesters.crowd]
-to = "desk"
+[balancers.front]
+workers.work = "idle"
+[requesters.users]
+to = "front"
 load = { kind = "batch", requests = 10 }
 "#;
 
 /// The schema of the shipped kinds, ready to judge.
 fn validator() -> Validator {
-    jsonschema::validator_for(&json_schema(&Catalog::standard())).expect("a schema")
+    jsonschema::validator_for(&json_schema(&catalog())).expect("a schema")
 }
 
 fn table(text: &str) -> Table {
@@ -91,12 +92,7 @@ fn object(table: &Table) -> Json {
 
 fn load(tree: &Table) -> Result<Loaded, Diagnostics> {
     let text = toml::to_string(tree).expect("TOML");
-    Loaded::parse(
-        "design.toml",
-        text,
-        &Catalog::standard(),
-        &Overrides::default(),
-    )
+    Loaded::parse("design.toml", text, &catalog(), &Overrides::default())
 }
 
 /// What the schema says of a tree: a line for each mistake.
@@ -119,7 +115,7 @@ fn shipped() -> Vec<PathBuf> {
 
 #[test]
 fn it_is_a_schema() {
-    let schema = json_schema(&Catalog::standard());
+    let schema = json_schema(&catalog());
     assert!(jsonschema::meta::is_valid(&schema));
     assert_eq!(
         schema["$schema"],
@@ -140,7 +136,7 @@ fn references_have_nothing_beside_them() {
         }
         value.as_array().into_iter().flatten().for_each(visit);
     }
-    visit(&json_schema(&Catalog::standard()));
+    visit(&json_schema(&catalog()));
 }
 
 #[test]
@@ -160,11 +156,9 @@ fn every_default_is_what_the_loader_takes() {
     let plain = load(&table(BASE)).expect("a right design").config;
     let mut judged = 0;
     for (path, schema) in keys::properties() {
-        // A relay without a bound carries less where an end holds less; a budget alone is no hedge.
-        let Some(default) = schema
-            .get("default")
-            .filter(|_| !path.starts_with("relays") && !path.contains(".hedge."))
-        else {
+        // A relay without a bound carries less where an end holds less; without a hedge there is no budget.
+        let elsewhere = path.starts_with("relays") || path == "balancers.front.hedge.budget";
+        let Some(default) = schema.get("default").filter(|_| !elsewhere) else {
             continue;
         };
         let mut tree = table(BASE);

@@ -57,6 +57,30 @@ pub const UNUSUAL: &[&str] = &[
     "supervision.backoff = { min = \"0s\", max = \"0s\", jitter = 1, reset = \"1s\" }",
     "supervision.backoff.jitter = 0.5",
     "supervision.backoff.jitter = \"${env.JITTER:-0.5}\"",
+    "balancers.front.workers.work = { kind = \"nap\", time = \"1 s\", dreams = \"${env.DREAMS:-2}\" }",
+    "balancers.front.workers = { count = \"${env.WORKERS:-2}\", concurrency = 2, work = \"${env.WORK:-idle}\" }",
+    "balancers.front.policy = \"two-choices\"",
+    "balancers.front.policy = \"${env.POLICY:-random}\"",
+    "balancers.front.policy = { kind = \"central\", per_worker = \"${env.PER:-2}\", skip_slow = \"${env.SKIP:-true}\" }",
+    "balancers.front = { workers.count = 4, policy = { kind = \"reserve\", workers = 3, short = \"5 ms\", ageing = 0 } }",
+    "balancers.front.policy = { kind = \"short-first\", ageing = 0.5 }",
+    "balancers.front = { workers.count = 2, replicate = \"all\", idempotent = true }",
+    "balancers.front = { workers.count = 3, replicate = \"${env.R:-2}\" }",
+    "balancers.front = { workers.count = 3, hedge = \"30 ms\" }",
+    "balancers.front = { workers.count = 3, hedge = { percentile = 0.95, budget = 1 }, max_attempts = 5 }",
+    "balancers.front = { queue = \"unbounded\", full = \"wait\", max_attempts = 1 }",
+    "balancers.front = { queue = \"${env.Q:-unbounded}\", idempotent = \"${env.I:-false}\" }",
+    "balancers.front = { queue = 1, full = \"reject\" }",
+    "balancers.spare.workers.work = \"idle\"",
+    "copies.lane = 2\nshared = [\"front\"]",
+    "copies.lane = 2\nshared = [\"users\"]\nrequesters.users.to = \"front[ lane = 1 ]\"",
+    "requesters.users = { load.requests = \"${env.N:-5}\", order = \"input\" }",
+    "requesters.users.load = { kind = \"closed\", count = 100, think = { uniform = [\"0s\", \"20s\"] }, requests = 5 }",
+    "requesters.users.load = { kind = \"closed\", count = 1, think = \"1s\" }",
+    "requesters.users.load = { kind = \"open\", rate = 0.5, arrivals = \"fixed\", requests = 5 }",
+    "requesters.users.load = { kind = \"open\", utilisation = \"${env.U:-0.9}\" }",
+    "crews.near.steps.load.wait = { lognormal = { mean = \"1ms\", cv2 = 10 } }\ncrews.far.steps.load.wait.lognormal.cv2 = \"${env.CV2:-2.5}\"",
+    "crews.near.steps.load.cpu = { bimodal = { short = \"500us\", long = \"100ms\", share = 0.005 } }",
     "model = {}",
     "model.t1 = \"4ms\"",
     "model.t1 = \"${env.T1:-0.001s}\"",
@@ -88,6 +112,12 @@ fn a_file_with_a_parent_may_say_less() {
         "extends = \"base.toml\"\n[incinerators.furnace]\nburn = { root = \"out\" }",
         "extends = \"base.toml\"\n[incinerators.furnace]\nburn = \"files\"",
         "extends = \"base.toml\"\n[piles.library]\nsource = { books = 5 }",
+        "extends = \"base.toml\"\n[balancers.front]\npolicy = \"round-robin\"",
+        "extends = \"base.toml\"\n[balancers.front]\npolicy = { per_worker = 2 }",
+        "extends = \"base.toml\"\n[balancers.front]\nhedge.budget = 0.1",
+        "extends = \"base.toml\"\n[balancers.front.workers]\nwork = { time = \"1s\" }",
+        "extends = \"base.toml\"\n[requesters.users]\nload.requests = 7",
+        "extends = \"base.toml\"\n[requesters.users]\nload.think.lognormal.cv2 = 7",
     ] {
         assert_eq!(judged(text), [""; 0], "{text}");
         let orphan = text.split_once('\n').map_or("", |(_, rest)| rest);
@@ -105,7 +135,45 @@ fn a_file_with_a_parent_may_say_less() {
         "extends = \"base.toml\"\n[crews.near]\nwork = [{ level = 6 }]",
         "extends = \"base.toml\"\n[incinerators.furnace]\nburn = { kind = \"files\", rot = \"out\" }",
         "extends = \"base.toml\"\n[dumps]\nX = {}",
+        "extends = \"base.toml\"\n[balancers.front]\npolicy = \"fair\"",
+        "extends = \"base.toml\"\n[balancers.front]\nhedge = { after = \"1s\", percentile = 0.5 }",
+        "extends = \"base.toml\"\n[requesters.users]\nload = { kind = \"open\", rate = 1, utilisation = 0.5 }",
     ] {
         assert_ne!(judged(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn both_refuse_a_design_that_moves_nothing() {
+    let validator = validator();
+    for gone in [
+        &["piles"][..],
+        &["incinerators"],
+        &["crews"],
+        &["balancers"],
+        &["balancers", "piles", "incinerators", "crews", "dumps"],
+        &[
+            "balancers",
+            "requesters",
+            "piles",
+            "incinerators",
+            "crews",
+            "dumps",
+        ],
+    ] {
+        for empty in [false, true] {
+            let mut tree = table(BASE);
+            for key in gone {
+                tree.remove(*key);
+                if empty {
+                    tree.insert((*key).to_owned(), Value::Table(Table::new()));
+                }
+            }
+            assert!(load(&tree).is_err(), "{gone:?} {empty}");
+            assert!(
+                !complaints(&validator, &tree).is_empty(),
+                "{gone:?} {empty}"
+            );
+        }
     }
 }

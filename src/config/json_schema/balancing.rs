@@ -1,303 +1,370 @@
 //! Schemas of balancers and requesters.
 
-use gopherworks_actors::balancer::policy::{Full, Policy};
-use gopherworks_actors::requester::load::{Arrivals, Order};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::kinds::{self, Branch};
 use super::nodes::{node, span};
 use super::parts::{
-    any_of, bounded, duration, end, env, key, large, or_short, share, table, whole, whole_or_env,
-    words,
+    above_zero, between, boolean, bounded, duration, end, key, large, not_negative, or_short,
+    share_above_zero, table, whole, whole_or_env, words,
 };
-use super::word;
-use crate::config::read::{ARRIVALS, FULL, ORDERS};
-use crate::config::schema::BalancerConfig;
+use crate::config::read::balancing::{ALL, ARRIVALS, FULL, ORDERS, POLICIES, UNBOUNDED};
+use crate::config::schema::{BalancerConfig, HedgeConfig, PolicyConfig};
+use crate::plan::MOST_PLACES;
 
-fn yes() -> Value {
-    json!({ "type": ["boolean", "string"], "pattern": env() })
-}
-
-fn number_or(word: &str, least: u32) -> Value {
-    json!({
-        "type": ["integer", "string"],
-        "minimum": least,
-        "maximum": u32::MAX,
-        "pattern": whole_or_env(&format!(r"\s*{word}\s*")),
-    })
-}
-
-fn not_negative() -> Value {
-    json!({ "type": ["number", "string"], "minimum": 0, "pattern": env() })
-}
-
-fn positive() -> Value {
-    json!({ "type": ["number", "string"], "exclusiveMinimum": 0, "pattern": env() })
-}
-
-/// Where a table says its kind, the keys of that kind and no other.
-fn kinds(cases: &[(&str, &[&str])]) -> Value {
-    let cases = cases.iter().map(|(kind, keys)| {
-        let known = [&["kind"][..], keys].concat();
-        json!({
-            "if": { "properties": { "kind": { "const": kind } }, "required": ["kind"] },
-            "then": { "propertyNames": { "enum": known } },
-        })
-    });
-    Value::Array(cases.collect())
-}
-
-fn policy() -> Value {
-    let ageing = key(
-        "Seconds of cost that a second of waiting makes up for; 0 lets an expensive request starve under load",
-        Some(json!(Policy::AGEING)),
-        not_negative(),
-    );
-    let mut out = table([
-        ("kind", words(Policy::NAMES)),
-        (
-            "per_worker",
-            key(
-                "Of central: requests for each place of a worker, running ones included",
-                Some(json!(1)),
-                whole(1),
-            ),
-        ),
-        (
-            "skip_slow",
-            key(
-                "Of central: leave a slow worker idle where waiting for a faster one promises an earlier answer",
-                Some(json!(false)),
-                yes(),
-            ),
-        ),
-        ("ageing", ageing),
-        (
-            "workers",
-            key(
-                "Of reserve: workers that take only short requests",
-                None,
-                whole(0),
-            ),
-        ),
-        (
-            "short",
-            key(
-                "Of reserve: a request that costs at most this is short, such as \"5ms\"",
-                None,
-                duration(false),
-            ),
-        ),
-    ]);
-    let none: &[&str] = &[];
-    out["allOf"] = kinds(&[
-        ("central", &["per_worker", "skip_slow"]),
-        ("least-loaded", none),
-        ("two-choices", none),
-        ("round-robin", none),
-        ("random", none),
-        ("short-first", &["ageing"]),
-        ("reserve", &["workers", "short", "ageing"]),
-    ]);
-    // `allOf` speaks of tables only: its keywords pass over a bare word.
-    let mut short = words(Policy::NAMES);
-    short["pattern"] = json!(any_of(Policy::NAMES));
-    or_short(out, &["string"], short)
-}
-
-fn hedge() -> Value {
-    let out = table([
-        (
-            "after",
-            key(
-                "How long the first worker has, from its begin, such as \"30ms\"",
-                None,
-                duration(false),
-            ),
-        ),
-        (
-            "percentile",
-            key(
-                "The same as a share of the requests so far, such as 0.95: as long as these took at most",
-                None,
-                json!({
-                    "type": ["number", "string"], "exclusiveMinimum": 0, "exclusiveMaximum": 1, "pattern": env(),
-                }),
-            ),
-        ),
-        (
-            "budget",
-            key(
-                "Most second copies, as a share of all requests",
-                Some(json!(BalancerConfig::BUDGET)),
-                share(),
-            ),
-        ),
-    ]);
-    let mut out = or_short(out, &["string"], duration(false));
-    out["not"] = json!({ "required": ["after", "percentile"] });
-    out
-}
-
-/// A balancer.
-pub(super) fn balancer(work: Value) -> Value {
-    let workers = table([
-        (
-            "count",
-            key("How many", Some(json!(1)), bounded(1, 100_000)),
-        ),
-        (
-            "concurrency",
-            key(
-                "Requests that one worker does at a time",
-                Some(json!(1)),
-                bounded(1, 100_000),
-            ),
-        ),
-        (
-            "work",
-            key(
-                "What a worker does: a kind's name, or a table with `kind` and its options; it must be said",
-                None,
-                work,
-            ),
-        ),
-    ]);
+/// A balancer, with its workers' kinds and the policies.
+pub(super) fn balancer(work: Value, policies: &[Branch]) -> Value {
     let mut out = node(
-        "A balancer, which gives requests to its workers",
+        "A balancer, which hands requests to its workers",
         &["workers"],
         [
             (
                 "policy",
                 key(
-                    "Who gets a request: a word, or a table with `kind` and its options",
-                    Some(json!(Policy::CENTRAL.name())),
-                    policy(),
+                    "Who gets a request, and when: a word, or a table with `kind` and its options",
+                    Some(json!("central")),
+                    kinds::kind("policy", policies),
                 ),
             ),
             (
                 "replicate",
                 key(
-                    "Workers that are asked the same at once, or \"all\"; the first answer wins",
+                    "How many workers are asked the same at once, a number from 2 or \"all\"; the first answer wins; it excludes `hedge` and implies `idempotent`; one worker is asked where it is missing",
                     None,
-                    number_or("all", 1),
+                    number_or(2, ALL),
                 ),
             ),
-            (
-                "hedge",
-                key(
-                    "When a second worker is asked the same: a duration, or a table; the first answer wins",
-                    None,
-                    hedge(),
-                ),
-            ),
+            ("hedge", hedge()),
             (
                 "queue",
                 key(
-                    "Requests that wait at most, besides one for each place of a worker, or \"unbounded\"",
+                    "Most requests that wait, or \"unbounded\"",
                     Some(json!(BalancerConfig::QUEUE)),
-                    number_or("unbounded", 0),
+                    number_or(1, UNBOUNDED),
                 ),
             ),
             (
                 "full",
                 key(
-                    "What becomes of a request that finds the queue full",
-                    word(&FULL, &Full::Wait),
+                    "What becomes of a request that finds the queue full: it waits, and its requester with it, or it is refused",
+                    Some(json!(FULL[0].0)),
                     words(FULL.iter().map(|(word, _)| *word)),
                 ),
             ),
             (
                 "idempotent",
                 key(
-                    "True if a request may be begun again after its worker was lost",
-                    Some(json!(false)),
-                    yes(),
+                    "True if a request may be executed more than once; it is true where `replicate` or `hedge` stands, else false",
+                    None,
+                    boolean(),
                 ),
             ),
             (
                 "max_attempts",
                 key(
-                    "How often an idempotent request may be the end of a worker",
-                    Some(json!(BalancerConfig::ATTEMPTS)),
+                    &format!(
+                        "Attempts of an idempotent request whose worker died of it; {} where it is missing",
+                        BalancerConfig::ATTEMPTS
+                    ),
+                    None,
                     whole(1),
                 ),
             ),
-            ("workers", key("Its workers", None, workers)),
+            ("workers", workers(work)),
         ],
     );
     out["not"] = json!({ "required": ["replicate", "hedge"] });
     out
 }
 
+/// A number, or the word that stands for no number.
+fn number_or(least: u32, word: &str) -> Value {
+    let mut out = whole(least);
+    out["pattern"] = json!(whole_or_env(word));
+    out["anyOf"] = json!([{ "enum": [word] }, true]);
+    out
+}
+
+fn hedge() -> Value {
+    let hedge = table([
+        (
+            "after",
+            key(
+                "When the first worker has been at it so long, such as \"30ms\"; more than 0; it excludes `percentile`",
+                None,
+                duration(true),
+            ),
+        ),
+        (
+            "percentile",
+            key(
+                "When the first worker has been at it longer than this share of all requests took so far, such as 0.95; between 0 and 1; it excludes `after`",
+                None,
+                between(),
+            ),
+        ),
+        (
+            "budget",
+            key(
+                "Most second requests, as a share of all requests; more than 0 and at most 1",
+                Some(json!(HedgeConfig::BUDGET)),
+                share_above_zero(),
+            ),
+        ),
+    ]);
+    let mut out = or_short(hedge, &["string"], duration(true));
+    out["if"] = json!({ "type": "object" });
+    out["then"] = json!({ "not": { "required": ["after", "percentile"] } });
+    key(
+        "When a second worker is asked the same: a duration, or a table of `after` or `percentile` and a `budget`; the first answer wins; it excludes `replicate` and implies `idempotent`; nobody is asked again where it is missing",
+        None,
+        out,
+    )
+}
+
+fn workers(work: Value) -> Value {
+    key(
+        "Its workers; they must be said",
+        None,
+        table([
+            (
+                "count",
+                key("How many workers", Some(json!(1)), bounded(1, MOST_PLACES)),
+            ),
+            (
+                "concurrency",
+                key(
+                    "Requests that one worker does at a time",
+                    Some(json!(1)),
+                    bounded(1, MOST_PLACES),
+                ),
+            ),
+            (
+                "work",
+                key(
+                    "What the workers do: a kind's name, or a table with `kind` and its options; it must be said",
+                    None,
+                    work,
+                ),
+            ),
+        ]),
+    )
+}
+
+/// The policies, in the order of their words.
+pub(super) fn policies() -> Vec<Branch> {
+    let ageing = |default: f64| {
+        key(
+            "Seconds of cost that a second of waiting makes up for; 0 lets an expensive request starve",
+            Some(json!(default)),
+            not_negative(),
+        )
+    };
+    let branch = |(word, policy): &(&str, PolicyConfig)| {
+        let mut options = Map::new();
+        let mut complete = None;
+        let mut option = |name: &str, schema| drop(options.insert(name.to_owned(), schema));
+        let help = match *policy {
+            PolicyConfig::Central {
+                per_worker,
+                skip_slow,
+            } => {
+                option(
+                    "per_worker",
+                    key(
+                        "Requests at a worker for each of its places, running ones included; 2 hides the hand-over of short requests",
+                        Some(json!(per_worker)),
+                        whole(1),
+                    ),
+                );
+                option(
+                    "skip_slow",
+                    key(
+                        "True leaves a slow worker idle where a faster one promises an earlier answer",
+                        Some(json!(skip_slow)),
+                        boolean(),
+                    ),
+                );
+                "The backlog stays in the balancer: first come, first served"
+            }
+            PolicyConfig::LeastLoaded => "At once to the worker with the fewest pending requests",
+            PolicyConfig::TwoChoices => "At once to the less loaded of two drawn by chance",
+            PolicyConfig::RoundRobin => "At once to the next in turn",
+            PolicyConfig::Random => "At once to any worker",
+            PolicyConfig::ShortFirst { ageing: default } => {
+                option("ageing", ageing(default));
+                "The backlog stays in the balancer: the cheapest request first, by its known cost"
+            }
+            PolicyConfig::Reserve {
+                ageing: default, ..
+            } => {
+                option(
+                    "workers",
+                    key(
+                        "How many workers take only short requests, fewer than all; it must be said",
+                        None,
+                        whole(1),
+                    ),
+                );
+                option(
+                    "short",
+                    key(
+                        "What a short request costs at most, such as \"5ms\"; more than 0; it must be said",
+                        None,
+                        duration(true),
+                    ),
+                );
+                option("ageing", ageing(default));
+                complete = Some(json!({ "required": ["workers", "short"] }));
+                "Some workers take only short requests, the others short ones first"
+            }
+        };
+        Branch::new("policy", word, help, options, complete)
+    };
+    POLICIES.iter().map(branch).collect()
+}
+
 /// A requester.
-pub(super) fn requester() -> Value {
-    let mut load = table([
-        ("kind", words(["closed", "open", "batch"])),
-        (
-            "count",
-            key("Of closed: clients", None, bounded(1, 100_000)),
-        ),
-        (
-            "think",
-            key(
-                "Of closed: what a client thinks before each request: a duration, or a distribution; nothing where it is missing",
-                None,
-                span(),
-            ),
-        ),
-        ("rate", key("Of open: requests a second", None, positive())),
-        (
-            "utilisation",
-            key(
-                "Of open: the rate as a share of what the workers can do when none is ever idle",
-                None,
-                positive(),
-            ),
-        ),
-        (
-            "arrivals",
-            key(
-                "Of open: independent of each other, or in equal gaps",
-                word(&ARRIVALS, &Arrivals::Poisson),
-                words(ARRIVALS.iter().map(|(word, _)| *word)),
-            ),
-        ),
-        (
-            "requests",
-            key(
-                "How many in all; without it they never end by themselves",
-                None,
-                large(0),
-            ),
-        ),
-    ]);
-    load["allOf"] = kinds(&[
-        ("closed", &["count", "think", "requests"]),
-        ("open", &["rate", "utilisation", "arrivals", "requests"]),
-        ("batch", &["requests"]),
-    ]);
-    load["not"] = json!({ "required": ["rate", "utilisation"] });
+pub(super) fn requester(loads: &[Branch]) -> Value {
     node(
         "A requester, which asks a balancer",
         &["to", "load"],
         [
-            ("to", key("The balancer that it asks", None, end())),
+            (
+                "to",
+                key(
+                    "The balancer that it asks; one copy of it is written like front[lane=1]",
+                    None,
+                    end(),
+                ),
+            ),
             (
                 "load",
                 key(
-                    "When it asks: clients in a loop (closed), arrivals (open), or all at once (batch)",
+                    "When it asks: a table with `kind` and its options; it must be said",
                     None,
-                    load,
+                    kinds::kind("load", loads),
                 ),
             ),
             (
                 "order",
                 key(
-                    "The order in which it takes the answers to a batch",
-                    word(&ORDERS, &Order::Completion),
+                    "In which order it takes the answers to a batch: as they come, or as the requests were sent",
+                    Some(json!(ORDERS[0].0)),
                     words(ORDERS.iter().map(|(word, _)| *word)),
                 ),
             ),
         ],
     )
+}
+
+/// The loads. `distribution` is what a distribution must say where nothing is inherited.
+pub(super) fn loads(distribution: &Value) -> Vec<Branch> {
+    let requests = |what: &str| (what.to_owned(), large(1));
+    let (until_done, all) = (
+        requests("Requests after which it is done; no end where it is missing"),
+        requests("How many requests; it must be said"),
+    );
+    let options = |options: Vec<(&str, Value)>| -> Map<String, Value> {
+        let options = options.into_iter();
+        options
+            .map(|(name, schema)| (name.to_owned(), schema))
+            .collect()
+    };
+    let closed = options(vec![
+        (
+            "count",
+            key("How many clients; it must be said", None, whole(1)),
+        ),
+        (
+            "think",
+            key(
+                "What a client thinks before each request: a duration or a distribution",
+                Some(json!("0s")),
+                span(),
+            ),
+        ),
+        ("requests", key(&until_done.0, None, until_done.1.clone())),
+    ]);
+    let open = options(vec![
+        (
+            "rate",
+            key(
+                "Requests a second; more than 0; it excludes `utilisation`",
+                None,
+                above_zero(),
+            ),
+        ),
+        (
+            "utilisation",
+            key(
+                "The share of what the workers can do that is asked for, such as 0.9; more than 0; it excludes `rate`",
+                None,
+                above_zero(),
+            ),
+        ),
+        (
+            "arrivals",
+            key(
+                "The spread of arrivals: independent of each other, or in equal gaps",
+                Some(json!(ARRIVALS[0].0)),
+                words(ARRIVALS.iter().map(|(word, _)| *word)),
+            ),
+        ),
+        ("requests", key(&until_done.0, None, until_done.1)),
+    ]);
+    let batch = options(vec![("requests", key(&all.0, None, all.1))]);
+    let either = json!({ "anyOf": [{ "required": ["rate"] }, { "required": ["utilisation"] }] });
+    let mut open = Branch::new(
+        "load",
+        "open",
+        "Requests come when they come, however many are under way",
+        open,
+        Some(either),
+    );
+    open.forbid(json!({ "required": ["rate", "utilisation"] }));
+    vec![
+        Branch::new(
+            "load",
+            "batch",
+            "All requests at once, at the start",
+            batch,
+            Some(json!({ "required": ["requests"] })),
+        ),
+        Branch::new(
+            "load",
+            "closed",
+            "Clients in a loop: each thinks, asks and waits for its answer",
+            closed,
+            Some(json!({ "required": ["count"], "properties": { "think": distribution } })),
+        ),
+        open,
+    ]
+}
+
+/// What a balancer must say where nothing is inherited.
+pub(super) fn complete_balancer(works: &[Branch], policies: &[Branch]) -> Value {
+    let hedge = json!({
+        "if": { "type": "object" },
+        "then": { "anyOf": [{ "required": ["after"] }, { "required": ["percentile"] }] },
+    });
+    json!({
+        "required": ["workers"],
+        "properties": {
+            "policy": kinds::complete(policies),
+            "hedge": hedge,
+            "workers": {
+                "required": ["work"],
+                "properties": { "work": kinds::complete(works) },
+            },
+        },
+    })
+}
+
+/// What a requester must say where nothing is inherited.
+pub(super) fn complete_requester(loads: &[Branch]) -> Value {
+    json!({
+        "required": ["to", "load"],
+        "properties": { "load": kinds::complete(loads) },
+    })
 }

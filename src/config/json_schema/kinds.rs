@@ -12,8 +12,38 @@ pub(super) struct Branch {
     /// Its key in `$defs`.
     key: String,
     schema: Value,
-    /// Options that must be there.
-    required: Vec<Value>,
+    /// What must be said where nothing is inherited.
+    complete: Option<Value>,
+}
+
+impl Branch {
+    /// One of our own words, with its options.
+    pub(super) fn new(
+        role: &str,
+        name: &str,
+        help: &str,
+        mut options: Map<String, Value>,
+        complete: Option<Value>,
+    ) -> Self {
+        let kind = json!({ "description": format!("{help}."), "const": name });
+        options.insert("kind".to_owned(), kind);
+        Self {
+            name: name.to_owned(),
+            key: format!("{role}_{name}"),
+            schema: json!({
+                "description": format!("{help}."),
+                "type": "object",
+                "properties": options,
+                "additionalProperties": false,
+            }),
+            complete,
+        }
+    }
+
+    /// Refuses what `schema` takes.
+    pub(super) fn forbid(&mut self, schema: Value) {
+        self.schema["not"] = schema;
+    }
 }
 
 /// The branches of a role.
@@ -82,7 +112,7 @@ fn branch<T: ?Sized + 'static>(role: &str, at: usize, kind: &Kind<T>) -> Branch 
         name: kind.name.clone(),
         key,
         schema: Value::Object(out),
-        required,
+        complete: (!required.is_empty()).then(|| json!({ "required": required })),
     }
 }
 
@@ -124,11 +154,9 @@ pub(super) fn kind(role: &str, branches: &[Branch]) -> Value {
 
 /// What a kind must say where nothing is inherited.
 pub(super) fn complete(branches: &[Branch]) -> Value {
-    let short = branches.iter().filter(|branch| branch.required.is_empty());
+    let short = branches.iter().filter(|branch| branch.complete.is_none());
     let short = short.map(|branch| branch.name.as_str());
-    let cases = (branches.iter())
-        .filter(|branch| !branch.required.is_empty())
-        .map(|branch| case(branch, json!({ "required": branch.required })));
+    let cases = (branches.iter()).filter_map(|branch| Some(case(branch, branch.complete.clone()?)));
     let mut then = json!({ "required": ["kind"] });
     let cases: Vec<Value> = cases.collect();
     if !cases.is_empty() {

@@ -4,8 +4,8 @@ use gopherworks_actors::gopher::steps::Step;
 use serde_json::{Map, Value, json};
 
 use super::parts::{
-    bounded, duration, end, env, key, large, name, or_short, share, size, table, whole,
-    whole_or_env,
+    bounded, duration, end, env, key, large, name, not_negative, or_short, share, size, table,
+    whole, whole_or_env,
 };
 use crate::config::label::NAME;
 use crate::config::read::MOST_GOPHERS;
@@ -289,42 +289,6 @@ fn step() -> Value {
     or_short(times, &["string"], duration(false))
 }
 
-fn lognormal() -> Value {
-    let width = json!({ "type": ["number", "string"], "minimum": 0, "pattern": env() });
-    let mut out = table([
-        (
-            "mean",
-            key("The mean, such as \"1ms\"", None, duration(false)),
-        ),
-        (
-            "cv2",
-            key(
-                "The variance by the square of the mean; 1 is as wide as an exponential",
-                None,
-                width,
-            ),
-        ),
-    ]);
-    out["required"] = json!(["mean", "cv2"]);
-    key("A heavy tail, as services have it", None, out)
-}
-
-fn bimodal() -> Value {
-    let mut out = table([
-        (
-            "short",
-            key("The usual time, such as \"500us\"", None, duration(false)),
-        ),
-        (
-            "long",
-            key("The rare time, such as \"100ms\"", None, duration(false)),
-        ),
-        ("share", key("The share of the rare one", None, share())),
-    ]);
-    out["required"] = json!(["short", "long", "share"]);
-    key("Mostly one time, now and then another", None, out)
-}
-
 /// A duration, or a distribution of durations.
 pub(super) fn span() -> Value {
     let uniform = json!({
@@ -352,6 +316,66 @@ pub(super) fn span() -> Value {
     ]);
     distribution["maxProperties"] = json!(1);
     or_short(distribution, &["string"], duration(false))
+}
+
+fn lognormal() -> Value {
+    key(
+        "Times with a heavy tail: most are below the mean, a few far above it",
+        None,
+        table([
+            (
+                "mean",
+                key(
+                    "The mean, such as \"1ms\"; it must be said",
+                    None,
+                    duration(false),
+                ),
+            ),
+            (
+                "cv2",
+                key(
+                    "The variance by the square of the mean; 1 is as wide as an exponential; it must be said",
+                    None,
+                    not_negative(),
+                ),
+            ),
+        ]),
+    )
+}
+
+fn bimodal() -> Value {
+    let time = |what: &str| key(what, None, duration(false));
+    key(
+        "Mostly one time, now and then another",
+        None,
+        table([
+            (
+                "short",
+                time("The usual time, such as \"500us\"; it must be said"),
+            ),
+            (
+                "long",
+                time(
+                    "The rare time, such as \"100ms\", not less than the usual one; it must be said",
+                ),
+            ),
+            (
+                "share",
+                key("The share of the rare time; it must be said", None, share()),
+            ),
+        ]),
+    )
+}
+
+/// What a distribution must say where nothing is inherited.
+pub(super) fn complete_span() -> Value {
+    json!({
+        "minProperties": 1,
+        "properties": {
+            "lognormal": { "required": ["mean", "cv2"] },
+            "bimodal": { "required": ["short", "long", "share"] },
+        },
+    })
 }
 
 /// A relay.

@@ -64,6 +64,36 @@ pub(super) fn large(least: u32) -> Value {
     json!({ "type": ["integer", "string"], "minimum": least, "pattern": env() })
 }
 
+/// A number that is not negative.
+pub(super) fn not_negative() -> Value {
+    json!({ "type": ["number", "string"], "minimum": 0, "pattern": env() })
+}
+
+/// A number above zero.
+pub(super) fn above_zero() -> Value {
+    json!({ "type": ["number", "string"], "exclusiveMinimum": 0, "pattern": env() })
+}
+
+/// A share of one that is not zero.
+pub(super) fn share_above_zero() -> Value {
+    json!({ "type": ["number", "string"], "exclusiveMinimum": 0, "maximum": 1, "pattern": env() })
+}
+
+/// A share of one that is neither nothing nor all.
+pub(super) fn between() -> Value {
+    json!({
+        "type": ["number", "string"],
+        "exclusiveMinimum": 0,
+        "exclusiveMaximum": 1,
+        "pattern": env(),
+    })
+}
+
+/// Yes or no.
+pub(super) fn boolean() -> Value {
+    json!({ "type": ["boolean", "string"], "pattern": env() })
+}
+
 /// A share of one.
 pub(super) fn share() -> Value {
     json!({ "type": ["number", "string"], "minimum": 0, "maximum": 1, "pattern": env() })

@@ -1,10 +1,6 @@
-//! Balancers and requesters as plain data.
+//! Balancers with their workers, and requesters.
 
 use std::time::Duration;
-
-pub use gopherworks_actors::balancer::policy::{Full, Policy, Spread};
-pub use gopherworks_actors::requester::load::{Arrivals, Order, Rate};
-use gopherworks_actors::span::Span;
 
 use super::{KindConfig, SpanConfig};
 
@@ -12,19 +8,131 @@ use super::{KindConfig, SpanConfig};
 #[derive(Debug, Clone, PartialEq)]
 pub struct BalancerConfig {
     /// Who gets a request.
-    pub policy: Policy,
-    /// How many workers are asked the same: `replicate`, `hedge`, or neither.
-    pub spread: Spread,
-    /// Requests that wait at most, besides one for each place of a worker; `None` does not bound.
+    pub policy: PolicyConfig,
+    /// How many workers are asked the same at once; `None` where it is one.
+    pub replicate: Option<ReplicateConfig>,
+    /// When a second worker is asked the same.
+    pub hedge: Option<HedgeConfig>,
+    /// Most requests that wait (>= 1); `None` does not bound.
     pub queue: Option<u32>,
     /// What becomes of a request that finds the queue full.
-    pub full: Full,
-    /// True if a request may be begun again after its worker was lost.
-    pub idempotent: bool,
-    /// How often an idempotent request may be the end of a worker (>= 1).
-    pub max_attempts: u32,
-    /// The workers.
+    pub full: FullConfig,
+    /// True if a request may be begun more than once. `None` is true where a request is sent to several workers, else false.
+    pub idempotent: Option<bool>,
+    /// Attempts of an idempotent request whose worker died of it (>= 1); [`BalancerConfig::ATTEMPTS`] by default.
+    pub max_attempts: Option<u32>,
+    /// Its workers.
     pub workers: WorkersConfig,
+}
+
+impl BalancerConfig {
+    /// Most requests that wait where nothing else is said.
+    pub const QUEUE: u32 = 1024;
+
+    /// Attempts of an idempotent request where nothing else is said.
+    pub const ATTEMPTS: u32 = 3;
+
+    /// A balancer of one worker, with defaults for the rest.
+    #[must_use]
+    pub fn new(work: KindConfig) -> Self {
+        Self {
+            policy: PolicyConfig::default(),
+            replicate: None,
+            hedge: None,
+            queue: Some(Self::QUEUE),
+            full: FullConfig::default(),
+            idempotent: None,
+            max_attempts: None,
+            workers: WorkersConfig {
+                count: 1,
+                concurrency: 1,
+                work,
+            },
+        }
+    }
+}
+
+/// Who gets a request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PolicyConfig {
+    /// The backlog stays in the balancer; first come, first served.
+    Central {
+        /// Requests at a worker for each of its places (>= 1), running ones included.
+        per_worker: u32,
+        /// Leaves a slow worker idle where a faster one promises an earlier answer.
+        skip_slow: bool,
+    },
+    /// At once to the worker with the fewest pending requests.
+    LeastLoaded,
+    /// At once to the less loaded of two drawn by chance.
+    TwoChoices,
+    /// At once to the next in turn.
+    RoundRobin,
+    /// At once to any.
+    Random,
+    /// The backlog stays in the balancer, the cheapest request first.
+    ShortFirst {
+        /// Seconds of cost that a second of waiting makes up for (>= 0).
+        ageing: f64,
+    },
+    /// Some workers take only short requests.
+    Reserve {
+        /// How many of them (>= 1, fewer than all).
+        workers: u32,
+        /// A request that costs at most this is short (> 0).
+        short: Duration,
+        /// As for [`PolicyConfig::ShortFirst`].
+        ageing: f64,
+    },
+}
+
+impl PolicyConfig {
+    /// One request for each place, no worker is skipped.
+    pub const CENTRAL: Self = Self::Central {
+        per_worker: 1,
+        skip_slow: false,
+    };
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        Self::CENTRAL
+    }
+}
+
+/// How many workers are asked the same at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplicateConfig {
+    /// Every worker.
+    All,
+    /// So many (>= 2).
+    Some(u32),
+}
+
+/// When a second worker is asked the same: one of `after` and `percentile` says it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HedgeConfig {
+    /// When the first one has been at it so long (> 0).
+    pub after: Option<Duration>,
+    /// When the first one has been at it longer than this share of all requests took so far, between 0 and 1.
+    pub percentile: Option<f64>,
+    /// Most second requests, as a share of all (> 0, at most 1).
+    pub budget: f64,
+}
+
+impl HedgeConfig {
+    /// Share of second requests where nothing else is said.
+    pub const BUDGET: f64 = 0.05;
+}
+
+/// What becomes of a request that finds the queue full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FullConfig {
+    /// It waits for room, and its requester with it.
+    #[default]
+    Wait,
+    /// It is refused at once.
+    Reject,
 }
 
 /// The workers of a balancer.
@@ -32,7 +140,7 @@ pub struct BalancerConfig {
 pub struct WorkersConfig {
     /// How many (>= 1).
     pub count: u32,
-    /// Requests that one does at a time (>= 1).
+    /// Requests that one of them does at a time (>= 1).
     pub concurrency: u32,
     /// What they do.
     pub work: KindConfig,
@@ -43,75 +151,58 @@ pub struct WorkersConfig {
 pub struct RequesterConfig {
     /// The balancer that it asks.
     pub to: String,
-    /// When it asks; `None` where the file did not say it right.
-    pub load: Option<LoadConfig>,
+    /// When it asks.
+    pub load: LoadConfig,
     /// In which order it takes the answers to a batch.
-    pub order: Order,
+    pub order: OrderConfig,
 }
 
 /// When a requester asks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum LoadConfig {
-    /// Clients in a loop: think, ask, wait for the answer.
+    /// Clients in a loop: each thinks, asks and waits for its answer.
     Closed {
-        /// Clients (>= 1).
+        /// How many clients (>= 1).
         count: u32,
         /// What a client thinks before each request.
         think: SpanConfig,
-        /// Requests of all clients together; `None` does not end by itself.
+        /// Requests of all clients together (>= 1); `None` is without an end.
         requests: Option<u64>,
     },
-    /// Requests come when they come.
+    /// Requests come however many are under way. One of `rate` and `utilisation` says how often.
     Open {
-        /// How often.
-        rate: Rate,
+        /// Requests a second (> 0).
+        rate: Option<f64>,
+        /// The share of what the workers can do (> 0).
+        utilisation: Option<f64>,
         /// With which spread.
-        arrivals: Arrivals,
-        /// How many; `None` does not end by itself.
+        arrivals: ArrivalsConfig,
+        /// How many (>= 1); `None` is without an end.
         requests: Option<u64>,
     },
-    /// All at once.
+    /// All at once at the start.
     Batch {
-        /// How many.
+        /// How many (>= 1).
         requests: u64,
     },
 }
 
-impl BalancerConfig {
-    /// Requests that wait at most, where nothing is said.
-    pub const QUEUE: u32 = 1024;
-    /// Attempts, where nothing is said.
-    pub const ATTEMPTS: u32 = 3;
-    /// Most copies of a hedged request as a share of all requests, where nothing is said.
-    pub const BUDGET: f64 = 0.02;
-
-    /// A balancer by the defaults, with workers of one kind.
-    pub fn new(count: u32, work: KindConfig) -> Self {
-        Self {
-            policy: Policy::CENTRAL,
-            spread: Spread::One,
-            queue: Some(Self::QUEUE),
-            full: Full::Wait,
-            idempotent: false,
-            max_attempts: Self::ATTEMPTS,
-            workers: WorkersConfig {
-                count,
-                concurrency: 1,
-                work,
-            },
-        }
-    }
+/// The spread of arrivals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ArrivalsConfig {
+    /// Independent of each other: exponential gaps.
+    #[default]
+    Poisson,
+    /// Equal gaps.
+    Fixed,
 }
 
-impl From<SpanConfig> for Span {
-    fn from(span: SpanConfig) -> Self {
-        match span {
-            SpanConfig::Fixed(Duration::ZERO) => Span::Zero,
-            SpanConfig::Fixed(time) => Span::Fixed(time),
-            SpanConfig::Uniform(least, most) => Span::Uniform(least, most),
-            SpanConfig::Exponential(mean) => Span::Exponential(mean),
-            SpanConfig::LogNormal { mean, cv2 } => Span::LogNormal { mean, cv2 },
-            SpanConfig::Bimodal { short, long, share } => Span::Bimodal { short, long, share },
-        }
-    }
+/// In which order a requester takes the answers to a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OrderConfig {
+    /// As they come.
+    #[default]
+    Completion,
+    /// As the requests were sent.
+    Input,
 }

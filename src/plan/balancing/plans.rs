@@ -1,0 +1,141 @@
+//! What becomes of balancers and requesters in a plan.
+
+use std::collections::BTreeMap;
+
+use gopherworks_actors::balancer::policy::{After, Full, Hedge, Policy, Spread};
+use gopherworks_actors::requester::load::{Arrivals, Load, Order, Rate};
+
+use super::idempotent;
+use crate::config::label::{base, compare};
+use crate::config::schema::{
+    ArrivalsConfig, BalancerConfig, FullConfig, LoadConfig, OrderConfig, PolicyConfig,
+    ReplicateConfig, TopologyConfig,
+};
+use crate::plan::kinds::Kinds;
+use crate::plan::resolve::span;
+use crate::plan::{BalancerPlan, RequesterPlan};
+
+/// Positions of the balancers in a plan.
+pub(in crate::plan) fn numbered(config: &TopologyConfig) -> BTreeMap<&str, usize> {
+    let mut names: Vec<&str> = config.balancers.keys().map(String::as_str).collect();
+    names.sort_by(|a, b| compare(a, b));
+    (names.into_iter().enumerate())
+        .map(|(at, name)| (name, at))
+        .collect()
+}
+
+/// The balancers and requesters of a plan; `None` only where a judge found an error that it did not report.
+pub(in crate::plan) fn plans(
+    config: &TopologyConfig,
+    kinds: &Kinds,
+) -> Option<(Vec<BalancerPlan>, Vec<RequesterPlan>)> {
+    let mut names: Vec<&str> = config.balancers.keys().map(String::as_str).collect();
+    names.sort_by(|a, b| compare(a, b));
+    let places = numbered(config);
+    let balancers: Option<Vec<BalancerPlan>> = (names.iter())
+        .map(|name| balancer_plan(name, &config.balancers[*name], kinds))
+        .collect();
+    let mut names: Vec<&str> = config.requesters.keys().map(String::as_str).collect();
+    names.sort_by(|a, b| compare(a, b));
+    let requesters: Option<Vec<RequesterPlan>> = (names.iter())
+        .map(|name| {
+            let requester = &config.requesters[*name];
+            Some(RequesterPlan {
+                name: (*name).to_owned(),
+                to: *places.get(requester.to.as_str())?,
+                load: load_plan(requester.load)?,
+                order: match requester.order {
+                    OrderConfig::Completion => Order::Completion,
+                    OrderConfig::Input => Order::Input,
+                },
+            })
+        })
+        .collect();
+    Some((balancers?, requesters?))
+}
+
+fn balancer_plan(name: &str, config: &BalancerConfig, kinds: &Kinds) -> Option<BalancerPlan> {
+    let service = kinds.services.get(base(name))?;
+    Some(BalancerPlan {
+        name: name.to_owned(),
+        policy: match config.policy {
+            PolicyConfig::Central {
+                per_worker,
+                skip_slow,
+            } => Policy::Central {
+                per_worker,
+                skip_slow,
+            },
+            PolicyConfig::LeastLoaded => Policy::LeastLoaded,
+            PolicyConfig::TwoChoices => Policy::TwoChoices,
+            PolicyConfig::RoundRobin => Policy::RoundRobin,
+            PolicyConfig::Random => Policy::Random,
+            PolicyConfig::ShortFirst { ageing } => Policy::ShortFirst { ageing },
+            PolicyConfig::Reserve {
+                workers,
+                short,
+                ageing,
+            } => Policy::Reserve {
+                workers,
+                short,
+                ageing,
+            },
+        },
+        spread: match (config.replicate, config.hedge) {
+            (None, None) => Spread::One,
+            (Some(ReplicateConfig::All), _) => Spread::Replicated(None),
+            (Some(ReplicateConfig::Some(copies)), _) => Spread::Replicated(Some(copies)),
+            (None, Some(hedge)) => Spread::Hedged(Hedge {
+                after: match hedge.after {
+                    Some(after) => After::Delay(after),
+                    None => After::Percentile(hedge.percentile?),
+                },
+                budget: hedge.budget,
+            }),
+        },
+        queue: config.queue,
+        full: match config.full {
+            FullConfig::Wait => Full::Wait,
+            FullConfig::Reject => Full::Reject,
+        },
+        idempotent: idempotent(config),
+        max_attempts: config.max_attempts.unwrap_or(BalancerConfig::ATTEMPTS),
+        workers: config.workers.count,
+        concurrency: config.workers.concurrency,
+        service: service.factory.clone(),
+        kind: config.workers.work.kind.clone(),
+        reads: service.reads.clone(),
+        writes: service.writes.clone(),
+    })
+}
+
+fn load_plan(load: LoadConfig) -> Option<Load> {
+    Some(match load {
+        LoadConfig::Closed {
+            count,
+            think,
+            requests,
+        } => Load::Closed {
+            count,
+            think: span(Some(think)),
+            requests,
+        },
+        LoadConfig::Open {
+            rate,
+            utilisation,
+            arrivals,
+            requests,
+        } => Load::Open {
+            rate: match rate {
+                Some(rate) => Rate::PerSecond(rate),
+                None => Rate::Utilisation(utilisation?),
+            },
+            arrivals: match arrivals {
+                ArrivalsConfig::Poisson => Arrivals::Poisson,
+                ArrivalsConfig::Fixed => Arrivals::Fixed,
+            },
+            requests,
+        },
+        LoadConfig::Batch { requests } => Load::Batch { requests },
+    })
+}
