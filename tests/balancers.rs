@@ -151,7 +151,7 @@ fn a_hedge_takes_stragglers_away_for_few_copies() {
     let desk = &report.balancers[0];
     assert!(desk.response.p99_s <= 0.044, "{:?}", desk.response);
     assert!(desk.copies <= 2_000, "{}", desk.copies);
-    let without = simulated("hedged", &["balancers.desk.hedge.budget=0.000001"]);
+    let without = simulated("hedged", &["balancers.desk.hedge.after=10s"]);
     assert!(without.balancers[0].response.p99_s > 0.15);
     // Once enough is known of the times, a percentile does as well.
     let percentile = simulated("hedged", &["balancers.desk.hedge={ percentile = 0.985 }"]);
