@@ -40,6 +40,7 @@ mod heap;
 mod parts;
 pub mod policy;
 mod recipient;
+pub mod resilience;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -51,5 +52,6 @@ pub use self::core::BalancerCore;
 pub use self::handle::BalancerHandle;
 pub use self::parts::{Again, Cost, MakeWorker, Parts, Settings};
 pub use self::recipient::{Ask, Doorman};
+pub use self::resilience::{CallOptions, Priority};
 
 pub(crate) use self::ticket::{Presence, Ticket};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gopherworks_actors::balancer::policy::{Policy, Spread};
+use gopherworks_actors::balancer::resilience::Resilience;
 use gopherworks_actors::balancer::{self, Again, BalancerCore, Cost, Parts, Settings};
 use gopherworks_actors::clock::Time;
 use gopherworks_actors::failure::Failure;
@@ -140,6 +141,7 @@ fn core(
             workers: plan.workers as usize,
             places: plan.concurrency as usize,
             max_attempts: plan.max_attempts,
+            resilience: Resilience::default(),
         },
         make: Arc::new(move |worker| {
             let site = WorkerSite {

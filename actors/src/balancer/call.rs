@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::BalancerCore;
 use super::cell::Cell;
@@ -25,9 +26,34 @@ pub enum CallError {
     /// The balancer is stopped, or draining. What had not begun has had no effect.
     #[error("the balancer is closed")]
     Closed,
-    /// There is no room in the balancer's queue.
+    /// There is no room in the balancer's queue. It has had no effect.
     #[error("the balancer's queue is full")]
     Full,
+    /// It would have waited too long for a worker while the balancer is overloaded. It has had no effect.
+    #[error("shed after waiting {} ms: the balancer is overloaded", waited.as_millis())]
+    Shed {
+        /// How long it had waited.
+        waited: Duration,
+    },
+    /// Its time was over before there was an answer.
+    #[error("the deadline has passed {}", if *.begun { "while it was worked on" } else { "before a worker was free" })]
+    DeadlineExceeded {
+        /// True if a worker had begun it: it may have had its effect.
+        begun: bool,
+    },
+}
+
+impl CallError {
+    /// True if no worker had begun it: asking again, or somebody else, does no harm.
+    pub fn had_no_effect(&self) -> bool {
+        match self {
+            CallError::WorkerLost { .. } => false,
+            CallError::DeadlineExceeded { begun } => !begun,
+            // What had begun when the balancer was stopped is told so as well.
+            CallError::Closed => false,
+            CallError::Full | CallError::Shed { .. } => true,
+        }
+    }
 }
 
 /// A request that the balancer has taken. Awaiting it gives the answer; dropping it cancels the request, queued or running.

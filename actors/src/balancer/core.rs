@@ -17,6 +17,7 @@ use super::desk::times::{histogram, record};
 use super::desk::{Begun, Desk, Ref, Rules, Verdict, Wakes};
 use super::parts::{Again, Cost, MakeWorker, Parts, Settings};
 use super::policy::Full;
+use super::resilience::CallOptions;
 use super::ticket::Ticket;
 use crate::clock::{Clock, Seed, Time};
 use crate::failure::Failure;
@@ -223,16 +224,21 @@ impl<W: Work> BalancerCore<W> {
         self: &Arc<Self>,
         request: W::Request,
         asked: Time,
+        options: CallOptions,
     ) -> Result<Call<W>, CallError> {
         let room = self.room().await?;
-        self.submit(request, room, asked)
+        self.submit(request, room, asked, options)
     }
 
     /// Hands a request in, if there is room now.
     ///
     /// # Errors
     /// As [`BalancerCore::start_at`], and [`CallError::Full`] whatever the balancer does otherwise.
-    pub fn try_start(self: &Arc<Self>, request: W::Request) -> Result<Call<W>, CallError> {
+    pub fn try_start(
+        self: &Arc<Self>,
+        request: W::Request,
+        options: CallOptions,
+    ) -> Result<Call<W>, CallError> {
         let room = match &self.room {
             None => None,
             Some(room) => Some(room.clone().try_acquire_owned().map_err(|why| match why {
@@ -240,7 +246,7 @@ impl<W: Work> BalancerCore<W> {
                 TryAcquireError::NoPermits => CallError::Full,
             })?),
         };
-        self.submit(request, room, self.clock.now())
+        self.submit(request, room, self.clock.now(), options)
     }
 
     fn submit(
@@ -248,6 +254,7 @@ impl<W: Work> BalancerCore<W> {
         request: W::Request,
         room: Option<OwnedSemaphorePermit>,
         asked: Time,
+        options: CallOptions,
     ) -> Result<Call<W>, CallError> {
         // The user's code may panic: then nothing is known of the request.
         let cost = (self.cost.as_ref()).and_then(|cost| guarded(|| cost(&request)).ok().flatten());

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 
 use super::figures::Figures;
 use super::recipient::{Ask, Doorman};
-use super::{BalancerCore, Call, CallError};
+use super::{BalancerCore, Call, CallError, CallOptions};
 use crate::supervision::SupervisorHandle;
 use crate::worker::Work;
 
@@ -100,7 +100,33 @@ impl<W: Work> BalancerHandle<W> {
     /// [`CallError::Full`] and [`CallError::Closed`]; the request is dropped then.
     pub async fn start(&self, request: W::Request) -> Result<Call<W>, CallError> {
         let core = &self.shared.core;
-        core.start_at(request, core.clock().now()).await
+        core.start_at(request, core.clock().now(), CallOptions::default())
+            .await
+    }
+
+    /// [`BalancerHandle::call`] with a deadline, a priority or a key of its own.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn call_with(
+        &self,
+        request: W::Request,
+        options: CallOptions,
+    ) -> Result<W::Reply, CallError> {
+        self.start_with(request, options).await?.await
+    }
+
+    /// [`BalancerHandle::start`] with a deadline, a priority or a key of its own.
+    ///
+    /// # Errors
+    /// [`CallError::Full`], [`CallError::Closed`], [`CallError::DeadlineExceeded`] if there was no room in time; the request is dropped then.
+    pub async fn start_with(
+        &self,
+        request: W::Request,
+        options: CallOptions,
+    ) -> Result<Call<W>, CallError> {
+        let core = &self.shared.core;
+        core.start_at(request, core.clock().now(), options).await
     }
 
     /// The same without waiting for room.
@@ -108,7 +134,19 @@ impl<W: Work> BalancerHandle<W> {
     /// # Errors
     /// [`CallError::Full`] and [`CallError::Closed`]; the request is dropped then.
     pub fn try_start(&self, request: W::Request) -> Result<Call<W>, CallError> {
-        self.shared.core.try_start(request)
+        self.try_start_with(request, CallOptions::default())
+    }
+
+    /// [`BalancerHandle::try_start`] with a deadline, a priority or a key of its own.
+    ///
+    /// # Errors
+    /// [`CallError::Full`] and [`CallError::Closed`]; the request is dropped then.
+    pub fn try_start_with(
+        &self,
+        request: W::Request,
+        options: CallOptions,
+    ) -> Result<Call<W>, CallError> {
+        self.shared.core.try_start(request, options)
     }
 
     /// Asks for all of them; the answers come in the order in which they are ready, each with the number of its request from 0.
@@ -170,6 +208,22 @@ impl<W: Work> BalancerHandle<W> {
         self.shared.core.figures()
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.shared.core.name
+    }
+
+    /// True while it takes requests and at least one worker is up. Answers at once, whatever the workers do.
+    pub fn is_ready(&self) -> bool {
+        self.shared.core.is_ready()
+    }
+
+    /// When asking again is worth it: what waits now should be done by then. An estimate, from what requests have taken so far; zero
+    /// while nothing waits or nothing is known.
+    pub fn retry_after(&self) -> Duration {
+        self.shared.core.retry_after()
+    }
+
     /// How often workers, and the balancer's own actor, were started again.
     pub fn restarts(&self) -> u64 {
         let supervisor = &self.shared.supervisor;
@@ -186,6 +240,19 @@ impl<W: Work> BalancerHandle<W> {
     pub async fn drain(&self) {
         self.shared.core.seal();
         self.shared.core.quiet().await;
+    }
+
+    /// Drains for at most `within`, then stops it. What is not over by then is given up with [`CallError::Closed`]. Gives the last account:
+    /// nothing is open in it.
+    pub async fn shut_down(&self, within: Duration) -> Figures {
+        let core = &self.shared.core;
+        let patience = core.clock().sleep(within);
+        tokio::select! {
+            () = self.drain() => {}
+            () = patience => {}
+        }
+        self.stop().await;
+        self.figures()
     }
 
     /// Stops it: requests under way are given up with [`CallError::Closed`], workers end.

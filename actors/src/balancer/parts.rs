@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::policy::{Full, Policy, Spread};
+use super::resilience::Resilience;
 use crate::clock::{Clock, Seed};
 use crate::failure::Failure;
 use crate::pool::Pool;
@@ -35,6 +36,8 @@ pub struct Settings {
     pub places: usize,
     /// How often an idempotent request may be the end of a worker (>= 1).
     pub max_attempts: u32,
+    /// Deadlines, shedding, budgets, care for workers.
+    pub resilience: Resilience,
 }
 
 impl Default for Settings {
@@ -48,6 +51,7 @@ impl Default for Settings {
             workers: 1,
             places: 1,
             max_attempts: 3,
+            resilience: Resilience::default(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use actix::dev::{MessageResponse, OneshotSender};
 use actix::{Actor, Context, Handler, Message};
 
-use super::{BalancerCore, CallError};
+use super::{BalancerCore, CallError, CallOptions};
 use crate::worker::Work;
 
 /// A request as an actix message. Dropping the recipient's future cancels the request.
@@ -79,7 +79,9 @@ impl<W: Work> MessageResponse<Doorman<W>, Ask<W>> for Asked<W> {
         actix_rt::spawn(async move {
             let asked = core.clock().now();
             let call = async {
-                let call = core.start_at(request, asked).await?;
+                let call = core
+                    .start_at(request, asked, CallOptions::default())
+                    .await?;
                 call.await
             };
             let Some(mut sender) = sender else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use crate::balancer::{BalancerCore, CallError};
+use crate::balancer::{BalancerCore, CallError, CallOptions};
 use crate::book::Book;
 use crate::cart::Cart;
 use crate::failure::Failure;
@@ -31,7 +31,10 @@ impl Asking {
             book: Some(book),
         };
         let asked = self.desk.clock().now();
-        self.desk.start_at(job, asked).await?.await
+        self.desk
+            .start_at(job, asked, CallOptions::default())
+            .await?
+            .await
     }
 
     /// Asks for every book of a cart and marks what comes of it at once, so that a cart that is dropped meanwhile goes home with what is

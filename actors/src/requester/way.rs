@@ -11,7 +11,7 @@ use rand_distr::{Distribution, Exp1};
 
 use super::core::{Inner, scaled};
 use super::load::{Arrivals, Load, Order, Rate};
-use crate::balancer::{Call, CallError};
+use crate::balancer::{Call, CallError, CallOptions};
 use crate::clock::Time;
 use crate::job::{Answer, Served};
 use crate::span::{Span, times};
@@ -42,7 +42,12 @@ pub(super) async fn go(inner: Arc<Inner>) {
 
 async fn ask(inner: &Inner, number: u64, asked: Time) {
     inner.asked();
-    let answer = match inner.parts.to.start_at(inner.job(number), asked).await {
+    let answer = match inner
+        .parts
+        .to
+        .start_at(inner.job(number), asked, CallOptions::default())
+        .await
+    {
         Ok(call) => call.await,
         Err(error) => Err(error),
     };
@@ -127,7 +132,11 @@ async fn batch(inner: Arc<Inner>, requests: u64) {
         Box::pin(async move {
             let asked = clock.now();
             inner.asked();
-            let call = inner.parts.to.start_at(inner.job(number), asked).await;
+            let call = inner
+                .parts
+                .to
+                .start_at(inner.job(number), asked, CallOptions::default())
+                .await;
             Step::Fed(number, asked, call)
         })
     };

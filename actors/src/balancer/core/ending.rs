@@ -1,5 +1,7 @@
 //! Workers that come and go, how a balancer ends, and its account.
 
+use std::time::Duration;
+
 use super::{BalancerCore, State};
 use crate::balancer::call::CallError;
 use crate::balancer::figures::{Figures, Tail};
@@ -68,6 +70,21 @@ impl<W: Work> BalancerCore<W> {
         let any = !items.is_empty();
         drop(items);
         self.ended(any);
+    }
+
+    /// True while it takes requests and at least one worker is up.
+    pub fn is_ready(&self) -> bool {
+        let state = self.lock();
+        !state.closed && state.desk.is_any_up()
+    }
+
+    /// What waits now should be done by then: an estimate.
+    pub fn retry_after(&self) -> Duration {
+        let state = self.lock();
+        let done = state.desk.counts().answered.max(1);
+        let places = self.settings.workers * self.settings.places;
+        let each = state.busy.as_secs_f64() / done as f64 / places as f64;
+        Duration::try_from_secs_f64(each * state.desk.queued() as f64).unwrap_or(Duration::MAX)
     }
 
     /// Requests that are not over.

@@ -14,6 +14,17 @@ impl<T> Desk<T> {
         self.backlog.len()
     }
 
+    /// Requests that wait, in the backlog or for a place at their worker.
+    pub fn queued(&self) -> usize {
+        let at = |one: &super::Worker| one.queue.len() - one.husks;
+        self.backlog.len() + self.workers.iter().map(at).sum::<usize>()
+    }
+
+    /// True if there is a worker.
+    pub fn is_any_up(&self) -> bool {
+        self.workers.iter().any(|one| one.up.is_some())
+    }
+
     /// What has become of requests so far.
     pub fn counts(&self) -> Counts {
         self.counts
