@@ -119,6 +119,16 @@ pub enum Act<'a> {
         /// The request's number.
         request: u64,
     },
+    /// The deadline of a request has passed.
+    Expire {
+        /// Its number.
+        request: u64,
+    },
+    /// A request has waited too long under overload.
+    Shed {
+        /// Its number.
+        request: u64,
+    },
     /// Something happened to an actor, a book or the run.
     Event(&'a Event),
 }
@@ -176,6 +186,8 @@ impl fmt::Display for Act<'_> {
             }
             Act::Lose { request, copy } => write!(f, "lose {request}.{copy}"),
             Act::Cancel { request } => write!(f, "cancel {request}"),
+            Act::Expire { request } => write!(f, "expire {request}"),
+            Act::Shed { request } => write!(f, "shed {request}"),
             Act::Event(event) => write!(f, "{event}"),
         }
     }

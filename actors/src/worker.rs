@@ -72,9 +72,10 @@ impl<W: Work> Worker<W> {
     /// # Errors
     /// What its factory refuses.
     pub fn new(core: Arc<BalancerCore<W>>, number: usize, epoch: u64) -> Result<Self, Failure> {
-        let places = (0..core.settings().places)
-            .map(|_| core.make(number).map(Guarded::new))
-            .collect::<Result<_, _>>()?;
+        let places = match core.wants(number) {
+            true => make(&core, number)?,
+            false => Vec::new(),
+        };
         Ok(Self {
             core,
             number,
@@ -89,27 +90,64 @@ async fn live<W: Work>(
     core: Arc<BalancerCore<W>>,
     number: usize,
     epoch: u64,
-    places: Vec<Guarded<W>>,
+    mut idle: Vec<Guarded<W>>,
 ) {
     // After the port is bound: whoever sends from now on finds somebody.
     tokio::task::yield_now().await;
-    let _presence = Presence::new(core.clone(), number, epoch);
-    let mut places: FuturesUnordered<_> = (places.into_iter())
-        .map(|work| place(core.clone(), number, epoch, work))
-        .collect();
-    while places.next().await.is_some() {}
+    let mut sizes = core.sizes();
+    loop {
+        if sizes.wait_for(|size| number < *size).await.is_err() {
+            return std::future::pending().await;
+        }
+        if idle.is_empty() {
+            match make(&core, number) {
+                Ok(made) => idle = made,
+                // The supervisor tries again, with its patience.
+                Err(failure) => die(failure.to_string()),
+            }
+        }
+        let presence = Presence::new(core.clone(), number, epoch);
+        let mut busy = FuturesUnordered::new();
+        loop {
+            if core.wants(number) {
+                busy.extend((idle.drain(..)).map(|work| place(core.clone(), number, epoch, work)));
+            }
+            if busy.is_empty() {
+                break;
+            }
+            tokio::select! {
+                biased;
+                Some(work) = busy.next() => idle.push(work),
+                _ = sizes.changed() => {}
+            }
+        }
+        drop(presence);
+        // Not wanted for now: what the work holds is free.
+        idle.clear();
+    }
 }
 
-/// One place: a request after the other.
+fn make<W: Work>(core: &BalancerCore<W>, number: usize) -> Result<Vec<Guarded<W>>, Failure> {
+    (0..core.settings().places)
+        .map(|_| core.make(number).map(Guarded::new))
+        .collect()
+}
+
+/// One place: a request after the other, while the worker is wanted.
 async fn place<W: Work>(
     core: Arc<BalancerCore<W>>,
     number: usize,
     epoch: u64,
     mut work: Guarded<W>,
-) {
+) -> Guarded<W> {
     let inline = core.clock().is_simulated() || !work.blocks();
     let mut done = 0;
     loop {
+        if !core.wants(number) {
+            // The other places are to see it as well.
+            core.bell(number).notify_one();
+            return work;
+        }
         let Some((ticket, request)) = core.take(number, epoch) else {
             core.bell(number).notified().await;
             continue;

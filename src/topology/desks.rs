@@ -163,6 +163,7 @@ fn core(
             Policy::ShortFirst { .. } | Policy::Reserve { .. }
         )
         .then(|| -> Cost<Served> { Arc::new(move |job: &Job| costs.cost(&at, job)) }),
+        failed: Some(Arc::new(|answer| answer.is_err())),
         clock: works.clock.clone(),
         seed: works.seed,
         pool: Arc::<Pool>::clone(&works.pool),

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::resilience::Priority;
+
 /// One copy of a request, by its place in the desk's list and its number (which no other request ever has).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ref {
@@ -70,11 +72,35 @@ pub(super) enum Takes {
     ShortOnly,
 }
 
+/// Requests of one priority.
+#[derive(Debug, Default)]
+struct Level {
+    short: Lane,
+    long: Lane,
+}
+
+impl Level {
+    fn pop(&mut self, takes: Takes) -> Option<Ref> {
+        match takes {
+            Takes::ShortOnly => self.short.pop(),
+            Takes::All => match (self.short.first(), self.long.first()) {
+                (Some(short), Some(long)) if long.0 < short.0 => self.long.pop(),
+                (Some(_), _) => self.short.pop(),
+                (None, _) => self.long.pop(),
+            },
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.short.len() + self.long.len()
+    }
+}
+
 /// The backlog. Cancelled requests stay in it as husks until they are met, or until they are many.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
-    short: Lane,
-    long: Lane,
+    /// By priority, the lowest first.
+    levels: [Level; Priority::ALL.len()],
     husks: usize,
 }
 
@@ -82,26 +108,20 @@ pub(super) struct Backlog {
 const FEW: usize = 32;
 
 impl Backlog {
-    /// Puts a request in. Within `short` (or not) they come out in the order of `order`, then of their numbers.
-    pub(super) fn push(&mut self, item: Ref, order: u64, short: bool) {
+    /// Puts a request in. Higher priorities come out first; within one, and `short` (or not), in the order of `order`, then of their numbers.
+    pub(super) fn push(&mut self, item: Ref, order: u64, short: bool, priority: Priority) {
+        let level = &mut self.levels[priority as usize];
         if short {
-            self.short.push(order, item);
+            level.short.push(order, item);
         } else {
-            self.long.push(order, item);
+            level.long.push(order, item);
         }
     }
 
     /// Takes the first that is still wanted.
     pub(super) fn pop(&mut self, takes: Takes, live: impl Fn(Ref) -> bool) -> Option<Ref> {
         loop {
-            let item = match takes {
-                Takes::ShortOnly => self.short.pop(),
-                Takes::All => match (self.short.first(), self.long.first()) {
-                    (Some(short), Some(long)) if long.0 < short.0 => self.long.pop(),
-                    (Some(_), _) => self.short.pop(),
-                    (None, _) => self.long.pop(),
-                },
-            }?;
+            let item = (self.levels.iter_mut().rev()).find_map(|level| level.pop(takes))?;
             if live(item) {
                 return Some(item);
             }
@@ -111,21 +131,27 @@ impl Backlog {
 
     /// Requests that are wanted.
     pub(super) fn len(&self) -> usize {
-        (self.short.len() + self.long.len()).saturating_sub(self.husks)
+        self.all().saturating_sub(self.husks)
     }
 
     /// Husks and all: what memory it takes.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
-        self.short.len() + self.long.len()
+        self.all()
+    }
+
+    fn all(&self) -> usize {
+        self.levels.iter().map(Level::len).sum()
     }
 
     /// One that is in here is not wanted any more.
     pub(super) fn forget(&mut self, live: impl Fn(Ref) -> bool) {
         self.husks += 1;
         if self.husks > FEW && self.husks > self.len() {
-            self.short.retain(&live);
-            self.long.retain(&live);
+            for level in &mut self.levels {
+                level.short.retain(&live);
+                level.long.retain(&live);
+            }
             self.husks = 0;
         }
     }

@@ -11,6 +11,7 @@ use super::core::BalancerCore;
 use super::handle::BalancerHandle;
 use super::parts::{Parts, Settings};
 use super::policy::{Full, Hedge, Policy, Spread};
+use super::resilience::{Eject, RetryBudget, Shed};
 use crate::clock::{Clock, Seed};
 use crate::failure::Failure;
 use crate::pool::Pool;
@@ -25,6 +26,7 @@ pub struct Builder<W: Work> {
     arbiters: usize,
     threads: usize,
     shutdown: Duration,
+    at_most: usize,
 }
 
 impl<W: Work> fmt::Debug for Builder<W> {
@@ -53,6 +55,7 @@ impl<W: Work> Balancer<W> {
                 make: Arc::new(make),
                 again: None,
                 cost: None,
+                failed: None,
                 clock,
                 seed: Seed(0),
                 // Replaced at the start.
@@ -75,6 +78,7 @@ impl<W: Work> Balancer<W> {
             arbiters: 0,
             threads: 512,
             shutdown: Duration::from_secs(5),
+            at_most: 0,
         }
     }
 }
@@ -166,6 +170,59 @@ impl<W: Work> Builder<W> {
         self.idempotent(attempts)
     }
 
+    /// Time that a request has from being asked to its answer, unless it says so itself; without an end by default. When it is over the
+    /// caller hears [`super::CallError::DeadlineExceeded`], and whoever works on it is cancelled.
+    #[must_use]
+    pub fn deadline(mut self, span: Duration) -> Self {
+        self.parts.settings.resilience.deadline = Some(span);
+        self
+    }
+
+    /// Refuses at once, under overload, what would be answered late. Goes well with a queue that is longer than `interval` lets it
+    /// become; who waits for room in the queue is not in it yet.
+    #[must_use]
+    pub fn shed(mut self, shed: Shed) -> Self {
+        self.parts.settings.resilience.shed = Some(shed);
+        self
+    }
+
+    /// How much may be tried again in all; as much as the attempts of each request allow by default.
+    #[must_use]
+    pub fn retry_budget(mut self, budget: RetryBudget) -> Self {
+        self.parts.settings.resilience.retries = Some(budget);
+        self
+    }
+
+    /// A worker that was started again gets its full share only after so long, growing from a tenth. Under a central policy that
+    /// shows in who is asked first, and in how many of its places are used.
+    #[must_use]
+    pub fn slow_start(mut self, span: Duration) -> Self {
+        self.parts.settings.resilience.slow_start = Some(span).filter(|span| !span.is_zero());
+        self
+    }
+
+    /// Leaves ill workers out for a while.
+    #[must_use]
+    pub fn eject(mut self, eject: Eject) -> Self {
+        self.parts.settings.resilience.eject = Some(eject);
+        self
+    }
+
+    /// Which answers count as failures of their worker, besides its death. Called once an answer, by its worker.
+    #[must_use]
+    pub fn failed(mut self, failed: impl Fn(&W::Reply) -> bool + Send + Sync + 'static) -> Self {
+        self.parts.failed = Some(Arc::new(failed));
+        self
+    }
+
+    /// Most workers that [`BalancerHandle::resize`] may ask for. Those beyond [`Builder::workers`] wait: each is an actor of about a
+    /// kilobyte, its work is made when it is wanted.
+    #[must_use]
+    pub fn at_most(mut self, workers: usize) -> Self {
+        self.at_most = workers;
+        self
+    }
+
     /// How the supervisor treats workers that fail. By default it starts them again for ever, after 1 ms to 1 s.
     #[must_use]
     pub fn supervision(mut self, policy: supervision::Policy) -> Self {
@@ -233,7 +290,10 @@ impl<W: Work> Builder<W> {
             .map_err(|error| Failure::io("starting threads", &error))?;
         self.parts.pool = Arc::new(pool);
         let (clock, seed) = (self.parts.clock.clone(), self.parts.seed);
+        let size = self.parts.settings.workers.max(1);
+        self.parts.settings.workers = size.max(self.at_most);
         let core = BalancerCore::new(self.parts);
+        core.resize(size);
         let arbiters: Vec<Arbiter> = (0..self.arbiters).map(|_| Arbiter::new()).collect();
         let place = |at: usize| match arbiters.len() {
             0 => Place::Here,

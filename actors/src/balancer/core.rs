@@ -1,6 +1,8 @@
 //! What there is of a balancer whether or not its actors live.
 
 mod ending;
+mod entrance;
+mod life;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,16 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::actor::{Balancer, Look};
-use super::call::{Call, CallError};
 use super::cell::Cell;
 use super::desk::times::{histogram, record};
-use super::desk::{Begun, Desk, Ref, Rules, Verdict, Wakes};
-use super::parts::{Again, Cost, MakeWorker, Parts, Settings};
-use super::policy::Full;
-use super::resilience::CallOptions;
+use super::desk::{Begun, Desk, Refusal, Rules, Wakes};
+use super::parts::{Again, Cost, Failed, MakeWorker, Parts, Settings};
 use super::ticket::Ticket;
 use crate::clock::{Clock, Seed, Time};
 use crate::failure::Failure;
@@ -54,6 +53,23 @@ pub(in crate::balancer) struct State<W: Work> {
     busy: Duration,
 }
 
+/// What is to be done once the lock is given back.
+pub(in crate::balancer) struct Told<W: Work> {
+    wakes: Wakes,
+    refused: Vec<(u64, Item<W>, Refusal)>,
+    idle: bool,
+}
+
+impl<W: Work> State<W> {
+    fn told(&mut self) -> Told<W> {
+        Told {
+            wakes: self.desk.wakes(),
+            refused: self.desk.refused(),
+            idle: self.desk.open() == 0,
+        }
+    }
+}
+
 /// One worker, seen by its balancer.
 struct WorkerCore<W: Work> {
     name: Arc<str>,
@@ -71,6 +87,9 @@ pub struct BalancerCore<W: Work> {
     make: MakeWorker<W>,
     again: Option<Again<W>>,
     cost: Option<Cost<W>>,
+    failed: Option<Failed<W>>,
+    /// Workers that are wanted.
+    size: watch::Sender<usize>,
     clock: Clock,
     seed: Seed,
     pool: Arc<Pool>,
@@ -81,7 +100,7 @@ pub struct BalancerCore<W: Work> {
     room: Option<Arc<Semaphore>>,
     /// A `Look` is on its way.
     rung: AtomicBool,
-    /// When the actor's timer for hedges ends.
+    /// When the actor's timer ends: for hedges, deadlines, waits that are too long, workers that are let back in.
     armed: AtomicU64,
     changed: Notify,
 }
@@ -108,6 +127,7 @@ impl<W: Work> BalancerCore<W> {
             workers: settings.workers,
             places: settings.places,
             max_attempts: settings.max_attempts,
+            resilience: settings.resilience,
         };
         let chance = parts.seed.stream(&parts.name, "balancing");
         let now = parts.clock.now();
@@ -143,6 +163,8 @@ impl<W: Work> BalancerCore<W> {
             make: parts.make,
             again: parts.again,
             cost: parts.cost,
+            failed: parts.failed,
+            size: watch::Sender::new(settings.workers),
             clock: parts.clock,
             seed: parts.seed,
             pool: parts.pool,
@@ -196,106 +218,6 @@ impl<W: Work> BalancerCore<W> {
         }
     }
 
-    /// Waits for room in the queue where there is a bound and a wish to wait.
-    async fn room(&self) -> Result<Option<OwnedSemaphorePermit>, CallError> {
-        let Some(room) = &self.room else {
-            return Ok(None);
-        };
-        match (self.settings.full, room.clone().try_acquire_owned()) {
-            (_, Ok(permit)) => Ok(Some(permit)),
-            (_, Err(TryAcquireError::Closed)) => Err(CallError::Closed),
-            (Full::Reject, Err(TryAcquireError::NoPermits)) => Err(CallError::Full),
-            (Full::Wait, Err(TryAcquireError::NoPermits)) => room
-                .clone()
-                .acquire_owned()
-                .await
-                .map(Some)
-                .map_err(|_| CallError::Closed),
-        }
-    }
-
-    /// Hands a request in, waiting for room where the queue is full and says so. Once this returns the request is in custody.
-    ///
-    /// `asked`: from when its response time counts.
-    ///
-    /// # Errors
-    /// [`CallError::Full`] and [`CallError::Closed`]; the request is dropped then.
-    pub async fn start_at(
-        self: &Arc<Self>,
-        request: W::Request,
-        asked: Time,
-        options: CallOptions,
-    ) -> Result<Call<W>, CallError> {
-        let room = self.room().await?;
-        self.submit(request, room, asked, options)
-    }
-
-    /// Hands a request in, if there is room now.
-    ///
-    /// # Errors
-    /// As [`BalancerCore::start_at`], and [`CallError::Full`] whatever the balancer does otherwise.
-    pub fn try_start(
-        self: &Arc<Self>,
-        request: W::Request,
-        options: CallOptions,
-    ) -> Result<Call<W>, CallError> {
-        let room = match &self.room {
-            None => None,
-            Some(room) => Some(room.clone().try_acquire_owned().map_err(|why| match why {
-                TryAcquireError::Closed => CallError::Closed,
-                TryAcquireError::NoPermits => CallError::Full,
-            })?),
-        };
-        self.submit(request, room, self.clock.now(), options)
-    }
-
-    fn submit(
-        self: &Arc<Self>,
-        request: W::Request,
-        room: Option<OwnedSemaphorePermit>,
-        asked: Time,
-        options: CallOptions,
-    ) -> Result<Call<W>, CallError> {
-        // The user's code may panic: then nothing is known of the request.
-        let cost = (self.cost.as_ref()).and_then(|cost| guarded(|| cost(&request)).ok().flatten());
-        let body = match self.again {
-            Some(_) => Body::Shared(Arc::new(Mutex::new(Guarded::new(request)))),
-            None => Body::Once(Some(Guarded::new(request))),
-        };
-        let cell = Arc::new(Cell::new());
-        let item = Item {
-            body,
-            cell: cell.clone(),
-            asked,
-            _room: room,
-        };
-        let now = self.clock.now();
-        let which = {
-            let mut state = self.lock();
-            if state.closed {
-                drop(state);
-                drop(item);
-                return Err(CallError::Closed);
-            }
-            state.desk.submit(item, cost, now)
-        };
-        let call = Call {
-            core: self.clone(),
-            cell,
-            which,
-            open: true,
-        };
-        self.record(
-            &self.name,
-            now,
-            &Act::Ask {
-                request: which.number,
-            },
-        );
-        self.ring();
-        Ok(call)
-    }
-
     /// Tells the actor to look, unless it was told already.
     pub(super) fn ring(&self) {
         if self.rung.swap(true, Ordering::AcqRel) {
@@ -314,26 +236,30 @@ impl<W: Work> BalancerCore<W> {
         // Before the look: what comes after it rings again.
         self.rung.store(false, Ordering::Release);
         let now = self.clock.now();
-        let (wakes, next) = {
+        let (told, next) = {
             let mut state = self.lock();
-            state.desk.hedge(now);
-            state.desk.dispatch(now);
-            let next = state.desk.next_hedge();
+            state.desk.turn(now);
+            let next = state.desk.next();
             // Under the lock, as where it is read: a hedge that comes after this look sees what this look has seen.
             let armed = next.map_or(u64::MAX, |at| at.0);
             self.armed.store(armed, Ordering::Release);
-            (state.desk.wakes(), next)
+            (state.told(), next)
         };
-        self.wake(&wakes, None);
+        self.tell(told, None);
         next
     }
 
-    pub(super) fn wake(&self, wakes: &Wakes, but: Option<usize>) {
-        for worker in wakes {
+    /// Tells workers that there is something to do, all but one; and those whose requests were ended.
+    pub(super) fn tell(&self, told: Told<W>, but: Option<usize>) {
+        for worker in &told.wakes {
             if Some(*worker) != but {
                 // Vacant or gone: its queue goes back when its presence ends.
                 let _ = self.workers[*worker].port.send(Begin);
             }
+        }
+        if !told.refused.is_empty() {
+            self.refuse(told.refused);
+            self.ended(told.idle);
         }
     }
 
@@ -344,10 +270,10 @@ impl<W: Work> BalancerCore<W> {
         epoch: u64,
     ) -> Option<(Ticket<W>, Guarded<W::Request>)> {
         let now = self.clock.now();
-        let (begun, wakes, early, more) = {
+        let (begun, told, early, more) = {
             let mut state = self.lock();
             // A worker pulls: what waits in the balancer need not wait for the balancer's turn.
-            state.desk.dispatch(now);
+            state.desk.turn(now);
             let begun = state.desk.take(worker, epoch, now, |item| {
                 let body = match &mut item.body {
                     Body::Once(body) => Ok(body.take()),
@@ -364,10 +290,10 @@ impl<W: Work> BalancerCore<W> {
             }
             let more = state.desk.has_more(worker);
             let armed = self.armed.load(Ordering::Acquire);
-            let early = (state.desk.next_hedge()).is_some_and(|at| at.0 < armed);
-            (begun, state.desk.wakes(), early, more)
+            let early = (state.desk.next()).is_some_and(|at| at.0 < armed);
+            (begun, state.told(), early, more)
         };
-        self.wake(&wakes, Some(worker));
+        self.tell(told, Some(worker));
         if more {
             self.bell(worker).notify_one();
         }
@@ -415,96 +341,6 @@ impl<W: Work> BalancerCore<W> {
             }
         };
         Some((ticket, request))
-    }
-
-    pub(super) fn answer(&self, ticket: &Ticket<W>, reply: W::Reply) {
-        let now = self.clock.now();
-        let took = now - ticket.began;
-        let (verdict, wakes, idle) = {
-            let mut state = self.lock();
-            let verdict =
-                (state.desk).answered(ticket.which, ticket.worker, ticket.epoch, took, now);
-            if let Verdict::Over(item) = &verdict {
-                let response = now - item.asked;
-                record(&mut state.response, response);
-                state.responses += response.as_secs_f64();
-            }
-            state.busy += took;
-            // Its own place is filled by its next take.
-            (verdict, state.desk.wakes(), state.desk.open() == 0)
-        };
-        self.wake(&wakes, Some(ticket.worker));
-        let wanted = matches!(verdict, Verdict::Over(_));
-        self.record(
-            &self.workers[ticket.worker].name,
-            now,
-            &Act::Answer {
-                request: ticket.which.number,
-                copy: ticket.which.copy,
-                wanted,
-            },
-        );
-        self.clock.made_progress();
-        if let Verdict::Over(item) = verdict {
-            item.cell.settle(Ok(reply));
-            drop(item);
-            self.ended(idle);
-        }
-    }
-
-    pub(super) fn lost(&self, ticket: &Ticket<W>, charged: bool, reason: &str) {
-        self.lose(ticket.which, ticket.worker, ticket.epoch, charged, reason);
-    }
-
-    pub(super) fn lose(&self, which: Ref, worker: usize, epoch: u64, charged: bool, reason: &str) {
-        let now = self.clock.now();
-        let again = self.again.is_some();
-        let (verdict, idle) = {
-            let mut state = self.lock();
-            let desk = &mut state.desk;
-            let verdict = desk.lost(which, worker, epoch, charged, again, now);
-            (verdict, desk.open() == 0)
-        };
-        if !matches!(verdict, Verdict::Stale) {
-            self.record(
-                &self.workers[worker].name,
-                now,
-                &Act::Lose {
-                    request: which.number,
-                    copy: which.copy,
-                },
-            );
-        }
-        match verdict {
-            Verdict::Over(item) => {
-                let reason = format!("{} {reason}", self.workers[worker].name);
-                item.cell.settle(Err(CallError::WorkerLost { reason }));
-                drop(item);
-                self.ended(idle);
-            }
-            // It was put back, or its place is free: somebody should look.
-            Verdict::GoesOn | Verdict::Stale => self.ring(),
-        }
-    }
-
-    pub(super) fn cancel(&self, which: Ref) {
-        let now = self.clock.now();
-        let (item, idle) = {
-            let mut state = self.lock();
-            (state.desk.cancel(which, now), state.desk.open() == 0)
-        };
-        if let Some(item) = item {
-            self.record(
-                &self.name,
-                now,
-                &Act::Cancel {
-                    request: which.number,
-                },
-            );
-            item.cell.abandon();
-            drop(item);
-            self.ended(idle);
-        }
     }
 
     pub(super) fn ended(&self, idle: bool) {

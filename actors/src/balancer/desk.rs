@@ -12,37 +12,34 @@ use slab::Slab;
 
 use super::backlog::Backlog;
 use super::heap::Heap;
-use super::policy::{After, Hedge, Policy, Spread};
+use super::policy::{Hedge, Policy, Spread};
+use super::resilience::{Priority, Resilience};
 use crate::clock::Time;
 use crate::span::times;
 
 pub use super::backlog::Ref;
 pub use load::{Loads, WorkerLoad};
+pub use words::{Begun, Counts, Refusal, Rules, Terms, Verdict};
 
+mod care;
 mod choose;
+mod dues;
 mod ends;
+mod hedging;
 mod load;
+mod refusing;
 #[cfg(test)]
 mod tests;
 pub(crate) mod times;
+mod words;
+mod worker;
 
+use self::dues::Dues;
+use self::refusing::SAVED_SECONDS;
+pub(super) use self::refusing::due;
 use self::times::Times;
+use self::worker::Worker;
 use load::LoadMeter;
-
-/// What the desk is told of its balancer.
-#[derive(Debug, Clone, Copy)]
-pub struct Rules {
-    /// Who gets a request.
-    pub policy: Policy,
-    /// How many workers are asked the same.
-    pub spread: Spread,
-    /// Workers (>= 1).
-    pub workers: usize,
-    /// Requests that one worker does at a time (>= 1).
-    pub places: usize,
-    /// Attempts that a request has (>= 1): how often it may begin and be the end of its worker.
-    pub max_attempts: u32,
-}
 
 /// Workers to be told.
 pub type Wakes = smallvec::SmallVec<[usize; 4]>;
@@ -70,25 +67,24 @@ pub struct Desk<T> {
     /// Workers with a free place that have got a request since they were last told.
     wakes: Wakes,
     counts: Counts,
-}
-
-/// What has become of requests so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Requests taken.
-    pub asked: u64,
-    /// Requests answered.
-    pub answered: u64,
-    /// Requests given up as their worker was lost.
-    pub failed: u64,
-    /// Requests that nobody wanted an answer to any more.
-    pub cancelled: u64,
-    /// Second and further copies of a request that a worker got, besides retries.
-    pub copies: u64,
-    /// Copies that were begun for nothing: another one answered first, or the request was cancelled.
-    pub wasted: u64,
-    /// Times that a request was put back since its worker was lost.
-    pub retried: u64,
+    /// Workers that are wanted: the first ones.
+    size: usize,
+    /// Requests in the workers' queues.
+    at_workers: usize,
+    /// Some request was not of the usual priority: worker queues have an order.
+    mixed: bool,
+    dues: Dues,
+    /// Requests as they came, for those that wait too long.
+    ages: VecDeque<(Time, Ref)>,
+    /// When nothing waited.
+    last_empty: Time,
+    refused: Vec<(u64, T, Refusal)>,
+    retries: f64,
+    retries_at: Time,
+    /// Workers that are left out.
+    out: Vec<usize>,
+    /// When every worker has its full share again.
+    warm_at: Time,
 }
 
 #[derive(Debug)]
@@ -99,6 +95,11 @@ struct Entry<T> {
     order: u64,
     short: bool,
     submitted: Time,
+    priority: Priority,
+    key: Option<u64>,
+    due: bool,
+    /// A worker has begun it once.
+    begun: bool,
     attempts: u32,
     /// Copies made so far, retries and the first included.
     made: u32,
@@ -115,46 +116,6 @@ struct Posting {
     copy: u32,
     worker: usize,
     running: bool,
-}
-
-#[derive(Debug, Default)]
-struct Worker {
-    /// The epoch of the life that is there.
-    up: Option<u64>,
-    queue: VecDeque<Ref>,
-    /// In the queue and not wanted any more.
-    husks: usize,
-    running: usize,
-    /// Moving average of what a request takes here, in seconds.
-    usual: Option<f64>,
-}
-
-impl Worker {
-    fn pending(&self) -> usize {
-        self.queue.len() - self.husks + self.running
-    }
-}
-
-/// A request that a worker begins.
-#[derive(Debug)]
-pub struct Begun<U> {
-    /// Which.
-    pub which: Ref,
-    /// What of it the worker gets.
-    pub item: U,
-    /// When it came to the balancer.
-    pub submitted: Time,
-}
-
-/// What an answer, or the loss of a worker, means for its request.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Verdict<T> {
-    /// The request is over with this: the only one.
-    Over(T),
-    /// Another copy goes on, or it was put back for another try.
-    GoesOn,
-    /// It was over before: somebody else answered, or nobody wants the answer.
-    Stale,
 }
 
 impl<T> Desk<T> {
@@ -178,11 +139,32 @@ impl<T> Desk<T> {
             times: Times::default(),
             wakes: Wakes::new(),
             counts: Counts::default(),
+            size: workers,
+            at_workers: 0,
+            mixed: false,
+            dues: Dues::default(),
+            ages: VecDeque::new(),
+            last_empty: now,
+            refused: Vec::new(),
+            retries: (rules.resilience.retries)
+                .map_or(0.0, |budget| budget.per_second * SAVED_SECONDS),
+            retries_at: now,
+            out: Vec::new(),
+            warm_at: now,
         }
     }
 
-    /// Takes a request in; [`Desk::dispatch`] sends it on. `cost` is what it is known to take, if it is.
-    pub fn submit(&mut self, item: T, cost: Option<Duration>, now: Time) -> Ref {
+    /// Takes a request in; [`Desk::turn`] sends it on.
+    pub fn submit(&mut self, item: T, terms: Terms, now: Time) -> Ref {
+        let Terms {
+            cost,
+            due,
+            priority,
+            key: about,
+        } = terms;
+        self.note_empty(now);
+        self.save_up();
+        self.mixed |= priority != Priority::Normal;
         let number = self.next;
         self.next += 1;
         self.counts.asked += 1;
@@ -196,6 +178,10 @@ impl<T> Desk<T> {
             order,
             short,
             submitted: now,
+            priority,
+            key: about,
+            due: due.is_some(),
+            begun: false,
             attempts: 0,
             made: 1,
             hedged: false,
@@ -207,14 +193,29 @@ impl<T> Desk<T> {
             number,
             copy: 0,
         };
-        self.backlog.push(which, order, short);
+        self.backlog.push(which, order, short, priority);
+        if let Some(due) = due {
+            self.dues.push(due, which);
+        }
+        if self.rules.resilience.shed.is_some() {
+            self.ages.push_back((now, which));
+        }
         which
+    }
+
+    /// A request was refused before it was taken.
+    pub fn rejected(&mut self) {
+        self.counts.rejected += 1;
     }
 
     /// A worker is there, with nothing to do. One life ends before the next begins.
     pub fn worker_up(&mut self, worker: usize, epoch: u64, now: Time) {
-        self.workers[worker].up = Some(epoch);
-        self.workers[worker].running = 0;
+        let one = &mut self.workers[worker];
+        one.up = Some(epoch);
+        one.running = 0;
+        if std::mem::replace(&mut one.known, true) {
+            self.warm_up(worker, now);
+        }
         self.changed(worker, now);
     }
 
@@ -226,17 +227,7 @@ impl<T> Desk<T> {
         let one = &mut self.workers[worker];
         one.up = None;
         one.running = 0;
-        one.husks = 0;
-        let queue = std::mem::take(&mut one.queue);
-        for which in queue {
-            if let Some(entry) = live(&mut self.entries, which) {
-                entry.at.retain(|posting| posting.copy != which.copy);
-                // A further copy of what is still under way is not worth another worker.
-                if entry.at.is_empty() && entry.waiting == 0 {
-                    self.put_back(which);
-                }
-            }
-        }
+        self.give_back(worker);
         self.changed(worker, now);
     }
 
@@ -253,7 +244,8 @@ impl<T> Desk<T> {
         now: Time,
         split: impl FnOnce(&mut T) -> U,
     ) -> Option<Begun<U>> {
-        if !self.is_up(worker, epoch) || self.workers[worker].running >= self.rules.places {
+        let one = &self.workers[worker];
+        if one.up != Some(epoch) || one.parked || one.running >= self.rules.places {
             return None;
         }
         loop {
@@ -267,6 +259,7 @@ impl<T> Desk<T> {
                 continue;
             };
             posting.running = true;
+            entry.begun = true;
             self.workers[worker].running += 1;
             let (submitted, item) = (entry.submitted, split(&mut entry.item));
             if !entry.hedged
@@ -275,6 +268,8 @@ impl<T> Desk<T> {
             {
                 self.hedges.insert((now + delay, which.number, which.key));
             }
+            self.recount(worker);
+            self.note_empty(now);
             return Some(Begun {
                 which,
                 item,
@@ -283,20 +278,24 @@ impl<T> Desk<T> {
         }
     }
 
-    /// A worker has answered. Its place is free again; the first answer to a request is the one.
+    /// A worker has answered; `failed` says that it counts as a failure of the worker. Its place is free again; the first answer to a request is the one.
     pub fn answered(
         &mut self,
         which: Ref,
         worker: usize,
         epoch: u64,
         took: Duration,
+        failed: bool,
         now: Time,
     ) -> Verdict<T> {
         self.times.took(took);
-        let usual = &mut self.workers[worker].usual;
-        let seconds = took.as_secs_f64();
-        *usual = Some(usual.map_or(seconds, |usual| usual + SMOOTHING * (seconds - usual)));
+        self.workers[worker].took(took, now);
         self.release(worker, epoch, now);
+        if failed {
+            self.failed(worker, now);
+        } else {
+            self.succeeded(worker, now);
+        }
         match self.end(which, Some(worker), now) {
             Some(item) => {
                 self.counts.answered += 1;
@@ -320,6 +319,9 @@ impl<T> Desk<T> {
         now: Time,
     ) -> Verdict<T> {
         self.release(worker, epoch, now);
+        if charged {
+            self.failed(worker, now);
+        }
         let most = self.rules.max_attempts;
         let Some(entry) = live(&mut self.entries, which) else {
             self.counts.wasted += 1;
@@ -335,7 +337,7 @@ impl<T> Desk<T> {
         if !entry.at.is_empty() || entry.waiting > 0 {
             return Verdict::GoesOn;
         }
-        if again && entry.attempts < most {
+        if again && entry.attempts < most && self.may_retry(now) {
             self.counts.retried += 1;
             self.put_back(which);
             return Verdict::GoesOn;
@@ -371,39 +373,6 @@ impl<T> Desk<T> {
             .collect()
     }
 
-    /// When a second worker is to be asked next.
-    pub fn next_hedge(&self) -> Option<Time> {
-        self.hedges.first().map(|(due, ..)| *due)
-    }
-
-    /// Makes second copies of what has been running for too long, as far as the budget goes. [`Desk::dispatch`] sends them on.
-    pub fn hedge(&mut self, now: Time) {
-        while let Some((due, number, key)) = self.hedges.first().copied() {
-            if due > now {
-                return;
-            }
-            self.hedges.pop_first();
-            let which = Ref {
-                key,
-                number,
-                copy: 0,
-            };
-            let Some(entry) = live(&mut self.entries, which) else {
-                continue;
-            };
-            // It may have been put back meanwhile: then it has a worker to itself before it.
-            if entry.hedged || self.tokens < 1.0 || entry.at.is_empty() {
-                continue;
-            }
-            self.tokens -= 1.0;
-            entry.hedged = true;
-            let copy = entry.made;
-            entry.made += 1;
-            entry.waiting += 1;
-            self.spare.push_back(Ref { copy, ..which });
-        }
-    }
-
     /// The order in the backlog, and the lane.
     fn standing(&self, number: u64, cost: Duration, now: Time) -> (u64, bool) {
         let aged = |ageing: f64| {
@@ -420,21 +389,16 @@ impl<T> Desk<T> {
             _ => (number, true),
         }
     }
-
-    fn hedge_delay(&mut self, after: After) -> Option<Duration> {
-        match after {
-            After::Delay(delay) => Some(delay),
-            After::Percentile(share) => self.times.quantile(share),
-        }
-    }
 }
 
 /// Second copies that may be saved up.
 const MOST_TOKENS: f64 = 10.0;
-/// Weight of the latest request in a worker's moving average.
-const SMOOTHING: f64 = 0.05;
 /// Husks that are not worth a sweep.
 const FEW: usize = 32;
+
+fn is_live<T>(entries: &Slab<Entry<T>>, which: Ref) -> bool {
+    (entries.get(which.key)).is_some_and(|entry| entry.number == which.number)
+}
 
 fn live<T>(entries: &mut Slab<Entry<T>>, which: Ref) -> Option<&mut Entry<T>> {
     entries

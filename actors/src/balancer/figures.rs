@@ -44,7 +44,7 @@ impl Tail {
     }
 }
 
-/// What a balancer has done so far. One moment's account: `counts.asked = answered + failed + cancelled + open`.
+/// What a balancer has done so far. One moment's account: `counts.asked = answered + failed + cancelled + expired + shed + open`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Figures {
     /// What has become of requests.
@@ -61,4 +61,8 @@ pub struct Figures {
     pub loads: Loads,
     /// Time that workers spent on requests that were answered, wanted or not.
     pub busy: Duration,
+    /// Workers that are wanted.
+    pub workers: usize,
+    /// Workers that are left out for a while.
+    pub ejected: usize,
 }

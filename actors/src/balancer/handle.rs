@@ -224,6 +224,14 @@ impl<W: Work> BalancerHandle<W> {
         self.shared.core.retry_after()
     }
 
+    /// Sets how many workers there are, while it runs: at least one, at most what [`super::Builder::at_most`] says. Gives that number.
+    ///
+    /// More: they are made at once, and take requests when they are up. Fewer: the last ones end what they have begun, then drop their
+    /// work; what waits for them goes to others.
+    pub fn resize(&self, workers: usize) -> usize {
+        self.shared.core.resize(workers)
+    }
+
     /// How often workers, and the balancer's own actor, were started again.
     pub fn restarts(&self) -> u64 {
         let supervisor = &self.shared.supervisor;

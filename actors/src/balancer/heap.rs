@@ -61,6 +61,16 @@ impl Heap {
         &self.order
     }
 
+    /// True if the worker is in it.
+    pub(super) fn has(&self, worker: usize) -> bool {
+        self.places[worker].is_some()
+    }
+
+    /// The turn in which a worker last got a request.
+    pub(super) fn turn(&self, worker: usize) -> u64 {
+        self.loads[worker].1
+    }
+
     /// Equals by their number, so that who came first does not matter.
     fn load_at(&self, at: usize) -> (Load, usize) {
         let worker = self.order[at];

@@ -19,6 +19,9 @@ pub type Cost<W> = Arc<dyn Fn(&<W as Work>::Request) -> Option<Duration> + Send 
 /// A request again, for the copy of this number.
 pub type Again<W> = Arc<dyn Fn(&<W as Work>::Request, u32) -> <W as Work>::Request + Send + Sync>;
 
+/// Whether an answer counts as a failure of its worker.
+pub type Failed<W> = Arc<dyn Fn(&<W as Work>::Reply) -> bool + Send + Sync>;
+
 /// How a balancer treats requests.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -68,6 +71,8 @@ pub struct Parts<W: Work> {
     pub again: Option<Again<W>>,
     /// What a request is known to take.
     pub cost: Option<Cost<W>>,
+    /// Whether an answer counts as a failure of its worker, for [`super::resilience::Eject`].
+    pub failed: Option<Failed<W>>,
     /// Time.
     pub clock: Clock,
     /// Chance.

@@ -39,6 +39,20 @@ pub enum Policy {
         /// As for [`Policy::ShortFirst`]: after cost / ageing a long request comes before younger short ones.
         ageing: f64,
     },
+    /// At once to the worker that promises the earliest answer: a moving average of what requests take there, times those that
+    /// it would have. Looks at every worker. For workers that differ from each other, or from hour to hour.
+    LatencyAware {
+        /// How soon the past is forgotten where a worker is not asked (> 0), so that one that was slow is tried again.
+        decay: Duration,
+    },
+    /// At once to the worker that the request's key belongs to, or to the next one of the key where that has too much to do. When
+    /// workers come and go, only their own keys move. A request without a key goes to the least loaded.
+    ///
+    /// Rendezvous hashing (Thaler and Ravishankar, 1996) with bounded loads (Mirrokni, Thorup and Zadimoghaddam, 2016).
+    Affinity {
+        /// Most pending requests of a worker, as a multiple of the mean (>= 1).
+        bound: f64,
+    },
 }
 
 impl Policy {
@@ -51,6 +65,12 @@ impl Policy {
         skip_slow: false,
     };
 
+    /// How soon a latency-aware balancer forgets, where nothing else is said.
+    pub const DECAY: Duration = Duration::from_secs(10);
+
+    /// How unequal affinity may make the workers, where nothing else is said.
+    pub const BOUND: f64 = 1.25;
+
     /// The word for it.
     pub fn name(&self) -> &'static str {
         match self {
@@ -61,11 +81,13 @@ impl Policy {
             Policy::Random => "random",
             Policy::ShortFirst { .. } => "short-first",
             Policy::Reserve { .. } => "reserve",
+            Policy::LatencyAware { .. } => "latency-aware",
+            Policy::Affinity { .. } => "affinity",
         }
     }
 
     /// All words.
-    pub const NAMES: [&'static str; 7] = [
+    pub const NAMES: [&'static str; 9] = [
         "central",
         "least-loaded",
         "two-choices",
@@ -73,6 +95,8 @@ impl Policy {
         "random",
         "short-first",
         "reserve",
+        "latency-aware",
+        "affinity",
     ];
 }
 

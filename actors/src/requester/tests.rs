@@ -43,6 +43,7 @@ fn setup(
         make: Arc::new(move |_| Ok(Served::new(Box::new(Sleeps(own.clone())), false))),
         again: None,
         cost: None,
+        failed: None,
         clock: clock.clone(),
         seed: Seed(1),
         pool: Arc::new(Pool::none()),

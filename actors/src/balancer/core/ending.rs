@@ -1,133 +1,129 @@
-//! Workers that come and go, how a balancer ends, and its account.
+//! How requests end: answered, lost with their worker, cancelled, refused.
 
-use std::time::Duration;
-
-use super::{BalancerCore, State};
+use super::{BalancerCore, Item, record};
 use crate::balancer::call::CallError;
-use crate::balancer::figures::{Figures, Tail};
+use crate::balancer::desk::{Ref, Refusal, Verdict};
+use crate::balancer::ticket::Ticket;
+use crate::pool::guarded;
+use crate::trace::Act;
 use crate::worker::Work;
 
 impl<W: Work> BalancerCore<W> {
-    pub(in crate::balancer) fn up(&self, worker: usize, epoch: u64) {
+    pub(in crate::balancer) fn answer(&self, ticket: &Ticket<W>, reply: W::Reply) {
         let now = self.clock.now();
-        let wakes = {
+        let took = now - ticket.began;
+        // The user's code, outside the lock; if it panics nothing is known of the answer.
+        let failed = (self.failed.as_ref())
+            .is_some_and(|failed| guarded(|| failed(&reply)).unwrap_or(false));
+        let (verdict, told, idle) = {
             let mut state = self.lock();
-            state.desk.worker_up(worker, epoch, now);
-            state.desk.dispatch(now);
-            if !std::mem::replace(&mut state.seen[worker], true) {
-                self.changed.notify_waiters();
+            let (which, worker, epoch) = (ticket.which, ticket.worker, ticket.epoch);
+            let verdict = (state.desk).answered(which, worker, epoch, took, failed, now);
+            if let Verdict::Over(item) = &verdict {
+                let response = now - item.asked;
+                record(&mut state.response, response);
+                state.responses += response.as_secs_f64();
             }
-            state.desk.wakes()
+            state.busy += took;
+            // Its own place is filled by its next take.
+            (verdict, state.told(), state.desk.open() == 0)
         };
-        self.wake(&wakes, Some(worker));
+        self.tell(told, Some(ticket.worker));
+        let wanted = matches!(verdict, Verdict::Over(_));
+        self.record(
+            &self.workers[ticket.worker].name,
+            now,
+            &Act::Answer {
+                request: ticket.which.number,
+                copy: ticket.which.copy,
+                wanted,
+            },
+        );
+        self.clock.made_progress();
+        if let Verdict::Over(item) = verdict {
+            item.cell.settle(Ok(reply));
+            drop(item);
+            self.ended(idle);
+        }
     }
 
-    pub(in crate::balancer) fn down(&self, worker: usize, epoch: u64) {
+    pub(in crate::balancer) fn lost(&self, ticket: &Ticket<W>, charged: bool, reason: &str) {
+        self.lose(ticket.which, ticket.worker, ticket.epoch, charged, reason);
+    }
+
+    pub(in crate::balancer) fn lose(
+        &self,
+        which: Ref,
+        worker: usize,
+        epoch: u64,
+        charged: bool,
+        reason: &str,
+    ) {
         let now = self.clock.now();
-        let wakes = {
+        let again = self.again.is_some();
+        let (verdict, idle) = {
             let mut state = self.lock();
-            state.desk.worker_down(worker, epoch, now);
-            state.desk.dispatch(now);
-            state.desk.wakes()
+            let desk = &mut state.desk;
+            let verdict = desk.lost(which, worker, epoch, charged, again, now);
+            (verdict, desk.open() == 0)
         };
-        self.wake(&wakes, None);
-    }
-
-    /// Takes back what the life `epoch` of a worker holds, which is over although its thread may still be running it. A late answer to
-    /// what is not over yet still counts.
-    pub fn give_up(&self, name: &str, epoch: u64) {
-        let Some(worker) = self.workers.iter().position(|one| &*one.name == name) else {
-            return;
-        };
-        let begun = {
-            let state = self.lock();
-            let present = state.desk.is_up(worker, epoch);
-            present.then(|| state.desk.begun_by(worker))
-        };
-        for which in begun.into_iter().flatten() {
-            self.lose(which, worker, epoch, true, "was given up as hung");
+        if !matches!(verdict, Verdict::Stale) {
+            self.record(
+                &self.workers[worker].name,
+                now,
+                &Act::Lose {
+                    request: which.number,
+                    copy: which.copy,
+                },
+            );
         }
-        self.down(worker, epoch);
-    }
-
-    /// Takes no further request; those under way run to their end.
-    pub fn seal(&self) {
-        self.lock().closed = true;
-        self.changed.notify_waiters();
-        if let Some(room) = &self.room {
-            room.close();
-        }
-    }
-
-    /// Takes no further request and gives up all that are under way: their callers hear [`CallError::Closed`].
-    pub fn close(&self) {
-        self.seal();
-        let now = self.clock.now();
-        let items = self.lock().desk.clear(now);
-        for item in &items {
-            item.cell.settle(Err(CallError::Closed));
-        }
-        let any = !items.is_empty();
-        drop(items);
-        self.ended(any);
-    }
-
-    /// True while it takes requests and at least one worker is up.
-    pub fn is_ready(&self) -> bool {
-        let state = self.lock();
-        !state.closed && state.desk.is_any_up()
-    }
-
-    /// What waits now should be done by then: an estimate.
-    pub fn retry_after(&self) -> Duration {
-        let state = self.lock();
-        let done = state.desk.counts().answered.max(1);
-        let places = self.settings.workers * self.settings.places;
-        let each = state.busy.as_secs_f64() / done as f64 / places as f64;
-        Duration::try_from_secs_f64(each * state.desk.queued() as f64).unwrap_or(Duration::MAX)
-    }
-
-    /// Requests that are not over.
-    pub fn open(&self) -> usize {
-        self.lock().desk.open()
-    }
-
-    /// Waits until no request is under way.
-    pub async fn quiet(&self) {
-        self.until(|state| state.desk.open() == 0).await;
-    }
-
-    /// Waits until every worker has been up once, or the balancer is closed.
-    pub async fn ready(&self) {
-        self.until(|state| state.closed || state.seen.iter().all(|seen| *seen))
-            .await;
-    }
-
-    async fn until(&self, holds: impl Fn(&State<W>) -> bool) {
-        loop {
-            let changed = self.changed.notified();
-            let mut changed = std::pin::pin!(changed);
-            // Listens before it looks.
-            changed.as_mut().enable();
-            if holds(&self.lock()) {
-                return;
+        match verdict {
+            Verdict::Over(item) => {
+                let reason = format!("{} {reason}", self.workers[worker].name);
+                item.cell.settle(Err(CallError::WorkerLost { reason }));
+                drop(item);
+                self.ended(idle);
             }
-            changed.await;
+            Verdict::GoesOn | Verdict::Stale => {}
+        }
+        // It was put back, its place is free, or its worker is left out from now on: somebody should look.
+        self.ring();
+    }
+
+    pub(in crate::balancer) fn cancel(&self, which: Ref) {
+        let now = self.clock.now();
+        let (item, idle) = {
+            let mut state = self.lock();
+            (state.desk.cancel(which, now), state.desk.open() == 0)
+        };
+        if let Some(item) = item {
+            self.record(
+                &self.name,
+                now,
+                &Act::Cancel {
+                    request: which.number,
+                },
+            );
+            item.cell.abandon();
+            drop(item);
+            self.ended(idle);
         }
     }
 
-    /// What it has done so far.
-    pub fn figures(&self) -> Figures {
+    /// Tells the callers of requests that were ended, and whoever works on them.
+    pub(super) fn refuse(&self, refused: Vec<(u64, Item<W>, Refusal)>) {
         let now = self.clock.now();
-        let state = self.lock();
-        Figures {
-            counts: state.desk.counts(),
-            open: state.desk.open(),
-            waiting: state.desk.waiting(),
-            response: Tail::new(&state.response, state.responses),
-            waited: Tail::new(&state.waited, state.waits),
-            loads: state.desk.loads(now),
-            busy: state.busy,
+        for (request, item, why) in refused {
+            let (act, error) = match why {
+                Refusal::Expired { begun } => (
+                    Act::Expire { request },
+                    CallError::DeadlineExceeded { begun },
+                ),
+                Refusal::Shed { waited } => (Act::Shed { request }, CallError::Shed { waited }),
+            };
+            self.record(&self.name, now, &act);
+            item.cell.settle(Err(error));
+            drop(item);
         }
     }
 }

@@ -2,43 +2,40 @@
 
 use rand::RngExt;
 
-use super::{Desk, Ref, is_reserved};
+use super::{Desk, Ref, is_live, is_reserved, live};
 use crate::balancer::backlog::Takes;
 use crate::balancer::policy::{Policy, Spread};
 use crate::clock::Time;
 
 impl<T> Desk<T> {
     /// Hands out what can be handed out; [`Desk::wakes`] says who should be told.
-    pub fn dispatch(&mut self, now: Time) {
+    pub(super) fn dispatch(&mut self, now: Time) {
         self.second_copies(now);
-        if let Spread::Replicated(copies) = self.rules.spread {
-            return self.replicate(copies, now);
+        match (self.rules.spread, self.rules.policy) {
+            (Spread::Replicated(copies), _) => self.replicate(copies, now),
+            (_, Policy::Affinity { bound }) => self.by_key(bound, now),
+            _ => self.one_each(now),
         }
+        self.note_empty(now);
+    }
+
+    fn one_each(&mut self, now: Time) {
         // A choice may use up a turn or a draw, so nobody is chosen for nothing.
         while self.backlog.len() > 0 {
-            let Some((worker, takes)) = self.choose() else {
+            let Some((worker, takes)) = self.choose(now) else {
                 return;
             };
             let entries = &self.entries;
-            let wanted = |which: Ref| {
-                entries
-                    .get(which.key)
-                    .is_some_and(|entry| entry.number == which.number)
-            };
+            let wanted = |which: Ref| is_live(entries, which);
             match self.backlog.pop(takes, wanted) {
                 Some(which) => self.assign(which, worker, now),
                 None if takes == Takes::ShortOnly => {
                     // No short request is there: a long one needs one of the others.
-                    let Some(worker) = self.heaps[0].least().filter(|at| self.has_room(*at, 1))
-                    else {
+                    let Some(worker) = self.least(0, 1, now) else {
                         return;
                     };
                     let entries = &self.entries;
-                    let wanted = |which: Ref| {
-                        entries
-                            .get(which.key)
-                            .is_some_and(|entry| entry.number == which.number)
-                    };
+                    let wanted = |which: Ref| is_live(entries, which);
                     match self.backlog.pop(Takes::All, wanted) {
                         Some(which) => self.assign(which, worker, now),
                         None => return,
@@ -49,25 +46,42 @@ impl<T> Desk<T> {
         }
     }
 
+    /// The least loaded worker of a heap, if it has room.
+    fn least(&self, heap: usize, each: u32, now: Time) -> Option<usize> {
+        let heap = &self.heaps[heap];
+        if !self.is_warming(now) {
+            return heap.least().filter(|at| self.has_room(*at, each, now));
+        }
+        // Weights change with time: no heap keeps them.
+        (heap.workers().iter().copied())
+            .filter(|at| self.has_room(*at, each, now))
+            .min_by(|a, b| {
+                let key = |at: usize| (self.load(at, now), heap.turn(at), at);
+                let ((a, b, c), (d, e, f)) = (key(*a), key(*b));
+                a.total_cmp(&d).then(b.cmp(&e)).then(c.cmp(&f))
+            })
+    }
+
+    /// What a worker would have to do with one more, for its share.
+    fn load(&self, worker: usize, now: Time) -> f64 {
+        (self.workers[worker].pending() + 1) as f64 / self.weight(worker, now)
+    }
+
     /// Who would get a request now, and which ones that worker takes.
-    fn choose(&mut self) -> Option<(usize, Takes)> {
-        let least = |desk: &Self, heap: usize, each: u32| {
-            let worker = desk.heaps[heap].least()?;
-            desk.has_room(worker, each).then_some(worker)
-        };
+    fn choose(&mut self, now: Time) -> Option<(usize, Takes)> {
         let all = |worker: usize| (worker, Takes::All);
         match self.rules.policy {
             Policy::Central {
                 per_worker,
                 skip_slow: false,
-            } => least(self, 0, per_worker).map(all),
-            Policy::Central { per_worker, .. } => self.quickest(per_worker).map(all),
-            Policy::ShortFirst { .. } => least(self, 0, 1).map(all),
-            Policy::Reserve { .. } => match least(self, 1, 1) {
+            } => self.least(0, per_worker, now).map(all),
+            Policy::Central { per_worker, .. } => self.quickest(per_worker, now).map(all),
+            Policy::ShortFirst { .. } => self.least(0, 1, now).map(all),
+            Policy::Reserve { .. } => match self.least(1, 1, now) {
                 Some(reserved) => Some((reserved, Takes::ShortOnly)),
-                None => least(self, 0, 1).map(all),
+                None => self.least(0, 1, now).map(all),
             },
-            Policy::LeastLoaded => self.heaps[0].least().map(all),
+            Policy::LeastLoaded | Policy::Affinity { .. } => self.least(0, u32::MAX, now).map(all),
             Policy::TwoChoices => {
                 let up = self.heaps[0].workers();
                 let (one, other) = match up.len() {
@@ -79,41 +93,118 @@ impl<T> Desk<T> {
                         (up[one], up[if other < one { other } else { other + 1 }])
                     }
                 };
-                let pending = |at: usize| self.workers[at].pending();
-                Some(all(if pending(other) < pending(one) {
+                Some(all(if self.load(other, now) < self.load(one, now) {
                     other
                 } else {
                     one
                 }))
             }
             Policy::RoundRobin => {
-                let count = self.workers.len();
-                let next = (0..count)
-                    .map(|step| (self.round + step) % count)
-                    .find(|at| self.workers[*at].up.is_some())?;
-                self.round = next + 1;
-                Some(all(next))
+                for _ in 0..self.tries(now) {
+                    let count = self.workers.len();
+                    let next = (0..count)
+                        .map(|step| (self.round + step) % count)
+                        .find(|at| self.heaps[0].has(*at))?;
+                    self.round = next + 1;
+                    if self.accepts(next, now) {
+                        return Some(all(next));
+                    }
+                }
+                self.least(0, u32::MAX, now).map(all)
             }
             Policy::Random => {
-                let up = self.heaps[0].workers();
-                if up.is_empty() {
-                    return None;
+                for _ in 0..self.tries(now) {
+                    let up = self.heaps[0].workers();
+                    if up.is_empty() {
+                        return None;
+                    }
+                    let drawn = up[self.chance.random_range(0..up.len())];
+                    if self.accepts(drawn, now) {
+                        return Some(all(drawn));
+                    }
                 }
-                Some(all(up[self.chance.random_range(0..up.len())]))
+                self.least(0, u32::MAX, now).map(all)
+            }
+            Policy::LatencyAware { decay } => {
+                let promised = |at: usize| {
+                    let expected = self.workers[at].expected(decay, now);
+                    // Nobody knows a worker that has not answered: the fewest pending then.
+                    (expected * self.load(at, now), self.load(at, now), at)
+                };
+                (self.heaps[0].workers().iter().copied())
+                    .min_by(|a, b| {
+                        let ((a, b, c), (d, e, f)) = (promised(*a), promised(*b));
+                        a.total_cmp(&d).then(b.total_cmp(&e)).then(c.cmp(&f))
+                    })
+                    .map(all)
             }
         }
     }
 
-    fn has_room(&self, worker: usize, each: u32) -> bool {
+    /// How often somebody is drawn for one request: more than once only where some take less than their share.
+    fn tries(&self, now: Time) -> usize {
+        if self.is_warming(now) {
+            2 * self.workers.len()
+        } else {
+            1
+        }
+    }
+
+    /// A worker that begins slowly takes a turn as often as its share says.
+    fn accepts(&mut self, worker: usize, now: Time) -> bool {
+        let weight = self.weight(worker, now);
+        weight >= 1.0 || self.chance.random::<f64>() < weight
+    }
+
+    /// Each to the worker of its key.
+    fn by_key(&mut self, bound: f64, now: Time) {
+        while self.backlog.len() > 0 && !self.heaps[0].workers().is_empty() {
+            let entries = &self.entries;
+            let wanted = |which: Ref| is_live(entries, which);
+            let Some(which) = self.backlog.pop(Takes::All, wanted) else {
+                return;
+            };
+            let key = self.entries[which.key].key;
+            let worker = match key {
+                Some(key) => self.home(key, bound, now),
+                None => self.least(0, u32::MAX, now),
+            };
+            // Somebody is up: there is a worker.
+            let Some(worker) = worker else {
+                return;
+            };
+            self.assign(which, worker, now);
+        }
+    }
+
+    /// The first worker of a key, in the key's own order of them, that has no more than its share.
+    fn home(&self, key: u64, bound: f64, now: Time) -> Option<usize> {
+        let up = self.heaps[0].workers();
+        let pending = |at: usize| self.workers[at].pending() as f64 / self.weight(at, now);
+        let all: f64 = up.iter().map(|at| pending(*at)).sum();
+        let most = (bound.max(1.0) * (all + 1.0) / up.len() as f64).ceil();
+        (up.iter().copied())
+            .filter(|at| pending(*at) < most)
+            .max_by_key(|at| (mixed(key, *at as u64), *at))
+            .or_else(|| self.least(0, u32::MAX, now))
+    }
+
+    fn has_room(&self, worker: usize, each: u32, now: Time) -> bool {
         let most = self.rules.places.saturating_mul(each.max(1) as usize);
+        let weight = self.weight(worker, now);
+        let most = if weight < 1.0 {
+            (most as f64 * weight).ceil() as usize
+        } else {
+            most
+        };
         self.workers[worker].pending() < most
     }
 
     /// The quickest worker that has room; none where waiting for a busy one promises an earlier answer than the quickest free one.
-    fn quickest(&self, each: u32) -> Option<usize> {
+    fn quickest(&self, each: u32, now: Time) -> Option<usize> {
         let usual = |at: usize| self.workers[at].usual.unwrap_or(0.0);
         let free = (self.heaps[0].workers().iter().copied())
-            .filter(|at| self.has_room(*at, each))
+            .filter(|at| self.has_room(*at, each, now))
             .min_by(|a, b| {
                 let key = |at: usize| (usual(at), self.workers[at].pending(), at);
                 let ((a, b, c), (d, e, f)) = (key(*a), key(*b));
@@ -142,7 +233,7 @@ impl<T> Desk<T> {
         }
         let spare = std::mem::take(&mut self.spare);
         for which in spare {
-            let Some(entry) = self.entries.get_mut(which.key) else {
+            let Some(entry) = live(&mut self.entries, which) else {
                 continue;
             };
             let at = &entry.at;
@@ -153,11 +244,11 @@ impl<T> Desk<T> {
             };
             let short = entry.short;
             let other = (0..self.workers.len())
-                .filter(|worker| self.workers[*worker].up.is_some())
+                .filter(|worker| self.heaps.iter().any(|heap| heap.has(*worker)))
                 .filter(|worker| at.iter().all(|posting| posting.worker != *worker))
                 .filter(|worker| short || !is_reserved(&self.rules, *worker))
                 .min_by_key(|worker| (self.workers[*worker].pending(), *worker))
-                .filter(|worker| each.is_none_or(|each| self.has_room(*worker, each)));
+                .filter(|worker| each.is_none_or(|each| self.has_room(*worker, each, now)));
             match other {
                 Some(worker) => {
                     self.counts.copies += 1;
@@ -176,11 +267,7 @@ impl<T> Desk<T> {
                 return;
             }
             let entries = &self.entries;
-            let wanted = |which: Ref| {
-                entries
-                    .get(which.key)
-                    .is_some_and(|entry| entry.number == which.number)
-            };
+            let wanted = |which: Ref| is_live(entries, which);
             let Some(which) = self.backlog.pop(Takes::All, wanted) else {
                 return;
             };
@@ -212,11 +299,31 @@ impl<T> Desk<T> {
             running: false,
         });
         self.turn += 1;
-        let one = &mut self.workers[worker];
-        one.queue.push_back(which);
+        let queue = &mut self.workers[worker].queue;
+        let mut at = queue.len();
+        if self.mixed {
+            let priority = self.entries[which.key].priority;
+            let before = |other: Ref| {
+                let other = self.entries.get(other.key);
+                other.is_none_or(|other| other.priority >= priority)
+            };
+            while at > 0 && !before(queue[at - 1]) {
+                at -= 1;
+            }
+        }
+        queue.insert(at, which);
+        let one = &self.workers[worker];
         if one.running < self.rules.places {
             self.wakes.push(worker);
         }
         self.changed(worker, now);
     }
+}
+
+/// A number that looks drawn by chance and hangs on both (the mixer of SplitMix64, Steele et al., 2014).
+fn mixed(key: u64, worker: u64) -> u64 {
+    let mut x = key ^ worker.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
 }

@@ -1,6 +1,6 @@
 //! Pure: how requests end or go back, and what is known of them meanwhile.
 
-use super::{Counts, Desk, FEW, Loads, Posting, Ref, Wakes, is_reserved, live};
+use super::{Counts, Desk, FEW, Loads, Posting, Ref, Wakes, is_live, is_reserved, live};
 use crate::clock::Time;
 
 impl<T> Desk<T> {
@@ -16,13 +16,12 @@ impl<T> Desk<T> {
 
     /// Requests that wait, in the backlog or for a place at their worker.
     pub fn queued(&self) -> usize {
-        let at = |one: &super::Worker| one.queue.len() - one.husks;
-        self.backlog.len() + self.workers.iter().map(at).sum::<usize>()
+        self.backlog.len() + self.at_workers
     }
 
-    /// True if there is a worker.
+    /// True if there is a worker that takes requests.
     pub fn is_any_up(&self) -> bool {
-        self.workers.iter().any(|one| one.up.is_some())
+        (self.workers.iter()).any(|one| one.up.is_some() && !one.parked)
     }
 
     /// What has become of requests so far.
@@ -43,7 +42,7 @@ impl<T> Desk<T> {
     /// True if a worker has a free place and something to do in it.
     pub fn has_more(&self, worker: usize) -> bool {
         let one = &self.workers[worker];
-        one.up.is_some() && one.running < self.rules.places && one.queue.len() > one.husks
+        one.up.is_some() && !one.parked && one.running < self.rules.places && one.queued() > 0
     }
 
     /// What a worker has begun and not ended, for a life that is given up with its thread.
@@ -66,6 +65,10 @@ impl<T> Desk<T> {
     pub(super) fn end(&mut self, which: Ref, by: Option<usize>, now: Time) -> Option<T> {
         live(&mut self.entries, which)?;
         let entry = self.entries.remove(which.key);
+        if entry.due {
+            let entries = &self.entries;
+            self.dues.forget(|which| is_live(entries, which));
+        }
         for posting in &entry.at {
             if Some(posting.worker) == by && posting.copy == which.copy {
                 continue;
@@ -84,11 +87,7 @@ impl<T> Desk<T> {
         }
         if entry.waiting > 0 {
             let entries = &self.entries;
-            let wanted = |which: Ref| {
-                entries
-                    .get(which.key)
-                    .is_some_and(|entry| entry.number == which.number)
-            };
+            let wanted = |which: Ref| is_live(entries, which);
             let spares = self.spare.len();
             self.spare.retain(|which| wanted(*which));
             let spared = (spares - self.spare.len()) as u32;
@@ -105,11 +104,12 @@ impl<T> Desk<T> {
             return;
         };
         entry.waiting += 1;
-        let (order, short) = (entry.order, entry.short);
+        let (order, short, priority) = (entry.order, entry.short, entry.priority);
         // A later life is a later execution: what chance decides of it is drawn anew.
         let copy = entry.made;
         entry.made += 1;
-        self.backlog.push(Ref { copy, ..which }, order, short);
+        self.backlog
+            .push(Ref { copy, ..which }, order, short, priority);
     }
 
     pub(super) fn release(&mut self, worker: usize, epoch: u64, now: Time) {
@@ -120,15 +120,23 @@ impl<T> Desk<T> {
         }
     }
 
-    /// A worker's load has changed.
+    /// A worker's queue has changed.
+    pub(super) fn recount(&mut self, worker: usize) {
+        let one = &mut self.workers[worker];
+        let queued = one.queued();
+        self.at_workers = self.at_workers - std::mem::replace(&mut one.counted, queued) + queued;
+    }
+
+    /// A worker's load has changed, or whether it takes requests.
     pub(super) fn changed(&mut self, worker: usize, now: Time) {
+        self.recount(worker);
         let one = &self.workers[worker];
         let pending = one.pending();
         self.meter.set(worker, pending, now);
         let heap = &mut self.heaps[usize::from(is_reserved(&self.rules, worker))];
         match one.up {
-            Some(_) => heap.set(worker, (pending, self.turn)),
-            None => heap.remove(worker),
+            Some(_) if one.out.is_none() && !one.parked => heap.set(worker, (pending, self.turn)),
+            _ => heap.remove(worker),
         }
     }
 }

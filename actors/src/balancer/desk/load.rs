@@ -8,6 +8,8 @@ pub(crate) struct LoadMeter {
     since: Time,
     last: Time,
     pending: Vec<Pending>,
+    /// Workers that there are, of those that there may be.
+    size: usize,
     sum: f64,
     squares: f64,
     /// Of the mean over workers, and of the variance between them.
@@ -55,6 +57,7 @@ impl LoadMeter {
             since: now,
             last: now,
             pending: vec![idle; workers],
+            size: workers,
             sum: 0.0,
             squares: 0.0,
             mean: 0.0,
@@ -75,10 +78,15 @@ impl LoadMeter {
         self.squares += after * after - before * before;
     }
 
+    pub(crate) fn resize(&mut self, size: usize, now: Time) {
+        self.pass(now);
+        self.size = size;
+    }
+
     fn pass(&mut self, now: Time) {
         let span = (now - self.last).as_secs_f64();
         if span > 0.0 {
-            let count = self.pending.len() as f64;
+            let count = self.size as f64;
             let mean = self.sum / count;
             self.mean += mean * span;
             self.variance += (self.squares / count - mean * mean).max(0.0) * span;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::super::*;
 use rand::RngExt;
 
+use crate::balancer::resilience::Resilience;
 use crate::clock::{Seed, Time};
 use crate::span::Span;
 
@@ -23,6 +24,9 @@ pub struct Model {
     pub slow: f64,
     /// Share of executions that take 20 times as long.
     pub stragglers: f64,
+    pub resilience: Resilience,
+    /// Time that a request has.
+    pub within: Option<Duration>,
 }
 
 pub const UNIT: Duration = Duration::from_millis(1);
@@ -40,6 +44,9 @@ pub struct Seen {
     pub p99: f64,
     pub copies: f64,
     pub variance: f64,
+    /// Answered, for each unit of time and worker.
+    pub goodput: f64,
+    pub refused: u64,
 }
 
 impl Model {
@@ -52,6 +59,8 @@ impl Model {
             requests: 100_000,
             slow: 1.0,
             stragglers: 0.0,
+            resilience: Resilience::default(),
+            within: None,
         }
     }
 
@@ -69,6 +78,7 @@ impl Model {
                 workers: WORKERS,
                 places: 1,
                 max_attempts: 3,
+                resilience: self.resilience,
             },
             seed.stream("front", "policy"),
             Time::ZERO,
@@ -87,23 +97,26 @@ impl Model {
         let mut ends: BinaryHeap<Reverse<(Time, u64, usize)>> = BinaryHeap::new();
         let mut over: Vec<f64> = Vec::new();
         let mut last = Time::ZERO;
+        let mut refused = 0u64;
         loop {
             let end = ends.peek().map(|Reverse((at, ..))| *at);
-            let Some(now) = [next_arrival, end, desk.next_hedge()]
-                .into_iter()
-                .flatten()
-                .min()
-            else {
+            let due = desk.next();
+            let Some(now) = [next_arrival, end, due].into_iter().flatten().min() else {
                 break;
             };
             last = now;
-            if desk.next_hedge() == Some(now) {
-                desk.hedge(now);
+            if due == Some(now) {
+                desk.turn(now);
             } else if next_arrival == Some(now) {
                 let mut size = sizes.clone();
                 size.set_stream(came);
                 let size = self.service.draw(&mut size);
-                desk.submit((size, now), Some(size), now);
+                let terms = Terms {
+                    cost: Some(size),
+                    due: self.within.map(|span| now + span),
+                    ..Terms::default()
+                };
+                desk.submit((size, now), terms, now);
                 came += 1;
                 next_arrival = (came < self.requests).then(|| now + gap.draw(&mut arrivals));
             } else if let Some(Reverse((_, turn, worker))) = ends.pop() {
@@ -111,7 +124,7 @@ impl Model {
                 let Some(one) = running[worker].take_if(|one| one.turn == turn) else {
                     continue;
                 };
-                match desk.answered(one.which, worker, 1, now - one.since, now) {
+                match desk.answered(one.which, worker, 1, now - one.since, false, now) {
                     Verdict::Over((_, came)) => {
                         over.push((now - came).as_secs_f64() / UNIT.as_secs_f64());
                     }
@@ -124,8 +137,19 @@ impl Model {
                     }
                 }
             }
-            desk.dispatch(now);
+            desk.turn(now);
             desk.wakes();
+            for (number, ..) in desk.refused() {
+                refused += 1;
+                // Whoever works on it stops at once.
+                for (worker, place) in running.iter_mut().enumerate() {
+                    let stopped = place.take_if(|one| one.which.number == number);
+                    if let Some(one) = stopped {
+                        desk.lost(one.which, worker, 1, false, false, now);
+                    }
+                }
+            }
+            desk.turn(now);
             for (worker, place) in running.iter_mut().enumerate() {
                 if place.is_some() {
                     continue;
@@ -158,6 +182,8 @@ impl Model {
             p99: over[over.len() * 99 / 100],
             copies: desk.counts().copies as f64 / self.requests as f64,
             variance: loads.variance,
+            goodput: over.len() as f64 / (last.as_secs_f64() / UNIT.as_secs_f64()) / WORKERS as f64,
+            refused,
         }
     }
 }

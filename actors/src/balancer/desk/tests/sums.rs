@@ -5,34 +5,89 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::super::*;
+use crate::balancer::policy::After;
+use crate::balancer::resilience::{Eject, RetryBudget, Shed};
 use crate::clock::{Seed, Time};
 
 #[derive(Debug, Clone)]
 enum Step {
-    Submit(u64),
+    Submit(Terms, u64),
     Up(usize),
     Down(usize),
     Take(usize),
     /// The nth of what is running.
-    Answer(usize),
+    Answer(usize, bool),
     Lose(usize, bool, bool),
     /// The nth of what is open.
     Cancel(usize),
     Later(u64),
+    Resize(usize),
+}
+
+/// What is special about a request; the number is the time that it has, if any.
+fn terms() -> impl Strategy<Value = (Terms, u64)> {
+    let priority = prop::sample::select(Priority::ALL.to_vec());
+    (
+        0..50u64,
+        priority,
+        prop::option::of(0..5u64),
+        prop_oneof![2 => Just(0), 1 => 1..60u64],
+    )
+        .prop_map(|(cost, priority, key, within)| {
+            let terms = Terms {
+                cost: Some(Duration::from_nanos(cost)),
+                due: None,
+                priority,
+                key,
+            };
+            (terms, within)
+        })
+}
+
+fn resiliences() -> impl Strategy<Value = Resilience> {
+    let ns = Duration::from_nanos;
+    let shed = Shed {
+        target: ns(20),
+        interval: ns(50),
+    };
+    let retries = RetryBudget {
+        share: 0.2,
+        per_second: 0.0,
+    };
+    let eject = Eject {
+        failures: Some(2),
+        slower: Some(1.5),
+        pause: ns(30),
+        at_most: 0.7,
+    };
+    (
+        prop::option::weighted(0.3, Just(shed)),
+        prop::option::weighted(0.3, Just(retries)),
+        prop::option::weighted(0.3, Just(ns(40))),
+        prop::option::weighted(0.5, Just(eject)),
+    )
+        .prop_map(|(shed, retries, slow_start, eject)| Resilience {
+            deadline: None,
+            shed,
+            retries,
+            slow_start,
+            eject,
+        })
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let worker = 0..4usize;
     prop::collection::vec(
         prop_oneof![
-            5 => (0..50u64).prop_map(Step::Submit),
+            5 => terms().prop_map(|(terms, within)| Step::Submit(terms, within)),
             2 => worker.clone().prop_map(Step::Up),
             1 => worker.clone().prop_map(Step::Down),
             6 => worker.prop_map(Step::Take),
-            4 => (0..9usize).prop_map(Step::Answer),
+            4 => (0..9usize, any::<bool>()).prop_map(|(n, f)| Step::Answer(n, f)),
             2 => (0..9usize, any::<bool>(), any::<bool>()).prop_map(|(n, c, a)| Step::Lose(n, c, a)),
             2 => (0..30usize).prop_map(Step::Cancel),
             2 => (0..40u64).prop_map(Step::Later),
+            1 => (0..5usize).prop_map(Step::Resize),
         ],
         0..300,
     )
@@ -49,6 +104,10 @@ fn policies() -> impl Strategy<Value = Policy> {
         Just(Policy::RoundRobin),
         Just(Policy::Random),
         Just(Policy::ShortFirst { ageing: 0.1 }),
+        Just(Policy::LatencyAware {
+            decay: Duration::from_nanos(100)
+        }),
+        Just(Policy::Affinity { bound: 1.25 }),
         Just(Policy::Reserve {
             workers: 2,
             short: Duration::from_nanos(20),
@@ -92,11 +151,10 @@ impl World {
     fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
         let now = self.now;
         match step {
-            Step::Submit(cost) => {
+            Step::Submit(terms, within) => {
                 let number = self.submitted;
-                let which = self
-                    .desk
-                    .submit(number, Some(Duration::from_nanos(cost)), now);
+                let due = (within > 0).then(|| now + Duration::from_nanos(within));
+                let which = self.desk.submit(number, Terms { due, ..terms }, now);
                 self.submitted += 1;
                 self.open.insert(number, which);
             }
@@ -119,10 +177,10 @@ impl World {
                     self.running.push((begun.which, worker, epoch));
                 }
             }
-            Step::Answer(nth) if nth < self.running.len() => {
+            Step::Answer(nth, failed) if nth < self.running.len() => {
                 let (which, worker, epoch) = self.running.swap_remove(nth);
-                let took = Duration::from_nanos(5);
-                let verdict = self.desk.answered(which, worker, epoch, took, now);
+                let took = Duration::from_nanos(5 + 9 * worker as u64);
+                let verdict = self.desk.answered(which, worker, epoch, took, failed, now);
                 let was_open = self.open.contains_key(&which.number);
                 prop_assert_eq!(was_open, matches!(verdict, Verdict::Over(_)));
                 self.over(verdict)?;
@@ -132,7 +190,7 @@ impl World {
                 let verdict = self.desk.lost(which, worker, epoch, charged, again, now);
                 self.over(verdict)?;
             }
-            Step::Answer(_) | Step::Lose(..) => {}
+            Step::Answer(..) | Step::Lose(..) => {}
             Step::Cancel(nth) => {
                 if let Some(which) = self.open.values().nth(nth).copied() {
                     prop_assert_eq!(self.desk.cancel(which, now), Some(which.number));
@@ -142,10 +200,16 @@ impl World {
             }
             Step::Later(span) => {
                 self.now = now + Duration::from_nanos(span);
-                self.desk.hedge(self.now);
             }
+            Step::Resize(workers) => self.desk.resize(workers, now),
         }
-        self.desk.dispatch(self.now);
+        self.desk.turn(self.now);
+        for (request, number, _) in self.desk.refused() {
+            prop_assert_eq!(request, number);
+            self.over(Verdict::Over(number))?;
+        }
+        // What was to happen by now has happened.
+        prop_assert!(self.desk.next().is_none_or(|next| next > self.now));
         self.check()
     }
 
@@ -154,7 +218,8 @@ impl World {
         let desk = &self.desk;
         desk.heaps.iter().for_each(Heap::check);
         let counts = desk.counts();
-        let over = counts.answered + counts.failed + counts.cancelled;
+        let over =
+            counts.answered + counts.failed + counts.cancelled + counts.expired + counts.shed;
         prop_assert_eq!(counts.asked, over + desk.open() as u64);
         let loads = desk.loads(self.now);
         for (at, worker) in desk.workers.iter().enumerate() {
@@ -167,6 +232,13 @@ impl World {
             let queued = worker.queue.iter().filter(wanted).count();
             prop_assert_eq!(worker.pending(), queued + worker.running);
             prop_assert_eq!(loads.workers[at].pending, worker.pending());
+            let waits = worker.queue.len() - worker.husks;
+            prop_assert_eq!((worker.counted, queued), (waits, waits));
+            // Whoever takes requests is in a heap, and nobody else.
+            let takes = worker.up.is_some() && worker.out.is_none() && !worker.parked;
+            prop_assert_eq!(desk.heaps.iter().any(|heap| heap.has(at)), takes);
+            prop_assert!(takes || queued == 0, "requests wait for nobody");
+            prop_assert_eq!(worker.out.is_some(), desk.out.contains(&at));
             if let Policy::Central { per_worker, .. } = desk.rules.policy
                 && desk.rules.spread == Spread::One
             {
@@ -175,6 +247,17 @@ impl World {
             // Husks are swept before they are many.
             prop_assert!(worker.queue.len() <= 2 * (queued + FEW));
         }
+        let queued: usize = desk.workers.iter().map(Worker::queued).sum();
+        prop_assert_eq!(queued, desk.at_workers);
+        let dues = desk.entries.iter().filter(|(_, entry)| entry.due).count();
+        prop_assert!(desk.dues.held() <= 2 * (dues + FEW));
+        let left = desk
+            .workers
+            .iter()
+            .filter(|one| one.up.is_some() && !one.parked);
+        prop_assert!(
+            left.clone().count() == 0 || desk.heaps.iter().any(|heap| !heap.workers().is_empty())
+        );
         for (_, entry) in &desk.entries {
             prop_assert!(
                 entry.waiting > 0 || !entry.at.is_empty(),
@@ -198,9 +281,10 @@ proptest! {
         policy in policies(),
         spread in spreads(),
         places in 1..3usize,
+        resilience in resiliences(),
         steps in steps(),
     ) {
-        let rules = Rules { policy, spread, workers: 4, places, max_attempts: 2 };
+        let rules = Rules { policy, spread, workers: 4, places, max_attempts: 2, resilience };
         let mut world = World {
             desk: Desk::new(rules, Seed(3).stream("front", "policy"), Time::ZERO),
             now: Time(1),
@@ -213,12 +297,13 @@ proptest! {
         for step in steps {
             world.step(step)?;
         }
+        world.step(Step::Resize(4))?;
         // Everybody comes back and does what there is to do.
         for worker in 0..4 {
             world.step(Step::Up(worker))?;
         }
         while !world.running.is_empty() {
-            world.step(Step::Answer(0))?;
+            world.step(Step::Answer(0, false))?;
         }
         for _ in 0..10_000 {
             for worker in 0..4 {
@@ -228,7 +313,7 @@ proptest! {
                 break;
             }
             while !world.running.is_empty() {
-                world.step(Step::Answer(0))?;
+                world.step(Step::Answer(0, false))?;
             }
         }
         prop_assert_eq!(world.desk.open(), 0, "somebody waits for ever");

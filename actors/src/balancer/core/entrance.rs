@@ -1,0 +1,144 @@
+//! How requests come into a balancer's custody.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
+
+use super::{BalancerCore, Body, Item};
+use crate::balancer::call::{Call, CallError};
+use crate::balancer::cell::Cell;
+use crate::balancer::desk::{Terms, due};
+use crate::balancer::policy::Full;
+use crate::balancer::resilience::CallOptions;
+use crate::clock::Time;
+use crate::pool::guarded;
+use crate::supervision::Guarded;
+use crate::trace::Act;
+use crate::worker::Work;
+
+const LATE: CallError = CallError::DeadlineExceeded { begun: false };
+
+impl<W: Work> BalancerCore<W> {
+    /// Waits for room in the queue where there is a bound and a wish to wait.
+    async fn room(&self, due: Option<Time>) -> Result<Option<OwnedSemaphorePermit>, CallError> {
+        let Some(room) = &self.room else {
+            return Ok(None);
+        };
+        match (self.settings.full, room.clone().try_acquire_owned()) {
+            (_, Ok(permit)) => Ok(Some(permit)),
+            (_, Err(TryAcquireError::Closed)) => Err(CallError::Closed),
+            (Full::Reject, Err(TryAcquireError::NoPermits)) => Err(self.rejected(CallError::Full)),
+            (Full::Wait, Err(TryAcquireError::NoPermits)) => {
+                let permit = room.clone().acquire_owned();
+                let permit = match due {
+                    None => permit.await,
+                    Some(due) => tokio::select! {
+                        biased;
+                        permit = permit => permit,
+                        () = self.clock.sleep_until(due) => return Err(self.rejected(LATE)),
+                    },
+                };
+                permit.map(Some).map_err(|_| CallError::Closed)
+            }
+        }
+    }
+
+    /// A request that is not taken is counted all the same.
+    fn rejected(&self, why: CallError) -> CallError {
+        self.lock().desk.rejected();
+        why
+    }
+
+    /// Hands a request in, waiting for room where the queue is full and says so. Once this returns the request is in custody.
+    ///
+    /// `asked`: from when its response time counts.
+    ///
+    /// # Errors
+    /// [`CallError::Full`], [`CallError::Closed`], and [`CallError::DeadlineExceeded`] if there was no room in time; the request is dropped then.
+    pub async fn start_at(
+        self: &Arc<Self>,
+        request: W::Request,
+        asked: Time,
+        options: CallOptions,
+    ) -> Result<Call<W>, CallError> {
+        let due = due(asked, options.within, self.settings.resilience.deadline);
+        let room = self.room(due).await?;
+        self.submit(request, room, asked, options)
+    }
+
+    /// Hands a request in, if there is room now.
+    ///
+    /// # Errors
+    /// As [`BalancerCore::start_at`], and [`CallError::Full`] whatever the balancer does otherwise.
+    pub fn try_start(
+        self: &Arc<Self>,
+        request: W::Request,
+        options: CallOptions,
+    ) -> Result<Call<W>, CallError> {
+        let room = match &self.room {
+            None => None,
+            Some(room) => Some(room.clone().try_acquire_owned().map_err(|why| match why {
+                TryAcquireError::Closed => CallError::Closed,
+                TryAcquireError::NoPermits => self.rejected(CallError::Full),
+            })?),
+        };
+        self.submit(request, room, self.clock.now(), options)
+    }
+
+    fn submit(
+        self: &Arc<Self>,
+        request: W::Request,
+        room: Option<OwnedSemaphorePermit>,
+        asked: Time,
+        options: CallOptions,
+    ) -> Result<Call<W>, CallError> {
+        // The user's code may panic: then nothing is known of the request.
+        let cost = (self.cost.as_ref()).and_then(|cost| guarded(|| cost(&request)).ok().flatten());
+        let body = match self.again {
+            Some(_) => Body::Shared(Arc::new(Mutex::new(Guarded::new(request)))),
+            None => Body::Once(Some(Guarded::new(request))),
+        };
+        let cell = Arc::new(Cell::new());
+        let item = Item {
+            body,
+            cell: cell.clone(),
+            asked,
+            _room: room,
+        };
+        let now = self.clock.now();
+        let due = due(asked, options.within, self.settings.resilience.deadline);
+        if due.is_some_and(|due| due <= now) {
+            return Err(self.rejected(LATE));
+        }
+        let terms = Terms {
+            cost,
+            due,
+            priority: options.priority,
+            key: options.key,
+        };
+        let which = {
+            let mut state = self.lock();
+            if state.closed {
+                drop(state);
+                drop(item);
+                return Err(CallError::Closed);
+            }
+            state.desk.submit(item, terms, now)
+        };
+        let call = Call {
+            core: self.clone(),
+            cell,
+            which,
+            open: true,
+        };
+        self.record(
+            &self.name,
+            now,
+            &Act::Ask {
+                request: which.number,
+            },
+        );
+        self.ring();
+        Ok(call)
+    }
+}

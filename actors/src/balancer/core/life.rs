@@ -1,0 +1,169 @@
+//! Workers that come and go, how a balancer ends, and its account.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{BalancerCore, State};
+use crate::balancer::call::CallError;
+use crate::balancer::figures::{Figures, Tail};
+use crate::worker::Work;
+
+impl<W: Work> BalancerCore<W> {
+    pub(in crate::balancer) fn up(&self, worker: usize, epoch: u64) {
+        let now = self.clock.now();
+        let told = {
+            let mut state = self.lock();
+            state.desk.worker_up(worker, epoch, now);
+            state.desk.turn(now);
+            if !std::mem::replace(&mut state.seen[worker], true) {
+                self.changed.notify_waiters();
+            }
+            state.told()
+        };
+        self.tell(told, Some(worker));
+        // It may begin slowly, or others may be let back in: the timer has to know.
+        self.ring();
+    }
+
+    pub(in crate::balancer) fn down(&self, worker: usize, epoch: u64) {
+        let now = self.clock.now();
+        let told = {
+            let mut state = self.lock();
+            state.desk.worker_down(worker, epoch, now);
+            state.desk.turn(now);
+            state.told()
+        };
+        self.tell(told, None);
+    }
+
+    /// Sets how many workers are wanted: at least one, at most as many as it was made for. Gives that number.
+    pub fn resize(&self, workers: usize) -> usize {
+        let now = self.clock.now();
+        let size = {
+            let mut state = self.lock();
+            state.desk.resize(workers, now);
+            state.desk.size()
+        };
+        self.size.send_replace(size);
+        // Who waits for work is to see that nothing more comes.
+        for worker in &self.workers[size..] {
+            worker.bell.notify_one();
+        }
+        self.ring();
+        size
+    }
+
+    /// Hears of every change of [`BalancerCore::resize`].
+    pub(crate) fn sizes(&self) -> watch::Receiver<usize> {
+        self.size.subscribe()
+    }
+
+    /// True if the worker of this number is wanted.
+    pub(crate) fn wants(&self, worker: usize) -> bool {
+        worker < *self.size.borrow()
+    }
+
+    /// Takes back what the life `epoch` of a worker holds, which is over although its thread may still be running it. A late answer to
+    /// what is not over yet still counts.
+    pub fn give_up(&self, name: &str, epoch: u64) {
+        let Some(worker) = self.workers.iter().position(|one| &*one.name == name) else {
+            return;
+        };
+        let begun = {
+            let state = self.lock();
+            let present = state.desk.is_up(worker, epoch);
+            present.then(|| state.desk.begun_by(worker))
+        };
+        for which in begun.into_iter().flatten() {
+            self.lose(which, worker, epoch, true, "was given up as hung");
+        }
+        self.down(worker, epoch);
+    }
+
+    /// Takes no further request; those under way run to their end.
+    pub fn seal(&self) {
+        self.lock().closed = true;
+        self.changed.notify_waiters();
+        if let Some(room) = &self.room {
+            room.close();
+        }
+    }
+
+    /// Takes no further request and gives up all that are under way: their callers hear [`CallError::Closed`].
+    pub fn close(&self) {
+        self.seal();
+        let now = self.clock.now();
+        let items = self.lock().desk.clear(now);
+        for item in &items {
+            item.cell.settle(Err(CallError::Closed));
+        }
+        let any = !items.is_empty();
+        drop(items);
+        self.ended(any);
+    }
+
+    /// True while it takes requests and at least one worker is up.
+    pub fn is_ready(&self) -> bool {
+        let state = self.lock();
+        !state.closed && state.desk.is_any_up()
+    }
+
+    /// What waits now should be done by then: an estimate.
+    pub fn retry_after(&self) -> Duration {
+        let state = self.lock();
+        let done = state.desk.counts().answered.max(1);
+        let places = state.desk.size() * self.settings.places;
+        let each = state.busy.as_secs_f64() / done as f64 / places as f64;
+        Duration::try_from_secs_f64(each * state.desk.queued() as f64).unwrap_or(Duration::MAX)
+    }
+
+    /// Requests that are not over.
+    pub fn open(&self) -> usize {
+        self.lock().desk.open()
+    }
+
+    /// Waits until no request is under way.
+    pub async fn quiet(&self) {
+        self.until(|state| state.desk.open() == 0).await;
+    }
+
+    /// Waits until every worker that is wanted has been up once, or the balancer is closed.
+    pub async fn ready(&self) {
+        self.until(|state| {
+            let wanted = &state.seen[..state.desk.size()];
+            state.closed || wanted.iter().all(|seen| *seen)
+        })
+        .await;
+    }
+
+    async fn until(&self, holds: impl Fn(&State<W>) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            let mut changed = std::pin::pin!(changed);
+            // Listens before it looks.
+            changed.as_mut().enable();
+            if holds(&self.lock()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// What it has done so far.
+    pub fn figures(&self) -> Figures {
+        let now = self.clock.now();
+        let state = self.lock();
+        Figures {
+            counts: state.desk.counts(),
+            open: state.desk.open(),
+            waiting: state.desk.waiting(),
+            response: Tail::new(&state.response, state.responses),
+            waited: Tail::new(&state.waited, state.waits),
+            loads: state.desk.loads(now),
+            busy: state.busy,
+            workers: state.desk.size(),
+            ejected: state.desk.ejected(),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Pure: workers that are new, ill, or not wanted at present.
+
+use super::{Desk, is_reserved};
+use crate::balancer::resilience::Eject;
+use crate::clock::Time;
+
+/// Requests of a worker before it is called slow, and between two looks.
+const LOOK_EVERY: u32 = 16;
+/// The least share of a worker that begins slowly.
+const LEAST: f64 = 0.1;
+/// Most times that a pause is longer than the first.
+const LONGEST: u32 = 10;
+
+impl<T> Desk<T> {
+    /// How many workers are wanted (>= 1): the first ones. Those beyond end what they have begun and get nothing more; what waits for
+    /// them goes to others.
+    pub fn resize(&mut self, workers: usize, now: Time) {
+        let size = workers.clamp(1, self.workers.len());
+        self.size = size;
+        self.meter.resize(size, now);
+        for worker in 0..self.workers.len() {
+            let parked = worker >= size;
+            if std::mem::replace(&mut self.workers[worker].parked, parked) != parked {
+                if parked {
+                    self.give_back(worker);
+                }
+                self.changed(worker, now);
+            }
+        }
+    }
+
+    /// How many workers are wanted.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Workers that are up and left out for now.
+    pub fn ejected(&self) -> usize {
+        let out = |worker: &&usize| self.workers[**worker].up.is_some();
+        self.out.iter().filter(out).count()
+    }
+
+    /// The share of a worker: below 1 while it begins slowly.
+    pub(super) fn weight(&self, worker: usize, now: Time) -> f64 {
+        let (Some(span), Some(since)) = (
+            self.rules.resilience.slow_start,
+            self.workers[worker].warming,
+        ) else {
+            return 1.0;
+        };
+        let share = (now - since).as_secs_f64() / span.as_secs_f64();
+        share.clamp(LEAST, 1.0)
+    }
+
+    /// True if some worker may have less than its full share.
+    pub(super) fn is_warming(&self, now: Time) -> bool {
+        now < self.warm_at
+    }
+
+    pub(super) fn warm_up(&mut self, worker: usize, now: Time) {
+        if let Some(span) = self.rules.resilience.slow_start {
+            self.workers[worker].warming = Some(now);
+            self.warm_at = self.warm_at.max(now + span);
+        }
+    }
+
+    /// A request of this worker has failed.
+    pub(super) fn failed(&mut self, worker: usize, now: Time) {
+        let Some(Eject { failures, .. }) = self.rules.resilience.eject else {
+            return;
+        };
+        let one = &mut self.workers[worker];
+        one.in_a_row += 1;
+        if failures.is_some_and(|most| one.in_a_row >= most) {
+            self.eject(worker, now);
+        }
+    }
+
+    /// A request of this worker has not failed.
+    pub(super) fn succeeded(&mut self, worker: usize, now: Time) {
+        let Some(Eject { slower, .. }) = self.rules.resilience.eject else {
+            return;
+        };
+        let one = &mut self.workers[worker];
+        one.in_a_row = 0;
+        one.answers += 1;
+        let (Some(factor), Some(usual)) = (slower, one.usual) else {
+            return;
+        };
+        if one.answers % LOOK_EVERY != 0 {
+            return;
+        }
+        let mut all: Vec<f64> = (self.workers.iter())
+            .filter(|one| one.up.is_some() && !one.parked)
+            .filter_map(|one| one.usual)
+            .collect();
+        if all.len() < 2 {
+            return;
+        }
+        // The lower one of two in the middle: of two workers, the slower is compared with the quicker.
+        let middle = (all.len() - 1) / 2;
+        let (_, median, _) = all.select_nth_unstable_by(middle, f64::total_cmp);
+        if usual > factor * *median {
+            self.eject(worker, now);
+        }
+    }
+
+    fn eject(&mut self, worker: usize, now: Time) {
+        let Some(Eject { pause, at_most, .. }) = self.rules.resilience.eject else {
+            return;
+        };
+        let one = &self.workers[worker];
+        if one.out.is_some() || one.parked {
+            return;
+        }
+        let up = (self.workers.iter())
+            .filter(|one| one.up.is_some() && !one.parked)
+            .count();
+        let most = (up as f64 * at_most) as usize;
+        // Somebody has to be left of those that take the same. One that is just dying is not among them.
+        let kind = &self.heaps[usize::from(is_reserved(&self.rules, worker))];
+        let others = kind.workers().iter().filter(|other| **other != worker);
+        if self.out.len() >= most.max(1) || others.count() == 0 {
+            return;
+        }
+        let one = &mut self.workers[worker];
+        if one
+            .readmitted
+            .is_some_and(|at| now - at > pause * one.ejections)
+        {
+            one.ejections = 0;
+        }
+        one.ejections = (one.ejections + 1).min(LONGEST);
+        one.out = Some(now + pause * one.ejections);
+        self.out.push(worker);
+        self.counts.ejected += 1;
+        self.give_back(worker);
+        self.changed(worker, now);
+    }
+
+    /// Lets back in whose pause is over, and who is the last that there is.
+    pub(super) fn readmit(&mut self, now: Time) {
+        if self.out.is_empty() {
+            return;
+        }
+        let over = |desk: &Self, worker: usize| desk.workers[worker].out.is_none_or(|at| at <= now);
+        let due: Vec<usize> = (self.out.iter().copied())
+            .filter(|worker| over(self, *worker))
+            .collect();
+        due.into_iter().for_each(|worker| self.let_in(worker, now));
+        for kind in [false, true] {
+            if !self.heaps[usize::from(kind)].workers().is_empty() {
+                continue;
+            }
+            let first = (self.out.iter().copied())
+                .filter(|at| self.workers[*at].up.is_some() && !self.workers[*at].parked)
+                .filter(|at| is_reserved(&self.rules, *at) == kind)
+                .min_by_key(|at| (self.workers[*at].out, *at));
+            if let Some(worker) = first {
+                self.let_in(worker, now);
+            }
+        }
+    }
+
+    fn let_in(&mut self, worker: usize, now: Time) {
+        self.out.retain(|out| *out != worker);
+        let one = &mut self.workers[worker];
+        one.out = None;
+        one.readmitted = Some(now);
+        one.in_a_row = 0;
+        // What was known of it led to its pause: it is to be known anew.
+        one.usual = None;
+        one.answers = 0;
+        self.warm_up(worker, now);
+        self.changed(worker, now);
+    }
+
+    pub(super) fn next_readmission(&self) -> Option<Time> {
+        (self.out.iter())
+            .filter_map(|worker| self.workers[*worker].out)
+            .min()
+    }
+
+    /// What waits for a worker goes back to the backlog.
+    pub(super) fn give_back(&mut self, worker: usize) {
+        let one = &mut self.workers[worker];
+        one.husks = 0;
+        let queue = std::mem::take(&mut one.queue);
+        for which in queue {
+            if let Some(entry) = super::live(&mut self.entries, which) {
+                entry.at.retain(|posting| posting.copy != which.copy);
+                // A further copy of what is still under way is not worth another worker.
+                if entry.at.is_empty() && entry.waiting == 0 {
+                    self.put_back(which);
+                }
+            }
+        }
+    }
+}
