@@ -17,9 +17,11 @@ use crate::worker::{Work, blocking, from_fn};
 
 mod bounds;
 mod cancel;
+mod deadlines;
 mod deaths;
 mod kills;
 mod order;
+mod sizes;
 mod spread;
 
 const MS: Duration = Duration::from_millis(1);

@@ -47,6 +47,7 @@ pub struct Seen {
     /// Answered, for each unit of time and worker.
     pub goodput: f64,
     pub refused: u64,
+    pub ejected: u64,
 }
 
 impl Model {
@@ -184,6 +185,7 @@ impl Model {
             variance: loads.variance,
             goodput: over.len() as f64 / (last.as_secs_f64() / UNIT.as_secs_f64()) / WORKERS as f64,
             refused,
+            ejected: desk.counts().ejected,
         }
     }
 }
