@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gopherworks_actors::balancer::policy::{Full, Policy, Spread};
+use gopherworks_actors::balancer::resilience::{Priority, Resilience};
 use gopherworks_actors::gopher::steps::{Duties, StepTimes};
 use gopherworks_actors::requester::load::{self, Load};
 
@@ -228,6 +229,8 @@ pub struct BalancerPlan {
     pub idempotent: bool,
     /// Attempts of an idempotent request (>= 1).
     pub max_attempts: u32,
+    /// Deadlines, shedding, budgets, care for workers.
+    pub resilience: Resilience,
     /// Workers (>= 1).
     pub workers: u32,
     /// Requests that one worker does at a time (>= 1).
@@ -253,6 +256,10 @@ pub struct RequesterPlan {
     pub load: Load,
     /// In which order it takes the answers to a batch.
     pub order: load::Order,
+    /// Which requests go first where they wait.
+    pub priority: Priority,
+    /// Its requests are about so many things in turn (>= 1).
+    pub keys: Option<u32>,
 }
 
 /// How it runs.

@@ -19,6 +19,7 @@ mod balancing;
 mod kinds;
 mod nodes;
 mod parts;
+mod resilience;
 
 /// The JSON Schema (draft 2020-12) of config files, with the kinds of `catalog`.
 ///

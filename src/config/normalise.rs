@@ -23,6 +23,15 @@ pub(crate) fn root(root: &mut Value) {
         at(balancer, "hedge", |hedge| {
             wrap(hedge, "after", |kind| is_text(kind) || is_number(kind));
         });
+        at(balancer, "shed", |shed| {
+            wrap(shed, "target", |kind| is_text(kind) || is_number(kind));
+        });
+        at(balancer, "retry_budget", |budget| {
+            wrap(budget, "share", is_number);
+        });
+        at(balancer, "eject", |eject| {
+            wrap(eject, "failures", is_number)
+        });
         at(balancer, "workers", |workers| {
             at(workers, "work", |work| wrap(work, "kind", is_text));
         });

@@ -14,6 +14,7 @@ use super::tree::{Item, Node, NodeKind, Reading, Table, join};
 use super::values::{duration, number, path, real, size, span, text};
 
 pub(crate) mod balancing;
+pub(crate) mod resilience;
 
 /// Top keys of the language that this version does not know yet.
 const LATER: [&str; 2] = ["faults", "expect"];

@@ -7,10 +7,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod balancing;
+mod resilience;
 
 pub use balancing::{
     ArrivalsConfig, BalancerConfig, FullConfig, HedgeConfig, LoadConfig, OrderConfig, PolicyConfig,
     ReplicateConfig, RequesterConfig, WorkersConfig,
+};
+pub use resilience::{
+    EjectConfig, PriorityConfig, ResilienceConfig, RetryBudgetConfig, ShedConfig,
 };
 
 /// A topology as data. Node names are `[a-z][a-z0-9_]*`, unique across all kinds of nodes.

@@ -421,6 +421,8 @@ fn balanced(balancer: &BalancerConfig) -> Vec<String> {
         PolicyConfig::Random => "random",
         PolicyConfig::ShortFirst { .. } => "short-first",
         PolicyConfig::Reserve { .. } => "reserve",
+        PolicyConfig::LatencyAware { .. } => "latency-aware",
+        PolicyConfig::Affinity { .. } => "affinity",
     };
     let mut out = vec![policy.to_owned()];
     out.extend(balancer.replicate.map(|copies| match copies {

@@ -12,6 +12,7 @@ use crate::config::schema::{
 };
 
 mod plans;
+mod resilience;
 
 pub(super) use plans::{numbered, plans};
 
@@ -33,9 +34,16 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
             judge.report(warning);
         }
         retries(judge, name, balancer);
+        resilience::check(judge, name, balancer);
     }
     for (name, requester) in &config.requesters {
         load(judge, name, requester);
+        let message = "requests are about at least one thing";
+        judge.ensure(
+            requester.keys != Some(0),
+            &["requesters", name, "keys"],
+            message,
+        );
     }
 }
 
@@ -95,6 +103,14 @@ fn policy(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
             let message = "a short request costs some time";
             judge.ensure(!short.is_zero(), &path("short"), message);
             aged(judge, ageing);
+        }
+        PolicyConfig::LatencyAware { decay } => {
+            let message = "a decay takes some time";
+            judge.ensure(!decay.is_zero(), &path("decay"), message);
+        }
+        PolicyConfig::Affinity { bound } => {
+            let message = "a bound is a number from 1 upwards";
+            judge.ensure(bound >= 1.0 && bound.is_finite(), &path("bound"), message);
         }
         PolicyConfig::LeastLoaded
         | PolicyConfig::TwoChoices

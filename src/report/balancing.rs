@@ -36,7 +36,7 @@ impl From<Tail> for TailReport {
     }
 }
 
-/// One balancer's row. `asked = answered + failed + cancelled + in_flight`.
+/// One balancer's row. `asked = answered + failed + cancelled + expired + shed + in_flight`.
 #[derive(Debug, Clone, Serialize)]
 pub struct BalancerReport {
     /// Its name.
@@ -59,6 +59,14 @@ pub struct BalancerReport {
     pub wasted: u64,
     /// Times that a request was put back since its worker was lost.
     pub retried: u64,
+    /// Requests whose deadline passed before there was an answer.
+    pub expired: u64,
+    /// Requests that had waited too long under overload.
+    pub shed: u64,
+    /// Requests that were never taken, as there was no room (in time); not among those asked.
+    pub rejected: u64,
+    /// Times that a worker was left out for a while.
+    pub ejected: u64,
     /// From asking to the answer.
     pub response: TailReport,
     /// From the balancer's taking to the begin.
@@ -101,7 +109,7 @@ pub struct RequesterReport {
     pub refused: u64,
     /// Without an answer: their worker was lost, or the balancer was closed.
     pub failed: u64,
-    /// Refused by a full queue.
+    /// Refused by the balancer: its queue was full, it was overloaded, or the deadline passed.
     pub rejected: u64,
     /// Not over.
     pub in_flight: u64,

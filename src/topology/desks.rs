@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gopherworks_actors::balancer::policy::{Policy, Spread};
-use gopherworks_actors::balancer::resilience::Resilience;
 use gopherworks_actors::balancer::{self, Again, BalancerCore, Cost, Parts, Settings};
 use gopherworks_actors::clock::Time;
 use gopherworks_actors::failure::Failure;
@@ -73,6 +72,8 @@ impl Making {
                     to: balancers[requester.to].clone(),
                     load,
                     order: requester.order,
+                    priority: requester.priority,
+                    keys: requester.keys,
                     time_scale,
                     ended: changed.clone(),
                 }),
@@ -141,7 +142,7 @@ fn core(
             workers: plan.workers as usize,
             places: plan.concurrency as usize,
             max_attempts: plan.max_attempts,
-            resilience: Resilience::default(),
+            resilience: plan.resilience,
         },
         make: Arc::new(move |worker| {
             let site = WorkerSite {
@@ -279,6 +280,10 @@ impl Desks {
                 copies: counts.copies,
                 wasted: counts.wasted,
                 retried: counts.retried,
+                expired: counts.expired,
+                shed: counts.shed,
+                rejected: counts.rejected,
+                ejected: counts.ejected,
                 response: figures.response.into(),
                 waited: figures.waited.into(),
                 busy: if all > 0.0 {

@@ -13,7 +13,7 @@ use slab::Slab;
 use super::backlog::Backlog;
 use super::heap::Heap;
 use super::policy::{Hedge, Policy, Spread};
-use super::resilience::{Priority, Resilience};
+use super::resilience::Priority;
 use crate::clock::Time;
 use crate::span::times;
 

@@ -14,7 +14,7 @@ use super::load::{Load, Order};
 use super::way;
 use crate::balancer::desk::times::{histogram, record};
 use crate::balancer::figures::Tail;
-use crate::balancer::{BalancerCore, CallError};
+use crate::balancer::{BalancerCore, CallError, CallOptions, Priority};
 use crate::clock::Time;
 use crate::job::{Answer, Job, Served};
 use crate::supervision::Port;
@@ -29,6 +29,10 @@ pub struct RequesterParts {
     pub load: Load,
     /// In which order it takes the answers to a batch.
     pub order: Order,
+    /// Which requests go first where they wait.
+    pub priority: Priority,
+    /// Its requests are about so many things in turn (>= 1), each with a key of its own.
+    pub keys: Option<u32>,
     /// Factor on thinking times and on the gaps between arrivals.
     pub time_scale: f64,
     /// Called when it has asked for everything and has all answers.
@@ -55,7 +59,7 @@ pub struct Asked {
     pub refused: u64,
     /// Given up: their worker was lost, or the balancer was closed.
     pub failed: u64,
-    /// Refused by a full queue.
+    /// Refused by the balancer: its queue was full, it was overloaded, or the deadline passed.
     pub rejected: u64,
     /// Not over.
     pub in_flight: u64,
@@ -101,6 +105,14 @@ impl Inner {
         }
     }
 
+    pub(super) fn options(&self, number: u64) -> CallOptions {
+        let options = CallOptions::default().priority(self.parts.priority);
+        match self.parts.keys {
+            Some(keys) => options.key(&(&*self.parts.name, number % u64::from(keys.max(1)))),
+            None => options,
+        }
+    }
+
     pub(super) fn asked(&self) {
         let mut state = self.lock();
         state.heard.asked += 1;
@@ -116,7 +128,9 @@ impl Inner {
         match result {
             Ok(Ok(_)) => heard.answered += 1,
             Ok(Err(_)) => heard.refused += 1,
-            Err(CallError::Full) => heard.rejected += 1,
+            Err(CallError::Full | CallError::Shed { .. } | CallError::DeadlineExceeded { .. }) => {
+                heard.rejected += 1
+            }
             Err(_) => heard.failed += 1,
         }
         if result.is_ok() {

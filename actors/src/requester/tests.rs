@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::load::{Arrivals, Load, Order, Rate};
 use super::*;
-use crate::balancer::{BalancerCore, Parts, Settings, children};
+use crate::balancer::{BalancerCore, Parts, Priority, Settings, children};
 use crate::clock::{Clock, Seed};
 use crate::job::{Job, Serve, Served, Serving};
 use crate::pool::Pool;
@@ -56,6 +56,8 @@ fn setup(
         name: "crowd".into(),
         to: core.clone(),
         load,
+        priority: Priority::default(),
+        keys: None,
         order,
         time_scale: 1.0,
         ended: Arc::new(move || {

@@ -11,7 +11,7 @@ use rand_distr::{Distribution, Exp1};
 
 use super::core::{Inner, scaled};
 use super::load::{Arrivals, Load, Order, Rate};
-use crate::balancer::{Call, CallError, CallOptions};
+use crate::balancer::{Call, CallError};
 use crate::clock::Time;
 use crate::job::{Answer, Served};
 use crate::span::{Span, times};
@@ -45,7 +45,7 @@ async fn ask(inner: &Inner, number: u64, asked: Time) {
     let answer = match inner
         .parts
         .to
-        .start_at(inner.job(number), asked, CallOptions::default())
+        .start_at(inner.job(number), asked, inner.options(number))
         .await
     {
         Ok(call) => call.await,
@@ -135,7 +135,7 @@ async fn batch(inner: Arc<Inner>, requests: u64) {
             let call = inner
                 .parts
                 .to
-                .start_at(inner.job(number), asked, CallOptions::default())
+                .start_at(inner.job(number), asked, inner.options(number))
                 .await;
             Step::Fed(number, asked, call)
         })

@@ -96,7 +96,21 @@ pub(super) fn tables(report: &Report) -> String {
             format!("{:.2}", balancer.pending_mean),
             format!("{:.2}", balancer.pending_variance),
         ];
-        out.push_str(&table(&[head.map(str::to_owned).to_vec(), row], 2));
+        let mut head = head.map(str::to_owned).to_vec();
+        let mut row = row;
+        // Only what has happened: most balancers know nothing of it.
+        for (word, count) in [
+            ("expired", balancer.expired),
+            ("shed", balancer.shed),
+            ("rejected", balancer.rejected),
+            ("ejected", balancer.ejected),
+        ] {
+            if count > 0 {
+                head.push(word.to_owned());
+                row.push(grouped(count));
+            }
+        }
+        out.push_str(&table(&[head, row], 2));
         let most = (balancer.workers.iter()).fold(0.0, |most: f64, one| most.max(one.pending_mean));
         let shown = &balancer.workers[..balancer.workers.len().min(MOST_BARS)];
         let width = shown.iter().map(|one| one.name.chars().count()).max();

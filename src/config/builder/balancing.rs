@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::TopologyBuilder;
 use crate::config::schema::{
     ArrivalsConfig, BalancerConfig, FullConfig, HedgeConfig, KindConfig, LoadConfig, OrderConfig,
-    PolicyConfig, ReplicateConfig, RequesterConfig, SpanConfig,
+    PolicyConfig, PriorityConfig, ReplicateConfig, RequesterConfig, ResilienceConfig, SpanConfig,
 };
 
 /// A load of `count` clients: each thinks, asks and waits for its answer, again and again.
@@ -99,6 +99,8 @@ impl TopologyBuilder {
             to: to.into(),
             load,
             order: OrderConfig::default(),
+            priority: PriorityConfig::default(),
+            keys: None,
         };
         self.0.requesters.insert(name.into(), make(requester));
         self
@@ -191,6 +193,13 @@ impl BalancerConfig {
         self.max_attempts = Some(attempts);
         self
     }
+
+    /// Sets what protects its callers, under overload and from ill workers.
+    #[must_use]
+    pub fn resilience(mut self, resilience: ResilienceConfig) -> Self {
+        self.resilience = resilience;
+        self
+    }
 }
 
 impl RequesterConfig {
@@ -198,6 +207,20 @@ impl RequesterConfig {
     #[must_use]
     pub fn order(mut self, order: OrderConfig) -> Self {
         self.order = order;
+        self
+    }
+
+    /// Sets which requests go first where they wait.
+    #[must_use]
+    pub fn priority(mut self, priority: PriorityConfig) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Makes its requests be about so many things in turn, each with a key of its own.
+    #[must_use]
+    pub fn keys(mut self, things: u32) -> Self {
+        self.keys = Some(things);
         self
     }
 }

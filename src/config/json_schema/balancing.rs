@@ -5,10 +5,12 @@ use serde_json::{Map, Value, json};
 use super::kinds::{self, Branch};
 use super::nodes::{node, span};
 use super::parts::{
-    above_zero, between, boolean, bounded, duration, end, key, large, not_negative, or_short,
-    share_above_zero, table, whole, whole_or_env, words,
+    above_zero, at_least_one, between, boolean, bounded, duration, end, key, large, not_negative,
+    or_short, share_above_zero, table, time, whole, whole_or_env, words,
 };
+use super::resilience;
 use crate::config::read::balancing::{ALL, ARRIVALS, FULL, ORDERS, POLICIES, UNBOUNDED};
+use crate::config::read::resilience::PRIORITIES;
 use crate::config::schema::{BalancerConfig, HedgeConfig, PolicyConfig};
 use crate::plan::MOST_PLACES;
 
@@ -73,6 +75,9 @@ pub(super) fn balancer(work: Value, policies: &[Branch]) -> Value {
             ("workers", workers(work)),
         ],
     );
+    for (name, schema) in resilience::keys() {
+        out["properties"][name] = schema;
+    }
     out["not"] = json!({ "required": ["replicate", "hedge"] });
     out
 }
@@ -218,6 +223,28 @@ pub(super) fn policies() -> Vec<Branch> {
                 complete = Some(json!({ "required": ["workers", "short"] }));
                 "Some workers take only short requests, the others short ones first"
             }
+            PolicyConfig::LatencyAware { decay } => {
+                option(
+                    "decay",
+                    key(
+                        "How soon the past of a worker that is not asked is forgotten; more than 0",
+                        time(decay),
+                        duration(true),
+                    ),
+                );
+                "At once to the worker that promises the earliest answer, by what requests have taken there"
+            }
+            PolicyConfig::Affinity { bound } => {
+                option(
+                    "bound",
+                    key(
+                        "Most pending requests of a worker, as a multiple of the mean; at least 1",
+                        Some(json!(bound)),
+                        at_least_one(),
+                    ),
+                );
+                "At once to the worker of the request's key; the least loaded where there is no key"
+            }
         };
         Branch::new("policy", word, help, options, complete)
     };
@@ -252,6 +279,22 @@ pub(super) fn requester(loads: &[Branch]) -> Value {
                     "In which order it takes the answers to a batch: as they come, or as the requests were sent",
                     Some(json!(ORDERS[0].0)),
                     words(ORDERS.iter().map(|(word, _)| *word)),
+                ),
+            ),
+            (
+                "priority",
+                key(
+                    "Which requests go first where they wait",
+                    Some(json!(PRIORITIES[1].0)),
+                    words(PRIORITIES.iter().map(|(word, _)| *word)),
+                ),
+            ),
+            (
+                "keys",
+                key(
+                    "Its requests are about so many things in turn, for the policy `affinity`; about nothing where it is missing",
+                    None,
+                    whole(1),
                 ),
             ),
         ],

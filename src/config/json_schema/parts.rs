@@ -74,6 +74,11 @@ pub(super) fn above_zero() -> Value {
     json!({ "type": ["number", "string"], "exclusiveMinimum": 0, "pattern": env() })
 }
 
+/// A number from one upwards.
+pub(super) fn at_least_one() -> Value {
+    json!({ "type": ["number", "string"], "minimum": 1, "pattern": env() })
+}
+
 /// A share of one that is not zero.
 pub(super) fn share_above_zero() -> Value {
     json!({ "type": ["number", "string"], "exclusiveMinimum": 0, "maximum": 1, "pattern": env() })

@@ -12,6 +12,7 @@ use super::super::schema::{
 };
 use super::super::tree::{Item, NodeKind, Reading, Table};
 use super::super::values::{boolean, duration, number, real, span, text};
+use super::resilience::{PRIORITIES, resilience};
 use super::{unread, word};
 
 /// Word for a queue without a bound.
@@ -21,7 +22,7 @@ pub(crate) const UNBOUNDED: &str = "unbounded";
 pub(crate) const ALL: &str = "all";
 
 /// Words for who gets a request, each with what its options are by default; those of `reserve` have none.
-pub(crate) const POLICIES: [(&str, PolicyConfig); 7] = [
+pub(crate) const POLICIES: [(&str, PolicyConfig); 9] = [
     ("central", PolicyConfig::CENTRAL),
     ("least-loaded", PolicyConfig::LeastLoaded),
     ("two-choices", PolicyConfig::TwoChoices),
@@ -39,6 +40,18 @@ pub(crate) const POLICIES: [(&str, PolicyConfig); 7] = [
             workers: 0,
             short: Duration::ZERO,
             ageing: Policy::AGEING,
+        },
+    ),
+    (
+        "latency-aware",
+        PolicyConfig::LatencyAware {
+            decay: Policy::DECAY,
+        },
+    ),
+    (
+        "affinity",
+        PolicyConfig::Affinity {
+            bound: Policy::BOUND,
         },
     ),
 ];
@@ -85,6 +98,7 @@ pub(super) fn balancer(reading: &Reading<'_>, item: Item<'_>) -> Option<Balancer
         full: (table.opt("full", |r, i| word(r, i, &FULL))).unwrap_or_default(),
         idempotent: table.opt("idempotent", boolean),
         max_attempts: table.opt("max_attempts", number),
+        resilience: resilience(&mut table),
         // The place is kept, so that requesters may still name it; the mistake is known.
         workers: table.req("workers", workers).unwrap_or(default.workers),
     };
@@ -117,6 +131,12 @@ fn policy(reading: &Reading<'_>, item: Item<'_>) -> Option<PolicyConfig> {
                     ageing,
                 })
         }
+        PolicyConfig::LatencyAware { decay } => Some(PolicyConfig::LatencyAware {
+            decay: table.opt("decay", duration).unwrap_or(decay),
+        }),
+        PolicyConfig::Affinity { bound } => Some(PolicyConfig::Affinity {
+            bound: table.opt("bound", real).unwrap_or(bound),
+        }),
         plain => Some(plain),
     };
     table.finish(&[]);
@@ -181,6 +201,8 @@ pub(super) fn requester(reading: &Reading<'_>, item: Item<'_>) -> Option<Request
         to: table.req("to", text).unwrap_or_default(),
         load: (table.req("load", load)).unwrap_or(LoadConfig::Batch { requests: 1 }),
         order: (table.opt("order", |r, i| word(r, i, &ORDERS))).unwrap_or_default(),
+        priority: (table.opt("priority", |r, i| word(r, i, &PRIORITIES))).unwrap_or_default(),
+        keys: table.opt("keys", number),
     };
     table.finish(&[]);
     Some(requester)

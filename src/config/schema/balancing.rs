@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{KindConfig, SpanConfig};
+use super::{KindConfig, PriorityConfig, ResilienceConfig, SpanConfig};
 
 /// A balancer with its workers.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,8 @@ pub struct BalancerConfig {
     pub idempotent: Option<bool>,
     /// Attempts of an idempotent request whose worker died of it (>= 1); [`BalancerConfig::ATTEMPTS`] by default.
     pub max_attempts: Option<u32>,
+    /// What protects its callers, under overload and from ill workers.
+    pub resilience: ResilienceConfig,
     /// Its workers.
     pub workers: WorkersConfig,
 }
@@ -43,6 +45,7 @@ impl BalancerConfig {
             full: FullConfig::default(),
             idempotent: None,
             max_attempts: None,
+            resilience: ResilienceConfig::default(),
             workers: WorkersConfig {
                 count: 1,
                 concurrency: 1,
@@ -83,6 +86,16 @@ pub enum PolicyConfig {
         short: Duration,
         /// As for [`PolicyConfig::ShortFirst`].
         ageing: f64,
+    },
+    /// At once to the worker that promises the earliest answer, by what requests have taken there.
+    LatencyAware {
+        /// How soon the past of a worker that is not asked is forgotten (> 0).
+        decay: Duration,
+    },
+    /// At once to the worker of the request's key.
+    Affinity {
+        /// Most pending requests of a worker, as a multiple of the mean (>= 1).
+        bound: f64,
     },
 }
 
@@ -155,6 +168,10 @@ pub struct RequesterConfig {
     pub load: LoadConfig,
     /// In which order it takes the answers to a batch.
     pub order: OrderConfig,
+    /// Which requests go first where they wait.
+    pub priority: PriorityConfig,
+    /// Its requests are about so many things in turn (>= 1), each with a key of its own; `None` has no keys.
+    pub keys: Option<u32>,
 }
 
 /// When a requester asks.

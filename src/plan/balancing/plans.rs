@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gopherworks_actors::balancer::policy::{After, Full, Hedge, Policy, Spread};
 use gopherworks_actors::requester::load::{Arrivals, Load, Order, Rate};
 
-use super::idempotent;
+use super::{idempotent, resilience};
 use crate::config::label::{base, compare};
 use crate::config::schema::{
     ArrivalsConfig, BalancerConfig, FullConfig, LoadConfig, OrderConfig, PolicyConfig,
@@ -48,6 +48,8 @@ pub(in crate::plan) fn plans(
                     OrderConfig::Completion => Order::Completion,
                     OrderConfig::Input => Order::Input,
                 },
+                priority: resilience::priority(requester.priority),
+                keys: requester.keys,
             })
         })
         .collect();
@@ -80,6 +82,8 @@ fn balancer_plan(name: &str, config: &BalancerConfig, kinds: &Kinds) -> Option<B
                 short,
                 ageing,
             },
+            PolicyConfig::LatencyAware { decay } => Policy::LatencyAware { decay },
+            PolicyConfig::Affinity { bound } => Policy::Affinity { bound },
         },
         spread: match (config.replicate, config.hedge) {
             (None, None) => Spread::One,
@@ -100,6 +104,7 @@ fn balancer_plan(name: &str, config: &BalancerConfig, kinds: &Kinds) -> Option<B
         },
         idempotent: idempotent(config),
         max_attempts: config.max_attempts.unwrap_or(BalancerConfig::ATTEMPTS),
+        resilience: resilience::plan(&config.resilience),
         workers: config.workers.count,
         concurrency: config.workers.concurrency,
         service: service.factory.clone(),

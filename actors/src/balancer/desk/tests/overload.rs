@@ -5,7 +5,7 @@ use rand::RngExt;
 use super::super::*;
 use super::model::{Model, UNIT};
 use crate::balancer::policy::Policy;
-use crate::balancer::resilience::{Eject, RetryBudget, Shed};
+use crate::balancer::resilience::{Eject, Resilience, RetryBudget, Shed};
 use crate::clock::{Seed, Time};
 use crate::span::Span;
 

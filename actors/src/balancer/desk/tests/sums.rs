@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::super::*;
 use crate::balancer::policy::After;
-use crate::balancer::resilience::{Eject, RetryBudget, Shed};
+use crate::balancer::resilience::{Eject, Resilience, RetryBudget, Shed};
 use crate::clock::{Seed, Time};
 
 #[derive(Debug, Clone)]

@@ -1,0 +1,107 @@
+//! What is wrong with what protects a balancer, and what becomes of it in a plan.
+
+use std::time::Duration;
+
+use gopherworks_actors::balancer::resilience::{Eject, Priority, Resilience, RetryBudget, Shed};
+
+use super::{Judge, idempotent};
+use crate::config::schema::{BalancerConfig, PriorityConfig, ResilienceConfig};
+
+pub(super) fn check(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
+    let ResilienceConfig {
+        deadline,
+        shed,
+        retry_budget,
+        slow_start,
+        eject,
+    } = balancer.resilience;
+    let top = |key| ["balancers", name, key];
+    let some = |judge: &mut Judge<'_>, path: &[&str], span: Duration, what: &str| {
+        judge.ensure(!span.is_zero(), path, &format!("{what} is some time"));
+    };
+    if let Some(deadline) = deadline {
+        some(judge, &top("deadline"), deadline, "a deadline");
+    }
+    if let Some(span) = slow_start {
+        some(judge, &top("slow_start"), span, "a slow start");
+    }
+    if let Some(shed) = shed {
+        let path = |key| ["balancers", name, "shed", key];
+        some(judge, &path("target"), shed.target, "a target");
+        some(judge, &path("interval"), shed.interval, "an interval");
+        if shed.target > shed.interval && !shed.interval.is_zero() {
+            let message =
+                "under overload nobody waits longer than usual: `target` is at most `interval`";
+            let mistake = judge.error(&path("target"), message);
+            let other = judge.locate(&path("interval"));
+            judge.report(mistake.related(other, "the interval"));
+        }
+        if deadline.is_some_and(|deadline| deadline < shed.target && !deadline.is_zero()) {
+            let message = "nobody waits so long: the deadline is over before";
+            let other = judge.locate(&top("deadline"));
+            let warning = judge.warning(&path("target"), message);
+            judge.report(warning.related(other, "the deadline"));
+        }
+    }
+    if let Some(budget) = retry_budget {
+        for (key, value) in [("share", budget.share), ("per_second", budget.per_second)] {
+            let right = value >= 0.0 && value.is_finite();
+            let message = "a budget is a number from 0 upwards";
+            judge.ensure(right, &["balancers", name, "retry_budget", key], message);
+        }
+        if !idempotent(balancer) {
+            let message = format!("`{name}` never tries a request again: it is not idempotent");
+            let warning = judge.warning(&top("retry_budget"), message);
+            judge.report(warning.help("say `idempotent = true` if it does no harm to do it twice"));
+        }
+    }
+    if let Some(eject) = eject {
+        let path = |key| ["balancers", name, "eject", key];
+        let message = "a worker fails at least once before it is left out";
+        judge.ensure(eject.failures > 0, &path("failures"), message);
+        let right = eject
+            .slower
+            .is_none_or(|times| times > 1.0 && times.is_finite());
+        let message = "`slower` is a number above 1: times as slow as half of the workers";
+        judge.ensure(right, &path("slower"), message);
+        some(judge, &path("pause"), eject.pause, "a pause");
+        let right = eject.at_most > 0.0 && eject.at_most <= 1.0;
+        let message = "what may be left out is a share above 0 and up to 1";
+        judge.ensure(right, &path("at_most"), message);
+        if balancer.workers.count == 1 {
+            let message = format!("nobody is left out: `{name}` has one worker");
+            let other = judge.locate(&["balancers", name, "workers"]);
+            let warning = judge.warning(&top("eject"), message);
+            judge.report(warning.related(other, "its workers"));
+        }
+    }
+}
+
+pub(super) fn plan(config: &ResilienceConfig) -> Resilience {
+    Resilience {
+        deadline: config.deadline,
+        shed: config.shed.map(|shed| Shed {
+            target: shed.target,
+            interval: shed.interval,
+        }),
+        retries: config.retry_budget.map(|budget| RetryBudget {
+            share: budget.share,
+            per_second: budget.per_second,
+        }),
+        slow_start: config.slow_start,
+        eject: config.eject.map(|eject| Eject {
+            failures: Some(eject.failures),
+            slower: eject.slower,
+            pause: eject.pause,
+            at_most: eject.at_most,
+        }),
+    }
+}
+
+pub(super) fn priority(config: PriorityConfig) -> Priority {
+    match config {
+        PriorityConfig::Low => Priority::Low,
+        PriorityConfig::Normal => Priority::Normal,
+        PriorityConfig::High => Priority::High,
+    }
+}
