@@ -47,6 +47,8 @@ pub mod plan;
 pub mod report;
 pub mod simulate;
 pub mod topology;
+#[cfg(feature = "actix-web")]
+pub mod web;
 
 pub use catalog::Catalog;
 pub use config::schema::TopologyConfig;

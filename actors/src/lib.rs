@@ -9,6 +9,7 @@ pub mod cart;
 pub mod clock;
 pub mod event;
 pub mod failure;
+pub mod fates;
 pub mod feeder;
 pub mod gopher;
 pub mod incinerator;

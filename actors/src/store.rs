@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use crate::book::{Book, BookId};
 use crate::clock::Time;
+use crate::fates::Awaited;
 use crate::lease::{Lease, Unbound};
 use crate::ledger::LedgerReport;
 use crate::shelf::DeadLetter;
@@ -194,6 +195,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// Puts new books; they are given their ids here, in order, and count as offered from here on.
     fn put(&self, pile: PileKey, books: Vec<Book>) -> Answer<Result<(), Full<Vec<Book>>>>;
+
+    /// The same; what becomes of each book is told, in the order of the books.
+    fn put_watched(
+        &self,
+        pile: PileKey,
+        books: Vec<Book>,
+    ) -> Answer<Result<Vec<Awaited>, Full<Vec<Book>>>>;
+
+    /// The run is over: whoever still waits for the fate of a book is told that there will be none.
+    fn unwatch(&self);
 
     /// Ids for `count` books that will be put by [`Store::put_numbered`]: the first of them; the others follow it. So a source's books have
     /// the same ids however they are dealt out afterwards.

@@ -45,6 +45,7 @@ impl RunningTopology {
         for arbiter in &inner.arbiters {
             arbiter.stop();
         }
+        inner.works.store.unwatch();
         inner.works.tell(Event::Ended);
         // Whoever waits for deaths looks once more, and goes.
         inner.works.store.deaths().notify_one();

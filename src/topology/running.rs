@@ -8,6 +8,7 @@ use futures_util::Stream;
 use gopherworks_actors::book::Book;
 use gopherworks_actors::clock::{Stopwatch, Time};
 use gopherworks_actors::event::Event;
+use gopherworks_actors::fates::Awaited;
 use gopherworks_actors::gopher::yard::{Seat, holder};
 use gopherworks_actors::gopher::{CrewCore, GopherCore};
 use gopherworks_actors::incinerator::IncineratorCore;
@@ -171,6 +172,7 @@ impl Drop for Handle {
             self.inner.works.halt();
             self.supervisor.kill_all();
             self.inner.desks.give_up_all();
+            self.inner.works.store.unwatch();
             self.inner.works.store.deaths().notify_one();
         }
     }
@@ -255,6 +257,22 @@ impl RunningTopology {
         }
     }
 
+    /// Offers books as [`RunningTopology::offer`] does, and tells of each what becomes of it, in the order of the books: the future is
+    /// ready when the book is burned, is a dead letter, or was dropped on purpose; `None` if the run ends before.
+    ///
+    /// # Errors
+    /// As [`RunningTopology::offer`].
+    pub async fn offer_watched(
+        &self,
+        pile: &str,
+        books: Vec<Book>,
+    ) -> Result<Vec<Awaited>, OfferError> {
+        match self.pile(pile) {
+            Some(pile) => pile.offer_watched(books).await,
+            None => Err(OfferError::Closed(books)),
+        }
+    }
+
     /// Offers books to a pile if there is room now.
     ///
     /// # Errors
@@ -264,6 +282,17 @@ impl RunningTopology {
             Some(pile) => pile.try_offer(books),
             None => Err(OfferError::Closed(books)),
         }
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.inner().name
+    }
+
+    /// True until it has ended, or is about to: it takes offers and requests.
+    pub fn is_running(&self) -> bool {
+        let inner = self.inner();
+        !inner.end.initialized() && !inner.works.is_halting() && !inner.all_closed()
     }
 
     /// Notes that something went wrong besides books: the run goes on, and counts as failed.

@@ -175,7 +175,13 @@ fn every_default_is_what_the_loader_takes() {
             crew.remove("carts");
         }
         // Tables that mean something by being there: their defaults are those of an empty one.
-        if let ["balancers", "front", table @ ("shed" | "retry_budget" | "eject"), _] = keys[..] {
+        if let [
+            "balancers",
+            "front",
+            table @ ("shed" | "retry_budget" | "eject"),
+            _,
+        ] = keys[..]
+        {
             let empty = format!("balancers.front.{table} = {{}}");
             lay(&mut tree, self::table(&empty));
         }

@@ -44,6 +44,42 @@ impl Tail {
     }
 }
 
+/// A distribution as a histogram with fixed bounds, as monitoring systems want it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Buckets {
+    /// Upper bounds in seconds, ascending, the last one infinite; with how many are in the bucket, not counting those below it.
+    pub buckets: Vec<(f64, u64)>,
+    /// How many in all.
+    pub count: u64,
+    /// The sum of all, in seconds.
+    pub seconds: f64,
+}
+
+/// Upper bounds in seconds of [`Buckets`].
+pub const BOUNDS: [f64; 17] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 60.0,
+];
+
+impl Buckets {
+    pub(crate) fn new(histogram: &Histogram<u64>, seconds: f64) -> Self {
+        let mut buckets: Vec<(f64, u64)> = BOUNDS.iter().map(|bound| (*bound, 0)).collect();
+        buckets.push((f64::INFINITY, 0));
+        for value in histogram.iter_recorded() {
+            let at = value.value_iterated_to() as f64 / 1e9;
+            let bucket = buckets.iter_mut().find(|(bound, _)| at <= *bound);
+            if let Some((_, count)) = bucket {
+                *count += value.count_since_last_iteration();
+            }
+        }
+        Self {
+            buckets,
+            count: histogram.len(),
+            seconds,
+        }
+    }
+}
+
 /// What a balancer has done so far. One moment's account: `counts.asked = answered + failed + cancelled + expired + shed + open`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Figures {

@@ -9,7 +9,7 @@ use actix_rt::Arbiter;
 use futures_core::Stream;
 use futures_util::StreamExt;
 
-use super::figures::Figures;
+use super::figures::{Buckets, Figures};
 use super::recipient::{Ask, Doorman};
 use super::{BalancerCore, Call, CallError, CallOptions};
 use crate::supervision::SupervisorHandle;
@@ -206,6 +206,11 @@ impl<W: Work> BalancerHandle<W> {
     /// What it has done so far.
     pub fn figures(&self) -> Figures {
         self.shared.core.figures()
+    }
+
+    /// Response and waiting times as histograms: from asking to the answer, and from the balancer's taking to the first begin.
+    pub fn buckets(&self) -> [Buckets; 2] {
+        self.shared.core.buckets()
     }
 
     /// Its name.

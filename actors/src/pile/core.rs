@@ -10,6 +10,7 @@ use super::{Deliver, Look, Pile, Take};
 use crate::book::Book;
 use crate::cart::Cart;
 use crate::clock::Time;
+use crate::fates::Awaited;
 use crate::feeder::FeederCore;
 use crate::gopher::yard::{Leg, Yard, holder};
 use crate::lease::Lease;
@@ -189,8 +190,24 @@ impl PileCore {
     /// # Errors
     /// [`OfferError`], with the books; nothing was taken then.
     pub fn try_offer(&self, books: Vec<Book>) -> Result<(), OfferError> {
+        self.admit(books, |books| self.works.store.put(self.key, books))
+    }
+
+    /// The same; what becomes of each book is told, in the order of the books.
+    ///
+    /// # Errors
+    /// As [`PileCore::try_offer`].
+    pub fn try_offer_watched(&self, books: Vec<Book>) -> Result<Vec<Awaited>, OfferError> {
+        self.admit(books, |books| self.works.store.put_watched(self.key, books))
+    }
+
+    fn admit<T: Default>(
+        &self,
+        books: Vec<Book>,
+        put: impl FnOnce(Vec<Book>) -> Answer<Result<T, Full<Vec<Book>>>>,
+    ) -> Result<T, OfferError> {
         if books.is_empty() {
-            return Ok(());
+            return Ok(T::default());
         }
         if self
             .capacity_books
@@ -204,7 +221,7 @@ impl PileCore {
             if gate.sealed {
                 return Err(OfferError::Closed(books));
             }
-            match self.works.store.put(self.key, books) {
+            match put(books) {
                 Answer::Ready(put) => put,
                 Answer::Later(_) => {
                     unreachable!("engines that answer later have a keeper of their own")
@@ -212,10 +229,10 @@ impl PileCore {
             }
         };
         match put {
-            Ok(()) => {
+            Ok(done) => {
                 self.works.record(&self.name, &Act::Offer { books: count });
                 self.ring();
-                Ok(())
+                Ok(done)
             }
             Err(Full(books)) => Err(OfferError::Full(books)),
         }
@@ -226,14 +243,32 @@ impl PileCore {
     ///
     /// # Errors
     /// [`OfferError::Closed`] and [`OfferError::TooMany`], with the books.
-    pub async fn offer(&self, mut books: Vec<Book>) -> Result<(), OfferError> {
+    pub async fn offer(&self, books: Vec<Book>) -> Result<(), OfferError> {
+        self.when_there_is_room(books, |books| self.try_offer(books))
+            .await
+    }
+
+    /// The same; what becomes of each book is told, in the order of the books.
+    ///
+    /// # Errors
+    /// As [`PileCore::offer`].
+    pub async fn offer_watched(&self, books: Vec<Book>) -> Result<Vec<Awaited>, OfferError> {
+        self.when_there_is_room(books, |books| self.try_offer_watched(books))
+            .await
+    }
+
+    async fn when_there_is_room<T>(
+        &self,
+        mut books: Vec<Book>,
+        offer: impl Fn(Vec<Book>) -> Result<T, OfferError>,
+    ) -> Result<T, OfferError> {
         let _turn = self.turn.lock().await;
         loop {
             let room = self.room.notified();
             let mut room = std::pin::pin!(room);
             // Listens before it looks, so that no room passes unheard.
             room.as_mut().enable();
-            match self.try_offer(books) {
+            match offer(books) {
                 Err(OfferError::Full(back)) => books = back,
                 done => return done,
             }

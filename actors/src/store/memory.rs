@@ -11,6 +11,7 @@ use super::{
 };
 use crate::book::{Book, BookId};
 use crate::clock::{Clock, Time};
+use crate::fates::{Awaited, Fates};
 use crate::lease::{End, Lease, Unbound, Verdict};
 use crate::ledger::{Fate, Ledger, LedgerReport};
 use crate::shelf::{DeadLetter, Settlement, Shelf};
@@ -29,6 +30,7 @@ pub struct MemoryStore {
     me: Weak<MemoryStore>,
     piles: Vec<Place>,
     ledger: Ledger,
+    fates: Fates,
     dead: Mutex<(VecDeque<DeadLetter>, u64)>,
     deaths: Notify,
     clock: Clock,
@@ -69,6 +71,7 @@ impl MemoryStore {
                 })
                 .collect(),
             ledger: Ledger::default(),
+            fates: Fates::default(),
             dead: Mutex::default(),
             deaths: Notify::new(),
             clock,
@@ -86,19 +89,21 @@ impl MemoryStore {
 
     /// Carries a settlement into the ledger; the shelf's lock is still held, so no snapshot sees a book twice or not at all.
     fn account(&self, end: End, done: Settlement) -> (Settled, Settlement) {
-        let ids = |entries: &[crate::lease::Entry]| -> Vec<BookId> {
-            entries.iter().map(|entry| entry.book.id).collect()
-        };
+        fn ids(entries: &[crate::lease::Entry]) -> impl Iterator<Item = BookId> {
+            entries.iter().map(|entry| entry.book.id)
+        }
         if end == End::Burned {
-            self.ledger
-                .end(Fate::Burned, done.acked.iter().map(|entry| entry.book.id));
+            self.ledger.end(Fate::Burned, ids(&done.acked));
+            self.fates.end(Fate::Burned, ids(&done.acked));
         }
         if !done.dropped.is_empty() {
             self.ledger.end(Fate::Dropped, ids(&done.dropped));
+            self.fates.end(Fate::Dropped, ids(&done.dropped));
         }
         if !done.buried.is_empty() {
-            self.ledger
-                .end(Fate::Dead, done.buried.iter().map(|dead| dead.book.id));
+            let ids = || done.buried.iter().map(|dead| dead.book.id);
+            self.ledger.end(Fate::Dead, ids());
+            self.fates.end(Fate::Dead, ids());
         }
         let settled = Settled::Done {
             acked: done.acked.len(),
@@ -127,6 +132,28 @@ impl MemoryStore {
         self.deaths.notify_one();
     }
 
+    /// Numbers books and puts them on a pile, or none of them; each id is told before its book can be leased.
+    fn place_all(
+        &self,
+        pile: PileKey,
+        mut books: Vec<Book>,
+        mut told: impl FnMut(BookId),
+    ) -> Result<(), Full<Vec<Book>>> {
+        let bytes = books.iter().map(Book::size).sum();
+        let mut shelf = self.shelf(pile);
+        if !shelf.has_room(books.len(), bytes) {
+            return Err(Full(books));
+        }
+        let first = self.ledger.number(books.len() as u64);
+        self.ledger.offer(books.len() as u64);
+        for (i, mut book) in books.drain(..).enumerate() {
+            book.id = BookId(first.0 + i as u64);
+            told(book.id);
+            shelf.put(book);
+        }
+        Ok(())
+    }
+
     fn carry_out(&self, shelf: &mut Shelf, unbound: Unbound, now: Time) -> (Settled, Settlement) {
         let end = unbound.end;
         let done = shelf.settle(unbound, now);
@@ -139,19 +166,22 @@ impl Store for MemoryStore {
         Promises::MEMORY
     }
 
-    fn put(&self, pile: PileKey, mut books: Vec<Book>) -> Answer<Result<(), Full<Vec<Book>>>> {
-        let bytes = books.iter().map(Book::size).sum();
-        let mut shelf = self.shelf(pile);
-        if !shelf.has_room(books.len(), bytes) {
-            return Answer::Ready(Err(Full(books)));
-        }
-        let first = self.ledger.number(books.len() as u64);
-        self.ledger.offer(books.len() as u64);
-        for (i, mut book) in books.drain(..).enumerate() {
-            book.id = BookId(first.0 + i as u64);
-            shelf.put(book);
-        }
-        Answer::Ready(Ok(()))
+    fn put(&self, pile: PileKey, books: Vec<Book>) -> Answer<Result<(), Full<Vec<Book>>>> {
+        Answer::Ready(self.place_all(pile, books, |_| {}))
+    }
+
+    fn put_watched(
+        &self,
+        pile: PileKey,
+        books: Vec<Book>,
+    ) -> Answer<Result<Vec<Awaited>, Full<Vec<Book>>>> {
+        let mut awaited = Vec::with_capacity(books.len());
+        let put = self.place_all(pile, books, |book| awaited.push(self.fates.watch(book)));
+        Answer::Ready(put.map(|()| awaited))
+    }
+
+    fn unwatch(&self) {
+        self.fates.close();
     }
 
     fn number(&self, count: u64) -> BookId {

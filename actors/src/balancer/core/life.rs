@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::{BalancerCore, State};
 use crate::balancer::call::CallError;
-use crate::balancer::figures::{Figures, Tail};
+use crate::balancer::figures::{Buckets, Figures, Tail};
 use crate::worker::Work;
 
 impl<W: Work> BalancerCore<W> {
@@ -148,6 +148,18 @@ impl<W: Work> BalancerCore<W> {
             }
             changed.await;
         }
+    }
+
+    /// From asking to the answer, and from the balancer's taking to the first begin.
+    pub fn buckets(&self) -> [Buckets; 2] {
+        let state = self.lock();
+        let (response, waited) = (state.response.clone(), state.waited.clone());
+        let (responses, waits) = (state.responses, state.waits);
+        drop(state);
+        [
+            Buckets::new(&response, responses),
+            Buckets::new(&waited, waits),
+        ]
     }
 
     /// What it has done so far.

@@ -1,0 +1,226 @@
+//! What operators ask an application for.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpResponse, Responder, guard};
+use gopherworks_actors::balancer::BalancerHandle;
+use gopherworks_actors::balancer::figures::{Figures, Tail};
+use gopherworks_actors::worker::Work;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+
+use super::metrics::Metrics;
+use super::shutdown::PATIENCE;
+use super::watched::{Told, Watched};
+use crate::topology::RunningTopology;
+
+/// Health, metrics and snapshots of balancers and topologies, to be mounted in an actix-web application. Clones are the same.
+///
+/// It holds handles: what it tells of lives as long as it does, or until it is shut down.
+#[derive(Clone)]
+pub struct Endpoints {
+    pub(super) watched: Arc<Vec<Box<dyn Watched>>>,
+    registry: Option<Arc<Registry>>,
+    closing: Arc<AtomicBool>,
+    pub(super) grace: Duration,
+    pub(super) patience: Duration,
+}
+
+impl fmt::Debug for Endpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.watched.iter().map(|watched| watched.name()).collect();
+        f.debug_struct("Endpoints").field("of", &names).finish()
+    }
+}
+
+impl Default for Endpoints {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Endpoints {
+    /// Endpoints that tell of nothing yet.
+    pub fn new() -> Self {
+        Self {
+            watched: Arc::default(),
+            registry: None,
+            closing: Arc::default(),
+            grace: Duration::ZERO,
+            patience: PATIENCE,
+        }
+    }
+
+    /// Tells of a balancer. What asks others is added before them: they drain in this order.
+    #[must_use]
+    pub fn balancer<W: Work>(self, balancer: &BalancerHandle<W>) -> Self {
+        self.with(Box::new(balancer.clone()))
+    }
+
+    /// Tells of a topology.
+    #[must_use]
+    pub fn topology(self, running: &RunningTopology) -> Self {
+        self.with(Box::new(running.clone()))
+    }
+
+    /// # Panics
+    /// If it was cloned before: a clone would not tell of it.
+    fn with(mut self, watched: Box<dyn Watched>) -> Self {
+        let Some(all) = Arc::get_mut(&mut self.watched) else {
+            panic!("everything is added before the endpoints are cloned");
+        };
+        all.push(watched);
+        self
+    }
+
+    /// `/metrics` shows the application's own registry, which has [`Endpoints::metrics`] registered in it, instead of one of its own.
+    #[must_use]
+    pub fn registry(mut self, registry: Arc<Registry>) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// How long it says that it is not ready before the server stops to take connections, so that load balancers notice; 0 by default.
+    #[must_use]
+    pub fn grace(mut self, span: Duration) -> Self {
+        self.grace = span;
+        self
+    }
+
+    /// How long each balancer and topology may drain; 30 s by default. What is not over then is given up, and accounted for.
+    #[must_use]
+    pub fn patience(mut self, span: Duration) -> Self {
+        self.patience = span;
+        self
+    }
+
+    /// The metrics, for a registry of the application's own: `registry.register_collector(Box::new(endpoints.metrics()))`. They are read when the registry is.
+    pub fn metrics(&self) -> Metrics {
+        Metrics::new(self.watched.clone())
+    }
+
+    /// False from the moment at which the shutdown begins; else true if each balancer takes requests and has a worker, and each
+    /// topology runs. Never waits.
+    pub fn is_ready(&self) -> bool {
+        !self.closing.load(Ordering::Acquire)
+            && self.watched.iter().all(|watched| watched.is_ready())
+    }
+
+    pub(super) fn not_ready(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// The routes, for `.configure(...)` of an application or a scope: `/health/live`, `/health/ready`, `/metrics` and `/snapshot`, for GET and
+    /// HEAD; others are told 405.
+    pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
+        let of = web::Data::new(self.clone());
+        move |config: &mut ServiceConfig| {
+            let read = |path: &str| {
+                let readable = guard::Any(guard::Get()).or(guard::Head());
+                (
+                    web::resource(path).app_data(of.clone()),
+                    web::route().guard(readable),
+                )
+            };
+            let (resource, route) = read("/health/live");
+            config.service(resource.route(route.to(live)));
+            let (resource, route) = read("/health/ready");
+            config.service(resource.route(route.to(ready)));
+            let (resource, route) = read("/metrics");
+            config.service(resource.route(route.to(metrics)));
+            let (resource, route) = read("/snapshot");
+            config.service(resource.route(route.to(snapshot)));
+        }
+    }
+}
+
+async fn live() -> impl Responder {
+    HttpResponse::Ok().body("live\n")
+}
+
+async fn ready(of: web::Data<Endpoints>) -> impl Responder {
+    if of.is_ready() {
+        return HttpResponse::Ok().body("ready\n");
+    }
+    let mut out = String::from("not ready\n");
+    for watched in of.watched.iter().filter(|watched| !watched.is_ready()) {
+        out.push_str(&format!("{}: not ready\n", watched.name()));
+    }
+    HttpResponse::ServiceUnavailable().body(out)
+}
+
+async fn metrics(of: web::Data<Endpoints>) -> impl Responder {
+    let mut out = String::new();
+    let encoded = match &of.registry {
+        Some(registry) => encode(&mut out, registry),
+        None => {
+            let mut own = Registry::default();
+            own.register_collector(Box::new(of.metrics()));
+            encode(&mut out, &own)
+        }
+    };
+    match encoded {
+        Ok(()) => HttpResponse::Ok()
+            .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+            .body(out),
+        Err(error) => HttpResponse::InternalServerError().body(format!("{error}\n")),
+    }
+}
+
+async fn snapshot(of: web::Data<Endpoints>) -> impl Responder {
+    let (mut balancers, mut topologies) = (Vec::new(), Vec::new());
+    for watched in of.watched.iter() {
+        match watched.told() {
+            Told::Balancer {
+                figures, restarts, ..
+            } => balancers.push(balancer(
+                &watched.name(),
+                watched.is_ready(),
+                &figures,
+                restarts,
+            )),
+            Told::Topology(report) => topologies.push(json!(report)),
+        }
+    }
+    HttpResponse::Ok().json(json!({
+        "ready": of.is_ready(),
+        "balancers": balancers,
+        "topologies": topologies,
+    }))
+}
+
+fn balancer(name: &str, ready: bool, figures: &Figures, restarts: u64) -> Value {
+    let counts = figures.counts;
+    let tail = |tail: &Tail| json!(crate::report::TailReport::from(*tail));
+    let workers = figures.loads.workers.iter().take(figures.workers);
+    json!({
+        "name": name,
+        "ready": ready,
+        "asked": counts.asked,
+        "answered": counts.answered,
+        "failed": counts.failed,
+        "cancelled": counts.cancelled,
+        "expired": counts.expired,
+        "shed": counts.shed,
+        "rejected": counts.rejected,
+        "in_flight": figures.open,
+        "waiting": figures.waiting,
+        "copies": counts.copies,
+        "wasted": counts.wasted,
+        "retried": counts.retried,
+        "ejected": figures.ejected,
+        "restarts": restarts,
+        "response": tail(&figures.response),
+        "waited": tail(&figures.waited),
+        "pending_mean": figures.loads.mean,
+        "pending_variance": figures.loads.variance,
+        "workers": workers
+            .map(|load| json!({ "pending": load.pending, "pending_mean": load.mean, "pending_variance": load.variance }))
+            .collect::<Vec<_>>(),
+    })
+}

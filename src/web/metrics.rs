@@ -1,0 +1,302 @@
+//! Metrics in the text format of Prometheus and OpenMetrics, read when somebody asks.
+
+use std::fmt;
+use std::sync::Arc;
+
+use gopherworks_actors::balancer::figures::{Buckets, Figures};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Unit;
+
+use super::watched::{Told, Watched};
+use crate::report::Report;
+
+/// Everything that there is to measure, as a collector of a `prometheus_client` registry.
+///
+/// All names begin with `gopherworks_`, times are in seconds, counters end in `_total`; `balancer` and `topology` are the labels
+/// that say of which one.
+#[derive(Clone)]
+pub struct Metrics(Arc<Vec<Box<dyn Watched>>>);
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Metrics").field(&self.0.len()).finish()
+    }
+}
+
+impl Metrics {
+    pub(super) fn new(watched: Arc<Vec<Box<dyn Watched>>>) -> Self {
+        Self(watched)
+    }
+}
+
+/// One sample of a family: its labels and its value.
+type Sample = (Vec<(&'static str, String)>, Value);
+
+enum Value {
+    Counter(u64),
+    Gauge(f64),
+    Histogram(Buckets),
+}
+
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    unit: Option<Unit>,
+    samples: Vec<Sample>,
+}
+
+impl Family {
+    fn write(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Some((_, first)) = self.samples.first() else {
+            return Ok(());
+        };
+        let mut metric =
+            encoder.encode_descriptor(self.name, self.help, self.unit.as_ref(), first.kind())?;
+        for (labels, value) in &self.samples {
+            value.write(metric.encode_family(labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl Value {
+    fn kind(&self) -> MetricType {
+        match self {
+            Value::Counter(_) => MetricType::Counter,
+            Value::Gauge(_) => MetricType::Gauge,
+            Value::Histogram(_) => MetricType::Histogram,
+        }
+    }
+
+    fn write(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        match self {
+            Value::Counter(count) => encoder.encode_counter::<NoLabelSet, _, u64>(count, None),
+            Value::Gauge(value) => encoder.encode_gauge(value),
+            Value::Histogram(all) => {
+                encoder.encode_histogram::<NoLabelSet>(all.seconds, all.count, &all.buckets, None)
+            }
+        }
+    }
+}
+
+/// The families, in the order in which they are written; samples of one family have to stand together.
+#[derive(Default)]
+struct Families(Vec<Family>);
+
+impl Families {
+    fn add(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+        value: Value,
+    ) {
+        let labels = labels
+            .iter()
+            .map(|(key, value)| (*key, (*value).to_owned()));
+        let sample = (labels.collect(), value);
+        if let Some(family) = self.0.iter_mut().find(|family| family.name == name) {
+            family.samples.push(sample);
+            return;
+        }
+        let unit = matches!(sample.1, Value::Histogram(_)).then_some(Unit::Seconds);
+        self.0.push(Family {
+            name,
+            help,
+            unit,
+            samples: vec![sample],
+        });
+    }
+
+    fn balancer(&mut self, name: &str, ready: bool, figures: &Figures, restarts: u64) {
+        let counts = figures.counts;
+        let outcomes = [
+            ("answered", counts.answered),
+            ("failed", counts.failed),
+            ("cancelled", counts.cancelled),
+            ("expired", counts.expired),
+            ("shed", counts.shed),
+            ("rejected", counts.rejected),
+        ];
+        for (outcome, count) in outcomes {
+            self.add(
+                "gopherworks_balancer_requests",
+                "Requests that are over, by how they ended",
+                &[("balancer", name), ("outcome", outcome)],
+                Value::Counter(count),
+            );
+        }
+        let own = [("balancer", name)];
+        let counters = [
+            (
+                "gopherworks_balancer_copies",
+                "Second and further copies of a request, besides retries",
+                counts.copies,
+            ),
+            (
+                "gopherworks_balancer_wasted_copies",
+                "Copies that were begun for nothing",
+                counts.wasted,
+            ),
+            (
+                "gopherworks_balancer_retries",
+                "Requests put back since their worker was lost",
+                counts.retried,
+            ),
+            (
+                "gopherworks_balancer_ejections",
+                "Times that a worker was left out for a while",
+                counts.ejected,
+            ),
+            (
+                "gopherworks_balancer_restarts",
+                "Workers, and the balancer itself, started again",
+                restarts,
+            ),
+        ];
+        for (metric, help, count) in counters {
+            self.add(metric, help, &own, Value::Counter(count));
+        }
+        let gauges = [
+            (
+                "gopherworks_balancer_ready",
+                "1 if it takes requests and has a worker",
+                f64::from(u8::from(ready)),
+            ),
+            (
+                "gopherworks_balancer_requests_in_flight",
+                "Requests that are not over",
+                figures.open as f64,
+            ),
+            (
+                "gopherworks_balancer_requests_waiting",
+                "Requests that no worker has yet",
+                figures.waiting as f64,
+            ),
+            (
+                "gopherworks_balancer_workers",
+                "Workers that are wanted",
+                figures.workers as f64,
+            ),
+            (
+                "gopherworks_balancer_workers_ejected",
+                "Workers that are left out for now",
+                figures.ejected as f64,
+            ),
+        ];
+        for (metric, help, value) in gauges {
+            self.add(metric, help, &own, Value::Gauge(value));
+        }
+        let workers = figures.loads.workers.iter().take(figures.workers);
+        for (number, load) in workers.enumerate() {
+            let worker = (number + 1).to_string();
+            self.add(
+                "gopherworks_balancer_worker_pending",
+                "Requests at a worker, running ones included",
+                &[("balancer", name), ("worker", &worker)],
+                Value::Gauge(load.pending as f64),
+            );
+        }
+    }
+
+    fn times(&mut self, name: &str, [response, waited]: [Buckets; 2]) {
+        let own = [("balancer", name)];
+        self.add(
+            "gopherworks_balancer_response",
+            "From asking to the answer",
+            &own,
+            Value::Histogram(response),
+        );
+        self.add(
+            "gopherworks_balancer_wait",
+            "From the balancer's taking to the first begin",
+            &own,
+            Value::Histogram(waited),
+        );
+    }
+
+    fn topology(&mut self, name: &str, report: &Report) {
+        let ledger = &report.ledger;
+        let outcomes = [
+            ("burned", ledger.burned),
+            ("dead", ledger.dead),
+            ("dropped", ledger.dropped),
+        ];
+        for (outcome, count) in outcomes {
+            self.add(
+                "gopherworks_books",
+                "Books whose way has ended, by how",
+                &[("topology", name), ("outcome", outcome)],
+                Value::Counter(count),
+            );
+        }
+        let own = [("topology", name)];
+        self.add(
+            "gopherworks_books_offered",
+            "Books that piles took",
+            &own,
+            Value::Counter(ledger.offered),
+        );
+        self.add(
+            "gopherworks_topology_restarts",
+            "Actors started again",
+            &own,
+            Value::Counter(report.restarts),
+        );
+        self.add(
+            "gopherworks_books_in_flight",
+            "Books on piles, in carts and in fires",
+            &own,
+            Value::Gauge(ledger.in_flight as f64),
+        );
+        for balancer in &report.balancers {
+            let outcomes = [
+                ("answered", balancer.answered),
+                ("failed", balancer.failed),
+                ("cancelled", balancer.cancelled),
+                ("expired", balancer.expired),
+                ("shed", balancer.shed),
+                ("rejected", balancer.rejected),
+            ];
+            for (outcome, count) in outcomes {
+                self.add(
+                    "gopherworks_balancer_requests",
+                    "Requests that are over, by how they ended",
+                    &[("balancer", &balancer.name), ("outcome", outcome)],
+                    Value::Counter(count),
+                );
+            }
+            self.add(
+                "gopherworks_balancer_requests_in_flight",
+                "Requests that are not over",
+                &[("balancer", &balancer.name)],
+                Value::Gauge(balancer.in_flight as f64),
+            );
+        }
+    }
+}
+
+impl Collector for Metrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut families = Families::default();
+        for watched in self.0.iter() {
+            match watched.told() {
+                Told::Balancer {
+                    figures,
+                    restarts,
+                    times,
+                } => {
+                    families.balancer(&watched.name(), watched.is_ready(), &figures, restarts);
+                    families.times(&watched.name(), times);
+                }
+                Told::Topology(report) => families.topology(&report.topology, &report),
+            }
+        }
+        families
+            .0
+            .iter()
+            .try_for_each(|family| family.write(&mut encoder))
+    }
+}

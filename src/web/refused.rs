@@ -1,0 +1,83 @@
+//! A balancer's refusal as an HTTP answer.
+
+use std::fmt;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use actix_web::{HttpResponse, ResponseError};
+use gopherworks_actors::balancer::{BalancerHandle, CallError};
+use gopherworks_actors::worker::Work;
+
+/// Why a request has no answer, for the client that sent it.
+///
+/// 503 with `Retry-After` where the balancer is full, sheds, is shut down, or has lost the worker; 504 where a worker was at it
+/// when the deadline passed. The body says no more than that: what a worker died of is for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    error: CallError,
+    retry_after: Duration,
+}
+
+impl Refused {
+    /// `error`, with what the client is told of when to come back.
+    pub fn new(error: CallError, retry_after: Duration) -> Self {
+        Self { error, retry_after }
+    }
+
+    /// The answer, or what to tell a client of `balancer` instead: a handler returns it, or goes on by `?`.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn or<W: Work, R>(
+        balancer: &BalancerHandle<W>,
+        answer: Result<R, CallError>,
+    ) -> Result<R, Self> {
+        answer.map_err(|error| Self::new(error, balancer.retry_after()))
+    }
+
+    /// What the balancer said.
+    pub fn error(&self) -> &CallError {
+        &self.error
+    }
+
+    /// Seconds after which a client should ask again: whole ones, from 1 to 3600.
+    pub fn retry_after_s(&self) -> u64 {
+        let seconds = self.retry_after.as_secs_f64().ceil();
+        seconds.clamp(1.0, 3600.0) as u64
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.error {
+            CallError::WorkerLost { .. } => "the worker was lost",
+            CallError::Full | CallError::Shed { .. } => "overloaded",
+            CallError::DeadlineExceeded { .. } => "too late",
+            // Closed, and what is to come.
+            _ => "shutting down",
+        })
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl ResponseError for Refused {
+    fn status_code(&self) -> StatusCode {
+        match self.error {
+            CallError::DeadlineExceeded { begun: true } => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        if self.status_code() == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((RETRY_AFTER, self.retry_after_s()));
+        }
+        let text = HeaderValue::from_static("text/plain; charset=utf-8");
+        response
+            .insert_header((CONTENT_TYPE, text))
+            .body(format!("{self}\n"))
+    }
+}
