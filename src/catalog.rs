@@ -32,6 +32,7 @@ use serde::de::DeserializeOwned;
 
 pub mod burn;
 mod closures;
+pub mod http;
 mod journal;
 pub mod names;
 pub mod options;

@@ -43,6 +43,8 @@ pub mod compare;
 pub mod config;
 pub mod dead;
 pub mod graph;
+#[cfg(feature = "http")]
+mod http;
 pub mod plan;
 pub mod report;
 pub mod simulate;

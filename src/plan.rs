@@ -1,5 +1,6 @@
 //! Names become keys, once; every check of the graph and every warning is here. After a plan no string takes part in wiring.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ mod resolve;
 mod tests;
 mod unfold;
 
-pub(crate) use balancing::MOST_PLACES;
+pub(crate) use balancing::{MOST_HEADERS, MOST_PLACES};
 pub(crate) use resolve::RELAYED;
 pub(crate) use resolve::resolve;
 pub(crate) use unfold::MOST_COPIES;
@@ -254,12 +255,37 @@ pub struct RequesterPlan {
     pub to: usize,
     /// When it asks.
     pub load: Load,
+    /// Where it listens, if its requests come from outside.
+    pub http: Option<HttpPlan>,
     /// In which order it takes the answers to a batch.
     pub order: load::Order,
     /// Which requests go first where they wait.
     pub priority: Priority,
     /// Its requests are about so many things in turn (>= 1).
     pub keys: Option<u32>,
+}
+
+/// A requester that serves HTTP.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpPlan {
+    /// Where it listens; port 0 is any that is free.
+    pub listen: SocketAddr,
+    /// Requests whose path begins with it are served.
+    pub path: String,
+    /// Where health, metrics and a snapshot are, below this path.
+    pub admin: Option<String>,
+    /// Most bytes of a request's body (>= 1).
+    pub body: u64,
+    /// Most headers of a request (>= 1).
+    pub headers: u32,
+    /// Most connections at once (>= 1).
+    pub connections: u32,
+    /// How long a client may take to send a request's head, and then its body.
+    pub read_timeout: Duration,
+    /// How long a connection may be idle between two requests.
+    pub keep_alive: Duration,
+    /// Requests after which it is done.
+    pub requests: Option<u64>,
 }
 
 /// How it runs.

@@ -5,9 +5,11 @@
 mod actor;
 mod core;
 pub mod load;
+mod outside;
 #[cfg(test)]
 mod tests;
 mod way;
 
 pub use self::actor::Requester;
 pub use self::core::{Asked, RequesterCore, RequesterParts};
+pub use outside::Asker;

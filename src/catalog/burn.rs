@@ -10,6 +10,8 @@ use super::{Catalog, Site};
 pub mod command;
 pub mod count;
 pub mod files;
+#[cfg(feature = "http")]
+mod http;
 pub mod lines;
 
 /// In the place of a burn that is not done by the incinerator itself.
@@ -49,4 +51,6 @@ pub(super) fn register(catalog: &mut Catalog) {
             "Gives each body, or each cart, to a program",
             command::make,
         );
+    #[cfg(feature = "http")]
+    catalog.add_burn("http", "Sends each body to somebody over HTTP", http::make);
 }

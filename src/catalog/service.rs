@@ -3,6 +3,8 @@
 use super::Catalog;
 
 mod command;
+#[cfg(feature = "http")]
+mod http;
 mod sleep;
 pub mod span;
 mod spin;
@@ -30,4 +32,10 @@ pub(super) fn register(catalog: &mut Catalog) {
             "Multiplies x by y, and takes so many units of time",
             xyz::make,
         );
+    #[cfg(feature = "http")]
+    catalog.add_service(
+        "http",
+        "Asks somebody else over HTTP; a book's body is sent, and the response's the answer",
+        http::make,
+    );
 }

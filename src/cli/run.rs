@@ -71,6 +71,11 @@ async fn live(
         Signals::new().map_err(|error| Failed::new(format!("error: no signals: {error}")))?;
     let running = topology.start().await.map_err(start_failed)?;
     running.close_offers();
+    if !quiet {
+        for (name, address) in running.addresses() {
+            anstream::eprintln!("{name} serves http://{address}/");
+        }
+    }
     let progress = Progress::new(quiet);
     let ended = {
         let follow = progress.follow(&running);

@@ -36,7 +36,7 @@ use super::schema::{
 
 mod balancing;
 
-pub use balancing::{batch, closed, open, utilisation};
+pub use balancing::{batch, closed, http, open, utilisation};
 
 /// A kind without options; a name alone does where a kind is wanted.
 pub fn kind(name: impl Into<String>) -> KindConfig {

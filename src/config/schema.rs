@@ -10,8 +10,8 @@ mod balancing;
 mod resilience;
 
 pub use balancing::{
-    ArrivalsConfig, BalancerConfig, FullConfig, HedgeConfig, LoadConfig, OrderConfig, PolicyConfig,
-    ReplicateConfig, RequesterConfig, WorkersConfig,
+    ArrivalsConfig, BalancerConfig, FullConfig, HedgeConfig, HttpConfig, LoadConfig, OrderConfig,
+    PolicyConfig, ReplicateConfig, RequesterConfig, WorkersConfig,
 };
 pub use resilience::{
     EjectConfig, PriorityConfig, ResilienceConfig, RetryBudgetConfig, ShedConfig,

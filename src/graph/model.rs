@@ -405,6 +405,10 @@ fn asked(load: &LoadConfig) -> Vec<String> {
             out.extend(utilisation.map(|share| format!("load {share}")));
             requests
         }
+        LoadConfig::Http(ref http) => {
+            out.push(format!("serves {}", http.listen));
+            http.requests
+        }
         LoadConfig::Batch { requests } => Some(requests),
     };
     out.extend(requests.map(|requests| counted(requests, "request")));

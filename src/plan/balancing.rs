@@ -11,9 +11,11 @@ use crate::config::schema::{
     ReplicateConfig, RequesterConfig, TopologyConfig, WorkersConfig,
 };
 
+mod http;
 mod plans;
 mod resilience;
 
+pub(crate) use http::MOST_HEADERS;
 pub(super) use plans::{numbered, plans};
 
 /// Most requests that the workers of one balancer do at a time.
@@ -258,6 +260,10 @@ fn load(judge: &mut Judge<'_>, name: &str, requester: &RequesterConfig) {
             some(judge, requests);
         }
         LoadConfig::Batch { requests } => some(judge, Some(requests)),
+        LoadConfig::Http(ref http) => {
+            some(judge, http.requests);
+            http::check(judge, name, http);
+        }
     }
     let batch = matches!(requester.load, LoadConfig::Batch { .. });
     if requester.order == OrderConfig::Input && !batch {

@@ -15,7 +15,7 @@ use super::{
 use crate::catalog::{Catalog, STANDARD_STREAM, compose};
 use crate::config::label::{base, compare, unlabelled};
 use crate::config::schema::{
-    CrewConfig, KindConfig, SpanConfig, StepTimeConfig, StepsConfig, TopologyConfig,
+    CrewConfig, KindConfig, LoadConfig, SpanConfig, StepTimeConfig, StepsConfig, TopologyConfig,
 };
 use crate::config::{Diagnostic, Diagnostics, Origin};
 
@@ -145,15 +145,21 @@ fn assemble(
     })
 }
 
-/// What no simulation can do: its time is not that of programs, nor of whoever writes to standard input.
+/// What no simulation can do: its time is not that of programs, of networks, nor of whoever writes to standard input.
 fn outside(written: &TopologyConfig, kinds: &Kinds) -> Vec<String> {
-    let programs = (written.incinerators.iter())
-        .filter(|(_, fire)| fire.burn.kind == "command")
-        .map(|(name, _)| name);
-    let workers = (written.balancers.iter())
-        .filter(|(_, balancer)| balancer.workers.work.kind == "command")
-        .map(|(name, _)| name);
-    let programs = (programs.chain(workers)).map(|name| format!("`{name}` starts programs"));
+    let burns = (written.incinerators.iter()).map(|(name, fire)| (name, &fire.burn.kind));
+    let workers =
+        (written.balancers.iter()).map(|(name, balancer)| (name, &balancer.workers.work.kind));
+    let works = burns
+        .chain(workers)
+        .filter_map(|(name, kind)| match kind.as_str() {
+            "command" => Some(format!("`{name}` starts programs")),
+            "http" => Some(format!("`{name}` asks over HTTP")),
+            _ => None,
+        });
+    let served = (written.requesters.iter())
+        .filter(|(_, requester)| matches!(requester.load, LoadConfig::Http(_)))
+        .map(|(name, _)| format!("`{name}` serves HTTP"));
     let streams = (kinds.sources.iter())
         .filter(|(_, source)| {
             source
@@ -162,7 +168,7 @@ fn outside(written: &TopologyConfig, kinds: &Kinds) -> Vec<String> {
                 .any(|path| path.as_os_str() == STANDARD_STREAM)
         })
         .map(|(name, _)| format!("`{name}` reads standard input"));
-    programs.chain(streams).collect()
+    works.chain(served).chain(streams).collect()
 }
 
 /// Piles and dumps in order, and the sources that fill them.

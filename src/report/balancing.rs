@@ -111,9 +111,11 @@ pub struct RequesterReport {
     pub failed: u64,
     /// Refused by the balancer: its queue was full, it was overloaded, or the deadline passed.
     pub rejected: u64,
+    /// Who asked has gone away before the answer.
+    pub cancelled: u64,
     /// Not over.
     pub in_flight: u64,
-    /// asked - answered - refused - failed - rejected - in_flight: always 0.
+    /// asked - answered - refused - failed - rejected - cancelled - in_flight: always 0.
     pub lost: i64,
     /// Answers in a second, until the last one.
     pub per_s: f64,

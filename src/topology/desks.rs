@@ -1,5 +1,6 @@
 //! Balancers and requesters of a topology.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use gopherworks_actors::works::Works;
 
 use super::StartError;
 use crate::catalog::Site;
+#[cfg(feature = "http")]
+use crate::http::Listener;
 use crate::plan::{BalancerPlan, Plan};
 use crate::report::{BalancerReport, RequesterReport, WorkerReport};
 
@@ -24,6 +27,8 @@ use crate::report::{BalancerReport, RequesterReport, WorkerReport};
 pub(super) struct Making {
     services: Vec<Arc<Guarded<Box<dyn Service>>>>,
     loads: Vec<Load>,
+    #[cfg(feature = "http")]
+    listeners: Vec<Option<Listener>>,
 }
 
 impl Making {
@@ -39,9 +44,14 @@ impl Making {
         let mut services = Vec::new();
         for balancer in &plan.balancers {
             // Whatever else is left out: workers of a simulation are at work.
-            if simulated && balancer.kind == "command" {
+            let outside = match balancer.kind.as_str() {
+                "command" => Some("start programs"),
+                "http" => Some("ask over HTTP"),
+                _ => None,
+            };
+            if let Some(what) = outside.filter(|_| simulated) {
                 return Err(StartError::Outside(format!(
-                    "the workers of `{}` start programs",
+                    "the workers of `{}` {what}",
                     balancer.name
                 )));
             }
@@ -49,13 +59,39 @@ impl Making {
                 (balancer.service.make(&site(&balancer.name))).map_err(failed(&balancer.name))?;
             services.push(Arc::new(Guarded::new(made)));
         }
+        for requester in plan.requesters.iter().filter(|asks| asks.http.is_some()) {
+            if simulated {
+                return Err(StartError::Outside(format!(
+                    "the requests of `{}` come over HTTP",
+                    requester.name
+                )));
+            }
+        }
+        #[cfg(feature = "http")]
+        let mut listeners = Vec::new();
+        #[cfg(feature = "http")]
+        for requester in &plan.requesters {
+            let threads = plan.execution.cores;
+            let listener = (requester.http.as_ref()).map(|http| {
+                Listener::bind(http, threads).map_err(|error| {
+                    let failure = Failure::io(format_args!("listening at {}", http.listen), &error);
+                    failed(&requester.name)(failure)
+                })
+            });
+            listeners.push(listener.transpose()?);
+        }
         let mut loads = Vec::new();
         for requester in &plan.requesters {
             let (balancer, service) = (&plan.balancers[requester.to], &services[requester.to]);
             let load = per_second(requester.load, balancer, &****service);
             loads.push(load.map_err(failed(&requester.name))?);
         }
-        Ok(Self { services, loads })
+        Ok(Self {
+            services,
+            loads,
+            #[cfg(feature = "http")]
+            listeners,
+        })
     }
 
     pub(super) fn desks(self, plan: &Plan, works: &Arc<Works>, time_scale: f64) -> Desks {
@@ -64,10 +100,11 @@ impl Making {
         let balancers: Vec<_> = (plan.balancers.iter().zip(self.services))
             .map(|(balancer, service)| core(balancer, service, works, time_scale, &changed))
             .collect();
+        #[cfg(feature = "http")]
+        let mut listeners = self.listeners.into_iter();
         let requesters = (plan.requesters.iter().zip(self.loads))
-            .map(|(requester, load)| Requesting {
-                to: requester.to,
-                core: RequesterCore::new(RequesterParts {
+            .map(|(requester, load)| {
+                let parts = RequesterParts {
                     name: requester.name.as_str().into(),
                     to: balancers[requester.to].clone(),
                     load,
@@ -76,7 +113,21 @@ impl Making {
                     keys: requester.keys,
                     time_scale,
                     ended: changed.clone(),
-                }),
+                };
+                #[cfg(feature = "http")]
+                if let Some(listener) = listeners.next().flatten() {
+                    let pool = Arc::clone(&works.pool);
+                    return Requesting {
+                        to: requester.to,
+                        address: listener.address().ok(),
+                        core: RequesterCore::outside(parts, |asker| listener.listen(asker, pool)),
+                    };
+                }
+                Requesting {
+                    to: requester.to,
+                    address: None,
+                    core: RequesterCore::new(parts),
+                }
             })
             .collect();
         Desks {
@@ -175,6 +226,8 @@ fn core(
 
 struct Requesting {
     to: usize,
+    /// Where it listens.
+    address: Option<SocketAddr>,
     core: Arc<RequesterCore>,
 }
 
@@ -208,6 +261,12 @@ impl Desks {
             .shutdown(within)
         });
         children.collect()
+    }
+
+    /// Where requesters listen, by their names.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
+        let listening = self.requesters.iter();
+        listening.filter_map(|asking| Some((&**asking.core.name(), asking.address?)))
     }
 
     /// For the crew or incinerator `from`: the balancer at this position.
@@ -318,6 +377,7 @@ impl Desks {
                 refused: heard.refused,
                 failed: heard.failed,
                 rejected: heard.rejected,
+                cancelled: heard.cancelled,
                 in_flight: heard.in_flight,
                 lost: heard.lost(),
                 per_s: if took > 0.0 {

@@ -1,5 +1,6 @@
 //! The handle of a running topology.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -349,6 +350,12 @@ impl RunningTopology {
     /// How many requests the requesters will make, where every one knows, and how many are over.
     pub fn expected_answers(&self) -> (Option<u64>, u64) {
         self.inner().desks.expected()
+    }
+
+    /// Where requesters of kind `http` listen, by their names.
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        let addresses = self.inner().desks.addresses();
+        addresses.map(|(name, at)| (name.to_owned(), at)).collect()
     }
 
     /// Kills the actor of a node, as a fault would; the supervisor's policy decides what follows. Names as in reports. False if there is none.

@@ -68,6 +68,12 @@ impl Endpoints {
         self.with(Box::new(running.clone()))
     }
 
+    /// Tells of the balancer that a requester asks.
+    #[cfg(feature = "http")]
+    pub(crate) fn served(self, asker: &gopherworks_actors::requester::Asker) -> Self {
+        self.with(Box::new(super::watched::Asked(asker.clone())))
+    }
+
     /// # Panics
     /// If it was cloned before: a clone would not tell of it.
     fn with(mut self, watched: Box<dyn Watched>) -> Self {

@@ -61,6 +61,41 @@ impl<W: Work> Watched for BalancerHandle<W> {
     }
 }
 
+/// The balancer that a requester of a topology asks. Its end is the topology's.
+#[cfg(feature = "http")]
+pub(super) struct Asked(pub(super) gopherworks_actors::requester::Asker);
+
+#[cfg(feature = "http")]
+impl Watched for Asked {
+    fn name(&self) -> String {
+        self.0.to().name.to_string()
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.0.is_closing() && self.0.to().is_ready()
+    }
+
+    fn told(&self) -> Told {
+        let core = self.0.to();
+        Told::Balancer {
+            figures: Box::new(core.figures()),
+            restarts: core.restarts(),
+            times: core.buckets(),
+        }
+    }
+
+    fn end(&self, _: Duration) -> Ending<'_> {
+        let core = self.0.to();
+        Box::pin(async move {
+            core.quiet().await;
+            Account::Balancer {
+                name: core.name.to_string(),
+                counts: core.figures().counts,
+            }
+        })
+    }
+}
+
 impl Watched for RunningTopology {
     fn name(&self) -> String {
         self.name().to_owned()

@@ -45,6 +45,7 @@ pub(in crate::balancer) struct State<W: Work> {
     closed: bool,
     /// Workers that have been up at least once.
     seen: Vec<bool>,
+    restarts: u64,
     response: Histogram<u64>,
     waited: Histogram<u64>,
     /// Sums of seconds, for means that are not rounded to a bucket.
@@ -148,6 +149,7 @@ impl<W: Work> BalancerCore<W> {
                 desk: Desk::new(rules, chance, now),
                 closed: false,
                 seen: vec![false; settings.workers],
+                restarts: 0,
                 response: histogram(),
                 waited: histogram(),
                 responses: 0.0,

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::actor::Requester;
 use super::load::{Load, Order};
+use super::outside::Asker;
 use super::way;
 use crate::balancer::desk::times::{histogram, record};
 use crate::balancer::figures::Tail;
@@ -61,6 +62,8 @@ pub struct Asked {
     pub failed: u64,
     /// Refused by the balancer: its queue was full, it was overloaded, or the deadline passed.
     pub rejected: u64,
+    /// Who asked has gone away before the answer.
+    pub cancelled: u64,
     /// Not over.
     pub in_flight: u64,
     /// Of those that were answered, from asking to the answer.
@@ -70,9 +73,9 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// asked - answered - refused - failed - rejected - in flight: always 0.
+    /// asked - answered - refused - failed - rejected - cancelled - in flight: always 0.
     pub fn lost(&self) -> i64 {
-        let over = self.answered + self.refused + self.failed + self.rejected;
+        let over = self.answered + self.refused + self.failed + self.rejected + self.cancelled;
         self.asked as i64 - over as i64 - self.in_flight as i64
     }
 }
@@ -113,10 +116,25 @@ impl Inner {
         }
     }
 
-    pub(super) fn asked(&self) {
+    /// A request is made; gives how many were made before.
+    pub(super) fn asked(&self) -> u64 {
         let mut state = self.lock();
+        let before = state.heard.asked;
         state.heard.asked += 1;
         state.heard.in_flight += 1;
+        before
+    }
+
+    /// Nobody waits for a request any more.
+    pub(super) fn gone(&self) {
+        let mut state = self.lock();
+        state.heard.in_flight -= 1;
+        state.heard.cancelled += 1;
+    }
+
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.heard.asked, state.heard.in_flight)
     }
 
     /// What came of a request that was asked at `asked`.
@@ -163,6 +181,22 @@ impl fmt::Debug for RequesterCore {
 impl RequesterCore {
     /// A requester that begins with its actor's first life.
     pub fn new(parts: RequesterParts) -> Arc<Self> {
+        Self::made(parts, |inner| Box::pin(way::go(inner)))
+    }
+
+    /// A requester for requests from outside: `listen` runs in its actor, begun with the first life and gone on with by the later ones, until
+    /// it is closed ([`Asker::closing`]) and everything that it has accepted is answered.
+    pub fn outside(
+        parts: RequesterParts,
+        listen: impl FnOnce(Asker) -> BoxFuture<'static, ()>,
+    ) -> Arc<Self> {
+        Self::made(parts, |inner| listen(Asker { inner }))
+    }
+
+    fn made(
+        parts: RequesterParts,
+        way: impl FnOnce(Arc<Inner>) -> BoxFuture<'static, ()>,
+    ) -> Arc<Self> {
         let inner = Arc::new(Inner {
             parts,
             closing: watch::Sender::new(false),
@@ -173,11 +207,11 @@ impl RequesterCore {
                 done: false,
             }),
         });
-        let way = way::go(inner.clone());
+        let way = way(inner.clone());
         Arc::new(Self {
             port: Port::new(),
             inner,
-            way: Mutex::new(Some(Box::pin(way))),
+            way: Mutex::new(Some(way)),
         })
     }
 
@@ -228,6 +262,7 @@ impl RequesterCore {
         match self.inner.parts.load {
             Load::Closed { requests, .. } | Load::Open { requests, .. } => requests,
             Load::Batch { requests } => Some(requests),
+            Load::Outside { requests } => requests,
         }
     }
 

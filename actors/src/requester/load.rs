@@ -28,6 +28,11 @@ pub enum Load {
         /// How many.
         requests: u64,
     },
+    /// Requests come from outside, by [`super::RequesterCore::outside`].
+    Outside {
+        /// Requests after which it is done; `None`: until it is closed.
+        requests: Option<u64>,
+    },
 }
 
 /// How often requests come.

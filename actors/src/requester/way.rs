@@ -37,6 +37,8 @@ pub(super) async fn go(inner: Arc<Inner>) {
             requests,
         } => opens(inner, rate, arrivals, requests).await,
         Load::Batch { requests } => batch(inner, requests).await,
+        // Somebody else asks.
+        Load::Outside { .. } => {}
     }
 }
 

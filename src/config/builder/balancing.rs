@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::TopologyBuilder;
 use crate::config::schema::{
-    ArrivalsConfig, BalancerConfig, FullConfig, HedgeConfig, KindConfig, LoadConfig, OrderConfig,
-    PolicyConfig, PriorityConfig, ReplicateConfig, RequesterConfig, ResilienceConfig, SpanConfig,
+    ArrivalsConfig, BalancerConfig, FullConfig, HedgeConfig, HttpConfig, KindConfig, LoadConfig,
+    OrderConfig, PolicyConfig, PriorityConfig, ReplicateConfig, RequesterConfig, ResilienceConfig,
+    SpanConfig,
 };
 
 /// A load of `count` clients: each thinks, asks and waits for its answer, again and again.
@@ -42,6 +43,11 @@ pub fn batch(requests: u64) -> LoadConfig {
     LoadConfig::Batch { requests }
 }
 
+/// A load that comes over HTTP: it listens at this address, such as `127.0.0.1:8080`.
+pub fn http(listen: &str) -> LoadConfig {
+    LoadConfig::Http(HttpConfig::new(listen))
+}
+
 impl LoadConfig {
     /// Sets what a client of a closed load thinks before each request; other loads don't think.
     #[must_use]
@@ -58,6 +64,7 @@ impl LoadConfig {
         match &mut self {
             Self::Closed { requests, .. } | Self::Open { requests, .. } => *requests = Some(count),
             Self::Batch { requests } => *requests = count,
+            Self::Http(http) => http.requests = Some(count),
         }
         self
     }

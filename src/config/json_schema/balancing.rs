@@ -6,13 +6,13 @@ use super::kinds::{self, Branch};
 use super::nodes::{node, span};
 use super::parts::{
     above_zero, at_least_one, between, boolean, bounded, duration, end, key, large, not_negative,
-    or_short, share_above_zero, table, time, whole, whole_or_env, words,
+    or_short, share_above_zero, size, table, time, whole, whole_or_env, words,
 };
 use super::resilience;
 use crate::config::read::balancing::{ALL, ARRIVALS, FULL, ORDERS, POLICIES, UNBOUNDED};
 use crate::config::read::resilience::PRIORITIES;
-use crate::config::schema::{BalancerConfig, HedgeConfig, PolicyConfig};
-use crate::plan::MOST_PLACES;
+use crate::config::schema::{BalancerConfig, HedgeConfig, HttpConfig, PolicyConfig};
+use crate::plan::{MOST_HEADERS, MOST_PLACES};
 
 /// A balancer, with its workers' kinds and the policies.
 pub(super) fn balancer(work: Value, policies: &[Branch]) -> Value {
@@ -354,7 +354,7 @@ pub(super) fn loads(distribution: &Value) -> Vec<Branch> {
                 words(ARRIVALS.iter().map(|(word, _)| *word)),
             ),
         ),
-        ("requests", key(&until_done.0, None, until_done.1)),
+        ("requests", key(&until_done.0, None, until_done.1.clone())),
     ]);
     let batch = options(vec![("requests", key(&all.0, None, all.1))]);
     let either = json!({ "anyOf": [{ "required": ["rate"] }, { "required": ["utilisation"] }] });
@@ -367,6 +367,7 @@ pub(super) fn loads(distribution: &Value) -> Vec<Branch> {
     );
     open.forbid(json!({ "required": ["rate", "utilisation"] }));
     vec![
+        http(&until_done),
         Branch::new(
             "load",
             "batch",
@@ -383,6 +384,94 @@ pub(super) fn loads(distribution: &Value) -> Vec<Branch> {
         ),
         open,
     ]
+}
+
+fn http((until, requests): &(String, Value)) -> Branch {
+    let usual = HttpConfig::new("");
+    let path = || json!({ "type": "string", "pattern": whole_or_env("/.*") });
+    let options = [
+        (
+            "listen",
+            key(
+                "Address and port, such as \"127.0.0.1:8080\"; port 0 is any that is free; it must be said",
+                None,
+                json!({ "type": "string", "minLength": 1 }),
+            ),
+        ),
+        (
+            "public",
+            key(
+                "True where others than this machine may come",
+                Some(json!(usual.public)),
+                boolean(),
+            ),
+        ),
+        (
+            "path",
+            key(
+                "Requests whose path begins with it are served, others are not found",
+                Some(json!(usual.path)),
+                path(),
+            ),
+        ),
+        (
+            "admin",
+            key(
+                "Where health, metrics and a snapshot are, below this path, such as \"/admin\"; nowhere where it is missing",
+                None,
+                path(),
+            ),
+        ),
+        (
+            "body",
+            key(
+                "Most bytes of a request's body",
+                Some(json!(usual.body)),
+                size(),
+            ),
+        ),
+        (
+            "headers",
+            key(
+                "Most headers of a request",
+                Some(json!(usual.headers)),
+                bounded(1, MOST_HEADERS),
+            ),
+        ),
+        (
+            "connections",
+            key(
+                "Most connections at once; further ones wait until one ends",
+                Some(json!(usual.connections)),
+                whole(1),
+            ),
+        ),
+        (
+            "read_timeout",
+            key(
+                "How long a client may take to send a request's head, and then its body; more than 0",
+                time(usual.read_timeout),
+                duration(true),
+            ),
+        ),
+        (
+            "keep_alive",
+            key(
+                "How long a connection may be idle between two requests; more than 0",
+                time(usual.keep_alive),
+                duration(true),
+            ),
+        ),
+        ("requests", key(until, None, requests.clone())),
+    ];
+    let options = options.map(|(name, schema)| (name.to_owned(), schema));
+    Branch::new(
+        "load",
+        "http",
+        "Requests come over HTTP; the answer's body is the response's",
+        Map::from_iter(options),
+        Some(json!({ "required": ["listen"] })),
+    )
 }
 
 /// What a balancer must say where nothing is inherited.

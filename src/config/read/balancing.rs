@@ -7,11 +7,11 @@ use gopherworks_actors::balancer::policy::Policy;
 use super::super::diagnostic::nearest;
 use super::super::options::{self, Role};
 use super::super::schema::{
-    ArrivalsConfig, BalancerConfig, FullConfig, HedgeConfig, LoadConfig, OrderConfig, PolicyConfig,
-    ReplicateConfig, RequesterConfig, SpanConfig, WorkersConfig,
+    ArrivalsConfig, BalancerConfig, FullConfig, HedgeConfig, HttpConfig, LoadConfig, OrderConfig,
+    PolicyConfig, ReplicateConfig, RequesterConfig, SpanConfig, WorkersConfig,
 };
 use super::super::tree::{Item, NodeKind, Reading, Table};
-use super::super::values::{boolean, duration, number, real, span, text};
+use super::super::values::{boolean, duration, number, real, size, span, text};
 use super::resilience::{PRIORITIES, resilience};
 use super::{unread, word};
 
@@ -78,13 +78,15 @@ pub(crate) enum Asks {
     Closed,
     Open,
     Batch,
+    Http,
 }
 
 /// Words for when a requester asks.
-pub(crate) const LOADS: [(&str, Asks); 3] = [
+pub(crate) const LOADS: [(&str, Asks); 4] = [
     ("closed", Asks::Closed),
     ("open", Asks::Open),
     ("batch", Asks::Batch),
+    ("http", Asks::Http),
 ];
 
 pub(super) fn balancer(reading: &Reading<'_>, item: Item<'_>) -> Option<BalancerConfig> {
@@ -208,6 +210,24 @@ pub(super) fn requester(reading: &Reading<'_>, item: Item<'_>) -> Option<Request
     Some(requester)
 }
 
+fn http(table: &mut Table<'_>) -> Option<LoadConfig> {
+    let listen = table.req("listen", text);
+    let usual = HttpConfig::new("");
+    let http = HttpConfig {
+        public: table.opt("public", boolean).unwrap_or(usual.public),
+        path: table.opt("path", text).unwrap_or(usual.path),
+        admin: table.opt("admin", text),
+        body: table.opt("body", size).unwrap_or(usual.body),
+        headers: table.opt("headers", number).unwrap_or(usual.headers),
+        connections: (table.opt("connections", number)).unwrap_or(usual.connections),
+        read_timeout: (table.opt("read_timeout", duration)).unwrap_or(usual.read_timeout),
+        keep_alive: (table.opt("keep_alive", duration)).unwrap_or(usual.keep_alive),
+        requests: table.opt("requests", number),
+        listen: String::new(),
+    };
+    listen.map(|listen| LoadConfig::Http(HttpConfig { listen, ..http }))
+}
+
 fn load(reading: &Reading<'_>, item: Item<'_>) -> Option<LoadConfig> {
     let mut table = Table::open(reading, item)?;
     let load = match table.req("kind", |r, i| word(r, i, &LOADS))? {
@@ -227,6 +247,7 @@ fn load(reading: &Reading<'_>, item: Item<'_>) -> Option<LoadConfig> {
             arrivals: (table.opt("arrivals", |r, i| word(r, i, &ARRIVALS))).unwrap_or_default(),
             requests: table.opt("requests", number),
         }),
+        Asks::Http => http(&mut table),
         Asks::Batch => {
             (table.req("requests", number)).map(|requests| LoadConfig::Batch { requests })
         }

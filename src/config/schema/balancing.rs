@@ -175,7 +175,7 @@ pub struct RequesterConfig {
 }
 
 /// When a requester asks.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum LoadConfig {
     /// Clients in a loop: each thinks, asks and waits for its answer.
     Closed {
@@ -202,6 +202,52 @@ pub enum LoadConfig {
         /// How many (>= 1).
         requests: u64,
     },
+    /// Requests come over HTTP.
+    Http(HttpConfig),
+}
+
+/// A requester that serves HTTP: every request that comes is asked of the balancer, and its answer is the response.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpConfig {
+    /// Address and port, such as `127.0.0.1:8080`; port 0 is any that is free.
+    pub listen: String,
+    /// True where others than this machine may come.
+    pub public: bool,
+    /// Requests whose path begins with it are served, others are not found.
+    pub path: String,
+    /// Where health, metrics and a snapshot are, below this path; `None` serves none of them.
+    pub admin: Option<String>,
+    /// Most bytes of a request's body (>= 1).
+    pub body: u64,
+    /// Most headers of a request (>= 1).
+    pub headers: u32,
+    /// Most connections at once (>= 1); further ones wait until one ends.
+    pub connections: u32,
+    /// How long a client may take to send a request's head, and then its body (> 0).
+    pub read_timeout: Duration,
+    /// How long a connection may be idle between two requests (> 0).
+    pub keep_alive: Duration,
+    /// Requests after which it is done (>= 1); `None` is without an end.
+    pub requests: Option<u64>,
+}
+
+impl HttpConfig {
+    /// Serves on this address, with defaults for the rest: all paths, 1 MiB bodies, 64 headers, 1024 connections, 5 s to send.
+    #[must_use]
+    pub fn new(listen: impl Into<String>) -> Self {
+        Self {
+            listen: listen.into(),
+            public: false,
+            path: "/".to_owned(),
+            admin: None,
+            body: 1 << 20,
+            headers: 64,
+            connections: 1024,
+            read_timeout: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(15),
+            requests: None,
+        }
+    }
 }
 
 /// The spread of arrivals.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gopherworks_actors::balancer::policy::{After, Full, Hedge, Policy, Spread};
 use gopherworks_actors::requester::load::{Arrivals, Load, Order, Rate};
 
-use super::{idempotent, resilience};
+use super::{http, idempotent, resilience};
 use crate::config::label::{base, compare};
 use crate::config::schema::{
     ArrivalsConfig, BalancerConfig, FullConfig, LoadConfig, OrderConfig, PolicyConfig,
@@ -43,7 +43,11 @@ pub(in crate::plan) fn plans(
             Some(RequesterPlan {
                 name: (*name).to_owned(),
                 to: *places.get(requester.to.as_str())?,
-                load: load_plan(requester.load)?,
+                load: load_plan(&requester.load)?,
+                http: match &requester.load {
+                    LoadConfig::Http(config) => Some(http::plan(config)?),
+                    _ => None,
+                },
                 order: match requester.order {
                     OrderConfig::Completion => Order::Completion,
                     OrderConfig::Input => Order::Input,
@@ -114,8 +118,8 @@ fn balancer_plan(name: &str, config: &BalancerConfig, kinds: &Kinds) -> Option<B
     })
 }
 
-fn load_plan(load: LoadConfig) -> Option<Load> {
-    Some(match load {
+fn load_plan(load: &LoadConfig) -> Option<Load> {
+    Some(match *load {
         LoadConfig::Closed {
             count,
             think,
@@ -142,5 +146,8 @@ fn load_plan(load: LoadConfig) -> Option<Load> {
             requests,
         },
         LoadConfig::Batch { requests } => Load::Batch { requests },
+        LoadConfig::Http(ref http) => Load::Outside {
+            requests: http.requests,
+        },
     })
 }

@@ -16,7 +16,9 @@ impl<W: Work> BalancerCore<W> {
             let mut state = self.lock();
             state.desk.worker_up(worker, epoch, now);
             state.desk.turn(now);
-            if !std::mem::replace(&mut state.seen[worker], true) {
+            if std::mem::replace(&mut state.seen[worker], true) {
+                state.restarts += 1;
+            } else {
                 self.changed.notify_waiters();
             }
             state.told()
@@ -116,6 +118,11 @@ impl<W: Work> BalancerCore<W> {
         let places = state.desk.size() * self.settings.places;
         let each = state.busy.as_secs_f64() / done as f64 / places as f64;
         Duration::try_from_secs_f64(each * state.desk.queued() as f64).unwrap_or(Duration::MAX)
+    }
+
+    /// Lives of workers that were not their first, parked ones included.
+    pub fn restarts(&self) -> u64 {
+        self.lock().restarts
     }
 
     /// Requests that are not over.
