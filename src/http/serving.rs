@@ -104,6 +104,8 @@ impl Listener {
             .max_connections(each)
             .client_request_timeout(plan.read_timeout)
             .client_disconnect_timeout(plan.read_timeout)
+            // Who is gone wants no answer: its request is cancelled. Half a goodbye counts as one.
+            .h1_allow_half_closed(false)
             .keep_alive(KeepAlive::Timeout(plan.keep_alive))
             .shutdown_timeout(LAST_REQUESTS.as_secs())
             .disable_signals()

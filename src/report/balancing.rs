@@ -81,6 +81,20 @@ pub struct BalancerReport {
     pub workers: Vec<WorkerReport>,
 }
 
+impl BalancerReport {
+    /// Every way in which a request ends, by its word, with how many have.
+    pub fn outcomes(&self) -> [(&'static str, u64); 6] {
+        [
+            ("answered", self.answered),
+            ("failed", self.failed),
+            ("cancelled", self.cancelled),
+            ("expired", self.expired),
+            ("shed", self.shed),
+            ("rejected", self.rejected),
+        ]
+    }
+}
+
 /// One worker's row.
 #[derive(Debug, Clone, Serialize)]
 pub struct WorkerReport {

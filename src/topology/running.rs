@@ -1,6 +1,7 @@
 //! The handle of a running topology.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub(super) struct Inner {
     pub(super) arbiters: Vec<Arbiter>,
     pub(super) sink: Option<Arc<dyn DeadSink>>,
     pub(super) dead: Kept,
+    /// Nobody lives any more who could do anything.
+    over: AtomicBool,
     /// One at a time fetches what died, so that letters are kept in order.
     pub(super) mourning: Mutex<()>,
     /// How it ended, once it has.
@@ -90,6 +93,7 @@ impl Inner {
             arbiters,
             sink,
             dead: Kept::default(),
+            over: AtomicBool::new(false),
             mourning: Mutex::new(()),
             end: OnceCell::new(),
         }
@@ -293,7 +297,8 @@ impl RunningTopology {
     /// True until it has ended, or is about to: it takes offers and requests.
     pub fn is_running(&self) -> bool {
         let inner = self.inner();
-        !inner.end.initialized() && !inner.works.is_halting() && !inner.all_closed()
+        let over = inner.end.initialized() || inner.over.load(Ordering::Acquire);
+        !over && !inner.works.is_halting() && !inner.all_closed()
     }
 
     /// Notes that something went wrong besides books: the run goes on, and counts as failed.
@@ -458,7 +463,11 @@ fn heard(inner: &Inner, event: &SupervisionEvent) {
             ..
         } => inner.revoke(name, *epoch),
         // Nobody lives who could empty a pile: whoever waits for room would wait for ever.
-        SupervisionEvent::Escalated { .. } | SupervisionEvent::Stopped { .. } => inner.seal(),
+        SupervisionEvent::Escalated { .. } | SupervisionEvent::Stopped { .. } => {
+            inner.over.store(true, Ordering::Release);
+            inner.seal();
+            inner.works.store.unwatch();
+        }
         _ => {}
     }
 }

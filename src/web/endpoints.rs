@@ -13,6 +13,7 @@ use gopherworks_actors::worker::Work;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::metrics::Metrics;
 use super::shutdown::PATIENCE;
@@ -29,6 +30,8 @@ pub struct Endpoints {
     closing: Arc<AtomicBool>,
     pub(super) grace: Duration,
     pub(super) patience: Duration,
+    /// Told when the end is not to be waited for.
+    pub(super) hurry: Arc<Notify>,
 }
 
 impl fmt::Debug for Endpoints {
@@ -53,16 +56,23 @@ impl Endpoints {
             closing: Arc::default(),
             grace: Duration::ZERO,
             patience: PATIENCE,
+            hurry: Arc::default(),
         }
     }
 
-    /// Tells of a balancer. What asks others is added before them: they drain in this order.
+    /// Tells of a balancer. What asks others is added before them: they drain in this order. Each needs a name of its own.
+    ///
+    /// # Panics
+    /// If it was cloned before, or has one of this name.
     #[must_use]
     pub fn balancer<W: Work>(self, balancer: &BalancerHandle<W>) -> Self {
         self.with(Box::new(balancer.clone()))
     }
 
     /// Tells of a topology.
+    ///
+    /// # Panics
+    /// As [`Endpoints::balancer`].
     #[must_use]
     pub fn topology(self, running: &RunningTopology) -> Self {
         self.with(Box::new(running.clone()))
@@ -75,8 +85,13 @@ impl Endpoints {
     }
 
     /// # Panics
-    /// If it was cloned before: a clone would not tell of it.
+    /// If it was cloned before: a clone would not tell of it. If it has one of this name: nobody could tell their metrics apart.
     fn with(mut self, watched: Box<dyn Watched>) -> Self {
+        let name = watched.name();
+        assert!(
+            self.watched.iter().all(|other| other.name() != name),
+            "two are called `{name}`: give each a name of its own"
+        );
         let Some(all) = Arc::get_mut(&mut self.watched) else {
             panic!("everything is added before the endpoints are cloned");
         };
@@ -98,7 +113,7 @@ impl Endpoints {
         self
     }
 
-    /// How long each balancer and topology may drain; 30 s by default. What is not over then is given up, and accounted for.
+    /// How long balancers and topologies may drain in all; 30 s by default. What is not over then is given up, and accounted for.
     #[must_use]
     pub fn patience(mut self, span: Duration) -> Self {
         self.patience = span;

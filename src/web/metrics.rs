@@ -112,15 +112,7 @@ impl Families {
 
     fn balancer(&mut self, name: &str, ready: bool, figures: &Figures, restarts: u64) {
         let counts = figures.counts;
-        let outcomes = [
-            ("answered", counts.answered),
-            ("failed", counts.failed),
-            ("cancelled", counts.cancelled),
-            ("expired", counts.expired),
-            ("shed", counts.shed),
-            ("rejected", counts.rejected),
-        ];
-        for (outcome, count) in outcomes {
+        for (outcome, count) in counts.outcomes() {
             self.add(
                 "gopherworks_balancer_requests",
                 "Requests that are over, by how they ended",
@@ -217,7 +209,7 @@ impl Families {
         );
     }
 
-    fn topology(&mut self, name: &str, report: &Report) {
+    fn topology(&mut self, name: &str, ready: bool, report: &Report) {
         let ledger = &report.ledger;
         let outcomes = [
             ("burned", ledger.burned),
@@ -251,27 +243,48 @@ impl Families {
             &own,
             Value::Gauge(ledger.in_flight as f64),
         );
-        for balancer in &report.balancers {
-            let outcomes = [
-                ("answered", balancer.answered),
-                ("failed", balancer.failed),
-                ("cancelled", balancer.cancelled),
-                ("expired", balancer.expired),
-                ("shed", balancer.shed),
-                ("rejected", balancer.rejected),
+        self.add(
+            "gopherworks_topology_ready",
+            "1 if it runs",
+            &own,
+            Value::Gauge(f64::from(u8::from(ready))),
+        );
+        for node in &report.nodes {
+            let labels = [
+                ("topology", name),
+                ("node", &node.name),
+                ("kind", node.kind),
             ];
-            for (outcome, count) in outcomes {
+            self.add(
+                "gopherworks_node_books",
+                "Books that passed",
+                &labels,
+                Value::Counter(node.books),
+            );
+            self.add(
+                "gopherworks_node_restarts",
+                "Times that its actor was started again",
+                &labels,
+                Value::Counter(node.restarts),
+            );
+        }
+        for balancer in &report.balancers {
+            for (outcome, count) in balancer.outcomes() {
                 self.add(
                     "gopherworks_balancer_requests",
                     "Requests that are over, by how they ended",
-                    &[("balancer", &balancer.name), ("outcome", outcome)],
+                    &[
+                        ("topology", name),
+                        ("balancer", &balancer.name),
+                        ("outcome", outcome),
+                    ],
                     Value::Counter(count),
                 );
             }
             self.add(
                 "gopherworks_balancer_requests_in_flight",
                 "Requests that are not over",
-                &[("balancer", &balancer.name)],
+                &[("topology", name), ("balancer", &balancer.name)],
                 Value::Gauge(balancer.in_flight as f64),
             );
         }
@@ -291,7 +304,9 @@ impl Collector for Metrics {
                     families.balancer(&watched.name(), watched.is_ready(), &figures, restarts);
                     families.times(&watched.name(), times);
                 }
-                Told::Topology(report) => families.topology(&report.topology, &report),
+                Told::Topology(report) => {
+                    families.topology(&report.topology, watched.is_ready(), &report);
+                }
             }
         }
         families

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use gopherworks_actors::balancer::desk::Counts;
+use gopherworks_actors::clock::Clock;
 
 use super::Endpoints;
 use crate::report::Report;
@@ -26,14 +27,7 @@ impl Account {
     /// True if everything is accounted for, once.
     pub fn balances(&self) -> bool {
         match self {
-            Account::Balancer { counts, .. } => {
-                let over = counts.answered
-                    + counts.failed
-                    + counts.cancelled
-                    + counts.expired
-                    + counts.shed;
-                counts.asked == over
-            }
+            Account::Balancer { counts, .. } => counts.asked == counts.over(),
             Account::Topology(report) => report.balances(),
         }
     }
@@ -41,7 +35,7 @@ impl Account {
 
 impl Endpoints {
     /// Runs `server` until it ends by itself or the process is told to: by SIGTERM, SIGINT or Ctrl-C. Then ends everything in order, as
-    /// [`Endpoints::shut_down`] does. The server has to be built with `disable_signals()`, else it stops before it says that it is not ready.
+    /// [`Endpoints::shut_down`] does; told a second time, it stops at once and gives up what is under way. The server has to be built with `disable_signals()`, else it stops before it says that it is not ready.
     ///
     /// # Errors
     /// The server's. Balancers and topologies are drained all the same; their account is in the log then.
@@ -62,12 +56,23 @@ impl Endpoints {
             }
             () = told() => {}
         }
-        let (accounts, ended) = tokio::join!(self.shut_down(&handle), running);
-        ended.map(|()| accounts)
+        let hurried = async {
+            // Who asks a second time does not want to wait any longer.
+            told().await;
+            self.hurry.notify_waiters();
+            handle.stop(false).await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            (accounts, ended) = async { tokio::join!(self.shut_down(&handle), running) } => {
+                ended.map(|()| accounts)
+            }
+            never = hurried => never,
+        }
     }
 
     /// Ends everything in order: `/health/ready` answers 503, for as long as the grace says; the server takes no further connection and
-    /// finishes the requests that it has, within its own `shutdown_timeout`; balancers and topologies drain, each within
+    /// finishes the requests that it has, within its own `shutdown_timeout`; balancers and topologies drain, all within
     /// [`Endpoints::patience`]. Gives the account of each, in the order in which they were added.
     pub async fn shut_down(&self, server: &ServerHandle) -> Vec<Account> {
         self.not_ready();
@@ -78,10 +83,19 @@ impl Endpoints {
 
     async fn drain(&self) -> Vec<Account> {
         self.not_ready();
+        let clock = Clock::real();
+        let until = clock.now() + self.patience;
         let mut accounts = Vec::new();
         // One after the other in the order of being added: who asks is added before who is asked.
         for watched in self.watched.iter() {
-            accounts.push(watched.end(self.patience).await);
+            let hurry = self.hurry.notified();
+            let patient = watched.end(until - clock.now());
+            let account = tokio::select! {
+                biased;
+                account = patient => account,
+                () = hurry => watched.end(Duration::ZERO).await,
+            };
+            accounts.push(account);
         }
         accounts
     }

@@ -193,6 +193,12 @@ impl Running {
         String::from_utf8_lossy(&said).contains(what)
     }
 
+    /// What it has said on stderr so far.
+    pub fn text(&self) -> String {
+        let said = self.said.lock().expect("nobody panics with it");
+        String::from_utf8_lossy(&said).into_owned()
+    }
+
     /// True once it has ended.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_some()

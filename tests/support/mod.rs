@@ -4,5 +4,7 @@
 pub mod command;
 pub mod designs;
 pub mod kinds;
+#[cfg(feature = "http")]
+pub mod load;
 pub mod virtual_time;
 pub mod watchdog;

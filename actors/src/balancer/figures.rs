@@ -66,7 +66,8 @@ impl Buckets {
         let mut buckets: Vec<(f64, u64)> = BOUNDS.iter().map(|bound| (*bound, 0)).collect();
         buckets.push((f64::INFINITY, 0));
         for value in histogram.iter_recorded() {
-            let at = value.value_iterated_to() as f64 / 1e9;
+            // A time on a bound is not above it.
+            let at = histogram.lowest_equivalent(value.value_iterated_to()) as f64 / 1e9;
             let bucket = buckets.iter_mut().find(|(bound, _)| at <= *bound);
             if let Some((_, count)) = bucket {
                 *count += value.count_since_last_iteration();

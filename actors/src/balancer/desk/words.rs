@@ -79,6 +79,25 @@ pub struct Counts {
     pub ejected: u64,
 }
 
+impl Counts {
+    /// Every way in which a request ends, by its word, with how many have. All but `rejected` are among those asked.
+    pub fn outcomes(&self) -> [(&'static str, u64); 6] {
+        [
+            ("answered", self.answered),
+            ("failed", self.failed),
+            ("cancelled", self.cancelled),
+            ("expired", self.expired),
+            ("shed", self.shed),
+            ("rejected", self.rejected),
+        ]
+    }
+
+    /// Requests that are over, of those asked.
+    pub fn over(&self) -> u64 {
+        self.answered + self.failed + self.cancelled + self.expired + self.shed
+    }
+}
+
 /// A request that a worker begins.
 #[derive(Debug)]
 pub struct Begun<U> {

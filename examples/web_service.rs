@@ -1,0 +1,61 @@
+//! A web service whose requests are answered by supervised workers. A request that says `panic` is the end of its worker; no other
+//! request notices.
+//!
+//! `cargo run --example web_service`, then `curl -d hello http://127.0.0.1:8080/shout`; Ctrl-C ends it in order.
+
+use std::time::Duration;
+
+use actix_web::{App, HttpServer, web};
+use gopherworks::actors::balancer::policy::Full;
+use gopherworks::actors::balancer::resilience::Shed;
+use gopherworks::actors::balancer::{Balancer, BalancerHandle};
+use gopherworks::actors::worker::Work;
+use gopherworks::web::{Endpoints, Refused};
+
+struct Shouter;
+
+impl Work for Shouter {
+    type Request = String;
+    type Reply = String;
+
+    async fn work(&mut self, text: String) -> String {
+        assert_ne!(text, "panic", "told to");
+        actix_rt::time::sleep(Duration::from_millis(10)).await;
+        text.to_uppercase()
+    }
+}
+
+async fn shout(
+    shouters: web::Data<BalancerHandle<Shouter>>,
+    text: String,
+) -> Result<String, Refused> {
+    Refused::or(&shouters, shouters.call(text).await)
+}
+
+#[actix_web::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let port = (std::env::args().nth(1)).map_or(Ok(8080), |port| port.parse())?;
+    let shouters = Balancer::of(|_| Shouter)
+        .name("shouters")
+        .workers(10)
+        .idempotent(3);
+    let shouters = shouters.full(Full::Reject).deadline(Duration::from_secs(2));
+    let (target, interval) = (Duration::from_millis(20), Duration::from_millis(200));
+    let shouters = shouters.shed(Shed { target, interval }).start().await?;
+    let endpoints = Endpoints::new().balancer(&shouters);
+    let (routes, data) = (endpoints.clone(), web::Data::new(shouters));
+    let server = HttpServer::new(move || {
+        let app = App::new().app_data(data.clone());
+        app.route("/shout", web::post().to(shout))
+            .configure(routes.routes())
+    });
+    // A client that is gone cancels its request.
+    let server = server
+        .h1_allow_half_closed(false)
+        .bind(("127.0.0.1", port))?;
+    println!("http://{}", server.addrs()[0]);
+    for account in endpoints.serve(server.disable_signals().run()).await? {
+        println!("{account:?}");
+    }
+    Ok(())
+}
