@@ -178,8 +178,8 @@ async fn answers_that_are_no_success_are_failures_with_a_reason() {
 
 /// Why the one book died.
 async fn reasons(by_worker: bool, kind: &str) -> String {
-    let mut config = format!(
-        "[piles.inbox]\nmax_attempts = 1\n[crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\ngophers = [\"load push unload return\"]\n"
+    let mut config = String::from(
+        "[piles.inbox]\nmax_attempts = 1\n[crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\ngophers = [\"load push unload return\"]\n",
     );
     if by_worker {
         config.push_str(&format!("[balancers.desk]\nworkers = {{ work = {kind} }}\n[incinerators.fire]\nburn = {{ kind = \"balancer\", to = \"desk\" }}\n"));

@@ -66,7 +66,7 @@ fn the_shipped_kinds_are_there_in_order() {
     );
     assert_eq!(
         catalog.burn_names().collect::<Vec<_>>(),
-        ["balancer", "command", "count", "files", "lines"]
+        ["balancer", "command", "count", "files", "http", "lines"]
     );
     assert_eq!(Catalog::empty().sources().count(), 0);
     assert!(catalog.burn("furnace").is_none());

@@ -11,6 +11,7 @@ use actix_web::http::{KeepAlive, StatusCode};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use futures_util::future::BoxFuture;
 use gopherworks_actors::book::{Book, header};
+use gopherworks_actors::clock::Clock;
 use gopherworks_actors::pool::Pool;
 use gopherworks_actors::requester::Asker;
 use tokio::sync::Notify;
@@ -174,8 +175,14 @@ async fn answer(
         return answers::plain(status, "too many headers");
     }
     let body = payload.to_bytes_limited(serving.body);
-    let body = match actix_rt::time::timeout(serving.read_timeout, body).await {
-        Err(_) => return answers::plain(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"),
+    let late = Clock::real();
+    let body = tokio::select! {
+        biased;
+        body = body => Ok(body),
+        () = late.sleep(serving.read_timeout) => Err(()),
+    };
+    let body = match body {
+        Err(()) => return answers::plain(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"),
         Ok(Err(_)) => {
             return answers::plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
         }

@@ -76,7 +76,7 @@ impl Endpoints {
     /// [`Endpoints::patience`]. Gives the account of each, in the order in which they were added.
     pub async fn shut_down(&self, server: &ServerHandle) -> Vec<Account> {
         self.not_ready();
-        actix_rt::time::sleep(self.grace).await;
+        Clock::real().sleep(self.grace).await;
         server.stop(true).await;
         self.drain().await
     }

@@ -241,7 +241,7 @@ impl<W: Work> BalancerCore<W> {
         let (told, next) = {
             let mut state = self.lock();
             state.desk.turn(now);
-            let next = state.desk.next();
+            let next = state.desk.next_turn();
             // Under the lock, as where it is read: a hedge that comes after this look sees what this look has seen.
             let armed = next.map_or(u64::MAX, |at| at.0);
             self.armed.store(armed, Ordering::Release);
@@ -292,7 +292,7 @@ impl<W: Work> BalancerCore<W> {
             }
             let more = state.desk.has_more(worker);
             let armed = self.armed.load(Ordering::Acquire);
-            let early = (state.desk.next()).is_some_and(|at| at.0 < armed);
+            let early = (state.desk.next_turn()).is_some_and(|at| at.0 < armed);
             (begun, state.told(), early, more)
         };
         self.tell(told, Some(worker));

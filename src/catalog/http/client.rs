@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use gopherworks_actors::book::Book;
+use gopherworks_actors::clock::Clock;
 use gopherworks_actors::failure::Failure;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, Response, StatusCode, Url, redirect};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize};
 
 use super::TYPE;
 use crate::catalog::names;
@@ -76,29 +77,25 @@ impl JsonSchema for Address {
     }
 }
 
-/// How often a method may be sent.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+/// What is done with the address. `PUT`, `GET` and `DELETE` may be sent again; `GET` and `DELETE` send no body.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum Verb {
-    /// Once.
-    POST,
-    /// Again as well.
-    PUT,
-    /// Again as well; sends no body.
-    GET,
-    /// Once.
-    PATCH,
-    /// Again as well; sends no body.
-    DELETE,
+    Post,
+    Put,
+    Get,
+    Patch,
+    Delete,
 }
 
 impl Verb {
     fn method(self) -> Method {
         match self {
-            Verb::POST => Method::POST,
-            Verb::PUT => Method::PUT,
-            Verb::GET => Method::GET,
-            Verb::PATCH => Method::PATCH,
-            Verb::DELETE => Method::DELETE,
+            Verb::Post => Method::POST,
+            Verb::Put => Method::PUT,
+            Verb::Get => Method::GET,
+            Verb::Patch => Method::PATCH,
+            Verb::Delete => Method::DELETE,
         }
     }
 }
@@ -138,7 +135,7 @@ pub struct Options {
 }
 
 fn post() -> Verb {
-    Verb::POST
+    Verb::Post
 }
 
 fn half_a_minute() -> Time {
@@ -239,13 +236,9 @@ impl Asking {
             };
             tries += 1;
             log::debug!("{self:?} is tried again: {failure}");
-            actix_rt::time::sleep(
-                failure
-                    .retry_after()
-                    .unwrap_or_default()
-                    .clamp(rest, MOST_REST.max(rest)),
-            )
-            .await;
+            let pause = failure.retry_after().unwrap_or_default();
+            let pause = pause.clamp(rest, MOST_REST.max(rest));
+            Clock::real().sleep(pause).await;
             rest = rest.saturating_mul(2).min(MOST_REST);
         }
     }

@@ -87,7 +87,7 @@ impl<T> Desk<T> {
         let (Some(factor), Some(usual)) = (slower, one.usual) else {
             return;
         };
-        if one.answers % LOOK_EVERY != 0 {
+        if !one.answers.is_multiple_of(LOOK_EVERY) {
             return;
         }
         let mut all: Vec<f64> = (self.workers.iter())

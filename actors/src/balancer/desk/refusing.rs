@@ -18,7 +18,7 @@ impl<T> Desk<T> {
     }
 
     /// When [`Desk::turn`] is to be called next, if nothing else happens before.
-    pub fn next(&mut self) -> Option<Time> {
+    pub fn next_turn(&mut self) -> Option<Time> {
         let entries = &self.entries;
         let due = self
             .dues

@@ -101,7 +101,7 @@ impl Model {
         let mut refused = 0u64;
         loop {
             let end = ends.peek().map(|Reverse((at, ..))| *at);
-            let due = desk.next();
+            let due = desk.next_turn();
             let Some(now) = [next_arrival, end, due].into_iter().flatten().min() else {
                 break;
             };

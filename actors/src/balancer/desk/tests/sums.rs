@@ -209,7 +209,7 @@ impl World {
             self.over(Verdict::Over(number))?;
         }
         // What was to happen by now has happened.
-        prop_assert!(self.desk.next().is_none_or(|next| next > self.now));
+        prop_assert!(self.desk.next_turn().is_none_or(|next| next > self.now));
         self.check()
     }
 
