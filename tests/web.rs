@@ -61,7 +61,7 @@ async fn get(endpoints: &Endpoints, path: &str) -> (StatusCode, String) {
         .to_request();
     let response = test::call_service(&app, request).await;
     let status = response.status();
-    let body = to_bytes(response.into_body()).await.ok().expect("a body");
+    let body = to_bytes(response.into_body()).await.expect("a body");
     (status, String::from_utf8_lossy(&body).into_owned())
 }
 
@@ -268,7 +268,7 @@ async fn refusals_tell_clients_what_to_do_and_nothing_else() {
             .get(RETRY_AFTER)
             .map_or("", |after| after.to_str().expect("text"));
         assert_eq!(said, after, "{error}");
-        let body = to_bytes(response.into_body()).await.ok().expect("a body");
+        let body = to_bytes(response.into_body()).await.expect("a body");
         assert!(!String::from_utf8_lossy(&body).contains("secret"));
     }
     assert_eq!(
