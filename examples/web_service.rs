@@ -18,6 +18,10 @@ impl Work for Shouter {
     type Request = String;
     type Reply = String;
 
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the time of an application is its own"
+    )]
     async fn work(&mut self, text: String) -> String {
         assert_ne!(text, "panic", "told to");
         actix_rt::time::sleep(Duration::from_millis(10)).await;

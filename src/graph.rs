@@ -23,6 +23,7 @@ use crate::config::schema::TopologyConfig;
 mod dot;
 mod mermaid;
 mod model;
+mod requests;
 mod svg;
 #[cfg(test)]
 mod tests;

@@ -63,3 +63,7 @@ pub use topology::{RunningTopology, Topology};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(all(doctest, feature = "actix-web"))]
+#[doc = include_str!("../docs/embedding.md")]
+struct Embedding;

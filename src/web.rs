@@ -7,19 +7,26 @@
 //!
 //! ```no_run
 //! use actix_web::{App, HttpServer, web};
-//! use gopherworks::actors::balancer::Balancer;
-//! use gopherworks::actors::worker::from_fn;
+//! use gopherworks::actors::balancer::{Balancer, BalancerHandle};
+//! use gopherworks::actors::worker::{Functions, Function};
 //! use gopherworks::web::{Endpoints, Refused};
+//!
+//! type Sums = BalancerHandle<Functions<u64>>;
+//!
+//! async fn sum(sums: web::Data<Sums>, path: web::Path<(u64, u64)>) -> Result<String, Refused> {
+//!     let (a, b) = path.into_inner();
+//!     let sum: Function<u64> = Box::new(move || a + b);
+//!     Ok(Refused::or(&sums, sums.call(sum).await)?.to_string())
+//! }
 //!
 //! #[actix_web::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let upper = Balancer::of(|_| from_fn(async |text: String| text.to_uppercase()));
-//!     let upper = upper.name("upper").workers(4).start().await?;
-//!     let endpoints = Endpoints::new().balancer(&upper);
-//!     let (routes, data) = (endpoints.clone(), web::Data::new(upper.clone()));
+//!     let sums = Balancer::of(|_| Functions::<u64>::quick()).name("sums").workers(4).start().await?;
+//!     let endpoints = Endpoints::new().balancer(&sums);
+//!     let (routes, data) = (endpoints.clone(), web::Data::new(sums));
 //!     let server = HttpServer::new(move || {
-//!         let shout = async |upper: web::Data<_>, text: String| Refused::or(&upper, upper.call(text).await);
-//!         App::new().app_data(data.clone()).route("/shout", web::post().to(shout)).configure(routes.routes())
+//!         let app = App::new().app_data(data.clone());
+//!         app.route("/sum/{a}/{b}", web::get().to(sum)).configure(routes.routes())
 //!     });
 //!     let server = server.bind(("127.0.0.1", 8080))?.disable_signals().run();
 //!     println!("{:?}", endpoints.serve(server).await?);

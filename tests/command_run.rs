@@ -272,9 +272,9 @@ fn kinds_lists_what_is_shipped() {
     );
     assert_eq!(
         roles("burn"),
-        ["balancer", "command", "count", "files", "lines"]
+        ["balancer", "command", "count", "files", "http", "lines"]
     );
-    assert_eq!(roles("worker"), ["command", "sleep", "spin", "xyz"]);
+    assert_eq!(roles("worker"), ["command", "http", "sleep", "spin", "xyz"]);
     place
         .run(["kinds", "gzip"])
         .assert()

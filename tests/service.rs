@@ -165,6 +165,8 @@ impl Process {
         }
         let mut child = Command::new(program)
             .arg("0")
+            // A panic would print its way through a large binary, on the thread of all workers.
+            .env("RUST_BACKTRACE", "0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

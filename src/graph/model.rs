@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Copies;
-use super::words::{capacity, clean, counted, kind, size, span, step};
+use super::requests::{asked, balanced};
+use super::words::{capacity, clean, counted, kind, size, step};
 use crate::config::label::{base, compare};
-use crate::config::schema::{
-    BalancerConfig, CrewConfig, Exclusive, LoadConfig, PolicyConfig, ReplicateConfig,
-    TopologyConfig,
-};
+use crate::config::schema::{CrewConfig, Exclusive, TopologyConfig};
 use crate::plan::unfold;
 
 /// The steps of a round, in the order of a cart's way.
@@ -380,67 +378,6 @@ impl Draft<'_> {
         });
         crews.chain(relays).chain(asking).collect()
     }
-}
-
-/// When a requester asks, a line each.
-fn asked(load: &LoadConfig) -> Vec<String> {
-    let mut out = Vec::new();
-    let requests = match *load {
-        LoadConfig::Closed {
-            count,
-            think,
-            requests,
-        } => {
-            out.push(counted(count.into(), "client"));
-            out.extend(span(think).map(|time| format!("think {time}")));
-            requests
-        }
-        LoadConfig::Open {
-            rate,
-            utilisation,
-            requests,
-            ..
-        } => {
-            out.extend(rate.map(|rate| format!("{rate} a second")));
-            out.extend(utilisation.map(|share| format!("load {share}")));
-            requests
-        }
-        LoadConfig::Http(ref http) => {
-            out.push(format!("serves {}", http.listen));
-            http.requests
-        }
-        LoadConfig::Batch { requests } => Some(requests),
-    };
-    out.extend(requests.map(|requests| counted(requests, "request")));
-    out
-}
-
-/// How a balancer treats requests, a line each.
-fn balanced(balancer: &BalancerConfig) -> Vec<String> {
-    let policy = match balancer.policy {
-        PolicyConfig::Central { .. } => "central",
-        PolicyConfig::LeastLoaded => "least-loaded",
-        PolicyConfig::TwoChoices => "two-choices",
-        PolicyConfig::RoundRobin => "round-robin",
-        PolicyConfig::Random => "random",
-        PolicyConfig::ShortFirst { .. } => "short-first",
-        PolicyConfig::Reserve { .. } => "reserve",
-        PolicyConfig::LatencyAware { .. } => "latency-aware",
-        PolicyConfig::Affinity { .. } => "affinity",
-    };
-    let mut out = vec![policy.to_owned()];
-    out.extend(balancer.replicate.map(|copies| match copies {
-        ReplicateConfig::All => "asks all".to_owned(),
-        ReplicateConfig::Some(copies) => format!("asks {copies} at once"),
-    }));
-    out.extend(balancer.hedge.map(|_| "hedges".to_owned()));
-    let workers = &balancer.workers;
-    out.push(counted(workers.count.into(), "worker"));
-    if workers.concurrency > 1 {
-        out.push(format!("{} at a time", workers.concurrency));
-    }
-    out.push(kind(&workers.work));
-    out
 }
 
 fn described(crew: &CrewConfig) -> Crew {

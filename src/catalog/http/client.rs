@@ -80,6 +80,7 @@ impl JsonSchema for Address {
 /// What is done with the address. `PUT`, `GET` and `DELETE` may be sent again; `GET` and `DELETE` send no body.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
+#[schemars(inline)]
 pub enum Verb {
     Post,
     Put,

@@ -243,6 +243,10 @@ fn whatever_is_sent_from_other_threads_during_crashes_has_exactly_one_end() {
         for _ in 0..SENDERS {
             returned += all_done.recv().await.expect("a sender ends");
         }
+        // Senders may be done before anything was handled: what is fatal is in the mailbox then.
+        while handle.restarts("probe") == 0 {
+            tokio::task::yield_now().await;
+        }
         handle.stop(ms(10_000)).await;
         handle.buried().await;
         let [dropped, rest] = [&ends[0], &ends[1]].map(|end| end.load(Ordering::Relaxed));
@@ -252,6 +256,5 @@ fn whatever_is_sent_from_other_threads_during_crashes_has_exactly_one_end() {
             "none lost, none doubled"
         );
         assert!(rest > returned, "some were handled");
-        assert!(handle.restarts("probe") > 0, "it crashed in between");
     });
 }
