@@ -10,6 +10,10 @@ use gopherworks::actors::ledger::Fate;
 use gopherworks::web::Endpoints;
 use gopherworks::{Book, Catalog, RunningTopology, Topology, TopologyConfig};
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the time of an application is its own"
+)]
 async fn books(running: web::Data<RunningTopology>, body: web::Bytes) -> HttpResponse {
     let offered = running.offer_watched("inbox", vec![Book::new(body)]);
     // It waits while the pile is full; who waited for a second is told to come back.
