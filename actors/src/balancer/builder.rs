@@ -295,7 +295,10 @@ impl<W: Work> Builder<W> {
         let core = BalancerCore::new(self.parts);
         core.resize(size);
         let arbiters: Vec<Arbiter> = (0..self.arbiters).map(|_| Arbiter::new()).collect();
+        let workers = core.settings().workers;
         let place = |at: usize| match arbiters.len() {
+            // Work that blocks its arbiter must not keep the balancer from its deadlines.
+            _ if at == workers => Place::Here,
             0 => Place::Here,
             count => Place::Arbiter(arbiters[at % count].handle()),
         };
@@ -314,7 +317,8 @@ impl<W: Work> Builder<W> {
     }
 }
 
-/// The balancer and its workers, to be supervised. `place` says where the worker of this number lives; the balancer lives where number 0 does.
+/// The balancer and its workers, to be supervised. `place` says where the worker of this number lives; the balancer itself, which keeps time
+/// for all, lives where the number after the last worker's does.
 pub fn children<W: Work>(
     core: &Arc<BalancerCore<W>>,
     place: impl Fn(usize) -> Place,
@@ -332,6 +336,7 @@ pub fn children<W: Work>(
     let child = Child::new(core.name.clone(), &core.port, move |_| {
         Ok(Balancer::new(own.clone()))
     });
-    children.push(child.place(place(0)).shutdown(shutdown));
+    let last = core.settings().workers;
+    children.push(child.place(place(last)).shutdown(shutdown));
     children
 }

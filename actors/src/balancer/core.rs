@@ -220,6 +220,12 @@ impl<W: Work> BalancerCore<W> {
         }
     }
 
+    /// True if something is to happen before the actor's timer ends: it has to be told.
+    pub(super) fn is_early(&self, state: &mut State<W>) -> bool {
+        let armed = self.armed.load(Ordering::Acquire);
+        (state.desk.next_turn()).is_some_and(|at| at.0 < armed)
+    }
+
     /// Tells the actor to look, unless it was told already.
     pub(super) fn ring(&self) {
         if self.rung.swap(true, Ordering::AcqRel) {
@@ -291,8 +297,7 @@ impl<W: Work> BalancerCore<W> {
                 state.waits += waited.as_secs_f64();
             }
             let more = state.desk.has_more(worker);
-            let armed = self.armed.load(Ordering::Acquire);
-            let early = (state.desk.next_turn()).is_some_and(|at| at.0 < armed);
+            let early = self.is_early(&mut state);
             (begun, state.told(), early, more)
         };
         self.tell(told, Some(worker));

@@ -116,14 +116,19 @@ impl<W: Work> BalancerCore<W> {
             priority: options.priority,
             key: options.key,
         };
-        let which = {
+        let (which, told, ring) = {
             let mut state = self.lock();
             if state.closed {
                 drop(state);
                 drop(item);
                 return Err(CallError::Closed);
             }
-            state.desk.submit(item, terms, now)
+            let which = state.desk.submit(item, terms, now);
+            // A free worker is told from here: its request does not wait for the balancer's turn, nor for whatever else is
+            // on the balancer's thread.
+            state.desk.turn(now);
+            let ring = self.is_early(&mut state) || !state.desk.is_any_up();
+            (which, state.told(), ring)
         };
         let call = Call {
             core: self.clone(),
@@ -138,7 +143,10 @@ impl<W: Work> BalancerCore<W> {
                 request: which.number,
             },
         );
-        self.ring();
+        self.tell(told, None);
+        if ring {
+            self.ring();
+        }
         Ok(call)
     }
 }
