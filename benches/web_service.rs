@@ -228,20 +228,22 @@ fn main() {
         .filter_map(|arg| arg.parse().ok())
         .next()
         .unwrap_or(5);
-    println!(
-        "throughput: 64 clients in a loop, 20 us of work; answers a second, and the ratio to no balancer, medians of {rounds} rounds"
-    );
-    let plain = Cost {
-        usual: Duration::from_micros(20),
-        one_in: 0,
-        long: Duration::ZERO,
-    };
-    table(rounds, |name| {
-        let (address, server) = serve(name, plain);
-        let rate = throughput(address, 64, Duration::from_millis(1500));
-        drop(server.stop(false));
-        rate
-    });
+    for usual in [20, 100, 1000] {
+        println!(
+            "throughput: 64 clients in a loop, {usual} us of work; answers a second, and the ratio to no balancer, medians of {rounds} rounds"
+        );
+        let plain = Cost {
+            usual: Duration::from_micros(usual),
+            one_in: 0,
+            long: Duration::ZERO,
+        };
+        table(rounds, |name| {
+            let (address, server) = serve(name, plain);
+            let rate = throughput(address, 64, Duration::from_millis(1500));
+            drop(server.stop(false));
+            rate
+        });
+    }
     println!(
         "\np99 in ms: 2,500 requests a second that come when they come, 50 us of work, one in 200 takes 10 ms; medians of {rounds} rounds"
     );

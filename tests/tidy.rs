@@ -63,7 +63,16 @@ const RULES: &[Rule] = &[
     },
     Rule {
         rooms: &["src/config", "src/plan", "src/catalog"],
-        banned: &["crate::topology", "crate::cli"],
+        banned: &["crate::topology", "crate::cli", "crate::web", "crate::http"],
+    },
+    Rule {
+        rooms: &["src/web", "src/http"],
+        banned: &["crate::cli", "crate::plan::Plan", "crate::simulate"],
+    },
+    Rule {
+        // What speaks HTTP is a feature.
+        rooms: &["actors/src/"],
+        banned: &["actix_web::", "reqwest::", "prometheus_client::"],
     },
     Rule {
         rooms: &[
