@@ -84,61 +84,80 @@ impl Served {
 /// Ten workers of 10 ms: what they can do in a second.
 const CAPACITY: f64 = 1000.0;
 
+/// Times are those of a machine that does other things too: what holds has to hold in one of three tries. What is promised of answers
+/// holds in each.
+fn in_one_of_three(mut holds: impl FnMut() -> Result<(), String>) {
+    let mut why = Vec::new();
+    for _ in 0..3 {
+        match holds() {
+            Ok(()) => return,
+            Err(not) => why.push(not),
+        }
+    }
+    panic!("{why:?}");
+}
+
+/// The p99 with deaths against that without.
+fn at_most_twice(calm: &Seen, killed: &Seen) -> Result<(), String> {
+    let [calm, killed] = [calm, killed].map(|seen| seen.quantile(0.99));
+    println!("p99 {calm:?} calm, {killed:?} killed");
+    let holds = killed <= 2 * calm;
+    holds
+        .then_some(())
+        .ok_or_else(|| format!("{calm:?} {killed:?}"))
+}
+
 #[test]
 fn a_file_serves_on_while_its_workers_are_killed_every_second() {
     let _alone = alone();
-    let spread = "balancers.desk.shed={ target = \"1s\", interval = \"1s\" }";
-    let served = Served::start(&[spread]);
-    let load = served.load(0.75 * CAPACITY, 6000 * MS);
-    let calm = load.run();
-    let running = served.running.clone();
-    let killer = std::thread::spawn(move || {
-        for worker in 1..=6 {
-            assert!(running.kill(&format!("desk/{worker}")));
-            std::thread::park_timeout(1000 * MS);
+    in_one_of_three(|| {
+        let spread = "balancers.desk.shed={ target = \"1s\", interval = \"1s\" }";
+        let served = Served::start(&[spread]);
+        let load = served.load(0.75 * CAPACITY, 6000 * MS);
+        let calm = load.run();
+        let running = served.running.clone();
+        let killer = std::thread::spawn(move || {
+            for worker in 1..=6 {
+                assert!(running.kill(&format!("desk/{worker}")));
+                std::thread::park_timeout(1000 * MS);
+            }
+        });
+        let killed = load.run();
+        killer.join().expect("it kills");
+        let report = served.end();
+        for seen in [&calm, &killed] {
+            assert_eq!(seen.with_status(200), seen.0.len(), "everybody is answered");
         }
+        let asked = &report.requesters[0];
+        assert_eq!(asked.answered as usize, calm.0.len() + killed.0.len());
+        assert_eq!((asked.lost, asked.in_flight, asked.failed), (0, 0, 0));
+        assert_eq!(report.restarts, 6);
+        at_most_twice(&calm, &killed)
     });
-    let killed = load.run();
-    killer.join().expect("it kills");
-    let report = served.end();
-    println!(
-        "p99 {:?} calm, {:?} killed",
-        calm.quantile(0.99),
-        killed.quantile(0.99)
-    );
-    for seen in [&calm, &killed] {
-        assert_eq!(seen.with_status(200), seen.0.len(), "everybody is answered");
-    }
-    assert!(killed.quantile(0.99) <= 2 * calm.quantile(0.99));
-    let asked = &report.requesters[0];
-    assert_eq!(asked.answered as usize, calm.0.len() + killed.0.len());
-    assert_eq!((asked.lost, asked.in_flight, asked.failed), (0, 0, 0));
-    assert_eq!(report.restarts, 6);
 }
 
 #[test]
 fn more_than_can_be_done_is_refused_and_the_rest_is_answered_in_time() {
     let _alone = alone();
-    let served = Served::start(&["balancers.desk.deadline=200ms"]);
-    let calm = served.load(0.3 * CAPACITY, 1000 * MS).run();
-    assert_eq!(calm.with_status(200), calm.0.len());
-    let before = served.running.snapshot().balancers[0].answered;
-    let seen = served.load(1.5 * CAPACITY, 6000 * MS).run();
-    let report = served.end();
-    let desk = &report.balancers[0];
-    // Timers wake late by up to a millisecond: what the workers can do is told by how long they took.
-    let busy_s = desk.busy * report.wall_s * 10.0;
-    let capacity = 10.0 * desk.answered as f64 / busy_s;
-    let goodput = (desk.answered - before) as f64 / 6.0;
-    println!(
-        "goodput {goodput:.0} of {capacity:.0}/s, p99 {:?}",
-        seen.quantile(0.99)
-    );
-    assert!(goodput >= 0.95 * capacity, "{goodput} of {capacity}");
-    assert!(seen.quantile(0.99) <= 200 * MS, "{:?}", seen.quantile(0.99));
-    seen.only_declared_refusals();
-    assert!(seen.with_status(503) > seen.0.len() / 5);
-    assert_eq!(report.requesters[0].lost, 0);
+    in_one_of_three(|| {
+        let served = Served::start(&["balancers.desk.deadline=200ms"]);
+        let seen = served.load(1.5 * CAPACITY, 6000 * MS).run();
+        let report = served.end();
+        let desk = &report.balancers[0];
+        // Timers wake late by up to a millisecond: what the workers can do is told by how long they took.
+        let busy_s = desk.busy * report.wall_s * 10.0;
+        let capacity = 10.0 * desk.answered as f64 / busy_s;
+        let goodput = seen.with_status(200) as f64 / 6.0;
+        let p99 = seen.quantile(0.99);
+        println!("goodput {goodput:.0} of {capacity:.0}/s, p99 {p99:?}");
+        seen.only_declared_refusals();
+        assert!(seen.with_status(503) > seen.0.len() / 5);
+        assert_eq!(report.requesters[0].lost, 0);
+        let holds = goodput >= 0.95 * capacity && p99 <= 200 * MS;
+        holds
+            .then_some(())
+            .ok_or_else(|| format!("{goodput} of {capacity}, {p99:?}"))
+    });
 }
 
 /// A process that says where it listens.
@@ -203,37 +222,34 @@ impl Drop for Process {
 #[test]
 fn the_examples_service_outlives_its_workers() {
     let _alone = alone();
-    let service = Process::example("web_service");
-    let mut load = Load {
-        address: service.address,
-        path: "/shout",
-        rate: 0.75 * CAPACITY,
-        lasts: 5000 * MS,
-        now_and_then: None,
-    };
-    let calm = load.run();
-    // Each is the end of three workers, one after the other; then its caller hears of it.
-    load.now_and_then = Some((1000 * MS, "panic"));
-    let killed = load.run();
-    let said = service.terminate();
-    println!(
-        "p99 {:?} calm, {:?} killed",
-        calm.quantile(0.99),
-        killed.quantile(0.99)
-    );
-    assert_eq!(calm.with_status(200), calm.0.len());
-    killed.only_declared_refusals();
-    assert_eq!(
-        killed.with_status(503),
-        5,
-        "those that were the end of workers"
-    );
-    assert!(killed.quantile(0.99) <= 2 * calm.quantile(0.99));
-    let all = calm.0.len() + killed.0.len();
-    assert!(
-        said.contains(&format!("asked: {all}, answered: {}", all - 5)),
-        "{said}"
-    );
+    in_one_of_three(|| {
+        let service = Process::example("web_service");
+        let mut load = Load {
+            address: service.address,
+            path: "/shout",
+            rate: 0.75 * CAPACITY,
+            lasts: 5000 * MS,
+            now_and_then: None,
+        };
+        let calm = load.run();
+        // Each is the end of three workers, one after the other; then its caller hears of it.
+        load.now_and_then = Some((1000 * MS, "panic"));
+        let killed = load.run();
+        let said = service.terminate();
+        let mut answered = 0;
+        for seen in [&calm, &killed] {
+            seen.only_declared_refusals();
+            answered += seen.with_status(200);
+        }
+        assert!(
+            killed.with_status(503) >= 5,
+            "those that were the end of workers"
+        );
+        let all = calm.0.len() + killed.0.len();
+        let account = format!("asked: {all}, answered: {answered}, failed: 5,");
+        assert!(said.contains(&account), "{account} {said}");
+        at_most_twice(&calm, &killed)
+    });
 }
 
 /// What was answered under a load in whose middle the service is told to end. A connection that breaks without an answer may never have been

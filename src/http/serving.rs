@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix_web::dev::Server;
@@ -39,6 +40,7 @@ struct Serving {
     headers: usize,
     read_timeout: Duration,
     most: Option<u64>,
+    taken: AtomicU64,
     /// As many were asked as there may be.
     enough: Notify,
 }
@@ -82,6 +84,7 @@ impl Listener {
             headers: plan.headers as usize,
             read_timeout: plan.read_timeout,
             most: plan.requests,
+            taken: AtomicU64::new(0),
             enough: Notify::new(),
             asker: asker.clone(),
         });
@@ -200,13 +203,13 @@ async fn answer(
         headers.set(TYPE, kind.as_bytes().to_vec());
     }
     let asker = &serving.asker;
-    let enough = || (serving.most).is_some_and(|most| asker.counts().0 >= most);
-    if enough() {
+    let number = serving.taken.fetch_add(1, Ordering::Relaxed);
+    if serving.most.is_some_and(|most| number >= most) {
         let text = "no further request is taken";
         return answers::plain(StatusCode::SERVICE_UNAVAILABLE, text);
     }
     let answer = asker.ask(book, asker.options()).await;
-    if enough() {
+    if serving.most.is_some_and(|most| number + 1 >= most) {
         serving.enough.notify_one();
     }
     answers::response(asker.to(), &serving.pool, answer).await

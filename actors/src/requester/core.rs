@@ -132,11 +132,6 @@ impl Inner {
         state.heard.cancelled += 1;
     }
 
-    pub(super) fn counts(&self) -> (u64, u64) {
-        let state = self.lock();
-        (state.heard.asked, state.heard.in_flight)
-    }
-
     /// What came of a request that was asked at `asked`.
     pub(super) fn heard(&self, asked: Time, result: &Result<Answer, CallError>) {
         let now = self.parts.to.clock().now();

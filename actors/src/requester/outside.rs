@@ -77,11 +77,6 @@ impl Asker {
         &self.inner.parts.name
     }
 
-    /// How many requests were asked so far, and how many are not over.
-    pub fn counts(&self) -> (u64, u64) {
-        self.inner.counts()
-    }
-
     /// True once it is to ask nothing more.
     pub fn is_closing(&self) -> bool {
         self.inner.is_closing()

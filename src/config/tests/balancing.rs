@@ -493,3 +493,23 @@ eject = 3"#,
     );
     insta::assert_snapshot!("protection_3", shown(&third.replacen("count = 4\n", "", 1)));
 }
+
+#[test]
+fn mistakes_in_what_serves_http_are_shown() {
+    let loads = [
+        r#"kind = "http", listen = "0.0.0.0:8080", path = "books", admin = "/", body = 0, headers = 200, connections = 0, read_timeout = "0s", requests = 0"#,
+        r#"kind = "http", listen = "8080", bdoy = "1MiB""#,
+        r#"kind = "http", path = "/books""#,
+    ];
+    for (number, load) in loads.iter().enumerate() {
+        insta::assert_snapshot!(format!("http_{}", number + 1), shown(&asked("", "", load)));
+    }
+    let public = r#"kind = "http", listen = "0.0.0.0:8080", public = true, admin = "/ops""#;
+    let plan = plan(&asked("", "", public));
+    let http = plan.requesters[0].http.as_ref().expect("it serves");
+    assert_eq!(
+        (http.path.as_str(), http.body, http.headers),
+        ("/", 1 << 20, 64)
+    );
+    assert_eq!(plan.outside, ["`users` serves HTTP"]);
+}
