@@ -280,6 +280,8 @@ pub struct HttpPlan {
     pub headers: u32,
     /// Most connections at once (>= 1).
     pub connections: u32,
+    /// The header whose value is a request's key, in lower case.
+    pub key_header: Option<String>,
     /// How long a client may take to send a request's head, and then its body.
     pub read_timeout: Duration,
     /// How long a connection may be idle between two requests.

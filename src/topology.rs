@@ -83,7 +83,7 @@ pub enum StartError {
     Escalated(String),
     /// A simulation can't do what the topology does.
     #[error(
-        "a simulation can't do this: {0}; replace it, such as by `--set incinerators.NAME.burn=count`"
+        "a simulation can't do this: {0}; replace it, such as by `--set incinerators.NAME.burn=count` or another `load`"
     )]
     Outside(String),
     /// Not inside an actix system.

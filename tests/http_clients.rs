@@ -277,6 +277,30 @@ fn more_connections_than_are_taken_wait_their_turn() {
 }
 
 #[test]
+fn requests_of_one_key_go_to_one_worker() {
+    let _alone = alone();
+    actix_rt::System::new().block_on(async {
+        let text = config("5ms").replace("[balancers.desk]", "[balancers.desk]\npolicy = \"affinity\"");
+        let text = text + "key_header = \"X-Session\"\n";
+        let catalog = Catalog::standard();
+        let loaded = Loaded::parse("s.toml", text, &catalog, &Overrides::default());
+        let plan = loaded.expect("a right file").plan;
+        let running = Topology::from_plan(plan).start().await.expect("it starts");
+        running.close_offers();
+        let address = running.addresses()[0].1;
+        let service = Service { address, running };
+        // One at a time, so that nobody is too busy for its own.
+        for _ in 0..20 {
+            let request = b"POST /books/a HTTP/1.1\r\nhost: x\r\nx-session: anna\r\ncontent-length: 2\r\n\r\nhi";
+            assert_eq!(service.say(request).await, Some((200, true)));
+        }
+        let report = service.running.drain(Some(Duration::from_secs(20))).await;
+        let busy = report.balancers[0].workers.iter().filter(|one| one.pending_mean > 0.0);
+        assert_eq!(busy.count(), 1);
+    });
+}
+
+#[test]
 fn a_server_whose_actor_dies_goes_on() {
     let _alone = alone();
     let heard = against("20ms", async |service| {

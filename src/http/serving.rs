@@ -38,6 +38,7 @@ struct Serving {
     prefix: String,
     body: usize,
     headers: usize,
+    key_header: Option<String>,
     read_timeout: Duration,
     most: Option<u64>,
     taken: AtomicU64,
@@ -82,6 +83,7 @@ impl Listener {
             prefix: plan.path.trim_end_matches('/').to_owned(),
             body: usize::try_from(plan.body).unwrap_or(usize::MAX),
             headers: plan.headers as usize,
+            key_header: plan.key_header.clone(),
             read_timeout: plan.read_timeout,
             most: plan.requests,
             taken: AtomicU64::new(0),
@@ -208,7 +210,12 @@ async fn answer(
         let text = "no further request is taken";
         return answers::plain(StatusCode::SERVICE_UNAVAILABLE, text);
     }
-    let answer = asker.ask(book, asker.options()).await;
+    let key = serving.key_header.as_deref();
+    let options = match key.and_then(|key| request.headers().get(key)) {
+        Some(value) => asker.options().key(value.as_bytes()),
+        None => asker.options(),
+    };
+    let answer = asker.ask(book, options).await;
     if serving.most.is_some_and(|most| number + 1 >= most) {
         serving.enough.notify_one();
     }

@@ -447,6 +447,14 @@ fn http((until, requests): &(String, Value)) -> Branch {
             ),
         ),
         (
+            "key_header",
+            key(
+                "Requests that have the same value of this header have one key, for the policy `affinity`; none has a key where it is missing",
+                None,
+                json!({ "type": "string", "minLength": 1 }),
+            ),
+        ),
+        (
             "read_timeout",
             key(
                 "How long a client may take to send a request's head, and then its body; more than 0",

@@ -220,6 +220,7 @@ fn http(table: &mut Table<'_>) -> Option<LoadConfig> {
         body: table.opt("body", size).unwrap_or(usual.body),
         headers: table.opt("headers", number).unwrap_or(usual.headers),
         connections: (table.opt("connections", number)).unwrap_or(usual.connections),
+        key_header: table.opt("key_header", text),
         read_timeout: (table.opt("read_timeout", duration)).unwrap_or(usual.read_timeout),
         keep_alive: (table.opt("keep_alive", duration)).unwrap_or(usual.keep_alive),
         requests: table.opt("requests", number),

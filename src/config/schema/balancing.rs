@@ -223,6 +223,8 @@ pub struct HttpConfig {
     pub headers: u32,
     /// Most connections at once (>= 1); further ones wait until one ends.
     pub connections: u32,
+    /// Requests that have the same value of this header are about the same thing: they have one key, for the policy `affinity`.
+    pub key_header: Option<String>,
     /// How long a client may take to send a request's head, and then its body (> 0).
     pub read_timeout: Duration,
     /// How long a connection may be idle between two requests (> 0).
@@ -243,6 +245,7 @@ impl HttpConfig {
             body: 1 << 20,
             headers: 64,
             connections: 1024,
+            key_header: None,
             read_timeout: Duration::from_secs(5),
             keep_alive: Duration::from_secs(15),
             requests: None,

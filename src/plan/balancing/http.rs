@@ -41,6 +41,12 @@ pub(super) fn check(judge: &mut Judge<'_>, name: &str, http: &HttpConfig) {
         let message = "the admin path needs a name of its own, such as \"/admin\"";
         judge.ensure(false, &path("admin"), message);
     }
+    let named = |name: &str| {
+        let part = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        !name.is_empty() && name.chars().all(part)
+    };
+    let right = http.key_header.as_deref().is_none_or(named);
+    judge.ensure(right, &path("key_header"), "no header is called so");
     let message = "a body has at least one byte";
     judge.ensure(http.body > 0, &path("body"), message);
     let message = format!("a request has 1 to {MOST_HEADERS} headers");
@@ -64,6 +70,7 @@ pub(super) fn plan(http: &HttpConfig) -> Option<HttpPlan> {
         body: http.body,
         headers: http.headers,
         connections: http.connections,
+        key_header: (http.key_header.as_ref()).map(|name| name.to_ascii_lowercase()),
         read_timeout: http.read_timeout,
         keep_alive: http.keep_alive,
         requests: http.requests,
