@@ -71,6 +71,16 @@ const SAID: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
     ("embed", &[], &["..."]),
+    (
+        "supervise",
+        &[],
+        &[
+            "hello hello",
+            "parrot panicked ...",
+            "parrot is back, life 2",
+            "again again",
+        ],
+    ),
 ];
 
 /// The folder of built examples, beside that of the tests.
