@@ -281,13 +281,14 @@ fn a_signal_under_load_drops_nothing_that_was_accepted() {
         "--set=requesters.web.load.listen=127.0.0.1:0".as_ref(),
         "--report=r.json".as_ref(),
     ]));
-    until("it serves", || run.said("serves http://"));
-    let text = run.text();
-    let address = text
-        .split("http://")
-        .nth(1)
-        .and_then(|rest| rest.split('/').next());
-    let address = address.expect("an address").parse().expect("an address");
+    // All of it: what is said comes in pieces.
+    let served = || -> Option<SocketAddr> {
+        let text = run.text();
+        let (address, _) = text.split_once("serves http://")?.1.split_once('/')?;
+        address.parse().ok()
+    };
+    until("it serves", || served().is_some());
+    let address = served().expect("an address");
     let seen = ended_under_load(address, "/", || run.signal(Signal::TERM));
     let out = run.end();
     assert!(out.status.success(), "{out:?}");
