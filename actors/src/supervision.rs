@@ -18,29 +18,38 @@ compile_error!(
      Remove that line from the profile in Cargo.toml (and -C panic=abort from RUSTFLAGS)."
 );
 
+mod arbiters;
 mod catch;
 mod child;
 mod event;
 mod exit;
+mod fuzz;
 mod guarded;
 mod handle;
 mod incarnation;
+mod launch;
+mod nest;
 mod policy;
 mod port;
+mod pulse;
 mod report;
 pub mod restart;
 mod supervisor;
 mod switch;
+mod watchdog;
 
+pub use arbiters::{ArbiterSlot, Arbiters};
 pub use child::{Birth, Child, Place};
 pub use event::SupervisionEvent;
 pub use exit::Exit;
+pub use fuzz::Fuzz;
 pub use guarded::Guarded;
-pub use handle::{SupervisorHandle, Which};
+pub use handle::{NotStarted, SupervisorHandle, Which};
 pub use policy::{Backoff, ChildSpec, Policy, Restart, Strategy};
 pub use port::{Port, Unsent};
 pub use restart::{ChildId, Outcome};
 pub use supervisor::Supervisor;
+pub use switch::Strike;
 
 #[cfg(test)]
 mod tests;

@@ -46,6 +46,7 @@ impl RunningTopology {
             },
             restarts: supervisor
                 .children()
+                .into_iter()
                 .map(|(id, _)| supervisor.restarts(id))
                 .sum(),
             ledger: ledger.into(),

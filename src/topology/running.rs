@@ -373,7 +373,8 @@ impl RunningTopology {
         let supervisor = &self.shared.supervisor;
         supervisor
             .children()
-            .map(|(_, name)| name.to_owned())
+            .into_iter()
+            .map(|(_, name)| name.to_string())
             .collect()
     }
 
@@ -459,7 +460,7 @@ fn heard(inner: &Inner, event: &SupervisionEvent) {
         SupervisionEvent::Exited {
             name,
             epoch,
-            exit: Exit::Hung | Exit::ArbiterDead,
+            exit: Exit::Hung | Exit::Blocked(_) | Exit::ArbiterDead,
             ..
         } => inner.revoke(name, *epoch),
         // Nobody lives who could empty a pile: whoever waits for room would wait for ever.
@@ -497,6 +498,6 @@ fn translated(event: SupervisionEvent) -> Option<Event> {
             })
         }
         SupervisionEvent::Escalated { reason, .. } => Some(Event::Escalated { reason }),
-        SupervisionEvent::Stopped { .. } => None,
+        SupervisionEvent::NestedEscalated { .. } | SupervisionEvent::Stopped { .. } => None,
     }
 }

@@ -240,7 +240,10 @@ impl<W: Work> BalancerHandle<W> {
     /// How often workers, and the balancer's own actor, were started again.
     pub fn restarts(&self) -> u64 {
         let supervisor = &self.shared.supervisor;
-        let each = supervisor.children().map(|(id, _)| supervisor.restarts(id));
+        let each = supervisor
+            .children()
+            .into_iter()
+            .map(|(id, _)| supervisor.restarts(id));
         each.sum()
     }
 

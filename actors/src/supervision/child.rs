@@ -1,16 +1,15 @@
 //! What a supervisor has to know of a child.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Actor;
 use actix_rt::ArbiterHandle;
 
 use super::incarnation::Incarnation;
-use super::report::Duty;
-use super::switch::Switch;
-use super::{ChildSpec, Port, Restart};
+use super::launch::{Launch, launch};
+use super::{ArbiterSlot, ChildSpec, Port, Restart};
 
 /// How to make an actor for one life.
 pub(super) type Factory<A> = Arc<dyn Fn(&Birth<A>) -> Result<A, String> + Send + Sync>;
@@ -43,15 +42,19 @@ pub enum Place {
     /// On the supervisor's own thread.
     #[default]
     Here,
-    /// On the thread of this arbiter.
+    /// On the thread of this arbiter. If it ends, the child's restarts fail until the supervisor escalates.
     Arbiter(ArbiterHandle),
+    /// On an arbiter that is replaced when it dies, and watched if its set is.
+    Slot(ArbiterSlot),
 }
 
-/// A child as its supervisor gets it: a name, a port, and how to make the actor that is reached there.
+/// A child as its supervisor gets it: a name, a port, and how to make the actor that is reached there; or a supervisor with children of its
+/// own ([`Child::supervisor`]).
+#[derive(Clone)]
 pub struct Child {
     pub(super) spec: ChildSpec,
     pub(super) place: Place,
-    pub(super) body: Box<dyn Body>,
+    pub(super) body: Arc<dyn Body>,
 }
 
 impl Child {
@@ -76,7 +79,7 @@ impl Child {
                 first_epoch: port.last_epoch() + 1,
             },
             place: Place::Here,
-            body: Box::new(TypedBody {
+            body: Arc::new(TypedBody {
                 name,
                 port: port.clone(),
                 factory: Arc::new(factory),
@@ -105,6 +108,14 @@ impl Child {
         self
     }
 
+    /// What the policy has to know, with an epoch that its port has not seen.
+    pub(super) fn fresh_spec(&self) -> ChildSpec {
+        ChildSpec {
+            first_epoch: self.body.last_epoch() + 1,
+            ..self.spec.clone()
+        }
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.spec.name
@@ -122,14 +133,20 @@ impl fmt::Debug for Child {
 
 /// A child without its actor's type.
 pub(super) trait Body: Send + Sync {
-    /// Starts a life in `place`; whatever comes of it, `duty` reports it.
-    fn launch(&self, place: &Place, epoch: u64, restarts: u64, switch: Arc<Switch>, duty: Duty);
+    /// Starts a life; whatever comes of it, its duty reports it.
+    fn launch(&self, launch: Launch);
 
     /// Ends `epoch` at the port.
     fn vacate(&self, epoch: u64);
 
+    /// Nobody is at the port now, whichever life was.
+    fn rest(&self);
+
     /// Closes the port.
     fn close(&self);
+
+    /// The last epoch that was begun at the port.
+    fn last_epoch(&self) -> u64;
 }
 
 struct TypedBody<A: Actor> {
@@ -139,43 +156,31 @@ struct TypedBody<A: Actor> {
 }
 
 impl<A: Actor<Context = actix::Context<A>>> Body for TypedBody<A> {
-    fn launch(&self, place: &Place, epoch: u64, restarts: u64, switch: Arc<Switch>, duty: Duty) {
-        self.port.begin(epoch);
+    fn launch(&self, how: Launch) {
+        self.port.begin(how.epoch);
         let birth = Birth {
             name: self.name.clone(),
-            epoch,
-            restarts,
+            epoch: how.epoch,
+            restarts: how.restarts,
             port: self.port.clone(),
         };
         let factory = self.factory.clone();
-        match place {
-            Place::Here => {
-                actix_rt::spawn(Incarnation::new(factory, birth, switch, duty));
-            }
-            Place::Arbiter(arbiter) => {
-                // The duty waits here, not in the closure: see below.
-                let cradle = Arc::new(Mutex::new(Some(duty)));
-                let taken = cradle.clone();
-                let sent = arbiter.spawn_fn(move || {
-                    let duty = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    if let Some(duty) = duty {
-                        actix_rt::spawn(Incarnation::new(factory, birth, switch, duty));
-                    }
-                });
-                // An arbiter that dies during the send may keep the closure in its closed queue, neither run nor dropped, as
-                // long as anyone has its handle. It is alive after the send only if it has yet to empty that queue.
-                if !(sent && arbiter.alive()) {
-                    drop(cradle.lock().unwrap_or_else(PoisonError::into_inner).take());
-                }
-            }
-        }
+        launch(how, |life| Incarnation::new(factory, birth, life));
     }
 
     fn vacate(&self, epoch: u64) {
         self.port.vacate(epoch);
     }
 
+    fn rest(&self) {
+        self.port.vacate(self.port.last_epoch());
+    }
+
     fn close(&self) {
         self.port.close();
+    }
+
+    fn last_epoch(&self) -> u64 {
+        self.port.last_epoch()
     }
 }

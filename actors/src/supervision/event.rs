@@ -44,6 +44,13 @@ pub enum SupervisionEvent {
         /// The wait before the start.
         after: Duration,
     },
+    /// A nested supervisor gave up; the policy above decides what follows.
+    NestedEscalated {
+        /// When.
+        at: Time,
+        /// Which, and why.
+        reason: String,
+    },
     /// The policy gave up; the children are being killed.
     Escalated {
         /// When.
@@ -56,4 +63,22 @@ pub enum SupervisionEvent {
         /// When.
         at: Time,
     },
+}
+
+impl SupervisionEvent {
+    /// The same of a child of the nested supervisor `id`, by its name from above.
+    pub(super) fn under(mut self, id: ChildId, parent: &str) -> Self {
+        if let Self::Started { child, name, .. }
+        | Self::Exited { child, name, .. }
+        | Self::Restarting { child, name, .. } = &mut self
+        {
+            *child = id;
+            *name = format!("{parent}/{name}").into();
+        }
+        if let Self::Escalated { at, reason } = self {
+            let reason = format!("{parent}: {reason}");
+            return Self::NestedEscalated { at, reason };
+        }
+        self
+    }
 }

@@ -22,6 +22,8 @@ pub enum Exit {
     ArbiterDead,
     /// It did not end in time after a kill, or a watchdog gave it up. Its thread may still be running it.
     Hung,
+    /// It was given up without a fault of its own: what is named here blocked the thread that it lived on.
+    Blocked(String),
 }
 
 impl Exit {
@@ -46,6 +48,7 @@ impl fmt::Display for Exit {
             Exit::Killed => f.write_str("was killed"),
             Exit::ArbiterDead => f.write_str("lost its arbiter"),
             Exit::Hung => f.write_str("hung"),
+            Exit::Blocked(by) => write!(f, "lost its thread, which was blocked by {by}"),
         }
     }
 }

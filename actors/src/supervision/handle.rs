@@ -1,14 +1,15 @@
 //! A supervisor from outside.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::{ChildId, Outcome, SupervisionEvent};
+use super::switch::Strike;
+use super::{Child, ChildId, Outcome, SupervisionEvent};
 
 /// Commands and questions to one supervisor, from any thread. Dropping all handles does not end it.
 #[derive(Clone)]
@@ -18,12 +19,41 @@ pub struct SupervisorHandle {
 
 pub(super) struct Shared {
     pub(super) commands: mpsc::UnboundedSender<Command>,
-    pub(super) children: Vec<Public>,
+    pub(super) children: RwLock<BTreeMap<ChildId, Public>>,
     pub(super) events: broadcast::Sender<SupervisionEvent>,
     pub(super) progress: watch::Sender<Progress>,
     // Lives that have begun and not reported their end, hung ones included.
     pub(super) lives: watch::Sender<usize>,
 }
+
+impl Shared {
+    pub(super) fn read<T>(&self, f: impl FnOnce(&BTreeMap<ChildId, Public>) -> T) -> T {
+        f(&self.children.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn change(&self, f: impl FnOnce(&mut BTreeMap<ChildId, Public>)) {
+        f(&mut self
+            .children
+            .write()
+            .unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn kept(&self, child: ChildId) -> bool {
+        self.read(|children| children.contains_key(&child))
+    }
+}
+
+/// A child that was added did not start: the supervisor has ended or is about to, or the child ended before it was up and will not come back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotStarted(());
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the child did not start, and will not")
+    }
+}
+
+impl std::error::Error for NotStarted {}
 
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -34,12 +64,14 @@ pub(super) struct Progress {
 
 pub(super) struct Public {
     pub(super) name: Arc<str>,
-    pub(super) restarts: AtomicU64,
+    pub(super) restarts: u64,
 }
 
-#[derive(Debug)]
 pub(super) enum Command {
     Kill(ChildId),
+    Strike(ChildId, Strike),
+    Start(Box<Child>, oneshot::Sender<ChildId>),
+    Remove(ChildId),
     GiveUp(ChildId, u64),
     Stop(Duration),
     KillAll,
@@ -73,6 +105,53 @@ impl SupervisorHandle {
     pub fn kill<'a>(&self, child: impl Into<Which<'a>>) -> bool {
         self.find(child.into())
             .is_some_and(|child| self.send(Command::Kill(child)))
+    }
+
+    /// Does to a child what a fault does, at its next poll: the policy decides whether it comes back. Nothing happens to one that does not
+    /// live. Says whether there is such a child.
+    pub fn strike<'a>(&self, child: impl Into<Which<'a>>, strike: Strike) -> bool {
+        self.find(child.into())
+            .is_some_and(|child| self.send(Command::Strike(child, strike)))
+    }
+
+    /// Adds a child and starts it, after all that are being started; it is the last in the order of starts. Returns when its `started`
+    /// has, in this life or (as the policy decides) a later one. It is forgotten when it ends and will not come back. Dropping the
+    /// future changes nothing.
+    ///
+    /// # Errors
+    /// [`NotStarted`]: the supervisor ends, or the child did before it was up and will not come back.
+    pub fn start_child(
+        &self,
+        child: Child,
+    ) -> impl Future<Output = Result<ChildId, NotStarted>> + Send + use<> {
+        let (say, started) = oneshot::channel();
+        self.send(Command::Start(Box::new(child), say));
+        async move { started.await.map_err(|_| NotStarted(())) }
+    }
+
+    /// Stops a child for good, in the time that it has to stop, whichever its restart kind is; then it is forgotten. The future waits until it
+    /// is gone (or fenced), and says whether there was such a child; dropping it changes nothing.
+    pub fn stop_child(&self, child: Which<'_>) -> impl Future<Output = bool> + Send + use<> {
+        let child = self.find(child);
+        let mut events = self.events();
+        if let Some(child) = child {
+            self.send(Command::Remove(child));
+        }
+        let (shared, over) = (self.shared.clone(), self.ended());
+        async move {
+            let Some(child) = child else {
+                return false;
+            };
+            let mut over = std::pin::pin!(over);
+            while shared.kept(child) {
+                tokio::select! {
+                    biased;
+                    _ = events.recv() => {}
+                    _ = &mut over => return true,
+                }
+            }
+            true
+        }
     }
 
     /// Gives up the life `epoch` of a child, which a watchdog found hung: it exits as `Hung` now, whatever its thread does.
@@ -154,30 +233,31 @@ impl SupervisorHandle {
 
     /// How often a child has been started again; 0 for an unknown one.
     pub fn restarts<'a>(&self, child: impl Into<Which<'a>>) -> u64 {
-        self.find(child.into()).map_or(0, |child| {
-            self.shared.children[child.0]
-                .restarts
-                .load(Ordering::Acquire)
-        })
+        let Some(child) = self.find(child.into()) else {
+            return 0;
+        };
+        self.shared
+            .read(|children| children.get(&child).map_or(0, |one| one.restarts))
     }
 
     /// The children in the order of their start.
-    pub fn children(&self) -> impl Iterator<Item = (ChildId, &str)> {
-        self.shared
-            .children
-            .iter()
-            .enumerate()
-            .map(|(index, child)| (ChildId(index), &*child.name))
+    pub fn children(&self) -> Vec<(ChildId, Arc<str>)> {
+        self.shared.read(|children| {
+            let children = children.iter();
+            children.map(|(id, one)| (*id, one.name.clone())).collect()
+        })
     }
 
     fn find(&self, which: Which<'_>) -> Option<ChildId> {
-        match which {
-            Which::Id(id) => (id.0 < self.shared.children.len()).then_some(id),
-            Which::Name(name) => self
-                .children()
-                .find(|(_, known)| *known == name)
-                .map(|(id, _)| id),
-        }
+        self.shared.read(|children| match which {
+            Which::Id(id) => children.contains_key(&id).then_some(id),
+            Which::Name(name) => {
+                let mut children = children.iter();
+                children
+                    .find(|(_, known)| *known.name == *name)
+                    .map(|(id, _)| *id)
+            }
+        })
     }
 
     fn send(&self, command: Command) -> bool {
@@ -189,7 +269,7 @@ impl SupervisorHandle {
 
 impl fmt::Debug for SupervisorHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.shared.children.iter().map(|child| &child.name);
+        let names = self.children().into_iter().map(|(_, name)| name);
         f.debug_list().entries(names).finish()
     }
 }

@@ -4,15 +4,21 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use actix::dev::ContextFut;
 use actix::{Actor, ActorContext, Addr};
 
 use super::catch::{Caught, catch, drop_caught};
 use super::child::{Birth, Factory};
-use super::report::Duty;
-use super::switch::Switch;
+use super::launch::Life;
+use super::pulse::Pulse;
+use super::switch::Strike;
 use super::{Exit, Port};
+use crate::clock::Sleep;
+
+/// The arbiter on which a life is lived, and its key there.
+type Home = (Arc<Pulse>, u64);
 
 /// One life of an actor, as a future to be spawned on the thread where it is to be lived.
 ///
@@ -20,12 +26,12 @@ use super::{Exit, Port};
 /// has dropped the actor, the futures of its context and the messages in its mailbox, outside any unwinding.
 pub(super) struct Incarnation<A: Actor<Context = actix::Context<A>>> {
     stage: Stage<A>,
-    switch: Arc<Switch>,
     port: Port<A>,
-    epoch: u64,
-    name: Arc<str>,
+    /// In a simulation, without an arbiter of its own: it hangs until then.
+    frozen: Option<Sleep>,
+    home: Option<Home>,
     // Last, so that even a future that is dropped unfinished reports after everything else is gone.
-    duty: Option<Duty>,
+    life: Option<Life>,
 }
 
 #[allow(
@@ -48,37 +54,73 @@ enum Stage<A: Actor<Context = actix::Context<A>>> {
 }
 
 impl<A: Actor<Context = actix::Context<A>>> Incarnation<A> {
-    pub(super) fn new(
-        factory: Factory<A>,
-        birth: Birth<A>,
-        switch: Arc<Switch>,
-        duty: Duty,
-    ) -> Self {
+    pub(super) fn new(factory: Factory<A>, birth: Birth<A>, life: Life) -> Self {
         Self {
-            switch,
             port: birth.port.clone(),
-            epoch: birth.epoch,
-            name: birth.name.clone(),
             stage: Stage::Unborn { factory, birth },
-            duty: Some(duty),
+            frozen: None,
+            home: (life.pulse()).map(|(pulse, key)| (pulse.clone(), key)),
+            life: Some(life),
         }
     }
 
     /// Lives until there is nothing to do now; `Some` where life is over.
-    fn live(&mut self, cx: &mut Context<'_>) -> Option<Exit> {
+    fn live(&mut self, cx: &mut Context<'_>, home: Option<&Home>) -> Option<Exit> {
+        let life = self.life.as_ref()?;
         // First, so that a throw during this poll wakes us again.
-        self.switch.listen(cx.waker());
-        if self.switch.killed() {
+        life.switch.listen(cx.waker());
+        if life.around.clock.is_simulated() {
+            // What stands still can't even be killed.
+            if home.is_some_and(|(pulse, _)| pulse.is_frozen(cx.waker())) {
+                return None;
+            }
+            if let Some(sleep) = &mut self.frozen {
+                if Pin::new(sleep).poll(cx).is_pending() {
+                    return None;
+                }
+                self.frozen = None;
+            }
+        }
+        if life.switch.killed() {
             return Some(Exit::Killed);
         }
+        match life.switch.struck() {
+            None => {}
+            Some(Strike::Panic(text)) => {
+                log::error!("{} (life {}) panicked: {text}", life.name, life.epoch);
+                let place = Exit::UNKNOWN_PLACE.to_owned();
+                return Some(Exit::Panic { text, place });
+            }
+            Some(Strike::Hang(span)) if life.around.clock.is_simulated() => {
+                let clock = &life.around.clock;
+                match home {
+                    Some((pulse, key)) => {
+                        pulse.enter(*key);
+                        pulse.freeze(clock, span, life.hang_after);
+                    }
+                    None => self.frozen = Some(clock.sleep(span)),
+                }
+                cx.waker().wake_by_ref();
+                return None;
+            }
+            Some(Strike::Hang(span)) => block(span, || life.switch.killed()),
+            Some(Strike::Kill) => return Some(Exit::Killed),
+            Some(Strike::Stop) => life.switch.stop(),
+        }
+        if let Some(fuzz) = &life.around.fuzz
+            && fuzz.puts_off(&life.name)
+        {
+            cx.waker().wake_by_ref();
+            return None;
+        }
         if let Stage::Unborn { factory, birth } = &self.stage {
-            if self.switch.stopped() {
+            if life.switch.stopped() {
                 return Some(Exit::Normal);
             }
             match catch(|| factory(birth)) {
                 Ok(Ok(actor)) => self.stage = born(actor),
                 Ok(Err(reason)) => return Some(Exit::Failed(reason)),
-                Err(caught) => return Some(self.panicked(caught)),
+                Err(caught) => return Some(panicked(life, caught)),
             }
         }
         let Stage::Living {
@@ -90,7 +132,7 @@ impl<A: Actor<Context = actix::Context<A>>> Incarnation<A> {
         else {
             return Some(Exit::Normal);
         };
-        if !*stopping && self.switch.stopped() {
+        if !*stopping && life.switch.stopped() {
             *stopping = true;
             body.ctx().stop();
         }
@@ -99,40 +141,48 @@ impl<A: Actor<Context = actix::Context<A>>> Incarnation<A> {
             Ok(Poll::Pending) if *started => None,
             Ok(Poll::Pending) => {
                 *started = true;
-                if !self.port.bind(self.epoch, addr) {
+                if !self.port.bind(life.epoch, addr) {
                     // Fenced while it was being made: a zombie.
                     return Some(Exit::Killed);
                 }
-                if let Some(duty) = &self.duty {
-                    duty.started();
-                }
+                life.duty.started();
                 None
             }
-            Err(caught) => Some(self.panicked(caught)),
+            Err(caught) => Some(panicked(life, caught)),
         }
     }
 
     /// Vacates the port, drops the actor and all it holds. `Some` if a `Drop` panicked.
     fn bury(&mut self) -> Option<Caught> {
         // Before the mailbox closes: whoever comes from now on keeps his message.
-        self.port.vacate(self.epoch);
-        self.switch.release();
+        let life = self.life.as_ref()?;
+        self.port.vacate(life.epoch);
+        life.switch.release();
         let mut stage = std::mem::replace(&mut self.stage, Stage::Over);
         if let Stage::Living { body, .. } = &mut stage {
             // Without this, actix would poll the broken actor once more while dropping it.
             body.ctx().terminate();
         }
-        drop_caught(&self.name, stage).err()
+        drop_caught(&life.name, stage).err()
     }
+}
 
-    fn panicked(&self, caught: Caught) -> Exit {
-        let backtrace = caught.backtrace.clone();
-        let exit: Exit = caught.into();
-        log::error!("{} (life {}) {exit}", self.name, self.epoch);
-        if let Some(backtrace) = backtrace {
-            log::error!("{backtrace}");
-        }
-        exit
+fn panicked(life: &Life, caught: Caught) -> Exit {
+    let backtrace = caught.backtrace.clone();
+    let exit: Exit = caught.into();
+    log::error!("{} (life {}) {exit}", life.name, life.epoch);
+    if let Some(backtrace) = backtrace {
+        log::error!("{backtrace}");
+    }
+    exit
+}
+
+/// Blocks this thread as a hung handler would, for `span` or until `given_up`.
+fn block(span: Duration, given_up: impl Fn() -> bool) {
+    let (slice, mut left) = (Duration::from_millis(5), span);
+    while !left.is_zero() && !given_up() {
+        std::thread::sleep(slice.min(left));
+        left = left.saturating_sub(slice);
     }
 }
 
@@ -156,7 +206,17 @@ impl<A: Actor<Context = actix::Context<A>>> Future for Incarnation<A> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        let Some(mut exit) = this.live(cx) else {
+        // Taken out, so that a poll costs no counting of references.
+        let home = this.home.take();
+        let watched = home.as_ref().filter(|(pulse, _)| !pulse.is_simulated());
+        if let Some((pulse, key)) = watched {
+            pulse.enter(*key);
+        }
+        let Some(mut exit) = this.live(cx, home.as_ref()) else {
+            if let Some((pulse, _)) = watched {
+                pulse.exit();
+            }
+            this.home = home;
             return Poll::Pending;
         };
         if let Some(caught) = this.bury() {
@@ -165,8 +225,11 @@ impl<A: Actor<Context = actix::Context<A>>> Future for Incarnation<A> {
                 exit = caught.into();
             }
         }
-        if let Some(duty) = this.duty.take() {
-            duty.exited(exit);
+        if let Some((pulse, _)) = watched {
+            pulse.exit();
+        }
+        if let Some(life) = this.life.take() {
+            life.duty.exited(exit);
         }
         Poll::Ready(())
     }

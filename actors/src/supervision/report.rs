@@ -3,6 +3,7 @@
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
+use super::pulse::Residence;
 use super::{ChildId, Exit};
 
 /// What a life tells its supervisor.
@@ -19,6 +20,8 @@ pub(super) enum News {
     Started,
     /// The actor and all it held is gone.
     Exited(Exit),
+    /// Its thread was given up: the life with it, whatever it still does.
+    Lost { exit: Exit, charged: bool },
 }
 
 /// The duty to report one life's end. Whoever drops it reports: a life that ended, a closure that never ran, a dead runtime.
@@ -30,6 +33,7 @@ pub(super) struct Duty {
     child: ChildId,
     epoch: u64,
     exit: Exit,
+    residence: Option<Residence>,
 }
 
 impl Duty {
@@ -47,7 +51,22 @@ impl Duty {
             child,
             epoch,
             exit: Exit::ArbiterDead,
+            residence: None,
         }
+    }
+
+    /// Where the life is lived, left when it is over.
+    pub(super) fn lives_at(&mut self, residence: Residence) {
+        self.residence = Some(residence);
+    }
+
+    pub(super) fn residence(&self) -> Option<&Residence> {
+        self.residence.as_ref()
+    }
+
+    /// Where its reports go.
+    pub(super) fn reporter(&self) -> UnboundedSender<Report> {
+        self.to.clone()
     }
 
     /// Reports that the life has started.
@@ -73,7 +92,16 @@ impl Duty {
 impl Drop for Duty {
     fn drop(&mut self) {
         let exit = std::mem::replace(&mut self.exit, Exit::ArbiterDead);
-        self.tell(News::Exited(exit));
+        let residence = self.residence.take();
+        let news = match residence {
+            // One death of an arbiter counts once, however many lived there.
+            Some(home) if exit == Exit::ArbiterDead => News::Lost {
+                charged: home.pulse.charge(),
+                exit,
+            },
+            _ => News::Exited(exit),
+        };
+        self.tell(news);
         self.lives.send_modify(|lives| *lives -= 1);
     }
 }

@@ -1,13 +1,16 @@
 //! The restart policy as a pure state machine: exits and moments go in, what to do comes out. No actor and no runtime in it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::{ChildSpec, Exit, Policy, Restart, Strategy};
+use super::{ChildSpec, Exit, Policy};
 use crate::clock::Time;
 
+mod dynamic;
+mod failing;
 mod orders;
 
 pub use orders::{ChildId, Do, Outcome};
@@ -19,7 +22,9 @@ pub use orders::{ChildId, Do, Outcome};
 #[derive(Debug)]
 pub struct Restarts {
     policy: Policy,
-    children: Vec<Kept>,
+    children: Kin,
+    // Never used again, even when a child is forgotten.
+    next_id: usize,
     rng: ChaCha8Rng,
     // The failures of the last period that were answered with a restart, and whose they were.
     failures: VecDeque<(Time, ChildId)>,
@@ -50,6 +55,10 @@ struct Kept {
     starts: u64,
     streak: u32,
     life: Life,
+    // Added at run time: forgotten when it will not come back.
+    dynamic: bool,
+    // Told to go for good.
+    leaving: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +86,37 @@ struct Ending {
     hung_at: Option<Time>,
 }
 
+/// The children, in the order of their start.
+#[derive(Debug)]
+struct Kin(BTreeMap<ChildId, Kept>);
+
+impl Index<ChildId> for Kin {
+    type Output = Kept;
+
+    fn index(&self, child: ChildId) -> &Kept {
+        &self.0[&child]
+    }
+}
+
+impl IndexMut<ChildId> for Kin {
+    fn index_mut(&mut self, child: ChildId) -> &mut Kept {
+        (self.0.get_mut(&child)).expect("ids come from the children that are kept")
+    }
+}
+
 impl Kept {
+    fn new(spec: ChildSpec) -> Self {
+        Self {
+            spec,
+            epoch: 0,
+            starts: 0,
+            streak: 0,
+            life: Life::None,
+            dynamic: false,
+            leaving: false,
+        }
+    }
+
     fn alive(&self) -> bool {
         matches!(self.life, Life::Alive { .. })
     }
@@ -99,16 +138,13 @@ impl Kept {
 impl Restarts {
     /// A machine at rest. `rng` is used for the jitter of the backoff only.
     pub fn new(policy: Policy, children: Vec<ChildSpec>, rng: ChaCha8Rng) -> Self {
-        let children = children.into_iter().map(|spec| Kept {
-            epoch: 0,
-            starts: 0,
-            streak: 0,
-            life: Life::None,
-            spec,
-        });
+        let next_id = children.len();
+        let children = (children.into_iter().map(Kept::new).enumerate())
+            .map(|(index, kept)| (ChildId(index), kept));
         Self {
             policy,
-            children: children.collect(),
+            children: Kin(children.collect()),
+            next_id,
             rng,
             failures: VecDeque::new(),
             queue: BTreeSet::new(),
@@ -158,7 +194,7 @@ impl Restarts {
             self.kill_every(now, &mut out);
         }
         for child in self.ids().rev() {
-            let kept = &mut self.children[child.0];
+            let kept = &mut self.children[child];
             let Some(ending) = kept.ending() else {
                 continue;
             };
@@ -166,8 +202,13 @@ impl Restarts {
                 self.kill_one(child, ending.wanted, now, &mut out);
             } else if ending.hung_at.is_some_and(|at| at <= now) {
                 let epoch = kept.epoch;
-                out.push(Do::Fence { child, epoch });
-                self.exit(child, epoch, &Exit::Hung, now, &mut out);
+                let exit = Exit::Hung;
+                out.push(Do::Fence {
+                    child,
+                    epoch,
+                    exit: exit.clone(),
+                });
+                self.exit(child, epoch, &exit, now, &mut out);
             }
         }
         self.pump(now, &mut out);
@@ -176,7 +217,7 @@ impl Restarts {
 
     /// When [`Restarts::on_timer`] has something to do, if nothing happens before.
     pub fn next_timer(&self) -> Option<Time> {
-        let lives = self.children.iter().filter_map(|kept| match kept.life {
+        let lives = self.children.0.values().filter_map(|kept| match kept.life {
             Life::None => None,
             Life::Waiting(at) => Some(at),
             Life::Alive { ending, .. } => {
@@ -194,7 +235,7 @@ impl Restarts {
     /// Kills `child` as a fault would: its policy decides what follows. Nothing where it is not alive.
     pub fn kill(&mut self, child: ChildId, now: Time) -> Vec<Do> {
         let mut out = Vec::new();
-        if self.children.get(child.0).is_some_and(Kept::alive) {
+        if self.children.0.get(&child).is_some_and(Kept::alive) {
             self.kill_one(child, false, now, &mut out);
         }
         out
@@ -202,10 +243,19 @@ impl Restarts {
 
     /// Gives up the life `epoch` of `child`, which a watchdog found hung. Nothing where that life is not the present one.
     pub fn give_up(&mut self, child: ChildId, epoch: u64, now: Time) -> Vec<Do> {
+        self.give_up_as(child, epoch, &Exit::Hung, now)
+    }
+
+    /// Gives it up; `exit` is what its end is called.
+    pub fn give_up_as(&mut self, child: ChildId, epoch: u64, exit: &Exit, now: Time) -> Vec<Do> {
         let mut out = Vec::new();
         if self.present(child, epoch).is_some() {
-            out.push(Do::Fence { child, epoch });
-            self.exit(child, epoch, &Exit::Hung, now, &mut out);
+            out.push(Do::Fence {
+                child,
+                epoch,
+                exit: exit.clone(),
+            });
+            self.exit(child, epoch, exit, now, &mut out);
         }
         out
     }
@@ -249,7 +299,7 @@ impl Restarts {
         if draining {
             let soon = now + self.policy.backoff.min;
             self.gate = self.gate.min(soon);
-            for kept in &mut self.children {
+            for kept in self.children.0.values_mut() {
                 if let Life::Waiting(at) = &mut kept.life {
                     *at = soon.min(*at);
                 }
@@ -262,7 +312,8 @@ impl Restarts {
     /// True if `epoch` is the present life of `child`: reports of any other are ignored.
     pub fn is_present(&self, child: ChildId, epoch: u64) -> bool {
         self.children
-            .get(child.0)
+            .0
+            .get(&child)
             .is_some_and(|kept| kept.epoch == epoch && kept.alive())
     }
 
@@ -272,131 +323,23 @@ impl Restarts {
     }
 
     fn ids(&self) -> impl DoubleEndedIterator<Item = ChildId> + use<> {
-        (0..self.children.len()).map(ChildId)
+        let ids: Vec<ChildId> = self.children.0.keys().copied().collect();
+        ids.into_iter()
     }
 
     /// The child, if `epoch` is its present life.
     fn present(&mut self, child: ChildId, epoch: u64) -> Option<&mut Kept> {
         self.children
-            .get_mut(child.0)
+            .0
+            .get_mut(&child)
             .filter(|kept| kept.epoch == epoch && kept.alive())
-    }
-
-    fn exit(&mut self, child: ChildId, epoch: u64, exit: &Exit, now: Time, out: &mut Vec<Do>) {
-        let reset = self.policy.backoff.reset;
-        let Some(kept) = self.present(child, epoch) else {
-            return;
-        };
-        let Life::Alive {
-            since,
-            queued,
-            ending,
-        } = std::mem::replace(&mut kept.life, Life::None)
-        else {
-            return;
-        };
-        if since.is_some_and(|since| now - since >= reset) {
-            kept.streak = 0;
-        }
-        let failed = match kept.spec.restart {
-            Restart::Permanent => true,
-            Restart::Transient => exit.is_abnormal(),
-            Restart::Temporary => false,
-        };
-        if self.phase != Phase::Running {
-            self.wind_down(now, out);
-        } else if failed && !ending.is_some_and(|ending| ending.wanted) {
-            self.fail(child, queued, exit, now, out);
-        }
-        self.pump(now, out);
-    }
-
-    fn fail(&mut self, child: ChildId, queued: bool, exit: &Exit, now: Time, out: &mut Vec<Do>) {
-        let Policy {
-            intensity,
-            period,
-            in_a_row,
-            backoff,
-            ..
-        } = self.policy;
-        while self
-            .failures
-            .front()
-            .is_some_and(|(at, _)| now - *at >= period)
-        {
-            self.failures.pop_front();
-        }
-        self.failures.push_back((now, child));
-        let kept = &mut self.children[child.0];
-        kept.streak = kept.streak.saturating_add(1);
-        let streak = kept.streak;
-        if self.failures.len() > intensity as usize {
-            let all = self.failures.len();
-            let own = self
-                .failures
-                .iter()
-                .filter(|(_, whose)| *whose == child)
-                .count();
-            let name = &self.children[child.0].spec.name;
-            let reason = format!(
-                "{name} {exit}; that is failure {all} within {period:?} ({own} by {name}), and {intensity} are allowed"
-            );
-            return self.escalate(reason, now, out);
-        }
-        if streak >= in_a_row.max(1) {
-            let name = &self.children[child.0].spec.name;
-            let reason = format!(
-                "{name} failed {streak} times in a row, never healthy for {:?} in between; at last it {exit}",
-                backoff.reset
-            );
-            return self.escalate(reason, now, out);
-        }
-        // Drawn in any case, so that draining does not shift later draws.
-        let drawn = backoff.delay(streak, &mut self.rng);
-        let after = if self.draining { backoff.min } else { drawn };
-        let at = now + after;
-        out.push(Do::Restarting { child, after });
-        let first = match self.policy.strategy {
-            Strategy::OneForOne if queued => {
-                // It keeps its turn: those after it wait until it has started.
-                self.queue.insert(child);
-                self.gate = at;
-                return;
-            }
-            Strategy::OneForOne => {
-                self.children[child.0].life = Life::Waiting(at);
-                return;
-            }
-            Strategy::OneForAll => 0,
-            Strategy::RestForOne => child.0,
-        };
-        self.queue.insert(child);
-        self.gate = self.gate.max(at);
-        for other in self.ids().rev() {
-            if other.0 < first || !self.children[other.0].alive() {
-                continue;
-            }
-            if self.children[other.0].spec.restart != Restart::Temporary {
-                self.queue.insert(other);
-            }
-            self.kill_one(other, true, now, out);
-        }
-    }
-
-    fn escalate(&mut self, reason: String, now: Time, out: &mut Vec<Do>) {
-        out.push(Do::Escalate {
-            reason: reason.clone(),
-        });
-        self.end(Outcome::Escalated { reason }, None);
-        self.kill_every(now, out);
-        self.wind_down(now, out);
     }
 
     /// Ends all restarts.
     fn end(&mut self, outcome: Outcome, deadline: Option<Time>) {
         self.phase = Phase::Ending { outcome, deadline };
         self.queue.clear();
-        for kept in &mut self.children {
+        for kept in self.children.0.values_mut() {
             if !kept.alive() {
                 kept.life = Life::None;
             }
@@ -408,7 +351,8 @@ impl Restarts {
         let Phase::Ending { outcome, deadline } = &self.phase else {
             return;
         };
-        let Some(last) = self.children.iter().rposition(Kept::alive) else {
+        let alive = |(_, kept): &(&ChildId, &Kept)| kept.alive();
+        let Some((child, _)) = self.children.0.iter().rev().find(alive) else {
             out.push(Do::End(outcome.clone()));
             self.phase = Phase::Over;
             return;
@@ -416,8 +360,8 @@ impl Restarts {
         let Some(deadline) = *deadline else {
             return;
         };
-        let kept = &mut self.children[last];
-        let child = ChildId(last);
+        let child = *child;
+        let kept = &mut self.children[child];
         if kept.ending().is_some() {
             return;
         }
@@ -435,7 +379,7 @@ impl Restarts {
 
     fn kill_every(&mut self, now: Time, out: &mut Vec<Do>) {
         for child in self.ids().rev() {
-            if self.children[child.0].alive() {
+            if self.children[child].alive() {
                 self.kill_one(child, true, now, out);
             }
         }
@@ -444,7 +388,7 @@ impl Restarts {
     /// Kills a child that lives; says so only once, and keeps the first deadline.
     fn kill_one(&mut self, child: ChildId, wanted: bool, now: Time, out: &mut Vec<Do>) {
         let hung_at = now + self.policy.kill_deadline;
-        let kept = &mut self.children[child.0];
+        let kept = &mut self.children[child];
         let before = kept.ending();
         let killed_before = before.and_then(|ending| ending.hung_at);
         kept.set_ending(Ending {
@@ -459,9 +403,9 @@ impl Restarts {
 
     /// True while the queue must wait for a start or for the end of those that were killed for it.
     fn queue_blocked(&self) -> bool {
-        self.children.iter().any(|kept| {
-            matches!(kept.life, Life::Alive { queued: true, .. })
-                || kept.ending().is_some_and(|ending| ending.wanted)
+        self.children.0.values().any(|kept| {
+            let wanted = kept.ending().is_some_and(|ending| ending.wanted);
+            matches!(kept.life, Life::Alive { queued: true, .. }) || (wanted && !kept.leaving)
         })
     }
 
@@ -471,7 +415,7 @@ impl Restarts {
             return;
         }
         for child in self.ids() {
-            if let Life::Waiting(at) = self.children[child.0].life
+            if let Life::Waiting(at) = self.children[child].life
                 && at <= now
             {
                 self.launch(child, false, out);
@@ -491,7 +435,7 @@ impl Restarts {
     }
 
     fn launch(&mut self, child: ChildId, queued: bool, out: &mut Vec<Do>) {
-        let kept = &mut self.children[child.0];
+        let kept = &mut self.children[child];
         kept.epoch = kept.spec.first_epoch.max(kept.epoch + 1);
         kept.starts += 1;
         kept.life = Life::Alive {

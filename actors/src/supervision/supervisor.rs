@@ -1,20 +1,21 @@
 //! Carries out what the restart policy wants, on live actors.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 use std::task::Poll;
 
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::catch::install_hook;
 use super::child::Child;
 use super::handle::{Command, Progress, Public, Shared, lost};
+use super::launch::{Launch, Life, Surroundings};
 use super::report::{Duty, News, Report};
 use super::restart::{Do, Restarts};
-use super::switch::Switch;
-use super::{ChildId, Exit, Outcome, Policy, SupervisionEvent, SupervisorHandle};
+use super::switch::{Strike, Switch};
+use super::{ChildId, Exit, Fuzz, Outcome, Policy, SupervisionEvent, SupervisorHandle};
 use crate::clock::{Clock, Seed, Time};
 
 /// Keeps children alive by a [`Policy`].
@@ -36,49 +37,120 @@ impl Supervisor {
         seed: Seed,
         children: Vec<Child>,
     ) -> SupervisorHandle {
+        Self::start_fuzzed(policy, clock, seed, None, children)
+    }
+
+    /// The same, with a schedule that chance decides; for simulations.
+    ///
+    /// # Panics
+    /// As [`Supervisor::start`].
+    pub fn start_fuzzed(
+        policy: Policy,
+        clock: Clock,
+        seed: Seed,
+        fuzz: Option<Fuzz>,
+        children: Vec<Child>,
+    ) -> SupervisorHandle {
+        let around = Surroundings {
+            clock,
+            seed,
+            fuzz,
+            events: broadcast::Sender::new(SupervisorHandle::EVENTS),
+        };
+        Self::begin(policy, around, children, None)
+    }
+
+    /// A supervisor that lives as a child.
+    pub(super) fn nested(
+        policy: Policy,
+        above: Surroundings,
+        life: &Life,
+        children: Vec<Child>,
+    ) -> SupervisorHandle {
+        let around = Surroundings {
+            events: broadcast::Sender::new(SupervisorHandle::EVENTS),
+            ..above
+        };
+        Self::begin(policy, around, children, Some((&life.name, life.epoch)))
+    }
+
+    fn begin(
+        policy: Policy,
+        around: Surroundings,
+        children: Vec<Child>,
+        nested: Option<(&str, u64)>,
+    ) -> SupervisorHandle {
         install_hook();
         let names: Vec<&str> = children.iter().map(Child::name).collect();
-        let rng = seed.stream(&names.join(","), "supervision");
+        let mut names = names.join(",");
+        if let Some((name, epoch)) = nested {
+            names = format!("{name} {epoch}: {names}");
+        }
+        let rng = around.seed.stream(&names, "supervision");
         let (commands, orders) = mpsc::unbounded_channel();
         let (reporter, reports) = mpsc::unbounded_channel();
+        let kept: BTreeMap<ChildId, Kept> = (children.into_iter().enumerate())
+            .map(|(index, child)| (ChildId(index), Kept::new(child)))
+            .collect();
+        let public = kept.iter().map(|(id, kept)| (*id, kept.public()));
         let shared = Arc::new(Shared {
             commands,
-            children: children
-                .iter()
-                .map(|child| Public {
-                    name: child.spec.name.clone(),
-                    restarts: AtomicU64::new(0),
-                })
-                .collect(),
-            events: broadcast::Sender::new(SupervisorHandle::EVENTS),
+            children: RwLock::new(public.collect()),
+            events: around.events.clone(),
             progress: watch::Sender::new(Progress::default()),
             lives: watch::Sender::new(0),
         });
-        let specs = children.iter().map(|child| child.spec.clone()).collect();
+        let specs = kept.values().map(|kept| kept.child.fresh_spec()).collect();
         let task = Task {
             restarts: Restarts::new(policy, specs, rng),
-            switches: children.iter().map(|_| Arc::default()).collect(),
-            children,
-            clock,
+            children: kept,
+            around,
             shared: shared.clone(),
             orders,
             reporter,
             reports,
+            nested: nested.is_some(),
         };
         actix_rt::spawn(task.run());
         SupervisorHandle { shared }
     }
 }
 
+/// A child, and the switch of its present life.
+struct Kept {
+    child: Child,
+    switch: Arc<Switch>,
+    /// Who waits until it has started.
+    told: Option<oneshot::Sender<ChildId>>,
+}
+
+impl Kept {
+    fn new(child: Child) -> Self {
+        Self {
+            child,
+            switch: Arc::default(),
+            told: None,
+        }
+    }
+
+    fn public(&self) -> Public {
+        Public {
+            name: self.child.spec.name.clone(),
+            restarts: 0,
+        }
+    }
+}
+
 struct Task {
     restarts: Restarts,
-    children: Vec<Child>,
-    switches: Vec<Arc<Switch>>,
-    clock: Clock,
+    children: BTreeMap<ChildId, Kept>,
+    around: Surroundings,
     shared: Arc<Shared>,
     orders: mpsc::UnboundedReceiver<Command>,
     reporter: mpsc::UnboundedSender<Report>,
     reports: mpsc::UnboundedReceiver<Report>,
+    /// Its ports are not closed at its end: another life may follow.
+    nested: bool,
 }
 
 enum Input {
@@ -89,15 +161,24 @@ enum Input {
 
 impl Task {
     async fn run(mut self) {
-        let first = self.restarts.begin(self.clock.now());
+        let first = self.restarts.begin(self.around.clock.now());
         self.carry_out(first);
         while !self.restarts.is_over() {
             let input = self.next().await;
-            let now = self.clock.now();
+            let now = self.around.clock.now();
             let wanted = match input {
                 Input::Report(report) => self.hear(report, now),
                 Input::Order(order) => match order {
                     Command::Kill(child) => self.restarts.kill(child, now),
+                    Command::Strike(child, Strike::Kill) => self.restarts.kill(child, now),
+                    Command::Strike(child, strike) => {
+                        if let Some(kept) = self.children.get(&child) {
+                            kept.switch.strike(strike);
+                        }
+                        Vec::new()
+                    }
+                    Command::Start(child, say) => self.add(*child, say, now),
+                    Command::Remove(child) => self.restarts.remove(child, now),
                     Command::GiveUp(child, epoch) => self.restarts.give_up(child, epoch, now),
                     Command::Stop(within) => self.restarts.stop(within, now),
                     Command::KillAll => self.restarts.kill_all(now),
@@ -114,7 +195,7 @@ impl Task {
         let mut timer = self
             .restarts
             .next_timer()
-            .map(|at| self.clock.sleep_until(at));
+            .map(|at| self.around.clock.sleep_until(at));
         poll_fn(|cx| {
             if let Poll::Ready(Some(report)) = self.reports.poll_recv(cx) {
                 return Poll::Ready(Input::Report(report));
@@ -135,6 +216,10 @@ impl Task {
         let Report { child, epoch, news } = report;
         match news {
             News::Started => {
+                let kept = self.children.get_mut(&child);
+                if let Some(say) = kept.and_then(|kept| kept.told.take()) {
+                    let _ = say.send(child);
+                }
                 if self.restarts.is_present(child, epoch) {
                     self.tell(SupervisionEvent::Started {
                         at: now,
@@ -156,11 +241,23 @@ impl Task {
                 }
                 self.restarts.on_exit(child, epoch, &exit, now)
             }
+            News::Lost { exit, charged } => {
+                let present = self.restarts.is_present(child, epoch);
+                // Of those that are fenced it is told then.
+                if present && exit == Exit::ArbiterDead {
+                    self.exited(child, epoch, exit.clone(), now);
+                }
+                match exit {
+                    Exit::ArbiterDead if charged => self.restarts.on_exit(child, epoch, &exit, now),
+                    exit if charged => self.restarts.give_up_as(child, epoch, &exit, now),
+                    exit => self.restarts.on_lost(child, epoch, &exit, now),
+                }
+            }
         }
     }
 
     fn carry_out(&mut self, wanted: Vec<Do>) {
-        let now = self.clock.now();
+        let now = self.around.clock.now();
         for action in wanted {
             match action {
                 Do::Start {
@@ -168,13 +265,23 @@ impl Task {
                     epoch,
                     restarts,
                 } => self.launch(child, epoch, restarts),
-                Do::Stop { child } => self.switches[child.0].stop(),
-                Do::Kill { child } => self.switches[child.0].kill(),
-                Do::Fence { child, epoch } => {
+                Do::Stop { child } => self.switch(child, Switch::stop),
+                Do::Kill { child } => self.switch(child, Switch::kill),
+                Do::Fence { child, epoch, exit } => {
                     // Should its thread ever wake, the switch ends it at its next poll.
-                    self.switches[child.0].kill();
-                    self.children[child.0].body.vacate(epoch);
-                    self.exited(child, epoch, Exit::Hung, now);
+                    self.switch(child, Switch::kill);
+                    if let Some(kept) = self.children.get(&child) {
+                        kept.child.body.vacate(epoch);
+                    }
+                    self.exited(child, epoch, exit, now);
+                }
+                Do::Forget { child } => {
+                    if let Some(kept) = self.children.remove(&child) {
+                        kept.child.body.close();
+                    }
+                    self.shared.change(|children| {
+                        children.remove(&child);
+                    });
                 }
                 Do::Restarting { child, after } => self.tell(SupervisionEvent::Restarting {
                     at: now,
@@ -196,20 +303,57 @@ impl Task {
         }
     }
 
+    fn add(&mut self, child: Child, say: oneshot::Sender<ChildId>, now: Time) -> Vec<Do> {
+        let spec = child.fresh_spec();
+        let Some((id, wanted)) = self.restarts.add(spec, now) else {
+            return Vec::new();
+        };
+        let kept = Kept {
+            told: Some(say),
+            ..Kept::new(child)
+        };
+        let public = kept.public();
+        self.shared.change(|children| {
+            children.insert(id, public);
+        });
+        self.children.insert(id, kept);
+        wanted
+    }
+
+    fn switch(&self, child: ChildId, throw: impl FnOnce(&Switch)) {
+        if let Some(kept) = self.children.get(&child) {
+            throw(&kept.switch);
+        }
+    }
+
     fn launch(&mut self, child: ChildId, epoch: u64, restarts: u64) {
+        let Some(kept) = self.children.get_mut(&child) else {
+            return;
+        };
         let switch = Arc::new(Switch::default());
-        self.switches[child.0] = switch.clone();
-        self.shared.children[child.0]
-            .restarts
-            .store(restarts, Ordering::Release);
+        kept.switch = switch.clone();
+        self.shared.change(|children| {
+            if let Some(public) = children.get_mut(&child) {
+                public.restarts = restarts;
+            }
+        });
         let duty = Duty::new(
             self.reporter.clone(),
             self.shared.lives.clone(),
             child,
             epoch,
         );
-        let kept = &self.children[child.0];
-        kept.body.launch(&kept.place, epoch, restarts, switch, duty);
+        kept.child.body.launch(Launch {
+            name: kept.child.spec.name.clone(),
+            child,
+            epoch,
+            restarts,
+            place: kept.child.place.clone(),
+            shutdown: kept.child.spec.shutdown,
+            switch,
+            duty,
+            around: self.around.clone(),
+        });
     }
 
     fn exited(&self, child: ChildId, epoch: u64, exit: Exit, now: Time) {
@@ -218,7 +362,7 @@ impl Task {
             Exit::Normal | Exit::Killed => log::debug!("{name} (life {epoch}) {exit}"),
             // Logged where it was caught.
             Exit::Panic { .. } => {}
-            Exit::Failed(_) | Exit::ArbiterDead | Exit::Hung => {
+            Exit::Failed(_) | Exit::ArbiterDead | Exit::Hung | Exit::Blocked(_) => {
                 log::error!("{name} (life {epoch}) {exit}");
             }
         }
@@ -231,9 +375,14 @@ impl Task {
         });
     }
 
-    fn end(&self, outcome: Outcome, now: Time) {
-        for child in &self.children {
-            child.body.close();
+    fn end(&mut self, outcome: Outcome, now: Time) {
+        for kept in self.children.values_mut() {
+            kept.told = None;
+            if self.nested {
+                kept.child.body.rest();
+            } else {
+                kept.child.body.close();
+            }
         }
         self.tell(SupervisionEvent::Stopped { at: now });
         self.shared
@@ -242,7 +391,10 @@ impl Task {
     }
 
     fn name(&self, child: ChildId) -> Arc<str> {
-        self.shared.children[child.0].name.clone()
+        self.children.get(&child).map_or_else(
+            || Arc::from("a child that is gone"),
+            |kept| kept.child.spec.name.clone(),
+        )
     }
 
     fn tell(&self, event: SupervisionEvent) {
@@ -257,9 +409,9 @@ impl Drop for Task {
         if self.restarts.is_over() {
             return;
         }
-        for switch in &self.switches {
-            switch.kill();
+        for kept in self.children.values() {
+            kept.switch.kill();
         }
-        self.end(lost(), self.clock.now());
+        self.end(lost(), self.around.clock.now());
     }
 }

@@ -1,18 +1,37 @@
-//! Ending a life from outside.
+//! Acting on a life from outside.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 
 const STOP: u8 = 1;
 const KILL: u8 = 2;
+const STRUCK: u8 = 4;
 
-/// Stops or kills one life, from any thread, any number of times.
+/// What a fault does to a life, at its next poll.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Strike {
+    /// It panics with this text.
+    Panic(String),
+    /// It is killed: neither `stopping` nor `stopped` runs.
+    Kill,
+    /// It stops in good order, as if by itself.
+    Stop,
+    /// It blocks its thread for so long, or until it is given up. Where time is simulated, the arbiter that it is said to live on
+    /// (an [`ArbiterSlot`](super::ArbiterSlot)) stands still with all who live there; without one, it alone does.
+    Hang(Duration),
+}
+
+/// Stops, kills or strikes one life, from any thread, any number of times.
 #[derive(Debug, Default)]
 pub(super) struct Switch {
     thrown: AtomicU8,
     waker: AtomicWaker,
+    strikes: Mutex<VecDeque<Strike>>,
 }
 
 impl Switch {
@@ -24,6 +43,33 @@ impl Switch {
     /// Ends the life at its next poll; neither `stopping` nor `stopped` runs.
     pub(super) fn kill(&self) {
         self.throw(KILL);
+    }
+
+    /// Does to the life what a fault does.
+    pub(super) fn strike(&self, strike: Strike) {
+        match strike {
+            Strike::Kill => self.kill(),
+            Strike::Stop => self.stop(),
+            Strike::Panic(_) | Strike::Hang(_) => {
+                let mut strikes = self.strikes.lock().unwrap_or_else(PoisonError::into_inner);
+                strikes.push_back(strike);
+                drop(strikes);
+                self.throw(STRUCK);
+            }
+        }
+    }
+
+    /// The next panic or hang that it was struck with.
+    pub(super) fn struck(&self) -> Option<Strike> {
+        if self.thrown.load(Ordering::Acquire) & STRUCK == 0 {
+            return None;
+        }
+        let mut strikes = self.strikes.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = strikes.pop_front();
+        if strikes.is_empty() {
+            self.thrown.fetch_and(!STRUCK, Ordering::AcqRel);
+        }
+        next
     }
 
     fn throw(&self, which: u8) {

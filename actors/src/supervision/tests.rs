@@ -12,10 +12,14 @@ use super::*;
 use crate::clock::{Clock, Seed, Time};
 
 mod arbiters;
+mod blocked;
+mod comes_and_goes;
 mod ends;
+mod nested;
 mod panics;
 mod ports;
 mod storm;
+mod strikes;
 
 /// Lines in the order in which they happened.
 #[derive(Clone, Default)]

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-/// A child of one supervisor: its place in the order of starts, from 0.
+use super::super::Exit;
+
+/// A child of one supervisor: its place in the order of starts, from 0. An id is never used for another child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChildId(pub usize);
 
@@ -53,6 +55,13 @@ pub enum Do {
         child: ChildId,
         /// Which life.
         epoch: u64,
+        /// What its end is called: [`Exit::Hung`] or [`Exit::Blocked`].
+        exit: Exit,
+    },
+    /// Forget a child that was added at run time: it will not come back.
+    Forget {
+        /// Which child.
+        child: ChildId,
     },
     /// Nothing to do: a failure was counted, and its restart will come.
     Restarting {

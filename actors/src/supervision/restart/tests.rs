@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::clock::Seed;
-use crate::supervision::Backoff;
+use crate::supervision::{Backoff, Restart, Strategy};
 
+mod coming;
 mod properties;
 
 fn ms(n: u64) -> Duration {
@@ -218,6 +219,7 @@ fn who_does_not_die_of_a_kill_is_fenced() {
     let fence = Do::Fence {
         child: ChildId(1),
         epoch: 1,
+        exit: Exit::Hung,
     };
     assert_eq!(m.on_timer(at(5_000)), [fence, start(0, 2)]);
     assert_eq!(
@@ -235,6 +237,7 @@ fn a_kill_from_outside_is_a_failure_and_a_hang_after_it_is_one_failure() {
     let fence = Do::Fence {
         child: ChildId(0),
         epoch: 1,
+        exit: Exit::Hung,
     };
     assert_eq!(m.on_timer(at(5_000)), [fence, restarting(0, 10)]);
     assert_eq!(m.on_exit(ChildId(0), 1, &Exit::Killed, at(5_001)), []);
@@ -248,6 +251,7 @@ fn a_watchdog_gives_up_the_present_life_only() {
     let fence = Do::Fence {
         child: ChildId(0),
         epoch: 1,
+        exit: Exit::Hung,
     };
     assert_eq!(m.give_up(ChildId(0), 1, at(0)), [fence, restarting(0, 10)]);
     assert_eq!(

@@ -29,7 +29,11 @@ fn starts_forward_and_stops_backward() {
         handle.wait_started().await.expect("they start");
         assert_eq!(trace.take(), ["a started", "b started", "c started"]);
         assert_eq!(handle.lives(), 3);
-        let names: Vec<_> = handle.children().map(|(_, name)| name).collect();
+        let names: Vec<_> = handle
+            .children()
+            .into_iter()
+            .map(|(_, name)| name.to_string())
+            .collect();
         assert_eq!(names, ["a", "b", "c"]);
         assert_eq!(handle.stop(ms(1_000)).await, Outcome::Stopped);
         let expected: Vec<_> = ["c", "b", "a"]

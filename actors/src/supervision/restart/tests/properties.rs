@@ -148,7 +148,8 @@ impl World {
                         "a dead one can't be told"
                     );
                 }
-                Do::Fence { child, epoch } => {
+                Do::Forget { .. } => unreachable!("nobody comes or goes here"),
+                Do::Fence { child, epoch, .. } => {
                     assert_eq!(self.alive.remove(&child.0).map(|life| life.0), Some(epoch));
                 }
                 Do::Restarting { after, .. } => {
@@ -278,7 +279,7 @@ proptest! {
                 }
             }
             for other in 1..kinds.len() {
-                let killed = world.machine.children[other].ending().is_some();
+                let killed = world.machine.children[ChildId(other)].ending().is_some();
                 if killed {
                     world.apply(&Op::Exit(other, Exit::Killed));
                 }

@@ -1,0 +1,137 @@
+//! A supervisor as a child of another.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+
+use super::child::{Body, Child, Place};
+use super::launch::{Launch, Life, launch};
+use super::supervisor::Supervisor;
+use super::switch::Strike;
+use super::{ChildSpec, Exit, Outcome, Policy, Restart, SupervisionEvent};
+
+impl Child {
+    /// A supervisor of `children` by a policy of its own. It counts as started when all of them are.
+    ///
+    /// Its escalation is a failure of this child: the supervisor above starts it again, all of its children in order, or escalates in turn.
+    /// Its end waits for the end of all its children, so nobody of it lives when it is started again; between two lives its ports are
+    /// vacant, not closed. Events of its children are told by the supervisor above as well, under `name/child`.
+    ///
+    /// It is given as long to stop as its children take together, at most `shutdown` (30 s unless said otherwise); let the
+    /// `kill_deadline` of the policy above be longer than that of `policy`, or the children of a hung one are fenced twice.
+    pub fn supervisor(
+        name: impl Into<Arc<str>>,
+        policy: Policy,
+        children: impl IntoIterator<Item = Child>,
+    ) -> Self {
+        let name = name.into();
+        let children: Vec<Child> = children.into_iter().collect();
+        Child {
+            spec: ChildSpec {
+                name: name.clone(),
+                restart: Restart::Permanent,
+                shutdown: Duration::from_secs(30),
+                first_epoch: 1,
+            },
+            place: Place::Here,
+            body: Arc::new(Nest {
+                name,
+                policy,
+                children,
+            }),
+        }
+    }
+}
+
+struct Nest {
+    name: Arc<str>,
+    policy: Policy,
+    children: Vec<Child>,
+}
+
+impl Body for Nest {
+    fn launch(&self, how: Launch) {
+        let (name, policy, children) = (self.name.clone(), self.policy, self.children.clone());
+        let shutdown = how.shutdown;
+        launch(how, move |life| {
+            live(name, policy, children, life, shutdown)
+        });
+    }
+
+    fn vacate(&self, _: u64) {
+        self.rest();
+    }
+
+    fn rest(&self) {
+        self.children.iter().for_each(|child| child.body.rest());
+    }
+
+    fn close(&self) {
+        self.children.iter().for_each(|child| child.body.close());
+    }
+
+    fn last_epoch(&self) -> u64 {
+        0
+    }
+}
+
+async fn live(
+    name: Arc<str>,
+    policy: Policy,
+    children: Vec<Child>,
+    life: Life,
+    shutdown: Duration,
+) {
+    let around = life.around.clone();
+    let handle = Supervisor::nested(policy, around.clone(), &life, children);
+    let mut events = handle.events();
+    let (id, told) = (life.child, around.events.clone());
+    actix_rt::spawn(async move {
+        loop {
+            match events.recv().await {
+                Ok(SupervisionEvent::Stopped { .. }) | Err(RecvError::Closed) => return,
+                Ok(event) => {
+                    let _ = told.send(event.under(id, &name));
+                }
+                Err(RecvError::Lagged(_)) => {}
+            }
+        }
+    });
+    let (mut up, mut ended) = (pin!(handle.wait_started()), pin!(handle.ended()));
+    let (mut is_up, mut stopping) = (false, false);
+    let outcome = poll_fn(|cx| {
+        life.switch.listen(cx.waker());
+        while let Some(strike) = life.switch.struck() {
+            match strike {
+                Strike::Panic(text) => log::error!("{} was struck: {text}", life.name),
+                Strike::Hang(_) | Strike::Kill | Strike::Stop => {}
+            }
+            life.switch.kill();
+        }
+        if life.switch.killed() {
+            handle.kill_all();
+        } else if life.switch.stopped() && !stopping {
+            stopping = true;
+            drop(handle.stop(shutdown));
+        }
+        if !is_up && let Poll::Ready(started) = up.as_mut().poll(cx) {
+            is_up = true;
+            if started.is_ok() {
+                life.duty.started();
+            }
+        }
+        ended.as_mut().poll(cx)
+    })
+    .await;
+    life.switch.release();
+    let exit = match outcome {
+        _ if life.switch.killed() => Exit::Killed,
+        Outcome::Stopped => Exit::Normal,
+        Outcome::Escalated { reason } => Exit::Failed(reason),
+    };
+    life.duty.exited(exit);
+}

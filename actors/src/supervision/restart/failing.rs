@@ -1,0 +1,172 @@
+//! What an exit leads to.
+
+use super::{ChildId, Do, Life, Phase, Restarts};
+use crate::clock::Time;
+use crate::supervision::{Exit, Outcome, Policy, Restart, Strategy};
+
+impl Restarts {
+    pub(super) fn exit(
+        &mut self,
+        child: ChildId,
+        epoch: u64,
+        exit: &Exit,
+        now: Time,
+        out: &mut Vec<Do>,
+    ) {
+        let reset = self.policy.backoff.reset;
+        let Some(kept) = self.present(child, epoch) else {
+            return;
+        };
+        let Life::Alive {
+            since,
+            queued,
+            ending,
+        } = std::mem::replace(&mut kept.life, Life::None)
+        else {
+            return;
+        };
+        if since.is_some_and(|since| now - since >= reset) {
+            kept.streak = 0;
+        }
+        let wanted = ending.is_some_and(|ending| ending.wanted);
+        let failed = match kept.spec.restart {
+            Restart::Permanent => true,
+            Restart::Transient => exit.is_abnormal(),
+            Restart::Temporary => false,
+        };
+        let done = kept.dynamic && !failed && !self.queue.contains(&child);
+        let forgotten = self.children[child].leaving || done;
+        if forgotten {
+            self.forget(child, out);
+        }
+        if self.phase != Phase::Running {
+            self.wind_down(now, out);
+        } else if failed && !wanted && !forgotten {
+            self.fail(child, queued, exit, now, out);
+        }
+        self.pump(now, out);
+    }
+
+    /// The life `epoch` of `child` was lost without a fault of its own (its thread was blocked or ended by another): it is given up,
+    /// and started again at once. No failure is counted and no budget spent.
+    pub fn on_lost(&mut self, child: ChildId, epoch: u64, exit: &Exit, now: Time) -> Vec<Do> {
+        let mut out = Vec::new();
+        let running = self.phase == Phase::Running;
+        let Some(kept) = self.present(child, epoch) else {
+            return out;
+        };
+        let Life::Alive { queued, ending, .. } = kept.life else {
+            return out;
+        };
+        let wanted = ending.is_some_and(|ending| ending.wanted);
+        let temporary = kept.spec.restart == Restart::Temporary;
+        if *exit != Exit::ArbiterDead {
+            out.push(Do::Fence {
+                child,
+                epoch,
+                exit: exit.clone(),
+            });
+        }
+        if !running || wanted || temporary || kept.leaving {
+            self.exit(child, epoch, exit, now, &mut out);
+            return out;
+        }
+        kept.life = Life::None;
+        match self.policy.strategy {
+            Strategy::OneForOne if !queued => self.children[child].life = Life::Waiting(now),
+            // In its turn, together with those that the culprit takes along.
+            _ => {
+                self.queue.insert(child);
+            }
+        }
+        out.push(Do::Restarting {
+            child,
+            after: std::time::Duration::ZERO,
+        });
+        self.pump(now, &mut out);
+        out
+    }
+
+    fn fail(&mut self, child: ChildId, queued: bool, exit: &Exit, now: Time, out: &mut Vec<Do>) {
+        let Policy {
+            intensity,
+            period,
+            in_a_row,
+            backoff,
+            ..
+        } = self.policy;
+        while self
+            .failures
+            .front()
+            .is_some_and(|(at, _)| now - *at >= period)
+        {
+            self.failures.pop_front();
+        }
+        if intensity < u32::MAX {
+            self.failures.push_back((now, child));
+        }
+        let kept = &mut self.children[child];
+        kept.streak = kept.streak.saturating_add(1);
+        let streak = kept.streak;
+        if self.failures.len() > intensity as usize {
+            let all = self.failures.len();
+            let own = self
+                .failures
+                .iter()
+                .filter(|(_, whose)| *whose == child)
+                .count();
+            let name = &self.children[child].spec.name;
+            let reason = format!(
+                "{name} {exit}; that is failure {all} within {period:?} ({own} by {name}), and {intensity} are allowed"
+            );
+            return self.escalate(reason, now, out);
+        }
+        if streak >= in_a_row.max(1) {
+            let name = &self.children[child].spec.name;
+            let reason = format!(
+                "{name} failed {streak} times in a row, never healthy for {:?} in between; at last it {exit}",
+                backoff.reset
+            );
+            return self.escalate(reason, now, out);
+        }
+        // Drawn in any case, so that draining does not shift later draws.
+        let drawn = backoff.delay(streak, &mut self.rng);
+        let after = if self.draining { backoff.min } else { drawn };
+        let at = now + after;
+        out.push(Do::Restarting { child, after });
+        let first = match self.policy.strategy {
+            Strategy::OneForOne if queued => {
+                // It keeps its turn: those after it wait until it has started.
+                self.queue.insert(child);
+                self.gate = at;
+                return;
+            }
+            Strategy::OneForOne => {
+                self.children[child].life = Life::Waiting(at);
+                return;
+            }
+            Strategy::OneForAll => ChildId(0),
+            Strategy::RestForOne => child,
+        };
+        self.queue.insert(child);
+        self.gate = self.gate.max(at);
+        for other in self.ids().rev() {
+            if other < first || !self.children[other].alive() {
+                continue;
+            }
+            if self.children[other].spec.restart != Restart::Temporary {
+                self.queue.insert(other);
+            }
+            self.kill_one(other, true, now, out);
+        }
+    }
+
+    pub(super) fn escalate(&mut self, reason: String, now: Time, out: &mut Vec<Do>) {
+        out.push(Do::Escalate {
+            reason: reason.clone(),
+        });
+        self.end(Outcome::Escalated { reason }, None);
+        self.kill_every(now, out);
+        self.wind_down(now, out);
+    }
+}

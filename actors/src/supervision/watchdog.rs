@@ -1,0 +1,69 @@
+//! The watchdog: a thread of its own that asks every arbiter for a sign of life.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use super::pulse::Pulse;
+
+/// Rounds in the time after which an arbiter counts as blocked.
+const ROUNDS: u32 = 4;
+
+/// What is known of one arbiter.
+struct Asked {
+    pulse: Arc<Pulse>,
+    since: Instant,
+}
+
+/// Watches, until the sender is dropped or nobody is left to be watched.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a thread that watches threads goes by the machine's time"
+)]
+pub(super) fn start(
+    hang_after: Duration,
+    pulses: impl Fn() -> Vec<Option<Arc<Pulse>>> + Send + 'static,
+) -> mpsc::Sender<()> {
+    let (alive, ended) = mpsc::channel();
+    let round = (hang_after / ROUNDS).max(Duration::from_millis(1));
+    let watch = move || {
+        let mut asked: Vec<Option<Asked>> = Vec::new();
+        let mut last = Instant::now();
+        while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(round) {
+            let now = Instant::now();
+            // Who was asleep itself (a stopped process, a laptop's lid) can't say of others that they were.
+            let slept = now - last > round * 2 + hang_after / 2;
+            last = now;
+            let present = pulses();
+            if present.iter().all(Option::is_none) {
+                return;
+            }
+            asked.resize_with(present.len(), || None);
+            for (known, pulse) in asked.iter_mut().zip(present) {
+                let Some(pulse) = pulse else {
+                    *known = None;
+                    continue;
+                };
+                let same = (known.as_ref()).is_some_and(|asked| Arc::ptr_eq(&asked.pulse, &pulse));
+                match known {
+                    Some(asked) if same && !slept && !pulse.has_answered() => {
+                        if now - asked.since >= hang_after {
+                            pulse.give_up(now - asked.since);
+                        }
+                    }
+                    _ => {
+                        pulse.ask();
+                        *known = Some(Asked { pulse, since: now });
+                    }
+                }
+            }
+        }
+    };
+    let spawned = std::thread::Builder::new()
+        .name("gopherworks-watchdog".to_owned())
+        .spawn(watch);
+    if let Err(error) = spawned {
+        log::error!("no thread for the watchdog, so nothing is watched: {error}");
+    }
+    alive
+}
