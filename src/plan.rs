@@ -320,6 +320,8 @@ pub struct SupervisionPlan {
     pub backoff: BackoffConfig,
     /// Wait for each actor in an ordered shutdown.
     pub shutdown: Duration,
+    /// How long a thread may be blocked.
+    pub hang_after: Duration,
 }
 
 /// The path that a file has for the one of a copy.

@@ -4,6 +4,7 @@
 //! its books go home by their marks, and the empty cart returns to its crew's yard.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::book::{Book, BookId};
 use crate::clock::Time;
@@ -14,37 +15,56 @@ use crate::store::{PileKey, Store, Worked};
 use crate::trace::CartName;
 
 /// Room kept at a dump for a cartload on its way. A guard: dropped unused, it is given up.
-pub struct Room {
-    /// `None` once the room was used: the put itself tells the store.
-    store: Option<Arc<dyn Store>>,
+pub struct Room(Arc<RoomClaim>);
+
+/// Gives room up that a fenced holder can't.
+pub(crate) struct RoomClaim {
+    store: Arc<dyn Store>,
     pile: PileKey,
     books: usize,
     bytes: u64,
+    /// Used or given up.
+    over: AtomicBool,
 }
 
 impl Room {
     /// Keeps room for `books` of `bytes` in all; `None` if there is none.
     pub fn keep(store: &Arc<dyn Store>, pile: PileKey, books: usize, bytes: u64) -> Option<Self> {
-        store.reserve(pile, books, bytes).then(|| Self {
-            store: Some(store.clone()),
-            pile,
-            books,
-            bytes,
+        store.reserve(pile, books, bytes).then(|| {
+            Self(Arc::new(RoomClaim {
+                store: store.clone(),
+                pile,
+                books,
+                bytes,
+                over: AtomicBool::new(false),
+            }))
         })
     }
 
-    /// Hands the room over to whoever puts the books: (books, bytes).
-    pub(crate) fn spend(mut self) -> (usize, u64) {
-        self.store = None;
-        (self.books, self.bytes)
+    /// For whoever may have to give it up.
+    pub(crate) fn claim(&self) -> Arc<RoomClaim> {
+        self.0.clone()
+    }
+
+    /// Hands the room over to whoever puts the books: (books, bytes); `None` where it was given up.
+    pub(crate) fn spend(self) -> Option<(usize, u64)> {
+        let over = self.0.over.swap(true, Ordering::AcqRel);
+        (!over).then_some((self.0.books, self.0.bytes))
+    }
+}
+
+impl RoomClaim {
+    /// Nothing where it was used or given up before.
+    pub(crate) fn give_up(&self) {
+        if !self.over.swap(true, Ordering::AcqRel) {
+            self.store.release(self.pile, self.books, self.bytes);
+        }
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        if let Some(store) = &self.store {
-            store.release(self.pile, self.books, self.bytes);
-        }
+        self.0.give_up();
     }
 }
 
@@ -61,6 +81,8 @@ pub(crate) struct CartBody {
     pub(crate) books: usize,
     /// Its number in its crew, from 1.
     pub(crate) number: u32,
+    /// Of a cart that was taken from a fenced holder there is a new one under the same number.
+    pub(crate) generation: u16,
 }
 
 /// A cart on its way. A guard and a credit.
@@ -150,6 +172,15 @@ impl Cart {
             Some(worked) => worked.get(index)?.as_ref(),
             None => lease.entries().get(index).map(|entry| &entry.book),
         }
+    }
+
+    /// Says who has it from here on: a node and the epoch of its actor, as [`holder`](crate::gopher::yard::holder) makes it; 0 for nobody who could be lost.
+    pub(crate) fn hand_to(&self, holder: u64) {
+        let body = self.body();
+        if let Some(lease) = &body.lease {
+            lease.hand_to(holder);
+        }
+        self.yard.held_by(body, holder);
     }
 
     /// The cart is where it is no earlier than `time`, by its schedule.

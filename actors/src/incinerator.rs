@@ -96,11 +96,14 @@ impl IncineratorCore {
 
     /// Sends a loaded cart; keeps it here if the actor is away.
     pub(crate) fn deliver(&self, cart: Cart) {
-        if let Some(lease) = &cart.body().lease {
-            lease.hand_to(holder(self.node, self.port.epoch().unwrap_or(0)));
-        }
-        if let Err(unsent) = self.port.send(Deliver(cart)) {
-            lock(&self.waiting).push_back(unsent.into_inner().0);
+        let sent = self.port.send_with(|epoch| {
+            cart.hand_to(holder(self.node, epoch));
+            Deliver(cart)
+        });
+        if let Err(unsent) = sent {
+            let cart = unsent.into_inner().0;
+            cart.hand_to(0);
+            lock(&self.waiting).push_back(cart);
             self.stats.waited();
             let _ = self.port.send(Look);
         }
@@ -381,6 +384,8 @@ impl Incinerator {
             return;
         }
         let (core, fire, epoch) = (self.core.clone(), self.fire.clone(), self.epoch);
+        // What burns in the pool goes on whatever becomes of the actor.
+        cart.hand_to(0);
         self.core.works.pool.start(move || {
             if core.works.is_halting() {
                 return;
@@ -397,6 +402,7 @@ impl Incinerator {
                 return;
             };
             cart.not_before(self.core.works.clock.now());
+            cart.hand_to(holder(self.core.node, self.epoch));
             self.take_in(cart, ctx);
         }
     }

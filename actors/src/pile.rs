@@ -170,7 +170,7 @@ impl Pile {
         };
         let from = lease.pile();
         let mut refused = None;
-        let answer = store.pass_on(lease, worked, core.key, room.map(Room::spend));
+        let answer = store.pass_on(lease, worked, core.key, room.and_then(Room::spend));
         match answer {
             Answer::Ready(answer) => refused = self.admitted(cart, answer, (from, ids), since),
             later => self.resolve(later, ctx, move |pile, answer, ctx| {
@@ -295,6 +295,7 @@ impl Handler<Take> for Pile {
 
     fn handle(&mut self, Take(cart): Take, ctx: &mut Ctx) {
         let since = cart.due();
+        cart.hand_to(0);
         self.core.gate().takers.push_back(cart);
         self.serve(since, ctx);
         // First come, first served: if anybody waits now, this one does.
@@ -309,6 +310,7 @@ impl Handler<Deliver> for Pile {
 
     fn handle(&mut self, Deliver(cart): Deliver, ctx: &mut Ctx) {
         let since = cart.due();
+        cart.hand_to(0);
         // Room that was kept is this cart's own: it overtakes those who wait for room.
         if cart.body().room.is_some() {
             if let Err(cart) = self.admit(cart, since, ctx) {

@@ -1,6 +1,7 @@
 //! Exclusive ends: how many gophers may load from (or unload into) one node at once.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::clock::Time;
@@ -25,9 +26,34 @@ pub struct Slot {
     slots: Arc<Slots>,
     /// When it was taken, later when it is given back, by the schedule of its holder.
     at: Time,
+    returned: Arc<AtomicBool>,
+}
+
+/// Takes a slot back from a holder that is fenced.
+#[derive(Debug)]
+pub(crate) struct SlotClaim {
+    slots: Arc<Slots>,
+    returned: Arc<AtomicBool>,
+}
+
+impl SlotClaim {
+    /// Nothing where it was given back before.
+    pub(crate) fn take_back(&self, at: Time) {
+        if !self.returned.swap(true, Ordering::AcqRel) {
+            self.slots.freed(at);
+        }
+    }
 }
 
 impl Slot {
+    /// For whoever may have to take it back.
+    pub(crate) fn claim(&self) -> SlotClaim {
+        SlotClaim {
+            slots: self.slots.clone(),
+            returned: self.returned.clone(),
+        }
+    }
+
     /// From when on it was free.
     pub fn free_since(&self) -> Time {
         self.at
@@ -59,12 +85,28 @@ impl Slots {
             return Some(Slot {
                 slots: self.clone(),
                 at,
+                returned: Arc::default(),
             });
         }
         if !state.waiting.iter().any(|known| known.ptr_eq(yard)) {
             state.waiting.push_back(yard.clone());
         }
         None
+    }
+
+    /// A slot is free as of `at`.
+    fn freed(&self, at: Time) {
+        let waiting = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.free.push(at);
+            std::mem::take(&mut state.waiting)
+        };
+        // All are told, in the order in which they came: the first that can use it has it, the others note themselves again.
+        for yard in waiting {
+            if let Some(yard) = yard.upgrade() {
+                yard.dispatch();
+            }
+        }
     }
 
     /// Slots that nobody has.
@@ -76,17 +118,8 @@ impl Slots {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let waiting = {
-            let slots = &self.slots;
-            let mut state = slots.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.free.push(self.at);
-            std::mem::take(&mut state.waiting)
-        };
-        // All are told, in the order in which they came: the first that can use it has it, the others note themselves again.
-        for yard in waiting {
-            if let Some(yard) = yard.upgrade() {
-                yard.dispatch();
-            }
+        if !self.returned.swap(true, Ordering::AcqRel) {
+            self.slots.freed(self.at);
         }
     }
 }

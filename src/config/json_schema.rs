@@ -7,6 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::label::NAME;
+use super::read::UNLIMITED;
 use super::read::{PLACEMENTS, STRATEGIES};
 use super::schema::{BackoffConfig, ExecutionConfig, SupervisionConfig};
 use crate::catalog::Catalog;
@@ -232,9 +233,9 @@ fn supervision() -> Value {
             (
                 "intensity",
                 key(
-                    "Restarts allowed within `period`, a whole number that is not negative; one more ends the run",
+                    "Restarts allowed within `period`, a whole number that is not negative, or \"unlimited\"; one more ends the run",
                     Some(json!(default.intensity)),
-                    whole(0),
+                    limit(),
                 ),
             ),
             (
@@ -248,9 +249,9 @@ fn supervision() -> Value {
             (
                 "in_a_row",
                 key(
-                    "Failures of one actor in a row that end the run, a whole number that is not negative",
+                    "Failures of one actor in a row that end the run, a whole number that is not negative, or \"unlimited\"",
                     Some(json!(default.in_a_row)),
-                    whole(0),
+                    limit(),
                 ),
             ),
             (
@@ -269,8 +270,21 @@ fn supervision() -> Value {
                     duration(false),
                 ),
             ),
+            (
+                "hang_after",
+                key(
+                    "How long a thread may be blocked, such as \"10s\", before its actors are given up and started on another; more than 0",
+                    time(default.hang_after),
+                    duration(true),
+                ),
+            ),
         ]),
     )
+}
+
+/// A whole number, or the word for none.
+fn limit() -> Value {
+    json!({ "anyOf": [whole(0), { "const": UNLIMITED }] })
 }
 
 /// What must be there in a file that inherits nothing.

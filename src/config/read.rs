@@ -335,14 +335,35 @@ fn supervision(reading: &Reading<'_>, item: Item<'_>) -> Option<SupervisionConfi
     let default = SupervisionConfig::default();
     let supervision = SupervisionConfig {
         strategy: (table.opt("strategy", |r, i| word(r, i, &STRATEGIES))).unwrap_or_default(),
-        intensity: table.opt("intensity", number).unwrap_or(default.intensity),
+        intensity: table.opt("intensity", limit).unwrap_or(default.intensity),
         period: table.opt("period", duration).unwrap_or(default.period),
-        in_a_row: table.opt("in_a_row", number).unwrap_or(default.in_a_row),
+        in_a_row: table.opt("in_a_row", limit).unwrap_or(default.in_a_row),
         backoff: table.opt("backoff", backoff).unwrap_or_default(),
         shutdown: table.opt("shutdown", duration).unwrap_or(default.shutdown),
+        hang_after: table
+            .opt("hang_after", duration)
+            .unwrap_or(default.hang_after),
     };
     table.finish(&[]);
     Some(supervision)
+}
+
+/// The word for no limit.
+pub(crate) const UNLIMITED: &str = "unlimited";
+
+/// A number, or no limit.
+fn limit(reading: &Reading<'_>, item: Item<'_>) -> Option<u32> {
+    match &item.node.kind {
+        NodeKind::String(word) if word == UNLIMITED => Some(u32::MAX),
+        NodeKind::String(word) if !item.node.ticket.text => {
+            let mistake = item
+                .error(format!("expected a number, or \"{UNLIMITED}\""))
+                .suggest(nearest(word, [UNLIMITED].into_iter()));
+            reading.report(mistake);
+            None
+        }
+        _ => number(reading, item),
+    }
 }
 
 fn backoff(reading: &Reading<'_>, item: Item<'_>) -> Option<BackoffConfig> {

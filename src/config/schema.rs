@@ -228,16 +228,18 @@ pub enum Placement {
 pub struct SupervisionConfig {
     /// Who is restarted with the failed one.
     pub strategy: StrategyConfig,
-    /// Restarts allowed within `period`; one more ends the run.
+    /// Restarts allowed within `period`; one more ends the run. `u32::MAX` sets no limit.
     pub intensity: u32,
     /// Window of `intensity`.
     pub period: Duration,
-    /// Failures in a row of one child, without a healthy stretch of `backoff.reset`, that end the run.
+    /// Failures in a row of one child, without a healthy stretch of `backoff.reset`, that end the run. `u32::MAX` sets no limit.
     pub in_a_row: u32,
     /// Delay before a restart.
     pub backoff: BackoffConfig,
     /// How long an ordered shutdown waits for each actor before it is killed.
     pub shutdown: Duration,
+    /// How long a thread may be blocked before its actors are given up and started on another (> 0).
+    pub hang_after: Duration,
 }
 
 /// Who is restarted with the failed one.
@@ -327,6 +329,7 @@ impl Default for SupervisionConfig {
             in_a_row: 10,
             backoff: BackoffConfig::default(),
             shutdown: Duration::from_secs(5),
+            hang_after: Duration::from_secs(10),
         }
     }
 }

@@ -269,4 +269,9 @@ fn supervision(judge: &mut Judge<'_>, supervision: &SupervisionConfig) {
         &["supervision", "period"],
         "failures are counted over some time",
     );
+    judge.ensure(
+        !supervision.hang_after.is_zero(),
+        &["supervision", "hang_after"],
+        "a thread may be busy for some time",
+    );
 }

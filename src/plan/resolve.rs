@@ -139,6 +139,7 @@ fn assemble(
             in_a_row: supervision.in_a_row,
             backoff: supervision.backoff,
             shutdown: supervision.shutdown,
+            hang_after: supervision.hang_after,
         },
         t1: config.model.t1,
         outside: outside(written, &kinds),

@@ -42,9 +42,7 @@ impl RunningTopology {
         for failure in ended.unwrap_or_else(|_| vec!["the end of the run was cut off".to_owned()]) {
             inner.works.fail(failure);
         }
-        for arbiter in &inner.arbiters {
-            arbiter.stop();
-        }
+        inner.stop_arbiters();
         inner.works.store.unwatch();
         inner.works.tell(Event::Ended);
         // Whoever waits for deaths looks once more, and goes.
@@ -56,9 +54,7 @@ impl RunningTopology {
     pub(super) async fn abandon(&self) {
         let inner = &self.shared.inner;
         self.bring_home().await;
-        for arbiter in &inner.arbiters {
-            arbiter.stop();
-        }
+        inner.stop_arbiters();
         inner.works.store.deaths().notify_one();
     }
 

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use actix_rt::Arbiter;
 use futures_util::Stream;
 use gopherworks_actors::book::Book;
 use gopherworks_actors::clock::{Stopwatch, Time};
@@ -15,7 +14,9 @@ use gopherworks_actors::gopher::yard::{Seat, holder};
 use gopherworks_actors::gopher::{CrewCore, GopherCore};
 use gopherworks_actors::incinerator::IncineratorCore;
 use gopherworks_actors::pile::{OfferError, PileCore};
-use gopherworks_actors::supervision::{Exit, Outcome as Ended, SupervisionEvent, SupervisorHandle};
+use gopherworks_actors::supervision::{
+    Arbiters, Exit, Outcome as Ended, SupervisionEvent, SupervisorHandle,
+};
 use gopherworks_actors::works::Works;
 use tokio::sync::OnceCell;
 use tokio::sync::broadcast::error::RecvError;
@@ -47,7 +48,7 @@ pub(super) struct Inner {
     pub(super) incinerators: Vec<Arc<IncineratorCore>>,
     pub(super) crews: Vec<Crew>,
     pub(super) desks: Desks,
-    pub(super) arbiters: Vec<Arbiter>,
+    pub(super) arbiters: Option<Arbiters>,
     pub(super) sink: Option<Arc<dyn DeadSink>>,
     pub(super) dead: Kept,
     /// Nobody lives any more who could do anything.
@@ -71,7 +72,7 @@ impl Inner {
         piles: Vec<Arc<PileCore>>,
         incinerators: Vec<Arc<IncineratorCore>>,
         (crews, desks): (Vec<Crew>, Desks),
-        arbiters: Vec<Arbiter>,
+        arbiters: Option<Arbiters>,
         sink: Option<Arc<dyn DeadSink>>,
     ) -> Self {
         Self {
@@ -109,7 +110,13 @@ impl Inner {
         self.piles.iter().for_each(|pile| pile.seal());
     }
 
-    /// Takes back what a life holds that is over although its thread may still be running it.
+    pub(super) fn stop_arbiters(&self) {
+        if let Some(arbiters) = &self.arbiters {
+            arbiters.stop();
+        }
+    }
+
+    /// Takes back what a life holds that is over although its thread may still be running it: leases, carts, slots, room, requests.
     fn revoke(&self, node: &str, epoch: u64) {
         self.desks.give_up(node, epoch);
         let gophers = self
@@ -119,14 +126,19 @@ impl Inner {
         let gopher = gophers
             .filter(|(gopher, _)| gopher.name == node)
             .map(|(_, seat)| seat.node);
-        let fires = self
-            .incinerators
-            .iter()
+        let fires = (self.incinerators.iter())
             .filter(|fire| fire.name == node)
             .map(|fire| fire.node);
-        for lost in gopher.chain(fires).map(|node| holder(node, epoch)) {
+        let piles = (self.piles.iter())
+            .filter(|pile| pile.name == node)
+            .map(|pile| pile.node);
+        let lost = gopher.chain(fires).chain(piles);
+        for lost in lost.map(|node| holder(node, epoch)) {
             for pile in &self.piles {
                 self.works.store.revoke(pile.key, &|held| held == lost);
+            }
+            for crew in &self.crews {
+                crew.core.yard.reclaim(lost);
             }
         }
     }
@@ -138,9 +150,7 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        for arbiter in &self.arbiters {
-            arbiter.stop();
-        }
+        self.stop_arbiters();
     }
 }
 
@@ -455,14 +465,32 @@ impl RunningTopology {
 }
 
 /// What has to be done about an event, besides telling it.
-fn heard(inner: &Inner, event: &SupervisionEvent) {
+fn heard(inner: &Arc<Inner>, event: &SupervisionEvent) {
     match event {
         SupervisionEvent::Exited {
             name,
             epoch,
             exit: Exit::Hung | Exit::Blocked(_) | Exit::ArbiterDead,
             ..
-        } => inner.revoke(name, *epoch),
+        } => {
+            inner.revoke(name, *epoch);
+            if inner.works.clock.is_simulated() {
+                return;
+            }
+            // Another thread may just have been sending to that life when it was given up: what it sent is found by now.
+            let (inner, name, epoch) = (Arc::downgrade(inner), name.clone(), *epoch);
+            actix_rt::spawn(async move {
+                for wait in [Duration::from_millis(20), Duration::from_secs(1)] {
+                    let Some(clock) = inner.upgrade().map(|inner| inner.works.clock.clone()) else {
+                        return;
+                    };
+                    clock.sleep(wait).await;
+                    if let Some(inner) = inner.upgrade() {
+                        inner.revoke(&name, epoch);
+                    }
+                }
+            });
+        }
         // Nobody lives who could empty a pile: whoever waits for room would wait for ever.
         SupervisionEvent::Escalated { .. } | SupervisionEvent::Stopped { .. } => {
             inner.over.store(true, Ordering::Release);

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use actix_rt::{Arbiter, System};
+use actix_rt::System;
 use gopherworks_actors::burn::Burn;
 use gopherworks_actors::clock::{Clock, Seed};
 use gopherworks_actors::failure::Failure;
@@ -16,7 +16,7 @@ use gopherworks_actors::pool::Pool;
 use gopherworks_actors::slots::Slots;
 use gopherworks_actors::store::{Bound, MemoryStore, PileKey, Want};
 use gopherworks_actors::supervision::{
-    Backoff, Child, Guarded, Outcome, Place, Policy, Port, Strategy, Supervisor,
+    Arbiters, Backoff, Child, Guarded, Outcome, Place, Policy, Port, Strategy, Supervisor,
 };
 use gopherworks_actors::works::{NodeStats, Works};
 
@@ -46,7 +46,7 @@ pub(super) async fn start(
     let build = Build {
         plan,
         options,
-        places: Places::new(plan, clock.is_simulated()),
+        places: Places::new(plan),
         clock,
     };
     let (inner, children) = build.cores()?;
@@ -93,7 +93,7 @@ fn policy(plan: &Plan) -> Policy {
 /// Which arbiter a node lives on.
 struct Places {
     wanted: usize,
-    arbiters: Vec<Arbiter>,
+    arbiters: Option<Arbiters>,
     /// By pile, incinerator, crew: a number that means an arbiter, modulo how many there are.
     piles: Vec<usize>,
     incinerators: Vec<usize>,
@@ -101,7 +101,7 @@ struct Places {
 }
 
 impl Places {
-    fn new(plan: &Plan, simulated: bool) -> Self {
+    fn new(plan: &Plan) -> Self {
         let (piles, fires) = (plan.piles.len(), plan.incinerators.len());
         let nodes = piles + fires + plan.crews.len();
         let mut group: Vec<usize> = (0..nodes).collect();
@@ -132,8 +132,8 @@ impl Places {
         let most = distinct.len().saturating_add(workers);
         let wanted = plan.execution.cores.min(most).max(1);
         Self {
-            wanted: if simulated { 0 } else { wanted },
-            arbiters: Vec::new(),
+            wanted,
+            arbiters: None,
             piles: (0..piles).map(number).collect(),
             incinerators: (piles..piles + fires).map(number).collect(),
             crews: (piles + fires..nodes).map(number).collect(),
@@ -141,15 +141,14 @@ impl Places {
     }
 
     /// Threads are made last, when nothing can be refused any more.
-    fn make_arbiters(&mut self) {
-        self.arbiters = (0..self.wanted).map(|_| Arbiter::new()).collect();
+    fn make_arbiters(&mut self, plan: &Plan, clock: &Clock) {
+        let hang_after = Some(plan.supervision.hang_after);
+        self.arbiters = Some(Arbiters::start(self.wanted, hang_after, clock));
     }
 
     fn at(&self, number: usize) -> Place {
-        match self.arbiters.len() {
-            0 => Place::Here,
-            count => Place::Arbiter(self.arbiters[number % count].handle()),
-        }
+        let slot = (self.arbiters.as_ref()).and_then(|arbiters| arbiters.slot(number));
+        slot.map_or(Place::Here, |slot| Place::Slot(slot.clone()))
     }
 }
 
@@ -225,7 +224,7 @@ impl Build<'_> {
             }),
         );
         let pool = Pool::new(self.clock.clone(), plan.execution.cores)?;
-        self.places.make_arbiters();
+        self.places.make_arbiters(plan, &self.clock);
         let seed = Seed(plan.execution.seed);
         let works = Works::new(
             self.clock.clone(),

@@ -4,14 +4,14 @@
 //! who could take it are busy it waits here, and whoever is free first takes what has waited longest.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::steps::{Duties, Step};
 use super::{Carry, Gopher};
-use crate::cart::{Cart, CartBody};
+use crate::cart::{Cart, CartBody, RoomClaim};
 use crate::clock::{Clock, Time};
-use crate::slots::Slots;
+use crate::slots::{SlotClaim, Slots};
 use crate::store::Want;
 use crate::supervision::Port;
 
@@ -85,6 +85,24 @@ pub struct Yard {
     timed_unload: bool,
     state: Mutex<State>,
     out: AtomicUsize,
+    /// By number - 1: the generation of each cart, and who has it.
+    held: Box<[AtomicU64]>,
+    /// What the cart of a fenced holder has to give back, if it has anything such.
+    claims: Box<[Mutex<Claims>]>,
+}
+
+#[derive(Default)]
+struct Claims {
+    slot: Option<SlotClaim>,
+    room: Option<Arc<RoomClaim>>,
+}
+
+/// Generation and holder in one word, so that both change in one step: 16 bits of generation, 20 of the node, 28 of the epoch.
+const HOLDER_BITS: u32 = 48;
+
+fn packed(generation: u16, holder: u64) -> u64 {
+    let (node, epoch) = (holder >> 40, holder & 0xfff_ffff);
+    u64::from(generation) << HOLDER_BITS | (node & 0xf_ffff) << 28 | epoch
 }
 
 impl std::fmt::Debug for Yard {
@@ -134,6 +152,8 @@ impl Yard {
             timed_unload,
             state: Mutex::new(state),
             out: AtomicUsize::new(0),
+            held: (0..carts).map(|_| AtomicU64::new(0)).collect(),
+            claims: (0..carts).map(|_| Mutex::default()).collect(),
         })
     }
 
@@ -176,7 +196,71 @@ impl Yard {
         self.lock().retired == self.carts
     }
 
-    fn keep(&self, state: &mut State, body: Box<CartBody>, leg: Leg) {
+    /// Notes who has a cart; nothing where another one has taken its place.
+    pub(crate) fn held_by(&self, body: &CartBody, holder: u64) {
+        let Some(held) = self.held.get(body.number as usize - 1) else {
+            return;
+        };
+        let next = packed(body.generation, holder);
+        let mut now = held.load(Ordering::Acquire);
+        while now >> HOLDER_BITS == u64::from(body.generation) {
+            match held.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return,
+                Err(other) => now = other,
+            }
+        }
+    }
+
+    /// True if another cart has taken its place.
+    fn is_stale(&self, body: &CartBody) -> bool {
+        let held = self.held.get(body.number as usize - 1);
+        held.is_some_and(|held| {
+            held.load(Ordering::Acquire) >> HOLDER_BITS != u64::from(body.generation)
+        })
+    }
+
+    /// Replaces every cart that `lost` has: a holder that is fenced, and whose thread may never give anything back. Its books are the store's
+    /// affair; its slot and its room are free from here on. Says how many carts that were.
+    pub fn reclaim(&self, lost: u64) -> usize {
+        let mut reclaimed = 0;
+        for (index, held) in self.held.iter().enumerate() {
+            let now = held.load(Ordering::Acquire);
+            let generation = (now >> HOLDER_BITS) as u16;
+            if now != packed(generation, lost) {
+                continue;
+            }
+            let generation_next = generation.wrapping_add(1);
+            let next = packed(generation_next, 0);
+            let won = held.compare_exchange(now, next, Ordering::AcqRel, Ordering::Acquire);
+            if won.is_err() {
+                continue;
+            }
+            reclaimed += 1;
+            let claims = std::mem::take(
+                &mut *(self.claims[index].lock()).unwrap_or_else(PoisonError::into_inner),
+            );
+            if let Some(slot) = claims.slot {
+                slot.take_back(self.clock.now());
+            }
+            if let Some(room) = claims.room {
+                room.give_up();
+            }
+            self.welcome_home(Box::new(CartBody {
+                number: index as u32 + 1,
+                generation: generation_next,
+                ..CartBody::default()
+            }));
+        }
+        reclaimed
+    }
+
+    /// Takes a cart in; one whose place was taken comes back, to be dropped when no lock is held.
+    #[must_use]
+    fn keep(&self, state: &mut State, body: Box<CartBody>, leg: Leg) -> Option<Box<CartBody>> {
+        if self.is_stale(&body) {
+            return Some(body);
+        }
+        self.held_by(&body, 0);
         self.out.fetch_sub(1, Ordering::AcqRel);
         // Nearly always the youngest; a cart whose send failed regains its place.
         let queue = &mut state.waiting[leg as usize];
@@ -187,6 +271,7 @@ impl Yard {
             None if queue.is_empty() => queue.push_back(body),
             None => queue.push_front(body),
         }
+        None
     }
 
     /// The cart that has waited longest among those that `duties` cover and whose slot, if it needs one, is free.
@@ -230,11 +315,18 @@ impl Yard {
     }
 
     fn cart(&self, body: Box<CartBody>, holder: u64) -> Cart {
-        if let Some(lease) = &body.lease {
-            lease.hand_to(holder);
+        if body.slot.is_some() || body.room.is_some() {
+            let claims = Claims {
+                slot: body.slot.as_ref().map(crate::slots::Slot::claim),
+                room: body.room.as_ref().map(crate::cart::Room::claim),
+            };
+            let kept = &self.claims[body.number as usize - 1];
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = claims;
         }
         let me = self.me.upgrade().expect("called through an Arc");
-        Cart::from_body(me, body)
+        let cart = Cart::from_body(me, body);
+        cart.hand_to(holder);
+        cart
     }
 
     /// A gopher is free: it puts down what it has done, if anything, and gets what it should do next; `None` notes it as idle.
@@ -250,19 +342,21 @@ impl Yard {
             cart.leave_slot();
             (cart, leg)
         });
-        let picked = {
+        let (picked, stale) = {
+            let mut stale = None;
             let mut state = self.lock();
             state.idle.retain(|idle| *idle != gopher);
             if let Some((cart, leg)) = done {
                 put = true;
-                self.keep(&mut state, cart.into_body(), leg);
+                stale = self.keep(&mut state, cart.into_body(), leg);
             }
             let picked = self.pick(&mut state, seat.duties);
             if picked.is_none() {
                 state.idle.push(gopher);
             }
-            picked
+            (picked, stale)
         };
+        drop(stale);
         let next = picked.map(|(body, leg)| (self.cart(body, holder(seat.node, epoch)), leg));
         if put {
             self.dispatch();
@@ -275,13 +369,19 @@ impl Yard {
         // A slot is for whoever is at the node, and a waiting cart is not. Given back before the lock: it tells other yards.
         cart.leave_slot();
         let body = cart.into_body();
-        self.keep(&mut self.lock(), body, leg);
+        let stale = self.keep(&mut self.lock(), body, leg);
+        drop(stale);
         self.dispatch();
     }
 
     /// Takes a cart out of circulation: its pile is closed.
     pub fn retire(&self, cart: Cart) {
-        drop(cart.into_body());
+        let body = cart.into_body();
+        if self.is_stale(&body) {
+            return;
+        }
+        self.held_by(&body, 0);
+        drop(body);
         self.out.fetch_sub(1, Ordering::AcqRel);
         self.lock().retired += 1;
     }
@@ -289,7 +389,8 @@ impl Yard {
     /// An empty cart whose holder is gone. Its schedule went with it: it is here from now on.
     pub(crate) fn welcome_home(&self, mut body: Box<CartBody>) {
         body.due = self.clock.now();
-        self.keep(&mut self.lock(), body, Leg::Take);
+        let stale = self.keep(&mut self.lock(), body, Leg::Take);
+        drop(stale);
         self.dispatch();
     }
 
@@ -335,7 +436,8 @@ impl Yard {
                 // That gopher is gone; its next life looks here by itself.
                 let mut body = unsent.into_inner().cart.into_body();
                 body.slot = None;
-                self.keep(&mut self.lock(), body, leg);
+                let stale = self.keep(&mut self.lock(), body, leg);
+                drop(stale);
             }
         }
     }

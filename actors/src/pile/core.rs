@@ -278,16 +278,28 @@ impl PileCore {
 
     /// Sends an empty cart for books; parks it here if the actor is away.
     pub(crate) fn take(&self, cart: Cart) {
-        if let Err(unsent) = self.port.send(Take(cart)) {
-            self.gate().takers.push_back(unsent.into_inner().0);
+        let sent = self.port.send_with(|epoch| {
+            cart.hand_to(holder(self.node, epoch));
+            Take(cart)
+        });
+        if let Err(unsent) = sent {
+            let cart = unsent.into_inner().0;
+            cart.hand_to(0);
+            self.gate().takers.push_back(cart);
             self.ring();
         }
     }
 
     /// Sends a loaded cart; parks it here if the actor is away.
     pub(crate) fn deliver(&self, cart: Cart) {
-        if let Err(unsent) = self.port.send(Deliver(cart)) {
-            self.gate().givers.push_back(unsent.into_inner().0);
+        let sent = self.port.send_with(|epoch| {
+            cart.hand_to(holder(self.node, epoch));
+            Deliver(cart)
+        });
+        if let Err(unsent) = sent {
+            let cart = unsent.into_inner().0;
+            cart.hand_to(0);
+            self.gate().givers.push_back(cart);
             self.ring();
         }
     }
