@@ -4,6 +4,7 @@ mod account;
 mod dead;
 mod desks;
 mod end;
+mod heard;
 mod running;
 mod wiring;
 

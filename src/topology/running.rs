@@ -15,7 +15,7 @@ use gopherworks_actors::gopher::{CrewCore, GopherCore};
 use gopherworks_actors::incinerator::IncineratorCore;
 use gopherworks_actors::pile::{OfferError, PileCore};
 use gopherworks_actors::supervision::{
-    Arbiters, Exit, Outcome as Ended, SupervisionEvent, SupervisorHandle,
+    Arbiters, Outcome as Ended, SupervisionEvent, SupervisorHandle,
 };
 use gopherworks_actors::works::Works;
 use tokio::sync::OnceCell;
@@ -23,6 +23,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::dead::{self, DeadBook, DeadSink, Kept};
 use super::desks::Desks;
+use super::heard::{heard, translated};
 use crate::plan::Plan;
 use crate::plan::formula::Prediction;
 use crate::report::{Outcome, Report};
@@ -52,7 +53,7 @@ pub(super) struct Inner {
     pub(super) sink: Option<Arc<dyn DeadSink>>,
     pub(super) dead: Kept,
     /// Nobody lives any more who could do anything.
-    over: AtomicBool,
+    pub(super) over: AtomicBool,
     /// One at a time fetches what died, so that letters are kept in order.
     pub(super) mourning: Mutex<()>,
     /// How it ended, once it has.
@@ -117,7 +118,7 @@ impl Inner {
     }
 
     /// Takes back what a life holds that is over although its thread may still be running it: leases, carts, slots, room, requests.
-    fn revoke(&self, node: &str, epoch: u64) {
+    pub(super) fn revoke(&self, node: &str, epoch: u64) {
         self.desks.give_up(node, epoch);
         let gophers = self
             .crews
@@ -461,71 +462,5 @@ impl RunningTopology {
     /// (5 seconds at most).
     pub async fn stop(&self) -> Report {
         self.finish(Done::Stopped).await
-    }
-}
-
-/// What has to be done about an event, besides telling it.
-fn heard(inner: &Arc<Inner>, event: &SupervisionEvent) {
-    match event {
-        SupervisionEvent::Exited {
-            name,
-            epoch,
-            exit: Exit::Hung | Exit::Blocked(_) | Exit::ArbiterDead,
-            ..
-        } => {
-            inner.revoke(name, *epoch);
-            if inner.works.clock.is_simulated() {
-                return;
-            }
-            // Another thread may just have been sending to that life when it was given up: what it sent is found by now.
-            let (inner, name, epoch) = (Arc::downgrade(inner), name.clone(), *epoch);
-            actix_rt::spawn(async move {
-                for wait in [Duration::from_millis(20), Duration::from_secs(1)] {
-                    let Some(clock) = inner.upgrade().map(|inner| inner.works.clock.clone()) else {
-                        return;
-                    };
-                    clock.sleep(wait).await;
-                    if let Some(inner) = inner.upgrade() {
-                        inner.revoke(&name, epoch);
-                    }
-                }
-            });
-        }
-        // Nobody lives who could empty a pile: whoever waits for room would wait for ever.
-        SupervisionEvent::Escalated { .. } | SupervisionEvent::Stopped { .. } => {
-            inner.over.store(true, Ordering::Release);
-            inner.seal();
-            inner.works.store.unwatch();
-        }
-        _ => {}
-    }
-}
-
-fn translated(event: SupervisionEvent) -> Option<Event> {
-    match event {
-        SupervisionEvent::Started { name, epoch, .. } => Some(Event::Started {
-            node: name.to_string(),
-            epoch,
-        }),
-        SupervisionEvent::Exited { name, exit, .. } => {
-            match &exit {
-                // The supervisor has said so already.
-                Exit::Panic { .. } => {}
-                Exit::Normal | Exit::Killed => log::debug!("{name} {exit}"),
-                _ => log::warn!("{name} {exit}"),
-            }
-            Some(Event::Exited {
-                node: name.to_string(),
-                exit: exit.to_string(),
-            })
-        }
-        SupervisionEvent::Restarting { name, after, .. } => {
-            log::info!("{name} is started again in {after:?}");
-            Some(Event::Restarting {
-                node: name.to_string(),
-            })
-        }
-        SupervisionEvent::Escalated { reason, .. } => Some(Event::Escalated { reason }),
-        SupervisionEvent::NestedEscalated { .. } | SupervisionEvent::Stopped { .. } => None,
     }
 }

@@ -160,13 +160,17 @@ impl ArbiterSlot {
         let mut now = self.0.lock();
         for _ in 0..2 {
             let dead = (now.arbiter.as_ref()).is_some_and(|arbiter| !arbiter.handle().alive());
-            if (dead || now.pulse.is_given_up()) && !now.closed {
+            if !now.closed && (dead || now.pulse.is_given_up()) {
                 let replaced = now.replaced + 1;
                 *now = Now {
                     replaced,
                     ..Now::start(self.0.simulated)
                 };
                 log::warn!("arbiter {} has a new thread", self.0.number);
+            }
+            if now.closed {
+                // Its end is no accident: whoever still starts there fails, and is charged.
+                break;
             }
             let handle = now.arbiter.as_ref().map(Arbiter::handle);
             if let Some(residence) = now.pulse.join(resident()) {

@@ -15,7 +15,7 @@ use super::launch::Life;
 use super::pulse::Pulse;
 use super::switch::Strike;
 use super::{Exit, Port};
-use crate::clock::Sleep;
+use crate::clock::{Clock, Sleep};
 
 /// The arbiter on which a life is lived, and its key there.
 type Home = (Arc<Pulse>, u64);
@@ -103,7 +103,9 @@ impl<A: Actor<Context = actix::Context<A>>> Incarnation<A> {
                 cx.waker().wake_by_ref();
                 return None;
             }
-            Some(Strike::Hang(span)) => block(span, || life.switch.killed()),
+            Some(Strike::Hang(span)) => {
+                block(&life.around.clock, span, || life.switch.killed());
+            }
             Some(Strike::Kill) => return Some(Exit::Killed),
             Some(Strike::Stop) => life.switch.stop(),
         }
@@ -178,11 +180,10 @@ fn panicked(life: &Life, caught: Caught) -> Exit {
 }
 
 /// Blocks this thread as a hung handler would, for `span` or until `given_up`.
-fn block(span: Duration, given_up: impl Fn() -> bool) {
-    let (slice, mut left) = (Duration::from_millis(5), span);
-    while !left.is_zero() && !given_up() {
-        std::thread::sleep(slice.min(left));
-        left = left.saturating_sub(slice);
+fn block(clock: &Clock, span: Duration, given_up: impl Fn() -> bool) {
+    let until = clock.now() + span;
+    while clock.now() < until && !given_up() {
+        std::thread::park_timeout(Duration::from_millis(5).min(until - clock.now()));
     }
 }
 

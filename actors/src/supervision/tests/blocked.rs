@@ -120,6 +120,10 @@ fn a_thread_that_is_blocked_by_a_stranger_is_replaced_and_charged_once() {
     });
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the thread is to be busy in real time"
+)]
 #[test]
 fn a_busy_thread_that_answers_now_and_then_is_left_alone() {
     in_real_time(|clock| async move {
@@ -134,7 +138,10 @@ fn a_busy_thread_that_answers_now_and_then_is_left_alone() {
                 let say = say.clone();
                 let work = tell(move |_, ctx| {
                     // Long, but each by itself, with others between.
-                    std::thread::sleep(ms(30));
+                    let since = std::time::Instant::now();
+                    while since.elapsed() < ms(30) {
+                        std::hint::spin_loop();
+                    }
                     let _ = say.send(());
                     let pause = tokio::task::yield_now();
                     actix::AsyncContext::wait(ctx, actix::fut::wrap_future(pause));
@@ -234,5 +241,24 @@ fn a_short_block_is_sat_out() {
         assert_eq!(trace.take(), ["a handled", "message dropped"]);
         assert_eq!((set.replaced(), ports[0].epoch()), (0, Some(1)));
         handle.stop(ms(1_000)).await;
+    });
+}
+
+#[test]
+fn a_set_that_is_stopped_takes_nobody_and_keeps_no_supervisor_busy() {
+    in_real_time(|clock| async move {
+        let trace = Trace::default();
+        let set = Arbiters::start(1, None, &clock);
+        let (ports, children) = trio(&set, &trace);
+        let handle = supervise(lively(), &clock, children);
+        handle.wait_started().await.expect("they start");
+        // The reports of all three are there before the order.
+        set.stop();
+        while ports.iter().any(|port| port.epoch().is_some()) {
+            tokio::task::yield_now().await;
+        }
+        handle.kill_all();
+        handle.ended().await;
+        assert_eq!(set.replaced(), 0);
     });
 }

@@ -1,0 +1,76 @@
+//! What the supervisor tells, and what follows from it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use gopherworks_actors::event::Event;
+use gopherworks_actors::supervision::{Exit, SupervisionEvent};
+
+use super::running::Inner;
+
+/// What has to be done about an event, besides telling it.
+pub(super) fn heard(inner: &Arc<Inner>, event: &SupervisionEvent) {
+    match event {
+        SupervisionEvent::Exited {
+            name,
+            epoch,
+            exit: Exit::Hung | Exit::Blocked(_) | Exit::ArbiterDead,
+            ..
+        } => {
+            inner.revoke(name, *epoch);
+            if inner.works.clock.is_simulated() {
+                return;
+            }
+            // Another thread may just have been sending to that life when it was given up: what it sent is found by now.
+            let (inner, name, epoch) = (Arc::downgrade(inner), name.clone(), *epoch);
+            actix_rt::spawn(async move {
+                for wait in [Duration::from_millis(20), Duration::from_secs(1)] {
+                    let Some(clock) = inner.upgrade().map(|inner| inner.works.clock.clone()) else {
+                        return;
+                    };
+                    clock.sleep(wait).await;
+                    if let Some(inner) = inner.upgrade() {
+                        inner.revoke(&name, epoch);
+                    }
+                }
+            });
+        }
+        // Nobody lives who could empty a pile: whoever waits for room would wait for ever.
+        SupervisionEvent::Escalated { .. } | SupervisionEvent::Stopped { .. } => {
+            inner.over.store(true, Ordering::Release);
+            inner.seal();
+            inner.works.store.unwatch();
+        }
+        _ => {}
+    }
+}
+
+pub(super) fn translated(event: SupervisionEvent) -> Option<Event> {
+    match event {
+        SupervisionEvent::Started { name, epoch, .. } => Some(Event::Started {
+            node: name.to_string(),
+            epoch,
+        }),
+        SupervisionEvent::Exited { name, exit, .. } => {
+            match &exit {
+                // The supervisor has said so already.
+                Exit::Panic { .. } => {}
+                Exit::Normal | Exit::Killed => log::debug!("{name} {exit}"),
+                _ => log::warn!("{name} {exit}"),
+            }
+            Some(Event::Exited {
+                node: name.to_string(),
+                exit: exit.to_string(),
+            })
+        }
+        SupervisionEvent::Restarting { name, after, .. } => {
+            log::info!("{name} is started again in {after:?}");
+            Some(Event::Restarting {
+                node: name.to_string(),
+            })
+        }
+        SupervisionEvent::Escalated { reason, .. } => Some(Event::Escalated { reason }),
+        SupervisionEvent::NestedEscalated { .. } | SupervisionEvent::Stopped { .. } => None,
+    }
+}
