@@ -159,6 +159,17 @@ impl Clock {
         self.sleep_until(self.now() + span)
     }
 
+    /// Like [`Clock::sleep_until`], but no sign of life: a simulation in which nobody else sleeps any more is [`Stuck::Idle`]. For whoever only
+    /// disturbs.
+    pub fn sleep_in_background(&self, deadline: Time) -> Sleep {
+        Sleep(match &self.0 {
+            Source::Simulated(simulation) => {
+                Sleeping::Simulated(Sleeper::new(simulation.clone(), deadline).in_background())
+            }
+            Source::Real(_) => return self.sleep_until(deadline),
+        })
+    }
+
     /// What moves a simulated clock: spawn it locally, once, on the thread that runs the simulation.
     ///
     /// It pauses tokio's clock and moves this one to the earliest deadline whenever no task of the runtime is ready and

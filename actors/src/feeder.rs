@@ -9,6 +9,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Wrap
 
 use crate::book::{Book, BookId};
 use crate::failure::Failure;
+use crate::fault::{Deed, Point};
 use crate::pile::PileCore;
 use crate::pool::{die, guarded};
 use crate::source::Source;
@@ -210,10 +211,18 @@ impl FeederCore {
         let Some(source) = slot.as_mut() else {
             return Ok(0);
         };
-        match guarded(|| source.next(BATCH)) {
+        let works = self.works.get().and_then(Weak::upgrade);
+        let read = guarded(|| {
+            let fault =
+                (works.as_ref()).and_then(|works| works.fault(&self.name, Point::Read, None));
+            match fault {
+                Some(Deed::Error(failure)) => Err(failure),
+                _ => source.next(BATCH),
+            }
+        });
+        match read {
             Ok(Ok(Some(mut books))) => {
                 let count = books.len();
-                let works = self.works.get().and_then(Weak::upgrade);
                 let mut outbox = self.outbox();
                 if self.has_ended() {
                     drop(outbox);

@@ -5,6 +5,7 @@ pub mod steps;
 pub mod yard;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use rand_chacha::ChaCha8Rng;
@@ -13,6 +14,7 @@ use crate::book::Book;
 use crate::cart::Cart;
 use crate::clock::Time;
 use crate::failure::Failure;
+use crate::fault::{Deed, Point};
 use crate::incinerator::IncineratorCore;
 use crate::lease::Verdict;
 use crate::pile::PileCore;
@@ -195,7 +197,17 @@ impl Gopher {
     /// Lets the step's time pass.
     fn spend(&mut self, mut cart: Cart, leg: Leg, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
         let time = self.crew.steps.of(leg.step());
-        if time.is_zero() {
+        let point = match leg.step() {
+            Step::Load => Point::Load,
+            Step::Push => Point::Push,
+            Step::Unload => Point::Unload,
+            Step::Return => Point::Return,
+        };
+        let slow = match self.crew.works.fault(&self.core.name, point, None) {
+            Some(Deed::Slow(by)) => by,
+            _ => Duration::ZERO,
+        };
+        if time.is_zero() && slow.is_zero() {
             self.began = self.free_at.max(cart.due());
             return self.finished(cart, leg);
         }
@@ -210,6 +222,7 @@ impl Gopher {
         let clock = &self.crew.works.clock;
         let began = self.free_at.max(cart.due());
         self.began = began;
+        let wait = wait + slow;
         let deadline = began + wait + cpu;
         self.free_at = deadline;
         cart.body_mut().due = deadline;
@@ -291,7 +304,7 @@ impl Gopher {
         let mut tool = self.work.take()?;
         let works = self.crew.works.clone();
         if !tool.blocks() {
-            let mut job = Job::new(cart, works);
+            let mut job = Job::new(cart, works, self.core.clone());
             let crash = job.run(&mut tool);
             self.work = Some(tool);
             if let Some(text) = crash {
@@ -303,9 +316,9 @@ impl Gopher {
         self.busy = true;
         let began = works.clock.now();
         let done = works.pool.run({
-            let works = works.clone();
+            let (works, gopher) = (works.clone(), self.core.clone());
             move || {
-                let mut job = Job::new(cart, works);
+                let mut job = Job::new(cart, works, gopher);
                 let crash = job.run(&mut tool);
                 (job.cart, tool, crash)
             }
@@ -387,13 +400,15 @@ impl Gopher {
 struct Job {
     cart: Option<Cart>,
     works: Arc<Works>,
+    gopher: Arc<GopherCore>,
 }
 
 impl Job {
-    fn new(cart: Cart, works: Arc<Works>) -> Self {
+    fn new(cart: Cart, works: Arc<Works>, gopher: Arc<GopherCore>) -> Self {
         Self {
             cart: Some(cart),
             works,
+            gopher,
         }
     }
 
@@ -412,7 +427,13 @@ impl Job {
             let lease = body.lease.as_mut()?;
             let entry = &lease.entries()[index];
             let (id, book) = (entry.book.id, entry.book.clone());
-            let made = guarded(|| tool.apply(book));
+            let made =
+                guarded(
+                    || match self.works.fault(&self.gopher.name, Point::Work, Some(id.0)) {
+                        Some(Deed::Error(failure)) => Err(failure),
+                        _ => tool.apply(book),
+                    },
+                );
             match made {
                 Ok(Ok(Some(mut book))) => {
                     book.id = id;

@@ -10,6 +10,7 @@ use crate::burn::Burn;
 use crate::cart::Cart;
 use crate::clock::Time;
 use crate::failure::Failure;
+use crate::fault::{Deed, Point};
 use crate::gopher::asking::Asking;
 use crate::gopher::yard::{Leg, holder};
 use crate::lease::Verdict;
@@ -95,7 +96,25 @@ impl IncineratorCore {
     }
 
     /// Sends a loaded cart; keeps it here if the actor is away.
-    pub(crate) fn deliver(&self, cart: Cart) {
+    pub(crate) fn deliver(self: &Arc<Self>, cart: Cart) {
+        let sender = Some(cart.yard().name());
+        let fault = (self.works).message_fault(&self.name, Point::Deliver, sender);
+        match fault {
+            None => self.deliver_now(cart),
+            Some(Deed::Delay(by)) => {
+                cart.hand_to(0);
+                let fire = self.clone();
+                actix_rt::spawn(async move {
+                    fire.works.clock.sleep(by).await;
+                    fire.deliver_now(cart);
+                });
+            }
+            // Lost: cart and books go home.
+            Some(_) => drop(cart),
+        }
+    }
+
+    fn deliver_now(&self, cart: Cart) {
         let sent = self.port.send_with(|epoch| {
             cart.hand_to(holder(self.node, epoch));
             Deliver(cart)
@@ -178,13 +197,21 @@ impl IncineratorCore {
         let Some(mut cart) = self.begin(cart) else {
             return Ok(());
         };
+        let mut struck = Vec::new();
         let together = {
             let entries = cart.entries();
             let books: Vec<&Book> = (0..count).filter_map(|index| cart.book(index)).collect();
             if books.is_empty() || entries.iter().any(|entry| entry.apart) {
                 Ok(None)
             } else {
-                guarded(|| fire.burn_cart(&books))
+                guarded(|| {
+                    for (index, book) in books.iter().enumerate() {
+                        if let Some(failure) = self.fault(book) {
+                            struck.push((index, failure));
+                        }
+                    }
+                    fire.burn_cart(&books)
+                })
             }
         };
         match together {
@@ -193,7 +220,12 @@ impl IncineratorCore {
                 mark_all(&mut cart, || Verdict::Apart);
                 return Err(text);
             }
-            Ok(Some(results)) => {
+            Ok(Some(mut results)) => {
+                for (index, result) in &struck {
+                    if let Some(burned) = results.get_mut(*index) {
+                        *burned = Err(result.clone());
+                    }
+                }
                 let mut results = results.into_iter();
                 mark_all(&mut cart, || match results.next() {
                     Some(result) => self.judged(result),
@@ -221,7 +253,8 @@ impl IncineratorCore {
             if self.works.is_halting() {
                 return Err(None);
             }
-            let (verdict, panic) = match guarded(|| fire.burn(book)) {
+            let burned = guarded(|| self.fault(book).map_or_else(|| fire.burn(book), Err));
+            let (verdict, panic) = match burned {
                 Ok(result) => (self.judged(result), None),
                 Err(text) => {
                     let failure = Failure::transient(format!("panicked: {text}"));
@@ -236,6 +269,13 @@ impl IncineratorCore {
             }
         }
         Ok(())
+    }
+
+    fn fault(&self, book: &Book) -> Option<Failure> {
+        match self.works.fault(&self.name, Point::Burn, Some(book.id.0)) {
+            Some(Deed::Error(failure)) => Some(failure),
+            _ => None,
+        }
     }
 
     /// What fails because the run is being stopped is no book's fault.
@@ -280,7 +320,12 @@ impl IncineratorCore {
             return;
         };
         let from = lease.pile();
-        let settled = match lease.home().clone().settle(lease) {
+        let home = lease.home().clone();
+        let again = self.works.message_fault(&self.name, Point::Settle, None);
+        let twin = again
+            .is_some_and(|deed| deed == Deed::Duplicate)
+            .then(|| lease.twin());
+        let settled = match home.settle(lease) {
             Answer::Ready(settled) => settled,
             // Such an engine has a keeper that settles by itself; nobody has to wait for it here.
             Answer::Later(later) => {
@@ -288,6 +333,10 @@ impl IncineratorCore {
                 Settled::Stale
             }
         };
+        if let Some(twin) = twin {
+            // Made twice, it must be found stale.
+            drop(home.settle(twin));
+        }
         if let Settled::Done { acked, .. } = settled {
             self.stats.cart(acked);
         }
@@ -425,6 +474,8 @@ impl Handler<Deliver> for Incinerator {
     type Result = ();
 
     fn handle(&mut self, Deliver(cart): Deliver, ctx: &mut Self::Context) {
+        let core = self.core.clone();
+        core.works.fault(&core.name, Point::Deliver, None);
         self.take_in(cart, ctx);
     }
 }

@@ -9,8 +9,10 @@ use std::time::Duration;
 use crate::book::Book;
 use crate::clock::{Clock, Seed};
 use crate::failure::Failure;
+use crate::fault::{Deed, Point};
 use crate::pool::Pool;
 use crate::worker::Work;
+use crate::works::Works;
 
 /// One request of a requester, a crew or an incinerator to a balancer of a config file.
 #[derive(Debug, Clone)]
@@ -44,12 +46,25 @@ pub trait Serve: Send + 'static {
 pub struct Served {
     serve: Box<dyn Serve>,
     blocks: bool,
+    /// Whose faults are its own, and the worker's name there.
+    works: Option<(Arc<Works>, Arc<str>)>,
 }
 
 impl Served {
     /// `blocks`: what the kind says of itself.
     pub fn new(serve: Box<dyn Serve>, blocks: bool) -> Self {
-        Self { serve, blocks }
+        Self {
+            serve,
+            blocks,
+            works: None,
+        }
+    }
+
+    /// Faults of these works are done to it, as the worker of this name.
+    #[must_use]
+    pub fn in_works(mut self, works: Arc<Works>, name: Arc<str>) -> Self {
+        self.works = Some((works, name));
+        self
     }
 }
 
@@ -66,7 +81,22 @@ impl Work for Served {
     type Reply = Answer;
 
     async fn work(&mut self, job: Job) -> Answer {
-        self.serve.serve(job).await
+        let Some((works, name)) = self
+            .works
+            .as_ref()
+            .filter(|(works, _)| works.faults().is_some())
+        else {
+            return self.serve.serve(job).await;
+        };
+        match works.fault(name, Point::Work, Some(job.number)) {
+            Some(Deed::Error(failure)) => Err(failure),
+            Some(Deed::Slow(by)) => {
+                let answer = self.serve.serve(job).await;
+                works.clock.sleep(by).await;
+                answer
+            }
+            _ => self.serve.serve(job).await,
+        }
     }
 
     fn blocks(&self) -> bool {

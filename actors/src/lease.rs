@@ -191,6 +191,19 @@ impl Lease {
         }
     }
 
+    /// The same custody once more, as a defect would make it: whichever is settled first wins, the other is stale. For tests of just that.
+    pub(crate) fn twin(&self) -> Self {
+        Self {
+            batch: self.batch.clone(),
+            generation: self.generation,
+            home: self.home.clone(),
+            done: 0,
+            verdicts: Vec::new(),
+            begun: Vec::new(),
+            end: self.end,
+        }
+    }
+
     fn batch(&self) -> &Arc<Batch> {
         self.batch
             .as_ref()

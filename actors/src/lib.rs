@@ -10,6 +10,7 @@ pub mod clock;
 pub mod event;
 pub mod failure;
 pub mod fates;
+pub mod fault;
 pub mod feeder;
 pub mod gopher;
 pub mod incinerator;

@@ -15,6 +15,7 @@ use crate::book::BookId;
 use crate::cart::{Cart, Room};
 use crate::clock::Time;
 use crate::event::Event;
+use crate::fault::{Deed, Point};
 use crate::gopher::yard::Leg;
 use crate::store::{Answer, PileKey, Refused, Settled};
 use crate::trace::Act;
@@ -87,8 +88,8 @@ impl Pile {
         let store = core.works.store.clone();
         loop {
             let mut moved = store.collect(core.key) > 0;
-            moved |=
-                (core.feeder.as_ref()).is_some_and(|(feeder, share)| feeder.fill(*share, &core));
+            moved |= !core.is_full()
+                && (core.feeder.as_ref()).is_some_and(|(feeder, share)| feeder.fill(*share, &core));
             while let Some(cart) = self.next_taker() {
                 let want = cart.yard().want();
                 match store.lease(core.key, want, core.holder()) {
@@ -147,6 +148,9 @@ impl Pile {
     /// Lets a loaded cart in: keeps room for it where it unloads in its own time, else takes its books.
     fn admit(&mut self, mut cart: Cart, since: Time, ctx: &mut Ctx) -> Result<(), Cart> {
         let core = self.core.clone();
+        if core.is_full() && cart.body().room.is_none() {
+            return Err(cart);
+        }
         let store = &core.works.store;
         if cart.body().room.is_none() && cart.yard().unloads_in_time() {
             let (books, bytes) = cart.load_size();
@@ -169,6 +173,10 @@ impl Pile {
             return Ok(());
         };
         let from = lease.pile();
+        let again = core.works.message_fault(&core.name, Point::Settle, None);
+        let twin = again
+            .is_some_and(|deed| deed == Deed::Duplicate)
+            .then(|| lease.twin());
         let mut refused = None;
         let answer = store.pass_on(lease, worked, core.key, room.and_then(Room::spend));
         match answer {
@@ -180,6 +188,10 @@ impl Pile {
                 }
                 pile.pump(ctx);
             }),
+        }
+        if let Some(twin) = twin.filter(|_| refused.is_none()) {
+            // Made twice, it must be found stale.
+            drop(store.settle(twin));
         }
         refused.map_or(Ok(()), Err)
     }
@@ -295,6 +307,8 @@ impl Handler<Take> for Pile {
 
     fn handle(&mut self, Take(cart): Take, ctx: &mut Ctx) {
         let since = cart.due();
+        let core = self.core.clone();
+        core.works.fault(&core.name, Point::Take, None);
         cart.hand_to(0);
         self.core.gate().takers.push_back(cart);
         self.serve(since, ctx);
@@ -310,6 +324,8 @@ impl Handler<Deliver> for Pile {
 
     fn handle(&mut self, Deliver(cart): Deliver, ctx: &mut Ctx) {
         let since = cart.due();
+        let core = self.core.clone();
+        core.works.fault(&core.name, Point::Deliver, None);
         cart.hand_to(0);
         // Room that was kept is this cart's own: it overtakes those who wait for room.
         if cart.body().room.is_some() {
@@ -330,6 +346,7 @@ impl Handler<Look> for Pile {
     type Result = ();
 
     fn handle(&mut self, _: Look, ctx: &mut Ctx) {
+        self.core.works.fault(&self.core.name, Point::Look, None);
         self.pump(ctx);
     }
 }

@@ -129,6 +129,13 @@ pub enum Act<'a> {
         /// Its number.
         request: u64,
     },
+    /// A fault fired here.
+    Fault {
+        /// The rule's name.
+        rule: &'a str,
+        /// What: its kind, and the point.
+        what: &'a str,
+    },
     /// Something happened to an actor, a book or the run.
     Event(&'a Event),
 }
@@ -188,6 +195,7 @@ impl fmt::Display for Act<'_> {
             Act::Cancel { request } => write!(f, "cancel {request}"),
             Act::Expire { request } => write!(f, "expire {request}"),
             Act::Shed { request } => write!(f, "shed {request}"),
+            Act::Fault { rule, what } => write!(f, "fault {rule} {what}"),
             Act::Event(event) => write!(f, "{event}"),
         }
     }

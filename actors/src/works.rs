@@ -1,14 +1,15 @@
 //! What all actors of one topology share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 
 use crate::clock::{Clock, Seed, Time};
 use crate::event::Event;
-use crate::pool::Pool;
+use crate::fault::{Deed, Faults, Point};
+use crate::pool::{Pool, die};
 use crate::source::Receipts;
 use crate::store::Store;
 use crate::trace::{Act, Record, Tracer};
@@ -79,6 +80,7 @@ pub struct Works {
     halting: AtomicBool,
     last_burn: AtomicU64,
     failures: Mutex<Vec<String>>,
+    faults: OnceLock<Arc<Faults>>,
 }
 
 impl std::fmt::Debug for Works {
@@ -114,6 +116,7 @@ impl Works {
             halting: AtomicBool::new(false),
             last_burn: AtomicU64::new(0),
             failures: Mutex::default(),
+            faults: OnceLock::new(),
         })
     }
 
@@ -121,6 +124,37 @@ impl Works {
     pub fn tell(&self, event: Event) {
         self.record("", &Act::Event(&event));
         let _ = self.events.send(event);
+    }
+
+    /// Disturbs them from here on. Once, before the start.
+    pub fn disturb(&self, faults: Arc<Faults>) {
+        let _ = self.faults.set(faults);
+    }
+
+    /// The faults, if there are any.
+    pub fn faults(&self) -> Option<&Arc<Faults>> {
+        self.faults.get()
+    }
+
+    /// An actor is at a point of its work, with an item if it has one in hand: what it has to do about a fault.
+    ///
+    /// # Panics
+    /// If that is the fault.
+    pub(crate) fn fault(&self, node: &str, point: Point, item: Option<u64>) -> Option<Deed> {
+        match self.faults.get()?.visit(node, point, item)? {
+            Deed::Panic(text) => die(text),
+            deed => Some(deed),
+        }
+    }
+
+    /// The same of a message on its way, a wake-up or a settlement.
+    pub(crate) fn message_fault(
+        &self,
+        node: &str,
+        point: Point,
+        sender: Option<&str>,
+    ) -> Option<Deed> {
+        self.faults.get()?.message(node, point, sender)
     }
 
     /// Who keeps the trace, if somebody does.

@@ -182,6 +182,7 @@ fn core(
         time_scale,
     };
     let again = plan.idempotent || plan.spread != Spread::One;
+    let disturbed = works.clone();
     let (makes, costs, at) = (service.clone(), service, site.clone());
     BalancerCore::new(Parts {
         name,
@@ -201,7 +202,8 @@ fn core(
                 ..site.clone()
             };
             let serve = makes.worker(&site)?;
-            Ok(Served::new(serve, makes.blocks()))
+            let name = format!("{}/{}", site.balancer, worker + 1);
+            Ok(Served::new(serve, makes.blocks()).in_works(disturbed.clone(), name.into()))
         }),
         again: again.then(|| -> Again<Served> {
             Arc::new(|job, copy| Job {

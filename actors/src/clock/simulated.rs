@@ -34,6 +34,8 @@ const MOST_LOOKS: u64 = 1_000_000;
 struct Queue {
     sleepers: BTreeMap<Turn, Waker>,
     next: u64,
+    /// So many of the sleepers are no sign of life.
+    background: usize,
 }
 
 impl Simulation {
@@ -74,6 +76,12 @@ impl Simulation {
         self.queue().sleepers.len()
     }
 
+    /// Sleepers that will do something of their own when they wake.
+    fn alive(&self) -> usize {
+        let queue = self.queue();
+        queue.sleepers.len().saturating_sub(queue.background)
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         // Nothing in here panics halfway, so a poisoned queue is still whole.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
@@ -105,6 +113,7 @@ pub(super) struct Sleeper {
     simulation: Arc<Simulation>,
     deadline: Time,
     turn: Option<Turn>,
+    background: bool,
 }
 
 impl Sleeper {
@@ -113,7 +122,13 @@ impl Sleeper {
             simulation,
             deadline,
             turn: None,
+            background: false,
         }
+    }
+
+    pub(super) fn in_background(mut self) -> Self {
+        self.background = true;
+        self
     }
 
     pub(super) fn deadline(&self) -> Time {
@@ -126,21 +141,26 @@ impl Sleeper {
         if self.simulation.time() >= self.deadline {
             if let Some(turn) = self.turn.take() {
                 queue.sleepers.remove(&turn);
+                queue.background -= usize::from(self.background);
             }
             return Poll::Ready(());
         }
-        let turn = *self.turn.get_or_insert_with(|| {
-            queue.next += 1;
-            (self.deadline, queue.next)
-        });
-        let first = queue.sleepers.is_empty();
+        let first = queue.sleepers.len() <= queue.background;
+        let turn = match self.turn {
+            Some(turn) => turn,
+            None => {
+                queue.next += 1;
+                queue.background += usize::from(self.background);
+                *self.turn.insert((self.deadline, queue.next))
+            }
+        };
         queue
             .sleepers
             .entry(turn)
             .and_modify(|waker| waker.clone_from(cx.waker()))
             .or_insert_with(|| cx.waker().clone());
         drop(queue);
-        if first {
+        if first && !self.background {
             self.simulation.driver.wake();
         }
         Poll::Pending
@@ -150,7 +170,10 @@ impl Sleeper {
 impl Drop for Sleeper {
     fn drop(&mut self) {
         if let Some(turn) = self.turn.take() {
-            let forgotten = self.simulation.queue().sleepers.remove(&turn);
+            let mut queue = self.simulation.queue();
+            queue.background -= usize::from(self.background);
+            let forgotten = queue.sleepers.remove(&turn);
+            drop(queue);
             // A waker's drop may drop a task, so it happens after the lock is free.
             drop(forgotten);
         }
@@ -172,7 +195,7 @@ pub(super) async fn drive(simulation: Arc<Simulation>) {
         let tick = tokio::time::Instant::now() + Duration::from_millis(1);
         idle.as_mut().reset(tick);
         idle.as_mut().await;
-        if simulation.sleepers() > 0 {
+        if simulation.alive() > 0 {
             simulation.advance();
             continue;
         }
@@ -180,7 +203,7 @@ pub(super) async fn drive(simulation: Arc<Simulation>) {
         simulation.is_stuck(Stuck::Idle);
         poll_fn(|cx| {
             simulation.driver.register(cx.waker());
-            if simulation.sleepers() == 0 {
+            if simulation.alive() == 0 {
                 Poll::Pending
             } else {
                 Poll::Ready(())

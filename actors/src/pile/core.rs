@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -11,6 +12,7 @@ use crate::book::Book;
 use crate::cart::Cart;
 use crate::clock::Time;
 use crate::fates::Awaited;
+use crate::fault::{Deed, Point};
 use crate::feeder::FeederCore;
 use crate::gopher::yard::{Leg, Yard, holder};
 use crate::lease::Lease;
@@ -152,6 +154,11 @@ impl PileCore {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// True while a fault makes it say that it is full.
+    pub(super) fn is_full(&self) -> bool {
+        (self.works.faults()).is_some_and(|faults| faults.is_full(&self.name))
+    }
+
     /// How full it is.
     pub fn counts(&self) -> Counts {
         self.works.store.counts(self.key)
@@ -175,6 +182,9 @@ impl PileCore {
 
     /// Makes the actor look; lost if it is dead, and it looks when it starts.
     pub fn ring(&self) {
+        if let Some(Deed::Duplicate) = self.works.message_fault(&self.name, Point::Look, None) {
+            let _ = self.port.send(Look);
+        }
         let _ = self.port.send(Look);
     }
 
@@ -214,6 +224,9 @@ impl PileCore {
             .is_some_and(|most| books.len() as u64 > most)
         {
             return Err(OfferError::TooMany(books));
+        }
+        if self.is_full() {
+            return Err(OfferError::Full(books));
         }
         let count = books.len();
         let put = {
@@ -277,7 +290,16 @@ impl PileCore {
     }
 
     /// Sends an empty cart for books; parks it here if the actor is away.
-    pub(crate) fn take(&self, cart: Cart) {
+    pub(crate) fn take(self: &Arc<Self>, cart: Cart) {
+        match self.message_fault(Point::Take, &cart) {
+            None => self.take_now(cart),
+            Some(Deed::Delay(by)) => self.later(by, cart, Self::take_now),
+            // Lost: the cart goes home.
+            Some(_) => drop(cart),
+        }
+    }
+
+    fn take_now(&self, cart: Cart) {
         let sent = self.port.send_with(|epoch| {
             cart.hand_to(holder(self.node, epoch));
             Take(cart)
@@ -291,7 +313,29 @@ impl PileCore {
     }
 
     /// Sends a loaded cart; parks it here if the actor is away.
-    pub(crate) fn deliver(&self, cart: Cart) {
+    pub(crate) fn deliver(self: &Arc<Self>, cart: Cart) {
+        match self.message_fault(Point::Deliver, &cart) {
+            None => self.deliver_now(cart),
+            Some(Deed::Delay(by)) => self.later(by, cart, Self::deliver_now),
+            Some(_) => drop(cart),
+        }
+    }
+
+    fn message_fault(&self, point: Point, cart: &Cart) -> Option<Deed> {
+        let sender = Some(cart.yard().name());
+        self.works.message_fault(&self.name, point, sender)
+    }
+
+    fn later(self: &Arc<Self>, by: Duration, cart: Cart, then: impl FnOnce(&Self, Cart) + 'static) {
+        cart.hand_to(0);
+        let pile = self.clone();
+        actix_rt::spawn(async move {
+            pile.works.clock.sleep(by).await;
+            then(&pile, cart);
+        });
+    }
+
+    fn deliver_now(&self, cart: Cart) {
         let sent = self.port.send_with(|epoch| {
             cart.hand_to(holder(self.node, epoch));
             Deliver(cart)

@@ -1,0 +1,420 @@
+//! Faults as they run.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution as _, Exp1};
+
+use super::{Deed, Kind, Point, Rule, Site, What, When};
+use crate::clock::{Clock, Seed, Time};
+use crate::failure::Failure;
+use crate::supervision::Strike;
+
+/// A fault that fired.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fired {
+    /// When.
+    pub at: Time,
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// What happened.
+    pub kind: Kind,
+    /// Where.
+    pub site: Site,
+    /// The book or request that it happened to, if to one.
+    pub item: Option<u64>,
+}
+
+/// What is done to actors from outside.
+pub trait Control: Send + Sync {
+    /// Strikes an actor, as [`crate::supervision::SupervisorHandle::strike`].
+    fn strike(&self, node: &str, strike: Strike);
+
+    /// Makes a pile look at this time: it is not full any more.
+    fn ring_at(&self, at: Time, node: &str);
+
+    /// A fault fired.
+    fn fired(&self, fired: &Fired);
+}
+
+/// The faults of one run.
+pub struct Faults {
+    clock: Clock,
+    seed: Seed,
+    rules: Vec<Mutex<State>>,
+    /// Rules that are asked at a point of a node.
+    points: BTreeMap<Arc<str>, Vec<usize>>,
+    fired: Mutex<Vec<Fired>>,
+    control: OnceLock<Box<dyn Control>>,
+}
+
+struct State {
+    rule: Rule,
+    draws: ChaCha8Rng,
+    /// The next time, of a rule that goes by time.
+    due: Option<Time>,
+    visits: u64,
+    fired: u64,
+    /// Of each term of a script, how often it was used.
+    used: Vec<u64>,
+    /// Sites that are slow or full, and until when.
+    lasting: Vec<(usize, Time)>,
+}
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faults")
+            .field("rules", &self.rules.len())
+            .finish()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    fn new(rule: Rule, seed: Seed) -> Self {
+        let mut draws = seed.stream(&rule.name, "fault");
+        let due = match &rule.what {
+            What::Kind(_, When::At(times)) => times.iter().min().copied(),
+            What::Kind(_, When::Every(span)) => Some(rule.from + *span),
+            What::Kind(_, When::Poisson(mean)) => Some(rule.from + poisson(*mean, &mut draws)),
+            _ => None,
+        };
+        let terms = match &rule.what {
+            What::Script(terms) => terms.len(),
+            What::Kind(..) => 0,
+        };
+        Self {
+            draws,
+            due,
+            visits: 0,
+            fired: 0,
+            used: vec![0; terms],
+            lasting: Vec::new(),
+            rule,
+        }
+    }
+
+    fn is_open(&self, now: Time) -> bool {
+        self.rule.from <= now && now < self.rule.until && self.fired < self.rule.times
+    }
+
+    /// It fired at `now` because of its time: when next.
+    fn next_due(&mut self, now: Time) {
+        let due = self.due;
+        self.due = match &self.rule.what {
+            What::Kind(_, When::At(times)) => {
+                times.iter().filter(|at| Some(**at) > due).min().copied()
+            }
+            What::Kind(_, When::Every(span)) => due.map(|due| {
+                // What was missed is not made up for.
+                let span = (*span).max(Duration::from_nanos(1));
+                let missed = (now - due).as_nanos() / span.as_nanos();
+                let missed = u32::try_from(missed).unwrap_or(u32::MAX);
+                due + span.saturating_mul(missed.saturating_add(1))
+            }),
+            What::Kind(_, When::Poisson(mean)) => Some(now + poisson(*mean, &mut self.draws)),
+            _ => None,
+        };
+    }
+
+    /// What it does at a visit, if anything.
+    fn visit(&mut self, now: Time, item: Option<u64>, seed: Seed) -> Option<Kind> {
+        if !self.is_open(now) {
+            return None;
+        }
+        self.visits += 1;
+        match &self.rule.what {
+            What::Script(terms) => {
+                for (at, term) in terms.iter().enumerate() {
+                    if term.times.is_some_and(|times| self.used[at] >= times) {
+                        continue;
+                    }
+                    if term.chance < 1.0 && self.draws.random::<f64>() >= term.chance {
+                        continue;
+                    }
+                    self.used[at] += 1;
+                    return term.kind.clone();
+                }
+                None
+            }
+            What::Kind(kind, when) => {
+                let hit = match when {
+                    When::At(_) | When::Every(_) | When::Poisson(_) => {
+                        self.due.is_some_and(|due| due <= now)
+                    }
+                    When::Nth(number) => self.visits == *number,
+                    When::Chance(chance) => self.draws.random::<f64>() < *chance,
+                    When::Items(items) => item.is_some_and(|item| items.contains(&item)),
+                    When::ItemChance(chance) => item.is_some_and(|item| {
+                        let mut own = seed.stream(&self.rule.name, &format!("item {item}"));
+                        own.random::<f64>() < *chance
+                    }),
+                };
+                let kind = hit.then(|| kind.clone());
+                if kind.is_some() && self.due.is_some() {
+                    self.next_due(now);
+                }
+                kind
+            }
+        }
+    }
+}
+
+fn poisson(mean: Duration, draws: &mut ChaCha8Rng) -> Duration {
+    let unit: f64 = Exp1.sample(draws);
+    Duration::try_from_secs_f64(mean.as_secs_f64() * unit).unwrap_or(mean)
+}
+
+impl Faults {
+    /// The faults of one run. Rules of one name share their draws: give each its own.
+    pub fn new(clock: Clock, seed: Seed, rules: Vec<Rule>) -> Arc<Self> {
+        let mut points: BTreeMap<Arc<str>, Vec<usize>> = BTreeMap::new();
+        for (at, rule) in rules.iter().enumerate() {
+            for site in &rule.sites {
+                let here = points.entry(site.node.clone()).or_default();
+                if here.last() != Some(&at) {
+                    here.push(at);
+                }
+            }
+        }
+        Arc::new(Self {
+            clock,
+            seed,
+            rules: rules
+                .into_iter()
+                .map(|rule| Mutex::new(State::new(rule, seed)))
+                .collect(),
+            points,
+            fired: Mutex::default(),
+            control: OnceLock::new(),
+        })
+    }
+
+    /// Says through whom actors are reached; before that, and without it, nobody is.
+    pub fn controls(&self, control: Box<dyn Control>) {
+        let _ = self.control.set(control);
+    }
+
+    /// Whatever fired so far, in its order.
+    pub fn fired(&self) -> Vec<Fired> {
+        lock(&self.fired).clone()
+    }
+
+    /// An actor is at a point of its work, with an item if it has one in hand: what it has to do about it.
+    pub fn visit(&self, node: &str, point: Point, item: Option<u64>) -> Option<Deed> {
+        self.ask(node, point, None, item, false)
+    }
+
+    /// A message of `sender` comes to a point of `node`, or a settlement or wake-up is made there.
+    pub fn message(&self, node: &str, point: Point, sender: Option<&str>) -> Option<Deed> {
+        self.ask(node, point, sender, None, true)
+    }
+
+    fn ask(
+        &self,
+        node: &str,
+        point: Point,
+        sender: Option<&str>,
+        item: Option<u64>,
+        message: bool,
+    ) -> Option<Deed> {
+        for at in self.points.get(node)? {
+            let mut state = lock(&self.rules[*at]);
+            let kind = match &state.rule.what {
+                What::Kind(kind, _) => Some(kind),
+                What::Script(terms) => terms.iter().find_map(|term| term.kind.as_ref()),
+            };
+            if kind.is_none_or(|kind| kind.is_of_messages() != message) {
+                continue;
+            }
+            let whole = matches!(kind, Some(Kind::Slow { .. }));
+            let site = state.rule.sites.iter().position(|site| {
+                let here = site.point == Some(point) || (site.point.is_none() && whole);
+                let from = site.sender.as_deref();
+                *site.node == *node && here && (from.is_none() || from == sender)
+            });
+            let Some(site) = site else {
+                continue;
+            };
+            let now = self.clock.now();
+            let slow = match &state.rule.what {
+                What::Kind(Kind::Slow { by, .. }, _) => Some(*by),
+                _ => None,
+            };
+            if let Some(by) = slow
+                && state
+                    .lasting
+                    .iter()
+                    .any(|(one, until)| *one == site && now < *until)
+            {
+                return Some(Deed::Slow(by));
+            }
+            let Some(kind) = state.visit(now, item, self.seed) else {
+                continue;
+            };
+            state.fired += 1;
+            if let Kind::Slow { span, .. } = &kind
+                && !span.is_zero()
+            {
+                state.lasting.retain(|(_, until)| *until > now);
+                state.lasting.push((site, now + *span));
+            }
+            let rule = state.rule.name.clone();
+            let site = Site {
+                point: Some(point),
+                ..state.rule.sites[site].clone()
+            };
+            drop(state);
+            let deed = deed(&rule, &kind, item);
+            let strike = strike(&rule, &kind);
+            self.note(Fired {
+                at: now,
+                rule,
+                kind,
+                site,
+                item,
+            });
+            if deed.is_some() {
+                return deed;
+            }
+            if let (Some(strike), Some(control)) = (strike, self.control.get()) {
+                control.strike(node, strike);
+            }
+        }
+        None
+    }
+
+    /// True if `node` has to say that it is full.
+    pub fn is_full(&self, node: &str) -> bool {
+        let Some(rules) = self.points.get(node) else {
+            return false;
+        };
+        let now = self.clock.now();
+        rules.iter().any(|at| {
+            let state = lock(&self.rules[*at]);
+            matches!(state.rule.what, What::Kind(Kind::Full { .. }, _))
+                && (state.lasting.iter())
+                    .any(|(site, until)| *state.rule.sites[*site].node == *node && now < *until)
+        })
+    }
+
+    fn note(&self, fired: Fired) {
+        if let Some(control) = self.control.get() {
+            control.fired(&fired);
+        }
+        lock(&self.fired).push(fired);
+    }
+
+    /// Fires what goes by time and happens to actors as a whole; ends when there is no more of it. In a simulation its sleeps are
+    /// no sign of life.
+    pub async fn drive(self: Arc<Self>) {
+        while let Some(due) = self.next_due() {
+            self.clock.sleep_in_background(due).await;
+            let now = self.clock.now();
+            for at in 0..self.rules.len() {
+                self.fire(at, now);
+            }
+        }
+    }
+
+    fn next_due(&self) -> Option<Time> {
+        let rules = self.rules.iter().filter_map(|state| {
+            let state = lock(state);
+            let due = state.due.filter(|_| is_driven(&state.rule))?;
+            (due < state.rule.until && state.fired < state.rule.times)
+                .then_some(due.max(state.rule.from))
+        });
+        rules.min()
+    }
+
+    fn fire(&self, at: usize, now: Time) {
+        let mut state = lock(&self.rules[at]);
+        if !is_driven(&state.rule) || !state.is_open(now) || state.due.is_none_or(|due| due > now) {
+            return;
+        }
+        state.next_due(now);
+        state.fired += 1;
+        let What::Kind(kind, _) = state.rule.what.clone() else {
+            return;
+        };
+        let count = state.rule.sites.len();
+        if count == 0 {
+            return;
+        }
+        let site = match count {
+            1 => 0,
+            _ => state.draws.random_range(0..count),
+        };
+        if let Kind::Full { span } | Kind::Slow { span, .. } = &kind {
+            state.lasting.retain(|(_, until)| *until > now);
+            state.lasting.push((site, now + *span));
+        }
+        let (rule, site) = (state.rule.name.clone(), state.rule.sites[site].clone());
+        drop(state);
+        let (strike, node) = (strike(&rule, &kind), site.node.clone());
+        let full = match &kind {
+            Kind::Full { span } => Some(*span),
+            _ => None,
+        };
+        self.note(Fired {
+            at: now,
+            rule,
+            kind,
+            site,
+            item: None,
+        });
+        if let (Some(strike), Some(control)) = (strike, self.control.get()) {
+            control.strike(&node, strike);
+        }
+        if let (Some(span), Some(control)) = (full, self.control.get()) {
+            // Nobody else would tell the pile that it may take books again.
+            control.ring_at(now + span, &node);
+        }
+    }
+}
+
+/// True for what is not asked for at a point.
+fn is_driven(rule: &Rule) -> bool {
+    let What::Kind(kind, When::At(_) | When::Every(_) | When::Poisson(_)) = &rule.what else {
+        return false;
+    };
+    let pointless = rule.sites.iter().all(|site| site.point.is_none());
+    pointless && (kind.is_a_strike() || matches!(kind, Kind::Slow { .. }))
+}
+
+fn deed(rule: &str, kind: &Kind, item: Option<u64>) -> Option<Deed> {
+    let of = item.map_or_else(String::new, |item| format!(" with {item}"));
+    Some(match kind {
+        Kind::Panic { text } => Deed::Panic(format!("{text} (fault `{rule}`{of})")),
+        Kind::Error { text, permanent } => {
+            let text = format!("{text} (fault `{rule}`)");
+            Deed::Error(match permanent {
+                true => Failure::permanent(text),
+                false => Failure::transient(text),
+            })
+        }
+        Kind::Poison => Deed::Error(Failure::transient(format!("poison (fault `{rule}`)"))),
+        Kind::Slow { by, .. } => Deed::Slow(*by),
+        Kind::Delay { by } => Deed::Delay(*by),
+        Kind::Drop => Deed::Drop,
+        Kind::Duplicate => Deed::Duplicate,
+        Kind::Kill | Kind::Stop | Kind::Hang { .. } | Kind::Full { .. } => return None,
+    })
+}
+
+fn strike(rule: &str, kind: &Kind) -> Option<Strike> {
+    Some(match kind {
+        Kind::Panic { text } => Strike::Panic(format!("{text} (fault `{rule}`)")),
+        Kind::Kill => Strike::Kill,
+        Kind::Stop => Strike::Stop,
+        Kind::Hang { span } => Strike::Hang(*span),
+        _ => return None,
+    })
+}

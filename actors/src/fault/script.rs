@@ -1,0 +1,114 @@
+//! Scripts of faults at a point, in the grammar of the crate `fail`: `5%2*panic(oops)->hang(10ms)->off`.
+
+use std::time::Duration;
+
+use super::{FOR_EVER, Kind};
+
+/// One term of a script: with this chance, at most so many times.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Term {
+    /// From 0 to 1.
+    pub chance: f64,
+    /// `None` does not bound.
+    pub times: Option<u64>,
+    /// What; `None` is `off`: nothing, and what follows is not looked at.
+    pub kind: Option<Kind>,
+}
+
+/// Names of what a script can do.
+const WORDS: [&str; 10] = [
+    "off",
+    "panic",
+    "kill",
+    "stop",
+    "hang",
+    "slow",
+    "error",
+    "delay",
+    "drop",
+    "duplicate",
+];
+
+/// Reads a script: terms joined by `->`, each `[P%][N*]ACTION[(ARGUMENT)]`. At a visit, the first term that has times left and whose chance
+/// hits decides.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn parse(
+    text: &str,
+    duration: impl Fn(&str) -> Result<Duration, String>,
+) -> Result<Vec<Term>, String> {
+    text.split("->")
+        .map(|term| read(term.trim(), &duration))
+        .collect()
+}
+
+fn read(term: &str, duration: &impl Fn(&str) -> Result<Duration, String>) -> Result<Term, String> {
+    let mut rest = term;
+    let mut chance = 1.0;
+    let mut times = None;
+    let head = rest.find('(').unwrap_or(rest.len());
+    if let Some(at) = rest[..head].find('%') {
+        let number = rest[..at].trim();
+        chance = match number.parse::<f64>() {
+            Ok(percent) if (0.0..=100.0).contains(&percent) => percent / 100.0,
+            _ => return Err(format!("`{number}%` is no percentage from 0 to 100")),
+        };
+        rest = &rest[at + 1..];
+    }
+    let head = rest.find('(').unwrap_or(rest.len());
+    if let Some(at) = rest[..head].find('*') {
+        let number = rest[..at].trim();
+        times = match number.parse::<u64>() {
+            Ok(times) => Some(times),
+            Err(_) => return Err(format!("`{number}*` is no number of times")),
+        };
+        rest = &rest[at + 1..];
+    }
+    let (word, argument) = match rest.split_once('(') {
+        None => (rest.trim(), None),
+        Some((word, argument)) => match argument.trim_end().strip_suffix(')') {
+            Some(argument) => (word.trim(), Some(argument.trim())),
+            None => return Err(format!("`{term}` lacks its closing bracket")),
+        },
+    };
+    let text = || argument.unwrap_or("a fault").to_owned();
+    let needed = |what: &str| match argument {
+        Some(span) => duration(span),
+        None => Err(format!("`{word}` needs a time: `{word}({what})`")),
+    };
+    let bare = |kind: Kind| match argument {
+        None => Ok(kind),
+        Some(_) => Err(format!("`{word}` takes nothing in brackets")),
+    };
+    let kind = match word {
+        "off" => None,
+        "panic" => Some(Kind::Panic { text: text() }),
+        "kill" => Some(bare(Kind::Kill)?),
+        "stop" => Some(bare(Kind::Stop)?),
+        "hang" => Some(Kind::Hang {
+            span: argument.map_or(Ok(FOR_EVER), duration)?,
+        }),
+        "slow" => Some(Kind::Slow {
+            by: needed("10ms")?,
+            span: Duration::ZERO,
+        }),
+        "error" => Some(Kind::Error {
+            text: text(),
+            permanent: false,
+        }),
+        "delay" => Some(Kind::Delay {
+            by: needed("10ms")?,
+        }),
+        "drop" => Some(bare(Kind::Drop)?),
+        "duplicate" => Some(bare(Kind::Duplicate)?),
+        other => {
+            return Err(format!("`{other}` is none of {}", WORDS.join(", ")));
+        }
+    };
+    Ok(Term {
+        chance,
+        times,
+        kind,
+    })
+}
