@@ -55,6 +55,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Origin, Severity, SourceFile};
 pub use json_schema::json_schema;
 pub use layers::PREFIX;
 pub(crate) use options::Shape;
+pub(crate) use units::duration;
 
 use crate::catalog::Catalog;
 use crate::plan::Plan;

@@ -14,11 +14,12 @@ use crate::catalog::{
 };
 use crate::config::label::base;
 use crate::config::schema::{
-    BackoffConfig, Capacity, Exclusive, Placement, StrategyConfig, TopologyConfig,
+    BackoffConfig, Capacity, Exclusive, ExpectConfig, Placement, StrategyConfig, TopologyConfig,
 };
 use crate::config::{Diagnostic, Diagnostics, Origin};
 
 mod balancing;
+pub mod faults;
 pub mod formula;
 mod graph;
 mod kinds;
@@ -59,6 +60,10 @@ pub struct Plan {
     pub t1: Option<Duration>,
     /// What would reach outside of a simulation, in words: programs, and standard input.
     pub outside: Vec<String>,
+    /// What goes wrong on purpose.
+    pub faults: Vec<faults::FaultPlan>,
+    /// What is expected nevertheless.
+    pub expect: ExpectConfig,
 }
 
 impl Plan {

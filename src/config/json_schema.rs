@@ -17,6 +17,7 @@ use nodes::{complete_span, copies, crew, dump, incinerator, pile, relay};
 use parts::{duration, key, large, name, share, table, text, time, whole, whole_or_env, words};
 
 mod balancing;
+mod faults;
 mod kinds;
 mod nodes;
 mod parts;
@@ -53,6 +54,7 @@ pub fn json_schema(catalog: &Catalog) -> Value {
     define("incinerator", incinerator(kinds::kind("burn", &burns)));
     define("crew", crew());
     define("relay", relay());
+    define("fault", faults::fault());
     let work = kinds::kind("worker", &services);
     define("balancer", balancing::balancer(work, &policies));
     define("requester", balancing::requester(&loads));
@@ -103,6 +105,8 @@ fn top() -> Value {
         "relays": by_name("Relays by name: each carries one pile over to another, in order", "relay"),
         "balancers": by_name("Balancers by name: each hands requests to its workers", "balancer"),
         "requesters": by_name("Requesters by name: who asks balancers, and when", "requester"),
+        "faults": by_name("Faults by name: what goes wrong on purpose, where and when; a plain run ignores them", "fault"),
+        "expect": faults::expect(),
         "execution": execution(),
         "supervision": supervision(),
         "model": key("What is known of the times, for predictions", None, table([

@@ -14,10 +14,8 @@ use super::tree::{Item, Node, NodeKind, Reading, Table, join};
 use super::values::{duration, number, path, real, size, span, text};
 
 pub(crate) mod balancing;
+pub(crate) mod faults;
 pub(crate) mod resilience;
-
-/// Top keys of the language that this version does not know yet.
-const LATER: [&str; 2] = ["faults", "expect"];
 
 /// Most gophers in a crew.
 pub(crate) const MOST_GOPHERS: usize = 100_000;
@@ -80,7 +78,11 @@ pub(crate) fn topology(reading: &Reading<'_>, root: &Node, name: &str) -> Topolo
     config.execution = top.opt("execution", execution).unwrap_or_default();
     config.supervision = top.opt("supervision", supervision).unwrap_or_default();
     config.model = top.opt("model", model).unwrap_or_default();
-    top.finish(&LATER);
+    config.faults = top
+        .opt("faults", |r, i| named(r, i, faults::fault))
+        .unwrap_or_default();
+    config.expect = top.opt("expect", faults::expect).unwrap_or_default();
+    top.finish(&[]);
     config
 }
 

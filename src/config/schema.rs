@@ -7,12 +7,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod balancing;
+mod faults;
 mod resilience;
 
 pub use balancing::{
     ArrivalsConfig, BalancerConfig, FullConfig, HedgeConfig, HttpConfig, LoadConfig, OrderConfig,
     PolicyConfig, ReplicateConfig, RequesterConfig, WorkersConfig,
 };
+pub use faults::{ExpectConfig, FaultConfig, FaultKindConfig, FaultWhatConfig, WhenConfig};
 pub use resilience::{
     EjectConfig, PriorityConfig, ResilienceConfig, RetryBudgetConfig, ShedConfig,
 };
@@ -46,6 +48,10 @@ pub struct TopologyConfig {
     pub supervision: SupervisionConfig,
     /// What is known of the times, for predictions.
     pub model: ModelConfig,
+    /// What goes wrong on purpose, by name.
+    pub faults: BTreeMap<String, FaultConfig>,
+    /// What is expected nevertheless.
+    pub expect: ExpectConfig,
 }
 
 /// A kind by name with its options, e.g. `{ kind = "gzip", level = 6 }`.

@@ -44,10 +44,15 @@ pub(crate) fn resolve(
     let holes = holes || copies.found.has_errors();
     let order = graph::check(&mut copies, &unfolded, holes);
     judge.found.extend(folded(copies.found));
-    let plan = match order {
+    let mut plan = match order {
         Some(order) if !judge.found.has_errors() => assemble(config, &unfolded, &order, kinds),
         _ => None,
     };
+    let faults = super::faults::plans(&mut judge, config, plan.as_ref());
+    if let Some(plan) = &mut plan {
+        plan.faults = faults;
+    }
+    let plan = plan.filter(|_| !judge.found.has_errors());
     (plan, judge.found)
 }
 
@@ -143,6 +148,8 @@ fn assemble(
         },
         t1: config.model.t1,
         outside: outside(written, &kinds),
+        faults: Vec::new(),
+        expect: config.expect,
     })
 }
 

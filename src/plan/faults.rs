@@ -1,0 +1,460 @@
+//! Faults find their targets.
+
+mod target;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use gopherworks_actors::clock::Time;
+use gopherworks_actors::fault::{FOR_EVER, Kind, Point, Rule, Site, What, When};
+use gopherworks_actors::gopher::steps::Step;
+
+use super::{Judge, Plan, Target};
+use crate::config::label::is_name;
+use crate::config::nearest;
+use crate::config::schema::{
+    ExpectConfig, FaultConfig, FaultKindConfig, FaultWhatConfig, TopologyConfig, WhenConfig,
+};
+use target::Pattern;
+
+/// A fault with its targets.
+#[derive(Debug, Clone)]
+pub struct FaultPlan {
+    /// The share of seeds that it is there for.
+    pub odds: f64,
+    /// What it is.
+    pub what: FaultPlanWhat,
+}
+
+/// What a fault is.
+#[derive(Debug, Clone)]
+pub enum FaultPlanWhat {
+    /// A rule.
+    Rule(Rule),
+    /// A mix of one to `most` faults of these parts, drawn by the seed.
+    Mix {
+        /// Its name.
+        name: Arc<str>,
+        /// Most faults.
+        most: u32,
+        /// Whom it may hit.
+        parts: Vec<Part>,
+    },
+}
+
+/// What there is to be disturbed: an actor, as faults see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The actor, by its name in reports.
+    pub node: Arc<str>,
+    /// Its crew, or its balancer; else itself.
+    pub family: Arc<str>,
+    /// What it is.
+    pub sort: Sort,
+    /// Points in its work.
+    pub points: Vec<Point>,
+    /// Crews whose messages come to it.
+    pub senders: Vec<Arc<str>>,
+}
+
+/// What an actor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// A gopher, a relay's among them.
+    Gopher,
+    /// A pile or dump.
+    Pile,
+    /// An incinerator.
+    Incinerator,
+    /// A reader of a source.
+    Source,
+    /// A balancer.
+    Balancer,
+    /// A balancer's worker.
+    Worker,
+    /// A requester.
+    Requester,
+}
+
+/// Every actor of a plan, in its order.
+pub fn parts(plan: &Plan) -> Vec<Part> {
+    let mut out = Vec::new();
+    let named = |node: &str, family: &str, sort, points: &[Point]| Part {
+        node: node.into(),
+        family: family.into(),
+        sort,
+        points: points.to_vec(),
+        senders: Vec::new(),
+    };
+    for (at, pile) in plan.piles.iter().enumerate() {
+        let points: &[Point] = match pile.dump {
+            true => &[Point::Take, Point::Deliver, Point::Look, Point::Settle],
+            false => &[Point::Take, Point::Look],
+        };
+        let mut part = named(&pile.name, &pile.name, Sort::Pile, points);
+        let touching =
+            (plan.crews.iter()).filter(|crew| crew.from == at || crew.to == Target::Dump(at));
+        part.senders = touching.map(|crew| crew.name.as_str().into()).collect();
+        out.push(part);
+    }
+    for (at, fire) in plan.incinerators.iter().enumerate() {
+        let points: &[Point] = match fire.ask {
+            Some(_) => &[Point::Deliver, Point::Settle],
+            None => &[Point::Deliver, Point::Burn, Point::Settle],
+        };
+        let mut part = named(&fire.name, &fire.name, Sort::Incinerator, points);
+        let touching = (plan.crews.iter()).filter(|crew| crew.to == Target::Incinerator(at));
+        part.senders = touching.map(|crew| crew.name.as_str().into()).collect();
+        out.push(part);
+    }
+    for crew in &plan.crews {
+        for (index, duties) in crew.gophers.iter().enumerate() {
+            let name = if crew.relay {
+                crew.name.clone()
+            } else {
+                format!("{}/{}", crew.name, index + 1)
+            };
+            let mut points: Vec<Point> = (duties.iter())
+                .map(|step| match step {
+                    Step::Load => Point::Load,
+                    Step::Push => Point::Push,
+                    Step::Unload => Point::Unload,
+                    Step::Return => Point::Return,
+                })
+                .collect();
+            if crew.work.is_some() && points.contains(&Point::Push) {
+                points.push(Point::Work);
+            }
+            out.push(named(&name, &crew.name, Sort::Gopher, &points));
+        }
+    }
+    for source in &plan.sources {
+        let name = format!("{}.source", source.name);
+        out.push(named(&name, &name, Sort::Source, &[Point::Read]));
+    }
+    for balancer in &plan.balancers {
+        let name = &balancer.name;
+        out.push(named(name, name, Sort::Balancer, &[]));
+        for number in 1..=balancer.workers {
+            let worker = format!("{name}/{number}");
+            out.push(named(
+                &worker,
+                &format!("{name}/*"),
+                Sort::Worker,
+                &[Point::Work],
+            ));
+        }
+    }
+    for requester in &plan.requesters {
+        // What comes over HTTP has no actor of its own.
+        if requester.http.is_none() {
+            out.push(named(
+                &requester.name,
+                &requester.name,
+                Sort::Requester,
+                &[],
+            ));
+        }
+    }
+    out
+}
+
+/// Points at which a kind can be; `None` for the actor as a whole.
+pub fn points_of(kind: &Kind, part: &Part) -> Vec<Option<Point>> {
+    let of = |points: &[Point]| -> Vec<Option<Point>> {
+        let own = part.points.iter().filter(|point| points.contains(point));
+        own.map(|point| Some(*point)).collect()
+    };
+    let whole = |mut more: Vec<Option<Point>>| {
+        more.insert(0, None);
+        more
+    };
+    match kind {
+        Kind::Panic { .. } | Kind::Kill | Kind::Stop | Kind::Hang { .. } => whole(of(&Point::ALL)),
+        Kind::Slow { .. } => {
+            let steps = [Point::Load, Point::Push, Point::Unload, Point::Return];
+            match part.sort {
+                Sort::Gopher => whole(of(&steps)),
+                Sort::Worker => whole(of(&[Point::Work])),
+                _ => Vec::new(),
+            }
+        }
+        Kind::Error { .. } => of(&[Point::Work, Point::Burn, Point::Read]),
+        Kind::Poison => of(&[Point::Work, Point::Burn]),
+        Kind::Delay { .. } | Kind::Drop => of(&[Point::Take, Point::Deliver]),
+        Kind::Duplicate => of(&[Point::Settle, Point::Look]),
+        Kind::Full { .. } => match part.sort {
+            Sort::Pile => vec![None],
+            _ => Vec::new(),
+        },
+    }
+}
+
+/// Judges faults and expectations, and gives them their targets.
+pub(super) fn plans(
+    judge: &mut Judge<'_>,
+    config: &TopologyConfig,
+    plan: Option<&Plan>,
+) -> Vec<FaultPlan> {
+    expect(judge, &config.expect);
+    let parts = plan.map(parts);
+    let mut out = Vec::new();
+    for (name, fault) in &config.faults {
+        limits(judge, name, fault);
+        if let Some(planned) = (parts.as_ref()).and_then(|parts| one(judge, name, fault, parts)) {
+            out.push(planned);
+        }
+    }
+    out
+}
+
+fn expect(judge: &mut Judge<'_>, expect: &ExpectConfig) {
+    let dip = expect.throughput_dip.unwrap_or(0.0);
+    judge.ensure(
+        (0.0..=1.0).contains(&dip),
+        &["expect", "throughput_dip"],
+        "this is a share from 0 to 1",
+    );
+}
+
+fn limits(judge: &mut Judge<'_>, name: &str, fault: &FaultConfig) {
+    let at = |keys: &[&str]| -> Vec<String> {
+        ["faults", name]
+            .into_iter()
+            .chain(keys.iter().copied())
+            .map(str::to_owned)
+            .collect()
+    };
+    let mut ensure = |holds: bool, keys: &[&str], message: &str| {
+        let path = at(keys);
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        judge.ensure(holds, &path, message);
+    };
+    ensure(
+        is_name(name),
+        &[],
+        "a fault is called by lower-case letters, digits and underscores, a letter first",
+    );
+    let share = |x: f64| x > 0.0 && x <= 1.0;
+    let a_share = "this is a share above 0, at most 1";
+    ensure(share(fault.odds), &["odds"], a_share);
+    if let Some(until) = fault.until {
+        ensure(fault.from < until, &["until"], "it ends before it begins");
+    }
+    match &fault.what {
+        FaultWhatConfig::Mix { most } => {
+            ensure(
+                (1..=1_000).contains(most),
+                &["most"],
+                "a mix has 1 to 1000 faults",
+            );
+        }
+        FaultWhatConfig::Script(_) => {}
+        FaultWhatConfig::Kind { kind, when } => {
+            match kind {
+                FaultKindConfig::Slow { by, .. } | FaultKindConfig::Delay { by } => {
+                    ensure(!by.is_zero(), &["by"], "it takes some time");
+                }
+                FaultKindConfig::Full { span } => {
+                    ensure(!span.is_zero(), &["for"], "it takes some time");
+                }
+                _ => {}
+            }
+            match when {
+                WhenConfig::Every(span) => ensure(
+                    !span.is_zero(),
+                    &["when", "every"],
+                    "there is some time between",
+                ),
+                WhenConfig::Poisson(mean) => ensure(
+                    !mean.is_zero(),
+                    &["when", "poisson"],
+                    "there is some time between",
+                ),
+                WhenConfig::Chance(chance) => ensure(share(*chance), &["when", "chance"], a_share),
+                WhenConfig::Share(chance) => ensure(share(*chance), &["when", "share"], a_share),
+                WhenConfig::Nth(number) => {
+                    ensure(*number > 0, &["when", "nth"], "visits are counted from 1")
+                }
+                WhenConfig::At(times) => {
+                    ensure(!times.is_empty(), &["when", "at"], "it says no time")
+                }
+                WhenConfig::Items(items) => {
+                    ensure(!items.is_empty(), &["when", "items"], "it names no book")
+                }
+            }
+        }
+    }
+}
+
+fn one(
+    judge: &mut Judge<'_>,
+    name: &str,
+    fault: &FaultConfig,
+    parts: &[Part],
+) -> Option<FaultPlan> {
+    let path = ["faults", name, "target"];
+    let mut fail = |path: &[&str], message: String, help: Option<String>| {
+        let mut mistake = judge.error(path, message);
+        if let Some(help) = help {
+            mistake = mistake.help(help);
+        }
+        judge.report(mistake);
+    };
+    let pattern = match Pattern::parse(&fault.target) {
+        Ok(pattern) => pattern,
+        Err(why) => {
+            fail(&path, why, None);
+            return None;
+        }
+    };
+    let hit: Vec<&Part> = parts.iter().filter(|part| pattern.names(part)).collect();
+    if hit.is_empty() {
+        let names = parts.iter().flat_map(|part| [&*part.family, &*part.node]);
+        let near = nearest(pattern.name(), names);
+        fail(
+            &path,
+            format!("nothing here is called `{}`", pattern.name()),
+            near.map(|near| format!("did you mean `{near}`?")),
+        );
+        return None;
+    }
+    let what = match &fault.what {
+        FaultWhatConfig::Mix { most } => {
+            if pattern.point().is_some() || pattern.is_edge() {
+                fail(
+                    &path,
+                    "a mix chooses its points itself: name nodes only".to_owned(),
+                    None,
+                );
+                return None;
+            }
+            return Some(FaultPlan {
+                odds: fault.odds,
+                what: FaultPlanWhat::Mix {
+                    name: name.into(),
+                    most: *most,
+                    parts: hit.into_iter().cloned().collect(),
+                },
+            });
+        }
+        FaultWhatConfig::Script(text) => {
+            let read = gopherworks_actors::fault::parse(text, crate::config::duration);
+            match read {
+                Ok(terms) => What::Script(terms),
+                Err(why) => {
+                    fail(&["faults", name, "actions"], why, None);
+                    return None;
+                }
+            }
+        }
+        FaultWhatConfig::Kind { kind, when } => What::Kind(kind_of(kind), when_of(when)),
+    };
+    let kinds: Vec<Kind> = match &what {
+        What::Kind(kind, _) => vec![kind.clone()],
+        What::Script(terms) => terms.iter().filter_map(|term| term.kind.clone()).collect(),
+    };
+    let messages = |kind: &Kind| matches!(kind, Kind::Delay { .. } | Kind::Drop | Kind::Duplicate);
+    if kinds.iter().any(messages) && !kinds.iter().all(messages) {
+        fail(
+            &["faults", name, "actions"],
+            "a script is about messages (delay, drop, duplicate) or about actors, not both"
+                .to_owned(),
+            None,
+        );
+        return None;
+    }
+    let by_visit = match &what {
+        What::Script(_) => true,
+        What::Kind(_, when) => !matches!(when, When::At(_) | When::Every(_) | When::Poisson(_)),
+    };
+    let mut sites = BTreeSet::new();
+    let mut could = BTreeSet::new();
+    for part in &hit {
+        for kind in &kinds {
+            for point in points_of(kind, part) {
+                could.extend(point);
+                let fits = match (pattern.point(), point) {
+                    (Some(wanted), point) => point == Some(wanted),
+                    // By visits or items: at every point that there is.
+                    (None, None) => !by_visit,
+                    (None, Some(_)) => {
+                        by_visit
+                            || (messages(kind) || matches!(kind, Kind::Error { .. } | Kind::Poison))
+                    }
+                };
+                if !fits {
+                    continue;
+                }
+                for sender in pattern.senders(part) {
+                    sites.insert(Site {
+                        node: part.node.clone(),
+                        point,
+                        sender,
+                    });
+                }
+            }
+        }
+    }
+    if sites.is_empty() {
+        let word = kinds.first().map_or("off", Kind::name);
+        let could: Vec<&str> = could.iter().map(|point: &Point| point.name()).collect();
+        let help = match could.as_slice() {
+            [] => None,
+            could => Some(format!("its points for that: {}", could.join(", "))),
+        };
+        fail(
+            &path,
+            format!("`{word}` can't happen to `{}`", fault.target),
+            help,
+        );
+        return None;
+    }
+    Some(FaultPlan {
+        odds: fault.odds,
+        what: FaultPlanWhat::Rule(Rule {
+            name: name.into(),
+            sites: sites.into_iter().collect(),
+            what,
+            from: Time::ZERO + fault.from,
+            until: fault.until.map_or(Time::MAX, |until| Time::ZERO + until),
+            times: fault.times.unwrap_or(u64::MAX),
+        }),
+    })
+}
+
+fn kind_of(kind: &FaultKindConfig) -> Kind {
+    match kind {
+        FaultKindConfig::Panic { text } => Kind::Panic { text: text.clone() },
+        FaultKindConfig::Kill => Kind::Kill,
+        FaultKindConfig::Stop => Kind::Stop,
+        FaultKindConfig::Hang { span } => Kind::Hang {
+            span: span.unwrap_or(FOR_EVER),
+        },
+        FaultKindConfig::Slow { by, span } => Kind::Slow {
+            by: *by,
+            span: span.unwrap_or(FOR_EVER),
+        },
+        FaultKindConfig::Error { text, permanent } => Kind::Error {
+            text: text.clone(),
+            permanent: *permanent,
+        },
+        FaultKindConfig::Poison => Kind::Poison,
+        FaultKindConfig::Delay { by } => Kind::Delay { by: *by },
+        FaultKindConfig::Drop => Kind::Drop,
+        FaultKindConfig::Duplicate => Kind::Duplicate,
+        FaultKindConfig::Full { span } => Kind::Full { span: *span },
+    }
+}
+
+fn when_of(when: &WhenConfig) -> When {
+    match when {
+        WhenConfig::At(times) => When::At(times.iter().map(|at| Time::ZERO + *at).collect()),
+        WhenConfig::Every(span) => When::Every(*span),
+        WhenConfig::Poisson(mean) => When::Poisson(*mean),
+        WhenConfig::Nth(number) => When::Nth(*number),
+        WhenConfig::Chance(chance) => When::Chance(*chance),
+        WhenConfig::Items(items) => When::Items(items.iter().copied().collect()),
+        WhenConfig::Share(share) => When::ItemChance(*share),
+    }
+}

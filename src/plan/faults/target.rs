@@ -1,0 +1,124 @@
+//! Targets of faults as they are written: `near`, `near/1`, `near.load[lane=*]`, `near -> middle`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use globset::{Glob, GlobMatcher};
+use gopherworks_actors::fault::Point;
+
+use super::{Part, Sort};
+use crate::config::label::{base, parse, unlabelled};
+
+/// A target.
+pub(super) struct Pattern {
+    name: String,
+    matcher: GlobMatcher,
+    /// By axis; `None` is any.
+    at: BTreeMap<String, Option<u32>>,
+    point: Option<Point>,
+    sender: Option<GlobMatcher>,
+}
+
+impl Pattern {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let (sender, rest) = match text.split_once("->") {
+            None => (None, text.trim().to_owned()),
+            Some((from, to)) => (Some(from.trim()), to.trim().to_owned()),
+        };
+        let mut at = BTreeMap::new();
+        let mut rest = rest;
+        while let Some(open) = rest.find('[') {
+            let Some(close) = rest[open..].find(']').map(|close| open + close) else {
+                return Err(format!("`{text}` lacks its closing bracket"));
+            };
+            for part in rest[open + 1..close].split(',') {
+                let wrong =
+                    || format!("`{part}` picks no copies; write it like `[lane=1]` or `[lane=*]`");
+                let (axis, place) = part.split_once('=').ok_or_else(wrong)?;
+                let place = match place.trim() {
+                    "*" => None,
+                    number => Some(number.parse().map_err(|_| wrong())?),
+                };
+                at.insert(axis.trim().to_owned(), place);
+            }
+            rest.replace_range(open..=close, "");
+        }
+        let (name, point) = match rest.rsplit_once('.') {
+            None => (rest.as_str(), None),
+            Some((_, "source")) => (rest.as_str(), None),
+            Some((name, word)) => {
+                let point = Point::ALL.into_iter().find(|point| point.name() == word);
+                let Some(point) = point else {
+                    let words: Vec<&str> = Point::ALL.into_iter().map(Point::name).collect();
+                    let near = crate::config::nearest(word, words.iter().copied());
+                    let near =
+                        near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+                    return Err(format!(
+                        "`{word}` is no point of an actor's work: {}{near}",
+                        words.join(", ")
+                    ));
+                };
+                (name, Some(point))
+            }
+        };
+        let glob = |text: &str| {
+            Glob::new(text)
+                .map(|glob| glob.compile_matcher())
+                .map_err(|error| format!("`{text}` is no pattern: {}", error.kind()))
+        };
+        if name.is_empty() {
+            return Err("it names no node".to_owned());
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            matcher: glob(name)?,
+            at,
+            point,
+            sender: sender.map(glob).transpose()?,
+        })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn point(&self) -> Option<Point> {
+        self.point
+    }
+
+    pub(super) fn is_edge(&self) -> bool {
+        self.sender.is_some()
+    }
+
+    /// True if this actor is meant, whatever the point.
+    pub(super) fn names(&self, part: &Part) -> bool {
+        let node = unlabelled(&part.node);
+        let family = unlabelled(&part.family);
+        let crew = part.sort == Sort::Gopher && self.matcher.is_match(&family);
+        if !(crew || self.matcher.is_match(&node)) {
+            return false;
+        }
+        if self.is_edge() && self.senders(part).is_empty() {
+            return false;
+        }
+        // A worker's label stands before its number.
+        let labelled = part.node.split('/').next().unwrap_or(&part.node);
+        let labelled = labelled.strip_suffix(".source").unwrap_or(labelled);
+        let own = parse(labelled).map(|(_, at)| at).unwrap_or_default();
+        self.at.iter().all(|(axis, place)| match place {
+            None => own.contains_key(axis),
+            Some(place) => own.get(axis) == Some(place),
+        })
+    }
+
+    /// Whose messages are meant, of those that come to it; one `None` where any are.
+    pub(super) fn senders(&self, part: &Part) -> Vec<Option<Arc<str>>> {
+        match &self.sender {
+            None => vec![None],
+            Some(sender) => (part.senders.iter())
+                .filter(|crew| sender.is_match(base(crew)))
+                .map(|crew| Some(crew.clone()))
+                .collect(),
+        }
+    }
+}
