@@ -1,5 +1,6 @@
 //! The command line: what is asked for, and the exit code that answers it.
 
+mod chaos;
 mod compare;
 mod dead;
 mod graph;
@@ -70,6 +71,8 @@ enum Command {
     ///
     /// Files are read and written as the config says; step times take no real time. The same seed gives the same trace, byte by byte.
     Simulate(SimulateArgs),
+    /// Runs a topology with the faults that its file says, in real threads, and says how it stood them (exit code 1 if badly)
+    Chaos(ChaosArgs),
     /// Simulates designs and shows them side by side: how fast each is, measured and by the formula, and what limits it
     ///
     /// Nothing outside is touched: works are left out, and burns only count.
@@ -118,10 +121,36 @@ struct RunArgs {
     /// Keeps dead letters there (appends)
     #[arg(long, value_name = "FILE")]
     dead: Option<PathBuf>,
+    /// Does the faults of the file too, which a run otherwise ignores
+    #[arg(long)]
+    faults: bool,
     /// Gives up a drain after this time (exit code 75)
     #[arg(long, value_name = "TIME", value_parser = duration)]
     drain_deadline: Option<Duration>,
     /// How the report is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct ChaosArgs {
+    /// The topology, with its [faults] and what it is to [expect]
+    file: PathBuf,
+    /// Arbiters, and threads of the blocking pool
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    cores: Option<u32>,
+    /// Makes `generate` endless; after this time nothing more goes wrong, and what is under way is drained
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+    /// Seed of every random stream, those of the faults among them
+    #[arg(long)]
+    seed: Option<u64>,
+    #[command(flatten)]
+    sets: Sets,
+    /// Writes the verdict there as JSON
+    #[arg(long, value_name = "FILE")]
+    verdict: Option<PathBuf>,
+    /// How the verdict is printed
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -144,8 +173,23 @@ struct SimulateArgs {
     /// Factor on all step times
     #[arg(long, value_name = "X", value_parser = factor)]
     time_scale: Option<f64>,
+    /// Does the faults of the file too, and gives a verdict (exit code 1 if it is bad)
+    #[arg(long)]
+    faults: bool,
+    /// So many seeds one after the other; stops at the first that fails
+    #[arg(long, requires = "faults", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    seeds: Option<u64>,
+    /// So many schedules for each seed: the plain one, and others that chance draws
+    #[arg(long, requires = "faults", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    schedules: Option<u64>,
+    /// The schedule of this number alone
+    #[arg(long, requires = "faults", conflicts_with_all = ["seeds", "schedules"])]
+    schedule: Option<u64>,
+    /// Writes the verdict there as JSON
+    #[arg(long, requires = "faults", value_name = "FILE")]
+    verdict: Option<PathBuf>,
     /// Writes a line there for every move: TIME NODE ACT
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "faults")]
     trace: Option<PathBuf>,
     /// Writes the report there as JSON
     #[arg(long, value_name = "FILE")]
@@ -340,10 +384,18 @@ fn overrides(sets: &Sets) -> Result<Overrides, Failed> {
 /// Runs the command and gives its exit code.
 pub fn main() -> i32 {
     let cli = Cli::parse();
-    logging::init(cli.verbose, cli.quiet);
+    // What goes wrong on purpose is told by the verdict.
+    let noisy = match &cli.command {
+        Command::Chaos(_) => true,
+        Command::Simulate(args) => args.faults,
+        _ => false,
+    };
+    logging::init(cli.verbose, cli.quiet, noisy);
     let done = match cli.command {
         Command::Run(args) => run::run(&args, cli.quiet),
+        Command::Simulate(args) if args.faults => chaos::sweep(&args, cli.quiet),
         Command::Simulate(args) => simulate::simulate(&args, cli.quiet),
+        Command::Chaos(args) => chaos::chaos(&args, cli.quiet),
         Command::Compare(args) => compare::compare(&args, cli.quiet),
         Command::Validate(args) => validate::validate(&args, cli.quiet),
         Command::Kinds { name, format } => kinds::kinds(name.as_deref(), format),

@@ -39,6 +39,7 @@ pub use gopherworks_actors as actors;
 pub use gopherworks_actors::supervision;
 
 pub mod catalog;
+pub mod chaos;
 pub mod compare;
 pub mod config;
 pub mod dead;
@@ -49,6 +50,7 @@ pub mod plan;
 pub mod report;
 pub mod simulate;
 pub mod topology;
+pub mod verdict;
 #[cfg(feature = "actix-web")]
 pub mod web;
 

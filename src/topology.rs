@@ -4,6 +4,7 @@ mod account;
 mod dead;
 mod desks;
 mod end;
+mod faults;
 mod heard;
 mod running;
 mod wiring;
@@ -22,6 +23,7 @@ use crate::plan::Plan;
 use crate::report::Report;
 
 pub use dead::{DeadBook, DeadSink};
+pub use faults::Faulting;
 pub use gopherworks_actors::event::Event;
 pub use gopherworks_actors::pile::OfferError;
 pub use running::{Done, RunningTopology};
@@ -52,6 +54,10 @@ pub struct Options {
     pub tracer: Option<Arc<dyn Tracer>>,
     /// Touches nothing outside: works are left out, every burn only counts, and no receipt is written. For comparing designs.
     pub dry: bool,
+    /// What goes wrong on purpose.
+    pub faults: Faulting,
+    /// Of all schedules that the seed allows, the one of this number; for simulations. `None` is the plain one.
+    pub schedule: Option<u64>,
 }
 
 impl std::fmt::Debug for Options {
@@ -128,6 +134,13 @@ impl Topology {
     #[must_use]
     pub fn with_options(mut self, options: Options) -> Self {
         self.options = options;
+        self
+    }
+
+    /// The same topology with another seed.
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        Arc::make_mut(&mut self.plan).execution.seed = seed;
         self
     }
 

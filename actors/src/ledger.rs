@@ -145,14 +145,14 @@ enum Chunk {
 /// A set of numbers that come roughly in order: memory for the stretch between the first and the last gap only
 /// (a bit a number, and a few bytes for each full 4,096).
 #[derive(Debug, Default)]
-struct IdSet {
+pub struct IdSet {
     base: u64,
     chunks: VecDeque<Chunk>,
 }
 
 impl IdSet {
     /// Adds `id`; false if it was there.
-    fn insert(&mut self, id: u64) -> bool {
+    pub fn insert(&mut self, id: u64) -> bool {
         let number = id / CHUNK;
         let Some(index) = number.checked_sub(self.base) else {
             return false;

@@ -18,9 +18,10 @@ impl Write for PastTheBar {
     }
 }
 
-/// `RUST_LOG` wins over the flags.
-pub fn init(verbose: u8, quiet: bool) {
+/// `RUST_LOG` wins over the flags. What is `noisy` goes wrong on purpose, and says nothing unless it is asked to.
+pub fn init(verbose: u8, quiet: bool, noisy: bool) {
     let level = match (quiet, verbose) {
+        (true, _) | (false, 0) if noisy => "off",
         (true, _) => "error",
         (false, 0) => "warn",
         (false, 1) => "info",

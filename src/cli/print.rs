@@ -199,3 +199,11 @@ fn prediction(report: &Report) -> String {
 fn plural(count: u64) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
+
+/// Something for programs, on standard output.
+pub fn json(value: &impl serde::Serialize) {
+    match serde_json::to_string(value) {
+        Ok(json) => line(&json, false),
+        Err(error) => log::error!("it could not be printed: {error}"),
+    }
+}

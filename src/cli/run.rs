@@ -14,7 +14,7 @@ use gopherworks::config::{Loaded, Overrides};
 use gopherworks::dead::DeadFile;
 use gopherworks::plan::Plan;
 use gopherworks::report::{Outcome, Report};
-use gopherworks::topology::{Done, Options, RunningTopology, StartError, Topology};
+use gopherworks::topology::{Done, Faulting, Options, RunningTopology, StartError, Topology};
 
 use super::progress::Progress;
 use super::signals::Signals;
@@ -37,13 +37,20 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
     let options = Options {
         time_scale: args.time_scale,
         endless: args.duration.is_some(),
+        faults: if args.faults {
+            Faulting::Planned {
+                horizon: args.duration.unwrap_or(Duration::from_secs(10)),
+            }
+        } else {
+            Faulting::None
+        },
         dead: sink.map(|sink| sink as _),
         ..Options::default()
     };
     let topology = Topology::from_plan(loaded.plan).with_options(options);
     let (report, signal) = System::new().block_on(live(&topology, args, quiet))?;
     if let Some(path) = &args.report {
-        write_report(path, &report)?;
+        write_json(path, &report)?;
     }
     show(&report, topology.plan(), args.format, quiet);
     Ok(signal.unwrap_or_else(|| exit_code(&report)))
@@ -202,8 +209,8 @@ pub fn exit_code(report: &Report) -> i32 {
     }
 }
 
-/// Writes the report as JSON.
-pub fn write_report(path: &Path, report: &Report) -> Result<(), Failed> {
+/// Writes a report or a verdict as JSON.
+pub fn write_json(path: &Path, report: &impl serde::Serialize) -> Result<(), Failed> {
     serde_json::to_vec_pretty(report)
         .map_err(std::io::Error::other)
         .and_then(|json| {

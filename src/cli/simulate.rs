@@ -10,7 +10,7 @@ use gopherworks::simulate::{TraceLog, in_virtual_time, until_done};
 use gopherworks::topology::{Done, Options, Topology};
 
 use super::progress::Watched;
-use super::run::{exit_code, show, start_failed, write_report};
+use super::run::{exit_code, show, start_failed, write_json};
 use super::signals::Signals;
 use super::{Failed, SimulateArgs, overrides, print};
 
@@ -48,7 +48,7 @@ pub fn simulate(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
     })?;
     report.trace_sha256 = Some(hash);
     if let Some(path) = &args.report {
-        write_report(path, &report)?;
+        write_json(path, &report)?;
     }
     show(&report, topology.plan(), args.format, quiet);
     Ok(signal.unwrap_or_else(|| exit_code(&report)))

@@ -379,6 +379,19 @@ impl RunningTopology {
         self.shared.supervisor.kill(node)
     }
 
+    /// Faults fire no more.
+    pub fn calm(&self) {
+        if let Some(faults) = self.inner().works.faults() {
+            faults.quiet();
+        }
+    }
+
+    /// The faults that fired so far, in their order.
+    pub fn fired(&self) -> Vec<gopherworks_actors::fault::Fired> {
+        let faults = self.inner().works.faults();
+        faults.map_or_else(Vec::new, |faults| faults.fired())
+    }
+
     /// Names of all actors that can be killed.
     pub fn actors(&self) -> Vec<String> {
         let supervisor = &self.shared.supervisor;

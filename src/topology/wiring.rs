@@ -6,6 +6,7 @@ use actix_rt::System;
 use gopherworks_actors::burn::Burn;
 use gopherworks_actors::clock::{Clock, Seed};
 use gopherworks_actors::failure::Failure;
+use gopherworks_actors::fault::Faults;
 use gopherworks_actors::feeder::{Feeder, FeederCore};
 use gopherworks_actors::gopher::steps::{Step, StepTime, StepTimes};
 use gopherworks_actors::gopher::yard::{Seat, Yard};
@@ -16,11 +17,12 @@ use gopherworks_actors::pool::Pool;
 use gopherworks_actors::slots::Slots;
 use gopherworks_actors::store::{Bound, MemoryStore, PileKey, Want};
 use gopherworks_actors::supervision::{
-    Arbiters, Backoff, Child, Guarded, Outcome, Place, Policy, Port, Strategy, Supervisor,
+    Arbiters, Backoff, Child, Fuzz, Guarded, Outcome, Place, Policy, Port, Strategy, Supervisor,
 };
 use gopherworks_actors::works::{NodeStats, Works};
 
 use super::desks::Making;
+use super::faults::{self, Reach};
 use super::running::{Crew, Inner, RunningTopology};
 use super::{Options, StartError};
 use crate::catalog::Site;
@@ -50,15 +52,34 @@ pub(super) async fn start(
         clock,
     };
     let (inner, children) = build.cores()?;
-    let supervisor = Supervisor::start(
+    let rules = faults::rules(plan, &options.faults);
+    let faults = (!rules.is_empty())
+        .then(|| Faults::new(inner.works.clock.clone(), inner.works.seed, rules));
+    if let Some(faults) = &faults {
+        inner.works.disturb(faults.clone());
+    }
+    let fuzz = (options.schedule).map(|number| Fuzz::new(inner.works.seed, number));
+    let supervisor = Supervisor::start_fuzzed(
         policy(plan),
         inner.works.clock.clone(),
         inner.works.seed,
+        fuzz,
         children,
     );
+    if let Some(faults) = &faults {
+        faults.controls(Box::new(Reach {
+            inner: Arc::downgrade(&inner),
+            supervisor: supervisor.clone(),
+        }));
+    }
     let running = RunningTopology::new(inner, supervisor.clone());
     match supervisor.wait_started().await {
-        Ok(()) => Ok(running),
+        Ok(()) => {
+            if let Some(faults) = faults {
+                actix_rt::spawn(faults.drive());
+            }
+            Ok(running)
+        }
         Err(outcome) => {
             running.abandon().await;
             Err(StartError::Escalated(match outcome {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +38,9 @@ pub trait Control: Send + Sync {
     /// Makes a pile look at this time: it is not full any more.
     fn ring_at(&self, at: Time, node: &str);
 
+    /// True when nothing is to be disturbed any more.
+    fn is_over(&self) -> bool;
+
     /// A fault fired.
     fn fired(&self, fired: &Fired);
 }
@@ -50,6 +54,7 @@ pub struct Faults {
     points: BTreeMap<Arc<str>, Vec<usize>>,
     fired: Mutex<Vec<Fired>>,
     control: OnceLock<Box<dyn Control>>,
+    quiet: AtomicBool,
 }
 
 struct State {
@@ -194,12 +199,22 @@ impl Faults {
             points,
             fired: Mutex::default(),
             control: OnceLock::new(),
+            quiet: AtomicBool::new(false),
         })
     }
 
     /// Says through whom actors are reached; before that, and without it, nobody is.
     pub fn controls(&self, control: Box<dyn Control>) {
         let _ = self.control.set(control);
+    }
+
+    /// Nothing more fires; what lasts (slow, full) goes on to its end.
+    pub fn quiet(&self) {
+        self.quiet.store(true, Ordering::Release);
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.quiet.load(Ordering::Acquire)
     }
 
     /// Whatever fired so far, in its order.
@@ -225,6 +240,9 @@ impl Faults {
         item: Option<u64>,
         message: bool,
     ) -> Option<Deed> {
+        if self.is_quiet() {
+            return None;
+        }
         for at in self.points.get(node)? {
             let mut state = lock(&self.rules[*at]);
             let kind = match &state.rule.what {
@@ -317,6 +335,9 @@ impl Faults {
     pub async fn drive(self: Arc<Self>) {
         while let Some(due) = self.next_due() {
             self.clock.sleep_in_background(due).await;
+            if self.is_quiet() || self.control.get().is_none_or(|control| control.is_over()) {
+                return;
+            }
             let now = self.clock.now();
             for at in 0..self.rules.len() {
                 self.fire(at, now);

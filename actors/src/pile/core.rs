@@ -188,6 +188,12 @@ impl PileCore {
         let _ = self.port.send(Look);
     }
 
+    /// Room has come back that no book has left: whoever waits for some looks again.
+    pub fn has_room(&self) {
+        self.room.notify_waiters();
+        self.ring();
+    }
+
     /// The application will offer nothing more. Books already taken are carried on.
     pub fn seal(&self) {
         self.gate().sealed = true;

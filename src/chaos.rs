@@ -1,0 +1,110 @@
+//! Faults in real threads and real time, and the verdict on them.
+//!
+//! The same file can be [swept](crate::verdict::sweep::Sweep) in virtual time, where a failure can be had again and made small; here the
+//! threads are real, and so are blocked arbiters, the operating system's scheduler and whatever a burn does outside.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gopherworks_actors::fault::Fired;
+
+use crate::report::Report;
+use crate::topology::{Done, Faulting, Options, RunningTopology, Topology};
+use crate::verdict::auditor::Auditor;
+use crate::verdict::{FiredReport, Measure, SUSPECTS, Verdict, judge};
+
+/// A topology that is about to run with its faults.
+#[derive(Debug)]
+pub struct Chaos {
+    /// To be started.
+    pub topology: Topology,
+    auditor: Arc<Auditor>,
+}
+
+impl Chaos {
+    /// With the faults of the file, as `seed` decides. With `limit`, made-up sources don't end by themselves.
+    #[must_use]
+    pub fn new(topology: Topology, seed: u64, limit: Option<Duration>) -> Self {
+        let auditor = Auditor::new(None);
+        let options = Options {
+            tracer: Some(auditor.clone()),
+            endless: limit.is_some(),
+            faults: Faulting::Planned {
+                horizon: limit.unwrap_or(Duration::from_secs(10)),
+            },
+            ..topology.options().clone()
+        };
+        Self {
+            topology: topology.with_seed(seed).with_options(options),
+            auditor,
+        }
+    }
+
+    /// Runs until the sources are done and all is drained, or until `limit`: then nothing more goes wrong, and what is under way has
+    /// `patience` to come to its end. To be called inside an actix system, on the topology that was started from this.
+    pub async fn until_done(
+        &self,
+        running: &RunningTopology,
+        limit: Option<Duration>,
+        patience: Duration,
+    ) -> Done {
+        let clock = gopherworks_actors::clock::Clock::real();
+        running.close_offers();
+        let limit = async {
+            match limit {
+                Some(limit) => clock.sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            done = running.done() => return done,
+            () = limit => {}
+        }
+        running.calm();
+        running.close();
+        tokio::select! {
+            biased;
+            done = running.done() => done,
+            () = clock.sleep(patience) => Done::DeadlinePassed,
+        }
+    }
+
+    /// The verdict on a run that is over.
+    pub fn verdict(
+        &self,
+        (report, done): (&Report, &Done),
+        fired: &[Fired],
+        calm_per_s: Option<f64>,
+        (config_sha256, command): (String, &str),
+    ) -> Verdict {
+        let audit = self.auditor.finish();
+        let measure = Measure {
+            expect: self.topology.plan().expect,
+            calm_per_s,
+        };
+        let checks = judge(&measure, report, &audit, done);
+        let pass = checks.iter().all(|check| check.pass);
+        Verdict {
+            topology: report.topology.clone(),
+            mode: "chaos",
+            seed: report.seed,
+            schedule: None,
+            config_sha256,
+            trace_sha256: None,
+            pass,
+            suspects: if pass {
+                Vec::new()
+            } else {
+                audit.suspects(SUSPECTS)
+            },
+            checks,
+            culprits: audit.culprits(),
+            faults: fired.len(),
+            fired: fired.iter().take(100).map(FiredReport::from).collect(),
+            minimal: None,
+            minimal_faults: None,
+            replay: Some(format!("{command} --seed {}", report.seed)),
+        }
+    }
+}

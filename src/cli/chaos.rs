@@ -1,0 +1,225 @@
+//! `chaos`, and `simulate --faults`.
+
+use std::time::Duration;
+
+use actix_rt::System;
+use gopherworks::catalog::Catalog;
+use gopherworks::chaos::Chaos;
+use gopherworks::config::{Loaded, Overrides};
+use gopherworks::topology::{Done, Topology};
+use gopherworks::verdict::Verdict;
+use gopherworks::verdict::sweep::{Sweep, Swept, calm};
+use indicatif::{ProgressBar, ProgressStyle};
+use sha2::{Digest, Sha256};
+
+use super::progress::Progress;
+use super::run::{end, say_draining, start_failed, until_drained, write_json};
+use super::signals::Signals;
+use super::{ChaosArgs, Failed, Format, SimulateArgs, code, overrides, print};
+
+/// How long what is under way may take once nothing goes wrong any more, where the file doesn't say.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn load(file: &std::path::Path, overrides: &Overrides, quiet: bool) -> Result<Loaded, Failed> {
+    let loaded = Loaded::read(file, &Catalog::standard(), overrides)?;
+    if !quiet && !loaded.warnings.is_empty() {
+        print::diagnostics(&loaded.warnings);
+    }
+    if loaded.plan.faults.is_empty() {
+        return Err(Failed::new(format!(
+            "error: {} says nothing of faults\n  help: add a table such as\n\n    [faults.any]\n    kind = \"mix\"\n    target = \"*\"\n",
+            file.display()
+        )));
+    }
+    Ok(loaded)
+}
+
+/// A name for what a config says.
+fn config_sha256(loaded: &Loaded) -> String {
+    let said = format!("{:?}", loaded.config);
+    let hash = Sha256::digest(said.as_bytes());
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn words(
+    command: &str,
+    file: &std::path::Path,
+    sets: &[String],
+    limit: Option<Duration>,
+) -> String {
+    let quoted = |text: &str| match text
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "/._-=".contains(c))
+    {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    };
+    let mut out = format!(
+        "gopherworks {command} {}",
+        quoted(&file.display().to_string())
+    );
+    for set in sets {
+        out += &format!(" --set {}", quoted(set));
+    }
+    if let Some(limit) = limit {
+        out += &format!(" --for {}us", limit.as_micros());
+    }
+    out
+}
+
+/// Runs a topology with its faults in real threads, and says how it stood that.
+pub fn chaos(args: &ChaosArgs, quiet: bool) -> Result<i32, Failed> {
+    let cores = args.cores.map(|cores| format!("execution.cores={cores}"));
+    let overrides = cores
+        .into_iter()
+        .fold(overrides(&args.sets)?, Overrides::set);
+    let loaded = load(&args.file, &overrides, quiet)?;
+    let hash = config_sha256(&loaded);
+    let seed = args.seed.unwrap_or(loaded.plan.execution.seed);
+    let patience = loaded.plan.execution.drain_deadline.unwrap_or(PATIENCE);
+    let topology = Topology::from_plan(loaded.plan);
+    // What it does without faults, where anybody wants to know, and a simulation can tell.
+    let calm = (topology.plan().expect.throughput_dip)
+        .and_then(|_| calm(&topology, seed, args.duration).ok())
+        .and_then(|(_, measure)| measure.calm_per_s);
+    let chaos = Chaos::new(topology, seed, args.duration);
+    let command = words("chaos", &args.file, &args.sets.sets, args.duration);
+    let (verdict, signal) =
+        System::new().block_on(live(&chaos, args, patience, quiet, |over| {
+            let (report, done, fired) = over;
+            chaos.verdict((report, done), fired, calm, (hash, &command))
+        }))?;
+    if let Some(path) = &args.verdict {
+        write_json(path, &verdict)?;
+    }
+    show(&verdict, args.format, quiet);
+    Ok(signal.unwrap_or(if verdict.pass { code::OK } else { code::FAILED }))
+}
+
+type Over<'a> = (
+    &'a gopherworks::Report,
+    &'a Done,
+    &'a [gopherworks::actors::fault::Fired],
+);
+
+async fn live(
+    chaos: &Chaos,
+    args: &ChaosArgs,
+    patience: Duration,
+    quiet: bool,
+    judge: impl FnOnce(Over<'_>) -> Verdict,
+) -> Result<(Verdict, Option<i32>), Failed> {
+    let mut signals =
+        Signals::new().map_err(|error| Failed::new(format!("error: no signals: {error}")))?;
+    let running = chaos.topology.start().await.map_err(start_failed)?;
+    let progress = Progress::new(quiet);
+    let (done, signal) = {
+        let follow = progress.follow(&running);
+        let run = async {
+            tokio::select! {
+                biased;
+                done = chaos.until_done(&running, args.duration, patience) => return (done, None),
+                _ = signals.next() => say_draining(quiet),
+            }
+            running.calm();
+            until_drained(&running, &mut signals).await
+        };
+        tokio::select! {
+            biased;
+            ended = run => ended,
+            () = follow => unreachable!("the bar follows for ever"),
+        }
+    };
+    let report = end(&running, done.clone(), &mut signals).await;
+    progress.finish();
+    Ok((judge((&report, &done, &running.fired())), signal))
+}
+
+/// Runs a topology with its faults in virtual time, for one seed or for many.
+pub fn sweep(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
+    let cores = args.cores.map(|cores| format!("execution.cores={cores}"));
+    let overrides = cores
+        .into_iter()
+        .fold(overrides(&args.sets)?, Overrides::set);
+    let loaded = load(&args.file, &overrides, quiet)?;
+    let sweep = Sweep {
+        first: args.seed.unwrap_or(loaded.plan.execution.seed),
+        seeds: args.seeds.unwrap_or(1),
+        schedules: args.schedules.unwrap_or(1),
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        limit: args.duration,
+        config_sha256: config_sha256(&loaded),
+        command: words("simulate", &args.file, &args.sets.sets, args.duration),
+    };
+    let topology = Topology::from_plan(loaded.plan);
+    if args.seeds.is_none() && args.schedules.is_none() {
+        let verdict = sweep.one(&topology, args.schedule).map_err(start_failed)?;
+        if let Some(path) = &args.verdict {
+            write_json(path, &verdict)?;
+        }
+        show(&verdict, args.format, quiet);
+        return Ok(if verdict.pass { code::OK } else { code::FAILED });
+    }
+    let bar = bar(sweep.seeds.saturating_mul(sweep.schedules), quiet);
+    let swept = sweep
+        .run(&topology, &|runs| bar.set_position(runs))
+        .map_err(start_failed)?;
+    bar.finish_and_clear();
+    if let Some(path) = &args.verdict {
+        write_json(path, &swept)?;
+    }
+    show_swept(&sweep, &swept, args.format, quiet);
+    Ok(match swept.failure {
+        Some(_) => code::FAILED,
+        None => code::OK,
+    })
+}
+
+fn bar(runs: u64, quiet: bool) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(runs);
+    if let Ok(style) =
+        ProgressStyle::with_template("{spinner} {elapsed_precise} [{bar:32}] {pos}/{len} runs")
+    {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn show(verdict: &Verdict, format: Format, quiet: bool) {
+    match format {
+        Format::Json => print::json(verdict),
+        // What failed is said in any case.
+        Format::Text if quiet && verdict.pass => {}
+        Format::Text => anstream::print!("{verdict}"),
+    }
+}
+
+fn show_swept(sweep: &Sweep, swept: &Swept, format: Format, quiet: bool) {
+    if let Format::Json = format {
+        return print::json(swept);
+    }
+    if let Some(verdict) = &swept.failure {
+        return show(verdict, format, quiet);
+    }
+    if quiet {
+        return;
+    }
+    let kinds: Vec<String> = (swept.kinds.iter())
+        .map(|(kind, times)| format!("{times} {kind}"))
+        .collect();
+    anstream::println!(
+        "PASS  {} runs: seeds {} to {}, {} schedules each; {} faults fired",
+        swept.runs,
+        sweep.first,
+        sweep.first.wrapping_add(sweep.seeds - 1),
+        sweep.schedules,
+        swept.faults,
+    );
+    anstream::println!("  {}", kinds.join(", "));
+    if let Some(hash) = &swept.traces_sha256 {
+        anstream::println!("  config {}\n  traces {hash}", sweep.config_sha256);
+    }
+}

@@ -1,0 +1,182 @@
+//! Faults of a file become rules, and reach the actors.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use gopherworks_actors::clock::{Seed, Time};
+use gopherworks_actors::fault::{Control, FOR_EVER, Fired, Kind, Point, Rule, Site, What, When};
+use gopherworks_actors::supervision::{Strike, SupervisorHandle};
+use gopherworks_actors::trace::Act;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::running::Inner;
+use crate::plan::Plan;
+use crate::plan::faults::{FaultPlan, FaultPlanWhat, Part, points_of};
+
+/// Which faults a run has.
+#[derive(Debug, Clone, Default)]
+pub enum Faulting {
+    /// None, whatever the file says.
+    #[default]
+    None,
+    /// Those of the file, as the seed decides.
+    Planned {
+        /// How long a run is about: what a mix draws happens within that time.
+        horizon: Duration,
+    },
+    /// These and no others.
+    Exactly(Vec<Rule>),
+}
+
+/// What the seed makes of the file's faults.
+pub(super) fn rules(plan: &Plan, faulting: &Faulting) -> Vec<Rule> {
+    let horizon = match faulting {
+        Faulting::None => return Vec::new(),
+        Faulting::Exactly(rules) => return rules.clone(),
+        Faulting::Planned { horizon } => *horizon,
+    };
+    let seed = Seed(plan.execution.seed);
+    let mut out = Vec::new();
+    for FaultPlan { odds, what } in &plan.faults {
+        let name = match what {
+            FaultPlanWhat::Rule(rule) => &rule.name,
+            FaultPlanWhat::Mix { name, .. } => name,
+        };
+        if *odds < 1.0 && seed.stream(name, "odds").random::<f64>() >= *odds {
+            continue;
+        }
+        match what {
+            FaultPlanWhat::Rule(rule) => out.push(rule.clone()),
+            FaultPlanWhat::Mix { name, most, parts } => {
+                let mut draws = seed.stream(name, "mix");
+                let count = draws.random_range(1..=*most);
+                for number in 1..=count {
+                    let name = format!("{name}_{number}");
+                    out.extend(drawn(name.into(), parts, horizon, &mut draws));
+                }
+            }
+        }
+    }
+    out
+}
+
+/// Visits among which a mix draws the one that is hit.
+const VISITS: u64 = 60;
+
+/// One fault of a mix.
+fn drawn(
+    name: Arc<str>,
+    parts: &[Part],
+    horizon: Duration,
+    draws: &mut ChaCha8Rng,
+) -> Option<Rule> {
+    let moment = |draws: &mut ChaCha8Rng| horizon.mul_f64(draws.random::<f64>());
+    let part = &parts[draws.random_range(0..parts.len())];
+    let text = || "a fault".to_owned();
+    let short = moment(draws) / 20 + Duration::from_nanos(1);
+    let kinds = [
+        Kind::Panic { text: text() },
+        Kind::Panic { text: text() },
+        Kind::Kill,
+        Kind::Stop,
+        Kind::Hang { span: FOR_EVER },
+        Kind::Hang { span: short },
+        Kind::Slow {
+            by: short,
+            span: short * 4,
+        },
+        Kind::Error {
+            text: text(),
+            permanent: false,
+        },
+        Kind::Poison,
+        Kind::Delay { by: short },
+        Kind::Drop,
+        Kind::Duplicate,
+        Kind::Full { span: short },
+    ];
+    let able: Vec<(&Kind, Option<Point>)> = (kinds.iter())
+        .flat_map(|kind| {
+            let points = points_of(kind, part).into_iter();
+            points.map(move |point| (kind, point))
+        })
+        .collect();
+    if able.is_empty() {
+        return None;
+    }
+    // A kind first, then a point: else what has many points would crowd out the others.
+    let mut names: Vec<&str> = able.iter().map(|(kind, _)| kind.name()).collect();
+    names.dedup();
+    let chosen = names[draws.random_range(0..names.len())];
+    let able: Vec<_> = able
+        .into_iter()
+        .filter(|(kind, _)| kind.name() == chosen)
+        .collect();
+    let (kind, point) = able[draws.random_range(0..able.len())].clone();
+    let when = match (kind, point) {
+        (Kind::Poison, _) => When::ItemChance(0.02),
+        (_, None) => When::At(vec![Time::ZERO + moment(draws)]),
+        (_, Some(_)) => When::Nth(draws.random_range(1..=VISITS)),
+    };
+    Some(Rule {
+        name,
+        sites: vec![Site {
+            node: part.node.clone(),
+            point,
+            sender: None,
+        }],
+        what: What::Kind(kind.clone(), when),
+        from: Time::ZERO,
+        until: Time::MAX,
+        times: u64::MAX,
+    })
+}
+
+/// How faults reach the actors of a running topology.
+pub(super) struct Reach {
+    pub(super) inner: Weak<Inner>,
+    pub(super) supervisor: SupervisorHandle,
+}
+
+impl Control for Reach {
+    fn strike(&self, node: &str, strike: Strike) {
+        self.supervisor.strike(node, strike);
+    }
+
+    fn ring_at(&self, at: Time, node: &str) {
+        let Some(inner) = self.inner.upgrade() else {
+            return;
+        };
+        let Some(pile) = inner.piles.iter().find(|pile| pile.name == node).cloned() else {
+            return;
+        };
+        let clock = inner.works.clock.clone();
+        actix_rt::spawn(async move {
+            clock.sleep_until(at).await;
+            pile.has_room();
+        });
+    }
+
+    fn fired(&self, fired: &Fired) {
+        let Some(inner) = self.inner.upgrade() else {
+            return;
+        };
+        let point = (fired.site.point).map_or_else(String::new, |point| format!(" at {point}"));
+        let item = fired
+            .item
+            .map_or_else(String::new, |item| format!(" with {item}"));
+        let what = format!("{}{point}{item}", fired.kind.name());
+        log::debug!("fault `{}`: {what} of {}", fired.rule, fired.site.node);
+        let act = Act::Fault {
+            rule: &fired.rule,
+            what: &what,
+        };
+        inner.works.record(&fired.site.node, &act);
+    }
+
+    fn is_over(&self) -> bool {
+        (self.inner.upgrade())
+            .is_none_or(|inner| inner.end.initialized() || inner.works.is_halting())
+    }
+}

@@ -1,0 +1,270 @@
+//! What is to be said of a run with faults: each expectation with PASS or FAIL, and the evidence.
+
+pub mod auditor;
+pub mod minimise;
+pub mod regression;
+pub mod sweep;
+pub mod trial;
+
+use std::fmt;
+use std::time::Duration;
+
+use gopherworks_actors::fault::Fired;
+use serde::Serialize;
+
+use crate::config::schema::ExpectConfig;
+use crate::report::{Outcome, Report};
+use crate::topology::Done;
+use auditor::Audit;
+
+/// One expectation, and what was found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Check {
+    /// What is expected of.
+    pub name: &'static str,
+    /// What, in words.
+    pub expected: String,
+    /// What was found, in words.
+    pub found: String,
+    /// Whether that is as expected.
+    pub pass: bool,
+}
+
+/// A book or request that is missing, or came out more than once.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Suspect {
+    /// Its id; a request is `balancer#number`.
+    pub id: String,
+    /// What is wrong with it.
+    pub what: String,
+    /// The last lines of the trace that are about it.
+    pub trace: Vec<String>,
+}
+
+/// A fault that fired, as it is written.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FiredReport {
+    /// Seconds from the start.
+    pub at_s: f64,
+    /// The rule.
+    pub rule: String,
+    /// The kind.
+    pub kind: &'static str,
+    /// The actor.
+    pub node: String,
+    /// The point in its work.
+    pub point: Option<&'static str>,
+    /// The book or request.
+    pub item: Option<u64>,
+}
+
+impl From<&Fired> for FiredReport {
+    fn from(fired: &Fired) -> Self {
+        Self {
+            at_s: fired.at.as_secs_f64(),
+            rule: fired.rule.to_string(),
+            kind: fired.kind.name(),
+            node: fired.site.node.to_string(),
+            point: fired.site.point.map(|point| point.name()),
+            item: fired.item,
+        }
+    }
+}
+
+/// The verdict on one run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Verdict {
+    /// What ran.
+    pub topology: String,
+    /// `chaos` or `simulate`.
+    pub mode: &'static str,
+    /// With which seed.
+    pub seed: u64,
+    /// By which schedule, where one was drawn.
+    pub schedule: Option<u64>,
+    /// SHA-256 of what the config says, in hex.
+    pub config_sha256: String,
+    /// SHA-256 of the trace, in hex, where it can be had again.
+    pub trace_sha256: Option<String>,
+    /// True if every check passes.
+    pub pass: bool,
+    /// Each expectation.
+    pub checks: Vec<Check>,
+    /// What is missing or came twice; the first ten.
+    pub suspects: Vec<Suspect>,
+    /// Who blocked an arbiter, and how often.
+    pub culprits: Vec<(String, u64)>,
+    /// How many faults fired.
+    pub faults: usize,
+    /// Which; the first hundred.
+    pub fired: Vec<FiredReport>,
+    /// The least faults that show the failure, as a file has them.
+    pub minimal: Option<String>,
+    /// How many faults that are.
+    pub minimal_faults: Option<usize>,
+    /// The command that shows it again.
+    pub replay: Option<String>,
+}
+
+/// What a run is judged by.
+#[derive(Debug, Clone, Copy)]
+pub struct Measure {
+    /// What is expected.
+    pub expect: ExpectConfig,
+    /// Books and answers in a second without faults, where that is known.
+    pub calm_per_s: Option<f64>,
+}
+
+/// Most suspects that are shown.
+pub const SUSPECTS: usize = 10;
+
+/// Judges a run.
+pub fn judge(measure: &Measure, report: &Report, audit: &Audit, done: &Done) -> Vec<Check> {
+    let expect = &measure.expect;
+    let mut checks = Vec::new();
+    let mut at_most = |name, most: u64, found: u64, note: &str| {
+        checks.push(Check {
+            name,
+            expected: if most == 0 {
+                "none".to_owned()
+            } else {
+                format!("at most {most}")
+            },
+            found: format!("{found}{note}"),
+            pass: found <= most,
+        });
+    };
+    let lost = audit.lost(report);
+    at_most("lost", expect.lost, lost, "");
+    at_most(
+        "duplicates",
+        expect.duplicates,
+        audit.duplicates(report),
+        "",
+    );
+    let asked: u64 = report.requesters.iter().map(|row| row.in_flight).sum();
+    at_most(
+        "in flight",
+        expect.in_flight,
+        report.ledger.in_flight + asked,
+        "",
+    );
+    let escalated = matches!(report.outcome, Outcome::Escalated(_));
+    let why = match &report.outcome {
+        Outcome::Escalated(reason) => format!(": {reason}"),
+        _ => String::new(),
+    };
+    at_most(
+        "escalations",
+        expect.escalations,
+        u64::from(escalated),
+        &why,
+    );
+    let ended = *done == Done::Drained || escalated;
+    checks.push(Check {
+        name: "end",
+        expected: "drained".to_owned(),
+        found: match (ended, report.failures.first()) {
+            (true, _) => "drained".to_owned(),
+            (false, Some(failure)) => failure.clone(),
+            (false, None) => "it did not end in time".to_owned(),
+        },
+        pass: ended,
+    });
+    if let Some(most) = expect.recovery_p99 {
+        let found = audit.recovery(0.99);
+        checks.push(Check {
+            name: "recovery p99",
+            expected: format!("<= {most:?}"),
+            found: match found {
+                Some(found) => format!("{found:?} of {}", audit.recoveries()),
+                None => "nobody had to recover".to_owned(),
+            },
+            pass: found.is_none_or(|found| found <= most),
+        });
+    }
+    if let Some(most) = expect.throughput_dip {
+        let dip = measure.calm_per_s.map(|calm| dip(calm, audit.per_s()));
+        checks.push(Check {
+            name: "throughput dip",
+            expected: format!("<= {most}"),
+            found: match dip {
+                Some(dip) => format!("{dip:.3}"),
+                None => "not known: it can't be simulated without faults".to_owned(),
+            },
+            pass: dip.is_some_and(|dip| dip <= most),
+        });
+    }
+    checks
+}
+
+fn dip(calm: f64, found: f64) -> f64 {
+    if calm > 0.0 {
+        (1.0 - found / calm).max(0.0)
+    } else {
+        0.0
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.pass { "PASS" } else { "FAIL" };
+        write!(
+            f,
+            "{word}  {:<15} {:<16} {}",
+            self.name, self.expected, self.found
+        )
+    }
+}
+
+/// For people; without colours.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.pass { "PASS" } else { "FAIL" };
+        write!(
+            f,
+            "{word}  {} ({}), seed {}",
+            self.topology, self.mode, self.seed
+        )?;
+        if let Some(schedule) = self.schedule {
+            write!(f, ", schedule {schedule}")?;
+        }
+        writeln!(f, ", {} faults", self.faults)?;
+        for check in &self.checks {
+            writeln!(f, "  {check}")?;
+        }
+        for (who, times) in &self.culprits {
+            writeln!(f, "  blocked its arbiter: {who} ({times} times)")?;
+        }
+        for suspect in &self.suspects {
+            writeln!(f, "  {}: {}", suspect.id, suspect.what)?;
+            for line in &suspect.trace {
+                writeln!(f, "    {line}")?;
+            }
+        }
+        writeln!(f, "  config {}", self.config_sha256)?;
+        if let Some(hash) = &self.trace_sha256 {
+            writeln!(f, "  trace  {hash}")?;
+        }
+        if let (Some(faults), Some(count)) = (&self.minimal, self.minimal_faults) {
+            writeln!(
+                f,
+                "  the least that shows it ({count} faults), for a file of its own:"
+            )?;
+            for line in faults.lines() {
+                writeln!(f, "    {line}")?;
+            }
+        }
+        if let Some(replay) = &self.replay {
+            writeln!(f, "  again: {replay}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The longest of the shortest `share` of `spans`, which are sorted.
+fn quantile(spans: &[Duration], share: f64) -> Option<Duration> {
+    let last = spans.len().checked_sub(1)?;
+    let at = (share * spans.len() as f64).ceil() as usize;
+    spans.get(at.saturating_sub(1).min(last)).copied()
+}

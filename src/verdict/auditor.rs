@@ -1,0 +1,318 @@
+//! The auditor: keeps an account of its own, from what the actors say they did, beside the one of the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use gopherworks_actors::clock::Time;
+use gopherworks_actors::event::Event;
+use gopherworks_actors::ledger::IdSet;
+use gopherworks_actors::trace::{Act, Record, Tracer};
+
+use super::{Suspect, quantile};
+use crate::report::{BalancerReport, Report};
+
+/// Keeps the account while a run goes on; give it to the topology as its tracer.
+#[derive(Default)]
+pub struct Auditor {
+    state: Mutex<Audit>,
+    /// Gets every record as well.
+    also: Option<Arc<dyn Tracer>>,
+    /// Lines are kept, for the evidence.
+    keep: bool,
+}
+
+impl std::fmt::Debug for Auditor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Auditor").finish_non_exhaustive()
+    }
+}
+
+/// An account.
+#[derive(Debug, Default)]
+pub struct Audit {
+    /// Of each book that came from a source and has not ended: nothing, or what was last told of it.
+    open: BTreeMap<u64, Vec<String>>,
+    /// Books that were burned.
+    ended: IdSet,
+    offered: u64,
+    burned: u64,
+    dead: u64,
+    /// Books that were burned again, and how often.
+    twice: BTreeMap<u64, u64>,
+    /// Requests that are not over, by balancer and number.
+    asked: BTreeMap<(Arc<str>, u64), Vec<String>>,
+    answered: BTreeSet<(Arc<str>, u64)>,
+    answered_twice: BTreeSet<(Arc<str>, u64)>,
+    requests: u64,
+    answers: u64,
+    /// When the last book was burned or request answered.
+    last: Time,
+    /// Actors that are down, and since when.
+    down: BTreeMap<String, Time>,
+    recoveries: Vec<Duration>,
+    culprits: BTreeMap<String, u64>,
+}
+
+/// Lines kept of each book or request.
+const LINES: usize = 6;
+
+impl Auditor {
+    /// Keeps an account, and hands every record on.
+    pub fn new(also: Option<Arc<dyn Tracer>>) -> Arc<Self> {
+        Arc::new(Self {
+            also,
+            ..Self::default()
+        })
+    }
+
+    /// Keeps the last lines of every book and request as well.
+    pub fn keeping() -> Arc<Self> {
+        Arc::new(Self {
+            keep: true,
+            ..Self::default()
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Audit> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The account so far; another one begins.
+    pub fn finish(&self) -> Audit {
+        std::mem::take(&mut *self.lock())
+    }
+}
+
+fn note(lines: &mut Vec<String>, line: &str) {
+    if lines.len() == LINES {
+        lines.remove(0);
+    }
+    lines.push(line.to_owned());
+}
+
+impl Tracer for Auditor {
+    fn record(&self, record: &Record<'_>) {
+        if let Some(also) = &self.also {
+            also.record(record);
+        }
+        let line = self.keep.then(|| record.to_string());
+        let mut audit = self.lock();
+        audit.hear(record, line.as_deref());
+    }
+}
+
+impl Audit {
+    fn hear(&mut self, record: &Record<'_>, line: Option<&str>) {
+        let Record { at, node, act } = *record;
+        match act {
+            Act::Put { books } => {
+                self.offered += books.len() as u64;
+                for book in *books {
+                    self.open
+                        .insert(book.0, line.map(str::to_owned).into_iter().collect());
+                }
+            }
+            Act::Offer { books } => self.offered += *books as u64,
+            Act::Lease { books, .. } | Act::Pass { books, .. } => {
+                self.works(node, at);
+                if let Some(line) = line {
+                    for book in *books {
+                        if let Some(lines) = self.open.get_mut(&book.0) {
+                            note(lines, line);
+                        }
+                    }
+                }
+            }
+            Act::Burn { books, .. } => {
+                self.works(node, at);
+                self.last = at;
+                self.burned += books.len() as u64;
+                for book in *books {
+                    self.open.remove(&book.0);
+                    if !self.ended.insert(book.0) {
+                        *self.twice.entry(book.0).or_default() += 1;
+                    }
+                }
+            }
+            Act::Step { .. } | Act::Admit { .. } => self.works(node, at),
+            Act::Ask { request } => {
+                self.requests += 1;
+                let lines = line.map(str::to_owned).into_iter().collect();
+                self.asked.insert((node.into(), *request), lines);
+            }
+            Act::Begin { request, .. } | Act::Lose { request, .. } => {
+                self.works(node, at);
+                self.request(node, *request, line);
+            }
+            Act::Answer {
+                request, wanted, ..
+            } => {
+                self.works(node, at);
+                if *wanted {
+                    self.last = at;
+                    self.answers += 1;
+                    let id = self.of(node, *request);
+                    self.asked.remove(&id);
+                    if !self.answered.insert(id.clone()) {
+                        self.answered_twice.insert(id);
+                    }
+                } else {
+                    self.request(node, *request, line);
+                }
+            }
+            Act::Cancel { request } | Act::Expire { request } | Act::Shed { request } => {
+                let id = self.of(node, *request);
+                self.asked.remove(&id);
+            }
+            Act::Fault { .. } => {}
+            Act::Event(event) => self.event(event, at, line),
+        }
+    }
+
+    /// A worker's act is about a request of its balancer.
+    fn of(&self, node: &str, request: u64) -> (Arc<str>, u64) {
+        let balancer = node.rsplit_once('/').map_or(node, |(balancer, _)| balancer);
+        (balancer.into(), request)
+    }
+
+    fn request(&mut self, node: &str, request: u64, line: Option<&str>) {
+        let id = self.of(node, request);
+        if let (Some(lines), Some(line)) = (self.asked.get_mut(&id), line) {
+            note(lines, line);
+        }
+    }
+
+    /// An actor does something: if it was down, it has recovered.
+    fn works(&mut self, node: &str, at: Time) {
+        if self.down.is_empty() {
+            return;
+        }
+        if let Some(since) = self.down.remove(node) {
+            self.recoveries.push(at - since);
+        }
+    }
+
+    fn event(&mut self, event: &Event, at: Time, line: Option<&str>) {
+        match event {
+            Event::Dead { book, .. } => {
+                self.dead += 1;
+                self.open.remove(&book.0);
+                let _ = line;
+            }
+            Event::Exited { node, exit } => {
+                self.down.entry(node.clone()).or_insert(at);
+                if exit == "hung" {
+                    *self.culprits.entry(node.clone()).or_default() += 1;
+                }
+            }
+            Event::Draining | Event::Ended => self.down.clear(),
+            _ => {}
+        }
+    }
+
+    /// Books and requests that nobody has any more: what came from the sources, less what was burned or died by the actors' own account, what the
+    /// store still keeps and what was dropped on purpose; and the same of requests by the requesters' account.
+    pub fn lost(&self, report: &Report) -> u64 {
+        let ledger = &report.ledger;
+        let known = (self.burned - self.again())
+            .saturating_add(ledger.dead)
+            .saturating_add(ledger.dropped)
+            .saturating_add(ledger.in_flight);
+        let books = self
+            .offered
+            .saturating_sub(known)
+            .max(ledger.lost.unsigned_abs());
+        let requests: u64 = (report.requesters.iter())
+            .map(|row| row.lost.unsigned_abs())
+            .sum();
+        let over = |row: &BalancerReport| {
+            row.failed + row.cancelled + row.expired + row.shed + row.in_flight
+        };
+        let over: u64 = report.balancers.iter().map(over).sum();
+        let answered = self.answers - self.answered_twice.len() as u64;
+        let forgotten = self.requests.saturating_sub(answered + over);
+        books + requests.max(forgotten)
+    }
+
+    /// Burns beyond the first of each book.
+    fn again(&self) -> u64 {
+        self.twice.values().sum()
+    }
+
+    /// Books burned, and requests answered, more than once.
+    pub fn duplicates(&self, report: &Report) -> u64 {
+        let books = (self.twice.len() as u64).max(report.ledger.duplicates);
+        books + self.answered_twice.len() as u64
+    }
+
+    /// Books burned and requests answered in a second, until the last.
+    pub fn per_s(&self) -> f64 {
+        let done = (self.burned - self.again() + self.answers) as f64;
+        match self.last.as_secs_f64() {
+            0.0 => 0.0,
+            seconds => done / seconds,
+        }
+    }
+
+    /// When the last book was burned or request answered.
+    pub fn last(&self) -> Time {
+        self.last
+    }
+
+    /// How many actors came back and did something.
+    pub fn recoveries(&self) -> usize {
+        self.recoveries.len()
+    }
+
+    /// So long it took from an actor's end to its next life's first work, for this share of them.
+    pub fn recovery(&self, share: f64) -> Option<Duration> {
+        let mut spans = self.recoveries.clone();
+        spans.sort_unstable();
+        quantile(&spans, share)
+    }
+
+    /// Who blocked an arbiter, and how often.
+    pub fn culprits(&self) -> Vec<(String, u64)> {
+        (self.culprits.iter())
+            .map(|(who, times)| (who.clone(), *times))
+            .collect()
+    }
+
+    /// What is missing or came twice, the first `most`; what is still in flight by the store's account counts as missing if `ended` says
+    /// that nothing should be.
+    pub fn suspects(&self, most: usize) -> Vec<Suspect> {
+        let twice = self.twice.iter().map(|(id, again)| Suspect {
+            id: format!("book {id}"),
+            what: format!("burned {} times", again + 1),
+            trace: Vec::new(),
+        });
+        let answered = self
+            .answered_twice
+            .iter()
+            .map(|(balancer, request)| Suspect {
+                id: format!("request {balancer}#{request}"),
+                what: "answered more than once".to_owned(),
+                trace: Vec::new(),
+            });
+        let missing = self.open.iter().map(|(id, lines)| Suspect {
+            id: format!("book {id}"),
+            what: "neither burned nor dead".to_owned(),
+            trace: lines.clone(),
+        });
+        let waiting = self
+            .asked
+            .iter()
+            .map(|((balancer, request), lines)| Suspect {
+                id: format!("request {balancer}#{request}"),
+                what: "not over".to_owned(),
+                trace: lines.clone(),
+            });
+        twice
+            .chain(answered)
+            .chain(missing)
+            .chain(waiting)
+            .take(most)
+            .collect()
+    }
+}

@@ -1,0 +1,248 @@
+//! Many runs in virtual time: seeds by schedules, on as many threads as are wanted, until the first failure.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use gopherworks_actors::fault::Fired;
+use sha2::{Digest, Sha256};
+
+use super::trial::{Outcome, Trial};
+use super::{FiredReport, Measure, SUSPECTS, Verdict};
+use super::{minimise::minimise, regression};
+use crate::catalog::names::hex;
+use crate::topology::{Faulting, StartError, Topology};
+
+/// Which runs.
+#[derive(Debug, Clone)]
+pub struct Sweep {
+    /// The first seed.
+    pub first: u64,
+    /// How many (>= 1).
+    pub seeds: u64,
+    /// Schedules for each: the plain one, and so many less one that chance draws; 0 counts as 1.
+    pub schedules: u64,
+    /// Threads.
+    pub threads: usize,
+    /// Closes made-up sources after so much virtual time.
+    pub limit: Option<Duration>,
+    /// What the config says, hashed.
+    pub config_sha256: String,
+    /// The command that repeats a run, without its seed and schedule.
+    pub command: String,
+}
+
+/// What came of a sweep.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Swept {
+    /// Runs that were made.
+    pub runs: u64,
+    /// Faults that fired in them.
+    pub faults: u64,
+    /// By kind.
+    pub kinds: Vec<(String, u64)>,
+    /// SHA-256 over the traces of all runs in the order of their seeds, in hex: the same again for the same sweep. `None` where one failed.
+    pub traces_sha256: Option<String>,
+    /// The first that failed.
+    pub failure: Option<Verdict>,
+    /// The last that passed, where none failed.
+    pub last: Option<Verdict>,
+}
+
+/// How often the minimiser runs a topology at most.
+const MOST_RUNS: usize = 400;
+
+/// Virtual time that a run may take: so many times what it takes without faults, and an hour.
+fn patience(calm: Duration) -> Duration {
+    calm.saturating_mul(1_000)
+        .saturating_add(Duration::from_secs(3_600))
+}
+
+/// How long a run takes without faults, and what it is to be measured by.
+///
+/// # Errors
+/// As [`Topology::start`].
+///
+/// # Panics
+/// Inside another runtime.
+pub fn calm(
+    topology: &Topology,
+    seed: u64,
+    limit: Option<Duration>,
+) -> Result<(Duration, Measure), StartError> {
+    let trial = Trial {
+        seed,
+        schedule: None,
+        faults: Faulting::None,
+        limit,
+        patience: Duration::from_secs(100 * 365 * 24 * 3_600),
+    };
+    let calm = trial.run(topology, false)?;
+    let last = Duration::from_nanos(calm.audit.last().as_nanos());
+    let measure = Measure {
+        expect: topology.plan().expect,
+        calm_per_s: Some(calm.audit.per_s()),
+    };
+    Ok((last.max(Duration::from_micros(1)), measure))
+}
+
+impl Sweep {
+    /// Runs them all; stops at the first failure, which is then made small. `progress` is told after each run how many there were.
+    ///
+    /// # Errors
+    /// As [`Topology::start`].
+    ///
+    /// # Panics
+    /// Inside another runtime.
+    pub fn run(
+        &self,
+        topology: &Topology,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Swept, StartError> {
+        let (horizon, measure) = calm(topology, self.first, self.limit)?;
+        let schedules = self.schedules.max(1);
+        let total = self.seeds.saturating_mul(schedules);
+        let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+        let done = Mutex::new(Vec::new());
+        let ended = AtomicU64::new(0);
+        let work = || -> Result<(), StartError> {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= total || stop.load(Ordering::Acquire) {
+                    return Ok(());
+                }
+                let trial = self.trial(number / schedules, number % schedules, horizon);
+                let outcome = trial.run(topology, false)?;
+                let passes = outcome.passes(&measure);
+                if !passes {
+                    stop.store(true, Ordering::Release);
+                }
+                let counted: Vec<&'static str> = outcome
+                    .fired
+                    .iter()
+                    .map(|fired| fired.kind.name())
+                    .collect();
+                let hash = outcome.trace_sha256.clone();
+                let kept = (!passes || number + 1 == total).then_some((trial, outcome));
+                let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                done.push((number, passes, counted, hash, kept));
+                drop(done);
+                progress(ended.fetch_add(1, Ordering::Relaxed) + 1);
+            }
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.threads.max(1))
+                .map(|_| scope.spawn(work))
+                .collect();
+            threads
+                .into_iter()
+                .try_for_each(|thread| match thread.join() {
+                    Ok(worked) => worked,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                })
+        })?;
+        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done.sort_by_key(|(number, ..)| *number);
+        let mut kinds = std::collections::BTreeMap::new();
+        let (mut faults, mut traces) = (0, Sha256::new());
+        for (_, _, counted, hash, _) in &done {
+            faults += counted.len() as u64;
+            traces.update(hash);
+            for kind in counted {
+                *kinds.entry((*kind).to_owned()).or_insert(0) += 1;
+            }
+        }
+        let runs = done.len() as u64;
+        let failed = done.iter().position(|(_, passes, ..)| !passes);
+        let judged = failed.or(done.len().checked_sub(1));
+        let verdict = judged
+            .and_then(|at| done.swap_remove(at).4)
+            .map(|(trial, outcome)| self.verdict(topology, &measure, &trial, outcome))
+            .transpose()?;
+        let (failure, last) = match failed {
+            Some(_) => (verdict, None),
+            None => (None, verdict),
+        };
+        Ok(Swept {
+            runs,
+            faults,
+            kinds: kinds.into_iter().collect(),
+            traces_sha256: failed.is_none().then(|| hex(&traces.finalize())),
+            failure,
+            last,
+        })
+    }
+
+    fn trial(&self, seed: u64, schedule: u64, horizon: Duration) -> Trial {
+        Trial {
+            seed: self.first.wrapping_add(seed),
+            schedule: (schedule > 0).then_some(schedule),
+            faults: Faulting::Planned { horizon },
+            limit: self.limit,
+            patience: patience(horizon),
+        }
+    }
+
+    /// The verdict on a run; one that failed is made small, and what is missing gets the lines of the trace that are about it.
+    fn verdict(
+        &self,
+        topology: &Topology,
+        measure: &Measure,
+        trial: &Trial,
+        outcome: Outcome,
+    ) -> Result<Verdict, StartError> {
+        let checks = outcome.checks(measure);
+        let pass = checks.iter().all(|check| check.pass);
+        let mut suspects = Vec::new();
+        let mut least: Option<Vec<Fired>> = None;
+        if !pass {
+            let exactly = |fired: &[Fired]| Trial {
+                faults: Faulting::Exactly(regression::rules(fired)),
+                ..trial.clone()
+            };
+            least = minimise(&outcome.fired, MOST_RUNS, |some| {
+                let run = exactly(some).run(topology, false);
+                run.is_ok_and(|outcome| !outcome.passes(measure))
+            });
+            // Of the whole one, since what a smaller one loses may be another book.
+            suspects = trial.run(topology, true)?.audit.suspects(SUSPECTS);
+        }
+        let mut replay = format!("{} --faults --seed {}", self.command, trial.seed);
+        if let Some(schedule) = trial.schedule {
+            replay += &format!(" --schedule {schedule}");
+        }
+        Ok(Verdict {
+            topology: outcome.report.topology.clone(),
+            mode: "simulate",
+            seed: trial.seed,
+            schedule: trial.schedule,
+            config_sha256: self.config_sha256.clone(),
+            trace_sha256: Some(outcome.trace_sha256),
+            pass,
+            checks,
+            suspects,
+            culprits: outcome.audit.culprits(),
+            faults: outcome.fired.len(),
+            fired: outcome
+                .fired
+                .iter()
+                .take(100)
+                .map(FiredReport::from)
+                .collect(),
+            minimal: least.as_deref().map(regression::toml),
+            minimal_faults: least.map(|least| least.len()),
+            replay: Some(replay),
+        })
+    }
+
+    /// One run by itself: this seed, and this schedule.
+    ///
+    /// # Errors
+    /// As [`Topology::start`].
+    pub fn one(&self, topology: &Topology, schedule: Option<u64>) -> Result<Verdict, StartError> {
+        let (horizon, measure) = calm(topology, self.first, self.limit)?;
+        let trial = self.trial(0, schedule.unwrap_or(0), horizon);
+        let outcome = trial.run(topology, false)?;
+        self.verdict(topology, &measure, &trial, outcome)
+    }
+}

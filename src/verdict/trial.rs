@@ -1,0 +1,99 @@
+//! One run in virtual time, from its seed, its schedule and its faults to the account.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gopherworks_actors::fault::Fired;
+
+use super::auditor::{Audit, Auditor};
+use super::{Check, Measure, judge};
+use crate::report::Report;
+use crate::simulate::{TraceLog, in_virtual_time, until_done};
+use crate::topology::{Done, Faulting, Options, StartError, Topology};
+
+/// Which run.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// Seed of every random stream.
+    pub seed: u64,
+    /// The schedule, where one is drawn.
+    pub schedule: Option<u64>,
+    /// Which faults.
+    pub faults: Faulting,
+    /// Closes made-up sources after so much virtual time.
+    pub limit: Option<Duration>,
+    /// A run that takes more virtual time than this hangs.
+    pub patience: Duration,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The report.
+    pub report: Report,
+    /// The actors' own account.
+    pub audit: Audit,
+    /// How it ended.
+    pub done: Done,
+    /// The faults that fired.
+    pub fired: Vec<Fired>,
+    /// SHA-256 of the trace, in hex.
+    pub trace_sha256: String,
+}
+
+impl Outcome {
+    /// Judges it.
+    pub fn checks(&self, measure: &Measure) -> Vec<Check> {
+        judge(measure, &self.report, &self.audit, &self.done)
+    }
+
+    /// True if it is as expected.
+    pub fn passes(&self, measure: &Measure) -> bool {
+        self.checks(measure).iter().all(|check| check.pass)
+    }
+}
+
+impl Trial {
+    /// Runs it on this thread. With `keep`, the account has the last lines of the trace of each book.
+    ///
+    /// # Errors
+    /// As [`Topology::start`], but for an escalation during the start, which is an outcome.
+    ///
+    /// # Panics
+    /// Inside another runtime.
+    pub fn run(&self, topology: &Topology, keep: bool) -> Result<Outcome, StartError> {
+        let log = Arc::new(TraceLog::hashing());
+        let auditor = if keep {
+            Auditor::keeping()
+        } else {
+            Auditor::new(Some(log.clone()))
+        };
+        let options = Options {
+            tracer: Some(auditor.clone()),
+            faults: self.faults.clone(),
+            schedule: self.schedule,
+            ..topology.options().clone()
+        };
+        let topology = topology.clone().with_seed(self.seed).with_options(options);
+        in_virtual_time(async |clock| {
+            let running = topology.in_time_of(&clock, self.limit).start().await?;
+            let late = clock.sleep_in_background(clock.now() + self.patience);
+            let done = tokio::select! {
+                biased;
+                done = until_done(&running, &clock, self.limit) => done,
+                () = late => {
+                    running.fail(format!("it has not ended after {:?} of its time", self.patience));
+                    Done::Stopped
+                }
+            };
+            let report = running.finish(done.clone()).await;
+            Ok(Outcome {
+                report,
+                audit: auditor.finish(),
+                done,
+                fired: running.fired(),
+                trace_sha256: log.finish().unwrap_or_default(),
+            })
+        })
+    }
+}
