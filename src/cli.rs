@@ -189,7 +189,7 @@ struct SimulateArgs {
     #[arg(long, requires = "faults", value_name = "FILE")]
     verdict: Option<PathBuf>,
     /// Writes a line there for every move: TIME NODE ACT
-    #[arg(long, value_name = "FILE", conflicts_with = "faults")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "schedules"])]
     trace: Option<PathBuf>,
     /// Writes the report there as JSON
     #[arg(long, value_name = "FILE")]

@@ -154,18 +154,28 @@ impl Pool {
         }
     }
 
-    /// Uses a core for `span`: at most `cores` of these at once, first come, first served.
+    /// Uses a core for `span`: at most `cores` of these at once, first come, first served. Whoever is gone before its turn or its end still
+    /// has both: a core is busy until the work is done, and is free then, whatever has become of the actor.
     pub fn use_core(&self, span: Duration) -> impl Future<Output = ()> + 'static {
-        let turn = self.cpu.clone().acquire_owned();
         let clock = self.clock.clone();
         let spin = self
             .compute
             .as_ref()
             .map(|runtime| runtime.handle().clone());
+        let cpu = self.cpu.clone();
         async move {
-            let _turn = turn.await;
             match spin {
-                None => clock.sleep(span).await,
+                None => {
+                    // A task of its own: an actor that stands still for ever would keep its turn for ever.
+                    let (say, done) = tokio::sync::oneshot::channel();
+                    actix_rt::spawn(async move {
+                        let _turn = cpu.acquire().await;
+                        clock.sleep(span).await;
+                        let _ = say.send(());
+                    });
+                    let _ = done.await;
+                }
+                // There are as many threads as cores.
                 Some(pool) => {
                     let _ = pool
                         .spawn_blocking(move || {

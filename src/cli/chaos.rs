@@ -1,5 +1,6 @@
 //! `chaos`, and `simulate --faults`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_rt::System;
@@ -153,7 +154,8 @@ pub fn sweep(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
     };
     let topology = Topology::from_plan(loaded.plan);
     if args.seeds.is_none() && args.schedules.is_none() {
-        let verdict = sweep.one(&topology, args.schedule).map_err(start_failed)?;
+        let trace = Arc::new(super::simulate::trace(args)?);
+        let verdict = (sweep.one(&topology, args.schedule, trace)).map_err(start_failed)?;
         if let Some(path) = &args.verdict {
             write_json(path, &verdict)?;
         }

@@ -24,13 +24,7 @@ pub fn simulate(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
     if !quiet && !loaded.warnings.is_empty() {
         print::diagnostics(&loaded.warnings);
     }
-    let trace = match &args.trace {
-        Some(path) => TraceLog::writing(path).map_err(|error| {
-            Failed::new(format!("error: the trace {}: {error}", path.display()))
-        })?,
-        None => TraceLog::hashing(),
-    };
-    let trace = Arc::new(trace);
+    let trace = Arc::new(trace(args)?);
     let options = Options {
         time_scale: args.time_scale,
         tracer: Some(trace.clone()),
@@ -52,6 +46,15 @@ pub fn simulate(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
     }
     show(&report, topology.plan(), args.format, quiet);
     Ok(signal.unwrap_or_else(|| exit_code(&report)))
+}
+
+/// The trace that is asked for.
+pub fn trace(args: &SimulateArgs) -> Result<TraceLog, Failed> {
+    match &args.trace {
+        Some(path) => TraceLog::writing(path)
+            .map_err(|error| Failed::new(format!("error: the trace {}: {error}", path.display()))),
+        None => Ok(TraceLog::hashing()),
+    }
 }
 
 async fn live(

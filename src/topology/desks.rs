@@ -279,9 +279,9 @@ impl Desks {
         }
     }
 
-    pub(super) fn give_up(&self, node: &str, epoch: u64) {
+    pub(super) fn give_up(&self, node: &str, epoch: u64, guilty: bool) {
         for balancer in &self.balancers {
-            balancer.give_up(node, epoch);
+            balancer.give_up(node, epoch, guilty);
         }
     }
 

@@ -15,10 +15,11 @@ pub(super) fn heard(inner: &Arc<Inner>, event: &SupervisionEvent) {
         SupervisionEvent::Exited {
             name,
             epoch,
-            exit: Exit::Hung | Exit::Blocked(_) | Exit::ArbiterDead,
+            exit: exit @ (Exit::Hung | Exit::Blocked(_) | Exit::ArbiterDead),
             ..
         } => {
-            inner.revoke(name, *epoch);
+            let guilty = *exit == Exit::Hung;
+            inner.revoke(name, *epoch, guilty);
             if inner.works.clock.is_simulated() {
                 return;
             }
@@ -31,7 +32,7 @@ pub(super) fn heard(inner: &Arc<Inner>, event: &SupervisionEvent) {
                     };
                     clock.sleep(wait).await;
                     if let Some(inner) = inner.upgrade() {
-                        inner.revoke(&name, epoch);
+                        inner.revoke(&name, epoch, guilty);
                     }
                 }
             });

@@ -118,8 +118,8 @@ impl Inner {
     }
 
     /// Takes back what a life holds that is over although its thread may still be running it: leases, carts, slots, room, requests.
-    pub(super) fn revoke(&self, node: &str, epoch: u64) {
-        self.desks.give_up(node, epoch);
+    pub(super) fn revoke(&self, node: &str, epoch: u64, guilty: bool) {
+        self.desks.give_up(node, epoch, guilty);
         let gophers = self
             .crews
             .iter()

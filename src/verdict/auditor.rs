@@ -84,6 +84,17 @@ impl Auditor {
     }
 }
 
+/// Long lists of books say nothing of one of them.
+fn short(mut line: String) -> String {
+    const LONGEST: usize = 120;
+    if line.len() > LONGEST {
+        let end = (0..=LONGEST).rev().find(|at| line.is_char_boundary(*at));
+        line.truncate(end.unwrap_or(0));
+        line.push_str(" ...");
+    }
+    line
+}
+
 fn note(lines: &mut Vec<String>, line: &str) {
     if lines.len() == LINES {
         lines.remove(0);
@@ -96,7 +107,7 @@ impl Tracer for Auditor {
         if let Some(also) = &self.also {
             also.record(record);
         }
-        let line = self.keep.then(|| record.to_string());
+        let line = self.keep.then(|| short(record.to_string()));
         let mut audit = self.lock();
         audit.hear(record, line.as_deref());
     }

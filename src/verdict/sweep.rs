@@ -1,7 +1,7 @@
 //! Many runs in virtual time: seeds by schedules, on as many threads as are wanted, until the first failure.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gopherworks_actors::fault::Fired;
@@ -11,6 +11,7 @@ use super::trial::{Outcome, Trial};
 use super::{FiredReport, Measure, SUSPECTS, Verdict};
 use super::{minimise::minimise, regression};
 use crate::catalog::names::hex;
+use crate::simulate::TraceLog;
 use crate::topology::{Faulting, StartError, Topology};
 
 /// Which runs.
@@ -235,14 +236,19 @@ impl Sweep {
         })
     }
 
-    /// One run by itself: this seed, and this schedule.
+    /// One run by itself: the first seed, and this schedule.
     ///
     /// # Errors
     /// As [`Topology::start`].
-    pub fn one(&self, topology: &Topology, schedule: Option<u64>) -> Result<Verdict, StartError> {
+    pub fn one(
+        &self,
+        topology: &Topology,
+        schedule: Option<u64>,
+        trace: Arc<TraceLog>,
+    ) -> Result<Verdict, StartError> {
         let (horizon, measure) = calm(topology, self.first, self.limit)?;
         let trial = self.trial(0, schedule.unwrap_or(0), horizon);
-        let outcome = trial.run(topology, false)?;
+        let outcome = trial.traced(topology, false, trace)?;
         self.verdict(topology, &measure, &trial, outcome)
     }
 }

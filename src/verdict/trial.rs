@@ -62,7 +62,22 @@ impl Trial {
     /// # Panics
     /// Inside another runtime.
     pub fn run(&self, topology: &Topology, keep: bool) -> Result<Outcome, StartError> {
-        let log = Arc::new(TraceLog::hashing());
+        self.traced(topology, keep, Arc::new(TraceLog::hashing()))
+    }
+
+    /// The same with a trace that is kept.
+    ///
+    /// # Errors
+    /// As [`Trial::run`].
+    ///
+    /// # Panics
+    /// Inside another runtime.
+    pub fn traced(
+        &self,
+        topology: &Topology,
+        keep: bool,
+        log: Arc<TraceLog>,
+    ) -> Result<Outcome, StartError> {
         let auditor = if keep {
             Auditor::keeping()
         } else {

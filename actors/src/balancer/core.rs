@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use hdrhistogram::Histogram;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
@@ -75,7 +76,8 @@ impl<W: Work> State<W> {
 struct WorkerCore<W: Work> {
     name: Arc<str>,
     port: Port<Worker<W>>,
-    bell: Arc<Notify>,
+    /// Of the present life alone: one that hangs would take what is rung for the next.
+    bell: ArcSwap<Notify>,
 }
 
 /// What there is of a balancer whether or not its actors live.
@@ -142,7 +144,7 @@ impl<W: Work> BalancerCore<W> {
                 .map(|number| WorkerCore {
                     name: format!("{}/{number}", parts.name).into(),
                     port: Port::new(),
-                    bell: Arc::default(),
+                    bell: ArcSwap::default(),
                 })
                 .collect(),
             state: Mutex::new(State {
@@ -205,8 +207,8 @@ impl<W: Work> BalancerCore<W> {
         (self.make)(worker)
     }
 
-    pub(crate) fn bell(&self, worker: usize) -> &Arc<Notify> {
-        &self.workers[worker].bell
+    pub(crate) fn bell(&self, worker: usize) -> Arc<Notify> {
+        self.workers[worker].bell.load_full()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State<W>> {

@@ -1,5 +1,6 @@
 //! Workers that come and go, how a balancer ends, and its account.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -11,6 +12,8 @@ use crate::worker::Work;
 
 impl<W: Work> BalancerCore<W> {
     pub(in crate::balancer) fn up(&self, worker: usize, epoch: u64) {
+        // Before it is up: what it is given from then on is rung here.
+        self.workers[worker].bell.store(Arc::default());
         let now = self.clock.now();
         let told = {
             let mut state = self.lock();
@@ -50,7 +53,7 @@ impl<W: Work> BalancerCore<W> {
         self.size.send_replace(size);
         // Who waits for work is to see that nothing more comes.
         for worker in &self.workers[size..] {
-            worker.bell.notify_one();
+            worker.bell.load().notify_one();
         }
         self.ring();
         size
@@ -67,8 +70,8 @@ impl<W: Work> BalancerCore<W> {
     }
 
     /// Takes back what the life `epoch` of a worker holds, which is over although its thread may still be running it. A late answer to
-    /// what is not over yet still counts.
-    pub fn give_up(&self, name: &str, epoch: u64) {
+    /// what is not over yet still counts. `guilty`: it hung by itself, so that what it had begun is charged an attempt.
+    pub fn give_up(&self, name: &str, epoch: u64, guilty: bool) {
         let Some(worker) = self.workers.iter().position(|one| &*one.name == name) else {
             return;
         };
@@ -78,7 +81,7 @@ impl<W: Work> BalancerCore<W> {
             present.then(|| state.desk.begun_by(worker))
         };
         for which in begun.into_iter().flatten() {
-            self.lose(which, worker, epoch, true, "was given up as hung");
+            self.lose(which, worker, epoch, guilty, "was given up as hung");
         }
         self.down(worker, epoch);
     }
