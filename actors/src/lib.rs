@@ -18,6 +18,7 @@ pub mod job;
 pub mod lease;
 pub mod ledger;
 pub mod pile;
+pub mod planted;
 pub mod pool;
 pub mod requester;
 pub mod shelf;

@@ -17,6 +17,7 @@ use crate::clock::Time;
 use crate::event::Event;
 use crate::fault::{Deed, Point};
 use crate::gopher::yard::Leg;
+use crate::planted::{self, Defect};
 use crate::store::{Answer, PileKey, Refused, Settled};
 use crate::trace::Act;
 
@@ -293,6 +294,9 @@ impl Actor for Pile {
     type Context = Ctx;
 
     fn started(&mut self, ctx: &mut Ctx) {
+        if planted::has(Defect::DumpLosesWakeUp) {
+            return;
+        }
         // A ring between this look and the binding of the port is lost, so look again when it is bound.
         ctx.spawn(
             tokio::task::yield_now()

@@ -11,6 +11,7 @@ use super::steps::{Duties, Step};
 use super::{Carry, Gopher};
 use crate::cart::{Cart, CartBody, RoomClaim};
 use crate::clock::{Clock, Time};
+use crate::planted::{self, Defect};
 use crate::slots::{SlotClaim, Slots};
 use crate::store::Want;
 use crate::supervision::Port;
@@ -436,6 +437,10 @@ impl Yard {
                 // That gopher is gone; its next life looks here by itself.
                 let mut body = unsent.into_inner().cart.into_body();
                 body.slot = None;
+                if planted::has(Defect::GopherForgetsCart) {
+                    std::mem::forget(body);
+                    return;
+                }
                 let stale = self.keep(&mut self.lock(), body, leg);
                 drop(stale);
             }

@@ -14,6 +14,7 @@ use crate::clock::{Clock, Time};
 use crate::fates::{Awaited, Fates};
 use crate::lease::{End, Lease, Unbound, Verdict};
 use crate::ledger::{Fate, Ledger, LedgerReport};
+use crate::planted::{self, Defect};
 use crate::shelf::{DeadLetter, Settlement, Shelf};
 
 /// Dead letters kept for fetching; beyond that the oldest is forgotten (its count stays in the ledger).
@@ -323,7 +324,10 @@ impl Store for MemoryStore {
         (self.bell)(pile);
     }
 
-    fn give_back(&self, unbound: Unbound) {
+    fn give_back(&self, mut unbound: Unbound) {
+        if planted::has(Defect::StoreAcksEarly) && unbound.rest == Verdict::Return {
+            unbound.rest = Verdict::Ack;
+        }
         let pile = unbound.batch.pile;
         let place = self.place(pile);
         {

@@ -4,6 +4,7 @@ use super::{BalancerCore, Item, record};
 use crate::balancer::call::CallError;
 use crate::balancer::desk::{Ref, Refusal, Verdict};
 use crate::balancer::ticket::Ticket;
+use crate::planted::{self, Defect};
 use crate::pool::guarded;
 use crate::trace::Act;
 use crate::worker::Work;
@@ -30,15 +31,16 @@ impl<W: Work> BalancerCore<W> {
         };
         self.tell(told, Some(ticket.worker));
         let wanted = matches!(verdict, Verdict::Over(_));
-        self.record(
-            &self.workers[ticket.worker].name,
-            now,
-            &Act::Answer {
-                request: ticket.which.number,
-                copy: ticket.which.copy,
-                wanted,
-            },
-        );
+        let act = Act::Answer {
+            request: ticket.which.number,
+            copy: ticket.which.copy,
+            wanted,
+        };
+        let worker = &self.workers[ticket.worker].name;
+        self.record(worker, now, &act);
+        if planted::has(Defect::BalancerAnswersTwice) && ticket.which.copy > 0 {
+            self.record(worker, now, &act);
+        }
         self.clock.made_progress();
         if let Verdict::Over(item) = verdict {
             item.cell.settle(Ok(reply));
