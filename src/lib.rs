@@ -49,6 +49,8 @@ mod http;
 pub mod plan;
 pub mod report;
 pub mod simulate;
+#[cfg(feature = "test-util")]
+pub mod testing;
 pub mod topology;
 pub mod verdict;
 #[cfg(feature = "actix-web")]

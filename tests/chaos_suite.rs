@@ -1,0 +1,84 @@
+//! Every design and every balancer of `config/chaos`, in virtual time: a thousand seeds each, with a mix of faults that each seed draws anew.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use gopherworks::Catalog;
+use gopherworks::config::{Loaded, Overrides};
+use gopherworks::topology::Topology;
+use gopherworks::verdict::sweep::{Sweep, Swept};
+
+const SEEDS: u64 = 1_000;
+
+/// The suite: all files but the storm, which is for real threads.
+fn files() -> Vec<PathBuf> {
+    let folder = format!("{}/config/chaos", env!("CARGO_MANIFEST_DIR"));
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("the folder of the suite")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.file_stem().is_some_and(|name| name != "storm"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn sweep(file: &PathBuf, seeds: u64, schedules: u64) -> Swept {
+    // Where nodes live hangs on the cores: the same on every machine.
+    let overrides = Overrides::default().set("execution.cores=2");
+    let loaded = Loaded::read(file, &Catalog::standard(), &overrides).expect("a file of the suite");
+    let topology = Topology::from_plan(loaded.plan);
+    let sweep = Sweep {
+        first: 1,
+        seeds,
+        schedules,
+        threads: 2,
+        limit: None,
+        config_sha256: String::new(),
+        command: format!("gopherworks simulate {}", file.display()),
+    };
+    sweep.run(&topology, &|_| ()).expect("it starts")
+}
+
+#[test]
+fn nothing_is_lost_and_nothing_done_twice_whatever_goes_wrong() {
+    let mut kinds = BTreeSet::new();
+    let files = files();
+    assert!(files.len() >= 19, "the suite has a file for each design");
+    for file in files {
+        let swept = sweep(&file, SEEDS, 1);
+        if let Some(failure) = swept.failure {
+            panic!("{}\n{failure}", file.display());
+        }
+        assert_eq!(swept.runs, SEEDS);
+        println!("{}: {} faults", file.display(), swept.faults);
+        kinds.extend(swept.kinds.into_iter().map(|(kind, _)| kind));
+    }
+    let all = [
+        "delay",
+        "drop",
+        "duplicate",
+        "error",
+        "full",
+        "hang",
+        "kill",
+        "panic",
+        "poison",
+        "slow",
+        "stop",
+    ];
+    assert_eq!(
+        kinds,
+        all.map(str::to_owned).into_iter().collect(),
+        "every kind was there"
+    );
+}
+
+#[test]
+fn schedules_that_chance_draws_change_nothing_of_it() {
+    for file in files() {
+        let swept = sweep(&file, 30, 10);
+        if let Some(failure) = swept.failure {
+            panic!("{}\n{failure}", file.display());
+        }
+    }
+}
