@@ -331,6 +331,7 @@ fn complete([sources, burns]: [&[Branch]; 2], balancer: Value, requester: Value)
             "relays": named(json!({ "required": ["from", "to"] })),
             "balancers": named(balancer),
             "requesters": named(requester),
+            "faults": named(faults::complete()),
         },
     })
 }

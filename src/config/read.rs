@@ -78,9 +78,12 @@ pub(crate) fn topology(reading: &Reading<'_>, root: &Node, name: &str) -> Topolo
     config.execution = top.opt("execution", execution).unwrap_or_default();
     config.supervision = top.opt("supervision", supervision).unwrap_or_default();
     config.model = top.opt("model", model).unwrap_or_default();
+    // A fault that can't be read leaves no hole in the graph.
+    let holes = reading.holes.get();
     config.faults = top
         .opt("faults", |r, i| named(r, i, faults::fault))
         .unwrap_or_default();
+    reading.holes.set(holes);
     config.expect = top.opt("expect", faults::expect).unwrap_or_default();
     top.finish(&[]);
     config

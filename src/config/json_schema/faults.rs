@@ -101,6 +101,26 @@ pub(super) fn fault() -> Value {
     fault
 }
 
+/// What must be there in a file that inherits nothing.
+pub(super) fn complete() -> Value {
+    let of = |words: &[&str], key: &str| {
+        json!({
+            "if": { "required": ["kind"], "properties": { "kind": { "enum": words } } },
+            "then": { "required": [key] },
+        })
+    };
+    let timed: Vec<&str> = KINDS.into_iter().filter(|word| *word != "mix").collect();
+    json!({
+        "required": ["target"],
+        "anyOf": [{ "required": ["kind"] }, { "required": ["actions"] }],
+        "allOf": [
+            of(&timed, "when"),
+            of(&["slow", "delay"], "by"),
+            of(&["full"], "for"),
+        ],
+    })
+}
+
 fn when() -> Value {
     let list = |one: Value| json!({ "anyOf": [one, { "type": "array", "items": one }] });
     let mut when = table([

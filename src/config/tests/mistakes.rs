@@ -54,14 +54,6 @@ fn from_the_environment_and_from_flags() {
 }
 
 #[test]
-fn words_of_later_versions() {
-    let text = small(ALL, "[faults.d]\n[expect]\n");
-    let shown = shown(&text);
-    assert_eq!(shown.matches("is not supported yet").count(), 2);
-    assert_eq!(shown.matches("error:").count(), 2);
-}
-
-#[test]
 fn gophers() {
     insta::assert_snapshot!(crew(
         r#"gophers = ["load psh unlaod return", "load load", "", "0 * push", "fly"]"#
