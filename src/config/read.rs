@@ -363,7 +363,7 @@ fn limit(reading: &Reading<'_>, item: Item<'_>) -> Option<u32> {
         NodeKind::String(word) if !item.node.ticket.text => {
             let mistake = item
                 .error(format!("expected a number, or \"{UNLIMITED}\""))
-                .suggest(nearest(word, [UNLIMITED].into_iter()));
+                .suggest(nearest(word, [UNLIMITED]));
             reading.report(mistake);
             None
         }

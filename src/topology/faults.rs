@@ -113,7 +113,7 @@ fn drawn(
         .into_iter()
         .filter(|(kind, _)| kind.name() == chosen)
         .collect();
-    let (kind, point) = able[draws.random_range(0..able.len())].clone();
+    let (kind, point) = able[draws.random_range(0..able.len())];
     let when = match (kind, point) {
         (Kind::Poison, _) => When::ItemChance(0.02),
         (_, None) => When::At(vec![Time::ZERO + moment(draws)]),

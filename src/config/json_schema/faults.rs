@@ -20,10 +20,7 @@ pub(super) fn fault() -> Value {
                 text(),
             ),
         ),
-        (
-            "kind",
-            key("What goes wrong", None, words(KINDS.into_iter())),
-        ),
+        ("kind", key("What goes wrong", None, words(KINDS))),
         ("when", when()),
         (
             "actions",

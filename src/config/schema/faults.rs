@@ -108,7 +108,7 @@ pub enum WhenConfig {
 }
 
 /// What is expected of a run with faults. Nothing is lost and nothing is done twice unless said otherwise.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct ExpectConfig {
     /// Most books and requests that may be lost.
     pub lost: u64,
@@ -122,17 +122,4 @@ pub struct ExpectConfig {
     pub recovery_p99: Option<Duration>,
     /// Largest share of the throughput that may be missing, from 0 to 1.
     pub throughput_dip: Option<f64>,
-}
-
-impl Default for ExpectConfig {
-    fn default() -> Self {
-        Self {
-            lost: 0,
-            duplicates: 0,
-            in_flight: 0,
-            escalations: 0,
-            recovery_p99: None,
-            throughput_dip: None,
-        }
-    }
 }
