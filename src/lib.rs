@@ -71,3 +71,11 @@ struct Readme;
 #[cfg(all(doctest, feature = "actix-web"))]
 #[doc = include_str!("../docs/embedding.md")]
 struct Embedding;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/supervision.md")]
+struct Supervision;
+
+#[cfg(all(doctest, feature = "test-util"))]
+#[doc = include_str!("../docs/faults.md")]
+struct Faults;
