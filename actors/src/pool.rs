@@ -140,7 +140,11 @@ impl Pool {
         };
         async move {
             match started {
-                Ok(running) => running.await.map_err(|_| Cancelled),
+                Ok(running) => running.await.map_err(|error| match error.try_into_panic() {
+                    // Whoever waits for it dies of it, instead of waiting for ever.
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => Cancelled,
+                }),
                 Err(done) => Ok(done),
             }
         }

@@ -9,6 +9,8 @@ use std::task::Poll;
 use actix::{Actor, AsyncContext, Context, Handler, Message, WrapFuture};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use pin_project_lite::pin_project;
+use tokio::sync::Notify;
 
 use crate::balancer::{BalancerCore, Presence, Ticket};
 use crate::failure::Failure;
@@ -106,11 +108,19 @@ async fn live<W: Work>(
                 Err(failure) => die(failure.to_string()),
             }
         }
-        let presence = Presence::new(core.clone(), number, epoch);
+        let Some(presence) = Presence::new(core.clone(), number, epoch) else {
+            // A later life is there: this one was given up, and only has not noticed yet.
+            return std::future::pending().await;
+        };
+        // Of this life alone: what is rung for a later one must not end here.
+        let bell = core.bell(number);
         let mut busy = FuturesUnordered::new();
         loop {
             if core.wants(number) {
-                busy.extend((idle.drain(..)).map(|work| place(core.clone(), number, epoch, work)));
+                let places = idle.drain(..);
+                busy.extend(
+                    places.map(|work| place(core.clone(), number, epoch, bell.clone(), work)),
+                );
             }
             if busy.is_empty() {
                 break;
@@ -138,6 +148,7 @@ async fn place<W: Work>(
     core: Arc<BalancerCore<W>>,
     number: usize,
     epoch: u64,
+    bell: Arc<Notify>,
     mut work: Guarded<W>,
 ) -> Guarded<W> {
     let inline = core.clock().is_simulated() || !work.blocks();
@@ -145,11 +156,11 @@ async fn place<W: Work>(
     loop {
         if !core.wants(number) {
             // The other places are to see it as well.
-            core.bell(number).notify_one();
+            bell.notify_one();
             return work;
         }
         let Some((ticket, request)) = core.take(number, epoch) else {
-            core.bell(number).notified().await;
+            bell.notified().await;
             continue;
         };
         let panicked = if inline {
@@ -158,8 +169,9 @@ async fn place<W: Work>(
             let here = tokio::runtime::Handle::current();
             let away = core.pool().wait_for(move || {
                 // The ticket is away too: a worker that is killed meanwhile does not lose it.
-                let panicked = here.block_on(attempt(&mut work, request, ticket));
-                (work, panicked)
+                // What panics besides the work (a drop, a tracer) is its end as well.
+                let panicked = guarded(|| here.block_on(attempt(&mut work, request, ticket)));
+                (work, panicked.unwrap_or_else(Some))
             });
             let Ok((back, panicked)) = away.await else {
                 // The threads are gone, and with them everything: nothing will be asked again.
@@ -174,6 +186,23 @@ async fn place<W: Work>(
         done += 1;
         if done % TURN == 0 {
             tokio::task::yield_now().await;
+        }
+    }
+}
+
+pin_project! {
+    /// The user's future, dropped under a catch of its own: a panic in it must not take the other places of the worker along.
+    struct Held<F> {
+        #[pin]
+        future: Option<F>,
+    }
+
+    impl<F> PinnedDrop for Held<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut future = this.project().future;
+            if let Err(text) = guarded(|| future.set(None)) {
+                log::error!("dropping a request's future panicked: {text}");
+            }
         }
     }
 }
@@ -196,13 +225,19 @@ async fn attempt<W: Work>(
             return Some(text);
         }
     };
-    let mut future = pin!(future);
+    let mut future = pin!(Held {
+        future: Some(future)
+    });
     let cell = ticket.cell().clone();
     let outcome = poll_fn(|cx| {
         if cell.is_over() {
             return Poll::Ready(Ok(None));
         }
-        match guarded(|| future.as_mut().poll(cx)) {
+        let polled = guarded(|| match future.as_mut().project().future.as_pin_mut() {
+            Some(future) => future.poll(cx).map(Guarded::new),
+            None => Poll::Pending,
+        });
+        match polled {
             Ok(Poll::Ready(reply)) => Poll::Ready(Ok(Some(reply))),
             // Registered after the poll, so that work which never waits costs no waker.
             Ok(Poll::Pending) if cell.poll_over(cx) => Poll::Ready(Ok(None)),
@@ -243,6 +278,6 @@ impl<W: Work> Handler<Begin> for Worker<W> {
     type Result = ();
 
     fn handle(&mut self, _: Begin, _: &mut Self::Context) {
-        self.core.bell(self.number).notify_one();
+        self.core.heard(self.number);
     }
 }

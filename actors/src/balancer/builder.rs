@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_rt::{Arbiter, System};
+use actix_rt::System;
 
 use super::actor::Balancer;
 use super::core::BalancerCore;
@@ -15,7 +15,7 @@ use super::resilience::{Eject, RetryBudget, Shed};
 use crate::clock::{Clock, Seed};
 use crate::failure::Failure;
 use crate::pool::Pool;
-use crate::supervision::{self, Backoff, Child, Place, Supervisor};
+use crate::supervision::{self, Arbiters, Backoff, Child, Place, Supervisor};
 use crate::trace::Tracer;
 use crate::worker::{Work, Worker};
 
@@ -24,6 +24,7 @@ pub struct Builder<W: Work> {
     parts: Parts<W>,
     supervision: supervision::Policy,
     arbiters: usize,
+    hang_after: Duration,
     threads: usize,
     shutdown: Duration,
     at_most: usize,
@@ -76,6 +77,7 @@ impl<W: Work> Balancer<W> {
                 ..supervision::Policy::default()
             },
             arbiters: 0,
+            hang_after: Duration::from_secs(10),
             threads: 512,
             shutdown: Duration::from_secs(5),
             at_most: 0,
@@ -244,6 +246,13 @@ impl<W: Work> Builder<W> {
         self
     }
 
+    /// How long an arbiter of its own may be blocked before its workers are given up and started on another; 10 s by default.
+    #[must_use]
+    pub fn hang_after(mut self, span: Duration) -> Self {
+        self.hang_after = span;
+        self
+    }
+
     /// How long workers may take to stop; 5 s by default.
     #[must_use]
     pub fn shutdown(mut self, within: Duration) -> Self {
@@ -294,13 +303,12 @@ impl<W: Work> Builder<W> {
         self.parts.settings.workers = size.max(self.at_most);
         let core = BalancerCore::new(self.parts);
         core.resize(size);
-        let arbiters: Vec<Arbiter> = (0..self.arbiters).map(|_| Arbiter::new()).collect();
+        let arbiters = Arbiters::start(self.arbiters, Some(self.hang_after), &clock);
         let workers = core.settings().workers;
-        let place = |at: usize| match arbiters.len() {
+        let place = |at: usize| match arbiters.slot(at) {
             // Work that blocks its arbiter must not keep the balancer from its deadlines.
-            _ if at == workers => Place::Here,
-            0 => Place::Here,
-            count => Place::Arbiter(arbiters[at % count].handle()),
+            Some(slot) if at != workers => Place::Slot(slot.clone()),
+            _ => Place::Here,
         };
         let children = children(&core, place, self.shutdown);
         let supervisor = Supervisor::start(self.supervision, clock, seed, children);

@@ -6,6 +6,8 @@ use std::task::{Context, Poll, Waker};
 use smallvec::SmallVec;
 
 use super::CallError;
+use crate::pool::guarded;
+use crate::supervision::Guarded;
 
 /// Shared by the caller and all copies of one request. The desk decides whose answer it is; this only brings it.
 pub(crate) struct Cell<R>(Mutex<State<R>>);
@@ -15,7 +17,8 @@ enum State<R> {
         caller: Option<Waker>,
         runners: SmallVec<[Waker; 1]>,
     },
-    Done(Result<R, CallError>),
+    /// The user's value is dropped under a catch of its own, wherever that happens.
+    Done(Result<Guarded<R>, CallError>),
     Over,
 }
 
@@ -33,7 +36,7 @@ impl<R> Cell<R> {
     }
 
     /// Brings the one result, and tells everybody. A result for an abandoned call is dropped here.
-    pub(crate) fn settle(&self, result: Result<R, CallError>) {
+    pub(crate) fn settle(&self, result: Result<Guarded<R>, CallError>) {
         let mut state = self.lock();
         let State::Open { caller, runners } = &mut *state else {
             drop(state);
@@ -43,15 +46,14 @@ impl<R> Cell<R> {
         let (caller, runners) = (caller.take(), std::mem::take(runners));
         *state = State::Done(result);
         drop(state);
-        // Outside the lock: a waker may run anything.
-        caller.into_iter().chain(runners).for_each(Waker::wake);
+        caller.into_iter().chain(runners).for_each(wake);
     }
 
     /// The caller is gone: tells those who still work on it.
     pub(crate) fn abandon(&self) {
         let before = std::mem::replace(&mut *self.lock(), State::Over);
         if let State::Open { runners, .. } = before {
-            runners.into_iter().for_each(Waker::wake);
+            runners.into_iter().for_each(wake);
         }
     }
 
@@ -68,7 +70,7 @@ impl<R> Cell<R> {
             return Poll::Pending;
         }
         match std::mem::replace(&mut *state, State::Over) {
-            State::Done(result) => Poll::Ready(result),
+            State::Done(result) => Poll::Ready(result.map(Guarded::into_inner)),
             State::Open { .. } | State::Over => Poll::Ready(Err(CallError::Closed)),
         }
     }
@@ -89,5 +91,12 @@ impl<R> Cell<R> {
             }
             _ => true,
         }
+    }
+}
+
+/// Never under a lock: a waker may run anything. One that panics is its owner's affair, and nobody else's.
+fn wake(waker: Waker) {
+    if let Err(text) = guarded(|| waker.wake()) {
+        log::error!("a waker panicked: {text}");
     }
 }

@@ -5,7 +5,7 @@ mod entrance;
 mod life;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use super::actor::{Balancer, Look};
 use super::cell::Cell;
 use super::desk::times::{histogram, record};
-use super::desk::{Begun, Desk, Refusal, Rules, Wakes};
+use super::desk::{Desk, Refusal, Rules, Wakes};
 use super::parts::{Again, Cost, Failed, MakeWorker, Parts, Settings};
 use super::ticket::Ticket;
 use crate::clock::{Clock, Seed, Time};
@@ -78,6 +78,8 @@ struct WorkerCore<W: Work> {
     port: Port<Worker<W>>,
     /// Of the present life alone: one that hangs would take what is rung for the next.
     bell: ArcSwap<Notify>,
+    /// A `Begin` is on its way: one is enough.
+    told: AtomicBool,
 }
 
 /// What there is of a balancer whether or not its actors live.
@@ -106,6 +108,9 @@ pub struct BalancerCore<W: Work> {
     /// When the actor's timer ends: for hedges, deadlines, waits that are too long, workers that are let back in.
     armed: AtomicU64,
     changed: Notify,
+    resizing: Mutex<()>,
+    /// Places in the queue that are still to be taken away.
+    owed: AtomicUsize,
 }
 
 impl<W: Work> fmt::Debug for BalancerCore<W> {
@@ -145,6 +150,7 @@ impl<W: Work> BalancerCore<W> {
                     name: format!("{}/{number}", parts.name).into(),
                     port: Port::new(),
                     bell: ArcSwap::default(),
+                    told: AtomicBool::new(false),
                 })
                 .collect(),
             state: Mutex::new(State {
@@ -162,6 +168,8 @@ impl<W: Work> BalancerCore<W> {
             rung: AtomicBool::new(false),
             armed: AtomicU64::new(u64::MAX),
             changed: Notify::new(),
+            resizing: Mutex::default(),
+            owed: AtomicUsize::new(0),
             name: parts.name,
             settings,
             make: parts.make,
@@ -218,7 +226,10 @@ impl<W: Work> BalancerCore<W> {
 
     fn record(&self, node: &str, at: Time, act: &Act<'_>) {
         if let Some(tracer) = &self.tracer {
-            tracer.record(&Record { at, node, act });
+            let told = guarded(|| tracer.record(&Record { at, node, act }));
+            if let Err(text) = told {
+                log::error!("a tracer panicked: {text}");
+            }
         }
     }
 
@@ -231,6 +242,10 @@ impl<W: Work> BalancerCore<W> {
     /// Tells the actor to look, unless it was told already.
     pub(super) fn ring(&self) {
         if self.rung.swap(true, Ordering::AcqRel) {
+            // What was told last may have died with its mailbox.
+            if self.port.is_closed() {
+                self.close();
+            }
             return;
         }
         // A vacant port is no loss: every life looks when it begins. A closed one stays closed.
@@ -263,14 +278,25 @@ impl<W: Work> BalancerCore<W> {
     pub(super) fn tell(&self, told: Told<W>, but: Option<usize>) {
         for worker in &told.wakes {
             if Some(*worker) != but {
+                let one = &self.workers[*worker];
                 // Vacant or gone: its queue goes back when its presence ends.
-                let _ = self.workers[*worker].port.send(Begin);
+                if !one.told.swap(true, Ordering::AcqRel) && one.port.send(Begin).is_err() {
+                    one.told.store(false, Ordering::Release);
+                }
             }
         }
         if !told.refused.is_empty() {
             self.refuse(told.refused);
             self.ended(told.idle);
         }
+    }
+
+    /// A worker has been told that there is something to do.
+    pub(crate) fn heard(&self, worker: usize) {
+        let one = &self.workers[worker];
+        // Before the bell: what comes after it is told anew.
+        one.told.store(false, Ordering::Release);
+        one.bell.load().notify_one();
     }
 
     /// The next request of a worker that has a free place.
@@ -302,6 +328,20 @@ impl<W: Work> BalancerCore<W> {
             let early = self.is_early(&mut state);
             (begun, state.told(), early, more)
         };
+        // Before anything else: whatever happens from here on, it is lost in good order.
+        let begun = begun.map(|begun| {
+            let (body, cell) = begun.item;
+            let ticket = Ticket {
+                core: self.clone(),
+                which: begun.which,
+                worker,
+                epoch,
+                began: now,
+                cell,
+                open: true,
+            };
+            (ticket, body)
+        });
         self.tell(told, Some(worker));
         if more {
             self.bell(worker).notify_one();
@@ -309,20 +349,8 @@ impl<W: Work> BalancerCore<W> {
         if early {
             self.ring();
         }
-        let Begun {
-            which,
-            item: (body, cell),
-            ..
-        } = begun?;
-        let ticket = Ticket {
-            core: self.clone(),
-            which,
-            worker,
-            epoch,
-            began: now,
-            cell,
-            open: true,
-        };
+        let (ticket, body) = begun?;
+        let which = ticket.which;
         self.record(
             &self.workers[worker].name,
             now,
@@ -355,8 +383,10 @@ impl<W: Work> BalancerCore<W> {
     pub(super) fn ended(&self, idle: bool) {
         if idle {
             self.changed.notify_waiters();
-            if let Some(told) = &self.idle {
-                told();
+            if let Some(told) = &self.idle
+                && let Err(text) = guarded(|| told())
+            {
+                log::error!("who waits for the last request panicked: {text}");
             }
         }
     }

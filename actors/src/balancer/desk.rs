@@ -85,6 +85,8 @@ pub struct Desk<T> {
     out: Vec<usize>,
     /// When every worker has its full share again.
     warm_at: Time,
+    /// When it was last its turn.
+    turned: Time,
 }
 
 #[derive(Debug)]
@@ -105,6 +107,8 @@ struct Entry<T> {
     made: u32,
     /// A second worker was asked.
     hedged: bool,
+    /// When one is to be asked.
+    hedge_at: Option<Time>,
     /// Copies that wait in the backlog or the spare queue.
     waiting: u32,
     at: Vec<Posting>,
@@ -116,6 +120,8 @@ struct Posting {
     copy: u32,
     worker: usize,
     running: bool,
+    /// Of the life that runs it.
+    epoch: u64,
 }
 
 impl<T> Desk<T> {
@@ -151,6 +157,7 @@ impl<T> Desk<T> {
             retries_at: now,
             out: Vec::new(),
             warm_at: now,
+            turned: now,
         }
     }
 
@@ -185,6 +192,7 @@ impl<T> Desk<T> {
             attempts: 0,
             made: 1,
             hedged: false,
+            hedge_at: None,
             waiting: 1,
             at: Vec::new(),
         });
@@ -208,15 +216,20 @@ impl<T> Desk<T> {
         self.counts.rejected += 1;
     }
 
-    /// A worker is there, with nothing to do. One life ends before the next begins.
-    pub fn worker_up(&mut self, worker: usize, epoch: u64, now: Time) {
+    /// A worker is there, with nothing to do. False where a later life was there before: this one was fenced, and is not counted.
+    pub fn worker_up(&mut self, worker: usize, epoch: u64, now: Time) -> bool {
         let one = &mut self.workers[worker];
+        if epoch < one.last {
+            return false;
+        }
+        one.last = epoch;
         one.up = Some(epoch);
         one.running = 0;
         if std::mem::replace(&mut one.known, true) {
             self.warm_up(worker, now);
         }
         self.changed(worker, now);
+        true
     }
 
     /// The life `epoch` of a worker is over: what waited for it goes back. What it had begun is reported by [`Desk::lost`].
@@ -259,6 +272,7 @@ impl<T> Desk<T> {
                 continue;
             };
             posting.running = true;
+            posting.epoch = epoch;
             entry.begun = true;
             self.workers[worker].running += 1;
             let (submitted, item) = (entry.submitted, split(&mut entry.item));
@@ -266,7 +280,7 @@ impl<T> Desk<T> {
                 && let Spread::Hedged(hedge) = self.rules.spread
                 && let Some(delay) = self.hedge_delay(hedge.after)
             {
-                self.hedges.insert((now + delay, which.number, which.key));
+                self.hedge_at(which, now + delay);
             }
             self.recount(worker);
             self.note_empty(now);
@@ -406,10 +420,11 @@ fn live<T>(entries: &mut Slab<Entry<T>>, which: Ref) -> Option<&mut Entry<T>> {
         .filter(|entry| entry.number == which.number)
 }
 
-fn is_reserved(rules: &Rules, worker: usize) -> bool {
+/// Of `size` workers that are wanted.
+fn is_reserved(rules: &Rules, size: usize, worker: usize) -> bool {
     match rules.policy {
         // Somebody has to take the long ones.
-        Policy::Reserve { workers, .. } => worker < (workers as usize).min(rules.workers - 1),
+        Policy::Reserve { workers, .. } => worker < (workers as usize).min(size - 1),
         _ => false,
     }
 }

@@ -1,18 +1,18 @@
 //! A running balancer, as an application holds it.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Recipient};
-use actix_rt::Arbiter;
 use futures_core::Stream;
 use futures_util::StreamExt;
+use tokio::sync::broadcast::error::RecvError;
 
 use super::figures::{Buckets, Figures};
 use super::recipient::{Ask, Doorman};
 use super::{BalancerCore, Call, CallError, CallOptions};
-use crate::supervision::SupervisorHandle;
+use crate::supervision::{Arbiters, Exit, SupervisionEvent, SupervisorHandle};
 use crate::worker::Work;
 
 /// A running balancer. Clones are the same; it can be used from any thread.
@@ -25,18 +25,27 @@ pub struct BalancerHandle<W: Work> {
 struct Shared<W: Work> {
     core: Arc<BalancerCore<W>>,
     supervisor: SupervisorHandle,
-    arbiters: Vec<Arbiter>,
+    _arbiters: Arbiters,
     shutdown: Duration,
     doorman: Mutex<Option<Addr<Doorman<W>>>>,
+}
+
+/// Closes a balancer when nobody would work for it any more, be it that its arbiter ended: nobody may wait for it.
+struct Closing<W: Work>(Weak<BalancerCore<W>>);
+
+impl<W: Work> Drop for Closing<W> {
+    fn drop(&mut self) {
+        if let Some(core) = self.0.upgrade() {
+            core.close();
+        }
+    }
 }
 
 impl<W: Work> Drop for Shared<W> {
     fn drop(&mut self) {
         self.core.close();
+        // The arbiters end with it.
         self.supervisor.kill_all();
-        for arbiter in &self.arbiters {
-            arbiter.stop();
-        }
     }
 }
 
@@ -58,22 +67,41 @@ impl<W: Work> BalancerHandle<W> {
     pub(super) fn new(
         core: Arc<BalancerCore<W>>,
         supervisor: SupervisorHandle,
-        arbiters: Vec<Arbiter>,
+        arbiters: Arbiters,
         shutdown: Duration,
     ) -> Self {
-        let (ended, closing) = (supervisor.ended(), Arc::downgrade(&core));
+        let mut events = supervisor.events();
+        let closing = Closing(Arc::downgrade(&core));
         actix_rt::spawn(async move {
-            ended.await;
-            // Nobody would work any more: nobody may wait for it.
-            if let Some(core) = closing.upgrade() {
-                core.close();
+            loop {
+                match events.recv().await {
+                    Ok(SupervisionEvent::Stopped { .. }) | Err(RecvError::Closed) => break,
+                    Ok(SupervisionEvent::Exited {
+                        name,
+                        epoch,
+                        exit: exit @ (Exit::Hung | Exit::Blocked(_) | Exit::ArbiterDead),
+                        ..
+                    }) => {
+                        // Its thread may never give anything back.
+                        if let Some(core) = closing.0.upgrade() {
+                            core.give_up(&name, epoch, exit == Exit::Hung);
+                        }
+                    }
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_)) => {
+                        if let Some(core) = closing.0.upgrade() {
+                            core.give_up_the_gone();
+                        }
+                    }
+                }
             }
+            drop(closing);
         });
         Self {
             shared: Arc::new(Shared {
                 core,
                 supervisor,
-                arbiters,
+                _arbiters: arbiters,
                 shutdown,
                 doorman: Mutex::default(),
             }),

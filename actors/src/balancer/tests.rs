@@ -20,6 +20,7 @@ mod cancel;
 mod deadlines;
 mod deaths;
 mod kills;
+mod misuse;
 mod order;
 mod sizes;
 mod spread;

@@ -6,6 +6,7 @@ use super::BalancerCore;
 use super::cell::Cell;
 use super::desk::Ref;
 use crate::clock::Time;
+use crate::supervision::Guarded;
 use crate::worker::Work;
 
 /// A copy of a request that a worker has begun. Dropped unanswered, it is lost, and nobody is charged.
@@ -25,7 +26,7 @@ impl<W: Work> Ticket<W> {
     }
 
     /// The answer.
-    pub(crate) fn answer(mut self, reply: W::Reply) {
+    pub(crate) fn answer(mut self, reply: Guarded<W::Reply>) {
         self.open = false;
         self.core.clone().answer(&self, reply);
     }
@@ -57,13 +58,13 @@ pub(crate) struct Presence<W: Work> {
 }
 
 impl<W: Work> Presence<W> {
-    pub(crate) fn new(core: Arc<BalancerCore<W>>, worker: usize, epoch: u64) -> Self {
-        core.up(worker, epoch);
-        Self {
+    /// `None` where a later life was there before.
+    pub(crate) fn new(core: Arc<BalancerCore<W>>, worker: usize, epoch: u64) -> Option<Self> {
+        core.up(worker, epoch).then(|| Self {
             core,
             worker,
             epoch,
-        }
+        })
     }
 }
 

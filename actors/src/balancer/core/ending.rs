@@ -6,11 +6,12 @@ use crate::balancer::desk::{Ref, Refusal, Verdict};
 use crate::balancer::ticket::Ticket;
 use crate::planted::{self, Defect};
 use crate::pool::guarded;
+use crate::supervision::Guarded;
 use crate::trace::Act;
 use crate::worker::Work;
 
 impl<W: Work> BalancerCore<W> {
-    pub(in crate::balancer) fn answer(&self, ticket: &Ticket<W>, reply: W::Reply) {
+    pub(in crate::balancer) fn answer(&self, ticket: &Ticket<W>, reply: Guarded<W::Reply>) {
         let now = self.clock.now();
         let took = now - ticket.began;
         // The user's code, outside the lock; if it panics nothing is known of the answer.

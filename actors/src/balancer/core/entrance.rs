@@ -24,6 +24,7 @@ impl<W: Work> BalancerCore<W> {
         let Some(room) = &self.room else {
             return Ok(None);
         };
+        self.pay(room);
         match (self.settings.full, room.clone().try_acquire_owned()) {
             (_, Ok(permit)) => Ok(Some(permit)),
             (_, Err(TryAcquireError::Closed)) => Err(CallError::Closed),
@@ -75,6 +76,9 @@ impl<W: Work> BalancerCore<W> {
         request: W::Request,
         options: CallOptions,
     ) -> Result<Call<W>, CallError> {
+        if let Some(room) = &self.room {
+            self.pay(room);
+        }
         let room = match &self.room {
             None => None,
             Some(room) => Some(room.clone().try_acquire_owned().map_err(|why| match why {

@@ -1,9 +1,10 @@
 //! Workers that come and go, how a balancer ends, and its account.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::{BalancerCore, State};
 use crate::balancer::call::CallError;
@@ -11,24 +12,32 @@ use crate::balancer::figures::{Buckets, Figures, Tail};
 use crate::worker::Work;
 
 impl<W: Work> BalancerCore<W> {
-    pub(in crate::balancer) fn up(&self, worker: usize, epoch: u64) {
-        // Before it is up: what it is given from then on is rung here.
-        self.workers[worker].bell.store(Arc::default());
+    /// A life of a worker can work. False where a later one was there before.
+    pub(in crate::balancer) fn up(&self, worker: usize, epoch: u64) -> bool {
         let now = self.clock.now();
-        let told = {
+        let (told, first) = {
             let mut state = self.lock();
-            state.desk.worker_up(worker, epoch, now);
-            state.desk.turn(now);
-            if std::mem::replace(&mut state.seen[worker], true) {
-                state.restarts += 1;
-            } else {
-                self.changed.notify_waiters();
+            if !state.desk.worker_up(worker, epoch, now) {
+                return false;
             }
-            state.told()
+            // With its being up: what it is given from then on is rung here.
+            self.workers[worker].bell.store(Arc::default());
+            self.workers[worker].told.store(false, Ordering::Release);
+            state.desk.turn(now);
+            let first = !std::mem::replace(&mut state.seen[worker], true);
+            if !first {
+                state.restarts += 1;
+            }
+            (state.told(), first)
         };
+        if first {
+            // Outside the lock: a waker may run anything.
+            self.changed.notify_waiters();
+        }
         self.tell(told, Some(worker));
         // It may begin slowly, or others may be let back in: the timer has to know.
         self.ring();
+        true
     }
 
     pub(in crate::balancer) fn down(&self, worker: usize, epoch: u64) {
@@ -45,18 +54,51 @@ impl<W: Work> BalancerCore<W> {
     /// Sets how many workers are wanted: at least one, at most as many as it was made for. Gives that number.
     pub fn resize(&self, workers: usize) -> usize {
         let now = self.clock.now();
-        let size = {
+        // One at a time, or the desk and the workers might hear of two sizes in different orders.
+        let resizing = self.resizing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, size) = {
             let mut state = self.lock();
+            let before = state.desk.size();
             state.desk.resize(workers, now);
-            state.desk.size()
+            (before, state.desk.size())
         };
         self.size.send_replace(size);
+        if let Some(room) = &self.room {
+            let places = self.settings.places;
+            if size > before {
+                let more = (size - before) * places;
+                // What is still owed is paid first.
+                let owed = self
+                    .owed
+                    .fetch_update(Ordering::AcqRel, Ordering::Acquire, |owed| {
+                        Some(owed.saturating_sub(more))
+                    });
+                room.add_permits(more - owed.unwrap_or(0).min(more));
+            } else {
+                self.owed
+                    .fetch_add((before - size) * places, Ordering::AcqRel);
+                self.pay(room);
+            }
+        }
+        drop(resizing);
         // Who waits for work is to see that nothing more comes.
         for worker in &self.workers[size..] {
             worker.bell.load().notify_one();
         }
         self.ring();
         size
+    }
+
+    /// Takes places out of the queue that went with workers that are not wanted any more, as far as nobody has them.
+    pub(super) fn pay(&self, room: &Semaphore) {
+        if self.owed.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let owed = self.owed.swap(0, Ordering::AcqRel);
+        if owed > 0 {
+            let left = owed - room.forget_permits(owed);
+            self.owed.fetch_add(left, Ordering::AcqRel);
+        }
     }
 
     /// Hears of every change of [`BalancerCore::resize`].
@@ -78,12 +120,23 @@ impl<W: Work> BalancerCore<W> {
         let begun = {
             let state = self.lock();
             let present = state.desk.is_up(worker, epoch);
-            present.then(|| state.desk.begun_by(worker))
+            present.then(|| state.desk.begun_by(worker, epoch))
         };
         for which in begun.into_iter().flatten() {
             self.lose(which, worker, epoch, guilty, "was given up as hung");
         }
         self.down(worker, epoch);
+    }
+
+    /// The same of every life that is not at its port any more, where its end was missed.
+    pub(in crate::balancer) fn give_up_the_gone(&self) {
+        for (worker, one) in self.workers.iter().enumerate() {
+            let up = self.lock().desk.up(worker);
+            let Some(epoch) = up.filter(|epoch| one.port.epoch() != Some(*epoch)) else {
+                continue;
+            };
+            self.give_up(&one.name, epoch, false);
+        }
     }
 
     /// Takes no further request; those under way run to their end.

@@ -20,13 +20,13 @@ impl<T> Desk<T> {
         self.meter.resize(size, now);
         for worker in 0..self.workers.len() {
             let parked = worker >= size;
-            if std::mem::replace(&mut self.workers[worker].parked, parked) != parked {
-                if parked {
-                    self.give_back(worker);
-                }
-                self.changed(worker, now);
+            // Who is reserved hangs on how many there are.
+            self.heaps.iter_mut().for_each(|heap| heap.remove(worker));
+            if std::mem::replace(&mut self.workers[worker].parked, parked) != parked && parked {
+                self.give_back(worker);
             }
         }
+        (0..self.workers.len()).for_each(|worker| self.changed(worker, now));
     }
 
     /// How many workers are wanted.
@@ -118,7 +118,7 @@ impl<T> Desk<T> {
             .count();
         let most = (up as f64 * at_most) as usize;
         // Somebody has to be left of those that take the same. One that is just dying is not among them.
-        let kind = &self.heaps[usize::from(is_reserved(&self.rules, worker))];
+        let kind = &self.heaps[usize::from(is_reserved(&self.rules, self.size, worker))];
         let others = kind.workers().iter().filter(|other| **other != worker);
         if self.out.len() >= most.max(1) || others.count() == 0 {
             return;
@@ -126,12 +126,12 @@ impl<T> Desk<T> {
         let one = &mut self.workers[worker];
         if one
             .readmitted
-            .is_some_and(|at| now - at > pause * one.ejections)
+            .is_some_and(|at| now - at > pause.saturating_mul(one.ejections))
         {
             one.ejections = 0;
         }
         one.ejections = (one.ejections + 1).min(LONGEST);
-        one.out = Some(now + pause * one.ejections);
+        one.out = Some(now + pause.saturating_mul(one.ejections));
         self.out.push(worker);
         self.counts.ejected += 1;
         self.give_back(worker);
@@ -154,7 +154,7 @@ impl<T> Desk<T> {
             }
             let first = (self.out.iter().copied())
                 .filter(|at| self.workers[*at].up.is_some() && !self.workers[*at].parked)
-                .filter(|at| is_reserved(&self.rules, *at) == kind)
+                .filter(|at| is_reserved(&self.rules, self.size, *at) == kind)
                 .min_by_key(|at| (self.workers[*at].out, *at));
             if let Some(worker) = first {
                 self.let_in(worker, now);

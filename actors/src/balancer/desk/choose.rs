@@ -246,7 +246,7 @@ impl<T> Desk<T> {
             let other = (0..self.workers.len())
                 .filter(|worker| self.heaps.iter().any(|heap| heap.has(*worker)))
                 .filter(|worker| at.iter().all(|posting| posting.worker != *worker))
-                .filter(|worker| short || !is_reserved(&self.rules, *worker))
+                .filter(|worker| short || !is_reserved(&self.rules, self.size, *worker))
                 .min_by_key(|worker| (self.workers[*worker].pending(), *worker))
                 .filter(|worker| each.is_none_or(|each| self.has_room(*worker, each, now)));
             match other {
@@ -297,15 +297,18 @@ impl<T> Desk<T> {
             copy: which.copy,
             worker,
             running: false,
+            epoch: 0,
         });
         self.turn += 1;
         let queue = &mut self.workers[worker].queue;
         let mut at = queue.len();
         if self.mixed {
             let priority = self.entries[which.key].priority;
+            // What is over holds nobody up.
             let before = |other: Ref| {
-                let other = self.entries.get(other.key);
-                other.is_none_or(|other| other.priority >= priority)
+                let entry = self.entries.get(other.key);
+                let entry = entry.filter(|entry| entry.number == other.number);
+                entry.is_some_and(|entry| entry.priority >= priority)
             };
             while at > 0 && !before(queue[at - 1]) {
                 at -= 1;

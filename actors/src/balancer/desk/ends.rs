@@ -19,6 +19,11 @@ impl<T> Desk<T> {
         self.backlog.len() + self.at_workers
     }
 
+    /// The life that is at `worker`.
+    pub fn up(&self, worker: usize) -> Option<u64> {
+        self.workers[worker].up
+    }
+
     /// True if there is a worker that takes requests.
     pub fn is_any_up(&self) -> bool {
         (self.workers.iter()).any(|one| one.up.is_some() && !one.parked)
@@ -45,11 +50,12 @@ impl<T> Desk<T> {
         one.up.is_some() && !one.parked && one.running < self.rules.places && one.queued() > 0
     }
 
-    /// What a worker has begun and not ended, for a life that is given up with its thread.
-    pub fn begun_by(&self, worker: usize) -> Vec<Ref> {
+    /// What the life `epoch` of a worker has begun and not ended, for one that is given up with its thread.
+    pub fn begun_by(&self, worker: usize, epoch: u64) -> Vec<Ref> {
         let mut begun: Vec<Ref> = (self.entries.iter())
             .flat_map(|(key, entry)| {
-                let running = |at: &&Posting| at.worker == worker && at.running;
+                let running =
+                    |at: &&Posting| at.worker == worker && at.running && at.epoch == epoch;
                 entry.at.iter().filter(running).map(move |at| Ref {
                     key,
                     number: entry.number,
@@ -65,6 +71,9 @@ impl<T> Desk<T> {
     pub(super) fn end(&mut self, which: Ref, by: Option<usize>, now: Time) -> Option<T> {
         live(&mut self.entries, which)?;
         let entry = self.entries.remove(which.key);
+        if let Some(at) = entry.hedge_at {
+            self.hedges.remove(&(at, which.number, which.key));
+        }
         if entry.due {
             let entries = &self.entries;
             self.dues.forget(|which| is_live(entries, which));
@@ -133,7 +142,7 @@ impl<T> Desk<T> {
         let one = &self.workers[worker];
         let pending = one.pending();
         self.meter.set(worker, pending, now);
-        let heap = &mut self.heaps[usize::from(is_reserved(&self.rules, worker))];
+        let heap = &mut self.heaps[usize::from(is_reserved(&self.rules, self.size, worker))];
         match one.up {
             Some(_) if one.out.is_none() && !one.parked => heap.set(worker, (pending, self.turn)),
             _ => heap.remove(worker),

@@ -12,6 +12,17 @@ impl<T> Desk<T> {
         self.hedges.first().map(|(due, ..)| *due)
     }
 
+    /// A second worker is to be asked then, if there is no answer. A wait that was begun before, by a life that is over, begins anew.
+    pub(super) fn hedge_at(&mut self, which: Ref, at: Time) {
+        let Some(entry) = live(&mut self.entries, which) else {
+            return;
+        };
+        if let Some(before) = entry.hedge_at.replace(at) {
+            self.hedges.remove(&(before, which.number, which.key));
+        }
+        self.hedges.insert((at, which.number, which.key));
+    }
+
     /// Makes second copies of what has been running for too long, as far as the budget goes. [`Desk::dispatch`] sends them on.
     pub(super) fn hedge(&mut self, now: Time) {
         while let Some((due, number, key)) = self.hedges.first().copied() {

@@ -10,6 +10,7 @@ impl<T> Desk<T> {
     /// All that time brings: ends what is too late, makes second copies, lets workers back in, and hands out what can be handed out.
     /// [`Desk::refused`] has what was ended, [`Desk::wakes`] who should be told.
     pub fn turn(&mut self, now: Time) {
+        self.turned = now;
         self.expire(now);
         self.shed(now);
         self.readmit(now);
@@ -29,10 +30,21 @@ impl<T> Desk<T> {
             self.next_shed(),
             self.next_readmission(),
             self.next_hedge(),
+            self.next_warmer(),
         ]
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// Where something waits while workers begin slowly: their share grows by time alone.
+    fn next_warmer(&self) -> Option<Time> {
+        let span = self.rules.resilience.slow_start?;
+        let waits = self.backlog.len() > 0 || !self.spare.is_empty();
+        (waits && self.is_warming(self.turned)).then(|| {
+            let step = (span / WARMER).max(Duration::from_nanos(1));
+            self.warm_at.min(self.turned + step)
+        })
     }
 
     /// Requests that were ended by [`Desk::turn`] or [`Desk::take`], each with the reason.
@@ -127,6 +139,9 @@ impl<T> Desk<T> {
         true
     }
 }
+
+/// Steps in which the share of a worker that begins slowly is looked at, where something waits.
+const WARMER: u32 = 16;
 
 /// What a budget saves up at most: so many retries, and those of so many seconds.
 const MOST_SAVED: f64 = 100.0;

@@ -13,6 +13,8 @@ const SMOOTHING: f64 = 0.05;
 pub(super) struct Worker {
     /// The epoch of the life that is there.
     pub(super) up: Option<u64>,
+    /// The latest that ever was.
+    pub(super) last: u64,
     pub(super) queue: VecDeque<Ref>,
     /// In the queue and not wanted any more.
     pub(super) husks: usize,
