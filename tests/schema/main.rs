@@ -1,5 +1,6 @@
 //! The schema and the loader say the same of a file, as far as a schema can tell.
 
+mod faults;
 mod keys;
 mod kinds;
 mod mistakes;

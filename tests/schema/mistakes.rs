@@ -6,39 +6,6 @@ use super::*;
 const MISTAKES: &[(&str, &str)] = &[
     // Unknown keys.
     ("nonsense = 1", ""),
-    ("expect.lots = 0", "/expect"),
-    ("expect.lost = -1", "/expect/lost"),
-    ("expect.throughput_dip = 2", "/expect/throughput_dip"),
-    ("faults.loader = {}", "/faults/loader"),
-    ("faults.loader = { target = \"solo\" }", "/faults/loader"),
-    (
-        "faults.loader = { target = \"solo\", kind = \"kill\" }",
-        "/faults/loader",
-    ),
-    (
-        "faults.loader = { target = \"solo\", kind = \"kill\", actions = \"off\" }",
-        "/faults/loader",
-    ),
-    (
-        "faults.loader = { target = \"solo\", kind = \"slow\", when = { nth = 1 } }",
-        "/faults/loader",
-    ),
-    (
-        "faults.loader = { target = \"solo\", kind = \"kill\", when = { nth = 0 } }",
-        "/faults/loader/when/nth",
-    ),
-    (
-        "faults.loader = { target = \"solo\", kind = \"kill\", when = { nth = 1, at = \"1s\" } }",
-        "/faults/loader/when",
-    ),
-    (
-        "faults.loader = { target = \"solo\", kind = \"mix\", odds = 0 }",
-        "/faults/loader/odds",
-    ),
-    (
-        "faults.loader = { target = \"solo\", kind = \"kil\", when = { nth = 1 } }",
-        "/faults/loader/kind",
-    ),
     ("piles.library.max_attempt = 4", "/piles/library"),
     (
         "piles.library.exclusive.unload = 1",
@@ -492,7 +459,7 @@ fn both_see_every_mistake_in_its_place() {
     assert!(complaints(&validator, &table(BASE)).is_empty());
     load(&table(BASE)).expect("a right design");
     let mut wrong = Vec::new();
-    for (changes, place) in MISTAKES {
+    for (changes, place) in MISTAKES.iter().chain(super::faults::MISTAKES) {
         let mut tree = changed(changes);
         if changes.contains("source = { books") {
             // Laid over, the kind that was there would stay.
