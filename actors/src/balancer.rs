@@ -41,6 +41,7 @@ mod parts;
 pub mod policy;
 mod recipient;
 pub mod resilience;
+mod room;
 #[cfg(test)]
 mod tests;
 mod ticket;

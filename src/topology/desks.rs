@@ -282,6 +282,7 @@ impl Desks {
     pub(super) fn give_up(&self, node: &str, epoch: u64, guilty: bool) {
         for balancer in &self.balancers {
             balancer.give_up(node, epoch, guilty);
+            balancer.offer_room_anew();
         }
     }
 

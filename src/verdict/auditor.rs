@@ -42,7 +42,7 @@ pub struct Audit {
     twice: BTreeMap<u64, u64>,
     /// Requests that are not over, by balancer and number.
     asked: BTreeMap<(Arc<str>, u64), Vec<String>>,
-    answered: BTreeSet<(Arc<str>, u64)>,
+    answered: BTreeMap<Arc<str>, IdSet>,
     answered_twice: BTreeSet<(Arc<str>, u64)>,
     requests: u64,
     answers: u64,
@@ -165,7 +165,14 @@ impl Audit {
                     self.answers += 1;
                     let id = self.of(node, *request);
                     self.asked.remove(&id);
-                    if !self.answered.insert(id.clone()) {
+                    let (balancer, number) = id.clone();
+                    // A set of ids takes 0 for nobody's.
+                    let first = self
+                        .answered
+                        .entry(balancer)
+                        .or_default()
+                        .insert(number + 1);
+                    if !first {
                         self.answered_twice.insert(id);
                     }
                 } else {

@@ -5,19 +5,20 @@ mod entrance;
 mod life;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hdrhistogram::Histogram;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 
 use super::actor::{Balancer, Look};
 use super::cell::Cell;
 use super::desk::times::{histogram, record};
 use super::desk::{Desk, Refusal, Rules, Wakes};
 use super::parts::{Again, Cost, Failed, MakeWorker, Parts, Settings};
+use super::room::{Place, Room};
 use super::ticket::Ticket;
 use crate::clock::{Clock, Seed, Time};
 use crate::failure::Failure;
@@ -38,7 +39,7 @@ pub(in crate::balancer) struct Item<W: Work> {
     cell: Arc<Cell<W::Reply>>,
     asked: Time,
     // Room in the queue, held to the end of the request.
-    _room: Option<OwnedSemaphorePermit>,
+    _room: Option<Place>,
 }
 
 pub(in crate::balancer) struct State<W: Work> {
@@ -102,15 +103,13 @@ pub struct BalancerCore<W: Work> {
     idle: Option<Arc<dyn Fn() + Send + Sync>>,
     workers: Vec<WorkerCore<W>>,
     state: Mutex<State<W>>,
-    room: Option<Arc<Semaphore>>,
+    room: Option<Arc<Room>>,
     /// A `Look` is on its way.
     rung: AtomicBool,
     /// When the actor's timer ends: for hedges, deadlines, waits that are too long, workers that are let back in.
     armed: AtomicU64,
     changed: Notify,
     resizing: Mutex<()>,
-    /// Places in the queue that are still to be taken away.
-    owed: AtomicUsize,
 }
 
 impl<W: Work> fmt::Debug for BalancerCore<W> {
@@ -141,7 +140,7 @@ impl<W: Work> BalancerCore<W> {
         let now = parts.clock.now();
         let room = settings.queue.map(|queue| {
             let most = (queue as usize).saturating_add(settings.workers * settings.places);
-            Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)))
+            Room::new(most)
         });
         Arc::new(Self {
             port: Port::new(),
@@ -169,7 +168,6 @@ impl<W: Work> BalancerCore<W> {
             armed: AtomicU64::new(u64::MAX),
             changed: Notify::new(),
             resizing: Mutex::default(),
-            owed: AtomicUsize::new(0),
             name: parts.name,
             settings,
             make: parts.make,

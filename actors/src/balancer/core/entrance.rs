@@ -2,14 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
-
 use super::{BalancerCore, Body, Item};
 use crate::balancer::call::{Call, CallError};
 use crate::balancer::cell::Cell;
 use crate::balancer::desk::{Terms, due};
 use crate::balancer::policy::Full;
 use crate::balancer::resilience::CallOptions;
+use crate::balancer::room::{NoPlace, Place};
 use crate::clock::Time;
 use crate::pool::guarded;
 use crate::supervision::Guarded;
@@ -20,26 +19,24 @@ const LATE: CallError = CallError::DeadlineExceeded { begun: false };
 
 impl<W: Work> BalancerCore<W> {
     /// Waits for room in the queue where there is a bound and a wish to wait.
-    async fn room(&self, due: Option<Time>) -> Result<Option<OwnedSemaphorePermit>, CallError> {
+    async fn room(&self, due: Option<Time>) -> Result<Option<Place>, CallError> {
         let Some(room) = &self.room else {
             return Ok(None);
         };
-        self.pay(room);
-        match (self.settings.full, room.clone().try_acquire_owned()) {
-            (_, Ok(permit)) => Ok(Some(permit)),
-            (_, Err(TryAcquireError::Closed)) => Err(CallError::Closed),
-            (Full::Reject, Err(TryAcquireError::NoPermits)) => Err(self.rejected(CallError::Full)),
-            (Full::Wait, Err(TryAcquireError::NoPermits)) => {
-                let permit = room.clone().acquire_owned();
-                let permit = match due {
-                    None => permit.await,
+        match (self.settings.full, room.try_take()) {
+            (_, Ok(place)) => Ok(Some(place)),
+            (_, Err(NoPlace::Closed)) => Err(CallError::Closed),
+            (Full::Reject, Err(NoPlace::Full)) => Err(self.rejected(CallError::Full)),
+            (Full::Wait, Err(NoPlace::Full)) => {
+                let place = match due {
+                    None => room.take().await,
                     Some(due) => tokio::select! {
                         biased;
-                        permit = permit => permit,
+                        place = room.take() => place,
                         () = self.clock.sleep_until(due) => return Err(self.rejected(LATE)),
                     },
                 };
-                permit.map(Some).map_err(|_| CallError::Closed)
+                place.map(Some).map_err(|_| CallError::Closed)
             }
         }
     }
@@ -76,23 +73,20 @@ impl<W: Work> BalancerCore<W> {
         request: W::Request,
         options: CallOptions,
     ) -> Result<Call<W>, CallError> {
-        if let Some(room) = &self.room {
-            self.pay(room);
-        }
-        let room = match &self.room {
-            None => None,
-            Some(room) => Some(room.clone().try_acquire_owned().map_err(|why| match why {
-                TryAcquireError::Closed => CallError::Closed,
-                TryAcquireError::NoPermits => self.rejected(CallError::Full),
-            })?),
-        };
+        let place = self.room.as_ref().map(|room| {
+            room.try_take().map_err(|why| match why {
+                NoPlace::Closed => CallError::Closed,
+                NoPlace::Full => self.rejected(CallError::Full),
+            })
+        });
+        let room = place.transpose()?;
         self.submit(request, room, self.clock.now(), options)
     }
 
     fn submit(
         self: &Arc<Self>,
         request: W::Request,
-        room: Option<OwnedSemaphorePermit>,
+        room: Option<Place>,
         asked: Time,
         options: CallOptions,
     ) -> Result<Call<W>, CallError> {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::{BalancerCore, State};
 use crate::balancer::call::CallError;
@@ -65,20 +65,8 @@ impl<W: Work> BalancerCore<W> {
         self.size.send_replace(size);
         if let Some(room) = &self.room {
             let places = self.settings.places;
-            if size > before {
-                let more = (size - before) * places;
-                // What is still owed is paid first.
-                let owed = self
-                    .owed
-                    .fetch_update(Ordering::AcqRel, Ordering::Acquire, |owed| {
-                        Some(owed.saturating_sub(more))
-                    });
-                room.add_permits(more - owed.unwrap_or(0).min(more));
-            } else {
-                self.owed
-                    .fetch_add((before - size) * places, Ordering::AcqRel);
-                self.pay(room);
-            }
+            room.grow(size.saturating_sub(before) * places);
+            room.shrink(before.saturating_sub(size) * places);
         }
         drop(resizing);
         // Who waits for work is to see that nothing more comes.
@@ -87,18 +75,6 @@ impl<W: Work> BalancerCore<W> {
         }
         self.ring();
         size
-    }
-
-    /// Takes places out of the queue that went with workers that are not wanted any more, as far as nobody has them.
-    pub(super) fn pay(&self, room: &Semaphore) {
-        if self.owed.load(Ordering::Acquire) == 0 {
-            return;
-        }
-        let owed = self.owed.swap(0, Ordering::AcqRel);
-        if owed > 0 {
-            let left = owed - room.forget_permits(owed);
-            self.owed.fetch_add(left, Ordering::AcqRel);
-        }
     }
 
     /// Hears of every change of [`BalancerCore::resize`].
@@ -126,6 +102,13 @@ impl<W: Work> BalancerCore<W> {
             self.lose(which, worker, epoch, guilty, "was given up as hung");
         }
         self.down(worker, epoch);
+    }
+
+    /// Somebody who may have been waiting for room hangs: what he was given goes to others.
+    pub fn offer_room_anew(&self) {
+        if let Some(room) = &self.room {
+            room.offer_anew();
+        }
     }
 
     /// The same of every life that is not at its port any more, where its end was missed.
