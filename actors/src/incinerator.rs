@@ -1,5 +1,7 @@
 //! The incinerator: burns books and settles their carts.
 
+mod told;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -20,6 +22,8 @@ use crate::store::{Answer, Settled};
 use crate::supervision::{Guarded, Port};
 use crate::trace::Act;
 use crate::works::{NodeStats, Works};
+
+use told::Told;
 
 /// Makes a burn, for every life of the incinerator anew.
 pub type MakeBurn = Arc<dyn Fn() -> Result<Box<dyn Burn>, Failure> + Send + Sync>;
@@ -178,9 +182,14 @@ impl IncineratorCore {
     }
 
     /// All books of a cart are burned or marked.
-    fn burned(&self, mut cart: Cart, began: Time, not_before: bool) {
+    fn burned(&self, cart: Cart, began: Time, not_before: bool) {
         self.tell_receipts(&cart);
         self.trace(&cart);
+        self.done(cart, began, not_before);
+    }
+
+    /// What was burned has been told.
+    fn done(&self, mut cart: Cart, began: Time, not_before: bool) {
         let now = self.works.clock.now();
         self.works.note_burn(now);
         self.stats.busy_for(now - began);
@@ -298,8 +307,12 @@ impl IncineratorCore {
             .filter(|index| *lease.marked(*index) == Verdict::Ack)
             .filter_map(|index| cart.book(index))
             .collect();
+        self.tell(&burned);
+    }
+
+    fn tell(&self, burned: &[&Book]) {
         for receipts in &self.works.receipts {
-            let told = guarded(|| receipts.burned(&burned));
+            let told = guarded(|| receipts.burned(burned));
             if let Err(text) = told.map_err(Failure::transient).and_then(|told| told) {
                 log::warn!("{}: what was burned could not be noted: {text}", self.name);
             }
@@ -409,13 +422,12 @@ impl Incinerator {
             return;
         };
         let asked = async move {
-            let settle = |cart: &mut Cart, index: usize, _: Option<Book>| {
-                if let Some(lease) = &mut cart.body_mut().lease {
-                    lease.mark_burned(index, Verdict::Ack);
-                }
-            };
+            // Should this life end before the last answer, those that have theirs are burned.
+            let mut told = Told::new(core.clone(), &cart);
+            let settle =
+                move |cart: &mut Cart, index: usize, _: Option<Book>| told.burned(cart, index);
             if let Some(cart) = asking.all(cart, core.works.clone(), settle).await {
-                core.burned(cart, began, true);
+                core.done(cart, began, true);
             }
         };
         ctx.spawn(asked.into_actor(self));

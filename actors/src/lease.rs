@@ -204,6 +204,11 @@ impl Lease {
         }
     }
 
+    /// For whoever has to know whether it still holds.
+    pub(crate) fn watched(&self) -> (Arc<Batch>, u64) {
+        (self.batch().clone(), self.generation)
+    }
+
     fn batch(&self) -> &Arc<Batch> {
         self.batch
             .as_ref()
