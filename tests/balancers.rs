@@ -296,6 +296,10 @@ fn every_file_of_balancers_is_tried_here() {
     let mut known = BTreeMap::new();
     for entry in std::fs::read_dir("config").expect("the folder") {
         let path = entry.expect("an entry").path();
+        // What goes wrong with them has a folder and tests of its own.
+        if path.is_dir() {
+            continue;
+        }
         let name = path
             .file_stem()
             .map(|name| name.to_string_lossy().into_owned());

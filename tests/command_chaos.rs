@@ -211,3 +211,30 @@ fn a_file_without_faults_is_told_what_to_add() {
     let said = say(&["simulate", &file, "--seeds", "5"]);
     assert_eq!(said.code, 2, "seeds are for faults");
 }
+
+#[test]
+fn a_dip_of_the_throughput_is_measured_against_a_calm_run() {
+    let place = Place::new();
+    let slow = |dip: f64| {
+        let text = format!(
+            "extends = \"{}\"\nremove = [\"faults.any\"]\n[expect]\nthroughput_dip = {dip}\n[faults.slow]\nkind = \"slow\"\nby = \"1ms\"\ntarget = \"haul\"\nwhen = {{ at = \"0s\" }}\n",
+            suite("one-gopher")
+        );
+        let file = text_of(place.write("slow.toml", text));
+        say(&["simulate", &file, "--faults"])
+    };
+    // One of four steps is slow at a time, and takes twice as long: five steps and not four, if it is always the same.
+    let (strict, lenient) = (slow(0.05), slow(0.6));
+    assert_eq!(strict.code, 1, "{}", strict.out);
+    assert!(
+        strict.out.contains("FAIL  throughput dip"),
+        "{}",
+        strict.out
+    );
+    assert_eq!(lenient.code, 0, "{}", lenient.out);
+    assert!(
+        lenient.out.contains("PASS  throughput dip"),
+        "{}",
+        lenient.out
+    );
+}
