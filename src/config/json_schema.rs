@@ -21,6 +21,7 @@ mod faults;
 mod kinds;
 mod nodes;
 mod parts;
+mod requests;
 mod resilience;
 
 /// The JSON Schema (draft 2020-12) of config files, with the kinds of `catalog`.
@@ -39,11 +40,11 @@ pub fn json_schema(catalog: &Catalog) -> Value {
     let burns = kinds::branches("burn", catalog.burns());
     let services = kinds::branches("worker", catalog.services());
     let policies = balancing::policies();
-    let loads = balancing::loads(&complete_span());
+    let loads = requests::loads(&complete_span());
     let otherwise = complete(
         [&sources, &burns],
         balancing::complete_balancer(&services, &policies),
-        balancing::complete_requester(&loads),
+        requests::complete_requester(&loads),
     );
     let mut defs = Map::new();
     let mut define = |key: &str, schema: Value| {
@@ -57,7 +58,7 @@ pub fn json_schema(catalog: &Catalog) -> Value {
     define("fault", faults::fault());
     let work = kinds::kind("worker", &services);
     define("balancer", balancing::balancer(work, &policies));
-    define("requester", balancing::requester(&loads));
+    define("requester", requests::requester(&loads));
     let mut work = kinds::kind("work", &works);
     // Lists replace each other whole, so nothing of a work is ever inherited.
     if let Value::Object(complete) = kinds::complete(&works)

@@ -1,18 +1,17 @@
-//! Schemas of balancers and requesters.
+//! Schemas of balancers.
 
 use serde_json::{Map, Value, json};
 
 use super::kinds::{self, Branch};
-use super::nodes::{node, span};
+use super::nodes::node;
 use super::parts::{
-    above_zero, at_least_one, between, boolean, bounded, duration, end, key, large, not_negative,
-    or_short, share_above_zero, size, table, time, whole, whole_or_env, words,
+    at_least_one, between, boolean, bounded, duration, key, not_negative, or_short,
+    share_above_zero, table, time, whole, whole_or_env, words,
 };
 use super::resilience;
-use crate::config::read::balancing::{ALL, ARRIVALS, FULL, ORDERS, POLICIES, UNBOUNDED};
-use crate::config::read::resilience::PRIORITIES;
-use crate::config::schema::{BalancerConfig, HedgeConfig, HttpConfig, PolicyConfig};
-use crate::plan::{MOST_HEADERS, MOST_PLACES};
+use crate::config::read::balancing::{ALL, FULL, POLICIES, UNBOUNDED};
+use crate::config::schema::{BalancerConfig, HedgeConfig, PolicyConfig};
+use crate::plan::MOST_PLACES;
 
 /// A balancer, with its workers' kinds and the policies.
 pub(super) fn balancer(work: Value, policies: &[Branch]) -> Value {
@@ -251,237 +250,6 @@ pub(super) fn policies() -> Vec<Branch> {
     POLICIES.iter().map(branch).collect()
 }
 
-/// A requester.
-pub(super) fn requester(loads: &[Branch]) -> Value {
-    node(
-        "A requester, which asks a balancer",
-        &["to", "load"],
-        [
-            (
-                "to",
-                key(
-                    "The balancer that it asks; one copy of it is written like front[lane=1]",
-                    None,
-                    end(),
-                ),
-            ),
-            (
-                "load",
-                key(
-                    "When it asks: a table with `kind` and its options; it must be said",
-                    None,
-                    kinds::kind("load", loads),
-                ),
-            ),
-            (
-                "order",
-                key(
-                    "In which order it takes the answers to a batch: as they come, or as the requests were sent",
-                    Some(json!(ORDERS[0].0)),
-                    words(ORDERS.iter().map(|(word, _)| *word)),
-                ),
-            ),
-            (
-                "priority",
-                key(
-                    "Which requests go first where they wait",
-                    Some(json!(PRIORITIES[1].0)),
-                    words(PRIORITIES.iter().map(|(word, _)| *word)),
-                ),
-            ),
-            (
-                "keys",
-                key(
-                    "Its requests are about so many things in turn, for the policy `affinity`; about nothing where it is missing",
-                    None,
-                    whole(1),
-                ),
-            ),
-        ],
-    )
-}
-
-/// The loads. `distribution` is what a distribution must say where nothing is inherited.
-pub(super) fn loads(distribution: &Value) -> Vec<Branch> {
-    let requests = |what: &str| (what.to_owned(), large(1));
-    let (until_done, all) = (
-        requests("Requests after which it is done; no end where it is missing"),
-        requests("How many requests; it must be said"),
-    );
-    let options = |options: Vec<(&str, Value)>| -> Map<String, Value> {
-        let options = options.into_iter();
-        options
-            .map(|(name, schema)| (name.to_owned(), schema))
-            .collect()
-    };
-    let closed = options(vec![
-        (
-            "count",
-            key("How many clients; it must be said", None, whole(1)),
-        ),
-        (
-            "think",
-            key(
-                "What a client thinks before each request: a duration or a distribution",
-                Some(json!("0s")),
-                span(),
-            ),
-        ),
-        ("requests", key(&until_done.0, None, until_done.1.clone())),
-    ]);
-    let open = options(vec![
-        (
-            "rate",
-            key(
-                "Requests a second; more than 0; it excludes `utilisation`",
-                None,
-                above_zero(),
-            ),
-        ),
-        (
-            "utilisation",
-            key(
-                "The share of what the workers can do that is asked for, such as 0.9; more than 0; it excludes `rate`",
-                None,
-                above_zero(),
-            ),
-        ),
-        (
-            "arrivals",
-            key(
-                "The spread of arrivals: independent of each other, or in equal gaps",
-                Some(json!(ARRIVALS[0].0)),
-                words(ARRIVALS.iter().map(|(word, _)| *word)),
-            ),
-        ),
-        ("requests", key(&until_done.0, None, until_done.1.clone())),
-    ]);
-    let batch = options(vec![("requests", key(&all.0, None, all.1))]);
-    let either = json!({ "anyOf": [{ "required": ["rate"] }, { "required": ["utilisation"] }] });
-    let mut open = Branch::new(
-        "load",
-        "open",
-        "Requests come when they come, however many are under way",
-        open,
-        Some(either),
-    );
-    open.forbid(json!({ "required": ["rate", "utilisation"] }));
-    vec![
-        http(&until_done),
-        Branch::new(
-            "load",
-            "batch",
-            "All requests at once, at the start",
-            batch,
-            Some(json!({ "required": ["requests"] })),
-        ),
-        Branch::new(
-            "load",
-            "closed",
-            "Clients in a loop: each thinks, asks and waits for its answer",
-            closed,
-            Some(json!({ "required": ["count"], "properties": { "think": distribution } })),
-        ),
-        open,
-    ]
-}
-
-fn http((until, requests): &(String, Value)) -> Branch {
-    let usual = HttpConfig::new("");
-    let path = || json!({ "type": "string", "pattern": whole_or_env("/.*") });
-    let options = [
-        (
-            "listen",
-            key(
-                "Address and port, such as \"127.0.0.1:8080\"; port 0 is any that is free; it must be said",
-                None,
-                json!({ "type": "string", "minLength": 1 }),
-            ),
-        ),
-        (
-            "public",
-            key(
-                "True where others than this machine may come",
-                Some(json!(usual.public)),
-                boolean(),
-            ),
-        ),
-        (
-            "path",
-            key(
-                "Requests whose path begins with it are served, others are not found",
-                Some(json!(usual.path)),
-                path(),
-            ),
-        ),
-        (
-            "admin",
-            key(
-                "Where health, metrics and a snapshot are, below this path, such as \"/admin\"; nowhere where it is missing",
-                None,
-                path(),
-            ),
-        ),
-        (
-            "body",
-            key(
-                "Most bytes of a request's body",
-                Some(json!(usual.body)),
-                size(),
-            ),
-        ),
-        (
-            "headers",
-            key(
-                "Most headers of a request",
-                Some(json!(usual.headers)),
-                bounded(1, MOST_HEADERS),
-            ),
-        ),
-        (
-            "connections",
-            key(
-                "Most connections at once; further ones wait until one ends",
-                Some(json!(usual.connections)),
-                whole(1),
-            ),
-        ),
-        (
-            "key_header",
-            key(
-                "Requests that have the same value of this header have one key, for the policy `affinity`; none has a key where it is missing",
-                None,
-                json!({ "type": "string", "minLength": 1 }),
-            ),
-        ),
-        (
-            "read_timeout",
-            key(
-                "How long a client may take to send a request's head, and then its body; more than 0",
-                time(usual.read_timeout),
-                duration(true),
-            ),
-        ),
-        (
-            "keep_alive",
-            key(
-                "How long a connection may be idle between two requests; more than 0",
-                time(usual.keep_alive),
-                duration(true),
-            ),
-        ),
-        ("requests", key(until, None, requests.clone())),
-    ];
-    let options = options.map(|(name, schema)| (name.to_owned(), schema));
-    Branch::new(
-        "load",
-        "http",
-        "Requests come over HTTP; the answer's body is the response's",
-        Map::from_iter(options),
-        Some(json!({ "required": ["listen"] })),
-    )
-}
-
 /// What a balancer must say where nothing is inherited.
 pub(super) fn complete_balancer(works: &[Branch], policies: &[Branch]) -> Value {
     let hedge = json!({
@@ -498,13 +266,5 @@ pub(super) fn complete_balancer(works: &[Branch], policies: &[Branch]) -> Value 
                 "properties": { "work": kinds::complete(works) },
             },
         },
-    })
-}
-
-/// What a requester must say where nothing is inherited.
-pub(super) fn complete_requester(loads: &[Branch]) -> Value {
-    json!({
-        "required": ["to", "load"],
-        "properties": { "load": kinds::complete(loads) },
     })
 }
