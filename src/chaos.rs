@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use gopherworks_actors::clock::Clock;
 use gopherworks_actors::fault::Fired;
 
 use crate::report::Report;
@@ -48,14 +49,9 @@ impl Chaos {
         limit: Option<Duration>,
         patience: Duration,
     ) -> Done {
-        let clock = gopherworks_actors::clock::Clock::real();
+        let clock = Clock::real();
         running.close_offers();
-        let limit = async {
-            match limit {
-                Some(limit) => clock.sleep(limit).await,
-                None => std::future::pending().await,
-            }
-        };
+        let limit = clock.sleep_if(limit);
         tokio::select! {
             biased;
             done = running.done() => return done,

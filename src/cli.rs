@@ -192,7 +192,7 @@ struct SimulateArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "schedules"])]
     trace: Option<PathBuf>,
     /// Writes the report there as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "faults")]
     report: Option<PathBuf>,
     /// How the report is printed
     #[arg(long, value_enum, default_value_t)]

@@ -88,24 +88,14 @@ impl Topology {
 /// Waits for the end of a simulated run: drained by itself, or closed at `limit` and then drained, or stuck.
 pub async fn until_done(running: &RunningTopology, clock: &Clock, limit: Option<Duration>) -> Done {
     running.close_offers();
-    let limit = async {
-        match limit {
-            Some(limit) => clock.sleep(limit).await,
-            None => std::future::pending().await,
-        }
-    };
+    let limit = clock.sleep_if(limit);
     tokio::select! {
         biased;
         done = running.done() => return done,
         how = clock.stuck() => return stuck(running, how),
         () = limit => running.close(),
     }
-    let late = async {
-        match running.drain_deadline() {
-            Some(within) => clock.sleep(within).await,
-            None => std::future::pending().await,
-        }
-    };
+    let late = clock.sleep_if(running.drain_deadline());
     tokio::select! {
         biased;
         done = running.done() => done,

@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use gopherworks_actors::clock::{Clock, Seed};
 use gopherworks_actors::supervision::{
-    Arbiters, Child, Fuzz, Policy, Strike, Supervisor, SupervisorHandle,
+    Arbiters, Child, Fuzz, Policy, Setup, Strike, Supervisor, SupervisorHandle,
 };
 use rand::RngExt;
 
@@ -147,8 +147,11 @@ impl World {
     /// Supervises children, by the schedule of this run, and waits until they are up (or given up).
     pub async fn supervise(&self, policy: Policy, children: Vec<Child>) -> SupervisorHandle {
         let fuzz = self.schedule.map(|number| Fuzz::new(self.seed, number));
-        let handle =
-            Supervisor::start_fuzzed(policy, self.clock.clone(), self.seed, fuzz, children);
+        let setup = Setup {
+            fuzz,
+            ..Setup::new(policy, self.clock.clone(), self.seed)
+        };
+        let handle = Supervisor::start_with(setup, children);
         // Whoever wants to know asks the handle.
         let _ = handle.wait_started().await;
         handle

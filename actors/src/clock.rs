@@ -159,6 +159,14 @@ impl Clock {
         self.sleep_until(self.now() + span)
     }
 
+    /// Sleeps for `span` from now; for ever where there is none: a limit that may be missing.
+    pub async fn sleep_if(&self, span: Option<Duration>) {
+        match span {
+            Some(span) => self.sleep(span).await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Like [`Clock::sleep_until`], but no sign of life: a simulation in which nobody else sleeps any more is [`Stuck::Idle`]. For whoever only
     /// disturbs.
     pub fn sleep_in_background(&self, deadline: Time) -> Sleep {

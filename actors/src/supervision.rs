@@ -40,7 +40,7 @@ mod watchdog;
 
 pub use arbiters::{ArbiterSlot, Arbiters};
 pub use child::{Birth, Child, Place};
-pub use event::SupervisionEvent;
+pub use event::{Heard, SupervisionEvent};
 pub use exit::Exit;
 pub use fuzz::Fuzz;
 pub use guarded::Guarded;
@@ -48,7 +48,7 @@ pub use handle::{NotStarted, SupervisorHandle, Which};
 pub use policy::{Backoff, ChildSpec, Policy, Restart, Strategy};
 pub use port::{Port, Unsent};
 pub use restart::{ChildId, Outcome};
-pub use supervisor::Supervisor;
+pub use supervisor::{Setup, Supervisor};
 pub use switch::Strike;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 
+use crate::cart::Cart;
 use crate::clock::{Clock, Seed, Time};
 use crate::event::Event;
 use crate::fault::{Deed, Faults, Point};
@@ -155,6 +156,29 @@ impl Works {
         sender: Option<&str>,
     ) -> Option<Deed> {
         self.faults.get()?.message(node, point, sender)
+    }
+
+    /// Sends a cart to `to` by `send`, as the faults of its way allow: at once, late, or not at all; then it goes home, and its books with it.
+    pub(crate) fn pass<T: Send + Sync + 'static>(
+        &self,
+        (node, point): (&str, Point),
+        cart: Cart,
+        to: &Arc<T>,
+        send: fn(&T, Cart),
+    ) {
+        match self.message_fault(node, point, Some(cart.yard().name())) {
+            None => send(to, cart),
+            Some(Deed::Delay(by)) => {
+                // Whoever sent it may hang meanwhile.
+                cart.hand_to(0);
+                let (to, late) = (to.clone(), self.clock.sleep(by));
+                actix_rt::spawn(async move {
+                    late.await;
+                    send(&to, cart);
+                });
+            }
+            Some(_) => drop(cart),
+        }
     }
 
     /// Who keeps the trace, if somebody does.

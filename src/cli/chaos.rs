@@ -7,7 +7,7 @@ use actix_rt::System;
 use gopherworks::catalog::Catalog;
 use gopherworks::chaos::Chaos;
 use gopherworks::config::{Loaded, Overrides};
-use gopherworks::topology::{Done, Topology};
+use gopherworks::topology::{Done, Options, Topology};
 use gopherworks::verdict::Verdict;
 use gopherworks::verdict::sweep::{Sweep, Swept, calm};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -42,11 +42,12 @@ fn config_sha256(loaded: &Loaded) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The command once more, without its seed.
 fn words(
     command: &str,
     file: &std::path::Path,
     sets: &[String],
-    limit: Option<Duration>,
+    (limit, cores, time_scale): (Option<Duration>, usize, Option<f64>),
 ) -> String {
     let quoted = |text: &str| match text
         .chars()
@@ -65,6 +66,11 @@ fn words(
     if let Some(limit) = limit {
         out += &format!(" --for {}us", limit.as_micros());
     }
+    // Who lives with whom hangs on the cores: without them it would be another run.
+    out += &format!(" --cores {cores}");
+    if let Some(factor) = time_scale {
+        out += &format!(" --time-scale {factor}");
+    }
     out
 }
 
@@ -78,13 +84,19 @@ pub fn chaos(args: &ChaosArgs, quiet: bool) -> Result<i32, Failed> {
     let hash = config_sha256(&loaded);
     let seed = args.seed.unwrap_or(loaded.plan.execution.seed);
     let patience = loaded.plan.execution.drain_deadline.unwrap_or(PATIENCE);
+    let cores = loaded.plan.execution.cores;
     let topology = Topology::from_plan(loaded.plan);
     // What it does without faults, where anybody wants to know, and a simulation can tell.
     let calm = (topology.plan().expect.throughput_dip)
         .and_then(|_| calm(&topology, seed, args.duration).ok())
         .and_then(|(_, measure)| measure.calm_per_s);
     let chaos = Chaos::new(topology, seed, args.duration);
-    let command = words("chaos", &args.file, &args.sets.sets, args.duration);
+    let command = words(
+        "chaos",
+        &args.file,
+        &args.sets.sets,
+        (args.duration, cores, None),
+    );
     let (verdict, signal) =
         System::new().block_on(live(&chaos, args, patience, quiet, |over| {
             let (report, done, fired) = over;
@@ -150,9 +162,17 @@ pub fn sweep(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         limit: args.duration,
         config_sha256: config_sha256(&loaded),
-        command: words("simulate", &args.file, &args.sets.sets, args.duration),
+        command: words(
+            "simulate",
+            &args.file,
+            &args.sets.sets,
+            (args.duration, loaded.plan.execution.cores, args.time_scale),
+        ),
     };
-    let topology = Topology::from_plan(loaded.plan);
+    let topology = Topology::from_plan(loaded.plan).with_options(Options {
+        time_scale: args.time_scale,
+        ..Options::default()
+    });
     if args.seeds.is_none() && args.schedules.is_none() {
         let trace = Arc::new(super::simulate::trace(args)?);
         let verdict = (sweep.one(&topology, args.schedule, trace)).map_err(start_failed)?;

@@ -134,12 +134,7 @@ async fn until_end(
     quiet: bool,
 ) -> (Done, Option<i32>) {
     let clock = Clock::real();
-    let limit = async {
-        match args.duration {
-            Some(limit) => clock.sleep(limit).await,
-            None => std::future::pending().await,
-        }
-    };
+    let limit = clock.sleep_if(args.duration);
     tokio::select! {
         biased;
         done = running.done() => return (done, None),
@@ -165,12 +160,7 @@ pub async fn until_drained(
 ) -> (Done, Option<i32>) {
     running.close();
     let clock = Clock::real();
-    let late = async {
-        match running.drain_deadline() {
-            Some(within) => clock.sleep(within).await,
-            None => std::future::pending().await,
-        }
-    };
+    let late = clock.sleep_if(running.drain_deadline());
     tokio::select! {
         biased;
         done = running.done() => (done, None),

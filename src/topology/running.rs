@@ -23,7 +23,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::dead::{self, DeadBook, DeadSink, Kept};
 use super::desks::Desks;
-use super::heard::{heard, translated};
+use super::heard::translated;
 use crate::plan::Plan;
 use crate::plan::formula::Prediction;
 use crate::report::{Outcome, Report};
@@ -206,7 +206,7 @@ impl std::fmt::Debug for RunningTopology {
 impl RunningTopology {
     pub(super) fn new(inner: Arc<Inner>, supervisor: SupervisorHandle) -> Self {
         let mut supervision = supervisor.events();
-        let (works, watched) = (inner.works.clone(), Arc::downgrade(&inner));
+        let works = inner.works.clone();
         actix_rt::spawn(async move {
             loop {
                 let event = match supervision.recv().await {
@@ -214,9 +214,6 @@ impl RunningTopology {
                     Err(RecvError::Lagged(_)) => continue,
                     Err(RecvError::Closed) => return,
                 };
-                if let Some(inner) = watched.upgrade() {
-                    heard(&inner, &event);
-                }
                 let last = matches!(event, SupervisionEvent::Stopped { .. });
                 if let Some(event) = translated(event) {
                     works.tell(event);
@@ -457,16 +454,11 @@ impl RunningTopology {
     /// else none) bounds the wait: after it, the run is stopped and what was under way is back on its piles.
     pub async fn drain(&self, deadline: Option<Duration>) -> Report {
         self.close();
-        let done = match deadline.or(self.drain_deadline()) {
-            None => self.done().await,
-            Some(within) => {
-                let late = self.inner().works.clock.sleep(within);
-                tokio::select! {
-                    biased;
-                    done = self.done() => done,
-                    () = late => Done::DeadlinePassed,
-                }
-            }
+        let late = (self.inner().works.clock).sleep_if(deadline.or(self.drain_deadline()));
+        let done = tokio::select! {
+            biased;
+            done = self.done() => done,
+            () = late => Done::DeadlinePassed,
         };
         self.finish(done).await
     }

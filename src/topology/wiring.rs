@@ -17,12 +17,14 @@ use gopherworks_actors::pool::Pool;
 use gopherworks_actors::slots::Slots;
 use gopherworks_actors::store::{Bound, MemoryStore, PileKey, Want};
 use gopherworks_actors::supervision::{
-    Arbiters, Backoff, Child, Fuzz, Guarded, Outcome, Place, Policy, Port, Strategy, Supervisor,
+    Arbiters, Backoff, Child, Fuzz, Guarded, Outcome, Place, Policy, Port, Setup, Strategy,
+    Supervisor,
 };
 use gopherworks_actors::works::{NodeStats, Works};
 
 use super::desks::Making;
 use super::faults::{self, Reach};
+use super::heard::heard;
 use super::running::{Crew, Inner, RunningTopology};
 use super::{Options, StartError};
 use crate::catalog::Site;
@@ -59,13 +61,18 @@ pub(super) async fn start(
         inner.works.disturb(faults.clone());
     }
     let fuzz = (options.schedule).map(|number| Fuzz::new(inner.works.seed, number));
-    let supervisor = Supervisor::start_fuzzed(
-        policy(plan),
-        inner.works.clock.clone(),
-        inner.works.seed,
+    let hearing = Arc::downgrade(&inner);
+    let setup = Setup {
         fuzz,
-        children,
-    );
+        // What a life held that hangs is taken back before the next one starts, and no crowd of events can hide it.
+        heard: Some(Arc::new(move |event| {
+            if let Some(inner) = hearing.upgrade() {
+                heard(&inner, event);
+            }
+        })),
+        ..Setup::new(policy(plan), inner.works.clock.clone(), inner.works.seed)
+    };
+    let supervisor = Supervisor::start_with(setup, children);
     if let Some(faults) = &faults {
         faults.controls(Box::new(Reach {
             inner: Arc::downgrade(&inner),

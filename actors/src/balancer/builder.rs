@@ -15,7 +15,9 @@ use super::resilience::{Eject, RetryBudget, Shed};
 use crate::clock::{Clock, Seed};
 use crate::failure::Failure;
 use crate::pool::Pool;
-use crate::supervision::{self, Arbiters, Backoff, Child, Place, Supervisor};
+use crate::supervision::{
+    self, Arbiters, Backoff, Child, Exit, Place, Setup, SupervisionEvent, Supervisor,
+};
 use crate::trace::Tracer;
 use crate::worker::{Work, Worker};
 
@@ -311,7 +313,22 @@ impl<W: Work> Builder<W> {
             _ => Place::Here,
         };
         let children = children(&core, place, self.shutdown);
-        let supervisor = Supervisor::start(self.supervision, clock, seed, children);
+        let giving_up = Arc::downgrade(&core);
+        let setup = Setup {
+            // Its thread may never give anything back.
+            heard: Some(Arc::new(move |event| {
+                if let SupervisionEvent::Exited {
+                    name, epoch, exit, ..
+                } = event
+                    && let Exit::Hung | Exit::Blocked(_) | Exit::ArbiterDead = exit
+                    && let Some(core) = giving_up.upgrade()
+                {
+                    core.give_up(name, *epoch, *exit == Exit::Hung);
+                }
+            })),
+            ..Setup::new(self.supervision, clock, seed)
+        };
+        let supervisor = Supervisor::start_with(setup, children);
         let handle = BalancerHandle::new(core, supervisor.clone(), arbiters, self.shutdown);
         match supervisor.wait_started().await {
             Ok(()) => {

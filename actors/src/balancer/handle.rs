@@ -7,12 +7,11 @@ use std::time::Duration;
 use actix::{Actor, Addr, Recipient};
 use futures_core::Stream;
 use futures_util::StreamExt;
-use tokio::sync::broadcast::error::RecvError;
 
 use super::figures::{Buckets, Figures};
 use super::recipient::{Ask, Doorman};
 use super::{BalancerCore, Call, CallError, CallOptions};
-use crate::supervision::{Arbiters, Exit, SupervisionEvent, SupervisorHandle};
+use crate::supervision::{Arbiters, SupervisorHandle};
 use crate::worker::Work;
 
 /// A running balancer. Clones are the same; it can be used from any thread.
@@ -70,31 +69,10 @@ impl<W: Work> BalancerHandle<W> {
         arbiters: Arbiters,
         shutdown: Duration,
     ) -> Self {
-        let mut events = supervisor.events();
+        let ended = supervisor.ended();
         let closing = Closing(Arc::downgrade(&core));
         actix_rt::spawn(async move {
-            loop {
-                match events.recv().await {
-                    Ok(SupervisionEvent::Stopped { .. }) | Err(RecvError::Closed) => break,
-                    Ok(SupervisionEvent::Exited {
-                        name,
-                        epoch,
-                        exit: exit @ (Exit::Hung | Exit::Blocked(_) | Exit::ArbiterDead),
-                        ..
-                    }) => {
-                        // Its thread may never give anything back.
-                        if let Some(core) = closing.0.upgrade() {
-                            core.give_up(&name, epoch, exit == Exit::Hung);
-                        }
-                    }
-                    Ok(_) => {}
-                    Err(RecvError::Lagged(_)) => {
-                        if let Some(core) = closing.0.upgrade() {
-                            core.give_up_the_gone();
-                        }
-                    }
-                }
-            }
+            ended.await;
             drop(closing);
         });
         Self {

@@ -82,21 +82,8 @@ impl IncineratorCore {
 
     /// Sends a loaded cart; keeps it here if the actor is away.
     pub(crate) fn deliver(self: &Arc<Self>, cart: Cart) {
-        let sender = Some(cart.yard().name());
-        let fault = (self.works).message_fault(&self.name, Point::Deliver, sender);
-        match fault {
-            None => self.deliver_now(cart),
-            Some(Deed::Delay(by)) => {
-                cart.hand_to(0);
-                let fire = self.clone();
-                actix_rt::spawn(async move {
-                    fire.works.clock.sleep(by).await;
-                    fire.deliver_now(cart);
-                });
-            }
-            // Lost: cart and books go home.
-            Some(_) => drop(cart),
-        }
+        let way = (self.name.as_str(), Point::Deliver);
+        self.works.pass(way, cart, self, Self::deliver_now);
     }
 
     fn deliver_now(&self, cart: Cart) {

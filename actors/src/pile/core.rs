@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -297,12 +296,8 @@ impl PileCore {
 
     /// Sends an empty cart for books; parks it here if the actor is away.
     pub(crate) fn take(self: &Arc<Self>, cart: Cart) {
-        match self.message_fault(Point::Take, &cart) {
-            None => self.take_now(cart),
-            Some(Deed::Delay(by)) => self.later(by, cart, Self::take_now),
-            // Lost: the cart goes home.
-            Some(_) => drop(cart),
-        }
+        let way = (self.name.as_str(), Point::Take);
+        self.works.pass(way, cart, self, Self::take_now);
     }
 
     fn take_now(&self, cart: Cart) {
@@ -320,25 +315,8 @@ impl PileCore {
 
     /// Sends a loaded cart; parks it here if the actor is away.
     pub(crate) fn deliver(self: &Arc<Self>, cart: Cart) {
-        match self.message_fault(Point::Deliver, &cart) {
-            None => self.deliver_now(cart),
-            Some(Deed::Delay(by)) => self.later(by, cart, Self::deliver_now),
-            Some(_) => drop(cart),
-        }
-    }
-
-    fn message_fault(&self, point: Point, cart: &Cart) -> Option<Deed> {
-        let sender = Some(cart.yard().name());
-        self.works.message_fault(&self.name, point, sender)
-    }
-
-    fn later(self: &Arc<Self>, by: Duration, cart: Cart, then: impl FnOnce(&Self, Cart) + 'static) {
-        cart.hand_to(0);
-        let pile = self.clone();
-        actix_rt::spawn(async move {
-            pile.works.clock.sleep(by).await;
-            then(&pile, cart);
-        });
+        let way = (self.name.as_str(), Point::Deliver);
+        self.works.pass(way, cart, self, Self::deliver_now);
     }
 
     fn deliver_now(&self, cart: Cart) {

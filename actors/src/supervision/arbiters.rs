@@ -61,7 +61,7 @@ impl Arbiters {
                 }))
             })
             .collect();
-        let watched = hang_after.filter(|_| !simulated).map(|after| {
+        let watched = hang_after.filter(|_| !simulated && count > 0).map(|after| {
             let slots: Vec<Weak<Slot>> = slots.iter().map(|slot| Arc::downgrade(&slot.0)).collect();
             let pulses = move || -> Vec<Option<Arc<Pulse>>> {
                 let slots = slots.iter();

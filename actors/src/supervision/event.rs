@@ -6,6 +6,10 @@ use std::time::Duration;
 use super::{ChildId, Exit};
 use crate::clock::Time;
 
+/// Hears every event of a supervisor and of those nested in it, on the supervisor's thread, before what follows from it is done: what a life held
+/// that is given up can be taken back before the next one starts. It must not block.
+pub type Heard = Arc<dyn Fn(&SupervisionEvent) + Send + Sync>;
+
 /// Something that happened under a supervisor. `at` is the time by its clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SupervisionEvent {

@@ -9,7 +9,7 @@ use tokio::sync::broadcast;
 use super::pulse::{Pulse, Resident};
 use super::report::Duty;
 use super::switch::Switch;
-use super::{ChildId, Fuzz, Place, SupervisionEvent};
+use super::{ChildId, Fuzz, Heard, Place, SupervisionEvent};
 use crate::clock::{Clock, Seed};
 
 /// What all lives under one supervisor share.
@@ -18,6 +18,7 @@ pub(super) struct Surroundings {
     pub(super) clock: Clock,
     pub(super) seed: Seed,
     pub(super) fuzz: Option<Fuzz>,
+    pub(super) heard: Option<Heard>,
     pub(super) events: broadcast::Sender<SupervisionEvent>,
 }
 

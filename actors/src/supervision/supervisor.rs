@@ -1,6 +1,7 @@
 //! Carries out what the restart policy wants, on live actors.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, RwLock};
@@ -8,14 +9,14 @@ use std::task::Poll;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::catch::install_hook;
+use super::catch::{catch, install_hook};
 use super::child::Child;
 use super::handle::{Command, Progress, Public, Shared, lost};
 use super::launch::{Launch, Life, Surroundings};
 use super::report::{Duty, News, Report};
 use super::restart::{Do, Restarts};
 use super::switch::{Strike, Switch};
-use super::{ChildId, Exit, Fuzz, Outcome, Policy, SupervisionEvent, SupervisorHandle};
+use super::{ChildId, Exit, Fuzz, Heard, Outcome, Policy, SupervisionEvent, SupervisorHandle};
 use crate::clock::{Clock, Seed, Time};
 
 /// Keeps children alive by a [`Policy`].
@@ -37,24 +38,26 @@ impl Supervisor {
         seed: Seed,
         children: Vec<Child>,
     ) -> SupervisorHandle {
-        Self::start_fuzzed(policy, clock, seed, None, children)
+        Self::start_with(Setup::new(policy, clock, seed), children)
     }
 
-    /// The same, with a schedule that chance decides; for simulations.
+    /// The same with all that can be said of it.
     ///
     /// # Panics
     /// As [`Supervisor::start`].
-    pub fn start_fuzzed(
-        policy: Policy,
-        clock: Clock,
-        seed: Seed,
-        fuzz: Option<Fuzz>,
-        children: Vec<Child>,
-    ) -> SupervisorHandle {
+    pub fn start_with(setup: Setup, children: Vec<Child>) -> SupervisorHandle {
+        let Setup {
+            policy,
+            clock,
+            seed,
+            fuzz,
+            heard,
+        } = setup;
         let around = Surroundings {
             clock,
             seed,
             fuzz,
+            heard,
             events: broadcast::Sender::new(SupervisorHandle::EVENTS),
         };
         Self::begin(policy, around, children, None)
@@ -67,8 +70,18 @@ impl Supervisor {
         life: &Life,
         children: Vec<Child>,
     ) -> SupervisorHandle {
+        let heard = above.heard.map(|heard| -> Heard {
+            let (id, name) = (life.child, life.name.clone());
+            Arc::new(move |event| {
+                // Its own end is told as that of a child.
+                if !matches!(event, SupervisionEvent::Stopped { .. }) {
+                    heard(&event.clone().under(id, &name));
+                }
+            })
+        });
         let around = Surroundings {
             events: broadcast::Sender::new(SupervisorHandle::EVENTS),
+            heard,
             ..above
         };
         Self::begin(policy, around, children, Some((&life.name, life.epoch)))
@@ -113,6 +126,42 @@ impl Supervisor {
         };
         actix_rt::spawn(task.run());
         SupervisorHandle { shared }
+    }
+}
+
+/// What a supervisor goes by.
+#[derive(Clone)]
+pub struct Setup {
+    /// When it starts a child again, and when it gives up.
+    pub policy: Policy,
+    /// Time.
+    pub clock: Clock,
+    /// Of the jitter of the backoff.
+    pub seed: Seed,
+    /// A schedule that chance decides; for simulations.
+    pub fuzz: Option<Fuzz>,
+    /// Hears every event, and misses none.
+    pub heard: Option<Heard>,
+}
+
+impl Setup {
+    /// Nothing but what has to be said.
+    pub fn new(policy: Policy, clock: Clock, seed: Seed) -> Self {
+        Self {
+            policy,
+            clock,
+            seed,
+            fuzz: None,
+            heard: None,
+        }
+    }
+}
+
+impl fmt::Debug for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setup")
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
     }
 }
 
@@ -398,6 +447,15 @@ impl Task {
     }
 
     fn tell(&self, event: SupervisionEvent) {
+        if let Some(heard) = &self.around.heard
+            && let Err(caught) = catch(|| heard(&event))
+        {
+            log::error!(
+                "who hears of a supervisor panicked at {}: {}",
+                caught.place,
+                caught.text
+            );
+        }
         // Refused where nobody listens.
         let _ = self.shared.events.send(event);
     }

@@ -111,17 +111,6 @@ impl<W: Work> BalancerCore<W> {
         }
     }
 
-    /// The same of every life that is not at its port any more, where its end was missed.
-    pub(in crate::balancer) fn give_up_the_gone(&self) {
-        for (worker, one) in self.workers.iter().enumerate() {
-            let up = self.lock().desk.up(worker);
-            let Some(epoch) = up.filter(|epoch| one.port.epoch() != Some(*epoch)) else {
-                continue;
-            };
-            self.give_up(&one.name, epoch, false);
-        }
-    }
-
     /// Takes no further request; those under way run to their end.
     pub fn seal(&self) {
         self.lock().closed = true;

@@ -19,11 +19,6 @@ impl<T> Desk<T> {
         self.backlog.len() + self.at_workers
     }
 
-    /// The life that is at `worker`.
-    pub fn up(&self, worker: usize) -> Option<u64> {
-        self.workers[worker].up
-    }
-
     /// True if there is a worker that takes requests.
     pub fn is_any_up(&self) -> bool {
         (self.workers.iter()).any(|one| one.up.is_some() && !one.parked)

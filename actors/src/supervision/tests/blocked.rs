@@ -27,6 +27,19 @@ fn trio(set: &Arbiters, trace: &Trace) -> (Vec<Port<Probe>>, Vec<Child>) {
     (ports, children)
 }
 
+/// The three, up, under `policy`, with what is told of them.
+async fn living(
+    clock: &Clock,
+    (hang_after, policy): (Option<Duration>, Policy),
+) -> (Arbiters, Vec<Port<Probe>>, SupervisorHandle, Events, Trace) {
+    let (trace, set) = (Trace::default(), Arbiters::start(1, hang_after, clock));
+    let (ports, children) = trio(&set, &trace);
+    let handle = supervise(policy, clock, children);
+    let events = Events(handle.events());
+    handle.wait_started().await.expect("they start");
+    (set, ports, handle, events, trace)
+}
+
 /// The exits by name, and the epochs at the ports once all three are back.
 async fn aftermath(events: &mut Events, ports: &[Port<Probe>]) -> Vec<(String, Exit)> {
     let mut exits = Vec::new();
@@ -54,12 +67,7 @@ fn expected() -> Vec<(String, Exit)> {
 #[test]
 fn the_culprit_is_named_and_charged_and_everybody_moves_to_a_new_thread() {
     in_real_time(|clock| async move {
-        let trace = Trace::default();
-        let set = Arbiters::start(1, Some(HANG), &clock);
-        let (ports, children) = trio(&set, &trace);
-        let handle = supervise(lively(), &clock, children);
-        let mut events = Events(handle.events());
-        handle.wait_started().await.expect("they start");
+        let (set, ports, handle, mut events, _) = living(&clock, (Some(HANG), lively())).await;
         let (release, held) = std::sync::mpsc::channel::<()>();
         let began = clock.now();
         // A handler that blocks: no fault of ours is needed.
@@ -96,12 +104,7 @@ fn the_culprit_is_named_and_charged_and_everybody_moves_to_a_new_thread() {
 #[test]
 fn a_thread_that_is_blocked_by_a_stranger_is_replaced_and_charged_once() {
     in_real_time(|clock| async move {
-        let trace = Trace::default();
-        let set = Arbiters::start(1, Some(HANG), &clock);
-        let (ports, children) = trio(&set, &trace);
-        let handle = supervise(lively(), &clock, children);
-        let mut events = Events(handle.events());
-        handle.wait_started().await.expect("they start");
+        let (set, ports, handle, mut events, _) = living(&clock, (Some(HANG), lively())).await;
         let (release, held) = std::sync::mpsc::channel::<()>();
         let slot = set.slot(0).expect("there is one");
         slot.handle().expect("a real one").spawn_fn(move || {
@@ -127,11 +130,7 @@ fn a_thread_that_is_blocked_by_a_stranger_is_replaced_and_charged_once() {
 #[test]
 fn a_busy_thread_that_answers_now_and_then_is_left_alone() {
     in_real_time(|clock| async move {
-        let trace = Trace::default();
-        let set = Arbiters::start(1, Some(ms(400)), &clock);
-        let (ports, children) = trio(&set, &trace);
-        let handle = supervise(lively(), &clock, children);
-        handle.wait_started().await.expect("they start");
+        let (set, ports, handle, _events, _) = living(&clock, (Some(ms(400)), lively())).await;
         let (say, mut heard) = tokio::sync::mpsc::unbounded_channel();
         for port in &ports {
             for _ in 0..8 {
@@ -161,16 +160,11 @@ fn a_busy_thread_that_answers_now_and_then_is_left_alone() {
 #[test]
 fn a_dead_arbiter_is_replaced_and_is_one_failure() {
     in_real_time(|clock| async move {
-        let trace = Trace::default();
-        let set = Arbiters::start(1, None, &clock);
-        let (ports, children) = trio(&set, &trace);
         let policy = Policy {
             intensity: 1,
             ..lively()
         };
-        let handle = supervise(policy, &clock, children);
-        let mut events = Events(handle.events());
-        handle.wait_started().await.expect("they start");
+        let (set, ports, handle, mut events, _) = living(&clock, (None, policy)).await;
         set.slot(0)
             .expect("there is one")
             .handle()
@@ -191,12 +185,7 @@ fn a_dead_arbiter_is_replaced_and_is_one_failure() {
 #[test]
 fn simulated_arbiters_stand_still_and_are_given_up_at_the_exact_moment() {
     in_virtual_time(|clock| async move {
-        let trace = Trace::default();
-        let set = Arbiters::start(1, Some(HANG), &clock);
-        let (ports, children) = trio(&set, &trace);
-        let handle = supervise(lively(), &clock, children);
-        let mut events = Events(handle.events());
-        handle.wait_started().await.expect("they start");
+        let (_set, ports, handle, mut events, trace) = living(&clock, (Some(HANG), lively())).await;
         trace.take();
         handle.strike("b", Strike::Hang(Duration::from_secs(1)));
         clock.sleep(ms(50)).await;
@@ -225,11 +214,7 @@ fn simulated_arbiters_stand_still_and_are_given_up_at_the_exact_moment() {
 #[test]
 fn a_short_block_is_sat_out() {
     in_virtual_time(|clock| async move {
-        let trace = Trace::default();
-        let set = Arbiters::start(1, Some(HANG), &clock);
-        let (ports, children) = trio(&set, &trace);
-        let handle = supervise(lively(), &clock, children);
-        handle.wait_started().await.expect("they start");
+        let (set, ports, handle, _events, trace) = living(&clock, (Some(HANG), lively())).await;
         handle.strike("b", Strike::Hang(HANG / 2));
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
@@ -247,11 +232,7 @@ fn a_short_block_is_sat_out() {
 #[test]
 fn a_set_that_is_stopped_takes_nobody_and_keeps_no_supervisor_busy() {
     in_real_time(|clock| async move {
-        let trace = Trace::default();
-        let set = Arbiters::start(1, None, &clock);
-        let (ports, children) = trio(&set, &trace);
-        let handle = supervise(lively(), &clock, children);
-        handle.wait_started().await.expect("they start");
+        let (set, ports, handle, _events, _) = living(&clock, (None, lively())).await;
         // The reports of all three are there before the order.
         set.stop();
         while ports.iter().any(|port| port.epoch().is_some()) {
