@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::book::{Book, BookId};
 use crate::clock::Time;
-use crate::gopher::yard::Yard;
-use crate::lease::{Entry, Lease, Verdict};
+use crate::gopher::yard::{Leg, Yard};
+use crate::lease::{Lease, Verdict};
 use crate::slots::Slot;
-use crate::store::{PileKey, Store, Worked};
+use crate::store::{PileKey, Store, Want, Worked};
 use crate::trace::CartName;
 
 /// Room kept at a dump for a cartload on its way. A guard: dropped unused, it is given up.
@@ -83,6 +83,22 @@ pub(crate) struct CartBody {
     pub(crate) number: u32,
     /// Of a cart that was taken from a fenced holder there is a new one under the same number.
     pub(crate) generation: u16,
+    /// Carts that are coupled to it: they have none of their own, and carry no books but those of its lease.
+    pub(crate) coupled: Vec<Box<CartBody>>,
+}
+
+impl CartBody {
+    /// How many carts it is, with those that are coupled to it.
+    pub(crate) fn carts(&self) -> usize {
+        1 + self.coupled.len()
+    }
+
+    /// Couples an empty one, and those that are coupled to that.
+    pub(crate) fn couple(&mut self, mut other: Box<CartBody>) {
+        let more = std::mem::take(&mut other.coupled);
+        self.coupled.push(other);
+        self.coupled.extend(more);
+    }
 }
 
 /// A cart on its way. A guard and a credit.
@@ -106,6 +122,12 @@ impl Cart {
             yard,
             body: Some(body),
         }
+    }
+
+    /// Puts it down in its yard where it needs `leg` next; whoever is idle there carries it on.
+    pub(crate) fn put(self, leg: Leg) {
+        let yard = self.yard.clone();
+        yard.put(self, leg);
     }
 
     /// Gives up being a guard; the caller keeps the body in the yard.
@@ -146,6 +168,36 @@ impl Cart {
         &self.yard
     }
 
+    /// What it has room for, with the carts that are coupled to it.
+    pub(crate) fn want(&self) -> Want {
+        let (one, carts) = (self.yard.want(), self.body().carts());
+        Want {
+            books: one.books.saturating_mul(carts),
+            bytes: one.bytes.map(|bytes| bytes.saturating_mul(carts as u64)),
+        }
+    }
+
+    /// How many carts it is, with those that are coupled to it.
+    pub(crate) fn carts(&self) -> usize {
+        self.body().carts()
+    }
+
+    /// Couples an empty one of the same crew.
+    pub(crate) fn couple(&mut self, other: Cart) {
+        let other = other.into_body();
+        self.body_mut().couple(other);
+    }
+
+    /// Lets coupled carts go, so that `carts` (>= 1) are left: they wait in the yard, to be sent for books.
+    pub(crate) fn uncouple(&mut self, carts: usize) {
+        while self.carts() > carts.max(1)
+            && let Some(mut body) = self.body_mut().coupled.pop()
+        {
+            body.due = self.due();
+            self.yard.take_in(body, Leg::Take);
+        }
+    }
+
     /// How many books it carries.
     pub fn len(&self) -> usize {
         self.body().lease.as_ref().map_or(0, Lease::len)
@@ -157,8 +209,8 @@ impl Cart {
     }
 
     /// The books as they were on the pile.
-    pub fn entries(&self) -> &[Entry] {
-        self.body().lease.as_ref().map_or(&[], Lease::entries)
+    pub fn books(&self) -> &[Book] {
+        self.body().lease.as_ref().map_or(&[], Lease::books)
     }
 
     /// The book at `index` as it is now, after the work done so far; `None` if it failed or was dropped on purpose.
@@ -170,7 +222,7 @@ impl Cart {
         }
         match &body.worked {
             Some(worked) => worked.get(index)?.as_ref(),
-            None => lease.entries().get(index).map(|entry| &entry.book),
+            None => lease.books().get(index),
         }
     }
 
@@ -181,6 +233,9 @@ impl Cart {
             lease.hand_to(holder);
         }
         self.yard.held_by(body, holder);
+        for body in &body.coupled {
+            self.yard.held_by(body, holder);
+        }
     }
 
     /// The cart is where it is no earlier than `time`, by its schedule.
@@ -202,12 +257,21 @@ impl Cart {
         }
     }
 
-    /// Takes books aboard.
+    /// Takes books aboard. Coupled carts that would stay empty are let go.
     pub(crate) fn load(&mut self, lease: Lease) {
+        let one = self.yard.want();
         let body = self.body_mut();
         body.books = lease.len();
+        let bytes = lease.bytes();
         body.lease = Some(lease);
         body.worked = None;
+        if !body.coupled.is_empty() {
+            let by_bytes = one
+                .bytes
+                .map_or(0, |most| bytes.div_ceil(most.max(1)) as usize);
+            let needed = body.books.div_ceil(one.books.max(1)).max(by_bytes);
+            self.uncouple(needed);
+        }
     }
 
     /// Takes the books off.

@@ -21,6 +21,9 @@ use crate::works::Works;
 /// Most books read at once.
 const BATCH: usize = 1024;
 
+/// Fewest books in a run: a call of the source for each book of a small cart would cost more than it saves.
+const LEAST_RUN: usize = 64;
+
 /// How long a source rests that had nothing to give.
 const REST: Duration = Duration::from_millis(10);
 
@@ -38,6 +41,8 @@ pub struct FeederCore {
     source: Mutex<Option<Guarded<Box<dyn Source>>>>,
     blocks: bool,
     total: Option<u64>,
+    /// So many books of a source that does not wait are asked for at once, for each pile.
+    run: OnceLock<usize>,
     outbox: Mutex<Outbox>,
     piles: Vec<OnceLock<Weak<PileCore>>>,
     ended: AtomicBool,
@@ -58,28 +63,76 @@ impl std::fmt::Debug for FeederCore {
 /// What was read and not yet put: a lane for each pile that is fed.
 #[derive(Debug)]
 struct Outbox {
-    lanes: Vec<VecDeque<Book>>,
+    lanes: Vec<Lane>,
     /// The lane of the next book.
     next: usize,
+}
+
+/// Books for one pile, in the runs in which they were read: a run that the pile has room for is moved as one.
+#[derive(Debug, Default)]
+struct Lane {
+    runs: VecDeque<std::vec::IntoIter<Book>>,
+    books: usize,
+}
+
+impl Lane {
+    fn push(&mut self, run: Vec<Book>) {
+        if !run.is_empty() {
+            self.books += run.len();
+            self.runs.push_back(run.into_iter());
+        }
+    }
+
+    /// Back to its place.
+    fn push_front(&mut self, run: Vec<Book>) {
+        self.books += run.len();
+        self.runs.push_front(run.into_iter());
+    }
+
+    /// The first books, at most `most` (>= 1); a whole run where that is no more.
+    fn pop(&mut self, most: usize) -> Vec<Book> {
+        let Some(front) = self.runs.front_mut() else {
+            return Vec::new();
+        };
+        let run: Vec<Book> = if front.len() > most {
+            front.by_ref().take(most).collect()
+        } else {
+            let whole = std::mem::take(front);
+            self.runs.pop_front();
+            whole.collect()
+        };
+        self.books -= run.len();
+        run
+    }
 }
 
 impl Outbox {
     /// Deals books out in turn: the n-th of all goes to lane n mod lanes.
     fn deal(&mut self, books: Vec<Book>) {
         if let [only] = self.lanes.as_mut_slice() {
-            only.extend(books);
-            return;
+            return only.push(books);
         }
+        let lanes = self.lanes.len();
+        let each = books.len().div_ceil(lanes);
+        let mut runs: Vec<Vec<Book>> = (0..lanes).map(|_| Vec::with_capacity(each)).collect();
+        let mut next = self.next;
         for book in books {
-            self.lanes[self.next].push_back(book);
-            self.next = (self.next + 1) % self.lanes.len();
+            runs[next].push(book);
+            next += 1;
+            if next == lanes {
+                next = 0;
+            }
+        }
+        self.next = next;
+        for (lane, run) in self.lanes.iter_mut().zip(runs) {
+            lane.push(run);
         }
     }
 
     /// True if a pile waits for books and none is too far behind the others: what one slow copy leaves lying is bounded.
     fn is_hungry(&self) -> bool {
-        self.lanes.iter().any(VecDeque::is_empty)
-            && self.lanes.iter().all(|lane| lane.len() < BATCH)
+        self.lanes.iter().any(|lane| lane.books == 0)
+            && self.lanes.iter().all(|lane| lane.books < BATCH)
     }
 }
 
@@ -91,9 +144,10 @@ impl FeederCore {
             port: Port::new(),
             blocks: source.blocks(),
             total: source.total(),
+            run: OnceLock::new(),
             source: Mutex::new(Some(Guarded::new(source))),
             outbox: Mutex::new(Outbox {
-                lanes: vec![VecDeque::new(); piles.max(1)],
+                lanes: (0..piles.max(1)).map(|_| Lane::default()).collect(),
                 next: 0,
             }),
             piles: (0..piles.max(1)).map(|_| OnceLock::new()).collect(),
@@ -101,6 +155,12 @@ impl FeederCore {
             asked: AtomicBool::new(false),
             works: OnceLock::new(),
         })
+    }
+
+    /// Says how many books a cart of those who take them carries: books that come in runs of just that many are not moved one by one. Said once,
+    /// before the start.
+    pub fn carts_carry(&self, books: usize) {
+        let _ = self.run.set(books.clamp(LEAST_RUN, BATCH));
     }
 
     /// Names the works once they exist.
@@ -144,7 +204,7 @@ impl FeederCore {
 
     /// True once nothing more will come from here to the pile that has this share.
     pub(crate) fn is_done(&self, share: usize) -> bool {
-        self.has_ended() && self.outbox().lanes[share].is_empty()
+        self.has_ended() && self.outbox().lanes[share].books == 0
     }
 
     /// Moves what was read for it onto the pile as far as there is room, and asks for more. True if a book moved.
@@ -159,14 +219,14 @@ impl FeederCore {
         // After a refusal for want of bytes: one at a time.
         let mut most = usize::MAX;
         let mut all = self.outbox();
-        let outbox = &mut all.lanes[share];
-        while !outbox.is_empty() {
-            // A byte bound may refuse what the book bound admits: then one book at a time, and the last of them waits.
-            let room = works.store.room(pile.key).min(outbox.len()).min(most);
-            if room == 0 {
+        let lane = &mut all.lanes[share];
+        while let Some(next) = lane.runs.front().map(ExactSizeIterator::len) {
+            let room = works.store.room(pile.key).min(most);
+            // A run is taken apart only for a pile that has nothing else.
+            if room == 0 || room < next.min(most) && works.store.counts(pile.key).ready > 0 {
                 break;
             }
-            let some: Vec<Book> = outbox.drain(..room).collect();
+            let some = lane.pop(room);
             let ids: Option<Vec<BookId>> =
                 (works.is_traced()).then(|| some.iter().map(|book| book.id).collect());
             match put(&works, pile, some) {
@@ -176,11 +236,10 @@ impl FeederCore {
                         works.record(&pile.name, &Act::Put { books: &ids });
                     }
                 }
+                // A byte bound may refuse what the book bound admits: then one book at a time, and the last of them waits.
                 Err(back) => {
                     let stuck = back.len() == 1;
-                    back.into_iter()
-                        .rev()
-                        .for_each(|book| outbox.push_front(book));
+                    lane.push_front(back);
                     if stuck {
                         break;
                     }
@@ -201,9 +260,29 @@ impl FeederCore {
         moved
     }
 
-    /// Reads once, and says how many books came; they are in the outbox when this returns, whoever has died meanwhile.
+    /// Reads a while, and says how many books came; they are in the outbox when this returns, whoever has died meanwhile.
     fn read(&self) -> Result<usize, Failure> {
         let mut slot = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        let want = match self.run.get().filter(|_| !self.blocks) {
+            Some(run) => (run * self.piles.len()).min(BATCH),
+            None => BATCH,
+        };
+        let mut count = 0;
+        while count + want <= BATCH {
+            let some = self.read_once(&mut slot, want)?;
+            count += some;
+            if some < want {
+                break;
+            }
+        }
+        Ok(count)
+    }
+
+    fn read_once(
+        &self,
+        slot: &mut Option<Guarded<Box<dyn Source>>>,
+        want: usize,
+    ) -> Result<usize, Failure> {
         if self.has_ended() {
             *slot = None;
             return Ok(0);
@@ -217,7 +296,7 @@ impl FeederCore {
                 (works.as_ref()).and_then(|works| works.fault(&self.name, Point::Read, None));
             match fault {
                 Some(Deed::Error(failure)) => Err(failure),
-                _ => source.next(BATCH),
+                _ => source.next(want),
             }
         });
         match read {

@@ -96,8 +96,18 @@ pub struct Gopher {
     crew: Arc<CrewCore>,
     core: Arc<GopherCore>,
     epoch: u64,
+    /// As a holder of carts.
+    me: u64,
+    /// Its legs that take no time, by [`Leg`]: done at once, with the cart in hand.
+    at_once: [bool; 6],
+    /// No fault and no trace is interested in the steps that take no time.
+    unseen: bool,
+    /// So many carts may be coupled at most.
+    coupling: usize,
     work: Option<Tool>,
     hands: Option<Cart>,
+    /// What burning has taken in this turn.
+    burning: Duration,
     busy: bool,
     /// When the last timed step was due to end: deadlines are chained, so rounding never adds up.
     free_at: Time,
@@ -117,8 +127,37 @@ impl std::fmt::Debug for Gopher {
 /// The gopher's work, away while the pool has it.
 type Tool = Guarded<Box<dyn Transform>>;
 
-/// Legs done in one go before others on the arbiter get their turn.
+/// Carts handled in one go before others on the arbiter get their turn.
 const TURN: usize = 32;
+
+/// Burning in one go, likewise.
+const LONG: Duration = Duration::from_micros(200);
+
+/// Books that coupled carts carry at most.
+const COUPLED: usize = 1024;
+
+/// How many carts of a crew may travel as one: only where their trips take no time, so that nobody has to wait for the others.
+fn coupling(crew: &CrewCore) -> usize {
+    let yard = &crew.yard;
+    let quick = crew.steps.0.iter().all(steps::StepTime::is_zero)
+        && (crew.work.is_none() && crew.ask.is_none())
+        && !yard.is_exclusive(Leg::Load)
+        && !yard.is_exclusive(Leg::Unload);
+    // Two lots at least, so that one is loaded while the other is under way; of a bounded dump, a quarter.
+    let books = match &crew.to {
+        Door::Dump(dump) if dump.capacity_bytes.is_some() => 0,
+        Door::Dump(dump) => {
+            (dump.capacity_books).map_or(COUPLED, |most| COUPLED.min(most as usize / 4))
+        }
+        Door::Incinerator(_) => COUPLED,
+    };
+    match quick {
+        true => (yard.carts() / 2)
+            .min(books / yard.want().books.max(1))
+            .max(1),
+        false => 1,
+    }
+}
 
 impl Gopher {
     /// The actor over `core`, in the life `epoch`.
@@ -129,12 +168,31 @@ impl Gopher {
         let work = crew.work.as_ref().map(|make| make()).transpose()?;
         // Nothing was begun before it was there, whatever was due by then.
         let born = crew.works.clock.now();
+        let duties = crew.yard.duties_of(core.index);
+        let coupling = coupling(&crew);
+        // A fire shows first how long it burns.
+        let first = matches!(crew.to, Door::Dump(_));
+        crew.yard.couple_up_to(if first { coupling } else { 1 });
+        let mut at_once = [false; 6];
+        for leg in Leg::ALL {
+            let idle = match leg {
+                Leg::Take | Leg::Reserve => true,
+                Leg::Push if crew.work.is_some() || crew.ask.is_some() => false,
+                _ => crew.steps.of(leg.step()).is_zero() && !crew.yard.is_exclusive(leg),
+            };
+            at_once[leg as usize] = idle && duties.has(leg.step());
+        }
         Ok(Self {
+            me: crew.yard.holder_at(core.index, epoch),
+            at_once,
+            unseen: crew.works.faults().is_none() && !crew.works.is_traced(),
+            coupling,
             crew,
             core,
             epoch,
             work: work.map(Guarded::new),
             hands: None,
+            burning: Duration::ZERO,
             busy: false,
             free_at: born,
             began: born,
@@ -143,16 +201,31 @@ impl Gopher {
 
     /// Does legs until there is none, or one takes time.
     fn go_on(&mut self, mut next: Option<(Cart, Leg)>, ctx: &mut Context<Self>) {
-        for _ in 0..TURN {
+        let mut left = TURN;
+        self.burning = Duration::ZERO;
+        while left > 0 {
             let (cart, leg) = match next.take() {
                 Some(next) => next,
                 None => return,
             };
-            let put = self.leg(cart, leg, ctx);
+            let put = match self.unseen && self.at_once[leg as usize] {
+                true => self.pass_by(cart, leg, &mut left),
+                false => self.leg(cart, leg, ctx),
+            };
             if self.busy {
                 return;
             }
-            next = self.crew.yard.advance(self.core.index, self.epoch, put);
+            next = match put {
+                // What takes no time is done at once: it puts nobody off, however long he has waited.
+                Some((cart, leg)) if self.at_once[leg as usize] => {
+                    left = left.saturating_sub(usize::from(leg == Leg::Take));
+                    Some((cart, leg))
+                }
+                put => {
+                    left = left.saturating_sub(1);
+                    self.crew.yard.advance(self.core.index, self.epoch, put)
+                }
+            };
         }
         if let Some((cart, leg)) = next {
             self.busy = true;
@@ -170,21 +243,43 @@ impl Gopher {
         }
     }
 
+    /// Legs that take no time, and that nobody wants to hear of: the cart goes on as far as it can, or as the turn allows.
+    fn pass_by(&mut self, mut cart: Cart, mut leg: Leg, left: &mut usize) -> Option<(Cart, Leg)> {
+        loop {
+            cart.not_before(self.free_at);
+            if leg.step() == self.core.counts && !matches!(leg, Leg::Take | Leg::Reserve) {
+                self.core.stats.carts_with(cart.carts(), cart.body().books);
+            }
+            if leg == Leg::Take {
+                self.couple(&mut cart);
+            }
+            (cart, leg) = self.onward(cart, leg)?;
+            if self.burning > LONG {
+                *left = (*left).min(1);
+            }
+            if leg == Leg::Take || !self.at_once[leg as usize] {
+                return Some((cart, leg));
+            }
+        }
+    }
+
+    /// An empty cart is about to go for books: others that wait may go with it.
+    fn couple(&mut self, cart: &mut Cart) {
+        let carts = self.crew.yard.coupling();
+        if cart.carts() < carts {
+            let returns = self.at_once[Leg::Return as usize];
+            self.crew.yard.couple(cart, carts, returns, self.me);
+        } else {
+            cart.uncouple(carts);
+        }
+    }
+
     /// Begins one leg. Gives the cart and its next leg where that takes no time; `busy` says that it does.
     fn leg(&mut self, mut cart: Cart, leg: Leg, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
         // Asking takes no time, but somebody who is there and free.
         cart.not_before(self.free_at);
         match leg {
-            Leg::Take => {
-                self.crew.from.take(cart);
-                None
-            }
-            Leg::Reserve => {
-                if let Door::Dump(dump) = &self.crew.to {
-                    dump.deliver(cart);
-                }
-                None
-            }
+            Leg::Take | Leg::Reserve => self.onward(cart, leg),
             Leg::Push if self.crew.ask.is_some() => {
                 self.ask(cart, ctx);
                 None
@@ -262,10 +357,21 @@ impl Gopher {
         self.go_on(next, ctx);
     }
 
+    /// What is coupled is burned in one go, and that has to stay short.
+    fn burned_in(&self, span: Duration) {
+        let yard = &self.crew.yard;
+        let now = yard.coupling();
+        if span > LONG / 2 {
+            yard.couple_up_to((now / 2).max(1));
+        } else if span < LONG / 8 && now < self.coupling {
+            yard.couple_up_to((now * 2).min(self.coupling));
+        }
+    }
+
     /// A step is done: where the cart goes from here.
-    fn finished(&mut self, mut cart: Cart, leg: Leg) -> Option<(Cart, Leg)> {
+    fn finished(&mut self, cart: Cart, leg: Leg) -> Option<(Cart, Leg)> {
         if leg.step() == self.core.counts {
-            self.core.stats.cart(cart.body().books);
+            self.core.stats.carts_with(cart.carts(), cart.body().books);
         }
         let works = &self.crew.works;
         if works.is_traced() && !matches!(leg, Leg::Take | Leg::Reserve) {
@@ -276,7 +382,20 @@ impl Gopher {
             };
             works.record(&self.core.name, &act);
         }
+        self.onward(cart, leg)
+    }
+
+    /// Where a cart goes from a leg that is done. It comes back where it is served at once.
+    fn onward(&mut self, mut cart: Cart, leg: Leg) -> Option<(Cart, Leg)> {
         match leg {
+            Leg::Take => {
+                let loaded = self.crew.from.take(cart, self.me)?;
+                Some((loaded, Leg::Load))
+            }
+            Leg::Reserve => match &self.crew.to {
+                Door::Dump(dump) => dump.deliver(cart),
+                Door::Incinerator(_) => None,
+            },
             Leg::Load => {
                 cart.leave_slot();
                 Some((cart, Leg::Push))
@@ -290,12 +409,15 @@ impl Gopher {
                 cart.leave_slot();
                 match &self.crew.to {
                     Door::Dump(dump) => dump.deliver(cart),
-                    Door::Incinerator(fire) => fire.deliver(cart),
+                    Door::Incinerator(fire) => {
+                        let (cart, took) = fire.deliver(cart)?;
+                        self.burning += took;
+                        self.burned_in(took);
+                        Some((cart, Leg::Return))
+                    }
                 }
-                None
             }
             Leg::Return => Some((cart, Leg::Take)),
-            Leg::Take | Leg::Reserve => None,
         }
     }
 
@@ -425,8 +547,8 @@ impl Job {
             }
             let body = cart.body_mut();
             let lease = body.lease.as_mut()?;
-            let entry = &lease.entries()[index];
-            let (id, book) = (entry.book.id, entry.book.clone());
+            let book = lease.books()[index].clone();
+            let id = book.id;
             let made =
                 guarded(
                     || match self.works.fault(&self.gopher.name, Point::Work, Some(id.0)) {

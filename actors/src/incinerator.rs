@@ -4,21 +4,23 @@ mod core;
 mod told;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 
 use crate::book::Book;
 use crate::burn::Burn;
 use crate::cart::Cart;
+use crate::clock::Time;
 use crate::failure::Failure;
 use crate::fault::Point;
 use crate::gopher::asking::Asking;
-use crate::gopher::yard::holder;
+use crate::gopher::yard::{Leg, holder};
 use crate::pile::{Deliver, Look};
 use crate::pool::die;
 use crate::supervision::Guarded;
 
-use self::core::lock;
+use self::core::{here, lock};
 use told::Told;
 
 pub use self::core::IncineratorCore;
@@ -37,11 +39,34 @@ struct Panicked {
     epoch: u64,
 }
 
+/// The life of an incinerator that burns what is brought to it on its own thread, there and then.
+struct AtHand {
+    core: Arc<IncineratorCore>,
+    thread: u64,
+}
+
+impl AtHand {
+    fn new(core: Arc<IncineratorCore>) -> Self {
+        let thread = here();
+        core.thread.store(thread, Ordering::Release);
+        Self { core, thread }
+    }
+}
+
+impl Drop for AtHand {
+    fn drop(&mut self) {
+        // A later life may be at hand by now.
+        let ours = &self.core.thread;
+        let _ = ours.compare_exchange(self.thread, 0, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
 /// The actor of an incinerator.
 pub struct Incinerator {
     core: Arc<IncineratorCore>,
     fire: Fire,
     epoch: u64,
+    at_hand: Option<AtHand>,
 }
 
 impl std::fmt::Debug for Incinerator {
@@ -59,7 +84,7 @@ impl Incinerator {
     /// What the burn refuses at its making.
     pub fn new(core: Arc<IncineratorCore>, epoch: u64) -> Result<Self, Failure> {
         let fire = if epoch <= 1 {
-            lock(&core.fire).clone()
+            lock(&core.fire).as_ref().map(|(fire, _)| fire.clone())
         } else {
             None
         };
@@ -67,41 +92,63 @@ impl Incinerator {
             Some(fire) => fire,
             None => Arc::new(Guarded::new((core.make)()?)),
         };
-        let old = lock(&core.fire).replace(fire.clone());
+        let old = lock(&core.fire).replace((fire.clone(), epoch));
         // Its drop may be the application's: not under the lock.
         drop(old);
-        Ok(Self { core, fire, epoch })
+        core.one_by_one.store(false, Ordering::Relaxed);
+        Ok(Self {
+            core,
+            fire,
+            epoch,
+            at_hand: None,
+        })
     }
 
     /// Has a balancer's workers burn; what they have answered is burned.
     fn ask(&mut self, asking: Asking, cart: Cart, ctx: &mut Context<Self>) {
         let core = self.core.clone();
         let began = core.works.clock.now();
-        let Some(cart) = core.begin(cart) else {
-            return;
+        let cart = match core.begin(cart) {
+            Ok(cart) => cart,
+            Err(empty) => return empty.put(Leg::Return),
         };
         let asked = async move {
             // Should this life end before the last answer, those that have theirs are burned.
             let mut told = Told::new(core.clone(), &cart);
             let settle =
                 move |cart: &mut Cart, index: usize, _: Option<Book>| told.burned(cart, index);
-            if let Some(cart) = asking.all(cart, core.works.clone(), settle).await {
-                core.done(cart, began, true);
+            if let Some(cart) = asking.all(cart, core.works.clone(), settle).await
+                && let (Some(cart), _) = core.done(cart, began, true)
+            {
+                cart.put(Leg::Return);
             }
         };
         ctx.spawn(asked.into_actor(self));
     }
 
-    fn take_in(&mut self, cart: Cart, ctx: &mut Context<Self>) {
+    /// True if whoever is on its thread may burn a cart there and then: burning does not wait, and no fault is in the way.
+    fn burns_at_hand(&self) -> bool {
+        let core = &self.core;
+        !self.fire.blocks() && core.ask.get().is_none() && core.works.faults().is_none()
+    }
+
+    /// Burns a cart that came, or has it burned. `began` is the time now; gives the time afterwards, so that nobody reads it twice.
+    fn take_in(&mut self, cart: Cart, began: Time, ctx: &mut Context<Self>) -> Time {
         if let Some(asking) = self.core.ask.get().cloned() {
-            return self.ask(asking, cart, ctx);
+            self.ask(asking, cart, ctx);
+            return began;
         }
         if !self.fire.blocks() {
             let core = self.core.clone();
-            if let Err(text) = core.burn(cart, &self.fire) {
-                die(text);
+            match core.burn(cart, &self.fire, began) {
+                Ok((cart, now)) => {
+                    if let Some(cart) = cart {
+                        cart.put(Leg::Return);
+                    }
+                    return now;
+                }
+                Err(text) => die(text),
             }
-            return;
         }
         let (core, fire, epoch) = (self.core.clone(), self.fire.clone(), self.epoch);
         // What burns in the pool goes on whatever becomes of the actor.
@@ -110,20 +157,29 @@ impl Incinerator {
             if core.works.is_halting() {
                 return;
             }
-            if let Err(text) = core.burn(cart, &fire) {
-                let _ = core.port.send(Panicked { text, epoch });
+            let began = core.works.clock.now();
+            match core.burn(cart, &fire, began) {
+                Ok((Some(cart), _)) => cart.put(Leg::Return),
+                Ok((None, _)) => {}
+                Err(text) => core.panicked(text, epoch),
             }
         });
+        began
     }
 
-    fn look(&mut self, ctx: &mut Context<Self>) {
+    /// Takes in the carts that wait. One that has waited for this life is due from now on.
+    fn look(&mut self, mut now: Time, late: bool, ctx: &mut Context<Self>) {
         loop {
             let Some(mut cart) = lock(&self.core.waiting).pop_front() else {
                 return;
             };
-            cart.not_before(self.core.works.clock.now());
+            let core = self.core.clone();
+            core.works.fault(&core.name, Point::Deliver, None);
+            if late {
+                cart.not_before(now);
+            }
             cart.hand_to(holder(self.core.node, self.epoch));
-            self.take_in(cart, ctx);
+            now = self.take_in(cart, now, ctx);
         }
     }
 }
@@ -136,7 +192,13 @@ impl Actor for Incinerator {
         ctx.spawn(
             tokio::task::yield_now()
                 .into_actor(self)
-                .map(|(), fire, ctx| fire.look(ctx)),
+                .map(|(), fire, ctx| {
+                    if fire.burns_at_hand() {
+                        fire.at_hand = Some(AtHand::new(fire.core.clone()));
+                    }
+                    fire.core.told.open();
+                    fire.look(fire.core.works.clock.now(), true, ctx);
+                }),
         );
     }
 }
@@ -146,8 +208,11 @@ impl Handler<Deliver> for Incinerator {
 
     fn handle(&mut self, Deliver(cart): Deliver, ctx: &mut Self::Context) {
         let core = self.core.clone();
+        // Before the look: what comes after it tells anew.
+        core.told.open();
         core.works.fault(&core.name, Point::Deliver, None);
-        self.take_in(cart, ctx);
+        let now = self.take_in(cart, core.works.clock.now(), ctx);
+        self.look(now, false, ctx);
     }
 }
 
@@ -155,7 +220,8 @@ impl Handler<Look> for Incinerator {
     type Result = ();
 
     fn handle(&mut self, _: Look, ctx: &mut Self::Context) {
-        self.look(ctx);
+        self.core.told.open();
+        self.look(self.core.works.clock.now(), false, ctx);
     }
 }
 

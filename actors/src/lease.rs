@@ -11,11 +11,9 @@ use crate::book::Book;
 use crate::failure::Failure;
 use crate::store::{PileKey, Store};
 
-/// A book on a pile, with what custody knows of it.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    /// The book as it was put on this pile.
-    pub book: Book,
+/// What custody knows of a book on a pile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Note {
     /// Its place in this pile's order; a returned book regains it.
     pub(crate) place: u64,
     /// Attempts charged so far on this pile.
@@ -26,6 +24,28 @@ pub struct Entry {
     pub begun: bool,
     /// True if it is to be burned by itself: a burn of its whole cart panicked.
     pub apart: bool,
+}
+
+impl Note {
+    /// Of a book that is leased for the first time.
+    pub(crate) fn first(place: u64) -> Self {
+        Self {
+            place,
+            attempts: 0,
+            deliveries: 1,
+            begun: false,
+            apart: false,
+        }
+    }
+}
+
+/// Notes of all books of a lease. Nearly always they are new here, and stand one behind the other: nothing is written down then.
+#[derive(Debug)]
+pub(crate) enum Notes {
+    /// Leased for the first time, from this place on.
+    First(u64),
+    /// Some were here before: one note a book.
+    Each(Vec<Note>),
 }
 
 /// What is to become of one leased book.
@@ -61,7 +81,10 @@ const PHASE: u64 = 0b11;
 /// The books of one lease, shared by the pile (which could take them back) and the cart (which carries them).
 #[derive(Debug)]
 pub struct Batch {
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) books: Vec<Book>,
+    pub(crate) notes: Notes,
+    /// Their ids follow each other from this one on; `None` if they don't, or nobody knows.
+    pub(crate) ids: Option<u64>,
     pub(crate) bytes: u64,
     pub(crate) pile: PileKey,
     /// Where the pile keeps its side of the lease.
@@ -73,7 +96,7 @@ pub struct Batch {
 
 impl Batch {
     pub(crate) fn new(
-        entries: Vec<Entry>,
+        (books, notes, ids): (Vec<Book>, Notes, Option<u64>),
         bytes: u64,
         pile: PileKey,
         slot: u32,
@@ -81,13 +104,28 @@ impl Batch {
         holder: u64,
     ) -> Self {
         Self {
-            entries,
+            books,
+            notes,
+            ids,
             bytes,
             pile,
             slot,
             state: AtomicU64::new(generation << 2 | CARRIED),
             held_by: AtomicU64::new(holder),
         }
+    }
+
+    /// What is known of the book at `index`.
+    pub fn note(&self, index: usize) -> Note {
+        match &self.notes {
+            Notes::First(first) => Note::first(first + index as u64),
+            Notes::Each(notes) => notes[index],
+        }
+    }
+
+    /// True if no book of it was ever leased from its pile before.
+    pub fn is_first(&self) -> bool {
+        matches!(self.notes, Notes::First(_))
     }
 
     /// Who held it last: a number that the sender writes before each send.
@@ -100,6 +138,7 @@ impl Batch {
         self.state.load(Ordering::Acquire) >> 2
     }
 
+    #[inline]
     fn begin(&self, generation: u64, from: &[u64], to: u64) -> bool {
         from.iter().any(|from| {
             self.state
@@ -141,10 +180,18 @@ pub struct Lease {
     home: Arc<dyn Store>,
     /// So many books from the front are acked; the common case needs no list.
     done: usize,
-    verdicts: Vec<Verdict>,
-    /// Books whose burn began and was not acked; hardly ever any.
-    begun: Vec<usize>,
+    /// Hardly ever there.
+    marks: Option<Box<Marks>>,
     end: End,
+}
+
+/// Marks that are more than "so many from the front are acked".
+#[derive(Default)]
+struct Marks {
+    /// One a book, or none at all.
+    verdicts: Vec<Verdict>,
+    /// Books whose burn began and was not acked.
+    begun: Vec<usize>,
 }
 
 impl std::fmt::Debug for Lease {
@@ -185,8 +232,7 @@ impl Lease {
             batch: Some(batch),
             home,
             done: 0,
-            verdicts: Vec::new(),
-            begun: Vec::new(),
+            marks: None,
             end: End::PassedOn,
         }
     }
@@ -198,8 +244,7 @@ impl Lease {
             generation: self.generation,
             home: self.home.clone(),
             done: 0,
-            verdicts: Vec::new(),
-            begun: Vec::new(),
+            marks: None,
             end: self.end,
         }
     }
@@ -221,13 +266,36 @@ impl Lease {
     }
 
     /// The books as they were on the pile.
-    pub fn entries(&self) -> &[Entry] {
-        &self.batch().entries
+    pub fn books(&self) -> &[Book] {
+        &self.batch().books
+    }
+
+    /// What custody knows of the book at `index`.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn note(&self, index: usize) -> Note {
+        self.batch().note(index)
+    }
+
+    /// True if no book of it was ever leased from its pile before.
+    pub fn is_first(&self) -> bool {
+        self.batch().is_first()
+    }
+
+    /// True if no book bears a mark.
+    pub(crate) fn is_unmarked(&self) -> bool {
+        self.done == 0 && self.marks.is_none()
+    }
+
+    /// True if all books are acked, or none bears a mark: whoever settles it settles it as a whole.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.marks.is_none() && (self.done == 0 || self.done == self.len())
     }
 
     /// How many books.
     pub fn len(&self) -> usize {
-        self.batch.as_ref().map_or(0, |batch| batch.entries.len())
+        self.batch.as_ref().map_or(0, |batch| batch.books.len())
     }
 
     /// True if there are none; a pile never leases nothing.
@@ -247,37 +315,57 @@ impl Lease {
 
     /// Marks what became of the book at `index`.
     pub fn mark(&mut self, index: usize, verdict: Verdict) {
-        if self.verdicts.is_empty() && index == self.done && verdict == Verdict::Ack {
+        let listed = (self.marks.as_ref()).is_some_and(|marks| !marks.verdicts.is_empty());
+        if !listed && index == self.done && verdict == Verdict::Ack {
             self.done += 1;
             return;
         }
-        self.list_marks();
-        if let Some(mark) = self.verdicts.get_mut(index) {
+        if let Some(mark) = self.listed().get_mut(index) {
             *mark = verdict;
         }
+    }
+
+    /// Marks the first `count` books, of which none bears a mark yet, as burned.
+    pub(crate) fn mark_first_burned(&mut self, count: usize) {
+        debug_assert!(self.is_unmarked(), "marks are there already");
+        self.done = count.min(self.len());
     }
 
     /// Marks what became of the book at `index` whose burn began.
     pub fn mark_burned(&mut self, index: usize, verdict: Verdict) {
         if verdict != Verdict::Ack {
-            self.begun.push(index);
+            self.marks.get_or_insert_default().begun.push(index);
         }
         self.mark(index, verdict);
     }
 
-    fn list_marks(&mut self) {
-        if self.verdicts.is_empty() {
-            let (len, done) = (self.len(), self.done);
-            self.verdicts.resize(done.min(len), Verdict::Ack);
-            self.verdicts.resize(len, Verdict::Return);
+    /// The marks as a list, one a book.
+    fn listed(&mut self) -> &mut Vec<Verdict> {
+        let (len, done) = (self.len(), self.done);
+        let verdicts = &mut self.marks.get_or_insert_default().verdicts;
+        if verdicts.is_empty() {
+            verdicts.resize(done.min(len), Verdict::Ack);
+            verdicts.resize(len, Verdict::Return);
         }
+        verdicts
+    }
+
+    /// The marks for settling: a list, or none where all are alike.
+    fn take_marks(&mut self) -> Marks {
+        if self.done > 0 && self.done < self.len() {
+            self.listed();
+        }
+        self.marks
+            .take()
+            .map_or_else(Marks::default, |marks| *marks)
     }
 
     /// The mark of the book at `index`.
     pub fn marked(&self, index: usize) -> &Verdict {
         const NONE: &Verdict = &Verdict::Return;
         const DONE: &Verdict = &Verdict::Ack;
-        match self.verdicts.get(index) {
+        let verdicts = self.marks.as_ref().map(|marks| &marks.verdicts);
+        match verdicts.and_then(|verdicts| verdicts.get(index)) {
             Some(verdict) => verdict,
             None if index < self.done => DONE,
             None => NONE,
@@ -298,19 +386,22 @@ impl Lease {
 
     /// Wins the right to settle and takes the lease apart; `None` if it was revoked (touch nothing).
     pub(crate) fn unbind(mut self, rest: Verdict) -> Option<Unbound> {
-        if self.done > 0 && self.done < self.len() {
-            self.list_marks();
-        }
+        let Marks { verdicts, begun } = self.take_marks();
+        let (batch, end) = self.unbind_whole()?;
+        Some(Unbound {
+            batch,
+            verdicts,
+            begun,
+            rest,
+            end,
+        })
+    }
+
+    /// The same of a lease that is settled as a whole, whatever its marks.
+    pub(crate) fn unbind_whole(mut self) -> Option<(Arc<Batch>, End)> {
         let batch = self.batch.take()?;
-        batch
-            .begin(self.generation, &[CARRIED, BURNING], SETTLED)
-            .then(|| Unbound {
-                batch,
-                verdicts: std::mem::take(&mut self.verdicts),
-                begun: std::mem::take(&mut self.begun),
-                rest,
-                end: self.end,
-            })
+        let won = batch.begin(self.generation, &[CARRIED, BURNING], SETTLED);
+        won.then_some((batch, self.end))
     }
 
     /// The store that it belongs to.
@@ -321,18 +412,21 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if self.done > 0 && self.batch.is_some() {
-            self.list_marks();
+        if self.batch.is_none() {
+            return;
         }
+        // With all acked and no list, the unmarked rest is empty: it says nothing of the acked ones.
+        let all = self.done > 0 && self.done == self.len() && self.marks.is_none();
+        let Marks { verdicts, begun } = self.take_marks();
         let Some(batch) = self.batch.take() else {
             return;
         };
         if batch.begin(self.generation, &[CARRIED, BURNING], SETTLED) {
             self.home.give_back(Unbound {
                 batch,
-                verdicts: std::mem::take(&mut self.verdicts),
-                begun: std::mem::take(&mut self.begun),
-                rest: Verdict::Return,
+                verdicts,
+                begun,
+                rest: if all { Verdict::Ack } else { Verdict::Return },
                 end: self.end,
             });
         }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::book::BookId;
 
@@ -71,21 +71,27 @@ impl Ledger {
 
     /// Books of these ids ended.
     pub fn end(&self, fate: Fate, ids: impl IntoIterator<Item = BookId>) {
+        let ids = ids.into_iter().map(|id| id.0);
+        let (first, again) = self.ended().insert_all(ids);
+        self.count(fate, first, again);
+    }
+
+    /// `count` books ended whose ids follow each other from `first` on.
+    pub fn end_range(&self, fate: Fate, first: BookId, count: u64) {
+        let new = self.ended().insert_range(first.0, first.0 + count);
+        self.count(fate, new, count - new);
+    }
+
+    fn ended(&self) -> MutexGuard<'_, IdSet> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, fate: Fate, first: u64, again: u64) {
         let counter = match fate {
             Fate::Burned => &self.burned,
             Fate::Dead => &self.dead,
             Fate::Dropped => &self.dropped,
         };
-        let (mut first, mut again) = (0, 0);
-        {
-            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-            for id in ids {
-                match ended.insert(id.0) {
-                    true => first += 1,
-                    false => again += 1,
-                }
-            }
-        }
         counter.fetch_add(first, Relaxed);
         if again > 0 {
             self.duplicates.fetch_add(again, Relaxed);
@@ -153,11 +159,43 @@ pub struct IdSet {
 impl IdSet {
     /// Adds `id`; false if it was there.
     pub fn insert(&mut self, id: u64) -> bool {
-        let number = id / CHUNK;
-        let Some(index) = number.checked_sub(self.base) else {
-            return false;
-        };
-        let index = index as usize;
+        self.insert_all([id]).0 == 1
+    }
+
+    /// Adds ids: (how many were new, how many were there). Ids that follow each other are added together.
+    pub fn insert_all(&mut self, ids: impl IntoIterator<Item = u64>) -> (u64, u64) {
+        let (mut new, mut count) = (0, 0);
+        let mut ids = ids.into_iter();
+        let mut next = ids.next();
+        while let Some(from) = next {
+            let mut to = from + 1;
+            next = ids.next();
+            while next == Some(to) {
+                to += 1;
+                next = ids.next();
+            }
+            count += to - from;
+            new += self.insert_range(from, to);
+        }
+        (new, count - new)
+    }
+
+    /// Adds `from..to`; how many of them are new.
+    pub fn insert_range(&mut self, mut from: u64, to: u64) -> u64 {
+        let mut new = 0;
+        while from < to {
+            let (number, bit) = (from / CHUNK, from % CHUNK);
+            let in_chunk = (to - from).min(CHUNK - bit);
+            if let Some(index) = number.checked_sub(self.base) {
+                new += self.insert_bits(index as usize, bit, in_chunk);
+            }
+            from += in_chunk;
+        }
+        new
+    }
+
+    /// Adds `count` bits (>= 1) from `bit` on, all in one chunk; how many of them are new.
+    fn insert_bits(&mut self, index: usize, mut bit: u64, mut count: u64) -> u64 {
         while self.chunks.len() <= index {
             // Number 0 is nobody's id, so it counts as there from the start.
             let first = self.base == 0 && self.chunks.is_empty();
@@ -169,15 +207,18 @@ impl IdSet {
             });
         }
         let Chunk::Some { bits, set } = &mut self.chunks[index] else {
-            return false;
+            return 0;
         };
-        let bit = id % CHUNK;
-        let (word, mask) = ((bit / 64) as usize, 1u64 << (bit % 64));
-        if bits[word] & mask != 0 {
-            return false;
+        let mut new = 0;
+        while count > 0 {
+            let (at, low) = ((bit / 64) as usize, bit % 64);
+            let here = count.min(64 - low);
+            let mask = (u64::MAX >> (64 - here)) << low;
+            new += (mask & !bits[at]).count_ones();
+            bits[at] |= mask;
+            (bit, count) = (bit + here, count - here);
         }
-        bits[word] |= mask;
-        *set += 1;
+        *set += new;
         if u64::from(*set) == CHUNK {
             self.chunks[index] = Chunk::Full;
             while matches!(self.chunks.front(), Some(Chunk::Full)) {
@@ -185,7 +226,7 @@ impl IdSet {
                 self.base += 1;
             }
         }
-        true
+        u64::from(new)
     }
 }
 
@@ -201,6 +242,19 @@ mod tests {
             let (mut ours, mut theirs) = (IdSet::default(), HashSet::new());
             for id in ids {
                 prop_assert_eq!(ours.insert(id), theirs.insert(id));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_of_ids_are_sets_as_well(ranges in prop::collection::vec((1u64..20_000, 1u64..9_000), 0..20)) {
+            let (mut ours, mut theirs) = (IdSet::default(), HashSet::new());
+            for (from, count) in ranges {
+                let before = theirs.len() as u64;
+                theirs.extend(from..from + count);
+                let new = theirs.len() as u64 - before;
+                prop_assert_eq!(ours.insert_all(from..from + count), (new, count - new));
             }
         }
     }

@@ -15,6 +15,7 @@ pub mod feeder;
 pub mod gopher;
 pub mod incinerator;
 pub mod job;
+mod latch;
 pub mod lease;
 pub mod ledger;
 pub mod pile;

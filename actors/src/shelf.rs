@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::book::Book;
 use crate::clock::Time;
-use crate::lease::{Batch, Entry, Unbound, Verdict};
+use crate::lease::{Batch, Note, Notes, Unbound, Verdict};
 use crate::store::{Bound, PileKey, Want};
 
 /// A book that will not be tried again here, with the reason.
@@ -25,13 +25,35 @@ pub struct DeadLetter {
 #[derive(Debug, Default)]
 pub struct Settlement {
     /// Acked books, in order.
-    pub acked: Vec<Entry>,
+    pub acked: Vec<Book>,
+    /// Bytes of their bodies.
+    pub acked_bytes: u64,
+    /// Their ids follow each other from this one on; `None` if they don't, or nobody knows.
+    pub acked_ids: Option<u64>,
     /// Books dropped on purpose, in order.
-    pub dropped: Vec<Entry>,
+    pub dropped: Vec<Book>,
     /// Books that went to the dead letters.
     pub buried: Vec<DeadLetter>,
     /// How many are back on the pile (or will be, after their delay).
     pub returned: usize,
+}
+
+/// Books that came together and stand one behind the other: they are moved as one where a cart takes them all.
+#[derive(Debug)]
+struct Run {
+    /// Place of the first.
+    first: u64,
+    /// Id of the first, if the others follow it.
+    ids: Option<u64>,
+    bytes: u64,
+    books: std::vec::IntoIter<Book>,
+}
+
+/// A book that has been on lease before.
+#[derive(Debug)]
+struct Entry {
+    book: Book,
+    note: Note,
 }
 
 /// The books of one pile.
@@ -42,7 +64,9 @@ pub struct Shelf {
     max_attempts: u32,
     next_place: u64,
     next_generation: u64,
-    fresh: VecDeque<Entry>,
+    /// Never leased before; their places follow each other without a gap.
+    fresh: VecDeque<Run>,
+    fresh_books: usize,
     /// Returned books by place: all of them come before the fresh ones that were put later.
     returned: BTreeMap<u64, Entry>,
     /// Returned books that wait for their time.
@@ -64,6 +88,7 @@ impl Shelf {
             next_place: 0,
             next_generation: 1,
             fresh: VecDeque::new(),
+            fresh_books: 0,
             returned: BTreeMap::new(),
             delayed: BTreeMap::new(),
             ready_bytes: 0,
@@ -76,7 +101,7 @@ impl Shelf {
 
     /// Books that could be leased now or after their delay.
     pub fn ready(&self) -> usize {
-        self.fresh.len() + self.returned.len() + self.delayed.len()
+        self.fresh_books + self.returned.len() + self.delayed.len()
     }
 
     /// Books on lease.
@@ -84,9 +109,19 @@ impl Shelf {
         self.leased
     }
 
+    /// True if nothing is ready or on lease.
+    pub fn is_idle(&self) -> bool {
+        self.ready() + self.leased == 0
+    }
+
     /// Bytes of the ready books.
     pub fn ready_bytes(&self) -> u64 {
         self.ready_bytes
+    }
+
+    /// True if a book waits for its time: only then does [`Shelf::lease`] look at the clock.
+    pub fn is_delaying(&self) -> bool {
+        !self.delayed.is_empty()
     }
 
     /// When the first delayed book is due.
@@ -141,16 +176,26 @@ impl Shelf {
 
     /// Puts a book behind all others. The caller has asked for room.
     pub fn put(&mut self, book: Book) {
-        self.ready_bytes += book.size();
-        self.fresh.push_back(Entry {
-            book,
-            place: self.next_place,
-            attempts: 0,
-            deliveries: 0,
-            begun: false,
-            apart: false,
+        let bytes = book.size();
+        let id = book.id.0;
+        self.put_all(vec![book], bytes, Some(id));
+    }
+
+    /// Puts books, of `bytes` in all, behind all others. `ids`: the first id, where all follow it without a gap. The caller has asked for room.
+    pub fn put_all(&mut self, books: Vec<Book>, bytes: u64, ids: Option<u64>) {
+        if books.is_empty() {
+            return;
+        }
+        let (first, count) = (self.next_place, books.len());
+        self.ready_bytes += bytes;
+        self.next_place += count as u64;
+        self.fresh_books += count;
+        self.fresh.push_back(Run {
+            first,
+            ids,
+            bytes,
+            books: books.into_iter(),
         });
-        self.next_place += 1;
     }
 
     fn wake_delayed(&mut self, now: Time) {
@@ -159,78 +204,166 @@ impl Shelf {
                 break;
             }
             let entry = first.remove();
-            self.returned.insert(entry.place, entry);
+            self.returned.insert(entry.note.place, entry);
         }
     }
 
-    /// Leases up to `want`, oldest place first; `None` if no book is ready. One book larger than `want.bytes` goes alone.
-    pub fn lease(&mut self, want: Want, now: Time, holder: u64) -> Option<Arc<Batch>> {
+    /// Leases up to `want`, oldest place first; `None` if no book is ready. One book larger than `want.bytes` goes alone. `buffer` makes what they
+    /// are put into, where they can't stay in what they came in.
+    pub fn lease(
+        &mut self,
+        want: Want,
+        now: Time,
+        holder: u64,
+        buffer: impl FnOnce() -> Vec<Book>,
+    ) -> Option<Arc<Batch>> {
         if !self.delayed.is_empty() {
             self.wake_delayed(now);
         }
-        let ready = self.fresh.len() + self.returned.len();
-        let most = want.books.min(ready);
-        if most == 0 {
-            return None;
-        }
-        let mut entries = Vec::with_capacity(most);
-        let mut bytes = 0u64;
-        while entries.len() < most {
-            let next = match self.returned.first_key_value() {
-                Some((_, entry)) => entry,
-                None => self.fresh.front().expect("counted as ready"),
-            };
-            let size = next.book.size();
-            if !entries.is_empty()
-                && want
-                    .bytes
-                    .is_some_and(|most| bytes.saturating_add(size) > most)
-            {
-                break;
-            }
-            let mut entry = match self.returned.pop_first() {
-                Some((_, entry)) => entry,
-                None => self.fresh.pop_front().expect("counted as ready"),
-            };
-            entry.deliveries += 1;
-            bytes = bytes.saturating_add(size);
-            entries.push(entry);
-        }
+        let (load, bytes) = if self.returned.is_empty() {
+            let first = self.fresh.front()?.first;
+            let mut books = Vec::new();
+            let (bytes, ids) = self.take_fresh(&mut books, want, 0, buffer);
+            ((books, Notes::First(first), ids), bytes)
+        } else {
+            let (books, notes, bytes) = self.take_mixed(want);
+            ((books, notes, None), bytes)
+        };
         self.ready_bytes -= bytes;
-        self.leased += entries.len();
+        self.leased += load.0.len();
         let slot = self.vacant.pop().unwrap_or_else(|| {
             self.leases.push(None);
             (self.leases.len() - 1) as u32
         });
         let generation = self.next_generation;
         self.next_generation += 1;
-        let batch = Arc::new(Batch::new(
-            entries, bytes, self.key, slot, generation, holder,
-        ));
+        let batch = Arc::new(Batch::new(load, bytes, self.key, slot, generation, holder));
         self.leases[slot as usize] = Some(batch.clone());
         Some(batch)
     }
 
-    fn forget(&mut self, batch: &Batch) {
-        self.leased -= batch.entries.len();
-        self.leases[batch.slot as usize] = None;
-        self.vacant.push(batch.slot);
+    /// Adds fresh books of up to `want` in all, `held` bytes of which are there already. Gives the bytes added, and the first id if the others follow it.
+    fn take_fresh(
+        &mut self,
+        books: &mut Vec<Book>,
+        want: Want,
+        held: u64,
+        buffer: impl FnOnce() -> Vec<Book>,
+    ) -> (u64, Option<u64>) {
+        let mut buffer = Some(buffer);
+        let before = books.len();
+        let ids = self.fresh.front().and_then(|run| run.ids);
+        let mut follows = ids;
+        let mut bytes = held;
+        while books.len() < want.books {
+            let Some(run) = self.fresh.front_mut() else {
+                break;
+            };
+            let room = want.books - books.len();
+            let fits =
+                |more: u64| (want.bytes).is_none_or(|most| bytes.saturating_add(more) <= most);
+            follows =
+                follows.filter(|first| run.ids == Some(first + (books.len() - before) as u64));
+            if run.books.len() <= room && fits(run.bytes) {
+                bytes = bytes.saturating_add(run.bytes);
+                let run = self.fresh.pop_front().expect("it was just looked at");
+                if books.is_empty() {
+                    // What they came in goes with them: nothing is copied.
+                    *books = run.books.collect();
+                } else {
+                    books.extend(run.books);
+                }
+                continue;
+            }
+            let (mut count, mut part) = (0, 0u64);
+            for book in run.books.as_slice().iter().take(room) {
+                let more = part.saturating_add(book.size());
+                if books.len() + count > 0 && !fits(more) {
+                    break;
+                }
+                (count, part) = (count + 1, more);
+            }
+            if count == 0 {
+                break;
+            }
+            if books.is_empty()
+                && let Some(buffer) = buffer.take()
+            {
+                *books = buffer();
+            }
+            books.extend(run.books.by_ref().take(count));
+            run.first += count as u64;
+            run.ids = run.ids.map(|first| first + count as u64);
+            run.bytes -= part;
+            bytes = bytes.saturating_add(part);
+            if run.books.len() == 0 {
+                // One book, larger than the whole cart.
+                self.fresh.pop_front();
+            }
+            if count < room {
+                break;
+            }
+        }
+        self.fresh_books -= books.len() - before;
+        (bytes - held, follows)
     }
 
-    /// The entries of a lease that is over: moved where nobody else looks at them, else copied.
-    fn entries_of(&mut self, batch: Arc<Batch>) -> Vec<Entry> {
-        self.forget(&batch);
+    /// The same where books have come back: they go first.
+    fn take_mixed(&mut self, want: Want) -> (Vec<Book>, Notes, u64) {
+        let (mut books, mut notes) = (Vec::new(), Vec::new());
+        let mut bytes = 0u64;
+        while books.len() < want.books
+            && let Some(first) = self.returned.first_entry()
+        {
+            let size = first.get().book.size();
+            let fits = (want.bytes).is_none_or(|most| bytes.saturating_add(size) <= most);
+            if !books.is_empty() && !fits {
+                return (books, Notes::Each(notes), bytes);
+            }
+            let Entry { book, mut note } = first.remove();
+            note.deliveries += 1;
+            bytes = bytes.saturating_add(size);
+            books.push(book);
+            notes.push(note);
+        }
+        if let Some(first) = self.fresh.front().map(|run| run.first) {
+            let back = books.len();
+            bytes += self.take_fresh(&mut books, want, bytes, Vec::new).0;
+            let fresh = (books.len() - back) as u64;
+            notes.extend((first..first + fresh).map(Note::first));
+        }
+        (books, Notes::Each(notes), bytes)
+    }
+
+    /// A lease is over whose books are all acked: gives them.
+    pub fn settle_whole(&mut self, batch: Arc<Batch>) -> Vec<Book> {
+        self.books_of(batch).0
+    }
+
+    /// The books of a lease that is over: moved where nobody else looks at them, else copied.
+    fn books_of(&mut self, batch: Arc<Batch>) -> (Vec<Book>, Notes) {
+        self.leased -= batch.books.len();
+        self.leases[batch.slot as usize] = None;
+        self.vacant.push(batch.slot);
         match Arc::try_unwrap(batch) {
-            Ok(batch) => batch.entries,
-            Err(shared) => shared.entries.clone(),
+            Ok(batch) => (batch.books, batch.notes),
+            Err(shared) => {
+                let notes = match &shared.notes {
+                    Notes::First(first) => Notes::First(*first),
+                    Notes::Each(notes) => Notes::Each(notes.clone()),
+                };
+                (shared.books.clone(), notes)
+            }
         }
     }
 
-    fn take_back(&mut self, entry: Entry, due: Option<Time>) {
-        self.ready_bytes += entry.book.size();
+    fn take_back(&mut self, book: Book, note: Note, due: Option<Time>) {
+        self.ready_bytes += book.size();
+        let place = note.place;
+        let entry = Entry { book, note };
         match due {
-            Some(due) => self.delayed.insert((due, entry.place), entry),
-            None => self.returned.insert(entry.place, entry),
+            Some(due) => self.delayed.insert((due, place), entry),
+            None => self.returned.insert(place, entry),
         };
     }
 
@@ -244,39 +377,49 @@ impl Shelf {
             ..
         } = unbound;
         let mut done = Settlement::default();
-        let entries = self.entries_of(batch);
+        let (bytes, ids) = (batch.bytes, batch.ids);
+        let (books, notes) = self.books_of(batch);
         if verdicts.is_empty() && rest == Verdict::Ack {
-            done.acked = entries;
+            done.acked = books;
+            done.acked_bytes = bytes;
+            done.acked_ids = ids;
             return done;
         }
         let mut verdicts = verdicts.into_iter();
-        for (index, mut entry) in entries.into_iter().enumerate() {
-            entry.begun |= begun.contains(&index);
+        for (index, book) in books.into_iter().enumerate() {
+            let mut note = match &notes {
+                Notes::First(first) => Note::first(first + index as u64),
+                Notes::Each(notes) => notes[index],
+            };
+            note.begun |= begun.contains(&index);
             match verdicts.next().unwrap_or_else(|| rest.clone()) {
-                Verdict::Ack => done.acked.push(entry),
-                Verdict::Drop => done.dropped.push(entry),
+                Verdict::Ack => {
+                    done.acked_bytes += book.size();
+                    done.acked.push(book);
+                }
+                Verdict::Drop => done.dropped.push(book),
                 Verdict::Return => {
                     done.returned += 1;
-                    self.take_back(entry, None);
+                    self.take_back(book, note, None);
                 }
                 Verdict::Apart => {
-                    entry.apart = true;
+                    note.apart = true;
                     done.returned += 1;
-                    self.take_back(entry, None);
+                    self.take_back(book, note, None);
                 }
                 Verdict::Refuse(failure) => {
-                    entry.attempts += 1;
-                    if failure.is_permanent() || entry.attempts >= self.max_attempts {
+                    note.attempts += 1;
+                    if failure.is_permanent() || note.attempts >= self.max_attempts {
                         done.buried.push(DeadLetter {
-                            attempts: entry.attempts,
+                            attempts: note.attempts,
                             reason: failure.reason().to_owned(),
                             pile: self.key,
-                            book: entry.book,
+                            book,
                         });
                     } else {
                         done.returned += 1;
                         let due = failure.retry_after().map(|delay| now + delay);
-                        self.take_back(entry, due);
+                        self.take_back(book, note, due);
                     }
                 }
             }
@@ -294,18 +437,20 @@ impl Shelf {
             .filter(|batch| lost(batch.held_by()))
             .cloned()
             .collect();
-        let mut books = 0;
+        let mut returned = 0;
         for batch in held {
             let was_burning = batch.is_burning();
             if !batch.revoke() {
                 continue;
             }
-            for mut entry in self.entries_of(batch) {
-                books += 1;
-                entry.begun |= was_burning;
-                self.take_back(entry, None);
+            let notes: Vec<Note> = (0..batch.books.len()).map(|at| batch.note(at)).collect();
+            let (books, _) = self.books_of(batch);
+            for (book, mut note) in books.into_iter().zip(notes) {
+                returned += 1;
+                note.begun |= was_burning;
+                self.take_back(book, note, None);
             }
         }
-        books
+        returned
     }
 }

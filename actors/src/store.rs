@@ -140,9 +140,24 @@ pub enum Settled {
         buried: usize,
         /// Dropped on purpose.
         dropped: usize,
+        /// Nothing of the pile is ready or on lease any more.
+        last: bool,
     },
     /// The lease had been revoked; nothing was touched.
     Stale,
+}
+
+impl Settled {
+    /// All books acked, so many.
+    pub(crate) fn whole(acked: usize, last: bool) -> Self {
+        Settled::Done {
+            acked,
+            returned: 0,
+            buried: 0,
+            dropped: 0,
+            last,
+        }
+    }
 }
 
 /// How full a pile is.
@@ -193,6 +208,11 @@ pub trait Store: Send + Sync + 'static {
     /// What it survives.
     fn promises(&self) -> Promises;
 
+    /// True if it never answers [`Answer::Later`]: whoever is at a pile may then be served there and then, without waiting for its actor.
+    fn answers_at_once(&self) -> bool {
+        false
+    }
+
     /// Puts new books; they are given their ids here, in order, and count as offered from here on.
     fn put(&self, pile: PileKey, books: Vec<Book>) -> Answer<Result<(), Full<Vec<Book>>>>;
 
@@ -231,6 +251,9 @@ pub trait Store: Send + Sync + 'static {
         to: PileKey,
         reserved: Option<(usize, u64)>,
     ) -> Answer<Result<Settled, Refused>>;
+
+    /// True if books could be put now; a snapshot, for not trying what must fail.
+    fn has_room(&self, pile: PileKey, books: usize, bytes: u64) -> bool;
 
     /// Keeps room for books that are about to come.
     fn reserve(&self, pile: PileKey, books: usize, bytes: u64) -> bool;

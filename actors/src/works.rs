@@ -25,10 +25,10 @@ pub struct NodeStats {
 }
 
 impl NodeStats {
-    /// A cart with `books` passed.
-    pub fn cart(&self, books: usize) {
+    /// Carts with `books` in all passed.
+    pub fn carts_with(&self, carts: usize, books: usize) {
         self.books.fetch_add(books as u64, Ordering::Relaxed);
-        self.carts.fetch_add(1, Ordering::Relaxed);
+        self.carts.fetch_add(carts as u64, Ordering::Relaxed);
     }
 
     /// The node was at work for `span`.

@@ -220,7 +220,9 @@ impl Build<'_> {
                     .map_err(failed(&source.name))?;
                 receipts.extend(made.receipts().filter(|_| !self.options.dry));
                 let name = format!("{}.source", source.name);
-                feeders.push(FeederCore::new(name, made, source.piles.len()));
+                let feeder = FeederCore::new(name, made, source.piles.len());
+                feeder.carts_carry(carried(plan, &source.piles));
+                feeders.push(feeder);
             }
         }
         let mut fires = Vec::new();
@@ -291,6 +293,7 @@ impl Build<'_> {
                     dump: pile.dump,
                     sealed: pile.dump && !self.options.without_sources,
                     capacity_books: pile.capacity.books,
+                    capacity_bytes: pile.capacity.bytes,
                     port: ports[key].clone(),
                     feeder,
                     upstream,
@@ -488,6 +491,13 @@ impl Build<'_> {
         }
         children
     }
+}
+
+/// Books that a crew of these piles takes at once, at most: half of its carts may travel together.
+fn carried(plan: &Plan, piles: &[usize]) -> usize {
+    let crews = plan.crews.iter().filter(|crew| piles.contains(&crew.from));
+    let books = crews.map(|crew| crew.cart_books.saturating_mul((crew.carts as usize / 2).max(1)));
+    books.max().unwrap_or(1)
 }
 
 fn bound(capacity: Capacity) -> Bound {

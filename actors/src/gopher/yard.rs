@@ -34,7 +34,7 @@ pub enum Leg {
 }
 
 impl Leg {
-    const ALL: [Leg; 6] = [
+    pub(crate) const ALL: [Leg; 6] = [
         Leg::Return,
         Leg::Unload,
         Leg::Reserve,
@@ -68,8 +68,47 @@ pub struct Seat {
 #[derive(Default)]
 struct State {
     waiting: [VecDeque<Box<CartBody>>; 6],
+    /// Of which legs a cart waits.
+    wanted: Legs,
+    /// Gophers that have nothing to do, the longest idle first.
     idle: Vec<usize>,
+    /// Carts under way: neither waiting nor retired.
+    out: usize,
     retired: usize,
+}
+
+/// A set of legs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Legs(u8);
+
+impl Legs {
+    /// Those that `duties` cover.
+    fn of(duties: Duties) -> Self {
+        let legs = Leg::ALL.into_iter().filter(|leg| duties.has(leg.step()));
+        Legs(legs.fold(0, |legs, leg| legs | 1 << leg as u8))
+    }
+
+    fn set(&mut self, leg: Leg, there: bool) {
+        self.0 = self.0 & !(1 << leg as u8) | u8::from(there) << leg as u8;
+    }
+
+    fn and(self, other: Legs) -> Legs {
+        Legs(self.0 & other.0)
+    }
+
+    fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// In the order of precedence.
+    fn iter(self) -> impl Iterator<Item = Leg> {
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let leg = *Leg::ALL.get(left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some(leg)
+        })
+    }
 }
 
 /// The yard of one crew.
@@ -80,12 +119,15 @@ pub struct Yard {
     want: Want,
     carts: usize,
     seats: Vec<Seat>,
+    /// By seat: the legs that its gopher does.
+    legs: Vec<Legs>,
     load_slots: Option<Arc<Slots>>,
     unload_slots: Option<Arc<Slots>>,
     /// Room at a dump is kept before the unloading begins, since it takes time.
     timed_unload: bool,
     state: Mutex<State>,
-    out: AtomicUsize,
+    /// So many carts may travel as one now.
+    coupling: AtomicUsize,
     /// By number - 1: the generation of each cart, and who has it.
     held: Box<[AtomicU64]>,
     /// What the cart of a fenced holder has to give back, if it has anything such.
@@ -133,9 +175,12 @@ impl Yard {
         // Every queue can hold every cart: nothing here allocates later, not even in a drop.
         let mut state = State {
             waiting: std::array::from_fn(|_| VecDeque::with_capacity(carts)),
+            wanted: Legs::default(),
             idle: Vec::with_capacity(seats.len()),
+            out: 0,
             retired: 0,
         };
+        state.wanted.set(Leg::Take, carts > 0);
         let bodies = (1..=carts as u32).map(|number| CartBody {
             number,
             ..CartBody::default()
@@ -147,12 +192,13 @@ impl Yard {
             name: name.into(),
             want,
             carts,
+            legs: seats.iter().map(|seat| Legs::of(seat.duties)).collect(),
             seats,
             load_slots,
             unload_slots,
             timed_unload,
             state: Mutex::new(state),
-            out: AtomicUsize::new(0),
+            coupling: AtomicUsize::new(1),
             held: (0..carts).map(|_| AtomicU64::new(0)).collect(),
             claims: (0..carts).map(|_| Mutex::default()).collect(),
         })
@@ -178,13 +224,32 @@ impl Yard {
         self.timed_unload
     }
 
+    /// True if `leg` needs an exclusive slot.
+    pub(crate) fn is_exclusive(&self, leg: Leg) -> bool {
+        match leg {
+            Leg::Load => self.load_slots.is_some(),
+            Leg::Unload => self.unload_slots.is_some(),
+            _ => false,
+        }
+    }
+
+    /// The gopher of this number, in the life `epoch`, as a holder of carts.
+    pub(crate) fn holder_at(&self, gopher: usize, epoch: u64) -> u64 {
+        holder(self.seats[gopher].node, epoch)
+    }
+
+    /// What the gopher of this number does.
+    pub(crate) fn duties_of(&self, gopher: usize) -> Duties {
+        self.seats[gopher].duties
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Carts under way: neither waiting in the yard nor retired.
     pub fn under_way(&self) -> usize {
-        self.out.load(Ordering::Acquire)
+        self.lock().out
     }
 
     /// Carts that circulate in all.
@@ -204,6 +269,9 @@ impl Yard {
         };
         let next = packed(body.generation, holder);
         let mut now = held.load(Ordering::Acquire);
+        if now == next {
+            return;
+        }
         while now >> HOLDER_BITS == u64::from(body.generation) {
             match held.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return,
@@ -222,7 +290,7 @@ impl Yard {
 
     /// Replaces every cart that `lost` has: a holder that is fenced, and whose thread may never give anything back. Its books are the store's
     /// affair; its slot and its room are free from here on. Says how many carts that were.
-    pub fn reclaim(&self, lost: u64) -> usize {
+    pub fn reclaim(self: &Arc<Self>, lost: u64) -> usize {
         let mut reclaimed = 0;
         for (index, held) in self.held.iter().enumerate() {
             let now = held.load(Ordering::Acquire);
@@ -262,28 +330,28 @@ impl Yard {
             return Some(body);
         }
         self.held_by(&body, 0);
-        self.out.fetch_sub(1, Ordering::AcqRel);
-        // Nearly always the youngest; a cart whose send failed regains its place.
-        let queue = &mut state.waiting[leg as usize];
-        let at = queue.iter().rposition(|other| other.due <= body.due);
-        match at {
-            Some(at) if at + 1 < queue.len() => queue.insert(at + 1, body),
-            Some(_) => queue.push_back(body),
-            None if queue.is_empty() => queue.push_back(body),
-            None => queue.push_front(body),
+        for coupled in &body.coupled {
+            self.held_by(coupled, 0);
         }
+        state.out = state.out.saturating_sub(body.carts());
+        state.wanted.set(leg, true);
+        let queue = &mut state.waiting[leg as usize];
+        // Nearly always the youngest; a cart whose send failed regains its place.
+        if queue.back().is_none_or(|last| last.due <= body.due) {
+            queue.push_back(body);
+            return None;
+        }
+        let at = queue.iter().rposition(|other| other.due <= body.due);
+        queue.insert(at.map_or(0, |at| at + 1), body);
         None
     }
 
-    /// The cart that has waited longest among those that `duties` cover and whose slot, if it needs one, is free.
-    fn pick(&self, state: &mut State, duties: Duties) -> Option<(Box<CartBody>, Leg)> {
-        let mut barred = [false; 6];
-        loop {
+    /// The cart that has waited longest among those that need one of `legs` and whose slot, if it needs one, is free.
+    fn pick(self: &Arc<Self>, state: &mut State, legs: Legs) -> Option<(Box<CartBody>, Leg)> {
+        let mut open = state.wanted.and(legs);
+        while !open.is_empty() {
             let mut best: Option<(Time, Leg)> = None;
-            for leg in Leg::ALL {
-                if barred[leg as usize] || !duties.has(leg.step()) {
-                    continue;
-                }
+            for leg in open.iter() {
                 if let Some(front) = state.waiting[leg as usize].front()
                     && best.is_none_or(|(since, _)| front.due < since)
                 {
@@ -298,24 +366,28 @@ impl Yard {
             };
             let slot = match slots.map(|slots| slots.take(&self.me)) {
                 Some(None) => {
-                    barred[leg as usize] = true;
+                    open.set(leg, false);
                     continue;
                 }
                 Some(some) => some,
                 None => None,
             };
-            let mut body = state.waiting[leg as usize].pop_front()?;
+            let queue = &mut state.waiting[leg as usize];
+            let mut body = queue.pop_front()?;
+            let more = !queue.is_empty();
+            state.wanted.set(leg, more);
             if let Some(slot) = &slot {
                 body.due = body.due.max(slot.free_since());
             }
             debug_assert!(body.slot.is_none(), "a waiting cart holds no slot");
             body.slot = slot;
-            self.out.fetch_add(1, Ordering::AcqRel);
+            state.out += body.carts();
             return Some((body, leg));
         }
+        None
     }
 
-    fn cart(&self, body: Box<CartBody>, holder: u64) -> Cart {
+    fn cart(self: &Arc<Self>, body: Box<CartBody>, holder: u64) -> Cart {
         if body.slot.is_some() || body.room.is_some() {
             let claims = Claims {
                 slot: body.slot.as_ref().map(crate::slots::Slot::claim),
@@ -324,75 +396,130 @@ impl Yard {
             let kept = &self.claims[body.number as usize - 1];
             *kept.lock().unwrap_or_else(PoisonError::into_inner) = claims;
         }
-        let me = self.me.upgrade().expect("called through an Arc");
-        let cart = Cart::from_body(me, body);
+        let cart = Cart::from_body(self.clone(), body);
         cart.hand_to(holder);
         cart
     }
 
     /// A gopher is free: it puts down what it has done, if anything, and gets what it should do next; `None` notes it as idle.
     pub fn advance(
-        &self,
+        self: &Arc<Self>,
         gopher: usize,
         epoch: u64,
         done: Option<(Cart, Leg)>,
     ) -> Option<(Cart, Leg)> {
-        let seat = &self.seats[gopher];
-        let mut put = false;
         let done = done.map(|(mut cart, leg)| {
             cart.leave_slot();
             (cart, leg)
         });
-        let (picked, stale) = {
-            let mut stale = None;
+        let (picked, stale, more) = {
+            let (mut stale, mut put) = (None, false);
             let mut state = self.lock();
-            state.idle.retain(|idle| *idle != gopher);
+            if !state.idle.is_empty() {
+                state.idle.retain(|idle| *idle != gopher);
+            }
             if let Some((cart, leg)) = done {
                 put = true;
                 stale = self.keep(&mut state, cart.into_body(), leg);
             }
-            let picked = self.pick(&mut state, seat.duties);
+            let picked = self.pick(&mut state, self.legs[gopher]);
+            // For others, if there are some.
+            let more = put && !state.idle.is_empty() && !state.wanted.is_empty();
             if picked.is_none() {
                 state.idle.push(gopher);
             }
-            (picked, stale)
+            (picked, stale, more)
         };
         drop(stale);
-        let next = picked.map(|(body, leg)| (self.cart(body, holder(seat.node, epoch)), leg));
-        if put {
+        let next = picked.map(|(body, leg)| (self.cart(body, self.holder_at(gopher, epoch)), leg));
+        if more {
             self.dispatch();
         }
         next
     }
 
     /// Puts a cart down where it needs `leg` next, and sends it on if somebody is idle.
-    pub fn put(&self, mut cart: Cart, leg: Leg) {
+    pub fn put(self: &Arc<Self>, mut cart: Cart, leg: Leg) {
         // A slot is for whoever is at the node, and a waiting cart is not. Given back before the lock: it tells other yards.
         cart.leave_slot();
-        let body = cart.into_body();
-        let stale = self.keep(&mut self.lock(), body, leg);
+        self.take_in(cart.into_body(), leg);
+    }
+
+    /// So many carts may travel as one now; 1 where none may be coupled.
+    ///
+    /// A crew whose trips take no time moves carts that wait together together: one lease, one delivery. What is under way stays bounded by the carts.
+    pub(crate) fn coupling(&self) -> usize {
+        self.coupling.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn couple_up_to(&self, carts: usize) {
+        self.coupling.store(carts, Ordering::Relaxed);
+    }
+
+    /// Couples waiting empty carts to one that is about to be sent for books, until it is `carts` of them or there is none left. `returns`: also those
+    /// that wait to be brought back.
+    pub(crate) fn couple(&self, cart: &mut Cart, carts: usize, returns: bool, holder: u64) {
+        let body = cart.body_mut();
+        let mut state = self.lock();
+        for leg in [Leg::Take, Leg::Return]
+            .into_iter()
+            .take(1 + usize::from(returns))
+        {
+            let waiting = &mut state.waiting[leg as usize];
+            let mut out = 0;
+            while body.carts() < carts
+                && let Some(next) = waiting.pop_front()
+            {
+                out += next.carts();
+                self.held_by(&next, holder);
+                for coupled in &next.coupled {
+                    self.held_by(coupled, holder);
+                }
+                body.couple(next);
+            }
+            let more = !waiting.is_empty();
+            state.out += out;
+            state.wanted.set(leg, more);
+        }
+    }
+
+    pub(crate) fn take_in(self: &Arc<Self>, body: Box<CartBody>, leg: Leg) {
+        let (stale, idle) = {
+            let mut state = self.lock();
+            let stale = self.keep(&mut state, body, leg);
+            (stale, !state.idle.is_empty())
+        };
         drop(stale);
-        self.dispatch();
+        if idle {
+            self.dispatch();
+        }
     }
 
     /// Takes a cart out of circulation: its pile is closed.
     pub fn retire(&self, cart: Cart) {
-        let body = cart.into_body();
-        if self.is_stale(&body) {
-            return;
+        let mut body = cart.into_body();
+        let coupled = std::mem::take(&mut body.coupled);
+        for body in std::iter::once(body).chain(coupled) {
+            if self.is_stale(&body) {
+                continue;
+            }
+            self.held_by(&body, 0);
+            drop(body);
+            let mut state = self.lock();
+            state.out = state.out.saturating_sub(1);
+            state.retired += 1;
         }
-        self.held_by(&body, 0);
-        drop(body);
-        self.out.fetch_sub(1, Ordering::AcqRel);
-        self.lock().retired += 1;
     }
 
     /// An empty cart whose holder is gone. Its schedule went with it: it is here from now on.
-    pub(crate) fn welcome_home(&self, mut body: Box<CartBody>) {
-        body.due = self.clock.now();
-        let stale = self.keep(&mut self.lock(), body, Leg::Take);
-        drop(stale);
-        self.dispatch();
+    pub(crate) fn welcome_home(self: &Arc<Self>, mut body: Box<CartBody>) {
+        let now = self.clock.now();
+        while let Some(mut coupled) = body.coupled.pop() {
+            coupled.due = now;
+            self.take_in(coupled, Leg::Take);
+        }
+        body.due = now;
+        self.take_in(body, Leg::Take);
     }
 
     /// Lets the books of waiting carts go home; for the end of a run, when no gopher lives.
@@ -404,7 +531,9 @@ impl Yard {
                 while let Some(mut body) = state.waiting[leg as usize].pop_front() {
                     loads.push((body.lease.take(), body.worked.take(), body.room.take()));
                     state.waiting[Leg::Take as usize].push_back(body);
+                    state.wanted.set(Leg::Take, true);
                 }
+                state.wanted.set(leg, false);
             }
         }
         // Outside the lock: bodies and bells belong to others.
@@ -412,17 +541,16 @@ impl Yard {
     }
 
     /// Sends waiting carts to idle gophers for as long as there are pairs.
-    pub fn dispatch(&self) {
+    pub fn dispatch(self: &Arc<Self>) {
         loop {
-            let (body, leg, seat) = {
+            let (body, leg, gopher) = {
                 let mut state = self.lock();
                 let mut found = None;
                 for at in 0..state.idle.len() {
                     let gopher = state.idle[at];
-                    let seat = &self.seats[gopher];
-                    if let Some((body, leg)) = self.pick(&mut state, seat.duties) {
+                    if let Some((body, leg)) = self.pick(&mut state, self.legs[gopher]) {
                         state.idle.remove(at);
-                        found = Some((body, leg, seat));
+                        found = Some((body, leg, gopher));
                         break;
                     }
                 }
@@ -431,9 +559,10 @@ impl Yard {
                     None => return,
                 }
             };
-            let epoch = seat.port.epoch().unwrap_or(0);
-            let cart = self.cart(body, holder(seat.node, epoch));
-            if let Err(unsent) = seat.port.send(Carry { cart, leg }) {
+            let port = &self.seats[gopher].port;
+            let epoch = port.epoch().unwrap_or(0);
+            let cart = self.cart(body, self.holder_at(gopher, epoch));
+            if let Err(unsent) = port.send(Carry { cart, leg }) {
                 // That gopher is gone; its next life looks here by itself.
                 let mut body = unsent.into_inner().cart.into_body();
                 body.slot = None;

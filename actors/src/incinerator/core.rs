@@ -1,9 +1,13 @@
 //! What there is of an incinerator whether or not its actor lives: the carts that wait, how they burn, what is told of it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
-use super::{Fire, Incinerator, MakeBurn};
+use smallvec::SmallVec;
+
+use super::{Fire, Incinerator, MakeBurn, Panicked};
 use crate::book::{Book, BookId};
 use crate::burn::Burn;
 use crate::cart::Cart;
@@ -11,7 +15,8 @@ use crate::clock::Time;
 use crate::failure::Failure;
 use crate::fault::{Deed, Point};
 use crate::gopher::asking::Asking;
-use crate::gopher::yard::{Leg, holder};
+use crate::gopher::yard::holder;
+use crate::latch::Latch;
 use crate::lease::Verdict;
 use crate::pile::{Deliver, Look, PileCore};
 use crate::pool::guarded;
@@ -35,7 +40,14 @@ pub struct IncineratorCore {
     /// The piles that crews empty into it.
     upstream: Vec<Arc<PileCore>>,
     pub(super) waiting: Mutex<VecDeque<Cart>>,
-    pub(super) fire: Mutex<Option<Fire>>,
+    /// Closed by whoever tells the actor that carts wait, opened by its look.
+    pub(super) told: Latch,
+    /// The burn, and the life that it belongs to.
+    pub(super) fire: Mutex<Option<(Fire, u64)>>,
+    /// The thread of a life that burns there and then what is brought to it on that thread; 0 where there is none such.
+    pub(super) thread: AtomicU64,
+    /// The burn has no way for whole carts.
+    pub(super) one_by_one: AtomicBool,
     pub(super) ask: OnceLock<Asking>,
 }
 
@@ -70,7 +82,10 @@ impl IncineratorCore {
             make,
             upstream,
             waiting: Mutex::default(),
-            fire: Mutex::new(Some(Arc::new(Guarded::new(first)))),
+            told: Latch::new(),
+            fire: Mutex::new(Some((Arc::new(Guarded::new(first)), 0))),
+            thread: AtomicU64::new(0),
+            one_by_one: AtomicBool::new(false),
             ask: OnceLock::new(),
         })
     }
@@ -80,23 +95,67 @@ impl IncineratorCore {
         let _ = self.ask.set(asking);
     }
 
-    /// Sends a loaded cart; keeps it here if the actor is away.
-    pub(crate) fn deliver(self: &Arc<Self>, cart: Cart) {
+    /// Brings a loaded cart. On the actor's own thread, where burning does not wait, it is burned there and then and comes back empty, with the time
+    /// that took. Else it is sent; where the actor has been told of one and has not looked yet, or is away, the cart waits here for its look: one message
+    /// is enough for all that come meanwhile.
+    pub(crate) fn deliver(self: &Arc<Self>, cart: Cart) -> Option<(Cart, Duration)> {
+        if self.is_at_hand() {
+            return self.burn_here(cart);
+        }
         let way = (self.name.as_str(), Point::Deliver);
         self.works.pass(way, cart, self, Self::deliver_now);
+        None
+    }
+
+    /// True if a cart that is brought on this thread is burned there and then.
+    pub(crate) fn is_at_hand(&self) -> bool {
+        self.thread.load(Ordering::Acquire) == here()
+    }
+
+    fn burn_here(&self, cart: Cart) -> Option<(Cart, Duration)> {
+        let fire = lock(&self.fire).clone();
+        let Some((fire, epoch)) = fire else {
+            self.deliver_now(cart);
+            return None;
+        };
+        let began = self.works.clock.now();
+        match self.burn(cart, &fire, began) {
+            Ok((cart, now)) => cart.map(|cart| (cart, now - began)),
+            Err(text) => {
+                self.panicked(text, epoch);
+                None
+            }
+        }
+    }
+
+    /// A burn of the life `epoch` panicked where the actor was not: it has to die of it.
+    pub(super) fn panicked(&self, text: String, epoch: u64) {
+        let _ = self.port.send(Panicked { text, epoch });
     }
 
     fn deliver_now(&self, cart: Cart) {
-        let sent = self.port.send_with(|epoch| {
-            cart.hand_to(holder(self.node, epoch));
-            Deliver(cart)
-        });
-        if let Err(unsent) = sent {
-            let cart = unsent.into_inner().0;
-            cart.hand_to(0);
-            lock(&self.waiting).push_back(cart);
-            self.stats.waited();
-            let _ = self.port.send(Look);
+        let cart = if self.told.close() {
+            let sent = self.port.send_with(|epoch| {
+                cart.hand_to(holder(self.node, epoch));
+                Deliver(cart)
+            });
+            match sent {
+                Ok(()) => return,
+                Err(unsent) => {
+                    self.told.open();
+                    self.stats.waited();
+                    unsent.into_inner().0
+                }
+            }
+        } else {
+            cart
+        };
+        cart.hand_to(0);
+        lock(&self.waiting).push_back(cart);
+        // It may have looked between.
+        if self.told.close() && self.port.send(Look).is_err() {
+            // Its next life looks by itself.
+            self.told.open();
         }
     }
 
@@ -121,15 +180,15 @@ impl IncineratorCore {
     /// # Errors
     /// The burn's own, a panic among them.
     pub fn finish(&self) -> Result<(), Failure> {
-        let Some(fire) = lock(&self.fire).take() else {
+        let Some((fire, _)) = lock(&self.fire).take() else {
             return Ok(());
         };
         guarded(|| fire.finish())
             .unwrap_or_else(|text| Err(Failure::permanent(format!("panicked: {text}"))))
     }
 
-    /// True where the books may be burned; else the cart is on its way home, as an empty one.
-    pub(super) fn begin(&self, mut cart: Cart) -> Option<Cart> {
+    /// `Ok` where the books may be burned; else the cart as an empty one.
+    pub(super) fn begin(&self, mut cart: Cart) -> Result<Cart, Cart> {
         let body = cart.body_mut();
         let begun = match &mut body.lease {
             Some(lease) => lease.begin_burn(),
@@ -139,57 +198,79 @@ impl IncineratorCore {
             // Revoked: the books are somebody else's now.
             body.lease = None;
             body.worked = None;
-            self.emptied(cart);
-            return None;
+            cart.leave_slot();
+            return Err(cart);
         }
-        let again = (cart.entries().iter()).filter(|entry| entry.begun).count();
+        let again = match &cart.body().lease {
+            Some(lease) if !lease.is_first() => {
+                (0..lease.len()).filter(|at| lease.note(*at).begun).count()
+            }
+            _ => 0,
+        };
         if again > 0 {
             self.works.store.reburning(again as u64);
         }
-        Some(cart)
+        Ok(cart)
     }
 
     /// All books of a cart are burned or marked.
-    fn burned(&self, cart: Cart, began: Time, not_before: bool) {
+    fn burned(&self, cart: Cart, began: Time, not_before: bool) -> (Option<Cart>, Time) {
         self.tell_receipts(&cart);
         self.trace(&cart);
-        self.done(cart, began, not_before);
+        self.done(cart, began, not_before)
     }
 
-    /// What was burned has been told.
-    pub(super) fn done(&self, mut cart: Cart, began: Time, not_before: bool) {
+    /// What was burned has been told. Gives the empty cart, and the time.
+    pub(super) fn done(
+        &self,
+        mut cart: Cart,
+        began: Time,
+        not_before: bool,
+    ) -> (Option<Cart>, Time) {
         let now = self.works.clock.now();
         self.works.note_burn(now);
         self.stats.busy_for(now - began);
         if not_before {
             cart.not_before(now);
         }
-        self.settle(cart);
+        (self.settle(cart), now)
     }
 
-    /// Burns a cart's books and settles them. `Err` is the text of a panic; the cart has gone home then, by its marks.
-    pub(super) fn burn(&self, cart: Cart, fire: &Fire) -> Result<(), String> {
-        let began = self.works.clock.now();
-        let count = cart.len();
-        let Some(mut cart) = self.begin(cart) else {
-            return Ok(());
+    /// Burns a cart's books and settles them, from `began`, which is now; gives the empty cart, if it has not gone home, and the time afterwards. `Err`
+    /// is the text of a panic; the cart has gone home then, by its marks.
+    pub(super) fn burn(
+        &self,
+        cart: Cart,
+        fire: &Fire,
+        began: Time,
+    ) -> Result<(Option<Cart>, Time), String> {
+        let mut cart = match self.begin(cart) {
+            Ok(cart) => cart,
+            Err(empty) => return Ok((Some(empty), began)),
         };
+        let plain = is_plain(&cart) && self.works.faults().is_none();
         let mut struck = Vec::new();
-        let together = {
-            let entries = cart.entries();
-            let books: Vec<&Book> = (0..count).filter_map(|index| cart.book(index)).collect();
-            if books.is_empty() || entries.iter().any(|entry| entry.apart) {
-                Ok(None)
+        let together = if self.one_by_one.load(Ordering::Relaxed) || is_apart(&cart) {
+            Ok(None)
+        } else {
+            let books: SmallVec<[&Book; 64]> = if plain {
+                cart.books().iter().collect()
             } else {
-                guarded(|| {
+                (0..cart.len()).filter_map(|at| cart.book(at)).collect()
+            };
+            guarded(|| {
+                if books.is_empty() {
+                    return None;
+                }
+                if self.works.faults().is_some() {
                     for (index, book) in books.iter().enumerate() {
-                        if let Some(failure) = self.fault(book) {
-                            struck.push((index, failure));
-                        }
+                        struck.extend(self.fault(book).map(|failure| (index, failure)));
                     }
-                    fire.burn_cart(&books)
-                })
-            }
+                }
+                let burned = fire.burn_cart(&books);
+                self.one_by_one.store(burned.is_none(), Ordering::Relaxed);
+                burned
+            })
         };
         match together {
             Err(text) => {
@@ -210,20 +291,53 @@ impl IncineratorCore {
                 });
             }
             Ok(None) => {
-                if let Err(panic) = self.burn_each(&mut cart, fire) {
+                let burned = match plain && !fire.blocks() {
+                    true => self.burn_plain(&mut cart, fire),
+                    false => self.burn_each(&mut cart, 0, fire),
+                };
+                if let Err(panic) = burned {
                     self.tell_receipts(&cart);
                     self.trace(&cart);
-                    return panic.map_or(Ok(()), Err);
+                    return panic.map_or(Ok((None, began)), Err);
                 }
             }
         }
-        self.burned(cart, began, fire.blocks());
-        Ok(())
+        Ok(self.burned(cart, began, fire.blocks()))
     }
 
-    /// Burns one book after the other. `Err` ends the cart early: with the text of a panic, or without one as the run is halting.
-    fn burn_each(&self, cart: &mut Cart, fire: &Fire) -> Result<(), Option<String>> {
-        for index in 0..cart.len() {
+    /// [`IncineratorCore::burn_each`] where all books are as they were leased and burning does not wait: one catch, and no mark, for all up to the first
+    /// that fails.
+    fn burn_plain(&self, cart: &mut Cart, fire: &Fire) -> Result<(), Option<String>> {
+        let Some(lease) = &mut cart.body_mut().lease else {
+            return Ok(());
+        };
+        if self.works.is_halting() {
+            return Err(None);
+        }
+        let mut done = 0;
+        let burned = guarded(|| fire.burn_until(lease.books(), &mut done));
+        // A kind of somebody else's may count as it likes.
+        let done = done.min(lease.len());
+        lease.mark_first_burned(done);
+        match burned {
+            Ok(Ok(())) if done == lease.len() => Ok(()),
+            Ok(Ok(())) => self.burn_each(cart, done, fire),
+            Ok(Err(failure)) => {
+                lease.mark_burned(done, self.judged(Err(failure)));
+                self.burn_each(cart, done + 1, fire)
+            }
+            Err(text) => {
+                let failure = Failure::transient(format!("panicked: {text}"));
+                lease.mark_burned(done, Verdict::Refuse(failure));
+                Err(Some(text))
+            }
+        }
+    }
+
+    /// Burns one book after the other, from the one at `first` on. `Err` ends the cart early: with the text of a panic, or without one as the run is
+    /// halting.
+    fn burn_each(&self, cart: &mut Cart, first: usize, fire: &Fire) -> Result<(), Option<String>> {
+        for index in first..cart.len() {
             let Some(book) = cart.book(index) else {
                 continue;
             };
@@ -290,18 +404,17 @@ impl IncineratorCore {
     fn trace(&self, cart: &Cart) {
         if let Some(lease) = (cart.body().lease.as_ref()).filter(|_| self.works.is_traced()) {
             let burned = (0..cart.len()).filter(|index| *lease.marked(*index) == Verdict::Ack);
-            let books: Vec<BookId> = burned.map(|index| cart.entries()[index].book.id).collect();
+            let books: Vec<BookId> = burned.map(|index| cart.books()[index].id).collect();
             let (cart, books) = (cart.name(), &books);
             self.works.record(&self.name, &Act::Burn { cart, books });
         }
     }
 
-    fn settle(&self, mut cart: Cart) {
-        let Some((lease, _)) = cart.unload() else {
-            return;
-        };
+    /// Gives the empty cart.
+    fn settle(&self, mut cart: Cart) -> Option<Cart> {
+        let (lease, _) = cart.unload()?;
         let from = lease.pile();
-        let home = lease.home().clone();
+        let home = &self.works.store;
         let again = self.works.message_fault(&self.name, Point::Settle, None);
         let twin = again
             .is_some_and(|deed| deed == Deed::Duplicate)
@@ -319,19 +432,35 @@ impl IncineratorCore {
             drop(home.settle(twin));
         }
         if let Settled::Done { acked, .. } = settled {
-            self.stats.cart(acked);
+            self.stats.carts_with(cart.carts(), acked);
         }
-        self.emptied(cart);
         if let Some(above) = self.upstream.iter().find(|pile| pile.key == from) {
             above.look_if_waiting(settled);
         }
-    }
-
-    fn emptied(&self, mut cart: Cart) {
         cart.leave_slot();
-        let yard = cart.yard().clone();
-        yard.put(cart, Leg::Return);
+        Some(cart)
     }
+}
+
+/// A number of the calling thread, never 0, that no other has had or will have.
+pub(super) fn here() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    thread_local! {
+        static HERE: u64 = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    HERE.try_with(|here| *here).unwrap_or(u64::MAX)
+}
+
+/// True if all books are as they were leased, and none bears a mark.
+fn is_plain(cart: &Cart) -> bool {
+    let body = cart.body();
+    body.worked.is_none() && (body.lease.as_ref()).is_some_and(|lease| lease.is_unmarked())
+}
+
+/// True if a book of it is to be burned by itself.
+fn is_apart(cart: &Cart) -> bool {
+    (cart.body().lease.as_ref())
+        .is_some_and(|lease| !lease.is_first() && (0..lease.len()).any(|at| lease.note(at).apart))
 }
 
 /// Marks every book that failed or was dropped nowhere yet.

@@ -1,4 +1,4 @@
-//! What there is of a pile whether or not its actor lives: its gate, and the ways in and out.
+//! What there is of a pile whether or not its actor lives: its gate, and the application's way in. The crews' ways are in `service`.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,16 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
-use super::{Deliver, Look, Pile, Take};
+use super::{Look, Pile};
 use crate::book::Book;
 use crate::cart::Cart;
-use crate::clock::Time;
 use crate::fates::Awaited;
 use crate::fault::{Deed, Point};
 use crate::feeder::FeederCore;
-use crate::gopher::yard::{Leg, Yard, holder};
-use crate::lease::Lease;
-use crate::store::{Answer, Counts, Full, PileKey, Settled};
+use crate::latch::Latch;
+use crate::store::{Answer, Counts, Full, PileKey};
 use crate::supervision::Port;
 use crate::trace::Act;
 use crate::works::{NodeStats, Works};
@@ -64,6 +62,8 @@ pub struct PileCore {
     pub dump: bool,
     /// Most books it admits; for refusing what can never fit.
     pub capacity_books: Option<u64>,
+    /// Most bytes it admits.
+    pub capacity_bytes: Option<u64>,
     /// How to reach its actor.
     pub port: Port<Pile>,
     /// Its counters: books and carts that left it.
@@ -77,6 +77,10 @@ pub struct PileCore {
     pub(super) downstream: OnceLock<Vec<Weak<PileCore>>>,
     gate: Mutex<Gate>,
     pub(super) closed: AtomicBool,
+    /// Whoever comes can be served where it stands: the engine answers at once, and no fault is in the way. Known when the first comes.
+    pub(super) direct: OnceLock<bool>,
+    /// Closed by whoever tells the actor to look, opened by its look.
+    pub(super) told: Latch,
     /// Rung when room may have come.
     pub(super) room: Notify,
     /// One offer at a time, in the order in which they came.
@@ -107,6 +111,8 @@ pub struct PileParts {
     pub sealed: bool,
     /// Most books it admits.
     pub capacity_books: Option<u64>,
+    /// Most bytes it admits.
+    pub capacity_bytes: Option<u64>,
     /// How to reach its actor.
     pub port: Port<Pile>,
     /// Its source, and which share of the books is its own.
@@ -124,6 +130,7 @@ impl PileCore {
             node: parts.node,
             dump: parts.dump,
             capacity_books: parts.capacity_books,
+            capacity_bytes: parts.capacity_bytes,
             port: parts.port,
             stats: NodeStats::default(),
             works: works.clone(),
@@ -135,6 +142,8 @@ impl PileCore {
                 ..Gate::default()
             }),
             closed: AtomicBool::new(false),
+            direct: OnceLock::new(),
+            told: Latch::new(),
             room: Notify::new(),
             turn: tokio::sync::Mutex::new(()),
         });
@@ -179,12 +188,17 @@ impl PileCore {
         self.feeder.as_ref().map(|(feeder, _)| feeder)
     }
 
-    /// Makes the actor look; lost if it is dead, and it looks when it starts.
+    /// Makes the actor look, if nobody has told it to since its last look; lost if it is dead, and it looks when it starts.
     pub fn ring(&self) {
+        if !self.told.close() {
+            return;
+        }
         if let Some(Deed::Duplicate) = self.works.message_fault(&self.name, Point::Look, None) {
             let _ = self.port.send(Look);
         }
-        let _ = self.port.send(Look);
+        if self.port.send(Look).is_err() {
+            self.told.open();
+        }
     }
 
     /// Room has come back that no book has left: whoever waits for some looks again.
@@ -205,7 +219,7 @@ impl PileCore {
     /// # Errors
     /// [`OfferError`], with the books; nothing was taken then.
     pub fn try_offer(&self, books: Vec<Book>) -> Result<(), OfferError> {
-        self.admit(books, |books| self.works.store.put(self.key, books))
+        self.offered(books, |books| self.works.store.put(self.key, books))
     }
 
     /// The same; what becomes of each book is told, in the order of the books.
@@ -213,10 +227,10 @@ impl PileCore {
     /// # Errors
     /// As [`PileCore::try_offer`].
     pub fn try_offer_watched(&self, books: Vec<Book>) -> Result<Vec<Awaited>, OfferError> {
-        self.admit(books, |books| self.works.store.put_watched(self.key, books))
+        self.offered(books, |books| self.works.store.put_watched(self.key, books))
     }
 
-    fn admit<T: Default>(
+    fn offered<T: Default>(
         &self,
         books: Vec<Book>,
         put: impl FnOnce(Vec<Book>) -> Answer<Result<T, Full<Vec<Book>>>>,
@@ -294,44 +308,6 @@ impl PileCore {
         }
     }
 
-    /// Sends an empty cart for books; parks it here if the actor is away.
-    pub(crate) fn take(self: &Arc<Self>, cart: Cart) {
-        let way = (self.name.as_str(), Point::Take);
-        self.works.pass(way, cart, self, Self::take_now);
-    }
-
-    fn take_now(&self, cart: Cart) {
-        let sent = self.port.send_with(|epoch| {
-            cart.hand_to(holder(self.node, epoch));
-            Take(cart)
-        });
-        if let Err(unsent) = sent {
-            let cart = unsent.into_inner().0;
-            cart.hand_to(0);
-            self.gate().takers.push_back(cart);
-            self.ring();
-        }
-    }
-
-    /// Sends a loaded cart; parks it here if the actor is away.
-    pub(crate) fn deliver(self: &Arc<Self>, cart: Cart) {
-        let way = (self.name.as_str(), Point::Deliver);
-        self.works.pass(way, cart, self, Self::deliver_now);
-    }
-
-    fn deliver_now(&self, cart: Cart) {
-        let sent = self.port.send_with(|epoch| {
-            cart.hand_to(holder(self.node, epoch));
-            Deliver(cart)
-        });
-        if let Err(unsent) = sent {
-            let cart = unsent.into_inner().0;
-            cart.hand_to(0);
-            self.gate().givers.push_back(cart);
-            self.ring();
-        }
-    }
-
     /// Lets every parked cart go home, and takes in what came home; for the end of a run.
     pub fn evict(&self) {
         let (takers, givers) = {
@@ -343,39 +319,5 @@ impl PileCore {
         };
         drop((takers, givers));
         self.works.store.collect(self.key);
-    }
-
-    pub(super) fn holder(&self) -> u64 {
-        holder(self.node, 0)
-    }
-
-    pub(super) fn grant(&self, mut cart: Cart, lease: Lease, since: Time) {
-        self.stats.cart(lease.len());
-        cart.not_before(since);
-        cart.load(lease);
-        if self.works.is_traced() {
-            let (cart, books) = (cart.name(), &cart.ids());
-            self.works.record(&self.name, &Act::Lease { cart, books });
-        }
-        let yard: Arc<Yard> = cart.yard().clone();
-        yard.put(cart, Leg::Load);
-    }
-
-    pub(super) fn emptied(&self, mut cart: Cart, since: Time) {
-        cart.not_before(since);
-        cart.leave_slot();
-        cart.body_mut().room = None;
-        let yard = cart.yard().clone();
-        yard.put(cart, Leg::Return);
-    }
-}
-
-impl PileCore {
-    /// After a settlement: rings only where the pile has something to do about it.
-    pub(crate) fn look_if_waiting(&self, settled: Settled) {
-        let returned = !matches!(settled, Settled::Done { returned: 0, .. });
-        if returned || self.counts().is_drained() {
-            self.ring();
-        }
     }
 }

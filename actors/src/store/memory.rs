@@ -36,6 +36,42 @@ pub struct MemoryStore {
     deaths: Notify,
     clock: Clock,
     bell: Bell,
+    buffers: Buffers,
+}
+
+/// What books were carried in, to be used again: large blocks are what an allocator is slow with.
+#[derive(Default)]
+struct Buffers(Mutex<Vec<Vec<Book>>>);
+
+impl Buffers {
+    /// Smaller ones are left to the allocator, which is quick with them.
+    const LEAST: usize = 16;
+    /// Larger ones are not kept, nor more than so many.
+    const MOST: usize = 4096;
+    const KEPT: usize = 32;
+
+    fn take(&self, want: usize) -> Vec<Book> {
+        if want < Self::LEAST {
+            return Vec::with_capacity(want);
+        }
+        let kept = lock(&self.0).pop();
+        match kept {
+            Some(buffer) if buffer.capacity() >= want => buffer,
+            _ => Vec::with_capacity(want.min(Self::MOST)),
+        }
+    }
+
+    /// Drops the books, and keeps what they were in.
+    fn give(&self, mut books: Vec<Book>) {
+        // Bodies may delete files when dropped: not under the lock.
+        books.clear();
+        if (Self::LEAST..=Self::MOST).contains(&books.capacity()) {
+            let mut kept = lock(&self.0);
+            if kept.len() < Self::KEPT {
+                kept.push(books);
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for MemoryStore {
@@ -77,6 +113,7 @@ impl MemoryStore {
             deaths: Notify::new(),
             clock,
             bell,
+            buffers: Buffers::default(),
         })
     }
 
@@ -89,13 +126,12 @@ impl MemoryStore {
     }
 
     /// Carries a settlement into the ledger; the shelf's lock is still held, so no snapshot sees a book twice or not at all.
-    fn account(&self, end: End, done: Settlement) -> (Settled, Settlement) {
-        fn ids(entries: &[crate::lease::Entry]) -> impl Iterator<Item = BookId> {
-            entries.iter().map(|entry| entry.book.id)
+    fn account(&self, end: End, done: Settlement, last: bool) -> (Settled, Settlement) {
+        fn ids(books: &[Book]) -> impl Iterator<Item = BookId> {
+            books.iter().map(|book| book.id)
         }
-        if end == End::Burned {
-            self.ledger.end(Fate::Burned, ids(&done.acked));
-            self.fates.end(Fate::Burned, ids(&done.acked));
+        if end == End::Burned && !done.acked.is_empty() {
+            self.burned(&done.acked, done.acked_ids);
         }
         if !done.dropped.is_empty() {
             self.ledger.end(Fate::Dropped, ids(&done.dropped));
@@ -111,6 +147,7 @@ impl MemoryStore {
             returned: done.returned,
             buried: done.buried.len(),
             dropped: done.dropped.len(),
+            last,
         };
         (settled, done)
     }
@@ -147,22 +184,131 @@ impl MemoryStore {
         }
         let first = self.ledger.number(books.len() as u64);
         self.ledger.offer(books.len() as u64);
-        for (i, mut book) in books.drain(..).enumerate() {
+        for (i, book) in books.iter_mut().enumerate() {
             book.id = BookId(first.0 + i as u64);
             told(book.id);
-            shelf.put(book);
         }
+        shelf.put_all(books, bytes, Some(first.0));
         Ok(())
+    }
+
+    /// Two shelves at once, always in the order of their keys.
+    fn both(&self, from: PileKey, to: PileKey) -> (MutexGuard<'_, Shelf>, MutexGuard<'_, Shelf>) {
+        if from < to {
+            let source = self.shelf(from);
+            (source, self.shelf(to))
+        } else {
+            let target = self.shelf(to);
+            (self.shelf(from), target)
+        }
+    }
+
+    /// All books of a lease are acked: nearly always.
+    fn settle_whole(&self, lease: Lease) -> Settled {
+        let pile = lease.pile();
+        let Some((batch, end)) = lease.unbind_whole() else {
+            return Settled::Stale;
+        };
+        let ids = batch.ids;
+        let (books, last) = {
+            let mut shelf = self.shelf(pile);
+            let books = shelf.settle_whole(batch);
+            if end == End::Burned {
+                self.burned(&books, ids);
+            }
+            (books, shelf.is_idle())
+        };
+        let acked = books.len();
+        self.buffers.give(books);
+        Settled::whole(acked, last)
+    }
+
+    /// All books of a lease pass as they are: nearly always.
+    fn pass_whole(
+        &self,
+        lease: Lease,
+        to: PileKey,
+        reserved: Option<(usize, u64)>,
+    ) -> Result<Settled, Refused> {
+        let (mut source, mut target) = self.both(lease.pile(), to);
+        match reserved {
+            Some((books, bytes)) => target.release(books, bytes),
+            None if !target.has_room(lease.len(), lease.bytes()) => {
+                drop((source, target));
+                let worked = None;
+                return Err(Refused { lease, worked });
+            }
+            None => {}
+        }
+        let Some((batch, _)) = lease.unbind_whole() else {
+            return Ok(Settled::Stale);
+        };
+        let (bytes, ids) = (batch.bytes, batch.ids);
+        let books = source.settle_whole(batch);
+        let acked = books.len();
+        target.put_all(books, bytes, ids);
+        Ok(Settled::whole(acked, source.is_idle()))
+    }
+
+    /// Books ended in a fire; `ids` is the first id, where the others follow it.
+    fn burned(&self, books: &[Book], ids: Option<u64>) {
+        match ids {
+            Some(first) => {
+                let count = books.len() as u64;
+                self.ledger.end_range(Fate::Burned, BookId(first), count);
+            }
+            None => self
+                .ledger
+                .end(Fate::Burned, books.iter().map(|book| book.id)),
+        }
+        self.fates
+            .end(Fate::Burned, books.iter().map(|book| book.id));
+    }
+
+    /// The clock is looked at only where the time matters.
+    fn now_if(&self, matters: bool) -> Time {
+        if matters {
+            self.clock.now()
+        } else {
+            Time::ZERO
+        }
     }
 
     fn carry_out(&self, shelf: &mut Shelf, unbound: Unbound, now: Time) -> (Settled, Settlement) {
         let end = unbound.end;
         let done = shelf.settle(unbound, now);
-        self.account(end, done)
+        self.account(end, done, shelf.is_idle())
     }
 }
 
+/// Books of a cartload that pass, and their bytes.
+fn passing(lease: &Lease, worked: &Worked) -> (usize, u64) {
+    if worked.is_none() && lease.is_unmarked() {
+        return (lease.len(), lease.bytes());
+    }
+    let (mut books, mut bytes) = (0, 0);
+    for (index, book) in lease.books().iter().enumerate() {
+        match (worked, lease.marked(index)) {
+            (_, Verdict::Drop | Verdict::Refuse(_)) => {}
+            (Some(worked), _) => {
+                let size = worked.get(index).and_then(Option::as_ref).map(Book::size);
+                books += usize::from(size.is_some());
+                bytes += size.unwrap_or(0);
+            }
+            (None, _) => {
+                books += 1;
+                bytes += book.size();
+            }
+        }
+    }
+    (books, bytes)
+}
+
 impl Store for MemoryStore {
+    fn answers_at_once(&self) -> bool {
+        true
+    }
+
     fn promises(&self) -> Promises {
         Promises::MEMORY
     }
@@ -190,13 +336,19 @@ impl Store for MemoryStore {
     }
 
     fn put_numbered(&self, pile: PileKey, books: Vec<Book>) -> Answer<Result<(), Full<Vec<Book>>>> {
-        let bytes = books.iter().map(Book::size).sum();
+        let first = books.first().map_or(0, |book| book.id.0);
+        let (mut bytes, mut next, mut follow) = (0, first, true);
+        for book in &books {
+            bytes += book.size();
+            follow &= book.id.0 == next;
+            next += 1;
+        }
         let mut shelf = self.shelf(pile);
         if !shelf.has_room(books.len(), bytes) {
             return Answer::Ready(Err(Full(books)));
         }
         self.ledger.offer(books.len() as u64);
-        books.into_iter().for_each(|book| shelf.put(book));
+        shelf.put_all(books, bytes, follow.then_some(first));
         Answer::Ready(Ok(()))
     }
 
@@ -208,20 +360,28 @@ impl Store for MemoryStore {
         let Some(home) = self.me.upgrade() else {
             return Answer::Ready(None);
         };
-        let batch = self.shelf(pile).lease(want, self.clock.now(), holder);
+        let mut shelf = self.shelf(pile);
+        let now = self.now_if(shelf.is_delaying());
+        let buffer = || self.buffers.take(want.books);
+        let batch = shelf.lease(want, now, holder, buffer);
+        drop(shelf);
         Answer::Ready(batch.map(|batch| Lease::new(batch, home)))
     }
 
     fn settle(&self, lease: Lease) -> Answer<Settled> {
+        if lease.is_whole() {
+            return Answer::Ready(self.settle_whole(lease));
+        }
         let pile = lease.pile();
         let Some(unbound) = lease.unbind(Verdict::Ack) else {
             return Answer::Ready(Settled::Stale);
         };
-        let now = self.clock.now();
+        let now = self.now_if(!unbound.verdicts.is_empty());
         let mut shelf = self.shelf(pile);
         let (settled, mut done) = self.carry_out(&mut shelf, unbound, now);
         drop(shelf);
         self.bury(std::mem::take(&mut done.buried));
+        self.buffers.give(done.acked);
         Answer::Ready(settled)
     }
 
@@ -232,35 +392,16 @@ impl Store for MemoryStore {
         to: PileKey,
         reserved: Option<(usize, u64)>,
     ) -> Answer<Result<Settled, Refused>> {
+        if worked.is_none() && lease.is_unmarked() {
+            return Answer::Ready(self.pass_whole(lease, to, reserved));
+        }
         let from = lease.pile();
         debug_assert_ne!(from, to, "a pile never passes on to itself");
-        // Two shelves at once, always in the order of their keys.
-        let (mut source, mut target);
-        if from < to {
-            source = self.shelf(from);
-            target = self.shelf(to);
-        } else {
-            target = self.shelf(to);
-            source = self.shelf(from);
-        }
+        let (mut source, mut target) = self.both(from, to);
         if let Some((books, bytes)) = reserved {
             target.release(books, bytes);
         } else {
-            let (mut books, mut bytes) = (0, 0);
-            for (index, entry) in lease.entries().iter().enumerate() {
-                match (&worked, lease.marked(index)) {
-                    (_, Verdict::Drop | Verdict::Refuse(_)) => {}
-                    (Some(worked), _) => {
-                        let size = worked.get(index).and_then(Option::as_ref).map(Book::size);
-                        books += usize::from(size.is_some());
-                        bytes += size.unwrap_or(0);
-                    }
-                    (None, _) => {
-                        books += 1;
-                        bytes += entry.book.size();
-                    }
-                }
-            }
+            let (books, bytes) = passing(&lease, &worked);
             if books > 0 && !target.has_room(books, bytes) {
                 drop((source, target));
                 return Answer::Ready(Err(Refused { lease, worked }));
@@ -270,7 +411,7 @@ impl Store for MemoryStore {
             return Answer::Ready(Ok(Settled::Stale));
         };
         // Marks are made for failures only: what bears none passes, if there is something to pass.
-        let count = unbound.batch.entries.len();
+        let count = unbound.batch.books.len();
         let there = |index: usize| match &worked {
             Some(worked) => worked.get(index).is_some_and(Option::is_some),
             None => true,
@@ -290,29 +431,36 @@ impl Store for MemoryStore {
                 .map(|index| *unbound.verdict(index) == Verdict::Ack)
                 .collect()
         });
-        let now = self.clock.now();
+        let now = self.now_if(!unbound.verdicts.is_empty());
         let (settled, mut done) = self.carry_out(&mut source, unbound, now);
         let mut refused = Vec::new();
         match (worked, passed) {
             (Some(worked), Some(passed)) => {
+                let mut books = Vec::with_capacity(count);
                 for (book, passed) in worked.into_iter().zip(passed) {
                     match book {
-                        Some(book) if passed => target.put(book),
+                        Some(book) if passed => books.push(book),
                         other => refused.push(other),
                     }
                 }
+                let bytes = books.iter().map(Book::size).sum();
+                target.put_all(books, bytes, None);
             }
             _ => {
-                for entry in done.acked.drain(..) {
-                    target.put(entry.book);
-                }
+                let books = std::mem::take(&mut done.acked);
+                target.put_all(books, done.acked_bytes, done.acked_ids);
             }
         }
         drop((source, target));
         self.bury(std::mem::take(&mut done.buried));
         // Bodies may delete files when dropped: not under the locks.
+        self.buffers.give(std::mem::take(&mut done.acked));
         drop((done, refused));
         Answer::Ready(Ok(settled))
+    }
+
+    fn has_room(&self, pile: PileKey, books: usize, bytes: u64) -> bool {
+        self.shelf(pile).has_room(books, bytes)
     }
 
     fn reserve(&self, pile: PileKey, books: usize, bytes: u64) -> bool {

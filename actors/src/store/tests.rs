@@ -39,11 +39,7 @@ fn lease(store: &MemoryStore, pile: PileKey, books: usize) -> Option<Lease> {
 }
 
 fn ids(lease: &Lease) -> Vec<u64> {
-    lease
-        .entries()
-        .iter()
-        .map(|entry| entry.book.id.0)
-        .collect()
+    lease.books().iter().map(|book| book.id.0).collect()
 }
 
 fn drained(store: &MemoryStore) -> (u64, u64, i64, u64) {
@@ -77,9 +73,9 @@ fn a_dropped_lease_goes_home_and_the_book_regains_its_place() {
     assert_eq!(store.collect(A), 2);
     let again = lease(&store, A, 4).unwrap();
     assert_eq!(ids(&again), [1, 2, 3, 4]);
-    assert_eq!(again.entries()[0].deliveries, 2);
+    assert_eq!(again.note(0).deliveries, 2);
     assert_eq!(
-        again.entries()[0].attempts,
+        again.note(0).attempts,
         0,
         "the loss of a carrier charges nobody"
     );
@@ -99,11 +95,9 @@ fn a_panic_in_the_middle_of_a_cart_acks_charges_and_returns() {
     store.collect(A);
     assert_eq!(drained(&store), (2, 2, 0, 0));
     let rest = lease(&store, A, 4).unwrap();
-    let seen: Vec<(u64, u32, bool)> = rest
-        .entries()
-        .iter()
-        .map(|entry| (entry.book.id.0, entry.attempts, entry.begun))
-        .collect();
+    let noted =
+        |(at, book): (usize, &Book)| (book.id.0, rest.note(at).attempts, rest.note(at).begun);
+    let seen: Vec<(u64, u32, bool)> = rest.books().iter().enumerate().map(noted).collect();
     assert_eq!(seen, [(3, 1, true), (4, 0, false)]);
 }
 
@@ -168,7 +162,7 @@ fn a_burn_that_had_begun_is_known_when_its_books_come_back() {
     assert!(hung.begin_burn());
     hung.hand_to(9);
     store.revoke(A, &|holder| holder == 9);
-    assert!(lease(&store, A, 1).unwrap().entries()[0].begun);
+    assert!(lease(&store, A, 1).unwrap().note(0).begun);
 }
 
 #[test]
@@ -244,12 +238,7 @@ fn one_book_larger_than_the_cart_goes_alone() {
     let mut sizes = Vec::new();
     let mut held = Vec::new();
     while let Some(cart) = store.lease(A, want, 0).now() {
-        sizes.push(
-            cart.entries()
-                .iter()
-                .map(|entry| entry.book.size())
-                .collect::<Vec<_>>(),
-        );
+        sizes.push(cart.books().iter().map(Book::size).collect::<Vec<_>>());
         held.push(cart);
     }
     assert_eq!(sizes, [vec![1], vec![9], vec![1, 1]]);
