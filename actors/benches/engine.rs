@@ -20,7 +20,7 @@ use gopherworks_actors::pile::{Look, Pile, PileCore, PileParts};
 use gopherworks_actors::pool::Pool;
 use gopherworks_actors::source::Source;
 use gopherworks_actors::store::{Bound, MemoryStore, PileKey, Want};
-use gopherworks_actors::supervision::{Child, Policy, Port, Supervisor};
+use gopherworks_actors::supervision::{Arbiters, Child, Place, Policy, Port, Supervisor};
 use gopherworks_actors::works::{NodeStats, Works};
 
 const BODY: &[u8] = &[7; 64];
@@ -76,17 +76,23 @@ fn duties(words: &str) -> Duties {
 
 /// The works of one shape, started; ends with the last book.
 async fn run(shape: Shape<'_>) -> Duration {
-    let fire = Arc::new(Fire::default());
     let clock = Clock::real();
+    let lanes = if shape.kind == "copies" { 2 } else { 1 };
     let dumps = usize::from(shape.kind != "ring");
-    let ports: Arc<Vec<Port<Pile>>> = Arc::new((0..=dumps).map(|_| Port::new()).collect());
+    let ports: Vec<Port<Pile>> = (0..lanes * (dumps + 1)).map(|_| Port::new()).collect();
+    let ports = Arc::new(ports);
+    let arbiters = (lanes > 1).then(|| Arbiters::start(lanes, None, &clock));
+    let place = |lane: usize| match arbiters.as_ref().and_then(|all| all.slot(lane)) {
+        Some(slot) => Place::Slot(slot.clone()),
+        None => Place::Here,
+    };
     let bells = ports.clone();
     let bound = Bound {
         books: Some((shape.cart * 16).max(1024) as u64),
         bytes: None,
     };
     let store = MemoryStore::new(
-        (0..=dumps).map(|_| (bound, 3)),
+        ports.iter().map(|_| (bound, 3)),
         clock.clone(),
         Arc::new(move |pile: PileKey| {
             let _ = bells[pile.index()].send(Look);
@@ -94,112 +100,126 @@ async fn run(shape: Shape<'_>) -> Duration {
     );
     let pool = Pool::new(clock.clone(), 1).expect("threads");
     let works = Works::new(clock.clone(), Seed(0), pool, store, Vec::new(), None);
-    let feeder = FeederCore::new("source", Box::new(Numbers(shape.books)), 1);
+    let feeder = FeederCore::new("source", Box::new(Numbers(shape.books)), lanes);
     feeder.belongs_to(&works);
-    feeder.carts_carry(shape.cart * (shape.carts / 2).max(1));
     let mut node = 0;
     let mut number = || {
         node += 1;
         node
     };
-    let mut piles: Vec<Arc<PileCore>> = Vec::new();
-    for key in 0..=dumps {
-        let parts = PileParts {
-            name: format!("pile{key}"),
-            key: PileKey(key as u32),
-            node: number(),
-            dump: key > 0,
-            sealed: true,
-            capacity_books: bound.books,
-            capacity_bytes: None,
-            port: ports[key].clone(),
-            feeder: (key == 0).then(|| (feeder.clone(), 0)),
-            upstream: piles.last().cloned().into_iter().collect(),
-        };
-        piles.push(PileCore::new(&works, parts));
-    }
-    let burning = || -> Box<dyn Burn> { Box::new(Burning(fire.clone())) };
-    let burn = fire.clone();
-    let furnace = IncineratorCore::new(
-        &works,
-        "furnace",
-        number(),
-        vec![piles[dumps].clone()],
-        burning(),
-        Arc::new(move || Ok(Box::new(Burning(burn.clone())))),
-    );
-    let mut children = vec![{
-        let core = furnace.clone();
-        Child::new("furnace", &furnace.port, move |birth| {
-            Incinerator::new(core.clone(), birth.epoch).map_err(|failure| failure.to_string())
-        })
-    }];
-    for pile in &piles {
-        let core = pile.clone();
-        children.push(Child::new(pile.name.clone(), &pile.port, move |_| {
-            Ok(Pile::new(core.clone()))
-        }));
-    }
-    let gophers: &[&str] = match shape.kind {
-        "ring" => &["load", "push", "unload", "return"],
-        _ => &["load push unload return"],
-    };
-    let mut yards = Vec::new();
-    for (at, from) in piles.iter().enumerate() {
-        let seats: Vec<Seat> = gophers
-            .iter()
-            .map(|words| Seat {
-                duties: duties(words),
-                port: Port::new(),
+    let (mut fires, mut children, mut yards) = (Vec::new(), Vec::new(), Vec::new());
+    for lane in 0..lanes {
+        let mut piles: Vec<Arc<PileCore>> = Vec::new();
+        for at in 0..=dumps {
+            let key = lane * (dumps + 1) + at;
+            let parts = PileParts {
+                name: format!("pile{key}"),
+                key: PileKey(key as u32),
                 node: number(),
-            })
-            .collect();
-        let want = Want {
-            books: shape.cart,
-            bytes: None,
-        };
-        let name = format!("crew{at}");
-        let yard = Yard::new(
-            clock.clone(),
-            name.clone(),
-            want,
-            shape.carts,
-            seats.clone(),
-            None,
-            None,
-            false,
-        );
-        yards.push(yard.clone());
-        let to = match piles.get(at + 1) {
-            Some(dump) => Door::Dump(dump.clone()),
-            None => Door::Incinerator(furnace.clone()),
-        };
-        let crew = Arc::new(CrewCore {
-            yard,
-            from: from.clone(),
-            to,
-            steps: StepTimes::default(),
-            work: None,
-            ask: None,
-            works: works.clone(),
-        });
-        for (index, seat) in seats.iter().enumerate() {
-            let core = Arc::new(GopherCore {
-                name: format!("{name}/{index}"),
-                index,
-                counts: seat.duties.iter().next().unwrap_or(Step::Load),
-                stats: NodeStats::default(),
-                chance: Mutex::new(Seed(0).stream(&name, "steps")),
-            });
-            let crew = crew.clone();
-            children.push(Child::new(core.name.clone(), &seat.port, move |birth| {
-                Gopher::new(crew.clone(), core.clone(), birth.epoch)
-                    .map_err(|failure| failure.to_string())
-            }));
+                dump: at > 0,
+                sealed: true,
+                capacity_books: bound.books,
+                capacity_bytes: None,
+                port: ports[key].clone(),
+                feeder: (at == 0).then(|| (feeder.clone(), lane)),
+                upstream: piles.last().cloned().into_iter().collect(),
+            };
+            piles.push(PileCore::new(&works, parts));
         }
-    }
-    for pair in piles.windows(2) {
-        pair[0].leads_to(vec![Arc::downgrade(&pair[1])]);
+        let fire = Arc::new(Fire::default());
+        fires.push(fire.clone());
+        let burning = || -> Box<dyn Burn> { Box::new(Burning(fire.clone())) };
+        let burn = fire.clone();
+        let furnace = IncineratorCore::new(
+            &works,
+            "furnace",
+            number(),
+            vec![piles[dumps].clone()],
+            burning(),
+            Arc::new(move || Ok(Box::new(Burning(burn.clone())))),
+        );
+        children.push({
+            let core = furnace.clone();
+            Child::new("furnace", &furnace.port, move |birth| {
+                Incinerator::new(core.clone(), birth.epoch).map_err(|failure| failure.to_string())
+            })
+            .place(place(lane))
+        });
+        for pile in &piles {
+            let core = pile.clone();
+            children.push(
+                Child::new(pile.name.clone(), &pile.port, move |_| {
+                    Ok(Pile::new(core.clone()))
+                })
+                .place(place(lane)),
+            );
+        }
+        let gophers: &[&str] = match shape.kind {
+            "ring" => &["load", "push", "unload", "return"],
+            _ => &["load push unload return"],
+        };
+        for (at, from) in piles.iter().enumerate() {
+            let seats: Vec<Seat> = gophers
+                .iter()
+                .map(|words| Seat {
+                    duties: duties(words),
+                    port: Port::new(),
+                    node: number(),
+                })
+                .collect();
+            let want = Want {
+                books: shape.cart,
+                bytes: None,
+            };
+            let name = format!("crew{lane}.{at}");
+            let yard = Yard::new(
+                clock.clone(),
+                name.clone(),
+                want,
+                shape.carts,
+                seats.clone(),
+                None,
+                None,
+                false,
+            );
+            yards.push(yard.clone());
+            let to = match piles.get(at + 1) {
+                Some(dump) => Door::Dump(dump.clone()),
+                None => Door::Incinerator(furnace.clone()),
+            };
+            let crew = Arc::new(CrewCore {
+                yard,
+                from: from.clone(),
+                to,
+                steps: StepTimes::default(),
+                work: None,
+                ask: None,
+                works: works.clone(),
+            });
+            if at == 0 {
+                feeder.loads(crew.load());
+            }
+            for (index, seat) in seats.iter().enumerate() {
+                let core = Arc::new(GopherCore {
+                    name: format!("{name}/{index}"),
+                    index,
+                    counts: seat.duties.iter().next().unwrap_or(Step::Load),
+                    stats: NodeStats::default(),
+                    chance: Mutex::new(Seed(0).stream(&name, "steps")),
+                });
+                let crew = crew.clone();
+                children.push(
+                    Child::new(core.name.clone(), &seat.port, move |birth| {
+                        Gopher::new(crew.clone(), core.clone(), birth.epoch)
+                            .map_err(|failure| failure.to_string())
+                    })
+                    .place(place(lane)),
+                );
+            }
+        }
+        for pair in piles.windows(2) {
+            pair[0].leads_to(vec![Arc::downgrade(&pair[1])]);
+        }
     }
     let (core, shared) = (feeder.clone(), works.clone());
     children.push(Child::new("source", &feeder.port, move |_| {
@@ -216,7 +236,10 @@ async fn run(shape: Shape<'_>) -> Duration {
     supervisor.stop(Duration::from_secs(1)).await;
     let ledger = works.store.ledger();
     assert!(ledger.balances(), "{ledger:?}");
-    let (count, sum) = (fire.count.load(Relaxed), fire.sum.load(Relaxed));
+    let total = |of: fn(&Fire) -> &AtomicU64| -> u64 {
+        fires.iter().map(|fire| of(fire).load(Relaxed)).sum()
+    };
+    let (count, sum) = (total(|fire| &fire.count), total(|fire| &fire.sum));
     assert_eq!((ledger.burned, count), (shape.books, shape.books));
     assert_eq!(sum, shape.books * (shape.books + 1) / 2);
     took
@@ -272,7 +295,7 @@ fn main() {
     };
     let kinds = match words.first() {
         Some(kind) => vec![kind.as_str()],
-        None => vec!["plain", "pipeline", "ring"],
+        None => vec!["plain", "pipeline", "ring", "copies"],
     };
     for kind in kinds {
         let shape = Shape {

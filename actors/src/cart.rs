@@ -92,13 +92,6 @@ impl CartBody {
     pub(crate) fn carts(&self) -> usize {
         1 + self.coupled.len()
     }
-
-    /// Couples an empty one, and those that are coupled to that.
-    pub(crate) fn couple(&mut self, mut other: Box<CartBody>) {
-        let more = std::mem::take(&mut other.coupled);
-        self.coupled.push(other);
-        self.coupled.extend(more);
-    }
 }
 
 /// A cart on its way. A guard and a credit.
@@ -184,8 +177,8 @@ impl Cart {
 
     /// Couples an empty one of the same crew.
     pub(crate) fn couple(&mut self, other: Cart) {
-        let other = other.into_body();
-        self.body_mut().couple(other);
+        let (yard, other) = (self.yard.clone(), other.into_body());
+        yard.couple_to(self.body_mut(), other);
     }
 
     /// Lets coupled carts go, so that `carts` (>= 1) are left: they wait in the yard, to be sent for books.
@@ -233,9 +226,6 @@ impl Cart {
             lease.hand_to(holder);
         }
         self.yard.held_by(body, holder);
-        for body in &body.coupled {
-            self.yard.held_by(body, holder);
-        }
     }
 
     /// The cart is where it is no earlier than `time`, by its schedule.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
@@ -21,6 +21,12 @@ use crate::works::Works;
 /// Most books read at once.
 const BATCH: usize = 1024;
 
+/// So many books may lie for one copy while another one waits.
+const BEHIND: usize = 4 * BATCH;
+
+/// Looks at a source that somebody else reads just now, before giving up: about as long as reading takes.
+const LOOKS: usize = 1000;
+
 /// Fewest books in a run: a call of the source for each book of a small cart would cost more than it saves.
 const LEAST_RUN: usize = 64;
 
@@ -32,13 +38,18 @@ const REST: Duration = Duration::from_millis(10);
 #[rtype(result = "()")]
 pub struct More;
 
+/// Reading failed where the actor was not.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Failed(Failure);
+
 /// What there is of a feeder whether or not its actor lives.
 pub struct FeederCore {
     /// Its name, for supervision.
     pub name: String,
     /// How to reach its actor.
     pub port: Port<Feeder>,
-    source: Mutex<Option<Guarded<Box<dyn Source>>>>,
+    source: Mutex<Reader>,
     blocks: bool,
     total: Option<u64>,
     /// So many books of a source that does not wait are asked for at once, for each pile.
@@ -48,6 +59,8 @@ pub struct FeederCore {
     ended: AtomicBool,
     /// A request for more is on its way: copies that share the feeder would else multiply requests by answers.
     asked: AtomicBool,
+    /// Somebody else than the actor has read, and failed: the actor has yet to hear of it.
+    failed: AtomicBool,
     works: OnceLock<Weak<Works>>,
 }
 
@@ -64,8 +77,6 @@ impl std::fmt::Debug for FeederCore {
 #[derive(Debug)]
 struct Outbox {
     lanes: Vec<Lane>,
-    /// The lane of the next book.
-    next: usize,
 }
 
 /// Books for one pile, in the runs in which they were read: a run that the pile has room for is moved as one.
@@ -106,34 +117,45 @@ impl Lane {
     }
 }
 
-impl Outbox {
-    /// Deals books out in turn: the n-th of all goes to lane n mod lanes.
-    fn deal(&mut self, books: Vec<Book>) {
-        if let [only] = self.lanes.as_mut_slice() {
-            return only.push(books);
-        }
-        let lanes = self.lanes.len();
-        let each = books.len().div_ceil(lanes);
-        let mut runs: Vec<Vec<Book>> = (0..lanes).map(|_| Vec::with_capacity(each)).collect();
-        let mut next = self.next;
-        for book in books {
-            runs[next].push(book);
-            next += 1;
-            if next == lanes {
-                next = 0;
-            }
-        }
-        self.next = next;
-        for (lane, run) in self.lanes.iter_mut().zip(runs) {
-            lane.push(run);
+/// Deals books out in turn: the n-th of all goes to lane n mod lanes. `next` is the lane of the first.
+fn dealt(books: Vec<Book>, lanes: usize, next: &mut usize) -> Vec<Vec<Book>> {
+    if lanes == 1 {
+        return vec![books];
+    }
+    let each = books.len().div_ceil(lanes);
+    let mut runs: Vec<Vec<Book>> = (0..lanes).map(|_| Vec::with_capacity(each)).collect();
+    for book in books {
+        runs[*next].push(book);
+        *next += 1;
+        if *next == lanes {
+            *next = 0;
         }
     }
+    runs
+}
 
+impl Outbox {
     /// True if a pile waits for books and none is too far behind the others: what one slow copy leaves lying is bounded.
     fn is_hungry(&self) -> bool {
         self.lanes.iter().any(|lane| lane.books == 0)
-            && self.lanes.iter().all(|lane| lane.books < BATCH)
+            && self.lanes.iter().all(|lane| lane.books < BEHIND)
     }
+}
+
+/// The source, and the lane of its next book.
+struct Reader {
+    source: Option<Guarded<Box<dyn Source>>>,
+    next: usize,
+}
+
+/// How reading there and then went.
+enum Here {
+    /// Books came.
+    Came,
+    /// None just now, or none any more.
+    Nothing,
+    /// Somebody else reads, or has to see to it.
+    Busy,
 }
 
 impl FeederCore {
@@ -145,21 +167,24 @@ impl FeederCore {
             blocks: source.blocks(),
             total: source.total(),
             run: OnceLock::new(),
-            source: Mutex::new(Some(Guarded::new(source))),
+            source: Mutex::new(Reader {
+                source: Some(Guarded::new(source)),
+                next: 0,
+            }),
             outbox: Mutex::new(Outbox {
                 lanes: (0..piles.max(1)).map(|_| Lane::default()).collect(),
-                next: 0,
             }),
             piles: (0..piles.max(1)).map(|_| OnceLock::new()).collect(),
             ended: AtomicBool::new(false),
             asked: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
             works: OnceLock::new(),
         })
     }
 
-    /// Says how many books a cart of those who take them carries: books that come in runs of just that many are not moved one by one. Said once,
-    /// before the start.
-    pub fn carts_carry(&self, books: usize) {
+    /// Says how many books are loaded at once by those who take them: books that come in runs of just that many are not moved one by one. Said
+    /// once, before the start.
+    pub fn loads(&self, books: usize) {
         let _ = self.run.set(books.clamp(LEAST_RUN, BATCH));
     }
 
@@ -207,69 +232,107 @@ impl FeederCore {
         self.has_ended() && self.outbox().lanes[share].books == 0
     }
 
-    /// Moves what was read for it onto the pile as far as there is room, and asks for more. True if a book moved.
-    pub(crate) fn fill(&self, share: usize, pile: &PileCore) -> bool {
+    /// Moves what was read for it onto the pile as far as there is room, and sees that more is read. A source that does not wait is read there and then.
+    pub(crate) fn fill(&self, share: usize, pile: &PileCore) {
         let Some(works) = self.works.get().and_then(Weak::upgrade) else {
-            return false;
+            return;
         };
         if pile.is_closed() {
-            return false;
+            return;
         }
-        let mut moved = false;
-        // After a refusal for want of bytes: one at a time.
-        let mut most = usize::MAX;
-        let mut all = self.outbox();
-        let lane = &mut all.lanes[share];
-        while let Some(next) = lane.runs.front().map(ExactSizeIterator::len) {
-            let room = works.store.room(pile.key).min(most);
-            // A run is taken apart only for a pile that has nothing else.
-            if room == 0 || room < next.min(most) && works.store.counts(pile.key).ready > 0 {
-                break;
-            }
-            let some = lane.pop(room);
-            let ids: Option<Vec<BookId>> =
-                (works.is_traced()).then(|| some.iter().map(|book| book.id).collect());
-            match put(&works, pile, some) {
-                Ok(()) => {
-                    moved = true;
-                    if let Some(ids) = ids {
-                        works.record(&pile.name, &Act::Put { books: &ids });
-                    }
-                }
-                // A byte bound may refuse what the book bound admits: then one book at a time, and the last of them waits.
-                Err(back) => {
-                    let stuck = back.len() == 1;
-                    lane.push_front(back);
-                    if stuck {
-                        break;
-                    }
-                    most = 1;
-                }
-            }
+        let move_on = || {
+            let mut outbox = self.outbox();
+            empty_lane(&mut outbox.lanes[share], &works, pile);
+            outbox.is_hungry() && !self.has_ended()
+        };
+        if !move_on() {
+            return;
         }
-        let hungry = all.is_hungry();
-        drop(all);
-        if hungry
-            && !self.has_ended()
+        if self.blocks || works.faults().is_some() {
+            return self.ask();
+        }
+        match self.read_here(share) {
+            Here::Came => {
+                move_on();
+            }
+            Here::Nothing => self.ask(),
+            // Whoever reads rings those who wait.
+            Here::Busy => {}
+        }
+    }
+
+    fn ask(&self) {
+        if !self.has_ended()
             && !self.asked.swap(true, Ordering::AcqRel)
             && self.port.send(More).is_err()
         {
             // Its next life looks by itself.
             self.asked.store(false, Ordering::Release);
         }
-        moved
+    }
+
+    /// Reads on the caller's thread, unless somebody else does so just now or the actor has to look after it.
+    fn read_here(&self, share: usize) -> Here {
+        let mut looks = 0;
+        let mut reader = loop {
+            match self.source.try_lock() {
+                Ok(reader) => break reader,
+                Err(TryLockError::Poisoned(reader)) => break reader.into_inner(),
+                Err(TryLockError::WouldBlock) if looks == LOOKS => return Here::Busy,
+                Err(TryLockError::WouldBlock) => {
+                    looks += 1;
+                    std::hint::spin_loop();
+                }
+            }
+        };
+        // Whoever has read meanwhile has read for all.
+        if looks > 0 && self.outbox().lanes[share].books > 0 {
+            return Here::Came;
+        }
+        if self.failed.load(Ordering::Acquire) {
+            return Here::Busy;
+        }
+        let read = self.read(&mut reader);
+        drop(reader);
+        match read {
+            Ok(count) => {
+                if self.piles.len() > 1 || self.has_ended() {
+                    self.ring_waiting();
+                }
+                match count {
+                    0 => Here::Nothing,
+                    _ => Here::Came,
+                }
+            }
+            Err(failure) => {
+                // The actor has to die of it: until it is back, nobody reads.
+                self.failed.store(true, Ordering::Release);
+                let _ = self.port.send(Failed(failure));
+                Here::Busy
+            }
+        }
+    }
+
+    /// Rings those who may wait for just that.
+    fn ring_waiting(&self) {
+        let ended = self.has_ended();
+        let piles = self.piles.iter().filter_map(OnceLock::get);
+        for pile in piles.filter_map(Weak::upgrade) {
+            if ended || pile.parked().0 > 0 {
+                pile.ring();
+            }
+        }
     }
 
     /// Reads a while, and says how many books came; they are in the outbox when this returns, whoever has died meanwhile.
-    fn read(&self) -> Result<usize, Failure> {
-        let mut slot = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+    fn read(&self, reader: &mut Reader) -> Result<usize, Failure> {
         let want = match self.run.get().filter(|_| !self.blocks) {
             Some(run) => (run * self.piles.len()).min(BATCH),
             None => BATCH,
         };
         let mut count = 0;
         while count + want <= BATCH {
-            let some = self.read_once(&mut slot, want)?;
+            let some = self.read_once(reader, want)?;
             count += some;
             if some < want {
                 break;
@@ -278,16 +341,17 @@ impl FeederCore {
         Ok(count)
     }
 
-    fn read_once(
-        &self,
-        slot: &mut Option<Guarded<Box<dyn Source>>>,
-        want: usize,
-    ) -> Result<usize, Failure> {
+    fn read_locked(&self) -> Result<usize, Failure> {
+        let mut reader = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        self.read(&mut reader)
+    }
+
+    fn read_once(&self, reader: &mut Reader, want: usize) -> Result<usize, Failure> {
         if self.has_ended() {
-            *slot = None;
+            reader.source = None;
             return Ok(0);
         }
-        let Some(source) = slot.as_mut() else {
+        let Some(source) = reader.source.as_mut() else {
             return Ok(0);
         };
         let works = self.works.get().and_then(Weak::upgrade);
@@ -302,6 +366,14 @@ impl FeederCore {
         match read {
             Ok(Ok(Some(mut books))) => {
                 let count = books.len();
+                if let Some(works) = works {
+                    // Before they are dealt, so that who gets which changes no id.
+                    let first = works.store.number(count as u64);
+                    for (at, book) in books.iter_mut().enumerate() {
+                        book.id = BookId(first.0 + at as u64);
+                    }
+                }
+                let runs = dealt(books, self.piles.len(), &mut reader.next);
                 let mut outbox = self.outbox();
                 if self.has_ended() {
                     drop(outbox);
@@ -311,24 +383,19 @@ impl FeederCore {
                     );
                     return Ok(0);
                 }
-                if let Some(works) = works {
-                    // Before they are dealt, so that who gets which changes no id.
-                    let first = works.store.number(count as u64);
-                    for (at, book) in books.iter_mut().enumerate() {
-                        book.id = BookId(first.0 + at as u64);
-                    }
+                for (lane, run) in outbox.lanes.iter_mut().zip(runs) {
+                    lane.push(run);
                 }
-                outbox.deal(books);
                 Ok(count)
             }
             Ok(Ok(None)) => {
-                *slot = None;
+                reader.source = None;
                 self.ended.store(true, Ordering::Release);
                 Ok(0)
             }
             // Here and not in the actor, which may be dead by now.
             Ok(Err(failure)) if failure.is_permanent() => {
-                *slot = None;
+                reader.source = None;
                 self.ended.store(true, Ordering::Release);
                 if let Some(works) = self.works.get().and_then(Weak::upgrade) {
                     works.fail(format!("{}: {failure}", self.name));
@@ -337,6 +404,36 @@ impl FeederCore {
             }
             Ok(Err(failure)) => Err(failure),
             Err(panic) => Err(Failure::transient(format!("panicked: {panic}"))),
+        }
+    }
+}
+
+fn empty_lane(lane: &mut Lane, works: &Works, pile: &PileCore) {
+    // After a refusal for want of bytes: one at a time.
+    let mut most = usize::MAX;
+    while lane.books > 0 {
+        let room = works.store.room(pile.key).min(most);
+        if room == 0 {
+            return;
+        }
+        let some = lane.pop(room);
+        let ids: Option<Vec<BookId>> =
+            (works.is_traced()).then(|| some.iter().map(|book| book.id).collect());
+        match put(works, pile, some) {
+            Ok(()) => {
+                if let Some(ids) = ids {
+                    works.record(&pile.name, &Act::Put { books: &ids });
+                }
+            }
+            // A byte bound may refuse what the book bound admits: then one book at a time, and the last of them waits.
+            Err(back) => {
+                let stuck = back.len() == 1;
+                lane.push_front(back);
+                if stuck {
+                    return;
+                }
+                most = 1;
+            }
         }
     }
 }
@@ -368,6 +465,7 @@ impl Feeder {
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
+        self.core.failed.store(false, Ordering::Release);
         self.core.asked.store(false, Ordering::Release);
         if self.reading {
             return;
@@ -378,13 +476,13 @@ impl Feeder {
             return;
         }
         if !self.core.blocks || self.works.clock.is_simulated() {
-            let read = self.core.read();
+            let read = self.core.read_locked();
             self.has_read(read, ctx);
             return;
         }
         self.reading = true;
         let core = self.core.clone();
-        let read = self.works.pool.wait_for(move || core.read());
+        let read = self.works.pool.wait_for(move || core.read_locked());
         ctx.spawn(read.into_actor(self).map(|read, feeder, ctx| {
             feeder.reading = false;
             feeder.has_read(read.unwrap_or(Ok(0)), ctx);
@@ -429,5 +527,13 @@ impl Handler<More> for Feeder {
 
     fn handle(&mut self, _: More, ctx: &mut Self::Context) {
         self.look(ctx);
+    }
+}
+
+impl Handler<Failed> for Feeder {
+    type Result = ();
+
+    fn handle(&mut self, Failed(failure): Failed, _: &mut Self::Context) {
+        die(format!("{}: {failure}", self.core.name));
     }
 }

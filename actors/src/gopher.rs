@@ -68,6 +68,13 @@ pub struct CrewCore {
     pub works: Arc<Works>,
 }
 
+impl CrewCore {
+    /// Books that are loaded at once, at most: a cartload, or that of carts which travel together.
+    pub fn load(&self) -> usize {
+        self.yard.want().books.saturating_mul(coupling(self))
+    }
+}
+
 impl std::fmt::Debug for CrewCore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CrewCore")
@@ -143,13 +150,14 @@ fn coupling(crew: &CrewCore) -> usize {
         && (crew.work.is_none() && crew.ask.is_none())
         && !yard.is_exclusive(Leg::Load)
         && !yard.is_exclusive(Leg::Unload);
-    // Two lots at least, so that one is loaded while the other is under way; of a bounded dump, a quarter.
+    // Two lots at least, of the carts and of what either end holds: so that one is loaded while the other is under way.
+    let half = |pile: &PileCore| match pile.capacity_bytes {
+        Some(_) => 0,
+        None => (pile.capacity_books).map_or(COUPLED, |most| COUPLED.min(most as usize / 2)),
+    };
     let books = match &crew.to {
-        Door::Dump(dump) if dump.capacity_bytes.is_some() => 0,
-        Door::Dump(dump) => {
-            (dump.capacity_books).map_or(COUPLED, |most| COUPLED.min(most as usize / 4))
-        }
-        Door::Incinerator(_) => COUPLED,
+        Door::Dump(dump) => half(dump).min(half(&crew.from)),
+        Door::Incinerator(_) => half(&crew.from),
     };
     match quick {
         true => (yard.carts() / 2)
@@ -216,8 +224,14 @@ impl Gopher {
                 return;
             }
             next = match put {
-                // What takes no time is done at once: it puts nobody off, however long he has waited.
-                Some((cart, leg)) if self.at_once[leg as usize] => {
+                // What takes no time is done at once: it puts nobody off, however long he has waited. But those who wait go before a cart that is to be
+                // sent for books: it may then go together with others.
+                Some((cart, leg))
+                    if self.at_once[leg as usize]
+                        && (leg != Leg::Take
+                            || self.coupling < 2
+                            || !self.crew.yard.is_wanted(self.core.index)) =>
+                {
                     left = left.saturating_sub(usize::from(leg == Leg::Take));
                     Some((cart, leg))
                 }
@@ -268,7 +282,7 @@ impl Gopher {
         let carts = self.crew.yard.coupling();
         if cart.carts() < carts {
             let returns = self.at_once[Leg::Return as usize];
-            self.crew.yard.couple(cart, carts, returns, self.me);
+            self.crew.yard.couple(cart, carts, returns);
         } else {
             cart.uncouple(carts);
         }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::book::Book;
 use crate::failure::Failure;
+use crate::ledger::Ids;
 use crate::store::{PileKey, Store};
 
 /// What custody knows of a book on a pile.
@@ -83,8 +84,8 @@ const PHASE: u64 = 0b11;
 pub struct Batch {
     pub(crate) books: Vec<Book>,
     pub(crate) notes: Notes,
-    /// Their ids follow each other from this one on; `None` if they don't, or nobody knows.
-    pub(crate) ids: Option<u64>,
+    /// Their ids, where they are at equal distances.
+    pub(crate) ids: Option<Ids>,
     pub(crate) bytes: u64,
     pub(crate) pile: PileKey,
     /// Where the pile keeps its side of the lease.
@@ -96,7 +97,7 @@ pub struct Batch {
 
 impl Batch {
     pub(crate) fn new(
-        (books, notes, ids): (Vec<Book>, Notes, Option<u64>),
+        (books, notes, ids): (Vec<Book>, Notes, Option<Ids>),
         bytes: u64,
         pile: PileKey,
         slot: u32,

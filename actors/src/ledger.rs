@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::book::BookId;
+use crate::book::{Book, BookId};
 
 /// The books' account at one instant. `lost` and `duplicates` are 0 unless gopherworks itself is at fault.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,7 +44,50 @@ pub struct Ledger {
     dropped: AtomicU64,
     duplicates: AtomicU64,
     reburned: AtomicU64,
-    ended: Mutex<IdSet>,
+    /// By the two lowest bits of the id, so that copies which are dealt books in turn don't wait for each other.
+    ended: [Mutex<IdSet>; SHARDS as usize],
+}
+
+const SHARDS: u64 = 4;
+
+/// Ids at equal distances, which is how books come from a source and are dealt to copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ids {
+    /// The first.
+    pub first: BookId,
+    /// How far each is from the one before (>= 1).
+    pub step: u64,
+}
+
+impl Ids {
+    /// The ids of `books`, if they are at equal distances.
+    pub fn of(books: &[Book]) -> Option<Self> {
+        let first = books.first()?.id;
+        let step = match books.get(1) {
+            Some(second) => second.id.0.checked_sub(first.0).filter(|step| *step > 0)?,
+            None => 1,
+        };
+        let ids = Self { first, step };
+        let follow = books
+            .iter()
+            .zip(0..)
+            .all(|(book, at)| book.id == ids.at(at));
+        follow.then_some(ids)
+    }
+
+    /// The id at `index`.
+    pub fn at(self, index: u64) -> BookId {
+        BookId(self.first.0 + index * self.step)
+    }
+
+    /// The same without the first `count`.
+    #[must_use]
+    pub fn from(self, count: u64) -> Self {
+        Self {
+            first: self.at(count),
+            ..self
+        }
+    }
 }
 
 /// How a book's way ended.
@@ -71,19 +114,35 @@ impl Ledger {
 
     /// Books of these ids ended.
     pub fn end(&self, fate: Fate, ids: impl IntoIterator<Item = BookId>) {
-        let ids = ids.into_iter().map(|id| id.0);
-        let (first, again) = self.ended().insert_all(ids);
+        let (mut first, mut again) = (0, 0);
+        for id in ids {
+            match self.shard(id.0).insert(id.0 / SHARDS) {
+                true => first += 1,
+                false => again += 1,
+            }
+        }
         self.count(fate, first, again);
     }
 
-    /// `count` books ended whose ids follow each other from `first` on.
-    pub fn end_range(&self, fate: Fate, first: BookId, count: u64) {
-        let new = self.ended().insert_range(first.0, first.0 + count);
-        self.count(fate, new, count - new);
+    /// `count` books ended whose ids are `ids`.
+    pub fn end_all(&self, fate: Fate, ids: Ids, count: u64) {
+        // Only then do the ids of one shard follow each other there.
+        if !SHARDS.is_multiple_of(ids.step) {
+            return self.end(fate, (0..count).map(|at| ids.at(at)));
+        }
+        let in_turn = SHARDS / ids.step;
+        let mut first = 0;
+        for at in 0..in_turn.min(count) {
+            let id = ids.at(at).0;
+            let here = (count - at).div_ceil(in_turn);
+            first += (self.shard(id)).insert_range(id / SHARDS, id / SHARDS + here);
+        }
+        self.count(fate, first, count - first);
     }
 
-    fn ended(&self) -> MutexGuard<'_, IdSet> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shard(&self, id: u64) -> MutexGuard<'_, IdSet> {
+        let shard = &self.ended[(id % SHARDS) as usize];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count(&self, fate: Fate, first: u64, again: u64) {
@@ -159,25 +218,7 @@ pub struct IdSet {
 impl IdSet {
     /// Adds `id`; false if it was there.
     pub fn insert(&mut self, id: u64) -> bool {
-        self.insert_all([id]).0 == 1
-    }
-
-    /// Adds ids: (how many were new, how many were there). Ids that follow each other are added together.
-    pub fn insert_all(&mut self, ids: impl IntoIterator<Item = u64>) -> (u64, u64) {
-        let (mut new, mut count) = (0, 0);
-        let mut ids = ids.into_iter();
-        let mut next = ids.next();
-        while let Some(from) = next {
-            let mut to = from + 1;
-            next = ids.next();
-            while next == Some(to) {
-                to += 1;
-                next = ids.next();
-            }
-            count += to - from;
-            new += self.insert_range(from, to);
-        }
-        (new, count - new)
+        self.insert_range(id, id + 1) == 1
     }
 
     /// Adds `from..to`; how many of them are new.
@@ -197,14 +238,8 @@ impl IdSet {
     /// Adds `count` bits (>= 1) from `bit` on, all in one chunk; how many of them are new.
     fn insert_bits(&mut self, index: usize, mut bit: u64, mut count: u64) -> u64 {
         while self.chunks.len() <= index {
-            // Number 0 is nobody's id, so it counts as there from the start.
-            let first = self.base == 0 && self.chunks.is_empty();
-            let mut bits = Box::new([0u64; WORDS]);
-            bits[0] = u64::from(first);
-            self.chunks.push_back(Chunk::Some {
-                bits,
-                set: u32::from(first),
-            });
+            let bits = Box::new([0u64; WORDS]);
+            self.chunks.push_back(Chunk::Some { bits, set: 0 });
         }
         let Chunk::Some { bits, set } = &mut self.chunks[index] else {
             return 0;
@@ -254,15 +289,53 @@ mod tests {
                 let before = theirs.len() as u64;
                 theirs.extend(from..from + count);
                 let new = theirs.len() as u64 - before;
-                prop_assert_eq!(ours.insert_all(from..from + count), (new, count - new));
+                prop_assert_eq!(ours.insert_range(from, from + count), new);
             }
+        }
+    }
+
+    proptest! {
+        /// Ids that are told at once, at any distance, end as those that are told one by one.
+        #[test]
+        fn however_ids_are_told_each_ends_once(
+            lots in prop::collection::vec((1u64..20_000, 1u64..9, 1u64..300), 0..20),
+        ) {
+            let (at_once, singly) = (Ledger::default(), Ledger::default());
+            for (first, step, count) in lots {
+                let ids = Ids { first: BookId(first), step };
+                at_once.end_all(Fate::Burned, ids, count);
+                singly.end(Fate::Burned, (0..count).map(|at| ids.at(at)));
+            }
+            prop_assert_eq!(at_once.report(0), singly.report(0));
+        }
+    }
+
+    #[test]
+    fn ids_are_at_equal_distances_or_they_are_none() {
+        let books = |ids: &[u64]| -> Vec<Book> {
+            let book = |id: &u64| Book {
+                id: BookId(*id),
+                ..Book::default()
+            };
+            ids.iter().map(book).collect()
+        };
+        let ids = |first, step| {
+            Some(Ids {
+                first: BookId(first),
+                step,
+            })
+        };
+        assert_eq!(Ids::of(&books(&[3, 5, 7])), ids(3, 2));
+        assert_eq!(Ids::of(&books(&[9])), ids(9, 1));
+        for odd in [&[][..], &[3, 5, 6], &[5, 3], &[4, 4]] {
+            assert_eq!(Ids::of(&books(odd)), None, "{odd:?}");
         }
     }
 
     #[test]
     fn id_set_stays_small_when_ids_come_in_order() {
         let mut set = IdSet::default();
-        for id in 1..1_000_000 {
+        for id in 0..1_000_000 {
             assert!(set.insert(id));
         }
         assert!(set.chunks.len() <= 1);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::book::Book;
 use crate::clock::Time;
 use crate::lease::{Batch, Note, Notes, Unbound, Verdict};
+use crate::ledger::Ids;
 use crate::store::{Bound, PileKey, Want};
 
 /// A book that will not be tried again here, with the reason.
@@ -28,8 +29,8 @@ pub struct Settlement {
     pub acked: Vec<Book>,
     /// Bytes of their bodies.
     pub acked_bytes: u64,
-    /// Their ids follow each other from this one on; `None` if they don't, or nobody knows.
-    pub acked_ids: Option<u64>,
+    /// Their ids, where it is known that they are at equal distances.
+    pub acked_ids: Option<Ids>,
     /// Books dropped on purpose, in order.
     pub dropped: Vec<Book>,
     /// Books that went to the dead letters.
@@ -43,8 +44,8 @@ pub struct Settlement {
 struct Run {
     /// Place of the first.
     first: u64,
-    /// Id of the first, if the others follow it.
-    ids: Option<u64>,
+    /// Their ids, where they are at equal distances.
+    ids: Option<Ids>,
     bytes: u64,
     books: std::vec::IntoIter<Book>,
 }
@@ -177,12 +178,15 @@ impl Shelf {
     /// Puts a book behind all others. The caller has asked for room.
     pub fn put(&mut self, book: Book) {
         let bytes = book.size();
-        let id = book.id.0;
-        self.put_all(vec![book], bytes, Some(id));
+        let ids = Ids {
+            first: book.id,
+            step: 1,
+        };
+        self.put_all(vec![book], bytes, Some(ids));
     }
 
-    /// Puts books, of `bytes` in all, behind all others. `ids`: the first id, where all follow it without a gap. The caller has asked for room.
-    pub fn put_all(&mut self, books: Vec<Book>, bytes: u64, ids: Option<u64>) {
+    /// Puts books, of `bytes` in all, behind all others. `ids` where they are at equal distances. The caller has asked for room.
+    pub fn put_all(&mut self, books: Vec<Book>, bytes: u64, ids: Option<Ids>) {
         if books.is_empty() {
             return;
         }
@@ -242,14 +246,14 @@ impl Shelf {
         Some(batch)
     }
 
-    /// Adds fresh books of up to `want` in all, `held` bytes of which are there already. Gives the bytes added, and the first id if the others follow it.
+    /// Adds fresh books of up to `want` in all, `held` bytes of which are there already. Gives the bytes added, and the ids where they are at equal distances.
     fn take_fresh(
         &mut self,
         books: &mut Vec<Book>,
         want: Want,
         held: u64,
         buffer: impl FnOnce() -> Vec<Book>,
-    ) -> (u64, Option<u64>) {
+    ) -> (u64, Option<Ids>) {
         let mut buffer = Some(buffer);
         let before = books.len();
         let ids = self.fresh.front().and_then(|run| run.ids);
@@ -262,8 +266,8 @@ impl Shelf {
             let room = want.books - books.len();
             let fits =
                 |more: u64| (want.bytes).is_none_or(|most| bytes.saturating_add(more) <= most);
-            follows =
-                follows.filter(|first| run.ids == Some(first + (books.len() - before) as u64));
+            let count = (books.len() - before) as u64;
+            follows = follows.filter(|ids| count == 0 || run.ids == Some(ids.from(count)));
             if run.books.len() <= room && fits(run.bytes) {
                 bytes = bytes.saturating_add(run.bytes);
                 let run = self.fresh.pop_front().expect("it was just looked at");
@@ -293,7 +297,7 @@ impl Shelf {
             }
             books.extend(run.books.by_ref().take(count));
             run.first += count as u64;
-            run.ids = run.ids.map(|first| first + count as u64);
+            run.ids = run.ids.map(|ids| ids.from(count as u64));
             run.bytes -= part;
             bytes = bytes.saturating_add(part);
             if run.books.len() == 0 {

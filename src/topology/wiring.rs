@@ -220,9 +220,7 @@ impl Build<'_> {
                     .map_err(failed(&source.name))?;
                 receipts.extend(made.receipts().filter(|_| !self.options.dry));
                 let name = format!("{}.source", source.name);
-                let feeder = FeederCore::new(name, made, source.piles.len());
-                feeder.carts_carry(carried(plan, &source.piles));
-                feeders.push(feeder);
+                feeders.push(FeederCore::new(name, made, source.piles.len()));
             }
         }
         let mut fires = Vec::new();
@@ -411,6 +409,12 @@ impl Build<'_> {
                 seats,
             });
         }
+        for (feeder, source) in feeders.iter().zip(&plan.sources) {
+            let crews = plan.crews.iter().zip(&crews);
+            let loaders = crews.filter(|(crew, _)| source.piles.contains(&crew.from));
+            let load = loaders.map(|(_, crew)| crew.core.load()).max();
+            feeder.loads(load.unwrap_or(1));
+        }
         for (key, pile) in piles.iter().enumerate() {
             let below = plan
                 .crews
@@ -491,13 +495,6 @@ impl Build<'_> {
         }
         children
     }
-}
-
-/// Books that a crew of these piles takes at once, at most: half of its carts may travel together.
-fn carried(plan: &Plan, piles: &[usize]) -> usize {
-    let crews = plan.crews.iter().filter(|crew| piles.contains(&crew.from));
-    let books = crews.map(|crew| crew.cart_books.saturating_mul((crew.carts as usize / 2).max(1)));
-    books.max().unwrap_or(1)
 }
 
 fn bound(capacity: Capacity) -> Bound {

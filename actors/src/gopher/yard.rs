@@ -4,7 +4,7 @@
 //! who could take it are busy it waits here, and whoever is free first takes what has waited longest.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::steps::{Duties, Step};
@@ -126,6 +126,8 @@ pub struct Yard {
     /// Room at a dump is kept before the unloading begins, since it takes time.
     timed_unload: bool,
     state: Mutex<State>,
+    /// What `state` says is wanted, for a look in passing.
+    wanted: AtomicU8,
     /// So many carts may travel as one now.
     coupling: AtomicUsize,
     /// By number - 1: the generation of each cart, and who has it.
@@ -153,6 +155,9 @@ impl std::fmt::Debug for Yard {
         f.debug_struct("Yard").field("crew", &self.name).finish()
     }
 }
+
+/// In the place of a node: the cart is coupled to another, whose number stands in the place of the epoch.
+const COUPLED: u32 = 0xf_ffff;
 
 /// Who holds a lease: a node and the epoch of its actor.
 pub fn holder(node: u32, epoch: u64) -> u64 {
@@ -197,6 +202,7 @@ impl Yard {
             load_slots,
             unload_slots,
             timed_unload,
+            wanted: AtomicU8::new(state.wanted.0),
             state: Mutex::new(state),
             coupling: AtomicUsize::new(1),
             held: (0..carts).map(|_| AtomicU64::new(0)).collect(),
@@ -292,19 +298,11 @@ impl Yard {
     /// affair; its slot and its room are free from here on. Says how many carts that were.
     pub fn reclaim(self: &Arc<Self>, lost: u64) -> usize {
         let mut reclaimed = 0;
-        for (index, held) in self.held.iter().enumerate() {
-            let now = held.load(Ordering::Acquire);
-            let generation = (now >> HOLDER_BITS) as u16;
-            if now != packed(generation, lost) {
+        for index in 0..self.held.len() {
+            let Some(body) = self.replaced(index, lost) else {
                 continue;
-            }
-            let generation_next = generation.wrapping_add(1);
-            let next = packed(generation_next, 0);
-            let won = held.compare_exchange(now, next, Ordering::AcqRel, Ordering::Acquire);
-            if won.is_err() {
-                continue;
-            }
-            reclaimed += 1;
+            };
+            // Before it can be sent on, and have others.
             let claims = std::mem::take(
                 &mut *(self.claims[index].lock()).unwrap_or_else(PoisonError::into_inner),
             );
@@ -314,13 +312,33 @@ impl Yard {
             if let Some(room) = claims.room {
                 room.give_up();
             }
-            self.welcome_home(Box::new(CartBody {
-                number: index as u32 + 1,
-                generation: generation_next,
-                ..CartBody::default()
-            }));
+            let coupled = holder(COUPLED, index as u64 + 1);
+            let others = (0..self.held.len()).filter_map(|at| self.replaced(at, coupled));
+            for body in std::iter::once(body).chain(others) {
+                reclaimed += 1;
+                self.welcome_home(body);
+            }
         }
         reclaimed
+    }
+
+    /// A new cart in the place of the one at `index`, if `lost` has it.
+    fn replaced(&self, index: usize, lost: u64) -> Option<Box<CartBody>> {
+        let held = &self.held[index];
+        let now = held.load(Ordering::Acquire);
+        let generation = (now >> HOLDER_BITS) as u16;
+        if now != packed(generation, lost) {
+            return None;
+        }
+        let generation_next = generation.wrapping_add(1);
+        let next = packed(generation_next, 0);
+        held.compare_exchange(now, next, Ordering::AcqRel, Ordering::Acquire)
+            .ok()?;
+        Some(Box::new(CartBody {
+            number: index as u32 + 1,
+            generation: generation_next,
+            ..CartBody::default()
+        }))
     }
 
     /// Takes a cart in; one whose place was taken comes back, to be dropped when no lock is held.
@@ -330,11 +348,8 @@ impl Yard {
             return Some(body);
         }
         self.held_by(&body, 0);
-        for coupled in &body.coupled {
-            self.held_by(coupled, 0);
-        }
         state.out = state.out.saturating_sub(body.carts());
-        state.wanted.set(leg, true);
+        self.want_leg(state, leg, true);
         let queue = &mut state.waiting[leg as usize];
         // Nearly always the youngest; a cart whose send failed regains its place.
         if queue.back().is_none_or(|last| last.due <= body.due) {
@@ -375,7 +390,7 @@ impl Yard {
             let queue = &mut state.waiting[leg as usize];
             let mut body = queue.pop_front()?;
             let more = !queue.is_empty();
-            state.wanted.set(leg, more);
+            self.want_leg(state, leg, more);
             if let Some(slot) = &slot {
                 body.due = body.due.max(slot.free_since());
             }
@@ -445,6 +460,16 @@ impl Yard {
         self.take_in(cart.into_body(), leg);
     }
 
+    /// True if a cart waits for something that this gopher does. A look in passing: it may be over by now.
+    pub(crate) fn is_wanted(&self, gopher: usize) -> bool {
+        self.wanted.load(Ordering::Relaxed) & self.legs[gopher].0 != 0
+    }
+
+    fn want_leg(&self, state: &mut State, leg: Leg, there: bool) {
+        state.wanted.set(leg, there);
+        self.wanted.store(state.wanted.0, Ordering::Relaxed);
+    }
+
     /// So many carts may travel as one now; 1 where none may be coupled.
     ///
     /// A crew whose trips take no time moves carts that wait together together: one lease, one delivery. What is under way stays bounded by the carts.
@@ -458,7 +483,7 @@ impl Yard {
 
     /// Couples waiting empty carts to one that is about to be sent for books, until it is `carts` of them or there is none left. `returns`: also those
     /// that wait to be brought back.
-    pub(crate) fn couple(&self, cart: &mut Cart, carts: usize, returns: bool, holder: u64) {
+    pub(crate) fn couple(&self, cart: &mut Cart, carts: usize, returns: bool) {
         let body = cart.body_mut();
         let mut state = self.lock();
         for leg in [Leg::Take, Leg::Return]
@@ -471,15 +496,20 @@ impl Yard {
                 && let Some(next) = waiting.pop_front()
             {
                 out += next.carts();
-                self.held_by(&next, holder);
-                for coupled in &next.coupled {
-                    self.held_by(coupled, holder);
-                }
-                body.couple(next);
+                self.couple_to(body, next);
             }
             let more = !waiting.is_empty();
             state.out += out;
-            state.wanted.set(leg, more);
+            self.want_leg(&mut state, leg, more);
+        }
+    }
+
+    /// Couples `other`, and those that are coupled to it, to `body`; whoever has that has them.
+    pub(crate) fn couple_to(&self, body: &mut CartBody, mut other: Box<CartBody>) {
+        let more = std::mem::take(&mut other.coupled);
+        for other in std::iter::once(other).chain(more) {
+            self.held_by(&other, holder(COUPLED, u64::from(body.number)));
+            body.coupled.push(other);
         }
     }
 
@@ -531,9 +561,9 @@ impl Yard {
                 while let Some(mut body) = state.waiting[leg as usize].pop_front() {
                     loads.push((body.lease.take(), body.worked.take(), body.room.take()));
                     state.waiting[Leg::Take as usize].push_back(body);
-                    state.wanted.set(Leg::Take, true);
+                    self.want_leg(&mut state, Leg::Take, true);
                 }
-                state.wanted.set(leg, false);
+                self.want_leg(&mut state, leg, false);
             }
         }
         // Outside the lock: bodies and bells belong to others.

@@ -89,10 +89,11 @@ impl PileCore {
         let since = cart.due();
         let store = &self.works.store;
         store.collect(self.key);
-        let mut filled = self.feeder.is_none();
-        let mut gate = self.gate();
-        while gate.takers.is_empty() && !self.is_closed() {
-            let lease = store.lease(self.key, cart.want(), holder).now();
+        let want = cart.want();
+        self.fill(want.books);
+        let gate = self.gate();
+        if gate.takers.is_empty() && !self.is_closed() {
+            let lease = store.lease(self.key, want, holder).now();
             if let Some(lease) = lease {
                 let (givers, offers) = (!gate.givers.is_empty(), !gate.sealed);
                 drop(gate);
@@ -105,17 +106,8 @@ impl PileCore {
                 }
                 return Some(cart);
             }
-            if filled {
-                break;
-            }
-            drop(gate);
-            filled = true;
-            self.fill();
-            gate = self.gate();
         }
-        cart.hand_to(0);
-        gate.takers.push_back(cart);
-        drop(gate);
+        self.park_taker(gate, cart);
         self.stats.waited();
         self.ring();
         None
@@ -172,6 +164,11 @@ impl PileCore {
         None
     }
 
+    fn park_taker(&self, mut gate: MutexGuard<'_, Gate>, cart: Cart) {
+        cart.hand_to(0);
+        gate.takers.push_back(cart);
+    }
+
     fn park_giver(&self, mut gate: MutexGuard<'_, Gate>, cart: Cart) {
         cart.hand_to(0);
         match cart.body().room {
@@ -182,8 +179,7 @@ impl PileCore {
 
     /// A cart that the actor was sent for books: it waits its turn.
     pub(super) fn has_come_empty(&self, cart: Cart) {
-        cart.hand_to(0);
-        self.gate().takers.push_back(cart);
+        self.park_taker(self.gate(), cart);
     }
 
     /// A cart that the actor was sent with books: it waits its turn.
@@ -191,10 +187,22 @@ impl PileCore {
         self.park_giver(self.gate(), cart);
     }
 
-    /// Moves what the feeder has read onto the shelf, as far as there is room. True if a book moved.
-    fn fill(&self) -> bool {
-        !self.is_full()
-            && (self.feeder.as_ref()).is_some_and(|(feeder, share)| feeder.fill(*share, self))
+    /// Moves what the feeder has read onto the shelf, as far as there is room, if `want` books are not there already.
+    fn fill(&self, want: usize) {
+        if let Some((feeder, share)) = &self.feeder
+            && self.counts().ready < want
+            && !self.is_full()
+        {
+            feeder.fill(*share, self);
+        }
+    }
+
+    /// The same for the first who waits, or for `want` where nobody does.
+    fn fill_for_next(&self, want: usize) {
+        if self.feeder.is_some() {
+            let next = self.gate().takers.front().map(|cart| cart.want().books);
+            self.fill(next.unwrap_or(want));
+        }
     }
 
     /// Serves those at the gate, by whoever made that possible.
@@ -216,11 +224,14 @@ impl PileCore {
         let mut owed = Vec::new();
         loop {
             store.collect(self.key);
-            self.fill();
+            self.fill_for_next(1);
             let mut let_in = false;
             while let Some((cart, lease)) = self.next_taker() {
                 match lease {
-                    Answer::Ready(Some(lease)) => self.grant(cart, lease, since),
+                    Answer::Ready(Some(lease)) => {
+                        self.grant(cart, lease, since);
+                        self.fill_for_next(0);
+                    }
                     Answer::Ready(None) => {}
                     Answer::Later(later) => owed.push(Owed::Lease(cart, later)),
                 }

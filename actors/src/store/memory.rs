@@ -13,7 +13,7 @@ use crate::book::{Book, BookId};
 use crate::clock::{Clock, Time};
 use crate::fates::{Awaited, Fates};
 use crate::lease::{End, Lease, Unbound, Verdict};
-use crate::ledger::{Fate, Ledger, LedgerReport};
+use crate::ledger::{Fate, Ids, Ledger, LedgerReport};
 use crate::planted::{self, Defect};
 use crate::shelf::{DeadLetter, Settlement, Shelf};
 
@@ -188,7 +188,8 @@ impl MemoryStore {
             book.id = BookId(first.0 + i as u64);
             told(book.id);
         }
-        shelf.put_all(books, bytes, Some(first.0));
+        let ids = Ids { first, step: 1 };
+        shelf.put_all(books, bytes, Some(ids));
         Ok(())
     }
 
@@ -250,12 +251,11 @@ impl MemoryStore {
         Ok(Settled::whole(acked, source.is_idle()))
     }
 
-    /// Books ended in a fire; `ids` is the first id, where the others follow it.
-    fn burned(&self, books: &[Book], ids: Option<u64>) {
+    /// Books ended in a fire.
+    fn burned(&self, books: &[Book], ids: Option<Ids>) {
         match ids {
-            Some(first) => {
-                let count = books.len() as u64;
-                self.ledger.end_range(Fate::Burned, BookId(first), count);
+            Some(ids) => {
+                (self.ledger).end_all(Fate::Burned, ids, books.len() as u64);
             }
             None => self
                 .ledger
@@ -336,19 +336,14 @@ impl Store for MemoryStore {
     }
 
     fn put_numbered(&self, pile: PileKey, books: Vec<Book>) -> Answer<Result<(), Full<Vec<Book>>>> {
-        let first = books.first().map_or(0, |book| book.id.0);
-        let (mut bytes, mut next, mut follow) = (0, first, true);
-        for book in &books {
-            bytes += book.size();
-            follow &= book.id.0 == next;
-            next += 1;
-        }
+        let bytes = books.iter().map(Book::size).sum();
+        let ids = Ids::of(&books);
         let mut shelf = self.shelf(pile);
         if !shelf.has_room(books.len(), bytes) {
             return Answer::Ready(Err(Full(books)));
         }
         self.ledger.offer(books.len() as u64);
-        shelf.put_all(books, bytes, follow.then_some(first));
+        shelf.put_all(books, bytes, ids);
         Answer::Ready(Ok(()))
     }
 
