@@ -263,7 +263,8 @@ fn what_is_lost_on_its_way_goes_home_and_what_comes_twice_counts_once() {
         let ran = with(&format!(
             "kind = \"duplicate\"\ntarget = \"{target}\"\nwhen = {{ chance = 1.0 }}"
         ));
-        assert!(ran.fired.len() > 3, "{target}: {}", ran.fired.len());
+        // A pile is told to look once, however many want it to: that is seldom.
+        assert!(ran.fired.len() >= 3, "{target}: {}", ran.fired.len());
         assert_eq!(ran.report.ledger.duplicates, 0);
     }
 }

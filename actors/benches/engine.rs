@@ -35,6 +35,14 @@ impl Source for Numbers {
         Ok((count > 0).then(|| (0..count).map(book).collect()))
     }
 
+    fn split(&mut self, copies: usize) -> Option<Vec<Box<dyn Source>>> {
+        let part = |at| -> Box<dyn Source> {
+            let books = self.0.saturating_sub(at).div_ceil(copies as u64);
+            Box::new(Numbers(books))
+        };
+        Some((0..copies as u64).map(part).collect())
+    }
+
     fn blocks(&self) -> bool {
         false
     }

@@ -1,7 +1,8 @@
 //! The feeder: the actor that reads a pile's source. What it has read stands outside of it, so its death loses nothing.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+mod outbox;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
@@ -13,10 +14,12 @@ use crate::fault::{Deed, Point};
 use crate::pile::PileCore;
 use crate::pool::{die, guarded};
 use crate::source::Source;
-use crate::store::{Answer, Full};
+use crate::store::{Answer, Full, Store};
 use crate::supervision::{Guarded, Port};
 use crate::trace::Act;
 use crate::works::Works;
+
+use outbox::{Lane, Outbox, Rows, dealt};
 
 /// Most books read at once.
 const BATCH: usize = 1024;
@@ -25,7 +28,7 @@ const BATCH: usize = 1024;
 const BEHIND: usize = 4 * BATCH;
 
 /// Looks at a source that somebody else reads just now, before giving up: about as long as reading takes.
-const LOOKS: usize = 1000;
+const LOOKS: usize = 20_000;
 
 /// Fewest books in a run: a call of the source for each book of a small cart would cost more than it saves.
 const LEAST_RUN: usize = 64;
@@ -49,7 +52,12 @@ pub struct FeederCore {
     pub name: String,
     /// How to reach its actor.
     pub port: Port<Feeder>,
-    source: Mutex<Reader>,
+    /// One that deals to all piles, or one for each.
+    readers: Vec<Mutex<Reader>>,
+    /// Ids, where there is a reader for each pile.
+    rows: Mutex<Rows>,
+    /// Readers that have not come to an end.
+    reading: AtomicUsize,
     blocks: bool,
     total: Option<u64>,
     /// So many books of a source that does not wait are asked for at once, for each pile.
@@ -73,78 +81,10 @@ impl std::fmt::Debug for FeederCore {
     }
 }
 
-/// What was read and not yet put: a lane for each pile that is fed.
-#[derive(Debug)]
-struct Outbox {
-    lanes: Vec<Lane>,
-}
-
-/// Books for one pile, in the runs in which they were read: a run that the pile has room for is moved as one.
-#[derive(Debug, Default)]
-struct Lane {
-    runs: VecDeque<std::vec::IntoIter<Book>>,
-    books: usize,
-}
-
-impl Lane {
-    fn push(&mut self, run: Vec<Book>) {
-        if !run.is_empty() {
-            self.books += run.len();
-            self.runs.push_back(run.into_iter());
-        }
-    }
-
-    /// Back to its place.
-    fn push_front(&mut self, run: Vec<Book>) {
-        self.books += run.len();
-        self.runs.push_front(run.into_iter());
-    }
-
-    /// The first books, at most `most` (>= 1); a whole run where that is no more.
-    fn pop(&mut self, most: usize) -> Vec<Book> {
-        let Some(front) = self.runs.front_mut() else {
-            return Vec::new();
-        };
-        let run: Vec<Book> = if front.len() > most {
-            front.by_ref().take(most).collect()
-        } else {
-            let whole = std::mem::take(front);
-            self.runs.pop_front();
-            whole.collect()
-        };
-        self.books -= run.len();
-        run
-    }
-}
-
-/// Deals books out in turn: the n-th of all goes to lane n mod lanes. `next` is the lane of the first.
-fn dealt(books: Vec<Book>, lanes: usize, next: &mut usize) -> Vec<Vec<Book>> {
-    if lanes == 1 {
-        return vec![books];
-    }
-    let each = books.len().div_ceil(lanes);
-    let mut runs: Vec<Vec<Book>> = (0..lanes).map(|_| Vec::with_capacity(each)).collect();
-    for book in books {
-        runs[*next].push(book);
-        *next += 1;
-        if *next == lanes {
-            *next = 0;
-        }
-    }
-    runs
-}
-
-impl Outbox {
-    /// True if a pile waits for books and none is too far behind the others: what one slow copy leaves lying is bounded.
-    fn is_hungry(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.books == 0)
-            && self.lanes.iter().all(|lane| lane.books < BEHIND)
-    }
-}
-
-/// The source, and the lane of its next book.
+/// A source, or the part of it that is one copy's.
 struct Reader {
     source: Option<Guarded<Box<dyn Source>>>,
+    /// The lane of the next book, where one reader deals to all.
     next: usize,
 }
 
@@ -160,26 +100,58 @@ enum Here {
 
 impl FeederCore {
     /// A feeder that reads `source` for `piles` (>= 1) piles, which get its books in turn.
-    pub fn new(name: impl Into<String>, source: Box<dyn Source>, piles: usize) -> Arc<Self> {
+    pub fn new(name: impl Into<String>, mut source: Box<dyn Source>, piles: usize) -> Arc<Self> {
+        let piles = piles.max(1);
+        let (blocks, total) = (source.blocks(), source.total());
+        // A split that is none, or panics, is no reason to refuse the source.
+        let parts = (piles > 1)
+            .then(|| guarded(|| source.split(piles)).ok().flatten())
+            .flatten()
+            .filter(|parts| parts.len() == piles);
+        let readers: Vec<_> = (parts.unwrap_or_else(|| vec![source]).into_iter())
+            .map(|source| {
+                Mutex::new(Reader {
+                    source: Some(Guarded::new(source)),
+                    next: 0,
+                })
+            })
+            .collect();
         Arc::new(Self {
             name: name.into(),
             port: Port::new(),
-            blocks: source.blocks(),
-            total: source.total(),
+            blocks,
+            total,
             run: OnceLock::new(),
-            source: Mutex::new(Reader {
-                source: Some(Guarded::new(source)),
-                next: 0,
-            }),
+            rows: Mutex::new(Rows::new(readers.len())),
+            reading: AtomicUsize::new(readers.len()),
+            readers,
             outbox: Mutex::new(Outbox {
-                lanes: (0..piles.max(1)).map(|_| Lane::default()).collect(),
+                lanes: (0..piles).map(|_| Lane::default()).collect(),
             }),
-            piles: (0..piles.max(1)).map(|_| OnceLock::new()).collect(),
+            piles: (0..piles).map(|_| OnceLock::new()).collect(),
             ended: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             works: OnceLock::new(),
         })
+    }
+
+    /// True if each pile has a reader of its own.
+    fn is_split(&self) -> bool {
+        self.readers.len() > 1
+    }
+
+    /// The reader of this share.
+    fn reader_of(&self, share: usize) -> usize {
+        if self.is_split() { share } else { 0 }
+    }
+
+    /// True if this share should have books, and may.
+    fn is_hungry(&self, outbox: &Outbox, share: usize) -> bool {
+        match self.is_split() {
+            true => outbox.lanes[share].books == 0,
+            false => outbox.is_hungry(),
+        }
     }
 
     /// Says how many books are loaded at once by those who take them: books that come in runs of just that many are not moved one by one. Said
@@ -242,8 +214,17 @@ impl FeederCore {
         }
         let move_on = || {
             let mut outbox = self.outbox();
-            empty_lane(&mut outbox.lanes[share], &works, pile);
-            outbox.is_hungry() && !self.has_ended()
+            let lane = &mut outbox.lanes[share];
+            let behind = lane.books >= BEHIND;
+            empty_lane(lane, &works, pile);
+            let caught_up = behind && lane.books < BEHIND;
+            let hungry = self.is_hungry(&outbox, share) && !self.has_ended();
+            drop(outbox);
+            if caught_up {
+                // Others may have waited for this one, and may read on.
+                self.ring_waiting();
+            }
+            hungry
         };
         if !move_on() {
             return;
@@ -261,6 +242,12 @@ impl FeederCore {
         }
     }
 
+    /// True if somebody should have books, and may.
+    fn wants_some(&self) -> bool {
+        let outbox = self.outbox();
+        (0..self.piles.len()).any(|share| self.is_hungry(&outbox, share))
+    }
+
     fn ask(&self) {
         if !self.has_ended()
             && !self.asked.swap(true, Ordering::AcqRel)
@@ -273,9 +260,9 @@ impl FeederCore {
 
     /// Reads on the caller's thread, unless somebody else does so just now or the actor has to look after it.
     fn read_here(&self, share: usize) -> Here {
-        let mut looks = 0;
+        let (mut looks, at) = (0, self.reader_of(share));
         let mut reader = loop {
-            match self.source.try_lock() {
+            match self.readers[at].try_lock() {
                 Ok(reader) => break reader,
                 Err(TryLockError::Poisoned(reader)) => break reader.into_inner(),
                 Err(TryLockError::WouldBlock) if looks == LOOKS => return Here::Busy,
@@ -292,11 +279,15 @@ impl FeederCore {
         if self.failed.load(Ordering::Acquire) {
             return Here::Busy;
         }
-        let read = self.read(&mut reader);
+        if reader.source.is_none() {
+            // At its end, while others read on.
+            return Here::Busy;
+        }
+        let read = self.read(&mut reader, at);
         drop(reader);
         match read {
             Ok(count) => {
-                if self.piles.len() > 1 || self.has_ended() {
+                if self.has_ended() || !self.is_split() && self.piles.len() > 1 {
                     self.ring_waiting();
                 }
                 match count {
@@ -325,14 +316,15 @@ impl FeederCore {
     }
 
     /// Reads a while, and says how many books came; they are in the outbox when this returns, whoever has died meanwhile.
-    fn read(&self, reader: &mut Reader) -> Result<usize, Failure> {
+    fn read(&self, reader: &mut Reader, at: usize) -> Result<usize, Failure> {
         let want = match self.run.get().filter(|_| !self.blocks) {
+            Some(run) if self.is_split() => *run,
             Some(run) => (run * self.piles.len()).min(BATCH),
             None => BATCH,
         };
         let mut count = 0;
         while count + want <= BATCH {
-            let some = self.read_once(reader, want)?;
+            let some = self.read_once(reader, at, want)?;
             count += some;
             if some < want {
                 break;
@@ -342,11 +334,29 @@ impl FeederCore {
     }
 
     fn read_locked(&self) -> Result<usize, Failure> {
-        let mut reader = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        self.read(&mut reader)
+        let mut count = 0;
+        for (at, reader) in self.readers.iter().enumerate() {
+            if self.is_split() && !self.is_hungry(&self.outbox(), at) {
+                continue;
+            }
+            let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+            count += self.read(&mut reader, at)?;
+        }
+        Ok(count)
     }
 
-    fn read_once(&self, reader: &mut Reader, want: usize) -> Result<usize, Failure> {
+    fn number(&self, books: &mut [Book], at: usize, store: &dyn Store) {
+        if self.is_split() {
+            let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+            return rows.number(books, at, |count| store.number(count));
+        }
+        let first = store.number(books.len() as u64).0;
+        for (book, id) in books.iter_mut().zip(first..) {
+            book.id = BookId(id);
+        }
+    }
+
+    fn read_once(&self, reader: &mut Reader, at: usize, want: usize) -> Result<usize, Failure> {
         if self.has_ended() {
             reader.source = None;
             return Ok(0);
@@ -368,12 +378,12 @@ impl FeederCore {
                 let count = books.len();
                 if let Some(works) = works {
                     // Before they are dealt, so that who gets which changes no id.
-                    let first = works.store.number(count as u64);
-                    for (at, book) in books.iter_mut().enumerate() {
-                        book.id = BookId(first.0 + at as u64);
-                    }
+                    self.number(&mut books, at, &*works.store);
                 }
-                let runs = dealt(books, self.piles.len(), &mut reader.next);
+                let runs = match self.is_split() {
+                    true => vec![books],
+                    false => dealt(books, self.piles.len(), &mut reader.next),
+                };
                 let mut outbox = self.outbox();
                 if self.has_ended() {
                     drop(outbox);
@@ -383,14 +393,16 @@ impl FeederCore {
                     );
                     return Ok(0);
                 }
-                for (lane, run) in outbox.lanes.iter_mut().zip(runs) {
+                for (lane, run) in outbox.lanes[at..].iter_mut().zip(runs) {
                     lane.push(run);
                 }
                 Ok(count)
             }
             Ok(Ok(None)) => {
                 reader.source = None;
-                self.ended.store(true, Ordering::Release);
+                if self.reading.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    self.ended.store(true, Ordering::Release);
+                }
                 Ok(0)
             }
             // Here and not in the actor, which may be dead by now.
@@ -470,7 +482,7 @@ impl Feeder {
         if self.reading {
             return;
         }
-        if self.core.has_ended() || !self.core.outbox().is_hungry() {
+        if self.core.has_ended() || !self.core.wants_some() {
             // Read in an earlier life, which may not have lived to say so.
             self.core.ring();
             return;

@@ -21,6 +21,14 @@ pub trait Source: Send + 'static {
         true
     }
 
+    /// Takes it apart for `copies` (>= 2) copies of a design: the part at j gives the books j, j + copies, j + 2 copies ... that the whole would have
+    /// given, so that each copy reads its own on its own thread. Asked once, before the first [`Source::next`]; whoever answers with parts is not read
+    /// itself. `None`, the default: it can't be, and one reader deals its books out.
+    fn split(&mut self, copies: usize) -> Option<Vec<Box<dyn Source>>> {
+        let _ = copies;
+        None
+    }
+
     /// How many books it will give in all, if it knows.
     fn total(&self) -> Option<u64> {
         None

@@ -77,6 +77,15 @@ struct State {
     retired: usize,
 }
 
+/// A cart for an idle gopher.
+struct Pair {
+    body: Box<CartBody>,
+    leg: Leg,
+    gopher: usize,
+    /// There may be others.
+    more: bool,
+}
+
 /// A set of legs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Legs(u8);
@@ -427,28 +436,28 @@ impl Yard {
             cart.leave_slot();
             (cart, leg)
         });
-        let (picked, stale, more) = {
-            let (mut stale, mut put) = (None, false);
+        let (picked, stale, pair) = {
+            let mut stale = None;
             let mut state = self.lock();
             if !state.idle.is_empty() {
                 state.idle.retain(|idle| *idle != gopher);
             }
+            let put = done.is_some();
             if let Some((cart, leg)) = done {
-                put = true;
                 stale = self.keep(&mut state, cart.into_body(), leg);
             }
             let picked = self.pick(&mut state, self.legs[gopher]);
             // For others, if there are some.
-            let more = put && !state.idle.is_empty() && !state.wanted.is_empty();
+            let pair = put.then(|| self.pair(&mut state)).flatten();
             if picked.is_none() {
                 state.idle.push(gopher);
             }
-            (picked, stale, more)
+            (picked, stale, pair)
         };
         drop(stale);
         let next = picked.map(|(body, leg)| (self.cart(body, self.holder_at(gopher, epoch)), leg));
-        if more {
-            self.dispatch();
+        if let Some(pair) = pair {
+            self.send(pair);
         }
         next
     }
@@ -514,14 +523,14 @@ impl Yard {
     }
 
     pub(crate) fn take_in(self: &Arc<Self>, body: Box<CartBody>, leg: Leg) {
-        let (stale, idle) = {
+        let (stale, pair) = {
             let mut state = self.lock();
             let stale = self.keep(&mut state, body, leg);
-            (stale, !state.idle.is_empty())
+            (stale, self.pair(&mut state))
         };
         drop(stale);
-        if idle {
-            self.dispatch();
+        if let Some(pair) = pair {
+            self.send(pair);
         }
     }
 
@@ -572,27 +581,49 @@ impl Yard {
 
     /// Sends waiting carts to idle gophers for as long as there are pairs.
     pub fn dispatch(self: &Arc<Self>) {
-        loop {
-            let (body, leg, gopher) = {
-                let mut state = self.lock();
-                let mut found = None;
-                for at in 0..state.idle.len() {
-                    let gopher = state.idle[at];
-                    if let Some((body, leg)) = self.pick(&mut state, self.legs[gopher]) {
-                        state.idle.remove(at);
-                        found = Some((body, leg, gopher));
-                        break;
-                    }
-                }
-                match found {
-                    Some(found) => found,
-                    None => return,
-                }
-            };
+        let pair = self.pair(&mut self.lock());
+        if let Some(pair) = pair {
+            self.send(pair);
+        }
+    }
+
+    /// A waiting cart and an idle gopher for it, if there are such.
+    fn pair(self: &Arc<Self>, state: &mut State) -> Option<Pair> {
+        for at in 0..state.idle.len() {
+            let gopher = state.idle[at];
+            if state.wanted.and(self.legs[gopher]).is_empty() {
+                continue;
+            }
+            if let Some((body, leg)) = self.pick(state, self.legs[gopher]) {
+                state.idle.remove(at);
+                let more = !state.idle.is_empty() && !state.wanted.is_empty();
+                return Some(Pair {
+                    body,
+                    leg,
+                    gopher,
+                    more,
+                });
+            }
+        }
+        None
+    }
+
+    /// Sends a cart to an idle gopher, and goes on with others where there may be some.
+    fn send(self: &Arc<Self>, pair: Pair) {
+        let mut next = Some(pair);
+        while let Some(Pair {
+            body,
+            leg,
+            gopher,
+            more,
+        }) = next.take()
+        {
             let port = &self.seats[gopher].port;
-            let epoch = port.epoch().unwrap_or(0);
-            let cart = self.cart(body, self.holder_at(gopher, epoch));
-            if let Err(unsent) = port.send(Carry { cart, leg }) {
+            let sent = port.send_with(|epoch| Carry {
+                cart: self.cart(body, self.holder_at(gopher, epoch)),
+                leg,
+            });
+            if let Err(unsent) = sent {
                 // That gopher is gone; its next life looks here by itself.
                 let mut body = unsent.into_inner().cart.into_body();
                 body.slot = None;
@@ -602,7 +633,10 @@ impl Yard {
                 }
                 let stale = self.keep(&mut self.lock(), body, leg);
                 drop(stale);
+            } else if !more {
+                return;
             }
+            next = self.pair(&mut self.lock());
         }
     }
 }

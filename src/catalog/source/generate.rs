@@ -36,6 +36,7 @@ impl Default for Options {
     }
 }
 
+#[derive(Clone)]
 enum Content {
     /// All books share these bytes.
     Shared(Bytes),
@@ -45,9 +46,11 @@ enum Content {
 
 /// Makes books up.
 pub struct Generate {
-    given: u64,
+    /// The number of the next book, and how far the one after it is.
+    next: u64,
+    step: u64,
     // None: never ends.
-    books: Option<u64>,
+    left: Option<u64>,
     content: Content,
 }
 
@@ -80,8 +83,9 @@ pub fn make(options: &Options, site: &Site) -> Result<Generate, Failure> {
         Content::Shared(pattern.collect())
     };
     Ok(Generate {
-        given: 0,
-        books: (!site.endless).then_some(options.books),
+        next: 0,
+        step: 1,
+        left: (!site.endless).then_some(options.books),
         content,
     })
 }
@@ -115,17 +119,29 @@ impl Content {
 
 impl Source for Generate {
     fn next(&mut self, want: usize) -> Result<Option<Vec<Book>>, Failure> {
-        let left = self.books.map_or(u64::MAX, |books| books - self.given);
-        if left == 0 {
+        let count = (want as u64).min(self.left.unwrap_or(u64::MAX));
+        if count == 0 {
             return Ok(None);
         }
-        let count = (want as u64).min(left);
-        let numbers = self.given..self.given + count;
-        let books = numbers
-            .map(|number| Book::new(self.content.of(number)))
+        let books = (0..count)
+            .map(|at| Book::new(self.content.of(self.next + at * self.step)))
             .collect();
-        self.given += count;
+        self.next += count * self.step;
+        self.left = self.left.map(|left| left - count);
         Ok(Some(books))
+    }
+
+    fn split(&mut self, copies: usize) -> Option<Vec<Box<dyn Source>>> {
+        let copies = copies as u64;
+        let part = |at: u64| -> Box<dyn Source> {
+            Box::new(Generate {
+                next: self.next + at * self.step,
+                step: self.step * copies,
+                left: (self.left).map(|left| left.saturating_sub(at).div_ceil(copies)),
+                content: self.content.clone(),
+            })
+        };
+        Some((0..copies).map(part).collect())
     }
 
     fn blocks(&self) -> bool {
@@ -133,7 +149,7 @@ impl Source for Generate {
     }
 
     fn total(&self) -> Option<u64> {
-        self.books
+        self.left
     }
 }
 
@@ -159,6 +175,27 @@ mod tests {
             sizes.push(books.len());
         }
         assert_eq!(sizes, [4, 4, 2]);
+    }
+
+    #[test]
+    fn parts_give_what_one_reader_would_deal() {
+        let options = "books = 50\ndistinct = true\nsize = '33B'";
+        let all = |source: &mut dyn Source| {
+            let mut bodies = Vec::new();
+            while let Some(books) = source.next(7).unwrap() {
+                bodies.extend(books.iter().map(|book| bytes_of(&book.body)));
+            }
+            bodies
+        };
+        let whole = all(&mut *source("generate", options, &site()));
+        for copies in 2..5 {
+            let parts = source("generate", options, &site()).split(copies).unwrap();
+            assert_eq!(parts.len(), copies);
+            for (at, mut part) in parts.into_iter().enumerate() {
+                let dealt: Vec<_> = whole.iter().skip(at).step_by(copies).cloned().collect();
+                assert_eq!(all(&mut *part), dealt);
+            }
+        }
     }
 
     #[test]

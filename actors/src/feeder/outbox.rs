@@ -1,0 +1,196 @@
+//! Pure: what was read and not yet put, how books are dealt to copies, and which ids they have.
+
+use std::collections::VecDeque;
+
+use super::BEHIND;
+use crate::book::{Book, BookId};
+
+/// What was read and not yet put: a lane for each pile that is fed.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    pub(super) lanes: Vec<Lane>,
+}
+
+/// Books for one pile, in the runs in which they were read: a run that the pile has room for is moved as one.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    runs: VecDeque<std::vec::IntoIter<Book>>,
+    pub(super) books: usize,
+}
+
+impl Lane {
+    pub(super) fn push(&mut self, run: Vec<Book>) {
+        if !run.is_empty() {
+            self.books += run.len();
+            self.runs.push_back(run.into_iter());
+        }
+    }
+
+    /// Back to its place.
+    pub(super) fn push_front(&mut self, run: Vec<Book>) {
+        self.books += run.len();
+        self.runs.push_front(run.into_iter());
+    }
+
+    /// The first books, at most `most` (>= 1); a whole run where that is no more.
+    pub(super) fn pop(&mut self, most: usize) -> Vec<Book> {
+        let Some(front) = self.runs.front_mut() else {
+            return Vec::new();
+        };
+        let run: Vec<Book> = if front.len() > most {
+            front.by_ref().take(most).collect()
+        } else {
+            let whole = std::mem::take(front);
+            self.runs.pop_front();
+            whole.collect()
+        };
+        self.books -= run.len();
+        run
+    }
+}
+
+/// Deals books out in turn: the n-th of all goes to lane n mod lanes. `next` is the lane of the first.
+pub(super) fn dealt(books: Vec<Book>, lanes: usize, next: &mut usize) -> Vec<Vec<Book>> {
+    if lanes == 1 {
+        return vec![books];
+    }
+    let each = books.len().div_ceil(lanes);
+    let mut runs: Vec<Vec<Book>> = (0..lanes).map(|_| Vec::with_capacity(each)).collect();
+    for book in books {
+        runs[*next].push(book);
+        *next += 1;
+        if *next == lanes {
+            *next = 0;
+        }
+    }
+    runs
+}
+
+impl Outbox {
+    /// Where one reader deals to all: true if a pile waits for books and none is too far behind the others. What one slow copy leaves lying is bounded.
+    pub(super) fn is_hungry(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.books == 0)
+            && self.lanes.iter().all(|lane| lane.books < BEHIND)
+    }
+}
+
+/// Ids of a source that was split: the k-th book of copy j has the id that it would have had from one reader who deals, whoever reads first.
+///
+/// A row is a book for each copy. Rows are numbered in blocks, by whoever comes to a block first.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// First ids of the blocks from `from` on.
+    blocks: VecDeque<u64>,
+    from: u64,
+    /// By copy: the row of its next book.
+    next: Vec<u64>,
+}
+
+impl Rows {
+    /// Rows in a block.
+    const BLOCK: u64 = 1024;
+
+    pub(super) fn new(copies: usize) -> Self {
+        Self {
+            blocks: VecDeque::new(),
+            from: 0,
+            next: vec![0; copies],
+        }
+    }
+
+    /// Numbers the next books of a copy. `block` gives the first of so many ids that follow each other.
+    pub(super) fn number(
+        &mut self,
+        books: &mut [Book],
+        copy: usize,
+        mut block: impl FnMut(u64) -> BookId,
+    ) {
+        let copies = self.next.len() as u64;
+        let first = self.next[copy];
+        for (book, row) in books.iter_mut().zip(first..) {
+            let at = (row / Self::BLOCK - self.from) as usize;
+            while self.blocks.len() <= at {
+                self.blocks.push_back(block(Self::BLOCK * copies).0);
+            }
+            book.id = BookId(self.blocks[at] + (row % Self::BLOCK) * copies + copy as u64);
+        }
+        self.next[copy] = first + books.len() as u64;
+        let last = self.next.iter().min().copied().unwrap_or(0);
+        while self.from < last / Self::BLOCK && self.blocks.pop_front().is_some() {
+            self.from += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn books(count: usize) -> Vec<Book> {
+        vec![Book::default(); count]
+    }
+
+    proptest! {
+        /// Whoever reads first, and how much: the k-th book of each copy has the id that one reader who deals would have given it.
+        #[test]
+        fn split_sources_number_books_as_one_that_deals(
+            copies in 1usize..5,
+            reads in prop::collection::vec((0usize..4, 1usize..1500), 1..40),
+        ) {
+            let (mut rows, mut given) = (Rows::new(copies), 0);
+            let mut seen = vec![0u64; copies];
+            for (copy, count) in reads {
+                let copy = copy % copies;
+                let mut some = books(count);
+                rows.number(&mut some, copy, |ids| {
+                    given += ids;
+                    BookId(given - ids + 1)
+                });
+                for book in some {
+                    prop_assert_eq!(book.id.0, seen[copy] * copies as u64 + copy as u64 + 1);
+                    seen[copy] += 1;
+                }
+            }
+            let (least, most) = (*seen.iter().min().unwrap(), *seen.iter().max().unwrap());
+            prop_assert!(rows.blocks.len() as u64 <= (most - least) / Rows::BLOCK + 2);
+        }
+
+        /// Nothing is lost, doubled or out of turn, however a lane is emptied.
+        #[test]
+        fn lanes_keep_what_they_are_dealt(
+            lanes in 1usize..4,
+            runs in prop::collection::vec(0usize..50, 0..10),
+            most in 1usize..70,
+        ) {
+            let (mut next, mut id) = (0, 0);
+            let mut all: Vec<Lane> = (0..lanes).map(|_| Lane::default()).collect();
+            for count in runs {
+                let mut some = books(count);
+                some.iter_mut().for_each(|book| {
+                    id += 1;
+                    book.id.0 = id;
+                });
+                for (lane, run) in all.iter_mut().zip(dealt(some, lanes, &mut next)) {
+                    lane.push(run);
+                }
+            }
+            let mut at = 0;
+            for (number, lane) in all.iter_mut().enumerate() {
+                let mut want = number as u64 + 1;
+                while lane.books > 0 {
+                    let run = lane.pop(most);
+                    prop_assert!(!run.is_empty() && run.len() <= most);
+                    for book in &run {
+                        prop_assert_eq!(book.id.0, want);
+                        want += lanes as u64;
+                        at += 1;
+                    }
+                }
+                prop_assert!(lane.pop(most).is_empty());
+            }
+            prop_assert_eq!(at, id);
+        }
+    }
+}
