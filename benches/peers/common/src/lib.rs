@@ -1,0 +1,16 @@
+//! What the programs of the comparison have in common, so that they differ only in what is compared.
+//!
+//! A program is started as `PROGRAM ROW THREADS COUNT` and prints one line of JSON: what it did and how long that took. It
+//! checks its own result and fails where a count or a sum is wrong.
+
+mod answer;
+mod book;
+mod memory;
+mod order;
+mod watch;
+
+pub use answer::Answer;
+pub use book::{Book, Burned, sum_of_ids};
+pub use memory::resident;
+pub use order::{Job, Order, Row};
+pub use watch::{Moment, Took};
