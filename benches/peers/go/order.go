@@ -82,6 +82,12 @@ func main() {
 		pipelines(order, true)
 	case "ring":
 		ring(order)
+	case "balancer":
+		balancer(order)
+	case "idle":
+		idle(order)
+	case "light":
+		light(order)
 	default:
 		fail("no such row: " + order.Row)
 	}

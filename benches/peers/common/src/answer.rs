@@ -44,6 +44,19 @@ impl Answer {
         self.with("sum", burned.sum)
     }
 
+    /// Answers of all that were asked, each its number from 1: all of them, each once. Ends the process where that is not so.
+    pub fn answered(self, order: &Order, sum: u64) -> Self {
+        let right = sum_of_ids(order.count);
+        if sum != right {
+            eprintln!(
+                "{} {}: answers add up to {sum}, not {right}",
+                order.peer, order.name
+            );
+            exit(1);
+        }
+        self.with("sum", sum)
+    }
+
     /// A field more.
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.0.insert(name.into(), value.into());

@@ -5,12 +5,18 @@
 
 mod answer;
 mod book;
+mod crowd;
+mod job;
 mod memory;
 mod order;
+mod threads;
 mod watch;
 
 pub use answer::Answer;
 pub use book::{Book, Burned, sum_of_ids};
+pub use crowd::{Crowd, Requester};
+pub use job::{Job, spin, spins_per_us};
 pub use memory::resident;
-pub use order::{Job, Order, Row};
+pub use order::{Order, Row};
+pub use threads::runtime;
 pub use watch::{Moment, Took};

@@ -2,6 +2,8 @@
 
 use std::process::exit;
 
+use crate::Job;
+
 /// What a program is asked to do.
 #[derive(Debug, Clone)]
 pub struct Order {
@@ -18,7 +20,7 @@ pub struct Order {
 }
 
 /// A row of the comparison.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Row {
     /// `pipeline-N`: pile, gopher, dump, gopher, incinerator; N books a message.
     Pipeline(usize),
@@ -28,55 +30,14 @@ pub enum Row {
     Copies(usize),
     /// `balancer-JOB`: requesters, a balancer, workers.
     Balancer(Job),
+    /// `balancer-JOB-POLICY`: the same under a policy other than the program's first choice.
+    Policy(Job, String),
     /// `idle`: actors that wait.
     Idle,
     /// `light`: one cart goes around, nothing else is to be done.
     Light,
     /// Any other word: a row that only one program has.
     Own,
-}
-
-/// What a request of the balancer costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Job {
-    /// Nothing.
-    Empty,
-    /// `usual` microseconds on a core; `long` for 5 % of the requests, which by their number.
-    Spin {
-        /// Of most requests.
-        usual: u32,
-        /// Of one in twenty.
-        long: u32,
-    },
-    /// `usual` milliseconds without a core; `long` for 5 %.
-    Sleep {
-        /// Of most requests.
-        usual: u32,
-        /// Of one in twenty.
-        long: u32,
-    },
-}
-
-impl Job {
-    fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "empty" => Job::Empty,
-            "10us" => Job::Spin {
-                usual: 10,
-                long: 10,
-            },
-            "50us" => Job::Spin {
-                usual: 50,
-                long: 50,
-            },
-            "mix" => Job::Spin {
-                usual: 10,
-                long: 200,
-            },
-            "sleep" => Job::Sleep { usual: 2, long: 40 },
-            _ => return None,
-        })
-    }
 }
 
 impl Row {
@@ -86,7 +47,10 @@ impl Row {
             "pipeline" => Row::Pipeline(rest.parse().ok()?),
             "ring" => Row::Ring(rest.parse().ok()?),
             "copies" => Row::Copies(rest.parse().ok()?),
-            "balancer" => Row::Balancer(Job::named(rest)?),
+            "balancer" => match rest.split_once('-') {
+                Some((job, policy)) => Row::Policy(Job::named(job)?, policy.to_owned()),
+                None => Row::Balancer(Job::named(rest)?),
+            },
             "idle" => Row::Idle,
             "light" => Row::Light,
             _ => Row::Own,

@@ -2,7 +2,7 @@
 
 use gopherworks::config::builder::TopologyBuilder;
 use gopherworks::{Topology, TopologyConfig};
-use peers_common::{Answer, Order};
+use peers_common::{Answer, Order, resident};
 
 use crate::fire::Watch;
 
@@ -24,7 +24,16 @@ pub async fn copies(order: &Order, cart: usize) {
 
 /// Four gophers in a ring: the returning empty cart is the credit.
 pub async fn ring(order: &Order, cart: usize) {
-    let builder = TopologyConfig::builder("ring")
+    run(order, 1, four_gophers(CARTS, cart)).await;
+}
+
+/// One cart of one book around the four: each book is a round.
+pub async fn light(order: &Order) {
+    run(order, 1, four_gophers(1, 1)).await;
+}
+
+fn four_gophers(carts: u32, cart: usize) -> TopologyBuilder {
+    TopologyConfig::builder("ring")
         .pile("library", |pile| pile.source("books"))
         .incinerator("furnace", |fire| fire.burn("tally"))
         .crew("crew", "library", "furnace", |crew| {
@@ -33,10 +42,9 @@ pub async fn ring(order: &Order, cart: usize) {
                 .gophers(1, "push")
                 .gophers(1, "unload")
                 .gophers(1, "return");
-            crew.carts(CARTS).cart_books(cart as u64)
+            crew.carts(carts).cart_books(cart as u64)
         })
-        .cores(1);
-    run(order, 1, builder).await;
+        .cores(1)
 }
 
 /// Carts of a crew, where a cart holds more than one book.
