@@ -1,0 +1,80 @@
+package main
+
+import (
+	"os"
+	"strconv"
+	"time"
+)
+
+// Job is what a request of the balancer costs: the same as in the Rust programs, to the iteration.
+type Job struct {
+	usual, long uint64        // iterations on a core; long is that of one request in twenty
+	nap, longer time.Duration // without a core
+	sleeps      bool
+}
+
+func (order Order) job() Job {
+	switch order.Detail {
+	case "empty":
+		return Job{}
+	case "10us":
+		return spinning(10, 10)
+	case "50us":
+		return spinning(50, 50)
+	case "mix":
+		return spinning(10, 200)
+	case "sleep", "sleep-round-robin":
+		return Job{nap: 2 * time.Millisecond, longer: 40 * time.Millisecond, sleeps: true}
+	}
+	fail("no such row: " + order.Row)
+	return Job{}
+}
+
+func spinning(usual, long float64) Job {
+	perUs := spinsPerUs()
+	return Job{usual: uint64(usual * perUs), long: uint64(long * perUs)}
+}
+
+// do serves a request and answers with its number.
+func (job Job) do(number uint64) uint64 {
+	// Which ones are long looks drawn by chance, and is the same for all.
+	long := ((number+1)*0x9e3779b97f4a7c15)>>33%20 == 0
+	switch {
+	case job.sleeps && long:
+		time.Sleep(job.longer)
+	case job.sleeps:
+		time.Sleep(job.nap)
+	case long:
+		spin(job.long)
+	default:
+		spin(job.usual)
+	}
+	return number
+}
+
+var spun uint64 // so that the loop can't be left out
+
+//go:noinline
+func spin(times uint64) {
+	x := times
+	for ; times > 0; times-- {
+		x = x*6364136223846793005 + 1442695040888963407
+	}
+	if x == 42 {
+		spun++
+	}
+}
+
+// spinsPerUs is the number of iterations in a microsecond: as the runner says, or as the fastest of some tries shows.
+func spinsPerUs() float64 {
+	if said, err := strconv.ParseFloat(os.Getenv("PEERS_SPINS_PER_US"), 64); err == nil && said > 0 {
+		return said
+	}
+	best, times := 0.0, uint64(200_000)
+	for range 50 {
+		start := time.Now()
+		spin(times)
+		best = max(best, float64(times)/float64(time.Since(start).Nanoseconds())*1000)
+	}
+	return best
+}

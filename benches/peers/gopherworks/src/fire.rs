@@ -1,0 +1,154 @@
+//! A source and a burn of the application's own. What they do takes nanoseconds, so it belongs on the arbiter.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use gopherworks::actors::burn::Burn;
+use gopherworks::actors::source::Source;
+use gopherworks::{Book, Catalog, Failure};
+use peers_common::{Burned, Moment, Took};
+
+/// What is measured: from the first book that a source gives to the last that is burned.
+#[derive(Default)]
+pub struct Watch {
+    first: Mutex<Option<Moment>>,
+    last: Mutex<Option<Moment>>,
+    fires: Mutex<Vec<Arc<Tally>>>,
+}
+
+/// The account of one fire. It is on one arbiter, so nobody else writes: a load and a store do.
+#[derive(Default)]
+struct Tally {
+    count: AtomicU64,
+    sum: AtomicU64,
+}
+
+impl Watch {
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn first_is_now(&self) {
+        let now = Moment::now();
+        let mut first = self.first.lock().expect("nobody panicked");
+        *first = Some(first.map_or(now, |first| first.earlier(now)));
+    }
+
+    fn last_is_now(&self) {
+        let now = Moment::now();
+        let mut last = self.last.lock().expect("nobody panicked");
+        *last = Some(last.map_or(now, |last| last.later(now)));
+    }
+
+    /// How long the moving took.
+    pub fn took(&self) -> Took {
+        let (first, last) = (
+            self.first.lock().expect("nobody panicked"),
+            self.last.lock().expect("nobody panicked"),
+        );
+        last.expect("books were burned") - first.expect("books were given")
+    }
+
+    /// What all fires burned.
+    pub fn burned(&self) -> Burned {
+        let mut all = Burned::default();
+        for fire in self.fires.lock().expect("nobody panicked").iter() {
+            all.count += fire.count.load(Relaxed);
+            all.sum = all.sum.wrapping_add(fire.sum.load(Relaxed));
+        }
+        all
+    }
+
+    /// The kinds `books`, which gives `count`, and `tally`, of which each of `fires` gets its share, for config files and builders.
+    pub fn catalog(self: &Arc<Self>, count: u64, fires: u64) -> Catalog {
+        // How copies share is not for a burn to know: near its end it looks at the watch for every book.
+        let late = if fires > 1 {
+            (count / fires).saturating_sub(2048)
+        } else {
+            count
+        };
+        let mut catalog = Catalog::standard();
+        let watch = self.clone();
+        catalog.add_source("books", "Gives 64-byte books", move |_: &NoOptions, _| {
+            Ok(Library {
+                begun: false,
+                left: count,
+                body: Bytes::from(vec![0; 64]),
+                watch: watch.clone(),
+            })
+        });
+        let watch = self.clone();
+        catalog.add_burn(
+            "tally",
+            "Counts books and adds up ids",
+            move |_: &NoOptions, _| {
+                let tally = Arc::new(Tally::default());
+                watch
+                    .fires
+                    .lock()
+                    .expect("nobody panicked")
+                    .push(tally.clone());
+                Ok(Furnace {
+                    tally,
+                    late,
+                    watch: watch.clone(),
+                })
+            },
+        );
+        catalog
+    }
+}
+
+/// No options.
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NoOptions {}
+
+/// All books share one body, as those of `generate` do.
+struct Library {
+    begun: bool,
+    left: u64,
+    body: Bytes,
+    watch: Arc<Watch>,
+}
+
+impl Source for Library {
+    fn next(&mut self, want: usize) -> Result<Option<Vec<Book>>, Failure> {
+        if !self.begun {
+            self.begun = true;
+            self.watch.first_is_now();
+        }
+        let count = self.left.min(want as u64);
+        self.left -= count;
+        let books = (0..count).map(|_| Book::new(self.body.clone()));
+        Ok((count > 0).then(|| books.collect()))
+    }
+
+    fn blocks(&self) -> bool {
+        false
+    }
+}
+
+struct Furnace {
+    tally: Arc<Tally>,
+    late: u64,
+    watch: Arc<Watch>,
+}
+
+impl Burn for Furnace {
+    fn burn(&self, book: &Book) -> Result<(), Failure> {
+        let count = self.tally.count.load(Relaxed) + 1;
+        self.tally.count.store(count, Relaxed);
+        let sum = self.tally.sum.load(Relaxed).wrapping_add(book.id.0);
+        self.tally.sum.store(sum, Relaxed);
+        if count >= self.late {
+            self.watch.last_is_now();
+        }
+        Ok(())
+    }
+
+    fn blocks(&self) -> bool {
+        false
+    }
+}
