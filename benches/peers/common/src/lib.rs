@@ -13,7 +13,7 @@ mod threads;
 mod watch;
 
 pub use answer::Answer;
-pub use book::{Book, Burned, sum_of_ids};
+pub use book::{Bare, Book, Burned, Carried, sum_of_ids};
 pub use crowd::{Crowd, Requester};
 pub use job::{Job, spin, spins_per_us};
 pub use memory::resident;

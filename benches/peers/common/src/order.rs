@@ -24,6 +24,8 @@ pub struct Order {
 pub enum Row {
     /// `pipeline-N`: pile, gopher, dump, gopher, incinerator; N books a message.
     Pipeline(usize),
+    /// `value-N`: the same with books of 64 bytes that are moved by value.
+    Value(usize),
     /// `ring-N`: four gophers hand a cart of N books around.
     Ring(usize),
     /// `copies-N`: as many independent pipelines as threads.
@@ -45,6 +47,7 @@ impl Row {
         let (word, rest) = name.split_once('-').unwrap_or((name, ""));
         Some(match word {
             "pipeline" => Row::Pipeline(rest.parse().ok()?),
+            "value" => Row::Value(rest.parse().ok()?),
             "ring" => Row::Ring(rest.parse().ok()?),
             "copies" => Row::Copies(rest.parse().ok()?),
             "balancer" => match rest.split_once('-') {

@@ -74,7 +74,6 @@ impl Watch {
             Ok(Library {
                 begun: false,
                 left: count,
-                body: Bytes::from(vec![0; 64]),
                 watch: watch.clone(),
             })
         });
@@ -109,7 +108,6 @@ struct NoOptions {}
 struct Library {
     begun: bool,
     left: u64,
-    body: Bytes,
     watch: Arc<Watch>,
 }
 
@@ -121,8 +119,21 @@ impl Source for Library {
         }
         let count = self.left.min(want as u64);
         self.left -= count;
-        let books = (0..count).map(|_| Book::new(self.body.clone()));
+        let books = (0..count).map(|_| Book::new(Bytes::from_static(&[0; 64])));
         Ok((count > 0).then(|| books.collect()))
+    }
+
+    /// Copies read each its own.
+    fn split(&mut self, copies: usize) -> Option<Vec<Box<dyn Source>>> {
+        let copies = copies as u64;
+        let part = |at: u64| -> Box<dyn Source> {
+            Box::new(Library {
+                begun: false,
+                left: self.left.saturating_sub(at).div_ceil(copies),
+                watch: self.watch.clone(),
+            })
+        };
+        Some((0..copies).map(part).collect())
     }
 
     fn blocks(&self) -> bool {

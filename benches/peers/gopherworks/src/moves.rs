@@ -48,7 +48,7 @@ fn four_gophers(carts: u32, cart: usize) -> TopologyBuilder {
 }
 
 /// Carts of a crew, where a cart holds more than one book.
-const CARTS: u32 = 8;
+const CARTS: u32 = 16;
 
 fn two_gophers(cart: usize) -> TopologyBuilder {
     // All peers have a dump of 1024 books, and of 16 carts where carts are big.

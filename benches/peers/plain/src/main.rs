@@ -3,12 +3,13 @@
 mod calls;
 mod moves;
 
-use peers_common::{Order, Row, spins_per_us};
+use peers_common::{Bare, Book, Order, Row, spins_per_us};
 
 fn main() {
     let order = Order::read("plain");
     match order.row.clone() {
-        Row::Pipeline(cart) => moves::pipeline(&order, cart),
+        Row::Pipeline(cart) => moves::pipeline::<Book>(&order, cart),
+        Row::Value(cart) => moves::pipeline::<Bare>(&order, cart),
         Row::Ring(cart) => moves::ring(&order, cart),
         Row::Balancer(job) => calls::direct(&order, job),
         // For the runner: the speed of this machine's cores.

@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::hint::black_box;
 
-use peers_common::{Answer, Book, Burned, Moment, Order};
+use peers_common::{Answer, Book, Burned, Carried, Moment, Order};
 
 /// Pile, cart, dump, cart, fire.
-pub fn pipeline(order: &Order, cart: usize) {
-    let mut pile = (1..=order.count).map(Book::new);
-    let mut near: Vec<Book> = Vec::with_capacity(cart);
-    let mut dump: VecDeque<Book> = VecDeque::with_capacity(cart);
-    let mut far: Vec<Book> = Vec::with_capacity(cart);
+pub fn pipeline<B: Carried>(order: &Order, cart: usize) {
+    let mut pile = (1..=order.count).map(B::new);
+    let mut near: Vec<B> = Vec::with_capacity(cart);
+    let mut dump: VecDeque<B> = VecDeque::with_capacity(cart);
+    let mut far: Vec<B> = Vec::with_capacity(cart);
     let mut fire = Burned::default();
     let start = Moment::now();
     loop {

@@ -100,6 +100,7 @@ fn cells(name: &str, args: &Args) -> Vec<Cell> {
                 1,
                 None,
             );
+            add(&["plain", "tokio"], &["value-64"], 1, None);
             add(&["go"], &["recycled-64"], 1, None);
         }
         "ring" => add(&movers, &["ring-64"], 1, None),

@@ -1,6 +1,6 @@
 //! Books from a pile into a fire: every node of the drawing is a task, channels lie between them.
 
-use peers_common::{Answer, Book, Burned, Moment, Order};
+use peers_common::{Answer, Book, Burned, Carried, Moment, Order};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// The dump holds so many books, or so many carts where carts are big.
@@ -40,12 +40,12 @@ pub async fn books(order: &Order) {
 }
 
 /// A cart a message: one pipeline, or an independent one for each thread.
-pub async fn carts(order: &Order, cart: usize) {
+pub async fn carts<B: Carried>(order: &Order, cart: usize) {
     let lanes = order.threads as u64;
     let start = Moment::now();
     let lanes = (0..lanes).map(|lane| {
         let ids = order.count * lane / lanes + 1..order.count * (lane + 1) / lanes + 1;
-        tokio::spawn(lane_of_carts(ids, cart))
+        tokio::spawn(lane_of_carts::<B>(ids, cart))
     });
     let mut all = Burned::default();
     for lane in lanes.collect::<Vec<_>>() {
@@ -58,12 +58,12 @@ pub async fn carts(order: &Order, cart: usize) {
         .print();
 }
 
-async fn lane_of_carts(ids: std::ops::Range<u64>, size: usize) -> Burned {
+async fn lane_of_carts<B: Carried>(ids: std::ops::Range<u64>, size: usize) -> Burned {
     let (pile, near) = channel(DUMP_CARTS);
     let (dump, far) = channel(DUMP_CARTS);
-    let (chute, mut burning) = channel::<Vec<Book>>(DUMP_CARTS);
+    let (chute, mut burning) = channel::<Vec<B>>(DUMP_CARTS);
     tokio::spawn(async move {
-        let mut books = ids.map(Book::new);
+        let mut books = ids.map(B::new);
         loop {
             let mut cart = Vec::with_capacity(size);
             cart.extend(books.by_ref().take(size));
