@@ -84,6 +84,10 @@ pub(crate) struct CartBody {
     /// Of a cart that was taken from a fenced holder there is a new one under the same number.
     pub(crate) generation: u16,
     /// Carts that are coupled to it: they have none of their own, and carry no books but those of its lease.
+    #[allow(
+        clippy::vec_box,
+        reason = "they come and go as they are; nothing is moved but the box"
+    )]
     pub(crate) coupled: Vec<Box<CartBody>>,
 }
 
