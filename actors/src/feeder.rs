@@ -2,7 +2,7 @@
 
 mod outbox;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
@@ -56,8 +56,8 @@ pub struct FeederCore {
     readers: Vec<Mutex<Reader>>,
     /// Ids, where there is a reader for each pile.
     rows: Mutex<Rows>,
-    /// Readers that have not come to an end.
-    reading: AtomicUsize,
+    /// By reader: it has come to its end.
+    over: Vec<AtomicBool>,
     blocks: bool,
     total: Option<u64>,
     /// So many books of a source that does not wait are asked for at once, for each pile.
@@ -123,7 +123,7 @@ impl FeederCore {
             total,
             run: OnceLock::new(),
             rows: Mutex::new(Rows::new(readers.len())),
-            reading: AtomicUsize::new(readers.len()),
+            over: readers.iter().map(|_| AtomicBool::new(false)).collect(),
             readers,
             outbox: Mutex::new(Outbox {
                 lanes: (0..piles).map(|_| Lane::default()).collect(),
@@ -149,7 +149,7 @@ impl FeederCore {
     /// True if this share should have books, and may.
     fn is_hungry(&self, outbox: &Outbox, share: usize) -> bool {
         match self.is_split() {
-            true => outbox.lanes[share].books == 0,
+            true => outbox.lanes[share].books == 0 && !self.over[share].load(Ordering::Acquire),
             false => outbox.is_hungry(),
         }
     }
@@ -400,7 +400,8 @@ impl FeederCore {
             }
             Ok(Ok(None)) => {
                 reader.source = None;
-                if self.reading.fetch_sub(1, Ordering::AcqRel) == 1 {
+                self.over[at].store(true, Ordering::Release);
+                if self.over.iter().all(|over| over.load(Ordering::Acquire)) {
                     self.ended.store(true, Ordering::Release);
                 }
                 Ok(0)
@@ -482,9 +483,9 @@ impl Feeder {
         if self.reading {
             return;
         }
+        // Read in an earlier life, which may not have lived to say so: for one copy, while another one has nothing.
+        self.core.ring();
         if self.core.has_ended() || !self.core.wants_some() {
-            // Read in an earlier life, which may not have lived to say so.
-            self.core.ring();
             return;
         }
         if !self.core.blocks || self.works.clock.is_simulated() {

@@ -640,3 +640,6 @@ impl Yard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
