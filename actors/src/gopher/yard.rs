@@ -3,11 +3,15 @@
 //! It stands outside the actors, so a gopher's death loses no cart. A cart goes to an idle gopher as a message; where all
 //! who could take it are busy it waits here, and whoever is free first takes what has waited longest.
 
+mod coupling;
+mod hung;
+mod legs;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::steps::{Duties, Step};
+use super::steps::Duties;
 use super::{Carry, Gopher};
 use crate::cart::{Cart, CartBody, RoomClaim};
 use crate::clock::{Clock, Time};
@@ -16,43 +20,8 @@ use crate::slots::{SlotClaim, Slots};
 use crate::store::Want;
 use crate::supervision::Port;
 
-/// What a waiting cart needs next. In the order of precedence among carts that wait equally long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Leg {
-    /// Empty at the far end: to be brought back.
-    Return,
-    /// Loaded at the far end, with room or without need of it: to be unloaded.
-    Unload,
-    /// Loaded at the far end: room is to be asked for.
-    Reserve,
-    /// Loaded: to be carried over, and its books worked on.
-    Push,
-    /// Its books are leased: to be loaded.
-    Load,
-    /// Empty at the pile: books are to be asked for.
-    Take,
-}
-
-impl Leg {
-    pub(crate) const ALL: [Leg; 6] = [
-        Leg::Return,
-        Leg::Unload,
-        Leg::Reserve,
-        Leg::Push,
-        Leg::Load,
-        Leg::Take,
-    ];
-
-    /// Whose duty it is.
-    pub fn step(self) -> Step {
-        match self {
-            Leg::Take | Leg::Load => Step::Load,
-            Leg::Push => Step::Push,
-            Leg::Reserve | Leg::Unload => Step::Unload,
-            Leg::Return => Step::Return,
-        }
-    }
-}
+pub use legs::Leg;
+use legs::Legs;
 
 /// A gopher's place in its crew.
 #[derive(Debug, Clone)]
@@ -84,40 +53,6 @@ struct Pair {
     gopher: usize,
     /// There may be others.
     more: bool,
-}
-
-/// A set of legs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Legs(u8);
-
-impl Legs {
-    /// Those that `duties` cover.
-    fn of(duties: Duties) -> Self {
-        let legs = Leg::ALL.into_iter().filter(|leg| duties.has(leg.step()));
-        Legs(legs.fold(0, |legs, leg| legs | 1 << leg as u8))
-    }
-
-    fn set(&mut self, leg: Leg, there: bool) {
-        self.0 = self.0 & !(1 << leg as u8) | u8::from(there) << leg as u8;
-    }
-
-    fn and(self, other: Legs) -> Legs {
-        Legs(self.0 & other.0)
-    }
-
-    fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// In the order of precedence.
-    fn iter(self) -> impl Iterator<Item = Leg> {
-        let mut left = self.0;
-        std::iter::from_fn(move || {
-            let leg = *Leg::ALL.get(left.trailing_zeros() as usize)?;
-            left &= left - 1;
-            Some(leg)
-        })
-    }
 }
 
 /// The yard of one crew.
@@ -303,53 +238,6 @@ impl Yard {
         })
     }
 
-    /// Replaces every cart that `lost` has: a holder that is fenced, and whose thread may never give anything back. Its books are the store's
-    /// affair; its slot and its room are free from here on. Says how many carts that were.
-    pub fn reclaim(self: &Arc<Self>, lost: u64) -> usize {
-        let mut reclaimed = 0;
-        for index in 0..self.held.len() {
-            let Some(body) = self.replaced(index, lost) else {
-                continue;
-            };
-            // Before it can be sent on, and have others.
-            let claims = std::mem::take(
-                &mut *(self.claims[index].lock()).unwrap_or_else(PoisonError::into_inner),
-            );
-            if let Some(slot) = claims.slot {
-                slot.take_back(self.clock.now());
-            }
-            if let Some(room) = claims.room {
-                room.give_up();
-            }
-            let coupled = holder(COUPLED, index as u64 + 1);
-            let others = (0..self.held.len()).filter_map(|at| self.replaced(at, coupled));
-            for body in std::iter::once(body).chain(others) {
-                reclaimed += 1;
-                self.welcome_home(body);
-            }
-        }
-        reclaimed
-    }
-
-    /// A new cart in the place of the one at `index`, if `lost` has it.
-    fn replaced(&self, index: usize, lost: u64) -> Option<Box<CartBody>> {
-        let held = &self.held[index];
-        let now = held.load(Ordering::Acquire);
-        let generation = (now >> HOLDER_BITS) as u16;
-        if now != packed(generation, lost) {
-            return None;
-        }
-        let generation_next = generation.wrapping_add(1);
-        let next = packed(generation_next, 0);
-        held.compare_exchange(now, next, Ordering::AcqRel, Ordering::Acquire)
-            .ok()?;
-        Some(Box::new(CartBody {
-            number: index as u32 + 1,
-            generation: generation_next,
-            ..CartBody::default()
-        }))
-    }
-
     /// Takes a cart in; one whose place was taken comes back, to be dropped when no lock is held.
     #[must_use]
     fn keep(&self, state: &mut State, body: Box<CartBody>, leg: Leg) -> Option<Box<CartBody>> {
@@ -477,49 +365,6 @@ impl Yard {
     fn want_leg(&self, state: &mut State, leg: Leg, there: bool) {
         state.wanted.set(leg, there);
         self.wanted.store(state.wanted.0, Ordering::Relaxed);
-    }
-
-    /// So many carts may travel as one now; 1 where none may be coupled.
-    ///
-    /// A crew whose trips take no time moves carts that wait together together: one lease, one delivery. What is under way stays bounded by the carts.
-    pub(crate) fn coupling(&self) -> usize {
-        self.coupling.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn couple_up_to(&self, carts: usize) {
-        self.coupling.store(carts, Ordering::Relaxed);
-    }
-
-    /// Couples waiting empty carts to one that is about to be sent for books, until it is `carts` of them or there is none left. `returns`: also those
-    /// that wait to be brought back.
-    pub(crate) fn couple(&self, cart: &mut Cart, carts: usize, returns: bool) {
-        let body = cart.body_mut();
-        let mut state = self.lock();
-        for leg in [Leg::Take, Leg::Return]
-            .into_iter()
-            .take(1 + usize::from(returns))
-        {
-            let waiting = &mut state.waiting[leg as usize];
-            let mut out = 0;
-            while body.carts() < carts
-                && let Some(next) = waiting.pop_front()
-            {
-                out += next.carts();
-                self.couple_to(body, next);
-            }
-            let more = !waiting.is_empty();
-            state.out += out;
-            self.want_leg(&mut state, leg, more);
-        }
-    }
-
-    /// Couples `other`, and those that are coupled to it, to `body`; whoever has that has them.
-    pub(crate) fn couple_to(&self, body: &mut CartBody, mut other: Box<CartBody>) {
-        let more = std::mem::take(&mut other.coupled);
-        for other in std::iter::once(other).chain(more) {
-            self.held_by(&other, holder(COUPLED, u64::from(body.number)));
-            body.coupled.push(other);
-        }
     }
 
     pub(crate) fn take_in(self: &Arc<Self>, body: Box<CartBody>, leg: Leg) {

@@ -1,5 +1,8 @@
 //! The engine in memory: nothing is lost while the process lives, whatever actor dies.
 
+mod buffers;
+mod whole;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -16,6 +19,8 @@ use crate::lease::{End, Lease, Unbound, Verdict};
 use crate::ledger::{Fate, Ids, Ledger, LedgerReport};
 use crate::planted::{self, Defect};
 use crate::shelf::{DeadLetter, Settlement, Shelf};
+
+use buffers::Buffers;
 
 /// Dead letters kept for fetching; beyond that the oldest is forgotten (its count stays in the ledger).
 pub const DEAD_KEPT: usize = 10_000;
@@ -37,41 +42,6 @@ pub struct MemoryStore {
     clock: Clock,
     bell: Bell,
     buffers: Buffers,
-}
-
-/// What books were carried in, to be used again: large blocks are what an allocator is slow with.
-#[derive(Default)]
-struct Buffers(Mutex<Vec<Vec<Book>>>);
-
-impl Buffers {
-    /// Smaller ones are left to the allocator, which is quick with them.
-    const LEAST: usize = 16;
-    /// Larger ones are not kept, nor more than so many.
-    const MOST: usize = 4096;
-    const KEPT: usize = 32;
-
-    fn take(&self, want: usize) -> Vec<Book> {
-        if want < Self::LEAST {
-            return Vec::with_capacity(want);
-        }
-        let kept = lock(&self.0).pop();
-        match kept {
-            Some(buffer) if buffer.capacity() >= want => buffer,
-            _ => Vec::with_capacity(want.min(Self::MOST)),
-        }
-    }
-
-    /// Drops the books, and keeps what they were in.
-    fn give(&self, mut books: Vec<Book>) {
-        // Bodies may delete files when dropped: not under the lock.
-        books.clear();
-        if (Self::LEAST..=Self::MOST).contains(&books.capacity()) {
-            let mut kept = lock(&self.0);
-            if kept.len() < Self::KEPT {
-                kept.push(books);
-            }
-        }
-    }
 }
 
 impl std::fmt::Debug for MemoryStore {
@@ -202,53 +172,6 @@ impl MemoryStore {
             let target = self.shelf(to);
             (self.shelf(from), target)
         }
-    }
-
-    /// All books of a lease are acked: nearly always.
-    fn settle_whole(&self, lease: Lease) -> Settled {
-        let pile = lease.pile();
-        let Some((batch, end)) = lease.unbind_whole() else {
-            return Settled::Stale;
-        };
-        let ids = batch.ids;
-        let (books, last) = {
-            let mut shelf = self.shelf(pile);
-            let books = shelf.settle_whole(batch);
-            if end == End::Burned {
-                self.burned(&books, ids);
-            }
-            (books, shelf.is_idle())
-        };
-        let acked = books.len();
-        self.buffers.give(books);
-        Settled::whole(acked, last)
-    }
-
-    /// All books of a lease pass as they are: nearly always.
-    fn pass_whole(
-        &self,
-        lease: Lease,
-        to: PileKey,
-        reserved: Option<(usize, u64)>,
-    ) -> Result<Settled, Refused> {
-        let (mut source, mut target) = self.both(lease.pile(), to);
-        match reserved {
-            Some((books, bytes)) => target.release(books, bytes),
-            None if !target.has_room(lease.len(), lease.bytes()) => {
-                drop((source, target));
-                let worked = None;
-                return Err(Refused { lease, worked });
-            }
-            None => {}
-        }
-        let Some((batch, _)) = lease.unbind_whole() else {
-            return Ok(Settled::Stale);
-        };
-        let (bytes, ids) = (batch.bytes, batch.ids);
-        let books = source.settle_whole(batch);
-        let acked = books.len();
-        target.put_all(books, bytes, ids);
-        Ok(Settled::whole(acked, source.is_idle()))
     }
 
     /// Books ended in a fire.

@@ -1,0 +1,176 @@
+//! How a source is read: by the actor, or there and then by whoever runs out of books.
+
+use std::sync::atomic::Ordering;
+use std::sync::{OnceLock, PoisonError, TryLockError, Weak};
+
+use super::outbox::dealt;
+use super::{BATCH, Failed, FeederCore, Here, LOOKS, Reader};
+use crate::book::{Book, BookId};
+use crate::failure::Failure;
+use crate::fault::{Deed, Point};
+use crate::pool::guarded;
+use crate::store::Store;
+
+impl FeederCore {
+    /// Reads on the caller's thread, unless somebody else does so just now or the actor has to look after it.
+    pub(super) fn read_here(&self, share: usize) -> Here {
+        let (mut looks, at) = (0, self.reader_of(share));
+        let mut reader = loop {
+            match self.readers[at].try_lock() {
+                Ok(reader) => break reader,
+                Err(TryLockError::Poisoned(reader)) => break reader.into_inner(),
+                Err(TryLockError::WouldBlock) if looks == LOOKS => return Here::Busy,
+                Err(TryLockError::WouldBlock) => {
+                    looks += 1;
+                    std::hint::spin_loop();
+                }
+            }
+        };
+        // Whoever has read meanwhile has read for all.
+        if looks > 0 && self.outbox().lanes[share].books > 0 {
+            return Here::Came;
+        }
+        if self.failed.load(Ordering::Acquire) {
+            return Here::Busy;
+        }
+        if reader.source.is_none() {
+            // At its end, while others read on.
+            return Here::Busy;
+        }
+        let read = self.read(&mut reader, at);
+        drop(reader);
+        match read {
+            Ok(count) => {
+                if self.has_ended() || !self.is_split() && self.piles.len() > 1 {
+                    self.ring_waiting();
+                }
+                match count {
+                    0 => Here::Nothing,
+                    _ => Here::Came,
+                }
+            }
+            Err(failure) => {
+                // The actor has to die of it: until it is back, nobody reads.
+                self.failed.store(true, Ordering::Release);
+                let _ = self.port.send(Failed(failure));
+                Here::Busy
+            }
+        }
+    }
+
+    /// Rings those who may wait for just that.
+    pub(super) fn ring_waiting(&self) {
+        let ended = self.has_ended();
+        let piles = self.piles.iter().filter_map(OnceLock::get);
+        for pile in piles.filter_map(Weak::upgrade) {
+            if ended || pile.parked().0 > 0 {
+                pile.ring();
+            }
+        }
+    }
+
+    /// Reads a while, and says how many books came; they are in the outbox when this returns, whoever has died meanwhile.
+    fn read(&self, reader: &mut Reader, at: usize) -> Result<usize, Failure> {
+        let want = match self.run.get().filter(|_| !self.blocks) {
+            Some(run) if self.is_split() => *run,
+            Some(run) => (run * self.piles.len()).min(BATCH),
+            None => BATCH,
+        };
+        let mut count = 0;
+        while count + want <= BATCH {
+            let some = self.read_once(reader, at, want)?;
+            count += some;
+            if some < want {
+                break;
+            }
+        }
+        Ok(count)
+    }
+
+    pub(super) fn read_locked(&self) -> Result<usize, Failure> {
+        let mut count = 0;
+        for (at, reader) in self.readers.iter().enumerate() {
+            if self.is_split() && !self.is_hungry(&self.outbox(), at) {
+                continue;
+            }
+            let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+            count += self.read(&mut reader, at)?;
+        }
+        Ok(count)
+    }
+
+    fn number(&self, books: &mut [Book], at: usize, store: &dyn Store) {
+        if self.is_split() {
+            let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+            return rows.number(books, at, |count| store.number(count));
+        }
+        let first = store.number(books.len() as u64).0;
+        for (book, id) in books.iter_mut().zip(first..) {
+            book.id = BookId(id);
+        }
+    }
+
+    fn read_once(&self, reader: &mut Reader, at: usize, want: usize) -> Result<usize, Failure> {
+        if self.has_ended() {
+            reader.source = None;
+            return Ok(0);
+        }
+        let Some(source) = reader.source.as_mut() else {
+            return Ok(0);
+        };
+        let works = self.works.get().and_then(Weak::upgrade);
+        let read = guarded(|| {
+            let fault =
+                (works.as_ref()).and_then(|works| works.fault(&self.name, Point::Read, None));
+            match fault {
+                Some(Deed::Error(failure)) => Err(failure),
+                _ => source.next(want),
+            }
+        });
+        match read {
+            Ok(Ok(Some(mut books))) => {
+                let count = books.len();
+                if let Some(works) = works {
+                    // Before they are dealt, so that who gets which changes no id.
+                    self.number(&mut books, at, &*works.store);
+                }
+                let runs = match self.is_split() {
+                    true => vec![books],
+                    false => dealt(books, self.piles.len(), &mut reader.next),
+                };
+                let mut outbox = self.outbox();
+                if self.has_ended() {
+                    drop(outbox);
+                    log::warn!(
+                        "{}: closed while it was read: {count} books were not taken",
+                        self.name
+                    );
+                    return Ok(0);
+                }
+                for (lane, run) in outbox.lanes[at..].iter_mut().zip(runs) {
+                    lane.push(run);
+                }
+                Ok(count)
+            }
+            Ok(Ok(None)) => {
+                reader.source = None;
+                self.over[at].store(true, Ordering::Release);
+                if self.over.iter().all(|over| over.load(Ordering::Acquire)) {
+                    self.ended.store(true, Ordering::Release);
+                }
+                Ok(0)
+            }
+            // Here and not in the actor, which may be dead by now.
+            Ok(Err(failure)) if failure.is_permanent() => {
+                reader.source = None;
+                self.ended.store(true, Ordering::Release);
+                if let Some(works) = self.works.get().and_then(Weak::upgrade) {
+                    works.fail(format!("{}: {failure}", self.name));
+                }
+                Ok(0)
+            }
+            Ok(Err(failure)) => Err(failure),
+            Err(panic) => Err(Failure::transient(format!("panicked: {panic}"))),
+        }
+    }
+}

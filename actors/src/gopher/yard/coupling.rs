@@ -1,0 +1,51 @@
+//! Carts that travel together.
+
+use std::sync::atomic::Ordering;
+
+use super::{COUPLED, Leg, Yard, holder};
+use crate::cart::{Cart, CartBody};
+
+impl Yard {
+    /// So many carts may travel as one now; 1 where none may be coupled.
+    ///
+    /// A crew whose trips take no time moves carts that wait together together: one lease, one delivery. What is under way stays bounded by the carts.
+    pub(crate) fn coupling(&self) -> usize {
+        self.coupling.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn couple_up_to(&self, carts: usize) {
+        self.coupling.store(carts, Ordering::Relaxed);
+    }
+
+    /// Couples waiting empty carts to one that is about to be sent for books, until it is `carts` of them or there is none left. `returns`: also those
+    /// that wait to be brought back.
+    pub(crate) fn couple(&self, cart: &mut Cart, carts: usize, returns: bool) {
+        let body = cart.body_mut();
+        let mut state = self.lock();
+        for leg in [Leg::Take, Leg::Return]
+            .into_iter()
+            .take(1 + usize::from(returns))
+        {
+            let waiting = &mut state.waiting[leg as usize];
+            let mut out = 0;
+            while body.carts() < carts
+                && let Some(next) = waiting.pop_front()
+            {
+                out += next.carts();
+                self.couple_to(body, next);
+            }
+            let more = !waiting.is_empty();
+            state.out += out;
+            self.want_leg(&mut state, leg, more);
+        }
+    }
+
+    /// Couples `other`, and those that are coupled to it, to `body`; whoever has that has them.
+    pub(crate) fn couple_to(&self, body: &mut CartBody, mut other: Box<CartBody>) {
+        let more = std::mem::take(&mut other.coupled);
+        for other in std::iter::once(other).chain(more) {
+            self.held_by(&other, holder(COUPLED, u64::from(body.number)));
+            body.coupled.push(other);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What a gopher has that hangs is replaced.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use super::{COUPLED, HOLDER_BITS, Yard, holder, packed};
+use crate::cart::CartBody;
+
+impl Yard {
+    /// Replaces every cart that `lost` has: a holder that is fenced, and whose thread may never give anything back. Its books are the store's
+    /// affair; its slot and its room are free from here on. Says how many carts that were.
+    pub fn reclaim(self: &Arc<Self>, lost: u64) -> usize {
+        let mut reclaimed = 0;
+        for index in 0..self.held.len() {
+            let Some(body) = self.replaced(index, lost) else {
+                continue;
+            };
+            // Before it can be sent on, and have others.
+            let claims = std::mem::take(
+                &mut *(self.claims[index].lock()).unwrap_or_else(PoisonError::into_inner),
+            );
+            if let Some(slot) = claims.slot {
+                slot.take_back(self.clock.now());
+            }
+            if let Some(room) = claims.room {
+                room.give_up();
+            }
+            let coupled = holder(COUPLED, index as u64 + 1);
+            let others = (0..self.held.len()).filter_map(|at| self.replaced(at, coupled));
+            for body in std::iter::once(body).chain(others) {
+                reclaimed += 1;
+                self.welcome_home(body);
+            }
+        }
+        reclaimed
+    }
+
+    /// A new cart in the place of the one at `index`, if `lost` has it.
+    fn replaced(&self, index: usize, lost: u64) -> Option<Box<CartBody>> {
+        let held = &self.held[index];
+        let now = held.load(Ordering::Acquire);
+        let generation = (now >> HOLDER_BITS) as u16;
+        if now != packed(generation, lost) {
+            return None;
+        }
+        let generation_next = generation.wrapping_add(1);
+        let next = packed(generation_next, 0);
+        held.compare_exchange(now, next, Ordering::AcqRel, Ordering::Acquire)
+            .ok()?;
+        Some(Box::new(CartBody {
+            number: index as u32 + 1,
+            generation: generation_next,
+            ..CartBody::default()
+        }))
+    }
+}
