@@ -15,6 +15,8 @@ fn main() {
     match order.row.clone() {
         Row::Pipeline(cart) => system.block_on(moves::pipeline(&order, cart)),
         Row::Copies(cart) => system.block_on(moves::copies(&order, cart)),
+        // A book of gopherworks is what it is.
+        Row::Value(_) => order.unknown(),
         Row::Ring(cart) => system.block_on(moves::ring(&order, cart)),
         Row::Light => system.block_on(moves::light(&order)),
         Row::Balancer(job) => system.block_on(balancer::run(&order, job, None)),

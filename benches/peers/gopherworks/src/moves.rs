@@ -2,7 +2,7 @@
 
 use gopherworks::config::builder::TopologyBuilder;
 use gopherworks::{Topology, TopologyConfig};
-use peers_common::{Answer, Order, resident};
+use peers_common::{Answer, Order};
 
 use crate::fire::Watch;
 
