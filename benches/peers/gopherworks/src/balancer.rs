@@ -1,8 +1,8 @@
 //! A balancer as an application makes it.
 
-use gopherworks::actors::balancer::Balancer;
-use gopherworks::actors::balancer::policy::Policy;
-use gopherworks::actors::worker::Work;
+use gopherworks_actors::balancer::Balancer;
+use gopherworks_actors::balancer::policy::Policy;
+use gopherworks_actors::worker::Work;
 use peers_common::{Crowd, Job, Moment, Order};
 
 struct Server(Job);

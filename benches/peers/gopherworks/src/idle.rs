@@ -1,8 +1,8 @@
 //! Actors that wait under one supervisor. In the end each answers once.
 
 use actix::prelude::*;
-use gopherworks::actors::clock::{Clock, Seed};
-use gopherworks::supervision::{Child, Policy, Port, Supervisor};
+use gopherworks_actors::clock::{Clock, Seed};
+use gopherworks_actors::supervision::{Child, Policy, Port, Supervisor};
 use peers_common::{Answer, Moment, Order, resident};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 

@@ -384,3 +384,6 @@ pub fn judge(measured: &Measured, args: &Args) -> Vec<Judged> {
         .map(|goal| goal.judge(measured, args))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
