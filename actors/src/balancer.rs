@@ -37,6 +37,7 @@ pub mod desk;
 pub mod figures;
 mod handle;
 mod heap;
+mod lane;
 mod parts;
 pub mod policy;
 mod recipient;
@@ -55,4 +56,5 @@ pub use self::parts::{Again, Cost, MakeWorker, Parts, Settings};
 pub use self::recipient::{Ask, Doorman};
 pub use self::resilience::{CallOptions, Priority};
 
+pub(crate) use self::lane::{Idle, Recalled};
 pub(crate) use self::ticket::{Presence, Ticket};

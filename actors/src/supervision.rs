@@ -47,6 +47,7 @@ pub use guarded::Guarded;
 pub use handle::{NotStarted, SupervisorHandle, Which};
 pub use policy::{Backoff, ChildSpec, Policy, Restart, Strategy};
 pub use port::{Port, Unsent};
+pub(crate) use pulse::Home;
 pub use restart::{ChildId, Outcome};
 pub use supervisor::{Setup, Supervisor};
 pub use switch::Strike;

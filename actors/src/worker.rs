@@ -2,20 +2,20 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{Actor, AsyncContext, Handler, Message, WrapFuture};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use pin_project_lite::pin_project;
 use tokio::sync::Notify;
 
-use crate::balancer::{BalancerCore, Presence, Ticket};
+use crate::balancer::{BalancerCore, Idle, Presence, Recalled, Ticket};
 use crate::failure::Failure;
 use crate::pool::{die, guarded};
-use crate::supervision::Guarded;
+use crate::supervision::{Guarded, Home};
 
 mod closures;
 #[cfg(test)]
@@ -152,6 +152,7 @@ async fn place<W: Work>(
     mut work: Guarded<W>,
 ) -> Guarded<W> {
     let inline = core.clock().is_simulated() || !work.blocks();
+    let lends = core.lends() && inline;
     let mut done = 0;
     loop {
         if !core.wants(number) {
@@ -160,7 +161,10 @@ async fn place<W: Work>(
             return work;
         }
         let Some((ticket, request)) = core.take(number, epoch) else {
-            bell.notified().await;
+            match lends {
+                true => work = lend(&core, number, epoch, &bell, work).await,
+                false => bell.notified().await,
+            }
             continue;
         };
         let panicked = if inline {
@@ -190,9 +194,32 @@ async fn place<W: Work>(
     }
 }
 
+/// Lends a place that has nothing to do, until there is something.
+async fn lend<W: Work>(
+    core: &BalancerCore<W>,
+    number: usize,
+    epoch: u64,
+    bell: &Notify,
+    work: Guarded<W>,
+) -> Guarded<W> {
+    let home = Home::of_this_poll();
+    if let Err(place) = core.offer(number, epoch, Idle { work, home }) {
+        bell.notified().await;
+        return place.work;
+    }
+    loop {
+        bell.notified().await;
+        match core.recall(number) {
+            Recalled::Here(place) => return place.work,
+            Recalled::Lent => {}
+            Recalled::Broken(text) => die(text),
+        }
+    }
+}
+
 pin_project! {
     /// The user's future, dropped under a catch of its own: a panic in it must not take the other places of the worker along.
-    struct Held<F> {
+    pub(crate) struct Held<F> {
         #[pin]
         future: Option<F>,
     }
@@ -204,6 +231,26 @@ pin_project! {
                 log::error!("dropping a request's future panicked: {text}");
             }
         }
+    }
+}
+
+impl<F: Future> Held<F> {
+    pub(crate) fn new(future: F) -> Self {
+        Self {
+            future: Some(future),
+        }
+    }
+
+    /// A panic comes back as its text.
+    pub(crate) fn poll_guarded(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Result<Poll<F::Output>, String> {
+        let future = self.project().future.as_pin_mut();
+        guarded(|| match future {
+            Some(future) => future.poll(cx),
+            None => Poll::Pending,
+        })
     }
 }
 
@@ -225,27 +272,28 @@ async fn attempt<W: Work>(
             return Some(text);
         }
     };
-    let mut future = pin!(Held {
-        future: Some(future)
-    });
+    let mut future = pin!(Held::new(future));
     let cell = ticket.cell().clone();
+    let mut at_once = true;
     let outcome = poll_fn(|cx| {
         if cell.is_over() {
             return Poll::Ready(Ok(None));
         }
-        let polled = guarded(|| match future.as_mut().project().future.as_pin_mut() {
-            Some(future) => future.poll(cx).map(Guarded::new),
-            None => Poll::Pending,
-        });
-        match polled {
-            Ok(Poll::Ready(reply)) => Poll::Ready(Ok(Some(reply))),
-            // Registered after the poll, so that work which never waits costs no waker.
-            Ok(Poll::Pending) if cell.poll_over(cx) => Poll::Ready(Ok(None)),
-            Ok(Poll::Pending) => Poll::Pending,
+        match future.as_mut().poll_guarded(cx) {
+            Ok(Poll::Ready(reply)) => Poll::Ready(Ok(Some(Guarded::new(reply)))),
+            Ok(Poll::Pending) => {
+                at_once = false;
+                // Registered after the poll, so that work which never waits costs no waker.
+                match cell.poll_over(cx) {
+                    true => Poll::Ready(Ok(None)),
+                    false => Poll::Pending,
+                }
+            }
             Err(text) => Poll::Ready(Err(text)),
         }
     })
     .await;
+    ticket.saw(at_once);
     match outcome {
         Ok(Some(reply)) => {
             ticket.answer(reply);
@@ -265,7 +313,7 @@ async fn attempt<W: Work>(
 impl<W: Work> Unpin for Worker<W> {}
 
 impl<W: Work> Actor for Worker<W> {
-    type Context = Context<Self>;
+    type Context = actix::Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let places = std::mem::take(&mut self.places);

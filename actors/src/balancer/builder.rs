@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_rt::System;
+use actix_rt::{ArbiterHandle, System};
 
 use super::actor::Balancer;
 use super::core::BalancerCore;
@@ -26,6 +26,7 @@ pub struct Builder<W: Work> {
     parts: Parts<W>,
     supervision: supervision::Policy,
     arbiters: usize,
+    on: Vec<ArbiterHandle>,
     hang_after: Duration,
     threads: usize,
     shutdown: Duration,
@@ -79,6 +80,7 @@ impl<W: Work> Balancer<W> {
                 ..supervision::Policy::default()
             },
             arbiters: 0,
+            on: Vec::new(),
             hang_after: Duration::from_secs(10),
             threads: 512,
             shutdown: Duration::from_secs(5),
@@ -241,6 +243,15 @@ impl<W: Work> Builder<W> {
         self
     }
 
+    /// The workers live on these arbiters of the application, one after the other, instead of arbiters of their own. Callers there need no
+    /// hand-over where a worker has nothing to do: see [`BalancerHandle::call`]. Nobody watches these threads. If one ends, its workers
+    /// fail until the supervision gives up.
+    #[must_use]
+    pub fn on(mut self, arbiters: impl IntoIterator<Item = ArbiterHandle>) -> Self {
+        self.on = arbiters.into_iter().collect();
+        self
+    }
+
     /// Most threads for work that blocks; 512 by default. They are started when needed.
     #[must_use]
     pub fn threads(mut self, most: usize) -> Self {
@@ -305,9 +316,12 @@ impl<W: Work> Builder<W> {
         self.parts.settings.workers = size.max(self.at_most);
         let core = BalancerCore::new(self.parts);
         core.resize(size);
-        let arbiters = Arbiters::start(self.arbiters, Some(self.hang_after), &clock);
+        let own = if self.on.is_empty() { self.arbiters } else { 0 };
+        let arbiters = Arbiters::start(own, Some(self.hang_after), &clock);
+        let on = self.on;
         let workers = core.settings().workers;
         let place = |at: usize| match arbiters.slot(at) {
+            None if at != workers && !on.is_empty() => Place::Arbiter(on[at % on.len()].clone()),
             // Work that blocks its arbiter must not keep the balancer from its deadlines.
             Some(slot) if at != workers => Place::Slot(slot.clone()),
             _ => Place::Here,

@@ -95,7 +95,7 @@ impl<R> Cell<R> {
 }
 
 /// Never under a lock: a waker may run anything. One that panics is its owner's affair, and nobody else's.
-fn wake(waker: Waker) {
+pub(super) fn wake(waker: Waker) {
     if let Err(text) = guarded(|| waker.wake()) {
         log::error!("a waker panicked: {text}");
     }

@@ -3,6 +3,7 @@
 mod ending;
 mod entrance;
 mod life;
+mod straight;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +18,10 @@ use super::actor::{Balancer, Look};
 use super::cell::Cell;
 use super::desk::times::{histogram, record};
 use super::desk::{Desk, Refusal, Rules, Wakes};
+use super::lane::{Lane, Threads, Trust};
 use super::parts::{Again, Cost, Failed, MakeWorker, Parts, Settings};
+use super::policy::{Policy, Spread};
+use super::resilience::Resilience;
 use super::room::{Place, Room};
 use super::ticket::Ticket;
 use crate::clock::{Clock, Seed, Time};
@@ -102,6 +106,13 @@ pub struct BalancerCore<W: Work> {
     tracer: Option<Arc<dyn Tracer>>,
     idle: Option<Arc<dyn Fn() + Send + Sync>>,
     workers: Vec<WorkerCore<W>>,
+    /// Whether workers may lend places at all, and which do where.
+    lends: bool,
+    trust: Trust,
+    threads: Threads,
+    lanes: Vec<Lane<W>>,
+    /// It takes no further request.
+    sealed: AtomicBool,
     state: Mutex<State<W>>,
     room: Option<Arc<Room>>,
     /// A `Look` is on its way.
@@ -142,7 +153,28 @@ impl<W: Work> BalancerCore<W> {
             let most = (queue as usize).saturating_add(settings.workers * settings.places);
             Room::new(most)
         });
+        // Who hears of every move, retries, or counts failures, has all requests at the desk; and only where any worker that has
+        // nothing to do is as good as any other, the nearest one is.
+        let lends = !parts.clock.is_simulated()
+            && parts.tracer.is_none()
+            && parts.again.is_none()
+            && parts.failed.is_none()
+            && settings.spread == Spread::One
+            && settings.resilience == Resilience::default()
+            && matches!(
+                settings.policy,
+                Policy::LeastLoaded
+                    | Policy::Central {
+                        skip_slow: false,
+                        ..
+                    }
+            );
         Arc::new(Self {
+            lends,
+            trust: Trust::default(),
+            threads: Threads::new(settings.workers),
+            lanes: (0..settings.workers).map(|_| Lane::default()).collect(),
+            sealed: AtomicBool::new(false),
             port: Port::new(),
             workers: (1..=settings.workers)
                 .map(|number| WorkerCore {

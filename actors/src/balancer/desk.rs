@@ -292,6 +292,20 @@ impl<T> Desk<T> {
         }
     }
 
+    /// A place of a worker is taken by what is not at this desk, or free again; what waited for it goes to others.
+    pub fn occupy(&mut self, worker: usize, epoch: u64, busy: bool, now: Time) {
+        if !self.is_up(worker, epoch) {
+            return;
+        }
+        if busy {
+            self.workers[worker].running += 1;
+            self.give_back(worker);
+            self.changed(worker, now);
+        } else {
+            self.release(worker, epoch, now);
+        }
+    }
+
     /// A worker has answered; `failed` says that it counts as a failure of the worker. Its place is free again; the first answer to a request is the one.
     pub fn answered(
         &mut self,

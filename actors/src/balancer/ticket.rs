@@ -25,6 +25,11 @@ impl<W: Work> Ticket<W> {
         &self.cell
     }
 
+    /// It was done, or given up, without waiting or not.
+    pub(crate) fn saw(&self, at_once: bool) {
+        self.core.saw(at_once);
+    }
+
     /// The answer.
     pub(crate) fn answer(mut self, reply: Guarded<W::Reply>) {
         self.open = false;

@@ -1,5 +1,6 @@
 //! An arbiter's sign of life: whether it still runs its tasks, who lives there, and who is being polled.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,6 +16,36 @@ use super::report::{News, Report};
 use super::switch::Switch;
 use super::{ChildId, Exit};
 use crate::clock::Clock;
+
+thread_local! {
+    /// Of the arbiter that this thread is, if it is watched.
+    static PULSE: RefCell<Option<Arc<Pulse>>> = const { RefCell::new(None) };
+}
+
+/// A life, as the watchdog of its arbiter knows it.
+#[derive(Debug)]
+pub(crate) struct Home {
+    pulse: Arc<Pulse>,
+    key: u64,
+}
+
+impl Home {
+    /// Of the life that is being polled on this thread, if its arbiter is watched.
+    pub(crate) fn of_this_poll() -> Option<Self> {
+        let pulse = PULSE.with_borrow(Clone::clone)?;
+        let key = pulse.polled.load(Ordering::Relaxed);
+        Some(Self { pulse, key })
+    }
+
+    /// Runs `work` on that life's own arbiter: if it hangs, that life is the culprit. It must not panic.
+    pub(crate) fn blamed<T>(&self, work: impl FnOnce() -> T) -> T {
+        let before = self.pulse.polled.load(Ordering::Relaxed);
+        self.pulse.enter(self.key);
+        let done = work();
+        self.pulse.enter(before);
+        done
+    }
+}
 
 /// Who lives on an arbiter, as its watchdog has to know it.
 pub(super) struct Resident {
@@ -143,6 +174,7 @@ impl Pulse {
 
     /// The task that answers. It ends when the arbiter is given up or ends.
     pub(super) async fn beat(self: Arc<Self>) {
+        PULSE.set(Some(self.clone()));
         poll_fn(|cx| {
             self.heart.register(cx.waker());
             let asked = self.asked.load(Ordering::Acquire);

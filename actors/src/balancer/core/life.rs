@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::{BalancerCore, State};
 use crate::balancer::call::CallError;
 use crate::balancer::figures::{Buckets, Figures, Tail};
+use crate::balancer::lane::{Account, Lane};
 use crate::worker::Work;
 
 impl<W: Work> BalancerCore<W> {
@@ -23,6 +24,9 @@ impl<W: Work> BalancerCore<W> {
             // With its being up: what it is given from then on is rung here.
             self.workers[worker].bell.store(Arc::default());
             self.workers[worker].told.store(false, Ordering::Release);
+            if self.lends {
+                self.lanes[worker].open(epoch, (&self.threads, worker));
+            }
             state.desk.turn(now);
             let first = !std::mem::replace(&mut state.seen[worker], true);
             if !first {
@@ -42,6 +46,9 @@ impl<W: Work> BalancerCore<W> {
 
     pub(in crate::balancer) fn down(&self, worker: usize, epoch: u64) {
         let now = self.clock.now();
+        if self.lends {
+            self.lanes[worker].shut(Some(epoch), (&self.threads, worker));
+        }
         let told = {
             let mut state = self.lock();
             state.desk.worker_down(worker, epoch, now);
@@ -114,6 +121,8 @@ impl<W: Work> BalancerCore<W> {
     /// Takes no further request; those under way run to their end.
     pub fn seal(&self) {
         self.lock().closed = true;
+        // Before the lanes are looked at: who gives a place back from then on tells those who wait.
+        self.sealed.store(true, Ordering::SeqCst);
         self.changed.notify_waiters();
         if let Some(room) = &self.room {
             room.close();
@@ -127,6 +136,9 @@ impl<W: Work> BalancerCore<W> {
         let items = self.lock().desk.clear(now);
         for item in &items {
             item.cell.settle(Err(CallError::Closed));
+        }
+        for (worker, lane) in self.lanes.iter().enumerate() {
+            lane.shut(None, (&self.threads, worker));
         }
         let any = !items.is_empty();
         drop(items);
@@ -155,12 +167,13 @@ impl<W: Work> BalancerCore<W> {
 
     /// Requests that are not over.
     pub fn open(&self) -> usize {
-        self.lock().desk.open()
+        self.lock().desk.open() + Account::of(&self.lanes).open
     }
 
     /// Waits until no request is under way.
     pub async fn quiet(&self) {
-        self.until(|state| state.desk.open() == 0).await;
+        self.until(|state| state.desk.open() == 0 && !self.lanes.iter().any(Lane::is_busy))
+            .await;
     }
 
     /// Waits until every worker that is wanted has been up once, or the balancer is closed.
@@ -187,9 +200,10 @@ impl<W: Work> BalancerCore<W> {
 
     /// From asking to the answer, and from the balancer's taking to the first begin.
     pub fn buckets(&self) -> [Buckets; 2] {
+        let lent = Account::of(&self.lanes);
         let state = self.lock();
-        let (response, waited) = (state.response.clone(), state.waited.clone());
-        let (responses, waits) = (state.responses, state.waits);
+        let (response, waited) = lent.merged((&state.response, &state.waited));
+        let (responses, waits) = (state.responses + lent.responses, state.waits);
         drop(state);
         [
             Buckets::new(&response, responses),
@@ -200,15 +214,22 @@ impl<W: Work> BalancerCore<W> {
     /// What it has done so far.
     pub fn figures(&self) -> Figures {
         let now = self.clock.now();
+        let lent = Account::of(&self.lanes);
         let state = self.lock();
+        let (response, waited) = lent.merged((&state.response, &state.waited));
+        let mut counts = state.desk.counts();
+        counts.answered += lent.answered;
+        counts.failed += lent.failed;
+        counts.cancelled += lent.cancelled;
+        counts.asked += lent.answered + lent.failed + lent.cancelled + lent.open as u64;
         Figures {
-            counts: state.desk.counts(),
-            open: state.desk.open(),
+            counts,
+            open: state.desk.open() + lent.open,
             waiting: state.desk.waiting(),
-            response: Tail::new(&state.response, state.responses),
-            waited: Tail::new(&state.waited, state.waits),
+            response: Tail::new(&response, state.responses + lent.responses),
+            waited: Tail::new(&waited, state.waits),
             loads: state.desk.loads(now),
-            busy: state.busy,
+            busy: state.busy + lent.busy,
             workers: state.desk.size(),
             ejected: state.desk.ejected(),
         }

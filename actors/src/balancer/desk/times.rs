@@ -39,10 +39,15 @@ pub(crate) fn histogram() -> Histogram<u64> {
 
 /// Records a span; the histogram grows with it.
 pub(crate) fn record(histogram: &mut Histogram<u64>, span: Duration) {
+    record_n(histogram, span, 1);
+}
+
+/// The same, so many times.
+pub(crate) fn record_n(histogram: &mut Histogram<u64>, span: Duration, count: u64) {
     let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
     // Only a plain `record` lets it grow; it can't fail then.
-    if histogram.record(nanos).is_err() {
-        histogram.saturating_record(nanos);
+    if histogram.record_n(nanos, count).is_err() {
+        histogram.saturating_record_n(nanos, count);
     }
 }
 

@@ -1,9 +1,11 @@
 //! A balancer as an application makes it.
 
+use actix_rt::Arbiter;
 use gopherworks_actors::balancer::Balancer;
 use gopherworks_actors::balancer::policy::Policy;
 use gopherworks_actors::worker::Work;
 use peers_common::{Crowd, Job, Moment, Order};
+use tokio::sync::oneshot;
 
 struct Server(Job);
 
@@ -34,17 +36,18 @@ fn named(policy: &str) -> Option<Policy> {
 pub async fn run(order: &Order, job: Job, policy: Option<&str>) {
     let crowd = Crowd::of(order, job);
     let policy = named(policy.unwrap_or("central")).unwrap_or_else(|| order.unknown());
-    // With one thread all is here; with more, the workers are on arbiters of their own.
-    let arbiters = if order.threads == 1 { 0 } else { order.threads };
+    // With one thread all is here; with more, workers and requesters share the application's arbiters, as handlers of a web server do.
+    let threads = if order.threads == 1 { 0 } else { order.threads };
+    let arbiters: Vec<Arbiter> = (0..threads).map(|_| Arbiter::new()).collect();
     let balancer = Balancer::of(move |_| Server(job))
         .workers(crowd.workers)
-        .arbiters(arbiters)
+        .on(arbiters.iter().map(Arbiter::handle))
         .policy(policy);
     let balancer = balancer.start().await.expect("it starts");
     let start = Moment::now();
-    let requesters = crowd.requesters().map(|mut requester| {
+    let requesters = crowd.requesters().enumerate().map(|(me, mut requester)| {
         let balancer = balancer.clone();
-        actix_rt::spawn(async move {
+        let asking = async move {
             while let Some(number) = requester.next_number() {
                 requester.answered(
                     balancer
@@ -54,7 +57,17 @@ pub async fn run(order: &Order, job: Job, policy: Option<&str>) {
                 );
             }
             requester
-        })
+        };
+        match arbiters.len() {
+            0 => actix_rt::spawn(asking),
+            count => {
+                let (over, requester) = oneshot::channel();
+                arbiters[me % count].spawn(async move {
+                    let _ = over.send(asking.await);
+                });
+                actix_rt::spawn(async move { requester.await.expect("its arbiter lives") })
+            }
+        }
     });
     let mut over = Vec::new();
     for requester in requesters.collect::<Vec<_>>() {

@@ -1,0 +1,222 @@
+//! Requests that are done by their caller, at a place that a worker lends.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+
+use super::BalancerCore;
+use crate::balancer::call::CallError;
+use crate::balancer::lane::{Ended, Idle, Recalled, Timed, give_way, here, turn_is_over};
+use crate::balancer::resilience::CallOptions;
+use crate::clock::Time;
+use crate::pool::guarded;
+use crate::supervision::Home;
+use crate::worker::{Held, Work};
+
+/// A place of a worker in a caller's hands. Dropped, it goes back.
+struct Loan<'a, W: Work> {
+    core: &'a BalancerCore<W>,
+    worker: usize,
+    epoch: u64,
+    /// When it was asked and when begun, if it is timed.
+    times: Option<(Time, Time)>,
+    place: Option<Idle<W>>,
+    /// The request waits, and is known to the desk as something that occupies the worker.
+    occupies: bool,
+    key: Option<usize>,
+}
+
+/// What has become of the work.
+enum Ran<R> {
+    Answered(R),
+    Panicked(String),
+    Over,
+}
+
+impl<W: Work> BalancerCore<W> {
+    /// Asks and waits for the answer: at a place that a worker on this arbiter lends, else by way of the queue.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn call(self: &Arc<Self>, request: W::Request) -> Result<W::Reply, CallError> {
+        let mut asked = None;
+        if let Some(loan) = self.borrow(&mut asked).await {
+            return loan.serve(request).await;
+        }
+        let asked = asked.unwrap_or_else(|| self.clock.now());
+        let call = self.start_at(request, asked, CallOptions::default());
+        call.await?.await
+    }
+
+    /// A place of a worker on this arbiter that has nothing to do. `asked`: when, if its caller had to wait for his turn.
+    async fn borrow(&self, asked: &mut Option<Time>) -> Option<Loan<'_, W>> {
+        if !self.lends || !self.trust.is_won() {
+            return None;
+        }
+        let here = here();
+        let first = self.threads.at(here, 0).next()?;
+        if turn_is_over() {
+            *asked = Some(self.clock.now());
+            give_way().await;
+        }
+        if self.sealed.load(Ordering::Relaxed) {
+            return None;
+        }
+        // Who was told of something at the desk has that to do.
+        let mut free = (self.threads.at(here, first))
+            .filter(|worker| !self.workers[*worker].told.load(Ordering::Relaxed));
+        free.find_map(|worker| {
+            let (epoch, place, is_due) = self.lanes[worker].lend()?;
+            Some(Loan {
+                core: self,
+                worker,
+                epoch,
+                times: (is_due || asked.is_some()).then(|| {
+                    let began = self.clock.now();
+                    (asked.unwrap_or(began), began)
+                }),
+                place: Some(place),
+                occupies: false,
+                key: None,
+            })
+        })
+    }
+
+    /// Whether its workers lend places.
+    pub(crate) fn lends(&self) -> bool {
+        self.lends
+    }
+
+    /// A place of a worker has nothing to do. It comes back where the life `epoch` is over.
+    pub(crate) fn offer(&self, worker: usize, epoch: u64, place: Idle<W>) -> Result<(), Idle<W>> {
+        self.lanes[worker].offer(epoch, place)
+    }
+
+    /// A worker wants a place back.
+    pub(crate) fn recall(&self, worker: usize) -> Recalled<W> {
+        self.lanes[worker].recall()
+    }
+
+    /// A request of the desk was done, and did not wait.
+    pub(in crate::balancer) fn saw(&self, at_once: bool) {
+        if self.lends {
+            self.trust.saw(at_once);
+        }
+    }
+
+    /// A request on loan waits: its worker is busy, and what was meant for it goes to others.
+    fn occupy(&self, worker: usize, epoch: u64, busy: bool) {
+        let now = self.clock.now();
+        let told = {
+            let mut state = self.lock();
+            state.desk.occupy(worker, epoch, busy, now);
+            state.desk.turn(now);
+            state.told()
+        };
+        self.tell(told, None);
+    }
+}
+
+/// Runs `work`, for which the watchdog blames the worker.
+fn at<T>(home: &Option<Home>, work: impl FnOnce() -> T) -> T {
+    match home {
+        Some(home) => home.blamed(work),
+        None => work(),
+    }
+}
+
+impl<W: Work> Loan<'_, W> {
+    async fn serve(mut self, request: W::Request) -> Result<W::Reply, CallError> {
+        let ran = self.run(request).await;
+        let core = self.core;
+        let name = &core.workers[self.worker].name;
+        match ran {
+            Ran::Answered(reply) => {
+                let timed = self.times.map(|(asked, began)| Timed {
+                    waited: began - asked,
+                    took: core.clock.now() - began,
+                });
+                self.end(Ended::Answered(timed));
+                Ok(reply)
+            }
+            Ran::Panicked(text) => {
+                let reason = format!("{name} panicked: {text}");
+                self.end(Ended::Panicked(text));
+                Err(CallError::WorkerLost { reason })
+            }
+            Ran::Over => {
+                self.end(Ended::Lost);
+                if core.sealed.load(Ordering::SeqCst) {
+                    return Err(CallError::Closed);
+                }
+                let reason = format!("{name} ended before it had answered");
+                Err(CallError::WorkerLost { reason })
+            }
+        }
+    }
+
+    async fn run(&mut self, request: W::Request) -> Ran<W::Reply> {
+        let (core, worker, epoch) = (self.core, self.worker, self.epoch);
+        let Some(Idle { work, home }) = &mut self.place else {
+            return Ran::Over;
+        };
+        let work: &mut W = work;
+        let future = match at(home, || guarded(|| work.work(request))) {
+            Ok(future) => future,
+            Err(text) => return Ran::Panicked(text),
+        };
+        let mut future = pin!(Held::new(future));
+        let (occupies, key) = (&mut self.occupies, &mut self.key);
+        poll_fn(|cx| {
+            if *occupies && core.lanes[worker].poll_over(epoch, key, cx) {
+                return Poll::Ready(Ran::Over);
+            }
+            match at(home, || future.as_mut().poll_guarded(cx)) {
+                Ok(Poll::Ready(reply)) => Poll::Ready(Ran::Answered(reply)),
+                Err(text) => Poll::Ready(Ran::Panicked(text)),
+                Ok(Poll::Pending) if *occupies => Poll::Pending,
+                Ok(Poll::Pending) => {
+                    *occupies = true;
+                    core.trust.is_lost();
+                    core.occupy(worker, epoch, true);
+                    match core.lanes[worker].poll_over(epoch, key, cx) {
+                        true => Poll::Ready(Ran::Over),
+                        false => Poll::Pending,
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    fn end(&mut self, ended: Ended) {
+        let Some(place) = self.place.take() else {
+            return;
+        };
+        let (core, worker) = (self.core, self.worker);
+        // One whose request has panicked is as broken as an actor that has.
+        let (place, broken) = match ended {
+            Ended::Panicked(_) => (None, Some(place)),
+            _ => (Some(place), None),
+        };
+        let tell = core.lanes[worker].give_back(self.epoch, place, self.key.take(), ended);
+        drop(broken);
+        if self.occupies {
+            core.occupy(worker, self.epoch, false);
+        }
+        if tell {
+            core.workers[worker].bell.load().notify_one();
+        }
+        if core.sealed.load(Ordering::SeqCst) {
+            core.changed.notify_waiters();
+        }
+    }
+}
+
+impl<W: Work> Drop for Loan<'_, W> {
+    fn drop(&mut self) {
+        self.end(Ended::Dropped);
+    }
+}
