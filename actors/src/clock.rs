@@ -12,11 +12,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+mod exact;
 mod seed;
 mod simulated;
 
 pub use seed::Seed;
 
+use exact::Exact;
 use simulated::{Simulation, Sleeper};
 
 /// A moment: nanoseconds since the works' start. Spans 584 years.
@@ -159,6 +161,24 @@ impl Clock {
         self.sleep_until(self.now() + span)
     }
 
+    /// Sleeps for `span` from now, not rounded to the milliseconds of tokio's timers: for work that takes so long by itself.
+    ///
+    /// In real time it ends as soon as the operating system wakes a thread, about 0.1 ms late on an idle machine, never early; it costs
+    /// that wake-up, and needs no runtime. In simulated time it is [`Clock::sleep`].
+    pub fn sleep_exactly(&self, span: Duration) -> Sleep {
+        let deadline = self.now() + span;
+        match &self.0 {
+            Source::Real(start) => {
+                let until = (start.into_std()).checked_add(Duration::from_nanos(deadline.0));
+                match until {
+                    Some(until) => Sleep(Sleeping::Exact(deadline, Exact::new(until))),
+                    None => self.sleep_until(deadline),
+                }
+            }
+            Source::Simulated(_) => self.sleep_until(deadline),
+        }
+    }
+
     /// Sleeps for `span` from now; for ever where there is none: a limit that may be missing.
     pub async fn sleep_if(&self, span: Option<Duration>) {
         match span {
@@ -243,6 +263,7 @@ enum Sleeping {
         // Made at the first poll that has to wait, so a deadline already past costs no timer.
         timer: Option<Pin<Box<tokio::time::Sleep>>>,
     },
+    Exact(Time, Exact),
     Simulated(Sleeper),
 }
 
@@ -250,7 +271,7 @@ impl Sleep {
     /// When it ends.
     pub fn deadline(&self) -> Time {
         match &self.0 {
-            Sleeping::Real { deadline, .. } => *deadline,
+            Sleeping::Real { deadline, .. } | Sleeping::Exact(deadline, _) => *deadline,
             Sleeping::Simulated(sleeper) => sleeper.deadline(),
         }
     }
@@ -282,6 +303,7 @@ impl Future for Sleep {
                     .as_mut()
                     .map_or(Poll::Ready(()), |timer| timer.as_mut().poll(cx))
             }
+            Sleeping::Exact(_, exact) => exact.poll(cx),
             Sleeping::Simulated(sleeper) => sleeper.poll(cx),
         }
     }

@@ -64,6 +64,12 @@ pub(super) fn turn_is_over() -> bool {
     }
 }
 
+/// As if nobody had done anything in this turn.
+#[cfg(test)]
+pub(super) fn begin_turn() {
+    SPENT.set(Duration::ZERO);
+}
+
 fn spend(took: Duration) {
     SPENT.set(SPENT.get() + took + OVERHEAD);
 }

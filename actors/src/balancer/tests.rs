@@ -20,6 +20,7 @@ mod cancel;
 mod deadlines;
 mod deaths;
 mod kills;
+mod loans;
 mod misuse;
 mod order;
 mod sizes;

@@ -65,7 +65,7 @@ impl Serve for Sleeper {
         let site = &self.site;
         let time = self.times.of(site.seed, site.time_scale, &job, site.worker);
         Box::pin(async move {
-            site.clock.sleep(time).await;
+            site.clock.sleep_exactly(time).await;
             Ok(job.book)
         })
     }

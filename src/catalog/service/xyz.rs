@@ -101,7 +101,7 @@ impl Serve for Multiplier {
         let time = self.xyz.time(&self.site, z);
         let site = &self.site;
         Box::pin(async move {
-            site.clock.sleep(time).await;
+            site.clock.sleep_exactly(time).await;
             Ok(job.book.map(|mut book| {
                 book.body = Body::from(format!("{x} * {y} = {z}\n"));
                 book

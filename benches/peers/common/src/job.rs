@@ -50,15 +50,24 @@ impl Job {
         black_box(number)
     }
 
+    /// How long a request sleeps, if the job is one that does.
+    #[inline]
+    pub fn slept(self, number: u64) -> Option<Duration> {
+        match self {
+            Job::Sleep(usual, long) => Some(if is_long(number) { long } else { usual }),
+            _ => None,
+        }
+    }
+
     /// Serves a request and answers with its number.
     #[inline]
     pub async fn serve(self, number: u64) -> u64 {
-        match self {
-            Job::Sleep(usual, long) => {
-                tokio::time::sleep(if is_long(number) { long } else { usual }).await;
+        match self.slept(number) {
+            Some(span) => {
+                tokio::time::sleep(span).await;
                 number
             }
-            _ => self.work(number),
+            None => self.work(number),
         }
     }
 }

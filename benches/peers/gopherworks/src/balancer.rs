@@ -3,18 +3,26 @@
 use actix_rt::Arbiter;
 use gopherworks_actors::balancer::Balancer;
 use gopherworks_actors::balancer::policy::Policy;
+use gopherworks_actors::clock::Clock;
 use gopherworks_actors::worker::Work;
 use peers_common::{Crowd, Job, Moment, Order};
 use tokio::sync::oneshot;
 
-struct Server(Job);
+/// Sleeps by the clock of gopherworks, as work that is also to be simulated does.
+struct Server(Job, Clock);
 
 impl Work for Server {
     type Request = u64;
     type Reply = u64;
 
     async fn work(&mut self, number: u64) -> u64 {
-        self.0.serve(number).await
+        match self.0.slept(number) {
+            Some(span) => {
+                self.1.sleep_exactly(span).await;
+                number
+            }
+            None => self.0.work(number),
+        }
     }
 }
 
@@ -39,7 +47,8 @@ pub async fn run(order: &Order, job: Job, policy: Option<&str>) {
     // With one thread all is here; with more, workers and requesters share the application's arbiters, as handlers of a web server do.
     let threads = if order.threads == 1 { 0 } else { order.threads };
     let arbiters: Vec<Arbiter> = (0..threads).map(|_| Arbiter::new()).collect();
-    let balancer = Balancer::of(move |_| Server(job))
+    let clock = Clock::real();
+    let balancer = Balancer::of(move |_| Server(job, clock.clone()))
         .workers(crowd.workers)
         .on(arbiters.iter().map(Arbiter::handle))
         .policy(policy);
