@@ -16,10 +16,11 @@ use crate::pool::{die, guarded};
 use crate::source::Source;
 use crate::store::{Answer, Full};
 use crate::supervision::{Guarded, Port};
+use crate::threads::Apart;
 use crate::trace::Act;
 use crate::works::Works;
 
-use outbox::{Lane, Outbox, Rows};
+use outbox::{Lane, Rows};
 
 /// Most books read at once.
 const BATCH: usize = 1024;
@@ -53,7 +54,7 @@ pub struct FeederCore {
     /// How to reach its actor.
     pub port: Port<Feeder>,
     /// One that deals to all piles, or one for each.
-    readers: Vec<Mutex<Reader>>,
+    readers: Vec<Apart<Mutex<Reader>>>,
     /// Ids, where there is a reader for each pile.
     rows: Mutex<Rows>,
     /// By reader: it has come to its end.
@@ -62,7 +63,8 @@ pub struct FeederCore {
     total: Option<u64>,
     /// So many books of a source that does not wait are asked for at once, for each pile.
     run: OnceLock<usize>,
-    outbox: Mutex<Outbox>,
+    /// What was read and not yet put, for each pile. Who takes several locks does so in order.
+    lanes: Vec<Apart<Mutex<Lane>>>,
     piles: Vec<OnceLock<Weak<PileCore>>>,
     ended: AtomicBool,
     /// A request for more is on its way: copies that share the feeder would else multiply requests by answers.
@@ -110,10 +112,10 @@ impl FeederCore {
             .filter(|parts| parts.len() == piles);
         let readers: Vec<_> = (parts.unwrap_or_else(|| vec![source]).into_iter())
             .map(|source| {
-                Mutex::new(Reader {
+                Apart(Mutex::new(Reader {
                     source: Some(Guarded::new(source)),
                     next: 0,
-                })
+                }))
             })
             .collect();
         Arc::new(Self {
@@ -125,9 +127,7 @@ impl FeederCore {
             rows: Mutex::new(Rows::new(readers.len())),
             over: readers.iter().map(|_| AtomicBool::new(false)).collect(),
             readers,
-            outbox: Mutex::new(Outbox {
-                lanes: (0..piles).map(|_| Lane::default()).collect(),
-            }),
+            lanes: (0..piles).map(|_| Apart::default()).collect(),
             piles: (0..piles).map(|_| OnceLock::new()).collect(),
             ended: AtomicBool::new(false),
             asked: AtomicBool::new(false),
@@ -147,11 +147,18 @@ impl FeederCore {
     }
 
     /// True if this share should have books, and may.
-    fn is_hungry(&self, outbox: &Outbox, share: usize) -> bool {
-        match self.is_split() {
-            true => outbox.lanes[share].books == 0 && !self.over[share].load(Ordering::Acquire),
-            false => outbox.is_hungry(),
+    fn is_hungry(&self, share: usize) -> bool {
+        if self.is_split() {
+            return !self.over[share].load(Ordering::Acquire) && self.lane(share).books == 0;
         }
+        // What one slow copy leaves lying is bounded.
+        let mut any_empty = false;
+        let mut lanes = 0..self.lanes.len();
+        lanes.all(|lane| {
+            let books = self.lane(lane).books;
+            any_empty |= books == 0;
+            books < BEHIND
+        }) && any_empty
     }
 
     /// Says how many books are loaded at once by those who take them: books that come in runs of just that many are not moved one by one. Said
@@ -176,8 +183,9 @@ impl FeederCore {
         }
     }
 
-    fn outbox(&self) -> MutexGuard<'_, Outbox> {
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lane(&self, share: usize) -> MutexGuard<'_, Lane> {
+        let lane = &self.lanes[share].0;
+        lane.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many books the source will give in all, if it knows.
@@ -188,7 +196,7 @@ impl FeederCore {
     /// Reads no further. What was read is still put; what a read that is under way brings later is not taken (and said in the log).
     pub fn end(&self) {
         {
-            let _outbox = self.outbox();
+            let _lanes: Vec<_> = (0..self.lanes.len()).map(|at| self.lane(at)).collect();
             self.ended.store(true, Ordering::Release);
         }
         self.ring();
@@ -201,7 +209,7 @@ impl FeederCore {
 
     /// True once nothing more will come from here to the pile that has this share.
     pub(crate) fn is_done(&self, share: usize) -> bool {
-        self.has_ended() && self.outbox().lanes[share].books == 0
+        self.has_ended() && self.lane(share).books == 0
     }
 
     /// Moves what was read for it onto the pile as far as there is room, and sees that more is read. A source that does not wait is read there and then.
@@ -213,13 +221,12 @@ impl FeederCore {
             return;
         }
         let move_on = || {
-            let mut outbox = self.outbox();
-            let lane = &mut outbox.lanes[share];
+            let mut lane = self.lane(share);
             let behind = lane.books >= BEHIND;
-            empty_lane(lane, &works, pile);
+            empty_lane(&mut lane, &works, pile);
             let caught_up = behind && lane.books < BEHIND;
-            let hungry = self.is_hungry(&outbox, share) && !self.has_ended();
-            drop(outbox);
+            drop(lane);
+            let hungry = !self.has_ended() && self.is_hungry(share);
             if caught_up {
                 // Others may have waited for this one, and may read on.
                 self.ring_waiting();
@@ -232,7 +239,7 @@ impl FeederCore {
         if self.blocks || works.faults().is_some() {
             return self.ask();
         }
-        match self.read_here(share) {
+        match self.read_here(share, &works) {
             Here::Came => {
                 move_on();
             }
@@ -244,8 +251,7 @@ impl FeederCore {
 
     /// True if somebody should have books, and may.
     fn wants_some(&self) -> bool {
-        let outbox = self.outbox();
-        (0..self.piles.len()).any(|share| self.is_hungry(&outbox, share))
+        (0..self.piles.len()).any(|share| self.is_hungry(share))
     }
 
     fn ask(&self) {

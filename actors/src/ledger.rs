@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::book::{Book, BookId};
+use crate::threads::{Apart, Count};
 
 /// The books' account at one instant. `lost` and `duplicates` are 0 unless gopherworks itself is at fault.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,14 +39,14 @@ impl LedgerReport {
 #[derive(Debug, Default)]
 pub struct Ledger {
     numbered: AtomicU64,
-    offered: AtomicU64,
-    burned: AtomicU64,
+    offered: Count,
+    burned: Count,
     dead: AtomicU64,
     dropped: AtomicU64,
     duplicates: AtomicU64,
     reburned: AtomicU64,
     /// By the two lowest bits of the id, so that copies which are dealt books in turn don't wait for each other.
-    ended: [Mutex<IdSet>; SHARDS as usize],
+    ended: [Apart<Mutex<IdSet>>; SHARDS as usize],
 }
 
 const SHARDS: u64 = 4;
@@ -109,7 +110,7 @@ impl Ledger {
 
     /// `count` books were put on a pile.
     pub fn offer(&self, count: u64) {
-        self.offered.fetch_add(count, Relaxed);
+        self.offered.add(count);
     }
 
     /// Books of these ids ended.
@@ -141,17 +142,16 @@ impl Ledger {
     }
 
     fn shard(&self, id: u64) -> MutexGuard<'_, IdSet> {
-        let shard = &self.ended[(id % SHARDS) as usize];
+        let shard = &self.ended[(id % SHARDS) as usize].0;
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count(&self, fate: Fate, first: u64, again: u64) {
-        let counter = match fate {
-            Fate::Burned => &self.burned,
-            Fate::Dead => &self.dead,
-            Fate::Dropped => &self.dropped,
-        };
-        counter.fetch_add(first, Relaxed);
+        match fate {
+            Fate::Burned => self.burned.add(first),
+            Fate::Dead => _ = self.dead.fetch_add(first, Relaxed),
+            Fate::Dropped => _ = self.dropped.fetch_add(first, Relaxed),
+        }
         if again > 0 {
             self.duplicates.fetch_add(again, Relaxed);
         }
@@ -166,12 +166,12 @@ impl Ledger {
 
     /// Number of books offered so far.
     pub fn offered(&self) -> u64 {
-        self.offered.load(Relaxed)
+        self.offered.get()
     }
 
     /// Number of books burned so far.
     pub fn burned(&self) -> u64 {
-        self.burned.load(Relaxed)
+        self.burned.get()
     }
 
     /// Number of books that ended as dead letters so far.
@@ -181,8 +181,8 @@ impl Ledger {
 
     /// The account, given how many books are in flight at the same instant.
     pub fn report(&self, in_flight: u64) -> LedgerReport {
-        let offered = self.offered.load(Relaxed);
-        let burned = self.burned.load(Relaxed);
+        let offered = self.offered.get();
+        let burned = self.burned.get();
         let dead = self.dead.load(Relaxed);
         let dropped = self.dropped.load(Relaxed);
         LedgerReport {

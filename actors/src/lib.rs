@@ -28,6 +28,7 @@ pub mod source;
 pub mod span;
 pub mod store;
 pub mod supervision;
+mod threads;
 pub mod trace;
 pub mod transform;
 pub mod worker;

@@ -16,6 +16,7 @@ use slab::Slab;
 
 use super::desk::times::{histogram, record_n};
 use crate::supervision::{Guarded, Home};
+use crate::threads::{self, Apart};
 use crate::worker::Work;
 
 /// Work of one caller before others on the arbiter get their turn.
@@ -31,16 +32,8 @@ const TRIED: i32 = 8;
 /// The same after one that was done on loan has waited.
 const DISTRUST: i32 = 1024;
 
-static THREADS: AtomicU64 = AtomicU64::new(1);
-
 thread_local! {
-    static HERE: u64 = THREADS.fetch_add(1, Ordering::Relaxed);
     static SPENT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
-}
-
-/// This thread's number, from 1; never used again.
-pub(super) fn here() -> u64 {
-    HERE.with(|here| *here)
 }
 
 /// Goes to the end of the arbiter's queue. tokio's `yield_now` has the last one first when several yield in one go.
@@ -108,8 +101,7 @@ impl Trust {
 }
 
 /// The places of one worker that may be lent. Workers of two arbiters share no line of a cache.
-#[repr(align(128))]
-pub(super) struct Lane<W: Work>(Mutex<State<W>>);
+pub(super) struct Lane<W: Work>(Apart<Mutex<State<W>>>);
 
 /// On which thread each worker lends; 0 where it does not.
 #[derive(Debug)]
@@ -276,31 +268,31 @@ pub(super) enum Ended {
 
 impl<W: Work> Default for Lane<W> {
     fn default() -> Self {
-        Self(Mutex::new(State {
+        Self(Apart(Mutex::new(State {
             epoch: 0,
             idle: Vec::new(),
             waiting: Slab::new(),
             missed: false,
             broken: None,
             account: Account::default(),
-        }))
+        })))
     }
 }
 
 impl<W: Work> Lane<W> {
     /// No user code runs under it.
     fn lock(&self) -> MutexGuard<'_, State<W>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The life `epoch` of a worker begins on this thread.
-    pub(super) fn open(&self, epoch: u64, (threads, worker): (&Threads, usize)) {
+    pub(super) fn open(&self, epoch: u64, (lending, worker): (&Threads, usize)) {
         let before = {
             let mut state = self.lock();
             state.epoch = epoch;
             state.missed = false;
             state.broken = None;
-            threads.set(worker, here());
+            lending.set(worker, threads::number());
             std::mem::take(&mut state.idle)
         };
         drop(before);
@@ -308,13 +300,13 @@ impl<W: Work> Lane<W> {
 
     /// The life `epoch` is over, whichever it is where that is `None`: what is on loan is not given back, and what waits on loan is
     /// dropped by its caller.
-    pub(super) fn shut(&self, epoch: Option<u64>, (threads, worker): (&Threads, usize)) {
+    pub(super) fn shut(&self, epoch: Option<u64>, (lending, worker): (&Threads, usize)) {
         let (idle, waiting) = {
             let mut state = self.lock();
             if epoch.is_some_and(|epoch| state.epoch != epoch) {
                 return;
             }
-            threads.set(worker, 0);
+            lending.set(worker, 0);
             // Nobody's, until the next life.
             state.epoch = 0;
             let waiting: Vec<Waker> = state.waiting.drain().collect();

@@ -2,14 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::BEHIND;
-use crate::book::{Book, BookId};
+use smallvec::SmallVec;
 
-/// What was read and not yet put: a lane for each pile that is fed.
-#[derive(Debug)]
-pub(super) struct Outbox {
-    pub(super) lanes: Vec<Lane>,
-}
+use crate::book::{Book, BookId};
 
 /// Books for one pile, in the runs in which they were read: a run that the pile has room for is moved as one.
 #[derive(Debug, Default)]
@@ -66,14 +61,6 @@ pub(super) fn dealt(books: Vec<Book>, lanes: usize, next: &mut usize) -> Vec<Vec
     runs
 }
 
-impl Outbox {
-    /// Where one reader deals to all: true if a pile waits for books and none is too far behind the others. What one slow copy leaves lying is bounded.
-    pub(super) fn is_hungry(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.books == 0)
-            && self.lanes.iter().all(|lane| lane.books < BEHIND)
-    }
-}
-
 /// Ids of a source that was split: the k-th book of copy j has the id that it would have had from one reader who deals, whoever reads first.
 ///
 /// A row is a book for each copy. Rows are numbered in blocks, by whoever comes to a block first.
@@ -98,26 +85,58 @@ impl Rows {
         }
     }
 
-    /// Numbers the next books of a copy. `block` gives the first of so many ids that follow each other.
-    pub(super) fn number(
+    /// Takes the numbers of the next `count` books of a copy. `block` gives the first of so many ids that follow each other.
+    pub(super) fn take(
         &mut self,
-        books: &mut [Book],
+        count: usize,
         copy: usize,
         mut block: impl FnMut(u64) -> BookId,
-    ) {
+    ) -> Numbers {
         let copies = self.next.len() as u64;
-        let first = self.next[copy];
-        for (book, row) in books.iter_mut().zip(first..) {
+        let mut row = self.next[copy];
+        let end = row + count as u64;
+        let mut numbers = Numbers {
+            step: copies,
+            runs: SmallVec::new(),
+        };
+        while row < end {
             let at = (row / Self::BLOCK - self.from) as usize;
             while self.blocks.len() <= at {
                 self.blocks.push_back(block(Self::BLOCK * copies).0);
             }
-            book.id = BookId(self.blocks[at] + (row % Self::BLOCK) * copies + copy as u64);
+            let within = row % Self::BLOCK;
+            let rows = (Self::BLOCK - within).min(end - row);
+            let first = self.blocks[at] + within * copies + copy as u64;
+            numbers.runs.push((first, rows as usize));
+            row += rows;
         }
-        self.next[copy] = first + books.len() as u64;
+        self.next[copy] = end;
         let last = self.next.iter().min().copied().unwrap_or(0);
         while self.from < last / Self::BLOCK && self.blocks.pop_front().is_some() {
             self.from += 1;
+        }
+        numbers
+    }
+}
+
+/// Numbers that are taken, to be given without anybody's lock.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    step: u64,
+    /// The first number, and how many follow it.
+    runs: SmallVec<[(u64, usize); 4]>,
+}
+
+impl Numbers {
+    pub(super) fn give(self, mut books: &mut [Book]) {
+        for (first, count) in self.runs {
+            let (these, rest) = std::mem::take(&mut books).split_at_mut(count);
+            let mut id = first;
+            for book in these {
+                book.id = BookId(id);
+                id += self.step;
+            }
+            books = rest;
         }
     }
 }
@@ -144,10 +163,11 @@ mod tests {
             for (copy, count) in reads {
                 let copy = copy % copies;
                 let mut some = books(count);
-                rows.number(&mut some, copy, |ids| {
+                let numbers = rows.take(some.len(), copy, |ids| {
                     given += ids;
                     BookId(given - ids + 1)
                 });
+                numbers.give(&mut some);
                 for book in some {
                     prop_assert_eq!(book.id.0, seen[copy] * copies as u64 + copy as u64 + 1);
                     seen[copy] += 1;

@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::sync::{OnceLock, PoisonError, TryLockError, Weak};
 
+use smallvec::SmallVec;
+
 use super::outbox::dealt;
 use super::{BATCH, Failed, FeederCore, Here, LOOKS, Reader};
 use crate::book::{Book, BookId};
@@ -10,13 +12,17 @@ use crate::failure::Failure;
 use crate::fault::{Deed, Point};
 use crate::pool::guarded;
 use crate::store::Store;
+use crate::works::Works;
+
+/// What was read, by lane.
+type Runs = SmallVec<[Vec<Book>; 1]>;
 
 impl FeederCore {
     /// Reads on the caller's thread, unless somebody else does so just now or the actor has to look after it.
-    pub(super) fn read_here(&self, share: usize) -> Here {
+    pub(super) fn read_here(&self, share: usize, works: &Works) -> Here {
         let (mut looks, at) = (0, self.reader_of(share));
         let mut reader = loop {
-            match self.readers[at].try_lock() {
+            match self.readers[at].0.try_lock() {
                 Ok(reader) => break reader,
                 Err(TryLockError::Poisoned(reader)) => break reader.into_inner(),
                 Err(TryLockError::WouldBlock) if looks == LOOKS => return Here::Busy,
@@ -27,7 +33,7 @@ impl FeederCore {
             }
         };
         // Whoever has read meanwhile has read for all.
-        if looks > 0 && self.outbox().lanes[share].books > 0 {
+        if looks > 0 && self.lane(share).books > 0 {
             return Here::Came;
         }
         if self.failed.load(Ordering::Acquire) {
@@ -37,7 +43,7 @@ impl FeederCore {
             // At its end, while others read on.
             return Here::Busy;
         }
-        let read = self.read(&mut reader, at);
+        let read = self.read(&mut reader, at, Some(works));
         drop(reader);
         match read {
             Ok(count) => {
@@ -70,7 +76,12 @@ impl FeederCore {
     }
 
     /// Reads a while, and says how many books came; they are in the outbox when this returns, whoever has died meanwhile.
-    fn read(&self, reader: &mut Reader, at: usize) -> Result<usize, Failure> {
+    fn read(
+        &self,
+        reader: &mut Reader,
+        at: usize,
+        works: Option<&Works>,
+    ) -> Result<usize, Failure> {
         let want = match self.run.get().filter(|_| !self.blocks) {
             Some(run) if self.is_split() => *run,
             Some(run) => (run * self.piles.len()).min(BATCH),
@@ -78,7 +89,7 @@ impl FeederCore {
         };
         let mut count = 0;
         while count + want <= BATCH {
-            let some = self.read_once(reader, at, want)?;
+            let some = self.read_once(reader, at, want, works)?;
             count += some;
             if some < want {
                 break;
@@ -88,13 +99,14 @@ impl FeederCore {
     }
 
     pub(super) fn read_locked(&self) -> Result<usize, Failure> {
+        let works = self.works.get().and_then(Weak::upgrade);
         let mut count = 0;
         for (at, reader) in self.readers.iter().enumerate() {
-            if self.is_split() && !self.is_hungry(&self.outbox(), at) {
+            if self.is_split() && !self.is_hungry(at) {
                 continue;
             }
-            let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-            count += self.read(&mut reader, at)?;
+            let mut reader = reader.0.lock().unwrap_or_else(PoisonError::into_inner);
+            count += self.read(&mut reader, at, works.as_deref())?;
         }
         Ok(count)
     }
@@ -102,7 +114,9 @@ impl FeederCore {
     fn number(&self, books: &mut [Book], at: usize, store: &dyn Store) {
         if self.is_split() {
             let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-            return rows.number(books, at, |count| store.number(count));
+            let numbers = rows.take(books.len(), at, |count| store.number(count));
+            drop(rows);
+            return numbers.give(books);
         }
         let first = store.number(books.len() as u64).0;
         for (book, id) in books.iter_mut().zip(first..) {
@@ -110,7 +124,13 @@ impl FeederCore {
         }
     }
 
-    fn read_once(&self, reader: &mut Reader, at: usize, want: usize) -> Result<usize, Failure> {
+    fn read_once(
+        &self,
+        reader: &mut Reader,
+        at: usize,
+        want: usize,
+        works: Option<&Works>,
+    ) -> Result<usize, Failure> {
         if self.has_ended() {
             reader.source = None;
             return Ok(0);
@@ -118,10 +138,8 @@ impl FeederCore {
         let Some(source) = reader.source.as_mut() else {
             return Ok(0);
         };
-        let works = self.works.get().and_then(Weak::upgrade);
         let read = guarded(|| {
-            let fault =
-                (works.as_ref()).and_then(|works| works.fault(&self.name, Point::Read, None));
+            let fault = works.and_then(|works| works.fault(&self.name, Point::Read, None));
             match fault {
                 Some(Deed::Error(failure)) => Err(failure),
                 _ => source.next(want),
@@ -134,20 +152,23 @@ impl FeederCore {
                     // Before they are dealt, so that who gets which changes no id.
                     self.number(&mut books, at, &*works.store);
                 }
-                let runs = match self.is_split() {
-                    true => vec![books],
-                    false => dealt(books, self.piles.len(), &mut reader.next),
+                let (lanes, runs) = match self.is_split() {
+                    true => (at..at + 1, Runs::from_buf([books])),
+                    false => {
+                        let runs = dealt(books, self.piles.len(), &mut reader.next);
+                        (0..self.lanes.len(), runs.into())
+                    }
                 };
-                let mut outbox = self.outbox();
+                let mut lanes: SmallVec<[_; 1]> = lanes.map(|lane| self.lane(lane)).collect();
                 if self.has_ended() {
-                    drop(outbox);
+                    drop(lanes);
                     log::warn!(
                         "{}: closed while it was read: {count} books were not taken",
                         self.name
                     );
                     return Ok(0);
                 }
-                for (lane, run) in outbox.lanes[at..].iter_mut().zip(runs) {
+                for (lane, run) in lanes.iter_mut().zip(runs) {
                     lane.push(run);
                 }
                 Ok(count)

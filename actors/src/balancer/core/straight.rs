@@ -8,11 +8,12 @@ use std::task::Poll;
 
 use super::BalancerCore;
 use crate::balancer::call::CallError;
-use crate::balancer::lane::{Ended, Idle, Recalled, Timed, give_way, here, turn_is_over};
+use crate::balancer::lane::{Ended, Idle, Recalled, Timed, give_way, turn_is_over};
 use crate::balancer::resilience::CallOptions;
 use crate::clock::Time;
 use crate::pool::guarded;
 use crate::supervision::Home;
+use crate::threads;
 use crate::worker::{Held, Work};
 
 /// A place of a worker in a caller's hands. Dropped, it goes back.
@@ -55,7 +56,7 @@ impl<W: Work> BalancerCore<W> {
         if !self.lends || !self.trust.is_won() {
             return None;
         }
-        let here = here();
+        let here = threads::number();
         let first = self.threads.at(here, 0).next()?;
         if turn_is_over() {
             *asked = Some(self.clock.now());

@@ -4,10 +4,12 @@ use std::sync::Mutex;
 
 use super::lock;
 use crate::book::Book;
+use crate::threads::PerThread;
 
-/// What books were carried in, to be used again: large blocks are what an allocator is slow with.
+/// What books were carried in, to be used again by the same thread: large blocks are what an allocator is slow with, and those of another
+/// core are far away.
 #[derive(Default)]
-pub(super) struct Buffers(Mutex<Vec<Vec<Book>>>);
+pub(super) struct Buffers(PerThread<Mutex<Vec<Vec<Book>>>>);
 
 impl Buffers {
     /// Smaller ones are left to the allocator, which is quick with them.
@@ -20,7 +22,7 @@ impl Buffers {
         if want < Self::LEAST {
             return Vec::with_capacity(want);
         }
-        let kept = lock(&self.0).pop();
+        let kept = lock(self.0.mine()).pop();
         match kept {
             Some(buffer) if buffer.capacity() >= want => buffer,
             _ => Vec::with_capacity(want.min(Self::MOST)),
@@ -32,7 +34,7 @@ impl Buffers {
         // Bodies may delete files when dropped: not under the lock.
         books.clear();
         if (Self::LEAST..=Self::MOST).contains(&books.capacity()) {
-            let mut kept = lock(&self.0);
+            let mut kept = lock(self.0.mine());
             if kept.len() < Self::KEPT {
                 kept.push(books);
             }

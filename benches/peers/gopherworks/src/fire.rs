@@ -17,8 +17,9 @@ pub struct Watch {
     fires: Mutex<Vec<Arc<Tally>>>,
 }
 
-/// The account of one fire. It is on one arbiter, so nobody else writes: a load and a store do.
+/// The account of one fire. It is on one arbiter, so nobody else writes: a load and a store do, far from the neighbour's.
 #[derive(Default)]
+#[repr(align(128))]
 struct Tally {
     count: AtomicU64,
     sum: AtomicU64,
