@@ -1,7 +1,7 @@
 //! Catching panics together with their text and place.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 
@@ -26,31 +26,59 @@ impl From<Caught> for Exit {
 }
 
 thread_local! {
-    // One list for each nested `catch` on this thread: a panic caught inside must not speak for one outside.
-    static SCOPES: RefCell<Vec<Vec<Caught>>> = const { RefCell::new(Vec::new()) };
+    /// How many `catch` run on this thread, one in the other; and whether panics were seen, so that most ends need no look at them.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+    /// Panics, with the depth of the `catch` that each is for: one caught inside must not speak for one outside.
+    static SEEN: RefCell<Vec<(usize, Caught)>> = const { RefCell::new(Vec::new()) };
 }
+
+/// Panics were seen: a bit of the depth.
+const ANY: usize = 1 << (usize::BITS - 1);
 
 /// Runs `f`; a panic in it comes back as what was said and where.
 ///
 /// While `f` runs, panics on this thread are not printed if the logger takes errors, since the caller logs them.
 pub(super) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Caught> {
-    SCOPES.with_borrow_mut(|scopes| scopes.push(Vec::new()));
+    catch_boxed(f).map_err(|caught| *caught)
+}
+
+/// The same with a result that fits into registers: for every poll of an actor.
+#[inline]
+pub(super) fn catch_boxed<T>(f: impl FnOnce() -> T) -> Result<T, Box<Caught>> {
+    let depth = DEPTH.get() + 1;
+    DEPTH.set(depth);
     // Whatever `f` was changing is dropped by the caller after a panic, so nobody sees it broken.
     let result = panic::catch_unwind(AssertUnwindSafe(f));
-    let seen = SCOPES
-        .with_borrow_mut(|scopes| scopes.pop())
-        .unwrap_or_default();
+    let after = DEPTH.get();
+    DEPTH.set(after - 1);
+    match result {
+        // `f` may have caught panics by itself.
+        Ok(value) if after & ANY == 0 => Ok(value),
+        result => sort_out(result, depth & !ANY),
+    }
+}
+
+#[cold]
+fn sort_out<T>(result: std::thread::Result<T>, depth: usize) -> Result<T, Box<Caught>> {
+    let seen: Vec<Caught> = SEEN.with_borrow_mut(|seen| {
+        let from = seen.partition_point(|(at, _)| *at < depth);
+        let mine = seen.drain(from..).map(|(_, caught)| caught).collect();
+        if seen.is_empty() {
+            DEPTH.set(DEPTH.get() & !ANY);
+        }
+        mine
+    });
     result.map_err(|payload| {
         let text = text_of(&*payload);
         // The payload may be any user value: its drop may panic too.
         discard(payload);
         // `f` may have caught other panics by itself before the one that got out.
         let found = seen.into_iter().rev().find(|caught| caught.text == text);
-        found.unwrap_or_else(|| Caught {
+        Box::new(found.unwrap_or_else(|| Caught {
             text,
             place: Exit::UNKNOWN_PLACE.into(),
             backtrace: None,
-        })
+        }))
     })
 }
 
@@ -103,10 +131,17 @@ pub(super) fn install_hook() {
 fn record(info: &PanicHookInfo<'_>) -> bool {
     // A hook that panics aborts the process, so neither a busy nor a destroyed cell may matter.
     let note = |caught: Caught| {
-        SCOPES.try_with(|scopes| {
-            let mut scopes = scopes.try_borrow_mut().ok()?;
-            scopes.last_mut().map(|scope| scope.push(caught))
-        })
+        let depth = DEPTH.try_with(Cell::get).unwrap_or(0) & !ANY;
+        if depth == 0 {
+            return None;
+        }
+        let noted = SEEN.try_with(|seen| {
+            let mut seen = seen.try_borrow_mut().ok()?;
+            seen.push((depth, caught));
+            Some(())
+        });
+        noted.ok()??;
+        DEPTH.try_with(|depth| depth.set(depth.get() | ANY)).ok()
     };
     // Where errors are not logged, the hook before ours prints what there is to know, the backtrace too.
     let quiet = log::log_enabled!(log::Level::Error);
@@ -119,7 +154,7 @@ fn record(info: &PanicHookInfo<'_>) -> bool {
         place,
         backtrace: quiet.then(backtrace).flatten(),
     });
-    matches!(noted, Ok(Some(()))) && quiet
+    noted.is_some() && quiet
 }
 
 fn backtrace() -> Option<String> {

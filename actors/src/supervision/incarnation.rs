@@ -7,9 +7,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix::dev::ContextFut;
-use actix::{Actor, ActorContext, Addr};
+use actix::dev::channel::{self, AddressSender};
+use actix::{Actor, ActorContext};
 
-use super::catch::{Caught, catch, drop_caught};
+use super::catch::{Caught, catch, catch_boxed, drop_caught};
 use super::child::{Birth, Factory};
 use super::launch::Life;
 use super::pulse::Pulse;
@@ -27,6 +28,8 @@ type Home = (Arc<Pulse>, u64);
 pub(super) struct Incarnation<A: Actor<Context = actix::Context<A>>> {
     stage: Stage<A>,
     port: Port<A>,
+    /// The task that the switch knows, as its waker names it; 0 before the first poll. A task's name does not change.
+    task: usize,
     /// In a simulation, without an arbiter of its own: it hangs until then.
     frozen: Option<Sleep>,
     home: Option<Home>,
@@ -46,11 +49,19 @@ enum Stage<A: Actor<Context = actix::Context<A>>> {
     Living {
         body: ContextFut<A, actix::Context<A>>,
         // Held, or an actor that nobody else knows yet would stop for want of addresses.
-        addr: Addr<A>,
+        mailbox: AddressSender<A>,
         started: bool,
         stopping: bool,
     },
     Over,
+}
+
+/// How a poll went that looked at as little as possible.
+enum Went {
+    On,
+    Over(Box<Exit>),
+    /// All has to be looked at.
+    NoFurther,
 }
 
 impl<A: Actor<Context = actix::Context<A>>> Incarnation<A> {
@@ -58,6 +69,7 @@ impl<A: Actor<Context = actix::Context<A>>> Incarnation<A> {
         Self {
             port: birth.port.clone(),
             stage: Stage::Unborn { factory, birth },
+            task: 0,
             frozen: None,
             home: (life.pulse()).map(|(pulse, key)| (pulse.clone(), key)),
             life: Some(life),
@@ -68,7 +80,11 @@ impl<A: Actor<Context = actix::Context<A>>> Incarnation<A> {
     fn live(&mut self, cx: &mut Context<'_>, home: Option<&Home>) -> Option<Exit> {
         let life = self.life.as_ref()?;
         // First, so that a throw during this poll wakes us again.
-        life.switch.listen(cx.waker());
+        let task = cx.waker().data() as usize;
+        if self.task != task {
+            life.switch.listen(cx.waker());
+            self.task = task;
+        }
         if life.around.clock.is_simulated() {
             // What stands still can't even be killed.
             if home.is_some_and(|(pulse, _)| pulse.is_frozen(cx.waker())) {
@@ -127,7 +143,7 @@ impl<A: Actor<Context = actix::Context<A>>> Incarnation<A> {
         }
         let Stage::Living {
             body,
-            addr,
+            mailbox,
             started,
             stopping,
         } = &mut self.stage
@@ -143,7 +159,7 @@ impl<A: Actor<Context = actix::Context<A>>> Incarnation<A> {
             Ok(Poll::Pending) if *started => None,
             Ok(Poll::Pending) => {
                 *started = true;
-                if !self.port.bind(life.epoch, addr) {
+                if !self.port.bind(life.epoch, mailbox) {
                     // Fenced while it was being made: a zombie.
                     return Some(Exit::Killed);
                 }
@@ -151,6 +167,59 @@ impl<A: Actor<Context = actix::Context<A>>> Incarnation<A> {
                 None
             }
             Err(caught) => Some(panicked(life, caught)),
+        }
+    }
+
+    /// Nearly always: it is up, nothing has happened to it since, and nobody plays with its time.
+    #[inline]
+    fn go_on(&mut self, cx: &mut Context<'_>) -> Went {
+        let Some(life) = &self.life else {
+            return Went::NoFurther;
+        };
+        if self.task != cx.waker().data() as usize || life.is_watched || !life.switch.is_at_rest() {
+            return Went::NoFurther;
+        }
+        let Stage::Living {
+            body,
+            started: true,
+            ..
+        } = &mut self.stage
+        else {
+            return Went::NoFurther;
+        };
+        if let Some((pulse, key)) = &self.home {
+            pulse.enter(*key);
+        }
+        match catch_boxed(|| Pin::new(body).poll(cx).is_pending()) {
+            Ok(true) => {
+                if let Some((pulse, _)) = &self.home {
+                    pulse.exit();
+                }
+                Went::On
+            }
+            Ok(false) => Went::Over(Box::new(Exit::Normal)),
+            Err(caught) => Went::Over(Box::new(panicked(life, *caught))),
+        }
+    }
+
+    /// Looks at all that may have happened to it, and lives until there is nothing to do now.
+    fn look_and_live(&mut self, cx: &mut Context<'_>) -> Poll<Exit> {
+        // Taken out, so that a poll costs no counting of references.
+        let home = self.home.take();
+        let watched = home.as_ref().filter(|(pulse, _)| !pulse.is_simulated());
+        if let Some((pulse, key)) = watched {
+            pulse.enter(*key);
+        }
+        let ended = self.live(cx, home.as_ref());
+        if ended.is_none()
+            && let Some((pulse, _)) = watched
+        {
+            pulse.exit();
+        }
+        self.home = home;
+        match ended {
+            Some(exit) => Poll::Ready(exit),
+            None => Poll::Pending,
         }
     }
 
@@ -188,15 +257,12 @@ fn block(clock: &Clock, span: Duration, given_up: impl Fn() -> bool) {
 }
 
 fn born<A: Actor<Context = actix::Context<A>>>(actor: A) -> Stage<A> {
-    let mut ctx = actix::Context::new();
-    // 0 is "without bound". A bounded mailbox would say "full" to a port, whose senders could only try again;
-    // the bounds that matter are those of what may be in flight.
-    ctx.set_mailbox_capacity(0);
-    let body = ctx.into_future(actor);
-    let addr = body.address();
+    // 0 is "without bound": the bounds that matter are those of what may be in flight.
+    let (mailbox, messages) = channel::channel(0);
+    let body = actix::Context::with_receiver(messages).into_future(actor);
     Stage::Living {
         body,
-        addr,
+        mailbox,
         started: false,
         stopping: false,
     }
@@ -207,32 +273,34 @@ impl<A: Actor<Context = actix::Context<A>>> Future for Incarnation<A> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        // Taken out, so that a poll costs no counting of references.
-        let home = this.home.take();
-        let watched = home.as_ref().filter(|(pulse, _)| !pulse.is_simulated());
-        if let Some((pulse, key)) = watched {
-            pulse.enter(*key);
-        }
-        let Some(mut exit) = this.live(cx, home.as_ref()) else {
-            if let Some((pulse, _)) = watched {
-                pulse.exit();
-            }
-            this.home = home;
-            return Poll::Pending;
+        let exit = match this.go_on(cx) {
+            Went::On => return Poll::Pending,
+            Went::Over(exit) => *exit,
+            Went::NoFurther => match this.look_and_live(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(exit) => exit,
+            },
         };
-        if let Some(caught) = this.bury() {
+        this.end(exit);
+        Poll::Ready(())
+    }
+}
+
+impl<A: Actor<Context = actix::Context<A>>> Incarnation<A> {
+    #[cold]
+    fn end(&mut self, mut exit: Exit) {
+        if let Some(caught) = self.bury() {
             // The first panic is the one that explains.
             if !matches!(exit, Exit::Panic { .. }) {
                 exit = caught.into();
             }
         }
-        if let Some((pulse, _)) = watched {
+        if let Some((pulse, _)) = (self.home.as_ref()).filter(|(pulse, _)| !pulse.is_simulated()) {
             pulse.exit();
         }
-        if let Some(life) = this.life.take() {
+        if let Some(life) = self.life.take() {
             life.duty.exited(exit);
         }
-        Poll::Ready(())
     }
 }
 

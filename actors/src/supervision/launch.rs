@@ -46,6 +46,8 @@ pub(super) struct Life {
     pub(super) around: Surroundings,
     /// How long its arbiter may be blocked, where somebody watches.
     pub(super) hang_after: Option<Duration>,
+    /// It is simulated: more than its switch says when it is polled.
+    pub(super) is_watched: bool,
 }
 
 impl Life {
@@ -90,7 +92,9 @@ pub(super) fn launch<F: Future<Output = ()> + 'static>(
             handle
         }
     };
+    let is_watched = around.clock.is_simulated() || around.fuzz.is_some();
     let life = move |duty| Life {
+        is_watched,
         name,
         child,
         epoch,

@@ -1,17 +1,27 @@
 //! The address that survives.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use actix::dev::ToEnvelope;
-use actix::{Actor, Addr, Handler, Message};
+use actix::dev::channel::AddressSender;
+use actix::{Actor, Handler, Message};
 use arc_swap::ArcSwap;
 
 /// Where to reach an actor across its restarts. Clones are the same port.
 ///
 /// A port never parks, queues or retries: what it can't deliver now comes back to the caller.
 pub struct Port<A: Actor> {
-    slot: Arc<ArcSwap<Slot<A>>>,
+    shared: Arc<Shared<A>>,
+    /// The life that this handle has sent to first: while it lives, a send looks no further. At most one address of a dead one stays here.
+    known: OnceLock<(u64, AddressSender<A>)>,
+}
+
+struct Shared<A: Actor> {
+    /// The epoch that is bound, or 0. Never later than what `slot` says, but for the time that a change takes.
+    bound: AtomicU64,
+    slot: ArcSwap<Slot<A>>,
 }
 
 struct Slot<A: Actor> {
@@ -22,7 +32,7 @@ struct Slot<A: Actor> {
 enum State<A: Actor> {
     // The epoch has begun and may bind.
     Expected,
-    Bound(Addr<A>),
+    Bound(AddressSender<A>),
     // The epoch is over and may not bind.
     Vacant,
     Closed,
@@ -75,10 +85,14 @@ impl<A: Actor> Port<A> {
     /// A vacant port, of epoch 0.
     pub fn new() -> Self {
         Self {
-            slot: Arc::new(ArcSwap::from_pointee(Slot {
-                epoch: 0,
-                state: State::Vacant,
-            })),
+            shared: Arc::new(Shared {
+                bound: AtomicU64::new(0),
+                slot: ArcSwap::from_pointee(Slot {
+                    epoch: 0,
+                    state: State::Vacant,
+                }),
+            }),
+            known: OnceLock::new(),
         }
     }
 
@@ -88,7 +102,8 @@ impl<A: Actor> Port<A> {
     /// A handler's answer is discarded; put a channel into the message where one is wanted.
     ///
     /// # Errors
-    /// [`Unsent`], with the message. An actor that bounds its own mailbox (supervision unbounds it) looks vacant when full.
+    /// [`Unsent`], with the message. A bound that an actor sets to its own mailbox does not hold here.
+    #[inline]
     pub fn send<M>(&self, message: M) -> Result<(), Unsent<M>>
     where
         M: Message + Send + 'static,
@@ -103,6 +118,7 @@ impl<A: Actor> Port<A> {
     ///
     /// # Errors
     /// [`Unsent`], with the message.
+    #[inline]
     pub fn send_with<M>(&self, make: impl FnOnce(u64) -> M) -> Result<(), Unsent<M>>
     where
         M: Message + Send + 'static,
@@ -110,12 +126,31 @@ impl<A: Actor> Port<A> {
         A: Handler<M>,
         A::Context: ToEnvelope<A, M>,
     {
-        let slot = self.slot.load();
+        // The mailbox itself and no `Addr`: of one that is closed, it gives the message back.
+        if let Some((epoch, mailbox)) = self.known.get()
+            && self.shared.bound.load(Ordering::Acquire) == *epoch
+        {
+            let sent = mailbox.do_send(make(*epoch));
+            return sent.map_err(|unsent| Unsent::Vacant(unsent.into_inner()));
+        }
+        self.look_and_send(make)
+    }
+
+    #[cold]
+    fn look_and_send<M>(&self, make: impl FnOnce(u64) -> M) -> Result<(), Unsent<M>>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+    {
+        let slot = self.shared.slot.load();
         match &slot.state {
-            // `try_send`, since `do_send` would drop the message at a closed mailbox.
-            State::Bound(addr) => addr
-                .try_send(make(slot.epoch))
-                .map_err(|unsent| Unsent::Vacant(unsent.into_inner())),
+            State::Bound(mailbox) => {
+                self.known.get_or_init(|| (slot.epoch, mailbox.clone()));
+                let sent = mailbox.do_send(make(slot.epoch));
+                sent.map_err(|unsent| Unsent::Vacant(unsent.into_inner()))
+            }
             State::Expected | State::Vacant => Err(Unsent::Vacant(make(0))),
             State::Closed => Err(Unsent::Gone(make(0))),
         }
@@ -123,23 +158,23 @@ impl<A: Actor> Port<A> {
 
     /// The epoch of the life that is bound now. Epochs of one port count up from 1 and are never used twice.
     pub fn epoch(&self) -> Option<u64> {
-        let slot = self.slot.load();
+        let slot = self.shared.slot.load();
         matches!(slot.state, State::Bound(_)).then_some(slot.epoch)
     }
 
     /// True if the port is closed for good.
     pub fn is_closed(&self) -> bool {
-        matches!(self.slot.load().state, State::Closed)
+        matches!(self.shared.slot.load().state, State::Closed)
     }
 
     #[cfg(test)]
     pub(super) fn holders(&self) -> usize {
-        Arc::strong_count(&self.slot)
+        Arc::strong_count(&self.shared)
     }
 
     /// The last epoch that was begun here; 0 before the first.
     pub(super) fn last_epoch(&self) -> u64 {
-        self.slot.load().epoch
+        self.shared.slot.load().epoch
     }
 
     /// Fences all earlier epochs: from now on only `epoch` can bind.
@@ -150,17 +185,33 @@ impl<A: Actor> Port<A> {
                 state: State::Expected,
             })
         });
+        self.unbind(|bound| bound < epoch);
     }
 
-    /// Binds `addr` if `epoch` is the one that was begun last and nothing ended it; says whether it did.
-    pub(super) fn bind(&self, epoch: u64, addr: &Addr<A>) -> bool {
-        self.replace(|slot| {
+    /// Binds a mailbox if `epoch` is the one that was begun last and nothing ended it; says whether it did.
+    pub(super) fn bind(&self, epoch: u64, mailbox: &AddressSender<A>) -> bool {
+        let bound = self.replace(|slot| {
             let expected = slot.epoch == epoch && matches!(slot.state, State::Expected);
             expected.then(|| Slot {
                 epoch,
-                state: State::Bound(addr.clone()),
+                state: State::Bound(mailbox.clone()),
             })
-        })
+        });
+        if bound {
+            self.shared.bound.store(epoch, Ordering::SeqCst);
+            // Whoever ended it meanwhile has found nothing to unbind.
+            if self.epoch() != Some(epoch) {
+                self.unbind(|bound| bound == epoch);
+            }
+        }
+        bound
+    }
+
+    fn unbind(&self, which: impl Fn(u64) -> bool) {
+        let bound = &self.shared.bound;
+        let _ = bound.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |bound| {
+            which(bound).then_some(0)
+        });
     }
 
     /// Ends `epoch` if it is the present one: it is not bound afterwards, and never again.
@@ -172,6 +223,7 @@ impl<A: Actor> Port<A> {
                 state: State::Vacant,
             })
         });
+        self.unbind(|bound| bound == epoch);
     }
 
     /// Closes the port: every send is answered with [`Unsent::Gone`], until a new supervisor begins an epoch.
@@ -182,13 +234,13 @@ impl<A: Actor> Port<A> {
                 state: State::Closed,
             })
         });
+        self.unbind(|_| true);
     }
 
     /// Compare and set: puts in what `next` makes of the slot, if anything; says whether it did.
     fn replace(&self, next: impl Fn(&Slot<A>) -> Option<Slot<A>>) -> bool {
-        let before = self
-            .slot
-            .rcu(|slot| next(slot).map_or_else(|| slot.clone(), Arc::new));
+        let slot = &self.shared.slot;
+        let before = slot.rcu(|slot| next(slot).map_or_else(|| slot.clone(), Arc::new));
         next(&before).is_some()
     }
 }
@@ -196,7 +248,8 @@ impl<A: Actor> Port<A> {
 impl<A: Actor> Clone for Port<A> {
     fn clone(&self) -> Self {
         Self {
-            slot: self.slot.clone(),
+            shared: self.shared.clone(),
+            known: OnceLock::new(),
         }
     }
 }
@@ -209,7 +262,7 @@ impl<A: Actor> Default for Port<A> {
 
 impl<A: Actor> fmt::Debug for Port<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let slot = self.slot.load();
+        let slot = self.shared.slot.load();
         let state = match slot.state {
             State::Expected | State::Vacant => "vacant",
             State::Bound(_) => "bound",

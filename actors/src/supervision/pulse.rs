@@ -152,11 +152,13 @@ impl Pulse {
     }
 
     /// The life `key` is being polled from here on.
+    #[inline]
     pub(super) fn enter(&self, key: u64) {
         self.polled.store(key, Ordering::Relaxed);
     }
 
     /// Nobody is being polled from here on.
+    #[inline]
     pub(super) fn exit(&self) {
         self.polled.store(0, Ordering::Relaxed);
     }

@@ -2,11 +2,9 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
-
-use futures_util::task::AtomicWaker;
 
 const STOP: u8 = 1;
 const KILL: u8 = 2;
@@ -30,7 +28,8 @@ pub enum Strike {
 #[derive(Debug, Default)]
 pub(super) struct Switch {
     thrown: AtomicU8,
-    waker: AtomicWaker,
+    /// Of the life's task. It stays there: a life listens once and not at every poll.
+    waker: Mutex<Option<Waker>>,
     strikes: Mutex<VecDeque<Strike>>,
 }
 
@@ -73,18 +72,35 @@ impl Switch {
     }
 
     fn throw(&self, which: u8) {
-        self.thrown.fetch_or(which, Ordering::Release);
-        self.waker.wake();
+        // Before the waker is looked for: a life listens, then reads.
+        self.thrown.fetch_or(which, Ordering::AcqRel);
+        let waker = self.waker().clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
-    /// To be called before the switch is read, or a throw between the two would wake nobody.
+    fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be called before the switch is read for the first time, and when the waker is another one: or a throw between the two would wake
+    /// nobody.
     pub(super) fn listen(&self, waker: &Waker) {
-        self.waker.register(waker);
+        let before = self.waker().replace(waker.clone());
+        drop(before);
+    }
+
+    /// True if nobody has thrown it.
+    #[inline]
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.thrown.load(Ordering::Acquire) == 0
     }
 
     /// Forgets the waker, and with it the task.
     pub(super) fn release(&self) {
-        drop(self.waker.take());
+        let waker = self.waker().take();
+        drop(waker);
     }
 
     pub(super) fn stopped(&self) -> bool {
