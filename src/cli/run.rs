@@ -99,7 +99,8 @@ async fn live(
     Ok((report, signal))
 }
 
-/// Ends a run; a signal meanwhile ends the process, since whoever asks once more does not want to wait for the account.
+/// Ends a run. Whoever has asked for a stop at once, and asks once more, does not want to wait for the account: that ends the process. A
+/// signal that asks for the stop just when all is drained has what it wants.
 pub async fn end(running: &RunningTopology, done: Done, signals: &mut Signals) -> Report {
     let at_once = done != Done::Drained;
     if at_once {
@@ -115,10 +116,16 @@ pub async fn end(running: &RunningTopology, done: Done, signals: &mut Signals) -
             Clock::real().sleep(Duration::from_millis(10)).await;
         }
     };
+    let asked_once_more = async {
+        if !at_once {
+            signals.next().await;
+        }
+        signals.next().await
+    };
     tokio::select! {
         biased;
         report = running.finish(done) => report,
-        code = signals.next() => {
+        code = asked_once_more => {
             command::kill_all();
             std::process::exit(code)
         }

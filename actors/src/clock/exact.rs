@@ -144,6 +144,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "this is the clock")]
     fn a_sleep_that_is_dropped_is_forgotten() {
         let clock = Clock::real();
         let mut sleep = Box::pin(clock.sleep_exactly(Duration::from_secs(3600)));
