@@ -4,13 +4,7 @@
 //! it has not looked yet. Who looks opens the latch *before* the look: what is left after that look closes it anew. Opened after the look, a
 //! latch loses wake-ups.
 
-use std::sync::atomic::Ordering;
-
-#[cfg(not(loom))]
-use std::sync::atomic::AtomicBool;
-
-#[cfg(loom)]
-use loom::sync::atomic::AtomicBool;
+use crate::atomic::{AtomicBool, Ordering};
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -2,6 +2,7 @@
 //!
 //! This crate knows no files of configuration, no command line and no formats; the crate `gopherworks` wires it up.
 
+mod atomic;
 pub mod balancer;
 pub mod book;
 pub mod burn;

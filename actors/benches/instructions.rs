@@ -1,0 +1,32 @@
+//! One hot path, so many times: for counting instructions. `.ci/instructions` compares the counts with those of before.
+
+mod cases;
+
+use std::process::exit;
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let run = |name: &str, count: u64| match cases::CASES.iter().find(|(known, _)| *known == name) {
+        Some((_, case)) => case(count),
+        None => {
+            eprintln!("there is no case {name}; --list says which there are");
+            exit(2)
+        }
+    };
+    match *words.as_slice() {
+        ["--list"] => cases::CASES.iter().for_each(|(name, _)| println!("{name}")),
+        [name, count] => match count.parse() {
+            Ok(count) => run(name, count),
+            Err(_) => {
+                eprintln!("{count} is no number");
+                exit(2)
+            }
+        },
+        // As `cargo bench` and `cargo test --benches` call it.
+        _ => {
+            let all = cases::CASES.iter().chain(cases::TIMED);
+            all.for_each(|(_, case)| case(640));
+        }
+    }
+}
