@@ -1,7 +1,6 @@
 //! The restart policy as a pure state machine: exits and moments go in, what to do comes out. No actor and no runtime in it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::{Index, IndexMut};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -11,9 +10,12 @@ use crate::clock::Time;
 
 mod dynamic;
 mod failing;
+mod kin;
 mod orders;
 
 pub use orders::{ChildId, Do, Outcome};
+
+use kin::Kin;
 
 /// The restart policy of one supervisor, and what it knows of its children.
 ///
@@ -86,24 +88,6 @@ struct Ending {
     hung_at: Option<Time>,
 }
 
-/// The children, in the order of their start.
-#[derive(Debug)]
-struct Kin(BTreeMap<ChildId, Kept>);
-
-impl Index<ChildId> for Kin {
-    type Output = Kept;
-
-    fn index(&self, child: ChildId) -> &Kept {
-        &self.0[&child]
-    }
-}
-
-impl IndexMut<ChildId> for Kin {
-    fn index_mut(&mut self, child: ChildId) -> &mut Kept {
-        (self.0.get_mut(&child)).expect("ids come from the children that are kept")
-    }
-}
-
 impl Kept {
     fn new(spec: ChildSpec) -> Self {
         Self {
@@ -139,11 +123,13 @@ impl Restarts {
     /// A machine at rest. `rng` is used for the jitter of the backoff only.
     pub fn new(policy: Policy, children: Vec<ChildSpec>, rng: ChaCha8Rng) -> Self {
         let next_id = children.len();
-        let children = (children.into_iter().map(Kept::new).enumerate())
-            .map(|(index, kept)| (ChildId(index), kept));
+        let mut kin = Kin::default();
+        for (index, spec) in children.into_iter().enumerate() {
+            kin.insert(ChildId(index), Kept::new(spec));
+        }
         Self {
             policy,
-            children: Kin(children.collect()),
+            children: kin,
             next_id,
             rng,
             failures: VecDeque::new(),
@@ -166,13 +152,14 @@ impl Restarts {
     /// The life `epoch` of `child` has started.
     pub fn on_started(&mut self, child: ChildId, epoch: u64, now: Time) -> Vec<Do> {
         let mut out = Vec::new();
-        let Some(kept) = self.present(child, epoch) else {
+        let Some(mut kept) = self.present(child, epoch) else {
             return out;
         };
         if let Life::Alive { since, queued, .. } = &mut kept.life {
             *queued = false;
             since.get_or_insert(now);
         }
+        drop(kept);
         self.pump(now, &mut out);
         out
     }
@@ -193,8 +180,11 @@ impl Restarts {
             *deadline = None;
             self.kill_every(now, &mut out);
         }
-        for child in self.ids().rev() {
-            let kept = &mut self.children[child];
+        for child in self.children.to_end(now).into_iter().rev() {
+            // One that ended before it may have taken it along.
+            let Some(kept) = self.children.get(child) else {
+                continue;
+            };
             let Some(ending) = kept.ending() else {
                 continue;
             };
@@ -217,13 +207,7 @@ impl Restarts {
 
     /// When [`Restarts::on_timer`] has something to do, if nothing happens before.
     pub fn next_timer(&self) -> Option<Time> {
-        let lives = self.children.0.values().filter_map(|kept| match kept.life {
-            Life::None => None,
-            Life::Waiting(at) => Some(at),
-            Life::Alive { ending, .. } => {
-                ending.and_then(|ending| ending.kill_at.or(ending.hung_at))
-            }
-        });
+        let lives = self.children.next_due().into_iter();
         let gate = (!self.queue.is_empty() && !self.queue_blocked()).then_some(self.gate);
         let deadline = match self.phase {
             Phase::Ending { deadline, .. } => deadline,
@@ -235,7 +219,7 @@ impl Restarts {
     /// Kills `child` as a fault would: its policy decides what follows. Nothing where it is not alive.
     pub fn kill(&mut self, child: ChildId, now: Time) -> Vec<Do> {
         let mut out = Vec::new();
-        if self.children.0.get(&child).is_some_and(Kept::alive) {
+        if self.children.get(child).is_some_and(Kept::alive) {
             self.kill_one(child, false, now, &mut out);
         }
         out
@@ -299,8 +283,8 @@ impl Restarts {
         if draining {
             let soon = now + self.policy.backoff.min;
             self.gate = self.gate.min(soon);
-            for kept in self.children.0.values_mut() {
-                if let Life::Waiting(at) = &mut kept.life {
+            for child in self.children.waiting() {
+                if let Life::Waiting(at) = &mut self.children.change(child).life {
                     *at = soon.min(*at);
                 }
             }
@@ -311,10 +295,8 @@ impl Restarts {
 
     /// True if `epoch` is the present life of `child`: reports of any other are ignored.
     pub fn is_present(&self, child: ChildId, epoch: u64) -> bool {
-        self.children
-            .0
-            .get(&child)
-            .is_some_and(|kept| kept.epoch == epoch && kept.alive())
+        let kept = self.children.get(child);
+        kept.is_some_and(|kept| kept.epoch == epoch && kept.alive())
     }
 
     /// True when all is over: stopped or escalated, and nobody lives.
@@ -323,26 +305,21 @@ impl Restarts {
     }
 
     fn ids(&self) -> impl DoubleEndedIterator<Item = ChildId> + use<> {
-        let ids: Vec<ChildId> = self.children.0.keys().copied().collect();
-        ids.into_iter()
+        self.children.ids()
     }
 
     /// The child, if `epoch` is its present life.
-    fn present(&mut self, child: ChildId, epoch: u64) -> Option<&mut Kept> {
-        self.children
-            .0
-            .get_mut(&child)
-            .filter(|kept| kept.epoch == epoch && kept.alive())
+    fn present(&mut self, child: ChildId, epoch: u64) -> Option<kin::Changing<'_>> {
+        let kept = self.children.get_mut(child);
+        kept.filter(|kept| kept.epoch == epoch && kept.alive())
     }
 
     /// Ends all restarts.
     fn end(&mut self, outcome: Outcome, deadline: Option<Time>) {
         self.phase = Phase::Ending { outcome, deadline };
         self.queue.clear();
-        for kept in self.children.0.values_mut() {
-            if !kept.alive() {
-                kept.life = Life::None;
-            }
+        for child in self.children.waiting() {
+            self.children.change(child).life = Life::None;
         }
     }
 
@@ -351,8 +328,7 @@ impl Restarts {
         let Phase::Ending { outcome, deadline } = &self.phase else {
             return;
         };
-        let alive = |(_, kept): &(&ChildId, &Kept)| kept.alive();
-        let Some((child, _)) = self.children.0.iter().rev().find(alive) else {
+        let Some(child) = self.children.last_alive() else {
             out.push(Do::End(outcome.clone()));
             self.phase = Phase::Over;
             return;
@@ -360,12 +336,12 @@ impl Restarts {
         let Some(deadline) = *deadline else {
             return;
         };
-        let child = *child;
-        let kept = &mut self.children[child];
+        let mut kept = self.children.change(child);
         if kept.ending().is_some() {
             return;
         }
         if kept.spec.shutdown.is_zero() {
+            drop(kept);
             return self.kill_one(child, true, now, out);
         }
         let kill_at = deadline.min(now + kept.spec.shutdown);
@@ -388,7 +364,7 @@ impl Restarts {
     /// Kills a child that lives; says so only once, and keeps the first deadline.
     fn kill_one(&mut self, child: ChildId, wanted: bool, now: Time, out: &mut Vec<Do>) {
         let hung_at = now + self.policy.kill_deadline;
-        let kept = &mut self.children[child];
+        let mut kept = self.children.change(child);
         let before = kept.ending();
         let killed_before = before.and_then(|ending| ending.hung_at);
         kept.set_ending(Ending {
@@ -403,10 +379,7 @@ impl Restarts {
 
     /// True while the queue must wait for a start or for the end of those that were killed for it.
     fn queue_blocked(&self) -> bool {
-        self.children.0.values().any(|kept| {
-            let wanted = kept.ending().is_some_and(|ending| ending.wanted);
-            matches!(kept.life, Life::Alive { queued: true, .. }) || (wanted && !kept.leaving)
-        })
+        self.children.blocks()
     }
 
     /// Starts what is due.
@@ -414,12 +387,8 @@ impl Restarts {
         if self.phase != Phase::Running {
             return;
         }
-        for child in self.ids() {
-            if let Life::Waiting(at) = self.children[child].life
-                && at <= now
-            {
-                self.launch(child, false, out);
-            }
+        for child in self.children.to_start(now) {
+            self.launch(child, false, out);
         }
         if self.queue_blocked() {
             return;
@@ -435,7 +404,7 @@ impl Restarts {
     }
 
     fn launch(&mut self, child: ChildId, queued: bool, out: &mut Vec<Do>) {
-        let kept = &mut self.children[child];
+        let mut kept = self.children.change(child);
         kept.epoch = kept.spec.first_epoch.max(kept.epoch + 1);
         kept.starts += 1;
         kept.life = Life::Alive {

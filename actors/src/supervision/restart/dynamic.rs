@@ -20,7 +20,7 @@ impl Restarts {
             dynamic: true,
             ..Kept::new(spec)
         };
-        self.children.0.insert(child, kept);
+        self.children.insert(child, kept);
         if self.queue.is_empty() {
             self.gate = now;
         }
@@ -33,14 +33,14 @@ impl Restarts {
     /// Stops a child for good, whoever added it: it has its own time to stop, then it is killed. It is forgotten when it is gone.
     pub fn remove(&mut self, child: ChildId, now: Time) -> Vec<Do> {
         let mut out = Vec::new();
-        let Some(kept) = self.children.0.get_mut(&child) else {
+        self.queue.remove(&child);
+        let Some(mut kept) = self.children.get_mut(child) else {
             return out;
         };
         kept.leaving = true;
-        self.queue.remove(&child);
-        let kept = &mut self.children[child];
         if !kept.alive() {
             kept.life = Life::None;
+            drop(kept);
             self.forget(child, &mut out);
             self.pump(now, &mut out);
             return out;
@@ -57,6 +57,7 @@ impl Restarts {
             return out;
         }
         if kept.spec.shutdown == Duration::ZERO {
+            drop(kept);
             self.kill_one(child, true, now, &mut out);
             return out;
         }
@@ -72,12 +73,12 @@ impl Restarts {
 
     pub(super) fn forget(&mut self, child: ChildId, out: &mut Vec<Do>) {
         self.queue.remove(&child);
-        self.children.0.remove(&child);
+        self.children.remove(child);
         out.push(Do::Forget { child });
     }
 
     /// The children, in the order of their start.
     pub fn children(&self) -> impl Iterator<Item = (ChildId, &ChildSpec)> {
-        (self.children.0.iter()).map(|(child, kept)| (*child, &kept.spec))
+        (self.children.iter()).map(|(child, kept)| (child, &kept.spec))
     }
 }

@@ -14,7 +14,7 @@ impl Restarts {
         out: &mut Vec<Do>,
     ) {
         let reset = self.policy.backoff.reset;
-        let Some(kept) = self.present(child, epoch) else {
+        let Some(mut kept) = self.present(child, epoch) else {
             return;
         };
         let Life::Alive {
@@ -34,7 +34,9 @@ impl Restarts {
             Restart::Transient => exit.is_abnormal(),
             Restart::Temporary => false,
         };
-        let done = kept.dynamic && !failed && !self.queue.contains(&child);
+        let dynamic = kept.dynamic;
+        drop(kept);
+        let done = dynamic && !failed && !self.queue.contains(&child);
         let forgotten = self.children[child].leaving || done;
         if forgotten {
             self.forget(child, out);
@@ -60,6 +62,8 @@ impl Restarts {
         };
         let wanted = ending.is_some_and(|ending| ending.wanted);
         let temporary = kept.spec.restart == Restart::Temporary;
+        let leaving = kept.leaving;
+        drop(kept);
         if *exit != Exit::ArbiterDead {
             out.push(Do::Fence {
                 child,
@@ -67,15 +71,17 @@ impl Restarts {
                 exit: exit.clone(),
             });
         }
-        if !running || wanted || temporary || kept.leaving {
+        if !running || wanted || temporary || leaving {
             self.exit(child, epoch, exit, now, &mut out);
             return out;
         }
-        kept.life = Life::None;
         match self.policy.strategy {
-            Strategy::OneForOne if !queued => self.children[child].life = Life::Waiting(now),
+            Strategy::OneForOne if !queued => {
+                self.children.change(child).life = Life::Waiting(now);
+            }
             // In its turn, together with those that the culprit takes along.
             _ => {
+                self.children.change(child).life = Life::None;
                 self.queue.insert(child);
             }
         }
@@ -105,9 +111,10 @@ impl Restarts {
         if intensity < u32::MAX {
             self.failures.push_back((now, child));
         }
-        let kept = &mut self.children[child];
+        let mut kept = self.children.change(child);
         kept.streak = kept.streak.saturating_add(1);
         let streak = kept.streak;
+        drop(kept);
         if self.failures.len() > intensity as usize {
             let all = self.failures.len();
             let own = self
@@ -142,7 +149,7 @@ impl Restarts {
                 return;
             }
             Strategy::OneForOne => {
-                self.children[child].life = Life::Waiting(at);
+                self.children.change(child).life = Life::Waiting(at);
                 return;
             }
             Strategy::OneForAll => ChildId(0),
