@@ -76,7 +76,7 @@ fn central_has_the_tail_that_is_known() {
 
 #[test]
 fn central_has_it_near_saturation() {
-    let (p99, _) = tried("central", EXPONENTIAL, 0.95, (5, 1_000_000), &[]);
+    let (p99, _) = tried("central", EXPONENTIAL, 0.95, (2, 1_000_000), &[]);
     near("central 0.95", p99, 10.2, 0.1);
 }
 
