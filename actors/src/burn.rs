@@ -38,6 +38,12 @@ pub trait Burn: Send + Sync + 'static {
         true
     }
 
+    /// True if burning spends most of its time in waiting for a disk or a network. It then takes none of the works' cores: carts burn on threads of their
+    /// own, up to [`MOST_WAITING_BURNS`](crate::pool::MOST_WAITING_BURNS) at once in the works, and work goes on meanwhile. Asked only of a burn that blocks.
+    fn waits(&self) -> bool {
+        false
+    }
+
     /// The fire is out: no book will come again. Called once on the last instance, off the arbiters.
     ///
     /// # Errors

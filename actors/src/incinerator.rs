@@ -153,7 +153,8 @@ impl Incinerator {
         let (core, fire, epoch) = (self.core.clone(), self.fire.clone(), self.epoch);
         // What burns in the pool goes on whatever becomes of the actor.
         cart.hand_to(0);
-        self.core.works.pool.start(move || {
+        let waits = fire.waits();
+        let burn = move || {
             if core.works.is_halting() {
                 return;
             }
@@ -163,7 +164,11 @@ impl Incinerator {
                 Ok((None, _)) => {}
                 Err(text) => core.panicked(text, epoch),
             }
-        });
+        };
+        match waits {
+            true => self.core.works.pool.start_waiting(burn),
+            false => self.core.works.pool.start(burn),
+        }
         began
     }
 

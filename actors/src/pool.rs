@@ -16,6 +16,8 @@ pub struct Pool {
     cores: usize,
     cpu: Arc<Semaphore>,
     compute: Option<Runtime>,
+    // Apart from `waiting`: burns that hang must not keep a source from being read.
+    burning: Option<Runtime>,
     waiting: Option<Runtime>,
 }
 
@@ -27,6 +29,9 @@ impl std::fmt::Debug for Pool {
 
 /// Threads for what only waits, where nothing else is said.
 const MOST_WAITING: usize = 512;
+
+/// Threads for burns that wait, at most; they are started when needed, and carts beyond wait their turn.
+pub const MOST_WAITING_BURNS: usize = 64;
 
 /// The pool was shut down before the work was done; what the work held has gone home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +91,9 @@ impl Pool {
             compute: real
                 .then(|| threads("gopherworks-pool", cores))
                 .transpose()?,
+            burning: real
+                .then(|| threads("gopherworks-burn", MOST_WAITING_BURNS))
+                .transpose()?,
             waiting: real
                 .then(|| threads("gopherworks-wait", waiting))
                 .transpose()?,
@@ -99,6 +107,7 @@ impl Pool {
             cores: 1,
             cpu: Arc::new(Semaphore::new(1)),
             compute: None,
+            burning: None,
             waiting: None,
         }
     }
@@ -152,7 +161,17 @@ impl Pool {
 
     /// Starts `work` on one of the `cores` threads and does not wait for it.
     pub fn start(&self, work: impl FnOnce() + Send + 'static) {
-        match &self.compute {
+        Self::start_on(self.compute.as_ref(), work);
+    }
+
+    /// Starts a burn that mostly waits, and does not wait for it: it takes none of the `cores` threads but one of up to [`MOST_WAITING_BURNS`] others, first
+    /// come, first served.
+    pub fn start_waiting(&self, work: impl FnOnce() + Send + 'static) {
+        Self::start_on(self.burning.as_ref(), work);
+    }
+
+    fn start_on(runtime: Option<&Runtime>, work: impl FnOnce() + Send + 'static) {
+        match runtime {
             Some(runtime) => drop(runtime.spawn_blocking(work)),
             None => work(),
         }
@@ -198,10 +217,8 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         // A thread that hangs in user work must not hang whoever drops the works.
-        for runtime in [self.compute.take(), self.waiting.take()]
-            .into_iter()
-            .flatten()
-        {
+        let all = [&mut self.compute, &mut self.burning, &mut self.waiting];
+        for runtime in all.into_iter().filter_map(Option::take) {
             runtime.shutdown_background();
         }
     }

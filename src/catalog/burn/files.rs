@@ -346,6 +346,11 @@ impl Burn for Files {
         Some(self.burn_all(books))
     }
 
+    // Bodies come compressed or are linked: what takes time is the disk.
+    fn waits(&self) -> bool {
+        true
+    }
+
     fn finish(&self) -> Result<(), Failure> {
         let Some(manifest) = &self.manifest else {
             return Ok(());

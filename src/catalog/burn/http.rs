@@ -46,6 +46,10 @@ impl Burn for Given {
             .block_on(self.asking.ask(Some(book), body))
             .map(drop)
     }
+
+    fn waits(&self) -> bool {
+        true
+    }
 }
 
 impl Drop for Given {
