@@ -58,7 +58,7 @@ impl Gate {
     }
 }
 
-/// Waits at a gate before each cart; panics at the books in `poison`, once at each.
+/// Waits at a gate before each book; panics at the books in `poison`, once at each.
 struct Waits {
     gate: Arc<Gate>,
     burned: Record,
@@ -248,6 +248,25 @@ fn what_waits_when_its_incinerator_is_killed_is_burned_once() {
     assert_eq!((report.ledger.burned, report.ledger.dead), (40, 0));
     assert!(report.ledger.balances());
     assert_eq!(seen.burned.sorted(), (1..=40).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_stop_waits_for_what_waits_and_brings_the_rest_home() {
+    let _watchdog = watchdog("a stop", Duration::from_secs(60));
+    let seen = Seen::default();
+    let report = System::new().block_on(async {
+        let topology = Topology::from_config(&config(4), &seen.catalog(true)).unwrap();
+        let running = topology.start().await.unwrap();
+        running.offer("desk", books(40)).await.unwrap();
+        let gate = seen.gate.clone();
+        aside(move || gate.meet(4)).await;
+        let open = async { seen.gate.open() };
+        futures_util::future::join(running.stop(), open).await.0
+    });
+    let ledger = report.ledger;
+    assert!(ledger.balances(), "{ledger:?}");
+    assert_eq!((ledger.lost, ledger.burned + ledger.in_flight), (0, 40));
+    assert_eq!(seen.burned.all().len() as u64, ledger.burned);
 }
 
 #[test]

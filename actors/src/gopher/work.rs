@@ -56,10 +56,11 @@ impl Gopher {
                 gopher.worked(cart, ctx)
             });
             if !gopher.busy {
-                let next = gopher
-                    .crew
-                    .yard
-                    .advance(gopher.core.index, gopher.epoch, put);
+                let next = match put {
+                    // As everywhere: what takes no time is done at once, so that worked books don't wait for the work on others.
+                    Some((cart, leg)) if gopher.at_once[leg as usize] => Some((cart, leg)),
+                    put => (gopher.crew.yard).advance(gopher.core.index, gopher.epoch, put),
+                };
                 gopher.go_on(next, ctx);
             }
         }));
