@@ -28,14 +28,17 @@ mod guarded;
 mod handle;
 mod incarnation;
 mod launch;
+mod listed;
 mod nest;
 mod policy;
 mod port;
+mod ports;
 mod pulse;
 mod report;
 pub mod restart;
 mod supervisor;
 mod switch;
+mod template;
 mod watchdog;
 
 pub use arbiters::{ArbiterSlot, Arbiters};
@@ -47,10 +50,12 @@ pub use guarded::Guarded;
 pub use handle::{NotStarted, SupervisorHandle, Which};
 pub use policy::{Backoff, ChildSpec, Policy, Restart, Strategy};
 pub use port::{Port, Unsent};
+pub use ports::Ports;
 pub(crate) use pulse::Home;
 pub use restart::{ChildId, Outcome};
 pub use supervisor::{Setup, Supervisor};
 pub use switch::Strike;
+pub use template::Template;
 
 #[cfg(test)]
 mod tests;
