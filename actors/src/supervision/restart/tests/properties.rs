@@ -148,7 +148,9 @@ impl World {
                         "a dead one can't be told"
                     );
                 }
-                Do::Forget { .. } => unreachable!("nobody comes or goes here"),
+                Do::Forget { .. } | Do::StartLot { .. } => {
+                    unreachable!("nobody comes or goes here")
+                }
                 Do::Fence { child, epoch, .. } => {
                     assert_eq!(self.alive.remove(&child.0).map(|life| life.0), Some(epoch));
                 }
