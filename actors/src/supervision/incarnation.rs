@@ -61,6 +61,8 @@ pub(super) struct Incarnation<A: Actor<Context = actix::Context<A>>, T: Ties<A>>
     stage: Stage<A>,
     /// The task that the switch knows, as its waker names it; 0 before the first poll. A task's name does not change.
     task: usize,
+    /// The same while it is up and nobody plays with its time: then a poll looks at its switch and at nothing else.
+    up: usize,
     /// In a simulation, without an arbiter of its own: it hangs until then. Boxed: there may be a million of us.
     frozen: Option<Box<Sleep>>,
     // Last, so that even a future that is dropped unfinished reports after everything else is gone.
@@ -81,19 +83,12 @@ enum Stage<A: Actor<Context = actix::Context<A>>> {
     Over,
 }
 
-/// How a poll went that looked at as little as possible.
-enum Went {
-    On,
-    Over(Box<Exit>),
-    /// All has to be looked at.
-    NoFurther,
-}
-
 impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T> {
     pub(super) fn new(ties: T) -> Self {
         Self {
             stage: Stage::Unborn,
             task: 0,
+            up: 0,
             frozen: None,
             ties: Some(ties),
             actor: PhantomData,
@@ -189,42 +184,19 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T
                     }
                     ties.started();
                 }
+                if !ties.is_watched() {
+                    self.up = task;
+                }
                 None
             }
             Err(caught) => Some(panicked(ties, caught)),
         }
     }
 
-    /// Nearly always: it is up, nothing has happened to it since, and nobody plays with its time.
-    #[inline]
-    fn go_on(&mut self, cx: &mut Context<'_>) -> Went {
-        let Some(ties) = &self.ties else {
-            return Went::NoFurther;
-        };
-        if self.task != cx.waker().data() as usize || ties.is_watched() || ties.thrown() != 0 {
-            return Went::NoFurther;
-        }
-        let Stage::Living { body, .. } = &mut self.stage else {
-            return Went::NoFurther;
-        };
-        let home = ties.home();
-        if let Some((pulse, key)) = home {
-            pulse.enter(key);
-        }
-        match catch_boxed(|| Pin::new(body).poll(cx).is_pending()) {
-            Ok(true) => {
-                if let Some((pulse, _)) = home {
-                    pulse.exit();
-                }
-                Went::On
-            }
-            Ok(false) => Went::Over(Box::new(Exit::Normal)),
-            Err(caught) => Went::Over(Box::new(panicked(ties, *caught))),
-        }
-    }
-
     /// Looks at all that may have happened to it, and lives until there is nothing to do now.
-    fn look_and_live(&mut self, cx: &mut Context<'_>) -> Poll<Exit> {
+    #[cold]
+    #[inline(never)]
+    fn look_and_live(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some((pulse, key)) = self.watched() {
             pulse.enter(key);
         }
@@ -234,7 +206,21 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T
         {
             pulse.exit();
         }
-        ended.map_or(Poll::Pending, Poll::Ready)
+        match ended {
+            Some(exit) => self.end(exit),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Its body has ended, or panicked.
+    #[cold]
+    #[inline(never)]
+    fn is_over(&mut self, caught: Option<Box<Caught>>) -> Poll<()> {
+        let exit = match (&self.ties, caught) {
+            (Some(ties), Some(caught)) => panicked(ties, *caught),
+            _ => Exit::Normal,
+        };
+        self.end(exit)
     }
 
     /// Where a watchdog wants to know whether it is being polled.
@@ -243,8 +229,7 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T
         home.filter(|(pulse, _)| !pulse.is_simulated())
     }
 
-    #[cold]
-    fn end(&mut self, mut exit: Exit) {
+    fn end(&mut self, mut exit: Exit) -> Poll<()> {
         if let Some(caught) = self.bury() {
             // The first panic is the one that explains.
             if !matches!(exit, Exit::Panic { .. }) {
@@ -257,6 +242,7 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T
         if let Some(ties) = self.ties.take() {
             ties.exited(exit);
         }
+        Poll::Ready(())
     }
 }
 
@@ -312,18 +298,30 @@ fn born<A: Actor<Context = actix::Context<A>>>(actor: A) -> (Stage<A>, AddressSe
 impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Future for Incarnation<A, T> {
     type Output = ();
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        let exit = match this.go_on(cx) {
-            Went::On => return Poll::Pending,
-            Went::Over(exit) => *exit,
-            Went::NoFurther => match this.look_and_live(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(exit) => exit,
-            },
-        };
-        this.end(exit);
-        Poll::Ready(())
+        if this.up == cx.waker().data() as usize
+            && let Some(ties) = &this.ties
+            && ties.thrown() == 0
+            && let Stage::Living { body, .. } = &mut this.stage
+        {
+            let home = ties.home();
+            if let Some((pulse, key)) = home {
+                pulse.enter(key);
+            }
+            return match catch_boxed(|| Pin::new(body).poll(cx).is_pending()) {
+                Ok(true) => {
+                    if let Some((pulse, _)) = home {
+                        pulse.exit();
+                    }
+                    Poll::Pending
+                }
+                Ok(false) => this.is_over(None),
+                Err(caught) => this.is_over(Some(caught)),
+            };
+        }
+        this.look_and_live(cx)
     }
 }
 

@@ -144,4 +144,3 @@ impl Row {
         (self.has(index) && index.to_string() == digits).then_some(index)
     }
 }
-

@@ -258,6 +258,3 @@ impl<A: Actor> Seat<A> {
         self.epoch() == epoch && self.word.fetch_and(!IN_LOT, Ordering::AcqRel) & IN_LOT != 0
     }
 }
-
-#[cfg(test)]
-mod tests;

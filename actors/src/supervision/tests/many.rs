@@ -120,10 +120,7 @@ fn one_that_panics_is_started_again_and_the_others_notice_nothing() {
         let vacant = many.ports.send(3, tell(|_, _| {}));
         assert!(matches!(vacant, Err(Unsent::Vacant(_))));
         assert_eq!(many.events.started().await, 2);
-        assert_eq!(
-            many.epochs(),
-            [Some(1), Some(1), Some(1), Some(2), Some(1)]
-        );
+        assert_eq!(many.epochs(), [Some(1), Some(1), Some(1), Some(2), Some(1)]);
         assert_eq!(many.handle.restarts("probe/3"), 1);
         assert_eq!(many.handle.restarts("probe/2"), 0);
         many.handle.stop(ms(1_000)).await;
@@ -340,16 +337,17 @@ fn one_that_blocks_its_thread_is_named_and_all_move() {
         let mut many = many(&clock, 3, |template| template.place(place)).await;
         let (free, held) = std::sync::mpsc::channel::<()>();
         (many.ports)
-            .send(1, tell(move |_, _| drop(held.recv())))
+            .send(1, tell(move |_, _| _ = held.recv()))
             .expect("it is there");
         let mut exits = vec![many.exit().await, many.exit().await, many.exit().await];
         exits.sort_by(|a, b| a.0.cmp(&b.0));
         let by = || Exit::Blocked("probe/1".into());
-        let expected = [("probe/0", by()), ("probe/1", Exit::Hung), ("probe/2", by())];
-        assert_eq!(
-            exits,
-            expected.map(|(name, exit)| (name.to_owned(), exit))
-        );
+        let expected = [
+            ("probe/0", by()),
+            ("probe/1", Exit::Hung),
+            ("probe/2", by()),
+        ];
+        assert_eq!(exits, expected.map(|(name, exit)| (name.to_owned(), exit)));
         while many.epochs() != [Some(2); 3] {
             many.events.next().await;
         }
@@ -369,7 +367,11 @@ fn one_that_blocks_its_thread_while_they_start_does_not_hold_up_the_rest_for_eve
         let held = Mutex::new(Some(held));
         let (ports, trace) = (Ports::<Probe>::new(3), Trace::default());
         let template = Template::new("probe", &ports, move |index| {
-            let held = if index == 1 { held.lock().unwrap().take() } else { None };
+            let held = if index == 1 {
+                held.lock().unwrap().take()
+            } else {
+                None
+            };
             if let Some(held) = held {
                 let _ = held.recv();
             }

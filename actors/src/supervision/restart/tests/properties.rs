@@ -281,7 +281,7 @@ proptest! {
                 }
             }
             for other in 1..kinds.len() {
-                let killed = world.machine.children[ChildId(other)].ending().is_some();
+                let killed = world.machine.children.of(ChildId(other)).ending().is_some();
                 if killed {
                     world.apply(&Op::Exit(other, Exit::Killed));
                 }
