@@ -292,7 +292,7 @@ impl Task {
             }
             News::LotDone => {
                 let wanted = self.restarts.on_lot_done(child, now);
-                if !self.restarts.has_unborn(child) {
+                if !self.restarts.is_starting(child) {
                     self.rows.tell_started(child);
                 }
                 wanted

@@ -70,9 +70,9 @@ impl Restarts {
         out
     }
 
-    /// True if one of those that were added with `first` was never started.
-    pub fn has_unborn(&mut self, first: ChildId) -> bool {
-        self.children.next_unborn(first).is_some()
+    /// True while some of those that were added with `first` are being started for the first time, or are still to be.
+    pub fn is_starting(&mut self, first: ChildId) -> bool {
+        self.children.is_starting(first)
     }
 
     fn queue_unborn(&mut self, first: ChildId) {

@@ -250,6 +250,11 @@ impl Kin {
         done
     }
 
+    /// True while some of the row that begins with `first` are being started together, or were never started.
+    pub(super) fn is_starting(&mut self, first: ChildId) -> bool {
+        (self.rows.get_mut(&first)).is_some_and(|row| row.has_lot() || row.next_unborn().is_some())
+    }
+
     /// The first child of the row of `child` that was never started.
     pub(super) fn next_unborn(&mut self, child: ChildId) -> Option<ChildId> {
         let (first, row, _) = self.row_mut(child)?;

@@ -135,6 +135,10 @@ impl Row {
         Some((count, self.first_epoch()))
     }
 
+    pub(super) fn has_lot(&self) -> bool {
+        self.lot
+    }
+
     pub(super) fn lot_done(&mut self) -> bool {
         std::mem::replace(&mut self.lot, false)
     }

@@ -32,8 +32,9 @@ fn lots_start_one_after_the_other_and_those_added_later_after_them() {
     assert_eq!(m.on_timer(at(1)), []);
     assert_eq!(m.on_lot_done(first, at(2)), [lot(1_025, 1_024)]);
     assert_eq!(m.on_lot_done(first, at(3)), [lot(2_049, 452)]);
-    assert!(!m.has_unborn(first));
+    assert!(m.is_starting(first));
     assert_eq!(m.on_lot_done(first, at(4)), [start(2_501, 1)]);
+    assert!(!m.is_starting(first));
     assert_eq!(m.on_lot_done(first, at(4)), [], "told twice");
     assert_eq!(m.children().count(), 2_502);
 }
