@@ -3,7 +3,7 @@
 //! actix ends an actor that panics and tells nobody; its `Supervisor` restarts only what stopped in good order. Here a
 //! [`Supervisor`] runs the lives of its [`Child`]ren one after the other: every poll of an actor is caught, its end is reported
 //! whatever it died of, and a [`Policy`] decides what is started again, when, and when to give up. A [`Port`] is an address
-//! that survives.
+//! that survives. Many that are alike come from a [`Template`], with [`Ports`] side by side.
 //!
 //! What happens to messages: one that was not delivered comes back to its sender ([`Unsent`]); one that was delivered is
 //! handled, or dropped with the mailbox of the life that it was for, before that life's end is reported. So a guard in a
