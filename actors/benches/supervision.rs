@@ -295,16 +295,19 @@ fn compare_idle(count: u64, rounds: u64) {
         let mut next = || fields.next().expect("a figure").expect("a number");
         (next(), next())
     };
-    let took: Vec<_> = (0..rounds)
-        .map(|_| (run("idle-bare"), run("idle-supervised")))
+    let took: Vec<[f64; 4]> = (0..rounds)
+        .map(|_| {
+            let (bare, supervised) = (run("idle-bare"), run("idle-supervised"));
+            [bare.0, bare.1, supervised.0, supervised.1]
+        })
         .collect();
-    let of = |part: fn(&((f64, f64), (f64, f64))) -> f64| median(took.iter().map(part).collect());
+    let of = |at: usize| median(took.iter().map(|took| took[at]).collect());
     println!(
         "idle: bare {:.0} ns and {:.0} bytes each, supervised {:.0} ns and {:.0} bytes",
-        of(|took| took.0.0),
-        of(|took| took.0.1),
-        of(|took| took.1.0),
-        of(|took| took.1.1)
+        of(0),
+        of(1),
+        of(2),
+        of(3)
     );
 }
 

@@ -224,7 +224,7 @@ impl Kin {
     /// The last in the order of starts that is alive.
     pub(super) fn last_alive(&mut self) -> Option<ChildId> {
         let rows = self.rows.iter_mut().rev();
-        let last = (rows.map(|(first, row)| Some(ChildId(first.0 + row.last_calm()?)))).flatten();
+        let last = rows.filter_map(|(first, row)| Some(ChildId(first.0 + row.last_calm()?)));
         last.chain(self.alive.last().copied()).max()
     }
 
