@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files stay below about this many lines.
-const LONGEST: usize = 520;
+const LONGEST: usize = 500;
 
 /// One rule: files whose path begins with one of `rooms` never name one of `banned`.
 struct Rule {

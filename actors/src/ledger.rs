@@ -63,17 +63,29 @@ pub struct Ids {
 impl Ids {
     /// The ids of `books`, if they are at equal distances.
     pub fn of(books: &[Book]) -> Option<Self> {
-        let first = books.first()?.id;
-        let step = match books.get(1) {
-            Some(second) => second.id.0.checked_sub(first.0).filter(|step| *step > 0)?,
-            None => 1,
+        Self::and_bytes_of(books).1
+    }
+
+    /// The bytes of `books`, and their ids if they are at equal distances: all that has to be known to put them, in one walk.
+    pub(crate) fn and_bytes_of(books: &[Book]) -> (u64, Option<Self>) {
+        let (Some(first), second) = (books.first(), books.get(1)) else {
+            return (0, None);
         };
-        let ids = Self { first, step };
-        let follow = books
-            .iter()
-            .zip(0..)
-            .all(|(book, at)| book.id == ids.at(at));
-        follow.then_some(ids)
+        let first = first.id.0;
+        let step = second.map_or(1, |second| second.id.0.wrapping_sub(first));
+        let (mut bytes, mut id, mut follow) = (0, first, true);
+        for book in books {
+            bytes += book.size();
+            follow &= book.id.0 == id;
+            id = id.wrapping_add(step);
+        }
+        // A step back is as good as a large one forward, and no distance.
+        let follow = follow && step > 0 && step <= u64::MAX / 2;
+        let ids = Self {
+            first: BookId(first),
+            step,
+        };
+        (bytes, follow.then_some(ids))
     }
 
     /// The id at `index`.

@@ -17,19 +17,19 @@ use gopherworks_actors::pool::Pool;
 use gopherworks_actors::slots::Slots;
 use gopherworks_actors::store::{Bound, MemoryStore, PileKey, Want};
 use gopherworks_actors::supervision::{
-    Arbiters, Backoff, Child, Fuzz, Guarded, Outcome, Place, Policy, Port, Setup, Strategy,
-    Supervisor,
+    Backoff, Child, Fuzz, Guarded, Outcome, Place, Policy, Port, Setup, Strategy, Supervisor,
 };
 use gopherworks_actors::works::{NodeStats, Works};
 
 use super::desks::Making;
 use super::faults::{self, Reach};
 use super::heard::heard;
+use super::places::Places;
 use super::running::{Crew, Inner, RunningTopology};
 use super::{Options, StartError};
 use crate::catalog::Site;
 use crate::catalog::burn::count::Count;
-use crate::config::schema::{Capacity, Placement, StrategyConfig};
+use crate::config::schema::{Capacity, StrategyConfig};
 use crate::plan::{IncineratorPlan, Plan, Target};
 
 /// A body up to this many bytes stays in memory; a larger one streams through a file.
@@ -115,68 +115,6 @@ fn policy(plan: &Plan) -> Policy {
             reset: said.backoff.reset,
         },
         kill_deadline: said.shutdown,
-    }
-}
-
-/// Which arbiter a node lives on.
-struct Places {
-    wanted: usize,
-    arbiters: Option<Arbiters>,
-    /// By pile, incinerator, crew: a number that means an arbiter, modulo how many there are.
-    piles: Vec<usize>,
-    incinerators: Vec<usize>,
-    crews: Vec<usize>,
-}
-
-impl Places {
-    fn new(plan: &Plan) -> Self {
-        let (piles, fires) = (plan.piles.len(), plan.incinerators.len());
-        let nodes = piles + fires + plan.crews.len();
-        let mut group: Vec<usize> = (0..nodes).collect();
-        if plan.execution.placement == Placement::Together {
-            for (at, crew) in plan.crews.iter().enumerate() {
-                let to = match crew.to {
-                    Target::Dump(pile) => pile,
-                    Target::Incinerator(fire) => piles + fire,
-                };
-                for other in [crew.from, to] {
-                    let (a, b) = (group[piles + fires + at], group[other]);
-                    let least = a.min(b);
-                    group
-                        .iter_mut()
-                        .filter(|g| **g == a || **g == b)
-                        .for_each(|g| *g = least);
-                }
-            }
-        }
-        let mut distinct = group.clone();
-        distinct.sort_unstable();
-        distinct.dedup();
-        let number = |node: usize| distinct.binary_search(&group[node]).unwrap_or(0);
-        // Workers may be laid anywhere: they take from no pile.
-        let workers: usize = (plan.balancers.iter())
-            .map(|balancer| balancer.workers as usize)
-            .sum();
-        let most = distinct.len().saturating_add(workers);
-        let wanted = plan.execution.cores.min(most).max(1);
-        Self {
-            wanted,
-            arbiters: None,
-            piles: (0..piles).map(number).collect(),
-            incinerators: (piles..piles + fires).map(number).collect(),
-            crews: (piles + fires..nodes).map(number).collect(),
-        }
-    }
-
-    /// Threads are made last, when nothing can be refused any more.
-    fn make_arbiters(&mut self, plan: &Plan, clock: &Clock) {
-        let hang_after = Some(plan.supervision.hang_after);
-        self.arbiters = Some(Arbiters::start(self.wanted, hang_after, clock));
-    }
-
-    fn at(&self, number: usize) -> Place {
-        let slot = (self.arbiters.as_ref()).and_then(|arbiters| arbiters.slot(number));
-        slot.map_or(Place::Here, |slot| Place::Slot(slot.clone()))
     }
 }
 

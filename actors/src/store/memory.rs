@@ -261,8 +261,7 @@ impl Store for MemoryStore {
     }
 
     fn put_numbered(&self, pile: PileKey, books: Vec<Book>) -> Answer<Result<(), Full<Vec<Book>>>> {
-        let bytes = books.iter().map(Book::size).sum();
-        let ids = Ids::of(&books);
+        let (bytes, ids) = Ids::and_bytes_of(&books);
         let mut shelf = self.shelf(pile);
         if !shelf.has_room(books.len(), bytes) {
             return Answer::Ready(Err(Full(books)));

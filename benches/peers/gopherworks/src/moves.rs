@@ -2,7 +2,7 @@
 
 use gopherworks::config::builder::TopologyBuilder;
 use gopherworks::{Topology, TopologyConfig};
-use peers_common::{Answer, Order};
+use peers_common::{Answer, Order, resident};
 
 use crate::fire::Watch;
 
@@ -83,5 +83,6 @@ async fn run(order: &Order, fires: u64, builder: TopologyBuilder) {
     assert_eq!((report.ledger.burned, report.restarts), (order.count, 0));
     Answer::new(order, watch.took())
         .burned(order, watch.burned())
+        .with("resident", resident())
         .print();
 }

@@ -1,0 +1,69 @@
+//! Where nodes live: nodes that hand carts to each other on one arbiter, as many arbiters as cores.
+
+use gopherworks_actors::clock::Clock;
+use gopherworks_actors::supervision::{Arbiters, Place};
+
+use crate::config::schema::Placement;
+use crate::plan::{Plan, Target};
+
+/// Which arbiter a node lives on.
+pub(super) struct Places {
+    wanted: usize,
+    pub(super) arbiters: Option<Arbiters>,
+    /// By pile, incinerator, crew: a number that means an arbiter, modulo how many there are.
+    pub(super) piles: Vec<usize>,
+    pub(super) incinerators: Vec<usize>,
+    pub(super) crews: Vec<usize>,
+}
+
+impl Places {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let (piles, fires) = (plan.piles.len(), plan.incinerators.len());
+        let nodes = piles + fires + plan.crews.len();
+        let mut group: Vec<usize> = (0..nodes).collect();
+        if plan.execution.placement == Placement::Together {
+            for (at, crew) in plan.crews.iter().enumerate() {
+                let to = match crew.to {
+                    Target::Dump(pile) => pile,
+                    Target::Incinerator(fire) => piles + fire,
+                };
+                for other in [crew.from, to] {
+                    let (a, b) = (group[piles + fires + at], group[other]);
+                    let least = a.min(b);
+                    group
+                        .iter_mut()
+                        .filter(|g| **g == a || **g == b)
+                        .for_each(|g| *g = least);
+                }
+            }
+        }
+        let mut distinct = group.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let number = |node: usize| distinct.binary_search(&group[node]).unwrap_or(0);
+        // Workers may be laid anywhere: they take from no pile.
+        let workers: usize = (plan.balancers.iter())
+            .map(|balancer| balancer.workers as usize)
+            .sum();
+        let most = distinct.len().saturating_add(workers);
+        let wanted = plan.execution.cores.min(most).max(1);
+        Self {
+            wanted,
+            arbiters: None,
+            piles: (0..piles).map(number).collect(),
+            incinerators: (piles..piles + fires).map(number).collect(),
+            crews: (piles + fires..nodes).map(number).collect(),
+        }
+    }
+
+    /// Threads are made last, when nothing can be refused any more.
+    pub(super) fn make_arbiters(&mut self, plan: &Plan, clock: &Clock) {
+        let hang_after = Some(plan.supervision.hang_after);
+        self.arbiters = Some(Arbiters::start(self.wanted, hang_after, clock));
+    }
+
+    pub(super) fn at(&self, number: usize) -> Place {
+        let slot = (self.arbiters.as_ref()).and_then(|arbiters| arbiters.slot(number));
+        slot.map_or(Place::Here, |slot| Place::Slot(slot.clone()))
+    }
+}
