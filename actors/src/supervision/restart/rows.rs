@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{ChildSpec, Kept, Life};
 
 /// Most that are started together.
-const LOT: usize = 256;
+pub(super) const LOT: usize = 256;
 
 /// Children of one specification, by index.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use proptest::prelude::{Just, ProptestConfig, any, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Generate;
 
+use super::super::rows::LOT;
 use super::*;
 
 fn lot(first: usize, count: usize) -> Do {
@@ -25,18 +26,18 @@ fn spec(restart: Restart) -> ChildSpec {
 #[test]
 fn lots_start_one_after_the_other_and_those_added_later_after_them() {
     let mut m = running(policy(Strategy::OneForOne), &[P]);
-    let (first, wanted) = m.add_many(spec(P), 2_500, at(0)).expect("it runs");
-    assert_eq!((first, wanted), (ChildId(1), vec![lot(1, 1_024)]));
+    let (first, wanted) = m.add_many(spec(P), 2 * LOT + 10, at(0)).expect("it runs");
+    assert_eq!((first, wanted), (ChildId(1), vec![lot(1, LOT)]));
     let (late, wanted) = m.add(spec(P), at(0)).expect("it runs");
-    assert_eq!((late, wanted), (ChildId(2_501), vec![]));
+    assert_eq!((late, wanted), (ChildId(2 * LOT + 11), vec![]));
     assert_eq!(m.on_timer(at(1)), []);
-    assert_eq!(m.on_lot_done(first, at(2)), [lot(1_025, 1_024)]);
-    assert_eq!(m.on_lot_done(first, at(3)), [lot(2_049, 452)]);
+    assert_eq!(m.on_lot_done(first, at(2)), [lot(1 + LOT, LOT)]);
+    assert_eq!(m.on_lot_done(first, at(3)), [lot(1 + 2 * LOT, 10)]);
     assert!(m.is_starting(first));
-    assert_eq!(m.on_lot_done(first, at(4)), [start(2_501, 1)]);
+    assert_eq!(m.on_lot_done(first, at(4)), [start(2 * LOT + 11, 1)]);
     assert!(!m.is_starting(first));
     assert_eq!(m.on_lot_done(first, at(4)), [], "told twice");
-    assert_eq!(m.children().count(), 2_502);
+    assert_eq!(m.children().count(), 2 * LOT + 12);
 }
 
 #[test]
@@ -57,11 +58,11 @@ fn one_that_is_removed_before_its_turn_holds_nobody_up() {
 #[test]
 fn a_stop_while_they_start_starts_no_more() {
     let mut m = running(policy(Strategy::OneForOne), &[]);
-    let (first, wanted) = m.add_many(spec(P), 1_030, at(0)).expect("it runs");
-    assert_eq!(wanted, [lot(0, 1_024)]);
-    assert_eq!(m.kill_all(at(0)).len(), 1_024);
+    let (first, wanted) = m.add_many(spec(P), LOT + 6, at(0)).expect("it runs");
+    assert_eq!(wanted, [lot(0, LOT)]);
+    assert_eq!(m.kill_all(at(0)).len(), LOT);
     assert_eq!(m.on_lot_done(first, at(0)), []);
-    for child in 1..1_024 {
+    for child in 1..LOT {
         assert_eq!(m.on_exit(ChildId(child), 1, &Exit::Killed, at(0)), []);
     }
     let last = m.on_exit(first, 1, &Exit::Killed, at(0));
