@@ -1,10 +1,11 @@
-//! Goroutines are cheap, and so are actors: a million gophers alive in one process, and each of them answers.
+//! Goroutines are cheap, and so are actors: a million gophers under one supervisor, alive in one process, and each of them answers.
 //!
 //! `cargo run --release --example million_gophers -- 1000000`
 
-use actix::{Actor, Addr, Context, Handler, Message};
-use futures_util::StreamExt;
-use futures_util::stream::iter;
+use actix::{Actor, Context, Handler, Message};
+use gopherworks::actors::clock::{Clock, Seed};
+use gopherworks::supervision::{Policy, Ports, Supervisor, Template};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 struct Gopher(u64);
 
@@ -13,14 +14,15 @@ impl Actor for Gopher {
 }
 
 #[derive(Message)]
-#[rtype(result = "u64")]
-struct WhoAreYou;
+#[rtype(result = "()")]
+struct WhoAreYou(UnboundedSender<u64>);
 
 impl Handler<WhoAreYou> for Gopher {
-    type Result = u64;
+    type Result = ();
 
-    fn handle(&mut self, _: WhoAreYou, _: &mut Self::Context) -> u64 {
-        self.0
+    fn handle(&mut self, WhoAreYou(answers): WhoAreYou, _: &mut Self::Context) {
+        // Refused only where nobody waits for the answer any more.
+        let _ = answers.send(self.0);
     }
 }
 
@@ -38,18 +40,30 @@ async fn main() {
         Some(text) => text.parse().expect("a number of gophers"),
     };
     let before = resident();
-    let gophers: Vec<Addr<Gopher>> = (0..count).map(|number| Gopher(number).start()).collect();
-    // All are alive before the first is asked.
-    tokio::task::yield_now().await;
-    let alive = gophers.iter().filter(|gopher| gopher.connected()).count();
+    let supervisor = Supervisor::start(Policy::default(), Clock::real(), Seed(0), Vec::new());
+    let gophers = Ports::new(usize::try_from(count).expect("as many as fit"));
+    let template = Template::new("gopher", &gophers, |number| Ok(Gopher(number as u64)));
+    // All are alive before the first is asked, and each would be started again if it failed.
+    supervisor
+        .start_many(template)
+        .await
+        .expect("nothing hinders them");
+    let alive = supervisor.lives();
     let after = resident();
-    let answers = iter(&gophers).map(|gopher| gopher.send(WhoAreYou));
-    let sum = answers
-        .buffer_unordered(1024)
-        .fold(0, |sum, answer| async move {
-            sum + answer.expect("it is alive")
-        });
-    let sum = sum.await;
+    let (answers, mut heard) = unbounded_channel();
+    let mut sum = 0;
+    for gopher in 0..gophers.len() {
+        let question = WhoAreYou(answers.clone());
+        gophers.send(gopher, question).expect("it is alive");
+        // They answer now and then, so that a million questions never wait at once.
+        if gopher % 1024 == 1023 {
+            tokio::task::yield_now().await;
+        }
+    }
+    drop(answers);
+    while let Some(answer) = heard.recv().await {
+        sum += answer;
+    }
     assert_eq!(
         sum,
         count * count.saturating_sub(1) / 2,

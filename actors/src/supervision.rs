@@ -3,7 +3,7 @@
 //! actix ends an actor that panics and tells nobody; its `Supervisor` restarts only what stopped in good order. Here a
 //! [`Supervisor`] runs the lives of its [`Child`]ren one after the other: every poll of an actor is caught, its end is reported
 //! whatever it died of, and a [`Policy`] decides what is started again, when, and when to give up. A [`Port`] is an address
-//! that survives.
+//! that survives. Many that are alike come from a [`Template`], with [`Ports`] side by side.
 //!
 //! What happens to messages: one that was not delivered comes back to its sender ([`Unsent`]); one that was delivered is
 //! handled, or dropped with the mailbox of the life that it was for, before that life's end is reported. So a guard in a
@@ -28,14 +28,17 @@ mod guarded;
 mod handle;
 mod incarnation;
 mod launch;
+mod listed;
 mod nest;
 mod policy;
 mod port;
+mod ports;
 mod pulse;
 mod report;
 pub mod restart;
 mod supervisor;
 mod switch;
+mod template;
 mod watchdog;
 
 pub use arbiters::{ArbiterSlot, Arbiters};
@@ -47,10 +50,12 @@ pub use guarded::Guarded;
 pub use handle::{NotStarted, SupervisorHandle, Which};
 pub use policy::{Backoff, ChildSpec, Policy, Restart, Strategy};
 pub use port::{Port, Unsent};
+pub use ports::Ports;
 pub(crate) use pulse::Home;
 pub use restart::{ChildId, Outcome};
 pub use supervisor::{Setup, Supervisor};
 pub use switch::Strike;
+pub use template::Template;
 
 #[cfg(test)]
 mod tests;

@@ -152,11 +152,12 @@ impl ArbiterSlot {
         self.0.hang_after
     }
 
-    /// A place for a life, on a new thread if the present one is dead or blocked.
+    /// Places for so many lives, on a new thread if the present one is dead or blocked; none where it can't be.
     pub(super) fn settle(
         &self,
-        mut resident: impl FnMut() -> Resident,
-    ) -> (Option<actix_rt::ArbiterHandle>, Option<Residence>) {
+        count: usize,
+        resident: impl Fn(usize) -> Resident,
+    ) -> (Option<actix_rt::ArbiterHandle>, Vec<Residence>) {
         let mut now = self.0.lock();
         for _ in 0..2 {
             let dead = (now.arbiter.as_ref()).is_some_and(|arbiter| !arbiter.handle().alive());
@@ -173,10 +174,12 @@ impl ArbiterSlot {
                 break;
             }
             let handle = now.arbiter.as_ref().map(Arbiter::handle);
-            if let Some(residence) = now.pulse.join(resident()) {
-                return (handle, Some(residence));
+            // All of them or none: one that was given up in between takes nobody along.
+            let residences = (0..count).map(|number| now.pulse.join(resident(number)));
+            if let Some(residences) = residences.collect() {
+                return (handle, residences);
             }
         }
-        (now.arbiter.as_ref().map(Arbiter::handle), None)
+        (now.arbiter.as_ref().map(Arbiter::handle), Vec::new())
     }
 }

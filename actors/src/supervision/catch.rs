@@ -43,7 +43,7 @@ pub(super) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Caught> {
 }
 
 /// The same with a result that fits into registers: for every poll of an actor.
-#[inline]
+#[inline(always)]
 pub(super) fn catch_boxed<T>(f: impl FnOnce() -> T) -> Result<T, Box<Caught>> {
     let depth = DEPTH.get() + 1;
     DEPTH.set(depth);

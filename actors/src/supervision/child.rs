@@ -2,14 +2,18 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use actix::Actor;
+use actix::dev::channel::AddressSender;
 use actix_rt::ArbiterHandle;
 
-use super::incarnation::Incarnation;
-use super::launch::{Launch, launch};
-use super::{ArbiterSlot, ChildSpec, Port, Restart};
+use super::incarnation::{Incarnation, Ties};
+use super::launch::{Launch, Life, Surroundings, launch};
+use super::pulse::Pulse;
+use super::switch::Strike;
+use super::{ArbiterSlot, ChildSpec, Exit, Port, Restart};
 
 /// How to make an actor for one life.
 pub(super) type Factory<A> = Arc<dyn Fn(&Birth<A>) -> Result<A, String> + Send + Sync>;
@@ -70,17 +74,15 @@ impl Child {
     where
         A: Actor<Context = actix::Context<A>>,
     {
-        let name = name.into();
         Self {
             spec: ChildSpec {
-                name: name.clone(),
+                name: name.into(),
                 restart: Restart::Permanent,
                 shutdown: Duration::from_secs(5),
                 first_epoch: port.last_epoch() + 1,
             },
             place: Place::Here,
             body: Arc::new(TypedBody {
-                name,
                 port: port.clone(),
                 factory: Arc::new(factory),
             }),
@@ -150,7 +152,6 @@ pub(super) trait Body: Send + Sync {
 }
 
 struct TypedBody<A: Actor> {
-    name: Arc<str>,
     port: Port<A>,
     factory: Factory<A>,
 }
@@ -158,14 +159,15 @@ struct TypedBody<A: Actor> {
 impl<A: Actor<Context = actix::Context<A>>> Body for TypedBody<A> {
     fn launch(&self, how: Launch) {
         self.port.begin(how.epoch);
-        let birth = Birth {
-            name: self.name.clone(),
-            epoch: how.epoch,
-            restarts: how.restarts,
-            port: self.port.clone(),
-        };
-        let factory = self.factory.clone();
-        launch(how, |life| Incarnation::new(factory, birth, life));
+        let (factory, port, restarts) = (self.factory.clone(), self.port.clone(), how.restarts);
+        launch(how, move |life| {
+            Incarnation::new(Single {
+                life,
+                factory: Some(factory),
+                port,
+                restarts,
+            })
+        });
     }
 
     fn vacate(&self, epoch: u64) {
@@ -182,5 +184,88 @@ impl<A: Actor<Context = actix::Context<A>>> Body for TypedBody<A> {
 
     fn last_epoch(&self) -> u64 {
         self.port.last_epoch()
+    }
+}
+
+/// The ties of a life that has a port of its own.
+struct Single<A: Actor> {
+    life: Life,
+    /// Until the actor is made.
+    factory: Option<Factory<A>>,
+    port: Port<A>,
+    restarts: u64,
+}
+
+impl<A: Actor> Ties<A> for Single<A> {
+    fn around(&self) -> &Surroundings {
+        &self.life.around
+    }
+
+    #[inline]
+    fn is_watched(&self) -> bool {
+        self.life.is_watched
+    }
+
+    fn name(&self) -> Arc<str> {
+        self.life.name.clone()
+    }
+
+    fn epoch(&self) -> u64 {
+        self.life.epoch
+    }
+
+    #[inline]
+    fn home(&self) -> Option<(&Arc<Pulse>, u64)> {
+        let home = self.life.duty.residence()?;
+        Some((&home.pulse, home.key))
+    }
+
+    fn hang_after(&self) -> Option<Duration> {
+        self.life.hang_after
+    }
+
+    fn make(&mut self) -> Result<A, String> {
+        let factory = self.factory.take();
+        let birth = Birth {
+            name: self.life.name.clone(),
+            epoch: self.life.epoch,
+            restarts: self.restarts,
+            port: self.port.clone(),
+        };
+        factory.map_or_else(|| Err("made before".to_owned()), |factory| factory(&birth))
+    }
+
+    fn forget_how(&mut self) {
+        self.factory = None;
+    }
+
+    fn listen(&self, waker: &Waker) {
+        self.life.switch.listen(waker);
+    }
+
+    #[inline]
+    fn thrown(&self) -> u8 {
+        self.life.switch.thrown()
+    }
+
+    fn struck(&self) -> Option<Strike> {
+        self.life.switch.struck()
+    }
+
+    fn bind(&self, mailbox: AddressSender<A>) -> bool {
+        self.port.bind(self.life.epoch, &mailbox)
+    }
+
+    fn part(&self) {
+        self.port.vacate(self.life.epoch);
+        self.life.switch.release();
+    }
+
+    fn started(&self) {
+        self.life.duty.started();
+    }
+
+    fn exited(self, exit: Exit) {
+        self.life.duty.exited(exit);
     }
 }

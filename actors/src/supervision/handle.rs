@@ -1,6 +1,5 @@
 //! A supervisor from outside.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -8,8 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::listed::Listed;
 use super::switch::Strike;
-use super::{Child, ChildId, Outcome, SupervisionEvent};
+use super::{Child, ChildId, Outcome, SupervisionEvent, Template};
 
 /// Commands and questions to one supervisor, from any thread. Dropping all handles does not end it.
 #[derive(Clone)]
@@ -19,7 +19,7 @@ pub struct SupervisorHandle {
 
 pub(super) struct Shared {
     pub(super) commands: mpsc::UnboundedSender<Command>,
-    pub(super) children: RwLock<BTreeMap<ChildId, Public>>,
+    pub(super) children: RwLock<Listed>,
     pub(super) events: broadcast::Sender<SupervisionEvent>,
     pub(super) progress: watch::Sender<Progress>,
     // Lives that have begun and not reported their end, hung ones included.
@@ -27,11 +27,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn read<T>(&self, f: impl FnOnce(&BTreeMap<ChildId, Public>) -> T) -> T {
+    pub(super) fn read<T>(&self, f: impl FnOnce(&Listed) -> T) -> T {
         f(&self.children.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn change(&self, f: impl FnOnce(&mut BTreeMap<ChildId, Public>)) {
+    pub(super) fn change(&self, f: impl FnOnce(&mut Listed)) {
         f(&mut self
             .children
             .write()
@@ -39,7 +39,7 @@ impl Shared {
     }
 
     fn kept(&self, child: ChildId) -> bool {
-        self.read(|children| children.contains_key(&child))
+        self.read(|listed| listed.contains(child))
     }
 }
 
@@ -62,15 +62,11 @@ pub(super) struct Progress {
     pub(super) outcome: Option<Outcome>,
 }
 
-pub(super) struct Public {
-    pub(super) name: Arc<str>,
-    pub(super) restarts: u64,
-}
-
 pub(super) enum Command {
     Kill(ChildId),
     Strike(ChildId, Strike),
     Start(Box<Child>, oneshot::Sender<ChildId>),
+    StartMany(Box<Template>, oneshot::Sender<ChildId>),
     Remove(ChildId),
     GiveUp(ChildId, u64),
     Stop(Duration),
@@ -126,6 +122,22 @@ impl SupervisorHandle {
     ) -> impl Future<Output = Result<ChildId, NotStarted>> + Send + use<> {
         let (say, started) = oneshot::channel();
         self.send(Command::Start(Box::new(child), say));
+        async move { started.await.map_err(|_| NotStarted(())) }
+    }
+
+    /// Adds the children of a template and starts them, after all that are being started; they are the last in the order of starts, by index. A
+    /// thousand or so start together, then the next. Returns the id of the first, those of the others follow, when each has started once or
+    /// failed to; what failed is started again or not as the policy decides, and one that will not come back is forgotten. Dropping the future
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`NotStarted`]: the supervisor ends before.
+    pub fn start_many(
+        &self,
+        template: Template,
+    ) -> impl Future<Output = Result<ChildId, NotStarted>> + Send + use<> {
+        let (say, started) = oneshot::channel();
+        self.send(Command::StartMany(Box::new(template), say));
         async move { started.await.map_err(|_| NotStarted(())) }
     }
 
@@ -236,28 +248,16 @@ impl SupervisorHandle {
         let Some(child) = self.find(child.into()) else {
             return 0;
         };
-        self.shared
-            .read(|children| children.get(&child).map_or(0, |one| one.restarts))
+        self.shared.read(|listed| listed.restarts(child))
     }
 
-    /// The children in the order of their start.
+    /// The children in the order of their start. The names of a template's children are made here.
     pub fn children(&self) -> Vec<(ChildId, Arc<str>)> {
-        self.shared.read(|children| {
-            let children = children.iter();
-            children.map(|(id, one)| (*id, one.name.clone())).collect()
-        })
+        self.shared.read(Listed::all)
     }
 
     fn find(&self, which: Which<'_>) -> Option<ChildId> {
-        self.shared.read(|children| match which {
-            Which::Id(id) => children.contains_key(&id).then_some(id),
-            Which::Name(name) => {
-                let mut children = children.iter();
-                children
-                    .find(|(_, known)| *known.name == *name)
-                    .map(|(id, _)| *id)
-            }
-        })
+        self.shared.read(|listed| listed.find(which))
     }
 
     fn send(&self, command: Command) -> bool {

@@ -1,40 +1,73 @@
 //! One life of an actor.
 
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use actix::dev::ContextFut;
 use actix::dev::channel::{self, AddressSender};
 use actix::{Actor, ActorContext};
 
-use super::catch::{Caught, catch, catch_boxed, drop_caught};
-use super::child::{Birth, Factory};
-use super::launch::Life;
+use super::Exit;
+use super::catch::{Caught, catch, catch_boxed};
+use super::launch::Surroundings;
 use super::pulse::Pulse;
-use super::switch::Strike;
-use super::{Exit, Port};
+use super::switch::{KILL, STOP, STRUCK, Strike};
 use crate::clock::{Clock, Sleep};
 
-/// The arbiter on which a life is lived, and its key there.
-type Home = (Arc<Pulse>, u64);
+/// What ties a life to the rest: its child and its supervisor, who may end it, and where it is reached. Dropped, it reports that
+/// nobody saw the life's end.
+pub(super) trait Ties<A: Actor> {
+    fn around(&self) -> &Surroundings;
+    /// It is simulated: more than its switch says when it is polled.
+    fn is_watched(&self) -> bool;
+    fn name(&self) -> Arc<str>;
+    fn epoch(&self) -> u64;
+    /// The arbiter on which it is lived, if that one is looked after, and its key there.
+    fn home(&self) -> Option<(&Arc<Pulse>, u64)>;
+    /// How long its arbiter may be blocked, where somebody watches.
+    fn hang_after(&self) -> Option<Duration>;
+
+    /// Makes the actor, once. It may panic.
+    fn make(&mut self) -> Result<A, String>;
+    /// Drops what only `make` needs, a user's value. It may panic.
+    fn forget_how(&mut self);
+
+    /// To be called before the switch is read for the first time.
+    fn listen(&self, waker: &Waker);
+    /// What was thrown, as in [`super::switch`]; 0 if nothing was.
+    fn thrown(&self) -> u8;
+    /// The next panic or hang that it was struck with.
+    fn struck(&self) -> Option<Strike>;
+
+    /// Makes it reachable; says whether it may be. The only address that is kept of it.
+    fn bind(&self, mailbox: AddressSender<A>) -> bool;
+    /// Makes it unreachable, and forgets its waker.
+    fn part(&self);
+    /// Reports that it has started.
+    fn started(&self);
+    /// Reports its end.
+    fn exited(self, exit: Exit);
+}
 
 /// One life of an actor, as a future to be spawned on the thread where it is to be lived.
 ///
 /// Its first poll makes the actor and runs `started`. It ends when the actor ends, panics, or is killed; before it reports, it
 /// has dropped the actor, the futures of its context and the messages in its mailbox, outside any unwinding.
-pub(super) struct Incarnation<A: Actor<Context = actix::Context<A>>> {
+pub(super) struct Incarnation<A: Actor<Context = actix::Context<A>>, T: Ties<A>> {
     stage: Stage<A>,
-    port: Port<A>,
     /// The task that the switch knows, as its waker names it; 0 before the first poll. A task's name does not change.
     task: usize,
-    /// In a simulation, without an arbiter of its own: it hangs until then.
-    frozen: Option<Sleep>,
-    home: Option<Home>,
+    /// The same while it is up and nobody plays with its time: then a poll looks at its switch and at nothing else.
+    up: usize,
+    /// In a simulation, without an arbiter of its own: it hangs until then. Boxed: there may be a million of us.
+    frozen: Option<Box<Sleep>>,
     // Last, so that even a future that is dropped unfinished reports after everything else is gone.
-    life: Option<Life>,
+    ties: Option<T>,
+    actor: PhantomData<fn(A)>,
 }
 
 #[allow(
@@ -42,206 +75,204 @@ pub(super) struct Incarnation<A: Actor<Context = actix::Context<A>>> {
     reason = "a life is unborn for one poll only, and living is the hot path"
 )]
 enum Stage<A: Actor<Context = actix::Context<A>>> {
-    Unborn {
-        factory: Factory<A>,
-        birth: Birth<A>,
-    },
+    Unborn,
     Living {
         body: ContextFut<A, actix::Context<A>>,
-        // Held, or an actor that nobody else knows yet would stop for want of addresses.
-        mailbox: AddressSender<A>,
-        started: bool,
         stopping: bool,
     },
     Over,
 }
 
-/// How a poll went that looked at as little as possible.
-enum Went {
-    On,
-    Over(Box<Exit>),
-    /// All has to be looked at.
-    NoFurther,
-}
-
-impl<A: Actor<Context = actix::Context<A>>> Incarnation<A> {
-    pub(super) fn new(factory: Factory<A>, birth: Birth<A>, life: Life) -> Self {
+impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T> {
+    pub(super) fn new(ties: T) -> Self {
         Self {
-            port: birth.port.clone(),
-            stage: Stage::Unborn { factory, birth },
+            stage: Stage::Unborn,
             task: 0,
+            up: 0,
             frozen: None,
-            home: (life.pulse()).map(|(pulse, key)| (pulse.clone(), key)),
-            life: Some(life),
+            ties: Some(ties),
+            actor: PhantomData,
         }
     }
 
     /// Lives until there is nothing to do now; `Some` where life is over.
-    fn live(&mut self, cx: &mut Context<'_>, home: Option<&Home>) -> Option<Exit> {
-        let life = self.life.as_ref()?;
+    fn live(&mut self, cx: &mut Context<'_>) -> Option<Exit> {
+        let ties = self.ties.as_mut()?;
         // First, so that a throw during this poll wakes us again.
         let task = cx.waker().data() as usize;
         if self.task != task {
-            life.switch.listen(cx.waker());
+            ties.listen(cx.waker());
             self.task = task;
         }
-        if life.around.clock.is_simulated() {
+        let clock = &ties.around().clock;
+        if clock.is_simulated() {
             // What stands still can't even be killed.
-            if home.is_some_and(|(pulse, _)| pulse.is_frozen(cx.waker())) {
+            if (ties.home()).is_some_and(|(pulse, _)| pulse.is_frozen(cx.waker())) {
                 return None;
             }
             if let Some(sleep) = &mut self.frozen {
-                if Pin::new(sleep).poll(cx).is_pending() {
+                if Pin::new(&mut **sleep).poll(cx).is_pending() {
                     return None;
                 }
                 self.frozen = None;
             }
         }
-        if life.switch.killed() {
+        let mut thrown = ties.thrown();
+        if thrown & KILL != 0 {
             return Some(Exit::Killed);
         }
-        match life.switch.struck() {
-            None => {}
-            Some(Strike::Panic(text)) => {
-                log::error!("{} (life {}) panicked: {text}", life.name, life.epoch);
-                let place = Exit::UNKNOWN_PLACE.to_owned();
-                return Some(Exit::Panic { text, place });
-            }
-            Some(Strike::Hang(span)) if life.around.clock.is_simulated() => {
-                let clock = &life.around.clock;
-                match home {
-                    Some((pulse, key)) => {
-                        pulse.enter(*key);
-                        pulse.freeze(clock, span, life.hang_after);
-                    }
-                    None => self.frozen = Some(clock.sleep(span)),
+        if thrown & STRUCK != 0 {
+            match ties.struck() {
+                None => {}
+                Some(Strike::Panic(text)) => {
+                    log::error!("{} (life {}) panicked: {text}", ties.name(), ties.epoch());
+                    let place = Exit::UNKNOWN_PLACE.to_owned();
+                    return Some(Exit::Panic { text, place });
                 }
-                cx.waker().wake_by_ref();
-                return None;
+                Some(Strike::Hang(span)) if clock.is_simulated() => {
+                    match ties.home() {
+                        Some((pulse, key)) => {
+                            pulse.enter(key);
+                            pulse.freeze(clock, span, ties.hang_after());
+                        }
+                        None => self.frozen = Some(Box::new(clock.sleep(span))),
+                    }
+                    cx.waker().wake_by_ref();
+                    return None;
+                }
+                Some(Strike::Hang(span)) => block(clock, span, || ties.thrown() & KILL != 0),
+                Some(Strike::Kill) => return Some(Exit::Killed),
+                Some(Strike::Stop) => thrown |= STOP,
             }
-            Some(Strike::Hang(span)) => {
-                block(&life.around.clock, span, || life.switch.killed());
-            }
-            Some(Strike::Kill) => return Some(Exit::Killed),
-            Some(Strike::Stop) => life.switch.stop(),
         }
-        if let Some(fuzz) = &life.around.fuzz
-            && fuzz.puts_off(&life.name)
+        if let Some(fuzz) = &ties.around().fuzz
+            && fuzz.puts_off(&ties.name())
         {
             cx.waker().wake_by_ref();
             return None;
         }
-        if let Stage::Unborn { factory, birth } = &self.stage {
-            if life.switch.stopped() {
+        // An actor that nobody knows would stop for want of addresses: this one is kept until it is bound.
+        let mut unbound = None;
+        if let Stage::Unborn = self.stage {
+            if thrown & STOP != 0 {
                 return Some(Exit::Normal);
             }
-            match catch(|| factory(birth)) {
-                Ok(Ok(actor)) => self.stage = born(actor),
+            match catch(|| ties.make()) {
+                Ok(Ok(actor)) => {
+                    let (stage, mailbox) = born(actor);
+                    self.stage = stage;
+                    unbound = Some(mailbox);
+                }
                 Ok(Err(reason)) => return Some(Exit::Failed(reason)),
-                Err(caught) => return Some(panicked(life, caught)),
+                Err(caught) => return Some(panicked(ties, caught)),
             }
         }
-        let Stage::Living {
-            body,
-            mailbox,
-            started,
-            stopping,
-        } = &mut self.stage
-        else {
+        let Stage::Living { body, stopping } = &mut self.stage else {
             return Some(Exit::Normal);
         };
-        if !*stopping && life.switch.stopped() {
+        if !*stopping && (thrown | ties.thrown()) & STOP != 0 {
             *stopping = true;
             body.ctx().stop();
         }
         match catch(|| Pin::new(&mut *body).poll(cx)) {
             Ok(Poll::Ready(())) => Some(Exit::Normal),
-            Ok(Poll::Pending) if *started => None,
             Ok(Poll::Pending) => {
-                *started = true;
-                if !self.port.bind(life.epoch, mailbox) {
-                    // Fenced while it was being made: a zombie.
-                    return Some(Exit::Killed);
+                if let Some(mailbox) = unbound {
+                    if !ties.bind(mailbox) {
+                        // Fenced while it was being made: a zombie.
+                        return Some(Exit::Killed);
+                    }
+                    ties.started();
                 }
-                life.duty.started();
+                if !ties.is_watched() {
+                    self.up = task;
+                }
                 None
             }
-            Err(caught) => Some(panicked(life, caught)),
-        }
-    }
-
-    /// Nearly always: it is up, nothing has happened to it since, and nobody plays with its time.
-    #[inline]
-    fn go_on(&mut self, cx: &mut Context<'_>) -> Went {
-        let Some(life) = &self.life else {
-            return Went::NoFurther;
-        };
-        if self.task != cx.waker().data() as usize || life.is_watched || !life.switch.is_at_rest() {
-            return Went::NoFurther;
-        }
-        let Stage::Living {
-            body,
-            started: true,
-            ..
-        } = &mut self.stage
-        else {
-            return Went::NoFurther;
-        };
-        if let Some((pulse, key)) = &self.home {
-            pulse.enter(*key);
-        }
-        match catch_boxed(|| Pin::new(body).poll(cx).is_pending()) {
-            Ok(true) => {
-                if let Some((pulse, _)) = &self.home {
-                    pulse.exit();
-                }
-                Went::On
-            }
-            Ok(false) => Went::Over(Box::new(Exit::Normal)),
-            Err(caught) => Went::Over(Box::new(panicked(life, *caught))),
+            Err(caught) => Some(panicked(ties, caught)),
         }
     }
 
     /// Looks at all that may have happened to it, and lives until there is nothing to do now.
-    fn look_and_live(&mut self, cx: &mut Context<'_>) -> Poll<Exit> {
-        // Taken out, so that a poll costs no counting of references.
-        let home = self.home.take();
-        let watched = home.as_ref().filter(|(pulse, _)| !pulse.is_simulated());
-        if let Some((pulse, key)) = watched {
-            pulse.enter(*key);
+    #[cold]
+    #[inline(never)]
+    fn look_and_live(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some((pulse, key)) = self.watched() {
+            pulse.enter(key);
         }
-        let ended = self.live(cx, home.as_ref());
+        let ended = self.live(cx);
         if ended.is_none()
-            && let Some((pulse, _)) = watched
+            && let Some((pulse, _)) = self.watched()
         {
             pulse.exit();
         }
-        self.home = home;
         match ended {
-            Some(exit) => Poll::Ready(exit),
+            Some(exit) => self.end(exit),
             None => Poll::Pending,
         }
     }
 
-    /// Vacates the port, drops the actor and all it holds. `Some` if a `Drop` panicked.
+    /// Its body has ended, or panicked.
+    #[cold]
+    #[inline(never)]
+    fn is_over(&mut self, caught: Option<Box<Caught>>) -> Poll<()> {
+        let exit = match (&self.ties, caught) {
+            (Some(ties), Some(caught)) => panicked(ties, *caught),
+            _ => Exit::Normal,
+        };
+        self.end(exit)
+    }
+
+    /// Where a watchdog wants to know whether it is being polled.
+    fn watched(&self) -> Option<(&Arc<Pulse>, u64)> {
+        let home = self.ties.as_ref()?.home();
+        home.filter(|(pulse, _)| !pulse.is_simulated())
+    }
+
+    fn end(&mut self, mut exit: Exit) -> Poll<()> {
+        if let Some(caught) = self.bury() {
+            // The first panic is the one that explains.
+            if !matches!(exit, Exit::Panic { .. }) {
+                exit = caught.into();
+            }
+        }
+        if let Some((pulse, _)) = self.watched() {
+            pulse.exit();
+        }
+        if let Some(ties) = self.ties.take() {
+            ties.exited(exit);
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<A: Actor<Context = actix::Context<A>>, T: Ties<A>> Incarnation<A, T> {
+    /// Makes it unreachable, drops the actor and all it holds. `Some` if a `Drop` panicked.
     fn bury(&mut self) -> Option<Caught> {
+        let ties = self.ties.as_mut()?;
         // Before the mailbox closes: whoever comes from now on keeps his message.
-        let life = self.life.as_ref()?;
-        self.port.vacate(life.epoch);
-        life.switch.release();
+        ties.part();
         let mut stage = std::mem::replace(&mut self.stage, Stage::Over);
         if let Stage::Living { body, .. } = &mut stage {
             // Without this, actix would poll the broken actor once more while dropping it.
             body.ctx().terminate();
         }
-        drop_caught(&life.name, stage).err()
+        let dropped = catch(|| drop(stage)).and_then(|()| catch(|| ties.forget_how()));
+        dropped.err().inspect(|caught| {
+            log::error!(
+                "dropping {} panicked at {}: {}",
+                ties.name(),
+                caught.place,
+                caught.text
+            );
+        })
     }
 }
 
-fn panicked(life: &Life, caught: Caught) -> Exit {
+fn panicked<A: Actor>(ties: &impl Ties<A>, caught: Caught) -> Exit {
     let backtrace = caught.backtrace.clone();
     let exit: Exit = caught.into();
-    log::error!("{} (life {}) {exit}", life.name, life.epoch);
+    log::error!("{} (life {}) {exit}", ties.name(), ties.epoch());
     if let Some(backtrace) = backtrace {
         log::error!("{backtrace}");
     }
@@ -256,56 +287,46 @@ fn block(clock: &Clock, span: Duration, given_up: impl Fn() -> bool) {
     }
 }
 
-fn born<A: Actor<Context = actix::Context<A>>>(actor: A) -> Stage<A> {
+fn born<A: Actor<Context = actix::Context<A>>>(actor: A) -> (Stage<A>, AddressSender<A>) {
     // 0 is "without bound": the bounds that matter are those of what may be in flight.
     let (mailbox, messages) = channel::channel(0);
     let body = actix::Context::with_receiver(messages).into_future(actor);
-    Stage::Living {
-        body,
-        mailbox,
-        started: false,
-        stopping: false,
-    }
+    let stopping = false;
+    (Stage::Living { body, stopping }, mailbox)
 }
 
-impl<A: Actor<Context = actix::Context<A>>> Future for Incarnation<A> {
+impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Future for Incarnation<A, T> {
     type Output = ();
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        let exit = match this.go_on(cx) {
-            Went::On => return Poll::Pending,
-            Went::Over(exit) => *exit,
-            Went::NoFurther => match this.look_and_live(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(exit) => exit,
-            },
-        };
-        this.end(exit);
-        Poll::Ready(())
-    }
-}
-
-impl<A: Actor<Context = actix::Context<A>>> Incarnation<A> {
-    #[cold]
-    fn end(&mut self, mut exit: Exit) {
-        if let Some(caught) = self.bury() {
-            // The first panic is the one that explains.
-            if !matches!(exit, Exit::Panic { .. }) {
-                exit = caught.into();
+        if this.up == cx.waker().data() as usize
+            && let Some(ties) = &this.ties
+            && ties.thrown() == 0
+            && let Stage::Living { body, .. } = &mut this.stage
+        {
+            let home = ties.home();
+            if let Some((pulse, key)) = home {
+                pulse.enter(key);
             }
+            return match catch_boxed(|| Pin::new(body).poll(cx).is_pending()) {
+                Ok(true) => {
+                    if let Some((pulse, _)) = home {
+                        pulse.exit();
+                    }
+                    Poll::Pending
+                }
+                Ok(false) => this.is_over(None),
+                Err(caught) => this.is_over(Some(caught)),
+            };
         }
-        if let Some((pulse, _)) = (self.home.as_ref()).filter(|(pulse, _)| !pulse.is_simulated()) {
-            pulse.exit();
-        }
-        if let Some(life) = self.life.take() {
-            life.duty.exited(exit);
-        }
+        this.look_and_live(cx)
     }
 }
 
-impl<A: Actor<Context = actix::Context<A>>> Drop for Incarnation<A> {
-    /// A life that is dropped unfinished has lost its runtime: `duty` says so after this.
+impl<A: Actor<Context = actix::Context<A>>, T: Ties<A>> Drop for Incarnation<A, T> {
+    /// A life that is dropped unfinished has lost its runtime: its ties say so after this.
     fn drop(&mut self) {
         if !matches!(self.stage, Stage::Over) {
             self.bury();

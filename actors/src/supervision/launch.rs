@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_rt::ArbiterHandle;
 use tokio::sync::broadcast;
 
-use super::pulse::{Pulse, Resident};
+use super::pulse::Resident;
 use super::report::Duty;
 use super::switch::Switch;
 use super::{ChildId, Fuzz, Heard, Place, SupervisionEvent};
@@ -22,6 +22,18 @@ pub(super) struct Surroundings {
     pub(super) events: broadcast::Sender<SupervisionEvent>,
 }
 
+impl Surroundings {
+    /// More than a life's switch says when it is polled.
+    pub(super) fn is_watched(&self) -> bool {
+        self.clock.is_simulated() || self.fuzz.is_some()
+    }
+
+    /// True if anybody wants to know of events.
+    pub(super) fn listened(&self) -> bool {
+        self.heard.is_some() || self.events.receiver_count() > 0
+    }
+}
+
 /// Everything that a life is started with.
 pub(super) struct Launch {
     pub(super) name: Arc<str>,
@@ -33,7 +45,7 @@ pub(super) struct Launch {
     pub(super) shutdown: Duration,
     pub(super) switch: Arc<Switch>,
     pub(super) duty: Duty,
-    pub(super) around: Surroundings,
+    pub(super) around: Arc<Surroundings>,
 }
 
 /// What a life has to know of itself.
@@ -43,19 +55,11 @@ pub(super) struct Life {
     pub(super) epoch: u64,
     pub(super) switch: Arc<Switch>,
     pub(super) duty: Duty,
-    pub(super) around: Surroundings,
+    pub(super) around: Arc<Surroundings>,
     /// How long its arbiter may be blocked, where somebody watches.
     pub(super) hang_after: Option<Duration>,
     /// It is simulated: more than its switch says when it is polled.
     pub(super) is_watched: bool,
-}
-
-impl Life {
-    /// The arbiter on which it is lived, if that one is looked after, and its key there.
-    pub(super) fn pulse(&self) -> Option<(&Arc<Pulse>, u64)> {
-        let home = self.duty.residence()?;
-        Some((&home.pulse, home.key))
-    }
 }
 
 /// Spawns the future that `make` makes of a life, where it is to be lived.
@@ -79,20 +83,20 @@ pub(super) fn launch<F: Future<Output = ()> + 'static>(
         Place::Arbiter(arbiter) => Some(arbiter),
         Place::Slot(slot) => {
             hang_after = slot.hang_after();
-            let (handle, residence) = slot.settle(|| Resident {
-                name: name.clone(),
+            let resident = || Resident {
                 child,
                 epoch,
-                to: duty.reporter(),
-                switch: switch.clone(),
-            });
-            if let Some(residence) = residence {
+                office: duty.office().clone(),
+                who: Arc::new((name.clone(), switch.clone())),
+            };
+            let (handle, residences) = slot.settle(1, |_| resident());
+            if let Some(residence) = residences.into_iter().next() {
                 duty.lives_at(residence);
             }
             handle
         }
     };
-    let is_watched = around.clock.is_simulated() || around.fuzz.is_some();
+    let is_watched = around.is_watched();
     let life = move |duty| Life {
         is_watched,
         name,
@@ -103,9 +107,19 @@ pub(super) fn launch<F: Future<Output = ()> + 'static>(
         around,
         hang_after,
     };
-    let Some(arbiter) = arbiter else {
+    deliver(arbiter, duty, move |duty| {
         actix_rt::spawn(make(life(duty)));
-        return;
+    });
+}
+
+/// Gives `duty` to `spawn` on the thread of `arbiter` (of this one without); where that can't be, drops it.
+pub(super) fn deliver<D: Send + 'static>(
+    arbiter: Option<ArbiterHandle>,
+    duty: D,
+    spawn: impl FnOnce(D) + Send + 'static,
+) {
+    let Some(arbiter) = arbiter else {
+        return spawn(duty);
     };
     // The duty waits here, not in the closure: see below.
     let cradle = Arc::new(Mutex::new(Some(duty)));
@@ -113,7 +127,7 @@ pub(super) fn launch<F: Future<Output = ()> + 'static>(
     let sent = arbiter.spawn_fn(move || {
         let duty = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(duty) = duty {
-            actix_rt::spawn(make(life(duty)));
+            spawn(duty);
         }
     });
     // An arbiter that dies during the send may keep the closure in its closed queue, neither run nor dropped, as long as anyone

@@ -87,7 +87,7 @@ async fn live(
     shutdown: Duration,
 ) {
     let around = life.around.clone();
-    let handle = Supervisor::nested(policy, around.clone(), &life, children);
+    let handle = Supervisor::nested(policy, &around, &life, children);
     let mut events = handle.events();
     let (id, told) = (life.child, around.events.clone());
     actix_rt::spawn(async move {

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use actix_rt::ArbiterHandle;
 use futures_util::task::AtomicWaker;
-use tokio::sync::mpsc::UnboundedSender;
 
-use super::report::{News, Report};
+use super::report::{News, Office};
 use super::switch::Switch;
 use super::{ChildId, Exit};
 use crate::clock::Clock;
@@ -48,12 +47,29 @@ impl Home {
 }
 
 /// Who lives on an arbiter, as its watchdog has to know it.
+#[derive(Clone)]
 pub(super) struct Resident {
-    pub(super) name: Arc<str>,
     pub(super) child: ChildId,
     pub(super) epoch: u64,
-    pub(super) to: UnboundedSender<Report>,
-    pub(super) switch: Arc<Switch>,
+    pub(super) office: Arc<Office>,
+    pub(super) who: Arc<dyn Doomed>,
+}
+
+/// A life that a watchdog may have to give up.
+pub(super) trait Doomed: Send + Sync {
+    fn name(&self) -> Arc<str>;
+    /// Ends it at its next poll, if there is one.
+    fn kill(&self);
+}
+
+impl Doomed for (Arc<str>, Arc<Switch>) {
+    fn name(&self) -> Arc<str> {
+        self.0.clone()
+    }
+
+    fn kill(&self) {
+        self.1.kill();
+    }
 }
 
 /// One arbiter, from its start to its end.
@@ -198,18 +214,9 @@ impl Pulse {
             if self.given_up.swap(true, Ordering::AcqRel) {
                 return None;
             }
-            // They leave by themselves; what is told goes to copies of their senders.
-            let told = lives.residents.iter().map(|(key, one)| {
-                let resident = Resident {
-                    name: one.name.clone(),
-                    child: one.child,
-                    epoch: one.epoch,
-                    to: one.to.clone(),
-                    switch: one.switch.clone(),
-                };
-                (*key, resident)
-            });
-            told.collect()
+            // They leave by themselves.
+            let told = lives.residents.iter();
+            told.map(|(key, one)| (*key, one.clone())).collect()
         };
         self.heart.wake();
         if let Some(handle) = &self.handle {
@@ -218,7 +225,7 @@ impl Pulse {
         let polled = self.polled.load(Ordering::Relaxed);
         let known = residents.iter().position(|(key, _)| *key == polled);
         let by = match known {
-            Some(at) => residents[at].1.name.to_string(),
+            Some(at) => residents[at].1.who.name().to_string(),
             None => "something that is not supervised".to_owned(),
         };
         log::error!(
@@ -237,12 +244,9 @@ impl Pulse {
         }
         let tell = |resident: Resident, exit: Exit, charged: bool| {
             // Should its thread ever wake, it ends at its next poll.
-            resident.switch.kill();
-            let _ = resident.to.send(Report {
-                child: resident.child,
-                epoch: resident.epoch,
-                news: News::Lost { exit, charged },
-            });
+            resident.who.kill();
+            let news = News::Lost { exit, charged };
+            resident.office.tell(resident.child, resident.epoch, news);
         };
         for resident in others {
             tell(resident, Exit::Blocked(by.clone()), false);

@@ -1,5 +1,7 @@
 //! News of a life, which can't get lost.
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
@@ -18,40 +20,74 @@ pub(super) struct Report {
 pub(super) enum News {
     /// `started` returned and the port is bound.
     Started,
+    /// Of the first child of a template: all that were started together have started, or ended before.
+    LotDone,
     /// The actor and all it held is gone.
     Exited(Exit),
     /// Its thread was given up: the life with it, whatever it still does.
     Lost { exit: Exit, charged: bool },
 }
 
+/// Where all lives under one supervisor report. It outlives the supervisor.
+#[derive(Debug)]
+pub(super) struct Office {
+    pub(super) to: UnboundedSender<Report>,
+    /// Counts the lives that have begun and not reported their end.
+    pub(super) lives: watch::Sender<usize>,
+}
+
+impl Office {
+    pub(super) fn tell(&self, child: ChildId, epoch: u64, news: News) {
+        // Refused only when nobody is left who could care.
+        let _ = self.to.send(Report { child, epoch, news });
+    }
+
+    /// So many lives begin.
+    pub(super) fn begin(&self, lives: usize) {
+        self.lives.send_modify(|all| *all += lives);
+    }
+
+    /// A life is over: `None` is an end that nobody saw, of the thread or the runtime. The residence is left before it is told.
+    pub(super) fn end(
+        &self,
+        child: ChildId,
+        epoch: u64,
+        exit: Option<Exit>,
+        residence: Option<Residence>,
+    ) {
+        let news = match (exit, residence) {
+            // One death of an arbiter counts once, however many lived there.
+            (None, Some(home)) => News::Lost {
+                charged: home.pulse.charge(),
+                exit: Exit::ArbiterDead,
+            },
+            (exit, _) => News::Exited(exit.unwrap_or(Exit::ArbiterDead)),
+        };
+        self.tell(child, epoch, news);
+        self.lives.send_modify(|lives| *lives -= 1);
+    }
+}
+
 /// The duty to report one life's end. Whoever drops it reports: a life that ended, a closure that never ran, a dead runtime.
 #[derive(Debug)]
 pub(super) struct Duty {
-    to: UnboundedSender<Report>,
-    // Counts the lives that have not reported; it outlives the supervisor.
-    lives: watch::Sender<usize>,
+    office: Arc<Office>,
     child: ChildId,
     epoch: u64,
-    exit: Exit,
     residence: Option<Residence>,
+    done: bool,
 }
 
 impl Duty {
     /// A duty that reports [`Exit::ArbiterDead`] until it learns better.
-    pub(super) fn new(
-        to: UnboundedSender<Report>,
-        lives: watch::Sender<usize>,
-        child: ChildId,
-        epoch: u64,
-    ) -> Self {
-        lives.send_modify(|lives| *lives += 1);
+    pub(super) fn new(office: Arc<Office>, child: ChildId, epoch: u64) -> Self {
+        office.begin(1);
         Self {
-            to,
-            lives,
+            office,
             child,
             epoch,
-            exit: Exit::ArbiterDead,
             residence: None,
+            done: false,
         }
     }
 
@@ -64,44 +100,31 @@ impl Duty {
         self.residence.as_ref()
     }
 
-    /// Where its reports go.
-    pub(super) fn reporter(&self) -> UnboundedSender<Report> {
-        self.to.clone()
+    /// Where it reports.
+    pub(super) fn office(&self) -> &Arc<Office> {
+        &self.office
     }
 
     /// Reports that the life has started.
     pub(super) fn started(&self) {
-        self.tell(News::Started);
+        self.office.tell(self.child, self.epoch, News::Started);
     }
 
     /// Reports the end, now.
     pub(super) fn exited(mut self, exit: Exit) {
-        self.exit = exit;
+        self.report(Some(exit));
     }
 
-    fn tell(&self, news: News) {
-        // Refused only when nobody is left who could care.
-        let _ = self.to.send(Report {
-            child: self.child,
-            epoch: self.epoch,
-            news,
-        });
+    fn report(&mut self, exit: Option<Exit>) {
+        if !std::mem::replace(&mut self.done, true) {
+            let residence = self.residence.take();
+            self.office.end(self.child, self.epoch, exit, residence);
+        }
     }
 }
 
 impl Drop for Duty {
     fn drop(&mut self) {
-        let exit = std::mem::replace(&mut self.exit, Exit::ArbiterDead);
-        let residence = self.residence.take();
-        let news = match residence {
-            // One death of an arbiter counts once, however many lived there.
-            Some(home) if exit == Exit::ArbiterDead => News::Lost {
-                charged: home.pulse.charge(),
-                exit,
-            },
-            _ => News::Exited(exit),
-        };
-        self.tell(news);
-        self.lives.send_modify(|lives| *lives -= 1);
+        self.report(None);
     }
 }

@@ -1,10 +1,12 @@
 //! The restart policy as a pure state machine: exits and moments go in, what to do comes out. No actor and no runtime in it.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 
+use super::template::derived;
 use super::{ChildSpec, Exit, Policy};
 use crate::clock::Time;
 
@@ -12,6 +14,7 @@ mod dynamic;
 mod failing;
 mod kin;
 mod orders;
+mod rows;
 
 pub use orders::{ChildId, Do, Outcome};
 
@@ -50,9 +53,11 @@ enum Phase {
     Over,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Kept {
-    spec: ChildSpec,
+    spec: Arc<ChildSpec>,
+    // Its place among those that share its specification.
+    index: Option<usize>,
     epoch: u64,
     starts: u64,
     streak: u32,
@@ -88,10 +93,19 @@ struct Ending {
     hung_at: Option<Time>,
 }
 
+impl Life {
+    const PEACE: Life = Life::Alive {
+        since: None,
+        queued: false,
+        ending: None,
+    };
+}
+
 impl Kept {
-    fn new(spec: ChildSpec) -> Self {
+    fn new(spec: impl Into<Arc<ChildSpec>>) -> Self {
         Self {
-            spec,
+            spec: spec.into(),
+            index: None,
             epoch: 0,
             starts: 0,
             streak: 0,
@@ -101,8 +115,23 @@ impl Kept {
         }
     }
 
+    fn name(&self) -> Arc<str> {
+        match self.index {
+            Some(index) => derived(&self.spec.name, index),
+            None => self.spec.name.clone(),
+        }
+    }
+
     fn alive(&self) -> bool {
         matches!(self.life, Life::Alive { .. })
+    }
+
+    // In its first life, with nothing to be remembered: since when matters only after a failure.
+    fn is_calm(&self) -> bool {
+        let Life::Alive { queued, ending, .. } = self.life else {
+            return false;
+        };
+        !queued && ending.is_none() && !self.leaving && self.starts == 1 && self.streak == 0
     }
 
     fn ending(&self) -> Option<Ending> {
@@ -219,7 +248,7 @@ impl Restarts {
     /// Kills `child` as a fault would: its policy decides what follows. Nothing where it is not alive.
     pub fn kill(&mut self, child: ChildId, now: Time) -> Vec<Do> {
         let mut out = Vec::new();
-        if self.children.get(child).is_some_and(Kept::alive) {
+        if self.children.get(child).is_some_and(|kept| kept.alive()) {
             self.kill_one(child, false, now, &mut out);
         }
         out
@@ -318,6 +347,7 @@ impl Restarts {
     fn end(&mut self, outcome: Outcome, deadline: Option<Time>) {
         self.phase = Phase::Ending { outcome, deadline };
         self.queue.clear();
+        self.children.set_over();
         for child in self.children.waiting() {
             self.children.change(child).life = Life::None;
         }
@@ -355,7 +385,7 @@ impl Restarts {
 
     fn kill_every(&mut self, now: Time, out: &mut Vec<Do>) {
         for child in self.ids().rev() {
-            if self.children[child].alive() {
+            if self.children.of(child).alive() {
                 self.kill_one(child, true, now, out);
             }
         }
@@ -396,7 +426,14 @@ impl Restarts {
         if self.gate <= now
             && let Some(next) = self.queue.pop_first()
         {
-            self.launch(next, true, out);
+            match self.children.start_lot(next) {
+                Some((count, epoch)) => out.push(Do::StartLot {
+                    first: next,
+                    count,
+                    epoch,
+                }),
+                None => self.launch(next, true, out),
+            }
         } else if self.queue.is_empty() && !self.up {
             self.up = true;
             out.push(Do::Up);

@@ -11,13 +11,18 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::catch::{catch, install_hook};
 use super::child::Child;
-use super::handle::{Command, Progress, Public, Shared, lost};
+use super::handle::{Command, Progress, Shared, lost};
 use super::launch::{Launch, Life, Surroundings};
-use super::report::{Duty, News, Report};
+use super::listed::{Listed, Public};
+use super::report::{Duty, News, Office, Report};
 use super::restart::{Do, Restarts};
 use super::switch::{Strike, Switch};
 use super::{ChildId, Exit, Fuzz, Heard, Outcome, Policy, SupervisionEvent, SupervisorHandle};
 use crate::clock::{Clock, Seed, Time};
+
+mod many;
+
+use many::Rows;
 
 /// Keeps children alive by a [`Policy`].
 ///
@@ -66,11 +71,11 @@ impl Supervisor {
     /// A supervisor that lives as a child.
     pub(super) fn nested(
         policy: Policy,
-        above: Surroundings,
+        above: &Surroundings,
         life: &Life,
         children: Vec<Child>,
     ) -> SupervisorHandle {
-        let heard = above.heard.map(|heard| -> Heard {
+        let heard = above.heard.clone().map(|heard| -> Heard {
             let (id, name) = (life.child, life.name.clone());
             Arc::new(move |event| {
                 // Its own end is told as that of a child.
@@ -82,7 +87,7 @@ impl Supervisor {
         let around = Surroundings {
             events: broadcast::Sender::new(SupervisorHandle::EVENTS),
             heard,
-            ..above
+            ..above.clone()
         };
         Self::begin(policy, around, children, Some((&life.name, life.epoch)))
     }
@@ -106,21 +111,26 @@ impl Supervisor {
             .map(|(index, child)| (ChildId(index), Kept::new(child)))
             .collect();
         let public = kept.iter().map(|(id, kept)| (*id, kept.public()));
+        let lives = watch::Sender::new(0);
         let shared = Arc::new(Shared {
             commands,
-            children: RwLock::new(public.collect()),
+            children: RwLock::new(Listed::new(public.collect())),
             events: around.events.clone(),
             progress: watch::Sender::new(Progress::default()),
-            lives: watch::Sender::new(0),
+            lives: lives.clone(),
         });
         let specs = kept.values().map(|kept| kept.child.fresh_spec()).collect();
         let task = Task {
             restarts: Restarts::new(policy, specs, rng),
             children: kept,
-            around,
+            rows: Rows::default(),
+            around: Arc::new(around),
             shared: shared.clone(),
             orders,
-            reporter,
+            office: Arc::new(Office {
+                to: reporter,
+                lives,
+            }),
             reports,
             nested: nested.is_some(),
         };
@@ -193,10 +203,12 @@ impl Kept {
 struct Task {
     restarts: Restarts,
     children: BTreeMap<ChildId, Kept>,
-    around: Surroundings,
+    /// Those of templates.
+    rows: Rows,
+    around: Arc<Surroundings>,
     shared: Arc<Shared>,
     orders: mpsc::UnboundedReceiver<Command>,
-    reporter: mpsc::UnboundedSender<Report>,
+    office: Arc<Office>,
     reports: mpsc::UnboundedReceiver<Report>,
     /// Its ports are not closed at its end: another life may follow.
     nested: bool,
@@ -221,12 +233,11 @@ impl Task {
                     Command::Kill(child) => self.restarts.kill(child, now),
                     Command::Strike(child, Strike::Kill) => self.restarts.kill(child, now),
                     Command::Strike(child, strike) => {
-                        if let Some(kept) = self.children.get(&child) {
-                            kept.switch.strike(strike);
-                        }
+                        self.strike(child, strike);
                         Vec::new()
                     }
                     Command::Start(child, say) => self.add(*child, say, now),
+                    Command::StartMany(template, say) => self.add_many(*template, say, now),
                     Command::Remove(child) => self.restarts.remove(child, now),
                     Command::GiveUp(child, epoch) => self.restarts.give_up(child, epoch, now),
                     Command::Stop(within) => self.restarts.stop(within, now),
@@ -270,7 +281,7 @@ impl Task {
                     let _ = say.send(child);
                 }
                 if self.restarts.is_present(child, epoch) {
-                    self.tell(SupervisionEvent::Started {
+                    self.tell(|| SupervisionEvent::Started {
                         at: now,
                         child,
                         name: self.name(child),
@@ -278,6 +289,13 @@ impl Task {
                     });
                 }
                 self.restarts.on_started(child, epoch, now)
+            }
+            News::LotDone => {
+                let wanted = self.restarts.on_lot_done(child, now);
+                if !self.restarts.is_starting(child) {
+                    self.rows.tell_started(child);
+                }
+                wanted
             }
             News::Exited(exit) => {
                 if self.restarts.is_present(child, epoch) {
@@ -314,25 +332,30 @@ impl Task {
                     epoch,
                     restarts,
                 } => self.launch(child, epoch, restarts),
-                Do::Stop { child } => self.switch(child, Switch::stop),
-                Do::Kill { child } => self.switch(child, Switch::kill),
+                Do::StartLot {
+                    first,
+                    count,
+                    epoch,
+                } => self.rows.launch_lot(first, count, epoch),
+                Do::Stop { child } => self.strike(child, Strike::Stop),
+                Do::Kill { child } => self.strike(child, Strike::Kill),
                 Do::Fence { child, epoch, exit } => {
                     // Should its thread ever wake, the switch ends it at its next poll.
-                    self.switch(child, Switch::kill);
-                    if let Some(kept) = self.children.get(&child) {
-                        kept.child.body.vacate(epoch);
+                    self.strike(child, Strike::Kill);
+                    match self.children.get(&child) {
+                        Some(kept) => kept.child.body.vacate(epoch),
+                        None => self.rows.vacate(child, epoch),
                     }
                     self.exited(child, epoch, exit, now);
                 }
                 Do::Forget { child } => {
-                    if let Some(kept) = self.children.remove(&child) {
-                        kept.child.body.close();
+                    match self.children.remove(&child) {
+                        Some(kept) => kept.child.body.close(),
+                        None => self.rows.forget(child),
                     }
-                    self.shared.change(|children| {
-                        children.remove(&child);
-                    });
+                    self.shared.change(|listed| listed.remove(child));
                 }
-                Do::Restarting { child, after } => self.tell(SupervisionEvent::Restarting {
+                Do::Restarting { child, after } => self.tell(|| SupervisionEvent::Restarting {
                     at: now,
                     child,
                     name: self.name(child),
@@ -345,7 +368,7 @@ impl Task {
                 }
                 Do::Escalate { reason } => {
                     log::error!("giving up: {reason}");
-                    self.tell(SupervisionEvent::Escalated { at: now, reason });
+                    self.tell(|| SupervisionEvent::Escalated { at: now, reason });
                 }
                 Do::End(outcome) => self.end(outcome, now),
             }
@@ -362,36 +385,28 @@ impl Task {
             ..Kept::new(child)
         };
         let public = kept.public();
-        self.shared.change(|children| {
-            children.insert(id, public);
-        });
+        self.shared.change(|listed| listed.insert(id, public));
         self.children.insert(id, kept);
         wanted
     }
 
-    fn switch(&self, child: ChildId, throw: impl FnOnce(&Switch)) {
-        if let Some(kept) = self.children.get(&child) {
-            throw(&kept.switch);
+    fn strike(&self, child: ChildId, strike: Strike) {
+        match self.children.get(&child) {
+            Some(kept) => kept.switch.strike(strike),
+            None => self.rows.strike(child, strike),
         }
     }
 
     fn launch(&mut self, child: ChildId, epoch: u64, restarts: u64) {
+        if restarts > 0 {
+            (self.shared).change(|listed| listed.set_restarts(child, restarts));
+        }
         let Some(kept) = self.children.get_mut(&child) else {
-            return;
+            return self.rows.launch(child, epoch);
         };
         let switch = Arc::new(Switch::default());
         kept.switch = switch.clone();
-        self.shared.change(|children| {
-            if let Some(public) = children.get_mut(&child) {
-                public.restarts = restarts;
-            }
-        });
-        let duty = Duty::new(
-            self.reporter.clone(),
-            self.shared.lives.clone(),
-            child,
-            epoch,
-        );
+        let duty = Duty::new(self.office.clone(), child, epoch);
         kept.child.body.launch(Launch {
             name: kept.child.spec.name.clone(),
             child,
@@ -406,19 +421,20 @@ impl Task {
     }
 
     fn exited(&self, child: ChildId, epoch: u64, exit: Exit, now: Time) {
-        let name = self.name(child);
         match &exit {
-            Exit::Normal | Exit::Killed => log::debug!("{name} (life {epoch}) {exit}"),
+            Exit::Normal | Exit::Killed => {
+                log::debug!("{} (life {epoch}) {exit}", self.name(child));
+            }
             // Logged where it was caught.
             Exit::Panic { .. } => {}
             Exit::Failed(_) | Exit::ArbiterDead | Exit::Hung | Exit::Blocked(_) => {
-                log::error!("{name} (life {epoch}) {exit}");
+                log::error!("{} (life {epoch}) {exit}", self.name(child));
             }
         }
-        self.tell(SupervisionEvent::Exited {
+        self.tell(|| SupervisionEvent::Exited {
             at: now,
             child,
-            name,
+            name: self.name(child),
             epoch,
             exit,
         });
@@ -433,20 +449,26 @@ impl Task {
                 kept.child.body.close();
             }
         }
-        self.tell(SupervisionEvent::Stopped { at: now });
+        self.rows.end(self.nested);
+        self.tell(|| SupervisionEvent::Stopped { at: now });
         self.shared
             .progress
             .send_modify(|progress| progress.outcome = Some(outcome));
     }
 
     fn name(&self, child: ChildId) -> Arc<str> {
-        self.children.get(&child).map_or_else(
-            || Arc::from("a child that is gone"),
-            |kept| kept.child.spec.name.clone(),
-        )
+        let single = self.children.get(&child);
+        let name = single.map(|kept| kept.child.spec.name.clone());
+        name.or_else(|| self.rows.name(child))
+            .unwrap_or_else(|| Arc::from("a child that is gone"))
     }
 
-    fn tell(&self, event: SupervisionEvent) {
+    /// Tells whoever listens; where nobody does, nothing is made to be told.
+    fn tell(&self, event: impl FnOnce() -> SupervisionEvent) {
+        if !self.around.listened() {
+            return;
+        }
+        let event = event();
         if let Some(heard) = &self.around.heard
             && let Err(caught) = catch(|| heard(&event))
         {
@@ -470,6 +492,7 @@ impl Drop for Task {
         for kept in self.children.values() {
             kept.switch.kill();
         }
+        self.rows.kill_all();
         self.end(lost(), self.around.clock.now());
     }
 }

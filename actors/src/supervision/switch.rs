@@ -6,9 +6,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-const STOP: u8 = 1;
-const KILL: u8 = 2;
-const STRUCK: u8 = 4;
+/// It was asked to stop.
+pub(super) const STOP: u8 = 1;
+/// It was killed.
+pub(super) const KILL: u8 = 2;
+/// It was struck with a panic or a hang.
+pub(super) const STRUCK: u8 = 4;
 
 /// What a fault does to a life, at its next poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,10 +94,10 @@ impl Switch {
         drop(before);
     }
 
-    /// True if nobody has thrown it.
+    /// What was thrown; 0 if nothing was.
     #[inline]
-    pub(super) fn is_at_rest(&self) -> bool {
-        self.thrown.load(Ordering::Acquire) == 0
+    pub(super) fn thrown(&self) -> u8 {
+        self.thrown.load(Ordering::Acquire)
     }
 
     /// Forgets the waker, and with it the task.

@@ -15,6 +15,7 @@ mod arbiters;
 mod blocked;
 mod comes_and_goes;
 mod ends;
+mod many;
 mod nested;
 mod panics;
 mod ports;

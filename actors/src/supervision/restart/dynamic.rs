@@ -30,10 +30,63 @@ impl Restarts {
         Some((child, out))
     }
 
+    /// Adds so many children of one specification, the first of which it gives back; the ids of the others follow. They are treated like any
+    /// other, except that a thousand or so are started together and not one after the other: see [`Restarts::on_lot_done`]. `None` where the
+    /// machine has begun to end.
+    ///
+    /// The name in `spec` is that of the template; the child `index` is called `name/index`.
+    pub fn add_many(
+        &mut self,
+        spec: ChildSpec,
+        count: usize,
+        now: Time,
+    ) -> Option<(ChildId, Vec<Do>)> {
+        if self.phase != Phase::Running {
+            return None;
+        }
+        let first = ChildId(self.next_id);
+        let mut out = Vec::new();
+        if count == 0 {
+            return Some((first, out));
+        }
+        self.next_id += count;
+        self.children.insert_row(first, spec, count);
+        if self.queue.is_empty() {
+            self.gate = now;
+        }
+        // It stands for all of them, until it is their turn.
+        self.queue.insert(first);
+        self.pump(now, &mut out);
+        Some((first, out))
+    }
+
+    /// Each that was started together with others, of those that were added with `first`, has started or ended.
+    pub fn on_lot_done(&mut self, first: ChildId, now: Time) -> Vec<Do> {
+        let mut out = Vec::new();
+        if self.children.lot_done(first) {
+            self.queue_unborn(first);
+            self.pump(now, &mut out);
+        }
+        out
+    }
+
+    /// True while some of those that were added with `first` are being started for the first time, or are still to be.
+    pub fn is_starting(&mut self, first: ChildId) -> bool {
+        self.children.is_starting(first)
+    }
+
+    fn queue_unborn(&mut self, first: ChildId) {
+        if self.phase == Phase::Running
+            && let Some(next) = self.children.next_unborn(first)
+        {
+            self.queue.insert(next);
+        }
+    }
+
     /// Stops a child for good, whoever added it: it has its own time to stop, then it is killed. It is forgotten when it is gone.
     pub fn remove(&mut self, child: ChildId, now: Time) -> Vec<Do> {
         let mut out = Vec::new();
-        self.queue.remove(&child);
+        let queued = self.queue.remove(&child);
         let Some(mut kept) = self.children.get_mut(child) else {
             return out;
         };
@@ -41,6 +94,10 @@ impl Restarts {
         if !kept.alive() {
             kept.life = Life::None;
             drop(kept);
+            if queued {
+                // It may have stood for others.
+                self.queue_unborn(child);
+            }
             self.forget(child, &mut out);
             self.pump(now, &mut out);
             return out;
@@ -77,8 +134,9 @@ impl Restarts {
         out.push(Do::Forget { child });
     }
 
-    /// The children, in the order of their start.
+    /// The children, in the order of their start. Those that were added together have one specification.
     pub fn children(&self) -> impl Iterator<Item = (ChildId, &ChildSpec)> {
-        (self.children.iter()).map(|(child, kept)| (child, &kept.spec))
+        let ids = self.ids();
+        ids.filter_map(|child| Some((child, &**self.children.spec(child)?)))
     }
 }

@@ -37,7 +37,7 @@ impl Restarts {
         let dynamic = kept.dynamic;
         drop(kept);
         let done = dynamic && !failed && !self.queue.contains(&child);
-        let forgotten = self.children[child].leaving || done;
+        let forgotten = self.children.of(child).leaving || done;
         if forgotten {
             self.forget(child, out);
         }
@@ -122,14 +122,14 @@ impl Restarts {
                 .iter()
                 .filter(|(_, whose)| *whose == child)
                 .count();
-            let name = &self.children[child].spec.name;
+            let name = self.children.of(child).name();
             let reason = format!(
                 "{name} {exit}; that is failure {all} within {period:?} ({own} by {name}), and {intensity} are allowed"
             );
             return self.escalate(reason, now, out);
         }
         if streak >= in_a_row.max(1) {
-            let name = &self.children[child].spec.name;
+            let name = self.children.of(child).name();
             let reason = format!(
                 "{name} failed {streak} times in a row, never healthy for {:?} in between; at last it {exit}",
                 backoff.reset
@@ -158,10 +158,10 @@ impl Restarts {
         self.queue.insert(child);
         self.gate = self.gate.max(at);
         for other in self.ids().rev() {
-            if other < first || !self.children[other].alive() {
+            if other < first || !self.children.of(other).alive() {
                 continue;
             }
-            if self.children[other].spec.restart != Restart::Temporary {
+            if self.children.of(other).spec.restart != Restart::Temporary {
                 self.queue.insert(other);
             }
             self.kill_one(other, true, now, out);

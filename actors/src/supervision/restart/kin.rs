@@ -1,15 +1,24 @@
 //! The children, in the order of their start, and what has to be found among many of them at once.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::{Deref, DerefMut, Index};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
-use super::{ChildId, Kept, Life};
+use super::rows::{Row, Seat};
+use super::{ChildId, ChildSpec, Kept, Life};
 use crate::clock::Time;
 
 /// The children. Whatever changes one of them keeps the indices: a supervisor of a million asks them at every event.
 #[derive(Debug, Default)]
 pub(super) struct Kin {
+    /// All but those that their row knows enough of.
     children: BTreeMap<ChildId, Kept>,
+    /// Many that are alike, by the first of them.
+    rows: BTreeMap<ChildId, Row>,
+    /// Nobody is started again any more.
+    over: bool,
+    /// Of `children`.
     alive: BTreeSet<ChildId>,
     /// To be started at these moments.
     waiting: BTreeSet<(Time, ChildId)>,
@@ -57,7 +66,7 @@ impl Deref for Changing<'_> {
     type Target = Kept;
 
     fn deref(&self) -> &Kept {
-        &self.kin[self.child]
+        &self.kin.children[&self.child]
     }
 }
 
@@ -73,14 +82,7 @@ impl Drop for Changing<'_> {
         let after = Marks::of(self);
         let before = std::mem::take(&mut self.before);
         self.kin.mark(self.child, &before, &after);
-    }
-}
-
-impl Index<ChildId> for Kin {
-    type Output = Kept;
-
-    fn index(&self, child: ChildId) -> &Kept {
-        &self.children[&child]
+        self.kin.settle(self.child);
     }
 }
 
@@ -113,23 +115,83 @@ impl Kin {
         self.mark(child, &Marks::default(), &after);
     }
 
+    /// Many that are alike, the first of them `child`.
+    pub(super) fn insert_row(&mut self, child: ChildId, spec: ChildSpec, count: usize) {
+        self.rows.insert(child, Row::new(spec, count));
+    }
+
+    fn row(&self, child: ChildId) -> Option<(&Row, usize)> {
+        let (first, row) = self.rows.range(..=child).next_back()?;
+        let index = child.0 - first.0;
+        (index < row.len()).then_some((row, index))
+    }
+
+    fn row_mut(&mut self, child: ChildId) -> Option<(ChildId, &mut Row, usize)> {
+        let (first, row) = self.rows.range_mut(..=child).next_back()?;
+        let index = child.0 - first.0;
+        (index < row.len()).then_some((*first, row, index))
+    }
+
     pub(super) fn remove(&mut self, child: ChildId) {
         if let Some(kept) = self.children.remove(&child) {
             self.mark(child, &Marks::of(&kept), &Marks::default());
         }
+        if let Some((first, row, index)) = self.row_mut(child) {
+            row.set(index, Seat::Gone);
+            if row.is_gone() {
+                self.rows.remove(&first);
+            }
+        }
     }
 
-    pub(super) fn get(&self, child: ChildId) -> Option<&Kept> {
-        self.children.get(&child)
+    pub(super) fn get(&self, child: ChildId) -> Option<Cow<'_, Kept>> {
+        if let Some(kept) = self.children.get(&child) {
+            return Some(Cow::Borrowed(kept));
+        }
+        let (row, index) = self.row(child)?;
+        row.kept(index).map(Cow::Owned)
+    }
+
+    /// One that is kept.
+    pub(super) fn of(&self, child: ChildId) -> Cow<'_, Kept> {
+        let kept = self.get(child);
+        kept.expect("ids come from the children that are kept")
     }
 
     pub(super) fn get_mut(&mut self, child: ChildId) -> Option<Changing<'_>> {
-        let before = Marks::of(self.get(child)?);
+        if !self.children.contains_key(&child) {
+            let (_, row, index) = self.row_mut(child)?;
+            let kept = row.kept(index)?;
+            row.set(index, Seat::Other);
+            self.insert(child, kept);
+        }
+        let before = Marks::of(&self.children[&child]);
         Some(Changing {
             kin: self,
             child,
             before,
         })
+    }
+
+    /// Leaves a child to its row where that knows enough of it.
+    fn settle(&mut self, child: ChildId) {
+        let kept = &self.children[&child];
+        if kept.index.is_none() {
+            return;
+        }
+        let seat = if kept.is_calm() {
+            Seat::Calm
+        } else if self.over && kept.life == Life::None && !kept.leaving {
+            Seat::Over
+        } else {
+            return;
+        };
+        let marks = Marks::of(kept);
+        self.mark(child, &marks, &Marks::default());
+        self.children.remove(&child);
+        if let Some((_, row, index)) = self.row_mut(child) {
+            row.set(index, seat);
+        }
     }
 
     /// One that is kept.
@@ -138,18 +200,65 @@ impl Kin {
         changing.expect("ids come from the children that are kept")
     }
 
+    /// Nobody is started again any more.
+    pub(super) fn set_over(&mut self) {
+        self.over = true;
+    }
+
     pub(super) fn ids(&self) -> impl DoubleEndedIterator<Item = ChildId> + use<> {
-        let ids: Vec<ChildId> = self.children.keys().copied().collect();
+        let mut ids: Vec<ChildId> = self.children.keys().copied().collect();
+        if !self.rows.is_empty() {
+            for (first, row) in &self.rows {
+                ids.extend(row.settled().map(|index| ChildId(first.0 + index)));
+            }
+            ids.sort_unstable();
+        }
         ids.into_iter()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (ChildId, &Kept)> {
-        self.children.iter().map(|(child, kept)| (*child, kept))
+    pub(super) fn spec(&self, child: ChildId) -> Option<&Arc<ChildSpec>> {
+        let single = self.children.get(&child).map(|kept| &kept.spec);
+        single.or_else(|| self.row(child).map(|(row, _)| row.spec()))
     }
 
     /// The last in the order of starts that is alive.
-    pub(super) fn last_alive(&self) -> Option<ChildId> {
-        self.alive.last().copied()
+    pub(super) fn last_alive(&mut self) -> Option<ChildId> {
+        let rows = self.rows.iter_mut().rev();
+        let last = rows.filter_map(|(first, row)| Some(ChildId(first.0 + row.last_calm()?)));
+        last.chain(self.alive.last().copied()).max()
+    }
+
+    /// Starts children of a row that were never started, from `child` on; how many, and the number of their lives. `None` where it is not
+    /// one of these. The queue waits for them.
+    pub(super) fn start_lot(&mut self, child: ChildId) -> Option<(usize, u64)> {
+        let (_, row, index) = self.row_mut(child)?;
+        let lot = row.start_lot(index)?;
+        self.blocking += 1;
+        Some(lot)
+    }
+
+    /// The lot of the row that begins with `first` is up; says whether one was on its way.
+    pub(super) fn lot_done(&mut self, first: ChildId) -> bool {
+        let Some(row) = self.rows.get_mut(&first) else {
+            return false;
+        };
+        let done = row.lot_done();
+        if row.is_gone() {
+            self.rows.remove(&first);
+        }
+        self.blocking -= usize::from(done);
+        done
+    }
+
+    /// True while some of the row that begins with `first` are being started together, or were never started.
+    pub(super) fn is_starting(&mut self, first: ChildId) -> bool {
+        (self.rows.get_mut(&first)).is_some_and(|row| row.has_lot() || row.next_unborn().is_some())
+    }
+
+    /// The first child of the row of `child` that was never started.
+    pub(super) fn next_unborn(&mut self, child: ChildId) -> Option<ChildId> {
+        let (first, row, _) = self.row_mut(child)?;
+        Some(ChildId(first.0 + row.next_unborn()?))
     }
 
     /// Who is to be started by now, in the order of starts.

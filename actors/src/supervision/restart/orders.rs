@@ -39,6 +39,15 @@ pub enum Do {
         /// How often this child has been started again, this time included.
         restarts: u64,
     },
+    /// Start lives now that are the first of children that were added together.
+    StartLot {
+        /// The first of them; the ids of the others follow.
+        first: ChildId,
+        /// How many.
+        count: usize,
+        /// The number of the life of each.
+        epoch: u64,
+    },
     /// Ask a child to stop.
     Stop {
         /// Which child.

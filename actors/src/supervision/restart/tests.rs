@@ -4,6 +4,7 @@ use super::*;
 use crate::clock::Seed;
 use crate::supervision::{Backoff, Restart, Strategy};
 
+mod alike;
 mod coming;
 mod properties;
 

@@ -148,7 +148,9 @@ impl World {
                         "a dead one can't be told"
                     );
                 }
-                Do::Forget { .. } => unreachable!("nobody comes or goes here"),
+                Do::Forget { .. } | Do::StartLot { .. } => {
+                    unreachable!("nobody comes or goes here")
+                }
                 Do::Fence { child, epoch, .. } => {
                     assert_eq!(self.alive.remove(&child.0).map(|life| life.0), Some(epoch));
                 }
@@ -279,7 +281,7 @@ proptest! {
                 }
             }
             for other in 1..kinds.len() {
-                let killed = world.machine.children[ChildId(other)].ending().is_some();
+                let killed = world.machine.children.of(ChildId(other)).ending().is_some();
                 if killed {
                     world.apply(&Op::Exit(other, Exit::Killed));
                 }

@@ -1,0 +1,162 @@
+//! Many children of one specification: started in lots, then treated like any others.
+
+use proptest::prelude::{Just, ProptestConfig, any, prop_assert_eq, prop_oneof, proptest};
+use proptest::strategy::Strategy as Generate;
+
+use super::super::rows::LOT;
+use super::*;
+
+fn lot(first: usize, count: usize) -> Do {
+    Do::StartLot {
+        first: ChildId(first),
+        count,
+        epoch: 1,
+    }
+}
+
+fn spec(restart: Restart) -> ChildSpec {
+    ChildSpec {
+        name: "child".into(),
+        restart,
+        shutdown: ms(100),
+        first_epoch: 1,
+    }
+}
+
+#[test]
+fn lots_start_one_after_the_other_and_those_added_later_after_them() {
+    let mut m = running(policy(Strategy::OneForOne), &[P]);
+    let (first, wanted) = m.add_many(spec(P), 2 * LOT + 10, at(0)).expect("it runs");
+    assert_eq!((first, wanted), (ChildId(1), vec![lot(1, LOT)]));
+    let (late, wanted) = m.add(spec(P), at(0)).expect("it runs");
+    assert_eq!((late, wanted), (ChildId(2 * LOT + 11), vec![]));
+    assert_eq!(m.on_timer(at(1)), []);
+    assert_eq!(m.on_lot_done(first, at(2)), [lot(1 + LOT, LOT)]);
+    assert_eq!(m.on_lot_done(first, at(3)), [lot(1 + 2 * LOT, 10)]);
+    assert!(m.is_starting(first));
+    assert_eq!(m.on_lot_done(first, at(4)), [start(2 * LOT + 11, 1)]);
+    assert!(!m.is_starting(first));
+    assert_eq!(m.on_lot_done(first, at(4)), [], "told twice");
+    assert_eq!(m.children().count(), 2 * LOT + 12);
+}
+
+#[test]
+fn one_that_is_removed_before_its_turn_holds_nobody_up() {
+    let mut m = machine(policy(Strategy::OneForOne), &[P]);
+    m.begin(at(0));
+    let (first, _) = m.add_many(spec(P), 5, at(0)).expect("it runs");
+    let gone = |child| Do::Forget {
+        child: ChildId(child),
+    };
+    assert_eq!(m.remove(ChildId(3), at(0)), [gone(3)]);
+    assert_eq!(m.remove(first, at(0)), [gone(1)]);
+    assert_eq!(m.on_started(ChildId(0), 1, at(0)), [lot(2, 1)]);
+    assert_eq!(m.on_lot_done(first, at(0)), [lot(4, 2)]);
+    assert_eq!(m.on_lot_done(first, at(0)), [Do::Up]);
+}
+
+#[test]
+fn a_stop_while_they_start_starts_no_more() {
+    let mut m = running(policy(Strategy::OneForOne), &[]);
+    let (first, wanted) = m.add_many(spec(P), LOT + 6, at(0)).expect("it runs");
+    assert_eq!(wanted, [lot(0, LOT)]);
+    assert_eq!(m.kill_all(at(0)).len(), LOT);
+    assert_eq!(m.on_lot_done(first, at(0)), []);
+    for child in 1..LOT {
+        assert_eq!(m.on_exit(ChildId(child), 1, &Exit::Killed, at(0)), []);
+    }
+    let last = m.on_exit(first, 1, &Exit::Killed, at(0));
+    assert_eq!(last, [Do::End(Outcome::Stopped)]);
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Exit(usize, u64, Exit),
+    Started(usize, u64),
+    Kill(usize),
+    GiveUp(usize, u64),
+    Lost(usize, u64),
+    Remove(usize),
+    Wait(u64),
+    Stop,
+    KillAll,
+}
+
+fn ops() -> impl Generate<Value = Vec<Op>> {
+    let exits = prop_oneof![Just(Exit::Normal), Just(boom()), Just(Exit::Killed)];
+    let op = prop_oneof![
+        6 => (0..4usize, 1..4u64, exits).prop_map(|(child, epoch, exit)| Op::Exit(child, epoch, exit)),
+        6 => (0..4usize, 1..4u64).prop_map(|(child, epoch)| Op::Started(child, epoch)),
+        2 => (0..4usize).prop_map(Op::Kill),
+        1 => (0..4usize, 1..4u64).prop_map(|(child, epoch)| Op::GiveUp(child, epoch)),
+        1 => (0..4usize, 1..4u64).prop_map(|(child, epoch)| Op::Lost(child, epoch)),
+        1 => (0..4usize).prop_map(Op::Remove),
+        6 => (0..3_000u64).prop_map(Op::Wait),
+        1 => Just(Op::Stop),
+        1 => Just(Op::KillAll),
+    ];
+    proptest::collection::vec(op, 0..60)
+}
+
+fn apply(m: &mut Restarts, op: &Op, now: Time) -> Vec<Do> {
+    match op {
+        Op::Exit(child, epoch, exit) => m.on_exit(ChildId(*child), *epoch, exit, now),
+        Op::Started(child, epoch) => m.on_started(ChildId(*child), *epoch, now),
+        Op::Kill(child) => m.kill(ChildId(*child), now),
+        Op::GiveUp(child, epoch) => m.give_up(ChildId(*child), *epoch, now),
+        Op::Lost(child, epoch) => {
+            m.on_lost(ChildId(*child), *epoch, &Exit::Blocked("x".into()), now)
+        }
+        Op::Remove(child) => m.remove(ChildId(*child), now),
+        Op::Wait(_) => m.on_timer(now),
+        Op::Stop => m.stop(ms(1_000), now),
+        Op::KillAll => m.kill_all(now),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Once they have started, nobody could tell them from children that were added one by one.
+    #[test]
+    fn children_of_a_template_are_like_any_others(
+        kind in prop_oneof![Just(P), Just(TR), Just(TE)],
+        strategy in prop_oneof![
+            Just(Strategy::OneForOne),
+            Just(Strategy::OneForAll),
+            Just(Strategy::RestForOne)
+        ],
+        intensity in 0..8u32,
+        in_a_row in any::<bool>(),
+        ops in ops(),
+    ) {
+        let policy = Policy {
+            intensity,
+            in_a_row: if in_a_row { 2 } else { 10 },
+            ..policy(strategy)
+        };
+        let mut alike = running(policy, &[]);
+        let (first, wanted) = alike.add_many(spec(kind), 4, at(0)).expect("it runs");
+        prop_assert_eq!(wanted, [lot(0, 4)]);
+        alike.on_lot_done(first, at(0));
+        let mut single = running(policy, &[]);
+        for child in 0..4 {
+            let spec = ChildSpec {
+                name: format!("child/{child}").into(),
+                ..spec(kind)
+            };
+            let (id, _) = single.add(spec, at(0)).expect("it runs");
+            single.on_started(id, 1, at(0));
+        }
+        let mut now = at(0);
+        for op in &ops {
+            if let Op::Wait(span) = op {
+                now = now + ms(*span);
+            }
+            prop_assert_eq!(apply(&mut alike, op, now), apply(&mut single, op, now));
+            prop_assert_eq!(alike.next_timer(), single.next_timer());
+            let ids = |m: &Restarts| m.children().map(|(id, _)| id).collect::<Vec<_>>();
+            prop_assert_eq!(ids(&alike), ids(&single));
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The children of templates, on live actors.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::super::template::{Row, Template, derived};
+use super::super::{ChildId, ChildSpec, Strike};
+use super::{Do, Task};
+use crate::clock::Time;
+
+/// Those of all templates, by the first of each.
+#[derive(Default)]
+pub(super) struct Rows(BTreeMap<ChildId, Kept>);
+
+struct Kept {
+    prefix: Arc<str>,
+    count: usize,
+    gone: usize,
+    row: Arc<dyn Row>,
+    /// Who waits until all have been started once.
+    told: Option<oneshot::Sender<ChildId>>,
+}
+
+impl Rows {
+    fn find(&self, child: ChildId) -> Option<(&Kept, u32)> {
+        let (first, kept) = self.0.range(..=child).next_back()?;
+        let index = child.0 - first.0;
+        // They are as many as fit, or there would be no such row.
+        (index < kept.count).then_some((kept, index as u32))
+    }
+
+    pub(super) fn name(&self, child: ChildId) -> Option<Arc<str>> {
+        let (kept, index) = self.find(child)?;
+        Some(derived(&kept.prefix, index))
+    }
+
+    pub(super) fn launch_lot(&self, first: ChildId, count: usize, epoch: u64) {
+        if let Some((kept, from)) = self.find(first) {
+            kept.row.clone().launch_lot(from, count as u32, epoch);
+        }
+    }
+
+    pub(super) fn launch(&self, child: ChildId, epoch: u64) {
+        if let Some((kept, index)) = self.find(child) {
+            kept.row.clone().launch(index, epoch);
+        }
+    }
+
+    pub(super) fn strike(&self, child: ChildId, strike: Strike) {
+        if let Some((kept, index)) = self.find(child) {
+            kept.row.strike(index, strike);
+        }
+    }
+
+    pub(super) fn vacate(&self, child: ChildId, epoch: u64) {
+        if let Some((kept, index)) = self.find(child) {
+            kept.row.vacate(index, epoch);
+        }
+    }
+
+    pub(super) fn forget(&mut self, child: ChildId) {
+        let Some((first, kept)) = self.0.range_mut(..=child).next_back() else {
+            return;
+        };
+        let first = *first;
+        kept.row.close((child.0 - first.0) as u32);
+        kept.gone += 1;
+        // Whoever waits hears of the last lot first.
+        if kept.gone == kept.count && kept.told.is_none() {
+            self.0.remove(&first);
+        }
+    }
+
+    /// All of a template have been started once.
+    pub(super) fn tell_started(&mut self, first: ChildId) {
+        let Some(kept) = self.0.get_mut(&first) else {
+            return;
+        };
+        if let Some(say) = kept.told.take() {
+            let _ = say.send(first);
+        }
+        if kept.gone == kept.count {
+            self.0.remove(&first);
+        }
+    }
+
+    pub(super) fn kill_all(&self) {
+        self.0.values().for_each(|kept| kept.row.kill_all());
+    }
+
+    pub(super) fn end(&mut self, nested: bool) {
+        for kept in self.0.values_mut() {
+            kept.told = None;
+            if nested {
+                kept.row.rest();
+            } else {
+                kept.row.close_all();
+            }
+        }
+    }
+}
+
+impl Task {
+    pub(super) fn add_many(
+        &mut self,
+        template: Template,
+        say: oneshot::Sender<ChildId>,
+        now: Time,
+    ) -> Vec<Do> {
+        let (spec, count): (ChildSpec, usize) = (template.spec.clone(), template.count);
+        let prefix = spec.name.clone();
+        let Some((first, wanted)) = self.restarts.add_many(spec, count, now) else {
+            return Vec::new();
+        };
+        if count == 0 {
+            let _ = say.send(first);
+            return wanted;
+        }
+        let row = template.seat(first, self.around.clone(), self.office.clone());
+        let public = prefix.clone();
+        (self.shared).change(|listed| listed.insert_row(first, public, count));
+        let kept = Kept {
+            prefix,
+            count,
+            gone: 0,
+            row,
+            told: Some(say),
+        };
+        self.rows.0.insert(first, kept);
+        wanted
+    }
+}

@@ -1,0 +1,422 @@
+//! Many children that are alike: one specification, one factory, names that are made only when somebody asks.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use actix::Actor;
+use actix::dev::channel::AddressSender;
+
+use super::incarnation::{Incarnation, Ties};
+use super::launch::{Surroundings, deliver};
+use super::ports::{Ports, Seat};
+use super::pulse::{Doomed, Pulse, Residence, Resident};
+use super::report::{News, Office};
+use super::switch::{KILL, STOP, STRUCK, Strike};
+use super::{ChildId, ChildSpec, Exit, Guarded, Place, Restart};
+
+/// Children that are alike, for [`SupervisorHandle::start_many`](super::SupervisorHandle::start_many): one for each of some [`Ports`].
+///
+/// The child `index` is called `prefix/index`. Each is started again, killed, found and told of like any other child. Living, and in its first
+/// life, it takes its seat of the ports, its actix actor, and a byte more.
+pub struct Template {
+    pub(super) spec: ChildSpec,
+    pub(super) place: Place,
+    pub(super) count: usize,
+    make: Box<dyn FnOnce(Hire) -> Arc<dyn Row> + Send>,
+}
+
+/// What the children get from their supervisor.
+pub(super) struct Hire {
+    pub(super) first: ChildId,
+    pub(super) around: Arc<Surroundings>,
+    pub(super) office: Arc<Office>,
+    prefix: Arc<str>,
+    place: Place,
+}
+
+impl Template {
+    /// Permanent children on the supervisor's own thread, with 5 seconds to stop in, one for each of `ports`.
+    ///
+    /// `factory` gets the child's index. It runs for every life, on the thread where that life will be; its error or panic counts as a
+    /// failure of the child.
+    ///
+    /// # Panics
+    /// With more than 2^32 ports.
+    pub fn new<A>(
+        prefix: impl Into<Arc<str>>,
+        ports: &Ports<A>,
+        factory: impl Fn(usize) -> Result<A, String> + Send + Sync + 'static,
+    ) -> Self
+    where
+        A: Actor<Context = actix::Context<A>>,
+    {
+        assert!(u32::try_from(ports.len()).is_ok(), "too many ports");
+        let seats = ports.clone();
+        Self {
+            spec: ChildSpec {
+                name: prefix.into(),
+                restart: Restart::Permanent,
+                shutdown: Duration::from_secs(5),
+                first_epoch: ports.last_epoch() + 1,
+            },
+            place: Place::Here,
+            count: ports.len(),
+            make: Box::new(move |hire| {
+                Arc::new(Roll {
+                    ports: seats,
+                    factory: Guarded::new(Box::new(factory)),
+                    is_watched: hire.around.is_watched(),
+                    hire,
+                    left: AtomicUsize::new(0),
+                    strikes: Mutex::default(),
+                })
+            }),
+        }
+    }
+
+    /// Which exits they are started again after.
+    #[must_use]
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.spec.restart = restart;
+        self
+    }
+
+    /// Where they live, all of them.
+    #[must_use]
+    pub fn place(mut self, place: Place) -> Self {
+        self.place = place;
+        self
+    }
+
+    /// How long each may take to stop when asked to; it is killed then. Zero kills at once.
+    #[must_use]
+    pub fn shutdown(mut self, within: Duration) -> Self {
+        self.spec.shutdown = within;
+        self
+    }
+
+    /// Makes the children known; none is started yet.
+    pub(super) fn seat(
+        self,
+        first: ChildId,
+        around: Arc<Surroundings>,
+        office: Arc<Office>,
+    ) -> Arc<dyn Row> {
+        (self.make)(Hire {
+            first,
+            around,
+            office,
+            prefix: self.spec.name,
+            place: self.place,
+        })
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Template")
+            .field("spec", &self.spec)
+            .field("place", &self.place)
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The name of a child of a template.
+pub(super) fn derived(prefix: &str, index: impl fmt::Display) -> Arc<str> {
+    format!("{prefix}/{index}").into()
+}
+
+/// The children of a template without their actor's type, by index.
+pub(super) trait Row: Send + Sync {
+    /// Starts lives that are the first, together; [`News::LotDone`] is told when each has started or ended.
+    fn launch_lot(self: Arc<Self>, from: u32, count: u32, epoch: u64);
+
+    /// Starts one life.
+    fn launch(self: Arc<Self>, index: u32, epoch: u64);
+
+    /// Stops, kills or strikes the present life.
+    fn strike(&self, index: u32, strike: Strike);
+
+    /// Ends `epoch` at its port; nobody waits for its start any more.
+    fn vacate(&self, index: u32, epoch: u64);
+
+    /// Nobody is at any port now, whichever life was.
+    fn rest(&self);
+
+    /// Closes one port.
+    fn close(&self, index: u32);
+
+    /// Closes all ports.
+    fn close_all(&self);
+
+    /// Kills whoever lives.
+    fn kill_all(&self);
+}
+
+/// How to make an actor, by its index.
+type Factory<A> = Box<dyn Fn(usize) -> Result<A, String> + Send + Sync>;
+
+/// What all children of one template share.
+struct Roll<A: Actor> {
+    ports: Ports<A>,
+    factory: Guarded<Factory<A>>,
+    hire: Hire,
+    is_watched: bool,
+    /// Those of the present lot that have neither started nor ended.
+    left: AtomicUsize,
+    /// Of those few that were struck.
+    strikes: Mutex<BTreeMap<u32, VecDeque<Strike>>>,
+}
+
+impl<A: Actor> Roll<A> {
+    fn name(&self, index: u32) -> Arc<str> {
+        derived(&self.hire.prefix, index)
+    }
+
+    fn child(&self, index: u32) -> ChildId {
+        ChildId(self.hire.first.0 + index as usize)
+    }
+
+    fn strikes(&self) -> MutexGuard<'_, BTreeMap<u32, VecDeque<Strike>>> {
+        self.strikes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One of a lot is up or has ended.
+    fn count_off(&self) {
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.hire.office.tell(self.hire.first, 0, News::LotDone);
+        }
+    }
+}
+
+impl<A: Actor<Context = actix::Context<A>>> Roll<A> {
+    /// Spawns lives whose epoch has begun.
+    fn spawn(self: Arc<Self>, from: u32, count: u32, epoch: u64) {
+        self.hire.office.begin(count as usize);
+        let (arbiter, residences) = match &self.hire.place {
+            Place::Here => (None, Vec::new()),
+            Place::Arbiter(arbiter) => (Some(arbiter.clone()), Vec::new()),
+            Place::Slot(slot) => slot.settle(count as usize, |number| {
+                let index = from + number as u32;
+                Resident {
+                    child: self.child(index),
+                    epoch,
+                    office: self.hire.office.clone(),
+                    who: Arc::new(Seated {
+                        roll: self.clone(),
+                        index,
+                        epoch,
+                    }),
+                }
+            }),
+        };
+        let mut residences = residences.into_iter().map(Box::new);
+        let lives: Vec<Bond<A>> = (from..from + count)
+            .map(|index| Bond {
+                roll: self.clone(),
+                epoch,
+                residence: residences.next(),
+                index,
+                done: false,
+            })
+            .collect();
+        deliver(arbiter, lives, |lives| {
+            for life in lives {
+                actix_rt::spawn(Incarnation::new(life));
+            }
+        });
+    }
+}
+
+impl<A: Actor<Context = actix::Context<A>>> Row for Roll<A> {
+    fn launch_lot(self: Arc<Self>, from: u32, count: u32, epoch: u64) {
+        self.left.store(count as usize, Ordering::Release);
+        for index in from..from + count {
+            self.ports.seat(index).begin(epoch, true);
+        }
+        self.spawn(from, count, epoch);
+    }
+
+    fn launch(self: Arc<Self>, index: u32, epoch: u64) {
+        self.strikes().remove(&index);
+        self.ports.seat(index).begin(epoch, false);
+        self.spawn(index, 1, epoch);
+    }
+
+    fn strike(&self, index: u32, strike: Strike) {
+        let thrown = match strike {
+            Strike::Stop => STOP,
+            Strike::Kill => KILL,
+            Strike::Panic(_) | Strike::Hang(_) => {
+                self.strikes().entry(index).or_default().push_back(strike);
+                STRUCK
+            }
+        };
+        self.ports.seat(index).throw(thrown, None);
+    }
+
+    fn vacate(&self, index: u32, epoch: u64) {
+        let seat = self.ports.seat(index);
+        seat.vacate(epoch);
+        if seat.leaves_lot(epoch) {
+            self.count_off();
+        }
+    }
+
+    fn rest(&self) {
+        self.ports.all().for_each(Seat::rest);
+    }
+
+    fn close(&self, index: u32) {
+        self.ports.seat(index).close();
+    }
+
+    fn close_all(&self) {
+        self.ports.all().for_each(Seat::close);
+    }
+
+    fn kill_all(&self) {
+        self.ports.all().for_each(|seat| seat.throw(KILL, None));
+    }
+}
+
+/// One life, as a watchdog knows it.
+struct Seated<A: Actor> {
+    roll: Arc<Roll<A>>,
+    index: u32,
+    epoch: u64,
+}
+
+impl<A: Actor<Context = actix::Context<A>>> Doomed for Seated<A> {
+    fn name(&self) -> Arc<str> {
+        self.roll.name(self.index)
+    }
+
+    fn kill(&self) {
+        let seat = self.roll.ports.seat(self.index);
+        seat.throw(KILL, Some(self.epoch));
+    }
+}
+
+/// The ties of a life of a template's child, as few bytes as possible. Dropped, it reports an end that nobody saw.
+struct Bond<A: Actor> {
+    roll: Arc<Roll<A>>,
+    epoch: u64,
+    residence: Option<Box<Residence>>,
+    index: u32,
+    done: bool,
+}
+
+impl<A: Actor> Bond<A> {
+    fn seat(&self) -> &Seat<A> {
+        self.roll.ports.seat(self.index)
+    }
+
+    fn report(&mut self, exit: Option<Exit>) {
+        if std::mem::replace(&mut self.done, true) {
+            return;
+        }
+        let in_lot = self.seat().leaves_lot(self.epoch);
+        let residence = self.residence.take().map(|residence| *residence);
+        let (roll, child) = (&self.roll, self.roll.child(self.index));
+        roll.hire.office.end(child, self.epoch, exit, residence);
+        if in_lot {
+            roll.count_off();
+        }
+    }
+}
+
+impl<A: Actor> Drop for Bond<A> {
+    fn drop(&mut self) {
+        self.report(None);
+    }
+}
+
+impl<A: Actor> Ties<A> for Bond<A> {
+    fn around(&self) -> &Surroundings {
+        &self.roll.hire.around
+    }
+
+    #[inline]
+    fn is_watched(&self) -> bool {
+        self.roll.is_watched
+    }
+
+    fn name(&self) -> Arc<str> {
+        self.roll.name(self.index)
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    #[inline]
+    fn home(&self) -> Option<(&Arc<Pulse>, u64)> {
+        let home = self.residence.as_ref()?;
+        Some((&home.pulse, home.key))
+    }
+
+    fn hang_after(&self) -> Option<Duration> {
+        match &self.roll.hire.place {
+            Place::Slot(slot) => slot.hang_after(),
+            Place::Here | Place::Arbiter(_) => None,
+        }
+    }
+
+    fn make(&mut self) -> Result<A, String> {
+        (self.roll.factory)(self.index as usize)
+    }
+
+    fn forget_how(&mut self) {}
+
+    fn listen(&self, waker: &Waker) {
+        self.seat().listen(self.epoch, waker);
+    }
+
+    #[inline]
+    fn thrown(&self) -> u8 {
+        self.seat().thrown(self.epoch, KILL)
+    }
+
+    fn struck(&self) -> Option<Strike> {
+        let mut strikes = self.roll.strikes();
+        let own = strikes.get_mut(&self.index)?;
+        let next = own.pop_front();
+        if own.is_empty() {
+            strikes.remove(&self.index);
+            self.seat().unthrow(STRUCK, self.epoch);
+        }
+        next
+    }
+
+    fn bind(&self, mailbox: AddressSender<A>) -> bool {
+        self.seat().bind(self.epoch, mailbox)
+    }
+
+    fn part(&self) {
+        self.seat().vacate(self.epoch);
+        self.seat().release(self.epoch);
+    }
+
+    fn started(&self) {
+        let in_lot = self.seat().leaves_lot(self.epoch);
+        let roll = &self.roll;
+        // Of a lot nobody waits for each.
+        if !in_lot || roll.hire.around.listened() {
+            let child = roll.child(self.index);
+            roll.hire.office.tell(child, self.epoch, News::Started);
+        }
+        if in_lot {
+            roll.count_off();
+        }
+    }
+
+    fn exited(mut self, exit: Exit) {
+        self.report(Some(exit));
+    }
+}
