@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 
-use crate::book::{Book, BookId};
+use crate::book::BookId;
 use crate::failure::Failure;
 use crate::pile::PileCore;
 use crate::pool::{die, guarded};
 use crate::source::Source;
-use crate::store::{Answer, Full};
+use crate::store::{Answer, Full, Numbered};
 use crate::supervision::{Guarded, Port};
 use crate::threads::Apart;
 use crate::trace::Act;
@@ -213,7 +213,7 @@ impl FeederCore {
     }
 
     /// Moves what was read for it onto the pile as far as there is room, and sees that more is read. A source that does not wait is read there and then.
-    pub(crate) fn fill(&self, share: usize, pile: &PileCore) {
+    pub(crate) fn fill(&self, share: usize, pile: &PileCore, missing: usize) {
         let Some(works) = self.works.get().and_then(Weak::upgrade) else {
             return;
         };
@@ -239,7 +239,7 @@ impl FeederCore {
         if self.blocks || works.faults().is_some() {
             return self.ask();
         }
-        match self.read_here(share, &works) {
+        match self.read_here(share, missing, &works) {
             Here::Came => {
                 move_on();
             }
@@ -275,7 +275,7 @@ fn empty_lane(lane: &mut Lane, works: &Works, pile: &PileCore) {
         }
         let some = lane.pop(room);
         let ids: Option<Vec<BookId>> =
-            (works.is_traced()).then(|| some.iter().map(|book| book.id).collect());
+            (works.is_traced()).then(|| some.books().iter().map(|book| book.id).collect());
         match put(works, pile, some) {
             Ok(()) => {
                 if let Some(ids) = ids {
@@ -295,7 +295,7 @@ fn empty_lane(lane: &mut Lane, works: &Works, pile: &PileCore) {
     }
 }
 
-fn put(works: &Works, pile: &PileCore, books: Vec<Book>) -> Result<(), Vec<Book>> {
+fn put(works: &Works, pile: &PileCore, books: Numbered) -> Result<(), Numbered> {
     match works.store.put_numbered(pile.key, books) {
         Answer::Ready(Ok(())) => Ok(()),
         Answer::Ready(Err(Full(books))) => Err(books),

@@ -2,6 +2,7 @@
 
 pub mod asking;
 pub mod steps;
+mod turn;
 mod work;
 pub mod yard;
 
@@ -18,13 +19,15 @@ use crate::fault::{Deed, Point};
 use crate::incinerator::IncineratorCore;
 use crate::pile::PileCore;
 use crate::supervision::Guarded;
+use crate::threads;
 use crate::trace::Act;
 use crate::transform::Transform;
 use crate::works::{NodeStats, Works};
 
 use asking::Asking;
 use steps::{Step, StepTimes};
-use yard::{Leg, Yard};
+use turn::Burning;
+use yard::{Doer, Leg, Yard};
 
 /// A cart for an idle gopher. Dropped with a dying gopher's mailbox, the cart goes home and its books with it.
 #[derive(Debug, Message)]
@@ -101,18 +104,14 @@ pub struct Gopher {
     crew: Arc<CrewCore>,
     core: Arc<GopherCore>,
     epoch: u64,
-    /// As a holder of carts.
-    me: u64,
-    /// Its legs that take no time, by [`Leg`]: done at once, with the cart in hand.
-    at_once: [bool; 6],
+    me: Arc<Doer>,
     /// No fault and no trace is interested in the steps that take no time.
     unseen: bool,
     /// So many carts may be coupled at most.
     coupling: usize,
     work: Option<Tool>,
     hands: Option<Cart>,
-    /// What burning has taken in this turn.
-    burning: Duration,
+    burning: Burning,
     busy: bool,
     /// When the last timed step was due to end: deadlines are chained, so rounding never adds up.
     free_at: Time,
@@ -131,12 +130,6 @@ impl std::fmt::Debug for Gopher {
 
 /// The gopher's work, away while the pool has it.
 type Tool = Guarded<Box<dyn Transform>>;
-
-/// Carts handled in one go before others on the arbiter get their turn.
-const TURN: usize = 32;
-
-/// Burning in one go, likewise.
-const LONG: Duration = Duration::from_micros(200);
 
 /// Books that coupled carts carry at most.
 const COUPLED: usize = 1024;
@@ -188,102 +181,35 @@ impl Gopher {
             };
             at_once[leg as usize] = idle && duties.has(leg.step());
         }
-        Ok(Self {
-            me: crew.yard.holder_at(core.index, epoch),
+        let unseen = crew.works.faults().is_none() && !crew.works.is_traced();
+        let mut own = Leg::ALL.into_iter().filter(|leg| duties.has(leg.step()));
+        let me = Arc::new(Doer {
+            yard: Arc::downgrade(&crew.yard),
+            core: core.clone(),
+            holder: crew.yard.holder_at(core.index, epoch),
+            epoch,
+            thread: threads::number(),
+            born,
             at_once,
-            unseen: crew.works.faults().is_none() && !crew.works.is_traced(),
+            lends: unseen
+                && !crew.works.clock.is_simulated()
+                && own.all(|leg| at_once[leg as usize]),
+        });
+        crew.yard.settle(&me);
+        Ok(Self {
+            me,
+            unseen,
             coupling,
             crew,
             core,
             epoch,
             work: work.map(Guarded::new),
             hands: None,
-            burning: Duration::ZERO,
+            burning: Burning::default(),
             busy: false,
             free_at: born,
             began: born,
         })
-    }
-
-    /// Does legs until there is none, or one takes time.
-    fn go_on(&mut self, mut next: Option<(Cart, Leg)>, ctx: &mut Context<Self>) {
-        let mut left = TURN;
-        self.burning = Duration::ZERO;
-        while left > 0 {
-            let (cart, leg) = match next.take() {
-                Some(next) => next,
-                None => return,
-            };
-            let put = match self.unseen && self.at_once[leg as usize] {
-                true => self.pass_by(cart, leg, &mut left),
-                false => self.leg(cart, leg, ctx),
-            };
-            if self.busy {
-                return;
-            }
-            next = match put {
-                // What takes no time is done at once: it puts nobody off, however long he has waited. But those who wait go before a cart that is to be
-                // sent for books: it may then go together with others.
-                Some((cart, leg))
-                    if self.at_once[leg as usize]
-                        && (leg != Leg::Take
-                            || self.coupling < 2
-                            || !self.crew.yard.is_wanted(self.core.index)) =>
-                {
-                    left = left.saturating_sub(usize::from(leg == Leg::Take));
-                    Some((cart, leg))
-                }
-                put => {
-                    left = left.saturating_sub(1);
-                    self.crew.yard.advance(self.core.index, self.epoch, put)
-                }
-            };
-        }
-        if let Some((cart, leg)) = next {
-            self.busy = true;
-            self.hands = Some(cart);
-            ctx.spawn(
-                tokio::task::yield_now()
-                    .into_actor(self)
-                    .map(move |(), gopher, ctx| {
-                        gopher.busy = false;
-                        if let Some(cart) = gopher.hands.take() {
-                            gopher.go_on(Some((cart, leg)), ctx);
-                        }
-                    }),
-            );
-        }
-    }
-
-    /// Legs that take no time, and that nobody wants to hear of: the cart goes on as far as it can, or as the turn allows.
-    fn pass_by(&mut self, mut cart: Cart, mut leg: Leg, left: &mut usize) -> Option<(Cart, Leg)> {
-        loop {
-            cart.not_before(self.free_at);
-            if leg.step() == self.core.counts && !matches!(leg, Leg::Take | Leg::Reserve) {
-                self.core.stats.carts_with(cart.carts(), cart.body().books);
-            }
-            if leg == Leg::Take {
-                self.couple(&mut cart);
-            }
-            (cart, leg) = self.onward(cart, leg)?;
-            if self.burning > LONG {
-                *left = (*left).min(1);
-            }
-            if leg == Leg::Take || !self.at_once[leg as usize] {
-                return Some((cart, leg));
-            }
-        }
-    }
-
-    /// An empty cart is about to go for books: others that wait may go with it.
-    fn couple(&mut self, cart: &mut Cart) {
-        let carts = self.crew.yard.coupling();
-        if cart.carts() < carts {
-            let returns = self.at_once[Leg::Return as usize];
-            self.crew.yard.couple(cart, carts, returns);
-        } else {
-            cart.uncouple(carts);
-        }
     }
 
     /// Begins one leg. Gives the cart and its next leg where that takes no time; `busy` says that it does.
@@ -291,7 +217,7 @@ impl Gopher {
         // Asking takes no time, but somebody who is there and free.
         cart.not_before(self.free_at);
         match leg {
-            Leg::Take | Leg::Reserve => self.onward(cart, leg),
+            Leg::Take | Leg::Reserve => self.onward(cart, leg, None),
             Leg::Push if self.crew.ask.is_some() => {
                 self.ask(cart, ctx);
                 None
@@ -369,17 +295,6 @@ impl Gopher {
         self.go_on(next, ctx);
     }
 
-    /// What is coupled is burned in one go, and that has to stay short.
-    fn burned_in(&self, span: Duration) {
-        let yard = &self.crew.yard;
-        let now = yard.coupling();
-        if span > LONG / 2 {
-            yard.couple_up_to((now / 2).max(1));
-        } else if span < LONG / 8 && now < self.coupling {
-            yard.couple_up_to((now * 2).min(self.coupling));
-        }
-    }
-
     /// A step is done: where the cart goes from here.
     fn finished(&mut self, cart: Cart, leg: Leg) -> Option<(Cart, Leg)> {
         if leg.step() == self.core.counts {
@@ -394,43 +309,7 @@ impl Gopher {
             };
             works.record(&self.core.name, &act);
         }
-        self.onward(cart, leg)
-    }
-
-    /// Where a cart goes from a leg that is done. It comes back where it is served at once.
-    fn onward(&mut self, mut cart: Cart, leg: Leg) -> Option<(Cart, Leg)> {
-        match leg {
-            Leg::Take => {
-                let loaded = self.crew.from.take(cart, self.me)?;
-                Some((loaded, Leg::Load))
-            }
-            Leg::Reserve => match &self.crew.to {
-                Door::Dump(dump) => dump.deliver(cart),
-                Door::Incinerator(_) => None,
-            },
-            Leg::Load => {
-                cart.leave_slot();
-                Some((cart, Leg::Push))
-            }
-            Leg::Push => {
-                let ask = self.crew.yard.unloads_in_time() && matches!(self.crew.to, Door::Dump(_));
-                Some((cart, if ask { Leg::Reserve } else { Leg::Unload }))
-            }
-            Leg::Unload => {
-                // The slot is for the step alone; what the fire then does is its own affair.
-                cart.leave_slot();
-                match &self.crew.to {
-                    Door::Dump(dump) => dump.deliver(cart),
-                    Door::Incinerator(fire) => {
-                        let (cart, took) = fire.deliver(cart)?;
-                        self.burning += took;
-                        self.burned_in(took);
-                        Some((cart, Leg::Return))
-                    }
-                }
-            }
-            Leg::Return => Some((cart, Leg::Take)),
-        }
+        self.onward(cart, leg, None)
     }
 }
 

@@ -19,8 +19,9 @@ use crate::gopher::yard::{Leg, holder};
 use crate::pile::{Deliver, Look};
 use crate::pool::die;
 use crate::supervision::Guarded;
+use crate::threads;
 
-use self::core::{here, lock};
+use self::core::lock;
 use told::Told;
 
 pub use self::core::IncineratorCore;
@@ -47,7 +48,7 @@ struct AtHand {
 
 impl AtHand {
     fn new(core: Arc<IncineratorCore>) -> Self {
-        let thread = here();
+        let thread = threads::number();
         core.thread.store(thread, Ordering::Release);
         Self { core, thread }
     }
@@ -118,7 +119,7 @@ impl Incinerator {
             let settle =
                 move |cart: &mut Cart, index: usize, _: Option<Book>| told.burned(cart, index);
             if let Some(cart) = asking.all(cart, core.works.clone(), settle).await
-                && let (Some(cart), _) = core.done(cart, began, true)
+                && let (Some(cart), _) = core.done(cart, Some(began), true)
             {
                 cart.put(Leg::Return);
             }
@@ -140,12 +141,12 @@ impl Incinerator {
         }
         if !self.fire.blocks() {
             let core = self.core.clone();
-            match core.burn(cart, &self.fire, began) {
+            match core.burn(cart, &self.fire, Some(began)) {
                 Ok((cart, now)) => {
                     if let Some(cart) = cart {
                         cart.put(Leg::Return);
                     }
-                    return now;
+                    return now.unwrap_or(began);
                 }
                 Err(text) => die(text),
             }
@@ -159,7 +160,7 @@ impl Incinerator {
                 return;
             }
             let began = core.works.clock.now();
-            match core.burn(cart, &fire, began) {
+            match core.burn(cart, &fire, Some(began)) {
                 Ok((Some(cart), _)) => cart.put(Leg::Return),
                 Ok((None, _)) => {}
                 Err(text) => core.panicked(text, epoch),

@@ -4,6 +4,7 @@
 //! disk or a server answers [`Answer::Later`].
 
 mod memory;
+mod numbered;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use crate::ledger::LedgerReport;
 use crate::shelf::DeadLetter;
 
 pub use memory::MemoryStore;
+pub use numbered::Numbered;
 
 /// A pile or dump within one run: its position in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -230,8 +232,8 @@ pub trait Store: Send + Sync + 'static {
     /// the same ids however they are dealt out afterwards.
     fn number(&self, count: u64) -> BookId;
 
-    /// Puts new books that have their ids from [`Store::number`]; they count as offered from here on.
-    fn put_numbered(&self, pile: PileKey, books: Vec<Book>) -> Answer<Result<(), Full<Vec<Book>>>>;
+    /// Puts new books whose ids are from [`Store::number`]; they count as offered from here on.
+    fn put_numbered(&self, pile: PileKey, books: Numbered) -> Answer<Result<(), Full<Numbered>>>;
 
     /// How many more books `pile` would admit now (bound in books only); for sizing a `put`.
     fn room(&self, pile: PileKey) -> usize;

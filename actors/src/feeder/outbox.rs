@@ -5,40 +5,38 @@ use std::collections::VecDeque;
 use smallvec::SmallVec;
 
 use crate::book::{Book, BookId};
+use crate::store::Numbered;
 
 /// Books for one pile, in the runs in which they were read: a run that the pile has room for is moved as one.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
-    runs: VecDeque<std::vec::IntoIter<Book>>,
+    runs: VecDeque<Numbered>,
     pub(super) books: usize,
 }
 
 impl Lane {
-    pub(super) fn push(&mut self, run: Vec<Book>) {
+    pub(super) fn push(&mut self, run: Numbered) {
         if !run.is_empty() {
             self.books += run.len();
-            self.runs.push_back(run.into_iter());
+            self.runs.push_back(run);
         }
     }
 
     /// Back to its place.
-    pub(super) fn push_front(&mut self, run: Vec<Book>) {
+    pub(super) fn push_front(&mut self, run: Numbered) {
         self.books += run.len();
-        self.runs.push_front(run.into_iter());
+        self.runs.push_front(run);
     }
 
     /// The first books, at most `most` (>= 1); a whole run where that is no more.
-    pub(super) fn pop(&mut self, most: usize) -> Vec<Book> {
+    pub(super) fn pop(&mut self, most: usize) -> Numbered {
         let Some(front) = self.runs.front_mut() else {
-            return Vec::new();
+            return Numbered::default();
         };
-        let run: Vec<Book> = if front.len() > most {
-            front.by_ref().take(most).collect()
-        } else {
-            let whole = std::mem::take(front);
+        let run = front.split_to(most);
+        if front.is_empty() {
             self.runs.pop_front();
-            whole.collect()
-        };
+        }
         self.books -= run.len();
         run
     }
@@ -128,16 +126,8 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    pub(super) fn give(self, mut books: &mut [Book]) {
-        for (first, count) in self.runs {
-            let (these, rest) = std::mem::take(&mut books).split_at_mut(count);
-            let mut id = first;
-            for book in these {
-                book.id = BookId(id);
-                id += self.step;
-            }
-            books = rest;
-        }
+    pub(super) fn give(self, books: Vec<Book>) -> Numbered {
+        Numbered::by_runs(books, self.step, self.runs)
     }
 }
 
@@ -162,13 +152,12 @@ mod tests {
             let mut seen = vec![0u64; copies];
             for (copy, count) in reads {
                 let copy = copy % copies;
-                let mut some = books(count);
-                let numbers = rows.take(some.len(), copy, |ids| {
+                let numbers = rows.take(count, copy, |ids| {
                     given += ids;
                     BookId(given - ids + 1)
                 });
-                numbers.give(&mut some);
-                for book in some {
+                let some = numbers.give(books(count));
+                for book in some.books() {
                     prop_assert_eq!(book.id.0, seen[copy] * copies as u64 + copy as u64 + 1);
                     seen[copy] += 1;
                 }
@@ -193,7 +182,7 @@ mod tests {
                     book.id.0 = id;
                 });
                 for (lane, run) in all.iter_mut().zip(dealt(some, lanes, &mut next)) {
-                    lane.push(run);
+                    lane.push(Numbered::of(run));
                 }
             }
             let mut at = 0;
@@ -202,7 +191,7 @@ mod tests {
                 while lane.books > 0 {
                     let run = lane.pop(most);
                     prop_assert!(!run.is_empty() && run.len() <= most);
-                    for book in &run {
+                    for book in run.books() {
                         prop_assert_eq!(book.id.0, want);
                         want += lanes as u64;
                         at += 1;

@@ -7,19 +7,19 @@ use smallvec::SmallVec;
 
 use super::outbox::dealt;
 use super::{BATCH, Failed, FeederCore, Here, LOOKS, Reader};
-use crate::book::{Book, BookId};
+use crate::book::Book;
 use crate::failure::Failure;
 use crate::fault::{Deed, Point};
 use crate::pool::guarded;
-use crate::store::Store;
+use crate::store::{Numbered, Store};
 use crate::works::Works;
 
 /// What was read, by lane.
-type Runs = SmallVec<[Vec<Book>; 1]>;
+type Runs = SmallVec<[Numbered; 1]>;
 
 impl FeederCore {
     /// Reads on the caller's thread, unless somebody else does so just now or the actor has to look after it.
-    pub(super) fn read_here(&self, share: usize, works: &Works) -> Here {
+    pub(super) fn read_here(&self, share: usize, missing: usize, works: &Works) -> Here {
         let (mut looks, at) = (0, self.reader_of(share));
         let mut reader = loop {
             match self.readers[at].0.try_lock() {
@@ -43,7 +43,7 @@ impl FeederCore {
             // At its end, while others read on.
             return Here::Busy;
         }
-        let read = self.read(&mut reader, at, Some(works));
+        let read = self.read(&mut reader, at, missing, Some(works));
         drop(reader);
         match read {
             Ok(count) => {
@@ -75,11 +75,13 @@ impl FeederCore {
         }
     }
 
-    /// Reads a while, and says how many books came; they are in the outbox when this returns, whoever has died meanwhile.
+    /// Reads a while, and says how many books came; they are in the outbox when this returns, whoever has died meanwhile. Of those that are `missing` the part
+    /// that makes no run is read first: the loads after it are whole runs again, and are not copied.
     fn read(
         &self,
         reader: &mut Reader,
         at: usize,
+        missing: usize,
         works: Option<&Works>,
     ) -> Result<usize, Failure> {
         let want = match self.run.get().filter(|_| !self.blocks) {
@@ -87,13 +89,19 @@ impl FeederCore {
             Some(run) => (run * self.piles.len()).min(BATCH),
             None => BATCH,
         };
+        let mut next = match missing % want {
+            0 => want,
+            part if self.is_split() || self.piles.len() == 1 => part,
+            _ => want,
+        };
         let mut count = 0;
-        while count + want <= BATCH {
-            let some = self.read_once(reader, at, want, works)?;
+        while count + next <= BATCH {
+            let some = self.read_once(reader, at, next, works)?;
             count += some;
-            if some < want {
+            if some < next {
                 break;
             }
+            next = want;
         }
         Ok(count)
     }
@@ -106,22 +114,20 @@ impl FeederCore {
                 continue;
             }
             let mut reader = reader.0.lock().unwrap_or_else(PoisonError::into_inner);
-            count += self.read(&mut reader, at, works.as_deref())?;
+            count += self.read(&mut reader, at, 0, works.as_deref())?;
         }
         Ok(count)
     }
 
-    fn number(&self, books: &mut [Book], at: usize, store: &dyn Store) {
+    fn number(&self, books: Vec<Book>, at: usize, store: &dyn Store) -> Numbered {
         if self.is_split() {
             let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
             let numbers = rows.take(books.len(), at, |count| store.number(count));
             drop(rows);
             return numbers.give(books);
         }
-        let first = store.number(books.len() as u64).0;
-        for (book, id) in books.iter_mut().zip(first..) {
-            book.id = BookId(id);
-        }
+        let first = store.number(books.len() as u64);
+        Numbered::from(books, first)
     }
 
     fn read_once(
@@ -146,17 +152,21 @@ impl FeederCore {
             }
         });
         match read {
-            Ok(Ok(Some(mut books))) => {
+            Ok(Ok(Some(books))) => {
                 let count = books.len();
-                if let Some(works) = works {
-                    // Before they are dealt, so that who gets which changes no id.
-                    self.number(&mut books, at, &*works.store);
-                }
+                // Before they are dealt, so that who gets which changes no id.
+                let books = match works {
+                    Some(works) => self.number(books, at, &*works.store),
+                    None => Numbered::of(books),
+                };
                 let (lanes, runs) = match self.is_split() {
                     true => (at..at + 1, Runs::from_buf([books])),
+                    false if self.piles.len() == 1 => (0..1, Runs::from_buf([books])),
                     false => {
+                        let (books, ..) = books.into_parts();
                         let runs = dealt(books, self.piles.len(), &mut reader.next);
-                        (0..self.lanes.len(), runs.into())
+                        let runs = runs.into_iter().map(Numbered::of);
+                        (0..self.lanes.len(), runs.collect())
                     }
                 };
                 let mut lanes: SmallVec<[_; 1]> = lanes.map(|lane| self.lane(lane)).collect();

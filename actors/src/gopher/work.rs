@@ -58,7 +58,7 @@ impl Gopher {
             if !gopher.busy {
                 let next = match put {
                     // As everywhere: what takes no time is done at once, so that worked books don't wait for the work on others.
-                    Some((cart, leg)) if gopher.at_once[leg as usize] => Some((cart, leg)),
+                    Some((cart, leg)) if gopher.me.at_once[leg as usize] => Some((cart, leg)),
                     put => (gopher.crew.yard).advance(gopher.core.index, gopher.epoch, put),
                 };
                 gopher.go_on(next, ctx);

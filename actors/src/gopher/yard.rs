@@ -4,8 +4,10 @@
 //! who could take it are busy it waits here, and whoever is free first takes what has waited longest.
 
 mod coupling;
+mod held;
 mod hung;
 mod legs;
+mod lending;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -13,15 +15,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::steps::Duties;
 use super::{Carry, Gopher};
-use crate::cart::{Cart, CartBody, RoomClaim};
+use crate::cart::{Cart, CartBody};
 use crate::clock::{Clock, Time};
 use crate::planted::{self, Defect};
-use crate::slots::{SlotClaim, Slots};
+use crate::slots::Slots;
 use crate::store::Want;
 use crate::supervision::Port;
 
+use held::Claims;
+pub use held::holder;
 pub use legs::Leg;
 use legs::Legs;
+pub(crate) use lending::{Doer, Loan, Next};
 
 /// A gopher's place in its crew.
 #[derive(Debug, Clone)]
@@ -41,6 +46,8 @@ struct State {
     wanted: Legs,
     /// Gophers that have nothing to do, the longest idle first.
     idle: Vec<usize>,
+    /// By seat: who lends itself while it is idle.
+    doers: Vec<Option<Arc<Doer>>>,
     /// Carts under way: neither waiting nor retired.
     out: usize,
     retired: usize,
@@ -80,32 +87,10 @@ pub struct Yard {
     claims: Box<[Mutex<Claims>]>,
 }
 
-#[derive(Default)]
-struct Claims {
-    slot: Option<SlotClaim>,
-    room: Option<Arc<RoomClaim>>,
-}
-
-/// Generation and holder in one word, so that both change in one step: 16 bits of generation, 20 of the node, 28 of the epoch.
-const HOLDER_BITS: u32 = 48;
-
-fn packed(generation: u16, holder: u64) -> u64 {
-    let (node, epoch) = (holder >> 40, holder & 0xfff_ffff);
-    u64::from(generation) << HOLDER_BITS | (node & 0xf_ffff) << 28 | epoch
-}
-
 impl std::fmt::Debug for Yard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Yard").field("crew", &self.name).finish()
     }
-}
-
-/// In the place of a node: the cart is coupled to another, whose number stands in the place of the epoch.
-const COUPLED: u32 = 0xf_ffff;
-
-/// Who holds a lease: a node and the epoch of its actor.
-pub fn holder(node: u32, epoch: u64) -> u64 {
-    u64::from(node) << 40 | (epoch & 0xff_ffff_ffff)
 }
 
 impl Yard {
@@ -126,6 +111,7 @@ impl Yard {
             waiting: std::array::from_fn(|_| VecDeque::with_capacity(carts)),
             wanted: Legs::default(),
             idle: Vec::with_capacity(seats.len()),
+            doers: seats.iter().map(|_| None).collect(),
             out: 0,
             retired: 0,
         };
@@ -212,32 +198,6 @@ impl Yard {
         self.lock().retired == self.carts
     }
 
-    /// Notes who has a cart; nothing where another one has taken its place.
-    pub(crate) fn held_by(&self, body: &CartBody, holder: u64) {
-        let Some(held) = self.held.get(body.number as usize - 1) else {
-            return;
-        };
-        let next = packed(body.generation, holder);
-        let mut now = held.load(Ordering::Acquire);
-        if now == next {
-            return;
-        }
-        while now >> HOLDER_BITS == u64::from(body.generation) {
-            match held.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return,
-                Err(other) => now = other,
-            }
-        }
-    }
-
-    /// True if another cart has taken its place.
-    fn is_stale(&self, body: &CartBody) -> bool {
-        let held = self.held.get(body.number as usize - 1);
-        held.is_some_and(|held| {
-            held.load(Ordering::Acquire) >> HOLDER_BITS != u64::from(body.generation)
-        })
-    }
-
     /// Takes a cart in; one whose place was taken comes back, to be dropped when no lock is held.
     #[must_use]
     fn keep(&self, state: &mut State, body: Box<CartBody>, leg: Leg) -> Option<Box<CartBody>> {
@@ -320,6 +280,19 @@ impl Yard {
         epoch: u64,
         done: Option<(Cart, Leg)>,
     ) -> Option<(Cart, Leg)> {
+        let next = self.next(gopher, epoch, done, None, None)?;
+        Some((next.cart, next.leg))
+    }
+
+    /// [`Yard::advance`] at the end of a `loan`, if it was one. Those who are idle on the thread `here`, if said, may lend themselves.
+    pub(crate) fn next(
+        self: &Arc<Self>,
+        gopher: usize,
+        epoch: u64,
+        done: Option<(Cart, Leg)>,
+        loan: Option<Loan>,
+        here: Option<u64>,
+    ) -> Option<Next> {
         let done = done.map(|(mut cart, leg)| {
             cart.leave_slot();
             (cart, leg)
@@ -330,20 +303,34 @@ impl Yard {
             if !state.idle.is_empty() {
                 state.idle.retain(|idle| *idle != gopher);
             }
-            let put = done.is_some();
+            let changed = done.is_some() || loan.is_some();
+            if let Some(loan) = loan {
+                loan.end(&mut state);
+            }
             if let Some((cart, leg)) = done {
                 stale = self.keep(&mut state, cart.into_body(), leg);
             }
-            let picked = self.pick(&mut state, self.legs[gopher]);
+            let picked = match here {
+                Some(here) => self.choose(&mut state, gopher, here),
+                None => {
+                    let picked = self.pick(&mut state, self.legs[gopher]);
+                    picked.map(|(body, leg)| (body, leg, None))
+                }
+            };
             // For others, if there are some.
-            let pair = put.then(|| self.pair(&mut state)).flatten();
+            let pair = changed.then(|| self.pair(&mut state)).flatten();
             if picked.is_none() {
                 state.idle.push(gopher);
             }
             (picked, stale, pair)
         };
         drop(stale);
-        let next = picked.map(|(body, leg)| (self.cart(body, self.holder_at(gopher, epoch)), leg));
+        let next = picked.map(|(body, leg, on)| {
+            let doer = on.as_ref().and_then(Loan::doer);
+            let holder = doer.map_or_else(|| self.holder_at(gopher, epoch), |doer| doer.holder);
+            let cart = self.cart(body, holder);
+            Next { cart, leg, on }
+        });
         if let Some(pair) = pair {
             self.send(pair);
         }

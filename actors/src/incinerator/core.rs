@@ -22,6 +22,7 @@ use crate::pile::{Deliver, Look, PileCore};
 use crate::pool::guarded;
 use crate::store::{Answer, Settled};
 use crate::supervision::{Guarded, Port};
+use crate::threads;
 use crate::trace::Act;
 use crate::works::{NodeStats, Works};
 
@@ -96,11 +97,15 @@ impl IncineratorCore {
     }
 
     /// Brings a loaded cart. On the actor's own thread, where burning does not wait, it is burned there and then and comes back empty, with the time
-    /// that took. Else it is sent; where the actor has been told of one and has not looked yet, or is away, the cart waits here for its look: one message
+    /// that took if it is to be `timed`. Else it is sent; where the actor has been told of one and has not looked yet, or is away, the cart waits here for its look: one message
     /// is enough for all that come meanwhile.
-    pub(crate) fn deliver(self: &Arc<Self>, cart: Cart) -> Option<(Cart, Duration)> {
+    pub(crate) fn deliver(
+        self: &Arc<Self>,
+        cart: Cart,
+        timed: bool,
+    ) -> Option<(Cart, Option<Duration>)> {
         if self.is_at_hand() {
-            return self.burn_here(cart);
+            return self.burn_here(cart, timed);
         }
         let way = (self.name.as_str(), Point::Deliver);
         self.works.pass(way, cart, self, Self::deliver_now);
@@ -109,18 +114,27 @@ impl IncineratorCore {
 
     /// True if a cart that is brought on this thread is burned there and then.
     pub(crate) fn is_at_hand(&self) -> bool {
-        self.thread.load(Ordering::Acquire) == here()
+        self.thread.load(Ordering::Acquire) == threads::number()
     }
 
-    fn burn_here(&self, cart: Cart) -> Option<(Cart, Duration)> {
+    /// Burns that nobody timed have ended, the last of them just now; they took `span`, more or less.
+    pub(crate) fn burned_untimed(&self, span: Duration) {
+        self.works.note_burn(self.works.clock.now());
+        self.stats.busy_for(span);
+    }
+
+    fn burn_here(&self, cart: Cart, timed: bool) -> Option<(Cart, Option<Duration>)> {
         let fire = lock(&self.fire).clone();
         let Some((fire, epoch)) = fire else {
             self.deliver_now(cart);
             return None;
         };
-        let began = self.works.clock.now();
+        let began = timed.then(|| self.works.clock.now());
         match self.burn(cart, &fire, began) {
-            Ok((cart, now)) => cart.map(|cart| (cart, now - began)),
+            Ok((cart, now)) => {
+                let took = began.zip(now).map(|(began, now)| now - began);
+                cart.map(|cart| (cart, took))
+            }
             Err(text) => {
                 self.panicked(text, epoch);
                 None
@@ -214,36 +228,44 @@ impl IncineratorCore {
     }
 
     /// All books of a cart are burned or marked.
-    fn burned(&self, cart: Cart, began: Time, not_before: bool) -> (Option<Cart>, Time) {
+    fn burned(
+        &self,
+        cart: Cart,
+        began: Option<Time>,
+        not_before: bool,
+    ) -> (Option<Cart>, Option<Time>) {
         self.tell_receipts(&cart);
         self.trace(&cart);
         self.done(cart, began, not_before)
     }
 
-    /// What was burned has been told. Gives the empty cart, and the time.
+    /// What was burned has been told. Gives the empty cart, and the time where it matters when that `began`.
     pub(super) fn done(
         &self,
         mut cart: Cart,
-        began: Time,
+        began: Option<Time>,
         not_before: bool,
-    ) -> (Option<Cart>, Time) {
-        let now = self.works.clock.now();
-        self.works.note_burn(now);
-        self.stats.busy_for(now - began);
-        if not_before {
+    ) -> (Option<Cart>, Option<Time>) {
+        let now = began.map(|began| {
+            let now = self.works.clock.now();
+            self.works.note_burn(now);
+            self.stats.busy_for(now - began);
+            now
+        });
+        if let Some(now) = now.filter(|_| not_before) {
             cart.not_before(now);
         }
         (self.settle(cart), now)
     }
 
-    /// Burns a cart's books and settles them, from `began`, which is now; gives the empty cart, if it has not gone home, and the time afterwards. `Err`
+    /// Burns a cart's books and settles them, from `began`, which is now, or untimed; gives the empty cart, if it has not gone home, and the time afterwards. `Err`
     /// is the text of a panic; the cart has gone home then, by its marks.
     pub(super) fn burn(
         &self,
         cart: Cart,
         fire: &Fire,
-        began: Time,
-    ) -> Result<(Option<Cart>, Time), String> {
+        began: Option<Time>,
+    ) -> Result<(Option<Cart>, Option<Time>), String> {
         let mut cart = match self.begin(cart) {
             Ok(cart) => cart,
             Err(empty) => return Ok((Some(empty), began)),
@@ -440,15 +462,6 @@ impl IncineratorCore {
         cart.leave_slot();
         Some(cart)
     }
-}
-
-/// A number of the calling thread, never 0, that no other has had or will have.
-pub(super) fn here() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    thread_local! {
-        static HERE: u64 = NEXT.fetch_add(1, Ordering::Relaxed);
-    }
-    HERE.try_with(|here| *here).unwrap_or(u64::MAX)
 }
 
 /// True if all books are as they were leased, and none bears a mark.

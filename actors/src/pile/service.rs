@@ -190,10 +190,11 @@ impl PileCore {
     /// Moves what the feeder has read onto the shelf, as far as there is room, if `want` books are not there already.
     fn fill(&self, want: usize) {
         if let Some((feeder, share)) = &self.feeder
-            && self.counts().ready < want
+            && let Some(missing) = want.checked_sub(self.counts().ready)
+            && missing > 0
             && !self.is_full()
         {
-            feeder.fill(*share, self);
+            feeder.fill(*share, self, missing);
         }
     }
 

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Notify;
 
 use super::{
-    Answer, Bell, Bound, Counts, Full, PileKey, Promises, Refused, Settled, Store, Want, Worked,
+    Answer, Bell, Bound, Counts, Full, Numbered, PileKey, Promises, Refused, Settled, Store, Want,
+    Worked,
 };
 use crate::book::{Book, BookId};
 use crate::clock::{Clock, Time};
@@ -260,13 +261,13 @@ impl Store for MemoryStore {
         self.ledger.number(count)
     }
 
-    fn put_numbered(&self, pile: PileKey, books: Vec<Book>) -> Answer<Result<(), Full<Vec<Book>>>> {
-        let (bytes, ids) = Ids::and_bytes_of(&books);
+    fn put_numbered(&self, pile: PileKey, books: Numbered) -> Answer<Result<(), Full<Numbered>>> {
         let mut shelf = self.shelf(pile);
-        if !shelf.has_room(books.len(), bytes) {
+        if !shelf.has_room(books.len(), books.bytes()) {
             return Answer::Ready(Err(Full(books)));
         }
         self.ledger.offer(books.len() as u64);
+        let (books, bytes, ids) = books.into_parts();
         shelf.put_all(books, bytes, ids);
         Answer::Ready(Ok(()))
     }

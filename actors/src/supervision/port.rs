@@ -162,6 +162,12 @@ impl<A: Actor> Port<A> {
         matches!(slot.state, State::Bound(_)).then_some(slot.epoch)
     }
 
+    /// True if that life is bound now.
+    #[inline]
+    pub(crate) fn is_at(&self, epoch: u64) -> bool {
+        self.shared.bound.load(Ordering::Acquire) == epoch
+    }
+
     /// True if the port is closed for good.
     pub fn is_closed(&self) -> bool {
         matches!(self.shared.slot.load().state, State::Closed)

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{COUPLED, Leg, Yard, holder};
+use super::held::{COUPLED, holder};
+use super::{Leg, Yard};
 use crate::cart::{Cart, CartBody};
 
 impl Yard {

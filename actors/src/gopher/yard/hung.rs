@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use super::{COUPLED, HOLDER_BITS, Yard, holder, packed};
+use super::Yard;
+use super::held::{COUPLED, HOLDER_BITS, holder, packed};
 use crate::cart::CartBody;
 
 impl Yard {

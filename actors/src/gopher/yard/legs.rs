@@ -45,6 +45,10 @@ impl Leg {
 pub(super) struct Legs(pub(super) u8);
 
 impl Legs {
+    pub(super) const TAKE: Self = Self(1 << Leg::Take as u8);
+    /// All but [`Legs::TAKE`].
+    pub(super) const UNDER_WAY: Self = Self(0x3f & !Self::TAKE.0);
+
     /// Those that `duties` cover.
     pub(super) fn of(duties: Duties) -> Self {
         let legs = Leg::ALL.into_iter().filter(|leg| duties.has(leg.step()));

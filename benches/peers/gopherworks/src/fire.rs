@@ -36,6 +36,8 @@ impl Watch {
         *first = Some(first.map_or(now, |first| first.earlier(now)));
     }
 
+    // Kept out of the way of what is done for each book.
+    #[cold]
     fn last_is_now(&self) {
         let now = Moment::now();
         let mut last = self.last.lock().expect("nobody panicked");

@@ -1,0 +1,255 @@
+//! A gopher's turn: legs that take no time, one after the other, its own and those of idle neighbours.
+
+use std::time::Duration;
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+
+use super::yard::{Doer, Leg, Loan, Next};
+use super::{Door, Gopher};
+use crate::cart::Cart;
+use crate::incinerator::IncineratorCore;
+
+/// What is handled in one go before others on the arbiter get their turn: 32 carts.
+const TURN: usize = 32 * CART;
+
+/// What a cart counts in a turn; on loan, where it goes by as many hands as there are steps, each counts one.
+const CART: usize = 4;
+
+/// Burning in one go, likewise.
+const LONG: Duration = Duration::from_micros(200);
+
+/// What burning takes, where a gopher burns what it brings.
+///
+/// Reading the clock twice takes longer than a short burn: of burns that take less than a microsecond one in eight is timed, and the others are taken to be
+/// like it.
+#[derive(Debug, Default)]
+pub(super) struct Burning {
+    /// In this turn.
+    all: Duration,
+    /// The one that was timed last.
+    last: Duration,
+    /// Those since, in this turn.
+    untimed: u32,
+}
+
+impl Burning {
+    const SHORT: Duration = Duration::from_micros(1);
+    const UNTIMED: u32 = 7;
+
+    fn begin_turn(&mut self) {
+        self.all = Duration::ZERO;
+    }
+
+    fn is_long(&self) -> bool {
+        self.all > LONG
+    }
+
+    /// True if the next one is to be timed: the first of a turn always is.
+    fn is_due(&self) -> bool {
+        self.last >= Self::SHORT || self.untimed == Self::UNTIMED || self.all.is_zero()
+    }
+
+    /// A burn took `took`, or was not timed. Gives it where it was.
+    fn burned(&mut self, took: Option<Duration>, fire: &IncineratorCore) -> Option<Duration> {
+        match took {
+            Some(took) => {
+                self.all += took;
+                self.last = took;
+                self.tell(fire);
+            }
+            None => {
+                self.all += self.last;
+                self.untimed += 1;
+            }
+        }
+        took
+    }
+
+    /// Tells of those that were not timed.
+    fn tell(&mut self, fire: &IncineratorCore) {
+        let untimed = std::mem::take(&mut self.untimed);
+        if untimed > 0 {
+            fire.burned_untimed(self.last * untimed);
+        }
+    }
+}
+
+impl Gopher {
+    /// Does legs until there is none, or one takes time: its own, and those of idle neighbours which take none.
+    pub(super) fn go_on(&mut self, next: Option<(Cart, Leg)>, ctx: &mut Context<Self>) {
+        self.burning.begin_turn();
+        self.turn(next, ctx);
+        if let Door::Incinerator(fire) = &self.crew.to {
+            self.burning.tell(fire);
+        }
+    }
+
+    fn turn(&mut self, next: Option<(Cart, Leg)>, ctx: &mut Context<Self>) {
+        let mut next = next.map(|(cart, leg)| Next {
+            cart,
+            leg,
+            on: None,
+        });
+        let mut left = TURN;
+        while left > 0 {
+            let Some(Next { cart, leg, mut on }) = next.take() else {
+                return;
+            };
+            let doer = on.as_ref().and_then(Loan::doer);
+            let at_once = doer.unwrap_or(&self.me).at_once;
+            let put = match self.unseen && at_once[leg as usize] {
+                true => self.pass_by(cart, leg, doer, &mut left),
+                false => self.leg(cart, leg, ctx),
+            };
+            if self.busy {
+                return;
+            }
+            let yard = &self.crew.yard;
+            let here = (self.me.lends && left > CART).then_some(self.me.thread);
+            next = match (put, here) {
+                // What takes no time is done at once: it puts nobody off, however long he has waited. But those who wait go before a cart that is to be
+                // sent for books: it may then go together with others.
+                (Some((cart, leg)), _)
+                    if at_once[leg as usize]
+                        && (leg != Leg::Take
+                            || self.coupling < 2
+                            || !yard.is_wanted(self.core.index)) =>
+                {
+                    left = left.saturating_sub(CART * usize::from(leg == Leg::Take));
+                    Some(Next { cart, leg, on })
+                }
+                (Some((cart, leg)), Some(here)) if yard.hand_over(&cart, leg, &mut on, here) => {
+                    left -= 1;
+                    Some(Next { cart, leg, on })
+                }
+                (put, here) => {
+                    left = left.saturating_sub(CART);
+                    yard.next(self.core.index, self.epoch, put, on, here)
+                }
+            };
+        }
+        match next {
+            None => {}
+            // Whoever lent itself goes on by itself.
+            Some(Next {
+                cart,
+                leg,
+                on: Some(loan),
+            }) => {
+                drop(loan);
+                self.crew.yard.put(cart, leg);
+            }
+            Some(Next { cart, leg, .. }) => self.give_way(cart, leg, ctx),
+        }
+    }
+
+    /// Others on the arbiter have their turn.
+    fn give_way(&mut self, cart: Cart, leg: Leg, ctx: &mut Context<Self>) {
+        self.busy = true;
+        self.hands = Some(cart);
+        ctx.spawn(
+            tokio::task::yield_now()
+                .into_actor(self)
+                .map(move |(), gopher, ctx| {
+                    gopher.busy = false;
+                    if let Some(cart) = gopher.hands.take() {
+                        gopher.go_on(Some((cart, leg)), ctx);
+                    }
+                }),
+        );
+    }
+
+    /// Legs that take no time, and that nobody wants to hear of: the cart goes on as far as it can, or as the turn allows. `on`: in whose name, if
+    /// not its own.
+    fn pass_by(
+        &mut self,
+        mut cart: Cart,
+        mut leg: Leg,
+        on: Option<&Doer>,
+        left: &mut usize,
+    ) -> Option<(Cart, Leg)> {
+        let at_once = on.map_or(self.me.at_once, |doer| doer.at_once);
+        loop {
+            cart.not_before(on.map_or(self.free_at, |doer| doer.born));
+            let core = on.map_or(&self.core, |doer| &doer.core);
+            if leg.step() == core.counts && !matches!(leg, Leg::Take | Leg::Reserve) {
+                core.stats.carts_with(cart.carts(), cart.body().books);
+            }
+            if leg == Leg::Take {
+                self.couple(&mut cart, at_once[Leg::Return as usize]);
+            }
+            (cart, leg) = self.onward(cart, leg, on)?;
+            if self.burning.is_long() {
+                *left = (*left).min(1);
+            }
+            if leg == Leg::Take || !at_once[leg as usize] {
+                return Some((cart, leg));
+            }
+        }
+    }
+
+    /// An empty cart is about to go for books: others that wait may go with it.
+    fn couple(&self, cart: &mut Cart, returns: bool) {
+        let carts = self.crew.yard.coupling();
+        if cart.carts() < carts {
+            self.crew.yard.couple(cart, carts, returns);
+        } else {
+            cart.uncouple(carts);
+        }
+    }
+
+    /// What is coupled is burned in one go, and that has to stay short.
+    fn burned_in(&self, span: Duration) {
+        let yard = &self.crew.yard;
+        let now = yard.coupling();
+        if span > LONG / 2 {
+            yard.couple_up_to((now / 2).max(1));
+        } else if span < LONG / 8 && now < self.coupling {
+            yard.couple_up_to((now * 2).min(self.coupling));
+        }
+    }
+
+    /// Where a cart goes from a leg that is done. It comes back where it is served at once.
+    pub(super) fn onward(
+        &mut self,
+        mut cart: Cart,
+        leg: Leg,
+        on: Option<&Doer>,
+    ) -> Option<(Cart, Leg)> {
+        match leg {
+            Leg::Take => {
+                let holder = on.unwrap_or(&self.me).holder;
+                let loaded = self.crew.from.take(cart, holder)?;
+                Some((loaded, Leg::Load))
+            }
+            Leg::Reserve => match &self.crew.to {
+                Door::Dump(dump) => dump.deliver(cart),
+                Door::Incinerator(_) => None,
+            },
+            Leg::Load => {
+                cart.leave_slot();
+                Some((cart, Leg::Push))
+            }
+            Leg::Push => {
+                let ask = self.crew.yard.unloads_in_time() && matches!(self.crew.to, Door::Dump(_));
+                Some((cart, if ask { Leg::Reserve } else { Leg::Unload }))
+            }
+            Leg::Unload => {
+                // The slot is for the step alone; what the fire then does is its own affair.
+                cart.leave_slot();
+                match &self.crew.to {
+                    Door::Dump(dump) => dump.deliver(cart),
+                    Door::Incinerator(fire) => {
+                        let timed = !self.me.lends || self.burning.is_due();
+                        let (cart, took) = fire.deliver(cart, timed)?;
+                        if let Some(took) = self.burning.burned(took, fire) {
+                            self.burned_in(took);
+                        }
+                        Some((cart, Leg::Return))
+                    }
+                }
+            }
+            Leg::Return => Some((cart, Leg::Take)),
+        }
+    }
+}
