@@ -56,6 +56,21 @@ fn one_that_is_removed_before_its_turn_holds_nobody_up() {
 }
 
 #[test]
+fn giving_up_a_life_that_was_never_begun_changes_nothing() {
+    let mut m = machine(policy(Strategy::OneForOne), &[P]);
+    m.begin(at(0));
+    let (first, _) = m.add_many(spec(P), 3, at(0)).expect("it runs");
+    for epoch in [0, 1] {
+        assert_eq!(m.give_up(first, epoch, at(0)), []);
+        assert_eq!(m.on_lost(first, epoch, &Exit::ArbiterDead, at(0)), []);
+        assert_eq!(m.on_exit(ChildId(2), epoch, &boom(), at(0)), []);
+        assert_eq!(m.on_started(ChildId(3), epoch, at(0)), []);
+    }
+    assert_eq!(m.on_started(ChildId(0), 1, at(0)), [lot(1, 3)]);
+    assert_eq!(m.on_lot_done(first, at(0)), [Do::Up]);
+}
+
+#[test]
 fn a_stop_while_they_start_starts_no_more() {
     let mut m = running(policy(Strategy::OneForOne), &[]);
     let (first, wanted) = m.add_many(spec(P), LOT + 6, at(0)).expect("it runs");
