@@ -186,11 +186,11 @@ impl<A: Actor> Seat<A> {
         drop(before);
     }
 
-    /// Fences all earlier epochs: from now on only `epoch` can bind.
-    pub(super) fn begin(&self, epoch: u64, in_lot: bool) {
+    /// Fences all earlier epochs: from now on only `epoch` can bind. Says whether it did: never where it is not later than the present one.
+    pub(super) fn begin(&self, epoch: u64, in_lot: bool) -> bool {
         let mut kept = self.lock();
         if self.epoch() >= epoch {
-            return;
+            return false;
         }
         let lot = if in_lot { IN_LOT } else { 0 };
         let word = epoch << BITS | EXPECTED | lot;
@@ -199,6 +199,7 @@ impl<A: Actor> Seat<A> {
         drop(kept);
         // Dropped outside: what it wakes may want the lock.
         drop(before);
+        true
     }
 
     /// Binds a mailbox if `epoch` is the one that was begun last and nothing ended it; says whether it did.

@@ -26,6 +26,7 @@ pub struct Template {
     pub(super) spec: ChildSpec,
     pub(super) place: Place,
     pub(super) count: usize,
+    last_epoch: Box<dyn Fn() -> u64 + Send>,
     make: Box<dyn FnOnce(Hire) -> Arc<dyn Row> + Send>,
 }
 
@@ -55,16 +56,17 @@ impl Template {
         A: Actor<Context = actix::Context<A>>,
     {
         assert!(u32::try_from(ports.len()).is_ok(), "too many ports");
-        let seats = ports.clone();
+        let (seats, seen) = (ports.clone(), ports.clone());
         Self {
             spec: ChildSpec {
                 name: prefix.into(),
                 restart: Restart::Permanent,
                 shutdown: Duration::from_secs(5),
-                first_epoch: ports.last_epoch() + 1,
+                first_epoch: 1,
             },
             place: Place::Here,
             count: ports.len(),
+            last_epoch: Box::new(move || seen.last_epoch()),
             make: Box::new(move |hire| {
                 Arc::new(Roll {
                     ports: seats,
@@ -97,6 +99,14 @@ impl Template {
     pub fn shutdown(mut self, within: Duration) -> Self {
         self.spec.shutdown = within;
         self
+    }
+
+    /// What the policy has to know, with an epoch that none of the ports has seen.
+    pub(super) fn fresh_spec(&self) -> ChildSpec {
+        ChildSpec {
+            first_epoch: (self.last_epoch)() + 1,
+            ..self.spec.clone()
+        }
     }
 
     /// Makes the children known; none is started yet.
@@ -197,6 +207,9 @@ impl<A: Actor> Roll<A> {
 impl<A: Actor<Context = actix::Context<A>>> Roll<A> {
     /// Spawns lives whose epoch has begun.
     fn spawn(self: Arc<Self>, from: u32, count: u32, epoch: u64) {
+        if count == 0 {
+            return;
+        }
         self.hire.office.begin(count as usize);
         let (arbiter, residences) = match &self.hire.place {
             Place::Here => (None, Vec::new()),
@@ -236,10 +249,20 @@ impl<A: Actor<Context = actix::Context<A>>> Roll<A> {
 impl<A: Actor<Context = actix::Context<A>>> Row for Roll<A> {
     fn launch_lot(self: Arc<Self>, from: u32, count: u32, epoch: u64) {
         self.left.store(count as usize, Ordering::Release);
-        for index in from..from + count {
-            self.ports.seat(index).begin(epoch, true);
+        let (mut next, end) = (from, from + count);
+        for index in from..end {
+            if self.ports.seat(index).begin(epoch, true) {
+                continue;
+            }
+            // It has had a later life: this one would never be up, nor would the lot.
+            self.clone().spawn(next, index - next, epoch);
+            next = index + 1;
+            let exit = Exit::Failed("its port has had later lives".to_owned());
+            let office = &self.hire.office;
+            office.tell(self.child(index), epoch, News::Exited(exit));
+            self.count_off();
         }
-        self.spawn(from, count, epoch);
+        self.spawn(next, end - next, epoch);
     }
 
     fn launch(self: Arc<Self>, index: u32, epoch: u64) {

@@ -109,7 +109,7 @@ impl Task {
         say: oneshot::Sender<ChildId>,
         now: Time,
     ) -> Vec<Do> {
-        let (spec, count): (ChildSpec, usize) = (template.spec.clone(), template.count);
+        let (spec, count): (ChildSpec, usize) = (template.fresh_spec(), template.count);
         let prefix = spec.name.clone();
         let Some((first, wanted)) = self.restarts.add_many(spec, count, now) else {
             return Vec::new();
