@@ -22,7 +22,7 @@ pub(super) struct Shared {
     pub(super) children: RwLock<Listed>,
     pub(super) events: broadcast::Sender<SupervisionEvent>,
     pub(super) progress: watch::Sender<Progress>,
-    // Lives that have begun and not reported their end, hung ones included.
+    // Lives that have begun and are not over, hung ones included.
     pub(super) lives: watch::Sender<usize>,
 }
 
@@ -43,7 +43,8 @@ impl Shared {
     }
 }
 
-/// A child that was added did not start: the supervisor has ended or is about to, or the child ended before it was up and will not come back.
+/// A child that was added did not start: the supervisor has ended or is about to, or the child ended before it was up and will not come back, or
+/// its ports serve another supervisor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotStarted(());
 
@@ -131,7 +132,7 @@ impl SupervisorHandle {
     /// changes nothing.
     ///
     /// # Errors
-    /// [`NotStarted`]: the supervisor ends before.
+    /// [`NotStarted`]: the supervisor ends before, or the ports serve another one (or this one already).
     pub fn start_many(
         &self,
         template: Template,
@@ -229,7 +230,7 @@ impl SupervisorHandle {
     }
 
     /// Waits until no life that was ever begun here is left, hung ones included: what the supervisor itself, which fences the
-    /// hung, does not wait for. Never returns where a thread hangs for good.
+    /// hung, does not wait for. It has done what follows from their ends. Never returns where a thread hangs for good.
     pub fn buried(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut lives = self.shared.lives.subscribe();
         async move {

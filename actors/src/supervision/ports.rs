@@ -1,7 +1,7 @@
 //! The addresses of many children that are alike: a seat each, side by side.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -13,9 +13,21 @@ use super::Unsent;
 
 /// Where to reach the children of a [`Template`](super::Template) across their restarts, each by its index from 0. Clones are the same ports.
 ///
-/// What a [`Port`](super::Port) promises holds for each of them; a seat takes 56 bytes.
+/// What a [`Port`](super::Port) promises holds for each of them; a seat takes 56 bytes. They serve one supervisor at a time: another may have
+/// them when it has ended, or all of their children there are gone.
 pub struct Ports<A: Actor> {
     seats: Arc<[Seat<A>]>,
+    /// They serve a supervisor.
+    taken: Arc<AtomicBool>,
+}
+
+/// They serve whoever keeps this, and nobody else.
+pub(super) struct Claim(Arc<AtomicBool>);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 pub(super) struct Seat<A: Actor> {
@@ -51,6 +63,7 @@ impl<A: Actor> Ports<A> {
         });
         Self {
             seats: seats.collect(),
+            taken: Arc::default(),
         }
     }
 
@@ -109,6 +122,12 @@ impl<A: Actor> Ports<A> {
         self.seats.iter()
     }
 
+    /// `None` where they serve somebody else.
+    pub(super) fn claim(&self) -> Option<Claim> {
+        let taken = self.taken.swap(true, Ordering::AcqRel);
+        (!taken).then(|| Claim(self.taken.clone()))
+    }
+
     /// The last epoch that was begun at any of them.
     pub(super) fn last_epoch(&self) -> u64 {
         self.all().map(Seat::epoch).max().unwrap_or(0)
@@ -119,6 +138,7 @@ impl<A: Actor> Clone for Ports<A> {
     fn clone(&self) -> Self {
         Self {
             seats: self.seats.clone(),
+            taken: self.taken.clone(),
         }
     }
 }

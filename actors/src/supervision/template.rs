@@ -12,7 +12,7 @@ use actix::dev::channel::AddressSender;
 
 use super::incarnation::{Incarnation, Ties};
 use super::launch::{Surroundings, deliver};
-use super::ports::{Ports, Seat};
+use super::ports::{Claim, Ports, Seat};
 use super::pulse::{Doomed, Pulse, Residence, Resident};
 use super::report::{News, Office};
 use super::switch::{KILL, STOP, STRUCK, Strike};
@@ -26,7 +26,7 @@ pub struct Template {
     pub(super) spec: ChildSpec,
     pub(super) place: Place,
     pub(super) count: usize,
-    last_epoch: Box<dyn Fn() -> u64 + Send>,
+    claim: Box<dyn Fn() -> Option<(Claim, u64)> + Send>,
     make: Box<dyn FnOnce(Hire) -> Arc<dyn Row> + Send>,
 }
 
@@ -56,7 +56,7 @@ impl Template {
         A: Actor<Context = actix::Context<A>>,
     {
         assert!(u32::try_from(ports.len()).is_ok(), "too many ports");
-        let (seats, seen) = (ports.clone(), ports.clone());
+        let (seats, claimed) = (ports.clone(), ports.clone());
         Self {
             spec: ChildSpec {
                 name: prefix.into(),
@@ -66,7 +66,11 @@ impl Template {
             },
             place: Place::Here,
             count: ports.len(),
-            last_epoch: Box::new(move || seen.last_epoch()),
+            claim: Box::new(move || {
+                let claim = claimed.claim()?;
+                // Only now does nobody else begin another.
+                Some((claim, claimed.last_epoch()))
+            }),
             make: Box::new(move |hire| {
                 Arc::new(Roll {
                     ports: seats,
@@ -101,12 +105,15 @@ impl Template {
         self
     }
 
-    /// What the policy has to know, with an epoch that none of the ports has seen.
-    pub(super) fn fresh_spec(&self) -> ChildSpec {
-        ChildSpec {
-            first_epoch: (self.last_epoch)() + 1,
+    /// Has the ports serve whoever asks, and says what the policy has to know, with an epoch that none of them has seen. `None` where they
+    /// serve somebody else.
+    pub(super) fn claim(&self) -> Option<(Claim, ChildSpec)> {
+        let (claim, last_epoch) = (self.claim)()?;
+        let spec = ChildSpec {
+            first_epoch: last_epoch + 1,
             ..self.spec.clone()
-        }
+        };
+        Some((claim, spec))
     }
 
     /// Makes the children known; none is started yet.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::super::ports::Claim;
 use super::super::template::{Row, Template, derived};
-use super::super::{ChildId, ChildSpec, Strike};
+use super::super::{ChildId, Strike};
 use super::{Do, Task};
 use crate::clock::Time;
 
@@ -19,6 +20,8 @@ struct Kept {
     count: usize,
     gone: usize,
     row: Arc<dyn Row>,
+    /// Until the end.
+    claim: Option<Claim>,
     /// Who waits until all have been started once.
     told: Option<oneshot::Sender<ChildId>>,
 }
@@ -98,6 +101,8 @@ impl Rows {
             } else {
                 kept.row.close_all();
             }
+            // Whoever hears of the end may have them served by another.
+            kept.claim = None;
         }
     }
 }
@@ -109,8 +114,11 @@ impl Task {
         say: oneshot::Sender<ChildId>,
         now: Time,
     ) -> Vec<Do> {
-        let (spec, count): (ChildSpec, usize) = (template.fresh_spec(), template.count);
-        let prefix = spec.name.clone();
+        let (prefix, count) = (template.spec.name.clone(), template.count);
+        let Some((claim, spec)) = template.claim() else {
+            log::error!("{prefix}: its ports serve another supervisor, or this one already");
+            return Vec::new();
+        };
         let Some((first, wanted)) = self.restarts.add_many(spec, count, now) else {
             return Vec::new();
         };
@@ -126,6 +134,7 @@ impl Task {
             count,
             gone: 0,
             row,
+            claim: Some(claim),
             told: Some(say),
         };
         self.rows.0.insert(first, kept);
