@@ -132,7 +132,7 @@ impl SupervisorHandle {
     /// changes nothing.
     ///
     /// # Errors
-    /// [`NotStarted`]: the supervisor ends before, or the ports serve another one (or this one already).
+    /// [`NotStarted`]: the supervisor ends before, or all of them are stopped before their turn, or the ports serve another one (or this one already).
     pub fn start_many(
         &self,
         template: Template,

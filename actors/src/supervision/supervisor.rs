@@ -325,7 +325,7 @@ impl Task {
                 Do::Forget { child } => {
                     match self.children.remove(&child) {
                         Some(kept) => kept.child.body.close(),
-                        None => self.rows.forget(child),
+                        None => self.forget_one(child),
                     }
                     self.shared.change(|listed| listed.remove(child));
                 }

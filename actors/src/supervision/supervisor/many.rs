@@ -24,6 +24,8 @@ struct Kept {
     claim: Option<Claim>,
     /// Who waits until all have been started once.
     told: Option<oneshot::Sender<ChildId>>,
+    /// Some have been.
+    launched: bool,
 }
 
 impl Rows {
@@ -39,8 +41,10 @@ impl Rows {
         Some(derived(&kept.prefix, index))
     }
 
-    pub(super) fn launch_lot(&self, first: ChildId, count: usize, epoch: u64) {
-        if let Some((kept, from)) = self.find(first) {
+    pub(super) fn launch_lot(&mut self, first: ChildId, count: usize, epoch: u64) {
+        if let Some((row, kept)) = self.0.range_mut(..=first).next_back() {
+            kept.launched = true;
+            let from = (first.0 - row.0) as u32;
             kept.row.clone().launch_lot(from, count as u32, epoch);
         }
     }
@@ -63,25 +67,21 @@ impl Rows {
         }
     }
 
-    pub(super) fn forget(&mut self, child: ChildId) {
-        let Some((first, kept)) = self.0.range_mut(..=child).next_back() else {
-            return;
-        };
-        let first = *first;
+    /// Of which template it was, by the first.
+    fn forget(&mut self, child: ChildId) -> Option<ChildId> {
+        let (first, kept) = self.0.range_mut(..=child).next_back()?;
         kept.row.close((child.0 - first.0) as u32);
         kept.gone += 1;
-        // Whoever waits hears of the last lot first.
-        if kept.gone == kept.count && kept.told.is_none() {
-            self.0.remove(&first);
-        }
+        Some(*first)
     }
 
-    /// All of a template have been started once.
+    /// All of a template that are left have been started once.
     pub(super) fn tell_started(&mut self, first: ChildId) {
         let Some(kept) = self.0.get_mut(&first) else {
             return;
         };
-        if let Some(say) = kept.told.take() {
+        // Where none was, it did not start.
+        if let Some(say) = kept.told.take().filter(|_| kept.launched) {
             let _ = say.send(first);
         }
         if kept.gone == kept.count {
@@ -108,6 +108,15 @@ impl Rows {
 }
 
 impl Task {
+    pub(super) fn forget_one(&mut self, child: ChildId) {
+        // The last that was to be started may be gone before its turn.
+        if let Some(first) = self.rows.forget(child)
+            && !self.restarts.is_starting(first)
+        {
+            self.rows.tell_started(first);
+        }
+    }
+
     pub(super) fn add_many(
         &mut self,
         template: Template,
@@ -136,6 +145,7 @@ impl Task {
             row,
             claim: Some(claim),
             told: Some(say),
+            launched: false,
         };
         self.rows.0.insert(first, kept);
         wanted

@@ -1,5 +1,7 @@
 //! Children of a template at odd moments: owners that follow each other, and what comes before a first life or after a last.
 
+use std::pin::pin;
+
 use super::*;
 
 /// What `work` gives, which takes less than the backoff of [`held_up`].
@@ -7,6 +9,37 @@ async fn in_time<T>(clock: &Clock, work: impl Future<Output = T>) -> T {
     tokio::select! {
         done = work => done,
         () = clock.sleep(ms(500)) => panic!("nobody is told"),
+    }
+}
+
+/// A supervisor that starts nobody for a second: its first child has just failed to start.
+async fn held_up(clock: &Clock) -> SupervisorHandle {
+    let (tried, trace, port) = (AtomicUsize::new(0), Trace::default(), Port::new());
+    let first = Child::new("first", &port, move |_| {
+        match tried.fetch_add(1, Ordering::Relaxed) {
+            0 => Err("not yet".into()),
+            _ => Ok(Probe::new("first", &trace)),
+        }
+    });
+    let backoff = Backoff {
+        min: ms(1_000),
+        max: ms(1_000),
+        ..Backoff::default()
+    };
+    let policy = Policy {
+        backoff,
+        ..Policy::default()
+    };
+    let handle = supervise(policy, clock, vec![first]);
+    let mut events = Events(handle.events());
+    while !matches!(events.next().await, SupervisionEvent::Restarting { .. }) {}
+    handle
+}
+
+/// Waits until the children are known; killing does nothing to one that was never started.
+async fn known(handle: &SupervisorHandle, child: ChildId) {
+    while !handle.kill(child) {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -73,5 +106,20 @@ fn ports_are_free_when_all_their_children_are_gone() {
         many.handle.stop(ms(1_000)).await;
         assert_eq!(many.epochs(), [Some(2), Some(2)]);
         other.stop(ms(1_000)).await;
+    });
+}
+
+#[test]
+fn whoever_waits_hears_when_the_last_are_removed_before_their_turn() {
+    in_virtual_time(|clock| async move {
+        let (handle, ports) = (held_up(&clock).await, Ports::new(3));
+        let mut started = pin!(handle.start_many(template(&ports, &Trace::default())));
+        known(&handle, ChildId(3)).await;
+        for child in [2, 1, 3] {
+            drop(handle.stop_child(Which::Id(ChildId(child))));
+        }
+        assert!(in_time(&clock, &mut started).await.is_err());
+        assert!(ports.is_closed(2));
+        handle.stop(ms(1_000)).await;
     });
 }
