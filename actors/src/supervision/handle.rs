@@ -21,6 +21,8 @@ pub(super) struct Shared {
     pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) children: RwLock<Listed>,
     pub(super) events: broadcast::Sender<SupervisionEvent>,
+    // Told after every change of the children.
+    pub(super) changed: watch::Sender<()>,
     pub(super) progress: watch::Sender<Progress>,
     // Lives that have begun and are not over, hung ones included.
     pub(super) lives: watch::Sender<usize>,
@@ -36,6 +38,7 @@ impl Shared {
             .children
             .write()
             .unwrap_or_else(PoisonError::into_inner));
+        self.changed.send_replace(());
     }
 
     fn kept(&self, child: ChildId) -> bool {
@@ -146,7 +149,7 @@ impl SupervisorHandle {
     /// is gone (or fenced), and says whether there was such a child; dropping it changes nothing.
     pub fn stop_child(&self, child: Which<'_>) -> impl Future<Output = bool> + Send + use<> {
         let child = self.find(child);
-        let mut events = self.events();
+        let mut changed = self.shared.changed.subscribe();
         if let Some(child) = child {
             self.send(Command::Remove(child));
         }
@@ -159,7 +162,7 @@ impl SupervisorHandle {
             while shared.kept(child) {
                 tokio::select! {
                     biased;
-                    _ = events.recv() => {}
+                    _ = changed.changed() => {}
                     _ = &mut over => return true,
                 }
             }

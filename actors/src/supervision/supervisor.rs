@@ -118,6 +118,7 @@ impl Supervisor {
             commands,
             children: RwLock::new(Listed::new(public.collect())),
             events: around.events.clone(),
+            changed: watch::Sender::new(()),
             progress: watch::Sender::new(Progress::default()),
             lives: lives.clone(),
         });

@@ -123,3 +123,21 @@ fn whoever_waits_hears_when_the_last_are_removed_before_their_turn() {
         handle.stop(ms(1_000)).await;
     });
 }
+
+#[test]
+fn stopping_one_that_was_never_started_or_waits_for_a_restart_takes_no_time() {
+    in_virtual_time(|clock| async move {
+        let (handle, ports) = (held_up(&clock).await, Ports::new(3));
+        let started = handle.start_many(template(&ports, &Trace::default()));
+        known(&handle, ChildId(3)).await;
+        let unborn = handle.stop_child(Which::Id(ChildId(2)));
+        assert!(in_time(&clock, unborn).await);
+        started.await.expect("the others start");
+        let mut events = Events(handle.events());
+        handle.kill("probe/0");
+        while !matches!(events.next().await, SupervisionEvent::Restarting { .. }) {}
+        let waiting = handle.stop_child(Which::Name("probe/0"));
+        assert!(in_time(&clock, waiting).await);
+        handle.stop(ms(1_000)).await;
+    });
+}
