@@ -162,6 +162,13 @@ impl<A: Actor> Seat<A> {
         self.word.load(Ordering::Acquire) & CLOSED != 0
     }
 
+    /// The epoch of the life that is here, or is about to be.
+    pub(super) fn living(&self) -> Option<u64> {
+        let kept = self.lock();
+        let word = self.word.load(Ordering::Acquire);
+        (kept.mailbox.is_some() || word & EXPECTED != 0).then_some(word >> BITS)
+    }
+
     /// What was thrown at the life `epoch`; a later one has killed it.
     #[inline]
     pub(super) fn thrown(&self, epoch: u64, kill: u8) -> u8 {

@@ -186,8 +186,8 @@ struct Roll<A: Actor> {
     is_watched: bool,
     /// Those of the present lot that have neither started nor ended.
     left: AtomicUsize,
-    /// Of those few that were struck.
-    strikes: Mutex<BTreeMap<u32, VecDeque<Strike>>>,
+    /// Of those few lives that were struck, by index and epoch.
+    strikes: Mutex<BTreeMap<(u32, u64), VecDeque<Strike>>>,
 }
 
 impl<A: Actor> Roll<A> {
@@ -199,7 +199,7 @@ impl<A: Actor> Roll<A> {
         ChildId(self.hire.first.0 + index as usize)
     }
 
-    fn strikes(&self) -> MutexGuard<'_, BTreeMap<u32, VecDeque<Strike>>> {
+    fn strikes(&self) -> MutexGuard<'_, BTreeMap<(u32, u64), VecDeque<Strike>>> {
         self.strikes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -273,21 +273,26 @@ impl<A: Actor<Context = actix::Context<A>>> Row for Roll<A> {
     }
 
     fn launch(self: Arc<Self>, index: u32, epoch: u64) {
-        self.strikes().remove(&index);
         self.ports.seat(index).begin(epoch, false);
         self.spawn(index, 1, epoch);
     }
 
     fn strike(&self, index: u32, strike: Strike) {
-        let thrown = match strike {
-            Strike::Stop => STOP,
-            Strike::Kill => KILL,
+        let seat = self.ports.seat(index);
+        match strike {
+            Strike::Stop => seat.throw(STOP, None),
+            Strike::Kill => seat.throw(KILL, None),
             Strike::Panic(_) | Strike::Hang(_) => {
-                self.strikes().entry(index).or_default().push_back(strike);
-                STRUCK
+                let mut strikes = self.strikes();
+                // Asked under the lock: a life that ends looks here afterwards.
+                let Some(epoch) = seat.living() else {
+                    return;
+                };
+                strikes.entry((index, epoch)).or_default().push_back(strike);
+                drop(strikes);
+                seat.throw(STRUCK, Some(epoch));
             }
-        };
-        self.ports.seat(index).throw(thrown, None);
+        }
     }
 
     fn vacate(&self, index: u32, epoch: u64) {
@@ -352,6 +357,9 @@ impl<A: Actor> Bond<A> {
             return;
         }
         let in_lot = self.seat().leaves_lot(self.epoch);
+        // Nobody can be struck here any more.
+        self.seat().vacate(self.epoch);
+        self.roll.strikes().remove(&(self.index, self.epoch));
         let residence = self.residence.take().map(|residence| *residence);
         let (roll, child) = (&self.roll, self.roll.child(self.index));
         roll.hire.office.end(child, self.epoch, exit, residence);
@@ -415,10 +423,13 @@ impl<A: Actor> Ties<A> for Bond<A> {
 
     fn struck(&self) -> Option<Strike> {
         let mut strikes = self.roll.strikes();
-        let own = strikes.get_mut(&self.index)?;
-        let next = own.pop_front();
-        if own.is_empty() {
-            strikes.remove(&self.index);
+        let own = strikes.get_mut(&(self.index, self.epoch));
+        let (next, more) = match own {
+            Some(own) => (own.pop_front(), !own.is_empty()),
+            None => (None, false),
+        };
+        if !more {
+            strikes.remove(&(self.index, self.epoch));
             self.seat().unthrow(STRUCK, self.epoch);
         }
         next

@@ -141,3 +141,25 @@ fn stopping_one_that_was_never_started_or_waits_for_a_restart_takes_no_time() {
         handle.stop(ms(1_000)).await;
     });
 }
+
+#[test]
+fn nothing_happens_later_to_one_that_is_struck_and_does_not_live() {
+    in_virtual_time(|clock| async move {
+        let (handle, ports) = (held_up(&clock).await, Ports::new(3));
+        let started = handle.start_many(template(&ports, &Trace::default()));
+        known(&handle, ChildId(3)).await;
+        let strike = |text: &str| handle.strike(ChildId(2), Strike::Panic(text.into()));
+        assert!(strike("unborn"));
+        started.await.expect("they start");
+        let mut events = Events(handle.events());
+        for life in [1, 2] {
+            strike(&format!("life {life}"));
+            let exit = events.exit().await;
+            assert_eq!(exit.to_string(), format!("panicked: life {life}"));
+            // It waits for its restart.
+            strike("dead");
+            assert_eq!(events.started().await, life + 1);
+        }
+        handle.stop(ms(1_000)).await;
+    });
+}
