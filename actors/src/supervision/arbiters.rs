@@ -148,6 +148,11 @@ impl ArbiterSlot {
         self.0.lock().arbiter.as_ref().map(Arbiter::handle)
     }
 
+    #[cfg(test)]
+    pub(super) fn pulse(&self) -> Arc<Pulse> {
+        self.0.lock().pulse.clone()
+    }
+
     pub(super) fn hang_after(&self) -> Option<Duration> {
         self.0.hang_after
     }

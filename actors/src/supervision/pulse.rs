@@ -190,13 +190,18 @@ impl Pulse {
         self.answered.load(Ordering::Acquire) == self.asked.load(Ordering::Acquire)
     }
 
+    /// Answers for the task that does: whoever comes to life here is a sign of life.
+    pub(super) fn answer(&self) {
+        let asked = self.asked.load(Ordering::Acquire);
+        self.answered.store(asked, Ordering::Release);
+    }
+
     /// The task that answers. It ends when the arbiter is given up or ends.
     pub(super) async fn beat(self: Arc<Self>) {
         PULSE.set(Some(self.clone()));
         poll_fn(|cx| {
             self.heart.register(cx.waker());
-            let asked = self.asked.load(Ordering::Acquire);
-            self.answered.store(asked, Ordering::Release);
+            self.answer();
             if self.is_given_up() {
                 Poll::Ready(())
             } else {

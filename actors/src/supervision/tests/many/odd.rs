@@ -163,3 +163,26 @@ fn nothing_happens_later_to_one_that_is_struck_and_does_not_live() {
         handle.stop(ms(1_000)).await;
     });
 }
+
+#[test]
+fn a_first_poll_is_a_sign_of_life() {
+    in_real_time(|clock| async move {
+        let set = Arbiters::start(1, None, &clock);
+        let slot = set.slot(0).expect("there is one").clone();
+        let (pulse, place) = (slot.pulse(), Place::Slot(slot));
+        let (trace, ports) = (Trace::default(), Ports::new(3));
+        let template = Template::new("probe", &ports, move |index| {
+            // The heart beats after them: its turn comes when all have been polled.
+            if !pulse.has_answered() {
+                return Err("it counts as blocked".into());
+            }
+            pulse.ask();
+            Ok(Probe::new(&index.to_string(), &trace))
+        });
+        let handle = supervise(soon(), &clock, vec![]);
+        let started = handle.start_many(template.place(place)).await;
+        started.expect("they start");
+        assert!((0..3).all(|index| ports.epoch(index) == Some(1)));
+        handle.stop(ms(10_000)).await;
+    });
+}
