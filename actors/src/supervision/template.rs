@@ -218,6 +218,16 @@ impl<A: Actor<Context = actix::Context<A>>> Roll<A> {
             return;
         }
         self.hire.office.begin(count as usize);
+        // At once: should there be no thread for them, they report what was begun.
+        let mut lives: Vec<Bond<A>> = (from..from + count)
+            .map(|index| Bond {
+                roll: self.clone(),
+                epoch,
+                residence: None,
+                index,
+                done: false,
+            })
+            .collect();
         let (arbiter, residences) = match &self.hire.place {
             Place::Here => (None, Vec::new()),
             Place::Arbiter(arbiter) => (Some(arbiter.clone()), Vec::new()),
@@ -235,16 +245,9 @@ impl<A: Actor<Context = actix::Context<A>>> Roll<A> {
                 }
             }),
         };
-        let mut residences = residences.into_iter().map(Box::new);
-        let lives: Vec<Bond<A>> = (from..from + count)
-            .map(|index| Bond {
-                roll: self.clone(),
-                epoch,
-                residence: residences.next(),
-                index,
-                done: false,
-            })
-            .collect();
+        for (life, residence) in lives.iter_mut().zip(residences) {
+            life.residence = Some(Box::new(residence));
+        }
         deliver(arbiter, lives, |lives| {
             for life in lives {
                 actix_rt::spawn(Incarnation::new(life));

@@ -186,3 +186,34 @@ fn a_first_poll_is_a_sign_of_life() {
         handle.stop(ms(10_000)).await;
     });
 }
+
+#[test]
+fn a_lot_that_finds_no_thread_leaves_no_life_behind() {
+    in_real_time(|clock| async move {
+        let set = Arbiters::start(1, None, &clock);
+        let slot = set.slot(0).expect("there is one").clone();
+        let arbiter = slot.handle().expect("a thread");
+        let (there, gone) = tokio::sync::oneshot::channel::<()>();
+        arbiter.spawn(async move {
+            std::future::pending::<()>().await;
+            drop(there);
+        });
+        arbiter.stop();
+        gone.await.expect_err("its thread ends");
+        // Without an actix system there are no new arbiters.
+        let foreign = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            let local = tokio::task::LocalSet::new();
+            local.block_on(&runtime.expect("a runtime"), async {
+                let handle = supervise(soon(), &clock, vec![]);
+                let ports = Ports::new(3);
+                let template = template(&ports, &Trace::default());
+                let started = handle.start_many(template.place(Place::Slot(slot)));
+                assert!(started.await.is_err());
+                assert!(matches!(handle.ended().await, Outcome::Escalated { .. }));
+                assert_eq!(handle.lives(), 0);
+            });
+        });
+        foreign.join().expect("its asserts hold");
+    });
+}
