@@ -2,6 +2,8 @@
 
 use std::pin::pin;
 
+use super::super::super::pulse::{Doomed, Resident};
+use super::super::super::report::{News, Office};
 use super::*;
 
 /// What `work` gives, which takes less than the backoff of [`held_up`].
@@ -215,5 +217,48 @@ fn a_lot_that_finds_no_thread_leaves_no_life_behind() {
             });
         });
         foreign.join().expect("its asserts hold");
+    });
+}
+
+struct Nobody;
+
+impl Doomed for Nobody {
+    fn name(&self) -> Arc<str> {
+        Arc::from("nobody")
+    }
+
+    fn kill(&self) {}
+}
+
+#[test]
+fn a_thread_that_is_given_up_while_a_lot_moves_in_takes_all_along_or_none() {
+    in_real_time(|clock| async move {
+        let set = Arbiters::start(1, None, &clock);
+        let slot = set.slot(0).expect("there is one").clone();
+        let (to, mut reports) = tokio::sync::mpsc::unbounded_channel();
+        let lives = tokio::sync::watch::Sender::new(0);
+        let office = Arc::new(Office { to, lives });
+        let (pulse, watchdog) = (slot.pulse(), Mutex::new(None));
+        let (_, homes) = slot.settle(100, |number| {
+            if number == 1 {
+                let pulse = pulse.clone();
+                let watch = move || pulse.give_up(ms(0));
+                *watchdog.lock().unwrap() = Some(std::thread::spawn(watch));
+            }
+            // Time for the other thread, should nothing keep it from that.
+            (0..1_000).for_each(|_| std::thread::yield_now());
+            Resident {
+                child: ChildId(number),
+                epoch: 1,
+                office: office.clone(),
+                who: Arc::new(Nobody),
+            }
+        });
+        assert_eq!(homes.len(), 100);
+        let watchdog = watchdog.lock().unwrap().take();
+        watchdog.expect("it was started").join().expect("it ends");
+        let told = std::iter::from_fn(|| reports.try_recv().ok());
+        let told = told.filter(|report| matches!(report.news, News::Lost { .. }));
+        assert_eq!(told.count(), 100);
     });
 }
