@@ -56,6 +56,8 @@ impl Template {
         A: Actor<Context = actix::Context<A>>,
     {
         assert!(u32::try_from(ports.len()).is_ok(), "too many ports");
+        // From here on: it may never be seated.
+        let factory = Guarded::new(Box::new(factory) as Factory<A>);
         let (seats, claimed) = (ports.clone(), ports.clone());
         Self {
             spec: ChildSpec {
@@ -74,7 +76,7 @@ impl Template {
             make: Box::new(move |hire| {
                 Arc::new(Roll {
                     ports: seats,
-                    factory: Guarded::new(Box::new(factory)),
+                    factory,
                     is_watched: hire.around.is_watched(),
                     hire,
                     left: AtomicUsize::new(0),

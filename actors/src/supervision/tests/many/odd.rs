@@ -262,3 +262,37 @@ fn a_thread_that_is_given_up_while_a_lot_moves_in_takes_all_along_or_none() {
         assert_eq!(told.count(), 100);
     });
 }
+
+#[test]
+fn a_template_that_panics_when_it_is_dropped_harms_nobody() {
+    in_virtual_time(|clock| async move {
+        let handle = supervise(soon(), &clock, vec![]);
+        let bomb = |count| {
+            let held = DropBomb(true);
+            Template::new("bomb", &Ports::new(count), move |_| -> Result<Probe, _> {
+                let _ = &held;
+                Err("never".into())
+            })
+        };
+        let none = handle.start_many(bomb(0)).await;
+        none.expect("there is nobody to start");
+        let stopped = handle.stop(ms(1_000));
+        assert!(handle.start_many(bomb(2)).await.is_err());
+        assert_eq!(stopped.await, Outcome::Stopped);
+    });
+}
+
+#[test]
+fn a_child_whose_factory_panics_when_it_is_dropped_harms_nobody() {
+    in_virtual_time(|clock| async move {
+        let handle = supervise(soon(), &clock, vec![]);
+        let (bomb, trace) = (DropBomb(true), Trace::default());
+        let child = Child::new("bomb", &Port::new(), move |_| {
+            let _ = &bomb;
+            Ok(Probe::new("bomb", &trace))
+        });
+        handle.start_child(child).await.expect("it starts");
+        assert!(handle.stop_child(Which::Name("bomb")).await);
+        assert_eq!(handle.stop(ms(1_000)).await, Outcome::Stopped);
+    });
+}
