@@ -71,6 +71,21 @@ fn giving_up_a_life_that_was_never_begun_changes_nothing() {
 }
 
 #[test]
+fn they_end_in_the_reverse_order_of_all_templates() {
+    let mut m = running(policy(Strategy::OneForOne), &[]);
+    for first in [0, 2, 4] {
+        m.add_many(spec(P), 2, at(0)).expect("it runs");
+        m.on_lot_done(ChildId(first), at(0));
+    }
+    let mut wanted = m.stop(ms(1_000), at(0));
+    for child in (1..6).rev() {
+        assert_eq!(wanted, [stop(child)]);
+        wanted = m.on_exit(ChildId(child), 1, &Exit::Normal, at(0));
+    }
+    assert_eq!(wanted, [stop(0)]);
+}
+
+#[test]
 fn a_stop_while_they_start_starts_no_more() {
     let mut m = running(policy(Strategy::OneForOne), &[]);
     let (first, wanted) = m.add_many(spec(P), LOT + 6, at(0)).expect("it runs");
