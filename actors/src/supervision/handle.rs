@@ -129,13 +129,14 @@ impl SupervisorHandle {
         async move { started.await.map_err(|_| NotStarted(())) }
     }
 
-    /// Adds the children of a template and starts them, after all that are being started; they are the last in the order of starts, by index. A
-    /// thousand or so start together, then the next. Returns the id of the first, those of the others follow, when each has started once or
-    /// failed to; what failed is started again or not as the policy decides, and one that will not come back is forgotten. Dropping the future
-    /// changes nothing.
+    /// Adds the children of a template and starts them, after all that are being started; they are the last in the order of starts, by index.
+    /// 256 start together, then the next. Returns the id of the first (nobody's where there are no children), those of the others follow, when
+    /// each has started once or failed to; what failed is started again or not as the policy decides, and one that will not come back is
+    /// forgotten. Dropping the future changes nothing.
     ///
     /// # Errors
-    /// [`NotStarted`]: the supervisor ends before, or all of them are stopped before their turn, or the ports serve another one (or this one already).
+    /// [`NotStarted`]: the supervisor ends before, or all of them are stopped before their turn, or the ports serve another supervisor (or this
+    /// one already).
     pub fn start_many(
         &self,
         template: Template,

@@ -71,6 +71,16 @@ fn giving_up_a_life_that_was_never_begun_changes_nothing() {
 }
 
 #[test]
+fn the_id_of_a_template_of_nobody_is_nobodys() {
+    let mut m = running(policy(Strategy::OneForOne), &[]);
+    let (none, wanted) = m.add_many(spec(P), 0, at(0)).expect("it runs");
+    assert_eq!(wanted, []);
+    let (next, _) = m.add(spec(P), at(0)).expect("it runs");
+    assert_ne!(none, next);
+    assert_eq!(m.remove(none, at(0)), []);
+}
+
+#[test]
 fn they_end_in_the_reverse_order_of_all_templates() {
     let mut m = running(policy(Strategy::OneForOne), &[]);
     for first in [0, 2, 4] {
