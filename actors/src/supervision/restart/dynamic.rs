@@ -30,9 +30,9 @@ impl Restarts {
         Some((child, out))
     }
 
-    /// Adds so many children of one specification, the first of which it gives back (an id of nobody where there are none); the ids of the others follow. They are treated like any
-    /// other, except that up to 256 are started together and not one after the other: see [`Restarts::on_lot_done`]. `None` where the
-    /// machine has begun to end.
+    /// Adds so many children of one specification. It gives back the id of the first (nobody's where there are none); those of the others follow.
+    /// They are treated like any other, except that up to 256 are started together and not one after the other: see
+    /// [`Restarts::on_lot_done`]. `None` where the machine has begun to end.
     ///
     /// The name in `spec` is that of the template; the child `index` is called `name/index`.
     pub fn add_many(

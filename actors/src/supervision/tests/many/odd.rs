@@ -95,6 +95,30 @@ fn ports_are_free_when_all_who_lived_there_are_buried() {
 }
 
 #[test]
+fn ports_are_free_on_another_thread_as_soon() {
+    in_real_time(|clock| async move {
+        let (trace, ports) = (Trace::default(), Ports::new(200));
+        for epoch in 1..=20 {
+            let (say, started) = tokio::sync::oneshot::channel();
+            let (arbiter, clock) = (actix_rt::Arbiter::new(), clock.clone());
+            arbiter.spawn_fn(move || _ = say.send(supervise(soon(), &clock, vec![])));
+            let handle = started.await.expect("there is a thread");
+            let started = handle.start_many(template(&ports, &trace)).await;
+            started.expect("they start");
+            assert_eq!(ports.epoch(199), Some(epoch));
+            // Every other ends with its thread.
+            if epoch % 2 == 0 {
+                handle.kill_all();
+            } else {
+                arbiter.stop();
+            }
+            handle.buried().await;
+            arbiter.stop();
+        }
+    });
+}
+
+#[test]
 fn ports_are_free_when_all_their_children_are_gone() {
     in_virtual_time(|clock| async move {
         let many = many(&clock, 2, |template| template.restart(Restart::Temporary)).await;
