@@ -148,6 +148,11 @@ impl ArbiterSlot {
         self.0.lock().arbiter.as_ref().map(Arbiter::handle)
     }
 
+    #[cfg(test)]
+    pub(super) fn pulse(&self) -> Arc<Pulse> {
+        self.0.lock().pulse.clone()
+    }
+
     pub(super) fn hang_after(&self) -> Option<Duration> {
         self.0.hang_after
     }
@@ -174,9 +179,7 @@ impl ArbiterSlot {
                 break;
             }
             let handle = now.arbiter.as_ref().map(Arbiter::handle);
-            // All of them or none: one that was given up in between takes nobody along.
-            let residences = (0..count).map(|number| now.pulse.join(resident(number)));
-            if let Some(residences) = residences.collect() {
+            if let Some(residences) = now.pulse.join_all((0..count).map(&resident)) {
                 return (handle, residences);
             }
         }

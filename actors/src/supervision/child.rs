@@ -13,7 +13,7 @@ use super::incarnation::{Incarnation, Ties};
 use super::launch::{Launch, Life, Surroundings, launch};
 use super::pulse::Pulse;
 use super::switch::Strike;
-use super::{ArbiterSlot, ChildSpec, Exit, Port, Restart};
+use super::{ArbiterSlot, ChildSpec, Exit, Guarded, Port, Restart};
 
 /// How to make an actor for one life.
 pub(super) type Factory<A> = Arc<dyn Fn(&Birth<A>) -> Result<A, String> + Send + Sync>;
@@ -84,7 +84,7 @@ impl Child {
             place: Place::Here,
             body: Arc::new(TypedBody {
                 port: port.clone(),
-                factory: Arc::new(factory),
+                factory: Guarded::new(Arc::new(factory)),
             }),
         }
     }
@@ -153,17 +153,20 @@ pub(super) trait Body: Send + Sync {
 
 struct TypedBody<A: Actor> {
     port: Port<A>,
-    factory: Factory<A>,
+    /// Dropped by the supervisor.
+    factory: Guarded<Factory<A>>,
 }
 
 impl<A: Actor<Context = actix::Context<A>>> Body for TypedBody<A> {
     fn launch(&self, how: Launch) {
         self.port.begin(how.epoch);
-        let (factory, port, restarts) = (self.factory.clone(), self.port.clone(), how.restarts);
+        // Guarded, should it never get to the thread that it is for.
+        let factory = Guarded::new((*self.factory).clone());
+        let (port, restarts) = (self.port.clone(), how.restarts);
         launch(how, move |life| {
             Incarnation::new(Single {
                 life,
-                factory: Some(factory),
+                factory: Some(factory.into_inner()),
                 port,
                 restarts,
             })

@@ -21,8 +21,10 @@ pub(super) struct Shared {
     pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) children: RwLock<Listed>,
     pub(super) events: broadcast::Sender<SupervisionEvent>,
+    // Told after every change of the children.
+    pub(super) changed: watch::Sender<()>,
     pub(super) progress: watch::Sender<Progress>,
-    // Lives that have begun and not reported their end, hung ones included.
+    // Lives that have begun and are not over, hung ones included.
     pub(super) lives: watch::Sender<usize>,
 }
 
@@ -36,6 +38,7 @@ impl Shared {
             .children
             .write()
             .unwrap_or_else(PoisonError::into_inner));
+        self.changed.send_replace(());
     }
 
     fn kept(&self, child: ChildId) -> bool {
@@ -43,7 +46,8 @@ impl Shared {
     }
 }
 
-/// A child that was added did not start: the supervisor has ended or is about to, or the child ended before it was up and will not come back.
+/// A child that was added did not start: the supervisor has ended or is about to, or the child ended before it was up and will not come back, or
+/// its ports serve another supervisor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotStarted(());
 
@@ -125,13 +129,14 @@ impl SupervisorHandle {
         async move { started.await.map_err(|_| NotStarted(())) }
     }
 
-    /// Adds the children of a template and starts them, after all that are being started; they are the last in the order of starts, by index. A
-    /// thousand or so start together, then the next. Returns the id of the first, those of the others follow, when each has started once or
-    /// failed to; what failed is started again or not as the policy decides, and one that will not come back is forgotten. Dropping the future
-    /// changes nothing.
+    /// Adds the children of a template and starts them, after all that are being started; they are the last in the order of starts, by index.
+    /// 256 start together, then the next. Returns the id of the first (nobody's where there are no children), those of the others follow, when
+    /// each has started once or failed to; what failed is started again or not as the policy decides, and one that will not come back is
+    /// forgotten. Dropping the future changes nothing.
     ///
     /// # Errors
-    /// [`NotStarted`]: the supervisor ends before.
+    /// [`NotStarted`]: the supervisor ends before, or all of them are stopped before their turn, or the ports serve another supervisor (or this
+    /// one already).
     pub fn start_many(
         &self,
         template: Template,
@@ -145,7 +150,7 @@ impl SupervisorHandle {
     /// is gone (or fenced), and says whether there was such a child; dropping it changes nothing.
     pub fn stop_child(&self, child: Which<'_>) -> impl Future<Output = bool> + Send + use<> {
         let child = self.find(child);
-        let mut events = self.events();
+        let mut changed = self.shared.changed.subscribe();
         if let Some(child) = child {
             self.send(Command::Remove(child));
         }
@@ -158,7 +163,7 @@ impl SupervisorHandle {
             while shared.kept(child) {
                 tokio::select! {
                     biased;
-                    _ = events.recv() => {}
+                    _ = changed.changed() => {}
                     _ = &mut over => return true,
                 }
             }
@@ -229,7 +234,7 @@ impl SupervisorHandle {
     }
 
     /// Waits until no life that was ever begun here is left, hung ones included: what the supervisor itself, which fences the
-    /// hung, does not wait for. Never returns where a thread hangs for good.
+    /// hung, does not wait for. It has done what follows from their ends. Never returns where a thread hangs for good.
     pub fn buried(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut lives = self.shared.lives.subscribe();
         async move {

@@ -199,6 +199,10 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T
     fn look_and_live(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some((pulse, key)) = self.watched() {
             pulse.enter(key);
+            if let Stage::Unborn = self.stage {
+                // Many that are made one after the other, each in little time, hold up the task that answers.
+                pulse.answer();
+            }
         }
         let ended = self.live(cx);
         if ended.is_none()

@@ -1,6 +1,6 @@
 //! The children that a supervisor has, as they are known outside.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::template::derived;
@@ -25,7 +25,9 @@ pub(super) struct Public {
 struct Row {
     prefix: Arc<str>,
     count: usize,
-    gone: BTreeSet<usize>,
+    /// A bit for each, as far as the last that is gone.
+    gone: Vec<u64>,
+    left: usize,
     restarts: BTreeMap<usize, u64>,
 }
 
@@ -51,7 +53,8 @@ impl Listed {
         let row = Row {
             prefix,
             count,
-            gone: BTreeSet::new(),
+            gone: Vec::new(),
+            left: count,
             restarts: BTreeMap::new(),
         };
         self.rows.insert(first, row);
@@ -70,8 +73,8 @@ impl Listed {
         }
         let first = *first;
         row.restarts.remove(&index);
-        row.gone.insert(index);
-        if row.gone.len() == row.count {
+        row.leave(index);
+        if row.left == 0 {
             self.rows.remove(&first);
         }
     }
@@ -134,7 +137,16 @@ impl Listed {
 
 impl Row {
     fn has(&self, index: usize) -> bool {
-        index < self.count && !self.gone.contains(&index)
+        let word = self.gone.get(index / 64).copied().unwrap_or(0);
+        index < self.count && word >> (index % 64) & 1 == 0
+    }
+
+    /// One that it has is gone.
+    fn leave(&mut self, index: usize) {
+        let words = self.gone.len().max(index / 64 + 1);
+        self.gone.resize(words, 0);
+        self.gone[index / 64] |= 1 << (index % 64);
+        self.left -= 1;
     }
 
     fn index_of(&self, name: &str) -> Option<usize> {

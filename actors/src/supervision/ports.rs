@@ -1,7 +1,7 @@
 //! The addresses of many children that are alike: a seat each, side by side.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -13,9 +13,21 @@ use super::Unsent;
 
 /// Where to reach the children of a [`Template`](super::Template) across their restarts, each by its index from 0. Clones are the same ports.
 ///
-/// What a [`Port`](super::Port) promises holds for each of them; a seat takes 56 bytes.
+/// What a [`Port`](super::Port) promises holds for each of them; a seat takes 56 bytes. They serve one supervisor at a time: another may have
+/// them when it has ended, or all of their children there are gone.
 pub struct Ports<A: Actor> {
     seats: Arc<[Seat<A>]>,
+    /// They serve a supervisor.
+    taken: Arc<AtomicBool>,
+}
+
+/// They serve whoever keeps this, and nobody else.
+pub(super) struct Claim(Arc<AtomicBool>);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 pub(super) struct Seat<A: Actor> {
@@ -51,6 +63,7 @@ impl<A: Actor> Ports<A> {
         });
         Self {
             seats: seats.collect(),
+            taken: Arc::default(),
         }
     }
 
@@ -109,6 +122,12 @@ impl<A: Actor> Ports<A> {
         self.seats.iter()
     }
 
+    /// `None` where they serve somebody else.
+    pub(super) fn claim(&self) -> Option<Claim> {
+        let taken = self.taken.swap(true, Ordering::AcqRel);
+        (!taken).then(|| Claim(self.taken.clone()))
+    }
+
     /// The last epoch that was begun at any of them.
     pub(super) fn last_epoch(&self) -> u64 {
         self.all().map(Seat::epoch).max().unwrap_or(0)
@@ -119,6 +138,7 @@ impl<A: Actor> Clone for Ports<A> {
     fn clone(&self) -> Self {
         Self {
             seats: self.seats.clone(),
+            taken: self.taken.clone(),
         }
     }
 }
@@ -140,6 +160,13 @@ impl<A: Actor> Seat<A> {
 
     fn is_closed(&self) -> bool {
         self.word.load(Ordering::Acquire) & CLOSED != 0
+    }
+
+    /// The epoch of the life that is here, or is about to be.
+    pub(super) fn living(&self) -> Option<u64> {
+        let kept = self.lock();
+        let word = self.word.load(Ordering::Acquire);
+        (kept.mailbox.is_some() || word & EXPECTED != 0).then_some(word >> BITS)
     }
 
     /// What was thrown at the life `epoch`; a later one has killed it.
@@ -186,11 +213,11 @@ impl<A: Actor> Seat<A> {
         drop(before);
     }
 
-    /// Fences all earlier epochs: from now on only `epoch` can bind.
-    pub(super) fn begin(&self, epoch: u64, in_lot: bool) {
+    /// Fences all earlier epochs: from now on only `epoch` can bind. Says whether it did: never where it is not later than the present one.
+    pub(super) fn begin(&self, epoch: u64, in_lot: bool) -> bool {
         let mut kept = self.lock();
         if self.epoch() >= epoch {
-            return;
+            return false;
         }
         let lot = if in_lot { IN_LOT } else { 0 };
         let word = epoch << BITS | EXPECTED | lot;
@@ -199,6 +226,7 @@ impl<A: Actor> Seat<A> {
         drop(kept);
         // Dropped outside: what it wakes may want the lock.
         drop(before);
+        true
     }
 
     /// Binds a mailbox if `epoch` is the one that was begun last and nothing ended it; says whether it did.

@@ -137,19 +137,25 @@ impl Pulse {
         self.handle.is_none()
     }
 
-    /// Moves in; `None` where the arbiter was given up.
-    pub(super) fn join(self: &Arc<Self>, resident: Resident) -> Option<Residence> {
+    /// All of them move in, or none: `None` where the arbiter was given up.
+    pub(super) fn join_all(
+        self: &Arc<Self>,
+        residents: impl Iterator<Item = Resident>,
+    ) -> Option<Vec<Residence>> {
         let mut lives = self.lock();
         if self.is_given_up() {
             return None;
         }
-        lives.next += 1;
-        let key = lives.next;
-        lives.residents.insert(key, resident);
-        Some(Residence {
-            pulse: self.clone(),
-            key,
-        })
+        let move_in = |resident| {
+            lives.next += 1;
+            let key = lives.next;
+            lives.residents.insert(key, resident);
+            Residence {
+                pulse: self.clone(),
+                key,
+            }
+        };
+        Some(residents.map(move_in).collect())
     }
 
     fn leave(&self, key: u64) {
@@ -190,13 +196,18 @@ impl Pulse {
         self.answered.load(Ordering::Acquire) == self.asked.load(Ordering::Acquire)
     }
 
+    /// Answers for the task that does: whoever comes to life here is a sign of life.
+    pub(super) fn answer(&self) {
+        let asked = self.asked.load(Ordering::Acquire);
+        self.answered.store(asked, Ordering::Release);
+    }
+
     /// The task that answers. It ends when the arbiter is given up or ends.
     pub(super) async fn beat(self: Arc<Self>) {
         PULSE.set(Some(self.clone()));
         poll_fn(|cx| {
             self.heart.register(cx.waker());
-            let asked = self.asked.load(Ordering::Acquire);
-            self.answered.store(asked, Ordering::Release);
+            self.answer();
             if self.is_given_up() {
                 Poll::Ready(())
             } else {

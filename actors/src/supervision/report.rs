@@ -14,6 +14,18 @@ pub(super) struct Report {
     pub(super) child: ChildId,
     pub(super) epoch: u64,
     pub(super) news: News,
+    /// Of a life's last report.
+    pub(super) over: Option<Over>,
+}
+
+/// A life that is over, and counted until what follows from its end is done, or nobody is left to do it.
+#[derive(Debug)]
+pub(super) struct Over(watch::Sender<usize>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.send_modify(|lives| *lives -= 1);
+    }
 }
 
 #[derive(Debug)]
@@ -32,14 +44,23 @@ pub(super) enum News {
 #[derive(Debug)]
 pub(super) struct Office {
     pub(super) to: UnboundedSender<Report>,
-    /// Counts the lives that have begun and not reported their end.
+    /// Counts the lives that have begun and whose end was not reported, or not heard by a supervisor that is there.
     pub(super) lives: watch::Sender<usize>,
 }
 
 impl Office {
     pub(super) fn tell(&self, child: ChildId, epoch: u64, news: News) {
+        self.send(child, epoch, news, None);
+    }
+
+    fn send(&self, child: ChildId, epoch: u64, news: News, over: Option<Over>) {
         // Refused only when nobody is left who could care.
-        let _ = self.to.send(Report { child, epoch, news });
+        let _ = self.to.send(Report {
+            child,
+            epoch,
+            news,
+            over,
+        });
     }
 
     /// So many lives begin.
@@ -63,8 +84,7 @@ impl Office {
             },
             (exit, _) => News::Exited(exit.unwrap_or(Exit::ArbiterDead)),
         };
-        self.tell(child, epoch, news);
-        self.lives.send_modify(|lives| *lives -= 1);
+        self.send(child, epoch, news, Some(Over(self.lives.clone())));
     }
 }
 

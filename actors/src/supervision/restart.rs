@@ -339,8 +339,11 @@ impl Restarts {
 
     /// The child, if `epoch` is its present life.
     fn present(&mut self, child: ChildId, epoch: u64) -> Option<kin::Changing<'_>> {
-        let kept = self.children.get_mut(child);
-        kept.filter(|kept| kept.epoch == epoch && kept.alive())
+        // Asked first: whoever is changed is no longer his row's.
+        if !self.is_present(child, epoch) {
+            return None;
+        }
+        self.children.get_mut(child)
     }
 
     /// Ends all restarts.

@@ -1,7 +1,6 @@
 //! Carries out what the restart policy wants, on live actors.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, RwLock};
@@ -17,10 +16,13 @@ use super::listed::{Listed, Public};
 use super::report::{Duty, News, Office, Report};
 use super::restart::{Do, Restarts};
 use super::switch::{Strike, Switch};
-use super::{ChildId, Exit, Fuzz, Heard, Outcome, Policy, SupervisionEvent, SupervisorHandle};
+use super::{ChildId, Exit, Heard, Outcome, Policy, SupervisionEvent, SupervisorHandle};
 use crate::clock::{Clock, Seed, Time};
 
 mod many;
+mod setup;
+
+pub use setup::Setup;
 
 use many::Rows;
 
@@ -116,6 +118,7 @@ impl Supervisor {
             commands,
             children: RwLock::new(Listed::new(public.collect())),
             events: around.events.clone(),
+            changed: watch::Sender::new(()),
             progress: watch::Sender::new(Progress::default()),
             lives: lives.clone(),
         });
@@ -136,42 +139,6 @@ impl Supervisor {
         };
         actix_rt::spawn(task.run());
         SupervisorHandle { shared }
-    }
-}
-
-/// What a supervisor goes by.
-#[derive(Clone)]
-pub struct Setup {
-    /// When it starts a child again, and when it gives up.
-    pub policy: Policy,
-    /// Time.
-    pub clock: Clock,
-    /// Of the jitter of the backoff.
-    pub seed: Seed,
-    /// A schedule that chance decides; for simulations.
-    pub fuzz: Option<Fuzz>,
-    /// Hears every event, and misses none.
-    pub heard: Option<Heard>,
-}
-
-impl Setup {
-    /// Nothing but what has to be said.
-    pub fn new(policy: Policy, clock: Clock, seed: Seed) -> Self {
-        Self {
-            policy,
-            clock,
-            seed,
-            fuzz: None,
-            heard: None,
-        }
-    }
-}
-
-impl fmt::Debug for Setup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Setup")
-            .field("policy", &self.policy)
-            .finish_non_exhaustive()
     }
 }
 
@@ -227,8 +194,12 @@ impl Task {
         while !self.restarts.is_over() {
             let input = self.next().await;
             let now = self.around.clock.now();
+            let mut over = None;
             let wanted = match input {
-                Input::Report(report) => self.hear(report, now),
+                Input::Report(mut report) => {
+                    over = report.over.take();
+                    self.hear(report, now)
+                }
                 Input::Order(order) => match order {
                     Command::Kill(child) => self.restarts.kill(child, now),
                     Command::Strike(child, Strike::Kill) => self.restarts.kill(child, now),
@@ -247,6 +218,8 @@ impl Task {
                 Input::Timer => self.restarts.on_timer(now),
             };
             self.carry_out(wanted);
+            // Only now: whoever waited for that life's end finds done what follows from it.
+            drop(over);
         }
     }
 
@@ -273,7 +246,9 @@ impl Task {
     }
 
     fn hear(&mut self, report: Report, now: Time) -> Vec<Do> {
-        let Report { child, epoch, news } = report;
+        let Report {
+            child, epoch, news, ..
+        } = report;
         match news {
             News::Started => {
                 let kept = self.children.get_mut(&child);
@@ -351,7 +326,7 @@ impl Task {
                 Do::Forget { child } => {
                     match self.children.remove(&child) {
                         Some(kept) => kept.child.body.close(),
-                        None => self.rows.forget(child),
+                        None => self.forget_one(child),
                     }
                     self.shared.change(|listed| listed.remove(child));
                 }

@@ -12,7 +12,7 @@ use actix::dev::channel::AddressSender;
 
 use super::incarnation::{Incarnation, Ties};
 use super::launch::{Surroundings, deliver};
-use super::ports::{Ports, Seat};
+use super::ports::{Claim, Ports, Seat};
 use super::pulse::{Doomed, Pulse, Residence, Resident};
 use super::report::{News, Office};
 use super::switch::{KILL, STOP, STRUCK, Strike};
@@ -26,6 +26,7 @@ pub struct Template {
     pub(super) spec: ChildSpec,
     pub(super) place: Place,
     pub(super) count: usize,
+    claim: Box<dyn Fn() -> Option<(Claim, u64)> + Send>,
     make: Box<dyn FnOnce(Hire) -> Arc<dyn Row> + Send>,
 }
 
@@ -55,20 +56,27 @@ impl Template {
         A: Actor<Context = actix::Context<A>>,
     {
         assert!(u32::try_from(ports.len()).is_ok(), "too many ports");
-        let seats = ports.clone();
+        // From here on: it may never be seated.
+        let factory = Guarded::new(Box::new(factory) as Factory<A>);
+        let (seats, claimed) = (ports.clone(), ports.clone());
         Self {
             spec: ChildSpec {
                 name: prefix.into(),
                 restart: Restart::Permanent,
                 shutdown: Duration::from_secs(5),
-                first_epoch: ports.last_epoch() + 1,
+                first_epoch: 1,
             },
             place: Place::Here,
             count: ports.len(),
+            claim: Box::new(move || {
+                let claim = claimed.claim()?;
+                // Only now does nobody else begin another.
+                Some((claim, claimed.last_epoch()))
+            }),
             make: Box::new(move |hire| {
                 Arc::new(Roll {
                     ports: seats,
-                    factory: Guarded::new(Box::new(factory)),
+                    factory,
                     is_watched: hire.around.is_watched(),
                     hire,
                     left: AtomicUsize::new(0),
@@ -97,6 +105,17 @@ impl Template {
     pub fn shutdown(mut self, within: Duration) -> Self {
         self.spec.shutdown = within;
         self
+    }
+
+    /// Has the ports serve whoever asks, and says what the policy has to know, with an epoch that none of them has seen. `None` where they
+    /// serve somebody else.
+    pub(super) fn claim(&self) -> Option<(Claim, ChildSpec)> {
+        let (claim, last_epoch) = (self.claim)()?;
+        let spec = ChildSpec {
+            first_epoch: last_epoch + 1,
+            ..self.spec.clone()
+        };
+        Some((claim, spec))
     }
 
     /// Makes the children known; none is started yet.
@@ -169,8 +188,8 @@ struct Roll<A: Actor> {
     is_watched: bool,
     /// Those of the present lot that have neither started nor ended.
     left: AtomicUsize,
-    /// Of those few that were struck.
-    strikes: Mutex<BTreeMap<u32, VecDeque<Strike>>>,
+    /// Of those few lives that were struck, by index and epoch.
+    strikes: Mutex<BTreeMap<(u32, u64), VecDeque<Strike>>>,
 }
 
 impl<A: Actor> Roll<A> {
@@ -182,7 +201,7 @@ impl<A: Actor> Roll<A> {
         ChildId(self.hire.first.0 + index as usize)
     }
 
-    fn strikes(&self) -> MutexGuard<'_, BTreeMap<u32, VecDeque<Strike>>> {
+    fn strikes(&self) -> MutexGuard<'_, BTreeMap<(u32, u64), VecDeque<Strike>>> {
         self.strikes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -197,7 +216,20 @@ impl<A: Actor> Roll<A> {
 impl<A: Actor<Context = actix::Context<A>>> Roll<A> {
     /// Spawns lives whose epoch has begun.
     fn spawn(self: Arc<Self>, from: u32, count: u32, epoch: u64) {
+        if count == 0 {
+            return;
+        }
         self.hire.office.begin(count as usize);
+        // At once: should there be no thread for them, they report what was begun.
+        let mut lives: Vec<Bond<A>> = (from..from + count)
+            .map(|index| Bond {
+                roll: self.clone(),
+                epoch,
+                residence: None,
+                index,
+                done: false,
+            })
+            .collect();
         let (arbiter, residences) = match &self.hire.place {
             Place::Here => (None, Vec::new()),
             Place::Arbiter(arbiter) => (Some(arbiter.clone()), Vec::new()),
@@ -215,16 +247,9 @@ impl<A: Actor<Context = actix::Context<A>>> Roll<A> {
                 }
             }),
         };
-        let mut residences = residences.into_iter().map(Box::new);
-        let lives: Vec<Bond<A>> = (from..from + count)
-            .map(|index| Bond {
-                roll: self.clone(),
-                epoch,
-                residence: residences.next(),
-                index,
-                done: false,
-            })
-            .collect();
+        for (life, residence) in lives.iter_mut().zip(residences) {
+            life.residence = Some(Box::new(residence));
+        }
         deliver(arbiter, lives, |lives| {
             for life in lives {
                 actix_rt::spawn(Incarnation::new(life));
@@ -236,28 +261,43 @@ impl<A: Actor<Context = actix::Context<A>>> Roll<A> {
 impl<A: Actor<Context = actix::Context<A>>> Row for Roll<A> {
     fn launch_lot(self: Arc<Self>, from: u32, count: u32, epoch: u64) {
         self.left.store(count as usize, Ordering::Release);
-        for index in from..from + count {
-            self.ports.seat(index).begin(epoch, true);
+        let (mut next, end) = (from, from + count);
+        for index in from..end {
+            if self.ports.seat(index).begin(epoch, true) {
+                continue;
+            }
+            // It has had a later life: this one would never be up, nor would the lot.
+            self.clone().spawn(next, index - next, epoch);
+            next = index + 1;
+            let exit = Exit::Failed("its port has had later lives".to_owned());
+            let office = &self.hire.office;
+            office.tell(self.child(index), epoch, News::Exited(exit));
+            self.count_off();
         }
-        self.spawn(from, count, epoch);
+        self.spawn(next, end - next, epoch);
     }
 
     fn launch(self: Arc<Self>, index: u32, epoch: u64) {
-        self.strikes().remove(&index);
         self.ports.seat(index).begin(epoch, false);
         self.spawn(index, 1, epoch);
     }
 
     fn strike(&self, index: u32, strike: Strike) {
-        let thrown = match strike {
-            Strike::Stop => STOP,
-            Strike::Kill => KILL,
+        let seat = self.ports.seat(index);
+        match strike {
+            Strike::Stop => seat.throw(STOP, None),
+            Strike::Kill => seat.throw(KILL, None),
             Strike::Panic(_) | Strike::Hang(_) => {
-                self.strikes().entry(index).or_default().push_back(strike);
-                STRUCK
+                let mut strikes = self.strikes();
+                // Asked under the lock: a life that ends looks here afterwards.
+                let Some(epoch) = seat.living() else {
+                    return;
+                };
+                strikes.entry((index, epoch)).or_default().push_back(strike);
+                drop(strikes);
+                seat.throw(STRUCK, Some(epoch));
             }
-        };
-        self.ports.seat(index).throw(thrown, None);
+        }
     }
 
     fn vacate(&self, index: u32, epoch: u64) {
@@ -322,6 +362,9 @@ impl<A: Actor> Bond<A> {
             return;
         }
         let in_lot = self.seat().leaves_lot(self.epoch);
+        // Nobody can be struck here any more.
+        self.seat().vacate(self.epoch);
+        self.roll.strikes().remove(&(self.index, self.epoch));
         let residence = self.residence.take().map(|residence| *residence);
         let (roll, child) = (&self.roll, self.roll.child(self.index));
         roll.hire.office.end(child, self.epoch, exit, residence);
@@ -385,10 +428,13 @@ impl<A: Actor> Ties<A> for Bond<A> {
 
     fn struck(&self) -> Option<Strike> {
         let mut strikes = self.roll.strikes();
-        let own = strikes.get_mut(&self.index)?;
-        let next = own.pop_front();
-        if own.is_empty() {
-            strikes.remove(&self.index);
+        let own = strikes.get_mut(&(self.index, self.epoch));
+        let (next, more) = match own {
+            Some(own) => (own.pop_front(), !own.is_empty()),
+            None => (None, false),
+        };
+        if !more {
+            strikes.remove(&(self.index, self.epoch));
             self.seat().unthrow(STRUCK, self.epoch);
         }
         next

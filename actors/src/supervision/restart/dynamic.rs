@@ -30,9 +30,9 @@ impl Restarts {
         Some((child, out))
     }
 
-    /// Adds so many children of one specification, the first of which it gives back; the ids of the others follow. They are treated like any
-    /// other, except that a thousand or so are started together and not one after the other: see [`Restarts::on_lot_done`]. `None` where the
-    /// machine has begun to end.
+    /// Adds so many children of one specification. It gives back the id of the first (nobody's where there are none); those of the others follow.
+    /// They are treated like any other, except that up to 256 are started together and not one after the other: see
+    /// [`Restarts::on_lot_done`]. `None` where the machine has begun to end.
     ///
     /// The name in `spec` is that of the template; the child `index` is called `name/index`.
     pub fn add_many(
@@ -46,10 +46,11 @@ impl Restarts {
         }
         let first = ChildId(self.next_id);
         let mut out = Vec::new();
+        // An id of its own even where there is nobody: that of the next child would stop a stranger.
+        self.next_id += count.max(1);
         if count == 0 {
             return Some((first, out));
         }
-        self.next_id += count;
         self.children.insert_row(first, spec, count);
         if self.queue.is_empty() {
             self.gate = now;

@@ -16,8 +16,8 @@ pub(super) struct Kin {
     children: BTreeMap<ChildId, Kept>,
     /// Many that are alike, by the first of them.
     rows: BTreeMap<ChildId, Row>,
-    /// Nobody is started again any more.
-    over: bool,
+    /// Nobody is started again any more: a row that begins later than with this one has nobody left who is calm.
+    over: Option<ChildId>,
     /// Of `children`.
     alive: BTreeSet<ChildId>,
     /// To be started at these moments.
@@ -181,7 +181,7 @@ impl Kin {
         }
         let seat = if kept.is_calm() {
             Seat::Calm
-        } else if self.over && kept.life == Life::None && !kept.leaving {
+        } else if self.over.is_some() && kept.life == Life::None && !kept.leaving {
             Seat::Over
         } else {
             return;
@@ -189,6 +189,9 @@ impl Kin {
         let marks = Marks::of(kept);
         self.mark(child, &marks, &Marks::default());
         self.children.remove(&child);
+        if seat == Seat::Calm {
+            self.over = self.over.map(|top| top.max(child));
+        }
         if let Some((_, row, index)) = self.row_mut(child) {
             row.set(index, seat);
         }
@@ -202,7 +205,7 @@ impl Kin {
 
     /// Nobody is started again any more.
     pub(super) fn set_over(&mut self) {
-        self.over = true;
+        self.over = Some(ChildId(usize::MAX));
     }
 
     pub(super) fn ids(&self) -> impl DoubleEndedIterator<Item = ChildId> + use<> {
@@ -223,9 +226,15 @@ impl Kin {
 
     /// The last in the order of starts that is alive.
     pub(super) fn last_alive(&mut self) -> Option<ChildId> {
-        let rows = self.rows.iter_mut().rev();
-        let last = rows.filter_map(|(first, row)| Some(ChildId(first.0 + row.last_calm()?)));
-        last.chain(self.alive.last().copied()).max()
+        let top = self.over.unwrap_or(ChildId(usize::MAX));
+        let mut rows = self.rows.range_mut(..=top).rev();
+        let last = rows.find_map(|(first, row)| Some((*first, first.0 + row.last_calm()?)));
+        if self.over.is_some() {
+            // Rows are not looked at again and again: the more are done with, the fewer are left.
+            self.over = Some(last.map_or(ChildId(0), |(first, _)| first));
+        }
+        let last = last.map(|(_, child)| ChildId(child));
+        last.into_iter().chain(self.alive.last().copied()).max()
     }
 
     /// Starts children of a row that were never started, from `child` on; how many, and the number of their lives. `None` where it is not

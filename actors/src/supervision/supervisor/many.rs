@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::super::ports::Claim;
 use super::super::template::{Row, Template, derived};
-use super::super::{ChildId, ChildSpec, Strike};
+use super::super::{ChildId, Strike};
 use super::{Do, Task};
 use crate::clock::Time;
 
@@ -19,8 +20,12 @@ struct Kept {
     count: usize,
     gone: usize,
     row: Arc<dyn Row>,
+    /// Until the end.
+    claim: Option<Claim>,
     /// Who waits until all have been started once.
     told: Option<oneshot::Sender<ChildId>>,
+    /// Some have been.
+    launched: bool,
 }
 
 impl Rows {
@@ -36,8 +41,10 @@ impl Rows {
         Some(derived(&kept.prefix, index))
     }
 
-    pub(super) fn launch_lot(&self, first: ChildId, count: usize, epoch: u64) {
-        if let Some((kept, from)) = self.find(first) {
+    pub(super) fn launch_lot(&mut self, first: ChildId, count: usize, epoch: u64) {
+        if let Some((row, kept)) = self.0.range_mut(..=first).next_back() {
+            kept.launched = true;
+            let from = (first.0 - row.0) as u32;
             kept.row.clone().launch_lot(from, count as u32, epoch);
         }
     }
@@ -60,25 +67,21 @@ impl Rows {
         }
     }
 
-    pub(super) fn forget(&mut self, child: ChildId) {
-        let Some((first, kept)) = self.0.range_mut(..=child).next_back() else {
-            return;
-        };
-        let first = *first;
+    /// Of which template it was, by the first.
+    fn forget(&mut self, child: ChildId) -> Option<ChildId> {
+        let (first, kept) = self.0.range_mut(..=child).next_back()?;
         kept.row.close((child.0 - first.0) as u32);
         kept.gone += 1;
-        // Whoever waits hears of the last lot first.
-        if kept.gone == kept.count && kept.told.is_none() {
-            self.0.remove(&first);
-        }
+        Some(*first)
     }
 
-    /// All of a template have been started once.
+    /// All of a template that are left have been started once.
     pub(super) fn tell_started(&mut self, first: ChildId) {
         let Some(kept) = self.0.get_mut(&first) else {
             return;
         };
-        if let Some(say) = kept.told.take() {
+        // Where none was, it did not start.
+        if let Some(say) = kept.told.take().filter(|_| kept.launched) {
             let _ = say.send(first);
         }
         if kept.gone == kept.count {
@@ -98,19 +101,33 @@ impl Rows {
             } else {
                 kept.row.close_all();
             }
+            // Whoever hears of the end may have them served by another.
+            kept.claim = None;
         }
     }
 }
 
 impl Task {
+    pub(super) fn forget_one(&mut self, child: ChildId) {
+        // The last that was to be started may be gone before its turn.
+        if let Some(first) = self.rows.forget(child)
+            && !self.restarts.is_starting(first)
+        {
+            self.rows.tell_started(first);
+        }
+    }
+
     pub(super) fn add_many(
         &mut self,
         template: Template,
         say: oneshot::Sender<ChildId>,
         now: Time,
     ) -> Vec<Do> {
-        let (spec, count): (ChildSpec, usize) = (template.spec.clone(), template.count);
-        let prefix = spec.name.clone();
+        let (prefix, count) = (template.spec.name.clone(), template.count);
+        let Some((claim, spec)) = template.claim() else {
+            log::error!("{prefix}: its ports serve another supervisor, or this one already");
+            return Vec::new();
+        };
         let Some((first, wanted)) = self.restarts.add_many(spec, count, now) else {
             return Vec::new();
         };
@@ -126,7 +143,9 @@ impl Task {
             count,
             gone: 0,
             row,
+            claim: Some(claim),
             told: Some(say),
+            launched: false,
         };
         self.rows.0.insert(first, kept);
         wanted

@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod odd;
+
 /// So many probes; what they do is traced by their index.
 struct Many {
     handle: SupervisorHandle,

@@ -56,6 +56,46 @@ fn one_that_is_removed_before_its_turn_holds_nobody_up() {
 }
 
 #[test]
+fn giving_up_a_life_that_was_never_begun_changes_nothing() {
+    let mut m = machine(policy(Strategy::OneForOne), &[P]);
+    m.begin(at(0));
+    let (first, _) = m.add_many(spec(P), 3, at(0)).expect("it runs");
+    for epoch in [0, 1] {
+        assert_eq!(m.give_up(first, epoch, at(0)), []);
+        assert_eq!(m.on_lost(first, epoch, &Exit::ArbiterDead, at(0)), []);
+        assert_eq!(m.on_exit(ChildId(2), epoch, &boom(), at(0)), []);
+        assert_eq!(m.on_started(ChildId(3), epoch, at(0)), []);
+    }
+    assert_eq!(m.on_started(ChildId(0), 1, at(0)), [lot(1, 3)]);
+    assert_eq!(m.on_lot_done(first, at(0)), [Do::Up]);
+}
+
+#[test]
+fn the_id_of_a_template_of_nobody_is_nobodys() {
+    let mut m = running(policy(Strategy::OneForOne), &[]);
+    let (none, wanted) = m.add_many(spec(P), 0, at(0)).expect("it runs");
+    assert_eq!(wanted, []);
+    let (next, _) = m.add(spec(P), at(0)).expect("it runs");
+    assert_ne!(none, next);
+    assert_eq!(m.remove(none, at(0)), []);
+}
+
+#[test]
+fn they_end_in_the_reverse_order_of_all_templates() {
+    let mut m = running(policy(Strategy::OneForOne), &[]);
+    for first in [0, 2, 4] {
+        m.add_many(spec(P), 2, at(0)).expect("it runs");
+        m.on_lot_done(ChildId(first), at(0));
+    }
+    let mut wanted = m.stop(ms(1_000), at(0));
+    for child in (1..6).rev() {
+        assert_eq!(wanted, [stop(child)]);
+        wanted = m.on_exit(ChildId(child), 1, &Exit::Normal, at(0));
+    }
+    assert_eq!(wanted, [stop(0)]);
+}
+
+#[test]
 fn a_stop_while_they_start_starts_no_more() {
     let mut m = running(policy(Strategy::OneForOne), &[]);
     let (first, wanted) = m.add_many(spec(P), LOT + 6, at(0)).expect("it runs");
