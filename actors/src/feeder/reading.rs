@@ -6,7 +6,7 @@ use std::sync::{OnceLock, PoisonError, TryLockError, Weak};
 use smallvec::SmallVec;
 
 use super::outbox::dealt;
-use super::{BATCH, Failed, FeederCore, Here, LOOKS, Reader};
+use super::{BATCH, Failed, FeederCore, Here, LEAST_RUN, LOOKS, Reader};
 use crate::book::Book;
 use crate::failure::Failure;
 use crate::fault::{Deed, Point};
@@ -76,7 +76,7 @@ impl FeederCore {
     }
 
     /// Reads a while, and says how many books came; they are in the outbox when this returns, whoever has died meanwhile. Of those that are `missing` the part
-    /// that makes no run is read first: the loads after it are whole runs again, and are not copied.
+    /// that makes no run is read with the first one: the loads after it are whole runs again, and are not copied.
     fn read(
         &self,
         reader: &mut Reader,
@@ -90,8 +90,14 @@ impl FeederCore {
             None => BATCH,
         };
         let mut next = match missing % want {
-            0 => want,
-            part if self.is_split() || self.piles.len() == 1 => part,
+            part if part > 0 && (self.is_split() || self.piles.len() == 1) => {
+                // A call for a few books would cost more than it saves.
+                match want + part <= BATCH {
+                    true => want + part,
+                    false if part >= LEAST_RUN => part,
+                    false => want,
+                }
+            }
             _ => want,
         };
         let mut count = 0;
