@@ -317,7 +317,8 @@ fn a_source_that_errs_on_loan_loses_nothing() {
     }
 }
 
-/// However the loads fall out of step with the runs of the source, and however small the pile: one gopher burns all books in their order.
+/// However the loads fall out of step with the runs of the source, and however small the pile: all is burned, in order by one cart, and by more of
+/// them nearly so.
 #[test]
 fn loads_out_of_step_with_the_source_keep_the_order() {
     for capacity in [1u64, 3, 64, 100] {
@@ -347,9 +348,15 @@ fn loads_out_of_step_with_the_source_keep_the_order() {
                     let report = run(&design.config(Some(source), "checked", &[]), &catalog);
                     assert_once(books, &report, &record);
                     assert_eq!(all_right.load(Ordering::Relaxed), books);
-                    if gophers.len() == 1 {
-                        assert_eq!(record.all(), record.sorted(), "{design:?}");
-                    }
+                    let late = |(at, id): (usize, &u64)| (at as u64 + 1).saturating_sub(*id);
+                    let latest = record.all().iter().enumerate().map(late).max();
+                    // A cart that waits sees others go by for a turn, and no longer.
+                    let most = if carts == 1 {
+                        0
+                    } else {
+                        64 * u64::from(carts) * cart_books
+                    };
+                    assert!(latest <= Some(most), "{latest:?} behind: {design:?}");
                 }
             }
         }

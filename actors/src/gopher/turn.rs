@@ -131,12 +131,8 @@ impl Gopher {
         }
         match next {
             None => {}
-            // Whoever lent itself goes on by itself; this one is there for others, or has carts of its own.
-            Some(Next {
-                cart,
-                leg,
-                on: on @ Some(_),
-            }) => {
+            // Whoever lent itself goes on by itself, and this one has its own to do; nor does a cart that waits see another go by for ever.
+            Some(Next { cart, leg, on }) if on.is_some() || self.is_passed_over(leg) => {
                 let put = Some((cart, leg));
                 let next = (self.crew.yard).next(self.core.index, self.epoch, put, on, None);
                 if let Some(Next { cart, leg, .. }) = next {
@@ -145,6 +141,11 @@ impl Gopher {
             }
             Some(Next { cart, leg, .. }) => self.give_way(cart, leg, ctx),
         }
+    }
+
+    /// True if a cart waits for this one while its own, empty, is about to begin anew.
+    fn is_passed_over(&self, leg: Leg) -> bool {
+        leg == Leg::Take && self.crew.yard.is_wanted(self.core.index)
     }
 
     /// Others on the arbiter have their turn.
