@@ -96,7 +96,8 @@ impl Gopher {
                 return;
             };
             let doer = on.as_ref().and_then(Loan::doer);
-            let at_once = doer.unwrap_or(&self.me).at_once;
+            let Doer { at_once, core, .. } = doer.unwrap_or(&self.me);
+            let (at_once, whose) = (*at_once, core.index);
             let put = match self.unseen && at_once[leg as usize] {
                 true => self.pass_by(cart, leg, doer, &mut left),
                 false => self.leg(cart, leg, ctx),
@@ -113,7 +114,7 @@ impl Gopher {
                     if at_once[leg as usize]
                         && (leg != Leg::Take
                             || self.coupling < 2
-                            || !yard.is_wanted(self.core.index)) =>
+                            || !(yard.is_wanted(self.core.index) || yard.is_wanted(whose))) =>
                 {
                     left = left.saturating_sub(CART * usize::from(leg == Leg::Take));
                     Some(Next { cart, leg, on })
@@ -130,17 +131,21 @@ impl Gopher {
         }
         match next {
             None => {}
-            // Whoever lent itself goes on by itself.
-            Some(Next {
-                cart,
-                leg,
-                on: Some(loan),
-            }) => {
-                drop(loan);
-                self.crew.yard.put(cart, leg);
+            // Whoever lent itself goes on by itself, and this one has its own to do; nor does a cart that waits see another go by for ever.
+            Some(Next { cart, leg, on }) if on.is_some() || self.is_passed_over(leg) => {
+                let put = Some((cart, leg));
+                let next = (self.crew.yard).next(self.core.index, self.epoch, put, on, None);
+                if let Some(Next { cart, leg, .. }) = next {
+                    self.give_way(cart, leg, ctx);
+                }
             }
             Some(Next { cart, leg, .. }) => self.give_way(cart, leg, ctx),
         }
+    }
+
+    /// True if a cart waits for this one while its own, empty, is about to begin anew.
+    fn is_passed_over(&self, leg: Leg) -> bool {
+        leg == Leg::Take && self.crew.yard.is_wanted(self.core.index)
     }
 
     /// Others on the arbiter have their turn.

@@ -48,6 +48,8 @@ struct State {
     idle: Vec<usize>,
     /// By seat: who lends itself while it is idle.
     doers: Vec<Option<Arc<Doer>>>,
+    /// By seat: the last life that came to it.
+    lives: Vec<u64>,
     /// Carts under way: neither waiting nor retired.
     out: usize,
     retired: usize,
@@ -112,6 +114,7 @@ impl Yard {
             wanted: Legs::default(),
             idle: Vec::with_capacity(seats.len()),
             doers: seats.iter().map(|_| None).collect(),
+            lives: vec![0; seats.len()],
             out: 0,
             retired: 0,
         };
@@ -300,12 +303,13 @@ impl Yard {
         let (picked, stale, pair) = {
             let mut stale = None;
             let mut state = self.lock();
-            if !state.idle.is_empty() {
-                state.idle.retain(|idle| *idle != gopher);
-            }
             let changed = done.is_some() || loan.is_some();
             if let Some(loan) = loan {
                 loan.end(&mut state);
+            }
+            // After that: a cart that was meant for its last life may have had it borrow itself.
+            if !state.idle.is_empty() {
+                state.idle.retain(|idle| *idle != gopher);
             }
             if let Some((cart, leg)) = done {
                 stale = self.keep(&mut state, cart.into_body(), leg);

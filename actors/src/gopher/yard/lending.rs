@@ -77,8 +77,8 @@ impl State {
 
     fn is_idle_again(&mut self, doer: Arc<Doer>) {
         let gopher = doer.core.index;
-        // A later life says itself that it is idle.
-        if self.doers[gopher].is_none() {
+        // A later life says itself that it is idle, and may be on loan just now.
+        if self.lives[gopher] == doer.epoch {
             self.doers[gopher] = Some(doer);
             if !self.idle.contains(&gopher) {
                 self.idle.push(gopher);
@@ -88,11 +88,16 @@ impl State {
 }
 
 impl Yard {
-    /// A new life is at its place.
+    /// A new life is at its place. One that was made too late, on a thread that hung meanwhile, changes nothing.
     pub(crate) fn settle(&self, doer: &Arc<Doer>) {
-        let lends = doer.lends.then(|| doer.clone());
-        let earlier = std::mem::replace(&mut self.lock().doers[doer.core.index], lends);
-        drop(earlier);
+        let (gopher, lends) = (doer.core.index, doer.lends.then(|| doer.clone()));
+        let mut state = self.lock();
+        if state.lives[gopher] < doer.epoch {
+            state.lives[gopher] = doer.epoch;
+            let earlier = std::mem::replace(&mut state.doers[gopher], lends);
+            drop(state);
+            drop(earlier);
+        }
     }
 
     /// What `gopher` is to do next on the thread `here`, itself or for somebody idle. Carts that are under way go first: those that are to be sent
