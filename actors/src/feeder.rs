@@ -20,7 +20,7 @@ use crate::threads::Apart;
 use crate::trace::Act;
 use crate::works::Works;
 
-use outbox::{Lane, Rows};
+use outbox::{Lane, Numbers, Rows};
 
 /// Most books read at once.
 const BATCH: usize = 1024;
@@ -88,6 +88,8 @@ struct Reader {
     source: Option<Guarded<Box<dyn Source>>>,
     /// The lane of the next book, where one reader deals to all.
     next: usize,
+    /// Taken for the books to come, where each has a reader of its own.
+    numbers: Numbers,
 }
 
 /// How reading there and then went.
@@ -115,6 +117,7 @@ impl FeederCore {
                 Apart(Mutex::new(Reader {
                     source: Some(Guarded::new(source)),
                     next: 0,
+                    numbers: Numbers::default(),
                 }))
             })
             .collect();
@@ -214,16 +217,15 @@ impl FeederCore {
 
     /// Moves what was read for it onto the pile as far as there is room, and sees that more is read. A source that does not wait is read there and then.
     pub(crate) fn fill(&self, share: usize, pile: &PileCore, missing: usize) {
-        let Some(works) = self.works.get().and_then(Weak::upgrade) else {
-            return;
-        };
+        // The pile's own: a count of all who use the works would wander between the cores.
+        let works = &pile.works;
         if pile.is_closed() {
             return;
         }
         let move_on = || {
             let mut lane = self.lane(share);
             let behind = lane.books >= BEHIND;
-            empty_lane(&mut lane, &works, pile);
+            empty_lane(&mut lane, works, pile);
             let caught_up = behind && lane.books < BEHIND;
             drop(lane);
             let hungry = !self.has_ended() && self.is_hungry(share);
@@ -239,7 +241,7 @@ impl FeederCore {
         if self.blocks || works.faults().is_some() {
             return self.ask();
         }
-        match self.read_here(share, missing, &works) {
+        match self.read_here(share, missing, works) {
             Here::Came => {
                 move_on();
             }

@@ -4,13 +4,14 @@
 //! settles, burns or passes on must first win a compare-and-set on (state, generation), so a holder whose lease was
 //! revoked can do no harm. Dropping a lease settles it by its marks: that is the whole recovery code.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use crate::book::Book;
 use crate::failure::Failure;
 use crate::ledger::Ids;
 use crate::store::{PileKey, Store};
+use crate::threads::Apart;
 
 /// What custody knows of a book on a pile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,11 +175,21 @@ impl Batch {
     }
 }
 
+/// Where the leases of one pile go home to. A pile has its own, and far from those of others: leases are made and dropped by each copy all the time,
+/// and one count of all would wander between the cores.
+pub(crate) struct Home(Apart<Weak<dyn Store>>);
+
+impl Home {
+    pub(crate) fn of(store: Weak<dyn Store>) -> Arc<Self> {
+        Arc::new(Self(Apart(store)))
+    }
+}
+
 /// Custody of one cartload. A guard: dropped, it settles the books by the marks made so far; those without a mark return uncounted.
 pub struct Lease {
     batch: Option<Arc<Batch>>,
     generation: u64,
-    home: Arc<dyn Store>,
+    home: Arc<Home>,
     /// So many books from the front are acked; the common case needs no list.
     done: usize,
     /// Hardly ever there.
@@ -227,7 +238,7 @@ impl Unbound {
 }
 
 impl Lease {
-    pub(crate) fn new(batch: Arc<Batch>, home: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(batch: Arc<Batch>, home: Arc<Home>) -> Self {
         Self {
             generation: batch.generation(),
             batch: Some(batch),
@@ -404,11 +415,6 @@ impl Lease {
         let won = batch.begin(self.generation, &[CARRIED, BURNING], SETTLED);
         won.then_some((batch, self.end))
     }
-
-    /// The store that it belongs to.
-    pub fn home(&self) -> &Arc<dyn Store> {
-        &self.home
-    }
 }
 
 impl Drop for Lease {
@@ -423,7 +429,11 @@ impl Drop for Lease {
             return;
         };
         if batch.begin(self.generation, &[CARRIED, BURNING], SETTLED) {
-            self.home.give_back(Unbound {
+            // Nobody is there any more who would want them.
+            let Some(home) = self.home.0.0.upgrade() else {
+                return;
+            };
+            home.give_back(Unbound {
                 batch,
                 verdicts,
                 begun,

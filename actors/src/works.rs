@@ -13,6 +13,7 @@ use crate::fault::{Deed, Faults, Point};
 use crate::pool::{Pool, die};
 use crate::source::Receipts;
 use crate::store::Store;
+use crate::threads::PerThread;
 use crate::trace::{Act, Record, Tracer};
 
 /// Counters of one node, kept outside its actor so that they outlive it.
@@ -79,7 +80,7 @@ pub struct Works {
     events: broadcast::Sender<Event>,
     changed: watch::Sender<u64>,
     halting: AtomicBool,
-    last_burn: AtomicU64,
+    last_burn: PerThread<AtomicU64>,
     failures: Mutex<Vec<String>>,
     faults: OnceLock<Arc<Faults>>,
 }
@@ -115,7 +116,7 @@ impl Works {
             events: broadcast::channel(EVENTS_KEPT).0,
             changed: watch::channel(0).0,
             halting: AtomicBool::new(false),
-            last_burn: AtomicU64::new(0),
+            last_burn: PerThread::default(),
             failures: Mutex::default(),
             faults: OnceLock::new(),
         })
@@ -227,12 +228,13 @@ impl Works {
     /// Books were burned at `now`.
     pub fn note_burn(&self, now: Time) {
         self.clock.made_progress();
-        self.last_burn.fetch_max(now.0, Ordering::Relaxed);
+        self.last_burn.mine().fetch_max(now.0, Ordering::Relaxed);
     }
 
     /// When the last book was burned.
     pub fn last_burn(&self) -> Time {
-        Time(self.last_burn.load(Ordering::Relaxed))
+        let burns = self.last_burn.all().map(|at| at.load(Ordering::Relaxed));
+        Time(burns.max().unwrap_or(0))
     }
 
     /// Something that is no book's fault went wrong for good: the run goes on, and fails in the end.

@@ -2,8 +2,6 @@
 
 use std::collections::VecDeque;
 
-use smallvec::SmallVec;
-
 use crate::book::{Book, BookId};
 use crate::store::Numbered;
 
@@ -95,7 +93,8 @@ impl Rows {
         let end = row + count as u64;
         let mut numbers = Numbers {
             step: copies,
-            runs: SmallVec::new(),
+            runs: VecDeque::new(),
+            len: count,
         };
         while row < end {
             let at = (row / Self::BLOCK - self.from) as usize;
@@ -105,7 +104,7 @@ impl Rows {
             let within = row % Self::BLOCK;
             let rows = (Self::BLOCK - within).min(end - row);
             let first = self.blocks[at] + within * copies + copy as u64;
-            numbers.runs.push((first, rows as usize));
+            numbers.runs.push_back((first, rows as usize));
             row += rows;
         }
         self.next[copy] = end;
@@ -118,16 +117,45 @@ impl Rows {
 }
 
 /// Numbers that are taken, to be given without anybody's lock.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Numbers {
     step: u64,
     /// The first number, and how many follow it.
-    runs: SmallVec<[(u64, usize); 4]>,
+    runs: VecDeque<(u64, usize)>,
+    len: usize,
 }
 
 impl Numbers {
-    pub(super) fn give(self, books: Vec<Book>) -> Numbered {
-        Numbered::by_runs(books, self.step, self.runs)
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Those that follow, of the same copy.
+    pub(super) fn add(&mut self, more: Numbers) {
+        self.step = more.step;
+        self.len += more.len;
+        self.runs.extend(more.runs);
+    }
+
+    /// Gives the first to books, which are no more than there are.
+    pub(super) fn give(&mut self, books: Vec<Book>) -> Numbered {
+        let mut left = books.len();
+        debug_assert!(left <= self.len, "each book has a number");
+        self.len -= left;
+        let step = self.step;
+        let runs = std::iter::from_fn(|| {
+            let (first, count) = self.runs.front_mut().filter(|_| left > 0)?;
+            let given = (*first, left.min(*count));
+            left -= given.1;
+            if given.1 < *count {
+                *first += given.1 as u64 * step;
+                *count -= given.1;
+            } else {
+                self.runs.pop_front();
+            }
+            Some(given)
+        });
+        Numbered::by_runs(books, step, runs)
     }
 }
 
@@ -152,7 +180,7 @@ mod tests {
             let mut seen = vec![0u64; copies];
             for (copy, count) in reads {
                 let copy = copy % copies;
-                let numbers = rows.take(count, copy, |ids| {
+                let mut numbers = rows.take(count, copy, |ids| {
                     given += ids;
                     BookId(given - ids + 1)
                 });

@@ -5,7 +5,7 @@ use std::sync::{OnceLock, PoisonError, TryLockError, Weak};
 
 use smallvec::SmallVec;
 
-use super::outbox::dealt;
+use super::outbox::{Numbers, dealt};
 use super::{BATCH, Failed, FeederCore, Here, LEAST_RUN, LOOKS, Reader};
 use crate::book::Book;
 use crate::failure::Failure;
@@ -13,6 +13,9 @@ use crate::fault::{Deed, Point};
 use crate::pool::guarded;
 use crate::store::{Numbered, Store};
 use crate::works::Works;
+
+/// So many numbers a reader of its own takes at once: all take them from one place.
+const AHEAD: usize = 4 * BATCH;
 
 /// What was read, by lane.
 type Runs = SmallVec<[Numbered; 1]>;
@@ -125,12 +128,20 @@ impl FeederCore {
         Ok(count)
     }
 
-    fn number(&self, books: Vec<Book>, at: usize, store: &dyn Store) -> Numbered {
+    fn number(
+        &self,
+        books: Vec<Book>,
+        at: usize,
+        ahead: &mut Numbers,
+        store: &dyn Store,
+    ) -> Numbered {
         if self.is_split() {
-            let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-            let numbers = rows.take(books.len(), at, |count| store.number(count));
-            drop(rows);
-            return numbers.give(books);
+            if ahead.len() < books.len() {
+                let more = (books.len() - ahead.len()).max(AHEAD);
+                let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+                ahead.add(rows.take(more, at, |count| store.number(count)));
+            }
+            return ahead.give(books);
         }
         let first = store.number(books.len() as u64);
         Numbered::from(books, first)
@@ -162,7 +173,7 @@ impl FeederCore {
                 let count = books.len();
                 // Before they are dealt, so that who gets which changes no id.
                 let books = match works {
-                    Some(works) => self.number(books, at, &*works.store),
+                    Some(works) => self.number(books, at, &mut reader.numbers, &*works.store),
                     None => Numbered::of(books),
                 };
                 let (lanes, runs) = match self.is_split() {

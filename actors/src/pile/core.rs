@@ -68,7 +68,7 @@ pub struct PileCore {
     pub port: Port<Pile>,
     /// Its counters: books and carts that left it.
     pub stats: NodeStats,
-    pub(super) works: Arc<Works>,
+    pub(crate) works: Arc<Works>,
     /// Its source, and which share of the books is its own.
     pub(super) feeder: Option<(Arc<FeederCore>, usize)>,
     /// The piles that crews empty into this one.

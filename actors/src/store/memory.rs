@@ -16,7 +16,7 @@ use super::{
 use crate::book::{Book, BookId};
 use crate::clock::{Clock, Time};
 use crate::fates::{Awaited, Fates};
-use crate::lease::{End, Lease, Unbound, Verdict};
+use crate::lease::{End, Home, Lease, Unbound, Verdict};
 use crate::ledger::{Fate, Ids, Ledger, LedgerReport};
 use crate::planted::{self, Defect};
 use crate::shelf::{DeadLetter, Settlement, Shelf};
@@ -32,11 +32,11 @@ struct Place {
     shelf: Mutex<Shelf>,
     inbox: Mutex<Vec<Unbound>>,
     waiting: AtomicUsize,
+    home: Arc<Home>,
 }
 
 /// Piles in memory. Locks are taken in the order of keys and held for pure work only.
 pub struct MemoryStore {
-    me: Weak<MemoryStore>,
     piles: Vec<Place>,
     ledger: Ledger,
     fates: Fates,
@@ -68,8 +68,7 @@ impl MemoryStore {
         clock: Clock,
         bell: Bell,
     ) -> Arc<Self> {
-        Arc::new_cyclic(|me| Self {
-            me: me.clone(),
+        Arc::new_cyclic(|me: &Weak<Self>| Self {
             piles: piles
                 .into_iter()
                 .enumerate()
@@ -78,6 +77,7 @@ impl MemoryStore {
                     // One return a cart is the most there can be at once: with fewer carts a drop never allocates.
                     inbox: Mutex::new(Vec::with_capacity(64)),
                     waiting: AtomicUsize::new(0),
+                    home: Home::of(me.clone()),
                 })
                 .collect(),
             ledger: Ledger::default(),
@@ -277,15 +277,13 @@ impl Store for MemoryStore {
     }
 
     fn lease(&self, pile: PileKey, want: Want, holder: u64) -> Answer<Option<Lease>> {
-        let Some(home) = self.me.upgrade() else {
-            return Answer::Ready(None);
-        };
         let mut shelf = self.shelf(pile);
         let now = self.now_if(shelf.is_delaying());
         let buffer = || self.buffers.take(want.books);
         let batch = shelf.lease(want, now, holder, buffer);
         drop(shelf);
-        Answer::Ready(batch.map(|batch| Lease::new(batch, home)))
+        let home = &self.place(pile).home;
+        Answer::Ready(batch.map(|batch| Lease::new(batch, home.clone())))
     }
 
     fn settle(&self, lease: Lease) -> Answer<Settled> {
