@@ -159,14 +159,14 @@ impl Crew {
         self.yard.lock().wanted
     }
 
-    /// Somebody else than `but` who could lend itself for one of `legs` on `here`.
-    fn has_lender(&self, legs: Legs, here: u64, but: usize) -> bool {
+    /// Somebody who could lend itself for one of `legs` on `here`.
+    fn has_lender(&self, legs: Legs, here: u64) -> bool {
         let state = self.yard.lock();
         (self.lives.iter().enumerate()).any(|(seat, life)| {
             life.as_ref().is_some_and(|life| {
                 let able = life.doer.lends && life.doer.thread == here;
                 let asked = !self.legs(seat).and(legs).is_empty();
-                able && asked && seat != but && state.idle.contains(&seat)
+                able && asked && state.idle.contains(&seat)
             })
         })
     }
@@ -242,9 +242,7 @@ impl Crew {
                 let mut legs = Legs::default();
                 legs.set(leg, true);
                 let nothing_waits = self.wanted().is_empty();
-                let could = doer.lends
-                    && nothing_waits
-                    && self.has_lender(legs, doer.thread, doer.core.index);
+                let could = doer.lends && nothing_waits && self.has_lender(legs, doer.thread);
                 let handed = doer.lends && self.yard.hand_over(&cart, leg, &mut on, doer.thread);
                 assert_eq!(
                     handed,
