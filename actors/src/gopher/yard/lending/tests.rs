@@ -267,7 +267,7 @@ impl Crew {
             }
             11 if !self.away.is_empty() => self.away.remove(which % self.away.len()).put(leg),
             12 if !self.away.is_empty() => drop(self.away.remove(which % self.away.len())),
-            // It panics, or its loan ends before it asks for more.
+            // It panics, or its loan ends before it has put anything down.
             13 if let Some(at) = up => {
                 let Up { doer, cart, on } = self.up.remove(at);
                 let seat = doer.core.index;
@@ -280,7 +280,8 @@ impl Crew {
                     }
                 } else {
                     drop(on);
-                    self.next(&doer, Some((cart, leg)), None, false);
+                    let on = None;
+                    self.up.push(Up { doer, cart, on });
                 }
             }
             _ => {}
