@@ -307,14 +307,17 @@ impl Yard {
             if let Some(loan) = loan {
                 loan.end(&mut state);
             }
-            // After that: a cart that was meant for its last life may have had it borrow itself.
-            if !state.idle.is_empty() {
+            // On a thread that hung: whoever has its place by now is idle or not, whatever this one does.
+            let replaced = state.lives[gopher] > epoch;
+            // After the loan's end: a cart that was meant for its last life may have had it borrow itself.
+            if !replaced && !state.idle.is_empty() {
                 state.idle.retain(|idle| *idle != gopher);
             }
             if let Some((cart, leg)) = done {
                 stale = self.keep(&mut state, cart.into_body(), leg);
             }
             let picked = match here {
+                _ if replaced => None,
                 Some(here) => self.choose(&mut state, gopher, here),
                 None => {
                     let picked = self.pick(&mut state, self.legs[gopher]);
@@ -323,7 +326,7 @@ impl Yard {
             };
             // For others, if there are some.
             let pair = changed.then(|| self.pair(&mut state)).flatten();
-            if picked.is_none() {
+            if picked.is_none() && !replaced {
                 state.idle.push(gopher);
             }
             (picked, stale, pair)

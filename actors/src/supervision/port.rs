@@ -178,6 +178,19 @@ impl<A: Actor> Port<A> {
         Arc::strong_count(&self.shared)
     }
 
+    /// A life without an actor: whoever has the other end of `mailbox` sees what is sent to it.
+    #[cfg(test)]
+    pub(crate) fn begin_and_bind(&self, epoch: u64, mailbox: &AddressSender<A>) -> bool {
+        self.begin(epoch);
+        self.bind(epoch, mailbox)
+    }
+
+    /// Its end.
+    #[cfg(test)]
+    pub(crate) fn end(&self, epoch: u64) {
+        self.vacate(epoch);
+    }
+
     /// The last epoch that was begun here; 0 before the first.
     pub(super) fn last_epoch(&self) -> u64 {
         self.shared.slot.load().epoch

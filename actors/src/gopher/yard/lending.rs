@@ -170,3 +170,6 @@ impl Yard {
         idle.position(|gopher| !wanted.and(self.legs[*gopher]).is_empty() && lends(*gopher))
     }
 }
+
+#[cfg(test)]
+mod tests;
