@@ -262,7 +262,7 @@ impl Source for Fitful {
         if self.left == 0 {
             return Ok(None);
         }
-        let most = if self.calls % 3 == 0 {
+        let most = if self.calls.is_multiple_of(3) {
             want as u64
         } else {
             self.calls % 50 + 1
