@@ -38,7 +38,7 @@ fn crew(gophers: &[&str], carts: u32, cart_books: u64, books: u64) -> Design {
 }
 
 fn watch(what: &str, design: &Design) -> Watchdog {
-    watchdog(format!("{what}: {design:?}"), Duration::from_secs(15))
+    watchdog(format!("{what}: {design:?}"), Duration::from_secs(100))
 }
 
 async fn started(config: &TopologyConfig, catalog: &Catalog) -> RunningTopology {
@@ -262,7 +262,7 @@ impl Source for Fitful {
         if self.left == 0 {
             return Ok(None);
         }
-        let most = if self.calls % 3 == 0 {
+        let most = if self.calls.is_multiple_of(3) {
             want as u64
         } else {
             self.calls % 50 + 1
