@@ -38,7 +38,7 @@ fn crew(gophers: &[&str], carts: u32, cart_books: u64, books: u64) -> Design {
 }
 
 fn watch(what: &str, design: &Design) -> Watchdog {
-    watchdog(format!("{what}: {design:?}"), Duration::from_secs(15))
+    watchdog(format!("{what}: {design:?}"), Duration::from_secs(100))
 }
 
 async fn started(config: &TopologyConfig, catalog: &Catalog) -> RunningTopology {
