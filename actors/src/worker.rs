@@ -203,7 +203,7 @@ async fn lend<W: Work>(
     work: Guarded<W>,
 ) -> Guarded<W> {
     let home = Home::of_this_poll();
-    if let Err(place) = core.offer(number, epoch, Idle { work, home }) {
+    if let Err(place) = core.offer(number, epoch, Box::new(Idle { work, home })) {
         bell.notified().await;
         return place.work;
     }

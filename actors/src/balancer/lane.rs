@@ -124,7 +124,7 @@ impl Threads {
     }
 }
 
-/// A place, and whom a watchdog is to blame for it.
+/// A place, and whom a watchdog is to blame for it. It is passed on in a box: moved as it is, it would cost a request without work a tenth of its time.
 pub(crate) struct Idle<W> {
     pub(crate) work: Guarded<W>,
     pub(crate) home: Option<Home>,
@@ -132,7 +132,8 @@ pub(crate) struct Idle<W> {
 
 struct State<W: Work> {
     epoch: u64,
-    idle: Vec<Idle<W>>,
+    #[allow(clippy::vec_box, reason = "they come and go")]
+    idle: Vec<Box<Idle<W>>>,
     /// Callers whose request on loan waits.
     waiting: Slab<Waker>,
     /// The worker has looked for a place that was lent.
@@ -240,7 +241,7 @@ impl Account {
 
 /// What has become of a place that the worker wants back.
 pub(crate) enum Recalled<W> {
-    Here(Idle<W>),
+    Here(Box<Idle<W>>),
     /// It is lent: the worker is told when it is back.
     Lent,
     /// It is not worth having any more: the worker is to die of this.
@@ -317,7 +318,7 @@ impl<W: Work> Lane<W> {
     }
 
     /// A place that has nothing to do. Given back where this life is over.
-    pub(super) fn offer(&self, epoch: u64, place: Idle<W>) -> Result<(), Idle<W>> {
+    pub(super) fn offer(&self, epoch: u64, place: Box<Idle<W>>) -> Result<(), Box<Idle<W>>> {
         let mut state = self.lock();
         if state.epoch != epoch || state.broken.is_some() {
             return Err(place);
@@ -342,7 +343,7 @@ impl<W: Work> Lane<W> {
     }
 
     /// A place, with the number of the life that lends it, and whether the request is to be timed.
-    pub(super) fn lend(&self) -> Option<(u64, Idle<W>, bool)> {
+    pub(super) fn lend(&self) -> Option<(u64, Box<Idle<W>>, bool)> {
         let mut state = self.lock();
         if state.broken.is_some() {
             return None;
@@ -353,7 +354,7 @@ impl<W: Work> Lane<W> {
     }
 
     /// The request on loan waits: whoever asks is woken when the life is over. True if it is.
-    pub(super) fn poll_over(&self, epoch: u64, key: &mut Option<usize>, cx: &Context<'_>) -> bool {
+    pub(super) fn poll_over(&self, epoch: u64, key: &mut Option<u32>, cx: &Context<'_>) -> bool {
         // Cloned before the lock: that is the caller's code.
         let waker = cx.waker().clone();
         let mut state = self.lock();
@@ -362,9 +363,9 @@ impl<W: Work> Lane<W> {
             return true;
         }
         let before = match *key {
-            Some(key) => Some(std::mem::replace(&mut state.waiting[key], waker)),
+            Some(key) => Some(std::mem::replace(&mut state.waiting[key as usize], waker)),
             None => {
-                *key = Some(state.waiting.insert(waker));
+                *key = Some(state.waiting.insert(waker) as u32);
                 None
             }
         };
@@ -377,8 +378,8 @@ impl<W: Work> Lane<W> {
     pub(super) fn give_back(
         &self,
         epoch: u64,
-        place: Option<Idle<W>>,
-        key: Option<usize>,
+        place: Option<Box<Idle<W>>>,
+        key: Option<u32>,
         ended: Ended,
     ) -> bool {
         let (tell, _late, _waker) = {
@@ -400,7 +401,7 @@ impl<W: Work> Lane<W> {
             let mut late = place;
             let mut tell = false;
             if state.epoch == epoch {
-                waker = key.map(|key| state.waiting.remove(key));
+                waker = key.map(|key| state.waiting.remove(key as usize));
                 tell = broken.is_some() || std::mem::take(&mut state.missed);
                 state.broken = broken.or(state.broken.take());
                 state.idle.extend(late.take());
