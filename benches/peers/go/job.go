@@ -58,7 +58,7 @@ var spun uint64 // so that the loop can't be left out
 func spin(times uint64) {
 	x := times
 	for ; times > 0; times-- {
-		x = x*6364136223846793005 + 1442695040888963407
+		x = (x^x>>33)*6364136223846793005 + 1442695040888963407
 	}
 	if x == 42 {
 		spun++
