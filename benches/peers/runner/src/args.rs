@@ -9,7 +9,7 @@ benches/peers/run [OPTIONS]
   --only ROW,...    only these rows: pipeline, ring, copies, balancer (or balancer-empty, ...), idle, light, supervised, scale
   --peers PEER,...  only these programs: gopherworks, go, plain, tokio, raw-actix, ractor, kameo, tower
   --quick           small counts and 2 rounds: to see that all works, not for figures
-  --seconds S       how long a program is to run, where its count is not fixed; 0.4 by default
+  --seconds S       how long a program is to run, where its count is not fixed; 1 by default
   --by wall|cpu     time of one-thread programs: on the wall (default), or of cores, for a machine that others use too
   --json FILE       everything that was measured, as JSON
   --help";
@@ -39,7 +39,7 @@ impl Args {
             only: Vec::new(),
             peers: Vec::new(),
             quick: false,
-            seconds: 0.4,
+            seconds: 1.0,
             by_cpu: false,
             json: None,
             bin: PathBuf::from("target/release"),
