@@ -132,7 +132,7 @@ pub(crate) struct Idle<W> {
 
 struct State<W: Work> {
     epoch: u64,
-    #[allow(clippy::vec_box, reason = "they come and go")]
+    #[allow(clippy::vec_box, reason = "each is passed on in its box")]
     idle: Vec<Box<Idle<W>>>,
     /// Callers whose request on loan waits.
     waiting: Slab<Waker>,
