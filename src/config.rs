@@ -8,12 +8,12 @@
 //! use gopherworks::config::{Loaded, Overrides};
 //!
 //! let file = r#"
-//!     [piles.library]
+//!     [piles.manuals]
 //!     source = { kind = "generate", books = 100 }
 //!     [incinerators.furnace]
 //!     burn = "count"
 //!     [crews.solo]
-//!     from = "library"
+//!     from = "manuals"
 //!     to = "furnace"
 //!     gophers = ["load push unload return"]
 //! "#;

@@ -6,9 +6,9 @@
 //!
 //! let config = TopologyConfig::builder("two")
 //!     .copies("lane", 2)
-//!     .pile("library", |pile| pile)
+//!     .pile("manuals", |pile| pile)
 //!     .incinerator("furnace", |fire| fire)
-//!     .crew("crew", "library", "furnace", |crew| crew.gophers(1, "load push unload return"))
+//!     .crew("crew", "manuals", "furnace", |crew| crew.gophers(1, "load push unload return"))
 //!     .build();
 //! let folded = Picture::new(&config, Copies::Folded).draw(Format::Text);
 //! assert!(folded.contains("x 2 lane"));

@@ -11,9 +11,9 @@
 //!
 //! let hour = wait(Duration::from_secs(3600));
 //! let config = TopologyConfig::builder("slow")
-//!     .pile("library", |pile| pile.source(gopherworks::config::builder::kind("generate").option("books", 10)))
+//!     .pile("manuals", |pile| pile.source(gopherworks::config::builder::kind("generate").option("books", 10)))
 //!     .incinerator("furnace", |fire| fire)
-//!     .crew("haul", "library", "furnace", |crew| {
+//!     .crew("haul", "manuals", "furnace", |crew| {
 //!         crew.gophers(1, "load push unload return").cart_books(1).load(hour).push(hour).unload(hour).return_(hour)
 //!     })
 //!     .build();

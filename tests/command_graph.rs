@@ -12,14 +12,14 @@ use support::command::{Place, shipped};
 
 const LANES: &str = r#"
 copies = { lane = 2 }
-[piles.library]
+[piles.manuals]
 source = { kind = "generate", books = 100 }
 [dumps.middle]
 capacity = { books = 80 }
 [incinerators.furnace]
 burn = "count"
 [crews.near]
-from = "library"
+from = "manuals"
 to = "middle"
 gophers = ["load push", "unload return"]
 carts = { count = 2, books = 10 }

@@ -56,7 +56,7 @@ fn the_command_prints_the_schema() {
 /// A design that is right, with a place for more in its crew, its pile, its fire, and at the end.
 fn design(pile: &str, fire: &str, crew: &str, more: &str) -> String {
     format!(
-        "[piles.library]\n{pile}\n[incinerators.furnace]\n{fire}\n[crews.haul]\nfrom = \"library\"\nto = \"furnace\"\n\
+        "[piles.manuals]\n{pile}\n[incinerators.furnace]\n{fire}\n[crews.haul]\nfrom = \"manuals\"\nto = \"furnace\"\n\
          gophers = [\"load push unload return\"]\n{crew}\n{more}\n"
     )
 }
@@ -132,7 +132,7 @@ fn wrong() -> Vec<String> {
             "[\"load push unload return\"]",
             "\"load push unload return\"",
         ),
-        crew("").replace("from = \"library\"\n", ""),
+        crew("").replace("from = \"manuals\"\n", ""),
         crew("").replace("to = \"furnace\"", "to = 3"),
         design("source = \"genrate\"", FIRE, "", ""),
         design("source = { kind = \"generate\", boks = 10 }", FIRE, "", ""),
@@ -151,7 +151,7 @@ fn wrong() -> Vec<String> {
         more("[supervision]\nbackoff = { jitter = 2.0 }"),
         more("[supervision]\nperiod = 10"),
         more("[model]\nt2 = \"4ms\""),
-        more("[relays.daemon]\nfrom = \"library\""),
+        more("[relays.daemon]\nfrom = \"manuals\""),
         more("[dumsp.d]\ncapacity = 100"),
         more("[dumps.Middle]\ncapacity = 100"),
         format!("shared = \"furnace\"\n{}", crew("")),

@@ -32,7 +32,7 @@ fn hex(bytes: &[u8]) -> String {
 const DRAWN: [&str; 4] = [
     "crews.near.steps.push={ wait = { exponential = \"1ms\" } }",
     "crews.near.steps.load={ wait = { uniform = [\"0s\", \"2ms\"] } }",
-    "piles.library.source.books=2_000",
+    "piles.manuals.source.books=2_000",
     "execution.placement=spread",
 ];
 
@@ -124,7 +124,7 @@ fn real_time_keeps_to_the_formula() {
         "--time-scale",
         "20",
         "--set",
-        "piles.library.source.books=1_000",
+        "piles.manuals.source.books=1_000",
     ];
     let report = json(&args);
     let (measured, formula) = (&report["makespan_s"], &report["makespan_formula_s"]);

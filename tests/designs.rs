@@ -355,7 +355,7 @@ fn every_design_keeps_its_books_whoever_is_killed() {
     for (name, _) in DESIGNS {
         for seed in 1..=6u64 {
             let mut changes = sets([1, 2, 4][seed as usize % 3], seed);
-            changes.push("piles.library.source.books=1_000".into());
+            changes.push("piles.manuals.source.books=1_000".into());
             changes.push("supervision.intensity=100_000".into());
             changes.push("supervision.in_a_row=100_000".into());
             changes.push("supervision.backoff={ min = \"1ms\", max = \"4ms\" }".into());
@@ -385,7 +385,7 @@ fn rings_of_drawn_times_are_as_slow_as_the_formula_says() {
     ] {
         let mut changes = sets(2, 7);
         changes.push(format!("crews.haul.carts={{ count = {carts}, books = 1 }}"));
-        changes.push("piles.library.source.books=100_000".into());
+        changes.push("piles.manuals.source.books=100_000".into());
         for step in ["load", "push", "unload", "return"] {
             changes.push(format!(
                 "crews.haul.steps.{step}={{ wait = {{ exponential = \"1ms\" }} }}"
@@ -414,7 +414,7 @@ fn a_dump_between_drawn_times_costs_what_the_formula_says() {
         let mut changes = sets(2, 11);
         changes.push("crews.near.carts={ count = 1, books = 1 }".into());
         changes.push(format!("dumps.middle.capacity={}", room as u64));
-        changes.push("piles.library.source.books=100_000".into());
+        changes.push("piles.manuals.source.books=100_000".into());
         for step in ["load", "unload", "return"] {
             changes.push(format!("crews.near.steps.{step}=\"0s\""));
         }

@@ -185,12 +185,12 @@ fn the_command_says_why_it_gave_up_and_exits_with_70() {
     let file = folder.path().join("mem.toml");
     // Nobody can read the first page of a process: each try fails, and a retry may always help.
     let text = r#"
-        [piles.library]
+        [piles.manuals]
         source = { kind = "lines", path = "/proc/self/mem" }
         [incinerators.furnace]
         burn = "count"
         [crews.crew]
-        from = "library"
+        from = "manuals"
         to = "furnace"
         gophers = ["load push unload return"]
         [supervision]
@@ -205,7 +205,7 @@ fn the_command_says_why_it_gave_up_and_exits_with_70() {
         .assert()
         .code(70)
         .stderr(predicates::str::contains(
-            "error: the restart budget is spent: library.source",
+            "error: the restart budget is spent: manuals.source",
         ))
         .stderr(predicates::str::contains("failure 4 within 10s"));
 }

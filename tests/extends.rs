@@ -6,14 +6,14 @@ use std::path::Path;
 use gopherworks::Catalog;
 use gopherworks::config::{Loaded, Overrides};
 
-const BASE: &str = r#"[piles.library]
+const BASE: &str = r#"[piles.manuals]
 source = { kind = "generate", books = 100 }
 [dumps.middle]
 capacity = 80
 [incinerators.furnace]
 burn = "count"
 [crews.near]
-from = "library"
+from = "manuals"
 to = "middle"
 gophers = ["load push unload return"]
 carts = { count = 1, books = 10 }
@@ -359,9 +359,9 @@ fn relays_are_judged_like_crews() {
             .iter()
             .any(|crew| crew.relay && crew.name == "daemon" && crew.carts == 1)
     );
-    let source = mistakes("[relays.daemon]\nfrom = \"middle\"\nto = \"library\"");
+    let source = mistakes("[relays.daemon]\nfrom = \"middle\"\nto = \"manuals\"");
     assert!(
-        source.contains("the pile `library` has a source"),
+        source.contains("the pile `manuals` has a source"),
         "{source}"
     );
     let large = mistakes(

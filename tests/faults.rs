@@ -12,14 +12,14 @@ use gopherworks::{Catalog, Report};
 
 /// A ring of two crews around a dump; a round trip takes some milliseconds, a run 40 cartloads.
 const DESIGN: &str = r#"
-[piles.library]
+[piles.manuals]
 source = { kind = "generate", books = 200 }
 [dumps.middle]
 capacity = { books = 20 }
 [incinerators.furnace]
 burn = "count"
 [crews.near]
-from = "library"
+from = "manuals"
 to = "middle"
 gophers = ["load push", "unload return"]
 carts = { count = 2, books = 5 }
@@ -123,12 +123,12 @@ fn panics_kills_and_stops_end_lives_that_are_followed_by_others() {
         ("stop", "ended normally"),
     ] {
         for target in [
-            "library",
+            "manuals",
             "middle",
             "furnace",
             "near/1",
             "far",
-            "library.source",
+            "manuals.source",
         ] {
             let ran = with(&format!(
                 "kind = \"{kind}\"\ntarget = \"{target}\"\nwhen = {{ at = [\"10ms\", \"20ms\", \"30ms\"] }}"
@@ -173,13 +173,13 @@ fn a_point_is_where_it_happens_with_the_cart_in_hand() {
 #[test]
 fn a_hang_takes_all_who_live_there_along_and_all_come_back() {
     for target in [
-        "library",
+        "manuals",
         "middle",
         "furnace",
         "near/1",
         "near/2",
         "far",
-        "library.source",
+        "manuals.source",
     ] {
         let ran = with(&format!(
             "kind = \"hang\"\ntarget = \"{target}\"\nwhen = {{ at = \"10ms\" }}"
@@ -232,14 +232,14 @@ fn errors_are_tried_again_and_poison_dies() {
         panics.report.ledger.dead, 1,
         "the book that panics is charged, and nobody else"
     );
-    let read = with("kind = \"error\"\ntarget = \"library.source\"\nwhen = { nth = 1 }");
+    let read = with("kind = \"error\"\ntarget = \"manuals.source\"\nwhen = { nth = 1 }");
     assert_eq!((read.report.restarts, read.report.ledger.dead), (1, 0));
 }
 
 #[test]
 fn what_is_lost_on_its_way_goes_home_and_what_comes_twice_counts_once() {
     for target in [
-        "near -> library",
+        "near -> manuals",
         "near -> middle",
         "far -> middle",
         "furnace",
@@ -258,7 +258,7 @@ fn what_is_lost_on_its_way_goes_home_and_what_comes_twice_counts_once() {
         "middle.settle",
         "furnace.settle",
         "middle.look",
-        "library.look",
+        "manuals.look",
     ] {
         let ran = with(&format!(
             "kind = \"duplicate\"\ntarget = \"{target}\"\nwhen = {{ chance = 1.0 }}"

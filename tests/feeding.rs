@@ -134,7 +134,7 @@ proptest! {
         prop_assert_eq!((report.ledger.offered, report.ledger.burned), (expected, expected));
         prop_assert_eq!(record.sorted(), (1..=expected).collect::<Vec<_>>());
         match ruin {
-            Some(_) => prop_assert!(report.failures.iter().any(|reason| reason.contains("the disk is gone") && reason.contains("library")), "{:?}", report.failures),
+            Some(_) => prop_assert!(report.failures.iter().any(|reason| reason.contains("the disk is gone") && reason.contains("manuals")), "{:?}", report.failures),
             None => prop_assert!(report.failures.is_empty(), "{:?}", report.failures),
         }
     }
@@ -184,7 +184,7 @@ fn orphaned_read(answer: Act) -> gopherworks::report::Report {
         running.close_offers();
         was_asked.recv().expect("the source is asked");
         let mut events = Box::pin(running.events());
-        running.kill("library.source");
+        running.kill("manuals.source");
         while !matches!(events.next().await, Some(Event::Exited { .. })) {}
         // Nobody waits for this answer any more, and the next life begins 100 ms from now.
         tell.send(answer).expect("the source waits");

@@ -12,13 +12,13 @@ const JOINED: &str = r#"
 [supervision]
 intensity = 1000000
 in_a_row = 1000000
-[piles.library]
+[piles.manuals]
 source = { kind = "generate", books = 500 }
 max_attempts = 1000
 [dumps.middle]
 capacity = 50
 [crews.near]
-from = "library"
+from = "manuals"
 to = "middle"
 gophers = ["3 * load push unload return"]
 carts = { count = 3, books = 8 }

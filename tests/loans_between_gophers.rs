@@ -133,7 +133,7 @@ fn the_counters_of_all_four_are_the_trips() {
         });
         assert_once(books, &report, &record);
         let trips = row(&report, "furnace").carts;
-        assert_eq!(row(&report, "library").carts, trips);
+        assert_eq!(row(&report, "manuals").carts, trips);
         for gopher in 1..=4 {
             let row = row(&report, &format!("crew0_0/{gopher}"));
             assert_eq!(

@@ -70,11 +70,11 @@ fn an_actor_of_ones_own_comes_back_from_everything() {
 
 fn design(fault: FaultConfig) -> TopologyConfig {
     let mut config = TopologyConfig::builder("own")
-        .pile("library", |pile| {
+        .pile("manuals", |pile| {
             pile.source(kind("generate").option("books", 100))
         })
         .incinerator("furnace", |fire| fire)
-        .crew("haul", "library", "furnace", |crew| {
+        .crew("haul", "manuals", "furnace", |crew| {
             crew.gophers(2, "load push unload return")
                 .cart_books(5)
                 .load(wait(Duration::from_millis(1)))

@@ -309,7 +309,7 @@ fn offers_wait_for_room() {
                         runtime.block_on(async move {
                             for n in 0..BOOKS {
                                 running
-                                    .offer("library", vec![Book::new(n.to_string())])
+                                    .offer("manuals", vec![Book::new(n.to_string())])
                                     .await
                                     .expect("taken");
                                 most.fetch_max(
@@ -355,7 +355,7 @@ fn a_dropped_offer_takes_nothing() {
             .expect("it starts");
         let mut given = 0;
         for nth in 0..600u64 {
-            let offer = running.offer("library", vec![Book::new(nth.to_string())]);
+            let offer = running.offer("manuals", vec![Book::new(nth.to_string())]);
             tokio::select! {
                 biased;
                 taken = offer => { taken.expect("taken"); given += 1; }
@@ -363,7 +363,7 @@ fn a_dropped_offer_takes_nothing() {
             }
         }
         running
-            .offer("library", vec![Book::new("last")])
+            .offer("manuals", vec![Book::new("last")])
             .await
             .expect("nobody is in the way");
         (given + 1, running.drain(None).await)
@@ -394,20 +394,20 @@ fn a_stop_answers_offers_that_wait() {
         // The first burns and is held; the second fills the pile; the third waits.
         for _ in 0..2 {
             running
-                .offer("library", vec![Book::new("x")])
+                .offer("manuals", vec![Book::new("x")])
                 .await
                 .expect("taken");
         }
         let waiting = running.clone();
         let third =
             actix_rt::spawn(
-                async move { waiting.offer("library", vec![Book::new("third")]).await },
+                async move { waiting.offer("manuals", vec![Book::new("third")]).await },
             );
         tokio::task::yield_now().await;
         std::thread::spawn(move || hold.wait());
         let report = running.stop().await;
         assert!(report.ledger.balances(), "{:?}", report.ledger);
-        let late = running.try_offer("library", vec![Book::new("late")]);
+        let late = running.try_offer("manuals", vec![Book::new("late")]);
         assert!(
             matches!(&late, Err(OfferError::Closed(books)) if books.len() == 1),
             "a stopped run took a book: {late:?}"

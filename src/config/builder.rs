@@ -8,10 +8,10 @@
 //! use gopherworks::plan::Plan;
 //!
 //! let config = TopologyConfig::builder("two-gophers-staged")
-//!     .pile("library", |pile| pile.source(kind("generate").option("books", 10_000)))
+//!     .pile("manuals", |pile| pile.source(kind("generate").option("books", 10_000)))
 //!     .dump("middle", |dump| dump.capacity_books(80))
 //!     .incinerator("furnace", |fire| fire.burn(kind("count")))
-//!     .crew("near", "library", "middle", |crew| {
+//!     .crew("near", "manuals", "middle", |crew| {
 //!         crew.gophers(1, "load push unload return")
 //!             .cart_books(10)
 //!             .load(wait(Duration::from_millis(1)))

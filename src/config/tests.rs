@@ -38,12 +38,12 @@ fn shown_with(text: &str, overrides: &Overrides) -> String {
 /// A small correct topology with `extra` lines in its crew, and `more` after it.
 fn small(extra: &str, more: &str) -> String {
     format!(
-        r#"[piles.library]
+        r#"[piles.manuals]
 source = {{ kind = "generate", books = 100 }}
 [incinerators.furnace]
 burn = "count"
 [crews.solo]
-from = "library"
+from = "manuals"
 to = "furnace"
 {extra}
 {more}"#
@@ -76,12 +76,12 @@ fn a_file_and_a_builder_say_the_same() {
             .return_(ms(0.5))
     };
     let built = TopologyConfig::builder("bad")
-        .pile("library", |pile| {
+        .pile("manuals", |pile| {
             pile.source(kind("generate").option("books", 10_000))
         })
         .dump("middle", |dump| dump.capacity_books(80))
         .incinerator("furnace", |fire| fire.burn("count"))
-        .crew("near", "library", "middle", crew)
+        .crew("near", "manuals", "middle", crew)
         .crew("far", "middle", "furnace", crew)
         .build();
     assert_eq!(parse(STAGED).unwrap().config, built);
@@ -97,7 +97,7 @@ fn the_lowest_layer_says_what_the_schema_says() {
 
 #[test]
 fn upstream_stands_before_downstream() {
-    let text = STAGED.replace("library", "zoo").replace("near", "zebra");
+    let text = STAGED.replace("manuals", "zoo").replace("near", "zebra");
     let plan = parse(&text).unwrap().plan;
     let piles: Vec<_> = plan.piles.iter().map(|pile| pile.name.as_str()).collect();
     assert_eq!(piles, ["zoo", "middle"]);
@@ -168,7 +168,7 @@ t1 = "4ms""#,
     assert_eq!(crew.steps.unload, StepTimeConfig::default());
     let mean = SpanConfig::Exponential(Duration::from_micros(500));
     assert_eq!(crew.steps.return_.wait, Some(mean));
-    assert_eq!(config.piles["library"].capacity.books, Some(80));
+    assert_eq!(config.piles["manuals"].capacity.books, Some(80));
     assert_eq!(config.incinerators["furnace"].exclusive.unload, Some(1));
     assert_eq!(config.execution.cores, 2);
     assert_eq!(config.execution.placement, Placement::Spread);

@@ -103,9 +103,9 @@ fn figures_are_counted_in_the_svg() {
 #[test]
 fn more_than_can_be_drawn_is_a_number() {
     let config = TopologyConfig::builder("many")
-        .pile("library", |pile| pile)
+        .pile("manuals", |pile| pile)
         .incinerator("furnace", |fire| fire)
-        .crew("crew", "library", "furnace", |crew| {
+        .crew("crew", "manuals", "furnace", |crew| {
             crew.gophers(40, ALL).carts(12)
         })
         .build();

@@ -15,11 +15,11 @@ const ALL: &str = "load push unload return";
 #[test]
 fn a_crew_becomes_duties_times_and_work() {
     let config = TopologyConfig::builder("one")
-        .pile("library", |pile| {
+        .pile("manuals", |pile| {
             pile.source(kind("generate").option("books", 1))
         })
         .incinerator("furnace", |fire| fire)
-        .crew("solo", "library", "furnace", |crew| {
+        .crew("solo", "manuals", "furnace", |crew| {
             crew.gophers(2, "load push")
                 .gophers(1, "return unload")
                 .carts(3)
@@ -46,13 +46,13 @@ fn a_crew_becomes_duties_times_and_work() {
 #[test]
 fn what_is_read_and_written_is_known() {
     let config = TopologyConfig::builder("one")
-        .pile("library", |pile| {
+        .pile("manuals", |pile| {
             pile.source(kind("files").option("root", "/in"))
         })
         .incinerator("furnace", |fire| {
             fire.burn(kind("files").option("root", "/in/out"))
         })
-        .crew("solo", "library", "furnace", |crew| crew.gophers(1, ALL))
+        .crew("solo", "manuals", "furnace", |crew| crew.gophers(1, ALL))
         .build();
     let (plan, warnings) = Plan::new(&config, &Catalog::standard()).unwrap();
     assert_eq!(plan.piles[0].reads, [PathBuf::from("/in")]);
@@ -71,9 +71,9 @@ fn a_long_chain_and_a_large_cycle_are_judged_quickly() {
     let build = |closed: bool| {
         let last = 3000;
         let mut builder = TopologyConfig::builder("long")
-            .pile("library", |pile| pile)
+            .pile("manuals", |pile| pile)
             .incinerator("furnace", |fire| fire)
-            .crew("in", "library", "d0", |crew| crew.gophers(1, ALL));
+            .crew("in", "manuals", "d0", |crew| crew.gophers(1, ALL));
         for at in 0..last {
             let to = if at + 1 < last {
                 format!("d{}", at + 1)

@@ -15,7 +15,7 @@ fn resolved<'a>(root: &'a Json, schema: &'a Json) -> &'a Json {
 /// Where a node that the design lacks is called, or else one that it has.
 fn example(group: &str) -> &'static str {
     match group {
-        "piles" => "library",
+        "piles" => "manuals",
         "dumps" => "middle",
         "incinerators" => "furnace",
         "crews" => "near",
@@ -127,7 +127,7 @@ fn kinds_know_the_same_options() {
     role(
         "source",
         catalog.source_names().collect(),
-        "piles.library.source",
+        "piles.manuals.source",
     );
     role("work", catalog.work_names().collect(), "crews.near.work");
     role(

@@ -19,14 +19,14 @@ use workers::catalog;
 
 /// A small right design of which every test changes something.
 const BASE: &str = r#"
-[piles.library]
+[piles.manuals]
 source = { kind = "generate", books = 100 }
 [dumps.middle]
 capacity = 80
 [incinerators.furnace]
 burn = "count"
 [crews.near]
-from = "library"
+from = "manuals"
 to = "middle"
 gophers = ["load push unload return"]
 carts = { count = 1, books = 10 }

@@ -6,10 +6,10 @@ use super::*;
 const MISTAKES: &[(&str, &str)] = &[
     // Unknown keys.
     ("nonsense = 1", ""),
-    ("piles.library.max_attempt = 4", "/piles/library"),
+    ("piles.manuals.max_attempt = 4", "/piles/manuals"),
     (
-        "piles.library.exclusive.unload = 1",
-        "/piles/library/exclusive",
+        "piles.manuals.exclusive.unload = 1",
+        "/piles/manuals/exclusive",
     ),
     (
         "incinerators.furnace.exclusive.load = 1",
@@ -25,7 +25,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("supervision.backoff.least = \"1s\"", "/supervision/backoff"),
     // Types.
     ("piles = 1", "/piles"),
-    ("piles.library = []", "/piles/library"),
+    ("piles.manuals = []", "/piles/manuals"),
     ("dumps.middle.capacity = true", "/dumps/middle/capacity"),
     ("dumps.middle.capacity = 1.5", "/dumps/middle/capacity"),
     ("dumps.middle.capacity = \"80\"", "/dumps/middle/capacity"),
@@ -51,25 +51,25 @@ const MISTAKES: &[(&str, &str)] = &[
     // Names.
     ("piles.Spare = {}", "/piles"),
     ("dumps.\"a-b\".capacity = 80", "/dumps"),
-    ("crews.near.from = \"Library\"", "/crews/near/from"),
-    ("crews.near.from = \"library[\"", "/crews/near/from"),
-    ("crews.near.from = \"library[lane]\"", "/crews/near/from"),
+    ("crews.near.from = \"Manuals\"", "/crews/near/from"),
+    ("crews.near.from = \"manuals[\"", "/crews/near/from"),
+    ("crews.near.from = \"manuals[lane]\"", "/crews/near/from"),
     ("shared = [\"No node\"]", "/shared/0"),
     ("copies.Lane = 2", "/copies"),
     ("crews.near.copies.\"1st\" = 2", "/crews/near/copies"),
     // Numbers out of range.
     (
-        "piles.library.max_attempts = 0",
-        "/piles/library/max_attempts",
+        "piles.manuals.max_attempts = 0",
+        "/piles/manuals/max_attempts",
     ),
     (
-        "piles.library.max_attempts = 4294967296",
-        "/piles/library/max_attempts",
+        "piles.manuals.max_attempts = 4294967296",
+        "/piles/manuals/max_attempts",
     ),
     ("dumps.middle.capacity = 0", "/dumps/middle/capacity"),
     (
-        "piles.library.capacity.bytes = \"0B\"",
-        "/piles/library/capacity/bytes",
+        "piles.manuals.capacity.bytes = \"0B\"",
+        "/piles/manuals/capacity/bytes",
     ),
     (
         "dumps.middle.exclusive.load = 0",
@@ -96,23 +96,23 @@ const MISTAKES: &[(&str, &str)] = &[
     ("model.t1 = \"0ms\"", "/model/t1"),
     // Kinds and their options.
     (
-        "piles.library.source.kind = \"genrate\"",
-        "/piles/library/source/kind",
+        "piles.manuals.source.kind = \"genrate\"",
+        "/piles/manuals/source/kind",
     ),
-    ("piles.library.source.boks = 1", "/piles/library/source"),
+    ("piles.manuals.source.boks = 1", "/piles/manuals/source"),
     (
-        "piles.library.source.books = \"many\"",
-        "/piles/library/source/books",
-    ),
-    (
-        "piles.library.source.books = -1",
-        "/piles/library/source/books",
+        "piles.manuals.source.books = \"many\"",
+        "/piles/manuals/source/books",
     ),
     (
-        "piles.library.source.size = \"8XB\"",
-        "/piles/library/source/size",
+        "piles.manuals.source.books = -1",
+        "/piles/manuals/source/books",
     ),
-    ("piles.library.source = \"files\"", "/piles/library/source"),
+    (
+        "piles.manuals.source.size = \"8XB\"",
+        "/piles/manuals/source/size",
+    ),
+    ("piles.manuals.source = \"files\"", "/piles/manuals/source"),
     (
         "incinerators.furnace.burn = \"cuont\"",
         "/incinerators/furnace/burn",
@@ -248,8 +248,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ("execution.cores = \"${env.A-B:-1}\"", "/execution/cores"),
     ("crews.near.to = \"${env.TO:-mid}dle\"", "/crews/near/to"),
     (
-        "piles.library.source.pattern = \"a${env.NAME:-b}\"",
-        "/piles/library/source/pattern",
+        "piles.manuals.source.pattern = \"a${env.NAME:-b}\"",
+        "/piles/manuals/source/pattern",
     ),
     // Balancers.
     ("balancers.front.polcy = \"random\"", "/balancers/front"),
@@ -435,12 +435,12 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     // What is missing.
     (
-        "piles.library.source = { books = 1 }",
-        "/piles/library/source",
+        "piles.manuals.source = { books = 1 }",
+        "/piles/manuals/source",
     ),
     ("incinerators.spare = {}", "/incinerators/spare"),
     (
-        "crews.third = { from = \"library\", to = \"middle\" }",
+        "crews.third = { from = \"manuals\", to = \"middle\" }",
         "/crews/third",
     ),
     ("relays.belt = { from = \"middle\" }", "/relays/belt"),
@@ -463,7 +463,7 @@ fn both_see_every_mistake_in_its_place() {
         let mut tree = changed(changes);
         if changes.contains("source = { books") {
             // Laid over, the kind that was there would stay.
-            tree["piles"]["library"]["source"]
+            tree["piles"]["manuals"]["source"]
                 .as_table_mut()
                 .expect("a source")
                 .remove("kind");

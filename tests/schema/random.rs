@@ -68,7 +68,7 @@ const KEYS: &[&str] = &[
     "after",
     "percentile",
     "lognormal",
-    "library",
+    "manuals",
     "middle",
     "near",
     "front",
@@ -98,7 +98,7 @@ const VALUES: &[&str] = &[
     "'generate'",
     "'gzip'",
     "'near'",
-    "'library'",
+    "'manuals'",
     "'middle'",
     "'furnace'",
     "'middle[lane=0]'",
@@ -320,7 +320,7 @@ fn they_read_the_same_texts() {
     let lane = "copies.lane = 2\nshared = ['furnace']\ncrews.third = { like = 'near', from = TEXT, to = 'furnace' }";
     let cases = [
         ("crews.near.steps.load = TEXT", time.as_str()),
-        ("piles.library.source.size = TEXT", &bytes),
+        ("piles.manuals.source.size = TEXT", &bytes),
         ("dumps.middle.capacity.bytes = TEXT", &bytes),
         ("supervision.period = TEXT", &time),
         (command, &time),

@@ -66,7 +66,7 @@ impl fmt::Debug for Design {
         } = self;
         write!(
             f,
-            "{books} books, library {capacity}, dumps {dumps:?}, slots {exclusive:?}, {max_attempts} attempts, seed {seed}, {strategy:?}"
+            "{books} books, manuals {capacity}, dumps {dumps:?}, slots {exclusive:?}, {max_attempts} attempts, seed {seed}, {strategy:?}"
         )?;
         for (at, crews) in stretches.iter().enumerate() {
             for crew in crews {
@@ -282,7 +282,7 @@ impl Design {
     /// The names of the nodes in a row: the pile, the dumps, the fire.
     fn node(&self, at: usize) -> String {
         match at {
-            0 => "library".to_owned(),
+            0 => "manuals".to_owned(),
             at if at <= self.dumps.len() => format!("dump{at}"),
             _ => "furnace".to_owned(),
         }
@@ -299,7 +299,7 @@ impl Design {
             .seed(self.seed)
             .cores(2)
             .supervision(patient)
-            .pile("library", |mut pile| {
+            .pile("manuals", |mut pile| {
                 pile = pile
                     .capacity_books(self.capacity)
                     .max_attempts(self.max_attempts);

@@ -359,7 +359,7 @@ load = {{ kind = "batch", requests = -1 }}
 
 #[test]
 fn ends_that_are_of_another_sort() {
-    let more = "[crews.a]\nlike = \"solo\"\nto = \"front\"\n[crews.b]\nlike = \"solo\"\nfrom = \"front\"\n[requesters.lost]\nto = \"library\"\nload = { kind = \"batch\", requests = 1 }\n";
+    let more = "[crews.a]\nlike = \"solo\"\nto = \"front\"\n[crews.b]\nlike = \"solo\"\nfrom = \"front\"\n[requesters.lost]\nto = \"manuals\"\nload = { kind = \"batch\", requests = 1 }\n";
     insta::assert_snapshot!(shown(&format!("{}{}", small(ALL, more), front(""))));
     insta::assert_snapshot!(shown(&format!(
         "{}[dumps.users]\ncapacity = 9\n[requesters.Bad-Name]\nto = \"front\"\nload = {{ kind = \"batch\", requests = 1 }}\n",

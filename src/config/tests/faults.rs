@@ -43,7 +43,7 @@ fn a_target_is_a_node_a_crew_a_point_a_pattern_or_an_edge() {
     assert_eq!(sites("middle", &kill), ["middle"]);
     assert_eq!(sites("near", &kill), ["near/1"]);
     assert_eq!(sites("near/1", &kill), ["near/1"]);
-    assert_eq!(sites("library.source", &kill), ["library.source"]);
+    assert_eq!(sites("manuals.source", &kill), ["manuals.source"]);
     assert_eq!(sites("near.load", &kill), ["near/1.load"]);
     assert_eq!(
         sites("*ar.unload", &kill),
@@ -52,8 +52,8 @@ fn a_target_is_a_node_a_crew_a_point_a_pattern_or_an_edge() {
     let all = [
         "far/1",
         "furnace",
-        "library",
-        "library.source",
+        "manuals",
+        "manuals.source",
         "middle",
         "near/1",
     ];
@@ -66,7 +66,7 @@ fn a_target_is_a_node_a_crew_a_point_a_pattern_or_an_edge() {
     assert_eq!(sites("far -> middle.take", &drop), ["far -> middle.take"]);
     assert_eq!(sites("furnace", &drop), ["furnace.deliver"]);
     let error = format!("kind = \"error\"\n{AT}");
-    assert_eq!(sites("*", &error), ["furnace.burn", "library.source.read"]);
+    assert_eq!(sites("*", &error), ["furnace.burn", "manuals.source.read"]);
     let by_visit = "kind = \"panic\"\nwhen = { nth = 3 }\n";
     assert_eq!(
         sites("middle", by_visit),
@@ -113,7 +113,7 @@ fn brackets_pick_copies() {
         nodes("haul/1[copy=*]"),
         ["haul[copy=0]/1", "haul[copy=1]/1"]
     );
-    assert_eq!(nodes("library[copy=0]"), ["library[copy=0]"]);
+    assert_eq!(nodes("manuals[copy=0]"), ["manuals[copy=0]"]);
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn numbers_from_the_environment_are_numbers() {
     let loaded = parse_with(&text, &Overrides::default().variable("COUNT", "4")).unwrap();
     let carts = loaded.config.crews["solo"].carts;
     assert_eq!((carts.count, carts.books), (4, 9));
-    let source = loaded.config.piles["library"].source.clone().unwrap();
+    let source = loaded.config.piles["manuals"].source.clone().unwrap();
     assert_eq!(source, kind("generate").option("books", 4));
 }
 

@@ -28,7 +28,7 @@ fn as_json() {
 #[test]
 fn syntax() {
     insta::assert_snapshot!(shown(
-        "[piles.library\nsource = \n[crews.a]\nfrom = 'x\nto = 1 2\n"
+        "[piles.manuals\nsource = \n[crews.a]\nfrom = 'x\nto = 1 2\n"
     ));
 }
 
@@ -40,7 +40,7 @@ fn from_the_environment_and_from_flags() {
         .variable("GOPHERWORKS__", "4")
         .variable("COUNT", "many")
         .set("crews.solo.steps.load=10")
-        .set("piles.library.source.boks=4")
+        .set("piles.manuals.source.boks=4")
         .set("crews.solo.to=furnaces")
         .set("crews.solo")
         .set("crews..solo=1");
@@ -102,7 +102,7 @@ capacity = 80
 [piles.plain]
 [crews.a]
 from = "furnace"
-to = "library"
+to = "manuals"
 gophers = ["load push unload return"]
 [crews.b]
 from = "middle"
@@ -130,7 +130,7 @@ fn cycles() {
     };
     let more = [
         "[dumps]\nb = { capacity = 200 }\nc = { capacity = 200 }\nd = { capacity = 200 }\ne = { capacity = 200 }\n".to_owned(),
-        crew("in", "library", "b"),
+        crew("in", "manuals", "b"),
         crew("bc", "b", "c"),
         crew("cd", "c", "d"),
         crew("db", "d", "b"),
@@ -159,7 +159,7 @@ fn warnings() {
 #[test]
 fn names() {
     let more =
-        "[dumps.library]\ncapacity = 90\n[incinerators.Big-Fire]\nburn = \"count\"\n[piles.solo]\n";
+        "[dumps.manuals]\ncapacity = 90\n[incinerators.Big-Fire]\nburn = \"count\"\n[piles.solo]\n";
     insta::assert_snapshot!(shown(&small(ALL, more)));
 }
 
@@ -199,9 +199,9 @@ fn a_mistake_of_a_model_is_told_once() {
 #[test]
 fn without_a_file_the_config_path_is_named() {
     let config = TopologyConfig::builder("code")
-        .pile("library", |pile| pile)
+        .pile("manuals", |pile| pile)
         .incinerator("furnace", |fire| fire.burn("cuont"))
-        .crew("near", "library", "furnac", |crew| {
+        .crew("near", "manuals", "furnac", |crew| {
             crew.gophers(1, "load push unload return")
         })
         .build();

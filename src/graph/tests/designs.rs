@@ -27,44 +27,44 @@ fn ring(crew: CrewConfig, half: u64) -> CrewConfig {
         .fold(crew, |crew, duty| crew.gophers(1, duty))
 }
 
-fn library(name: &str) -> crate::config::builder::TopologyBuilder {
+fn manuals(name: &str) -> crate::config::builder::TopologyBuilder {
     TopologyConfig::builder(name)
-        .pile("library", |pile| {
+        .pile("manuals", |pile| {
             pile.source(kind("generate").option("books", 10_000))
         })
         .incinerator("furnace", |fire| fire)
 }
 
 pub fn one_gopher() -> TopologyConfig {
-    library("one-gopher")
-        .crew("solo", "library", "furnace", |crew| {
+    manuals("one-gopher")
+        .crew("solo", "manuals", "furnace", |crew| {
             round(crew, 1000).gophers(1, ALL)
         })
         .build()
 }
 
 pub fn four_gophers() -> TopologyConfig {
-    library("four-gophers")
-        .crew("haul", "library", "furnace", |crew| ring(crew, 1000))
+    manuals("four-gophers")
+        .crew("haul", "manuals", "furnace", |crew| ring(crew, 1000))
         .build()
 }
 
 pub fn lanes() -> TopologyConfig {
-    library("sixteen-gophers")
+    manuals("sixteen-gophers")
         .copies("lane", 2)
         .dump("middle", |dump| dump.capacity_books(80))
-        .crew("near", "library", "middle", |crew| ring(crew, 500))
+        .crew("near", "manuals", "middle", |crew| ring(crew, 500))
         .crew("far", "middle", "furnace", |crew| ring(crew, 500))
         .build()
 }
 
 pub fn shared() -> TopologyConfig {
-    library("shared-dump")
+    manuals("shared-dump")
         .copies("lane", 2)
         .shared("middle")
         .shared("furnace")
         .dump("middle", |dump| dump.capacity_books(80).exclusive_unload(1))
-        .crew("near", "library", "middle", |crew| {
+        .crew("near", "manuals", "middle", |crew| {
             round(crew, 500)
                 .gophers(2, "load push")
                 .gophers(1, "unload return")
@@ -78,9 +78,9 @@ pub fn shared() -> TopologyConfig {
 }
 
 pub fn relay() -> TopologyConfig {
-    library("relay")
+    manuals("relay")
         .pile("second", |pile| pile)
-        .relay("daemon", "library", "second")
+        .relay("daemon", "manuals", "second")
         .crew("haul", "second", "furnace", |crew| {
             round(crew, 1000).gophers(1, ALL)
         })
@@ -90,8 +90,8 @@ pub fn relay() -> TopologyConfig {
 /// As many dumps one behind the other, and a way around them all.
 pub fn chain(dumps: usize) -> TopologyConfig {
     let name = |at: usize| format!("dump{at}");
-    let mut design = library("chain").dump("dump0", |dump| dump);
-    design = design.crew("first", "library", "dump0", |crew| crew.gophers(1, ALL));
+    let mut design = manuals("chain").dump("dump0", |dump| dump);
+    design = design.crew("first", "manuals", "dump0", |crew| crew.gophers(1, ALL));
     for at in 1..dumps {
         design = design.dump(&name(at), |dump| dump).crew(
             &format!("crew{at}"),
@@ -104,7 +104,7 @@ pub fn chain(dumps: usize) -> TopologyConfig {
         .crew("last", &name(dumps - 1), "furnace", |crew| {
             crew.gophers(1, ALL)
         })
-        .crew("around", "library", "furnace", |crew| crew.gophers(1, ALL))
+        .crew("around", "manuals", "furnace", |crew| crew.gophers(1, ALL))
         .build()
 }
 
@@ -115,13 +115,13 @@ pub const HOSTILE: &str =
 pub fn hostile() -> TopologyConfig {
     TopologyConfig::builder(HOSTILE)
         .copies("lane", 2)
-        .pile("library", |pile| {
+        .pile("manuals", |pile| {
             pile.source(kind(HOSTILE).option("books", 3))
         })
         .pile(HOSTILE, |pile| pile)
         .incinerator("furnace", |fire| fire.burn(kind(HOSTILE)))
-        .relay("belt", "library", HOSTILE)
-        .crew("crew", "library", "furnace", |crew| {
+        .relay("belt", "manuals", HOSTILE)
+        .crew("crew", "manuals", "furnace", |crew| {
             crew.gophers(1, ALL)
                 .gophers(1, HOSTILE)
                 .work(HOSTILE)

@@ -215,7 +215,7 @@ fn pictures_say_what_they_show_to_those_who_do_not_see_them() {
     let told = told.unwrap();
     assert!(told.contains("4 gophers, 4 carts"), "{told}");
     assert!(
-        told.contains("crew haul from pile library to incinerator furnace"),
+        told.contains("crew haul from pile manuals to incinerator furnace"),
         "{told}"
     );
     for outside in ["http", "script", "@import", "url("] {
@@ -229,7 +229,7 @@ fn planted_mistakes_are_caught() {
     let good = draw(&lanes(), Copies::Folded, Format::Dot);
     assert!(dot(&good).is_ok());
     for (from, to) in [
-        ("\"library\"", "library"),
+        ("\"manuals\"", "manuals"),
         ("near\"", "ne\"ar\""),
         ("];", ";"),
         ("  }", "  "),
@@ -239,7 +239,7 @@ fn planted_mistakes_are_caught() {
     let good = draw(&lanes(), Copies::Folded, Format::Mermaid);
     assert!(mermaid(&good).is_ok());
     for (from, to) in [
-        ("library<", "lib\"rary<"),
+        ("manuals<", "man\"uals<"),
         ("  n1", "  n0"),
         ("c0g0(\"", "c0g0[\""),
         ("  end", ""),

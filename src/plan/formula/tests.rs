@@ -27,7 +27,7 @@ fn plan(builder: TopologyBuilder) -> Plan {
 /// One pile of 10,000 books and one fire.
 fn ends(name: &str) -> TopologyBuilder {
     TopologyConfig::builder(name)
-        .pile("library", |pile| {
+        .pile("manuals", |pile| {
             pile.source(kind("generate").option("books", 10_000))
         })
         .incinerator("furnace", |fire| fire)
@@ -51,14 +51,14 @@ fn singles(crew: CrewConfig) -> CrewConfig {
 
 /// A crew from the pile to the fire.
 fn solo(name: &str, make: impl FnOnce(CrewConfig) -> CrewConfig) -> TopologyBuilder {
-    ends(name).crew("haul", "library", "furnace", make)
+    ends(name).crew("haul", "manuals", "furnace", make)
 }
 
 /// Two crews that are alike, around a dump of 80 books.
 fn staged(name: &str, make: impl Fn(CrewConfig) -> CrewConfig) -> TopologyBuilder {
     ends(name)
         .dump("middle", |dump| dump.capacity_books(80))
-        .crew("near", "library", "middle", &make)
+        .crew("near", "manuals", "middle", &make)
         .crew("far", "middle", "furnace", &make)
 }
 

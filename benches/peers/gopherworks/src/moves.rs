@@ -34,9 +34,9 @@ pub async fn light(order: &Order) {
 
 fn four_gophers(carts: u32, cart: usize) -> TopologyBuilder {
     TopologyConfig::builder("ring")
-        .pile("library", |pile| pile.source("books"))
+        .pile("manuals", |pile| pile.source("books"))
         .incinerator("furnace", |fire| fire.burn("tally"))
-        .crew("crew", "library", "furnace", |crew| {
+        .crew("crew", "manuals", "furnace", |crew| {
             let crew = crew
                 .gophers(1, "load")
                 .gophers(1, "push")
@@ -55,10 +55,10 @@ fn two_gophers(cart: usize) -> TopologyBuilder {
     let dump = 1024.max(16 * cart as u64);
     let carts = if cart == 1 { 1024 } else { CARTS };
     TopologyConfig::builder("two-gophers")
-        .pile("library", |pile| pile.source("books"))
+        .pile("manuals", |pile| pile.source("books"))
         .dump("middle", |pile| pile.capacity_books(dump))
         .incinerator("furnace", |fire| fire.burn("tally"))
-        .crew("near", "library", "middle", |crew| {
+        .crew("near", "manuals", "middle", |crew| {
             crew.gophers(1, "load push unload return")
                 .carts(carts)
                 .cart_books(cart as u64)

@@ -104,7 +104,7 @@ fn two_stretches_around_a_dump() {
     let design = |books, near, far| {
         ends("two")
             .dump("middle", |dump| dump.capacity_books(books))
-            .crew("near", "library", "middle", |crew| {
+            .crew("near", "manuals", "middle", |crew| {
                 stepped(crew.gophers(1, ALL), push(near))
             })
             .crew("far", "middle", "furnace", |crew| {
@@ -179,15 +179,15 @@ fn where_there_is_no_formula_the_bound_is_told() {
         16.0 / 7.0,
     );
     let narrow = TopologyConfig::builder("narrow")
-        .pile("library", |pile| {
+        .pile("manuals", |pile| {
             pile.source(kind("generate").option("books", 100))
                 .exclusive_load(1)
         })
         .incinerator("furnace", |fire| fire)
-        .crew("haul", "library", "furnace", |crew| {
+        .crew("haul", "manuals", "furnace", |crew| {
             stepped(crew.gophers(2, ALL).carts(2), drawn)
         });
-    unknown(narrow, "queues at `library`");
+    unknown(narrow, "queues at `manuals`");
 }
 
 #[test]

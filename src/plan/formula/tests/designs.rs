@@ -9,13 +9,13 @@ const HALVES: [f64; 4] = [1.0, 0.5, 1.0, 0.5];
 
 fn two(carts: u32) -> TopologyBuilder {
     TopologyConfig::builder("two")
-        .pile("library", |pile| {
+        .pile("manuals", |pile| {
             pile.source(kind("generate").option("books", 10_000))
                 .exclusive_load(1)
         })
         .incinerator("furnace", |fire| fire.exclusive_unload(1))
         .cores(64)
-        .crew("haul", "library", "furnace", |crew| {
+        .crew("haul", "manuals", "furnace", |crew| {
             timed(crew.gophers(2, ALL).carts(carts), ONES)
         })
 }
@@ -115,7 +115,7 @@ fn a_dump_costs_its_handling() {
     let quick = |crew| timed(singles(crew).carts(4), [0.5; 4]);
     let long = ends("quick")
         .dump("middle", |dump| dump.capacity_books(80))
-        .crew("near", "library", "middle", quick)
+        .crew("near", "manuals", "middle", quick)
         .crew("far", "middle", "furnace", quick);
     speeds(long, 6.0);
 }
@@ -158,14 +158,14 @@ fn carts_bound_a_ring() {
 fn exclusive_ends_are_shared_by_crews() {
     let two = |slots| {
         let builder = TopologyConfig::builder("ends")
-            .pile("library", |pile| {
+            .pile("manuals", |pile| {
                 pile.source(kind("generate").option("books", 100))
                     .exclusive_load(slots)
             })
             .incinerator("furnace", |fire| fire)
             .cores(64);
         ["a", "b", "c"].into_iter().fold(builder, |builder, name| {
-            builder.crew(name, "library", "furnace", |crew| {
+            builder.crew(name, "manuals", "furnace", |crew| {
                 timed(crew.gophers(2, ALL).carts(2), ONES)
             })
         })
@@ -174,7 +174,7 @@ fn exclusive_ends_are_shared_by_crews() {
     close(narrow.speed_up, 4.0);
     assert_eq!(
         narrow.bottleneck.as_deref(),
-        Some("`library` serves 1 loader at a time")
+        Some("`manuals` serves 1 loader at a time")
     );
     close(plan(two(2)).predict(1.0).speed_up, 6.0);
 }
@@ -195,7 +195,7 @@ fn relays_cost_nothing() {
     let found = speeds(
         ends("relayed")
             .pile("desk", |pile| pile)
-            .relay("daemon", "library", "desk")
+            .relay("daemon", "manuals", "desk")
             .crew("haul", "desk", "furnace", |crew| {
                 timed(crew.gophers(1, ALL), ONES)
             }),
@@ -211,7 +211,7 @@ fn a_narrow_dump_limits_how_many_unload() {
     let narrow = |books| {
         ends("narrow")
             .dump("middle", |dump| dump.capacity_books(books))
-            .crew("near", "library", "middle", |crew| {
+            .crew("near", "manuals", "middle", |crew| {
                 timed(crew.gophers(12, ALL).carts(12), [0.0, 0.0, 1.0, 1.0])
             })
             .crew("far", "middle", "furnace", |crew| {

@@ -43,7 +43,7 @@ fn without_time_there_is_no_speed_up() {
 fn handling_alone_is_no_round_trip() {
     let handled = ends("handled")
         .dump("middle", |dump| dump.capacity_books(80))
-        .crew("near", "library", "middle", |crew| {
+        .crew("near", "manuals", "middle", |crew| {
             timed(crew.gophers(1, ALL), [0.0, 0.0, 1.0, 0.0])
         })
         .crew("far", "middle", "furnace", |crew| {
@@ -68,7 +68,7 @@ fn unequal_paths_need_a_round_trip_that_is_said() {
     let fork = || {
         solo("fork", |crew| timed(crew.gophers(1, ALL), ONES)).crew(
             "slow",
-            "library",
+            "manuals",
             "furnace",
             |crew| timed(crew.gophers(1, ALL), [1.0, 5.0, 1.0, 1.0]),
         )
@@ -88,7 +88,7 @@ fn unequal_paths_need_a_round_trip_that_is_said() {
     // As long, but one more hop.
     let hops = solo("hops", |crew| timed(crew.gophers(1, ALL), ONES))
         .dump("middle", |dump| dump.capacity_books(100))
-        .crew("near", "library", "middle", |crew| {
+        .crew("near", "manuals", "middle", |crew| {
             timed(crew.gophers(1, ALL), [1.0, 0.5, 1.0, 0.5])
         })
         .crew("far", "middle", "furnace", |crew| {
@@ -98,7 +98,7 @@ fn unequal_paths_need_a_round_trip_that_is_said() {
     // Alike in all, under two names.
     let alike = solo("alike", |crew| timed(crew.gophers(1, ALL), ONES)).crew(
         "other",
-        "library",
+        "manuals",
         "furnace",
         |crew| timed(crew.gophers(1, ALL), ONES),
     );
@@ -164,7 +164,7 @@ fn cartloads_are_counted_pile_by_pile() {
     let mixed = plan(
         solo("mixed", |crew| timed(crew.gophers(1, ALL), ONES)).crew(
             "large",
-            "library",
+            "manuals",
             "furnace",
             |crew| timed(crew.gophers(1, ALL), ONES).cart_books(30),
         ),
@@ -181,9 +181,9 @@ fn cartloads_are_counted_pile_by_pile() {
 #[test]
 fn an_application_may_offer_the_books() {
     let offered = TopologyConfig::builder("offered")
-        .pile("library", |pile| pile)
+        .pile("manuals", |pile| pile)
         .incinerator("furnace", |fire| fire)
-        .crew("haul", "library", "furnace", |crew| {
+        .crew("haul", "manuals", "furnace", |crew| {
             timed(crew.gophers(1, ALL), ONES)
         });
     let offered = plan(offered);
@@ -197,7 +197,7 @@ fn a_dump_for_less_than_both_sides_is_not_told() {
         plan(
             ends("small")
                 .dump("middle", |dump| dump.capacity_books(room))
-                .crew("near", "library", "middle", |crew| {
+                .crew("near", "manuals", "middle", |crew| {
                     timed(crew.gophers(1, ALL), ONES).cart_books(near)
                 })
                 .crew("far", "middle", "furnace", |crew| {
@@ -300,7 +300,7 @@ fn large_designs_are_quick() {
     let mut chain = ends("chain").t1(4 * MS);
     for at in 0..1000 {
         let from = if at == 0 {
-            "library".to_owned()
+            "manuals".to_owned()
         } else {
             format!("d{at}")
         };
@@ -327,7 +327,7 @@ fn large_designs_are_quick() {
     quick(plan(racks), 1000.0);
     let mut fork = ends("fork").t1(4 * MS);
     for at in 0..100 {
-        fork = fork.crew(&format!("c{at}"), "library", "furnace", |crew| {
+        fork = fork.crew(&format!("c{at}"), "manuals", "furnace", |crew| {
             timed(crew.gophers(1, ALL), ONES)
         });
     }
@@ -338,7 +338,7 @@ fn large_designs_are_quick() {
 fn many_limits_are_cut_short() {
     let mut fork = ends("fork");
     for at in 0..12 {
-        fork = fork.crew(&format!("c{at}"), "library", "furnace", |crew| {
+        fork = fork.crew(&format!("c{at}"), "manuals", "furnace", |crew| {
             timed(crew.gophers(1, ALL), ONES)
         });
     }

@@ -74,13 +74,13 @@ impl Design {
     /// The first crews make a chain of all nodes; the others go wherever is downstream.
     fn plan(&self) -> Plan {
         let node = |at: usize| match at {
-            0 => "library".to_owned(),
+            0 => "manuals".to_owned(),
             at if at <= self.dumps => format!("d{at}"),
             _ => "furnace".to_owned(),
         };
         let slots = |at: usize| self.slots[at % self.slots.len()];
         let mut builder = TopologyConfig::builder("drawn")
-            .pile("library", |mut pile| {
+            .pile("manuals", |mut pile| {
                 pile.exclusive.load = slots(0);
                 pile.source(kind("generate").option("books", 10_000))
             })
