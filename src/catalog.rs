@@ -36,12 +36,14 @@ pub mod http;
 mod journal;
 pub mod names;
 pub mod options;
+mod run_id;
 pub mod service;
 pub mod source;
 pub mod units;
 pub mod work;
 
 pub use options::{FilePath, OptionHelp, STANDARD_STREAM};
+pub use run_id::RunId;
 pub use work::compose;
 
 use options::Access;
@@ -54,6 +56,8 @@ pub struct Site {
     pub node: String,
     /// Seed of the run.
     pub seed: u64,
+    /// Identity of the run among all runs of all processes.
+    pub run: RunId,
     /// Folder for bodies too large for memory.
     pub scratch: PathBuf,
     /// A body up to this many bytes stays in memory; a larger one streams through a file in `scratch`.

@@ -19,7 +19,7 @@ use gopherworks_actors::failure::Failure;
 use gopherworks_actors::source::Receipts;
 use gopherworks_actors::trace::Tracer;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, RunId};
 use crate::plan::Plan;
 use crate::report::Report;
 
@@ -59,6 +59,8 @@ pub struct Options {
     pub faults: Faulting,
     /// Of all schedules that the seed allows, the one of this number; for simulations. `None` is the plain one.
     pub schedule: Option<u64>,
+    /// Identity of the run among all runs; a new one by default, and one that follows from the seed in a simulation.
+    pub run_id: Option<RunId>,
 }
 
 impl std::fmt::Debug for Options {

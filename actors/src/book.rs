@@ -34,6 +34,8 @@ pub mod header {
     pub const ORIGIN: &str = "origin";
     /// Lower-case hexadecimal SHA-256 of the body at the time `sha256` saw it.
     pub const SHA256: &str = "sha256";
+    /// Identifies the book outside the process: the same whenever its source gives the book again, and no other book's in any run.
+    pub const KEY: &str = "key";
     /// What [`NAME`] was when [`SHA256`] was taken.
     pub const SHA256_NAME: &str = "sha256.name";
 }

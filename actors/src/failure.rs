@@ -6,13 +6,26 @@ use std::time::Duration;
 
 /// A failure of user work on one book (or of a source).
 ///
-/// A *transient* failure charges one attempt and the book is offered again;
-/// a *permanent* one buries the book at once, since trying again can't help.
+/// [`FailureKind`] says whose failure it is, and whether another attempt can help.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     reason: String,
-    permanent: bool,
+    kind: FailureKind,
     retry_after: Option<Duration>,
+}
+
+/// Whose failure it is, and whether another attempt can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// The book's, and another attempt may succeed: one attempt is charged and the book is offered again.
+    Transient,
+    /// The book's, and every attempt would fail: the book becomes a dead letter now.
+    Permanent,
+    /// The sink's: it can't take any book at present (a full disk, a refused connection). No attempt is charged.
+    Unavailable,
+    /// The sink's: it can't take a book again in this run (a closed pipe). No attempt is charged.
+    Closed,
 }
 
 impl Failure {
@@ -20,7 +33,7 @@ impl Failure {
     pub fn transient(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
-            permanent: false,
+            kind: FailureKind::Transient,
             retry_after: None,
         }
     }
@@ -29,7 +42,26 @@ impl Failure {
     pub fn permanent(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
-            permanent: true,
+            kind: FailureKind::Permanent,
+            retry_after: None,
+        }
+    }
+
+    /// A failure of the sink, not of the book: it can't take any book at present. No attempt is charged, and the sink is tried again after a
+    /// pause.
+    pub fn unavailable(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            kind: FailureKind::Unavailable,
+            retry_after: None,
+        }
+    }
+
+    /// A failure of the sink, not of the book: it can't take a book again in this run. No attempt is charged, and the run ends.
+    pub fn closed(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            kind: FailureKind::Closed,
             retry_after: None,
         }
     }
@@ -53,7 +85,11 @@ impl Failure {
         );
         Self {
             reason: format!("{what}: {error}"),
-            permanent,
+            kind: if permanent {
+                FailureKind::Permanent
+            } else {
+                FailureKind::Transient
+            },
             retry_after: None,
         }
     }
@@ -75,9 +111,14 @@ impl Failure {
         &self.reason
     }
 
-    /// True if another attempt is useless.
+    /// Whose failure it is, and whether another attempt can help.
+    pub fn kind(&self) -> FailureKind {
+        self.kind
+    }
+
+    /// True if another attempt at the book is useless.
     pub fn is_permanent(&self) -> bool {
-        self.permanent
+        self.kind == FailureKind::Permanent
     }
 }
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use gopherworks_actors::book::{Book, Headers, header};
 
+use super::RunId;
+
 /// The bytes of a path, as headers carry it.
 #[cfg(unix)]
 pub fn path_bytes(path: &Path) -> &[u8] {
@@ -26,11 +28,20 @@ pub fn os_string(bytes: &[u8]) -> OsString {
     OsString::from_vec(bytes.to_vec())
 }
 
-/// The name of a book's body: header [`header::NAME`], or `book-<id>` where it has none.
-pub fn name_of(book: &Book) -> Bytes {
+/// Identifies a book outside the process: header [`header::KEY`], which a source that remembers its place sets, or else `<run>-<id>`. No two books
+/// of any runs have the same key.
+pub fn key_of(book: &Book, run: &RunId) -> String {
+    match book.headers.get(header::KEY) {
+        Some(key) => String::from_utf8_lossy(key).into_owned(),
+        None => format!("{run}-{}", book.id),
+    }
+}
+
+/// The name of a book's body: header [`header::NAME`], or `book-<key>` where it has none.
+pub fn name_of(book: &Book, run: &RunId) -> Bytes {
     match book.headers.get(header::NAME) {
         Some(name) => name.clone(),
-        None => Bytes::from(format!("book-{}", book.id)),
+        None => Bytes::from(format!("book-{}", key_of(book, run))),
     }
 }
 

@@ -27,8 +27,8 @@ use super::heard::heard;
 use super::places::Places;
 use super::running::{Crew, Inner, RunningTopology};
 use super::{Options, StartError};
-use crate::catalog::Site;
 use crate::catalog::burn::count::Count;
+use crate::catalog::{RunId, Site};
 use crate::config::schema::{Capacity, StrategyConfig};
 use crate::plan::{IncineratorPlan, Plan, Target};
 
@@ -47,9 +47,15 @@ pub(super) async fn start(
     if let Some(why) = outside.filter(|_| !options.dry) {
         return Err(StartError::Outside(why.clone()));
     }
+    let run = match &options.run_id {
+        Some(run) => run.clone(),
+        None if clock.is_simulated() => RunId::of_seed(plan.execution.seed),
+        None => RunId::new(),
+    };
     let build = Build {
         plan,
         options,
+        run,
         places: Places::new(plan),
         clock,
     };
@@ -123,6 +129,7 @@ struct Build<'a> {
     options: &'a Options,
     places: Places,
     clock: Clock,
+    run: RunId,
 }
 
 impl Build<'_> {
@@ -130,6 +137,7 @@ impl Build<'_> {
         Site {
             node: node.to_owned(),
             seed: self.plan.execution.seed,
+            run: self.run.clone(),
             scratch: self.plan.execution.scratch.clone(),
             spill_above: SPILL_ABOVE,
             endless: self.options.endless,

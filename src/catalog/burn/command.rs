@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::units::Time;
 use super::super::work::filter::described;
-use super::super::{FilePath, Site, names};
+use super::super::{FilePath, RunId, Site, names};
 
 mod child;
 
@@ -104,13 +104,14 @@ pub struct CommandBurn {
     env: BTreeMap<String, String>,
     folder: Option<FilePath>,
     stdout: Stdout,
+    run: RunId,
 }
 
 /// Makes the burn.
 ///
 /// # Errors
 /// None: a program that can't be found fails the first book.
-pub fn make(options: &Options, _: &Site) -> Result<CommandBurn, Failure> {
+pub fn make(options: &Options, site: &Site) -> Result<CommandBurn, Failure> {
     Ok(CommandBurn {
         words: options.command.0.clone(),
         per: options.per,
@@ -118,6 +119,7 @@ pub fn make(options: &Options, _: &Site) -> Result<CommandBurn, Failure> {
         env: options.env.clone(),
         folder: options.folder.clone(),
         stdout: options.stdout,
+        run: site.run.clone(),
     })
 }
 
@@ -248,8 +250,11 @@ impl Burn for CommandBurn {
             Per::Book => {
                 let mut command = self.command();
                 command
-                    .env("GOPHERWORKS_BOOK_ID", book.id.to_string())
-                    .env("GOPHERWORKS_NAME", names::os_string(&names::name_of(book)));
+                    .env("GOPHERWORKS_BOOK_ID", names::key_of(book, &self.run))
+                    .env(
+                        "GOPHERWORKS_NAME",
+                        names::os_string(&names::name_of(book, &self.run)),
+                    );
                 self.run(command, Bodies::new(&[book], b""))
             }
             Per::Cart => self.run_cart(&[book]).pop().unwrap_or(Ok(())),

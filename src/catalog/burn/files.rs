@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use gopherworks_actors::book::{Body, Book};
+use gopherworks_actors::book::{Body, Book, header};
 use gopherworks_actors::burn::Burn;
 use gopherworks_actors::failure::Failure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::work::filter::described;
-use super::super::{FilePath, Site, names};
+use super::super::{FilePath, RunId, Site, names};
 
 mod manifest;
 mod staging;
@@ -79,6 +79,7 @@ pub struct Files {
     disk: Option<Disk>,
     manifest: Option<Manifest>,
     serial: AtomicU64,
+    run: RunId,
 }
 
 /// Makes the burn.
@@ -106,6 +107,7 @@ pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
             disk,
             manifest,
             serial: AtomicU64::new(0),
+            run: site.run.clone(),
         })
     };
     open().map_err(|error: io::Error| {
@@ -174,7 +176,7 @@ impl Files {
         buffer: &mut Vec<u8>,
     ) -> Result<Staged<'_>, Failure> {
         let manifest = self.manifest.as_ref().map(Manifest::name);
-        let target = target(&names::name_of(book), manifest)?;
+        let target = target(&names::name_of(book, &self.run), manifest)?;
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let mut temporary = self.staging.temporary(format!("{}-{serial}", book.id));
         if !linked(&book.body, &mut temporary).map_err(|error| refused("linking", &error))? {
@@ -306,15 +308,19 @@ fn linked(body: &Body, temporary: &mut Temporary<'_>) -> io::Result<bool> {
     }
 }
 
+/// What a message calls the file that a book becomes.
+fn target_named(book: &Book) -> String {
+    match book.headers.get(header::NAME) {
+        Some(name) => names::shown(name),
+        None => described(book),
+    }
+}
+
 fn copy(book: &Book, temporary: &mut Temporary<'_>, buffer: &mut Vec<u8>) -> Result<(), Failure> {
     let unread =
         |error: io::Error| Failure::io(format_args!("reading {}", described(book)), &error);
-    let unwritten = |error: io::Error| {
-        refused(
-            format_args!("writing {}", names::shown(&names::name_of(book))),
-            &error,
-        )
-    };
+    let unwritten =
+        |error: io::Error| refused(format_args!("writing {}", target_named(book)), &error);
     if let Body::Bytes(bytes) = &book.body {
         return temporary
             .create()

@@ -14,8 +14,8 @@ use crate::catalog::http::{Asking, MOST_SENT, Options, make as client};
 ///
 /// # Errors
 /// A header that can't be sent; the system refusing a thread.
-pub(super) fn make(options: &Options, _: &Site) -> Result<Given, Failure> {
-    let asking = client(options)?;
+pub(super) fn make(options: &Options, site: &Site) -> Result<Given, Failure> {
+    let asking = client(options, site)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("gopherworks-http")

@@ -16,8 +16,8 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
 use super::TYPE;
-use crate::catalog::names;
 use crate::catalog::units::{Size, Time};
+use crate::catalog::{RunId, Site, names};
 
 /// Most bytes of a book that are sent.
 pub(in crate::catalog) const MOST_SENT: u64 = 64 * 1024 * 1024;
@@ -27,10 +27,10 @@ pub(in crate::catalog) const MOST_SENT: u64 = 64 * 1024 * 1024;
 pub struct Address(String);
 
 impl Address {
-    fn of(&self, book: Option<&Book>) -> Result<Url, String> {
-        let name = book.map(names::name_of);
+    fn of(&self, book: Option<(&Book, &RunId)>) -> Result<Url, String> {
+        let name = book.map(|(book, run)| names::name_of(book, run));
         let name = name.as_deref().unwrap_or_default();
-        let id = book.map_or(0, |book| book.id.0).to_string();
+        let id = book.map_or_else(|| "0".to_owned(), |(book, run)| names::key_of(book, run));
         // Everything but what is safe everywhere, so that a name can't leave its place in the address.
         let safe = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(byte);
         let mut quoted = String::new();
@@ -168,6 +168,7 @@ pub struct Asking {
     retries: u32,
     backoff: Duration,
     most: u64,
+    run: RunId,
 }
 
 impl fmt::Debug for Asking {
@@ -177,7 +178,7 @@ impl fmt::Debug for Asking {
 }
 
 /// Makes a client of the options.
-pub fn make(options: &Options) -> Result<Asking, Failure> {
+pub fn make(options: &Options, site: &Site) -> Result<Asking, Failure> {
     // Whoever was first has chosen: an application may have done so.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut headers = HeaderMap::new();
@@ -210,6 +211,7 @@ pub fn make(options: &Options) -> Result<Asking, Failure> {
         retries: options.retries,
         backoff: options.backoff.0,
         most: options.max_response.0,
+        run: site.run.clone(),
     })
 }
 
@@ -226,7 +228,10 @@ impl Asking {
     /// # Errors
     /// Transient: nobody is there, it takes too long, 408, 425, 429 and 5xx. Permanent: any other status that is no success, an answer that is too large.
     pub async fn ask(&self, book: Option<&Book>, body: Bytes) -> Result<Answered, Failure> {
-        let url = self.url.of(book).map_err(Failure::permanent)?;
+        let url = self
+            .url
+            .of(book.map(|book| (book, &self.run)))
+            .map_err(Failure::permanent)?;
         let mut rest = self.backoff;
         let mut tries = 0;
         loop {
@@ -263,7 +268,7 @@ impl Asking {
             && book.id.0 > 0
         {
             // Whoever honours it does a book that comes again only once.
-            request = request.header("idempotency-key", format!("gopherworks-{}", book.id));
+            request = request.header("idempotency-key", names::key_of(book, &self.run));
         }
         let trouble = |error: reqwest::Error| {
             let unsent = error.is_connect();

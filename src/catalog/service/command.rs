@@ -15,7 +15,7 @@ use tokio::process::Command;
 
 use crate::catalog::burn::command::{Group, Words};
 use crate::catalog::units::{Size, Time};
-use crate::catalog::{FilePath, Site, names};
+use crate::catalog::{FilePath, RunId, Site, names};
 
 /// Most bytes of a body that are given to a program.
 const MOST_INPUT: u64 = 64 * 1024 * 1024;
@@ -51,13 +51,14 @@ fn some() -> Size {
     Size(16 * 1024 * 1024)
 }
 
-pub(super) fn make(options: &Options, _: &Site) -> Result<Programs, Failure> {
+pub(super) fn make(options: &Options, site: &Site) -> Result<Programs, Failure> {
     Ok(Programs {
         words: options.command.0.clone(),
         timeout: options.timeout.0,
         most: options.max_output.0,
         env: options.env.clone(),
         folder: options.folder.clone(),
+        run: site.run.clone(),
     })
 }
 
@@ -70,6 +71,7 @@ pub(super) struct Programs {
     most: u64,
     env: BTreeMap<String, String>,
     folder: Option<FilePath>,
+    run: RunId,
 }
 
 impl Service for Programs {
@@ -105,7 +107,7 @@ impl Programs {
             .stderr(Stdio::piped())
             .process_group(0);
         if let Some(book) = &job.book {
-            let name = names::os_string(&names::name_of(book));
+            let name = names::os_string(&names::name_of(book, &self.run));
             command.env("GOPHERWORKS_NAME", name);
         }
         if let Some(folder) = &self.folder {

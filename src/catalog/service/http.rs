@@ -7,8 +7,8 @@ use gopherworks_actors::job::{Answer, Job, Serve, Service, Serving, WorkerSite};
 use crate::catalog::Site;
 use crate::catalog::http::{Asking, MOST_SENT, Options, STATUS, TYPE, make as client};
 
-pub(super) fn make(options: &Options, _: &Site) -> Result<Asked, Failure> {
-    Ok(Asked(client(options)?))
+pub(super) fn make(options: &Options, site: &Site) -> Result<Asked, Failure> {
+    Ok(Asked(client(options, site)?))
 }
 
 /// The answer is the book with the body, the media type and the status of the response. Cancelling it closes the connection.

@@ -30,7 +30,11 @@ fn a_body_goes_to_standard_input_and_the_book_into_the_environment() {
     let mut book = Book::new("one\ntwo").with_header(header::NAME, "a b");
     book.id = BookId(42);
     burn.burn(&book).unwrap();
-    assert_eq!(std::fs::read_to_string(&out).unwrap(), "42 a b\none\ntwo");
+    let run = site().run;
+    assert_eq!(
+        std::fs::read_to_string(&out).unwrap(),
+        format!("{run}-42 a b\none\ntwo")
+    );
     assert!(burn.burn_cart(&[&book]).is_none());
 }
 

@@ -1,0 +1,78 @@
+//! The identity of a run among all runs of all processes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use gopherworks_actors::clock::Seed;
+use rand::rngs::SysRng;
+use rand::{Rng, TryRng};
+
+/// Digits of Crockford's base 32: no letter looks like a digit.
+const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// The identity of a run among all runs of all processes: 80 random bits as 16 lower-case letters and digits.
+///
+/// Book ids begin at 1 in every run. What leaves the process (file names, idempotency keys, environment variables) therefore carries the run's
+/// identity as well; see [`super::names::key_of`].
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RunId(Arc<str>);
+
+impl RunId {
+    /// A new identity, drawn from the operating system's random numbers.
+    ///
+    /// # Panics
+    /// If the operating system gives no random numbers.
+    #[expect(clippy::new_without_default, reason = "every call gives another one")]
+    pub fn new() -> Self {
+        let mut bits = [0; 16];
+        SysRng
+            .try_fill_bytes(&mut bits)
+            .expect("the operating system gives random numbers");
+        Self::of_bits(u128::from_le_bytes(bits))
+    }
+
+    /// The identity of a simulated run: the same for the same seed, so that a simulation can be repeated byte by byte.
+    pub fn of_seed(seed: u64) -> Self {
+        let mut bits = [0; 16];
+        Seed(seed).stream("", "run id").fill_bytes(&mut bits);
+        Self::of_bits(u128::from_le_bytes(bits))
+    }
+
+    fn of_bits(bits: u128) -> Self {
+        let digit = |at: u32| char::from(DIGITS[(bits >> (5 * at)) as usize & 31]);
+        Self((0..16).map(digit).collect::<String>().into())
+    }
+
+    /// The identity as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RunId({})", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn runs_differ_and_simulated_runs_of_one_seed_do_not() {
+        let ids: BTreeSet<_> = (0..1000).map(|_| RunId::new().to_string()).collect();
+        assert_eq!(ids.len(), 1000);
+        assert!(ids.iter().all(|id| id.len() == 16));
+        assert_eq!(RunId::of_seed(7), RunId::of_seed(7));
+        assert_ne!(RunId::of_seed(7), RunId::of_seed(8));
+    }
+}
