@@ -47,6 +47,7 @@ pub mod graph;
 #[cfg(feature = "http")]
 mod http;
 pub mod plan;
+pub mod private;
 pub mod report;
 pub mod simulate;
 #[cfg(feature = "test-util")]
