@@ -6,6 +6,7 @@ mod dead;
 mod graph;
 mod kinds;
 mod logging;
+mod output;
 mod print;
 mod progress;
 mod run;
@@ -14,34 +15,63 @@ mod signals;
 mod simulate;
 mod validate;
 
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::error::{ContextKind, ContextValue};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use gopherworks::catalog::units::parse_duration;
-use gopherworks::config::{Diagnostics, Overrides};
+use gopherworks::config::{Diagnostics, Overrides, nearest};
 
 /// Exit codes. 130 and 143 are a second SIGINT and SIGTERM.
 mod code {
-    /// All books burned.
+    use super::{Failed, print};
+
+    /// All books burned, all requests answered.
     pub const OK: i32 = 0;
-    /// Something failed besides books, or the ledger does not balance.
+    /// Something failed besides books and requests, an output could not be written, or the ledger does not balance.
     pub const FAILED: i32 = 1;
-    /// Finished, but some books are dead letters.
-    pub const DEAD: i32 = 3;
+    /// Wrong usage.
+    pub const USAGE: i32 = 2;
+    /// Finished, but some books are dead letters or some requests failed.
+    pub const UNDONE: i32 = 3;
     /// The restart budget is spent (EX_SOFTWARE).
     pub const ESCALATED: i32 = 70;
     /// The deadline of a drain passed (EX_TEMPFAIL).
     pub const LATE: i32 = 75;
     /// A config is invalid (EX_CONFIG).
     pub const CONFIG: i32 = 78;
+
+    /// The code that says more: a stop, then what gopherworks failed in, then what its books did.
+    pub fn worse(a: i32, b: i32) -> i32 {
+        const BY_WEIGHT: [i32; 6] = [OK, UNDONE, LATE, FAILED, CONFIG, ESCALATED];
+        let weight = |code: i32| {
+            BY_WEIGHT
+                .iter()
+                .position(|other| *other == code)
+                .unwrap_or(BY_WEIGHT.len())
+        };
+        if weight(b) > weight(a) { b } else { a }
+    }
+
+    /// `code`, or what is worse: an output that could not be written, which is told.
+    pub fn with(code: i32, outputs: impl IntoIterator<Item = Result<(), Failed>>) -> i32 {
+        outputs.into_iter().fold(code, |code, output| match output {
+            Ok(()) => code,
+            Err(failed) => {
+                print::note(&failed.message);
+                worse(code, failed.code)
+            }
+        })
+    }
 }
 
 const EXIT_CODES: &str = "Exit codes:
-  0    all books burned
-  1    something failed, or the ledger does not balance
+  0    all books burned, all requests answered
+  1    something else failed, an output could not be written, or the ledger does not balance
   2    wrong usage
-  3    finished, but some books are dead letters
+  3    finished, but some books are dead letters or some requests failed
   70   the restart budget is spent
   75   the deadline of a drain passed
   78   a config is invalid
@@ -381,9 +411,48 @@ fn overrides(sets: &Sets) -> Result<Overrides, Failed> {
         .fold(overrides, |overrides, set| overrides.set(set)))
 }
 
+/// Prints help, the version, or what is wrong with the command line.
+fn unparsed(said: &clap::Error) -> i32 {
+    if said.use_stderr() {
+        // A stderr that takes nothing is passed over: there is no other place to say so.
+        let _ = said.print();
+        if let Some(help) = help_for_command(said) {
+            print::note(&help);
+        }
+        return code::USAGE;
+    }
+    let printed = said.print().and_then(|()| io::stdout().flush());
+    code::with(code::OK, [print::written_out(printed)])
+}
+
+/// What was probably meant by a word that is no command: a config file to run, or a command with a letter too many, too few or exchanged, which
+/// clap does not suggest where the word is short.
+fn help_for_command(said: &clap::Error) -> Option<String> {
+    let ContextValue::String(word) = said.get(ContextKind::InvalidSubcommand)? else {
+        return None;
+    };
+    if word.ends_with(".toml") || Path::new(word).is_file() {
+        return Some(format!(
+            "  help: to run this design: `gopherworks run {word}`"
+        ));
+    }
+    if said.get(ContextKind::SuggestedSubcommand).is_some() {
+        return None;
+    }
+    let all = Cli::command();
+    let near = |command: &clap::Command| {
+        let near = nearest(word, command.get_subcommands().map(clap::Command::get_name));
+        near.map(|near| format!("  help: did you mean `{near}`?"))
+    };
+    near(&all).or_else(|| all.get_subcommands().find_map(near))
+}
+
 /// Runs the command and gives its exit code.
 pub fn main() -> i32 {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => return unparsed(&said),
+    };
     // What goes wrong on purpose is told by the verdict.
     let noisy = match &cli.command {
         Command::Chaos(_) => true,
@@ -399,14 +468,14 @@ pub fn main() -> i32 {
         Command::Compare(args) => compare::compare(&args, cli.quiet),
         Command::Validate(args) => validate::validate(&args, cli.quiet),
         Command::Kinds { name, format } => kinds::kinds(name.as_deref(), format),
-        Command::Schema => Ok(schema::schema()),
+        Command::Schema => schema::schema(),
         Command::Graph(args) => graph::graph(&args, cli.quiet),
         Command::Dead(command) => dead::dead(command, cli.quiet),
     };
     match done {
         Ok(code) => code,
         Err(Failed { code, message }) => {
-            anstream::eprintln!("{}", message.trim_end());
+            print::note(&message);
             code
         }
     }

@@ -50,8 +50,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use diagnostic::nearest;
-pub use diagnostic::{Diagnostic, Diagnostics, Origin, Severity, SourceFile};
+pub use diagnostic::{Diagnostic, Diagnostics, Origin, Severity, SourceFile, nearest};
 pub use json_schema::json_schema;
 pub use layers::PREFIX;
 pub(crate) use options::Shape;

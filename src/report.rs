@@ -61,6 +61,12 @@ mod balancing;
 pub use balancing::{BalancerReport, RequesterReport, TailReport, WorkerReport};
 
 impl Report {
+    /// Books and requests that have ended, and not as they should: dead letters, and requests that failed.
+    pub fn left_undone(&self) -> u64 {
+        let requests = self.requesters.iter().map(RequesterReport::left_undone);
+        self.ledger.dead + requests.sum::<u64>()
+    }
+
     /// True if every book is accounted for, once, and so is every request.
     pub fn balances(&self) -> bool {
         let requests = |asked: &RequesterReport| asked.lost == 0;

@@ -22,7 +22,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::future::Future;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
@@ -124,6 +124,8 @@ struct Log {
     hash: Sha256,
     lines: Vec<u8>,
     file: Option<BufWriter<File>>,
+    /// The file still holds what it held before.
+    stale: bool,
     error: Option<io::Error>,
 }
 
@@ -137,17 +139,28 @@ impl TraceLog {
             hash: Sha256::new(),
             lines: Vec::with_capacity(BLOCK + 1024),
             file: None,
+            stale: false,
             error: None,
         }))
     }
 
-    /// Hashes, and writes to a file, which is created or emptied.
+    /// Hashes, and writes to a file, which is created now and emptied when the first lines are written.
     ///
     /// # Errors
     /// The file's.
     pub fn writing(path: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
         let log = Self::hashing();
-        log.lock().file = Some(BufWriter::new(File::create(path)?));
+        {
+            let mut log = log.lock();
+            log.stale = file.metadata()?.is_file();
+            log.file = Some(BufWriter::new(file));
+        }
         Ok(log)
     }
 
@@ -162,11 +175,11 @@ impl TraceLog {
     pub fn finish(&self) -> io::Result<String> {
         let mut log = self.lock();
         log.flush();
-        if let Some(error) = log.error.take() {
-            return Err(error);
+        if let Some(Err(error)) = log.file.as_mut().map(BufWriter::flush) {
+            log.error.get_or_insert(error);
         }
-        if let Some(file) = &mut log.file {
-            file.flush()?;
+        if let Some(error) = &log.error {
+            return Err(io::Error::new(error.kind(), error.to_string()));
         }
         Ok(crate::catalog::names::hex(&log.hash.clone().finalize()))
     }
@@ -175,11 +188,15 @@ impl TraceLog {
 impl Log {
     fn flush(&mut self) {
         self.hash.update(&self.lines);
-        if let Some(file) = &mut self.file
-            && let Err(error) = file.write_all(&self.lines)
-        {
-            self.error.get_or_insert(error);
-            self.file = None;
+        if let Some(file) = &mut self.file {
+            let emptied = match std::mem::take(&mut self.stale) {
+                true => file.get_ref().set_len(0),
+                false => Ok(()),
+            };
+            if let Err(error) = emptied.and_then(|()| file.write_all(&self.lines)) {
+                self.error.get_or_insert(error);
+                self.file = None;
+            }
         }
         self.lines.clear();
     }

@@ -46,6 +46,44 @@ fn a_run_answers_all_and_tells_its_tails() {
     );
 }
 
+/// A batch for workers that start `program`.
+fn programs(program: &str, load: &str) -> String {
+    format!(
+        r#"
+        [balancers.desk]
+        workers = {{ count = 2, work = {{ kind = "command", command = ["{program}"] }} }}
+        [requesters.crowd]
+        to = "desk"
+        load = {load}
+    "#
+    )
+}
+
+#[test]
+fn requests_that_a_worker_fails_are_failures_and_no_answers() {
+    let place = Place::new();
+    for load in [
+        r#"{ kind = "batch", requests = 3 }"#,
+        r#"{ kind = "closed", count = 2, requests = 3 }"#,
+        r#"{ kind = "open", rate = 1000, requests = 3 }"#,
+    ] {
+        place.write("bad.toml", programs("false", load));
+        let out = place
+            .run(["run", "bad.toml", "--format", "json", "-q"])
+            .assert()
+            .code(3);
+        let report = Report::printed(&out.get_output().stdout).0;
+        for row in [&report["requesters"][0], &report["balancers"][0]] {
+            let counts = ["asked", "answered", "failed", "errors", "in_flight"];
+            let counts = counts.map(|name| row[name].as_u64().expect(name));
+            assert_eq!(counts, [3, 0, 3, 3, 0], "{load}: {row}");
+            assert_eq!(row["response"]["count"], 0);
+        }
+        place.write("good.toml", programs("true", load));
+        place.run(["run", "good.toml", "-q"]).assert().code(0);
+    }
+}
+
 #[test]
 fn one_worker_does_requests_in_their_order() {
     let place = Place::new();

@@ -84,7 +84,16 @@ fn a_report_that_nobody_reads_is_no_failure() {
     let place = Place::new();
     let source = r#"{ kind = "generate", books = 3 }"#;
     place.write("t.toml", one_crew(source, "[]", r#""count""#, 10));
-    for args in [&["run", "t.toml"][..], &["kinds"], &["validate", "t.toml"]] {
+    for args in [
+        &["run", "t.toml"][..],
+        &["kinds"],
+        &["validate", "t.toml"],
+        &["simulate", "t.toml"],
+        &["compare", "t.toml"],
+        &["schema"],
+        &["graph", "t.toml"],
+        &["--help"],
+    ] {
         let mut process = place.process(args);
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
@@ -99,6 +108,77 @@ fn a_report_that_nobody_reads_is_no_failure() {
     }
     let file = shipped("archive.toml");
     assert!(file.exists());
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure_of_every_command() {
+    let place = Place::new();
+    let source = r#"{ kind = "generate", books = 3 }"#;
+    place.write("t.toml", one_crew(source, "[]", r#""count""#, 10));
+    place.write(
+        "bad.toml",
+        one_crew(source, r#"["gunzip"]"#, r#""count""#, 10),
+    );
+    place
+        .run(["run", "bad.toml", "--dead", "dead"])
+        .assert()
+        .code(3);
+    let chaos = shipped("chaos/four-gophers.toml");
+    let chaos = chaos.to_str().expect("UTF-8");
+    let balancer = shipped("simple-balancer.toml");
+    let balancer = balancer.to_str().expect("UTF-8");
+    for args in [
+        &["run", "t.toml"][..],
+        &["run", "t.toml", "--format", "json"],
+        &["run", "t.toml", "--report", "/dev/full"],
+        &["run", "t.toml", "-q", "--report", "/dev/full"],
+        &["simulate", "t.toml"],
+        &["simulate", "t.toml", "--format", "json"],
+        &["simulate", "t.toml", "--report", "/dev/full"],
+        &["simulate", "t.toml", "--trace", "/dev/full"],
+        &["simulate", chaos, "--faults"],
+        &["simulate", chaos, "--faults", "--verdict", "/dev/full"],
+        &["simulate", chaos, "--faults", "--trace", "/dev/full"],
+        &["simulate", chaos, "--faults", "--seeds", "2"],
+        &["chaos", chaos, "--for", "10ms"],
+        &["compare", "t.toml"],
+        &["compare", "t.toml", "--format", "json"],
+        &["compare", balancer, "--policies", "central"],
+        &["validate", "t.toml"],
+        &["validate", "t.toml", "--format", "json"],
+        &["graph", "t.toml"],
+        &["schema"],
+        &["kinds"],
+        &["kinds", "--format", "json"],
+        &["dead", "list", "dead"],
+        &["dead", "list", "dead", "--format", "json"],
+        &["dead", "show", "dead"],
+        &["dead", "show", "dead", "1", "--body"],
+        &["--help"],
+        &["--version"],
+        &["run", "--help"],
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let mut process = place.process(args);
+        if !args.contains(&"/dev/full") {
+            process.stdout(full.expect("Linux"));
+        }
+        let out = process.stdin(Stdio::null()).output().expect("it runs");
+        let err = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{args:?}: {err}");
+        assert!(err.contains("No space left"), "{args:?}: {err}");
+        // A stderr that takes nothing changes no exit code, and is no panic.
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let mut process = place.process(args);
+        process.stdout(Stdio::null()).stderr(full.expect("Linux"));
+        let code = process
+            .stdin(Stdio::null())
+            .status()
+            .expect("it runs")
+            .code();
+        let wanted = i32::from(args.contains(&"/dev/full"));
+        assert_eq!(code, Some(wanted), "{args:?}");
+    }
 }
 
 fn command(words: &[&str], more: &str) -> String {

@@ -74,12 +74,129 @@ fn report_in_a_file_is_the_same_as_on_stdout() {
 #[test]
 fn a_report_that_cannot_be_written_is_a_failure_with_its_path() {
     let place = Place::new();
-    place.write("t.toml", generate(5));
+    let source = r#"{ kind = "generate", books = 5 }"#;
+    let burn = r#"{ kind = "lines", path = "out" }"#;
+    place.write("t.toml", one_crew(source, "[]", burn, 1));
+    // Found out before anything runs.
     place
         .run(["run", "t.toml", "--report", "no/such/r.json"])
         .assert()
         .code(1)
-        .stderr(contains("no/such/r.json"));
+        .stdout("")
+        .stderr(contains("no/such/r.json").and(contains("create its folder")));
+    for command in ["run", "simulate"] {
+        place
+            .run([command, "t.toml", "--report", "."])
+            .assert()
+            .code(1)
+            .stdout("");
+    }
+    for flags in [
+        &["run", "t.toml", "--dead", "no/such/dead"][..],
+        &["simulate", "t.toml", "--trace", "no/such/trace"],
+        &["simulate", "t.toml", "--report", "no/such/r.json"],
+    ] {
+        place
+            .run(flags)
+            .assert()
+            .code(1)
+            .stdout("")
+            .stderr(contains("no/such"));
+    }
+    assert!(!place.path("out").exists(), "it ran");
+}
+
+#[test]
+fn files_that_flags_name_destroy_no_other_file() {
+    let place = Place::new();
+    place.write("in", "a\nb\n");
+    let source = r#"{ kind = "lines", path = "in" }"#;
+    let burn = r#"{ kind = "lines", path = "out" }"#;
+    place.write("t.toml", one_crew(source, "[]", burn, 1));
+    let config = place.text("t.toml");
+    std::fs::hard_link(place.path("in"), place.path("other")).expect("a link");
+    for flags in [
+        &["run", "t.toml", "--report", "t.toml"][..],
+        &["run", "t.toml", "--report", "./in"],
+        &["run", "t.toml", "--report", "other"],
+        &["run", "t.toml", "--report", "out"],
+        &["run", "t.toml", "--dead", "t.toml"],
+        &["run", "t.toml", "--dead", "d", "--report", "./d"],
+        &["simulate", "t.toml", "--trace", "in"],
+        &["simulate", "t.toml", "--trace", "x", "--report", "x"],
+    ] {
+        place
+            .run(flags)
+            .assert()
+            .code(1)
+            .stdout("")
+            .stderr(contains("name another file"));
+        assert_eq!(
+            (place.text("t.toml"), place.text("in")),
+            (config.clone(), "a\nb\n".into())
+        );
+        assert!(!place.path("out").exists());
+    }
+}
+
+#[test]
+fn a_report_replaces_an_old_one_as_a_whole_and_is_for_its_owner() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    place.write("t.toml", generate(5));
+    let mode = |name: &str| {
+        let found = std::fs::metadata(place.path(name)).expect("a file");
+        found.permissions().mode() & 0o777
+    };
+    place
+        .run(["run", "t.toml", "--report", "r.json"])
+        .assert()
+        .code(0);
+    assert_eq!(mode("r.json"), 0o600);
+    let shared = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(place.path("r.json"), shared).expect("mine");
+    std::os::unix::fs::symlink("r.json", place.path("link")).expect("a link");
+    place
+        .run(["run", "t.toml", "--report", "link"])
+        .assert()
+        .code(0);
+    assert_eq!(mode("r.json"), 0o644, "what its owner chose");
+    assert!(place.path("link").is_symlink());
+    // A start that fails leaves what there was.
+    let before = place.text("r.json");
+    place.write(
+        "bad.toml",
+        one_crew(r#"{ kind = "lines", path = "none" }"#, "[]", COUNT, 1),
+    );
+    place
+        .run(["run", "bad.toml", "--report", "r.json"])
+        .assert()
+        .code(1);
+    assert_eq!(place.text("r.json"), before);
+    let names: Vec<_> = std::fs::read_dir(place.root()).expect("a folder").collect();
+    assert_eq!(names.len(), 4, "no temporary file is left: {names:?}");
+}
+
+#[test]
+fn a_misspelt_command_kind_or_flag_gets_a_suggestion() {
+    let place = Place::new();
+    place.write("t.toml", generate(1));
+    for (args, said) in [
+        (&["rnu", "t.toml"][..], "did you mean `run`?"),
+        (&["simlate", "t.toml"], "'simulate'"),
+        (&["dead", "lsit", "dead"], "`list`"),
+        (&["run", "t.toml", "--sed", "1"], "'--seed'"),
+        (&["run", "t.toml", "--format", "jsn"], "'json'"),
+        (&["kinds", "lnes"], "did you mean `lines`?"),
+        (&["t.toml"], "gopherworks run t.toml"),
+    ] {
+        place
+            .run(args)
+            .assert()
+            .code(2)
+            .stdout("")
+            .stderr(contains(said));
+    }
 }
 
 #[test]

@@ -287,5 +287,5 @@ load = {{ kind = "http", listen = "127.0.0.1:0", requests = 3 }}
     let done = running.done().await;
     let report = running.finish(done).await;
     let web = &report.requesters[0];
-    assert_eq!((web.answered, web.refused, web.lost), (2, 1, 0));
+    assert_eq!((web.answered, web.failed, web.lost), (2, 1, 0));
 }

@@ -13,8 +13,9 @@ use gopherworks::verdict::sweep::{Sweep, Swept, calm};
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
+use super::output::{self, Output};
 use super::progress::Progress;
-use super::run::{end, say_draining, start_failed, until_drained, write_json};
+use super::run::{end, say_draining, start_failed, until_drained};
 use super::signals::Signals;
 use super::{ChaosArgs, Failed, Format, SimulateArgs, code, overrides, print};
 
@@ -81,6 +82,9 @@ pub fn chaos(args: &ChaosArgs, quiet: bool) -> Result<i32, Failed> {
         .into_iter()
         .fold(overrides(&args.sets)?, Overrides::set);
     let loaded = load(&args.file, &overrides, quiet)?;
+    let flags = [("--verdict", args.verdict.as_deref())];
+    output::apart(&flags, &args.file, &loaded.plan)?;
+    let verdict_file = Output::check("verdict", args.verdict.as_deref())?;
     let hash = config_sha256(&loaded);
     let seed = args.seed.unwrap_or(loaded.plan.execution.seed);
     let patience = loaded.plan.execution.drain_deadline.unwrap_or(PATIENCE);
@@ -102,11 +106,10 @@ pub fn chaos(args: &ChaosArgs, quiet: bool) -> Result<i32, Failed> {
             let (report, done, fired) = over;
             chaos.verdict((report, done), fired, calm, (hash, &command))
         }))?;
-    if let Some(path) = &args.verdict {
-        write_json(path, &verdict)?;
-    }
-    show(&verdict, args.format, quiet);
-    Ok(signal.unwrap_or(if verdict.pass { code::OK } else { code::FAILED }))
+    let written = verdict_file.map_or(Ok(()), |file| file.json(&verdict));
+    let shown = show(&verdict, args.format, quiet);
+    let code = signal.unwrap_or(if verdict.pass { code::OK } else { code::FAILED });
+    Ok(code::with(code, [written, shown]))
 }
 
 type Over<'a> = (
@@ -155,6 +158,12 @@ pub fn sweep(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
         .into_iter()
         .fold(overrides(&args.sets)?, Overrides::set);
     let loaded = load(&args.file, &overrides, quiet)?;
+    let flags = [
+        ("--verdict", args.verdict.as_deref()),
+        ("--trace", args.trace.as_deref()),
+    ];
+    output::apart(&flags, &args.file, &loaded.plan)?;
+    let verdict_file = Output::check("verdict", args.verdict.as_deref())?;
     let sweep = Sweep {
         first: args.seed.unwrap_or(loaded.plan.execution.seed),
         seeds: args.seeds.unwrap_or(1),
@@ -175,26 +184,26 @@ pub fn sweep(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
     });
     if args.seeds.is_none() && args.schedules.is_none() {
         let trace = Arc::new(super::simulate::trace(args)?);
-        let verdict = (sweep.one(&topology, args.schedule, trace)).map_err(start_failed)?;
-        if let Some(path) = &args.verdict {
-            write_json(path, &verdict)?;
-        }
-        show(&verdict, args.format, quiet);
-        return Ok(if verdict.pass { code::OK } else { code::FAILED });
+        let verdict = sweep.one(&topology, args.schedule, trace.clone());
+        let verdict = verdict.map_err(start_failed)?;
+        let traced = super::simulate::finish(&trace, args).map(drop);
+        let written = verdict_file.map_or(Ok(()), |file| file.json(&verdict));
+        let shown = show(&verdict, args.format, quiet);
+        let code = if verdict.pass { code::OK } else { code::FAILED };
+        return Ok(code::with(code, [traced, written, shown]));
     }
     let bar = bar(sweep.seeds.saturating_mul(sweep.schedules), quiet);
     let swept = sweep
         .run(&topology, &|runs| bar.set_position(runs))
         .map_err(start_failed)?;
     bar.finish_and_clear();
-    if let Some(path) = &args.verdict {
-        write_json(path, &swept)?;
-    }
-    show_swept(&sweep, &swept, args.format, quiet);
-    Ok(match swept.failure {
+    let written = verdict_file.map_or(Ok(()), |file| file.json(&swept));
+    let shown = show_swept(&sweep, &swept, args.format, quiet);
+    let code = match swept.failure {
         Some(_) => code::FAILED,
         None => code::OK,
-    })
+    };
+    Ok(code::with(code, [written, shown]))
 }
 
 fn bar(runs: u64, quiet: bool) -> ProgressBar {
@@ -210,29 +219,29 @@ fn bar(runs: u64, quiet: bool) -> ProgressBar {
     bar
 }
 
-fn show(verdict: &Verdict, format: Format, quiet: bool) {
+fn show(verdict: &Verdict, format: Format, quiet: bool) -> Result<(), Failed> {
     match format {
-        Format::Json => print::json(verdict),
+        Format::Json => print::json(verdict, false),
         // What failed is said in any case.
-        Format::Text if quiet && verdict.pass => {}
-        Format::Text => anstream::print!("{verdict}"),
+        Format::Text if quiet && verdict.pass => Ok(()),
+        Format::Text => print::line(verdict.to_string().trim_end(), false),
     }
 }
 
-fn show_swept(sweep: &Sweep, swept: &Swept, format: Format, quiet: bool) {
+fn show_swept(sweep: &Sweep, swept: &Swept, format: Format, quiet: bool) -> Result<(), Failed> {
     if let Format::Json = format {
-        return print::json(swept);
+        return print::json(swept, false);
     }
     if let Some(verdict) = &swept.failure {
         return show(verdict, format, quiet);
     }
     if quiet {
-        return;
+        return Ok(());
     }
     let kinds: Vec<String> = (swept.kinds.iter())
         .map(|(kind, times)| format!("{times} {kind}"))
         .collect();
-    anstream::println!(
+    let mut text = format!(
         "PASS  {} runs: seeds {} to {}, {} schedules each; {} faults fired",
         swept.runs,
         sweep.first,
@@ -240,8 +249,9 @@ fn show_swept(sweep: &Sweep, swept: &Swept, format: Format, quiet: bool) {
         sweep.schedules,
         swept.faults,
     );
-    anstream::println!("  {}", kinds.join(", "));
+    text += &format!("\n  {}", kinds.join(", "));
     if let Some(hash) = &swept.traces_sha256 {
-        anstream::println!("  config {}\n  traces {hash}", sweep.config_sha256);
+        text += &format!("\n  config {}\n  traces {hash}", sweep.config_sha256);
     }
+    print::line(&text, false)
 }

@@ -1,7 +1,7 @@
 //! `dead list|show|offer`.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -67,7 +67,7 @@ fn list(file: &Path, format: Format) -> Result<i32, Failed> {
                     })
                 })
                 .collect();
-            print::line(&Value::Array(letters).to_string(), false);
+            print::line(&Value::Array(letters).to_string(), false)?;
         }
         Format::Text => {
             let mut rows = vec![
@@ -84,7 +84,7 @@ fn list(file: &Path, format: Format) -> Result<i32, Failed> {
                     letter.reason.escape_debug().to_string(),
                 ]
             }));
-            print::line(print::table(&rows, 2).trim_end(), false);
+            print::line(print::table(&rows, 2).trim_end(), false)?;
         }
     }
     Ok(code::OK)
@@ -109,24 +109,39 @@ fn show(file: &Path, number: Option<usize>, body: bool, format: Format) -> Resul
     for (at, letter) in chosen {
         if body {
             let book = letter.book().map_err(|error| tampered(&error))?;
-            let copied = book
-                .body
-                .open()
-                .and_then(|mut reader| io::copy(&mut reader, &mut io::stdout().lock()));
-            copied.map_err(|error| Failed::new(format!("error: its body: {error}")))?;
+            print_body(&book)?;
             continue;
         }
         match format {
             Format::Json => {
                 let json =
                     serde_json::to_string(letter).map_err(|error| tampered(&error.into()))?;
-                print::line(&json, false);
+                print::line(&json, false)?;
             }
-            Format::Text => print::line(&described(at, letter)?, false),
+            Format::Text => print::line(&described(at, letter)?, false)?,
         }
     }
-    io::stdout().flush().map_err(|error| tampered(&error))?;
     Ok(code::OK)
+}
+
+/// Copies a body to standard output, telling an input that can't be read from an output that can't be written.
+fn print_body(book: &Book) -> Result<(), Failed> {
+    let unreadable = |error: io::Error| Failed::new(format!("error: its body: {error}"));
+    let mut reader = book.body.open().map_err(unreadable)?;
+    let mut out = io::stdout().lock();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let length = match reader.read(&mut buffer) {
+            Ok(0) => return print::written_out(out.flush()),
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(unreadable(error)),
+        };
+        match out.write_all(&buffer[..length]) {
+            Ok(()) => {}
+            gone => return print::written_out(gone),
+        }
+    }
 }
 
 fn described(at: usize, letter: &Letter) -> Result<String, Failed> {
@@ -234,33 +249,14 @@ fn offer(
         letters.extend(others);
         dead::replace(file, &letters)
             .map_err(|error| Failed::new(format!("error: {}: {error}", file.display())))?;
-        run::show(&report, topology.plan(), format, quiet);
+        let shown = run::show(&report, topology.plan(), format, quiet);
         let code = signal.unwrap_or_else(|| run::exit_code(&report));
-        worst = worse(worst, code);
+        worst = code::worse(worst, code::with(code, [shown]));
         if signal.is_some() {
             break;
         }
     }
     Ok(worst)
-}
-
-/// The code that says more: a stop, then what gopherworks failed in, then what its books did.
-fn worse(a: i32, b: i32) -> i32 {
-    const BY_WEIGHT: [i32; 6] = [
-        code::OK,
-        code::DEAD,
-        code::LATE,
-        code::FAILED,
-        code::CONFIG,
-        code::ESCALATED,
-    ];
-    let weight = |code: i32| {
-        BY_WEIGHT
-            .iter()
-            .position(|other| *other == code)
-            .unwrap_or(BY_WEIGHT.len())
-    };
-    if weight(b) > weight(a) { b } else { a }
 }
 
 fn of_run(letter: &Letter, topology: Option<&Path>) -> Result<(PathBuf, Vec<String>), Failed> {

@@ -24,6 +24,6 @@ pub fn graph(args: &GraphArgs, quiet: bool) -> Result<i32, Failed> {
         Drawing::Svg => Format::Svg,
     };
     let drawn = Picture::new(&loaded.config, copies).draw(format);
-    print::line(drawn.trim_end_matches('\n'), false);
+    print::line(drawn.trim_end_matches('\n'), false)?;
     Ok(code::OK)
 }

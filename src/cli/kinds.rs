@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use gopherworks::catalog::{Catalog, Kind};
+use gopherworks::config::nearest;
 use serde_json::{Value, json};
 
 use super::{Failed, Format, code, print};
@@ -35,18 +36,27 @@ pub fn kinds(only: Option<&str>, format: Format) -> Result<i32, Failed> {
     role("worker", catalog.services().map(described).collect());
     if all.is_empty() {
         return Err(Failed {
-            code: 2,
-            message: format!(
-                "error: there is no kind {:?}; `gopherworks kinds` lists them",
-                only.unwrap_or("")
-            ),
+            code: code::USAGE,
+            message: unknown(&catalog, only.unwrap_or_default()),
         });
     }
     match format {
-        Format::Text => print::line(text.trim_end(), false),
-        Format::Json => print::line(&Value::Array(all).to_string(), false),
+        Format::Text => print::line(text.trim_end(), false)?,
+        Format::Json => print::line(&Value::Array(all).to_string(), false)?,
     }
     Ok(code::OK)
+}
+
+fn unknown(catalog: &Catalog, name: &str) -> String {
+    let sources = catalog.sources().map(|kind| kind.name.as_str());
+    let works = catalog.works().map(|kind| kind.name.as_str());
+    let burns = catalog.burns().map(|kind| kind.name.as_str());
+    let workers = catalog.services().map(|kind| kind.name.as_str());
+    let near = nearest(name, sources.chain(works).chain(burns).chain(workers));
+    let near = near.map_or_else(String::new, |near| {
+        format!("\n  help: did you mean `{near}`?")
+    });
+    format!("error: there is no kind `{name}`; `gopherworks kinds` lists all{near}")
 }
 
 fn described<T: ?Sized + 'static>(kind: &Kind<T>) -> (String, Value) {

@@ -6,6 +6,8 @@ use std::io::{self, IsTerminal, Write as _};
 use gopherworks::config::Diagnostics;
 use gopherworks::report::{Outcome, Report};
 
+use super::Failed;
+
 mod balancing;
 
 pub use balancing::{bar, seconds};
@@ -18,22 +20,41 @@ pub fn color_on_stderr() -> bool {
 
 /// Shows mistakes and warnings on stderr, with an empty line behind them.
 pub fn diagnostics(found: &Diagnostics) {
-    anstream::eprintln!("{}\n", found.render(color_on_stderr()).trim_end());
+    note(&found.render(color_on_stderr()));
+    note("");
 }
 
 /// Writes a text and a newline to stdout, or to stderr where stdout belongs to the books. A reader that went away is no error.
-pub fn line(text: &str, to_stderr: bool) {
+///
+/// # Errors
+/// Any other error of writing, such as a full disk.
+pub fn line(text: &str, to_stderr: bool) -> Result<(), Failed> {
     let written = if to_stderr {
         writeln!(io::stderr(), "{text}")
     } else {
         let mut out = io::stdout().lock();
         writeln!(out, "{text}").and_then(|()| out.flush())
     };
-    if let Err(error) = written
-        && error.kind() != io::ErrorKind::BrokenPipe
-    {
-        log::error!("the output could not be written: {error}");
+    written_out(written)
+}
+
+/// Tells how writing to standard output went; a reader that went away is no error.
+///
+/// # Errors
+/// Any other error of writing.
+pub fn written_out(written: io::Result<()>) -> Result<(), Failed> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failed::new(format!(
+            "error: the output could not be written: {error}"
+        ))),
+        _ => Ok(()),
     }
+}
+
+/// Tells a person something on stderr, past the progress bar. A stderr that takes nothing is passed over: there is no other place to say so.
+pub fn note(text: &str) {
+    let mut err = anstream::stderr();
+    let _ = super::progress::past(|| writeln!(err, "{}", text.trim_end()));
 }
 
 /// Columns padded to their widest cell; the first `words` are flush left, the others flush right.
@@ -200,10 +221,18 @@ fn plural(count: u64) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
-/// Something for programs, on standard output.
-pub fn json(value: &impl serde::Serialize) {
-    match serde_json::to_string(value) {
-        Ok(json) => line(&json, false),
-        Err(error) => log::error!("it could not be printed: {error}"),
-    }
+/// Something for programs: on standard output, or on stderr where stdout belongs to the books.
+///
+/// # Errors
+/// As [`line`].
+pub fn json(value: &impl serde::Serialize, to_stderr: bool) -> Result<(), Failed> {
+    let json = serde_json::to_string(value);
+    line(
+        &json.map_err(io::Error::other).map_err(unprintable)?,
+        to_stderr,
+    )
+}
+
+fn unprintable(error: io::Error) -> Failed {
+    Failed::new(format!("error: the output could not be made: {error}"))
 }

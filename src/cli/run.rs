@@ -1,8 +1,5 @@
 //! `run`.
 
-use std::fs;
-use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +13,7 @@ use gopherworks::plan::Plan;
 use gopherworks::report::{Outcome, Report};
 use gopherworks::topology::{Done, Faulting, Options, RunningTopology, StartError, Topology};
 
+use super::output::{self, Output};
 use super::progress::Progress;
 use super::signals::Signals;
 use super::{Failed, Format, RunArgs, code, overrides, print};
@@ -27,6 +25,12 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
     if !quiet && !loaded.warnings.is_empty() {
         print::diagnostics(&loaded.warnings);
     }
+    let flags = [
+        ("--report", args.report.as_deref()),
+        ("--dead", args.dead.as_deref()),
+    ];
+    output::apart(&flags, &args.file, &loaded.plan)?;
+    let report_file = Output::check("report", args.report.as_deref())?;
     let sink = match &args.dead {
         Some(path) => Some(Arc::new(
             DeadFile::append(path, &args.file, &args.sets.sets)
@@ -49,11 +53,10 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
     };
     let topology = Topology::from_plan(loaded.plan).with_options(options);
     let (report, signal) = System::new().block_on(live(&topology, args, quiet))?;
-    if let Some(path) = &args.report {
-        write_json(path, &report)?;
-    }
-    show(&report, topology.plan(), args.format, quiet);
-    Ok(signal.unwrap_or_else(|| exit_code(&report)))
+    let written = report_file.map_or(Ok(()), |file| file.json(&report));
+    let shown = show(&report, topology.plan(), args.format, quiet);
+    let code = signal.unwrap_or_else(|| exit_code(&report));
+    Ok(code::with(code, [written, shown]))
 }
 
 fn with_flags(overrides: Overrides, args: &RunArgs) -> Overrides {
@@ -80,7 +83,7 @@ async fn live(
     running.close_offers();
     if !quiet {
         for (name, address) in running.addresses() {
-            anstream::eprintln!("{name} serves http://{address}/");
+            print::note(&format!("{name} serves http://{address}/"));
         }
     }
     let progress = Progress::new(quiet);
@@ -154,9 +157,7 @@ async fn until_end(
 /// Tells whoever pressed Ctrl-C what happens now.
 pub fn say_draining(quiet: bool) {
     if !quiet {
-        super::progress::past(|| {
-            anstream::eprintln!("draining what is under way; a second signal stops at once");
-        });
+        print::note("draining what is under way; a second signal stops at once");
     }
 }
 
@@ -199,41 +200,30 @@ pub fn exit_code(report: &Report) -> i32 {
         Outcome::DeadlinePassed => code::LATE,
         _ if !report.failures.is_empty() => code::FAILED,
         Outcome::Stopped | Outcome::Running => code::FAILED,
-        Outcome::Finished if report.ledger.dead > 0 => code::DEAD,
-        Outcome::Finished if report.requesters.iter().any(|asked| asked.failed > 0) => code::FAILED,
         Outcome::Finished if report.ledger.in_flight > 0 => code::FAILED,
+        Outcome::Finished if report.left_undone() > 0 => code::UNDONE,
         Outcome::Finished => code::OK,
     }
 }
 
-/// Writes a report or a verdict as JSON.
-pub fn write_json(path: &Path, report: &impl serde::Serialize) -> Result<(), Failed> {
-    serde_json::to_vec_pretty(report)
-        .map_err(std::io::Error::other)
-        .and_then(|json| {
-            let mut file = fs::File::create(path)?;
-            file.write_all(&json)?;
-            file.write_all(b"\n")
-        })
-        .map_err(|error| Failed::new(format!("error: the report {}: {error}", path.display())))
-}
-
 /// Prints the account: on stdout, or on stderr where books went to stdout.
-pub fn show(report: &Report, plan: &Plan, format: Format, quiet: bool) {
-    match format {
-        Format::Json => match serde_json::to_string(report) {
-            Ok(json) => print::line(&json, plan.writes_to_stdout()),
-            Err(error) => log::error!("the report could not be printed: {error}"),
-        },
-        Format::Text if quiet => {}
-        Format::Text => print::line(print::report(report).trim_end(), plan.writes_to_stdout()),
-    }
+///
+/// # Errors
+/// Those of writing it.
+pub fn show(report: &Report, plan: &Plan, format: Format, quiet: bool) -> Result<(), Failed> {
+    let to_stderr = plan.writes_to_stdout();
+    let shown = match format {
+        Format::Json => print::json(report, to_stderr),
+        Format::Text if quiet => Ok(()),
+        Format::Text => print::line(print::report(report).trim_end(), to_stderr),
+    };
     if let Outcome::Escalated(reason) = &report.outcome {
-        anstream::eprintln!("error: the restart budget is spent: {reason}");
+        print::note(&format!("error: the restart budget is spent: {reason}"));
     }
     if report.outcome == Outcome::DeadlinePassed {
-        anstream::eprintln!(
-            "error: the deadline of the drain passed; unfinished books are back on their piles"
+        print::note(
+            "error: the deadline of the drain passed; unfinished books are back on their piles",
         );
     }
+    shown
 }

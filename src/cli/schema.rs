@@ -3,11 +3,11 @@
 use gopherworks::catalog::Catalog;
 use gopherworks::config::json_schema;
 
-use super::{code, print};
+use super::{Failed, code, print};
 
 /// Prints the schema of config files.
-pub fn schema() -> i32 {
+pub fn schema() -> Result<i32, Failed> {
     let schema = json_schema(&Catalog::standard());
-    print::line(&format!("{schema:#}"), false);
-    code::OK
+    print::line(&format!("{schema:#}"), false)?;
+    Ok(code::OK)
 }

@@ -1,5 +1,7 @@
 //! `simulate`.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use gopherworks::actors::clock::Clock;
@@ -9,10 +11,11 @@ use gopherworks::report::Report;
 use gopherworks::simulate::{TraceLog, in_virtual_time, until_done};
 use gopherworks::topology::{Done, Options, Topology};
 
+use super::output::{self, Output};
 use super::progress::Watched;
-use super::run::{exit_code, show, start_failed, write_json};
+use super::run::{exit_code, show, start_failed};
 use super::signals::Signals;
-use super::{Failed, SimulateArgs, overrides, print};
+use super::{Failed, SimulateArgs, code, overrides, print};
 
 /// Simulates a topology and prints its account.
 pub fn simulate(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
@@ -24,6 +27,12 @@ pub fn simulate(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
     if !quiet && !loaded.warnings.is_empty() {
         print::diagnostics(&loaded.warnings);
     }
+    let flags = [
+        ("--report", args.report.as_deref()),
+        ("--trace", args.trace.as_deref()),
+    ];
+    output::apart(&flags, &args.file, &loaded.plan)?;
+    let report_file = Output::check("report", args.report.as_deref())?;
     let trace = Arc::new(trace(args)?);
     let options = Options {
         time_scale: args.time_scale,
@@ -33,28 +42,33 @@ pub fn simulate(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
     let topology = Topology::from_plan(loaded.plan).with_options(options);
     let ended = in_virtual_time(|clock| live(&topology, args, clock, quiet))?;
     let (mut report, signal) = ended;
-    let hash = trace.finish().map_err(|error| {
-        let path = args.trace.as_ref().map(|path| path.display().to_string());
-        Failed::new(format!(
-            "error: the trace {}: {error}",
-            path.unwrap_or_default()
-        ))
-    })?;
-    report.trace_sha256 = Some(hash);
-    if let Some(path) = &args.report {
-        write_json(path, &report)?;
-    }
-    show(&report, topology.plan(), args.format, quiet);
-    Ok(signal.unwrap_or_else(|| exit_code(&report)))
+    let traced = finish(&trace, args).map(|hash| report.trace_sha256 = Some(hash));
+    let written = report_file.map_or(Ok(()), |file| file.json(&report));
+    let shown = show(&report, topology.plan(), args.format, quiet);
+    let code = signal.unwrap_or_else(|| exit_code(&report));
+    Ok(code::with(code, [traced, written, shown]))
 }
 
 /// The trace that is asked for.
 pub fn trace(args: &SimulateArgs) -> Result<TraceLog, Failed> {
     match &args.trace {
-        Some(path) => TraceLog::writing(path)
-            .map_err(|error| Failed::new(format!("error: the trace {}: {error}", path.display()))),
+        Some(path) => TraceLog::writing(path).map_err(|error| untraced(path, &error)),
         None => Ok(TraceLog::hashing()),
     }
+}
+
+fn untraced(path: &Path, error: &io::Error) -> Failed {
+    let path = path.display();
+    Failed::new(format!("error: the trace {path} can't be written: {error}"))
+}
+
+/// Ends the trace and gives its hash.
+///
+/// # Errors
+/// What went wrong with its file, now or before.
+pub fn finish(trace: &TraceLog, args: &SimulateArgs) -> Result<String, Failed> {
+    let path = args.trace.as_deref().unwrap_or(Path::new(""));
+    trace.finish().map_err(|error| untraced(path, &error))
 }
 
 async fn live(

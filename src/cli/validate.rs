@@ -40,13 +40,13 @@ pub fn validate(args: &ValidateArgs, quiet: bool) -> Result<i32, Failed> {
                     print::diagnostics(found);
                 }
                 if let Some(plan) = plan.filter(|_| !quiet) {
-                    print::line(described(file, plan).trim_end(), false);
+                    print::line(described(file, plan).trim_end(), false)?;
                 }
             }
         }
     }
     if args.format == Format::Json {
-        print::line(&Value::Array(answers).to_string(), false);
+        print::line(&Value::Array(answers).to_string(), false)?;
     }
     Ok(code)
 }

@@ -438,7 +438,7 @@ impl fmt::Display for Diagnostics {
 impl std::error::Error for Diagnostics {}
 
 /// The word of `known` that `word` was probably meant to be.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let fits = |known: &&str| {
         let distance = strsim::damerau_levenshtein(word, known);
         distance <= 1 + known.chars().count() / 4 && distance < known.chars().count()

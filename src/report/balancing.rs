@@ -47,8 +47,10 @@ pub struct BalancerReport {
     pub asked: u64,
     /// Requests answered.
     pub answered: u64,
-    /// Requests given up, as their worker was lost or the balancer was closed.
+    /// Requests that failed: their worker answered with an error or was lost, or the balancer was closed.
     pub failed: u64,
+    /// Those of `failed` that a worker answered with an error.
+    pub errors: u64,
     /// Requests that nobody wanted an answer to any more.
     pub cancelled: u64,
     /// Requests that are not over.
@@ -115,24 +117,41 @@ pub struct RequesterReport {
     pub name: String,
     /// The balancer that it asks.
     pub to: String,
+    /// When it asks: `closed`, `open`, `batch` or `outside`.
+    pub load: &'static str,
     /// Requests made.
     pub asked: u64,
     /// Answered.
     pub answered: u64,
-    /// Answered with an error of the request itself.
-    pub refused: u64,
-    /// Without an answer: their worker was lost, or the balancer was closed.
+    /// Failed: their worker answered with an error or was lost, or the balancer was closed.
     pub failed: u64,
+    /// Those of `failed` that a worker answered with an error.
+    pub errors: u64,
     /// Refused by the balancer: its queue was full, it was overloaded, or the deadline passed.
     pub rejected: u64,
     /// Who asked has gone away before the answer.
     pub cancelled: u64,
     /// Not over.
     pub in_flight: u64,
-    /// asked - answered - refused - failed - rejected - cancelled - in_flight: always 0.
+    /// asked - answered - failed - rejected - cancelled - in_flight: always 0.
     pub lost: i64,
     /// Answers in a second, until the last one.
     pub per_s: f64,
     /// From asking to the answer, waiting for room in the queue included.
     pub response: TailReport,
+}
+
+impl RequesterReport {
+    /// Requests that should have been answered and were not.
+    ///
+    /// Each request of a batch should be. Elsewhere refusals for lack of capacity are what the load was made to find out, and a client from outside has been
+    /// told of an error; both count only where not one request was answered.
+    pub fn left_undone(&self) -> u64 {
+        match self.load {
+            "batch" => self.failed + self.rejected,
+            _ if self.answered == 0 => self.failed + self.rejected,
+            "outside" => self.failed - self.errors,
+            _ => self.failed,
+        }
+    }
 }

@@ -336,7 +336,8 @@ impl Desks {
                 policy: settings.policy.name(),
                 asked: counts.asked,
                 answered: counts.answered,
-                failed: counts.failed,
+                failed: counts.failed + counts.errors,
+                errors: counts.errors,
                 cancelled: counts.cancelled,
                 in_flight: figures.open as u64,
                 copies: counts.copies,
@@ -375,16 +376,17 @@ impl Desks {
             RequesterReport {
                 name: asking.core.name().to_string(),
                 to: self.balancers[asking.to].name.to_string(),
+                load: asking.core.load().name(),
                 asked: heard.asked,
                 answered: heard.answered,
-                refused: heard.refused,
                 failed: heard.failed,
+                errors: heard.errors,
                 rejected: heard.rejected,
                 cancelled: heard.cancelled,
                 in_flight: heard.in_flight,
                 lost: heard.lost(),
                 per_s: if took > 0.0 {
-                    (heard.answered + heard.refused) as f64 / took
+                    heard.answered as f64 / took
                 } else {
                     0.0
                 },

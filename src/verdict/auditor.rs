@@ -245,7 +245,8 @@ impl Audit {
             .map(|row| row.lost.unsigned_abs())
             .sum();
         let over = |row: &BalancerReport| {
-            row.failed + row.cancelled + row.expired + row.shed + row.in_flight
+            // An error is an answer in the trace.
+            row.failed - row.errors + row.cancelled + row.expired + row.shed + row.in_flight
         };
         let over: u64 = report.balancers.iter().map(over).sum();
         let answered = self.answers - self.answered_twice.len() as u64;

@@ -326,7 +326,10 @@ impl<T> Desk<T> {
         }
         match self.end(which, Some(worker), now) {
             Some(item) => {
-                self.counts.answered += 1;
+                match failed {
+                    true => self.counts.errors += 1,
+                    false => self.counts.answered += 1,
+                }
                 Verdict::Over(item)
             }
             None => {

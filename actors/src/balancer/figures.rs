@@ -81,7 +81,7 @@ impl Buckets {
     }
 }
 
-/// What a balancer has done so far. One moment's account: `counts.asked = answered + failed + cancelled + expired + shed + open`.
+/// What a balancer has done so far. One moment's account: `counts.asked = answered + errors + failed + cancelled + expired + shed + open`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Figures {
     /// What has become of requests.

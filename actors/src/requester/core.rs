@@ -56,10 +56,10 @@ pub struct Asked {
     pub asked: u64,
     /// Answered.
     pub answered: u64,
-    /// Answered with an error of the request itself.
-    pub refused: u64,
-    /// Given up: their worker was lost, or the balancer was closed.
+    /// Failed: their worker answered with an error or was lost, or the balancer was closed.
     pub failed: u64,
+    /// Those of `failed` that a worker answered with an error.
+    pub errors: u64,
     /// Refused by the balancer: its queue was full, it was overloaded, or the deadline passed.
     pub rejected: u64,
     /// Who asked has gone away before the answer.
@@ -73,9 +73,9 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// asked - answered - refused - failed - rejected - cancelled - in flight: always 0.
+    /// asked - answered - failed - rejected - cancelled - in flight: always 0.
     pub fn lost(&self) -> i64 {
-        let over = self.answered + self.refused + self.failed + self.rejected + self.cancelled;
+        let over = self.answered + self.failed + self.rejected + self.cancelled;
         self.asked as i64 - over as i64 - self.in_flight as i64
     }
 }
@@ -140,13 +140,16 @@ impl Inner {
         let heard = &mut state.heard;
         match result {
             Ok(Ok(_)) => heard.answered += 1,
-            Ok(Err(_)) => heard.refused += 1,
+            Ok(Err(_)) => {
+                heard.failed += 1;
+                heard.errors += 1;
+            }
             Err(CallError::Full | CallError::Shed { .. } | CallError::DeadlineExceeded { .. }) => {
                 heard.rejected += 1
             }
             Err(_) => heard.failed += 1,
         }
-        if result.is_ok() {
+        if let Ok(Ok(_)) = result {
             heard.last = now;
             record(&mut state.response, now - asked);
             state.responses += (now - asked).as_secs_f64();

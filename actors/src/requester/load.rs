@@ -35,6 +35,18 @@ pub enum Load {
     },
 }
 
+impl Load {
+    /// The word for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Load::Closed { .. } => "closed",
+            Load::Open { .. } => "open",
+            Load::Batch { .. } => "batch",
+            Load::Outside { .. } => "outside",
+        }
+    }
+}
+
 /// How often requests come.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rate {

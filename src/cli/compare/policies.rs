@@ -51,12 +51,9 @@ pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
     }
     let rows = simulated(&jobs, args.seeds).map_err(start_failed)?;
     match args.format {
-        Format::Json => match serde_json::to_string(&rows) {
-            Ok(json) => print::line(&json, false),
-            Err(error) => log::error!("the rows could not be printed: {error}"),
-        },
+        Format::Json => print::json(&rows, false)?,
         Format::Text if quiet => {}
-        Format::Text => print::line(text(&rows).trim_end(), false),
+        Format::Text => print::line(text(&rows).trim_end(), false)?,
     }
     let failed = rows.iter().any(|row| row.note.is_some());
     Ok(if failed { code::FAILED } else { code::OK })

@@ -39,7 +39,6 @@ pub(super) fn tables(report: &Report) -> String {
             "asks",
             "asked",
             "answered",
-            "refused",
             "failed",
             "rejected",
             "under way",
@@ -53,7 +52,6 @@ pub(super) fn tables(report: &Report) -> String {
             let counts = [
                 asked.asked,
                 asked.answered,
-                asked.refused,
                 asked.failed,
                 asked.rejected,
                 asked.in_flight,

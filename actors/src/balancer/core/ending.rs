@@ -21,7 +21,9 @@ impl<W: Work> BalancerCore<W> {
             let mut state = self.lock();
             let (which, worker, epoch) = (ticket.which, ticket.worker, ticket.epoch);
             let verdict = (state.desk).answered(which, worker, epoch, took, failed, now);
-            if let Verdict::Over(item) = &verdict {
+            if let Verdict::Over(item) = &verdict
+                && !failed
+            {
                 let response = now - item.asked;
                 record(&mut state.response, response);
                 state.responses += response.as_secs_f64();

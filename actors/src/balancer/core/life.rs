@@ -154,7 +154,8 @@ impl<W: Work> BalancerCore<W> {
     /// What waits now should be done by then: an estimate.
     pub fn retry_after(&self) -> Duration {
         let state = self.lock();
-        let done = state.desk.counts().answered.max(1);
+        let counts = state.desk.counts();
+        let done = (counts.answered + counts.errors).max(1);
         let places = state.desk.size() * self.settings.places;
         let each = state.busy.as_secs_f64() / done as f64 / places as f64;
         Duration::try_from_secs_f64(each * state.desk.queued() as f64).unwrap_or(Duration::MAX)

@@ -61,6 +61,8 @@ pub struct Counts {
     pub answered: u64,
     /// Requests given up as their worker was lost.
     pub failed: u64,
+    /// Requests that a worker answered with an error.
+    pub errors: u64,
     /// Requests that nobody wanted an answer to any more.
     pub cancelled: u64,
     /// Second and further copies of a request that a worker got, besides retries.
@@ -84,7 +86,7 @@ impl Counts {
     pub fn outcomes(&self) -> [(&'static str, u64); 6] {
         [
             ("answered", self.answered),
-            ("failed", self.failed),
+            ("failed", self.failed + self.errors),
             ("cancelled", self.cancelled),
             ("expired", self.expired),
             ("shed", self.shed),
@@ -94,7 +96,7 @@ impl Counts {
 
     /// Requests that are over, of those asked.
     pub fn over(&self) -> u64 {
-        self.answered + self.failed + self.cancelled + self.expired + self.shed
+        self.answered + self.errors + self.failed + self.cancelled + self.expired + self.shed
     }
 }
 

@@ -218,9 +218,7 @@ impl World {
         let desk = &self.desk;
         desk.heaps.iter().for_each(Heap::check);
         let counts = desk.counts();
-        let over =
-            counts.answered + counts.failed + counts.cancelled + counts.expired + counts.shed;
-        prop_assert_eq!(counts.asked, over + desk.open() as u64);
+        prop_assert_eq!(counts.asked, counts.over() + desk.open() as u64);
         let loads = desk.loads(self.now);
         for (at, worker) in desk.workers.iter().enumerate() {
             let running = (self.running.iter())
