@@ -1,0 +1,16 @@
+//! The command as a user calls it.
+
+mod archive;
+mod bad_input;
+mod balancers;
+mod chaos;
+mod dead;
+mod disk_full;
+mod graph;
+mod pipes;
+mod run;
+mod schema;
+mod signals;
+mod simulate;
+#[path = "../support/mod.rs"]
+mod support;

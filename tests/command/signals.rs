@@ -1,0 +1,263 @@
+//! Signals: the first drains, the second stops at once with every book back on its pile; whatever was broken off, the next
+//! run finishes.
+
+use crate::support;
+
+use std::fs;
+use std::process::Command as Process;
+
+use proptest::prelude::*;
+use rustix::process::Signal;
+use support::command::{Gate, Place, Running, one_crew, shipped, tree, until};
+
+const BOOKS: usize = 30;
+
+/// A run whose every burn says that it began and waits for a line of the fifo `gate`.
+fn gated(place: &Place, source: &str) -> (Running, Gate) {
+    let script = "exec 9>>lock; flock -s 9; echo >> began; read _ < gate";
+    let burn = format!(r#"{{ kind = "command", command = ["bash", "-c", {script:?}] }}"#);
+    place.write("t.toml", one_crew(source, "[]", &burn, 3));
+    let gate = Gate::new(&place.fifo("gate"));
+    let args = ["run", "t.toml", "--report", "r.json", "--dead", "dead"];
+    (Running::start(place.process(args)), gate)
+}
+
+fn began(place: &Place) -> usize {
+    place.text("began").len()
+}
+
+fn generate() -> String {
+    format!(r#"{{ kind = "generate", books = {BOOKS} }}"#)
+}
+
+/// No program that the run started is alive.
+#[track_caller]
+fn all_dead(place: &Place) {
+    let lock = fs::File::open(place.path("lock")).expect("a lock");
+    until("every program is dead", || lock.try_lock().is_ok());
+}
+
+#[test]
+fn one_signal_drains() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let place = Place::new();
+        let (mut running, mut gate) = gated(&place, &generate());
+        until("a burn begins", || began(&place) > 0);
+        running.signal(signal);
+        assert!(!running.has_ended(), "a burn is under way");
+        gate.open(BOOKS);
+        let out = running.end();
+        let err = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!(out.status.code(), Some(0), "{err}");
+        assert!(err.contains("drain"), "{err}");
+        let report = place.report("r.json");
+        report.balanced();
+        assert_eq!(report.ledger("in_flight"), 0);
+        assert_eq!(report.ledger("burned") as usize, began(&place));
+    }
+}
+
+#[test]
+fn a_drain_with_dead_letters_is_3() {
+    let place = Place::new();
+    let script = "echo >> began; read _ < gate; exit 1";
+    let burn = format!(r#"{{ kind = "command", command = ["bash", "-c", {script:?}] }}"#);
+    let source = r#"{ kind = "generate", books = 2 }"#;
+    place.write("t.toml", one_crew(source, "[]", &burn, 1));
+    let mut gate = Gate::new(&place.fifo("gate"));
+    let running = Running::start(place.process(["run", "t.toml", "--report", "r.json"]));
+    until("a burn begins", || began(&place) > 0);
+    running.signal(Signal::TERM);
+    gate.open(4);
+    assert_eq!(running.end().status.code(), Some(3));
+    let report = place.report("r.json");
+    assert_eq!(report.balanced().ledger("dead"), 2);
+}
+
+#[test]
+fn two_signals_stop_at_once_with_every_book_back_on_its_pile() {
+    for (first, second, code) in [
+        (Signal::TERM, Signal::TERM, 143),
+        (Signal::INT, Signal::INT, 130),
+        (Signal::TERM, Signal::INT, 130),
+        (Signal::INT, Signal::TERM, 143),
+    ] {
+        let place = Place::new();
+        let (running, mut gate) = gated(&place, &generate());
+        gate.open(4);
+        until("five burns have begun", || began(&place) >= 5);
+        running.signal(first);
+        let drains = "draining what is under way";
+        // The first has been taken once it is answered for; two that come together are one.
+        until(drains, || running.said(drains));
+        running.signal(second);
+        let out = running.end();
+        let err = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!(out.status.code(), Some(code), "{err}");
+        let report = place.report("r.json");
+        report.balanced();
+        assert_eq!(report.ledger("dead"), 0, "{}", report.0);
+        assert!(report.ledger("burned") <= 4);
+        let left = report.ledger("offered") - report.ledger("burned");
+        assert_eq!(report.ledger("in_flight"), left);
+        assert!(left > 0);
+        assert!(place.text("dead").is_empty());
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(said.contains(&format!("unfinished {left}")), "{said}");
+        all_dead(&place);
+    }
+}
+
+#[test]
+fn a_run_that_waits_for_its_input_drains() {
+    let place = Place::new();
+    place.write(
+        "t.toml",
+        one_crew(
+            r#"{ kind = "lines", path = "in" }"#,
+            "[]",
+            r#"{ kind = "lines", path = "out" }"#,
+            1,
+        ),
+    );
+    let mut input = Gate::new(&place.fifo("in"));
+    let running = Running::start(place.process(["run", "t.toml", "--report", "r.json"]));
+    input.open(3);
+    until("three lines are out", || place.text("out").len() == 3);
+    // The writer's end stays open: the end of the input never comes.
+    running.signal(Signal::TERM);
+    let out = running.end();
+    let err = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(0), "{err}");
+    let report = place.report("r.json");
+    assert_eq!(report.balanced().ledger("burned"), 3);
+    assert_eq!(report.ledger("in_flight"), 0);
+}
+
+const FILES: usize = 150;
+
+/// The archive job of a folder of small files.
+fn archive(place: &Place) -> Process {
+    let file = shipped("archive.toml");
+    let mut process = place.process(["run".as_ref(), file.as_os_str()]);
+    process.args(["--report", "r.json"]);
+    // Small carts, so that there are many moments to be broken off at.
+    process.args(["--set", "crews.packers.carts.books=2"]);
+    process.args(["--set", "crews.burners.carts.books=2"]);
+    process.env("INBOX", place.path("in"));
+    process.env("OUTBOX", place.path("out"));
+    process
+}
+
+/// Every file that has its final name is whole.
+fn whole(place: &Place) -> usize {
+    if !place.path("out").exists() {
+        return 0;
+    }
+    let files = tree(&place.path("out")).into_keys();
+    let packed: Vec<_> = files
+        .filter(|name| name.as_os_str() != "SHA256SUMS")
+        .collect();
+    for name in &packed {
+        assert!(name.extension().is_some_and(|end| end == "gz"), "{name:?}");
+        let plain = name.with_extension("");
+        let out = Process::new("gunzip")
+            .arg("-c")
+            .arg(place.path("out").join(name))
+            .output()
+            .expect("gunzip runs");
+        assert!(out.status.success(), "{name:?} is half-written");
+        let original = fs::read(place.path("in").join(&plain)).expect("its original");
+        assert_eq!(out.stdout, original, "{name:?}");
+    }
+    packed.len()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, max_shrink_iters: 8, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_archive_that_is_broken_off_at_any_moment_is_finished_by_the_next_run(
+        moments in prop::collection::vec((0..FILES, 0..3_usize), 1..4),
+    ) {
+        let place = Place::new();
+        for number in 0..FILES {
+            let body = format!("{number}\n").repeat(1 + number * 40);
+            place.write(format!("in/folder {}/{number}", number % 7), body);
+        }
+        for (after, how) in moments {
+            let before = count(&place.path("out"));
+            let mut running = Running::start(archive(&place));
+            // A file more than before: it listens by then, and is in the middle of its work.
+            until("so many files more, or the end", || {
+                running.has_ended() || count(&place.path("out")) > before + after
+            });
+            if !running.has_ended() {
+                match how {
+                    0 => running.signal(Signal::TERM),
+                    1 => {
+                        running.signal(Signal::TERM);
+                        until("it drains, or has ended", || {
+                            running.said("draining") || running.has_ended()
+                        });
+                        if !running.has_ended() {
+                            running.signal(Signal::TERM);
+                        }
+                    }
+                    _ => running.signal(Signal::KILL),
+                }
+            }
+            let out = running.end();
+            match out.status.code() {
+                Some(0) => {
+                    let report = place.report("r.json");
+                    prop_assert_eq!(report.balanced().ledger("in_flight"), 0);
+                }
+                Some(143) => {
+                    let report = place.report("r.json");
+                    let left = report.ledger("offered") - report.ledger("burned");
+                    prop_assert_eq!(report.balanced().ledger("in_flight"), left);
+                    prop_assert_eq!(report.ledger("dead"), 0);
+                }
+                None => prop_assert_eq!(how, 2, "only kill -9 leaves no exit code"),
+                code => prop_assert!(false, "exit code {:?}: {}", code, String::from_utf8_lossy(&out.stderr)),
+            }
+            whole(&place);
+        }
+        let out = Running::start(archive(&place)).end();
+        prop_assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+        prop_assert_eq!(whole(&place), FILES);
+        let sums = Process::new("sha256sum")
+            .args(["--strict", "--quiet", "-c"])
+            .arg(place.path("out/SHA256SUMS"))
+            .current_dir(place.path("in"))
+            .status()
+            .expect("sha256sum runs");
+        prop_assert!(sums.success());
+        prop_assert_eq!(place.text("out/SHA256SUMS").lines().count(), FILES);
+        // And then there is nothing left to do, nor anything lying about.
+        let out = Running::start(archive(&place)).end();
+        prop_assert_eq!(out.status.code(), Some(0));
+        prop_assert_eq!(place.report("r.json").ledger("offered"), 0);
+        let scratch = place.path("out/.gopherworks/tmp");
+        let left = fs::read_dir(&scratch).map_or(0, |entries| entries.count());
+        prop_assert_eq!(left, 0, "temporary files are left");
+    }
+}
+
+/// Files below a folder while others write there.
+fn count(folder: &std::path::Path) -> usize {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return 0;
+    };
+    let entries = entries.flatten();
+    entries
+        .map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() && entry.file_name() != ".gopherworks" => {
+                count(&entry.path())
+            }
+            Ok(kind) if kind.is_file() => 1,
+            _ => 0,
+        })
+        .sum()
+}

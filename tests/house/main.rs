@@ -1,0 +1,4 @@
+//! The sources and the examples themselves.
+
+mod examples;
+mod tidy;

@@ -1,0 +1,284 @@
+//! Reads the sources and holds the directions between rooms, the size of files, and where clocks and logs may be touched.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Files stay below about this many lines.
+const LONGEST: usize = 500;
+
+/// One rule: files whose path begins with one of `rooms` never name one of `banned`.
+struct Rule {
+    rooms: &'static [&'static str],
+    banned: &'static [&'static str],
+}
+
+const RULES: &[Rule] = &[
+    Rule {
+        rooms: &["actors/src/"],
+        banned: &[
+            "config::",
+            "serde::",
+            "serde_json::",
+            "toml::",
+            "env_logger::",
+            "gopherworks::",
+            "clap::",
+            "schemars::",
+        ],
+    },
+    Rule {
+        rooms: &["actors/src/supervision"],
+        banned: &[
+            "crate::book",
+            "crate::cart",
+            "crate::pile",
+            "crate::shelf",
+            "crate::lease",
+            "crate::store",
+            "crate::gopher",
+            "crate::works",
+            "crate::ledger",
+            "crate::incinerator",
+        ],
+    },
+    Rule {
+        rooms: &[
+            "actors/src/shelf.rs",
+            "actors/src/lease.rs",
+            "actors/src/ledger.rs",
+            "actors/src/gopher/steps.rs",
+            "actors/src/supervision/restart",
+            "actors/src/supervision/policy.rs",
+        ],
+        banned: &["actix::", "actix_rt::", "tokio::"],
+    },
+    Rule {
+        rooms: &["src/config/schema.rs"],
+        banned: &[
+            "gopherworks_actors::",
+            "crate::actors",
+            "crate::plan",
+            "crate::topology",
+        ],
+    },
+    Rule {
+        rooms: &["src/config", "src/plan", "src/catalog"],
+        banned: &["crate::topology", "crate::cli", "crate::web", "crate::http"],
+    },
+    Rule {
+        rooms: &["src/web", "src/http"],
+        banned: &["crate::cli", "crate::plan::Plan", "crate::simulate"],
+    },
+    Rule {
+        // What speaks HTTP is a feature.
+        rooms: &["actors/src/"],
+        banned: &["actix_web::", "reqwest::", "prometheus_client::"],
+    },
+    Rule {
+        rooms: &[
+            "src/plan",
+            "src/catalog",
+            "src/topology",
+            "src/report.rs",
+            "src/dead.rs",
+            "src/config",
+            "actors/src",
+        ],
+        banned: &["env_logger", "clap::", "indicatif::"],
+    },
+    Rule {
+        // A picture is a function of a config.
+        rooms: &["src/graph"],
+        banned: &[
+            "actix::",
+            "gopherworks_actors::",
+            "crate::actors",
+            "crate::topology",
+            "crate::cli",
+            "std::fs",
+            "std::io",
+            "HashMap",
+        ],
+    },
+    Rule {
+        rooms: &["src/", "actors/src/", "tests/"],
+        banned: &["thread::sleep"],
+    },
+];
+
+/// Every Rust file below `folder`, as (path from the project's root with `/`, text).
+fn sources(folder: &str, found: &mut Vec<(String, String)>) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<PathBuf> = vec![root.join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the project") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let name = path.strip_prefix(root).expect("below the root");
+                let text = fs::read_to_string(&path).expect("UTF-8");
+                found.push((name.to_string_lossy().replace('\\', "/"), text));
+            }
+        }
+    }
+}
+
+/// The code of a file: no comments, no contents of strings.
+fn code(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let skipped = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map_or(rest.len(), |end| end + 2)
+        } else if let Some(raw) = rest.strip_prefix("r#\"") {
+            raw.find("\"#").map_or(rest.len(), |end| end + 5)
+        } else if first == '"' {
+            string_end(rest)
+        } else if rest.starts_with("'\"'") {
+            3
+        } else {
+            out.push(first);
+            first.len_utf8()
+        };
+        let keep = rest[..skipped].matches('\n').count();
+        if skipped != first.len_utf8() || first == '"' {
+            out.extend(std::iter::repeat_n('\n', keep));
+        }
+        rest = &rest[skipped..];
+    }
+    out
+}
+
+/// Where the string that `text` begins with ends.
+fn string_end(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Where `word` stands as a path of its own, not as the tail of another word.
+fn names(code: &str, word: &str) -> Option<usize> {
+    code.match_indices(word).map(|(at, _)| at).find(|at| {
+        let before = code[..*at].chars().next_back();
+        let tail_of_path = code[..*at].ends_with("::") && !word.starts_with("thread");
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_') && !tail_of_path
+    })
+}
+
+/// What is wrong with one file.
+fn mistakes(name: &str, text: &str) -> Vec<String> {
+    let code = code(text);
+    let mut found = Vec::new();
+    for rule in RULES {
+        if !rule.rooms.iter().any(|room| name.starts_with(room)) {
+            continue;
+        }
+        for word in rule.banned {
+            if let Some(at) = names(&code, word) {
+                let line = code[..at].matches('\n').count() + 1;
+                found.push(format!("{name}:{line}: `{word}` has no business here"));
+            }
+        }
+    }
+    let lines = text.lines().count();
+    if lines > LONGEST {
+        found.push(format!(
+            "{name}: {lines} lines; two subjects want two files"
+        ));
+    }
+    found
+}
+
+#[test]
+fn the_rooms_lean_one_way() {
+    let mut files = Vec::new();
+    for folder in ["src", "actors/src", "tests", "examples"] {
+        sources(folder, &mut files);
+    }
+    assert!(files.len() > 60, "the sources were not found");
+    let found: Vec<String> = files
+        .iter()
+        .filter(|(name, _)| name != "tests/house/tidy.rs")
+        .flat_map(|(name, text)| mistakes(name, text))
+        .collect();
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn every_room_of_the_rules_exists() {
+    let mut files = Vec::new();
+    for folder in ["src", "actors/src", "tests"] {
+        sources(folder, &mut files);
+    }
+    for room in RULES.iter().flat_map(|rule| rule.rooms) {
+        assert!(
+            files.iter().any(|(name, _)| name.starts_with(room)),
+            "{room} is gone: the rule holds nothing"
+        );
+    }
+}
+
+#[test]
+fn the_logger_is_set_up_in_one_place() {
+    let mut files = Vec::new();
+    sources("src", &mut files);
+    let named: Vec<&String> = files
+        .iter()
+        .filter(|(_, text)| code(text).contains("env_logger"))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(named, ["src/cli/logging.rs"]);
+}
+
+#[test]
+fn planted_mistakes_are_caught() {
+    let caught = |name: &str, text: &str| !mistakes(name, text).is_empty();
+    assert!(caught("actors/src/pile.rs", "use serde::Deserialize;"));
+    assert!(caught(
+        "actors/src/supervision/port.rs",
+        "fn f(b: &crate::book::Book) {}"
+    ));
+    assert!(caught(
+        "actors/src/shelf.rs",
+        "use std::fmt;\nuse tokio::sync::Notify;"
+    ));
+    assert!(caught(
+        "src/config/schema.rs",
+        "pub use gopherworks_actors::book::Book;"
+    ));
+    assert!(caught(
+        "src/plan/graph.rs",
+        "use crate::topology::Topology;"
+    ));
+    assert!(caught("src/graph/svg.rs", "use std::fs::File;"));
+    assert!(caught("tests/x.rs", "std::thread::sleep(d);"));
+    assert!(caught("src/x.rs", &"\n".repeat(LONGEST + 1)));
+}
+
+#[test]
+fn words_that_only_look_like_mistakes_are_not() {
+    let fine = |name: &str, text: &str| assert_eq!(mistakes(name, text), [""; 0]);
+    fine(
+        "actors/src/pile.rs",
+        "// like serde::Deserialize\n/* toml::Value */ let s = \"config::x\";",
+    );
+    fine(
+        "actors/src/pile.rs",
+        "let a = '\"'; // tokio is fine here\nuse my_config::x;",
+    );
+    fine("actors/src/shelf.rs", "let text = r#\"use tokio::x;\"#;");
+    fine(
+        "actors/src/supervision/port.rs",
+        "//! knows nothing of crate::book",
+    );
+}

@@ -1,0 +1,289 @@
+//! HTTP out: what workers and burns of kind `http` make of somebody else's answers.
+#![cfg(feature = "http")]
+
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use gopherworks::config::{Loaded, Overrides};
+use gopherworks::{Book, Catalog, Report, Topology};
+
+/// Somebody else: what was asked of them.
+#[derive(Default)]
+struct Others {
+    asked: Mutex<Vec<(String, String, Vec<u8>)>>,
+    keys: Mutex<Vec<String>>,
+    tries: AtomicUsize,
+    /// Asked so often, they have answered well from then on.
+    well_after: AtomicUsize,
+}
+
+async fn told(request: HttpRequest, body: web::Bytes, others: web::Data<Others>) -> HttpResponse {
+    let try_number = others.tries.fetch_add(1, Ordering::SeqCst);
+    let line = (request.method().to_string(), request.uri().to_string());
+    let asked = (line.0, line.1, body.to_vec());
+    others.asked.lock().expect("nobody panics").push(asked);
+    if let Some(key) = request.headers().get("idempotency-key") {
+        let key = key.to_str().expect("text").to_owned();
+        others.keys.lock().expect("nobody panics").push(key);
+    }
+    if try_number < others.well_after.load(Ordering::SeqCst) {
+        return HttpResponse::ServiceUnavailable()
+            .insert_header(("retry-after", "0"))
+            .finish();
+    }
+    match request.path() {
+        "/large" => HttpResponse::Ok().body(vec![b'x'; 4096]),
+        "/elsewhere" => HttpResponse::Found()
+            .insert_header(("location", "/echo"))
+            .finish(),
+        "/missing" => HttpResponse::NotFound().finish(),
+        "/broken" => HttpResponse::InternalServerError().finish(),
+        "/never" => std::future::pending().await,
+        "/teapot" => HttpResponse::Created().content_type("text/tea").body("tea"),
+        _ => HttpResponse::Ok()
+            .content_type("text/plain")
+            .body(body.to_ascii_uppercase()),
+    }
+}
+
+fn others() -> (web::Data<Others>, SocketAddr) {
+    let others = web::Data::new(Others::default());
+    let data = others.clone();
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(data.clone())
+            .default_service(web::to(told))
+    });
+    let server = server
+        .workers(1)
+        .disable_signals()
+        .bind(("127.0.0.1", 0))
+        .expect("a port");
+    let address = server.addrs()[0];
+    actix_rt::spawn(server.run());
+    (others, address)
+}
+
+/// A run that burns `books`; the way goes by a worker or by the burn itself.
+async fn burned(by_worker: bool, options: &str, books: &[&str]) -> Report {
+    let kind = format!("{{ kind = \"http\", {options} }}");
+    let text = if by_worker {
+        format!(
+            "[balancers.desk]\nworkers = {{ work = {kind} }}\n[incinerators.fire]\nburn = {{ kind = \"balancer\", to = \"desk\" }}\n"
+        )
+    } else {
+        format!("[incinerators.fire]\nburn = {kind}\n")
+    };
+    let text = format!(
+        "{text}[piles.inbox]\nmax_attempts = 1\n[crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\ngophers = [\"load push unload return\"]\n"
+    );
+    let loaded = Loaded::parse("t.toml", text, &Catalog::standard(), &Overrides::default());
+    let plan = loaded.unwrap_or_else(|mistakes| panic!("{mistakes}")).plan;
+    let running = Topology::from_plan(plan).start().await.expect("it starts");
+    let books = books.iter().map(|name| {
+        let mut book = Book::new(format!("body of {name}"));
+        book.headers.set("name", (*name).to_owned());
+        book.headers.set("content-type", "text/x-book");
+        book
+    });
+    running.offer("inbox", books.collect()).await.expect("room");
+    let report = running.drain(Some(Duration::from_secs(30))).await;
+    assert!(report.balances(), "{report:?}");
+    report
+}
+
+#[actix_web::test]
+async fn each_book_is_sent_once_with_its_name_and_a_key() {
+    for by_worker in [false, true] {
+        let (others, address) = others();
+        let options = format!(
+            "url = \"http://{address}/books/{{name}}?n={{id}}\", method = \"PUT\", headers = {{ x-one = \"1\" }}"
+        );
+        let names = ["a", "b c/d", "é?&#%"];
+        let report = burned(by_worker, &options, &names).await;
+        assert_eq!((report.ledger.burned, report.ledger.dead), (3, 0));
+        let mut asked = others.asked.lock().expect("nobody panics").clone();
+        asked.sort();
+        let uris: Vec<_> = asked
+            .iter()
+            .map(|asked| asked.1.split_once("?n=").expect("an id"))
+            .collect();
+        let paths: Vec<&str> = uris.iter().map(|uri| uri.0).collect();
+        assert_eq!(
+            paths,
+            ["/books/%C3%A9%3F%26%23%25", "/books/a", "/books/b%20c/d"]
+        );
+        assert!(asked.iter().all(|asked| asked.0 == "PUT"));
+        assert_eq!(asked[1].2, b"body of a");
+        let mut keys = others.keys.lock().expect("nobody panics").clone();
+        keys.sort();
+        // `{id}` and the header are the same key: the run's identity and the number of the book in it.
+        let (run, _) = keys[0].rsplit_once('-').expect("a run and a number");
+        assert_eq!(run.len(), 16);
+        assert_eq!(keys, [1, 2, 3].map(|number| format!("{run}-{number}")));
+        let mut ids: Vec<&str> = uris.iter().map(|uri| uri.1).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, keys);
+    }
+}
+
+#[actix_web::test]
+async fn what_may_be_sent_twice_is_tried_again() {
+    for (method, retries, tries, burned_books) in
+        [("PUT", 3, 3, 1), ("PUT", 1, 2, 0), ("POST", 3, 1, 0)]
+    {
+        let (others, address) = others();
+        others.well_after.store(2, Ordering::SeqCst);
+        let options = format!(
+            "url = \"http://{address}/echo\", method = \"{method}\", retries = {retries}, backoff = \"1ms\""
+        );
+        let report = burned(false, &options, &["a"]).await;
+        assert_eq!(
+            others.tries.load(Ordering::SeqCst),
+            tries,
+            "{method} {retries}"
+        );
+        assert_eq!(report.ledger.burned, burned_books, "{method} {retries}");
+    }
+}
+
+#[actix_web::test]
+async fn answers_that_are_no_success_are_failures_with_a_reason() {
+    let (others, address) = others();
+    let cases = [
+        ("/missing", "", "404"),
+        ("/broken", "", "500"),
+        ("/elsewhere", "", "302"),
+        (
+            "/large",
+            "max_response = \"1KiB\"",
+            "more than 1KiB of answer",
+        ),
+        ("/never", "timeout = \"100ms\"", "timed out"),
+    ];
+    for by_worker in [false, true] {
+        for (path, more, reason) in cases {
+            let comma = if more.is_empty() { "" } else { ", " };
+            let options = format!("url = \"http://{address}{path}\", retries = 0{comma}{more}");
+            let text = format!("{options} of worker {by_worker}");
+            let kind = format!("{{ kind = \"http\", {options} }}");
+            let report = reasons(by_worker, &kind).await;
+            assert!(report.contains(reason), "{text}: {report}");
+        }
+    }
+    // Followed where that is asked for.
+    let options = format!("url = \"http://{address}/elsewhere\", method = \"GET\", redirects = 1");
+    assert_eq!(burned(false, &options, &["a"]).await.ledger.burned, 1);
+    drop(others);
+}
+
+/// Why the one book died.
+async fn reasons(by_worker: bool, kind: &str) -> String {
+    let mut config = String::from(
+        "[piles.inbox]\nmax_attempts = 1\n[crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\ngophers = [\"load push unload return\"]\n",
+    );
+    if by_worker {
+        config.push_str(&format!("[balancers.desk]\nworkers = {{ work = {kind} }}\n[incinerators.fire]\nburn = {{ kind = \"balancer\", to = \"desk\" }}\n"));
+    } else {
+        config.push_str(&format!("[incinerators.fire]\nburn = {kind}\n"));
+    }
+    let loaded = Loaded::parse(
+        "t.toml",
+        config,
+        &Catalog::standard(),
+        &Overrides::default(),
+    );
+    let plan = loaded.unwrap_or_else(|mistakes| panic!("{mistakes}")).plan;
+    let running = Topology::from_plan(plan).start().await.expect("it starts");
+    running
+        .offer("inbox", vec![Book::new("x")])
+        .await
+        .expect("room");
+    let report = running.drain(Some(Duration::from_secs(30))).await;
+    assert_eq!((report.ledger.dead, report.ledger.lost), (1, 0), "{kind}");
+    running.dead()[0].reason.clone()
+}
+
+#[actix_web::test]
+async fn nobody_there_is_a_failure_that_may_pass() {
+    // Bound and given back: nobody listens there.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    let address = free.expect("a port");
+    let kind = format!(
+        "{{ kind = \"http\", url = \"http://{address}/\", retries = 1, backoff = \"1ms\" }}"
+    );
+    for by_worker in [false, true] {
+        let reason = reasons(by_worker, &kind).await;
+        assert!(reason.contains("127.0.0.1"), "{reason}");
+    }
+}
+
+#[test]
+fn addresses_that_are_none_are_mistakes_with_a_place() {
+    for (url, why) in [
+        ("ftp://x/", "http://"),
+        ("nonsense", "relative URL"),
+        ("http://", "empty host"),
+    ] {
+        let text = format!(
+            "[balancers.desk]\nworkers = {{ work = {{ kind = \"http\", url = \"{url}\" }} }}\n[requesters.a]\nto = \"desk\"\nload = {{ kind = \"batch\", requests = 1 }}\n"
+        );
+        let mistakes = Loaded::parse("t.toml", text, &Catalog::standard(), &Overrides::default());
+        let shown = mistakes.expect_err("no address").render(false);
+        assert!(shown.contains("t.toml:2") && shown.contains(why), "{shown}");
+    }
+}
+
+#[actix_web::test]
+async fn a_service_passes_requests_on_to_somebody_else() {
+    let (_others, upstream) = others();
+    let text = format!(
+        r#"[balancers.desk]
+workers = {{ count = 2, work = {{ kind = "http", url = "http://{upstream}/{{name}}" }} }}
+[requesters.web]
+to = "desk"
+load = {{ kind = "http", listen = "127.0.0.1:0", requests = 3 }}
+"#
+    );
+    let loaded = Loaded::parse("t.toml", text, &Catalog::standard(), &Overrides::default());
+    let plan = loaded.unwrap_or_else(|mistakes| panic!("{mistakes}")).plan;
+    let running = Topology::from_plan(plan).start().await.expect("it starts");
+    running.close_offers();
+    let address = running.addresses()[0].1;
+    let say = async |path: &str| {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = tokio::net::TcpStream::connect(address)
+            .await
+            .expect("it listens");
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi"
+        );
+        stream
+            .write_all(request.as_bytes())
+            .await
+            .expect("it listens");
+        let mut said = String::new();
+        stream.read_to_string(&mut said).await.expect("an answer");
+        said
+    };
+    let said = say("/echo").await;
+    assert!(
+        said.starts_with("HTTP/1.1 200") && said.ends_with("HI"),
+        "{said}"
+    );
+    let said = say("/teapot").await;
+    assert!(
+        said.starts_with("HTTP/1.1 201") && said.contains("text/tea"),
+        "{said}"
+    );
+    let said = say("/missing").await;
+    assert!(said.starts_with("HTTP/1.1 422"), "{said}");
+    // That were all that there may be: it ends by itself.
+    let done = running.done().await;
+    let report = running.finish(done).await;
+    let web = &report.requesters[0];
+    assert_eq!((web.answered, web.failed, web.lost), (2, 1, 0));
+}

@@ -1,0 +1,8 @@
+//! HTTP in and out: served requesters, clients, workers and burns.
+
+mod http_clients;
+mod http_out;
+#[path = "../support/mod.rs"]
+mod support;
+mod under_load;
+mod web;

@@ -1,0 +1,226 @@
+//! Sources that fail, panic, rest, or end for good: what they gave is burned once, whoever died meanwhile.
+
+use crate::support;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use actix_rt::System;
+use futures_util::StreamExt;
+use gopherworks::actors::book::Book;
+use gopherworks::actors::failure::Failure;
+use gopherworks::actors::source::Source;
+use gopherworks::catalog::Catalog;
+use gopherworks::report::Outcome;
+use gopherworks::topology::{Event, Topology};
+use proptest::prelude::*;
+use support::designs::{
+    CrewDesign, Design, assert_balanced, design, kill_all_along, kills, use_clock,
+};
+use support::kinds::{Record, cases, catalog, hush};
+use support::virtual_time::{in_virtual_time, topology};
+use support::watchdog::watchdog;
+
+/// What a source does when it is asked once.
+#[derive(Debug, Clone)]
+enum Act {
+    Give(u64),
+    Nothing,
+    Fail,
+    Panic,
+    Ruin,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        4 => (1u64..12).prop_map(Act::Give),
+        1 => Just(Act::Nothing),
+        2 => Just(Act::Fail),
+        1 => Just(Act::Panic),
+    ]
+}
+
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+struct NoOptions {}
+
+type Script = Arc<Mutex<VecDeque<Act>>>;
+
+struct Scripted {
+    script: Script,
+    given: Arc<AtomicU64>,
+    blocks: bool,
+}
+
+impl Source for Scripted {
+    fn next(&mut self, want: usize) -> Result<Option<Vec<Book>>, Failure> {
+        let act = self.script.lock().unwrap().pop_front();
+        match act {
+            Some(Act::Give(count)) => {
+                let count = count.min(want as u64);
+                let first = self.given.fetch_add(count, Ordering::AcqRel);
+                Ok(Some(
+                    (0..count)
+                        .map(|n| Book::new((first + n + 1).to_string()))
+                        .collect(),
+                ))
+            }
+            Some(Act::Nothing) => Ok(Some(Vec::new())),
+            Some(Act::Fail) => Err(Failure::transient("boom: not now")),
+            Some(Act::Panic) => panic!("boom in the source"),
+            Some(Act::Ruin) => Err(Failure::permanent("boom: the disk is gone")),
+            None => Ok(None),
+        }
+    }
+
+    fn blocks(&self) -> bool {
+        self.blocks
+    }
+}
+
+fn scripted(catalog: &mut Catalog, script: Vec<Act>, blocks: bool) -> Arc<AtomicU64> {
+    let script: Script = Arc::new(Mutex::new(script.into()));
+    let given = Arc::new(AtomicU64::new(0));
+    let count = given.clone();
+    catalog.add_source("scripted", "", move |_: &NoOptions, _| {
+        Ok(Scripted {
+            script: script.clone(),
+            given: count.clone(),
+            blocks,
+        })
+    });
+    given
+}
+
+proptest! {
+    #![proptest_config(cases(120))]
+
+    /// Transient errors and panics of a source, and kills of everybody, lose and double nothing; a permanent failure ends the source
+    /// alone, and the run says so.
+    #[test]
+    fn what_a_source_gave_is_burned_once(
+        design in design(1),
+        mut script in prop::collection::vec(act(), 0..12),
+        kills in kills(20),
+        blocks in any::<bool>(),
+        ruin in prop::option::of(0usize..12),
+    ) {
+        hush();
+        let ruin = ruin.map(|at| at.min(script.len()));
+        if let Some(at) = ruin {
+            script.insert(at, Act::Ruin);
+        }
+        let expected: u64 = script[..ruin.unwrap_or(script.len())]
+            .iter()
+            .map(|act| if let Act::Give(count) = act { *count } else { 0 })
+            .sum();
+        let record = Record::default();
+        let mut catalog = catalog(0, &record);
+        let given = scripted(&mut catalog, script, blocks);
+        let config = design.config(Some("scripted"), "record", &[]);
+        let report = in_virtual_time(|clock| async move {
+            use_clock(&clock);
+            let running = topology(&config, &catalog, &clock).start().await.expect("it starts");
+            running.close_offers();
+            kill_all_along(&running, &design, &kills).await;
+            let done = running.done().await;
+            assert_balanced(&running, &design);
+            running.finish(done).await
+        });
+        prop_assert_eq!(&report.outcome, &Outcome::Finished);
+        prop_assert!(report.ledger.balances());
+        prop_assert_eq!(given.load(Ordering::Acquire), expected, "nobody asks a source again that has ended");
+        prop_assert_eq!((report.ledger.offered, report.ledger.burned), (expected, expected));
+        prop_assert_eq!(record.sorted(), (1..=expected).collect::<Vec<_>>());
+        match ruin {
+            Some(_) => prop_assert!(report.failures.iter().any(|reason| reason.contains("the disk is gone") && reason.contains("manuals")), "{:?}", report.failures),
+            None => prop_assert!(report.failures.is_empty(), "{:?}", report.failures),
+        }
+    }
+}
+
+/// Blocks in `next` until it is told what to answer.
+struct Held {
+    asked: mpsc::Sender<()>,
+    answers: Arc<Mutex<mpsc::Receiver<Act>>>,
+}
+
+impl Source for Held {
+    fn next(&mut self, _: usize) -> Result<Option<Vec<Book>>, Failure> {
+        let _ = self.asked.send(());
+        match self.answers.lock().unwrap().recv() {
+            Ok(Act::Give(count)) => {
+                Ok(Some((0..count).map(|n| Book::new(n.to_string())).collect()))
+            }
+            Ok(Act::Ruin) => Err(Failure::permanent("boom: the disk is gone")),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Kills the feeder while its source is being read; the read ends with `answer` before the next feeder is up.
+fn orphaned_read(answer: Act) -> gopherworks::report::Report {
+    hush();
+    let _watchdog = watchdog("a read that outlived its feeder", Duration::from_secs(30));
+    let design = Design::plain(0, CrewDesign::plain(2));
+    let record = Record::default();
+    let mut catalog = catalog(0, &record);
+    let (asked, was_asked) = mpsc::channel();
+    let (tell, answers) = mpsc::channel();
+    let answers = Arc::new(Mutex::new(answers));
+    catalog.add_source("held", "", move |_: &NoOptions, _| {
+        Ok(Held {
+            asked: asked.clone(),
+            answers: answers.clone(),
+        })
+    });
+    let mut config = design.config(Some("held"), "record", &[]);
+    config.supervision.backoff.min = Duration::from_millis(100);
+    config.supervision.backoff.max = Duration::from_millis(100);
+    System::new().block_on(async move {
+        let topology = Topology::from_config(&config, &catalog).expect("a valid config");
+        let running = topology.start().await.expect("it starts");
+        running.close_offers();
+        was_asked.recv().expect("the source is asked");
+        let mut events = Box::pin(running.events());
+        running.kill("manuals.source");
+        while !matches!(events.next().await, Some(Event::Exited { .. })) {}
+        // Nobody waits for this answer any more, and the next life begins 100 ms from now.
+        tell.send(answer).expect("the source waits");
+        drop(tell);
+        let done = running.done().await;
+        running.finish(done).await
+    })
+}
+
+/// Found by review: the next feeder saw that there were books already and told nobody.
+#[test]
+fn books_read_by_a_dead_feeder_are_put() {
+    let report = orphaned_read(Act::Give(3));
+    assert_eq!((report.ledger.offered, report.ledger.burned), (3, 3));
+}
+
+/// The same with the end of the source.
+#[test]
+fn an_end_read_by_a_dead_feeder_is_the_end() {
+    let report = orphaned_read(Act::Nothing);
+    assert_eq!(
+        (report.outcome, report.ledger.offered),
+        (Outcome::Finished, 0)
+    );
+}
+
+/// The same with a permanent failure: it fails the run, whoever heard it.
+#[test]
+fn a_ruin_read_by_a_dead_feeder_fails_the_run() {
+    let report = orphaned_read(Act::Ruin);
+    assert!(
+        report
+            .failures
+            .iter()
+            .any(|reason| reason.contains("the disk is gone")),
+        "{:?}",
+        report.failures
+    );
+}

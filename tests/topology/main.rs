@@ -1,0 +1,17 @@
+//! Whole topologies, embedded: designs, faults, restarts and custody.
+
+mod designs;
+mod escalation;
+mod faults;
+mod feeding;
+mod joined;
+mod loans_between_gophers;
+mod poison;
+mod random_designs;
+mod relay;
+mod retries;
+#[path = "../support/mod.rs"]
+mod support;
+mod testing;
+mod tiny_bounds;
+mod waiting;
