@@ -4,6 +4,7 @@ mod chaos;
 mod compare;
 mod dead;
 mod graph;
+mod help;
 mod kinds;
 mod logging;
 mod output;
@@ -15,14 +16,13 @@ mod signals;
 mod simulate;
 mod validate;
 
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::{ContextKind, ContextValue};
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use gopherworks::catalog::units::parse_duration;
-use gopherworks::config::{Diagnostics, Overrides, nearest};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use gopherworks::catalog::units::{parse_duration, parse_size};
+use gopherworks::config::{Diagnostics, Overrides};
+use help::{EXIT_CODES, LEDGER};
 
 /// Exit codes. 130 and 143 are a second SIGINT and SIGTERM.
 mod code {
@@ -67,164 +67,160 @@ mod code {
     }
 }
 
-const EXIT_CODES: &str = "Exit codes:
-  0    all books burned, all requests answered
-  1    something else failed, an output could not be written, or the ledger does not balance
-  2    wrong usage
-  3    finished, but some books are dead letters or some requests failed
-  70   the restart budget is spent
-  75   the deadline of a drain passed
-  78   a config is invalid
-  130  stopped by a second SIGINT (143: SIGTERM); books under way are back on their piles";
-
-/// Moves work with supervised actors: books from piles, in carts, through dumps, into incinerators.
+/// Run gopher designs: supervised actors carry books from piles, in carts, through dumps, into incinerators
 #[derive(Debug, Parser)]
 #[command(name = "gopherworks", version, about, after_help = EXIT_CODES, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Says more: -v what happens, -vv every detail (RUST_LOG says it finer)
+    /// Log more: -v what happens, -vv every detail; the variable RUST_LOG overrides this
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
-    /// Says errors only: no progress, no report in text
+    /// Print errors only: no progress, no warnings, no report as text; `--format json` prints its JSON all the same
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs a topology until its sources are done and everything is drained
+    /// Run a design until its sources have ended and every book is burned, dead or dropped
     ///
-    /// SIGINT or SIGTERM closes the sources and drains; a second one stops at once, with every book back on its pile.
+    /// The first SIGINT or SIGTERM closes the sources and drains what is under way; the second stops at once, with every unfinished book back on its pile.
+    #[command(after_help = LEDGER)]
     Run(RunArgs),
-    /// Runs a topology in virtual time: the same actors, one thread, a paused clock, seeded chance
+    /// Run a design in virtual time: the same actors on one thread, with a simulated clock and seeded random numbers
     ///
     /// Files are read and written as the config says; step times take no real time. The same seed gives the same trace, byte by byte.
+    #[command(after_help = LEDGER)]
     Simulate(SimulateArgs),
-    /// Runs a topology with the faults that its file says, in real threads, and says how it stood them (exit code 1 if badly)
+    /// Run a design in real threads with the faults of its file, and judge the outcome by its [expect] (exit code 1 if a check fails)
     Chaos(ChaosArgs),
-    /// Simulates designs and shows them side by side: how fast each is, measured and by the formula, and what limits it
+    /// Simulate designs and print them side by side: speed-up measured and by the formula, idle time, bottleneck
     ///
     /// Nothing outside is touched: works are left out, and burns only count.
     Compare(CompareArgs),
-    /// Checks config files: every mistake at once, and what would be read and written
+    /// Check config files: print every mistake and warning, and what a run would read and write
     Validate(ValidateArgs),
-    /// Lists the kinds of sources, works and burns with their options
+    /// List the kinds of sources, works, burns and workers, with their options and defaults
     Kinds {
-        /// Only this kind
+        /// List this kind only
         name: Option<String>,
+        /// Format of the output
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Prints the JSON Schema of the config language, for editors
+    /// Print the JSON Schema of the config language, for editors
     ///
-    /// Keep it with `gopherworks schema > gopherworks.schema.json` and begin a config with `#:schema ./gopherworks.schema.json`.
+    /// Save it with `gopherworks schema > gopherworks.schema.json` and begin a config with `#:schema ./gopherworks.schema.json`.
     Schema,
-    /// Draws a topology: as text, for Graphviz or Mermaid, or as a picture in SVG
+    /// Draw a design: as text, for Graphviz or Mermaid, or as an SVG picture
     Graph(GraphArgs),
-    /// Looks at dead letters kept by `run --dead FILE`, and puts them back
+    /// List and show the dead letters that runs have kept, and offer them again
     #[command(subcommand)]
     Dead(DeadCommand),
 }
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// The topology
+    /// The config file of the design
     file: PathBuf,
-    /// Arbiters, and threads of the blocking pool
+    /// Threads for actors, and as many for blocking work, 1 to 1024 [default: the file's `execution.cores`, or the machine's cores]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     cores: Option<u32>,
-    /// Makes `generate` endless, closes the sources after this time and drains
+    /// Close the sources after this time and drain; until then `generate` never ends (such as 30s, 10m, 1h)
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
-    /// Seed of every random stream
+    /// Seed of all random numbers [default: the file's `execution.seed`]
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
     sets: Sets,
-    /// Factor on all step times
+    /// Multiply all step times by X [default: 1]
     #[arg(long, value_name = "X", value_parser = factor)]
     time_scale: Option<f64>,
-    /// Writes the report there as JSON
+    /// Write the report to FILE as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Keeps dead letters there (appends)
+    /// Append dead letters to FILE; `none` keeps none [default: state/NAME.dead.jsonl beside NAME.toml, made for the first letter]
     #[arg(long, value_name = "FILE")]
     dead: Option<PathBuf>,
-    /// Does the faults of the file too, which a run otherwise ignores
+    /// Keep dead letters up to this size, bodies included [default: 64MiB, or no limit with --dead FILE]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    dead_limit: Option<u64>,
+    /// Also inject the faults defined in the file, which a run otherwise ignores
     #[arg(long)]
     faults: bool,
-    /// Gives up a drain after this time (exit code 75)
+    /// Give up a drain after this time, with exit code 75 [default: the file's `execution.drain_deadline`, or none]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     drain_deadline: Option<Duration>,
-    /// How the report is printed
+    /// Format of the printed report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
 #[derive(Debug, Args)]
 struct ChaosArgs {
-    /// The topology, with its [faults] and what it is to [expect]
+    /// The config file of the design, with [faults] and [expect]
     file: PathBuf,
-    /// Arbiters, and threads of the blocking pool
+    /// Threads for actors, and as many for blocking work, 1 to 1024 [default: the file's `execution.cores`, or the machine's cores]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     cores: Option<u32>,
-    /// Makes `generate` endless; after this time nothing more goes wrong, and what is under way is drained
+    /// Stop injecting faults after this time and drain; until then `generate` never ends (such as 30s, 10m, 1h)
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
-    /// Seed of every random stream, those of the faults among them
+    /// Seed of all random numbers, those of the faults included [default: the file's `execution.seed`]
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
     sets: Sets,
-    /// Writes the verdict there as JSON
+    /// Write the verdict to FILE as JSON
     #[arg(long, value_name = "FILE")]
     verdict: Option<PathBuf>,
-    /// How the verdict is printed
+    /// Format of the printed verdict
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
 #[derive(Debug, Args)]
 struct SimulateArgs {
-    /// The topology
+    /// The config file of the design
     file: PathBuf,
-    /// How many steps use a core at once
+    /// Steps that may use a core at the same time, 1 to 1024 [default: the file's `execution.cores`, or the machine's cores]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     cores: Option<u32>,
-    /// Makes `generate` endless, closes the sources after this virtual time and drains
+    /// Close the sources after this virtual time and drain; until then `generate` never ends (such as 30s, 10m, 1h)
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
-    /// Seed of every random stream
+    /// Seed of all random numbers [default: the file's `execution.seed`]
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
     sets: Sets,
-    /// Factor on all step times
+    /// Multiply all step times by X [default: 1]
     #[arg(long, value_name = "X", value_parser = factor)]
     time_scale: Option<f64>,
-    /// Does the faults of the file too, and gives a verdict (exit code 1 if it is bad)
+    /// Also inject the faults defined in the file, and judge the outcome by [expect] (exit code 1 if a check fails)
     #[arg(long)]
     faults: bool,
-    /// So many seeds one after the other; stops at the first that fails
+    /// Run this many consecutive seeds; stop at the first that fails [default: 1]
     #[arg(long, requires = "faults", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     seeds: Option<u64>,
-    /// So many schedules for each seed: the plain one, and others that chance draws
+    /// Run this many schedules for each seed: the plain one, and others drawn at random [default: 1]
     #[arg(long, requires = "faults", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     schedules: Option<u64>,
-    /// The schedule of this number alone
+    /// Run only the schedule of this number
     #[arg(long, requires = "faults", conflicts_with_all = ["seeds", "schedules"])]
     schedule: Option<u64>,
-    /// Writes the verdict there as JSON
+    /// Write the verdict to FILE as JSON
     #[arg(long, requires = "faults", value_name = "FILE")]
     verdict: Option<PathBuf>,
-    /// Writes a line there for every move: TIME NODE ACT
+    /// Write a line to FILE for every move: TIME NODE ACT
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "schedules"])]
     trace: Option<PathBuf>,
-    /// Writes the report there as JSON
+    /// Write the report to FILE as JSON
     #[arg(long, value_name = "FILE", conflicts_with = "faults")]
     report: Option<PathBuf>,
-    /// How the report is printed
+    /// Format of the printed report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -232,67 +228,69 @@ struct SimulateArgs {
 /// A distribution of times with the mean that a file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Service {
-    /// Always the mean
+    /// Every request takes the mean
     Fixed,
-    /// As wide as a Poisson process makes them
+    /// Exponentially distributed
     Exponential,
-    /// A heavy tail: ten times the variance of an exponential
+    /// Heavy-tailed: ten times the variance of the exponential distribution
     Lognormal,
-    /// Half the mean, and in 5 of 1000 cases a hundred times the mean
+    /// Half the mean, and in 5 of 1000 requests a hundred times the mean
     Bimodal,
 }
 
 #[derive(Debug, Args)]
 struct CompareArgs {
-    /// The topologies
+    /// The config files of the designs
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// Also shows what a change would bring, such as crews.haul.carts.count=8; `crews.*` means every crew (may be repeated)
+    /// Also simulate each design with this change, such as crews.haul.carts.count=8; `crews.*` means every crew (may be repeated)
     #[arg(long = "what-if", value_name = "KEY=VALUE")]
     what_if: Vec<String>,
-    /// Policies of balancers, side by side under the same arrivals and sizes, such as central,least-loaded,random
+    /// Compare these policies of balancers under the same arrivals and sizes, such as central,least-loaded,random
     #[arg(long, value_delimiter = ',', value_name = "POLICY")]
     policies: Vec<String>,
-    /// Loads of balancers, as shares of what their workers can do, such as 0.75,0.9; requests then come independently of each other
+    /// Loads of balancers, as shares of what their workers can do, such as 0.75,0.9; arrivals are then a Poisson process
     #[arg(long, value_delimiter = ',', value_name = "SHARE")]
     load: Vec<f64>,
-    /// Distributions of the workers' time around its mean in the file
+    /// Distributions of the service time, with the mean of the file
     #[arg(long, value_delimiter = ',', value_enum)]
     service: Vec<Service>,
-    /// Requests in each simulation with a load
+    /// Requests in each simulation with --load
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     requests: u64,
-    /// Simulations with seeds one after the other, of which the means are shown
+    /// Simulate with this many consecutive seeds and print the means
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: u64,
-    /// Seed of every random stream
+    /// Seed of all random numbers [default: the file's `execution.seed`]
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
     sets: Sets,
+    /// Format of the output
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
 #[derive(Debug, Args)]
 struct ValidateArgs {
-    /// The topologies
+    /// The config files of the designs
     #[arg(required = true)]
     files: Vec<PathBuf>,
     #[command(flatten)]
     sets: Sets,
+    /// Format of the output
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
 #[derive(Debug, Args)]
 struct GraphArgs {
-    /// The topology
+    /// The config file of the design
     file: PathBuf,
-    /// What it is drawn as
+    /// Format of the drawing
     #[arg(long, value_enum, default_value_t)]
     format: Drawing,
-    /// Shows every copy, and what is shared once
+    /// Draw every copy, and what they share once
     #[arg(long)]
     expand: bool,
     #[command(flatten)]
@@ -301,56 +299,59 @@ struct GraphArgs {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Drawing {
-    /// For a terminal
+    /// Text for a terminal
     #[default]
     Text,
-    /// For Graphviz
+    /// A graph for Graphviz
     Dot,
     /// A flowchart for Mermaid
     Mermaid,
-    /// A picture for a document
+    /// An SVG picture
     Svg,
 }
 
 #[derive(Debug, Args)]
 struct Sets {
-    /// Overrides a config key, e.g. crews.near.carts.count=4 (may be repeated)
+    /// Override a config key, such as crews.near.carts.count=4 (may be repeated)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
 enum DeadCommand {
-    /// A line for each dead letter
+    /// Print a line for each dead letter
     List {
-        /// Kept by `run --dead`
+        /// The file of dead letters: state/NAME.dead.jsonl beside the config, or the FILE of `run --dead FILE`
         file: PathBuf,
+        /// Format of the output
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Everything known of one dead letter, or of all
+    /// Print all that is known of one dead letter, or of all
     Show {
-        /// Kept by `run --dead`
+        /// The file of dead letters: state/NAME.dead.jsonl beside the config, or the FILE of `run --dead FILE`
         file: PathBuf,
-        /// Its number in `dead list`; all without it
+        /// Number of the letter in `dead list` [default: all letters]
         number: Option<usize>,
-        /// Writes the letter's body to standard output, and nothing else
+        /// Write the letter's body to standard output, and nothing else
         #[arg(long, requires = "number")]
         body: bool,
+        /// Format of the output
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Puts dead letters back on the piles where they died and runs their topology without its sources
+    /// Offer dead letters again: put them back on the piles where they died, and run the design without its sources
     ///
-    /// Letters that burn leave the file; those that die again stay, with their new reason.
+    /// Letters whose books burn leave the file; those that die again stay, with their new reason.
     Offer {
-        /// Kept by `run --dead`
+        /// The file of dead letters: state/NAME.dead.jsonl beside the config, or the FILE of `run --dead FILE`
         file: PathBuf,
-        /// The topology; by default the one that each letter names
+        /// The config file of the design [default: the one that each letter names]
         #[arg(long)]
         topology: Option<PathBuf>,
         #[command(flatten)]
         sets: Sets,
+        /// Format of the output
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
@@ -358,10 +359,10 @@ enum DeadCommand {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people
+    /// Text for people
     #[default]
     Text,
-    /// For programs
+    /// JSON for programs
     Json,
 }
 
@@ -411,47 +412,11 @@ fn overrides(sets: &Sets) -> Result<Overrides, Failed> {
         .fold(overrides, |overrides, set| overrides.set(set)))
 }
 
-/// Prints help, the version, or what is wrong with the command line.
-fn unparsed(said: &clap::Error) -> i32 {
-    if said.use_stderr() {
-        // A stderr that takes nothing is passed over: there is no other place to say so.
-        let _ = said.print();
-        if let Some(help) = help_for_command(said) {
-            print::note(&help);
-        }
-        return code::USAGE;
-    }
-    let printed = said.print().and_then(|()| io::stdout().flush());
-    code::with(code::OK, [print::written_out(printed)])
-}
-
-/// What was probably meant by a word that is no command: a config file to run, or a command with a letter too many, too few or exchanged, which
-/// clap does not suggest where the word is short.
-fn help_for_command(said: &clap::Error) -> Option<String> {
-    let ContextValue::String(word) = said.get(ContextKind::InvalidSubcommand)? else {
-        return None;
-    };
-    if word.ends_with(".toml") || Path::new(word).is_file() {
-        return Some(format!(
-            "  help: to run this design: `gopherworks run {word}`"
-        ));
-    }
-    if said.get(ContextKind::SuggestedSubcommand).is_some() {
-        return None;
-    }
-    let all = Cli::command();
-    let near = |command: &clap::Command| {
-        let near = nearest(word, command.get_subcommands().map(clap::Command::get_name));
-        near.map(|near| format!("  help: did you mean `{near}`?"))
-    };
-    near(&all).or_else(|| all.get_subcommands().find_map(near))
-}
-
 /// Runs the command and gives its exit code.
 pub fn main() -> i32 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(said) => return unparsed(&said),
+        Err(said) => return help::unparsed(&said),
     };
     // What goes wrong on purpose is told by the verdict.
     let noisy = match &cli.command {

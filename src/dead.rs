@@ -1,18 +1,22 @@
-//! Dead letters in a file: a JSON line each, kept by a run, looked at and put back later.
+//! Dead letters in a file: a JSON line for each death, kept by a run, looked at and put back later.
+
+mod keep;
+mod merge;
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use gopherworks_actors::book::{Body, BodyFile, Book, BookId, Headers};
-use gopherworks_actors::failure::Failure;
 use serde::{Deserialize, Serialize};
 
-use crate::topology::{DeadBook, DeadSink};
+use crate::private;
+use crate::topology::DeadBook;
+
+pub use keep::{DeadFile, Kept, Limit};
 
 /// Longest line that is read back: a body in memory is rarely more than a cart.
 const LONGEST: u64 = 1 << 30;
@@ -68,7 +72,14 @@ enum Content {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         len: Option<u64>,
         size: u64,
+        /// SHA-256 of a body that was copied beside the letters, in hex.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sha256: Option<String>,
     },
+}
+
+fn once() -> u32 {
+    1
 }
 
 /// One dead letter as it stands in the file.
@@ -79,12 +90,27 @@ pub struct Letter {
     sets: Vec<String>,
     /// The pile where it died.
     pub pile: String,
-    /// Its id in the run in which it died.
+    /// The crew or incinerator that it failed at, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Its id in the run in which it died last.
     pub id: u64,
-    /// Why.
+    /// Why it died last.
     pub reason: String,
-    /// Attempts that were charged.
+    /// Attempts that were charged, in all runs.
     pub attempts: u32,
+    /// How often it has died.
+    #[serde(default = "once")]
+    pub deaths: u32,
+    /// The run in which it died last; empty in letters of old versions.
+    #[serde(default)]
+    pub run: String,
+    /// When it died first, as UTC by RFC 3339; empty in letters of old versions.
+    #[serde(default)]
+    pub first: String,
+    /// When it died last, as UTC by RFC 3339; empty in letters of old versions.
+    #[serde(default)]
+    pub last: String,
     headers: Vec<(String, Blob)>,
     body: Content,
 }
@@ -119,6 +145,7 @@ impl Letter {
                 offset,
                 len,
                 size,
+                ..
             } => Body::File {
                 file: BodyFile::kept(path.path()?),
                 offset: *offset,
@@ -142,131 +169,17 @@ impl Letter {
         }
     }
 
-    /// The same letter after another death.
+    /// The same letter after another death, in `run`.
     #[must_use]
-    pub fn died_again(mut self, dead: &DeadBook) -> Self {
+    pub fn died_again(mut self, dead: &DeadBook, run: &str) -> Self {
         self.reason = dead.reason.clone();
-        self.attempts += dead.attempts;
+        self.node = dead.node.clone();
+        self.id = dead.book.id.0;
+        self.attempts = self.attempts.saturating_add(dead.attempts);
+        self.deaths = self.deaths.saturating_add(1);
+        self.run = run.to_owned();
+        self.last = now();
         self
-    }
-}
-
-/// A file of dead letters that a run appends to.
-#[derive(Debug)]
-pub struct DeadFile {
-    path: PathBuf,
-    topology: PathBuf,
-    sets: Vec<String>,
-    file: Mutex<Tail>,
-}
-
-/// The end of the file: whether it is at the beginning of a line.
-#[derive(Debug)]
-struct Tail {
-    file: File,
-    torn: bool,
-}
-
-impl DeadFile {
-    /// Opens `path` for appending, in the name of a run of `topology` with these `--set` flags. A file that is new is readable by its owner only.
-    ///
-    /// # Errors
-    /// Those of opening the file.
-    pub fn append(path: &Path, topology: &Path, sets: &[String]) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.append(true).create(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(path)?;
-        claim(&file)?;
-        mend(path, &mut file)?;
-        Ok(Self {
-            path: path.to_owned(),
-            topology: fs::canonicalize(topology)?,
-            sets: sets.to_vec(),
-            file: Mutex::new(Tail { file, torn: false }),
-        })
-    }
-
-    /// A body in a temporary file would be gone with the run: it is copied beside the letters.
-    fn content(&self, book: &Book) -> io::Result<Content> {
-        Ok(match &book.body {
-            Body::Bytes(bytes) => Content::Bytes(Blob::of(bytes)),
-            Body::File {
-                file,
-                offset,
-                len,
-                size_hint,
-            } if !file.is_temporary() => Content::File {
-                path: Blob::of_path(file.path()),
-                offset: *offset,
-                len: *len,
-                size: *size_hint,
-            },
-            body => {
-                let mut folder = self.path.clone().into_os_string();
-                folder.push(".bodies");
-                fs::create_dir_all(&folder)?;
-                let mut copy = tempfile::Builder::new()
-                    .prefix("body-")
-                    .tempfile_in(&folder)?;
-                let size = io::copy(&mut body.open()?, copy.as_file_mut())?;
-                copy.as_file().sync_data()?;
-                let (_, path) = copy.keep().map_err(|error| error.error)?;
-                Content::File {
-                    path: Blob::of_path(&fs::canonicalize(path)?),
-                    offset: 0,
-                    len: None,
-                    size,
-                }
-            }
-        })
-    }
-
-    fn letter(&self, dead: &DeadBook) -> io::Result<Letter> {
-        Ok(Letter {
-            topology: Blob::of_path(&self.topology),
-            sets: self.sets.clone(),
-            pile: dead.pile.clone(),
-            id: dead.book.id.0,
-            reason: dead.reason.clone(),
-            attempts: dead.attempts,
-            headers: dead
-                .book
-                .headers
-                .iter()
-                .map(|(name, value)| (name.to_owned(), Blob::of(value)))
-                .collect(),
-            body: self.content(&dead.book)?,
-        })
-    }
-}
-
-impl DeadSink for DeadFile {
-    fn keep(&self, dead: &[DeadBook]) -> Result<(), Failure> {
-        let failed = |error: io::Error| Failure::io(self.path.display(), &error);
-        let (mut lines, mut first_error) = (Vec::new(), None);
-        for letter in dead {
-            // One that can't be kept must not take the others with it.
-            match self
-                .letter(letter)
-                .and_then(|letter| Ok(serde_json::to_vec(&letter)?))
-            {
-                Ok(mut line) => {
-                    lines.append(&mut line);
-                    lines.push(b'\n');
-                }
-                Err(error) => first_error = first_error.or(Some(error)),
-            }
-        }
-        let mut tail = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if tail.torn {
-            lines.insert(0, b'\n');
-        }
-        tail.torn = true;
-        tail.file.write_all(&lines).map_err(failed)?;
-        tail.torn = false;
-        first_error.map_or(Ok(()), |error| Err(failed(error)))
     }
 }
 
@@ -292,32 +205,38 @@ pub fn lock(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// A run that was killed may have left half a line: the next one begins on a line of its own.
-fn mend(path: &Path, file: &mut File) -> io::Result<()> {
-    use std::io::{Read, Seek, SeekFrom};
-    let mut old = match File::open(path) {
-        Ok(old) => old,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let mut last = [b'\n'];
-    if old.metadata()?.len() > 0 {
-        old.seek(SeekFrom::End(-1))?;
-        old.read_exact(&mut last)?;
-    }
-    if last != [b'\n'] {
-        file.write_all(b"\n")?;
-    }
-    Ok(())
+/// What a file of letters holds.
+#[derive(Debug, Default)]
+pub struct Letters {
+    /// The letters in the order in which they first died; a book that died in several runs is listed once.
+    pub letters: Vec<Letter>,
+    /// Lines that are no letters, such as half a line that a killed run left: their numbers, and what they hold.
+    pub damaged: Vec<(usize, Vec<u8>)>,
+    /// Lines that were letters, before those of one book were joined.
+    lines: usize,
 }
 
-/// Reads all letters of a file. Half a line that a killed run left at its end is passed over with a warning.
+impl Letters {
+    /// Warns of each line that is no letter.
+    pub fn warn_of_damage(&self, path: &Path) {
+        for (number, line) in &self.damaged {
+            log::warn!(
+                "{}:{number}: no whole letter ({} bytes), as a run leaves it that is killed while it writes; it is passed over",
+                path.display(),
+                line.len()
+            );
+        }
+    }
+}
+
+/// Reads all letters of a file.
 ///
 /// # Errors
-/// Those of reading, and a line that is no letter, with its number.
-pub fn read(path: &Path) -> io::Result<Vec<Letter>> {
+/// Those of reading; a file of which no line is a letter, with the number of the first.
+pub fn read(path: &Path) -> io::Result<Letters> {
     use std::io::Read;
-    let mut letters = Vec::new();
+    let mut found = Letters::default();
+    let mut first_error = None;
     let mut reader = BufReader::new(File::open(path)?);
     let mut line = Vec::new();
     for number in 1.. {
@@ -330,24 +249,54 @@ pub fn read(path: &Path) -> io::Result<Vec<Letter>> {
         }
         // Without its end, so that half a letter is known by its being too short.
         match serde_json::from_slice(line.trim_ascii_end()) {
-            Ok(letter) => letters.push(letter),
-            Err(error) if error.is_eof() => {
-                log::warn!("{}:{number}: half a letter is passed over", path.display());
-            }
+            Ok(letter) => found.letters.push(letter),
             Err(error) => {
-                let what = format!("{}:{number}: not a dead letter: {error}", path.display());
-                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                if !error.is_eof() {
+                    first_error.get_or_insert((number, error));
+                }
+                found.damaged.push((number, line.trim_ascii_end().to_vec()));
             }
         }
     }
-    Ok(letters)
+    if let Some((number, error)) = first_error.filter(|_| found.letters.is_empty()) {
+        let what = format!("{}:{number}: not a dead letter: {error}", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    found.lines = found.letters.len();
+    found.letters = merge::merged(found.letters);
+    Ok(found)
 }
 
-/// Replaces the letters of a file in one step; bodies that no letter needs any more are deleted.
+/// `path` with `ending` behind its name.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Replaces the letters of a file in one step; bodies that no letter needs any more are deleted. Damaged lines are moved to `PATH.damaged`,
+/// which is told.
 ///
 /// # Errors
 /// Those of writing; the old file is whole then.
-pub fn replace(path: &Path, letters: &[Letter]) -> io::Result<()> {
+pub fn replace(path: &Path, letters: &[Letter], damaged: &[(usize, Vec<u8>)]) -> io::Result<()> {
+    if !damaged.is_empty() {
+        let aside = beside(path, ".damaged");
+        let mut file = private::append(&aside)?;
+        for (_, line) in damaged {
+            file.write_all(line)?;
+            file.write_all(b"\n")?;
+        }
+        file.sync_all()?;
+        log::warn!(
+            "{}: {} damaged lines are moved to {}",
+            path.display(),
+            damaged.len(),
+            aside.display()
+        );
+    }
+    // The file itself, not the link to it.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
@@ -362,9 +311,7 @@ pub fn replace(path: &Path, letters: &[Letter]) -> io::Result<()> {
     }
     fresh.as_file().sync_all()?;
     fresh.persist(path).map_err(|error| error.error)?;
-    let mut bodies = path.to_owned().into_os_string();
-    bodies.push(".bodies");
-    if let Ok(bodies) = fs::canonicalize(bodies).and_then(fs::read_dir) {
+    if let Ok(bodies) = fs::canonicalize(beside(path, ".bodies")).and_then(fs::read_dir) {
         for body in bodies
             .flatten()
             .filter(|body| !needed.contains(&body.path()))
@@ -374,4 +321,51 @@ pub fn replace(path: &Path, letters: &[Letter]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The time of day as UTC by RFC 3339, in whole seconds.
+fn now() -> String {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "letters are kept by real runs only, and name a date"
+    )]
+    let now = std::time::SystemTime::now();
+    let since = now.duration_since(std::time::UNIX_EPOCH);
+    rfc3339(since.unwrap_or_default().as_secs())
+}
+
+/// Seconds since 1970 as UTC by RFC 3339. The calendar by Howard Hinnant's `civil_from_days`.
+fn rfc3339(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    let year = year + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, date) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_164_800, "2024-02-29T00:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(rfc3339(seconds), date);
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! The account of a run, for people and for programs.
 
+use gopherworks_actors::clock::Time;
 use gopherworks_actors::ledger::LedgerReport;
-use serde::Serialize;
+use gopherworks_actors::reasons::ReasonCount;
+use serde::{Serialize, Serializer};
 
 /// The account of a run. What does not apply is `None` (`null` in JSON).
 #[derive(Debug, Clone, Serialize)]
@@ -28,7 +30,7 @@ pub struct Report {
     pub speed_up_formula: Option<f64>,
     /// What limits the design.
     pub bottleneck: Option<String>,
-    /// Books burned in a second, until the last burn.
+    /// Books burned in a second of `virtual_s`, or of `wall_s` where that is `None`.
     pub books_per_s: f64,
     /// Restarts of all actors.
     pub restarts: u64,
@@ -42,17 +44,20 @@ pub struct Report {
     /// A row for each requester.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub requesters: Vec<RequesterReport>,
+    /// Why books and requests failed, by node and reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<ReasonReport>,
     /// SHA-256 of a simulation's trace, in hex.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_sha256: Option<String>,
     /// Why the formulas say nothing, where they don't, in words.
     #[serde(skip)]
     pub unsaid: Vec<String>,
-    /// What went wrong besides books.
-    #[serde(skip)]
+    /// What went wrong besides books and requests.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<String>,
     /// How it ended.
-    #[serde(skip)]
+    #[serde(serialize_with = "worded")]
     pub outcome: Outcome,
 }
 
@@ -71,6 +76,54 @@ impl Report {
     pub fn balances(&self) -> bool {
         let requests = |asked: &RequesterReport| asked.lost == 0;
         self.ledger.balances() && self.requesters.iter().all(requests)
+    }
+}
+
+fn worded<S: Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(outcome.word())
+}
+
+/// Failures at one node for one reason.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReasonReport {
+    /// The crew, incinerator, pile or balancer.
+    pub node: String,
+    /// The reason as it was given the first time; `None` for all reasons beyond the first 50 of the node.
+    pub reason: Option<String>,
+    /// Failed attempts.
+    pub count: u64,
+    /// Those without another attempt: dead letters, and requests that failed or were refused.
+    #[serde(rename = "final")]
+    pub final_count: u64,
+    /// The first book or request that failed so.
+    pub first: String,
+    /// When the last one failed: seconds from the start.
+    pub last_s: f64,
+}
+
+impl ReasonReport {
+    pub(crate) fn new(reason: ReasonCount, started: Time) -> Self {
+        Self {
+            node: reason.node,
+            reason: reason.reason,
+            count: reason.count,
+            final_count: reason.final_count,
+            first: reason.first,
+            last_s: (reason.last - started).as_secs_f64(),
+        }
+    }
+}
+
+impl Outcome {
+    /// A word for it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Outcome::Running => "running",
+            Outcome::Finished => "finished",
+            Outcome::Stopped => "stopped",
+            Outcome::Escalated(_) => "escalated",
+            Outcome::DeadlinePassed => "deadline_passed",
+        }
     }
 }
 

@@ -22,7 +22,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::future::Future;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
@@ -34,6 +34,7 @@ use gopherworks_actors::clock::{Clock, Stuck};
 use gopherworks_actors::trace::{Record, Tracer};
 use sha2::{Digest, Sha256};
 
+use crate::private;
 use crate::report::Report;
 use crate::topology::{Done, Options, RunningTopology, StartError, Topology};
 
@@ -149,12 +150,7 @@ impl TraceLog {
     /// # Errors
     /// The file's.
     pub fn writing(path: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        let file = options
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+        let file = private::open(path)?;
         let log = Self::hashing();
         {
             let mut log = log.lock();

@@ -343,6 +343,14 @@ impl Book {
         }
     }
 
+    /// What people would call it: its name, or `book` and its id where it has none.
+    pub fn title(&self) -> String {
+        match self.headers.get(header::NAME) {
+            Some(name) => String::from_utf8_lossy(name).into_owned(),
+            None => format!("book {}", self.id),
+        }
+    }
+
     /// The same book with header `name` set to `value`.
     #[must_use]
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A failure of user work on one book (or of a source).
@@ -12,6 +13,7 @@ pub struct Failure {
     reason: String,
     kind: FailureKind,
     retry_after: Option<Duration>,
+    node: Option<Arc<str>>,
 }
 
 /// Whose failure it is, and whether another attempt can help.
@@ -35,6 +37,7 @@ impl Failure {
             reason: reason.into(),
             kind: FailureKind::Transient,
             retry_after: None,
+            node: None,
         }
     }
 
@@ -44,6 +47,7 @@ impl Failure {
             reason: reason.into(),
             kind: FailureKind::Permanent,
             retry_after: None,
+            node: None,
         }
     }
 
@@ -54,6 +58,7 @@ impl Failure {
             reason: reason.into(),
             kind: FailureKind::Unavailable,
             retry_after: None,
+            node: None,
         }
     }
 
@@ -63,6 +68,7 @@ impl Failure {
             reason: reason.into(),
             kind: FailureKind::Closed,
             retry_after: None,
+            node: None,
         }
     }
 
@@ -91,6 +97,7 @@ impl Failure {
                 FailureKind::Transient
             },
             retry_after: None,
+            node: None,
         }
     }
 
@@ -104,6 +111,18 @@ impl Failure {
     /// How long the book should rest before its next attempt.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
+    }
+
+    /// The same failure, at this node; one that names a node already keeps it.
+    #[must_use]
+    pub fn at(mut self, node: &str) -> Self {
+        self.node.get_or_insert_with(|| node.into());
+        self
+    }
+
+    /// The crew, incinerator or balancer that failed, where that is known.
+    pub fn node(&self) -> Option<&Arc<str>> {
+        self.node.as_ref()
     }
 
     /// The reason, for people.

@@ -351,6 +351,18 @@ impl Lease {
         self.mark(index, verdict);
     }
 
+    /// Says of every refused book that it failed at `node`, where its failure doesn't say so already.
+    pub fn refused_at(&mut self, node: &str) {
+        let marks = self.marks.as_mut().map(|marks| &mut marks.verdicts);
+        for verdict in marks.into_iter().flatten() {
+            if let Verdict::Refuse(failure) = verdict
+                && failure.node().is_none()
+            {
+                *failure = failure.clone().at(node);
+            }
+        }
+    }
+
     /// The marks as a list, one a book.
     fn listed(&mut self) -> &mut Vec<Verdict> {
         let (len, done) = (self.len(), self.done);

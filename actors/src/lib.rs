@@ -22,6 +22,7 @@ pub mod ledger;
 pub mod pile;
 pub mod planted;
 pub mod pool;
+pub mod reasons;
 pub mod requester;
 pub mod shelf;
 pub mod slots;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::book::Book;
 use crate::clock::Time;
+use crate::failure::Failure;
 use crate::lease::{Batch, Note, Notes, Unbound, Verdict};
 use crate::ledger::Ids;
 use crate::store::{Bound, PileKey, Want};
@@ -20,6 +21,21 @@ pub struct DeadLetter {
     pub reason: String,
     /// Attempts that were charged.
     pub attempts: u32,
+    /// The node that failed at it last, where that is known.
+    pub node: Option<Arc<str>>,
+}
+
+/// An attempt at a book that failed, and was charged.
+#[derive(Debug, Clone)]
+pub struct Charge {
+    /// The book's name, or `book` and its id where it has none.
+    pub book: String,
+    /// The pile that it was taken from.
+    pub pile: PileKey,
+    /// Why it failed.
+    pub failure: Failure,
+    /// True if it is a dead letter now.
+    pub dead: bool,
 }
 
 /// What a settlement did.
@@ -35,6 +51,8 @@ pub struct Settlement {
     pub dropped: Vec<Book>,
     /// Books that went to the dead letters.
     pub buried: Vec<DeadLetter>,
+    /// Attempts that were charged.
+    pub charged: Vec<Charge>,
     /// How many are back on the pile (or will be, after their delay).
     pub returned: usize,
 }
@@ -413,10 +431,18 @@ impl Shelf {
                 }
                 Verdict::Refuse(failure) => {
                     note.attempts += 1;
-                    if failure.is_permanent() || note.attempts >= self.max_attempts {
+                    let dead = failure.is_permanent() || note.attempts >= self.max_attempts;
+                    done.charged.push(Charge {
+                        book: book.title(),
+                        pile: self.key,
+                        failure: failure.clone(),
+                        dead,
+                    });
+                    if dead {
                         done.buried.push(DeadLetter {
                             attempts: note.attempts,
                             reason: failure.reason().to_owned(),
+                            node: failure.node().cloned(),
                             pile: self.key,
                             book,
                         });

@@ -19,7 +19,7 @@ use crate::clock::Time;
 use crate::fates::Awaited;
 use crate::lease::{Lease, Unbound};
 use crate::ledger::LedgerReport;
-use crate::shelf::DeadLetter;
+use crate::shelf::{Charge, DeadLetter};
 
 pub use memory::MemoryStore;
 pub use numbered::Numbered;
@@ -197,6 +197,9 @@ pub struct Refused {
     pub worked: Worked,
 }
 
+/// Hears of every failed attempt that is charged.
+pub type Charges = Box<dyn Fn(Charge) + Send + Sync>;
+
 /// Called when something came home to a pile: it should look. May be called from any thread, even while unwinding, and may be lost.
 pub type Bell = Arc<dyn Fn(PileKey) + Send + Sync>;
 
@@ -283,6 +286,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// The dead letters that are waiting to be fetched, oldest first, and how many had to be forgotten since the last call.
     fn take_dead(&self) -> (Vec<DeadLetter>, u64);
+
+    /// From now on every failed attempt that is charged is told to `told`, off all locks. Once, before the start; an engine that can't tell ignores it.
+    fn tell_charges(&self, told: Charges) {
+        drop(told);
+    }
 
     /// Notified when a book went to the dead letters.
     fn deaths(&self) -> &Notify;

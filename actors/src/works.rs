@@ -11,6 +11,7 @@ use crate::clock::{Clock, Seed, Time};
 use crate::event::Event;
 use crate::fault::{Deed, Faults, Point};
 use crate::pool::{Pool, die};
+use crate::reasons::Reasons;
 use crate::source::Receipts;
 use crate::store::Store;
 use crate::threads::PerThread;
@@ -81,7 +82,9 @@ pub struct Works {
     changed: watch::Sender<u64>,
     halting: AtomicBool,
     last_burn: PerThread<AtomicU64>,
-    failures: Mutex<Vec<String>>,
+    failures: Mutex<Vec<(String, u64)>>,
+    /// Why books and requests failed.
+    pub reasons: Arc<Reasons>,
     faults: OnceLock<Arc<Faults>>,
 }
 
@@ -92,6 +95,9 @@ impl std::fmt::Debug for Works {
             .finish()
     }
 }
+
+/// Failures besides those of books and requests that are told apart.
+const MOST_FAILURES: usize = 100;
 
 /// Events that a slow listener may be behind before it misses some.
 const EVENTS_KEPT: usize = 1024;
@@ -118,6 +124,7 @@ impl Works {
             halting: AtomicBool::new(false),
             last_burn: PerThread::default(),
             failures: Mutex::default(),
+            reasons: Arc::default(),
             faults: OnceLock::new(),
         })
     }
@@ -237,22 +244,32 @@ impl Works {
         Time(burns.max().unwrap_or(0))
     }
 
-    /// Something that is no book's fault went wrong for good: the run goes on, and fails in the end.
+    /// Something that is no book's fault went wrong for good: the run goes on, and fails in the end. What is said again is counted, and not logged again.
     pub fn fail(&self, reason: impl Into<String>) {
         let reason = reason.into();
-        log::error!("{reason}");
-        self.failures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(reason);
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = failures.iter().position(|(said, _)| *said == reason);
+        match known.or((failures.len() > MOST_FAILURES).then_some(MOST_FAILURES)) {
+            Some(at) => failures[at].1 += 1,
+            None if failures.len() == MOST_FAILURES => {
+                failures.push(("other failures".to_owned(), 1));
+            }
+            None => {
+                log::error!("{reason}");
+                failures.push((reason, 1));
+            }
+        }
+        drop(failures);
         self.change();
     }
 
     /// What went wrong for good so far.
     pub fn failures(&self) -> Vec<String> {
-        self.failures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = failures.iter().map(|(reason, times)| match times {
+            1 => reason.clone(),
+            times => format!("{reason} ({times} times)"),
+        });
+        told.collect()
     }
 }

@@ -9,9 +9,9 @@ use actix_rt::System;
 use gopherworks::actors::book::Book;
 use gopherworks::actors::failure::Failure;
 use gopherworks::actors::source::Receipts;
-use gopherworks::catalog::Catalog;
+use gopherworks::catalog::{Catalog, RunId};
 use gopherworks::config::Loaded;
-use gopherworks::dead::{self, Letter};
+use gopherworks::dead::{self, Letter, Letters};
 use gopherworks::report::Report;
 use gopherworks::topology::{DeadBook, DeadSink, Options, Topology};
 use serde_json::{Value, json};
@@ -38,12 +38,14 @@ pub fn dead(command: DeadCommand, quiet: bool) -> Result<i32, Failed> {
     }
 }
 
-fn read(file: &Path) -> Result<Vec<Letter>, Failed> {
-    dead::read(file).map_err(|error| match error.kind() {
+fn read(file: &Path) -> Result<Letters, Failed> {
+    let found = dead::read(file).map_err(|error| match error.kind() {
         // Such an error names its place itself.
         io::ErrorKind::InvalidData => Failed::new(format!("error: {error}")),
         _ => Failed::new(format!("error: {}: {error}", file.display())),
-    })
+    })?;
+    found.warn_of_damage(file);
+    Ok(found)
 }
 
 fn tampered(error: &io::Error) -> Failed {
@@ -51,7 +53,7 @@ fn tampered(error: &io::Error) -> Failed {
 }
 
 fn list(file: &Path, format: Format) -> Result<i32, Failed> {
-    let letters = read(file)?;
+    let letters = read(file)?.letters;
     match format {
         Format::Json => {
             let letters: Vec<Value> = letters
@@ -62,7 +64,12 @@ fn list(file: &Path, format: Format) -> Result<i32, Failed> {
                         "number": at + 1,
                         "title": letter.title(),
                         "pile": letter.pile,
+                        "node": letter.node,
+                        "deaths": letter.deaths,
                         "attempts": letter.attempts,
+                        "first": letter.first,
+                        "last": letter.last,
+                        "run": letter.run,
                         "reason": letter.reason,
                     })
                 })
@@ -71,7 +78,7 @@ fn list(file: &Path, format: Format) -> Result<i32, Failed> {
         }
         Format::Text => {
             let mut rows = vec![
-                ["#", "book", "pile", "attempts", "reason"]
+                ["#", "book", "pile", "deaths", "attempts", "last", "reason"]
                     .map(str::to_owned)
                     .to_vec(),
             ];
@@ -80,7 +87,9 @@ fn list(file: &Path, format: Format) -> Result<i32, Failed> {
                     (at + 1).to_string(),
                     letter.title(),
                     letter.pile.clone(),
+                    letter.deaths.to_string(),
                     letter.attempts.to_string(),
+                    or_dash(&letter.last).to_owned(),
                     letter.reason.escape_debug().to_string(),
                 ]
             }));
@@ -90,8 +99,13 @@ fn list(file: &Path, format: Format) -> Result<i32, Failed> {
     Ok(code::OK)
 }
 
+/// Letters of old versions don't know everything.
+fn or_dash(text: &str) -> &str {
+    if text.is_empty() { "-" } else { text }
+}
+
 fn show(file: &Path, number: Option<usize>, body: bool, format: Format) -> Result<i32, Failed> {
-    let letters = read(file)?;
+    let letters = read(file)?.letters;
     let chosen: Vec<(usize, &Letter)> = match number {
         None => letters.iter().enumerate().collect(),
         Some(number) => {
@@ -148,11 +162,16 @@ fn described(at: usize, letter: &Letter) -> Result<String, Failed> {
     let book = letter.book().map_err(|error| tampered(&error))?;
     let topology = letter.topology().map_err(|error| tampered(&error))?;
     let mut text = format!(
-        "{}: {}\n  pile      {}\n  attempts  {}\n  reason    {}\n  topology  {}\n  size      {} bytes\n",
+        "{}: {}\n  pile      {}\n  failed at {}\n  deaths    {}, first {}, last {}\n  attempts  {}\n  run       {}\n  reason    {}\n  topology  {}\n  size      {} bytes\n",
         at + 1,
         letter.title(),
         letter.pile,
+        letter.node.as_deref().unwrap_or("-"),
+        letter.deaths,
+        or_dash(&letter.first),
+        or_dash(&letter.last),
         letter.attempts,
+        or_dash(&letter.run),
         letter.reason.escape_debug(),
         topology.display(),
         book.size(),
@@ -195,7 +214,13 @@ fn offer(
 ) -> Result<i32, Failed> {
     let _mine = dead::lock(file)
         .map_err(|error| Failed::new(format!("error: {}: {error}", file.display())))?;
-    let mut letters = read(file)?;
+    let Letters {
+        mut letters,
+        damaged,
+        ..
+    } = read(file)?;
+    let mut damaged = Some(damaged);
+    let run_id = RunId::new();
     let mut worst = code::OK;
     // Letters of several topologies: one run for each, in the order in which they first died.
     let mut runs: Vec<(PathBuf, Vec<String>)> = Vec::new();
@@ -241,13 +266,15 @@ fn offer(
             without_sources: true,
             receipts: Some(fates.clone()),
             dead: Some(fates.clone()),
+            run_id: Some(run_id.clone()),
             ..Options::default()
         };
         let topology = Topology::from_plan(loaded.plan).with_options(options);
         let (report, signal) = System::new().block_on(again(&topology, &mine, quiet))?;
-        letters = still_dead(mine, &fates, &report);
+        letters = still_dead(mine, &fates, &report, run_id.as_str());
         letters.extend(others);
-        dead::replace(file, &letters)
+        // Once is enough: they are moved out of the file.
+        dead::replace(file, &letters, &damaged.take().unwrap_or_default())
             .map_err(|error| Failed::new(format!("error: {}: {error}", file.display())))?;
         let shown = run::show(&report, topology.plan(), format, quiet);
         let code = signal.unwrap_or_else(|| run::exit_code(&report));
@@ -302,7 +329,7 @@ async fn again(
 }
 
 /// The letters that did not burn. After a run that did not finish, whatever is not known to be burned stays.
-fn still_dead(letters: Vec<Letter>, fates: &Fates, report: &Report) -> Vec<Letter> {
+fn still_dead(letters: Vec<Letter>, fates: &Fates, report: &Report, run: &str) -> Vec<Letter> {
     let burned = fates.burned.lock().unwrap_or_else(PoisonError::into_inner);
     let dead = fates.dead.lock().unwrap_or_else(PoisonError::into_inner);
     let finished = report.outcome == gopherworks::report::Outcome::Finished;
@@ -315,7 +342,7 @@ fn still_dead(letters: Vec<Letter>, fates: &Fates, report: &Report) -> Vec<Lette
             continue;
         }
         if let Some(again) = dead.iter().find(|again| again.book.id.0 == id) {
-            still.push(letter.died_again(again));
+            still.push(letter.died_again(again, run));
         } else if !burned.contains(&id) && !finished {
             still.push(letter);
         }

@@ -2,10 +2,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use gopherworks::plan::Plan;
+use gopherworks::private;
 use tempfile::{Builder, NamedTempFile};
 
 use super::Failed;
@@ -33,11 +34,7 @@ impl Output {
                     OpenOptions::new().write(true).open(path)?;
                     Ok(None)
                 }
-                // Without waiting: a fifo that no program reads would block for ever.
-                Ok(_) => (OpenOptions::new().write(true))
-                    .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
-                    .open(path)
-                    .map(Some),
+                Ok(_) => private::open(path).map(Some),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     beside(path)?;
                     Ok(None)
@@ -72,9 +69,7 @@ impl Output {
 fn failed(what: &str, path: &Path, error: &io::Error) -> Failed {
     let hint = match error.kind() {
         io::ErrorKind::NotFound => "\n  help: create its folder first",
-        _ if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {
-            "\n  help: no program reads this fifo yet; start its reader first"
-        }
+        io::ErrorKind::NotConnected => "\n  help: start the program that reads it first",
         _ => "",
     };
     Failed::new(format!(
@@ -120,8 +115,6 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
 
 /// Writes to a device or a pipe, waiting for its reader.
 fn stream_out(mut stream: &File, text: &[u8]) -> io::Result<()> {
-    let flags = rustix::fs::fcntl_getfl(stream)?;
-    rustix::fs::fcntl_setfl(stream, flags - rustix::fs::OFlags::NONBLOCK)?;
     match stream.write_all(text) {
         // A reader that has gone away has what it wanted.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

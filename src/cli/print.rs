@@ -114,8 +114,9 @@ pub fn report(report: &Report) -> String {
     };
     let _ = writeln!(
         out,
-        "{} {how} in {took:.3} s{real} on {} core{}: {}, {} restart{}\n",
+        "{} {how} in {}{real} on {} core{}: {}, {} restart{}\n",
         report.topology,
+        passed(took),
         report.cores,
         plural(report.cores as u64),
         speed(report),
@@ -125,9 +126,7 @@ pub fn report(report: &Report) -> String {
     out.push_str(&balancing::tables(report));
     if report.nodes.is_empty() {
         out.push_str(&prediction(report));
-        for failure in &report.failures {
-            let _ = writeln!(out, "failed: {failure}");
-        }
+        out.push_str(&failures(report));
         return out;
     }
     let mut rows = vec![
@@ -173,8 +172,62 @@ pub fn report(report: &Report) -> String {
             "DOES NOT BALANCE"
         },
     );
+    out.push_str(&failures(report));
+    out
+}
+
+/// A time with four digits or more, so that what is said by the second can be checked by it.
+fn passed(time: f64) -> String {
+    match time {
+        time if time >= 1.0 => format!("{time:.3} s"),
+        time if time >= 0.001 => format!("{time:.6} s"),
+        time => format!("{time:.9} s"),
+    }
+}
+
+/// How many in a second, with three digits or more.
+fn by_second(rate: f64) -> String {
+    match rate {
+        rate if rate >= 100.0 => grouped(rate.round() as u64),
+        rate if rate >= 1.0 || rate == 0.0 => format!("{rate:.1}"),
+        rate => format!("{rate:.3}"),
+    }
+}
+
+/// Reasons that are printed.
+const MOST_REASONS: usize = 20;
+
+/// What failed and why: a line for each reason at each node.
+pub fn failures(report: &Report) -> String {
+    let mut out = String::new();
     for failure in &report.failures {
         let _ = writeln!(out, "failed: {failure}");
+    }
+    if report.reasons.is_empty() {
+        return out;
+    }
+    let _ = writeln!(out, "\nwhy books and requests failed:");
+    for row in report.reasons.iter().take(MOST_REASONS) {
+        let ends = match row.final_count {
+            all if all == row.count => String::new(),
+            0 => ", each tried again".to_owned(),
+            some => format!(", {} for good", grouped(some)),
+        };
+        let _ = writeln!(
+            out,
+            "  {}: {} time{}{ends}, first {}, last after {}: {}",
+            row.node,
+            grouped(row.count),
+            plural(row.count),
+            row.first,
+            passed(row.last_s),
+            row.reason.as_deref().unwrap_or("other reasons"),
+        );
+    }
+    if let Some(more) = report.reasons.len().checked_sub(MOST_REASONS)
+        && more > 0
+    {
+        let _ = writeln!(out, "  and {more} more reasons: `--format json` has all");
     }
     out
 }
@@ -182,11 +235,11 @@ pub fn report(report: &Report) -> String {
 /// Books or answers in a second, as the topology has them.
 fn speed(report: &Report) -> String {
     let answers: f64 = (report.requesters.iter()).map(|asked| asked.per_s).sum();
-    let books = format!("{} books/s", grouped(report.books_per_s as u64));
+    let books = format!("{} books/s", by_second(report.books_per_s));
     match (report.nodes.is_empty(), report.requesters.is_empty()) {
         (_, true) => books,
-        (true, false) => format!("{answers:.1} answers/s"),
-        (false, false) => format!("{books}, {answers:.1} answers/s"),
+        (true, false) => format!("{} answers/s", by_second(answers)),
+        (false, false) => format!("{books}, {} answers/s", by_second(answers)),
     }
 }
 

@@ -97,9 +97,7 @@ impl Progress {
         };
         bar.set_message(format!(
             "{} burned{dead}, {} in flight, {:.0} books/s{restarts}",
-            now.ledger.burned,
-            now.ledger.in_flight,
-            now.ledger.burned as f64 / now.wall_s.max(1e-9),
+            now.ledger.burned, now.ledger.in_flight, now.books_per_s,
         ));
         bar.tick();
     }

@@ -1,14 +1,16 @@
 //! `run`.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_rt::System;
 use gopherworks::actors::clock::Clock;
-use gopherworks::catalog::Catalog;
 use gopherworks::catalog::burn::command;
+use gopherworks::catalog::{Catalog, RunId};
 use gopherworks::config::{Loaded, Overrides};
-use gopherworks::dead::DeadFile;
+use gopherworks::dead::{DeadFile, Kept, Limit};
 use gopherworks::plan::Plan;
 use gopherworks::report::{Outcome, Report};
 use gopherworks::topology::{Done, Faulting, Options, RunningTopology, StartError, Topology};
@@ -25,19 +27,15 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
     if !quiet && !loaded.warnings.is_empty() {
         print::diagnostics(&loaded.warnings);
     }
-    let flags = [
-        ("--report", args.report.as_deref()),
-        ("--dead", args.dead.as_deref()),
-    ];
+    let dead = args
+        .dead
+        .as_deref()
+        .filter(|path| path.as_os_str() != "none");
+    let flags = [("--report", args.report.as_deref()), ("--dead", dead)];
     output::apart(&flags, &args.file, &loaded.plan)?;
     let report_file = Output::check("report", args.report.as_deref())?;
-    let sink = match &args.dead {
-        Some(path) => Some(Arc::new(
-            DeadFile::append(path, &args.file, &args.sets.sets)
-                .map_err(|error| Failed::new(format!("error: {}: {error}", path.display())))?,
-        )),
-        None => None,
-    };
+    let run_id = RunId::new();
+    let dead_file = dead_file(args, &run_id)?.map(Arc::new);
     let options = Options {
         time_scale: args.time_scale,
         endless: args.duration.is_some(),
@@ -48,15 +46,78 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
         } else {
             Faulting::None
         },
-        dead: sink.map(|sink| sink as _),
+        dead: dead_file.clone().map(|file| file as _),
+        run_id: Some(run_id),
         ..Options::default()
     };
     let topology = Topology::from_plan(loaded.plan).with_options(options);
     let (report, signal) = System::new().block_on(live(&topology, args, quiet))?;
     let written = report_file.map_or(Ok(()), |file| file.json(&report));
     let shown = show(&report, topology.plan(), args.format, quiet);
+    if let Some(kept) = dead_file.and_then(|file| file.kept()) {
+        say_kept(&kept, args.dead.is_some());
+    }
     let code = signal.unwrap_or_else(|| exit_code(&report));
     Ok(code::with(code, [written, shown]))
+}
+
+/// Most bytes of dead letters that are kept where no file is named.
+const MOST_KEPT: u64 = 64 << 20;
+
+/// Where this run keeps its dead letters.
+fn dead_file(args: &RunArgs, run: &RunId) -> Result<Option<DeadFile>, Failed> {
+    let of = (args.file.as_path(), &*args.sets.sets, run.as_str());
+    let made = match &args.dead {
+        Some(none) if none.as_os_str() == "none" => return Ok(None),
+        Some(path) => DeadFile::append(path, of, Limit(args.dead_limit)),
+        None => {
+            let most = args.dead_limit.unwrap_or(MOST_KEPT);
+            DeadFile::when_needed(&default_dead(&args.file), of, Limit(Some(most)))
+        }
+    };
+    made.map(Some).map_err(|error| {
+        let path = args.dead.as_deref().unwrap_or(&args.file);
+        // An error of the file's content names its place itself.
+        let place = match error.kind() {
+            io::ErrorKind::InvalidData => String::new(),
+            _ => format!("the dead letters {}: ", path.display()),
+        };
+        Failed::new(format!("error: {place}{error}"))
+    })
+}
+
+/// `state/NAME.dead.jsonl` beside the config `NAME.toml`.
+fn default_dead(config: &Path) -> PathBuf {
+    let name = config.file_stem().unwrap_or_default().to_string_lossy();
+    let folder = config.parent().unwrap_or(Path::new(""));
+    folder.join("state").join(format!("{name}.dead.jsonl"))
+}
+
+/// Names the file of dead letters, and what can be done with it.
+fn say_kept(kept: &Kept, named: bool) {
+    let path = kept.path.display();
+    if kept.kept > 0 {
+        let (letters, are) = match kept.kept {
+            1 => ("letter", "is"),
+            _ => ("letters", "are"),
+        };
+        print::note(&format!(
+            "{} dead {letters} {are} in {path}: `gopherworks dead list {path}` lists all there, `dead offer` puts them back",
+            kept.kept
+        ));
+    }
+    if kept.left_out > 0 {
+        let help = match named {
+            true => "the file is full or could not be written",
+            false => {
+                "the file is full or could not be written; `--dead FILE` names another, `--dead-limit SIZE` allows more"
+            }
+        };
+        print::note(&format!(
+            "{} dead letters were not kept in {path}: {help}",
+            kept.left_out
+        ));
+    }
 }
 
 fn with_flags(overrides: Overrides, args: &RunArgs) -> Overrides {
@@ -214,7 +275,14 @@ pub fn show(report: &Report, plan: &Plan, format: Format, quiet: bool) -> Result
     let to_stderr = plan.writes_to_stdout();
     let shown = match format {
         Format::Json => print::json(report, to_stderr),
-        Format::Text if quiet => Ok(()),
+        Format::Text if quiet => {
+            // Why something failed is said in any case.
+            let failures = print::failures(report);
+            if exit_code(report) != code::OK && !failures.is_empty() {
+                print::note(failures.trim());
+            }
+            Ok(())
+        }
         Format::Text => print::line(print::report(report).trim_end(), to_stderr),
     };
     if let Outcome::Escalated(reason) = &report.outcome {

@@ -135,7 +135,7 @@ pub struct RequesterReport {
     pub in_flight: u64,
     /// asked - answered - failed - rejected - cancelled - in_flight: always 0.
     pub lost: i64,
-    /// Answers in a second, until the last one.
+    /// Answers in a second of the run.
     pub per_s: f64,
     /// From asking to the answer, waiting for room in the queue included.
     pub response: TailReport,

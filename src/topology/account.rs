@@ -1,12 +1,61 @@
 //! The account of a run: its ledger and a row for each node.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use gopherworks_actors::balancer::CallError;
+use gopherworks_actors::clock::Clock;
 use gopherworks_actors::gopher::steps::Step;
+use gopherworks_actors::reasons::{Reasons, Then};
+use gopherworks_actors::requester::Unanswered;
+use gopherworks_actors::store::Charges;
 use gopherworks_actors::works::NodeStats;
 
 use super::running::RunningTopology;
-use crate::report::{NodeReport, Outcome, Report};
+use crate::plan::Plan;
+use crate::report::{NodeReport, Outcome, ReasonReport, Report};
+
+/// Notes why books fail, at the node that failed or, where that is unknown, at their pile.
+pub(super) fn charges(plan: &Plan, (reasons, clock): (Arc<Reasons>, Clock)) -> Charges {
+    let piles: Vec<String> = plan.piles.iter().map(|pile| pile.name.clone()).collect();
+    Box::new(move |charge| {
+        let node = charge.failure.node();
+        let node = node.map_or(piles[charge.pile.index()].as_str(), |node| node);
+        let then = match charge.dead {
+            true => Then::Final,
+            false => Then::Again,
+        };
+        reasons.note(
+            node,
+            &charge.book,
+            charge.failure.reason(),
+            then,
+            clock.now(),
+        );
+    })
+}
+
+/// Notes why requests of the requester `from` to the balancer `to` fail. Refusals for lack of room or time are what the balancer is configured to do.
+pub(super) fn requests(
+    from: &str,
+    to: &str,
+    (reasons, clock): (Arc<Reasons>, Clock),
+) -> gopherworks_actors::requester::Told {
+    let (from, to) = (from.to_owned(), to.to_owned());
+    Arc::new(move |number, why| {
+        let (reason, then) = match why {
+            Unanswered::Error(failure) => (failure.reason().to_owned(), Then::Final),
+            // The run is being stopped.
+            Unanswered::Call(CallError::Closed) => return,
+            Unanswered::Call(error @ CallError::WorkerLost { .. }) => {
+                (error.to_string(), Then::Final)
+            }
+            Unanswered::Call(error) => (error.to_string(), Then::Intended),
+        };
+        let what = format!("request {} of {from}", number + 1);
+        reasons.note(&to, &what, &reason, then, clock.now());
+    })
+}
 
 impl RunningTopology {
     pub(super) fn report(&self, outcome: Outcome) -> Report {
@@ -21,16 +70,18 @@ impl RunningTopology {
         // A snapshot is taken often, and its makespan says nothing yet.
         let judged = (outcome != Outcome::Running).then(|| inner.prediction());
         let (plan, books) = (&inner.plan, ledger.burned);
+        let reasons = works.reasons.all().into_iter();
+        let reasons = reasons.map(|reason| ReasonReport::new(reason, inner.started));
+        let wall = match virtually {
+            true => inner.stopwatch.elapsed().as_secs_f64(),
+            false => passed,
+        };
         Report {
             topology: inner.name.clone(),
             mode: if virtually { "simulate" } else { "run" }.to_owned(),
             seed: inner.seed,
             cores: inner.cores,
-            wall_s: if virtually {
-                inner.stopwatch.elapsed().as_secs_f64()
-            } else {
-                passed
-            },
+            wall_s: wall,
             virtual_s: virtually.then_some(passed),
             makespan_s: (ledger.burned > 0).then_some(makespan),
             makespan_formula_s: judged
@@ -39,10 +90,9 @@ impl RunningTopology {
             speed_up: judged.and_then(|by| by.measured(plan, books, makespan)),
             speed_up_formula: judged.and_then(|by| by.speed_up),
             bottleneck: judged.and_then(|by| by.bottleneck.clone()),
-            books_per_s: if makespan > 0.0 {
-                ledger.burned as f64 / makespan
-            } else {
-                0.0
+            books_per_s: match passed > 0.0 {
+                true => ledger.burned as f64 / passed,
+                false => 0.0,
             },
             restarts: supervisor
                 .children()
@@ -54,7 +104,8 @@ impl RunningTopology {
             balancers: inner
                 .desks
                 .balancer_reports(passed, &|name| supervisor.restarts(name)),
-            requesters: inner.desks.requester_reports(inner.started),
+            requesters: inner.desks.requester_reports(passed),
+            reasons: reasons.collect(),
             unsaid: judged.map_or_else(Vec::new, |by| by.unsaid.clone()),
             trace_sha256: None,
             failures: works.failures(),

@@ -14,6 +14,8 @@ pub struct DeadBook {
     pub book: Book,
     /// That pile's name.
     pub pile: String,
+    /// The crew or incinerator that failed at it last, where that is known.
+    pub node: Option<String>,
     /// Why.
     pub reason: String,
     /// Attempts that were charged.
@@ -74,6 +76,7 @@ pub(super) fn collect(inner: &Arc<super::running::Inner>) {
         .map(|letter| DeadBook {
             pile: inner.piles[letter.pile.index()].name.clone(),
             book: letter.book,
+            node: letter.node.map(|node| node.to_string()),
             reason: letter.reason,
             attempts: letter.attempts,
         })

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use gopherworks_actors::balancer::policy::{Policy, Spread};
 use gopherworks_actors::balancer::{self, Again, BalancerCore, Cost, Parts, Settings};
-use gopherworks_actors::clock::Time;
 use gopherworks_actors::failure::Failure;
 use gopherworks_actors::gopher::asking::Asking;
 use gopherworks_actors::job::{Job, Served, Service, WorkerSite};
@@ -16,7 +15,7 @@ use gopherworks_actors::requester::{Requester, RequesterCore, RequesterParts};
 use gopherworks_actors::supervision::{Child, Guarded, Place};
 use gopherworks_actors::works::Works;
 
-use super::StartError;
+use super::{StartError, account};
 use crate::catalog::Site;
 #[cfg(feature = "http")]
 use crate::http::Listener;
@@ -112,6 +111,11 @@ impl Making {
                     priority: requester.priority,
                     keys: requester.keys,
                     time_scale,
+                    failed: Some(account::requests(
+                        &requester.name,
+                        &balancers[requester.to].name,
+                        (works.reasons.clone(), works.clock.clone()),
+                    )),
                     ended: changed.clone(),
                 };
                 #[cfg(feature = "http")]
@@ -369,10 +373,9 @@ impl Desks {
         rows.collect()
     }
 
-    pub(super) fn requester_reports(&self, started: Time) -> Vec<RequesterReport> {
+    pub(super) fn requester_reports(&self, passed: f64) -> Vec<RequesterReport> {
         let rows = self.requesters.iter().map(|asking| {
             let heard = asking.core.figures();
-            let took = (heard.last - started).as_secs_f64();
             RequesterReport {
                 name: asking.core.name().to_string(),
                 to: self.balancers[asking.to].name.to_string(),
@@ -385,10 +388,9 @@ impl Desks {
                 cancelled: heard.cancelled,
                 in_flight: heard.in_flight,
                 lost: heard.lost(),
-                per_s: if took > 0.0 {
-                    heard.answered as f64 / took
-                } else {
-                    0.0
+                per_s: match passed > 0.0 {
+                    true => heard.answered as f64 / passed,
+                    false => 0.0,
                 },
                 response: heard.response.into(),
             }

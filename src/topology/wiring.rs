@@ -21,6 +21,7 @@ use gopherworks_actors::supervision::{
 };
 use gopherworks_actors::works::{NodeStats, Works};
 
+use super::account;
 use super::desks::Making;
 use super::faults::{self, Reach};
 use super::heard::heard;
@@ -209,6 +210,8 @@ impl Build<'_> {
             self.options.tracer.clone(),
         );
 
+        let reasons = (works.reasons.clone(), self.clock.clone());
+        works.store.tell_charges(account::charges(plan, reasons));
         let scale = self.options.time_scale.unwrap_or(1.0);
         let desks = making.desks(plan, &works, scale);
         feeders.iter().for_each(|feeder| feeder.belongs_to(&works));

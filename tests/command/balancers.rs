@@ -71,7 +71,9 @@ fn requests_that_a_worker_fails_are_failures_and_no_answers() {
         let out = place
             .run(["run", "bad.toml", "--format", "json", "-q"])
             .assert()
-            .code(3);
+            .code(3)
+            .stderr(contains("of crowd failed for good: ").count(1))
+            .stderr(contains("desk: request").and(contains("exit status: 1")));
         let report = Report::printed(&out.get_output().stdout).0;
         for row in [&report["requesters"][0], &report["balancers"][0]] {
             let counts = ["asked", "answered", "failed", "errors", "in_flight"];
@@ -79,6 +81,12 @@ fn requests_that_a_worker_fails_are_failures_and_no_answers() {
             assert_eq!(counts, [3, 0, 3, 3, 0], "{load}: {row}");
             assert_eq!(row["response"]["count"], 0);
         }
+        let reasons = report["reasons"].as_array().expect("reasons");
+        assert_eq!(reasons.len(), 1, "{reasons:?}");
+        assert_eq!(
+            (&reasons[0]["count"], &reasons[0]["final"]),
+            (&3.into(), &3.into())
+        );
         place.write("good.toml", programs("true", load));
         place.run(["run", "good.toml", "-q"]).assert().code(0);
     }

@@ -160,10 +160,175 @@ fn runs_append_their_letters_and_half_a_letter_is_passed_over() {
     place.write("dead", half);
     assert_eq!(listed(&place).len(), 2);
     place
+        .run(["dead", "list", "dead"])
+        .assert()
+        .code(0)
+        .stderr(contains("dead:3").and(contains("no whole letter")));
+    place
         .run(["run", "t.toml", "--dead", "dead"])
         .assert()
+        .code(3)
+        .stderr(contains("dead.damaged"));
+    // What was torn is kept, and is no letter any more; the books of both runs are listed once.
+    assert!(whole.contains(place.text("dead.damaged").trim_end()));
+    let deaths: Vec<_> = (listed(&place).iter())
+        .map(|letter| (letter["deaths"].as_u64(), letter["attempts"].as_u64()))
+        .collect();
+    let once_more = (Some(2), Some(2));
+    assert_eq!(deaths, [once_more, once_more, (Some(1), Some(1))]);
+    // In the middle as at the end.
+    let text = place.text("dead");
+    place.write("dead", text.replacen("\"pile\"", "", 1));
+    let out = place
+        .run(["dead", "list", "dead", "--format", "json"])
+        .assert()
+        .code(0);
+    let out = out.stderr(contains("dead:1")).get_output().stdout.clone();
+    let left: Vec<Value> = serde_json::from_slice(&out).expect("a list in JSON");
+    let deaths: Vec<_> = left.iter().map(|letter| &letter["deaths"]).collect();
+    assert_eq!(
+        deaths,
+        [2, 1, 1],
+        "the first death of the first book is not known any more"
+    );
+    place
+        .run(["dead", "offer", "dead", "--set", "crews.crew.work=[]"])
+        .assert()
+        .code(0);
+    assert_eq!(place.text("dead.damaged").lines().count(), 2);
+}
+
+#[test]
+fn a_run_keeps_its_dead_letters_without_being_asked() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    place.write("in", b"one\nsame\nsame\n");
+    place.write("t.toml", one_crew(IN, r#"["gunzip"]"#, OUT, 2));
+    place.run(["simulate", "t.toml"]).assert().code(3);
+    place
+        .run(["run", "t.toml", "--dead", "none"])
+        .assert()
         .code(3);
-    assert_eq!(listed(&place).len(), 5);
+    let well = ["run", "t.toml", "--set", "crews.crew.work=[]"];
+    place.run(well).assert().code(0);
+    assert!(!place.path("state").exists(), "nothing is to be kept");
+    for deaths in 1..=3 {
+        place
+            .run(["run", "t.toml", "-q"])
+            .assert()
+            .code(3)
+            .stdout("")
+            .stderr(contains("3 dead letters are in state/t.dead.jsonl"));
+        let file = "state/t.dead.jsonl";
+        let out = place
+            .run(["dead", "list", file, "--format", "json"])
+            .assert()
+            .code(0);
+        let letters: Vec<Value> =
+            serde_json::from_slice(&out.get_output().stdout).expect("a list in JSON");
+        // Equal lines are two books, and each of them died so often.
+        assert_eq!(letters.len(), 3);
+        for letter in &letters {
+            assert_eq!(letter["deaths"], deaths);
+            assert_eq!(letter["node"], "crew");
+            assert_eq!(letter["run"].as_str().expect("a run").len(), 16);
+            let [first, last] = ["first", "last"].map(|name| letter[name].as_str().expect(name));
+            assert!(first <= last && last.ends_with('Z'), "{letter}");
+        }
+        let found = std::fs::metadata(place.path(file)).expect("a file");
+        assert_eq!(found.permissions().mode() & 0o777, 0o600);
+    }
+    // Another run that uses the file takes none of them away.
+    let used = std::fs::File::open(place.path("state/t.dead.jsonl")).expect("letters");
+    used.try_lock().expect("nobody has it");
+    place
+        .run(["run", "t.toml"])
+        .assert()
+        .code(3)
+        .stderr(contains("state/t.dead-2.jsonl"));
+}
+
+#[test]
+fn where_letters_cannot_be_kept_the_run_goes_on_and_says_so() {
+    let place = Place::new();
+    place.write("in", b"one\ntwo\nthree\n");
+    place.write("t.toml", one_crew(IN, r#"["gunzip"]"#, OUT, 2));
+    // Neither a folder nor, to root, forbidden.
+    place.write("state", "a file");
+    place
+        .run(["run", "t.toml"])
+        .assert()
+        .code(3)
+        .stdout(contains("dead 3"))
+        .stderr(contains("dead letters are not kept").and(contains("--dead FILE")));
+    assert_eq!(place.text("state"), "a file");
+}
+
+#[test]
+fn the_file_of_letters_is_bounded_and_says_what_it_left_out() {
+    let place = Place::new();
+    let lines: String = (0..50)
+        .map(|at| format!("line {at} {}\n", "x".repeat(100)))
+        .collect();
+    place.write("in", lines);
+    place.write("t.toml", one_crew(IN, r#"["gunzip"]"#, OUT, 2));
+    let args = [
+        "run",
+        "t.toml",
+        "--dead",
+        "dead",
+        "--dead-limit",
+        "4KiB",
+        "--format",
+        "json",
+    ];
+    let out = place
+        .run(args)
+        .assert()
+        .code(3)
+        .stderr(contains("were not kept"));
+    let report = crate::support::command::Report::printed(&out.get_output().stdout);
+    assert_eq!(report.balanced().ledger("dead"), 50);
+    let kept = listed(&place).len();
+    assert!((1..30).contains(&kept), "{kept}");
+    let bytes = std::fs::metadata(place.path("dead"))
+        .expect("letters")
+        .len();
+    assert!(bytes < 5 * 1024, "{bytes}");
+}
+
+#[test]
+fn why_books_fail_is_said_at_once_and_once() {
+    let place = Place::new();
+    let lines: String = (0..200).map(|at| format!("line {at}\n")).collect();
+    place.write("in", lines);
+    let script = r#"grep -q "[05]$" && { echo "no such word as $RANDOM" >&2; exit 7; }; true"#;
+    let burn = format!(r#"{{ kind = "command", command = ["bash", "-c", {script:?}] }}"#);
+    place.write("t.toml", one_crew(IN, "[]", &burn, 20));
+    let line = "fire: book 1 failed for good: bash: exit status: 7: no such word as ";
+    for quiet in [false, true] {
+        let mut run = place.run(["run", "t.toml", "--format", "json", "--dead", "none"]);
+        run.args(quiet.then_some("-q"));
+        let out = run
+            .assert()
+            .code(3)
+            .stderr(contains("failed for good").count(1));
+        let out = out.stderr(contains(line).or(contains("fire: book ")));
+        let err = String::from_utf8_lossy(&out.get_output().stderr).into_owned();
+        assert_eq!(err.contains("is tried again"), !quiet, "{err}");
+        let report = crate::support::command::Report::printed(&out.get_output().stdout);
+        let reasons = report.0["reasons"].as_array().expect("reasons");
+        assert_eq!(reasons.len(), 1, "{reasons:?}");
+        let (count, ends) = (&reasons[0]["count"], &reasons[0]["final"]);
+        assert_eq!((count, ends), (&80.into(), &40.into()));
+    }
+    let text = place
+        .run(["run", "t.toml", "--dead", "none"])
+        .assert()
+        .code(3);
+    text.stdout(
+        contains("why books and requests failed:").and(contains("fire: 80 times, 40 for good")),
+    );
 }
 
 #[test]

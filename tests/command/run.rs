@@ -35,7 +35,7 @@ fn the_report_has_these_fields_and_no_others() {
         .code(0)
         .stderr("");
     let report = Report::printed(&out.get_output().stdout).0;
-    let fields = "topology mode seed cores wall_s virtual_s makespan_s makespan_formula_s speed_up speed_up_formula bottleneck books_per_s restarts ledger nodes";
+    let fields = "topology mode seed cores wall_s virtual_s makespan_s makespan_formula_s speed_up speed_up_formula bottleneck books_per_s restarts ledger nodes outcome";
     assert_eq!(keys(&report), fields.split(' ').collect());
     let ledger = "offered burned dead dropped in_flight lost duplicates reburned";
     assert_eq!(keys(&report["ledger"]), ledger.split(' ').collect());
@@ -51,6 +51,10 @@ fn the_report_has_these_fields_and_no_others() {
     assert_eq!(report["seed"], 7);
     assert_eq!(report["virtual_s"], Value::Null, "it did not simulate");
     assert_eq!(report["restarts"], 0);
+    assert_eq!(report["outcome"], "finished");
+    let number = |name: &str| report[name].as_f64().expect(name);
+    let books = number("books_per_s") * number("wall_s");
+    assert!((books - 25.0).abs() < 0.01, "books by the time: {books}");
     let fire = nodes.iter().find(|node| node["name"] == "fire");
     let fire = fire.expect("the fire has a row");
     assert_eq!(fire["kind"], "incinerator");
@@ -177,6 +181,50 @@ fn a_report_replaces_an_old_one_as_a_whole_and_is_for_its_owner() {
     assert_eq!(names.len(), 4, "no temporary file is left: {names:?}");
 }
 
+/// The number before `unit` in a report's first line.
+fn printed(text: &str, unit: &str) -> f64 {
+    let (before, _) = text.split_once(unit).expect(unit);
+    let number = before.split_whitespace().last().expect("a number");
+    number.replace(',', "").parse().expect("a number")
+}
+
+#[test]
+fn books_by_the_second_are_books_by_the_printed_time() {
+    let place = Place::new();
+    place.write("t.toml", generate(1234) + "steps = { load = \"1ms\" }\n");
+    for command in ["run", "simulate"] {
+        let out = place.run([command, "t.toml"]).assert().code(0);
+        let text = String::from_utf8_lossy(&out.get_output().stdout).into_owned();
+        let (time, rate) = (printed(&text, " s "), printed(&text, " books/s"));
+        let books = time * rate;
+        assert!(
+            (books - 1234.0).abs() < 13.0,
+            "{command}: {books} of {text}"
+        );
+    }
+}
+
+#[test]
+fn help_explains_the_ledger_in_imperative_sentences() {
+    let place = Place::new();
+    for command in ["run", "simulate"] {
+        let mut said = place.run([command, "--help"]).assert().code(0);
+        for word in [
+            "offered",
+            "burned",
+            "dead",
+            "dropped",
+            "unfinished",
+            "lost",
+            "duplicates",
+            "reburned",
+        ] {
+            said = said.stdout(contains(format!("\n  {word} ")));
+        }
+        said.stdout(contains("books/s"));
+    }
+}
+
 #[test]
 fn a_misspelt_command_kind_or_flag_gets_a_suggestion() {
     let place = Place::new();
@@ -184,7 +232,7 @@ fn a_misspelt_command_kind_or_flag_gets_a_suggestion() {
     for (args, said) in [
         (&["rnu", "t.toml"][..], "did you mean `run`?"),
         (&["simlate", "t.toml"], "'simulate'"),
-        (&["dead", "lsit", "dead"], "`list`"),
+        (&["dead", "lsit", "dead"], "'list'"),
         (&["run", "t.toml", "--sed", "1"], "'--seed'"),
         (&["run", "t.toml", "--format", "jsn"], "'json'"),
         (&["kinds", "lnes"], "did you mean `lines`?"),

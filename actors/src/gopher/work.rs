@@ -108,7 +108,10 @@ impl Gopher {
     }
 
     /// The work is done; now the push itself, if it takes time.
-    fn worked(&mut self, cart: Cart, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
+    fn worked(&mut self, mut cart: Cart, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
+        if let Some(lease) = &mut cart.body_mut().lease {
+            lease.refused_at(self.crew.yard.name());
+        }
         self.spend(cart, Leg::Push, ctx)
     }
 }

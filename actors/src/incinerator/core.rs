@@ -434,7 +434,8 @@ impl IncineratorCore {
 
     /// Gives the empty cart.
     fn settle(&self, mut cart: Cart) -> Option<Cart> {
-        let (lease, _) = cart.unload()?;
+        let (mut lease, _) = cart.unload()?;
+        lease.refused_at(&self.name);
         let from = lease.pile();
         let home = &self.works.store;
         let again = self.works.message_fault(&self.name, Point::Settle, None);

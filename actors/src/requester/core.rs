@@ -17,6 +17,7 @@ use crate::balancer::desk::times::{histogram, record};
 use crate::balancer::figures::Tail;
 use crate::balancer::{BalancerCore, CallError, CallOptions, Priority};
 use crate::clock::Time;
+use crate::failure::Failure;
 use crate::job::{Answer, Job, Served};
 use crate::supervision::Port;
 
@@ -36,8 +37,22 @@ pub struct RequesterParts {
     pub keys: Option<u32>,
     /// Factor on thinking times and on the gaps between arrivals.
     pub time_scale: f64,
+    /// Called with the number of each request that fails, and why.
+    pub failed: Option<Told>,
     /// Called when it has asked for everything and has all answers.
     pub ended: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// Hears why requests fail.
+pub type Told = Arc<dyn Fn(u64, &Unanswered<'_>) + Send + Sync>;
+
+/// Why a request has no answer.
+#[derive(Debug)]
+pub enum Unanswered<'a> {
+    /// Its worker answered with an error.
+    Error(&'a Failure),
+    /// It was not answered.
+    Call(&'a CallError),
 }
 
 impl fmt::Debug for RequesterParts {
@@ -132,8 +147,15 @@ impl Inner {
         state.heard.cancelled += 1;
     }
 
-    /// What came of a request that was asked at `asked`.
-    pub(super) fn heard(&self, asked: Time, result: &Result<Answer, CallError>) {
+    /// What came of the request of this number, which was asked at `asked`.
+    pub(super) fn heard(&self, number: u64, asked: Time, result: &Result<Answer, CallError>) {
+        if let Some(told) = &self.parts.failed {
+            match result {
+                Ok(Ok(_)) => {}
+                Ok(Err(failure)) => told(number, &Unanswered::Error(failure)),
+                Err(error) => told(number, &Unanswered::Call(error)),
+            }
+        }
         let now = self.parts.to.clock().now();
         let mut state = self.lock();
         state.heard.in_flight -= 1;

@@ -45,9 +45,10 @@ impl Asker {
     pub async fn ask(&self, book: Book, options: CallOptions) -> Result<Answer, CallError> {
         let inner = &self.inner;
         let asked: Time = inner.parts.to.clock().now();
+        let number = inner.asked();
         let job = Job {
             book: Some(book),
-            ..inner.job(inner.asked())
+            ..inner.job(number)
         };
         let mut under_way = UnderWay {
             asker: self,
@@ -58,7 +59,7 @@ impl Asker {
             Err(error) => Err(error),
         };
         under_way.open = false;
-        inner.heard(asked, &answer);
+        inner.heard(number, asked, &answer);
         answer
     }
 

@@ -60,6 +60,7 @@ fn setup(
         keys: None,
         order,
         time_scale: 1.0,
+        failed: None,
         ended: Arc::new(move || {
             told.fetch_add(1, Ordering::SeqCst);
         }),

@@ -53,7 +53,7 @@ async fn ask(inner: &Inner, number: u64, asked: Time) {
         Ok(call) => call.await,
         Err(error) => Err(error),
     };
-    inner.heard(asked, &answer);
+    inner.heard(number, asked, &answer);
 }
 
 /// One client: thinks, asks, waits. Its requests are every `count`-th, so that what chance decides of its n-th request does not
@@ -168,11 +168,11 @@ async fn batch(inner: Arc<Inner>, requests: u64) {
             Step::Heard(number, asked, answer) => (number, asked, answer),
         };
         match inner.parts.order {
-            Order::Completion => inner.heard(asked, &answer),
+            Order::Completion => inner.heard(number, asked, &answer),
             Order::Input => {
                 early.insert(number, (asked, answer));
                 while let Some((asked, answer)) = early.remove(&next) {
-                    inner.heard(asked, &answer);
+                    inner.heard(next, asked, &answer);
                     next += 1;
                 }
             }

@@ -5,13 +5,13 @@ mod whole;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
 use super::{
-    Answer, Bell, Bound, Counts, Full, Numbered, PileKey, Promises, Refused, Settled, Store, Want,
-    Worked,
+    Answer, Bell, Bound, Charges, Counts, Full, Numbered, PileKey, Promises, Refused, Settled,
+    Store, Want, Worked,
 };
 use crate::book::{Book, BookId};
 use crate::clock::{Clock, Time};
@@ -19,7 +19,7 @@ use crate::fates::{Awaited, Fates};
 use crate::lease::{End, Home, Lease, Unbound, Verdict};
 use crate::ledger::{Fate, Ids, Ledger, LedgerReport};
 use crate::planted::{self, Defect};
-use crate::shelf::{DeadLetter, Settlement, Shelf};
+use crate::shelf::{Charge, DeadLetter, Settlement, Shelf};
 
 use buffers::Buffers;
 
@@ -42,6 +42,7 @@ pub struct MemoryStore {
     fates: Fates,
     dead: Mutex<(VecDeque<DeadLetter>, u64)>,
     deaths: Notify,
+    charges: OnceLock<Charges>,
     clock: Clock,
     bell: Bell,
     buffers: Buffers,
@@ -84,6 +85,7 @@ impl MemoryStore {
             fates: Fates::default(),
             dead: Mutex::default(),
             deaths: Notify::new(),
+            charges: OnceLock::new(),
             clock,
             bell,
             buffers: Buffers::default(),
@@ -123,6 +125,13 @@ impl MemoryStore {
             last,
         };
         (settled, done)
+    }
+
+    /// Tells of attempts that were charged; never under a lock.
+    fn charge(&self, charged: Vec<Charge>) {
+        if let Some(tell) = self.charges.get() {
+            charged.into_iter().for_each(tell);
+        }
     }
 
     fn bury(&self, buried: Vec<DeadLetter>) {
@@ -298,6 +307,7 @@ impl Store for MemoryStore {
         let mut shelf = self.shelf(pile);
         let (settled, mut done) = self.carry_out(&mut shelf, unbound, now);
         drop(shelf);
+        self.charge(std::mem::take(&mut done.charged));
         self.bury(std::mem::take(&mut done.buried));
         self.buffers.give(done.acked);
         Answer::Ready(settled)
@@ -370,6 +380,7 @@ impl Store for MemoryStore {
             }
         }
         drop((source, target));
+        self.charge(std::mem::take(&mut done.charged));
         self.bury(std::mem::take(&mut done.buried));
         // Bodies may delete files when dropped: not under the locks.
         self.buffers.give(std::mem::take(&mut done.acked));
@@ -410,7 +421,7 @@ impl Store for MemoryStore {
             return 0;
         }
         let now = self.clock.now();
-        let mut buried = Vec::new();
+        let (mut buried, mut charged) = (Vec::new(), Vec::new());
         // Both locks at once, so that no count misses a book between them.
         let mut shelf = lock(&place.shelf);
         let mut inbox = lock(&place.inbox);
@@ -420,11 +431,13 @@ impl Store for MemoryStore {
         for unbound in inbox.drain(..) {
             let (_, mut done) = self.carry_out(&mut shelf, unbound, now);
             buried.append(&mut done.buried);
+            charged.append(&mut done.charged);
             gone.push(done);
         }
         place.waiting.store(0, Ordering::Release);
         drop((inbox, shelf));
         drop(gone);
+        self.charge(charged);
         self.bury(buried);
         home
     }
@@ -463,6 +476,10 @@ impl Store for MemoryStore {
     fn take_dead(&self) -> (Vec<DeadLetter>, u64) {
         let mut dead = lock(&self.dead);
         (dead.0.drain(..).collect(), std::mem::take(&mut dead.1))
+    }
+
+    fn tell_charges(&self, told: Charges) {
+        let _ = self.charges.set(told);
     }
 
     fn deaths(&self) -> &Notify {

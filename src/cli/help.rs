@@ -1,0 +1,77 @@
+//! Help, and what is said of a command line that can't be parsed.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use clap::CommandFactory;
+use clap::error::{ContextKind, ContextValue};
+use gopherworks::config::nearest;
+
+use super::{Cli, code, print};
+
+/// Printed behind the help of all commands.
+pub const EXIT_CODES: &str = "Exit codes:
+  0    all books burned, all requests answered
+  1    something else failed, an output could not be written, or the ledger does not balance
+  2    wrong usage
+  3    finished, but some books are dead letters or some requests failed
+  70   the restart budget is spent
+  75   the deadline of a drain passed
+  78   a config is invalid
+  130  stopped by a second SIGINT (143: SIGTERM); books under way are back on their piles
+
+`gopherworks run --help` explains the words of the ledger.";
+
+/// Printed behind the help of commands with a report.
+pub const LEDGER: &str = "The ledger: offered = burned + dead + dropped + unfinished
+  offered     books that piles have taken from sources or from an application
+  burned      books whose burn has succeeded
+  dead        dead letters: books that failed for good, kept with their reasons (`gopherworks dead --help`)
+  dropped     books that a work dropped on purpose
+  unfinished  books still on piles, in carts or in incinerators when the run was stopped (`in_flight` in JSON)
+  lost        what the sum above leaves over: always 0, else gopherworks is at fault
+  duplicates  books that have ended twice: always 0, else gopherworks is at fault
+  reburned    books whose burn was begun again after an earlier burn had begun, since an actor was lost meanwhile
+
+Requests: asked = answered + failed + rejected + cancelled + under way
+  failed      the worker answered with an error or was lost
+  rejected    refused by the balancer: its queue was full, it was overloaded, or the deadline had passed
+  cancelled   the client has gone away before the answer
+
+books/s and answers/s are books burned and requests answered, divided by the time that the report's first line tells.";
+
+/// Prints help, the version, or what is wrong with the command line.
+pub fn unparsed(said: &clap::Error) -> i32 {
+    if said.use_stderr() {
+        // A stderr that takes nothing is passed over: there is no other place to say so.
+        let _ = said.print();
+        if let Some(help) = help_for_command(said) {
+            print::note(&help);
+        }
+        return code::USAGE;
+    }
+    let printed = said.print().and_then(|()| io::stdout().flush());
+    code::with(code::OK, [print::written_out(printed)])
+}
+
+/// What was probably meant by a word that is no command: a config file to run, or a command with a letter too many, too few or exchanged, which
+/// clap does not suggest where the word is short.
+fn help_for_command(said: &clap::Error) -> Option<String> {
+    let ContextValue::String(word) = said.get(ContextKind::InvalidSubcommand)? else {
+        return None;
+    };
+    if word.ends_with(".toml") || Path::new(word).is_file() {
+        return Some(format!(
+            "  help: to run this design: `gopherworks run {word}`"
+        ));
+    }
+    if said.get(ContextKind::SuggestedSubcommand).is_some() {
+        return None;
+    }
+    let all = Cli::command();
+    let near = |command: &clap::Command| {
+        let near = nearest(word, command.get_subcommands().map(clap::Command::get_name));
+        near.map(|near| format!("  help: did you mean `{near}`?"))
+    };
+    near(&all).or_else(|| all.get_subcommands().find_map(near))
+}

@@ -1,0 +1,374 @@
+//! A file of dead letters that a run appends to.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use gopherworks_actors::book::{Body, Book};
+use gopherworks_actors::failure::Failure;
+use sha2::{Digest, Sha256};
+
+use super::{Blob, Content, Letter, beside, claim, now, read, replace};
+use crate::catalog::names::hex;
+use crate::private;
+use crate::topology::{DeadBook, DeadSink};
+
+/// Files that a run without a file of its own tries, when other runs use the first.
+const MOST_FILES: u32 = 9;
+
+/// A larger file is not read when a run opens it, so its letters are not joined with those of earlier runs until they are listed.
+const MOST_JOINED: u64 = 256 << 20;
+
+/// How many bytes of letters and bodies a file may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit(pub Option<u64>);
+
+/// What a run has kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Where.
+    pub path: PathBuf,
+    /// Letters of this run.
+    pub kept: u64,
+    /// Letters that were not kept.
+    pub left_out: u64,
+}
+
+/// A file of dead letters that a run appends to.
+#[derive(Debug)]
+pub struct DeadFile {
+    path: PathBuf,
+    topology: PathBuf,
+    sets: Vec<String>,
+    run: String,
+    limit: Limit,
+    /// Where the file can't be written the run goes on without it.
+    optional: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    tail: Option<Tail>,
+    kept: u64,
+    left_out: u64,
+    /// An optional file could not be opened.
+    given_up: bool,
+    /// That a letter could not be written was told.
+    warned: bool,
+}
+
+/// The end of the file: how long it is, and whether its last line is whole.
+#[derive(Debug)]
+struct Tail {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    torn: bool,
+}
+
+impl DeadFile {
+    /// Opens `path` for appending, in the name of the run `run` of `topology` with these `--set` flags. A file that is new is readable by its owner
+    /// only.
+    ///
+    /// # Errors
+    /// Those of opening the file; `ResourceBusy` where another run or offer uses it.
+    pub fn append(
+        path: &Path,
+        (topology, sets, run): (&Path, &[String], &str),
+        limit: Limit,
+    ) -> io::Result<Self> {
+        let made = Self::new(path, (topology, sets, run), limit, false)?;
+        let tail = Tail::open(path)?;
+        made.state().tail = Some(tail);
+        Ok(made)
+    }
+
+    /// Keeps letters in `path` if there are any: the file and its folder are made for the first. Where other runs use the file, the first of `path` with
+    /// `-2`, `-3` and so on (up to 9) that is free is used instead. Where no file can be written, that is warned of and the run goes on.
+    ///
+    /// # Errors
+    /// The topology's file is gone.
+    pub fn when_needed(
+        path: &Path,
+        (topology, sets, run): (&Path, &[String], &str),
+        limit: Limit,
+    ) -> io::Result<Self> {
+        Self::new(path, (topology, sets, run), limit, true)
+    }
+
+    fn new(
+        path: &Path,
+        (topology, sets, run): (&Path, &[String], &str),
+        limit: Limit,
+        optional: bool,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            topology: fs::canonicalize(topology)?,
+            sets: sets.to_vec(),
+            run: run.to_owned(),
+            limit,
+            optional,
+            state: Mutex::default(),
+        })
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was kept so far; `None` if nothing died.
+    pub fn kept(&self) -> Option<Kept> {
+        let state = self.state();
+        let path = state.tail.as_ref().map_or(&self.path, |tail| &tail.path);
+        (state.kept + state.left_out > 0).then(|| Kept {
+            path: path.clone(),
+            kept: state.kept,
+            left_out: state.left_out,
+        })
+    }
+
+    /// The file that a run without a file of its own uses.
+    fn open_optional(&self) -> io::Result<Tail> {
+        if let Some(folder) = self.path.parent() {
+            private::create_dir_all(folder)?;
+        }
+        let mut tried = Tail::open(&self.path);
+        for number in 2..=MOST_FILES {
+            match &tried {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+                _ => break,
+            }
+            let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
+            tried = Tail::open(&self.path.with_file_name(format!("{stem}-{number}.jsonl")));
+        }
+        tried
+    }
+
+    /// The letter of a death and the bytes of its body that stand in a file of their own. A body in a temporary file would be gone with the run: it is copied
+    /// beside the letters.
+    fn letter(&self, dead: &DeadBook, file: &Path) -> io::Result<(Letter, u64)> {
+        let time = now();
+        let (body, copied) = content(&dead.book, file)?;
+        let headers = dead.book.headers.iter();
+        let letter = Letter {
+            topology: Blob::of_path(&self.topology),
+            sets: self.sets.clone(),
+            pile: dead.pile.clone(),
+            node: dead.node.clone(),
+            id: dead.book.id.0,
+            reason: dead.reason.clone(),
+            attempts: dead.attempts,
+            deaths: 1,
+            run: self.run.clone(),
+            first: time.clone(),
+            last: time,
+            headers: headers
+                .map(|(name, value)| (name.to_owned(), Blob::of(value)))
+                .collect(),
+            body,
+        };
+        Ok((letter, copied))
+    }
+
+    /// Says once that the file is full, and what can be done.
+    fn left_out(&self, state: &mut State, count: u64, path: &Path) {
+        if state.left_out == 0 {
+            log::warn!(
+                "{} holds as many bytes of dead letters as it may: further ones are counted, and not kept",
+                path.display()
+            );
+        }
+        state.left_out += count;
+    }
+}
+
+fn content(book: &Book, letters: &Path) -> io::Result<(Content, u64)> {
+    Ok(match &book.body {
+        Body::Bytes(bytes) => (Content::Bytes(Blob::of(bytes)), 0),
+        Body::File {
+            file,
+            offset,
+            len,
+            size_hint,
+        } if !file.is_temporary() => {
+            let content = Content::File {
+                path: Blob::of_path(file.path()),
+                offset: *offset,
+                len: *len,
+                size: *size_hint,
+                sha256: None,
+            };
+            (content, 0)
+        }
+        body => {
+            let folder = beside(letters, ".bodies");
+            private::create_dir_all(&folder)?;
+            let mut copy = tempfile::Builder::new()
+                .prefix("body-")
+                .tempfile_in(&folder)?;
+            let (size, sha256) = copied(&mut body.open()?, copy.as_file_mut())?;
+            copy.as_file().sync_data()?;
+            let (_, path) = copy.keep().map_err(|error| error.error)?;
+            let content = Content::File {
+                path: Blob::of_path(&fs::canonicalize(path)?),
+                offset: 0,
+                len: None,
+                size,
+                sha256: Some(sha256),
+            };
+            (content, size)
+        }
+    })
+}
+
+/// Copies a body; gives its length and its SHA-256 in hex.
+fn copied(from: &mut impl Read, to: &mut impl Write) -> io::Result<(u64, String)> {
+    let (mut length, mut hash) = (0, Sha256::new());
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok((length, hex(&hash.finalize()))),
+            Ok(read) => {
+                hash.update(&buffer[..read]);
+                to.write_all(&buffer[..read])?;
+                length += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+impl Tail {
+    fn open(path: &Path) -> io::Result<Self> {
+        let (mut file, mut bytes) = Self::claimed(path)?;
+        if bytes > 0 && bytes <= MOST_JOINED && file.metadata()?.is_file() {
+            let found = read(path)?;
+            if found.letters.len() < found.lines || !found.damaged.is_empty() {
+                // Joined, the letters of many runs over the same input stay as few as the books. Another file takes the place of this one.
+                replace(path, &found.letters, &found.damaged)?;
+                (file, bytes) = Self::claimed(path)?;
+            }
+        }
+        mend(path, &mut file)?;
+        for body in fs::read_dir(beside(path, ".bodies")).into_iter().flatten() {
+            bytes += body
+                .and_then(|body| body.metadata())
+                .map_or(0, |body| body.len());
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            bytes,
+            torn: false,
+        })
+    }
+
+    fn claimed(path: &Path) -> io::Result<(File, u64)> {
+        let file = private::append(path)?;
+        claim(&file)?;
+        let bytes = file.metadata()?.len();
+        Ok((file, bytes))
+    }
+}
+
+/// A run that was killed may have left half a line: the next one begins on a line of its own.
+fn mend(path: &Path, file: &mut File) -> io::Result<()> {
+    use std::io::{Seek, SeekFrom};
+    if !file.metadata()?.is_file() {
+        return Ok(());
+    }
+    let mut old = File::open(path)?;
+    let mut last = [b'\n'];
+    if old.metadata()?.len() > 0 {
+        old.seek(SeekFrom::End(-1))?;
+        old.read_exact(&mut last)?;
+    }
+    if last != [b'\n'] {
+        file.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+impl DeadSink for DeadFile {
+    fn keep(&self, dead: &[DeadBook]) -> Result<(), Failure> {
+        let mut state = self.state();
+        let state = &mut *state;
+        if state.tail.is_none() && !state.given_up {
+            match self.open_optional() {
+                Ok(tail) => state.tail = Some(tail),
+                Err(error) => {
+                    state.given_up = true;
+                    log::warn!(
+                        "dead letters are not kept: {}: {error}; `--dead FILE` names another file, `--dead none` none",
+                        self.path.display()
+                    );
+                }
+            }
+        }
+        let Some(path) = state.tail.as_ref().map(|tail| tail.path.clone()) else {
+            return Ok(());
+        };
+        let failed = |error: io::Error| Failure::io(path.display(), &error);
+        let (mut lines, mut count, mut first_error) = (Vec::new(), 0, None);
+        let mut bytes = state.tail.as_ref().map_or(0, |tail| tail.bytes);
+        for (at, book) in dead.iter().enumerate() {
+            let most = self.limit.0.unwrap_or(u64::MAX);
+            let kept_here = match &book.book.body {
+                Body::File { file, .. } if !file.is_temporary() => 0,
+                body => body.size(),
+            };
+            if bytes.saturating_add(kept_here) >= most {
+                self.left_out(state, (dead.len() - at) as u64, &path);
+                break;
+            }
+            // One that can't be kept must not take the others with it.
+            match self
+                .letter(book, &path)
+                .and_then(|(letter, copied)| Ok((serde_json::to_vec(&letter)?, copied)))
+            {
+                Ok((mut line, copied)) => {
+                    bytes += line.len() as u64 + 1 + copied;
+                    lines.append(&mut line);
+                    lines.push(b'\n');
+                    count += 1;
+                }
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        let Some(tail) = &mut state.tail else {
+            return Ok(());
+        };
+        if tail.torn {
+            lines.insert(0, b'\n');
+        }
+        tail.torn = true;
+        let written = match lines.is_empty() {
+            true => Ok(()),
+            false => tail.file.write_all(&lines),
+        };
+        match written {
+            Ok(()) => {
+                (tail.torn, tail.bytes) = (false, bytes);
+                state.kept += count;
+            }
+            Err(error) => {
+                state.left_out += count;
+                first_error = first_error.or(Some(error));
+            }
+        }
+        match first_error {
+            // The run goes on without what it was not asked for.
+            Some(error) if self.optional => {
+                if !std::mem::replace(&mut state.warned, true) {
+                    log::warn!("a dead letter is not kept: {}: {error}", path.display());
+                }
+                Ok(())
+            }
+            first_error => first_error.map_or(Ok(()), |error| Err(failed(error))),
+        }
+    }
+}
