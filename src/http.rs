@@ -1,6 +1,10 @@
 //! HTTP in: a requester of a file that serves.
 
 mod answers;
+mod connection;
+mod gate;
+mod pace;
+mod server;
 mod serving;
 
 pub(crate) use serving::Listener;

@@ -29,7 +29,7 @@ mod resolve;
 mod tests;
 mod unfold;
 
-pub(crate) use balancing::{MOST_HEADERS, MOST_PLACES};
+pub(crate) use balancing::{MOST_CONNECTIONS, MOST_HEADERS, MOST_PLACES};
 pub(crate) use resolve::RELAYED;
 pub(crate) use resolve::resolve;
 pub(crate) use unfold::MOST_COPIES;
@@ -287,10 +287,24 @@ pub struct HttpPlan {
     pub connections: u32,
     /// The header whose value is a request's key, in lower case.
     pub key_header: Option<String>,
-    /// How long a client may take to send a request's head, and then its body.
+    /// Status of successful answers that bring none of their own (200 to 299).
+    pub status: u16,
+    /// Methods that are served, in upper case; `None` serves all but CONNECT and TRACE.
+    pub methods: Option<Vec<String>>,
+    /// Hosts that a request for `admin` may name besides those that are listened on; `*` is any.
+    pub hosts: Vec<String>,
+    /// How long a client may take to send a request's head, and may stall while it sends a body.
     pub read_timeout: Duration,
+    /// How long a client may stall while it takes an answer.
+    pub write_timeout: Duration,
+    /// Bytes a second of a body or an answer that a client has to keep up (>= 1).
+    pub min_rate: u64,
     /// How long a connection may be idle between two requests.
     pub keep_alive: Duration,
+    /// How long it goes on as before once it is to end.
+    pub grace: Duration,
+    /// How long requests and answers may take once the port is closed.
+    pub shutdown_timeout: Duration,
     /// Requests after which it is done.
     pub requests: Option<u64>,
 }

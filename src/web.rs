@@ -35,12 +35,19 @@
 //! ```
 
 mod endpoints;
+mod hosts;
 mod metrics;
 mod refused;
+#[cfg(feature = "http")]
+mod served;
 mod shutdown;
 mod watched;
 
 pub use endpoints::Endpoints;
+#[cfg(feature = "http")]
+pub(crate) use hosts::Hosts;
 pub use metrics::Metrics;
 pub use refused::Refused;
+#[cfg(feature = "http")]
+pub(crate) use served::ServerCounts;
 pub use shutdown::Account;

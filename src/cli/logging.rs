@@ -27,7 +27,9 @@ pub fn init(verbose: u8, quiet: bool, noisy: bool) {
         (false, 1) => "info",
         (false, _) => "debug",
     };
-    Builder::from_env(Env::default().default_filter_or(level))
+    // actix-http says at level error what any client can make it say; what matters of it is logged by the server, at level debug.
+    let usual = format!("{level},actix_http=off");
+    Builder::from_env(Env::default().default_filter_or(usual))
         .format_target(false)
         .target(Target::Pipe(Box::new(PastTheBar)))
         .init();

@@ -28,10 +28,13 @@ pub(super) async fn response(
     to: &BalancerCore<Served>,
     pool: &Pool,
     answer: Result<Answer, CallError>,
+    usual: StatusCode,
 ) -> HttpResponse {
     match answer {
-        Ok(Ok(None)) => HttpResponse::NoContent().finish(),
-        Ok(Ok(Some(book))) => sent(pool, book).await,
+        // 200 says that there is a body.
+        Ok(Ok(None)) if usual == StatusCode::OK => HttpResponse::NoContent().finish(),
+        Ok(Ok(None)) => HttpResponse::build(usual).finish(),
+        Ok(Ok(Some(book))) => sent(pool, book, usual).await,
         Ok(Err(failure)) => failed(&failure),
         Err(error) => Refused::new(error, to.retry_after()).error_response(),
     }
@@ -54,7 +57,7 @@ fn failed(failure: &Failure) -> HttpResponse {
     response.content_type(TEXT).body("the request has failed\n")
 }
 
-async fn sent(pool: &Pool, book: Book) -> HttpResponse {
+async fn sent(pool: &Pool, book: Book, usual: StatusCode) -> HttpResponse {
     let said = |name: &str| std::str::from_utf8(book.headers.get(name)?).ok();
     let status = said(STATUS)
         .and_then(|status| status.parse().ok())
@@ -73,7 +76,7 @@ async fn sent(pool: &Pool, book: Book) -> HttpResponse {
         }
     };
     let kind = kind.unwrap_or(HeaderValue::from_static("application/octet-stream"));
-    HttpResponse::build(status.unwrap_or(StatusCode::OK))
+    HttpResponse::build(status.unwrap_or(usual))
         .insert_header((CONTENT_TYPE, kind))
         .body(body)
 }

@@ -1,16 +1,22 @@
-//! A requester that serves HTTP: its socket, its server, and its end.
+//! A requester that serves HTTP: what it does with a request, and its end.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use actix_web::dev::Server;
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, KeepAlive, Request, Response};
+use actix_service::map_config;
+use actix_web::body::BoxBody;
+use actix_web::dev::{AppConfig, Service, ServiceFactory, fn_service};
 use actix_web::http::header::CONTENT_TYPE;
-use actix_web::http::{KeepAlive, StatusCode};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use futures_util::future::BoxFuture;
+use actix_web::http::{ConnectionType, StatusCode};
+use actix_web::{App, HttpRequest, HttpResponse, web};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::future::{BoxFuture, Either, ready};
 use gopherworks_actors::book::{Book, header};
 use gopherworks_actors::clock::Clock;
 use gopherworks_actors::pool::Pool;
@@ -18,12 +24,13 @@ use gopherworks_actors::requester::Asker;
 use tokio::sync::Notify;
 
 use super::answers;
+use super::connection::{Connection, Watched};
+use super::gate::{self, Gate};
+use super::pace::Pace;
+use super::server::{Limits, Server, Shared};
 use crate::catalog::http::{METHOD, QUERY, TYPE};
 use crate::plan::HttpPlan;
-use crate::web::Endpoints;
-
-/// How long requests that were accepted may take once nothing more is accepted.
-const LAST_REQUESTS: Duration = Duration::from_secs(60);
+use crate::web::{Endpoints, Hosts, ServerCounts};
 
 /// A socket that is bound, and what is to be served there.
 pub(crate) struct Listener {
@@ -35,11 +42,11 @@ pub(crate) struct Listener {
 struct Serving {
     asker: Asker,
     pool: Arc<Pool>,
-    prefix: String,
+    gate: Gate,
+    shared: Arc<Shared>,
     body: usize,
-    headers: usize,
+    status: StatusCode,
     key_header: Option<String>,
-    read_timeout: Duration,
     most: Option<u64>,
     taken: AtomicU64,
     /// As many were asked as there may be.
@@ -61,8 +68,8 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Serves until the requester is closed, or has had as many requests as it may; then takes no further connection, and ends with the
-    /// last answer.
+    /// Serves until the requester is closed and its grace is over, or it has had as many requests as it may; then closes the port, and
+    /// ends with the last answer, after `shutdown_timeout` at the latest.
     pub(crate) fn listen(self, asker: Asker, pool: Arc<Pool>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let name = asker.name().clone();
@@ -78,91 +85,151 @@ impl Listener {
             plan,
             threads,
         } = self;
-        let serving = web::Data::new(Serving {
+        let limits = Limits {
+            read: plan.read_timeout,
+            write: plan.write_timeout,
+            rate: plan.min_rate,
+            keep_alive: plan.keep_alive,
+        };
+        let counts = Arc::new(ServerCounts::default());
+        let hosts = Hosts::listening(plan.listen.ip(), &plan.hosts);
+        let endpoints = Endpoints::new().served(&asker, counts.clone(), hosts);
+        let shared = Shared::new(asker.name().clone(), limits, counts);
+        let serving = Arc::new(Serving {
             pool,
-            prefix: plan.path.trim_end_matches('/').to_owned(),
+            gate: Gate::new(&plan),
+            shared: shared.clone(),
             body: usize::try_from(plan.body).unwrap_or(usize::MAX),
-            headers: plan.headers as usize,
+            status: StatusCode::from_u16(plan.status).unwrap_or(StatusCode::OK),
             key_header: plan.key_header.clone(),
-            read_timeout: plan.read_timeout,
             most: plan.requests,
             taken: AtomicU64::new(0),
             enough: Notify::new(),
             asker: asker.clone(),
         });
-        let endpoints = Endpoints::new().served(&asker);
         let (of, admin) = (serving.clone(), plan.admin.clone());
-        let each = (plan.connections as usize).div_ceil(threads);
-        let server = HttpServer::new(move || {
-            let (routes, admin) = (endpoints.routes(), admin.clone());
-            App::new()
-                .app_data(of.clone())
-                .configure(move |config| {
-                    if let Some(admin) = admin {
-                        let scope = web::scope(admin.trim_end_matches('/'));
-                        config.service(scope.configure(routes));
-                    }
-                })
-                .default_service(web::to(answer))
-        });
-        let server = server
-            .workers(threads)
-            .max_connections(each)
-            .client_request_timeout(plan.read_timeout)
-            .client_disconnect_timeout(plan.read_timeout)
-            // Who is gone wants no answer: its request is cancelled. Half a goodbye counts as one.
-            .h1_allow_half_closed(false)
-            .keep_alive(KeepAlive::Timeout(plan.keep_alive))
-            .shutdown_timeout(LAST_REQUESTS.as_secs())
-            .disable_signals()
-            .listen(socket)?
-            .run();
-        let handle = server.handle();
-        let mut running = Running(Some(server));
-        let told = async {
-            tokio::select! {
-                () = asker.closing() => {}
-                () = serving.enough.notified() => {}
-            }
-            handle.stop(true).await;
+        let make = move || service(of.clone(), admin.clone().map(|at| (at, endpoints.clone())));
+        let server = Server::start(socket, shared, (threads, plan.connections), make)?;
+        let closed = async {
+            asker.closing().await;
+            // Readiness says 503 since then, so that load balancers look elsewhere.
+            Clock::real().sleep(plan.grace).await;
         };
-        let ended = {
-            let Some(server) = running.0.as_mut() else {
-                return Ok(());
-            };
-            let mut told = std::pin::pin!(told);
-            tokio::select! {
-                biased;
-                ended = &mut *server => ended,
-                () = &mut told => (&mut *server).await,
+        tokio::select! {
+            () = closed => {}
+            () = serving.enough.notified() => {}
+            () = server.stopped_listening() => {
+                return Err(io::Error::other("nothing is accepted any more"));
             }
-        };
-        running.0 = None;
-        ended
+        }
+        server.end(plan.shutdown_timeout).await;
+        Ok(())
     }
 }
 
-/// A server that is dropped before its end is stopped all the same: its threads end with the run.
-struct Running(Option<Server>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let Some(server) = self.0.take() else {
-            return;
-        };
-        // Only whoever polls a server can stop it, and here nobody may wait.
-        let stopping = std::thread::Builder::new().name("gopherworks-stop".to_owned());
-        let stopped = stopping.spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            if let Ok(runtime) = runtime {
-                let handle = server.handle();
-                let _ = runtime.block_on(async { tokio::join!(server, handle.stop(false)) });
+/// What serves one connection after the other, on one thread.
+fn service(
+    serving: Arc<Serving>,
+    admin: Option<(String, Endpoints)>,
+) -> impl ServiceFactory<
+    (Watched, Option<SocketAddr>),
+    Config = (),
+    Response = (),
+    Error = DispatchError,
+    InitError = (),
+> {
+    let limits = serving.shared.limits;
+    let (data, entrance, expected) = (web::Data::from(serving.clone()), serving.clone(), serving);
+    let app = App::new()
+        .app_data(data)
+        .configure(move |config| {
+            if let Some((at, endpoints)) = admin {
+                let scope = web::scope(at.trim_end_matches('/'));
+                config.service(scope.configure(endpoints.routes()));
+            }
+        })
+        .default_service(web::to(answer))
+        .wrap_fn(move |request, routes| {
+            let connection = request.request().conn_data::<Rc<Connection>>();
+            let turn = connection.map(|connection| connection.turn(&entrance.shared));
+            let head = request.request().head();
+            let upgrade = head.upgrade();
+            let answered = match entrance.gate.refusal(head) {
+                Some(refusal) => Either::Left(ready(Ok(request.into_response(refusal)))),
+                None => Either::Right(routes.call(request)),
+            };
+            let shared = entrance.shared.clone();
+            async move {
+                let mut answered = answered.await?;
+                // A protocol that is not changed to is not talked of either.
+                if upgrade || shared.closes_connections() {
+                    let head = answered.response_mut().head_mut();
+                    head.set_connection_type(ConnectionType::Close);
+                }
+                drop(turn);
+                Ok(answered)
             }
         });
-        if let Err(error) = stopped {
-            log::error!("a server can't be stopped: {error}");
+    // Asked before the client is told to go on with its body.
+    let expect = fn_service(move |request: Request| {
+        ready(match expected.gate.refusal(request.head()) {
+            Some(refusal) => Err(Response::<BoxBody>::from(refusal)),
+            None => Ok(request),
+        })
+    });
+    HttpService::build()
+        .keep_alive(KeepAlive::Timeout(limits.keep_alive))
+        .client_request_timeout(limits.read)
+        .client_disconnect_timeout(limits.read)
+        // A client that is gone wants no answer: its request is cancelled. A half-closed connection counts as gone.
+        .h1_allow_half_closed(false)
+        .expect(expect)
+        .on_connect_ext(|stream: &Watched, data: &mut actix_http::Extensions| {
+            data.insert(stream.connection.clone());
+        })
+        .h1(map_config(app, |()| AppConfig::default()))
+}
+
+/// A body, unless it is too large, too slow or broken.
+async fn body(
+    mut payload: web::Payload,
+    most: usize,
+    limits: &Limits,
+) -> Result<Bytes, HttpResponse> {
+    let clock = Clock::real();
+    let (mut first, mut more) = (Bytes::new(), BytesMut::new());
+    let mut pace = Pace::new(clock.now(), limits.read, limits.rate);
+    loop {
+        let chunk = tokio::select! {
+            biased;
+            chunk = payload.next() => chunk,
+            () = clock.sleep_until(pace.due) => {
+                let status = StatusCode::REQUEST_TIMEOUT;
+                return Err(answers::plain(status, "the body came too slowly"));
+            }
+        };
+        let chunk = match chunk {
+            None if more.is_empty() => return Ok(first),
+            None => return Ok(more.freeze()),
+            Some(Ok(chunk)) => chunk,
+            Some(Err(_)) => {
+                return Err(answers::plain(
+                    StatusCode::BAD_REQUEST,
+                    "the body can't be read",
+                ));
+            }
+        };
+        pace.moved(chunk.len(), clock.now());
+        if first.len().max(more.len()) + chunk.len() > most {
+            return Err(gate::too_large());
+        }
+        if first.is_empty() {
+            first = chunk;
+        } else {
+            if more.is_empty() {
+                more.extend_from_slice(&first);
+            }
+            more.extend_from_slice(&chunk);
         }
     }
 }
@@ -172,27 +239,12 @@ async fn answer(
     payload: web::Payload,
     serving: web::Data<Serving>,
 ) -> HttpResponse {
-    let Some(path) = below(&serving.prefix, request.path()) else {
+    let Some(path) = serving.gate.below(request.path()) else {
         return answers::plain(StatusCode::NOT_FOUND, "not found");
     };
-    if request.headers().len() > serving.headers {
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        return answers::plain(status, "too many headers");
-    }
-    let body = payload.to_bytes_limited(serving.body);
-    let late = Clock::real();
-    let body = tokio::select! {
-        biased;
-        body = body => Ok(body),
-        () = late.sleep(serving.read_timeout) => Err(()),
-    };
-    let body = match body {
-        Err(()) => return answers::plain(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"),
-        Ok(Err(_)) => {
-            return answers::plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
-        }
-        Ok(Ok(Err(_))) => return answers::plain(StatusCode::BAD_REQUEST, "the body can't be read"),
-        Ok(Ok(Ok(body))) => body,
+    let body = match body(payload, serving.body, &serving.shared.limits).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
     };
     let mut book = Book::new(body);
     let headers = &mut book.headers;
@@ -219,11 +271,6 @@ async fn answer(
     if serving.most.is_some_and(|most| number + 1 >= most) {
         serving.enough.notify_one();
     }
-    answers::response(asker.to(), &serving.pool, answer).await
-}
-
-/// What of `path` is below the prefix.
-fn below<'a>(prefix: &str, path: &'a str) -> Option<&'a str> {
-    let rest = path.strip_prefix(prefix)?;
-    (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+    let to = asker.to();
+    answers::response(to, &serving.pool, answer, serving.status).await
 }

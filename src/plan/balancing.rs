@@ -15,7 +15,7 @@ mod http;
 mod plans;
 mod resilience;
 
-pub(crate) use http::MOST_HEADERS;
+pub(crate) use http::{MOST_CONNECTIONS, MOST_HEADERS};
 pub(super) use plans::{numbered, plans};
 
 /// Most requests that the workers of one balancer do at a time.

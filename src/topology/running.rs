@@ -420,9 +420,12 @@ impl RunningTopology {
         }
     }
 
-    /// The file's bound on a drain, if it has one.
+    /// The file's bound on a drain, if it has one; with the longest grace of its servers, before which nothing drains.
     pub fn drain_deadline(&self) -> Option<Duration> {
-        self.inner().drain_deadline
+        let inner = self.inner();
+        let servers = (inner.plan.requesters.iter()).filter_map(|asks| asks.http.as_ref());
+        let grace = servers.map(|http| http.grace).max().unwrap_or_default();
+        inner.drain_deadline.map(|deadline| deadline + grace)
     }
 
     /// Waits until the run is over by itself: everything drained after the sources ended and offers were closed, or escalated.

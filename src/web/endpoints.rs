@@ -1,20 +1,22 @@
 //! What operators ask an application for.
 
 use std::fmt;
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpResponse, Responder, guard};
+use actix_web::{HttpRequest, HttpResponse, guard};
 use gopherworks_actors::balancer::BalancerHandle;
 use gopherworks_actors::balancer::figures::{Figures, Tail};
 use gopherworks_actors::worker::Work;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
+use super::hosts::Hosts;
 use super::metrics::Metrics;
 use super::shutdown::PATIENCE;
 use super::watched::{Told, Watched};
@@ -30,8 +32,9 @@ pub struct Endpoints {
     closing: Arc<AtomicBool>,
     pub(super) grace: Duration,
     pub(super) patience: Duration,
-    /// Told when the end is not to be waited for.
-    pub(super) hurry: Arc<Notify>,
+    /// Set once the end is not to be waited for.
+    pub(super) hurry: watch::Sender<bool>,
+    hosts: Option<Hosts>,
 }
 
 impl fmt::Debug for Endpoints {
@@ -56,7 +59,8 @@ impl Endpoints {
             closing: Arc::default(),
             grace: Duration::ZERO,
             patience: PATIENCE,
-            hurry: Arc::default(),
+            hurry: watch::Sender::new(false),
+            hosts: None,
         }
     }
 
@@ -78,10 +82,19 @@ impl Endpoints {
         self.with(Box::new(running.clone()))
     }
 
-    /// Tells of the balancer that a requester asks.
+    /// Tells of the balancer that a requester asks and of its server, where a request names one of `hosts`.
     #[cfg(feature = "http")]
-    pub(crate) fn served(self, asker: &gopherworks_actors::requester::Asker) -> Self {
-        self.with(Box::new(super::watched::Asked(asker.clone())))
+    pub(crate) fn served(
+        self,
+        asker: &gopherworks_actors::requester::Asker,
+        counts: Arc<super::ServerCounts>,
+        hosts: Hosts,
+    ) -> Self {
+        let served = self.with(Box::new(super::watched::Asked(asker.clone(), counts)));
+        Self {
+            hosts: Some(hosts),
+            ..served
+        }
     }
 
     /// # Panics
@@ -120,6 +133,15 @@ impl Endpoints {
         self
     }
 
+    /// Answers only requests that name one of these hosts, `localhost` or an address (421 else), and whose `Origin`, where there is one,
+    /// does so too (403 else). Without it a page on the web could have the browser of somebody on this machine read them, under a name
+    /// that the page lets point here (DNS rebinding). Ports and case are not looked at; `"*"` is any host. Any host is answered by default.
+    #[must_use]
+    pub fn hosts(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.hosts = Some(Hosts::named(hosts));
+        self
+    }
+
     /// The metrics, for a registry of the application's own: `registry.register_collector(Box::new(endpoints.metrics()))`. They are read when the registry is.
     pub fn metrics(&self) -> Metrics {
         Metrics::new(self.watched.clone())
@@ -137,34 +159,37 @@ impl Endpoints {
     }
 
     /// The routes, for `.configure(...)` of an application or a scope: `/health/live`, `/health/ready`, `/metrics` and `/snapshot`, for GET and
-    /// HEAD; others are told 405.
+    /// HEAD; others are told 405. Hosts are checked as [`Endpoints::hosts`] says.
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let of = web::Data::new(self.clone());
         move |config: &mut ServiceConfig| {
-            let read = |path: &str| {
+            for (path, show) in ROUTES {
                 let readable = guard::Any(guard::Get()).or(guard::Head());
-                (
-                    web::resource(path).app_data(of.clone()),
-                    web::route().guard(readable),
-                )
-            };
-            let (resource, route) = read("/health/live");
-            config.service(resource.route(route.to(live)));
-            let (resource, route) = read("/health/ready");
-            config.service(resource.route(route.to(ready)));
-            let (resource, route) = read("/metrics");
-            config.service(resource.route(route.to(metrics)));
-            let (resource, route) = read("/snapshot");
-            config.service(resource.route(route.to(snapshot)));
+                let of = of.clone();
+                let shown = move |request: HttpRequest| {
+                    let refusal = of.hosts.as_ref().and_then(|hosts| hosts.refusal(&request));
+                    ready(refusal.unwrap_or_else(|| show(&of)))
+                };
+                let route = web::route().guard(readable).to(shown);
+                config.service(web::resource(path).route(route));
+            }
         }
     }
 }
 
-async fn live() -> impl Responder {
+/// What is answered where.
+const ROUTES: [(&str, fn(&Endpoints) -> HttpResponse); 4] = [
+    ("/health/live", live),
+    ("/health/ready", readiness),
+    ("/metrics", metrics),
+    ("/snapshot", snapshot),
+];
+
+fn live(_: &Endpoints) -> HttpResponse {
     HttpResponse::Ok().body("live\n")
 }
 
-async fn ready(of: web::Data<Endpoints>) -> impl Responder {
+fn readiness(of: &Endpoints) -> HttpResponse {
     if of.is_ready() {
         return HttpResponse::Ok().body("ready\n");
     }
@@ -175,7 +200,7 @@ async fn ready(of: web::Data<Endpoints>) -> impl Responder {
     HttpResponse::ServiceUnavailable().body(out)
 }
 
-async fn metrics(of: web::Data<Endpoints>) -> impl Responder {
+fn metrics(of: &Endpoints) -> HttpResponse {
     let mut out = String::new();
     let encoded = match &of.registry {
         Some(registry) => encode(&mut out, registry),
@@ -193,7 +218,7 @@ async fn metrics(of: web::Data<Endpoints>) -> impl Responder {
     }
 }
 
-async fn snapshot(of: web::Data<Endpoints>) -> impl Responder {
+fn snapshot(of: &Endpoints) -> HttpResponse {
     let (mut balancers, mut topologies) = (Vec::new(), Vec::new());
     for watched in of.watched.iter() {
         match watched.told() {
@@ -224,7 +249,8 @@ fn balancer(name: &str, ready: bool, figures: &Figures, restarts: u64) -> Value 
         "ready": ready,
         "asked": counts.asked,
         "answered": counts.answered,
-        "failed": counts.failed,
+        "failed": counts.failed + counts.errors,
+        "errors": counts.errors,
         "cancelled": counts.cancelled,
         "expired": counts.expired,
         "shed": counts.shed,

@@ -291,10 +291,42 @@ impl Families {
     }
 }
 
+#[cfg(feature = "http")]
+impl Families {
+    fn served(&mut self, requester: &str, served: super::served::Served) {
+        let own = [("requester", requester)];
+        self.add(
+            "gopherworks_http_connections",
+            "Connections that are open",
+            &own,
+            Value::Gauge(served.connections as f64),
+        );
+        let counters = [
+            (
+                "gopherworks_http_malformed_requests",
+                "What clients sent that is no HTTP request; each is in the log at level debug",
+                served.malformed,
+            ),
+            (
+                "gopherworks_http_slow_clients",
+                "Connections that were cut as their client was too slow",
+                served.slow,
+            ),
+        ];
+        for (metric, help, count) in counters {
+            self.add(metric, help, &own, Value::Counter(count));
+        }
+    }
+}
+
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut families = Families::default();
         for watched in self.0.iter() {
+            #[cfg(feature = "http")]
+            if let Some((requester, served)) = watched.served() {
+                families.served(&requester, served);
+            }
             match watched.told() {
                 Told::Balancer {
                     figures,

@@ -59,7 +59,7 @@ impl Endpoints {
         let hurried = async {
             // Who asks a second time does not want to wait any longer.
             told().await;
-            self.hurry.notify_waiters();
+            self.hurry.send_replace(true);
             handle.stop(false).await;
             std::future::pending().await
         };
@@ -76,9 +76,19 @@ impl Endpoints {
     /// [`Endpoints::patience`]. Gives the account of each, in the order in which they were added.
     pub async fn shut_down(&self, server: &ServerHandle) -> Vec<Account> {
         self.not_ready();
-        Clock::real().sleep(self.grace).await;
+        tokio::select! {
+            biased;
+            () = self.hurried() => {}
+            () = Clock::real().sleep(self.grace) => {}
+        }
         server.stop(true).await;
         self.drain().await
+    }
+
+    /// Waits until the end is not to be waited for.
+    async fn hurried(&self) {
+        // The sender is in `self`.
+        let _ = self.hurry.subscribe().wait_for(|hurry| *hurry).await;
     }
 
     async fn drain(&self) -> Vec<Account> {
@@ -88,12 +98,11 @@ impl Endpoints {
         let mut accounts = Vec::new();
         // One after the other in the order of being added: who asks is added before who is asked.
         for watched in self.watched.iter() {
-            let hurry = self.hurry.notified();
             let patient = watched.end(until - clock.now());
             let account = tokio::select! {
                 biased;
                 account = patient => account,
-                () = hurry => watched.end(Duration::ZERO).await,
+                () = self.hurried() => watched.end(Duration::ZERO).await,
             };
             accounts.push(account);
         }

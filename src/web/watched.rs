@@ -20,6 +20,11 @@ pub(super) trait Watched: Send + Sync {
     fn name(&self) -> String;
     fn is_ready(&self) -> bool;
     fn told(&self) -> Told;
+    /// What the server has counted that is asked through, with the requester's name.
+    #[cfg(feature = "http")]
+    fn served(&self) -> Option<(String, super::served::Served)> {
+        None
+    }
     fn end(&self, within: Duration) -> Ending<'_>;
 }
 
@@ -61,9 +66,12 @@ impl<W: Work> Watched for BalancerHandle<W> {
     }
 }
 
-/// The balancer that a requester of a topology asks. Its end is the topology's.
+/// The balancer that a requester of a topology asks, and the server that it asks for. Its end is the topology's.
 #[cfg(feature = "http")]
-pub(super) struct Asked(pub(super) gopherworks_actors::requester::Asker);
+pub(super) struct Asked(
+    pub(super) gopherworks_actors::requester::Asker,
+    pub(super) std::sync::Arc<super::served::ServerCounts>,
+);
 
 #[cfg(feature = "http")]
 impl Watched for Asked {
@@ -82,6 +90,10 @@ impl Watched for Asked {
             restarts: core.restarts(),
             times: core.buckets(),
         }
+    }
+
+    fn served(&self) -> Option<(String, super::served::Served)> {
+        Some((self.0.name().to_string(), self.1.now()))
     }
 
     fn end(&self, _: Duration) -> Ending<'_> {

@@ -3,15 +3,17 @@
 // Clients are of the real world.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use crate::support;
+mod ends;
+mod heads;
+mod slow;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::support::load::read;
 use gopherworks::config::{Loaded, Overrides};
 use gopherworks::report::RequesterReport;
 use gopherworks::{Catalog, RunningTopology, Topology};
-use support::load::read;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -86,15 +88,37 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 
 /// Runs `clients` against a service, then sees that nothing of them is left.
 fn against(time: &str, clients: impl AsyncFnOnce(&Service)) -> RequesterReport {
-    let text = config(time);
+    serving(config(time), clients)
+}
+
+/// [`config`] with these lines at the end of the load, instead of those that have the same keys.
+fn config_with(time: &str, lines: &str) -> String {
+    let key = |line: &str| line.split_once(" = ").map(|(key, _)| key.to_owned());
+    let new: Vec<_> = lines.lines().filter_map(key).collect();
+    let usual = config(time);
+    let kept = usual
+        .lines()
+        .filter(|line| !key(line).is_some_and(|key| new.contains(&key)));
+    kept.chain(lines.lines())
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+/// Starts the service of a file.
+async fn start(text: String) -> Service {
+    let catalog = Catalog::standard();
+    let loaded = Loaded::parse("service.toml", text, &catalog, &Overrides::default());
+    let plan = loaded.expect("a right file").plan;
+    let running = Topology::from_plan(plan).start().await.expect("it starts");
+    running.close_offers();
+    let address = running.addresses()[0].1;
+    Service { address, running }
+}
+
+/// As [`against`], for the service of a file.
+fn serving(text: String, clients: impl AsyncFnOnce(&Service)) -> RequesterReport {
     actix_rt::System::new().block_on(async {
-        let catalog = Catalog::standard();
-        let loaded = Loaded::parse("service.toml", text, &catalog, &Overrides::default());
-        let plan = loaded.expect("a right file").plan;
-        let running = Topology::from_plan(plan).start().await.expect("it starts");
-        running.close_offers();
-        let address = running.addresses()[0].1;
-        let service = Service { address, running };
+        let service = start(text).await;
         // What is made with the first request is no leak.
         service.is_well().await;
         let wait = || async {

@@ -10,7 +10,10 @@ use super::parts::{
 use crate::config::read::balancing::{ARRIVALS, ORDERS};
 use crate::config::read::resilience::PRIORITIES;
 use crate::config::schema::HttpConfig;
-use crate::plan::MOST_HEADERS;
+use crate::plan::{MOST_CONNECTIONS, MOST_HEADERS};
+
+/// What a method's name may consist of (RFC 9110, token).
+const TOKEN: &str = r"!#$%&'*+.^_`|~0-9A-Za-z-";
 
 /// A requester.
 pub(super) fn requester(loads: &[Branch]) -> Value {
@@ -147,6 +150,12 @@ pub(super) fn loads(distribution: &Value) -> Vec<Branch> {
     ]
 }
 
+/// A list of texts that match `pattern`.
+fn list(pattern: &str) -> Value {
+    let one = json!({ "type": "string", "pattern": whole_or_env(pattern) });
+    json!({ "type": "array", "items": one, "minItems": 1 })
+}
+
 fn http((until, requests): &(String, Value)) -> Branch {
     let usual = HttpConfig::new("");
     let path = || json!({ "type": "string", "pattern": whole_or_env("/.*") });
@@ -186,7 +195,7 @@ fn http((until, requests): &(String, Value)) -> Branch {
         (
             "body",
             key(
-                "Most bytes of a request's body",
+                "Most bytes of a request's body; at most 1 GiB",
                 Some(json!(usual.body)),
                 size(),
             ),
@@ -202,9 +211,9 @@ fn http((until, requests): &(String, Value)) -> Branch {
         (
             "connections",
             key(
-                "Most connections at once; further ones wait until one ends",
+                "Most connections at once; further ones wait until one ends, and idle ones are closed for them",
                 Some(json!(usual.connections)),
-                whole(1),
+                bounded(1, MOST_CONNECTIONS),
             ),
         ),
         (
@@ -216,18 +225,74 @@ fn http((until, requests): &(String, Value)) -> Branch {
             ),
         ),
         (
+            "status",
+            key(
+                "Status of successful answers that bring none of their own",
+                Some(json!(usual.status)),
+                bounded(200, 299),
+            ),
+        ),
+        (
+            "methods",
+            key(
+                "Methods that are served, such as [\"GET\", \"POST\"] (HEAD with GET); others are answered 405. All but CONNECT and TRACE where it is missing",
+                None,
+                list(&format!("[{TOKEN}]+")),
+            ),
+        ),
+        (
+            "hosts",
+            key(
+                "Hosts that a request for `admin` may name besides the addresses that are listened on, such as [\"ops.example\"]; [\"*\"] is any",
+                None,
+                list(r"\*|[^\s/@*]+"),
+            ),
+        ),
+        (
             "read_timeout",
             key(
-                "How long a client may take to send a request's head, and then its body; more than 0",
+                "How long a client may take to send a request's head, and may stall while it sends a body; more than 0, at most 1 day",
                 time(usual.read_timeout),
                 duration(true),
             ),
         ),
         (
+            "write_timeout",
+            key(
+                "How long a client may stall while it takes an answer: its connection is cut then; more than 0, at most 1 day",
+                time(usual.write_timeout),
+                duration(true),
+            ),
+        ),
+        (
+            "min_rate",
+            key(
+                "Bytes a second of a body or an answer that a client has to keep up; one that is slower for longer than the timeout is cut",
+                Some(json!(usual.min_rate)),
+                size(),
+            ),
+        ),
+        (
             "keep_alive",
             key(
-                "How long a connection may be idle between two requests; more than 0",
+                "How long a connection may be idle between two requests; more than 0, at most 1 day",
                 time(usual.keep_alive),
+                duration(true),
+            ),
+        ),
+        (
+            "grace",
+            key(
+                "How long it serves on after the first signal while /health/ready says 503, before the port is closed; at most 1 day",
+                time(usual.grace),
+                duration(false),
+            ),
+        ),
+        (
+            "shutdown_timeout",
+            key(
+                "How long requests and answers may take once the port is closed; then their connections are cut; more than 0, at most 1 day",
+                time(usual.shutdown_timeout),
                 duration(true),
             ),
         ),

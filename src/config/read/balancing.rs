@@ -13,7 +13,7 @@ use super::super::schema::{
 use super::super::tree::{Item, NodeKind, Reading, Table};
 use super::super::values::{boolean, duration, number, real, size, span, text};
 use super::resilience::{PRIORITIES, resilience};
-use super::{unread, word};
+use super::{names, unread, word};
 
 /// Word for a queue without a bound.
 pub(crate) const UNBOUNDED: &str = "unbounded";
@@ -221,8 +221,16 @@ fn http(table: &mut Table<'_>) -> Option<LoadConfig> {
         headers: table.opt("headers", number).unwrap_or(usual.headers),
         connections: (table.opt("connections", number)).unwrap_or(usual.connections),
         key_header: table.opt("key_header", text),
+        status: table.opt("status", number).unwrap_or(usual.status),
+        methods: table.opt("methods", names),
+        hosts: table.opt("hosts", names).unwrap_or_default(),
         read_timeout: (table.opt("read_timeout", duration)).unwrap_or(usual.read_timeout),
+        write_timeout: (table.opt("write_timeout", duration)).unwrap_or(usual.write_timeout),
+        min_rate: table.opt("min_rate", size).unwrap_or(usual.min_rate),
         keep_alive: (table.opt("keep_alive", duration)).unwrap_or(usual.keep_alive),
+        grace: table.opt("grace", duration).unwrap_or(usual.grace),
+        shutdown_timeout: (table.opt("shutdown_timeout", duration))
+            .unwrap_or(usual.shutdown_timeout),
         requests: table.opt("requests", number),
         listen: String::new(),
     };

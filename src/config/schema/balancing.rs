@@ -225,16 +225,31 @@ pub struct HttpConfig {
     pub connections: u32,
     /// Requests that have the same value of this header are about the same thing: they have one key, for the policy `affinity`.
     pub key_header: Option<String>,
-    /// How long a client may take to send a request's head, and then its body (> 0).
+    /// Status of successful answers that bring none of their own (200 to 299).
+    pub status: u16,
+    /// Methods that are served; others are answered 405. `None` serves all but CONNECT and TRACE.
+    pub methods: Option<Vec<String>>,
+    /// Hosts that a request for `admin` may name besides those that are listened on; `*` is any.
+    pub hosts: Vec<String>,
+    /// How long a client may take to send a request's head, and may stall while it sends a body (> 0).
     pub read_timeout: Duration,
+    /// How long a client may stall while it takes an answer (> 0).
+    pub write_timeout: Duration,
+    /// Bytes a second of a body or an answer that a client has to keep up, beyond the timeouts (>= 1).
+    pub min_rate: u64,
     /// How long a connection may be idle between two requests (> 0).
     pub keep_alive: Duration,
+    /// How long it goes on as before once it is to end, and says that it is not ready.
+    pub grace: Duration,
+    /// How long requests and answers may take once the port is closed (> 0).
+    pub shutdown_timeout: Duration,
     /// Requests after which it is done (>= 1); `None` is without an end.
     pub requests: Option<u64>,
 }
 
 impl HttpConfig {
-    /// Serves on this address, with defaults for the rest: all paths, 1 MiB bodies, 64 headers, 1024 connections, 5 s to send.
+    /// Serves on this address, with defaults for the rest: all paths, 1 MiB bodies, 64 headers, 1024 connections, 5 s to send
+    /// and 10 s to take, 1 KiB a second.
     #[must_use]
     pub fn new(listen: impl Into<String>) -> Self {
         Self {
@@ -246,8 +261,15 @@ impl HttpConfig {
             headers: 64,
             connections: 1024,
             key_header: None,
+            status: 200,
+            methods: None,
+            hosts: Vec::new(),
             read_timeout: Duration::from_secs(5),
+            write_timeout: Duration::from_secs(10),
+            min_rate: 1 << 10,
             keep_alive: Duration::from_secs(15),
+            grace: Duration::ZERO,
+            shutdown_timeout: Duration::from_secs(30),
             requests: None,
         }
     }

@@ -1,6 +1,7 @@
 //! What is wrong with a requester that serves HTTP, and what becomes of it in a plan.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::Judge;
 use crate::config::schema::HttpConfig;
@@ -8,6 +9,12 @@ use crate::plan::HttpPlan;
 
 /// Most headers that a request may be allowed: more are refused before anybody here sees them.
 pub(crate) const MOST_HEADERS: u32 = 96;
+/// Most connections that a requester may have: each takes a file descriptor and some 20 KiB.
+pub(crate) const MOST_CONNECTIONS: u32 = 1_000_000;
+/// Most bytes of a body: it is held in memory as a whole.
+const MOST_BODY: u64 = 1 << 30;
+/// The longest of its timeouts.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn check(judge: &mut Judge<'_>, name: &str, http: &HttpConfig) {
     let path = |key| ["requesters", name, "load", key];
@@ -41,25 +48,68 @@ pub(super) fn check(judge: &mut Judge<'_>, name: &str, http: &HttpConfig) {
         let message = "the admin path needs a name of its own, such as \"/admin\"";
         judge.ensure(false, &path("admin"), message);
     }
-    let named = |name: &str| {
-        let part = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-        !name.is_empty() && name.chars().all(part)
-    };
-    let right = http.key_header.as_deref().is_none_or(named);
+    let right = http.key_header.as_deref().is_none_or(is_token);
     judge.ensure(right, &path("key_header"), "no header is called so");
-    let message = "a body has at least one byte";
-    judge.ensure(http.body > 0, &path("body"), message);
+    let message = format!("a body has 1 byte to {} GiB", MOST_BODY >> 30);
+    let right = (1..=MOST_BODY).contains(&http.body);
+    judge.ensure(right, &path("body"), &message);
     let message = format!("a request has 1 to {MOST_HEADERS} headers");
     let right = (1..=MOST_HEADERS).contains(&http.headers);
     judge.ensure(right, &path("headers"), &message);
-    let message = "at least one connection is taken";
-    judge.ensure(http.connections > 0, &path("connections"), message);
+    let message = format!("1 to {MOST_CONNECTIONS} connections are taken");
+    let right = (1..=MOST_CONNECTIONS).contains(&http.connections);
+    judge.ensure(right, &path("connections"), &message);
+    let message = "a successful answer has a status from 200 to 299";
+    let right = (200..=299).contains(&http.status);
+    judge.ensure(right, &path("status"), message);
+    judge.ensure(
+        http.min_rate > 0,
+        &path("min_rate"),
+        "at least 1 byte a second",
+    );
     for (key, span) in [
         ("read_timeout", http.read_timeout),
+        ("write_timeout", http.write_timeout),
         ("keep_alive", http.keep_alive),
+        ("shutdown_timeout", http.shutdown_timeout),
     ] {
-        judge.ensure(!span.is_zero(), &path(key), "it takes some time");
+        let right = !span.is_zero() && span <= LONGEST;
+        judge.ensure(right, &path(key), "it takes some time, and at most a day");
     }
+    judge.ensure(http.grace <= LONGEST, &path("grace"), "at most a day");
+    methods(judge, name, http);
+    let is_host = |host: &String| {
+        host == "*"
+            || !(host.is_empty() || host.contains(|c: char| c.is_whitespace() || "/@*".contains(c)))
+    };
+    if let Some(wrong) = http.hosts.iter().find(|host| !is_host(host)) {
+        let mistake = judge.error(&path("hosts"), format!("`{wrong}` is no host"));
+        judge.report(mistake.help("write names like \"ops.example\", or \"*\" for any"));
+    }
+}
+
+fn methods(judge: &mut Judge<'_>, name: &str, http: &HttpConfig) {
+    let path = ["requesters", name, "load", "methods"];
+    let Some(methods) = &http.methods else {
+        return;
+    };
+    judge.ensure(!methods.is_empty(), &path, "at least one method is served");
+    for method in methods {
+        let wrong = match method.to_ascii_uppercase().as_str() {
+            "CONNECT" => "CONNECT asks for a tunnel, which is not served",
+            "TRACE" => "TRACE asks for the request itself, which is not served",
+            method if !is_token(method) => "no method is called so",
+            _ => continue,
+        };
+        let mistake = judge.error(&path, wrong);
+        judge.report(mistake.help("write them like [\"GET\", \"POST\"]"));
+    }
+}
+
+/// True if headers and methods may be called so (RFC 9110, token).
+fn is_token(name: &str) -> bool {
+    let part = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    !name.is_empty() && name.chars().all(part)
 }
 
 pub(super) fn plan(http: &HttpConfig) -> Option<HttpPlan> {
@@ -71,8 +121,16 @@ pub(super) fn plan(http: &HttpConfig) -> Option<HttpPlan> {
         headers: http.headers,
         connections: http.connections,
         key_header: (http.key_header.as_ref()).map(|name| name.to_ascii_lowercase()),
+        status: http.status,
+        methods: (http.methods.as_ref())
+            .map(|all| all.iter().map(|one| one.to_ascii_uppercase()).collect()),
+        hosts: http.hosts.clone(),
         read_timeout: http.read_timeout,
+        write_timeout: http.write_timeout,
+        min_rate: http.min_rate,
         keep_alive: http.keep_alive,
+        grace: http.grace,
+        shutdown_timeout: http.shutdown_timeout,
         requests: http.requests,
     })
 }

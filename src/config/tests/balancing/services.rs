@@ -110,11 +110,13 @@ fn mistakes_in_what_serves_http_are_shown() {
         r#"kind = "http", listen = "0.0.0.0:8080", path = "books", admin = "/", body = 0, headers = 200, key_header = "x y", connections = 0, read_timeout = "0s", requests = 0"#,
         r#"kind = "http", listen = "8080", bdoy = "1MiB""#,
         r#"kind = "http", path = "/books""#,
+        r#"kind = "http", listen = "127.0.0.1:8080", status = 404, methods = ["GET", "CONNECT", "a b"], hosts = ["http://x"], write_timeout = "25h", min_rate = 0, grace = "2d", shutdown_timeout = "0s""#,
+        r#"kind = "http", listen = "127.0.0.1:8080", methods = [], hosts = "x", body = "2GiB", grace = "25h""#,
     ];
     for (number, load) in loads.iter().enumerate() {
         insta::assert_snapshot!(format!("http_{}", number + 1), shown(&asked("", "", load)));
     }
-    let public = r#"kind = "http", listen = "0.0.0.0:8080", public = true, admin = "/ops", key_header = "X-Session""#;
+    let public = r#"kind = "http", listen = "0.0.0.0:8080", public = true, admin = "/ops", key_header = "X-Session", methods = ["get"]"#;
     let plan = plan(&asked("", "", public));
     let http = plan.requesters[0].http.as_ref().expect("it serves");
     assert_eq!(
@@ -122,5 +124,7 @@ fn mistakes_in_what_serves_http_are_shown() {
         ("/", 1 << 20, 64)
     );
     assert_eq!(http.key_header.as_deref(), Some("x-session"));
+    assert_eq!(http.methods.as_deref(), Some(["GET".to_owned()].as_slice()));
+    assert_eq!((http.status, http.min_rate), (200, 1024));
     assert_eq!(plan.outside, ["`users` serves HTTP"]);
 }

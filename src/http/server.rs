@@ -1,0 +1,284 @@
+//! A server's threads and its port: takes connections, deals them to threads, and ends within a bounded time.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix_http::error::DispatchError;
+use actix_rt::Arbiter;
+use actix_web::dev::{Service, ServiceFactory};
+use gopherworks_actors::clock::{Clock, Time};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::connection::{Connection, Watched};
+use crate::web::ServerCounts;
+
+/// How long nothing is accepted after the system had no room for a connection.
+const NO_ROOM: Duration = Duration::from_millis(100);
+/// What threads have to end their connections once those are due.
+const CUTTING: Duration = Duration::from_secs(1);
+
+/// Bounds in time on what a client may do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Until a head is there, and for a stall while a body is sent.
+    pub(super) read: Duration,
+    /// For a stall while an answer is taken.
+    pub(super) write: Duration,
+    /// Bytes a second of bodies and answers.
+    pub(super) rate: u64,
+    /// Between two requests.
+    pub(super) keep_alive: Duration,
+}
+
+/// The end of a server.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ending {
+    /// When the port was closed.
+    pub(super) since: Time,
+    /// When every connection that is left is cut.
+    pub(super) until: Time,
+}
+
+/// What a server, its threads and its connections share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) name: Arc<str>,
+    pub(super) limits: Limits,
+    pub(super) counts: Arc<ServerCounts>,
+    ending: watch::Sender<Option<Ending>>,
+    /// Requests that handlers have.
+    requests: AtomicUsize,
+    /// A client waits for a place.
+    crowded: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn new(name: Arc<str>, limits: Limits, counts: Arc<ServerCounts>) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            limits,
+            counts,
+            ending: watch::Sender::new(None),
+            requests: AtomicUsize::new(0),
+            crowded: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn ending(&self) -> watch::Receiver<Option<Ending>> {
+        self.ending.subscribe()
+    }
+
+    /// True if a connection should not be kept for a further request.
+    pub(super) fn closes_connections(&self) -> bool {
+        self.is_crowded() || self.ending.borrow().is_some()
+    }
+
+    pub(super) fn is_crowded(&self) -> bool {
+        self.crowded.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn requests(&self) -> usize {
+        self.requests.load(Ordering::Acquire)
+    }
+
+    pub(super) fn begin(&self) {
+        self.requests.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn end(&self) {
+        self.requests.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A connection, and its place among the most that there may be.
+type Accepted = (TcpStream, OwnedSemaphorePermit);
+
+/// A server that runs. Dropped, its port is closed and its connections are cut.
+pub(super) struct Server {
+    shared: Arc<Shared>,
+    threads: Vec<Arbiter>,
+    places: Arc<Semaphore>,
+    most: u32,
+    /// Until the port is closed.
+    listening: watch::Receiver<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        for thread in &self.threads {
+            thread.stop();
+        }
+    }
+}
+
+impl Server {
+    /// Listens at `socket` with at most `most` connections at once, on `threads` threads of its own. `make` makes the service of one.
+    pub(super) fn start<F, S>(
+        socket: TcpListener,
+        shared: Arc<Shared>,
+        (threads, most): (usize, u32),
+        make: F,
+    ) -> io::Result<Self>
+    where
+        F: Fn() -> S + Clone + Send + 'static,
+        S: ServiceFactory<
+                (Watched, Option<SocketAddr>),
+                Config = (),
+                Response = (),
+                Error = DispatchError,
+                InitError = (),
+            > + 'static,
+        S::Service: 'static,
+    {
+        socket.set_nonblocking(true)?;
+        let places = Arc::new(Semaphore::new(most as usize));
+        let (open, listening) = watch::channel(());
+        let mut server = Self {
+            shared: shared.clone(),
+            threads: Vec::new(),
+            places: places.clone(),
+            most,
+            listening,
+        };
+        let mut to = Vec::new();
+        for _ in 0..threads {
+            let thread = Arbiter::try_new()?;
+            let (dealt, connections) = unbounded_channel();
+            let (make, shared) = (make.clone(), shared.clone());
+            thread.spawn_fn(move || {
+                actix_rt::spawn(serve(connections, make(), shared));
+            });
+            to.push(dealt);
+            server.threads.push(thread);
+        }
+        let accepts = async move {
+            if let Err(error) = accept(socket, places, to, &shared).await {
+                log::error!("{}: nothing is accepted: {error}", shared.name);
+            }
+            drop(open);
+        };
+        if let Some(first) = server.threads.first() {
+            first.spawn(accepts);
+        }
+        Ok(server)
+    }
+
+    /// Closes the port, answers what was accepted, and ends after `within` at the latest.
+    pub(super) async fn end(mut self, within: Duration) {
+        let clock = Clock::real();
+        let now = clock.now();
+        self.shared.ending.send_replace(Some(Ending {
+            since: now,
+            until: now + within,
+        }));
+        let ended = async {
+            while self.listening.changed().await.is_ok() {}
+            let _ = self.places.acquire_many(self.most).await;
+        };
+        tokio::select! {
+            biased;
+            () = ended => {}
+            () = clock.sleep(within + CUTTING) => {
+                log::warn!("{}: connections did not end in time", self.shared.name);
+            }
+        }
+    }
+
+    /// Waits until nothing is accepted any more, which without an end is a failure.
+    pub(super) async fn stopped_listening(&self) {
+        let mut listening = self.listening.clone();
+        while listening.changed().await.is_ok() {}
+    }
+}
+
+/// Accepts until the server ends; then the port is closed.
+async fn accept(
+    socket: TcpListener,
+    places: Arc<Semaphore>,
+    to: Vec<UnboundedSender<Accepted>>,
+    shared: &Shared,
+) -> io::Result<()> {
+    let (listener, clock) = (tokio::net::TcpListener::from_std(socket)?, Clock::real());
+    let mut ending = shared.ending();
+    let mut ending = std::pin::pin!(ending.wait_for(Option::is_some));
+    let mut failing = false;
+    for thread in to.iter().cycle() {
+        let stream = loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = &mut ending => return Ok(()),
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    failing = false;
+                    break stream;
+                }
+                Err(error) => {
+                    // Of this connection alone, or no file descriptor is left: then it goes on for long.
+                    if !std::mem::replace(&mut failing, true) {
+                        log::warn!("{}: a connection can't be accepted: {error}", shared.name);
+                    }
+                    clock.sleep(NO_ROOM).await;
+                }
+            }
+        };
+        let place = match places.clone().try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => {
+                shared.crowded.store(true, Ordering::Relaxed);
+                let place = tokio::select! {
+                    biased;
+                    _ = &mut ending => return Ok(()),
+                    place = places.clone().acquire_owned() => place,
+                };
+                shared.crowded.store(false, Ordering::Relaxed);
+                let Ok(place) = place else { return Ok(()) };
+                place
+            }
+        };
+        // Streams belong to the runtime of one thread.
+        if let Ok(stream) = stream.into_std() {
+            let _ = thread.send((stream, place));
+        }
+    }
+    Ok(())
+}
+
+/// One thread: serves the connections that it is dealt.
+async fn serve<S>(mut connections: UnboundedReceiver<Accepted>, factory: S, shared: Arc<Shared>)
+where
+    S: ServiceFactory<
+            (Watched, Option<SocketAddr>),
+            Config = (),
+            Response = (),
+            Error = DispatchError,
+            InitError = (),
+        >,
+    S::Service: 'static,
+{
+    let Ok(service) = factory.new_service(()).await else {
+        log::error!("{}: no service can be made", shared.name);
+        return;
+    };
+    let service = Rc::new(service);
+    while let Some((stream, place)) = connections.recv().await {
+        let (service, shared) = (service.clone(), shared.clone());
+        actix_rt::spawn(async move {
+            let opened = shared.counts.connection();
+            match tokio::net::TcpStream::from_std(stream) {
+                Ok(stream) => {
+                    let dispatch = |stream, peer| service.call((stream, peer));
+                    Connection::serve(stream, &shared, dispatch).await;
+                }
+                Err(error) => log::warn!("{}: a connection is lost: {error}", shared.name),
+            }
+            drop((opened, place));
+        });
+    }
+}
