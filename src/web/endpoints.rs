@@ -177,8 +177,10 @@ impl Endpoints {
     }
 }
 
+type Show = fn(&Endpoints) -> HttpResponse;
+
 /// What is answered where.
-const ROUTES: [(&str, fn(&Endpoints) -> HttpResponse); 4] = [
+const ROUTES: [(&str, Show); 4] = [
     ("/health/live", live),
     ("/health/ready", readiness),
     ("/metrics", metrics),

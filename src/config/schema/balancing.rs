@@ -176,6 +176,7 @@ pub struct RequesterConfig {
 
 /// When a requester asks.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "one a requester, read once")]
 pub enum LoadConfig {
     /// Clients in a loop: each thinks, asks and waits for its answer.
     Closed {
