@@ -4,6 +4,7 @@ mod answers;
 mod connection;
 mod gate;
 mod pace;
+mod requests;
 mod server;
 mod serving;
 

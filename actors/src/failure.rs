@@ -14,6 +14,7 @@ pub struct Failure {
     kind: FailureKind,
     retry_after: Option<Duration>,
     node: Option<Arc<str>>,
+    late: bool,
 }
 
 /// Whose failure it is, and whether another attempt can help.
@@ -38,6 +39,7 @@ impl Failure {
             kind: FailureKind::Transient,
             retry_after: None,
             node: None,
+            late: false,
         }
     }
 
@@ -48,6 +50,7 @@ impl Failure {
             kind: FailureKind::Permanent,
             retry_after: None,
             node: None,
+            late: false,
         }
     }
 
@@ -59,6 +62,7 @@ impl Failure {
             kind: FailureKind::Unavailable,
             retry_after: None,
             node: None,
+            late: false,
         }
     }
 
@@ -69,6 +73,7 @@ impl Failure {
             kind: FailureKind::Closed,
             retry_after: None,
             node: None,
+            late: false,
         }
     }
 
@@ -98,6 +103,7 @@ impl Failure {
             },
             retry_after: None,
             node: None,
+            late: false,
         }
     }
 
@@ -106,6 +112,18 @@ impl Failure {
     pub fn after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
         self
+    }
+
+    /// The same failure, marked as one of time: what was waited for did not come. A client of HTTP is told so by 504.
+    #[must_use]
+    pub fn late(mut self) -> Self {
+        self.late = true;
+        self
+    }
+
+    /// True if what was waited for did not come in time.
+    pub fn is_late(&self) -> bool {
+        self.late
     }
 
     /// How long the book should rest before its next attempt.

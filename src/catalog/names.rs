@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use gopherworks_actors::book::{Book, Headers, header};
+use gopherworks_actors::book::{Book, BookId, Headers, header};
+use gopherworks_actors::job::Job;
 
 use super::RunId;
 
@@ -34,6 +35,17 @@ pub fn key_of(book: &Book, run: &RunId) -> String {
     match book.headers.get(header::KEY) {
         Some(key) => String::from_utf8_lossy(key).into_owned(),
         None => format!("{run}-{}", book.id),
+    }
+}
+
+/// Identifies a request outside the process: the [key](key_of) of its book, or else `<run>-<requester>-<number>`. Copies and retries of a request
+/// have the same key; no two requests of any runs do.
+pub fn key_of_job(job: &Job, run: &RunId) -> String {
+    match &job.book {
+        Some(book) if book.id != BookId::UNASSIGNED || book.headers.get(header::KEY).is_some() => {
+            key_of(book, run)
+        }
+        _ => format!("{run}-{}-{}", escape(job.from.as_bytes()), job.number),
     }
 }
 

@@ -1,19 +1,27 @@
 //! What a client is told: the answer's book as a response, or why there is none.
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use actix_web::body::{BodySize, BoxBody, MessageBody, None as NoBody};
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use actix_web::http::{Method, StatusCode};
+use actix_web::web::Bytes;
 use actix_web::{HttpResponse, ResponseError};
 use gopherworks_actors::balancer::{BalancerCore, CallError};
-use gopherworks_actors::book::{Body, Book};
+use gopherworks_actors::book::Book;
 use gopherworks_actors::failure::Failure;
 use gopherworks_actors::job::{Answer, Served};
 use gopherworks_actors::pool::Pool;
+use hyper::body::Body as _;
 
-use crate::catalog::http::{STATUS, TYPE};
+use crate::catalog::http::fields::{Message, give_out};
+use crate::catalog::http::sending::{FileBody, Sent};
+use crate::catalog::http::{ANSWER_FIELD, Blocking, STATUS, TYPE};
 use crate::web::Refused;
 
-/// Most bytes of an answer that are sent.
-const MOST_ANSWER: u64 = 64 * 1024 * 1024;
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// A refusal before anybody was asked.
@@ -26,7 +34,8 @@ pub(super) fn plain(status: StatusCode, text: &'static str) -> HttpResponse {
 
 pub(super) async fn response(
     to: &BalancerCore<Served>,
-    pool: &Pool,
+    pool: &Arc<Pool>,
+    method: &Method,
     answer: Result<Answer, CallError>,
     usual: StatusCode,
 ) -> HttpResponse {
@@ -34,13 +43,14 @@ pub(super) async fn response(
         // 200 says that there is a body.
         Ok(Ok(None)) if usual == StatusCode::OK => HttpResponse::NoContent().finish(),
         Ok(Ok(None)) => HttpResponse::build(usual).finish(),
-        Ok(Ok(Some(book))) => sent(pool, book, usual).await,
+        Ok(Ok(Some(book))) => sent(pool, method, book, usual).await,
         Ok(Err(failure)) => failed(&failure),
         Err(error) => Refused::new(error, to.retry_after()).error_response(),
     }
 }
 
-/// The request's own failure. What it is in particular is for the log: it may name files and hosts.
+/// The request's own failure: 422 where it is permanent, 504 where an answer did not come in time, else 502. What it is in
+/// particular is for the log: it may name files and hosts.
 fn failed(failure: &Failure) -> HttpResponse {
     log::warn!("a request failed: {failure}");
     if failure.is_permanent() {
@@ -49,34 +59,105 @@ fn failed(failure: &Failure) -> HttpResponse {
             .content_type(TEXT)
             .body("the request can't be done\n");
     }
-    let mut response = HttpResponse::BadGateway();
+    let (status, text) = match failure.is_late() {
+        true => (StatusCode::GATEWAY_TIMEOUT, "no answer came in time\n"),
+        false => (StatusCode::BAD_GATEWAY, "the request has failed\n"),
+    };
+    let mut response = HttpResponse::build(status);
     if let Some(after) = failure.retry_after() {
         let seconds = after.as_secs_f64().ceil().clamp(1.0, 3600.0) as u64;
         response.insert_header((RETRY_AFTER, seconds));
     }
-    response.content_type(TEXT).body("the request has failed\n")
+    response.content_type(TEXT).body(text)
 }
 
-async fn sent(pool: &Pool, book: Book, usual: StatusCode) -> HttpResponse {
+async fn sent(pool: &Arc<Pool>, method: &Method, book: Book, usual: StatusCode) -> HttpResponse {
     let said = |name: &str| std::str::from_utf8(book.headers.get(name)?).ok();
     let status = said(STATUS)
         .and_then(|status| status.parse().ok())
         .and_then(|status| StatusCode::from_u16(status).ok())
         .filter(|status| !status.is_informational());
-    let kind: Option<HeaderValue> = said(TYPE).and_then(|kind| kind.parse().ok());
-    let body = match &book.body {
-        Body::Bytes(bytes) => bytes.clone(),
-        file @ Body::File { .. } => {
-            let file = file.clone();
-            match pool.wait_for(move || file.read_all(MOST_ANSWER)).await {
-                Ok(Ok(bytes)) => bytes,
-                Ok(Err(error)) => return failed(&Failure::io("reading an answer", &error)),
-                Err(_) => return failed(&Failure::transient("the run has ended")),
+    let mut response = HttpResponse::build(status.unwrap_or(usual));
+    for (name, value) in give_out(Message::Answer, &book.headers) {
+        let name = HeaderName::from_bytes(name.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
+            response.append_header((name, value));
+        }
+    }
+    let kind = book.headers.get(TYPE);
+    let kind = kind.and_then(|kind| HeaderValue::from_bytes(kind).ok());
+    // An answer with a status is HTTP's own: it may well have no body that there would be a type of.
+    let unknown = status
+        .is_none()
+        .then_some(HeaderValue::from_static("application/octet-stream"));
+    if let Some(kind) = kind.or(unknown) {
+        response.insert_header((CONTENT_TYPE, kind));
+    }
+    let length = said(&format!("{ANSWER_FIELD}content-length"));
+    let length: Option<u64> = length.and_then(|length| length.parse().ok());
+    let status = status.unwrap_or(usual);
+    if status == StatusCode::NOT_MODIFIED || status == StatusCode::NO_CONTENT {
+        if let Some(length) = length {
+            response.insert_header((CONTENT_LENGTH, length));
+        }
+        return response.finish().set_body(BoxBody::new(NoBody::new()));
+    }
+    let body = match Sent::open(&book.body, None, &Blocking::Pool(pool.clone())).await {
+        Ok(body) => body,
+        Err(failure) => return failed(&failure),
+    };
+    let body = match body {
+        // The answer to HEAD tells the length of what GET would get.
+        Sent::Bytes(bytes)
+            if bytes.is_empty() && *method == Method::HEAD && said(STATUS).is_some() =>
+        {
+            match length {
+                Some(length) => BoxBody::new(Unsent(length)),
+                None => BoxBody::new(NoBody::new()),
             }
         }
+        Sent::Bytes(bytes) => BoxBody::new(bytes),
+        Sent::File(file) => BoxBody::new(Streamed(file)),
     };
-    let kind = kind.unwrap_or(HeaderValue::from_static("application/octet-stream"));
-    HttpResponse::build(status.unwrap_or(usual))
-        .insert_header((CONTENT_TYPE, kind))
-        .body(body)
+    response.finish().set_body(body)
+}
+
+/// A body of a known length that is not sent.
+struct Unsent(u64);
+
+impl MessageBody for Unsent {
+    type Error = io::Error;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.0)
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Poll::Ready(None)
+    }
+}
+
+/// A file as the body of a response.
+struct Streamed(FileBody);
+
+impl MessageBody for Streamed {
+    type Error = io::Error;
+
+    fn size(&self) -> BodySize {
+        self.0
+            .size_hint()
+            .exact()
+            .map_or(BodySize::Stream, BodySize::Sized)
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let frame = Pin::new(&mut self.0).poll_frame(context);
+        frame.map_ok(|frame| frame.into_data().unwrap_or_default())
+    }
 }

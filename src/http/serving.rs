@@ -11,24 +11,21 @@ use actix_http::{HttpService, KeepAlive, Request, Response};
 use actix_service::map_config;
 use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, Service, ServiceFactory, fn_service};
-use actix_web::http::header::CONTENT_TYPE;
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, Either, ready};
-use gopherworks_actors::book::{Book, header};
 use gopherworks_actors::clock::Clock;
 use gopherworks_actors::pool::Pool;
 use gopherworks_actors::requester::Asker;
 use tokio::sync::Notify;
 
-use super::answers;
 use super::connection::{Connection, Watched};
 use super::gate::{self, Gate};
 use super::pace::Pace;
 use super::server::{Limits, Server, Shared};
-use crate::catalog::http::{METHOD, QUERY, TYPE};
+use super::{answers, requests};
 use crate::plan::HttpPlan;
 use crate::web::{Endpoints, Hosts, ServerCounts};
 
@@ -246,16 +243,7 @@ async fn answer(
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
-    let mut book = Book::new(body);
-    let headers = &mut book.headers;
-    headers.set(header::NAME, path.trim_start_matches('/').to_owned());
-    headers.set(METHOD, request.method().as_str().to_owned());
-    if !request.query_string().is_empty() {
-        headers.set(QUERY, request.query_string().to_owned());
-    }
-    if let Some(kind) = request.headers().get(CONTENT_TYPE) {
-        headers.set(TYPE, kind.as_bytes().to_vec());
-    }
+    let book = requests::book(&request, path, body);
     let asker = &serving.asker;
     let number = serving.taken.fetch_add(1, Ordering::Relaxed);
     if serving.most.is_some_and(|most| number >= most) {
@@ -272,5 +260,6 @@ async fn answer(
         serving.enough.notify_one();
     }
     let to = asker.to();
-    answers::response(to, &serving.pool, answer, serving.status).await
+    let method = request.method();
+    answers::response(to, &serving.pool, method, answer, serving.status).await
 }

@@ -17,6 +17,7 @@ use gopherworks_actors::works::Works;
 
 use super::{StartError, account};
 use crate::catalog::Site;
+use crate::catalog::http::says_failed;
 #[cfg(feature = "http")]
 use crate::http::Listener;
 use crate::plan::{BalancerPlan, Plan};
@@ -221,7 +222,11 @@ fn core(
             Policy::ShortFirst { .. } | Policy::Reserve { .. }
         )
         .then(|| -> Cost<Served> { Arc::new(move |job: &Job| costs.cost(&at, job)) }),
-        failed: Some(Arc::new(|answer| answer.is_err())),
+        // A server that answers for a worker and says that it failed counts as the worker's failure.
+        failed: Some(Arc::new(|answer| match answer {
+            Ok(book) => book.as_ref().is_some_and(says_failed),
+            Err(_) => true,
+        })),
         clock: works.clock.clone(),
         seed: works.seed,
         pool: Arc::<Pool>::clone(&works.pool),

@@ -7,8 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use gopherworks::actors::book::{Body, BodyFile};
 use gopherworks::config::{Loaded, Overrides};
 use gopherworks::{Book, Catalog, Report, Topology};
+
+use crate::support::upstream::{Says, Upstream};
 
 /// Somebody else: what was asked of them.
 #[derive(Default)]
@@ -280,10 +283,88 @@ load = {{ kind = "http", listen = "127.0.0.1:0", requests = 3 }}
         "{said}"
     );
     let said = say("/missing").await;
-    assert!(said.starts_with("HTTP/1.1 422"), "{said}");
+    assert!(said.starts_with("HTTP/1.1 404"), "{said}");
     // That were all that there may be: it ends by itself.
     let done = running.done().await;
     let report = running.finish(done).await;
     let web = &report.requesters[0];
-    assert_eq!((web.answered, web.failed, web.lost), (2, 1, 0));
+    assert_eq!((web.answered, web.failed, web.lost), (3, 0, 0));
+}
+
+/// A run that burns one book over HTTP, and the report.
+async fn burned_book(burn: &str, book: Book) -> (Report, Vec<String>) {
+    let text = format!(
+        "[piles.inbox]\nmax_attempts = 1\n[incinerators.fire]\nburn = {{ kind = \"http\", {burn} }}\n[crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\ngophers = [\"load push unload return\"]\n"
+    );
+    let loaded = Loaded::parse("t.toml", text, &Catalog::standard(), &Overrides::default());
+    let plan = loaded.unwrap_or_else(|mistakes| panic!("{mistakes}")).plan;
+    let running = Topology::from_plan(plan).start().await.expect("it starts");
+    running.offer("inbox", vec![book]).await.expect("room");
+    let report = running.drain(Some(Duration::from_secs(30))).await;
+    let dead = running.dead();
+    let reasons = dead.iter().map(|dead| dead.reason.clone());
+    (report, reasons.collect())
+}
+
+#[actix_web::test]
+async fn a_file_is_sent_whole_with_its_length_and_within_its_limit() {
+    let ok = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    for size in [0, 1, 65_536, 65_537, 1_000_000] {
+        let upstream = Upstream::start(move |_| Says::Bytes(ok.into()));
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        let bytes: Vec<u8> = (0..size).map(|at: u32| (at % 251) as u8).collect();
+        std::io::Write::write_all(&mut file, &bytes).expect("room on the disk");
+        let book = || Book::new(Body::file(BodyFile::kept(file.path()), u64::from(size)));
+        let burn = format!("url = \"http://{}/\"", upstream.address);
+        let (report, reasons) = burned_book(&burn, book()).await;
+        assert_eq!(report.ledger.burned, 1, "{size}: {reasons:?}");
+        let heard = upstream.heard().pop().expect("it was asked");
+        assert_eq!(heard.all("content-length"), [size.to_string()]);
+        assert!(heard.body == bytes, "{size}");
+        let burn = format!("{burn}, max_body = \"64KiB\"");
+        let (report, reasons) = burned_book(&burn, book()).await;
+        let within = size <= 65_536;
+        assert_eq!(
+            report.ledger.burned,
+            u64::from(within),
+            "{size}: {reasons:?}"
+        );
+        let told = reasons
+            .iter()
+            .all(|reason| reason.contains("`max_body` allows 64KiB"));
+        assert!(told, "{reasons:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_refusal_is_quoted_in_the_reason() {
+    let answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 18\r\n\r\nno such\nfield: x\r\n";
+    let upstream = Upstream::start(move |_| Says::Bytes(answer.into()));
+    let burn = format!("url = \"http://{}/\"", upstream.address);
+    let (_, reasons) = burned_book(&burn, Book::new("x")).await;
+    assert_eq!(reasons.len(), 1);
+    assert!(
+        reasons[0].ends_with("400 Bad Request: no such\\nfield: x"),
+        "{reasons:?}"
+    );
+    assert_eq!(upstream.heard().len(), 1);
+}
+
+#[actix_web::test]
+async fn a_book_keeps_its_key_in_every_attempt() {
+    let answer = "HTTP/1.1 503 X\r\nretry-after: 0\r\ncontent-length: 0\r\n\r\n";
+    let upstream = Upstream::start(move |_| Says::Bytes(answer.into()));
+    let burn = format!(
+        "url = \"http://{}/{{id}}\", method = \"PUT\", retries = 2, backoff = \"1ms\"",
+        upstream.address
+    );
+    let (report, _) = burned_book(&burn, Book::new("x")).await;
+    assert_eq!(report.ledger.dead, 1);
+    let heard = upstream.heard();
+    assert_eq!(heard.len(), 3);
+    let key = heard[0].all("idempotency-key")[0];
+    for heard in &heard {
+        assert_eq!(heard.all("idempotency-key"), [key]);
+        assert_eq!(heard.line, format!("PUT /{key}"));
+    }
 }

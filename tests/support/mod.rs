@@ -6,5 +6,7 @@ pub mod designs;
 pub mod kinds;
 #[cfg(feature = "http")]
 pub mod load;
+#[cfg(feature = "http")]
+pub mod upstream;
 pub mod virtual_time;
 pub mod watchdog;

@@ -1,193 +1,54 @@
-//! Asks somebody over HTTP, with a limit on everything that may come of it.
+//! Asks another server over HTTP, with a limit on everything that may come of it.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use gopherworks_actors::book::Book;
+use gopherworks_actors::book::{Body, Book, header};
 use gopherworks_actors::clock::Clock;
 use gopherworks_actors::failure::Failure;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Method, Response, StatusCode, Url, redirect};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserializer, Error as _};
-use serde::{Deserialize, Serialize};
+use reqwest::header::HeaderMap;
+use reqwest::{Client, Method, StatusCode, Url, redirect};
 
-use super::TYPE;
-use crate::catalog::units::{Size, Time};
-use crate::catalog::{RunId, Site, names};
+use super::METHOD;
+use super::address::Address;
+use super::answered::{Answered, Limits, Unread, judged};
+use super::options::{Options, Statuses};
+use super::request::{Requests, has_chosen_key};
+use super::sending::{Blocking, Sent};
 
-/// Most bytes of a book that are sent.
-pub(in crate::catalog) const MOST_SENT: u64 = 64 * 1024 * 1024;
-
-/// An address; `{name}` and `{id}` in it stand for a book's name and id.
-#[derive(Debug, Clone)]
-pub struct Address(String);
-
-impl Address {
-    fn of(&self, book: Option<(&Book, &RunId)>) -> Result<Url, String> {
-        let name = book.map(|(book, run)| names::name_of(book, run));
-        let name = name.as_deref().unwrap_or_default();
-        let id = book.map_or_else(|| "0".to_owned(), |(book, run)| names::key_of(book, run));
-        // Everything but what is safe everywhere, so that a name can't leave its place in the address.
-        let safe = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(byte);
-        let mut quoted = String::new();
-        for byte in name {
-            if safe(byte) {
-                quoted.push(char::from(*byte));
-            } else {
-                quoted.push_str(&format!("%{byte:02X}"));
-            }
-        }
-        if quoted.split('/').any(|part| part == "..") {
-            return Err("a name that leads upwards is not asked for".to_owned());
-        }
-        let text = self.0.replace("{id}", &id).replace("{name}", &quoted);
-        let url = Url::parse(&text).map_err(|error| error.to_string())?;
-        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err("an address begins with http:// or https:// and a host".to_owned());
-        }
-        Ok(url)
-    }
-}
-
-impl<'de> Deserialize<'de> for Address {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let address = Self(String::deserialize(deserializer)?);
-        match address.of(None) {
-            Ok(_) => Ok(address),
-            Err(why) => Err(D::Error::custom(format!("`{}`: {why}", address.0))),
-        }
-    }
-}
-
-impl JsonSchema for Address {
-    fn schema_name() -> Cow<'static, str> {
-        "Address".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^https?://." })
-    }
-}
-
-/// What is done with the address. `PUT`, `GET` and `DELETE` may be sent again; `GET` and `DELETE` send no body.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "UPPERCASE")]
-#[schemars(inline)]
-pub enum Verb {
-    Post,
-    Put,
-    Get,
-    Patch,
-    Delete,
-}
-
-impl Verb {
-    fn method(self) -> Method {
-        match self {
-            Verb::Post => Method::POST,
-            Verb::Put => Method::PUT,
-            Verb::Get => Method::GET,
-            Verb::Patch => Method::PATCH,
-            Verb::Delete => Method::DELETE,
-        }
-    }
-}
-
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Options {
-    /// Whom to ask, such as "http://127.0.0.1:9000/books/{name}": `{name}` and `{id}` stand for the book's.
-    url: Address,
-    /// How: POST, PUT, PATCH, GET or DELETE.
-    #[serde(default = "post")]
-    method: Verb,
-    /// Time for one try, from the connection to the last byte of the answer.
-    #[serde(default = "half_a_minute")]
-    timeout: Time,
-    /// Time for the connection alone.
-    #[serde(default = "five_seconds")]
-    connect_timeout: Time,
-    /// Tries besides the first. Methods that may not be sent twice are tried again only if nothing was sent.
-    #[serde(default = "two")]
-    retries: u32,
-    /// Rest before the second try; twice as long before each further one.
-    #[serde(default = "a_tenth")]
-    backoff: Time,
-    /// Most bytes of an answer; with more the request fails.
-    #[serde(default = "some")]
-    max_response: Size,
-    /// Redirects that are followed.
-    #[serde(default)]
-    redirects: u32,
-    /// Headers that are sent along.
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    /// Goes through the proxy that the environment names.
-    #[serde(default)]
-    proxy: bool,
-}
-
-fn post() -> Verb {
-    Verb::Post
-}
-
-fn half_a_minute() -> Time {
-    Time(Duration::from_secs(30))
-}
-
-fn five_seconds() -> Time {
-    Time(Duration::from_secs(5))
-}
-
-fn a_tenth() -> Time {
-    Time(Duration::from_millis(100))
-}
-
-fn two() -> u32 {
-    2
-}
-
-fn some() -> Size {
-    Size(16 * 1024 * 1024)
-}
+/// Longest rest between two tries.
+const MOST_REST: Duration = Duration::from_secs(10);
 
 /// One client with its connections.
 #[derive(Clone)]
 pub struct Asking {
     client: Client,
     url: Address,
-    method: Method,
+    method: Option<Method>,
+    pass_query: bool,
+    statuses: Statuses,
     retries: u32,
     backoff: Duration,
-    most: u64,
-    run: RunId,
+    max_body: Option<u64>,
+    limits: Limits,
+    requests: Requests,
 }
 
 impl fmt::Debug for Asking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.method, self.url.0)
+        f.write_str(self.url.text())
     }
 }
 
 /// Makes a client of the options.
-pub fn make(options: &Options, site: &Site) -> Result<Asking, Failure> {
-    // Whoever was first has chosen: an application may have done so.
+///
+/// # Errors
+/// A header field that can't be sent.
+pub fn make(options: &Options) -> Result<Asking, Failure> {
+    // The first provider of the process stays: an application may have chosen another one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut headers = HeaderMap::new();
-    for (name, value) in &options.headers {
-        let wrong = |why: &dyn fmt::Display| Failure::permanent(format!("header `{name}`: {why}"));
-        let value = HeaderValue::from_str(value).map_err(|error| wrong(&error))?;
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| wrong(&error))?;
-        headers.insert(name, value);
-    }
     let redirects = match options.redirects {
         0 => redirect::Policy::none(),
         most => redirect::Policy::limited(most as usize),
@@ -196,7 +57,8 @@ pub fn make(options: &Options, site: &Site) -> Result<Asking, Failure> {
         .timeout(options.timeout.0)
         .connect_timeout(options.connect_timeout.0)
         .redirect(redirects)
-        .default_headers(headers)
+        .pool_max_idle_per_host(options.pool.max_idle as usize)
+        .pool_idle_timeout(options.pool.idle_timeout.0)
         // Tries are counted here.
         .retry(reqwest::retry::never())
         .user_agent(concat!("gopherworks/", env!("CARGO_PKG_VERSION")));
@@ -207,131 +69,256 @@ pub fn make(options: &Options, site: &Site) -> Result<Asking, Failure> {
     Ok(Asking {
         client,
         url: options.url.clone(),
-        method: options.method.method(),
+        method: options.method.map(|verb| verb.method()),
+        pass_query: options.pass_query,
+        statuses: options.statuses,
         retries: options.retries,
         backoff: options.backoff.0,
-        most: options.max_response.0,
-        run: site.run.clone(),
+        max_body: options.max_body.map(|most| most.0),
+        limits: Limits {
+            body: options.max_response.0,
+            fields: options.max_headers.0,
+        },
+        requests: Requests::of(options)?,
     })
 }
 
-/// An answer with a status of success.
-pub struct Answered {
-    pub status: StatusCode,
-    pub kind: Option<Bytes>,
-    pub body: Bytes,
+/// What is asked.
+pub struct Question<'a> {
+    /// The book that it is about, if there is one.
+    pub book: Option<&'a Book>,
+    /// Identifies it among all requests of all runs.
+    pub key: &'a str,
+    /// Where files are read.
+    pub blocking: Blocking,
+}
+
+impl Question<'_> {
+    /// The method of the request that it came with, if it came over HTTP.
+    fn came_with(&self) -> Option<&[u8]> {
+        self.book?.headers.get(METHOD).map(|method| &method[..])
+    }
+}
+
+/// A question ready to be sent.
+struct Ready<'a> {
+    url: Url,
+    method: Method,
+    fields: HeaderMap,
+    body: Option<&'a Body>,
+    blocking: &'a Blocking,
+    /// Answers of any status are passed back.
+    any: bool,
+    /// A request whose answer was lost may be sent again.
+    repeatable: bool,
+}
+
+/// Why a try failed.
+struct Trouble {
+    failure: Failure,
+    again: Again,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Never,
+    /// The connection was closed before anything came: most likely it was idle for too long.
+    AtOnce,
+    AfterRest,
 }
 
 impl Asking {
-    /// Sends `body`, which belongs to `book`, and reads the answer.
+    /// Sends the body of the question's book and reads the answer.
     ///
     /// # Errors
-    /// Transient: nobody is there, it takes too long, 408, 425, 429 and 5xx. Permanent: any other status that is no success, an answer that is too large.
-    pub async fn ask(&self, book: Option<&Book>, body: Bytes) -> Result<Answered, Failure> {
-        let url = self
-            .url
-            .of(book.map(|book| (book, &self.run)))
-            .map_err(Failure::permanent)?;
+    /// `Unavailable`: no connection. `Transient`: it takes too long, the connection is lost; 408, 425, 429 and 5xx, with what `Retry-After`
+    /// says. `Permanent`: any other status that is no success, an answer that is too large. Where answers of any status are passed
+    /// back, no status is an error, and failures are `Transient`.
+    pub async fn ask(&self, question: Question<'_>) -> Result<Answered, Failure> {
+        let ready = match self.ready(&question)? {
+            Ok(ready) => ready,
+            Err(answered) => return Ok(answered),
+        };
         let mut rest = self.backoff;
-        let mut tries = 0;
+        let (mut tries, mut at_once) = (0, false);
         loop {
-            let failure = match self.once(&url, book, body.clone()).await {
+            let Trouble { failure, again } = match self.once(&ready).await {
                 Ok(answered) => return Ok(answered),
-                Err((failure, again)) if again && tries < self.retries => failure,
-                Err((failure, _)) => return Err(failure),
+                Err(trouble) => trouble,
             };
+            let after = failure.retry_after().unwrap_or_default();
+            if again == Again::AtOnce && !at_once {
+                at_once = true;
+                log::debug!("{self:?} is asked again: {failure}");
+                continue;
+            }
+            if again == Again::Never || tries >= self.retries || after > MOST_REST.max(rest) {
+                return Err(failure);
+            }
             tries += 1;
             log::debug!("{self:?} is tried again: {failure}");
-            let pause = failure.retry_after().unwrap_or_default();
-            let pause = pause.clamp(rest, MOST_REST.max(rest));
-            Clock::real().sleep(pause).await;
-            rest = rest.saturating_mul(2).min(MOST_REST);
+            Clock::real().sleep(after.max(rest)).await;
+            rest = rest.saturating_mul(2).min(MOST_REST.max(self.backoff));
         }
     }
 
-    /// One try; an error says whether another one does no harm.
-    async fn once(
+    /// Names of fields that are not passed on.
+    pub fn dropped(&self) -> &[String] {
+        self.requests.dropped()
+    }
+
+    /// Puts a request together; or answers it, where it is none that can be passed on.
+    fn ready<'a>(
         &self,
-        url: &Url,
-        book: Option<&Book>,
-        body: Bytes,
-    ) -> Result<Answered, (Failure, bool)> {
-        let mut request = self.client.request(self.method.clone(), url.clone());
-        let twice = self.method.is_idempotent();
-        if !matches!(self.method, Method::GET | Method::DELETE) {
-            if let Some(kind) = book.and_then(|book| book.headers.get(TYPE)) {
-                request = request.header(CONTENT_TYPE, &kind[..]);
-            }
-            request = request.body(body);
-        }
-        if let Some(book) = book
-            && book.id.0 > 0
-        {
-            // Whoever honours it does a book that comes again only once.
-            request = request.header("idempotency-key", names::key_of(book, &self.run));
-        }
-        let trouble = |error: reqwest::Error| {
-            let unsent = error.is_connect();
-            let failure = told(url.host_str().unwrap_or_default(), &error.without_url());
-            (Failure::transient(failure), twice || unsent)
+        question: &'a Question<'_>,
+    ) -> Result<Result<Ready<'a>, Answered>, Failure> {
+        let came_with = question.came_with();
+        let method = match (&self.method, came_with) {
+            (Some(method), _) => method.clone(),
+            (None, None) => Method::POST,
+            (None, Some(came)) => match Method::from_bytes(came) {
+                // Neither can be passed on with what is known here (RFC 9110, 9.3.6 and 9.3.8).
+                Ok(Method::CONNECT | Method::TRACE) | Err(_) => {
+                    let text = "the method is not passed on\n";
+                    return Ok(Err(Answered::here(StatusCode::NOT_IMPLEMENTED, text)));
+                }
+                Ok(method) => method,
+            },
         };
-        let mut response = request.send().await.map_err(trouble)?;
-        let status = response.status();
-        if !status.is_success() {
-            let (failure, again) = judged(&response);
-            return Err((failure, again && twice));
-        }
-        let kind = response.headers().get(CONTENT_TYPE);
-        let kind = kind.map(|kind| Bytes::copy_from_slice(kind.as_bytes()));
-        let mut all = BytesMut::new();
-        while let Some(part) = response.chunk().await.map_err(trouble)? {
-            if (all.len() + part.len()) as u64 > self.most {
-                let most = Size(self.most);
-                let failure = Failure::permanent(format!("{self:?}: more than {most} of answer"));
-                return Err((failure, false));
+        let any = match self.statuses {
+            Statuses::Auto => came_with.is_some(),
+            Statuses::Any => true,
+            Statuses::Success => false,
+        };
+        let book = question.book;
+        let name = match book.map(|book| book.headers.get(header::NAME)) {
+            Some(Some(name)) => name.to_vec(),
+            Some(None) => format!("book-{}", question.key).into_bytes(),
+            None => Vec::new(),
+        };
+        let url = self.url.of(book, question.key, &name, self.pass_query);
+        let url = url.map_err(Failure::permanent)?;
+        let without = [Method::GET, Method::HEAD, Method::DELETE];
+        let bodiless = !(self.method.is_none() && came_with.is_some()) && without.contains(&method);
+        let Some(fields) = self.requests.fields(question, &method, bodiless) else {
+            return Ok(Err(Answered::here(StatusCode::OK, "")));
+        };
+        // A key that the client chose, or that stays with a book, says that a repetition is known as such.
+        let keyed = came_with.is_none() && book.is_some();
+        let keyed = keyed || has_chosen_key(book);
+        Ok(Ok(Ready {
+            url,
+            repeatable: method.is_idempotent() || keyed,
+            method,
+            fields,
+            body: book.map(|book| &book.body).filter(|_| !bodiless),
+            blocking: &question.blocking,
+            any,
+        }))
+    }
+
+    /// One try.
+    async fn once(&self, ready: &Ready<'_>) -> Result<Answered, Trouble> {
+        let mut request = self.client.request(ready.method.clone(), ready.url.clone());
+        request = request.headers(ready.fields.clone());
+        let never = |failure| Trouble {
+            failure,
+            again: Again::Never,
+        };
+        let sends = [Method::POST, Method::PUT, Method::PATCH].contains(&ready.method);
+        if let Some(body) = ready.body {
+            let body = Sent::open(body, self.max_body, ready.blocking).await;
+            let body = body.map_err(never)?;
+            if body.is_empty() && sends {
+                request = request.header("content-length", "0");
+            } else if !body.is_empty() {
+                request = request.body(body.into_body());
             }
-            all.extend_from_slice(&part);
+        } else if sends {
+            request = request.header("content-length", "0");
         }
-        Ok(Answered {
-            status,
-            kind,
-            body: all.freeze(),
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.trouble(ready, error))?;
+        if !ready.any && !response.status().is_success() {
+            let (failure, again) = judged(response).await;
+            let again = again && ready.method.is_idempotent();
+            let again = if again {
+                Again::AfterRest
+            } else {
+                Again::Never
+            };
+            return Err(Trouble { failure, again });
+        }
+        let head = ready.method == Method::HEAD;
+        let read = Answered::read(response, head, ready.any, self.limits).await;
+        read.map_err(|unread| match unread {
+            Unread::Lost(error) => self.trouble(ready, error),
+            Unread::TooLarge(what) => {
+                let text = format!("{}: {what}", self.url.text());
+                // A client of HTTP is told that the server behind has failed, not that its request was wrong.
+                never(match ready.any {
+                    true => Failure::transient(text),
+                    false => Failure::permanent(text),
+                })
+            }
         })
+    }
+
+    /// What an error of a connection means.
+    fn trouble(&self, ready: &Ready<'_>, error: reqwest::Error) -> Trouble {
+        let host = ready.url.host_str().unwrap_or_default();
+        let place = match ready.url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let (unsent, late) = (error.is_connect(), error.is_timeout());
+        let closed = !unsent && !late && is_closed(&error);
+        let text = told(&place, &error.without_url());
+        let failure = match unsent && !ready.any {
+            true => Failure::unavailable(text),
+            false => Failure::transient(text),
+        };
+        let again = if closed && ready.repeatable {
+            Again::AtOnce
+        } else if unsent || ready.method.is_idempotent() {
+            Again::AfterRest
+        } else {
+            Again::Never
+        };
+        Trouble {
+            failure: if late { failure.late() } else { failure },
+            again,
+        }
     }
 }
 
-/// Longest rest between two tries.
-const MOST_REST: Duration = Duration::from_secs(10);
-
-/// What a status that is no success means.
-fn judged(response: &Response) -> (Failure, bool) {
-    let status = response.status();
-    let host = response.url().host_str().unwrap_or_default();
-    if status.is_redirection() {
-        let text = format!("{host} answered {status}: no further redirects are followed");
-        return (Failure::permanent(text), false);
+/// True if the other side closed the connection before its answer was whole.
+fn is_closed(error: &reqwest::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let mut behind: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = behind {
+        if let Some(error) = error.downcast_ref::<hyper::Error>()
+            && (error.is_incomplete_message() || error.is_canceled() || error.is_closed())
+        {
+            return true;
+        }
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && matches!(
+                error.kind(),
+                BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+            )
+        {
+            return true;
+        }
+        behind = error.source();
     }
-    let text = format!("{host} answered {status}");
-    let later = matches!(
-        status,
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
-    );
-    if !later && !status.is_server_error() {
-        return (Failure::permanent(text), false);
-    }
-    let after = (response.headers().get(RETRY_AFTER))
-        .and_then(|after| after.to_str().ok()?.trim().parse().ok())
-        .map(Duration::from_secs);
-    let failure = Failure::transient(text);
-    let failure = match after {
-        Some(after) => failure.after(after.min(MOST_REST)),
-        None => failure,
-    };
-    (failure, true)
+    false
 }
 
 /// An error with what is behind it: reqwest's own texts stop at the first level.
-fn told(what: &str, error: &dyn std::error::Error) -> String {
+fn told(what: &str, error: &dyn Error) -> String {
     let mut out = format!("{what}: {error}");
     let mut behind = error.source();
     while let Some(error) = behind {

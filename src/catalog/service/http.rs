@@ -1,23 +1,24 @@
-//! `http`: a request to somebody else for each request.
+//! `http`: a request to another server for each request.
 
-use gopherworks_actors::book::{Body, Book, BookId};
+use gopherworks_actors::book::{Book, BookId};
 use gopherworks_actors::failure::Failure;
 use gopherworks_actors::job::{Answer, Job, Serve, Service, Serving, WorkerSite};
 
-use crate::catalog::Site;
-use crate::catalog::http::{Asking, MOST_SENT, Options, STATUS, TYPE, make as client};
+use crate::catalog::http::{Asking, Blocking, Options, Question, make as client};
+use crate::catalog::{RunId, Site, names};
 
 pub(super) fn make(options: &Options, site: &Site) -> Result<Asked, Failure> {
-    Ok(Asked(client(options, site)?))
+    Ok(Asked(client(options)?, site.run.clone()))
 }
 
-/// The answer is the book with the body, the media type and the status of the response. Cancelling it closes the connection.
-pub(super) struct Asked(Asking);
+/// The answer is the book with the body, the status and the header fields of the response. Cancelling it closes the connection.
+pub(super) struct Asked(Asking, RunId);
 
 impl Service for Asked {
     fn worker(&self, site: &WorkerSite) -> Result<Box<dyn Serve>, Failure> {
         Ok(Box::new(Asker {
             asking: self.0.clone(),
+            run: self.1.clone(),
             site: site.clone(),
         }))
     }
@@ -25,37 +26,29 @@ impl Service for Asked {
 
 struct Asker {
     asking: Asking,
+    run: RunId,
     site: WorkerSite,
 }
 
 impl Serve for Asker {
     fn serve(&mut self, job: Job) -> Serving<'_> {
-        Box::pin(answer(&self.asking, &self.site, job))
+        Box::pin(self.answer(job))
     }
 }
 
-async fn answer(asking: &Asking, site: &WorkerSite, job: Job) -> Answer {
-    let mut book = job.book.unwrap_or_default();
-    let body = match &book.body {
-        Body::Bytes(bytes) => bytes.clone(),
-        file => {
-            let file = file.clone();
-            let read = site.pool.wait_for(move || file.read_all(MOST_SENT));
-            let read = read
-                .await
-                .map_err(|_| Failure::transient("the run is being stopped"))?;
-            read.map_err(|error| Failure::io("reading a body", &error))?
-        }
-    };
-    let known: Option<&Book> =
-        (book.id != BookId::UNASSIGNED || !book.headers.is_empty()).then_some(&book);
-    let answered = asking.ask(known, body).await?;
-    book.body = answered.body.into();
-    book.headers
-        .set(STATUS, answered.status.as_u16().to_string());
-    match answered.kind {
-        Some(kind) => book.headers.set(TYPE, kind),
-        None => drop(book.headers.remove(TYPE)),
+impl Asker {
+    async fn answer(&self, job: Job) -> Answer {
+        let key = names::key_of_job(&job, &self.run);
+        let mut book = job.book.unwrap_or_default();
+        let known: Option<&Book> =
+            (book.id != BookId::UNASSIGNED || !book.headers.is_empty()).then_some(&book);
+        let question = Question {
+            book: known,
+            key: &key,
+            blocking: Blocking::Pool(self.site.pool.clone()),
+        };
+        let answered = self.asking.ask(question).await?;
+        answered.put(self.asking.dropped(), &mut book);
+        Ok(Some(book))
     }
-    Ok(Some(book))
 }

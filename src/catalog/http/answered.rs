@@ -1,0 +1,226 @@
+//! Answers: read up to their limits, judged, and put into books.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use gopherworks_actors::book::{Book, Headers};
+use gopherworks_actors::failure::Failure;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, DATE, HeaderMap, RETRY_AFTER};
+use reqwest::{Response, StatusCode};
+
+use super::fields::{self, Message};
+use super::{ANSWER_FIELD, STATUS, TYPE};
+use crate::catalog::names;
+use crate::catalog::units::Size;
+
+/// Most bytes of a refusal's body that a reason quotes.
+const QUOTED: usize = 200;
+
+/// Longest `Retry-After` that is believed.
+const MOST_AFTER: Duration = Duration::from_secs(3600);
+
+/// Limits on what an answer may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Bytes of the body.
+    pub(super) body: u64,
+    /// Bytes of the header fields.
+    pub(super) fields: u64,
+}
+
+/// An answer with its body.
+pub struct Answered {
+    status: StatusCode,
+    fields: HeaderMap,
+    body: Bytes,
+    /// The request was `HEAD`, or the status has no body: what the fields say of a body is true all the same.
+    bodiless: bool,
+    /// All fields that are passed on are kept, not only those that describe the body.
+    passed: bool,
+}
+
+/// Why an answer could not be read.
+pub(super) enum Unread {
+    /// The connection failed.
+    Lost(reqwest::Error),
+    /// It is over a limit.
+    TooLarge(String),
+}
+
+impl Answered {
+    /// An answer that is given here, without asking.
+    pub(super) fn here(status: StatusCode, text: &'static str) -> Self {
+        Self {
+            status,
+            fields: HeaderMap::new(),
+            body: Bytes::from_static(text.as_bytes()),
+            bodiless: false,
+            passed: true,
+        }
+    }
+
+    /// Reads the answer to its end.
+    pub(super) async fn read(
+        mut response: Response,
+        head: bool,
+        passed: bool,
+        limits: Limits,
+    ) -> Result<Self, Unread> {
+        let status = response.status();
+        let fields = std::mem::take(response.headers_mut());
+        let size: usize = (fields.iter())
+            .map(|(name, value)| name.as_str().len() + value.len() + 4)
+            .sum();
+        if size as u64 > limits.fields {
+            let most = Size(limits.fields);
+            return Err(Unread::TooLarge(format!(
+                "more than {most} of header fields (`max_headers`)"
+            )));
+        }
+        let bodiless =
+            head || status == StatusCode::NOT_MODIFIED || status == StatusCode::NO_CONTENT;
+        let too_large = || {
+            let most = Size(limits.body);
+            Unread::TooLarge(format!("more than {most} of answer (`max_response`)"))
+        };
+        let length = fields
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok());
+        if length.is_some_and(|length: u64| length > limits.body && !bodiless) {
+            return Err(too_large());
+        }
+        let mut all = BytesMut::new();
+        while let Some(part) = response.chunk().await.map_err(Unread::Lost)? {
+            if (all.len() + part.len()) as u64 > limits.body {
+                return Err(too_large());
+            }
+            all.extend_from_slice(&part);
+        }
+        Ok(Self {
+            status,
+            fields,
+            body: all.freeze(),
+            bodiless,
+            passed,
+        })
+    }
+
+    /// Makes `book` the answer. `drop` names fields that are not passed on.
+    pub fn put(self, drop: &[String], book: &mut Book) {
+        let headers = &mut book.headers;
+        fields::clear(Message::Answer, headers);
+        headers.set(STATUS, self.status.as_u16().to_string());
+        headers.remove(TYPE);
+        let lines = || {
+            let lines = self.fields.iter();
+            let lines = lines.map(|(name, value)| (name.as_str(), value.as_bytes()));
+            lines.filter(|(name, _)| self.passed || fields::describes_body(name))
+        };
+        fields::take_in(Message::Answer, lines, drop, headers);
+        if let Some(length) = self.fields.get(CONTENT_LENGTH).filter(|_| self.bodiless) {
+            set_length(headers, length.as_bytes());
+        }
+        book.body = self.body.into();
+    }
+}
+
+/// The length of the body that the answer describes and does not have.
+fn set_length(headers: &mut Headers, length: &[u8]) {
+    headers.set(format!("{ANSWER_FIELD}content-length"), length.to_vec());
+}
+
+/// What a status that is no success means for a book; `true` if another try may help.
+pub(super) async fn judged(response: Response) -> (Failure, bool) {
+    let status = response.status();
+    let host = response.url().host_str().unwrap_or_default().to_owned();
+    if status.is_redirection() {
+        let to = response.headers().get("location");
+        let to = to
+            .map(|to| format!(" to {}", names::shown(to.as_bytes())))
+            .unwrap_or_default();
+        let text =
+            format!("{host} answered {status}{to}: redirects are followed up to `redirects`");
+        return (Failure::permanent(text), false);
+    }
+    let after = retry_after(response.headers());
+    let later = matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
+    );
+    let quoted = quoted(response).await;
+    let text = format!("{host} answered {status}{quoted}");
+    if !later && !status.is_server_error() {
+        return (Failure::permanent(text), false);
+    }
+    let failure = Failure::transient(text);
+    let failure = match after {
+        Some(after) => failure.after(after.min(MOST_AFTER)),
+        None => failure,
+    };
+    (failure, true)
+}
+
+/// How an answer's body begins, for a reason; nothing where it is not text.
+async fn quoted(mut response: Response) -> String {
+    if response.headers().contains_key(CONTENT_ENCODING) {
+        return String::new();
+    }
+    let mut start = BytesMut::new();
+    while start.len() < QUOTED {
+        let Ok(Some(part)) = response.chunk().await else {
+            break;
+        };
+        start.extend_from_slice(&part[..part.len().min(QUOTED - start.len())]);
+    }
+    let text = match std::str::from_utf8(&start) {
+        Ok(text) => text,
+        // Cut in the middle of a character.
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => "",
+    };
+    let text = text.trim();
+    if text.is_empty() {
+        return String::new();
+    }
+    format!(": {}", names::shown(text.as_bytes()))
+}
+
+/// `Retry-After` in seconds, or as a date by the server's own clock.
+fn retry_after(fields: &HeaderMap) -> Option<Duration> {
+    let text = fields.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = httpdate::parse_http_date(text).ok()?;
+    let now = httpdate::parse_http_date(fields.get(DATE)?.to_str().ok()?).ok()?;
+    Some(until.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(fields: &[(&'static str, &'static str)]) -> Option<u64> {
+        let fields = fields.iter().map(|(name, value)| {
+            (
+                name.parse().expect("a name"),
+                value.parse().expect("a value"),
+            )
+        });
+        retry_after(&fields.collect()).map(|after| after.as_secs())
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(after(&[("retry-after", " 120 ")]), Some(120));
+        let later = ("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT");
+        assert_eq!(after(&[date, later]), Some(60));
+        let earlier = ("retry-after", "Sun, 06 Nov 1994 08:40:37 GMT");
+        assert_eq!(after(&[date, earlier]), Some(0));
+        assert_eq!(after(&[later]), None);
+        assert_eq!(after(&[("retry-after", "soon")]), None);
+    }
+}

@@ -1,0 +1,195 @@
+//! Bodies that are sent: small ones from memory, files as they are read.
+
+use std::fs;
+use std::future::Future;
+use std::io::{self, Read};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use gopherworks_actors::book::{Body, BodyReader};
+use gopherworks_actors::failure::Failure;
+use gopherworks_actors::pool::Pool;
+use hyper::body::{Frame, SizeHint};
+use tokio::runtime::Handle;
+
+use crate::catalog::units::Size;
+
+/// A file is read in pieces of so many bytes; one that is no larger is read at once.
+const PIECE: usize = 64 * 1024;
+
+/// Where files are read: never on the thread that drives connections.
+#[derive(Clone)]
+pub(crate) enum Blocking {
+    /// The run's threads for what waits.
+    Pool(Arc<Pool>),
+    /// Threads of a runtime of one's own.
+    Runtime(Handle),
+}
+
+type Running<T> = Pin<Box<dyn Future<Output = Option<T>> + Send>>;
+
+impl Blocking {
+    /// Starts `work`; `None` if the threads are gone.
+    fn start<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Running<T> {
+        match self {
+            Blocking::Pool(pool) => {
+                let running = pool.wait_for(work);
+                Box::pin(async { running.await.ok() })
+            }
+            Blocking::Runtime(handle) => {
+                let running = handle.spawn_blocking(work);
+                Box::pin(async { running.await.ok() })
+            }
+        }
+    }
+}
+
+/// What one try sends.
+pub(crate) enum Sent {
+    Bytes(Bytes),
+    File(FileBody),
+}
+
+impl Sent {
+    /// Opens a body for one try.
+    ///
+    /// # Errors
+    /// Those of opening it; permanent where it has more than `most` bytes.
+    pub(crate) async fn open(
+        body: &Body,
+        most: Option<u64>,
+        blocking: &Blocking,
+    ) -> Result<Self, Failure> {
+        let within = |length: u64| match most {
+            Some(most) if length > most => {
+                let (length, most) = (Size(length), Size(most));
+                Err(Failure::permanent(format!(
+                    "the body has {length}; `max_body` allows {most}"
+                )))
+            }
+            _ => Ok(()),
+        };
+        if let Body::Bytes(bytes) = body {
+            within(bytes.len() as u64)?;
+            return Ok(Sent::Bytes(bytes.clone()));
+        }
+        let body = body.clone();
+        let opened = blocking.start(move || opened(&body)).await;
+        let opened = opened.ok_or_else(|| Failure::transient("the run is being stopped"))?;
+        let trouble = |error| Failure::io("reading a body", &error);
+        let (mut reader, length) = opened.map_err(trouble)?;
+        within(length)?;
+        if length <= PIECE as u64 {
+            let read = blocking.start(move || piece(&mut reader, length as usize));
+            let read = read.await;
+            let read = read.ok_or_else(|| Failure::transient("the run is being stopped"))?;
+            return Ok(Sent::Bytes(read.map_err(trouble)?));
+        }
+        Ok(Sent::File(FileBody {
+            left: length,
+            state: Mutex::new(State::Idle(Some(reader))),
+            blocking: blocking.clone(),
+        }))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Sent::Bytes(bytes) if bytes.is_empty())
+    }
+
+    pub(super) fn into_body(self) -> reqwest::Body {
+        match self {
+            Sent::Bytes(bytes) => bytes.into(),
+            Sent::File(file) => reqwest::Body::wrap(file),
+        }
+    }
+}
+
+/// A body with the length that it has now: a file that grows meanwhile is sent up to there.
+fn opened(body: &Body) -> io::Result<(BodyReader, u64)> {
+    let reader = body.open()?;
+    let length = match body {
+        Body::File {
+            file,
+            offset,
+            len: None,
+            ..
+        } => fs::metadata(file.path())?.len().saturating_sub(*offset),
+        other => other.size(),
+    };
+    Ok((reader, length))
+}
+
+/// Exactly so many bytes.
+fn piece(reader: &mut BodyReader, length: usize) -> io::Result<Bytes> {
+    let mut piece = vec![0; length];
+    reader.read_exact(&mut piece)?;
+    Ok(piece.into())
+}
+
+/// A file as the body of a request.
+pub(crate) struct FileBody {
+    left: u64,
+    // A lock that never waits: futures of the pool are not `Sync`, and bodies have to be.
+    state: Mutex<State>,
+    blocking: Blocking,
+}
+
+enum State {
+    Idle(Option<BodyReader>),
+    Reading(Running<(BodyReader, io::Result<Bytes>)>),
+}
+
+impl hyper::body::Body for FileBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let this = &mut *self;
+        let state = this.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match state {
+                State::Idle(reader) => {
+                    if this.left == 0 {
+                        return Poll::Ready(None);
+                    }
+                    let Some(mut reader) = reader.take() else {
+                        return Poll::Ready(None);
+                    };
+                    let length = this.left.min(PIECE as u64) as usize;
+                    *state = State::Reading(this.blocking.start(move || {
+                        let read = piece(&mut reader, length);
+                        (reader, read)
+                    }));
+                }
+                State::Reading(reading) => {
+                    let Poll::Ready(read) = reading.as_mut().poll(context) else {
+                        return Poll::Pending;
+                    };
+                    let Some((reader, read)) = read else {
+                        *state = State::Idle(None);
+                        let stopped = io::Error::other("the run is being stopped");
+                        return Poll::Ready(Some(Err(stopped)));
+                    };
+                    *state = State::Idle(read.is_ok().then_some(reader));
+                    return Poll::Ready(Some(read.map(|piece| {
+                        this.left -= piece.len() as u64;
+                        Frame::data(piece)
+                    })));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
