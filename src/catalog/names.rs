@@ -165,6 +165,38 @@ mod tests {
     }
 
     #[test]
+    fn requests_are_told_apart_by_run_requester_and_number() {
+        let run = RunId::of_seed(1);
+        let job = |from: &str, number, copy| Job {
+            from: from.into(),
+            number,
+            copy,
+            book: None,
+        };
+        let key = |job: &Job| key_of_job(job, &run);
+        let first = job("web[copy=1]", 3, 0);
+        assert_eq!(key(&first), format!("{run}-web%5Bcopy%3D1%5D-3"));
+        assert_eq!(key(&first), key(&job("web[copy=1]", 3, 2)));
+        assert_ne!(key(&first), key(&job("web[copy=2]", 3, 0)));
+        let served = Job {
+            book: Some(Book::default().with_header("http.method", "GET")),
+            ..first.clone()
+        };
+        assert_eq!(key(&served), key(&first));
+        let book = Book {
+            id: BookId(7),
+            ..Book::default()
+        };
+        let about = |book: &Book| Job {
+            book: Some(book.clone()),
+            ..first.clone()
+        };
+        assert_eq!(key(&about(&book)), format!("{run}-7"));
+        let book = book.with_header(header::KEY, "of the source");
+        assert_eq!(key(&about(&book)), "of the source");
+    }
+
+    #[test]
     fn a_torn_escape_is_refused() {
         assert_eq!(unescape(b"a%4"), None);
         assert_eq!(unescape(b"a%zz"), None);

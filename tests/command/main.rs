@@ -7,6 +7,8 @@ mod chaos;
 mod dead;
 mod disk_full;
 mod graph;
+#[cfg(feature = "http")]
+mod keys;
 mod pipes;
 mod run;
 mod schema;

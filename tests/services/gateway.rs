@@ -398,7 +398,7 @@ async fn failures_of_the_server_behind_have_statuses_of_a_gateway() {
 }
 
 /// Answers the first request of each connection, and closes it at the second: it was idle for too long.
-fn closing() -> Upstream {
+pub(crate) fn closing() -> Upstream {
     let seen = Mutex::new(BTreeSet::new());
     Upstream::start(move |heard| {
         let first = seen

@@ -11,6 +11,7 @@ use gopherworks::actors::book::{Body, BodyFile};
 use gopherworks::config::{Loaded, Overrides};
 use gopherworks::{Book, Catalog, Report, Topology};
 
+use crate::gateway::closing;
 use crate::support::upstream::{Says, Upstream};
 
 /// Somebody else: what was asked of them.
@@ -240,6 +241,42 @@ fn addresses_that_are_none_are_mistakes_with_a_place() {
     }
 }
 
+#[test]
+fn options_that_can_not_be_meant_are_mistakes_with_a_place() {
+    for (option, why) in [
+        (
+            "headers = { \"x y\" = \"1\" }",
+            "`x y` is no name of a header field",
+        ),
+        (
+            "headers = { x = \"a\\nb\" }",
+            "`x`: a header field's value has",
+        ),
+        (
+            "drop_headers = [\"a b\"]",
+            "`a b` is no name of a header field",
+        ),
+        ("retries = 101", "101 is too many: at most 100"),
+        ("redirects = 101", "101 is too many: at most 100"),
+        (
+            "pool = { max_idle = 65537 }",
+            "65537 is too many: at most 65536",
+        ),
+        (
+            "pool = { idle_timeout = \"2d\" }",
+            "2d is too long: at most 1d",
+        ),
+        ("method = \"FETCH\"", "FETCH"),
+    ] {
+        let text = format!(
+            "[balancers.desk]\nworkers = {{ work = {{ kind = \"http\", url = \"http://h/\", {option} }} }}\n[requesters.a]\nto = \"desk\"\nload = {{ kind = \"batch\", requests = 1 }}\n"
+        );
+        let mistakes = Loaded::parse("t.toml", text, &Catalog::standard(), &Overrides::default());
+        let shown = mistakes.expect_err("a mistake").render(false);
+        assert!(shown.contains("t.toml:2") && shown.contains(why), "{shown}");
+    }
+}
+
 #[actix_web::test]
 async fn a_service_passes_requests_on_to_somebody_else() {
     let (_others, upstream) = others();
@@ -366,5 +403,62 @@ async fn a_book_keeps_its_key_in_every_attempt() {
     for heard in &heard {
         assert_eq!(heard.all("idempotency-key"), [key]);
         assert_eq!(heard.line, format!("PUT /{key}"));
+    }
+}
+
+#[actix_web::test]
+async fn a_burn_replaces_a_connection_that_was_closed_meanwhile() {
+    let upstream = closing();
+    let text = format!(
+        "[piles.inbox]\nmax_attempts = 1\n[incinerators.fire]\nburn = {{ kind = \"http\", url = \"http://{}/\", retries = 0 }}\n[crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\ngophers = [\"load push unload return\"]\ncarts = {{ count = 1, books = 1 }}\n",
+        upstream.address
+    );
+    let loaded = Loaded::parse("t.toml", text, &Catalog::standard(), &Overrides::default());
+    let plan = loaded.unwrap_or_else(|mistakes| panic!("{mistakes}")).plan;
+    let running = Topology::from_plan(plan).start().await.expect("it starts");
+    let books = (0..3).map(|number| Book::new(format!("{number}")));
+    running.offer("inbox", books.collect()).await.expect("room");
+    let report = running.drain(Some(Duration::from_secs(30))).await;
+    assert_eq!((report.ledger.burned, report.ledger.dead), (3, 0));
+    // The second and the third book were sent twice, with one key each.
+    let mut keys = std::collections::BTreeMap::new();
+    for heard in upstream.heard() {
+        *keys
+            .entry(heard.all("idempotency-key")[0].to_owned())
+            .or_insert(0) += 1;
+    }
+    assert_eq!(keys.into_values().collect::<Vec<_>>(), [1, 2, 2]);
+}
+
+#[actix_web::test]
+async fn copies_of_a_request_for_a_book_have_the_key_of_the_book() {
+    // Only the second copy is answered.
+    let seen = Mutex::new(std::collections::BTreeSet::new());
+    let upstream = Upstream::start(move |heard| {
+        match seen
+            .lock()
+            .expect("no test panics in it")
+            .insert(heard.line.clone())
+        {
+            true => Says::Nothing,
+            false => Says::Bytes("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".into()),
+        }
+    });
+    let text = format!(
+        "[piles.inbox]\n[balancers.desk]\nreplicate = 2\nworkers = {{ count = 2, work = {{ kind = \"http\", url = \"http://{}/{{id}}\" }} }}\n[incinerators.fire]\nburn = {{ kind = \"balancer\", to = \"desk\" }}\n[crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\ngophers = [\"load push unload return\"]\n",
+        upstream.address
+    );
+    let loaded = Loaded::parse("t.toml", text, &Catalog::standard(), &Overrides::default());
+    let plan = loaded.unwrap_or_else(|mistakes| panic!("{mistakes}")).plan;
+    let running = Topology::from_plan(plan).start().await.expect("it starts");
+    let books = (0..3).map(|number| Book::new(format!("{number}")));
+    running.offer("inbox", books.collect()).await.expect("room");
+    let report = running.drain(Some(Duration::from_secs(30))).await;
+    assert_eq!((report.ledger.burned, report.ledger.dead), (3, 0));
+    let heard = upstream.heard();
+    assert_eq!(heard.len(), 6);
+    for heard in heard {
+        let key = heard.all("idempotency-key")[0];
+        assert_eq!(heard.line, format!("POST /{key}"));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::Method;
+use reqwest::header::{HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
@@ -137,10 +138,10 @@ pub struct Options {
     #[schemars(range(max = 100))]
     pub(super) redirects: u32,
     /// Header fields that are sent along; they replace those of the request.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "sendable")]
     pub(super) headers: BTreeMap<String, String>,
     /// Names of header fields that are not passed on, neither from a request nor from an answer.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "named")]
     pub(super) drop_headers: Vec<String>,
     /// Adds `Via` to requests that came over HTTP, as RFC 9110 wants of gateways.
     #[serde(default = "yes")]
@@ -170,6 +171,37 @@ fn at_most_a_day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::
     within
         .then_some(time)
         .ok_or_else(|| D::Error::custom(format!("{time} is too long: at most 1d")))
+}
+
+fn sendable<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    let fields = BTreeMap::<String, String>::deserialize(deserializer)?;
+    for (name, value) in &fields {
+        is_name(name).map_err(D::Error::custom)?;
+        HeaderValue::from_str(value).map_err(|_| {
+            D::Error::custom(format!(
+                "`{name}`: a header field's value has visible characters of ASCII, spaces and tabs"
+            ))
+        })?;
+    }
+    Ok(fields)
+}
+
+fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    names
+        .iter()
+        .try_for_each(|name| is_name(name))
+        .map_err(D::Error::custom)?;
+    Ok(names)
+}
+
+fn is_name(name: &str) -> Result<(), String> {
+    let right = HeaderName::from_bytes(name.as_bytes()).is_ok();
+    right
+        .then_some(())
+        .ok_or_else(|| format!("`{name}` is no name of a header field"))
 }
 
 fn yes() -> bool {

@@ -1,0 +1,63 @@
+//! Keys of what leaves the process: no two books of any runs have the same, and one that comes again has its own.
+
+use crate::support;
+
+use support::command::{Place, one_crew};
+use support::upstream::{Says, Upstream};
+
+const LINES: &str = r#"{ kind = "lines", path = "in" }"#;
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+const BAD: &str = "HTTP/1.1 400 Bad\r\ncontent-length: 0\r\n\r\n";
+
+/// A server that refuses bodies that begin with `bad` until it has heard of `enough` requests.
+fn server(enough: usize) -> Upstream {
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    Upstream::start(move |heard| {
+        let before = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let bad = before < enough && heard.body.starts_with(b"bad");
+        Says::Bytes(if bad { BAD } else { OK }.into())
+    })
+}
+
+/// The key and the body of every request, in the order in which they came.
+fn heard(server: &Upstream) -> Vec<(String, String)> {
+    let heard = server.heard().into_iter().map(|heard| {
+        let key = heard.all("idempotency-key")[0].to_owned();
+        assert_eq!(heard.line, format!("POST /{key}"));
+        (key, String::from_utf8_lossy(&heard.body).into_owned())
+    });
+    heard.collect()
+}
+
+fn design(server: &Upstream, source: &str) -> String {
+    let burn = format!(
+        "{{ kind = \"http\", url = \"http://{}/{{id}}\" }}",
+        server.address
+    );
+    one_crew(source, "[]", &burn, 2)
+}
+
+#[test]
+fn two_runs_and_two_processes_share_no_key() {
+    let server = server(0);
+    let place = Place::new();
+    place.write("in", "one\ntwo\n");
+    place.write("t.toml", design(&server, LINES));
+    let mut together: Vec<_> = (0..2)
+        .map(|_| {
+            place
+                .process(["run", "-q", "t.toml"])
+                .spawn()
+                .expect("it starts")
+        })
+        .collect();
+    for process in &mut together {
+        assert!(process.wait().expect("it ends").success());
+    }
+    place.run(["run", "-q", "t.toml"]).assert().code(0);
+    let mut keys: Vec<_> = heard(&server).into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys.len(), 6);
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), 6, "{keys:?}");
+}
