@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use gopherworks_actors::book::{Body, BodyFile, Book, BookId, Headers};
+use gopherworks_actors::book::{Body, BodyFile, Book, BookId, Headers, header};
 use serde::{Deserialize, Serialize};
 
 use crate::private;
@@ -111,6 +111,9 @@ pub struct Letter {
     /// When it died last, as UTC by RFC 3339; empty in letters of old versions.
     #[serde(default)]
     pub last: String,
+    /// Its key outside the process in the run in which it died first, where it has no header `key`; empty in letters of old versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    key: String,
     headers: Vec<(String, Blob)>,
     body: Content,
 }
@@ -129,7 +132,7 @@ impl Letter {
         &self.sets
     }
 
-    /// The book, to be offered anew.
+    /// The book, to be offered anew. Its key is that of its first run, so that a server or a program that has seen it knows it again.
     ///
     /// # Errors
     /// The file was tampered with.
@@ -137,6 +140,9 @@ impl Letter {
         let mut headers = Headers::new();
         for (name, value) in &self.headers {
             headers.set(name.clone(), value.bytes()?);
+        }
+        if !self.key.is_empty() && headers.get(header::KEY).is_none() {
+            headers.set(header::KEY, self.key.clone());
         }
         let body = match &self.body {
             Content::Bytes(blob) => Body::from(blob.bytes()?),

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use gopherworks_actors::book::{Body, Book};
+use gopherworks_actors::book::{Body, Book, header};
 use gopherworks_actors::failure::Failure;
 use sha2::{Digest, Sha256};
 
@@ -153,6 +153,11 @@ impl DeadFile {
         let time = now();
         let (body, copied) = content(&dead.book, file)?;
         let headers = dead.book.headers.iter();
+        // As `names::key_of` of the run has it.
+        let key = match dead.book.headers.get(header::KEY) {
+            Some(_) => String::new(),
+            None => format!("{}-{}", self.run, dead.book.id),
+        };
         let letter = Letter {
             topology: Blob::of_path(&self.topology),
             sets: self.sets.clone(),
@@ -165,6 +170,7 @@ impl DeadFile {
             run: self.run.clone(),
             first: time.clone(),
             last: time,
+            key,
             headers: headers
                 .map(|(name, value)| (name.to_owned(), Blob::of(value)))
                 .collect(),

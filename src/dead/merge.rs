@@ -22,10 +22,16 @@ pub(super) fn merged(letters: Vec<Letter>) -> Vec<Letter> {
         match places.get(&key) {
             Some(at) => {
                 let before = &mut out[*at];
+                let first = std::mem::take(&mut before.key);
                 *before = Letter {
                     attempts: before.attempts.saturating_add(letter.attempts),
                     deaths: before.deaths.saturating_add(letter.deaths),
                     first: std::mem::take(&mut before.first),
+                    key: if first.is_empty() {
+                        letter.key.clone()
+                    } else {
+                        first
+                    },
                     ..letter
                 };
             }

@@ -61,3 +61,18 @@ fn two_runs_and_two_processes_share_no_key() {
     keys.dedup();
     assert_eq!(keys.len(), 6, "{keys:?}");
 }
+
+#[test]
+fn a_dead_letter_that_is_offered_keeps_its_key() {
+    let server = server(2);
+    let place = Place::new();
+    place.write("in", "good\nbad\n");
+    place.write("t.toml", design(&server, LINES));
+    let run = ["run", "-q", "t.toml", "--dead", "dead"];
+    place.run(run).assert().code(3);
+    place.run(["dead", "offer", "dead"]).assert().code(0);
+    let heard = heard(&server);
+    assert_eq!(heard.len(), 3, "{heard:?}");
+    assert_eq!(heard[2], heard[1]);
+    assert_ne!(heard[0].0, heard[1].0);
+}

@@ -13,7 +13,6 @@ use super::{PATH, QUERY};
 /// An address; `{name}`, `{id}` and `{query}` in its path and query stand for what comes with a book.
 #[derive(Debug, Clone)]
 pub struct Address {
-    text: String,
     path: Vec<Piece>,
     query: Option<Vec<Piece>>,
     /// The address with its placeholders left out: scheme, user and host never change.
@@ -83,16 +82,19 @@ impl Address {
             return Err("an address begins with http:// or https:// and a host".to_owned());
         }
         Ok(Self {
-            text: text.to_owned(),
             path: pieces(&rest[path..], false)?,
             query: query.map(|query| pieces(query, true)).transpose()?,
             base,
         })
     }
 
-    /// As it was written.
-    pub(super) fn text(&self) -> &str {
-        &self.text
+    /// Host and port, for messages: an address may hold a password.
+    pub(super) fn place(&self) -> String {
+        let host = self.base.host_str().unwrap_or_default();
+        match self.base.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        }
     }
 
     /// The address for a book. The query that came with it is appended if `passes_query`, unless `{query}` has a place for it.

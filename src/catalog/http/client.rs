@@ -38,7 +38,7 @@ pub struct Asking {
 
 impl fmt::Debug for Asking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.url.text())
+        f.write_str(&self.url.place())
     }
 }
 
@@ -256,7 +256,7 @@ impl Asking {
         read.map_err(|unread| match unread {
             Unread::Lost(error) => self.trouble(ready, error),
             Unread::TooLarge(what) => {
-                let text = format!("{}: {what}", self.url.text());
+                let text = format!("{}: {what}", self.url.place());
                 // A client of HTTP is told that the server behind has failed, not that its request was wrong.
                 never(match ready.any {
                     true => Failure::transient(text),
@@ -268,14 +268,9 @@ impl Asking {
 
     /// What an error of a connection means.
     fn trouble(&self, ready: &Ready<'_>, error: reqwest::Error) -> Trouble {
-        let host = ready.url.host_str().unwrap_or_default();
-        let place = match ready.url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        };
         let (unsent, late) = (error.is_connect(), error.is_timeout());
         let closed = !unsent && !late && is_closed(&error);
-        let text = told(&place, &error.without_url());
+        let text = told(&self.url.place(), &error.without_url());
         let failure = match unsent && !ready.any {
             true => Failure::unavailable(text),
             false => Failure::transient(text),
