@@ -39,12 +39,12 @@ mod json_schema;
 pub mod label;
 mod layers;
 mod like;
+pub(crate) mod limits;
 mod normalise;
 mod options;
 mod read;
 pub mod schema;
 mod tree;
-mod units;
 mod values;
 
 #[cfg(test)]
@@ -54,7 +54,6 @@ pub use diagnostic::{Diagnostic, Diagnostics, Origin, Severity, SourceFile, near
 pub use json_schema::json_schema;
 pub use layers::PREFIX;
 pub(crate) use options::Shape;
-pub(crate) use units::duration;
 
 use crate::catalog::Catalog;
 use crate::plan::Plan;
@@ -163,14 +162,22 @@ impl Loaded {
             // What the parser could save of the rest would be blamed for what it lost.
             return Err(found.sorted());
         };
-        let mut stack = vec![layers::defaults(&mut tickets)];
-        stack.extend(files);
-        stack.push(layers::environment(
+        let mut known = layers::lowest();
+        for layer in &files {
+            layers::merge(&mut known, layer.value());
+        }
+        let sets = layers::sets(&overrides.sets, &known, &mut tickets, &mut found);
+        layers::merge(&mut known, sets.value());
+        let environment = layers::environment(
             &overrides.environment,
+            &known,
+            catalog,
             &mut tickets,
             &mut found,
-        ));
-        stack.push(layers::sets(&overrides.sets, &mut tickets, &mut found));
+        );
+        let mut stack = vec![layers::defaults(&mut tickets)];
+        stack.extend(files);
+        stack.extend([environment, sets]);
         let mut root = match layers::stack(stack, &mut tickets, &mut found) {
             Ok(root) => root,
             Err(error) => {
@@ -206,7 +213,8 @@ impl Loaded {
             &|keys: &[&str]| places.locate(keys),
             reading.holes.get(),
         );
-        known.extend(found.iter().map(|mistake| mistake.path.clone()));
+        let mistakes = found.iter().filter(|one| one.severity == Severity::Error);
+        known.extend(mistakes.map(|mistake| mistake.path.clone()));
         let mut known = BTreeSet::from_iter(known);
         // A mistake without a path says nothing of the rest.
         known.remove("");

@@ -19,20 +19,20 @@ use crate::config::schema::{
 use crate::config::{Diagnostic, Diagnostics, Origin};
 
 mod balancing;
+mod bounds;
 pub mod faults;
 pub mod formula;
 mod graph;
 mod kinds;
 mod limits;
+mod memory;
 mod resolve;
 #[cfg(test)]
 mod tests;
 mod unfold;
 
-pub(crate) use balancing::{MOST_CONNECTIONS, MOST_HEADERS, MOST_PLACES};
 pub(crate) use resolve::RELAYED;
 pub(crate) use resolve::resolve;
-pub(crate) use unfold::MOST_COPIES;
 pub use unfold::unfold;
 
 /// A resolved topology: nodes are keys (positions in these vectors).

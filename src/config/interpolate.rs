@@ -6,17 +6,19 @@ use std::ffi::OsString;
 /// What [`interpolate`] can replace, as a regular expression without anchors.
 pub(crate) const PATTERN: &str = r"\$\{env\.[A-Za-z0-9_]+(:-[^}$]*)?\}";
 
-/// The environment, as far as it is UTF-8.
+/// What stands for `${env.` where it is meant as it is written.
+const ESCAPED: &str = "$${env.";
+
+/// The environment.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Environment(BTreeMap<String, String>);
+pub(crate) struct Environment(BTreeMap<String, OsString>);
 
 impl Environment {
-    /// Keeps what can be read as text.
+    /// Keeps the variables that can be named in a file.
     pub fn new(variables: &[(OsString, OsString)]) -> Self {
-        let text = |(name, value): &(OsString, OsString)| {
-            Some((name.to_str()?.to_owned(), value.to_str()?.to_owned()))
-        };
-        Self(variables.iter().filter_map(text).collect())
+        let named =
+            |(name, value): &(OsString, OsString)| Some((name.to_str()?.to_owned(), value.clone()));
+        Self(variables.iter().filter_map(named).collect())
     }
 }
 
@@ -26,18 +28,29 @@ pub(crate) struct Taken {
     pub value: String,
     /// The variable that gave it; `None` where the default did.
     pub variable: Option<String>,
+    /// True where the text only had escapes in it, so that it is a string of the file.
+    pub literal: bool,
 }
 
-/// The replacement for `text`, or `None` if it asks for none.
+/// The replacement for `text`, or `None` if it asks for none. `$${env.` stands for `${env.` anywhere in a text.
 pub(crate) fn interpolate(text: &str, environment: &Environment) -> Result<Option<Taken>, String> {
     if !text.contains("${env.") {
         return Ok(None);
+    }
+    if text.contains(ESCAPED) && !text.replace(ESCAPED, "").contains("${env.") {
+        return Ok(Some(Taken {
+            value: text.replace(ESCAPED, "${env."),
+            variable: None,
+            literal: true,
+        }));
     }
     let inner = text
         .strip_prefix("${env.")
         .and_then(|rest| rest.strip_suffix('}'))
         .filter(|inner| !inner.contains(['}', '$']))
-        .ok_or("`${env.NAME}` replaces a whole value only, not a part of one")?;
+        .ok_or(
+            "`${env.NAME}` replaces a whole value only, not a part of one; `$${env.` stands for itself",
+        )?;
     let (name, default) = match inner.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (inner, None),
@@ -46,16 +59,26 @@ pub(crate) fn interpolate(text: &str, environment: &Environment) -> Result<Optio
     if name.is_empty() || !name.chars().all(letter) {
         return Err(format!("`{name}` is no name of an environment variable"));
     }
-    let set = environment.0.get(name);
+    let set = match environment.0.get(name).map(|value| value.to_str()) {
+        Some(Some(value)) => Some(value),
+        Some(None) => {
+            return Err(format!(
+                "the value of the environment variable `{name}` is not UTF-8"
+            ));
+        }
+        None => None,
+    };
     match (set, default) {
         // As in a shell, `:-` also stands in for an empty value.
         (Some(value), default) if default.is_none() || !value.is_empty() => Ok(Some(Taken {
-            value: value.clone(),
+            value: value.to_owned(),
             variable: Some(name.to_owned()),
+            literal: false,
         })),
         (_, Some(default)) => Ok(Some(Taken {
             value: default.to_owned(),
             variable: None,
+            literal: false,
         })),
         _ => Err(format!(
             "the environment variable `{name}` is not set, and there is no default"
@@ -77,6 +100,7 @@ mod tests {
         Ok(Some(Taken {
             value: value.into(),
             variable: variable.map(Into::into),
+            literal: false,
         }))
     }
 
@@ -89,6 +113,32 @@ mod tests {
         assert_eq!(ask("${env.NONE:-}"), taken("", None));
         assert_eq!(ask("${env.EMPTY}"), taken("", Some("EMPTY")));
         assert_eq!(ask("${env.EMPTY:-9}"), taken("9", None));
+    }
+
+    #[test]
+    fn an_escape_stands_for_itself() {
+        for (text, value) in [
+            ("$${env.BOOKS}", "${env.BOOKS}"),
+            ("a $${env.A} b $${env.B", "a ${env.A} b ${env.B"),
+            ("$$${env.BOOKS}", "$${env.BOOKS}"),
+        ] {
+            let said = ask(text).unwrap().unwrap();
+            assert_eq!((said.value.as_str(), said.literal), (value, true), "{text}");
+        }
+        assert!(ask("$${env.A}${env.BOOKS}").is_err());
+        assert_eq!(ask("$${HOME} $$"), Ok(None));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_is_no_text_is_not_taken_for_unset() {
+        use std::os::unix::ffi::OsStringExt;
+        let set = [("X".into(), OsString::from_vec(b"b\xff".to_vec()))];
+        let environment = Environment::new(&set);
+        for text in ["${env.X}", "${env.X:-default}"] {
+            let message = interpolate(text, &environment).unwrap_err();
+            assert!(message.contains("`X` is not UTF-8"), "{message}");
+        }
     }
 
     #[test]

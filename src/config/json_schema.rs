@@ -7,14 +7,14 @@
 use serde_json::{Map, Value, json};
 
 use super::label::NAME;
+use super::limits::{MOST_COPIES, MOST_CORES, MOST_TIMES};
 use super::read::UNLIMITED;
 use super::read::{PLACEMENTS, STRATEGIES};
 use super::schema::{BackoffConfig, ExecutionConfig, SupervisionConfig};
 use crate::catalog::Catalog;
-use crate::plan::MOST_COPIES;
 use kinds::Branch;
 use nodes::{complete_span, copies, crew, dump, incinerator, pile, relay};
-use parts::{duration, key, large, name, share, table, text, time, whole, whole_or_env, words};
+use parts::{bounded, duration, key, large, name, share, table, text, time, whole_or_env, words};
 
 mod balancing;
 mod faults;
@@ -149,7 +149,7 @@ fn execution() -> Value {
                 key(
                     "Cores that are used, for actors and again for blocking work; by default as many as the machine has",
                     None,
-                    whole(1),
+                    bounded(1, MOST_CORES),
                 ),
             ),
             (
@@ -165,7 +165,7 @@ fn execution() -> Value {
                 key(
                     "Seed of every random stream, a whole number that is not negative",
                     Some(json!(default.seed)),
-                    large(0),
+                    large(0, i64::MAX as u64),
                 ),
             ),
             (
@@ -289,7 +289,7 @@ fn supervision() -> Value {
 
 /// A whole number, or the word for none.
 fn limit() -> Value {
-    json!({ "anyOf": [whole(0), { "const": UNLIMITED }] })
+    json!({ "anyOf": [bounded(0, MOST_TIMES), { "const": UNLIMITED }] })
 }
 
 /// What must be there in a file that inherits nothing.

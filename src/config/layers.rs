@@ -2,6 +2,7 @@
 //! carries a ticket of who wrote it through the stacking, in the place that the crate has for a value's origin.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use config::{Config, ConfigError, Map, Source, Value, ValueKind};
 use toml::de::DeValue;
@@ -13,7 +14,7 @@ mod overriding;
 mod written;
 
 use overriding::dotted;
-pub(crate) use overriding::{environment, sets};
+pub(crate) use overriding::{environment, sets, unquoted};
 pub(crate) use written::{defaults, file};
 
 /// Prefix of the environment variables that set config keys; the keys below it are parted by the same two underscores.
@@ -22,18 +23,33 @@ pub const PREFIX: &str = "GOPHERWORKS__";
 /// The crate reads top keys as path expressions, so everything lies below one key of our own.
 const ROOT: &str = "topology";
 
-const TOO_LARGE: &str = "this number is too large";
+pub(crate) const TOO_LARGE: &str = "this number is too large: it does not fit into 64 bits";
 
 /// Who wrote a value.
 #[derive(Debug, Clone)]
 pub(crate) struct Ticket {
     pub origin: Origin,
-    /// True if `${env.X}` made it: a number may then be written as a string.
+    /// True if it is a text from outside, of `${env.X}`, a variable or a flag: it is read by the type that its key wants.
     pub text: bool,
     /// True if a relative path in it starts at the current folder rather than at the file's.
     pub current: bool,
     /// What is wrong with the value, which is then nil. It counts only if no layer above replaces the value.
     pub broken: Option<String>,
+    /// The text of an array or table from outside: it stands for itself where its key wants a string.
+    pub raw: Option<Arc<str>>,
+}
+
+impl Ticket {
+    /// A value of a file or of code.
+    pub fn new(origin: Origin) -> Self {
+        Self {
+            origin,
+            text: false,
+            current: false,
+            broken: None,
+            raw: None,
+        }
+    }
 }
 
 /// All tickets of a config, and which tables were written where.
@@ -95,6 +111,11 @@ impl Tickets {
 /// Stamps a value with its ticket.
 fn stamped(ticket: usize, kind: impl Into<ValueKind>) -> Value {
     Value::new(Some(&ticket.to_string()), kind)
+}
+
+/// An empty table that nobody wrote: what all layers lie on.
+pub(crate) fn lowest() -> Value {
+    empty()
 }
 
 /// An empty table that nobody wrote.

@@ -6,7 +6,8 @@ use toml::Value;
 use super::schema::KindConfig;
 use super::tree::{Item, NodeKind, Reading, Table, join};
 use super::values;
-use crate::catalog::STANDARD_STREAM;
+use crate::catalog::units::{A_DURATION, A_SIZE};
+use crate::catalog::{Catalog, STANDARD_STREAM};
 
 /// Most steps through references and alternatives of one schema; a schema may refer to itself.
 const STEPS: usize = 64;
@@ -22,14 +23,26 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    fn schema<'a>(self, reading: &Reading<'a>, kind: &str) -> Option<&'a Json> {
+    /// What a kind says of its options.
+    pub fn schema<'a>(self, catalog: &'a Catalog, kind: &str) -> Option<&'a Json> {
         let schema = match self {
-            Role::Source => &reading.catalog.source(kind)?.schema,
-            Role::Work => &reading.catalog.work(kind)?.schema,
-            Role::Burn => &reading.catalog.burn(kind)?.schema,
-            Role::Service => &reading.catalog.service(kind)?.schema,
+            Role::Source => &catalog.source(kind)?.schema,
+            Role::Work => &catalog.work(kind)?.schema,
+            Role::Burn => &catalog.burn(kind)?.schema,
+            Role::Service => &catalog.service(kind)?.schema,
         };
         Some(schema.as_value())
+    }
+
+    /// The role of the kind that stands at these keys.
+    pub fn at(keys: &[String]) -> Option<Role> {
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        match keys[..] {
+            ["piles", _, "source"] => Some(Role::Source),
+            ["incinerators", _, "burn"] => Some(Role::Burn),
+            ["balancers", _, "workers", "work"] => Some(Role::Service),
+            _ => None,
+        }
     }
 }
 
@@ -39,7 +52,7 @@ pub(crate) fn kind(reading: &Reading<'_>, item: Item<'_>, role: Role) -> Option<
     let NodeKind::Table(entries) = &item.node.kind else {
         return None;
     };
-    let shape = role.schema(reading, &kind).map(Shape::new);
+    let shape = role.schema(reading.catalog, &kind).map(Shape::new);
     let mut options = toml::Table::new();
     for (key, node) in entries.iter().filter(|(key, _)| *key != "kind") {
         let path = join(item.path, key);
@@ -67,28 +80,19 @@ pub(crate) fn works(reading: &Reading<'_>, item: Item<'_>) -> Option<Vec<KindCon
 }
 
 fn plain(reading: &Reading<'_>, item: Item<'_>, shape: Option<&Shape<'_>>) -> Option<Value> {
+    let ticket = &item.node.ticket;
     Some(match &item.node.kind {
         NodeKind::Broken => return None,
         NodeKind::Boolean(yes) => Value::Boolean(*yes),
         NodeKind::Integer(n) => Value::Integer(*n),
         NodeKind::Float(x) => Value::Float(*x),
-        NodeKind::String(text) if shape.is_some_and(|shape| shape.takes(text)) => {
-            Value::String(text.clone())
+        NodeKind::String(text) if ticket.text => return outside(reading, item, text, shape),
+        NodeKind::String(text) => return string(reading, item, text, shape),
+        NodeKind::Array(_) | NodeKind::Table(_)
+            if ticket.raw.is_some() && shape.is_some_and(Shape::is_only_text) =>
+        {
+            return string(reading, item, ticket.raw.as_deref()?, shape);
         }
-        NodeKind::String(text) if shape.is_some_and(Shape::is_path) => {
-            let path = values::absolute(reading, item, text);
-            match path.into_os_string().into_string() {
-                Ok(path) => Value::String(path),
-                Err(_) => {
-                    reading.report(item.error("the folder that this starts at is not UTF-8"));
-                    return None;
-                }
-            }
-        }
-        NodeKind::String(text) if item.node.ticket.text => (shape
-            .and_then(|shape| shape.scalar(text)))
-        .unwrap_or_else(|| Value::String(text.clone())),
-        NodeKind::String(text) => Value::String(text.clone()),
         NodeKind::Array(items) => {
             let shape = shape.map(Shape::items);
             let items = items.iter().enumerate().filter_map(|(at, node)| {
@@ -107,6 +111,67 @@ fn plain(reading: &Reading<'_>, item: Item<'_>, shape: Option<&Shape<'_>>) -> Op
             Value::Table(entries.collect())
         }
     })
+}
+
+/// A string as it is, but for a path, which is resolved.
+fn string(
+    reading: &Reading<'_>,
+    item: Item<'_>,
+    text: &str,
+    shape: Option<&Shape<'_>>,
+) -> Option<Value> {
+    if !shape.is_some_and(|shape| shape.is_path() && !shape.takes(text)) {
+        return Some(Value::String(text.to_owned()));
+    }
+    let path = values::absolute(reading, item, text);
+    match path.into_os_string().into_string() {
+        Ok(path) => Some(Value::String(path)),
+        Err(_) => {
+            reading.report(item.error("the folder that this starts at is not UTF-8"));
+            None
+        }
+    }
+}
+
+/// A text from outside as the type that its key wants; a mistake if it is none.
+fn outside(
+    reading: &Reading<'_>,
+    item: Item<'_>,
+    text: &str,
+    shape: Option<&Shape<'_>>,
+) -> Option<Value> {
+    let Some(shape) = shape.filter(|shape| shape.is_typed()) else {
+        return Some(Value::String(text.to_owned()));
+    };
+    if shape.is("string") {
+        return if shape.is_word() {
+            Some(Value::String(values::outside(item, text)))
+        } else {
+            string(reading, item, text, Some(shape))
+        };
+    }
+    let number = if shape.is("integer") {
+        values::integer(text)
+    } else {
+        None
+    };
+    if let Some(Err(why)) = number {
+        reading.report(item.error(why));
+        return None;
+    }
+    let integer = || number?.ok().map(Value::Integer);
+    let float = || {
+        let real = shape.is("number").then(|| values::float(text));
+        real.flatten().map(Value::Float)
+    };
+    let boolean = || {
+        let truth = shape.is("boolean").then(|| values::truth(text));
+        truth.flatten().map(Value::Boolean)
+    };
+    match integer().or_else(float).or_else(boolean) {
+        Some(value) => Some(value),
+        None => reading.expected(&item, &shape.wanted()),
+    }
 }
 
 /// What a JSON schema says of one value: every alternative that it may be.
@@ -204,14 +269,122 @@ impl<'a> Shape<'a> {
             })
     }
 
-    /// `text` as the number or boolean that is wanted here.
-    fn scalar(&self, text: &str) -> Option<Value> {
-        let text = text.trim();
-        let integer = || text.parse().ok().map(Value::Integer);
-        let float = || text.parse().ok().map(Value::Float);
-        let boolean = || text.parse().ok().map(Value::Boolean);
-        None.or_else(|| self.is("integer").then(integer).flatten())
-            .or_else(|| self.is("number").then(float).flatten())
-            .or_else(|| self.is("boolean").then(boolean).flatten())
+    /// True if the schema names a type.
+    fn is_typed(&self) -> bool {
+        ["string", "integer", "number", "boolean", "array", "object"]
+            .iter()
+            .any(|word| self.is(word))
     }
+
+    /// True if an array or a table can't stand here, but a string can.
+    fn is_only_text(&self) -> bool {
+        self.is("string") && !self.is("array") && !self.is("object")
+    }
+
+    /// True for a string that is one of a few words, a size or a duration.
+    fn is_word(&self) -> bool {
+        self.alternatives.iter().any(|schema| {
+            let unit = matches!(schema["format"].as_str(), Some("size" | "duration"));
+            unit || schema.get("enum").is_some() || schema.get("const").is_some()
+        })
+    }
+
+    /// The key that `name`, of a variable, means: that of a property whatever its case; in lower case where keys are not free.
+    pub fn named(&self, name: &str) -> String {
+        let mut known = self.keys().into_iter();
+        if let Some(key) = known.find(|key| key.eq_ignore_ascii_case(name)) {
+            return key.to_owned();
+        }
+        let free = |schema: &&Json| schema["additionalProperties"].is_object();
+        if self.alternatives.iter().any(free) {
+            name.to_owned()
+        } else {
+            name.to_ascii_lowercase()
+        }
+    }
+
+    /// The shape of what stands at a path of keys and of places in arrays.
+    pub fn at(self, path: &[&str]) -> Shape<'a> {
+        path.iter().fold(self, |shape, key| {
+            if shape.is("array") && key.parse::<usize>().is_ok() {
+                shape.items()
+            } else {
+                shape.property(key)
+            }
+        })
+    }
+
+    /// What is wanted, for messages, with an example.
+    pub fn wanted(&self) -> String {
+        let example = |schema: &Json| {
+            let stands =
+                |schema: &&&Json| schema.get("default").is_some_and(|value| value.is_number());
+            let said = self.alternatives.iter().find(stands);
+            (said
+                .map(|schema| &schema["default"])
+                .or(schema.get("minimum")))
+            .cloned()
+        };
+        let mut all: Vec<String> = Vec::new();
+        for schema in &self.alternatives {
+            let types: Vec<&str> = match &schema["type"] {
+                Json::String(one) => vec![one],
+                Json::Array(several) => several.iter().filter_map(Json::as_str).collect(),
+                _ => Vec::new(),
+            };
+            if let Some(words) = schema["enum"].as_array() {
+                let words: Vec<String> = words.iter().filter_map(word).collect();
+                all.push(format!("one of {}", words.join(", ")));
+                continue;
+            }
+            if let Some(word) = word(&schema["const"]) {
+                all.push(word);
+                continue;
+            }
+            match schema["format"].as_str() {
+                Some("size") => all.push(A_SIZE.to_owned()),
+                Some("duration") => all.push(A_DURATION.to_owned()),
+                Some("path") => all.push("a path such as \"folder/file\"".to_owned()),
+                _ => all.extend(types.into_iter().filter_map(|name| {
+                    Some(match name {
+                        "integer" => whole(schema, example(schema)),
+                        "number" => "a number such as 0.5".to_owned(),
+                        "boolean" => "`true` or `false`".to_owned(),
+                        "string" => "a string such as \"text\"".to_owned(),
+                        "array" => "an array such as [\"a\", \"b\"]".to_owned(),
+                        "object" => "a table such as { key = \"value\" }".to_owned(),
+                        _ => return None,
+                    })
+                })),
+            }
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        all.retain(|what| seen.insert(what.clone()));
+        if all.is_empty() {
+            "something else".to_owned()
+        } else {
+            all.join(" or ")
+        }
+    }
+}
+
+fn word(value: &Json) -> Option<String> {
+    value.as_str().map(|word| format!("\"{word}\""))
+}
+
+/// A whole number with its bounds, in words.
+fn whole(schema: &Json, example: Option<Json>) -> String {
+    let least = schema["minimum"].as_i64();
+    let most = schema["maximum"].as_i64();
+    let bounds = match (least, most) {
+        (Some(least), Some(most)) => format!(" from {least} to {most}"),
+        (Some(least), None) => format!(" of {least} or more"),
+        (None, Some(most)) => format!(" of {most} or less"),
+        (None, None) => String::new(),
+    };
+    let example = match example {
+        Some(Json::Number(number)) if number.as_i64() != Some(0) => number.to_string(),
+        _ => "4".to_owned(),
+    };
+    format!("a whole number{bounds}, such as {example}")
 }

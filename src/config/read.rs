@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::diagnostic::nearest;
+use super::limits::MOST_GOPHERS;
 use super::options::{self, Role};
 use super::schema::{
     BackoffConfig, Capacity, CartsConfig, CrewConfig, DumpConfig, Exclusive, ExecutionConfig,
@@ -11,14 +12,11 @@ use super::schema::{
     StepTimeConfig, StepsConfig, StrategyConfig, SupervisionConfig, TopologyConfig,
 };
 use super::tree::{Item, Node, NodeKind, Reading, Table, join};
-use super::values::{duration, number, path, real, size, span, text};
+use super::values::{self, duration, number, path, real, size, span, text};
 
 pub(crate) mod balancing;
 pub(crate) mod faults;
 pub(crate) mod resilience;
-
-/// Most gophers in a crew.
-pub(crate) const MOST_GOPHERS: usize = 100_000;
 
 /// Words for how nodes are laid on arbiters.
 pub(crate) const PLACEMENTS: [(&str, Placement); 2] = [
@@ -359,7 +357,7 @@ pub(crate) const UNLIMITED: &str = "unlimited";
 /// A number, or no limit.
 fn limit(reading: &Reading<'_>, item: Item<'_>) -> Option<u32> {
     match &item.node.kind {
-        NodeKind::String(word) if word == UNLIMITED => Some(u32::MAX),
+        NodeKind::String(word) if values::outside(item, word).trim() == UNLIMITED => Some(u32::MAX),
         NodeKind::String(word) if !item.node.ticket.text => {
             let mistake = item
                 .error(format!("expected a number, or \"{UNLIMITED}\""))
@@ -367,7 +365,8 @@ fn limit(reading: &Reading<'_>, item: Item<'_>) -> Option<u32> {
             reading.report(mistake);
             None
         }
-        _ => number(reading, item),
+        // A number that is too large does not stand for no limit.
+        _ => number(reading, item).map(|most: u32| most.min(u32::MAX - 1)),
     }
 }
 

@@ -12,6 +12,7 @@ mod balancing;
 mod faults;
 mod layering;
 mod mistakes;
+mod outside;
 
 const STAGED: &str = include_str!("../../config/two-gophers-staged.toml");
 

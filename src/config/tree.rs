@@ -1,5 +1,6 @@
 //! The stacked config as a tree in which every value knows who wrote it, and a reader that collects mistakes.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -57,15 +58,16 @@ impl Node {
     }
 
     /// What it is, for messages.
-    pub fn what(&self) -> &'static str {
-        match self.kind {
-            NodeKind::Broken => "nothing",
-            NodeKind::Boolean(_) => "a boolean",
-            NodeKind::Integer(_) => "an integer",
-            NodeKind::Float(_) => "a float",
-            NodeKind::String(_) => "a string",
-            NodeKind::Array(_) => "an array",
-            NodeKind::Table(_) => "a table",
+    pub fn what(&self) -> Cow<'static, str> {
+        match &self.kind {
+            NodeKind::Broken => "nothing".into(),
+            NodeKind::Boolean(yes) => format!("`{yes}`").into(),
+            NodeKind::Integer(n) => format!("the number {n}").into(),
+            NodeKind::Float(x) => format!("the number {x:?}").into(),
+            NodeKind::String(text) if text.is_empty() => "an empty string".into(),
+            NodeKind::String(text) => format!("the string {:?}", cut(text)).into(),
+            NodeKind::Array(_) => "an array".into(),
+            NodeKind::Table(_) => "a table".into(),
         }
     }
 
@@ -137,11 +139,17 @@ fn ticket_of(value: &Value, kind: &NodeKind, tickets: &Tickets, path: &[String])
             && !matches!(ticket.origin, Origin::File { .. })
     });
     (replaced.or(written).or(inside).cloned()).unwrap_or_else(|| Ticket {
-        origin: Origin::Code(path.join(".")),
-        text: false,
         current: true,
-        broken: None,
+        ..Ticket::new(Origin::Code(path.join(".")))
     })
+}
+
+/// The start of a text that a message quotes.
+pub(crate) fn cut(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(60) {
+        Some((at, _)) => format!("{}...", &text[..at]).into(),
+        None => text.into(),
+    }
 }
 
 /// A key below a path.

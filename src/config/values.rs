@@ -3,35 +3,108 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use toml::de::DeValue;
+
 use super::diagnostic::Origin;
+use super::layers::{TOO_LARGE, unquoted};
 use super::schema::SpanConfig;
 use super::tree::{Item, NodeKind, Reading, Table, join};
-use super::units;
+use crate::catalog::units;
 
-/// A string.
+/// What a whole number is, for messages.
+const A_WHOLE_NUMBER: &str = "a whole number such as 4";
+
+/// What a number is, for messages.
+const A_NUMBER: &str = "a number such as 0.5";
+
+/// A name or a word of the language; one from outside may stand in quotes.
 pub(crate) fn text(reading: &Reading<'_>, item: Item<'_>) -> Option<String> {
-    match &item.node.kind {
-        NodeKind::String(text) => Some(text.clone()),
+    let said = verbatim(reading, item)?;
+    Some(if item.node.ticket.text {
+        unquoted(&said).trim().to_owned()
+    } else {
+        said
+    })
+}
+
+/// Any string, byte for byte.
+pub(crate) fn verbatim(reading: &Reading<'_>, item: Item<'_>) -> Option<String> {
+    match (&item.node.kind, &item.node.ticket.raw) {
+        (NodeKind::String(text), _) => Some(text.clone()),
+        (NodeKind::Array(_) | NodeKind::Table(_), Some(raw)) => Some(raw.to_string()),
         _ => reading.expected(&item, "a string"),
     }
 }
 
-/// A whole number.
-pub(crate) fn number<T: TryFrom<i64>>(reading: &Reading<'_>, item: Item<'_>) -> Option<T> {
+/// A text that is a whole number; `None` if it is none, an error if it is beyond 64 bits.
+pub(crate) fn integer(text: &str) -> Option<Result<i64, &'static str>> {
+    let text = text.trim();
+    if let Ok(number) = text.parse() {
+        return Some(Ok(number));
+    }
+    let value = DeValue::parse(text).ok()?;
+    let DeValue::Integer(number) = value.get_ref() else {
+        return None;
+    };
+    let number = i64::from_str_radix(number.as_str(), number.radix());
+    Some(number.map_err(|_| TOO_LARGE))
+}
+
+/// A text that is a number with or without a fraction.
+pub(crate) fn float(text: &str) -> Option<f64> {
+    let text = text.trim();
+    text.parse().or_else(|_| text.replace('_', "").parse()).ok()
+}
+
+/// A text that says yes or no.
+pub(crate) fn truth(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "on" | "yes" | "1" => Some(true),
+        "false" | "off" | "no" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// A whole number. The plan knows the bounds of each; what is beyond those of its type becomes the largest of it.
+pub(crate) fn number<T: TryFrom<i64> + Bounded>(
+    reading: &Reading<'_>,
+    item: Item<'_>,
+) -> Option<T> {
     let number = match &item.node.kind {
         NodeKind::Integer(n) => *n,
-        NodeKind::String(text) if item.node.ticket.text => match text.trim().parse() {
-            Ok(n) => n,
-            Err(_) => return reading.expected(&item, "an integer"),
+        NodeKind::String(text) if item.node.ticket.text => match integer(text) {
+            Some(Ok(n)) => n,
+            Some(Err(why)) => {
+                reading.report(item.error(why));
+                return None;
+            }
+            None => return reading.expected(&item, A_WHOLE_NUMBER),
         },
-        _ => return reading.expected(&item, "an integer"),
+        _ => return reading.expected(&item, A_WHOLE_NUMBER),
     };
-    let fits = T::try_from(number).ok();
-    if fits.is_none() {
-        let why = if number < 0 { "negative" } else { "too large" };
-        reading.report(item.error(format!("`{number}` is {why}")));
+    if number < 0 {
+        reading.report(item.error(format!("`{number}` is negative")));
+        return None;
     }
-    fits
+    Some(T::try_from(number).unwrap_or(T::MOST))
+}
+
+/// Whole numbers of the language.
+pub(crate) trait Bounded {
+    /// The largest one.
+    const MOST: Self;
+}
+
+impl Bounded for u16 {
+    const MOST: Self = u16::MAX;
+}
+
+impl Bounded for u32 {
+    const MOST: Self = u32::MAX;
+}
+
+impl Bounded for u64 {
+    const MOST: Self = u64::MAX;
 }
 
 /// A number with or without a fraction.
@@ -39,32 +112,42 @@ pub(crate) fn real(reading: &Reading<'_>, item: Item<'_>) -> Option<f64> {
     match &item.node.kind {
         NodeKind::Float(x) => Some(*x),
         NodeKind::Integer(n) => Some(*n as f64),
-        NodeKind::String(text) if item.node.ticket.text => match text.trim().parse() {
-            Ok(x) => Some(x),
-            Err(_) => reading.expected(&item, "a number"),
+        NodeKind::String(text) if item.node.ticket.text => match float(text) {
+            Some(x) => Some(x),
+            None => reading.expected(&item, A_NUMBER),
         },
-        _ => reading.expected(&item, "a number"),
+        _ => reading.expected(&item, A_NUMBER),
     }
 }
 
 /// `"500us"`.
 pub(crate) fn duration(reading: &Reading<'_>, item: Item<'_>) -> Option<Duration> {
     let read = match &item.node.kind {
-        NodeKind::String(text) => units::duration(text),
-        NodeKind::Integer(_) | NodeKind::Float(_) => Err(units::NO_UNIT.into()),
-        _ => return reading.expected(&item, "a duration such as \"10ms\""),
+        NodeKind::String(text) => units::parse_duration(&outside(item, text)),
+        NodeKind::Integer(n) => Err(units::no_unit(n)),
+        NodeKind::Float(x) => Err(units::no_unit(x)),
+        _ => return reading.expected(&item, units::A_DURATION),
     };
     read.map_err(|why| reading.report(item.error(why))).ok()
+}
+
+/// `text` without the quotes that a value from outside may have.
+pub(crate) fn outside(item: Item<'_>, text: &str) -> String {
+    if item.node.ticket.text {
+        unquoted(text)
+    } else {
+        text.to_owned()
+    }
 }
 
 /// `"8MiB"`, or a number of bytes.
 pub(crate) fn size(reading: &Reading<'_>, item: Item<'_>) -> Option<u64> {
     match &item.node.kind {
         NodeKind::Integer(_) => number(reading, item),
-        NodeKind::String(text) => units::size(text)
+        NodeKind::String(text) => units::parse_size(&outside(item, text))
             .map_err(|why| reading.report(item.error(why)))
             .ok(),
-        _ => reading.expected(&item, "a size such as \"8MiB\""),
+        _ => reading.expected(&item, units::A_SIZE),
     }
 }
 
@@ -72,11 +155,11 @@ pub(crate) fn size(reading: &Reading<'_>, item: Item<'_>) -> Option<u64> {
 pub(crate) fn boolean(reading: &Reading<'_>, item: Item<'_>) -> Option<bool> {
     match &item.node.kind {
         NodeKind::Boolean(yes) => Some(*yes),
-        NodeKind::String(text) if item.node.ticket.text => match text.trim().parse() {
-            Ok(yes) => Some(yes),
-            Err(_) => reading.expected(&item, "a boolean"),
+        NodeKind::String(text) if item.node.ticket.text => match truth(text) {
+            Some(yes) => Some(yes),
+            None => reading.expected(&item, "`true` or `false`"),
         },
-        _ => reading.expected(&item, "a boolean"),
+        _ => reading.expected(&item, "`true` or `false`"),
     }
 }
 
@@ -130,7 +213,7 @@ pub(crate) fn span(reading: &Reading<'_>, item: Item<'_>) -> Option<SpanConfig> 
 
 /// A path: a relative one starts at the folder of the file that wrote it, or else at the current folder.
 pub(crate) fn path(reading: &Reading<'_>, item: Item<'_>) -> Option<PathBuf> {
-    text(reading, item).map(|text| absolute(reading, item, &text))
+    verbatim(reading, item).map(|text| absolute(reading, item, &text))
 }
 
 /// `text`, resolved as [`path`] does.

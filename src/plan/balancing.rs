@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Judge;
 use super::limits;
 use crate::config::label::base;
+use crate::config::limits::MOST_PLACES;
 use crate::config::nearest;
 use crate::config::schema::{
     BalancerConfig, FullConfig, HedgeConfig, KindConfig, LoadConfig, OrderConfig, PolicyConfig,
@@ -15,11 +16,7 @@ mod http;
 mod plans;
 mod resilience;
 
-pub(crate) use http::{MOST_CONNECTIONS, MOST_HEADERS};
 pub(super) use plans::{numbered, plans};
-
-/// Most requests that the workers of one balancer do at a time.
-pub(crate) const MOST_PLACES: u32 = 100_000;
 
 /// Reports what is wrong with single balancers and requesters.
 pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {

@@ -339,7 +339,8 @@ fn one(
             });
         }
         FaultWhatConfig::Script(text) => {
-            let read = gopherworks_actors::fault::parse(text, crate::config::duration);
+            let read =
+                gopherworks_actors::fault::parse(text, crate::catalog::units::parse_duration);
             match read {
                 Ok(terms) => What::Script(terms),
                 Err(why) => {

@@ -221,8 +221,50 @@ fn rephrased<T: ?Sized + 'static>(
         .iter()
         .find_map(|start| message.strip_prefix(start)?.rsplit_once(", expected "));
     match wrong {
-        Some((found, wanted)) => judge.error(&place, format!("expected {wanted}, found {found}")),
+        Some((found, wanted)) => {
+            let wanted = match wanted.trim_end_matches('.') {
+                rust if is_rust(rust) => Shape::new(kind.schema.as_value()).at(&keys).wanted(),
+                words => words.to_owned(),
+            };
+            judge.error(
+                &place,
+                format!("expected {wanted}, found {}", toml_words(found)),
+            )
+        }
         None => judge.error(&place, message),
+    }
+}
+
+/// True for serde's own name of a type, which says nothing to people.
+fn is_rust(wanted: &str) -> bool {
+    let number = wanted.strip_prefix(['u', 'i', 'f']).unwrap_or_default();
+    let sized = ["8", "16", "32", "64", "128", "size"].contains(&number);
+    let plain = [
+        "a string",
+        "a boolean",
+        "a sequence",
+        "a map",
+        "a borrowed string",
+        "path string",
+        "variant identifier",
+        "string or map",
+    ];
+    sized || plain.contains(&wanted) || wanted.starts_with("struct ") || wanted.starts_with("enum ")
+}
+
+/// What serde says that it found, in the words of TOML.
+fn toml_words(found: &str) -> String {
+    match found.split_once(' ') {
+        Some(("string", rest)) => format!("the string {rest}"),
+        Some(("integer", rest)) => format!("the number {}", rest.trim_matches('`')),
+        Some(("floating", rest)) => {
+            let number = rest.trim_start_matches("point ").trim_matches('`');
+            format!("the number {number}")
+        }
+        Some(("boolean", rest)) => rest.to_owned(),
+        None if found == "map" => "a table".to_owned(),
+        None if found == "sequence" => "an array".to_owned(),
+        _ => found.to_owned(),
     }
 }
 

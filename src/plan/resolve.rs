@@ -10,7 +10,7 @@ use super::graph::{self, Order};
 use super::kinds::{self, Kinds};
 use super::{
     CrewPlan, ExecutionPlan, IncineratorPlan, Judge, PilePlan, Plan, SourcePlan, SupervisionPlan,
-    Target, limits, unfold,
+    Target, bounds, limits, unfold,
 };
 use crate::catalog::{Catalog, STANDARD_STREAM, compose};
 use crate::config::label::{base, compare, unlabelled};
@@ -31,6 +31,7 @@ pub(crate) fn resolve(
         found: Diagnostics::default(),
     };
     limits::check(&mut judge, config);
+    bounds::check(&mut judge, config);
     let kinds = kinds::prepare(&mut judge, config, catalog);
     if !unfold::check(&mut judge, config) {
         return (None, judge.found);

@@ -4,14 +4,9 @@ use std::collections::BTreeMap;
 
 use super::Judge;
 use crate::config::label::{At, is_name, label, parse, places};
+use crate::config::limits::{MOST_ACTORS, MOST_COPIES, grouped};
 use crate::config::nearest;
 use crate::config::schema::{KindConfig, TopologyConfig};
-
-/// Most copies of one node.
-pub(crate) const MOST_COPIES: u64 = 10_000;
-
-/// Most actors in all.
-const MOST_ACTORS: u64 = 200_000;
 
 /// A config whose copies are nodes of their own: `near[lane=1]`. Inside a copy a name means that copy's node, else the shared one.
 ///
@@ -196,22 +191,6 @@ fn resolved(config: &TopologyConfig, who: &str, end: &str, at: &At) -> Result<St
 /// Judges what is said of copies; true if they can be unfolded.
 pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
     let mut whole = axes(judge, &["copies"], &config.copies, None);
-    let top = product(&config.copies);
-    let mut actors = 0u64;
-    let names = (config.piles.keys())
-        .chain(config.dumps.keys())
-        .chain(config.incinerators.keys())
-        .chain(config.relays.keys())
-        .chain(config.requesters.keys());
-    for name in names {
-        let copies = if is_shared(config, name) { 1 } else { top };
-        actors = actors.saturating_add(copies);
-    }
-    for (name, balancer) in &config.balancers {
-        let copies = if is_shared(config, name) { 1 } else { top };
-        let own = u64::from(balancer.workers.count).saturating_add(1);
-        actors = actors.saturating_add(copies.saturating_mul(own));
-    }
     for (name, crew) in &config.crews {
         whole &= axes(
             judge,
@@ -219,25 +198,28 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
             &crew.copies,
             Some(&config.copies).filter(|_| !is_shared(config, name)),
         );
-        let copies = if is_shared(config, name) { 1 } else { top };
-        let gophers = copies
-            .saturating_mul(product(&crew.copies))
-            .saturating_mul(crew.gophers.len() as u64);
-        actors = actors.saturating_add(gophers);
     }
-    if whole
-        && actors > MOST_ACTORS
-        && (top > 1 || config.crews.values().any(|c| !c.copies.is_empty()))
-    {
-        let message = format!("copies make {actors} actors of this; at most {MOST_ACTORS} run");
-        let path = if config.copies.is_empty() {
-            "crews"
-        } else {
+    let actors = actors(config);
+    if whole && actors > MOST_ACTORS {
+        let message = format!(
+            "{} actors in all, copies counted: at most {}",
+            grouped(actors),
+            grouped(MOST_ACTORS)
+        );
+        let most_workers = (config.balancers.iter()).any(|(name, of)| {
+            copies_of(config, name).saturating_mul(of.workers.count.into()) > actors / 2
+        });
+        let path = if !config.copies.is_empty() {
             "copies"
+        } else if most_workers {
+            "balancers"
+        } else {
+            "crews"
         };
         judge.ensure(false, &[path], &message);
         whole = false;
     }
+    whole = whole && super::bounds::sums(judge, config);
     for (at, name) in config.shared.iter().enumerate() {
         let nodes = || {
             (config.piles.keys())
@@ -262,7 +244,39 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
     whole
 }
 
-fn product(axes: &BTreeMap<String, u32>) -> u64 {
+/// How many copies of a node the axes of the whole make.
+pub(super) fn copies_of(config: &TopologyConfig, name: &str) -> u64 {
+    if is_shared(config, name) {
+        1
+    } else {
+        product(&config.copies)
+    }
+}
+
+/// How many actors run: gophers, workers, and one for each other node.
+pub(super) fn actors(config: &TopologyConfig) -> u64 {
+    let names = (config.piles.keys())
+        .chain(config.dumps.keys())
+        .chain(config.incinerators.keys())
+        .chain(config.relays.keys())
+        .chain(config.requesters.keys());
+    let nodes = names.map(|name| copies_of(config, name));
+    let balancers = config.balancers.iter().map(|(name, balancer)| {
+        let own = u64::from(balancer.workers.count).saturating_add(1);
+        copies_of(config, name).saturating_mul(own)
+    });
+    let gophers = config.crews.iter().map(|(name, crew)| {
+        copies_of(config, name)
+            .saturating_mul(product(&crew.copies))
+            .saturating_mul(crew.gophers.len() as u64)
+    });
+    nodes
+        .chain(balancers)
+        .chain(gophers)
+        .fold(0, u64::saturating_add)
+}
+
+pub(super) fn product(axes: &BTreeMap<String, u32>) -> u64 {
     (axes.values()).fold(1, |product: u64, count| {
         product.saturating_mul((*count).into())
     })

@@ -27,7 +27,7 @@ load = "1"
 /// Where the mistakes of `BAD` are, and a word of each.
 const PLACES: [(u64, u64, &str); 6] = [
     (2, 19, "linez"),
-    (3, 16, "integer"),
+    (3, 16, "whole number"),
     (5, 40, "foo"),
     (7, 8, "inbux"),
     (9, 11, "unload"),

@@ -6,12 +6,12 @@ use super::kinds::{self, Branch};
 use super::nodes::node;
 use super::parts::{
     at_least_one, between, boolean, bounded, duration, key, not_negative, or_short,
-    share_above_zero, table, time, whole, whole_or_env, words,
+    share_above_zero, table, time, whole_or_env, words,
 };
 use super::resilience;
+use crate::config::limits::{LARGEST_FACTOR, MOST_PLACES, MOST_TIMES, MOST_WAITING};
 use crate::config::read::balancing::{ALL, FULL, POLICIES, UNBOUNDED};
 use crate::config::schema::{BalancerConfig, HedgeConfig, PolicyConfig};
-use crate::plan::MOST_PLACES;
 
 /// A balancer, with its workers' kinds and the policies.
 pub(super) fn balancer(work: Value, policies: &[Branch]) -> Value {
@@ -32,7 +32,7 @@ pub(super) fn balancer(work: Value, policies: &[Branch]) -> Value {
                 key(
                     "How many workers are asked the same at once, a number from 2 or \"all\"; the first answer wins; it excludes `hedge` and implies `idempotent`; one worker is asked where it is missing",
                     None,
-                    number_or(2, ALL),
+                    number_or([2, MOST_PLACES], ALL),
                 ),
             ),
             ("hedge", hedge()),
@@ -41,7 +41,7 @@ pub(super) fn balancer(work: Value, policies: &[Branch]) -> Value {
                 key(
                     "Most requests that wait, or \"unbounded\"",
                     Some(json!(BalancerConfig::QUEUE)),
-                    number_or(1, UNBOUNDED),
+                    number_or([1, MOST_WAITING], UNBOUNDED),
                 ),
             ),
             (
@@ -68,7 +68,7 @@ pub(super) fn balancer(work: Value, policies: &[Branch]) -> Value {
                         BalancerConfig::ATTEMPTS
                     ),
                     None,
-                    whole(1),
+                    bounded(1, MOST_TIMES),
                 ),
             ),
             ("workers", workers(work)),
@@ -82,8 +82,8 @@ pub(super) fn balancer(work: Value, policies: &[Branch]) -> Value {
 }
 
 /// A number, or the word that stands for no number.
-fn number_or(least: u32, word: &str) -> Value {
-    let mut out = whole(least);
+fn number_or([least, most]: [u32; 2], word: &str) -> Value {
+    let mut out = bounded(least, most);
     out["pattern"] = json!(whole_or_env(word));
     out["anyOf"] = json!([{ "enum": [word] }, true]);
     out
@@ -161,7 +161,7 @@ pub(super) fn policies() -> Vec<Branch> {
         key(
             "Seconds of cost that a second of waiting makes up for; 0 lets an expensive request starve",
             Some(json!(default)),
-            not_negative(),
+            not_negative(LARGEST_FACTOR),
         )
     };
     let branch = |(word, policy): &(&str, PolicyConfig)| {
@@ -178,7 +178,7 @@ pub(super) fn policies() -> Vec<Branch> {
                     key(
                         "Requests at a worker for each of its places, running ones included; 2 hides the hand-over of short requests",
                         Some(json!(per_worker)),
-                        whole(1),
+                        bounded(1, MOST_TIMES),
                     ),
                 );
                 option(
@@ -207,7 +207,7 @@ pub(super) fn policies() -> Vec<Branch> {
                     key(
                         "How many workers take only short requests, fewer than all; it must be said",
                         None,
-                        whole(1),
+                        bounded(1, MOST_PLACES),
                     ),
                 );
                 option(
@@ -239,7 +239,7 @@ pub(super) fn policies() -> Vec<Branch> {
                     key(
                         "Most pending requests of a worker, as a multiple of the mean; at least 1",
                         Some(json!(bound)),
-                        at_least_one(),
+                        at_least_one(LARGEST_FACTOR),
                     ),
                 );
                 "At once to the worker of the request's key; the least loaded where there is no key"

@@ -3,11 +3,13 @@
 use serde_json::{Value, json};
 
 use super::parts::{
-    boolean, duration, key, large, share, share_above_zero, table, text, whole, whole_or_env, words,
+    boolean, bounded, duration, key, large, share, share_above_zero, table, text, whole_or_env,
+    words,
 };
+use crate::catalog::units::duration_pattern;
+use crate::config::limits::MOST_MIXED;
 use crate::config::read::faults::{KINDS, MIXED, TEXT, WHENS};
 use crate::config::schema::ExpectConfig;
-use crate::config::units::duration_pattern;
 
 /// One fault.
 pub(super) fn fault() -> Value {
@@ -63,7 +65,7 @@ pub(super) fn fault() -> Value {
             key(
                 "A mix has one to so many faults",
                 Some(json!(MIXED)),
-                whole(1),
+                bounded(1, MOST_MIXED),
             ),
         ),
         (
@@ -82,7 +84,10 @@ pub(super) fn fault() -> Value {
                 duration(false),
             ),
         ),
-        ("times", key("So many times at most", None, large(0))),
+        (
+            "times",
+            key("So many times at most", None, large(0, i64::MAX as u64)),
+        ),
         (
             "odds",
             key(
@@ -145,7 +150,14 @@ fn when() -> Value {
                 duration(true),
             ),
         ),
-        ("nth", key("At the visit of this number", None, large(1))),
+        (
+            "nth",
+            key(
+                "At the visit of this number",
+                None,
+                large(1, i64::MAX as u64),
+            ),
+        ),
         (
             "chance",
             key(
@@ -159,7 +171,7 @@ fn when() -> Value {
             key(
                 "With this book or request, or these, by number",
                 None,
-                list(large(0)),
+                list(large(0, i64::MAX as u64)),
             ),
         ),
         (
@@ -192,7 +204,7 @@ pub(super) fn expect() -> Value {
                 key(
                     "Most books and requests that may be lost",
                     Some(json!(usual.lost)),
-                    large(0),
+                    large(0, i64::MAX as u64),
                 ),
             ),
             (
@@ -200,7 +212,7 @@ pub(super) fn expect() -> Value {
                 key(
                     "Most books burned, and requests answered, more than once",
                     Some(json!(usual.duplicates)),
-                    large(0),
+                    large(0, i64::MAX as u64),
                 ),
             ),
             (
@@ -208,7 +220,7 @@ pub(super) fn expect() -> Value {
                 key(
                     "Most books and requests under way at the end",
                     Some(json!(usual.in_flight)),
-                    large(0),
+                    large(0, i64::MAX as u64),
                 ),
             ),
             (
@@ -216,7 +228,7 @@ pub(super) fn expect() -> Value {
                 key(
                     "Most times that supervision may give up",
                     Some(json!(usual.escalations)),
-                    large(0),
+                    large(0, i64::MAX as u64),
                 ),
             ),
             (

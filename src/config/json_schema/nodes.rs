@@ -5,12 +5,14 @@ use serde_json::{Map, Value, json};
 
 use super::parts::{
     bounded, duration, end, env, key, large, name, not_negative, or_short, share, size, table,
-    whole, whole_or_env,
+    whole_or_env,
 };
 use crate::config::label::NAME;
-use crate::config::read::MOST_GOPHERS;
+use crate::config::limits::{
+    self, MOST_BOOKS, MOST_CARTS, MOST_COPIES, MOST_GOPHERS, MOST_SLOTS, MOST_TIMES,
+};
 use crate::config::schema::{CartsConfig, DumpConfig, PileConfig};
-use crate::plan::{MOST_COPIES, RELAYED};
+use crate::plan::RELAYED;
 
 /// A table that stands by itself in `$defs`; editors that know how begin it with `keys`.
 pub(super) fn node<const N: usize>(
@@ -96,7 +98,11 @@ fn capacity(what: &str, default: Option<u64>) -> Value {
     let bounds = table([
         (
             "books",
-            key("Most books; no bound where it is missing", None, large(1)),
+            key(
+                "Most books; no bound where it is missing",
+                None,
+                large(1, MOST_BOOKS),
+            ),
         ),
         (
             "bytes",
@@ -111,14 +117,17 @@ fn capacity(what: &str, default: Option<u64>) -> Value {
     key(
         what,
         default,
-        or_short(bounds, &["integer", "string"], large(1)),
+        or_short(bounds, &["integer", "string"], large(1, MOST_BOOKS)),
     )
 }
 
 fn exclusive(steps: &[&str]) -> Value {
     let slots = |step: &&str| {
         let doing = format!("How many gophers {step} here at once; no limit where it is missing");
-        ((*step).to_owned(), key(&doing, None, whole(1)))
+        (
+            (*step).to_owned(),
+            key(&doing, None, bounded(1, MOST_SLOTS)),
+        )
     };
     let slots: Map<String, Value> = steps.iter().map(slots).collect();
     let schema = json!({ "type": "object", "properties": slots, "additionalProperties": false });
@@ -127,7 +136,7 @@ fn exclusive(steps: &[&str]) -> Value {
 
 fn attempts(default: u32) -> Value {
     let what = "Attempts that a book has before it is a dead letter";
-    key(what, Some(json!(default)), whole(1))
+    key(what, Some(json!(default)), bounded(1, MOST_TIMES))
 }
 
 /// A crew.
@@ -139,7 +148,7 @@ pub(super) fn crew() -> Value {
             key(
                 "How many carts circulate",
                 Some(json!(default.count)),
-                whole(1),
+                bounded(1, MOST_CARTS),
             ),
         ),
         (
@@ -147,7 +156,7 @@ pub(super) fn crew() -> Value {
             key(
                 "Most books in one cart",
                 Some(json!(default.books)),
-                large(1),
+                large(1, MOST_BOOKS),
             ),
         ),
         (
@@ -336,7 +345,7 @@ fn lognormal() -> Value {
                 key(
                     "The variance by the square of the mean; 1 is as wide as an exponential; it must be said",
                     None,
-                    not_negative(),
+                    not_negative(limits::LARGEST_FACTOR),
                 ),
             ),
         ]),
@@ -405,7 +414,7 @@ pub(super) fn relay() -> Value {
                 key(
                     "Most books that it carries at once; fewer by default where an end holds less",
                     Some(json!(RELAYED)),
-                    large(1),
+                    large(1, MOST_BOOKS),
                 ),
             ),
         ],

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::catalog::units::Time;
+use crate::catalog::units::{LARGEST, Time, duration_pattern, size_pattern};
 use crate::config::interpolate;
 use crate::config::label::NAME;
-use crate::config::units::{duration_pattern, size_pattern};
 
 /// A regular expression that takes the whole of `inner`, or of an interpolation.
 pub(super) fn whole_or_env(inner: &str) -> String {
@@ -23,7 +22,7 @@ pub(super) fn env() -> String {
 pub(super) fn key(text: &str, default: Option<Value>, schema: Value) -> Value {
     let mut notes = Vec::new();
     match (schema["minimum"].as_u64(), schema["maximum"].as_u64()) {
-        (Some(least), Some(most)) if most < u64::from(u32::MAX) => {
+        (Some(least), Some(most)) if most < i64::MAX as u64 => {
             notes.push(format!("{least} to {most}"));
         }
         (Some(least @ 1..), _) => notes.push(format!("at least {least}")),
@@ -49,34 +48,34 @@ pub(super) fn key(text: &str, default: Option<Value>, schema: Value) -> Value {
     Value::Object(out)
 }
 
-/// A whole number that fits into 32 bits.
-pub(super) fn whole(least: u32) -> Value {
-    bounded(least, u32::MAX)
-}
-
 /// A whole number.
 pub(super) fn bounded(least: u32, most: u32) -> Value {
+    large(least, most.into())
+}
+
+/// A whole number, of any that TOML has.
+pub(super) fn large(least: u32, most: u64) -> Value {
     json!({ "type": ["integer", "string"], "minimum": least, "maximum": most, "pattern": env() })
 }
 
-/// A whole number as large as TOML has them.
-pub(super) fn large(least: u32) -> Value {
-    json!({ "type": ["integer", "string"], "minimum": least, "pattern": env() })
-}
-
 /// A number that is not negative.
-pub(super) fn not_negative() -> Value {
-    json!({ "type": ["number", "string"], "minimum": 0, "pattern": env() })
+pub(super) fn not_negative(most: f64) -> Value {
+    json!({ "type": ["number", "string"], "minimum": 0, "maximum": most, "pattern": env() })
 }
 
 /// A number above zero.
-pub(super) fn above_zero() -> Value {
-    json!({ "type": ["number", "string"], "exclusiveMinimum": 0, "pattern": env() })
+pub(super) fn above_zero(most: f64) -> Value {
+    json!({
+        "type": ["number", "string"],
+        "exclusiveMinimum": 0,
+        "maximum": most,
+        "pattern": env(),
+    })
 }
 
 /// A number from one upwards.
-pub(super) fn at_least_one() -> Value {
-    json!({ "type": ["number", "string"], "minimum": 1, "pattern": env() })
+pub(super) fn at_least_one(most: f64) -> Value {
+    json!({ "type": ["number", "string"], "minimum": 1, "maximum": most, "pattern": env() })
 }
 
 /// A share of one that is not zero.
@@ -116,16 +115,22 @@ pub(super) fn time(time: Duration) -> Option<Value> {
 
 /// A size in bytes that is not zero.
 pub(super) fn size() -> Value {
+    size_up_to(LARGEST)
+}
+
+/// A size in bytes that is not zero; only a number of bytes is compared with the most.
+pub(super) fn size_up_to(most: u64) -> Value {
     json!({
         "type": ["integer", "string"],
         "minimum": 1,
+        "maximum": most,
         "pattern": whole_or_env(&size_pattern(true)),
     })
 }
 
 /// Any text, with an interpolation as the whole of it or not at all.
 pub(super) fn text() -> Value {
-    json!({ "type": "string", "if": { "pattern": r"\$\{env\." }, "then": { "pattern": env() } })
+    json!({ "type": "string", "if": { "pattern": r"(^|[^$])\$\{env\." }, "then": { "pattern": env() } })
 }
 
 /// The name of a node.

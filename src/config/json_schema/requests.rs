@@ -5,12 +5,16 @@ use serde_json::{Map, Value, json};
 use super::kinds::{self, Branch};
 use super::nodes::{node, span};
 use super::parts::{
-    above_zero, boolean, bounded, duration, end, key, large, size, time, whole, whole_or_env, words,
+    above_zero, boolean, bounded, duration, end, key, large, size, size_up_to, time, whole_or_env,
+    words,
+};
+use crate::config::limits::{
+    self, LARGEST_BODY, LARGEST_FACTOR, MOST_CLIENTS, MOST_CONNECTIONS, MOST_HEADERS, MOST_KEYS,
+    MOST_RATE, MOST_REQUESTS,
 };
 use crate::config::read::balancing::{ARRIVALS, ORDERS};
 use crate::config::read::resilience::PRIORITIES;
 use crate::config::schema::HttpConfig;
-use crate::plan::{MOST_CONNECTIONS, MOST_HEADERS};
 
 /// What a method's name may consist of (RFC 9110, token).
 const TOKEN: &str = r"!#$%&'*+.^_`|~0-9A-Za-z-";
@@ -58,7 +62,7 @@ pub(super) fn requester(loads: &[Branch]) -> Value {
                 key(
                     "Its requests are about so many things in turn, for the policy `affinity`; about nothing where it is missing",
                     None,
-                    whole(1),
+                    bounded(1, MOST_KEYS),
                 ),
             ),
         ],
@@ -67,10 +71,13 @@ pub(super) fn requester(loads: &[Branch]) -> Value {
 
 /// The loads. `distribution` is what a distribution must say where nothing is inherited.
 pub(super) fn loads(distribution: &Value) -> Vec<Branch> {
-    let requests = |what: &str| (what.to_owned(), large(1));
+    let requests = |what: &str, most| (what.to_owned(), large(1, most));
     let (until_done, all) = (
-        requests("Requests after which it is done; no end where it is missing"),
-        requests("How many requests; it must be said"),
+        requests(
+            "Requests after which it is done; no end where it is missing",
+            MOST_REQUESTS,
+        ),
+        requests("How many requests; it must be said", limits::MOST_IN_BATCH),
     );
     let options = |options: Vec<(&str, Value)>| -> Map<String, Value> {
         let options = options.into_iter();
@@ -81,7 +88,11 @@ pub(super) fn loads(distribution: &Value) -> Vec<Branch> {
     let closed = options(vec![
         (
             "count",
-            key("How many clients; it must be said", None, whole(1)),
+            key(
+                "How many clients; it must be said",
+                None,
+                bounded(1, MOST_CLIENTS),
+            ),
         ),
         (
             "think",
@@ -99,7 +110,7 @@ pub(super) fn loads(distribution: &Value) -> Vec<Branch> {
             key(
                 "Requests a second; more than 0; it excludes `utilisation`",
                 None,
-                above_zero(),
+                above_zero(MOST_RATE),
             ),
         ),
         (
@@ -107,7 +118,7 @@ pub(super) fn loads(distribution: &Value) -> Vec<Branch> {
             key(
                 "The share of what the workers can do that is asked for, such as 0.9; more than 0; it excludes `rate`",
                 None,
-                above_zero(),
+                above_zero(LARGEST_FACTOR),
             ),
         ),
         (
@@ -197,7 +208,7 @@ fn http((until, requests): &(String, Value)) -> Branch {
             key(
                 "Most bytes of a request's body; at most 1 GiB",
                 Some(json!(usual.body)),
-                size(),
+                size_up_to(LARGEST_BODY),
             ),
         ),
         (

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::parts::{
-    above_zero, duration, key, not_negative, or_short, share_above_zero, table, time, whole,
+    above_zero, bounded, duration, key, not_negative, or_short, share_above_zero, table, time,
 };
+use crate::config::limits::{LARGEST_FACTOR, MOST_TIMES};
 use crate::config::schema::{EjectConfig, RetryBudgetConfig, ShedConfig};
 
 /// The keys of a balancer that are about it.
@@ -67,7 +68,7 @@ fn retry_budget() -> Value {
             key(
                 "Retries for each request",
                 Some(json!(usual.share)),
-                not_negative(),
+                not_negative(LARGEST_FACTOR),
             ),
         ),
         (
@@ -75,14 +76,14 @@ fn retry_budget() -> Value {
             key(
                 "Retries for each second",
                 Some(json!(usual.per_second)),
-                not_negative(),
+                not_negative(LARGEST_FACTOR),
             ),
         ),
     ]);
     key(
         "How much may be tried again in all: the `share` as a number, or a table; as much as `max_attempts` allows where it is missing",
         None,
-        or_short(budget, &["number", "string"], not_negative()),
+        or_short(budget, &["number", "string"], not_negative(LARGEST_FACTOR)),
     )
 }
 
@@ -94,7 +95,7 @@ fn eject() -> Value {
             key(
                 "Requests that failed one after the other: an error for an answer, or the worker's death",
                 Some(json!(usual.failures)),
-                whole(1),
+                bounded(1, MOST_TIMES),
             ),
         ),
         (
@@ -103,7 +104,7 @@ fn eject() -> Value {
                 "Times as slow as half of the workers; more than 1; nobody looks where it is missing",
                 None,
                 {
-                    let mut more = above_zero();
+                    let mut more = above_zero(LARGEST_FACTOR);
                     more["exclusiveMinimum"] = json!(1);
                     more
                 },
@@ -129,6 +130,6 @@ fn eject() -> Value {
     key(
         "Leaves a worker out for a while that fails or is slow: the `failures` as a number, or a table; nobody is left out where it is missing",
         None,
-        or_short(eject, &["integer", "string"], whole(1)),
+        or_short(eject, &["integer", "string"], bounded(1, MOST_TIMES)),
     )
 }

@@ -62,12 +62,7 @@ impl FileReader<'_> {
         if !errors.is_empty() {
             return None;
         }
-        let whole = self.tickets.issue(Ticket {
-            origin: Origin::Code(String::new()),
-            text: false,
-            current: false,
-            broken: None,
-        });
+        let whole = self.tickets.issue(Ticket::new(Origin::Code(String::new())));
         let mut root = self.table(table.get_ref(), whole);
         normalise::root(&mut root);
         Some(Layer::new(root))
@@ -106,12 +101,7 @@ impl FileReader<'_> {
         span: std::ops::Range<usize>,
         value: &DeValue<'_>,
     ) -> Value {
-        let mut ticket = Ticket {
-            origin: self.origin(key, span.clone(), None),
-            text: false,
-            current: false,
-            broken: None,
-        };
+        let mut ticket = Ticket::new(self.origin(key, span.clone(), None));
         match value {
             DeValue::Table(table) => {
                 let ticket = self.tickets.issue(ticket);
@@ -128,7 +118,7 @@ impl FileReader<'_> {
                 let text = match interpolate(text, self.environment) {
                     Ok(None) => text.to_string(),
                     Ok(Some(taken)) => {
-                        ticket.text = true;
+                        ticket.text = !taken.literal;
                         ticket.current = taken.variable.is_some();
                         if let Origin::File { variable, .. } = &mut ticket.origin {
                             *variable = taken.variable;

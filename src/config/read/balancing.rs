@@ -11,7 +11,7 @@ use super::super::schema::{
     PolicyConfig, ReplicateConfig, RequesterConfig, SpanConfig, WorkersConfig,
 };
 use super::super::tree::{Item, NodeKind, Reading, Table};
-use super::super::values::{boolean, duration, number, real, size, span, text};
+use super::super::values::{self, boolean, duration, number, real, size, span, text, verbatim};
 use super::resilience::{PRIORITIES, resilience};
 use super::{names, unread, word};
 
@@ -159,14 +159,15 @@ fn queue(reading: &Reading<'_>, item: Item<'_>) -> Option<Option<u32>> {
 /// A number, or `None` for the word that stands for no number.
 fn number_or(reading: &Reading<'_>, item: Item<'_>, word: &str) -> Option<Option<u32>> {
     match &item.node.kind {
-        NodeKind::String(text) if text == word => Some(None),
-        NodeKind::String(text) if !item.node.ticket.text || text.trim().parse::<i64>().is_err() => {
-            let message = format!("expected a number or \"{word}\", found \"{text}\"");
+        NodeKind::String(text) if values::outside(item, text).trim() == word => Some(None),
+        NodeKind::String(text) if !item.node.ticket.text || values::integer(text).is_none() => {
+            let found = item.node.what();
+            let message = format!("expected a whole number or \"{word}\", found {found}");
             reading.report(item.error(message).suggest(nearest(text, [word])));
             None
         }
         NodeKind::String(_) | NodeKind::Integer(_) => number(reading, item).map(Some),
-        _ => reading.expected(&item, &format!("a number or \"{word}\"")),
+        _ => reading.expected(&item, &format!("a whole number or \"{word}\"")),
     }
 }
 
@@ -182,8 +183,13 @@ fn hedge(reading: &Reading<'_>, item: Item<'_>) -> Option<HedgeConfig> {
 }
 
 fn workers(reading: &Reading<'_>, item: Item<'_>) -> Option<WorkersConfig> {
-    if matches!(item.node.kind, NodeKind::Integer(_)) {
-        let mistake = item.error("expected a table, found an integer");
+    let count = match &item.node.kind {
+        NodeKind::Integer(_) => true,
+        NodeKind::String(text) => item.node.ticket.text && values::integer(text).is_some(),
+        _ => false,
+    };
+    if count {
+        let mistake = item.error(format!("expected a table, found {}", item.node.what()));
         reading.report(mistake.help("say what they do: `workers = { count = 4, work = \"...\" }`"));
         return None;
     }
@@ -211,16 +217,16 @@ pub(super) fn requester(reading: &Reading<'_>, item: Item<'_>) -> Option<Request
 }
 
 fn http(table: &mut Table<'_>) -> Option<LoadConfig> {
-    let listen = table.req("listen", text);
+    let listen = table.req("listen", verbatim);
     let usual = HttpConfig::new("");
     let http = HttpConfig {
         public: table.opt("public", boolean).unwrap_or(usual.public),
-        path: table.opt("path", text).unwrap_or(usual.path),
-        admin: table.opt("admin", text),
+        path: table.opt("path", verbatim).unwrap_or(usual.path),
+        admin: table.opt("admin", verbatim),
         body: table.opt("body", size).unwrap_or(usual.body),
         headers: table.opt("headers", number).unwrap_or(usual.headers),
         connections: (table.opt("connections", number)).unwrap_or(usual.connections),
-        key_header: table.opt("key_header", text),
+        key_header: table.opt("key_header", verbatim),
         status: table.opt("status", number).unwrap_or(usual.status),
         methods: table.opt("methods", names),
         hosts: table.opt("hosts", names).unwrap_or_default(),

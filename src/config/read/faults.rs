@@ -7,7 +7,7 @@ use super::super::schema::{
     ExpectConfig, FaultConfig, FaultKindConfig, FaultWhatConfig, WhenConfig,
 };
 use super::super::tree::{Item, NodeKind, Reading, Table};
-use super::super::values::{boolean, duration, items, number, real, text};
+use super::super::values::{boolean, duration, items, number, real, text, verbatim};
 
 /// Words for kinds of faults.
 pub(crate) const KINDS: [&str; 12] = [
@@ -53,7 +53,7 @@ pub(super) fn fault(reading: &Reading<'_>, item: Item<'_>) -> Option<FaultConfig
     let actions = table.opt("actions", text);
     let span = table.opt("for", duration);
     let by = table.opt("by", duration);
-    let said = table.opt("text", text);
+    let said = table.opt("text", verbatim);
     let permanent = table.opt("permanent", boolean);
     let most = table.opt("most", number);
     let from = table.opt("from", duration).unwrap_or_default();
@@ -226,8 +226,9 @@ fn at_most(reading: &Reading<'_>, item: Item<'_>) -> Option<Duration> {
     let NodeKind::String(text) = &item.node.kind else {
         return duration(reading, item);
     };
+    let text = super::super::values::outside(item, text);
     let text = text.trim();
     let bare = text.strip_prefix("<=").unwrap_or(text).trim();
-    let read = super::super::units::duration(bare);
+    let read = crate::catalog::units::parse_duration(bare);
     read.map_err(|why| reading.report(item.error(why))).ok()
 }

@@ -4,15 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Judge;
+use crate::config::limits::{LARGEST_BODY, MOST_CONNECTIONS, MOST_HEADERS};
 use crate::config::schema::HttpConfig;
 use crate::plan::HttpPlan;
 
-/// Most headers that a request may be allowed: more are refused before anybody here sees them.
-pub(crate) const MOST_HEADERS: u32 = 96;
-/// Most connections that a requester may have: each takes a file descriptor and some 20 KiB.
-pub(crate) const MOST_CONNECTIONS: u32 = 1_000_000;
-/// Most bytes of a body: it is held in memory as a whole.
-const MOST_BODY: u64 = 1 << 30;
 /// The longest of its timeouts.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -50,8 +45,8 @@ pub(super) fn check(judge: &mut Judge<'_>, name: &str, http: &HttpConfig) {
     }
     let right = http.key_header.as_deref().is_none_or(is_token);
     judge.ensure(right, &path("key_header"), "no header is called so");
-    let message = format!("a body has 1 byte to {} GiB", MOST_BODY >> 30);
-    let right = (1..=MOST_BODY).contains(&http.body);
+    let message = format!("a body has 1 byte to {} GiB", LARGEST_BODY >> 30);
+    let right = (1..=LARGEST_BODY).contains(&http.body);
     judge.ensure(right, &path("body"), &message);
     let message = format!("a request has 1 to {MOST_HEADERS} headers");
     let right = (1..=MOST_HEADERS).contains(&http.headers);

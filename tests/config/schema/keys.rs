@@ -177,3 +177,35 @@ fn every_key_is_described() {
         }
     }
 }
+
+#[test]
+fn every_maximum_is_the_most_that_the_loader_takes() {
+    let mut judged = 0;
+    for (path, schema) in properties() {
+        let Some(most) = schema.get("maximum").and_then(Json::as_i64) else {
+            continue;
+        };
+        if most == i64::MAX {
+            continue;
+        }
+        let refused = |value: i64| {
+            let keys: Vec<&str> = path.split('.').collect();
+            let over = keys.iter().rev().fold(Value::Integer(value), |below, key| {
+                Value::Table(Table::from_iter([((*key).to_owned(), below)]))
+            });
+            let Value::Table(over) = over else {
+                panic!("{path}")
+            };
+            let mut tree = table(BASE);
+            lay(&mut tree, over);
+            let text = match load(&tree) {
+                Ok(_) => String::new(),
+                Err(mistakes) => mistakes.to_string(),
+            };
+            text.contains("at most") || text.contains("1 to")
+        };
+        assert!(refused(most + 1), "{path}: {most} + 1");
+        judged += 1;
+    }
+    assert!(judged > 20, "{judged}");
+}

@@ -1,0 +1,91 @@
+//! About how much memory a topology takes before anything moves, and how much this machine has. Books come on top, as many as piles admit.
+
+/// Bytes of an empty cart with its places in the queues of its crew.
+pub(super) const CART: u64 = 225;
+
+/// Bytes of an actor with its mailbox.
+const ACTOR: u64 = 4 << 10;
+
+/// Bytes of a request's place at a worker.
+const PLACE: u64 = 512;
+
+/// Bytes of a client of a closed load.
+const CLIENT: u64 = 2 << 10;
+
+/// What a topology has of each.
+pub(super) struct Need {
+    pub carts: u64,
+    pub actors: u64,
+    pub places: u64,
+    pub clients: u64,
+}
+
+impl Need {
+    fn parts(&self) -> [(&'static str, u64); 4] {
+        [
+            ("crews", self.carts.saturating_mul(CART)),
+            ("crews", self.actors.saturating_mul(ACTOR)),
+            ("balancers", self.places.saturating_mul(PLACE)),
+            ("requesters", self.clients.saturating_mul(CLIENT)),
+        ]
+    }
+
+    /// All of it, in bytes.
+    pub fn bytes(&self) -> u64 {
+        let parts = self.parts();
+        parts
+            .iter()
+            .fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
+    }
+
+    /// The table of nodes that takes most.
+    pub fn largest(&self) -> &'static str {
+        let parts = self.parts();
+        let most = parts.iter().max_by_key(|(_, bytes)| *bytes);
+        most.map_or("crews", |(table, _)| table)
+    }
+}
+
+/// Bytes in words, such as `900 GB`.
+pub(super) fn amount(bytes: u64) -> String {
+    let units = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+    match units.iter().find(|(_, scale)| bytes >= *scale) {
+        Some((unit, scale)) => format!("{} {unit}", bytes.div_ceil(*scale)),
+        None => format!("{bytes} B"),
+    }
+}
+
+/// Bytes of memory that this process may have: those of the machine, or fewer where a limit is set. `None` where it can't be told.
+pub(super) fn machine() -> Option<u64> {
+    let text = |path: &str| std::fs::read_to_string(path).ok();
+    let meminfo = text("/proc/meminfo")?;
+    let total = meminfo.lines().find_map(|line| {
+        let kib = line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?;
+        kib.trim().parse::<u64>().ok()?.checked_mul(1024)
+    })?;
+    let group = text("/sys/fs/cgroup/memory.max").and_then(|limit| limit.trim().parse().ok());
+    let own = text("/proc/self/limits").and_then(|limits| {
+        let line = limits
+            .lines()
+            .find_map(|line| line.strip_prefix("Max address space"))?;
+        line.split_whitespace().next()?.parse().ok()
+    });
+    [Some(total), group, own].into_iter().flatten().min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_told_in_the_largest_unit() {
+        for (bytes, text) in [
+            (12, "12 B"),
+            (225_000, "225 kB"),
+            (2_500_000, "3 MB"),
+            (4_000_000_000 * CART, "900 GB"),
+        ] {
+            assert_eq!(amount(bytes), text);
+        }
+    }
+}
