@@ -224,7 +224,9 @@ impl<T: ?Sized + 'static> Kind<T> {
             schema,
             prepare: Box::new(move |mut table| {
                 let (reads, writes) = options::reads_and_writes(&known, &mut table, access);
+                let said = table.clone();
                 let options: O = options::parse(table)?;
+                options::check_bounds(&known, &said)?;
                 Ok(Prepared {
                     factory: build(Arc::new(options)),
                     reads,

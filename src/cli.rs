@@ -19,6 +19,7 @@ mod validate;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use gopherworks::catalog::units::{parse_duration, parse_size};
 use gopherworks::config::{Diagnostics, Overrides};
@@ -313,7 +314,7 @@ enum Drawing {
 #[derive(Debug, Args)]
 struct Sets {
     /// Override a config key, such as crews.near.carts.count=4 (may be repeated)
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = text())]
     sets: Vec<String>,
 }
 
@@ -370,13 +371,20 @@ fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 
+/// Largest factor on times.
+const LARGEST_FACTOR: f64 = 1e9;
+
 fn factor(text: &str) -> Result<f64, String> {
-    let factor: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if factor.is_finite() && factor >= 0.0 {
-        Ok(factor)
-    } else {
-        Err("a factor is 0 or more".to_owned())
-    }
+    let factor = text.parse().ok();
+    factor
+        .filter(|factor| (0.0..=LARGEST_FACTOR).contains(factor))
+        .ok_or_else(|| format!("a factor is a number from 0 to {LARGEST_FACTOR}, such as 0.5"))
+}
+
+/// Takes a text, and says which argument is none.
+fn text() -> impl TypedValueParser<Value = String> {
+    OsStringValueParser::new()
+        .try_map(|text| text.into_string().map_err(|_| "it is not UTF-8".to_owned()))
 }
 
 /// How a command failed before anything ran.

@@ -26,14 +26,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub mod builder;
 mod diagnostic;
 mod extends;
+mod file;
 mod interpolate;
 mod json_schema;
 pub mod label;
@@ -50,7 +50,9 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use diagnostic::begin;
 pub use diagnostic::{Diagnostic, Diagnostics, Origin, Severity, SourceFile, nearest};
+pub use file::LARGEST;
 pub use json_schema::json_schema;
 pub use layers::PREFIX;
 pub(crate) use options::Shape;
@@ -59,9 +61,6 @@ use crate::catalog::Catalog;
 use crate::plan::Plan;
 use schema::TopologyConfig;
 use tree::{Node, Reading};
-
-/// Largest file that is read.
-pub const LARGEST: u64 = 1 << 20;
 
 /// What is laid over a file, and where relative paths in it start.
 #[derive(Debug, Clone, Default)]
@@ -125,7 +124,7 @@ impl Loaded {
         overrides: &Overrides,
     ) -> Result<Self, Diagnostics> {
         let path = path.as_ref();
-        match contents(path) {
+        match file::contents(path) {
             Ok(text) => Self::parse(path, text, catalog, overrides),
             Err(why) => {
                 let mut found = Diagnostics::default();
@@ -147,6 +146,7 @@ impl Loaded {
         overrides: &Overrides,
     ) -> Result<Self, Diagnostics> {
         let path = path.as_ref();
+        diagnostic::begin();
         let file = Arc::new(SourceFile::new(path, text));
         let mut found = Diagnostics::default();
         let mut tickets = layers::Tickets::default();
@@ -284,20 +284,4 @@ fn follows(path: &str, known: &BTreeSet<String>) -> bool {
         next.is_some_and(|known| known.starts_with(&below))
     };
     path.split('.').count() > 2 && (below('.') || below('['))
-}
-
-/// The text of a config file, or why there is none.
-fn contents(path: &Path) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
-        .map_err(|error| format!("can't read the config file: {error}"))?;
-    if bytes.len() as u64 > LARGEST {
-        return Err("a config file has at most 1 MiB".into());
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-        format!("line {line} is not UTF-8")
-    })
 }

@@ -1,5 +1,6 @@
 //! Names become keys, once; every check of the graph and every warning is here. After a plan no string takes part in wiring.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -112,19 +113,15 @@ impl Plan {
         catalog: &Catalog,
         locate: impl Fn(&[&str]) -> Origin,
     ) -> (Option<Self>, Diagnostics) {
+        crate::config::begin();
         let (plan, found) = resolve(config, catalog, &locate, false);
         (plan, found.sorted())
     }
 }
 
 fn once<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Vec<&'a PathBuf> {
-    let mut seen = Vec::new();
-    for path in paths {
-        if !seen.contains(&path) {
-            seen.push(path);
-        }
-    }
-    seen
+    let mut seen = BTreeSet::new();
+    paths.filter(|path| seen.insert(*path)).collect()
 }
 
 /// A source. Where its pile has copies, one reader deals its books: the n-th goes to copy n mod copies.

@@ -95,6 +95,82 @@ pub(super) fn parse<O: DeserializeOwned>(table: toml::Table) -> Result<O, Option
     })
 }
 
+/// The first number or size that is outside of the bounds that the schema states, as `minimum` and `maximum`.
+pub(super) fn check_bounds(schema: &Schema, table: &toml::Table) -> Result<(), OptionError> {
+    let mut path = Vec::new();
+    let root = schema.as_value();
+    match table_outside(root, root, table, &mut path) {
+        Some(message) => Err(OptionError { path, message }),
+        None => Ok(()),
+    }
+}
+
+fn table_outside(
+    root: &Value,
+    schema: &Value,
+    table: &toml::Table,
+    path: &mut Vec<String>,
+) -> Option<String> {
+    table.iter().find_map(|(name, value)| {
+        let property = branches(root, schema).find_map(|branch| {
+            let named = branch.get("properties").and_then(|all| all.get(name));
+            named.or_else(|| branch.get("additionalProperties"))
+        })?;
+        path.push(name.clone());
+        let message = outside(root, resolve(root, property), value, path);
+        if message.is_none() {
+            path.pop();
+        }
+        message
+    })
+}
+
+fn outside(
+    root: &Value,
+    schema: &Value,
+    value: &toml::Value,
+    path: &mut Vec<String>,
+) -> Option<String> {
+    let bound = |key| branches(root, schema).find_map(|branch| branch.get(key)?.as_f64());
+    let (least, most) = (bound("minimum"), bound("maximum"));
+    let is_size = branches(root, schema).any(|branch| branch.get("format") == Some(&"size".into()));
+    let number = match value {
+        toml::Value::Integer(number) => *number as f64,
+        toml::Value::Float(number) => *number,
+        toml::Value::String(text) if is_size => super::units::parse_size(text).ok()? as f64,
+        toml::Value::Array(values) => {
+            let items = branches(root, schema).find_map(|branch| branch.get("items"))?;
+            return values.iter().enumerate().find_map(|(at, value)| {
+                path.push(at.to_string());
+                let message = outside(root, resolve(root, items), value, path);
+                if message.is_none() {
+                    path.pop();
+                }
+                message
+            });
+        }
+        toml::Value::Table(table) => return table_outside(root, schema, table, path),
+        _ => return None,
+    };
+    let shown = |bound: f64| {
+        if is_size {
+            super::units::Size(bound as u64).to_string()
+        } else {
+            bound.to_string()
+        }
+    };
+    if number.is_nan() {
+        return Some("this is no number".to_owned());
+    }
+    let (word, bound, end) = match (least, most) {
+        (Some(least), _) if number < least => ("small", least, "at least"),
+        (_, Some(most)) if number > most => ("large", most, "at most"),
+        _ => return None,
+    };
+    let said = shown(number);
+    Some(format!("{said} is too {word}: {end} {}", shown(bound)))
+}
+
 /// The paths that are given, as (read, written); `-` stands for a standard stream where the kind takes it.
 pub(super) fn reads_and_writes(
     schema: &Schema,
@@ -224,12 +300,28 @@ pub(super) fn help(schema: &Schema) -> Vec<OptionHelp> {
                     .map(toml_text),
                 help: text("description")
                     .split_whitespace()
+                    .map(str::to_owned)
+                    .chain(bounds_text(resolve(root, property)))
                     .collect::<Vec<_>>()
                     .join(" "),
                 required: required(name),
             }
         })
         .collect()
+}
+
+/// The bounds that a person might meet, in words.
+fn bounds_text(schema: &Value) -> Option<String> {
+    let most = schema.get("maximum")?.as_f64()?;
+    let least = schema.get("minimum").and_then(Value::as_f64);
+    if schema.get("format") == Some(&Value::from("size")) {
+        let most = super::units::Size(most as u64);
+        return (most.0 < super::units::LARGEST).then(|| format!("At most {most}."));
+    }
+    Some(match least {
+        Some(least) => format!("From {least} to {most}."),
+        None => format!("At most {most}."),
+    })
 }
 
 fn type_name(root: &Value, schema: &Value) -> String {

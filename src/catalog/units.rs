@@ -251,6 +251,7 @@ unit! {
     Size(u64), json_schema!({
         "type": ["integer", "string"],
         "minimum": 0,
+        "maximum": LARGEST,
         "format": "size",
         "pattern": format!("^{}$", size_pattern(false)),
     })

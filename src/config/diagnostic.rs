@@ -1,5 +1,6 @@
 //! Mistakes with their places, and how they are shown.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -8,8 +9,19 @@ use std::sync::Arc;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin as Arrow, Renderer, Snippet};
 use serde_json::{Value, json};
 
+use super::limits::grouped;
+
 /// Longest list that is rendered; a file of rubbish would otherwise fill the terminal.
 const SHOWN: usize = 100;
+
+/// Longest list in JSON.
+const LISTED: usize = 1000;
+
+/// Longest line that is shown, in bytes.
+const LONGEST_LINE: usize = 1000;
+
+/// Longest message, in characters.
+const LONGEST_MESSAGE: usize = 1000;
 
 /// A file that was read, kept for pointing into it.
 #[derive(Debug)]
@@ -218,6 +230,17 @@ impl Diagnostic {
         place(&self.origin, self.at_key)
     }
 
+    /// True if both point at the same thing.
+    fn same_place(&self, other: &Self) -> bool {
+        match (&self.origin, &other.origin) {
+            (Origin::File { file: a, .. }, Origin::File { file: b, .. }) => {
+                let start = |of: &Self| span(&of.origin, of.at_key).start;
+                Arc::ptr_eq(a, b) && start(self) == start(other)
+            }
+            _ => self.place() == other.place(),
+        }
+    }
+
     /// The file that was named comes first, then what it extends, then what is in no file.
     fn sort_key(&self) -> (usize, usize, usize, String) {
         match &self.origin {
@@ -273,7 +296,11 @@ impl Diagnostic {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let mut group = Group::with_title(level.primary_title(self.message.as_str()));
+        let message = match self.message.char_indices().nth(LONGEST_MESSAGE) {
+            Some((at, _)) => format!("{}...", &self.message[..at]),
+            None => self.message.clone(),
+        };
+        let mut group = Group::with_title(level.primary_title(message));
         group = pointed(
             group,
             &self.origin,
@@ -339,6 +366,9 @@ fn pointed<'a>(
     // One line is shown: a value of many lines is pointed at by its first.
     let bytes = span(origin, at_key);
     let (line, start, number) = file.line(bytes.start);
+    if line.len() > LONGEST_LINE {
+        return group.element(Arrow::path(place(origin, at_key)));
+    }
     let from = (bytes.start - start).min(line.len());
     let to = (bytes.end.max(bytes.start) - start).clamp(from, line.len());
     group.element(
@@ -385,7 +415,7 @@ impl Diagnostics {
     pub(crate) fn sorted(mut self) -> Self {
         self.items.sort_by_cached_key(Diagnostic::sort_key);
         self.items
-            .dedup_by(|b, a| a.message == b.message && a.place() == b.place());
+            .dedup_by(|b, a| a.message == b.message && a.same_place(b));
         self
     }
 
@@ -403,14 +433,26 @@ impl Diagnostics {
             .map(|diagnostic| diagnostic.render(&renderer))
             .collect();
         if self.items.len() > SHOWN {
-            blocks.push(format!("and {} more", self.items.len() - SHOWN));
+            let more = grouped((self.items.len() - SHOWN) as u64);
+            blocks.push(format!("and {more} more"));
         }
         blocks.join("\n\n")
     }
 
-    /// As a JSON array: severity, message, path, and file, line and column, or the variable, or the flag.
+    /// As a JSON array: severity, message, path, and file, line and column, or the variable, or the flag. Of more than a thousand the last
+    /// element only says how many more there are.
     pub fn to_json(&self) -> Value {
-        self.items.iter().map(Diagnostic::to_json).collect()
+        let items = self.items.iter().take(LISTED).map(Diagnostic::to_json);
+        let more = (self.items.len() > LISTED).then(|| {
+            let more = grouped((self.items.len() - LISTED) as u64);
+            let severity = if self.has_errors() {
+                "error"
+            } else {
+                "warning"
+            };
+            json!({ "severity": severity, "message": format!("and {more} more"), "path": "" })
+        });
+        items.chain(more).collect()
     }
 }
 
@@ -437,14 +479,47 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
-/// The word of `known` that `word` was probably meant to be.
+/// Most words that are compared for suggestions in one judging: mistakes beyond those that are shown need none.
+const COMPARED: usize = 200_000;
+
+/// Longest word for which there is a suggestion, in bytes.
+const LONGEST_WORD: usize = 100;
+
+thread_local! {
+    static LEFT: Cell<usize> = const { Cell::new(COMPARED) };
+}
+
+/// Begins a judging, for which [`nearest`] may compare as many words as for any other.
+pub(crate) fn begin() {
+    LEFT.set(COMPARED);
+}
+
+/// The word of `known` that `word` was probably meant to be. In files with very many mistakes only the first ones get one, so that the
+/// time it takes is bounded.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > LONGEST_WORD {
+        return None;
+    }
+    let length = word.chars().count();
     let fits = |known: &&str| {
+        let known_length = known.chars().count();
+        let most = 1 + known_length / 4;
+        if known_length > LONGEST_WORD || known_length.abs_diff(length) > most {
+            return false;
+        }
         let distance = strsim::damerau_levenshtein(word, known);
-        distance <= 1 + known.chars().count() / 4 && distance < known.chars().count()
+        distance <= most && distance < known_length
+    };
+    let left = || match LEFT.get() {
+        0 => false,
+        left => {
+            LEFT.set(left - 1);
+            true
+        }
     };
     known
         .into_iter()
+        .take_while(|_| left())
         .filter(fits)
         .max_by(|a, b| strsim::jaro_winkler(word, a).total_cmp(&strsim::jaro_winkler(word, b)))
 }

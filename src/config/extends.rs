@@ -1,5 +1,6 @@
 //! `extends`: a file is laid over its parent, which may have one itself.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -74,7 +75,7 @@ pub(crate) fn chain(
             found.push(refuse(format!("at most {DEEPEST} files extend each other")));
             return None;
         }
-        match super::contents(&place) {
+        match super::file::contents(&place) {
             Ok(text) => {
                 next = Arc::new(SourceFile::new(path, text).extended_by(origin));
             }
@@ -104,13 +105,11 @@ fn neighbours(path: &Path) -> Vec<String> {
 
 /// Reports axes that a file names although a file below it has them: copies multiply, and an axis counts once.
 fn axes(layers: &[Layer], tickets: &Tickets, found: &mut Diagnostics) {
-    for (at, layer) in layers.iter().enumerate() {
+    let mut below: BTreeMap<String, Axes<'_>> = BTreeMap::new();
+    for layer in layers {
         for (path, said) in copies(layer.value()) {
-            let below = (layers[..at].iter())
-                .flat_map(|layer| copies(layer.value()))
-                .filter(|(other, _)| *other == path);
-            for (axis, count) in below.flat_map(|(_, axes)| axes) {
-                let Some((_, again)) = said.iter().find(|(name, _)| *name == axis) else {
+            for (axis, count) in below.get(&path).into_iter().flatten() {
+                let Some((_, again)) = said.iter().find(|(name, _)| name == axis) else {
                     continue;
                 };
                 let origin = |value: &Value| {
@@ -126,6 +125,7 @@ fn axes(layers: &[Layer], tickets: &Tickets, found: &mut Diagnostics) {
                     ));
                 found.push(mistake);
             }
+            below.entry(path).or_default().extend(said);
         }
     }
 }

@@ -91,7 +91,14 @@ impl Tickets {
 
     /// Whatever was written at `path` and below is not there any more.
     fn forget(&mut self, path: &[String]) {
-        self.tables.retain(|known, _| !known.starts_with(path));
+        let below: Vec<Vec<String>> = (self.tables.range(path.to_vec()..))
+            .map(|(known, _)| known)
+            .take_while(|known| known.starts_with(path))
+            .cloned()
+            .collect();
+        for path in below {
+            self.tables.remove(&path);
+        }
     }
 
     fn remember(&mut self, value: &Value, path: &mut Vec<String>) {
@@ -283,13 +290,12 @@ fn removals(
             refuse(message, None);
             continue;
         };
-        let near = nearby(below, &path);
         if remove(below, &path) {
             tickets.forget(&path);
             out.push(path);
         } else {
             let message = format!("nothing that is inherited is called `{}`", path.join("."));
-            refuse(message, near);
+            refuse(message, nearby(below, &path));
         }
     }
     out

@@ -266,9 +266,18 @@ fn gophers(reading: &Reading<'_>, item: Item<'_>) -> Option<Vec<Vec<String>>> {
     Some(out)
 }
 
+/// Longest entry of a gopher, in bytes.
+const LONGEST_ENTRY: usize = 1000;
+
 /// An entry such as `load push` or `2 * load push`: how many gophers, and their duties.
 fn gopher(reading: &Reading<'_>, item: Item<'_>) -> Option<(usize, Vec<String>)> {
     let entry = text(reading, item)?;
+    if entry.len() > LONGEST_ENTRY {
+        let message = format!("an entry has at most {LONGEST_ENTRY} bytes");
+        let help = "a gopher does each of the four steps once at most, such as \"2 * load push\"";
+        reading.report(item.error(message).help(help));
+        return None;
+    }
     let (times, words) = match entry.split_once('*') {
         None => (1, entry.as_str()),
         Some((times, words)) => match times.trim().parse() {

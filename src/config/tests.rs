@@ -11,6 +11,7 @@ use crate::plan::Target;
 mod balancing;
 mod faults;
 mod layering;
+mod many;
 mod mistakes;
 mod outside;
 

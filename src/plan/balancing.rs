@@ -274,8 +274,9 @@ fn load(judge: &mut Judge<'_>, name: &str, requester: &RequesterConfig) {
 /// `holes`: a node could not be read, so nothing is said of what is not asked.
 pub(super) fn graph(judge: &mut Judge<'_>, config: &TopologyConfig, holes: bool) -> bool {
     let mut right = true;
+    let bases: BTreeSet<&str> = config.balancers.keys().map(|name| base(name)).collect();
     for (name, requester) in &config.requesters {
-        right &= leads(judge, config, name, &requester.to);
+        right &= leads(judge, config, (name, &requester.to), &bases);
     }
     right &= joins(judge, config);
     if right && !holes {
@@ -317,6 +318,7 @@ fn joined(config: &TopologyConfig) -> Vec<(Vec<String>, &str)> {
 /// Judges works and burns that name a balancer; true if all of them lead somewhere.
 fn joins(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
     let mut right = true;
+    let bases: BTreeSet<&str> = config.balancers.keys().map(|name| base(name)).collect();
     for (path, to) in joined(config) {
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         if let ["crews", name, ..] = path[..]
@@ -330,7 +332,7 @@ fn joins(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
             continue;
         }
         right = false;
-        if !(config.balancers.keys()).any(|known| base(known) == base(to)) {
+        if !bases.contains(base(to)) {
             let known = config.balancers.keys().map(|name| base(name));
             let mistake = judge
                 .error(
@@ -352,11 +354,16 @@ fn asked(config: &TopologyConfig) -> BTreeSet<&str> {
     requested.chain(named).collect()
 }
 
-fn leads(judge: &mut Judge<'_>, config: &TopologyConfig, name: &str, to: &str) -> bool {
+fn leads(
+    judge: &mut Judge<'_>,
+    config: &TopologyConfig,
+    (name, to): (&str, &str),
+    bases: &BTreeSet<&str>,
+) -> bool {
     if config.balancers.contains_key(to) {
         return true;
     }
-    if (config.balancers.keys()).any(|known| base(known) == base(to)) {
+    if bases.contains(base(to)) {
         // It means no copy, which was told when copies were made.
         return false;
     }

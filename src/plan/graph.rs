@@ -69,8 +69,12 @@ pub(super) fn check<'a>(
 ) -> Option<Order<'a>> {
     let mut whole = balancing::graph(judge, config, holes) && !holes;
     let ways = ways(config);
+    let nodes = (config.piles.keys().chain(config.dumps.keys()))
+        .chain(config.incinerators.keys())
+        .chain(config.balancers.keys());
+    let bases: BTreeSet<&str> = nodes.map(|name| base(name)).collect();
     for way in &ways {
-        whole &= ends(judge, config, way);
+        whole &= ends(judge, config, way, &bases);
         for end in [way.from, way.to] {
             fits(judge, config, way, end);
         }
@@ -98,7 +102,12 @@ fn moves(config: &TopologyConfig) -> bool {
 }
 
 /// Judges the ends of a crew; true if both are right.
-fn ends(judge: &mut Judge<'_>, config: &TopologyConfig, way: &Way<'_>) -> bool {
+fn ends(
+    judge: &mut Judge<'_>,
+    config: &TopologyConfig,
+    way: &Way<'_>,
+    bases: &BTreeSet<&str>,
+) -> bool {
     let Way {
         group,
         name,
@@ -115,12 +124,7 @@ fn ends(judge: &mut Judge<'_>, config: &TopologyConfig, way: &Way<'_>) -> bool {
     let fire = |end: &str| config.incinerators.contains_key(end);
     let balancer = |end: &str| config.balancers.contains_key(end);
     // A name that means no copy is told when copies are made.
-    let told = |end: &str| {
-        let mut nodes = (config.piles.keys().chain(config.dumps.keys()))
-            .chain(config.incinerators.keys())
-            .chain(config.balancers.keys());
-        nodes.any(|known| base(known) == base(end))
-    };
+    let told = |end: &str| bases.contains(base(end));
     let mut right = true;
 
     if fire(from) {
@@ -340,6 +344,10 @@ impl PartialOrd for Counted<'_> {
 /// Every node of `left` has a feeder in it, so walking upstream from any of them ends in a cycle.
 fn cycles(judge: &mut Judge<'_>, ways: &[Way<'_>], left: &BTreeMap<&str, BTreeSet<&str>>) {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
+    let mut back: BTreeMap<(&str, &str), &Way<'_>> = BTreeMap::new();
+    for way in ways {
+        back.entry((way.from, way.to)).or_insert(way);
+    }
     for start in left.keys() {
         let mut walk = Vec::new();
         let mut at = *start;
@@ -359,10 +367,7 @@ fn cycles(judge: &mut Judge<'_>, ways: &[Way<'_>], left: &BTreeMap<&str, BTreeSe
         cycle.rotate_left(least);
         cycle.push(cycle[0]);
         let message = format!("books would go round for ever: {}", cycle.join(" -> "));
-        let back = ways
-            .iter()
-            .find(|way| way.from == cycle[cycle.len() - 2] && way.to == cycle[0]);
-        let mistake = match back {
+        let mistake = match back.get(&(cycle[cycle.len() - 2], cycle[0])) {
             Some(way) => judge.error(&[way.group, way.name, "to"], message),
             None => judge.error(&["dumps", cycle[0]], message).at_key(),
         };

@@ -16,6 +16,9 @@ use crate::config::{Diagnostic, Shape, nearest};
 /// The option by which a source is told what is not its input.
 const LEAVE_OUT: &str = "leave_out";
 
+/// Most mistakes that are looked for in the options of one kind: the next is only found by reading all options again.
+const MISTAKES: usize = 50;
+
 /// What was made of the kinds, by node or crew; a mistake leaves a gap.
 #[derive(Default)]
 pub(super) struct Kinds {
@@ -102,6 +105,7 @@ fn one<'a, T: ?Sized + 'static>(
     };
     let mut options = config.options.clone();
     let mut removed: Vec<String> = Vec::new();
+    let mut told = 0;
     // A kind tells one mistake at a time: what is wrong is taken out, until nothing is or it can't be.
     loop {
         let error = match kind.prepare(options.clone()) {
@@ -114,6 +118,12 @@ fn one<'a, T: ?Sized + 'static>(
             return None;
         }
         let at = blamed(&error, &options);
+        told += 1;
+        if told > MISTAKES {
+            let mistake = judge.error(path, "there are more mistakes in these options");
+            judge.report(mistake.at_key());
+            return None;
+        }
         judge.report(rephrased(judge, path, kind, &error, &at));
         if !take_out(&mut options, &at) {
             return None;
@@ -303,7 +313,7 @@ fn apart(
 ) -> Prepared<dyn Source> {
     let mut left_out = Vec::new();
     let can = Shape::new(kind.schema.as_value()).has(LEAVE_OUT);
-    for (writer, output) in outputs {
+    for (writer, output) in outputs.iter().filter(|_| !ready.reads.is_empty()) {
         let inside = |input: &&PathBuf| plain(output).starts_with(plain(input));
         let Some(input) = ready.reads.iter().find(inside) else {
             continue;

@@ -1,6 +1,6 @@
 //! Copies become nodes of their own, each with a label.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Judge;
 use crate::config::label::{At, is_name, label, parse, places};
@@ -25,7 +25,7 @@ struct Wrong {
 
 /// Unfolds a config whose copies were judged.
 pub(super) fn judged(judge: &mut Judge<'_>, config: &TopologyConfig) -> TopologyConfig {
-    let mut told = std::collections::BTreeSet::new();
+    let mut told = BTreeSet::new();
     unfolded(config, &mut |path, wrong| {
         if !told.insert(path.map(str::to_owned)) {
             return;
@@ -137,7 +137,8 @@ fn asking(config: &TopologyConfig, who: &str, kind: &mut KindConfig, at: &At) ->
 }
 
 fn is_shared(config: &TopologyConfig, name: &str) -> bool {
-    config.shared.iter().any(|shared| shared == name)
+    // Without copies it makes no difference; with them there are few names.
+    !config.copies.is_empty() && config.shared.iter().any(|shared| shared == name)
 }
 
 /// The node that `end` means in the copy at `at` of the node `who`.
@@ -220,24 +221,23 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
         whole = false;
     }
     whole = whole && super::bounds::sums(judge, config);
+    let nodes: BTreeSet<&str> = (config.piles.keys())
+        .chain(config.dumps.keys())
+        .chain(config.incinerators.keys())
+        .chain(config.crews.keys())
+        .chain(config.relays.keys())
+        .chain(config.balancers.keys())
+        .chain(config.requesters.keys())
+        .map(String::as_str)
+        .collect();
     for (at, name) in config.shared.iter().enumerate() {
-        let nodes = || {
-            (config.piles.keys())
-                .chain(config.dumps.keys())
-                .chain(config.incinerators.keys())
-                .chain(config.crews.keys())
-                .chain(config.relays.keys())
-                .chain(config.balancers.keys())
-                .chain(config.requesters.keys())
-                .map(String::as_str)
-        };
-        if !nodes().any(|node| node == name) {
+        if !nodes.contains(name.as_str()) {
             let mistake = judge
                 .error(
                     &["shared", &at.to_string()],
                     format!("no node is called `{name}`"),
                 )
-                .suggest(nearest(name, nodes()));
+                .suggest(nearest(name, nodes.iter().copied()));
             judge.report(mistake);
         }
     }

@@ -6,6 +6,7 @@ mod balancers;
 mod chaos;
 mod dead;
 mod disk_full;
+mod documents;
 mod graph;
 #[cfg(feature = "http")]
 mod keys;

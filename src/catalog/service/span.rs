@@ -126,7 +126,7 @@ impl JsonSchema for SpanOption {
                 "exponential": time,
                 "lognormal": {
                     "type": "object",
-                    "properties": { "mean": time, "cv2": { "type": "number", "minimum": 0 } },
+                    "properties": { "mean": time, "cv2": { "type": "number", "minimum": 0, "maximum": 1e9 } },
                     "required": ["mean", "cv2"],
                     "additionalProperties": false,
                 },
@@ -154,8 +154,10 @@ impl JsonSchema for SpanOption {
 #[schemars(inline)]
 pub struct Slow {
     /// How many of the workers, the first ones.
+    #[schemars(range(max = 100_000))]
     pub workers: usize,
     /// How many times as long they take.
+    #[schemars(range(min = 0.0, max = 1e9))]
     pub factor: f64,
 }
 
@@ -165,8 +167,10 @@ pub struct Slow {
 #[schemars(inline)]
 pub struct Stragglers {
     /// Their share of all executions, 0 to 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub share: f64,
     /// How many times as long they take.
+    #[schemars(range(min = 0.0, max = 1e9))]
     pub factor: f64,
 }
 

@@ -16,8 +16,10 @@ use super::super::units::Size;
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// How many; without end where the run is given a duration.
+    #[schemars(range(max = 1_000_000_000_000_000_u64))]
     books: u64,
-    /// Size of each body.
+    /// Size of each body, which is held in memory.
+    #[schemars(extend("maximum" = 1 << 30))]
     size: Size,
     /// Text that is repeated to fill a body.
     pattern: String,

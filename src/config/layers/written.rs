@@ -6,9 +6,13 @@ use config::{Map, Value, ValueKind};
 use toml::de::{DeTable, DeValue};
 
 use super::super::diagnostic::{Diagnostic, Diagnostics, Origin, SourceFile};
+use super::super::file::foreign;
 use super::super::interpolate::{Environment, interpolate};
 use super::super::normalise;
 use super::{Layer, TOO_LARGE, Ticket, Tickets, empty, scalar_kind, stamped};
+
+/// Most mistakes of syntax that are told: one may make all that follows look wrong.
+const MISTAKES: usize = 1000;
 
 /// The layer of built-in defaults.
 pub(crate) fn defaults(tickets: &mut Tickets) -> Layer {
@@ -53,7 +57,15 @@ impl FileReader<'_> {
     fn read(&mut self) -> Option<Layer> {
         let file = self.file.clone();
         let (table, errors) = DeTable::parse_recoverable(file.text());
-        for error in &errors {
+        if !errors.is_empty()
+            && let Some(hint) = foreign(self.file.path(), self.file.text())
+        {
+            let origin = self.origin(0..0, 0..0, None);
+            let mistake = Diagnostic::error("", origin, "this is no TOML");
+            self.found.push(mistake.help(hint));
+            return None;
+        }
+        for error in errors.iter().take(MISTAKES) {
             let span = error.span().unwrap_or(0..0);
             let origin = self.origin(span.clone(), span, None);
             self.found

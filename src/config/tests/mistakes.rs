@@ -223,9 +223,24 @@ fn files_that_are_none() {
     };
     assert_eq!(read("a", b"[piles]\n# \xff"), "line 2 is not UTF-8");
     assert_eq!(
-        read("b", &vec![b'\n'; 1 << 20 | 1]),
-        "a config file has at most 1 MiB"
+        read("b", &vec![b'\n'; LARGEST as usize + 1]),
+        "a config file has at most 32 MiB"
     );
+    assert_eq!(
+        read("f", b"\xff\xfea\0"),
+        "this is UTF-16: save it as UTF-8"
+    );
+    assert_eq!(read("g", b"a = 1\0"), "this is no text: byte 5 is 0");
+    for (name, text) in [
+        ("x", "{ \"piles\": {} }"),
+        ("x.json", "[1]"),
+        ("x", "# a\npiles:\n  manuals:\n    books: 4\n"),
+        ("x", "---\npiles: {}\n"),
+        ("x.yaml", "- a\n"),
+    ] {
+        assert_eq!(read(name, text.as_bytes()), "this is no TOML", "{text}");
+    }
+    assert_ne!(read("x", b"[piles\na = 1"), "this is no TOML");
     let deep = format!("a = {}", "[".repeat(100_000));
     assert!(!read("c", deep.as_bytes()).is_empty());
     let dotted = format!("a{} = 1", ".a".repeat(500_000));
@@ -240,4 +255,45 @@ fn files_that_are_none() {
             .render(false)
             .contains("can't read the config file")
     );
+}
+
+#[test]
+fn a_mark_at_the_start_and_ends_of_lines_of_windows_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bad.toml");
+    let text = format!("\u{feff}{}", small(ALL, "").replace('\n', "\r\n"));
+    std::fs::write(&path, text).unwrap();
+    let loaded = Loaded::read(&path, &Catalog::standard(), &Overrides::default());
+    assert_eq!(
+        loaded.unwrap().config,
+        parse(&small(ALL, "")).unwrap().config
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn only_files_and_pipes_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let read = |path: &Path| {
+        let loaded = Loaded::read(path, &Catalog::standard(), &Overrides::default());
+        loaded
+            .map(|_| ())
+            .map_err(|mistakes| mistakes.render(false))
+    };
+    assert!(read(folder.path()).unwrap_err().contains("a folder"));
+    for device in ["/dev/zero", "/dev/null"] {
+        assert!(read(Path::new(device)).unwrap_err().contains("a device"));
+    }
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let writer = {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || std::fs::write(pipe, small(ALL, "")))
+    };
+    assert_eq!(read(&pipe), Ok(()));
+    writer.join().unwrap().unwrap();
+    let extending = folder.path().join("a.toml");
+    std::fs::write(&extending, "extends = \"/dev/zero\"\n").unwrap();
+    assert!(read(&extending).unwrap_err().contains("a device"));
 }

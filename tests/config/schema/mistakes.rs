@@ -78,6 +78,19 @@ const MISTAKES: &[(&str, &str)] = &[
     ("crews.near.carts.count = 0", "/crews/near/carts/count"),
     ("crews.near.carts.books = -1", "/crews/near/carts/books"),
     ("crews.near.carts.bytes = 0", "/crews/near/carts/bytes"),
+    (
+        "crews.near.carts.count = 4_000_000_000",
+        "/crews/near/carts/count",
+    ),
+    ("execution.cores = 1025", "/execution/cores"),
+    (
+        "balancers.front.max_attempts = 1_000_001",
+        "/balancers/front/max_attempts",
+    ),
+    (
+        "piles.manuals.source.size = 1_073_741_825",
+        "/piles/manuals/source/size",
+    ),
     ("copies = 0", "/copies"),
     ("copies = 10_001", "/copies"),
     ("crews.near.copies.rack = 0", "/crews/near/copies/rack"),

@@ -83,6 +83,10 @@ pub const UNUSUAL: &[&str] = &[
     "crews.near.steps.load.cpu = { bimodal = { short = \"500us\", long = \"100ms\", share = 0.005 } }",
     "model = {}",
     "model.t1 = \"4ms\"",
+    "model.t1 = \" 1d 2h30min\"",
+    "crews.near.steps = { load = \"1m1.5s\", push = \"36600d\" }",
+    "piles.manuals.source.pattern = \"$${env.NAME} and $${env.X\"",
+    "piles.manuals.capacity = { books = 1_000_000_000_000, bytes = \"1024TiB\" }",
     "model.t1 = \"${env.T1:-0.001s}\"",
 ];
 

@@ -1,0 +1,125 @@
+//! The text of a config file. Opening and reading one never waits without a bound, whatever is at its path.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Largest file that is read, 32 MiB.
+pub const LARGEST: u64 = 32 << 20;
+
+/// Seconds without a byte after which a pipe is given up.
+#[cfg(unix)]
+const SILENCE: i64 = 30;
+
+/// The text of a config file, without a byte order mark, or why there is none. A pipe is read to its end, so that `<(...)` of a shell
+/// may stand for a file; folders and devices are refused.
+pub(super) fn contents(path: &Path) -> Result<String, String> {
+    let bytes = bytes(path).map_err(|error| format!("can't read the config file: {error}"))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(format!("a config file has at most {} MiB", LARGEST >> 20));
+    }
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err("this is UTF-16: save it as UTF-8".into());
+    }
+    if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
+        return Err(format!("this is no text: byte {at} is 0"));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("line {line} is not UTF-8")
+    })?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    })
+}
+
+/// What a text that is no TOML seems to be, and what to do about it.
+pub(super) fn foreign(path: &Path, text: &str) -> Option<String> {
+    let start = text.trim_start();
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    let yaml_line = |line: &str| {
+        let key = line
+            .split_once(": ")
+            .map_or(line.strip_suffix(':'), |(key, _)| Some(key));
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        key.is_some_and(|key| !key.is_empty() && key.chars().all(plain))
+    };
+    let first = (start.lines()).find(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    let what = if ending == Some("json") || start.starts_with('{') {
+        "JSON"
+    } else if matches!(ending, Some("yaml" | "yml"))
+        || first.is_some_and(|line| line == "---" || yaml_line(line.trim_end()))
+    {
+        "YAML"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "this looks like {what}; a config is TOML, such as\n[piles.manuals]\nsource = {{ kind = \"generate\", books = 100 }}"
+    ))
+}
+
+#[cfg(unix)]
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+
+    let file = File::options()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
+        .open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_fifo() {
+        return piped(&file);
+    }
+    let refuse = |what: &str| Err(io::Error::other(what.to_owned()));
+    if kind.is_dir() {
+        return refuse("this is a folder: name a file in it");
+    }
+    if !kind.is_file() {
+        return refuse("this is a device: a config is a file or a pipe");
+    }
+    whole(&file)
+}
+
+#[cfg(not(unix))]
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    whole(&File::open(path)?)
+}
+
+fn whole(file: &File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// All that comes out of a pipe, up to one byte more than may be. A process that has not opened it yet, or writes nothing, is waited for
+/// only so long; a signal that the process takes ends the waiting.
+#[cfg(unix)]
+fn piped(mut file: &File) -> io::Result<Vec<u8>> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    let mut bytes = Vec::new();
+    let mut part = vec![0; 64 << 10];
+    loop {
+        let mut fds = [PollFd::new(file, PollFlags::IN)];
+        let within = Timespec {
+            tv_sec: SILENCE,
+            tv_nsec: 0,
+        };
+        if poll(&mut fds, Some(&within))? == 0 {
+            let message = format!("no process wrote to this pipe for {SILENCE} seconds");
+            return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+        }
+        match file.read(&mut part) {
+            Ok(0) => return Ok(bytes),
+            Ok(read) => bytes.extend_from_slice(&part[..read]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        if bytes.len() as u64 > LARGEST {
+            return Ok(bytes);
+        }
+    }
+}

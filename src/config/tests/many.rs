@@ -1,0 +1,116 @@
+//! Files of very many entries, right and wrong, are judged in time that grows as they do.
+
+use super::*;
+
+/// A topology of `count` crews from one pile each, with `extra` lines in each crew.
+fn crews(count: usize, extra: &str) -> String {
+    let mut text = String::from("[incinerators.f]\nburn = \"count\"\n");
+    for n in 0..count {
+        text += &format!(
+            "[piles.p{n}]\nsource = {{ kind = \"generate\", books = 1 }}\n[crews.c{n}]\nfrom = \"p{n}\"\nto = \"f\"\n{ALL}\n{extra}\n"
+        );
+    }
+    text
+}
+
+/// Time that this thread has been on a core: what else runs on the machine does not count.
+#[cfg(target_os = "linux")]
+fn spent() -> Duration {
+    let figures = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    let nanos = figures.split(' ').next().unwrap().parse().unwrap();
+    Duration::from_nanos(nanos)
+}
+
+/// Time on this thread's core that judging takes, at best of three.
+#[cfg(target_os = "linux")]
+fn cost(text: &str) -> Duration {
+    let judged = || {
+        let begun = spent();
+        let said = match parse(text) {
+            Ok(loaded) => loaded.warnings,
+            Err(mistakes) => mistakes,
+        };
+        let shown = (said.render(false).len(), said.to_json().to_string().len());
+        assert!(shown.0 < 200_000 && shown.1 < 2_000_000, "{shown:?}");
+        spent() - begun
+    };
+    (0..3).map(|_| judged()).min().unwrap_or_default()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn judging_is_linear() {
+    let names = |count: usize| -> String {
+        let names: Vec<String> = (0..count).map(|n| format!("\"wrong{n}\"")).collect();
+        names.join(", ")
+    };
+    type Make<'a> = (&'a str, Box<dyn Fn(usize) -> String>);
+    let cases: [Make<'_>; 9] = [
+        ("right", Box::new(|n| crews(n, ""))),
+        (
+            "wrong ends",
+            Box::new(|n| crews(n, "").replace("from = \"p", "from = \"q")),
+        ),
+        ("unknown keys", Box::new(|n| crews(n, "crats = 1"))),
+        ("unknown kinds", Box::new(|n| crews(n, "work = \"gizp\""))),
+        ("no siblings", Box::new(|n| crews(n, "like = \"c\""))),
+        (
+            "unknown names",
+            Box::new(move |n| format!("shared = [{}]\n{}", names(n), crews(n, ""))),
+        ),
+        (
+            "one line",
+            Box::new(|n| {
+                let keys: Vec<String> = (0..n).map(|n| format!("k{n} = 1")).collect();
+                format!("model = {{ {} }}\n{}", keys.join(", "), small(ALL, ""))
+            }),
+        ),
+        (
+            "options",
+            Box::new(|n| {
+                let keys: Vec<String> = (0..n).map(|n| format!("k{n} = 1")).collect();
+                let source = format!("books = 100, {}", keys.join(", "));
+                small(ALL, "").replace("books = 100", &source)
+            }),
+        ),
+        (
+            "circles",
+            Box::new(|n| {
+                let mut text = small(ALL, "");
+                for n in 0..n {
+                    text += &format!(
+                        "[dumps.a{n}]\n[dumps.b{n}]\n[crews.x{n}]\nfrom = \"a{n}\"\nto = \"b{n}\"\n{ALL}\n[crews.y{n}]\nfrom = \"b{n}\"\nto = \"a{n}\"\n{ALL}\n"
+                    );
+                }
+                text
+            }),
+        ),
+    ];
+    for (name, text) in cases {
+        let ratio = (0..3)
+            .map(|_| {
+                let (few, many) = (cost(&text(500)), cost(&text(2000)));
+                many.as_secs_f64() / few.as_secs_f64().max(1e-4)
+            })
+            .find(|ratio| *ratio < 8.0);
+        // Four times as many: 4 where it is linear, 16 where it is quadratic.
+        assert!(ratio.is_some(), "{name}");
+    }
+}
+
+#[test]
+fn long_texts_are_judged_and_shown_briefly() {
+    let long = "x".repeat(1 << 20);
+    for text in [
+        small(ALL, "").replace("\"manuals\"", &format!("{long:?}")),
+        small(ALL, "").replace("load push", &long),
+        small(ALL, "").replace("load push", &"load ".repeat(200_000)),
+        small(ALL, "").replace("\"load push", "\"100000 * load push"),
+        small(ALL, "").replace("\"count\"", &format!("{long:?}")),
+        small(ALL, &format!("{long} = 1")),
+        small(ALL, "").replace("books = 100", &format!("books = {long:?}")),
+    ] {
+        let shown = shown(&text);
+        assert!(!shown.is_empty() && shown.len() < 20_000, "{}", shown.len());
+    }
+}
