@@ -233,7 +233,7 @@ fn files_that_are_none() {
     assert_eq!(read("g", b"a = 1\0"), "this is no text: byte 5 is 0");
     for (name, text) in [
         ("x", "{ \"piles\": {} }"),
-        ("x.json", "[1]"),
+        ("x.json", "[1, 2]"),
         ("x", "# a\npiles:\n  manuals:\n    books: 4\n"),
         ("x", "---\npiles: {}\n"),
         ("x.yaml", "- a\n"),
