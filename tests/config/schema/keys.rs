@@ -199,11 +199,7 @@ fn every_maximum_is_the_most_that_the_loader_takes() {
             };
             let mut tree = table(BASE);
             lay(&mut tree, over);
-            let text = match load(&tree) {
-                Ok(_) => String::new(),
-                Err(mistakes) => mistakes.to_string(),
-            };
-            text.contains("at most") || text.contains("1 to")
+            load(&tree).is_err()
         };
         assert!(refused(most + 1), "{path}: {most} + 1");
         judged += 1;
