@@ -81,8 +81,10 @@ pub fn make(options: &Options, site: &Site) -> Result<Generate, Failure> {
     } else if options.pattern.is_empty() && size > 0 {
         return Err(Failure::permanent("an empty pattern fills no body"));
     } else {
-        let pattern = options.pattern.bytes().cycle().take(size);
-        Content::Shared(pattern.collect())
+        let pattern = options.pattern.as_bytes();
+        let mut body = pattern.repeat(size.div_ceil(pattern.len().max(1)));
+        body.truncate(size);
+        Content::Shared(body.into())
     };
     Ok(Generate {
         next: 0,
