@@ -49,7 +49,7 @@ pub use fuzz::Fuzz;
 pub use guarded::Guarded;
 pub use handle::{NotStarted, SupervisorHandle, Which};
 pub use policy::{Backoff, ChildSpec, Policy, Restart, Strategy};
-pub use port::{Port, Unsent};
+pub use port::{AskError, Closed, Port, Unsent};
 pub use ports::Ports;
 pub(crate) use pulse::Home;
 pub use restart::{ChildId, Outcome};

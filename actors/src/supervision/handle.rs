@@ -256,6 +256,11 @@ impl SupervisorHandle {
         self.shared.read(|listed| listed.restarts(child))
     }
 
+    /// How often each child has been started again, by name; those that never were are left out.
+    pub fn all_restarts(&self) -> std::collections::BTreeMap<Arc<str>, u64> {
+        self.shared.read(Listed::all_restarts)
+    }
+
     /// The children in the order of their start. The names of a template's children are made here.
     pub fn children(&self) -> Vec<(ChildId, Arc<str>)> {
         self.shared.read(Listed::all)

@@ -103,6 +103,19 @@ impl Listed {
         single.or_else(many).unwrap_or(0)
     }
 
+    /// By name, of the first child that bears it. Those that were never started again are left out.
+    pub(super) fn all_restarts(&self) -> BTreeMap<Arc<str>, u64> {
+        let rows = self.rows.values().flat_map(|row| {
+            let again = row.restarts.iter();
+            again.map(|(index, restarts)| (derived(&row.prefix, *index), *restarts))
+        });
+        let mut all: BTreeMap<_, _> = rows.collect();
+        for one in self.single.values().rev().filter(|one| one.restarts > 0) {
+            all.insert(one.name.clone(), one.restarts);
+        }
+        all
+    }
+
     pub(super) fn all(&self) -> Vec<(ChildId, Arc<str>)> {
         let single = self.single.iter().map(|(id, one)| (*id, one.name.clone()));
         let mut all: Vec<(ChildId, Arc<str>)> = single.collect();

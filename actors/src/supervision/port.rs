@@ -8,6 +8,11 @@ use actix::dev::ToEnvelope;
 use actix::dev::channel::AddressSender;
 use actix::{Actor, Handler, Message};
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+
+mod asking;
+
+pub use asking::{AskError, Closed};
 
 /// Where to reach an actor across its restarts. Clones are the same port.
 ///
@@ -22,6 +27,8 @@ struct Shared<A: Actor> {
     /// The epoch that is bound, or 0. Never later than what `slot` says, but for the time that a change takes.
     bound: AtomicU64,
     slot: ArcSwap<Slot<A>>,
+    /// Told after every change of `slot`.
+    changed: Notify,
 }
 
 struct Slot<A: Actor> {
@@ -91,6 +98,7 @@ impl<A: Actor> Port<A> {
                     epoch: 0,
                     state: State::Vacant,
                 }),
+                changed: Notify::new(),
             }),
             known: OnceLock::new(),
         }
@@ -99,7 +107,7 @@ impl<A: Actor> Port<A> {
     /// Sends without waiting, from any thread.
     ///
     /// `Ok` means that the message is in a mailbox: it is handled, or dropped with that mailbox if that life ends first.
-    /// A handler's answer is discarded; put a channel into the message where one is wanted.
+    /// A handler's answer is discarded: see [`Port::ask`].
     ///
     /// # Errors
     /// [`Unsent`], with the message. A bound that an actor sets to its own mailbox does not hold here.
@@ -260,6 +268,7 @@ impl<A: Actor> Port<A> {
     fn replace(&self, next: impl Fn(&Slot<A>) -> Option<Slot<A>>) -> bool {
         let slot = &self.shared.slot;
         let before = slot.rcu(|slot| next(slot).map_or_else(|| slot.clone(), Arc::new));
+        self.shared.changed.notify_waiters();
         next(&before).is_some()
     }
 }

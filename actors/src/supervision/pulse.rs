@@ -185,6 +185,11 @@ impl Pulse {
         self.polled.store(0, Ordering::Relaxed);
     }
 
+    /// The key of the life that is being polled; 0 for none.
+    pub(super) fn polled(&self) -> u64 {
+        self.polled.load(Ordering::Relaxed)
+    }
+
     /// Asks for a sign of life.
     pub(super) fn ask(&self) {
         self.asked.fetch_add(1, Ordering::AcqRel);

@@ -12,6 +12,7 @@ use super::*;
 use crate::clock::{Clock, Seed, Time};
 
 mod arbiters;
+mod asks;
 mod blocked;
 mod comes_and_goes;
 mod ends;

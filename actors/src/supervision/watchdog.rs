@@ -13,6 +13,8 @@ const ROUNDS: u32 = 4;
 struct Asked {
     pulse: Arc<Pulse>,
     since: Instant,
+    /// What was being polled at the last look.
+    polled: u64,
 }
 
 /// Watches, until the sender is dropped or nobody is left to be watched.
@@ -47,13 +49,24 @@ pub(super) fn start(
                 let same = (known.as_ref()).is_some_and(|asked| Arc::ptr_eq(&asked.pulse, &pulse));
                 match known {
                     Some(asked) if same && !slept && !pulse.has_answered() => {
-                        if now - asked.since >= hang_after {
+                        let polled = pulse.polled();
+                        if polled != asked.polled {
+                            // Another one's turn: it moves, though so many are ready that the
+                            // task that answers has not had its own.
+                            (asked.since, asked.polled) = (now, polled);
+                        } else if now - asked.since >= hang_after {
                             pulse.give_up(now - asked.since);
                         }
                     }
                     _ => {
                         pulse.ask();
-                        *known = Some(Asked { pulse, since: now });
+                        let polled = pulse.polled();
+                        let since = now;
+                        *known = Some(Asked {
+                            pulse,
+                            since,
+                            polled,
+                        });
                     }
                 }
             }

@@ -1,0 +1,181 @@
+//! Each question has one outcome, whatever becomes of the actor that gets it.
+
+use actix::{ResponseActFuture, WrapFuture};
+use proptest::prelude::*;
+use proptest::strategy::Strategy;
+
+use super::*;
+
+/// Notes what it is asked, and answers with twice the number.
+struct Clerk {
+    clock: Clock,
+    asked: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Actor for Clerk {
+    type Context = Context<Self>;
+}
+
+#[derive(Debug, Clone, Copy)]
+enum How {
+    After(u64),
+    Never,
+    Panics,
+}
+
+#[derive(Message)]
+#[rtype(result = "u64")]
+struct Question(u64, How);
+
+impl Handler<Question> for Clerk {
+    type Result = ResponseActFuture<Self, u64>;
+
+    fn handle(&mut self, Question(number, how): Question, _: &mut Self::Context) -> Self::Result {
+        self.asked.lock().unwrap().push(number);
+        let late = match how {
+            How::After(by) => self.clock.sleep(ms(by)),
+            How::Never => self.clock.sleep_until(Time::MAX),
+            How::Panics => panic!("asked too much"),
+        };
+        let answer = async move {
+            late.await;
+            2 * number
+        };
+        Box::pin(answer.into_actor(self))
+    }
+}
+
+fn clerk(clock: &Clock, policy: Policy) -> (SupervisorHandle, Port<Clerk>, Arc<Mutex<Vec<u64>>>) {
+    let (port, asked) = (Port::new(), Arc::<Mutex<Vec<u64>>>::default());
+    let (time, notes) = (clock.clone(), asked.clone());
+    let child = Child::new("clerk", &port, move |_| {
+        Ok(Clerk {
+            clock: time.clone(),
+            asked: notes.clone(),
+        })
+    });
+    (supervise(policy, clock, vec![child]), port, asked)
+}
+
+#[test]
+fn a_question_is_answered_lost_late_or_given_back() {
+    in_virtual_time(|clock| async move {
+        let (handle, port, asked) = clerk(&clock, Policy::default());
+        let early = port.ask(Question(1, How::After(0))).await;
+        assert!(
+            matches!(early, Err(AskError::Vacant(Question(1, _)))),
+            "{early:?}"
+        );
+        assert_eq!(port.bound().await, Ok(1));
+        assert_eq!(port.ask(Question(2, How::After(3))).await, Ok(4));
+        let late = port.ask_within(Question(3, How::Never), &clock, ms(5));
+        assert_eq!(late.await, Err(AskError::Timeout));
+        // Asked when the call is made, whether or not the answer is awaited.
+        let lost = port.ask(Question(4, How::Never));
+        assert_eq!(
+            port.ask(Question(5, How::Panics)).await,
+            Err(AskError::Lost)
+        );
+        assert_eq!(lost.await, Err(AskError::Lost));
+        assert_eq!(port.bound_after(1).await, Ok(2));
+        assert_eq!(port.ask(Question(6, How::After(0))).await, Ok(12));
+        let again = port.clone();
+        let waits = actix_rt::spawn(async move { again.bound_after(2).await });
+        handle.stop(ms(1_000)).await;
+        assert_eq!(waits.await.expect("no panic"), Err(Closed));
+        assert_eq!(port.bound().await, Err(Closed));
+        let gone = port.ask(Question(7, How::After(0))).await;
+        assert!(
+            matches!(gone, Err(AskError::Gone(Question(7, _)))),
+            "{gone:?}"
+        );
+        assert_eq!(*asked.lock().unwrap(), [2, 3, 4, 5, 6]);
+    });
+}
+
+impl PartialEq for Question {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+#[test]
+fn a_life_that_was_given_up_as_hung_answers_no_more() {
+    in_virtual_time(|clock| async move {
+        let (handle, port, _) = clerk(&clock, Policy::default());
+        assert_eq!(port.bound().await, Ok(1));
+        let waits = port.ask(Question(1, How::Never));
+        handle.strike("clerk", Strike::Hang(Duration::MAX));
+        clock.sleep(ms(1)).await;
+        handle.give_up("clerk", 1);
+        assert_eq!(waits.await, Err(AskError::Lost));
+        assert_eq!(port.bound_after(1).await, Ok(2));
+        handle.kill_all();
+    });
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Ask(How),
+    Kill,
+    Wait(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let how = prop_oneof![
+        (0..20u64).prop_map(How::After),
+        Just(How::Never),
+        Just(How::Panics)
+    ];
+    let step = prop_oneof![
+        4 => how.prop_map(Step::Ask),
+        1 => Just(Step::Kill),
+        2 => (0..30u64).prop_map(Step::Wait),
+    ];
+    prop::collection::vec(step, 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn each_question_has_one_outcome_that_is_true(steps in steps()) {
+        let (outcomes, asked) = in_virtual_time(|clock| async move {
+            let policy = Policy { intensity: u32::MAX, in_a_row: u32::MAX, ..Policy::default() };
+            let (handle, port, asked) = clerk(&clock, policy);
+            let mut waits = Vec::new();
+            for (number, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Ask(how) => {
+                        let answer = port.ask(Question(number as u64, how));
+                        waits.push((number as u64, actix_rt::spawn(answer)));
+                    }
+                    Step::Kill => _ = handle.kill("clerk"),
+                    Step::Wait(by) => clock.sleep(ms(by)).await,
+                }
+            }
+            handle.stop(ms(1_000)).await;
+            let mut outcomes = Vec::new();
+            for (number, wait) in waits {
+                outcomes.push((number, wait.await.expect("no panic")));
+            }
+            let asked = asked.lock().unwrap().clone();
+            (outcomes, asked)
+        });
+        for (number, outcome) in outcomes {
+            let handled = asked.iter().filter(|one| **one == number).count();
+            match outcome {
+                Ok(answer) => {
+                    prop_assert_eq!(answer, 2 * number);
+                    prop_assert_eq!(handled, 1);
+                }
+                Err(AskError::Vacant(back) | AskError::Gone(back)) => {
+                    prop_assert_eq!(back.0, number);
+                    prop_assert_eq!(handled, 0);
+                }
+                Err(AskError::Lost) => prop_assert!(handled <= 1),
+                Err(AskError::Timeout) => prop_assert!(false, "no time limit was given"),
+            }
+        }
+    }
+}
