@@ -22,6 +22,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod timeless;
+
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, BufWriter, Write as _};
@@ -89,6 +91,9 @@ impl Topology {
 /// Waits for the end of a simulated run: drained by itself, or closed at `limit` and then drained, or stuck.
 pub async fn until_done(running: &RunningTopology, clock: &Clock, limit: Option<Duration>) -> Done {
     running.close_offers();
+    if limit.is_some() && running.is_endless() {
+        clock.never_ends(timeless::most_looks(running.plan()));
+    }
     let limit = clock.sleep_if(limit);
     tokio::select! {
         biased;
@@ -108,8 +113,9 @@ pub async fn until_done(running: &RunningTopology, clock: &Clock, limit: Option<
 /// The run fails, and says how.
 fn stuck(running: &RunningTopology, how: Stuck) -> Done {
     running.fail(match how {
-        Stuck::Idle => "nothing moves any more, and books are left: a deadlock",
-        Stuck::Busy => "a million turns in one instant and no book burned: a livelock",
+        Stuck::Idle => "nothing moves any more, and books are left: a deadlock".to_owned(),
+        Stuck::Busy => "a million turns in one instant and no book burned: a livelock".to_owned(),
+        Stuck::Timeless => timeless::said(running.plan()),
     });
     Done::Stopped
 }

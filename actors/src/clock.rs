@@ -99,6 +99,9 @@ pub enum Stuck {
     Idle,
     /// A million looks at the clock in one instant, and no book was burned: tasks only keep each other busy.
     Busy,
+    /// Too many looks at the clock in one instant of a simulation that has to come to a later one, see
+    /// [`Clock::never_ends`]: books are burned, and time does not move.
+    Timeless,
 }
 
 /// Where actors read the time and sleep. Clones are the same clock.
@@ -219,6 +222,15 @@ impl Clock {
     pub fn made_progress(&self) {
         if let Source::Simulated(simulation) = &self.0 {
             simulation.made_progress();
+        }
+    }
+
+    /// What runs does not end by itself, only at a moment to come: a simulated clock that is looked at
+    /// `most` (>= 1) times in one instant is then found to be [`Stuck::Timeless`], whatever progress is
+    /// made.
+    pub fn never_ends(&self, most: u64) {
+        if let Source::Simulated(simulation) = &self.0 {
+            simulation.never_ends(most.max(1));
         }
     }
 

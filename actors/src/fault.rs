@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::clock::Time;
 
-pub use engine::{Control, Faults, Fired};
+pub use engine::{Control, Faults, Fired, LEAST_PERIOD};
 pub use script::{Term, parse};
 
 /// A point in an actor's work where a fault may be.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gopherworks_actors::clock::Time;
-use gopherworks_actors::fault::{FOR_EVER, Kind, Point, Rule, Site, What, When};
+use gopherworks_actors::fault::{FOR_EVER, Kind, LEAST_PERIOD, Point, Rule, Site, What, When};
 use gopherworks_actors::gopher::steps::Step;
 
 use super::{Judge, Plan, Target};
@@ -262,14 +262,14 @@ fn limits(judge: &mut Judge<'_>, name: &str, fault: &FaultConfig) {
             }
             match when {
                 WhenConfig::Every(span) => ensure(
-                    !span.is_zero(),
+                    *span >= LEAST_PERIOD,
                     &["when", "every"],
-                    "there is some time between",
+                    "faults of one rule are at least 1 ms apart",
                 ),
                 WhenConfig::Poisson(mean) => ensure(
-                    !mean.is_zero(),
+                    *mean >= LEAST_PERIOD,
                     &["when", "poisson"],
-                    "there is some time between",
+                    "faults of one rule are on average at least 1 ms apart",
                 ),
                 WhenConfig::Chance(chance) => ensure(share(*chance), &["when", "chance"], a_share),
                 WhenConfig::Share(chance) => ensure(share(*chance), &["when", "share"], a_share),

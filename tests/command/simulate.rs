@@ -359,3 +359,58 @@ steps = { push = "1s" }
         .code(0)
         .stdout(contains("no step takes time"));
 }
+
+#[test]
+fn a_design_that_moves_no_time_is_named_and_ends() {
+    let place = Place::new();
+    let design = |source: &str, to: &str| {
+        format!(
+            "[piles.p]\nsource = {source}\n[piles.d]\ncapacity = {{ books = 100 }}\n\
+             [incinerators.f]\nburn = \"count\"\n[crews.c]\nfrom = \"p\"\nto = \"{to}\"\n\
+             gophers = [\"load push unload return\"]\n"
+        )
+    };
+    let more = "[crews.e]\nfrom = \"d\"\nto = \"f\"\ngophers = [\"load push unload return\"]\n";
+    let books = r#"{ kind = "generate", books = 100 }"#;
+    let staged = design(books, "d").replace("[piles.d]", "[dumps.d]") + more;
+    place.write("staged.toml", &staged);
+    let short = staged.replace("steps", "");
+    assert_eq!(short, staged, "no step takes time");
+    let refused = place
+        .run(["simulate", "-q", "staged.toml", "--for", "1s"])
+        .assert()
+        .code(1);
+    let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(
+        said.contains("`p` -> `c` -> `d` -> `e` -> `f` take no time"),
+        "{said}"
+    );
+    assert!(said.contains("--set crews.c.steps.load=1ms"), "{said}");
+    // What the hint says helps; and where the books come to an end, so does the simulation.
+    for args in [
+        &["--for", "1s", "--set", "crews.c.steps.load=1ms"][..],
+        &[],
+        // Slow at one end is enough.
+        &["--for", "1s", "--set", "crews.e.steps.unload=1ms"],
+    ] {
+        let all = ["simulate", "-q", "staged.toml"].iter().chain(args);
+        place.run(all).assert().code(0);
+    }
+}
+
+#[test]
+fn faults_that_come_faster_than_a_run_can_have_them_are_refused() {
+    let place = Place::new();
+    let design = fs::read_to_string(shipped("one-gopher.toml")).unwrap();
+    let faults = |every: &str| {
+        format!(
+            "{design}\n[faults.x]\nkind = \"kill\"\ntarget = \"*\"\nwhen = {{ every = \"{every}\" }}\n"
+        )
+    };
+    place.write("often.toml", faults("1ns"));
+    place
+        .run(["validate", "often.toml"])
+        .assert()
+        .code(78)
+        .stderr(contains("at least 1 ms apart"));
+}

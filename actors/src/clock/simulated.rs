@@ -21,8 +21,13 @@ pub(super) struct Simulation {
     queue: Mutex<Queue>,
     // Woken when the queue gets its first sleeper.
     driver: AtomicWaker,
-    /// Looks at the clock since time last moved or a book was last burned.
+    /// Looks at the clock since time last moved.
     looks: AtomicU64,
+    /// How many of them there had been when a book was last burned.
+    progress: AtomicU64,
+    /// So many looks in one instant are too many, whatever is burned: what runs ends only at a moment
+    /// to come. 0 where it may end by itself.
+    most_in_an_instant: AtomicU64,
     stuck: OnceLock<Stuck>,
     told: Notify,
 }
@@ -40,8 +45,12 @@ struct Queue {
 
 impl Simulation {
     pub(super) fn now(&self) -> Time {
-        if self.looks.fetch_add(1, Ordering::Relaxed) == MOST_LOOKS {
+        let looks = self.looks.fetch_add(1, Ordering::Relaxed);
+        if looks - self.progress.load(Ordering::Relaxed) == MOST_LOOKS {
             self.is_stuck(Stuck::Busy);
+        }
+        if looks > 0 && looks == self.most_in_an_instant.load(Ordering::Relaxed) {
+            self.is_stuck(Stuck::Timeless);
         }
         self.time()
     }
@@ -51,7 +60,12 @@ impl Simulation {
     }
 
     pub(super) fn made_progress(&self) {
-        self.looks.store(0, Ordering::Relaxed);
+        let looks = self.looks.load(Ordering::Relaxed);
+        self.progress.store(looks, Ordering::Relaxed);
+    }
+
+    pub(super) fn never_ends(&self, most: u64) {
+        self.most_in_an_instant.store(most, Ordering::Relaxed);
     }
 
     fn is_stuck(&self, how: Stuck) {
@@ -96,7 +110,8 @@ impl Simulation {
                 return;
             };
             self.now.fetch_max(deadline.0, Ordering::AcqRel);
-            self.made_progress();
+            self.looks.store(0, Ordering::Relaxed);
+            self.progress.store(0, Ordering::Relaxed);
             while let Some(first) = queue.sleepers.first_entry() {
                 if first.key().0 > deadline {
                     break;

@@ -15,6 +15,10 @@ use crate::clock::{Clock, Seed, Time};
 use crate::failure::Failure;
 use crate::supervision::Strike;
 
+/// Least time between faults of one rule that go by time, on average for those that come at random;
+/// a rule that says less is taken to say this. More often would be all that a run does.
+pub const LEAST_PERIOD: Duration = Duration::from_millis(1);
+
 /// A fault that fired.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fired {
@@ -87,8 +91,11 @@ impl State {
         let mut draws = seed.stream(&rule.name, "fault");
         let due = match &rule.what {
             What::Kind(_, When::At(times)) => times.iter().min().copied(),
-            What::Kind(_, When::Every(span)) => Some(rule.from + *span),
-            What::Kind(_, When::Poisson(mean)) => Some(rule.from + poisson(*mean, &mut draws)),
+            What::Kind(_, When::Every(span)) => Some(rule.from + (*span).max(LEAST_PERIOD)),
+            What::Kind(_, When::Poisson(mean)) => {
+                let mean = (*mean).max(LEAST_PERIOD);
+                Some(rule.from + poisson(mean, &mut draws))
+            }
             _ => None,
         };
         let terms = match &rule.what {
@@ -118,13 +125,16 @@ impl State {
                 times.iter().filter(|at| Some(**at) > due).min().copied()
             }
             What::Kind(_, When::Every(span)) => due.map(|due| {
-                // What was missed is not made up for.
-                let span = (*span).max(Duration::from_nanos(1));
-                let missed = (now - due).as_nanos() / span.as_nanos();
-                let missed = u32::try_from(missed).unwrap_or(u32::MAX);
-                due + span.saturating_mul(missed.saturating_add(1))
+                // What was missed is skipped: the next one is later than now.
+                let span = (*span).max(LEAST_PERIOD).as_nanos();
+                let missed = (now - due).as_nanos() / span;
+                let next = u128::from(due.0) + (missed + 1) * span;
+                Time(u64::try_from(next).unwrap_or(u64::MAX))
             }),
-            What::Kind(_, When::Poisson(mean)) => Some(now + poisson(*mean, &mut self.draws)),
+            What::Kind(_, When::Poisson(mean)) => {
+                let mean = (*mean).max(LEAST_PERIOD);
+                Some(now + poisson(mean, &mut self.draws))
+            }
             _ => None,
         };
     }
@@ -342,6 +352,8 @@ impl Faults {
             for at in 0..self.rules.len() {
                 self.fire(at, now);
             }
+            // A sleep that is over already gives nobody else a turn.
+            tokio::task::yield_now().await;
         }
     }
 

@@ -185,3 +185,43 @@ fn a_script_goes_on_to_what_has_times_left() {
     let half = hits(script("50%error"), 1_000, 1).len();
     assert!((400..600).contains(&half), "{half}");
 }
+
+/// A node that is never over, and whatever happens to it.
+struct Target;
+
+impl Control for Target {
+    fn strike(&self, _: &str, _: crate::supervision::Strike) {}
+    fn ring_at(&self, _: Time, _: &str) {}
+    fn is_over(&self) -> bool {
+        false
+    }
+    fn fired(&self, _: &Fired) {}
+}
+
+#[test]
+fn a_rule_that_fires_all_the_time_leaves_time_for_others_and_makes_up_for_nothing() {
+    for clock in [Clock::simulated(), Clock::real()] {
+        for when in [
+            When::Every(Duration::from_nanos(1)),
+            When::Poisson(Duration::from_nanos(1)),
+        ] {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .start_paused(clock.is_simulated())
+                .build()
+                .unwrap();
+            let fired = actix_rt::System::with_tokio_rt(|| runtime).block_on(async {
+                actix_rt::spawn(clock.driver());
+                let rule = rule(Kind::Kill, when, vec![site("a", None)]);
+                let faults = Faults::new(clock.clone(), Seed(1), vec![rule]);
+                faults.controls(Box::new(Target));
+                let driven = actix_rt::spawn(faults.clone().drive());
+                clock.sleep(ms(100)).await;
+                driven.abort();
+                faults.fired().len()
+            });
+            // Once a millisecond at most, or on average.
+            assert!((1..=160).contains(&fired), "{fired} by {clock:?}");
+        }
+    }
+}

@@ -137,7 +137,7 @@ fn when() -> Value {
         (
             "every",
             key(
-                "Again and again, this far apart; more than 0",
+                "Again and again, this far apart; at least 1ms",
                 None,
                 duration(true),
             ),
@@ -145,7 +145,7 @@ fn when() -> Value {
         (
             "poisson",
             key(
-                "Again and again by chance, this far apart on average; more than 0",
+                "Again and again by chance, this far apart on average; at least 1ms",
                 None,
                 duration(true),
             ),
