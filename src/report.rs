@@ -145,8 +145,10 @@ pub enum Outcome {
 /// The ledger as it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Ledger {
-    /// Books that piles took.
+    /// Books that piles took, without those given back.
     pub offered: u64,
+    /// Books that a drain gave back to sources that can give them again.
+    pub given_back: u64,
     /// Books burned.
     pub burned: u64,
     /// Dead letters.
@@ -167,6 +169,7 @@ impl From<LedgerReport> for Ledger {
     fn from(ledger: LedgerReport) -> Self {
         let LedgerReport {
             offered,
+            given_back,
             burned,
             dead,
             dropped,
@@ -177,6 +180,7 @@ impl From<LedgerReport> for Ledger {
         } = ledger;
         Self {
             offered,
+            given_back,
             burned,
             dead,
             dropped,

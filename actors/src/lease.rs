@@ -39,6 +39,11 @@ impl Note {
             apart: false,
         }
     }
+
+    /// True if no burn and no work of it has begun or failed.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.attempts == 0 && !self.begun && !self.apart
+    }
 }
 
 /// Notes of all books of a lease. Nearly always they are new here, and stand one behind the other: nothing is written down then.

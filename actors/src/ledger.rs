@@ -10,8 +10,10 @@ use crate::threads::{Apart, Count};
 /// The books' account at one instant. `lost` and `duplicates` are 0 unless gopherworks itself is at fault.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LedgerReport {
-    /// Books that piles took from sources and the application.
+    /// Books that piles took from sources and the application, without those given back.
     pub offered: u64,
+    /// Books that went back to sources which can give them again.
+    pub given_back: u64,
     /// Books that were burned, each id once.
     pub burned: u64,
     /// Books that ended as dead letters.
@@ -40,6 +42,7 @@ impl LedgerReport {
 pub struct Ledger {
     numbered: AtomicU64,
     offered: Count,
+    given_back: AtomicU64,
     burned: Count,
     dead: AtomicU64,
     dropped: AtomicU64,
@@ -125,6 +128,11 @@ impl Ledger {
         self.offered.add(count);
     }
 
+    /// `count` books that were offered went back to their source.
+    pub fn recall(&self, count: u64) {
+        self.given_back.fetch_add(count, Relaxed);
+    }
+
     /// Books of these ids ended.
     pub fn end(&self, fate: Fate, ids: impl IntoIterator<Item = BookId>) {
         let (mut first, mut again) = (0, 0);
@@ -176,9 +184,9 @@ impl Ledger {
         }
     }
 
-    /// Number of books offered so far.
+    /// Number of books offered so far, without those given back.
     pub fn offered(&self) -> u64 {
-        self.offered.get()
+        self.offered.get() - self.given_back.load(Relaxed)
     }
 
     /// Number of books burned so far.
@@ -193,12 +201,14 @@ impl Ledger {
 
     /// The account, given how many books are in flight at the same instant.
     pub fn report(&self, in_flight: u64) -> LedgerReport {
-        let offered = self.offered.get();
+        let given_back = self.given_back.load(Relaxed);
+        let offered = self.offered.get() - given_back;
         let burned = self.burned.get();
         let dead = self.dead.load(Relaxed);
         let dropped = self.dropped.load(Relaxed);
         LedgerReport {
             offered,
+            given_back,
             burned,
             dead,
             dropped,

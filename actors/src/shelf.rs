@@ -1,5 +1,7 @@
 //! Pure: the books of one pile. Queue, leases, attempts, capacity, burial. No actor, no clock, no lock.
 
+mod recall;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -55,6 +57,8 @@ pub struct Settlement {
     pub charged: Vec<Charge>,
     /// How many are back on the pile (or will be, after their delay).
     pub returned: usize,
+    /// Books that go back to their source.
+    pub recalled: Vec<Book>,
 }
 
 /// Books that came together and stand one behind the other: they are moved as one where a cart takes them all.
@@ -65,6 +69,8 @@ struct Run {
     /// Their ids, where they are at equal distances.
     ids: Option<Ids>,
     bytes: u64,
+    /// They came from the pile's source.
+    sourced: bool,
     books: std::vec::IntoIter<Book>,
 }
 
@@ -95,6 +101,10 @@ pub struct Shelf {
     leases: Vec<Option<Arc<Batch>>>,
     vacant: Vec<u32>,
     leased: usize,
+    /// Some books came from elsewhere than the pile's source.
+    mixed: bool,
+    /// Books that return untouched go back to the source.
+    recalling: bool,
 }
 
 impl Shelf {
@@ -115,6 +125,8 @@ impl Shelf {
             leases: Vec::new(),
             vacant: Vec::new(),
             leased: 0,
+            mixed: false,
+            recalling: false,
         }
     }
 
@@ -205,19 +217,8 @@ impl Shelf {
 
     /// Puts books, of `bytes` in all, behind all others. `ids` where they are at equal distances. The caller has asked for room.
     pub fn put_all(&mut self, books: Vec<Book>, bytes: u64, ids: Option<Ids>) {
-        if books.is_empty() {
-            return;
-        }
-        let (first, count) = (self.next_place, books.len());
-        self.ready_bytes += bytes;
-        self.next_place += count as u64;
-        self.fresh_books += count;
-        self.fresh.push_back(Run {
-            first,
-            ids,
-            bytes,
-            books: books.into_iter(),
-        });
+        self.mixed |= !books.is_empty();
+        self.add(books, bytes, ids, false);
     }
 
     fn wake_delayed(&mut self, now: Time) {
@@ -420,6 +421,9 @@ impl Shelf {
                     done.acked.push(book);
                 }
                 Verdict::Drop => done.dropped.push(book),
+                Verdict::Return if self.recalling && note.is_untouched() => {
+                    done.recalled.push(book);
+                }
                 Verdict::Return => {
                     done.returned += 1;
                     self.take_back(book, note, None);

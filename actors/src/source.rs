@@ -34,6 +34,15 @@ pub trait Source: Send + 'static {
         None
     }
 
+    /// True if a later run can give again what this one has read and not burned. On a drain, its books
+    /// that no cart has taken, and those of carts whose work or burn has not begun, are then not
+    /// worked off: they count as never offered. Asked once, before the first [`Source::next`].
+    ///
+    /// Not for what is gone once it is read, such as a pipe.
+    fn regains(&self) -> bool {
+        false
+    }
+
     /// Who wants to know which of this source's books were burned (a source that remembers across runs).
     fn receipts(&self) -> Option<Arc<dyn Receipts>> {
         None

@@ -257,6 +257,21 @@ pub trait Store: Send + Sync + 'static {
         reserved: Option<(usize, u64)>,
     ) -> Answer<Result<Settled, Refused>>;
 
+    /// Takes the books off a pile that came by [`Store::put_numbered`] and were never leased: their
+    /// source can give them again, and they count as not offered. Where all books of the pile came
+    /// that way, those that return without a mark from here on are taken as well
+    /// ([`Store::recalls`]). By default, nothing is taken.
+    fn recall(&self, pile: PileKey) -> Vec<Book> {
+        let _ = pile;
+        Vec::new()
+    }
+
+    /// True if books that return to `pile` unburned go back to their source.
+    fn recalls(&self, pile: PileKey) -> bool {
+        let _ = pile;
+        false
+    }
+
     /// True if books could be put now; a snapshot, for not trying what must fail.
     fn has_room(&self, pile: PileKey, books: usize, bytes: u64) -> bool;
 

@@ -172,6 +172,14 @@ pub fn report(report: &Report) -> String {
             "DOES NOT BALANCE"
         },
     );
+    if ledger.given_back > 0 {
+        let _ = writeln!(
+            out,
+            "{} book{} not begun went back to the source; another run reads them again",
+            grouped(ledger.given_back),
+            plural(ledger.given_back),
+        );
+    }
     out.push_str(&failures(report));
     out
 }

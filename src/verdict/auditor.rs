@@ -236,6 +236,7 @@ impl Audit {
         let known = (self.burned - self.again())
             .saturating_add(ledger.dead)
             .saturating_add(ledger.dropped)
+            .saturating_add(ledger.given_back)
             .saturating_add(ledger.in_flight);
         let books = self
             .offered

@@ -145,6 +145,13 @@ impl Job {
             }
             let body = cart.body_mut();
             let lease = body.lease.as_mut()?;
+            if self.works.takes_back(lease.pile()) {
+                for left in index..count {
+                    lease.mark(left, Verdict::Return);
+                    worked.push(None);
+                }
+                break;
+            }
             let book = lease.books()[index].clone();
             let id = book.id;
             let made =

@@ -366,6 +366,15 @@ impl IncineratorCore {
             if self.works.is_halting() {
                 return Err(None);
             }
+            if let Some(lease) = &cart.body().lease
+                && self.works.takes_back(lease.pile())
+            {
+                if let Some(lease) = &mut cart.body_mut().lease {
+                    // Beside a mark, books without one return as well.
+                    lease.mark(index, Verdict::Return);
+                }
+                return Ok(());
+            }
             let burned = guarded(|| self.fault(book).map_or_else(|| fire.burn(book), Err));
             let (verdict, panic) = match burned {
                 Ok(result) => (self.judged(result), None),

@@ -214,6 +214,13 @@ impl PileCore {
         self.ring();
     }
 
+    /// Gives books back to the source that no cart has taken: it can give them again.
+    pub(crate) fn recall(&self) {
+        drop(self.works.store.recall(self.key));
+        self.room.notify_waiters();
+        self.ring();
+    }
+
     /// Takes books from the application if there is room for all of them now.
     ///
     /// # Errors

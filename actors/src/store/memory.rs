@@ -22,6 +22,7 @@ use crate::planted::{self, Defect};
 use crate::shelf::{Charge, DeadLetter, Settlement, Shelf};
 
 use buffers::Buffers;
+use whole::passing;
 
 /// Dead letters kept for fetching; beyond that the oldest is forgotten (its count stays in the ledger).
 pub const DEAD_KEPT: usize = 10_000;
@@ -111,6 +112,9 @@ impl MemoryStore {
         if !done.dropped.is_empty() {
             self.ledger.end(Fate::Dropped, ids(&done.dropped));
             self.fates.end(Fate::Dropped, ids(&done.dropped));
+        }
+        if !done.recalled.is_empty() {
+            self.ledger.recall(done.recalled.len() as u64);
         }
         if !done.buried.is_empty() {
             let ids = || done.buried.iter().map(|dead| dead.book.id);
@@ -216,29 +220,6 @@ impl MemoryStore {
     }
 }
 
-/// Books of a cartload that pass, and their bytes.
-fn passing(lease: &Lease, worked: &Worked) -> (usize, u64) {
-    if worked.is_none() && lease.is_unmarked() {
-        return (lease.len(), lease.bytes());
-    }
-    let (mut books, mut bytes) = (0, 0);
-    for (index, book) in lease.books().iter().enumerate() {
-        match (worked, lease.marked(index)) {
-            (_, Verdict::Drop | Verdict::Refuse(_)) => {}
-            (Some(worked), _) => {
-                let size = worked.get(index).and_then(Option::as_ref).map(Book::size);
-                books += usize::from(size.is_some());
-                bytes += size.unwrap_or(0);
-            }
-            (None, _) => {
-                books += 1;
-                bytes += book.size();
-            }
-        }
-    }
-    (books, bytes)
-}
-
 impl Store for MemoryStore {
     fn answers_at_once(&self) -> bool {
         true
@@ -277,8 +258,19 @@ impl Store for MemoryStore {
         }
         self.ledger.offer(books.len() as u64);
         let (books, bytes, ids) = books.into_parts();
-        shelf.put_all(books, bytes, ids);
+        shelf.put_from_source(books, bytes, ids);
         Answer::Ready(Ok(()))
+    }
+
+    fn recall(&self, pile: PileKey) -> Vec<Book> {
+        let mut shelf = self.shelf(pile);
+        let books = shelf.recall();
+        self.ledger.recall(books.len() as u64);
+        books
+    }
+
+    fn recalls(&self, pile: PileKey) -> bool {
+        self.shelf(pile).is_recalling()
     }
 
     fn room(&self, pile: PileKey) -> usize {

@@ -276,6 +276,10 @@ impl Source for Files {
         Ok(Some(books))
     }
 
+    fn regains(&self) -> bool {
+        true
+    }
+
     fn receipts(&self) -> Option<Arc<dyn Receipts>> {
         self.seen.clone().map(|seen| seen as Arc<dyn Receipts>)
     }

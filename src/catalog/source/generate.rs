@@ -152,6 +152,10 @@ impl Source for Generate {
         false
     }
 
+    fn regains(&self) -> bool {
+        true
+    }
+
     fn total(&self) -> Option<u64> {
         self.left
     }

@@ -129,6 +129,11 @@ impl Source for Lines {
         }
         Ok((!books.is_empty()).then_some(books))
     }
+
+    fn regains(&self) -> bool {
+        // A pipe or a person does not say it again.
+        self.regular
+    }
 }
 
 #[cfg(test)]

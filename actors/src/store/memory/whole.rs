@@ -1,8 +1,9 @@
 //! Leases that are settled as a whole: nearly all.
 
 use super::MemoryStore;
-use crate::lease::{End, Lease};
-use crate::store::{PileKey, Refused, Settled};
+use crate::book::Book;
+use crate::lease::{End, Lease, Verdict};
+use crate::store::{PileKey, Refused, Settled, Worked};
 
 impl MemoryStore {
     /// All books of a lease are acked: nearly always.
@@ -51,4 +52,27 @@ impl MemoryStore {
         target.put_all(books, bytes, ids);
         Ok(Settled::whole(acked, source.is_idle()))
     }
+}
+
+/// Books of a cartload that pass, and their bytes.
+pub(super) fn passing(lease: &Lease, worked: &Worked) -> (usize, u64) {
+    if worked.is_none() && lease.is_unmarked() {
+        return (lease.len(), lease.bytes());
+    }
+    let (mut books, mut bytes) = (0, 0);
+    for (index, book) in lease.books().iter().enumerate() {
+        match (worked, lease.marked(index)) {
+            (_, Verdict::Drop | Verdict::Refuse(_)) => {}
+            (Some(worked), _) => {
+                let size = worked.get(index).and_then(Option::as_ref).map(Book::size);
+                books += usize::from(size.is_some());
+                bytes += size.unwrap_or(0);
+            }
+            (None, _) => {
+                books += 1;
+                bytes += book.size();
+            }
+        }
+    }
+    (books, bytes)
 }
