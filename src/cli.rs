@@ -86,7 +86,11 @@ struct Cli {
 enum Command {
     /// Run a design until its sources have ended and every book is burned, dead or dropped
     ///
-    /// The first SIGINT or SIGTERM closes the sources and drains what is under way; the second stops at once, with every unfinished book back on its pile.
+    /// SIGINT, SIGTERM or SIGHUP closes the sources and drains: what has begun is finished, and books
+    /// that a source can give again go back to it. A second one, or SIGQUIT, stops at once, with every
+    /// book back on its pile; within 10 seconds the run ends with its account, even if a thread is
+    /// stuck. A third one ends the process. A drain after SIGHUP takes 10 seconds at most, unless there
+    /// is a drain deadline; under `nohup`, SIGHUP is ignored.
     #[command(after_help = LEDGER)]
     Run(RunArgs),
     /// Run a design in virtual time: the same actors on one thread, with a simulated clock and seeded random numbers

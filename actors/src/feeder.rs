@@ -60,12 +60,17 @@ pub struct FeederCore {
     /// By reader: it has come to its end.
     over: Vec<AtomicBool>,
     blocks: bool,
+    /// The source can give again what it gave.
+    regains: bool,
     total: Option<u64>,
     /// So many books of a source that does not wait are asked for at once, for each pile.
     run: OnceLock<usize>,
     /// What was read and not yet put, for each pile. Who takes several locks does so in order.
     lanes: Vec<Apart<Mutex<Lane>>>,
     piles: Vec<OnceLock<Weak<PileCore>>>,
+    /// Nothing is read before: what is read while other actors are still being started would keep
+    /// their threads busy, and the start would take longer the more of them there are.
+    open: AtomicBool,
     ended: AtomicBool,
     /// A request for more is on its way: copies that share the feeder would else multiply requests by answers.
     asked: AtomicBool,
@@ -107,6 +112,7 @@ impl FeederCore {
     pub fn new(name: impl Into<String>, mut source: Box<dyn Source>, piles: usize) -> Arc<Self> {
         let piles = piles.max(1);
         let (blocks, total) = (source.blocks(), source.total());
+        let regains = guarded(|| source.regains()).unwrap_or(false);
         // A split that is none, or panics, is no reason to refuse the source.
         let parts = (piles > 1)
             .then(|| guarded(|| source.split(piles)).ok().flatten())
@@ -125,6 +131,7 @@ impl FeederCore {
             name: name.into(),
             port: Port::new(),
             blocks,
+            regains,
             total,
             run: OnceLock::new(),
             rows: Mutex::new(Rows::new(readers.len())),
@@ -132,6 +139,7 @@ impl FeederCore {
             readers,
             lanes: (0..piles).map(|_| Apart::default()).collect(),
             piles: (0..piles).map(|_| OnceLock::new()).collect(),
+            open: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             failed: AtomicBool::new(false),
@@ -179,6 +187,18 @@ impl FeederCore {
         let _ = self.piles[share].set(Arc::downgrade(pile));
     }
 
+    /// Lets it read from here on. To be called when all actors have started.
+    pub fn open(&self) {
+        if !self.open.swap(true, Ordering::AcqRel) {
+            self.ring();
+            self.ask();
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
     fn ring(&self) {
         let piles = self.piles.iter().filter_map(OnceLock::get);
         for pile in piles.filter_map(Weak::upgrade) {
@@ -196,11 +216,22 @@ impl FeederCore {
         self.total
     }
 
-    /// Reads no further. What was read is still put; what a read that is under way brings later is not taken (and said in the log).
+    /// Reads no further. What was read goes back to a source that can give it again, or else is still
+    /// put; what a read that is under way brings later is not taken (and said in the log, unless it
+    /// can be had again).
     pub fn end(&self) {
-        {
-            let _lanes: Vec<_> = (0..self.lanes.len()).map(|at| self.lane(at)).collect();
+        let unread: Vec<Lane> = {
+            let mut lanes: Vec<_> = (0..self.lanes.len()).map(|at| self.lane(at)).collect();
             self.ended.store(true, Ordering::Release);
+            let back = lanes.iter_mut().filter(|_| self.regains);
+            back.map(|lane| std::mem::take(&mut **lane)).collect()
+        };
+        drop(unread);
+        if self.regains {
+            let piles = self.piles.iter().filter_map(OnceLock::get);
+            piles
+                .filter_map(Weak::upgrade)
+                .for_each(|pile| pile.recall());
         }
         self.ring();
     }
@@ -219,7 +250,7 @@ impl FeederCore {
     pub(crate) fn fill(&self, share: usize, pile: &PileCore, missing: usize) {
         // The pile's own: a count of all who use the works would wander between the cores.
         let works = &pile.works;
-        if pile.is_closed() {
+        if pile.is_closed() || !self.is_open() {
             return;
         }
         let move_on = || {
@@ -331,7 +362,7 @@ impl Feeder {
         }
         // Read in an earlier life, which may not have lived to say so: for one copy, while another one has nothing.
         self.core.ring();
-        if self.core.has_ended() || !self.core.wants_some() {
+        if self.core.has_ended() || !self.core.is_open() || !self.core.wants_some() {
             return;
         }
         if !self.core.blocks || self.works.clock.is_simulated() {

@@ -289,6 +289,9 @@ impl Gopher {
     }
 
     fn time_is_up(&mut self, leg: Leg, ctx: &mut Context<Self>) {
+        if self.crew.works.is_halting() {
+            return;
+        }
         self.busy = false;
         let put = self.hands.take().and_then(|cart| self.finished(cart, leg));
         let next = self.crew.yard.advance(self.core.index, self.epoch, put);

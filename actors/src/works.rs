@@ -13,7 +13,7 @@ use crate::fault::{Deed, Faults, Point};
 use crate::pool::{Pool, die};
 use crate::reasons::Reasons;
 use crate::source::Receipts;
-use crate::store::Store;
+use crate::store::{PileKey, Store};
 use crate::threads::PerThread;
 use crate::trace::{Act, Record, Tracer};
 
@@ -81,6 +81,7 @@ pub struct Works {
     events: broadcast::Sender<Event>,
     changed: watch::Sender<u64>,
     halting: AtomicBool,
+    draining: AtomicBool,
     last_burn: PerThread<AtomicU64>,
     failures: Mutex<Vec<(String, u64)>>,
     /// Why books and requests failed.
@@ -122,6 +123,7 @@ impl Works {
             events: broadcast::channel(EVENTS_KEPT).0,
             changed: watch::channel(0).0,
             halting: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
             last_burn: PerThread::default(),
             failures: Mutex::default(),
             reasons: Arc::default(),
@@ -225,6 +227,17 @@ impl Works {
     /// From now on pooled work stops after the book at hand and lets its carts go home.
     pub fn halt(&self) {
         self.halting.store(true, Ordering::Release);
+    }
+
+    /// From now on carts whose books can be given again by their source are worked off no further
+    /// than the book at hand.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// True if books that were leased from `pile` are to go back instead of being begun.
+    pub(crate) fn takes_back(&self, pile: PileKey) -> bool {
+        self.draining.load(Ordering::Acquire) && self.store.recalls(pile)
     }
 
     /// True once [`Works::halt`] was called.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_rt::System;
 use gopherworks::catalog::Catalog;
 use gopherworks::chaos::Chaos;
 use gopherworks::config::{Loaded, Overrides};
@@ -15,8 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::output::{self, Output};
 use super::progress::Progress;
-use super::run::{end, say_draining, start_failed, until_drained};
-use super::signals::Signals;
+use super::run::{end, in_system, listen, on_signal, start, start_failed};
 use super::{ChaosArgs, Failed, Format, SimulateArgs, code, overrides, print};
 
 /// How long what is under way may take once nothing goes wrong any more, where the file doesn't say.
@@ -101,11 +99,10 @@ pub fn chaos(args: &ChaosArgs, quiet: bool) -> Result<i32, Failed> {
         &args.sets.sets,
         (args.duration, cores, None),
     );
-    let (verdict, signal) =
-        System::new().block_on(live(&chaos, args, patience, quiet, |over| {
-            let (report, done, fired) = over;
-            chaos.verdict((report, done), fired, calm, (hash, &command))
-        }))?;
+    let (verdict, signal) = in_system(live(&chaos, args, patience, quiet, |over| {
+        let (report, done, fired) = over;
+        chaos.verdict((report, done), fired, calm, (hash, &command))
+    }))?;
     let written = verdict_file.map_or(Ok(()), |file| file.json(&verdict));
     let shown = show(&verdict, args.format, quiet);
     let code = signal.unwrap_or(if verdict.pass { code::OK } else { code::FAILED });
@@ -125,20 +122,20 @@ async fn live(
     quiet: bool,
     judge: impl FnOnce(Over<'_>) -> Verdict,
 ) -> Result<(Verdict, Option<i32>), Failed> {
-    let mut signals =
-        Signals::new().map_err(|error| Failed::new(format!("error: no signals: {error}")))?;
-    let running = chaos.topology.start().await.map_err(start_failed)?;
+    let mut signals = listen()?;
+    let running = start(&chaos.topology, &mut signals).await?;
+    signals.attach(&running, |_| {});
     let progress = Progress::new(quiet);
     let (done, signal) = {
         let follow = progress.follow(&running);
         let run = async {
-            tokio::select! {
+            let signal = tokio::select! {
                 biased;
                 done = chaos.until_done(&running, args.duration, patience) => return (done, None),
-                _ = signals.next() => say_draining(quiet),
-            }
+                signal = signals.next() => signal,
+            };
             running.calm();
-            until_drained(&running, &mut signals).await
+            on_signal(&running, signal, &mut signals, quiet).await
         };
         tokio::select! {
             biased;
@@ -146,7 +143,7 @@ async fn live(
             () = follow => unreachable!("the bar follows for ever"),
         }
     };
-    let report = end(&running, done.clone(), &mut signals).await;
+    let report = end(&running, done.clone(), signal, &signals).await;
     progress.finish();
     Ok((judge((&report, &done, &running.fired())), signal))
 }

@@ -5,7 +5,6 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use actix_rt::System;
 use gopherworks::actors::book::Book;
 use gopherworks::actors::failure::Failure;
 use gopherworks::actors::source::Receipts;
@@ -16,7 +15,6 @@ use gopherworks::report::Report;
 use gopherworks::topology::{DeadBook, DeadSink, Options, Topology};
 use serde_json::{Value, json};
 
-use super::signals::Signals;
 use super::{DeadCommand, Failed, Format, Sets, code, overrides, print, run};
 
 /// Carries out a `dead` command.
@@ -270,7 +268,7 @@ fn offer(
             ..Options::default()
         };
         let topology = Topology::from_plan(loaded.plan).with_options(options);
-        let (report, signal) = System::new().block_on(again(&topology, &mine, quiet))?;
+        let (report, signal) = run::in_system(again(&topology, &mine, quiet))?;
         letters = still_dead(mine, &fates, &report, run_id.as_str());
         letters.extend(others);
         // Once is enough: they are moved out of the file.
@@ -302,9 +300,9 @@ async fn again(
     letters: &[Letter],
     quiet: bool,
 ) -> Result<(Report, Option<i32>), Failed> {
-    let mut signals =
-        Signals::new().map_err(|error| Failed::new(format!("error: no signals: {error}")))?;
-    let running = topology.start().await.map_err(run::start_failed)?;
+    let mut signals = run::listen()?;
+    let running = run::start(topology, &mut signals).await?;
+    signals.attach(&running, |_| {});
     let all = async {
         for letter in letters {
             let book = letter.book().map_err(|error| tampered(&error))?;
@@ -320,12 +318,9 @@ async fn again(
     let (done, signal) = tokio::select! {
         biased;
         done = all => (done?, None),
-        _ = signals.next() => {
-            run::say_draining(quiet);
-            run::until_drained(&running, &mut signals).await
-        }
+        signal = signals.next() => run::on_signal(&running, signal, &mut signals, quiet).await,
     };
-    Ok((run::end(&running, done, &mut signals).await, signal))
+    Ok((run::end(&running, done, signal, &signals).await, signal))
 }
 
 /// The letters that did not burn. After a run that did not finish, whatever is not known to be burned stays.

@@ -18,13 +18,15 @@ pub const EXIT_CODES: &str = "Exit codes:
   70   the restart budget is spent
   75   the deadline of a drain passed
   78   a config is invalid
-  130  stopped by a second SIGINT (143: SIGTERM); books under way are back on their piles
+  130  stopped by a second SIGINT (129: SIGHUP, 143: SIGTERM), or 131 by one SIGQUIT; books under
+       way are back on their piles
 
 `gopherworks run --help` explains the words of the ledger.";
 
 /// Printed behind the help of commands with a report.
 pub const LEDGER: &str = "The ledger: offered = burned + dead + dropped + unfinished
   offered     books that piles have taken from sources or from an application
+  given_back  (JSON) books that a drain gave back to their sources, not begun; they are not among those offered
   burned      books whose burn has succeeded
   dead        dead letters: books that failed for good, kept with their reasons (`gopherworks dead --help`)
   dropped     books that a work dropped on purpose

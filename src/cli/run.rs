@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_rt::System;
@@ -17,7 +17,7 @@ use gopherworks::topology::{Done, Faulting, Options, RunningTopology, StartError
 
 use super::output::{self, Output};
 use super::progress::Progress;
-use super::signals::Signals;
+use super::signals::{Phase, Signal, Signals};
 use super::{Failed, Format, RunArgs, code, overrides, print};
 
 /// Runs a topology and prints its account.
@@ -51,8 +51,10 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
         ..Options::default()
     };
     let topology = Topology::from_plan(loaded.plan).with_options(options);
-    let (report, signal) = System::new().block_on(live(&topology, args, quiet))?;
-    let written = report_file.map_or(Ok(()), |file| file.json(&report));
+    // Shared with the control thread, which writes it if the run has to be ended by force.
+    let report_file = Arc::new(Mutex::new(report_file));
+    let (report, signal) = in_system(live(&topology, args, &report_file, quiet))?;
+    let written = write_report(&report_file, &report);
     let shown = show(&report, topology.plan(), args.format, quiet);
     if let Some(kept) = dead_file.and_then(|file| file.kept()) {
         say_kept(&kept, args.dead.is_some());
@@ -135,12 +137,17 @@ fn with_flags(overrides: Overrides, args: &RunArgs) -> Overrides {
 async fn live(
     topology: &Topology,
     args: &RunArgs,
+    report_file: &Arc<Mutex<Option<Output>>>,
     quiet: bool,
 ) -> Result<(Report, Option<i32>), Failed> {
-    // Before anything starts, so that a signal finds somebody from the first moment on.
-    let mut signals =
-        Signals::new().map_err(|error| Failed::new(format!("error: no signals: {error}")))?;
-    let running = topology.start().await.map_err(start_failed)?;
+    let mut signals = listen()?;
+    let running = start(topology, &mut signals).await?;
+    let (plan, file, format) = (topology.clone(), report_file.clone(), args.format);
+    signals.attach(&running, move |report| {
+        let written = write_report(&file, &report);
+        let shown = show(&report, plan.plan(), format, quiet);
+        code::with(code::FAILED, [written, shown]);
+    });
     running.close_offers();
     if !quiet {
         for (name, address) in running.addresses() {
@@ -158,17 +165,64 @@ async fn live(
         }
     };
     let (done, signal) = ended;
-    let report = end(&running, done, &mut signals).await;
+    let report = end(&running, done, signal, &signals).await;
     progress.finish();
     Ok((report, signal))
 }
 
-/// Ends a run. Whoever has asked for a stop at once, and asks once more, does not want to wait for the account: that ends the process. A
-/// signal that asks for the stop just when all is drained has what it wants.
-pub async fn end(running: &RunningTopology, done: Done, signals: &mut Signals) -> Report {
+/// Writes the file of `--report`, once.
+fn write_report(file: &Mutex<Option<Output>>, report: &Report) -> Result<(), Failed> {
+    let file = file.lock().unwrap_or_else(PoisonError::into_inner).take();
+    file.map_or(Ok(()), |file| file.json(report))
+}
+
+/// Runs `body` inside an actix system that is not torn down afterwards: that would wait for threads
+/// that may be stuck, and the process is about to end.
+pub fn in_system<T>(body: impl Future<Output = T>) -> T {
+    let system = System::new();
+    let done = system.block_on(body);
+    std::mem::forget(system);
+    done
+}
+
+/// Listens for signals: before anything starts, so that none is missed.
+pub fn listen() -> Result<Signals, Failed> {
+    Signals::new().map_err(|error| Failed::new(format!("error: no signals: {error}")))
+}
+
+/// Starts a topology. A signal gives up the start; nothing has been taken from a source by then.
+pub async fn start(topology: &Topology, signals: &mut Signals) -> Result<RunningTopology, Failed> {
+    tokio::select! {
+        biased;
+        signal = signals.next() => {
+            command::kill_all();
+            Err(Failed {
+                code: signal.code,
+                message: "error: stopped while starting; nothing had begun".to_owned(),
+            })
+        }
+        started = topology.start() => started.map_err(start_failed),
+    }
+}
+
+/// Ends a run. If it was to be stopped at once, programs that it runs are killed.
+pub async fn end(
+    running: &RunningTopology,
+    done: Done,
+    signal: Option<i32>,
+    signals: &Signals,
+) -> Report {
     let at_once = done != Done::Drained;
     if at_once {
+        let code = match done {
+            Done::DeadlinePassed => code::LATE,
+            Done::Escalated(_) => code::ESCALATED,
+            _ => code::FAILED,
+        };
+        signals.enter(Phase::Stopping(signal.unwrap_or(code)));
         running.halt();
+    } else {
+        signals.enter(Phase::Finishing);
     }
     let kill = async {
         if !at_once {
@@ -180,21 +234,13 @@ pub async fn end(running: &RunningTopology, done: Done, signals: &mut Signals) -
             Clock::real().sleep(Duration::from_millis(10)).await;
         }
     };
-    let asked_once_more = async {
-        if !at_once {
-            signals.next().await;
-        }
-        signals.next().await
-    };
-    tokio::select! {
+    let report = tokio::select! {
         biased;
         report = running.finish(done) => report,
-        code = asked_once_more => {
-            command::kill_all();
-            std::process::exit(code)
-        }
         () = kill => unreachable!("it goes on for ever"),
-    }
+    };
+    signals.detach();
+    report
 }
 
 /// Waits for the end of the run, or for the second signal.
@@ -208,33 +254,50 @@ async fn until_end(
     let limit = clock.sleep_if(args.duration);
     tokio::select! {
         biased;
-        done = running.done() => return (done, None),
-        _ = signals.next() => say_draining(quiet),
-        () = limit => {}
+        done = running.done() => (done, None),
+        signal = signals.next() => on_signal(running, signal, signals, quiet).await,
+        () = limit => until_drained(running, signals, None).await,
     }
-    until_drained(running, signals).await
 }
 
-/// Tells whoever pressed Ctrl-C what happens now.
-pub fn say_draining(quiet: bool) {
+/// What follows from the first signal.
+pub async fn on_signal(
+    running: &RunningTopology,
+    signal: Signal,
+    signals: &mut Signals,
+    quiet: bool,
+) -> (Done, Option<i32>) {
+    if signal.at_once {
+        return (Done::Stopped, Some(signal.code));
+    }
     if !quiet {
         print::note("draining what is under way; a second signal stops at once");
     }
+    until_drained(running, signals, Some(signal)).await
 }
 
 /// Closes the sources and waits until all is drained, the deadline has passed, or a signal asks for a stop.
 pub async fn until_drained(
     running: &RunningTopology,
     signals: &mut Signals,
+    asked: Option<Signal>,
 ) -> (Done, Option<i32>) {
+    let (said, hung_up) = (
+        running.drain_deadline(),
+        asked.filter(|it| it.within.is_some()),
+    );
+    let within = said.or(hung_up.and_then(|signal| signal.within));
+    signals.enter(Phase::Draining(within));
     running.close();
-    let clock = Clock::real();
-    let late = clock.sleep_if(running.drain_deadline());
+    let late = Clock::real().sleep_if(within);
     tokio::select! {
         biased;
         done = running.done() => (done, None),
-        code = signals.next() => (Done::Stopped, Some(code)),
-        () = late => (Done::DeadlinePassed, None),
+        signal = signals.next() => (Done::Stopped, Some(signal.code)),
+        () = late => match hung_up.filter(|_| said.is_none()) {
+            Some(signal) => (Done::Stopped, Some(signal.code)),
+            None => (Done::DeadlinePassed, None),
+        },
     }
 }
 

@@ -1,30 +1,364 @@
-//! SIGINT and SIGTERM.
+//! Signals, and the thread that hears them: no load of a topology can keep it from acting.
 
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use gopherworks::actors::clock::Clock;
+use gopherworks::catalog::burn::command;
+use gopherworks::report::Report;
+use gopherworks::topology::RunningTopology;
+use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 
-/// The signals that ask for an end.
+use super::{code, print};
+
+/// A run that was stopped at once ends within this time, with its account as it stands, even if a
+/// thread of it is stuck.
+pub const STOPPED_WITHIN: Duration = Duration::from_secs(10);
+
+/// A start that does not react to a signal within this time is ended.
+const START_WITHIN: Duration = Duration::from_secs(2);
+
+/// Longest drain after SIGHUP, where the design has no bound of its own.
+const HUNG_UP_WITHIN: Duration = Duration::from_secs(10);
+
+/// A drain deadline that the main thread has not acted on for so long is acted on here.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How far a command has got: it decides what the next signal means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing runs yet. A signal ends the command.
+    Starting,
+    /// A signal begins the drain.
+    Running,
+    /// A signal stops at once. The drain is to end within this time, if there is a bound.
+    Draining(Option<Duration>),
+    /// Everything is drained; files are being completed. One signal is tolerated, a second ends the
+    /// process.
+    Finishing,
+    /// A signal was tolerated while finishing.
+    FinishingAsked,
+    /// Stopped before it had started. One more signal ends the process. Exit code.
+    Abandoned(i32),
+    /// Being stopped at once. One more signal ends the process. Exit code.
+    Stopping(i32),
+}
+
+impl Phase {
+    /// How long it may last before the control thread acts.
+    fn bound(self) -> Option<Duration> {
+        match self {
+            Phase::Draining(within) => within.map(|within| within.saturating_add(GRACE)),
+            Phase::Abandoned(_) => Some(START_WITHIN),
+            Phase::Stopping(_) => Some(STOPPED_WITHIN),
+            _ => None,
+        }
+    }
+}
+
+/// A signal that asks for an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signal {
+    /// 128 plus its number.
+    pub code: i32,
+    /// It asks for a stop without a drain.
+    pub at_once: bool,
+    /// The terminal is gone, and no second signal can come from it: longest that the drain may take
+    /// if nothing else bounds it.
+    pub within: Option<Duration>,
+}
+
+type Account = Box<dyn Fn(Report) + Send>;
+
+/// What the control thread acts on.
+#[derive(Default)]
+struct Attached(Mutex<Option<(RunningTopology, Account)>>);
+
+impl Attached {
+    fn with(&self, act: impl FnOnce(&RunningTopology, &Account)) {
+        let attached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((running, account)) = &*attached {
+            act(running, account);
+        }
+    }
+}
+
+/// Signals that ask for an end. They are heard by a thread of their own; dropping this ends it.
 pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
+    heard: UnboundedReceiver<Signal>,
+    phase: watch::Sender<Phase>,
+    attached: Arc<Attached>,
 }
 
 impl Signals {
-    /// Listens from now on. Inside a runtime.
+    /// Listens from now on.
     pub fn new() -> io::Result<Self> {
+        let (say, heard) = unbounded_channel();
+        let phase = watch::Sender::new(Phase::Starting);
+        let attached = Arc::<Attached>::default();
+        let control = Control {
+            say,
+            phase: phase.clone(),
+            attached: attached.clone(),
+            clock: Clock::real(),
+        };
+        let (ready, started) = mpsc::channel();
+        std::thread::Builder::new()
+            .name("gopherworks-control".to_owned())
+            .spawn(move || control.run(&ready))?;
+        started.recv().map_err(io::Error::other)??;
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
+            heard,
+            phase,
+            attached,
         })
     }
 
-    /// The next one: the exit code that it stands for.
-    pub async fn next(&mut self) -> i32 {
-        tokio::select! {
-            biased;
-            _ = self.interrupt.recv() => 130,
-            _ = self.terminate.recv() => 143,
+    /// The next one.
+    pub async fn next(&mut self) -> Signal {
+        match self.heard.recv().await {
+            Some(signal) => signal,
+            None => std::future::pending().await,
         }
+    }
+
+    /// Says how far the command has got.
+    pub fn enter(&self, next: Phase) {
+        self.phase.send_if_modified(|phase| {
+            // A stop that the control thread has begun is not taken back.
+            let taken = !matches!(*phase, Phase::Stopping(_) | Phase::Abandoned(_));
+            if taken {
+                *phase = next;
+            }
+            taken
+        });
+    }
+
+    /// What is to be stopped. `account` is told the report of a run that had to be ended by force.
+    pub fn attach(&self, running: &RunningTopology, account: impl Fn(Report) + Send + 'static) {
+        let mut attached = (self.attached.0.lock()).unwrap_or_else(PoisonError::into_inner);
+        *attached = Some((running.clone(), Box::new(account)));
+        drop(attached);
+        self.phase.send_if_modified(|phase| {
+            let starting = *phase == Phase::Starting;
+            if starting {
+                *phase = Phase::Running;
+            }
+            starting
+        });
+    }
+}
+
+impl Signals {
+    /// The run has ended, and its account is the caller's to show.
+    pub fn detach(&self) {
+        let mut attached = (self.attached.0.lock()).unwrap_or_else(PoisonError::into_inner);
+        let gone = attached.take();
+        drop(attached);
+        // The last handle may stop what runs: not under the lock.
+        drop(gone);
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.detach();
+    }
+}
+
+/// The control thread. What it does hangs on no other thread.
+struct Control {
+    say: UnboundedSender<Signal>,
+    phase: watch::Sender<Phase>,
+    attached: Arc<Attached>,
+    clock: Clock,
+}
+
+impl Control {
+    fn run(self, ready: &mpsc::Sender<io::Result<()>>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                return;
+            }
+        };
+        runtime.block_on(async move {
+            let listening = match Listening::new() {
+                Ok(listening) => listening,
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                    return;
+                }
+            };
+            let _ = ready.send(Ok(()));
+            self.watch(listening).await;
+        });
+    }
+
+    async fn watch(self, mut listening: Listening) {
+        let mut phases = self.phase.subscribe();
+        let mut bound = std::pin::pin!(self.clock.sleep_if(None));
+        loop {
+            tokio::select! {
+                biased;
+                signal = listening.next() => self.heard(signal),
+                changed = phases.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    bound.set(self.clock.sleep_if(phases.borrow().bound()));
+                }
+                () = &mut bound => {
+                    bound.set(self.clock.sleep_if(None));
+                    self.is_late();
+                }
+                () = self.say.closed() => return,
+            }
+        }
+    }
+
+    fn heard(&self, signal: Signal) {
+        let phase = *self.phase.borrow();
+        match phase {
+            Phase::Starting => _ = self.phase.send_replace(Phase::Abandoned(signal.code)),
+            Phase::Running if !signal.at_once => {
+                self.phase.send_replace(Phase::Draining(None));
+            }
+            Phase::Running | Phase::Draining(_) => self.stop(signal.code),
+            Phase::Finishing => {
+                self.phase.send_replace(Phase::FinishingAsked);
+                return;
+            }
+            Phase::FinishingAsked | Phase::Abandoned(_) | Phase::Stopping(_) => exit(signal.code),
+        }
+        let _ = self.say.send(signal);
+    }
+
+    /// Begins the stop here, too: works look at the halt after each book, wherever the supervisor
+    /// is at.
+    fn stop(&self, code: i32) {
+        self.phase.send_replace(Phase::Stopping(code));
+        let attached = self.attached.clone();
+        within(Duration::from_millis(500), move || {
+            attached.with(|running, _| running.halt());
+            command::kill_all();
+        });
+    }
+
+    /// What was to end by now has not ended.
+    fn is_late(&self) {
+        match *self.phase.borrow() {
+            Phase::Draining(_) => {}
+            Phase::Abandoned(code) => {
+                print::note("error: stopped while starting; nothing had begun");
+                exit(code);
+            }
+            Phase::Stopping(code) => {
+                let attached = self.attached.clone();
+                // A full pipe may hold up who prints.
+                within(Duration::from_secs(1), move || {
+                    attached.with(|running, account| {
+                        print::note(&format!(
+                            "error: a thread is stuck; the run is ended by force, \
+                             {STOPPED_WITHIN:?} after it was stopped"
+                        ));
+                        account(running.snapshot());
+                    });
+                });
+                exit(code);
+            }
+            _ => return,
+        }
+        self.stop(code::LATE);
+    }
+}
+
+/// Runs `act` on a thread of its own and waits for it, but no longer than `most`.
+fn within(most: Duration, act: impl FnOnce() + Send + 'static) {
+    let (done, ended) = mpsc::channel();
+    let spawned = std::thread::Builder::new().spawn(move || {
+        act();
+        let _ = done.send(());
+    });
+    if spawned.is_ok() {
+        let _ = ended.recv_timeout(most);
+    }
+}
+
+/// Ends the process and the programs that it runs; nothing else is waited for.
+fn exit(code: i32) -> ! {
+    within(Duration::from_millis(500), || _ = command::kill_all());
+    std::process::exit(code)
+}
+
+struct Listening {
+    interrupt: Listener,
+    terminate: Listener,
+    quit: Listener,
+    /// `None` where it was ignored from the start, as under `nohup`: it stays ignored.
+    hangup: Option<Listener>,
+}
+
+impl Listening {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            quit: signal(SignalKind::quit())?,
+            hangup: match ignores_hangup() {
+                true => None,
+                false => Some(signal(SignalKind::hangup())?),
+            },
+        })
+    }
+
+    async fn next(&mut self) -> Signal {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        let (code, at_once, within) = tokio::select! {
+            biased;
+            _ = self.quit.recv() => (131, true, None),
+            _ = self.interrupt.recv() => (130, false, None),
+            _ = self.terminate.recv() => (143, false, None),
+            _ = hangup => (129, false, Some(HUNG_UP_WITHIN)),
+        };
+        Signal {
+            code,
+            at_once,
+            within,
+        }
+    }
+}
+
+/// True if SIGHUP was ignored when the process began. Only Linux tells without unsafe code;
+/// elsewhere, a process without a terminal is taken to have been started by `nohup`.
+fn ignores_hangup() -> bool {
+    use std::io::IsTerminal;
+    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        return mask.is_some_and(|mask| mask & 1 != 0);
+    }
+    !(io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hangup_that_is_not_ignored_is_heard() {
+        assert!(!ignores_hangup(), "tests are not run under nohup");
     }
 }

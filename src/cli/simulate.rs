@@ -13,8 +13,8 @@ use gopherworks::topology::{Done, Options, Topology};
 
 use super::output::{self, Output};
 use super::progress::Watched;
-use super::run::{exit_code, show, start_failed};
-use super::signals::Signals;
+use super::run::{exit_code, listen, show, start};
+use super::signals::Phase;
 use super::{Failed, SimulateArgs, code, overrides, print};
 
 /// Simulates a topology and prints its account.
@@ -77,18 +77,22 @@ async fn live(
     clock: Clock,
     quiet: bool,
 ) -> Result<(Report, Option<i32>), Failed> {
-    let mut signals =
-        Signals::new().map_err(|error| Failed::new(format!("error: no signals: {error}")))?;
+    let mut signals = listen()?;
     let topology = topology.clone().in_time_of(&clock, args.duration);
-    let running = topology.start().await.map_err(start_failed)?;
+    let running = start(&topology, &mut signals).await?;
+    signals.attach(&running, |_| {});
     let watched = Watched::new(&running, quiet);
     let (done, signal) = tokio::select! {
         biased;
         done = until_done(&running, &clock, args.duration) => (done, None),
         // There is nothing to wait for: what a drain would take is virtual.
-        code = signals.next() => (Done::Stopped, Some(code)),
+        signal = signals.next() => (Done::Stopped, Some(signal.code)),
     };
+    if let Some(code) = signal {
+        signals.enter(Phase::Stopping(code));
+    }
     let report = running.finish(done).await;
+    signals.detach();
     watched.finish();
     Ok((report, signal))
 }

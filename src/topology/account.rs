@@ -65,8 +65,9 @@ impl RunningTopology {
         let passed = (works.clock.now() - inner.started).as_secs_f64();
         let makespan = (works.last_burn() - inner.started).as_secs_f64();
         let ledger = works.store.ledger();
-        let nodes = self.rows(passed);
-        let supervisor = &self.shared.supervisor;
+        let restarts = self.shared.supervisor.all_restarts();
+        let of = |name: &str| restarts.get(name).copied().unwrap_or(0);
+        let nodes = self.rows(passed, &of);
         // A snapshot is taken often, and its makespan says nothing yet.
         let judged = (outcome != Outcome::Running).then(|| inner.prediction());
         let (plan, books) = (&inner.plan, ledger.burned);
@@ -94,16 +95,10 @@ impl RunningTopology {
                 true => ledger.burned as f64 / passed,
                 false => 0.0,
             },
-            restarts: supervisor
-                .children()
-                .into_iter()
-                .map(|(id, _)| supervisor.restarts(id))
-                .sum(),
+            restarts: restarts.values().sum(),
             ledger: ledger.into(),
             nodes,
-            balancers: inner
-                .desks
-                .balancer_reports(passed, &|name| supervisor.restarts(name)),
+            balancers: inner.desks.balancer_reports(passed, &of),
             requesters: inner.desks.requester_reports(passed),
             reasons: reasons.collect(),
             unsaid: judged.map_or_else(Vec::new, |by| by.unsaid.clone()),
@@ -113,9 +108,8 @@ impl RunningTopology {
         }
     }
 
-    fn rows(&self, passed: f64) -> Vec<NodeReport> {
+    fn rows(&self, passed: f64, restarts_of: &dyn Fn(&str) -> u64) -> Vec<NodeReport> {
         let inner = &self.shared.inner;
-        let supervisor = &self.shared.supervisor;
         let share = |busy: Duration| {
             if passed > 0.0 {
                 (busy.as_secs_f64() / passed).min(1.0)
@@ -140,8 +134,8 @@ impl RunningTopology {
             // One source may serve several copies; it is counted with the first.
             let feeder = (pile.feeder())
                 .filter(|feeder| told.insert(feeder.name.clone()))
-                .map_or(0, |feeder| supervisor.restarts(&*feeder.name));
-            let restarts = supervisor.restarts(&*pile.name) + feeder;
+                .map_or(0, |feeder| restarts_of(&feeder.name));
+            let restarts = restarts_of(&pile.name) + feeder;
             rows.push(row(
                 &pile.name,
                 kind,
@@ -161,7 +155,7 @@ impl RunningTopology {
                         "gopher",
                         &gopher.stats,
                         busy,
-                        supervisor.restarts(&*gopher.name),
+                        restarts_of(&gopher.name),
                     )
                 })
                 .collect();
@@ -203,7 +197,7 @@ impl RunningTopology {
                 "incinerator",
                 &fire.stats,
                 busy,
-                supervisor.restarts(&*fire.name),
+                restarts_of(&fire.name),
             ));
         }
         rows

@@ -317,6 +317,11 @@ impl Desks {
         }
     }
 
+    /// True if a requester does not end by itself.
+    pub(super) fn are_endless(&self) -> bool {
+        (self.requesters.iter()).any(|asking| asking.core.total().is_none())
+    }
+
     /// How many requests there will be, where that is known, and how many are over.
     pub(super) fn expected(&self) -> (Option<u64>, u64) {
         let mut total = Some(0);

@@ -10,6 +10,7 @@ use gopherworks_actors::book::Book;
 use gopherworks_actors::clock::{Stopwatch, Time};
 use gopherworks_actors::event::Event;
 use gopherworks_actors::fates::Awaited;
+use gopherworks_actors::feeder::FeederCore;
 use gopherworks_actors::gopher::yard::{Seat, holder};
 use gopherworks_actors::gopher::{CrewCore, GopherCore};
 use gopherworks_actors::incinerator::IncineratorCore;
@@ -45,6 +46,7 @@ pub(super) struct Inner {
     drain_deadline: Option<Duration>,
     pub(super) shutdown: Duration,
     pub(super) works: Arc<Works>,
+    pub(super) feeders: Vec<Arc<FeederCore>>,
     pub(super) piles: Vec<Arc<PileCore>>,
     pub(super) incinerators: Vec<Arc<IncineratorCore>>,
     pub(super) crews: Vec<Crew>,
@@ -70,7 +72,7 @@ impl Inner {
     pub(super) fn new(
         (plan, time_scale): (&Arc<Plan>, f64),
         works: Arc<Works>,
-        piles: Vec<Arc<PileCore>>,
+        (feeders, piles): (Vec<Arc<FeederCore>>, Vec<Arc<PileCore>>),
         incinerators: Vec<Arc<IncineratorCore>>,
         (crews, desks): (Vec<Crew>, Desks),
         arbiters: Option<Arbiters>,
@@ -88,6 +90,7 @@ impl Inner {
             time_scale,
             prediction: OnceLock::new(),
             works,
+            feeders,
             piles,
             incinerators,
             crews,
@@ -344,20 +347,27 @@ impl RunningTopology {
 
     /// How many books the sources will give in all, where every one knows, and whether all of them have ended.
     pub fn expected(&self) -> (Option<u64>, bool) {
-        let mut feeders: Vec<_> = (self.inner().piles.iter())
-            .filter_map(|pile| pile.feeder())
-            .collect();
+        let feeders = &self.inner().feeders;
         if feeders.is_empty() {
             return (None, false);
         }
-        // Copies of a pile have one source.
-        feeders.dedup_by(|a, b| Arc::ptr_eq(a, b));
         let (mut total, mut ended) = (Some(0), true);
         for feeder in feeders {
             total = total.zip(feeder.total()).map(|(sum, more)| sum + more);
             ended &= feeder.has_ended();
         }
         (total, ended)
+    }
+
+    /// True if something that gives books or requests does not know how many there will be: it may
+    /// never end by itself.
+    pub(crate) fn is_endless(&self) -> bool {
+        let inner = self.inner();
+        inner.feeders.iter().any(|feeder| feeder.total().is_none()) || inner.desks.are_endless()
+    }
+
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.inner().plan
     }
 
     /// How many requests the requesters will make, where every one knows, and how many are over.
@@ -402,22 +412,23 @@ impl RunningTopology {
     /// For an end at once: pooled work stops after the book in hand, and what fails from now on charges nobody. [`RunningTopology::finish`] does
     /// it by itself; a caller does it first who is about to make running work fail.
     pub fn halt(&self) {
-        self.inner().seal();
         self.inner().works.halt();
+        self.inner().desks.close();
+        self.inner().seal();
     }
 
-    /// Closes the sources and all offers; what is under way runs to its end.
+    /// Closes the sources and all offers; what is under way runs to its end. Books that were not begun
+    /// go back to a source that can give them again: they count as never offered.
     pub fn close(&self) {
         let inner = self.inner();
         inner.works.tell(Event::Draining);
+        inner.works.drain();
         self.shared.supervisor.draining();
         inner.desks.close();
-        for pile in &inner.piles {
-            if let Some(feeder) = pile.feeder() {
-                feeder.end();
-            }
-            pile.seal();
+        for feeder in &inner.feeders {
+            feeder.end();
         }
+        inner.seal();
     }
 
     /// The file's bound on a drain, if it has one; with the longest grace of its servers, before which nothing drains.

@@ -89,6 +89,9 @@ pub(super) async fn start(
     let running = RunningTopology::new(inner, supervisor.clone());
     match supervisor.wait_started().await {
         Ok(()) => {
+            log::info!("all {} actors have started", supervisor.children().len());
+            let feeders = &running.inner().feeders;
+            feeders.iter().for_each(|feeder| feeder.open());
             if let Some(faults) = faults {
                 actix_rt::spawn(faults.drive());
             }
@@ -385,12 +388,16 @@ impl Build<'_> {
         let inner = Arc::new(Inner::new(
             (plan, self.options.time_scale.unwrap_or(1.0)),
             works,
-            piles,
+            (feeders, piles),
             incinerators,
             (crews, desks),
             self.places.arbiters,
             self.options.dead.clone(),
         ));
+        if inner.works.clock.is_simulated() {
+            // Starting takes no virtual time.
+            inner.feeders.iter().for_each(|feeder| feeder.open());
+        }
         Ok((inner, children))
     }
 

@@ -199,6 +199,15 @@ impl Running {
         String::from_utf8_lossy(&said).into_owned()
     }
 
+    /// Processor time that it has used, in hundredths of a second; `None` where the system does not
+    /// tell.
+    pub fn ticks(&self) -> Option<u64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
+        let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+        let field = |at: usize| fields.get(at)?.parse::<u64>().ok();
+        Some(field(11)? + field(12)?)
+    }
+
     /// True once it has ended.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_some()

@@ -189,10 +189,12 @@ impl FeederCore {
                 let mut lanes: SmallVec<[_; 1]> = lanes.map(|lane| self.lane(lane)).collect();
                 if self.has_ended() {
                     drop(lanes);
-                    log::warn!(
-                        "{}: closed while it was read: {count} books were not taken",
-                        self.name
-                    );
+                    if !self.regains {
+                        log::warn!(
+                            "{}: closed while it was read: {count} books were not taken",
+                            self.name
+                        );
+                    }
                     return Ok(0);
                 }
                 for (lane, run) in lanes.iter_mut().zip(runs) {

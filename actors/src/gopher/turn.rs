@@ -77,11 +77,22 @@ impl Burning {
 impl Gopher {
     /// Does legs until there is none, or one takes time: its own, and those of idle neighbours which take none.
     pub(super) fn go_on(&mut self, next: Option<(Cart, Leg)>, ctx: &mut Context<Self>) {
+        if self.crew.works.is_halting() {
+            return self.hold(next);
+        }
         self.burning.begin_turn();
         self.turn(next, ctx);
         if let Door::Incinerator(fire) = &self.crew.to {
             self.burning.tell(fire);
         }
+    }
+
+    /// All actors are about to be killed: it keeps its cart until then, and nothing more is done.
+    /// The fewer actors are at work, the sooner the others are reached.
+    #[cold]
+    fn hold(&mut self, next: Option<(Cart, Leg)>) {
+        self.busy = true;
+        self.hands = next.map(|(cart, _)| cart).or(self.hands.take());
     }
 
     fn turn(&mut self, next: Option<(Cart, Leg)>, ctx: &mut Context<Self>) {
