@@ -289,7 +289,8 @@ pub async fn until_drained(
     let within = said.or(hung_up.and_then(|signal| signal.within));
     signals.enter(Phase::Draining(within));
     running.close();
-    let late = Clock::real().sleep_if(within);
+    let clock = Clock::real();
+    let late = clock.sleep_if(within);
     tokio::select! {
         biased;
         done = running.done() => (done, None),
