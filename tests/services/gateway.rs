@@ -118,10 +118,10 @@ async fn method_path_and_query_are_passed_on_as_they_came() {
     let asked = upstream.heard().len();
     for line in ["GET /../a", "GET /a/%2e%2E/b", "GET /.%2e"] {
         let said = gateway.say(line, &[], "").await;
-        assert!(["400", "422"].contains(&status(&said)), "{line}: {said}");
+        assert_eq!(status(&said), "400", "{line}: {said}");
     }
     let said = gateway.say("TRACE /a", &[], "").await;
-    assert!(["405", "501"].contains(&status(&said)), "{said}");
+    assert_eq!(status(&said), "405", "{said}");
     assert_eq!(upstream.heard().len(), asked, "none of these is passed on");
     gateway.end().await;
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use gopherworks_actors::book::{Book, Headers};
 use gopherworks_actors::failure::Failure;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, DATE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER,
+};
 use reqwest::{Response, StatusCode};
 
 use super::fields::{self, Message};
@@ -50,9 +52,14 @@ pub(super) enum Unread {
 impl Answered {
     /// An answer that is given here, without asking.
     pub(super) fn here(status: StatusCode, text: &'static str) -> Self {
+        let mut fields = HeaderMap::new();
+        if !text.is_empty() {
+            let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+            fields.insert(CONTENT_TYPE, kind);
+        }
         Self {
             status,
-            fields: HeaderMap::new(),
+            fields,
             body: Bytes::from_static(text.as_bytes()),
             bodiless: false,
             passed: true,

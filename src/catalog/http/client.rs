@@ -197,7 +197,15 @@ impl Asking {
             None => Vec::new(),
         };
         let url = self.url.of(book, question.key, &name, self.pass_query);
-        let url = url.map_err(Failure::permanent)?;
+        let url = match url {
+            Ok(url) => url,
+            // The client's mistake.
+            Err(_) if any && came_with.is_some() => {
+                let text = "the path is not asked for\n";
+                return Ok(Err(Answered::here(StatusCode::BAD_REQUEST, text)));
+            }
+            Err(why) => return Err(Failure::permanent(why)),
+        };
         let without = [Method::GET, Method::HEAD, Method::DELETE];
         let bodiless = !(self.method.is_none() && came_with.is_some()) && without.contains(&method);
         let Some(fields) = self.requests.fields(question, &method, bodiless) else {
