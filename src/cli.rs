@@ -326,7 +326,7 @@ struct Sets {
 enum DeadCommand {
     /// Print a line for each dead letter
     List {
-        /// The file of dead letters: state/NAME.dead.jsonl beside the config, or the FILE of `run --dead FILE`
+        /// The file of dead letters, or the config NAME.toml, for state/NAME.dead.jsonl beside it
         file: PathBuf,
         /// Format of the output
         #[arg(long, value_enum, default_value_t)]
@@ -334,7 +334,7 @@ enum DeadCommand {
     },
     /// Print all that is known of one dead letter, or of all
     Show {
-        /// The file of dead letters: state/NAME.dead.jsonl beside the config, or the FILE of `run --dead FILE`
+        /// The file of dead letters, or the config NAME.toml, for state/NAME.dead.jsonl beside it
         file: PathBuf,
         /// Number of the letter in `dead list` [default: all letters]
         number: Option<usize>,
@@ -349,7 +349,7 @@ enum DeadCommand {
     ///
     /// Letters whose books burn leave the file; those that die again stay, with their new reason.
     Offer {
-        /// The file of dead letters: state/NAME.dead.jsonl beside the config, or the FILE of `run --dead FILE`
+        /// The file of dead letters, or the config NAME.toml, for state/NAME.dead.jsonl beside it
         file: PathBuf,
         /// The config file of the design [default: the one that each letter names]
         #[arg(long)]

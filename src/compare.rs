@@ -4,6 +4,7 @@ pub mod policies;
 
 use serde::Serialize;
 
+use crate::config::nearest;
 use crate::config::schema::TopologyConfig;
 use crate::plan::Plan;
 use crate::report::{Outcome, Report};
@@ -34,6 +35,8 @@ pub struct Row {
     pub bottleneck: Option<String>,
     /// Why there is no number, where there is none.
     pub note: Option<String>,
+    /// True if the simulation failed; `note` says why.
+    pub failed: bool,
 }
 
 /// Simulates a plan without its works, with burns that only count, and tells how fast it is. Blocks this thread.
@@ -56,6 +59,7 @@ pub fn row(plan: &Plan, what_if: Option<&str>) -> Result<Row, StartError> {
         idle: None,
         bottleneck: None,
         note: None,
+        failed: false,
     };
     let timed = plan
         .crews
@@ -91,6 +95,7 @@ fn fill(row: &mut Row, report: &Report) {
     let failed = (report.failures.first().cloned())
         .or_else(|| (!report.ledger.balances()).then(|| "the ledger does not balance".to_owned()))
         .or_else(|| (report.outcome != Outcome::Finished).then(|| "it did not finish".to_owned()));
+    row.failed = failed.is_some();
     row.note = failed.or_else(|| report.unsaid.first().cloned());
 }
 
@@ -103,15 +108,8 @@ pub fn changes(config: &TopologyConfig, what_if: &str) -> Vec<String> {
     let (Some(group), Some(name)) = (parts.next(), parts.next()) else {
         return vec![what_if.to_owned()];
     };
-    let names: Vec<&String> = match group {
-        "piles" => config.piles.keys().collect(),
-        "dumps" => config.dumps.keys().collect(),
-        "incinerators" => config.incinerators.keys().collect(),
-        "crews" => config.crews.keys().collect(),
-        "relays" => config.relays.keys().collect(),
-        "balancers" => config.balancers.keys().collect(),
-        "requesters" => config.requesters.keys().collect(),
-        _ => return vec![what_if.to_owned()],
+    let Some(names) = names(config, group) else {
+        return vec![what_if.to_owned()];
     };
     let rest = parts
         .next()
@@ -122,6 +120,27 @@ pub fn changes(config: &TopologyConfig, what_if: &str) -> Vec<String> {
     meant
         .map(|name| format!("{group}.{name}{rest}={value}"))
         .collect()
+}
+
+/// The names of a design's nodes in one group of tables; `None` for a key that is no such group.
+fn names<'a>(config: &'a TopologyConfig, group: &str) -> Option<Vec<&'a String>> {
+    Some(match group {
+        "piles" => config.piles.keys().collect(),
+        "dumps" => config.dumps.keys().collect(),
+        "incinerators" => config.incinerators.keys().collect(),
+        "crews" => config.crews.keys().collect(),
+        "relays" => config.relays.keys().collect(),
+        "balancers" => config.balancers.keys().collect(),
+        "requesters" => config.requesters.keys().collect(),
+        _ => return None,
+    })
+}
+
+/// The node that `what_if` (`KEY=VALUE`), which names none of this design's, probably means.
+pub fn probably<'a>(config: &'a TopologyConfig, what_if: &str) -> Option<&'a str> {
+    let mut parts = what_if.trim().splitn(3, '.');
+    let names = names(config, parts.next()?)?;
+    nearest(parts.next()?, names.into_iter().map(String::as_str))
 }
 
 #[cfg(test)]
@@ -138,6 +157,8 @@ mod tests {
         assert_eq!(all, ["crews.far.carts.count=8", "crews.near.carts.count=8"]);
         assert_eq!(changes(&config, "crews.near.to=d"), ["crews.near.to=d"]);
         assert!(changes(&config, "crews.haul.carts.count=8").is_empty());
+        assert_eq!(probably(&config, "crews.naer.carts.count=8"), Some("near"));
+        assert_eq!(probably(&config, "crews.haul.carts.count=8"), None);
         assert_eq!(changes(&config, "execution.cores=1"), ["execution.cores=1"]);
     }
 }

@@ -318,12 +318,15 @@ pub fn replace(path: &Path, letters: &[Letter], damaged: &[(usize, Vec<u8>)]) ->
     fresh.as_file().sync_all()?;
     fresh.persist(path).map_err(|error| error.error)?;
     if let Ok(bodies) = fs::canonicalize(beside(path, ".bodies")).and_then(fs::read_dir) {
-        for body in bodies
-            .flatten()
-            .filter(|body| !needed.contains(&body.path()))
-        {
-            // One that stays is only a file too many.
-            let _ = fs::remove_file(body.path());
+        // A torn letter may still name its body.
+        let damaged = fs::read(beside(path, ".damaged")).unwrap_or_default();
+        let damaged = String::from_utf8_lossy(&damaged);
+        for body in bodies.flatten() {
+            let named = damaged.contains(&*body.file_name().to_string_lossy());
+            if !named && !needed.contains(&body.path()) {
+                // One that stays is only a file too many.
+                let _ = fs::remove_file(body.path());
+            }
         }
     }
     Ok(())

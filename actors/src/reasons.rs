@@ -165,10 +165,7 @@ pub fn printable(text: &str) -> String {
 /// A reason without what differs from one book to the next: its name, paths, addresses, and numbers except those that are codes.
 fn alike(reason: &str, what: &str) -> String {
     let kept: String = reason.chars().take(MOST_TEXT).collect();
-    let kept = match what {
-        "" => kept,
-        what => kept.replace(what, "*"),
-    };
+    let kept = without(&kept, what);
     let mut out = String::new();
     let mut code = false;
     for word in kept.split_whitespace() {
@@ -185,6 +182,29 @@ fn alike(reason: &str, what: &str) -> String {
         }
         code = CODES.contains(&bare.to_ascii_lowercase().as_str());
     }
+    out
+}
+
+/// `text` with `*` for `name`, where that is no part of a longer word.
+fn without(text: &str, name: &str) -> String {
+    let mut out = String::new();
+    let mut copied = 0;
+    for (at, _) in text.match_indices(name).filter(|_| !name.is_empty()) {
+        let end = at + name.len();
+        let before = text[..at].chars().next_back();
+        let after = text[end..].chars().next();
+        if at >= copied
+            && ![before, after]
+                .into_iter()
+                .flatten()
+                .any(char::is_alphanumeric)
+        {
+            out.push_str(&text[copied..at]);
+            out.push('*');
+            copied = end;
+        }
+    }
+    out.push_str(&text[copied..]);
     out
 }
 
@@ -232,6 +252,8 @@ mod tests {
             alike("127.0.0.1:9000 refused", ""),
             alike("127.0.0.1:80 refused", "")
         );
+        // A short name is no reason to tell words apart that have it in them.
+        assert_eq!(alike("e: not there", "e"), alike("t: not there", "t"));
         assert_eq!(alike("book-12 is odd", "x"), alike("book-9 is odd", "x"));
         assert_eq!(
             alike("no key 01h4z6gx2t", "x"),

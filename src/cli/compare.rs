@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use gopherworks::catalog::Catalog;
-use gopherworks::compare::{Row, changes, row};
+use gopherworks::compare::{Row, changes, probably, row};
 use gopherworks::config::{Loaded, Overrides};
 
 use super::run::start_failed;
@@ -53,7 +53,13 @@ pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
     if let Some(idle) =
         (args.what_if.iter()).find(|what_if| !variants.iter().any(|(_, used, _)| used == what_if))
     {
-        let message = format!("error: --what-if {idle}: none of the designs has such a node");
+        let near = designs
+            .iter()
+            .find_map(|(_, loaded)| probably(&loaded.config, idle));
+        let near = near.map_or_else(String::new, |near| {
+            format!("\n  help: did you mean `{near}`?")
+        });
+        let message = format!("error: --what-if {idle}: none of the designs has such a node{near}");
         return Err(Failed {
             code: code::CONFIG,
             message,
@@ -68,10 +74,17 @@ pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
     }
     match args.format {
         Format::Json => print::json(&rows, false)?,
-        Format::Text if quiet => {}
+        Format::Text if quiet => {
+            // Why something failed is said in any case.
+            for row in rows.iter().filter(|row| row.failed) {
+                let why = row.note.as_deref().unwrap_or_default();
+                print::note(&format!("error: {}: {why}", title(row).trim()));
+            }
+        }
         Format::Text => print::line(text(&rows).trim_end(), false)?,
     }
-    Ok(code::OK)
+    let failed = rows.iter().any(|row| row.failed);
+    Ok(if failed { code::FAILED } else { code::OK })
 }
 
 fn title(row: &Row) -> String {
@@ -107,9 +120,10 @@ fn text(rows: &[Row]) -> String {
         .map(|line| line.chars().count())
         .max()
         .unwrap_or(0);
-    let limits = rows
-        .iter()
-        .map(|row| row.bottleneck.as_ref().or(row.note.as_ref()));
+    let limits = rows.iter().map(|row| match row.failed {
+        true => row.note.as_ref(),
+        false => row.bottleneck.as_ref().or(row.note.as_ref()),
+    });
     let limits = limits.map(|limit| limit.map_or("", String::as_str));
     let mut out = String::new();
     for (line, limit) in lines

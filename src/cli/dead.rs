@@ -18,7 +18,14 @@ use serde_json::{Value, json};
 use super::{DeadCommand, Failed, Format, Sets, code, overrides, print, run};
 
 /// Carries out a `dead` command.
-pub fn dead(command: DeadCommand, quiet: bool) -> Result<i32, Failed> {
+pub fn dead(mut command: DeadCommand, quiet: bool) -> Result<i32, Failed> {
+    let (DeadCommand::List { file, .. }
+    | DeadCommand::Show { file, .. }
+    | DeadCommand::Offer { file, .. }) = &mut command;
+    // A config stands for the letters that its runs have kept.
+    if file.extension().is_some_and(|ending| ending == "toml") {
+        *file = run::default_dead(file);
+    }
     match command {
         DeadCommand::List { file, format } => list(&file, format),
         DeadCommand::Show {

@@ -187,6 +187,7 @@ pub fn report(report: &Report) -> String {
 /// A time with four digits or more, so that what is said by the second can be checked by it.
 fn passed(time: f64) -> String {
     match time {
+        0.0 => "0 s".to_owned(),
         time if time >= 1.0 => format!("{time:.3} s"),
         time if time >= 0.001 => format!("{time:.6} s"),
         time => format!("{time:.9} s"),

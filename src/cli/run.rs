@@ -89,7 +89,7 @@ fn dead_file(args: &RunArgs, run: &RunId) -> Result<Option<DeadFile>, Failed> {
 }
 
 /// `state/NAME.dead.jsonl` beside the config `NAME.toml`.
-fn default_dead(config: &Path) -> PathBuf {
+pub fn default_dead(config: &Path) -> PathBuf {
     let name = config.file_stem().unwrap_or_default().to_string_lossy();
     let folder = config.parent().unwrap_or(Path::new(""));
     folder.join("state").join(format!("{name}.dead.jsonl"))

@@ -201,6 +201,10 @@ fn row(plan: &Plan, trial: &Trial, at: usize, reports: &[Report]) -> Row {
             .or_else(|| {
                 (report.outcome != Outcome::Finished).then(|| "it did not finish".to_owned())
             })
+            .or_else(|| {
+                let none = report.balancers[at].asked > 0 && report.balancers[at].answered == 0;
+                none.then(|| "no request was answered".to_owned())
+            })
     });
     Row {
         design: plan.name.clone(),

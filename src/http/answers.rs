@@ -49,10 +49,9 @@ pub(super) async fn response(
     }
 }
 
-/// The request's own failure: 422 where it is permanent, 504 where an answer did not come in time, else 502. What it is in
-/// particular is for the log: it may name files and hosts.
+/// The request's own failure: 422 where it is permanent, 504 where an answer did not come in time, else 502. The reason,
+/// which may name files and hosts, is not for the client: the run's reasons have it.
 fn failed(failure: &Failure) -> HttpResponse {
-    log::warn!("a request failed: {failure}");
     if failure.is_permanent() {
         let mut response = HttpResponse::UnprocessableEntity();
         return response
@@ -104,7 +103,10 @@ async fn sent(pool: &Arc<Pool>, method: &Method, book: Book, usual: StatusCode) 
     }
     let body = match Sent::open(&book.body, None, &Blocking::Pool(pool.clone())).await {
         Ok(body) => body,
-        Err(failure) => return failed(&failure),
+        Err(failure) => {
+            log::warn!("an answer can't be sent: {failure}");
+            return failed(&failure);
+        }
     };
     let body = match body {
         // The answer to HEAD tells the length of what GET would get.

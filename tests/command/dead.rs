@@ -235,6 +235,9 @@ fn a_run_keeps_its_dead_letters_without_being_asked() {
             let [first, last] = ["first", "last"].map(|name| letter[name].as_str().expect(name));
             assert!(first <= last && last.ends_with('Z'), "{letter}");
         }
+        let by_config = place.run(["dead", "list", "t.toml", "--format", "json"]);
+        let by_config = { by_config }.assert().code(0).get_output().stdout.clone();
+        assert_eq!(by_config, out.get_output().stdout);
         let found = std::fs::metadata(place.path(file)).expect("a file");
         assert_eq!(found.permissions().mode() & 0o777, 0o600);
     }

@@ -315,7 +315,7 @@ fn what_if_shows_what_a_change_would_bring() {
         ])
         .assert()
         .code(78)
-        .stderr(contains("none of the designs"));
+        .stderr(contains("none of the designs").and(contains("did you mean `haul`?")));
     place
         .run([
             "compare",

@@ -52,7 +52,14 @@ pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
     let rows = simulated(&jobs, args.seeds).map_err(start_failed)?;
     match args.format {
         Format::Json => print::json(&rows, false)?,
-        Format::Text if quiet => {}
+        Format::Text if quiet => {
+            // Why something failed is said in any case.
+            for row in &rows {
+                if let Some(note) = &row.note {
+                    print::note(&format!("error: {}, {}: {note}", row.design, row.policy));
+                }
+            }
+        }
         Format::Text => print::line(text(&rows).trim_end(), false)?,
     }
     let failed = rows.iter().any(|row| row.note.is_some());
