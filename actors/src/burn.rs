@@ -2,6 +2,7 @@
 
 use crate::book::Book;
 use crate::failure::Failure;
+use crate::pool::MOST_WAITING_BURNS;
 
 /// Consumes books. One instance serves an incinerator, from several threads at once where carts arrive at once.
 ///
@@ -38,10 +39,16 @@ pub trait Burn: Send + Sync + 'static {
         true
     }
 
-    /// True if burning spends most of its time in waiting for a disk or a network. It then takes none of the works' cores: carts burn on threads of their
-    /// own, up to [`MOST_WAITING_BURNS`](crate::pool::MOST_WAITING_BURNS) at once in the works, and work goes on meanwhile. Asked only of a burn that blocks.
+    /// True if burning spends most of its time in waiting for a disk, a network or another process. It then takes none of the works' cores: carts burn on
+    /// threads of their own, up to [`Burn::at_once`] of them, and work goes on meanwhile. Asked only of a burn that blocks.
     fn waits(&self) -> bool {
         false
+    }
+
+    /// How many carts of an incinerator burn at once at most (>= 1) where burning [waits](Burn::waits); the works have
+    /// [`MOST_BURNING_THREADS`](crate::pool::MOST_BURNING_THREADS) threads for them in all.
+    fn at_once(&self) -> usize {
+        MOST_WAITING_BURNS
     }
 
     /// The fire is out: no book will come again. Called once on the last instance, off the arbiters.

@@ -2,6 +2,7 @@
 
 mod core;
 mod told;
+mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -154,7 +155,7 @@ impl Incinerator {
         let (core, fire, epoch) = (self.core.clone(), self.fire.clone(), self.epoch);
         // What burns in the pool goes on whatever becomes of the actor.
         cart.hand_to(0);
-        let waits = fire.waits();
+        let most = fire.waits().then(|| fire.at_once());
         let burn = move || {
             if core.works.is_halting() {
                 return;
@@ -166,9 +167,10 @@ impl Incinerator {
                 Err(text) => core.panicked(text, epoch),
             }
         };
-        match waits {
-            true => self.core.works.pool.start_waiting(burn),
-            false => self.core.works.pool.start(burn),
+        let core = &self.core;
+        match most {
+            Some(most) => core.turns.start(&core.works.pool, most, burn),
+            None => core.works.pool.start(burn),
         }
         began
     }

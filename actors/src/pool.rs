@@ -30,8 +30,11 @@ impl std::fmt::Debug for Pool {
 /// Threads for what only waits, where nothing else is said.
 const MOST_WAITING: usize = 512;
 
-/// Threads for burns that wait, at most; they are started when needed, and carts beyond wait their turn.
+/// Carts of one incinerator that burn at once where burning waits, unless the burn says another number; carts beyond wait their turn.
 pub const MOST_WAITING_BURNS: usize = 64;
+
+/// Threads for burns that wait, in all the works; they are started when needed.
+pub const MOST_BURNING_THREADS: usize = 4096;
 
 /// The pool was shut down before the work was done; what the work held has gone home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +95,7 @@ impl Pool {
                 .then(|| threads("gopherworks-pool", cores))
                 .transpose()?,
             burning: real
-                .then(|| threads("gopherworks-burn", MOST_WAITING_BURNS))
+                .then(|| threads("gopherworks-burn", MOST_BURNING_THREADS))
                 .transpose()?,
             waiting: real
                 .then(|| threads("gopherworks-wait", waiting))
@@ -164,8 +167,8 @@ impl Pool {
         Self::start_on(self.compute.as_ref(), work);
     }
 
-    /// Starts a burn that mostly waits, and does not wait for it: it takes none of the `cores` threads but one of up to [`MOST_WAITING_BURNS`] others, first
-    /// come, first served.
+    /// Starts a burn that mostly waits, and does not wait for it: it takes none of the `cores` threads but one of up to
+    /// [`MOST_BURNING_THREADS`] others, first come, first served.
     pub fn start_waiting(&self, work: impl FnOnce() + Send + 'static) {
         Self::start_on(self.burning.as_ref(), work);
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::turns::Turns;
 use super::{Fire, Incinerator, MakeBurn, Panicked};
 use crate::book::{Book, BookId};
 use crate::burn::Burn;
@@ -41,6 +42,8 @@ pub struct IncineratorCore {
     /// The piles that crews empty into it.
     upstream: Vec<Arc<PileCore>>,
     pub(super) waiting: Mutex<VecDeque<Cart>>,
+    /// Carts that burn in the pool, and those that wait for their turn there.
+    pub(super) turns: Arc<Turns>,
     /// Closed by whoever tells the actor that carts wait, opened by its look.
     pub(super) told: Latch,
     /// The burn, and the life that it belongs to.
@@ -83,6 +86,7 @@ impl IncineratorCore {
             make,
             upstream,
             waiting: Mutex::default(),
+            turns: Arc::default(),
             told: Latch::new(),
             fire: Mutex::new(Some((Arc::new(Guarded::new(first)), 0))),
             thread: AtomicU64::new(0),
@@ -187,6 +191,7 @@ impl IncineratorCore {
     pub fn evict(&self) {
         let waiting = std::mem::take(&mut *lock(&self.waiting));
         drop(waiting);
+        self.turns.clear();
     }
 
     /// The fire is out: tells the burn. Blocks as the burn does; never on an arbiter.
@@ -309,7 +314,8 @@ impl IncineratorCore {
                 let mut results = results.into_iter();
                 mark_all(&mut cart, || match results.next() {
                     Some(result) => self.judged(result),
-                    None => Verdict::Refuse(Failure::transient("the burn gave no result for it")),
+                    // Not known, so not charged; by itself it has one.
+                    None => Verdict::Apart,
                 });
             }
             Ok(None) => {
