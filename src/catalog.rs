@@ -36,6 +36,7 @@ pub mod http;
 mod journal;
 pub mod names;
 pub mod options;
+mod program;
 mod run_id;
 pub mod service;
 pub mod source;
@@ -138,6 +139,23 @@ impl fmt::Display for OptionError {
 
 impl std::error::Error for OptionError {}
 
+/// What this machine lacks for options that are right in themselves, e.g. a program that is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionWarning {
+    /// Keys from the options table to the value that it is about; empty for the table itself.
+    pub path: Vec<String>,
+    /// What is wrong.
+    pub message: String,
+    /// The name that was not found among `known`; empty where no name is at fault.
+    pub said: String,
+    /// Names that may have been meant.
+    pub known: Vec<String>,
+    /// What to do about it where nothing of `known` is near.
+    pub help: Option<String>,
+}
+
+type Look = dyn Fn() -> Vec<OptionWarning> + Send + Sync;
+
 /// What a kind makes of its options: the factory, and what it would read and write.
 pub struct Prepared<T: ?Sized> {
     /// Makes the product.
@@ -146,6 +164,14 @@ pub struct Prepared<T: ?Sized> {
     pub reads: Vec<PathBuf>,
     /// Files and folders that it would write.
     pub writes: Vec<PathBuf>,
+    look: Box<Look>,
+}
+
+impl<T: ?Sized> Prepared<T> {
+    /// Looks whether this machine has what the options name. Unlike preparing, this reads the disk.
+    pub fn look(&self) -> Vec<OptionWarning> {
+        (self.look)()
+    }
 }
 
 impl<T: ?Sized> fmt::Debug for Prepared<T> {
@@ -216,6 +242,20 @@ impl<T: ?Sized + 'static> Kind<T> {
     where
         O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
     {
+        Self::with_look(name, help, access, build, |_: &O| Vec::new())
+    }
+
+    /// `look` finds what this machine lacks for the options.
+    fn with_look<O>(
+        name: &str,
+        help: &str,
+        access: Access,
+        build: impl Fn(Arc<O>) -> Factory<T> + Send + Sync + 'static,
+        look: fn(&O) -> Vec<OptionWarning>,
+    ) -> Self
+    where
+        O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
+    {
         let schema = schemars::schema_for!(O);
         let known = schema.clone();
         Self {
@@ -225,12 +265,13 @@ impl<T: ?Sized + 'static> Kind<T> {
             prepare: Box::new(move |mut table| {
                 let (reads, writes) = options::reads_and_writes(&known, &mut table, access);
                 let said = table.clone();
-                let options: O = options::parse(table)?;
+                let options: Arc<O> = Arc::new(options::parse(table)?);
                 options::check_bounds(&known, &said)?;
                 Ok(Prepared {
-                    factory: build(Arc::new(options)),
+                    factory: build(options.clone()),
                     reads,
                     writes,
+                    look: Box::new(move || look(&options)),
                 })
             }),
         }
@@ -404,11 +445,26 @@ impl Catalog {
         O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
         B: Burn,
     {
+        self.add_burn_with_look(name, help, make, |_| Vec::new())
+    }
+
+    fn add_burn_with_look<O, B>(
+        &mut self,
+        name: &str,
+        help: &str,
+        make: impl Fn(&O, &Site) -> Result<B, Failure> + Send + Sync + 'static,
+        look: fn(&O) -> Vec<OptionWarning>,
+    ) -> &mut Self
+    where
+        O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
+        B: Burn,
+    {
         let make = Arc::new(make);
-        let kind = Kind::new(name, help, Access::Write, move |options: Arc<O>| {
+        let build = move |options: Arc<O>| {
             let make = make.clone();
             Factory::new(move |site| Ok(Box::new(make(&options, site)?) as Box<dyn Burn>))
-        });
+        };
+        let kind = Kind::with_look(name, help, Access::Write, build, look);
         self.burns.insert(name.to_owned(), kind);
         self
     }
@@ -424,11 +480,26 @@ impl Catalog {
         O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
         S: Service,
     {
+        self.add_service_with_look(name, help, make, |_| Vec::new())
+    }
+
+    fn add_service_with_look<O, S>(
+        &mut self,
+        name: &str,
+        help: &str,
+        make: impl Fn(&O, &Site) -> Result<S, Failure> + Send + Sync + 'static,
+        look: fn(&O) -> Vec<OptionWarning>,
+    ) -> &mut Self
+    where
+        O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
+        S: Service,
+    {
         let make = Arc::new(make);
-        let kind = Kind::new(name, help, Access::Read, move |options: Arc<O>| {
+        let build = move |options: Arc<O>| {
             let make = make.clone();
             Factory::new(move |site| Ok(Box::new(make(&options, site)?) as Box<dyn Service>))
-        });
+        };
+        let kind = Kind::with_look(name, help, Access::Read, build, look);
         self.services.insert(name.to_owned(), kind);
         self
     }

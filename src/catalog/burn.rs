@@ -46,10 +46,11 @@ pub(super) fn register(catalog: &mut Catalog) {
             "Asks the workers of a balancer for each book; one that they have answered is burned",
             asking,
         )
-        .add_burn(
+        .add_burn_with_look(
             "command",
             "Gives each body, or each cart, to a program",
             command::make,
+            command::Options::look,
         );
     #[cfg(feature = "http")]
     catalog.add_burn("http", "Sends each body to somebody over HTTP", http::make);

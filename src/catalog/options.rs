@@ -214,6 +214,11 @@ fn visit_value(
     let extension = |key: &str| schema.get(key).or_else(|| outer?.get(key));
     let schema_at = resolve(root, schema);
     match value {
+        toml::Value::String(text) if is_program(root, schema_at) && text.contains('/') => {
+            let access = Some(Access::Neither);
+            let takes_dash = false;
+            visit(text, PathOption { access, takes_dash });
+        }
         toml::Value::String(text) if is_path(root, schema_at) => {
             let access = match extension("x-access").and_then(Value::as_str) {
                 Some("read") => Some(Access::Read),
@@ -225,9 +230,11 @@ fn visit_value(
             visit(text, PathOption { access, takes_dash });
         }
         toml::Value::Array(values) => {
-            if let Some(items) = branches(root, schema_at).find_map(|branch| branch.get("items")) {
-                for value in values {
-                    visit_value(root, items, value, Some(outer.unwrap_or(schema)), visit);
+            let outer = Some(outer.unwrap_or(schema));
+            for (at, value) in values.iter_mut().enumerate() {
+                let mut known = branches(root, schema_at);
+                if let Some(items) = known.find_map(|branch| item(branch, at)) {
+                    visit_value(root, items, value, outer, visit);
                 }
             }
         }
@@ -251,8 +258,23 @@ fn visit_value(
 }
 
 fn is_path(root: &Value, schema: &Value) -> bool {
+    has_format(root, schema, "path")
+}
+
+/// True for a program: a path if it has a `/`, otherwise a name.
+fn is_program(root: &Value, schema: &Value) -> bool {
+    has_format(root, schema, "program")
+}
+
+fn has_format(root: &Value, schema: &Value, format: &str) -> bool {
     branches(root, schema)
-        .any(|branch| branch.get("format").and_then(Value::as_str) == Some("path"))
+        .any(|branch| branch.get("format").and_then(Value::as_str) == Some(format))
+}
+
+/// What an array's schema says of the item at `at`.
+pub(crate) fn item(array: &Value, at: usize) -> Option<&Value> {
+    let own = array.get("prefixItems").and_then(|items| items.get(at));
+    own.or_else(|| array.get("items"))
 }
 
 /// The schema that `$ref` points to, or the schema itself.

@@ -22,10 +22,11 @@ pub(super) fn register(catalog: &mut Catalog) {
             "Computes: a request that takes a core for its time",
             spin::make,
         )
-        .add_service(
+        .add_service_with_look(
             "command",
             "Starts a program for each request; a book's body is its input, and its output the answer",
             command::make,
+            command::Options::look,
         )
         .add_service(
             "xyz",

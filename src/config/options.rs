@@ -6,6 +6,7 @@ use toml::Value;
 use super::schema::KindConfig;
 use super::tree::{Item, NodeKind, Reading, Table, join};
 use super::values;
+use crate::catalog::options::item as array_item;
 use crate::catalog::units::{A_DURATION, A_SIZE};
 use crate::catalog::{Catalog, STANDARD_STREAM};
 
@@ -94,9 +95,9 @@ fn plain(reading: &Reading<'_>, item: Item<'_>, shape: Option<&Shape<'_>>) -> Op
             return string(reading, item, ticket.raw.as_deref()?, shape);
         }
         NodeKind::Array(items) => {
-            let shape = shape.map(Shape::items);
             let items = items.iter().enumerate().filter_map(|(at, node)| {
                 let path = join(item.path, &at.to_string());
+                let shape = shape.map(|shape| shape.item(at));
                 plain(reading, Item { node, path: &path }, shape.as_ref())
             });
             Value::Array(items.collect())
@@ -120,7 +121,7 @@ fn string(
     text: &str,
     shape: Option<&Shape<'_>>,
 ) -> Option<Value> {
-    if !shape.is_some_and(|shape| shape.is_path() && !shape.takes(text)) {
+    if !shape.is_some_and(|shape| shape.is_path(text) && !shape.takes(text)) {
         return Some(Value::String(text.to_owned()));
     }
     let path = values::absolute(reading, item, text);
@@ -236,18 +237,19 @@ impl<'a> Shape<'a> {
             .collect()
     }
 
-    fn items(&self) -> Shape<'a> {
-        let known = self
-            .alternatives
-            .iter()
-            .filter_map(|schema| schema.get("items"));
-        Shape::of(self.root, known.collect())
+    fn item(&self, at: usize) -> Shape<'a> {
+        let known = self.alternatives.iter();
+        Shape::of(
+            self.root,
+            known.filter_map(|schema| array_item(schema, at)).collect(),
+        )
     }
 
-    fn is_path(&self) -> bool {
-        self.alternatives
-            .iter()
-            .any(|schema| schema["format"] == "path")
+    /// True if `text` is a path here: a program is one if it has a `/`.
+    fn is_path(&self, text: &str) -> bool {
+        self.alternatives.iter().any(|schema| {
+            schema["format"] == "path" || (schema["format"] == "program" && text.contains('/'))
+        })
     }
 
     /// True if `text` stands for a standard stream here.
@@ -305,12 +307,9 @@ impl<'a> Shape<'a> {
 
     /// The shape of what stands at a path of keys and of places in arrays.
     pub fn at(self, path: &[&str]) -> Shape<'a> {
-        path.iter().fold(self, |shape, key| {
-            if shape.is("array") && key.parse::<usize>().is_ok() {
-                shape.items()
-            } else {
-                shape.property(key)
-            }
+        path.iter().fold(self, |shape, key| match key.parse() {
+            Ok(at) if shape.is("array") => shape.item(at),
+            _ => shape.property(key),
         })
     }
 

@@ -109,7 +109,10 @@ fn one<'a, T: ?Sized + 'static>(
     // A kind tells one mistake at a time: what is wrong is taken out, until nothing is or it can't be.
     loop {
         let error = match kind.prepare(options.clone()) {
-            Ok(prepared) if removed.is_empty() => return Some(prepared),
+            Ok(prepared) if removed.is_empty() => {
+                lacking(judge, path, &prepared);
+                return Some(prepared);
+            }
             Ok(_) => return None,
             Err(error) => error,
         };
@@ -129,6 +132,19 @@ fn one<'a, T: ?Sized + 'static>(
             return None;
         }
         removed.extend(at.into_iter().next());
+    }
+}
+
+/// Warns of what this machine lacks for the options.
+fn lacking<T: ?Sized>(judge: &mut Judge<'_>, path: &[&str], prepared: &Prepared<T>) {
+    for found in prepared.look() {
+        let keys: Vec<&str> = found.path.iter().map(String::as_str).collect();
+        let mut warning = judge.warning(&[path, &keys].concat(), found.message);
+        if let Some(help) = found.help {
+            warning = warning.help(help);
+        }
+        let known = found.known.iter().map(String::as_str);
+        judge.report(warning.suggest(nearest(&found.said, known)));
     }
 }
 

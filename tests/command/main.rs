@@ -11,6 +11,7 @@ mod graph;
 #[cfg(feature = "http")]
 mod keys;
 mod pipes;
+mod programs;
 mod run;
 mod schema;
 mod signals;

@@ -1,9 +1,6 @@
 //! `command`: gives bodies to a program.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use bytes::Bytes;
 use gopherworks_actors::book::{BodyReader, Book};
@@ -12,38 +9,31 @@ use gopherworks_actors::failure::Failure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::super::Site;
+use super::super::program::{Cause, Feed, Given, Output, Place, Program, Refusal, program_options};
 use super::super::units::Time;
 use super::super::work::filter::described;
-use super::super::{FilePath, RunId, Site, names};
 
-mod child;
+pub use super::super::program::kill_all;
 
-pub(in crate::catalog) use child::Group;
-pub use child::kill_all;
-use child::{Ended, Feed, run};
+/// Most programs of one burn at once.
+const MOST_PARALLEL: u32 = 1024;
 
-/// Options of `command`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Options {
-    /// The program and its arguments. No shell reads them.
-    command: Words,
-    /// One process for each book, with its body on standard input, or one for each cart, with a newline after each body.
-    #[serde(default)]
-    per: Per,
-    /// A process that takes longer is killed with all that it has started.
-    #[serde(default = "a_minute")]
-    timeout: Time,
-    /// Variables that are added to the environment.
-    #[serde(default)]
-    env: BTreeMap<String, String>,
-    /// The folder in which the program runs; otherwise the current one.
-    #[serde(default)]
-    #[schemars(extend("x-access" = "none"))]
-    folder: Option<FilePath>,
-    /// What becomes of the program's standard output.
-    #[serde(default)]
-    stdout: Stdout,
+program_options! {
+    /// Options of `command`.
+    pub struct Options {
+        /// One process for each book, with its body on standard input, or one for each cart, with a newline after each body. A
+        /// cart that the program refuses, or is too slow for, is tried again in halves, down to the book at fault: with `cart`
+        /// a program may be given a book again that it has seen in a cart that it refused.
+        #[serde(default)]
+        per: Per,
+        /// How many of them run at once at most, each for a cart of its own, whatever the number of cores: 1 to 1024.
+        #[serde(default)]
+        parallel: Parallel,
+        /// What becomes of the program's standard output.
+        #[serde(default)]
+        stdout: Stdout,
+    }
 }
 
 /// What one process is given.
@@ -70,41 +60,41 @@ enum Stdout {
     Inherit,
 }
 
-/// A program and its arguments.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(try_from = "Vec<String>")]
-#[schemars(inline, extend("minItems" = 1))]
-pub(in crate::catalog) struct Words(pub(in crate::catalog) Vec<String>);
+/// How many programs run at once.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "i64")]
+#[schemars(inline, extend("minimum" = 1, "maximum" = MOST_PARALLEL))]
+struct Parallel(u32);
 
-impl TryFrom<Vec<String>> for Words {
+impl Default for Parallel {
+    fn default() -> Self {
+        Self(16)
+    }
+}
+
+impl TryFrom<i64> for Parallel {
     type Error = String;
 
-    fn try_from(words: Vec<String>) -> Result<Self, String> {
-        match words.first() {
-            Some(program) if !program.is_empty() => Ok(Self(words)),
-            _ => Err("names no program".to_owned()),
+    fn try_from(count: i64) -> Result<Self, String> {
+        match u32::try_from(count) {
+            Ok(count @ 1..=MOST_PARALLEL) => Ok(Self(count)),
+            _ => Err(format!("{count} is not between 1 and {MOST_PARALLEL}")),
         }
     }
 }
 
-fn a_minute() -> Time {
-    Time(Duration::from_secs(60))
-}
-
-/// Runs a program for each book or each cart. Variables `GOPHERWORKS_BOOK_ID` and `GOPHERWORKS_NAME` (of one book), or
-/// `GOPHERWORKS_BOOKS` (the number of books of a cart), tell it what it is given.
+/// Runs a program for each book or each cart.
 ///
-/// The exit code judges: 0 is burned, everything else a transient failure whose reason ends with the last 4 KiB that the program wrote to its
-/// standard error. A program that does not read all of its input is judged by its exit code, too. The program leads a process group
-/// of its own, which is killed as a whole at the timeout and by [`kill_all`]; a program that ends by itself may leave others running.
+/// The exit code judges: 0 is burned, everything else a transient failure whose reason ends with the last that the program wrote to its
+/// standard error. A program that does not read all of its input is judged by its exit code, too. The program leads a process group of
+/// its own, which is killed as a whole at the timeout, by [`kill_all`], and when this process dies; a program that ends by itself may
+/// leave others running.
 pub struct CommandBurn {
-    words: Vec<String>,
+    place: Place,
+    program: Program,
     per: Per,
-    timeout: Duration,
-    env: BTreeMap<String, String>,
-    folder: Option<FilePath>,
-    stdout: Stdout,
-    run: RunId,
+    parallel: usize,
+    output: Output,
 }
 
 /// Makes the burn.
@@ -113,13 +103,14 @@ pub struct CommandBurn {
 /// None: a program that can't be found fails the first book.
 pub fn make(options: &Options, site: &Site) -> Result<CommandBurn, Failure> {
     Ok(CommandBurn {
-        words: options.command.0.clone(),
+        place: site.into(),
+        program: options.program(),
         per: options.per,
-        timeout: options.timeout.0,
-        env: options.env.clone(),
-        folder: options.folder.clone(),
-        stdout: options.stdout,
-        run: site.run.clone(),
+        parallel: options.parallel.0 as usize,
+        output: match options.stdout {
+            Stdout::Discard => Output::Discard,
+            Stdout::Inherit => Output::Inherit,
+        },
     })
 }
 
@@ -130,17 +121,24 @@ struct Bodies<'a> {
     after_each: &'static [u8],
     // What is due of `after_each`.
     due: Bytes,
+    // Books that were begun: the last of them is the one that can't be read.
+    begun: &'a mut usize,
 }
 
 impl<'a> Bodies<'a> {
-    fn new(books: &'a [&'a Book], after_each: &'static [u8]) -> Self {
+    fn new(books: &'a [&'a Book], after_each: &'static [u8], begun: &'a mut usize) -> Self {
         Self {
             books: books.iter(),
             current: None,
             after_each,
             due: Bytes::new(),
+            begun,
         }
     }
+}
+
+fn unreadable(book: &Book, error: &io::Error) -> Failure {
+    Failure::io(format_args!("reading {}", described(book)), error)
 }
 
 impl Feed for Bodies<'_> {
@@ -159,18 +157,12 @@ impl Feed for Bodies<'_> {
                     }
                     Ok(length) => return Ok(length),
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => {
-                        return Err(Failure::io(
-                            format_args!("reading {}", described(book)),
-                            &error,
-                        ));
-                    }
+                    Err(error) => return Err(unreadable(book, &error)),
                 }
             } else if let Some(book) = self.books.next() {
+                *self.begun += 1;
                 let reader = book.body.open();
-                let reader = reader.map_err(|error| {
-                    Failure::io(format_args!("reading {}", described(book)), &error)
-                })?;
+                let reader = reader.map_err(|error| unreadable(book, &error))?;
                 self.current = Some((book, reader));
             } else {
                 return Ok(0);
@@ -180,37 +172,31 @@ impl Feed for Bodies<'_> {
 }
 
 impl CommandBurn {
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.words[0]);
-        command.args(&self.words[1..]).envs(&self.env);
-        if let Some(folder) = &self.folder {
-            command.current_dir(folder.as_path());
-        }
-        command.stdout(match self.stdout {
-            Stdout::Discard => Stdio::null(),
-            Stdout::Inherit => Stdio::inherit(),
-        });
-        command
+    fn run_book(&self, book: &Book) -> Result<(), Failure> {
+        let given = Given {
+            place: &self.place,
+            book: Some(book),
+            books: 1,
+            request: None,
+        };
+        let (books, mut begun) = ([book], 0);
+        let bodies = Bodies::new(&books, b"", &mut begun);
+        let ran = self.program.run(&given, bodies, self.output);
+        ran.map(drop).map_err(|refused| refused.failure)
     }
 
-    fn run(&self, mut command: Command, bodies: Bodies<'_>) -> Result<(), Failure> {
-        let program = &self.words[0];
-        let ended = run(&mut command, bodies, self.timeout, program)?;
-        let (what, stderr) = match ended {
-            Ended::Exit { status, .. } if status.success() => return Ok(()),
-            Ended::Exit { status, stderr } => (format!("{program}: {status}"), stderr),
-            Ended::TimedOut { stderr } => (
-                format!("{program}: killed after {}", Time(self.timeout)),
-                stderr,
-            ),
+    /// Gives these books to one process. The number is how many it was given, or was to be given, at a failure.
+    fn run_some(&self, books: &[&Book]) -> Result<(), (Refusal, usize)> {
+        let given = Given {
+            place: &self.place,
+            book: None,
+            books: books.len(),
+            request: None,
         };
-        let tail = String::from_utf8_lossy(&stderr);
-        let tail = tail.trim_end();
-        Err(Failure::transient(if tail.is_empty() {
-            what
-        } else {
-            format!("{what}: {tail}")
-        }))
+        let mut begun = 0;
+        let bodies = Bodies::new(books, b"\n", &mut begun);
+        let ran = self.program.run(&given, bodies, self.output);
+        ran.map(drop).map_err(|refused| (refused, begun))
     }
 
     fn run_cart(&self, books: &[&Book]) -> Vec<Result<(), Failure>> {
@@ -219,44 +205,74 @@ impl CommandBurn {
             .iter()
             .map(|book| match book.body.open() {
                 Ok(_) => Ok(()),
-                Err(error) => Err(Failure::io(
-                    format_args!("reading {}", described(book)),
-                    &error,
-                )),
+                Err(error) => Err(unreadable(book, &error)),
             })
             .collect();
-        let readable: Vec<&Book> = books
-            .iter()
-            .zip(&results)
-            .filter(|(_, result)| result.is_ok())
-            .map(|(book, _)| *book)
-            .collect();
-        if readable.is_empty() {
-            return results;
-        }
-        let mut command = self.command();
-        command.env("GOPHERWORKS_BOOKS", readable.len().to_string());
-        let outcome = self.run(command, Bodies::new(&readable, b"\n"));
-        for result in results.iter_mut().filter(|result| result.is_ok()) {
-            *result = outcome.clone();
+        let readable = (0..books.len()).filter(|at| results[*at].is_ok());
+        let mut parts: Vec<Vec<usize>> = vec![readable.collect()];
+        // Two books that make it hang are found, and then it is the program that hangs.
+        let mut late = 2 * (books.len().max(1).ilog2() + 2);
+        let mut elsewhere: Option<Failure> = None;
+        while let Some(part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            if let Some(failure) = &elsewhere {
+                part.iter()
+                    .for_each(|at| results[*at] = Err(failure.clone()));
+                continue;
+            }
+            let given: Vec<&Book> = part.iter().map(|at| books[*at]).collect();
+            let Err((refused, begun)) = self.run_some(&given) else {
+                continue;
+            };
+            if refused.cause == Cause::Time {
+                late -= 1;
+            }
+            match refused.cause {
+                Cause::Program | Cause::Time if part.len() == 1 => {
+                    results[part[0]] = Err(refused.failure);
+                    if late == 0 {
+                        elsewhere = Some(self.hangs());
+                    }
+                }
+                Cause::Program | Cause::Time if late > 0 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second.to_vec(), first.to_vec()]);
+                }
+                Cause::Feed => {
+                    let mut rest = part;
+                    let bad = rest.remove(begun.saturating_sub(1).min(rest.len() - 1));
+                    results[bad] = Err(refused.failure);
+                    parts.push(rest);
+                }
+                Cause::Program | Cause::Time => {
+                    elsewhere = Some(self.hangs());
+                    parts.push(part);
+                }
+                Cause::Elsewhere => {
+                    elsewhere = Some(refused.failure);
+                    parts.push(part);
+                }
+            }
         }
         results
+    }
+
+    /// The program takes too long for whatever it is given.
+    fn hangs(&self) -> Failure {
+        let name = self.program.name();
+        Failure::unavailable(format!(
+            "{name}: takes too long (more than {}) for many books in a row",
+            Time(self.program.timeout)
+        ))
     }
 }
 
 impl Burn for CommandBurn {
     fn burn(&self, book: &Book) -> Result<(), Failure> {
         match self.per {
-            Per::Book => {
-                let mut command = self.command();
-                command
-                    .env("GOPHERWORKS_BOOK_ID", names::key_of(book, &self.run))
-                    .env(
-                        "GOPHERWORKS_NAME",
-                        names::os_string(&names::name_of(book, &self.run)),
-                    );
-                self.run(command, Bodies::new(&[book], b""))
-            }
+            Per::Book => self.run_book(book),
             Per::Cart => self.run_cart(&[book]).pop().unwrap_or(Ok(())),
         }
     }
@@ -266,6 +282,14 @@ impl Burn for CommandBurn {
             Per::Book => None,
             Per::Cart => Some(self.run_cart(books)),
         }
+    }
+
+    fn waits(&self) -> bool {
+        true
+    }
+
+    fn at_once(&self) -> usize {
+        self.parallel
     }
 }
 

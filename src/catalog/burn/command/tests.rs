@@ -1,5 +1,7 @@
+use std::process::Command;
+
 use gopherworks_actors::book::{Body, BodyFile, BookId, header};
-use gopherworks_actors::clock::Clock;
+use gopherworks_actors::failure::FailureKind;
 
 use super::super::super::tests::{burn_kind, site};
 use super::*;
@@ -11,10 +13,6 @@ fn shell(script: &str, out: &std::path::Path, more: &str) -> Box<dyn Burn> {
         out.display()
     );
     burn_kind("command", &options).make(&site()).unwrap()
-}
-
-fn quick(script: &str) -> Result<(), Failure> {
-    shell(script, std::path::Path::new("/dev/null"), "").burn(&Book::new("body"))
 }
 
 #[test]
@@ -63,110 +61,6 @@ fn a_cart_goes_to_one_process_and_a_body_that_can_not_be_read_does_not() {
         std::fs::read_to_string(&out).unwrap(),
         "3 books\none\n\nfrom a file\n"
     );
-    let failing = shell("exit 3", &out, "per = 'cart'");
-    let results = failing.burn_cart(&books.each_ref()).unwrap();
-    assert!(results.iter().all(Result::is_err));
-    assert!(!results[0].as_ref().unwrap_err().is_permanent());
-}
-
-#[test]
-fn the_exit_code_and_the_end_of_standard_error_are_the_reason() {
-    let failure = quick("echo first >&2; echo last words >&2; exit 7").unwrap_err();
-    assert!(!failure.is_permanent());
-    assert!(failure.reason().contains("exit status: 7"), "{failure}");
-    assert!(failure.reason().ends_with("first\nlast words"), "{failure}");
-    let failure = quick("kill -9 $$").unwrap_err();
-    assert!(failure.reason().contains("signal: 9"), "{failure}");
-    let missing = burn_kind("command", "command = ['gopherworks-no-such-program']")
-        .make(&site())
-        .unwrap();
-    let failure = missing.burn(&Book::new("x")).unwrap_err();
-    assert!(
-        failure.is_permanent() && failure.reason().contains("no-such-program"),
-        "{failure}"
-    );
-}
-
-#[test]
-fn a_flood_on_standard_error_stops_nobody_and_its_end_is_kept() {
-    let large = Book::new(vec![b'x'; 3_000_000]);
-    // Neither pipe would take this much unread: the program talks before it listens.
-    let script = "head -c 2000000 /dev/zero | tr '\\0' y >&2; wc -c >&2; exit 1";
-    let failure = shell(script, std::path::Path::new("/dev/null"), "")
-        .burn(&large)
-        .unwrap_err();
-    assert!(
-        failure.reason().ends_with("y3000000"),
-        "{}",
-        &failure.reason()[failure.reason().len() - 40..]
-    );
-    assert!(failure.reason().len() < 4096 + 100);
-}
-
-#[test]
-fn who_does_not_read_everything_is_judged_by_the_exit_code() {
-    let large = Book::new(vec![b'x'; 3_000_000]);
-    for (script, well) in [
-        ("exit 0", true),
-        ("exec <&-; exit 0", true),
-        ("head -c 10 > /dev/null", true),
-        ("exit 1", false),
-    ] {
-        let result = shell(script, std::path::Path::new("/dev/null"), "").burn(&large);
-        assert_eq!(result.is_ok(), well, "{script}");
-    }
-}
-
-/// Waits until a process is gone or a zombie that nobody has reaped yet; false if it goes on living.
-fn dies(pid: &str) -> bool {
-    let clock = Clock::real();
-    let started = clock.now();
-    while (clock.now() - started) < Duration::from_secs(20) {
-        match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-            Err(_) => return true,
-            Ok(stat)
-                if stat
-                    .rsplit(')')
-                    .next()
-                    .is_some_and(|state| state.starts_with(" Z")) =>
-            {
-                return true;
-            }
-            Ok(_) => std::thread::yield_now(),
-        }
-    }
-    false
-}
-
-#[test]
-fn a_timeout_kills_grandchildren_too() {
-    let folder = tempfile::tempdir().unwrap();
-    let burn = shell(
-        "sleep 1000 & echo $! >&2; wait",
-        &folder.path().join("out"),
-        "timeout = '300ms'",
-    );
-    let clock = Clock::real();
-    let started = clock.now();
-    let failure = burn.burn(&Book::new("x")).unwrap_err();
-    assert!((clock.now() - started) >= Duration::from_millis(300));
-    assert!(!failure.is_permanent());
-    assert!(failure.reason().contains("killed after 300ms"), "{failure}");
-    let grandchild = failure.reason().rsplit(": ").next().unwrap();
-    assert!(grandchild.parse::<u32>().is_ok(), "{failure}");
-    assert!(dies(grandchild));
-}
-
-#[test]
-fn a_program_that_ends_is_not_kept_waiting_by_what_it_leaves_running() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("out");
-    let burn = shell("sleep 1000 & echo $! > $OUT", &out, "timeout = '900s'");
-    burn.burn(&Book::new("x")).unwrap();
-    let pid = std::fs::read_to_string(&out).unwrap();
-    // It holds our pipes still; end it, as the test has started it.
-    let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
 #[test]
@@ -225,10 +119,103 @@ fn a_run_that_stops_can_kill_all() {
         assert_eq!(std::fs::read_to_string(&fifo).unwrap(), "here\n");
         assert_eq!(kill_all(), 1);
         let failure = burning.join().unwrap().unwrap_err();
-        assert!(
-            !failure.is_permanent() && failure.reason().contains("signal: 9"),
-            "{failure}"
-        );
+        assert_eq!(failure.kind(), FailureKind::Unavailable);
+        assert!(failure.reason().contains("is being stopped"), "{failure}");
     });
     assert_eq!(kill_all(), 0);
+}
+
+/// Burns a cart of numbered books by a program that adds a line with what it got to `$OUT` and then runs `script`; gives which books
+/// failed and how, and what each process got.
+fn cart(count: usize, script: &str, more: &str) -> (Vec<Result<(), Failure>>, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let script = format!("got=$(tr \"\\\\n\" \" \"); echo \"$got\" >> $OUT; {script}");
+    let burn = shell(&script, &out, &format!("per = 'cart'\n{more}"));
+    let books: Vec<Book> = (0..count).map(|at| Book::new(at.to_string())).collect();
+    let books: Vec<&Book> = books.iter().collect();
+    let results = burn.burn_cart(&books).unwrap();
+    let got = std::fs::read_to_string(&out).unwrap_or_default();
+    (results, got.lines().map(str::to_owned).collect())
+}
+
+fn failed(results: &[Result<(), Failure>]) -> Vec<usize> {
+    let all = results.iter().enumerate();
+    all.filter(|(_, result)| result.is_err())
+        .map(|(at, _)| at)
+        .collect()
+}
+
+#[test]
+fn a_book_that_is_refused_is_found_by_halves_and_its_neighbours_are_burned() {
+    let (results, got) = cart(8, "case \" $got\" in *\" 5 \"*) exit 3 ;; esac", "");
+    assert_eq!(failed(&results), [5]);
+    let failure = results[5].as_ref().unwrap_err();
+    assert!(failure.reason().contains("exit status: 3"), "{failure}");
+    let expected = [
+        "0 1 2 3 4 5 6 7 ",
+        "0 1 2 3 ",
+        "4 5 6 7 ",
+        "4 5 ",
+        "4 ",
+        "5 ",
+        "6 7 ",
+    ];
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn a_program_that_refuses_everything_costs_two_processes_a_book_at_most() {
+    for count in [1, 2, 7, 64] {
+        let (results, got) = cart(count, "exit 1", "");
+        assert_eq!(failed(&results).len(), count);
+        assert_eq!(got.len(), 2 * count - 1);
+    }
+}
+
+#[test]
+fn a_cart_that_takes_too_long_is_tried_by_halves() {
+    let hangs = "case \" $got\" in *\" 2 \"*) sleep 1000 ;; esac";
+    let (results, _) = cart(4, hangs, "timeout = '400ms'");
+    assert_eq!(failed(&results), [2]);
+    let failure = results[2].as_ref().unwrap_err();
+    assert!(failure.reason().contains("killed after 400ms"), "{failure}");
+    assert_eq!(failure.kind(), FailureKind::Transient);
+}
+
+#[test]
+fn a_program_that_hangs_whatever_it_gets_is_not_waited_for_at_every_book() {
+    let (results, got) = cart(64, "sleep 1000", "timeout = '20ms'");
+    assert!(got.len() <= 16, "{got:?}");
+    let kind = |at: usize| results[at].as_ref().unwrap_err().kind();
+    assert_eq!(kind(0), FailureKind::Transient, "it was tried by itself");
+    assert_eq!(kind(63), FailureKind::Unavailable, "it was not");
+}
+
+#[test]
+fn a_program_that_is_not_there_charges_no_book_of_a_cart() {
+    let options = "command = ['gopherworks-no-such-program']\nper = 'cart'";
+    let burn = burn_kind("command", options).make(&site()).unwrap();
+    let books = [Book::new("one"), Book::new("two")];
+    for result in burn.burn_cart(&books.each_ref()).unwrap() {
+        assert_eq!(result.unwrap_err().kind(), FailureKind::Unavailable);
+    }
+}
+
+#[test]
+fn a_body_that_breaks_off_in_a_cart_is_charged_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = folder.path().join("short");
+    std::fs::write(&short, vec![b'x'; 100_000]).unwrap();
+    let out = folder.path().join("out");
+    let burn = shell("wc -c >> $OUT", &out, "per = 'cart'");
+    let books = [
+        Book::new("one"),
+        Book::new(Body::range(BodyFile::kept(&short), 0, 200_000)),
+        Book::new("two"),
+    ];
+    let results = burn.burn_cart(&books.each_ref()).unwrap();
+    assert_eq!(failed(&results), [1]);
+    assert!(results[1].as_ref().unwrap_err().is_permanent());
+    assert_eq!(std::fs::read_to_string(&out).unwrap().trim(), "8");
 }
