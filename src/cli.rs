@@ -249,7 +249,7 @@ struct CompareArgs {
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// Also simulate each design with this change, such as crews.haul.carts.count=8; `crews.*` means every crew (may be repeated)
-    #[arg(long = "what-if", value_name = "KEY=VALUE")]
+    #[arg(long = "what-if", value_name = "KEY=VALUE", value_parser = text())]
     what_if: Vec<String>,
     /// Compare these policies of balancers under the same arrivals and sizes, such as central,least-loaded,random
     #[arg(long, value_delimiter = ',', value_name = "POLICY")]

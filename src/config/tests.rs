@@ -9,6 +9,7 @@ use super::*;
 use crate::plan::Target;
 
 mod balancing;
+mod bounds;
 mod faults;
 mod layering;
 mod many;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Judge, memory};
-use crate::catalog::units::{Size, Time};
+use crate::catalog::units::{Size, Time, parse_size};
 use crate::config::limits::{self, grouped};
 use crate::config::schema::{
     BalancerConfig, Capacity, CrewConfig, Exclusive, FaultConfig, FaultKindConfig, FaultWhatConfig,
@@ -63,7 +63,7 @@ impl Node<'_, '_> {
             return;
         };
         if said > most {
-            let message = if said >= u64::from(u32::MAX) && most < u64::from(u32::MAX) {
+            let message = if said >= u64::from(u32::MAX - 1) && most < u64::from(u32::MAX) {
                 // What did not fit into its type was made the largest that does.
                 format!("this number is too large: at most {}", grouped(most))
             } else {
@@ -311,6 +311,35 @@ fn fault(mut node: Node<'_, '_>, fault: &FaultConfig) {
     }
 }
 
+/// Bytes of the books that wait on piles whose source makes them up: of no other source is it known how large they are.
+fn generated(config: &TopologyConfig) -> u64 {
+    let piles = config.piles.iter().filter_map(|(name, pile)| {
+        let source = pile
+            .source
+            .as_ref()
+            .filter(|source| source.kind == "generate")?;
+        let option = |key: &str| source.options.get(key);
+        let books = option("books").and_then(|books| u64::try_from(books.as_integer()?).ok());
+        let size = match option("size") {
+            Some(toml::Value::String(text)) => parse_size(text).ok()?,
+            Some(size) => u64::try_from(size.as_integer()?).ok()?,
+            None => 64,
+        };
+        let distinct = option("distinct").and_then(toml::Value::as_bool) == Some(true);
+        let room = super::unfold::copies_of(config, name)
+            .saturating_mul(pile.capacity.books.unwrap_or(u64::MAX));
+        let waiting = books.unwrap_or(1000).min(room);
+        let bodies = if distinct {
+            let most = pile.capacity.bytes.unwrap_or(u64::MAX);
+            waiting.saturating_mul(size).min(most)
+        } else {
+            size
+        };
+        Some(waiting.saturating_mul(memory::BOOK).saturating_add(bodies))
+    });
+    piles.fold(0, u64::saturating_add)
+}
+
 /// Judges what all copies of a topology have together, and warns of what this machine has no memory for.
 pub(super) fn sums(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
     let copies = |name: &str| super::unfold::copies_of(config, name);
@@ -337,10 +366,19 @@ pub(super) fn sums(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
     }
     let what = "requests at a time";
     most(judge, "balancers", places, limits::MOST_PLACES_IN_ALL, what);
-    let mut clients = 0u64;
+    let (mut clients, mut waiting) = (0u64, 0u64);
     for (name, requester) in &config.requesters {
-        if let LoadConfig::Closed { count, .. } = requester.load {
-            clients = clients.saturating_add(copies(name).saturating_mul(count.into()));
+        match requester.load {
+            LoadConfig::Closed { count, .. } => {
+                clients = clients.saturating_add(copies(name).saturating_mul(count.into()));
+            }
+            LoadConfig::Batch { requests } => {
+                let asked = config.balancers.get(&requester.to);
+                let queue = asked.and_then(|balancer| balancer.queue);
+                let most = requests.min(queue.map_or(u64::MAX, u64::from));
+                waiting = waiting.saturating_add(copies(name).saturating_mul(most));
+            }
+            LoadConfig::Open { .. } | LoadConfig::Http(_) => {}
         }
     }
     let what = "clients of closed loads";
@@ -357,6 +395,8 @@ pub(super) fn sums(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
         actors,
         places,
         clients,
+        waiting,
+        books: generated(config),
     };
     if whole
         && let Some(machine) = memory::machine()

@@ -1,4 +1,4 @@
-//! About how much memory a topology takes before anything moves, and how much this machine has. Books come on top, as many as piles admit.
+//! About how much memory a topology may take, as far as its config tells, and how much this machine has.
 
 /// Bytes of an empty cart with its places in the queues of its crew.
 pub(super) const CART: u64 = 225;
@@ -12,21 +12,30 @@ const PLACE: u64 = 512;
 /// Bytes of a client of a closed load.
 const CLIENT: u64 = 2 << 10;
 
+/// Bytes of a book on a pile, without its body.
+pub(super) const BOOK: u64 = 160;
+
 /// What a topology has of each.
 pub(super) struct Need {
     pub carts: u64,
     pub actors: u64,
     pub places: u64,
     pub clients: u64,
+    /// Requests that wait.
+    pub waiting: u64,
+    /// Bytes of the books that generated sources put on their piles.
+    pub books: u64,
 }
 
 impl Need {
-    fn parts(&self) -> [(&'static str, u64); 4] {
+    fn parts(&self) -> [(&'static str, u64); 6] {
         [
             ("crews", self.carts.saturating_mul(CART)),
             ("crews", self.actors.saturating_mul(ACTOR)),
             ("balancers", self.places.saturating_mul(PLACE)),
             ("requesters", self.clients.saturating_mul(CLIENT)),
+            ("requesters", self.waiting.saturating_mul(PLACE)),
+            ("piles", self.books),
         ]
     }
 
@@ -48,7 +57,12 @@ impl Need {
 
 /// Bytes in words, such as `900 GB`.
 pub(super) fn amount(bytes: u64) -> String {
-    let units = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+    let units = [
+        ("TB", 1_000_000_000_000),
+        ("GB", 1_000_000_000),
+        ("MB", 1_000_000),
+        ("kB", 1_000),
+    ];
     match units.iter().find(|(_, scale)| bytes >= *scale) {
         Some((unit, scale)) => format!("{} {unit}", bytes.div_ceil(*scale)),
         None => format!("{bytes} B"),
@@ -84,6 +98,7 @@ mod tests {
             (225_000, "225 kB"),
             (2_500_000, "3 MB"),
             (4_000_000_000 * CART, "900 GB"),
+            (1_000_000_000_000 * BOOK, "160 TB"),
         ] {
             assert_eq!(amount(bytes), text);
         }
