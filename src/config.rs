@@ -125,7 +125,10 @@ impl Loaded {
     ) -> Result<Self, Diagnostics> {
         let path = path.as_ref();
         match file::contents(path) {
-            Ok(text) => Self::parse(path, text, catalog, overrides),
+            Ok(file::Contents { text, apart }) => {
+                let file = SourceFile::new(path, text).apart(apart);
+                Self::judge(file, catalog, overrides)
+            }
             Err(why) => {
                 let mut found = Diagnostics::default();
                 let place = Origin::Code(path.display().to_string());
@@ -145,9 +148,17 @@ impl Loaded {
         catalog: &Catalog,
         overrides: &Overrides,
     ) -> Result<Self, Diagnostics> {
-        let path = path.as_ref();
+        Self::judge(SourceFile::new(path.as_ref(), text), catalog, overrides)
+    }
+
+    fn judge(
+        file: SourceFile,
+        catalog: &Catalog,
+        overrides: &Overrides,
+    ) -> Result<Self, Diagnostics> {
         diagnostic::begin();
-        let file = Arc::new(SourceFile::new(path, text));
+        let path = file.path().to_owned();
+        let file = Arc::new(file);
         let mut found = Diagnostics::default();
         let mut tickets = layers::Tickets::default();
         let environment = interpolate::Environment::new(&overrides.environment);

@@ -29,6 +29,8 @@ pub struct SourceFile {
     path: PathBuf,
     text: String,
     lines: Vec<usize>,
+    /// True if it is in no folder that its relative paths could start at: it came out of a pipe.
+    apart: bool,
     extended_by: Option<Box<Origin>>,
 }
 
@@ -41,8 +43,22 @@ impl SourceFile {
             path: path.into(),
             lines: std::iter::once(0).chain(ends).collect(),
             text,
+            apart: false,
             extended_by: None,
         }
+    }
+
+    /// Says that it came out of a pipe: its relative paths start at the current folder.
+    #[must_use]
+    pub(crate) fn apart(mut self, apart: bool) -> Self {
+        self.apart = apart;
+        self
+    }
+
+    /// The folder where its relative paths start; empty for the current one.
+    pub(crate) fn folder(&self) -> &Path {
+        let folder = self.path.parent().filter(|_| !self.apart);
+        folder.unwrap_or(Path::new(""))
     }
 
     /// Says by whose `extends` it was read.

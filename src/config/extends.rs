@@ -49,7 +49,7 @@ pub(crate) fn chain(
         };
         let folder = match &ticket {
             Some(ticket) if ticket.current => Path::new(""),
-            _ => next.path().parent().unwrap_or(Path::new("")),
+            _ => next.folder(),
         };
         let path = folder.join(said);
         let place = current.join(&path);
@@ -77,7 +77,8 @@ pub(crate) fn chain(
         }
         match super::file::contents(&place) {
             Ok(text) => {
-                next = Arc::new(SourceFile::new(path, text).extended_by(origin));
+                let file = SourceFile::new(path, text.text).apart(text.apart);
+                next = Arc::new(file.extended_by(origin));
             }
             Err(why) => {
                 let near = neighbours(&place);

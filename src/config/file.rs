@@ -11,10 +11,18 @@ pub const LARGEST: u64 = 32 << 20;
 #[cfg(unix)]
 const SILENCE: i64 = 30;
 
+/// The text of a config.
+pub(super) struct Contents {
+    pub text: String,
+    /// True if it came out of a pipe or a name of the system such as `/dev/stdin`, so that it is in no folder of the user's.
+    pub apart: bool,
+}
+
 /// The text of a config file, without a byte order mark, or why there is none. A pipe is read to its end, so that `<(...)` of a shell
 /// may stand for a file; folders and devices are refused.
-pub(super) fn contents(path: &Path) -> Result<String, String> {
-    let bytes = bytes(path).map_err(|error| format!("can't read the config file: {error}"))?;
+pub(super) fn contents(path: &Path) -> Result<Contents, String> {
+    let (bytes, piped) =
+        bytes(path).map_err(|error| format!("can't read the config file: {error}"))?;
     if bytes.len() as u64 > LARGEST {
         return Err(format!("a config file has at most {} MiB", LARGEST >> 20));
     }
@@ -29,10 +37,12 @@ pub(super) fn contents(path: &Path) -> Result<String, String> {
         let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
         format!("line {line} is not UTF-8")
     })?;
-    Ok(match text.strip_prefix('\u{feff}') {
+    let text = match text.strip_prefix('\u{feff}') {
         Some(rest) => rest.to_owned(),
         None => text,
-    })
+    };
+    let apart = piped || path.starts_with("/dev") || path.starts_with("/proc");
+    Ok(Contents { text, apart })
 }
 
 /// What a text that is no TOML seems to be, and what to do about it.
@@ -62,7 +72,7 @@ pub(super) fn foreign(path: &Path, text: &str) -> Option<String> {
 }
 
 #[cfg(unix)]
-fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+fn bytes(path: &Path) -> io::Result<(Vec<u8>, bool)> {
     use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
     let file = File::options()
@@ -71,7 +81,7 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
         .open(path)?;
     let kind = file.metadata()?.file_type();
     if kind.is_fifo() {
-        return piped(&file);
+        return Ok((piped(&file)?, true));
     }
     let refuse = |what: &str| Err(io::Error::other(what.to_owned()));
     if kind.is_dir() {
@@ -80,12 +90,12 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     if !kind.is_file() {
         return refuse("this is a device: a config is a file or a pipe");
     }
-    whole(&file)
+    Ok((whole(&file)?, false))
 }
 
 #[cfg(not(unix))]
-fn bytes(path: &Path) -> io::Result<Vec<u8>> {
-    whole(&File::open(path)?)
+fn bytes(path: &Path) -> io::Result<(Vec<u8>, bool)> {
+    Ok((whole(&File::open(path)?)?, false))
 }
 
 fn whole(file: &File) -> io::Result<Vec<u8>> {

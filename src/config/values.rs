@@ -1,6 +1,6 @@
 //! Readers of single values.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -220,8 +220,7 @@ pub(crate) fn path(reading: &Reading<'_>, item: Item<'_>) -> Option<PathBuf> {
 pub(crate) fn absolute(reading: &Reading<'_>, item: Item<'_>, text: &str) -> PathBuf {
     match &item.node.ticket.origin {
         Origin::File { file, .. } if !item.node.ticket.current => {
-            let folder = file.path().parent().unwrap_or(Path::new(""));
-            reading.current.join(folder).join(text)
+            reading.current.join(file.folder()).join(text)
         }
         _ => reading.current.join(text),
     }

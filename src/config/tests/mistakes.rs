@@ -289,9 +289,16 @@ fn only_files_and_pipes_are_read() {
     assert!(made.unwrap().success());
     let writer = {
         let pipe = pipe.clone();
-        std::thread::spawn(move || std::fs::write(pipe, small(ALL, "")))
+        let text = small(ALL, "[execution]\nscratch = \"tmp\"");
+        std::thread::spawn(move || std::fs::write(pipe, text))
     };
-    assert_eq!(read(&pipe), Ok(()));
+    // What comes out of a pipe is in no folder: its paths start at the current one.
+    let overrides = Overrides {
+        folder: "/here".into(),
+        ..Overrides::default()
+    };
+    let loaded = Loaded::read(&pipe, &Catalog::standard(), &overrides).unwrap();
+    assert_eq!(loaded.config.execution.scratch, Some("/here/tmp".into()));
     writer.join().unwrap().unwrap();
     let extending = folder.path().join("a.toml");
     std::fs::write(&extending, "extends = \"/dev/zero\"\n").unwrap();
