@@ -64,7 +64,10 @@ pub(super) fn amount(bytes: u64) -> String {
         ("kB", 1_000),
     ];
     match units.iter().find(|(_, scale)| bytes >= *scale) {
-        Some((unit, scale)) => format!("{} {unit}", bytes.div_ceil(*scale)),
+        Some((unit, scale)) => format!(
+            "{} {unit}",
+            (bytes / scale) + u64::from(bytes % scale * 2 >= *scale)
+        ),
         None => format!("{bytes} B"),
     }
 }
