@@ -60,8 +60,8 @@ pub(super) struct Connection {
     idle: Cell<Time>,
     /// When the first byte came after that, unless a handler had a request.
     begun: Cell<Option<Time>>,
-    /// An answer waits for the client to take it.
-    blocked: Cell<Option<Pace>>,
+    /// The client's pace at taking an answer; it is waited for while an answer is blocked.
+    taking: Cell<Pace>,
     /// When bytes of a blocked answer moved last.
     moved: Cell<Time>,
     /// It ends without waiting for its client: what is unsent is thrown away.
@@ -78,7 +78,7 @@ impl Connection {
             served: Cell::new(false),
             idle: Cell::new(now),
             begun: Cell::new(None),
-            blocked: Cell::new(None),
+            taking: Cell::new(Pace::new(limits.write, limits.rate)),
             moved: Cell::new(now),
             cut: Cell::new(false),
         }
@@ -128,6 +128,11 @@ impl Connection {
     pub(super) fn turn(self: &Rc<Self>, shared: &Arc<Shared>) -> Turn {
         self.turns.set(self.turns.get() + 1);
         self.served.set(true);
+        let mut taking = self.taking.get();
+        if !taking.waits() {
+            taking = Pace::new(self.limits.write, self.limits.rate);
+        }
+        self.taking.set(taking);
         shared.begin();
         Turn {
             connection: self.clone(),
@@ -176,9 +181,10 @@ impl Connection {
 
     /// When it has to end, as things are, and why.
     fn due(&self, shared: &Shared, end: Option<Time>, quiet: Option<Time>) -> (Time, Why) {
-        if let Some(pace) = self.blocked.get() {
+        let taking = self.taking.get();
+        if taking.waits() {
             let stalled = quiet.map_or(Time::MAX, |quiet| quiet.max(self.moved.get()) + LAST_STALL);
-            return (pace.due.min(stalled), Why::SlowToTake);
+            return (taking.due().min(stalled), Why::SlowToTake);
         }
         if self.turns.get() > 0 {
             return (Time::MAX, Why::Ended);
@@ -213,27 +219,28 @@ impl Connection {
     }
 
     fn has_written(&self, bytes: usize) {
-        if let Some(mut pace) = self.blocked.get() {
-            let now = self.clock.now();
-            pace.moved(bytes, now);
-            self.blocked.set(Some(pace));
-            self.moved.set(now);
-        }
+        let (now, mut taking) = (self.clock.now(), self.taking.get());
+        taking.moved(bytes, now);
+        self.taking.set(taking);
+        self.moved.set(now);
     }
 
     /// An answer has to wait.
     fn blocks(&self) {
-        if self.blocked.get().is_none() {
-            let (now, limits) = (self.clock.now(), &self.limits);
-            self.blocked
-                .set(Some(Pace::new(now, limits.write, limits.rate)));
+        let (now, mut taking) = (self.clock.now(), self.taking.get());
+        if !taking.waits() {
+            taking.wait(now);
+            self.taking.set(taking);
             self.moved.set(now);
         }
     }
 
     /// Everything is written.
     fn flushed(&self) {
-        if self.blocked.take().is_some() {
+        let mut taking = self.taking.get();
+        if taking.waits() {
+            taking.rest(self.clock.now());
+            self.taking.set(taking);
             self.rests();
         }
     }

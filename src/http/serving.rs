@@ -195,12 +195,13 @@ async fn body(
 ) -> Result<Bytes, HttpResponse> {
     let clock = Clock::real();
     let (mut first, mut more) = (Bytes::new(), BytesMut::new());
-    let mut pace = Pace::new(clock.now(), limits.read, limits.rate);
+    let mut pace = Pace::new(limits.read, limits.rate);
+    pace.wait(clock.now());
     loop {
         let chunk = tokio::select! {
             biased;
             chunk = payload.next() => chunk,
-            () = clock.sleep_until(pace.due) => {
+            () = clock.sleep_until(pace.due()) => {
                 let status = StatusCode::REQUEST_TIMEOUT;
                 return Err(answers::plain(status, "the body came too slowly"));
             }

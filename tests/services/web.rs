@@ -12,6 +12,7 @@ use actix_web::http::header::RETRY_AFTER;
 use actix_web::{App, HttpServer, ResponseError, test, web};
 use gopherworks::actors::balancer::policy::Full;
 use gopherworks::actors::balancer::{Balancer, BalancerHandle, CallError};
+use gopherworks::actors::clock::Clock;
 use gopherworks::actors::worker::Work;
 use gopherworks::web::{Account, Endpoints, Refused};
 use gopherworks::{Book, Catalog, Topology, TopologyConfig};
@@ -382,4 +383,68 @@ async fn the_end_comes_in_order_and_with_an_account() {
     };
     assert_eq!((counts.asked, counts.answered), (1, 1));
     assert_eq!(balancer.call(1).await, Err(CallError::Closed));
+}
+
+#[actix_web::test]
+async fn hosts_are_checked_where_the_application_says_so() {
+    let (balancer, _gate) = gated("hosts").await;
+    let open = Endpoints::new().balancer(&balancer);
+    let closed = open.clone().hosts(["ops.example"]);
+    for (endpoints, foreign) in [
+        (&open, StatusCode::OK),
+        (&closed, StatusCode::MISDIRECTED_REQUEST),
+    ] {
+        let app = App::new().configure(endpoints.routes());
+        let app = test::init_service(app).await;
+        for (host, wanted) in [
+            ("localhost:8080", StatusCode::OK),
+            ("ops.example", StatusCode::OK),
+            ("evil.example", foreign),
+        ] {
+            for path in ["/health/live", "/health/ready", "/metrics", "/snapshot"] {
+                let request = test::TestRequest::get().uri(path);
+                let request = request.insert_header(("host", host)).to_request();
+                let answer = test::call_service(&app, request).await;
+                assert_eq!(answer.status(), wanted, "{host} {path}");
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+#[actix_web::test]
+async fn a_second_signal_does_not_wait_for_the_grace() {
+    use rustix::process::{Signal, getpid, kill_process};
+    use tokio::signal::unix::{SignalKind, signal};
+
+    // From now on the signal does not end the process.
+    let _heard = signal(SignalKind::terminate()).expect("a signal");
+    let terminate = || kill_process(getpid(), Signal::TERM).expect("it is this process");
+    let endpoints = Endpoints::new().grace(Duration::from_secs(3600));
+    let server = HttpServer::new(App::new).workers(1).disable_signals();
+    let server = server.bind(("127.0.0.1", 0)).expect("a port").run();
+    let (of, ended) = (endpoints.clone(), Rc::new(Cell::new(false)));
+    let ends = ended.clone();
+    let serving = actix_rt::spawn(async move {
+        let accounts = of.serve(server).await;
+        ends.set(true);
+        accounts
+    });
+    // Until it listens to signals.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    terminate();
+    let late = Clock::real().now() + Duration::from_secs(20);
+    while endpoints.is_ready() {
+        assert!(Clock::real().now() < late, "it has not heard the signal");
+        tokio::task::yield_now().await;
+    }
+    assert!(!ended.get(), "the grace is not over");
+    terminate();
+    let accounts = tokio::select! {
+        accounts = serving => accounts.expect("it ends").expect("a server"),
+        () = Clock::real().sleep_until(late) => panic!("it waits for the grace"),
+    };
+    assert!(accounts.is_empty(), "{accounts:?}");
 }

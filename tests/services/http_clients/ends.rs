@@ -17,7 +17,7 @@ async fn admin(address: SocketAddr, path: &str, host: &str) -> Option<(u16, Stri
 fn a_server_says_that_it_is_not_ready_before_its_port_is_closed() {
     let _alone = alone();
     actix_rt::System::new().block_on(async {
-        let service = start(config_with("1ms", "grace = \"2s\"")).await;
+        let service = start(config_with("1ms", "grace = \"4s\"")).await;
         let ready = || admin(service.address, "/health/ready", "localhost");
         assert_eq!(ready().await.map(|answer| answer.0), Some(200));
         let began = Instant::now();
@@ -25,7 +25,7 @@ fn a_server_says_that_it_is_not_ready_before_its_port_is_closed() {
         assert_eq!(ready().await.map(|answer| answer.0), Some(503));
         service.is_well().await;
         let report = service.running.drain(Some(Duration::from_secs(20))).await;
-        assert!(began.elapsed() >= 2000 * MS, "{:?}", began.elapsed());
+        assert!(began.elapsed() >= 4000 * MS, "{:?}", began.elapsed());
         assert_eq!(report.requesters[0].answered, 1);
         assert!(TcpStream::connect(service.address).await.is_err());
     });
@@ -76,12 +76,7 @@ fn requests_under_way_are_answered_before_the_end_and_cut_after_the_timeout() {
             assert_eq!((heard.answered, heard.cancelled), (answered, 1 - answered));
             let said = read(&mut stream).await;
             // The last answer says that none follows.
-            assert_eq!(
-                said,
-                (answered == 1)
-                    .then_some((200, false, false))
-                    .map(|_| (200, false, false))
-            );
+            assert_eq!(said, (answered == 1).then_some((200, false, false)));
         }
     });
 }

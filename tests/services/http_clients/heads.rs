@@ -55,14 +55,8 @@ fn a_table_of_heads() {
                 (400, false),
             ),
         ] {
-            let began = Instant::now();
             let answer = service.say(head(line, headers).as_bytes()).await;
             assert_eq!(answer, Some(wanted), "{line} {headers:?}");
-            assert!(
-                began.elapsed() < 900 * MS,
-                "{line} {headers:?}: {:?}",
-                began.elapsed()
-            );
         }
     });
     assert_eq!(heard.asked, 2, "only those that were well");
