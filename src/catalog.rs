@@ -36,8 +36,10 @@ pub mod http;
 mod journal;
 pub mod names;
 pub mod options;
+mod own;
 mod program;
 mod run_id;
+mod run_state;
 pub mod service;
 pub mod source;
 pub mod units;
@@ -45,6 +47,7 @@ pub mod work;
 
 pub use options::{FilePath, OptionHelp, STANDARD_STREAM};
 pub use run_id::RunId;
+pub use run_state::RunState;
 pub use work::compose;
 
 use options::Access;
@@ -65,6 +68,8 @@ pub struct Site {
     pub spill_above: u64,
     /// True where the run was given a duration (`--for`): sources that make up their books then never end by themselves.
     pub endless: bool,
+    /// What the products of the run know of each other.
+    pub state: RunState,
 }
 
 type Make<T> = dyn Fn(&Site) -> Result<Box<T>, Failure> + Send + Sync;

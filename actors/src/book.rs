@@ -32,6 +32,11 @@ pub mod header {
     pub const NAME: &str = "name";
     /// The absolute path of the file that the book was read from.
     pub const ORIGIN: &str = "origin";
+    /// The rights of that file, in octal digits, e.g. `0644`.
+    pub const MODE: &str = "mode";
+    /// When that file was last written to: whole seconds since 1970, a point, and nine digits of
+    /// nanoseconds from then.
+    pub const MTIME: &str = "mtime";
     /// Lower-case hexadecimal SHA-256 of the body at the time `sha256` saw it.
     pub const SHA256: &str = "sha256";
     /// Identifies the book outside the process: the same whenever its source gives the book again, and no other book's in any run.

@@ -3,33 +3,45 @@
 //! Every record ends with ` .`, which escaped fields can't contain; so the part of a record that a crash left behind is
 //! told from a whole one and skipped.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::own::Own;
 
 const END: &[u8] = b" .";
 
-/// A journal at a path; the file comes into being with its first record.
+/// A journal in the folder of ours; the file comes into being with its first record.
 #[derive(Debug)]
 pub(super) struct Journal {
-    path: PathBuf,
+    own: Arc<Own>,
+    name: String,
     // True where the last line may be torn: the next record then starts on a line of its own.
     torn: Mutex<bool>,
 }
 
 impl Journal {
-    /// The journal at `path`; looks at its last byte.
-    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
-        let torn = match File::open(&path) {
-            Ok(mut file) => ends_torn(&mut file)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(error),
+    /// The journal called `name`; looks at its last byte.
+    pub(super) fn open(own: Arc<Own>, name: String) -> io::Result<Self> {
+        let torn = match own.read(&name)? {
+            Some(mut file) => ends_torn(&mut file)?,
+            None => false,
         };
         Ok(Self {
-            path,
+            own,
+            name,
             torn: Mutex::new(torn),
         })
+    }
+
+    /// Its name in the folder.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The folder.
+    pub(super) fn own(&self) -> &Arc<Own> {
+        &self.own
     }
 
     /// Appends lines made by [`push_record`] with one write, and syncs them if `durable`.
@@ -39,15 +51,7 @@ impl Journal {
         }
         let mut torn = self.torn.lock().unwrap_or_else(PoisonError::into_inner);
         // Opened for each call: after another instance has replaced the file, records go to the new one.
-        let mut options = OpenOptions::new();
-        options.append(true).create(true);
-        let mut file = match options.open(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(self.folder())?;
-                options.open(&self.path)?
-            }
-            other => other?,
-        };
+        let mut file = self.own.append(&self.name)?;
         let written = if *torn {
             file.write_all(&[b"\n", lines].concat())
         } else {
@@ -60,7 +64,7 @@ impl Journal {
 
     /// Calls `each` with the offset and the fields of every whole record, oldest first.
     pub(super) fn read(&self, each: impl FnMut(u64, &[&[u8]]) -> io::Result<()>) -> io::Result<()> {
-        read(&self.path, each)
+        read(&self.own, &self.name, each)
     }
 
     /// Replaces the journal by what `write` writes, durably: after a crash there is the old or the new one.
@@ -69,33 +73,24 @@ impl Journal {
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut torn = self.torn.lock().unwrap_or_else(PoisonError::into_inner);
-        std::fs::create_dir_all(self.folder())?;
-        let fresh = tempfile::NamedTempFile::new_in(self.folder())?;
-        let mut buffered = BufWriter::with_capacity(64 * 1024, fresh);
-        write(&mut buffered)?;
-        let fresh = buffered
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?;
-        fresh.as_file().sync_all()?;
-        fresh.persist(&self.path).map_err(|refused| refused.error)?;
+        self.own.replace(&self.name, |file| {
+            let mut buffered = BufWriter::with_capacity(64 * 1024, file);
+            write(&mut buffered)?;
+            buffered.flush()
+        })?;
         *torn = false;
-        File::open(self.folder())?.sync_all()
-    }
-
-    fn folder(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("."))
+        Ok(())
     }
 }
 
-/// Reads the journal at `path`; a file that is not there is an empty one.
+/// Reads the journal called `name`; one that is not there is empty.
 pub(super) fn read(
-    path: &Path,
+    own: &Own,
+    name: &str,
     mut each: impl FnMut(u64, &[&[u8]]) -> io::Result<()>,
 ) -> io::Result<()> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
+    let Some(file) = own.read(name)? else {
+        return Ok(());
     };
     let mut reader = BufReader::with_capacity(64 * 1024, file);
     let mut line = Vec::new();
@@ -106,12 +101,34 @@ pub(super) fn read(
         if length == 0 {
             return Ok(());
         }
-        let text = line.strip_suffix(b"\n").unwrap_or(&line);
-        if let Some(record) = text.strip_suffix(END) {
-            let fields: Vec<&[u8]> = record.split(|byte| *byte == b' ').collect();
+        if let Some(fields) = fields(&line) {
             each(offset, &fields)?;
         }
         offset += length as u64;
+    }
+}
+
+/// The fields of the record that a line, with or without its end, holds; `None` where it is torn.
+pub(super) fn fields(line: &[u8]) -> Option<Vec<&[u8]>> {
+    let record = line.strip_suffix(b"\n").unwrap_or(line).strip_suffix(END)?;
+    Some(record.split(|byte| *byte == b' ').collect())
+}
+
+/// Reads the line that begins at `offset` of a journal.
+pub(super) fn line_at(file: &File, offset: u64) -> io::Result<Vec<u8>> {
+    use std::os::unix::fs::FileExt;
+    let mut line = Vec::new();
+    let mut piece = [0; 512];
+    loop {
+        let length = match file.read_at(&mut piece, offset + line.len() as u64) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other?,
+        };
+        let found = piece[..length].iter().position(|byte| *byte == b'\n');
+        line.extend_from_slice(&piece[..found.unwrap_or(length)]);
+        if found.is_some() || length == 0 {
+            return Ok(line);
+        }
     }
 }
 
@@ -141,6 +158,10 @@ fn ends_torn(file: &mut File) -> io::Result<bool> {
 mod tests {
     use super::*;
 
+    fn own(folder: &tempfile::TempDir) -> Arc<Own> {
+        Arc::new(Own::make(folder.path()).unwrap())
+    }
+
     fn records(journal: &Journal) -> Vec<Vec<String>> {
         let mut all = Vec::new();
         let text = |field: &&[u8]| String::from_utf8(field.to_vec()).unwrap();
@@ -163,17 +184,18 @@ mod tests {
     #[test]
     fn a_torn_tail_is_skipped_wherever_the_tear_is() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("deep/journal");
+        let own = own(&folder);
+        let open = || Journal::open(own.clone(), "journal".to_owned()).unwrap();
         let whole = record(&["1", "second", ""]);
         // The newline is not part of what makes a record whole.
         for cut in 0..whole.len() - 1 {
-            let _ = std::fs::remove_file(&path);
-            let journal = Journal::open(path.clone()).unwrap();
+            let _ = std::fs::remove_file(own.path().join("journal"));
+            let journal = open();
             journal
                 .append(&record(&["0", "first", "x"]), false)
                 .unwrap();
             journal.append(&whole[..cut], false).unwrap();
-            let journal = Journal::open(path.clone()).unwrap();
+            let journal = open();
             journal.append(&record(&["2", "third", "z"]), true).unwrap();
             assert_eq!(
                 records(&journal),
@@ -186,10 +208,11 @@ mod tests {
     #[test]
     fn an_instance_from_before_a_replacement_writes_to_the_new_file() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal");
-        let old = Journal::open(path.clone()).unwrap();
+        let own = own(&folder);
+        let open = || Journal::open(own.clone(), "journal".to_owned()).unwrap();
+        let old = open();
         old.append(&record(&["a"]), false).unwrap();
-        let new = Journal::open(path).unwrap();
+        let new = open();
         new.replace(|out| out.write_all(&record(&["b"]))).unwrap();
         old.append(&record(&["c"]), false).unwrap();
         assert_eq!(records(&new), [["b"], ["c"]]);
@@ -198,7 +221,8 @@ mod tests {
     #[test]
     fn a_failing_replacement_leaves_the_old_journal() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(folder.path().join("journal")).unwrap();
+        let own = own(&folder);
+        let journal = Journal::open(own.clone(), "journal".to_owned()).unwrap();
         journal.append(&record(&["a"]), false).unwrap();
         let refused = journal.replace(|out| {
             out.write_all(&record(&["b"]))?;
@@ -206,6 +230,6 @@ mod tests {
         });
         assert!(refused.is_err());
         assert_eq!(records(&journal), [["a"]]);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(own.names().unwrap(), ["journal"]);
     }
 }

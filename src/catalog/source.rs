@@ -7,6 +7,8 @@ pub mod generate;
 pub mod lines;
 mod seen;
 
+pub(super) use seen::STAMP;
+
 pub(super) fn register(catalog: &mut Catalog) {
     catalog
         .add_source("generate", "Makes up books", generate::make)

@@ -5,8 +5,14 @@ use gopherworks_actors::book::{Body, Book};
 
 use super::*;
 
+thread_local! {
+    // All sites of a test belong to one run.
+    static STATE: RunState = RunState::default();
+}
+
 pub(super) fn site() -> Site {
     Site {
+        state: STATE.with(RunState::clone),
         node: "node".to_owned(),
         seed: 1,
         run: RunId::of_seed(1),

@@ -13,6 +13,7 @@ use super::{Catalog, Factory, Site, WorkFactory};
 pub mod filter;
 pub mod gunzip;
 pub mod gzip;
+mod scratch;
 pub mod sha256;
 mod spill;
 pub mod zstd;

@@ -29,7 +29,7 @@ use super::places::Places;
 use super::running::{Crew, Inner, RunningTopology};
 use super::{Options, StartError};
 use crate::catalog::burn::count::Count;
-use crate::catalog::{RunId, Site};
+use crate::catalog::{RunId, RunState, Site};
 use crate::config::schema::{Capacity, StrategyConfig};
 use crate::plan::{IncineratorPlan, Plan, Target};
 
@@ -57,6 +57,11 @@ pub(super) async fn start(
         plan,
         options,
         run,
+        state: if options.dry {
+            RunState::dry()
+        } else {
+            RunState::default()
+        },
         places: Places::new(plan),
         clock,
     };
@@ -134,6 +139,7 @@ struct Build<'a> {
     places: Places,
     clock: Clock,
     run: RunId,
+    state: RunState,
 }
 
 impl Build<'_> {
@@ -142,6 +148,7 @@ impl Build<'_> {
             node: node.to_owned(),
             seed: self.plan.execution.seed,
             run: self.run.clone(),
+            state: self.state.clone(),
             scratch: self.plan.execution.scratch.clone(),
             spill_above: SPILL_ABOVE,
             endless: self.options.endless,

@@ -71,7 +71,10 @@ fn unpacked(place: &Place, out: &str) -> BTreeMap<PathBuf, Vec<u8>> {
 /// Regular files with every sort of name, and things that are no files.
 fn strange() -> (Place, usize) {
     let place = Place::new();
-    let names: [&[u8]; 14] = [
+    let names: [&[u8]; 17] = [
+        b"-",
+        b"--",
+        b"deep/-",
         b"plain",
         b"with space",
         b"new\nline",
@@ -142,6 +145,17 @@ fn a_second_run_does_only_what_is_new_or_changed() {
     let (code, report) = archive(&place, "out", &[]);
     assert_eq!((code, report.ledger("burned")), (0, 2));
     checked(&place, "out", files + 1);
+    assert_eq!(unpacked(&place, "out"), tree(&place.path("in")));
+}
+
+#[test]
+fn a_lost_output_is_made_again() {
+    let (place, files) = strange();
+    archive(&place, "out", &[]);
+    fs::remove_file(place.path("out/plain.gz")).expect("an output");
+    let (code, report) = archive(&place, "out", &[]);
+    assert_eq!((code, report.ledger("burned")), (0, 1));
+    checked(&place, "out", files);
     assert_eq!(unpacked(&place, "out"), tree(&place.path("in")));
 }
 

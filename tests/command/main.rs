@@ -10,6 +10,7 @@ mod documents;
 mod graph;
 #[cfg(feature = "http")]
 mod keys;
+mod output_folders;
 mod pipes;
 mod programs;
 mod run;

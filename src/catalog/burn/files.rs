@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cap_std::ambient_authority;
@@ -12,19 +13,22 @@ use gopherworks_actors::failure::Failure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::super::own::{NAME as OWN, Own};
+use super::super::run_state::{Output, RunState};
+use super::super::source::STAMP;
 use super::super::work::filter::described;
 use super::super::{FilePath, RunId, Site, names};
 
 mod manifest;
+mod placing;
+mod refusals;
 mod staging;
 mod sync;
 
 use manifest::Manifest;
-use staging::{Staging, Temporary};
+use placing::{LastFolder, OnConflict, Placing};
+use staging::{Identity, Mtime, Staging, Temporary};
 use sync::Disk;
-
-/// The folder below the root that holds what is not yet, or not at all, a burned book.
-const OWN: &str = ".gopherworks";
 
 /// Options of `files`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -38,6 +42,13 @@ pub struct Options {
     /// Waits until the disk has a book before it counts as burned.
     #[serde(default = "yes")]
     durable: bool,
+    /// What is done where two books of a run have one target: the second is a dead letter, gets a
+    /// name like `name~2.ext`, or replaces the first.
+    #[serde(default)]
+    on_conflict: OnConflict,
+    /// Gives a file the modification time of the file that its book came from.
+    #[serde(default = "yes")]
+    mtime: bool,
 }
 
 fn yes() -> bool {
@@ -70,44 +81,80 @@ impl TryFrom<String> for FileName {
 /// whole of it or what was there before; a book that comes again replaces its file by an equal one. A body that was spilled
 /// to a temporary file on the same file system is linked instead of copied.
 ///
+/// Two books of a run never have one file, unless `on_conflict = "replace"` says so; names that
+/// differ and lead to one file (on a file system that folds case, or by a link inside the root)
+/// count as one. A file that was there before the run is replaced, but never an input of the run,
+/// nor what an earlier run has made of another input that is still there (which a source with
+/// `remember` knows). One run at a time writes below a root.
+///
+/// A run knows the files that it has placed, at about 50 bytes each, until it ends; not those
+/// of books without a name, and none where `replace` is the rule and no source reads files.
+///
+/// A file has the mode of the file that its book came from, less what the umask takes away; so do
+/// folders that are made.
+///
 /// With `durable`, when [`Burn::burn`] or [`Burn::burn_cart`] returns `Ok` for a book, its bytes, its name and its record for the
 /// manifest have been given to the disk and would survive a loss of power. Without, they survive the end of the process, not
 /// that of the machine.
 pub struct Files {
     root: Dir,
+    own: Arc<Own>,
+    placing: Placing,
     staging: Staging,
     disk: Option<Disk>,
     manifest: Option<Manifest>,
     serial: AtomicU64,
     run: RunId,
+    state: RunState,
+    node: String,
+    mtime: bool,
 }
 
 /// Makes the burn.
 ///
 /// # Errors
-/// A root that can't be created or written to.
+/// A root that can't be created or written to, or that another run writes to.
 pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
     let path = options.root.as_path();
     let open = || {
-        Dir::create_ambient_dir_all(path, ambient_authority())?;
-        let root = Dir::open_ambient_dir(path, ambient_authority())?;
-        let staging = Staging::open(&root)?;
+        let path = site.state.folder(path, None)?;
+        let root = Dir::open_ambient_dir(&path, ambient_authority())?;
+        let own = site.state.own(&path, &site.node)?;
+        site.state.keep_apart(path.join(OWN));
+        let staging = Staging::open(&own)?;
         let disk = if options.durable {
             Some(Disk::of(&root)?)
         } else {
             None
         };
         let manifest = match &options.manifest {
-            Some(name) => Some(Manifest::open(path, &name.0, &site.node)?),
+            Some(name) => Some(Manifest::open(
+                own.clone(),
+                &path,
+                &name.0,
+                &site.node,
+                &site.state,
+            )?),
             None => None,
         };
         Ok(Files {
+            placing: Placing::open(
+                (root.try_clone()?, path),
+                own.clone(),
+                &site.node,
+                &site.state,
+                options.on_conflict,
+            )?,
             root,
+            own,
             staging,
             disk,
             manifest,
             serial: AtomicU64::new(0),
             run: site.run.clone(),
+            state: site.state.clone(),
+            node: site.node.clone(),
+            mtime: options.mtime,
         })
     };
     open().map_err(|error: io::Error| {
@@ -121,8 +168,46 @@ pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
 /// A body that has been written in full, not yet under its name.
 struct Staged<'a> {
     position: usize,
+    // The same number for one book, however often it comes.
+    book: u64,
+    origin: Option<PathBuf>,
+    // What tells it from others in later runs.
+    owner: Option<Vec<u8>>,
+    // False where its key is its name.
+    named: bool,
     target: PathBuf,
+    // Where it was put, below the root.
+    folder: PathBuf,
     temporary: Temporary<'a>,
+    identity: Identity,
+}
+
+/// The number by which a book is known again within the run.
+fn number_of(book: &Book) -> u64 {
+    match book.headers.get(header::KEY) {
+        Some(key) => {
+            let mut hasher = std::hash::DefaultHasher::new();
+            std::hash::Hash::hash(key, &mut hasher);
+            std::hash::Hasher::finish(&hasher)
+        }
+        None => book.id.0,
+    }
+}
+
+/// The rights of header [`header::MODE`].
+fn parse_mode(text: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(text).ok()?;
+    Some(u32::from_str_radix(text, 8).ok()? & 0o777)
+}
+
+/// The time of header [`header::MTIME`].
+fn parse_mtime(text: &[u8]) -> Option<Mtime> {
+    let (seconds, nanoseconds) = std::str::from_utf8(text).ok()?.split_once('.')?;
+    let whole = nanoseconds.len() == 9 && nanoseconds.bytes().all(|digit| digit.is_ascii_digit());
+    Some((
+        seconds.parse().ok()?,
+        nanoseconds.parse().ok().filter(|_| whole)?,
+    ))
 }
 
 /// The path below the root that a name stands for.
@@ -176,34 +261,34 @@ impl Files {
         buffer: &mut Vec<u8>,
     ) -> Result<Staged<'_>, Failure> {
         let manifest = self.manifest.as_ref().map(Manifest::name);
-        let target = target(&names::name_of(book, &self.run), manifest)?;
+        let name = names::name_of(book, &self.run);
+        let target = target(&name, manifest)?;
+        let header = |name| book.headers.get(name);
+        let mode = header(header::MODE).and_then(|text| parse_mode(text));
+        let mode = mode.unwrap_or(0o644);
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let mut temporary = self.staging.temporary(format!("{}-{serial}", book.id));
-        if !linked(&book.body, &mut temporary).map_err(|error| refused("linking", &error))? {
-            copy(book, &mut temporary, buffer)?;
+        if !linked(&book.body, &mut temporary, mode).map_err(|error| refused("linking", &error))? {
+            copy(book, &mut temporary, mode, buffer)?;
         }
+        let mtime = header(header::MTIME).and_then(|text| parse_mtime(text));
+        let finished = match mtime.filter(|_| self.mtime) {
+            Some(mtime) => temporary.set_mtime(mtime),
+            None => Ok(()),
+        };
+        let identity = finished.and_then(|()| temporary.identity());
+        let unwritten =
+            |error: io::Error| refused(format_args!("writing {}", names::shown(&name)), &error);
         Ok(Staged {
             position,
+            book: number_of(book),
+            origin: header(header::ORIGIN).map(|origin| names::bytes_path(origin)),
+            owner: refusals::owner(book),
+            named: header(header::NAME).is_some(),
             target,
+            folder: PathBuf::new(),
+            identity: identity.map_err(unwritten)?,
             temporary,
-        })
-    }
-
-    /// Puts a file under its name, and makes the folders on the way if they are missing.
-    fn place(&self, staged: &mut Staged<'_>) -> Result<(), Failure> {
-        let target = &staged.target;
-        let placed = staged.temporary.place(&self.root, target).or_else(|error| {
-            if error.kind() != io::ErrorKind::NotFound {
-                return Err(error);
-            }
-            self.root.create_dir_all(sync::folder_of(target))?;
-            staged.temporary.place(&self.root, target)
-        });
-        placed.map_err(|error| {
-            refused(
-                format_args!("placing {}", names::shown(names::path_bytes(target))),
-                &error,
-            )
         })
     }
 
@@ -228,10 +313,7 @@ impl Files {
             Some(disk) if many => disk.everything(),
             Some(disk) => disk.names(
                 &self.root,
-                &placed
-                    .iter()
-                    .map(|one| sync::folder_of(&one.target))
-                    .collect(),
+                &placed.iter().map(|one| one.folder.clone()).collect(),
             ),
             None => Ok(()),
         }
@@ -257,17 +339,29 @@ impl Files {
             all_refused(&mut results, &staged, "syncing", &error);
             return results;
         }
-        staged.retain_mut(|one| {
-            let placed = self.place(one);
-            let keep = placed.is_ok();
-            results[one.position] = placed;
-            keep
+        let mut last = LastFolder::None;
+        let mut made: Vec<(u64, Output)> = Vec::new();
+        staged.retain_mut(|one| match self.placing.place(one, &mut last) {
+            Ok(output) => {
+                let book = books[one.position];
+                if book.headers.get(STAMP).is_some() {
+                    made.push((book.id.0, output));
+                }
+                true
+            }
+            Err(failure) => {
+                results[one.position] = Err(failure);
+                false
+            }
         });
+        drop(last);
         if !staged.is_empty()
             && let Err(error) = self.sync_names(books, &staged)
         {
             // The files are where they belong; burning them again changes nothing.
             all_refused(&mut results, &staged, "recording", &error);
+        } else if !made.is_empty() {
+            self.state.keep_outputs(made);
         }
         results
     }
@@ -290,7 +384,7 @@ fn all_refused(
 
 /// Links a body that was spilled to a temporary file. The spilled file stays until its last body is dropped, so a book that has
 /// to be burned again still has its bytes.
-fn linked(body: &Body, temporary: &mut Temporary<'_>) -> io::Result<bool> {
+fn linked(body: &Body, temporary: &mut Temporary<'_>, mode: u32) -> io::Result<bool> {
     match body {
         Body::File {
             file,
@@ -302,7 +396,7 @@ fn linked(body: &Body, temporary: &mut Temporary<'_>) -> io::Result<bool> {
                 None => true,
                 Some(len) => std::fs::metadata(file.path()).is_ok_and(|found| found.len() == *len),
             };
-            Ok(whole && temporary.link(file.path())?)
+            Ok(whole && temporary.link(file.path(), mode)?)
         }
         _ => Ok(false),
     }
@@ -316,19 +410,24 @@ fn target_named(book: &Book) -> String {
     }
 }
 
-fn copy(book: &Book, temporary: &mut Temporary<'_>, buffer: &mut Vec<u8>) -> Result<(), Failure> {
+fn copy(
+    book: &Book,
+    temporary: &mut Temporary<'_>,
+    mode: u32,
+    buffer: &mut Vec<u8>,
+) -> Result<(), Failure> {
     let unread =
         |error: io::Error| Failure::io(format_args!("reading {}", described(book)), &error);
     let unwritten =
         |error: io::Error| refused(format_args!("writing {}", target_named(book)), &error);
     if let Body::Bytes(bytes) = &book.body {
         return temporary
-            .create()
+            .create(mode)
             .and_then(|file| file.write_all(bytes))
             .map_err(unwritten);
     }
     let mut reader = book.body.open().map_err(unread)?;
-    let file = temporary.create().map_err(unwritten)?;
+    let file = temporary.create(mode).map_err(unwritten)?;
     buffer.resize(BUFFER, 0);
     loop {
         match reader.read(buffer) {
@@ -358,15 +457,24 @@ impl Burn for Files {
     }
 
     fn finish(&self) -> Result<(), Failure> {
+        let finished = self.list();
+        self.own.release(&self.node);
+        finished
+    }
+}
+
+impl Files {
+    /// Writes the manifest.
+    fn list(&self) -> Result<(), Failure> {
         let Some(manifest) = &self.manifest else {
             return Ok(());
         };
-        let rebuilt = manifest.rebuild(|write| {
+        let rebuilt = manifest.rebuild(|mode, write| {
             let serial = self.serial.fetch_add(1, Ordering::Relaxed);
             let mut temporary = self.staging.temporary(format!("list-{serial}"));
-            write(temporary.create()?)?;
+            write(temporary.create(mode)?)?;
             temporary.sync()?;
-            temporary.place(&self.root, Path::new(manifest.name()))?;
+            temporary.place_over(&self.root, manifest.name().as_ref())?;
             self.root.open(".")?.sync_all()
         });
         rebuilt.map_err(|error| refused(format_args!("writing {}", manifest.name()), &error))

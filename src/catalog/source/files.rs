@@ -1,8 +1,10 @@
 //! `files`: every regular file below a folder.
 
 use std::collections::HashSet;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use gopherworks_actors::book::{Body, BodyFile, Book, header};
@@ -12,6 +14,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use walkdir::{DirEntry, WalkDir};
 
+use super::super::own;
+use super::super::run_state::{Inputs, RunState};
 use super::super::{FilePath, Site, names};
 use super::seen::{STAMP, Seen, Stamp};
 
@@ -80,23 +84,70 @@ struct Choice {
     // Patterns of whole folders: `a/**` leaves nothing of `a` either.
     prune: GlobSet,
     leave_out: HashSet<PathBuf>,
+    // Files and folders of the run itself; its burns have been made when the walk begins.
+    apart: OnceLock<HashSet<PathBuf>>,
+    run: RunState,
 }
 
 impl Choice {
     fn enters(&self, entry: &DirEntry) -> bool {
-        if entry.depth() == 0 {
-            return true;
-        }
-        if self.leave_out.contains(entry.path()) {
+        let (path, is_dir) = (entry.path(), entry.file_type().is_dir());
+        let apart = || {
+            self.apart
+                .get_or_init(|| self.run.kept_apart().into_iter().collect())
+        };
+        entry.depth() == 0 || (self.keeps(path, is_dir) && !apart().contains(path))
+    }
+
+    /// True if nothing leaves out what is at `path`, as far as that is said of itself and not of a
+    /// folder above.
+    fn keeps(&self, path: &Path, is_dir: bool) -> bool {
+        if self.leave_out.contains(path) {
             return false;
         }
-        let relative = self.relative(entry.path());
-        let pruned = entry.file_type().is_dir() && self.prune.is_match(relative);
+        let relative = self.relative(path);
+        let pruned = is_dir && self.prune.is_match(relative);
         !pruned && !self.exclude.is_match(relative)
+    }
+
+    /// True if the walk comes to a file at `path`, and it is wanted.
+    fn lists(&self, path: &Path) -> bool {
+        let Ok(relative) = path.strip_prefix(&self.root) else {
+            return false;
+        };
+        let mut folders = path
+            .ancestors()
+            .skip(1)
+            .take_while(|folder| *folder != self.root);
+        let mut apart = self.run.kept_apart().into_iter();
+        self.include.is_match(relative)
+            && !apart.any(|ours| path.starts_with(ours))
+            && self.keeps(path, false)
+            && folders.all(|folder| self.keeps(folder, true))
     }
 
     fn relative<'a>(&self, path: &'a Path) -> &'a Path {
         path.strip_prefix(&self.root).unwrap_or(path)
+    }
+}
+
+/// What burns may ask of the source while it walks.
+struct Listing {
+    choice: Choice,
+    seen: Option<Arc<Seen>>,
+}
+
+impl Inputs for Listing {
+    fn root(&self) -> &Path {
+        &self.choice.root
+    }
+
+    fn lists(&self, path: &Path) -> bool {
+        self.choice.lists(path)
+    }
+
+    fn origin_of(&self, path: &Path) -> Option<PathBuf> {
+        self.seen.as_ref()?.origin_of(path)
     }
 }
 
@@ -105,14 +156,19 @@ const PATIENCE: usize = 4096;
 
 /// Walks a folder, each folder's entries in the order of the bytes of their names.
 ///
-/// A book's header `name` is the path below the root, `origin` the whole path, both byte for byte. Only the entries of the folders
-/// on the way to the current file are held in memory. What can't be listed becomes a book whose reading fails, so that it
-/// ends as a dead letter and the walk goes on.
+/// A book's header `name` is the path below the root, `origin` the whole path, both byte for byte;
+/// `mode` and `mtime` are what the file had when it was listed. Only the entries of the folders on
+/// the way to the current file are held in memory. What can't be listed becomes a book whose
+/// reading fails, so that it ends as a dead letter and the walk goes on.
 pub struct Files {
-    choice: Choice,
+    listing: Arc<Listing>,
     walk: Option<walkdir::IntoIter>,
-    seen: Option<Arc<Seen>>,
+    // The beginning of every stamp.
+    node: String,
     skipped: u64,
+    // True where a burn of the run may write into the folder that is walked; known when the walk
+    // begins.
+    overlaps: Option<bool>,
 }
 
 /// Makes the source.
@@ -138,17 +194,27 @@ pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
         .iter()
         .map(|path| resolved(path.as_path()))
         .collect();
+    let remembered = |folder: &Path| {
+        // A run that leaves no trace makes no folder.
+        let folder = if site.state.is_dry() {
+            resolved(folder)
+        } else {
+            site.state.folder(folder, Some(&root))?
+        };
+        let seen = Seen::load(&folder, &root, site)?;
+        Ok((folder.join(own::NAME), Arc::new(seen)))
+    };
     let seen = match &options.remember {
         Some(folder) => {
-            let folder = resolved(folder.as_path()).join(".gopherworks");
-            let seen = Seen::load(&folder, &site.node, &root).map_err(|error| {
+            let folder = folder.as_path();
+            let (ours, seen) = remembered(folder).map_err(|error: std::io::Error| {
                 Failure::io(
                     format_args!("reading what was burned from {}", folder.display()),
                     &error,
                 )
             })?;
-            leave_out.insert(folder);
-            Some(Arc::new(seen))
+            leave_out.insert(ours);
+            Some(seen)
         }
         None => None,
     };
@@ -162,17 +228,22 @@ pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
         exclude: texts(&options.exclude)?,
         prune: glob_set(folders)?,
         leave_out,
+        apart: OnceLock::new(),
+        run: site.state.clone(),
         root,
     };
     let walk = WalkDir::new(&choice.root)
         .follow_links(options.follow)
         .sort_by(|a, b| a.file_name().cmp(b.file_name()))
         .into_iter();
+    let listing = Arc::new(Listing { choice, seen });
+    site.state.reads(listing.clone());
     Ok(Files {
-        choice,
+        listing,
         walk: Some(walk),
-        seen,
+        node: names::file_stem(&site.node),
         skipped: 0,
+        overlaps: None,
     })
 }
 
@@ -188,14 +259,13 @@ fn resolved(path: &Path) -> PathBuf {
 }
 
 impl Files {
-    /// The book of one entry; `None` for what is no file and for what was burned before.
+    /// The book of one entry; `None` for what is no file, for what was burned before, and for what
+    /// burns have made.
     fn book(&mut self, entry: Result<DirEntry, walkdir::Error>) -> Option<Book> {
+        let choice = &self.listing.choice;
         let listed = entry.and_then(|entry| {
             let wanted = entry.file_type().is_file()
-                && self
-                    .choice
-                    .include
-                    .is_match(self.choice.relative(entry.path()));
+                && choice.include.is_match(choice.relative(entry.path()));
             Ok(match wanted {
                 true => Some((entry.metadata()?, entry)),
                 false => None,
@@ -204,49 +274,81 @@ impl Files {
         match listed {
             Ok(None) => None,
             Ok(Some((metadata, entry))) => {
-                let name = self.name(entry.path());
-                let stamp = Stamp::of(&metadata);
-                if let Some(seen) = &self.seen {
-                    if seen.is_burned(&name, stamp) {
-                        self.skipped += 1;
-                        return None;
-                    }
-                    let book = self.unstamped(entry.path(), name, metadata.len());
-                    return Some(book.with_header(STAMP, stamp.to_string()));
+                if self.is_made(entry.path(), &metadata) {
+                    return None;
                 }
-                Some(self.unstamped(entry.path(), name, metadata.len()))
+                let name = self.name(entry.path());
+                let Some(seen) = &self.listing.seen else {
+                    return Some(listed_book(entry.path(), name, &metadata));
+                };
+                let stamp = Stamp::of(&metadata);
+                if seen.is_burned(&name, stamp) {
+                    self.skipped += 1;
+                    return None;
+                }
+                let book = listed_book(entry.path(), name, &metadata);
+                Some(book.with_header(STAMP, format!("{} {stamp}", self.node)))
             }
             Err(error) => {
                 log::warn!("{error}");
-                let path = error.path().unwrap_or(&self.choice.root).to_path_buf();
+                let path = error.path().unwrap_or(&choice.root).to_path_buf();
                 let name = self.name(&path);
-                Some(self.unstamped(&path, name, 0))
+                Some(plain_book(&path, name, 0))
             }
         }
     }
 
+    /// True if a burn of this run, or of one that is remembered, has made the file.
+    fn is_made(&mut self, path: &Path, metadata: &Metadata) -> bool {
+        let (choice, seen) = (&self.listing.choice, &self.listing.seen);
+        let overlaps = *self
+            .overlaps
+            .get_or_insert_with(|| choice.run.may_write_below(&choice.root));
+        overlaps
+            && (choice
+                .run
+                .placed()
+                .book_of((metadata.dev(), metadata.ino()))
+                .is_some()
+                || seen
+                    .as_ref()
+                    .is_some_and(|seen| seen.origin_of(path).is_some()))
+    }
+
     fn walked(&self) {
-        if let Some(seen) = &self.seen {
-            seen.walked();
-            if self.skipped > 0 {
-                let root = self.choice.root.display();
-                log::info!(
-                    "{root}: {} files have not changed since they were burned",
-                    self.skipped
-                );
-            }
+        let Some(seen) = &self.listing.seen else {
+            return;
+        };
+        let (root, lost) = (self.listing.choice.root.display(), seen.walked());
+        if lost > 0 {
+            log::warn!(
+                "{root}: what was made of {lost} files is missing or was changed; it is made again"
+            );
+        }
+        if self.skipped > 0 {
+            log::info!(
+                "{root}: {} files have not changed since they were burned",
+                self.skipped
+            );
         }
     }
 
     fn name(&self, path: &Path) -> Vec<u8> {
-        names::path_bytes(self.choice.relative(path)).to_vec()
+        names::path_bytes(self.listing.choice.relative(path)).to_vec()
     }
+}
 
-    fn unstamped(&self, path: &Path, name: Vec<u8>, size: u64) -> Book {
-        Book::new(Body::file(BodyFile::kept(path), size))
-            .with_header(header::NAME, name)
-            .with_header(header::ORIGIN, names::path_bytes(path).to_vec())
-    }
+fn plain_book(path: &Path, name: Vec<u8>, size: u64) -> Book {
+    Book::new(Body::file(BodyFile::kept(path), size))
+        .with_header(header::NAME, name)
+        .with_header(header::ORIGIN, names::path_bytes(path).to_vec())
+}
+
+fn listed_book(path: &Path, name: Vec<u8>, metadata: &Metadata) -> Book {
+    let mtime = format!("{}.{:09}", metadata.mtime(), metadata.mtime_nsec());
+    plain_book(path, name, metadata.len())
+        .with_header(header::MODE, format!("{:04o}", metadata.mode() & 0o777))
+        .with_header(header::MTIME, mtime)
 }
 
 impl Source for Files {
@@ -261,7 +363,7 @@ impl Source for Files {
                 return Ok((!books.is_empty()).then_some(books));
             };
             match &entry {
-                Ok(entry) if !self.choice.enters(entry) => {
+                Ok(entry) if !self.listing.choice.enters(entry) => {
                     if entry.file_type().is_dir() {
                         walk.skip_current_dir();
                     }
@@ -281,7 +383,8 @@ impl Source for Files {
     }
 
     fn receipts(&self) -> Option<Arc<dyn Receipts>> {
-        self.seen.clone().map(|seen| seen as Arc<dyn Receipts>)
+        let seen = self.listing.seen.clone();
+        seen.map(|seen| seen as Arc<dyn Receipts>)
     }
 }
 

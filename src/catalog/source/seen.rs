@@ -1,62 +1,94 @@
-//! Which files were burned in earlier runs, and as what: the memory of `files`.
+//! Which files were burned in earlier runs, and what was made of them: the memory of `files`.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gopherworks_actors::book::{Book, header};
 use gopherworks_actors::failure::Failure;
 use gopherworks_actors::source::Receipts;
 use sha2::{Digest, Sha256};
 
-use super::super::journal::{Journal, push_record};
-use super::super::names;
+use super::super::journal::{self, Journal, push_record};
+use super::super::own::Own;
+use super::super::run_state::{Output, RunState};
+use super::super::{Site, names};
 
-/// The header that carries a [`Stamp`] from the listing to the receipt.
-pub(super) const STAMP: &str = "files.stamp";
+/// The header that carries the node and a [`Stamp`] from the listing to the receipt.
+pub(in crate::catalog) const STAMP: &str = "files.stamp";
 
-/// What a file was when it was listed. A file that is written to afterwards has another stamp, and is done again.
+/// What a file was when it was listed. A file that is written to afterwards, or replaced by
+/// another, has another stamp, and is done again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     size: u64,
     mtime: i64,
+    // Time of the last change of any sort, and number of the file; earlier versions did not record
+    // them.
+    more: Option<(i64, u64)>,
+}
+
+/// The time of the last writing, in nanoseconds since 1970.
+pub(super) fn mtime_of(metadata: &Metadata) -> i64 {
+    nanoseconds(metadata.mtime(), metadata.mtime_nsec())
+}
+
+fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(nanoseconds)
 }
 
 impl Stamp {
     pub(super) fn of(metadata: &Metadata) -> Self {
-        let since = metadata
-            .modified()
-            .map(|time| match time.duration_since(UNIX_EPOCH) {
-                Ok(after) => after.as_nanos() as i64,
-                Err(before) => -(before.duration().as_nanos() as i64),
-            });
+        let ctime = nanoseconds(metadata.ctime(), metadata.ctime_nsec());
         Self {
             size: metadata.len(),
-            // No time at all: the size has to do.
-            mtime: since.unwrap_or_default(),
+            mtime: mtime_of(metadata),
+            more: Some((ctime, metadata.ino())),
         }
     }
 
-    fn parse(size: &[u8], mtime: &[u8]) -> Option<Self> {
+    fn parse(fields: &[&[u8]]) -> Option<Self> {
+        let more = match fields.get(2..4) {
+            Some([ctime, number]) => Some((parsed(ctime)?, parsed(number)?)),
+            _ => None,
+        };
         Some(Self {
-            size: std::str::from_utf8(size).ok()?.parse().ok()?,
-            mtime: std::str::from_utf8(mtime).ok()?.parse().ok()?,
+            size: parsed(fields.first()?)?,
+            mtime: parsed(fields.get(1)?)?,
+            more,
         })
+    }
+
+    /// True if both are of the same file in the same state, as far as both tell.
+    fn agrees(self, other: Self) -> bool {
+        let more = self.more.is_none() || other.more.is_none() || self.more == other.more;
+        more && (self.size, self.mtime) == (other.size, other.mtime)
     }
 }
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.size, self.mtime)
+        write!(f, "{} {}", self.size, self.mtime)?;
+        match self.more {
+            Some((ctime, number)) => write!(f, " {ctime} {number}"),
+            None => Ok(()),
+        }
     }
 }
 
-/// 128 bits of a name's SHA-256: 40 bytes a file instead of its name.
+fn parsed<T: std::str::FromStr>(field: &[u8]) -> Option<T> {
+    std::str::from_utf8(field).ok()?.parse().ok()
+}
+
+/// 128 bits of a name's SHA-256: 24 bytes a file instead of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key(u128);
 
@@ -68,58 +100,180 @@ impl Key {
     }
 }
 
+/// One line of the journal.
+struct Record {
+    name: Vec<u8>,
+    stamp: Stamp,
+    output: Option<Output>,
+}
+
+impl Record {
+    /// Reads the three forms: of earlier versions (size, mtime, name), without an output, and with
+    /// one.
+    fn decoded(fields: &[&[u8]]) -> Option<Self> {
+        let (stamp, name, output) = match fields {
+            [stamp @ .., name] if stamp.len() == 2 || stamp.len() == 4 => (stamp, name, None),
+            [stamp @ .., name, size, mtime, path] if stamp.len() == 4 => {
+                let output = Output {
+                    path: names::bytes_path(&names::unescape(path)?),
+                    size: parsed(size)?,
+                    mtime: parsed(mtime)?,
+                };
+                (stamp, name, Some(output))
+            }
+            _ => return None,
+        };
+        Some(Self {
+            name: names::unescape(name)?,
+            stamp: Stamp::parse(stamp)?,
+            output,
+        })
+    }
+}
+
 /// The memory of one source.
 pub(super) struct Seen {
+    node: String,
     root: PathBuf,
-    journal: Journal,
-    // Emptied when the walk is over: nobody asks any more.
-    burned: Mutex<HashMap<Key, Stamp>>,
+    // Paths of outputs below it are recorded without it, so that memory and outputs can be moved
+    // together.
+    folder: PathBuf,
+    run: RunState,
+    // Nothing is to be remembered in a run that leaves no trace, and nothing may be there to be
+    // read.
+    journal: Option<Journal>,
+    // The journal as it was found; offsets point into it.
+    lines: Option<File>,
+    folds_case: bool,
+    // The last line of each name. Emptied when the walk is over: no name is looked up any more.
+    burned: Mutex<HashMap<Key, u64>>,
+    // The last line of each output, by a hash of its path.
+    made: HashMap<u64, u64>,
+    lost: AtomicU64,
     walked: AtomicBool,
 }
 
 impl Seen {
-    /// Reads `<folder>/<node>.seen`.
-    pub(super) fn load(folder: &Path, node: &str, root: &Path) -> io::Result<Self> {
-        let journal = Journal::open(folder.join(format!("{}.seen", names::file_stem(node))))?;
-        let mut burned = HashMap::new();
-        journal.read(|_, fields| {
-            if let Some((name, stamp)) = decoded(fields) {
-                burned.insert(Key::of(&name), stamp);
-            }
-            Ok(())
-        })?;
-        Ok(Self {
-            root: root.to_path_buf(),
-            journal,
-            burned: Mutex::new(burned),
+    /// Reads `<folder>/.gopherworks/<node>.seen`; `folder` is resolved.
+    pub(super) fn load(folder: &Path, root: &Path, site: &Site) -> io::Result<Self> {
+        let run = site.state.clone();
+        let own = if run.is_dry() {
+            Own::open(folder)?.map(Arc::new)
+        } else {
+            Some(run.own(folder, &site.node)?)
+        };
+        let name = format!("{}.seen", names::file_stem(&site.node));
+        let mut seen = Self {
+            node: site.node.clone(),
+            root: root.to_owned(),
+            folder: folder.to_owned(),
+            run,
+            folds_case: own.as_ref().is_some_and(|own| own.folds_case()),
+            lines: match &own {
+                Some(own) => own.read(&name)?,
+                None => None,
+            },
+            journal: own.map(|own| Journal::open(own, name)).transpose()?,
+            burned: Mutex::default(),
+            made: HashMap::new(),
+            lost: AtomicU64::new(0),
             walked: AtomicBool::new(false),
-        })
+        };
+        let (mut burned, mut made) = (HashMap::new(), HashMap::new());
+        if let Some(journal) = &seen.journal {
+            journal.read(|offset, fields| {
+                if let Some(record) = Record::decoded(fields) {
+                    burned.insert(Key::of(&record.name), offset);
+                    if let Some(output) = record.output {
+                        made.insert(seen.path_key(&seen.folder.join(output.path)), offset);
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        seen.burned = Mutex::new(burned);
+        seen.made = made;
+        Ok(seen)
     }
 
-    /// True if this file was burned as it is.
+    /// True if this file was burned as it is, and what was made of it is still there.
     pub(super) fn is_burned(&self, name: &[u8], stamp: Stamp) -> bool {
-        let burned = self.burned.lock().unwrap_or_else(PoisonError::into_inner);
-        burned.get(&Key::of(name)) == Some(&stamp)
+        let offset = {
+            let burned = self.burned.lock().unwrap_or_else(PoisonError::into_inner);
+            burned.get(&Key::of(name)).copied()
+        };
+        let Some(record) = offset.and_then(|offset| self.record_at(offset)) else {
+            return false;
+        };
+        if record.name != name || !record.stamp.agrees(stamp) {
+            return false;
+        }
+        let Some(output) = record.output else {
+            return true;
+        };
+        let path = self.folder.join(output.path);
+        let found = path.symlink_metadata();
+        let whole = found.is_ok_and(|found| {
+            found.is_file() && found.len() == output.size && mtime_of(&found) == output.mtime
+        });
+        if !whole {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        // Where the design writes to another folder now, the file belongs there, too.
+        whole && (self.run.is_dry() || self.run.is_written_below(&path))
     }
 
-    /// The walk has come to its end: a file that is missing now is gone.
-    pub(super) fn walked(&self) {
+    /// True if an earlier run has made the file at `path`, of an input that is still there.
+    pub(super) fn origin_of(&self, path: &Path) -> Option<PathBuf> {
+        let offset = *self.made.get(&self.path_key(path))?;
+        let record = self.record_at(offset)?;
+        let made = self.folder.join(record.output?.path);
+        if made != path && !(self.folds_case && folded(&made) == folded(path)) {
+            return None;
+        }
+        (!self.is_gone(&record.name)).then(|| self.root.join(names::bytes_path(&record.name)))
+    }
+
+    /// The walk has come to its end: a file that is missing now is gone. Gives how many files are
+    /// done again because what was made of them is missing or has changed.
+    pub(super) fn walked(&self) -> u64 {
         self.walked.store(true, Ordering::Release);
         *self.burned.lock().unwrap_or_else(PoisonError::into_inner) = HashMap::new();
+        self.lost.load(Ordering::Relaxed)
     }
 
-    /// The name below the root, as the walk gave it: works may have changed the header `name`.
-    fn name_of<'a>(&self, book: &'a Book) -> Option<&'a [u8]> {
+    fn record_at(&self, offset: u64) -> Option<Record> {
+        let line = journal::line_at(self.lines.as_ref()?, offset).ok()?;
+        Record::decoded(&journal::fields(&line)?)
+    }
+
+    fn path_key(&self, path: &Path) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        if self.folds_case {
+            folded(path).hash(&mut hasher);
+        } else {
+            path.hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    /// The stamp of a book of this source, and its name below the root as the walk gave it: works
+    /// may have changed the header `name`. `None` for other books.
+    fn ours<'a>(&self, book: &'a Book) -> Option<(&'a [u8], &'a [u8])> {
+        let stamp = book.headers.get(STAMP)?;
+        let stamp = stamp
+            .strip_prefix(names::file_stem(&self.node).as_bytes())?
+            .strip_prefix(b" ")?;
         let origin = book.headers.get(header::ORIGIN)?;
         let below = origin.strip_prefix(names::path_bytes(&self.root))?;
-        Some(below.strip_prefix(b"/").unwrap_or(below))
+        Some((stamp, below.strip_prefix(b"/").unwrap_or(below)))
     }
 
-    fn compact(&self) -> io::Result<()> {
+    fn compact(&self, journal: &Journal) -> io::Result<()> {
         let mut last: HashMap<Key, u64> = HashMap::new();
-        self.journal.read(|offset, fields| {
-            if let Some((name, _)) = decoded(fields) {
-                last.insert(Key::of(&name), offset);
+        journal.read(|offset, fields| {
+            if let Some(record) = Record::decoded(fields) {
+                last.insert(Key::of(&record.name), offset);
             }
             Ok(())
         })?;
@@ -127,13 +281,15 @@ impl Seen {
             return Ok(());
         }
         let walked = self.walked.load(Ordering::Acquire);
-        self.journal.replace(|out| {
+        journal.replace(|out| {
             let mut line = Vec::new();
-            self.journal.read(|offset, fields| {
-                let Some((name, _)) = decoded(fields) else {
+            journal.read(|offset, fields| {
+                let Some(record) = Record::decoded(fields) else {
                     return Ok(());
                 };
-                if last.get(&Key::of(&name)) == Some(&offset) && !(walked && self.is_gone(&name)) {
+                if last.get(&Key::of(&record.name)) == Some(&offset)
+                    && !(walked && self.is_gone(&record.name))
+                {
                     line.clear();
                     push_record(&mut line, fields);
                     out.write_all(&line)?;
@@ -149,29 +305,54 @@ impl Seen {
     }
 }
 
-fn decoded(fields: &[&[u8]]) -> Option<(Vec<u8>, Stamp)> {
-    match fields {
-        [size, mtime, name] => Some((names::unescape(name)?, Stamp::parse(size, mtime)?)),
-        _ => None,
-    }
+fn folded(path: &Path) -> String {
+    path.to_string_lossy().to_lowercase()
 }
 
 impl Receipts for Seen {
     fn burned(&self, books: &[&Book]) -> Result<(), Failure> {
+        let Some(journal) = &self.journal else {
+            return Ok(());
+        };
+        // A work may have put a book of its own in the place of ours: that one is not remembered.
+        let ours: Vec<_> = books
+            .iter()
+            .filter_map(|book| Some((book.id.0, self.ours(book)?)))
+            .collect();
+        let outputs = self.run.take_outputs(ours.iter().map(|(book, _)| *book));
         let mut lines = Vec::new();
-        for book in books {
-            // A work may have put a book of its own in the place of ours: that one is not remembered.
-            if let (Some(name), Some(stamp)) = (self.name_of(book), book.headers.get(STAMP)) {
-                push_record(&mut lines, &[stamp, names::escape(name).as_bytes()]);
-            }
+        for ((_, (stamp, name)), output) in ours.iter().zip(outputs) {
+            let name = names::escape(name);
+            let Some(output) = output else {
+                push_record(&mut lines, &[stamp, name.as_bytes()]);
+                continue;
+            };
+            let path = output
+                .path
+                .strip_prefix(&self.folder)
+                .unwrap_or(&output.path);
+            push_record(
+                &mut lines,
+                &[
+                    stamp,
+                    name.as_bytes(),
+                    output.size.to_string().as_bytes(),
+                    output.mtime.to_string().as_bytes(),
+                    names::escape(names::path_bytes(path)).as_bytes(),
+                ],
+            );
         }
         // Not synced: what a crash forgets is done again, which changes nothing.
-        let appended = self.journal.append(&lines, false);
+        let appended = journal.append(&lines, false);
         appended.map_err(|error| Failure::io("remembering what was burned", &error))
     }
 
     fn finish(&self) -> Result<(), Failure> {
-        let compacted = self.compact();
+        let Some(journal) = &self.journal else {
+            return Ok(());
+        };
+        let compacted = self.compact(journal);
+        journal.own().release(&self.node);
         compacted.map_err(|error| Failure::io("compacting the memory of what was burned", &error))
     }
 }

@@ -10,6 +10,7 @@ use tempfile::NamedTempFile;
 
 use super::super::Site;
 use super::BUFFER;
+use super::scratch::{self, Scratch};
 
 /// Collects the pieces of one body after another.
 pub(super) struct Spill {
@@ -18,17 +19,21 @@ pub(super) struct Spill {
     file: Option<NamedTempFile>,
     in_file: u64,
     limit: u64,
-    scratch: PathBuf,
+    below: PathBuf,
+    // From the first body that was spilled on.
+    scratch: Option<Scratch>,
 }
 
 impl Spill {
     pub(super) fn new(site: &Site) -> Self {
+        scratch::tidy(&site.scratch);
         Self {
             memory: Vec::new(),
             file: None,
             in_file: 0,
             limit: site.spill_above,
-            scratch: site.scratch.clone(),
+            below: site.scratch.clone(),
+            scratch: None,
         }
     }
 
@@ -69,20 +74,21 @@ impl Spill {
         }
     }
 
-    fn create(&self) -> io::Result<NamedTempFile> {
-        // Mode 0600: the scratch folder is often shared.
-        let create = || {
+    fn create(&mut self) -> io::Result<NamedTempFile> {
+        // Mode 0600.
+        let create = |scratch: &Scratch| {
             tempfile::Builder::new()
-                .prefix("gopherworks-")
-                .tempfile_in(&self.scratch)
+                .prefix("body-")
+                .tempfile_in(scratch.path())
         };
-        create().or_else(|error| {
-            if error.kind() != io::ErrorKind::NotFound {
-                return Err(error);
+        if let Some(scratch) = &self.scratch {
+            match create(scratch) {
+                // A program that tidies up has removed the folder.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => return other,
             }
-            std::fs::create_dir_all(&self.scratch)?;
-            create()
-        })
+        }
+        create(self.scratch.insert(Scratch::below(&self.below)?))
     }
 
     fn append(&mut self, piece: &[u8]) -> io::Result<()> {
@@ -126,6 +132,6 @@ impl Spill {
 
     /// The disk says no: it may have room later, so this is never the book's own fault.
     fn refused(&self, error: &io::Error) -> Failure {
-        Failure::transient(format!("spilling to {}: {error}", self.scratch.display()))
+        Failure::transient(format!("spilling to {}: {error}", self.below.display()))
     }
 }

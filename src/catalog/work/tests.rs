@@ -35,8 +35,12 @@ fn spilling(folder: &Path, above: u64) -> Site {
     }
 }
 
+/// Files below `folder`.
 fn entries(folder: &Path) -> usize {
-    std::fs::read_dir(folder).unwrap().count()
+    let entries = walkdir::WalkDir::new(folder).into_iter();
+    entries
+        .filter(|entry| !entry.as_ref().unwrap().file_type().is_dir())
+        .count()
 }
 
 /// What a program makes of `input`.

@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gopherworks_actors::book::{Book, header};
 
 use super::super::super::journal::{self, Journal, push_record};
 use super::super::super::names;
-use super::OWN;
+use super::super::super::own::Own;
+use super::super::super::run_state::RunState;
+
+const RECORDS: &str = ".records";
 
 /// Records of one node below a root, and the list of all nodes there.
 pub(super) struct Manifest {
     name: String,
-    // `.gopherworks`
-    own: PathBuf,
-    journal_path: PathBuf,
     journal: Journal,
     told: AtomicBool,
 }
@@ -24,18 +25,46 @@ pub(super) struct Manifest {
 /// What is listed of a file.
 struct Listed {
     sha256: [u8; 32],
+    mode: u32,
     mine: bool,
 }
 
 impl Manifest {
-    pub(super) fn open(root: &Path, name: &str, node: &str) -> io::Result<Self> {
-        let own = root.join(OWN);
-        let journal_path = own.join(format!("{}.records", names::file_stem(node)));
+    /// The list called `name` below `root`, a path without links.
+    pub(super) fn open(
+        own: Arc<Own>,
+        root: &Path,
+        name: &str,
+        node: &str,
+        run: &RunState,
+    ) -> io::Result<Self> {
+        let path = root.join(name);
+        if let Ok(found) = path.symlink_metadata()
+            && !found.is_file()
+            && !found.is_symlink()
+        {
+            let text = format!(
+                "the manifest {} is a folder, a pipe or a device: remove it",
+                path.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+        }
+        let ours = own.names()?.iter().any(|name| name.ends_with(RECORDS));
+        if !ours && path.symlink_metadata().is_ok() {
+            let inputs = run.inputs();
+            if inputs.iter().any(|inputs| inputs.lists(&path)) {
+                let text = format!(
+                    "the manifest {} would replace an input of the run: give it another name",
+                    path.display()
+                );
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+            }
+        }
+        run.keep_apart(path);
+        let journal = format!("{}{RECORDS}", names::file_stem(node));
         Ok(Self {
             name: name.to_owned(),
-            journal: Journal::open(journal_path.clone())?,
-            journal_path,
-            own,
+            journal: Journal::open(own, journal)?,
             told: AtomicBool::new(false),
         })
     }
@@ -67,21 +96,28 @@ impl Manifest {
             let origin = get(header::ORIGIN)
                 .map(|origin| names::escape(origin))
                 .unwrap_or_default();
-            push_record(
-                &mut lines,
-                &[sha256, names::escape(name).as_bytes(), origin.as_bytes()],
-            );
+            let name = names::escape(name);
+            let mode = get(header::MODE).filter(|text| super::parse_mode(text).is_some());
+            let fields: &[&[u8]] = &[sha256, name.as_bytes(), origin.as_bytes()];
+            match mode {
+                Some(mode) => push_record(&mut lines, &[fields, &[mode]].concat()),
+                None => push_record(&mut lines, fields),
+            }
         }
         self.journal.append(&lines, durable)
     }
 
     /// Writes the list anew from the records of all nodes, and forgets files whose origin is gone.
+    /// `create` is told the mode of the list.
     pub(super) fn rebuild(
         &self,
-        create: impl FnOnce(&mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()>,
+        create: impl FnOnce(u32, &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()>,
     ) -> io::Result<()> {
         let listed = self.listed()?;
-        create(&mut |out| {
+        // Digests tell of contents: no reader of the list is to be one who may not read a listed
+        // file.
+        let mode = listed.values().fold(0o644, |mode, file| mode & file.mode) | 0o600;
+        create(mode, &mut |out| {
             let mut out = BufWriter::with_capacity(64 * 1024, out);
             for (name, file) in &listed {
                 out.write_all(&checksum_line(&file.sha256, name))?;
@@ -93,28 +129,19 @@ impl Manifest {
 
     /// The latest digest of every name whose origin still exists; of two nodes' records of one name, this node's.
     fn listed(&self) -> io::Result<BTreeMap<Vec<u8>, Listed>> {
-        let mut journals = Vec::new();
-        for entry in std::fs::read_dir(&self.own)? {
-            let path = entry?.path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "records")
-                && path != self.journal_path
-            {
-                journals.push(path);
-            }
-        }
-        journals.sort();
-        journals.push(self.journal_path.clone());
+        let own = self.journal.own();
+        let mut journals = own.names()?;
+        journals.retain(|name| name.ends_with(RECORDS) && name != self.journal.name());
+        journals.push(self.journal.name().to_owned());
         let mut listed = BTreeMap::new();
-        for path in &journals {
-            journal::read(path, |_, fields| {
-                if let Some((sha256, name, origin)) = decoded(fields) {
+        for journal in &journals {
+            journal::read(own, journal, |_, fields| {
+                if let Some((sha256, name, origin, mode)) = decoded(fields) {
                     if is_gone(&origin) {
                         listed.remove(&name);
                     } else {
-                        let mine = *path == self.journal_path;
-                        listed.insert(name, Listed { sha256, mine });
+                        let mine = journal == self.journal.name();
+                        listed.insert(name, Listed { sha256, mode, mine });
                     }
                 }
                 Ok(())
@@ -125,11 +152,11 @@ impl Manifest {
 
     /// Keeps of this node's records the last of each name that is listed.
     fn compact(&self, listed: &BTreeMap<Vec<u8>, Listed>) -> io::Result<()> {
-        if !self.journal_path.try_exists()? {
+        if self.journal.own().read(self.journal.name())?.is_none() {
             return Ok(());
         }
         let kept = |fields: &[&[u8]]| {
-            let (sha256, name, origin) = decoded(fields)?;
+            let (sha256, name, origin, _) = decoded(fields)?;
             let entry = listed.get_key_value(&name);
             let (name, file) = entry.filter(|(_, file)| file.mine && file.sha256 == sha256)?;
             (!is_gone(&origin)).then_some((name, file))
@@ -151,14 +178,20 @@ impl Manifest {
     }
 }
 
-type Record = ([u8; 32], Vec<u8>, Vec<u8>);
+type Record = ([u8; 32], Vec<u8>, Vec<u8>, u32);
 
 fn decoded(fields: &[&[u8]]) -> Option<Record> {
+    // The input's mode is missing where there was none, and in records of earlier versions.
+    let (fields, mode) = match fields {
+        [fields @ .., mode] if fields.len() == 3 => (fields, super::parse_mode(mode)?),
+        fields => (fields, 0o777),
+    };
     match fields {
         [sha256, name, origin] => Some((
             names::unhex_sha256(sha256)?,
             names::unescape(name)?,
             names::unescape(origin)?,
+            mode,
         )),
         _ => None,
     }
@@ -174,9 +207,11 @@ fn is_gone(origin: &[u8]) -> bool {
         )
 }
 
-/// A line as `sha256sum` writes it: a name with a backslash, a newline or a carriage return is escaped, and a backslash at the
-/// beginning of the line says so.
+/// A line as `sha256sum` writes it: a name with a backslash, a newline or a carriage return is
+/// escaped, and a backslash at the beginning of the line says so. The name `-`, which `sha256sum
+/// -c` takes for standard input, becomes `./-`.
 fn checksum_line(sha256: &[u8; 32], name: &[u8]) -> Vec<u8> {
+    let name = if name == b"-" { b"./-" } else { name };
     let mut line = Vec::with_capacity(name.len() + 68);
     if name.iter().any(|byte| b"\\\n\r".contains(byte)) {
         line.push(b'\\');

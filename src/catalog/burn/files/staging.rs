@@ -1,14 +1,18 @@
 //! Temporary names: a folder of its own for each living burn, cleared away when its owner is gone.
 
+use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
+use cap_std::fs::Dir;
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
+use rustix::io::Errno;
 
-use super::OWN;
+use super::super::super::own::{self, Own};
+use super::super::super::run_state::FileId;
 
 /// Makes names unique within the process; the process and the lock file do the rest.
 static SERIAL: AtomicU64 = AtomicU64::new(0);
@@ -18,19 +22,31 @@ pub(super) struct Staging {
     // `.gopherworks/tmp`
     all: Dir,
     own: Dir,
+    path: PathBuf,
     name: String,
     lock_name: String,
-    mode: u32,
+    // What the process's umask leaves of a mode.
+    mask: u32,
     _lock: File,
 }
 
+/// What a file is once it has been written: its bytes, mode and time are final.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Identity {
+    pub(super) id: FileId,
+    pub(super) size: u64,
+    pub(super) mtime: i64,
+}
+
+/// A time of the last writing: whole seconds since 1970, and nanoseconds from then.
+pub(super) type Mtime = (i64, u32);
+
 impl Staging {
-    /// Takes a folder below `root`, and removes those whose owners are gone.
-    pub(super) fn open(root: &Dir) -> io::Result<Self> {
-        let path = Path::new(OWN).join("tmp");
-        root.create_dir_all(&path)?;
-        let all = root.open_dir(&path)?;
-        remove_abandoned(&all)?;
+    /// Takes a folder below `ours`, and removes those whose owners are gone.
+    pub(super) fn open(ours: &Own) -> io::Result<Self> {
+        let all = ours.folder("tmp")?;
+        let all_path = ours.path().join("tmp");
+        remove_abandoned(&all, &all_path)?;
         loop {
             let name = format!(
                 "{}-{}",
@@ -38,13 +54,9 @@ impl Staging {
                 SERIAL.fetch_add(1, Ordering::Relaxed)
             );
             let lock_name = format!("{name}.lock");
-            let options = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o644)
-                .clone();
-            let lock = match all.open_with(&lock_name, &options) {
-                Ok(lock) => lock.into_std(),
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+            let lock = match own::regular(&all, &all_path, &lock_name, flags, 0o600) {
+                Ok(lock) => lock,
                 // A process of the same number in another container, or before a restart.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
@@ -53,21 +65,27 @@ impl Staging {
             if !try_lock(&lock)? || !all.try_exists(&lock_name)? {
                 continue;
             }
-            match all.create_dir(&name) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => all
-                    .remove_dir_all(&name)
-                    .and_then(|()| all.create_dir(&name))?,
+            // Asked for with all rights: what is left shows the process's umask, which can't be
+            // asked for without changing it.
+            let make = || rustix::fs::mkdirat(&all, &name, Mode::from_raw_mode(0o777));
+            match make() {
+                Err(Errno::EXIST) => {
+                    all.remove_dir_all(&name)?;
+                    make()?;
+                }
                 other => other?,
             }
-            // Asked for 0644: what is left shows the process's mask, which can't be asked for without changing it.
-            let mode =
-                std::os::unix::fs::PermissionsExt::mode(&lock.metadata()?.permissions()) & 0o777;
+            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let own = rustix::fs::openat(&all, &name, flags, Mode::empty())?;
+            let mask = rustix::fs::fstat(&own)?.st_mode as u32 & 0o777;
+            rustix::fs::fchmod(&own, Mode::RWXU)?;
             return Ok(Self {
-                own: all.open_dir(&name)?,
+                own: Dir::from(own),
+                path: all_path.join(&name),
                 all,
                 name,
                 lock_name,
-                mode,
+                mask,
                 _lock: lock,
             });
         }
@@ -101,15 +119,16 @@ fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
-fn remove_abandoned(all: &Dir) -> io::Result<()> {
+fn remove_abandoned(all: &Dir, path: &Path) -> io::Result<()> {
     for entry in all.entries()? {
         let name = entry?.file_name();
         let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(".lock")) else {
             continue;
         };
-        // Somebody else may be tidying up, too.
-        let Ok(lock) = all.open(&name) else { continue };
-        let lock = lock.into_std();
+        // Another run may be tidying up, too; what is no lock file of ours stays.
+        let Ok(lock) = own::regular(all, path, &name, OFlags::RDONLY, 0) else {
+            continue;
+        };
         if try_lock(&lock)? {
             log::debug!("removing temporary files that {stem} left behind");
             let _ = all.remove_dir_all(stem);
@@ -129,20 +148,18 @@ pub(super) struct Temporary<'a> {
 }
 
 impl Temporary<'_> {
-    /// Creates the file.
-    pub(super) fn create(&mut self) -> io::Result<&mut File> {
-        let options = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o644)
-            .clone();
-        let file = self.staging.own.open_with(&self.name, &options)?.into_std();
+    /// Creates the file, with `mode` less what the umask takes away.
+    pub(super) fn create(&mut self, mode: u32) -> io::Result<&mut File> {
+        let staging = self.staging;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let file = own::regular(&staging.own, &staging.path, &self.name, flags, mode)?;
         self.exists = true;
         Ok(self.file.insert(file))
     }
 
-    /// Makes the name a link to the file at `path`; false where it can't be one, e.g. on another file system.
-    pub(super) fn link(&mut self, path: &Path) -> io::Result<bool> {
+    /// Makes the name a link to the file at `path`, and gives that the mode; false where it can't
+    /// be one, e.g. on another file system.
+    pub(super) fn link(&mut self, path: &Path, mode: u32) -> io::Result<bool> {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
             return Ok(false);
         };
@@ -154,9 +171,49 @@ impl Temporary<'_> {
         }
         self.exists = true;
         self.linked = true;
-        // Spilled bodies are private; what becomes of them is not.
-        own.set_permissions(&self.name, Permissions::from_mode(self.staging.mode))?;
+        // Spilled bodies are private; what becomes of them is as private as their inputs.
+        let mode = Mode::from_raw_mode((mode & self.staging.mask) as _);
+        rustix::fs::chmodat(own, &self.name, mode, AtFlags::empty())?;
         Ok(true)
+    }
+
+    /// Sets the time of the last writing.
+    pub(super) fn set_mtime(&self, (seconds, nanoseconds): Mtime) -> io::Result<()> {
+        let times = Timestamps {
+            last_access: Timespec {
+                tv_sec: 0,
+                tv_nsec: rustix::fs::UTIME_OMIT,
+            },
+            last_modification: Timespec {
+                tv_sec: seconds as _,
+                tv_nsec: nanoseconds as _,
+            },
+        };
+        let set = match &self.file {
+            Some(file) => rustix::fs::futimens(file, &times),
+            None => rustix::fs::utimensat(
+                &self.staging.own,
+                &self.name,
+                &times,
+                AtFlags::SYMLINK_NOFOLLOW,
+            ),
+        };
+        Ok(set?)
+    }
+
+    /// What the file is now.
+    pub(super) fn identity(&self) -> io::Result<Identity> {
+        let found = match &self.file {
+            Some(file) => rustix::fs::fstat(file)?,
+            None => rustix::fs::statat(&self.staging.own, &self.name, AtFlags::SYMLINK_NOFOLLOW)?,
+        };
+        Ok(Identity {
+            id: (found.st_dev as u64, found.st_ino as u64),
+            size: found.st_size as u64,
+            mtime: (found.st_mtime as i64)
+                .saturating_mul(1_000_000_000)
+                .saturating_add(found.st_mtime_nsec as i64),
+        })
     }
 
     /// Closes the file; it can still be synced.
@@ -172,10 +229,34 @@ impl Temporary<'_> {
         }
     }
 
-    /// Moves the file to `target` below `root`, over what is there.
-    pub(super) fn place(&mut self, root: &Dir, target: &Path) -> io::Result<()> {
-        self.staging.own.rename(&self.name, root, target)?;
-        // Where `target` is a link to the same file already, renaming leaves both names.
+    /// Moves the file to `name` in `folder`, if there is nothing; false if there is.
+    pub(super) fn place_new(&mut self, folder: &Dir, name: &OsStr) -> io::Result<bool> {
+        #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+        {
+            use rustix::fs::RenameFlags;
+            let own = &self.staging.own;
+            match rustix::fs::renameat_with(own, &self.name, folder, name, RenameFlags::NOREPLACE) {
+                Ok(()) => {
+                    self.exists = false;
+                    return Ok(true);
+                }
+                Err(Errno::EXIST) => return Ok(false),
+                // Not every file system can.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(false),
+            Err(Errno::NOENT) => self.place_over(folder, name).map(|()| true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Moves the file to `name` in `folder`, over what is there.
+    pub(super) fn place_over(&mut self, folder: &Dir, name: &OsStr) -> io::Result<()> {
+        rustix::fs::renameat(&self.staging.own, &self.name, folder, name)?;
+        // Where there is a link to the same file already, renaming leaves both names.
         self.exists = self.linked;
         Ok(())
     }
@@ -206,14 +287,15 @@ mod tests {
     fn what_a_dead_owner_left_is_removed_and_what_a_living_one_has_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let root = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
-        let living = Staging::open(&root).unwrap();
+        let ours = Own::make(folder.path()).unwrap();
+        let living = Staging::open(&ours).unwrap();
         let mut theirs = living.temporary("theirs".to_owned());
-        theirs.create().unwrap();
+        theirs.create(0o644).unwrap();
         // As a killed process leaves it: a folder with a file, and a lock that nobody holds.
         root.create_dir_all(".gopherworks/tmp/dead").unwrap();
         root.write(".gopherworks/tmp/dead/half", "half").unwrap();
         root.write(".gopherworks/tmp/dead.lock", "").unwrap();
-        let second = Staging::open(&root).unwrap();
+        let second = Staging::open(&ours).unwrap();
         assert_eq!(names(&root).len(), 4);
         assert!(!root.exists(".gopherworks/tmp/dead"));
         assert!(living.own.exists("theirs"));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use cap_std::fs::Dir;
@@ -103,11 +103,6 @@ fn sync_file_system(root: &File) -> io::Result<()> {
 fn sync_file_system(root: &File) -> io::Result<()> {
     // Never asked for: `FEW` is without bound here.
     root.sync_all()
-}
-
-/// The folder of a path below the root.
-pub(super) fn folder_of(path: &Path) -> PathBuf {
-    path.parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
 #[cfg(test)]

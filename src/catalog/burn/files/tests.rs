@@ -368,7 +368,11 @@ fn check(input: &Path, output: &Path) -> (bool, String) {
     )
 }
 
-const ODD: [&[u8]; 9] = [
+const ODD: [&[u8]; 13] = [
+    b"-",
+    b"--",
+    b"deep/-",
+    b"*star",
     b"plain",
     b"sp ace",
     b"new\nline",
@@ -466,6 +470,10 @@ fn two_nodes_with_one_root_share_a_manifest() {
     // The bodies were not changed on their way, so the list holds for the output as well.
     assert!(check(folder.path(), folder.path()).0);
 }
+
+mod conflicts;
+mod modes;
+mod ours;
 
 #[test]
 fn books_without_a_digest_are_burned_but_not_listed() {

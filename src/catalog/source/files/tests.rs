@@ -125,7 +125,7 @@ fn what_is_pruned_is_not_entered() {
         while let Some(entry) = walk.next() {
             let entry = entry.unwrap();
             entered += 1;
-            if !files.choice.enters(&entry) && entry.file_type().is_dir() {
+            if !files.listing.choice.enters(&entry) && entry.file_type().is_dir() {
                 walk.skip_current_dir();
             }
         }
@@ -347,3 +347,5 @@ fn a_reader_that_finds_nothing_new_gets_to_breathe() {
     assert!(source.next(1).unwrap().unwrap().is_empty());
     assert_eq!(all(&mut *source).len(), 1);
 }
+
+mod memory;

@@ -1,0 +1,323 @@
+//! The folder `.gopherworks` below a folder that a run writes to: journals, temporary files, and
+//! the lock of the run.
+//!
+//! Nothing in it is opened through a link, and nothing but regular files is read or written: a
+//! link, a pipe, a device or a folder in a file's place is an error with its path. Opening never
+//! waits.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use cap_std::fs::Dir;
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+/// Its name.
+pub(super) const NAME: &str = ".gopherworks";
+
+/// Locked by the run that writes below the folder; holds the number of its process.
+const LOCK: &str = "lock";
+
+const PRIVATE: u32 = 0o600;
+
+/// The opened folder.
+#[derive(Debug)]
+pub(super) struct Own {
+    dir: OwnedFd,
+    path: PathBuf,
+    identity: (u64, u64),
+    folds_case: bool,
+    lock: Mutex<Lock>,
+}
+
+/// The lock, and the nodes of this run that need it.
+#[derive(Debug, Default)]
+struct Lock {
+    file: Option<File>,
+    nodes: BTreeSet<String>,
+}
+
+impl Own {
+    /// Opens the folder below `root`, and makes it, with mode 0700, if it is missing.
+    pub(super) fn make(root: &Path) -> io::Result<Self> {
+        let root_dir = File::open(root)?;
+        match rustix::fs::mkdirat(&root_dir, NAME, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(named(&root.join(NAME), error.into())),
+        }
+        let own = Self::open(root)?.ok_or(io::ErrorKind::NotFound)?;
+        // Before anything is written: what could never be written is told now.
+        let ours = [".records", ".seen", ".refused"];
+        own.check(|name| name == LOCK || ours.iter().any(|end| name.ends_with(end)))?;
+        Ok(own)
+    }
+
+    /// Opens the folder below `root`; `None` if it is missing.
+    pub(super) fn open(root: &Path) -> io::Result<Option<Self>> {
+        let path = root.join(NAME);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = match rustix::fs::open(&path, flags, Mode::empty()) {
+            Ok(dir) => dir,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP | Errno::NOTDIR) => {
+                return Err(in_the_way(&path, "not a folder, or a link to one"));
+            }
+            Err(error) => return Err(named(&path, error.into())),
+        };
+        let found = rustix::fs::fstat(&dir)?;
+        Ok(Some(Self {
+            dir,
+            path,
+            identity: (found.st_dev as u64, found.st_ino as u64),
+            folds_case: false,
+            lock: Mutex::default(),
+        }))
+    }
+
+    /// Device and number of the folder.
+    pub(super) fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+
+    /// Where the folder is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// True where the file system takes names that differ in case only for the same.
+    pub(super) fn folds_case(&self) -> bool {
+        self.folds_case
+    }
+
+    /// The names of what is in it.
+    pub(super) fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.dir)? {
+            // Names of ours are ASCII.
+            if let Ok(name) = entry?.file_name().to_str()
+                && name != "."
+                && name != ".."
+            {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn check(&self, ours: impl Fn(&str) -> bool) -> io::Result<()> {
+        for name in self.names()?.into_iter().filter(|name| ours(name)) {
+            let found = rustix::fs::statat(&self.dir, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let kind = FileType::from_raw_mode(found.st_mode);
+            if kind != FileType::RegularFile {
+                return Err(in_the_way(&self.path.join(name), what(kind)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a file for reading; `None` if it is missing.
+    pub(super) fn read(&self, name: &str) -> io::Result<Option<File>> {
+        match regular(&self.dir, &self.path, name, OFlags::RDONLY, PRIVATE) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// Opens a file for appending, and makes it if it is missing. One that has another name
+    /// elsewhere is first replaced by a copy: what the other name shows is not for us to change.
+    pub(super) fn append(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
+        let file = regular(&self.dir, &self.path, name, flags, PRIVATE)?;
+        if rustix::fs::fstat(&file)?.st_nlink <= 1 {
+            return Ok(file);
+        }
+        self.replace(name, |copy| {
+            let old = self.read(name)?.ok_or(io::ErrorKind::NotFound)?;
+            io::copy(&mut &old, copy).map(|_| ())
+        })?;
+        regular(&self.dir, &self.path, name, flags, PRIVATE)
+    }
+
+    /// Replaces a file by what `write` writes, durably: after a crash there is the old or the new
+    /// one. What a killed run has left of a replacement is overwritten by the next.
+    pub(super) fn replace(
+        &self,
+        name: &str,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let fresh = format!("{name}.new");
+        let unlink = || match rustix::fs::unlinkat(&self.dir, &fresh, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(named(&self.path.join(&fresh), error.into())),
+        };
+        unlink()?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let mut file = regular(&self.dir, &self.path, &fresh, flags, PRIVATE)?;
+        let written = write(&mut file).and_then(|()| file.sync_all());
+        let placed =
+            written.and_then(|()| Ok(rustix::fs::renameat(&self.dir, &fresh, &self.dir, name)?));
+        if placed.is_err() {
+            let _ = unlink();
+            return placed;
+        }
+        Ok(rustix::fs::fsync(&self.dir)?)
+    }
+
+    /// Opens a folder in it, and makes it, with mode 0700, if it is missing.
+    pub(super) fn folder(&self, name: &str) -> io::Result<Dir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::mkdirat(&self.dir, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(named(&self.path.join(name), error.into())),
+        }
+        match rustix::fs::openat(&self.dir, name, flags, Mode::empty()) {
+            Ok(dir) => Ok(Dir::from(dir)),
+            Err(Errno::LOOP | Errno::NOTDIR) => Err(in_the_way(
+                &self.path.join(name),
+                "not a folder, or a link to one",
+            )),
+            Err(error) => Err(named(&self.path.join(name), error.into())),
+        }
+    }
+
+    /// Keeps other runs out until every node that asked has called [`Own::release`]. Where the
+    /// file system knows no locks, a warning is all.
+    ///
+    /// # Errors
+    /// `ResourceBusy` if another run writes here, with the number of its process.
+    pub(super) fn hold(&mut self) -> io::Result<()> {
+        let flags = OFlags::RDWR | OFlags::CREATE;
+        let mut file = regular(&self.dir, &self.path, LOCK, flags, PRIVATE)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let mut text = String::new();
+                let _ = file.take(20).read_to_string(&mut text);
+                let who = match text.trim() {
+                    "" => String::new(),
+                    number => format!(" (process {number})"),
+                };
+                return Err(io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    format!(
+                        "another gopherworks{who} writes to {}: wait for its end, or name another folder",
+                        self.path.parent().unwrap_or(&self.path).display()
+                    ),
+                ));
+            }
+            Err(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                log::warn!(
+                    "{}: this file system knows no locks; a second run at the same time would not be noticed",
+                    self.path.display()
+                );
+                return Ok(());
+            }
+            Err(error) => return Err(named(&self.path.join(LOCK), error.into())),
+        }
+        file.set_len(0)?;
+        file.write_all(std::process::id().to_string().as_bytes())?;
+        self.folds_case = self.same_under_capitals();
+        self.remove_abandoned()?;
+        self.lock
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .file = Some(file);
+        Ok(())
+    }
+
+    /// Counts `node` among those that write here.
+    pub(super) fn enter(&self, node: &str) {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        lock.nodes.insert(node.to_owned());
+    }
+
+    /// `node` writes nothing any more. After the last node other runs may come.
+    pub(super) fn release(&self, node: &str) {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        lock.nodes.remove(node);
+        if lock.nodes.is_empty() {
+            lock.file = None;
+        }
+    }
+
+    fn same_under_capitals(&self) -> bool {
+        let number = |name: &str| {
+            let found = rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW);
+            found.ok().map(|found| (found.st_dev, found.st_ino))
+        };
+        let capitals = number("LOCK");
+        capitals.is_some() && capitals == number(LOCK)
+    }
+
+    /// Removes what replacements of killed runs have left. The lock is held, so no run is at it.
+    fn remove_abandoned(&self) -> io::Result<()> {
+        for name in self.names()? {
+            // Earlier versions used six random characters.
+            let old = name.strip_prefix(".tmp").is_some_and(|end| end.len() == 6);
+            if old || name.ends_with(".new") {
+                log::debug!("removing {}", self.path.join(&name).display());
+                let _ = rustix::fs::unlinkat(&self.dir, &name, AtFlags::empty());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens the regular file `name`, a single part, in `dir`, which is at `path`. `mode` is less what
+/// the umask takes away.
+///
+/// # Errors
+/// With the path: those of opening, and whatever stands there that is no regular file.
+pub(super) fn regular(
+    dir: impl AsFd,
+    path: &Path,
+    name: impl AsRef<OsStr>,
+    flags: OFlags,
+    mode: u32,
+) -> io::Result<File> {
+    let name = name.as_ref();
+    let fixed = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mode = Mode::from_raw_mode(mode as _);
+    let file = match rustix::fs::openat(dir, name, flags | fixed, mode) {
+        Ok(file) => File::from(file),
+        Err(Errno::LOOP | Errno::MLINK) => {
+            return Err(in_the_way(&path.join(name), what(FileType::Symlink)));
+        }
+        Err(Errno::NXIO) => return Err(in_the_way(&path.join(name), what(FileType::Fifo))),
+        Err(Errno::ISDIR) => return Err(in_the_way(&path.join(name), what(FileType::Directory))),
+        Err(error) => return Err(named(&path.join(name), error.into())),
+    };
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
+    if kind != FileType::RegularFile {
+        return Err(in_the_way(&path.join(name), what(kind)));
+    }
+    Ok(file)
+}
+
+fn what(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Symlink => "a link, which is not followed",
+        FileType::Fifo => "a pipe",
+        FileType::Directory => "a folder",
+        FileType::Socket => "a socket",
+        _ => "a device",
+    }
+}
+
+fn in_the_way(path: &Path, what: &str) -> io::Error {
+    let text = format!(
+        "{} is {what}, where gopherworks keeps a file of its own: remove it",
+        path.display()
+    );
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
+fn named(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}

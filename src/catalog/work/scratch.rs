@@ -1,0 +1,203 @@
+//! Folders for bodies that are too large for memory: one for each process and scratch folder, mode
+//! 0700, locked as long as the process lives. What killed processes have left is known by its lock
+//! being free, and removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+const PREFIX: &str = "gopherworks-";
+
+/// All folders of this process. One that still holds bodies stays in it, and so locked, until the
+/// process ends.
+static FOLDERS: Mutex<BTreeMap<PathBuf, Arc<Folder>>> = Mutex::new(BTreeMap::new());
+
+struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// The process's folder below a scratch folder. With the last clone it is removed, if it is empty.
+#[derive(Clone)]
+pub(super) struct Scratch {
+    below: PathBuf,
+    folder: Arc<Folder>,
+}
+
+impl Scratch {
+    /// The folder below `below`, which is made where it is missing.
+    pub(super) fn below(below: &Path) -> io::Result<Self> {
+        let mut folders = folders();
+        // Programs that tidy up may have removed it.
+        if let Some(folder) = folders.get(below).filter(|folder| folder.path.is_dir()) {
+            return Ok(Self {
+                below: below.to_owned(),
+                folder: folder.clone(),
+            });
+        }
+        crate::private::create_dir_all(below)?;
+        let folder = Arc::new(make(below)?);
+        folders.insert(below.to_owned(), folder.clone());
+        Ok(Self {
+            below: below.to_owned(),
+            folder,
+        })
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.folder.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let mut folders = folders();
+        // This one, and the one in the list, if no other folder has taken its place there.
+        let listed = folders
+            .get(&self.below)
+            .is_some_and(|folder| Arc::ptr_eq(folder, &self.folder));
+        if listed
+            && Arc::strong_count(&self.folder) == 2
+            && fs::remove_dir(&self.folder.path).is_ok()
+        {
+            folders.remove(&self.below);
+        }
+    }
+}
+
+fn folders() -> MutexGuard<'static, BTreeMap<PathBuf, Arc<Folder>>> {
+    FOLDERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn make(below: &Path) -> io::Result<Folder> {
+    loop {
+        let path = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
+            .tempdir_in(below)?
+            .keep();
+        // Between its making and its lock another process may have taken the folder for an
+        // abandoned one.
+        let Ok(lock) = opened(&path) else { continue };
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if path.is_dir() => return Ok(Folder { path, _lock: lock }),
+            Ok(()) | Err(Errno::WOULDBLOCK) => {}
+            // No process can lock here, so none takes it for abandoned.
+            Err(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                return Ok(Folder { path, _lock: lock });
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn opened(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
+}
+
+/// Removes, once in the life of this process, the folders below `below` whose processes are gone.
+pub(super) fn tidy(below: &Path) {
+    static DONE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let first = DONE
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(below.to_owned());
+    if first {
+        remove_abandoned(below);
+    }
+}
+
+/// Removes the folders below `below` whose processes are gone. What can't be removed stays, and is
+/// tried again by the next run.
+fn remove_abandoned(below: &Path) {
+    let Ok(entries) = fs::read_dir(below) else {
+        return;
+    };
+    // Also keeps this process's own folders from being made meanwhile.
+    let _folders = folders();
+    let me = rustix::process::geteuid().as_raw();
+    for entry in entries.flatten() {
+        let ours = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(PREFIX));
+        // Not even opened where it is another user's.
+        let mine = || {
+            entry
+                .metadata()
+                .is_ok_and(|found| found.is_dir() && found.uid() == me)
+        };
+        if !ours || !mine() {
+            continue;
+        }
+        let Ok(lock) = opened(&entry.path()) else {
+            continue;
+        };
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            log::debug!("removing {}, whose process is gone", entry.path().display());
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_dead_process_left_is_removed_and_what_a_living_one_has_is_not() {
+        let below = tempfile::tempdir().unwrap();
+        let abandoned = below.path().join("gopherworks-dead");
+        fs::create_dir(&abandoned).unwrap();
+        fs::write(abandoned.join("body"), "left").unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("precious"), "").unwrap();
+        let link = below.path().join("gopherworks-link");
+        std::os::unix::fs::symlink(outside.path(), &link).unwrap();
+        fs::write(below.path().join("gopherworks-file"), "").unwrap();
+        fs::create_dir(below.path().join("other")).unwrap();
+        // As another process has it: locked by another opening of the folder.
+        let living = make(below.path()).unwrap();
+        remove_abandoned(below.path());
+        assert!(!abandoned.exists());
+        assert!(living.path.is_dir() && outside.path().join("precious").exists());
+        assert!(link.is_symlink());
+        assert!(below.path().join("gopherworks-file").exists());
+        assert!(below.path().join("other").exists());
+        let path = living.path.clone();
+        drop(living);
+        remove_abandoned(below.path());
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn one_folder_serves_all_and_goes_with_the_last_unless_bodies_are_in_it() {
+        let below = tempfile::tempdir().unwrap();
+        let (first, second) = (
+            Scratch::below(below.path()).unwrap(),
+            Scratch::below(below.path()).unwrap(),
+        );
+        assert_eq!(first.path(), second.path());
+        assert_eq!(fs::metadata(first.path()).unwrap().mode() & 0o777, 0o700);
+        let path = first.path().to_owned();
+        drop(first);
+        assert!(path.is_dir());
+        fs::write(path.join("body"), "").unwrap();
+        drop(second);
+        // A body outlives the works: its folder stays locked, and serves the next.
+        remove_abandoned(below.path());
+        let third = Scratch::below(below.path()).unwrap();
+        assert_eq!(third.path(), path);
+        fs::remove_file(path.join("body")).unwrap();
+        drop(third);
+        assert!(!path.exists());
+    }
+}
