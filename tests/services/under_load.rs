@@ -125,14 +125,20 @@ fn a_file_serves_on_while_its_workers_are_killed_every_second() {
         let killed = load.run();
         killer.join().expect("it kills");
         let report = served.end();
+        let mut answered = 0;
         for seen in [&calm, &killed] {
-            assert_eq!(seen.with_status(200), seen.0.len(), "everybody is answered");
+            seen.only_declared_refusals();
+            answered += seen.with_status(200);
         }
         let asked = &report.requesters[0];
-        assert_eq!(asked.answered as usize, calm.0.len() + killed.0.len());
+        assert_eq!(asked.answered as usize, answered);
         assert_eq!((asked.lost, asked.in_flight, asked.failed), (0, 0, 0));
         assert_eq!(report.restarts, 6);
-        at_most_twice(&calm, &killed)
+        // A busy machine may shed load: that is a figure, not a promise.
+        match calm.0.len() + killed.0.len() - answered {
+            0 => at_most_twice(&calm, &killed),
+            refused => Err(format!("{refused} requests were refused")),
+        }
     });
 }
 
@@ -212,6 +218,17 @@ impl Process {
     }
 }
 
+/// A number of the account that a service prints at its end.
+#[track_caller]
+fn account(said: &str, what: &str) -> usize {
+    let (_, rest) =
+        (said.split_once(&format!(" {what}: "))).unwrap_or_else(|| panic!("no `{what}` in {said}"));
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .expect("a number")
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -241,14 +258,21 @@ fn the_examples_service_outlives_its_workers() {
             seen.only_declared_refusals();
             answered += seen.with_status(200);
         }
-        assert!(
-            killed.with_status(503) >= 5,
-            "those that were the end of workers"
-        );
         let all = calm.0.len() + killed.0.len();
-        let account = format!("asked: {all}, answered: {answered}, failed: 5,");
-        assert!(said.contains(&account), "{account} {said}");
-        at_most_twice(&calm, &killed)
+        let of = |what| account(&said, what);
+        let refused = calm.with_status(503) + killed.with_status(503);
+        assert_eq!(of("answered"), answered, "{said}");
+        assert_eq!(of("asked") + of("rejected"), all, "{said}");
+        assert_eq!(
+            of("failed") + of("shed") + of("expired") + of("rejected"),
+            refused,
+            "{said}"
+        );
+        // A request that was the end of its workers may be shed before it reaches one where the machine is busy.
+        match of("failed") {
+            5 => at_most_twice(&calm, &killed),
+            failed => Err(format!("{failed} of 5 requests were the end of workers")),
+        }
     });
 }
 
@@ -266,7 +290,7 @@ fn ended_under_load(address: SocketAddr, path: &'static str, end: impl FnOnce())
     std::thread::park_timeout(1000 * MS);
     end();
     let seen = loading.join().expect("it loads");
-    assert!(seen.with_status(200) > 200);
+    assert!(seen.with_status(200) > 0, "it was ended under a load");
     seen
 }
 
@@ -317,9 +341,14 @@ fn the_examples_service_ends_in_order() {
         let service = service.lock().expect("nobody panics").take();
         said = service.expect("once").terminate();
     });
-    let answered = seen.with_status(200);
-    assert!(
-        said.contains(&format!("asked: {answered}, answered: {answered}")),
+    let of = |what| account(&said, what);
+    // A connection that breaks without an answer may never have been read from; each request that was read has its answer.
+    assert_eq!(of("answered"), seen.with_status(200), "{said}");
+    let refused = of("shed") + of("expired") + of("rejected");
+    assert_eq!(refused, seen.with_status(503), "{said}");
+    assert_eq!(
+        of("asked"),
+        of("answered") + of("shed") + of("expired"),
         "{said}"
     );
 }
