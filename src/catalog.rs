@@ -27,6 +27,7 @@ use gopherworks_actors::failure::Failure;
 use gopherworks_actors::job::Service;
 use gopherworks_actors::source::Source;
 use gopherworks_actors::transform::Transform;
+pub use gopherworks_actors::works::Halt;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
@@ -34,6 +35,7 @@ pub mod burn;
 mod closures;
 pub mod http;
 mod journal;
+mod locks;
 pub mod names;
 pub mod options;
 mod own;
@@ -66,6 +68,8 @@ pub struct Site {
     pub scratch: PathBuf,
     /// A body up to this many bytes stays in memory; a larger one streams through a file in `scratch`.
     pub spill_above: u64,
+    /// Asks what waits for long to give up, since the run is being stopped at once.
+    pub halt: Halt,
     /// True where the run was given a duration (`--for`): sources that make up their books then never end by themselves.
     pub endless: bool,
     /// What the products of the run know of each other.

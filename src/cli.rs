@@ -43,10 +43,12 @@ mod code {
     pub const LATE: i32 = 75;
     /// A config is invalid (EX_CONFIG).
     pub const CONFIG: i32 = 78;
+    /// The reader of standard output went away: what the shell says of a filter that SIGPIPE ended.
+    pub const PIPE: i32 = 141;
 
     /// The code that says more: a stop, then what gopherworks failed in, then what its books did.
     pub fn worse(a: i32, b: i32) -> i32 {
-        const BY_WEIGHT: [i32; 6] = [OK, UNDONE, LATE, FAILED, CONFIG, ESCALATED];
+        const BY_WEIGHT: [i32; 7] = [OK, PIPE, UNDONE, LATE, FAILED, CONFIG, ESCALATED];
         let weight = |code: i32| {
             BY_WEIGHT
                 .iter()

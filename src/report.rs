@@ -3,6 +3,7 @@
 use gopherworks_actors::clock::Time;
 use gopherworks_actors::ledger::LedgerReport;
 use gopherworks_actors::reasons::ReasonCount;
+pub use gopherworks_actors::works::SinkClosed;
 use serde::{Serialize, Serializer};
 
 /// The account of a run. What does not apply is `None` (`null` in JSON).
@@ -122,6 +123,7 @@ impl Outcome {
             Outcome::Finished => "finished",
             Outcome::Stopped => "stopped",
             Outcome::Escalated(_) => "escalated",
+            Outcome::SinkClosed(_) => "sink_closed",
             Outcome::DeadlinePassed => "deadline_passed",
         }
     }
@@ -138,6 +140,8 @@ pub enum Outcome {
     Stopped,
     /// The restart budget is spent.
     Escalated(String),
+    /// A sink can't take a book again: the run was stopped, and what was under way is back on its piles.
+    SinkClosed(SinkClosed),
     /// The deadline of a drain passed.
     DeadlinePassed,
 }

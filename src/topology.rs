@@ -6,6 +6,8 @@ mod desks;
 mod end;
 mod faults;
 mod heard;
+mod made;
+mod overlap;
 mod places;
 mod running;
 mod wiring;
@@ -85,6 +87,9 @@ pub enum StartError {
         /// Why.
         failure: Failure,
     },
+    /// An output is an input too, which it would destroy.
+    #[error("{0}")]
+    Overlap(String),
     /// The operating system gave no threads.
     #[error("no threads: {0}")]
     Threads(#[from] std::io::Error),

@@ -150,6 +150,10 @@ pub fn judge(measure: &Measure, report: &Report, audit: &Audit, done: &Done) -> 
         "",
     );
     let escalated = matches!(report.outcome, Outcome::Escalated(_));
+    let closed = match done {
+        Done::SinkClosed(sink) => Some(format!("{} closed: {}", sink.node, sink.reason)),
+        _ => None,
+    };
     let why = match &report.outcome {
         Outcome::Escalated(reason) => format!(": {reason}"),
         _ => String::new(),
@@ -167,7 +171,7 @@ pub fn judge(measure: &Measure, report: &Report, audit: &Audit, done: &Done) -> 
         found: match (ended, report.failures.first()) {
             (true, _) => "drained".to_owned(),
             (false, Some(failure)) => failure.clone(),
-            (false, None) => "it did not end in time".to_owned(),
+            (false, None) => closed.unwrap_or_else(|| "it did not end in time".to_owned()),
         },
         pass: ended,
     });

@@ -195,15 +195,13 @@ async fn run(shape: Shape<'_>) -> Duration {
                 Some(dump) => Door::Dump(dump.clone()),
                 None => Door::Incinerator(furnace.clone()),
             };
-            let crew = Arc::new(CrewCore {
+            let crew = Arc::new(CrewCore::new(
                 yard,
-                from: from.clone(),
-                to,
-                steps: StepTimes::default(),
-                work: None,
-                ask: None,
-                works: works.clone(),
-            });
+                (from.clone(), to),
+                StepTimes::default(),
+                (None, None),
+                works.clone(),
+            ));
             if at == 0 {
                 feeder.loads(crew.load());
             }

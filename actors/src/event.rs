@@ -1,6 +1,7 @@
 //! What happened, for whoever listens.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::book::BookId;
 use crate::clock::Time;
@@ -44,6 +45,29 @@ pub enum Event {
         /// When.
         at: Time,
     },
+    /// The sink of a node can't take anything at present: its books wait, uncharged, and it is tried again and again.
+    Unavailable {
+        /// The incinerator, or the crew whose work it is.
+        node: String,
+        /// Why.
+        reason: String,
+        /// When it is tried again; later pauses are longer.
+        retry: Duration,
+    },
+    /// The sink of a node that was told to be unavailable takes books again.
+    Available {
+        /// The incinerator or crew.
+        node: String,
+        /// How long it took nothing.
+        after: Duration,
+    },
+    /// The sink of a node can't take a book again: the run ends.
+    SinkClosed {
+        /// The incinerator or crew.
+        node: String,
+        /// Why.
+        reason: String,
+    },
     /// The sources are closed; what is under way runs to its end.
     Draining,
     /// The run is over and everything is accounted for; what still follows only explains it.
@@ -62,7 +86,10 @@ impl Event {
             Event::Started { node, .. }
             | Event::Exited { node, .. }
             | Event::Restarting { node }
-            | Event::Closed { node, .. } => Some(node),
+            | Event::Closed { node, .. }
+            | Event::Unavailable { node, .. }
+            | Event::Available { node, .. }
+            | Event::SinkClosed { node, .. } => Some(node),
             Event::Dead { pile, .. } => Some(pile),
             Event::Draining | Event::Ended | Event::Escalated { .. } => None,
         }
@@ -78,6 +105,11 @@ impl fmt::Display for Event {
             Event::Restarting { .. } => f.write_str("restarting"),
             Event::Dead { book, reason, .. } => write!(f, "dead {book} {reason:?}"),
             Event::Closed { .. } => f.write_str("closed"),
+            Event::Unavailable { reason, retry, .. } => {
+                write!(f, "unavailable {} {reason:?}", Time::ZERO + *retry)
+            }
+            Event::Available { after, .. } => write!(f, "available {}", Time::ZERO + *after),
+            Event::SinkClosed { reason, .. } => write!(f, "sink closed {reason:?}"),
             Event::Draining => f.write_str("draining"),
             Event::Ended => f.write_str("ended"),
             Event::Escalated { reason } => write!(f, "escalated {reason:?}"),

@@ -107,6 +107,31 @@ impl Failure {
         }
     }
 
+    /// An I/O error while writing `what`. A full or read-only disk, a quota, a broken device and a shortage of files or memory are conditions of the sink and
+    /// make it unavailable; a pipe without a reader is closed. Any other error is as in [`Failure::io`].
+    pub fn writing(what: impl fmt::Display, error: &io::Error) -> Self {
+        use io::ErrorKind::*;
+        // EIO, ENFILE, EMFILE: errors without a kind of their own.
+        let of_system = matches!(error.raw_os_error(), Some(5 | 23 | 24));
+        let kind = match error.kind() {
+            BrokenPipe => FailureKind::Closed,
+            StorageFull
+            | QuotaExceeded
+            | ReadOnlyFilesystem
+            | ResourceBusy
+            | ExecutableFileBusy
+            | StaleNetworkFileHandle
+            | OutOfMemory
+            | TimedOut => FailureKind::Unavailable,
+            _ if of_system => FailureKind::Unavailable,
+            _ => return Self::io(what, error),
+        };
+        Self {
+            kind,
+            ..Self::transient(format!("{what}: {error}"))
+        }
+    }
+
     /// The same failure, but the book becomes ready again only after `delay`. Says nothing where the failure is permanent.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
@@ -151,6 +176,11 @@ impl Failure {
     /// Whose failure it is, and whether another attempt can help.
     pub fn kind(&self) -> FailureKind {
         self.kind
+    }
+
+    /// True if it is the sink's failure and not the book's: no attempt is charged.
+    pub fn is_of_sink(&self) -> bool {
+        matches!(self.kind, FailureKind::Unavailable | FailureKind::Closed)
     }
 
     /// True if another attempt at the book is useless.

@@ -74,6 +74,8 @@ pub struct FeederCore {
     ended: AtomicBool,
     /// A request for more is on its way: copies that share the feeder would else multiply requests by answers.
     asked: AtomicBool,
+    /// A thread of the pool reads the source.
+    reading: AtomicBool,
     /// Somebody else than the actor has read, and failed: the actor has yet to hear of it.
     failed: AtomicBool,
     works: OnceLock<Weak<Works>>,
@@ -142,6 +144,7 @@ impl FeederCore {
             open: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             asked: AtomicBool::new(false),
+            reading: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             works: OnceLock::new(),
         })
@@ -239,6 +242,11 @@ impl FeederCore {
     /// True once the source has ended, whether or not all it gave was put.
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// True while a thread of the pool reads the source.
+    pub fn is_reading(&self) -> bool {
+        self.reading.load(Ordering::Acquire)
     }
 
     /// True once nothing more will come from here to the pile that has this share.
@@ -372,7 +380,12 @@ impl Feeder {
         }
         self.reading = true;
         let core = self.core.clone();
-        let read = self.works.pool.wait_for(move || core.read_locked());
+        core.reading.store(true, Ordering::Release);
+        let read = self.works.pool.wait_for(move || {
+            let read = core.read_locked();
+            core.reading.store(false, Ordering::Release);
+            read
+        });
         ctx.spawn(read.into_actor(self).map(|read, feeder, ctx| {
             feeder.reading = false;
             feeder.has_read(read.unwrap_or(Ok(0)), ctx);

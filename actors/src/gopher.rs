@@ -17,6 +17,7 @@ use crate::clock::Time;
 use crate::failure::Failure;
 use crate::fault::{Deed, Point};
 use crate::incinerator::IncineratorCore;
+use crate::pause::Pause;
 use crate::pile::PileCore;
 use crate::supervision::Guarded;
 use crate::threads;
@@ -67,9 +68,38 @@ pub struct CrewCore {
     pub ask: Option<Asking>,
     /// The works.
     pub works: Arc<Works>,
+    /// What the crew does while what its work needs can't take anything.
+    pub(crate) pause: Pause,
 }
 
 impl CrewCore {
+    /// The crew of `yard`, from its pile to its door, with its work or whom it asks.
+    pub fn new(
+        yard: Arc<Yard>,
+        (from, to): (Arc<PileCore>, Door),
+        steps: StepTimes,
+        (work, ask): (Option<MakeWork>, Option<Asking>),
+        works: Arc<Works>,
+    ) -> Self {
+        Self {
+            pause: Pause::new("crew", yard.name()),
+            yard,
+            from,
+            to,
+            steps,
+            work,
+            ask,
+            works,
+        }
+    }
+
+    /// What its work can't go on for, and how many books wait on its pile and in its carts, while it pauses.
+    pub fn pauses(&self) -> Option<(String, usize)> {
+        let counts = self.from.counts();
+        let waiting = counts.ready + counts.leased + counts.inbox;
+        Some((self.pause.reason()?, waiting))
+    }
+
     /// Books that are loaded at once, at most: a cartload, or that of carts which travel together.
     pub fn load(&self) -> usize {
         self.yard.want().books.saturating_mul(coupling(self))
@@ -218,10 +248,7 @@ impl Gopher {
         cart.not_before(self.free_at);
         match leg {
             Leg::Take | Leg::Reserve => self.onward(cart, leg, None),
-            Leg::Push if self.crew.ask.is_some() => {
-                self.ask(cart, ctx);
-                None
-            }
+            Leg::Push if self.crew.ask.is_some() => self.ask(cart, ctx),
             Leg::Push if self.work.is_some() => self.do_work(cart, ctx),
             Leg::Load | Leg::Push | Leg::Unload | Leg::Return => self.spend(cart, leg, ctx),
         }

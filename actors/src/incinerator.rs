@@ -1,5 +1,6 @@
 //! The incinerator: burns books and settles their carts.
 
+mod burning;
 mod core;
 mod told;
 mod turns;
@@ -17,6 +18,7 @@ use crate::failure::Failure;
 use crate::fault::Point;
 use crate::gopher::asking::Asking;
 use crate::gopher::yard::{Leg, holder};
+use crate::pause::Gate;
 use crate::pile::{Deliver, Look};
 use crate::pool::die;
 use crate::supervision::Guarded;
@@ -69,6 +71,8 @@ pub struct Incinerator {
     fire: Fire,
     epoch: u64,
     at_hand: Option<AtHand>,
+    /// When it looks again after a pause.
+    looks_at: Option<Time>,
 }
 
 impl std::fmt::Debug for Incinerator {
@@ -103,25 +107,31 @@ impl Incinerator {
             fire,
             epoch,
             at_hand: None,
+            looks_at: None,
         })
     }
 
     /// Has a balancer's workers burn; what they have answered is burned.
-    fn ask(&mut self, asking: Asking, cart: Cart, ctx: &mut Context<Self>) {
+    fn ask(&mut self, asking: Asking, cart: Cart, round: u64, ctx: &mut Context<Self>) {
         let core = self.core.clone();
         let began = core.works.clock.now();
         let cart = match core.begin(cart) {
             Ok(cart) => cart,
-            Err(empty) => return empty.put(Leg::Return),
+            Err(empty) => {
+                core.untried(round);
+                return empty.put(Leg::Return);
+            }
         };
         let asked = async move {
             // Should this life end before the last answer, those that have theirs are burned.
             let mut told = Told::new(core.clone(), &cart);
             let settle =
                 move |cart: &mut Cart, index: usize, _: Option<Book>| told.burned(cart, index);
-            if let Some(cart) = asking.all(cart, core.works.clone(), settle).await
-                && let (Some(cart), _) = core.done(cart, Some(began), true)
-            {
+            let Some((cart, condition)) = asking.all(cart, core.works.clone(), settle).await else {
+                return;
+            };
+            core.weigh(round, condition.as_ref());
+            if let (Some(cart), _) = core.done(cart, Some(began), true) {
                 cart.put(Leg::Return);
             }
         };
@@ -134,15 +144,16 @@ impl Incinerator {
         !self.fire.blocks() && core.ask.get().is_none() && core.works.faults().is_none()
     }
 
-    /// Burns a cart that came, or has it burned. `began` is the time now; gives the time afterwards, so that nobody reads it twice.
-    fn take_in(&mut self, cart: Cart, began: Time, ctx: &mut Context<Self>) -> Time {
+    /// Burns a cart that came, or has it burned, in this `round` of the pause. `began` is the time now; gives the time afterwards, so that nobody reads it
+    /// twice.
+    fn take_in(&mut self, cart: Cart, began: Time, round: u64, ctx: &mut Context<Self>) -> Time {
         if let Some(asking) = self.core.ask.get().cloned() {
-            self.ask(asking, cart, ctx);
+            self.ask(asking, cart, round, ctx);
             return began;
         }
         if !self.fire.blocks() {
             let core = self.core.clone();
-            match core.burn(cart, &self.fire, Some(began)) {
+            match core.burn(cart, &self.fire, Some(began), round) {
                 Ok((cart, now)) => {
                     if let Some(cart) = cart {
                         cart.put(Leg::Return);
@@ -161,7 +172,7 @@ impl Incinerator {
                 return;
             }
             let began = core.works.clock.now();
-            match core.burn(cart, &fire, Some(began)) {
+            match core.burn(cart, &fire, Some(began), round) {
                 Ok((Some(cart), _)) => cart.put(Leg::Return),
                 Ok((None, _)) => {}
                 Err(text) => core.panicked(text, epoch),
@@ -175,20 +186,44 @@ impl Incinerator {
         began
     }
 
-    /// Takes in the carts that wait. One that has waited for this life is due from now on.
+    /// Takes in the carts that wait, as far as its sink takes anything. One that has waited for this life is due from now on.
     fn look(&mut self, mut now: Time, late: bool, ctx: &mut Context<Self>) {
+        let core = self.core.clone();
+        if core.pause.is_on() {
+            core.give_back();
+        }
         loop {
-            let Some(mut cart) = lock(&self.core.waiting).pop_front() else {
+            let pauses = core.pause.is_on();
+            let round = match core.pause.gate(now, Some(self.epoch)) {
+                Gate::Try(round) => round,
+                Gate::Wait(until) => return self.look_at(until, ctx),
+                Gate::Shut => return,
+            };
+            let Some(mut cart) = lock(&core.waiting).pop_front() else {
+                core.pause.untried(round);
                 return;
             };
-            let core = self.core.clone();
             core.works.fault(&core.name, Point::Deliver, None);
-            if late {
+            if late || pauses {
                 cart.not_before(now);
             }
-            cart.hand_to(holder(self.core.node, self.epoch));
-            now = self.take_in(cart, now, ctx);
+            cart.hand_to(holder(core.node, self.epoch));
+            now = self.take_in(cart, now, round, ctx);
         }
+    }
+
+    /// Looks again at the end of a pause.
+    fn look_at(&mut self, until: Time, ctx: &mut Context<Self>) {
+        if self.looks_at.replace(until) == Some(until) {
+            return;
+        }
+        let rest = self.core.works.clock.sleep_until(until);
+        ctx.spawn(rest.into_actor(self).map(move |(), fire, ctx| {
+            if fire.looks_at == Some(until) {
+                fire.looks_at = None;
+                fire.look(fire.core.works.clock.now(), false, ctx);
+            }
+        }));
     }
 }
 
@@ -218,8 +253,13 @@ impl Handler<Deliver> for Incinerator {
         let core = self.core.clone();
         // Before the look: what comes after it tells anew.
         core.told.open();
+        if core.pause.is_on() {
+            core.park(cart);
+            return;
+        }
         core.works.fault(&core.name, Point::Deliver, None);
-        let now = self.take_in(cart, core.works.clock.now(), ctx);
+        let now = core.works.clock.now();
+        let now = self.take_in(cart, now, core.pause.round(), ctx);
         self.look(now, false, ctx);
     }
 }

@@ -19,6 +19,7 @@ pub mod job;
 mod latch;
 pub mod lease;
 pub mod ledger;
+mod pause;
 pub mod pile;
 pub mod planted;
 pub mod pool;

@@ -80,13 +80,40 @@ pub struct Works {
     tracer: Option<Arc<dyn Tracer>>,
     events: broadcast::Sender<Event>,
     changed: watch::Sender<u64>,
-    halting: AtomicBool,
+    halting: OnceLock<Halt>,
     draining: AtomicBool,
     last_burn: PerThread<AtomicU64>,
     failures: Mutex<Vec<(String, u64)>>,
     /// Why books and requests failed.
     pub reasons: Arc<Reasons>,
     faults: OnceLock<Arc<Faults>>,
+    closed: OnceLock<SinkClosed>,
+    on_closed: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+/// Tells work that may wait for long that the run is being stopped at once. Clones tell the same.
+#[derive(Debug, Clone, Default)]
+pub struct Halt(Arc<AtomicBool>);
+
+impl Halt {
+    /// True once the run is being stopped at once: what waits should give up, its books go back uncharged.
+    pub fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Asks for it.
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// The sink that can't take a book again, and ends the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkClosed {
+    /// The incinerator, or the crew whose work it is.
+    pub node: String,
+    /// Why.
+    pub reason: String,
 }
 
 impl std::fmt::Debug for Works {
@@ -122,12 +149,14 @@ impl Works {
             receipts,
             events: broadcast::channel(EVENTS_KEPT).0,
             changed: watch::channel(0).0,
-            halting: AtomicBool::new(false),
+            halting: OnceLock::new(),
             draining: AtomicBool::new(false),
             last_burn: PerThread::default(),
             failures: Mutex::default(),
             reasons: Arc::default(),
             faults: OnceLock::new(),
+            closed: OnceLock::new(),
+            on_closed: OnceLock::new(),
         })
     }
 
@@ -226,7 +255,12 @@ impl Works {
 
     /// From now on pooled work stops after the book at hand and lets its carts go home.
     pub fn halt(&self) {
-        self.halting.store(true, Ordering::Release);
+        self.halting.get_or_init(Halt::default).ask();
+    }
+
+    /// Says by what work hears of [`Works::halt`]. Once, before the start.
+    pub fn halts_by(&self, halt: Halt) {
+        let _ = self.halting.set(halt);
     }
 
     /// From now on carts whose books can be given again by their source are worked off no further
@@ -242,7 +276,7 @@ impl Works {
 
     /// True once [`Works::halt`] was called.
     pub fn is_halting(&self) -> bool {
-        self.halting.load(Ordering::Acquire)
+        self.halting.get().is_some_and(Halt::is_asked)
     }
 
     /// Books were burned at `now`.
@@ -274,6 +308,32 @@ impl Works {
         }
         drop(failures);
         self.change();
+    }
+
+    /// The sink of `node` can't take a book again: the run is to end. The first sink that says so is the one that counts.
+    pub(crate) fn shut(&self, node: &str, reason: &str) {
+        let (node, reason) = (node.to_owned(), reason.to_owned());
+        let closed = SinkClosed { node, reason };
+        if self.closed.set(closed.clone()).is_err() {
+            return;
+        }
+        let SinkClosed { node, reason } = closed;
+        log::info!("{node}: {reason}");
+        self.tell(Event::SinkClosed { node, reason });
+        if let Some(act) = self.on_closed.get() {
+            act();
+        }
+        self.change();
+    }
+
+    /// The sink that ends the run, if there is one.
+    pub fn closed_sink(&self) -> Option<&SinkClosed> {
+        self.closed.get()
+    }
+
+    /// Says what to do when a sink ends the run; called on any thread. Once, before the start.
+    pub fn on_closed_sink(&self, act: impl Fn() + Send + Sync + 'static) {
+        let _ = self.on_closed.set(Box::new(act));
     }
 
     /// What went wrong for good so far.

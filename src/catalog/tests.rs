@@ -16,6 +16,7 @@ pub(super) fn site() -> Site {
         node: "node".to_owned(),
         seed: 1,
         run: RunId::of_seed(1),
+        halt: Halt::default(),
         scratch: std::env::temp_dir(),
         spill_above: 1 << 20,
         endless: false,

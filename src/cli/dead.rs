@@ -282,7 +282,7 @@ fn offer(
         dead::replace(file, &letters, &damaged.take().unwrap_or_default())
             .map_err(|error| Failed::new(format!("error: {}: {error}", file.display())))?;
         let shown = run::show(&report, topology.plan(), format, quiet);
-        let code = signal.unwrap_or_else(|| run::exit_code(&report));
+        let code = signal.unwrap_or_else(|| run::exit_code(&report, topology.plan()));
         worst = code::worse(worst, code::with(code, [shown]));
         if signal.is_some() {
             break;

@@ -20,6 +20,7 @@ pub const EXIT_CODES: &str = "Exit codes:
   78   a config is invalid
   130  stopped by a second SIGINT (129: SIGHUP, 143: SIGTERM), or 131 by one SIGQUIT; books under
        way are back on their piles
+  141  the reader of standard output went away, as in `run FILE | head`; unfinished books stayed on their piles
 
 `gopherworks run --help` explains the words of the ledger.";
 

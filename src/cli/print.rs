@@ -103,6 +103,7 @@ pub fn report(report: &Report) -> String {
         Outcome::Finished => "finished",
         Outcome::Stopped => "stopped",
         Outcome::Escalated(_) => "gave up",
+        Outcome::SinkClosed(_) => "ended early",
         Outcome::DeadlinePassed => "ran out of time",
     };
     let (took, real) = match report.virtual_s {

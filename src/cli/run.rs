@@ -8,11 +8,11 @@ use std::time::Duration;
 use actix_rt::System;
 use gopherworks::actors::clock::Clock;
 use gopherworks::catalog::burn::command;
-use gopherworks::catalog::{Catalog, RunId};
+use gopherworks::catalog::{Catalog, RunId, STANDARD_STREAM};
 use gopherworks::config::{Loaded, Overrides};
 use gopherworks::dead::{DeadFile, Kept, Limit};
 use gopherworks::plan::Plan;
-use gopherworks::report::{Outcome, Report};
+use gopherworks::report::{Outcome, Report, SinkClosed};
 use gopherworks::topology::{Done, Faulting, Options, RunningTopology, StartError, Topology};
 
 use super::output::{self, Output};
@@ -59,7 +59,7 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
     if let Some(kept) = dead_file.and_then(|file| file.kept()) {
         say_kept(&kept, args.dead.is_some());
     }
-    let code = signal.unwrap_or_else(|| exit_code(&report));
+    let code = signal.unwrap_or_else(|| exit_code(&report, topology.plan()));
     Ok(code::with(code, [written, shown]))
 }
 
@@ -307,6 +307,7 @@ pub fn start_failed(error: StartError) -> Failed {
     let code = match &error {
         StartError::Escalated(_) => code::ESCALATED,
         StartError::Node { .. }
+        | StartError::Overlap(_)
         | StartError::Threads(_)
         | StartError::Outside(_)
         | StartError::NoSystem => code::FAILED,
@@ -318,17 +319,33 @@ pub fn start_failed(error: StartError) -> Failed {
 }
 
 /// What a report means to a shell.
-pub fn exit_code(report: &Report) -> i32 {
+pub fn exit_code(report: &Report, plan: &Plan) -> i32 {
     match &report.outcome {
+        Outcome::SinkClosed(sink) if is_quiet(report, sink, plan) => code::PIPE,
         Outcome::Escalated(_) => code::ESCALATED,
         _ if !report.balances() => code::FAILED,
         Outcome::DeadlinePassed => code::LATE,
         _ if !report.failures.is_empty() => code::FAILED,
-        Outcome::Stopped | Outcome::Running => code::FAILED,
+        Outcome::Stopped | Outcome::Running | Outcome::SinkClosed(_) => code::FAILED,
         Outcome::Finished if report.ledger.in_flight > 0 => code::FAILED,
         Outcome::Finished if report.left_undone() > 0 => code::UNDONE,
         Outcome::Finished => code::OK,
     }
+}
+
+/// True if nothing went wrong but that the reader of standard output went away.
+fn is_quiet(report: &Report, sink: &SinkClosed, plan: &Plan) -> bool {
+    report.balances() && report.failures.is_empty() && is_stdout(sink, plan)
+}
+
+/// True if the sink is standard output.
+fn is_stdout(sink: &SinkClosed, plan: &Plan) -> bool {
+    let fires = plan
+        .incinerators
+        .iter()
+        .filter(|fire| fire.name == sink.node);
+    let mut writes = fires.flat_map(|fire| &fire.writes);
+    writes.any(|path| path.as_os_str() == STANDARD_STREAM)
 }
 
 /// Prints the account: on stdout, or on stderr where books went to stdout.
@@ -342,7 +359,7 @@ pub fn show(report: &Report, plan: &Plan, format: Format, quiet: bool) -> Result
         Format::Text if quiet => {
             // Why something failed is said in any case.
             let failures = print::failures(report);
-            if exit_code(report) != code::OK && !failures.is_empty() {
+            if exit_code(report, plan) != code::OK && !failures.is_empty() {
                 print::note(failures.trim());
             }
             Ok(())
@@ -351,6 +368,15 @@ pub fn show(report: &Report, plan: &Plan, format: Format, quiet: bool) -> Result
     };
     if let Outcome::Escalated(reason) = &report.outcome {
         print::note(&format!("error: the restart budget is spent: {reason}"));
+    }
+    // A filter whose reader went away ends without a word.
+    if let Outcome::SinkClosed(sink) = &report.outcome
+        && !is_stdout(sink, plan)
+    {
+        print::note(&format!(
+            "error: {} can't take a book again: {}; {} books are unfinished, {} were given back to their sources",
+            sink.node, sink.reason, report.ledger.in_flight, report.ledger.given_back,
+        ));
     }
     if report.outcome == Outcome::DeadlinePassed {
         print::note(

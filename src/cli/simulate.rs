@@ -45,7 +45,7 @@ pub fn simulate(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
     let traced = finish(&trace, args).map(|hash| report.trace_sha256 = Some(hash));
     let written = report_file.map_or(Ok(()), |file| file.json(&report));
     let shown = show(&report, topology.plan(), args.format, quiet);
-    let code = signal.unwrap_or_else(|| exit_code(&report));
+    let code = signal.unwrap_or_else(|| exit_code(&report, topology.plan()));
     Ok(code::with(code, [traced, written, shown]))
 }
 

@@ -40,6 +40,7 @@ pub(super) fn prepare(judge: &mut Judge<'_>, config: &TopologyConfig, catalog: &
             kinds.burns.insert(name.clone(), burn);
         }
     }
+    twice_written(judge, config, &outputs);
     for (name, crew) in &config.crews {
         let mut works = Vec::new();
         for (at, work) in crew.work.iter().enumerate() {
@@ -318,6 +319,47 @@ fn take_out(options: &mut toml::Table, at: &[String]) -> bool {
     }
 }
 
+/// The kind, as a source and as a burn, whose path is one file.
+const LINES: &str = "lines";
+
+/// True for what many may read and write at once: devices and streams.
+fn is_device(path: &Path) -> bool {
+    let path = plain(path);
+    path.starts_with("/dev") || path.starts_with("/proc")
+}
+
+/// Reports every incinerator whose file of lines another one writes as well: they would empty and cut back each other's lines.
+fn twice_written(
+    judge: &mut Judge<'_>,
+    config: &TopologyConfig,
+    outputs: &[(Vec<String>, PathBuf)],
+) {
+    let is_lines = |path: &[String]| {
+        let fire = path.get(1).and_then(|name| config.incinerators.get(name));
+        fire.is_some_and(|fire| fire.burn.kind == LINES)
+    };
+    let files = outputs
+        .iter()
+        .filter(|(path, output)| is_lines(path) && !is_device(output));
+    let mut known: BTreeMap<PathBuf, Vec<&str>> = BTreeMap::new();
+    for (path, output) in files {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        if let Some(first) = known.get(&plain(output)) {
+            let message = format!(
+                "the incinerator `{}` writes to {} already",
+                first.get(1).unwrap_or(&""),
+                output.display()
+            );
+            let mistake = judge
+                .error(&path, message)
+                .related(judge.locate(first), "the other one")
+                .help("let both crews unload at one incinerator, or give each a file of its own");
+            judge.report(mistake);
+        }
+        known.entry(plain(output)).or_insert(path);
+    }
+}
+
 /// Keeps a source from reading what the topology writes: an output inside its input is left out.
 fn apart(
     judge: &mut Judge<'_>,
@@ -346,6 +388,15 @@ fn apart(
             left_out.push(toml::Value::String(output.to_string_lossy().into_owned()));
             "it is left out of the input"
         };
+        if same && config.kind == LINES && !is_device(output) {
+            let message = format!("the output {} is also the input", output.display());
+            let mistake = judge
+                .error(&writer, message)
+                .related(judge.locate(path), "the input")
+                .help("write to another file, and rename it when the run is over");
+            judge.report(mistake);
+            continue;
+        }
         let relation = if same { "is also" } else { "is inside" };
         let message = format!(
             "the output {} {relation} the input {}: {what}",

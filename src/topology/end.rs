@@ -10,6 +10,9 @@ use super::running::{Done, Inner, RunningTopology};
 use super::{HOMECOMING, dead};
 use crate::report::{Outcome, Report};
 
+/// How long a read that is under way at the end of a run is waited for: longer than one of a stream that gives nothing.
+const LAST_READ: Duration = Duration::from_millis(300);
+
 impl RunningTopology {
     /// Ends a run that is done, or is to be stopped: no actor of it lives afterwards, sinks and sources have written what they
     /// have to write, and every book is accounted for. Who calls it again, or at the same time, waits for the first end and gets
@@ -20,14 +23,34 @@ impl RunningTopology {
         self.report(end.clone())
     }
 
+    /// The nodes whose sinks can't take anything at present: which, why, and how many books wait for each.
+    pub fn pauses(&self) -> Vec<(String, String, usize)> {
+        let inner = self.inner();
+        let fires = (inner.incinerators.iter())
+            .map(|fire| (format!("incinerator {}", fire.name), fire.pauses()));
+        let crews =
+            (inner.crews.iter()).map(|crew| (format!("crew {}", crew.name), crew.core.pauses()));
+        let found = fires.chain(crews);
+        found
+            .filter_map(|(node, pauses)| pauses.map(|(reason, books)| (node, reason, books)))
+            .collect()
+    }
+
     async fn end(&self, done: Done) -> Outcome {
         let outcome = match done {
             Done::Drained => Outcome::Finished,
             Done::Escalated(reason) => Outcome::Escalated(reason),
+            Done::SinkClosed(sink) => Outcome::SinkClosed(sink),
             Done::Stopped => Outcome::Stopped,
             Done::DeadlinePassed => Outcome::DeadlinePassed,
         };
         let (inner, supervisor) = (&self.shared.inner, &self.shared.supervisor);
+        for (node, reason, books) in self.pauses() {
+            if !matches!(outcome, Outcome::Finished | Outcome::SinkClosed(_)) {
+                let reason = format!("{node} could not take {books} books: {reason}");
+                inner.works.fail(reason);
+            }
+        }
         inner.seal();
         if outcome == Outcome::Finished {
             supervisor.stop(inner.shutdown).await;
@@ -38,16 +61,43 @@ impl RunningTopology {
         }
         self.bring_home().await;
         let ending = inner.clone();
-        let ended = inner.works.pool.wait_for(move || last_words(&ending)).await;
-        for failure in ended.unwrap_or_else(|_| vec!["the end of the run was cut off".to_owned()]) {
+        let said = inner.works.pool.wait_for(move || last_words(&ending));
+        // A stop does not wait for a file system that hangs.
+        let late = (outcome != Outcome::Finished).then_some(HOMECOMING);
+        let failures = tokio::select! {
+            biased;
+            said = said => said.unwrap_or_else(|_| vec!["the end of the run was cut off".to_owned()]),
+            () = inner.works.clock.sleep_if(late) => vec![format!(
+                "sinks and sources did not come to their end within {HOMECOMING:?}; what they wrote last may be lost"
+            )],
+        };
+        for failure in failures {
             inner.works.fail(failure);
         }
+        self.leave_readers().await;
         inner.stop_arbiters();
         inner.works.store.unwatch();
         inner.works.tell(Event::Ended);
         // Whoever waits for deaths looks once more, and goes.
         inner.works.store.deaths().notify_one();
         outcome
+    }
+
+    /// Tells of sources that are still being read: nothing ends a read, so its thread is left behind.
+    async fn leave_readers(&self) {
+        let inner = &self.shared.inner;
+        let clock = &inner.works.clock;
+        let deadline = clock.now() + LAST_READ;
+        let feeders = inner.piles.iter().filter_map(|pile| pile.feeder());
+        for feeder in feeders {
+            while feeder.is_reading() && clock.now() < deadline {
+                clock.sleep(Duration::from_millis(2)).await;
+            }
+            if feeder.is_reading() {
+                let name = &feeder.name;
+                log::warn!("{name}: a read does not end; its thread is left behind");
+            }
+        }
     }
 
     /// For a start that failed.

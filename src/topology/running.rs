@@ -18,7 +18,7 @@ use gopherworks_actors::pile::{OfferError, PileCore};
 use gopherworks_actors::supervision::{
     Arbiters, Outcome as Ended, SupervisionEvent, SupervisorHandle,
 };
-use gopherworks_actors::works::Works;
+use gopherworks_actors::works::{SinkClosed, Works};
 use tokio::sync::OnceCell;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -114,6 +114,12 @@ impl Inner {
         self.piles.iter().for_each(|pile| pile.seal());
     }
 
+    /// Nothing more is read from the sources or taken from the application.
+    pub(super) fn close_sources(&self) {
+        self.feeders.iter().for_each(|feeder| feeder.end());
+        self.seal();
+    }
+
     pub(super) fn stop_arbiters(&self) {
         if let Some(arbiters) = &self.arbiters {
             arbiters.stop();
@@ -165,6 +171,8 @@ pub enum Done {
     Drained,
     /// The restart budget is spent; the reason names the child.
     Escalated(String),
+    /// A sink can't take a book again in this run.
+    SinkClosed(SinkClosed),
     /// It is to be stopped at once.
     Stopped,
     /// The deadline of a drain passed.
@@ -308,7 +316,9 @@ impl RunningTopology {
     /// True until it has ended, or is about to: it takes offers and requests.
     pub fn is_running(&self) -> bool {
         let inner = self.inner();
-        let over = inner.end.initialized() || inner.over.load(Ordering::Acquire);
+        let over = inner.end.initialized()
+            || inner.over.load(Ordering::Acquire)
+            || inner.works.closed_sink().is_some();
         !over && !inner.works.is_halting() && !inner.all_closed()
     }
 
@@ -425,10 +435,13 @@ impl RunningTopology {
         inner.works.drain();
         self.shared.supervisor.draining();
         inner.desks.close();
-        for feeder in &inner.feeders {
-            feeder.end();
+        inner.close_sources();
+        for fire in &inner.incinerators {
+            fire.hurry();
         }
-        inner.seal();
+        for (node, reason, books) in self.pauses() {
+            log::warn!("draining waits for {node}, where {books} books wait: {reason}");
+        }
     }
 
     /// The file's bound on a drain, if it has one; with the longest grace of its servers, before which nothing drains.
@@ -439,24 +452,24 @@ impl RunningTopology {
         inner.drain_deadline.map(|deadline| deadline + grace)
     }
 
-    /// Waits until the run is over by itself: everything drained after the sources ended and offers were closed, or escalated.
+    /// Waits until the run is over by itself: everything drained after the sources ended and offers were closed, escalated, or a sink closed.
     pub async fn done(&self) -> Done {
         let mut changes = self.inner().works.changes();
         let ended = self.shared.supervisor.ended();
         let drained = async {
             loop {
                 changes.borrow_and_update();
-                if self.inner().all_closed() {
-                    return;
+                if let Some(closed) = self.inner().works.closed_sink() {
+                    return Done::SinkClosed(closed.clone());
                 }
-                if changes.changed().await.is_err() {
-                    return;
+                if self.inner().all_closed() || changes.changed().await.is_err() {
+                    return Done::Drained;
                 }
             }
         };
         tokio::select! {
             biased;
-            () = drained => Done::Drained,
+            done = drained => done,
             ended = ended => match ended {
                 Ended::Escalated { reason } => Done::Escalated(reason),
                 Ended::Stopped => Done::Stopped,

@@ -3,9 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use actix_rt::System;
-use gopherworks_actors::burn::Burn;
 use gopherworks_actors::clock::{Clock, Seed};
-use gopherworks_actors::failure::Failure;
 use gopherworks_actors::fault::Faults;
 use gopherworks_actors::feeder::{Feeder, FeederCore};
 use gopherworks_actors::gopher::steps::{Step, StepTime, StepTimes};
@@ -17,7 +15,7 @@ use gopherworks_actors::pool::Pool;
 use gopherworks_actors::slots::Slots;
 use gopherworks_actors::store::{Bound, MemoryStore, PileKey, Want};
 use gopherworks_actors::supervision::{
-    Backoff, Child, Fuzz, Guarded, Outcome, Place, Policy, Port, Setup, Strategy, Supervisor,
+    Backoff, Child, Fuzz, Outcome, Place, Policy, Port, Setup, Strategy, Supervisor,
 };
 use gopherworks_actors::works::{NodeStats, Works};
 
@@ -25,16 +23,14 @@ use super::account;
 use super::desks::Making;
 use super::faults::{self, Reach};
 use super::heard::heard;
+use super::made::{Made, Sites};
 use super::places::Places;
 use super::running::{Crew, Inner, RunningTopology};
 use super::{Options, StartError};
 use crate::catalog::burn::count::Count;
-use crate::catalog::{RunId, RunState, Site};
+use crate::catalog::{Halt, RunId, RunState, Site};
 use crate::config::schema::{Capacity, StrategyConfig};
-use crate::plan::{IncineratorPlan, Plan, Target};
-
-/// A body up to this many bytes stays in memory; a larger one streams through a file.
-const SPILL_ABOVE: u64 = 256 * 1024;
+use crate::plan::{Plan, Target};
 
 pub(super) async fn start(
     plan: &Arc<Plan>,
@@ -53,25 +49,38 @@ pub(super) async fn start(
         None if clock.is_simulated() => RunId::of_seed(plan.execution.seed),
         None => RunId::new(),
     };
-    let build = Build {
-        plan,
-        options,
+    let sites = Sites {
+        plan: plan.clone(),
+        options: options.clone(),
         run,
         state: if options.dry {
             RunState::dry()
         } else {
             RunState::default()
         },
+        halt: Halt::default(),
+    };
+    let made = sites.make(&clock).await?;
+    let build = Build {
+        plan,
+        options,
+        sites,
         places: Places::new(plan),
         clock,
     };
-    let (inner, children) = build.cores()?;
+    let (inner, children) = build.cores(made)?;
     let rules = faults::rules(plan, &options.faults);
     let faults = (!rules.is_empty())
         .then(|| Faults::new(inner.works.clock.clone(), inner.works.seed, rules));
     if let Some(faults) = &faults {
         inner.works.disturb(faults.clone());
     }
+    let closing = Arc::downgrade(&inner);
+    inner.works.on_closed_sink(move || {
+        if let Some(inner) = closing.upgrade() {
+            inner.close_sources();
+        }
+    });
     let fuzz = (options.schedule).map(|number| Fuzz::new(inner.works.seed, number));
     let hearing = Arc::downgrade(&inner);
     let setup = Setup {
@@ -138,60 +147,23 @@ struct Build<'a> {
     options: &'a Options,
     places: Places,
     clock: Clock,
-    run: RunId,
-    state: RunState,
+    sites: Sites,
 }
 
 impl Build<'_> {
     fn site(&self, node: &str) -> Site {
-        Site {
-            node: node.to_owned(),
-            seed: self.plan.execution.seed,
-            run: self.run.clone(),
-            state: self.state.clone(),
-            scratch: self.plan.execution.scratch.clone(),
-            spill_above: SPILL_ABOVE,
-            endless: self.options.endless,
-        }
+        self.sites.site(node)
     }
 
-    fn burn(&self, fire: &IncineratorPlan) -> Result<Box<dyn Burn>, Failure> {
-        if self.options.dry {
-            return Ok(Box::new(Count));
-        }
-        fire.burn.make(&self.site(&fire.name))
-    }
-
-    fn cores(mut self) -> Result<(Arc<Inner>, Vec<Child>), StartError> {
+    fn cores(mut self, made: Made) -> Result<(Arc<Inner>, Vec<Child>), StartError> {
         let plan = self.plan;
-        let failed = |node: &str| {
-            let node = node.to_owned();
-            move |failure| StartError::Node { node, failure }
-        };
         // Everything that can be refused comes first: nothing runs yet.
         let mut feeders = Vec::new();
         let mut receipts: Vec<_> = self.options.receipts.iter().cloned().collect();
-        if !self.options.without_sources {
-            for source in &plan.sources {
-                let made = (source.factory.make(&self.site(&source.name)))
-                    .map_err(failed(&source.name))?;
-                receipts.extend(made.receipts().filter(|_| !self.options.dry));
-                let name = format!("{}.source", source.name);
-                feeders.push(FeederCore::new(name, made, source.piles.len()));
-            }
-        }
-        let mut fires = Vec::new();
-        for fire in &plan.incinerators {
-            let burn = self.burn(fire).map_err(failed(&fire.name))?;
-            fires.push(burn);
-        }
-        for crew in &plan.crews {
-            if let Some(work) = crew.work.as_ref().filter(|_| !self.options.dry) {
-                // Only a check: each gopher has its own made. The user's drop is caught.
-                work.make(&self.site(&crew.name))
-                    .map(Guarded::new)
-                    .map_err(failed(&crew.name))?;
-            }
+        for (source, made) in plan.sources.iter().zip(made.sources) {
+            receipts.extend(made.receipts().filter(|_| !self.options.dry));
+            let name = format!("{}.source", source.name);
+            feeders.push(FeederCore::new(name, made, source.piles.len()));
         }
 
         let making = Making::new(plan, self.clock.is_simulated(), |node| self.site(node))?;
@@ -222,6 +194,7 @@ impl Build<'_> {
 
         let reasons = (works.reasons.clone(), self.clock.clone());
         works.store.tell_charges(account::charges(plan, reasons));
+        works.halts_by(self.sites.halt.clone());
         let scale = self.options.time_scale.unwrap_or(1.0);
         let desks = making.desks(plan, &works, scale);
         feeders.iter().for_each(|feeder| feeder.belongs_to(&works));
@@ -258,7 +231,7 @@ impl Build<'_> {
             ));
         }
         let mut incinerators = Vec::new();
-        for (key, (fire, first)) in plan.incinerators.iter().zip(fires).enumerate() {
+        for (key, (fire, first)) in plan.incinerators.iter().zip(made.burns).enumerate() {
             let upstream = plan
                 .crews
                 .iter()
@@ -331,16 +304,11 @@ impl Build<'_> {
                     let site = self.site(&crew.name);
                     Arc::new(move || factory.make(&site))
                 });
-            let core = Arc::new(CrewCore {
-                yard,
-                from: piles[crew.from].clone(),
-                to,
-                steps,
-                work,
-                ask: (crew.ask.filter(|_| !self.options.dry))
-                    .map(|to| desks.asking(to, &crew.name)),
-                works: works.clone(),
-            });
+            let ask =
+                (crew.ask.filter(|_| !self.options.dry)).map(|to| desks.asking(to, &crew.name));
+            let ends = (piles[crew.from].clone(), to);
+            let core = CrewCore::new(yard, ends, steps, (work, ask), works.clone());
+            let core = Arc::new(core);
             let gophers = crew
                 .gophers
                 .iter()

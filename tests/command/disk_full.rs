@@ -6,7 +6,10 @@ use crate::support;
 use std::process::Command as Process;
 
 use assert_cmd::Command;
-use support::command::{PATIENCE, Place, lines, one_crew, plain, program, tree};
+use rustix::process::Signal;
+use support::command::{
+    Gate, PATIENCE, Place, Running, lines, one_crew, plain, program, tree, until,
+};
 
 /// `gopherworks` that can't write a file beyond so many blocks of 512 bytes.
 fn limited(place: &Place, blocks: u32, args: &[&str]) -> Command {
@@ -111,22 +114,73 @@ fn an_archive_on_a_full_disk_leaves_no_half_file_and_finishes_when_there_is_room
 }
 
 #[test]
-fn lines_that_find_no_room_die_and_no_line_is_torn() {
+fn lines_beyond_a_limit_on_files_end_the_run_and_no_line_is_torn() {
     let place = Place::new();
     let source = r#"{ kind = "generate", books = 200, size = "400B" }"#;
     let burn = r#"{ kind = "lines", path = "out" }"#;
     place.write("t.toml", one_crew(source, "[]", burn, 5));
     let args = ["run", "t.toml", "--report", "r.json"];
-    limited(&place, 64, &args).assert().code(3);
+    let out = limited(&place, 64, &args).assert().code(1);
+    let err = String::from_utf8_lossy(&out.get_output().stderr).into_owned();
+    assert!(
+        err.contains("File too large") && err.contains("fire"),
+        "{err}"
+    );
     let report = place.report("r.json");
     report.balanced();
-    let (burned, dead) = (report.ledger("burned"), report.ledger("dead"));
-    assert!(burned > 0 && dead > 0, "{}", report.0);
+    // What can be read again counts as never offered.
+    let left = report.ledger("in_flight") + report.ledger("given_back");
+    let burned = report.ledger("burned");
+    assert!(burned > 0 && left > 0, "{}", report.0);
+    assert_eq!(report.ledger("dead"), 0, "{}", report.0);
     let text = place.text("out");
     let whole = lines(text.as_bytes());
     assert_eq!(whole.len() as i64, burned, "as many lines as burned books");
     assert!(whole.iter().all(|line| line.len() == 400));
     assert!(text.ends_with('\n'));
+}
+
+#[test]
+fn a_full_disk_is_waited_for_until_a_second_signal_and_charges_no_book() {
+    let place = Place::new();
+    let source = r#"{ kind = "lines", path = "in" }"#;
+    let burn = r#"{ kind = "lines", path = "/dev/full" }"#;
+    place.write("t.toml", one_crew(source, "[]", burn, 5));
+    let mut input = Gate::new(&place.fifo("in"));
+    let args = ["run", "t.toml", "--report", "r.json"];
+    let running = Running::start(place.process(args));
+    input.open(200);
+    let said = "incinerator fire can't take anything: writing /dev/full: No space left on device";
+    until("it says so", || running.said(said));
+    running.signal(Signal::TERM);
+    let waits = "draining waits for incinerator fire";
+    until("it says what it waits for", || running.said(waits));
+    running.signal(Signal::TERM);
+    let out = running.end();
+    let err = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(143), "{err}");
+    assert_eq!(err.matches("can't take anything").count(), 1, "{err}");
+    assert!(err.contains("incinerator fire could not take"), "{err}");
+    let report = place.report("r.json");
+    report.balanced();
+    assert_eq!((report.ledger("dead"), report.ledger("burned")), (0, 0));
+    assert!(report.ledger("in_flight") > 0);
+    assert_eq!(report.0["restarts"], 0);
+}
+
+#[test]
+fn a_drain_gives_back_what_waits_for_a_full_disk() {
+    let place = Place::new();
+    let source = r#"{ kind = "generate", books = 200 }"#;
+    let burn = r#"{ kind = "lines", path = "/dev/full" }"#;
+    place.write("t.toml", one_crew(source, "[]", burn, 5));
+    let running = Running::start(place.process(["run", "t.toml", "--report", "r.json"]));
+    until("it pauses", || running.said("can't take anything"));
+    running.signal(Signal::TERM);
+    let out = running.end();
+    assert_eq!(out.status.code(), Some(0), "{out:?}");
+    let report = place.report("r.json");
+    assert_eq!(report.balanced().ledger("offered"), 0);
 }
 
 #[test]

@@ -89,7 +89,10 @@ fn a_drain_with_dead_letters_is_3() {
     gate.open(4);
     assert_eq!(running.end().status.code(), Some(3));
     let report = place.report("r.json");
-    assert_eq!(report.balanced().ledger("dead"), 2);
+    report.balanced();
+    // A book that was not begun goes back to its source.
+    let (dead, back) = (report.ledger("dead"), report.ledger("given_back"));
+    assert!(dead >= 1 && dead + back == 2, "{}", report.0);
 }
 
 #[test]

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use gopherworks::actors::burn::Burn;
 use gopherworks::catalog::Catalog;
 use gopherworks::report::Outcome;
+use gopherworks::topology::Event;
 use gopherworks::{Book, Failure, TopologyConfig};
 use support::kinds::{Record, hush};
 use support::virtual_time::{in_virtual_time, topology};
@@ -206,5 +208,176 @@ fn an_end_that_was_dropped_is_finished_by_the_next_and_told_alike_to_all() {
         );
         assert_eq!((a.ledger, b.ledger.burned), (b.ledger, 2));
         assert_eq!(running.stop().await.outcome, Outcome::Finished);
+    });
+}
+
+/// Takes nothing for the first so many tries, then burns.
+fn unavailable(catalog: &mut Catalog, tries: u32, burned: &Record) -> Arc<AtomicU32> {
+    let count = Arc::new(AtomicU32::new(0));
+    let (tried, noted) = (count.clone(), burned.clone());
+    catalog.add_inline_burn_fn("full", "Is full at first", move |book: &Book| {
+        // The first book is taken.
+        if book.id.0 > 1 && tried.fetch_add(1, Ordering::Relaxed) < tries {
+            return Err(Failure::unavailable("no room"));
+        }
+        noted.note(book);
+        Ok(())
+    });
+    count
+}
+
+#[test]
+fn a_sink_that_takes_nothing_pauses_and_charges_no_book() {
+    in_virtual_time(async |clock| {
+        let (mut catalog, burned) = (Catalog::standard(), Record::default());
+        let tries = unavailable(&mut catalog, 6, &burned);
+        let config = TopologyConfig::builder("full")
+            .pile("desk", |pile| pile.max_attempts(1))
+            .incinerator("out", |fire| fire.burn("full"))
+            .crew("crew", "desk", "out", |crew| {
+                crew.gophers(3, ALL).carts(5).cart_books(4)
+            })
+            .build();
+        let running = topology(&config, &catalog, &clock).start().await.unwrap();
+        let events = running.events();
+        let books = (0..100).map(|n| Book::new(format!("{n}"))).collect();
+        running.offer("desk", books).await.unwrap();
+        let began = clock.now();
+        let report = running.drain(None).await;
+        assert_eq!(report.outcome, Outcome::Finished);
+        assert_eq!((report.ledger.burned, report.ledger.dead), (100, 0));
+        assert_eq!((report.restarts, report.ledger.reburned), (0, 0));
+        assert_eq!(burned.sorted(), (1..=100).collect::<Vec<_>>());
+        // One try a pause: 0.1, 0.2, 0.4, 0.8, 1.6 and 3.2 s, less what chance takes off.
+        assert_eq!(tries.load(Ordering::Relaxed), 6 + 99);
+        let took = clock.now() - began;
+        assert!(
+            took > Duration::from_secs(4) && took < Duration::from_secs(7),
+            "{took:?}"
+        );
+        let told: Vec<Event> = events
+            .take_while(|event| std::future::ready(*event != Event::Ended))
+            .filter(|event| {
+                let told = matches!(event, Event::Unavailable { .. } | Event::Available { .. });
+                std::future::ready(told)
+            })
+            .collect()
+            .await;
+        assert!(
+            matches!(
+                &told[..],
+                [Event::Unavailable { node, reason, .. }, Event::Available { .. }]
+                    if node == "out" && reason == "no room"
+            ),
+            "{told:?}"
+        );
+    });
+}
+
+#[test]
+fn a_stop_ends_a_pause_at_once_and_says_what_was_waited_for() {
+    in_virtual_time(async |clock| {
+        let (mut catalog, burned) = (Catalog::standard(), Record::default());
+        unavailable(&mut catalog, u32::MAX, &burned);
+        let config = TopologyConfig::builder("full")
+            .pile("desk", |pile| pile)
+            .incinerator("out", |fire| fire.burn("full"))
+            .crew("crew", "desk", "out", |crew| {
+                crew.gophers(1, ALL).cart_books(4)
+            })
+            .build();
+        let running = topology(&config, &catalog, &clock).start().await.unwrap();
+        let books = (0..10).map(|n| Book::new(format!("{n}"))).collect();
+        running.offer("desk", books).await.unwrap();
+        clock.sleep(Duration::from_secs(5)).await;
+        assert_eq!(running.pauses().len(), 1);
+        let began = clock.now();
+        let late = Duration::from_secs(2);
+        let report = running.drain(Some(late)).await;
+        assert_eq!(report.outcome, Outcome::DeadlinePassed);
+        assert!(clock.now() - began < late + Duration::from_secs(1));
+        assert_eq!((report.ledger.burned, report.ledger.in_flight), (1, 9));
+        assert!(report.ledger.balances());
+        assert!(
+            report.failures.iter().any(|text| text.contains("no room")),
+            "{:?}",
+            report.failures
+        );
+    });
+}
+
+#[test]
+fn a_sink_that_is_closed_ends_the_run_and_the_rest_stays() {
+    in_virtual_time(async |clock| {
+        let mut catalog = Catalog::standard();
+        catalog.add_source_iter("many", "A million", || {
+            (0..1_000_000).map(|n: u32| Book::new(n.to_string()))
+        });
+        let burned = Arc::new(AtomicU32::new(0));
+        let count = burned.clone();
+        catalog.add_burn_fn("pipe", "Is closed after ten", move |_: &Book| {
+            match count.fetch_add(1, Ordering::Relaxed) {
+                0..10 => Ok(()),
+                _ => Err(Failure::closed("no reader")),
+            }
+        });
+        let config = TopologyConfig::builder("pipe")
+            .pile("desk", |pile| pile.capacity_books(50).source("many"))
+            .incinerator("out", |fire| fire.burn("pipe"))
+            .crew("crew", "desk", "out", |crew| {
+                crew.gophers(1, ALL).cart_books(4)
+            })
+            .build();
+        let running = topology(&config, &catalog, &clock).start().await.unwrap();
+        let done = running.done().await;
+        assert!(!running.is_running());
+        let report = running.finish(done).await;
+        let Outcome::SinkClosed(sink) = &report.outcome else {
+            panic!("{:?}", report.outcome);
+        };
+        assert_eq!(
+            (sink.node.as_str(), sink.reason.as_str()),
+            ("out", "no reader")
+        );
+        assert_eq!((report.ledger.burned, report.ledger.dead), (10, 0));
+        assert!(report.ledger.balances() && report.ledger.offered < 10_000);
+    });
+}
+
+#[test]
+fn work_that_lacks_what_it_needs_pauses_the_crew_and_charges_no_book() {
+    in_virtual_time(async |clock| {
+        let (mut catalog, burned) = (Catalog::standard(), Record::default());
+        let noted = burned.clone();
+        catalog.add_inline_burn_fn("record", "Notes the ids", move |book| {
+            noted.note(book);
+            Ok(())
+        });
+        let tries = Arc::new(AtomicU32::new(0));
+        let count = tries.clone();
+        catalog.add_work_fn("scratch", "Is full at first", move |book: Book| match count
+            .fetch_add(1, Ordering::Relaxed)
+        {
+            2..6 => Err(Failure::unavailable("the scratch folder is full")),
+            _ => Ok(Some(book)),
+        });
+        let config = TopologyConfig::builder("scratch")
+            .pile("desk", |pile| pile.max_attempts(1))
+            .dump("middle", |dump| dump)
+            .incinerator("out", |fire| fire.burn("record"))
+            .crew("near", "desk", "middle", |crew| {
+                crew.gophers(1, ALL).cart_books(4).work("scratch")
+            })
+            .crew("far", "middle", "out", |crew| {
+                crew.gophers(1, ALL).cart_books(4)
+            })
+            .build();
+        let running = topology(&config, &catalog, &clock).start().await.unwrap();
+        let books = (0..10).map(|n| Book::new(format!("{n}"))).collect();
+        running.offer("desk", books).await.unwrap();
+        let report = running.drain(None).await;
+        assert_eq!((report.ledger.burned, report.ledger.dead), (10, 0));
+        assert_eq!((tries.load(Ordering::Relaxed), report.restarts), (14, 0));
+        assert_eq!(burned.sorted(), (1..=10).collect::<Vec<_>>());
     });
 }

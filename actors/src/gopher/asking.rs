@@ -39,15 +39,16 @@ impl Asking {
 
     /// Asks for every book of a cart and marks what comes of it at once, so that a cart that is dropped meanwhile goes home with what is
     /// known; calls that are under way then are cancelled. `settle` makes a verdict of an answered book. Nothing is given back if the run is
-    /// halting: the cart is on its way home.
+    /// halting: the cart is on its way home. Books that the workers can't take at present are returned uncharged, and the first such failure is given.
     pub(crate) async fn all(
         self,
         mut cart: Cart,
         works: Arc<Works>,
         mut settle: impl FnMut(&mut Cart, usize, Option<Book>),
-    ) -> Option<Cart> {
+    ) -> Option<(Cart, Option<Failure>)> {
         let books = (0..cart.len()).filter_map(|index| Some((index, cart.book(index)?.clone())));
         let asking = &self;
+        let mut condition = None;
         let mut calls: FuturesUnordered<_> = books
             .map(|(index, book)| async move { (index, book.id, asking.ask(book).await) })
             .collect();
@@ -62,13 +63,23 @@ impl Asking {
                 _ if works.is_halting() => return None,
                 Err(CallError::Closed) => return None,
                 Ok(Err(failure)) => failure,
+                // The balancer has not begun it for want of room or time: that is no fault of the book.
+                Err(error @ (CallError::Full | CallError::Shed { .. })) => {
+                    Failure::unavailable(error.to_string())
+                }
                 Err(error) => Failure::transient(error.to_string()),
             };
-            if let Some(lease) = &mut cart.body_mut().lease {
+            let Some(lease) = &mut cart.body_mut().lease else {
+                continue;
+            };
+            if failure.is_of_sink() {
+                lease.mark(index, Verdict::Return);
+                condition.get_or_insert(failure);
+            } else {
                 lease.mark(index, Verdict::Refuse(failure));
             }
         }
         drop(calls);
-        Some(cart)
+        Some((cart, condition))
     }
 }

@@ -5,20 +5,25 @@ use std::sync::Arc;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
 use super::yard::Leg;
-use super::{Gopher, GopherCore, Tool};
+use super::{CrewCore, Gopher, GopherCore, Tool};
 use crate::book::Book;
 use crate::cart::Cart;
 use crate::failure::Failure;
 use crate::fault::{Deed, Point};
 use crate::lease::Verdict;
+use crate::pause::Gate;
 use crate::pool::{die, guarded};
 use crate::works::Works;
 
 impl Gopher {
     /// Works on the cart's books: in the pool where that may take long, else here.
     pub(super) fn do_work(&mut self, cart: Cart, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
-        let mut tool = self.work.take()?;
         let works = self.crew.works.clone();
+        let round = match self.crew.pause.gate(works.clock.now(), None) {
+            Gate::Try(round) => round,
+            gate => return self.rest(cart, gate, ctx),
+        };
+        let mut tool = self.work.take()?;
         if !tool.blocks() {
             let mut job = Job::new(cart, works, self.core.clone());
             let crash = job.run(&mut tool);
@@ -27,6 +32,7 @@ impl Gopher {
                 drop(job);
                 die(text);
             }
+            self.weigh(round, job.condition.as_ref());
             return self.worked(job.cart?, ctx);
         }
         self.busy = true;
@@ -36,12 +42,12 @@ impl Gopher {
             move || {
                 let mut job = Job::new(cart, works, gopher);
                 let crash = job.run(&mut tool);
-                (job.cart, tool, crash)
+                (job.cart, tool, crash, job.condition)
             }
         });
         ctx.spawn(done.into_actor(self).map(move |done, gopher, ctx| {
             gopher.busy = false;
-            let Ok((cart, tool, crash)) = done else {
+            let Ok((cart, tool, crash, condition)) = done else {
                 return;
             };
             let now = gopher.crew.works.clock.now();
@@ -51,6 +57,7 @@ impl Gopher {
                 drop(cart);
                 die(text);
             }
+            gopher.weigh(round, condition.as_ref());
             let put = cart.and_then(|mut cart| {
                 cart.not_before(now);
                 gopher.worked(cart, ctx)
@@ -67,10 +74,44 @@ impl Gopher {
         None
     }
 
+    /// Tells the crew's pause what came of work that was begun in this `round` of it.
+    fn weigh(&self, round: u64, condition: Option<&Failure>) {
+        let CrewCore {
+            pause, works, from, ..
+        } = &*self.crew;
+        if condition.is_some() || pause.is_on() {
+            let waiting = || {
+                let counts = from.counts();
+                counts.ready + counts.leased + counts.inbox
+            };
+            pause.weigh(works, round, condition, waiting);
+        }
+    }
+
+    /// Keeps the cart in hand while what the work needs can't take anything, then works on it.
+    fn rest(&mut self, cart: Cart, gate: Gate, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
+        self.hands = Some(cart);
+        self.busy = true;
+        let Gate::Wait(until) = gate else {
+            // For good: the run is about to end, and takes the cart from here.
+            return None;
+        };
+        let rest = self.crew.works.clock.sleep_until(until);
+        ctx.spawn(rest.into_actor(self).map(|(), gopher, ctx| {
+            gopher.busy = false;
+            if let Some(cart) = gopher.hands.take() {
+                gopher.go_on(Some((cart, Leg::Push)), ctx);
+            }
+        }));
+        None
+    }
+
     /// Has a balancer's workers do it.
-    pub(super) fn ask(&mut self, cart: Cart, ctx: &mut Context<Self>) {
-        let Some(asking) = self.crew.ask.clone() else {
-            return;
+    pub(super) fn ask(&mut self, cart: Cart, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
+        let asking = self.crew.ask.clone()?;
+        let round = match self.crew.pause.gate(self.crew.works.clock.now(), None) {
+            Gate::Try(round) => round,
+            gate => return self.rest(cart, gate, ctx),
         };
         self.busy = true;
         let began = self.crew.works.clock.now();
@@ -85,14 +126,18 @@ impl Gopher {
                 }
                 worked[index] = book;
             };
-            let cart = asking.all(cart, works, settle).await;
-            cart.map(|mut cart| {
+            let answered = asking.all(cart, works, settle).await;
+            answered.map(|(mut cart, condition)| {
                 cart.body_mut().worked = Some(worked);
-                cart
+                (cart, condition)
             })
         };
-        ctx.spawn(asked.into_actor(self).map(move |cart, gopher, ctx| {
+        ctx.spawn(asked.into_actor(self).map(move |answered, gopher, ctx| {
             gopher.busy = false;
+            let cart = answered.map(|(cart, condition)| {
+                gopher.weigh(round, condition.as_ref());
+                cart
+            });
             let now = gopher.crew.works.clock.now();
             gopher.core.stats.busy_for(now - began);
             let put = cart.and_then(|mut cart| {
@@ -105,6 +150,7 @@ impl Gopher {
                 gopher.go_on(next, ctx);
             }
         }));
+        None
     }
 
     /// The work is done; now the push itself, if it takes time.
@@ -119,6 +165,8 @@ impl Gopher {
 /// A cart in the hands of user work.
 struct Job {
     cart: Option<Cart>,
+    /// Why the work could not go on: a failure that is not the book's.
+    condition: Option<Failure>,
     works: Arc<Works>,
     gopher: Arc<GopherCore>,
 }
@@ -127,12 +175,13 @@ impl Job {
     fn new(cart: Cart, works: Arc<Works>, gopher: Arc<GopherCore>) -> Self {
         Self {
             cart: Some(cart),
+            condition: None,
             works,
             gopher,
         }
     }
 
-    /// Works on every book. A book's own failure is marked on it; the text of a panic is given back, and the cart goes home.
+    /// Works on every book, as long as the work has what it needs. A book's own failure is marked on it; the text of a panic is given back, and the cart goes home.
     /// Without a cart afterwards the run is halting.
     fn run(&mut self, tool: &mut Tool) -> Option<String> {
         let cart = self.cart.as_mut()?;
@@ -145,12 +194,11 @@ impl Job {
             }
             let body = cart.body_mut();
             let lease = body.lease.as_mut()?;
-            if self.works.takes_back(lease.pile()) {
-                for left in index..count {
-                    lease.mark(left, Verdict::Return);
-                    worked.push(None);
-                }
-                break;
+            // What has failed before is worked off: nothing but its pile takes it back.
+            if lease.note(index).is_untouched() && self.works.takes_back(lease.pile()) {
+                lease.mark(index, Verdict::Return);
+                worked.push(None);
+                continue;
             }
             let book = lease.books()[index].clone();
             let id = book.id;
@@ -172,6 +220,13 @@ impl Job {
                 Ok(Err(_)) if self.works.is_halting() => {
                     self.cart = None;
                     return None;
+                }
+                Ok(Err(failure)) if failure.is_of_sink() => {
+                    // This book and the rest go back uncharged; what is worked on goes on.
+                    (index..count).for_each(|at| lease.mark(at, Verdict::Return));
+                    worked.resize(count, None);
+                    self.condition = Some(failure);
+                    break;
                 }
                 Ok(Err(failure)) => lease.mark(index, Verdict::Refuse(failure)),
                 Err(text) => {

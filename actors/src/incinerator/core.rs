@@ -5,8 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use super::turns::Turns;
 use super::{Fire, Incinerator, MakeBurn, Panicked};
 use crate::book::{Book, BookId};
@@ -18,7 +16,8 @@ use crate::fault::{Deed, Point};
 use crate::gopher::asking::Asking;
 use crate::gopher::yard::holder;
 use crate::latch::Latch;
-use crate::lease::Verdict;
+use crate::lease::{Lease, Verdict};
+use crate::pause::Pause;
 use crate::pile::{Deliver, Look, PileCore};
 use crate::pool::guarded;
 use crate::store::{Answer, Settled};
@@ -53,6 +52,8 @@ pub struct IncineratorCore {
     /// The burn has no way for whole carts.
     pub(super) one_by_one: AtomicBool,
     pub(super) ask: OnceLock<Asking>,
+    /// What it does while its sink can't take anything.
+    pub(super) pause: Pause,
 }
 
 impl std::fmt::Debug for IncineratorCore {
@@ -77,8 +78,10 @@ impl IncineratorCore {
         first: Box<dyn Burn>,
         make: MakeBurn,
     ) -> Arc<Self> {
+        let name = name.into();
         Arc::new(Self {
-            name: name.into(),
+            pause: Pause::new("incinerator", &name),
+            name,
             node,
             port: Port::new(),
             stats: NodeStats::default(),
@@ -108,7 +111,7 @@ impl IncineratorCore {
         cart: Cart,
         timed: bool,
     ) -> Option<(Cart, Option<Duration>)> {
-        if self.is_at_hand() {
+        if self.is_at_hand() && !self.pause.is_on() {
             return self.burn_here(cart, timed);
         }
         let way = (self.name.as_str(), Point::Deliver);
@@ -134,7 +137,7 @@ impl IncineratorCore {
             return None;
         };
         let began = timed.then(|| self.works.clock.now());
-        match self.burn(cart, &fire, began) {
+        match self.burn(cart, &fire, began, self.pause.round()) {
             Ok((cart, now)) => {
                 let took = began.zip(now).map(|(began, now)| now - began);
                 cart.map(|cart| (cart, took))
@@ -168,12 +171,78 @@ impl IncineratorCore {
         } else {
             cart
         };
+        self.park(cart);
+    }
+
+    /// The cart waits for a look of the actor.
+    pub(super) fn park(&self, cart: Cart) {
         cart.hand_to(0);
         lock(&self.waiting).push_back(cart);
-        // It may have looked between.
+        self.ring();
+    }
+
+    /// Asks the actor to look at what waits.
+    fn ring(&self) {
         if self.told.close() && self.port.send(Look).is_err() {
             // Its next life looks by itself.
             self.told.open();
+        }
+    }
+
+    /// A cart got through that was begun in this `round` of the pause, or a `condition` of the sink kept books of it back.
+    pub(super) fn weigh(&self, round: u64, condition: Option<&Failure>) {
+        if condition.is_none() && !self.pause.is_on() {
+            return;
+        }
+        if (self.pause).weigh(&self.works, round, condition, || self.kept_waiting()) {
+            self.ring();
+        }
+    }
+
+    /// On a drain, what waits for the sink goes back to a source that can give it again.
+    pub(super) fn give_back(&self) {
+        let goes = |cart: &Cart| {
+            let lease = cart.body().lease.as_ref();
+            lease.is_some_and(|lease| {
+                let untouched = (0..lease.len()).all(|at| lease.note(at).is_untouched());
+                untouched && self.works.takes_back(lease.pile())
+            })
+        };
+        let mut waiting = lock(&self.waiting);
+        let all = std::mem::take(&mut *waiting);
+        let (back, kept): (VecDeque<_>, _) = all.into_iter().partition(goes);
+        *waiting = kept;
+        drop(waiting);
+        // Not under the lock: their piles and yards are told.
+        drop(back);
+    }
+
+    /// The cart that was to show whether the sink is back had no books to show it with.
+    pub(super) fn untried(&self, round: u64) {
+        if self.pause.is_on() {
+            self.pause.untried(round);
+            self.ring();
+        }
+    }
+
+    /// Books that wait for it, in carts and on the piles above.
+    fn kept_waiting(&self) -> usize {
+        let counts = self.upstream.iter().map(|pile| pile.counts());
+        counts
+            .map(|count| count.ready + count.leased + count.inbox)
+            .sum()
+    }
+
+    /// What its sink can't take anything for, and how many books wait for that, while it pauses.
+    pub fn pauses(&self) -> Option<(String, usize)> {
+        Some((self.pause.reason()?, self.kept_waiting()))
+    }
+
+    /// Tries the sink again at once, if it pauses.
+    pub fn hurry(&self) {
+        if self.pause.is_on() {
+            self.pause.hurry();
+            self.ring();
         }
     }
 
@@ -233,7 +302,7 @@ impl IncineratorCore {
     }
 
     /// All books of a cart are burned or marked.
-    fn burned(
+    pub(super) fn burned(
         &self,
         cart: Cart,
         began: Option<Time>,
@@ -251,9 +320,13 @@ impl IncineratorCore {
         began: Option<Time>,
         not_before: bool,
     ) -> (Option<Cart>, Option<Time>) {
+        let any = |lease: &Lease| (0..lease.len()).any(|at| *lease.marked(at) == Verdict::Ack);
+        let idle = self.pause.is_on() && !cart.body().lease.as_ref().is_some_and(any);
         let now = began.map(|began| {
             let now = self.works.clock.now();
-            self.works.note_burn(now);
+            if !idle {
+                self.works.note_burn(now);
+            }
             self.stats.busy_for(now - began);
             now
         });
@@ -263,159 +336,7 @@ impl IncineratorCore {
         (self.settle(cart), now)
     }
 
-    /// Burns a cart's books and settles them, from `began`, which is now, or untimed; gives the empty cart, if it has not gone home, and the time afterwards. `Err`
-    /// is the text of a panic; the cart has gone home then, by its marks.
-    pub(super) fn burn(
-        &self,
-        cart: Cart,
-        fire: &Fire,
-        began: Option<Time>,
-    ) -> Result<(Option<Cart>, Option<Time>), String> {
-        let mut cart = match self.begin(cart) {
-            Ok(cart) => cart,
-            Err(empty) => return Ok((Some(empty), began)),
-        };
-        let plain = is_plain(&cart) && self.works.faults().is_none();
-        let mut struck = Vec::new();
-        let together = if self.one_by_one.load(Ordering::Relaxed) || is_apart(&cart) {
-            Ok(None)
-        } else {
-            let books: SmallVec<[&Book; 64]> = if plain {
-                cart.books().iter().collect()
-            } else {
-                (0..cart.len()).filter_map(|at| cart.book(at)).collect()
-            };
-            guarded(|| {
-                if books.is_empty() {
-                    return None;
-                }
-                if self.works.faults().is_some() {
-                    for (index, book) in books.iter().enumerate() {
-                        struck.extend(self.fault(book).map(|failure| (index, failure)));
-                    }
-                }
-                let burned = fire.burn_cart(&books);
-                self.one_by_one.store(burned.is_none(), Ordering::Relaxed);
-                burned
-            })
-        };
-        match together {
-            Err(text) => {
-                // Nobody knows at which book: none is charged, and each is burned by itself the next time.
-                mark_all(&mut cart, || Verdict::Apart);
-                return Err(text);
-            }
-            Ok(Some(mut results)) => {
-                for (index, result) in &struck {
-                    if let Some(burned) = results.get_mut(*index) {
-                        *burned = Err(result.clone());
-                    }
-                }
-                let mut results = results.into_iter();
-                mark_all(&mut cart, || match results.next() {
-                    Some(result) => self.judged(result),
-                    // Not known, so not charged; by itself it has one.
-                    None => Verdict::Apart,
-                });
-            }
-            Ok(None) => {
-                let burned = match plain && !fire.blocks() {
-                    true => self.burn_plain(&mut cart, fire),
-                    false => self.burn_each(&mut cart, 0, fire),
-                };
-                if let Err(panic) = burned {
-                    self.tell_receipts(&cart);
-                    self.trace(&cart);
-                    return panic.map_or(Ok((None, began)), Err);
-                }
-            }
-        }
-        Ok(self.burned(cart, began, fire.blocks()))
-    }
-
-    /// [`IncineratorCore::burn_each`] where all books are as they were leased and burning does not wait: one catch, and no mark, for all up to the first
-    /// that fails.
-    fn burn_plain(&self, cart: &mut Cart, fire: &Fire) -> Result<(), Option<String>> {
-        let Some(lease) = &mut cart.body_mut().lease else {
-            return Ok(());
-        };
-        if self.works.is_halting() {
-            return Err(None);
-        }
-        let mut done = 0;
-        let burned = guarded(|| fire.burn_until(lease.books(), &mut done));
-        // A kind of somebody else's may count as it likes.
-        let done = done.min(lease.len());
-        lease.mark_first_burned(done);
-        match burned {
-            Ok(Ok(())) if done == lease.len() => Ok(()),
-            Ok(Ok(())) => self.burn_each(cart, done, fire),
-            Ok(Err(failure)) => {
-                lease.mark_burned(done, self.judged(Err(failure)));
-                self.burn_each(cart, done + 1, fire)
-            }
-            Err(text) => {
-                let failure = Failure::transient(format!("panicked: {text}"));
-                lease.mark_burned(done, Verdict::Refuse(failure));
-                Err(Some(text))
-            }
-        }
-    }
-
-    /// Burns one book after the other, from the one at `first` on. `Err` ends the cart early: with the text of a panic, or without one as the run is
-    /// halting.
-    fn burn_each(&self, cart: &mut Cart, first: usize, fire: &Fire) -> Result<(), Option<String>> {
-        for index in first..cart.len() {
-            let Some(book) = cart.book(index) else {
-                continue;
-            };
-            if self.works.is_halting() {
-                return Err(None);
-            }
-            if let Some(lease) = &cart.body().lease
-                && self.works.takes_back(lease.pile())
-            {
-                if let Some(lease) = &mut cart.body_mut().lease {
-                    // Beside a mark, books without one return as well.
-                    lease.mark(index, Verdict::Return);
-                }
-                return Ok(());
-            }
-            let burned = guarded(|| self.fault(book).map_or_else(|| fire.burn(book), Err));
-            let (verdict, panic) = match burned {
-                Ok(result) => (self.judged(result), None),
-                Err(text) => {
-                    let failure = Failure::transient(format!("panicked: {text}"));
-                    (Verdict::Refuse(failure), Some(text))
-                }
-            };
-            if let Some(lease) = &mut cart.body_mut().lease {
-                lease.mark_burned(index, verdict);
-            }
-            if panic.is_some() {
-                return Err(panic);
-            }
-        }
-        Ok(())
-    }
-
-    fn fault(&self, book: &Book) -> Option<Failure> {
-        match self.works.fault(&self.name, Point::Burn, Some(book.id.0)) {
-            Some(Deed::Error(failure)) => Some(failure),
-            _ => None,
-        }
-    }
-
-    /// What fails because the run is being stopped is no book's fault.
-    fn judged(&self, result: Result<(), Failure>) -> Verdict {
-        match result {
-            Ok(()) => Verdict::Ack,
-            Err(_) if self.works.is_halting() => Verdict::Return,
-            Err(failure) => Verdict::Refuse(failure),
-        }
-    }
-
-    fn tell_receipts(&self, cart: &Cart) {
+    pub(super) fn tell_receipts(&self, cart: &Cart) {
         if self.works.receipts.is_empty() {
             return;
         }
@@ -438,7 +359,7 @@ impl IncineratorCore {
         }
     }
 
-    fn trace(&self, cart: &Cart) {
+    pub(super) fn trace(&self, cart: &Cart) {
         if let Some(lease) = (cart.body().lease.as_ref()).filter(|_| self.works.is_traced()) {
             let burned = (0..cart.len()).filter(|index| *lease.marked(*index) == Verdict::Ack);
             let books: Vec<BookId> = burned.map(|index| cart.books()[index].id).collect();
@@ -477,29 +398,5 @@ impl IncineratorCore {
         }
         cart.leave_slot();
         Some(cart)
-    }
-}
-
-/// True if all books are as they were leased, and none bears a mark.
-fn is_plain(cart: &Cart) -> bool {
-    let body = cart.body();
-    body.worked.is_none() && (body.lease.as_ref()).is_some_and(|lease| lease.is_unmarked())
-}
-
-/// True if a book of it is to be burned by itself.
-fn is_apart(cart: &Cart) -> bool {
-    (cart.body().lease.as_ref())
-        .is_some_and(|lease| !lease.is_first() && (0..lease.len()).any(|at| lease.note(at).apart))
-}
-
-/// Marks every book that failed or was dropped nowhere yet.
-fn mark_all(cart: &mut Cart, mut verdict: impl FnMut() -> Verdict) {
-    for index in 0..cart.len() {
-        if cart.book(index).is_some() {
-            let verdict = verdict();
-            if let Some(lease) = &mut cart.body_mut().lease {
-                lease.mark_burned(index, verdict);
-            }
-        }
     }
 }

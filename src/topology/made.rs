@@ -1,0 +1,112 @@
+//! Sources and burns, made before anything runs. Opening a file may block for ever, so they are made on a thread of their own.
+
+use std::sync::Arc;
+
+use gopherworks_actors::burn::Burn;
+use gopherworks_actors::clock::Clock;
+use gopherworks_actors::failure::Failure;
+use gopherworks_actors::pool::guarded;
+use gopherworks_actors::source::Source;
+use gopherworks_actors::supervision::Guarded;
+use tokio::sync::oneshot;
+
+use super::{Options, StartError, overlap};
+use crate::catalog::burn::count::Count;
+use crate::catalog::{Halt, RunId, RunState, Site};
+use crate::plan::{IncineratorPlan, Plan};
+
+/// A body up to this many bytes stays in memory; a larger one streams through a file.
+const SPILL_ABOVE: u64 = 256 * 1024;
+
+/// Where products are made.
+#[derive(Clone)]
+pub(super) struct Sites {
+    pub(super) plan: Arc<Plan>,
+    pub(super) options: Options,
+    pub(super) run: RunId,
+    pub(super) state: RunState,
+    pub(super) halt: Halt,
+}
+
+/// What was made.
+pub(super) struct Made {
+    pub(super) sources: Vec<Box<dyn Source>>,
+    pub(super) burns: Vec<Box<dyn Burn>>,
+}
+
+impl Sites {
+    pub(super) fn site(&self, node: &str) -> Site {
+        let execution = &self.plan.execution;
+        Site {
+            node: node.to_owned(),
+            seed: execution.seed,
+            run: self.run.clone(),
+            state: self.state.clone(),
+            scratch: execution.scratch.clone(),
+            spill_above: SPILL_ABOVE,
+            halt: self.halt.clone(),
+            endless: self.options.endless,
+        }
+    }
+
+    fn burn(&self, fire: &IncineratorPlan) -> Result<Box<dyn Burn>, Failure> {
+        if self.options.dry {
+            return Ok(Box::new(Count));
+        }
+        fire.burn.make(&self.site(&fire.name))
+    }
+
+    /// Makes everything that can be refused, without blocking the caller; a simulation, which has one thread, makes it at once.
+    pub(super) async fn make(&self, clock: &Clock) -> Result<Made, StartError> {
+        if clock.is_simulated() {
+            return self.make_here();
+        }
+        let (done, made) = oneshot::channel();
+        let sites = self.clone();
+        // Not in the runtime's pool, whose end waits for its threads.
+        std::thread::Builder::new()
+            .name("gopherworks-start".to_owned())
+            .spawn(move || done.send(guarded(|| sites.make_here())))?;
+        let failed = |text: String| StartError::Node {
+            node: "the start".to_owned(),
+            failure: Failure::permanent(format!("panicked: {text}")),
+        };
+        match made.await {
+            Ok(made) => made.map_err(failed)?,
+            Err(_) => Err(failed("its thread is gone".to_owned())),
+        }
+    }
+
+    fn make_here(&self) -> Result<Made, StartError> {
+        let failed = |node: &str| {
+            let node = node.to_owned();
+            move |failure| StartError::Node { node, failure }
+        };
+        if !self.options.dry {
+            overlap::check(&self.plan).map_err(StartError::Overlap)?;
+        }
+        let mut made = Made {
+            sources: Vec::new(),
+            burns: Vec::new(),
+        };
+        let read = self.plan.sources.iter();
+        for source in read.filter(|_| !self.options.without_sources) {
+            let site = self.site(&source.name);
+            let source = source.factory.make(&site).map_err(failed(&source.name))?;
+            made.sources.push(source);
+        }
+        for fire in &self.plan.incinerators {
+            let burn = self.burn(fire).map_err(failed(&fire.name))?;
+            made.burns.push(burn);
+        }
+        for crew in &self.plan.crews {
+            if let Some(work) = crew.work.as_ref().filter(|_| !self.options.dry) {
+                // Only a check: each gopher has its own made. The user's drop is caught.
+                work.make(&self.site(&crew.name))
+                    .map(Guarded::new)
+                    .map_err(failed(&crew.name))?;
+            }
+        }
+        Ok(made)
+    }
+}

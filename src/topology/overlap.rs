@@ -1,0 +1,209 @@
+//! Files that a run would both read and write, whatever their paths: found before anything is opened for writing.
+
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use crate::config::label::base;
+use crate::plan::Plan;
+
+/// What tells a file from all others.
+#[derive(Debug, PartialEq, Eq)]
+enum Identity {
+    /// Device and inode: the same through links of both sorts.
+    Inode(u64, u64),
+    /// A file that is still to be made.
+    Path(PathBuf),
+}
+
+/// A file that the run reads or writes.
+struct Use {
+    /// What uses it, for messages.
+    by: String,
+    path: PathBuf,
+    found: Option<Metadata>,
+    identity: Identity,
+}
+
+impl Use {
+    /// `None` for standard streams, devices and pipes, which any number may read and write.
+    fn of(by: impl Into<String>, path: &Path) -> Option<Self> {
+        if path.as_os_str() == crate::catalog::STANDARD_STREAM {
+            return None;
+        }
+        let (found, identity) = match path.metadata() {
+            Ok(found) if found.is_file() || found.is_dir() => {
+                let identity = Identity::Inode(found.dev(), found.ino());
+                (Some(found), identity)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                (None, Identity::Path(resolved(path)))
+            }
+            // What can't be looked at is refused where it is opened.
+            Ok(_) | Err(_) => return None,
+        };
+        let (by, path) = (by.into(), path.to_owned());
+        Some(Self {
+            by,
+            path,
+            found,
+            identity,
+        })
+    }
+
+    fn is_dir(&self) -> bool {
+        self.found.as_ref().is_some_and(Metadata::is_dir)
+    }
+
+    /// True for a file that has another name too, so that it may be found below a folder under that one.
+    fn is_linked(&self) -> bool {
+        let found = self.found.as_ref();
+        found.is_some_and(|found| found.is_file() && found.nlink() > 1)
+    }
+}
+
+/// The path with links resolved as far as it exists.
+fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    match (path.canonicalize(), path.parent(), path.file_name()) {
+        (Ok(whole), ..) => whole,
+        (Err(_), Some(parent), Some(name)) => resolved(parent).join(name),
+        _ => path,
+    }
+}
+
+/// Refuses a plan of which an output is an input, also under another name. Looks at the files, and blocks as their file systems do.
+///
+/// # Errors
+/// The first such file, in a sentence.
+pub(super) fn check(plan: &Plan) -> Result<(), String> {
+    let mut inputs: Vec<Use> = Vec::new();
+    let mut outputs: Vec<Use> = Vec::new();
+    let mut add = |by: String, reads: &[PathBuf], writes: &[PathBuf]| {
+        inputs.extend(reads.iter().filter_map(|path| Use::of(by.clone(), path)));
+        outputs.extend(writes.iter().filter_map(|path| Use::of(by.clone(), path)));
+    };
+    for pile in &plan.piles {
+        add(
+            format!("piles.{}", base(&pile.name)),
+            &pile.reads,
+            &pile.writes,
+        );
+    }
+    for crew in &plan.crews {
+        add(
+            format!("crews.{}", base(&crew.name)),
+            &crew.reads,
+            &crew.writes,
+        );
+    }
+    for fire in &plan.incinerators {
+        let by = format!("incinerators.{}", base(&fire.name));
+        add(by, &fire.reads, &fire.writes);
+    }
+    for balancer in &plan.balancers {
+        let by = format!("balancers.{}", base(&balancer.name));
+        add(by, &balancer.reads, &balancer.writes);
+    }
+    for output in outputs.iter().filter(|output| !output.is_dir()) {
+        for input in &inputs {
+            if input.identity == output.identity {
+                return Err(same(output, input));
+            }
+            if input.is_dir()
+                && output.is_linked()
+                && let Some(path) = inside(input, output)
+            {
+                return Err(format!(
+                    "{} of {} is the same file as {}, which is read by {}; write to another file",
+                    output.path.display(),
+                    output.by,
+                    path.display(),
+                    input.by
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn same(output: &Use, input: &Use) -> String {
+    let path = output.path.display();
+    let as_what = match output.path == input.path {
+        true => String::new(),
+        false => format!(", as {}", input.path.display()),
+    };
+    format!(
+        "{path} of {} is read by {}{as_what}; write to another file",
+        output.by, input.by
+    )
+}
+
+/// Another name of `output` below the folder, where it is not left out by its path.
+fn inside(input: &Use, output: &Use) -> Option<PathBuf> {
+    let known = resolved(&output.path);
+    let same = |found: &walkdir::DirEntry| {
+        let metadata = found.metadata().ok()?;
+        let identity = Identity::Inode(metadata.dev(), metadata.ino());
+        (metadata.is_file() && identity == output.identity).then_some(())
+    };
+    let entries = WalkDir::new(&input.path).into_iter().flatten();
+    let mut found = entries.filter(|entry| same(entry).is_some());
+    let found = found.find(|entry| resolved(entry.path()) != known)?;
+    Some(found.into_path())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::config::{Loaded, Overrides};
+
+    fn plan(folder: &Path, source: &str, out: &str) -> Plan {
+        let text = format!(
+            "[piles.p]\nsource = {source}\n[incinerators.f]\nburn = {{ kind = \"lines\", path = \"{out}\" }}\n\
+             [crews.c]\nfrom = \"p\"\nto = \"f\"\ngophers = [\"load push unload return\"]\n"
+        );
+        let read = Loaded::parse(
+            folder.join("t.toml"),
+            text,
+            &Catalog::standard(),
+            &Overrides {
+                folder: folder.to_owned(),
+                ..Overrides::default()
+            },
+        );
+        read.unwrap_or_else(|found| panic!("{found}")).plan
+    }
+
+    #[test]
+    fn an_output_that_is_an_input_is_found_through_links() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("in")).unwrap();
+        fs::write(at("in/data"), "a\n").unwrap();
+        fs::hard_link(at("in/data"), at("hard")).unwrap();
+        std::os::unix::fs::symlink(at("in/data"), at("soft")).unwrap();
+        let lines = r#"{ kind = "lines", path = "in/data" }"#;
+        let files = r#"{ kind = "files", root = "in" }"#;
+        for (source, out) in [(lines, "hard"), (lines, "soft"), (files, "hard")] {
+            let why = check(&plan(folder.path(), source, out)).unwrap_err();
+            assert!(why.contains("read by piles.p"), "{why}");
+            assert!(why.contains("of incinerators.f"), "{why}");
+        }
+        for (source, out) in [
+            (lines, "out"),
+            (files, "out"),
+            (files, "in/out"),
+            (lines, "/dev/null"),
+        ] {
+            let plan = plan(folder.path(), source, out);
+            assert_eq!(check(&plan), Ok(()), "{source} {out}");
+        }
+    }
+}
