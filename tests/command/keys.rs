@@ -76,3 +76,30 @@ fn a_dead_letter_that_is_offered_keeps_its_key() {
     assert_eq!(heard[2], heard[1]);
     assert_ne!(heard[0].0, heard[1].0);
 }
+
+#[test]
+fn a_file_that_a_run_did_not_burn_has_its_key_in_the_next() {
+    let server = server(2);
+    let place = Place::new();
+    place.write("in/a", "bad a");
+    place.write("in/b", "bad b");
+    let source = r#"{ kind = "files", root = "in", remember = "state" }"#;
+    place.write("t.toml", design(&server, source));
+    let run = |code| {
+        place
+            .run(["run", "-q", "t.toml", "--dead", "dead"])
+            .assert()
+            .code(code);
+    };
+    run(3);
+    run(0);
+    let before = heard(&server);
+    assert_eq!(before.len(), 4);
+    assert_eq!(before[..2], before[2..], "nothing has changed");
+    assert_ne!(before[0].0, before[1].0);
+    place.write("in/a", "another a");
+    run(0);
+    let after = heard(&server);
+    assert_eq!(after.len(), 5, "the other one is burned");
+    assert!(before.iter().all(|(key, _)| *key != after[4].0));
+}

@@ -286,8 +286,10 @@ impl Files {
                     self.skipped += 1;
                     return None;
                 }
+                let key = seen.key(&name, stamp);
                 let book = listed_book(entry.path(), name, &metadata);
-                Some(book.with_header(STAMP, format!("{} {stamp}", self.node)))
+                let book = book.with_header(STAMP, format!("{} {stamp}", self.node));
+                Some(book.with_header(header::KEY, key))
             }
             Err(error) => {
                 log::warn!("{error}");

@@ -196,6 +196,22 @@ impl Seen {
         Ok(seen)
     }
 
+    /// Identifies a file as it is among all of all runs: the source, the file's place, and its stamp.
+    pub(super) fn key(&self, name: &[u8], stamp: Stamp) -> String {
+        let mut hash = Sha256::new();
+        let root = names::path_bytes(&self.root);
+        for part in [
+            self.node.as_bytes(),
+            root,
+            name,
+            stamp.to_string().as_bytes(),
+        ] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        format!("file-{}", names::hex(&hash.finalize()[..16]))
+    }
+
     /// True if this file was burned as it is, and what was made of it is still there.
     pub(super) fn is_burned(&self, name: &[u8], stamp: Stamp) -> bool {
         let offset = {

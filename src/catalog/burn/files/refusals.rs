@@ -25,10 +25,10 @@ pub(super) struct Refusals {
     known: Mutex<HashSet<u64>>,
 }
 
-/// What tells a book from others in later runs: its key, or the file that it came from.
+/// What tells a book from others in later runs: the file that it came from, or its key. The key of a file changes with the file.
 pub(super) fn owner(book: &Book) -> Option<Vec<u8>> {
     let headers = &book.headers;
-    let owner = headers.get(header::KEY).or(headers.get(header::ORIGIN));
+    let owner = headers.get(header::ORIGIN).or(headers.get(header::KEY));
     owner.map(|owner| owner.to_vec())
 }
 

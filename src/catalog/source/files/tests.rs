@@ -349,3 +349,34 @@ fn a_reader_that_finds_nothing_new_gets_to_breathe() {
 }
 
 mod memory;
+
+#[test]
+fn a_file_has_its_key_in_every_run_until_it_changes() {
+    let folder = tree(&[b"a", b"b"]);
+    let memory = tempfile::tempdir().unwrap();
+    let remember = format!("remember = '{}'", memory.path().display());
+    let keys = |site: &Site, more: &str| -> Vec<Option<String>> {
+        let books = all(&mut *source("files", &options(folder.path(), more), site));
+        let key =
+            |book: &Book| Some(String::from_utf8_lossy(book.headers.get(header::KEY)?).into());
+        books.iter().map(key).collect()
+    };
+    let first = keys(&site(), &remember);
+    assert!(first.iter().all(Option::is_some));
+    assert_ne!(first[0], first[1]);
+    assert_eq!(keys(&site(), &remember), first);
+    fs::write(folder.path().join("a"), "another").unwrap();
+    let changed = keys(&site(), &remember);
+    assert_ne!(changed[0], first[0]);
+    assert_eq!(changed[1], first[1]);
+    let other = Site {
+        node: "other".to_owned(),
+        ..site()
+    };
+    assert!(
+        keys(&other, &remember)
+            .iter()
+            .all(|key| !changed.contains(key))
+    );
+    assert_eq!(keys(&site(), ""), [None, None], "nothing is remembered");
+}
