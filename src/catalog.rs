@@ -47,7 +47,7 @@ pub mod source;
 pub mod units;
 pub mod work;
 
-pub use options::{FilePath, OptionHelp, STANDARD_STREAM};
+pub use options::{FilePath, OptionHelp, OptionWarning, STANDARD_STREAM};
 pub use run_id::RunId;
 pub use run_state::RunState;
 pub use work::compose;
@@ -147,21 +147,6 @@ impl fmt::Display for OptionError {
 }
 
 impl std::error::Error for OptionError {}
-
-/// What this machine lacks for options that are right in themselves, e.g. a program that is not there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OptionWarning {
-    /// Keys from the options table to the value that it is about; empty for the table itself.
-    pub path: Vec<String>,
-    /// What is wrong.
-    pub message: String,
-    /// The name that was not found among `known`; empty where no name is at fault.
-    pub said: String,
-    /// Names that may have been meant.
-    pub known: Vec<String>,
-    /// What to do about it where nothing of `known` is near.
-    pub help: Option<String>,
-}
 
 type Look = dyn Fn() -> Vec<OptionWarning> + Send + Sync;
 

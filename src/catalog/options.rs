@@ -78,6 +78,21 @@ pub struct OptionHelp {
     pub required: bool,
 }
 
+/// What this machine lacks for options that are right in themselves, e.g. a program that is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionWarning {
+    /// Keys from the options table to the value that it is about; empty for the table itself.
+    pub path: Vec<String>,
+    /// What is wrong.
+    pub message: String,
+    /// The name that was not found among `known`; empty where no name is at fault.
+    pub said: String,
+    /// Names that may have been meant.
+    pub known: Vec<String>,
+    /// What to do about it where nothing of `known` is near.
+    pub help: Option<String>,
+}
+
 /// Reads options; the error names the key at fault.
 pub(super) fn parse<O: DeserializeOwned>(table: toml::Table) -> Result<O, OptionError> {
     serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|error| {
