@@ -37,7 +37,7 @@ fn the_report_has_these_fields_and_no_others() {
     let report = Report::printed(&out.get_output().stdout).0;
     let fields = "topology mode seed cores wall_s virtual_s makespan_s makespan_formula_s speed_up speed_up_formula bottleneck books_per_s restarts ledger nodes outcome";
     assert_eq!(keys(&report), fields.split(' ').collect());
-    let ledger = "offered burned dead dropped in_flight lost duplicates reburned";
+    let ledger = "offered given_back burned dead dropped in_flight lost duplicates reburned";
     assert_eq!(keys(&report["ledger"]), ledger.split(' ').collect());
     let nodes = report["nodes"].as_array().expect("nodes");
     for node in nodes {
