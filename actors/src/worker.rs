@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use pin_project_lite::pin_project;
 use tokio::sync::Notify;
 
-use crate::balancer::{BalancerCore, Idle, Presence, Recalled, Ticket};
+use crate::balancer::{BalancerCore, Idle, Presence, Recalled, Ticket, on_behalf_of};
 use crate::failure::Failure;
 use crate::pool::{die, guarded};
 use crate::supervision::{Guarded, Home};
@@ -274,12 +274,12 @@ async fn attempt<W: Work>(
     };
     let mut future = pin!(Held::new(future));
     let cell = ticket.cell().clone();
-    let mut at_once = true;
+    let (mut at_once, behalf) = (true, ticket.behalf());
     let outcome = poll_fn(|cx| {
         if cell.is_over() {
             return Poll::Ready(Ok(None));
         }
-        match future.as_mut().poll_guarded(cx) {
+        match on_behalf_of(behalf, || future.as_mut().poll_guarded(cx)) {
             Ok(Poll::Ready(reply)) => Poll::Ready(Ok(Some(Guarded::new(reply)))),
             Ok(Poll::Pending) => {
                 at_once = false;

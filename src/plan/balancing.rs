@@ -15,6 +15,7 @@ use crate::config::schema::{
 mod http;
 mod plans;
 mod resilience;
+mod rings;
 
 pub(super) use plans::{numbered, plans};
 
@@ -35,6 +36,7 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
         retries(judge, name, balancer);
         resilience::check(judge, name, balancer);
     }
+    rings::check(judge, config);
     for (name, requester) in &config.requesters {
         load(judge, name, requester);
         let message = "requests are about at least one thing";

@@ -19,6 +19,7 @@ use super::cell::Cell;
 use super::desk::times::{histogram, record};
 use super::desk::{Desk, Refusal, Rules, Wakes};
 use super::lane::{Lane, Threads, Trust};
+use super::nested::Mark;
 use super::parts::{Again, Cost, Failed, MakeWorker, Parts, Settings};
 use super::policy::{Policy, Spread};
 use super::resilience::Resilience;
@@ -42,6 +43,8 @@ pub(in crate::balancer) struct Item<W: Work> {
     body: Body<W::Request>,
     cell: Arc<Cell<W::Reply>>,
     asked: Time,
+    /// On whose behalf it is made: balancers whose workers wait for it.
+    behalf: u64,
     // Room in the queue, held to the end of the request.
     _room: Option<Place>,
 }
@@ -121,6 +124,10 @@ pub struct BalancerCore<W: Work> {
     armed: AtomicU64,
     changed: Notify,
     resizing: Mutex<()>,
+    /// Its bit among the balancers on whose behalf a thread is used.
+    mark: Mark,
+    /// It was said that its own workers ask it.
+    warned: AtomicBool,
 }
 
 impl<W: Work> fmt::Debug for BalancerCore<W> {
@@ -200,6 +207,8 @@ impl<W: Work> BalancerCore<W> {
             armed: AtomicU64::new(u64::MAX),
             changed: Notify::new(),
             resizing: Mutex::default(),
+            mark: Mark::new(&parts.name),
+            warned: AtomicBool::new(false),
             name: parts.name,
             settings,
             make: parts.make,
@@ -345,7 +354,7 @@ impl<W: Work> BalancerCore<W> {
                     Body::Once(body) => Ok(body.take()),
                     Body::Shared(body) => Err(body.clone()),
                 };
-                (body, item.cell.clone())
+                (body, item.cell.clone(), item.behalf)
             });
             if let Some(begun) = &begun
                 && begun.which.copy == 0
@@ -360,7 +369,7 @@ impl<W: Work> BalancerCore<W> {
         };
         // Before anything else: whatever happens from here on, it is lost in good order.
         let begun = begun.map(|begun| {
-            let (body, cell) = begun.item;
+            let (body, cell, behalf) = begun.item;
             let ticket = Ticket {
                 core: self.clone(),
                 which: begun.which,
@@ -368,6 +377,7 @@ impl<W: Work> BalancerCore<W> {
                 epoch,
                 began: now,
                 cell,
+                behalf: behalf | self.mark.bit(),
                 open: true,
             };
             (ticket, body)

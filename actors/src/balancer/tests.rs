@@ -22,6 +22,7 @@ mod deaths;
 mod kills;
 mod loans;
 mod misuse;
+mod nested;
 mod order;
 mod sizes;
 mod spread;

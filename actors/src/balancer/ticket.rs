@@ -17,10 +17,16 @@ pub(crate) struct Ticket<W: Work> {
     pub(super) epoch: u64,
     pub(super) began: Time,
     pub(super) cell: Arc<Cell<W::Reply>>,
+    /// The balancers that wait for it, this one among them.
+    pub(super) behalf: u64,
     pub(super) open: bool,
 }
 
 impl<W: Work> Ticket<W> {
+    pub(crate) fn behalf(&self) -> u64 {
+        self.behalf
+    }
+
     pub(crate) fn cell(&self) -> &Arc<Cell<W::Reply>> {
         &self.cell
     }

@@ -393,3 +393,41 @@ fn flags_and_variables_are_blamed() {
     let mistakes = load(&front(""), &overrides).unwrap_err();
     insta::assert_snapshot!(mistakes.render(false));
 }
+
+#[test]
+fn workers_that_would_ask_their_own_server_are_refused() {
+    let design = |url: &str, second: &str| {
+        format!(
+            "[balancers.a]\nworkers = {{ work = {{ kind = \"http\", url = \"{url}\" }} }}\n\
+             [requesters.in_a]\nto = \"a\"\n\
+             load = {{ kind = \"http\", listen = \"127.0.0.1:8080\" }}\n\
+             [balancers.b]\nworkers = {{ work = {{ kind = \"http\", url = \"{second}\" }} }}\n\
+             [requesters.in_b]\nto = \"b\"\n\
+             load = {{ kind = \"http\", listen = \"127.0.0.1:8081\" }}\n"
+        )
+    };
+    let there = "http://example.com/";
+    for (first, second, way) in [
+        ("http://127.0.0.1:8080/x", there, Some("`a` asks `in_a`")),
+        ("http://localhost:8080", there, Some("`a` asks `in_a`")),
+        (
+            "http://127.0.0.1:8081/",
+            "http://localhost:8080/{name}",
+            Some("`a` asks `in_b`, `b` asks `in_a`"),
+        ),
+        // A chain, and servers of others.
+        ("http://127.0.0.1:8081/", there, None),
+        ("http://127.0.0.1:9000/", "http://10.0.0.1:8081", None),
+    ] {
+        let found = parse_with(&design(first, second), &Overrides::default());
+        match (found, way) {
+            (Ok(_), None) => {}
+            (Err(found), Some(way)) => {
+                let said = found.render(false);
+                assert_eq!(said.matches("would wait for workers").count(), 1, "{said}");
+                assert!(said.contains(way), "{said}");
+            }
+            (found, _) => panic!("{first} {second}: {}", found.is_ok()),
+        }
+    }
+}

@@ -1,11 +1,13 @@
 //! How requests come into a balancer's custody.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use super::{BalancerCore, Body, Item};
 use crate::balancer::call::{Call, CallError};
 use crate::balancer::cell::Cell;
 use crate::balancer::desk::{Terms, due};
+use crate::balancer::nested::{NESTED_WITHIN, serving, warn};
 use crate::balancer::policy::Full;
 use crate::balancer::resilience::CallOptions;
 use crate::balancer::room::{NoPlace, Place};
@@ -47,6 +49,19 @@ impl<W: Work> BalancerCore<W> {
         why
     }
 
+    /// When its time is over: of one that its own workers wait for, in any case.
+    fn due(&self, asked: Time, options: &CallOptions) -> Option<Time> {
+        let said = due(asked, options.within, self.settings.resilience.deadline);
+        let behalf = serving();
+        if behalf & self.mark.bit() == 0 {
+            return said;
+        }
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            warn(&self.name, behalf, self.settings.workers);
+        }
+        said.or(Some(asked + NESTED_WITHIN))
+    }
+
     /// Hands a request in, waiting for room where the queue is full and says so. Once this returns the request is in custody.
     ///
     /// `asked`: from when its response time counts.
@@ -59,7 +74,7 @@ impl<W: Work> BalancerCore<W> {
         asked: Time,
         options: CallOptions,
     ) -> Result<Call<W>, CallError> {
-        let due = due(asked, options.within, self.settings.resilience.deadline);
+        let due = self.due(asked, &options);
         let room = self.room(due).await?;
         self.submit(request, room, asked, options)
     }
@@ -101,10 +116,11 @@ impl<W: Work> BalancerCore<W> {
             body,
             cell: cell.clone(),
             asked,
+            behalf: serving(),
             _room: room,
         };
         let now = self.clock.now();
-        let due = due(asked, options.within, self.settings.resilience.deadline);
+        let due = self.due(asked, &options);
         if due.is_some_and(|due| due <= now) {
             return Err(self.rejected(LATE));
         }

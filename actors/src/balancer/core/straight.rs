@@ -9,6 +9,7 @@ use std::task::Poll;
 use super::BalancerCore;
 use crate::balancer::call::CallError;
 use crate::balancer::lane::{Ended, Idle, Recalled, Timed, give_way, turn_is_over};
+use crate::balancer::nested::{on_behalf_of, serving};
 use crate::balancer::resilience::CallOptions;
 use crate::clock::Time;
 use crate::pool::guarded;
@@ -178,11 +179,14 @@ impl<W: Work> Loan<'_, W> {
         };
         let mut future = pin!(Held::new(future));
         let (occupies, key) = (&mut self.occupies, &mut self.key);
+        let behalf = serving() | core.mark.bit();
         poll_fn(|cx| {
             if *occupies && core.lanes[worker].poll_over(epoch, key, cx) {
                 return Poll::Ready(Ran::Over);
             }
-            match at(home, || future.as_mut().poll_guarded(cx)) {
+            match at(home, || {
+                on_behalf_of(behalf, || future.as_mut().poll_guarded(cx))
+            }) {
                 Ok(Poll::Ready(reply)) => Poll::Ready(Ran::Answered(reply)),
                 Err(text) => Poll::Ready(Ran::Panicked(text)),
                 Ok(Poll::Pending) if *occupies => Poll::Pending,

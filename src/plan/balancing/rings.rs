@@ -1,0 +1,78 @@
+//! Balancers whose workers wait for the same balancer: over HTTP, by way of a requester that serves.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::Judge;
+use crate::config::schema::{BalancerConfig, LoadConfig, TopologyConfig};
+
+/// Reports each ring of balancers once: a request that goes round in it never ends, and its workers wait
+/// for each other.
+pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
+    let mut told: Vec<&str> = Vec::new();
+    for name in config.balancers.keys() {
+        let mut way: Vec<(&str, &str)> = Vec::new();
+        let mut at = name.as_str();
+        while let Some((requester, to)) = asked(config, at) {
+            way.push((at, requester));
+            at = to;
+            if at == name || way.len() > config.balancers.len() {
+                break;
+            }
+        }
+        // From a balancer that only leads to a ring, one never comes back.
+        if at != name || way.is_empty() || way.iter().any(|(one, _)| told.contains(one)) {
+            continue;
+        }
+        told.extend(way.iter().map(|(balancer, _)| *balancer));
+        let steps = way.iter().map(|(one, by)| format!("`{one}` asks `{by}`"));
+        let message = format!(
+            "workers of `{name}` would wait for workers of `{name}`: {}",
+            steps.collect::<Vec<_>>().join(", ")
+        );
+        let requester = way[way.len() - 1].1;
+        let other = judge.locate(&["requesters", requester, "load", "listen"]);
+        let mistake = judge
+            .error(&["balancers", name, "workers", "work", "url"], message)
+            .related(other, "this is where they ask");
+        let help = "a request would go round for ever; let them ask another server";
+        judge.report(mistake.help(help));
+    }
+}
+
+/// The requester that the workers of this balancer ask, and the balancer behind it.
+fn asked<'a>(config: &'a TopologyConfig, balancer: &str) -> Option<(&'a str, &'a str)> {
+    let (host, port) = target(config.balancers.get(balancer)?)?;
+    config.requesters.iter().find_map(|(name, requester)| {
+        let LoadConfig::Http(http) = &requester.load else {
+            return None;
+        };
+        let listens: SocketAddr = http.listen.parse().ok()?;
+        let here = match host.parse::<IpAddr>() {
+            Ok(ip) => ip == listens.ip() || ip.is_loopback() && listens.ip().is_unspecified(),
+            Err(_) => {
+                host == "localhost" && (listens.ip().is_loopback() || listens.ip().is_unspecified())
+            }
+        };
+        (here && port != 0 && port == listens.port())
+            .then_some((name.as_str(), requester.to.as_str()))
+    })
+}
+
+/// Host and port that workers of kind `http` ask.
+fn target(balancer: &BalancerConfig) -> Option<(String, u16)> {
+    let work = &balancer.workers.work;
+    if work.kind != "http" {
+        return None;
+    }
+    let url = work.options.get("url")?.as_str()?;
+    let (scheme, rest) = url.split_once("://")?;
+    let place = rest.split(['/', '?', '#']).next()?;
+    let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
+    let standard = if scheme == "https" { 443 } else { 80 };
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
+        _ => (place, standard),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    Some((host.to_ascii_lowercase(), port))
+}
