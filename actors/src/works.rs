@@ -10,10 +10,11 @@ use crate::cart::Cart;
 use crate::clock::{Clock, Seed, Time};
 use crate::event::Event;
 use crate::fault::{Deed, Faults, Point};
+use crate::lease::Lease;
 use crate::pool::{Pool, die};
 use crate::reasons::Reasons;
 use crate::source::Receipts;
-use crate::store::{PileKey, Store};
+use crate::store::Store;
 use crate::threads::PerThread;
 use crate::trace::{Act, Record, Tracer};
 
@@ -269,9 +270,12 @@ impl Works {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// True if books that were leased from `pile` are to go back instead of being begun.
-    pub(crate) fn takes_back(&self, pile: PileKey) -> bool {
-        self.draining.load(Ordering::Acquire) && self.store.recalls(pile)
+    /// True if the leased book at `index` is to go back to its source instead of being begun. One
+    /// that was begun or charged before is worked off: its source knows nothing of that.
+    pub(crate) fn takes_back(&self, lease: &Lease, index: usize) -> bool {
+        self.draining.load(Ordering::Acquire)
+            && lease.note(index).is_untouched()
+            && self.store.recalls(lease.pile())
     }
 
     /// True once [`Works::halt`] was called.

@@ -80,19 +80,16 @@ fn a_drain_with_dead_letters_is_3() {
     let place = Place::new();
     let script = "echo >> began; read _ < gate; exit 1";
     let burn = format!(r#"{{ kind = "command", command = ["bash", "-c", {script:?}] }}"#);
-    let source = r#"{ kind = "generate", books = 2 }"#;
+    let source = r#"{ kind = "generate", books = 1 }"#;
     place.write("t.toml", one_crew(source, "[]", &burn, 1));
     let mut gate = Gate::new(&place.fifo("gate"));
     let running = Running::start(place.process(["run", "t.toml", "--report", "r.json"]));
     until("a burn begins", || began(&place) > 0);
     running.signal(Signal::TERM);
-    gate.open(4);
+    gate.open(2);
     assert_eq!(running.end().status.code(), Some(3));
     let report = place.report("r.json");
-    report.balanced();
-    // A book that was not begun goes back to its source.
-    let (dead, back) = (report.ledger("dead"), report.ledger("given_back"));
-    assert!(dead >= 1 && dead + back == 2, "{}", report.0);
+    assert_eq!(report.balanced().ledger("dead"), 1);
 }
 
 #[test]
@@ -156,8 +153,8 @@ fn a_run_that_waits_for_its_input_drains() {
 }
 
 /// Longest from the moment for which a stop is promised to the end of the process: a second, and
-/// as much again for a debug build on a machine that has other tests to run.
-const PROMISED: Duration = Duration::from_secs(2);
+/// as much again on a machine that has other tests to run; a debug build is three times as slow.
+const PROMISED: Duration = Duration::from_secs(if cfg!(debug_assertions) { 6 } else { 2 });
 
 /// Starts so many actors, about, that move books without a pause.
 fn loaded(place: &Place, actors: usize, args: &[&str]) -> Running {

@@ -194,8 +194,7 @@ impl Job {
             }
             let body = cart.body_mut();
             let lease = body.lease.as_mut()?;
-            // What has failed before is worked off: nothing but its pile takes it back.
-            if lease.note(index).is_untouched() && self.works.takes_back(lease.pile()) {
+            if self.works.takes_back(lease, index) {
                 lease.mark(index, Verdict::Return);
                 worked.push(None);
                 continue;

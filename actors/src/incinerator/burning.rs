@@ -152,8 +152,7 @@ impl IncineratorCore {
             }
             // What was begun or has failed before is worked off: nothing but its pile takes it back.
             if let Some(lease) = &cart.body().lease
-                && lease.note(index).is_untouched()
-                && self.works.takes_back(lease.pile())
+                && self.works.takes_back(lease, index)
             {
                 if let Some(lease) = &mut cart.body_mut().lease {
                     lease.mark(index, Verdict::Return);

@@ -204,8 +204,7 @@ impl IncineratorCore {
         let goes = |cart: &Cart| {
             let lease = cart.body().lease.as_ref();
             lease.is_some_and(|lease| {
-                let untouched = (0..lease.len()).all(|at| lease.note(at).is_untouched());
-                untouched && self.works.takes_back(lease.pile())
+                (0..lease.len()).all(|at| self.works.takes_back(lease, at))
             })
         };
         let mut waiting = lock(&self.waiting);
