@@ -52,7 +52,7 @@ impl Own {
         }
         let own = Self::open(root)?.ok_or(io::ErrorKind::NotFound)?;
         // Before anything is written: what could never be written is told now.
-        let ours = [".records", ".seen", ".refused"];
+        let ours = [".records", ".seen", ".refused", ".lines", ".lines.lock"];
         own.check(|name| name == LOCK || ours.iter().any(|end| name.ends_with(end)))?;
         Ok(own)
     }

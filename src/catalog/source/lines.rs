@@ -77,7 +77,9 @@ pub fn make(options: &Options, site: &Site) -> Result<Lines, Failure> {
     let name = path.display().to_string();
     let (file, regular) =
         input::open(path).map_err(|error| Failure::io(format_args!("opening {name}"), &error))?;
-    let Some(folder) = &options.remember else {
+    // A run that leaves no trace remembers nothing.
+    let remember = options.remember.as_ref().filter(|_| !site.state.is_dry());
+    let Some(folder) = remember else {
         let input = input::of(file, regular);
         return Ok(Lines::new(input, regular, name, options.max_line.0));
     };

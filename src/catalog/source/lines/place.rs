@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gopherworks_actors::book::{Book, header};
 use gopherworks_actors::failure::Failure;
@@ -16,6 +16,7 @@ use gopherworks_actors::source::Receipts;
 use sha2::{Digest, Sha256};
 
 use super::super::super::journal::{Journal, push_record};
+use super::super::super::own::{self, Own};
 use super::super::super::{Site, locks, names};
 
 /// The header that carries a line's place to its receipt: the file's identity, the first byte and the byte behind the last.
@@ -58,21 +59,22 @@ struct Known {
 impl Place {
     /// Reads what `<folder>/.gopherworks/<node>.lines` says of the file at `path`, and gives the bytes that were burned, the last first.
     pub(super) fn load(
-        folder: &Path,
+        root: &Path,
         site: &Site,
         path: &Path,
         file: &File,
         max_line: u64,
     ) -> Result<(Self, Vec<(u64, u64)>), Failure> {
-        let folder = folder.join(".gopherworks");
+        let folder = root.join(own::NAME);
         let stem = names::file_stem(&site.node);
         let failed = |error: io::Error| {
             let what = format!("reading what was burned of {}", path.display());
             Failure::io(format_args!("{what} from {}", folder.display()), &error)
         };
-        std::fs::create_dir_all(&folder).map_err(failed)?;
-        let lock = claim(&folder.join(format!("{stem}.lines.lock")), path)?;
-        let journal = Journal::open(folder.join(format!("{stem}.lines"))).map_err(failed)?;
+        std::fs::create_dir_all(root).map_err(failed)?;
+        let own = Arc::new(Own::make(root).map_err(failed)?);
+        let lock = claim(&own, &format!("{stem}.lines.lock"), path)?;
+        let journal = Journal::open(own, format!("{stem}.lines")).map_err(failed)?;
         let (known, burned) = read(&journal).map_err(failed)?;
         let file = file.try_clone().map_err(failed)?;
         let found = file.metadata().map_err(failed)?;
@@ -212,14 +214,12 @@ impl Receipts for Place {
 }
 
 /// Locks the memory for this process.
-fn claim(path: &Path, input: &Path) -> Result<File, Failure> {
-    let failed = |error: io::Error| Failure::io(format_args!("opening {}", path.display()), &error);
-    let lock = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(failed)?;
+fn claim(own: &Own, name: &str, input: &Path) -> Result<File, Failure> {
+    let failed = |error: io::Error| {
+        let path = own.path().join(name);
+        Failure::io(format_args!("opening {}", path.display()), &error)
+    };
+    let lock = own.append(name).map_err(failed)?;
     match lock.try_lock() {
         Err(std::fs::TryLockError::WouldBlock) => Err(Failure::permanent(format!(
             "{}: {} reads it and remembers its place",
