@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use futures_util::StreamExt;
 use gopherworks::actors::book::{Body, BodyFile};
 use gopherworks::config::{Loaded, Overrides};
+use gopherworks::topology::Event;
 use gopherworks::{Book, Catalog, Report, Topology};
 
 use crate::gateway::closing;
@@ -212,16 +214,40 @@ async fn reasons(by_worker: bool, kind: &str) -> String {
 }
 
 #[actix_web::test]
-async fn nobody_there_is_a_failure_that_may_pass() {
-    // Bound and given back: nobody listens there.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-    let address = free.expect("a port");
-    let kind = format!(
-        "{{ kind = \"http\", url = \"http://{address}/\", retries = 1, backoff = \"1ms\" }}"
-    );
+async fn a_server_that_is_not_there_yet_is_waited_for_and_no_book_is_charged() {
     for by_worker in [false, true] {
-        let reason = reasons(by_worker, &kind).await;
-        assert!(reason.contains("127.0.0.1"), "{reason}");
+        // Bound and given back: no server listens there yet.
+        let free = std::net::TcpListener::bind("127.0.0.1:0");
+        let free = free.and_then(|socket| socket.local_addr()).expect("a port");
+        let kind = format!("{{ kind = \"http\", url = \"http://{free}/\", retries = 0 }}");
+        let fire = match by_worker {
+            true => format!(
+                "[balancers.desk]\nworkers = {{ work = {kind} }}\n[incinerators.fire]\nburn = {{ kind = \"balancer\", to = \"desk\" }}\n"
+            ),
+            false => format!("[incinerators.fire]\nburn = {kind}\n"),
+        };
+        let text = format!(
+            "[piles.inbox]\nmax_attempts = 1\n{fire}[crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\ngophers = [\"load push unload return\"]\n"
+        );
+        let loaded = Loaded::parse("t.toml", text, &Catalog::standard(), &Overrides::default());
+        let plan = loaded.unwrap_or_else(|mistakes| panic!("{mistakes}")).plan;
+        let running = Topology::from_plan(plan).start().await.expect("it starts");
+        let mut events = std::pin::pin!(running.events());
+        let books = (0..3).map(|number| Book::new(format!("{number}")));
+        running.offer("inbox", books.collect()).await.expect("room");
+        let reason = loop {
+            match events.next().await {
+                Some(Event::Unavailable { reason, .. }) => break reason,
+                Some(_) => {}
+                None => panic!("the run ended"),
+            }
+        };
+        assert!(reason.contains(&free.to_string()), "{reason}");
+        let ok = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        let upstream = Upstream::at(free, move |_| Says::Bytes(ok.into()));
+        let report = running.drain(Some(Duration::from_secs(30))).await;
+        assert_eq!((report.ledger.burned, report.ledger.dead), (3, 0));
+        assert_eq!(upstream.heard().len(), 3);
     }
 }
 

@@ -43,7 +43,12 @@ pub struct Upstream {
 impl Upstream {
     /// A server that does with each request what `says` says of it.
     pub fn start(says: impl Fn(&Heard) -> Says + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), says)
+    }
+
+    /// The same at this address.
+    pub fn at(address: SocketAddr, says: impl Fn(&Heard) -> Says + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).expect("a port");
         let address = listener.local_addr().expect("a port");
         let heard = Arc::new(Mutex::new(Vec::new()));
         let (hears, says) = (heard.clone(), Arc::new(says));
