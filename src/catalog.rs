@@ -47,7 +47,7 @@ pub mod source;
 pub mod units;
 pub mod work;
 
-pub use options::{FilePath, OptionHelp, OptionWarning, STANDARD_STREAM};
+pub use options::{FilePath, OptionError, OptionHelp, OptionWarning, STANDARD_STREAM};
 pub use run_id::RunId;
 pub use run_state::RunState;
 pub use work::compose;
@@ -126,27 +126,6 @@ impl<T: ?Sized> fmt::Debug for Factory<T> {
         f.write_str("Factory")
     }
 }
-
-/// What options were refused, with the path of the offending key below the kind's table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OptionError {
-    /// Keys from the options table to the value at fault; empty for the table itself.
-    pub path: Vec<String>,
-    /// serde's message, e.g. ``unknown field `lvel`, expected `level` ``.
-    pub message: String,
-}
-
-impl fmt::Display for OptionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() {
-            f.write_str(&self.message)
-        } else {
-            write!(f, "{}: {}", self.path.join("."), self.message)
-        }
-    }
-}
-
-impl std::error::Error for OptionError {}
 
 type Look = dyn Fn() -> Vec<OptionWarning> + Send + Sync;
 

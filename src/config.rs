@@ -44,18 +44,20 @@ mod normalise;
 mod options;
 mod read;
 pub mod schema;
+mod suggestions;
 mod tree;
 mod values;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use diagnostic::begin;
-pub use diagnostic::{Diagnostic, Diagnostics, Origin, Severity, SourceFile, nearest};
+pub use diagnostic::{Diagnostic, Diagnostics, Origin, Severity, SourceFile};
 pub use file::LARGEST;
 pub use json_schema::json_schema;
 pub use layers::PREFIX;
 pub(crate) use options::Shape;
+pub(crate) use suggestions::begin;
+pub use suggestions::nearest;
 
 use crate::catalog::Catalog;
 use crate::plan::Plan;
@@ -156,7 +158,7 @@ impl Loaded {
         catalog: &Catalog,
         overrides: &Overrides,
     ) -> Result<Self, Diagnostics> {
-        diagnostic::begin();
+        begin();
         let path = file.path().to_owned();
         let file = Arc::new(file);
         let mut found = Diagnostics::default();

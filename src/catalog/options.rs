@@ -1,14 +1,13 @@
 //! Options of kinds: paths among them, their reading, and what their schema tells people.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-use super::OptionError;
 
 /// What stands for standard input or output where a kind allows it.
 pub const STANDARD_STREAM: &str = "-";
@@ -46,6 +45,27 @@ impl JsonSchema for FilePath {
         json_schema!({ "type": "string", "format": "path" })
     }
 }
+
+/// What options were refused, with the path of the offending key below the kind's table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionError {
+    /// Keys from the options table to the value at fault; empty for the table itself.
+    pub path: Vec<String>,
+    /// serde's message, e.g. ``unknown field `lvel`, expected `level` ``.
+    pub message: String,
+}
+
+impl fmt::Display for OptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}: {}", self.path.join("."), self.message)
+        }
+    }
+}
+
+impl std::error::Error for OptionError {}
 
 /// What is done with a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use config::{Value, ValueKind};
 
-use super::diagnostic::{Diagnostic, Diagnostics, Origin, SourceFile, nearest};
+use super::diagnostic::{Diagnostic, Diagnostics, Origin, SourceFile};
 use super::interpolate::Environment;
 use super::layers::{Layer, Tickets, file};
+use super::suggestions::nearest;
 
 /// Most files in a chain.
 const DEEPEST: usize = 16;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use config::{Config, ConfigError, Map, Source, Value, ValueKind};
 use toml::de::DeValue;
 
-use super::diagnostic::{Diagnostic, Diagnostics, Origin, nearest};
+use super::diagnostic::{Diagnostic, Diagnostics, Origin};
+use super::suggestions::nearest;
 use super::values::DISTRIBUTIONS;
 
 mod overriding;

@@ -2,8 +2,9 @@
 
 use config::{Map, Value, ValueKind};
 
-use super::diagnostic::{Diagnostic, Diagnostics, Origin, nearest};
+use super::diagnostic::{Diagnostic, Diagnostics, Origin};
 use super::layers::{Tickets, merge};
+use super::suggestions::nearest;
 
 /// Unfolds every `like`. True if one can't be: its crew is then left out.
 pub(crate) fn expand(root: &mut Value, tickets: &mut Tickets, found: &mut Diagnostics) -> bool {

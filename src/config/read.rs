@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::diagnostic::nearest;
 use super::limits::MOST_GOPHERS;
 use super::options::{self, Role};
 use super::schema::{
@@ -11,6 +10,7 @@ use super::schema::{
     IncineratorConfig, KindConfig, ModelConfig, PileConfig, Placement, RelayConfig, SpanConfig,
     StepTimeConfig, StepsConfig, StrategyConfig, SupervisionConfig, TopologyConfig,
 };
+use super::suggestions::nearest;
 use super::tree::{Item, Node, NodeKind, Reading, Table, join};
 use super::values::{self, duration, number, path, real, size, span, text};
 

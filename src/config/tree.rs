@@ -7,8 +7,9 @@ use std::path::Path;
 
 use config::{Value, ValueKind};
 
-use super::diagnostic::{Diagnostic, Diagnostics, Origin, nearest};
+use super::diagnostic::{Diagnostic, Diagnostics, Origin};
 use super::layers::{Ticket, Tickets};
+use super::suggestions::nearest;
 use crate::catalog::Catalog;
 
 /// A value and who wrote it.

@@ -15,6 +15,7 @@ mod pipes;
 mod programs;
 mod run;
 mod schema;
+mod served;
 mod signals;
 mod simulate;
 #[path = "../support/mod.rs"]

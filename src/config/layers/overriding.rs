@@ -7,9 +7,10 @@ use std::sync::Arc;
 use config::{Map, Value, ValueKind};
 use toml::de::{DeTable, DeValue};
 
-use super::super::diagnostic::{Diagnostic, Diagnostics, Origin, nearest};
+use super::super::diagnostic::{Diagnostic, Diagnostics, Origin};
 use super::super::normalise;
 use super::super::options::{Role, Shape};
+use super::super::suggestions::nearest;
 use super::{Layer, PREFIX, TOO_LARGE, Ticket, Tickets, empty, merge, scalar_kind, stamped};
 use crate::catalog::Catalog;
 

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use gopherworks_actors::balancer::policy::Policy;
 
-use super::super::diagnostic::nearest;
 use super::super::options::{self, Role};
 use super::super::schema::{
     ArrivalsConfig, BalancerConfig, FullConfig, HedgeConfig, HttpConfig, LoadConfig, OrderConfig,
     PolicyConfig, ReplicateConfig, RequesterConfig, SpanConfig, WorkersConfig,
 };
+use super::super::suggestions::nearest;
 use super::super::tree::{Item, NodeKind, Reading, Table};
 use super::super::values::{self, boolean, duration, number, real, size, span, text, verbatim};
 use super::resilience::{PRIORITIES, resilience};

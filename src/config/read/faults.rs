@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::super::diagnostic::nearest;
 use super::super::schema::{
     ExpectConfig, FaultConfig, FaultKindConfig, FaultWhatConfig, WhenConfig,
 };
+use super::super::suggestions::nearest;
 use super::super::tree::{Item, NodeKind, Reading, Table};
 use super::super::values::{boolean, duration, items, number, real, text, verbatim};
 

@@ -5,6 +5,7 @@ mod keys;
 mod kinds;
 mod mistakes;
 mod random;
+mod requesters;
 mod unusual;
 mod workers;
 
