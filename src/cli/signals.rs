@@ -346,11 +346,16 @@ impl Listening {
 fn ignores_hangup() -> bool {
     use std::io::IsTerminal;
     if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
-        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-        return mask.is_some_and(|mask| mask & 1 != 0);
+        return has_hangup(&status);
     }
     !(io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal())
+}
+
+/// True if the ignored signals in `/proc/<pid>/status` include SIGHUP, which is number 1 and bit 0.
+fn has_hangup(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 != 0)
 }
 
 #[cfg(test)]
@@ -358,7 +363,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hangup_that_is_not_ignored_is_heard() {
-        assert!(!ignores_hangup(), "tests are not run under nohup");
+    fn an_ignored_hangup_is_told_from_other_ignored_signals() {
+        assert!(has_hangup(
+            "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n"
+        ));
+        assert!(!has_hangup(
+            "SigBlk:\t0000000000000001\nSigIgn:\t0000000000001000\n"
+        ));
+        assert!(!has_hangup("Name:\tgopherworks\n"));
     }
 }
