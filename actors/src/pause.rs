@@ -232,7 +232,8 @@ impl Pause {
             reason: failure.reason().to_owned(),
             retry,
         });
-        log::warn!(
+        // An error, so that a quiet run says it as well: work stands still.
+        log::error!(
             "{} {} can't take anything: {}; trying again in {}, then less often (up to every {}), {waiting} books wait",
             self.what,
             self.name,

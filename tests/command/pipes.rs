@@ -391,14 +391,21 @@ fn a_program_that_fails_makes_dead_letters_with_its_exit_code_and_its_words() {
 }
 
 #[test]
-fn a_program_that_cannot_be_started_makes_dead_letters_with_its_name() {
+fn a_program_that_cannot_be_started_is_named_and_charges_no_book() {
     let place = Place::new();
+    place.write("in", "a\nb\n");
     let burn = command(&["no-such-program-anywhere"], "");
-    let (code, report, reasons) = through(&place, "a\nb\n", &burn);
-    assert_eq!((code, report.ledger("dead")), (3, 2));
-    for reason in reasons {
-        assert!(reason.contains("no-such-program-anywhere"), "{reason}");
-    }
+    let source = r#"{ kind = "lines", path = "in" }"#;
+    place.write("t.toml", one_crew(source, "[]", &burn, 2));
+    let running = Running::start(place.process(["run", "t.toml", "-q", "--report", "r.json"]));
+    until("it pauses", || running.said("can't take anything"));
+    running.signal(Signal::TERM);
+    let out = running.end();
+    let err = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(err.contains("no-such-program-anywhere"), "{err}");
+    let report = place.report("r.json");
+    assert_eq!(report.balanced().ledger("dead"), 0, "{err}");
+    assert_eq!(report.ledger("burned"), 0);
 }
 
 #[test]
