@@ -87,7 +87,8 @@ mod tests {
         let mut begun: Vec<i32> = news.iter().take(3).collect();
         begun.sort_unstable();
         assert_eq!(begun, [0, 1, 2]);
-        assert_eq!((turns.lock().running, turns.lock().waiting.len()), (3, 3));
+        let counts = |state: &State| (state.running, state.waiting.len());
+        assert_eq!(counts(&turns.lock()), (3, 3));
         for next in 3..6 {
             gates[next - 3] = None;
             assert_eq!(news.recv().expect("the next begins"), next as i32);
