@@ -217,7 +217,11 @@ impl Shelf {
 
     /// Puts books, of `bytes` in all, behind all others. `ids` where they are at equal distances. The caller has asked for room.
     pub fn put_all(&mut self, books: Vec<Book>, bytes: u64, ids: Option<Ids>) {
-        self.mixed |= !books.is_empty();
+        if !books.is_empty() {
+            self.mixed = true;
+            // No source can give these again.
+            self.recalling = false;
+        }
         self.add(books, bytes, ids, false);
     }
 
