@@ -126,7 +126,7 @@ pub struct RequesterReport {
     /// Failed: their worker answered with an error or was lost, or the balancer was closed.
     pub failed: u64,
     /// Those of `failed` that a worker answered with an error.
-    pub errors: u64,
+    pub refused: u64,
     /// Refused by the balancer: its queue was full, it was overloaded, or the deadline passed.
     pub rejected: u64,
     /// Who asked has gone away before the answer.
@@ -150,7 +150,7 @@ impl RequesterReport {
         match self.load {
             "batch" => self.failed + self.rejected,
             _ if self.answered == 0 => self.failed + self.rejected,
-            "outside" => self.failed - self.errors,
+            "outside" => self.failed - self.refused,
             _ => self.failed,
         }
     }

@@ -393,7 +393,7 @@ impl Desks {
                 asked: heard.asked,
                 answered: heard.answered,
                 failed: heard.failed,
-                errors: heard.errors,
+                refused: heard.errors,
                 rejected: heard.rejected,
                 cancelled: heard.cancelled,
                 in_flight: heard.in_flight,

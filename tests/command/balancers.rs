@@ -75,8 +75,9 @@ fn requests_that_a_worker_fails_are_failures_and_no_answers() {
             .stderr(contains("of crowd failed for good: ").count(1))
             .stderr(contains("desk: request").and(contains("exit status: 1")));
         let report = Report::printed(&out.get_output().stdout).0;
-        for row in [&report["requesters"][0], &report["balancers"][0]] {
-            let counts = ["asked", "answered", "failed", "errors", "in_flight"];
+        let rows = [("requesters", "refused"), ("balancers", "errors")];
+        for (row, errors) in rows.map(|(rows, errors)| (&report[rows][0], errors)) {
+            let counts = ["asked", "answered", "failed", errors, "in_flight"];
             let counts = counts.map(|name| row[name].as_u64().expect(name));
             assert_eq!(counts, [3, 0, 3, 3, 0], "{load}: {row}");
             assert_eq!(row["response"]["count"], 0);
