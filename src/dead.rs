@@ -175,7 +175,7 @@ impl Letter {
         }
     }
 
-    /// The same letter after another death, in `run`.
+    /// This letter after another death, in `run`.
     #[must_use]
     pub fn died_again(mut self, dead: &DeadBook, run: &str) -> Self {
         self.reason = dead.reason.clone();

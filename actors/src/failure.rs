@@ -139,7 +139,7 @@ impl Failure {
         self
     }
 
-    /// The same failure, marked as one of time: what was waited for did not come. A client of HTTP is told so by 504.
+    /// Marks the failure as a timeout: an HTTP client gets the status 504 for it.
     #[must_use]
     pub fn late(mut self) -> Self {
         self.late = true;
@@ -156,7 +156,7 @@ impl Failure {
         self.retry_after
     }
 
-    /// The same failure, at this node; one that names a node already keeps it.
+    /// Adds the name of the node that failed; a failure that has one already keeps it.
     #[must_use]
     pub fn at(mut self, node: &str) -> Self {
         self.node.get_or_insert_with(|| node.into());

@@ -183,7 +183,7 @@ pub(in crate::catalog) enum Output {
     Discard,
     /// To the standard output of this process.
     Inherit,
-    /// It is the answer: so many bytes at most.
+    /// It is the answer, of at most this many bytes.
     Answer(u64),
 }
 
@@ -232,7 +232,7 @@ pub(in crate::catalog) struct Given<'a> {
     pub book: Option<&'a Book>,
     /// How many books it is given.
     pub books: usize,
-    /// Who asks, and the asker's number of the request.
+    /// The name of what asks, and its number of the request.
     pub request: Option<(&'a str, u64)>,
 }
 

@@ -121,7 +121,7 @@ fn stamped(ticket: usize, kind: impl Into<ValueKind>) -> Value {
     Value::new(Some(&ticket.to_string()), kind)
 }
 
-/// An empty table that nobody wrote: what all layers lie on.
+/// An empty table without a place in any file: the base of all layers.
 pub(crate) fn lowest() -> Value {
     empty()
 }

@@ -25,7 +25,7 @@ use super::server::{Limits, Shared};
 const UNSENT: u32 = 32 * 1024;
 /// How often a connection looks whether others want its place.
 const LOOK: Duration = Duration::from_secs(1);
-/// The same while the server ends.
+/// How often a connection looks while the server ends.
 const LOOK_AT_END: Duration = Duration::from_millis(50);
 /// What an idle connection still waits for a request that was on its way when the server began to end.
 const LAST_REQUEST: Duration = Duration::from_millis(250);
@@ -144,7 +144,7 @@ impl Connection {
     async fn overdue(&self, shared: &Shared) -> Why {
         let mut ending = shared.ending();
         let limits = &self.limits;
-        // Nothing that begins later is due earlier, so nobody has to be woken for it.
+        // Nothing that begins later is due earlier, so no wake-up is needed for it.
         let look = LOOK.min(limits.read).min(limits.write);
         // Since when no handler has had a request, at the server's end.
         let mut quiet = None;

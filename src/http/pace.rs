@@ -44,7 +44,7 @@ impl Pace {
         self.since = None;
     }
 
-    /// So many bytes have moved.
+    /// Notes that this many bytes have moved.
     pub(super) fn moved(&mut self, bytes: usize, now: Time) {
         self.spend(now);
         let earned = Duration::try_from_secs_f64(bytes as f64 / self.rate as f64);

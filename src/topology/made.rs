@@ -1,4 +1,4 @@
-//! Sources and burns, made before anything runs. Opening a file may block for ever, so they are made on a thread of their own.
+//! Sources and burns, made before anything runs. Opening a file may block without end, so they are made on a thread of their own.
 
 use std::sync::Arc;
 

@@ -156,7 +156,7 @@ fn a_run_that_waits_for_its_input_drains() {
 /// as much again on a machine that has other tests to run; a debug build is three times as slow.
 const PROMISED: Duration = Duration::from_secs(if cfg!(debug_assertions) { 6 } else { 2 });
 
-/// Starts so many actors, about, that move books without a pause.
+/// Starts about this many actors that move books without a pause.
 fn loaded(place: &Place, actors: usize, args: &[&str]) -> Running {
     let (mut design, copies) = (shipped("sixteen-gophers.toml"), (actors / 13).max(2));
     if actors == 1 {

@@ -211,7 +211,7 @@ fn an_end_that_was_dropped_is_finished_by_the_next_and_told_alike_to_all() {
     });
 }
 
-/// Takes nothing for the first so many tries, then burns.
+/// Refuses the first tries, as many as it is made with, then burns.
 fn unavailable(catalog: &mut Catalog, tries: u32, burned: &Record) -> Arc<AtomicU32> {
     let count = Arc::new(AtomicU32::new(0));
     let (tried, noted) = (count.clone(), burned.clone());

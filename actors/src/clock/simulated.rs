@@ -25,7 +25,7 @@ pub(super) struct Simulation {
     looks: AtomicU64,
     /// How many of them there had been when a book was last burned.
     progress: AtomicU64,
-    /// So many looks in one instant are too many, whatever is burned: what runs ends only at a moment
+    /// More looks at the clock than this in one instant are too many, whatever is burned: what runs ends only at a moment
     /// to come. 0 where it may end by itself.
     most_in_an_instant: AtomicU64,
     stuck: OnceLock<Stuck>,

@@ -352,7 +352,7 @@ impl Faults {
             for at in 0..self.rules.len() {
                 self.fire(at, now);
             }
-            // A sleep that is over already gives nobody else a turn.
+            // A sleep whose deadline has passed does not yield to other tasks.
             tokio::task::yield_now().await;
         }
     }

@@ -61,7 +61,7 @@ impl IncineratorCore {
         };
         match together {
             Err(text) => {
-                // Nobody knows at which book: none is charged, and each is burned by itself the next time.
+                // The book at fault is not known: none is charged, and each is burned by itself the next time.
                 each_left(&mut cart, |lease, index| {
                     lease.mark_burned(index, Verdict::Apart);
                 });

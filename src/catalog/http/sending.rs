@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 
 use crate::catalog::units::Size;
 
-/// A file is read in pieces of so many bytes; one that is no larger is read at once.
+/// Bytes of a piece in which a file is read; a smaller file is read at once.
 const PIECE: usize = 64 * 1024;
 
 /// Where files are read: never on the thread that drives connections.

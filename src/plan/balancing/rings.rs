@@ -34,7 +34,7 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
         let mistake = judge
             .error(&["balancers", name, "workers", "work", "url"], message)
             .related(other, "this is where they ask");
-        let help = "a request would go round for ever; let them ask another server";
+        let help = "a request would go round endlessly; let them ask another server";
         judge.report(mistake.help(help));
     }
 }
