@@ -100,7 +100,8 @@ fn every_option_of_every_kind_has_help_and_a_type() {
                 option.name
             );
             let optional = option.default.is_some()
-                || ["remember", "manifest", "folder", "max_body"].contains(&option.name.as_str());
+                || ["remember", "manifest", "folder", "max_body", "method"]
+                    .contains(&option.name.as_str());
             assert_ne!(option.required, optional, "{kind}.{}", option.name);
         }
     }
