@@ -225,9 +225,8 @@ impl Clock {
         }
     }
 
-    /// What runs does not end by itself, only at a moment to come: a simulated clock that is looked at
-    /// `most` (>= 1) times in one instant is then found to be [`Stuck::Timeless`], whatever progress is
-    /// made.
+    /// Declares that the run ends only at a later moment, not by itself. A simulated clock that is read
+    /// `most` (>= 1) times in one instant is then [`Stuck::Timeless`], even if books are burned.
     pub fn never_ends(&self, most: u64) {
         if let Source::Simulated(simulation) = &self.0 {
             simulation.never_ends(most.max(1));

@@ -49,7 +49,7 @@ pub enum Event {
     Unavailable {
         /// The incinerator, or the crew whose work it is.
         node: String,
-        /// Why.
+        /// The reason that the sink gave, for people.
         reason: String,
         /// When it is tried again; later pauses are longer.
         retry: Duration,
@@ -65,7 +65,7 @@ pub enum Event {
     SinkClosed {
         /// The incinerator or crew.
         node: String,
-        /// Why.
+        /// The reason that the sink gave, for people.
         reason: String,
     },
     /// The sources are closed; what is under way runs to its end.

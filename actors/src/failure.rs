@@ -54,8 +54,9 @@ impl Failure {
         }
     }
 
-    /// A failure of the sink, not of the book: it can't take any book at present. No attempt is charged, and the sink is tried again after a
-    /// pause.
+    /// A failure of the sink, not of the book: the sink can't take any book at present.
+    ///
+    /// No attempt is charged, and the sink is tried again after a pause.
     pub fn unavailable(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),

@@ -73,7 +73,7 @@ pub struct CrewCore {
 }
 
 impl CrewCore {
-    /// The crew of `yard`, from its pile to its door, with its work or whom it asks.
+    /// Makes the crew of `yard`: its pile, its destination, and its own work or the balancer that does the work.
     pub fn new(
         yard: Arc<Yard>,
         (from, to): (Arc<PileCore>, Door),

@@ -144,8 +144,8 @@ impl Incinerator {
         !self.fire.blocks() && core.ask.get().is_none() && core.works.faults().is_none()
     }
 
-    /// Burns a cart that came, or has it burned, in this `round` of the pause. `began` is the time now; gives the time afterwards, so that nobody reads it
-    /// twice.
+    /// Burns a cart that arrived, here or by a balancer's workers, in this `round` of the pause. `began` is
+    /// the time now. Returns the time afterwards, which saves the caller a second look at the clock.
     fn take_in(&mut self, cart: Cart, began: Time, round: u64, ctx: &mut Context<Self>) -> Time {
         if let Some(asking) = self.core.ask.get().cloned() {
             self.ask(asking, cart, round, ctx);

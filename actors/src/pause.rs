@@ -1,4 +1,4 @@
-//! The pause of a node whose sink can't take anything: when it tries again, and what is told of it.
+//! The pause of a node whose sink can't take anything: when the sink is tried again, and what is logged.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// Share of a pause that chance takes off, so that nodes with one sink do not all try at once.
 const JITTER: f64 = 0.25;
 
-/// A sink that comes and goes is told of at most this often.
+/// Least time between two messages about one sink that fails and recovers repeatedly.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// Attempts in a row after which a simulation takes a sink for closed: nothing outside changes while simulated time passes.

@@ -37,10 +37,10 @@ fn script(place: &Place, name: &str, text: &str) {
 fn a_program_with_a_slash_starts_at_the_file_that_wrote_it() {
     let place = Place::new();
     script(&place, "jobs/bin/say", "pwd > \"$OUT\"");
-    place.write("jobs/work/keep", "");
+    place.write("jobs/inner/keep", "");
     let out = place.path("out");
     let env = format!(", env = {{ OUT = {out:?} }}");
-    for (more, folder) in [("", ""), (", folder = \"work\"", "jobs/work")] {
+    for (more, folder) in [("", ""), (", folder = \"inner\"", "jobs/inner")] {
         burning(
             &place,
             "jobs/burn.toml",

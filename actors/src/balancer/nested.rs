@@ -13,7 +13,7 @@ use std::time::Duration;
 /// call nor the balancer has a deadline of its own.
 pub const NESTED_WITHIN: Duration = Duration::from_secs(30);
 
-/// Balancers that are told apart at once in one process; the others are not watched.
+/// Most balancers of a process that are watched for calls to themselves at one time.
 const MOST: usize = 64;
 
 thread_local! {

@@ -210,7 +210,7 @@ impl IncineratorCore {
         let (back, kept): (VecDeque<_>, _) = all.into_iter().partition(goes);
         *waiting = kept;
         drop(waiting);
-        // Not under the lock: their piles and yards are told.
+        // Not under the lock: dropping a cart wakes its pile and its crew.
         drop(back);
     }
 
