@@ -1,4 +1,4 @@
-//! Pictures of a topology: the same drawing as text, for Graphviz, for Mermaid and as SVG.
+//! Draws a topology as text, Graphviz, Mermaid or SVG.
 //!
 //! ```
 //! use gopherworks::TopologyConfig;
@@ -16,7 +16,7 @@
 //! assert!(expanded.contains("crew[lane=1]"));
 //! ```
 //!
-//! The same config gives the same picture, byte by byte.
+//! Output is deterministic: equal configs give byte-identical pictures.
 
 use crate::config::schema::TopologyConfig;
 
@@ -30,40 +30,41 @@ mod tests;
 mod text;
 mod words;
 
-/// What a picture is drawn as.
+/// The output format of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// For a terminal, in at most 120 columns.
+    /// Text for a terminal. Lines after the title are at most 120 columns wide.
     Text,
-    /// For Graphviz.
+    /// A Graphviz digraph (DOT).
     Dot,
-    /// A flowchart for Mermaid.
+    /// A Mermaid flowchart.
     Mermaid,
-    /// A picture for a document, without outside fonts, styles or scripts.
+    /// An SVG image without external fonts, styles or scripts.
     Svg,
 }
 
-/// How copies are shown.
+/// How the copies of a node (see `[copies]` in the config) are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Copies {
-    /// Each node once, with how many there are of it.
+    /// One drawing for all copies of a node, labelled with their number.
     Folded,
-    /// Every copy as a node of its own, shared nodes once.
+    /// One drawing per copy; shared nodes are drawn once.
     Expanded,
 }
 
-/// A topology, ready to be drawn.
+/// A topology in a form that every [`Format`] can draw.
 #[derive(Debug, Clone)]
 pub struct Picture(model::Graph);
 
 impl Picture {
-    /// Looks at a config. Of one that no plan would accept, crews and relays are left out that lead nowhere or in a circle.
+    /// Builds a picture of a config, valid or not. Crews, relays and requesters with an unknown
+    /// end, and those that close a cycle, are left out.
     #[must_use]
     pub fn new(config: &TopologyConfig, copies: Copies) -> Self {
         Self(model::Graph::new(config, copies))
     }
 
-    /// Draws it. What is drawn ends with a newline.
+    /// Renders the picture; the output ends with a newline.
     #[must_use]
     pub fn draw(&self, format: Format) -> String {
         match format {

@@ -1,4 +1,4 @@
-//! A drawing for Graphviz: a cluster for each crew, with its gophers in a ring and its carts.
+//! Draws a topology for Graphviz. Each crew is a cluster of its gophers, in a ring, and its carts.
 
 use std::fmt::Write as _;
 
@@ -54,7 +54,8 @@ fn look(node: &Node) -> String {
     )
 }
 
-/// A crew: full carts go from who loads to who pushes to who unloads, empty ones come back by who returns.
+/// Draws a crew. Full carts pass from loaders to pushers to unloaders (solid edges); returners
+/// bring empty carts back (dashed edges).
 fn ring(out: &mut String, way: &Way, crew: &Crew, [from, to]: &[String; 2]) {
     let mut lines = vec![way.name.clone()];
     lines.extend(way.copies.iter().chain(&way.ends).cloned());
@@ -116,7 +117,7 @@ fn ring(out: &mut String, way: &Way, crew: &Crew, [from, to]: &[String; 2]) {
     }
 }
 
-/// A quoted name or text.
+/// Quotes a name or a text for DOT.
 fn quoted(text: &str) -> String {
     let mut out = String::from('"');
     for c in text.chars() {
@@ -130,7 +131,7 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// A quoted text of these lines.
+/// Joins lines into one quoted DOT label.
 fn label(lines: &[String]) -> String {
     quoted(&lines.join("\n"))
 }

@@ -1,4 +1,5 @@
-//! A flowchart for Mermaid. Names are only in texts: an identifier of Mermaid's may not be any word.
+//! Draws a topology as a Mermaid flowchart. Identifiers are generated (`n0`, `c0g1`): Mermaid
+//! reserves some words, so names occur only inside labels.
 
 use std::fmt::Write as _;
 
@@ -6,7 +7,7 @@ use super::model::{Crew, Graph, Node, Role, STEPS, Way, What};
 
 pub fn draw(graph: &Graph) -> String {
     let title = serde_json::Value::from(graph.title.as_str());
-    // A text in JSON is one in YAML too.
+    // A JSON string is a valid YAML string.
     let mut out = format!("---\ntitle: {title}\n---\nflowchart LR\n");
     for (at, node) in graph.nodes.iter().enumerate() {
         let _ = writeln!(out, "  n{at}{}", shape(node));
@@ -96,7 +97,8 @@ fn ring(out: &mut String, at: usize, way: &Way, crew: &Crew) {
     }
 }
 
-/// A quoted text of these lines; what means something to Mermaid or to HTML is written by its number.
+/// Joins lines into one quoted label. Characters special to Mermaid or HTML become numeric
+/// entities.
 fn label(lines: &[String]) -> String {
     let mut out = String::from('"');
     for (at, line) in lines.iter().enumerate() {

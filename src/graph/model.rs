@@ -1,4 +1,4 @@
-//! What is in a picture, whatever it is drawn as.
+//! The content of a picture, independent of its format.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,23 +9,22 @@ use crate::config::label::{base, compare};
 use crate::config::schema::{CrewConfig, Exclusive, TopologyConfig};
 use crate::plan::unfold;
 
-/// The steps of a round, in the order of a cart's way.
+/// The steps of a gopher's round, in the order in which a cart passes through them.
 pub const STEPS: [&str; 4] = ["load", "push", "unload", "return"];
 
-/// Nodes, and the ways between them.
+/// Nodes, and the ways (crews, relays and requests) between them.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
-    /// What the topology is called.
     pub title: String,
-    /// How much there is of everything, copies and all.
+    /// Number of elements of each type, counting every copy.
     pub totals: String,
-    /// Piles, dumps and incinerators, each group by name.
+    /// Nodes, sorted by role and then by name.
     pub nodes: Vec<Node>,
-    /// Crews and relays, upstream first, then by name.
+    /// Ways, upstream first, then by name. They form no cycle.
     pub ways: Vec<Way>,
 }
 
-/// What a node is.
+/// The type of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     Pile,
@@ -47,45 +46,44 @@ impl Role {
     }
 }
 
-/// A pile, a dump or an incinerator.
 #[derive(Debug, Clone)]
 pub struct Node {
     pub role: Role,
     pub name: String,
-    /// What is known of it, a line each.
+    /// Further lines of text below the name.
     pub notes: Vec<String>,
-    /// `x 2 lane`, where it stands for copies.
+    /// `x 2 lane`, if the node represents several copies.
     pub copies: Option<String>,
-    /// True where copies of others meet.
+    /// True for a shared node of a topology with copies.
     pub shared: bool,
-    /// The longest way to it, in crews and relays.
+    /// Length of the longest path that leads to it, in ways.
     pub layer: usize,
 }
 
-/// A crew or a relay.
+/// A connection between two nodes: a crew, a relay, or a requester's requests.
 #[derive(Debug, Clone)]
 pub struct Way {
     pub name: String,
-    /// A position in [`Graph::nodes`].
+    /// Index into [`Graph::nodes`].
     pub from: usize,
-    /// A position in [`Graph::nodes`].
+    /// Index into [`Graph::nodes`].
     pub to: usize,
-    /// `x 2 lane`, where it stands for copies.
+    /// `x 2 lane`, if the way represents several copies.
     pub copies: Option<String>,
-    /// Ends that are one certain copy, a line each.
+    /// In a folded picture, the ends that refer to one particular copy, as lines of text.
     pub ends: Vec<String>,
     pub what: What,
 }
 
-/// What carries.
+/// What carries books or requests along a way.
 #[derive(Debug, Clone)]
 pub enum What {
     Crew(Crew),
-    /// Whatever needs no gophers.
+    /// A way without gophers.
     Relay {
-        /// `relay`, or `requests`.
+        /// `relay` or `requests`.
         word: &'static str,
-        /// How much at once, where it says so.
+        /// Most books at a time, if set.
         notes: Vec<String>,
     },
 }
@@ -93,19 +91,19 @@ pub enum What {
 /// Gophers with their carts.
 #[derive(Debug, Clone)]
 pub struct Crew {
-    /// Gophers with the same duties stand together, in the order of their first.
+    /// One entry per distinct set of duties, in the order of first occurrence.
     pub gophers: Vec<Gophers>,
     pub carts: u32,
     /// `4 carts of 10 books`.
     pub load: String,
-    /// Kinds of work, in order.
+    /// Kinds of work, in order of execution.
     pub work: Vec<String>,
-    /// What each of [`STEPS`] costs.
+    /// Cost of each of [`STEPS`]; `None` if it is zero.
     pub times: [Option<String>; 4],
 }
 
 impl Crew {
-    /// `load 1 ms` for each of these steps that costs something.
+    /// `load 1 ms` for each selected step with a cost.
     pub fn timed(&self, steps: impl Fn(usize) -> bool) -> Vec<String> {
         let times = STEPS.iter().zip(&self.times).enumerate();
         times
@@ -115,16 +113,15 @@ impl Crew {
     }
 }
 
-/// Gophers with the same duties.
+/// Gophers with equal duties.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gophers {
     pub count: usize,
-    /// Which of [`STEPS`] they do.
+    /// The duties, as a flag for each of [`STEPS`].
     pub does: [bool; 4],
 }
 
 impl Gophers {
-    /// Their duties, as words.
     pub fn duties(&self) -> Vec<&'static str> {
         let duties = STEPS.into_iter().zip(self.does);
         duties
@@ -133,7 +130,7 @@ impl Gophers {
             .collect()
     }
 
-    /// `gopher: load push`, `2 gophers: load`.
+    /// `gopher: load push` or `2 gophers: load`.
     pub fn line(&self) -> String {
         let who = match self.count {
             1 => "gopher".to_owned(),
@@ -170,7 +167,7 @@ impl Graph {
         graph
     }
 
-    /// The ways out of each node, in their order.
+    /// For each node, the ways out of it, as indices into [`Graph::ways`] in ascending order.
     pub fn outs(&self) -> Vec<Vec<usize>> {
         let mut outs = vec![Vec::new(); self.nodes.len()];
         for (at, way) in self.ways.iter().enumerate() {
@@ -179,7 +176,8 @@ impl Graph {
         outs
     }
 
-    /// Layers by the longest way; a way that closes a circle is left out.
+    /// Computes layers (longest path) in topological order and sorts the ways. A way that closes a
+    /// cycle is removed.
     fn put_in_order(&mut self) {
         let outs = self.outs();
         let mut left = vec![0usize; self.nodes.len()];
@@ -199,7 +197,7 @@ impl Graph {
                 if next == done.len() {
                     break;
                 }
-                // Only circles are left: this one is cut before its first node.
+                // Only cycles are left: break this one by dropping the ways into its first node.
                 let cut =
                     |(at, way): (usize, &Way)| (way.to == next && !done[way.from]).then_some(at);
                 dropped.extend(self.ways.iter().enumerate().filter_map(cut));
@@ -238,7 +236,7 @@ impl Graph {
 
 struct Draft<'a> {
     shared: BTreeSet<&'a str>,
-    /// The axes of the whole topology where copies are folded.
+    /// The axes of the whole topology if copies are folded; `None` if they are expanded.
     axes: Option<&'a BTreeMap<String, u32>>,
     has_copies: bool,
     /// Copies of each pile that is not shared.
@@ -258,7 +256,7 @@ impl Draft<'_> {
         (!parts.is_empty()).then(|| parts.join(" "))
     }
 
-    /// One reader deals a source's books to all copies of its pile.
+    /// `dealt to 2 piles`, if one reader distributes a source's books among copies of a pile.
     fn dealt(&self, name: &str) -> Option<String> {
         let copied = self.piles > 1 && !self.shared.contains(base(name));
         copied.then(|| format!("dealt to {}", counted(self.piles, "pile")))
@@ -324,7 +322,7 @@ impl Draft<'_> {
             known.get(&*end).or_else(|| known.get(base(&end))).copied()
         };
         let way = |name: &String, from: &String, to: &String, own, what| {
-            // A folded drawing has one node for all copies: what means one of them says so.
+            // A folded picture has one node for all copies, so an end at one copy needs a note.
             let certain = |word: &str, end: &String| {
                 (self.axes.is_some() && base(end) != end).then(|| format!("{word} {}", clean(end)))
             };
@@ -372,7 +370,7 @@ impl Draft<'_> {
                 notes: Vec::new(),
             };
             let mut way = way(name, name, &requester.to, &none, what)?;
-            // A node and a way of one name would be one in some drawings.
+            // Some formats would merge a node and a way of equal name.
             way.name = format!("{} to {}", way.name, clean(&requester.to));
             Some(way)
         });
@@ -408,7 +406,7 @@ fn described(crew: &CrewConfig) -> Crew {
     }
 }
 
-/// Exclusive ends, a line each.
+/// Limits on concurrent loads and unloads, as lines of text.
 fn slots(of: Exclusive) -> impl Iterator<Item = String> {
     let slots = [("loads", of.load), ("unloads", of.unload)].into_iter();
     slots.filter_map(|(word, slots)| Some(format!("{word} {} at a time", slots?)))

@@ -1,9 +1,9 @@
-//! Notes at requesters and balancers.
+//! Notes that pictures show at requesters and balancers.
 
 use super::words::{counted, kind, span};
 use crate::config::schema::{BalancerConfig, LoadConfig, PolicyConfig, ReplicateConfig};
 
-/// When a requester asks, a line each.
+/// Lines of text about a requester's load.
 pub(super) fn asked(load: &LoadConfig) -> Vec<String> {
     let mut out = Vec::new();
     let requests = match *load {
@@ -36,7 +36,7 @@ pub(super) fn asked(load: &LoadConfig) -> Vec<String> {
     out
 }
 
-/// How a balancer treats requests, a line each.
+/// Lines of text about a balancer's policy and workers.
 pub(super) fn balanced(balancer: &BalancerConfig) -> Vec<String> {
     let policy = match balancer.policy {
         PolicyConfig::Central { .. } => "central",

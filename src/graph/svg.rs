@@ -1,4 +1,4 @@
-//! A picture for a document. Every shape is drawn here: no outside font, style or script.
+//! Draws a topology as a self-contained SVG image: no external font, style or script.
 
 use super::model::{Graph, Role, What};
 
@@ -13,10 +13,10 @@ use figure::Figure;
 use layout::{Item, Layout};
 use page::{Page, Weight, number, width};
 
-/// Space around everything.
+/// Margin around the whole picture, in pixels.
 const MARGIN: f64 = 24.0;
 
-/// Height of the title with the line below it.
+/// Height of the title and the totals below it, in pixels.
 const HEAD: f64 = 74.0;
 
 pub fn draw(graph: &Graph) -> String {
@@ -64,7 +64,7 @@ pub fn draw(graph: &Graph) -> String {
     )
 }
 
-/// The picture in words, for those who do not see it.
+/// The picture in words, for screen readers.
 fn told(graph: &Graph) -> String {
     let mut parts = vec![format!("{}.", graph.totals)];
     for way in &graph.ways {

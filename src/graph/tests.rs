@@ -1,4 +1,4 @@
-//! What the pictures show, that they are well-formed, and that nothing in them overlaps.
+//! Tests of the pictures: content, well-formedness in every format, and absence of overlaps in SVG.
 
 use super::*;
 use designs::*;
@@ -13,7 +13,7 @@ fn draw(config: &TopologyConfig, copies: Copies, format: Format) -> String {
     Picture::new(config, copies).draw(format)
 }
 
-/// The same design as text, for Graphviz and for Mermaid.
+/// Compares the text, Graphviz and Mermaid pictures of a design with their snapshots.
 macro_rules! shown {
     ($name:literal, $config:expr, $copies:expr) => {
         let config = $config;

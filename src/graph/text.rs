@@ -1,4 +1,5 @@
-//! A drawing for a terminal: rows of at most two crews between boxes, so that a lane is a row and nothing is wider than 120.
+//! Draws a topology for a terminal. Each row holds at most two crews between boxes, which keeps a
+//! lane on one row and lines within 120 columns.
 
 use std::fmt::Write as _;
 
@@ -7,16 +8,17 @@ use crate::config::label::parse;
 use super::model::{Graph, Node, Way, What};
 use super::words::{columns, shorten, wrap};
 
-/// Columns inside a box.
+/// Columns inside a box, without its borders and padding.
 const BOX: usize = 18;
 
 /// Columns between two boxes.
 const BETWEEN: usize = 26;
 
-/// How many ways out of a node are looked at for the one that goes on.
+/// Ways out of a node that are searched for one with matching copy labels. Bounds the time of a
+/// draw.
 const NEAR: usize = 256;
 
-/// Most crews or relays in a row.
+/// Most ways in a row.
 const MOST: usize = 2;
 
 pub fn draw(graph: &Graph) -> String {
@@ -25,7 +27,7 @@ pub fn draw(graph: &Graph) -> String {
     let mut drawn = vec![false; graph.nodes.len()];
     let mut gone = vec![false; graph.ways.len()];
     let mut first = vec![0; graph.nodes.len()];
-    // The first way out of a node that has no place yet.
+    // The first way out of `node` that is not drawn yet.
     let mut onward = |node: usize, gone: &[bool]| -> Option<usize> {
         while let Some(way) = outs[node].get(first[node]) {
             if !gone[*way] {
@@ -52,7 +54,7 @@ pub fn draw(graph: &Graph) -> String {
             let this = &graph.ways[at];
             gone[at] = true;
             row.push(this);
-            // Behind a shared node a lane goes on as itself.
+            // Behind a shared node, continue with the same copy that led to it.
             let mut near = outs[this.to].iter().filter(|way| !gone[**way]).take(NEAR);
             let own = near.find(|way| agree(&this.name, &graph.ways[**way].name));
             way = own.copied().or_else(|| onward(this.to, &gone));
@@ -70,7 +72,7 @@ pub fn draw(graph: &Graph) -> String {
     out
 }
 
-/// True for copies that stand at the same place on the axes that both have.
+/// True for copies with equal positions on every axis that both have.
 fn agree(one: &str, other: &str) -> bool {
     match (parse(one), parse(other)) {
         (Ok((_, one)), Ok((_, other))) => {
@@ -83,7 +85,7 @@ fn agree(one: &str, other: &str) -> bool {
     }
 }
 
-/// One row: a box, a way, a box, and perhaps once more.
+/// Draws one row: boxes alternating with the ways between them.
 fn drawn_row(graph: &Graph, row: &[&Way], drawn: &mut [bool]) -> String {
     let nodes: Vec<usize> = row
         .iter()
@@ -118,7 +120,7 @@ fn drawn_row(graph: &Graph, row: &[&Way], drawn: &mut [bool]) -> String {
     join(&parts)
 }
 
-/// What a box says.
+/// The lines of text in a node's box.
 fn described(node: &Node) -> Vec<String> {
     let mut lines = vec![shorten(&node.name, BOX)];
     lines.extend(node.copies.as_ref().map(|copies| shorten(copies, BOX)));
@@ -132,7 +134,7 @@ fn described(node: &Node) -> Vec<String> {
     lines
 }
 
-/// A box with `notes`; its first line is open towards ways at its sides.
+/// Draws a box around `notes`. Its first line is open at the sides where a way is attached.
 fn boxed(node: &Node, notes: &[String], height: usize, [left, right]: [bool; 2]) -> Vec<String> {
     let word = node.role.word();
     let mut out = vec![format!("┌─ {word} {}┐", "─".repeat(BOX - 1 - word.len()))];
@@ -150,7 +152,7 @@ fn boxed(node: &Node, notes: &[String], height: usize, [left, right]: [bool; 2])
     out
 }
 
-/// What is said between two boxes.
+/// The lines of text between two boxes.
 fn lines(way: &Way) -> Vec<String> {
     let most = BETWEEN - 3;
     let mut out: Vec<String> = way
@@ -182,7 +184,7 @@ fn lines(way: &Way) -> Vec<String> {
     out
 }
 
-/// The space between two boxes: carts go there full along the first line and come back empty along the last.
+/// Draws the space between two boxes: full carts along the first line, empty carts along the last.
 fn between(way: &Way, lines: &[String], height: usize) -> Vec<String> {
     let mut out = vec![" ".repeat(BETWEEN)];
     let belt = matches!(way.what, What::Relay { .. });
@@ -212,7 +214,7 @@ fn between(way: &Way, lines: &[String], height: usize) -> Vec<String> {
     out
 }
 
-/// Parts side by side.
+/// Joins parts side by side.
 fn join(parts: &[Vec<String>]) -> String {
     let mut out = String::new();
     let height = parts.iter().map(Vec::len).max().unwrap_or(0);

@@ -1,15 +1,16 @@
-//! How numbers, times and foreign texts are written in pictures.
+//! Formats numbers, durations and user-provided text for pictures.
 
 use std::time::Duration;
 
 use crate::config::schema::{Capacity, KindConfig, SpanConfig, StepTimeConfig};
 
-/// A text of the user's as one line: what would break a line, or turn or hide the text around it, is replaced.
+/// Turns user-provided text into one line: line breaks and tabs become spaces; control characters
+/// and characters that reorder or hide text become U+FFFD.
 pub fn clean(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\n' | '\r' | '\t' | '\u{85}' | '\u{2028}' | '\u{2029}' => ' ',
-            // Marks of direction reach beyond the text that they are in; XML has no place for the last two.
+            // Direction marks affect the text around them; XML forbids the last two.
             '\u{200b}'..='\u{200f}'
             | '\u{202a}'..='\u{202e}'
             | '\u{2060}'..='\u{2069}'
@@ -22,7 +23,7 @@ pub fn clean(text: &str) -> String {
         .collect()
 }
 
-/// The text, or its beginning and an ellipsis where it has more than `most` columns.
+/// Returns the text, cut to `most` columns with an ellipsis if it is longer.
 pub fn shorten(text: &str, most: usize) -> String {
     if columns(text) <= most {
         return text.to_owned();
@@ -40,12 +41,13 @@ pub fn shorten(text: &str, most: usize) -> String {
     out
 }
 
-/// How many columns of a terminal a text takes.
+/// Width of a text in terminal columns.
 pub fn columns(text: &str) -> usize {
     text.chars().map(width).sum()
 }
 
-/// Columns of a character: ideographs, syllables of the east and pictographs take two.
+/// Width of a character in terminal columns: combining marks 0, East Asian wide characters and
+/// emoji 2.
 pub fn width(c: char) -> usize {
     match u32::from(c) {
         0x300..=0x36f | 0xfe00..=0xfe0f => 0,
@@ -62,7 +64,7 @@ pub fn width(c: char) -> usize {
     }
 }
 
-/// Parts joined by `between`, in lines of at most `most` columns; a longer part is shortened.
+/// Joins parts with `between` into lines of at most `most` columns; a longer part is shortened.
 pub fn wrap(parts: &[String], between: &str, most: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for (at, part) in parts.iter().enumerate() {
@@ -86,7 +88,7 @@ pub fn wrap(parts: &[String], between: &str, most: usize) -> Vec<String> {
     lines
 }
 
-/// `10,000`.
+/// Formats `10,000`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
@@ -99,13 +101,13 @@ pub fn grouped(number: u64) -> String {
     out
 }
 
-/// `1 book`, `2 books`.
+/// Formats `1 book` or `2 books`.
 pub fn counted(number: u64, word: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {word}{plural}", grouped(number))
 }
 
-/// `8 MiB`; bytes that are no whole number of a larger unit stay bytes.
+/// Formats `8 MiB`, in the largest unit that needs no fraction, else in bytes.
 pub fn size(bytes: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     let unit = units
@@ -117,14 +119,15 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// `80 books, 8 MiB`; `None` without a bound.
+/// Formats `80 books, 8 MiB`; `None` if unbounded.
 pub fn capacity(of: Capacity) -> Option<String> {
     let books = of.books.map(|books| counted(books, "book"));
     let parts: Vec<String> = books.into_iter().chain(of.bytes.map(size)).collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// A kind by its name, and how many books it gives where it says so. Other options may be paths of this machine.
+/// Formats a kind's name, with the option `books` if present. Other options are omitted: they may
+/// hold paths of this machine.
 pub fn kind(of: &KindConfig) -> String {
     let name = clean(&of.kind);
     match of.options.get("books").and_then(toml::Value::as_integer) {
@@ -133,7 +136,7 @@ pub fn kind(of: &KindConfig) -> String {
     }
 }
 
-/// `1 ms`, `500 us`, in the largest unit that needs no fraction.
+/// Formats `1 ms` or `500 us`, in the largest unit that needs no fraction.
 pub fn duration(time: Duration) -> String {
     let nanos = time.as_nanos();
     let units = [
@@ -152,7 +155,7 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
-/// What a step costs; `None` where it costs nothing.
+/// Formats the cost of a step; `None` if it is zero.
 pub fn step(time: &StepTimeConfig) -> Option<String> {
     let wait = time.wait.and_then(span);
     let cpu = time.cpu.and_then(span).map(|time| format!("cpu {time}"));
@@ -160,7 +163,7 @@ pub fn step(time: &StepTimeConfig) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(" + "))
 }
 
-/// A time as it is drawn; `None` where it is nothing.
+/// Formats a duration or its distribution; `None` if it is fixed at zero.
 pub fn span(time: SpanConfig) -> Option<String> {
     match time {
         SpanConfig::Fixed(Duration::ZERO) => None,

@@ -1,14 +1,15 @@
-//! Something that stands at a place of its own: its size, where ways touch it, and what it is drawn of.
+//! A figure is the drawing of one node or way: its size, its parts and the ports where lines
+//! attach.
 
 use super::super::model::{Node, Role, Way};
 use super::super::words::shorten;
 use super::page::{Page, Weight, badge_width, width};
 use super::shapes::{BELT, NODE};
 
-/// Most columns of a line in a figure.
+/// Most columns of a text line in a figure.
 const LONGEST: usize = 36;
 
-/// A part of a figure, from its upper left corner.
+/// A part of a figure. Coordinates are relative to the figure's upper left corner.
 #[derive(Debug)]
 pub enum Part {
     Shape(&'static str, f64, f64),
@@ -16,18 +17,18 @@ pub enum Part {
     Rect(&'static str, [f64; 4], f64),
     Text(Weight, f64, f64, String),
     Badge(f64, f64, String),
-    /// A chevron at a point, to the right or to the left.
+    /// A chevron centred on a point; true if it points right, false if left.
     Chevron(f64, f64, bool),
 }
 
-/// What is drawn at one place.
+/// The drawing of one node or way. Sizes are in pixels.
 #[derive(Debug, Default)]
 pub struct Figure {
     pub width: f64,
     pub height: f64,
-    /// How far down ways touch it.
+    /// Vertical position of both ports.
     pub axis: f64,
-    /// Where ways from the left and to the right touch it.
+    /// Horizontal positions where lines attach, on the left and on the right.
     pub ports: [f64; 2],
     pub parts: Vec<Part>,
 }
@@ -62,7 +63,7 @@ impl Figure {
     }
 }
 
-/// Lines of text, one below the other, that begin below `y`.
+/// Adds centred lines of text below `y`; returns the `y` below the last one.
 pub fn below(parts: &mut Vec<Part>, middle: f64, mut y: f64, lines: &[(Weight, String)]) -> f64 {
     for (weight, text) in lines {
         y += if *weight == Weight::Name { 18.0 } else { 15.0 };
@@ -71,7 +72,6 @@ pub fn below(parts: &mut Vec<Part>, middle: f64, mut y: f64, lines: &[(Weight, S
     y + 5.0
 }
 
-/// The widest of these lines.
 pub fn widest(lines: &[(Weight, String)]) -> f64 {
     lines
         .iter()
@@ -79,7 +79,7 @@ pub fn widest(lines: &[(Weight, String)]) -> f64 {
         .fold(0.0, f64::max)
 }
 
-/// A pile, a dump or an incinerator with its name and notes below it.
+/// Draws a node with its name and notes below it.
 pub fn node(node: &Node) -> Figure {
     let id = match node.role {
         Role::Pile => "pile",
@@ -109,7 +109,7 @@ pub fn node(node: &Node) -> Figure {
     figure
 }
 
-/// A relay, as a belt.
+/// Draws a relay or a requester's requests as a belt.
 pub fn relay(way: &Way, word: &str, notes: &[String]) -> Figure {
     let mut lines = vec![
         (Weight::Name, shorten(&way.name, LONGEST)),
@@ -121,7 +121,8 @@ pub fn relay(way: &Way, word: &str, notes: &[String]) -> Figure {
     standing("belt", BELT, badge, &lines)
 }
 
-/// A shape with lines below it, and a badge and a stack of it where it has copies.
+/// Draws a shape with lines below it. With a badge for copies, a faint second shape stands behind
+/// it.
 fn standing(
     id: &'static str,
     (wide, tall): (f64, f64),

@@ -1,46 +1,46 @@
-//! Places figures in columns, left to right, and leads lines around what is not theirs.
+//! Layered graph layout: places figures in columns from left to right and routes lines around them.
 //!
-//! Columns are layers by the longest way: nodes, what leaves them, nodes. A line that passes a column has a place in it, so that
-//! it crosses no figure.
+//! Columns alternate between nodes and the ways that leave them, by longest path. A line that
+//! passes a column reserves a place in it (`Item::Pass`), so that it crosses no figure.
 
 use super::super::model::Graph;
 use super::figure::Figure;
 
-/// Between two figures of a column.
+/// Vertical gap between two figures of a column, in pixels.
 const GAP: f64 = 26.0;
 
-/// Half the height of a line's place in a column.
+/// Half of the height that a passing line reserves in a column, in pixels.
 const PASS: f64 = 10.0;
 
-/// Between columns whose lines are level, and where some are not.
+/// Space between two columns, in pixels: if all lines in it are level, and if some are not.
 const CHANNEL: [f64; 2] = [46.0, 84.0];
 
-/// Rounds of putting columns in order.
+/// Sweeps that reorder the columns to reduce crossings.
 const ROUNDS: usize = 12;
 
-/// What has a place in a column.
+/// Something that takes a place in a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Item {
-    /// A position among the figures.
+    /// Index of a figure.
     Figure(usize),
-    /// A line that passes.
+    /// A line that passes this column.
     Pass,
 }
 
-/// Where everything is.
+/// Final coordinates, in pixels.
 #[derive(Debug)]
 pub struct Layout {
     pub width: f64,
     pub height: f64,
     /// Items with their upper left corners.
     pub places: Vec<(Item, f64, f64)>,
-    /// Lines from a point to a point.
+    /// Lines, each from one point to another.
     pub lines: Vec<[(f64, f64); 2]>,
-    /// Points of arrows.
+    /// Tips of arrows.
     pub arrows: Vec<(f64, f64)>,
 }
 
-/// Items, lines between items of neighbouring columns, and columns.
+/// Items assigned to columns, and edges between items of adjacent columns.
 struct Draft {
     items: Vec<Item>,
     column: Vec<usize>,
@@ -106,7 +106,8 @@ impl Draft {
         at
     }
 
-    /// Puts each column in the order with the fewest crossings that was met.
+    /// Reorders columns by the barycentre heuristic and keeps the order with the fewest crossings
+    /// seen.
     fn order(&mut self) {
         let mut rank = vec![0usize; self.items.len()];
         for column in &self.columns {
@@ -146,7 +147,7 @@ impl Draft {
         self.columns = best.1;
     }
 
-    /// How many pairs of lines cross.
+    /// Number of crossing pairs of lines.
     fn crossings(&self, rank: &[usize]) -> u64 {
         let mut between: Vec<Vec<(usize, usize)>> = vec![Vec::new(); self.columns.len()];
         for (from, to) in &self.edges {
@@ -156,7 +157,7 @@ impl Draft {
         for lines in &mut between {
             lines.sort_unstable();
             let most = lines.iter().map(|line| line.1).max().unwrap_or(0) + 1;
-            // How many lines end at or above each place, as a tree of sums.
+            // Fenwick tree: how many lines end at or above each place.
             let mut sums = vec![0u64; most + 1];
             for (seen, (_, end)) in lines.iter().enumerate() {
                 let mut at = end + 1;
@@ -177,7 +178,7 @@ impl Draft {
     }
 
     fn place(&self, figures: &[Figure]) -> Layout {
-        // How far an item reaches above and below its line.
+        // Extent of an item above and below the point where its lines attach.
         let reach = |item: usize| match self.items[item] {
             Item::Figure(at) => (figures[at].axis, figures[at].height - figures[at].axis),
             Item::Pass => (PASS, PASS),
@@ -219,7 +220,7 @@ impl Draft {
             lines: Vec::new(),
             arrows: Vec::new(),
         };
-        // Where lines touch an item, at the left and at the right.
+        // Where lines attach to an item, on the left and on the right.
         let ports = |item: usize| {
             let (x, width) = left[self.column[item]];
             match self.items[item] {
@@ -245,7 +246,7 @@ impl Draft {
             let (start, end) = (x + width, left[self.column[*to]].0);
             let (from_y, to_y) = (y[*from] - top, y[*to] - top);
             let target = ports(*to)[0] - 3.0;
-            // Level as far as the column reaches, and only then up or down.
+            // Level up to the end of the column; a change of height comes after it.
             if matches!(self.items[*from], Item::Figure(_)) {
                 out.lines.push([(ports(*from)[1], from_y), (start, from_y)]);
             }
@@ -261,7 +262,7 @@ impl Draft {
         out
     }
 
-    /// How far down each item's line is: near its neighbours', in the order of its column.
+    /// Vertical position of each item's lines: near its neighbours, in the order of its column.
     fn levels(&self, reach: &impl Fn(usize) -> (f64, f64)) -> Vec<f64> {
         let mut y = vec![0.0; self.items.len()];
         let apart: Vec<Vec<f64>> = self
@@ -309,7 +310,8 @@ impl Draft {
     }
 }
 
-/// Places nearest to those wanted that keep their order, stand `apart` from each other, and lie within `ends`.
+/// Places as close as possible to `wants` that keep their order and the gaps `apart`, within
+/// `ends`.
 pub fn spread(wants: &[f64], apart: &[f64], ends: Option<[f64; 2]>) -> Vec<f64> {
     let mut offset = Vec::with_capacity(wants.len());
     let mut sum = 0.0;
@@ -319,7 +321,8 @@ pub fn spread(wants: &[f64], apart: &[f64], ends: Option<[f64; 2]>) -> Vec<f64> 
         }
         offset.push(sum);
     }
-    // Without the room between them places only have to rise: neighbours that do not share their mean.
+    // Isotonic regression: with the gaps subtracted, places only need to be non-decreasing.
+    // Adjacent places out of order are merged at their mean.
     let mut blocks: Vec<(f64, usize)> = Vec::new();
     for (want, offset) in wants.iter().zip(&offset) {
         let mut block = (want - offset, 1);

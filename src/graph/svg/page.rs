@@ -1,8 +1,8 @@
-//! Writes elements, and knows about how wide a text is.
+//! Writes SVG elements and estimates the width of text.
 
 use std::fmt::Write as _;
 
-/// Sizes of text. Widths are guesses on the wide side, as no font is known.
+/// Text styles. Widths are estimated generously because the font is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weight {
     Title,
@@ -23,7 +23,7 @@ impl Weight {
         }
     }
 
-    /// Size in pixels, and the width of a character as a share of it.
+    /// Font size in pixels, and the mean width of a character as a fraction of it.
     fn size(self) -> (f64, f64) {
         match self {
             Self::Title => (20.0, 0.66),
@@ -34,27 +34,27 @@ impl Weight {
         }
     }
 
-    /// How many columns fit in `width`.
+    /// Number of columns that fit in `width` pixels.
     pub fn fitting(self, width: f64) -> usize {
         let (size, share) = self.size();
         (width / (size * share)) as usize
     }
 }
 
-/// About how wide a text is.
+/// Estimated width of a text, in pixels.
 pub fn width(text: &str, weight: Weight) -> f64 {
     let (size, share) = weight.size();
     super::super::words::columns(text) as f64 * size * share
 }
 
-/// A number without needless digits.
+/// Formats a coordinate, rounded to one decimal.
 pub fn number(value: f64) -> String {
     let rounded = (value * 10.0).round() / 10.0;
-    // No minus before a zero.
+    // Avoids `-0`.
     format!("{}", if rounded == 0.0 { 0.0 } else { rounded })
 }
 
-/// A text as XML has it, in elements and in attributes.
+/// Escapes a text for XML elements and attributes.
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -70,7 +70,7 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
-/// Elements, in the order in which they are painted.
+/// Elements, in painting order.
 #[derive(Debug, Default)]
 pub struct Page {
     pub out: String,
@@ -88,7 +88,7 @@ impl Page {
         );
     }
 
-    /// A shape of the defs.
+    /// Uses a shape from `<defs>`.
     pub fn shape(&mut self, id: &str, x: f64, y: f64) {
         let _ = writeln!(
             self.out,
@@ -98,7 +98,7 @@ impl Page {
         );
     }
 
-    /// A faint shape of the defs, one of a stack.
+    /// Uses a shape from `<defs>` faintly, to show a stack of copies.
     pub fn ghost(&mut self, id: &str, x: f64, y: f64) {
         let _ = writeln!(
             self.out,
@@ -120,7 +120,7 @@ impl Page {
         let _ = writeln!(self.out, "<path class=\"{class}\" d=\"{d}\"/>");
     }
 
-    /// A line that leaves and arrives level.
+    /// Draws a line, straight or curved, whose ends are horizontal.
     pub fn connect(&mut self, x1: f64, y1: f64, x2: f64, y2: f64) {
         let middle = number((x1 + x2) / 2.0);
         let [x1, y1, x2, y2] = [x1, y1, x2, y2].map(number);
@@ -134,13 +134,13 @@ impl Page {
         }
     }
 
-    /// The head of an arrow to the right that ends at a point.
+    /// Draws an arrowhead that points right, with its tip at the given point.
     pub fn arrow(&mut self, x: f64, y: f64) {
         let d = format!("M{} {}l-10 -6v12z", number(x), number(y));
         self.path("gw-head", &d);
     }
 
-    /// The words of copies on a label of their own, centred.
+    /// Draws a text on a pill-shaped label, centred at `x`.
     pub fn badge(&mut self, x: f64, y: f64, text: &str) {
         let wide = badge_width(text);
         self.rect("gw-pill", [x - wide / 2.0, y - 13.0, wide, 18.0], 9.0);

@@ -1,5 +1,5 @@
-//! A crew as a ring: full carts go along the upper lane, empty ones come back along the lower one, and each gopher stands in the
-//! middle of its duties.
+//! Draws a crew as a ring: full carts along the upper lane, empty carts back along the lower one,
+//! and each gopher at the mean position of its duties.
 
 use super::super::model::{Crew, Gophers, Way};
 use super::super::words::{shorten, wrap};
@@ -8,29 +8,29 @@ use super::layout::spread;
 use super::page::{Weight, badge_width, width};
 use super::shapes::{CART, GOPHER};
 
-/// Most gophers that are drawn for one set of duties; more are a number.
+/// Most gophers drawn for one set of duties; a larger number is also written in words.
 const GOPHERS: usize = 3;
 
-/// Most carts that are drawn of a crew.
+/// Most carts drawn for one crew.
 const CARTS: u32 = 6;
 
-/// Space around the ring in its panel.
+/// Padding between the panel and its content, in pixels.
 const PAD: f64 = 14.0;
 
-/// How far the lanes turn at the ends.
+/// Corner radius of the ring, in pixels.
 const ROUND: f64 = 28.0;
 
-/// Room of a lane at its ends, where it turns.
+/// Space at each end of a lane that stays free of gophers and carts, in pixels.
 const TURN: f64 = 42.0;
 
 const UPPER: usize = 0;
 const MIDDLE: usize = 1;
 const LOWER: usize = 2;
 
-/// Gophers with the same duties, on their way to a place.
+/// Gophers with equal duties, and where they are placed.
 struct Group {
     row: usize,
-    /// Where the middle of its duties is, from 0 at the pile to 1 at the other end.
+    /// Mean position of the duties, from 0 at the pile to 1 at the other end.
     want: f64,
     drawn: usize,
     lines: Vec<(Weight, String)>,
@@ -79,7 +79,6 @@ impl Group {
     }
 }
 
-/// The figure of a crew.
 pub fn crew(way: &Way, crew: &Crew) -> Figure {
     let mut groups: Vec<Group> = crew
         .gophers
@@ -94,7 +93,7 @@ pub fn crew(way: &Way, crew: &Crew) -> Figure {
     let depth = |at: usize| row(at).map(Group::depth).fold(0.0, f64::max);
     let has = |at: usize| row(at).next().is_some();
 
-    // Down from the upper lane.
+    // Distances below the upper lane.
     let upper = if has(UPPER) {
         depth(UPPER) + 14.0
     } else {
@@ -173,7 +172,7 @@ pub fn crew(way: &Way, crew: &Crew) -> Figure {
         };
         let (x, feet) = at(group.x, feet);
         if group.row == MIDDLE {
-            // The lane turns behind who stands at its end; words want a quiet ground.
+            // Hide the track behind the gophers' labels.
             let rect = [
                 x - group.width / 2.0,
                 feet - 2.0,
@@ -224,7 +223,7 @@ pub fn crew(way: &Way, crew: &Crew) -> Figure {
     }
 }
 
-/// Places the groups of each row; how long the lanes must be for them and the carts.
+/// Places the groups of each row; returns the length that the lanes need for groups and carts.
 fn stretch(groups: &mut [Group], carts: [u32; 2]) -> f64 {
     const GAP: f64 = 8.0;
     let mut length: f64 = 220.0;
@@ -238,7 +237,7 @@ fn stretch(groups: &mut [Group], carts: [u32; 2]) -> f64 {
         let need = match row {
             MIDDLE => sum,
             _ => {
-                // Gophers part the lane, and carts stand in what they leave.
+                // Gophers divide the lane into gaps, among which the carts are distributed.
                 let gaps = widths.len() as u32 + 1;
                 let carts = carts[row / 2].div_ceil(gaps) * gaps;
                 2.0 * TURN + sum + f64::from(carts) * (CART.0 + 10.0)
@@ -271,7 +270,7 @@ fn stretch(groups: &mut [Group], carts: [u32; 2]) -> f64 {
     length
 }
 
-/// The ring itself, with its upper lane through `(x, y)`.
+/// Draws the ring with its upper left corner at `(x, y)`.
 fn track((x, y): (f64, f64), length: f64, lower: f64) -> Vec<Part> {
     let rect = [x, y, length, lower];
     vec![
@@ -280,7 +279,8 @@ fn track((x, y): (f64, f64), length: f64, lower: f64) -> Vec<Part> {
     ]
 }
 
-/// Where `count` carts stand on a lane, apart from what is taken; fewer where there is no room.
+/// Positions of up to `count` carts on a lane, outside the ranges in `taken`; fewer if space is
+/// short.
 fn stops(length: f64, taken: &[(f64, f64)], count: u32) -> Vec<f64> {
     const APART: f64 = CART.0 + 8.0;
     let mut taken = taken.to_vec();
@@ -294,7 +294,7 @@ fn stops(length: f64, taken: &[(f64, f64)], count: u32) -> Vec<f64> {
         from = right;
     }
     for _ in 0..count {
-        // The gap where one more stands widest apart; the first of equal ones.
+        // The gap that leaves most room per cart after one more; the first among equals.
         let mut best: Option<(usize, f64)> = None;
         for (at, (from, to, carts)) in gaps.iter().enumerate() {
             let room = (to - from) / f64::from(carts + 1);
@@ -331,7 +331,7 @@ fn head(way: &Way, crew: &Crew) -> Vec<(Weight, String)> {
     lines
 }
 
-/// The carts, and the times that stand under no gopher.
+/// The carts, and the step costs that are not shown below a gopher.
 fn foot(crew: &Crew, room: f64) -> Vec<(Weight, String)> {
     let drawn = crew.carts.min(CARTS);
     let mut load = crew.load.clone();

@@ -1,16 +1,16 @@
-//! The figures of the document, drawn once and used wherever they stand. Each keeps to the box that its size says.
+//! The shapes of the pictures, defined once in `<defs>`. Each stays within the size declared here.
 
 use std::fmt::Write as _;
 
 use super::page::number;
 
-/// Width and height of each shape, by its name.
+/// Width and height in pixels.
 pub const GOPHER: (f64, f64) = (44.0, 52.0);
-/// Full or empty; the wheels stand on its lower edge.
+/// Width and height of a full or an empty cart; the wheels touch its lower edge.
 pub const CART: (f64, f64) = (50.0, 36.0);
-/// Piles, dumps and incinerators.
+/// Width and height of a node's shape.
 pub const NODE: (f64, f64) = (132.0, 96.0);
-/// A relay.
+/// Width and height of the belt that stands for relays and requests.
 pub const BELT: (f64, f64) = (150.0, 56.0);
 
 const COVERS: [(&str, &str); 6] = [
@@ -22,7 +22,7 @@ const COVERS: [(&str, &str); 6] = [
     ("#3f9c94", "#2d756f"),
 ];
 
-/// What each book of a heap leans by.
+/// Rotation of the books in a heap, in degrees.
 const LEAN: [i32; 7] = [-5, 3, 0, 6, -3, 2, -7];
 
 pub fn defs() -> String {
@@ -48,7 +48,7 @@ pub fn defs() -> String {
     out
 }
 
-/// A book as seen from its back, around its middle.
+/// Draws a book, seen from its spine, centred on `(x, y)`.
 fn book(out: &mut String, x: f64, y: f64, wide: f64, tall: f64, cover: usize, lean: i32) {
     let (fill, edge) = COVERS[cover % COVERS.len()];
     let (left, top) = (x - wide / 2.0, y - tall / 2.0);
@@ -71,7 +71,7 @@ fn book(out: &mut String, x: f64, y: f64, wide: f64, tall: f64, cover: usize, le
     );
 }
 
-/// A heap of books, `rows` high, that stands on `ground`.
+/// Draws a heap of books, `rows` high, whose lowest row rests on `ground`.
 fn heap(middle: f64, ground: f64, rows: usize) -> String {
     const WIDE: f64 = 21.5;
     const TALL: f64 = 12.0;
@@ -105,14 +105,14 @@ fn load() -> String {
     out
 }
 
-/// A pair of scales: nobody gets more than another.
+/// A pair of scales, for balancers.
 const SCALES: &str = "<path d=\"M66 36V86M50 88H82\" stroke=\"#557a4c\" stroke-width=\"4\" stroke-linecap=\"round\"/>\
 <path d=\"M26 44H106\" stroke=\"#557a4c\" stroke-width=\"4\" stroke-linecap=\"round\"/>\
 <path d=\"M28 44L14 68H42ZM104 44L90 68H118Z\" fill=\"none\" stroke=\"#557a4c\" stroke-width=\"1.5\"/>\
 <path d=\"M12 68H44Q28 84 12 68ZM88 68H120Q104 84 88 68Z\" fill=\"#d5ead0\" stroke=\"#557a4c\" stroke-width=\"1.5\"/>\
 <circle cx=\"66\" cy=\"36\" r=\"5\" fill=\"#557a4c\"/>";
 
-/// A barrow that goes to the right.
+/// A cart that drives to the right.
 const BARROW: &str = "<path d=\"M2 11L13 17\" stroke=\"#6d4526\" stroke-width=\"3\" stroke-linecap=\"round\"/>\
 <path d=\"M10 15H48L43 28H15Z\" fill=\"#a8703f\" stroke=\"#6d4526\" stroke-width=\"1.5\" stroke-linejoin=\"round\"/>\
 <path d=\"M12 19.5H46M14 24H44.5\" stroke=\"#6d4526\" stroke-opacity=\".45\"/>\

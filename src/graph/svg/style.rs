@@ -1,6 +1,6 @@
-//! Colours and sizes, by day and by night.
+//! The stylesheet, for light and dark colour schemes.
 
-/// Classes bear a prefix, so that a picture can stand in a page that has classes of its own.
+/// Class names have the prefix `gw-` to avoid clashes with those of an embedding page.
 pub const STYLE: &str = "
 text{font-family:system-ui,-apple-system,'Segoe UI','DejaVu Sans',Verdana,Arial,sans-serif;fill:#2b2a28}
 .gw-page{fill:#fffdf9}.gw-title{font-size:20px;font-weight:700}.gw-name{font-size:14px;font-weight:700}

@@ -1,4 +1,4 @@
-//! Designs to draw: those of the document, a hostile one, and any at random.
+//! Topologies for the tests: the documented designs, a hostile one and randomly generated ones.
 
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ pub fn relay() -> TopologyConfig {
         .build()
 }
 
-/// As many dumps one behind the other, and a way around them all.
+/// A chain of `dumps` dumps, with one crew around all of them.
 pub fn chain(dumps: usize) -> TopologyConfig {
     let name = |at: usize| format!("dump{at}");
     let mut design = manuals("chain").dump("dump0", |dump| dump);
@@ -108,7 +108,7 @@ pub fn chain(dumps: usize) -> TopologyConfig {
         .build()
 }
 
-/// What users could write into any format to break out of it.
+/// Text that would break out of its quotes in at least one format if it were not escaped.
 pub const HOSTILE: &str =
     "a\"b'c<d>&amp;\\ ]]> --> `|#quot;{}()[x]\n%%\r\u{1}\u{202e}\u{1f4da}汉字 end";
 
@@ -131,7 +131,7 @@ pub fn hostile() -> TopologyConfig {
         .build()
 }
 
-/// A crew of any gophers with any carts.
+/// Generates a crew with any gophers, carts, work and step costs.
 fn crew() -> impl Strategy<Value = CrewConfig> {
     let duties = prop::collection::vec((1usize..6, 1u8..16), 1..8);
     let time = prop_oneof![Just(0u64), Just(1000), 1u64..10_000_000];
@@ -172,7 +172,8 @@ fn crew() -> impl Strategy<Value = CrewConfig> {
 }
 
 prop_compose! {
-    /// Chains with forks and joins, relays, copies and shared nodes: up to 30 nodes with their crews.
+    /// Generates chains with forks, joins, relays, copies and shared nodes: before copying, at most
+    /// 13 nodes and 15 ways.
     pub fn any_design()(
         piles in prop::collection::vec(("[a-z][a-z0-9_]{0,18}", any::<bool>()), 1..4),
         dumps in prop::collection::vec((0u64..5_000_000, any::<bool>()), 0..8),

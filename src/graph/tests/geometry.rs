@@ -1,11 +1,11 @@
-//! Reads a picture back and looks at where everything is.
+//! Parses SVG pictures and checks that nothing overlaps or leaves the page.
 
 use proptest::prelude::*;
 
 use super::designs::*;
 use super::*;
 
-/// A box: left, top, right, bottom, and what it is.
+/// A box (left, top, right, bottom) and a description of its content.
 #[derive(Debug, Clone)]
 struct Place {
     sides: [f64; 4],
@@ -24,14 +24,14 @@ impl Place {
     }
 }
 
-/// What a picture is made of.
+/// The elements of a parsed picture.
 #[derive(Debug, Default)]
 struct Seen {
     page: [f64; 2],
     texts: Vec<Place>,
     shapes: Vec<Place>,
     panels: Vec<Place>,
-    /// Points along each line between figures.
+    /// Sampled points of each line between figures.
     lines: Vec<Vec<(f64, f64)>>,
 }
 
@@ -52,7 +52,7 @@ impl Seen {
             let class = node.attribute("class").unwrap_or("");
             match node.tag_name().name() {
                 "text" => {
-                    // DejaVu Sans is among the widest of the fonts that a reader may have.
+                    // DejaVu Sans is among the widest fonts that a viewer may use.
                     let (size, share) = match class {
                         "gw-title" => (20.0, 0.62),
                         "gw-name" => (14.0, 0.64),
@@ -75,7 +75,7 @@ impl Seen {
                 }
                 "use" if node.attribute("opacity").is_none() => {
                     let id = node.attribute("href").unwrap();
-                    // Gophers of one kind stand shoulder to shoulder.
+                    // Gophers of one group touch, so their box is smaller than the shape.
                     let [left, top, wide, tall] = match id {
                         "#gw-gopher" => [3.0, 3.0, 38.0, 46.0],
                         "#gw-full" | "#gw-empty" => [1.0, 2.0, 48.0, 33.0],
@@ -112,7 +112,7 @@ impl Seen {
         seen
     }
 
-    /// What is wrong.
+    /// Everything that overlaps or lies outside the page.
     fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let everything = [&self.texts, &self.shapes, &self.panels];
@@ -145,7 +145,7 @@ impl Seen {
     }
 }
 
-/// Points along `M x y H x` or `M x y C x1 y1 x2 y2 x y`.
+/// Samples points along `M x y H x` or `M x y C x1 y1 x2 y2 x y`.
 fn points(d: &str) -> Vec<(f64, f64)> {
     let spaced = d.replace('M', "").replace('H', " H ").replace('C', " C ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
@@ -202,7 +202,7 @@ fn sixteen_gophers_fit_a_page() {
         "{:?}",
         seen.page
     );
-    // Two lanes side by side: the same figures on the same heights, one above the other.
+    // Two lanes of equal layout, one above the other.
     let mut gophers: Vec<[i64; 2]> = seen
         .shapes
         .iter()

@@ -1,11 +1,12 @@
-//! Small strict readers of the formats: what a user writes never breaks out of its text.
+//! Strict parsers for the formats. They prove that user-provided text cannot break out of its
+//! quotes.
 
 use proptest::prelude::*;
 
 use super::designs::*;
 use super::*;
 
-/// The elements of a drawing for Graphviz that stand between quoted texts, and the texts; an error where it is not well-formed.
+/// Parses a Graphviz picture; returns its quoted texts, or an error if it is malformed.
 fn dot(drawn: &str) -> Result<Vec<String>, String> {
     let mut texts = Vec::new();
     let mut open = Vec::new();
@@ -47,7 +48,7 @@ fn dot(drawn: &str) -> Result<Vec<String>, String> {
     if !open.is_empty() {
         return Err(format!("{open:?} stay open"));
     }
-    // Every line is a statement of ours.
+    // Every line must be a statement that the drawing code writes.
     for line in bare.lines().map(str::trim) {
         let known = line == "}"
             || line.starts_with("digraph TEXT {")
@@ -73,7 +74,7 @@ fn dot(drawn: &str) -> Result<Vec<String>, String> {
     Ok(texts)
 }
 
-/// The identifiers that a flowchart declares; an error where it is not well-formed.
+/// Parses a Mermaid flowchart; returns the identifiers it declares, or an error if it is malformed.
 fn mermaid(drawn: &str) -> Result<Vec<String>, String> {
     let mut lines = drawn.lines();
     if lines.next() != Some("---") {
