@@ -1,7 +1,9 @@
-//! The balancer: who of its workers gets a request, and what becomes of the answer.
+//! Load balancing: dispatches requests to a set of supervised workers and returns each reply to
+//! its caller.
 //!
-//! Requests are kept in a [`desk::Desk`] outside of all actors; messages only say that there is something to do. So whatever
-//! dies, no request is lost and none is answered twice: a caller hears either the one answer or why there is none.
+//! Requests are stored in a [`desk::Desk`], outside of all actors; messages are only wake-ups. A
+//! request is therefore never lost or answered twice when an actor dies: the caller gets exactly
+//! one reply or a [`CallError`].
 //!
 //! ```
 //! use gopherworks_actors::balancer::Balancer;

@@ -1,4 +1,4 @@
-//! The balancer's actor: hands requests out when it is told that there are some, and second copies when they are due.
+//! The balancer's actor: dispatches requests when woken, and when its timer fires.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,12 +11,13 @@ use super::BalancerCore;
 use crate::clock::Time;
 use crate::worker::Work;
 
-/// There may be something to hand out. Lost with a mailbox it is no loss: a new life looks by itself.
+/// Wake-up: there may be requests to dispatch. It may be lost with the mailbox, since every
+/// incarnation looks when it starts.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Look;
 
-/// The actor of a balancer.
+/// A balancer's actor.
 pub struct Balancer<W: Work> {
     core: Arc<BalancerCore<W>>,
     timer: Option<(Time, SpawnHandle)>,
@@ -31,7 +32,7 @@ impl<W: Work> fmt::Debug for Balancer<W> {
 }
 
 impl<W: Work> Balancer<W> {
-    /// The actor over `core`.
+    /// Creates the actor; all state is in `core`.
     pub fn new(core: Arc<BalancerCore<W>>) -> Self {
         Self { core, timer: None }
     }
@@ -62,7 +63,7 @@ impl<W: Work> Actor for Balancer<W> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // After the port is bound: whoever rang before that has left something to look at.
+        // Once the port is bound: earlier wake-ups may have been lost.
         ctx.spawn(
             tokio::task::yield_now()
                 .into_actor(self)

@@ -1,24 +1,24 @@
-//! Pure: requests that wait in the balancer, in the order of the policy.
+//! Pure: the backlog, requests that wait in the balancer in the policy's order.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::resilience::Priority;
 
-/// One copy of a request, by its place in the desk's list and its number (which no other request ever has).
+/// One copy of a request: its key in the request table, and its number, which is never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ref {
     pub(super) key: usize,
-    /// The request's number, from 0.
+    /// Number of the request, from 0.
     pub number: u64,
-    /// 0 for the request itself, counted up for further copies.
+    /// 0 for the original, counted up for retries and further copies.
     pub copy: u32,
 }
 
-/// A queue in the order of `(order, number)`. What comes in that order costs no more than a push.
+/// A queue ordered by `(order, number)`. Pushing in that order costs O(1).
 #[derive(Debug, Default)]
 struct Lane {
     fifo: VecDeque<(u64, Ref)>,
-    /// What came out of order: returned requests, and those that are ordered by cost.
+    /// Pushed out of order: returned requests, and those ordered by cost.
     tree: BTreeMap<(u64, u64, u32), Ref>,
 }
 
@@ -65,7 +65,7 @@ impl Lane {
     }
 }
 
-/// Which requests somebody takes.
+/// Which requests a worker may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {
     All,
@@ -96,19 +96,21 @@ impl Level {
     }
 }
 
-/// The backlog. Cancelled requests stay in it as husks until they are met, or until they are many.
+/// The backlog. Cancelled requests leave tombstones, which are removed when popped or when they
+/// outnumber live requests.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
-    /// By priority, the lowest first.
+    /// By priority, lowest first.
     levels: [Level; Priority::ALL.len()],
     husks: usize,
 }
 
-/// Husks that are not worth a sweep.
+/// Up to this many tombstones are never swept.
 const FEW: usize = 32;
 
 impl Backlog {
-    /// Puts a request in. Higher priorities come out first; within one, and `short` (or not), in the order of `order`, then of their numbers.
+    /// Queues a request. Higher priorities come out first; within a priority and length class, by
+    /// `order`, then by number.
     pub(super) fn push(&mut self, item: Ref, order: u64, short: bool, priority: Priority) {
         let level = &mut self.levels[priority as usize];
         if short {
@@ -118,7 +120,7 @@ impl Backlog {
         }
     }
 
-    /// Takes the first that is still wanted.
+    /// Removes the first live request, and tombstones before it.
     pub(super) fn pop(&mut self, takes: Takes, live: impl Fn(Ref) -> bool) -> Option<Ref> {
         loop {
             let item = (self.levels.iter_mut().rev()).find_map(|level| level.pop(takes))?;
@@ -129,12 +131,12 @@ impl Backlog {
         }
     }
 
-    /// Requests that are wanted.
+    /// Number of live requests.
     pub(super) fn len(&self) -> usize {
         self.all().saturating_sub(self.husks)
     }
 
-    /// Husks and all: what memory it takes.
+    /// Length including tombstones, a measure of memory.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         self.all()
@@ -144,7 +146,7 @@ impl Backlog {
         self.levels.iter().map(Level::len).sum()
     }
 
-    /// One that is in here is not wanted any more.
+    /// A request in the backlog is over: counts a tombstone, and sweeps if there are many.
     pub(super) fn forget(&mut self, live: impl Fn(Ref) -> bool) {
         self.husks += 1;
         if self.husks > FEW && self.husks > self.len() {

@@ -1,4 +1,4 @@
-//! How an application makes a balancer of its own.
+//! Building a balancer in code.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::supervision::{
 use crate::trace::Tracer;
 use crate::worker::{Work, Worker};
 
-/// A balancer to be started. See [`Balancer::of`].
+/// Configures and starts a balancer. See [`Balancer::of`].
 pub struct Builder<W: Work> {
     parts: Parts<W>,
     supervision: supervision::Policy,
@@ -42,12 +42,14 @@ impl<W: Work> fmt::Debug for Builder<W> {
 }
 
 impl<W: Work> Balancer<W> {
-    /// A balancer whose workers are made by `make`, given the worker's number from 0: at the start, and again after every panic.
+    /// A balancer whose workers are made by `make`, given the worker's number from 0: at the
+    /// start, after every restart, and once per concurrency slot.
     pub fn of(make: impl Fn(usize) -> W + Send + Sync + 'static) -> Builder<W> {
         Self::try_of(move |worker| Ok(make(worker)))
     }
 
-    /// The same, where a worker may be refused: at the start that is an error, later the supervisor tries again.
+    /// Like [`Balancer::of`], with a `make` that can fail. A failure at the start is an error;
+    /// later the supervisor tries again.
     pub fn try_of(
         make: impl Fn(usize) -> Result<W, Failure> + Send + Sync + 'static,
     ) -> Builder<W> {
@@ -62,13 +64,14 @@ impl<W: Work> Balancer<W> {
                 failed: None,
                 clock,
                 seed: Seed(0),
-                // Replaced at the start.
+                // Replaced in `start`.
                 pool: Arc::new(Pool::none()),
                 tracer: None,
                 idle: None,
             },
             supervision: supervision::Policy {
-                // One bad request after the other must not end a service: only the backoff slows it down.
+                // Unlimited restarts: a series of bad requests must not end a service. The backoff
+                // slows it down.
                 intensity: u32::MAX,
                 in_a_row: u32::MAX,
                 backoff: Backoff {
@@ -90,49 +93,52 @@ impl<W: Work> Balancer<W> {
 }
 
 impl<W: Work> Builder<W> {
-    /// What it is called, in logs and reports; `balancer` by default.
+    /// Name in logs and reports; `balancer` by default.
     #[must_use]
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.parts.name = name.into();
         self
     }
 
-    /// Workers; 1 by default, and at least.
+    /// Number of workers; default and minimum 1.
     #[must_use]
     pub fn workers(mut self, count: usize) -> Self {
         self.parts.settings.workers = count;
         self
     }
 
-    /// Requests that one worker does at a time; 1 by default, and at least. Each place has an instance of the work for itself.
+    /// Concurrency slots of each worker; default and minimum 1. Each slot has its own instance of
+    /// the work.
     #[must_use]
     pub fn concurrency(mut self, places: usize) -> Self {
         self.parts.settings.places = places;
         self
     }
 
-    /// Who gets a request; [`Policy::CENTRAL`] by default.
+    /// Which worker gets a request; [`Policy::CENTRAL`] by default.
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.parts.settings.policy = policy;
         self
     }
 
-    /// Requests that wait at most, besides one for each place; 1024 by default, `None` does not bound.
+    /// Longest queue in requests, not counting one for each concurrency slot; 1024 by default,
+    /// `None` is unbounded.
     #[must_use]
     pub fn queue(mut self, most: impl Into<Option<u32>>) -> Self {
         self.parts.settings.queue = most.into();
         self
     }
 
-    /// What becomes of a request that finds the queue full; it waits by default.
+    /// What happens to a request when the queue is full; [`Full::Wait`] by default.
     #[must_use]
     pub fn full(mut self, full: Full) -> Self {
         self.parts.settings.full = full;
         self
     }
 
-    /// What a request is known to take, for [`Policy::ShortFirst`] and [`Policy::Reserve`]. Called once a request, by its caller.
+    /// Cost hint of a request, for [`Policy::ShortFirst`] and [`Policy::Reserve`]. Called once per
+    /// request, on the caller's thread.
     #[must_use]
     pub fn cost(
         mut self,
@@ -142,8 +148,9 @@ impl<W: Work> Builder<W> {
         self
     }
 
-    /// Declares that a request may be begun more than once: it is retried after its worker was lost, until it was the end of
-    /// `max_attempts` (>= 1) workers. Without it, and where attempts are used up, its caller hears [`super::CallError::WorkerLost`].
+    /// Declares requests idempotent: one is retried if its worker is lost, until `max_attempts`
+    /// (>= 1) workers failed on it. Otherwise, and once attempts are used up, the caller gets
+    /// [`super::CallError::WorkerLost`].
     #[must_use]
     pub fn idempotent(mut self, max_attempts: u32) -> Self
     where
@@ -154,7 +161,8 @@ impl<W: Work> Builder<W> {
         self
     }
 
-    /// Asks all workers, or so many of them, the same, and takes the first answer; the others are cancelled. Requests count as idempotent.
+    /// Sends each request to `copies` workers, or all of them with `None`, and takes the first
+    /// reply; the others are cancelled. Implies [`Builder::idempotent`].
     #[must_use]
     pub fn replicated(mut self, copies: impl Into<Option<u32>>) -> Self
     where
@@ -165,7 +173,8 @@ impl<W: Work> Builder<W> {
         self.idempotent(attempts)
     }
 
-    /// Asks a second worker where the first takes long, within a budget. Requests count as idempotent.
+    /// Sends a request to a second worker if the first takes long, within a budget. Implies
+    /// [`Builder::idempotent`].
     #[must_use]
     pub fn hedged(mut self, hedge: Hedge) -> Self
     where
@@ -176,128 +185,135 @@ impl<W: Work> Builder<W> {
         self.idempotent(attempts)
     }
 
-    /// Time that a request has from being asked to its answer, unless it says so itself; without an end by default. When it is over the
-    /// caller hears [`super::CallError::DeadlineExceeded`], and whoever works on it is cancelled.
+    /// Default deadline of requests, from the call to the reply; none by default. When it passes,
+    /// the caller gets [`super::CallError::DeadlineExceeded`] and running copies are cancelled.
     #[must_use]
     pub fn deadline(mut self, span: Duration) -> Self {
         self.parts.settings.resilience.deadline = Some(span);
         self
     }
 
-    /// Refuses at once, under overload, what would be answered late. Goes well with a queue that is longer than `interval` lets it
-    /// become; who waits for room in the queue is not in it yet.
+    /// Sheds requests under overload that would be answered late; disabled by default. Only queued
+    /// requests are shed, not callers waiting for a full queue, so the queue should be longer than
+    /// it grows in `interval`.
     #[must_use]
     pub fn shed(mut self, shed: Shed) -> Self {
         self.parts.settings.resilience.shed = Some(shed);
         self
     }
 
-    /// How much may be tried again in all; as much as the attempts of each request allow by default.
+    /// Limits all retries together. Default: none; only `max_attempts` limits retries.
     #[must_use]
     pub fn retry_budget(mut self, budget: RetryBudget) -> Self {
         self.parts.settings.resilience.retries = Some(budget);
         self
     }
 
-    /// A worker that was started again gets its full share only after so long, growing from a tenth. Under a central policy that
-    /// shows in who is asked first, and in how many of its places are used.
+    /// A restarted worker's share of requests grows from a tenth to its full size over `span`;
+    /// disabled by default. Under a central policy this affects the order of workers and how many
+    /// of its slots are used.
     #[must_use]
     pub fn slow_start(mut self, span: Duration) -> Self {
         self.parts.settings.resilience.slow_start = Some(span).filter(|span| !span.is_zero());
         self
     }
 
-    /// Leaves ill workers out for a while.
+    /// Ejects failing or slow workers for a while; disabled by default.
     #[must_use]
     pub fn eject(mut self, eject: Eject) -> Self {
         self.parts.settings.resilience.eject = Some(eject);
         self
     }
 
-    /// Which answers count as failures of their worker, besides its death. Called once an answer, by its worker.
+    /// Which replies count as failures of their worker, as its death does; none by default. Called
+    /// once per reply, on the worker's thread.
     #[must_use]
     pub fn failed(mut self, failed: impl Fn(&W::Reply) -> bool + Send + Sync + 'static) -> Self {
         self.parts.failed = Some(Arc::new(failed));
         self
     }
 
-    /// Most workers that [`BalancerHandle::resize`] may ask for. Those beyond [`Builder::workers`] wait: each is an actor of about a
-    /// kilobyte, its work is made when it is wanted.
+    /// Upper limit of [`BalancerHandle::resize`]; [`Builder::workers`] by default. Each worker not
+    /// yet wanted is an idle actor of about a kilobyte; its work is made when it is wanted.
     #[must_use]
     pub fn at_most(mut self, workers: usize) -> Self {
         self.at_most = workers;
         self
     }
 
-    /// How the supervisor treats workers that fail. By default it starts them again for ever, after 1 ms to 1 s.
+    /// Supervision policy of the workers. By default they are restarted indefinitely, after 1 ms
+    /// to 1 s.
     #[must_use]
     pub fn supervision(mut self, policy: supervision::Policy) -> Self {
         self.supervision = policy;
         self
     }
 
-    /// Threads of its own for the workers; 0, the default, has all of them on the calling arbiter.
+    /// Number of dedicated arbiters for the workers; with 0, the default, they run on the calling
+    /// one.
     #[must_use]
     pub fn arbiters(mut self, count: usize) -> Self {
         self.arbiters = count;
         self
     }
 
-    /// The workers live on these arbiters of the application, one after the other, instead of arbiters of their own. Callers there need no
-    /// hand-over where a worker has nothing to do: see [`BalancerHandle::call`]. Nobody watches these threads. If one ends, its workers
-    /// fail until the supervision gives up.
+    /// Runs the workers on these arbiters of the application, in turn, instead of dedicated ones.
+    /// Callers on them can be served inline, see [`BalancerHandle::call`]. These threads have no
+    /// watchdog. If one ends, its workers fail until the supervisor gives up.
     #[must_use]
     pub fn on(mut self, arbiters: impl IntoIterator<Item = ArbiterHandle>) -> Self {
         self.on = arbiters.into_iter().collect();
         self
     }
 
-    /// Most threads for work that blocks; 512 by default. They are started when needed.
+    /// Most threads for blocking work, started on demand; 512 by default.
     #[must_use]
     pub fn threads(mut self, most: usize) -> Self {
         self.threads = most.max(1);
         self
     }
 
-    /// How long an arbiter of its own may be blocked before its workers are given up and started on another; 10 s by default.
+    /// How long a dedicated arbiter may be blocked before its workers are given up and restarted
+    /// on a new one; 10 s by default.
     #[must_use]
     pub fn hang_after(mut self, span: Duration) -> Self {
         self.hang_after = span;
         self
     }
 
-    /// How long workers may take to stop; 5 s by default.
+    /// How long workers may take to stop before they are killed; 5 s by default.
     #[must_use]
     pub fn shutdown(mut self, within: Duration) -> Self {
         self.shutdown = within;
         self
     }
 
-    /// Time, for simulations; the machine's own by default.
+    /// The clock, for simulations; the system's by default.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.parts.clock = clock;
         self
     }
 
-    /// Seed of its chance; 0 by default.
+    /// Random seed; 0 by default.
     #[must_use]
     pub fn seed(mut self, seed: Seed) -> Self {
         self.parts.seed = seed;
         self
     }
 
-    /// Hears of every move.
+    /// Sends a record of every event to `tracer`. Disables inline calls.
     #[must_use]
     pub fn tracer(mut self, tracer: Arc<dyn Tracer>) -> Self {
         self.parts.tracer = Some(tracer);
         self
     }
 
-    /// Starts it inside the running actix system; returns when all workers are up.
+    /// Starts the balancer in the running actix system; returns when all workers are up.
     ///
     /// # Errors
-    /// Outside an actix system; where the system refuses threads; where a worker was refused and the supervision gave up.
+    /// Outside an actix system, if the operating system refuses threads, or if a worker could not
+    /// be made and the supervisor gave up.
     pub async fn start(mut self) -> Result<BalancerHandle<W>, Failure> {
         if !System::is_registered() {
             return Err(Failure::permanent(
@@ -305,7 +321,7 @@ impl<W: Work> Builder<W> {
             ));
         }
         for worker in 0..self.parts.settings.workers.max(1) {
-            // Only a check, so that a refusal is an error here and not a row of restarts.
+            // A trial, so that a failure is an error here and not a series of restarts.
             (self.parts.make)(worker).map(supervision::Guarded::new)?;
         }
         let pool = Pool::with_waiting(self.parts.clock.clone(), 1, self.threads)
@@ -322,14 +338,15 @@ impl<W: Work> Builder<W> {
         let workers = core.settings().workers;
         let place = |at: usize| match arbiters.slot(at) {
             None if at != workers && !on.is_empty() => Place::Arbiter(on[at % on.len()].clone()),
-            // Work that blocks its arbiter must not keep the balancer from its deadlines.
+            // The balancer runs on the calling arbiter: work that blocks its own arbiter must not
+            // delay deadlines.
             Some(slot) if at != workers => Place::Slot(slot.clone()),
             _ => Place::Here,
         };
         let children = children(&core, place, self.shutdown);
         let giving_up = Arc::downgrade(&core);
         let setup = Setup {
-            // Its thread may never give anything back.
+            // A hung or dead thread cannot return its requests itself.
             heard: Some(Arc::new(move |event| {
                 if let SupervisionEvent::Exited {
                     name, epoch, exit, ..
@@ -356,8 +373,9 @@ impl<W: Work> Builder<W> {
     }
 }
 
-/// The balancer and its workers, to be supervised. `place` says where the worker of this number lives; the balancer itself, which keeps time
-/// for all, lives where the number after the last worker's does.
+/// The children to supervise: the workers in order, then the balancer. `place` maps a child's
+/// number to its arbiter. The balancer, which keeps deadlines, should not share one with blocking
+/// work.
 pub fn children<W: Work>(
     core: &Arc<BalancerCore<W>>,
     place: impl Fn(usize) -> Place,

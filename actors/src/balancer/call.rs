@@ -1,4 +1,4 @@
-//! A request under way, as its caller sees it.
+//! A request in flight, as its caller sees it.
 
 use std::fmt;
 use std::future::Future;
@@ -12,54 +12,55 @@ use super::cell::Cell;
 use super::desk::Ref;
 use crate::worker::Work;
 
-/// Why there is no answer.
+/// Why a call has no reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The worker that had begun it is lost, and it may not be begun again: it is not declared idempotent, or was the end of as many
-    /// workers as it has attempts. It may have had its effect.
+    /// The worker that ran it is lost, and the request is not retried: it is not idempotent, its
+    /// attempts are used up, or the retry budget is. It may have had its effect.
     #[error("the worker was lost: {reason}")]
     WorkerLost {
-        /// What the worker died of.
+        /// How the worker was lost.
         reason: String,
     },
-    /// The balancer is stopped, or draining. What had not begun has had no effect.
+    /// The balancer is stopped or draining. A request that had not started has had no effect.
     #[error("the balancer is closed")]
     Closed,
-    /// There is no room in the balancer's queue. It has had no effect.
+    /// The balancer's queue is full. The request has had no effect.
     #[error("the balancer's queue is full")]
     Full,
-    /// It would have waited too long for a worker while the balancer is overloaded. It has had no effect.
+    /// Shed under overload. The request has had no effect.
     #[error("shed after waiting {} ms: the balancer is overloaded", waited.as_millis())]
     Shed {
-        /// How long it had waited.
+        /// How long it had been queued.
         waited: Duration,
     },
-    /// Its time was over before there was an answer.
+    /// The deadline passed before there was a reply.
     #[error("the deadline has passed {}", if *.begun { "while it was worked on" } else { "before a worker was free" })]
     DeadlineExceeded {
-        /// True if a worker had begun it: it may have had its effect.
+        /// True if a worker had started it: it may have had its effect.
         begun: bool,
     },
 }
 
 impl CallError {
-    /// True if no worker had begun it: asking again, or somebody else, does no harm.
+    /// True if no worker had started it, so that calling again is safe.
     pub fn had_no_effect(&self) -> bool {
         match self {
             CallError::WorkerLost { .. } => false,
             CallError::DeadlineExceeded { begun } => !begun,
-            // What had begun when the balancer was stopped is told so as well.
+            // Running requests get this error as well when the balancer stops.
             CallError::Closed => false,
             CallError::Full | CallError::Shed { .. } => true,
         }
     }
 }
 
-/// A request that the balancer has taken. Awaiting it gives the answer; dropping it cancels the request, queued or running.
+/// A request that the balancer has accepted. Awaiting it gives the reply; dropping it cancels the
+/// request, queued or running.
 ///
-/// A running request is cancelled at the next `await` of its worker's future, which is dropped there; blocking work runs on and
-/// its answer is dropped.
+/// A running request is cancelled at the next `await` of the worker's future, which is dropped
+/// there. Blocking work runs to completion and its reply is dropped.
 #[must_use = "dropping a call cancels its request; `detach` lets it run"]
 pub struct Call<W: Work> {
     pub(super) core: Arc<BalancerCore<W>>,
@@ -69,12 +70,12 @@ pub struct Call<W: Work> {
 }
 
 impl<W: Work> Call<W> {
-    /// The request's number at its balancer, from 0; no other request of it has the same.
+    /// The request's number in its balancer, from 0; never reused.
     pub fn id(&self) -> u64 {
         self.which.number
     }
 
-    /// Lets the request run to its end with nobody waiting for the answer.
+    /// Lets the request run to completion; its reply is dropped.
     pub fn detach(mut self) {
         self.open = false;
     }

@@ -1,4 +1,4 @@
-//! Where a caller finds the answer, and where those who work on it hear that it is not wanted any more.
+//! The reply cell: carries the reply to the caller, and cancellation to the workers.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -9,7 +9,8 @@ use super::CallError;
 use crate::pool::guarded;
 use crate::supervision::Guarded;
 
-/// Shared by the caller and all copies of one request. The desk decides whose answer it is; this only brings it.
+/// Shared by the caller and all copies of one request. The request table decides which reply
+/// counts.
 pub(crate) struct Cell<R>(Mutex<State<R>>);
 
 enum State<R> {
@@ -17,7 +18,7 @@ enum State<R> {
         caller: Option<Waker>,
         runners: SmallVec<[Waker; 1]>,
     },
-    /// The user's value is dropped under a catch of its own, wherever that happens.
+    /// `Guarded`: a panic in the drop of the user's value is caught.
     Done(Result<Guarded<R>, CallError>),
     Over,
 }
@@ -35,7 +36,8 @@ impl<R> Cell<R> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Brings the one result, and tells everybody. A result for an abandoned call is dropped here.
+    /// Stores the result and wakes the caller and the running copies. Dropped if the call was
+    /// abandoned.
     pub(crate) fn settle(&self, result: Result<Guarded<R>, CallError>) {
         let mut state = self.lock();
         let State::Open { caller, runners } = &mut *state else {
@@ -49,7 +51,7 @@ impl<R> Cell<R> {
         caller.into_iter().chain(runners).for_each(wake);
     }
 
-    /// The caller is gone: tells those who still work on it.
+    /// The caller is gone: wakes the running copies, so that they stop.
     pub(crate) fn abandon(&self) {
         let before = std::mem::replace(&mut *self.lock(), State::Over);
         if let State::Open { runners, .. } = before {
@@ -57,7 +59,7 @@ impl<R> Cell<R> {
         }
     }
 
-    /// The result, once. The caller is woken when it is there.
+    /// Returns the result, once; otherwise registers the caller's waker.
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Result<R, CallError>> {
         let mut state = self.lock();
         if let State::Open { caller, .. } = &mut *state {
@@ -75,12 +77,12 @@ impl<R> Cell<R> {
         }
     }
 
-    /// True if nobody wants a further answer.
+    /// True if no further reply is wanted.
     pub(crate) fn is_over(&self) -> bool {
         !matches!(&*self.lock(), State::Open { .. })
     }
 
-    /// The same; where it is false, whoever asks is woken when it changes.
+    /// Like `is_over`; if false, registers a running copy's waker.
     pub(crate) fn poll_over(&self, cx: &Context<'_>) -> bool {
         match &mut *self.lock() {
             State::Open { runners, .. } => {
@@ -94,7 +96,7 @@ impl<R> Cell<R> {
     }
 }
 
-/// Never under a lock: a waker may run anything. One that panics is its owner's affair, and nobody else's.
+/// Wakes a task and catches its panics. Never called under a lock, since a waker may run any code.
 pub(super) fn wake(waker: Waker) {
     if let Err(text) = guarded(|| waker.wake()) {
         log::error!("a waker panicked: {text}");

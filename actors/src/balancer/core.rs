@@ -1,4 +1,4 @@
-//! What there is of a balancer whether or not its actors live.
+//! Balancer state that outlives its actors, and the operations on it.
 
 mod ending;
 mod entrance;
@@ -34,36 +34,36 @@ use crate::worker::{Begin, Work, Worker};
 
 pub(in crate::balancer) enum Body<Q> {
     Once(Option<Guarded<Q>>),
-    // A lock of its own: a request need not be `Sync`, and its `Clone` is the user's.
+    // Has its own lock because a request need not be `Sync` and its `Clone` is user code.
     Shared(Arc<Mutex<Guarded<Q>>>),
 }
 
-/// What the desk keeps of a request.
+/// What the request table stores of a request.
 pub(in crate::balancer) struct Item<W: Work> {
     body: Body<W::Request>,
     cell: Arc<Cell<W::Reply>>,
     asked: Time,
-    /// On whose behalf it is made: balancers whose workers wait for it.
+    /// Mask of the balancers whose workers are waiting for this request (see `nested`).
     behalf: u64,
-    // Room in the queue, held to the end of the request.
+    // Queue permit, held until the request is over.
     _room: Option<Place>,
 }
 
 pub(in crate::balancer) struct State<W: Work> {
     desk: Desk<Item<W>>,
     closed: bool,
-    /// Workers that have been up at least once.
+    /// By worker: it has been up at least once.
     seen: Vec<bool>,
     restarts: u64,
     response: Histogram<u64>,
     waited: Histogram<u64>,
-    /// Sums of seconds, for means that are not rounded to a bucket.
+    /// Sums in seconds: means from the histograms would be rounded to a bucket.
     responses: f64,
     waits: f64,
     busy: Duration,
 }
 
-/// What is to be done once the lock is given back.
+/// Effects to carry out after the lock is released.
 pub(in crate::balancer) struct Told<W: Work> {
     wakes: Wakes,
     refused: Vec<(u64, Item<W>, Refusal)>,
@@ -80,28 +80,29 @@ impl<W: Work> State<W> {
     }
 }
 
-/// One worker, seen by its balancer.
+/// The balancer's record of one worker.
 struct WorkerCore<W: Work> {
     name: Arc<str>,
     port: Port<Worker<W>>,
-    /// Of the present life alone: one that hangs would take what is rung for the next.
+    /// Wakes the current incarnation only: one that hangs must not consume its successor's
+    /// wake-ups.
     bell: ArcSwap<Notify>,
-    /// A `Begin` is on its way: one is enough.
+    /// A `Begin` is already in the mailbox.
     told: AtomicBool,
 }
 
-/// What there is of a balancer whether or not its actors live.
+/// State of a balancer that outlives its actors.
 pub struct BalancerCore<W: Work> {
-    /// Its name.
+    /// The balancer's name, used in logs and traces.
     pub name: Arc<str>,
-    /// How to reach its actor.
+    /// Sends to the balancer's current actor.
     pub port: Port<Balancer<W>>,
     settings: Settings,
     make: MakeWorker<W>,
     again: Option<Again<W>>,
     cost: Option<Cost<W>>,
     failed: Option<Failed<W>>,
-    /// Workers that are wanted.
+    /// Number of workers wanted.
     size: watch::Sender<usize>,
     clock: Clock,
     seed: Seed,
@@ -109,24 +110,25 @@ pub struct BalancerCore<W: Work> {
     tracer: Option<Arc<dyn Tracer>>,
     idle: Option<Arc<dyn Fn() + Send + Sync>>,
     workers: Vec<WorkerCore<W>>,
-    /// Whether workers may lend places at all, and which do where.
+    /// Whether idle workers may run requests inline on the caller's thread.
     lends: bool,
     trust: Trust,
     threads: Threads,
     lanes: Vec<Lane<W>>,
-    /// It takes no further request.
+    /// No further requests are accepted.
     sealed: AtomicBool,
     state: Mutex<State<W>>,
     room: Option<Arc<Room>>,
-    /// A `Look` is on its way.
+    /// A `Look` is already in the mailbox.
     rung: AtomicBool,
-    /// When the actor's timer ends: for hedges, deadlines, waits that are too long, workers that are let back in.
+    /// When the actor's timer fires, in nanoseconds; `u64::MAX` if it is not set. The timer serves
+    /// hedges, deadlines, shedding, readmissions and slow start.
     armed: AtomicU64,
     changed: Notify,
     resizing: Mutex<()>,
-    /// Its bit among the balancers on whose behalf a thread is used.
+    /// The balancer's bit in the masks of `nested`.
     mark: Mark,
-    /// It was said that its own workers ask it.
+    /// The warning about workers that call their own balancer was logged.
     warned: AtomicBool,
 }
 
@@ -140,7 +142,8 @@ impl<W: Work> fmt::Debug for BalancerCore<W> {
 }
 
 impl<W: Work> BalancerCore<W> {
-    /// A balancer without actors: `workers()` and itself are to be supervised by the caller.
+    /// Creates a balancer without actors. The caller supervises the workers and the balancer
+    /// itself, see [`super::children`].
     pub fn new(parts: Parts<W>) -> Arc<Self> {
         let mut settings = parts.settings;
         settings.workers = settings.workers.max(1);
@@ -160,8 +163,8 @@ impl<W: Work> BalancerCore<W> {
             let most = (queue as usize).saturating_add(settings.workers * settings.places);
             Room::new(most)
         });
-        // Who hears of every move, retries, or counts failures, has all requests at the desk; and only where any worker that has
-        // nothing to do is as good as any other, the nearest one is.
+        // Tracing, retries and failure counts need every request in the table. Inline runs pick
+        // the nearest idle worker, which only suits policies for which all idle workers are equal.
         let lends = !parts.clock.is_simulated()
             && parts.tracer.is_none()
             && parts.again.is_none()
@@ -224,17 +227,17 @@ impl<W: Work> BalancerCore<W> {
         })
     }
 
-    /// How it treats requests.
+    /// The settings it was built with, raised to their minimums where they were lower.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Time.
+    /// The balancer's clock.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// The seed of its chance.
+    /// The seed of the balancer's random choices.
     pub fn seed(&self) -> Seed {
         self.seed
     }
@@ -272,22 +275,23 @@ impl<W: Work> BalancerCore<W> {
         }
     }
 
-    /// True if something is to happen before the actor's timer ends: it has to be told.
+    /// True if something is due before the actor's timer fires, so that the actor has to be woken.
     pub(super) fn is_early(&self, state: &mut State<W>) -> bool {
         let armed = self.armed.load(Ordering::Acquire);
         (state.desk.next_turn()).is_some_and(|at| at.0 < armed)
     }
 
-    /// Tells the actor to look, unless it was told already.
+    /// Wakes the balancer's actor, unless a wake-up is pending.
     pub(super) fn ring(&self) {
         if self.rung.swap(true, Ordering::AcqRel) {
-            // What was told last may have died with its mailbox.
+            // The pending wake-up may have been lost with the mailbox.
             if self.port.is_closed() {
                 self.close();
             }
             return;
         }
-        // A vacant port is no loss: every life looks when it begins. A closed one stays closed.
+        // A vacant port loses nothing: every incarnation looks when it starts. A closed port stays
+        // closed.
         if let Err(unsent) = self.port.send(Look)
             && unsent.is_gone()
         {
@@ -295,16 +299,16 @@ impl<W: Work> BalancerCore<W> {
         }
     }
 
-    /// Hands out what can be handed out. Gives when the next second copy is due.
+    /// Dispatches all requests that can be dispatched. Returns when to look again.
     pub(super) fn look(&self) -> Option<Time> {
-        // Before the look: what comes after it rings again.
+        // Cleared first, so that later changes send a new wake-up.
         self.rung.store(false, Ordering::Release);
         let now = self.clock.now();
         let (told, next) = {
             let mut state = self.lock();
             state.desk.turn(now);
             let next = state.desk.next_turn();
-            // Under the lock, as where it is read: a hedge that comes after this look sees what this look has seen.
+            // Stored under the lock that guards its readers: a later hedge sees this value.
             let armed = next.map_or(u64::MAX, |at| at.0);
             self.armed.store(armed, Ordering::Release);
             (state.told(), next)
@@ -313,12 +317,13 @@ impl<W: Work> BalancerCore<W> {
         next
     }
 
-    /// Tells workers that there is something to do, all but one; and those whose requests were ended.
+    /// Wakes workers (except `but`, which is already running) and resolves the calls of refused
+    /// requests.
     pub(super) fn tell(&self, told: Told<W>, but: Option<usize>) {
         for worker in &told.wakes {
             if Some(*worker) != but {
                 let one = &self.workers[*worker];
-                // Vacant or gone: its queue goes back when its presence ends.
+                // Vacant or gone: its queue is returned when its presence guard drops.
                 if !one.told.swap(true, Ordering::AcqRel) && one.port.send(Begin).is_err() {
                     one.told.store(false, Ordering::Release);
                 }
@@ -330,15 +335,15 @@ impl<W: Work> BalancerCore<W> {
         }
     }
 
-    /// A worker has been told that there is something to do.
+    /// A worker has received its wake-up.
     pub(crate) fn heard(&self, worker: usize) {
         let one = &self.workers[worker];
-        // Before the bell: what comes after it is told anew.
+        // Cleared before the notification, so that later requests send a new wake-up.
         one.told.store(false, Ordering::Release);
         one.bell.load().notify_one();
     }
 
-    /// The next request of a worker that has a free place.
+    /// Takes the next request for a worker that has a free concurrency slot.
     pub(crate) fn take(
         self: &Arc<Self>,
         worker: usize,
@@ -347,7 +352,7 @@ impl<W: Work> BalancerCore<W> {
         let now = self.clock.now();
         let (begun, told, early, more) = {
             let mut state = self.lock();
-            // A worker pulls: what waits in the balancer need not wait for the balancer's turn.
+            // Workers pull: a request in the backlog need not wait for the balancer's actor.
             state.desk.turn(now);
             let begun = state.desk.take(worker, epoch, now, |item| {
                 let body = match &mut item.body {
@@ -367,7 +372,8 @@ impl<W: Work> BalancerCore<W> {
             let early = self.is_early(&mut state);
             (begun, state.told(), early, more)
         };
-        // Before anything else: whatever happens from here on, it is lost in good order.
+        // The guard is made first: if anything below fails, the request is returned or reported
+        // lost.
         let begun = begun.map(|begun| {
             let (body, cell, behalf) = begun.item;
             let ticket = Ticket {
@@ -401,7 +407,7 @@ impl<W: Work> BalancerCore<W> {
         );
         let request = match (body, &self.again) {
             (Ok(Some(body)), _) => body,
-            // The user's code may panic: the ticket is there already.
+            // The user's code may panic; the guard exists by now.
             (Err(body), Some(again)) => {
                 let body = body.lock().unwrap_or_else(PoisonError::into_inner);
                 match guarded(|| again(&body, which.copy)) {

@@ -1,8 +1,9 @@
-//! Pure: the requests of one balancer, where each of them is, and who gets it.
+//! Pure: the request table of one balancer: where each request is, and which worker gets it.
 //!
-//! The desk knows no actors. Whoever holds its lock calls it: a request comes in, a worker comes and goes, takes its next
-//! request, has answered it, or has lost it. Every method keeps the sums: a worker's pending requests are those in its queue and
-//! those at its places, and each request that is not over is in the backlog, or at a worker, or both (as copies).
+//! The table knows no actors. The holder of its lock reports events: a request arrives, a worker
+//! comes up or goes down, takes its next request, has answered it or lost it. Invariants: a
+//! worker's pending requests are those in its queue plus those running, and every request that is
+//! not over is in the backlog, at a worker, or both (as copies).
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -41,51 +42,50 @@ use self::times::Times;
 use self::worker::Worker;
 use load::LoadMeter;
 
-/// Workers to be told.
+/// Workers to wake.
 pub type Wakes = smallvec::SmallVec<[usize; 4]>;
 
-/// The requests of one balancer. `T` is what a request carries.
+/// The request table of one balancer. `T` is the payload of a request.
 #[derive(Debug)]
 pub struct Desk<T> {
     rules: Rules,
     entries: Slab<Entry<T>>,
     next: u64,
     backlog: Backlog,
-    /// Second copies that no worker could take yet.
+    /// Hedge copies that no worker could take yet.
     spare: VecDeque<Ref>,
     workers: Vec<Worker>,
-    /// Those that are up, least loaded first; reserved ones in a heap of their own.
+    /// Available workers, least loaded first; the reserved ones have the second heap.
     heaps: [Heap; 2],
     chance: ChaCha8Rng,
     turn: u64,
     round: usize,
-    /// When a second worker is to be asked, and for what.
+    /// When hedges are due: time, number, key.
     hedges: BTreeSet<(Time, u64, usize)>,
     tokens: f64,
     meter: LoadMeter,
     times: Times,
-    /// Workers with a free place that have got a request since they were last told.
+    /// Workers with a free slot that were assigned a request since the last [`Desk::wakes`].
     wakes: Wakes,
     counts: Counts,
-    /// Workers that are wanted: the first ones.
+    /// Number of workers wanted; those with higher numbers are parked.
     size: usize,
-    /// Requests in the workers' queues.
     at_workers: usize,
-    /// Some request was not of the usual priority: worker queues have an order.
+    /// A request had another priority than normal: worker queues must be kept in order.
     mixed: bool,
     dues: Dues,
-    /// Requests as they came, for those that wait too long.
+    /// Requests by arrival, for shedding.
     ages: VecDeque<(Time, Ref)>,
-    /// When nothing waited.
+    /// When the queue was last empty.
     last_empty: Time,
     refused: Vec<(u64, T, Refusal)>,
     retries: f64,
     retries_at: Time,
-    /// Workers that are left out.
+    /// Ejected workers.
     out: Vec<usize>,
-    /// When every worker has its full share again.
+    /// When slow start ends for all workers.
     warm_at: Time,
-    /// When it was last its turn.
+    /// Time of the last [`Desk::turn`].
     turned: Time,
 }
 
@@ -93,23 +93,23 @@ pub struct Desk<T> {
 struct Entry<T> {
     number: u64,
     item: T,
-    /// Where it stands in the backlog.
+    /// Sort key in the backlog.
     order: u64,
     short: bool,
     submitted: Time,
     priority: Priority,
     key: Option<u64>,
     due: bool,
-    /// A worker has begun it once.
+    /// A worker has started it at least once.
     begun: bool,
     attempts: u32,
-    /// Copies made so far, retries and the first included.
+    /// Copies made so far, retries and the original included.
     made: u32,
-    /// A second worker was asked.
+    /// A hedge copy was made.
     hedged: bool,
-    /// When one is to be asked.
+    /// When the hedge is due.
     hedge_at: Option<Time>,
-    /// Copies that wait in the backlog or the spare queue.
+    /// Copies in the backlog or in `spare`.
     waiting: u32,
     at: Vec<Posting>,
 }
@@ -120,12 +120,12 @@ struct Posting {
     copy: u32,
     worker: usize,
     running: bool,
-    /// Of the life that runs it.
+    /// Incarnation that runs it; 0 while it is queued.
     epoch: u64,
 }
 
 impl<T> Desk<T> {
-    /// An empty desk with no worker up.
+    /// An empty table with all workers down.
     pub fn new(rules: Rules, chance: ChaCha8Rng, now: Time) -> Self {
         let workers = rules.workers;
         Self {
@@ -161,7 +161,7 @@ impl<T> Desk<T> {
         }
     }
 
-    /// Takes a request in; [`Desk::turn`] sends it on.
+    /// Adds a request to the backlog; [`Desk::turn`] dispatches it.
     pub fn submit(&mut self, item: T, terms: Terms, now: Time) -> Ref {
         let Terms {
             cost,
@@ -211,12 +211,13 @@ impl<T> Desk<T> {
         which
     }
 
-    /// A request was refused before it was taken.
+    /// Counts a request that was not accepted.
     pub fn rejected(&mut self) {
         self.counts.rejected += 1;
     }
 
-    /// A worker is there, with nothing to do. False where a later life was there before: this one was fenced, and is not counted.
+    /// An incarnation of a worker is up and idle. Returns false, and ignores it, if a later one
+    /// was up before.
     pub fn worker_up(&mut self, worker: usize, epoch: u64, now: Time) -> bool {
         let one = &mut self.workers[worker];
         if epoch < one.last {
@@ -232,7 +233,8 @@ impl<T> Desk<T> {
         true
     }
 
-    /// The life `epoch` of a worker is over: what waited for it goes back. What it had begun is reported by [`Desk::lost`].
+    /// Incarnation `epoch` of a worker is over: its queue returns to the backlog. Requests it was
+    /// running are reported by [`Desk::lost`].
     pub fn worker_down(&mut self, worker: usize, epoch: u64, now: Time) {
         if self.workers[worker].up != Some(epoch) {
             return;
@@ -244,12 +246,13 @@ impl<T> Desk<T> {
         self.changed(worker, now);
     }
 
-    /// True if the life `epoch` is the one at `worker`.
+    /// True if `epoch` is the worker's current incarnation.
     pub fn is_up(&self, worker: usize, epoch: u64) -> bool {
         self.workers[worker].up == Some(epoch)
     }
 
-    /// The next request of a worker that has a free place. `split` makes of it what the worker gets.
+    /// Starts the next request of a worker with a free slot. `split` takes what the worker needs
+    /// from the payload.
     pub fn take<U>(
         &mut self,
         worker: usize,
@@ -292,7 +295,8 @@ impl<T> Desk<T> {
         }
     }
 
-    /// A place of a worker is taken by what is not at this desk, or free again; what waited for it goes to others.
+    /// A worker's slot is occupied by an inline run, or free again; its queue returns to the
+    /// backlog.
     pub fn occupy(&mut self, worker: usize, epoch: u64, busy: bool, now: Time) {
         if !self.is_up(worker, epoch) {
             return;
@@ -306,7 +310,8 @@ impl<T> Desk<T> {
         }
     }
 
-    /// A worker has answered; `failed` says that it counts as a failure of the worker. Its place is free again; the first answer to a request is the one.
+    /// A worker has answered, which frees its slot; `failed` counts as a failure of the worker.
+    /// The first answer to a request wins.
     pub fn answered(
         &mut self,
         which: Ref,
@@ -339,7 +344,8 @@ impl<T> Desk<T> {
         }
     }
 
-    /// What a worker had begun is lost. `again` says that the request may be begun once more; `charged` that it was the end of its worker.
+    /// A worker lost a running request. `again`: it may be retried; `charged`: it costs an attempt
+    /// and counts as a failure of the worker.
     pub fn lost(
         &mut self,
         which: Ref,
@@ -361,7 +367,7 @@ impl<T> Desk<T> {
         let held = entry.at.len();
         entry.at.retain(|posting| posting.copy != which.copy);
         if entry.at.len() == held {
-            // Given up before: that counted already.
+            // Was given up and counted before.
             return Verdict::GoesOn;
         }
         entry.attempts += u32::from(charged);
@@ -382,14 +388,14 @@ impl<T> Desk<T> {
         }
     }
 
-    /// Nobody wants the answer any more. Gives back what the request carried, if it was not over.
+    /// Cancels a request. Returns its payload if it was not yet over.
     pub fn cancel(&mut self, which: Ref, now: Time) -> Option<T> {
         let item = self.end(which, None, now)?;
         self.counts.cancelled += 1;
         Some(item)
     }
 
-    /// Gives up all requests.
+    /// Ends all requests, and counts them as failed.
     pub fn clear(&mut self, now: Time) -> Vec<T> {
         let all: Vec<Ref> = (self.entries.iter())
             .map(|(key, entry)| Ref {
@@ -404,7 +410,7 @@ impl<T> Desk<T> {
             .collect()
     }
 
-    /// The order in the backlog, and the lane.
+    /// Sort key in the backlog, and whether the request counts as short.
     fn standing(&self, number: u64, cost: Duration, now: Time) -> (u64, bool) {
         let aged = |ageing: f64| {
             let waits = times(Duration::from_nanos(now.0), ageing);
@@ -422,9 +428,9 @@ impl<T> Desk<T> {
     }
 }
 
-/// Second copies that may be saved up.
+/// Cap on saved hedge tokens.
 const MOST_TOKENS: f64 = 10.0;
-/// Husks that are not worth a sweep.
+/// Up to this many tombstones are never swept.
 const FEW: usize = 32;
 
 fn is_live<T>(entries: &Slab<Entry<T>>, which: Ref) -> bool {
@@ -437,10 +443,10 @@ fn live<T>(entries: &mut Slab<Entry<T>>, which: Ref) -> Option<&mut Entry<T>> {
         .filter(|entry| entry.number == which.number)
 }
 
-/// Of `size` workers that are wanted.
+/// True if the worker takes only short requests, `size` being the number of workers wanted.
 fn is_reserved(rules: &Rules, size: usize, worker: usize) -> bool {
     match rules.policy {
-        // Somebody has to take the long ones.
+        // At least one worker is left for long requests.
         Policy::Reserve { workers, .. } => worker < (workers as usize).min(size - 1),
         _ => false,
     }

@@ -1,4 +1,4 @@
-//! What a balancer or a requester has done, in numbers.
+//! Statistics of balancers and requesters.
 
 use std::time::Duration;
 
@@ -6,22 +6,22 @@ use hdrhistogram::Histogram;
 
 use super::desk::{Counts, Loads};
 
-/// A distribution of durations: exact to 0.1 % in its percentiles.
+/// Percentiles of durations, exact to 0.1 %.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Tail {
-    /// How many.
+    /// Number of durations.
     pub count: u64,
-    /// The mean, exact.
+    /// The exact mean.
     pub mean: Duration,
-    /// Half of them took at most this.
+    /// Median.
     pub p50: Duration,
-    /// 90 in 100 took at most this.
+    /// 90th percentile.
     pub p90: Duration,
-    /// 99 in 100 took at most this.
+    /// 99th percentile.
     pub p99: Duration,
-    /// 999 in 1000 took at most this.
+    /// 99.9th percentile.
     pub p999: Duration,
-    /// None took longer.
+    /// The longest.
     pub max: Duration,
 }
 
@@ -44,14 +44,15 @@ impl Tail {
     }
 }
 
-/// A distribution as a histogram with fixed bounds, as monitoring systems want it.
+/// A histogram with fixed bounds, as monitoring systems expect it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Buckets {
-    /// Upper bounds in seconds, ascending, the last one infinite; with how many are in the bucket, not counting those below it.
+    /// Upper bounds in seconds, ascending and ending with infinity, each with the count of its
+    /// bucket alone (not cumulative).
     pub buckets: Vec<(f64, u64)>,
-    /// How many in all.
+    /// Number of durations.
     pub count: u64,
-    /// The sum of all, in seconds.
+    /// Sum of all durations, in seconds.
     pub seconds: f64,
 }
 
@@ -66,7 +67,7 @@ impl Buckets {
         let mut buckets: Vec<(f64, u64)> = BOUNDS.iter().map(|bound| (*bound, 0)).collect();
         buckets.push((f64::INFINITY, 0));
         for value in histogram.iter_recorded() {
-            // A time on a bound is not above it.
+            // A duration equal to a bound belongs to that bound's bucket.
             let at = histogram.lowest_equivalent(value.value_iterated_to()) as f64 / 1e9;
             let bucket = buckets.iter_mut().find(|(bound, _)| at <= *bound);
             if let Some((_, count)) = bucket {
@@ -81,25 +82,27 @@ impl Buckets {
     }
 }
 
-/// What a balancer has done so far. One moment's account: `counts.asked = answered + errors + failed + cancelled + expired + shed + open`.
+/// Statistics of a balancer since its start. A consistent snapshot: `counts.asked = answered +
+/// errors + failed + cancelled + expired + shed + open`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Figures {
-    /// What has become of requests.
+    /// How many requests ended in which way.
     pub counts: Counts,
-    /// Requests that are not over.
+    /// Requests in flight, queued or running.
     pub open: usize,
-    /// Requests that no worker has yet.
+    /// Requests in the balancer's backlog, not yet at a worker.
     pub waiting: usize,
-    /// From asking to the answer.
+    /// Time from the call to the reply.
     pub response: Tail,
-    /// From the balancer's taking to the first begin.
+    /// Time from acceptance to the first start.
     pub waited: Tail,
-    /// Pending requests of the workers.
+    /// Pending requests of each worker.
     pub loads: Loads,
-    /// Time that workers spent on requests that were answered, wanted or not.
+    /// Total time workers spent on requests that they answered, including replies that came too
+    /// late.
     pub busy: Duration,
-    /// Workers that are wanted.
+    /// Number of workers wanted.
     pub workers: usize,
-    /// Workers that are left out for a while.
+    /// Workers ejected at present.
     pub ejected: usize,
 }

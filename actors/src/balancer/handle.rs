@@ -1,4 +1,4 @@
-//! A running balancer, as an application holds it.
+//! Handle of a running balancer.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -14,9 +14,11 @@ use super::{BalancerCore, Call, CallError, CallOptions};
 use crate::supervision::{Arbiters, SupervisorHandle};
 use crate::worker::Work;
 
-/// A running balancer. Clones are the same; it can be used from any thread.
+/// Handle of a running balancer. Clones refer to the same balancer and can be used from any
+/// thread.
 ///
-/// Dropping the last handle stops it at once: callers that still wait hear [`CallError::Closed`].
+/// Dropping the last handle stops the balancer immediately: pending calls get
+/// [`CallError::Closed`].
 pub struct BalancerHandle<W: Work> {
     shared: Arc<Shared<W>>,
 }
@@ -29,7 +31,8 @@ struct Shared<W: Work> {
     doorman: Mutex<Option<Addr<Doorman<W>>>>,
 }
 
-/// Closes a balancer when nobody would work for it any more, be it that its arbiter ended: nobody may wait for it.
+/// Closes the balancer when its supervisor ends, even with its arbiter, so that no caller waits
+/// forever.
 struct Closing<W: Work>(Weak<BalancerCore<W>>);
 
 impl<W: Work> Drop for Closing<W> {
@@ -43,7 +46,7 @@ impl<W: Work> Drop for Closing<W> {
 impl<W: Work> Drop for Shared<W> {
     fn drop(&mut self) {
         self.core.close();
-        // The arbiters end with it.
+        // Dropping the arbiters ends their threads.
         self.supervisor.kill_all();
     }
 }
@@ -90,13 +93,14 @@ impl<W: Work> BalancerHandle<W> {
         self.shared.core.ready().await;
     }
 
-    /// Asks, and waits for the answer. Dropping the future cancels the request, wherever it is.
+    /// Calls and waits for the reply. Dropping the future cancels the request, queued or running.
     ///
-    /// Exactly one answer comes, whatever dies: the worker's, or why there is none.
+    /// There is exactly one result, whatever dies: the worker's reply or a [`CallError`].
     ///
-    /// Where a worker on the caller's own arbiter has nothing to do, and its work is known not to wait, it lends its place: the request is
-    /// done there and then, without a hand-over. A panic ends the worker as ever. A caller that does so all the time yields to others on
-    /// its arbiter after a microsecond of work.
+    /// If a worker on the caller's own arbiter is idle, and its work is known to finish without
+    /// pending, the request runs inline on the caller's thread, without a hand-over. A panic still
+    /// fails the worker, not the caller. After about a microsecond of inline work, callers yield
+    /// to other tasks on the arbiter.
     ///
     /// # Errors
     /// [`CallError`].
@@ -104,17 +108,20 @@ impl<W: Work> BalancerHandle<W> {
         self.shared.core.call(request).await
     }
 
-    /// Asks and does not wait for the answer, only for room in the queue where it is full: a job with an id, to be awaited, dropped or detached.
+    /// Submits a request, waiting only for the queue if it is full. Returns a [`Call`] to be
+    /// awaited, dropped or detached.
     ///
     /// # Errors
-    /// [`CallError::Full`] and [`CallError::Closed`]; the request is dropped then.
+    /// [`CallError::Full`] and [`CallError::Closed`]; also [`CallError::DeadlineExceeded`] if the
+    /// queue stayed full until the deadline. The request is dropped.
     pub async fn start(&self, request: W::Request) -> Result<Call<W>, CallError> {
         let core = &self.shared.core;
         core.start_at(request, core.clock().now(), CallOptions::default())
             .await
     }
 
-    /// [`BalancerHandle::call`] with a deadline, a priority or a key of its own.
+    /// Like [`BalancerHandle::call`], with a deadline, priority or affinity key. Always goes
+    /// through the queue.
     ///
     /// # Errors
     /// [`CallError`].
@@ -126,10 +133,11 @@ impl<W: Work> BalancerHandle<W> {
         self.start_with(request, options).await?.await
     }
 
-    /// [`BalancerHandle::start`] with a deadline, a priority or a key of its own.
+    /// Like [`BalancerHandle::start`], with a deadline, priority or affinity key.
     ///
     /// # Errors
-    /// [`CallError::Full`], [`CallError::Closed`], [`CallError::DeadlineExceeded`] if there was no room in time; the request is dropped then.
+    /// [`CallError::Full`], [`CallError::Closed`], or [`CallError::DeadlineExceeded`] if the queue
+    /// stayed full until the deadline; the request is dropped.
     pub async fn start_with(
         &self,
         request: W::Request,
@@ -139,18 +147,19 @@ impl<W: Work> BalancerHandle<W> {
         core.start_at(request, core.clock().now(), options).await
     }
 
-    /// The same without waiting for room.
+    /// Like [`BalancerHandle::start`], without waiting: fails if the queue is full.
     ///
     /// # Errors
-    /// [`CallError::Full`] and [`CallError::Closed`]; the request is dropped then.
+    /// [`CallError::Full`] and [`CallError::Closed`]; the request is dropped.
     pub fn try_start(&self, request: W::Request) -> Result<Call<W>, CallError> {
         self.try_start_with(request, CallOptions::default())
     }
 
-    /// [`BalancerHandle::try_start`] with a deadline, a priority or a key of its own.
+    /// Like [`BalancerHandle::try_start`], with a deadline, priority or affinity key.
     ///
     /// # Errors
-    /// [`CallError::Full`] and [`CallError::Closed`]; the request is dropped then.
+    /// [`CallError::Full`], [`CallError::Closed`], or [`CallError::DeadlineExceeded`] if the
+    /// deadline has already passed; the request is dropped.
     pub fn try_start_with(
         &self,
         request: W::Request,
@@ -159,9 +168,11 @@ impl<W: Work> BalancerHandle<W> {
         self.shared.core.try_start(request, options)
     }
 
-    /// Asks for all of them; the answers come in the order in which they are ready, each with the number of its request from 0.
+    /// Calls for every request of the iterator. Replies are yielded as they arrive, each with the
+    /// index of its request.
     ///
-    /// As many are under way as the balancer takes; the rest of the iterator waits. Dropping the stream cancels what is under way.
+    /// As many requests are in flight as the queue and the workers hold; the iterator is advanced
+    /// as others finish. Dropping the stream cancels those in flight.
     pub fn call_all<I>(
         &self,
         requests: I,
@@ -172,7 +183,7 @@ impl<W: Work> BalancerHandle<W> {
         self.calls(requests).buffer_unordered(self.most())
     }
 
-    /// Asks for all of them; the answers come in the order of the requests: an early one waits for those before it.
+    /// Like [`BalancerHandle::call_all`], but replies are yielded in the order of the requests.
     pub fn call_in_order<I>(
         &self,
         requests: I,
@@ -201,7 +212,8 @@ impl<W: Work> BalancerHandle<W> {
         waiting.saturating_add(settings.workers * settings.places)
     }
 
-    /// For actix users: a recipient of [`Ask`]. It lives on the arbiter of its first caller; its answers are the balancer's own.
+    /// An actix recipient of [`Ask`], for actix users. Its actor runs on the arbiter that first
+    /// calls this method.
     ///
     /// # Panics
     /// Outside an actix system.
@@ -213,41 +225,43 @@ impl<W: Work> BalancerHandle<W> {
         addr.recipient()
     }
 
-    /// What it has done so far.
+    /// Statistics since the start.
     pub fn figures(&self) -> Figures {
         self.shared.core.figures()
     }
 
-    /// Response and waiting times as histograms: from asking to the answer, and from the balancer's taking to the first begin.
+    /// Histograms of the response time (from the call to the reply) and the waiting time (from
+    /// acceptance to the first start).
     pub fn buckets(&self) -> [Buckets; 2] {
         self.shared.core.buckets()
     }
 
-    /// Its name.
+    /// The balancer's name.
     pub fn name(&self) -> &str {
         &self.shared.core.name
     }
 
-    /// True while it takes requests and at least one worker is up. Answers at once, whatever the workers do.
+    /// True while requests are accepted and at least one worker is up. Does not wait for the
+    /// workers.
     pub fn is_ready(&self) -> bool {
         self.shared.core.is_ready()
     }
 
-    /// When asking again is worth it: what waits now should be done by then. An estimate, from what requests have taken so far; zero
-    /// while nothing waits or nothing is known.
+    /// When a retry is worthwhile: the estimated time until the requests queued now have been
+    /// served, from past service times; zero if nothing is queued or there is no data.
     pub fn retry_after(&self) -> Duration {
         self.shared.core.retry_after()
     }
 
-    /// Sets how many workers there are, while it runs: at least one, at most what [`super::Builder::at_most`] says. Gives that number.
+    /// Sets the number of workers, clamped to 1..=[`super::Builder::at_most`]. Returns it.
     ///
-    /// More: they are made at once, and take requests when they are up. Fewer: the last ones end what they have begun, then drop their
-    /// work; what waits for them goes to others.
+    /// Added workers are made immediately and take requests once they are up. Removed ones (the
+    /// last) finish what they run, then drop their work; requests queued for them go to others.
     pub fn resize(&self, workers: usize) -> usize {
         self.shared.core.resize(workers)
     }
 
-    /// How often workers, and the balancer's own actor, were started again.
+    /// Number of restarts of workers and of the balancer's own actor.
     pub fn restarts(&self) -> u64 {
         let supervisor = &self.shared.supervisor;
         let each = supervisor
@@ -257,19 +271,19 @@ impl<W: Work> BalancerHandle<W> {
         each.sum()
     }
 
-    /// The supervisor of the workers `NAME/1`, `NAME/2`, ... and the balancer `NAME`.
+    /// The supervisor of the workers `NAME/1`, `NAME/2`, ... and of the balancer `NAME`.
     pub fn supervisor(&self) -> &SupervisorHandle {
         &self.shared.supervisor
     }
 
-    /// Takes no further request, and waits until those under way are over.
+    /// Accepts no further requests, and waits until those in flight are over.
     pub async fn drain(&self) {
         self.shared.core.seal();
         self.shared.core.quiet().await;
     }
 
-    /// Drains for at most `within`, then stops it. What is not over by then is given up with [`CallError::Closed`]. Gives the last account:
-    /// nothing is open in it.
+    /// Drains for at most `within`, then stops; requests not over by then get
+    /// [`CallError::Closed`]. Returns the final statistics, in which nothing is open.
     pub async fn shut_down(&self, within: Duration) -> Figures {
         let core = &self.shared.core;
         let patience = core.clock().sleep(within);
@@ -281,7 +295,7 @@ impl<W: Work> BalancerHandle<W> {
         self.figures()
     }
 
-    /// Stops it: requests under way are given up with [`CallError::Closed`], workers end.
+    /// Stops the balancer: requests in flight get [`CallError::Closed`], and the workers end.
     pub async fn stop(&self) {
         self.shared.core.close();
         self.shared.supervisor.stop(self.shared.shutdown).await;

@@ -1,19 +1,20 @@
-//! Pure: the document's heap of workers, least loaded first, with the place of each worker in it.
+//! Pure: an indexed heap of workers, least loaded first.
 
-/// What a worker is ordered by: requests pending, then the turn in which it last got one, so that equals take turns.
+/// Sort key of a worker: pending requests, then the turn in which it last got one, so that equals
+/// alternate.
 pub(super) type Load = (usize, u64);
 
-/// Workers by load. A worker is in it or not; its load is changed in place.
+/// Workers by load. A worker's load can be changed in place.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Heap {
     order: Vec<usize>,
-    /// By worker: its place in `order`, and its load.
+    /// By worker: its index in `order`, and its load.
     places: Vec<Option<usize>>,
     loads: Vec<Load>,
 }
 
 impl Heap {
-    /// A heap for `workers`, with none of them in it.
+    /// An empty heap for workers 0 to `workers` - 1.
     pub(super) fn new(workers: usize) -> Self {
         Self {
             order: Vec::with_capacity(workers),
@@ -22,12 +23,11 @@ impl Heap {
         }
     }
 
-    /// The least loaded worker.
     pub(super) fn least(&self) -> Option<usize> {
         self.order.first().copied()
     }
 
-    /// Sets a worker's load; puts it in if it is not there.
+    /// Sets a worker's load, inserting it if needed.
     pub(super) fn set(&mut self, worker: usize, load: Load) {
         self.loads[worker] = load;
         let at = self.places[worker].unwrap_or_else(|| {
@@ -39,7 +39,6 @@ impl Heap {
         self.down(at);
     }
 
-    /// Takes a worker out.
     pub(super) fn remove(&mut self, worker: usize) {
         let Some(at) = self.places[worker].take() else {
             return;
@@ -56,22 +55,20 @@ impl Heap {
         }
     }
 
-    /// The workers in it, in no particular order but the same for the same history.
+    /// The workers in the heap, in an arbitrary but deterministic order.
     pub(super) fn workers(&self) -> &[usize] {
         &self.order
     }
 
-    /// True if the worker is in it.
     pub(super) fn has(&self, worker: usize) -> bool {
         self.places[worker].is_some()
     }
 
-    /// The turn in which a worker last got a request.
     pub(super) fn turn(&self, worker: usize) -> u64 {
         self.loads[worker].1
     }
 
-    /// Equals by their number, so that who came first does not matter.
+    /// Ties are broken by number, so that the order of insertion does not matter.
     fn load_at(&self, at: usize) -> (Load, usize) {
         let worker = self.order[at];
         (self.loads[worker], worker)
@@ -111,7 +108,7 @@ impl Heap {
         }
     }
 
-    /// Every parent is no more loaded than its children, and every worker knows its place.
+    /// Checks the heap order and the index.
     #[cfg(test)]
     pub(super) fn check(&self) {
         for at in 1..self.order.len() {

@@ -1,8 +1,10 @@
-//! Places of workers that have nothing to do, lent to callers on their own arbiter: such a request is done there and then, in no queue.
+//! Inline slots: an idle worker lends its concurrency slots to callers on its own arbiter, which
+//! run their request without queueing.
 //!
-//! A hand-over costs more than a short request: a wake-up of the worker, and one of the caller. Both are on the same thread here,
-//! which the request would occupy all the same. So where nothing waits, a caller borrows the place, works, and gives it back.
-//! The request stays in its caller's hands: it can't be lost, and its answer is what the call returns.
+//! Handing a request over costs two wake-ups (worker and caller), more than a short request
+//! itself, and both would run on the same thread anyway. So if nothing is queued, the caller
+//! borrows the slot, runs the work, and returns the slot. The request never leaves its caller: it
+//! cannot be lost, and its reply is what the call returns.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -19,24 +21,25 @@ use crate::supervision::{Guarded, Home};
 use crate::threads::{self, Apart};
 use crate::worker::Work;
 
-/// Work of one caller before others on the arbiter get their turn.
+/// Inline work on an arbiter before callers yield to others.
 const TURN: Duration = Duration::from_micros(1);
-/// What a request costs besides its work, as far as turns go.
+/// Estimated cost of a request besides its work, for the sum of inline work.
 const OVERHEAD: Duration = Duration::from_nanos(64);
-/// Work that is so short is timed once in a while: looking at the clock takes as long.
+/// Work shorter than this is only timed one time in `ONE_IN`: reading the clock takes as long.
 const SHORT: Duration = Duration::from_micros(1);
-/// One in so many.
+/// See `SHORT`.
 const ONE_IN: u64 = 8;
-/// Requests of the queue that must have been done without waiting before places are lent.
+/// Queued requests that must finish without having been pending before slots are lent.
 const TRIED: i32 = 8;
-/// The same after one that was done on loan has waited.
+/// Like `TRIED`, after an inline run became pending.
 const DISTRUST: i32 = 1024;
 
 thread_local! {
     static SPENT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
-/// Goes to the end of the arbiter's queue. tokio's `yield_now` has the last one first when several yield in one go.
+/// Yields to the end of the arbiter's queue. (After `tokio::task::yield_now` several tasks may
+/// resume in reverse order.)
 pub(super) async fn give_way() {
     let mut gave_way = false;
     poll_fn(|cx| match std::mem::replace(&mut gave_way, true) {
@@ -49,7 +52,7 @@ pub(super) async fn give_way() {
     .await;
 }
 
-/// True if callers on this arbiter have had their turn: others are to have theirs.
+/// True, and starts a new turn, if callers on this arbiter have used up their turn.
 pub(super) fn turn_is_over() -> bool {
     SPENT.get() >= TURN && {
         SPENT.set(Duration::ZERO);
@@ -57,7 +60,7 @@ pub(super) fn turn_is_over() -> bool {
     }
 }
 
-/// As if nobody had done anything in this turn.
+/// Starts a new turn.
 #[cfg(test)]
 pub(super) fn begin_turn() {
     SPENT.set(Duration::ZERO);
@@ -67,7 +70,8 @@ fn spend(took: Duration) {
     SPENT.set(SPENT.get() + took + OVERHEAD);
 }
 
-/// Whether the work is known not to wait: only then a caller's hands are as good as a worker's.
+/// Whether the work is known to finish without pending: only then is it run inline. A negative
+/// value counts the requests to go.
 #[derive(Debug)]
 pub(super) struct Trust(AtomicI32);
 
@@ -78,32 +82,33 @@ impl Default for Trust {
 }
 
 impl Trust {
-    /// True if places may be lent.
+    /// True if slots may be lent.
     pub(super) fn is_won(&self) -> bool {
         self.0.load(Ordering::Relaxed) >= 0
     }
 
-    /// A request of the queue was done; `at_once` says that it did not wait.
+    /// A queued request is done; `at_once` if its future never returned pending.
     pub(super) fn saw(&self, at_once: bool) {
         let before = self.0.load(Ordering::Relaxed);
         match at_once {
-            // One that is lost by a race comes later.
+            // A racing store may lose a count, which only delays lending.
             true if before < 0 => self.0.store(before + 1, Ordering::Relaxed),
             true => {}
             false => self.0.store(before.min(-TRIED), Ordering::Relaxed),
         }
     }
 
-    /// One on loan had to wait.
+    /// An inline run became pending.
     pub(super) fn is_lost(&self) {
         self.0.store(-DISTRUST, Ordering::Relaxed);
     }
 }
 
-/// The places of one worker that may be lent. Workers of two arbiters share no line of a cache.
+/// The slots that one worker lends. Aligned, so that workers of different arbiters share no cache
+/// line.
 pub(super) struct Lane<W: Work>(Apart<Mutex<State<W>>>);
 
-/// On which thread each worker lends; 0 where it does not.
+/// By worker: number of the thread on which it lends; 0 if it does not.
 #[derive(Debug)]
 pub(super) struct Threads(Vec<AtomicU64>);
 
@@ -112,7 +117,7 @@ impl Threads {
         Self((0..workers).map(|_| AtomicU64::new(0)).collect())
     }
 
-    /// The workers that lend on the thread `here`, from the number `first` on.
+    /// The workers that lend on thread `here`, from number `first` on.
     pub(super) fn at(&self, here: u64, first: usize) -> impl Iterator<Item = usize> {
         let rest = self.0.iter().enumerate().skip(first);
         let there = rest.filter(move |(_, thread)| thread.load(Ordering::Relaxed) == here);
@@ -124,7 +129,8 @@ impl Threads {
     }
 }
 
-/// A place, and whom a watchdog is to blame for it. It is passed on in a box: moved as it is, it would cost a request without work a tenth of its time.
+/// An idle slot, with the child that the watchdog holds responsible for it. Boxed: moving it by
+/// value would cost an empty request a tenth of its time.
 pub(crate) struct Idle<W> {
     pub(crate) work: Guarded<W>,
     pub(crate) home: Option<Home>,
@@ -134,35 +140,35 @@ struct State<W: Work> {
     epoch: u64,
     #[allow(clippy::vec_box, reason = "each is passed on in its box")]
     idle: Vec<Box<Idle<W>>>,
-    /// Callers whose request on loan waits.
+    /// Callers whose inline run is pending.
     waiting: Slab<Waker>,
-    /// The worker has looked for a place that was lent.
+    /// The worker wanted a slot that was lent.
     missed: bool,
-    /// A request on loan has panicked.
+    /// Text of a panic of an inline run.
     broken: Option<String>,
     account: Account,
 }
 
-/// What was done on loan.
+/// Statistics of inline runs.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Account {
     pub(super) answered: u64,
     pub(super) failed: u64,
     pub(super) cancelled: u64,
-    /// Under way.
+    /// Runs in progress.
     pub(super) open: usize,
-    /// From asking to the answer; none of them waited for a worker.
+    /// Response times; the waiting time is 0 for all.
     pub(super) response: Option<Histogram<u64>>,
-    /// Their sum in seconds.
+    /// Sum of the response times, in seconds.
     pub(super) responses: f64,
     pub(super) busy: Duration,
-    /// What the last one took that was timed, and how many came since that were not.
+    /// Duration of the last timed run, and the number of untimed ones since.
     usual: Option<Duration>,
     untimed: u64,
 }
 
 impl Account {
-    /// So many were done, in such a time each.
+    /// Adds `count` runs with these response and service times each.
     fn took(&mut self, count: u64, response: Duration, took: Duration) {
         self.answered += count;
         self.busy += took.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
@@ -171,7 +177,7 @@ impl Account {
         record_n(all, response, count);
     }
 
-    /// With those that were not timed, which took what others did.
+    /// Adds the untimed runs, with the duration of the last timed one.
     fn settle(&mut self) {
         let count = std::mem::take(&mut self.untimed);
         if count > 0 {
@@ -180,7 +186,7 @@ impl Account {
         }
     }
 
-    /// True if the next one should be timed.
+    /// True if the next run should be timed.
     fn is_due(&self) -> bool {
         self.usual.is_none_or(|usual| usual >= SHORT) || self.untimed + 1 >= ONE_IN
     }
@@ -191,7 +197,7 @@ impl Account {
             spend(self.usual.unwrap_or_default());
             return;
         };
-        // Those before it were as long, as far as anybody knows.
+        // The untimed runs before it are taken to have been as long.
         self.usual = Some(took);
         self.settle();
         self.took(1, waited + took, took);
@@ -207,7 +213,7 @@ impl Account {
         self.busy += other.busy;
         match (&mut self.response, other.response) {
             (Some(all), Some(other)) => {
-                // It is as exact as the other, and grows.
+                // Same precision, and it resizes itself: this cannot fail.
                 let added = all.add(&other);
                 debug_assert!(added.is_ok());
             }
@@ -216,7 +222,7 @@ impl Account {
         }
     }
 
-    /// All that was done on loan by a balancer's workers.
+    /// The sum over all workers of a balancer.
     pub(super) fn of<W: Work>(lanes: &[Lane<W>]) -> Self {
         let mut all = Self::default();
         for lane in lanes {
@@ -225,7 +231,7 @@ impl Account {
         all
     }
 
-    /// With what went over the desk: response times, and times of waiting, which here there was none of.
+    /// Merges response and waiting times with those of queued requests.
     pub(super) fn merged(
         &self,
         (response, waited): (&Histogram<u64>, &Histogram<u64>),
@@ -239,31 +245,31 @@ impl Account {
     }
 }
 
-/// What has become of a place that the worker wants back.
+/// Outcome of a worker's wish to have a slot back.
 pub(crate) enum Recalled<W> {
     Here(Box<Idle<W>>),
-    /// It is lent: the worker is told when it is back.
+    /// The slot is lent; the worker is woken when it is returned.
     Lent,
-    /// It is not worth having any more: the worker is to die of this.
+    /// An inline run panicked with this text: the worker has to fail with it.
     Broken(String),
 }
 
-/// How long a request was on loan, and how long its caller had waited for his turn before.
+/// How long the caller waited for its turn, and how long the work took.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timed {
     pub(super) waited: Duration,
     pub(super) took: Duration,
 }
 
-/// How a request on loan ended.
+/// How an inline run ended.
 pub(super) enum Ended {
-    /// In so much time, if it was timed.
+    /// With its times, if it was timed.
     Answered(Option<Timed>),
-    /// Of this panic.
+    /// With the text of the panic.
     Panicked(String),
-    /// The worker's life was over before.
+    /// The worker's incarnation ended first.
     Lost,
-    /// Its caller is gone.
+    /// The caller dropped it.
     Dropped,
 }
 
@@ -281,12 +287,12 @@ impl<W: Work> Default for Lane<W> {
 }
 
 impl<W: Work> Lane<W> {
-    /// No user code runs under it.
+    /// No user code runs under this lock.
     fn lock(&self) -> MutexGuard<'_, State<W>> {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The life `epoch` of a worker begins on this thread.
+    /// Incarnation `epoch` of the worker starts on this thread.
     pub(super) fn open(&self, epoch: u64, (lending, worker): (&Threads, usize)) {
         let before = {
             let mut state = self.lock();
@@ -299,8 +305,8 @@ impl<W: Work> Lane<W> {
         drop(before);
     }
 
-    /// The life `epoch` is over, whichever it is where that is `None`: what is on loan is not given back, and what waits on loan is
-    /// dropped by its caller.
+    /// Incarnation `epoch` (or the current one, with `None`) is over: slots on loan are dropped
+    /// when they come back, and callers whose run is pending drop it.
     pub(super) fn shut(&self, epoch: Option<u64>, (lending, worker): (&Threads, usize)) {
         let (idle, waiting) = {
             let mut state = self.lock();
@@ -308,7 +314,7 @@ impl<W: Work> Lane<W> {
                 return;
             }
             lending.set(worker, 0);
-            // Nobody's, until the next life.
+            // No incarnation has epoch 0, so nothing matches until the next one opens.
             state.epoch = 0;
             let waiting: Vec<Waker> = state.waiting.drain().collect();
             (std::mem::take(&mut state.idle), waiting)
@@ -317,7 +323,7 @@ impl<W: Work> Lane<W> {
         waiting.into_iter().for_each(super::cell::wake);
     }
 
-    /// A place that has nothing to do. Given back where this life is over.
+    /// Makes an idle slot available; returned if this incarnation is over.
     pub(super) fn offer(&self, epoch: u64, place: Box<Idle<W>>) -> Result<(), Box<Idle<W>>> {
         let mut state = self.lock();
         if state.epoch != epoch || state.broken.is_some() {
@@ -327,7 +333,7 @@ impl<W: Work> Lane<W> {
         Ok(())
     }
 
-    /// The worker wants a place back.
+    /// The worker wants a slot back.
     pub(super) fn recall(&self) -> Recalled<W> {
         let mut state = self.lock();
         if let Some(text) = state.broken.take() {
@@ -342,7 +348,7 @@ impl<W: Work> Lane<W> {
         }
     }
 
-    /// A place, with the number of the life that lends it, and whether the request is to be timed.
+    /// Borrows a slot: the lending incarnation, the slot, and whether the run should be timed.
     pub(super) fn lend(&self) -> Option<(u64, Box<Idle<W>>, bool)> {
         let mut state = self.lock();
         if state.broken.is_some() {
@@ -353,9 +359,9 @@ impl<W: Work> Lane<W> {
         Some((state.epoch, place, state.account.is_due()))
     }
 
-    /// The request on loan waits: whoever asks is woken when the life is over. True if it is.
+    /// Registers a pending inline run, to be woken when the incarnation is over. True if it is.
     pub(super) fn poll_over(&self, epoch: u64, key: &mut Option<u32>, cx: &Context<'_>) -> bool {
-        // Cloned before the lock: that is the caller's code.
+        // Cloned before the lock, since cloning a waker is the caller's code.
         let waker = cx.waker().clone();
         let mut state = self.lock();
         if state.epoch != epoch {
@@ -374,7 +380,7 @@ impl<W: Work> Lane<W> {
         false
     }
 
-    /// A place comes back; `None` where it is not worth having. True if the worker should be told.
+    /// Returns a slot; `None` if its work has panicked. True if the worker should be woken.
     pub(super) fn give_back(
         &self,
         epoch: u64,
@@ -411,14 +417,14 @@ impl<W: Work> Lane<W> {
         tell
     }
 
-    /// What was done on loan so far.
+    /// Statistics so far.
     pub(super) fn account(&self) -> Account {
         let mut account = self.lock().account.clone();
         account.settle();
         account
     }
 
-    /// True if something is under way on loan.
+    /// True if an inline run is in progress.
     pub(super) fn is_busy(&self) -> bool {
         self.lock().account.open > 0
     }

@@ -1,40 +1,40 @@
-//! Calls that a worker makes while it serves, of a balancer that is waiting for that worker: where all
-//! workers do so at once, each waits for a free one and none will be free.
+//! Detects calls that a worker makes, while it serves a request, to a balancer that is waiting for
+//! that worker. If all workers do so at once, no worker is free to answer them: a deadlock.
 //!
-//! A request that is made while a worker serves carries the balancers on whose behalf it is made, each
-//! as a bit of a mask. So a balancer knows a request that its own workers wait for, directly or by way
-//! of other balancers, and gives it a deadline.
+//! A request made while a worker serves carries a mask with one bit for each balancer that waits
+//! for it. A balancer thus recognises requests that its own workers wait for, directly or through
+//! other balancers, and gives them a deadline.
 
 use std::cell::Cell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Time that a call has which a worker makes of a balancer that is waiting for it, where neither the
-/// call nor the balancer has a deadline of its own.
+/// Deadline of a call by a worker to a balancer that waits for it, if neither the call nor the
+/// balancer has one.
 pub const NESTED_WITHIN: Duration = Duration::from_secs(30);
 
-/// Most balancers of a process that are watched for calls to themselves at one time.
+/// Number of balancers in a process that can be watched at one time.
 const MOST: usize = 64;
 
 thread_local! {
-    /// The balancers on whose behalf this thread is being used.
+    /// Balancers waiting for what this thread does now.
     static SERVING: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Names of balancers by their bits.
+/// Names of balancers by bit.
 static NAMES: Mutex<[Option<Arc<str>>; MOST]> = Mutex::new([const { None }; MOST]);
 
 fn names() -> MutexGuard<'static, [Option<Arc<str>>; MOST]> {
     NAMES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The balancers on whose behalf the calling thread is being used.
+/// The balancers waiting for what the calling thread does now.
 #[inline]
 pub(crate) fn serving() -> u64 {
     SERVING.get()
 }
 
-/// Runs `work`, which must not panic, on behalf of these balancers.
+/// Runs `work`, which must not panic, with this mask.
 #[inline]
 pub(crate) fn on_behalf_of<T>(balancers: u64, work: impl FnOnce() -> T) -> T {
     let before = SERVING.replace(balancers);
@@ -43,7 +43,7 @@ pub(crate) fn on_behalf_of<T>(balancers: u64, work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// A balancer's bit, as long as the balancer exists.
+/// A balancer's bit, reserved while the balancer exists.
 pub(super) struct Mark(u64);
 
 impl Mark {
@@ -56,7 +56,7 @@ impl Mark {
         }))
     }
 
-    /// 0 where there are too many balancers.
+    /// 0 if all bits were taken.
     #[inline]
     pub(super) fn bit(&self) -> u64 {
         self.0
@@ -71,7 +71,7 @@ impl Drop for Mark {
     }
 }
 
-/// Warns of a balancer that is asked on its own behalf.
+/// Logs a warning about a balancer called by its own workers.
 pub(super) fn warn(name: &str, on_behalf_of: u64, workers: usize) {
     let names = names();
     let others = (0..MOST).filter(|at| on_behalf_of >> at & 1 == 1);

@@ -1,4 +1,4 @@
-//! What a balancer is made of, and how it treats requests.
+//! What a balancer is built from, and its settings.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,39 +12,42 @@ use crate::pool::Pool;
 use crate::trace::Tracer;
 use crate::worker::Work;
 
-/// Makes the work of one place of a worker, given the worker's number from 0; for every life anew.
+/// Makes the work of one concurrency slot, given the worker's number from 0; called anew for every
+/// incarnation of the worker.
 pub type MakeWorker<W> = Arc<dyn Fn(usize) -> Result<W, Failure> + Send + Sync>;
-/// What a request is known to take before it runs.
+/// Cost hint: how long a request is expected to take, if known.
 pub type Cost<W> = Arc<dyn Fn(&<W as Work>::Request) -> Option<Duration> + Send + Sync>;
-/// A request again, for the copy of this number.
+/// Repeats a request, for the copy with this number.
 pub type Again<W> = Arc<dyn Fn(&<W as Work>::Request, u32) -> <W as Work>::Request + Send + Sync>;
 
 /// Whether an answer counts as a failure of its worker.
 pub type Failed<W> = Arc<dyn Fn(&<W as Work>::Reply) -> bool + Send + Sync>;
 
-/// How a balancer treats requests.
+/// Settings of a balancer.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Who gets a request.
+    /// Which worker gets a request.
     pub policy: Policy,
-    /// How many workers are asked the same.
+    /// How many workers get each request.
     pub spread: Spread,
-    /// Requests that wait at most, besides one for each place of a worker; `None` does not bound.
+    /// Longest queue in requests, not counting one for each concurrency slot; `None` is unbounded.
     pub queue: Option<u32>,
-    /// What becomes of a request that finds the queue full.
+    /// What happens to a request when the queue is full.
     pub full: Full,
-    /// Workers (>= 1).
+    /// Number of workers (>= 1).
     pub workers: usize,
-    /// Requests that one worker does at a time (>= 1).
+    /// Concurrency slots of each worker (>= 1).
     pub places: usize,
-    /// How often an idempotent request may be the end of a worker (>= 1).
+    /// Attempts of an idempotent request: it is retried until this many workers failed on it (>=
+    /// 1).
     pub max_attempts: u32,
-    /// Deadlines, shedding, budgets, care for workers.
+    /// Deadlines, shedding, retry budget, slow start, ejection; all disabled by default.
     pub resilience: Resilience,
 }
 
 impl Default for Settings {
-    /// Central, one worker with one place, 1024 waiting requests, 3 attempts.
+    /// Central policy, one worker with one slot, 1024 queued requests, waiting if full, 3
+    /// attempts.
     fn default() -> Self {
         Self {
             policy: Policy::CENTRAL,
@@ -59,29 +62,29 @@ impl Default for Settings {
     }
 }
 
-/// What a balancer is made of.
+/// What a balancer is built from.
 pub struct Parts<W: Work> {
-    /// Its name; its workers are `NAME/1`, `NAME/2` and so on.
+    /// The balancer's name; its workers are named `NAME/1`, `NAME/2` and so on.
     pub name: Arc<str>,
-    /// How it treats requests.
+    /// Policy, sizes and limits.
     pub settings: Settings,
-    /// Makes the work of one place.
+    /// Makes the work of one concurrency slot.
     pub make: MakeWorker<W>,
-    /// A request again: only where this is there may a request be begun more than once.
+    /// Repeats a request. Without it, requests are not idempotent: each starts at most once.
     pub again: Option<Again<W>>,
-    /// What a request is known to take.
+    /// Cost hint, used by [`Policy::ShortFirst`] and [`Policy::Reserve`].
     pub cost: Option<Cost<W>>,
-    /// Whether an answer counts as a failure of its worker, for [`super::resilience::Eject`].
+    /// Whether a reply counts as a failure of its worker, for [`super::resilience::Eject`].
     pub failed: Option<Failed<W>>,
-    /// Time.
+    /// The clock, real or simulated.
     pub clock: Clock,
-    /// Chance.
+    /// Seed of random choices.
     pub seed: Seed,
-    /// Threads for work that blocks.
+    /// Thread pool for blocking work.
     pub pool: Arc<Pool>,
-    /// Hears of every move.
+    /// Receives a record of every event.
     pub tracer: Option<Arc<dyn Tracer>>,
-    /// Called when the last request that was under way is over.
+    /// Called whenever the last request in flight is over.
     pub idle: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 

@@ -1,52 +1,60 @@
-//! Pure: the words for who gets a request.
+//! Pure: the policies by which requests are assigned to workers.
 
 use std::time::Duration;
 
-/// Who gets a request, and when.
+/// Which worker gets a request, and when.
 ///
-/// The default, [`Policy::Central`] with one request a place, keeps the backlog in the balancer: it has the best tail of those that know
-/// nothing of a request (it is the document's simple balancer: workers pull from one queue). A request that is sent early waits
-/// behind whatever its worker is busy with.
+/// The default, [`Policy::Central`] with one request per slot, keeps the backlog in the balancer,
+/// from which free workers pull. Of the policies that use no information on requests it has the
+/// shortest tail: a request sent to a worker early waits behind whatever that worker is busy with.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Policy {
-    /// The backlog stays in the balancer; a worker has at most `per_worker` requests for each of its places, running ones included.
-    /// First come, first served. Known as a central queue, and for `per_worker` > 1 as JBSQ(k) (Kogias et al., R2P2, 2019).
+    /// The backlog stays in the balancer, first come, first served; a worker has at most
+    /// `per_worker` requests per slot, running ones included. Known as a central queue, and for
+    /// `per_worker` > 1 as JBSQ(k) (Kogias et al., R2P2, 2019).
     Central {
-        /// Requests for each place of a worker (>= 1); 2 hides the hand-over where requests are as short as a message.
+        /// Requests per slot of a worker (>= 1); 2 hides the hand-over if requests are as short as
+        /// a message.
         per_worker: u32,
-        /// Leaves a slow worker idle where waiting for a faster one promises an earlier answer.
+        /// Leaves a slow worker idle if waiting for a faster one promises an earlier reply.
         skip_slow: bool,
     },
-    /// At once to the worker with the fewest pending requests: the document's heap, join the shortest queue.
+    /// Immediately to the worker with the fewest pending requests: join the shortest queue.
     LeastLoaded,
-    /// At once to the one with fewer pending of two drawn by chance (Mitzenmacher, 2001).
+    /// Immediately to the less loaded of two random workers (Mitzenmacher, 2001).
     TwoChoices,
-    /// At once to the next in turn.
+    /// Immediately to the next worker in turn.
     RoundRobin,
-    /// At once to any.
+    /// Immediately to a random worker.
     Random,
-    /// The backlog stays in the balancer, the cheapest request first, by its cost hint; one without a hint counts as short.
+    /// The backlog stays in the balancer, lowest cost hint first; no hint counts as zero.
     ShortFirst {
-        /// Seconds of cost that a second of waiting makes up for (>= 0): 0 lets an expensive request starve under load.
+        /// Seconds of cost that a second of waiting offsets (>= 0); with 0, expensive requests
+        /// starve under load.
         ageing: f64,
     },
-    /// The backlog stays in the balancer; some workers take only short requests, the others short ones first.
+    /// The backlog stays in the balancer; some workers take only short requests, the others take
+    /// short ones first.
     Reserve {
-        /// Workers that take only short requests (the first ones; at least one is left for the others).
+        /// Workers reserved for short requests (the first ones; at least one stays unreserved).
         workers: u32,
-        /// A request that costs at most this is short; one without a hint is.
+        /// A request is short if its cost hint is at most this, or if it has none.
         short: Duration,
-        /// As for [`Policy::ShortFirst`]: after cost / ageing a long request comes before younger short ones.
+        /// As for [`Policy::ShortFirst`]: a long request goes ahead of short ones that arrived
+        /// more than cost / ageing after it.
         ageing: f64,
     },
-    /// At once to the worker that promises the earliest answer: a moving average of what requests take there, times those that
-    /// it would have. Looks at every worker. For workers that differ from each other, or from hour to hour.
+    /// Immediately to the worker with the earliest expected reply: its moving average of service
+    /// times, multiplied by the requests it would have. Examines every worker. For workers whose
+    /// speeds differ, or change over hours.
     LatencyAware {
-        /// How soon the past is forgotten where a worker is not asked (> 0), so that one that was slow is tried again.
+        /// Time constant with which the average of a worker without replies decays (> 0), so that
+        /// one that was slow is tried again.
         decay: Duration,
     },
-    /// At once to the worker that the request's key belongs to, or to the next one of the key where that has too much to do. When
-    /// workers come and go, only their own keys move. A request without a key goes to the least loaded.
+    /// Immediately to the worker that the request's key maps to, or the key's next one if that is
+    /// overloaded. When workers come and go, only their own keys move. A request without a key
+    /// goes to the least loaded worker.
     ///
     /// Rendezvous hashing (Thaler and Ravishankar, 1996) with bounded loads (Mirrokni, Thorup and Zadimoghaddam, 2016).
     Affinity {
@@ -56,7 +64,7 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// Cost that a second of waiting makes up for, where nothing else is said.
+    /// Default of `ageing`.
     pub const AGEING: f64 = 0.05;
 
     /// One request a place, no worker skipped.
@@ -65,13 +73,13 @@ impl Policy {
         skip_slow: false,
     };
 
-    /// How soon a latency-aware balancer forgets, where nothing else is said.
+    /// Default of [`Policy::LatencyAware`]'s `decay`.
     pub const DECAY: Duration = Duration::from_secs(10);
 
-    /// How unequal affinity may make the workers, where nothing else is said.
+    /// Default of [`Policy::Affinity`]'s `bound`.
     pub const BOUND: f64 = 1.25;
 
-    /// The word for it.
+    /// The policy's name in configuration files.
     pub fn name(&self) -> &'static str {
         match self {
             Policy::Central { .. } => "central",
@@ -86,7 +94,7 @@ impl Policy {
         }
     }
 
-    /// All words.
+    /// All names.
     pub const NAMES: [&'static str; 9] = [
         "central",
         "least-loaded",
@@ -106,42 +114,44 @@ impl Default for Policy {
     }
 }
 
-/// How many workers are asked the same.
+/// How many workers get each request.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Spread {
-    /// One.
+    /// One worker.
     #[default]
     One,
-    /// So many at once (all where it is `None`), the least loaded ones; the first answer wins, the others are cancelled.
+    /// This many of the least loaded workers (all with `None`); the first reply wins, the others
+    /// are cancelled.
     Replicated(Option<u32>),
-    /// A second one, if the first takes long.
+    /// One worker, and a second if the first takes long.
     Hedged(Hedge),
 }
 
-/// When a second worker is asked (Dean and Barroso, The Tail at Scale, 2013).
+/// Hedged requests (Dean and Barroso, The Tail at Scale, 2013).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Hedge {
-    /// How long the first has.
+    /// How long the first worker has before a second gets a copy.
     pub after: After,
-    /// Most copies made, as a share of all requests (0 to 1).
+    /// Most hedge copies, as a share of all requests (0 to 1).
     pub budget: f64,
 }
 
-/// How long the first worker has before a second one is asked, from the moment at which it began.
+/// Delay of a hedge, counted from when the first worker starts the request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum After {
-    /// So long.
+    /// A fixed delay.
     Delay(Duration),
-    /// As long as this share (between 0 and 1) of the requests has taken so far at a worker.
+    /// This quantile (between 0 and 1) of the service times so far; no hedging until 100 are
+    /// known.
     Percentile(f64),
 }
 
-/// What becomes of a request that finds the queue full.
+/// What happens to a request when the queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Full {
-    /// It waits for room; the queue stays bounded, the caller waits.
+    /// It waits for a queue permit, which exerts back-pressure on its caller.
     #[default]
     Wait,
-    /// It is refused at once.
+    /// It fails immediately with [`super::CallError::Full`].
     Reject,
 }

@@ -1,4 +1,4 @@
-//! The door for actix users: a recipient that asks the balancer.
+//! An actix recipient for a balancer.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -23,7 +23,7 @@ impl<W: Work> Message for Ask<W> {
     type Result = Result<W::Reply, CallError>;
 }
 
-/// Takes messages for a balancer. It keeps nothing, so it needs no supervision: what it passes on is in the balancer's custody.
+/// Actor that passes messages on to a balancer. It has no state, so it needs no supervision.
 pub struct Doorman<W: Work>(Arc<BalancerCore<W>>);
 
 impl<W: Work> fmt::Debug for Doorman<W> {
@@ -56,7 +56,7 @@ impl<W: Work> Handler<Ask<W>> for Doorman<W> {
     }
 }
 
-/// The answer to come.
+/// The pending reply to an [`Ask`].
 pub struct Asked<W: Work> {
     core: Arc<BalancerCore<W>>,
     request: W::Request,
@@ -85,14 +85,14 @@ impl<W: Work> MessageResponse<Doorman<W>, Ask<W>> for Asked<W> {
                 call.await
             };
             let Some(mut sender) = sender else {
-                // A message that was only sent wants its effect, not its answer.
+                // A message sent without waiting for the reply still wants its effect.
                 let _ = call.await;
                 return;
             };
             let answer = tokio::select! {
                 biased;
                 answer = call => answer,
-                // Dropped with it, the call cancels its request.
+                // Dropping `call` cancels the request.
                 () = sender.closed() => return,
             };
             let _ = sender.send(answer);

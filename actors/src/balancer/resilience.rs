@@ -1,27 +1,29 @@
-//! Pure: the words for what a service needs besides a policy: deadlines, shedding, priorities, budgets, care for workers.
+//! Pure: settings beside the policy: deadlines, shedding, priorities, retry budgets, slow start,
+//! ejection.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-/// Who goes first where requests wait. Within a priority the policy's order holds.
+/// Order of queued requests; within a priority the policy's order holds.
 ///
-/// Strict: where high ones keep all workers busy, low ones wait until their deadline, or are shed.
+/// Priorities are strict: while high ones keep all workers busy, low ones wait until their
+/// deadline, or are shed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Priority {
-    /// After all others.
+    /// Served after all others.
     Low,
-    /// In between.
+    /// Served after high and before low ones.
     #[default]
     Normal,
-    /// Before all others.
+    /// Served before all others.
     High,
 }
 
 impl Priority {
-    /// All of them, the lowest first.
+    /// All priorities, lowest first.
     pub const ALL: [Priority; 3] = [Priority::Low, Priority::Normal, Priority::High];
 
-    /// The word for it.
+    /// The priority's name in configuration files.
     pub fn name(self) -> &'static str {
         match self {
             Priority::Low => "low",
@@ -31,33 +33,36 @@ impl Priority {
     }
 }
 
-/// What is special about one request.
+/// Options of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CallOptions {
-    /// Time that it has from being asked to its answer, room in the queue included; the balancer's own where it is `None`.
+    /// Deadline, from the call to the reply, including time spent waiting for the queue; `None`
+    /// uses the balancer's.
     pub within: Option<Duration>,
-    /// Who goes first.
+    /// Order among queued requests.
     pub priority: Priority,
-    /// Requests of one key go to one worker, under [`super::policy::Policy::Affinity`].
+    /// Affinity key: requests with equal keys go to one worker under
+    /// [`super::policy::Policy::Affinity`].
     pub key: Option<u64>,
 }
 
 impl CallOptions {
-    /// Time that it has from being asked to its answer.
+    /// Sets the deadline, from the call to the reply.
     #[must_use]
     pub fn within(mut self, span: Duration) -> Self {
         self.within = Some(span);
         self
     }
 
-    /// Who goes first.
+    /// Sets the priority; [`Priority::Normal`] by default.
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
         self
     }
 
-    /// Whatever it is about: requests of equal keys go to one worker, under [`super::policy::Policy::Affinity`]. The same in every process.
+    /// Sets the affinity key to a hash of `key`: requests with equal keys go to one worker under
+    /// [`super::policy::Policy::Affinity`]. The hash is the same in every process.
     #[must_use]
     pub fn key(mut self, key: &(impl Hash + ?Sized)) -> Self {
         let mut hasher = DefaultHasher::new();
@@ -67,30 +72,32 @@ impl CallOptions {
     }
 }
 
-/// What protects callers from a balancer that has too much to do, and from workers that are ill. The default is nothing of it.
+/// Protection from overload and from failing workers. All disabled by default.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Resilience {
-    /// Time that a request has from being asked to its answer, where it does not say so itself.
+    /// Default deadline of a request, from the call to the reply; `None` is no deadline.
     pub deadline: Option<Duration>,
-    /// Refuses what has waited too long, under overload.
+    /// Sheds requests that have waited too long under overload.
     pub shed: Option<Shed>,
-    /// How much may be tried again.
+    /// Limits retries; `None` leaves only `max_attempts`.
     pub retries: Option<RetryBudget>,
-    /// A worker that was started again gets its full share only after so long.
+    /// A restarted worker's share of requests grows to its full size over this time.
     pub slow_start: Option<Duration>,
-    /// Leaves ill workers out.
+    /// Ejects failing or slow workers.
     pub eject: Option<Eject>,
 }
 
-/// Controlled delay: while requests have been waiting for all of the last `interval`, nobody waits longer than `target`; else
-/// nobody waits longer than `interval`. Who would is refused at once instead of being answered late.
+/// Controlled delay. Under overload (the queue has not been empty for `interval`) requests that
+/// have waited for `target` are shed, otherwise those that have waited for `interval`, instead of
+/// being answered late.
 ///
 /// Nichols and Jacobson, Controlling Queue Delay, 2012, in the form for servers by Maurer, Fail at Scale, 2015.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shed {
-    /// Longest wait under overload (> 0).
+    /// Longest wait under overload (> 0); 5 ms by default.
     pub target: Duration,
-    /// Longest burst that is no overload (> 0).
+    /// How long the queue may be non-empty before that counts as overload (> 0); 100 ms by
+    /// default.
     pub interval: Duration,
 }
 
@@ -103,15 +110,16 @@ impl Default for Shed {
     }
 }
 
-/// How much may be tried again, in all: every request adds a share of a retry, every second adds some. A request that is
-/// lost with its worker while there is nothing left is not tried again: its caller hears that the worker was lost.
+/// Limits all retries of a balancer: every request adds `share` tokens, every second adds
+/// `per_second`, and a retry costs one. If no token is left when a worker is lost, the request
+/// fails with [`super::CallError::WorkerLost`].
 ///
-/// As in Finagle's `RetryBudget`: when workers die of what they are asked, retries do not multiply the load.
+/// As in Finagle's `RetryBudget`: if requests crash workers, retries do not multiply the load.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryBudget {
-    /// Retries for each request (>= 0).
+    /// Tokens for each request (>= 0); 0.2 by default.
     pub share: f64,
-    /// Retries for each second (>= 0).
+    /// Tokens for each second (>= 0); 10 by default.
     pub per_second: f64,
 }
 
@@ -124,18 +132,23 @@ impl Default for RetryBudget {
     }
 }
 
-/// Which workers get nothing for a while. What they have begun goes on, what waits for them goes to others.
+/// When workers are ejected: they get no new requests for a while. Running requests continue,
+/// queued ones go to other workers.
 ///
-/// Known as outlier detection (Envoy). Never more than `at_most` of the workers are out, and never the last one.
+/// Known as outlier detection (Envoy). At most `at_most` of the workers are ejected, but always at
+/// least one may be; the last available worker never is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Eject {
-    /// Requests that failed one after the other: their worker died of them, or the answer says so (>= 1); `None` does not count them.
+    /// Consecutive failures: the worker died, or the reply counts as a failure (>= 1). 5 by
+    /// default; `None` disables.
     pub failures: Option<u32>,
-    /// Times the median of the workers' usual times, a moving average (> 1); `None` does not look.
+    /// How many times slower than the median of all workers, by moving averages (> 1). `None`, the
+    /// default, disables.
     pub slower: Option<f64>,
-    /// For how long the first time (> 0); longer by as much each further time, up to ten times, until it has served as long again.
+    /// Length of the first ejection (> 0); 10 s by default. Each further one is longer by as much,
+    /// up to ten times, until the worker has served for as long as its last ejection.
     pub pause: Duration,
-    /// Most workers that are out, as a share of those that are up (0 to 1).
+    /// Largest share of the available workers to be ejected (0 to 1); 0.5 by default.
     pub at_most: f64,
 }
 

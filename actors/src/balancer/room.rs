@@ -1,7 +1,8 @@
-//! Room in a balancer's queue: so many requests, first come, first served.
+//! Queue permits: bounds the requests in a balancer, first come, first served.
 //!
-//! A semaphore would do, but for callers that hang: it hands a place over to the first that waits, and one whose thread is blocked neither
-//! takes it nor gives it back. Here a place that was handed over and not collected can be offered anew ([`Room::offer_anew`]).
+//! Unlike a semaphore, it copes with callers that hang. A semaphore assigns a permit to the first
+//! waiter; if that one's thread is blocked, it neither takes nor returns the permit. Here an
+//! assigned but uncollected permit can be offered to others ([`Room::offer_anew`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -11,45 +12,45 @@ use std::task::{Context, Poll, Waker};
 
 use crate::pool::guarded;
 
-/// The room of one balancer.
+/// The queue permits of one balancer.
 #[derive(Debug, Default)]
 pub(super) struct Room(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     free: usize,
-    /// Places that are to go as they come back.
+    /// Permits to be retired when they are returned.
     owed: usize,
     closed: bool,
     next: u64,
-    /// Who waits, by turn.
+    /// Waiting callers by ticket number.
     waiting: BTreeMap<u64, Slot>,
-    /// Who was given a place and has not collected it.
+    /// Ticket numbers that were assigned a permit and have not collected it.
     granted: BTreeSet<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
     waker: Option<Waker>,
-    /// It has not been heard of since places were offered anew: it may hang, and is passed over.
+    /// Not polled since [`Room::offer_anew`]: its caller may hang, so it is passed over.
     suspect: bool,
 }
 
-/// A place in the queue. Dropped, it is the next one's.
+/// A queue permit. Dropping it passes it to the first waiting caller.
 #[derive(Debug)]
 pub(super) struct Place(Arc<Room>);
 
-/// There is no place.
+/// No permit is available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoPlace {
-    /// Now.
+    /// All are taken.
     Full,
-    /// Any more.
+    /// The balancer is closed.
     Closed,
 }
 
 impl State {
-    /// A place has come back: whose it is now.
+    /// Assigns a returned permit to the first waiting caller; returns its waker.
     fn give(&mut self) -> Option<Waker> {
         if self.owed > 0 {
             self.owed -= 1;
@@ -88,7 +89,7 @@ impl Room {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place, if there is one now.
+    /// A permit, if one is free.
     pub(super) fn try_take(self: &Arc<Self>) -> Result<Place, NoPlace> {
         let mut state = self.lock();
         if state.closed {
@@ -104,7 +105,7 @@ impl Room {
         }
     }
 
-    /// A place, when it is this one's turn; an error where there will be none. Dropped, it gives up its turn.
+    /// Waits for a permit; fails when the balancer closes. Dropping the future leaves the queue.
     pub(super) fn take(self: &Arc<Self>) -> Taking {
         Taking {
             room: self.clone(),
@@ -112,15 +113,15 @@ impl Room {
         }
     }
 
-    /// What was handed over and not collected is offered to all who wait, and who does not answer is passed over until it does. To be
-    /// called when somebody is known to hang.
+    /// To be called when a caller is known to hang. Offers uncollected permits to all waiting
+    /// callers; those that do not poll are passed over until they do.
     pub(super) fn offer_anew(&self) {
         let wakers: Vec<Waker> = {
             let mut state = self.lock();
             let granted = std::mem::take(&mut state.granted);
             state.free += granted.len();
             for turn in granted {
-                // It was woken when it got the place, and looks if it can.
+                // Already woken when it was assigned the permit; if it can poll, it will.
                 state.waiting.insert(turn, Slot::default());
             }
             let slots = state.waiting.values_mut();
@@ -134,7 +135,7 @@ impl Room {
         wake(wakers);
     }
 
-    /// So many places more.
+    /// Adds permits.
     pub(super) fn grow(&self, places: usize) {
         let wakers: Vec<Waker> = {
             let mut state = self.lock();
@@ -143,7 +144,7 @@ impl Room {
         wake(wakers);
     }
 
-    /// So many places less; those that are taken go when they come back.
+    /// Removes permits; those in use are retired when they are returned.
     pub(super) fn shrink(&self, places: usize) {
         let mut state = self.lock();
         let now = places.min(state.free);
@@ -151,7 +152,7 @@ impl Room {
         state.owed += places - now;
     }
 
-    /// There is no place any more.
+    /// Closes it: waiting callers get [`NoPlace::Closed`].
     pub(super) fn close(&self) {
         let wakers: Vec<Waker> = {
             let mut state = self.lock();
@@ -170,7 +171,7 @@ impl Drop for Place {
     }
 }
 
-/// Waits for a place.
+/// Future of a permit.
 #[derive(Debug)]
 pub(super) struct Taking {
     room: Arc<Room>,
@@ -182,7 +183,7 @@ impl Future for Taking {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        // Cloned before the lock: that is the caller's code.
+        // Cloned before the lock, since cloning a waker is the caller's code.
         let waker = cx.waker().clone();
         let mut state = this.room.lock();
         if state.closed {
@@ -283,7 +284,7 @@ mod tests {
         let (mut hung, mut b) = (room.take(), room.take());
         assert!(poll(&mut hung).is_none() && poll(&mut b).is_none());
         drop(first);
-        // The place is the hung one's, who does not come for it.
+        // The permit is assigned to the hung caller, which does not collect it.
         assert!(poll(&mut b).is_none());
         room.offer_anew();
         let place = poll(&mut b).expect("offered anew").expect("a place");
@@ -293,7 +294,7 @@ mod tests {
         let place = poll(&mut c)
             .expect("the hung one is passed over")
             .expect("a place");
-        // Should it come back, it waits as everybody does.
+        // If the hung caller polls again, it queues like all others.
         assert!(poll(&mut hung).is_none());
         drop(place);
         assert!(poll(&mut hung).expect("its turn").is_ok());

@@ -1,4 +1,4 @@
-//! Live balancers.
+//! Tests of running balancers.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -45,14 +45,14 @@ fn virtually<F: Future>(body: impl FnOnce(Clock) -> F) -> F::Output {
     })
 }
 
-/// Lets everything else that is ready run.
+/// Lets all other ready tasks run.
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
 }
 
-/// Work that takes what is asked, and says how many are begun, dropped and done.
+/// Work that takes the requested time, and counts futures begun, dropped and done.
 #[derive(Clone, Default)]
 struct Counted {
     begun: Arc<AtomicUsize>,

@@ -1,4 +1,5 @@
-//! Guards: a copy that runs, and a worker's life. What a drop can do needs no recovery.
+//! Guards of a running copy and of a worker's incarnation: whatever dies, their drops report it,
+//! so no other recovery code is needed.
 
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use crate::clock::Time;
 use crate::supervision::Guarded;
 use crate::worker::Work;
 
-/// A copy of a request that a worker has begun. Dropped unanswered, it is lost, and nobody is charged.
+/// A running copy of a request. Dropped without a reply, it is reported lost without charging an
+/// attempt.
 pub(crate) struct Ticket<W: Work> {
     pub(super) core: Arc<BalancerCore<W>>,
     pub(super) which: Ref,
@@ -17,7 +19,7 @@ pub(crate) struct Ticket<W: Work> {
     pub(super) epoch: u64,
     pub(super) began: Time,
     pub(super) cell: Arc<Cell<W::Reply>>,
-    /// The balancers that wait for it, this one among them.
+    /// Mask of the balancers that wait for it, this one included.
     pub(super) behalf: u64,
     pub(super) open: bool,
 }
@@ -31,21 +33,21 @@ impl<W: Work> Ticket<W> {
         &self.cell
     }
 
-    /// It was done, or given up, without waiting or not.
+    /// The request is done or given up; `at_once` if its future never returned pending.
     pub(crate) fn saw(&self, at_once: bool) {
         self.core.saw(at_once);
     }
 
-    /// The answer.
+    /// Reports the reply.
     pub(crate) fn answer(mut self, reply: Guarded<W::Reply>) {
         self.open = false;
         self.core.clone().answer(&self, reply);
     }
 
-    /// Nobody wants it any more: the place is free.
+    /// The reply is no longer wanted: frees the slot.
     pub(crate) fn give_back(self) {}
 
-    /// It was the end of its worker.
+    /// Reports that the request made its worker panic, which costs an attempt.
     pub(crate) fn charge(mut self, text: &str) {
         self.open = false;
         self.core.lost(&self, true, &format!("panicked: {text}"));
@@ -61,7 +63,7 @@ impl<W: Work> Drop for Ticket<W> {
     }
 }
 
-/// A worker's life, from when it can work to its end.
+/// The presence of a worker's incarnation, from when it is ready until it ends.
 pub(crate) struct Presence<W: Work> {
     core: Arc<BalancerCore<W>>,
     worker: usize,
@@ -69,7 +71,7 @@ pub(crate) struct Presence<W: Work> {
 }
 
 impl<W: Work> Presence<W> {
-    /// `None` where a later life was there before.
+    /// `None` if a later incarnation was up before.
     pub(crate) fn new(core: Arc<BalancerCore<W>>, worker: usize, epoch: u64) -> Option<Self> {
         core.up(worker, epoch).then(|| Self {
             core,

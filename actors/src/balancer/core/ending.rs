@@ -1,4 +1,4 @@
-//! How requests end: answered, lost with their worker, cancelled, refused.
+//! How requests end: answered, lost with their worker, cancelled, expired or shed.
 
 use super::{BalancerCore, Item, record};
 use crate::balancer::call::CallError;
@@ -14,7 +14,7 @@ impl<W: Work> BalancerCore<W> {
     pub(in crate::balancer) fn answer(&self, ticket: &Ticket<W>, reply: Guarded<W::Reply>) {
         let now = self.clock.now();
         let took = now - ticket.began;
-        // The user's code, outside the lock; if it panics nothing is known of the answer.
+        // User code, so outside the lock; if it panics the reply counts as a success.
         let failed = (self.failed.as_ref())
             .is_some_and(|failed| guarded(|| failed(&reply)).unwrap_or(false));
         let (verdict, told, idle) = {
@@ -29,7 +29,7 @@ impl<W: Work> BalancerCore<W> {
                 state.responses += response.as_secs_f64();
             }
             state.busy += took;
-            // Its own place is filled by its next take.
+            // This worker fills its free slot by its next `take`.
             (verdict, state.told(), state.desk.open() == 0)
         };
         self.tell(told, Some(ticket.worker));
@@ -91,7 +91,7 @@ impl<W: Work> BalancerCore<W> {
             }
             Verdict::GoesOn | Verdict::Stale => {}
         }
-        // It was put back, its place is free, or its worker is left out from now on: somebody should look.
+        // A request was put back, a slot is free, or a worker was ejected: dispatch again.
         self.ring();
     }
 
@@ -115,7 +115,7 @@ impl<W: Work> BalancerCore<W> {
         }
     }
 
-    /// Tells the callers of requests that were ended, and whoever works on them.
+    /// Resolves the calls of expired and shed requests, and cancels running copies.
     pub(super) fn refuse(&self, refused: Vec<(u64, Item<W>, Refusal)>) {
         let now = self.clock.now();
         for (request, item, why) in refused {

@@ -1,4 +1,4 @@
-//! How requests come into a balancer's custody.
+//! How requests are accepted.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,8 @@ use crate::worker::Work;
 const LATE: CallError = CallError::DeadlineExceeded { begun: false };
 
 impl<W: Work> BalancerCore<W> {
-    /// Waits for room in the queue where there is a bound and a wish to wait.
+    /// Takes a queue permit, waiting for one if the queue is full and [`Full::Wait`] is set.
+    /// `None` if the queue is unbounded.
     async fn room(&self, due: Option<Time>) -> Result<Option<Place>, CallError> {
         let Some(room) = &self.room else {
             return Ok(None);
@@ -43,13 +44,13 @@ impl<W: Work> BalancerCore<W> {
         }
     }
 
-    /// A request that is not taken is counted all the same.
+    /// Counts a request that was not accepted.
     fn rejected(&self, why: CallError) -> CallError {
         self.lock().desk.rejected();
         why
     }
 
-    /// When its time is over: of one that its own workers wait for, in any case.
+    /// The deadline of a request. One that the balancer's own workers wait for always has one.
     fn due(&self, asked: Time, options: &CallOptions) -> Option<Time> {
         let said = due(asked, options.within, self.settings.resilience.deadline);
         let behalf = serving();
@@ -62,12 +63,13 @@ impl<W: Work> BalancerCore<W> {
         said.or(Some(asked + NESTED_WITHIN))
     }
 
-    /// Hands a request in, waiting for room where the queue is full and says so. Once this returns the request is in custody.
-    ///
-    /// `asked`: from when its response time counts.
+    /// Submits a request, waiting for a queue permit if the queue is full and [`Full::Wait`] is
+    /// set. Once this returns, the balancer is responsible for the request. Response time counts
+    /// from `asked`.
     ///
     /// # Errors
-    /// [`CallError::Full`], [`CallError::Closed`], and [`CallError::DeadlineExceeded`] if there was no room in time; the request is dropped then.
+    /// [`CallError::Full`], [`CallError::Closed`], or [`CallError::DeadlineExceeded`] if the queue
+    /// stayed full until the deadline; the request is dropped.
     pub async fn start_at(
         self: &Arc<Self>,
         request: W::Request,
@@ -79,10 +81,11 @@ impl<W: Work> BalancerCore<W> {
         self.submit(request, room, asked, options)
     }
 
-    /// Hands a request in, if there is room now.
+    /// Submits a request without waiting.
     ///
     /// # Errors
-    /// As [`BalancerCore::start_at`], and [`CallError::Full`] whatever the balancer does otherwise.
+    /// Like [`BalancerCore::start_at`], with [`CallError::Full`] if the queue is full, whatever
+    /// [`Settings::full`](crate::balancer::Settings::full) says.
     pub fn try_start(
         self: &Arc<Self>,
         request: W::Request,
@@ -105,7 +108,7 @@ impl<W: Work> BalancerCore<W> {
         asked: Time,
         options: CallOptions,
     ) -> Result<Call<W>, CallError> {
-        // The user's code may panic: then nothing is known of the request.
+        // If the user's code panics, the request has no cost hint.
         let cost = (self.cost.as_ref()).and_then(|cost| guarded(|| cost(&request)).ok().flatten());
         let body = match self.again {
             Some(_) => Body::Shared(Arc::new(Mutex::new(Guarded::new(request)))),
@@ -138,8 +141,8 @@ impl<W: Work> BalancerCore<W> {
                 return Err(CallError::Closed);
             }
             let which = state.desk.submit(item, terms, now);
-            // A free worker is told from here: its request does not wait for the balancer's turn, nor for whatever else is
-            // on the balancer's thread.
+            // Dispatched here, so that the request need not wait for the balancer's actor and
+            // whatever else runs on its thread.
             state.desk.turn(now);
             let ring = self.is_early(&mut state) || !state.desk.is_any_up();
             (which, state.told(), ring)

@@ -1,4 +1,4 @@
-//! Workers that come and go, how a balancer ends, and its account.
+//! Workers coming and going, resizing, draining, closing, and statistics.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -13,7 +13,7 @@ use crate::balancer::lane::{Account, Lane};
 use crate::worker::Work;
 
 impl<W: Work> BalancerCore<W> {
-    /// A life of a worker can work. False where a later one was there before.
+    /// An incarnation of a worker is ready. Returns false if a later one was up before.
     pub(in crate::balancer) fn up(&self, worker: usize, epoch: u64) -> bool {
         let now = self.clock.now();
         let (told, first) = {
@@ -21,7 +21,7 @@ impl<W: Work> BalancerCore<W> {
             if !state.desk.worker_up(worker, epoch, now) {
                 return false;
             }
-            // With its being up: what it is given from then on is rung here.
+            // New for each incarnation: wake-ups after `worker_up` belong to this one.
             self.workers[worker].bell.store(Arc::default());
             self.workers[worker].told.store(false, Ordering::Release);
             if self.lends {
@@ -35,11 +35,11 @@ impl<W: Work> BalancerCore<W> {
             (state.told(), first)
         };
         if first {
-            // Outside the lock: a waker may run anything.
+            // Outside the lock: a waker may run any code.
             self.changed.notify_waiters();
         }
         self.tell(told, Some(worker));
-        // It may begin slowly, or others may be let back in: the timer has to know.
+        // Slow start and readmission may have changed when the timer is due.
         self.ring();
         true
     }
@@ -58,10 +58,10 @@ impl<W: Work> BalancerCore<W> {
         self.tell(told, None);
     }
 
-    /// Sets how many workers are wanted: at least one, at most as many as it was made for. Gives that number.
+    /// Sets the number of wanted workers, clamped to 1..=the number it was built with. Returns it.
     pub fn resize(&self, workers: usize) -> usize {
         let now = self.clock.now();
-        // One at a time, or the desk and the workers might hear of two sizes in different orders.
+        // Serialised, so that the table and the workers see sizes in the same order.
         let resizing = self.resizing.lock().unwrap_or_else(PoisonError::into_inner);
         let (before, size) = {
             let mut state = self.lock();
@@ -76,7 +76,7 @@ impl<W: Work> BalancerCore<W> {
             room.shrink(before.saturating_sub(size) * places);
         }
         drop(resizing);
-        // Who waits for work is to see that nothing more comes.
+        // Workers beyond the new size are woken, so that they see that they are parked.
         for worker in &self.workers[size..] {
             worker.bell.load().notify_one();
         }
@@ -84,18 +84,19 @@ impl<W: Work> BalancerCore<W> {
         size
     }
 
-    /// Hears of every change of [`BalancerCore::resize`].
+    /// Subscribes to the number of wanted workers, see [`BalancerCore::resize`].
     pub(crate) fn sizes(&self) -> watch::Receiver<usize> {
         self.size.subscribe()
     }
 
-    /// True if the worker of this number is wanted.
+    /// True if the worker with this number (from 0) is wanted.
     pub(crate) fn wants(&self, worker: usize) -> bool {
         worker < *self.size.borrow()
     }
 
-    /// Takes back what the life `epoch` of a worker holds, which is over although its thread may still be running it. A late answer to
-    /// what is not over yet still counts. `guilty`: it hung by itself, so that what it had begun is charged an attempt.
+    /// Takes back the requests of a worker's incarnation `epoch`, which is given up although its
+    /// thread may still run. A late reply to a request that is not yet over still counts. With
+    /// `guilty` the worker itself hung, so its running requests are charged an attempt.
     pub fn give_up(&self, name: &str, epoch: u64, guilty: bool) {
         let Some(worker) = self.workers.iter().position(|one| &*one.name == name) else {
             return;
@@ -111,17 +112,18 @@ impl<W: Work> BalancerCore<W> {
         self.down(worker, epoch);
     }
 
-    /// Somebody who may have been waiting for room hangs: what he was given goes to others.
+    /// To be called when a caller is known to hang: queue permits granted but not collected are
+    /// offered to other waiting callers.
     pub fn offer_room_anew(&self) {
         if let Some(room) = &self.room {
             room.offer_anew();
         }
     }
 
-    /// Takes no further request; those under way run to their end.
+    /// Accepts no further requests; accepted ones run to completion.
     pub fn seal(&self) {
         self.lock().closed = true;
-        // Before the lanes are looked at: who gives a place back from then on tells those who wait.
+        // Before inline runs are counted: one that ends from now on notifies waiters of `changed`.
         self.sealed.store(true, Ordering::SeqCst);
         self.changed.notify_waiters();
         if let Some(room) = &self.room {
@@ -129,7 +131,8 @@ impl<W: Work> BalancerCore<W> {
         }
     }
 
-    /// Takes no further request and gives up all that are under way: their callers hear [`CallError::Closed`].
+    /// Accepts no further requests and gives up all in flight: their callers get
+    /// [`CallError::Closed`].
     pub fn close(&self) {
         self.seal();
         let now = self.clock.now();
@@ -145,13 +148,13 @@ impl<W: Work> BalancerCore<W> {
         self.ended(any);
     }
 
-    /// True while it takes requests and at least one worker is up.
+    /// True while requests are accepted and at least one worker is up.
     pub fn is_ready(&self) -> bool {
         let state = self.lock();
         !state.closed && state.desk.is_any_up()
     }
 
-    /// What waits now should be done by then: an estimate.
+    /// Estimated time until the requests queued now have been served; zero if there is no data.
     pub fn retry_after(&self) -> Duration {
         let state = self.lock();
         let counts = state.desk.counts();
@@ -161,23 +164,23 @@ impl<W: Work> BalancerCore<W> {
         Duration::try_from_secs_f64(each * state.desk.queued() as f64).unwrap_or(Duration::MAX)
     }
 
-    /// Lives of workers that were not their first, parked ones included.
+    /// Number of worker restarts, including those of parked workers.
     pub fn restarts(&self) -> u64 {
         self.lock().restarts
     }
 
-    /// Requests that are not over.
+    /// Requests in flight, queued or running.
     pub fn open(&self) -> usize {
         self.lock().desk.open() + Account::of(&self.lanes).open
     }
 
-    /// Waits until no request is under way.
+    /// Waits until no request is in flight.
     pub async fn quiet(&self) {
         self.until(|state| state.desk.open() == 0 && !self.lanes.iter().any(Lane::is_busy))
             .await;
     }
 
-    /// Waits until every worker that is wanted has been up once, or the balancer is closed.
+    /// Waits until every wanted worker has been up once, or the balancer is closed.
     pub async fn ready(&self) {
         self.until(|state| {
             let wanted = &state.seen[..state.desk.size()];
@@ -190,7 +193,7 @@ impl<W: Work> BalancerCore<W> {
         loop {
             let changed = self.changed.notified();
             let mut changed = std::pin::pin!(changed);
-            // Listens before it looks.
+            // Registers before checking, so that no change in between is missed.
             changed.as_mut().enable();
             if holds(&self.lock()) {
                 return;
@@ -199,7 +202,8 @@ impl<W: Work> BalancerCore<W> {
         }
     }
 
-    /// From asking to the answer, and from the balancer's taking to the first begin.
+    /// Histograms of the response time (from the call to the reply) and the waiting time (from
+    /// acceptance to the first start).
     pub fn buckets(&self) -> [Buckets; 2] {
         let lent = Account::of(&self.lanes);
         let state = self.lock();
@@ -212,7 +216,7 @@ impl<W: Work> BalancerCore<W> {
         ]
     }
 
-    /// What it has done so far.
+    /// Statistics since the start.
     pub fn figures(&self) -> Figures {
         let now = self.clock.now();
         let lent = Account::of(&self.lanes);

@@ -1,4 +1,4 @@
-//! Requests that are done by their caller, at a place that a worker lends.
+//! Requests that run inline on the caller's thread, using a concurrency slot of an idle worker.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -17,21 +17,21 @@ use crate::supervision::Home;
 use crate::threads;
 use crate::worker::{Held, Work};
 
-/// A place of a worker in a caller's hands. Dropped, it goes back.
+/// A worker's concurrency slot in the caller's hands. Dropping it returns the slot.
 struct Loan<'a, W: Work> {
     core: &'a BalancerCore<W>,
     worker: u32,
-    /// The request waits, and is known to the desk as something that occupies the worker.
+    /// The request is pending, and the table counts it as running at the worker.
     occupies: bool,
-    /// Where its caller waits at the lane.
+    /// Key of the caller's waker in the worker's lane.
     key: Option<u32>,
     epoch: u64,
-    /// When it was asked and when begun, if it is timed.
+    /// When the call was made and when it began, if it is timed.
     times: Option<(Time, Time)>,
     place: Option<Box<Idle<W>>>,
 }
 
-/// What has become of the work.
+/// Outcome of an inline run.
 enum Ran<R> {
     Answered(R),
     Panicked(String),
@@ -39,13 +39,14 @@ enum Ran<R> {
 }
 
 impl<W: Work> BalancerCore<W> {
-    /// Asks and waits for the answer: at a place that a worker on this arbiter lends, else by way of the queue.
+    /// Calls and waits for the reply: inline in a slot of an idle worker on this arbiter,
+    /// otherwise through the queue. Dropping the future cancels the request.
     ///
     /// # Errors
     /// [`CallError`].
     pub async fn call(self: &Arc<Self>, request: W::Request) -> Result<W::Reply, CallError> {
         let mut asked = None;
-        // It stays where it is: moving it would cost a tenth of a short request.
+        // Used in place: moving it would cost a tenth of a short request.
         if let Some(mut loan) = self.borrow(&mut asked).await {
             return loan.serve(request).await;
         }
@@ -54,7 +55,8 @@ impl<W: Work> BalancerCore<W> {
         call.await?.await
     }
 
-    /// A place of a worker on this arbiter that has nothing to do. `asked`: when, if its caller had to wait for his turn.
+    /// Borrows a slot of an idle worker on this arbiter. Sets `asked` to the time of the call if
+    /// the caller had to yield to others first.
     async fn borrow(&self, asked: &mut Option<Time>) -> Option<Loan<'_, W>> {
         if !self.lends || !self.trust.is_won() {
             return None;
@@ -68,7 +70,7 @@ impl<W: Work> BalancerCore<W> {
         if self.sealed.load(Ordering::Relaxed) {
             return None;
         }
-        // Who was told of something at the desk has that to do.
+        // A worker with a pending wake-up has queued requests to serve.
         let mut free = (self.threads.at(here, first))
             .filter(|worker| !self.workers[*worker].told.load(Ordering::Relaxed));
         free.find_map(|worker| {
@@ -88,12 +90,12 @@ impl<W: Work> BalancerCore<W> {
         })
     }
 
-    /// Whether its workers lend places.
+    /// Whether its workers may run requests inline.
     pub(crate) fn lends(&self) -> bool {
         self.lends
     }
 
-    /// A place of a worker has nothing to do. It comes back where the life `epoch` is over.
+    /// A worker's slot is idle. Returned to the worker if incarnation `epoch` is over.
     pub(crate) fn offer(
         &self,
         worker: usize,
@@ -103,19 +105,20 @@ impl<W: Work> BalancerCore<W> {
         self.lanes[worker].offer(epoch, place)
     }
 
-    /// A worker wants a place back.
+    /// A worker wants an idle slot back.
     pub(crate) fn recall(&self, worker: usize) -> Recalled<W> {
         self.lanes[worker].recall()
     }
 
-    /// A request of the desk was done, and did not wait.
+    /// A queued request is done; `at_once` if its future never returned pending.
     pub(in crate::balancer) fn saw(&self, at_once: bool) {
         if self.lends {
             self.trust.saw(at_once);
         }
     }
 
-    /// A request on loan waits: its worker is busy, and what was meant for it goes to others.
+    /// An inline request became pending or ended: its worker counts as busy or free, and requests
+    /// queued for a busy one go to others.
     fn occupy(&self, worker: usize, epoch: u64, busy: bool) {
         let now = self.clock.now();
         let told = {
@@ -128,7 +131,7 @@ impl<W: Work> BalancerCore<W> {
     }
 }
 
-/// Runs `work`, for which the watchdog blames the worker.
+/// Runs `work` such that the watchdog attributes a hang to the worker.
 fn at<T>(home: &Option<Home>, work: impl FnOnce() -> T) -> T {
     match home {
         Some(home) => home.blamed(work),
@@ -209,7 +212,7 @@ impl<W: Work> Loan<'_, W> {
             return;
         };
         let (core, worker) = (self.core, self.worker as usize);
-        // One whose request has panicked is as broken as an actor that has.
+        // Work that has panicked is not reused.
         let (place, broken) = match ended {
             Ended::Panicked(_) => (None, Some(place)),
             _ => (Some(place), None),

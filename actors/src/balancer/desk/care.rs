@@ -1,26 +1,26 @@
-//! Pure: workers that are new, ill, or not wanted at present.
+//! Pure: availability of workers: resizing, slow start, ejection.
 
 use super::{Desk, is_reserved};
 use crate::balancer::resilience::Eject;
 use crate::clock::Time;
 
-/// Requests of a worker before it is called slow, and between two looks.
+/// Replies of a worker before it may be ejected as slow, and between two such checks.
 const LOOK_EVERY: u32 = 16;
-/// The least share of a worker that begins slowly.
+/// Weight at the beginning of a slow start.
 const LEAST: f64 = 0.1;
-/// Most times that a pause is longer than the first.
+/// An ejection lasts at most this many times the first one.
 const LONGEST: u32 = 10;
 
 impl<T> Desk<T> {
-    /// How many workers are wanted (>= 1): the first ones. Those beyond end what they have begun and get nothing more; what waits for
-    /// them goes to others.
+    /// Sets the number of wanted workers, clamped to 1..=the number it was made for. Workers
+    /// beyond it finish what they run and get nothing more; their queues return to the backlog.
     pub fn resize(&mut self, workers: usize, now: Time) {
         let size = workers.clamp(1, self.workers.len());
         self.size = size;
         self.meter.resize(size, now);
         for worker in 0..self.workers.len() {
             let parked = worker >= size;
-            // Who is reserved hangs on how many there are.
+            // Which workers are reserved depends on the size.
             self.heaps.iter_mut().for_each(|heap| heap.remove(worker));
             if std::mem::replace(&mut self.workers[worker].parked, parked) != parked && parked {
                 self.give_back(worker);
@@ -29,18 +29,18 @@ impl<T> Desk<T> {
         (0..self.workers.len()).for_each(|worker| self.changed(worker, now));
     }
 
-    /// How many workers are wanted.
+    /// Number of workers wanted.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// Workers that are up and left out for now.
+    /// Workers that are up but ejected.
     pub fn ejected(&self) -> usize {
         let out = |worker: &&usize| self.workers[**worker].up.is_some();
         self.out.iter().filter(out).count()
     }
 
-    /// The share of a worker: below 1 while it begins slowly.
+    /// Weight of a worker: below 1 during its slow start.
     pub(super) fn weight(&self, worker: usize, now: Time) -> f64 {
         let (Some(span), Some(since)) = (
             self.rules.resilience.slow_start,
@@ -52,7 +52,7 @@ impl<T> Desk<T> {
         share.clamp(LEAST, 1.0)
     }
 
-    /// True if some worker may have less than its full share.
+    /// True if some worker may be in slow start.
     pub(super) fn is_warming(&self, now: Time) -> bool {
         now < self.warm_at
     }
@@ -64,7 +64,7 @@ impl<T> Desk<T> {
         }
     }
 
-    /// A request of this worker has failed.
+    /// Counts a failure of a worker, and ejects it after too many in a row.
     pub(super) fn failed(&mut self, worker: usize, now: Time) {
         let Some(Eject { failures, .. }) = self.rules.resilience.eject else {
             return;
@@ -76,7 +76,7 @@ impl<T> Desk<T> {
         }
     }
 
-    /// A request of this worker has not failed.
+    /// Counts a success of a worker, and ejects it if it is too slow.
     pub(super) fn succeeded(&mut self, worker: usize, now: Time) {
         let Some(Eject { slower, .. }) = self.rules.resilience.eject else {
             return;
@@ -97,7 +97,7 @@ impl<T> Desk<T> {
         if all.len() < 2 {
             return;
         }
-        // The lower one of two in the middle: of two workers, the slower is compared with the quicker.
+        // The lower median: of two workers, the slower is compared with the faster.
         let middle = (all.len() - 1) / 2;
         let (_, median, _) = all.select_nth_unstable_by(middle, f64::total_cmp);
         if usual > factor * *median {
@@ -117,7 +117,8 @@ impl<T> Desk<T> {
             .filter(|one| one.up.is_some() && !one.parked)
             .count();
         let most = (up as f64 * at_most) as usize;
-        // Somebody has to be left of those that take the same. One that is just dying is not among them.
+        // Of each kind (reserved or not) one available worker has to be left; one that is going
+        // down is not in the heap.
         let kind = &self.heaps[usize::from(is_reserved(&self.rules, self.size, worker))];
         let others = kind.workers().iter().filter(|other| **other != worker);
         if self.out.len() >= most.max(1) || others.count() == 0 {
@@ -138,7 +139,7 @@ impl<T> Desk<T> {
         self.changed(worker, now);
     }
 
-    /// Lets back in whose pause is over, and who is the last that there is.
+    /// Readmits workers whose ejection is over, and one of each kind if none of it is available.
     pub(super) fn readmit(&mut self, now: Time) {
         if self.out.is_empty() {
             return;
@@ -168,7 +169,7 @@ impl<T> Desk<T> {
         one.out = None;
         one.readmitted = Some(now);
         one.in_a_row = 0;
-        // What was known of it led to its pause: it is to be known anew.
+        // Its average led to the ejection, so it is measured anew.
         one.usual = None;
         one.answers = 0;
         self.warm_up(worker, now);
@@ -181,7 +182,7 @@ impl<T> Desk<T> {
             .min()
     }
 
-    /// What waits for a worker goes back to the backlog.
+    /// Requeues a worker's queue in the backlog.
     pub(super) fn give_back(&mut self, worker: usize) {
         let one = &mut self.workers[worker];
         one.husks = 0;
@@ -189,7 +190,7 @@ impl<T> Desk<T> {
         for which in queue {
             if let Some(entry) = super::live(&mut self.entries, which) {
                 entry.at.retain(|posting| posting.copy != which.copy);
-                // A further copy of what is still under way is not worth another worker.
+                // Replicas and hedges of a request that is still in flight are dropped.
                 if entry.at.is_empty() && entry.waiting == 0 {
                     self.put_back(which);
                 }

@@ -1,4 +1,4 @@
-//! Pure: who gets the next request. One rule for each policy.
+//! Pure: choosing a worker, one rule per policy.
 
 use rand::RngExt;
 
@@ -8,7 +8,7 @@ use crate::balancer::policy::{Policy, Spread};
 use crate::clock::Time;
 
 impl<T> Desk<T> {
-    /// Hands out what can be handed out; [`Desk::wakes`] says who should be told.
+    /// Dispatches all requests that can be dispatched; [`Desk::wakes`] names the workers to wake.
     pub(super) fn dispatch(&mut self, now: Time) {
         self.second_copies(now);
         match (self.rules.spread, self.rules.policy) {
@@ -20,7 +20,7 @@ impl<T> Desk<T> {
     }
 
     fn one_each(&mut self, now: Time) {
-        // A choice may use up a turn or a draw, so nobody is chosen for nothing.
+        // `choose` consumes turns and random draws, so it is not called without need.
         while self.backlog.len() > 0 {
             let Some((worker, takes)) = self.choose(now) else {
                 return;
@@ -30,7 +30,7 @@ impl<T> Desk<T> {
             match self.backlog.pop(takes, wanted) {
                 Some(which) => self.assign(which, worker, now),
                 None if takes == Takes::ShortOnly => {
-                    // No short request is there: a long one needs one of the others.
+                    // No short request is queued: a long one needs an unreserved worker.
                     let Some(worker) = self.least(0, 1, now) else {
                         return;
                     };
@@ -46,13 +46,13 @@ impl<T> Desk<T> {
         }
     }
 
-    /// The least loaded worker of a heap, if it has room.
+    /// The least loaded worker of a heap, if it has room for another request.
     fn least(&self, heap: usize, each: u32, now: Time) -> Option<usize> {
         let heap = &self.heaps[heap];
         if !self.is_warming(now) {
             return heap.least().filter(|at| self.has_room(*at, each, now));
         }
-        // Weights change with time: no heap keeps them.
+        // Weights change over time, so the heap's order does not hold.
         (heap.workers().iter().copied())
             .filter(|at| self.has_room(*at, each, now))
             .min_by(|a, b| {
@@ -62,12 +62,12 @@ impl<T> Desk<T> {
             })
     }
 
-    /// What a worker would have to do with one more, for its share.
+    /// The worker's pending requests with one more, divided by its slow-start weight.
     fn load(&self, worker: usize, now: Time) -> f64 {
         (self.workers[worker].pending() + 1) as f64 / self.weight(worker, now)
     }
 
-    /// Who would get a request now, and which ones that worker takes.
+    /// Chooses a worker, and which requests it may take.
     fn choose(&mut self, now: Time) -> Option<(usize, Takes)> {
         let all = |worker: usize| (worker, Takes::All);
         match self.rules.policy {
@@ -128,7 +128,7 @@ impl<T> Desk<T> {
             Policy::LatencyAware { decay } => {
                 let promised = |at: usize| {
                     let expected = self.workers[at].expected(decay, now);
-                    // Nobody knows a worker that has not answered: the fewest pending then.
+                    // Expected time is 0 for a worker that has not answered yet: the load decides.
                     (expected * self.load(at, now), self.load(at, now), at)
                 };
                 (self.heaps[0].workers().iter().copied())
@@ -141,7 +141,7 @@ impl<T> Desk<T> {
         }
     }
 
-    /// How often somebody is drawn for one request: more than once only where some take less than their share.
+    /// Draws per request: more than one only during slow start, where workers may decline.
     fn tries(&self, now: Time) -> usize {
         if self.is_warming(now) {
             2 * self.workers.len()
@@ -150,13 +150,13 @@ impl<T> Desk<T> {
         }
     }
 
-    /// A worker that begins slowly takes a turn as often as its share says.
+    /// A worker in slow start accepts with the probability of its weight.
     fn accepts(&mut self, worker: usize, now: Time) -> bool {
         let weight = self.weight(worker, now);
         weight >= 1.0 || self.chance.random::<f64>() < weight
     }
 
-    /// Each to the worker of its key.
+    /// Assigns each request to the worker of its key.
     fn by_key(&mut self, bound: f64, now: Time) {
         while self.backlog.len() > 0 && !self.heaps[0].workers().is_empty() {
             let entries = &self.entries;
@@ -169,7 +169,7 @@ impl<T> Desk<T> {
                 Some(key) => self.home(key, bound, now),
                 None => self.least(0, u32::MAX, now),
             };
-            // Somebody is up: there is a worker.
+            // The heap is not empty, so there is a worker.
             let Some(worker) = worker else {
                 return;
             };
@@ -177,7 +177,7 @@ impl<T> Desk<T> {
         }
     }
 
-    /// The first worker of a key, in the key's own order of them, that has no more than its share.
+    /// The first worker with less than its bounded share, in the key's own order of workers.
     fn home(&self, key: u64, bound: f64, now: Time) -> Option<usize> {
         let up = self.heaps[0].workers();
         let pending = |at: usize| self.workers[at].pending() as f64 / self.weight(at, now);
@@ -200,7 +200,8 @@ impl<T> Desk<T> {
         self.workers[worker].pending() < most
     }
 
-    /// The quickest worker that has room; none where waiting for a busy one promises an earlier answer than the quickest free one.
+    /// The fastest worker with room; none if waiting for a faster, busy one promises an earlier
+    /// reply.
     fn quickest(&self, each: u32, now: Time) -> Option<usize> {
         let usual = |at: usize| self.workers[at].usual.unwrap_or(0.0);
         let free = (self.heaps[0].workers().iter().copied())
@@ -210,8 +211,8 @@ impl<T> Desk<T> {
                 let ((a, b, c), (d, e, f)) = (key(*a), key(*b));
                 a.total_cmp(&d).then(b.cmp(&e)).then(c.cmp(&f))
             })?;
-        // All that are faster are busy. Together they finish one request in `gap` seconds; the one asked for now is the
-        // last of the backlog to be waited for.
+        // All faster workers are busy. Together they finish `rate` requests per second, and the
+        // request at hand is taken to wait for the whole backlog.
         let faster: Vec<f64> = (self.heaps[0].workers().iter())
             .map(|at| usual(*at))
             .filter(|seconds| *seconds > 0.0 && *seconds < usual(free))
@@ -226,7 +227,7 @@ impl<T> Desk<T> {
         (usual(free) <= waiting / rate + mean).then_some(free)
     }
 
-    /// Sends second copies to workers that do not have the first.
+    /// Assigns hedge copies to workers that do not have the original.
     fn second_copies(&mut self, now: Time) {
         if self.spare.is_empty() {
             return;
@@ -259,7 +260,7 @@ impl<T> Desk<T> {
         }
     }
 
-    /// Asks so many workers the same, the least loaded ones; all of them where it is `None`.
+    /// Assigns each request to the `copies` least loaded workers, or to all of them with `None`.
     fn replicate(&mut self, copies: Option<u32>, now: Time) {
         loop {
             let mut up = self.heaps[0].workers().to_vec();
@@ -304,7 +305,7 @@ impl<T> Desk<T> {
         let mut at = queue.len();
         if self.mixed {
             let priority = self.entries[which.key].priority;
-            // What is over holds nobody up.
+            // Tombstones can be overtaken.
             let before = |other: Ref| {
                 let entry = self.entries.get(other.key);
                 let entry = entry.filter(|entry| entry.number == other.number);
@@ -323,7 +324,7 @@ impl<T> Desk<T> {
     }
 }
 
-/// A number that looks drawn by chance and hangs on both (the mixer of SplitMix64, Steele et al., 2014).
+/// Pseudo-random hash of both numbers (finaliser of SplitMix64, Steele et al., 2014).
 fn mixed(key: u64, worker: u64) -> u64 {
     let mut x = key ^ worker.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

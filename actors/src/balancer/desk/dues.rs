@@ -1,4 +1,4 @@
-//! Pure: requests by the time at which something is to happen to them.
+//! Pure: a queue of deadlines.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -6,8 +6,8 @@ use super::FEW;
 use crate::balancer::backlog::Ref;
 use crate::clock::Time;
 
-/// Times, the earliest first. One that is not before all others costs no more than a push. Requests that are over stay in it as
-/// husks until they are met, or until they are many.
+/// Deadlines, earliest first. Pushing in ascending order costs O(1). Requests that are over leave
+/// tombstones, which are removed when met or when they are more than half.
 #[derive(Debug, Default)]
 pub(super) struct Dues {
     fifo: VecDeque<(Time, Ref)>,
@@ -24,7 +24,7 @@ impl Dues {
         }
     }
 
-    /// The earliest that is still live; husks before it go.
+    /// The earliest live deadline; tombstones before it are removed.
     pub(super) fn first(&mut self, live: impl Fn(Ref) -> bool) -> Option<(Time, Ref)> {
         loop {
             let fifo = self.fifo.front().copied();
@@ -47,7 +47,7 @@ impl Dues {
         }
     }
 
-    /// One that is in here is over.
+    /// A request with a deadline here is over: counts a tombstone, and sweeps if there are many.
     pub(super) fn forget(&mut self, live: impl Fn(Ref) -> bool) {
         self.husks += 1;
         if self.husks > FEW && self.husks > self.held() / 2 {
@@ -57,7 +57,7 @@ impl Dues {
         }
     }
 
-    /// Husks and all: what memory it takes.
+    /// Length including tombstones, a measure of memory.
     pub(super) fn held(&self) -> usize {
         self.fifo.len() + self.tree.len()
     }

@@ -1,51 +1,53 @@
-//! Pure: how requests end or go back, and what is known of them meanwhile.
+//! Pure: how requests end or are requeued, and queries on the table.
 
 use super::{Counts, Desk, FEW, Loads, Posting, Ref, Wakes, is_live, is_reserved, live};
 use crate::clock::Time;
 
 impl<T> Desk<T> {
-    /// Requests that are not over.
+    /// Requests in flight, queued or running.
     pub fn open(&self) -> usize {
         self.entries.len()
     }
 
-    /// Requests that no worker has yet.
+    /// Requests in the backlog, not yet at a worker.
     pub fn waiting(&self) -> usize {
         self.backlog.len()
     }
 
-    /// Requests that wait, in the backlog or for a place at their worker.
+    /// Requests in the backlog or in a worker's queue.
     pub fn queued(&self) -> usize {
         self.backlog.len() + self.at_workers
     }
 
-    /// True if there is a worker that takes requests.
+    /// True if a wanted worker is up.
     pub fn is_any_up(&self) -> bool {
         (self.workers.iter()).any(|one| one.up.is_some() && !one.parked)
     }
 
-    /// What has become of requests so far.
+    /// How many requests ended in which way.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// How loaded the workers were.
+    /// Load of the workers so far.
     pub fn loads(&self, now: Time) -> Loads {
         self.meter.loads(now)
     }
 
-    /// Workers that have a free place and something to do, each as often as it should be told.
+    /// Removes and returns the workers to wake, each once per request assigned while it had a free
+    /// slot.
     pub fn wakes(&mut self) -> Wakes {
         self.wakes.drain(..).collect()
     }
 
-    /// True if a worker has a free place and something to do in it.
+    /// True if a worker has a free slot and a queued request.
     pub fn has_more(&self, worker: usize) -> bool {
         let one = &self.workers[worker];
         one.up.is_some() && !one.parked && one.running < self.rules.places && one.queued() > 0
     }
 
-    /// What the life `epoch` of a worker has begun and not ended, for one that is given up with its thread.
+    /// Requests that incarnation `epoch` of a worker is running, sorted; for giving up a hung
+    /// worker.
     pub fn begun_by(&self, worker: usize, epoch: u64) -> Vec<Ref> {
         let mut begun: Vec<Ref> = (self.entries.iter())
             .flat_map(|(key, entry)| {
@@ -62,7 +64,8 @@ impl<T> Desk<T> {
         begun
     }
 
-    /// Ends a request, wherever its copies are. `by`: the worker whose copy is not in any queue or place any more.
+    /// Ends a request and all its copies. `by`: the worker whose copy has already left its queue
+    /// or slot.
     pub(super) fn end(&mut self, which: Ref, by: Option<usize>, now: Time) -> Option<T> {
         live(&mut self.entries, which)?;
         let entry = self.entries.remove(which.key);
@@ -77,7 +80,7 @@ impl<T> Desk<T> {
             if Some(posting.worker) == by && posting.copy == which.copy {
                 continue;
             }
-            // A running copy is told by the request's cell, and gives back its place itself.
+            // A running copy is cancelled through the reply cell, and then releases its slot.
             if !posting.running {
                 let one = &mut self.workers[posting.worker];
                 one.husks += 1;
@@ -102,14 +105,14 @@ impl<T> Desk<T> {
         Some(entry.item)
     }
 
-    /// Back to the backlog, where its number puts it before all younger ones.
+    /// Requeues a request in the backlog, ahead of all younger ones.
     pub(super) fn put_back(&mut self, which: Ref) {
         let Some(entry) = live(&mut self.entries, which) else {
             return;
         };
         entry.waiting += 1;
         let (order, short, priority) = (entry.order, entry.short, entry.priority);
-        // A later life is a later execution: what chance decides of it is drawn anew.
+        // A new copy number, so that random choices for the retry are drawn anew.
         let copy = entry.made;
         entry.made += 1;
         self.backlog
@@ -124,14 +127,14 @@ impl<T> Desk<T> {
         }
     }
 
-    /// A worker's queue has changed.
+    /// Updates the sum `at_workers` after a change of a worker's queue.
     pub(super) fn recount(&mut self, worker: usize) {
         let one = &mut self.workers[worker];
         let queued = one.queued();
         self.at_workers = self.at_workers - std::mem::replace(&mut one.counted, queued) + queued;
     }
 
-    /// A worker's load has changed, or whether it takes requests.
+    /// Updates sums and heaps after a change of a worker's load or availability.
     pub(super) fn changed(&mut self, worker: usize, now: Time) {
         self.recount(worker);
         let one = &self.workers[worker];

@@ -1,4 +1,4 @@
-//! Pure: second copies of what takes long.
+//! Pure: hedging, a second copy of requests that take long.
 
 use std::time::Duration;
 
@@ -7,12 +7,13 @@ use crate::balancer::policy::After;
 use crate::clock::Time;
 
 impl<T> Desk<T> {
-    /// When a second worker is to be asked next.
+    /// When the next hedge is due.
     pub(super) fn next_hedge(&self) -> Option<Time> {
         self.hedges.first().map(|(due, ..)| *due)
     }
 
-    /// A second worker is to be asked then, if there is no answer. A wait that was begun before, by a life that is over, begins anew.
+    /// Schedules a hedge. Replaces an earlier one, which was set when a lost incarnation started
+    /// the request.
     pub(super) fn hedge_at(&mut self, which: Ref, at: Time) {
         let Some(entry) = live(&mut self.entries, which) else {
             return;
@@ -23,7 +24,8 @@ impl<T> Desk<T> {
         self.hedges.insert((at, which.number, which.key));
     }
 
-    /// Makes second copies of what has been running for too long, as far as the budget goes. [`Desk::dispatch`] sends them on.
+    /// Makes hedge copies of requests that have run too long, within the budget;
+    /// [`Desk::dispatch`] assigns them.
     pub(super) fn hedge(&mut self, now: Time) {
         while let Some((due, number, key)) = self.hedges.first().copied() {
             if due > now {
@@ -38,7 +40,7 @@ impl<T> Desk<T> {
             let Some(entry) = live(&mut self.entries, which) else {
                 continue;
             };
-            // It may have been put back meanwhile: then it has a worker to itself before it.
+            // Skipped if it was requeued meanwhile: the retry schedules its own hedge.
             if entry.hedged || self.tokens < 1.0 || entry.at.is_empty() {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Pure: how loaded the workers were, over time.
+//! Pure: load of the workers, integrated over time.
 
 use crate::clock::Time;
 
@@ -8,11 +8,11 @@ pub(crate) struct LoadMeter {
     since: Time,
     last: Time,
     pending: Vec<Pending>,
-    /// Workers that there are, of those that there may be.
+    /// Number of workers wanted; the others do not count.
     size: usize,
     sum: f64,
     squares: f64,
-    /// Of the mean over workers, and of the variance between them.
+    /// Integrals of the mean over the workers, and of the variance between them.
     mean: f64,
     variance: f64,
 }
@@ -25,10 +25,10 @@ struct Pending {
     squares: f64,
 }
 
-/// One worker's load.
+/// Load of one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct WorkerLoad {
-    /// Requests that it has now, running ones included.
+    /// Requests pending now, running ones included.
     pub pending: usize,
     /// Mean over time of the pending requests.
     pub mean: f64,
@@ -36,14 +36,15 @@ pub struct WorkerLoad {
     pub variance: f64,
 }
 
-/// The load of all workers: what the talk's balancer prints.
+/// Load of all workers.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Loads {
     /// Mean over time of the workers' mean pending requests.
     pub mean: f64,
-    /// Mean over time of the variance between the workers at one moment: 0 where all have the same.
+    /// Mean over time of the variance between the workers at one moment: 0 if all always had
+    /// equally many.
     pub variance: f64,
-    /// A row for each worker.
+    /// One entry for each worker.
     pub workers: Vec<WorkerLoad>,
 }
 
@@ -128,7 +129,6 @@ mod tests {
         meter.set(0, 4, second(2));
         meter.set(0, 0, second(4));
         let loads = meter.loads(second(5));
-        // One second idle, two with (4, 0), one idle again.
         assert_eq!((loads.mean, loads.variance), (1.0, 2.0));
         assert_eq!(loads.workers[0].mean, 2.0);
         assert_eq!(loads.workers[0].variance, 4.0);

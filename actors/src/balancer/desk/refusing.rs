@@ -1,4 +1,4 @@
-//! Pure: requests that get no answer in time. Deadlines, and shedding under overload.
+//! Pure: requests that get no reply in time: deadlines, shedding, and the retry budget.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use crate::balancer::resilience::{RetryBudget, Shed};
 use crate::clock::Time;
 
 impl<T> Desk<T> {
-    /// All that time brings: ends what is too late, makes second copies, lets workers back in, and hands out what can be handed out.
-    /// [`Desk::refused`] has what was ended, [`Desk::wakes`] who should be told.
+    /// Does all that is due: expires, sheds, readmits workers, hedges and dispatches. Afterwards
+    /// [`Desk::refused`] has the requests that were ended, [`Desk::wakes`] the workers to wake.
     pub fn turn(&mut self, now: Time) {
         self.turned = now;
         self.expire(now);
@@ -18,7 +18,7 @@ impl<T> Desk<T> {
         self.dispatch(now);
     }
 
-    /// When [`Desk::turn`] is to be called next, if nothing else happens before.
+    /// When [`Desk::turn`] is due next, unless something happens earlier.
     pub fn next_turn(&mut self) -> Option<Time> {
         let entries = &self.entries;
         let due = self
@@ -37,7 +37,7 @@ impl<T> Desk<T> {
         .min()
     }
 
-    /// Where something waits while workers begin slowly: their share grows by time alone.
+    /// During slow start a queued request may become dispatchable by time alone.
     fn next_warmer(&self) -> Option<Time> {
         let span = self.rules.resilience.slow_start?;
         let waits = self.backlog.len() > 0 || !self.spare.is_empty();
@@ -47,12 +47,13 @@ impl<T> Desk<T> {
         })
     }
 
-    /// Requests that were ended by [`Desk::turn`] or [`Desk::take`], each with the reason.
+    /// Removes and returns the requests that [`Desk::turn`] expired or shed: number, payload,
+    /// reason.
     pub fn refused(&mut self) -> Vec<(u64, T, Refusal)> {
         std::mem::take(&mut self.refused)
     }
 
-    /// Ends what is due.
+    /// Ends requests whose deadline has passed.
     fn expire(&mut self, now: Time) {
         loop {
             let entries = &self.entries;
@@ -72,7 +73,7 @@ impl<T> Desk<T> {
         }
     }
 
-    /// The oldest request that has not begun, and when it came.
+    /// The oldest request that has not started, with its time of arrival.
     fn oldest(&mut self) -> Option<(Time, Ref)> {
         while let Some((came, which)) = self.ages.front().copied() {
             let waits = (self.entries.get(which.key))
@@ -85,7 +86,7 @@ impl<T> Desk<T> {
         None
     }
 
-    /// Ends what has waited for too long. What had begun before is in custody, and stays.
+    /// Sheds requests that have been queued too long. Started ones are never shed.
     fn shed(&mut self, now: Time) {
         let Some(Shed { target, interval }) = self.rules.resilience.shed else {
             return;
@@ -111,7 +112,7 @@ impl<T> Desk<T> {
         Some((came + target).max(self.last_empty + interval))
     }
 
-    /// Nothing waits: there is no overload.
+    /// Resets the overload detection if the queue is empty.
     pub(super) fn note_empty(&mut self, now: Time) {
         if self.rules.resilience.shed.is_some() && self.queued() == 0 {
             self.last_empty = now;
@@ -124,7 +125,7 @@ impl<T> Desk<T> {
         }
     }
 
-    /// True if one more retry is within the budget, which then has one less.
+    /// Takes one retry from the budget. True if there was one.
     pub(super) fn may_retry(&mut self, now: Time) -> bool {
         let Some(RetryBudget { per_second, .. }) = self.rules.resilience.retries else {
             return true;
@@ -140,14 +141,14 @@ impl<T> Desk<T> {
     }
 }
 
-/// Steps in which the share of a worker that begins slowly is looked at, where something waits.
+/// Looks at queued requests this many times during a slow start.
 const WARMER: u32 = 16;
 
-/// What a budget saves up at most: so many retries, and those of so many seconds.
+/// Cap on saved retries: this many, plus those of `SAVED_SECONDS`.
 const MOST_SAVED: f64 = 100.0;
 pub(super) const SAVED_SECONDS: f64 = 10.0;
 
-/// Time that a request has: from when it was asked.
+/// The deadline of a request: its own timeout, or else the default, counted from the call.
 pub(in crate::balancer) fn due(
     asked: Time,
     within: Option<Duration>,

@@ -1,4 +1,4 @@
-//! The desk against its sums, and against the tails that are known of its policies.
+//! Tests of the request table: its sums, and the known tail latencies of its policies.
 
 mod model;
 mod overload;

@@ -1,19 +1,19 @@
-//! Pure: what requests took at their workers.
+//! Pure: service times of requests.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// What requests took at their workers, for delays that are a percentile of it.
+/// Service times, for hedge delays that are a percentile.
 #[derive(Debug)]
 pub(super) struct Times {
     took: Histogram<u64>,
-    /// The quantile as last looked up, and after how many requests it is worth another look.
+    /// The last quantile computed, and the number of requests from which it is computed anew.
     known: Option<Duration>,
     look_at: u64,
 }
 
-/// Requests before a percentile is trusted.
+/// Requests needed before a percentile is used.
 const ENOUGH: u64 = 100;
 
 impl Default for Times {
@@ -26,7 +26,7 @@ impl Default for Times {
     }
 }
 
-/// A histogram of nanoseconds, exact to 0.1 %, as wide as it has to be.
+/// An auto-resizing histogram of nanoseconds, exact to 0.1 %.
 pub(crate) fn histogram() -> Histogram<u64> {
     match Histogram::new(3) {
         Ok(mut histogram) => {
@@ -37,15 +37,15 @@ pub(crate) fn histogram() -> Histogram<u64> {
     }
 }
 
-/// Records a span; the histogram grows with it.
+/// Records one duration.
 pub(crate) fn record(histogram: &mut Histogram<u64>, span: Duration) {
     record_n(histogram, span, 1);
 }
 
-/// The same, so many times.
+/// Records a duration `count` times.
 pub(crate) fn record_n(histogram: &mut Histogram<u64>, span: Duration, count: u64) {
     let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-    // Only a plain `record` lets it grow; it can't fail then.
+    // Only `record_n` resizes the histogram; an auto-resizing one does not fail.
     if histogram.record_n(nanos, count).is_err() {
         histogram.saturating_record_n(nanos, count);
     }
@@ -56,11 +56,12 @@ impl Times {
         record(&mut self.took, span);
     }
 
-    /// What this share of requests took at most, once enough of them are known.
+    /// The quantile `share` (0 to 1) of service times, once there are enough of them.
     pub(super) fn quantile(&mut self, share: f64) -> Option<Duration> {
         let seen = self.took.len();
         if seen >= self.look_at {
-            // Each look costs a walk through the buckets; the more is known, the less one request changes.
+            // Computing it walks all buckets; the more data there is, the less often it is worth
+            // it.
             self.look_at = seen + (seen / 16).max(ENOUGH);
             let nanos = self.took.value_at_quantile(share);
             self.known = Some(Duration::from_nanos(nanos));

@@ -1,4 +1,4 @@
-//! Pure: what a desk is told, and what it tells.
+//! Pure: input and output types of the request table.
 
 use std::time::Duration;
 
@@ -7,82 +7,84 @@ use crate::balancer::policy::{Policy, Spread};
 use crate::balancer::resilience::{Priority, Resilience};
 use crate::clock::Time;
 
-/// What the desk is told of its balancer.
+/// Configuration of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// Who gets a request.
+    /// Which worker gets a request.
     pub policy: Policy,
-    /// How many workers are asked the same.
+    /// How many workers get each request.
     pub spread: Spread,
-    /// Workers (>= 1).
+    /// Number of workers (>= 1).
     pub workers: usize,
-    /// Requests that one worker does at a time (>= 1).
+    /// Concurrency slots of each worker (>= 1).
     pub places: usize,
-    /// Attempts that a request has (>= 1): how often it may begin and be the end of its worker.
+    /// Attempts of a request: it is retried until this many workers failed on it (>= 1).
     pub max_attempts: u32,
-    /// Deadlines, shedding, budgets, care for workers.
+    /// Deadlines, shedding, retry budget, slow start, ejection.
     pub resilience: Resilience,
 }
 
-/// What is special about one request.
+/// Options of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Terms {
-    /// What it is known to take, if it is.
+    /// Cost hint, if there is one.
     pub cost: Option<Duration>,
-    /// When it has to be over.
+    /// Deadline; `None` is no deadline.
     pub due: Option<Time>,
-    /// Who goes first.
+    /// Order among queued requests.
     pub priority: Priority,
-    /// Who is asked, by [`Policy::Affinity`].
+    /// Affinity key, for [`Policy::Affinity`].
     pub key: Option<u64>,
 }
 
-/// Why a request was ended without an answer.
+/// Why a request ended without a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// Its time was over. `begun`: a worker had begun it.
+    /// Its deadline has passed.
     Expired {
-        /// It may have had its effect.
+        /// True if a worker had started it: it may have had its effect.
         begun: bool,
     },
-    /// It would have waited too long.
+    /// Shed under overload.
     Shed {
-        /// How long it had waited.
+        /// How long it had been queued.
         waited: Duration,
     },
 }
 
-/// What has become of requests so far.
+/// Counters of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Requests taken.
+    /// Requests accepted.
     pub asked: u64,
-    /// Requests answered.
+    /// Requests answered without an error.
     pub answered: u64,
-    /// Requests given up as their worker was lost.
+    /// Requests failed because their worker was lost, or the balancer closed.
     pub failed: u64,
-    /// Requests that a worker answered with an error.
+    /// Requests whose reply counts as a failure.
     pub errors: u64,
-    /// Requests that nobody wanted an answer to any more.
+    /// Requests cancelled by their callers.
     pub cancelled: u64,
-    /// Second and further copies of a request that a worker got, besides retries.
+    /// Replicas and hedges assigned to a worker, not counting retries.
     pub copies: u64,
-    /// Copies that were begun for nothing: another one answered first, or the request was cancelled.
+    /// Copies started in vain: another one answered first, or the request had ended.
     pub wasted: u64,
-    /// Times that a request was put back since its worker was lost.
+    /// Retries: requests requeued because their worker was lost.
     pub retried: u64,
-    /// Requests whose deadline passed before there was an answer.
+    /// Requests whose deadline passed before there was a reply.
     pub expired: u64,
-    /// Requests that had waited too long under overload.
+    /// Requests shed under overload.
     pub shed: u64,
-    /// Requests that were never taken, as there was no room for them (in time). They are not among those asked.
+    /// Requests not accepted because the queue was full or their deadline had passed. Not included
+    /// in `asked`.
     pub rejected: u64,
-    /// Times that a worker was left out for a while.
+    /// Ejections of workers.
     pub ejected: u64,
 }
 
 impl Counts {
-    /// Every way in which a request ends, by its word, with how many have. All but `rejected` are among those asked.
+    /// Every way in which a request ends, with its count. All but `rejected` are included in
+    /// `asked`.
     pub fn outcomes(&self) -> [(&'static str, u64); 6] {
         [
             ("answered", self.answered),
@@ -94,30 +96,30 @@ impl Counts {
         ]
     }
 
-    /// Requests that are over, of those asked.
+    /// Accepted requests that are over.
     pub fn over(&self) -> u64 {
         self.answered + self.errors + self.failed + self.cancelled + self.expired + self.shed
     }
 }
 
-/// A request that a worker begins.
+/// A request that a worker starts.
 #[derive(Debug)]
 pub struct Begun<U> {
-    /// Which.
+    /// Key and number of the copy.
     pub which: Ref,
-    /// What of it the worker gets.
+    /// What the worker gets of the payload.
     pub item: U,
-    /// When it came to the balancer.
+    /// When the balancer accepted it.
     pub submitted: Time,
 }
 
-/// What an answer, or the loss of a worker, means for its request.
+/// What a reply or the loss of a worker means for its request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict<T> {
-    /// The request is over with this: the only one.
+    /// The request is over, and this is its only result.
     Over(T),
-    /// Another copy goes on, or it was put back for another try.
+    /// Another copy is in flight, or it was requeued for a retry.
     GoesOn,
-    /// It was over before: somebody else answered, or nobody wants the answer.
+    /// The request was over before: answered by another copy, cancelled, expired or shed.
     Stale,
 }

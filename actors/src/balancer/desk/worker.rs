@@ -1,4 +1,4 @@
-//! Pure: one worker as the desk sees it.
+//! Pure: the table's record of one worker.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,37 +6,36 @@ use std::time::Duration;
 use super::Ref;
 use crate::clock::Time;
 
-/// Weight of the latest request in a worker's moving average.
+/// Weight of the latest request in a worker's moving average of service times.
 const SMOOTHING: f64 = 0.05;
 
 #[derive(Debug, Default)]
 pub(super) struct Worker {
-    /// The epoch of the life that is there.
+    /// Epoch of the current incarnation.
     pub(super) up: Option<u64>,
-    /// The latest that ever was.
+    /// The highest epoch seen.
     pub(super) last: u64,
     pub(super) queue: VecDeque<Ref>,
-    /// In the queue and not wanted any more.
+    /// Tombstones in the queue.
     pub(super) husks: usize,
     pub(super) running: usize,
-    /// Moving average of what a request takes here, in seconds.
+    /// Moving average of service times, in seconds.
     pub(super) usual: Option<f64>,
-    /// When it last answered.
     pub(super) answered: Time,
-    /// It has been up before.
+    /// It has been up before, so the next time is a restart.
     pub(super) known: bool,
-    /// Since when it begins slowly.
+    /// Start of its slow start.
     pub(super) warming: Option<Time>,
-    /// Left out until then.
+    /// Ejected until then.
     pub(super) out: Option<Time>,
-    /// Beyond the workers that are wanted.
+    /// Above the number of workers wanted.
     pub(super) parked: bool,
     pub(super) ejections: u32,
     pub(super) readmitted: Option<Time>,
-    /// Failures one after the other, and answers since it was last let in.
+    /// Consecutive failures, and replies since it was last readmitted.
     pub(super) in_a_row: u32,
     pub(super) answers: u32,
-    /// What of its queue is counted in the desk's sum.
+    /// How much of its queue is included in `at_workers`.
     pub(super) counted: usize,
 }
 
@@ -49,7 +48,7 @@ impl Worker {
         self.queued() + self.running
     }
 
-    /// A request took so long here.
+    /// Records a service time.
     pub(super) fn took(&mut self, span: Duration, now: Time) {
         let seconds = span.as_secs_f64();
         let usual = self.usual.unwrap_or(seconds);
@@ -57,7 +56,8 @@ impl Worker {
         self.answered = now;
     }
 
-    /// What a request takes here, in seconds; the less the longer nobody has answered: who is left out for being slow is tried again.
+    /// Expected service time in seconds. Decays while there are no replies, so that a worker
+    /// avoided for being slow is tried again.
     pub(super) fn expected(&self, decay: Duration, now: Time) -> f64 {
         let passed = (now - self.answered).as_secs_f64();
         self.usual.unwrap_or(0.0) * (-passed / decay.as_secs_f64()).exp()

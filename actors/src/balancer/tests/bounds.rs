@@ -1,4 +1,4 @@
-//! Queues that are full.
+//! Full queues.
 
 use super::*;
 use crate::balancer::policy::Full;

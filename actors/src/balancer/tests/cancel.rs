@@ -1,4 +1,4 @@
-//! Calls that are dropped.
+//! Dropped calls.
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn a_dropped_call_is_cancelled_queued_or_running() {
         drop(queued);
         drop(running);
         assert_eq!(last.await, Ok(MS));
-        // No time was spent on what nobody wanted.
+        // No time was spent on the cancelled request.
         assert_eq!(clock.now(), crate::clock::Time::ZERO + MS);
         assert_eq!(counted.read(), (2, 1, 1));
         let figures = balancer.figures();
@@ -53,7 +53,7 @@ fn callers_that_give_up_leave_nothing_behind() {
         assert!(counts.cancelled > 1000, "{counts:?}");
         let (begun, dropped, done) = counted.read();
         assert_eq!(begun, dropped + done);
-        // All room is free again.
+        // All permits are free again.
         let calls: Vec<_> = (0..8).map(|_| balancer.try_start(MS).unwrap()).collect();
         assert_eq!(balancer.try_start(MS).unwrap_err(), CallError::Full);
         for answer in join_all(calls).await {

@@ -1,4 +1,4 @@
-//! Requests whose time is over: in front of the queue, in it, at a worker.
+//! Deadlines that pass before the queue, in it, and at a worker.
 
 use super::*;
 use crate::balancer::policy::Full;
@@ -24,14 +24,14 @@ fn a_deadline_holds_for_room_for_the_queue_and_for_the_work() {
             assert_eq!(clock.now() - began, 10 * MS);
             answer
         }));
-        // One runs, one waits, one waits for room.
+        // One runs, one is queued, one waits for a queue permit.
         assert_eq!(calls.await, [late(true), late(false), late(false)]);
         settle().await;
         assert_eq!(counted.read(), (1, 1, 0), "what ran was dropped");
         let figures = balancer.figures();
         assert_eq!((figures.counts.asked, figures.counts.expired), (2, 2));
         assert_eq!((figures.counts.rejected, figures.open), (1, 0));
-        // The place is free again, and a deadline that is kept does nothing.
+        // The slot is free again, and a deadline that is met has no effect.
         assert_eq!(balancer.call(9 * MS).await, Ok(9 * MS));
         let own = CallOptions::default().within(50 * MS);
         assert_eq!(balancer.call_with(30 * MS, own).await, Ok(30 * MS));
@@ -72,7 +72,7 @@ fn what_waits_too_long_under_overload_is_shed() {
             .start()
             .await
             .unwrap();
-        // Twice what one worker can do, for a second.
+        // Twice the capacity of one worker, for a second.
         let calls = (0..200u32).map(|number| {
             let (balancer, clock) = (balancer.clone(), clock.clone());
             async move {

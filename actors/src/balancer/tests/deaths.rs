@@ -1,4 +1,4 @@
-//! Workers that panic, are killed, or can't be made.
+//! Workers that panic, are killed, or cannot be made.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Workers and the balancer killed at any point of a request's way.
+//! Kills of workers and the balancer at any point of a request's life.
 
 use proptest::prelude::*;
 
@@ -13,11 +13,10 @@ struct Plan {
     workers: usize,
     places: usize,
     queue: Option<u32>,
-    /// When a request comes, and how long it takes, in tenths of a millisecond; dropped after so long.
+    /// Arrival, duration, and if dropped after how long; in tenths of a millisecond.
     requests: Vec<(u32, u32, Option<u32>)>,
-    /// When who is killed: the balancer is the last number.
+    /// Time and victim of each kill; the highest number is the balancer.
     kills: Vec<(u32, usize)>,
-    /// Requests that panic.
     bad: Vec<usize>,
 }
 
@@ -76,7 +75,7 @@ struct Request {
     bad: bool,
 }
 
-/// What came of a run, in words, for comparing two of them.
+/// Outcome of a run as text, to compare two runs.
 fn play(plan: &Plan) -> Result<String, TestCaseError> {
     let unit = MS / 10;
     virtually(async |clock| {

@@ -1,4 +1,4 @@
-//! Requests that their callers do themselves, at places that workers lend.
+//! Requests that run inline on the caller's thread, in slots that workers lend.
 
 use std::collections::HashMap;
 use std::thread::ThreadId;
@@ -12,18 +12,18 @@ use super::*;
 use crate::balancer::lane::begin_turn;
 use crate::supervision::{Backoff, Policy};
 
-/// What a request does; all answer with the number.
+/// What a request does; all reply with the number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Does {
     Nothing,
     Panic,
     /// Waits for a permit.
     Wait,
-    /// Waits for others on its arbiter.
+    /// Yields to other tasks on its arbiter.
     Yield,
 }
 
-/// Asserts that it is where it was made, whoever asks.
+/// Asserts that it runs on the thread on which it was made.
 struct Server(Arc<Semaphore>, Counted, ThreadId);
 
 impl Work for Server {
@@ -54,7 +54,7 @@ fn servers(gate: &Arc<Semaphore>, counted: &Counted) -> Builder<Server> {
     })
 }
 
-/// Asks until places are lent: then an answer is there at once.
+/// Calls until slots are lent, which shows in a reply without pending.
 async fn win_trust(balancer: &BalancerHandle<Server>) {
     for number in 0..1000 {
         match balancer.call((number, Does::Nothing)).now_or_never() {
@@ -62,7 +62,7 @@ async fn win_trust(balancer: &BalancerHandle<Server>) {
                 begin_turn();
                 return assert_eq!(answer, Ok(number));
             }
-            // Dropped, it was cancelled; the next one is done by a worker.
+            // Dropped, the call was cancelled; a worker serves the next one.
             None => assert_eq!(balancer.call((number, Does::Nothing)).await, Ok(number)),
         }
         settle().await;
@@ -70,7 +70,7 @@ async fn win_trust(balancer: &BalancerHandle<Server>) {
     panic!("no place was lent");
 }
 
-/// Asks without a hand-over, and gives the call where it waits.
+/// Calls inline, and returns the future if it is pending.
 fn ask<'a>(
     balancer: &'a BalancerHandle<Server>,
     request: (u64, Does),
@@ -118,7 +118,7 @@ fn a_panic_on_loan_is_the_callers_answer_and_the_workers_end() {
                 panic!("{answer:?}");
             };
             assert!(reason.contains("request 7 is bad"), "{reason}");
-            // The other worker is there.
+            // The other worker is available.
             assert_eq!(balancer.call((8, Does::Nothing)).await, Ok(8));
             while balancer.restarts() < bad {
                 tokio::task::yield_now().await;
@@ -135,13 +135,13 @@ fn a_request_that_waits_on_loan_occupies_its_worker_and_holds_up_nobody() {
         let balancer = servers(&gate, &counted).workers(2).start().await.unwrap();
         win_trust(&balancer).await;
         let waits = ask(&balancer, (1, Does::Wait));
-        // Distrusted from now on, so all of these go over the desk: to the other worker.
+        // No inline runs from now on: all of these are queued, and go to the other worker.
         for number in 2..50 {
             let answer = balancer.call((number, Does::Nothing)).await;
             assert_eq!(answer, Ok(number));
         }
         assert_eq!(balancer.figures().open, 1);
-        // Both are busy now, and the third one waits for whichever is free first.
+        // Both are busy now, and the third waits for either.
         let second = balancer.start((50, Does::Wait)).await.unwrap();
         let third = balancer.start((51, Does::Nothing)).await.unwrap();
         settle().await;
@@ -186,7 +186,7 @@ fn who_waits_on_loan_hears_of_the_end_of_the_worker_and_of_the_balancer() {
             matches!(answer, Err(CallError::WorkerLost { .. })),
             "{answer:?}"
         );
-        // What waited 1000 requests ago is forgotten.
+        // After 1000 requests slots are lent again.
         for number in 0..1100 {
             let answer = balancer.call((number, Does::Nothing)).await;
             assert_eq!(answer, Ok(number));
@@ -235,9 +235,9 @@ struct Plan {
     workers: usize,
     places: usize,
     queue: Option<u32>,
-    /// What each caller asks, one after the other; callers are dealt to two arbiters.
+    /// The requests of each caller, in order; callers alternate between two arbiters.
     callers: Vec<Vec<(Does, bool)>>,
-    /// Which worker is killed after so many answers.
+    /// Worker to kill, after this many replies.
     kills: Vec<(u64, usize)>,
 }
 
@@ -264,7 +264,8 @@ fn plans() -> impl Strategy<Value = Plan> {
         })
 }
 
-/// Every call is answered once, with its own number or the reason why not; those that are given up count as cancelled or over.
+/// Every call gets one result, its own number or an error; abandoned calls count as cancelled or
+/// over.
 async fn play(plan: Plan) -> Result<(), TestCaseError> {
     let (gate, counted) = (Arc::new(Semaphore::new(0)), Counted::default());
     let arbiters = [Arbiter::new(), Arbiter::new()];
@@ -326,13 +327,13 @@ async fn play(plan: Plan) -> Result<(), TestCaseError> {
     prop_assert_eq!(figures.counts.asked, figures.counts.over());
     prop_assert!(figures.counts.asked <= asked as u64);
     let heard = std::mem::take(&mut *heard.lock().unwrap());
-    // A worker that dies takes along what it has begun at its other places.
+    // A worker that dies loses what runs in its other slots.
     let mut asks = plan.callers.iter().flatten();
     let anybody_dies = !plan.kills.is_empty() || asks.any(|(does, _)| *does == Does::Panic);
     let good = heard.values().filter(|(_, answer)| answer.is_ok()).count() as u64;
     let asks = plan.callers.iter().flatten();
     let given_up = asks.filter(|(_, gives_up)| *gives_up).count() as u64;
-    // An answer may be there before its caller gives up, and not be looked at any more.
+    // A reply may have arrived unseen before its caller gave up.
     prop_assert!((good..=good + given_up).contains(&figures.counts.answered));
     for (number, (does, answer)) in heard {
         match answer {

@@ -1,4 +1,5 @@
-//! What a hostile reader found: values that panic when they are dropped, wakers that call back, threads that block, sizes that change.
+//! Misuse: values that panic when dropped, wakers that call back, threads that block, and resizing
+//! under load.
 
 use std::task::{Context, Wake, Waker};
 
@@ -24,7 +25,7 @@ fn real<F: Future>(body: F) -> F::Output {
     actix_rt::System::new().block_on(body)
 }
 
-/// What hangs is no answer.
+/// `None` if the future hangs.
 async fn within<F: Future>(clock: &Clock, future: F) -> Option<F::Output> {
     tokio::select! {
         biased;
@@ -33,7 +34,8 @@ async fn within<F: Future>(clock: &Clock, future: F) -> Option<F::Output> {
     }
 }
 
-/// Three places; request 0 waits for ever with a bomb in hand, 1 panics, 2 waits, others answer at once.
+/// Three slots; request 0 waits forever holding a bomb, 1 panics, 2 waits, others reply
+/// immediately.
 fn bombs(clock: &Clock) -> Builder<impl Work<Request = u32, Reply = u32> + use<>> {
     let clock = clock.clone();
     Balancer::of(move |_| {
@@ -87,7 +89,7 @@ fn a_future_that_panics_in_its_drop_takes_no_neighbour_along() {
 
 #[test]
 fn a_reply_that_panics_in_its_drop_harms_nobody() {
-    // On a thread of its own, where nobody waits for it any more.
+    // In the drop of an unwanted reply, on a blocking thread.
     real(async {
         let clock = Clock::real();
         let balancer = Balancer::of(|_| blocking(|n: u64| (n, Bomb(n == 100))));
@@ -101,7 +103,7 @@ fn a_reply_that_panics_in_its_drop_harms_nobody() {
             assert_eq!(n, 1);
         }
     });
-    // In a call that is dropped by a panic of its caller.
+    // In a call dropped by a panic of its caller.
     virtually(async |clock| {
         let balancer = Balancer::of(|_| from_fn(async |_: u64| Bomb(true)));
         let balancer = balancer.clock(clock.clone()).start().await.unwrap();
@@ -301,7 +303,7 @@ fn a_waker_that_panics_costs_no_other_request() {
     });
 }
 
-/// Asks the balancer when it is woken.
+/// A waker that calls the balancer.
 struct Nosy(Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
 impl Wake for Nosy {
@@ -355,7 +357,7 @@ fn a_blocked_arbiter_of_its_own_costs_no_request() {
             from_fn(move |n: u64| {
                 let held = held.clone();
                 async move {
-                    // The first of its kind never returns.
+                    // The first run of request 7 never returns.
                     let blocks = (n == 7).then(|| held.lock().unwrap().take()).flatten();
                     if let Some(held) = blocks {
                         let _ = held.recv();

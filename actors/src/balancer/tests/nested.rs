@@ -1,10 +1,10 @@
-//! Workers that ask their own balancer, directly and by way of another one.
+//! Workers that call their own balancer, directly and through another one.
 
 use std::sync::OnceLock;
 
 use super::*;
-/// Counts down: asks the other one for the number below, and answers with how deep it came; `None` if
-/// it had no answer.
+/// Counts down: calls the other balancer with the number below, and replies with the depth
+/// reached; `None` if its call failed.
 struct Counts {
     other: Arc<OnceLock<BalancerHandle<Counts>>>,
     within: Option<Duration>,
@@ -56,7 +56,7 @@ fn workers_that_wait_for_each_other_are_told_so_in_time() {
             let before = clock.now();
             assert_eq!(pool.call(2).await, Ok(Some(2)));
             assert_eq!(clock.now(), before, "nothing had to be waited for");
-            // One too deep: the last call finds no free worker.
+            // One deeper: the last call finds no free worker.
             assert_eq!(pool.call(3).await, Ok(None));
             assert_eq!(clock.now(), before + most);
             assert_eq!(

@@ -1,4 +1,4 @@
-//! Answers: each request its own, in both orders.
+//! Each reply belongs to its request, in both orders.
 
 use super::*;
 

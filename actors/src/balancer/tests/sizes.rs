@@ -1,4 +1,4 @@
-//! More workers and fewer, while there is work; and the end of a balancer.
+//! Resizing under load, and shutdown.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn workers_come_and_go_while_requests_are_under_way() {
         .start()
         .await
         .unwrap();
-        // One is made to see whether it can be; two are the places of the one worker.
+        // One is a trial at the start; two are the slots of the one worker.
         assert_eq!(made.load(Ordering::SeqCst), 3);
         let calls: Vec<_> = (0..16)
             .map(|_| balancer.try_start(10 * MS).unwrap())
@@ -41,7 +41,7 @@ fn workers_come_and_go_while_requests_are_under_way() {
         assert_eq!(counted.read(), (16, 0, 16));
         let figures = balancer.figures();
         assert_eq!((figures.workers, figures.open), (1, 0));
-        // They are there again when they are wanted again, with work of their own.
+        // Parked workers come back with new work.
         balancer.resize(2);
         settle().await;
         assert_eq!(made.load(Ordering::SeqCst), 11);
@@ -66,7 +66,7 @@ fn who_is_wanted_again_before_it_has_ended_goes_on() {
             .collect();
         settle().await;
         balancer.resize(1);
-        // One place of the second worker is idle by now, the other is still busy.
+        // By now one slot of the second worker is idle, the other still busy.
         clock.sleep(12 * MS + MS / 2).await;
         balancer.resize(2);
         settle().await;

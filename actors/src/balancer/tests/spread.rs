@@ -1,9 +1,9 @@
-//! Several workers asked the same.
+//! Replication and hedging.
 
 use super::*;
 use crate::balancer::policy::{After, Hedge};
 
-/// Each worker takes a time of its own.
+/// Each worker has a service time of its own.
 fn uneven(clock: &Clock, counted: &Counted) -> Builder<impl Work<Request = (), Reply = usize>> {
     let (own, counted) = (clock.clone(), counted.clone());
     Balancer::of(move |worker| {
@@ -58,7 +58,7 @@ fn a_second_worker_is_asked_when_the_first_takes_long() {
             .start()
             .await
             .unwrap();
-        // The first worker takes 50 ms: after 20 the second is asked, and needs 10.
+        // The first worker takes 50 ms: after 20 the second gets a copy, and takes 10.
         assert_eq!(balancer.call(()).await, Ok(1));
         assert_eq!(clock.now().as_nanos(), 30_000_000);
         settle().await;

@@ -1,4 +1,4 @@
-//! A queueing system without actors: arrivals, workers and a desk.
+//! A simulated queueing system without actors: arrivals, workers and a request table.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,7 +11,7 @@ use crate::balancer::resilience::Resilience;
 use crate::clock::{Seed, Time};
 use crate::span::Span;
 
-/// What is simulated. Times are in units of the mean service time.
+/// Parameters of a simulation. Times are in units of the mean service time.
 #[derive(Clone, Copy)]
 pub struct Model {
     pub policy: Policy,
@@ -20,12 +20,12 @@ pub struct Model {
     pub load: f64,
     pub service: Span,
     pub requests: u64,
-    /// The first worker takes so many times as long.
+    /// The first worker takes this many times as long.
     pub slow: f64,
     /// Share of executions that take 20 times as long.
     pub stragglers: f64,
     pub resilience: Resilience,
-    /// Time that a request has.
+    /// Deadline of a request.
     pub within: Option<Duration>,
 }
 
@@ -44,7 +44,7 @@ pub struct Seen {
     pub p99: f64,
     pub copies: f64,
     pub variance: f64,
-    /// Answered, for each unit of time and worker.
+    /// Requests answered, per unit of time and worker.
     pub goodput: f64,
     pub refused: u64,
     pub ejected: u64,
@@ -65,7 +65,7 @@ impl Model {
         }
     }
 
-    /// Mean of the p99 of several seeds.
+    /// Mean of the p99 over seeds 1 to `seeds`.
     pub fn p99(self, seeds: u64) -> f64 {
         (1..=seeds).map(|seed| self.run(seed).p99).sum::<f64>() / seeds as f64
     }
@@ -121,7 +121,7 @@ impl Model {
                 came += 1;
                 next_arrival = (came < self.requests).then(|| now + gap.draw(&mut arrivals));
             } else if let Some(Reverse((_, turn, worker))) = ends.pop() {
-                // The end of what was stopped meanwhile means nothing.
+                // The end of a run that was cancelled meanwhile is ignored.
                 let Some(one) = running[worker].take_if(|one| one.turn == turn) else {
                     continue;
                 };
@@ -142,7 +142,7 @@ impl Model {
             desk.wakes();
             for (number, ..) in desk.refused() {
                 refused += 1;
-                // Whoever works on it stops at once.
+                // Workers running it stop at once.
                 for (worker, place) in running.iter_mut().enumerate() {
                     let stopped = place.take_if(|one| one.which.number == number);
                     if let Some(one) = stopped {

@@ -1,4 +1,4 @@
-//! More is asked than can be done, and workers that are ill.
+//! Overload, failing workers, retry budgets, slow start and affinity.
 
 use rand::RngExt;
 
@@ -31,7 +31,7 @@ fn under_overload_what_is_answered_is_answered_in_time() {
         let with = overloaded(true).run(seed);
         assert!(with.goodput >= 0.95, "{with:?}");
         assert!(with.p99 <= 20.0, "{with:?}");
-        // A third of what came is refused, and nothing else.
+        // Only the third that exceeds the capacity is refused.
         let share = with.refused as f64 / 100_000.0;
         assert!((0.30..0.37).contains(&share), "{with:?}");
         // With deadlines alone as many are answered, but each has nearly used up its time.
@@ -84,7 +84,7 @@ fn a_slow_worker_is_left_out_and_tried_again() {
     };
     let (with, without) = (ejecting(Some(5.0)).run(1), ejecting(None).run(1));
     assert!(with.p99 < 0.9 * without.p99, "{with:?} {without:?}");
-    // More than once: a pause has an end.
+    // More than once: an ejection ends.
     assert!(with.ejected > 1 && without.ejected == 0, "{with:?}");
 }
 
@@ -164,7 +164,7 @@ fn the_last_worker_is_never_left_out() {
         desk.answered(begun.which, worker, 1, UNIT, true, at(1));
     }
     assert_eq!(desk.ejected(), 1);
-    // The one that was left dies: the other is let in before its time.
+    // The available worker dies: the ejected one is readmitted early.
     let left = (0..2).find(|worker| desk.workers[*worker].out.is_none());
     desk.worker_down(left.expect("one is in"), 1, at(2));
     desk.turn(at(2));
@@ -187,7 +187,7 @@ fn who_was_started_again_begins_slowly() {
         let mut desk = desk(policy, 4, resilience);
         desk.worker_down(0, 1, Time::ZERO);
         desk.worker_up(0, 2, Time::ZERO);
-        // Four tenths of a second each: how much of the work it gets.
+        // In each of five periods of 0.4 s: its share of the work.
         let mut shares = Vec::new();
         for part in 0..5 {
             let mut own = 0;
@@ -224,7 +224,7 @@ fn a_worker_that_begins_slowly_is_not_left_idle_while_others_wait() {
     desk.submit(0, Terms::default(), at(1));
     desk.submit(1, Terms::default(), at(1));
     desk.turn(at(1));
-    // The other one first, but each has one.
+    // The other worker comes first, but each gets one.
     assert_eq!(
         desk.take(1, 1, at(1), |number| *number).map(|one| one.item),
         Some(0)
@@ -248,7 +248,7 @@ fn retries_stay_within_their_budget() {
     for number in 0..1000 {
         desk.submit(number, Terms::default(), at(number));
         desk.turn(at(number));
-        // Everything that is begun is the end of its worker.
+        // Every request that starts makes its worker fail.
         while let Some(begun) = desk.take(0, 1, at(number), |number| *number) {
             desk.lost(begun.which, 0, 1, true, true, at(number));
             desk.turn(at(number));
@@ -297,7 +297,7 @@ fn keys_stay_with_their_workers_and_no_worker_gets_much_more_than_its_share() {
         let worker = desk.entries[which.key].at[0].worker;
         (which, worker)
     };
-    // One at a time, nobody is busy: everybody is at home.
+    // One at a time, no worker is busy: each key goes to its first worker.
     let homes = |without: Option<usize>| -> Vec<usize> {
         let mut desk = desk(policy, WORKERS, Resilience::default());
         if let Some(worker) = without {
@@ -317,11 +317,11 @@ fn keys_stay_with_their_workers_and_no_worker_gets_much_more_than_its_share() {
         assert!((180..320).contains(&own), "{worker} has {own} of 2000");
     }
     for (before, after) in all.iter().zip(&less) {
-        // Only the keys of the one that left have moved.
+        // Only the keys of the worker that left have moved.
         assert!(*before == 3 || before == after);
         assert!(*after != 3);
     }
-    // All ask for the same: it goes round once its worker has its share.
+    // All requests have one key: it spills over once its worker has its share.
     let mut desk = desk(policy, WORKERS, Resilience::default());
     let mut at_workers = [0u32; WORKERS];
     for _ in 0..800 {

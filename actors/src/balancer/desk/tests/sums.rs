@@ -1,4 +1,5 @@
-//! Any history keeps the sums: nothing is lost, nothing is answered twice, nothing grows without need.
+//! Property tests: in any history no request is lost or answered twice, and tombstones stay
+//! bounded.
 
 use std::collections::BTreeMap;
 
@@ -15,16 +16,16 @@ enum Step {
     Up(usize),
     Down(usize),
     Take(usize),
-    /// The nth of what is running.
+    /// The nth running copy.
     Answer(usize, bool),
     Lose(usize, bool, bool),
-    /// The nth of what is open.
+    /// The nth open request.
     Cancel(usize),
     Later(u64),
     Resize(usize),
 }
 
-/// What is special about a request; the number is the time that it has, if any.
+/// Options of a request, and its timeout in ticks (0 is none).
 fn terms() -> impl Strategy<Value = (Terms, u64)> {
     let priority = prop::sample::select(Priority::ALL.to_vec());
     (
@@ -124,7 +125,7 @@ fn spreads() -> impl Strategy<Value = Spread> {
     ]
 }
 
-/// A copy at a worker: which, whose, in which life.
+/// A running copy: request, worker, epoch.
 type Running = (Ref, usize, u64);
 
 struct World {
@@ -208,7 +209,7 @@ impl World {
             prop_assert_eq!(request, number);
             self.over(Verdict::Over(number))?;
         }
-        // What was to happen by now has happened.
+        // Everything due by now has happened.
         prop_assert!(self.desk.next_turn().is_none_or(|next| next > self.now));
         self.check()
     }
@@ -232,7 +233,7 @@ impl World {
             prop_assert_eq!(loads.workers[at].pending, worker.pending());
             let waits = worker.queue.len() - worker.husks;
             prop_assert_eq!((worker.counted, queued), (waits, waits));
-            // Whoever takes requests is in a heap, and nobody else.
+            // Exactly the available workers are in a heap.
             let takes = worker.up.is_some() && worker.out.is_none() && !worker.parked;
             prop_assert_eq!(desk.heaps.iter().any(|heap| heap.has(at)), takes);
             prop_assert!(takes || queued == 0, "requests wait for nobody");
@@ -242,7 +243,7 @@ impl World {
             {
                 prop_assert!(worker.pending() <= per_worker as usize * desk.rules.places);
             }
-            // Husks are swept before they are many.
+            // Tombstones are swept before they are many.
             prop_assert!(worker.queue.len() <= 2 * (queued + FEW));
         }
         let queued: usize = desk.workers.iter().map(Worker::queued).sum();
@@ -296,7 +297,7 @@ proptest! {
             world.step(step)?;
         }
         world.step(Step::Resize(4))?;
-        // Everybody comes back and does what there is to do.
+        // All workers come back and serve what is left.
         for worker in 0..4 {
             world.step(Step::Up(worker))?;
         }

@@ -1,4 +1,4 @@
-//! The tails that are known of the policies: ten workers, times in units of the mean service time.
+//! Known tail latencies of the policies: ten workers, times in units of the mean service time.
 
 use super::model::{Model, UNIT};
 use crate::balancer::policy::{After, Hedge, Policy, Spread};
@@ -32,7 +32,7 @@ fn central(per_worker: u32) -> Policy {
     }
 }
 
-/// Debug builds take fewer requests, and allow for it.
+/// Debug builds simulate fewer requests, and get more tolerance.
 const SEEDS: u64 = if cfg!(debug_assertions) { 2 } else { 5 };
 const SLACK: f64 = if cfg!(debug_assertions) { 1.15 } else { 1.0 };
 
