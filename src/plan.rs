@@ -1,4 +1,5 @@
-//! Names become keys, once; every check of the graph and every warning is here. After a plan no string takes part in wiring.
+//! A [`Plan`] is a validated config with all names resolved to indices, ready to be wired. All
+//! checks of the topology, errors and warnings, are made here.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -36,39 +37,39 @@ pub(crate) use resolve::RELAYED;
 pub(crate) use resolve::resolve;
 pub use unfold::unfold;
 
-/// A resolved topology: nodes are keys (positions in these vectors).
+/// A resolved topology. Nodes refer to each other by their indices in these vectors.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// What the topology is called.
+    /// Name of the topology.
     pub name: String,
     /// Sources, each with the piles that it fills.
     pub sources: Vec<SourcePlan>,
     /// Piles and dumps, upstream before downstream.
     pub piles: Vec<PilePlan>,
-    /// Incinerators.
+    /// Incinerators, sorted by name.
     pub incinerators: Vec<IncineratorPlan>,
     /// Crews and relays, upstream before downstream.
     pub crews: Vec<CrewPlan>,
-    /// Balancers with their workers.
+    /// Balancers with their workers, sorted by name.
     pub balancers: Vec<BalancerPlan>,
-    /// Requesters.
+    /// Requesters, sorted by name.
     pub requesters: Vec<RequesterPlan>,
-    /// How it runs.
+    /// Cores, placement, seed, scratch folder and drain deadline.
     pub execution: ExecutionPlan,
-    /// What happens when an actor fails.
+    /// Restart and shutdown settings.
     pub supervision: SupervisionPlan,
-    /// One round trip of one gopher without dumps, where the config says so.
+    /// Duration of one gopher's round trip without dumps, from `[model] t1`; `None` if not set.
     pub t1: Option<Duration>,
-    /// What would reach outside of a simulation, in words: programs, and standard input.
+    /// What a simulation cannot run, as messages: external programs, networks and standard input.
     pub outside: Vec<String>,
-    /// What goes wrong on purpose.
+    /// Faults to inject, with their targets.
     pub faults: Vec<faults::FaultPlan>,
-    /// What is expected nevertheless.
+    /// Properties that must hold despite the faults.
     pub expect: ExpectConfig,
 }
 
 impl Plan {
-    /// Files and folders that a run would read, each once.
+    /// Files and folders that a run would read, without duplicates.
     pub fn reads(&self) -> Vec<&PathBuf> {
         let piles = self.piles.iter().flat_map(|pile| &pile.reads);
         let crews = self.crews.iter().flat_map(|crew| &crew.reads);
@@ -77,7 +78,7 @@ impl Plan {
         once(piles.chain(crews).chain(fires).chain(balancers))
     }
 
-    /// Files and folders that a run would write, each once.
+    /// Files and folders that a run would write, without duplicates.
     pub fn writes(&self) -> Vec<&PathBuf> {
         let piles = self.piles.iter().flat_map(|pile| &pile.writes);
         let crews = self.crews.iter().flat_map(|crew| &crew.writes);
@@ -86,17 +87,17 @@ impl Plan {
         once(piles.chain(crews).chain(fires).chain(balancers))
     }
 
-    /// True if books go to standard output, so that nothing else should.
+    /// True if a run writes books to standard output, which nothing else should then use.
     pub fn writes_to_stdout(&self) -> bool {
         self.writes()
             .iter()
             .any(|path| path.as_os_str() == STANDARD_STREAM)
     }
 
-    /// Resolves a config made in code; mistakes name config paths. The plan comes with its warnings.
+    /// Resolves a config built in code. Returns the plan and its warnings.
     ///
     /// # Errors
-    /// Every mistake in the config, and what there is to warn of.
+    /// All errors of the config, together with its warnings. Each names a config path.
     pub fn new(
         config: &TopologyConfig,
         catalog: &Catalog,
@@ -107,7 +108,9 @@ impl Plan {
         }
     }
 
-    /// Resolves a config; `locate` tells who wrote the value at a config path. `None` if there is an error.
+    /// Resolves a config. `locate` returns the origin (such as file and line) of the value at a config
+    /// path. Without errors, returns the plan and the warnings; otherwise `None` and all
+    /// diagnostics.
     pub fn resolve(
         config: &TopologyConfig,
         catalog: &Catalog,
@@ -124,228 +127,232 @@ fn once<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Vec<&'a PathBuf> {
     paths.filter(|path| seen.insert(*path)).collect()
 }
 
-/// A source. Where its pile has copies, one reader deals its books: the n-th goes to copy n mod copies.
+/// A source. If its pile has n copies, one reader serves them all: book k, counted from 0, goes to
+/// copy k mod n.
 #[derive(Debug, Clone)]
 pub struct SourcePlan {
-    /// The pile's name, without a label.
+    /// Name of its pile, without a copy label.
     pub name: String,
-    /// Makes it.
+    /// Creates the source.
     pub factory: SourceFactory,
-    /// The piles that it fills in turn: positions in [`Plan::piles`].
+    /// Piles that it fills in turn, as indices into [`Plan::piles`].
     pub piles: Vec<usize>,
-    /// How many books it gives in all, where its options say so.
+    /// Total number of books, if its options state it; `None` if unknown.
     pub books: Option<u64>,
 }
 
 /// A pile or a dump.
 #[derive(Debug, Clone)]
 pub struct PilePlan {
-    /// Its name, for reports.
+    /// Name in reports, with a copy label if it has copies.
     pub name: String,
-    /// True for a staging dump.
+    /// True for a dump, false for a pile.
     pub dump: bool,
-    /// Its source: a position in [`Plan::sources`].
+    /// Source that fills it, as an index into [`Plan::sources`].
     pub source: Option<usize>,
     /// Files and folders that the source would read.
     pub reads: Vec<PathBuf>,
     /// Files and folders that the source would write.
     pub writes: Vec<PathBuf>,
-    /// Bound of admission.
+    /// Most books and bytes that it holds.
     pub capacity: Capacity,
-    /// Slots.
+    /// Most concurrent loads and unloads.
     pub exclusive: Exclusive,
-    /// Attempts before a book is a dead letter.
+    /// Attempts after which a book becomes a dead letter (>= 1).
     pub max_attempts: u32,
 }
 
 /// An incinerator.
 #[derive(Debug, Clone)]
 pub struct IncineratorPlan {
-    /// Its name, for reports.
+    /// Name in reports, with a copy label if it has copies.
     pub name: String,
-    /// Makes its burn.
+    /// Creates the burn.
     pub burn: BurnFactory,
     /// Files and folders that the burn would read.
     pub reads: Vec<PathBuf>,
     /// Files and folders that the burn would write.
     pub writes: Vec<PathBuf>,
-    /// Slots.
+    /// Most concurrent loads and unloads.
     pub exclusive: Exclusive,
-    /// The balancer whose workers burn instead: a position in [`Plan::balancers`].
+    /// Balancer whose workers burn the books instead, as an index into [`Plan::balancers`].
     pub ask: Option<usize>,
 }
 
-/// Where a crew unloads: a position in [`Plan::piles`] or [`Plan::incinerators`].
+/// The node into which a crew unloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// A dump.
+    /// Index into [`Plan::piles`].
     Dump(usize),
-    /// An incinerator.
+    /// Index into [`Plan::incinerators`].
     Incinerator(usize),
 }
 
-/// A crew, or a relay: a crew of one gopher with one cart.
+/// A crew, or a relay, which is planned as a crew of one gopher with one cart.
 #[derive(Debug, Clone)]
 pub struct CrewPlan {
-    /// Its name, for reports.
+    /// Name in reports, with a copy label if it has copies.
     pub name: String,
     /// True for a relay.
     pub relay: bool,
-    /// The pile that it empties: a position in [`Plan::piles`].
+    /// The pile or dump that it empties, as an index into [`Plan::piles`].
     pub from: usize,
-    /// Where it unloads.
+    /// The node into which it unloads.
     pub to: Target,
-    /// Its gophers' duties.
+    /// Duties of each gopher (>= 1 gopher).
     pub gophers: Vec<Duties>,
-    /// Carts in circulation.
+    /// Number of carts (>= 1).
     pub carts: u32,
-    /// Most books in a cart.
+    /// Most books in a cart (>= 1).
     pub cart_books: usize,
-    /// Most bytes in a cart.
+    /// Most bytes in a cart; `None` for no limit.
     pub cart_bytes: Option<u64>,
-    /// Makes the work of one gopher; `None` where books pass as they are.
+    /// Creates the work of one gopher; `None` if books are not transformed, or by `ask`.
     pub work: Option<WorkFactory>,
-    /// The balancer whose workers do the work instead: a position in [`Plan::balancers`].
+    /// Balancer whose workers do the work instead, as an index into [`Plan::balancers`].
     pub ask: Option<usize>,
     /// Files and folders that the work would read.
     pub reads: Vec<PathBuf>,
     /// Files and folders that the work would write.
     pub writes: Vec<PathBuf>,
-    /// What the steps cost.
+    /// Duration of each step.
     pub steps: StepTimes,
 }
 
 /// A balancer with its workers.
 #[derive(Debug, Clone)]
 pub struct BalancerPlan {
-    /// Its name, for reports.
+    /// Name in reports, with a copy label if it has copies.
     pub name: String,
-    /// Who gets a request.
+    /// How the worker for a request is selected.
     pub policy: Policy,
-    /// How many workers are asked the same.
+    /// Number of workers that receive each request: one, several, or a hedge after a delay.
     pub spread: Spread,
-    /// Most requests that wait, in the balancer or at workers; `None` does not bound.
+    /// Most queued requests, at the balancer and its workers together; `None` for no limit.
     pub queue: Option<u32>,
-    /// What becomes of a request that finds the queue full.
+    /// What happens to a request when the queue is full.
     pub full: Full,
-    /// True if a request may be begun again after its worker died of it.
+    /// True if a request may be executed again after the death of its worker.
     pub idempotent: bool,
-    /// Attempts of an idempotent request (>= 1).
+    /// Most attempts of a request if it is idempotent (>= 1).
     pub max_attempts: u32,
-    /// Deadlines, shedding, budgets, care for workers.
+    /// Deadlines, load shedding, retry budget, slow start and ejection of workers.
     pub resilience: Resilience,
-    /// Workers (>= 1).
+    /// Number of workers (>= 1).
     pub workers: u32,
-    /// Requests that one worker does at a time (>= 1).
+    /// Requests that each worker executes concurrently (>= 1).
     pub concurrency: u32,
-    /// Makes the kind of worker.
+    /// Creates the service of a worker.
     pub service: ServiceFactory,
-    /// The kind's name.
+    /// Name of the service's kind.
     pub kind: String,
-    /// Files and folders that it would read.
+    /// Files and folders that a worker would read.
     pub reads: Vec<PathBuf>,
-    /// Files and folders that it would write.
+    /// Files and folders that a worker would write.
     pub writes: Vec<PathBuf>,
 }
 
-/// A requester.
+/// A requester, which sends requests to a balancer.
 #[derive(Debug, Clone)]
 pub struct RequesterPlan {
-    /// Its name, for reports.
+    /// Name in reports, with a copy label if it has copies.
     pub name: String,
-    /// Whom it asks: a position in [`Plan::balancers`].
+    /// The balancer to which it sends, as an index into [`Plan::balancers`].
     pub to: usize,
-    /// When it asks.
+    /// When it sends requests.
     pub load: Load,
-    /// Where it listens, if its requests come from outside.
+    /// HTTP server settings, if its requests arrive over HTTP.
     pub http: Option<HttpPlan>,
-    /// In which order it takes the answers to a batch.
+    /// Order in which it receives the replies to a batch.
     pub order: load::Order,
-    /// Which requests go first where they wait.
+    /// Priority of its requests in queues.
     pub priority: Priority,
-    /// Its requests are about so many things in turn (>= 1).
+    /// Number of distinct keys, used in turn by its requests (>= 1); `None` for requests without a
+    /// key.
     pub keys: Option<u32>,
 }
 
-/// A requester that serves HTTP.
+/// Settings of a requester that serves HTTP.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HttpPlan {
-    /// Where it listens; port 0 is any that is free.
+    /// Address to listen on; port 0 selects any free port.
     pub listen: SocketAddr,
-    /// Requests whose path begins with it are served.
+    /// Path prefix of the requests that are served; others are answered 404.
     pub path: String,
-    /// Where health, metrics and a snapshot are, below this path.
+    /// Path prefix of the endpoints for health, metrics and a snapshot; `None` disables them.
     pub admin: Option<String>,
-    /// Most bytes of a request's body (>= 1).
+    /// Most bytes in a request's body (>= 1).
     pub body: u64,
-    /// Most headers of a request (>= 1).
+    /// Most headers in a request (>= 1).
     pub headers: u32,
-    /// Most connections at once (>= 1).
+    /// Most open connections (>= 1); further ones wait.
     pub connections: u32,
-    /// The header whose value is a request's key, in lower case.
+    /// Name, in lower case, of the header whose value is the request's key for the policy
+    /// `affinity`.
     pub key_header: Option<String>,
-    /// Status of successful answers that bring none of their own (200 to 299).
+    /// Status of successful replies that set none (200 to 299).
     pub status: u16,
-    /// Methods that are served, in upper case; `None` serves all but CONNECT and TRACE.
+    /// Methods that are served, in upper case; `None` serves all except CONNECT and TRACE.
     pub methods: Option<Vec<String>>,
-    /// Hosts that a request for `admin` may name besides those that are listened on; `*` is any.
+    /// Host names that requests to `admin` may use besides the address listened on; `*` allows any.
     pub hosts: Vec<String>,
-    /// How long a client may take to send a request's head, and may stall while it sends a body.
+    /// Timeout for receiving a request's head, and for each stall while receiving its body.
     pub read_timeout: Duration,
-    /// How long a client may stall while it takes an answer.
+    /// Timeout for each stall of a client while it receives a reply.
     pub write_timeout: Duration,
-    /// Bytes a second of a body or an answer that a client has to keep up (>= 1).
+    /// Least transfer rate of bodies and replies beyond the timeouts, in bytes per second (>= 1).
     pub min_rate: u64,
-    /// How long a connection may be idle between two requests.
+    /// Most time a connection may be idle between two requests.
     pub keep_alive: Duration,
-    /// How long it goes on as before once it is to end.
+    /// How long a closing server still serves all requests while it reports that it is not ready.
     pub grace: Duration,
-    /// How long requests and answers may take once the port is closed.
+    /// Most time for open requests to finish once the port is closed.
     pub shutdown_timeout: Duration,
-    /// Requests after which it is done.
+    /// Number of requests after which the server stops; `None` for no limit.
     pub requests: Option<u64>,
 }
 
-/// How it runs.
+/// How the topology is executed. Only the seed can change the results of a run.
 #[derive(Debug, Clone)]
 pub struct ExecutionPlan {
-    /// Arbiters, and threads of the blocking pool.
+    /// Number of arbiters, and of threads in the blocking pool (>= 1).
     pub cores: usize,
-    /// How nodes are laid on arbiters.
+    /// How nodes are assigned to arbiters.
     pub placement: Placement,
-    /// Seed of every random stream.
+    /// Seed of all random streams.
     pub seed: u64,
-    /// Folder for large bodies.
+    /// Folder for bodies of books that are too large for memory.
     pub scratch: PathBuf,
-    /// How long a drain may take.
+    /// Most time for a drain; `None` for no limit.
     pub drain_deadline: Option<Duration>,
 }
 
-/// What happens when an actor fails.
+/// Restart and shutdown settings.
 #[derive(Debug, Clone, Copy)]
 pub struct SupervisionPlan {
-    /// Who is restarted with the failed one.
+    /// Which actors are restarted together with a failed one.
     pub strategy: StrategyConfig,
-    /// Restarts allowed within `period`.
+    /// Failures within `period` that are answered with a restart; one more ends the run. `u32::MAX`
+    /// for no limit.
     pub intensity: u32,
-    /// Window of `intensity`.
+    /// Sliding window of `intensity` (> 0).
     pub period: Duration,
-    /// Failures in a row that end the run.
+    /// Consecutive failures of one actor that end the run. `u32::MAX` for no limit.
     pub in_a_row: u32,
     /// Delay before a restart.
     pub backoff: BackoffConfig,
-    /// Wait for each actor in an ordered shutdown.
+    /// How long an ordered shutdown waits for each actor before killing it.
     pub shutdown: Duration,
-    /// How long a thread may be blocked.
+    /// How long a thread may be blocked before its actors are restarted on another thread (> 0).
     pub hang_after: Duration,
 }
 
-/// The path that a file has for the one of a copy.
+/// Removes copy labels from a path, as a config file has one node for all copies.
 fn written<'a>(path: &[&'a str]) -> Vec<&'a str> {
     path.iter().map(|key| base(key)).collect()
 }
 
-/// Collects what is wrong with a config, and knows who wrote what.
+/// Collects diagnostics and locates the values they refer to.
 pub(crate) struct Judge<'a> {
     locate: &'a dyn Fn(&[&str]) -> Origin,
     found: Diagnostics,

@@ -1,4 +1,4 @@
-//! Balancers and requesters: what is wrong with each, who asks whom, and what becomes of them in a plan.
+//! Checks of balancers and requesters, and the resolution of references between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ mod rings;
 
 pub(super) use plans::{numbered, plans};
 
-/// Reports what is wrong with single balancers and requesters.
+/// Checks each balancer and requester by itself.
 pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
     for (name, balancer) in &config.balancers {
         workers(judge, name, &balancer.workers);
@@ -120,7 +120,7 @@ fn policy(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
     }
 }
 
-/// Judges `replicate` and `hedge`.
+/// Checks `replicate` and `hedge`.
 fn spread(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
     let path = |key| ["balancers", name, key];
     if let Some(hedge) = balancer.hedge {
@@ -213,7 +213,8 @@ fn retries(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
     }
 }
 
-/// True if a request may be executed more than once; who asks several workers says so.
+/// True if a request may be executed more than once. Default: true if `replicate` or `hedge` is set,
+/// else false.
 fn idempotent(balancer: &BalancerConfig) -> bool {
     let several = balancer.replicate.is_some() || balancer.hedge.is_some();
     balancer.idempotent.unwrap_or(several)
@@ -272,8 +273,8 @@ fn load(judge: &mut Judge<'_>, name: &str, requester: &RequesterConfig) {
     }
 }
 
-/// Reports what is wrong with who asks whom, of a config whose copies are nodes of their own; false if a name leads nowhere.
-/// `holes`: a node could not be read, so nothing is said of what is not asked.
+/// Checks references to balancers in an unfolded config; false if one is unresolved. With `holes`,
+/// some node could not be read, so unused balancers are not reported.
 pub(super) fn graph(judge: &mut Judge<'_>, config: &TopologyConfig, holes: bool) -> bool {
     let mut right = true;
     let bases: BTreeSet<&str> = config.balancers.keys().map(|name| base(name)).collect();
@@ -294,12 +295,12 @@ pub(super) fn graph(judge: &mut Judge<'_>, config: &TopologyConfig, holes: bool)
     right
 }
 
-/// The balancer that a work or a burn names.
+/// Name of the balancer to which a work or a burn delegates.
 pub(super) fn named(kind: &KindConfig) -> Option<&str> {
     (kind.kind == "balancer").then(|| kind.options.get("to")?.as_str())?
 }
 
-/// All works and burns that name a balancer, each with its path.
+/// Works and burns that delegate to a balancer, each with its config path.
 fn joined(config: &TopologyConfig) -> Vec<(Vec<String>, &str)> {
     let path = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
     let works = config.crews.iter().flat_map(|(name, crew)| {
@@ -317,7 +318,7 @@ fn joined(config: &TopologyConfig) -> Vec<(Vec<String>, &str)> {
     works.chain(burns).collect()
 }
 
-/// Judges works and burns that name a balancer; true if all of them lead somewhere.
+/// Checks works and burns that delegate to a balancer; true if each names an existing one.
 fn joins(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
     let mut right = true;
     let bases: BTreeSet<&str> = config.balancers.keys().map(|name| base(name)).collect();
@@ -348,7 +349,7 @@ fn joins(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
     right
 }
 
-/// Balancers that somebody asks: requesters, works and burns.
+/// Balancers that receive requests from requesters, works or burns.
 fn asked(config: &TopologyConfig) -> BTreeSet<&str> {
     let requesters = config.requesters.values();
     let requested = requesters.map(|requester| requester.to.as_str());
@@ -366,7 +367,7 @@ fn leads(
         return true;
     }
     if bases.contains(base(to)) {
-        // It means no copy, which was told when copies were made.
+        // Refers to a nonexistent copy, which `unfold` has reported.
         return false;
     }
     let other = [
@@ -394,7 +395,7 @@ fn leads(
     false
 }
 
-/// Warns of more than the workers of a balancer can do.
+/// Warns if the requested utilisation of a balancer's workers adds up to 1 or more.
 fn overload(judge: &mut Judge<'_>, config: &TopologyConfig) {
     let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
     let asking = |requester: &RequesterConfig| match requester.load {
@@ -410,7 +411,7 @@ fn overload(judge: &mut Judge<'_>, config: &TopologyConfig) {
         let Some(all) = asking(requester).and(sums.get(requester.to.as_str())) else {
             continue;
         };
-        // Sums of decimal shares miss 1 by a hair's breadth.
+        // Sums of decimal fractions may fall short of 1 by a rounding error.
         if *all < 1.0 - 1e-9 {
             continue;
         }

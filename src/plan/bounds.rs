@@ -1,4 +1,4 @@
-//! Judges that no number of a config is beyond the most that it may be, and what a topology needs in all.
+//! Checks the upper bounds of all numbers in a config, and of the totals over a topology.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::config::schema::{
     WhenConfig,
 };
 
-/// Reports every number that is too large.
+/// Reports each number above its upper bound.
 pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
     for (name, pile) in &config.piles {
         let node = Node(judge, vec!["piles", name]);
@@ -48,7 +48,7 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
     Node(judge, vec!["expect"]).time(&["recovery_p99"], config.expect.recovery_p99);
 }
 
-/// A place in a config.
+/// The config path of a node, with methods to check its keys.
 struct Node<'a, 'j>(&'a mut Judge<'j>, Vec<&'a str>);
 
 impl Node<'_, '_> {
@@ -64,7 +64,7 @@ impl Node<'_, '_> {
         };
         if said > most {
             let message = if said >= u64::from(u32::MAX - 1) && most < u64::from(u32::MAX) {
-                // What did not fit into its type was made the largest that does.
+                // The reader saturates numbers that do not fit their type.
                 format!("this number is too large: at most {}", grouped(most))
             } else {
                 let said = grouped(said);
@@ -89,7 +89,7 @@ impl Node<'_, '_> {
     }
 
     fn factor(&mut self, keys: &[&str], said: Option<f64>, most: f64) {
-        // What is no number, or infinite, is told where the least is judged.
+        // Checks of the lower bound report numbers that are NaN or infinite.
         if let Some(said) = said.filter(|said| said.is_finite() && *said > most) {
             self.refuse(keys, format!("{said} is too large: at most {most}"));
         }
@@ -249,7 +249,7 @@ fn requester(mut node: Node<'_, '_>, requester: &RequesterConfig) {
             node.count(&key, Some(*requests), limits::MOST_IN_BATCH);
         }
         LoadConfig::Http(http) => {
-            // Its other numbers are judged with all else that a server has.
+            // `balancing::http` checks the other numbers.
             node.count(&["load", "requests"], http.requests, all);
         }
     }
@@ -260,7 +260,7 @@ fn supervision(mut node: Node<'_, '_>, supervision: &SupervisionConfig) {
         ("intensity", supervision.intensity),
         ("in_a_row", supervision.in_a_row),
     ] {
-        // The largest of all stands for no limit.
+        // `u32::MAX` stands for no limit.
         let said = Some(said).filter(|said| *said != u32::MAX);
         node.count(&[key], said, limits::MOST_TIMES);
     }
@@ -311,7 +311,8 @@ fn fault(mut node: Node<'_, '_>, fault: &FaultConfig) {
     }
 }
 
-/// Bytes of the books that wait on piles whose source makes them up: of no other source is it known how large they are.
+/// Estimated bytes of books queued on piles with a `generate` source. The book sizes of other
+/// sources are unknown.
 fn generated(config: &TopologyConfig) -> u64 {
     let piles = config.piles.iter().filter_map(|(name, pile)| {
         let source = pile
@@ -340,7 +341,8 @@ fn generated(config: &TopologyConfig) -> u64 {
     piles.fold(0, u64::saturating_add)
 }
 
-/// Judges what all copies of a topology have together, and warns of what this machine has no memory for.
+/// Checks totals over all copies, and warns if the topology needs more memory than this machine
+/// has. False if a total is too large.
 pub(super) fn sums(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
     let copies = |name: &str| super::unfold::copies_of(config, name);
     let mut whole = true;

@@ -1,4 +1,4 @@
-//! Faults find their targets.
+//! Resolves the targets of faults to actors and points in their work.
 
 mod target;
 
@@ -17,66 +17,66 @@ use crate::config::schema::{
 };
 use target::Pattern;
 
-/// A fault with its targets.
+/// A fault with its resolved targets.
 #[derive(Debug, Clone)]
 pub struct FaultPlan {
-    /// The share of seeds that it is there for.
+    /// Share of seeds for which it is active, above 0 and at most 1.
     pub odds: f64,
-    /// What it is.
+    /// Rule or mix of faults.
     pub what: FaultPlanWhat,
 }
 
-/// What a fault is.
+/// A rule, or a random mix of faults.
 #[derive(Debug, Clone)]
 pub enum FaultPlanWhat {
-    /// A rule.
+    /// A rule that injects one fault at fixed sites.
     Rule(Rule),
-    /// A mix of one to `most` faults of these parts, drawn by the seed.
+    /// One to `most` random faults, derived from the seed.
     Mix {
-        /// Its name.
+        /// Name of the fault in the config.
         name: Arc<str>,
-        /// Most faults.
+        /// Most faults in a mix (>= 1).
         most: u32,
-        /// Whom it may hit.
+        /// Actors that may be hit.
         parts: Vec<Part>,
     },
 }
 
-/// What there is to be disturbed: an actor, as faults see it.
+/// An actor, as a target of faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// The actor, by its name in reports.
+    /// Name of the actor in reports.
     pub node: Arc<str>,
-    /// Its crew, or its balancer; else itself.
+    /// Name of its crew; `x/*` for a worker of the balancer `x`; otherwise its own name.
     pub family: Arc<str>,
-    /// What it is.
+    /// Type of the actor.
     pub sort: Sort,
-    /// Points in its work.
+    /// Points in its work at which faults can occur.
     pub points: Vec<Point>,
-    /// Crews whose messages come to it.
+    /// Crews that send messages to it.
     pub senders: Vec<Arc<str>>,
 }
 
-/// What an actor is.
+/// Type of an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sort {
-    /// A gopher, a relay's among them.
+    /// A gopher of a crew, or a relay.
     Gopher,
-    /// A pile or dump.
+    /// A pile or a dump.
     Pile,
     /// An incinerator.
     Incinerator,
-    /// A reader of a source.
+    /// The reader of a source.
     Source,
     /// A balancer.
     Balancer,
-    /// A balancer's worker.
+    /// A worker of a balancer.
     Worker,
     /// A requester.
     Requester,
 }
 
-/// Every actor of a plan, in its order.
+/// All actors of a plan, in a fixed order.
 pub fn parts(plan: &Plan) -> Vec<Part> {
     let mut out = Vec::new();
     let named = |node: &str, family: &str, sort, points: &[Point]| Part {
@@ -146,7 +146,7 @@ pub fn parts(plan: &Plan) -> Vec<Part> {
         }
     }
     for requester in &plan.requesters {
-        // What comes over HTTP has no actor of its own.
+        // Requests over HTTP are not sent by an actor.
         if requester.http.is_none() {
             out.push(named(
                 &requester.name,
@@ -159,7 +159,7 @@ pub fn parts(plan: &Plan) -> Vec<Part> {
     out
 }
 
-/// Points at which a kind can be; `None` for the actor as a whole.
+/// Points of an actor at which faults of a kind can occur; `None` stands for the actor as a whole.
 pub fn points_of(kind: &Kind, part: &Part) -> Vec<Option<Point>> {
     let of = |points: &[Point]| -> Vec<Option<Point>> {
         let own = part.points.iter().filter(|point| points.contains(point));
@@ -190,7 +190,7 @@ pub fn points_of(kind: &Kind, part: &Part) -> Vec<Option<Point>> {
     }
 }
 
-/// Judges faults and expectations, and gives them their targets.
+/// Checks faults and expectations, and resolves the targets of faults if there is a plan.
 pub(super) fn plans(
     judge: &mut Judge<'_>,
     config: &TopologyConfig,
@@ -377,7 +377,7 @@ fn one(
                 could.extend(point);
                 let fits = match (pattern.point(), point) {
                     (Some(wanted), point) => point == Some(wanted),
-                    // By visits or items: at every point that there is.
+                    // Rules that count visits or items apply at every point.
                     (None, None) => !by_visit,
                     (None, Some(_)) => {
                         by_visit

@@ -1,4 +1,4 @@
-//! Judges how nodes hang together, and puts them in order.
+//! Checks the graph of nodes and crews, and sorts it topologically.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,6 @@ use crate::config::label::{base, compare};
 use crate::config::nearest;
 use crate::config::schema::TopologyConfig;
 
-/// Names in topological order.
 pub(super) struct Order<'a> {
     /// Piles and dumps, upstream before downstream.
     pub piles: Vec<&'a str>,
@@ -15,7 +14,7 @@ pub(super) struct Order<'a> {
     pub ways: Vec<Way<'a>>,
 }
 
-/// Whatever carries books from one node to another.
+/// A crew or a relay, which carries books from one node to another.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Way<'a> {
     /// `crews` or `relays`.
@@ -23,13 +22,13 @@ pub(super) struct Way<'a> {
     pub name: &'a str,
     pub from: &'a str,
     pub to: &'a str,
-    /// Most books and bytes at once.
+    /// Most books at once; `None` if unknown.
     books: Option<u64>,
     bytes: Option<u64>,
 }
 
 impl Way<'_> {
-    /// What it is, for messages.
+    /// How messages refer to it, such as "the crew `x`".
     fn what(&self) -> String {
         let word = if self.is_relay() { "relay" } else { "crew" };
         format!("the {word} `{}`", self.name)
@@ -40,7 +39,6 @@ impl Way<'_> {
     }
 }
 
-/// All ways of a config.
 fn ways(config: &TopologyConfig) -> Vec<Way<'_>> {
     let crews = config.crews.iter().map(|(name, crew)| Way {
         group: "crews",
@@ -61,7 +59,8 @@ fn ways(config: &TopologyConfig) -> Vec<Way<'_>> {
     crews.chain(relays).collect()
 }
 
-/// Reports what is wrong with the graph; the order of its nodes if there is one.
+/// Checks the graph; returns its topological order unless it has an error. With `holes`, some node
+/// could not be read, so checks that need the whole graph are skipped.
 pub(super) fn check<'a>(
     judge: &mut Judge<'_>,
     config: &'a TopologyConfig,
@@ -81,7 +80,7 @@ pub(super) fn check<'a>(
     }
     roomy(judge, config, &ways);
     if !whole {
-        // With an end that leads nowhere, whatever seems cut off may not be.
+        // With an unresolved end, nodes that seem disconnected may not be.
         return None;
     }
     if moves(config) {
@@ -90,7 +89,7 @@ pub(super) fn check<'a>(
     order(judge, config, ways)
 }
 
-/// True if books are to be carried: a config of nothing but balancers and requesters has none.
+/// True if the topology moves books. A config with only balancers and requesters does not.
 fn moves(config: &TopologyConfig) -> bool {
     let asks = !(config.balancers.is_empty() && config.requesters.is_empty());
     let carries = !(config.piles.is_empty()
@@ -101,7 +100,7 @@ fn moves(config: &TopologyConfig) -> bool {
     carries || !asks
 }
 
-/// Judges the ends of a crew; true if both are right.
+/// Checks the ends of a way; true if both are valid.
 fn ends(
     judge: &mut Judge<'_>,
     config: &TopologyConfig,
@@ -123,7 +122,7 @@ fn ends(
     let dump = |end: &str| config.dumps.contains_key(end);
     let fire = |end: &str| config.incinerators.contains_key(end);
     let balancer = |end: &str| config.balancers.contains_key(end);
-    // A name that means no copy is told when copies are made.
+    // `unfold` reports names that refer to a nonexistent copy.
     let told = |end: &str| bases.contains(base(end));
     let mut right = true;
 
@@ -174,7 +173,7 @@ fn ends(
     right
 }
 
-/// Judges a crew's carts against a dump at one of its ends.
+/// Checks that a full cart fits into the dump at an end of its way.
 fn fits(judge: &mut Judge<'_>, config: &TopologyConfig, way: &Way<'_>, end: &str) {
     let Some(dump) = config.dumps.get(end) else {
         return;
@@ -203,7 +202,8 @@ fn fits(judge: &mut Judge<'_>, config: &TopologyConfig, way: &Way<'_>, end: &str
     }
 }
 
-/// Warns of dumps that hold no cartload of each side at once: the sides then wait for each other.
+/// Warns of dumps too small for one cartload of each side: either side would have to wait for the
+/// other.
 fn roomy(judge: &mut Judge<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
     let mut fed: BTreeMap<&str, u64> = BTreeMap::new();
     let mut emptied: BTreeMap<&str, u64> = BTreeMap::new();
@@ -231,7 +231,7 @@ fn roomy(judge: &mut Judge<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
     }
 }
 
-/// Judges what nobody fills, and what nobody empties.
+/// Checks that each pile is emptied, and each dump and incinerator is filled.
 fn reached(judge: &mut Judge<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
     let from: BTreeSet<&str> = ways.iter().map(|way| way.from).collect();
     let to: BTreeSet<&str> = ways.iter().map(|way| way.to).collect();
@@ -275,7 +275,7 @@ fn reached(judge: &mut Judge<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
     }
 }
 
-/// Orders piles and crews, or reports each cycle.
+/// Sorts piles and ways topologically, or reports each cycle and returns `None`.
 fn order<'a>(
     judge: &mut Judge<'_>,
     config: &'a TopologyConfig,
@@ -325,7 +325,7 @@ fn order<'a>(
     Some(Order { piles, ways })
 }
 
-/// A name that is ordered as people count.
+/// A name with natural order: `x[lane=2]` before `x[lane=10]`.
 #[derive(PartialEq, Eq)]
 struct Counted<'a>(&'a str);
 
@@ -341,7 +341,8 @@ impl PartialOrd for Counted<'_> {
     }
 }
 
-/// Every node of `left` has a feeder in it, so walking upstream from any of them ends in a cycle.
+/// Reports cycles. Every node of `left` has a feeder in `left`, so a walk upstream from any of them
+/// ends in a cycle.
 fn cycles(judge: &mut Judge<'_>, ways: &[Way<'_>], left: &BTreeMap<&str, BTreeSet<&str>>) {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     let mut back: BTreeMap<(&str, &str), &Way<'_>> = BTreeMap::new();
@@ -361,7 +362,7 @@ fn cycles(judge: &mut Judge<'_>, ways: &[Way<'_>], left: &BTreeMap<&str, BTreeSe
         let Some(first) = walk.iter().position(|name| *name == at) else {
             continue;
         };
-        // The walk went upstream; books go the other way, and the least name comes first.
+        // The walk went upstream: reverse it, and start at the smallest name.
         let mut cycle: Vec<&str> = walk[first..].iter().rev().copied().collect();
         let least = (0..cycle.len()).min_by_key(|at| cycle[*at]).unwrap_or(0);
         cycle.rotate_left(least);

@@ -1,4 +1,5 @@
-//! Kinds and their options become factories.
+//! Resolves kinds and their options to factories, and checks that inputs and outputs do not
+//! overlap.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -13,13 +14,13 @@ use crate::catalog::{Catalog, Kind, OptionError, Prepared, STANDARD_STREAM};
 use crate::config::schema::{KindConfig, TopologyConfig};
 use crate::config::{Diagnostic, Shape, nearest};
 
-/// The option by which a source is told what is not its input.
+/// Option that lists paths a source must not read.
 const LEAVE_OUT: &str = "leave_out";
 
-/// Most mistakes that are looked for in the options of one kind: the next is only found by reading all options again.
+/// Most errors reported for the options of one kind. Each requires parsing all options again.
 const MISTAKES: usize = 50;
 
-/// What was made of the kinds, by node or crew; a mistake leaves a gap.
+/// Resolved kinds by the name of their node. A kind with an error has no entry.
 #[derive(Default)]
 pub(super) struct Kinds {
     pub sources: BTreeMap<String, Prepared<dyn Source>>,
@@ -28,7 +29,7 @@ pub(super) struct Kinds {
     pub services: BTreeMap<String, Prepared<dyn Service>>,
 }
 
-/// Prepares all kinds, reporting every mistake in their options.
+/// Resolves all kinds and reports every error in their options.
 pub(super) fn prepare(judge: &mut Judge<'_>, config: &TopologyConfig, catalog: &Catalog) -> Kinds {
     let mut kinds = Kinds::default();
     let mut outputs: Vec<(Vec<String>, PathBuf)> = Vec::new();
@@ -78,7 +79,7 @@ pub(super) fn prepare(judge: &mut Judge<'_>, config: &TopologyConfig, catalog: &
 
 fn note(outputs: &mut Vec<(Vec<String>, PathBuf)>, path: &[&str], writes: &[PathBuf]) {
     let path: Vec<String> = path.iter().map(|key| (*key).to_owned()).collect();
-    // Standard output is inside nothing.
+    // Standard output overlaps with no file.
     let files = writes
         .iter()
         .filter(|output| output.as_os_str() != STANDARD_STREAM);
@@ -107,7 +108,7 @@ fn one<'a, T: ?Sized + 'static>(
     let mut options = config.options.clone();
     let mut removed: Vec<String> = Vec::new();
     let mut told = 0;
-    // A kind tells one mistake at a time: what is wrong is taken out, until nothing is or it can't be.
+    // Parsing stops at the first error: report it, remove the option and parse again.
     loop {
         let error = match kind.prepare(options.clone()) {
             Ok(prepared) if removed.is_empty() => {
@@ -136,7 +137,7 @@ fn one<'a, T: ?Sized + 'static>(
     }
 }
 
-/// Warns of what this machine lacks for the options.
+/// Warns of anything on this machine that the options require but is absent.
 fn lacking<T: ?Sized>(judge: &mut Judge<'_>, path: &[&str], prepared: &Prepared<T>) {
     for found in prepared.look() {
         let keys: Vec<&str> = found.path.iter().map(String::as_str).collect();
@@ -149,7 +150,7 @@ fn lacking<T: ?Sized>(judge: &mut Judge<'_>, path: &[&str], prepared: &Prepared<
     }
 }
 
-/// Reports all options that are missing. One that was only taken out as wrong is not.
+/// Reports all required options that are absent, except those removed because they were invalid.
 fn missing<T: ?Sized + 'static>(
     judge: &mut Judge<'_>,
     path: &[&str],
@@ -187,7 +188,7 @@ fn missing<T: ?Sized + 'static>(
     }
 }
 
-/// The keys to what an error is about, as far as they are there.
+/// Keys of the option that an error refers to, as far as they exist.
 fn blamed(error: &OptionError, options: &toml::Table) -> Vec<String> {
     let mut at = error.path.clone();
     if let Some(field) = quoted(&error.message, "unknown field ")
@@ -195,7 +196,7 @@ fn blamed(error: &OptionError, options: &toml::Table) -> Vec<String> {
     {
         at.push(field.to_owned());
     }
-    // serde can't always tell how deep it was.
+    // serde may report a longer path than exists.
     let mut known = 0;
     let mut table = Some(options);
     while let Some(value) = at.get(known).and_then(|key| table?.get(key)) {
@@ -209,7 +210,7 @@ fn blamed(error: &OptionError, options: &toml::Table) -> Vec<String> {
     at
 }
 
-/// The error in the words of this language.
+/// Rewords serde's error in terms of config files.
 fn rephrased<T: ?Sized + 'static>(
     judge: &Judge<'_>,
     path: &[&str],
@@ -262,7 +263,7 @@ fn rephrased<T: ?Sized + 'static>(
     }
 }
 
-/// True for serde's own name of a type, which says nothing to people.
+/// True for a type name that serde uses but that means nothing in a config file.
 fn is_rust(wanted: &str) -> bool {
     let number = wanted.strip_prefix(['u', 'i', 'f']).unwrap_or_default();
     let sized = ["8", "16", "32", "64", "128", "size"].contains(&number);
@@ -279,7 +280,7 @@ fn is_rust(wanted: &str) -> bool {
     sized || plain.contains(&wanted) || wanted.starts_with("struct ") || wanted.starts_with("enum ")
 }
 
-/// What serde says that it found, in the words of TOML.
+/// Rewords what serde has found in terms of TOML.
 fn toml_words(found: &str) -> String {
     match found.split_once(' ') {
         Some(("string", rest)) => format!("the string {rest}"),
@@ -295,18 +296,18 @@ fn toml_words(found: &str) -> String {
     }
 }
 
-/// The word between the backticks that follow `start`.
+/// The text in backticks after `start`.
 fn quoted<'a>(message: &'a str, start: &str) -> Option<&'a str> {
     let rest = message.strip_prefix(start)?;
     rest.strip_prefix('`')?.split('`').next()
 }
 
-/// All words between backticks.
+/// All texts in backticks.
 fn words(message: &str) -> impl Iterator<Item = &str> {
     message.split('`').skip(1).step_by(2)
 }
 
-/// Removes what stands at `at`, or the array around it; false if there is nothing to remove.
+/// Removes the value at `at`, or the array that contains it; false if there is none.
 fn take_out(options: &mut toml::Table, at: &[String]) -> bool {
     match at {
         [] => false,
@@ -319,16 +320,17 @@ fn take_out(options: &mut toml::Table, at: &[String]) -> bool {
     }
 }
 
-/// The kind, as a source and as a burn, whose path is one file.
+/// Name of the kind, both a source and a burn, whose path is a single file.
 const LINES: &str = "lines";
 
-/// True for what many may read and write at once: devices and streams.
+/// True for devices and streams, which can be read and written concurrently.
 fn is_device(path: &Path) -> bool {
     let path = plain(path);
     path.starts_with("/dev") || path.starts_with("/proc")
 }
 
-/// Reports every incinerator whose file of lines another one writes as well: they would empty and cut back each other's lines.
+/// Reports incinerators of kind `lines` that write to one file: each would truncate the lines of
+/// the other.
 fn twice_written(
     judge: &mut Judge<'_>,
     config: &TopologyConfig,
@@ -360,7 +362,8 @@ fn twice_written(
     }
 }
 
-/// Keeps a source from reading what the topology writes: an output inside its input is left out.
+/// Keeps a source from reading what the topology writes. An output inside its input is added to
+/// `leave_out` with a warning; a `lines` file that is both input and output is an error.
 fn apart(
     judge: &mut Judge<'_>,
     path: &[&str],
@@ -377,7 +380,7 @@ fn apart(
             continue;
         };
         if excluded(&config.options, &plain(input), &plain(output)) {
-            // The file says so itself.
+            // The config already excludes it.
             continue;
         }
         let writer: Vec<&str> = writer.iter().map(String::as_str).collect();
@@ -428,7 +431,7 @@ fn apart(
     }
 }
 
-/// The path from the root without `.` and `..`, as far as that can be told without touching a disk.
+/// Normalises a path lexically: absolute, without `.` and `..`. Does not access the disk.
 fn plain(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut out = PathBuf::new();
@@ -444,7 +447,7 @@ fn plain(path: &Path) -> PathBuf {
     out
 }
 
-/// True if the options' own `exclude` patterns keep everything below `output` out of `input`.
+/// True if the option `exclude` covers everything below `output` in `input`.
 fn excluded(options: &toml::Table, input: &Path, output: &Path) -> bool {
     let (Some(toml::Value::Array(patterns)), Ok(below)) =
         (options.get("exclude"), output.strip_prefix(input))
@@ -456,7 +459,7 @@ fn excluded(options: &toml::Table, input: &Path, output: &Path) -> bool {
         .filter_map(|pattern| globset::Glob::new(pattern).ok())
         .map(|glob| glob.compile_matcher())
         .collect();
-    // A pattern for a folder above it covers it as well.
+    // A pattern that matches an enclosing folder also covers it.
     let covered = |folder: &Path| {
         let anything_in_it = folder.join("x");
         globs

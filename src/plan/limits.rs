@@ -1,4 +1,4 @@
-//! Judges each node by itself: its name, its numbers, its gophers.
+//! Checks each node by itself: its name, lower bounds of its numbers, and its gophers.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::config::schema::{
     Capacity, CrewConfig, Exclusive, SpanConfig, SupervisionConfig, TopologyConfig,
 };
 
-/// Reports what is wrong with single nodes.
+/// Reports all errors and warnings that concern a single node.
 pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
     names(judge, config);
     let intensity = config.supervision.intensity;
@@ -136,12 +136,12 @@ fn gophers(judge: &mut Judge<'_>, name: &str, crew: &CrewConfig) {
         for step in words.iter().filter_map(|word| Step::from_name(word)) {
             done[step.index()] = true;
         }
-        // Gophers of one entry are alike and are blamed once.
+        // Gophers of one entry have equal duties; report their errors once.
         if at == 0 || crew.gophers[at - 1] != *words {
             strange |= duties(judge, name, at, words);
         }
     }
-    // A misspelt step is not also one that nobody does.
+    // A misspelt step is reported already; do not also report it as missing.
     let idle = Step::ALL
         .into_iter()
         .filter(|step| !done[step.index()] && !strange);
@@ -151,7 +151,7 @@ fn gophers(judge: &mut Judge<'_>, name: &str, crew: &CrewConfig) {
     }
 }
 
-/// Judges one gopher; true if a word of it is no step.
+/// Checks the duties of one gopher; true if one of them is not a step.
 fn duties(judge: &mut Judge<'_>, name: &str, at: usize, words: &[String]) -> bool {
     let at = at.to_string();
     let path = ["crews", name, "gophers", at.as_str()];
@@ -223,7 +223,7 @@ fn steps(judge: &mut Judge<'_>, name: &str, crew: &CrewConfig) {
     }
 }
 
-/// Judges the numbers of a distribution.
+/// Checks the parameters of a duration or its distribution.
 pub(super) fn span(judge: &mut Judge<'_>, path: &[&str], span: SpanConfig) {
     let mut ensure = |holds: bool, keys: &[&str], message: &str| {
         judge.ensure(holds, &[path, keys].concat(), message);

@@ -1,12 +1,12 @@
-//! About how much memory a topology may take, as far as its config tells, and how much this machine has.
+//! Estimates the memory that a topology needs, and reads how much this machine has.
 
-/// Bytes of an empty cart with its places in the queues of its crew.
+/// Bytes of an empty cart, including its entries in the crew's queues.
 pub(super) const CART: u64 = 225;
 
-/// Bytes of an actor with its mailbox.
+/// Bytes of an actor and its mailbox.
 const ACTOR: u64 = 4 << 10;
 
-/// Bytes of a request's place at a worker.
+/// Bytes of a request's place at a worker or in a queue.
 const PLACE: u64 = 512;
 
 /// Bytes of a client of a closed load.
@@ -15,15 +15,15 @@ const CLIENT: u64 = 2 << 10;
 /// Bytes of a book on a pile, without its body.
 pub(super) const BOOK: u64 = 160;
 
-/// What a topology has of each.
+/// Quantities that need memory.
 pub(super) struct Need {
     pub carts: u64,
     pub actors: u64,
     pub places: u64,
     pub clients: u64,
-    /// Requests that wait.
+    /// Queued requests.
     pub waiting: u64,
-    /// Bytes of the books that generated sources put on their piles.
+    /// Bytes of the books on piles with a `generate` source.
     pub books: u64,
 }
 
@@ -39,7 +39,7 @@ impl Need {
         ]
     }
 
-    /// All of it, in bytes.
+    /// Total bytes.
     pub fn bytes(&self) -> u64 {
         let parts = self.parts();
         parts
@@ -47,7 +47,7 @@ impl Need {
             .fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
     }
 
-    /// The table of nodes that takes most.
+    /// The config table whose nodes need most.
     pub fn largest(&self) -> &'static str {
         let parts = self.parts();
         let most = parts.iter().max_by_key(|(_, bytes)| *bytes);
@@ -55,7 +55,7 @@ impl Need {
     }
 }
 
-/// Bytes in words, such as `900 GB`.
+/// Formats bytes with a decimal unit, such as `900 GB`.
 pub(super) fn amount(bytes: u64) -> String {
     let units = [
         ("TB", 1_000_000_000_000),
@@ -72,7 +72,8 @@ pub(super) fn amount(bytes: u64) -> String {
     }
 }
 
-/// Bytes of memory that this process may have: those of the machine, or fewer where a limit is set. `None` where it can't be told.
+/// Memory available to this process in bytes: the machine's, or a lower cgroup or address-space
+/// limit. `None` if unknown, as on systems other than Linux.
 pub(super) fn machine() -> Option<u64> {
     let text = |path: &str| std::fs::read_to_string(path).ok();
     let meminfo = text("/proc/meminfo")?;

@@ -1,4 +1,4 @@
-//! Puts the plan together from what the judges let pass.
+//! Runs all checks and assembles the plan.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,8 @@ use crate::config::schema::{
 };
 use crate::config::{Diagnostic, Diagnostics, Origin};
 
-/// Resolves `config`. `holes`: a node could not be read, so nothing is said of what the graph lacks.
+/// Resolves `config`. With `holes`, some node could not be read, so errors that may only follow
+/// from its absence are not reported.
 pub(crate) fn resolve(
     config: &TopologyConfig,
     catalog: &Catalog,
@@ -41,7 +42,7 @@ pub(crate) fn resolve(
         found: Diagnostics::default(),
     };
     let unfolded = unfold::judged(&mut copies, config);
-    // A name that means no copy is told; what hangs on it would only follow from that.
+    // An unresolved reference is reported already; do not report what follows from it.
     let holes = holes || copies.found.has_errors();
     let order = graph::check(&mut copies, &unfolded, holes);
     judge.found.extend(folded(copies.found));
@@ -57,7 +58,8 @@ pub(crate) fn resolve(
     (plan, judge.found)
 }
 
-/// What is wrong with all copies of something is wrong with it; what is wrong with one is told of that one.
+/// Merges equal diagnostics of several copies into one without copy labels. A diagnostic of a
+/// single copy keeps its label.
 fn folded(found: Diagnostics) -> Vec<Diagnostic> {
     let mut groups: BTreeMap<(String, String), Vec<Diagnostic>> = BTreeMap::new();
     for diagnostic in found {
@@ -75,7 +77,7 @@ fn folded(found: Diagnostics) -> Vec<Diagnostic> {
     groups.collect()
 }
 
-/// `None` only where a judge found an error that it did not report.
+/// Assembles the plan. Returns `None` only if a check rejected something without reporting it.
 fn assemble(
     written: &TopologyConfig,
     config: &TopologyConfig,
@@ -154,7 +156,8 @@ fn assemble(
     })
 }
 
-/// What no simulation can do: its time is not that of programs, of networks, nor of whoever writes to standard input.
+/// Messages about what cannot be simulated, as it does not follow simulated time: programs,
+/// networks and standard input.
 fn outside(written: &TopologyConfig, kinds: &Kinds) -> Vec<String> {
     let burns = (written.incinerators.iter()).map(|(name, fire)| (name, &fire.burn.kind));
     let workers =
@@ -180,7 +183,7 @@ fn outside(written: &TopologyConfig, kinds: &Kinds) -> Vec<String> {
     works.chain(served).chain(streams).collect()
 }
 
-/// Piles and dumps in order, and the sources that fill them.
+/// Plans piles and dumps in topological order, and the sources that fill them.
 fn piles(
     written: &TopologyConfig,
     config: &TopologyConfig,
@@ -221,7 +224,7 @@ fn piles(
                 });
                 sources.len() - 1
             });
-            // Piles without feeders come in the order of their numbers, so copies are dealt to in that order.
+            // Copies of a pile come in the order of their numbers, which is the order of dealing.
             sources[key].piles.push(at);
             source = Some(key);
             reads.clone_from(&made.reads);
@@ -241,7 +244,7 @@ fn piles(
     Some((piles, sources))
 }
 
-/// How many books a source gives, if its options say so.
+/// Number of books of a `generate` source, if its options state it.
 fn books(source: &KindConfig) -> Option<u64> {
     let number = source.options.get("books")?.as_integer()?;
     u64::try_from(number)
@@ -249,10 +252,11 @@ fn books(source: &KindConfig) -> Option<u64> {
         .filter(|_| source.kind == "generate")
 }
 
-/// Most books that a relay carries at once where nobody says otherwise.
+/// Default of the most books that a relay carries at once.
 pub(crate) const RELAYED: u64 = 64;
 
-/// One gopher with all duties and one cart: order is kept, since the next cartload is taken when the one before is settled.
+/// A relay as one gopher with all duties and one cart. It keeps the order of books, as a cartload
+/// is settled before the next one is loaded.
 fn relay_plan(
     config: &TopologyConfig,
     name: &str,

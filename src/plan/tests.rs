@@ -1,4 +1,4 @@
-//! What a plan is made of, and that hostile configs end in peace.
+//! Tests of resolution: the content of a plan, and bounded time for hostile configs.
 
 use std::time::Duration;
 

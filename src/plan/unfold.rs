@@ -1,4 +1,4 @@
-//! Copies become nodes of their own, each with a label.
+//! Unfolds copies: replaces each node that has copies by one labelled node per copy.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,22 +8,23 @@ use crate::config::limits::{MOST_ACTORS, MOST_COPIES, grouped};
 use crate::config::nearest;
 use crate::config::schema::{KindConfig, TopologyConfig};
 
-/// A config whose copies are nodes of their own: `near[lane=1]`. Inside a copy a name means that copy's node, else the shared one.
+/// Returns a config in which each copy is a node with a label, such as `near[lane=1]`. Inside a
+/// copy, a name refers to the node of that copy, or to the shared node.
 ///
-/// Sources stay where they are, once for each copy of their pile; a plan deals one source's books to all of them. Names that lead
-/// nowhere stay as they are.
+/// Each copy of a pile keeps its source, but a plan has one reader for all of them. Names that
+/// cannot be resolved stay unchanged.
 #[must_use]
 pub fn unfold(config: &TopologyConfig) -> TopologyConfig {
     unfolded(config, &mut |_, _| ())
 }
 
-/// What is wrong with a name.
+/// An error in a reference to a node.
 struct Wrong {
     message: String,
     help: Option<String>,
 }
 
-/// Unfolds a config whose copies were judged.
+/// Unfolds a config that [`check`] accepted, and reports each unresolved reference once.
 pub(super) fn judged(judge: &mut Judge<'_>, config: &TopologyConfig) -> TopologyConfig {
     let mut told = BTreeSet::new();
     unfolded(config, &mut |path, wrong| {
@@ -126,7 +127,7 @@ fn unfolded(config: &TopologyConfig, wrong: &mut dyn FnMut([&str; 3], Wrong)) ->
     out
 }
 
-/// A work or a burn that names a balancer means the one of its own copy.
+/// Resolves the balancer to which a work or a burn delegates.
 fn asking(config: &TopologyConfig, who: &str, kind: &mut KindConfig, at: &At) -> Result<(), Wrong> {
     if kind.kind == "balancer"
         && let Some(toml::Value::String(to)) = kind.options.get_mut("to")
@@ -137,11 +138,11 @@ fn asking(config: &TopologyConfig, who: &str, kind: &mut KindConfig, at: &At) ->
 }
 
 fn is_shared(config: &TopologyConfig, name: &str) -> bool {
-    // Without copies it makes no difference; with them there are few names.
+    // Without copies the result does not matter; with them, `shared` is short.
     !config.copies.is_empty() && config.shared.iter().any(|shared| shared == name)
 }
 
-/// The node that `end` means in the copy at `at` of the node `who`.
+/// Resolves the reference `end`, made by the copy at `at` of the node `who`.
 fn resolved(config: &TopologyConfig, who: &str, end: &str, at: &At) -> Result<String, Wrong> {
     let simply = |message| Wrong {
         message,
@@ -153,7 +154,7 @@ fn resolved(config: &TopologyConfig, who: &str, end: &str, at: &At) -> Result<St
         || config.incinerators.contains_key(base)
         || config.balancers.contains_key(base);
     if !known {
-        // Who judges the graph knows what to say.
+        // The checks of the graph report unknown names, with a suggestion.
         return Ok(end.to_owned());
     }
     let none = BTreeMap::new();
@@ -189,7 +190,7 @@ fn resolved(config: &TopologyConfig, who: &str, end: &str, at: &At) -> Result<St
     Ok(label(base, &place))
 }
 
-/// Judges what is said of copies; true if they can be unfolded.
+/// Checks copies and shared nodes; true if the config can be unfolded.
 pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
     let mut whole = axes(judge, &["copies"], &config.copies, None);
     for (name, crew) in &config.crews {
@@ -244,7 +245,7 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
     whole
 }
 
-/// How many copies of a node the axes of the whole make.
+/// Number of copies of a node along the axes of the whole topology.
 pub(super) fn copies_of(config: &TopologyConfig, name: &str) -> u64 {
     if is_shared(config, name) {
         1
@@ -253,7 +254,7 @@ pub(super) fn copies_of(config: &TopologyConfig, name: &str) -> u64 {
     }
 }
 
-/// How many actors run: gophers, workers, and one for each other node.
+/// Number of actors: gophers, workers, and one for each other node.
 pub(super) fn actors(config: &TopologyConfig) -> u64 {
     let names = (config.piles.keys())
         .chain(config.dumps.keys())

@@ -1,4 +1,4 @@
-//! What is wrong with a requester that serves HTTP, and what becomes of it in a plan.
+//! Checks and plans requesters that serve HTTP.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::config::limits::{LARGEST_BODY, MOST_CONNECTIONS, MOST_HEADERS};
 use crate::config::schema::HttpConfig;
 use crate::plan::HttpPlan;
 
-/// The longest of its timeouts.
+/// Upper bound of all timeouts.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn check(judge: &mut Judge<'_>, name: &str, http: &HttpConfig) {
@@ -101,7 +101,7 @@ fn methods(judge: &mut Judge<'_>, name: &str, http: &HttpConfig) {
     }
 }
 
-/// True if headers and methods may be called so (RFC 9110, token).
+/// True for a valid name of a header or method (`token` in RFC 9110).
 fn is_token(name: &str) -> bool {
     let part = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     !name.is_empty() && name.chars().all(part)

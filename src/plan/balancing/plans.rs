@@ -1,4 +1,4 @@
-//! What becomes of balancers and requesters in a plan.
+//! Plans balancers and requesters that have passed all checks.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::plan::kinds::Kinds;
 use crate::plan::resolve::span;
 use crate::plan::{BalancerPlan, RequesterPlan};
 
-/// Positions of the balancers in a plan.
+/// Index of each balancer in [`Plan::balancers`](crate::plan::Plan::balancers).
 pub(in crate::plan) fn numbered(config: &TopologyConfig) -> BTreeMap<&str, usize> {
     let mut names: Vec<&str> = config.balancers.keys().map(String::as_str).collect();
     names.sort_by(|a, b| compare(a, b));
@@ -24,7 +24,8 @@ pub(in crate::plan) fn numbered(config: &TopologyConfig) -> BTreeMap<&str, usize
         .collect()
 }
 
-/// The balancers and requesters of a plan; `None` only where a judge found an error that it did not report.
+/// Plans all balancers and requesters. Returns `None` only if a check rejected something without
+/// reporting it.
 pub(in crate::plan) fn plans(
     config: &TopologyConfig,
     kinds: &Kinds,

@@ -1,4 +1,5 @@
-//! What is wrong with what protects a balancer, and what becomes of it in a plan.
+//! Checks and plans a balancer's resilience settings: deadlines, shedding, retry budget, slow start
+//! and ejection.
 
 use std::time::Duration;
 

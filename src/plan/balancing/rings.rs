@@ -1,12 +1,12 @@
-//! Balancers whose workers wait for the same balancer: over HTTP, by way of a requester that serves.
+//! Detects cycles of balancers whose `http` workers send requests, through HTTP requesters, back to
+//! the same balancer.
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::Judge;
 use crate::config::schema::{BalancerConfig, LoadConfig, TopologyConfig};
 
-/// Reports each ring of balancers once: a request that goes round in it never ends, and its workers wait
-/// for each other.
+/// Reports each cycle once. Requests in it never finish, because its workers wait for each other.
 pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
     let mut told: Vec<&str> = Vec::new();
     for name in config.balancers.keys() {
@@ -19,7 +19,7 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
                 break;
             }
         }
-        // From a balancer that only leads to a ring, one never comes back.
+        // A balancer that leads to a cycle without being part of it never returns to itself.
         if at != name || way.is_empty() || way.iter().any(|(one, _)| told.contains(one)) {
             continue;
         }
@@ -39,7 +39,7 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
     }
 }
 
-/// The requester that the workers of this balancer ask, and the balancer behind it.
+/// The requester whose server a balancer's workers call, and the balancer to which it sends.
 fn asked<'a>(config: &'a TopologyConfig, balancer: &str) -> Option<(&'a str, &'a str)> {
     let (host, port) = target(config.balancers.get(balancer)?)?;
     config.requesters.iter().find_map(|(name, requester)| {
@@ -58,7 +58,7 @@ fn asked<'a>(config: &'a TopologyConfig, balancer: &str) -> Option<(&'a str, &'a
     })
 }
 
-/// Host and port that workers of kind `http` ask.
+/// Host and port that workers of kind `http` call.
 fn target(balancer: &BalancerConfig) -> Option<(String, u16)> {
     let work = &balancer.workers.work;
     if work.kind != "http" {

@@ -1,4 +1,4 @@
-//! Targets of faults as they are written: `near`, `near/1`, `near.load[lane=*]`, `near -> middle`.
+//! Parses targets of faults: `near`, `near/1`, `near.load[lane=*]`, `near -> middle`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,11 +9,12 @@ use gopherworks_actors::fault::Point;
 use super::{Part, Sort};
 use crate::config::label::{base, parse, unlabelled};
 
-/// A target.
+/// A pattern that matches actors, optionally restricted to copies, a point, or the messages of a
+/// sender.
 pub(super) struct Pattern {
     name: String,
     matcher: GlobMatcher,
-    /// By axis; `None` is any.
+    /// Required position on each axis; `None` matches any copy.
     at: BTreeMap<String, Option<u32>>,
     point: Option<Point>,
     sender: Option<GlobMatcher>,
@@ -90,7 +91,7 @@ impl Pattern {
         self.sender.is_some()
     }
 
-    /// True if this actor is meant, whatever the point.
+    /// True if the pattern matches this actor, regardless of the point.
     pub(super) fn names(&self, part: &Part) -> bool {
         let node = unlabelled(&part.node);
         let family = unlabelled(&part.family);
@@ -101,7 +102,7 @@ impl Pattern {
         if self.is_edge() && self.senders(part).is_empty() {
             return false;
         }
-        // A worker's label stands before its number.
+        // A worker is called `balancer[label]/number`.
         let labelled = part.node.split('/').next().unwrap_or(&part.node);
         let labelled = labelled.strip_suffix(".source").unwrap_or(labelled);
         let own = parse(labelled).map(|(_, at)| at).unwrap_or_default();
@@ -111,7 +112,7 @@ impl Pattern {
         })
     }
 
-    /// Whose messages are meant, of those that come to it; one `None` where any are.
+    /// Senders to the actor whose messages match; `[None]` if the pattern does not restrict them.
     pub(super) fn senders(&self, part: &Part) -> Vec<Option<Arc<str>>> {
         match &self.sender {
             None => vec![None],
