@@ -1,10 +1,12 @@
-//! What the formulas say of a design, before it runs: one gopher's round trip, the speed-up, and what limits it.
+//! Predicts the performance of a design without running it: one gopher's round trip, the speed-up,
+//! the latency and the bottleneck.
 //!
-//! With fixed times the throughput is the optimum of a linear program: books flow from piles to fires, and gophers, carts, slots,
-//! room and cores limit the rates of the crews. With drawn times it is told where an exact formula is known.
+//! With fixed step times the throughput is the optimum of a linear program: books flow from piles
+//! to incinerators, and gophers, carts, slots, space in dumps and cores limit the rates of the
+//! crews. With random step times a throughput is given only if an exact formula is known.
 //!
-//! What it does not know of: the time that a crew's work takes beyond its steps, carts and dumps that are full by bytes, and
-//! failures.
+//! The model ignores the time of a crew's work beyond its steps, limits in bytes on carts and
+//! dumps, and failures.
 
 use std::time::Duration;
 
@@ -23,50 +25,53 @@ mod tests;
 mod wide;
 mod words;
 
-/// What the formulas say of a design.
+/// The predicted performance of a design.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prediction {
-    /// One round trip of one gopher without dumps: the load of the first crew, all pushes, the unload of the last crew and all
-    /// returns; `[model] t1` where the config says so.
+    /// Round trip of one gopher without dumps: the load of the first crew, all pushes, the unload
+    /// of the last crew and all returns. `[model] t1` overrides it.
     pub t1: Option<Duration>,
-    /// Throughput against one gopher: `cartloads_per_s` times `t1`.
+    /// Throughput relative to one gopher: `cartloads_per_s` times `t1`.
     pub speed_up: Option<f64>,
-    /// Throughput while there is work, in cartloads of the first crews a second.
+    /// Throughput while books last, in cartloads of the first crews per second.
     pub cartloads_per_s: Option<f64>,
-    /// From the start to the first cartload burned, where nothing waits: loads, pushes and unloads of the shortest path.
+    /// Time from the start until the first cartload is burned, without any waiting: loads, pushes
+    /// and unloads of the shortest path.
     pub latency: Option<Duration>,
-    /// What limits the throughput, by name, for people: what more of which gives more, by mean times.
+    /// What limits the throughput by mean step times, as text. Either more of any one part raises it,
+    /// or only more of all parts together does.
     pub bottleneck: Option<String>,
-    /// Why something above is `None`, in words.
+    /// Why some of the values above are `None`, as messages.
     pub unsaid: Vec<String>,
-    /// One for each pile that books come to from outside.
+    /// One for each pile that receives books from outside.
     entries: Vec<Entry>,
-    /// `t1` in seconds, not rounded to nanoseconds.
+    /// `t1` in seconds, without rounding to nanoseconds.
     trip: Option<f64>,
 }
 
-/// What is known of a pile that books come to from outside.
+/// Prediction for a pile that receives books from outside.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Entry {
-    /// A position in [`Plan::piles`].
+    /// Index into [`Plan::piles`].
     pile: usize,
-    /// Books in a cart of the first crews, on average.
+    /// Mean number of books in a cart of the first crews.
     cart: f64,
-    /// Cartloads a second.
+    /// Cartloads per second.
     rate: f64,
-    /// Seconds that a cartload takes where nothing waits.
+    /// Longest path of a cartload to an incinerator without waiting, in seconds.
     latency: f64,
 }
 
 impl Plan {
-    /// What the formulas say, with all step times (and `[model] t1`) multiplied by `time_scale`; where that is 0, negative
-    /// or not finite, no step takes time.
+    /// Predicts the performance with all step times and `[model] t1` multiplied by `time_scale`. A
+    /// scale that is negative or not finite counts as 0: no step takes time.
     pub fn predict(&self, time_scale: f64) -> Prediction {
         self.predicted(time_scale, true)
     }
 
-    /// Cartloads of `books` books dealt to the piles with sources: the sum over piles of `ceil(share / books in a cart)`. `None`
-    /// where the first crews of one pile differ in the size of their carts, or it has none.
+    /// Number of cartloads if the sources deal `books` books: the sum over piles of `ceil(share /
+    /// books in a cart)`. `None` if the first crews of a pile have carts of different sizes, or a
+    /// pile has no crew.
     pub fn cartloads(&self, books: u64) -> Option<u64> {
         let carts = first_carts(self);
         let dealt = network::deal(self, books);
@@ -76,7 +81,7 @@ impl Plan {
         })
     }
 
-    /// `fold`: copies are taken together.
+    /// With `fold`, equal copies are computed as one class.
     fn predicted(&self, time_scale: f64, fold: bool) -> Prediction {
         let scale = if time_scale.is_finite() {
             time_scale.max(0.0)
@@ -128,9 +133,9 @@ impl Plan {
 }
 
 impl Prediction {
-    /// Seconds until the last of `books` books burns: for each pile that books come to, the way of one cartload and then one
-    /// more each `1 / rate`; the longest of them. `None` where no throughput is known, or `plan` is not the one that was
-    /// predicted.
+    /// Predicted seconds until the last of `books` books is burned. For each pile that receives
+    /// books: the latency of one cartload plus `1 / rate` for each further one; the maximum over
+    /// these piles. `None` if no throughput is known, or if `plan` is not the predicted one.
     pub fn makespan_s(&self, plan: &Plan, books: u64) -> Option<f64> {
         let dealt = network::deal(plan, books);
         if self.entries.is_empty() || dealt.len() != self.entries.len() {
@@ -141,7 +146,7 @@ impl Prediction {
             if entry.pile != pile {
                 return None;
             }
-            // Mean carts are quotients; a hair's breadth above a whole number is that number.
+            // The mean cart size is a quotient: do not count a rounding error as one more cartload.
             let cartloads = (share as f64 / entry.cart * (1.0 - 1e-12)).ceil();
             if cartloads > 0.0 {
                 longest = longest.max(entry.latency + (cartloads - 1.0) / entry.rate);
@@ -150,14 +155,15 @@ impl Prediction {
         longest.is_finite().then_some(longest)
     }
 
-    /// The speed-up of a run that burned `books` books in `makespan_s` seconds: `cartloads * t1 / makespan`. `None` where
-    /// `t1` or the number of cartloads is not known, or no time passed.
+    /// Measured speed-up of a run that burned `books` books in `makespan_s` seconds: `cartloads *
+    /// t1 / makespan_s`. `None` if `t1` or the number of cartloads is unknown, or if `makespan_s`
+    /// is not positive.
     pub fn measured(&self, plan: &Plan, books: u64, makespan_s: f64) -> Option<f64> {
         let speed_up = plan.cartloads(books)? as f64 * self.trip? / makespan_s;
         (makespan_s > 0.0 && speed_up.is_finite()).then_some(speed_up)
     }
 
-    /// Fills in the throughput and what limits it.
+    /// Sets the throughput, the bottleneck and the reasons for missing values.
     fn flow(&mut self, plan: &Plan, net: &Network, paths: &path::Paths) {
         let Some(mut program) = Program::new(net, limits::limits(net)) else {
             self.unsaid
@@ -228,7 +234,7 @@ impl Prediction {
     }
 }
 
-/// Cartloads a second of all piles.
+/// Cartloads per second of all piles together; `None` unless positive and finite.
 fn total(entries: &[Entry]) -> Option<f64> {
     let rate: f64 = entries.iter().map(|entry| entry.rate).sum();
     (rate.is_finite() && rate > 0.0).then_some(rate)
@@ -244,7 +250,7 @@ fn entries(
     (network::shares(plan).into_iter())
         .map(|(pile, share)| {
             let class = net.class_of_pile[pile];
-            // Where nothing flows no cart is filled, and nothing is dealt either.
+            // Without flow no cart is filled, so any size will do.
             let each = cartloads[class].unwrap_or(1.0);
             Entry {
                 pile,
@@ -256,7 +262,7 @@ fn entries(
         .collect()
 }
 
-/// Why nothing flows.
+/// Reason for a throughput of 0.
 fn stuck(net: &Network) -> String {
     for crew in &net.crews {
         if let Some(step) = crew.undone {
@@ -269,13 +275,14 @@ fn stuck(net: &Network) -> String {
     "no books reach a fire".into()
 }
 
-/// A dump that does not hold a cartload of each side, where they differ: carts leave it part full, and nobody knows how often.
+/// Finds a dump that cannot hold a cartload of each side while cart sizes differ: carts then leave
+/// it partly full, with unknown frequency.
 fn part_full(net: &Network) -> Option<String> {
     let at = net.nodes.iter().enumerate().position(|(at, node)| {
         let crews = net.crews.iter();
         node.books.is_some_and(|room| {
             let into = crews.clone().filter(|crew| crew.to == at);
-            // A part-full relay costs no more than a full one.
+            // A partly full relay costs no more than a full one.
             let out = crews.filter(|crew| crew.from == at && crew.trip() > 0.0);
             let most = |books: f64, crew: &network::Crew| books.max(crew.books);
             let (least, into) = into.fold((f64::INFINITY, 0.0), |(least, all), crew| {
@@ -293,7 +300,8 @@ fn part_full(net: &Network) -> Option<String> {
     ))
 }
 
-/// Books in a cart of each pile's first crews, where they are alike. Relays hand on what they find.
+/// Books in a cart of each pile's first crews, if equal. A relay passes books on, so the crews
+/// after it count.
 fn first_carts(plan: &Plan) -> Vec<Option<u64>> {
     let mut out = vec![Vec::new(); plan.piles.len()];
     for crew in &plan.crews {

@@ -1,13 +1,13 @@
-//! Designs with drawn times whose throughput is known exactly.
+//! Exact throughput of designs with random step times, if a formula is known.
 
 use super::limits::{Family, Limit};
 use super::network::{Crew, Network};
 use super::queues::{self, Station};
 
-/// The rates of crews that draw times, as limits; none where nobody draws.
+/// Exact rates of the crews with random step times, as limits; empty if there are none.
 ///
 /// # Errors
-/// Why there is no exact formula, in words.
+/// Why no exact formula applies, as a message.
 pub(super) fn known(net: &Network) -> Result<Vec<Limit>, String> {
     let drawing = |crew: &Crew| crew.random.contains(&true);
     let mut limits = Vec::new();
@@ -47,7 +47,7 @@ pub(super) fn known(net: &Network) -> Result<Vec<Limit>, String> {
     Ok(limits)
 }
 
-/// For each node: if books come to it through steps that take time, and if they leave it so.
+/// For each node, whether any step upstream of it takes time, and whether any step downstream does.
 fn timed_around(net: &Network) -> (Vec<bool>, Vec<bool>) {
     let mut above = vec![false; net.nodes.len()];
     let mut below = above.clone();
@@ -65,12 +65,12 @@ fn timed_around(net: &Network) -> (Vec<bool>, Vec<bool>) {
     (above, below)
 }
 
-/// Most gophers of one crew that do one of the `steps` at once.
+/// Most gophers of a crew that can do one of `steps` at once.
 fn at_once(crew: &Crew, steps: usize) -> f64 {
     crew.doing(steps).min(f64::from(crew.carts))
 }
 
-/// Most cores that gophers want at once.
+/// Most cores that gophers can occupy at once.
 fn busy_cores(net: &Network) -> f64 {
     let wanted = net.crews.iter().map(|crew| {
         let steps = (0..4)
@@ -82,7 +82,7 @@ fn busy_cores(net: &Network) -> f64 {
     wanted.sum()
 }
 
-/// An end of the crew where more may come at once than are served.
+/// Name of an end of the crew where it may have to wait for a slot or for space.
 fn crowded<'a>(net: &'a Network, crew: &Crew) -> Option<&'a str> {
     let users = |node: usize, step: usize, books: bool| -> f64 {
         (net.crews.iter())
@@ -110,12 +110,13 @@ fn crowded<'a>(net: &'a Network, crew: &Crew) -> Option<&'a str> {
     None
 }
 
-/// The rate of one crew that always finds books and room.
+/// Rate of a crew that always finds books and space.
 fn alone(crew: &Crew) -> Result<f64, String> {
     let timed = crew.timed();
     let all = f64::from(crew.gophers[timed]);
     let carts = f64::from(crew.carts);
-    // Whoever does every step is busy while there is a cart for them, and a cart alone waits for nobody, however times are drawn.
+    // A gopher that does every step works whenever it has a cart, and a single cart never waits for
+    // a gopher. Both hold for any distribution.
     if crew.carts == 1 || crew.doing(timed) == all {
         return Ok(all.max(1.0).min(carts) / crew.trip());
     }
@@ -143,7 +144,8 @@ fn alone(crew: &Crew) -> Result<f64, String> {
     })
 }
 
-/// The rate of two crews around a dump, one of which is at `at`, each with one cart and an exponential push.
+/// Rate of the two crews around a dump, one of them at index `at`, if each has one cart and only an
+/// exponential push takes time.
 fn beside_dump(net: &Network, at: usize, above: &[bool], below: &[bool]) -> Option<f64> {
     let only =
         |found: &mut dyn Iterator<Item = usize>| found.next().filter(|_| found.next().is_none());

@@ -1,4 +1,4 @@
-//! What limits the flow of books: a linear program over the crews' rates, and what its optimum hangs on.
+//! Limits on the flow of books, as a linear program over the crews' rates, and its bottlenecks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,61 +6,62 @@ use super::network::Network;
 use super::simplex::{self, Outcome, Row};
 use super::wide::Wide;
 
-/// Multiplications beyond which a design has too many forks.
+/// Most multiplications for one solution; designs with more forks are not computed.
 const LARGEST: usize = 30_000_000;
 
-/// Relative differences below this are none.
+/// Smaller relative differences are ignored as rounding errors.
 const SAME: f64 = 1e-7;
 
-/// How much a limit is moved to see if the flow follows.
+/// Relative change of a limit to test whether the flow follows.
 const NUDGE: f64 = 0.01;
 
-/// Multiplications beyond which all that is tight is told.
+/// Most multiplications for the bottleneck; beyond that, all tight limits are reported.
 const PATIENCE: usize = 10_000_000;
 
-/// What a limit is. Those of copies are one.
+/// What a limit is about. Copies have a common family.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Family {
-    /// Steps (as bits) of a crew, and the gophers who do them.
+    /// The gophers of a crew that do any of these steps (a bit set).
     Steps(String, usize),
     /// A crew's carts.
     Carts(String),
-    /// Slots of a node: for unloading, if true.
+    /// Slots of a node; true for unloading, false for loading.
     Slots(String, bool),
-    /// What a dump admits.
+    /// Capacity of a dump.
     Room(String),
-    /// Cores.
     Cores,
-    /// A rate that is known otherwise.
+    /// A rate that is known from elsewhere.
     Known,
 }
 
-/// `sum load * rate <= cap`, where rates are those of a whole class of crews in cartloads a unit of time.
+/// `sum load * rate <= cap`, where a rate is that of a whole class of crews in cartloads per unit
+/// of time.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Limit {
     pub family: Family,
     pub loads: Vec<(usize, f64)>,
     pub cap: f64,
-    /// How many there are of it in each copy, for people: gophers, carts, slots, books or cores.
+    /// Amount in each copy, for messages: gophers, carts, slots, books or cores.
     pub each: f64,
 }
 
-/// What comes of the limits.
+/// Result of [`Program::solve`].
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Flow {
-    /// Books a unit of time in all, and the rate of each class of crews.
+    /// Total books per unit of time, and the rate of each class of crews.
     Steady { books: f64, rates: Vec<f64> },
-    /// Nothing takes time.
+    /// No limit applies, because no step takes time.
     Endless,
-    /// Too large, or too odd for arithmetic.
+    /// The solver has no certified answer.
     Unknown,
 }
 
-/// Every limit of the design.
+/// All limits of the design.
 ///
-/// Gophers who share steps can do `f` cartloads if and only if each set of steps leaves enough of them (Hall 1935). A cart
-/// is always in some step. A slot is held for its step. Room at a dump is held from before the unloading until the books are
-/// leased, which is before they are loaded, so for no less than the unloading.
+/// Gophers that share steps can achieve a rate if and only if each set of steps has enough gophers
+/// for it (Hall 1935). A cart is always in some step. A slot is held for the duration of its step.
+/// Space in a dump is held from before the unload until the books are leased to be loaded again, so
+/// at least for the unload.
 pub(super) fn limits(net: &Network) -> Vec<Limit> {
     let mut limits = Vec::new();
     for (at, crew) in net.crews.iter().enumerate() {
@@ -110,7 +111,7 @@ pub(super) fn limits(net: &Network) -> Vec<Limit> {
     limits
 }
 
-/// Slots and room.
+/// Limits by the slots and the capacities of nodes.
 fn ends(net: &Network) -> Vec<Limit> {
     let mut loading = vec![Vec::new(); net.nodes.len()];
     let mut unloading = vec![Vec::new(); net.nodes.len()];
@@ -153,7 +154,7 @@ fn ends(net: &Network) -> Vec<Limit> {
             let (least, most) = carts.fold((f64::INFINITY, 0.0f64), |(least, most), books| {
                 (least.min(books), most.max(books))
             });
-            // Carts come full, so what is left below a cartload is never used.
+            // Carts arrive full, so space for less than a cartload stays unused.
             let books = if least == most {
                 (books / most).floor() * most
             } else {
@@ -170,20 +171,22 @@ fn ends(net: &Network) -> Vec<Limit> {
     limits
 }
 
-/// The program of a design: rates follow from the flow of all books, and at forks from how it is split.
+/// The linear program of a design. The flow of all books and its splits at forks determine all
+/// rates.
 pub(super) struct Program<'a> {
     net: &'a Network,
     pub limits: Vec<Limit>,
     variables: usize,
-    /// The books a unit of time of each class of crews, in the variables; the first of those is the flow of all books. In books
-    /// the split of a flow is a sum of whole numbers of flows, so what cancels does so without a rest.
+    /// Books per unit of time of each class of crews, as coefficients of the variables. Variable 0
+    /// is the flow of all books. Counting books rather than cartloads keeps split coefficients
+    /// whole, so that they cancel without rounding error.
     flows: Vec<Vec<f64>>,
-    /// Combinations of the variables that are not negative.
+    /// Linear combinations of the variables that must not be negative.
     kept: Vec<Vec<f64>>,
 }
 
 impl<'a> Program<'a> {
-    /// `None` where it would be too large.
+    /// `None` if the program would be too large.
     pub fn new(net: &'a Network, limits: Vec<Limit>) -> Option<Self> {
         let out = net.out_of();
         let forks: usize = out.iter().map(|crews| crews.len().saturating_sub(1)).sum();
@@ -201,7 +204,7 @@ impl<'a> Program<'a> {
             left[0] += net.nodes[node].share;
             let Some((last, others)) = crews.split_last() else {
                 if !net.nodes[node].fire {
-                    // Nobody takes what comes here, so nothing may.
+                    // Books that arrive here are never taken, so the flow into it must be 0.
                     kept.push(left.iter().map(|a| -a).collect());
                 }
                 continue;
@@ -219,7 +222,7 @@ impl<'a> Program<'a> {
                 let Some(to) = inflow.get_mut(net.crews[*crew].to) else {
                     continue;
                 };
-                // Only a cycle leads back to a node that is done.
+                // Nodes come in topological order, so `to` has not been processed yet.
                 for (to, flow) in to.iter_mut().zip(&flows[*crew]) {
                     *to += flow;
                 }
@@ -234,9 +237,9 @@ impl<'a> Program<'a> {
         })
     }
 
-    /// The most books a unit of time, with the limits' caps as `cap` says.
+    /// Maximises the books per unit of time, with `cap` giving the cap of each limit.
     pub fn solve(&self, cap: impl Fn(&Limit) -> f64) -> Flow {
-        // All limits of one class of crews alone come to one.
+        // Limits on a single class of crews reduce to the tightest one.
         let mut alone: BTreeMap<usize, f64> = BTreeMap::new();
         let mut rows: Vec<Row> = Vec::new();
         for limit in &self.limits {
@@ -291,10 +294,10 @@ impl<'a> Program<'a> {
         row
     }
 
-    /// The flow with a little more (or less) of one family: gophers who can do the steps, carts, slots, room or cores.
+    /// The flow after a relative change of one family's caps by `by`; `None` if it is unknown.
     fn nudged(&self, family: &Family, by: f64) -> Option<f64> {
         let flow = self.solve(|limit| match (family, &limit.family) {
-            // Another gopher for these steps counts wherever one of them does.
+            // One more gopher for these steps also counts for every set that contains one of them.
             (Family::Steps(crew, steps), Family::Steps(other, others))
                 if crew == other && steps & others != 0 =>
             {
@@ -314,7 +317,8 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// What the flow hangs on: each family more of which alone gives more; where none does, all those less of which gives less.
+    /// Families whose increase alone increases the flow; if there are none, those whose decrease
+    /// alone decreases it.
     pub fn bottleneck(&self, books: f64, rates: &[f64]) -> Vec<&Limit> {
         let mut known: BTreeSet<&Family> = BTreeSet::new();
         let mut tight: Vec<&Limit> = (self.limits.iter())
@@ -323,7 +327,7 @@ impl<'a> Program<'a> {
                 used.sum::<f64>() >= limit.cap * (1.0 - SAME) && known.insert(&limit.family)
             })
             .collect();
-        // Of sets of steps the smallest say it all.
+        // A set of steps is implied by a tight subset.
         tight.retain(|limit| match &limit.family {
             Family::Steps(crew, steps) => !(1..*steps).any(|fewer| {
                 fewer & steps == fewer && known.contains(&Family::Steps(crew.clone(), fewer))
@@ -348,8 +352,8 @@ impl<'a> Program<'a> {
         if together.is_empty() { tight } else { together }
     }
 
-    /// Cartloads of the first crews that one book makes, by the class of the pile that it comes to; `None` where it is never
-    /// moved. Relays hand on what they find, so whoever takes it from them is first.
+    /// Cartloads of the first crews per book, by the class of the pile where the book enters;
+    /// `None` if nothing flows. A relay passes books on, so the crews after it count as first.
     pub fn cartloads_a_book(&self, rates: &[f64]) -> Vec<Option<f64>> {
         let net = self.net;
         let out = net.out_of();

@@ -1,4 +1,5 @@
-//! A plan in numbers: classes of crews and nodes that are alike, mean times in one unit, and how books are dealt.
+//! The plan as numbers: classes of equal crews and nodes, mean times in a common unit, and shares
+//! of books.
 
 use std::collections::BTreeMap;
 
@@ -8,69 +9,70 @@ use gopherworks_actors::span::Span;
 use crate::config::label::base;
 use crate::plan::{CrewPlan, Plan, Target};
 
-/// Rounds of telling nodes apart, after which a design is taken as it is.
+/// Most rounds of colour refinement; beyond that, copies are not folded.
 const ROUNDS: usize = 64;
 
-/// Where a class of crews unloads, or whence it loads: a position in [`Network::nodes`].
+/// Index into [`Network::nodes`].
 pub(super) type NodeAt = usize;
 
-/// A class of piles, dumps or incinerators.
+/// A class of equal piles, dumps or incinerators.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Node {
-    /// The name of all of them, without labels.
+    /// Common name, without copy labels.
     pub name: String,
-    /// How many there are.
+    /// Number of members.
     pub count: f64,
     /// True for incinerators.
     pub fire: bool,
-    /// Slots of each for loading and for unloading.
+    /// Most concurrent loads and unloads of each member; `None` for no limit.
     pub slots: [Option<f64>; 2],
-    /// Books that each admits.
+    /// Capacity of each member in books; `None` for no limit.
     pub books: Option<f64>,
-    /// True if it also has a bound in bytes.
+    /// True if the capacity is also limited in bytes.
     pub bytes: bool,
-    /// The share of all books that come from outside to all of them together.
+    /// Share of all incoming books that enters at this class, over all members.
     pub share: f64,
 }
 
-/// A class of crews.
+/// A class of equal crews.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Crew {
-    /// The name of all of them, without labels.
+    /// Common name, without copy labels.
     pub name: String,
-    /// How many there are.
+    /// Number of members.
     pub count: f64,
-    /// What they empty.
+    /// Class of nodes from which they load.
     pub from: NodeAt,
-    /// What they fill.
+    /// Class of nodes into which they unload.
     pub to: NodeAt,
-    /// True for a relay.
+    /// True for relays.
     pub relay: bool,
-    /// Books in a cart.
+    /// Most books in a cart.
     pub books: f64,
-    /// Carts of each.
+    /// Carts of each member.
     pub carts: u32,
-    /// Mean time of each step, in units.
+    /// Mean duration of each step, in units of time.
     pub times: [f64; 4],
-    /// The part of it on a core.
+    /// CPU time contained in `times`.
     pub cores: [f64; 4],
-    /// True for steps whose time is drawn.
+    /// True for steps with a random duration.
     pub random: [bool; 4],
-    /// True for steps whose time is exponential as a whole.
+    /// True for steps whose whole duration is exponentially distributed.
     pub exponential: [bool; 4],
-    /// Gophers of each by the steps that take time and that they do: the bits of a position are steps.
+    /// Gophers of each member by their duties among the steps that take time. Bit `i` of the index
+    /// stands for step `i`.
     pub gophers: [u32; 16],
-    /// True if there is a step that nobody does.
+    /// A step that no gopher does, if there is one.
     pub undone: Option<Step>,
 }
 
 impl Crew {
-    /// Mean time of a round trip, in units.
+    /// Mean duration of a round trip, in units of time.
     pub fn trip(&self) -> f64 {
         self.times.iter().sum()
     }
 
-    /// The steps that take time, as bits.
+    /// Steps that take time, as a bit set.
     pub fn timed(&self) -> usize {
         (0..4)
             .filter(|step| self.times[*step] > 0.0)
@@ -78,30 +80,31 @@ impl Crew {
             .sum()
     }
 
-    /// Gophers of each that do at least one of the `steps`.
+    /// Number of gophers of each member that do at least one of `steps`.
     pub fn doing(&self, steps: usize) -> f64 {
         let doing = (self.gophers.iter().enumerate()).filter(|(duties, _)| duties & steps != 0);
         doing.map(|(_, count)| f64::from(*count)).sum()
     }
 }
 
-/// A plan in numbers.
+/// The plan as numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Network {
-    /// Seconds in a unit of time: the longest mean time of a step. 0 where no step takes time.
+    /// Length of a unit of time in seconds: the longest mean duration of a step. 0 if no step takes
+    /// time.
     pub unit: f64,
     /// Upstream before downstream; incinerators last.
     pub nodes: Vec<Node>,
     /// In the order of the plan.
     pub crews: Vec<Crew>,
-    /// Cores.
     pub cores: f64,
-    /// The class of each pile of the plan.
+    /// Class of each pile of the plan, as an index into `nodes`.
     pub class_of_pile: Vec<usize>,
 }
 
 impl Network {
-    /// Copies are folded where `fold` says so.
+    /// Builds the network with step times multiplied by `scale`. With `fold`, equal copies are
+    /// merged into classes.
     pub fn new(plan: &Plan, scale: f64, fold: bool) -> Self {
         let unit = (plan.crews.iter().filter(|crew| !crew.relay))
             .flat_map(|crew| crew.steps.0)
@@ -150,7 +153,7 @@ impl Network {
         }
     }
 
-    /// Crews that load from `node`.
+    /// For each node, the crews that load from it.
     pub fn out_of(&self) -> Vec<Vec<usize>> {
         let mut out = vec![Vec::new(); self.nodes.len()];
         for (at, crew) in self.crews.iter().enumerate() {
@@ -166,7 +169,7 @@ fn seconds(span: Span) -> f64 {
         Span::Fixed(time) | Span::Exponential(time) | Span::LogNormal { mean: time, .. } => {
             time.as_secs_f64()
         }
-        // `Span::mean` adds the two as durations, which the longest ones overflow.
+        // `Span::mean` adds the two durations, which may overflow.
         Span::Uniform(least, most) => f64::midpoint(least.as_secs_f64(), most.as_secs_f64()),
         Span::Bimodal { short, long, share } => {
             short.as_secs_f64() * (1.0 - share) + long.as_secs_f64() * share
@@ -257,8 +260,9 @@ fn numbers(crew: &CrewPlan, factor: f64, piles: usize) -> Crew {
     }
 }
 
-/// Piles that books come to from outside, each with its share of them. The piles of one source get equal shares; sources
-/// share by their numbers of books where all are known. Where there is no source, all piles that nobody fills are dealt to.
+/// Piles that receive books from outside, each with its share of all books. The piles of one source
+/// get equal shares; sources are weighted by their numbers of books if all are known. Without any
+/// source, the piles that no crew or relay fills get equal shares.
 pub(super) fn shares(plan: &Plan) -> Vec<(usize, f64)> {
     let (groups, weights) = dealt(plan);
     let all: f64 = weights.iter().map(|weight| *weight as f64).sum();
@@ -270,7 +274,7 @@ pub(super) fn shares(plan: &Plan) -> Vec<(usize, f64)> {
         .collect()
 }
 
-/// `books` books dealt to the piles as their sources deal them.
+/// Distributes `books` books among the piles as their sources would.
 pub(super) fn deal(plan: &Plan, books: u64) -> Vec<(usize, u64)> {
     let (groups, weights) = dealt(plan);
     let all: u128 = weights.iter().map(|weight| u128::from(*weight)).sum();
@@ -278,7 +282,8 @@ pub(super) fn deal(plan: &Plan, books: u64) -> Vec<(usize, u64)> {
     let (mut before, mut given) = (0u128, 0u64);
     for (piles, weight) in groups.iter().zip(weights) {
         before += u128::from(weight);
-        // All of them in the end, however the shares round. Below 2^128: both factors have 64 bits, but for rounding many sources.
+        // Computed from running totals, so that the shares add up to `books` despite rounding. The
+        // product stays below 2^128, as both factors have about 64 bits.
         let until = u128::from(books).saturating_mul(before) / all.max(1);
         let until = u64::try_from(until).unwrap_or(u64::MAX).min(books);
         let here = until.saturating_sub(given);
@@ -291,7 +296,7 @@ pub(super) fn deal(plan: &Plan, books: u64) -> Vec<(usize, u64)> {
     out
 }
 
-/// Groups of piles that are dealt to in turn, and how the groups share.
+/// Groups of piles that are filled in turn, and the weights of the groups.
 fn dealt(plan: &Plan) -> (Vec<Vec<usize>>, Vec<u64>) {
     let inside = |pile: &usize| *pile < plan.piles.len();
     let sources = plan.sources.iter().map(|source| {
@@ -325,12 +330,14 @@ fn dealt(plan: &Plan) -> (Vec<Vec<usize>>, Vec<u64>) {
     (groups, weights)
 }
 
-/// Classes of nodes and of crews, numbered in the order of their first members.
+/// Classes of nodes and of crews, numbered by their first members; `None` if refinement takes too
+/// many rounds.
 ///
-/// Colours are refined until all members of a class have as many neighbours in each other class. Such a partition is equitable:
-/// the mean of a solution over its classes is a solution as good, so the program of the classes has the same optimum (Grohe,
-/// Kersting, Mladenov and Selman 2014). Beginning with names keeps apart what is told apart, and makes most designs stable at
-/// once. `None` if it took too long.
+/// Colour refinement ends when all members of a class have equally many neighbours in each class.
+/// In such an equitable partition the mean of a solution over its classes is also a solution with
+/// that value, so the folded program has the same optimum (Grohe, Kersting, Mladenov and Selman
+/// 2014). Initial colours include names, which keeps differently named nodes apart and makes most
+/// designs stable after one round.
 fn classes(nodes: &[Node], crews: &[Crew]) -> Option<(Vec<usize>, Vec<usize>)> {
     let mut node_class = numbered(nodes.iter().map(|node| {
         let bits = |x: f64| x.to_bits();
@@ -385,7 +392,7 @@ fn highest(classes: &[usize]) -> usize {
     classes.iter().max().map_or(0, |most| most + 1)
 }
 
-/// Equal keys get equal numbers, from 0 in the order in which they come.
+/// Numbers distinct keys from 0 in the order of first occurrence.
 fn numbered<K: Ord>(keys: impl Iterator<Item = K>) -> Vec<usize> {
     let mut known = BTreeMap::new();
     keys.map(|key| {

@@ -1,39 +1,41 @@
-//! One gopher's round trip along the paths from piles to fires, and how long the first cartload takes.
+//! Follows the paths from piles to incinerators: one gopher's round trip, and the latency of a
+//! cartload.
 
 use super::network::Network;
 
-/// Relative differences below this are none.
+/// Smaller relative differences are ignored as rounding errors.
 const SAME: f64 = 1e-9;
 
-/// What all ways from a node to the fires come to, in units of time.
+/// Summary of all paths from a node to the incinerators, in units of time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Way {
-    /// Crews on it.
+    /// Number of crews on a path.
     hops: u32,
-    /// Of the first crew's load, all pushes, the last crew's unload and all returns; without a first crew, nothing.
+    /// Round trip: the first crew's load, all pushes, the last crew's unload and all returns. 0 at
+    /// an incinerator.
     trip: f64,
-    /// The same without the first crew's load.
+    /// The round trip without the first crew's load.
     rest: f64,
-    /// Loads, pushes and unloads.
+    /// Sum of loads, pushes and unloads: the least and the greatest over all paths.
     soonest: f64,
     latest: f64,
-    /// True if all ways have the same `trip` and as many crews; and the same `rest`.
+    /// True if all paths agree in `trip` and in the number of crews; likewise for `rest`.
     trip_alike: bool,
     rest_alike: bool,
 }
 
-/// What paths say of a design.
+/// Path times of a design, in units of time.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Paths {
-    /// One round trip of one gopher without dumps; `None` where paths differ.
+    /// Round trip of one gopher without dumps; `None` if paths differ or there are none.
     pub t1: Option<f64>,
-    /// The soonest that a cartload burns.
+    /// Shortest time until a cartload is burned; `None` if no path leads to an incinerator.
     pub latency: Option<f64>,
-    /// The longest way of a cartload from each class of piles.
+    /// Longest time until a cartload is burned, from each class of nodes.
     pub latest: Vec<f64>,
 }
 
-/// Follows all paths from nodes that books come to.
+/// Follows all paths from nodes that receive books from outside.
 pub(super) fn paths(net: &Network) -> Paths {
     let out = net.out_of();
     let mut ways: Vec<Option<Way>> = vec![None; net.nodes.len()];
@@ -58,7 +60,8 @@ pub(super) fn paths(net: &Network) -> Paths {
                 next
             } else {
                 let [load, push, unload, back] = crew.times;
-                // The last crew hands the books to the fire; at dumps they are handled more than one gopher would.
+                // Only the last crew's unload is part of a single gopher's trip: dumps add the
+                // others.
                 let rest = push + back + if next.hops == 0 { unload } else { next.rest };
                 Way {
                     hops: next.hops + 1,

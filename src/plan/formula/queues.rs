@@ -1,25 +1,28 @@
-//! Exact throughput where times are exponential: closed networks of stations, and two stretches around a dump.
+//! Exact throughput with exponential step times: closed queueing networks, and two crews around a
+//! dump.
 
-/// Carts beyond which more of them change nothing that is worth telling: 4 parts in a million at four stations.
+/// Most carts that are computed; with more, the rate changes by at most 4 parts in a million at
+/// four stations.
 const CROWD: u32 = 1_000_000;
 
-/// Multiplications that an answer is worth.
+/// Most multiplications for one answer.
 const EFFORT: u64 = 20_000_000;
 
-/// A step with an exponential time, and the gophers who do nothing else.
+/// A step with an exponential duration, and the gophers that do only this step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Station {
-    /// Mean time.
+    /// Mean duration.
     pub mean: f64,
-    /// Gophers.
     pub servers: u32,
 }
 
-/// Cartloads a unit of time of `carts` carts that go round `stations`; `None` if that is too much to compute.
+/// Cartloads per unit of time if `carts` carts circulate through `stations`; `None` if the input is
+/// degenerate or the computation too expensive.
 ///
-/// The network has a product form (Gordon and Newell 1967); its constant is summed by convolution (Buzen 1973), which gives the
-/// same as mean value analysis (Reiser and Lavenberg 1980) and, unlike it, stays exact and cheap with several servers. For
-/// `M` equal stations of one gopher each it is `C / (C + M - 1)` of a station's rate.
+/// The network has a product form (Gordon and Newell 1967). Its normalising constant is computed by
+/// convolution (Buzen 1973), which agrees with mean value analysis (Reiser and Lavenberg 1980) but
+/// stays exact and cheap for stations with several servers. `M` equal stations of one gopher each
+/// reach `C / (C + M - 1)` of a station's rate with `C` carts.
 pub(super) fn round(stations: &[Station], carts: u32) -> Option<f64> {
     let carts = carts.min(CROWD);
     let trip: f64 = stations.iter().map(|station| station.mean).sum();
@@ -33,7 +36,7 @@ pub(super) fn round(stations: &[Station], carts: u32) -> Option<f64> {
     if effort > EFFORT {
         return None;
     }
-    // In units in which the rate is about 1 the terms are about those of Poisson distributions, and none overflows.
+    // Scaled to a rate near 1, the terms resemble Poisson probabilities, so none overflows.
     let about = (stations.iter())
         .map(|station| f64::from(station.servers) / station.mean)
         .fold(f64::from(carts) / trip, f64::min);
@@ -60,7 +63,7 @@ pub(super) fn round(stations: &[Station], carts: u32) -> Option<f64> {
     (rate.is_finite() && rate > 0.0).then_some(rate)
 }
 
-/// The weights of 0 to `servers` carts at a station, times `exp(-load)`.
+/// Weights of 0 to `servers` carts at a station, multiplied by `exp(-load)`.
 fn terms(load: f64, servers: usize) -> Vec<f64> {
     let mut log = -load;
     let mut terms = vec![log.exp()];
@@ -71,7 +74,7 @@ fn terms(load: f64, servers: usize) -> Vec<f64> {
     terms
 }
 
-/// The sums with one more station; its weights go on beyond `terms` as a geometric series.
+/// Adds a station to the sums. Beyond `terms`, its weights continue as a geometric series.
 fn convolved(sums: &[f64], terms: &[f64], ratio: f64) -> Vec<f64> {
     let servers = terms.len() - 1;
     let mut tail = 0.0;
@@ -87,21 +90,21 @@ fn convolved(sums: &[f64], terms: &[f64], ratio: f64) -> Vec<f64> {
         .collect()
 }
 
-/// Cartloads a unit of time through a dump of `room` cartloads, with one cart on each side whose trips are exponential with the
-/// means `near` and `far`. `None` is a dump without a bound.
+/// Cartloads per unit of time through a dump for `room` cartloads (`None` for no limit), with one
+/// cart on each side whose trips are exponential with means `near` and `far`.
 ///
-/// Cartloads that are over from the near side, and not yet back on the far side, are a birth-death chain: those in the dump, one
-/// that waits for room, and one on its way.
+/// The number of cartloads that the near side has pushed and the far side has not is a birth-death
+/// chain: it counts those in the dump, one that waits for space, and one on its way.
 pub(super) fn around_dump(near: f64, far: f64, room: Option<f64>) -> f64 {
     let Some(room) = room else {
         return 1.0 / near.max(far);
     };
     let states = room + 2.0;
-    // By the slower side; the chain reads the same from both ends.
+    // By symmetry the chain may be read from either end; start with the slower side.
     let (slow, quick) = (near.max(far), near.min(far));
     let ratio = quick / slow;
     let log = ratio.ln();
-    // 1 - P(idle) of the slower side: (1 - r^K) / (1 - r^(K+1)), which is K / (K + 1) at r = 1.
+    // The slower side is busy with probability (1 - r^K) / (1 - r^(K+1)), or K / (K + 1) at r = 1.
     let busy = if log > -1e-12 {
         states / (states + 1.0)
     } else {
@@ -139,7 +142,7 @@ mod tests {
         }
     }
 
-    /// Mean value analysis with single servers, step by step (Reiser and Lavenberg 1980).
+    /// Mean value analysis for single servers (Reiser and Lavenberg 1980).
     fn mean_values(means: &[f64], carts: u32) -> f64 {
         let mut queues = vec![0.0; means.len()];
         let mut rate = 0.0;
@@ -164,7 +167,8 @@ mod tests {
         }
     }
 
-    /// The constant by its definition, over all ways to lay carts on three stations.
+    /// The normalising constant by its definition: a sum over all distributions of the carts among
+    /// three stations.
     fn by_definition(all: &[Station], carts: u32) -> f64 {
         let weight = |station: &Station, n: u32| -> f64 {
             (1..=n)
@@ -189,7 +193,7 @@ mod tests {
         for carts in 1..12 {
             close(round(&all, carts).unwrap(), by_definition(&all, carts));
         }
-        // Nobody ever waits: each cart goes round by itself.
+        // With enough gophers at each station no cart waits.
         let idle = stations(&[(2.0, 9), (1.0, 9), (4.0, 9)]);
         close(round(&idle, 7).unwrap(), 1.0);
     }

@@ -1,37 +1,39 @@
-//! A small dense simplex: the largest first variable under `A x <= b`, `x >= 0`, where no `b` is negative.
+//! A small dense simplex solver: maximises the first variable under `A x <= b` and `x >= 0`, where
+//! no `b` is negative.
 //!
-//! What is left of a design once copies are folded and flows are followed has one variable, and one more for each way out of a
-//! fork, so a dense table does. Its prices (the dual solution) prove each answer: one that they don't prove is not given.
+//! A folded design has one variable for the flow and one more for each additional way out of a
+//! fork, so a dense tableau suffices. The dual solution (prices) certifies each answer; an answer
+//! without a valid certificate is discarded.
 
 use std::cmp::Ordering;
 
 use super::wide::Wide;
 
-/// One row: `sum coefficients[i] * x[i] <= bound`.
+/// One constraint: `sum coefficients[i] * x[i] <= bound`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Row {
     pub coefficients: Vec<Wide>,
     pub bound: f64,
 }
 
-/// What came of it.
+/// Result of [`maximise`].
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Outcome {
-    /// The optimum, which is `x[0]`, and a point that has it.
+    /// An optimal point; the optimum is `x[0]`.
     Best(Vec<Wide>),
-    /// The first variable has no bound.
+    /// The first variable has no upper bound.
     Unbounded,
-    /// Rounding won: no answer could be proved.
+    /// No certified answer: rounding errors were too large, or the program is malformed.
     Lost,
 }
 
-/// Smaller numbers in the scaled table are taken for rounding.
+/// Smaller absolute values in the scaled tableau are treated as rounding errors.
 const DUST: f64 = 1e-20;
 
 /// Rounds of scaling.
 const PASSES: usize = 4;
 
-/// How far a proof may be off, relative to the optimum.
+/// Tolerated error of a certificate, relative to the optimum.
 const SLACK: f64 = 1e-9;
 
 /// Maximises the first of `variables` variables.
@@ -55,15 +57,15 @@ pub(super) fn maximise(variables: usize, rows: &[Row]) -> Outcome {
     }
 }
 
-/// The same program in numbers near 1: a unit for each variable, and rows divided through.
+/// The program scaled to numbers near 1, by a factor for each variable and each row.
 struct Scaled {
     rows: Vec<Row>,
-    /// `x` of the scaled program is `x * columns`.
+    /// Scaled variables are original variables multiplied by `columns`.
     columns: Vec<f64>,
 }
 
 impl Scaled {
-    /// `None` where a number is not finite or a bound negative.
+    /// `None` if a number is not finite, a bound is negative, or a row has the wrong length.
     fn new(variables: usize, rows: &[Row]) -> Option<Self> {
         let sound = |row: &Row| {
             row.bound.is_finite()
@@ -76,7 +78,7 @@ impl Scaled {
         }
         let mut rows: Vec<Row> = rows.to_vec();
         let mut columns = vec![1.0f64; variables];
-        // Dividing by the geometric means of rows and of columns, in turn, brings all numbers as near to 1 as they get.
+        // Divide rows and columns in turn by their geometric means (geometric scaling).
         for _ in 0..PASSES {
             for row in &mut rows {
                 let mut middle = Middle::default();
@@ -98,7 +100,7 @@ impl Scaled {
                 *column *= middle.get();
             }
         }
-        // One factor for all bounds makes all variables as many times smaller.
+        // A common factor of all bounds scales all variables alike.
         let mut bounds = Middle::default();
         let largest = rows.iter().fold(0.0, |most: f64, row| most.max(row.bound));
         bounds.see(largest);
@@ -108,7 +110,7 @@ impl Scaled {
         for column in &mut columns {
             *column /= bounds.get();
         }
-        // One factor for all bounds makes all variables as many times smaller.
+        // A common factor of all bounds scales all variables alike.
         let mut bounds = Middle::default();
         bounds.see(rows.iter().fold(0.0, |most: f64, row| most.max(row.bound)));
         for row in &mut rows {
@@ -123,7 +125,7 @@ impl Scaled {
         rows.iter().all(finite).then_some(Self { rows, columns })
     }
 
-    /// True if `x` keeps all rows and the `prices` show that nothing does better, but for rounding.
+    /// True if `x` is feasible and `prices` certify that it is optimal, up to rounding.
     fn proves(&self, x: &[Wide], prices: &[Wide]) -> bool {
         let kept = self.rows.iter().all(|row| {
             let parts = || row.coefficients.iter().zip(x).map(|(a, x)| *a * *x);
@@ -131,7 +133,7 @@ impl Scaled {
             let over = parts().sum::<Wide>() - row.bound.into();
             over.near() <= SLACK * row.bound + DUST * (row.bound + size)
         });
-        // Where a variable is worth more than its price, as much of it as there may be is the error.
+        // A violated dual constraint adds at most the violation times the variable's upper bound.
         let mut worth = vec![Wide::ZERO; x.len()];
         let mut most = vec![f64::INFINITY; x.len()];
         worth[0] = -Wide::ONE;
@@ -146,7 +148,8 @@ impl Scaled {
                 }
             }
         }
-        // No row alone bounds some of them; they are not much more than what is used.
+        // Variables that no single row bounds are assumed to be at most twice the largest value
+        // used.
         let used = x.iter().fold(0.0, |used: f64, x| used.max(x.near()));
         let error: f64 = (worth.iter().zip(&most))
             .map(|(worth, most)| {
@@ -160,7 +163,7 @@ impl Scaled {
     }
 }
 
-/// The geometric mean of the smallest and the largest number seen.
+/// Geometric mean of the smallest and the largest absolute value seen.
 #[derive(Clone, Copy, Default)]
 struct Middle(Option<(f64, f64)>);
 
@@ -173,7 +176,7 @@ impl Middle {
         }
     }
 
-    /// A power of two near it, so that nothing is rounded and what cancels goes on to; 1 where there was none.
+    /// The mean rounded to a power of two, so that scaling by it is exact; 1 without any value.
     fn get(self) -> f64 {
         let middle = self
             .0
@@ -197,12 +200,12 @@ enum End {
     Lost,
 }
 
-/// The condensed table: a row for each basic variable, a column for each other one. Variables are numbered through: first those
-/// of the program, then one slack for each row.
+/// The condensed tableau: one row per basic variable and one column per nonbasic variable.
+/// Variables are numbered consecutively: those of the program, then one slack per row.
 struct Table {
     rows: Vec<Vec<Wide>>,
     bounds: Vec<Wide>,
-    /// What one more of each column's variable adds to the aim.
+    /// Increase of the objective per unit of each nonbasic variable.
     gains: Vec<Wide>,
     basic: Vec<usize>,
     free: Vec<usize>,
@@ -228,7 +231,7 @@ impl Table {
         let most = 50 * (self.rows.len() + self.free.len()) + 100;
         let mut idle = 0;
         for _ in 0..most {
-            // Steps that gain nothing may go in circles; taking the lowest number then never does (Bland's rule).
+            // After many degenerate steps, Bland's rule (lowest index) prevents cycling.
             let careful = idle > self.free.len();
             let Some(column) = self.entering(careful) else {
                 return End::Best;
@@ -255,7 +258,7 @@ impl Table {
         }
     }
 
-    /// The row that first runs out; among equals the one of the lowest number.
+    /// Ratio test: the row that limits the entering variable most; ties go to the lowest variable.
     fn leaving(&self, column: usize) -> Option<usize> {
         (0..self.rows.len())
             .filter(|at| self.rows[*at][column].near() > DUST)
@@ -308,7 +311,7 @@ impl Table {
         x
     }
 
-    /// A slack out of the basis has the price of its row; one in the basis, nothing.
+    /// Dual prices: a nonbasic slack has the price of its row; other rows have price 0.
     fn prices(&self) -> Vec<Wide> {
         let mut prices = vec![Wide::ZERO; self.rows.len()];
         for (variable, gain) in self.free.iter().zip(&self.gains) {
@@ -348,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_flow_is_split() {
-        // x0 = flow, x1 through one way of at most 2, the rest through one of at most 3.
+        // x0 is the flow; x1 of it takes one way (at most 2), the rest another (at most 3).
         let rows = [
             row(&[-1.0, 1.0], 0.0),
             row(&[0.0, 1.0], 2.0),
@@ -375,7 +378,7 @@ mod tests {
 
     #[test]
     fn the_example_that_goes_in_circles_ends() {
-        // Beale's, with the aim as a variable of its own.
+        // Beale's example, with the objective as a variable of its own.
         let rows = [
             row(&[1.0, -0.75, 150.0, -0.02, 6.0], 0.0),
             row(&[0.0, 0.25, -60.0, -0.04, 9.0], 0.0),
@@ -387,8 +390,9 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
-        /// Every answer was proved by its prices, so it is enough that there is one. As in designs, the variables are parts
-        /// of the first; numbers are as far apart as nanoseconds and hours.
+        /// Every answer is certified by its prices, so it suffices that there is one. As in
+        /// designs, the variables are parts of the first one; magnitudes range from nanoseconds to
+        /// hours.
         #[test]
         fn flows_are_always_solved(
             variables in 1..7usize,

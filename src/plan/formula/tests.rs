@@ -1,4 +1,4 @@
-//! What the formulas must say of known designs, and what holds for all.
+//! Tests of predictions against known designs, and of properties of all designs.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ mod properties;
 const ALL: &str = "load push unload return";
 const MS: Duration = Duration::from_millis(1);
 
-/// The plan of a design that is right.
+/// The plan of a valid design.
 #[track_caller]
 fn plan(builder: TopologyBuilder) -> Plan {
     match Plan::new(&builder.build(), &Catalog::standard()) {
@@ -24,7 +24,7 @@ fn plan(builder: TopologyBuilder) -> Plan {
     }
 }
 
-/// One pile of 10,000 books and one fire.
+/// A pile of 10,000 books and an incinerator.
 fn ends(name: &str) -> TopologyBuilder {
     TopologyConfig::builder(name)
         .pile("manuals", |pile| {
@@ -34,7 +34,7 @@ fn ends(name: &str) -> TopologyBuilder {
         .cores(64)
 }
 
-/// Ten books a cart, and these times in milliseconds.
+/// Ten books per cart, and step times in milliseconds.
 fn timed(crew: CrewConfig, times: [f64; 4]) -> CrewConfig {
     stepped(crew, times.map(|time| wait(MS.mul_f64(time))))
 }
@@ -49,12 +49,12 @@ fn singles(crew: CrewConfig) -> CrewConfig {
         .fold(crew, |crew, duty| crew.gophers(1, duty))
 }
 
-/// A crew from the pile to the fire.
+/// A design with one crew from the pile to the incinerator.
 fn solo(name: &str, make: impl FnOnce(CrewConfig) -> CrewConfig) -> TopologyBuilder {
     ends(name).crew("haul", "manuals", "furnace", make)
 }
 
-/// Two crews that are alike, around a dump of 80 books.
+/// A design with two equal crews around a dump of 80 books.
 fn staged(name: &str, make: impl Fn(CrewConfig) -> CrewConfig) -> TopologyBuilder {
     ends(name)
         .dump("middle", |dump| dump.capacity_books(80))
@@ -78,7 +78,7 @@ fn close(found: Option<f64>, wanted: f64) {
     );
 }
 
-/// The speed-up of a design, which is `wanted`; everything is said.
+/// Expects this speed-up, with nothing left unsaid.
 #[track_caller]
 fn speeds(builder: TopologyBuilder, wanted: f64) -> Prediction {
     let prediction = plan(builder).predict(1.0);

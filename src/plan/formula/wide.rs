@@ -1,9 +1,10 @@
-//! Numbers of about 32 digits, as sums of two floats (Dekker 1971, Knuth 1969): times from nanoseconds to hours leave too few of 16.
+//! Double-double arithmetic: numbers of about 32 digits as sums of two floats (Dekker 1971, Knuth
+//! 1969). The 16 digits of one float are too few for times from nanoseconds to hours.
 
 use std::iter::Sum;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-/// A sum of a float and of what it rounded away.
+/// A float plus its rounding error.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default)]
 pub(super) struct Wide(f64, f64);
 
@@ -11,27 +12,26 @@ impl Wide {
     pub const ZERO: Wide = Wide(0.0, 0.0);
     pub const ONE: Wide = Wide(1.0, 0.0);
 
-    /// To the nearest float.
+    /// The nearest float.
     pub fn near(self) -> f64 {
         self.0
     }
 
-    /// Times a power of two, which rounds nothing.
+    /// Multiplies by a power of two, which is exact.
     pub fn times(self, power: f64) -> Wide {
         Wide(self.0 * power, self.1 * power)
     }
 
-    /// The size of it.
     pub fn abs(self) -> Wide {
         if self.0 < 0.0 { -self } else { self }
     }
 
-    /// Itself, or 0 if it is less.
+    /// The number, or 0 if it is negative.
     pub fn at_least_zero(self) -> Wide {
         if self > Wide::ZERO { self } else { Wide::ZERO }
     }
 
-    /// `a + b` where `a` is the larger.
+    /// `a + b` without rounding error, for `|a| >= |b|`.
     fn normal(a: f64, b: f64) -> Wide {
         let sum = a + b;
         Wide(sum, b - (sum - a))
@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
 
-    /// A sum and a product come back to almost nothing.
+    /// True if `left`, what remains of quantities near `size`, is only rounding error.
     fn small(left: Wide, size: f64) -> bool {
         left.near().abs() <= size.abs() * 1e-29
     }

@@ -1,4 +1,4 @@
-//! Limits in words for people.
+//! Describes limits in words.
 
 use std::fmt::Write as _;
 
@@ -6,10 +6,10 @@ use gopherworks_actors::gopher::steps::Step;
 
 use super::limits::{Family, Limit};
 
-/// Most limits that are named.
+/// Most limits that are named; the rest is counted.
 const MOST: usize = 8;
 
-/// What the flow hangs on; `None` if on nothing that has a name.
+/// Describes the limits that bind the throughput; `None` if none of them has a name.
 pub(super) fn bottleneck(limits: &[&Limit]) -> Option<String> {
     let mut crews: Vec<(&str, Vec<&Limit>)> = Vec::new();
     let mut others = Vec::new();
@@ -39,7 +39,7 @@ pub(super) fn bottleneck(limits: &[&Limit]) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// Steps that hang on as many gophers each are named together.
+/// Describes the limits of a crew. Single steps with equal numbers of gophers are named together.
 fn crew(name: &str, parts: &[&Limit]) -> String {
     let mut alone: Vec<(f64, usize)> = Vec::new();
     let mut shared = Vec::new();
@@ -82,7 +82,7 @@ fn other(limit: &Limit) -> Option<String> {
     })
 }
 
-/// `1 cart`, `2 carts`.
+/// Formats `1 cart` or `2 carts`.
 fn count(number: f64, what: &str) -> String {
     let many = if number == 1.0 { "" } else { "s" };
     format!("{number} {what}{many}")
@@ -96,7 +96,7 @@ fn words(steps: usize) -> String {
     listed(&names)
 }
 
-/// `a, b and c`.
+/// Formats `a, b and c`.
 pub(super) fn listed<T: AsRef<str>>(parts: &[T]) -> String {
     let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
     match parts.split_last() {

@@ -1,4 +1,4 @@
-//! Drawn times: what is known exactly, and what is not.
+//! Tests with random step times: designs with an exact formula, and designs without.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn uniform(least: f64, most: f64) -> StepTimeConfig {
     }
 }
 
-/// No exact speed-up, for a reason with these words.
+/// Expects no exact speed-up, for a reason that contains `words`.
 #[track_caller]
 fn unknown(builder: TopologyBuilder, words: &str) -> Prediction {
     let found = plan(builder).predict(1.0);
@@ -54,7 +54,7 @@ fn steps_without_time_drop_out() {
 
 #[test]
 fn several_gophers_at_a_step() {
-    // Two carts, and two gophers for one of two steps: nobody waits there, so 1/X = 1 + wait at the other.
+    // Two carts and two gophers that load: carts queue only at the gopher that pushes.
     let times = [
         exponential(1.0),
         exponential(1.0),
@@ -62,7 +62,7 @@ fn several_gophers_at_a_step() {
         wait(Duration::ZERO),
     ];
     let crew = |crew: CrewConfig| crew.gophers(2, "load").gophers(1, "push unload return");
-    // States by carts at the single one: 2, 1, 0 with weights 1, 1, 1/2.
+    // With 2, 1 or 0 carts at the push, the states have weights 1, 1 and 1/2.
     speeds(
         solo("three", |it| stepped(crew(it).carts(2), times)),
         2.0 * 2.0 / 2.5,
@@ -122,7 +122,8 @@ fn two_stretches_around_a_dump() {
         close(found.cartloads_per_s, 1000.0 * wanted);
         speeds(design(room * 10, 1.0, 1.0).copies("lane", 3), 6.0 * wanted);
     }
-    // Rates 1 and 1/2, K = 3: 1 * (1 - P(3)), weights 1, 2, 4, 8.
+    // Rates 1 and 1/2, three states and a fourth in which the near side is blocked: weights 1, 2,
+    // 4, 8.
     let found = speeds(design(10, 1.0, 2.0), 3.0 * (1.0 - 8.0 / 15.0));
     assert_eq!(
         found.bottleneck.as_deref(),

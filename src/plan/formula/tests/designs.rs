@@ -1,10 +1,10 @@
-//! The speed-ups of the designs that every reader knows.
+//! Tests of the speed-ups of the documented designs.
 
 use super::*;
 
 const ONES: [f64; 4] = [1.0; 4];
 
-/// Half a way on each side of a dump.
+/// Step times in milliseconds with half the distance on each side of a dump.
 const HALVES: [f64; 4] = [1.0, 0.5, 1.0, 0.5];
 
 fn two(carts: u32) -> TopologyBuilder {
@@ -207,7 +207,7 @@ fn relays_cost_nothing() {
 
 #[test]
 fn a_narrow_dump_limits_how_many_unload() {
-    // Twelve gophers would do six cartloads in 2 ms; the dump has room for two that take 1 ms.
+    // Each crew could carry 6 cartloads per ms; the dump has space for 2 unloads of 1 ms at a time.
     let narrow = |books| {
         ends("narrow")
             .dump("middle", |dump| dump.capacity_books(books))

@@ -1,4 +1,4 @@
-//! Forks, sources, and numbers that nobody means well with.
+//! Tests with forks, several sources and extreme numbers.
 
 use gopherworks_actors::clock::Clock;
 use gopherworks_actors::gopher::steps::Duties;
@@ -12,7 +12,7 @@ fn one() -> Plan {
     plan(solo("one", |crew| timed(crew.gophers(1, ALL), ONES)))
 }
 
-/// The only reason, which has these words.
+/// Expects a single reason, which contains `words`, and no speed-up.
 #[track_caller]
 fn because(found: &Prediction, words: &str) {
     let [why] = &found.unsaid[..] else {
@@ -78,14 +78,14 @@ fn unequal_paths_need_a_round_trip_that_is_said() {
     assert_eq!(found.t1, None);
     assert_eq!(found.latency, Some(3 * MS));
     close(found.cartloads_per_s, 250.0 + 125.0);
-    // Both could do more: each of them alone is what more of gives more, were it not for its cart.
+    // The two ways are independent, so both limit the throughput.
     let text = found.bottleneck.unwrap();
     assert!(
         text.contains("crew `haul`") && text.contains("crew `slow`"),
         "{text}"
     );
     close(plan(fork().t1(4 * MS)).predict(1.0).speed_up, 1.5);
-    // As long, but one more hop.
+    // Equally long paths, but one has one crew more.
     let hops = solo("hops", |crew| timed(crew.gophers(1, ALL), ONES))
         .dump("middle", |dump| dump.capacity_books(100))
         .crew("near", "manuals", "middle", |crew| {
@@ -95,7 +95,7 @@ fn unequal_paths_need_a_round_trip_that_is_said() {
             timed(crew.gophers(1, ALL), [1.0, 0.5, 1.0, 0.5])
         });
     assert_eq!(plan(hops).predict(1.0).t1, None);
-    // Alike in all, under two names.
+    // Equal crews with different names.
     let alike = solo("alike", |crew| timed(crew.gophers(1, ALL), ONES)).crew(
         "other",
         "manuals",
@@ -129,7 +129,7 @@ fn books_are_dealt_as_sources_deal() {
         text.starts_with("crew `ca`: ") && text.contains("; crew `cb`: "),
         "{text}"
     );
-    // The larger one takes all the time; the other one is done after a quarter of it.
+    // Pile `a` takes the whole makespan; pile `b` is done after a quarter of it.
     let uneven = two(800, Some(200));
     let found = uneven.predict(1.0);
     close(found.speed_up, 1.25);
@@ -154,7 +154,7 @@ fn books_are_dealt_as_sources_deal() {
 #[test]
 fn cartloads_are_counted_pile_by_pile() {
     let three = plan(solo("three", |crew| timed(crew.gophers(1, ALL), ONES)).copies("lane", 3));
-    // 4, 4 and 3 books.
+    // The copies get 4, 4 and 3 books.
     assert_eq!(three.cartloads(11), Some(3));
     assert_eq!(three.cartloads(0), Some(0));
     assert_eq!(three.cartloads(31), Some(4));
@@ -172,7 +172,7 @@ fn cartloads_are_counted_pile_by_pile() {
     assert_eq!(mixed.cartloads(100), None);
     let found = mixed.predict(1.0);
     close(found.cartloads_per_s, 500.0);
-    // Carts of 20 books on average.
+    // Carts hold 20 books on average.
     close(found.makespan_s(&mixed, 101), 0.003 + 5.0 * 0.002);
     assert_eq!(found.measured(&mixed, 101, 1.0), None);
     assert_eq!(one().predict(1.0).measured(&one(), 10, 0.0), None);
@@ -210,7 +210,7 @@ fn a_dump_for_less_than_both_sides_is_not_told() {
     assert!(found.unsaid[0].contains("at most"), "{:?}", found.unsaid);
     assert!(found.bottleneck.is_some());
     assert!(design(17, 10, 7).predict(1.0).speed_up.is_some());
-    // Equal carts stay full, and room comes back before it is missed.
+    // Equal carts stay full, and space is freed before it is needed.
     close(design(10, 10, 10).predict(1.0).cartloads_per_s, 250.0);
     close(design(19, 10, 10).predict(1.0).cartloads_per_s, 250.0);
 }
@@ -280,7 +280,7 @@ fn huge_numbers_are_numbers() {
             }
         }
     }
-    // A nanosecond beside an hour.
+    // A step of a nanosecond beside one of an hour.
     let far = plan(solo("far", |crew| {
         timed(singles(crew).carts(1000), [1e-6, 3.6e6, 1e-6, 1e-6])
     }));

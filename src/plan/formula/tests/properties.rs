@@ -1,4 +1,4 @@
-//! What holds for every design with fixed times.
+//! Property tests for designs with fixed step times.
 
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ use super::*;
 
 const TIMES: [f64; 6] = [0.0, 1.0, 0.5, 2.0, 1e-6, 3.6e6];
 
-/// A crew by numbers.
+/// Parameters of a crew.
 #[derive(Debug, Clone)]
 struct Drawn {
     from: usize,
@@ -21,7 +21,7 @@ struct Drawn {
     copies: u32,
 }
 
-/// A chain of dumps with more crews between them.
+/// A chain of dumps, with further crews between its nodes.
 #[derive(Debug, Clone)]
 struct Design {
     dumps: usize,
@@ -71,7 +71,8 @@ fn design() -> impl Strategy<Value = Design> {
 }
 
 impl Design {
-    /// The first crews make a chain of all nodes; the others go wherever is downstream.
+    /// The first crews form a chain through all nodes; each other crew leads from its node to one
+    /// downstream.
     fn plan(&self) -> Plan {
         let node = |at: usize| match at {
             0 => "manuals".to_owned(),
@@ -144,7 +145,7 @@ fn rate(prediction: &Prediction) -> f64 {
         .unwrap_or_else(|| panic!("{:?}", prediction.unsaid))
 }
 
-/// True where something takes time, so that there is a rate at all.
+/// True if some step takes time, so that there is a rate.
 fn timed(prediction: &Prediction) -> bool {
     !prediction
         .unsaid
@@ -168,7 +169,8 @@ proptest! {
         prop_assert_eq!(&folded.unsaid, &whole.unsaid);
         if timed(&folded) {
             let (a, b) = (rate(&folded), rate(&whole));
-            // Where carts differ, a fork may be split in more than one best way, and cartloads with it.
+            // With different cart sizes a fork may have several optimal splits with different
+            // cartloads.
             let alike = design.crews.iter().all(|crew| crew.books == design.crews[0].books);
             prop_assert!(!alike || same(a, b), "{a} {b}");
             prop_assert!(same(books_a_second(&plan, true), books_a_second(&plan, false)));
@@ -199,7 +201,8 @@ proptest! {
         prop_assert!(after >= before * (1.0 - 1e-6), "{before} {after}");
     }
 
-    /// What `what` makes of a design is judged by the limits themselves: all hold, and none alone allows less.
+    /// The solution obeys every limit, does not exceed what any limit alone allows, and conserves
+    /// the flow at each node.
     #[test]
     fn no_limit_is_exceeded(design in design()) {
         let plan = design.plan();
@@ -262,7 +265,7 @@ proptest! {
     }
 }
 
-/// The optimum itself, which no choice among equal splits of a fork changes.
+/// The optimum in books per second, which does not depend on the choice among equal splits.
 fn books_a_second(plan: &Plan, fold: bool) -> f64 {
     let net = Network::new(plan, 1.0, fold);
     let program = Program::new(&net, limits(&net)).unwrap();
