@@ -108,8 +108,8 @@ impl Plan {
         }
     }
 
-    /// Resolves a config. `locate` returns the origin (such as file and line) of the value at a config
-    /// path. Without errors, returns the plan and the warnings; otherwise `None` and all
+    /// Resolves a config. `locate` returns the origin, such as file and line, of the value at a
+    /// config path. Without errors, returns the plan and the warnings; otherwise `None` and all
     /// diagnostics.
     pub fn resolve(
         config: &TopologyConfig,

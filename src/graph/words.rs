@@ -88,7 +88,7 @@ pub fn wrap(parts: &[String], between: &str, most: usize) -> Vec<String> {
     lines
 }
 
-/// Formats `10,000`.
+/// Formats a number with commas between thousands: `10,000`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();

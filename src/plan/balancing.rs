@@ -213,8 +213,8 @@ fn retries(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
     }
 }
 
-/// True if a request may be executed more than once. Default: true if `replicate` or `hedge` is set,
-/// else false.
+/// True if a request may be executed more than once. Default: true if `replicate` or `hedge` is
+/// set, else false.
 fn idempotent(balancer: &BalancerConfig) -> bool {
     let several = balancer.replicate.is_some() || balancer.hedge.is_some();
     balancer.idempotent.unwrap_or(several)

@@ -260,7 +260,7 @@ fn supervision(mut node: Node<'_, '_>, supervision: &SupervisionConfig) {
         ("intensity", supervision.intensity),
         ("in_a_row", supervision.in_a_row),
     ] {
-        // `u32::MAX` stands for no limit.
+        // `u32::MAX` means no limit.
         let said = Some(said).filter(|said| *said != u32::MAX);
         node.count(&[key], said, limits::MOST_TIMES);
     }

@@ -159,7 +159,7 @@ pub fn parts(plan: &Plan) -> Vec<Part> {
     out
 }
 
-/// Points of an actor at which faults of a kind can occur; `None` stands for the actor as a whole.
+/// Points of an actor at which faults of a kind can occur; `None` means the actor as a whole.
 pub fn points_of(kind: &Kind, part: &Part) -> Vec<Option<Point>> {
     let of = |points: &[Point]| -> Vec<Option<Point>> {
         let own = part.points.iter().filter(|point| points.contains(point));

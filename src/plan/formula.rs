@@ -38,8 +38,8 @@ pub struct Prediction {
     /// Time from the start until the first cartload is burned, without any waiting: loads, pushes
     /// and unloads of the shortest path.
     pub latency: Option<Duration>,
-    /// What limits the throughput by mean step times, as text. Either more of any one part raises it,
-    /// or only more of all parts together does.
+    /// What limits the throughput by mean step times, as text. Either more of any one part raises
+    /// it, or only more of all parts together does.
     pub bottleneck: Option<String>,
     /// Why some of the values above are `None`, as messages.
     pub unsaid: Vec<String>,
@@ -69,9 +69,9 @@ impl Plan {
         self.predicted(time_scale, true)
     }
 
-    /// Number of cartloads if the sources deal `books` books: the sum over piles of `ceil(share /
-    /// books in a cart)`. `None` if the first crews of a pile have carts of different sizes, or a
-    /// pile has no crew.
+    /// Number of cartloads if the sources deal `books` books: the sum over piles of
+    /// `ceil(share / books in a cart)`. `None` if the first crews of a pile have
+    /// carts of different sizes, or a pile has no crew.
     pub fn cartloads(&self, books: u64) -> Option<u64> {
         let carts = first_carts(self);
         let dealt = network::deal(self, books);
@@ -133,9 +133,9 @@ impl Plan {
 }
 
 impl Prediction {
-    /// Predicted seconds until the last of `books` books is burned. For each pile that receives
-    /// books: the latency of one cartload plus `1 / rate` for each further one; the maximum over
-    /// these piles. `None` if no throughput is known, or if `plan` is not the predicted one.
+    /// Predicted seconds until the last of `books` books is burned: the maximum, over the piles
+    /// that receive books, of the latency of the first cartload plus `1 / rate` per further one. `None`
+    /// if no throughput is known, or if `plan` is not the predicted one.
     pub fn makespan_s(&self, plan: &Plan, books: u64) -> Option<f64> {
         let dealt = network::deal(plan, books);
         if self.entries.is_empty() || dealt.len() != self.entries.len() {
@@ -155,9 +155,9 @@ impl Prediction {
         longest.is_finite().then_some(longest)
     }
 
-    /// Measured speed-up of a run that burned `books` books in `makespan_s` seconds: `cartloads *
-    /// t1 / makespan_s`. `None` if `t1` or the number of cartloads is unknown, or if `makespan_s`
-    /// is not positive.
+    /// Measured speed-up of a run that burned `books` books in `makespan_s` seconds:
+    /// `cartloads * t1 / makespan_s`. `None` if `t1` or the number of cartloads is
+    /// unknown, or if `makespan_s` is not positive.
     pub fn measured(&self, plan: &Plan, books: u64, makespan_s: f64) -> Option<f64> {
         let speed_up = plan.cartloads(books)? as f64 * self.trip? / makespan_s;
         (makespan_s > 0.0 && speed_up.is_finite()).then_some(speed_up)

@@ -121,8 +121,7 @@ pub fn relay(way: &Way, word: &str, notes: &[String]) -> Figure {
     standing("belt", BELT, badge, &lines)
 }
 
-/// Draws a shape with lines below it. With a badge for copies, a faint second shape stands behind
-/// it.
+/// Draws a shape with lines below it. A badge for copies adds a faint second shape behind it.
 fn standing(
     id: &'static str,
     (wide, tall): (f64, f64),

@@ -294,7 +294,7 @@ fn stops(length: f64, taken: &[(f64, f64)], count: u32) -> Vec<f64> {
         from = right;
     }
     for _ in 0..count {
-        // The gap that leaves most room per cart after one more; the first among equals.
+        // Choose the gap with the most space per cart after adding one; the first of equals.
         let mut best: Option<(usize, f64)> = None;
         for (at, (from, to, carts)) in gaps.iter().enumerate() {
             let room = (to - from) / f64::from(carts + 1);

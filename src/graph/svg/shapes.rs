@@ -10,7 +10,7 @@ pub const GOPHER: (f64, f64) = (44.0, 52.0);
 pub const CART: (f64, f64) = (50.0, 36.0);
 /// Width and height of a node's shape.
 pub const NODE: (f64, f64) = (132.0, 96.0);
-/// Width and height of the belt that stands for relays and requests.
+/// Width and height of the belt that represents relays and requests.
 pub const BELT: (f64, f64) = (150.0, 56.0);
 
 const COVERS: [(&str, &str); 6] = [

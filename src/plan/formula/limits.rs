@@ -327,7 +327,7 @@ impl<'a> Program<'a> {
                 used.sum::<f64>() >= limit.cap * (1.0 - SAME) && known.insert(&limit.family)
             })
             .collect();
-        // A set of steps is implied by a tight subset.
+        // Drop a set of steps if a subset of it is also tight.
         tight.retain(|limit| match &limit.family {
             Family::Steps(crew, steps) => !(1..*steps).any(|fewer| {
                 fewer & steps == fewer && known.contains(&Family::Steps(crew.clone(), fewer))

@@ -60,7 +60,7 @@ pub(super) struct Crew {
     /// True for steps whose whole duration is exponentially distributed.
     pub exponential: [bool; 4],
     /// Gophers of each member by their duties among the steps that take time. Bit `i` of the index
-    /// stands for step `i`.
+    /// represents step `i`.
     pub gophers: [u32; 16],
     /// A step that no gopher does, if there is one.
     pub undone: Option<Step>,
