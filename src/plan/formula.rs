@@ -134,8 +134,8 @@ impl Plan {
 
 impl Prediction {
     /// Predicted seconds until the last of `books` books is burned: the maximum, over the piles
-    /// that receive books, of the latency of the first cartload plus `1 / rate` per further one. `None`
-    /// if no throughput is known, or if `plan` is not the predicted one.
+    /// that receive books, of the latency of the first cartload plus `1 / rate` per further one.
+    /// `None` if no throughput is known, or if `plan` is not the predicted one.
     pub fn makespan_s(&self, plan: &Plan, books: u64) -> Option<f64> {
         let dealt = network::deal(plan, books);
         if self.entries.is_empty() || dealt.len() != self.entries.len() {

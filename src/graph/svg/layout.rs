@@ -310,8 +310,8 @@ impl Draft {
     }
 }
 
-/// Places as close as possible to `wants` that keep their order and the gaps `apart`, within
-/// `ends`.
+/// Positions as close to `wants` as possible (least squares) that keep their order, lie at least
+/// `apart` from each other and stay within `ends`.
 pub fn spread(wants: &[f64], apart: &[f64], ends: Option<[f64; 2]>) -> Vec<f64> {
     let mut offset = Vec::with_capacity(wants.len());
     let mut sum = 0.0;
