@@ -1,4 +1,5 @@
-//! The feeder: the actor that reads a pile's source. What it has read stands outside of it, so its death loses nothing.
+//! The feeder actor, which reads a pile's source. Books it has read are stored outside of it, so
+//! its death loses none.
 
 mod outbox;
 mod reading;
@@ -25,58 +26,60 @@ use outbox::{Lane, Numbers, Rows};
 /// Most books read at once.
 const BATCH: usize = 1024;
 
-/// So many books may lie for one copy while another one waits.
+/// Most books that may accumulate for one copy of a pile while another has none.
 const BEHIND: usize = 4 * BATCH;
 
-/// Looks at a source that somebody else reads just now, before giving up: about as long as reading takes.
+/// Attempts to lock a source that another thread reads, before giving up: about as long as reading
+/// takes.
 const LOOKS: usize = 20_000;
 
-/// Fewest books in a run: a call of the source for each book of a small cart would cost more than it saves.
+/// Smallest run, in books: with small carts, a call of the source per cart would cost more than it
+/// saves.
 const LEAST_RUN: usize = 64;
 
-/// How long a source rests that had nothing to give.
+/// Pause after a source had nothing to give.
 const REST: Duration = Duration::from_millis(10);
 
-/// The pile has room: read on. May be lost: every start reads.
+/// Wake-up: the pile has space. It may be lost, since every incarnation reads when it starts.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct More;
 
-/// Reading failed where the actor was not.
+/// Reading failed outside the actor.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Failed(Failure);
 
-/// What there is of a feeder whether or not its actor lives.
+/// State of a feeder that outlives its actor.
 pub struct FeederCore {
-    /// Its name, for supervision.
+    /// The feeder's name.
     pub name: String,
-    /// How to reach its actor.
+    /// Sends to the feeder's current actor.
     pub port: Port<Feeder>,
-    /// One that deals to all piles, or one for each.
+    /// One reader that deals to all piles, or one for each pile.
     readers: Vec<Apart<Mutex<Reader>>>,
-    /// Ids, where there is a reader for each pile.
+    /// Ids of books, if each pile has its own reader.
     rows: Mutex<Rows>,
-    /// By reader: it has come to its end.
+    /// By reader: the source has ended.
     over: Vec<AtomicBool>,
     blocks: bool,
-    /// The source can give again what it gave.
+    /// The source can produce books again that were returned.
     regains: bool,
     total: Option<u64>,
-    /// So many books of a source that does not wait are asked for at once, for each pile.
+    /// Books requested at once for each pile, of a source that does not block.
     run: OnceLock<usize>,
-    /// What was read and not yet put, for each pile. Who takes several locks does so in order.
+    /// By pile: books read but not yet put. Several locks are taken in order.
     lanes: Vec<Apart<Mutex<Lane>>>,
     piles: Vec<OnceLock<Weak<PileCore>>>,
-    /// Nothing is read before: what is read while other actors are still being started would keep
-    /// their threads busy, and the start would take longer the more of them there are.
+    /// Set once all actors have started. Reading earlier would keep threads busy and delay the
+    /// start of the remaining actors.
     open: AtomicBool,
     ended: AtomicBool,
-    /// A request for more is on its way: copies that share the feeder would else multiply requests by answers.
+    /// A `More` is pending: copies that share the feeder would otherwise multiply requests.
     asked: AtomicBool,
-    /// A thread of the pool reads the source.
+    /// A pool thread reads the source.
     reading: AtomicBool,
-    /// Somebody else than the actor has read, and failed: the actor has yet to hear of it.
+    /// Reading failed outside the actor, which has not yet handled it.
     failed: AtomicBool,
     works: OnceLock<Weak<Works>>,
 }
@@ -90,32 +93,32 @@ impl std::fmt::Debug for FeederCore {
     }
 }
 
-/// A source, or the part of it that is one copy's.
+/// A source, or one copy's part of it.
 struct Reader {
     source: Option<Guarded<Box<dyn Source>>>,
-    /// The lane of the next book, where one reader deals to all.
+    /// Lane of the next book, if one reader deals to all.
     next: usize,
-    /// Taken for the books to come, where each has a reader of its own.
+    /// Ids reserved for books to come, if each pile has its own reader.
     numbers: Numbers,
 }
 
-/// How reading there and then went.
+/// Outcome of reading on the caller's thread.
 enum Here {
-    /// Books came.
+    /// Books were read.
     Came,
-    /// None just now, or none any more.
+    /// None now, or the source has ended.
     Nothing,
-    /// Somebody else reads, or has to see to it.
+    /// Another thread reads, or the actor has to handle a failure.
     Busy,
 }
 
 impl FeederCore {
-    /// A feeder that reads `source` for `piles` (>= 1) piles, which get its books in turn.
+    /// Creates a feeder that deals the books of `source` to `piles` (>= 1) piles in turn.
     pub fn new(name: impl Into<String>, mut source: Box<dyn Source>, piles: usize) -> Arc<Self> {
         let piles = piles.max(1);
         let (blocks, total) = (source.blocks(), source.total());
         let regains = guarded(|| source.regains()).unwrap_or(false);
-        // A split that is none, or panics, is no reason to refuse the source.
+        // A failed or wrong split is ignored.
         let parts = (piles > 1)
             .then(|| guarded(|| source.split(piles)).ok().flatten())
             .flatten()
@@ -150,22 +153,21 @@ impl FeederCore {
         })
     }
 
-    /// True if each pile has a reader of its own.
+    /// True if each pile has its own reader.
     fn is_split(&self) -> bool {
         self.readers.len() > 1
     }
 
-    /// The reader of this share.
     fn reader_of(&self, share: usize) -> usize {
         if self.is_split() { share } else { 0 }
     }
 
-    /// True if this share should have books, and may.
+    /// True if this share lacks books and reading is allowed.
     fn is_hungry(&self, share: usize) -> bool {
         if self.is_split() {
             return !self.over[share].load(Ordering::Acquire) && self.lane(share).books == 0;
         }
-        // What one slow copy leaves lying is bounded.
+        // Bounds the books that a slow copy leaves lying.
         let mut any_empty = false;
         let mut lanes = 0..self.lanes.len();
         lanes.all(|lane| {
@@ -175,13 +177,13 @@ impl FeederCore {
         }) && any_empty
     }
 
-    /// Says how many books are loaded at once by those who take them: books that come in runs of just that many are not moved one by one. Said
-    /// once, before the start.
+    /// Sets how many books are leased at once: books read in runs of that many need not be moved
+    /// one by one. Only the first call, before the start, has an effect.
     pub fn loads(&self, books: usize) {
         let _ = self.run.set(books.clamp(LEAST_RUN, BATCH));
     }
 
-    /// Names the works once they exist.
+    /// Connects it to the pipeline's context, once that exists.
     pub fn belongs_to(&self, works: &Arc<Works>) {
         let _ = self.works.set(Arc::downgrade(works));
     }
@@ -190,7 +192,7 @@ impl FeederCore {
         let _ = self.piles[share].set(Arc::downgrade(pile));
     }
 
-    /// Lets it read from here on. To be called when all actors have started.
+    /// Starts reading. To be called when all actors have started.
     pub fn open(&self) {
         if !self.open.swap(true, Ordering::AcqRel) {
             self.ring();
@@ -214,14 +216,14 @@ impl FeederCore {
         lane.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many books the source will give in all, if it knows.
+    /// Total number of books of the source, if known.
     pub fn total(&self) -> Option<u64> {
         self.total
     }
 
-    /// Reads no further. What was read goes back to a source that can give it again, or else is still
-    /// put; what a read that is under way brings later is not taken (and said in the log, unless it
-    /// can be had again).
+    /// Stops reading. Books already read go back to a source that can produce them again;
+    /// otherwise they are still put. Books of a read in progress are discarded, with a warning
+    /// unless the source can produce them again.
     pub fn end(&self) {
         let unread: Vec<Lane> = {
             let mut lanes: Vec<_> = (0..self.lanes.len()).map(|at| self.lane(at)).collect();
@@ -239,24 +241,25 @@ impl FeederCore {
         self.ring();
     }
 
-    /// True once the source has ended, whether or not all it gave was put.
+    /// True once the source has ended, whether or not all its books were put.
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// True while a thread of the pool reads the source.
+    /// True while a pool thread reads the source.
     pub fn is_reading(&self) -> bool {
         self.reading.load(Ordering::Acquire)
     }
 
-    /// True once nothing more will come from here to the pile that has this share.
+    /// True once no further books will come from here to the pile with this share.
     pub(crate) fn is_done(&self, share: usize) -> bool {
         self.has_ended() && self.lane(share).books == 0
     }
 
-    /// Moves what was read for it onto the pile as far as there is room, and sees that more is read. A source that does not wait is read there and then.
+    /// Moves books that were read onto the pile as far as there is space, and has more read: on
+    /// the caller's thread, if the source does not block.
     pub(crate) fn fill(&self, share: usize, pile: &PileCore, missing: usize) {
-        // The pile's own: a count of all who use the works would wander between the cores.
+        // The pile's own reference: the counter of a shared one would move between cores.
         let works = &pile.works;
         if pile.is_closed() || !self.is_open() {
             return;
@@ -269,7 +272,7 @@ impl FeederCore {
             drop(lane);
             let hungry = !self.has_ended() && self.is_hungry(share);
             if caught_up {
-                // Others may have waited for this one, and may read on.
+                // Others may have waited for this copy, and may read on.
                 self.ring_waiting();
             }
             hungry
@@ -285,12 +288,12 @@ impl FeederCore {
                 move_on();
             }
             Here::Nothing => self.ask(),
-            // Whoever reads rings those who wait.
+            // The thread that reads wakes waiting piles.
             Here::Busy => {}
         }
     }
 
-    /// True if somebody should have books, and may.
+    /// True if some share lacks books and reading is allowed.
     fn wants_some(&self) -> bool {
         (0..self.piles.len()).any(|share| self.is_hungry(share))
     }
@@ -300,14 +303,14 @@ impl FeederCore {
             && !self.asked.swap(true, Ordering::AcqRel)
             && self.port.send(More).is_err()
         {
-            // Its next life looks by itself.
+            // The next incarnation reads when it starts.
             self.asked.store(false, Ordering::Release);
         }
     }
 }
 
 fn empty_lane(lane: &mut Lane, works: &Works, pile: &PileCore) {
-    // After a refusal for want of bytes: one at a time.
+    // 1 after a refusal by the byte bound.
     let mut most = usize::MAX;
     while lane.books > 0 {
         let room = works.store.room(pile.key).min(most);
@@ -323,7 +326,8 @@ fn empty_lane(lane: &mut Lane, works: &Works, pile: &PileCore) {
                     works.record(&pile.name, &Act::Put { books: &ids });
                 }
             }
-            // A byte bound may refuse what the book bound admits: then one book at a time, and the last of them waits.
+            // The byte bound may refuse what the book bound admits: then one book at a time, until
+            // one does not fit.
             Err(back) => {
                 let stuck = back.len() == 1;
                 lane.push_front(back);
@@ -353,7 +357,7 @@ pub struct Feeder {
 }
 
 impl Feeder {
-    /// The actor over `core`.
+    /// Creates the actor over `core`.
     pub fn new(core: Arc<FeederCore>, works: Arc<Works>) -> Self {
         Self {
             core,
@@ -368,7 +372,7 @@ impl Feeder {
         if self.reading {
             return;
         }
-        // Read in an earlier life, which may not have lived to say so: for one copy, while another one has nothing.
+        // Books read in an earlier incarnation, which may not have reported them.
         self.core.ring();
         if self.core.has_ended() || !self.core.is_open() || !self.core.wants_some() {
             return;
@@ -395,7 +399,8 @@ impl Feeder {
     fn has_read(&mut self, read: Result<usize, Failure>, ctx: &mut Context<Self>) {
         match read {
             Ok(0) if !self.core.has_ended() => {
-                // Nothing just now: a source that has to wait should wait in `next`, so this is a pause and no poll.
+                // The source has nothing now. A source that waits should block in `next`, so this
+                // is a pause, not polling.
                 self.reading = true;
                 let rest = self.works.clock.sleep(REST);
                 ctx.spawn(rest.into_actor(self).map(|(), feeder, ctx| {
@@ -405,7 +410,7 @@ impl Feeder {
                 return;
             }
             Ok(_) => {}
-            // The supervisor's backoff is the pause before the next try; its budget is the limit.
+            // The supervisor's backoff is the delay before the retry, its restart limit the limit.
             Err(failure) => die(format!("{}: {failure}", self.core.name)),
         }
         self.core.ring();
@@ -416,7 +421,7 @@ impl Actor for Feeder {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // After the port is bound, so that no request for more is lost between.
+        // Once the port is bound, so that no `More` is lost.
         ctx.spawn(
             tokio::task::yield_now()
                 .into_actor(self)

@@ -1,4 +1,5 @@
-//! The gopher: carries carts between piles, dumps and fires, doing any part of the four steps.
+//! The gopher actor: takes carts from a pile to a dump or an incinerator and back, doing some or
+//! all of the four steps.
 
 pub mod asking;
 pub mod steps;
@@ -30,17 +31,18 @@ use steps::{Step, StepTimes};
 use turn::Burning;
 use yard::{Doer, Leg, Yard};
 
-/// A cart for an idle gopher. Dropped with a dying gopher's mailbox, the cart goes home and its books with it.
+/// A cart for an idle gopher. If it is dropped with the mailbox, the cart returns to the crew and
+/// its books to their pile.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Carry {
     /// The cart.
     pub cart: Cart,
-    /// What it needs.
+    /// What it needs next.
     pub leg: Leg,
 }
 
-/// Where a crew unloads.
+/// Where a crew unloads its carts.
 #[derive(Debug, Clone)]
 pub enum Door {
     /// A staging dump.
@@ -49,31 +51,32 @@ pub enum Door {
     Incinerator(Arc<IncineratorCore>),
 }
 
-/// Makes the work of one gopher, for every life anew.
+/// Makes the work of one gopher, anew for every incarnation.
 pub type MakeWork = Arc<dyn Fn() -> Result<Box<dyn Transform>, Failure> + Send + Sync>;
 
-/// What the gophers of one crew share.
+/// State shared by the gophers of one crew.
 pub struct CrewCore {
-    /// The carts.
+    /// The crew's queue of carts.
     pub yard: Arc<Yard>,
-    /// The pile that they empty.
+    /// The pile that the crew empties.
     pub from: Arc<PileCore>,
-    /// Where they unload.
+    /// Where the crew unloads.
     pub to: Door,
-    /// What the steps cost.
+    /// Duration of each step.
     pub steps: StepTimes,
-    /// Makes the work of one gopher; `None` where books pass as they are.
+    /// Makes the work of one gopher; `None` if books are carried unchanged.
     pub work: Option<MakeWork>,
-    /// Whose workers do the work instead of the gophers.
+    /// The balancer whose workers do the work instead of the gophers.
     pub ask: Option<Asking>,
-    /// The works.
+    /// Shared context of the pipeline.
     pub works: Arc<Works>,
-    /// What the crew does while what its work needs can't take anything.
+    /// Pauses the crew while a resource that its work needs is unavailable.
     pub(crate) pause: Pause,
 }
 
 impl CrewCore {
-    /// Makes the crew of `yard`: its pile, its destination, and its own work or the balancer that does the work.
+    /// Creates the crew of `yard`: its pile, its destination, and its own work or the balancer
+    /// that does it.
     pub fn new(
         yard: Arc<Yard>,
         (from, to): (Arc<PileCore>, Door),
@@ -93,14 +96,15 @@ impl CrewCore {
         }
     }
 
-    /// What its work can't go on for, and how many books wait on its pile and in its carts, while it pauses.
+    /// While the crew pauses: the reason, and the number of books waiting on its pile and in its
+    /// carts.
     pub fn pauses(&self) -> Option<(String, usize)> {
         let counts = self.from.counts();
         let waiting = counts.ready + counts.leased + counts.inbox;
         Some((self.pause.reason()?, waiting))
     }
 
-    /// Books that are loaded at once, at most: a cartload, or that of carts which travel together.
+    /// Most books leased at once: the capacity of a cart, or of a group of coupled carts.
     pub fn load(&self) -> usize {
         self.yard.want().books.saturating_mul(coupling(self))
     }
@@ -114,38 +118,39 @@ impl std::fmt::Debug for CrewCore {
     }
 }
 
-/// What there is of a gopher whether or not its actor lives.
+/// State of a gopher that outlives its actor.
 #[derive(Debug)]
 pub struct GopherCore {
-    /// Its name.
+    /// The gopher's name.
     pub name: String,
-    /// Its place in the crew's list.
+    /// The gopher's index in the crew's list.
     pub index: usize,
-    /// The step by which its carts are counted: the first of its duties.
+    /// The step whose completion counts a cart for this gopher: the first of its duties.
     pub counts: Step,
-    /// Its counters.
+    /// Counters of carts and books.
     pub stats: NodeStats,
-    /// Draws of step times; a restart does not begin them again.
+    /// Random generator of step times, which a restart continues.
     pub chance: Mutex<ChaCha8Rng>,
 }
 
-/// The actor of a gopher.
+/// A gopher's actor.
 pub struct Gopher {
     crew: Arc<CrewCore>,
     core: Arc<GopherCore>,
     epoch: u64,
     me: Arc<Doer>,
-    /// No fault and no trace is interested in the steps that take no time.
+    /// Neither faults nor traces are configured, so steps without duration need no events.
     unseen: bool,
-    /// So many carts may be coupled at most.
+    /// Most carts that may be coupled.
     coupling: usize,
     work: Option<Tool>,
     hands: Option<Cart>,
     burning: Burning,
     busy: bool,
-    /// When the last timed step was due to end: deadlines are chained, so rounding never adds up.
+    /// When the last timed step was due to end. Deadlines are chained, so that rounding errors do
+    /// not add up.
     free_at: Time,
-    /// When the step at hand began.
+    /// When the current step began.
     began: Time,
 }
 
@@ -158,20 +163,22 @@ impl std::fmt::Debug for Gopher {
     }
 }
 
-/// The gopher's work, away while the pool has it.
+/// The gopher's work; `None` while it runs in the thread pool.
 type Tool = Guarded<Box<dyn Transform>>;
 
-/// Books that coupled carts carry at most.
+/// Most books in a group of coupled carts.
 const COUPLED: usize = 1024;
 
-/// How many carts of a crew may travel as one: only where their trips take no time, so that nobody has to wait for the others.
+/// How many carts of a crew may be coupled: more than one only if trips take no time, since
+/// coupled carts wait for each other.
 fn coupling(crew: &CrewCore) -> usize {
     let yard = &crew.yard;
     let quick = crew.steps.0.iter().all(steps::StepTime::is_zero)
         && (crew.work.is_none() && crew.ask.is_none())
         && !yard.is_exclusive(Leg::Load)
         && !yard.is_exclusive(Leg::Unload);
-    // Two lots at least, of the carts and of what either end holds: so that one is loaded while the other is under way.
+    // At most half of the carts and of each pile's capacity, so that one group can be loaded while
+    // another is under way.
     let half = |pile: &PileCore| match pile.capacity_bytes {
         Some(_) => 0,
         None => (pile.capacity_books).map_or(COUPLED, |most| COUPLED.min(most as usize / 2)),
@@ -189,17 +196,17 @@ fn coupling(crew: &CrewCore) -> usize {
 }
 
 impl Gopher {
-    /// The actor over `core`, in the life `epoch`.
+    /// Creates the actor over `core`, in incarnation `epoch`.
     ///
     /// # Errors
-    /// What the crew's work refuses at its making.
+    /// The error of the crew's work factory.
     pub fn new(crew: Arc<CrewCore>, core: Arc<GopherCore>, epoch: u64) -> Result<Self, Failure> {
         let work = crew.work.as_ref().map(|make| make()).transpose()?;
-        // Nothing was begun before it was there, whatever was due by then.
+        // This incarnation starts nothing before now, even if it was due earlier.
         let born = crew.works.clock.now();
         let duties = crew.yard.duties_of(core.index);
         let coupling = coupling(&crew);
-        // A fire shows first how long it burns.
+        // With an incinerator coupling starts at 1, until the duration of a burn is known.
         let first = matches!(crew.to, Door::Dump(_));
         crew.yard.couple_up_to(if first { coupling } else { 1 });
         let mut at_once = [false; 6];
@@ -242,9 +249,10 @@ impl Gopher {
         })
     }
 
-    /// Begins one leg. Gives the cart and its next leg where that takes no time; `busy` says that it does.
+    /// Starts one leg. Returns the cart and its next leg if the leg took no time; otherwise `busy`
+    /// is set or the cart was sent on.
     fn leg(&mut self, mut cart: Cart, leg: Leg, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
-        // Asking takes no time, but somebody who is there and free.
+        // Requesting books is instantaneous, but cannot start before this gopher is free.
         cart.not_before(self.free_at);
         match leg {
             Leg::Take | Leg::Reserve => self.onward(cart, leg, None),
@@ -254,7 +262,7 @@ impl Gopher {
         }
     }
 
-    /// Lets the step's time pass.
+    /// Waits for the duration of the step.
     fn spend(&mut self, mut cart: Cart, leg: Leg, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
         let time = self.crew.steps.of(leg.step());
         let point = match leg.step() {
@@ -302,7 +310,7 @@ impl Gopher {
                 }
                 .into_actor(self)
                 .map(move |(), gopher: &mut Self, ctx: &mut Context<Self>| {
-                    // A core may have been waited for: the schedule goes on from now.
+                    // The gopher may have waited for a core: the schedule continues from now.
                     let now = gopher.crew.works.clock.now();
                     gopher.free_at = gopher.free_at.max(now);
                     if let Some(cart) = &mut gopher.hands {
@@ -325,7 +333,7 @@ impl Gopher {
         self.go_on(next, ctx);
     }
 
-    /// A step is done: where the cart goes from here.
+    /// Completes a step; returns the cart and its next leg unless the cart was sent on.
     fn finished(&mut self, cart: Cart, leg: Leg) -> Option<(Cart, Leg)> {
         if leg.step() == self.core.counts {
             self.core.stats.carts_with(cart.carts(), cart.body().books);
@@ -347,13 +355,13 @@ impl Actor for Gopher {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // Asks for work only when its port is bound: a cart sent to it before that would find nobody.
+        // Asks for work once the port is bound: a cart sent before that would not arrive.
         ctx.spawn(
             tokio::task::yield_now()
                 .into_actor(self)
                 .map(|(), gopher, ctx| {
                     if gopher.busy {
-                        // Somebody who knew of its last life has sent a cart already.
+                        // A cart has arrived already.
                         return;
                     }
                     let next = gopher
@@ -371,7 +379,8 @@ impl Handler<Carry> for Gopher {
 
     fn handle(&mut self, Carry { cart, leg }: Carry, ctx: &mut Self::Context) {
         if self.busy {
-            // Only an idle gopher is sent a cart; a stray one, meant for an earlier life, goes back to be sent again.
+            // Carts are only sent to idle gophers; this one was meant for an earlier incarnation,
+            // so it is queued again.
             self.crew.yard.put(cart, leg);
             return;
         }

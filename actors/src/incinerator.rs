@@ -1,4 +1,4 @@
-//! The incinerator: burns books and settles their carts.
+//! The incinerator actor: burns books and settles their carts.
 
 mod burning;
 mod core;
@@ -29,13 +29,13 @@ use told::Told;
 
 pub use self::core::IncineratorCore;
 
-/// Makes a burn, for every life of the incinerator anew.
+/// Makes a burn, anew for every incarnation of the incinerator.
 pub type MakeBurn = Arc<dyn Fn() -> Result<Box<dyn Burn>, Failure> + Send + Sync>;
 
-/// A burn as it is shared by the carts that are burning.
+/// The burn, shared by the carts that are burning.
 type Fire = Arc<Guarded<Box<dyn Burn>>>;
 
-/// A burn panicked in the pool: the actor has to die of it.
+/// A burn panicked outside the actor: the actor has to fail with it.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Panicked {
@@ -43,7 +43,8 @@ struct Panicked {
     epoch: u64,
 }
 
-/// The life of an incinerator that burns what is brought to it on its own thread, there and then.
+/// Marks an incinerator's thread, on which carts are burned inline; reset when the incarnation
+/// ends.
 struct AtHand {
     core: Arc<IncineratorCore>,
     thread: u64,
@@ -59,19 +60,19 @@ impl AtHand {
 
 impl Drop for AtHand {
     fn drop(&mut self) {
-        // A later life may be at hand by now.
+        // A later incarnation may have set its own thread.
         let ours = &self.core.thread;
         let _ = ours.compare_exchange(self.thread, 0, Ordering::AcqRel, Ordering::Acquire);
     }
 }
 
-/// The actor of an incinerator.
+/// An incinerator's actor.
 pub struct Incinerator {
     core: Arc<IncineratorCore>,
     fire: Fire,
     epoch: u64,
     at_hand: Option<AtHand>,
-    /// When it looks again after a pause.
+    /// When the timer of a pause fires.
     looks_at: Option<Time>,
 }
 
@@ -84,10 +85,11 @@ impl std::fmt::Debug for Incinerator {
 }
 
 impl Incinerator {
-    /// The actor over `core`, in the life `epoch`: the first takes the burn that was made before the start, later ones a new one.
+    /// Creates the actor over `core`, in incarnation `epoch`. The first one uses the burn made
+    /// before the start, later ones make a new one.
     ///
     /// # Errors
-    /// What the burn refuses at its making.
+    /// The error of the burn's factory.
     pub fn new(core: Arc<IncineratorCore>, epoch: u64) -> Result<Self, Failure> {
         let fire = if epoch <= 1 {
             lock(&core.fire).as_ref().map(|(fire, _)| fire.clone())
@@ -99,7 +101,7 @@ impl Incinerator {
             None => Arc::new(Guarded::new((core.make)()?)),
         };
         let old = lock(&core.fire).replace((fire.clone(), epoch));
-        // Its drop may be the application's: not under the lock.
+        // Outside the lock: the drop is user code.
         drop(old);
         core.one_by_one.store(false, Ordering::Relaxed);
         Ok(Self {
@@ -111,7 +113,7 @@ impl Incinerator {
         })
     }
 
-    /// Has a balancer's workers burn; what they have answered is burned.
+    /// Has a balancer's workers burn the cart.
     fn ask(&mut self, asking: Asking, cart: Cart, round: u64, ctx: &mut Context<Self>) {
         let core = self.core.clone();
         let began = core.works.clock.now();
@@ -123,7 +125,7 @@ impl Incinerator {
             }
         };
         let asked = async move {
-            // Should this life end before the last answer, those that have theirs are burned.
+            // Should this incarnation end early, the books burned by then are reported.
             let mut told = Told::new(core.clone(), &cart);
             let settle =
                 move |cart: &mut Cart, index: usize, _: Option<Book>| told.burned(cart, index);
@@ -138,14 +140,16 @@ impl Incinerator {
         ctx.spawn(asked.into_actor(self));
     }
 
-    /// True if whoever is on its thread may burn a cart there and then: burning does not wait, and no fault is in the way.
+    /// True if carts may be burned inline by callers on the actor's thread: burning does not
+    /// block, and no faults are configured.
     fn burns_at_hand(&self) -> bool {
         let core = &self.core;
         !self.fire.blocks() && core.ask.get().is_none() && core.works.faults().is_none()
     }
 
-    /// Burns a cart that arrived, here or by a balancer's workers, in this `round` of the pause. `began` is
-    /// the time now. Returns the time afterwards, which saves the caller a second look at the clock.
+    /// Burns a cart, here, in the thread pool or by a balancer's workers, in this `round` of the
+    /// pause. `began` is the current time; returns the time afterwards, to spare the caller a
+    /// clock reading.
     fn take_in(&mut self, cart: Cart, began: Time, round: u64, ctx: &mut Context<Self>) -> Time {
         if let Some(asking) = self.core.ask.get().cloned() {
             self.ask(asking, cart, round, ctx);
@@ -164,7 +168,7 @@ impl Incinerator {
             }
         }
         let (core, fire, epoch) = (self.core.clone(), self.fire.clone(), self.epoch);
-        // What burns in the pool goes on whatever becomes of the actor.
+        // In the pool a cart burns whether or not the actor lives.
         cart.hand_to(0);
         let most = fire.waits().then(|| fire.at_once());
         let burn = move || {
@@ -186,7 +190,8 @@ impl Incinerator {
         began
     }
 
-    /// Takes in the carts that wait, as far as its sink takes anything. One that has waited for this life is due from now on.
+    /// Burns waiting carts while the sink accepts books. With `late`, carts have waited for this
+    /// incarnation and are due from now on.
     fn look(&mut self, mut now: Time, late: bool, ctx: &mut Context<Self>) {
         let core = self.core.clone();
         if core.pause.is_on() {
@@ -212,7 +217,7 @@ impl Incinerator {
         }
     }
 
-    /// Looks again at the end of a pause.
+    /// Sets a timer for the end of a pause.
     fn look_at(&mut self, until: Time, ctx: &mut Context<Self>) {
         if self.looks_at.replace(until) == Some(until) {
             return;
@@ -231,7 +236,7 @@ impl Actor for Incinerator {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // After the port is bound: a cart that found nobody until then waits outside.
+        // Once the port is bound: earlier carts are parked.
         ctx.spawn(
             tokio::task::yield_now()
                 .into_actor(self)
@@ -251,7 +256,7 @@ impl Handler<Deliver> for Incinerator {
 
     fn handle(&mut self, Deliver(cart): Deliver, ctx: &mut Self::Context) {
         let core = self.core.clone();
-        // Before the look: what comes after it tells anew.
+        // Cleared before looking, so that later carts send a new wake-up.
         core.told.open();
         if core.pause.is_on() {
             core.park(cart);
@@ -277,7 +282,7 @@ impl Handler<Panicked> for Incinerator {
     type Result = ();
 
     fn handle(&mut self, Panicked { text, epoch }: Panicked, _: &mut Self::Context) {
-        // A burn that outlived its actor's life has no say in the next one.
+        // Ignored if it belongs to an earlier incarnation.
         if epoch == self.epoch {
             die(text);
         }

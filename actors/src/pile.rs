@@ -1,8 +1,11 @@
-//! The pile: an actor over books that are kept outside of it. A staging dump is a pile that crews fill.
+//! The pile actor, over books that are stored outside of it. A staging dump is a pile that crews
+//! fill.
 //!
-//! A cart that asks for books is parked at the pile until there are some; a cart that brings books is parked until there
-//! is room. Both kinds of parked carts, like the books, stand outside the actor: a restarted pile serves them. Where nobody waits, a crew helps itself
-//! (`service`); the actor is for whatever has to wait: for books, for room, for a time, for an engine, for the end.
+//! A cart that asks for books is parked at the pile until there are some; a cart that brings books
+//! is parked until there is space. Like the books, parked carts are kept outside the actor, so a
+//! restarted pile serves them. If no cart is parked, carts are served directly on their caller's
+//! thread (see `service`); the actor handles what has to wait: for books, space, a timer, a
+//! storage engine, or the end.
 
 mod core;
 mod service;
@@ -20,18 +23,19 @@ use service::Owed;
 
 pub use self::core::{OfferError, PileCore, PileParts};
 
-/// A cart asks for books. Dropped with a dying pile's mailbox, the cart goes home and asks again.
+/// An empty cart asks for books. If it is dropped with the mailbox, the cart returns to its crew
+/// and asks again.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Take(pub Cart);
 
-/// A cart brings books (or asks for room first, where unloading takes time). Dropped with a dying dump's mailbox, the books
-/// return to the pile they came from.
+/// A loaded cart brings its books, or reserves space first if unloading takes time. If it is
+/// dropped with the mailbox, the books return to the pile they came from.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Deliver(pub Cart);
 
-/// Something changed; look. May be lost: every start looks.
+/// Wake-up: something changed. It may be lost, since every incarnation looks when it starts.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Look;
@@ -41,14 +45,14 @@ pub struct Look;
 pub struct Pile {
     core: Arc<PileCore>,
     timer: Option<Time>,
-    /// Nobody was served before it was there.
+    /// This incarnation serves no cart earlier than this.
     born: Time,
 }
 
 type Ctx = Context<Pile>;
 
 impl Pile {
-    /// The actor over `core`; as many lives as the supervisor likes, one at a time.
+    /// Creates the actor over `core`.
     pub fn new(core: Arc<PileCore>) -> Self {
         let born = core.works.clock.now();
         Self {
@@ -58,13 +62,14 @@ impl Pile {
         }
     }
 
-    /// Serves everybody who can be served now.
+    /// Serves all parked carts that can be served now.
     fn pump(&mut self, ctx: &mut Ctx) {
         let now = self.core.works.clock.now();
         self.serve(now, ctx);
     }
 
-    /// The same, by the schedule of the cart that made it possible.
+    /// Like `pump`; `since` is when serving became possible, by the schedule of the cart that made
+    /// it so.
     fn serve(&mut self, since: Time, ctx: &mut Ctx) {
         for owed in self.core.serve(since.max(self.born)) {
             match owed {
@@ -86,8 +91,8 @@ impl Pile {
         self.core.close_if_done();
     }
 
-    /// One timer, for the first book that rests before its next attempt, and only where a cart waits for it: without
-    /// one, the next cart that asks wakes the book.
+    /// Sets a timer for the first book that rests before its next attempt, if a cart is waiting
+    /// for books; otherwise the next cart that asks wakes the book.
     fn arm(&mut self, ctx: &mut Ctx) {
         if self.core.gate().takers.is_empty() {
             return;
@@ -116,7 +121,7 @@ impl Actor for Pile {
         if planted::has(Defect::DumpLosesWakeUp) {
             return;
         }
-        // Once the port is bound: a ring before that is lost, as is one that died with the last life's mailbox.
+        // Once the port is bound: earlier wake-ups, and those in the last mailbox, are lost.
         ctx.spawn(
             tokio::task::yield_now()
                 .into_actor(self)
@@ -137,7 +142,7 @@ impl Handler<Take> for Pile {
         core.works.fault(&core.name, Point::Take, None);
         core.has_come_empty(cart);
         self.serve(since, ctx);
-        // First come, first served: if anybody waits now, this one does.
+        // First come, first served: if any cart still waits, this one does.
         if core.parked().0 > 0 {
             core.stats.waited();
         }
@@ -163,7 +168,7 @@ impl Handler<Look> for Pile {
     type Result = ();
 
     fn handle(&mut self, _: Look, ctx: &mut Ctx) {
-        // Before the look: what is left after it tells anew.
+        // Cleared before looking, so that later changes send a new wake-up.
         self.core.told.open();
         self.core.works.fault(&self.core.name, Point::Look, None);
         self.pump(ctx);

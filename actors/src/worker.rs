@@ -1,4 +1,4 @@
-//! The worker: does requests of a balancer, one at each of its places.
+//! The worker actor: serves a balancer's requests, one at a time in each of its concurrency slots.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -23,32 +23,37 @@ mod tests;
 
 pub use closures::{BlockingFn, FnWork, Function, Functions, blocking, from_fn};
 
-/// What a worker does with a request. One value of it serves one place of a worker, a request at a time.
+/// What a worker does with a request. Each concurrency slot of a worker has its own instance,
+/// which gets one request at a time.
 ///
-/// It is made anew by its factory after a panic. A future that is no longer wanted is dropped at one of its awaits, and the same
-/// value gets the next request: what must not stay half done should not be left so across an await.
+/// After a panic the worker's factory makes new instances. The future of a cancelled request is
+/// dropped at one of its awaits, and the same instance gets the next request, so its state must be
+/// consistent at every await.
 pub trait Work: Send + 'static {
-    /// What it is asked.
+    /// Type of a request.
     type Request: Send + 'static;
-    /// What it answers.
+    /// Type of a reply.
     type Reply: Send + 'static;
 
-    /// Answers. A panic here, or in the future, ends the worker; the request is then begun again elsewhere if it is declared idempotent.
+    /// Serves one request. A panic here or in the future fails the worker; the request is then
+    /// retried on another worker if it is idempotent.
     fn work(&mut self, request: Self::Request) -> impl Future<Output = Self::Reply>;
 
-    /// True if it may block its thread: it then runs on a thread of its own, never on an arbiter. Such work is not cut short by a
-    /// cancel or a kill between its awaits; its answer still counts if nobody else has answered.
+    /// True if it may block its thread: it then runs in the thread pool, never on an arbiter. A
+    /// cancel or a kill takes effect only at its awaits; until then it runs on, and its reply
+    /// still counts if the request is not over.
     fn blocks(&self) -> bool {
         false
     }
 }
 
-/// There may be something to begin. Lost with a mailbox it is no loss: the worker's queue goes back to the balancer.
+/// Wake-up: there may be requests to start. It may be lost with the mailbox, since the queue of a
+/// worker that ends returns to the balancer.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Begin;
 
-/// The actor of a worker.
+/// A worker's actor.
 pub struct Worker<W: Work> {
     core: Arc<BalancerCore<W>>,
     number: usize,
@@ -65,14 +70,14 @@ impl<W: Work> fmt::Debug for Worker<W> {
     }
 }
 
-/// Requests done in one go before others on the arbiter get their turn.
+/// Requests served in a row before a slot yields to other tasks on the arbiter.
 const TURN: usize = 32;
 
 impl<W: Work> Worker<W> {
-    /// The worker of this number, from 0, in the life `epoch`.
+    /// Creates worker `number` (from 0) in incarnation `epoch`.
     ///
     /// # Errors
-    /// What its factory refuses.
+    /// The factory's error.
     pub fn new(core: Arc<BalancerCore<W>>, number: usize, epoch: u64) -> Result<Self, Failure> {
         let places = match core.wants(number) {
             true => make(&core, number)?,
@@ -87,14 +92,15 @@ impl<W: Work> Worker<W> {
     }
 }
 
-/// A life's work. Dropped with it, its tickets go first and its presence last.
+/// Main task of an incarnation: serves requests while the worker is wanted. When it is dropped,
+/// the running tickets drop before the presence.
 async fn live<W: Work>(
     core: Arc<BalancerCore<W>>,
     number: usize,
     epoch: u64,
     mut idle: Vec<Guarded<W>>,
 ) {
-    // After the port is bound: whoever sends from now on finds somebody.
+    // Once the port is bound, so that wake-ups arrive.
     tokio::task::yield_now().await;
     let mut sizes = core.sizes();
     loop {
@@ -104,15 +110,15 @@ async fn live<W: Work>(
         if idle.is_empty() {
             match make(&core, number) {
                 Ok(made) => idle = made,
-                // The supervisor tries again, with its patience.
+                // The supervisor retries with its backoff.
                 Err(failure) => die(failure.to_string()),
             }
         }
         let Some(presence) = Presence::new(core.clone(), number, epoch) else {
-            // A later life is there: this one was given up, and only has not noticed yet.
+            // A later incarnation is up: this one was given up and is about to be stopped.
             return std::future::pending().await;
         };
-        // Of this life alone: what is rung for a later one must not end here.
+        // Private to this incarnation, so that it cannot consume a later one's wake-ups.
         let bell = core.bell(number);
         let mut busy = FuturesUnordered::new();
         loop {
@@ -132,7 +138,7 @@ async fn live<W: Work>(
             }
         }
         drop(presence);
-        // Not wanted for now: what the work holds is free.
+        // Parked: releases what the work holds.
         idle.clear();
     }
 }
@@ -143,7 +149,7 @@ fn make<W: Work>(core: &BalancerCore<W>, number: usize) -> Result<Vec<Guarded<W>
         .collect()
 }
 
-/// One place: a request after the other, while the worker is wanted.
+/// One concurrency slot: serves requests one by one while the worker is wanted.
 async fn place<W: Work>(
     core: Arc<BalancerCore<W>>,
     number: usize,
@@ -156,7 +162,7 @@ async fn place<W: Work>(
     let mut done = 0;
     loop {
         if !core.wants(number) {
-            // The other places are to see it as well.
+            // Wakes the next slot, so that it stops as well.
             bell.notify_one();
             return work;
         }
@@ -172,13 +178,14 @@ async fn place<W: Work>(
         } else {
             let here = tokio::runtime::Handle::current();
             let away = core.pool().wait_for(move || {
-                // The ticket is away too: a worker that is killed meanwhile does not lose it.
-                // What panics besides the work (a drop, a tracer) is its end as well.
+                // The ticket moves along, so the request is not lost if the worker is killed
+                // meanwhile. A panic outside the work (in a drop or a tracer) fails the worker as
+                // well.
                 let panicked = guarded(|| here.block_on(attempt(&mut work, request, ticket)));
                 (work, panicked.unwrap_or_else(Some))
             });
             let Ok((back, panicked)) = away.await else {
-                // The threads are gone, and with them everything: nothing will be asked again.
+                // The pool is shut down: the run is ending.
                 return std::future::pending().await;
             };
             work = back;
@@ -194,7 +201,7 @@ async fn place<W: Work>(
     }
 }
 
-/// Lends a place that has nothing to do, until there is something.
+/// Lends an idle slot for inline runs until there is a queued request.
 async fn lend<W: Work>(
     core: &BalancerCore<W>,
     number: usize,
@@ -218,7 +225,8 @@ async fn lend<W: Work>(
 }
 
 pin_project! {
-    /// The user's future, dropped under a catch of its own: a panic in it must not take the other places of the worker along.
+    /// A future whose drop catches panics of the user's code, so that they do not affect the
+    /// worker's other slots.
     pub(crate) struct Held<F> {
         #[pin]
         future: Option<F>,
@@ -241,7 +249,7 @@ impl<F: Future> Held<F> {
         }
     }
 
-    /// A panic comes back as its text.
+    /// Polls; a panic is returned as its text.
     pub(crate) fn poll_guarded(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -254,7 +262,8 @@ impl<F: Future> Held<F> {
     }
 }
 
-/// Works on one request and settles its ticket. Gives the text of a panic, of which the worker has to die.
+/// Serves one request and settles its ticket. Returns the text of a panic, with which the worker
+/// has to fail.
 async fn attempt<W: Work>(
     work: &mut Guarded<W>,
     request: Guarded<W::Request>,
@@ -283,7 +292,7 @@ async fn attempt<W: Work>(
             Ok(Poll::Ready(reply)) => Poll::Ready(Ok(Some(Guarded::new(reply)))),
             Ok(Poll::Pending) => {
                 at_once = false;
-                // Registered after the poll, so that work which never waits costs no waker.
+                // Registered after the poll, so that work that never pends needs no waker.
                 match cell.poll_over(cx) {
                     true => Poll::Ready(Ok(None)),
                     false => Poll::Pending,

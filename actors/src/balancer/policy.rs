@@ -56,7 +56,8 @@ pub enum Policy {
     /// overloaded. When workers come and go, only their own keys move. A request without a key
     /// goes to the least loaded worker.
     ///
-    /// Rendezvous hashing (Thaler and Ravishankar, 1996) with bounded loads (Mirrokni, Thorup and Zadimoghaddam, 2016).
+    /// Rendezvous hashing (Thaler and Ravishankar, 1996) with bounded loads (Mirrokni, Thorup and
+    /// Zadimoghaddam, 2016).
     Affinity {
         /// Most pending requests of a worker, as a multiple of the mean (>= 1).
         bound: f64,

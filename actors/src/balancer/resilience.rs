@@ -91,7 +91,8 @@ pub struct Resilience {
 /// have waited for `target` are shed, otherwise those that have waited for `interval`, instead of
 /// being answered late.
 ///
-/// Nichols and Jacobson, Controlling Queue Delay, 2012, in the form for servers by Maurer, Fail at Scale, 2015.
+/// Nichols and Jacobson, Controlling Queue Delay, 2012, in the form for servers by Maurer, Fail at
+/// Scale, 2015.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shed {
     /// Longest wait under overload (> 0); 5 ms by default.

@@ -1,11 +1,12 @@
-//! Pure: what was read and not yet put, how books are dealt to copies, and which ids they have.
+//! Pure: books read but not yet put, dealing them to copies, and their ids.
 
 use std::collections::VecDeque;
 
 use crate::book::{Book, BookId};
 use crate::store::Numbered;
 
-/// Books for one pile, in the runs in which they were read: a run that the pile has room for is moved as one.
+/// Books for one pile, in runs as they were read: a run for which the pile has space is moved as a
+/// whole.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     runs: VecDeque<Numbered>,
@@ -20,13 +21,13 @@ impl Lane {
         }
     }
 
-    /// Back to its place.
+    /// Returns a run to the front.
     pub(super) fn push_front(&mut self, run: Numbered) {
         self.books += run.len();
         self.runs.push_front(run);
     }
 
-    /// The first books, at most `most` (>= 1); a whole run where that is no more.
+    /// Removes the first books, at most `most` (>= 1): a whole run if it is no longer than that.
     pub(super) fn pop(&mut self, most: usize) -> Numbered {
         let Some(front) = self.runs.front_mut() else {
             return Numbered::default();
@@ -40,7 +41,8 @@ impl Lane {
     }
 }
 
-/// Deals books out in turn: the n-th of all goes to lane n mod lanes. `next` is the lane of the first.
+/// Deals books in turn: the n-th of all goes to lane n mod `lanes`. `next` is the lane of the
+/// first.
 pub(super) fn dealt(books: Vec<Book>, lanes: usize, next: &mut usize) -> Vec<Vec<Book>> {
     if lanes == 1 {
         return vec![books];
@@ -57,12 +59,14 @@ pub(super) fn dealt(books: Vec<Book>, lanes: usize, next: &mut usize) -> Vec<Vec
     runs
 }
 
-/// Ids of a source that was split: the k-th book of copy j has the id that it would have had from one reader who deals, whoever reads first.
+/// Ids of books of a split source: the k-th book of copy j has the id that a single reader dealing
+/// to all copies would give it, in whatever order the copies read.
 ///
-/// A row is a book for each copy. Rows are numbered in blocks, by whoever comes to a block first.
+/// A row is one book per copy. Rows are numbered in blocks, by the first copy that reaches a
+/// block.
 #[derive(Debug)]
 pub(super) struct Rows {
-    /// First ids of the blocks from `from` on.
+    /// First ids of the blocks, from block `from` on.
     blocks: VecDeque<u64>,
     from: u64,
     /// By copy: the row of its next book.
@@ -70,7 +74,6 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// Rows in a block.
     const BLOCK: u64 = 1024;
 
     pub(super) fn new(copies: usize) -> Self {
@@ -81,7 +84,8 @@ impl Rows {
         }
     }
 
-    /// Takes the numbers of the next `count` books of a copy. `block` gives the first of so many ids that follow each other.
+    /// Reserves the ids of the next `count` books of a copy. `block` allocates that many
+    /// consecutive ids and returns the first.
     pub(super) fn take(
         &mut self,
         count: usize,
@@ -116,11 +120,11 @@ impl Rows {
     }
 }
 
-/// Numbers that are taken, to be given without anybody's lock.
+/// Reserved ids, to be assigned without a lock.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     step: u64,
-    /// The first number, and how many follow it.
+    /// First id and length of each run.
     runs: VecDeque<(u64, usize)>,
     len: usize,
 }
@@ -130,14 +134,14 @@ impl Numbers {
         self.len
     }
 
-    /// Those that follow, of the same copy.
+    /// Appends ids of the same copy.
     pub(super) fn add(&mut self, more: Numbers) {
         self.step = more.step;
         self.len += more.len;
         self.runs.extend(more.runs);
     }
 
-    /// Gives the first to books, which are no more than there are.
+    /// Assigns the first ids to `books`, of which there are at most `len`.
     pub(super) fn give(&mut self, books: Vec<Book>) -> Numbered {
         let mut left = books.len();
         debug_assert!(left <= self.len, "each book has a number");
@@ -170,7 +174,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever reads first, and how much: the k-th book of each copy has the id that one reader who deals would have given it.
+        /// In whatever order and amounts the copies read, the k-th book of each has the id that a
+        /// single dealing reader would give it.
         #[test]
         fn split_sources_number_books_as_one_that_deals(
             copies in 1usize..5,
@@ -194,7 +199,7 @@ mod tests {
             prop_assert!(rows.blocks.len() as u64 <= (most - least) / Rows::BLOCK + 2);
         }
 
-        /// Nothing is lost, doubled or out of turn, however a lane is emptied.
+        /// No book is lost, duplicated or out of order, however a lane is emptied.
         #[test]
         fn lanes_keep_what_they_are_dealt(
             lanes in 1usize..4,

@@ -1,4 +1,4 @@
-//! How a source is read: by the actor, or there and then by whoever runs out of books.
+//! Reading a source: by the actor, or by a thread that runs out of books.
 
 use std::sync::atomic::Ordering;
 use std::sync::{OnceLock, PoisonError, TryLockError, Weak};
@@ -14,14 +14,15 @@ use crate::pool::guarded;
 use crate::store::{Numbered, Store};
 use crate::works::Works;
 
-/// So many numbers a reader of its own takes at once: all take them from one place.
+/// Ids that a copy's reader reserves at once, since all reserve them under one lock.
 const AHEAD: usize = 4 * BATCH;
 
-/// What was read, by lane.
+/// Books read, by lane.
 type Runs = SmallVec<[Numbered; 1]>;
 
 impl FeederCore {
-    /// Reads on the caller's thread, unless somebody else does so just now or the actor has to look after it.
+    /// Reads on the caller's thread, unless another thread is reading or the actor has to handle a
+    /// failure.
     pub(super) fn read_here(&self, share: usize, missing: usize, works: &Works) -> Here {
         let (mut looks, at) = (0, self.reader_of(share));
         let mut reader = loop {
@@ -35,7 +36,7 @@ impl FeederCore {
                 }
             }
         };
-        // Whoever has read meanwhile has read for all.
+        // The thread that read meanwhile has read for all.
         if looks > 0 && self.lane(share).books > 0 {
             return Here::Came;
         }
@@ -43,7 +44,7 @@ impl FeederCore {
             return Here::Busy;
         }
         if reader.source.is_none() {
-            // At its end, while others read on.
+            // This part has ended, while others read on.
             return Here::Busy;
         }
         let read = self.read(&mut reader, at, missing, Some(works));
@@ -59,7 +60,7 @@ impl FeederCore {
                 }
             }
             Err(failure) => {
-                // The actor has to die of it: until it is back, nobody reads.
+                // The actor has to fail with it; no thread reads until it has restarted.
                 self.failed.store(true, Ordering::Release);
                 let _ = self.port.send(Failed(failure));
                 Here::Busy
@@ -67,7 +68,7 @@ impl FeederCore {
         }
     }
 
-    /// Rings those who may wait for just that.
+    /// Wakes piles with carts parked for books, or all if the source has ended.
     pub(super) fn ring_waiting(&self) {
         let ended = self.has_ended();
         let piles = self.piles.iter().filter_map(OnceLock::get);
@@ -78,8 +79,9 @@ impl FeederCore {
         }
     }
 
-    /// Reads a while, and says how many books came; they are in the outbox when this returns, whoever has died meanwhile. Of those that are `missing` the part
-    /// that makes no run is read with the first one: the loads after it are whole runs again, and are not copied.
+    /// Reads up to a batch, and returns how many books were read; they are in the lanes when this
+    /// returns, even if the actor died meanwhile. The part of `missing` that makes no whole run is
+    /// read first, so that later loads are whole runs and need not be copied.
     fn read(
         &self,
         reader: &mut Reader,
@@ -171,7 +173,7 @@ impl FeederCore {
         match read {
             Ok(Ok(Some(books))) => {
                 let count = books.len();
-                // Before they are dealt, so that who gets which changes no id.
+                // Numbered before they are dealt, so that dealing does not affect ids.
                 let books = match works {
                     Some(works) => self.number(books, at, &mut reader.numbers, &*works.store),
                     None => Numbered::of(books),

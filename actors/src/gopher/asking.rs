@@ -1,4 +1,4 @@
-//! Work and burns that a balancer's workers do: a request for each book of a cart, all of them at once.
+//! Work and burns done by a balancer's workers: one request for each book of a cart, all at once.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use crate::job::{Answer, Job, Served};
 use crate::lease::Verdict;
 use crate::works::Works;
 
-/// Who asks whom.
+/// Which balancer to call, and on whose behalf.
 #[derive(Debug, Clone)]
 pub struct Asking {
     /// The balancer.
     pub desk: Arc<BalancerCore<Served>>,
-    /// The crew or the incinerator: with a book's id it names the request.
+    /// Name of the crew or incinerator; together with the book's id it identifies the request.
     pub from: Arc<str>,
 }
 
@@ -37,9 +37,11 @@ impl Asking {
             .await
     }
 
-    /// Asks for every book of a cart and marks what comes of it at once, so that a cart that is dropped meanwhile goes home with what is
-    /// known; calls that are under way then are cancelled. `settle` makes a verdict of an answered book. Nothing is given back if the run is
-    /// halting: the cart is on its way home. Books that the workers can't take at present are returned uncharged, and the first such failure is given.
+    /// Calls for every book of a cart and marks each result as it arrives, so that a cart dropped
+    /// meanwhile keeps the results known by then; dropping the future cancels the other calls.
+    /// `settle` records a success. Returns `None` if the run is halting, after dropping the cart.
+    /// Books that the workers cannot take at present are returned to the pile without charging an
+    /// attempt; the first such failure is returned.
     pub(crate) async fn all(
         self,
         mut cart: Cart,
@@ -59,11 +61,11 @@ impl Asking {
                     settle(&mut cart, index, book);
                     continue;
                 }
-                // What fails because the run is being stopped is no book's fault.
+                // Failures caused by stopping the run are not the book's fault.
                 _ if works.is_halting() => return None,
                 Err(CallError::Closed) => return None,
                 Ok(Err(failure)) => failure,
-                // The balancer has not begun it for want of room or time: that is no fault of the book.
+                // Not started for lack of capacity or time: not the book's fault.
                 Err(error @ (CallError::Full | CallError::Shed { .. })) => {
                     Failure::unavailable(error.to_string())
                 }

@@ -1,4 +1,4 @@
-//! Pure: the four steps of a cart's trip, who does which, and how long each takes.
+//! Pure: the four steps of a cart's trip, which gopher does which, and how long each takes.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ impl Step {
     /// All steps in the order of a trip.
     pub const ALL: [Step; 4] = [Step::Load, Step::Push, Step::Unload, Step::Return];
 
-    /// The word for it in config files.
+    /// The step's name in configuration files.
     pub fn name(self) -> &'static str {
         match self {
             Step::Load => "load",
@@ -31,7 +31,7 @@ impl Step {
         }
     }
 
-    /// The step that `name` means.
+    /// Parses a step's name.
     pub fn from_name(name: &str) -> Option<Step> {
         Step::ALL.into_iter().find(|step| step.name() == name)
     }
@@ -53,28 +53,28 @@ impl fmt::Display for Step {
 pub struct Duties(u8);
 
 impl Duties {
-    /// No step.
+    /// The empty set.
     pub const NONE: Duties = Duties(0);
     /// All four steps.
     pub const ALL: Duties = Duties(0b1111);
 
-    /// These and `step`.
+    /// This set with `step` added.
     #[must_use]
     pub const fn with(self, step: Step) -> Duties {
         Duties(self.0 | 1 << step as u8)
     }
 
-    /// True if `step` is among them.
+    /// True if `step` is in the set.
     pub const fn has(self, step: Step) -> bool {
         self.0 & (1 << step as u8) != 0
     }
 
-    /// True if there is none.
+    /// True if the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The steps, in the order of a trip.
+    /// The steps in the order of a trip.
     pub fn iter(self) -> impl Iterator<Item = Step> {
         Step::ALL.into_iter().filter(move |step| self.has(*step))
     }
@@ -98,12 +98,12 @@ impl fmt::Display for Duties {
     }
 }
 
-/// What one step costs: waiting, and time on a core.
+/// Duration of a step: waiting, and time on a core.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct StepTime {
-    /// Time that passes without using a core.
+    /// Time that needs no core.
     pub wait: Span,
-    /// Time on a core; at most `cores` of these run at once.
+    /// Time on a core; at most `cores` gophers spend it at once.
     pub cpu: Span,
 }
 
@@ -114,12 +114,12 @@ impl StepTime {
     }
 }
 
-/// The times of all four steps, by [`Step::index`].
+/// Durations of all four steps, by [`Step::index`].
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct StepTimes(pub [StepTime; 4]);
 
 impl StepTimes {
-    /// The time of `step`.
+    /// Duration of `step`.
     pub fn of(&self, step: Step) -> StepTime {
         self.0[step.index()]
     }

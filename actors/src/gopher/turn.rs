@@ -1,4 +1,5 @@
-//! A gopher's turn: legs that take no time, one after the other, its own and those of idle neighbours.
+//! A gopher's turn: runs legs that take no time one after the other, its own and those of idle
+//! gophers on its thread.
 
 use std::time::Duration;
 
@@ -9,26 +10,27 @@ use super::{Door, Gopher};
 use crate::cart::Cart;
 use crate::incinerator::IncineratorCore;
 
-/// What is handled in one go before others on the arbiter get their turn: 32 carts.
+/// Budget of a turn, before the gopher yields to other tasks on the arbiter: 32 carts.
 const TURN: usize = 32 * CART;
 
-/// What a cart counts in a turn; on loan, where it goes by as many hands as there are steps, each counts one.
+/// Cost of a cart in a turn. A cart handed from gopher to gopher by loans costs one per step
+/// instead.
 const CART: usize = 4;
 
-/// Burning in one go, likewise.
+/// Longest burning time in a turn.
 const LONG: Duration = Duration::from_micros(200);
 
-/// What burning takes, where a gopher burns what it brings.
+/// Burning time in a turn, for gophers that burn inline.
 ///
-/// Reading the clock twice takes longer than a short burn: of burns that take less than a microsecond one in eight is timed, and the others are taken to be
-/// like it.
+/// Two clock readings take longer than a short burn: of burns below a microsecond one in eight is
+/// timed, and the others are taken to be as long.
 #[derive(Debug, Default)]
 pub(super) struct Burning {
-    /// In this turn.
+    /// Sum in this turn.
     all: Duration,
-    /// The one that was timed last.
+    /// The last timed burn.
     last: Duration,
-    /// Those since, in this turn.
+    /// Untimed burns since then, not yet reported.
     untimed: u32,
 }
 
@@ -44,12 +46,12 @@ impl Burning {
         self.all > LONG
     }
 
-    /// True if the next one is to be timed: the first of a turn always is.
+    /// True if the next burn should be timed: the first of a turn always is.
     fn is_due(&self) -> bool {
         self.last >= Self::SHORT || self.untimed == Self::UNTIMED || self.all.is_zero()
     }
 
-    /// A burn took `took`, or was not timed. Gives it where it was.
+    /// Adds a burn, timed or not. Returns `took`.
     fn burned(&mut self, took: Option<Duration>, fire: &IncineratorCore) -> Option<Duration> {
         match took {
             Some(took) => {
@@ -65,7 +67,7 @@ impl Burning {
         took
     }
 
-    /// Tells of those that were not timed.
+    /// Reports untimed burns to the incinerator's statistics.
     fn tell(&mut self, fire: &IncineratorCore) {
         let untimed = std::mem::take(&mut self.untimed);
         if untimed > 0 {
@@ -75,7 +77,8 @@ impl Burning {
 }
 
 impl Gopher {
-    /// Does legs until there is none, or one takes time: its own, and those of idle neighbours which take none.
+    /// Runs legs until there is none or one takes time: its own, and legs without duration of idle
+    /// gophers.
     pub(super) fn go_on(&mut self, next: Option<(Cart, Leg)>, ctx: &mut Context<Self>) {
         if self.crew.works.is_halting() {
             return self.hold(next);
@@ -87,8 +90,8 @@ impl Gopher {
         }
     }
 
-    /// All actors are about to be killed: it keeps its cart until then, and nothing more is done.
-    /// The fewer actors are at work, the sooner the others are reached.
+    /// The run is halting and all actors are about to be killed: keeps the cart until then, and
+    /// does nothing more. The less the actors do, the sooner all of them are reached.
     #[cold]
     fn hold(&mut self, next: Option<(Cart, Leg)>) {
         self.busy = true;
@@ -119,8 +122,9 @@ impl Gopher {
             let yard = &self.crew.yard;
             let here = (self.me.lends && left > CART).then_some(self.me.thread);
             next = match (put, here) {
-                // What takes no time is done at once: it puts nobody off, however long he has waited. But those who wait go before a cart that is to be
-                // sent for books: it may then go together with others.
+                // What takes no time is done immediately, whatever waits. Exception: waiting carts
+                // go before a cart that would be sent for books again, since it may then be
+                // coupled with others.
                 (Some((cart, leg)), _)
                     if at_once[leg as usize]
                         && (leg != Leg::Take
@@ -142,7 +146,8 @@ impl Gopher {
         }
         match next {
             None => {}
-            // Whoever lent itself goes on by itself, and this one has its own to do; nor does a cart that waits see another go by for ever.
+            // The turn is over. A lent gopher continues by itself, and a waiting cart goes before
+            // an empty one that would start anew.
             Some(Next { cart, leg, on }) if on.is_some() || self.is_passed_over(leg) => {
                 let put = Some((cart, leg));
                 let next = (self.crew.yard).next(self.core.index, self.epoch, put, on, None);
@@ -154,12 +159,12 @@ impl Gopher {
         }
     }
 
-    /// True if a cart waits for this one while its own, empty, is about to begin anew.
+    /// True if a cart waits for this gopher while its own, empty, is about to start anew.
     fn is_passed_over(&self, leg: Leg) -> bool {
         leg == Leg::Take && self.crew.yard.is_wanted(self.core.index)
     }
 
-    /// Others on the arbiter have their turn.
+    /// Yields to other tasks on the arbiter, then continues.
     fn give_way(&mut self, cart: Cart, leg: Leg, ctx: &mut Context<Self>) {
         self.busy = true;
         self.hands = Some(cart);
@@ -175,8 +180,8 @@ impl Gopher {
         );
     }
 
-    /// Legs that take no time, and that nobody wants to hear of: the cart goes on as far as it can, or as the turn allows. `on`: in whose name, if
-    /// not its own.
+    /// Runs legs that take no time and need no events until the cart is sent on, a leg takes time,
+    /// or the turn is over. `on`: the idle gopher in whose name they run, if not its own.
     fn pass_by(
         &mut self,
         mut cart: Cart,
@@ -204,7 +209,7 @@ impl Gopher {
         }
     }
 
-    /// An empty cart is about to go for books: others that wait may go with it.
+    /// Couples other waiting empty carts to one that is about to be sent for books.
     fn couple(&self, cart: &mut Cart, returns: bool) {
         let carts = self.crew.yard.coupling();
         if cart.carts() < carts {
@@ -214,7 +219,8 @@ impl Gopher {
         }
     }
 
-    /// What is coupled is burned in one go, and that has to stay short.
+    /// Adapts the coupling to the burning time: coupled carts burn in one go, which has to stay
+    /// short.
     fn burned_in(&self, span: Duration) {
         let yard = &self.crew.yard;
         let now = yard.coupling();
@@ -225,7 +231,8 @@ impl Gopher {
         }
     }
 
-    /// Where a cart goes from a leg that is done. It comes back where it is served at once.
+    /// Moves a cart on from a finished leg; returns it with its next leg, or `None` if it was sent
+    /// on or parked.
     pub(super) fn onward(
         &mut self,
         mut cart: Cart,
@@ -251,7 +258,7 @@ impl Gopher {
                 Some((cart, if ask { Leg::Reserve } else { Leg::Unload }))
             }
             Leg::Unload => {
-                // The slot is for the step alone; what the fire then does is its own affair.
+                // The slot is for the unloading step only, not for the burn.
                 cart.leave_slot();
                 match &self.crew.to {
                     Door::Dump(dump) => dump.deliver(cart),

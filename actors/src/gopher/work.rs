@@ -1,4 +1,5 @@
-//! A gopher's work on the books that it pushes: here, in the pool, or by a balancer's workers.
+//! A gopher's work on the books of a cart: on its own thread, in the thread pool, or by a
+//! balancer's workers.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::pool::{die, guarded};
 use crate::works::Works;
 
 impl Gopher {
-    /// Works on the cart's books: in the pool where that may take long, else here.
+    /// Works on the cart's books: in the thread pool if the work may block, otherwise here.
     pub(super) fn do_work(&mut self, cart: Cart, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
         let works = self.crew.works.clone();
         let round = match self.crew.pause.gate(works.clock.now(), None) {
@@ -64,7 +65,8 @@ impl Gopher {
             });
             if !gopher.busy {
                 let next = match put {
-                    // As everywhere: what takes no time is done at once, so that worked books don't wait for the work on others.
+                    // What takes no time is done immediately, so that finished books do not wait
+                    // for the work on others.
                     Some((cart, leg)) if gopher.me.at_once[leg as usize] => Some((cart, leg)),
                     put => (gopher.crew.yard).advance(gopher.core.index, gopher.epoch, put),
                 };
@@ -74,7 +76,7 @@ impl Gopher {
         None
     }
 
-    /// Tells the crew's pause what came of work that was begun in this `round` of it.
+    /// Reports the outcome of work begun in this `round` to the crew's pause.
     fn weigh(&self, round: u64, condition: Option<&Failure>) {
         let CrewCore {
             pause, works, from, ..
@@ -88,12 +90,12 @@ impl Gopher {
         }
     }
 
-    /// Keeps the cart in hand while what the work needs can't take anything, then works on it.
+    /// Holds the cart until the pause ends, then retries.
     fn rest(&mut self, cart: Cart, gate: Gate, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
         self.hands = Some(cart);
         self.busy = true;
         let Gate::Wait(until) = gate else {
-            // For good: the run is about to end, and takes the cart from here.
+            // Paused until the end of the run, which takes the cart back.
             return None;
         };
         let rest = self.crew.works.clock.sleep_until(until);
@@ -106,7 +108,7 @@ impl Gopher {
         None
     }
 
-    /// Has a balancer's workers do it.
+    /// Has a balancer's workers do the work.
     pub(super) fn ask(&mut self, cart: Cart, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
         let asking = self.crew.ask.clone()?;
         let round = match self.crew.pause.gate(self.crew.works.clock.now(), None) {
@@ -153,7 +155,7 @@ impl Gopher {
         None
     }
 
-    /// The work is done; now the push itself, if it takes time.
+    /// After the work: the time of the push step itself.
     fn worked(&mut self, mut cart: Cart, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
         if let Some(lease) = &mut cart.body_mut().lease {
             lease.refused_at(self.crew.yard.name());
@@ -162,10 +164,10 @@ impl Gopher {
     }
 }
 
-/// A cart in the hands of user work.
+/// A cart that user work processes.
 struct Job {
     cart: Option<Cart>,
-    /// Why the work could not go on: a failure that is not the book's.
+    /// Why the work stopped: a failure of a resource, not of a book.
     condition: Option<Failure>,
     works: Arc<Works>,
     gopher: Arc<GopherCore>,
@@ -181,8 +183,8 @@ impl Job {
         }
     }
 
-    /// Works on every book, as long as the work has what it needs. A book's own failure is marked on it; the text of a panic is given back, and the cart goes home.
-    /// Without a cart afterwards the run is halting.
+    /// Works on each book until a resource fails. Failures are marked on the book. Returns the
+    /// text of a panic, with the cart dropped. Also drops the cart if the run is halting.
     fn run(&mut self, tool: &mut Tool) -> Option<String> {
         let cart = self.cart.as_mut()?;
         let count = cart.len();
@@ -215,13 +217,14 @@ impl Job {
                     continue;
                 }
                 Ok(Ok(None)) => lease.mark(index, Verdict::Drop),
-                // What fails because the run is being stopped is no book's fault.
+                // Failures caused by stopping the run are not the book's fault.
                 Ok(Err(_)) if self.works.is_halting() => {
                     self.cart = None;
                     return None;
                 }
                 Ok(Err(failure)) if failure.is_of_sink() => {
-                    // This book and the rest go back uncharged; what is worked on goes on.
+                    // This book and the rest are returned without charging an attempt; the
+                    // finished ones continue.
                     (index..count).for_each(|at| lease.mark(at, Verdict::Return));
                     worked.resize(count, None);
                     self.condition = Some(failure);

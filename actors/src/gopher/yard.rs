@@ -1,7 +1,8 @@
-//! The crew's yard: the carts that wait for a gopher, and the gophers that wait for a cart.
+//! The crew's queue: carts that wait for a gopher, and gophers that wait for a cart.
 //!
-//! It stands outside the actors, so a gopher's death loses no cart. A cart goes to an idle gopher as a message; where all
-//! who could take it are busy it waits here, and whoever is free first takes what has waited longest.
+//! It is kept outside the actors, so a gopher's death loses no cart. A cart is sent to an idle
+//! gopher as a message; if all gophers that could take it are busy it waits here, and the first of
+//! them to become free takes the cart that has waited longest.
 
 mod coupling;
 mod held;
@@ -28,27 +29,27 @@ pub use legs::Leg;
 use legs::Legs;
 pub(crate) use lending::{Doer, Loan, Next};
 
-/// A gopher's place in its crew.
+/// A gopher's entry in its crew.
 #[derive(Debug, Clone)]
 pub struct Seat {
-    /// What it does.
+    /// The steps it does.
     pub duties: Duties,
-    /// How to reach it.
+    /// Sends to the gopher's current actor.
     pub port: Port<Gopher>,
-    /// Number of its node within the works, for `held_by`.
+    /// Number of its node in the pipeline, for [`holder`].
     pub node: u32,
 }
 
 #[derive(Default)]
 struct State {
     waiting: [VecDeque<Box<CartBody>>; 6],
-    /// Of which legs a cart waits.
+    /// Legs for which a cart is waiting.
     wanted: Legs,
-    /// Gophers that have nothing to do, the longest idle first.
+    /// Idle gophers, the longest idle first.
     idle: Vec<usize>,
-    /// By seat: who lends itself while it is idle.
+    /// By seat: the gopher that can be lent while it is idle.
     doers: Vec<Option<Arc<Doer>>>,
-    /// By seat: the last life that came to it.
+    /// By seat: epoch of its latest incarnation.
     lives: Vec<u64>,
     /// Carts under way: neither waiting nor retired.
     out: usize,
@@ -60,11 +61,11 @@ struct Pair {
     body: Box<CartBody>,
     leg: Leg,
     gopher: usize,
-    /// There may be others.
+    /// There may be further pairs.
     more: bool,
 }
 
-/// The yard of one crew.
+/// The queue of one crew.
 pub struct Yard {
     me: Weak<Yard>,
     clock: Clock,
@@ -76,16 +77,16 @@ pub struct Yard {
     legs: Vec<Legs>,
     load_slots: Option<Arc<Slots>>,
     unload_slots: Option<Arc<Slots>>,
-    /// Room at a dump is kept before the unloading begins, since it takes time.
+    /// Space at a dump is reserved before unloading begins, because unloading takes time.
     timed_unload: bool,
     state: Mutex<State>,
-    /// What `state` says is wanted, for a look in passing.
+    /// Copy of `state.wanted`, to be read without the lock.
     wanted: AtomicU8,
-    /// So many carts may travel as one now.
+    /// How many carts may be coupled now.
     coupling: AtomicUsize,
-    /// By number - 1: the generation of each cart, and who has it.
+    /// By number - 1: generation and holder of each cart.
     held: Box<[AtomicU64]>,
-    /// What the cart of a fenced holder has to give back, if it has anything such.
+    /// By number - 1: what has to be released if the cart's holder is fenced.
     claims: Box<[Mutex<Claims>]>,
 }
 
@@ -96,7 +97,7 @@ impl std::fmt::Debug for Yard {
 }
 
 impl Yard {
-    /// A yard with `carts` empty carts that wait to be sent for books.
+    /// A queue with `carts` empty carts, waiting to be sent for books.
     #[allow(clippy::too_many_arguments, reason = "called once, by the wiring")]
     pub fn new(
         clock: Clock,
@@ -108,7 +109,7 @@ impl Yard {
         unload_slots: Option<Arc<Slots>>,
         timed_unload: bool,
     ) -> Arc<Self> {
-        // Every queue can hold every cart: nothing here allocates later, not even in a drop.
+        // Every queue can hold every cart, so that nothing allocates later, not even in a drop.
         let mut state = State {
             waiting: std::array::from_fn(|_| VecDeque::with_capacity(carts)),
             wanted: Legs::default(),
@@ -143,22 +144,21 @@ impl Yard {
         })
     }
 
-    /// The time now.
     pub(crate) fn now(&self) -> Time {
         self.clock.now()
     }
 
-    /// The crew's name.
+    /// Name of the crew.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What one cart has room for.
+    /// Capacity of one cart.
     pub fn want(&self) -> Want {
         self.want
     }
 
-    /// True if unloading takes time, so that room is kept before it begins.
+    /// True if unloading takes time, so that space at the dump is reserved first.
     pub fn unloads_in_time(&self) -> bool {
         self.timed_unload
     }
@@ -172,12 +172,12 @@ impl Yard {
         }
     }
 
-    /// The gopher of this number, in the life `epoch`, as a holder of carts.
+    /// Holder id of a gopher's incarnation `epoch`.
     pub(crate) fn holder_at(&self, gopher: usize, epoch: u64) -> u64 {
         holder(self.seats[gopher].node, epoch)
     }
 
-    /// What the gopher of this number does.
+    /// The steps that a gopher does.
     pub(crate) fn duties_of(&self, gopher: usize) -> Duties {
         self.seats[gopher].duties
     }
@@ -186,22 +186,23 @@ impl Yard {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carts under way: neither waiting in the yard nor retired.
+    /// Carts under way: neither waiting in the queue nor retired.
     pub fn under_way(&self) -> usize {
         self.lock().out
     }
 
-    /// Carts that circulate in all.
+    /// Number of carts that circulate.
     pub fn carts(&self) -> usize {
         self.carts
     }
 
-    /// True once every cart was retired: the pile is closed and nothing is under way.
+    /// True once every cart is retired: the pile is closed and nothing is under way.
     pub fn is_done(&self) -> bool {
         self.lock().retired == self.carts
     }
 
-    /// Takes a cart in; one whose place was taken comes back, to be dropped when no lock is held.
+    /// Queues a cart. A stale one (another has replaced it) is returned, to be dropped outside the
+    /// lock.
     #[must_use]
     fn keep(&self, state: &mut State, body: Box<CartBody>, leg: Leg) -> Option<Box<CartBody>> {
         if self.is_stale(&body) {
@@ -211,7 +212,7 @@ impl Yard {
         state.out = state.out.saturating_sub(body.carts());
         self.want_leg(state, leg, true);
         let queue = &mut state.waiting[leg as usize];
-        // Nearly always the youngest; a cart whose send failed regains its place.
+        // Nearly always the youngest; a cart that could not be sent regains its position.
         if queue.back().is_none_or(|last| last.due <= body.due) {
             queue.push_back(body);
             return None;
@@ -221,7 +222,8 @@ impl Yard {
         None
     }
 
-    /// The cart that has waited longest among those that need one of `legs` and whose slot, if it needs one, is free.
+    /// Dequeues the cart that has waited longest among those that need one of `legs` and whose
+    /// slot, if it needs one, is free.
     fn pick(self: &Arc<Self>, state: &mut State, legs: Legs) -> Option<(Box<CartBody>, Leg)> {
         let mut open = state.wanted.and(legs);
         while !open.is_empty() {
@@ -276,7 +278,8 @@ impl Yard {
         cart
     }
 
-    /// A gopher is free: it puts down what it has done, if anything, and gets what it should do next; `None` notes it as idle.
+    /// A free gopher hands back its cart with the next leg, if it has one, and gets the next cart
+    /// to work on; `None` notes it as idle.
     pub fn advance(
         self: &Arc<Self>,
         gopher: usize,
@@ -287,7 +290,8 @@ impl Yard {
         Some((next.cart, next.leg))
     }
 
-    /// [`Yard::advance`] at the end of a `loan`, if it was one. Those who are idle on the thread `here`, if said, may lend themselves.
+    /// Like [`Yard::advance`], at the end of a `loan` if there was one. With `here`, idle gophers
+    /// on that thread may be lent.
     pub(crate) fn next(
         self: &Arc<Self>,
         gopher: usize,
@@ -307,9 +311,10 @@ impl Yard {
             if let Some(loan) = loan {
                 loan.end(&mut state);
             }
-            // On a thread that hung: whoever has its place by now is idle or not, whatever this one does.
+            // False for an incarnation whose thread hung while a later one took its place.
             let replaced = state.lives[gopher] > epoch;
-            // After the loan's end: a cart that was meant for its last life may have had it borrow itself.
+            // After the loan's end: the gopher may have borrowed itself, by a cart meant for an
+            // earlier incarnation.
             if !replaced && !state.idle.is_empty() {
                 state.idle.retain(|idle| *idle != gopher);
             }
@@ -324,7 +329,7 @@ impl Yard {
                     picked.map(|(body, leg)| (body, leg, None))
                 }
             };
-            // For others, if there are some.
+            // For other gophers.
             let pair = changed.then(|| self.pair(&mut state)).flatten();
             if picked.is_none() && !replaced {
                 state.idle.push(gopher);
@@ -344,14 +349,16 @@ impl Yard {
         next
     }
 
-    /// Puts a cart down where it needs `leg` next, and sends it on if somebody is idle.
+    /// Queues a cart that needs `leg` next, and sends it on if a gopher is idle.
     pub fn put(self: &Arc<Self>, mut cart: Cart, leg: Leg) {
-        // A slot is for whoever is at the node, and a waiting cart is not. Given back before the lock: it tells other yards.
+        // A slot is only held while a gopher works. Released before taking the lock, since that
+        // wakes other crews.
         cart.leave_slot();
         self.take_in(cart.into_body(), leg);
     }
 
-    /// True if a cart waits for something that this gopher does. A look in passing: it may be over by now.
+    /// True if a cart waits for a leg that this gopher does. Without the lock, so it may be
+    /// outdated.
     pub(crate) fn is_wanted(&self, gopher: usize) -> bool {
         self.wanted.load(Ordering::Relaxed) & self.legs[gopher].0 != 0
     }
@@ -373,7 +380,7 @@ impl Yard {
         }
     }
 
-    /// Takes a cart out of circulation: its pile is closed.
+    /// Takes a cart out of circulation, because its pile is closed.
     pub fn retire(&self, cart: Cart) {
         let mut body = cart.into_body();
         let coupled = std::mem::take(&mut body.coupled);
@@ -389,7 +396,7 @@ impl Yard {
         }
     }
 
-    /// An empty cart whose holder is gone. Its schedule went with it: it is here from now on.
+    /// Queues an empty cart whose holder is gone. Its schedule is lost: it is due now.
     pub(crate) fn welcome_home(self: &Arc<Self>, mut body: Box<CartBody>) {
         let now = self.clock.now();
         while let Some(mut coupled) = body.coupled.pop() {
@@ -400,7 +407,8 @@ impl Yard {
         self.take_in(body, Leg::Take);
     }
 
-    /// Lets the books of waiting carts go home; for the end of a run, when no gopher lives.
+    /// Returns the books of waiting carts to their piles; for the end of a run, when no gopher is
+    /// alive.
     pub fn evict(&self) {
         let mut loads = Vec::new();
         {
@@ -414,11 +422,11 @@ impl Yard {
                 self.want_leg(&mut state, leg, false);
             }
         }
-        // Outside the lock: bodies and bells belong to others.
+        // Outside the lock: dropping them wakes other nodes.
         drop(loads);
     }
 
-    /// Sends waiting carts to idle gophers for as long as there are pairs.
+    /// Sends waiting carts to idle gophers while there are matches.
     pub fn dispatch(self: &Arc<Self>) {
         let pair = self.pair(&mut self.lock());
         if let Some(pair) = pair {
@@ -426,7 +434,7 @@ impl Yard {
         }
     }
 
-    /// A waiting cart and an idle gopher for it, if there are such.
+    /// Matches an idle gopher with a waiting cart.
     fn pair(self: &Arc<Self>, state: &mut State) -> Option<Pair> {
         for at in 0..state.idle.len() {
             let gopher = state.idle[at];
@@ -447,7 +455,7 @@ impl Yard {
         None
     }
 
-    /// Sends a cart to an idle gopher, and goes on with others where there may be some.
+    /// Sends a cart to an idle gopher, then further ones while there are matches.
     fn send(self: &Arc<Self>, pair: Pair) {
         let mut next = Some(pair);
         while let Some(Pair {
@@ -463,7 +471,7 @@ impl Yard {
                 leg,
             });
             if let Err(unsent) = sent {
-                // That gopher is gone; its next life looks here by itself.
+                // The gopher is gone; its next incarnation looks here when it starts.
                 let mut body = unsent.into_inner().cart.into_body();
                 body.slot = None;
                 if planted::has(Defect::GopherForgetsCart) {

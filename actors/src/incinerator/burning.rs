@@ -1,4 +1,4 @@
-//! How a cart is burned: its books together or one by one, and what becomes of each.
+//! Burning a cart: all books together or one by one, and the outcome of each.
 
 use std::sync::atomic::Ordering;
 
@@ -14,8 +14,10 @@ use crate::lease::{Lease, Verdict};
 use crate::pool::guarded;
 
 impl IncineratorCore {
-    /// Burns a cart's books and settles them, from `began`, which is now, or untimed; gives the empty cart, if it has not gone home, and the time afterwards. `Err`
-    /// is the text of a panic; the cart has gone home then, by its marks. A cart that was begun in an earlier `round` of the pause waits for the next one.
+    /// Burns a cart's books and settles them. `began` is the current time, or `None` for untimed.
+    /// Returns the empty cart, unless it was dropped or parked, and the time afterwards. `Err` is
+    /// the text of a panic, after which the cart was returned by its marks. A cart from an earlier
+    /// `round` of the pause is parked.
     pub(super) fn burn(
         &self,
         cart: Cart,
@@ -61,7 +63,8 @@ impl IncineratorCore {
         };
         match together {
             Err(text) => {
-                // The book at fault is not known: none is charged, and each is burned by itself the next time.
+                // The failing book is not known: no attempt is charged, and each book is burned
+                // alone next time.
                 each_left(&mut cart, |lease, index| {
                     lease.mark_burned(index, Verdict::Apart);
                 });
@@ -76,7 +79,8 @@ impl IncineratorCore {
                 let mut results = results.into_iter();
                 each_left(&mut cart, |lease, index| match results.next() {
                     Some(result) => self.mark(lease, index, result, &mut condition),
-                    // Not known, so not charged; by itself it has one.
+                    // Outcome unknown: no attempt is charged, and the book is burned alone next
+                    // time.
                     None => lease.mark_burned(index, Verdict::Apart),
                 });
             }
@@ -92,13 +96,13 @@ impl IncineratorCore {
                 }
             }
         }
-        // Before the cart is on its way back to the pile: it must find the pause.
+        // Before the cart returns to the pile, so that its next trip sees the pause.
         self.weigh(round, condition.as_ref());
         Ok(self.burned(cart, began, fire.blocks()))
     }
 
-    /// [`IncineratorCore::burn_each`] where all books are as they were leased and burning does not wait: one catch, and no mark, for all up to the first
-    /// that fails.
+    /// Like [`IncineratorCore::burn_each`], for unchanged and unmarked books and a burn that does
+    /// not block: one panic handler for all, and no marks, up to the first failure.
     fn burn_plain(
         &self,
         cart: &mut Cart,
@@ -113,7 +117,7 @@ impl IncineratorCore {
         }
         let mut done = 0;
         let burned = guarded(|| fire.burn_until(lease.books(), &mut done));
-        // A kind of somebody else's may count as it likes.
+        // A user-defined burn may count wrongly.
         let done = done.min(lease.len());
         lease.mark_first_burned(done);
         match burned {
@@ -131,8 +135,8 @@ impl IncineratorCore {
         }
     }
 
-    /// Burns one book after the other, from the one at `first` on, until the sink can't take any. `Err` ends the cart early: with the text of a panic, or
-    /// without one as the run is halting.
+    /// Burns book by book, from `first`, until the sink becomes unavailable. `Err` ends the cart
+    /// early: with the text of a panic, or with `None` if the run is halting.
     fn burn_each(
         &self,
         cart: &mut Cart,
@@ -150,7 +154,8 @@ impl IncineratorCore {
             if self.works.is_halting() {
                 return Err(None);
             }
-            // What was begun or has failed before is worked off: nothing but its pile takes it back.
+            // Books with an earlier attempt are finished here: only untried ones go back to the
+            // source on a drain.
             if let Some(lease) = &cart.body().lease
                 && self.works.takes_back(lease, index)
             {
@@ -182,7 +187,8 @@ impl IncineratorCore {
         }
     }
 
-    /// Marks what became of the book at `index`. The first failure that is the sink's is the `condition` of the sink; it charges no book.
+    /// Marks the outcome of the book at `index`. A failure of the sink itself charges no book; the
+    /// first becomes the `condition`.
     fn mark(
         &self,
         lease: &mut Lease,
@@ -192,7 +198,7 @@ impl IncineratorCore {
     ) {
         match result {
             Ok(()) => lease.mark_burned(index, Verdict::Ack),
-            // What fails because the run is being stopped is no book's fault.
+            // Failures caused by stopping the run are not the book's fault.
             Err(_) if self.works.is_halting() => lease.mark_burned(index, Verdict::Return),
             Err(failure) if failure.is_of_sink() => {
                 lease.mark(index, Verdict::Return);
@@ -203,19 +209,19 @@ impl IncineratorCore {
     }
 }
 
-/// True if all books are as they were leased, and none bears a mark.
+/// True if all books are as they were leased, and unmarked.
 fn is_plain(cart: &Cart) -> bool {
     let body = cart.body();
     body.worked.is_none() && (body.lease.as_ref()).is_some_and(|lease| lease.is_unmarked())
 }
 
-/// True if a book of it is to be burned by itself.
+/// True if a book of it has to be burned alone.
 fn is_apart(cart: &Cart) -> bool {
     (cart.body().lease.as_ref())
         .is_some_and(|lease| !lease.is_first() && (0..lease.len()).any(|at| lease.note(at).apart))
 }
 
-/// Calls `each` for every book that neither failed nor was dropped before.
+/// Calls `each` for every book that has not failed or been dropped before.
 fn each_left(cart: &mut Cart, mut each: impl FnMut(&mut Lease, usize)) {
     for index in 0..cart.len() {
         if cart.book(index).is_some()

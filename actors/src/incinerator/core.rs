@@ -1,4 +1,4 @@
-//! What there is of an incinerator whether or not its actor lives: the carts that wait, how they burn, what is told of it.
+//! Incinerator state that outlives its actor: waiting carts, the burn, settlement and receipts.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,33 +26,33 @@ use crate::threads;
 use crate::trace::Act;
 use crate::works::{NodeStats, Works};
 
-/// What there is of an incinerator whether or not its actor lives.
+/// State of an incinerator that outlives its actor.
 pub struct IncineratorCore {
-    /// Its name.
+    /// The incinerator's name.
     pub name: String,
-    /// Number of its node.
+    /// Number of its node in the pipeline.
     pub node: u32,
-    /// How to reach its actor.
+    /// Sends to the incinerator's current actor.
     pub port: Port<Incinerator>,
-    /// Its counters: books burned, carts settled.
+    /// Counters of books burned and carts settled.
     pub stats: NodeStats,
     pub(super) works: Arc<Works>,
     pub(super) make: MakeBurn,
-    /// The piles that crews empty into it.
+    /// Piles that crews empty into it.
     upstream: Vec<Arc<PileCore>>,
     pub(super) waiting: Mutex<VecDeque<Cart>>,
-    /// Carts that burn in the pool, and those that wait for their turn there.
+    /// Carts burning in the thread pool, and those queued for it.
     pub(super) turns: Arc<Turns>,
-    /// Closed by whoever tells the actor that carts wait, opened by its look.
+    /// Set while a wake-up is pending; cleared when the actor looks.
     pub(super) told: Latch,
-    /// The burn, and the life that it belongs to.
+    /// The burn, and the epoch of its incarnation.
     pub(super) fire: Mutex<Option<(Fire, u64)>>,
-    /// The thread of a life that burns there and then what is brought to it on that thread; 0 where there is none such.
+    /// The thread on which carts are burned inline; 0 if there is none.
     pub(super) thread: AtomicU64,
-    /// The burn has no way for whole carts.
+    /// The burn does not support whole carts.
     pub(super) one_by_one: AtomicBool,
     pub(super) ask: OnceLock<Asking>,
-    /// What it does while its sink can't take anything.
+    /// Pauses burning while the sink is unavailable.
     pub(super) pause: Pause,
 }
 
@@ -69,7 +69,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl IncineratorCore {
-    /// An incinerator fed from `upstream`. `first` is its first burn, made by the caller so that what is wrong is known before the start.
+    /// Creates an incinerator fed from `upstream`. `first` is its first burn, made by the caller
+    /// so that errors appear before the start.
     pub fn new(
         works: &Arc<Works>,
         name: impl Into<String>,
@@ -98,14 +99,16 @@ impl IncineratorCore {
         })
     }
 
-    /// Has a balancer's workers burn instead of its burn. Said once, before the start.
+    /// Has a balancer's workers burn, instead of its own burn. Only the first call, before the
+    /// start, has an effect.
     pub fn ask(&self, asking: Asking) {
         let _ = self.ask.set(asking);
     }
 
-    /// Brings a loaded cart. On the actor's own thread, where burning does not wait, it is burned there and then and comes back empty, with the time
-    /// that took if it is to be `timed`. Else it is sent; where the actor has been told of one and has not looked yet, or is away, the cart waits here for its look: one message
-    /// is enough for all that come meanwhile.
+    /// Brings a loaded cart. On the actor's own thread, if burning does not block, it is burned
+    /// inline and returned empty, with the duration if `timed`. Otherwise it is sent to the actor;
+    /// or parked, if a wake-up is pending or the actor is down: one message serves all carts that
+    /// arrive meanwhile.
     pub(crate) fn deliver(
         self: &Arc<Self>,
         cart: Cart,
@@ -119,12 +122,12 @@ impl IncineratorCore {
         None
     }
 
-    /// True if a cart that is brought on this thread is burned there and then.
+    /// True if carts brought on this thread are burned inline.
     pub(crate) fn is_at_hand(&self) -> bool {
         self.thread.load(Ordering::Acquire) == threads::number()
     }
 
-    /// Burns that nobody timed have ended, the last of them just now; they took `span`, more or less.
+    /// Reports untimed burns, estimated to have taken `span` in all; the last one has just ended.
     pub(crate) fn burned_untimed(&self, span: Duration) {
         self.works.note_burn(self.works.clock.now());
         self.stats.busy_for(span);
@@ -149,7 +152,7 @@ impl IncineratorCore {
         }
     }
 
-    /// A burn of the life `epoch` panicked where the actor was not: it has to die of it.
+    /// Reports a panic of incarnation `epoch`'s burn outside the actor, which then fails with it.
     pub(super) fn panicked(&self, text: String, epoch: u64) {
         let _ = self.port.send(Panicked { text, epoch });
     }
@@ -174,22 +177,23 @@ impl IncineratorCore {
         self.park(cart);
     }
 
-    /// The cart waits for a look of the actor.
+    /// Parks a cart and wakes the actor.
     pub(super) fn park(&self, cart: Cart) {
         cart.hand_to(0);
         lock(&self.waiting).push_back(cart);
         self.ring();
     }
 
-    /// Asks the actor to look at what waits.
+    /// Wakes the actor, unless a wake-up is pending.
     fn ring(&self) {
         if self.told.close() && self.port.send(Look).is_err() {
-            // Its next life looks by itself.
+            // The next incarnation looks when it starts.
             self.told.open();
         }
     }
 
-    /// A cart got through that was begun in this `round` of the pause, or a `condition` of the sink kept books of it back.
+    /// Reports to the pause: a cart of this `round` was burned, or the sink failed with
+    /// `condition`.
     pub(super) fn weigh(&self, round: u64, condition: Option<&Failure>) {
         if condition.is_none() && !self.pause.is_on() {
             return;
@@ -199,7 +203,7 @@ impl IncineratorCore {
         }
     }
 
-    /// On a drain, what waits for the sink goes back to a source that can give it again.
+    /// On a drain, returns waiting untried books to a source that can produce them again.
     pub(super) fn give_back(&self) {
         let goes = |cart: &Cart| {
             let lease = cart.body().lease.as_ref();
@@ -210,11 +214,11 @@ impl IncineratorCore {
         let (back, kept): (VecDeque<_>, _) = all.into_iter().partition(goes);
         *waiting = kept;
         drop(waiting);
-        // Not under the lock: dropping a cart wakes its pile and its crew.
+        // Outside the lock: dropping a cart wakes its pile and its crew.
         drop(back);
     }
 
-    /// The cart that was to show whether the sink is back had no books to show it with.
+    /// The cart meant to probe the sink had no books: lets another one probe.
     pub(super) fn untried(&self, round: u64) {
         if self.pause.is_on() {
             self.pause.untried(round);
@@ -222,7 +226,7 @@ impl IncineratorCore {
         }
     }
 
-    /// Books that wait for it, in carts and on the piles above.
+    /// Books waiting for this incinerator, in carts and on upstream piles.
     fn kept_waiting(&self) -> usize {
         let counts = self.upstream.iter().map(|pile| pile.counts());
         counts
@@ -230,12 +234,12 @@ impl IncineratorCore {
             .sum()
     }
 
-    /// What its sink can't take anything for, and how many books wait for that, while it pauses.
+    /// While the sink pauses: the reason, and the number of books waiting.
     pub fn pauses(&self) -> Option<(String, usize)> {
         Some((self.pause.reason()?, self.kept_waiting()))
     }
 
-    /// Tries the sink again at once, if it pauses.
+    /// Probes the sink immediately, if it pauses.
     pub fn hurry(&self) {
         if self.pause.is_on() {
             self.pause.hurry();
@@ -243,27 +247,28 @@ impl IncineratorCore {
         }
     }
 
-    /// True once every pile above is closed.
+    /// True once all upstream piles are closed.
     pub fn is_closed(&self) -> bool {
         self.upstream.iter().all(|pile| pile.is_closed())
     }
 
-    /// Carts that wait for the actor's next life.
+    /// Number of parked carts.
     pub fn parked(&self) -> usize {
         lock(&self.waiting).len()
     }
 
-    /// Lets the carts that wait go home; for the end of a run.
+    /// Returns parked carts to their crews; for the end of a run.
     pub fn evict(&self) {
         let waiting = std::mem::take(&mut *lock(&self.waiting));
         drop(waiting);
         self.turns.clear();
     }
 
-    /// The fire is out: tells the burn. Blocks as the burn does; never on an arbiter.
+    /// Finishes the burn at the end of a run. Blocks as long as the burn does, so it must not be
+    /// called on an arbiter.
     ///
     /// # Errors
-    /// The burn's own, a panic among them.
+    /// The burn's error, or its panic.
     pub fn finish(&self) -> Result<(), Failure> {
         let Some((fire, _)) = lock(&self.fire).take() else {
             return Ok(());
@@ -272,7 +277,7 @@ impl IncineratorCore {
             .unwrap_or_else(|text| Err(Failure::permanent(format!("panicked: {text}"))))
     }
 
-    /// `Ok` where the books may be burned; else the cart as an empty one.
+    /// `Ok` if the books may be burned; otherwise the emptied cart.
     pub(super) fn begin(&self, mut cart: Cart) -> Result<Cart, Cart> {
         let body = cart.body_mut();
         let begun = match &mut body.lease {
@@ -280,7 +285,7 @@ impl IncineratorCore {
             None => false,
         };
         if !begun {
-            // Revoked: the books are somebody else's now.
+            // The lease was revoked: another holder has the books.
             body.lease = None;
             body.worked = None;
             cart.leave_slot();
@@ -298,7 +303,7 @@ impl IncineratorCore {
         Ok(cart)
     }
 
-    /// All books of a cart are burned or marked.
+    /// All books of the cart are burned or marked.
     pub(super) fn burned(
         &self,
         cart: Cart,
@@ -310,7 +315,8 @@ impl IncineratorCore {
         self.done(cart, began, not_before)
     }
 
-    /// What was burned has been told. Gives the empty cart, and the time where it matters when that `began`.
+    /// Settles a cart whose burned books have been reported. Returns the empty cart, and the time
+    /// if `began` is given.
     pub(super) fn done(
         &self,
         mut cart: Cart,
@@ -365,7 +371,7 @@ impl IncineratorCore {
         }
     }
 
-    /// Gives the empty cart.
+    /// Settles the cart's lease and returns the empty cart.
     fn settle(&self, mut cart: Cart) -> Option<Cart> {
         let (mut lease, _) = cart.unload()?;
         lease.refused_at(&self.name);
@@ -377,14 +383,14 @@ impl IncineratorCore {
             .then(|| lease.twin());
         let settled = match home.settle(lease) {
             Answer::Ready(settled) => settled,
-            // Such an engine has a keeper that settles by itself; nobody has to wait for it here.
+            // Such an engine has an actor that completes the settlement.
             Answer::Later(later) => {
                 drop(tokio::spawn(later));
                 Settled::Stale
             }
         };
         if let Some(twin) = twin {
-            // Made twice, it must be found stale.
+            // A duplicated settlement has to be found stale.
             drop(home.settle(twin));
         }
         if let Settled::Done { acked, .. } = settled {

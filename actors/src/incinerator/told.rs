@@ -1,4 +1,4 @@
-//! What others have burned for an incinerator, until it is told.
+//! Reporting books that a balancer's workers have burned.
 
 use std::sync::Arc;
 
@@ -8,8 +8,9 @@ use crate::cart::Cart;
 use crate::lease::{Batch, Verdict};
 use crate::trace::{Act, CartName};
 
-/// Books of one cart that are burned and not yet told. Dropped, it tells them: at the end of the cart, or of the life that had it, whose marks
-/// then settle the cart. Where the cart was taken from a life that hangs, they are somebody else's to burn, and nothing is told.
+/// Books of one cart that are burned but not yet reported. Reports them when dropped: at the end
+/// of the cart, or of the incarnation that had it, whose marks then settle the cart. If the cart
+/// was taken from a hung incarnation, another holder burns the books and nothing is reported.
 pub(super) struct Told {
     core: Arc<IncineratorCore>,
     lease: Option<(Arc<Batch>, u64)>,
@@ -19,7 +20,6 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// Nothing of `cart` so far.
     pub(super) fn new(core: Arc<IncineratorCore>, cart: &Cart) -> Self {
         let CartName { crew, number } = cart.name();
         Self {
@@ -31,7 +31,7 @@ impl Told {
         }
     }
 
-    /// The book at `index` is burned.
+    /// Marks the book at `index` as burned.
     pub(super) fn burned(&mut self, cart: &mut Cart, index: usize) {
         self.books.extend(cart.book(index).cloned());
         if let Some(lease) = &mut cart.body_mut().lease {

@@ -1,4 +1,4 @@
-//! Carts of one incinerator that burn at once, in the pool for what waits: a bounded number, and the others in turn.
+//! Bounded concurrency in the thread pool for burns that wait.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use crate::pool::{Pool, guarded};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Jobs of which a bounded number runs at once; the others wait in order and hold no thread.
+/// Runs a bounded number of jobs at once; the others wait in order, without occupying a thread.
 #[derive(Default)]
 pub(super) struct Turns(Mutex<State>);
 
@@ -22,7 +22,8 @@ impl Turns {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `job` in the pool now, or when one of the `most` (>= 1) jobs that run has ended.
+    /// Runs `job` in the pool, after one of `most` (>= 1) running jobs has ended if there are as
+    /// many.
     pub fn start(self: &Arc<Self>, pool: &Pool, most: usize, job: impl FnOnce() + Send + 'static) {
         let mut state = self.lock();
         if state.running >= most.max(1) {
@@ -35,14 +36,14 @@ impl Turns {
         pool.start_waiting(move || {
             let mut next: Option<Job> = Some(Box::new(job));
             while let Some(job) = next {
-                // Its place is for the next one, whatever becomes of it.
+                // A panic must not lose the place: the next job takes it.
                 let _ = guarded(job);
                 next = turns.next();
             }
         });
     }
 
-    /// The job that takes the place of one that has ended; without one the place is free.
+    /// The next job, to take the place of one that has ended; without one the place is free.
     fn next(&self) -> Option<Job> {
         let mut state = self.lock();
         let next = state.waiting.pop_front();
@@ -52,10 +53,10 @@ impl Turns {
         next
     }
 
-    /// Drops the jobs that wait.
+    /// Drops waiting jobs.
     pub fn clear(&self) {
         let waiting = std::mem::take(&mut self.lock().waiting);
-        // What they hold goes home, not under the lock.
+        // Outside the lock: their carts return to their crews.
         drop(waiting);
     }
 }
@@ -79,7 +80,7 @@ mod tests {
             gates.push(Some(open));
             turns.start(&pool, 3, move || {
                 told.send(number).expect("the test listens");
-                // Closed is open.
+                // A closed gate is open.
                 let _ = gate.recv();
                 assert_ne!(number, 1, "its place is for the next one all the same");
             });

@@ -1,4 +1,5 @@
-//! What there is of a pile whether or not its actor lives: its gate, and the application's way in. The crews' ways are in `service`.
+//! Pile state that outlives its actor: the gate with parked carts, and offers by the application.
+//! Service to crews is in `service`.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,22 +19,22 @@ use crate::supervision::Port;
 use crate::trace::Act;
 use crate::works::{NodeStats, Works};
 
-/// The application's books were not taken.
+/// Why an application's books were not accepted. Contains the books.
 #[derive(Debug, thiserror::Error)]
 pub enum OfferError {
-    /// The pile is closed or draining; the books come back.
+    /// The pile is closed or draining.
     #[error("the pile takes no more books: it is draining or closed")]
     Closed(Vec<Book>),
-    /// More books at once than the pile ever has room for; the books come back.
+    /// More books at once than the pile's capacity.
     #[error("more books at once than the pile has room for")]
     TooMany(Vec<Book>),
-    /// The pile is full now; the books come back. Only [`PileCore::try_offer`] says so, [`PileCore::offer`] waits.
+    /// The pile is full. Only from [`PileCore::try_offer`]; [`PileCore::offer`] waits.
     #[error("the pile is full")]
     Full(Vec<Book>),
 }
 
 impl OfferError {
-    /// The books.
+    /// Returns the books.
     pub fn into_books(self) -> Vec<Book> {
         match self {
             OfferError::Closed(books) | OfferError::TooMany(books) | OfferError::Full(books) => {
@@ -50,40 +51,41 @@ pub(super) struct Gate {
     pub(super) sealed: bool,
 }
 
-/// What there is of a pile whether or not its actor lives.
+/// State of a pile that outlives its actor.
 pub struct PileCore {
-    /// Its name.
+    /// The pile's name.
     pub name: String,
-    /// Its key in the store.
+    /// The pile's key in the store.
     pub key: PileKey,
-    /// Number of its node, for `held_by`.
+    /// Number of its node in the pipeline, used in holder ids.
     pub node: u32,
     /// True for a staging dump.
     pub dump: bool,
-    /// Most books it admits; for refusing what can never fit.
+    /// Capacity in books; `None` is unbounded.
     pub capacity_books: Option<u64>,
-    /// Most bytes it admits.
+    /// Capacity in bytes; `None` is unbounded.
     pub capacity_bytes: Option<u64>,
-    /// How to reach its actor.
+    /// Sends to the pile's current actor.
     pub port: Port<Pile>,
-    /// Its counters: books and carts that left it.
+    /// Counters of books and carts that left the pile.
     pub stats: NodeStats,
     pub(crate) works: Arc<Works>,
-    /// Its source, and which share of the books is its own.
+    /// Its source, and the pile's share of the source's books.
     pub(super) feeder: Option<(Arc<FeederCore>, usize)>,
-    /// The piles that crews empty into this one.
+    /// Piles that crews empty into this one.
     pub(super) upstream: Vec<Arc<PileCore>>,
-    /// Who has to look when this one closes.
+    /// Piles to wake when this one closes.
     pub(super) downstream: OnceLock<Vec<Weak<PileCore>>>,
     gate: Mutex<Gate>,
     pub(super) closed: AtomicBool,
-    /// Whoever comes can be served where it stands: the engine answers at once, and no fault is in the way. Known when the first comes.
+    /// Carts are served on the caller's thread: the store answers synchronously and no faults are
+    /// configured. Set on first use.
     pub(super) direct: OnceLock<bool>,
-    /// Closed by whoever tells the actor to look, opened by its look.
+    /// Set while a wake-up is pending; cleared when the actor looks.
     pub(super) told: Latch,
-    /// Rung when room may have come.
+    /// Notified when space may have become available.
     pub(super) room: Notify,
-    /// One offer at a time, in the order in which they came.
+    /// Serialises waiting offers, first come, first served.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -96,33 +98,33 @@ impl std::fmt::Debug for PileCore {
     }
 }
 
-/// What a pile is made of; see [`PileCore::new`].
+/// What a pile is built from; see [`PileCore::new`].
 #[derive(Debug)]
 pub struct PileParts {
-    /// Its name.
+    /// The pile's name.
     pub name: String,
-    /// Its key in the store.
+    /// The pile's key in the store.
     pub key: PileKey,
-    /// Number of its node.
+    /// Number of its node in the pipeline.
     pub node: u32,
     /// True for a staging dump.
     pub dump: bool,
-    /// True if the application may offer nothing: only crews and a source fill it.
+    /// True if the application may not offer books: only crews and a source fill it.
     pub sealed: bool,
-    /// Most books it admits.
+    /// Capacity in books; `None` is unbounded.
     pub capacity_books: Option<u64>,
-    /// Most bytes it admits.
+    /// Capacity in bytes; `None` is unbounded.
     pub capacity_bytes: Option<u64>,
-    /// How to reach its actor.
+    /// Sends to the pile's current actor.
     pub port: Port<Pile>,
-    /// Its source, and which share of the books is its own.
+    /// Its source, and the pile's share of the source's books.
     pub feeder: Option<(Arc<FeederCore>, usize)>,
-    /// The piles that crews empty into this one; they exist already.
+    /// Piles that crews empty into this one.
     pub upstream: Vec<Arc<PileCore>>,
 }
 
 impl PileCore {
-    /// A pile over the works' store.
+    /// Creates a pile in the pipeline's store.
     pub fn new(works: &Arc<Works>, parts: PileParts) -> Arc<Self> {
         let core = Arc::new(Self {
             name: parts.name,
@@ -153,7 +155,7 @@ impl PileCore {
         core
     }
 
-    /// Names the piles that have to look when this one closes. Once.
+    /// Sets the piles to wake when this one closes. Only the first call has an effect.
     pub fn leads_to(&self, downstream: Vec<Weak<PileCore>>) {
         let _ = self.downstream.set(downstream);
     }
@@ -162,33 +164,34 @@ impl PileCore {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True while a fault makes it say that it is full.
+    /// True while an injected fault makes the pile appear full.
     pub(super) fn is_full(&self) -> bool {
         (self.works.faults()).is_some_and(|faults| faults.is_full(&self.name))
     }
 
-    /// How full it is.
+    /// How many books it holds, by state.
     pub fn counts(&self) -> Counts {
         self.works.store.counts(self.key)
     }
 
-    /// True once nothing will come to it and nothing is left of it.
+    /// True once no further books can arrive and none are left.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Carts parked here: (waiting for books, waiting for room).
+    /// Parked carts: (waiting for books, waiting for space).
     pub fn parked(&self) -> (usize, usize) {
         let gate = self.gate();
         (gate.takers.len(), gate.givers.len())
     }
 
-    /// Its source, if it has one; piles that are copies have the same.
+    /// Its source, if it has one. The copies of a pile share one.
     pub fn feeder(&self) -> Option<&Arc<FeederCore>> {
         self.feeder.as_ref().map(|(feeder, _)| feeder)
     }
 
-    /// Makes the actor look, if nobody has told it to since its last look; lost if it is dead, and it looks when it starts.
+    /// Wakes the actor, unless a wake-up is pending. Lost if the actor is dead; the next
+    /// incarnation looks when it starts.
     pub fn ring(&self) {
         if !self.told.close() {
             return;
@@ -201,38 +204,38 @@ impl PileCore {
         }
     }
 
-    /// Room has come back that no book has left: whoever waits for some looks again.
+    /// Space has become available without a book leaving: wakes offers and parked carts.
     pub fn has_room(&self) {
         self.room.notify_waiters();
         self.ring();
     }
 
-    /// The application will offer nothing more. Books already taken are carried on.
+    /// Accepts no further offers by the application. Accepted books are processed.
     pub fn seal(&self) {
         self.gate().sealed = true;
         self.room.notify_waiters();
         self.ring();
     }
 
-    /// Gives books back to the source that no cart has taken: it can give them again.
+    /// Returns books not yet leased to a source that can produce them again.
     pub(crate) fn recall(&self) {
         drop(self.works.store.recall(self.key));
         self.room.notify_waiters();
         self.ring();
     }
 
-    /// Takes books from the application if there is room for all of them now.
+    /// Accepts books from the application if there is space for all of them now.
     ///
     /// # Errors
-    /// [`OfferError`], with the books; nothing was taken then.
+    /// [`OfferError`], with the books: none was accepted.
     pub fn try_offer(&self, books: Vec<Book>) -> Result<(), OfferError> {
         self.offered(books, |books| self.works.store.put(self.key, books))
     }
 
-    /// The same; what becomes of each book is told, in the order of the books.
+    /// Like `try_offer`, but returns one future per book, in order, resolving to its outcome.
     ///
     /// # Errors
-    /// As [`PileCore::try_offer`].
+    /// Like [`PileCore::try_offer`].
     pub fn try_offer_watched(&self, books: Vec<Book>) -> Result<Vec<Awaited>, OfferError> {
         self.offered(books, |books| self.works.store.put_watched(self.key, books))
     }
@@ -277,8 +280,8 @@ impl PileCore {
         }
     }
 
-    /// Takes books from the application, all or none, waiting for room in the order in which offers came.
-    /// Dropping the future takes the offer back: nothing was taken.
+    /// Accepts books from the application, all or none, waiting for space in the order of offers.
+    /// Dropping the future withdraws the offer: no book was accepted.
     ///
     /// # Errors
     /// [`OfferError::Closed`] and [`OfferError::TooMany`], with the books.
@@ -287,10 +290,10 @@ impl PileCore {
             .await
     }
 
-    /// The same; what becomes of each book is told, in the order of the books.
+    /// Like `offer`, but returns one future per book, in order, resolving to its outcome.
     ///
     /// # Errors
-    /// As [`PileCore::offer`].
+    /// Like [`PileCore::offer`].
     pub async fn offer_watched(&self, books: Vec<Book>) -> Result<Vec<Awaited>, OfferError> {
         self.when_there_is_room(books, |books| self.try_offer_watched(books))
             .await
@@ -305,7 +308,7 @@ impl PileCore {
         loop {
             let room = self.room.notified();
             let mut room = std::pin::pin!(room);
-            // Listens before it looks, so that no room passes unheard.
+            // Registers before trying, so that no notification is missed.
             room.as_mut().enable();
             match offer(books) {
                 Err(OfferError::Full(back)) => books = back,
@@ -315,7 +318,8 @@ impl PileCore {
         }
     }
 
-    /// Lets every parked cart go home, and takes in what came home; for the end of a run.
+    /// Returns every parked cart to its crew, and collects books that were returned to the pile;
+    /// for the end of a run.
     pub fn evict(&self) {
         let (takers, givers) = {
             let mut gate = self.gate();

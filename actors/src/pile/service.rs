@@ -1,8 +1,9 @@
-//! How crews are served at a pile: carts that ask for books, carts that bring some, and those of them that have to wait.
+//! Service to crews: carts that ask for books, carts that bring some, and those that have to wait.
 //!
-//! Whoever comes is served there and then, on its own thread, if nobody waits before it: the books are outside the actor. Whoever can't be served waits at
-//! the gate, and is served by whoever makes that possible. A look at the shelf and the parking of a cart are one step, under the gate's lock; so whoever
-//! changes the shelf and then looks at the gate misses nobody.
+//! A cart is served on the caller's thread if no cart is waiting; otherwise it is parked at the
+//! gate until books or space arrive, and is served by the thread that brings them. Checking the
+//! shelf and parking a cart happen under one lock, the gate's; a thread that changes the shelf and
+//! then checks the gate therefore misses no cart.
 
 use std::sync::Arc;
 use std::sync::MutexGuard;
@@ -22,33 +23,33 @@ use crate::lease::Lease;
 use crate::store::{Answer, PileKey, Refused, Settled};
 use crate::trace::Act;
 
-/// An answer that the engine owes; the actor waits for it.
+/// A pending answer of the storage engine, which the actor awaits.
 pub(super) enum Owed {
-    /// Books for a cart.
+    /// A lease for a cart.
     Lease(Cart, BoxFuture<'static, Option<Lease>>),
-    /// Whether a cart's books were let in.
+    /// Acceptance of a cart's books.
     Pass(Cart, Passing, BoxFuture<'static, Result<Settled, Refused>>),
 }
 
-/// Where books that are let in come from, and which they are, where a trace wants to know.
+/// The pile that passed books come from, and their ids if the run is traced.
 pub(super) type Passing = (PileKey, Option<Vec<BookId>>);
 
-/// A cart that was let in, and how.
+/// A cart that was admitted, and how.
 pub(super) struct Entered {
     cart: Cart,
     how: How,
 }
 
 enum How {
-    /// It had nothing to bring any more.
+    /// It had no books left to unload.
     Empty,
-    /// Room is kept for so many books.
+    /// Space is reserved for this many books.
     Room(usize),
-    /// Its books are here.
+    /// Its books were accepted.
     Passed(Settled, Passing),
 }
 
-/// What becomes of a cart that brings books.
+/// Outcome of admitting a loaded cart.
 enum Admission {
     In(Entered),
     Full(Cart),
@@ -61,8 +62,8 @@ impl PileCore {
         *(self.direct).get_or_init(|| works.faults().is_none() && works.store.answers_at_once())
     }
 
-    /// An empty cart comes for books, in the hands of `holder`. It comes back loaded where there are some and nobody waits for them; else it waits
-    /// here, and goes on by its yard.
+    /// An empty cart, held by `holder`, asks for books. Returned loaded if there are books and no
+    /// cart waits for them; otherwise it is parked, and continues through its crew's queue.
     pub(crate) fn take(self: &Arc<Self>, cart: Cart, holder: u64) -> Option<Cart> {
         if self.is_direct() {
             return self.take_now(cart, holder);
@@ -113,8 +114,8 @@ impl PileCore {
         None
     }
 
-    /// A loaded cart comes. Where there is room and nobody waits for it, the cart comes back, with what it needs next; else it waits here, and goes on
-    /// by its yard.
+    /// A loaded cart arrives. Returned with its next leg if there is space and no cart waits for
+    /// it; otherwise it is parked, and continues through its crew's queue.
     pub(crate) fn deliver(self: &Arc<Self>, cart: Cart) -> Option<(Cart, Leg)> {
         if self.is_direct() {
             return self.deliver_now(cart);
@@ -140,7 +141,7 @@ impl PileCore {
     fn deliver_now(&self, mut cart: Cart) -> Option<(Cart, Leg)> {
         let since = cart.due();
         let gate = self.gate();
-        // Room that was kept is this cart's own: it overtakes those who wait for room.
+        // A reservation belongs to this cart, so it may go before carts that wait for space.
         if cart.body().room.is_some() || gate.givers.is_empty() {
             match self.admit(cart, true) {
                 Admission::In(entered) => {
@@ -177,17 +178,18 @@ impl PileCore {
         }
     }
 
-    /// A cart that the actor was sent for books: it waits its turn.
+    /// An empty cart that was sent to the actor: parked until it is served.
     pub(super) fn has_come_empty(&self, cart: Cart) {
         self.park_taker(self.gate(), cart);
     }
 
-    /// A cart that the actor was sent with books: it waits its turn.
+    /// A loaded cart that was sent to the actor: parked until it is served.
     pub(super) fn has_come_loaded(&self, cart: Cart) {
         self.park_giver(self.gate(), cart);
     }
 
-    /// Moves what the feeder has read onto the shelf, as far as there is room, if `want` books are not there already.
+    /// Moves books from the feeder to the shelf, as far as there is space, if fewer than `want`
+    /// are ready.
     fn fill(&self, want: usize) {
         if let Some((feeder, share)) = &self.feeder
             && let Some(missing) = want.checked_sub(self.counts().ready)
@@ -198,7 +200,7 @@ impl PileCore {
         }
     }
 
-    /// The same for the first who waits, or for `want` where nobody does.
+    /// Like `fill`, for the first parked cart, or for `want` books if none is parked.
     fn fill_for_next(&self, want: usize) {
         if self.feeder.is_some() {
             let next = self.gate().takers.front().map(|cart| cart.want().books);
@@ -206,7 +208,7 @@ impl PileCore {
         }
     }
 
-    /// Serves those at the gate, by whoever made that possible.
+    /// Serves parked carts after a direct service made that possible.
     fn serve_others(&self, since: Time) {
         let owed = self.serve(since);
         debug_assert!(
@@ -218,8 +220,9 @@ impl PileCore {
         }
     }
 
-    /// Serves everybody who can be served. Whoever can't waits at the gate. `since` is when that became possible, by the schedule
-    /// of the cart that made it so: nobody's schedule is put off by a timer's lateness. What the engine owes is the caller's to wait for.
+    /// Serves all parked carts that can be served. `since` is when that became possible, by the
+    /// schedule of the cart that made it so, so that a late timer delays no schedule. Returns
+    /// pending answers of the engine, which the caller has to await.
     pub(super) fn serve(&self, since: Time) -> Vec<Owed> {
         let store = &self.works.store;
         let mut owed = Vec::new();
@@ -248,17 +251,19 @@ impl PileCore {
                     Admission::Full(_) => break,
                 }
             }
-            // Their books may be what others wait for.
+            // Their books may be what other carts wait for.
             if !let_in {
                 break;
             }
         }
-        // Room may have come without anything having moved: given up, or left by a stale lease.
+        // Space may have become available without a movement: a reservation given up, or a stale
+        // lease.
         self.room.notify_waiters();
         owed
     }
 
-    /// The first who waits for books, with some: one step, so that books which come meanwhile find it waiting or served.
+    /// Unparks the first cart that waits for books, with a lease, in one step: books that arrive
+    /// meanwhile find it parked or served.
     fn next_taker(&self) -> Option<(Cart, Answer<Option<Lease>>)> {
         let mut gate = self.gate();
         self.couple(&mut gate);
@@ -269,7 +274,7 @@ impl PileCore {
         }
     }
 
-    /// Carts of one crew that wait one behind the other are coupled, as far as there are books for them.
+    /// Couples adjacent waiting carts of one crew, as far as there are books for them.
     fn couple(&self, gate: &mut Gate) {
         let Some(first) = gate.takers.front() else {
             return;
@@ -291,8 +296,8 @@ impl PileCore {
         }
     }
 
-    /// The first who brings books, let in; back at its place where there is no room. Who holds room goes first: whoever wants some may be waiting
-    /// for just that.
+    /// Admits the first cart that brings books; it stays parked if there is no space. Carts with a
+    /// reservation go first, since others may wait for the space it holds.
     fn next_giver(&self) -> Option<Admission> {
         let mut gate = self.gate();
         let kept = (gate.givers.iter()).position(|cart| cart.body().room.is_some());
@@ -306,7 +311,8 @@ impl PileCore {
         }
     }
 
-    /// Lets a loaded cart in: keeps room for it where it unloads in its own time, else takes its books. `likely`: nobody was refused just now.
+    /// Admits a loaded cart: reserves space for it if unloading takes time, otherwise accepts its
+    /// books. With `likely`, skips the check that spares a refusal.
     fn admit(&self, mut cart: Cart, likely: bool) -> Admission {
         if cart.body().room.is_none() && self.is_full() {
             return Admission::Full(cart);
@@ -341,17 +347,17 @@ impl PileCore {
             Answer::Later(later) => Admission::Owed(Owed::Pass(cart, passing, later)),
         };
         if let Some(twin) = twin.filter(|_| !matches!(admission, Admission::Full(_))) {
-            // Made twice, it must be found stale.
+            // A duplicated settlement has to be found stale.
             drop(store.settle(twin));
         }
         admission
     }
 
-    /// False if passing its books on is sure to be refused.
+    /// False if the store is sure to refuse the cart's books.
     fn may_pass(&self, cart: &Cart) -> bool {
         let body = cart.body();
         match &body.lease {
-            // With worked books only the engine knows how many there are.
+            // Only the engine can count worked or marked books.
             Some(lease) if body.worked.is_none() && lease.is_unmarked() => {
                 (self.works.store).has_room(self.key, lease.len(), lease.bytes())
             }
@@ -374,7 +380,7 @@ impl PileCore {
         }
     }
 
-    /// What follows from a cart's being let in, outside the gate's lock: what it needs next.
+    /// Follow-up of an admission, outside the gate's lock. Returns the cart with its next leg.
     fn entered(&self, Entered { mut cart, how }: Entered, since: Time) -> (Cart, Leg) {
         cart.not_before(since);
         match how {
@@ -390,7 +396,8 @@ impl PileCore {
                     let cart = cart.name();
                     self.works.record(&self.name, &Act::Pass { cart, books });
                 }
-                // The pile above has fewer books on lease: it may be done, or have books back.
+                // The upstream pile has fewer leased books: it may be drained, or have books
+                // returned.
                 if let Some(above) = self.upstream.iter().find(|pile| pile.key == from) {
                     above.look_if_waiting(settled);
                 }
@@ -401,7 +408,7 @@ impl PileCore {
         (cart, Leg::Return)
     }
 
-    /// What the engine owed is there.
+    /// A pending lease was answered.
     pub(super) fn is_leased(&self, cart: Cart, lease: Option<Lease>) {
         match lease {
             Some(lease) => self.grant(cart, lease, self.works.clock.now()),
@@ -409,7 +416,7 @@ impl PileCore {
         }
     }
 
-    /// What the engine owed is there.
+    /// A pending acceptance was answered.
     pub(super) fn is_passed(&self, cart: Cart, passing: Passing, answer: Result<Settled, Refused>) {
         match Self::admitted(cart, passing, answer) {
             Admission::In(entered) => {
@@ -440,7 +447,8 @@ impl PileCore {
         cart.put(Leg::Load);
     }
 
-    /// After a settlement: rings only where the pile has something to do about it.
+    /// Wakes the pile after a settlement, if that matters to it: books were returned, or it is
+    /// drained.
     pub(crate) fn look_if_waiting(&self, settled: Settled) {
         let looks = match settled {
             Settled::Done {
@@ -453,7 +461,7 @@ impl PileCore {
         }
     }
 
-    /// Closes it if nothing will come any more and nothing is left of it: the carts at the gate go out of circulation.
+    /// Closes the pile if no further books can arrive and none are left. Parked carts are retired.
     pub(super) fn close_if_done(&self) {
         let retire = {
             let mut gate = self.gate();

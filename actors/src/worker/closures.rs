@@ -1,11 +1,11 @@
-//! Work that is a closure, and requests that are: the document's `fn func() int`.
+//! Work made of closures, and requests that are closures.
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use super::Work;
 
-/// Work made of an async closure. See [`from_fn`].
+/// Work from an async closure. See [`from_fn`].
 pub struct FnWork<F, Q, R>(F, PhantomData<fn(Q) -> R>);
 
 impl<F, Q, R> fmt::Debug for FnWork<F, Q, R> {
@@ -14,7 +14,7 @@ impl<F, Q, R> fmt::Debug for FnWork<F, Q, R> {
     }
 }
 
-/// Work made of an async closure: `Balancer::of(|_| from_fn(async |n: u64| n + 1))`.
+/// Makes work from an async closure: `Balancer::of(|_| from_fn(async |n: u64| n + 1))`.
 pub fn from_fn<F, Q, R>(work: F) -> FnWork<F, Q, R>
 where
     F: AsyncFnMut(Q) -> R + Send + 'static,
@@ -38,7 +38,7 @@ where
     }
 }
 
-/// Work made of a closure that may block. See [`blocking`].
+/// Work from a blocking closure. See [`blocking`].
 pub struct BlockingFn<F, Q>(F, PhantomData<fn(Q)>);
 
 impl<F, Q> fmt::Debug for BlockingFn<F, Q> {
@@ -47,7 +47,7 @@ impl<F, Q> fmt::Debug for BlockingFn<F, Q> {
     }
 }
 
-/// Work made of a plain closure that may block: it runs on a thread of its own.
+/// Makes work from a plain closure that may block: it runs in the thread pool.
 pub fn blocking<F, Q, R>(work: F) -> BlockingFn<F, Q>
 where
     F: FnMut(Q) -> R + Send + 'static,
@@ -75,10 +75,10 @@ where
     }
 }
 
-/// A request that is what is to be done: the document's `fn func() int`.
+/// A request that is a function to call.
 pub type Function<R> = Box<dyn FnOnce() -> R + Send>;
 
-/// Work that does what its requests say. By default they may block.
+/// Work that calls the functions it gets as requests. By default they may block.
 ///
 /// ```
 /// use gopherworks_actors::balancer::Balancer;
@@ -105,7 +105,7 @@ impl<R> fmt::Debug for Functions<R> {
 }
 
 impl<R> Functions<R> {
-    /// For functions that may block.
+    /// For functions that may block: they run in the thread pool.
     pub fn new() -> Self {
         Self {
             blocks: true,
@@ -113,7 +113,7 @@ impl<R> Functions<R> {
         }
     }
 
-    /// For functions that are done in some microseconds: they run on the worker's arbiter.
+    /// For functions that take a few microseconds at most: they run on the worker's arbiter.
     pub fn quick() -> Self {
         Self {
             blocks: false,

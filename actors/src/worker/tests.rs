@@ -1,4 +1,4 @@
-//! Work in its several forms.
+//! Tests of the kinds of work.
 
 use super::*;
 use crate::balancer::Balancer;

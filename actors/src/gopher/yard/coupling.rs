@@ -1,4 +1,4 @@
-//! Carts that travel together.
+//! Coupling: empty carts that travel as a group.
 
 use std::sync::atomic::Ordering;
 
@@ -7,9 +7,10 @@ use super::{Leg, Yard};
 use crate::cart::{Cart, CartBody};
 
 impl Yard {
-    /// So many carts may travel as one now; 1 where none may be coupled.
+    /// How many carts may be coupled now; 1 is none.
     ///
-    /// A crew whose trips take no time moves carts that wait together together: one lease, one delivery. What is under way stays bounded by the carts.
+    /// A crew whose trips take no time moves waiting carts in groups: one lease and one delivery
+    /// for all. The number of carts still bounds the books under way.
     pub(crate) fn coupling(&self) -> usize {
         self.coupling.load(Ordering::Relaxed)
     }
@@ -18,8 +19,8 @@ impl Yard {
         self.coupling.store(carts, Ordering::Relaxed);
     }
 
-    /// Couples waiting empty carts to one that is about to be sent for books, until it is `carts` of them or there is none left. `returns`: also those
-    /// that wait to be brought back.
+    /// Couples waiting empty carts to one that is about to be sent for books, up to `carts` in
+    /// all. With `returns`, includes carts that wait to be brought back.
     pub(crate) fn couple(&self, cart: &mut Cart, carts: usize, returns: bool) {
         let body = cart.body_mut();
         let mut state = self.lock();
@@ -41,7 +42,7 @@ impl Yard {
         }
     }
 
-    /// Couples `other`, and those that are coupled to it, to `body`; whoever has that has them.
+    /// Couples `other`, and the carts coupled to it, to `body`.
     pub(crate) fn couple_to(&self, body: &mut CartBody, mut other: Box<CartBody>) {
         let more = std::mem::take(&mut other.coupled);
         for other in std::iter::once(other).chain(more) {

@@ -1,4 +1,4 @@
-//! Who has which cart, and which carts there still are.
+//! Holders of carts, and generations that tell replaced carts from live ones.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,14 +7,15 @@ use super::Yard;
 use crate::cart::{CartBody, RoomClaim};
 use crate::slots::SlotClaim;
 
-/// What a cart has of others, for whoever replaces it.
+/// What a cart holds, to be released if the cart is replaced.
 #[derive(Default)]
 pub(super) struct Claims {
     pub(super) slot: Option<SlotClaim>,
     pub(super) room: Option<Arc<RoomClaim>>,
 }
 
-/// Generation and holder in one word, so that both change in one step: 16 bits of generation, 20 of the node, 28 of the epoch.
+/// Generation and holder in one word, so that both change atomically: 16 bits of generation, 20 of
+/// the node, 28 of the epoch.
 pub(super) const HOLDER_BITS: u32 = 48;
 
 pub(super) fn packed(generation: u16, holder: u64) -> u64 {
@@ -22,16 +23,16 @@ pub(super) fn packed(generation: u16, holder: u64) -> u64 {
     u64::from(generation) << HOLDER_BITS | (node & 0xf_ffff) << 28 | epoch
 }
 
-/// In the place of a node: the cart is coupled to another, whose number stands in the place of the epoch.
+/// Node number that marks a coupled cart; the epoch is then the number of the lead cart.
 pub(super) const COUPLED: u32 = 0xf_ffff;
 
-/// Who holds a lease: a node and the epoch of its actor.
+/// Holder id of a lease or cart: a node and the epoch of its actor.
 pub fn holder(node: u32, epoch: u64) -> u64 {
     u64::from(node) << 40 | (epoch & 0xff_ffff_ffff)
 }
 
 impl Yard {
-    /// Notes who has a cart; nothing where another one has taken its place.
+    /// Sets the holder of a cart; ignored if another cart has replaced it.
     pub(crate) fn held_by(&self, body: &CartBody, holder: u64) {
         let Some(held) = self.held.get(body.number as usize - 1) else {
             return;
@@ -49,7 +50,7 @@ impl Yard {
         }
     }
 
-    /// True if another cart has taken its place.
+    /// True if another cart has replaced it.
     pub(super) fn is_stale(&self, body: &CartBody) -> bool {
         let held = self.held.get(body.number as usize - 1);
         held.is_some_and(|held| {

@@ -1,4 +1,4 @@
-//! What a gopher has that hangs is replaced.
+//! Replaces the carts of a hung holder.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -8,15 +8,16 @@ use super::held::{COUPLED, HOLDER_BITS, holder, packed};
 use crate::cart::CartBody;
 
 impl Yard {
-    /// Replaces every cart that `lost` has: a holder that is fenced, and whose thread may never give anything back. Its books are the store's
-    /// affair; its slot and its room are free from here on. Says how many carts that were.
+    /// Replaces every cart held by `lost`, a fenced holder whose thread may never return them, and
+    /// releases their slots and reservations. Their books are recalled by the store. Returns how
+    /// many carts that were.
     pub fn reclaim(self: &Arc<Self>, lost: u64) -> usize {
         let mut reclaimed = 0;
         for index in 0..self.held.len() {
             let Some(body) = self.replaced(index, lost) else {
                 continue;
             };
-            // Before it can be sent on, and have others.
+            // Before the new cart can be sent on and get claims of its own.
             let claims = std::mem::take(
                 &mut *(self.claims[index].lock()).unwrap_or_else(PoisonError::into_inner),
             );
@@ -36,7 +37,7 @@ impl Yard {
         reclaimed
     }
 
-    /// A new cart in the place of the one at `index`, if `lost` has it.
+    /// A new cart in place of the one at `index`, if `lost` holds that one.
     fn replaced(&self, index: usize, lost: u64) -> Option<Box<CartBody>> {
         let held = &self.held[index];
         let now = held.load(Ordering::Acquire);

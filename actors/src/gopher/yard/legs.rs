@@ -1,21 +1,22 @@
-//! Pure: what carts need next, and sets of that.
+//! Pure: what a cart needs next, and sets of that.
 
 use crate::gopher::steps::{Duties, Step};
 
-/// What a waiting cart needs next. In the order of precedence among carts that wait equally long.
+/// What a waiting cart needs next; in order of precedence among carts that have waited equally
+/// long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Leg {
-    /// Empty at the far end: to be brought back.
+    /// Empty at the destination: to be brought back.
     Return,
-    /// Loaded at the far end, with room or without need of it: to be unloaded.
+    /// Loaded at the destination, with space reserved if needed: to be unloaded.
     Unload,
-    /// Loaded at the far end: room is to be asked for.
+    /// Loaded at the destination: space has to be reserved.
     Reserve,
-    /// Loaded: to be carried over, and its books worked on.
+    /// Loaded: to be carried to the destination, after work on its books.
     Push,
-    /// Its books are leased: to be loaded.
+    /// Books were leased: to be loaded.
     Load,
-    /// Empty at the pile: books are to be asked for.
+    /// Empty at the pile: to be sent for books.
     Take,
 }
 
@@ -29,7 +30,7 @@ impl Leg {
         Leg::Take,
     ];
 
-    /// Whose duty it is.
+    /// The step that the leg belongs to.
     pub fn step(self) -> Step {
         match self {
             Leg::Take | Leg::Load => Step::Load,
@@ -49,7 +50,7 @@ impl Legs {
     /// All but [`Legs::TAKE`].
     pub(super) const UNDER_WAY: Self = Self(0x3f & !Self::TAKE.0);
 
-    /// Those that `duties` cover.
+    /// Those that `duties` include.
     pub(super) fn of(duties: Duties) -> Self {
         let legs = Leg::ALL.into_iter().filter(|leg| duties.has(leg.step()));
         Legs(legs.fold(0, |legs, leg| legs | 1 << leg as u8))
@@ -67,7 +68,7 @@ impl Legs {
         self.0 == 0
     }
 
-    /// In the order of precedence.
+    /// In order of precedence.
     pub(super) fn iter(self) -> impl Iterator<Item = Leg> {
         let mut left = self.0;
         std::iter::from_fn(move || {

@@ -1,8 +1,9 @@
-//! Gophers that lend themselves: a leg that takes no time is done for one who is idle by whoever is up on its thread.
+//! Lending: a leg that takes no time is run for an idle gopher by another gopher that is active on
+//! the same thread.
 //!
-//! A message would be handled on the same thread, a little later, and by nothing but the same calls: what differs is the cost of two wake-ups. In whose
-//! name a leg is done stays the same, and so do its counters and the holder of its cart. What runs at the far end, a burn or a source, is caught there
-//! whoever brings the cart.
+//! A message would run the same calls on the same thread a little later, at the cost of two
+//! wake-ups. Counters and the cart's holder remain those of the idle gopher. Panics at the
+//! destination, in a burn or a source, are caught there, whichever gopher brings the cart.
 
 use std::sync::{Arc, Weak};
 
@@ -11,37 +12,37 @@ use super::{CartBody, Leg, Legs, State, Yard};
 use crate::cart::Cart;
 use crate::clock::Time;
 
-/// In whose name a leg is done: one life of a gopher.
+/// The incarnation of a gopher in whose name a leg is run.
 #[derive(Debug)]
 pub(crate) struct Doer {
     pub(crate) yard: Weak<Yard>,
-    /// What outlives it.
     pub(crate) core: Arc<GopherCore>,
-    /// As a holder of carts.
+    /// Its holder id.
     pub(crate) holder: u64,
     pub(crate) epoch: u64,
-    /// Where it lives, as a number of [`crate::threads`].
+    /// Its thread, as numbered by [`crate::threads`].
     pub(crate) thread: u64,
-    /// Nothing is begun before it was there.
+    /// Nothing starts earlier than this.
     pub(crate) born: Time,
-    /// Its legs that take no time, by [`Leg`].
+    /// By [`Leg`]: it does this leg, in no time.
     pub(crate) at_once: [bool; 6],
-    /// Those are all that it has, and nobody wants to hear of them.
+    /// All its legs take no time and need no events, so that it can be lent.
     pub(crate) lends: bool,
 }
 
-/// A gopher that lends itself. It counts as busy meanwhile, so nobody sends to it; dropped, it is idle again and those who waited for it are looked at.
+/// A lent gopher, which counts as busy, so that no cart is sent to it. Dropping the loan makes it
+/// idle again and dispatches waiting carts.
 #[derive(Debug)]
 pub(crate) struct Loan(Option<Arc<Doer>>);
 
-/// What a gopher is to do next, and in whose name if not its own.
+/// The next cart and leg of a gopher, and the lent gopher in whose name it runs, if not its own.
 pub(crate) struct Next {
     pub(crate) cart: Cart,
     pub(crate) leg: Leg,
     pub(crate) on: Option<Loan>,
 }
 
-/// A waiting cart, and who lends itself for it.
+/// A waiting cart, and the gopher lent for it.
 type Lent = (Box<CartBody>, Leg, Loan);
 
 impl Loan {
@@ -49,7 +50,7 @@ impl Loan {
         self.0.as_deref()
     }
 
-    /// Ends it under the lock that its drop would take.
+    /// Ends the loan under a lock that is already held.
     pub(super) fn end(mut self, state: &mut State) {
         if let Some(doer) = self.0.take() {
             state.is_idle_again(doer);
@@ -77,7 +78,7 @@ impl State {
 
     fn is_idle_again(&mut self, doer: Arc<Doer>) {
         let gopher = doer.core.index;
-        // A later life says itself that it is idle, and may be on loan just now.
+        // A later incarnation reports by itself when it is idle, and may be on loan now.
         if self.lives[gopher] == doer.epoch {
             self.doers[gopher] = Some(doer);
             if !self.idle.contains(&gopher) {
@@ -88,7 +89,8 @@ impl State {
 }
 
 impl Yard {
-    /// A new life is at its place. One that was made too late, on a thread that hung meanwhile, changes nothing.
+    /// Registers a new incarnation; ignored if a later one is registered, as happens after its
+    /// thread hung.
     pub(crate) fn settle(&self, doer: &Arc<Doer>) {
         let (gopher, lends) = (doer.core.index, doer.lends.then(|| doer.clone()));
         let mut state = self.lock();
@@ -100,8 +102,8 @@ impl Yard {
         }
     }
 
-    /// What `gopher` is to do next on the thread `here`, itself or for somebody idle. Carts that are under way go first: those that are to be sent
-    /// for books gather meanwhile, and travel together.
+    /// Chooses the next cart on thread `here`, for `gopher` itself or an idle one. Carts under way
+    /// go first: those to be sent for books gather meanwhile, and are coupled.
     pub(super) fn choose(
         self: &Arc<Self>,
         state: &mut State,
@@ -122,7 +124,7 @@ impl Yard {
         None
     }
 
-    /// A waiting cart for an idle gopher on the thread `here`.
+    /// A waiting cart for an idle gopher on thread `here`.
     fn lend(self: &Arc<Self>, state: &mut State, here: u64, among: Legs) -> Option<Lent> {
         let wanted = state.wanted.and(among);
         let at = self.lender(state, wanted, here)?;
@@ -130,8 +132,8 @@ impl Yard {
         Some((body, leg, state.borrow(at)?))
     }
 
-    /// From hand to hand, where no other cart waits for anything: true if somebody idle on the thread `here` has lent itself for `leg`. The loan before
-    /// ends then.
+    /// Fast path if no other cart waits: true if an idle gopher on thread `here` was lent for
+    /// `leg`. That ends the previous loan.
     pub(crate) fn hand_over(
         &self,
         cart: &Cart,
@@ -158,10 +160,10 @@ impl Yard {
         true
     }
 
-    /// Where in the list of those who are idle somebody is who lends itself for one of `wanted`.
+    /// Index in `state.idle` of a gopher on thread `here` that can be lent for one of `wanted`.
     fn lender(&self, state: &State, wanted: Legs, here: u64) -> Option<usize> {
         let lends = |gopher: usize| {
-            // One that is gone has not left the list.
+            // A dead gopher may still be in the list.
             (state.doers[gopher].as_ref()).is_some_and(|doer| {
                 doer.thread == here && self.seats[gopher].port.is_at(doer.epoch)
             })

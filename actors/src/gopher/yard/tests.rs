@@ -1,4 +1,4 @@
-//! Carts that travel together: none is lost, doubled or kept, whatever becomes of the first.
+//! Tests of coupling: no cart is lost, duplicated or kept, whatever happens to the lead cart.
 
 use proptest::prelude::*;
 
@@ -53,7 +53,7 @@ fn what_a_hung_gopher_has_is_replaced_and_what_is_coupled_to_it() {
     assert_eq!(yard.reclaim(8 << 40 | 3), 0, "somebody else's");
     assert_eq!(yard.reclaim(ME), 3);
     assert_eq!((yard.under_way(), waiting(&yard)), (0, 4));
-    // The thread comes back: what it has is nobody's.
+    // The hung thread continues: its cart is stale and is dropped.
     cart.hand_to(ME);
     drop(cart);
     assert_eq!((yard.under_way(), waiting(&yard)), (0, 4));
@@ -71,7 +71,7 @@ fn carts_that_were_coupled_retire_each() {
 }
 
 proptest! {
-    /// Whatever is done in whatever order: each cart waits, is under way or has retired.
+    /// In any order of operations each cart waits, is under way, or is retired.
     #[test]
     fn carts_are_conserved(
         carts in 1usize..9,
@@ -114,7 +114,7 @@ proptest! {
         prop_assert_eq!(waiting(&yard) + retired, carts);
     }
 
-    /// Somebody hangs with what he has: all of it is replaced, once, and what he drops later counts for nothing.
+    /// All carts of a hung holder are replaced once; what it drops later is ignored.
     #[test]
     fn what_hangs_is_replaced_once(
         carts in 2usize..9,

@@ -1,4 +1,5 @@
-//! Whatever gophers do with their own carts and with those of others: no cart is lost or doubled, nobody is forgotten, nobody is at two things at once.
+//! Tests of lending: no cart is lost or duplicated, no gopher is forgotten or does two things at
+//! once.
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
@@ -19,16 +20,16 @@ use crate::store::Want;
 use crate::supervision::Port;
 use crate::works::NodeStats;
 
-/// One life at a seat.
+/// One incarnation at a seat.
 struct Life {
     doer: Arc<Doer>,
     mailbox: AddressReceiver<Gopher>,
     mail: Vec<Envelope<Gopher>>,
-    /// It has not looked yet.
+    /// It has not asked for work yet.
     fresh: bool,
 }
 
-/// A gopher that is at work, itself or for another.
+/// A gopher at work, for itself or for another.
 struct Up {
     doer: Arc<Doer>,
     cart: Cart,
@@ -39,15 +40,15 @@ struct Crew {
     yard: Arc<Yard>,
     ports: Vec<Port<Gopher>>,
     duties: Vec<Duties>,
-    /// By seat: who lives there now.
+    /// By seat: the current incarnation.
     lives: Vec<Option<Life>>,
     epochs: Vec<u64>,
     up: Vec<Up>,
-    /// With piles and fires.
+    /// At piles and incinerators.
     away: Vec<Cart>,
 }
 
-/// Seat or thing, leg, and a choice.
+/// Operation, seat or index, leg, and a choice.
 type Act = (u8, usize, usize, usize);
 
 const THREADS: u64 = 2;
@@ -96,13 +97,13 @@ impl Crew {
         loans.any(|lent| Arc::ptr_eq(lent, doer))
     }
 
-    /// The life at `seat`, if it can do anything now.
+    /// The incarnation at `seat`, if it can act now.
     fn free(&self, seat: usize) -> Option<Arc<Doer>> {
         let doer = &self.lives[seat].as_ref()?.doer;
         (!self.is_up(doer) && !self.is_lent(doer)).then(|| doer.clone())
     }
 
-    /// A new life; one that was there before hangs on another thread with what it has, or is dead.
+    /// A new incarnation; the one before it is dead, or hangs on another thread with its cart.
     fn settle(&mut self, seat: usize, thread: u64, lends: bool) {
         let before = self.lives[seat].take();
         let at_work = before
@@ -130,7 +131,7 @@ impl Crew {
         });
         self.yard.settle(&doer);
         if let Some(late) = &before {
-            // As if it had been made just now.
+            // As if it had started only now.
             self.yard.settle(&late.doer);
         }
         let (sender, mailbox) = channel(0);
@@ -144,7 +145,7 @@ impl Crew {
         });
     }
 
-    /// A life at `seat` ends, and what was sent to it with it.
+    /// The incarnation at `seat` ends, and its mailbox with it.
     fn end(&mut self, seat: usize) {
         if let Some(life) = self.lives[seat].take() {
             self.ports[seat].end(life.doer.epoch);
@@ -159,7 +160,7 @@ impl Crew {
         self.yard.lock().wanted
     }
 
-    /// Somebody who could lend itself for one of `legs` on `here`.
+    /// True if some gopher could be lent for one of `legs` on thread `here`.
     fn has_lender(&self, legs: Legs, here: u64) -> bool {
         let state = self.yard.lock();
         (self.lives.iter().enumerate()).any(|(seat, life)| {
@@ -171,7 +172,7 @@ impl Crew {
         })
     }
 
-    /// `doer` puts down what it has done, and goes on with what it is given.
+    /// `doer` hands back its cart and gets the next one.
     fn next(&mut self, doer: &Arc<Doer>, put: Option<(Cart, Leg)>, on: Option<Loan>, lends: bool) {
         let (seat, yard) = (doer.core.index, self.yard.clone());
         let here = (lends && doer.lends).then_some(doer.thread);
@@ -193,7 +194,7 @@ impl Crew {
         });
     }
 
-    /// It has the right cart, in the right name.
+    /// The cart is the right one and has the right holder.
     fn check(&self, doer: &Arc<Doer>, cart: &Cart, leg: Leg, on: &Option<Loan>) {
         let lender = on
             .as_ref()
@@ -223,7 +224,8 @@ impl Crew {
         match act {
             0 => self.settle(seat, 1 + choice as u64 % THREADS, choice % 5 != 0),
             1 if self.free(seat).is_some() => self.end(seat),
-            // It looks when it has started, or does what it was sent; what that was is as good as lost here, and goes home.
+            // It asks for work after its start, or handles a cart it was sent, which is dropped
+            // here and returns to the queue.
             2 | 3 => {
                 if let Some(doer) = self.free(seat)
                     && let Some(life) = &mut self.lives[seat]
@@ -259,7 +261,7 @@ impl Crew {
                 }
                 self.up.push(Up { doer, cart, on });
             }
-            // At a pile, or at a fire.
+            // The cart is at a pile or an incinerator.
             10 if let Some(at) = up => {
                 let Up { doer, cart, on } = self.up.remove(at);
                 self.away.push(cart);
@@ -267,7 +269,7 @@ impl Crew {
             }
             11 if !self.away.is_empty() => self.away.remove(which % self.away.len()).put(leg),
             12 if !self.away.is_empty() => drop(self.away.remove(which % self.away.len())),
-            // It panics, or its loan ends before it has put anything down.
+            // It panics, or its loan ends before it has handed back a cart.
             13 if let Some(at) = up => {
                 let Up { doer, cart, on } = self.up.remove(at);
                 let seat = doer.core.index;
@@ -288,7 +290,7 @@ impl Crew {
         }
     }
 
-    /// What was sent is with whom it was sent to.
+    /// Carts in mailboxes are held by their addressees.
     fn collect(&mut self) {
         let mut context = Context::from_waker(Waker::noop());
         for life in self.lives.iter_mut().flatten() {
@@ -365,7 +367,7 @@ proptest! {
             crew.collect();
             crew.assert_all_is_well();
         }
-        // All is let go.
+        // Everything is released.
         while let Some(Up { doer, cart, on }) = crew.up.pop() {
             drop(cart);
             crew.next(&doer, None, on, false);
