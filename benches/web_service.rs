@@ -1,8 +1,8 @@
-//! The same handler behind the same HTTP server: without a balancer, behind gopherworks, and behind pools of tokio's own channels.
-//! All in one run, in turns; ratios are taken inside a round.
+//! The same handler behind the same HTTP server: without a balancer, behind gopherworks, and behind
+//! pools of tokio's channels. They run in turns in one process; ratios are taken within a round.
 //!
 //! `cargo bench --bench web_service`, or with `-- 7` for seven rounds.
-// It measures the real world.
+// The benchmark measures real time on real sockets.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -28,18 +28,18 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-/// What a request costs, on a core.
+/// The core time of a request.
 #[derive(Clone, Copy)]
 struct Cost {
     usual: Duration,
-    /// One in so many takes `long` instead; 0: none.
+    /// Every `one_in`-th request takes `long` instead; 0 for none.
     one_in: u64,
     long: Duration,
 }
 
 impl Cost {
     fn spend(self, number: u64) -> u64 {
-        // Which ones are long looks drawn by chance, and is the same for all contenders.
+        // Long requests look random, but are the same for all contenders.
         let drawn = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
         let long = self.one_in > 0 && drawn.is_multiple_of(self.one_in);
         let until = Instant::now() + if long { self.long } else { self.usual };
@@ -66,12 +66,12 @@ impl Work for Spin {
 
 type Job = (u64, oneshot::Sender<u64>);
 
-/// Who does the work.
+/// What serves the requests.
 #[derive(Clone)]
 enum Behind {
     Nobody(Cost),
     Balancer(BalancerHandle<Spin>),
-    /// A channel for each worker, taken in turn.
+    /// One channel per worker, used in turn.
     Turns(Arc<Vec<mpsc::Sender<Job>>>, Arc<AtomicUsize>),
     /// One channel that all workers share.
     Shared(mpsc::Sender<Job>),
@@ -108,7 +108,7 @@ async fn ask(workers: &mpsc::Sender<Job>, number: u64) -> Option<u64> {
 const WORKERS: usize = 2;
 const QUEUE: usize = 1024;
 
-/// A thread with a runtime of its own.
+/// Starts a thread with a runtime of its own.
 fn thread(work: impl AsyncFnOnce() + Send + 'static) {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -159,7 +159,7 @@ async fn contender(name: &str, cost: Cost) -> Behind {
     }
 }
 
-/// A server on a thread of its own.
+/// Starts a server on a thread of its own.
 fn serve(name: &'static str, cost: Cost) -> (SocketAddr, ServerHandle) {
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -184,7 +184,7 @@ fn serve(name: &'static str, cost: Cost) -> (SocketAddr, ServerHandle) {
     told.recv().unwrap()
 }
 
-/// Clients in a loop: answers a second.
+/// Answers per second of `clients` clients in a loop.
 fn throughput(address: SocketAddr, clients: usize, lasts: Duration) -> f64 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

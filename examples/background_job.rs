@@ -1,4 +1,4 @@
-//! Like `job &` in a shell: a job that runs by itself, has an id, can be watched, and can be awaited.
+//! Like `job &` in a shell: a background job with an id, which can be watched and awaited.
 
 use gopherworks::actors::balancer::Balancer;
 use gopherworks::actors::worker::Functions;
@@ -15,7 +15,7 @@ async fn main() -> Result<(), gopherworks::Failure> {
         .await
         .map_err(|error| gopherworks::Failure::permanent(error.to_string()))?;
     println!("[{}] running, {} under way", job.id(), shell.figures().open);
-    // The prompt is back: other commands run meanwhile.
+    // Like a shell that shows its prompt again: other jobs run meanwhile.
     let other = shell.call(Box::new(|| 7)).await;
     println!("another command answered {other:?}");
     finish.send(()).expect("the job waits");

@@ -1,4 +1,5 @@
-//! A goroutine that blocks does not block another: work that blocks has a thread of its own, and its neighbours on the arbiter go on.
+//! Blocking work does not block its neighbours: it runs on a thread of its own, and other workers
+//! of the arbiter continue, as with a goroutine in a system call.
 
 use gopherworks::actors::balancer::Balancer;
 use gopherworks::actors::worker::{blocking, from_fn};

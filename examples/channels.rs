@@ -1,6 +1,7 @@
-//! Channels synchronise: an unbuffered hand-over is complete only when the value was received.
+//! Channels synchronise: an unbuffered hand-over is complete only when the value has been received.
 //!
-//! tokio's channels have at least one place, so a value carries a receipt where the hand-over matters.
+//! tokio's channels hold at least one value, so where the hand-over matters the value carries a
+//! receipt.
 
 use tokio::sync::{mpsc, oneshot};
 

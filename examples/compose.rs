@@ -1,4 +1,5 @@
-//! Closures compose: Compose(sin, cos)(0.5) is sin(cos(0.5)). In a design the works of a crew do, from left to right.
+//! Closures compose: Compose(sin, cos)(0.5) is sin(cos(0.5)). In a design the works of a crew
+//! compose from left to right.
 
 use gopherworks::config::builder::kind;
 use gopherworks::{Book, Catalog, Failure, Topology, TopologyConfig};

@@ -1,4 +1,5 @@
-//! `go copy(in, out)`: a daemon that copies what comes in, in order, until the input is closed and drained; its caller never waits.
+//! `go copy(in, out)`: a daemon that copies its input in order until the input is closed and
+//! drained, while its caller continues.
 
 use tokio::sync::mpsc;
 
@@ -21,7 +22,7 @@ async fn main() {
         for value in 1..=100 {
             input.send(value).await.expect("the daemon listens");
         }
-        // Closed here: what is in the channel is still copied.
+        // Closes the input; values still in the channel are copied.
     });
     let mut copied = Vec::new();
     while let Some(value) = output.recv().await {

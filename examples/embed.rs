@@ -1,5 +1,5 @@
-//! A pipeline inside an application's own actix system: books offered with back-pressure, a work and a burn of its own, events, a
-//! drain, and the account at the end.
+//! A pipeline inside an application's own actix system: books offered with back-pressure, a work
+//! and a burn of the application, events, a drain, and the final ledger.
 //!
 //! `cargo run --example embed`
 
@@ -15,7 +15,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let letters = Arc::new(AtomicU64::new(0));
     let counted = letters.clone();
 
-    // Kinds of the application's own: closures, known to the config by their names.
+    // The application's own kinds: closures that a config refers to by name.
     let mut catalog = Catalog::standard();
     catalog.add_work_fn("upper", "Makes text upper-case", |mut book: Book| {
         let text = book
@@ -71,7 +71,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             .offer("inbox", vec![Book::new(format!("book {n}"))])
             .await?;
         if n == 100 {
-            // An actor may die at any time; the supervisor starts it again and no book is lost.
+            // An actor may die at any time; the supervisor restarts it and no book is lost.
             running.kill("near/1");
         }
     }

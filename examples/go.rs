@@ -1,4 +1,5 @@
-//! `go f()`: without it we wait for f; with it f runs by itself and we go on.
+//! `go f()`: without it the caller waits for f; with it f runs concurrently and the caller
+//! continues.
 
 use std::cell::RefCell;
 use std::rc::Rc;

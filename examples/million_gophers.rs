@@ -1,4 +1,5 @@
-//! Goroutines are cheap, and so are actors: a million gophers under one supervisor, alive in one process, and each of them answers.
+//! Goroutines are cheap, and so are actors: a million gophers run under one supervisor in one
+//! process, and each of them answers.
 //!
 //! `cargo run --release --example million_gophers -- 1000000`
 
@@ -21,12 +22,12 @@ impl Handler<WhoAreYou> for Gopher {
     type Result = ();
 
     fn handle(&mut self, WhoAreYou(answers): WhoAreYou, _: &mut Self::Context) {
-        // Refused only where nobody waits for the answer any more.
+        // Fails only if the receiver has been dropped.
         let _ = answers.send(self.0);
     }
 }
 
-/// Bytes of memory that the process has, where the system tells.
+/// Resident memory of this process in bytes; `None` without `/proc`.
 fn resident() -> Option<u64> {
     let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = pages.split_whitespace().nth(1)?.parse().ok()?;
@@ -43,7 +44,7 @@ async fn main() {
     let supervisor = Supervisor::start(Policy::default(), Clock::real(), Seed(0), Vec::new());
     let gophers = Ports::new(usize::try_from(count).expect("as many as fit"));
     let template = Template::new("gopher", &gophers, |number| Ok(Gopher(number as u64)));
-    // All are alive before the first is asked, and each would be started again if it failed.
+    // All actors run before the first question, and each would be restarted if it failed.
     supervisor
         .start_many(template)
         .await
@@ -55,7 +56,8 @@ async fn main() {
     for gopher in 0..gophers.len() {
         let question = WhoAreYou(answers.clone());
         gophers.send(gopher, question).expect("it is alive");
-        // They answer now and then, so that a million questions never wait at once.
+        // Yields regularly so that answers are sent, and a million questions are never queued at
+        // once.
         if gopher % 1024 == 1023 {
             tokio::task::yield_now().await;
         }

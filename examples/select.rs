@@ -1,4 +1,5 @@
-//! select: the first channel that is ready, or the default if none is; where both are ready, any of them, evenly.
+//! select: takes the first channel that is ready, or the default if none is. If both are ready,
+//! each is chosen with equal probability.
 
 use tokio::sync::mpsc;
 
@@ -17,7 +18,7 @@ async fn main() {
             biased;
             Some(value) = ch1.recv() => format!("ch1 {value}"),
             Some(value) = ch2.recv() => format!("ch2 {value}"),
-            // Ready at once, and asked last: the default.
+            // Always ready, and polled last: the default.
             () = std::future::ready(()) => "neither".to_owned(),
         });
     }
@@ -41,6 +42,6 @@ async fn main() {
     }
     let half = f64::from(draws) / 2.0;
     let chi = counts.map(|count| (f64::from(count) - half).powi(2) / half);
-    // 1 in 10^7 fair draws is further off.
+    // Fair draws exceed this chi-square value with a probability of 1 in 10^7.
     println!("both ready: even {}", chi.iter().sum::<f64>() < 28.4);
 }

@@ -1,5 +1,5 @@
-//! A plain actix actor, none of this project's kinds, whose handler panics: it is started again, and its callers notice nothing but
-//! the message that was its end.
+//! A plain actix actor whose handler panics: its supervisor restarts it, and callers lose only the
+//! message that caused the panic.
 //!
 //! `cargo run --example supervise`
 
@@ -30,7 +30,7 @@ impl Handler<Say> for Parrot {
 
 #[actix::main]
 async fn main() {
-    // From here on it is supervised: a port that outlives it, how to make it, what to do when it dies.
+    // Supervision needs a port that outlives the actor, a factory, and a restart policy.
     let port = Port::<Parrot>::new();
     let child = Child::new("parrot", &port, |_| Ok(Parrot));
     let supervisor = Supervisor::start(Policy::default(), Clock::real(), Seed(0), vec![child]);

@@ -1,4 +1,5 @@
-//! The talk's timerChan: what comes out of the channel is when the timer ended, however late it is read.
+//! The talk's timerChan: the channel delivers the time at which the timer ended, however late it is
+//! read.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ fn main() {
             time.sleep(Duration::from_secs(1)).await;
             let _ = sender.send(time.now());
         });
-        // Something else keeps us busy for much longer.
+        // Other work keeps the reader busy for much longer.
         clock.sleep(Duration::from_secs(3)).await;
         let completed_at = timer.await.expect("the timer ends");
         println!("completed at {completed_at}, read at {}", clock.now());

@@ -1,6 +1,8 @@
-//! A pipeline behind an endpoint: a book is offered, with back-pressure, and the answer says what became of it.
+//! A pipeline behind an endpoint: a book is offered with back-pressure, and the response reports
+//! its outcome.
 //!
-//! `cargo run --example web_pipeline`, then `curl -d hello http://127.0.0.1:8081/books`; Ctrl-C ends it in order.
+//! `cargo run --example web_pipeline`, then `curl -d hello http://127.0.0.1:8081/books`; Ctrl-C
+//! shuts it down in order.
 
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use gopherworks::{Book, Catalog, RunningTopology, Topology, TopologyConfig};
 )]
 async fn books(running: web::Data<RunningTopology>, body: web::Bytes) -> HttpResponse {
     let offered = running.offer_watched("inbox", vec![Book::new(body)]);
-    // It waits while the pile is full; who waited for a second is told to come back.
+    // Waits while the pile is full; after one second the client is asked to retry later.
     let Ok(offered) = actix_rt::time::timeout(Duration::from_secs(1), offered).await else {
         let mut busy = HttpResponse::ServiceUnavailable();
         return busy

@@ -1,7 +1,8 @@
-//! A web service whose requests are answered by supervised workers. A request that says `panic` is the end of its worker; no other
-//! request notices.
+//! A web service whose requests are answered by supervised workers. The request `panic` kills its
+//! worker; no other request is affected.
 //!
-//! `cargo run --example web_service`, then `curl -d hello http://127.0.0.1:8080/shout`; Ctrl-C ends it in order.
+//! `cargo run --example web_service`, then `curl -d hello http://127.0.0.1:8080/shout`; Ctrl-C
+//! shuts it down in order.
 
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         app.route("/shout", web::post().to(shout))
             .configure(routes.routes())
     });
-    // A client that is gone cancels its request.
+    // A client that disconnects cancels its request.
     let server = server
         .h1_allow_half_closed(false)
         .bind(("127.0.0.1", port))?;

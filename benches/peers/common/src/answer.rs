@@ -1,4 +1,4 @@
-//! What a program says in the end: one line of JSON.
+//! The result of a program: one line of JSON.
 
 use std::process::exit;
 
@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 
 use crate::{Burned, Order, Took, sum_of_ids};
 
-/// The line.
+/// The line, as a JSON object.
 #[derive(Debug)]
 #[must_use = "an answer is to be printed"]
 pub struct Answer(Map<String, Value>);
 
 impl Answer {
-    /// What was ordered, done in this time.
+    /// The result of `order`, done in the time `took`.
     pub fn new(order: &Order, took: Took) -> Self {
         let mut fields = Map::new();
         fields.insert("peer".into(), order.peer.into());
@@ -28,7 +28,8 @@ impl Answer {
         Self(fields)
     }
 
-    /// Books that were burned: all that were ordered, each once. Ends the process where that is not so.
+    /// Adds the sum of the burned ids; ends the process unless every ordered book was burned
+    /// exactly once.
     pub fn burned(self, order: &Order, burned: Burned) -> Self {
         let right = Burned {
             count: order.count,
@@ -44,7 +45,8 @@ impl Answer {
         self.with("sum", burned.sum)
     }
 
-    /// Answers of all that were asked, each its number from 1: all of them, each once. Ends the process where that is not so.
+    /// Adds the sum of the answers; each is the number of its request, from 1. Ends the process
+    /// unless every request was answered exactly once.
     pub fn answered(self, order: &Order, sum: u64) -> Self {
         let right = sum_of_ids(order.count);
         if sum != right {
@@ -57,7 +59,7 @@ impl Answer {
         self.with("sum", sum)
     }
 
-    /// A field more.
+    /// Adds a field.
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.0.insert(name.into(), value.into());
         self

@@ -1,19 +1,20 @@
-//! What is moved.
+//! The books that the programs move.
 
 use std::hint::black_box;
 
 use bytes::Bytes;
 
-/// A book: an id and a body of 64 bytes, which all share and nobody copies.
+/// A book: an id, and a body of 64 bytes that all books share, so that nothing is copied.
 #[derive(Clone)]
 pub struct Book {
     /// From 1, in the order of the pile.
     pub id: u64,
-    /// The content.
+    /// The content of the book.
     pub body: Bytes,
 }
 
-/// A book of 64 bytes in all, moved by value: what a program whose messages are small and fixed would send.
+/// A book of 64 bytes in all, moved by value: what a program with small fixed-size messages would
+/// send.
 #[derive(Clone, Copy)]
 pub struct Bare {
     /// From 1, in the order of the pile.
@@ -22,16 +23,16 @@ pub struct Bare {
     pub body: [u8; 56],
 }
 
-/// Either of them.
+/// A book of either type.
 pub trait Carried: Send + 'static {
-    /// The book with this number.
+    /// The book with this id.
     fn new(id: u64) -> Self;
-    /// Its number.
+    /// The id.
     fn id(&self) -> u64;
 }
 
 impl Book {
-    /// The book with this number.
+    /// The book with this id.
     #[inline]
     pub fn new(id: u64) -> Self {
         Self {
@@ -65,17 +66,17 @@ impl Carried for Bare {
     }
 }
 
-/// The fire's account: how many books, and the sum of their ids.
+/// What an incinerator burned: number of books and sum of their ids.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Burned {
-    /// Books.
+    /// Number of books.
     pub count: u64,
     /// Sum of their ids, modulo 2^64.
     pub sum: u64,
 }
 
 impl Burned {
-    /// Burns a book. The whole of it has to be there, so the optimiser can't leave out its moves.
+    /// Burns a book. The whole book is read, so that the optimiser can't remove its moves.
     #[inline]
     pub fn burn(&mut self, book: &impl Carried) {
         self.count += 1;

@@ -1,4 +1,4 @@
-//! Requesters that ask again as soon as they are answered.
+//! Requesters that send a new request as soon as they are answered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::{Answer, Job, Order, Took};
 
-/// All requesters, and how many workers they have.
+/// All requesters, and the number of workers that serve them.
 #[derive(Debug)]
 pub struct Crowd {
     /// Workers of the balancer.
     pub workers: usize,
-    /// What a request costs.
+    /// The cost of a request.
     pub job: Job,
     size: u64,
     count: u64,
@@ -19,7 +19,7 @@ pub struct Crowd {
     asked: Arc<AtomicU64>,
 }
 
-/// One of them: asks for its numbers, one after the other.
+/// One requester: sends requests with its numbers, one after the other.
 #[derive(Debug)]
 pub struct Requester {
     numbers: Numbers,
@@ -30,12 +30,13 @@ pub struct Requester {
     times: Vec<Duration>,
 }
 
-/// Where a requester has its numbers from.
+/// The source of a requester's numbers.
 #[derive(Debug)]
 enum Numbers {
     /// Every `step`-th up to `last`.
     Own { next: u64, step: u64, last: u64 },
-    /// Whichever is the next for all, up to `last`: so all are busy until the end, where jobs take long.
+    /// The next number of all requesters, up to `last`. All stay busy until the end, also with long
+    /// jobs.
     Shared { asked: Arc<AtomicU64>, last: u64 },
 }
 
@@ -64,18 +65,18 @@ impl Crowd {
             job,
             size,
             count: order.count,
-            // Looking at the clock costs as much as an empty job.
+            // Reading the clock costs as much as an empty job.
             sample: if job == Job::Empty { 16 } else { 1 },
             asked: Arc::default(),
         }
     }
 
-    /// How many requests there are at most at a time.
+    /// The largest number of requests at a time.
     pub fn size(&self) -> usize {
         self.size as usize
     }
 
-    /// The requesters.
+    /// All requesters.
     pub fn requesters(&self) -> impl Iterator<Item = Requester> {
         (0..self.size).map(|me| Requester {
             numbers: if self.job.sleeps() {
@@ -98,7 +99,7 @@ impl Crowd {
         })
     }
 
-    /// The answer: response times too. Ends the process where an answer is missing or wrong.
+    /// The result, with response times. Ends the process if an answer is missing or wrong.
     pub fn answer(self, order: &Order, took: Took, requesters: Vec<Requester>) -> Answer {
         let sum = requesters
             .iter()
@@ -118,7 +119,7 @@ impl Crowd {
 }
 
 impl Requester {
-    /// The number that it asks for now, until it has asked for all.
+    /// The next number to request; `None` after the last.
     #[inline]
     pub fn next_number(&mut self) -> Option<u64> {
         let number = self.numbers.next()?;
@@ -127,7 +128,7 @@ impl Requester {
         Some(number)
     }
 
-    /// It was answered.
+    /// Records an answer.
     #[inline]
     pub fn answered(&mut self, answer: u64) {
         self.sum = self.sum.wrapping_add(answer);

@@ -1,21 +1,21 @@
-//! What a request of the balancer costs: nothing, a core's time, or time without a core.
+//! The cost of a balancer's request: none, core time, or elapsed time without a core.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// What a request of the balancer costs.
+/// The cost of a balancer's request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Job {
-    /// Nothing.
+    /// No work.
     Empty,
-    /// Iterations of [`spin`]: those of most requests, and those of one in twenty.
+    /// Iterations of [`spin`]: of most requests, and of one request in twenty.
     Spin(u64, u64),
-    /// Time that passes without a core: that of most requests, and that of one in twenty.
+    /// Time to sleep: of most requests, and of one request in twenty.
     Sleep(Duration, Duration),
 }
 
 impl Job {
-    /// The job of this name, calibrated.
+    /// The job of this name, with calibrated iterations; `None` if there is none.
     pub fn named(name: &str) -> Option<Self> {
         let spinning = |usual: f64, long: f64| {
             let per_us = spins_per_us();
@@ -31,15 +31,15 @@ impl Job {
         })
     }
 
-    /// True if it waits without a core.
+    /// True if the job sleeps instead of using a core.
     pub fn sleeps(self) -> bool {
         matches!(self, Job::Sleep(..))
     }
 
-    /// Serves a request that does not sleep, and answers with its number.
+    /// Serves a request that does not sleep, and returns its number.
     ///
     /// # Panics
-    /// Where the job sleeps.
+    /// If the job sleeps.
     #[inline]
     pub fn work(self, number: u64) -> u64 {
         match self {
@@ -50,7 +50,7 @@ impl Job {
         black_box(number)
     }
 
-    /// How long a request sleeps, if the job is one that does.
+    /// How long a request sleeps; `None` for jobs that do not sleep.
     #[inline]
     pub fn slept(self, number: u64) -> Option<Duration> {
         match self {
@@ -59,7 +59,7 @@ impl Job {
         }
     }
 
-    /// Serves a request and answers with its number.
+    /// Serves a request and returns its number.
     #[inline]
     pub async fn serve(self, number: u64) -> u64 {
         match self.slept(number) {
@@ -72,13 +72,13 @@ impl Job {
     }
 }
 
-/// Which ones are long looks drawn by chance, and is the same for all programs.
+/// Long requests look random, but are the same for all programs.
 fn is_long(number: u64) -> bool {
     ((number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33).is_multiple_of(20)
 }
 
-/// Keeps a core busy: a chain of steps, each of which waits for the one before. A chain of multiplications alone is made shorter by one compiler and not by
-/// the other, eight steps into one; with a shift between them it is not.
+/// Keeps a core busy with a chain of dependent steps. One of the compilers shortens a chain of
+/// multiplications alone, eight steps into one; the shift between them prevents that.
 #[inline(never)]
 pub fn spin(times: u64) {
     let mut x = times;
@@ -90,7 +90,8 @@ pub fn spin(times: u64) {
     black_box(x);
 }
 
-/// Iterations of [`spin`] in a microsecond: as the runner says (`PEERS_SPINS_PER_US`), or as the fastest of some tries shows.
+/// Iterations of [`spin`] per microsecond: `PEERS_SPINS_PER_US` if the runner sets it, otherwise
+/// the fastest of several measurements.
 pub fn spins_per_us() -> f64 {
     let said = std::env::var("PEERS_SPINS_PER_US").ok();
     if let Some(said) = said.and_then(|said| said.parse().ok()) {

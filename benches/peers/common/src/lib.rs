@@ -1,7 +1,7 @@
-//! What the programs of the comparison have in common, so that they differ only in what is compared.
+//! Code that the compared programs share, so that they differ only in what is compared.
 //!
-//! A program is started as `PROGRAM ROW THREADS COUNT` and prints one line of JSON: what it did and how long that took. It
-//! checks its own result and fails where a count or a sum is wrong.
+//! A program is started as `PROGRAM ROW THREADS COUNT` and prints one line of JSON: what it did and
+//! how long that took. It checks its own result and fails if a count or a sum is wrong.
 
 mod answer;
 mod book;

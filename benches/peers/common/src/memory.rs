@@ -1,9 +1,9 @@
-//! What a process weighs.
+//! The memory of a process.
 
 /// Resident bytes of this process, as the system counts them.
 ///
 /// # Panics
-/// Where there is no `/proc`.
+/// Without `/proc`.
 pub fn resident() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").expect("a system with /proc");
     let pages = pages

@@ -1,15 +1,15 @@
-//! The command line: which row, on how many threads, how much of it.
+//! The command line: row, threads and count.
 
 use std::process::exit;
 
 use crate::Job;
 
-/// What a program is asked to do.
+/// What a program is to do.
 #[derive(Debug, Clone)]
 pub struct Order {
     /// The program's own name.
     pub peer: &'static str,
-    /// The row as it was given.
+    /// The name of the row, as given.
     pub name: String,
     /// The row.
     pub row: Row,
@@ -24,7 +24,7 @@ pub struct Order {
 pub enum Row {
     /// `pipeline-N`: pile, gopher, dump, gopher, incinerator; N books a message.
     Pipeline(usize),
-    /// `value-N`: the same with books of 64 bytes that are moved by value.
+    /// `value-N`: as `pipeline-N`, with books of 64 bytes that are moved by value.
     Value(usize),
     /// `ring-N`: four gophers hand a cart of N books around.
     Ring(usize),
@@ -32,11 +32,11 @@ pub enum Row {
     Copies(usize),
     /// `balancer-JOB`: requesters, a balancer, workers.
     Balancer(Job),
-    /// `balancer-JOB-POLICY`: the same under a policy other than the program's first choice.
+    /// `balancer-JOB-POLICY`: as `balancer-JOB`, with a policy other than the program's default.
     Policy(Job, String),
     /// `idle`: actors that wait.
     Idle,
-    /// `light`: one cart goes around, nothing else is to be done.
+    /// `light`: one cart goes around, without other load.
     Light,
     /// Any other word: a row that only one program has.
     Own,
@@ -62,7 +62,7 @@ impl Row {
 }
 
 impl Order {
-    /// Reads the command line; says how it should have been and ends the process where it can't.
+    /// Reads the command line; if it is wrong, prints the usage and ends the process.
     pub fn read(peer: &'static str) -> Self {
         let args: Vec<String> = std::env::args().skip(1).collect();
         let read = || {
@@ -83,7 +83,7 @@ impl Order {
         })
     }
 
-    /// Ends the process: this peer has no such row.
+    /// Ends the process because this program does not have the row.
     pub fn unknown(&self) -> ! {
         eprintln!("{} has no row {}", self.peer, self.name);
         exit(2)

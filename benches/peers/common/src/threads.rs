@@ -2,10 +2,10 @@
 
 use tokio::runtime::{Builder, Runtime};
 
-/// A runtime with so many threads; with one, everything runs on the calling thread.
+/// A runtime with `threads` threads; with one, everything runs on the calling thread.
 ///
 /// # Panics
-/// Where the system gives no threads.
+/// If the system can't create the threads.
 pub fn runtime(threads: usize) -> Runtime {
     let mut builder = match threads {
         1 => Builder::new_current_thread(),

@@ -1,24 +1,25 @@
-//! How long something took: on the clock on the wall, and of the cores' time.
+//! Measures elapsed time and core time.
 
 use std::ops::{Add, Sub};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// A point in time, and what this process had of the cores' time by then.
+/// A point in time, and the core time that this process had used by then.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
     wall: Instant,
     cpu: Duration,
 }
 
-/// How long something took.
+/// A duration, as elapsed time and as core time.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Took {
-    /// On the wall.
+    /// Elapsed time.
     pub wall: Duration,
-    /// On cores, by all threads of the process. On an idle machine it tells the same where one thread is never idle; on a busy one it
-    /// leaves out what others had.
+    /// Core time of all threads of the process. On an idle machine it equals the elapsed time of a
+    /// program that keeps one thread busy; on a busy machine it excludes the time of other
+    /// processes.
     pub cpu: Duration,
 }
 
@@ -32,7 +33,7 @@ impl Moment {
         }
     }
 
-    /// What has passed since.
+    /// The time that has passed since `self`.
     pub fn elapsed(self) -> Took {
         Self::now() - self
     }

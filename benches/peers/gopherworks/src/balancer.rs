@@ -1,4 +1,4 @@
-//! A balancer as an application makes it.
+//! The balancer rows by `Balancer::of`, as an application uses it.
 
 use actix_rt::Arbiter;
 use gopherworks_actors::balancer::Balancer;
@@ -8,7 +8,7 @@ use gopherworks_actors::worker::Work;
 use peers_common::{Crowd, Job, Moment, Order};
 use tokio::sync::oneshot;
 
-/// Sleeps by the clock of gopherworks, as work that is also to be simulated does.
+/// Sleeps by the clock of gopherworks, as work that is also simulated does.
 struct Server(Job, Clock);
 
 impl Work for Server {
@@ -44,7 +44,8 @@ fn named(policy: &str) -> Option<Policy> {
 pub async fn run(order: &Order, job: Job, policy: Option<&str>) {
     let crowd = Crowd::of(order, job);
     let policy = named(policy.unwrap_or("central")).unwrap_or_else(|| order.unknown());
-    // With one thread all is here; with more, workers and requesters share the application's arbiters, as handlers of a web server do.
+    // With one thread everything runs here; with more, workers and requesters share the
+    // application's arbiters, as the handlers of a web server do.
     let threads = if order.threads == 1 { 0 } else { order.threads };
     let arbiters: Vec<Arbiter> = (0..threads).map(|_| Arbiter::new()).collect();
     let clock = Clock::real();

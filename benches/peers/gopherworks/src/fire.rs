@@ -1,4 +1,4 @@
-//! A source and a burn of the application's own. What they do takes nanoseconds, so it belongs on the arbiter.
+//! The application's own source and burn. They take nanoseconds, so they run on the arbiter.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use gopherworks::actors::source::Source;
 use gopherworks::{Book, Catalog, Failure};
 use peers_common::{Burned, Moment, Took};
 
-/// What is measured: from the first book that a source gives to the last that is burned.
+/// Measures from the first book that a source gives to the last that is burned.
 #[derive(Default)]
 pub struct Watch {
     first: Mutex<Option<Moment>>,
@@ -17,7 +17,8 @@ pub struct Watch {
     fires: Mutex<Vec<Arc<Tally>>>,
 }
 
-/// The account of one fire. It is on one arbiter, so nobody else writes: a load and a store do, far from the neighbour's.
+/// The count of one incinerator. Only its arbiter writes it, so a load and a store suffice; it is
+/// padded to keep it off its neighbours' cache lines.
 #[derive(Default)]
 #[repr(align(128))]
 struct Tally {
@@ -36,7 +37,7 @@ impl Watch {
         *first = Some(first.map_or(now, |first| first.earlier(now)));
     }
 
-    // Kept out of the way of what is done for each book.
+    // A separate function, to keep it out of the code that runs for each book.
     #[cold]
     fn last_is_now(&self) {
         let now = Moment::now();
@@ -44,7 +45,7 @@ impl Watch {
         *last = Some(last.map_or(now, |last| last.later(now)));
     }
 
-    /// How long the moving took.
+    /// How long moving the books took.
     pub fn took(&self) -> Took {
         let (first, last) = (
             self.first.lock().expect("nobody panicked"),
@@ -53,7 +54,7 @@ impl Watch {
         last.expect("books were burned") - first.expect("books were given")
     }
 
-    /// What all fires burned.
+    /// What all incinerators burned.
     pub fn burned(&self) -> Burned {
         let mut all = Burned::default();
         for fire in self.fires.lock().expect("nobody panicked").iter() {
@@ -63,9 +64,11 @@ impl Watch {
         all
     }
 
-    /// The kinds `books`, which gives `count`, and `tally`, of which each of `fires` gets its share, for config files and builders.
+    /// The kinds `books`, a source of `count` books, and `tally`, a burn of which each of `fires`
+    /// incinerators gets its share.
     pub fn catalog(self: &Arc<Self>, count: u64, fires: u64) -> Catalog {
-        // How copies share is not for a burn to know: near its end it looks at the watch for every book.
+        // A burn can't know its share of the books, so near the end it takes the time of every
+        // book.
         let late = if fires > 1 {
             (count / fires).saturating_sub(2048)
         } else {
@@ -126,7 +129,7 @@ impl Source for Library {
         Ok((count > 0).then(|| books.collect()))
     }
 
-    /// Copies read each its own.
+    /// Each copy reads its own part.
     fn split(&mut self, copies: usize) -> Option<Vec<Box<dyn Source>>> {
         let copies = copies as u64;
         let part = |at: u64| -> Box<dyn Source> {

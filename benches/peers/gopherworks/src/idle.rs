@@ -1,4 +1,4 @@
-//! Actors that wait under one supervisor. In the end each answers once.
+//! Actors that wait under one supervisor. At the end each answers once.
 
 use actix::prelude::*;
 use gopherworks_actors::clock::{Clock, Seed};

@@ -1,4 +1,5 @@
-//! The rows by the public API of gopherworks, as an application writes it: custody, leases, ledger and supervision are on.
+//! The rows by the public API of gopherworks, as an application uses it: with custody, leases,
+//! ledger and supervision.
 
 mod balancer;
 #[cfg(feature = "topology")]

@@ -1,4 +1,4 @@
-//! Books from a pile into a fire.
+//! Books from a pile into an incinerator.
 
 use gopherworks::config::builder::TopologyBuilder;
 use gopherworks::{Topology, TopologyConfig};
@@ -11,7 +11,7 @@ pub async fn pipeline(order: &Order, cart: usize) {
     run(order, 1, two_gophers(cart).cores(1)).await;
 }
 
-/// The same once for every core: doubling is one line. The copies are dealt the books of one drawing.
+/// The pipeline once for every core, with the books of one source dealt to the copies.
 pub async fn copies(order: &Order, cart: usize) {
     let copies = order.threads as u32;
     run(
@@ -27,7 +27,7 @@ pub async fn ring(order: &Order, cart: usize) {
     run(order, 1, four_gophers(CARTS, cart)).await;
 }
 
-/// One cart of one book around the four: each book is a round.
+/// One cart of one book around the four gophers: each book is one trip.
 pub async fn light(order: &Order) {
     run(order, 1, four_gophers(1, 1)).await;
 }
@@ -47,11 +47,11 @@ fn four_gophers(carts: u32, cart: usize) -> TopologyBuilder {
         .cores(1)
 }
 
-/// Carts of a crew, where a cart holds more than one book.
+/// Carts of a crew whose carts hold more than one book.
 const CARTS: u32 = 16;
 
 fn two_gophers(cart: usize) -> TopologyBuilder {
-    // All peers have a dump of 1024 books, and of 16 carts where carts are big.
+    // All programs have a dump of 1024 books, or of 16 carts if that is more.
     let dump = 1024.max(16 * cart as u64);
     let carts = if cart == 1 { 1024 } else { CARTS };
     TopologyConfig::builder("two-gophers")

@@ -1,12 +1,12 @@
-//! How long a large drawing takes to start: a chain of dumps, a gopher between each two.
+//! How long a large topology takes to start: a chain of dumps, with a gopher between each two.
 
 use gopherworks::{Book, Catalog, Topology, TopologyConfig};
 use peers_common::{Answer, Moment, Order, resident};
 
-/// Books that go through in the end, to see that it works.
+/// Books that pass through at the end, to check that the chain works.
 const BOOKS: u64 = 100;
 
-/// As many nodes as ordered: half of them piles, dumps and the fire, half of them crews.
+/// Starts as many nodes as ordered: half of them piles, dumps and the incinerator, half crews.
 pub async fn run(order: &Order) {
     let crews = (order.count / 2).max(1);
     let name = |stop: u64| {

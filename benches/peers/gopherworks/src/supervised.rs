@@ -1,4 +1,5 @@
-//! What supervision costs: the same actors by their ports under a supervisor, and by their bare addresses; and how soon one is back.
+//! The cost of supervision: the same actors by their ports under a supervisor, and by bare
+//! addresses; and the time of a restart.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use gopherworks_actors::supervision::{Backoff, Child, Policy, Port, SupervisionE
 use peers_common::{Answer, Moment, Order};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// A way to the next player.
+/// The address of the next player: a port, or a bare address.
 #[derive(Clone)]
 enum Way {
     Bare(Addr<Player>),
@@ -42,7 +43,7 @@ impl Actor for Player {
     type Context = Context<Self>;
 }
 
-/// Whom to pass on to.
+/// The next player to pass a ball to.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Next(Way);
@@ -55,7 +56,7 @@ impl Handler<Next> for Player {
     }
 }
 
-/// Is passed on until it was received so many times more.
+/// A ball, with the number of receptions that are left.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Ball {
@@ -79,7 +80,8 @@ impl Handler<Ball> for Player {
     }
 }
 
-/// So many players in a ring pass on so many balls, until balls were received `count` times in all.
+/// `players` actors in a ring pass on `balls` balls, until balls were received `count` times in
+/// all.
 pub async fn pass_on(order: &Order, (players, balls): (usize, u64), supervised: bool) {
     let (home, came) = unbounded_channel();
     if supervised {
@@ -141,7 +143,7 @@ async fn play(order: &Order, players: Vec<Way>, balls: u64, mut came: UnboundedR
     Answer::new(order, took).with("sum", sum).print();
 }
 
-/// Panics at a word. It holds on to its perch, which shows how many lives are there.
+/// Panics on a message. It holds a reference to its perch, which counts the lives in memory.
 struct Parrot(#[expect(dead_code, reason = "to be counted")] Arc<()>);
 
 impl Actor for Parrot {
@@ -160,7 +162,7 @@ impl Handler<Cat> for Parrot {
     }
 }
 
-/// From the message that is an actor's end to its next life, without backoff.
+/// Measures from the message that kills an actor to its next life, without backoff.
 pub async fn restart(order: &Order) {
     let policy = Policy {
         intensity: u32::MAX,
@@ -192,7 +194,7 @@ pub async fn restart(order: &Order) {
     }
     let took = start.elapsed();
     assert_eq!(supervisor.restarts("parrot"), order.count);
-    // The perch itself, the factory and the present life hold it: all others are gone.
+    // Held here, by the factory and by the present life: all earlier lives are gone.
     assert_eq!(Arc::strong_count(&perch), 3);
     supervisor.stop(Duration::from_secs(5)).await;
     Answer::new(order, took).print();

@@ -1,4 +1,4 @@
-//! Actors that wait. In the end each answers once.
+//! Actors that wait. At the end each answers once.
 
 use kameo::prelude::*;
 use peers_common::{Answer, Moment, Order, resident};

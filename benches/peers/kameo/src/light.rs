@@ -1,10 +1,10 @@
-//! One value around four actors.
+//! One value is passed around four actors.
 
 use kameo::prelude::*;
 use peers_common::{Answer, Moment, Order};
 use tokio::sync::oneshot;
 
-/// One of them. Who has `out` counts the rounds.
+/// One of the four actors; the one that has `out` counts the trips.
 #[derive(Actor)]
 struct Hand {
     to: Option<ActorRef<Hand>>,
@@ -62,7 +62,7 @@ pub async fn run(order: &Order) {
     }
     first.tell(To(next)).await.expect("it lives");
     let start = Moment::now();
-    // The rounds begin when the first has counted the round before the first.
+    // The trips begin when the first actor has counted an initial one.
     first.tell(Value(0)).await.expect("it lives");
     let sum = over.await.expect("the first lives");
     Answer::new(order, start.elapsed())

@@ -1,15 +1,15 @@
-//! Books from a pile into a fire: every node of the drawing is an actor, their mailboxes are the bounds.
+//! Books from a pile into an incinerator: every node is an actor, bounded by its mailbox.
 
 use kameo::mailbox::bounded;
 use kameo::prelude::*;
 use peers_common::{Answer, Book, Burned, Moment, Order};
 use tokio::sync::oneshot;
 
-/// The dump holds so many books, or so many carts where carts are big.
+/// Capacity of the dump in books, or in carts if carts are large.
 const DUMP_BOOKS: usize = 1024;
 const DUMP_CARTS: usize = 16;
 
-/// Carries whatever it is to whoever comes next.
+/// Passes anything on to the next actor.
 #[derive(Actor)]
 struct Gopher<N: Actor>(ActorRef<N>);
 
@@ -21,13 +21,12 @@ impl<T: Send + 'static, N: Actor + Message<T>> Message<T> for Gopher<N> {
     }
 }
 
-/// Burns.
 #[derive(Actor)]
 struct Fire {
     burned: Burned,
     count: u64,
     out: Option<oneshot::Sender<Burned>>,
-    /// Where empty carts are wanted.
+    /// The actor that receives empty carts.
     back: Option<ActorRef<Gopher<Pile>>>,
 }
 
@@ -74,7 +73,7 @@ impl Message<Vec<Book>> for Fire {
     }
 }
 
-/// A book a message.
+/// One book per message.
 pub async fn books(order: &Order) {
     let (fire, over) = Fire::new(order.count);
     let fire = Fire::spawn_with_mailbox(fire, bounded(DUMP_BOOKS));
@@ -90,7 +89,7 @@ pub async fn books(order: &Order) {
         .print();
 }
 
-/// A cart a message.
+/// One cart per message.
 pub async fn carts(order: &Order, size: usize) {
     let (fire, over) = Fire::new(order.count);
     let fire = Fire::spawn_with_mailbox(fire, bounded(DUMP_CARTS));
@@ -112,7 +111,7 @@ pub async fn carts(order: &Order, size: usize) {
         .print();
 }
 
-/// The cart is empty again.
+/// An empty cart.
 struct Empty(Vec<Book>);
 
 /// Fills carts.
@@ -139,7 +138,7 @@ impl Message<Empty> for Pile {
     }
 }
 
-/// Whoever comes next, for those that are started first.
+/// Sets the next actor, for actors that are started before it.
 struct To<A: Actor>(ActorRef<A>);
 
 impl Message<To<Gopher<Fire>>> for Pile {
@@ -150,7 +149,8 @@ impl Message<To<Gopher<Fire>>> for Pile {
     }
 }
 
-/// Four gophers: the pile's loads, one pushes, the fire's unloads, one brings the empty cart back.
+/// Four gophers: the pile's loads, one pushes, the incinerator's unloads, one returns the empty
+/// cart.
 pub async fn ring(order: &Order, size: usize) {
     const CARTS: usize = 8;
     let pile = Pile {

@@ -1,4 +1,5 @@
-//! The limit: the same moves of the same books in a plain loop of one thread, and plain calls of the balancer's work.
+//! The limit: the same moves of the same books in a plain loop of one thread, and plain calls of
+//! the balancer's work.
 
 mod calls;
 mod moves;
@@ -12,7 +13,7 @@ fn main() {
         Row::Value(cart) => moves::pipeline::<Bare>(&order, cart),
         Row::Ring(cart) => moves::ring(&order, cart),
         Row::Balancer(job) => calls::direct(&order, job),
-        // For the runner: the speed of this machine's cores.
+        // For the runner: measures the speed of this machine's cores.
         Row::Own if order.name == "spins" => println!("{}", spins_per_us()),
         _ => order.unknown(),
     }

@@ -1,11 +1,11 @@
-//! Books are moved as the gophers do it, a cart at a time.
+//! Moves books as the gophers do, one cart at a time.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
 
 use peers_common::{Answer, Book, Burned, Carried, Moment, Order};
 
-/// Pile, cart, dump, cart, fire.
+/// Pile, cart, dump, cart, incinerator.
 pub fn pipeline<B: Carried>(order: &Order, cart: usize) {
     let mut pile = (1..=order.count).map(B::new);
     let mut near: Vec<B> = Vec::with_capacity(cart);
@@ -18,7 +18,7 @@ pub fn pipeline<B: Carried>(order: &Order, cart: usize) {
         if near.is_empty() {
             break;
         }
-        // What the gophers push has to be there.
+        // `black_box` keeps the move of the pushed books.
         dump.extend(black_box(&mut near).drain(..));
         far.extend(black_box(&mut dump).drain(..));
         black_box(&mut far)
@@ -30,7 +30,7 @@ pub fn pipeline<B: Carried>(order: &Order, cart: usize) {
         .print();
 }
 
-/// Pile, cart, fire: four gophers hand the cart around, the books stay in it.
+/// Pile, cart, incinerator: four gophers pass the cart on, while the books stay in it.
 pub fn ring(order: &Order, cart: usize) {
     let mut pile = (1..=order.count).map(Book::new);
     let mut books: Vec<Book> = Vec::with_capacity(cart);

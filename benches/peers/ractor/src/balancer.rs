@@ -9,7 +9,7 @@ use ractor::factory::{
 use ractor::rpc::CallResult;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
-/// A request: a number, and where its result is wanted.
+/// A request: a number, and the port for its result.
 #[derive(Debug)]
 struct Request(u64, RpcReplyPort<u64>);
 

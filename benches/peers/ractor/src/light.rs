@@ -1,16 +1,16 @@
-//! One value around four actors.
+//! One value is passed around four actors.
 
 use peers_common::{Answer, Moment, Order};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
-/// What they hear.
+/// A message to an actor.
 enum Turn {
     Begin(ActorRef<Turn>),
     Value(u64),
 }
 
-/// Hands on what comes by.
+/// Passes the value on.
 struct Hand;
 
 impl Actor for Hand {
@@ -36,7 +36,7 @@ impl Actor for Hand {
     }
 }
 
-/// Counts the rounds.
+/// Counts the trips.
 struct First {
     rounds: u64,
 }

@@ -1,5 +1,5 @@
-//! Books from a pile into a fire: every node of the drawing is an actor. Mailboxes are unbounded, so the pile spends credit: books that the
-//! fire has not burned yet, or the carts that there are.
+//! Books from a pile into an incinerator: every node is an actor. Mailboxes are unbounded, so the
+//! pile is bounded by credit: books that are not burned yet, or empty carts.
 
 use std::marker::PhantomData;
 
@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 const BOOKS: u64 = 1024;
 /// Carts in flight.
 const CARTS: usize = 16;
-/// The fire gives credit back for so many books at once.
+/// The incinerator returns credit for this many books at once.
 const LOT: u64 = 256;
 
-/// Carries whatever it is to whoever comes next.
+/// Passes anything on to the next actor.
 struct Gopher<T>(PhantomData<fn(T)>);
 
 impl<T: Message> Actor for Gopher<T> {
@@ -47,15 +47,15 @@ async fn gopher<T: Message>(to: ActorRef<T>) -> ActorRef<T> {
         .0
 }
 
-/// What a pile of single books hears.
+/// A message to a pile of single books.
 enum Credit {
-    /// Here your books go.
+    /// Send books to this actor.
     To(ActorRef<Book>),
-    /// So many were burned.
+    /// This many books were burned.
     Books(u64),
 }
 
-/// Gives single books, as far as there is credit.
+/// Sends single books while there is credit.
 struct BookPile {
     count: u64,
 }
@@ -99,7 +99,7 @@ impl Actor for BookPile {
     }
 }
 
-/// What a fire has burned, and who waits for the end.
+/// Counts burned books, and reports the end.
 struct Fire {
     burned: Burned,
     count: u64,
@@ -142,7 +142,7 @@ impl Actor for BookFire {
     }
 }
 
-/// A book a message.
+/// One book per message.
 pub async fn books(order: &Order) {
     let (out, over) = oneshot::channel();
     let (pile, _) = Actor::spawn(None, BookPile { count: order.count }, ())
@@ -167,15 +167,14 @@ pub async fn books(order: &Order) {
         .print();
 }
 
-/// What a pile that fills carts hears.
+/// A message to a pile that fills carts.
 enum Empty {
-    /// Here loaded carts go.
+    /// Send loaded carts to this actor.
     To(ActorRef<Vec<Book>>),
-    /// The cart is empty again.
+    /// An empty cart.
     Cart(Vec<Book>),
 }
 
-/// Fills carts.
 struct CartPile {
     count: u64,
     size: usize,
@@ -300,7 +299,7 @@ async fn go_around(
         .print();
 }
 
-/// A cart a message; the returning empty cart is the credit.
+/// One cart per message; the returning empty cart is the credit.
 pub async fn carts(order: &Order, size: usize) {
     let pile = cart_pile(order, size).await;
     let (fire, over) = cart_fire(order, pile.clone()).await;
@@ -310,7 +309,8 @@ pub async fn carts(order: &Order, size: usize) {
     go_around(order, pile, (CARTS, size), over).await;
 }
 
-/// Four gophers: the pile's loads, one pushes, the fire's unloads, one brings the empty cart back.
+/// Four gophers: the pile's loads, one pushes, the incinerator's unloads, one returns the empty
+/// cart.
 pub async fn ring(order: &Order, size: usize) {
     let load = cart_pile(order, size).await;
     let back = gopher(load.clone()).await;

@@ -1,4 +1,4 @@
-//! The balancer of the talk, as an actor: it keeps the workers in order of their pending requests.
+//! The talk's balancer as an actor: it orders the workers by their pending requests.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use actix::prelude::*;
 use peers_common::{Crowd, Job, Moment, Order};
 use tokio::sync::oneshot;
 
-/// A request: a number, and where its result is wanted.
+/// A request: a number, and the channel for its result.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Request {
@@ -14,7 +14,7 @@ struct Request {
     reply: oneshot::Sender<u64>,
 }
 
-/// This worker has done one.
+/// The worker of this number has completed a request.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Done(usize);
@@ -44,7 +44,7 @@ impl Handler<Request> for Worker {
     }
 }
 
-/// What does not wait needs no future.
+/// Work that does not wait needs no future.
 struct BusyWorker(Worker);
 
 impl Actor for BusyWorker {
@@ -71,7 +71,7 @@ impl Actor for Balancer {
     type Context = Context<Self>;
 }
 
-/// Here are its workers.
+/// The balancer's workers.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Workers(Vec<Recipient<Request>>);
@@ -109,7 +109,7 @@ impl Handler<Done> for Balancer {
 
 pub async fn run(order: &Order, job: Job) {
     let crowd = Crowd::of(order, job);
-    // With one thread all is here; with more, the workers are on arbiters of their own.
+    // With one thread everything runs here; with more, the workers are on arbiters of their own.
     let arbiters: Vec<Arbiter> = match order.threads {
         1 => Vec::new(),
         threads => (0..threads).map(|_| Arbiter::new()).collect(),

@@ -1,4 +1,4 @@
-//! Actors that wait. In the end each answers once.
+//! Actors that wait. At the end each answers once.
 
 use actix::prelude::*;
 use peers_common::{Answer, Moment, Order, resident};
@@ -28,7 +28,7 @@ pub async fn run(order: &Order) {
     for me in 0..order.count {
         gophers.push(Gopher(me).start());
     }
-    // Every actor has its first turn before this one's next.
+    // Every actor gets a turn before this task continues.
     tokio::task::yield_now().await;
     let took = start.elapsed();
     let bytes = (resident() - before) as f64 / order.count as f64;

@@ -1,4 +1,4 @@
-//! One value around four actors.
+//! One value is passed around four actors.
 
 use actix::prelude::*;
 use peers_common::{Answer, Moment, Order};
@@ -22,7 +22,7 @@ impl Handler<Value> for Hand {
     }
 }
 
-/// Counts the rounds.
+/// Counts the trips.
 struct First {
     to: Option<Recipient<Value>>,
     left: u64,

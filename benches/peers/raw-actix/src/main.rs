@@ -1,4 +1,5 @@
-//! The rows with actix actors as they are: `do_send` without custody, supervision or bounds other than the programs' own credit.
+//! The rows with plain actix actors: `do_send` without custody or supervision, bounded only by the
+//! programs' own credit.
 
 mod balancer;
 mod idle;

@@ -1,5 +1,5 @@
-//! Books from a pile into a fire: every node of the drawing is an actor. Mailboxes do not bound `do_send`, so the pile spends credit:
-//! books that the fire has not burned yet, or the carts that there are.
+//! Books from a pile into an incinerator: every node is an actor. Mailboxes do not bound `do_send`,
+//! so the pile is bounded by credit: books that are not burned yet, or empty carts.
 
 use std::ops::Range;
 
@@ -11,25 +11,25 @@ use tokio::sync::oneshot;
 const BOOKS: u64 = 1024;
 /// Carts in flight.
 const CARTS: usize = 16;
-/// The fire gives credit back for so many books at once.
+/// The incinerator returns credit for this many books at once.
 const LOT: u64 = 256;
 
-/// What moves: a book, or a cart of them.
+/// A message with a book, or a cart of books.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Load<T>(T);
 
-/// So many books were burned.
+/// This many books were burned.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Credit(u64);
 
-/// The cart is empty again.
+/// An empty cart.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Empty(Vec<Book>);
 
-/// Carries whatever it is to whoever comes next.
+/// Passes anything on to the next actor.
 struct Gopher<T: Send + 'static>(Recipient<Load<T>>);
 
 impl<T: Send + Unpin + 'static> Actor for Gopher<T> {
@@ -44,7 +44,7 @@ impl<T: Send + Unpin + 'static> Handler<Load<T>> for Gopher<T> {
     }
 }
 
-/// Gives its books to the first gopher.
+/// Sends its books to the first gopher.
 struct Pile<T: Send + 'static> {
     ids: Range<u64>,
     cart: usize,
@@ -76,7 +76,7 @@ impl Handler<Empty> for Pile<Vec<Book>> {
     }
 }
 
-/// Burns, and gives back the credit.
+/// Burns books, and returns the credit.
 struct Fire<C: Message + Send>
 where
     C::Result: Send,
@@ -145,7 +145,7 @@ impl Handler<Load<Vec<Book>>> for Fire<Empty> {
     }
 }
 
-/// Tells the fire where credit goes, since it is started first.
+/// Sets the recipient of the credit; the incinerator is started before it.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct CreditTo<C: Message + Send>(Recipient<C>)
@@ -164,7 +164,7 @@ where
     }
 }
 
-/// A book a message.
+/// One book per message.
 pub async fn books(order: &Order) {
     let (fire, over) = Fire::<Credit>::start(order.count);
     let far = Gopher(fire.clone().recipient()).start();
@@ -184,7 +184,7 @@ pub async fn books(order: &Order) {
         .print();
 }
 
-/// A cart a message; the returning empty cart is the credit.
+/// One cart per message; the returning empty cart is the credit.
 pub async fn carts(order: &Order, cart: usize) {
     let start = Moment::now();
     let burned = lane(1..order.count + 1, cart).await;
@@ -193,7 +193,7 @@ pub async fn carts(order: &Order, cart: usize) {
         .print();
 }
 
-/// The same, an independent one on each arbiter.
+/// An independent pipeline with carts on each arbiter.
 pub async fn copies(order: &Order, cart: usize) {
     let lanes = order.threads as u64;
     let arbiters: Vec<Arbiter> = (0..lanes).map(|_| Arbiter::new()).collect();
@@ -235,7 +235,7 @@ async fn lane(ids: Range<u64>, cart: usize) -> Burned {
     over.await.expect("the fire lives")
 }
 
-/// Brings the empty cart back.
+/// Returns the empty cart.
 struct Returner(Recipient<Empty>);
 
 impl Actor for Returner {
@@ -250,7 +250,8 @@ impl Handler<Empty> for Returner {
     }
 }
 
-/// Four gophers: the pile's loads, one pushes, the fire's unloads, one brings the empty cart back.
+/// Four gophers: the pile's loads, one pushes, the incinerator's unloads, one returns the empty
+/// cart.
 pub async fn ring(order: &Order, cart: usize) {
     const CARTS: usize = 8;
     let (fire, over) = Fire::<Empty>::start(order.count);

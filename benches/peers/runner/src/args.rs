@@ -23,15 +23,15 @@ pub struct Args {
     pub seconds: f64,
     pub by_cpu: bool,
     pub json: Option<PathBuf>,
-    /// Where the programs are.
+    /// The folder of the programs.
     pub bin: PathBuf,
-    /// What the script knows of the machine: `NAME=VALUE`.
+    /// Facts about the machine from the script: `NAME=VALUE`.
     pub facts: Vec<(String, String)>,
 }
 
 impl Args {
     /// # Errors
-    /// What is wrong, or the usage.
+    /// The mistake, or the usage.
     pub fn read(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut rounds = None;
         let mut args = Self {

@@ -4,7 +4,7 @@ use crate::args::Args;
 use crate::measured::{Measured, Metric, Spread};
 use crate::plan::{self, Cell};
 
-/// What has to be.
+/// The bound of a goal.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Bound {
     AtLeast(f64),
@@ -20,24 +20,24 @@ impl Bound {
     }
 }
 
-/// One line of the table.
+/// One line of the table of goals.
 pub struct Goal {
     pub number: u8,
     pub what: String,
     pub group: &'static str,
     metric: Metric,
     ours: Cell,
-    /// Divided by the best of these; by nothing where there is none. `scale` then is the unit.
+    /// The figure is divided by the best of these cells; if empty, `scale` sets the unit.
     theirs: Vec<Cell>,
     scale: f64,
     pub bound: Bound,
     pub stretch: Option<f64>,
 }
 
-/// A goal and what was measured.
+/// A goal and its measurement.
 pub struct Judged {
     pub goal: Goal,
-    /// `None`: a program that is needed was not run, or failed.
+    /// `None` if a program that is needed was not run or failed.
     pub spread: Option<Spread>,
 }
 
@@ -98,7 +98,7 @@ impl Goal {
 
     fn judge(self, measured: &Measured, args: &Args) -> Judged {
         let rounds = |cell: &Cell| measured.rounds(self.group, cell, self.metric, args);
-        // The best of them is the fastest, or the one with least time or bytes.
+        // The best cell is the fastest, or the one with least time or bytes.
         let better = |a: f64, b: f64| {
             if self.metric == Metric::PerSecond {
                 a.max(b)
@@ -377,7 +377,7 @@ fn all(args: &Args) -> Vec<Goal> {
     goals
 }
 
-/// Every goal with what was measured.
+/// All goals with their measurements.
 pub fn judge(measured: &Measured, args: &Args) -> Vec<Judged> {
     all(args)
         .into_iter()

@@ -1,4 +1,4 @@
-//! What machine it was, and whether others used it.
+//! Describes the machine, and measures how much of it other processes used.
 
 use std::fmt;
 use std::fs;
@@ -11,7 +11,7 @@ pub struct Machine {
     pub cores: usize,
     pub memory_gb: f64,
     pub kernel: String,
-    /// Versions, as the script knows them.
+    /// Versions, as the script gives them.
     pub versions: Vec<(String, String)>,
 }
 
@@ -61,7 +61,7 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Ticks that cores were busy, in all and with what this process started.
+/// Ticks of busy cores: of the whole machine, and of this process and its children.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
     busy: u64,
@@ -85,7 +85,8 @@ impl Load {
         let idle = at(3) + at(4);
         let busy = at(0) + at(1) + at(2) + at(5) + at(6) + at(7);
         let own = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        // After the name, which may contain blanks: utime, stime, and those of children that were waited for.
+        // After the name, which may contain blanks: utime and stime, also of children that were
+        // waited for.
         let own = own.rsplit_once(')').map_or("", |(_, rest)| rest);
         let own = own
             .split_whitespace()
@@ -96,7 +97,7 @@ impl Load {
         Self { busy, idle, own }
     }
 
-    /// The share of the machine's cores that others had since.
+    /// The share of the machine's core time that other processes used since then.
     pub fn others_share(self) -> f64 {
         let now = Self::now();
         let all = (now.busy + now.idle).saturating_sub(self.busy + self.idle);

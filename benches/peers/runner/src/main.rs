@@ -1,5 +1,6 @@
-//! Runs the programs of the comparison in turns (A B C A B C ...), each in a process of its own, checks what they did, and says where the
-//! goals stand: ratios are taken inside a round, so that a machine's mood falls on both sides.
+//! Runs the compared programs in turns (A B C A B C ...), each in a process of its own, checks
+//! their results, and reports the goals. Ratios are taken within a round, so that a slow phase of
+//! the machine affects both sides.
 
 mod args;
 mod goals;

@@ -1,4 +1,4 @@
-//! What was measured, round by round.
+//! The measurements of each round.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use crate::args::Args;
 use crate::plan::Cell;
 use crate::program::{Line, number};
 
-/// What is read off a program's line.
+/// A figure of a program's output line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
-    /// Books, requests, messages, spawns a second.
+    /// Books, requests, messages or spawns per second.
     PerSecond,
-    /// Nanoseconds for each.
+    /// Nanoseconds per operation.
     NsEach,
-    /// Milliseconds for all.
+    /// Milliseconds for the whole run.
     Ms,
     MeanNs,
     P99Ns,
@@ -23,9 +23,9 @@ pub enum Metric {
 
 #[derive(Default)]
 pub struct Measured {
-    /// By group and cell: a line for each round, where the program did not fail.
+    /// Output lines by group and cell, one per round; `None` if the program failed.
     pub lines: BTreeMap<(&'static str, Cell), Vec<Option<Line>>>,
-    /// Which program failed, and how.
+    /// Failed programs, with the reason.
     pub failures: Vec<String>,
 }
 
@@ -49,7 +49,7 @@ impl Measured {
         }
     }
 
-    /// A figure of each round; `None` where the cell was not run.
+    /// The figure of each round; `None` if the cell was not run.
     pub fn rounds(
         &self,
         group: &'static str,
@@ -68,7 +68,7 @@ impl Measured {
 
 impl Metric {
     fn of(self, line: &Line, cell: &Cell, args: &Args) -> f64 {
-        // With more threads than one, or with waiting, a core's time tells nothing of how long it took.
+        // With several threads, or with sleeping, core time does not show the duration.
         let by_cpu = args.by_cpu && cell.threads == 1 && !cell.row.contains("sleep");
         let seconds = number(line, if by_cpu { "cpu_seconds" } else { "seconds" });
         let count = number(line, "count");
@@ -84,7 +84,7 @@ impl Metric {
     }
 }
 
-/// Median, least and most of what is a number.
+/// Median, least and most of the valid figures.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
     pub median: f64,

@@ -1,4 +1,5 @@
-//! Which programs are run with which rows. What is compared with each other is in one group, and is run in turns.
+//! Which programs run which rows. Cells that are compared with each other form a group, and run in
+//! turns.
 
 use crate::args::Args;
 
@@ -8,7 +9,7 @@ pub struct Cell {
     pub peer: String,
     pub row: String,
     pub threads: usize,
-    /// Where it is fixed; else as many as fill the time.
+    /// A fixed count; if `None`, as many operations as fill the time.
     pub count: Option<u64>,
 }
 
@@ -45,18 +46,18 @@ pub fn idle_count(args: &Args) -> u64 {
     if args.quick { 10_000 } else { 1_000_000 }
 }
 
-/// Requests that sleep: a second of them.
+/// Requests that sleep: as many as take one second.
 pub fn sleep_count(args: &Args) -> u64 {
     if args.quick { 400 } else { 4000 }
 }
 
-/// Numbers of books from few to many.
+/// Counts of books from small to large.
 pub fn scales(args: &Args) -> Vec<u64> {
     let most = if args.quick { 6 } else { 8 };
     (5..=most).map(|power| 10_u64.pow(power)).collect()
 }
 
-/// Nodes of drawings from small to large.
+/// Nodes of topologies from small to large.
 pub const NODES: [u64; 3] = [10, 100, 1000];
 
 fn cells(name: &str, args: &Args) -> Vec<Cell> {
@@ -157,7 +158,7 @@ fn cells(name: &str, args: &Args) -> Vec<Cell> {
     cells
 }
 
-/// What is wanted.
+/// The groups that the arguments select.
 pub fn groups(args: &Args) -> Vec<Group> {
     let wanted = |name: &str| {
         let is = |only: &String| {

@@ -12,10 +12,10 @@ use crate::args::Args;
 use crate::measured::Measured;
 use crate::plan::{Cell, Group};
 
-/// After so long a program hangs.
+/// After this time a program is considered hung.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What a program said.
+/// The output line of a program.
 pub type Line = Map<String, Value>;
 
 pub struct Programs {
@@ -31,7 +31,7 @@ impl Programs {
             spins: String::new(),
             terminal: std::io::stderr().is_terminal(),
         };
-        // The fastest of some tries: who is disturbed is slower, never faster.
+        // The fastest of three tries: disturbances only ever slow it down.
         let tries = (0..3).filter_map(|_| {
             programs
                 .start("plain", &["spins", "1", "1"])
@@ -47,7 +47,7 @@ impl Programs {
         programs
     }
 
-    /// All rounds of a group. What fails is kept, and does not hinder the others.
+    /// Runs all rounds of a group. A failure is recorded, and the other programs continue.
     pub fn run(&mut self, group: &Group, args: &Args, measured: &mut Measured) {
         let mut counts = Vec::new();
         for cell in &group.cells {
@@ -79,15 +79,15 @@ impl Programs {
         }
     }
 
-    /// How many make about so many seconds.
+    /// The count that takes about this many seconds.
     fn count_for(&self, cell: &Cell, seconds: f64) -> Result<u64, String> {
         let mut count = 64 * 64;
         loop {
             let line = self.once(cell, count)?;
             let took = number(&line, "seconds").max(1e-6);
-            // Where the time is short, what comes once weighs too much: once more, with more.
+            // In a short run the start-up weighs too much: measure again with a larger count.
             let next = (count as f64 * (seconds / took).min(32.0)) as u64;
-            // Two copies, and 64 requesters, share equally.
+            // A multiple of 64, so that two copies and 64 requesters get equal shares.
             count = next.div_ceil(64).max(1) * 64;
             if took > seconds / 8.0 {
                 return Ok(count);
@@ -154,7 +154,7 @@ impl Programs {
     }
 }
 
-/// A number that a program said; not a number where it did not.
+/// A number of an output line; NaN if it is missing.
 pub fn number(line: &Line, field: &str) -> f64 {
     line.get(field).and_then(Value::as_f64).unwrap_or(f64::NAN)
 }

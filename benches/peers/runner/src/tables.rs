@@ -1,4 +1,4 @@
-//! What is printed, and the JSON of it.
+//! Prints the results, and writes them as JSON.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::machine::Machine;
 use crate::measured::{Measured, Metric, Spread};
 use crate::plan::{Cell, Group};
 
-/// Three digits that say something.
+/// Rounds to three significant digits.
 fn short(value: f64) -> String {
     match value.abs() {
         a if a >= 99.95 => format!("{value:.0}"),
@@ -21,7 +21,7 @@ fn short(value: f64) -> String {
     }
 }
 
-/// Goals of the rows that were wanted.
+/// Prints the goals of the selected rows.
 pub fn goals(groups: &[Group], judged: &[Judged]) {
     println!(
         "{:<3} {:<46} {:>8}  {:<16} {:<15} met",
@@ -63,7 +63,7 @@ pub fn goals(groups: &[Group], judged: &[Judged]) {
     println!();
 }
 
-/// What is said of a row, and in which unit.
+/// The figures of a row, with their units.
 fn figures(row: &str) -> &'static [(Metric, f64, &'static str)] {
     let word = row.split('-').next().unwrap_or(row);
     match word {
@@ -90,7 +90,7 @@ fn figures(row: &str) -> &'static [(Metric, f64, &'static str)] {
     }
 }
 
-/// Medians: a line for each row, a column for each program.
+/// Prints medians: a line for each row, a column for each program.
 pub fn absolute(groups: &[Group], measured: &Measured, args: &Args) {
     let all = groups.iter().flat_map(|group| &group.cells);
     let known = [

@@ -1,4 +1,5 @@
-//! The balancer of the talk: it keeps the workers in order of their pending requests, and the one with the fewest gets the next.
+//! The talk's balancer: it orders the workers by their pending requests, and the one with the
+//! fewest gets the next.
 
 use std::collections::BTreeSet;
 
@@ -6,13 +7,14 @@ use peers_common::{Crowd, Job, Moment, Order};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 
-/// A request: a number, and where its result is wanted.
+/// A request: a number, and the channel for its result.
 struct Request {
     number: u64,
     reply: oneshot::Sender<u64>,
 }
 
-/// What the balancer hears: one channel for both, since waiting for two costs more.
+/// A message to the balancer: one channel carries both kinds, since waiting for two channels costs
+/// more.
 enum Note {
     Ask(Request),
     Done(usize),
@@ -47,7 +49,8 @@ async fn balancer(mut notes: Receiver<Note>, workers: Vec<Sender<Request>>) {
 
 pub async fn run(order: &Order, job: Job) {
     let crowd = Crowd::of(order, job);
-    // Every queue has room for all requests there can be, else worker and balancer may wait for each other.
+    // Every queue holds all possible requests; otherwise worker and balancer could wait for each
+    // other.
     let (ask, notes) = channel(2 * crowd.size());
     let mut workers = Vec::new();
     for me in 0..crowd.workers {

@@ -1,4 +1,4 @@
-//! Tasks that wait, each on a channel of its own. In the end each answers once.
+//! Tasks that wait, each on a channel of its own. At the end each answers once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

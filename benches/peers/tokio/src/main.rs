@@ -1,4 +1,4 @@
-//! The rows with tokio's tasks and bounded channels, and nothing else.
+//! The rows with plain tokio tasks and bounded channels.
 
 mod balancer;
 mod idle;

@@ -1,13 +1,13 @@
-//! Books from a pile into a fire: every node of the drawing is a task, channels lie between them.
+//! Books from a pile into an incinerator: every node is a task, connected by channels.
 
 use peers_common::{Answer, Book, Burned, Carried, Moment, Order};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-/// The dump holds so many books, or so many carts where carts are big.
+/// Capacity of the dump in books, or in carts if carts are large.
 const DUMP_BOOKS: usize = 1024;
 const DUMP_CARTS: usize = 16;
 
-/// Carries whatever it is: books, or whole carts of them.
+/// Passes on single books or whole carts.
 async fn gopher<T>(mut from: Receiver<T>, to: Sender<T>) {
     while let Some(load) = from.recv().await {
         if to.send(load).await.is_err() {
@@ -16,7 +16,7 @@ async fn gopher<T>(mut from: Receiver<T>, to: Sender<T>) {
     }
 }
 
-/// A book a message.
+/// One book per message.
 pub async fn books(order: &Order) {
     let (pile, near) = channel(DUMP_BOOKS);
     let (dump, far) = channel(DUMP_BOOKS);
@@ -39,7 +39,7 @@ pub async fn books(order: &Order) {
         .print();
 }
 
-/// A cart a message: one pipeline, or an independent one for each thread.
+/// One cart per message: one pipeline, or an independent one for each thread.
 pub async fn carts<B: Carried>(order: &Order, cart: usize) {
     let lanes = order.threads as u64;
     let start = Moment::now();
@@ -81,7 +81,7 @@ async fn lane_of_carts<B: Carried>(ids: std::ops::Range<u64>, size: usize) -> Bu
     fire
 }
 
-/// Four gophers: one loads, one pushes, one unloads, one brings the empty cart back.
+/// Four gophers: one loads, one pushes, one unloads, one returns the empty cart.
 pub async fn ring(order: &Order, size: usize) {
     const CARTS: usize = 8;
     let (load, push) = channel::<Vec<Book>>(CARTS);
@@ -116,7 +116,7 @@ pub async fn ring(order: &Order, size: usize) {
         .print();
 }
 
-/// One value around four tasks.
+/// One value is passed around four tasks.
 pub async fn light(order: &Order) {
     let (first, a) = channel(1);
     let (b, c) = channel(1);

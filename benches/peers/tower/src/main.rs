@@ -1,4 +1,5 @@
-//! The balancer with tower's middleware: two workers drawn by chance, the one with fewer requests gets the next (p2c).
+//! The balancer with tower's middleware: of two workers drawn at random, the one with fewer
+//! requests gets the next (p2c).
 
 use std::convert::Infallible;
 
@@ -25,7 +26,7 @@ async fn run(order: &Order, job: Job) {
             service_fn(
                 move |number: u64| async move { Ok::<u64, Infallible>(job.serve(number).await) },
             );
-        // One request at a time.
+        // A worker serves one request at a time.
         PendingRequests::new(
             ConcurrencyLimit::new(worker, 1),
             CompleteOnResponse::default(),

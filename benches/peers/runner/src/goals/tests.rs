@@ -22,7 +22,7 @@ fn judged(measured: &Measured, args: &Args, what: &str) -> Judged {
 #[test]
 fn a_ratio_is_taken_inside_a_round() {
     let (args, mut measured) = (args(&[]), Measured::default());
-    // The machine is four times slower in the second round: that changes no ratio.
+    // The machine is four times slower in the second round, which must not change a ratio.
     for (round, slow) in [1.0, 4.0].into_iter().enumerate() {
         measured.add(
             "ring",
