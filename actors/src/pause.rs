@@ -1,4 +1,5 @@
-//! The pause of a node whose sink can't take anything: when the sink is tried again, and what is logged.
+//! The pause of a node whose sink is unavailable: when the sink is probed again, and what is
+//! logged.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,64 +13,68 @@ use crate::event::Event;
 use crate::failure::{Failure, FailureKind};
 use crate::works::Works;
 
-/// The first pause; each further one is twice as long.
+/// Length of the first pause; each further one is twice as long.
 const SHORTEST: Duration = Duration::from_millis(100);
 
-/// The longest pause.
+/// Upper limit of a pause.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Share of a pause that chance takes off, so that nodes with one sink do not all try at once.
+/// Largest share randomly taken off a pause, so that nodes with one sink do not probe it
+/// simultaneously.
 const JITTER: f64 = 0.25;
 
-/// Least time between two messages about one sink that fails and recovers repeatedly.
+/// Least time between two messages with one reason about a sink that fails and recovers
+/// repeatedly.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// Attempts in a row after which a simulation takes a sink for closed: nothing outside changes while simulated time passes.
+/// Consecutive failures after which a simulation declares a sink closed: the outside does not
+/// change in simulated time.
 const SIMULATED_TRIES: u32 = 32;
 
 /// The pause of one node.
 #[derive(Debug)]
 pub(crate) struct Pause {
-    /// Its node, as messages call it, such as ``incinerator `f` ``.
+    /// Kind of the node in messages, such as `incinerator`.
     what: &'static str,
     name: String,
     on: AtomicBool,
-    /// Counts everything that changes the pause: what was begun in an earlier round no longer does. Written under the lock of the state.
+    /// Counts changes of the pause: outcomes of work begun in an earlier round are ignored.
+    /// Written under the lock of `state`.
     round: AtomicU64,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Failures in a row.
+    /// Consecutive failures.
     tries: u32,
     until: Time,
     since: Time,
-    /// The life that lets one load through to see whether the sink is back.
+    /// Epoch of the incarnation that is probing the sink with one load.
     trying: Option<u64>,
-    /// The sink never takes anything again.
+    /// The sink will never be available again.
     closed: bool,
     reason: String,
-    /// When it was told last, and of what.
+    /// Time and reason of the last message.
     last: Option<(Time, String)>,
-    /// This pause was told.
+    /// This pause was logged.
     told: bool,
     chance: Option<ChaCha8Rng>,
 }
 
-/// Whether a node may go on.
+/// Whether a node may proceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Gate {
-    /// The node may try one load, in this round.
+    /// One load may be tried, in this round.
     Try(u64),
     /// Not before this time.
     Wait(Time),
-    /// Not before a try that is under way has ended, or never.
+    /// Not before the probe in progress has ended, or never if the sink is closed.
     Shut,
 }
 
 impl Pause {
-    /// No pause. `what` is the sort of node: `incinerator` or `crew`.
+    /// Not paused. `what` is the kind of node: `incinerator` or `crew`.
     pub(crate) fn new(what: &'static str, name: &str) -> Self {
         Self {
             what,
@@ -84,24 +89,24 @@ impl Pause {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True while the node pauses.
     pub(crate) fn is_on(&self) -> bool {
         self.on.load(Ordering::Acquire)
     }
 
-    /// The round in which a load is begun.
+    /// The current round, to be kept with the work that is begun.
     pub(crate) fn round(&self) -> u64 {
         self.round.load(Ordering::Acquire)
     }
 
-    /// Whether what was begun in `round` may still be carried out.
+    /// True if work that was queued in `round` may still start.
     pub(crate) fn is_current(&self, round: u64) -> bool {
         !self.is_on() || self.round() == round
     }
 
-    /// Whether the node may try a load now, in the life `life` of its actor. Without a life several loads may try at once.
+    /// Whether the node may try a load now. With the epoch `life`, only one load at a time probes
+    /// the sink.
     pub(crate) fn gate(&self, now: Time, life: Option<u64>) -> Gate {
-        // Nearly always; no lock then.
+        // The common case, without a lock.
         if !self.is_on() {
             return Gate::Try(self.round());
         }
@@ -119,7 +124,7 @@ impl Pause {
         Gate::Try(self.round())
     }
 
-    /// The try of `round` found nothing to try with.
+    /// The probe of `round` had nothing to try.
     pub(crate) fn untried(&self, round: u64) {
         if self.is_on() {
             let mut state = self.lock();
@@ -129,18 +134,19 @@ impl Pause {
         }
     }
 
-    /// The next try is due at once.
+    /// Makes the next probe due immediately.
     pub(crate) fn hurry(&self) {
         self.lock().until = Time::ZERO;
     }
 
-    /// What keeps the node waiting, if it pauses.
+    /// Why the node pauses, if it does.
     pub(crate) fn reason(&self) -> Option<String> {
         self.is_on().then(|| self.lock().reason.clone())
     }
 
-    /// What was begun in `round` got through, or a part of it where a `condition` of the sink kept the rest back: then `waiting` books wait.
-    /// True if the pause has begun, ended or grown, so that the node has to look at what waits.
+    /// Reports the outcome of work begun in `round`: success, or a `condition` of the sink that
+    /// kept books back, of which `waiting` now wait. True if the pause began, ended or grew, so
+    /// that the node has to look at waiting carts.
     pub(crate) fn weigh(
         &self,
         works: &Works,
@@ -232,7 +238,7 @@ impl Pause {
             reason: failure.reason().to_owned(),
             retry,
         });
-        // An error, so that a quiet run says it as well: work stands still.
+        // Logged as an error, so that quiet runs show it as well: work has stopped.
         log::error!(
             "{} {} can't take anything: {}; trying again in {}, then less often (up to every {}), {waiting} books wait",
             self.what,
@@ -253,7 +259,7 @@ impl State {
     }
 }
 
-/// A span for people, such as `0.1 s`.
+/// Formats a duration, such as `0.1 s`.
 pub(crate) fn seconds(span: Duration) -> String {
     let tenths = (span.as_secs_f64() * 10.0).round() / 10.0;
     format!("{tenths} s")

@@ -1,6 +1,7 @@
-//! The requester: asks a balancer, as often as its load says.
+//! The requester, which sends requests to a balancer at the rate of its load.
 //!
-//! What it has under way is kept outside of its actor, so a requester that dies loses no answer: the next life goes on.
+//! Requests in flight are kept outside its actor, so a requester that dies loses no reply: its
+//! next incarnation continues.
 
 mod actor;
 mod core;

@@ -1,4 +1,5 @@
-//! Pure: the books of one pile. Queue, leases, attempts, capacity, burial. No actor, no clock, no lock.
+//! Pure: the books of one pile: queue, leases, attempts, capacity, dead letters. Uses no actors,
+//! clocks or locks.
 
 mod recall;
 
@@ -12,61 +13,61 @@ use crate::lease::{Batch, Note, Notes, Unbound, Verdict};
 use crate::ledger::Ids;
 use crate::store::{Bound, PileKey, Want};
 
-/// A book that will not be tried again here, with the reason.
+/// A book that will not be tried again, with the reason.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
-    /// The book as it was put on the pile where it died.
+    /// The book as it was stored on the pile where it died.
     pub book: Book,
-    /// That pile.
+    /// The pile where it died.
     pub pile: PileKey,
-    /// Why.
+    /// Why it was given up.
     pub reason: String,
-    /// Attempts that were charged.
+    /// Number of attempts charged.
     pub attempts: u32,
-    /// The node that failed at it last, where that is known.
+    /// The node that failed on it last, if known.
     pub node: Option<Arc<str>>,
 }
 
-/// An attempt at a book that failed, and was charged.
+/// A failed attempt that was charged to a book.
 #[derive(Debug, Clone)]
 pub struct Charge {
-    /// The book's name, or `book` and its id where it has none.
+    /// The book's name, or `book` and its id if it has none.
     pub book: String,
-    /// The pile that it was taken from.
+    /// The pile that it was leased from.
     pub pile: PileKey,
-    /// Why it failed.
+    /// Why the attempt failed.
     pub failure: Failure,
-    /// True if it is a dead letter now.
+    /// True if the book is now a dead letter.
     pub dead: bool,
 }
 
-/// What a settlement did.
+/// Result of a settlement.
 #[derive(Debug, Default)]
 pub struct Settlement {
     /// Acked books, in order.
     pub acked: Vec<Book>,
-    /// Bytes of their bodies.
+    /// Total bytes of the acked bodies.
     pub acked_bytes: u64,
-    /// Their ids, where it is known that they are at equal distances.
+    /// Ids of the acked books, if known to be equally spaced.
     pub acked_ids: Option<Ids>,
     /// Books dropped on purpose, in order.
     pub dropped: Vec<Book>,
-    /// Books that went to the dead letters.
+    /// New dead letters.
     pub buried: Vec<DeadLetter>,
-    /// Attempts that were charged.
+    /// Failed attempts that were charged.
     pub charged: Vec<Charge>,
-    /// How many are back on the pile (or will be, after their delay).
+    /// Number of books returned to the pile, delayed ones included.
     pub returned: usize,
     /// Books that go back to their source.
     pub recalled: Vec<Book>,
 }
 
-/// Books that came together and stand one behind the other: they are moved as one where a cart takes them all.
+/// Books that were stored together and are adjacent: moved as a whole if a cart takes them all.
 #[derive(Debug)]
 struct Run {
-    /// Place of the first.
+    /// Position of the first book.
     first: u64,
-    /// Their ids, where they are at equal distances.
+    /// Their ids, if equally spaced.
     ids: Option<Ids>,
     bytes: u64,
     /// They came from the pile's source.
@@ -74,7 +75,7 @@ struct Run {
     books: std::vec::IntoIter<Book>,
 }
 
-/// A book that has been on lease before.
+/// A book that was leased before.
 #[derive(Debug)]
 struct Entry {
     book: Book,
@@ -89,26 +90,26 @@ pub struct Shelf {
     max_attempts: u32,
     next_place: u64,
     next_generation: u64,
-    /// Never leased before; their places follow each other without a gap.
+    /// Never leased; their positions are consecutive.
     fresh: VecDeque<Run>,
     fresh_books: usize,
-    /// Returned books by place: all of them come before the fresh ones that were put later.
+    /// Returned books by position: they precede fresh books that were stored later.
     returned: BTreeMap<u64, Entry>,
-    /// Returned books that wait for their time.
+    /// Returned books that may not be leased before the time in the key.
     delayed: BTreeMap<(Time, u64), Entry>,
     ready_bytes: u64,
     reserved: (usize, u64),
     leases: Vec<Option<Arc<Batch>>>,
     vacant: Vec<u32>,
     leased: usize,
-    /// Some books came from elsewhere than the pile's source.
+    /// Some books did not come from the pile's source.
     mixed: bool,
-    /// Books that return untouched go back to the source.
+    /// Books that return untried go back to the source.
     recalling: bool,
 }
 
 impl Shelf {
-    /// An empty shelf. A book that was charged `max_attempts` (>= 1) attempts is buried.
+    /// An empty shelf. A book with `max_attempts` (>= 1) charged attempts becomes a dead letter.
     pub fn new(key: PileKey, bound: Bound, max_attempts: u32) -> Self {
         Self {
             key,
@@ -130,37 +131,38 @@ impl Shelf {
         }
     }
 
-    /// Books that could be leased now or after their delay.
+    /// Books waiting to be leased, delayed ones included.
     pub fn ready(&self) -> usize {
         self.fresh_books + self.returned.len() + self.delayed.len()
     }
 
-    /// Books on lease.
+    /// Number of leased books.
     pub fn leased(&self) -> usize {
         self.leased
     }
 
-    /// True if nothing is ready or on lease.
+    /// True if no book is ready or leased.
     pub fn is_idle(&self) -> bool {
         self.ready() + self.leased == 0
     }
 
-    /// Bytes of the ready books.
+    /// Total bytes of the ready books.
     pub fn ready_bytes(&self) -> u64 {
         self.ready_bytes
     }
 
-    /// True if a book waits for its time: only then does [`Shelf::lease`] look at the clock.
+    /// True if a book is delayed: only then does [`Shelf::lease`] need the time.
     pub fn is_delaying(&self) -> bool {
         !self.delayed.is_empty()
     }
 
-    /// When the first delayed book is due.
+    /// When the first delayed book may be leased again.
     pub fn next_due(&self) -> Option<Time> {
         self.delayed.keys().next().map(|(due, _)| *due)
     }
 
-    /// True if `books` of `bytes` in all may be admitted now. Something larger than the whole bound is admitted alone.
+    /// True if `books` of `bytes` in total fit now. An empty shelf admits any amount, even above
+    /// its bound.
     pub fn has_room(&self, books: usize, bytes: u64) -> bool {
         let held = self.ready() + self.reserved.0;
         if held == 0 {
@@ -173,7 +175,7 @@ impl Shelf {
             && fits(self.bound.bytes, self.ready_bytes + self.reserved.1, bytes)
     }
 
-    /// How many more books the bound in books admits now, at least 1 if the shelf is empty.
+    /// How many more books the bound in books admits now; at least 1 if the shelf is empty.
     pub fn room(&self) -> usize {
         let held = self.ready() + self.reserved.0;
         if !self.has_room(1, 0) {
@@ -184,7 +186,7 @@ impl Shelf {
         })
     }
 
-    /// Keeps room for books that are about to come; false if there is none.
+    /// Reserves space for books that are about to come; false if there is none.
     pub fn reserve(&mut self, books: usize, bytes: u64) -> bool {
         let ok = self.has_room(books, bytes);
         if ok {
@@ -194,18 +196,18 @@ impl Shelf {
         ok
     }
 
-    /// Gives up room kept by [`Shelf::reserve`].
+    /// Releases a reservation of [`Shelf::reserve`].
     pub fn release(&mut self, books: usize, bytes: u64) {
         self.reserved.0 = self.reserved.0.saturating_sub(books);
         self.reserved.1 = self.reserved.1.saturating_sub(bytes);
     }
 
-    /// Room kept and not used yet, in books.
+    /// Books for which space is reserved.
     pub fn reserved(&self) -> usize {
         self.reserved.0
     }
 
-    /// Puts a book behind all others. The caller has asked for room.
+    /// Appends a book. The caller has checked for space.
     pub fn put(&mut self, book: Book) {
         let bytes = book.size();
         let ids = Ids {
@@ -215,11 +217,12 @@ impl Shelf {
         self.put_all(vec![book], bytes, Some(ids));
     }
 
-    /// Puts books, of `bytes` in all, behind all others. `ids` where they are at equal distances. The caller has asked for room.
+    /// Appends books of `bytes` in total, with their `ids` if equally spaced. The caller has
+    /// checked for space.
     pub fn put_all(&mut self, books: Vec<Book>, bytes: u64, ids: Option<Ids>) {
         if !books.is_empty() {
             self.mixed = true;
-            // No source can give these again.
+            // No source can produce these again.
             self.recalling = false;
         }
         self.add(books, bytes, ids, false);
@@ -235,8 +238,9 @@ impl Shelf {
         }
     }
 
-    /// Leases up to `want`, oldest place first; `None` if no book is ready. One book larger than `want.bytes` goes alone. `buffer` makes what they
-    /// are put into, where they can't stay in what they came in.
+    /// Leases up to `want` books, lowest position first; `None` if none is ready. A book larger
+    /// than `want.bytes` is leased alone. `buffer` makes a buffer, called only if the books cannot
+    /// stay in theirs.
     pub fn lease(
         &mut self,
         want: Want,
@@ -269,7 +273,8 @@ impl Shelf {
         Some(batch)
     }
 
-    /// Adds fresh books of up to `want` in all, `held` bytes of which are there already. Gives the bytes added, and the ids where they are at equal distances.
+    /// Adds fresh books to `books`, up to `want` in total, of which `held` bytes are taken.
+    /// Returns the bytes added, and the ids if equally spaced.
     fn take_fresh(
         &mut self,
         books: &mut Vec<Book>,
@@ -295,7 +300,7 @@ impl Shelf {
                 bytes = bytes.saturating_add(run.bytes);
                 let run = self.fresh.pop_front().expect("it was just looked at");
                 if books.is_empty() {
-                    // What they came in goes with them: nothing is copied.
+                    // Takes over their buffer: nothing is copied.
                     *books = run.books.collect();
                 } else {
                     books.extend(run.books);
@@ -324,7 +329,7 @@ impl Shelf {
             run.bytes -= part;
             bytes = bytes.saturating_add(part);
             if run.books.len() == 0 {
-                // One book, larger than the whole cart.
+                // A single book larger than the cart.
                 self.fresh.pop_front();
             }
             if count < room {
@@ -335,7 +340,7 @@ impl Shelf {
         (bytes - held, follows)
     }
 
-    /// The same where books have come back: they go first.
+    /// Leases returned books first, then fresh ones.
     fn take_mixed(&mut self, want: Want) -> (Vec<Book>, Notes, u64) {
         let (mut books, mut notes) = (Vec::new(), Vec::new());
         let mut bytes = 0u64;
@@ -362,12 +367,12 @@ impl Shelf {
         (books, Notes::Each(notes), bytes)
     }
 
-    /// A lease is over whose books are all acked: gives them.
+    /// Ends a lease whose books are all acked; returns them.
     pub fn settle_whole(&mut self, batch: Arc<Batch>) -> Vec<Book> {
         self.books_of(batch).0
     }
 
-    /// The books of a lease that is over: moved where nobody else looks at them, else copied.
+    /// Ends a lease and returns its books: moved if no reference is left, otherwise copied.
     fn books_of(&mut self, batch: Arc<Batch>) -> (Vec<Book>, Notes) {
         self.leased -= batch.books.len();
         self.leases[batch.slot as usize] = None;
@@ -394,7 +399,7 @@ impl Shelf {
         };
     }
 
-    /// Carries out the verdicts on a lease. Returned books are taken back whatever the bound says.
+    /// Carries out the verdicts on a lease. Returned books are taken back even above the bound.
     pub fn settle(&mut self, unbound: Unbound, now: Time) -> Settlement {
         let Unbound {
             batch,
@@ -465,8 +470,8 @@ impl Shelf {
         done
     }
 
-    /// Takes back every lease whose holder `lost` names, uncounted; their carts can do nothing any more.
-    /// Gives how many books returned.
+    /// Revokes every lease whose holder matches `lost`, without charging attempts; their carts
+    /// become stale. Returns how many books came back.
     pub fn revoke(&mut self, lost: impl Fn(u64) -> bool) -> usize {
         let held: Vec<Arc<Batch>> = self
             .leases

@@ -1,7 +1,8 @@
-//! The custody contract: what a pile asks of whatever keeps its books, in memory or elsewhere.
+//! The storage contract: what a pile requires of the engine that keeps its books, in memory or
+//! elsewhere.
 //!
-//! A pile *leases* books and forgets them only when they are *settled*. A call never waits: an engine that has to ask a
-//! disk or a server answers [`Answer::Later`].
+//! A pile *leases* books and forgets them only when they are *settled*. Calls never block: an
+//! engine that has to access a disk or a server returns [`Answer::Later`].
 
 mod memory;
 mod numbered;
@@ -24,36 +25,36 @@ use crate::shelf::{Charge, DeadLetter};
 pub use memory::MemoryStore;
 pub use numbered::Numbered;
 
-/// A pile or dump within one run: its position in the plan.
+/// A pile or dump of a run: its index in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PileKey(pub u32);
 
 impl PileKey {
-    /// As an index.
+    /// The key as an index.
     pub fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// Most that a pile admits; `None` does not bound.
+/// Capacity of a pile; `None` is unbounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bound {
-    /// Books that are ready (not on lease) at once.
+    /// Books that are ready (not leased) at one time.
     pub books: Option<u64>,
-    /// Bytes of their bodies.
+    /// Total bytes of their bodies.
     pub bytes: Option<u64>,
 }
 
-/// What a cart has room for.
+/// How many books a cart asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Want {
     /// Most books (>= 1).
     pub books: usize,
-    /// Most bytes; one larger book goes alone.
+    /// Most bytes; a larger book is leased alone.
     pub bytes: Option<u64>,
 }
 
-/// What an engine survives. `validate` and `run` print it.
+/// What an engine's books survive. Printed by `validate` and `run`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Promises {
     /// Books survive the death of any actor.
@@ -62,9 +63,9 @@ pub struct Promises {
     pub kill: bool,
     /// Books survive the loss of power.
     pub power_loss: bool,
-    /// Several processes may work from it.
+    /// Several processes may share it.
     pub shared: bool,
-    /// Passing on between two of its piles is one step.
+    /// Passing books between two of its piles is atomic.
     pub atomic_pass: bool,
 }
 
@@ -104,19 +105,19 @@ impl fmt::Display for Promises {
     }
 }
 
-/// An answer that is there, or one that an engine owes.
+/// A reply that is available now, or a future resolving to it.
 pub enum Answer<T> {
-    /// Here it is.
+    /// Available now.
     Ready(T),
-    /// It comes.
+    /// Pending.
     Later(BoxFuture<'static, T>),
 }
 
 impl<T> Answer<T> {
-    /// The answer of an engine that never makes anybody wait.
+    /// Unwraps the reply of an engine that always answers immediately.
     ///
     /// # Panics
-    /// If the engine does.
+    /// If the reply is pending.
     pub fn now(self) -> T {
         match self {
             Answer::Ready(answer) => answer,
@@ -125,32 +126,32 @@ impl<T> Answer<T> {
     }
 }
 
-/// The bound is reached: nothing was stored, the books come back.
+/// The capacity is reached: nothing was stored, and the books are returned.
 #[derive(Debug)]
 pub struct Full<T>(pub T);
 
-/// Whether a settlement took place.
+/// Outcome of a settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    /// Done: so many books acked, refused or returned to their pile, buried, dropped.
+    /// Settled, with the number of books in each outcome.
     Done {
         /// Burned or passed on.
         acked: usize,
-        /// Back on the pile.
+        /// Returned to the pile.
         returned: usize,
-        /// Now dead letters.
+        /// Became dead letters.
         buried: usize,
-        /// Dropped on purpose.
+        /// Dropped on purpose by the crew's work.
         dropped: usize,
-        /// Nothing of the pile is ready or on lease any more.
+        /// No book of the pile is ready or leased any more.
         last: bool,
     },
-    /// The lease had been revoked; nothing was touched.
+    /// The lease had been revoked or settled before; nothing was changed.
     Stale,
 }
 
 impl Settled {
-    /// All books acked, so many.
+    /// All `acked` books of the lease are acked.
     pub(crate) fn whole(acked: usize, last: bool) -> Self {
         Settled::Done {
             acked,
@@ -162,18 +163,18 @@ impl Settled {
     }
 }
 
-/// How full a pile is.
+/// How many books a pile holds, by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Books that could be leased.
+    /// Books waiting to be leased, delayed ones included.
     pub ready: usize,
-    /// Books on lease.
+    /// Leased books.
     pub leased: usize,
-    /// Books on their way home that the pile has not taken back yet.
+    /// Leases on their way back that the pile has not collected yet.
     pub inbox: usize,
-    /// Room kept for books that are about to come.
+    /// Books for which space is reserved.
     pub reserved: usize,
-    /// When the first delayed book is due.
+    /// When the first delayed book may be leased again.
     pub next_due: Option<Time>,
 }
 
@@ -184,11 +185,12 @@ impl Counts {
     }
 }
 
-/// Books after the crew's work, one a leased book and in its order: the worked book, or `None` where the mark of the
-/// lease says why there is none. `None` for the whole: the books pass as they are.
+/// Books after the crew's work, one entry per leased book in the same order: the worked book, or
+/// `None` if the lease's mark says why there is none. `None` for the whole: the books pass
+/// unchanged.
 pub type Worked = Option<Vec<Option<Book>>>;
 
-/// A cartload that was refused for want of room: custody comes back whole.
+/// A cartload refused for lack of space, returned unchanged.
 #[derive(Debug)]
 pub struct Refused {
     /// The lease, unsettled.
@@ -197,58 +199,64 @@ pub struct Refused {
     pub worked: Worked,
 }
 
-/// Hears of every failed attempt that is charged.
+/// Callback for every failed attempt that was charged.
 pub type Charges = Box<dyn Fn(Charge) + Send + Sync>;
 
-/// Called when something came home to a pile: it should look. May be called from any thread, even while unwinding, and may be lost.
+/// Wakes a pile after a lease was returned to it. May be called from any thread, even while
+/// unwinding, and may be lost.
 pub type Bell = Arc<dyn Fn(PileKey) + Send + Sync>;
 
-/// What keeps the books of piles.
+/// The storage engine of the piles.
 ///
 /// # Guarantees
-/// `put` that answered `Ok` has stored to the engine's [`Promises`]; `Full` has stored nothing. Settling is idempotent: the
-/// first settlement or revocation of a lease wins, all others answer [`Settled::Stale`]. A lease that is dropped goes home by
-/// [`Store::give_back`]. No method runs user code or waits.
+/// A `put` that returned `Ok` has stored the books as durably as the engine [promises](Promises);
+/// `Full` has stored nothing. Settling is idempotent: the first settlement or revocation of a
+/// lease wins, all others return [`Settled::Stale`]. A dropped lease is returned through
+/// [`Store::give_back`]. No method runs user code or blocks.
 pub trait Store: Send + Sync + 'static {
-    /// What it survives.
+    /// What stored books survive.
     fn promises(&self) -> Promises;
 
-    /// True if it never answers [`Answer::Later`]: whoever is at a pile may then be served there and then, without waiting for its actor.
+    /// True if no method ever returns [`Answer::Later`]: carts may then be served directly on
+    /// their caller's thread. False by default.
     fn answers_at_once(&self) -> bool {
         false
     }
 
-    /// Puts new books; they are given their ids here, in order, and count as offered from here on.
+    /// Stores new books, in order, and assigns their ids; they count as offered from now on.
     fn put(&self, pile: PileKey, books: Vec<Book>) -> Answer<Result<(), Full<Vec<Book>>>>;
 
-    /// The same; what becomes of each book is told, in the order of the books.
+    /// Like [`Store::put`], but returns one future per book, in order, resolving to its outcome.
     fn put_watched(
         &self,
         pile: PileKey,
         books: Vec<Book>,
     ) -> Answer<Result<Vec<Awaited>, Full<Vec<Book>>>>;
 
-    /// The run is over: whoever still waits for the fate of a book is told that there will be none.
+    /// The run is over: futures of [`Store::put_watched`] that are still pending resolve to
+    /// `None`.
     fn unwatch(&self);
 
-    /// Ids for `count` books that will be put by [`Store::put_numbered`]: the first of them; the others follow it. So a source's books have
-    /// the same ids however they are dealt out afterwards.
+    /// Reserves `count` consecutive ids, for books that will be stored by [`Store::put_numbered`];
+    /// returns the first. Ids of a source's books thus do not depend on how they are dealt out.
     fn number(&self, count: u64) -> BookId;
 
-    /// Puts new books whose ids are from [`Store::number`]; they count as offered from here on.
+    /// Stores new books that have ids from [`Store::number`]; they count as offered from now on.
     fn put_numbered(&self, pile: PileKey, books: Numbered) -> Answer<Result<(), Full<Numbered>>>;
 
-    /// How many more books `pile` would admit now (bound in books only); for sizing a `put`.
+    /// How many more books `pile` admits now, by its bound in books alone; to size a `put`.
     fn room(&self, pile: PileKey) -> usize;
 
-    /// Leases ready books in the order of their places, or `None` if there is none.
+    /// Leases up to `want` ready books, oldest first; `None` if none is ready.
     fn lease(&self, pile: PileKey, want: Want, holder: u64) -> Answer<Option<Lease>>;
 
-    /// Settles by the lease's marks. A lease without any mark is acked whole; beside marks, an unmarked book returns.
+    /// Settles a lease by its marks. Without any marks all its books are acked; with some,
+    /// unmarked books return to the pile.
     fn settle(&self, lease: Lease) -> Answer<Settled>;
 
-    /// Puts the books on `to` and settles them here: one step where both piles are in one engine.
-    /// With `reserved`, the room was kept before by [`Store::reserve`] and is used up (or given up, if the lease is stale).
+    /// Stores the books on `to` and settles their lease, atomically if one engine has both piles.
+    /// With `reserved` (books, bytes), uses up a reservation made by [`Store::reserve`], or
+    /// releases it if the lease is stale.
     fn pass_on(
         &self,
         lease: Lease,
@@ -257,56 +265,60 @@ pub trait Store: Send + Sync + 'static {
         reserved: Option<(usize, u64)>,
     ) -> Answer<Result<Settled, Refused>>;
 
-    /// Takes the books off a pile that came by [`Store::put_numbered`] and were never leased: their
-    /// source can give them again, and they count as not offered. Where all books of the pile came
-    /// that way, those that return without a mark from here on are taken as well
-    /// ([`Store::recalls`]). By default, nothing is taken.
+    /// Removes and returns books that were stored by [`Store::put_numbered`] and never leased:
+    /// their source can produce them again, and they no longer count as offered. If all books of
+    /// the pile came that way, those that return untried from now on are removed as well, see
+    /// [`Store::recalls`]. By default removes nothing.
     fn recall(&self, pile: PileKey) -> Vec<Book> {
         let _ = pile;
         Vec::new()
     }
 
-    /// True if books that return to `pile` unburned go back to their source.
+    /// True if books that return to `pile` untried go back to their source.
     fn recalls(&self, pile: PileKey) -> bool {
         let _ = pile;
         false
     }
 
-    /// True if books could be put now; a snapshot, for not trying what must fail.
+    /// True if the books could be stored now. A snapshot, to avoid futile attempts.
     fn has_room(&self, pile: PileKey, books: usize, bytes: u64) -> bool;
 
-    /// Keeps room for books that are about to come.
+    /// Reserves space for books that are about to come; false if there is none.
     fn reserve(&self, pile: PileKey, books: usize, bytes: u64) -> bool;
 
-    /// Gives up room kept by [`Store::reserve`].
+    /// Releases a reservation of [`Store::reserve`].
     fn release(&self, pile: PileKey, books: usize, bytes: u64);
 
-    /// Takes a dropped lease home: settles it by its marks, the unmarked return. Only queues and rings the bell; the pile does the rest by [`Store::collect`].
+    /// Returns a dropped lease: settles it by its marks, where unmarked books return to the pile.
+    /// Only queues it and wakes the pile, which completes it by [`Store::collect`].
     fn give_back(&self, unbound: Unbound);
 
-    /// Takes in what came home; answers how many leases that were.
+    /// Settles queued returns; returns how many leases there were.
     fn collect(&self, pile: PileKey) -> usize;
 
-    /// Takes back every lease of `pile` whose holder `lost` names; used for hung threads only. Answers how many books returned.
+    /// Revokes every lease of `pile` whose holder matches `lost`, for holders on hung threads.
+    /// Returns how many books came back.
     fn revoke(&self, pile: PileKey, lost: &dyn Fn(u64) -> bool) -> usize;
 
-    /// `count` bodies are being burned although an earlier burn of them had begun.
+    /// Counts `count` books that are burned although an earlier burn of them had begun.
     fn reburning(&self, count: u64);
 
-    /// How full a pile is.
+    /// How many books the pile holds, by state.
     fn counts(&self, pile: PileKey) -> Counts;
 
-    /// The account of all books at one instant.
+    /// A consistent account of all books.
     fn ledger(&self) -> LedgerReport;
 
-    /// The dead letters that are waiting to be fetched, oldest first, and how many had to be forgotten since the last call.
+    /// Removes and returns the dead letters, oldest first, and how many had to be discarded since
+    /// the last call.
     fn take_dead(&self) -> (Vec<DeadLetter>, u64);
 
-    /// From now on every failed attempt that is charged is told to `told`, off all locks. Once, before the start; an engine that can't tell ignores it.
+    /// Sets the callback for charged attempts, called outside all locks. Only the first call,
+    /// before the start, has an effect. By default ignored.
     fn tell_charges(&self, told: Charges) {
         drop(told);
     }
 
-    /// Notified when a book went to the dead letters.
+    /// Notified when a book became a dead letter.
     fn deaths(&self) -> &Notify;
 }

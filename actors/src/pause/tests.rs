@@ -1,3 +1,5 @@
+//! Tests of the pause.
+
 use super::*;
 use crate::clock::{Clock, Seed};
 use crate::pool::Pool;
@@ -50,7 +52,7 @@ fn only_the_first_failure_of_a_round_counts_and_one_load_tries_at_a_time() {
     };
     let probe = round(pause.gate(until, Some(1)));
     assert_eq!(pause.gate(until, Some(1)), Gate::Shut);
-    // The life that tried is over.
+    // The probing incarnation is over.
     assert_eq!(round(pause.gate(until, Some(2))), probe);
     pause.untried(probe);
     assert_eq!(round(pause.gate(until, Some(2))), probe);

@@ -1,4 +1,4 @@
-//! The requester's actor: keeps going what is under way.
+//! The requester's actor: polls what is in flight.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -7,14 +7,14 @@ use actix::{Actor, AsyncContext, Context, WrapFuture};
 
 use super::RequesterCore;
 
-/// The actor of a requester.
+/// A requester's actor.
 #[derive(Debug)]
 pub struct Requester {
     core: Arc<RequesterCore>,
 }
 
 impl Requester {
-    /// The actor over `core`.
+    /// Creates the actor over `core`.
     pub fn new(core: Arc<RequesterCore>) -> Self {
         Self { core }
     }

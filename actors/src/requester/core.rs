@@ -1,4 +1,4 @@
-//! What there is of a requester whether or not its actor lives.
+//! Requester state that outlives its actor: requests in flight and statistics.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,37 +21,37 @@ use crate::failure::Failure;
 use crate::job::{Answer, Job, Served};
 use crate::supervision::Port;
 
-/// What a requester is made of.
+/// What a requester is built from.
 pub struct RequesterParts {
-    /// Its name; with a request's number it names the request.
+    /// The requester's name; together with a request's number it identifies the request.
     pub name: Arc<str>,
-    /// Whom it asks.
+    /// The balancer to call.
     pub to: Arc<BalancerCore<Served>>,
-    /// When it asks. A rate as a utilisation has to be resolved before.
+    /// When requests are sent. A rate given as utilisation has to be resolved before.
     pub load: Load,
-    /// In which order it takes the answers to a batch.
+    /// Order in which the replies to a batch are taken.
     pub order: Order,
-    /// Which requests go first where they wait.
+    /// Priority of its requests.
     pub priority: Priority,
-    /// Its requests are about so many things in turn (>= 1), each with a key of its own.
+    /// Number of affinity keys that its requests use in turn (>= 1); `None` sets no key.
     pub keys: Option<u32>,
-    /// Factor on thinking times and on the gaps between arrivals.
+    /// Factor on think times and on the gaps between arrivals.
     pub time_scale: f64,
-    /// Called with the number of each request that fails, and why.
+    /// Called with the number and the reason of each request that fails.
     pub failed: Option<Told>,
-    /// Called when it has asked for everything and has all answers.
+    /// Called when all requests were sent and answered.
     pub ended: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// Hears why requests fail.
+/// Callback for failed requests.
 pub type Told = Arc<dyn Fn(u64, &Unanswered<'_>) + Send + Sync>;
 
-/// Why a request has no answer.
+/// Why a request has no reply.
 #[derive(Debug)]
 pub enum Unanswered<'a> {
-    /// Its worker answered with an error.
+    /// The worker replied with an error.
     Error(&'a Failure),
-    /// It was not answered.
+    /// The call failed.
     Call(&'a CallError),
 }
 
@@ -64,38 +64,38 @@ impl fmt::Debug for RequesterParts {
     }
 }
 
-/// What a requester has asked and heard so far.
+/// Statistics of a requester.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Asked {
-    /// Requests made.
+    /// Requests sent.
     pub asked: u64,
-    /// Answered.
+    /// Requests answered without an error.
     pub answered: u64,
-    /// Failed: their worker answered with an error or was lost, or the balancer was closed.
+    /// Requests that failed: the worker replied with an error or was lost, or the balancer closed.
     pub failed: u64,
-    /// Those of `failed` that a worker answered with an error.
+    /// Those of `failed` to which a worker replied with an error.
     pub errors: u64,
-    /// Refused by the balancer: its queue was full, it was overloaded, or the deadline passed.
+    /// Requests refused by the balancer: queue full, shed, or deadline passed.
     pub rejected: u64,
-    /// Who asked has gone away before the answer.
+    /// Requests whose client went away before the reply.
     pub cancelled: u64,
-    /// Not over.
+    /// Requests not yet over.
     pub in_flight: u64,
-    /// Of those that were answered, from asking to the answer.
+    /// Response times of answered requests, from the call to the reply.
     pub response: Tail,
-    /// When the last answer came.
+    /// When the last successful reply arrived.
     pub last: Time,
 }
 
 impl Asked {
-    /// asked - answered - failed - rejected - cancelled - in flight: always 0.
+    /// asked - answered - failed - rejected - cancelled - in_flight: always 0.
     pub fn lost(&self) -> i64 {
         let over = self.answered + self.failed + self.rejected + self.cancelled;
         self.asked as i64 - over as i64 - self.in_flight as i64
     }
 }
 
-/// What the requester's actor and its requests share.
+/// State shared by the requester's actor and its requests.
 pub(super) struct Inner {
     pub(super) parts: RequesterParts,
     pub(super) closing: watch::Sender<bool>,
@@ -131,7 +131,7 @@ impl Inner {
         }
     }
 
-    /// A request is made; gives how many were made before.
+    /// Counts a request; returns how many were counted before.
     pub(super) fn asked(&self) -> u64 {
         let mut state = self.lock();
         let before = state.heard.asked;
@@ -140,14 +140,14 @@ impl Inner {
         before
     }
 
-    /// Nobody waits for a request any more.
+    /// Counts a request as cancelled: its client is gone.
     pub(super) fn gone(&self) {
         let mut state = self.lock();
         state.heard.in_flight -= 1;
         state.heard.cancelled += 1;
     }
 
-    /// What came of the request of this number, which was asked at `asked`.
+    /// Counts the outcome of request `number`, which was sent at `asked`.
     pub(super) fn heard(&self, number: u64, asked: Time, result: &Result<Answer, CallError>) {
         if let Some(told) = &self.parts.failed {
             match result {
@@ -183,12 +183,12 @@ impl Inner {
     }
 }
 
-/// What there is of a requester whether or not its actor lives.
+/// State of a requester that outlives its actor.
 pub struct RequesterCore {
-    /// How to reach its actor.
+    /// Sends to the requester's current actor.
     pub port: Port<Requester>,
     inner: Arc<Inner>,
-    /// All that is under way, polled by the present life.
+    /// All requests in flight, polled by the current incarnation.
     way: Mutex<Option<BoxFuture<'static, ()>>>,
 }
 
@@ -199,13 +199,14 @@ impl fmt::Debug for RequesterCore {
 }
 
 impl RequesterCore {
-    /// A requester that begins with its actor's first life.
+    /// A requester that starts sending with its actor's first incarnation.
     pub fn new(parts: RequesterParts) -> Arc<Self> {
         Self::made(parts, |inner| Box::pin(way::go(inner)))
     }
 
-    /// A requester for requests from outside: `listen` runs in its actor, begun with the first life and gone on with by the later ones, until
-    /// it is closed ([`Asker::closing`]) and everything that it has accepted is answered.
+    /// A requester for requests from outside. The future made by `listen` runs in its actor, and
+    /// later incarnations continue it. It should end once the requester is closed
+    /// ([`Asker::closing`]) and everything accepted is answered.
     pub fn outside(
         parts: RequesterParts,
         listen: impl FnOnce(Asker) -> BoxFuture<'static, ()>,
@@ -235,19 +236,20 @@ impl RequesterCore {
         })
     }
 
-    /// Its name.
+    /// The requester's name.
     pub fn name(&self) -> &Arc<str> {
         &self.inner.parts.name
     }
 
-    /// When it asks.
+    /// When requests are sent.
     pub fn load(&self) -> &Load {
         &self.inner.parts.load
     }
 
-    /// Goes on with all that is under way; ready when everything was asked and answered.
+    /// Polls what is in flight; ready when all requests were sent and answered.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        // One life at a time: a hung one would hold this, and there is no user code under it.
+        // One incarnation at a time. A hung one cannot hold this lock, since no user code runs
+        // under it.
         let mut way = self.way.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(going) = way.as_mut() else {
             return Poll::Ready(());
@@ -260,24 +262,24 @@ impl RequesterCore {
         Poll::Ready(())
     }
 
-    /// It asks nothing more; what was asked runs to its end.
+    /// Stops sending; requests in flight run to completion.
     pub fn close(&self) {
         self.inner.closing.send_replace(true);
     }
 
-    /// Gives up what is under way: for the end of a run whose actors are gone.
+    /// Drops the requests in flight: for the end of a run whose actors are gone.
     pub fn give_up(&self) {
         let way = (self.way.lock().unwrap_or_else(PoisonError::into_inner)).take();
-        // Its calls cancel themselves.
+        // Dropping the calls cancels them.
         drop(way);
     }
 
-    /// True once everything was asked and answered.
+    /// True once all requests were sent and answered.
     pub fn is_done(&self) -> bool {
         self.inner.lock().done
     }
 
-    /// How many requests it will make, where that is known.
+    /// Total number of requests, if known.
     pub fn total(&self) -> Option<u64> {
         match self.inner.parts.load {
             Load::Closed { requests, .. } | Load::Open { requests, .. } => requests,
@@ -286,7 +288,7 @@ impl RequesterCore {
         }
     }
 
-    /// What it has asked and heard so far.
+    /// Statistics since the start.
     pub fn figures(&self) -> Asked {
         let state = self.inner.lock();
         Asked {
@@ -296,7 +298,6 @@ impl RequesterCore {
     }
 }
 
-/// `span` times `factor`.
 pub(super) fn scaled(span: Duration, factor: f64) -> Duration {
     if factor == 1.0 {
         span

@@ -1,42 +1,43 @@
-//! Pure: when a requester asks.
+//! Pure: the load of a requester: when it sends requests.
 
 use crate::span::Span;
 
-/// How a requester asks.
+/// When a requester sends requests.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Load {
-    /// `count` clients in a loop: think, ask, wait for the answer. At most one request of each is under way.
+    /// `count` clients in a loop: think, call, wait for the reply. Each has at most one request in
+    /// flight.
     Closed {
-        /// Clients (>= 1).
+        /// Number of clients (>= 1).
         count: u32,
-        /// What a client thinks before each request.
+        /// Think time of a client before each request.
         think: Span,
-        /// Requests of all clients together, after which they are done; `None`: until they are closed.
+        /// Total requests of all clients; `None` continues until closed.
         requests: Option<u64>,
     },
-    /// Requests come when they come, however many are under way.
+    /// Requests arrive at a rate, however many are in flight.
     Open {
-        /// How often.
+        /// Mean rate.
         rate: Rate,
-        /// With which spread.
+        /// Distribution of the gaps.
         arrivals: Arrivals,
-        /// Requests after which it is done; `None`: until it is closed.
+        /// Total requests; `None` continues until closed.
         requests: Option<u64>,
     },
-    /// All at once at the start: the document's `sendLotsOfWork`.
+    /// All requests at once at the start: the talk's `sendLotsOfWork`.
     Batch {
-        /// How many.
+        /// Total requests.
         requests: u64,
     },
-    /// Requests come from outside, by [`super::RequesterCore::outside`].
+    /// Requests come from outside, through [`super::RequesterCore::outside`].
     Outside {
-        /// Requests after which it is done; `None`: until it is closed.
+        /// Requests after which it ends; `None` continues until closed.
         requests: Option<u64>,
     },
 }
 
 impl Load {
-    /// The word for it.
+    /// The load's name in configuration files.
     pub fn name(&self) -> &'static str {
         match self {
             Load::Closed { .. } => "closed",
@@ -47,31 +48,31 @@ impl Load {
     }
 }
 
-/// How often requests come.
+/// Mean arrival rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rate {
-    /// So many a second (> 0).
+    /// Requests per second (> 0).
     PerSecond(f64),
-    /// So much of what the balancer's workers can do when none of them is ever idle (> 0; below 1 it can be kept up).
+    /// Share of the workers' total capacity (> 0; sustainable below 1).
     Utilisation(f64),
 }
 
-/// The spread of arrivals.
+/// Distribution of the gaps between arrivals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Arrivals {
-    /// Independent of each other: exponential gaps.
+    /// Exponential gaps: independent arrivals.
     #[default]
     Poisson,
     /// Equal gaps.
     Fixed,
 }
 
-/// In which order a requester takes the answers to a batch.
+/// Order in which a requester takes the replies to a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
-    /// As they come.
+    /// As they arrive.
     #[default]
     Completion,
-    /// As the requests were sent: an early answer waits for those before it.
+    /// In the order of the requests: an early reply waits for those before it.
     Input,
 }

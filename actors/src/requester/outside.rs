@@ -1,4 +1,4 @@
-//! Requests that come from outside: somebody else listens, and asks here.
+//! Requests from outside, such as an HTTP listener's.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use crate::book::Book;
 use crate::clock::Time;
 use crate::job::{Answer, Job, Served};
 
-/// Asks for whoever comes from outside, and keeps the account of it. Clones ask for the same requester, from any thread.
+/// Sends requests on behalf of external clients, and counts them. Clones share one requester and
+/// can be used from any thread.
 #[derive(Clone)]
 pub struct Asker {
     pub(super) inner: Arc<Inner>,
@@ -23,7 +24,7 @@ impl fmt::Debug for Asker {
     }
 }
 
-/// A request under way. Dropped before its end, nobody waits for the answer any more.
+/// Counts the request as cancelled if dropped before its end.
 struct UnderWay<'a> {
     asker: &'a Asker,
     open: bool,
@@ -38,7 +39,8 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Asker {
-    /// Asks for `book`. Dropping the future cancels the request, wherever it is.
+    /// Sends a request about `book` and waits for the reply. Dropping the future cancels the
+    /// request, queued or running.
     ///
     /// # Errors
     /// [`CallError`].
@@ -63,30 +65,30 @@ impl Asker {
         answer
     }
 
-    /// What is special about its requests: what the requester says.
+    /// Default options of its requests, with the requester's priority.
     pub fn options(&self) -> CallOptions {
         CallOptions::default().priority(self.inner.parts.priority)
     }
 
-    /// Whom it asks.
+    /// The balancer to call.
     pub fn to(&self) -> &Arc<BalancerCore<Served>> {
         &self.inner.parts.to
     }
 
-    /// Its name.
+    /// The requester's name.
     pub fn name(&self) -> &Arc<str> {
         &self.inner.parts.name
     }
 
-    /// True once it is to ask nothing more.
+    /// True once no further requests should be sent.
     pub fn is_closing(&self) -> bool {
         self.inner.is_closing()
     }
 
-    /// Waits until it is to ask nothing more.
+    /// Waits until no further requests should be sent.
     pub async fn closing(&self) {
         let mut closing = self.inner.closing.subscribe();
-        // The sender is kept in `inner`.
+        // Cannot fail: `inner` keeps the sender.
         let _ = closing.wait_for(|closing| *closing).await;
     }
 }

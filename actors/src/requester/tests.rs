@@ -1,4 +1,4 @@
-//! Requesters of each load, and one that is killed.
+//! Tests of each load, and of a requester that is killed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

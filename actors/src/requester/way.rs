@@ -1,4 +1,4 @@
-//! All that a requester has under way, as one future: clients in their loops, arrivals, a batch.
+//! All requests of a requester as one future: client loops, arrivals, or a batch.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -17,7 +17,7 @@ use crate::job::{Answer, Served};
 use crate::span::{Span, times};
 
 pub(super) async fn go(inner: Arc<Inner>) {
-    // The first requests are to find all workers, as the later ones do.
+    // So that the first requests find as many workers as later ones.
     inner.parts.to.ready().await;
     match inner.parts.load {
         Load::Closed {
@@ -37,7 +37,7 @@ pub(super) async fn go(inner: Arc<Inner>) {
             requests,
         } => opens(inner, rate, arrivals, requests).await,
         Load::Batch { requests } => batch(inner, requests).await,
-        // Somebody else asks.
+        // Requests are sent through an `Asker`.
         Load::Outside { .. } => {}
     }
 }
@@ -56,8 +56,8 @@ async fn ask(inner: &Inner, number: u64, asked: Time) {
     inner.heard(number, asked, &answer);
 }
 
-/// One client: thinks, asks, waits. Its requests are every `count`-th, so that what chance decides of its n-th request does not
-/// hang on who was quicker.
+/// One client: thinks, calls, waits. Its requests are every `count`-th, so that random choices for
+/// its n-th request do not depend on which client was faster.
 async fn loops(inner: Arc<Inner>, (client, count): (u64, u64), think: Span, requests: Option<u64>) {
     let clock = inner.parts.to.clock().clone();
     let mut chance = inner.parts.to.seed().stream(&inner.parts.name, "think");
@@ -76,13 +76,13 @@ async fn loops(inner: Arc<Inner>, (client, count): (u64, u64), think: Span, requ
         ask(&inner, number, clock.now()).await;
         number += count;
         if think.is_zero() {
-            // A balancer that answers at once must not keep others from their turn.
+            // A balancer that answers immediately must not starve other tasks.
             tokio::task::yield_now().await;
         }
     }
 }
 
-/// Requests that come when they come.
+/// Sends requests at the given rate, until `requests` were sent or the requester closes.
 async fn opens(inner: Arc<Inner>, rate: Rate, arrivals: Arrivals, requests: Option<u64>) {
     let clock = inner.parts.to.clock().clone();
     let mut chance = inner.parts.to.seed().stream(&inner.parts.name, "arrivals");
@@ -101,7 +101,8 @@ async fn opens(inner: Arc<Inner>, rate: Rate, arrivals: Arrivals, requests: Opti
     let mut closing = inner.closing.subscribe();
     let mut calls = FuturesUnordered::new();
     let mut number = 0;
-    // From one arrival to the next, not from when the last was noticed: lateness does not add up, and counts as response time.
+    // Counted from one arrival to the next, so that timer delays do not add up and count as
+    // response time.
     let mut arrival = pin!(clock.sleep(draw()));
     let mut more = requests != Some(0);
     while more || !calls.is_empty() {
@@ -126,7 +127,7 @@ enum Step {
     Heard(u64, Time, Result<Answer, CallError>),
 }
 
-/// All at once, as far as the balancer's queue has room: the next goes in when the one before it is in.
+/// Sends all requests, as fast as the balancer's queue admits them, one by one.
 async fn batch(inner: Arc<Inner>, requests: u64) {
     let clock = inner.parts.to.clock().clone();
     let feed = |number: u64| {

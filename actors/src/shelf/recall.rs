@@ -1,11 +1,11 @@
-//! Books come to a pile, and some go back to a source which can give them again.
+//! Adding books to a shelf, and returning books to a source that can produce them again.
 
 use super::{Run, Shelf};
 use crate::book::Book;
 use crate::ledger::Ids;
 
 impl Shelf {
-    /// [`Shelf::put_all`] of books that came from the pile's source.
+    /// Like [`Shelf::put_all`], for books of the pile's source.
     pub fn put_from_source(&mut self, books: Vec<Book>, bytes: u64, ids: Option<Ids>) {
         self.add(books, bytes, ids, true);
     }
@@ -27,13 +27,13 @@ impl Shelf {
         });
     }
 
-    /// True if books that return untouched go back to their source.
+    /// True if books that return untried go back to their source.
     pub fn is_recalling(&self) -> bool {
         self.recalling
     }
 
-    /// Takes the books that came from the pile's source and were never leased. Where none came from
-    /// elsewhere, those go as well that came back untouched, now or from here on.
+    /// Removes and returns books of the pile's source that were never leased. If all books came
+    /// from it, also those that were returned untried, now or later.
     pub fn recall(&mut self) -> Vec<Book> {
         let mut recalled = Vec::new();
         self.recalling = !self.mixed;
@@ -53,7 +53,7 @@ impl Shelf {
                 recalled.extend(run.books);
                 continue;
             }
-            // Places of fresh books follow each other without a gap.
+            // Positions of fresh books are consecutive.
             run.first = place;
             place += run.books.len() as u64;
             self.fresh.push_back(run);
@@ -105,7 +105,7 @@ mod tests {
         Lease(usize),
         /// Burns the first books of the oldest lease; the others return.
         Burn(usize),
-        /// The oldest lease goes home untouched.
+        /// Returns the oldest lease untried.
         Return,
         Recall,
     }
@@ -128,8 +128,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Whatever goes back: no book is lost, comes twice or changes its place, and what the
-        /// application offered stays.
+        /// Whatever is recalled, no book is lost, duplicated or reordered, and offered books stay.
         #[test]
         fn what_goes_back_was_never_offered_and_all_else_stays(
             (offers, steps) in any::<bool>().prop_flat_map(|offers| (Just(offers), steps(offers))),

@@ -1,4 +1,4 @@
-//! The engine in memory: nothing is lost while the process lives, whatever actor dies.
+//! The in-memory engine: books survive the death of any actor, but not of the process.
 
 mod buffers;
 mod whole;
@@ -24,10 +24,10 @@ use crate::shelf::{Charge, DeadLetter, Settlement, Shelf};
 use buffers::Buffers;
 use whole::passing;
 
-/// Dead letters kept for fetching; beyond that the oldest is forgotten (its count stays in the ledger).
+/// Most dead letters kept; beyond that the oldest is discarded, but still counted in the ledger.
 pub const DEAD_KEPT: usize = 10_000;
 
-/// Two arbiters' piles share no line of a cache.
+/// Aligned, so that piles of different arbiters share no cache line.
 #[repr(align(128))]
 struct Place {
     shelf: Mutex<Shelf>,
@@ -36,7 +36,7 @@ struct Place {
     home: Arc<Home>,
 }
 
-/// Piles in memory. Locks are taken in the order of keys and held for pure work only.
+/// Piles in memory. Locks are taken in the order of keys and held only for pure code.
 pub struct MemoryStore {
     piles: Vec<Place>,
     ledger: Ledger,
@@ -59,12 +59,13 @@ impl std::fmt::Debug for MemoryStore {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Pure work cannot leave a shelf half changed, so a poisoned lock is as good as any.
+    // Pure code cannot leave a shelf half changed, so poisoning is ignored.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl MemoryStore {
-    /// A store with one pile for each `(bound, max_attempts)`, keyed by position. `bell` is rung when something came home to a pile.
+    /// A store with one pile for each `(bound, max_attempts)`, keyed by index. `bell` is called
+    /// when a lease was returned to a pile.
     pub fn new(
         piles: impl IntoIterator<Item = (Bound, u32)>,
         clock: Clock,
@@ -76,7 +77,8 @@ impl MemoryStore {
                 .enumerate()
                 .map(|(key, (bound, max_attempts))| Place {
                     shelf: Mutex::new(Shelf::new(PileKey(key as u32), bound, max_attempts)),
-                    // One return a cart is the most there can be at once: with fewer carts a drop never allocates.
+                    // Returns are at most one per cart: with up to 64 carts a drop never
+                    // allocates.
                     inbox: Mutex::new(Vec::with_capacity(64)),
                     waiting: AtomicUsize::new(0),
                     home: Home::of(me.clone()),
@@ -101,7 +103,8 @@ impl MemoryStore {
         lock(&self.place(pile).shelf)
     }
 
-    /// Carries a settlement into the ledger; the shelf's lock is still held, so no snapshot sees a book twice or not at all.
+    /// Books a settlement in the ledger, under the shelf's lock, so that no snapshot counts a book
+    /// twice or not at all.
     fn account(&self, end: End, done: Settlement, last: bool) -> (Settled, Settlement) {
         fn ids(books: &[Book]) -> impl Iterator<Item = BookId> {
             books.iter().map(|book| book.id)
@@ -131,7 +134,7 @@ impl MemoryStore {
         (settled, done)
     }
 
-    /// Tells of attempts that were charged; never under a lock.
+    /// Reports charged attempts; called outside all locks.
     fn charge(&self, charged: Vec<Charge>) {
         if let Some(tell) = self.charges.get() {
             charged.into_iter().for_each(tell);
@@ -151,12 +154,13 @@ impl MemoryStore {
                 dead.1 += 1;
             }
         }
-        // Bodies may delete files when dropped: not under the lock.
+        // Bodies may delete files when dropped, so this is outside the lock.
         drop(forgotten);
         self.deaths.notify_one();
     }
 
-    /// Numbers books and puts them on a pile, or none of them; each id is told before its book can be leased.
+    /// Numbers books and stores all or none; calls `told` with each id before its book can be
+    /// leased.
     fn place_all(
         &self,
         pile: PileKey,
@@ -179,7 +183,7 @@ impl MemoryStore {
         Ok(())
     }
 
-    /// Two shelves at once, always in the order of their keys.
+    /// Locks two shelves, in the order of their keys.
     fn both(&self, from: PileKey, to: PileKey) -> (MutexGuard<'_, Shelf>, MutexGuard<'_, Shelf>) {
         if from < to {
             let source = self.shelf(from);
@@ -190,7 +194,7 @@ impl MemoryStore {
         }
     }
 
-    /// Books ended in a fire.
+    /// Counts burned books.
     fn burned(&self, books: &[Book], ids: Option<Ids>) {
         match ids {
             Some(ids) => {
@@ -204,7 +208,7 @@ impl MemoryStore {
             .end(Fate::Burned, books.iter().map(|book| book.id));
     }
 
-    /// The clock is looked at only where the time matters.
+    /// Reads the clock only if the time is needed.
     fn now_if(&self, matters: bool) -> Time {
         if matters {
             self.clock.now()
@@ -330,7 +334,7 @@ impl Store for MemoryStore {
         let Some(mut unbound) = lease.unbind(Verdict::Ack) else {
             return Answer::Ready(Ok(Settled::Stale));
         };
-        // Marks are made for failures only: what bears none passes, if there is something to pass.
+        // Marks are made for failures only: an unmarked book passes, if the work produced one.
         let count = unbound.batch.books.len();
         let there = |index: usize| match &worked {
             Some(worked) => worked.get(index).is_some_and(Option::is_some),
@@ -374,7 +378,7 @@ impl Store for MemoryStore {
         drop((source, target));
         self.charge(std::mem::take(&mut done.charged));
         self.bury(std::mem::take(&mut done.buried));
-        // Bodies may delete files when dropped: not under the locks.
+        // Bodies may delete files when dropped, so this is outside the locks.
         self.buffers.give(std::mem::take(&mut done.acked));
         drop((done, refused));
         Answer::Ready(Ok(settled))
@@ -414,11 +418,11 @@ impl Store for MemoryStore {
         }
         let now = self.clock.now();
         let (mut buried, mut charged) = (Vec::new(), Vec::new());
-        // Both locks at once, so that no count misses a book between them.
+        // Both locks together, so that no count misses a book in between.
         let mut shelf = lock(&place.shelf);
         let mut inbox = lock(&place.inbox);
         let home = inbox.len();
-        // What is dropped may delete files or be the application's own: not under the locks.
+        // Dropping may delete files or run user code, so it is done outside the locks.
         let mut gone = Vec::new();
         for unbound in inbox.drain(..) {
             let (_, mut done) = self.carry_out(&mut shelf, unbound, now);

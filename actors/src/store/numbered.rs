@@ -1,9 +1,10 @@
-//! A source's books, ready to be put.
+//! Books of a source that have their ids.
 
 use crate::book::{Book, BookId};
 use crate::ledger::Ids;
 
-/// Books that have their ids, with what an engine wants to know of them: found in the walk that gives the ids, so that nobody walks again.
+/// Books with ids, and the sums an engine needs; computed when the ids are assigned, so that the
+/// books are walked only once.
 #[derive(Debug, Default)]
 pub struct Numbered {
     books: std::vec::IntoIter<Book>,
@@ -12,13 +13,13 @@ pub struct Numbered {
 }
 
 impl Numbered {
-    /// Books that have their ids already.
+    /// Wraps books that have ids.
     pub fn of(books: Vec<Book>) -> Self {
         let (bytes, ids) = Ids::and_bytes_of(&books);
         Self::new(books, bytes, ids)
     }
 
-    /// Gives ids that follow each other from `first` on.
+    /// Assigns consecutive ids, starting with `first`.
     pub fn from(mut books: Vec<Book>, first: BookId) -> Self {
         let bytes = number(&mut books, first, 1);
         let ids = (!books.is_empty()).then_some(Ids { first, step: 1 });
@@ -30,7 +31,8 @@ impl Numbered {
         Self { books, bytes, ids }
     }
 
-    /// Gives ids by runs: the first id and how many books it is followed by, each `step` (>= 1) from the one before. The runs are as many books.
+    /// Assigns ids by runs, each given by its first id and its length; within a run ids are `step`
+    /// (>= 1) apart. The lengths add up to the number of books.
     pub(crate) fn by_runs(
         mut books: Vec<Book>,
         step: u64,
@@ -53,32 +55,32 @@ impl Numbered {
         Self::new(books, bytes, ids)
     }
 
-    /// How many they are.
+    /// Number of books.
     pub fn len(&self) -> usize {
         self.books.len()
     }
 
-    /// True if there is none.
+    /// True if there are no books.
     pub fn is_empty(&self) -> bool {
         self.books.as_slice().is_empty()
     }
 
-    /// The books.
+    /// The books, in order.
     pub fn books(&self) -> &[Book] {
         self.books.as_slice()
     }
 
-    /// The sizes of all bodies.
+    /// Total size of the bodies in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The books, their bytes, and their ids where they are known to be at equal distances.
+    /// The books, their bytes, and their ids if known to be equally spaced.
     pub fn into_parts(self) -> (Vec<Book>, u64, Option<Ids>) {
         (self.books.collect(), self.bytes, self.ids)
     }
 
-    /// Takes the first `count` off; all of them where there are no more.
+    /// Removes and returns the first `count` books, or all if there are fewer.
     pub(crate) fn split_to(&mut self, count: usize) -> Self {
         if count >= self.books.len() {
             return std::mem::take(self);
@@ -90,7 +92,7 @@ impl Numbered {
     }
 }
 
-/// Says how many bytes they are.
+/// Assigns ids; returns the bytes of all bodies.
 fn number(books: &mut [Book], first: BookId, step: u64) -> u64 {
     let (mut id, mut bytes) = (first.0, 0);
     for book in books {
@@ -114,7 +116,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is known without a walk is what a walk finds, in whatever parts they are taken.
+        /// The sums kept equal those computed from the books, however they are split.
         #[test]
         fn what_is_known_is_true(
             runs in prop::collection::vec((1u64..100, prop::collection::vec(0usize..9, 1..9)), 1..5),
@@ -124,7 +126,7 @@ mod tests {
             let sizes: Vec<usize> = runs.iter().flat_map(|(_, sizes)| sizes.clone()).collect();
             let (mut first, mut given) = (1, Vec::new());
             for (gap, sizes) in &runs {
-                // Some follow those before at the same distance, and some don't.
+                // Some runs continue the previous one at the same spacing, some do not.
                 first += if gap % 2 == 0 { 0 } else { *gap };
                 given.push((first, sizes.len()));
                 first += step * sizes.len() as u64;
@@ -141,7 +143,7 @@ mod tests {
                 for one in [&some, &all] {
                     let (bytes, ids) = Ids::and_bytes_of(one.books());
                     prop_assert_eq!(one.bytes(), bytes);
-                    // One book is at any distance from itself.
+                    // A single book fits any spacing.
                     prop_assert!(one.ids.is_none() || one.len() < 2 || one.ids == ids, "{:?} {ids:?}", one.ids);
                     prop_assert!(one.ids.is_none_or(|ids| ids.first == one.books()[0].id));
                 }

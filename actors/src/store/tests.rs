@@ -1,4 +1,4 @@
-//! The custody contract, held by the engine in memory.
+//! Tests of the storage contract, with the in-memory engine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -217,7 +217,8 @@ fn a_book_without_a_result_is_never_taken_for_passed() {
     let (store, _) = store(None);
     put(&store, 3);
     let cart = lease(&store, A, 3).unwrap();
-    // Too short, with a gap and without a mark: a fault of the worker's, not of the books.
+    // Too short, and with a book missing without a mark: a defect of the work, so the books
+    // return.
     let worked = Some(vec![Some(Book::new("a")), None]);
     assert!(store.pass_on(cart, worked, B, None).now().is_ok());
     assert_eq!((store.counts(A).ready, store.counts(B).ready), (2, 1));
@@ -277,7 +278,7 @@ fn two_piles_that_pass_both_ways_from_many_threads_lose_nothing() {
     assert_eq!(drained(&store), (0, 200, 0, 0));
 }
 
-/// What may be done with a cart.
+/// An operation on carts and piles.
 #[derive(Debug, Clone)]
 enum Act {
     Put(usize),
@@ -302,7 +303,8 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    /// Whatever is done in whatever order: every book is in one place, ends once, and is leased by one live cart at most.
+    /// In any order of operations, every book is in one place, ends once, and is leased by at most
+    /// one live cart.
     #[test]
     fn custody_holds_for_any_order_of_acts(acts in prop::collection::vec(act(), 1..60)) {
         let (store, _) = store(Some(6));

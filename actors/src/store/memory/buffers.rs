@@ -1,4 +1,4 @@
-//! What books are carried in.
+//! Reuse of the buffers that carry books.
 
 use std::sync::Mutex;
 
@@ -6,15 +6,15 @@ use super::lock;
 use crate::book::Book;
 use crate::threads::PerThread;
 
-/// What books were carried in, to be used again by the same thread: large blocks are what an allocator is slow with, and those of another
-/// core are far away.
+/// Buffers that carried books, reused by the same thread: allocators are slow with large blocks,
+/// and memory last used by another core is slow to access.
 #[derive(Default)]
 pub(super) struct Buffers(PerThread<Mutex<Vec<Vec<Book>>>>);
 
 impl Buffers {
-    /// Smaller ones are left to the allocator, which is quick with them.
+    /// Smaller buffers are left to the allocator, which is fast with them.
     const LEAST: usize = 16;
-    /// Larger ones are not kept, nor more than so many.
+    /// Larger buffers are not kept, nor more than `KEPT` of a thread.
     const MOST: usize = 4096;
     const KEPT: usize = 32;
 
@@ -29,9 +29,9 @@ impl Buffers {
         }
     }
 
-    /// Drops the books, and keeps what they were in.
+    /// Drops the books and keeps their buffer.
     pub(super) fn give(&self, mut books: Vec<Book>) {
-        // Bodies may delete files when dropped: not under the lock.
+        // Bodies may delete files when dropped, so this is outside the lock.
         books.clear();
         if (Self::LEAST..=Self::MOST).contains(&books.capacity()) {
             let mut kept = lock(self.0.mine());

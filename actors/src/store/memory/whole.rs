@@ -1,4 +1,4 @@
-//! Leases that are settled as a whole: nearly all.
+//! Fast path for leases settled as a whole, the most frequent case.
 
 use super::MemoryStore;
 use crate::book::Book;
@@ -6,7 +6,7 @@ use crate::lease::{End, Lease, Verdict};
 use crate::store::{PileKey, Refused, Settled, Worked};
 
 impl MemoryStore {
-    /// All books of a lease are acked: nearly always.
+    /// Acks all books of a lease.
     pub(super) fn settle_whole(&self, lease: Lease) -> Settled {
         let pile = lease.pile();
         let Some((batch, end)) = lease.unbind_whole() else {
@@ -26,7 +26,7 @@ impl MemoryStore {
         Settled::whole(acked, last)
     }
 
-    /// All books of a lease pass as they are: nearly always.
+    /// Passes all books of a lease unchanged.
     pub(super) fn pass_whole(
         &self,
         lease: Lease,
@@ -54,7 +54,7 @@ impl MemoryStore {
     }
 }
 
-/// Books of a cartload that pass, and their bytes.
+/// Number and bytes of the books of a cartload that would pass.
 pub(super) fn passing(lease: &Lease, worked: &Worked) -> (usize, u64) {
     if worked.is_none() && lease.is_unmarked() {
         return (lease.len(), lease.bytes());
