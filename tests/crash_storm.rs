@@ -1,4 +1,5 @@
-//! A hundred thousand panics leave nothing behind: no memory, no task, no thread but those that hang.
+//! A hundred thousand panics leave nothing behind: no memory, no task, and no thread except those
+//! that hang.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +13,7 @@ use gopherworks::supervision::{
 
 const PANICS: u64 = 100_000;
 
-/// Every life has something to lose.
+/// Each life owns memory and a count, which a leak would keep.
 struct Rocket {
     _load: Vec<u8>,
     alive: Arc<AtomicUsize>,
@@ -38,7 +39,7 @@ impl Actor for Rocket {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // A task of its own, which has to go with it.
+        // A task of the actor, which must end with it.
         ctx.spawn(actix::fut::wrap_future(std::future::pending()));
     }
 }
@@ -51,12 +52,12 @@ impl Handler<Crash> for Rocket {
     type Result = ();
 
     fn handle(&mut self, _: Crash, _: &mut Self::Context) {
-        // A panic without its message on standard error, which a hundred thousand would fill.
+        // Panics without a message on standard error, which a hundred thousand messages would fill.
         std::panic::resume_unwind(Box::new("a crash"));
     }
 }
 
-/// A number from `/proc/self/status`.
+/// A number of `/proc/self/status`.
 fn status(key: &str) -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = text
@@ -84,7 +85,7 @@ async fn crash(ports: &[Port<Rocket>], handle: &SupervisorHandle, until: u64) {
         } else {
             handle.strike(handle.children()[which].0, Strike::Panic("a strike".into()));
         }
-        // The others have a turn.
+        // Gives the other tasks a turn.
         actix_rt::task::yield_now().await;
     }
 }
@@ -121,7 +122,7 @@ fn a_hundred_thousand_panics_leak_nothing() {
         let children = children.collect();
         let handle = Supervisor::start(policy, clock.clone(), Seed(1), children);
         handle.wait_started().await.expect("they start");
-        // What is allocated once is there by now.
+        // One-time allocations have been made by now.
         crash(&ports, &handle, PANICS / 5).await;
         let (memory, threads) = (status("VmRSS:"), status("Threads:"));
         crash(&ports, &handle, PANICS).await;
@@ -131,7 +132,7 @@ fn a_hundred_thousand_panics_leak_nothing() {
         assert_eq!(status("Threads:"), threads);
         assert!(handle.lives() <= ports.len(), "{} lives", handle.lives());
 
-        // One that hangs has its thread for as long as it hangs, and no longer.
+        // A life that hangs occupies its thread only as long as it hangs.
         handle.strike("rocket 1", Strike::Hang(Duration::from_secs(3_600)));
         while arbiters.replaced() == 0 || ports.iter().any(|port| port.epoch().is_none()) {
             actix_rt::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! The checker is itself checked: each planted defect is found by a sweep of at most 200 seeds, and made small.
+//! Checks the checker: each planted defect is found by a sweep of at most 200 seeds, and minimised.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,7 +8,7 @@ use gopherworks::config::{Loaded, Overrides};
 use gopherworks::topology::Topology;
 use gopherworks::verdict::sweep::{Sweep, Swept};
 
-/// What is planted is planted in the whole process.
+/// A planted defect applies to the whole process.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 const SEEDS: u64 = 200;

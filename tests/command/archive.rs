@@ -1,4 +1,5 @@
-//! The shipped archive: what goes in comes out again, whatever the names; a second run does what changed.
+//! The shipped archive: every input is restored from its output, whatever its name; a second run
+//! processes only changes.
 
 use crate::support;
 
@@ -14,7 +15,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use support::command::{Place, Report, shipped, tree};
 
-/// Archives `in` to `out`, and gives exit code and report.
+/// Archives `in` to `out`; returns exit code and report.
 fn archive(place: &Place, out: &str, more: &[&str]) -> (i32, Report) {
     let file = shipped("archive.toml");
     let mut command = place.run(["run".as_ref(), file.as_os_str()]);
@@ -28,14 +29,15 @@ fn archive(place: &Place, out: &str, more: &[&str]) -> (i32, Report) {
     (done.status.code().expect("a code"), report)
 }
 
-/// `sha256sum -c` accepts the manifest in the input folder, and lists so many files.
+/// Asserts that `sha256sum -c` accepts the manifest in the input folder, and that it lists `files`
+/// files.
 #[track_caller]
 fn checked(place: &Place, out: &str, files: usize) {
     let manifest = place.path(out).join("SHA256SUMS");
     let sums = fs::read(&manifest).expect("a manifest");
     assert_eq!(sums.iter().filter(|byte| **byte == b'\n').count(), files);
     if files == 0 {
-        // sha256sum wants a line at least.
+        // sha256sum requires at least one line.
         return;
     }
     let done = Process::new("sha256sum")
@@ -48,7 +50,7 @@ fn checked(place: &Place, out: &str, files: usize) {
     assert!(done.status.success(), "{said}");
 }
 
-/// What gunzip makes of the archive.
+/// The archive's files, decompressed.
 fn unpacked(place: &Place, out: &str) -> BTreeMap<PathBuf, Vec<u8>> {
     let files = tree(&place.path(out)).into_iter();
     let packed = files.filter(|(name, _)| name.as_os_str() != "SHA256SUMS");
@@ -68,7 +70,7 @@ fn unpacked(place: &Place, out: &str) -> BTreeMap<PathBuf, Vec<u8>> {
         .collect()
 }
 
-/// Regular files with every sort of name, and things that are no files.
+/// Regular files with all sorts of names, and entries that are not files; with the number of files.
 fn strange() -> (Place, usize) {
     let place = Place::new();
     let names: [&[u8]; 17] = [
@@ -184,7 +186,7 @@ fn what_cannot_be_read_is_a_dead_letter_with_its_reason_and_the_rest_goes_on() {
     for number in 0..50 {
         place.write(format!("in/file {number}"), format!("{number}"));
     }
-    // Not even root reads the memory at address 0, nor enters a loop.
+    // Not even root can read the memory at address 0, or follow a loop of links.
     symlink("/proc/self/mem", place.path("in/file 10 memory")).expect("a link");
     symlink(".", place.path("in/file 20 loop")).expect("a link");
     symlink("nowhere", place.path("in/file 30 broken")).expect("a link");
@@ -208,7 +210,7 @@ fn what_cannot_be_read_is_a_dead_letter_with_its_reason_and_the_rest_goes_on() {
     assert_eq!(titles, ["file 10 memory", "file 20 loop", "file 30 broken"]);
     assert!(reasons[0].1.contains("Input/output error"), "{reasons:?}");
     assert!(reasons[2].1.contains("No such file"), "{reasons:?}");
-    // None of the three has left anything.
+    // None of the three failed files has left an output.
     let left = tree(&place.path("out"));
     assert_eq!(left.len(), 51, "fifty files and the manifest");
 }
@@ -223,7 +225,7 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
     ];
     prop::collection::vec(byte, 1..20)
         .prop_filter("no name", |name| name != b"." && name != b"..")
-        // The config leaves these folders out on purpose.
+        // The config excludes these folders.
         .prop_filter("left out", |name| name != b"target" && name != b".git")
 }
 

@@ -1,4 +1,5 @@
-//! Configs that are wrong: exit code 78, every mistake at once with its place, and nothing read or written.
+//! Invalid configs: exit code 78, every mistake at once with its location, and nothing read or
+//! written.
 
 use crate::support;
 
@@ -24,7 +25,7 @@ carts = { count = 2, books = 3 }
 load = "1"
 "#;
 
-/// Where the mistakes of `BAD` are, and a word of each.
+/// Locations of the mistakes of `BAD`, with a word of each message.
 const PLACES: [(u64, u64, &str); 6] = [
     (2, 19, "linez"),
     (3, 16, "whole number"),
@@ -34,7 +35,7 @@ const PLACES: [(u64, u64, &str); 6] = [
     (12, 8, "unit"),
 ];
 
-/// Nothing but what the test wrote is there.
+/// Asserts that the folder holds only the files that the test wrote.
 #[track_caller]
 fn untouched(place: &Place, files: usize) {
     let found: Vec<_> = tree(place.root()).into_keys().collect();

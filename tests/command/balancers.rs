@@ -1,4 +1,4 @@
-//! Balancers from the command line: run, simulate, compare, and what is said of mistakes.
+//! Balancers from the command line: run, simulate, compare, and diagnostics.
 
 use crate::support;
 
@@ -28,7 +28,8 @@ fn a_run_answers_all_and_tells_its_tails() {
         (&asked["answered"], &asked["lost"]),
         (&100.into(), &0.into())
     );
-    // The formula of the talk's simple balancer: the sum of all work over its workers, and at most one piece of work more.
+    // The formula of the talk's simple balancer: the sum of all work divided by its workers, plus
+    // at most one request.
     let took = report["wall_s"].as_f64().expect("a time");
     let busy = desk["busy"].as_f64().expect("a share") * took * 4.0;
     assert!(
@@ -46,7 +47,7 @@ fn a_run_answers_all_and_tells_its_tails() {
     );
 }
 
-/// A batch for workers that start `program`.
+/// A config with a batch of requests to workers that run `program`.
 fn programs(program: &str, load: &str) -> String {
     format!(
         r#"

@@ -1,4 +1,4 @@
-//! `chaos` and `simulate --faults` as they are called: verdicts, exit codes, replays.
+//! `chaos` and `simulate --faults` from the command line: verdicts, exit codes, replays.
 
 use crate::support;
 
@@ -65,7 +65,7 @@ fn the_same_sweep_in_two_processes_has_the_same_traces() {
     }
 }
 
-/// A file of its own that expects what can't be: somebody is back before he is gone.
+/// A config whose expectation can't hold: recovery within 1 ns.
 fn impossible(place: &Place, faults: &str) -> String {
     let text = format!(
         "extends = \"{}\"\nremove = [\"faults.any\"]\n[expect]\nrecovery_p99 = \"<= 1ns\"\n{faults}",
@@ -115,7 +115,7 @@ fn a_failure_is_made_small_and_what_is_left_fails_alone() {
     assert_eq!(failure["minimal_faults"], 1, "{failure}");
     let minimal = failure["minimal"].as_str().expect("a text");
     assert!(minimal.contains("kind = \"kill\""), "{minimal}");
-    // Pasted into a file of its own, it fails as well, and by the same seed the same way.
+    // Pasted into a config, the minimised faults fail again, with the same seed in the same way.
     let small = impossible(&place, minimal);
     let again = say(&[
         "simulate", &small, "--faults", "--seed", "1", "--format", "json",
@@ -142,7 +142,7 @@ fn real_threads_pass_the_storm_and_name_who_blocks() {
     let place = Place::new();
     let verdict = text_of(place.path("verdict.json"));
     let file = suite("storm");
-    // One block soon, so that a short run has one.
+    // An early block, so that a short run has one.
     let said = say(&[
         "chaos",
         &file,
@@ -154,7 +154,7 @@ fn real_threads_pass_the_storm_and_name_who_blocks() {
         &verdict,
         "--set",
         "faults.blocks.when.every=1s",
-        // The machine may be busy with other tests.
+        // Other tests may keep the machine busy.
         "--set",
         "expect.recovery_p99=2s",
     ]);
@@ -223,7 +223,8 @@ fn a_dip_of_the_throughput_is_measured_against_a_calm_run() {
         let file = text_of(place.write("slow.toml", text));
         say(&["simulate", &file, "--faults"])
     };
-    // One of four steps is slow at a time, and takes twice as long: five steps and not four, if it is always the same.
+    // One of four steps at a time takes twice as long: five steps instead of four, if it is always
+    // the same one.
     let (strict, lenient) = (slow(0.05), slow(0.6));
     assert_eq!(strict.code, 1, "{}", strict.out);
     assert!(

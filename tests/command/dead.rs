@@ -1,4 +1,4 @@
-//! Dead letters: kept by `--dead`, listed, shown, and put back once their cause is mended.
+//! Dead letters: kept by `--dead`, listed, shown, and offered again once their cause is fixed.
 
 use crate::support;
 
@@ -10,7 +10,7 @@ use support::command::{Place, lines, one_crew};
 const IN: &str = r#"{ kind = "lines", path = "in" }"#;
 const OUT: &str = r#"{ kind = "lines", path = "out", append = true }"#;
 
-/// Three lines that are no gzip, dead.
+/// Three dead letters: lines that are not gzip.
 fn three_dead() -> Place {
     let place = Place::new();
     place.write("in", b"one\ntwo \xff\nthree\n");
@@ -101,7 +101,7 @@ fn offered_again_they_burn_once_the_cause_is_mended_and_the_file_is_empty() {
     assert_eq!(burned, [&b"one"[..], b"three", b"two \xff"]);
     assert_eq!(place.text("dead"), "");
     assert!(listed(&place).is_empty());
-    // Nothing is left to be offered, and nothing burns twice.
+    // Nothing is left to be offered, and no book burns twice.
     place.run(["dead", "offer", "dead"]).assert().code(0);
     assert_eq!(std::fs::read(place.path("out")).expect("out").len(), 16);
 }
@@ -154,7 +154,7 @@ fn an_offer_that_cannot_start_loses_no_letter() {
 #[test]
 fn runs_append_their_letters_and_half_a_letter_is_passed_over() {
     let place = three_dead();
-    // As a run leaves it that is killed while it writes.
+    // As a run leaves the file if it is killed while it writes.
     let whole = place.text("dead");
     let half = &whole[..whole.len() - 30];
     place.write("dead", half);
@@ -169,14 +169,15 @@ fn runs_append_their_letters_and_half_a_letter_is_passed_over() {
         .assert()
         .code(3)
         .stderr(contains("dead.damaged"));
-    // What was torn is kept, and is no letter any more; the books of both runs are listed once.
+    // The torn line is kept in another file and is not a letter; the books of both runs are listed
+    // once.
     assert!(whole.contains(place.text("dead.damaged").trim_end()));
     let deaths: Vec<_> = (listed(&place).iter())
         .map(|letter| (letter["deaths"].as_u64(), letter["attempts"].as_u64()))
         .collect();
     let once_more = (Some(2), Some(2));
     assert_eq!(deaths, [once_more, once_more, (Some(1), Some(1))]);
-    // In the middle as at the end.
+    // A damaged line in the middle is handled like one at the end.
     let text = place.text("dead");
     place.write("dead", text.replacen("\"pile\"", "", 1));
     let out = place
@@ -226,7 +227,7 @@ fn a_run_keeps_its_dead_letters_without_being_asked() {
             .code(0);
         let letters: Vec<Value> =
             serde_json::from_slice(&out.get_output().stdout).expect("a list in JSON");
-        // Equal lines are two books, and each of them died so often.
+        // Equal lines are two books, each with its own number of deaths.
         assert_eq!(letters.len(), 3);
         for letter in &letters {
             assert_eq!(letter["deaths"], deaths);
@@ -241,7 +242,7 @@ fn a_run_keeps_its_dead_letters_without_being_asked() {
         let found = std::fs::metadata(place.path(file)).expect("a file");
         assert_eq!(found.permissions().mode() & 0o777, 0o600);
     }
-    // Another run that uses the file takes none of them away.
+    // Another run that holds the file loses no letter.
     let used = std::fs::File::open(place.path("state/t.dead.jsonl")).expect("letters");
     used.try_lock().expect("nobody has it");
     place
@@ -256,7 +257,7 @@ fn where_letters_cannot_be_kept_the_run_goes_on_and_says_so() {
     let place = Place::new();
     place.write("in", b"one\ntwo\nthree\n");
     place.write("t.toml", one_crew(IN, r#"["gunzip"]"#, OUT, 2));
-    // Neither a folder nor, to root, forbidden.
+    // A file in place of the folder makes it unusable even to root.
     place.write("state", "a file");
     place
         .run(["run", "t.toml"])

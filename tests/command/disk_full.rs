@@ -1,5 +1,5 @@
-//! A disk that is full, played by a limit on the size of files: a book that does not fit dies with its reason, and nothing is
-//! half-written at its final name.
+//! A full disk, imitated by a limit on the size of files: a book that does not fit becomes a dead
+//! letter with its reason, and no partial file has a final name.
 
 use crate::support;
 
@@ -11,7 +11,7 @@ use support::command::{
     Gate, PATIENCE, Place, Running, lines, one_crew, plain, program, tree, until,
 };
 
-/// `gopherworks` that can't write a file beyond so many blocks of 512 bytes.
+/// `gopherworks` with a limit on the size of files, in blocks of 512 bytes.
 fn limited(place: &Place, blocks: u32, args: &[&str]) -> Command {
     let mut process = Process::new("sh");
     let script = format!(r#"trap "" XFSZ; ulimit -f {blocks}; exec "$0" "$@""#);
@@ -67,7 +67,7 @@ fn what_does_not_fit_dies_with_its_reason_and_the_rest_is_written() {
         let reason = letter["reason"].as_str().expect("a reason");
         assert!(reason.contains("File too large"), "{reason}");
     }
-    // With room again the letters burn.
+    // Without the limit the letters burn.
     place.run(["dead", "offer", "dead"]).assert().code(0);
     assert_eq!(tree(&place.path("out")), tree(&place.path("in")));
 }
@@ -75,7 +75,7 @@ fn what_does_not_fit_dies_with_its_reason_and_the_rest_is_written() {
 #[test]
 fn an_archive_on_a_full_disk_leaves_no_half_file_and_finishes_when_there_is_room() {
     let place = Place::new();
-    // Bytes that gzip can't make smaller.
+    // Bytes that gzip can't compress.
     let mut seed = 1_u32;
     let mut noise = |length: usize| -> Vec<u8> {
         let mut next = || {
@@ -128,7 +128,7 @@ fn lines_beyond_a_limit_on_files_end_the_run_and_no_line_is_torn() {
     );
     let report = place.report("r.json");
     report.balanced();
-    // What can be read again counts as never offered.
+    // Books that can be read again count as never offered.
     let left = report.ledger("in_flight") + report.ledger("given_back");
     let burned = report.ledger("burned");
     assert!(burned > 0 && left > 0, "{}", report.0);

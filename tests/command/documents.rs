@@ -1,4 +1,4 @@
-//! What README.md and docs/ show is true: every block of TOML is a right config, and every command line runs.
+//! Checks README.md and docs/: every TOML block is a valid config, and every command line runs.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,7 +12,7 @@ use crate::support::command::{Place, program};
 
 /// A fenced block of a document.
 struct Block {
-    /// `README.md:38`, the line of its fence.
+    /// Location of its fence, such as `README.md:38`.
     at: String,
     language: String,
     text: String,
@@ -70,7 +70,8 @@ fn every_toml_block_is_a_right_config() {
             dependencies(block);
             continue;
         }
-        // A block without nodes is of a file that extends another; parents are looked for among the shipped configs.
+        // A block without nodes belongs to a config that extends another one, which is looked up
+        // among the shipped configs.
         let nodes = ["[piles", "[balancers.", "extends = "];
         let whole = nodes.iter().any(|start| block.text.contains(start));
         let parent = "extends = \"four-gophers.toml\"\n";
@@ -85,7 +86,7 @@ fn every_toml_block_is_a_right_config() {
     assert!(judged >= 6, "{judged}");
 }
 
-/// Dependencies in a document are those of this package, in the versions that it is built with.
+/// Checks that dependencies in a document have the versions that this package is built with.
 fn dependencies(block: &Block) {
     let own = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
     let own: toml::Table = own.parse().expect("TOML");
@@ -108,7 +109,7 @@ fn dependencies(block: &Block) {
     }
 }
 
-/// What is not run, by its first words, and why.
+/// Commands that are not run, by their first words, with the reason.
 const NOT_RUN: [(&str, &str); 11] = [
     ("cargo test", "it is this run"),
     ("cargo bench", "takes long, and measures"),
@@ -138,7 +139,7 @@ const NOT_RUN: [(&str, &str); 11] = [
     ),
 ];
 
-/// What stands for something of the reader's, or would take long.
+/// Replacements for paths of the reader, and for what would take long.
 const STANDS_FOR: [(&str, &str); 11] = [
     ("cargo run --release --", "gopherworks"),
     ("/srv/in", "in"),
@@ -192,7 +193,7 @@ fn every_command_line_runs() {
                 .env("PATH", &path)
                 .output()
                 .expect("a shell");
-            // An expectation may fail on a busy machine; all else is told by another code.
+            // An expectation may fail on a busy machine (exit code 1); all other codes are errors.
             let right = match out.status.code() {
                 Some(0) => true,
                 Some(1) => command.contains(" chaos ") || command.contains("--faults"),

@@ -1,4 +1,5 @@
-//! `graph`: what is drawn goes to stdout, everything else to stderr, and an invalid config is never drawn.
+//! `graph`: the drawing goes to stdout, everything else to stderr, and an invalid config is not
+//! drawn.
 
 use crate::support;
 
@@ -64,7 +65,7 @@ fn every_format_is_drawn_to_stdout_alone() {
             .stdout(starts_with(start).and(contains(more)))
             .stderr(is_empty());
     }
-    // Text is what is drawn without a word.
+    // Text is the default format.
     let [plain, text] = [
         &["graph", "lanes.toml"][..],
         &["graph", "lanes.toml", "--format", "text"],

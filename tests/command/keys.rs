@@ -1,4 +1,5 @@
-//! Keys of what leaves the process: no two books of any runs have the same, and one that comes again has its own.
+//! Keys of books that leave the process: unique across all runs, and unchanged when a book is
+//! offered again.
 
 use crate::support;
 
@@ -9,7 +10,7 @@ const LINES: &str = r#"{ kind = "lines", path = "in" }"#;
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 const BAD: &str = "HTTP/1.1 400 Bad\r\ncontent-length: 0\r\n\r\n";
 
-/// A server that refuses bodies that begin with `bad` until it has heard of `enough` requests.
+/// A server that refuses bodies that begin with `bad` until it has received `enough` requests.
 fn server(enough: usize) -> Upstream {
     let asked = std::sync::atomic::AtomicUsize::new(0);
     Upstream::start(move |heard| {
@@ -19,7 +20,7 @@ fn server(enough: usize) -> Upstream {
     })
 }
 
-/// The key and the body of every request, in the order in which they came.
+/// Key and body of every request, in order of arrival.
 fn heard(server: &Upstream) -> Vec<(String, String)> {
     let heard = server.heard().into_iter().map(|heard| {
         let key = heard.all("idempotency-key")[0].to_owned();

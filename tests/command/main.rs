@@ -1,4 +1,4 @@
-//! The command as a user calls it.
+//! The command as a user runs it.
 
 mod archive;
 mod bad_input;

@@ -1,5 +1,5 @@
-//! Folders that `files` writes to: nothing in them is overwritten by mistake, and nothing outside
-//! of them is touched.
+//! Folders that `files` writes to: no file is overwritten by mistake, and nothing outside of them
+//! is changed.
 
 use std::fs;
 use std::io::Write;
@@ -67,7 +67,7 @@ fn records_that_lead_elsewhere_are_refused_and_what_they_lead_to_is_whole() {
         assert_eq!(code, 1, "{said}");
         assert!(said.contains(&*ours.to_string_lossy()), "{said}");
         assert_eq!(place.text("victim"), "victim\n");
-        // A pipe in the place of the link is no reason to wait.
+        // A pipe in place of the link must not block the run.
         fs::remove_file(place.path(&ours)).expect("the link");
         place.fifo(&ours);
         let (code, said) = archive(&place);

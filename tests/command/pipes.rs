@@ -1,4 +1,4 @@
-//! Books in pipes: lines through stdin and stdout, a reader that goes away, and programs that burn books.
+//! Books in pipes: lines through stdin and stdout, a reader that goes away, and programs as burns.
 
 use crate::support;
 
@@ -70,7 +70,8 @@ fn a_reader_that_goes_away_neither_hangs_nor_panics() {
     let said = lines(&out.get_output().stdout);
     assert_eq!(said.len(), 2, "{said:?}");
     assert_eq!(said[0], "1");
-    // What head took before it left is burned, the rest is unfinished; or the pipe took all.
+    // What head read before it ended is burned and the rest unfinished, or the pipe took
+    // everything.
     let report = place.report("r.json");
     report.balanced();
     let left = report.ledger("in_flight") > 0;
@@ -139,7 +140,7 @@ fn a_file_of_lines_has_one_writer() {
     running.signal(Signal::TERM);
     assert_eq!(running.end().status.code(), Some(0));
     assert_eq!(place.text("out"), "\n");
-    // Two nodes of one design.
+    // Two nodes of one config write to the file.
     let twice = one_crew(source, "[]", burn, 1)
         + "[incinerators.other]\nburn = { kind = \"lines\", path = \"./out\" }\n\
            [crews.again]\nfrom = \"inbox\"\nto = \"other\"\ngophers = [\"load push unload return\"]\n";
@@ -176,7 +177,8 @@ fn lines_that_were_burned_are_not_given_again() {
     assert_eq!(run(3), 2);
 }
 
-/// A run from a fifo that no program opens for writing, beside a pile whose line tells that the run is under way.
+/// A source on a fifo that has no writer, beside a pile whose burned line shows that the run has
+/// started.
 #[test]
 fn a_source_on_a_fifo_without_a_writer_ends_with_the_first_signal() {
     let place = Place::new();
@@ -314,7 +316,7 @@ fn output_that_cannot_be_written_is_a_failure_of_every_command() {
         let err = String::from_utf8_lossy(&out.stderr);
         assert_eq!(out.status.code(), Some(1), "{args:?}: {err}");
         assert!(err.contains("No space left"), "{args:?}: {err}");
-        // A stderr that takes nothing changes no exit code, and is no panic.
+        // A full stderr changes no exit code and causes no panic.
         let full = std::fs::File::options().write(true).open("/dev/full");
         let mut process = place.process(args);
         process.stdout(Stdio::null()).stderr(full.expect("Linux"));
@@ -333,7 +335,7 @@ fn command(words: &[&str], more: &str) -> String {
     format!("{{ kind = \"command\", command = {words}{more} }}")
 }
 
-/// Runs lines through a command and gives the exit code, the report and the reasons of what died.
+/// Runs lines through a command; returns exit code, report and the reasons of dead letters.
 fn through(place: &Place, given: &str, burn: &str) -> (i32, Report, Vec<String>) {
     place.write("in", given);
     let source = r#"{ kind = "lines", path = "in" }"#;
@@ -364,7 +366,7 @@ fn a_program_gets_each_body_by_itself_or_a_cart_together() {
     std::fs::remove_file(&out).expect("it was there");
     let (code, report, _) = through(&place, "a\nb\nc\n", &command(&["sh", "-c", script], &more));
     assert_eq!((code, report.ledger("burned")), (0, 3));
-    // How full a cart is when it leaves is not promised; that every body comes once, in its cart, is.
+    // The number of books in a cart may vary; each body must arrive once, with its cart.
     let text = place.text("out");
     let carts: Vec<_> = text.trim_matches(['[', ']']).split("][").collect();
     let mut bodies = Vec::new();
@@ -430,7 +432,7 @@ fn a_program_killed_by_a_signal_and_one_that_reads_nothing() {
     let (code, _, reasons) = through(&place, "a\n", &burn);
     assert_eq!(code, 3);
     assert!(reasons[0].contains("signal: 9"), "{reasons:?}");
-    // Much more than a pipe holds, and nobody reads it: its exit code decides.
+    // The body is larger than a pipe's buffer and is not read: the exit code decides.
     std::fs::remove_file(place.path("dead")).expect("letters");
     let large = "x".repeat(1 << 19) + "\n";
     let (code, report, _) = through(&place, &large, &command(&["true"], ""));

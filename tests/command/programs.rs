@@ -1,4 +1,5 @@
-//! Programs that a run starts: where they are found, how many at once, what one bad book costs, and that none outlives the run.
+//! Programs that a run starts: where they are found, how many run at once, the cost of one bad
+//! book, and that none outlives the run.
 
 use crate::support;
 
@@ -9,14 +10,14 @@ use predicates::str::contains;
 use rustix::process::Signal;
 use support::command::{Gate, Place, Report, Running, one_crew, until};
 
-/// A config whose program is `command` (an array in TOML), with further options.
+/// A config whose burn runs `command` (a TOML array), with further options.
 fn burning(place: &Place, name: &str, books: u32, command: &str, more: &str) {
     let burn = format!(r#"{{ kind = "command", command = {command}{more} }}"#);
     let source = format!(r#"{{ kind = "generate", books = {books} }}"#);
     place.write(name, one_crew(&source, "[]", &burn, 10));
 }
 
-/// A config whose worker is this program, asked once.
+/// A config whose worker runs `command`, with one request.
 fn asking(place: &Place, name: &str, command: &str, more: &str) {
     place.write(
         name,
@@ -54,7 +55,7 @@ fn a_program_with_a_slash_starts_at_the_file_that_wrote_it() {
             r#"["./bin/say"]"#,
             &format!("{env}{more}"),
         );
-        // A file in another folder keeps the programs of the one that it extends.
+        // A config in another folder keeps the programs of the config that it extends.
         place.write("other/t.toml", "extends = \"../jobs/burn.toml\"\n");
         let root = place.root().canonicalize().expect("a folder");
         for file in ["jobs/burn.toml", "jobs/ask.toml", "other/t.toml"] {
@@ -71,7 +72,7 @@ fn a_program_with_a_slash_starts_at_the_file_that_wrote_it() {
             std::fs::remove_file(&out).expect("it ran");
         }
     }
-    // A bare name is never looked up beside the file.
+    // A bare name is not looked up beside the config.
     burning(&place, "jobs/burn.toml", 1, r#"["say-nothing"]"#, "");
     script(&place, "jobs/say-nothing", "exit 0");
     place
@@ -173,7 +174,7 @@ fn as_many_programs_run_at_once_as_there_are_carts_whatever_the_cores() {
 
 #[test]
 fn no_program_outlives_its_parent_however_that_dies() {
-    // The grandchild has the lock as well, and goes on when its parent is killed alone.
+    // The grandchild holds the lock as well, and would outlive a parent that is killed alone.
     let bash = r#"["bash", "-c", "exec 9>>lock; flock -s 9; sleep 1000 & echo >> began; wait"]"#;
     for signal in [Signal::KILL, Signal::HUP, Signal::QUIT, Signal::ABORT] {
         let place = Place::new();
@@ -185,7 +186,7 @@ fn no_program_outlives_its_parent_however_that_dies() {
             until("the program runs", || !place.text("began").is_empty());
             running.signal(signal);
             if signal == Signal::HUP {
-                // The first one asks for an end like SIGTERM, which waits for what is under way.
+                // The first signal drains like SIGTERM, which waits for the program.
                 running.signal(Signal::KILL);
             }
             running.end();

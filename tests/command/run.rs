@@ -1,4 +1,5 @@
-//! What a run says when all is well: the report's fields, where output goes, the flags, the shipped designs, and their exit codes.
+//! Successful runs: the report's fields, output files, flags, the shipped designs, and their exit
+//! codes.
 
 use crate::support;
 
@@ -81,7 +82,7 @@ fn a_report_that_cannot_be_written_is_a_failure_with_its_path() {
     let source = r#"{ kind = "generate", books = 5 }"#;
     let burn = r#"{ kind = "lines", path = "out" }"#;
     place.write("t.toml", one_crew(source, "[]", burn, 1));
-    // Found out before anything runs.
+    // Found before anything runs.
     place
         .run(["run", "t.toml", "--report", "no/such/r.json"])
         .assert()
@@ -166,7 +167,7 @@ fn a_report_replaces_an_old_one_as_a_whole_and_is_for_its_owner() {
         .code(0);
     assert_eq!(mode("r.json"), 0o644, "what its owner chose");
     assert!(place.path("link").is_symlink());
-    // A start that fails leaves what there was.
+    // A start that fails leaves the old file unchanged.
     let before = place.text("r.json");
     place.write(
         "bad.toml",
@@ -181,7 +182,7 @@ fn a_report_replaces_an_old_one_as_a_whole_and_is_for_its_owner() {
     assert_eq!(names.len(), 4, "no temporary file is left: {names:?}");
 }
 
-/// The number before `unit` in a report's first line.
+/// The number before `unit` in the first line of a report.
 fn printed(text: &str, unit: &str) -> f64 {
     let (before, _) = text.split_once(unit).expect(unit);
     let number = before.split_whitespace().last().expect("a number");
@@ -280,7 +281,7 @@ fn shipped_configs_are_valid_from_any_folder() {
             .assert()
             .code(0)
             .stdout(contains("ok"));
-        // And by a relative path.
+        // The same config by a relative path.
         let mut here = place.run(["validate", &format!("{name}.toml")]);
         here.current_dir(file.parent().expect("a folder"));
         here.assert().code(0);
@@ -323,7 +324,7 @@ fn data_goes_to_stdout_and_logs_to_stderr() {
         .code(0)
         .stdout(contains("burned 5").and(contains("balanced")))
         .stderr("");
-    // Nothing to say, so that all of stdout is still one report.
+    // No message is mixed in: stdout is exactly one report.
     let out = place
         .run(["-vv", "run", "t.toml", "--format", "json"])
         .assert()
@@ -384,7 +385,7 @@ fn set_and_the_environment_override_the_file_and_set_wins() {
 #[test]
 fn for_makes_generate_endless_and_drains() {
     let place = Place::new();
-    // One book: without end it is more. A small pile, so that the drain is short.
+    // The source has one book, but never ends with `--for`. A small pile keeps the drain short.
     let config = generate(1).replace("max_attempts = 2", "capacity = { books = 20 }");
     place.write("t.toml", config + "steps = { load = \"1ms\" }\n");
     let out = place

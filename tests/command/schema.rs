@@ -1,4 +1,5 @@
-//! The JSON Schema of the config language: it accepts what the loader accepts, and refuses what a schema can refuse.
+//! The JSON Schema of the config language: it accepts what the loader accepts, and refuses what a
+//! schema can refuse.
 
 use crate::support;
 
@@ -53,7 +54,7 @@ fn the_command_prints_the_schema() {
     assert!(printed["$schema"].as_str().unwrap().contains("2020-12"));
 }
 
-/// A design that is right, with a place for more in its crew, its pile, its fire, and at the end.
+/// A valid config, with placeholders in its crew, pile and incinerator, and at the end.
 fn design(pile: &str, fire: &str, crew: &str, more: &str) -> String {
     format!(
         "[piles.manuals]\n{pile}\n[incinerators.furnace]\n{fire}\n[crews.haul]\nfrom = \"manuals\"\nto = \"furnace\"\n\
@@ -64,7 +65,7 @@ fn design(pile: &str, fire: &str, crew: &str, more: &str) -> String {
 const PILE: &str = "source = { kind = \"generate\", books = 10 }";
 const FIRE: &str = "burn = \"count\"";
 
-/// Right in the schema and in the loader.
+/// Configs that are valid in the schema and in the loader.
 fn right() -> Vec<String> {
     let crew = |crew: &str| design(PILE, FIRE, crew, "");
     let more = |more: &str| design(PILE, FIRE, "", more);
@@ -103,7 +104,7 @@ fn right() -> Vec<String> {
     ]
 }
 
-/// Wrong in the schema and in the loader.
+/// Configs that are invalid in the schema and in the loader.
 fn wrong() -> Vec<String> {
     let crew = |crew: &str| design(PILE, FIRE, crew, "");
     let more = |more: &str| design(PILE, FIRE, "", more);

@@ -1,4 +1,5 @@
-//! Served requesters from the command line: grace before the port is closed, and what is logged.
+//! Served requesters from the command line: the grace period before the port is closed, and
+//! logging.
 #![cfg(feature = "http")]
 
 use crate::support;
@@ -6,7 +7,7 @@ use crate::support;
 use rustix::process::Signal;
 use support::command::{Place, Running, until};
 
-/// What a GET of this server is answered, if it still listens.
+/// The response to a GET; `None` if the server no longer listens.
 fn get(address: &str, path: &str) -> Option<String> {
     use std::io::{Read, Write};
 

@@ -1,5 +1,5 @@
-//! Signals: the first drains, the second stops at once with every book back on its pile; whatever was broken off, the next
-//! run finishes.
+//! Signals: the first drains, the second stops at once with every book back on its pile; the next
+//! run resumes.
 
 use crate::support;
 
@@ -14,14 +14,14 @@ use support::command::{Gate, Place, Running, one_crew, plain, program, shipped, 
 
 const BOOKS: usize = 30;
 
-/// A run whose every burn says that it began and waits for a line of the fifo `gate`.
+/// A run in which each burn reports its start and then waits for a line of the fifo `gate`.
 fn gated(place: &Place, source: &str) -> (Running, Gate) {
     let gate = gated_design(place, source);
     let args = ["run", "t.toml", "--report", "r.json", "--dead", "dead"];
     (Running::start(place.process(args)), gate)
 }
 
-/// The same, started by a shell that ignores a signal, as `nohup` does.
+/// As `gated`, started by a shell that ignores `signal`, as `nohup` does.
 fn ignoring(place: &Place, signal: &str) -> (Running, Gate) {
     let gate = gated_design(place, &generate());
     let mut shell = Process::new("bash");
@@ -48,7 +48,7 @@ fn generate() -> String {
     format!(r#"{{ kind = "generate", books = {BOOKS} }}"#)
 }
 
-/// No program that the run started is alive.
+/// Asserts that no program of the run is alive.
 #[track_caller]
 fn all_dead(place: &Place) {
     let lock = fs::File::open(place.path("lock")).expect("a lock");
@@ -106,7 +106,7 @@ fn two_signals_stop_at_once_with_every_book_back_on_its_pile() {
         until("five burns have begun", || began(&place) >= 5);
         running.signal(first);
         let drains = "draining what is under way";
-        // The first has been taken once it is answered for; two that come together are one.
+        // Wait until the first is handled: two signals that arrive together count as one.
         until(drains, || running.said(drains));
         running.signal(second);
         let out = running.end();
@@ -142,7 +142,7 @@ fn a_run_that_waits_for_its_input_drains() {
     let running = Running::start(place.process(["run", "t.toml", "--report", "r.json"]));
     input.open(3);
     until("three lines are out", || place.text("out").len() == 3);
-    // The writer's end stays open: the end of the input never comes.
+    // The writer's end stays open, so the input never ends.
     running.signal(Signal::TERM);
     let out = running.end();
     let err = String::from_utf8_lossy(&out.stderr).into_owned();
@@ -152,15 +152,15 @@ fn a_run_that_waits_for_its_input_drains() {
     assert_eq!(report.ledger("in_flight"), 0);
 }
 
-/// Longest from the moment for which a stop is promised to the end of the process: a second, and
-/// as much again on a machine that has other tests to run; a debug build is three times as slow.
+/// Longest time from the moment for which a stop is promised to the end of the process: a second,
+/// and as much again for other tests on the machine; a debug build is three times as slow.
 const PROMISED: Duration = Duration::from_secs(if cfg!(debug_assertions) { 6 } else { 2 });
 
-/// Starts about this many actors that move books without a pause.
+/// Starts about this many actors, which move books continuously.
 fn loaded(place: &Place, actors: usize, args: &[&str]) -> Running {
     let (mut design, copies) = (shipped("sixteen-gophers.toml"), (actors / 13).max(2));
     if actors == 1 {
-        // As few as there can be.
+        // The fewest carts possible.
         let source = r#"{ kind = "generate", books = 900000000 }"#;
         design = place.write("t.toml", one_crew(source, "[]", "\"count\"", 10));
     }
@@ -173,7 +173,7 @@ fn loaded(place: &Place, actors: usize, args: &[&str]) -> Running {
     Running::start(process)
 }
 
-/// Waits until all actors have started and have been at work for half a second of processor time.
+/// Waits until all actors have started and have used half a second of core time.
 fn at_full_load(running: &Running) {
     until("all actors have started", || running.said("have started"));
     let before = running.ticks();
@@ -185,7 +185,7 @@ fn at_full_load(running: &Running) {
     });
 }
 
-/// The least of up to three measurements that keeps the promise: other programs may be in the way.
+/// The least of up to three measurements that keeps the promise: other programs may delay one.
 #[track_caller]
 fn promised(what: &str, mut measure: impl FnMut() -> Duration) {
     let mut took = Duration::MAX;
@@ -222,7 +222,7 @@ fn every_stop_keeps_its_promise_with_any_number_of_actors() {
                 running.signal(second);
                 let out = running.end();
                 let took = asked.elapsed();
-                // All may have been drained just before.
+                // The run may have drained just before.
                 assert!(
                     [Some(code), Some(0)].contains(&out.status.code()),
                     "{out:?}"
@@ -249,7 +249,7 @@ fn every_stop_keeps_its_promise_with_any_number_of_actors() {
     }
 }
 
-/// True if these tests run with SIGHUP ignored, which a program that they start inherits.
+/// True if these tests run with SIGHUP ignored, which the programs that they start inherit.
 fn ignores_hangup() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -287,7 +287,7 @@ fn a_hangup_that_is_ignored_changes_nothing() {
     assert_eq!(began(&place), BOOKS, "nothing was cut short");
 }
 
-/// A design whose every job says that it began and waits for a line of the fifo `gate`.
+/// A config in which each job reports its start and then waits for a line of the fifo `gate`.
 fn jobs(place: &Place, source: &str) -> Gate {
     let script = "echo >> began; read _ < gate";
     let job = format!(r#"{{ kind = "command", command = ["bash", "-c", {script:?}] }}"#);
@@ -320,7 +320,8 @@ fn a_drain_ends_after_the_job_in_hand_and_the_next_run_does_the_others() {
         let report = place.report("r.json");
         assert_eq!(report.balanced().ledger("offered"), 1);
         assert_eq!(report.ledger("given_back") as usize, JOBS - 1);
-        // Where the source remembers, the next run does the others; else it does all again.
+        // If the source remembers, the next run does only the other jobs; otherwise it does all
+        // again.
         let left = JOBS - usize::from(source.contains("remember"));
         let running = run();
         gate.open(left);
@@ -352,12 +353,12 @@ fn what_can_not_be_read_again_is_worked_off() {
 
 const FILES: usize = 150;
 
-/// The archive job of a folder of small files.
+/// The archive config on a folder of small files.
 fn archive(place: &Place) -> Process {
     let file = shipped("archive.toml");
     let mut process = place.process(["run".as_ref(), file.as_os_str()]);
     process.args(["--report", "r.json"]);
-    // Small carts, so that there are many moments to be broken off at.
+    // Small carts give many moments at which the run can be interrupted.
     process.args(["--set", "crews.packers.carts.books=2"]);
     process.args(["--set", "crews.burners.carts.books=2"]);
     process.env("INBOX", place.path("in"));
@@ -365,7 +366,7 @@ fn archive(place: &Place) -> Process {
     process
 }
 
-/// Every file that has its final name is whole.
+/// Asserts that every file with a final name is complete; returns their number.
 fn whole(place: &Place) -> usize {
     if !place.path("out").exists() {
         return 0;
@@ -404,7 +405,8 @@ proptest! {
         for (after, how) in moments {
             let before = count(&place.path("out"));
             let mut running = Running::start(archive(&place));
-            // A file more than before: it listens by then, and is in the middle of its work.
+            // One file more than before: the run handles signals by then, and is in the middle of
+            // its work.
             until("so many files more, or the end", || {
                 running.has_ended() || count(&place.path("out")) > before + after
             });
@@ -451,7 +453,7 @@ proptest! {
             .expect("sha256sum runs");
         prop_assert!(sums.success());
         prop_assert_eq!(place.text("out/SHA256SUMS").lines().count(), FILES);
-        // And then there is nothing left to do, nor anything lying about.
+        // Another run finds nothing to do, and no temporary files are left.
         let out = Running::start(archive(&place)).end();
         prop_assert_eq!(out.status.code(), Some(0));
         prop_assert_eq!(place.report("r.json").ledger("offered"), 0);
@@ -461,7 +463,7 @@ proptest! {
     }
 }
 
-/// Files below a folder while others write there.
+/// Number of files below a folder, while others write there.
 fn count(folder: &std::path::Path) -> usize {
     let Ok(entries) = fs::read_dir(folder) else {
         return 0;

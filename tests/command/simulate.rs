@@ -1,4 +1,4 @@
-//! `simulate` and `compare` as a user runs them: traces that repeat byte by byte, virtual time, tables.
+//! `simulate` and `compare` as a user runs them: repeatable traces, virtual time, tables.
 
 use crate::support;
 
@@ -99,7 +99,8 @@ fn ten_hours_of_sixteen_gophers_are_the_same_on_any_number_of_cores_and_in_any_p
             .map(|run| run.join().unwrap())
     });
     for report in &reports {
-        // Waiting steps: cores change nothing at all, so not only the set of books but the whole trace is the same.
+        // The steps use no core, so the number of cores changes nothing: the whole trace is equal,
+        // not only the set of books.
         assert_eq!(report["trace_sha256"], reports[0]["trace_sha256"]);
         assert_eq!(report["ledger"], reports[0]["ledger"]);
         assert_eq!(report["ledger"]["lost"], 0);
@@ -116,7 +117,7 @@ fn ten_hours_of_sixteen_gophers_are_the_same_on_any_number_of_cores_and_in_any_p
 
 #[test]
 fn real_time_keeps_to_the_formula() {
-    // A tenth of the books; timers that are late delay nobody after them.
+    // A tenth of the books; late timers must not delay later ones.
     let file = shipped("sixteen-gophers.toml");
     let args = [
         "run",
@@ -149,7 +150,7 @@ fn a_simulation_says_what_it_measured_and_what_limits() {
                 .and(contains("trace sha256: "))
                 .and(contains("s of virtual time")),
         );
-    // Real work is done, in the time that the file gives it.
+    // Real work is done, in the virtual time that the config gives it.
     place.write("in/a.txt", "hello");
     place.write(
         "work.toml",
@@ -352,7 +353,7 @@ steps = { push = "1s" }
     place.run(["compare", "work.toml"]).assert().code(0);
     assert_eq!(fs::read_dir(place.root()).unwrap().count(), before);
     assert!(!place.path("out").exists());
-    // Without step times there is nothing to compare, and that is said.
+    // Without step times there is nothing to compare, and the output says so.
     place
         .run(["compare", shipped("archive.toml").to_str().unwrap()])
         .assert()
@@ -386,11 +387,11 @@ fn a_design_that_moves_no_time_is_named_and_ends() {
         "{said}"
     );
     assert!(said.contains("--set crews.c.steps.load=1ms"), "{said}");
-    // What the hint says helps; and where the books come to an end, so does the simulation.
+    // The hint's advice works; and if the books end, so does the simulation.
     for args in [
         &["--for", "1s", "--set", "crews.c.steps.load=1ms"][..],
         &[],
-        // Slow at one end is enough.
+        // A slow step at one end is enough.
         &["--for", "1s", "--set", "crews.e.steps.unload=1ms"],
     ] {
         let all = ["simulate", "-q", "staged.toml"].iter().chain(args);

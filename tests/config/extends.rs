@@ -1,4 +1,4 @@
-//! Files that extend files, and copies: what they mean, and how mistakes in them are told.
+//! Configs that extend others, and copies: their meaning, and the diagnostics of mistakes in them.
 
 use std::fs;
 use std::path::Path;
@@ -24,7 +24,7 @@ from = "middle"
 to = "furnace"
 "#;
 
-/// Reads `child.toml` beside the other files.
+/// Loads `child.toml` with the other files beside it.
 fn load(files: &[(&str, &str)], overrides: &Overrides) -> Result<Loaded, String> {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -126,7 +126,7 @@ fn copies_multiply_along_the_axes_of_all_files() {
     assert!(names(&loaded).contains(&"far[lane=1,rack=2,ring=0]"));
     assert_eq!(loaded.plan.sources.len(), 1);
     assert_eq!(loaded.plan.sources[0].piles.len(), 6);
-    // Overrides count anew along an axis; they add none.
+    // Overrides change the count of an axis; they add no axis.
     let more = load_child(
         "extends = \"base.toml\"\ncopies = 2",
         &Overrides::default().set("copies.copy=5"),
@@ -187,7 +187,7 @@ fn mistakes_point_into_the_file_that_holds_them_with_the_way_there() {
         first < mistakes.find("furnaces").unwrap(),
         "the named file comes first"
     );
-    // The chain stands with the mistake that needs it only.
+    // Only the mistake in the extended file shows the chain.
     assert_eq!(mistakes.matches("extended by").count(), 2, "{mistakes}");
 }
 
@@ -303,7 +303,7 @@ fn mistakes_in_copies_are_told_once() {
     );
     let beyond = mistakes("copies = 2\ncrews.far.to = \"furnace[copy=2]\"");
     assert!(beyond.contains("counted from 0 to 1"), "{beyond}");
-    // One mistake in four copies is one mistake.
+    // One mistake in four copies is reported once.
     let four = mistakes("copies = 4\ncrews.far.to = \"furnaces\"");
     assert_eq!(four.matches("error:").count(), 1, "{four}");
     assert!(

@@ -1,10 +1,10 @@
-//! Every example runs, and says what it is there to say.
+//! Every example runs and prints what is expected.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What each prints; of a line that ends in `...` only the beginning.
+/// Expected output of each example; of a line that ends in `...` only the beginning.
 const SAID: &[(&str, &[&str], &[&str])] = &[
     (
         "go",
@@ -94,7 +94,7 @@ fn run(name: &str, args: &[&str]) -> String {
     let program = built()
         .join(name)
         .with_extension(std::env::consts::EXE_EXTENSION);
-    // A run of this test alone builds no examples.
+    // If only this test is run, the examples are not built.
     let mut command = if program.exists() {
         Command::new(program)
     } else {
@@ -140,7 +140,7 @@ fn none_is_left_out() {
         })
         .collect();
     let known = SAID.iter().map(|(name, ..)| *name);
-    // These serve until they are told to end: the tests of services do.
+    // These run until they are stopped; the tests of services run them.
     let known = known.chain(["web_service", "web_pipeline"]);
     let known: BTreeSet<String> = known.map(str::to_owned).collect();
     assert_eq!(there, known);

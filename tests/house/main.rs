@@ -1,4 +1,4 @@
-//! The sources and the examples themselves.
+//! Rules on the sources, and tests of the examples.
 
 mod examples;
 mod tidy;

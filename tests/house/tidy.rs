@@ -1,12 +1,13 @@
-//! Reads the sources and holds the directions between rooms, the size of files, and where clocks and logs may be touched.
+//! Reads the sources and checks the directions of dependencies, the length of files, and the use of
+//! clocks and loggers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Files stay below about this many lines.
+/// Most lines of a file.
 const LONGEST: usize = 500;
 
-/// One rule: files whose path begins with one of `rooms` never name one of `banned`.
+/// Files whose path begins with one of `rooms` must not name any of `banned`.
 struct Rule {
     rooms: &'static [&'static str],
     banned: &'static [&'static str],
@@ -70,7 +71,7 @@ const RULES: &[Rule] = &[
         banned: &["crate::cli", "crate::plan::Plan", "crate::simulate"],
     },
     Rule {
-        // What speaks HTTP is a feature.
+        // HTTP is an optional feature of the other crate.
         rooms: &["actors/src/"],
         banned: &["actix_web::", "reqwest::", "prometheus_client::"],
     },
@@ -89,7 +90,7 @@ const RULES: &[Rule] = &[
         banned: &["env_logger", "clap::", "indicatif::"],
     },
     Rule {
-        // A picture is a function of a config.
+        // A drawing is a pure function of a config.
         rooms: &["src/graph"],
         banned: &[
             "actix::",
@@ -126,7 +127,7 @@ fn sources(folder: &str, found: &mut Vec<(String, String)>) {
     }
 }
 
-/// The code of a file: no comments, no contents of strings.
+/// The code of a file without comments and contents of strings.
 fn code(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -154,7 +155,7 @@ fn code(text: &str) -> String {
     out
 }
 
-/// Where the string that `text` begins with ends.
+/// The end of the string that `text` begins with.
 fn string_end(text: &str) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
@@ -168,7 +169,7 @@ fn string_end(text: &str) -> usize {
     text.len()
 }
 
-/// Where `word` stands as a path of its own, not as the tail of another word.
+/// The position of `word` as a whole path, not as the tail of another word.
 fn names(code: &str, word: &str) -> Option<usize> {
     code.match_indices(word).map(|(at, _)| at).find(|at| {
         let before = code[..*at].chars().next_back();
@@ -177,7 +178,7 @@ fn names(code: &str, word: &str) -> Option<usize> {
     })
 }
 
-/// What is wrong with one file.
+/// The violations of the rules in one file.
 fn mistakes(name: &str, text: &str) -> Vec<String> {
     let code = code(text);
     let mut found = Vec::new();

@@ -1,4 +1,5 @@
-//! The same actors in virtual time: tails as they are known from theory and from simulations without messages.
+//! Balancers in virtual time: tail latencies as known from theory and from simulations without
+//! actors.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +29,7 @@ const EXPONENTIAL: Distribution = ("exponential", policies::exponential);
 const LOGNORMAL: Distribution = ("lognormal", policies::lognormal);
 const BIMODAL: Distribution = ("bimodal", policies::bimodal);
 
-/// Ten workers that take 10 ms on average; p99 in units of that.
+/// Ten workers that take 10 ms on average; p99 in multiples of that.
 fn tried(
     policy: &str,
     service: Distribution,
@@ -104,7 +105,7 @@ fn the_others_have_the_tails_that_are_known() {
     }
 }
 
-/// Under the same arrivals and sizes the policies keep their order.
+/// Under equal arrivals and sizes, policies with more information are not slower.
 #[test]
 fn who_knows_more_is_never_slower() {
     let rows = [
@@ -153,7 +154,7 @@ fn a_hedge_takes_stragglers_away_for_few_copies() {
     assert!(desk.copies <= 2_000, "{}", desk.copies);
     let without = simulated("hedged", &["balancers.desk.hedge.after=10s"]);
     assert!(without.balancers[0].response.p99_s > 0.15);
-    // Once enough is known of the times, a percentile does as well.
+    // Once enough response times are known, a percentile works as well.
     let percentile = simulated("hedged", &["balancers.desk.hedge={ percentile = 0.985 }"]);
     let desk = &percentile.balancers[0];
     assert!(desk.response.p99_s <= 0.1, "{:?}", desk.response);
@@ -207,7 +208,7 @@ fn lots_of_work_comes_back_in_either_order() {
     for report in [&plain, &ordered] {
         assert_eq!(report.requesters[0].answered, 100);
     }
-    // The work is the same; answers that wait for those before them take longer.
+    // The work is equal; answers that wait for earlier ones take longer.
     assert_eq!(plain.virtual_s, ordered.virtual_s);
     let mean = |report: &Report| report.requesters[0].response.mean_s;
     assert!(mean(&plain) < mean(&ordered));
@@ -237,7 +238,7 @@ fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
     }
 }
 
-/// Whoever is killed: the same answers to everybody, once.
+/// Killing actors changes no answer: each requester gets each answer once.
 #[test]
 fn nobody_loses_an_answer_when_actors_are_killed() {
     for file in ["balancer", "replicated-query", "simple-balancer"] {
@@ -296,7 +297,7 @@ fn every_file_of_balancers_is_tried_here() {
     let mut known = BTreeMap::new();
     for entry in std::fs::read_dir("config").expect("the folder") {
         let path = entry.expect("an entry").path();
-        // What goes wrong with them has a folder and tests of its own.
+        // The variants with faults are in a folder, and have their own tests.
         if path.is_dir() {
             continue;
         }
@@ -304,7 +305,7 @@ fn every_file_of_balancers_is_tried_here() {
             .file_stem()
             .map(|name| name.to_string_lossy().into_owned());
         let name = name.expect("a name");
-        // A service is tried under a real load.
+        // Web services are tested under a real load.
         if name != "web-service" && !overridden(&name, &[]).plan.balancers.is_empty() {
             known.insert(name, ());
         }

@@ -1,4 +1,5 @@
-//! Every design and every balancer of `config/chaos`, in virtual time: a thousand seeds each, with a mix of faults that each seed draws anew.
+//! Every design and balancer of `config/chaos` in virtual time: 1,000 seeds each, with a mix of
+//! faults that is drawn anew from each seed.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use gopherworks::verdict::sweep::{Sweep, Swept};
 
 const SEEDS: u64 = 1_000;
 
-/// The suite: all files but the storm, which is for real threads.
+/// All files except `storm`, which is for real threads.
 fn files() -> Vec<PathBuf> {
     let folder = format!("{}/config/chaos", env!("CARGO_MANIFEST_DIR"));
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
@@ -23,7 +24,7 @@ fn files() -> Vec<PathBuf> {
 }
 
 fn sweep(file: &PathBuf, seeds: u64, schedules: u64) -> Swept {
-    // Where nodes live hangs on the cores: the same on every machine.
+    // The placement of nodes depends on the cores, so their number is fixed.
     let overrides = Overrides::default().set("execution.cores=2");
     let loaded = Loaded::read(file, &Catalog::standard(), &overrides).expect("a file of the suite");
     let topology = Topology::from_plan(loaded.plan);

@@ -1,5 +1,6 @@
-//! The `gopherworks` command as a user runs it: in a folder of its own, with an environment of its own, never for ever.
-// A test's deadlines are of the real world.
+//! Runs the `gopherworks` command as a user does: in a folder and an environment of its own, with a
+//! time limit.
+// The deadlines of tests are in real time.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Longest that anything may take; what takes longer hangs.
+/// Time limit of every wait; what takes longer is considered hung.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The built command.
@@ -27,18 +28,18 @@ pub fn program() -> &'static str {
     env!("CARGO_BIN_EXE_gopherworks")
 }
 
-/// A config that is shipped.
+/// The path of a shipped config.
 pub fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("config")
         .join(name)
 }
 
-/// A folder that a test works in; gone afterwards.
+/// A temporary folder for a test; removed when dropped.
 pub struct Place(TempDir);
 
 impl Place {
-    /// An empty one.
+    /// An empty folder.
     pub fn new() -> Self {
         Self(tempfile::tempdir().expect("a temporary folder"))
     }
@@ -48,12 +49,12 @@ impl Place {
         self.0.path()
     }
 
-    /// A path in it.
+    /// A path in the folder.
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.root().join(name)
     }
 
-    /// Writes a file with the folders on the way to it.
+    /// Writes a file, and creates its parent folders.
     pub fn write(&self, name: impl AsRef<Path>, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a parent")).expect("folders");
@@ -61,7 +62,7 @@ impl Place {
         path
     }
 
-    /// The text of a file; empty if there is none.
+    /// The text of a file; empty if it does not exist.
     pub fn text(&self, name: impl AsRef<Path>) -> String {
         fs::read(self.path(name)).map_or_else(
             |_| String::new(),
@@ -76,14 +77,14 @@ impl Place {
         path
     }
 
-    /// `gopherworks` with these arguments, here.
+    /// `gopherworks` with these arguments, in the folder.
     pub fn run<I: IntoIterator<Item: AsRef<OsStr>>>(&self, args: I) -> Command {
         let mut command = Command::from_std(self.process(args));
         command.timeout(PATIENCE);
         command
     }
 
-    /// The same to be started and signalled.
+    /// As [`Place::run`], for a process that is started and signalled.
     pub fn process<I: IntoIterator<Item: AsRef<OsStr>>>(&self, args: I) -> Process {
         let mut process = Process::new(program());
         process.args(args).current_dir(self.root());
@@ -98,7 +99,7 @@ impl Place {
     }
 }
 
-/// Takes what the tests' own surroundings would add out of a process.
+/// Removes variables of the tests' environment from a process.
 pub fn plain(process: &mut Process) {
     for (name, _) in std::env::vars_os() {
         if name.as_encoded_bytes().starts_with(b"GOPHERWORKS") {
@@ -111,7 +112,7 @@ pub fn plain(process: &mut Process) {
         .env_remove("OUTBOX");
 }
 
-/// A topology of one crew from a pile `inbox` to an incinerator `fire`, in carts of `books`.
+/// A config with one crew from a pile `inbox` to an incinerator `fire`, with carts of `books`.
 pub fn one_crew(source: &str, work: &str, burn: &str, books: u32) -> String {
     format!(
         "[piles.inbox]\nsource = {source}\nmax_attempts = 2\n\n[incinerators.fire]\nburn = {burn}\n\n\
@@ -125,7 +126,7 @@ pub fn one_crew(source: &str, work: &str, burn: &str, books: u32) -> String {
 pub struct Report(pub Value);
 
 impl Report {
-    /// Out of standard output with `--format json`.
+    /// Parses standard output with `--format json`.
     pub fn printed(stdout: &[u8]) -> Self {
         Self(serde_json::from_slice(stdout).expect("one report in JSON on stdout"))
     }
@@ -136,7 +137,7 @@ impl Report {
         number.unwrap_or_else(|| panic!("no {name} in {}", self.0["ledger"]))
     }
 
-    /// Every book is somewhere, once.
+    /// Asserts that every book is accounted for once.
     #[track_caller]
     pub fn balanced(&self) -> &Self {
         assert_eq!(self.ledger("lost"), 0, "{}", self.0);
@@ -150,7 +151,7 @@ impl Report {
     }
 }
 
-/// A command that runs on while the test looks at it.
+/// A running command that the test observes.
 pub struct Running {
     child: Child,
     out: Option<JoinHandle<Vec<u8>>>,
@@ -159,7 +160,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it.
+    /// Starts the process.
     pub fn start(mut process: Process) -> Self {
         let spawned = process
             .stdin(Stdio::null())
@@ -180,7 +181,7 @@ impl Running {
         }
     }
 
-    /// Its process id.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -192,20 +193,19 @@ impl Running {
         kill_process(pid, signal).expect("the process is there");
     }
 
-    /// True once this is on stderr.
+    /// True once `what` is on stderr.
     pub fn said(&self, what: &str) -> bool {
         let said = self.said.lock().expect("nobody panics with it");
         String::from_utf8_lossy(&said).contains(what)
     }
 
-    /// What it has said on stderr so far.
+    /// Standard error so far.
     pub fn text(&self) -> String {
         let said = self.said.lock().expect("nobody panics with it");
         String::from_utf8_lossy(&said).into_owned()
     }
 
-    /// Processor time that it has used, in hundredths of a second; `None` where the system does not
-    /// tell.
+    /// Core time used so far, in hundredths of a second; `None` if the system does not report it.
     pub fn ticks(&self) -> Option<u64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
         let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
@@ -213,12 +213,12 @@ impl Running {
         Some(field(11)? + field(12)?)
     }
 
-    /// True once it has ended.
+    /// True once the process has ended.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_some()
     }
 
-    /// Waits for its end.
+    /// Waits for the process to end.
     #[track_caller]
     pub fn end(mut self) -> Output {
         let mut status: Option<ExitStatus> = None;
@@ -240,7 +240,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // A test that failed leaves nothing behind.
+        // A failed test leaves no process behind.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -257,7 +257,7 @@ fn collect(mut pipe: impl Read + Send + 'static, said: Arc<Mutex<Vec<u8>>>) -> J
     })
 }
 
-/// Waits for an event that nobody announces; a failure after [`PATIENCE`].
+/// Polls until `happened` is true; panics after [`PATIENCE`].
 #[track_caller]
 pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -271,7 +271,7 @@ pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
 pub struct Gate(File);
 
 impl Gate {
-    /// Holds both ends open, so that nobody blocks in `open`.
+    /// Holds both ends open, so that no open call blocks.
     pub fn new(fifo: &Path) -> Self {
         let opened = File::options()
             .read(true)
@@ -281,7 +281,7 @@ impl Gate {
         Self(opened.expect("a fifo"))
     }
 
-    /// Lets this many through.
+    /// Lets `count` readers through.
     pub fn open(&mut self, count: usize) {
         self.0
             .write_all("\n".repeat(count).as_bytes())
@@ -289,7 +289,8 @@ impl Gate {
     }
 }
 
-/// All files below a folder by their paths in it, with their contents; hidden folders at the top are left out.
+/// All files below a folder, by relative path, with their contents; hidden folders at the top are
+/// skipped.
 pub fn tree(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut open = vec![root.to_path_buf()];

@@ -1,4 +1,5 @@
-//! Random gopher designs: a chain of piles, dumps and a fire, with one or two crews on each stretch.
+//! Random designs: a chain of piles, dumps and an incinerator, with one or two crews on each
+//! stretch.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,11 +15,11 @@ use proptest::prelude::*;
 /// A crew.
 #[derive(Clone)]
 pub struct CrewDesign {
-    /// Duties of each gopher, as words.
+    /// Steps of each gopher, as words.
     pub gophers: Vec<String>,
     pub carts: u32,
     pub cart_books: u64,
-    /// Load, push, unload, return: microseconds, and whether exponential.
+    /// Load, push, unload, return: microseconds, and whether the time is exponential.
     pub times: [(u64, bool); 4],
 }
 
@@ -26,13 +27,13 @@ pub struct CrewDesign {
 #[derive(Clone)]
 pub struct Design {
     pub books: u64,
-    /// Of the first pile.
+    /// Capacity of the first pile in books.
     pub capacity: u64,
-    /// Of each dump; as many dumps.
+    /// Capacity of each dump in books.
     pub dumps: Vec<u64>,
-    /// Crews of each stretch: one more than dumps.
+    /// Crews of each stretch; one stretch more than dumps.
     pub stretches: Vec<Vec<CrewDesign>>,
-    /// Slots at the ends: of each stretch, load and unload.
+    /// Slots for load and unload of each stretch.
     pub exclusive: Vec<(Option<u32>, Option<u32>)>,
     pub max_attempts: u32,
     pub seed: u64,
@@ -40,7 +41,7 @@ pub struct Design {
 }
 
 impl fmt::Debug for CrewDesign {
-    /// In a line: proptest prints it where a property fails.
+    /// On one line: proptest prints it when a property fails.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             gophers,
@@ -82,7 +83,8 @@ pub type Kills = Vec<(u64, usize)>;
 
 const STEPS: [&str; 4] = ["load", "push", "unload", "return"];
 
-/// Any way to deal the four steps out to gophers (some may have the same), so that every step has somebody.
+/// Any assignment of the four steps to gophers (several may share a step), so that every step has a
+/// gopher.
 fn gophers() -> impl Strategy<Value = Vec<String>> {
     let dealt = |count: usize| {
         prop::array::uniform4(1u8..(1 << count) as u8).prop_map(move |doers| {
@@ -136,7 +138,8 @@ pub fn design(dumps: usize) -> impl Strategy<Value = Design> {
     let parts = prop::collection::vec((stretch(true), 0u64..=8), 1..=dumps + 1);
     (parts, 1u64..=60, 1u64..=20, 1u32..=3, any::<u64>()).prop_map(
         |(parts, books, capacity, max_attempts, seed)| {
-            // The plan refuses a pile or dump that can't hold one cartload of a crew that fills or empties it.
+            // The plan refuses a pile or dump that can't hold one cartload of a crew that fills or
+            // empties it.
             let cart = |at: usize| {
                 let ((crews, _), _): &((Vec<CrewDesign>, _), u64) = &parts[at];
                 crews.iter().map(|crew| crew.cart_books).max().unwrap_or(1)
@@ -161,13 +164,13 @@ pub fn design(dumps: usize) -> impl Strategy<Value = Design> {
     )
 }
 
-/// Any schedule of up to `most` kills, dense enough to meet every step of a cart's way.
+/// Any schedule of up to `most` kills, dense enough to hit every step of a cart.
 pub fn kills(most: usize) -> impl Strategy<Value = Kills> {
     let gap = prop_oneof![1 => Just(0u64), 4 => 1u64..1500, 1 => 1500u64..6000];
     prop::collection::vec((gap, 0usize..64), 0..=most)
 }
 
-/// Kills at random among all actors, and looks at the books each time.
+/// Kills random actors, and checks the books after each kill.
 pub async fn kill_all_along(running: &RunningTopology, design: &Design, kills: &Kills) {
     let clock = running_clock(running);
     let actors = running.actors();
@@ -190,12 +193,13 @@ thread_local! {
     static CLOCK: std::cell::RefCell<Option<gopherworks::actors::clock::Clock>> = const { std::cell::RefCell::new(None) };
 }
 
-/// The clock that [`kill_all_along`] goes by on this thread.
+/// Sets the clock that [`kill_all_along`] uses on this thread.
 pub fn use_clock(clock: &gopherworks::actors::clock::Clock) {
     CLOCK.with(|mine| *mine.borrow_mut() = Some(clock.clone()));
 }
 
-/// At any moment: each book offered is in exactly one place, and no pile has taken more than it has room for.
+/// Asserts that each offered book is in exactly one place, and that no pile holds more than its
+/// capacity.
 pub fn assert_balanced(running: &RunningTopology, design: &Design) {
     let ledger = running.snapshot().ledger;
     assert_eq!((ledger.lost, ledger.duplicates), (0, 0), "{ledger:?}");
@@ -209,7 +213,7 @@ pub fn assert_balanced(running: &RunningTopology, design: &Design) {
     );
 }
 
-/// A supervisor that tolerates anything and restarts soon.
+/// Supervision that never escalates and restarts quickly.
 pub fn patient(mut supervision: SupervisionConfig) -> SupervisionConfig {
     supervision.intensity = 100_000;
     supervision.in_a_row = 100_000;
@@ -232,7 +236,7 @@ fn step(time: (u64, bool)) -> StepTimeConfig {
 }
 
 impl CrewDesign {
-    /// One gopher with one cart, and no time spent.
+    /// One gopher with one cart, and steps without duration.
     pub fn plain(cart_books: u64) -> Self {
         Self {
             gophers: vec![STEPS.join(" ")],
@@ -256,7 +260,7 @@ impl CrewDesign {
 }
 
 impl Design {
-    /// One crew and nothing between.
+    /// One crew from pile to incinerator.
     pub fn plain(books: u64, crew: CrewDesign) -> Self {
         Self {
             books,
@@ -270,7 +274,7 @@ impl Design {
         }
     }
 
-    /// Most books that may be in flight: what piles admit, and what carts hold.
+    /// Most books that may be in flight: what piles admit plus what carts hold.
     pub fn room(&self) -> u64 {
         let carts = self.stretches.iter().flatten();
         let carried: u64 = carts
@@ -279,7 +283,7 @@ impl Design {
         self.capacity + self.dumps.iter().sum::<u64>() + carried
     }
 
-    /// The names of the nodes in a row: the pile, the dumps, the fire.
+    /// The name of the node at a position: the pile, the dumps, the incinerator.
     fn node(&self, at: usize) -> String {
         match at {
             0 => "manuals".to_owned(),
@@ -288,7 +292,7 @@ impl Design {
         }
     }
 
-    /// As a config: `source` into the first pile, `burn` at the end, `works` (by stretch) on the way.
+    /// The config: `source` into the first pile, `burn` at the end, `works` by stretch.
     pub fn config(
         &self,
         source: Option<&str>,
@@ -339,7 +343,7 @@ impl Design {
         config
     }
 
-    /// The same, every node on the next arbiter in turn.
+    /// Places the nodes on the arbiters in turn.
     pub fn spread(config: &mut TopologyConfig) {
         config.execution.placement = Placement::Spread;
     }

@@ -1,4 +1,5 @@
-//! Kinds for tests: sources that count, burns that record, works and burns that fail on chosen books.
+//! Kinds for tests: sources that count, burns that record, works and burns that fail on chosen
+//! books.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +10,8 @@ use gopherworks::actors::failure::Failure;
 use gopherworks::catalog::Catalog;
 use proptest::prelude::*;
 
-/// So many cases, times the number in `THOROUGH` if that is set. A failure prints its smallest case and keeps nothing in a file.
+/// `count` cases, times the variable `THOROUGH` if it is set. A failure prints its smallest case
+/// and writes no file.
 pub fn cases(count: u32) -> ProptestConfig {
     let factor = std::env::var("THOROUGH").ok();
     let factor = factor.and_then(|factor| factor.parse().ok()).unwrap_or(1);
@@ -20,12 +22,12 @@ pub fn cases(count: u32) -> ProptestConfig {
     }
 }
 
-/// Ids in the order in which something happened to them.
+/// Ids in the order of some event.
 #[derive(Debug, Clone, Default)]
 pub struct Record(Arc<Mutex<Vec<u64>>>);
 
 impl Record {
-    /// Notes a book.
+    /// Records a book.
     pub fn note(&self, book: &Book) {
         self.0
             .lock()
@@ -33,7 +35,7 @@ impl Record {
             .push(book.id.0);
     }
 
-    /// All that was noted, in order.
+    /// All ids, in order.
     pub fn all(&self) -> Vec<u64> {
         self.0
             .lock()
@@ -41,14 +43,14 @@ impl Record {
             .clone()
     }
 
-    /// All that was noted, sorted.
+    /// All ids, sorted.
     pub fn sorted(&self) -> Vec<u64> {
         let mut all = self.all();
         all.sort_unstable();
         all
     }
 
-    /// How often each id was noted.
+    /// How often each id was recorded.
     pub fn counts(&self) -> BTreeMap<u64, u32> {
         let mut counts = BTreeMap::new();
         for id in self.all() {
@@ -58,25 +60,26 @@ impl Record {
     }
 }
 
-/// What a work or burn does with one book.
+/// How a work or burn treats one book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mood {
-    /// Panics each time.
+    /// Panics at every attempt.
     Panic,
-    /// Panics the first so many times.
+    /// Panics at the first attempts, this many.
     PanicFirst(u32),
-    /// Fails each time, trying again may help.
+    /// Fails at every attempt with a transient failure.
     Fail,
-    /// Fails the first so many times, and wants this many ms of rest.
+    /// Fails at the first attempts, this many, and requires a delay of this many ms.
     FailFirst(u32, u64),
-    /// Fails for good.
+    /// Fails permanently.
     Refuse,
-    /// Drops it on purpose (works only).
+    /// Drops the book on purpose (works only).
     Drop,
 }
 
 impl Mood {
-    /// How many calls a book with this mood sees at one pile that allows `max` attempts, and how it ends.
+    /// How many calls a book with this mood causes at a pile that allows `max` attempts, and its
+    /// end.
     pub fn calls(self, max: u32) -> (u32, End) {
         match self {
             Mood::Panic | Mood::Fail => (max, End::Dead),
@@ -87,7 +90,7 @@ impl Mood {
         }
     }
 
-    /// What the reason of a death by this mood contains.
+    /// A part of the reason of its dead letter.
     pub fn reason(self, id: u64) -> String {
         match self {
             Mood::Panic | Mood::PanicFirst(_) => format!("panicked: boom at {id}"),
@@ -104,10 +107,10 @@ pub enum End {
     Dropped,
 }
 
-/// Chosen books and what happens to them.
+/// Chosen books with their moods.
 pub type Moods = BTreeMap<u64, Mood>;
 
-/// Any mood; dropping only where `drops`.
+/// Any mood; dropping only if `drops`.
 pub fn mood(drops: bool) -> impl Strategy<Value = Mood> {
     prop_oneof![
         Just(Mood::Panic),
@@ -146,7 +149,8 @@ pub fn moody(
     }
 }
 
-/// The shipped kinds, a source `numbers` of `books` books with their numbers as bodies, and a burn `record`.
+/// The shipped kinds, a source `numbers` of `books` books with their numbers as bodies, and a burn
+/// `record`.
 pub fn catalog(books: u64, record: &Record) -> Catalog {
     let mut catalog = Catalog::standard();
     catalog.add_source_iter("numbers", "Books with their numbers in them", move || {
@@ -160,7 +164,7 @@ pub fn catalog(books: u64, record: &Record) -> Catalog {
     catalog
 }
 
-/// Quiets the panics that tests make on purpose: texts that begin with `boom`.
+/// Silences the panics that tests cause on purpose: texts that begin with `boom`.
 pub fn hush() {
     use std::sync::Once;
     static ONCE: Once = Once::new();

@@ -1,5 +1,5 @@
-//! A load on a real HTTP service: requests come when they come, over connections that are kept.
-// The load is of the real world.
+//! An open load on a real HTTP service, over connections that are kept.
+// The load is in real time.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::cell::RefCell;
@@ -12,32 +12,32 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 
-/// What came of one request.
+/// The outcome of one request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// An answer.
+    /// The request was answered.
     Answered {
         status: u16,
-        /// From when it was due.
+        /// Time from when the request was due.
         took: Duration,
-        /// The header `Retry-After` was there.
+        /// True if the answer has `Retry-After`.
         retry_after: bool,
     },
-    /// Nobody took the connection.
+    /// The connection was not accepted.
     Unconnected,
     /// The connection ended without an answer.
     Broken,
 }
 
-/// Requests with chance between them.
+/// Requests with random gaps.
 #[derive(Debug, Clone)]
 pub struct Load {
     pub address: SocketAddr,
     pub path: &'static str,
-    /// Requests a second.
+    /// Requests per second.
     pub rate: f64,
     pub lasts: Duration,
-    /// Every so often a request has this body instead.
+    /// At this interval a request has this body instead.
     pub now_and_then: Option<(Duration, &'static str)>,
 }
 
@@ -51,7 +51,7 @@ impl Seen {
         self.0.iter().filter(has).count()
     }
 
-    /// The time that this share of the good answers took at most.
+    /// The response time that this share of the good answers did not exceed.
     pub fn quantile(&self, share: f64) -> Duration {
         let mut times: Vec<Duration> = (self.0.iter())
             .filter_map(|outcome| match outcome {
@@ -70,7 +70,7 @@ impl Seen {
         times[((times.len() - 1) as f64 * share) as usize]
     }
 
-    /// Every other answer than 200 is a 503 that says when to come back.
+    /// Asserts that every answer except 200 is a 503 with `Retry-After`.
     #[track_caller]
     pub fn only_declared_refusals(&self) {
         for outcome in &self.0 {
@@ -91,7 +91,7 @@ impl Seen {
 type Idle = Rc<RefCell<Vec<TcpStream>>>;
 
 impl Load {
-    /// Runs it on the calling thread.
+    /// Runs the load on the calling thread.
     pub fn run(&self) -> Seen {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -133,7 +133,7 @@ impl Load {
     }
 }
 
-/// Whoever is not answered by then never will be.
+/// A request without an answer after this time never gets one.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn one(address: SocketAddr, path: &str, body: &str, idle: &Idle, due: Instant) -> Outcome {
@@ -169,13 +169,15 @@ async fn one(address: SocketAddr, path: &str, body: &str, idle: &Idle, due: Inst
                 retry_after,
             }
         }
-        // A connection that was idle may be closed as somebody writes to it: nobody has taken the request.
+        // An idle connection may be closed while the request is written: the server has not read
+        // it.
         None if was_kept => Outcome::Unconnected,
         None => Outcome::Broken,
     }
 }
 
-/// Status, whether `Retry-After` is there, whether the connection can be used again; `None` if it ends before.
+/// Status, whether `Retry-After` is present, and whether the connection can be reused; `None` if it
+/// ends early.
 pub async fn read(stream: &mut TcpStream) -> Option<(u16, bool, bool)> {
     let mut all = Vec::new();
     let mut part = [0; 4096];

@@ -1,4 +1,4 @@
-//! What the tests of whole topologies share.
+//! Helpers for the tests of whole topologies.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod command;

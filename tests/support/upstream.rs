@@ -1,33 +1,33 @@
-//! A server behind a gateway that says and hears exact bytes.
+//! A server behind a gateway that sends and records exact bytes.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// What a server does with a request.
+/// How the server reacts to a request.
 pub enum Says {
-    /// These bytes; the connection stays.
+    /// Sends these bytes and keeps the connection.
     Bytes(Vec<u8>),
-    /// Nothing: the connection is closed.
+    /// Closes the connection without an answer.
     Closes,
-    /// Nothing, and the connection stays.
+    /// Sends nothing and keeps the connection.
     Nothing,
 }
 
-/// A request as it came.
+/// A request as received.
 #[derive(Debug, Clone)]
 pub struct Heard {
-    /// Which of the server's connections it came by, from 0.
+    /// The index of its connection, from 0.
     pub connection: usize,
     /// Method and target.
     pub line: String,
-    /// Fields in their order; names in lower case.
+    /// Fields in order; names in lower case.
     pub fields: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
 impl Heard {
-    /// The values of the fields of this name, in their order.
+    /// The values of the fields of this name, in order.
     pub fn all(&self, name: &str) -> Vec<&str> {
         let fields = self.fields.iter().filter(|(field, _)| field == name);
         fields.map(|(_, value)| value.as_str()).collect()
@@ -41,12 +41,12 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// A server that does with each request what `says` says of it.
+    /// Starts a server that reacts to each request as `says` returns.
     pub fn start(says: impl Fn(&Heard) -> Says + Send + Sync + 'static) -> Self {
         Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), says)
     }
 
-    /// The same at this address.
+    /// As [`Upstream::start`], at this address.
     pub fn at(address: SocketAddr, says: impl Fn(&Heard) -> Says + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(address).expect("a port");
         let address = listener.local_addr().expect("a port");
@@ -91,7 +91,7 @@ fn serve(
     }
 }
 
-/// One request; `left` keeps what was read beyond it. `None` at the end of the connection.
+/// Reads one request; `left` keeps bytes read beyond it. `None` at the end of the connection.
 fn read(connection: usize, stream: &mut TcpStream, left: &mut Vec<u8>) -> Option<Heard> {
     let mut more = |left: &mut Vec<u8>| {
         let mut buffer = [0; 65536];

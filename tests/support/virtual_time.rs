@@ -1,4 +1,5 @@
-//! Runs a topology in virtual time: a paused single-threaded runtime, a simulated clock, and an end to every hang.
+//! Runs a topology in virtual time: a paused single-threaded runtime, a simulated clock, and a
+//! limit for hangs.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,11 +12,12 @@ use gopherworks::topology::{Options, Topology};
 
 use super::watchdog::watchdog;
 
-/// In virtual time nothing that makes progress takes as long as this, so whoever waits for it waits for ever.
+/// In virtual time, nothing that makes progress takes this long: a longer wait never ends.
 pub const EVER: Duration = Duration::from_secs(3600);
 
-/// Runs `body` inside an actix system whose time is simulated. A hang (nothing can run any more, or nothing but timers that lead
-/// nowhere) panics at once, since then virtual time passes [`EVER`]; a livelock in one instant ends by the watchdog.
+/// Runs `body` inside an actix system with simulated time. A hang (nothing can run, or only timers
+/// that change nothing) panics at once, because virtual time passes [`EVER`]; a livelock at one
+/// instant is ended by the watchdog.
 pub fn in_virtual_time<F, T>(body: impl FnOnce(Clock) -> F) -> T
 where
     F: Future<Output = T>,
@@ -41,7 +43,7 @@ where
     })
 }
 
-/// A topology of `config` that runs by `clock`.
+/// A topology of `config` that uses `clock`.
 pub fn topology(config: &TopologyConfig, catalog: &Catalog, clock: &Clock) -> Topology {
     let options = Options {
         clock: Some(clock.clone()),

@@ -1,15 +1,15 @@
-//! Ends a test that hangs: a thread with a deadline in real time.
+//! Ends a test that hangs, with a thread and a deadline in real time.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-/// While it lives, the clock runs; dropped in time, nothing happens.
+/// Runs the deadline until it is dropped.
 pub struct Watchdog {
     _alive: mpsc::Sender<()>,
 }
 
-/// Aborts the whole test process with `what` unless the returned guard is dropped within `limit`. A thread that hangs can't be
-/// ended in any other way, and a test that hangs says nothing.
+/// Aborts the test process with `what` unless the returned guard is dropped within `limit`. A
+/// thread that hangs can't be ended in any other way.
 pub fn watchdog(what: impl Into<String>, limit: Duration) -> Watchdog {
     let what = what.into();
     let (alive, gone) = mpsc::channel::<()>();

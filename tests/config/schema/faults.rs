@@ -1,6 +1,6 @@
-//! Mistakes in what is said of faults.
+//! Mistakes in the tables of faults.
 
-/// What is laid over the base, and the value that is at fault or the table around it.
+/// Changes to the base config, with the JSON pointer of the wrong value or of its table.
 pub(super) const MISTAKES: &[(&str, &str)] = &[
     ("expect.lots = 0", "/expect"),
     ("expect.lost = -1", "/expect/lost"),

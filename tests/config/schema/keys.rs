@@ -1,10 +1,10 @@
-//! Every key that the reader knows stands in the schema, with a description, and no other.
+//! The schema has exactly the keys that the reader knows, each with a description.
 
 use std::collections::BTreeSet;
 
 use super::*;
 
-/// The sub-schema that `schema` refers to, or itself.
+/// The schema that `schema` refers to, or `schema` itself.
 fn resolved<'a>(root: &'a Json, schema: &'a Json) -> &'a Json {
     match schema["$ref"].as_str().and_then(|at| at.strip_prefix('#')) {
         Some(pointer) => root.pointer(pointer).expect("a definition"),
@@ -12,7 +12,7 @@ fn resolved<'a>(root: &'a Json, schema: &'a Json) -> &'a Json {
     }
 }
 
-/// Where a node that the design lacks is called, or else one that it has.
+/// A name of the base config for each group of nodes, or a new one.
 fn example(group: &str) -> &'static str {
     match group {
         "piles" => "manuals",
@@ -25,7 +25,7 @@ fn example(group: &str) -> &'static str {
     }
 }
 
-/// All tables with keys of their own, but for those of kinds, by dotted path.
+/// All tables with keys of their own, except those of kinds, by dotted path.
 fn tables() -> Vec<(String, Json)> {
     let root = json_schema(&catalog());
     let mut found = Vec::new();
@@ -68,7 +68,7 @@ pub fn properties() -> Vec<(String, Json)> {
     found
 }
 
-/// The keys that the loader says it knows where `tree` has an unknown one.
+/// The keys that the loader lists as known if `tree` has an unknown one.
 fn known(tree: &Table) -> BTreeSet<String> {
     let mistakes = load(tree).expect_err("an unknown key");
     let mistake = (mistakes.iter())
@@ -80,7 +80,7 @@ fn known(tree: &Table) -> BTreeSet<String> {
     keys.map(str::to_owned).collect()
 }
 
-/// An unknown key in the table at `path`.
+/// A config with an unknown key in the table at `path`.
 fn unknown(path: &str) -> Table {
     let keys = path.split('.').filter(|key| !key.is_empty());
     let keys: Vec<&str> = keys.chain(["zzzzzzzz"]).collect();
@@ -93,7 +93,7 @@ fn the_reader_knows_the_same_keys() {
     for (path, schema) in tables() {
         let said = schema["properties"].as_object().expect("properties");
         let said: BTreeSet<String> = said.keys().cloned().collect();
-        // A short form would stand in the way of its table.
+        // A short form would hide its table.
         let mut tree = table(&BASE.replace("capacity = 80", ""));
         lay(&mut tree, unknown(&path));
         assert_eq!(said, known(&tree), "{path}");
@@ -113,12 +113,12 @@ fn kinds_know_the_same_options() {
             let said = root["$defs"][format!("{role}_{name}")]["properties"].as_object();
             let said = said.unwrap_or_else(|| panic!("{role} {name}"));
             let said: BTreeSet<String> = said
-                .keys() // The loader adds `leave_out` by itself, so it does not offer it.
+                .keys() // The loader adds `leave_out` itself, so it does not offer it.
                 .filter(|key| !["kind", "leave_out"].contains(&key.as_str()))
                 .cloned()
                 .collect();
             let tree = changed(&format!("{path} = {{ kind = '{name}', zzzzzzzz = 1 }}"));
-            // Our own words are asked for by a key of their tables.
+            // For the language's own words, an unknown key in their table shows the known ones.
             let mut known = known(&tree);
             known.remove("kind");
             assert_eq!(said, known, "{role} {name}");
@@ -146,7 +146,7 @@ fn kinds_know_the_same_options() {
     assert_eq!((policies.len(), loads.len()), (9, 4));
 }
 
-/// The words of the language that stand in the schema with options of their own.
+/// The words of the language that are in the schema with options of their own.
 fn words<'a>(root: &'a Json, role: &str) -> Vec<&'a str> {
     let defs = root["$defs"].as_object().expect("definitions");
     let words = defs

@@ -1,4 +1,4 @@
-//! Kinds of an application stand in the schema as well.
+//! Kinds that an application adds are in the schema, too.
 
 use std::collections::BTreeMap;
 
@@ -83,7 +83,7 @@ fn they_are_judged_as_the_loader_judges_them() {
     let catalog = catalog();
     let schema = json_schema(&catalog);
     assert!(jsonschema::meta::is_valid(&schema));
-    // TOML has none.
+    // TOML has no null.
     assert!(!schema.to_string().contains("null"));
     let validator = jsonschema::validator_for(&schema).expect("a schema");
     let shout = |options: &str| format!("{{ kind = \"shout/aloud\", volume = 1, {options} }}");

@@ -1,8 +1,8 @@
-//! Mistakes that both see, and where.
+//! Mistakes that both schema and loader report, with their location.
 
 use super::*;
 
-/// What is laid over [`BASE`], and the value that is at fault or the table around it.
+/// Changes to [`BASE`], with the JSON pointer of the wrong value or of its table.
 const MISTAKES: &[(&str, &str)] = &[
     // Unknown keys.
     ("nonsense = 1", ""),
@@ -253,7 +253,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "/crews/near/gophers",
     ),
     ("crews.near.gophers = [1]", "/crews/near/gophers/0"),
-    // Interpolation of a part.
+    // Interpolation in a part of a value.
     (
         "execution.scratch = \"/tmp/${env.NAME}\"",
         "/execution/scratch",
@@ -372,7 +372,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("balancers.spare.workers = 4", "/balancers/spare/workers"),
     ("balancers.spare = {}", "/balancers/spare"),
     ("balancers.spare.workers = {}", "/balancers/spare/workers"),
-    // What is missing.
+    // Missing keys.
     (
         "piles.manuals.source = { books = 1 }",
         "/piles/manuals/source",
@@ -385,7 +385,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("relays.belt = { from = \"middle\" }", "/relays/belt"),
 ];
 
-/// A path without numbers of entries, which the loader counts in its own way.
+/// A path without indexes, which the loader counts differently.
 fn bare(path: &str) -> String {
     let keys = path.split(['/', '.', '[', ']']);
     let keys = keys.filter(|key| !key.is_empty() && key.parse::<usize>().is_err());
@@ -405,7 +405,7 @@ fn both_see_every_mistake_in_its_place() {
     {
         let mut tree = changed(changes);
         if changes.contains("source = { books") {
-            // Laid over, the kind that was there would stay.
+            // A merge would keep the old kind.
             tree["piles"]["manuals"]["source"]
                 .as_table_mut()
                 .expect("a source")
@@ -422,7 +422,7 @@ fn both_see_every_mistake_in_its_place() {
             Ok(_) => wrong.push(format!("the loader takes `{changes}`")),
             Err(mistakes) => {
                 let bare = bare(place);
-                // What `far` has from `near` is told of the first of them.
+                // A mistake that `far` inherits from `near` is reported for the first of them.
                 let like = bare.replace("crews.near", "crews.far");
                 let here = |path: &str| path.starts_with(&bare) || path.starts_with(&like);
                 if !mistakes

@@ -1,4 +1,4 @@
-//! The schema and the loader say the same of a file, as far as a schema can tell.
+//! The schema and the loader agree on every config, as far as a schema can.
 
 mod faults;
 mod keys;
@@ -18,7 +18,7 @@ use serde_json::Value as Json;
 use toml::{Table, Value};
 use workers::catalog;
 
-/// A small right design of which every test changes something.
+/// A small valid config that every test changes.
 const BASE: &str = r#"
 [piles.manuals]
 source = { kind = "generate", books = 100 }
@@ -42,7 +42,7 @@ to = "front"
 load = { kind = "batch", requests = 10 }
 "#;
 
-/// The schema of the shipped kinds, ready to judge.
+/// The validator of the schema of the shipped kinds.
 fn validator() -> Validator {
     jsonschema::validator_for(&json_schema(&catalog())).expect("a schema")
 }
@@ -52,7 +52,8 @@ fn table(text: &str) -> Table {
         .unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// `BASE` with `changes` laid over it: tables merge but for other kinds, everything else replaces.
+/// `BASE` merged with `changes`: tables merge unless their kind differs, everything else is
+/// replaced.
 fn changed(changes: &str) -> Table {
     let mut base = table(BASE);
     lay(&mut base, table(changes));
@@ -74,7 +75,7 @@ fn lay(base: &mut Table, over: Table) {
     }
 }
 
-/// What an editor hands to the schema: times of day are strings.
+/// The JSON that an editor gives to the schema: dates and times are strings.
 fn json(value: &Value) -> Json {
     match value {
         Value::String(text) => text.as_str().into(),
@@ -97,7 +98,7 @@ fn load(tree: &Table) -> Result<Loaded, Diagnostics> {
     Loaded::parse("design.toml", text, &catalog(), &Overrides::default())
 }
 
-/// What the schema says of a tree: a line for each mistake.
+/// The mistakes that the schema finds, one per line.
 fn complaints(validator: &Validator, tree: &Table) -> Vec<String> {
     let tree = object(tree);
     let errors = validator.iter_errors(&tree);
@@ -130,7 +131,7 @@ fn it_is_a_schema() {
 
 #[test]
 fn references_have_nothing_beside_them() {
-    // Drafts before 2019 do not hear it, and some editors judge by those.
+    // Drafts before 2019 ignore this keyword, and some editors use those.
     fn visit(value: &Json) {
         if let Some(object) = value.as_object() {
             assert!(!object.contains_key("$ref") || object.len() == 1, "{value}");
@@ -158,7 +159,8 @@ fn every_default_is_what_the_loader_takes() {
     let plain = load(&table(BASE)).expect("a right design").config;
     let mut judged = 0;
     for (path, schema) in keys::properties() {
-        // A relay without a bound carries less where an end holds less; without a hedge there is no budget.
+        // A relay without a bound carries less if an end holds less; without a hedge there is no
+        // budget.
         let elsewhere = path.starts_with("relays") || path == "balancers.front.hedge.budget";
         let Some(default) = schema.get("default").filter(|_| !elsewhere) else {
             continue;
@@ -172,11 +174,11 @@ fn every_default_is_what_the_loader_takes() {
         let Value::Table(over) = over else {
             panic!("{path}")
         };
-        // What stands there already is not the default.
+        // Values that are set are not the default.
         if let Some(Value::Table(crew)) = tree["crews"].get_mut("near") {
             crew.remove("carts");
         }
-        // Tables that mean something by being there: their defaults are those of an empty one.
+        // The presence of these tables has a meaning: their defaults are those of an empty table.
         if let [
             "balancers",
             "front",

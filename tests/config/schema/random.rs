@@ -1,4 +1,5 @@
-//! Whatever the loader takes the schema takes, of files that are right but for a few slips.
+//! The schema accepts every config that the loader accepts, for configs that are valid except for a
+//! few random changes.
 
 use std::cell::Cell;
 
@@ -8,8 +9,8 @@ use proptest::test_runner::{Config, TestRunner};
 use super::unusual::UNUSUAL;
 use super::*;
 
-/// Keys that take the place of others. `extends` and `remove` are not among them: they are followed before anything is read, and
-/// the reader takes whatever they hold.
+/// Keys that replace others. `extends` and `remove` are not among them: they are resolved before
+/// anything is read, and the reader accepts any value of them.
 const KEYS: &[&str] = &[
     "copies",
     "shared",
@@ -77,7 +78,7 @@ const KEYS: &[&str] = &[
     "x1",
 ];
 
-/// TOML values that take the place of others.
+/// TOML values that replace others.
 const VALUES: &[&str] = &[
     "0",
     "1",
@@ -162,7 +163,7 @@ enum Slip {
     Rename(&'static str),
     Replace(&'static str),
     Add(&'static str, &'static str),
-    /// Takes one letter out of a string.
+    /// Removes one letter of a string.
     Misspell(prop::sample::Index),
 }
 
@@ -178,7 +179,7 @@ fn slip() -> impl Strategy<Value = Slip> {
     ]
 }
 
-/// Keys and numbers on the way to each value below `value`.
+/// The keys and indexes that lead to each value below `value`.
 fn paths(value: &Value, at: &mut Vec<String>, out: &mut Vec<Vec<String>>) {
     let below: Vec<(String, &Value)> = match value {
         Value::Table(table) => table
@@ -293,14 +294,15 @@ fn what_the_loader_takes_the_schema_takes() {
         Ok(())
     });
     result.unwrap_or_else(|failure| panic!("{failure}"));
-    // Else it would prove nothing.
+    // Otherwise the test would prove nothing.
     let (taken, refused) = (taken.get(), refused_by_both.get());
     eprintln!("of {cases}: {taken} taken, {refused} refused by both");
     assert!(taken > cases / 5, "{taken} taken of {cases}");
     assert!(refused > cases / 5, "{refused} refused of {cases}");
 }
 
-/// Judges what is made of `text` at a place: (loader, schema). Patterns know nothing of the largest size and the longest duration.
+/// Whether loader and schema accept `text` at a place: (loader, schema). Patterns can't express the
+/// largest size and the longest duration.
 fn both(validator: &Validator, changes: &str, text: &str) -> (bool, bool) {
     let tree = changed(&changes.replace("TEXT", &Value::from(text).to_string()));
     let loader = match load(&tree) {
@@ -344,8 +346,8 @@ fn they_read_the_same_texts() {
         let text = prop::string::string_regex(pattern).expect("a pattern");
         let result = runner.run(&text, |text| {
             let (loader, schema) = both(&validator, changes, &text);
-            // Less than half a byte, or half a nanosecond, is nothing: only numbers tell.
-            // Nor does a schema know how many copies there are.
+            // Less than half a byte or half a nanosecond rounds to zero, which a pattern can't
+            // express. A schema does not know the number of copies either.
             let counted = text.contains("10") || text.contains("11");
             if loader || !(text.contains(['.', '+']) || (changes == lane && counted)) {
                 prop_assert_eq!(loader, schema, "{}: {:?}", changes, text);

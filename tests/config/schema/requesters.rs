@@ -1,6 +1,6 @@
 //! Mistakes in requesters and in distributions of times.
 
-/// What is laid over the base, and the value that is at fault or the table around it.
+/// Changes to the base config, with the JSON pointer of the wrong value or of its table.
 pub(super) const MISTAKES: &[(&str, &str)] = &[
     // Requesters.
     ("requesters.users.form = 1", "/requesters/users"),

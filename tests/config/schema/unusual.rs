@@ -1,8 +1,8 @@
-//! Right files that look odd.
+//! Valid configs that look unusual.
 
 use super::*;
 
-/// What may be laid over [`BASE`].
+/// Valid changes to [`BASE`].
 pub const UNUSUAL: &[&str] = &[
     "",
     "copies = 2",

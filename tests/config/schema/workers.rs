@@ -1,4 +1,4 @@
-//! Kinds of worker for files that are only judged, not run.
+//! Kinds of worker for configs that are only checked, not run.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl Service for Never {
     }
 }
 
-/// A kind of worker with an option that may be left out and one that may not.
+/// A kind of worker with an optional and a required option.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "they are only read")]

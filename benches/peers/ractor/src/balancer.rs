@@ -1,4 +1,5 @@
-//! ractor's factory, with its queuer routing: the backlog stays in the factory, a free worker gets the next job.
+//! ractor's factory with its queuer routing: the backlog stays in the factory, and a free worker
+//! gets the next job.
 
 use peers_common::{Crowd, Job, Moment, Order};
 use ractor::factory::queues::DefaultQueue;
