@@ -1,4 +1,5 @@
-//! A gateway: what of a request reaches the server behind it, and what of the answer reaches the client (RFC 9110, 7.6).
+//! A gateway: which parts of a request reach the upstream server, and which parts of its answer
+//! reach the client (RFC 9110, 7.6).
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -24,7 +25,7 @@ struct Gateway {
 }
 
 impl Gateway {
-    /// Asks `upstream` with `{name}` and these options of the worker.
+    /// A gateway to `upstream` with `{name}` in its `url`, and these options of the worker.
     async fn to(upstream: SocketAddr, options: &str) -> Self {
         Self::of(
             &format!("url = \"http://{upstream}/{{name}}\"{options}"),
@@ -51,7 +52,7 @@ load = {{ kind = "http", listen = "127.0.0.1:0" }}
         Self { address, running }
     }
 
-    /// Sends a request with these lines; the answer as it comes.
+    /// Sends a request with these lines; returns the raw answer.
     async fn say(&self, line: &str, fields: &[&str], body: &str) -> String {
         let mut request =
             format!("{line} HTTP/1.1\r\nhost: front.example:80\r\nconnection: close\r\n");
@@ -140,7 +141,7 @@ async fn a_method_or_an_address_that_is_given_is_kept() {
     gateway.end().await;
 }
 
-/// Fields of a request that reach the server behind, as they came.
+/// Fields of a request that reach the upstream server unchanged.
 const PASSED: &[&str] = &[
     "accept: text/html;q=0.5",
     "accept-charset: utf-8",
@@ -175,7 +176,7 @@ const PASSED: &[&str] = &[
     "x-request-id: r-1",
 ];
 
-/// Fields of a request that belong to the connection.
+/// Fields of a request that apply to the connection only.
 const KEPT_BACK: &[&str] = &[
     "keep-alive: timeout=5",
     "proxy-authorization: Basic x",
@@ -259,7 +260,7 @@ async fn options_add_and_drop_fields() {
     gateway.end().await;
 }
 
-/// Fields of an answer that reach the client, as they came.
+/// Fields of an answer that reach the client unchanged.
 const ANSWERED: &[&str] = &[
     "accept-ranges: bytes",
     "age: 3",
@@ -397,7 +398,8 @@ async fn failures_of_the_server_behind_have_statuses_of_a_gateway() {
     assert_eq!(report.requesters[0].lost, 0);
 }
 
-/// Answers the first request of each connection, and closes it at the second: it was idle for too long.
+/// Answers the first request of each connection, and closes it at the second, like a server whose
+/// idle timeout has passed.
 pub(crate) fn closing() -> Upstream {
     let seen = Mutex::new(BTreeSet::new());
     Upstream::start(move |heard| {

@@ -1,6 +1,6 @@
-//! Clients that are slow, greedy, or gone: each is answered or its connection is closed, and nothing of it stays.
+//! Clients that are slow, greedy or gone: each is answered or disconnected, and no resource leaks.
 #![cfg(feature = "http")]
-// Clients are of the real world.
+// The clients run in real time.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod ends;
@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A service with tight limits; its workers take 5 ms, or whatever `time` says.
+/// A service with tight limits, whose workers take the time `time`.
 fn config(time: &str) -> String {
     format!(
         r#"[balancers.desk]
@@ -54,17 +54,17 @@ impl Service {
         TcpStream::connect(self.address).await.expect("it listens")
     }
 
-    /// Says all of it; gives the answer's status, and whether the connection stays.
+    /// Sends `what`; returns the answer's status, and whether the connection stays open.
     async fn say(&self, what: &[u8]) -> Option<(u16, bool)> {
         let mut stream = self.connect().await;
-        // It may refuse before it has read everything.
+        // The server may refuse before it has read everything.
         let _ = stream.write_all(what).await;
         read(&mut stream)
             .await
             .map(|(status, _, keep)| (status, keep))
     }
 
-    /// It still does what it is there for.
+    /// Asserts that the service still answers.
     async fn is_well(&self) {
         let answer = self
             .say(b"POST /books/a HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi")
@@ -73,7 +73,7 @@ impl Service {
     }
 }
 
-/// Open files of this process, sockets among them.
+/// Open files of this process, including sockets.
 fn files() -> usize {
     std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }
@@ -86,12 +86,12 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// Runs `clients` against a service, then sees that nothing of them is left.
+/// Runs `clients` against a service, then asserts that no files, requests or connections are left.
 fn against(time: &str, clients: impl AsyncFnOnce(&Service)) -> RequesterReport {
     serving(config(time), clients)
 }
 
-/// [`config`] with these lines at the end of the load, instead of those that have the same keys.
+/// [`config`] with these lines at the end of the load, in place of those with the same keys.
 fn config_with(time: &str, lines: &str) -> String {
     let key = |line: &str| line.split_once(" = ").map(|(key, _)| key.to_owned());
     let new: Vec<_> = lines.lines().filter_map(key).collect();
@@ -104,7 +104,7 @@ fn config_with(time: &str, lines: &str) -> String {
         .collect()
 }
 
-/// Starts the service of a file.
+/// Starts the service of a config.
 async fn start(text: String) -> Service {
     let catalog = Catalog::standard();
     let loaded = Loaded::parse("service.toml", text, &catalog, &Overrides::default());
@@ -115,11 +115,11 @@ async fn start(text: String) -> Service {
     Service { address, running }
 }
 
-/// As [`against`], for the service of a file.
+/// As [`against`], for the service of a config.
 fn serving(text: String, clients: impl AsyncFnOnce(&Service)) -> RequesterReport {
     actix_rt::System::new().block_on(async {
         let service = start(text).await;
-        // What is made with the first request is no leak.
+        // What the first request allocates is not a leak.
         service.is_well().await;
         let wait = || async {
             until("all connections are closed", || files() <= FILES.get()).await;
@@ -144,7 +144,7 @@ thread_local! {
     static FILES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// Files are counted in all of the process.
+/// Open files are counted for the whole process, so only one test may run at a time.
 fn alone() -> std::sync::MutexGuard<'static, ()> {
     static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
     ALONE
@@ -199,7 +199,7 @@ fn slow_clients_are_not_waited_for() {
     let _alone = alone();
     let heard = against("5ms", async |service| {
         for start in [
-            // A head that never ends, and a body that does not.
+            // A head that never ends, and a body that never ends.
             "GET /books/a HTTP/1.1\r\n",
             "POST /books/a HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n",
         ] {
@@ -220,7 +220,7 @@ fn slow_clients_are_not_waited_for() {
             };
             let mut said = Vec::new();
             tokio::select! {
-                // Reset or closed, it is over.
+                // The connection is over, reset or closed.
                 _ = reading.read_to_end(&mut said) => {}
                 () = trickle => {}
             }
@@ -241,14 +241,15 @@ fn who_is_gone_costs_nothing_more() {
     let _alone = alone();
     let request = b"POST /books/a HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi";
     let heard = against("2s", async |service| {
-        // Half a body, then gone.
+        // The client sends half a body and disconnects.
         let mut stream = service.connect().await;
         stream
             .write_all(&request[..request.len() - 1])
             .await
             .expect("it listens");
         drop(stream);
-        // Gone while somebody works on it: cancelled, long before it would have been answered.
+        // The client disconnects while a worker has its request: it is cancelled long before it
+        // would be answered.
         let mut gone = Vec::new();
         for _ in 0..3 {
             let mut stream = service.connect().await;
@@ -293,7 +294,7 @@ fn more_connections_than_are_taken_wait_their_turn() {
         for _ in 0..24 {
             idle.push(service.connect().await);
         }
-        // They say nothing, so they are closed in time; nobody is kept out for ever.
+        // The idle connections are closed in time, so that further ones are accepted.
         service.is_well().await;
         drop(idle);
     });
@@ -313,7 +314,7 @@ fn requests_of_one_key_go_to_one_worker() {
         running.close_offers();
         let address = running.addresses()[0].1;
         let service = Service { address, running };
-        // One at a time, so that nobody is too busy for its own.
+        // One at a time, so that the key's worker is never too busy for its next request.
         for _ in 0..20 {
             let request = b"POST /books/a HTTP/1.1\r\nhost: x\r\nx-session: anna\r\ncontent-length: 2\r\n\r\nhi";
             assert_eq!(service.say(request).await, Some((200, true)));

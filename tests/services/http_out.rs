@@ -1,4 +1,4 @@
-//! HTTP out: what workers and burns of kind `http` make of somebody else's answers.
+//! HTTP client: how workers and burns of kind `http` handle the answers of another server.
 #![cfg(feature = "http")]
 
 use std::net::SocketAddr;
@@ -16,13 +16,13 @@ use gopherworks::{Book, Catalog, Report, Topology};
 use crate::gateway::closing;
 use crate::support::upstream::{Says, Upstream};
 
-/// Somebody else: what was asked of them.
+/// Another server, which records its requests.
 #[derive(Default)]
 struct Others {
     asked: Mutex<Vec<(String, String, Vec<u8>)>>,
     keys: Mutex<Vec<String>>,
     tries: AtomicUsize,
-    /// Asked so often, they have answered well from then on.
+    /// The number of requests after which it answers successfully.
     well_after: AtomicUsize,
 }
 
@@ -73,7 +73,7 @@ fn others() -> (web::Data<Others>, SocketAddr) {
     (others, address)
 }
 
-/// A run that burns `books`; the way goes by a worker or by the burn itself.
+/// Runs `books` through a worker or a burn of kind `http`.
 async fn burned(by_worker: bool, options: &str, books: &[&str]) -> Report {
     let kind = format!("{{ kind = \"http\", {options} }}");
     let text = if by_worker {
@@ -126,7 +126,8 @@ async fn each_book_is_sent_once_with_its_name_and_a_key() {
         assert_eq!(asked[1].2, b"body of a");
         let mut keys = others.keys.lock().expect("nobody panics").clone();
         keys.sort();
-        // `{id}` and the header are the same key: the run's identity and the number of the book in it.
+        // `{id}` and the header are the same key: the run's identity and the book's number in the
+        // run.
         let (run, _) = keys[0].rsplit_once('-').expect("a run and a number");
         assert_eq!(run.len(), 16);
         assert_eq!(keys, [1, 2, 3].map(|number| format!("{run}-{number}")));
@@ -180,13 +181,13 @@ async fn answers_that_are_no_success_are_failures_with_a_reason() {
             assert!(report.contains(reason), "{text}: {report}");
         }
     }
-    // Followed where that is asked for.
+    // Redirects are followed if configured.
     let options = format!("url = \"http://{address}/elsewhere\", method = \"GET\", redirects = 1");
     assert_eq!(burned(false, &options, &["a"]).await.ledger.burned, 1);
     drop(others);
 }
 
-/// Why the one book died.
+/// The reason why the one book died.
 async fn reasons(by_worker: bool, kind: &str) -> String {
     let mut config = String::from(
         "[piles.inbox]\nmax_attempts = 1\n[crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\ngophers = [\"load push unload return\"]\n",
@@ -216,7 +217,7 @@ async fn reasons(by_worker: bool, kind: &str) -> String {
 #[actix_web::test]
 async fn a_server_that_is_not_there_yet_is_waited_for_and_no_book_is_charged() {
     for by_worker in [false, true] {
-        // Bound and given back: no server listens there yet.
+        // Bound and released, so no server listens there yet.
         let free = std::net::TcpListener::bind("127.0.0.1:0");
         let free = free.and_then(|socket| socket.local_addr()).expect("a port");
         let kind = format!("{{ kind = \"http\", url = \"http://{free}/\", retries = 0 }}");
@@ -347,14 +348,14 @@ load = {{ kind = "http", listen = "127.0.0.1:0", requests = 3 }}
     );
     let said = say("/missing").await;
     assert!(said.starts_with("HTTP/1.1 404"), "{said}");
-    // That were all that there may be: it ends by itself.
+    // These were all books: the run ends by itself.
     let done = running.done().await;
     let report = running.finish(done).await;
     let web = &report.requesters[0];
     assert_eq!((web.answered, web.failed, web.lost), (3, 0, 0));
 }
 
-/// A run that burns one book over HTTP, and the report.
+/// Burns one book over HTTP; returns the report and the reasons.
 async fn burned_book(burn: &str, book: Book) -> (Report, Vec<String>) {
     let text = format!(
         "[piles.inbox]\nmax_attempts = 1\n[incinerators.fire]\nburn = {{ kind = \"http\", {burn} }}\n[crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\ngophers = [\"load push unload return\"]\n"

@@ -1,4 +1,4 @@
-//! HTTP in and out: served requesters, clients, workers and burns.
+//! HTTP server and client: served requesters, and workers and burns of kind `http`.
 
 #[cfg(feature = "http")]
 mod gateway;

@@ -1,6 +1,6 @@
-//! Web services under a real load: workers that die, more than can be done, and the end of it.
+//! Web services under a real load: dying workers, overload, and shutdown.
 #![cfg(feature = "http")]
-// The load is of the real world.
+// The load is in real time.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use crate::support;
@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use support::command::{Place, Running, shipped, until};
 use support::load::{Load, Seen};
 
-/// One load at a time: two on two cores would measure each other.
+/// One load at a time: two of them on two cores would measure each other.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -25,7 +25,7 @@ fn alone() -> MutexGuard<'static, ()> {
 
 const MS: Duration = Duration::from_millis(1);
 
-/// The file's service on a thread of its own.
+/// The service of a config, on a thread of its own.
 struct Served {
     address: SocketAddr,
     running: RunningTopology,
@@ -81,11 +81,11 @@ impl Served {
     }
 }
 
-/// Ten workers of 10 ms: what they can do in a second.
+/// Requests per second that ten workers of 10 ms can serve.
 const CAPACITY: f64 = 1000.0;
 
-/// Times are those of a machine that does other things too: what holds has to hold in one of three tries. What is promised of answers
-/// holds in each.
+/// Response times depend on other load on the machine, so `holds` has to succeed once in three
+/// tries. The guarantees about answers are asserted in each.
 fn in_one_of_three(mut holds: impl FnMut() -> Result<(), String>) {
     let mut why = Vec::new();
     for _ in 0..3 {
@@ -97,7 +97,7 @@ fn in_one_of_three(mut holds: impl FnMut() -> Result<(), String>) {
     panic!("{why:?}");
 }
 
-/// The p99 with deaths against that without.
+/// Asserts that the p99 with deaths is at most twice that without.
 fn at_most_twice(calm: &Seen, killed: &Seen) -> Result<(), String> {
     let [calm, killed] = [calm, killed].map(|seen| seen.quantile(0.99));
     println!("p99 {calm:?} calm, {killed:?} killed");
@@ -134,7 +134,7 @@ fn a_file_serves_on_while_its_workers_are_killed_every_second() {
         assert_eq!(asked.answered as usize, answered);
         assert_eq!((asked.lost, asked.in_flight, asked.failed), (0, 0, 0));
         assert_eq!(report.restarts, 6);
-        // A busy machine may shed load: that is a figure, not a promise.
+        // A busy machine may shed requests: that is a figure, not a guarantee.
         match calm.0.len() + killed.0.len() - answered {
             0 => at_most_twice(&calm, &killed),
             refused => Err(format!("{refused} requests were refused")),
@@ -150,7 +150,8 @@ fn more_than_can_be_done_is_refused_and_the_rest_is_answered_in_time() {
         let seen = served.load(1.5 * CAPACITY, 6000 * MS).run();
         let report = served.end();
         let desk = &report.balancers[0];
-        // Timers wake late by up to a millisecond: what the workers can do is told by how long they took.
+        // Timers wake up to a millisecond late, so the workers' capacity is computed from their
+        // busy time.
         let busy_s = desk.busy * report.wall_s * 10.0;
         let capacity = 10.0 * desk.answered as f64 / busy_s;
         let goodput = seen.with_status(200) as f64 / 6.0;
@@ -166,7 +167,7 @@ fn more_than_can_be_done_is_refused_and_the_rest_is_answered_in_time() {
     });
 }
 
-/// A process that says where it listens.
+/// A process that prints its address.
 struct Process {
     child: Child,
     address: SocketAddr,
@@ -181,7 +182,7 @@ impl Process {
             .expect("a folder");
         let program = folder.join("examples").join(name);
         if !program.exists() {
-            // A run of this test alone builds no examples.
+            // If only this test is run, the examples are not built.
             let built = Command::new(env!("CARGO"))
                 .args(["build", "--quiet", "--example", name])
                 .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -190,7 +191,7 @@ impl Process {
         }
         let mut child = Command::new(program)
             .arg("0")
-            // A panic would print its way through a large binary, on the thread of all workers.
+            // A backtrace would take long in a large binary, on the thread of all workers.
             .env("RUST_BACKTRACE", "0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -206,7 +207,7 @@ impl Process {
         }
     }
 
-    /// Tells it to end; gives what it says then.
+    /// Sends SIGTERM; returns the rest of the output.
     fn terminate(mut self) -> String {
         let id = i32::try_from(self.child.id()).expect("a process id");
         kill_process(Pid::from_raw(id).expect("an id"), Signal::TERM).expect("it is there");
@@ -218,7 +219,7 @@ impl Process {
     }
 }
 
-/// A number of the account that a service prints at its end.
+/// A number of the account that a service prints at shutdown.
 #[track_caller]
 fn account(said: &str, what: &str) -> usize {
     let (_, rest) =
@@ -249,7 +250,7 @@ fn the_examples_service_outlives_its_workers() {
             now_and_then: None,
         };
         let calm = load.run();
-        // Each is the end of three workers, one after the other; then its caller hears of it.
+        // Each of these requests kills three workers in turn; then the caller gets an error.
         load.now_and_then = Some((1000 * MS, "panic"));
         let killed = load.run();
         let said = service.terminate();
@@ -268,7 +269,7 @@ fn the_examples_service_outlives_its_workers() {
             refused,
             "{said}"
         );
-        // A request that was the end of its workers may be shed before it reaches one where the machine is busy.
+        // On a busy machine such a request may be shed before it reaches a worker.
         match of("failed") {
             5 => at_most_twice(&calm, &killed),
             failed => Err(format!("{failed} of 5 requests were the end of workers")),
@@ -276,8 +277,9 @@ fn the_examples_service_outlives_its_workers() {
     });
 }
 
-/// What was answered under a load in whose middle the service is told to end. A connection that breaks without an answer may never have been
-/// read from: what the service says that it has answered is what has to be here.
+/// The outcomes of a load during which the service is stopped. A connection that breaks without an
+/// answer may never have been read, so the service's own count of answers has to equal the
+/// client's.
 fn ended_under_load(address: SocketAddr, path: &'static str, end: impl FnOnce()) -> Seen {
     let load = Load {
         address,
@@ -305,7 +307,7 @@ fn a_signal_under_load_drops_nothing_that_was_accepted() {
         "--set=requesters.web.load.listen=127.0.0.1:0".as_ref(),
         "--report=r.json".as_ref(),
     ]));
-    // All of it: what is said comes in pieces.
+    // Reads on until the address is complete: output arrives in pieces.
     let served = || -> Option<SocketAddr> {
         let text = run.text();
         let (address, _) = text.split_once("serves http://")?.1.split_once('/')?;
@@ -342,7 +344,8 @@ fn the_examples_service_ends_in_order() {
         said = service.expect("once").terminate();
     });
     let of = |what| account(&said, what);
-    // A connection that breaks without an answer may never have been read from; each request that was read has its answer.
+    // A connection that breaks without an answer may never have been read; each request that was
+    // read has its answer.
     assert_eq!(of("answered"), seen.with_status(200), "{said}");
     let refused = of("shed") + of("expired") + of("rejected");
     assert_eq!(refused, seen.with_status(503), "{said}");

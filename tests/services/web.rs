@@ -1,4 +1,4 @@
-//! The endpoints in an actix-web application: what they say, whatever the workers do.
+//! The endpoints in an actix-web application: their answers in every state of the workers.
 #![cfg(feature = "actix-web")]
 
 use std::cell::Cell;
@@ -21,7 +21,7 @@ use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-/// Answers when the gate lets it; the end of its worker if it is asked for 13.
+/// Answers when the semaphore permits it; the request 13 kills its worker.
 struct Gated(Arc<Semaphore>);
 
 impl Work for Gated {
@@ -50,7 +50,7 @@ async fn gated(name: &str) -> (BalancerHandle<Gated>, Arc<Semaphore>) {
     (balancer, gate)
 }
 
-/// What a GET of these endpoints answers.
+/// The answer to a GET of these endpoints.
 async fn get(endpoints: &Endpoints, path: &str) -> (StatusCode, String) {
     let app =
         test::init_service(App::new().service(web::scope("/ops").configure(endpoints.routes())))
@@ -91,7 +91,7 @@ async fn metrics_and_snapshot_say_what_has_happened() {
         .map(|n| balancer.try_start(n).expect("room"))
         .collect();
     assert_eq!(balancer.try_start(9).map(drop), Err(CallError::Full));
-    // While all workers are busy it answers at once.
+    // The route answers at once although all workers are busy.
     let (status, metrics) = get(&endpoints, "/metrics").await;
     assert_eq!(status, StatusCode::OK);
     let requests = |outcome: &str| {
@@ -216,7 +216,7 @@ async fn it_is_not_ready_without_workers_nor_while_it_ends() {
     gate.add_permits(1);
     assert_eq!(call.await, Ok(2));
     drained.await.expect("it drains");
-    // No worker at all: their factory refuses them.
+    // No worker can start: the factory fails.
     let alive = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let asked = alive.clone();
     let mortal = Balancer::try_of(move |_| {
@@ -342,7 +342,7 @@ async fn the_end_comes_in_order_and_with_an_account() {
     let server = server.run();
     let handle = server.handle();
     actix_rt::spawn(server);
-    // A request is under way when the end begins, and is answered.
+    // A request in flight at the beginning of the shutdown is answered.
     let asking = actix_rt::spawn(async move {
         use tokio::io::AsyncWriteExt;
         let mut stream = tokio::net::TcpStream::connect(address)
@@ -430,7 +430,7 @@ async fn a_second_signal_does_not_wait_for_the_grace() {
         ends.set(true);
         accounts
     });
-    // Until it listens to signals.
+    // Wait until it handles signals.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }

@@ -1,4 +1,4 @@
-//! Every design of the document: its speed-up, and what must be true of it whatever the cores and the seed.
+//! Every design of the document: its speed-up, and invariants that hold for all cores and seeds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use gopherworks::report::{Outcome, Report};
 use gopherworks::topology::{Options, Topology};
 use rand::RngExt;
 
-/// Every design with the speed-up that the document promises.
+/// Every design with the speed-up that the document states.
 const DESIGNS: [(&str, f64); 14] = [
     ("one-gopher", 1.0),
     ("two-gophers-one-cart", 1.0),
@@ -42,7 +42,7 @@ fn plan(name: &str, sets: &[String]) -> Plan {
         .plan
 }
 
-/// What a trace says, judged as it is told.
+/// Checks a trace while it is produced.
 #[derive(Default)]
 struct Judge(Mutex<Seen>);
 
@@ -50,13 +50,13 @@ struct Judge(Mutex<Seen>);
 struct Seen {
     /// Burned ids.
     burned: BTreeSet<u64>,
-    /// Steps by cart: (since, at).
+    /// Steps by cart: (start, end).
     carts: BTreeMap<String, Vec<(Time, Time)>>,
-    /// Steps by gopher.
+    /// Steps by gopher: (start, end).
     gophers: BTreeMap<String, Vec<(Time, Time)>>,
     /// Steps at each end: (crew, step) -> intervals.
     ends: BTreeMap<(String, Step), Vec<(Time, Time)>>,
-    /// Ready books and the most of them, by dump.
+    /// Ready books and their maximum, by dump.
     ready: BTreeMap<String, (i64, i64)>,
     /// Most books in one cart, by crew.
     loads: BTreeMap<String, usize>,
@@ -98,7 +98,8 @@ impl Tracer for Judge {
     }
 }
 
-/// Most intervals that cover one instant; those that only touch do not overlap.
+/// The largest number of intervals that cover one instant; intervals that only touch do not
+/// overlap.
 fn overlap(spans: &[(Time, Time)]) -> usize {
     let mut edges: Vec<(Time, i64)> = (spans.iter())
         .filter(|(since, at)| since < at)
@@ -145,7 +146,7 @@ fn simulate(plan: &Plan, kills: &[(Duration, usize)]) -> (Report, Arc<Judge>) {
     (report, judge)
 }
 
-/// Properties 1 to 5 and 7 of every gopher design, by the trace.
+/// Asserts properties 1 to 5 and 7 of a design by its trace.
 fn assert_sound(name: &str, plan: &Plan, report: &Report, judge: &Judge, books: u64, killed: bool) {
     let seen = judge.0.lock().unwrap();
     let what = format!(
@@ -272,7 +273,7 @@ fn every_design_has_its_speed_up_and_its_properties_on_any_cores_and_seed() {
     for (name, promised) in DESIGNS {
         for cores in [1, 2, 4] {
             for seed in [1, 2, 3] {
-                // What is about one core stays so.
+                // Designs about one core keep it.
                 let cores = if name.ends_with("one-core") { 1 } else { cores };
                 let plan = plan(name, &sets(cores, seed));
                 let (report, judge) = simulate(&plan, &[]);
@@ -288,7 +289,7 @@ fn every_design_has_its_speed_up_and_its_properties_on_any_cores_and_seed() {
                     "{name}: {measured}"
                 );
                 let late = report.makespan_s.unwrap() - report.makespan_formula_s.unwrap();
-                // Within one cycle of one gopher with all its handling.
+                // The tolerance is one cycle of one gopher with all its handling.
                 assert!(late.abs() <= 0.006, "{name}: the makespan is {late} s off");
             }
         }
@@ -420,7 +421,8 @@ fn a_dump_between_drawn_times_costs_what_the_formula_says() {
         let report = Topology::from_plan(plan("two-gophers-staged", &changes))
             .simulate(None)
             .unwrap();
-        // Both push once a trip, so at full rate they would be twice as fast as one who does both.
+        // Both push once a trip, so at full rate they would be twice as fast as one gopher that
+        // does both.
         let measured = report.speed_up.unwrap() / 2.0;
         assert!(
             (measured / promised - 1.0).abs() <= 0.03,

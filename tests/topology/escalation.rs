@@ -1,4 +1,5 @@
-//! When restarts don't help: the run ends with a reason and exit code 70, and every book is where it belongs.
+//! Failures that restarts can't fix: the run ends with a reason and exit code 70, and no book is
+//! lost.
 
 use crate::support;
 
@@ -66,7 +67,7 @@ fn a_crasher_ends_the_run_with_its_name_and_its_words() {
     });
 }
 
-/// A work whose factory fails from its third call on, and which panics.
+/// A work that panics, and whose factory fails from its third call on.
 struct Fragile;
 
 impl Transform for Fragile {
@@ -93,7 +94,7 @@ fn a_factory_that_fails_counts_like_any_failure() {
             "fragile",
             "Panics, and can't be made again",
             move |_: &NoOptions, _| {
-                // One for the check before the start, one for each of two gophers.
+                // One call for the check before the start, and one for each of two gophers.
                 match made.fetch_add(1, Ordering::Relaxed) {
                     0..3 => Ok(Fragile),
                     _ => Err(Failure::transient("out of parts")),
@@ -183,7 +184,8 @@ fn two_topologies_live_in_one_process_and_one_may_fail() {
 fn the_command_says_why_it_gave_up_and_exits_with_70() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("mem.toml");
-    // Nobody can read the first page of a process: each try fails, and a retry may always help.
+    // The first page of a process can't be read: each attempt fails with an error that a retry
+    // might fix.
     let text = r#"
         [piles.manuals]
         source = { kind = "lines", path = "/proc/self/mem" }

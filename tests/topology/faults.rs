@@ -1,4 +1,4 @@
-//! What each kind of fault does to a topology, and that nothing of it loses a book.
+//! The effect of each kind of fault on a topology, and that none of them loses a book.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use gopherworks::simulate::{in_virtual_time, until_done};
 use gopherworks::topology::{Done, Faulting, Options, Topology};
 use gopherworks::{Catalog, Report};
 
-/// A ring of two crews around a dump; a round trip takes some milliseconds, a run 40 cartloads.
+/// A ring of two crews around a dump; a trip takes some milliseconds, a run has 40 cartloads.
 const DESIGN: &str = r#"
 [piles.manuals]
 source = { kind = "generate", books = 200 }
@@ -60,7 +60,7 @@ impl Ran {
     }
 }
 
-/// Runs the design with a fault to its end; every book is accounted for.
+/// Runs the design with a fault to its end, and asserts that every book is accounted for.
 fn with(fault: &str) -> Ran {
     with_all(&format!("[faults.it]\n{fault}\n"))
 }
@@ -138,7 +138,7 @@ fn panics_kills_and_stops_end_lives_that_are_followed_by_others() {
                 (3, 3),
                 "{kind} {target}"
             );
-            // All stop in good order at the end.
+            // All actors stop normally at the end.
             let exits = ran.count(&format!("exited \"{exit}"));
             assert!(
                 exits == 3 || (kind == "stop" && exits > 3),
@@ -187,7 +187,7 @@ fn a_hang_takes_all_who_live_there_along_and_all_come_back() {
         assert_eq!(ran.count("exited \"hung\""), 1, "{target}");
         let others = ran.count("which was blocked by");
         assert_eq!(others as u64 + 1, ran.report.restarts, "{target}");
-        // One that is over soon is sat out.
+        // A hang that ends soon does not get its thread replaced.
         let short = with(&format!(
             "kind = \"hang\"\nfor = \"15ms\"\ntarget = \"{target}\"\nwhen = {{ at = \"10ms\" }}"
         ));
@@ -263,7 +263,7 @@ fn what_is_lost_on_its_way_goes_home_and_what_comes_twice_counts_once() {
         let ran = with(&format!(
             "kind = \"duplicate\"\ntarget = \"{target}\"\nwhen = {{ chance = 1.0 }}"
         ));
-        // A pile is told to look once, however many want it to: that is seldom.
+        // Wake-ups of a pile are merged, so they are rare.
         assert!(ran.fired.len() >= 3, "{target}: {}", ran.fired.len());
         assert_eq!(ran.report.ledger.duplicates, 0);
     }

@@ -1,4 +1,5 @@
-//! Sources that fail, panic, rest, or end for good: what they gave is burned once, whoever died meanwhile.
+//! Sources that fail, panic, pause, or end early: their books are burned once, whichever actors die
+//! meanwhile.
 
 use crate::support;
 
@@ -23,7 +24,7 @@ use support::kinds::{Record, cases, catalog, hush};
 use support::virtual_time::{in_virtual_time, topology};
 use support::watchdog::watchdog;
 
-/// What a source does when it is asked once.
+/// The result of one call of a source.
 #[derive(Debug, Clone)]
 enum Act {
     Give(u64),
@@ -96,8 +97,8 @@ fn scripted(catalog: &mut Catalog, script: Vec<Act>, blocks: bool) -> Arc<Atomic
 proptest! {
     #![proptest_config(cases(120))]
 
-    /// Transient errors and panics of a source, and kills of everybody, lose and double nothing; a permanent failure ends the source
-    /// alone, and the run says so.
+    /// Transient errors and panics of a source, and kills of any actor, neither lose nor duplicate
+    /// books; a permanent failure ends only the source, and the report says so.
     #[test]
     fn what_a_source_gave_is_burned_once(
         design in design(1),
@@ -140,7 +141,7 @@ proptest! {
     }
 }
 
-/// Blocks in `next` until it is told what to answer.
+/// Blocks in `next` until the test gives the answer.
 struct Held {
     asked: mpsc::Sender<()>,
     answers: Arc<Mutex<mpsc::Receiver<Act>>>,
@@ -159,7 +160,8 @@ impl Source for Held {
     }
 }
 
-/// Kills the feeder while its source is being read; the read ends with `answer` before the next feeder is up.
+/// Kills the feeder while its source is being read; the read ends with `answer` before the next
+/// feeder has started.
 fn orphaned_read(answer: Act) -> gopherworks::report::Report {
     hush();
     let _watchdog = watchdog("a read that outlived its feeder", Duration::from_secs(30));
@@ -186,7 +188,7 @@ fn orphaned_read(answer: Act) -> gopherworks::report::Report {
         let mut events = Box::pin(running.events());
         running.kill("manuals.source");
         while !matches!(events.next().await, Some(Event::Exited { .. })) {}
-        // Nobody waits for this answer any more, and the next life begins 100 ms from now.
+        // No feeder waits for this answer now; the next life begins in 100 ms.
         tell.send(answer).expect("the source waits");
         drop(tell);
         let done = running.done().await;
@@ -194,14 +196,14 @@ fn orphaned_read(answer: Act) -> gopherworks::report::Report {
     })
 }
 
-/// Found by review: the next feeder saw that there were books already and told nobody.
+/// Regression: a new feeder found books that its predecessor had read, and did not put them.
 #[test]
 fn books_read_by_a_dead_feeder_are_put() {
     let report = orphaned_read(Act::Give(3));
     assert_eq!((report.ledger.offered, report.ledger.burned), (3, 3));
 }
 
-/// The same with the end of the source.
+/// As above, for the end of the source.
 #[test]
 fn an_end_read_by_a_dead_feeder_is_the_end() {
     let report = orphaned_read(Act::Nothing);
@@ -211,7 +213,7 @@ fn an_end_read_by_a_dead_feeder_is_the_end() {
     );
 }
 
-/// The same with a permanent failure: it fails the run, whoever heard it.
+/// As above, for a permanent failure: it fails the run, whichever feeder read it.
 #[test]
 fn a_ruin_read_by_a_dead_feeder_fails_the_run() {
     let report = orphaned_read(Act::Ruin);

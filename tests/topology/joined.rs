@@ -186,7 +186,7 @@ fn a_program_answers_and_a_cancelled_one_is_gone() {
         "{:?}",
         report.ledger
     );
-    // In virtual time a program has no place.
+    // Programs can't be simulated.
     let outside = topology(&text).simulate(None).expect_err("a program");
     assert!(
         outside.to_string().contains("`desk` starts programs"),

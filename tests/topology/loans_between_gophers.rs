@@ -1,5 +1,6 @@
-//! Gophers that lend themselves to whoever is up on their thread: in real threads, whatever the crew is made of and whoever dies, every book has one
-//! end, nobody is forgotten, and what was done is counted for whom it was done.
+//! Steps that run inline for idle gophers of the same thread, on real threads. With every kind of
+//! crew and any deaths, every book has one end, no cart is forgotten, and each step is counted for
+//! the gopher in whose name it ran.
 
 use crate::support;
 
@@ -23,7 +24,7 @@ use support::watchdog::{Watchdog, watchdog};
 const RING: [&str; 4] = ["load", "push", "unload", "return"];
 const ROUND: [&str; 1] = ["load push unload return"];
 
-/// One crew, on one arbiter with its pile and its fire.
+/// One crew, on one arbiter with its pile and its incinerator.
 fn crew(gophers: &[&str], carts: u32, cart_books: u64, books: u64) -> Design {
     let crew = CrewDesign {
         gophers: gophers.iter().map(|duties| duties.to_string()).collect(),
@@ -53,7 +54,7 @@ fn run(config: &TopologyConfig, catalog: &Catalog) -> Report {
     })
 }
 
-/// Kills a gopher whenever books have been burned since the last, from the first book to the last.
+/// Kills a gopher each time that further books have been burned, from the first to the last.
 fn run_with_kills(
     config: &TopologyConfig,
     catalog: &Catalog,
@@ -108,7 +109,7 @@ fn row(report: &Report, name: &str) -> NodeReport {
         .clone()
 }
 
-/// In whose name a step is done stays the same: each of the four has all trips, and all books.
+/// Inline steps are counted for the idle gopher: each of the four has all trips and all books.
 #[test]
 fn the_counters_of_all_four_are_the_trips() {
     for (carts, cart_books) in [(1, 1), (3, 1), (16, 1), (1, 64), (6, 64)] {
@@ -120,7 +121,7 @@ fn the_counters_of_all_four_are_the_trips() {
         let config = design.config(Some("numbers"), "record", &[]);
         let report = System::new().block_on(async {
             let running = started(&config, &catalog).await;
-            // Until the last cart is back: nobody waits for that at a run's end.
+            // Wait until the last cart is back: the end of a run does not wait for it.
             loop {
                 let so_far = running.snapshot();
                 let trips = row(&so_far, "furnace").carts;
@@ -146,7 +147,7 @@ fn the_counters_of_all_four_are_the_trips() {
     }
 }
 
-/// Whoever has done others' legs until its turn was over is there for its own afterwards.
+/// A gopher that ran the steps of others until its turn was over still does its own afterwards.
 #[test]
 fn nobody_is_forgotten_at_the_end_of_a_turn() {
     let crews: [&[&str]; 8] = [
@@ -171,7 +172,7 @@ fn nobody_is_forgotten_at_the_end_of_a_turn() {
             let record = Record::default();
             let mut catalog = catalog(books, &record);
             let (noted, sink) = (record.clone(), AtomicU64::new(0));
-            // A turn also ends where burning takes long.
+            // A turn also ends when burning takes long.
             catalog.add_inline_burn_fn("grinding", "", move |book| {
                 noted.note(book);
                 let ground = (0..grind).fold(book.id.0, |sum, n| {
@@ -186,7 +187,7 @@ fn nobody_is_forgotten_at_the_end_of_a_turn() {
     }
 }
 
-/// Gophers die all the time, on loan and while they borrow others.
+/// Gophers are killed continuously, as lenders and as borrowers.
 #[test]
 fn kills_of_lenders_and_borrowers_lose_and_double_nothing() {
     hush();
@@ -206,7 +207,7 @@ fn kills_of_lenders_and_borrowers_lose_and_double_nothing() {
     }
 }
 
-/// What panics at the far end ends the fire, not whoever brought the cart on loan.
+/// A burn that panics inline ends the incinerator, not the gopher that brought the cart.
 #[test]
 fn a_burn_that_panics_on_loan_is_the_fires_own() {
     hush();
@@ -243,7 +244,7 @@ fn a_burn_that_panics_on_loan_is_the_fires_own() {
     }
 }
 
-/// Gives what it likes, at most what is wanted, and errs or panics now and then.
+/// Gives any number of books up to the wanted one, and sometimes fails or panics.
 struct Fitful {
     left: u64,
     calls: u64,
@@ -299,7 +300,8 @@ fn fitful(catalog: &mut Catalog, books: u64, errs: bool) -> Arc<AtomicU64> {
     given
 }
 
-/// A source that errs while it is read on loan ends its feeder's life; what it gave is burned.
+/// A source that fails while it is read inline ends its feeder's life; the books that it gave are
+/// burned.
 #[test]
 fn a_source_that_errs_on_loan_loses_nothing() {
     hush();
@@ -319,8 +321,8 @@ fn a_source_that_errs_on_loan_loses_nothing() {
     }
 }
 
-/// However the loads fall out of step with the runs of the source, and however small the pile: all is burned, in order by one cart, and by more of
-/// them nearly so.
+/// Loads out of step with the runs of the source, and small piles: all books are burned, in order
+/// with one cart and nearly in order with several.
 #[test]
 fn loads_out_of_step_with_the_source_keep_the_order() {
     for capacity in [1u64, 3, 64, 100] {
@@ -341,7 +343,7 @@ fn loads_out_of_step_with_the_source_keep_the_order() {
                     let right = all_right.clone();
                     catalog.add_inline_burn_fn("checked", "", move |book| {
                         noted.note(book);
-                        // Its number is the one that its source gave it.
+                        // The number that the source gave the book.
                         let own = book.body.read_all(99).ok();
                         let same = own.is_some_and(|own| *own == *book.id.0.to_string().as_bytes());
                         right.fetch_add(u64::from(same), Ordering::Relaxed);
@@ -352,7 +354,7 @@ fn loads_out_of_step_with_the_source_keep_the_order() {
                     assert_eq!(all_right.load(Ordering::Relaxed), books);
                     let late = |(at, id): (usize, &u64)| (at as u64 + 1).saturating_sub(*id);
                     let latest = record.all().iter().enumerate().map(late).max();
-                    // A cart that waits sees others go by for a turn, and no longer.
+                    // Other carts pass a waiting cart for one turn at most.
                     let most = if carts == 1 {
                         0
                     } else {
@@ -365,7 +367,8 @@ fn loads_out_of_step_with_the_source_keep_the_order() {
     }
 }
 
-/// Most of it takes no time, so that most gophers lend themselves; crews of one stretch are on other arbiters than their piles.
+/// Most steps take no time, so that most of them run inline; some crews are on other arbiters than
+/// their piles.
 fn quick() -> impl Strategy<Value = Design> {
     (design(2), any::<bool>(), 0usize..4).prop_map(|(mut design, tight, timed)| {
         for crew in design.stretches.iter_mut().flatten() {

@@ -1,4 +1,4 @@
-//! Whole topologies, embedded: designs, faults, restarts and custody.
+//! Whole topologies, embedded in a test: designs, faults, restarts and custody.
 
 mod designs;
 mod escalation;

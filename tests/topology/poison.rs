@@ -1,4 +1,5 @@
-//! Works and burns that panic or fail on chosen books: each charge meets its own book, and nobody else's.
+//! Works and burns that panic or fail on chosen books: each attempt is charged to its own book, and
+//! to no other.
 
 use crate::support;
 
@@ -11,12 +12,12 @@ use support::designs::{
 use support::kinds::{End, Moods, Record, cases, catalog, hush, mood, moody};
 use support::virtual_time::{in_virtual_time, topology};
 
-/// Who has the moods.
+/// The node that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Who {
-    /// The work of this stretch, in the pool or not.
+    /// The work of this stretch; whether it runs in the pool.
     Work(usize, bool),
-    /// The burn, in the pool or not.
+    /// The burn; whether it runs in the pool.
     Burn(bool),
 }
 
@@ -77,7 +78,8 @@ fn run(design: &Design, who: Who, moods: &Moods, kills: &Kills) -> Seen {
     }
 }
 
-/// Every book ends as its mood says, after as many calls as it says, and books without one burn once.
+/// Asserts that every book ends as its mood says, after the expected number of calls, and that
+/// books without a mood burn once.
 fn assert_ends(design: &Design, moods: &Moods, seen: &Seen, worked_again: bool) {
     assert_eq!(seen.report.outcome, Outcome::Finished);
     let ledger = seen.report.ledger;
@@ -96,7 +98,8 @@ fn assert_ends(design: &Design, moods: &Moods, seen: &Seen, worked_again: bool) 
         );
         let called = calls.get(&id).copied().unwrap_or(0);
         if worked_again && end == End::Burned && expected > 0 {
-            // What was worked well goes home when its carrier dies, of a kill or of a sibling's panic, and is worked again.
+            // A worked book returns when its gopher dies (a kill, or a panic on another book), and
+            // is worked again.
             assert!(called >= expected, "calls for {id}: {mood:?}");
         } else {
             assert_eq!(called, expected, "calls for {id}: {mood:?}");
@@ -167,8 +170,8 @@ proptest! {
     }
 }
 
-/// Found by the properties: a book whose rest was over while no cart was there to take it made the pile's timer fire for ever, in
-/// one instant.
+/// Found by a property: a book whose delay was over while no cart was there to take it made the
+/// pile's timer fire endlessly, at one instant.
 #[test]
 fn a_rested_book_that_no_cart_comes_for_keeps_nobody_busy() {
     let crew = CrewDesign {

@@ -1,4 +1,4 @@
-//! Any design under any schedule of kills, in virtual time: every book ends once, and nothing hangs.
+//! Any design under any schedule of kills, in virtual time: every book ends once, and no run hangs.
 
 use crate::support;
 
@@ -13,7 +13,8 @@ use support::designs::{
 use support::kinds::{Record, cases, catalog, hush};
 use support::virtual_time::{in_virtual_time, topology};
 
-/// Runs `design` while actors are killed; the report and the ids in the order in which they burned.
+/// Runs `design` while actors are killed; returns the report and the ids in the order of their
+/// burns.
 fn run(design: &Design, kills: &Kills) -> (Report, Vec<u64>) {
     hush();
     let record = Record::default();
@@ -32,7 +33,7 @@ fn run(design: &Design, kills: &Kills) -> (Report, Vec<u64>) {
     (report, record.all())
 }
 
-/// The same, with one kill: of `victim`, so many microseconds after the start.
+/// As `run`, with one kill: of `victim`, `at` microseconds after the start.
 fn run_killing(design: &Design, victim: &str, at: u64) -> (Report, Vec<u64>) {
     let record = Record::default();
     let catalog = catalog(design.books, &record);
@@ -67,7 +68,8 @@ fn assert_all_burned_once(design: &Design, report: &Report, burned: &[u64]) {
     assert_eq!(ids, all, "each id burns exactly once");
 }
 
-/// Every node's books and carts agree with what was done: carts never carry more than they can.
+/// Asserts that the counters of nodes agree with what was done, and that carts never exceed their
+/// capacity.
 fn assert_rows(design: &Design, report: &Report) {
     for (at, crews) in design.stretches.iter().enumerate() {
         for (lane, crew) in crews.iter().enumerate() {
@@ -82,7 +84,7 @@ fn assert_rows(design: &Design, report: &Report) {
 proptest! {
     #![proptest_config(cases(150))]
 
-    /// Rules 1, 2, 4 and 5 of the designs, with nobody killed.
+    /// Rules 1, 2, 4 and 5 of the designs, without kills.
     #[test]
     fn every_design_burns_every_book_once(design in design(2)) {
         let (report, burned) = run(&design, &Vec::new());
@@ -95,14 +97,14 @@ proptest! {
 proptest! {
     #![proptest_config(cases(250))]
 
-    /// Rule 8 of the designs: whoever is killed, and whenever.
+    /// Rule 8 of the designs: kills of any actors at any time.
     #[test]
     fn every_design_survives_kills(design in design(2), kills in kills(60)) {
         let (report, burned) = run(&design, &kills);
         assert_all_burned_once(&design, &report, &burned);
     }
 
-    /// Custody 14: a group restart takes neighbours along, alive and at work.
+    /// Custody 14: a group restart also restarts siblings, whether they are idle or at work.
     #[test]
     fn every_design_survives_group_restarts(
         mut design in design(1),
@@ -118,7 +120,7 @@ proptest! {
 proptest! {
     #![proptest_config(cases(60))]
 
-    /// A run is a function of its seed, deaths included.
+    /// A run is a function of its seed, also with kills.
     #[test]
     fn the_same_seed_burns_in_the_same_order(design in design(2), kills in kills(30)) {
         let (first, burned) = run(&design, &kills);
@@ -128,7 +130,8 @@ proptest! {
         prop_assert_eq!(first.restarts, second.restarts);
     }
 
-    /// Custody, "a cart waiting at a dump is progress": a stop at any moment leaves every book somewhere.
+    /// Custody, "a cart waiting at a dump is progress": a stop at any moment leaves every book on a
+    /// pile.
     #[test]
     fn a_stop_at_any_moment_leaves_every_book_on_a_pile(
         design in design(2),
@@ -158,8 +161,9 @@ proptest! {
     }
 }
 
-/// Found by the properties: the dump died while one cart held its room and unloaded, and another waited for room. The first came
-/// back to an absent dump and stood behind the second: each waited for the other.
+/// Found by a property: the dump died while one cart held its reservation and unloaded, and another
+/// waited for space. The first returned to a dump that was down and queued behind the second: each
+/// waited for the other.
 #[test]
 fn a_cart_with_room_passes_one_that_waits_for_it_at_an_absent_dump() {
     let crew = |gophers: &[&str], carts, cart_books, times: [u64; 4]| CrewDesign {
@@ -188,8 +192,9 @@ fn a_cart_with_room_passes_one_that_waits_for_it_at_an_absent_dump() {
     assert_eq!(report.restarts, 1, "it was killed while it was needed");
 }
 
-/// Found by the properties: a gopher was sent a cart before it had asked for one for the first time, and then asked for one
-/// although it was busy. It had two at once, ended the first one's step on the second, and a loaded cart went for books.
+/// Found by a property: a gopher was sent a cart before it had asked for its first one, and then
+/// asked although it was busy. It had two carts at once, ended the first one's step on the second,
+/// and a loaded cart went for books.
 #[test]
 fn a_gopher_that_is_sent_a_cart_at_its_start_takes_no_second() {
     let crew = |gophers: &[&str], carts, cart_books, times: [(u64, bool); 4]| CrewDesign {

@@ -1,4 +1,5 @@
-//! The relay: order is kept, it ends when its input is closed and drained, whoever dies; and sources that are dealt to copies.
+//! Relays keep the order and end when their input is closed and drained, whichever actors die;
+//! sources are dealt to copies.
 
 use crate::support;
 
@@ -11,7 +12,7 @@ use gopherworks::{Book, Catalog};
 
 use support::virtual_time::{in_virtual_time, topology};
 
-/// A catalog whose burn `note` keeps ids in the order of their burns.
+/// A catalog whose burn `note` records ids in the order of their burns.
 fn noting() -> (Catalog, Arc<Mutex<Vec<u64>>>) {
     let burned = Arc::new(Mutex::new(Vec::new()));
     let mut catalog = Catalog::standard();
@@ -126,7 +127,7 @@ fn the_application_may_offer_to_a_relayed_pile_as_well() {
     assert_eq!(burned.lock().unwrap().len(), 12);
 }
 
-/// `copies` piles behind one source, one of them slow.
+/// `copies` piles with one source, one of them slow.
 fn dealt(books: i64, copies: u32, capacity: u64) -> TopologyConfig {
     TopologyConfig::builder("dealt")
         .copies("lane", copies)

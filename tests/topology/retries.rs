@@ -1,4 +1,5 @@
-//! Books that fail: when they are tried again, who else is charged, and what a rest before a retry must not do.
+//! Books that fail: when they are retried, which books are charged, and what a delay before a retry
+//! must not affect.
 
 use crate::support;
 
@@ -38,7 +39,7 @@ fn a_book_may_fall_due_while_every_cart_is_away() {
                 _ => Ok(Some(book)),
             },
         );
-        // The one cart is on its way back for 50 ms when the book falls due after 5.
+        // The only cart returns for 50 ms while the book becomes due after 5 ms.
         let config = TopologyConfig::builder("rest")
             .pile("desk", |pile| pile)
             .incinerator("out", |fire| fire.burn("count"))
@@ -60,7 +61,7 @@ fn a_book_may_fall_due_while_every_cart_is_away() {
     });
 }
 
-/// Burns carts together, and panics at one book.
+/// Burns a cart in one call, and panics at one book.
 struct Poisoned {
     together: Arc<AtomicU32>,
     burned: Record,
@@ -155,7 +156,7 @@ fn offers_that_wait_are_refused_when_the_run_gives_up() {
         config.supervision.intensity = 2;
         let running = topology(&config, &catalog, &clock).start().await.unwrap();
         let mut offered = 0;
-        // Without an end to waiting offers this loop never ends.
+        // If waiting offers did not end, this loop would not.
         while running.offer("desk", vec![Book::new("x")]).await.is_ok() {
             offered += 1;
         }
@@ -195,7 +196,7 @@ fn an_end_that_was_dropped_is_finished_by_the_next_and_told_alike_to_all() {
             .await
             .unwrap();
         {
-            // Begun, and given up at the first chance.
+            // Started, and dropped at the first opportunity.
             let drain = std::pin::pin!(running.drain(None));
             let soon = std::pin::pin!(clock.sleep(Duration::from_millis(3)));
             futures_util::future::select(drain, soon).await;
@@ -211,12 +212,12 @@ fn an_end_that_was_dropped_is_finished_by_the_next_and_told_alike_to_all() {
     });
 }
 
-/// Refuses the first tries, as many as it is made with, then burns.
+/// Is unavailable for the first `tries` attempts, then burns.
 fn unavailable(catalog: &mut Catalog, tries: u32, burned: &Record) -> Arc<AtomicU32> {
     let count = Arc::new(AtomicU32::new(0));
     let (tried, noted) = (count.clone(), burned.clone());
     catalog.add_inline_burn_fn("full", "Is full at first", move |book: &Book| {
-        // The first book is taken.
+        // The first book is accepted.
         if book.id.0 > 1 && tried.fetch_add(1, Ordering::Relaxed) < tries {
             return Err(Failure::unavailable("no room"));
         }
@@ -248,7 +249,7 @@ fn a_sink_that_takes_nothing_pauses_and_charges_no_book() {
         assert_eq!((report.ledger.burned, report.ledger.dead), (100, 0));
         assert_eq!((report.restarts, report.ledger.reburned), (0, 0));
         assert_eq!(burned.sorted(), (1..=100).collect::<Vec<_>>());
-        // One try a pause: 0.1, 0.2, 0.4, 0.8, 1.6 and 3.2 s, less what chance takes off.
+        // One attempt per pause: 0.1, 0.2, 0.4, 0.8, 1.6 and 3.2 s, less random jitter.
         assert_eq!(tries.load(Ordering::Relaxed), 6 + 99);
         let took = clock.now() - began;
         assert!(

@@ -1,4 +1,4 @@
-//! The kit for tests of one's own: actors and topologies under seeds, schedules and faults.
+//! The kit for an application's tests: actors and topologies under seeds, schedules and faults.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

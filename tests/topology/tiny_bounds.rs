@@ -1,5 +1,5 @@
-//! In real threads, with everything as tight as it can be: carts of one book, dumps of one, every node on another arbiter.
-//! No run may hang, and every book has one place and one end.
+//! Real threads with the tightest bounds: carts and dumps of one book, and each node on another
+//! arbiter. No run may hang, and every book is in one place and has one end.
 
 use crate::support;
 
@@ -20,10 +20,10 @@ use support::designs::{CrewDesign, Design, kills};
 use support::kinds::{Record, catalog, hush};
 use support::watchdog::watchdog;
 
-/// What a file's worth of runs may take, in debug, on a slow machine that does something else besides.
+/// Time limit for the runs of one test, in a debug build on a slow and busy machine.
 const LIMIT: Duration = Duration::from_secs(100);
 
-/// A design with nothing to spare.
+/// A design with the smallest capacities.
 fn tight(books: u64, dumps: usize, gophers: &[&str], carts: u32) -> Design {
     let crew = CrewDesign {
         gophers: gophers.iter().map(|duties| duties.to_string()).collect(),
@@ -42,7 +42,7 @@ fn tight(books: u64, dumps: usize, gophers: &[&str], carts: u32) -> Design {
 const ROUND: &str = "load push unload return";
 const RING: [&str; 4] = ["load", "push", "unload", "return"];
 
-/// Every sort of tight design.
+/// All sorts of tight designs.
 fn sorts(books: u64) -> Vec<Design> {
     let mut sorts = vec![
         tight(books, 0, &[ROUND], 1),
@@ -90,7 +90,7 @@ fn assert_once(books: u64, report: &Report, record: &Record) {
     assert_eq!(record.sorted(), all);
 }
 
-/// What must hold whenever a run ended early.
+/// Asserts what must hold when a run has ended early.
 fn assert_parked(report: &Report, record: &Record) {
     let ledger = &report.ledger;
     assert!(ledger.balances(), "{ledger:?}");
@@ -103,7 +103,7 @@ fn assert_parked(report: &Report, record: &Record) {
     assert!(record.counts().values().all(|times| *times == 1));
 }
 
-/// The smallest books that show a missed wake-up: hundreds of short runs, and some long ones.
+/// The smallest bounds reveal missed wake-ups: hundreds of short runs, and some long ones.
 #[test]
 fn nothing_hangs_where_everything_is_tight() {
     for (books, rounds) in [(1, 8), (3, 12), (40, 6), (600, 1)] {
@@ -122,7 +122,7 @@ fn nothing_hangs_where_everything_is_tight() {
     }
 }
 
-/// Works and burns in the pool, so that carts also cross its threads.
+/// Works and burns run in the pool, so that carts also cross its threads.
 #[test]
 fn nothing_hangs_where_the_pool_works_and_burns() {
     for design in (0..4).flat_map(|_| sorts(60)) {
@@ -144,7 +144,7 @@ fn nothing_hangs_where_the_pool_works_and_burns() {
     }
 }
 
-/// Kills `running`'s actors by `plan`, over and over, until `over` is set.
+/// Kills actors of `running` by `plan`, repeatedly, until `over` is set.
 async fn kill_until(running: &RunningTopology, plan: &[(u64, usize)], over: &AtomicBool) {
     let actors = running.actors();
     for (gap, victim) in plan.iter().cycle() {
@@ -192,7 +192,8 @@ fn kills_in_real_threads_lose_and_double_nothing() {
                 .await
                 .expect("it starts");
             running.close_offers();
-            // The schedule ends, or nothing would ever get anywhere; then all must be drained.
+            // The kills end after a time, since otherwise the run might make no progress; then
+            // everything must drain.
             let over = Arc::new(AtomicBool::new(false));
             let (killed, ended) = (running.clone(), over.clone());
             let killing = actix_rt::spawn(async move {
@@ -220,7 +221,7 @@ fn kills_in_real_threads_lose_and_double_nothing() {
     }
 }
 
-/// A stop at a random moment: what was under way is back, and nothing moves any more.
+/// A stop at a random moment: books in flight are back on their piles, and nothing moves any more.
 #[test]
 fn a_stop_puts_everything_back() {
     let mut chance = TestRunner::deterministic();
@@ -253,7 +254,7 @@ fn a_stop_puts_everything_back() {
     }
 }
 
-/// A drain ends by itself, or by its deadline.
+/// A drain ends by itself, or at its deadline.
 #[test]
 fn a_drain_ends_by_itself_or_by_its_deadline() {
     let mut late = 0;
@@ -283,7 +284,7 @@ fn a_drain_ends_by_itself_or_by_its_deadline() {
     );
 }
 
-/// Offers from several threads wait for room; what waits is never more than there is room for.
+/// Offers from several threads wait for space; the pile never exceeds its capacity.
 #[test]
 fn offers_wait_for_room() {
     const OFFERERS: u64 = 3;
@@ -331,7 +332,8 @@ fn offers_wait_for_room() {
         });
         assert_once(OFFERERS * BOOKS, &report, &record);
         let most = most.load(Ordering::Acquire);
-        // What a cart brought home is counted until the pile, which may already have lent the cart its next book, has looked.
+        // Books that a cart returned are counted until the pile has processed them, and it may have
+        // leased the cart its next book by then.
         assert!(
             most <= 2 * design.room(),
             "{most} in flight, room for {}",
@@ -340,7 +342,7 @@ fn offers_wait_for_room() {
     }
 }
 
-/// An offer that nobody waits for any more takes nothing, and keeps nobody else from offering.
+/// A dropped offer adds no book, and does not block other offers.
 #[test]
 fn a_dropped_offer_takes_nothing() {
     let design = tight(0, 1, &[ROUND], 1);
@@ -372,7 +374,7 @@ fn a_dropped_offer_takes_nothing() {
     assert!(given < 601, "some offers were dropped");
 }
 
-/// An offer that waits when the run is stopped is answered, and one that comes later is too: with its books.
+/// Offers that wait when the run is stopped get their books back, and so do later ones.
 #[test]
 fn a_stop_answers_offers_that_wait() {
     let _watchdog = watchdog("an offer that waits while the run is stopped", LIMIT);
@@ -391,7 +393,7 @@ fn a_stop_answers_offers_that_wait() {
             .start()
             .await
             .expect("it starts");
-        // The first burns and is held; the second fills the pile; the third waits.
+        // The first book is held in its burn; the second fills the pile; the third waits.
         for _ in 0..2 {
             running
                 .offer("manuals", vec![Book::new("x")])
@@ -420,7 +422,7 @@ fn a_stop_answers_offers_that_wait() {
     });
 }
 
-/// A handle that is dropped without a stop leaves no thread at work.
+/// Dropping the handle without a stop ends all threads of the run.
 #[test]
 fn a_dropped_handle_ends_the_run() {
     let _watchdog = watchdog("a handle dropped without a stop", LIMIT);
@@ -454,7 +456,7 @@ fn a_dropped_handle_ends_the_run() {
                 tokio::task::yield_now().await;
             }
             drop(running);
-            // Its arbiters end and let go of everything, the source among it.
+            // The arbiters end and drop everything, including the source.
             while alive.load(Ordering::Acquire) > 0 {
                 tokio::task::yield_now().await;
             }

@@ -1,4 +1,5 @@
-//! Burns that wait for a disk or a network: they take no core, and whoever dies meanwhile, each book has its end.
+//! Burns that wait for a disk or a network: they occupy no core, and whichever actors die
+//! meanwhile, each book has one end.
 
 use crate::support;
 
@@ -18,7 +19,7 @@ use support::watchdog::watchdog;
 
 const ALL: &str = "load push unload return";
 
-/// Counts what is under way, and holds it until it is opened.
+/// Counts calls in progress, and holds them until it is opened.
 #[derive(Debug, Default)]
 struct Gate {
     state: Mutex<State>,
@@ -42,7 +43,7 @@ impl Gate {
         state.inside -= 1;
     }
 
-    /// Waits until so many are inside at once.
+    /// Waits until `count` calls are inside at once.
     fn meet(&self, count: usize) {
         let state = self.state.lock().unwrap();
         drop(self.changed.wait_while(state, |state| state.inside < count));
@@ -58,7 +59,7 @@ impl Gate {
     }
 }
 
-/// Waits at a gate before each book; panics at the books in `poison`, once at each.
+/// Waits at a gate before each book; panics once at each book of `poison`.
 struct Waits {
     gate: Arc<Gate>,
     burned: Record,
@@ -88,7 +89,7 @@ impl Burn for Waits {
 #[serde(deny_unknown_fields)]
 struct NoOptions {}
 
-/// What a test sees of its burn.
+/// What a test can observe of its burn.
 #[derive(Debug, Clone, Default)]
 struct Seen {
     gate: Arc<Gate>,
@@ -112,7 +113,7 @@ impl Seen {
     }
 }
 
-/// One core, carts of one book, so many carts.
+/// One core, carts of one book, `carts` carts.
 fn config(carts: u32) -> TopologyConfig {
     let mut config = TopologyConfig::builder("waiting")
         .pile("desk", |pile| pile.max_attempts(5))
@@ -149,7 +150,7 @@ fn run(
     })
 }
 
-/// Waits for something without keeping the arbiter from its work.
+/// Waits on another thread, so that the arbiter continues.
 async fn aside(wait: impl FnOnce() + Send + 'static) {
     tokio::task::spawn_blocking(wait).await.expect("no panic");
 }
@@ -184,7 +185,7 @@ fn the_core_works_while_they_wait() {
     let mut config = config(4);
     config.crews.get_mut("crew").unwrap().work = vec!["fourth".into()];
     let report = run(&config, &catalog, 4, async |_| {
-        // Three wait in the fire, and the only core has the fourth book.
+        // Three wait in the incinerator, and the only core has the fourth book.
         let (fire, core) = (seen.gate.clone(), worked.clone());
         aside(move || {
             core.meet(1);
@@ -222,7 +223,7 @@ fn a_panic_in_one_that_waits_charges_its_book_alone() {
     *seen.poison.lock().unwrap() = vec![2, 3, 20];
     let report = run(&config(4), &seen.catalog(true), 40, async |_| {
         let gate = seen.gate.clone();
-        // Two panic while two others are under way.
+        // Two panic while two others are in progress.
         aside(move || gate.meet(4)).await;
         seen.gate.open();
     });

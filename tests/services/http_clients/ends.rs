@@ -1,8 +1,8 @@
-//! The end of a server, and what it says of itself to operators.
+//! The shutdown of a server, and its routes for operators.
 
 use super::*;
 
-/// Status and body of a GET below `/admin`, with this host.
+/// Status and body of a GET below `/admin`, with this `Host`.
 async fn admin(address: SocketAddr, path: &str, host: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).await.ok()?;
     let head = format!("GET /admin{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
@@ -46,7 +46,7 @@ fn a_client_that_never_reads_does_not_hold_the_end() {
         never.write_all(head.as_bytes()).await.expect("it listens");
         never.write_all(&body).await.expect("it reads");
         until("it is answered", || service.heard().answered == 1).await;
-        // Idle, and in the middle of a head.
+        // One connection is idle, one in the middle of a head.
         let idle = service.connect().await;
         let mut half = service.connect().await;
         half.write_all(b"GET /bo").await.expect("it listens");
@@ -75,7 +75,7 @@ fn requests_under_way_are_answered_before_the_end_and_cut_after_the_timeout() {
             let heard = &report.requesters[0];
             assert_eq!((heard.answered, heard.cancelled), (answered, 1 - answered));
             let said = read(&mut stream).await;
-            // The last answer says that none follows.
+            // The last answer closes the connection.
             assert_eq!(said, (answered == 1).then_some((200, false, false)));
         }
     });
@@ -98,7 +98,7 @@ fn operators_name_a_host_that_is_served_and_malformed_requests_are_counted() {
                 assert_eq!(answer.map(|answer| answer.0), Some(wanted), "{host} {path}");
             }
         }
-        // Workers are asked whatever the host is called.
+        // Requests for workers are answered whatever their `Host`.
         let other = b"GET /books/a HTTP/1.1\r\nhost: evil.example\r\n\r\n";
         assert_eq!(service.say(other).await, Some((200, true)));
         for _ in 0..3 {

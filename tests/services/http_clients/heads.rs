@@ -1,8 +1,9 @@
-//! Requests that are none, or that go beyond the limits: answered at once, and never seen by a worker.
+//! Malformed requests, and requests beyond the limits: answered at once, and never passed to a
+//! worker.
 
 use super::*;
 
-/// The head of a request with a host.
+/// The head of a request, with a `Host`.
 fn head(line: &str, headers: &[&str]) -> String {
     let headers: String = headers
         .iter()
@@ -32,7 +33,7 @@ fn a_table_of_heads() {
                 &["expect: 100-continue, more", "content-length: 2"],
                 (417, false),
             ),
-            // Told before the client goes on: no 100 comes first.
+            // Refused before the client sends its body: no 100 comes first.
             (
                 "POST /books/a",
                 &["expect: 100-continue", large],
@@ -93,7 +94,7 @@ fn a_client_that_waits_for_100_is_told_to_go_on() {
     });
 }
 
-/// What a request is answered: all of it, until the connection ends.
+/// The raw answer to a request, up to the end of the connection.
 async fn whole(service: &Service, line: &str, body: &str) -> String {
     let mut stream = service.connect().await;
     let length = format!("content-length: {}", body.len());

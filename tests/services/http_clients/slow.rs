@@ -1,13 +1,13 @@
-//! Clients that send or take too slowly, and those that wait for the places of others.
+//! Clients that send or read too slowly, and clients that wait for a connection to become free.
 
 use tokio::net::TcpSocket;
 
 use super::*;
 
-/// Larger than what the kernel holds of it for a client with a small window.
+/// More than the kernel buffers for a client with a small window.
 const LARGE: usize = 8 << 20;
 
-/// Asks for an answer of [`LARGE`] bytes, of which the kernel holds little on the client's side.
+/// Requests an answer of [`LARGE`] bytes, of which the kernel buffers little on the client's side.
 async fn asks_for_much(service: &Service) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a small window");
@@ -21,7 +21,8 @@ async fn asks_for_much(service: &Service) -> TcpStream {
     stream
 }
 
-/// Reads `part` bytes every so often, until the server ends the connection; gives how many came.
+/// Reads up to `part` bytes every `every`, until the server ends the connection; returns the number
+/// of bytes.
 async fn takes(stream: &mut TcpStream, part: usize, every: Duration) -> usize {
     let (mut all, mut buffer) = (0, vec![0; part]);
     loop {
