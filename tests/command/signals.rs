@@ -160,7 +160,7 @@ const PROMISED: Duration = Duration::from_secs(if cfg!(debug_assertions) { 6 } e
 fn loaded(place: &Place, actors: usize, args: &[&str]) -> Running {
     let (mut design, copies) = (shipped("sixteen-gophers.toml"), (actors / 13).max(2));
     if actors == 1 {
-        // The fewest carts possible.
+        // The smallest design: one crew with one gopher.
         let source = r#"{ kind = "generate", books = 900000000 }"#;
         design = place.write("t.toml", one_crew(source, "[]", "\"count\"", 10));
     }

@@ -118,7 +118,7 @@ fn kinds_know_the_same_options() {
                 .cloned()
                 .collect();
             let tree = changed(&format!("{path} = {{ kind = '{name}', zzzzzzzz = 1 }}"));
-            // For the language's own words, an unknown key in their table shows the known ones.
+            // Policies and loads list `kind` as a known key, catalog kinds do not.
             let mut known = known(&tree);
             known.remove("kind");
             assert_eq!(said, known, "{role} {name}");
@@ -146,7 +146,7 @@ fn kinds_know_the_same_options() {
     assert_eq!((policies.len(), loads.len()), (9, 4));
 }
 
-/// The words of the language that are in the schema with options of their own.
+/// The policies or loads (`role`) that the schema defines with options of their own.
 fn words<'a>(root: &'a Json, role: &str) -> Vec<&'a str> {
     let defs = root["$defs"].as_object().expect("definitions");
     let words = defs

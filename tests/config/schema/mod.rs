@@ -159,8 +159,8 @@ fn every_default_is_what_the_loader_takes() {
     let plain = load(&table(BASE)).expect("a right design").config;
     let mut judged = 0;
     for (path, schema) in keys::properties() {
-        // A relay without a bound carries less if an end holds less; without a hedge there is no
-        // budget.
+        // These defaults depend on other keys: a relay's bounds on the capacity of its ends, and a
+        // budget on a hedge.
         let elsewhere = path.starts_with("relays") || path == "balancers.front.hedge.budget";
         let Some(default) = schema.get("default").filter(|_| !elsewhere) else {
             continue;
