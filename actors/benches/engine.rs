@@ -1,6 +1,8 @@
-//! The engine without files, config or command: books through piles, crews and fires, supervised, with custody and ledger.
+//! Throughput of the engine without files, configuration or command: books through piles, crews
+//! and incinerators, supervised, with custody and ledger.
 //!
-//! `cargo bench -p gopherworks-actors --bench engine -- pipeline 64 16 10000000` runs one shape once; without words, all of them, small.
+//! `cargo bench -p gopherworks-actors --bench engine -- pipeline 64 16 10000000` runs one shape
+//! once; without arguments, all of them with few books.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -48,7 +50,8 @@ impl Source for Numbers {
     }
 }
 
-/// Counts and sums. One arbiter burns, one book at a time: plain loads and stores do.
+/// Counts and sums burned books. One arbiter burns, book by book, so plain loads and stores
+/// suffice.
 #[derive(Default)]
 struct Fire {
     count: AtomicU64,
@@ -82,7 +85,7 @@ fn duties(words: &str) -> Duties {
     words.split(' ').filter_map(Step::from_name).collect()
 }
 
-/// The works of one shape, started; ends with the last book.
+/// Runs a pipeline of the given shape, from its start to the last book.
 async fn run(shape: Shape<'_>) -> Duration {
     let clock = Clock::real();
     let lanes = if shape.kind == "copies" { 2 } else { 1 };
@@ -251,7 +254,7 @@ async fn run(shape: Shape<'_>) -> Duration {
     took
 }
 
-/// The same source and burn with nothing between them: the limit.
+/// Baseline: the source connected directly to the burn.
 fn plain(books: u64, cart: usize) -> Duration {
     let fire = Arc::new(Fire::default());
     let burning: Box<dyn Burn> = Box::new(Burning(fire.clone()));

@@ -1,5 +1,5 @@
-//! What the hot paths take: `cargo bench -p gopherworks-actors --bench hot_paths`. Each sample is 6,400 operations, so that the start of
-//! a runtime, where one is needed, counts for nothing.
+//! Duration of the hot paths: `cargo bench -p gopherworks-actors --bench hot_paths`. Each sample
+//! is 6,400 operations, so that the start of a runtime, where one is needed, is negligible.
 
 mod cases;
 

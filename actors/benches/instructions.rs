@@ -1,4 +1,5 @@
-//! One hot path, so many times: for counting instructions. `.ci/instructions` compares the counts with those of before.
+//! Runs one hot path, for counting instructions. `.ci/instructions` compares the counts with the
+//! previous ones.
 
 mod cases;
 
@@ -23,7 +24,7 @@ fn main() {
                 exit(2)
             }
         },
-        // As `cargo bench` and `cargo test --benches` call it.
+        // As called by `cargo bench` and `cargo test --benches`.
         _ => {
             let all = cases::CASES.iter().chain(cases::TIMED);
             all.for_each(|(_, case)| case(640));

@@ -1,8 +1,9 @@
-//! What supervision costs: the same actors by their ports under a supervisor and by their bare addresses, in turns; how soon one is back
-//! after a panic; and many that only wait.
+//! Cost of supervision: actors reached by ports under a supervisor compared with bare addresses,
+//! in alternating runs; the time to restart after a panic; and many idle actors.
 //!
-//! `cargo bench -p gopherworks-actors --bench supervision -- pingpong 2000000 15` measures one row, with so many operations and rounds;
-//! without words, all of them. Rows: `pingpong`, `burst`, `restart`, `idle`. Times are those of the processor, where the system tells them.
+//! `cargo bench -p gopherworks-actors --bench supervision -- pingpong 2000000 15` measures one row
+//! with that number of operations and rounds; without arguments, all rows. Rows: `pingpong`,
+//! `burst`, `restart`, `idle`. Times are processor times where the system provides them.
 
 use std::fs::read_to_string;
 use std::process::Command;
@@ -15,7 +16,7 @@ use gopherworks_actors::supervision::{
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// Nanoseconds that this thread has run.
+/// Measures the processor time of this thread, in nanoseconds.
 struct Ran(Option<u64>, Stopwatch);
 
 impl Ran {
@@ -55,7 +56,7 @@ impl Way {
     }
 }
 
-/// Passes balls on.
+/// Passes balls to the next player.
 struct Player {
     next: Option<Way>,
     home: UnboundedSender<()>,
@@ -77,7 +78,7 @@ impl Handler<Next> for Player {
     }
 }
 
-/// Is passed on until it was received so many times more.
+/// A message passed on until it was received this many more times.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Ball(u64);
@@ -93,7 +94,7 @@ impl Handler<Ball> for Player {
     }
 }
 
-/// Nanoseconds for each time that a ball is received.
+/// Nanoseconds per received ball.
 async fn play(players: &[Way], balls: u64, count: u64, came: &mut UnboundedReceiver<()>) -> f64 {
     for (at, player) in players.iter().enumerate() {
         player.send(Next(players[(at + 1) % players.len()].clone()));
@@ -239,7 +240,7 @@ fn resident() -> u64 {
     pages.and_then(|pages| pages.parse().ok()).unwrap_or(0) * 4096
 }
 
-/// Many that wait, and answer in the end. It ends the process.
+/// Many idle actors, which answer once at the end. Exits the process.
 fn idle(count: u64, supervised: bool) {
     System::new().block_on(async {
         let (answers, mut heard) = unbounded_channel();
@@ -278,12 +279,12 @@ fn idle(count: u64, supervised: bool) {
         }
         assert_eq!(sum, count * (count - 1) / 2);
         println!("{} {bytes}", took / count as f64);
-        // A million need not be stopped in order.
+        // Skips the orderly shutdown of a million actors.
         std::process::exit(0);
     });
 }
 
-/// Each in a process of its own, as memory is never quite given back.
+/// Runs each case in its own process, since freed memory is not fully returned to the system.
 fn compare_idle(count: u64, rounds: u64) {
     let run = |row: &str| -> (f64, f64) {
         let program = std::env::current_exe().expect("this program");
@@ -312,7 +313,7 @@ fn compare_idle(count: u64, rounds: u64) {
 }
 
 fn main() {
-    // What the harness of cargo says is not for us.
+    // Ignores arguments of cargo's harness.
     let words: Vec<String> = (std::env::args().skip(1))
         .filter(|word| !word.starts_with("--"))
         .collect();

@@ -1,4 +1,4 @@
-//! What is moved: a book with an identity, headers and a body.
+//! Books: identity, headers and body.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// The identity of a book within one run: its number in the order of being offered, from 1.
+/// Identity of a book within a run: consecutive numbers in the order of acceptance, from 1.
 ///
-/// `BookId::UNASSIGNED` (0) marks a book that no pile has taken yet.
+/// `BookId::UNASSIGNED` (0) marks a book that no pile has accepted yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BookId(pub u64);
 
 impl BookId {
-    /// The id of a book that was not offered yet.
+    /// The id of a book that no pile has accepted yet.
     pub const UNASSIGNED: BookId = BookId(0);
 }
 
@@ -26,51 +26,52 @@ impl fmt::Display for BookId {
     }
 }
 
-/// Header names that the shipped kinds write and read.
+/// Header names written and read by the built-in kinds.
 pub mod header {
-    /// The book's relative name (bytes of a path with `/` between parts), e.g. `src/lib.rs`.
+    /// The book's relative name: path components separated by `/`, as bytes, such as `src/lib.rs`.
     pub const NAME: &str = "name";
-    /// The absolute path of the file that the book was read from.
+    /// Absolute path of the file that the book was read from.
     pub const ORIGIN: &str = "origin";
-    /// The rights of that file, in octal digits, e.g. `0644`.
+    /// Permissions of that file in octal digits, such as `0644`.
     pub const MODE: &str = "mode";
-    /// When that file was last written to: whole seconds since 1970, a point, and nine digits of
-    /// nanoseconds from then.
+    /// Modification time of that file: seconds since 1970, a point, and nine digits of
+    /// nanoseconds.
     pub const MTIME: &str = "mtime";
-    /// Lower-case hexadecimal SHA-256 of the body at the time `sha256` saw it.
+    /// SHA-256 of the body in lower-case hexadecimal, at the time `sha256` read it.
     pub const SHA256: &str = "sha256";
-    /// Identifies the book outside the process: the same whenever its source gives the book again, and no other book's in any run.
+    /// Identifies the book across runs: the same whenever its source produces the book again, and
+    /// different from all other books'.
     pub const KEY: &str = "key";
-    /// What [`NAME`] was when [`SHA256`] was taken.
+    /// The value of [`NAME`] when [`SHA256`] was computed.
     pub const SHA256_NAME: &str = "sha256.name";
 }
 
-/// Named byte strings that travel with a book. Clones share until written.
+/// Named byte strings that travel with a book. Copy-on-write.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers(Option<Arc<BTreeMap<String, Bytes>>>);
 
 impl Headers {
-    /// No headers; allocates nothing.
+    /// No headers; does not allocate.
     pub const fn new() -> Self {
         Self(None)
     }
 
-    /// The value under `name`.
+    /// Value of the header `name`.
     pub fn get(&self, name: &str) -> Option<&Bytes> {
         self.0.as_ref()?.get(name)
     }
 
-    /// Sets `name`, replacing what was there.
+    /// Sets the header `name`, replacing its value.
     pub fn set(&mut self, name: impl Into<String>, value: impl Into<Bytes>) {
         Arc::make_mut(self.0.get_or_insert_default()).insert(name.into(), value.into());
     }
 
-    /// Removes `name` and gives back its value.
+    /// Removes the header `name` and returns its value.
     pub fn remove(&mut self, name: &str) -> Option<Bytes> {
         Arc::make_mut(self.0.as_mut()?).remove(name)
     }
 
-    /// All headers in the order of their names.
+    /// All headers, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Bytes)> {
         self.0
             .iter()
@@ -82,7 +83,7 @@ impl Headers {
         self.0.as_ref().map_or(0, |map| map.len())
     }
 
-    /// True if there is none.
+    /// True if there are no headers.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -94,7 +95,7 @@ impl fmt::Debug for Headers {
     }
 }
 
-/// A file that bodies point into. A temporary one is deleted with its last body.
+/// A file that bodies refer to. A temporary one is deleted with its last body.
 #[derive(Debug)]
 pub struct BodyFile {
     path: PathBuf,
@@ -102,7 +103,7 @@ pub struct BodyFile {
 }
 
 impl BodyFile {
-    /// A file that belongs to somebody else and stays.
+    /// A file that is not deleted.
     pub fn kept(path: impl Into<PathBuf>) -> Arc<Self> {
         Arc::new(Self {
             path: path.into(),
@@ -110,7 +111,7 @@ impl BodyFile {
         })
     }
 
-    /// A temporary file, deleted when the last body that points into it is dropped.
+    /// A temporary file, deleted when the last body that refers to it is dropped.
     pub fn temporary(path: impl Into<PathBuf>) -> Arc<Self> {
         Arc::new(Self {
             path: path.into(),
@@ -118,7 +119,7 @@ impl BodyFile {
         })
     }
 
-    /// Where the file is.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -132,13 +133,13 @@ impl BodyFile {
 impl Drop for BodyFile {
     fn drop(&mut self) {
         if self.temporary {
-            // It may have been renamed into place; nobody can act on an error here.
+            // It may have been renamed into place, and an error could not be handled here.
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-/// A book's content: bytes in memory, or a range of a file that is read only when somebody asks.
+/// Content of a book: bytes in memory, or a range of a file that is read on demand.
 #[derive(Debug, Clone)]
 pub enum Body {
     /// Bytes in memory; clones share them.
@@ -149,15 +150,16 @@ pub enum Body {
         file: Arc<BodyFile>,
         /// First byte of the range.
         offset: u64,
-        /// Length in bytes; `None` reads to the end of the file as it then is.
+        /// Length in bytes; `None` reads to the end of the file at the time of reading.
         len: Option<u64>,
-        /// What the length was believed to be when the book was made; for bounds and progress only.
+        /// Expected length in bytes when the book was made; for bounds and progress only.
         size_hint: u64,
     },
 }
 
 impl Body {
-    /// A whole file, read to its end at the time of reading; `size_hint` is its length in bytes now.
+    /// A whole file, read to its end at the time of reading; `size_hint` is its present length in
+    /// bytes.
     pub fn file(file: Arc<BodyFile>, size_hint: u64) -> Self {
         Body::File {
             file,
@@ -167,7 +169,7 @@ impl Body {
         }
     }
 
-    /// `len` bytes from `offset` of a file.
+    /// `len` bytes of a file, starting at `offset`.
     pub fn range(file: Arc<BodyFile>, offset: u64, len: u64) -> Self {
         Body::File {
             file,
@@ -177,7 +179,7 @@ impl Body {
         }
     }
 
-    /// Size in bytes, as carts and dumps count it (for a whole file, as it was when listed).
+    /// Size in bytes for the bounds of carts and dumps; of a whole file, its length when listed.
     pub fn size(&self) -> u64 {
         match self {
             Body::Bytes(bytes) => bytes.len() as u64,
@@ -185,10 +187,10 @@ impl Body {
         }
     }
 
-    /// Opens the body for reading. Blocks; never call it on an arbiter.
+    /// Opens the body for reading. Blocks, so it must not be called on an arbiter.
     ///
     /// # Errors
-    /// Those of opening the file, and `InvalidInput` where the path is not a regular file.
+    /// Errors of opening the file, and `InvalidInput` if it is not a regular file.
     pub fn open(&self) -> io::Result<BodyReader> {
         match self {
             Body::Bytes(bytes) => Ok(BodyReader(Reading::Bytes(io::Cursor::new(bytes.clone())))),
@@ -208,10 +210,10 @@ impl Body {
         }
     }
 
-    /// Reads the whole body into memory. Blocks where the body is a file.
+    /// Reads the whole body into memory. Blocks if the body is a file.
     ///
     /// # Errors
-    /// Those of [`Body::open`] and of reading; `FileTooLarge` where it has more than `limit` bytes.
+    /// Errors of [`Body::open`] and of reading; `FileTooLarge` if it has more than `limit` bytes.
     pub fn read_all(&self, limit: u64) -> io::Result<Bytes> {
         let too_large = || {
             io::Error::new(
@@ -249,7 +251,8 @@ impl<T: Into<Bytes>> From<T> for Body {
     }
 }
 
-/// Opening a named pipe would wait for its writer for ever; so nothing waits and only files pass.
+/// Opens without blocking and accepts only files: opening a named pipe could wait for its writer
+/// indefinitely.
 fn open_regular(path: &Path) -> io::Result<File> {
     let mut options = std::fs::OpenOptions::new();
     options.read(true);
@@ -277,7 +280,7 @@ const O_NONBLOCK: i32 = 0o4000;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 const O_NONBLOCK: i32 = 0x0004;
 
-/// Reads a [`Body`]. Where the body has a length, a file that ends before it is an error.
+/// Reads a [`Body`]. If the body has a length, a file that ends before it is an error.
 #[derive(Debug)]
 pub struct BodyReader(Reading);
 
@@ -324,11 +327,11 @@ impl Read for BodyReader {
 /// A book: what piles hold, carts carry and incinerators burn.
 #[derive(Debug, Clone, Default)]
 pub struct Book {
-    /// Its identity, given by the first pile that takes it.
+    /// Its identity, assigned by the first pile that accepts it.
     pub id: BookId,
     /// Named byte strings that travel with it.
     pub headers: Headers,
-    /// Its content.
+    /// Content of the book.
     pub body: Body,
 }
 
@@ -339,7 +342,7 @@ impl Default for BookId {
 }
 
 impl Book {
-    /// A book without headers that no pile has taken yet.
+    /// A book without headers, not yet accepted by a pile.
     pub fn new(body: impl Into<Body>) -> Self {
         Self {
             id: BookId::UNASSIGNED,
@@ -348,7 +351,7 @@ impl Book {
         }
     }
 
-    /// What people would call it: its name, or `book` and its id where it has none.
+    /// Display name: its `name` header, or `book` and its id without one.
     pub fn title(&self) -> String {
         match self.headers.get(header::NAME) {
             Some(name) => String::from_utf8_lossy(name).into_owned(),
@@ -356,14 +359,14 @@ impl Book {
         }
     }
 
-    /// The same book with header `name` set to `value`.
+    /// Sets the header `name` to `value`.
     #[must_use]
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {
         self.headers.set(name, value);
         self
     }
 
-    /// Size in bytes as carts and dumps count it: the body's.
+    /// Size in bytes for the bounds of carts and dumps: that of the body.
     pub fn size(&self) -> u64 {
         self.body.size()
     }

@@ -1,31 +1,37 @@
-//! What becomes of a book in the end.
+//! Burns: what an incinerator does with books.
 
 use crate::book::Book;
 use crate::failure::Failure;
 use crate::pool::MOST_WAITING_BURNS;
 
-/// Consumes books. One instance serves an incinerator, from several threads at once where carts arrive at once.
+/// Consumes books. One instance serves an incinerator, from several threads at once if carts
+/// arrive together.
 ///
-/// A burn that has begun on a hung thread can't be called back: outside effects must be idempotent by the book's id or name.
+/// A burn in progress on a hung thread cannot be cancelled, so its side effects must be idempotent
+/// per book id or name.
 pub trait Burn: Send + Sync + 'static {
-    /// Consumes one book. When it returns `Ok`, its effect is as durable as the kind promises.
+    /// Consumes one book. `Ok` means that the effect is as durable as the kind promises.
     ///
     /// # Errors
-    /// Transient: one attempt is charged and the book returns to its pile. Permanent: it is buried.
+    /// Transient: an attempt is charged and the book returns to its pile. Permanent: it becomes a
+    /// dead letter.
     fn burn(&self, book: &Book) -> Result<(), Failure>;
 
-    /// Consumes the books of one cart together, for kinds that gain by it (one child process, one write, one sync): one result a book, in order.
-    /// `None`, the default, means that the kind has no such way and [`Burn::burn`] is called for each; a life of an incinerator asks until it hears that.
+    /// Consumes the books of a cart together, for kinds that benefit (one child process, one
+    /// write, one sync); returns one result per book, in order. `None`, the default, means not
+    /// supported: [`Burn::burn`] is called for each book, and this method not again until the
+    /// incinerator restarts.
     fn burn_cart(&self, books: &[&Book]) -> Option<Vec<Result<(), Failure>>> {
         let _ = books;
         None
     }
 
-    /// Consumes one book after the other up to the first that fails, and counts those that are done. Provided: [`Burn::burn`] is what is written, and this
-    /// is what is called where burning does not wait, so that a cart costs one call through a pointer and not one for each book.
+    /// Consumes books up to the first failure, counting successes in `done`. Provided method, for
+    /// burns that do not block: one dynamic call per cart instead of one per book. Implement
+    /// [`Burn::burn`] instead.
     ///
     /// # Errors
-    /// Those of [`Burn::burn`], for the book after the `done` first.
+    /// The error of [`Burn::burn`] for the book at index `done`.
     fn burn_until(&self, books: &[Book], done: &mut usize) -> Result<(), Failure> {
         for book in books {
             self.burn(book)?;
@@ -34,27 +40,32 @@ pub trait Burn: Send + Sync + 'static {
         Ok(())
     }
 
-    /// True if burning may wait for a disk, a network or a process: it then runs in the blocking pool, never on an arbiter.
+    /// True, the default, if burning may wait for a disk, a network or a process: it then runs in
+    /// the thread pool, never on an arbiter.
     fn blocks(&self) -> bool {
         true
     }
 
-    /// True if burning spends most of its time in waiting for a disk, a network or another process. It then takes none of the works' cores: carts burn on
-    /// threads of their own, up to [`Burn::at_once`] of them, and work goes on meanwhile. Asked only of a burn that blocks.
+    /// True if burning spends most of its time waiting for a disk, a network or another process.
+    /// It then uses none of the run's cores: up to [`Burn::at_once`] carts burn on separate
+    /// threads while other work continues. Only used if [`Burn::blocks`] is true. False by
+    /// default.
     fn waits(&self) -> bool {
         false
     }
 
-    /// How many carts of an incinerator burn at once at most (>= 1) where burning [waits](Burn::waits); the works have
-    /// [`MOST_BURNING_THREADS`](crate::pool::MOST_BURNING_THREADS) threads for them in all.
+    /// Most carts of an incinerator that burn at once (>= 1), if burning [waits](Burn::waits). All
+    /// incinerators together have [`MOST_BURNING_THREADS`](crate::pool::MOST_BURNING_THREADS)
+    /// threads for that.
     fn at_once(&self) -> usize {
         MOST_WAITING_BURNS
     }
 
-    /// The fire is out: no book will come again. Called once on the last instance, off the arbiters.
+    /// Finishes at the end of the run, when no further books can come. Called once on the last
+    /// instance, never on an arbiter.
     ///
     /// # Errors
-    /// An error makes the run fail.
+    /// An error fails the run.
     fn finish(&self) -> Result<(), Failure> {
         Ok(())
     }

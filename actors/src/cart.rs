@@ -1,7 +1,8 @@
-//! The cart: the unit of message, and the credit of its crew.
+//! Carts, which carry books in messages and bound the books under way in a crew.
 //!
-//! A cart owns what it carries. Dropped anywhere (a panic, a kill, a dead mailbox) it gives its slot and its room back,
-//! its books go home by their marks, and the empty cart returns to its crew's yard.
+//! A cart owns what it carries. If it is dropped anywhere (by a panic, a kill, a dead mailbox) its
+//! slot and its reservation are released, its books are settled by their marks, and the empty cart
+//! returns to its crew's queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,21 +15,22 @@ use crate::slots::Slot;
 use crate::store::{PileKey, Store, Want, Worked};
 use crate::trace::CartName;
 
-/// Room kept at a dump for a cartload on its way. A guard: dropped unused, it is given up.
+/// Space reserved at a dump for a cartload on its way. Dropping it unused releases the
+/// reservation.
 pub struct Room(Arc<RoomClaim>);
 
-/// Gives room up that a fenced holder can't.
+/// A reservation that can be released on behalf of a fenced holder.
 pub(crate) struct RoomClaim {
     store: Arc<dyn Store>,
     pile: PileKey,
     books: usize,
     bytes: u64,
-    /// Used or given up.
+    /// Used or released.
     over: AtomicBool,
 }
 
 impl Room {
-    /// Keeps room for `books` of `bytes` in all; `None` if there is none.
+    /// Reserves space for `books` of `bytes` in total; `None` if there is none.
     pub fn keep(store: &Arc<dyn Store>, pile: PileKey, books: usize, bytes: u64) -> Option<Self> {
         store.reserve(pile, books, bytes).then(|| {
             Self(Arc::new(RoomClaim {
@@ -41,12 +43,13 @@ impl Room {
         })
     }
 
-    /// For whoever may have to give it up.
+    /// A handle by which the reservation can be released if its holder hangs.
     pub(crate) fn claim(&self) -> Arc<RoomClaim> {
         self.0.clone()
     }
 
-    /// Hands the room over to whoever puts the books: (books, bytes); `None` where it was given up.
+    /// Uses the reservation: (books, bytes) for storing the books; `None` if it was released
+    /// before.
     pub(crate) fn spend(self) -> Option<(usize, u64)> {
         let over = self.0.over.swap(true, Ordering::AcqRel);
         (!over).then_some((self.0.books, self.0.bytes))
@@ -54,7 +57,7 @@ impl Room {
 }
 
 impl RoomClaim {
-    /// Nothing where it was used or given up before.
+    /// Releases the reservation, unless it was used or released before.
     pub(crate) fn give_up(&self) {
         if !self.over.swap(true, Ordering::AcqRel) {
             self.store.release(self.pile, self.books, self.bytes);
@@ -68,22 +71,23 @@ impl Drop for Room {
     }
 }
 
-/// What a cart holds; recycled from trip to trip.
+/// Contents of a cart, reused from trip to trip.
 #[derive(Default)]
 pub(crate) struct CartBody {
     pub(crate) lease: Option<Lease>,
     pub(crate) worked: Worked,
     pub(crate) slot: Option<Slot>,
     pub(crate) room: Option<Room>,
-    /// When the cart was due where it is, by the schedule of its trip.
+    /// When the cart was due at its current location, by the schedule of its trip.
     pub(crate) due: Time,
-    /// How many books it carries, or carried last.
+    /// Number of books it carries, or carried last.
     pub(crate) books: usize,
-    /// Its number in its crew, from 1.
+    /// Number within the crew, from 1.
     pub(crate) number: u32,
-    /// Of a cart that was taken from a fenced holder there is a new one under the same number.
+    /// Incremented each time the cart is replaced because its holder was fenced.
     pub(crate) generation: u16,
-    /// Carts that are coupled to it: they have none of their own, and carry no books but those of its lease.
+    /// Carts coupled to this one, as its group. They have none of their own, and carry books only
+    /// through its lease.
     #[allow(
         clippy::vec_box,
         reason = "they come and go as they are; nothing is moved but the box"
@@ -92,13 +96,13 @@ pub(crate) struct CartBody {
 }
 
 impl CartBody {
-    /// How many carts it is, with those that are coupled to it.
+    /// Number of carts, including coupled ones.
     pub(crate) fn carts(&self) -> usize {
         1 + self.coupled.len()
     }
 }
 
-/// A cart on its way. A guard and a credit.
+/// A cart in use. Dropping it returns it to its crew's queue.
 pub struct Cart {
     yard: Arc<Yard>,
     body: Option<Box<CartBody>>,
@@ -121,13 +125,13 @@ impl Cart {
         }
     }
 
-    /// Puts it down in its yard where it needs `leg` next; whoever is idle there carries it on.
+    /// Queues the cart in its crew, where it needs `leg` next.
     pub(crate) fn put(self, leg: Leg) {
         let yard = self.yard.clone();
         yard.put(self, leg);
     }
 
-    /// Gives up being a guard; the caller keeps the body in the yard.
+    /// Takes the body out without returning the cart to its crew.
     pub(crate) fn into_body(mut self) -> Box<CartBody> {
         self.body
             .take()
@@ -146,7 +150,7 @@ impl Cart {
             .expect("a cart has its body until it is dropped")
     }
 
-    /// Its name, for traces.
+    /// Name for traces.
     pub fn name(&self) -> CartName<'_> {
         CartName {
             crew: self.yard.name(),
@@ -154,18 +158,18 @@ impl Cart {
         }
     }
 
-    /// Ids of the books that it carries on, without those that failed or were dropped.
+    /// Ids of the books carried on, without those that failed or were dropped.
     pub(crate) fn ids(&self) -> Vec<BookId> {
         let books = (0..self.len()).filter_map(|index| self.book(index));
         books.map(|book| book.id).collect()
     }
 
-    /// The yard that it belongs to.
+    /// The queue of its crew.
     pub fn yard(&self) -> &Arc<Yard> {
         &self.yard
     }
 
-    /// What it has room for, with the carts that are coupled to it.
+    /// Capacity, including coupled carts.
     pub(crate) fn want(&self) -> Want {
         let (one, carts) = (self.yard.want(), self.body().carts());
         Want {
@@ -174,18 +178,17 @@ impl Cart {
         }
     }
 
-    /// How many carts it is, with those that are coupled to it.
     pub(crate) fn carts(&self) -> usize {
         self.body().carts()
     }
 
-    /// Couples an empty one of the same crew.
+    /// Couples an empty cart of the same crew.
     pub(crate) fn couple(&mut self, other: Cart) {
         let (yard, other) = (self.yard.clone(), other.into_body());
         yard.couple_to(self.body_mut(), other);
     }
 
-    /// Lets coupled carts go, so that `carts` (>= 1) are left: they wait in the yard, to be sent for books.
+    /// Uncouples carts until `carts` (>= 1) are left; the others are queued to be sent for books.
     pub(crate) fn uncouple(&mut self, carts: usize) {
         while self.carts() > carts.max(1)
             && let Some(mut body) = self.body_mut().coupled.pop()
@@ -195,12 +198,12 @@ impl Cart {
         }
     }
 
-    /// How many books it carries.
+    /// Number of books it carries.
     pub fn len(&self) -> usize {
         self.body().lease.as_ref().map_or(0, Lease::len)
     }
 
-    /// True if it carries nothing.
+    /// True if it carries no lease.
     pub fn is_empty(&self) -> bool {
         self.body().lease.is_none()
     }
@@ -210,7 +213,8 @@ impl Cart {
         self.body().lease.as_ref().map_or(&[], Lease::books)
     }
 
-    /// The book at `index` as it is now, after the work done so far; `None` if it failed or was dropped on purpose.
+    /// The book at `index` after the work done so far; `None` if it failed or was dropped on
+    /// purpose.
     pub fn book(&self, index: usize) -> Option<&Book> {
         let body = self.body();
         let lease = body.lease.as_ref()?;
@@ -223,7 +227,9 @@ impl Cart {
         }
     }
 
-    /// Says who has it from here on: a node and the epoch of its actor, as [`holder`](crate::gopher::yard::holder) makes it; 0 for nobody who could be lost.
+    /// Sets the holder of the cart and its lease: a node and the epoch of its actor, see
+    /// [`holder`](crate::gopher::yard::holder). 0 is a holder that cannot be lost, such as a
+    /// queue.
     pub(crate) fn hand_to(&self, holder: u64) {
         let body = self.body();
         if let Some(lease) = &body.lease {
@@ -232,18 +238,18 @@ impl Cart {
         self.yard.held_by(body, holder);
     }
 
-    /// The cart is where it is no earlier than `time`, by its schedule.
+    /// Moves the cart's due time to `time` if that is later.
     pub(crate) fn not_before(&mut self, time: Time) {
         let body = self.body_mut();
         body.due = body.due.max(time);
     }
 
-    /// When the cart was due where it is, by its schedule.
+    /// When the cart was due at its current location, by its schedule.
     pub(crate) fn due(&self) -> Time {
         self.body().due
     }
 
-    /// Gives its slot back, as of its schedule.
+    /// Releases its slot as of its due time.
     pub(crate) fn leave_slot(&mut self) {
         let body = self.body_mut();
         if let Some(slot) = body.slot.take() {
@@ -251,7 +257,7 @@ impl Cart {
         }
     }
 
-    /// Takes books aboard. Coupled carts that would stay empty are let go.
+    /// Loads books, and uncouples carts that would stay empty.
     pub(crate) fn load(&mut self, lease: Lease) {
         let one = self.yard.want();
         let body = self.body_mut();
@@ -268,14 +274,14 @@ impl Cart {
         }
     }
 
-    /// Takes the books off.
+    /// Unloads the books.
     pub(crate) fn unload(&mut self) -> Option<(Lease, Worked)> {
         let body = self.body_mut();
         let lease = body.lease.take()?;
         Some((lease, body.worked.take()))
     }
 
-    /// Books and bytes that a dump would have to admit.
+    /// Number and bytes of the books that a dump would have to admit.
     pub(crate) fn load_size(&self) -> (usize, u64) {
         (0..self.len())
             .filter_map(|index| self.book(index))
@@ -291,7 +297,7 @@ impl Drop for Cart {
             return;
         };
         if let Some(slot) = body.slot.take() {
-            // Whoever had it is gone; until now it was not free.
+            // The holder died: the slot was in use until now.
             slot.give_back_at(self.yard.now());
         }
         body.room = None;

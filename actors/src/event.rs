@@ -1,4 +1,4 @@
-//! What happened, for whoever listens.
+//! Events of a running topology, for subscribers.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,81 +6,82 @@ use std::time::Duration;
 use crate::book::BookId;
 use crate::clock::Time;
 
-/// Something that happened in a running topology.
+/// An event of a running topology.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A node's actor is up.
+    /// A node's actor has started.
     Started {
         /// The node.
         node: String,
-        /// The number of its life, from 1.
+        /// Number of its incarnation, from 1.
         epoch: u64,
     },
-    /// A node's actor ended.
+    /// A node's actor has ended.
     Exited {
         /// The node.
         node: String,
-        /// How, in words.
+        /// How it ended, as text.
         exit: String,
     },
-    /// A node's actor is going to be started again.
+    /// A node's actor will be restarted.
     Restarting {
         /// The node.
         node: String,
     },
-    /// A book went to the dead letters.
+    /// A book became a dead letter.
     Dead {
         /// The book.
         book: BookId,
         /// The pile where it died.
         pile: String,
-        /// Why.
+        /// Why it was given up.
         reason: String,
     },
-    /// A pile is closed: nothing will come to it and nothing is left of it.
+    /// A pile has closed: no further books can arrive and none are left.
     Closed {
         /// The pile.
         node: String,
-        /// When.
+        /// When it closed.
         at: Time,
     },
-    /// The sink of a node can't take anything at present: its books wait, uncharged, and it is tried again and again.
+    /// The sink of a node is unavailable: its books wait without charged attempts, and the sink is
+    /// probed repeatedly.
     Unavailable {
-        /// The incinerator, or the crew whose work it is.
+        /// The incinerator, or the crew whose work needs the sink.
         node: String,
-        /// The reason that the sink gave, for people.
+        /// The reason the sink gave.
         reason: String,
-        /// When it is tried again; later pauses are longer.
+        /// Time until the first probe; later pauses are longer.
         retry: Duration,
     },
-    /// The sink of a node that was told to be unavailable takes books again.
+    /// The sink of a node, reported unavailable before, is available again.
     Available {
         /// The incinerator or crew.
         node: String,
-        /// How long it took nothing.
+        /// How long it was unavailable.
         after: Duration,
     },
-    /// The sink of a node can't take a book again: the run ends.
+    /// The sink of a node will never accept a book again: the run ends.
     SinkClosed {
         /// The incinerator or crew.
         node: String,
-        /// The reason that the sink gave, for people.
+        /// The reason the sink gave.
         reason: String,
     },
-    /// The sources are closed; what is under way runs to its end.
+    /// The sources are closed; books and requests in flight are completed.
     Draining,
-    /// The run is over and everything is accounted for; what still follows only explains it.
+    /// The run is over and all books are accounted for; later events are only explanations.
     Ended,
-    /// The restart budget is spent: the run ends.
+    /// The supervisor's restart limit was exceeded: the run ends.
     Escalated {
-        /// Which child failed how, and how often.
+        /// The child that failed, how, and how often.
         reason: String,
     },
 }
 
 impl Event {
-    /// The node that it happened to, if it happened to one.
+    /// The node concerned, if there is one.
     pub fn node(&self) -> Option<&str> {
         match self {
             Event::Started { node, .. }
@@ -96,7 +97,7 @@ impl Event {
     }
 }
 
-/// What happened, in a line, without the node's name; a text from outside is quoted.
+/// One line without the node's name; external text is quoted.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

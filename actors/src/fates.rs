@@ -1,4 +1,4 @@
-//! What became of single books, for whoever offered them and waits for it.
+//! Outcomes of single books, for callers that await them.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::book::BookId;
 use crate::ledger::Fate;
 
-/// What becomes of one book. Dropping it costs nothing and changes nothing for the book.
+/// Future of a book's outcome. Dropping it does not affect the book.
 #[derive(Debug)]
 pub struct Awaited {
     book: BookId,
@@ -20,7 +20,7 @@ pub struct Awaited {
 }
 
 impl Awaited {
-    /// Which book.
+    /// Id of the book.
     pub fn book(&self) -> BookId {
         self.book
     }
@@ -35,18 +35,18 @@ impl Future for Awaited {
     }
 }
 
-/// Books that somebody waits for.
+/// Books whose outcomes are awaited.
 #[derive(Debug, Default)]
 pub struct Fates {
     watched: Mutex<Watched>,
-    /// How many: most runs watch none, and pay nothing.
+    /// Size of `books`, read without the lock: most runs await none.
     count: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct Watched {
     books: HashMap<BookId, oneshot::Sender<Fate>>,
-    /// Nothing more will end.
+    /// The run is over.
     over: bool,
 }
 
@@ -55,13 +55,13 @@ impl Fates {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Watches a book, from before it can be leased.
+    /// Awaits the outcome of a book that cannot be leased yet.
     pub fn watch(&self, book: BookId) -> Awaited {
         let (told, fate) = oneshot::channel();
         let mut watched = self.lock();
         if !watched.over {
             watched.books.insert(book, told);
-            // Those that nobody waits for any more are swept before they are many.
+            // Sweeps abandoned entries whenever the size reaches a power of two.
             if watched.books.len().is_power_of_two() {
                 watched.books.retain(|_, told| !told.is_closed());
             }
@@ -70,7 +70,7 @@ impl Fates {
         Awaited { book, fate }
     }
 
-    /// Books of these ids ended. Who watches a book did so under the same lock of its shelf that its end is told under.
+    /// Resolves the futures of these books. Called under the lock of the shelf, as `watch` is.
     pub fn end(&self, fate: Fate, ids: impl IntoIterator<Item = BookId>) {
         if self.count.load(Relaxed) == 0 {
             return;
@@ -82,12 +82,12 @@ impl Fates {
             self.count.store(watched.books.len(), Relaxed);
         }
         for told in told {
-            // Nobody may wait any more.
+            // The receiver may have been dropped.
             let _ = told.send(fate);
         }
     }
 
-    /// The run is over. Whoever still waits is told so, and whoever asks from now on.
+    /// The run is over: pending and later futures resolve to `None`.
     pub fn close(&self) {
         let books = {
             let mut watched = self.lock();
@@ -125,7 +125,7 @@ mod tests {
             drop(fates.watch(BookId(id)));
             assert!(fates.lock().books.len() < 2);
         }
-        // Beside many that are waited for, at most as many again.
+        // With live entries, at most as many abandoned ones are kept.
         let kept: Vec<_> = (0..100).map(|id| fates.watch(BookId(id))).collect();
         for id in 1000..9000 {
             drop(fates.watch(BookId(id)));

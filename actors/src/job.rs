@@ -1,4 +1,5 @@
-//! What balancers of a config file carry: requests with or without a book, and the kinds of worker that answer them.
+//! Requests of configured balancers, with or without a book, and the kinds of worker that serve
+//! them.
 
 use std::fmt;
 use std::future::Future;
@@ -14,44 +15,47 @@ use crate::pool::Pool;
 use crate::worker::Work;
 use crate::works::Works;
 
-/// One request of a requester, a crew or an incinerator to a balancer of a config file.
+/// A request of a requester, a crew or an incinerator to a configured balancer.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// Who asks. Together with `number` it names the request: what chance decides of it (its service time) is drawn by these
-    /// two, so that two policies see the same requests.
+    /// Name of the caller. With `number` it identifies the request: random choices such as its
+    /// service time are drawn by these two, so that different policies see the same requests.
     pub from: Arc<str>,
-    /// The requester's number of it, from 0; the id of the book that it is about.
+    /// Number of the request at its caller, from 0; of a request about a book, the book's id.
     pub number: u64,
-    /// 0 for the request itself; counted up for every further worker that is asked the same, and for every retry.
+    /// 0 for the original; incremented for each further worker that gets a copy, and for each
+    /// retry.
     pub copy: u32,
-    /// The book that it is about, where a crew or an incinerator asks.
+    /// The book to work on, if a crew or an incinerator calls.
     pub book: Option<Book>,
 }
 
-/// The answer: the book as it was worked on (its id is kept), or nothing where there was no book, or it was dropped on purpose.
+/// The reply: the worked book (which keeps its id), or `None` if there was no book or it was
+/// dropped on purpose.
 ///
-/// An error is the request's own: transient or permanent as for [`crate::transform::Transform::apply`].
+/// An error concerns this request: transient or permanent as for
+/// [`crate::transform::Transform::apply`].
 pub type Answer = Result<Option<Book>, Failure>;
 
-/// A future of this thread.
+/// A future that stays on its thread.
 pub type Serving<'a> = Pin<Box<dyn Future<Output = Answer> + 'a>>;
 
-/// One worker's place: does one request at a time. Made anew after a panic.
+/// One concurrency slot of a worker: serves one request at a time. Made anew after a panic.
 pub trait Serve: Send + 'static {
-    /// Answers `job`. The future may be dropped at any await, where the request was cancelled.
+    /// Serves `job`. The future may be dropped at any await, if the request is cancelled.
     fn serve(&mut self, job: Job) -> Serving<'_>;
 }
 
-/// One worker's place of a kind, as the balancer's work.
+/// Adapts a [`Serve`] to the balancer's [`Work`].
 pub struct Served {
     serve: Box<dyn Serve>,
     blocks: bool,
-    /// Whose faults are its own, and the worker's name there.
+    /// Source of injected faults, and the worker's name there.
     works: Option<(Arc<Works>, Arc<str>)>,
 }
 
 impl Served {
-    /// `blocks`: what the kind says of itself.
+    /// Wraps `serve`; `blocks` as defined by [`Service::blocks`].
     pub fn new(serve: Box<dyn Serve>, blocks: bool) -> Self {
         Self {
             serve,
@@ -60,7 +64,7 @@ impl Served {
         }
     }
 
-    /// Faults of these works are done to it, as the worker of this name.
+    /// Injects faults of these works, as for the worker of this name.
     #[must_use]
     pub fn in_works(mut self, works: Arc<Works>, name: Arc<str>) -> Self {
         self.works = Some((works, name));
@@ -104,43 +108,47 @@ impl Work for Served {
     }
 }
 
-/// What a worker is told of where it is.
+/// Environment of a worker.
 #[derive(Debug, Clone)]
 pub struct WorkerSite {
-    /// The balancer's name.
+    /// Name of the balancer.
     pub balancer: Arc<str>,
-    /// Which of the balancer's workers it is, from 0.
+    /// Number of the worker within its balancer, from 0.
     pub worker: usize,
-    /// Time: the only one that it may sleep by.
+    /// The clock; workers must not sleep by any other.
     pub clock: Clock,
-    /// Chance.
+    /// Seed of random choices.
     pub seed: Seed,
-    /// Cores, and threads for what blocks.
+    /// Thread pool for blocking work, and the limit on cores.
     pub pool: Arc<Pool>,
-    /// Factor on times that stand in for work.
+    /// Factor on times that simulate work.
     pub time_scale: f64,
 }
 
-/// A kind of worker with its options: makes the workers of one balancer, and knows what can be known of its requests.
+/// A configured kind of worker: makes the workers of one balancer, and predicts the cost of
+/// requests.
 pub trait Service: Send + Sync + 'static {
-    /// A worker. Called for every place, and again after every panic, on the worker's own thread.
+    /// Makes the service of one concurrency slot. Called for every slot, and again after every
+    /// panic, on the worker's own thread.
     ///
     /// # Errors
-    /// What it refuses, e.g. a program that is not there. The start fails then.
+    /// If the worker cannot be made, for instance because a program is missing. The start then
+    /// fails.
     fn worker(&self, site: &WorkerSite) -> Result<Box<dyn Serve>, Failure>;
 
-    /// True if a worker may block its thread: it is then served off the arbiters.
+    /// True if a worker may block its thread: it then runs in the thread pool, never on an
+    /// arbiter.
     fn blocks(&self) -> bool {
         false
     }
 
-    /// What `job` will take on a worker of usual speed, where that is known before it runs.
+    /// Expected service time of `job` on a worker of normal speed, if known in advance.
     fn cost(&self, site: &WorkerSite, job: &Job) -> Option<Duration> {
         let _ = (site, job);
         None
     }
 
-    /// What a request takes on average at the worker number `worker`, where that is known; before the time scale.
+    /// Mean service time at worker number `worker`, if known; before `time_scale` is applied.
     fn mean(&self, worker: usize) -> Option<Duration> {
         let _ = worker;
         None

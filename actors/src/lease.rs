@@ -1,8 +1,9 @@
-//! The custody of one cartload: who may settle it, and how it goes home by itself.
+//! Leases: custody of one cartload, the right to settle it, and its automatic return.
 //!
-//! A lease belongs to the cart that carries it, not to the actor that holds the cart. It has a generation: whoever
-//! settles, burns or passes on must first win a compare-and-set on (state, generation), so a holder whose lease was
-//! revoked can do no harm. Dropping a lease settles it by its marks: that is the whole recovery code.
+//! A lease belongs to the cart that carries it, not to the actor that holds the cart. To settle,
+//! burn or pass on books, a holder must first win a compare-and-set on (state, generation), so
+//! that a holder whose lease was revoked can do no harm. Dropping a lease settles it by its marks;
+//! no other recovery code is needed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -13,23 +14,23 @@ use crate::ledger::Ids;
 use crate::store::{PileKey, Store};
 use crate::threads::Apart;
 
-/// What custody knows of a book on a pile.
+/// What a pile knows about a book on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Note {
-    /// Its place in this pile's order; a returned book regains it.
+    /// Its position in the pile's order; a returned book regains it.
     pub(crate) place: u64,
-    /// Attempts charged so far on this pile.
+    /// Attempts charged on this pile.
     pub attempts: u32,
-    /// How often it was leased from this pile (1 = first).
+    /// How often it was leased from this pile, from 1.
     pub deliveries: u32,
-    /// True if a burn of it has begun before: burning it now is burning it again.
+    /// True if a burn of it began before, so that burning it now is a repetition.
     pub begun: bool,
-    /// True if it is to be burned by itself: a burn of its whole cart panicked.
+    /// True if it has to be burned alone, because a burn of its whole cart panicked.
     pub apart: bool,
 }
 
 impl Note {
-    /// Of a book that is leased for the first time.
+    /// Note of a book that is leased for the first time.
     pub(crate) fn first(place: u64) -> Self {
         Self {
             place,
@@ -40,43 +41,47 @@ impl Note {
         }
     }
 
-    /// True if no burn and no work of it has begun or failed.
+    /// True if no burn of it has begun and no attempt was charged.
     pub(crate) fn is_untouched(&self) -> bool {
         self.attempts == 0 && !self.begun && !self.apart
     }
 }
 
-/// Notes of all books of a lease. Nearly always they are new here, and stand one behind the other: nothing is written down then.
+/// Notes of all books of a lease. In the common case all are leased for the first time, with
+/// consecutive positions: then only the first position is stored.
 #[derive(Debug)]
 pub(crate) enum Notes {
-    /// Leased for the first time, from this place on.
+    /// All leased for the first time, from this position on.
     First(u64),
-    /// Some were here before: one note a book.
+    /// Some were leased before: one note per book.
     Each(Vec<Note>),
 }
 
-/// What is to become of one leased book.
+/// Outcome of one leased book.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Verdict {
-    /// Back to its place, uncounted: its carrier was lost, or it was never tried.
+    /// Returns to its position without a charged attempt: its carrier was lost, or it was never
+    /// tried.
     #[default]
     Return,
-    /// Done here: burned, or passed on downstream.
+    /// Done on this pile: burned, or passed on downstream.
     Ack,
-    /// Dropped on purpose by the work.
+    /// Dropped on purpose by the crew's work.
     Drop,
-    /// Back to its place, uncounted, to be burned by itself: a burn of its whole cart panicked and nobody knows at which book.
+    /// Returns to its position without a charged attempt, to be burned alone: a burn of its whole
+    /// cart panicked, and the failing book is not known.
     Apart,
-    /// An attempt failed: charged, then back to its place or, at the limit or if permanent, to the dead letters.
+    /// An attempt failed and is charged. The book returns to its position; at the attempt limit,
+    /// or if the failure is permanent, it becomes a dead letter.
     Refuse(Failure),
 }
 
-/// What happens to the acked books of a lease.
+/// What acked means for a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// They are burned: their way is over.
+    /// Burned: the books are done.
     Burned,
-    /// They went on to another pile.
+    /// Passed on to another pile.
     PassedOn,
 }
 
@@ -85,16 +90,17 @@ const BURNING: u64 = 1;
 const SETTLED: u64 = 2;
 const PHASE: u64 = 0b11;
 
-/// The books of one lease, shared by the pile (which could take them back) and the cart (which carries them).
+/// The books of one lease, shared by the pile (which can revoke it) and the cart (which carries
+/// them).
 #[derive(Debug)]
 pub struct Batch {
     pub(crate) books: Vec<Book>,
     pub(crate) notes: Notes,
-    /// Their ids, where they are at equal distances.
+    /// Their ids, if equally spaced.
     pub(crate) ids: Option<Ids>,
     pub(crate) bytes: u64,
     pub(crate) pile: PileKey,
-    /// Where the pile keeps its side of the lease.
+    /// Index of the lease in the pile's list.
     pub(crate) slot: u32,
     /// generation << 2 | phase
     state: AtomicU64,
@@ -122,7 +128,7 @@ impl Batch {
         }
     }
 
-    /// What is known of the book at `index`.
+    /// Note of the book at `index`.
     pub fn note(&self, index: usize) -> Note {
         match &self.notes {
             Notes::First(first) => Note::first(first + index as u64),
@@ -130,17 +136,17 @@ impl Batch {
         }
     }
 
-    /// True if no book of it was ever leased from its pile before.
+    /// True if no book of it was leased from its pile before.
     pub fn is_first(&self) -> bool {
         matches!(self.notes, Notes::First(_))
     }
 
-    /// Who held it last: a number that the sender writes before each send.
+    /// Holder id of the last holder, written by the sender before each send.
     pub fn held_by(&self) -> u64 {
         self.held_by.load(Ordering::Acquire)
     }
 
-    /// The current generation.
+    /// Current generation; a revocation increments it.
     pub fn generation(&self) -> u64 {
         self.state.load(Ordering::Acquire) >> 2
     }
@@ -159,7 +165,8 @@ impl Batch {
         })
     }
 
-    /// Takes the lease from its holder: true if it was not settled yet. Every later act of the holder is stale.
+    /// Revokes the lease; true if it was not settled before. Later operations of the holder are
+    /// stale.
     pub(crate) fn revoke(&self) -> bool {
         let state = self.state.load(Ordering::Acquire);
         state & PHASE != SETTLED
@@ -174,14 +181,14 @@ impl Batch {
                 .is_ok()
     }
 
-    /// True if a burn of it was begun and not settled.
+    /// True if its burn has begun and it is not settled.
     pub(crate) fn is_burning(&self) -> bool {
         self.state.load(Ordering::Acquire) & PHASE == BURNING
     }
 }
 
-/// Where the leases of one pile go home to. A pile has its own, and far from those of others: leases are made and dropped by each copy all the time,
-/// and one count of all would wander between the cores.
+/// Where leases of one pile return when dropped. One per pile and cache-aligned: copies make and
+/// drop leases all the time, and a shared reference count would move between cores.
 pub(crate) struct Home(Apart<Weak<dyn Store>>);
 
 impl Home {
@@ -190,24 +197,25 @@ impl Home {
     }
 }
 
-/// Custody of one cartload. A guard: dropped, it settles the books by the marks made so far; those without a mark return uncounted.
+/// Custody of one cartload. Dropping it settles the books by the marks made so far; unmarked ones
+/// return without a charged attempt.
 pub struct Lease {
     batch: Option<Arc<Batch>>,
     generation: u64,
     home: Arc<Home>,
-    /// So many books from the front are acked; the common case needs no list.
+    /// This many books from the front are acked; the common case, without a list.
     done: usize,
-    /// Hardly ever there.
+    /// Rarely needed.
     marks: Option<Box<Marks>>,
     end: End,
 }
 
-/// Marks that are more than "so many from the front are acked".
+/// Marks that `done` cannot express.
 #[derive(Default)]
 struct Marks {
-    /// One a book, or none at all.
+    /// One per book, or empty.
     verdicts: Vec<Verdict>,
-    /// Books whose burn began and was not acked.
+    /// Books whose burn began and that were not acked.
     begun: Vec<usize>,
 }
 
@@ -220,23 +228,23 @@ impl std::fmt::Debug for Lease {
     }
 }
 
-/// A lease taken apart for settling, after the compare-and-set was won.
+/// A lease taken apart for settling, after winning the compare-and-set.
 #[derive(Debug)]
 pub struct Unbound {
     /// The books.
     pub batch: Arc<Batch>,
-    /// One verdict a book, or none at all, which means `rest` for each.
+    /// One verdict per book, or empty, which means `rest` for all.
     pub verdicts: Vec<Verdict>,
-    /// The verdict of those that `verdicts` does not name.
+    /// Verdict on books without an entry in `verdicts`.
     pub rest: Verdict,
-    /// Books whose burn began and was not acked.
+    /// Books whose burn began and that were not acked.
     pub begun: Vec<usize>,
     /// What acked means.
     pub end: End,
 }
 
 impl Unbound {
-    /// The verdict on the book at `index`.
+    /// Verdict on the book at `index`.
     pub fn verdict(&self, index: usize) -> &Verdict {
         self.verdicts.get(index).unwrap_or(&self.rest)
     }
@@ -254,7 +262,8 @@ impl Lease {
         }
     }
 
-    /// The same custody once more, as a defect would make it: whichever is settled first wins, the other is stale. For tests of just that.
+    /// Duplicates the lease, as a defect would: the first to be settled wins, the other is stale.
+    /// For fault injection only.
     pub(crate) fn twin(&self) -> Self {
         Self {
             batch: self.batch.clone(),
@@ -266,7 +275,7 @@ impl Lease {
         }
     }
 
-    /// For whoever has to know whether it still holds.
+    /// The batch and this lease's generation, to check later whether it is still live.
     pub(crate) fn watched(&self) -> (Arc<Batch>, u64) {
         (self.batch().clone(), self.generation)
     }
@@ -287,50 +296,50 @@ impl Lease {
         &self.batch().books
     }
 
-    /// What custody knows of the book at `index`.
+    /// Note of the book at `index`.
     ///
     /// # Panics
-    /// If there is none.
+    /// If the index is out of range.
     pub fn note(&self, index: usize) -> Note {
         self.batch().note(index)
     }
 
-    /// True if no book of it was ever leased from its pile before.
+    /// True if no book of it was leased from its pile before.
     pub fn is_first(&self) -> bool {
         self.batch().is_first()
     }
 
-    /// True if no book bears a mark.
+    /// True if no book is marked.
     pub(crate) fn is_unmarked(&self) -> bool {
         self.done == 0 && self.marks.is_none()
     }
 
-    /// True if all books are acked, or none bears a mark: whoever settles it settles it as a whole.
+    /// True if all books are acked or none is marked, so that it can be settled as a whole.
     pub(crate) fn is_whole(&self) -> bool {
         self.marks.is_none() && (self.done == 0 || self.done == self.len())
     }
 
-    /// How many books.
+    /// Number of books.
     pub fn len(&self) -> usize {
         self.batch.as_ref().map_or(0, |batch| batch.books.len())
     }
 
-    /// True if there are none; a pile never leases nothing.
+    /// True if there are no books; piles never make empty leases.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Bytes of all bodies.
+    /// Total size of the bodies in bytes.
     pub fn bytes(&self) -> u64 {
         self.batch().bytes
     }
 
-    /// Writes who holds it now; done by the sender before each send.
+    /// Sets the holder id; done by the sender before each send.
     pub fn hand_to(&self, holder: u64) {
         self.batch().held_by.store(holder, Ordering::Release);
     }
 
-    /// Marks what became of the book at `index`.
+    /// Marks the outcome of the book at `index`.
     pub fn mark(&mut self, index: usize, verdict: Verdict) {
         let listed = (self.marks.as_ref()).is_some_and(|marks| !marks.verdicts.is_empty());
         if !listed && index == self.done && verdict == Verdict::Ack {
@@ -342,13 +351,13 @@ impl Lease {
         }
     }
 
-    /// Marks the first `count` books, of which none bears a mark yet, as burned.
+    /// Marks the first `count` books as burned. No book may be marked yet.
     pub(crate) fn mark_first_burned(&mut self, count: usize) {
         debug_assert!(self.is_unmarked(), "marks are there already");
         self.done = count.min(self.len());
     }
 
-    /// Marks what became of the book at `index` whose burn began.
+    /// Marks the outcome of the book at `index`, whose burn has begun.
     pub fn mark_burned(&mut self, index: usize, verdict: Verdict) {
         if verdict != Verdict::Ack {
             self.marks.get_or_insert_default().begun.push(index);
@@ -356,7 +365,7 @@ impl Lease {
         self.mark(index, verdict);
     }
 
-    /// Says of every refused book that it failed at `node`, where its failure doesn't say so already.
+    /// Adds `node` to every refused book's failure that names no node.
     pub fn refused_at(&mut self, node: &str) {
         let marks = self.marks.as_mut().map(|marks| &mut marks.verdicts);
         for verdict in marks.into_iter().flatten() {
@@ -368,7 +377,7 @@ impl Lease {
         }
     }
 
-    /// The marks as a list, one a book.
+    /// The marks as a list, one per book.
     fn listed(&mut self) -> &mut Vec<Verdict> {
         let (len, done) = (self.len(), self.done);
         let verdicts = &mut self.marks.get_or_insert_default().verdicts;
@@ -379,7 +388,7 @@ impl Lease {
         verdicts
     }
 
-    /// The marks for settling: a list, or none where all are alike.
+    /// Takes the marks for settling: a list, or empty if all are alike.
     fn take_marks(&mut self) -> Marks {
         if self.done > 0 && self.done < self.len() {
             self.listed();
@@ -389,7 +398,7 @@ impl Lease {
             .map_or_else(Marks::default, |marks| *marks)
     }
 
-    /// The mark of the book at `index`.
+    /// The mark of the book at `index`; [`Verdict::Return`] if unmarked.
     pub fn marked(&self, index: usize) -> &Verdict {
         const NONE: &Verdict = &Verdict::Return;
         const DONE: &Verdict = &Verdict::Ack;
@@ -401,19 +410,21 @@ impl Lease {
         }
     }
 
-    /// Marks the beginning of a burn: from now on acked means burned. False if the lease was revoked: burn nothing.
+    /// Begins the burn: from now on acked means burned. False if the lease was revoked: nothing
+    /// may be burned.
     #[must_use]
     pub fn begin_burn(&mut self) -> bool {
         self.end = End::Burned;
         self.batch().begin(self.generation, &[CARRIED], BURNING)
     }
 
-    /// True while nobody has revoked it. A snapshot: only [`Lease::begin_burn`] and settling decide.
+    /// True until it is revoked. A snapshot: only [`Lease::begin_burn`] and settling are decisive.
     pub fn is_live(&self) -> bool {
         self.batch().generation() == self.generation
     }
 
-    /// Wins the right to settle and takes the lease apart; `None` if it was revoked (touch nothing).
+    /// Wins the right to settle and takes the lease apart; `None` if it was revoked or settled
+    /// before.
     pub(crate) fn unbind(mut self, rest: Verdict) -> Option<Unbound> {
         let Marks { verdicts, begun } = self.take_marks();
         let (batch, end) = self.unbind_whole()?;
@@ -426,7 +437,7 @@ impl Lease {
         })
     }
 
-    /// The same of a lease that is settled as a whole, whatever its marks.
+    /// Like `unbind`, for a lease settled as a whole; ignores its marks.
     pub(crate) fn unbind_whole(mut self) -> Option<(Arc<Batch>, End)> {
         let batch = self.batch.take()?;
         let won = batch.begin(self.generation, &[CARRIED, BURNING], SETTLED);
@@ -439,14 +450,14 @@ impl Drop for Lease {
         if self.batch.is_none() {
             return;
         }
-        // With all acked and no list, the unmarked rest is empty: it says nothing of the acked ones.
+        // With all books acked and no list, `rest` has to stand for the acked ones.
         let all = self.done > 0 && self.done == self.len() && self.marks.is_none();
         let Marks { verdicts, begun } = self.take_marks();
         let Some(batch) = self.batch.take() else {
             return;
         };
         if batch.begin(self.generation, &[CARRIED, BURNING], SETTLED) {
-            // Nobody is there any more who would want them.
+            // The store is gone, so nothing needs the books.
             let Some(home) = self.home.0.0.upgrade() else {
                 return;
             };

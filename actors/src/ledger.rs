@@ -1,4 +1,4 @@
-//! The account of all books: what was offered must be burned, dead, dropped or still in flight, each once.
+//! The ledger: every offered book must be burned, dead, dropped, or in flight, exactly once.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -7,37 +7,37 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::book::{Book, BookId};
 use crate::threads::{Apart, Count};
 
-/// The books' account at one instant. `lost` and `duplicates` are 0 unless gopherworks itself is at fault.
+/// The ledger at one instant. `lost` and `duplicates` are 0 unless gopherworks has a defect.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LedgerReport {
-    /// Books that piles took from sources and the application, without those given back.
+    /// Books that piles accepted from sources and the application, without those given back.
     pub offered: u64,
-    /// Books that went back to sources which can give them again.
+    /// Books returned to sources that can produce them again.
     pub given_back: u64,
-    /// Books that were burned, each id once.
+    /// Books burned, each id once.
     pub burned: u64,
-    /// Books that ended as dead letters.
+    /// Books that became dead letters.
     pub dead: u64,
-    /// Books that work dropped on purpose.
+    /// Books dropped on purpose by work.
     pub dropped: u64,
-    /// Books on piles, on dumps, in carts and in fires.
+    /// Books on piles and dumps, in carts, and being burned.
     pub in_flight: u64,
     /// offered - burned - dead - dropped - in_flight.
     pub lost: i64,
-    /// Ids that ended (burned, dead, dropped) a second time.
+    /// Ids that ended (burned, dead, dropped) more than once.
     pub duplicates: u64,
-    /// Bodies whose burn was begun again after an earlier burn had begun.
+    /// Bodies whose burn began again after an earlier burn had begun.
     pub reburned: u64,
 }
 
 impl LedgerReport {
-    /// True if every book is accounted for, once.
+    /// True if every book is accounted for exactly once.
     pub fn balances(&self) -> bool {
         self.lost == 0 && self.duplicates == 0
     }
 }
 
-/// Counts what happened to books. Written by the store while it holds the lock of the shelf concerned.
+/// Counts outcomes of books. Written by the store under the lock of the shelf concerned.
 #[derive(Debug, Default)]
 pub struct Ledger {
     numbered: AtomicU64,
@@ -48,28 +48,29 @@ pub struct Ledger {
     dropped: AtomicU64,
     duplicates: AtomicU64,
     reburned: AtomicU64,
-    /// By the two lowest bits of the id, so that copies which are dealt books in turn don't wait for each other.
+    /// Sharded by the two lowest bits of the id, so that copies which are dealt books in turn do
+    /// not contend.
     ended: [Apart<Mutex<IdSet>>; SHARDS as usize],
 }
 
 const SHARDS: u64 = 4;
 
-/// Ids at equal distances, which is how books come from a source and are dealt to copies.
+/// Equally spaced ids, as produced by sources and by dealing to copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ids {
-    /// The first.
+    /// The first id.
     pub first: BookId,
-    /// How far each is from the one before (>= 1).
+    /// Difference between consecutive ids (>= 1).
     pub step: u64,
 }
 
 impl Ids {
-    /// The ids of `books`, if they are at equal distances.
+    /// Ids of `books`, if equally spaced.
     pub fn of(books: &[Book]) -> Option<Self> {
         Self::and_bytes_of(books).1
     }
 
-    /// The bytes of `books`, and their ids if they are at equal distances: all that has to be known to put them, in one walk.
+    /// Total bytes of `books`, and their ids if equally spaced, in one walk.
     pub(crate) fn and_bytes_of(books: &[Book]) -> (u64, Option<Self>) {
         let (Some(first), second) = (books.first(), books.get(1)) else {
             return (0, None);
@@ -82,7 +83,7 @@ impl Ids {
             follow &= book.id.0 == id;
             id = id.wrapping_add(step);
         }
-        // A step back is as good as a large one forward, and no distance.
+        // A negative step wraps around to a large one: rejected.
         let follow = follow && step > 0 && step <= u64::MAX / 2;
         let ids = Self {
             first: BookId(first),
@@ -96,7 +97,7 @@ impl Ids {
         BookId(self.first.0 + index * self.step)
     }
 
-    /// The same without the first `count`.
+    /// The ids without the first `count`.
     #[must_use]
     pub fn from(self, count: u64) -> Self {
         Self {
@@ -106,34 +107,34 @@ impl Ids {
     }
 }
 
-/// How a book's way ended.
+/// Final outcome of a book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// Burned.
+    /// It was burned.
     Burned,
-    /// A dead letter.
+    /// It became a dead letter.
     Dead,
-    /// Dropped on purpose.
+    /// It was dropped on purpose.
     Dropped,
 }
 
 impl Ledger {
-    /// Gives ids to `count` books: the first of them; the others follow it.
+    /// Reserves `count` consecutive ids; returns the first.
     pub fn number(&self, count: u64) -> BookId {
         BookId(self.numbered.fetch_add(count, Relaxed) + 1)
     }
 
-    /// `count` books were put on a pile.
+    /// Counts books stored on a pile.
     pub fn offer(&self, count: u64) {
         self.offered.add(count);
     }
 
-    /// `count` books that were offered went back to their source.
+    /// Counts offered books that were returned to their source.
     pub fn recall(&self, count: u64) {
         self.given_back.fetch_add(count, Relaxed);
     }
 
-    /// Books of these ids ended.
+    /// Records the outcome of the books with these ids.
     pub fn end(&self, fate: Fate, ids: impl IntoIterator<Item = BookId>) {
         let (mut first, mut again) = (0, 0);
         for id in ids {
@@ -145,9 +146,9 @@ impl Ledger {
         self.count(fate, first, again);
     }
 
-    /// `count` books ended whose ids are `ids`.
+    /// Records the outcome of the first `count` books of `ids`.
     pub fn end_all(&self, fate: Fate, ids: Ids, count: u64) {
-        // Only then do the ids of one shard follow each other there.
+        // Only then are the ids within a shard consecutive.
         if !SHARDS.is_multiple_of(ids.step) {
             return self.end(fate, (0..count).map(|at| ids.at(at)));
         }
@@ -177,7 +178,7 @@ impl Ledger {
         }
     }
 
-    /// `count` bodies are being burned although an earlier burn of them had begun.
+    /// Counts books burned although an earlier burn of them had begun.
     pub fn reburned(&self, count: u64) {
         if count > 0 {
             self.reburned.fetch_add(count, Relaxed);
@@ -199,7 +200,7 @@ impl Ledger {
         self.dead.load(Relaxed)
     }
 
-    /// The account, given how many books are in flight at the same instant.
+    /// The account, given the number of books in flight at the same instant.
     pub fn report(&self, in_flight: u64) -> LedgerReport {
         let given_back = self.given_back.load(Relaxed);
         let offered = self.offered.get() - given_back;
@@ -229,8 +230,8 @@ enum Chunk {
     Full,
 }
 
-/// A set of numbers that come roughly in order: memory for the stretch between the first and the last gap only
-/// (a bit a number, and a few bytes for each full 4,096).
+/// A set of ids that arrive roughly in order. Needs memory only from the first gap to the last id:
+/// a bit per id, and a few bytes for each full 4,096.
 #[derive(Debug, Default)]
 pub struct IdSet {
     base: u64,
@@ -238,12 +239,12 @@ pub struct IdSet {
 }
 
 impl IdSet {
-    /// Adds `id`; false if it was there.
+    /// Adds `id`; false if it was in the set.
     pub fn insert(&mut self, id: u64) -> bool {
         self.insert_range(id, id + 1) == 1
     }
 
-    /// Adds `from..to`; how many of them are new.
+    /// Adds `from..to`; returns how many of them are new.
     pub fn insert_range(&mut self, mut from: u64, to: u64) -> u64 {
         let mut new = 0;
         while from < to {
@@ -257,7 +258,7 @@ impl IdSet {
         new
     }
 
-    /// Adds `count` bits (>= 1) from `bit` on, all in one chunk; how many of them are new.
+    /// Adds `count` (>= 1) bits from `bit` on, within one chunk; returns how many are new.
     fn insert_bits(&mut self, index: usize, mut bit: u64, mut count: u64) -> u64 {
         while self.chunks.len() <= index {
             let bits = Box::new([0u64; WORDS]);
@@ -317,7 +318,7 @@ mod tests {
     }
 
     proptest! {
-        /// Ids that are told at once, at any distance, end as those that are told one by one.
+        /// Recording ids at once, at any spacing, equals recording them one by one.
         #[test]
         fn however_ids_are_told_each_ends_once(
             lots in prop::collection::vec((1u64..20_000, 1u64..9, 1u64..300), 0..20),

@@ -1,6 +1,7 @@
-//! Everything of gopherworks that runs: custody of books, supervision of actix actors, and the actors themselves.
+//! The runtime of gopherworks: custody of books, supervision of actix actors, load balancing, and
+//! the actors themselves.
 //!
-//! This crate knows no files of configuration, no command line and no formats; the crate `gopherworks` wires it up.
+//! It knows no configuration files, command line or formats; the crate `gopherworks` wires it up.
 
 mod atomic;
 pub mod balancer;

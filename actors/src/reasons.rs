@@ -1,4 +1,5 @@
-//! Why books and requests failed, by node: the first of each reason is logged when it happens, and all are counted.
+//! Failure reasons of books and requests, by node: the first failure of each reason is logged, and
+//! all are counted.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,13 +7,13 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::clock::Time;
 
-/// Reasons of one node that are told apart; further ones are counted together.
+/// Distinct reasons kept per node; further ones are counted together.
 const MOST_REASONS: usize = 50;
 
-/// Reasons of one node that are logged.
+/// Reasons logged per node; twice as many if final.
 const MOST_LOGGED: u64 = 5;
 
-/// Characters of a reason that are kept.
+/// Characters kept of a reason.
 const MOST_TEXT: usize = 500;
 
 /// Failures at one node for one reason.
@@ -20,25 +21,26 @@ const MOST_TEXT: usize = 500;
 pub struct ReasonCount {
     /// The node: a crew, an incinerator, a pile or a balancer.
     pub node: String,
-    /// The reason, as it was given the first time; `None` for all reasons beyond the first 50 of the node.
+    /// The reason's text at its first failure; `None` for all reasons beyond the first 50 of the
+    /// node.
     pub reason: Option<String>,
     /// Failed attempts.
     pub count: u64,
-    /// Those after which there was no other attempt: dead letters, and requests that failed.
+    /// Those without a further attempt: dead letters, and failed requests.
     pub final_count: u64,
-    /// The first book or request that failed so.
+    /// The first book or request that failed for this reason.
     pub first: String,
-    /// When the last one did.
+    /// When the last failure happened.
     pub last: Time,
 }
 
-/// Why books and requests of a run failed.
+/// Failure reasons of a run.
 #[derive(Debug, Default)]
 pub struct Reasons(Mutex<BTreeMap<String, Node>>);
 
 #[derive(Debug, Default)]
 struct Node {
-    /// By the reason without the parts that differ from book to book.
+    /// Keyed by the reason without the parts that differ between books.
     rows: BTreeMap<String, Row>,
     others: Option<Row>,
     logged: u64,
@@ -54,19 +56,19 @@ struct Row {
     order: usize,
 }
 
-/// What follows from a failure.
+/// Consequence of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Then {
-    /// The book is tried again.
+    /// It is tried again.
     Again,
-    /// There is no other attempt.
+    /// There is no further attempt.
     Final,
-    /// There is no other attempt, as the configuration wants it: counted, and not logged.
+    /// There is no further attempt, by configuration: counted but not logged.
     Intended,
 }
 
 impl Reasons {
-    /// At `now`, `what` (a book or a request) failed at `node`. `count`: how many attempts that was.
+    /// Counts a failure at `node` of `what`, a book or request, and logs the first of each reason.
     pub fn note(&self, node: &str, what: &str, reason: &str, then: Then, now: Time) {
         let key = alike(reason, what);
         let line = {
@@ -89,7 +91,7 @@ impl Reasons {
         }
     }
 
-    /// All of them, in the order of the nodes' names; the most frequent of a node first.
+    /// All reasons, ordered by node name; the most frequent of a node first.
     pub fn all(&self) -> Vec<ReasonCount> {
         let nodes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = Vec::new();
@@ -134,7 +136,7 @@ impl Node {
         row.count += 1;
         row.final_count += u64::from(then != Then::Again);
         row.last = row.last.max(now);
-        // What is final is never crowded out by what is tried again.
+        // Repeated attempts must not use up the log lines of final failures.
         let most = match then {
             Then::Again => MOST_LOGGED,
             _ => 2 * MOST_LOGGED,
@@ -145,7 +147,7 @@ impl Node {
     }
 }
 
-/// A text from outside in one line, without anything that a terminal obeys, and not too long.
+/// Makes external text printable: one line, control characters escaped, at most 500 characters.
 pub fn printable(text: &str) -> String {
     let mut out = String::new();
     for (at, c) in text.trim().chars().enumerate() {
@@ -162,7 +164,7 @@ pub fn printable(text: &str) -> String {
     out
 }
 
-/// A reason without what differs from one book to the next: its name, paths, addresses, and numbers except those that are codes.
+/// Normalises a reason: replaces the book's name, paths, addresses, and numbers other than codes.
 fn alike(reason: &str, what: &str) -> String {
     let kept: String = reason.chars().take(MOST_TEXT).collect();
     let kept = without(&kept, what);
@@ -185,7 +187,7 @@ fn alike(reason: &str, what: &str) -> String {
     out
 }
 
-/// `text` with `*` for `name`, where that is no part of a longer word.
+/// Replaces `name` in `text` by `*`, unless it is part of a longer word.
 fn without(text: &str, name: &str) -> String {
     let mut out = String::new();
     let mut copied = 0;
@@ -208,12 +210,13 @@ fn without(text: &str, name: &str) -> String {
     out
 }
 
-/// Words before a number that tells one reason from another.
+/// A number after one of these words distinguishes reasons.
 const CODES: [&str; 9] = [
     "status", "code", "signal", "exit", "answered", "error", "errno", "os", "http",
 ];
 
-/// `word` with `#` for each number, and for each longer word with a digit in it (an id, a hash).
+/// Appends `word` with `#` for each number, and for each part of 8 or more characters with a digit
+/// (an id, a hash).
 fn numberless(word: &str, out: &mut String) {
     for part in word.split_inclusive(|c: char| !c.is_alphanumeric()) {
         let bare = part.trim_end_matches(|c: char| !c.is_alphanumeric());
@@ -252,7 +255,7 @@ mod tests {
             alike("127.0.0.1:9000 refused", ""),
             alike("127.0.0.1:80 refused", "")
         );
-        // A short name is no reason to tell words apart that have it in them.
+        // A short name must not be replaced inside other words.
         assert_eq!(alike("e: not there", "e"), alike("t: not there", "t"));
         assert_eq!(alike("book-12 is odd", "x"), alike("book-9 is odd", "x"));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Exclusive ends: how many gophers may load from (or unload into) one node at once.
+//! Exclusive slots: how many gophers may load from, or unload into, a node at once.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use crate::clock::Time;
 use crate::gopher::yard::Yard;
 
-/// The slots of one end of a node. Shared by all crews that use it; served first come, first served.
+/// Slots of one side of a node, shared by all crews that use it; first come, first served.
 #[derive(Debug)]
 pub struct Slots {
     state: Mutex<State>,
@@ -15,21 +15,21 @@ pub struct Slots {
 
 #[derive(Debug)]
 struct State {
-    /// When each free slot was given back, by the schedule of whoever had it.
+    /// When each free slot was released, by its holder's schedule.
     free: Vec<Time>,
     waiting: VecDeque<Weak<Yard>>,
 }
 
-/// The right to be at one end of a node, for one step. A guard: dropping it lets the next in.
+/// The right to use one side of a node for one step. Dropping it releases the slot.
 #[derive(Debug)]
 pub struct Slot {
     slots: Arc<Slots>,
-    /// When it was taken, later when it is given back, by the schedule of its holder.
+    /// When it became free; after a release, when it was released, by its holder's schedule.
     at: Time,
     returned: Arc<AtomicBool>,
 }
 
-/// Takes a slot back from a holder that is fenced.
+/// Releases a slot on behalf of a fenced holder.
 #[derive(Debug)]
 pub(crate) struct SlotClaim {
     slots: Arc<Slots>,
@@ -37,7 +37,7 @@ pub(crate) struct SlotClaim {
 }
 
 impl SlotClaim {
-    /// Nothing where it was given back before.
+    /// Releases the slot, unless it was released before.
     pub(crate) fn take_back(&self, at: Time) {
         if !self.returned.swap(true, Ordering::AcqRel) {
             self.slots.freed(at);
@@ -46,7 +46,7 @@ impl SlotClaim {
 }
 
 impl Slot {
-    /// For whoever may have to take it back.
+    /// A handle by which the slot can be released if its holder hangs.
     pub(crate) fn claim(&self) -> SlotClaim {
         SlotClaim {
             slots: self.slots.clone(),
@@ -54,19 +54,19 @@ impl Slot {
         }
     }
 
-    /// From when on it was free.
+    /// When the slot became free.
     pub fn free_since(&self) -> Time {
         self.at
     }
 
-    /// Gives it back as of `at`: a late timer then costs the next holder nothing.
+    /// Releases the slot as of `at`, so that a late timer does not delay the next holder.
     pub fn give_back_at(mut self, at: Time) {
         self.at = self.at.max(at);
     }
 }
 
 impl Slots {
-    /// `count` slots (>= 1).
+    /// Creates `count` (>= 1) slots.
     pub fn new(count: u32) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
@@ -76,7 +76,7 @@ impl Slots {
         })
     }
 
-    /// Takes a slot, or notes that `yard` waits for one: it is told when one may be free.
+    /// Takes a slot; otherwise registers `yard`, which is dispatched when a slot is released.
     pub fn take(self: &Arc<Self>, yard: &Weak<Yard>) -> Option<Slot> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let earliest = (0..state.free.len()).min_by_key(|at| state.free[*at]);
@@ -94,14 +94,15 @@ impl Slots {
         None
     }
 
-    /// A slot is free as of `at`.
+    /// Releases a slot as of `at`.
     fn freed(&self, at: Time) {
         let waiting = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             state.free.push(at);
             std::mem::take(&mut state.waiting)
         };
-        // All are told, in the order in which they came: the first that can use it has it, the others note themselves again.
+        // All are dispatched in order: the first that can use the slot takes it, the others
+        // register again.
         for yard in waiting {
             if let Some(yard) = yard.upgrade() {
                 yard.dispatch();
@@ -109,7 +110,7 @@ impl Slots {
         }
     }
 
-    /// Slots that nobody has.
+    /// Number of free slots.
     pub fn free(&self) -> usize {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.free.len()

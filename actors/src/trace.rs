@@ -1,7 +1,8 @@
-//! What is told of every move, for whoever keeps a trace.
+//! Trace records of all actions, for a [`Tracer`].
 //!
-//! A trace names nodes, carts and books, and simulated times: no address, no thread, no wall time. So two runs of one binary with
-//! the same seed tell the same, record by record.
+//! A trace contains names of nodes, carts and books, and simulated times, but no addresses,
+//! threads or wall-clock times. Two simulations by one binary with the same seed produce identical
+//! records.
 
 use std::fmt;
 
@@ -10,133 +11,135 @@ use crate::clock::Time;
 use crate::event::Event;
 use crate::gopher::steps::Step;
 
-/// Keeps a trace. Called on the thread of whoever acts, often: it should be quick, and it must not call back.
+/// Receives trace records. Called often, on the thread of the acting node, so it should be fast;
+/// it must not call back into gopherworks.
 pub trait Tracer: Send + Sync {
-    /// Something was done.
+    /// Receives one record.
     fn record(&self, record: &Record<'_>);
 }
 
-/// Something that was done.
+/// A trace record.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
-    /// When.
+    /// When it happened.
     pub at: Time,
-    /// By which node: a pile, a gopher, an incinerator; empty for the whole.
+    /// The node that acted: a pile, a gopher, an incinerator and so on; empty for the run as a
+    /// whole.
     pub node: &'a str,
-    /// What.
+    /// The action.
     pub act: &'a Act<'a>,
 }
 
-/// A cart by its crew and its number there, from 1.
+/// Name of a cart: its crew and its number there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CartName<'a> {
-    /// The crew.
+    /// Name of the crew.
     pub crew: &'a str,
-    /// The number.
+    /// Number within the crew, from 1.
     pub number: u32,
 }
 
-/// What was done.
+/// Actions in a trace.
 #[derive(Debug, Clone, Copy)]
 pub enum Act<'a> {
-    /// Books came to a pile from its source.
+    /// A pile got books from its source.
     Put {
-        /// Which.
+        /// Ids of the books.
         books: &'a [BookId],
     },
-    /// The application offered books to a pile.
+    /// A pile got books from the application.
     Offer {
-        /// How many.
+        /// Number of books.
         books: usize,
     },
     /// A pile leased books to a cart.
     Lease {
         /// The cart.
         cart: CartName<'a>,
-        /// Which.
+        /// Ids of the books.
         books: &'a [BookId],
     },
-    /// A gopher has done a step.
+    /// A gopher completed a step.
     Step {
-        /// Which.
+        /// The step.
         step: Step,
-        /// With which cart.
+        /// The cart.
         cart: CartName<'a>,
-        /// When it began.
+        /// When the step began.
         since: Time,
     },
-    /// A dump keeps room for a cart.
+    /// A dump reserved space for a cart.
     Admit {
         /// The cart.
         cart: CartName<'a>,
-        /// For how many books.
+        /// Number of books.
         books: usize,
     },
-    /// Books of a cart passed on to a dump.
+    /// Books of a cart were passed on to a dump.
     Pass {
         /// The cart.
         cart: CartName<'a>,
-        /// Which.
+        /// Ids of the books.
         books: &'a [BookId],
     },
     /// An incinerator burned books of a cart.
     Burn {
         /// The cart.
         cart: CartName<'a>,
-        /// Which.
+        /// Ids of the books.
         books: &'a [BookId],
     },
-    /// A request came to a balancer.
+    /// A balancer accepted a request.
     Ask {
-        /// Its number there, from 0.
+        /// Number of the request in its balancer, from 0.
         request: u64,
     },
-    /// A worker has begun a request.
+    /// A worker started a request.
     Begin {
-        /// Its number.
+        /// Number of the request.
         request: u64,
-        /// Which copy of it; 0 for the first.
+        /// Number of the copy; 0 for the original.
         copy: u32,
     },
-    /// A worker has answered.
+    /// A worker replied to a request.
     Answer {
-        /// The request's number.
+        /// Number of the request.
         request: u64,
-        /// Which copy of it.
+        /// Number of the copy.
         copy: u32,
-        /// False if nobody wanted the answer any more.
+        /// False if the request was over before.
         wanted: bool,
     },
-    /// A worker has lost what it had begun.
+    /// A worker lost a request that it was running.
     Lose {
-        /// The request's number.
+        /// Number of the request.
         request: u64,
-        /// Which copy of it.
+        /// Number of the copy.
         copy: u32,
     },
-    /// Nobody wants the answer any more.
+    /// A request was cancelled by its caller.
     Cancel {
-        /// The request's number.
+        /// Number of the request.
         request: u64,
     },
-    /// The deadline of a request has passed.
+    /// The deadline of a request passed.
     Expire {
-        /// Its number.
+        /// Number of the request.
         request: u64,
     },
-    /// A request has waited too long under overload.
+    /// A request was shed under overload.
     Shed {
-        /// Its number.
+        /// Number of the request.
         request: u64,
     },
-    /// A fault fired here.
+    /// A fault was injected.
     Fault {
-        /// The rule's name.
+        /// Name of the fault's rule.
         rule: &'a str,
-        /// What: its kind, and the point.
+        /// Kind of fault and injection point.
         what: &'a str,
     },
-    /// Something happened to an actor, a book or the run.
+    /// An event of an actor, a book or the run.
     Event(&'a Event),
 }
 
@@ -146,7 +149,7 @@ impl fmt::Display for CartName<'_> {
     }
 }
 
-/// Ids as ranges: `1-10,12`.
+/// Formats ids as ranges: `1-10,12`.
 struct Ranges<'a>(&'a [BookId]);
 
 impl fmt::Display for Ranges<'_> {
@@ -201,7 +204,7 @@ impl fmt::Display for Act<'_> {
     }
 }
 
-/// A line of a trace, without its newline: `TIME NODE ACT`, a `-` for no node.
+/// A line of a trace, without newline: `TIME NODE ACTION`, with `-` for no node.
 impl fmt::Display for Record<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let node = match self.act {

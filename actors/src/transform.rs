@@ -1,20 +1,24 @@
-//! What is done to a book on its way.
+//! Transforms: the work of gophers on books.
 
 use crate::book::Book;
 use crate::failure::Failure;
 
-/// Work on one book, done by the gopher that pushes it. Each gopher has an instance of its own, made by a factory.
+/// Work on one book, done by the gopher that pushes it. Each gopher has its own instance, made by
+/// a factory.
 ///
-/// A panic charges one attempt to the book at hand, returns the rest of the cart uncounted, and the gopher is
-/// re-created with a new instance.
+/// A panic charges an attempt to the book at hand and returns the rest of the cart without
+/// charging; the gopher restarts with a new instance.
 pub trait Transform: Send + 'static {
-    /// The worked book, under the same id; `None` drops it on purpose (counted as `dropped` in the ledger).
+    /// Returns the worked book, whose id is kept; `None` drops it on purpose (counted as `dropped`
+    /// in the ledger).
     ///
     /// # Errors
-    /// Transient: one attempt is charged and the original book returns to its pile. Permanent: it is buried.
+    /// Transient: an attempt is charged and the original book returns to its pile. Permanent: it
+    /// becomes a dead letter.
     fn apply(&mut self, book: Book) -> Result<Option<Book>, Failure>;
 
-    /// True if the work may take more than a few microseconds or touches a disk: it then runs in the blocking pool, never on an arbiter.
+    /// True, the default, if the work may take more than a few microseconds or access a disk: it
+    /// then runs in the thread pool, never on an arbiter.
     fn blocks(&self) -> bool {
         true
     }

@@ -1,4 +1,4 @@
-//! What all actors of one topology share.
+//! Context shared by all actors of a topology.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -18,7 +18,7 @@ use crate::store::Store;
 use crate::threads::PerThread;
 use crate::trace::{Act, Record, Tracer};
 
-/// Counters of one node, kept outside its actor so that they outlive it.
+/// Counters of a node, which outlive its actor.
 #[derive(Debug, Default)]
 pub struct NodeStats {
     books: AtomicU64,
@@ -28,29 +28,29 @@ pub struct NodeStats {
 }
 
 impl NodeStats {
-    /// Carts with `books` in all passed.
+    /// Counts `carts` carts that passed with `books` books in total.
     pub fn carts_with(&self, carts: usize, books: usize) {
         self.books.fetch_add(books as u64, Ordering::Relaxed);
         self.carts.fetch_add(carts as u64, Ordering::Relaxed);
     }
 
-    /// The node was at work for `span`.
+    /// Adds `span` to the node's busy time.
     pub fn busy_for(&self, span: Duration) {
         let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
         self.busy.fetch_add(nanos, Ordering::Relaxed);
     }
 
-    /// A cart had to wait here.
+    /// Counts a cart that had to wait.
     pub fn waited(&self) {
         self.waits.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Books that passed.
+    /// Number of books that passed.
     pub fn books(&self) -> u64 {
         self.books.load(Ordering::Relaxed)
     }
 
-    /// Carts that passed.
+    /// Number of carts that passed.
     pub fn carts(&self) -> u64 {
         self.carts.load(Ordering::Relaxed)
     }
@@ -60,23 +60,23 @@ impl NodeStats {
         Duration::from_nanos(self.busy.load(Ordering::Relaxed))
     }
 
-    /// Carts that had to wait for books, room or a restart.
+    /// Number of times a cart had to wait for books, space or a restart.
     pub fn waits(&self) -> u64 {
         self.waits.load(Ordering::Relaxed)
     }
 }
 
-/// What all actors of one topology share.
+/// Context shared by all actors of a topology.
 pub struct Works {
-    /// Time.
+    /// The clock, real or simulated.
     pub clock: Clock,
-    /// Chance.
+    /// Seed of all random choices.
     pub seed: Seed,
-    /// Blocking work.
+    /// Thread pool for blocking work.
     pub pool: Arc<Pool>,
-    /// The books.
+    /// The store of the books.
     pub store: Arc<dyn Store>,
-    /// Who wants to know what was burned.
+    /// Receivers of notifications about burned books.
     pub receipts: Vec<Arc<dyn Receipts>>,
     tracer: Option<Arc<dyn Tracer>>,
     events: broadcast::Sender<Event>,
@@ -85,35 +85,36 @@ pub struct Works {
     draining: AtomicBool,
     last_burn: PerThread<AtomicU64>,
     failures: Mutex<Vec<(String, u64)>>,
-    /// Why books and requests failed.
+    /// Failure reasons of books and requests.
     pub reasons: Arc<Reasons>,
     faults: OnceLock<Arc<Faults>>,
     closed: OnceLock<SinkClosed>,
     on_closed: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
-/// Tells work that may wait for long that the run is being stopped at once. Clones tell the same.
+/// Signals blocking work that the run is being stopped immediately. Clones share one signal.
 #[derive(Debug, Clone, Default)]
 pub struct Halt(Arc<AtomicBool>);
 
 impl Halt {
-    /// True once the run is being stopped at once: what waits should give up, its books go back uncharged.
+    /// True once the run is being stopped: blocking work should return early, and its books are
+    /// returned without charging an attempt.
     pub fn is_asked(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Asks for it.
+    /// Sends the signal.
     pub fn ask(&self) {
         self.0.store(true, Ordering::Release);
     }
 }
 
-/// The sink that can't take a book again, and ends the run.
+/// A sink that will never accept a book again, which ends the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SinkClosed {
-    /// The incinerator, or the crew whose work it is.
+    /// The incinerator, or the crew whose work needs it.
     pub node: String,
-    /// Why.
+    /// The reason the sink gave.
     pub reason: String,
 }
 
@@ -125,14 +126,14 @@ impl std::fmt::Debug for Works {
     }
 }
 
-/// Failures besides those of books and requests that are told apart.
+/// Distinct failures kept, besides those of books and requests.
 const MOST_FAILURES: usize = 100;
 
-/// Events that a slow listener may be behind before it misses some.
+/// Events that a slow subscriber may lag behind before it misses some.
 const EVENTS_KEPT: usize = 1024;
 
 impl Works {
-    /// Works over `store`.
+    /// Creates the context of a topology.
     pub fn new(
         clock: Clock,
         seed: Seed,
@@ -161,26 +162,27 @@ impl Works {
         })
     }
 
-    /// Tells whoever listens; nobody has to.
+    /// Publishes an event to subscribers and the trace.
     pub fn tell(&self, event: Event) {
         self.record("", &Act::Event(&event));
         let _ = self.events.send(event);
     }
 
-    /// Disturbs them from here on. Once, before the start.
+    /// Sets the faults to inject. Only the first call, before the start, has an effect.
     pub fn disturb(&self, faults: Arc<Faults>) {
         let _ = self.faults.set(faults);
     }
 
-    /// The faults, if there are any.
+    /// The faults to inject, if any.
     pub fn faults(&self) -> Option<&Arc<Faults>> {
         self.faults.get()
     }
 
-    /// An actor is at a point of its work, with an item if it has one in hand: what it has to do about a fault.
+    /// Visits a fault injection point, with the item at hand if there is one. Returns the fault to
+    /// carry out.
     ///
     /// # Panics
-    /// If that is the fault.
+    /// If the fault is a panic.
     pub(crate) fn fault(&self, node: &str, point: Point, item: Option<u64>) -> Option<Deed> {
         match self.faults.get()?.visit(node, point, item)? {
             Deed::Panic(text) => die(text),
@@ -188,7 +190,7 @@ impl Works {
         }
     }
 
-    /// The same of a message on its way, a wake-up or a settlement.
+    /// Like `fault`, for a message in transit, a wake-up or a settlement.
     pub(crate) fn message_fault(
         &self,
         node: &str,
@@ -198,7 +200,8 @@ impl Works {
         self.faults.get()?.message(node, point, sender)
     }
 
-    /// Sends a cart to `to` by `send`, as the faults of its way allow: at once, late, or not at all; then it goes home, and its books with it.
+    /// Sends a cart to `to` by `send`, subject to faults: immediately, late, or not at all. A lost
+    /// cart returns to its crew, and its books to their pile.
     pub(crate) fn pass<T: Send + Sync + 'static>(
         &self,
         (node, point): (&str, Point),
@@ -209,7 +212,7 @@ impl Works {
         match self.message_fault(node, point, Some(cart.yard().name())) {
             None => send(to, cart),
             Some(Deed::Delay(by)) => {
-                // Whoever sent it may hang meanwhile.
+                // The sender may hang in the meantime.
                 cart.hand_to(0);
                 let (to, late) = (to.clone(), self.clock.sleep(by));
                 actix_rt::spawn(async move {
@@ -221,17 +224,17 @@ impl Works {
         }
     }
 
-    /// Who keeps the trace, if somebody does.
+    /// The receiver of trace records, if any.
     pub fn tracer(&self) -> Option<&Arc<dyn Tracer>> {
         self.tracer.as_ref()
     }
 
-    /// True if somebody keeps a trace: what only a trace needs is made only then.
+    /// True if a tracer is set: data that only a trace needs is computed only then.
     pub fn is_traced(&self) -> bool {
         self.tracer.is_some()
     }
 
-    /// Tells the trace, if there is one, what `node` has just done.
+    /// Records an action of `node` in the trace, if there is one.
     pub fn record(&self, node: &str, act: &Act<'_>) {
         if let Some(tracer) = &self.tracer {
             let at = self.clock.now();
@@ -239,39 +242,41 @@ impl Works {
         }
     }
 
-    /// Listens from now on. A listener that is more than 1,024 events behind misses the oldest, and is told how many.
+    /// Subscribes to events from now on. A subscriber that lags more than 1,024 events misses the
+    /// oldest, and gets their number.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
     }
 
-    /// Something changed that may end the run.
+    /// Notifies that a condition for the end of the run may have changed.
     pub fn change(&self) {
         self.changed.send_modify(|n| *n = n.wrapping_add(1));
     }
 
-    /// Hears of such changes.
+    /// Subscribes to [`Works::change`].
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// From now on pooled work stops after the book at hand and lets its carts go home.
+    /// Stops the run: pooled work ends after the book at hand and returns its carts.
     pub fn halt(&self) {
         self.halting.get_or_init(Halt::default).ask();
     }
 
-    /// Says by what work hears of [`Works::halt`]. Once, before the start.
+    /// Sets the signal by which work is notified of [`Works::halt`]. Only the first call, before
+    /// the start, has an effect.
     pub fn halts_by(&self, halt: Halt) {
         let _ = self.halting.set(halt);
     }
 
-    /// From now on carts whose books can be given again by their source are worked off no further
-    /// than the book at hand.
+    /// Starts a drain: books that their source can produce again, and that were never tried, are
+    /// returned to it instead of being processed.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// True if the leased book at `index` is to go back to its source instead of being begun. One
-    /// that was begun or charged before is worked off: its source knows nothing of that.
+    /// True if the leased book at `index` should go back to its source instead of being started. A
+    /// book with an earlier attempt is processed, since its source knows nothing of the attempt.
     pub(crate) fn takes_back(&self, lease: &Lease, index: usize) -> bool {
         self.draining.load(Ordering::Acquire)
             && lease.note(index).is_untouched()
@@ -283,19 +288,20 @@ impl Works {
         self.halting.get().is_some_and(Halt::is_asked)
     }
 
-    /// Books were burned at `now`.
+    /// Notes that books were burned at `now`.
     pub fn note_burn(&self, now: Time) {
         self.clock.made_progress();
         self.last_burn.mine().fetch_max(now.0, Ordering::Relaxed);
     }
 
-    /// When the last book was burned.
+    /// When the last book was burned; zero if none was.
     pub fn last_burn(&self) -> Time {
         let burns = self.last_burn.all().map(|at| at.load(Ordering::Relaxed));
         Time(burns.max().unwrap_or(0))
     }
 
-    /// Something that is no book's fault went wrong for good: the run goes on, and fails in the end. What is said again is counted, and not logged again.
+    /// Records a permanent failure that no book caused: the run continues, and fails in the end.
+    /// Each reason is logged once; repetitions are counted.
     pub fn fail(&self, reason: impl Into<String>) {
         let reason = reason.into();
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
@@ -314,7 +320,7 @@ impl Works {
         self.change();
     }
 
-    /// The sink of `node` can't take a book again: the run is to end. The first sink that says so is the one that counts.
+    /// Ends the run because the sink of `node` is closed. Only the first closed sink counts.
     pub(crate) fn shut(&self, node: &str, reason: &str) {
         let (node, reason) = (node.to_owned(), reason.to_owned());
         let closed = SinkClosed { node, reason };
@@ -330,17 +336,18 @@ impl Works {
         self.change();
     }
 
-    /// The sink that ends the run, if there is one.
+    /// The closed sink that ended the run, if any.
     pub fn closed_sink(&self) -> Option<&SinkClosed> {
         self.closed.get()
     }
 
-    /// Says what to do when a sink ends the run; called on any thread. Once, before the start.
+    /// Sets the callback for a closed sink, called on any thread. Only the first call, before the
+    /// start, has an effect.
     pub fn on_closed_sink(&self, act: impl Fn() + Send + Sync + 'static) {
         let _ = self.on_closed.set(Box::new(act));
     }
 
-    /// What went wrong for good so far.
+    /// Permanent failures so far.
     pub fn failures(&self) -> Vec<String> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let told = failures.iter().map(|(reason, times)| match times {

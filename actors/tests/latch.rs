@@ -1,4 +1,5 @@
-//! The latch, in every order in which two who leave something and one who looks can run (loom; Norris and Demsky, CDSchecker, 2013).
+//! The latch, model-checked in every interleaving of two producers and one consumer (loom; Norris
+//! and Demsky, CDSchecker, 2013).
 
 mod atomic {
     pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-/// How who looks treats the latch.
+/// When the consumer opens the latch.
 #[derive(Clone, Copy)]
 enum Looks {
     AfterOpening,
@@ -22,7 +23,7 @@ enum Looks {
 #[derive(Default)]
 struct Desk {
     latch: Latch,
-    /// What was left. Relaxed: the latch alone has to bring it across.
+    /// Items produced. Relaxed, so that the latch alone has to make them visible.
     left: AtomicUsize,
     wake_ups: AtomicUsize,
 }
@@ -35,7 +36,7 @@ impl Desk {
         }
     }
 
-    /// Takes what is there, if there is a wake-up.
+    /// Takes the items, if there is a wake-up.
     fn look(&self, how: Looks) -> usize {
         if self.wake_ups.swap(0, Ordering::AcqRel) == 0 {
             return 0;
@@ -54,7 +55,7 @@ impl Desk {
     }
 }
 
-/// Whatever was left is found by somebody who was woken.
+/// Every item is found by a consumer that was woken.
 fn nothing_stays(how: Looks) {
     loom::model(move || {
         let desk = Arc::new(Desk {
@@ -71,7 +72,7 @@ fn nothing_stays(how: Looks) {
         for one in leaving {
             one.join().expect("nobody panics");
         }
-        // Every wake-up that was sent arrives in the end.
+        // Every wake-up arrives eventually.
         found += desk.look(how);
         assert_eq!(found, 2, "a wake-up was lost");
     });
@@ -82,7 +83,7 @@ fn a_latch_that_is_opened_before_the_look_loses_no_wake_up() {
     nothing_stays(Looks::AfterOpening);
 }
 
-/// The check is checked.
+/// Checks that the test detects lost wake-ups.
 #[test]
 #[should_panic(expected = "a wake-up was lost")]
 fn one_that_is_opened_after_the_look_does() {

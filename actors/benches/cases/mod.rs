@@ -1,4 +1,5 @@
-//! The hot paths, each as a function that does so many operations: timed by `hot_paths`, counted by `instructions`.
+//! The hot paths, each as a function that runs a number of operations: timed by `hot_paths`,
+//! counted by `instructions`.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -19,10 +20,10 @@ use gopherworks_actors::supervision::{
 };
 use gopherworks_actors::worker::from_fn;
 
-/// A hot path, by its name.
+/// A hot path, with its name.
 pub type Case = (&'static str, fn(u64));
 
-/// All of them.
+/// All hot paths whose instructions are counted.
 pub const CASES: &[Case] = &[
     ("shelf_carts_of_1", shelf_carts_of_1),
     ("shelf_carts_of_64", shelf_carts_of_64),
@@ -35,7 +36,7 @@ pub const CASES: &[Case] = &[
     ("port_send", port_send),
 ];
 
-/// What hangs on the time, and is not counted.
+/// Hot paths that depend on timing, and are not counted.
 pub const TIMED: &[Case] = &[("balancer_call", balancer_call)];
 
 fn store() -> Arc<MemoryStore> {
@@ -49,7 +50,7 @@ fn books(count: usize) -> Vec<Book> {
         .collect()
 }
 
-/// Put, leased and burned: an operation is a book.
+/// Books are put, leased and burned; an operation is a book.
 fn shelf(count: u64, cart: usize) {
     let (store, pile) = (store(), PileKey(0));
     let want = Want {
@@ -64,17 +65,17 @@ fn shelf(count: u64, cart: usize) {
     }
 }
 
-/// A book at a time.
+/// One book per cart.
 pub fn shelf_carts_of_1(count: u64) {
     shelf(count, 1);
 }
 
-/// A cart of 64 at a time: an operation is a book.
+/// 64 books per cart.
 pub fn shelf_carts_of_64(count: u64) {
     shelf(count, 64);
 }
 
-/// From a pile by a dump to its end: an operation is a book.
+/// Books pass from a pile through a dump to their burn; an operation is a book.
 pub fn passing_on_carts_of_64(count: u64) {
     let (store, pile, dump) = (store(), PileKey(0), PileKey(1));
     let want = Want {
@@ -92,7 +93,7 @@ pub fn passing_on_carts_of_64(count: u64) {
     }
 }
 
-/// 8 workers, 16 requests at a time: an operation is a request, from asking to its answer.
+/// 8 workers, 16 requests at a time; an operation is a request, from the call to the reply.
 fn desk(count: u64, policy: Policy) {
     let rules = Rules {
         policy,
@@ -129,27 +130,27 @@ fn desk(count: u64, policy: Policy) {
     }
 }
 
-/// The queue stays in the balancer.
+/// With the backlog in the balancer.
 pub fn desk_central(count: u64) {
     desk(count, Policy::CENTRAL);
 }
 
-/// The heap of the talk.
+/// With the heap of the talk.
 pub fn desk_least_loaded(count: u64) {
     desk(count, Policy::LeastLoaded);
 }
 
-/// The better of two that chance chooses.
+/// With the less loaded of two random workers.
 pub fn desk_two_choices(count: u64) {
     desk(count, Policy::TwoChoices);
 }
 
-/// One after the other.
+/// With the workers in turn.
 pub fn desk_round_robin(count: u64) {
     desk(count, Policy::RoundRobin);
 }
 
-/// One of 8 children fails and is started again: an operation is a failure.
+/// One of 8 children fails and is restarted; an operation is a failure.
 pub fn restart_decision(count: u64) {
     let spec = |number: usize| ChildSpec {
         name: format!("child/{number}").into(),
@@ -202,7 +203,8 @@ impl Handler<One> for Counter {
     }
 }
 
-/// To a supervised actor by its port, 64 in a row: an operation is a message, sent and handled.
+/// To a supervised actor through its port, 64 in a row; an operation is a message, sent and
+/// handled.
 pub fn port_send(count: u64) {
     System::new().block_on(async {
         let port = Port::new();
@@ -219,7 +221,7 @@ pub fn port_send(count: u64) {
     });
 }
 
-/// A caller on the worker's own arbiter, after the worker has shown that it does not wait.
+/// Inline calls on the worker's own arbiter.
 pub fn balancer_call(count: u64) {
     System::new().block_on(async {
         let balancer = Balancer::of(|_| from_fn(async |number: u64| number + 1));
