@@ -146,7 +146,7 @@ pub enum Body {
     Bytes(Bytes),
     /// A range of a file.
     File {
-        /// The file.
+        /// The file that contains the range.
         file: Arc<BodyFile>,
         /// First byte of the range.
         offset: u64,

@@ -12,35 +12,35 @@ use crate::clock::Time;
 pub enum Event {
     /// A node's actor has started.
     Started {
-        /// The node.
+        /// Name of the node.
         node: String,
         /// Number of its incarnation, from 1.
         epoch: u64,
     },
     /// A node's actor has ended.
     Exited {
-        /// The node.
+        /// Name of the node.
         node: String,
         /// How it ended, as text.
         exit: String,
     },
     /// A node's actor will be restarted.
     Restarting {
-        /// The node.
+        /// Name of the node.
         node: String,
     },
     /// A book became a dead letter.
     Dead {
-        /// The book.
+        /// Id of the book.
         book: BookId,
-        /// The pile where it died.
+        /// Name of the pile where it died.
         pile: String,
         /// Why it was given up.
         reason: String,
     },
     /// A pile has closed: no further books can arrive and none are left.
     Closed {
-        /// The pile.
+        /// Name of the pile.
         node: String,
         /// When it closed.
         at: Time,
@@ -48,7 +48,7 @@ pub enum Event {
     /// The sink of a node is unavailable: its books wait without charged attempts, and the sink is
     /// probed repeatedly.
     Unavailable {
-        /// The incinerator, or the crew whose work needs the sink.
+        /// Name of the incinerator, or of the crew whose work needs the sink.
         node: String,
         /// The reason the sink gave.
         reason: String,
@@ -57,14 +57,14 @@ pub enum Event {
     },
     /// The sink of a node, reported unavailable before, is available again.
     Available {
-        /// The incinerator or crew.
+        /// Name of the incinerator or crew.
         node: String,
         /// How long it was unavailable.
         after: Duration,
     },
     /// The sink of a node will never accept a book again: the run ends.
     SinkClosed {
-        /// The incinerator or crew.
+        /// Name of the incinerator or crew.
         node: String,
         /// The reason the sink gave.
         reason: String,

@@ -55,7 +55,7 @@ impl Fates {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Awaits the outcome of a book that cannot be leased yet.
+    /// Registers a book before it can be leased; returns a future of its outcome.
     pub fn watch(&self, book: BookId) -> Awaited {
         let (told, fate) = oneshot::channel();
         let mut watched = self.lock();

@@ -36,7 +36,7 @@ use yard::{Doer, Leg, Yard};
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Carry {
-    /// The cart.
+    /// The cart to work on.
     pub cart: Cart,
     /// What it needs next.
     pub leg: Leg,
@@ -45,9 +45,9 @@ pub struct Carry {
 /// Where a crew unloads its carts.
 #[derive(Debug, Clone)]
 pub enum Door {
-    /// A staging dump.
+    /// Into a staging dump.
     Dump(Arc<PileCore>),
-    /// An incinerator.
+    /// Into an incinerator.
     Incinerator(Arc<IncineratorCore>),
 }
 

@@ -76,7 +76,7 @@ pub enum Verdict {
     Refuse(Failure),
 }
 
-/// What acked means for a lease.
+/// What becomes of the acked books of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// Burned: the books are done.
@@ -231,7 +231,7 @@ impl std::fmt::Debug for Lease {
 /// A lease taken apart for settling, after winning the compare-and-set.
 #[derive(Debug)]
 pub struct Unbound {
-    /// The books.
+    /// The leased books.
     pub batch: Arc<Batch>,
     /// One verdict per book, or empty, which means `rest` for all.
     pub verdicts: Vec<Verdict>,
@@ -239,7 +239,7 @@ pub struct Unbound {
     pub rest: Verdict,
     /// Books whose burn began and that were not acked.
     pub begun: Vec<usize>,
-    /// What acked means.
+    /// Whether acked books were burned or passed on.
     pub end: End,
 }
 

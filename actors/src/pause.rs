@@ -67,7 +67,7 @@ struct State {
 pub(crate) enum Gate {
     /// One load may be tried, in this round.
     Try(u64),
-    /// Not before this time.
+    /// Paused: the next probe is due at this time.
     Wait(Time),
     /// Not before the probe in progress has ended, or never if the sink is closed.
     Shut,

@@ -24,7 +24,7 @@ pub struct ReasonCount {
     /// The reason's text at its first failure; `None` for all reasons beyond the first 50 of the
     /// node.
     pub reason: Option<String>,
-    /// Failed attempts.
+    /// Number of failed attempts.
     pub count: u64,
     /// Those without a further attempt: dead letters, and failed requests.
     pub final_count: u64,

@@ -70,7 +70,7 @@ pub struct Promises {
 }
 
 impl Promises {
-    /// What [`MemoryStore`] survives.
+    /// Promises of [`MemoryStore`].
     pub const MEMORY: Promises = Promises {
         actor_death: true,
         kill: false,
@@ -195,7 +195,7 @@ pub type Worked = Option<Vec<Option<Book>>>;
 pub struct Refused {
     /// The lease, unsettled.
     pub lease: Lease,
-    /// The worked books.
+    /// The worked books, as they were passed in.
     pub worked: Worked,
 }
 

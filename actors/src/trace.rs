@@ -54,37 +54,37 @@ pub enum Act<'a> {
     },
     /// A pile leased books to a cart.
     Lease {
-        /// The cart.
+        /// Name of the cart.
         cart: CartName<'a>,
         /// Ids of the books.
         books: &'a [BookId],
     },
     /// A gopher completed a step.
     Step {
-        /// The step.
+        /// The completed step.
         step: Step,
-        /// The cart.
+        /// Name of the cart.
         cart: CartName<'a>,
         /// When the step began.
         since: Time,
     },
     /// A dump reserved space for a cart.
     Admit {
-        /// The cart.
+        /// Name of the cart.
         cart: CartName<'a>,
         /// Number of books.
         books: usize,
     },
     /// Books of a cart were passed on to a dump.
     Pass {
-        /// The cart.
+        /// Name of the cart.
         cart: CartName<'a>,
         /// Ids of the books.
         books: &'a [BookId],
     },
     /// An incinerator burned books of a cart.
     Burn {
-        /// The cart.
+        /// Name of the cart.
         cart: CartName<'a>,
         /// Ids of the books.
         books: &'a [BookId],

@@ -44,7 +44,7 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// True if no worker had started it, so that calling again is safe.
+    /// True if certainly no worker had started the request, so that calling again is safe.
     pub fn had_no_effect(&self) -> bool {
         match self {
             CallError::WorkerLost { .. } => false,

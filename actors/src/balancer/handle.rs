@@ -216,7 +216,7 @@ impl<W: Work> BalancerHandle<W> {
     /// calls this method.
     ///
     /// # Panics
-    /// Outside an actix system.
+    /// If called outside an actix system.
     pub fn recipient(&self) -> Recipient<Ask<W>> {
         let mut doorman = (self.shared.doorman.lock()).unwrap_or_else(PoisonError::into_inner);
         let live = doorman.take().filter(Addr::connected);

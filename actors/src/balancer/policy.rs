@@ -68,7 +68,7 @@ impl Policy {
     /// Default of `ageing`.
     pub const AGEING: f64 = 0.05;
 
-    /// One request a place, no worker skipped.
+    /// [`Policy::Central`] with one request per slot, skipping no worker.
     pub const CENTRAL: Policy = Policy::Central {
         per_worker: 1,
         skip_slow: false,

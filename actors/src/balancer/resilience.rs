@@ -146,8 +146,9 @@ pub struct Eject {
     /// How many times slower than the median of all workers, by moving averages (> 1). `None`, the
     /// default, disables.
     pub slower: Option<f64>,
-    /// Length of the first ejection (> 0); 10 s by default. Each further one is longer by as much,
-    /// up to ten times, until the worker has served for as long as its last ejection.
+    /// Length of the first ejection (> 0); 10 s by default. The n-th lasts n times as long, at most
+    /// ten times. The count starts again once a worker has stayed in service for longer than its
+    /// last ejection.
     pub pause: Duration,
     /// Largest share of the available workers to be ejected (0 to 1); 0.5 by default.
     pub at_most: f64,

@@ -16,7 +16,7 @@ use crate::works::Works;
 /// Which balancer to call, and on whose behalf.
 #[derive(Debug, Clone)]
 pub struct Asking {
-    /// The balancer.
+    /// The balancer whose workers serve the requests.
     pub desk: Arc<BalancerCore<Served>>,
     /// Name of the crew or incinerator; together with the book's id it identifies the request.
     pub from: Arc<str>,

@@ -80,7 +80,7 @@ mod tests {
             gates.push(Some(open));
             turns.start(&pool, 3, move || {
                 told.send(number).expect("the test listens");
-                // A closed gate is open.
+                // A dropped sender opens the gate.
                 let _ = gate.recv();
                 assert_ne!(number, 1, "its place is for the next one all the same");
             });
