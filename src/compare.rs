@@ -25,7 +25,7 @@ pub struct Row {
     pub cores: usize,
     /// Speed-up over one gopher, measured.
     pub speed_up: Option<f64>,
-    /// The same by the formula.
+    /// Speed-up as predicted by the formula.
     pub speed_up_formula: Option<f64>,
     /// Virtual seconds to the last burn.
     pub makespan_s: Option<f64>,

@@ -23,11 +23,11 @@ pub struct Report {
     pub virtual_s: Option<f64>,
     /// Seconds from the start to the last burn.
     pub makespan_s: Option<f64>,
-    /// The same by the formula.
+    /// Makespan in seconds, as predicted by the formula.
     pub makespan_formula_s: Option<f64>,
     /// Speed-up over one gopher.
     pub speed_up: Option<f64>,
-    /// The same by the formula.
+    /// Speed-up as predicted by the formula.
     pub speed_up_formula: Option<f64>,
     /// What limits the design.
     pub bottleneck: Option<String>,
@@ -206,7 +206,7 @@ impl Ledger {
 /// One node's row.
 #[derive(Debug, Clone, Serialize)]
 pub struct NodeReport {
-    /// Its name; a gopher is `crew/number`.
+    /// Name of the node; a gopher is `crew/number`.
     pub name: String,
     /// `pile`, `dump`, `crew`, `gopher`, `relay` or `incinerator`.
     pub kind: &'static str,

@@ -69,7 +69,8 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// So many schedules with each seed (0 counts as 1): the plain one, and others in which who is ready is put off by chance.
+    /// Number of schedules per seed (0 counts as 1): the default schedule, then randomised ones
+    /// that delay ready actors.
     pub fn schedules(mut self, schedules: u64) -> Self {
         self.schedules = schedules.max(1);
         self
@@ -120,7 +121,7 @@ impl Runs {
     }
 }
 
-/// One run: its time, its chance, its schedule. Clones are the same.
+/// One run: its clock, seed and schedule. Clones share them.
 #[derive(Debug, Clone)]
 pub struct World {
     clock: Clock,
@@ -129,17 +130,17 @@ pub struct World {
 }
 
 impl World {
-    /// Time.
+    /// The simulated clock of this run.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Chance.
+    /// The random seed of this run.
     pub fn seed(&self) -> Seed {
         self.seed
     }
 
-    /// Lets so much time pass.
+    /// Sleeps for `span` of virtual time.
     pub async fn sleep(&self, span: Duration) {
         self.clock.sleep(span).await;
     }
@@ -152,12 +153,13 @@ impl World {
             ..Setup::new(policy, self.clock.clone(), self.seed)
         };
         let handle = Supervisor::start_with(setup, children);
-        // Whoever wants to know asks the handle.
+        // Callers read the result of the start from the handle.
         let _ = handle.wait_started().await;
         handle
     }
 
-    /// Arbiters in name: where one of their children hangs, all stand still, until it is given up after `hang_after`.
+    /// Simulated arbiters. If a child hangs, the others on that arbiter stall until the child is
+    /// declared hung after `hang_after`.
     pub fn arbiters(&self, count: usize, hang_after: Duration) -> Arbiters {
         Arbiters::start(count, Some(hang_after), &self.clock)
     }
@@ -245,7 +247,6 @@ impl World {
 mod tests {
     use super::*;
 
-    /// What was told of each run.
     fn told(runs: &Runs, seed: Option<u64>, schedule: Option<u64>) -> Vec<(u64, Option<u64>)> {
         let told = std::cell::RefCell::new(Vec::new());
         runs.run_only(seed, schedule, async |world: World| {

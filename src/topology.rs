@@ -41,7 +41,7 @@ pub struct Topology {
 /// How a topology is started; what a command line says rather than a file.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// Time; the machine's own by default.
+    /// Clock of the run. Default: real time.
     pub clock: Option<Clock>,
     /// Factor on all step times; 1 by default.
     pub time_scale: Option<f64>,
@@ -145,7 +145,7 @@ impl Topology {
         self
     }
 
-    /// The same topology with another seed.
+    /// Returns this topology with another seed.
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
         Arc::make_mut(&mut self.plan).execution.seed = seed;

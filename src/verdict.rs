@@ -92,7 +92,7 @@ pub struct Verdict {
     pub checks: Vec<Check>,
     /// What is missing or came twice; the first ten.
     pub suspects: Vec<Suspect>,
-    /// Who blocked an arbiter, and how often.
+    /// Actors that blocked an arbiter, and how often.
     pub culprits: Vec<(String, u64)>,
     /// How many faults fired.
     pub faults: usize,

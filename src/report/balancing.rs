@@ -39,7 +39,7 @@ impl From<Tail> for TailReport {
 /// One balancer's row. `asked = answered + failed + cancelled + expired + shed + in_flight`.
 #[derive(Debug, Clone, Serialize)]
 pub struct BalancerReport {
-    /// Its name.
+    /// Name of the balancer.
     pub name: String,
     /// The word for its policy.
     pub policy: &'static str,
@@ -51,7 +51,7 @@ pub struct BalancerReport {
     pub failed: u64,
     /// Those of `failed` that a worker answered with an error.
     pub errors: u64,
-    /// Requests that nobody wanted an answer to any more.
+    /// Requests cancelled because the caller no longer wanted an answer.
     pub cancelled: u64,
     /// Requests that are not over.
     pub in_flight: u64,
@@ -129,7 +129,7 @@ pub struct RequesterReport {
     pub refused: u64,
     /// Refused by the balancer: its queue was full, it was overloaded, or the deadline passed.
     pub rejected: u64,
-    /// Who asked has gone away before the answer.
+    /// Requests whose caller left before the answer.
     pub cancelled: u64,
     /// Not over.
     pub in_flight: u64,

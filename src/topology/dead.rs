@@ -31,7 +31,7 @@ pub trait DeadSink: Send + Sync + 'static {
     fn keep(&self, dead: &[DeadBook]) -> Result<(), Failure>;
 }
 
-/// Dead letters kept in memory where nobody else keeps them.
+/// Dead letters kept in memory if no sink is set.
 const KEPT: usize = 1_000;
 
 /// The last dead letters of a run.

@@ -249,7 +249,7 @@ pub(super) struct Desks {
 }
 
 impl Desks {
-    /// The balancers' actors: they are there before anybody asks.
+    /// The balancers' actors, which start before any actor that sends requests.
     pub(super) fn balancers(&self, place: impl Fn(usize) -> Place, within: Duration) -> Vec<Child> {
         let children =
             (self.balancers.iter()).flat_map(|core| balancer::children(core, &place, within));

@@ -78,7 +78,7 @@ impl RunningTopology {
         inner.stop_arbiters();
         inner.works.store.unwatch();
         inner.works.tell(Event::Ended);
-        // Whoever waits for deaths looks once more, and goes.
+        // Wakes the task that waits for deaths, so that it exits.
         inner.works.store.deaths().notify_one();
         outcome
     }
@@ -108,10 +108,11 @@ impl RunningTopology {
         inner.works.store.deaths().notify_one();
     }
 
-    /// Lets every cart and book that is still under way go home. Nobody lives any more who could send them out again.
+    /// Returns every cart and book that is still in flight. No actor is left to send them out
+    /// again.
     async fn bring_home(&self) {
         let inner = &self.shared.inner;
-        // Nobody works on requests any more, and nobody waits for their answers.
+        // No worker is left to run requests, and no caller waits for their answers.
         inner.desks.give_up_all();
         let clock = &inner.works.clock;
         let deadline = clock.now() + HOMECOMING;

@@ -54,7 +54,7 @@ pub(super) struct Inner {
     pub(super) arbiters: Option<Arbiters>,
     pub(super) sink: Option<Arc<dyn DeadSink>>,
     pub(super) dead: Kept,
-    /// Nobody lives any more who could do anything.
+    /// Set when no actor is left alive.
     pub(super) over: AtomicBool,
     /// One at a time fetches what died, so that letters are kept in order.
     pub(super) mourning: Mutex<()>,

@@ -376,7 +376,7 @@ impl Build<'_> {
         Ok((inner, children))
     }
 
-    /// Sinks first: whoever starts finds those that it sends to.
+    /// Sinks first, so that every actor finds its receivers when it starts.
     fn children(
         &self,
         works: &Arc<Works>,

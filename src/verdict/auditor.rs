@@ -285,14 +285,14 @@ impl Audit {
         self.recoveries.len()
     }
 
-    /// So long it took from an actor's end to its next life's first work, for this share of them.
+    /// Time from an actor's exit to the first work of its next life, at this quantile (0 to 1).
     pub fn recovery(&self, share: f64) -> Option<Duration> {
         let mut spans = self.recoveries.clone();
         spans.sort_unstable();
         quantile(&spans, share)
     }
 
-    /// Who blocked an arbiter, and how often.
+    /// Actors that blocked an arbiter, and how often.
     pub fn culprits(&self) -> Vec<(String, u64)> {
         (self.culprits.iter())
             .map(|(who, times)| (who.clone(), *times))

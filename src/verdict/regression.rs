@@ -32,7 +32,7 @@ fn nanos(time: Time) -> String {
     format!("{}ns", time.as_nanos())
 }
 
-/// The same as `[faults.*]`, to be pasted into a file.
+/// Formats the faults as `[faults.*]` tables, to be pasted into a file.
 pub fn toml(fired: &[Fired]) -> String {
     let mut out = String::new();
     for (number, fired) in (1..).zip(fired) {
