@@ -1,7 +1,8 @@
 //! Faults in real threads and real time, and the verdict on them.
 //!
-//! The same file can be [swept](crate::verdict::sweep::Sweep) in virtual time, where a failure can be had again and made small; here the
-//! threads are real, and so are blocked arbiters, the operating system's scheduler and whatever a burn does outside.
+//! The same file can be [swept](crate::verdict::sweep::Sweep) in virtual time, where a failure can
+//! be had again and made small; here the threads are real, and so are blocked arbiters, the
+//! operating system's scheduler and whatever a burn does outside.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,8 @@ pub struct Chaos {
 }
 
 impl Chaos {
-    /// With the faults of the file, as `seed` decides. With `limit`, made-up sources don't end by themselves.
+    /// With the faults of the file, as `seed` decides. With `limit`, made-up sources don't end by
+    /// themselves.
     #[must_use]
     pub fn new(topology: Topology, seed: u64, limit: Option<Duration>) -> Self {
         let auditor = Auditor::new(None);
@@ -41,8 +43,9 @@ impl Chaos {
         }
     }
 
-    /// Runs until the sources are done and all is drained, or until `limit`: then nothing more goes wrong, and what is under way has
-    /// `patience` to come to its end. To be called inside an actix system, on the topology that was started from this.
+    /// Runs until the sources are done and all is drained, or until `limit`: then nothing more
+    /// goes wrong, and what is under way has `patience` to come to its end. To be called inside an
+    /// actix system, on the topology that was started from this.
     pub async fn until_done(
         &self,
         running: &RunningTopology,

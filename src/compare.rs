@@ -13,7 +13,7 @@ use crate::topology::{Options, StartError, Topology};
 /// What there is to say of one design.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
-    /// What it is called.
+    /// Name of the design.
     pub design: String,
     /// What was changed in it, as `KEY=VALUE`; `None` for the design as it is.
     pub what_if: Option<String>,
@@ -39,7 +39,8 @@ pub struct Row {
     pub failed: bool,
 }
 
-/// Simulates a plan without its works, with burns that only count, and tells how fast it is. Blocks this thread.
+/// Simulates a plan without its works, with burns that only count, and tells how fast it is.
+/// Blocks this thread.
 ///
 /// # Errors
 /// Those of [`Topology::start`].
@@ -99,7 +100,8 @@ fn fill(row: &mut Row, report: &Report) {
     row.note = failed.or_else(|| report.unsaid.first().cloned());
 }
 
-/// The changes that `what_if` (`KEY=VALUE`) means for a design: none if it has no such node, one for each node that a `*` stands for.
+/// The changes that `what_if` (`KEY=VALUE`) means for a design: none if it has no such node, one
+/// for each node that a `*` stands for.
 pub fn changes(config: &TopologyConfig, what_if: &str) -> Vec<String> {
     let Some((key, value)) = what_if.split_once('=') else {
         return vec![what_if.to_owned()];

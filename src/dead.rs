@@ -111,7 +111,8 @@ pub struct Letter {
     /// When it died last, as UTC by RFC 3339; empty in letters of old versions.
     #[serde(default)]
     pub last: String,
-    /// Its key outside the process in the run in which it died first, where it has no header `key`; empty in letters of old versions.
+    /// Its key outside the process in the run in which it died first, where it has no header
+    /// `key`; empty in letters of old versions.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     key: String,
     headers: Vec<(String, Blob)>,
@@ -132,7 +133,8 @@ impl Letter {
         &self.sets
     }
 
-    /// The book, to be offered anew. Its key is that of its first run, so that a server or a program that has seen it knows it again.
+    /// The book, to be offered anew. Its key is that of its first run, so that a server or a
+    /// program that has seen it knows it again.
     ///
     /// # Errors
     /// The file was tampered with.
@@ -189,7 +191,7 @@ impl Letter {
     }
 }
 
-/// One at a time: a run that appends, or an offer that replaces.
+/// Locks the file, so that only one run appends or one offer replaces at a time.
 fn claim(file: &File) -> io::Result<()> {
     let claimed = rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
     claimed.map_err(|error| match error {
@@ -201,7 +203,7 @@ fn claim(file: &File) -> io::Result<()> {
     })
 }
 
-/// Keeps every other run and offer off a file of letters for as long as the answer lives.
+/// Locks a file of letters against other runs and offers until the returned file is dropped.
 ///
 /// # Errors
 /// Those of opening the file; `ResourceBusy` if somebody is using it.
@@ -214,9 +216,11 @@ pub fn lock(path: &Path) -> io::Result<File> {
 /// What a file of letters holds.
 #[derive(Debug, Default)]
 pub struct Letters {
-    /// The letters in the order in which they first died; a book that died in several runs is listed once.
+    /// The letters in the order in which they first died; a book that died in several runs is
+    /// listed once.
     pub letters: Vec<Letter>,
-    /// Lines that are no letters, such as half a line that a killed run left: their numbers, and what they hold.
+    /// Lines that are no letters, such as half a line that a killed run left: their numbers, and
+    /// what they hold.
     pub damaged: Vec<(usize, Vec<u8>)>,
     /// Lines that were letters, before those of one book were joined.
     lines: usize,
@@ -280,8 +284,8 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Replaces the letters of a file in one step; bodies that no letter needs any more are deleted. Damaged lines are moved to `PATH.damaged`,
-/// which is told.
+/// Replaces the letters of a file in one step; bodies that no letter needs any more are deleted.
+/// Damaged lines are moved to `PATH.damaged`, which is told.
 ///
 /// # Errors
 /// Those of writing; the old file is whole then.

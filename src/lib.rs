@@ -1,8 +1,9 @@
 //! gopherworks moves work with supervised actix actors.
 //!
-//! A *topology* is a drawing: piles and dumps (queues), incinerators (sinks), and crews of gophers that carry carts of books
-//! between them. It comes from a TOML file or from a builder; [`topology::Topology::start`] wires it up inside a running
-//! actix system, a supervisor restarts what fails, and nothing is lost.
+//! A *topology* is a drawing: piles and dumps (queues), incinerators (sinks), and crews of gophers
+//! that carry carts of books between them. It comes from a TOML file or from a builder;
+//! [`topology::Topology::start`] wires it up inside a running actix system, a supervisor restarts
+//! what fails, and nothing is lost.
 //!
 //! ```
 //! use gopherworks::{Book, Catalog, Topology, TopologyConfig};
@@ -30,10 +31,11 @@
 //!
 //! # What it guarantees
 //!
-//! While the process lives, no book is lost and none is burned twice (by its id), whatever actor dies: custody of books stands
-//! outside the actors. A burn that had begun on a thread that never returns can't be called back, so outside effects should be
-//! idempotent by the book's id or name, as those of the shipped `files` burn are. Memory is not a disk: a killed process
-//! loses what its piles held, and sources that remember (`files`) offer it again in the next run.
+//! While the process lives, no book is lost and none is burned twice (by its id), whatever actor
+//! dies: custody of books stands outside the actors. A burn that had begun on a thread that never
+//! returns can't be called back, so outside effects should be idempotent by the book's id or name,
+//! as those of the shipped `files` burn are. Memory is not a disk: a killed process loses what its
+//! piles held, and sources that remember (`files`) offer it again in the next run.
 
 pub use gopherworks_actors as actors;
 pub use gopherworks_actors::supervision;

@@ -1,20 +1,23 @@
 //! Files that only their owner may read: reports, dead letters, traces. Opening one never waits.
 //!
-//! A file that is made has mode 0600, a folder 0700, less what the umask takes away. A file that was there before keeps its
-//! mode: its owner chose it.
+//! A file that is made has mode 0600, a folder 0700, less what the umask takes away. A file that
+//! was there before keeps its mode: its owner chose it.
 //!
-//! Paths here are the user's own, so links are followed, and a pipe or a device may be named (`--report >(jq)`,
-//! `--trace /dev/stdout`). What stands below an output folder is opened by `catalog::own` instead, which follows no link.
+//! Paths here are the user's own, so links are followed, and a pipe or a device may be named
+//! (`--report >(jq)`, `--trace /dev/stdout`). What stands below an output folder is opened by
+//! `catalog::own` instead, which follows no link.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// Opens `path` for writing from its beginning, and makes it where it is missing. What it holds is kept: a file that is to be
-/// written only at the end of a run can be opened before, and emptied by [`File::set_len`] when there is something to write.
+/// Opens `path` for writing from its beginning, and makes it where it is missing. What it holds is
+/// kept: a file that is to be written only at the end of a run can be opened before, and emptied
+/// by [`File::set_len`] when there is something to write.
 ///
 /// # Errors
-/// Those of opening the file; a pipe that no process reads, instead of waiting for a reader; a folder.
+/// Those of opening the file; a pipe that no process reads, instead of waiting for a reader; a
+/// folder.
 pub fn open(path: &Path) -> io::Result<File> {
     opened(path, OpenOptions::new().write(true).create(true))
 }

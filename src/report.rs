@@ -67,7 +67,8 @@ mod balancing;
 pub use balancing::{BalancerReport, RequesterReport, TailReport, WorkerReport};
 
 impl Report {
-    /// Books and requests that have ended, and not as they should: dead letters, and requests that failed.
+    /// Books and requests that have ended, and not as they should: dead letters, and requests that
+    /// failed.
     pub fn left_undone(&self) -> u64 {
         let requests = self.requesters.iter().map(RequesterReport::left_undone);
         self.ledger.dead + requests.sum::<u64>()
@@ -89,7 +90,8 @@ fn worded<S: Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::E
 pub struct ReasonReport {
     /// The crew, incinerator, pile or balancer.
     pub node: String,
-    /// The reason as it was given the first time; `None` for all reasons beyond the first 50 of the node.
+    /// The reason as it was given the first time; `None` for all reasons beyond the first 50 of
+    /// the node.
     pub reason: Option<String>,
     /// Failed attempts.
     pub count: u64,
@@ -116,7 +118,7 @@ impl ReasonReport {
 }
 
 impl Outcome {
-    /// A word for it.
+    /// The outcome as one word.
     pub fn word(&self) -> &'static str {
         match self {
             Outcome::Running => "running",
@@ -140,7 +142,8 @@ pub enum Outcome {
     Stopped,
     /// The restart budget is spent.
     Escalated(String),
-    /// A sink can't take a book again: the run was stopped, and what was under way is back on its piles.
+    /// A sink can't take a book again: the run was stopped, and what was under way is back on its
+    /// piles.
     SinkClosed(SinkClosed),
     /// The deadline of a drain passed.
     DeadlinePassed,
@@ -214,7 +217,8 @@ pub struct NodeReport {
     pub books: u64,
     /// Carts that passed.
     pub carts: u64,
-    /// Share of the run spent in steps, work and burns, 0 to 1 (a crew's is the mean of its gophers').
+    /// Share of the run spent in steps, work and burns, 0 to 1 (a crew's is the mean of its
+    /// gophers').
     pub busy: f64,
     /// 1 - busy.
     pub idle: f64,

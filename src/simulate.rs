@@ -1,8 +1,9 @@
 //! The same actors in virtual time: one thread, a paused clock, seeded chance.
 //!
-//! Nothing waits: where no actor has anything to do, time moves on to the next deadline, with a resolution of a nanosecond. Arbiters
-//! are logical ones (all actors share the thread, in an order that the seed and the design decide), `cores` bounds how many
-//! steps use a core at once. Real work and real burns are done, inline, and take the virtual time that the config gives them.
+//! Nothing waits: where no actor has anything to do, time moves on to the next deadline, with a
+//! resolution of a nanosecond. Arbiters are logical ones (all actors share the thread, in an order
+//! that the seed and the design decide), `cores` bounds how many steps use a core at once. Real
+//! work and real burns are done, inline, and take the virtual time that the config gives them.
 //!
 //! ```
 //! use std::time::Duration;
@@ -40,7 +41,8 @@ use crate::private;
 use crate::report::Report;
 use crate::topology::{Done, Options, RunningTopology, StartError, Topology};
 
-/// Runs `body` on this thread, inside an actix system of its own whose time is simulated by the clock that it is given.
+/// Runs `body` on this thread, inside an actix system of its own whose time is simulated by the
+/// clock that it is given.
 ///
 /// # Panics
 /// Inside another runtime, or where the operating system gives no file descriptors for one.
@@ -60,8 +62,9 @@ pub fn in_virtual_time<F: Future>(body: impl FnOnce(Clock) -> F) -> F::Output {
 }
 
 impl Topology {
-    /// Runs it in virtual time until its sources are done and everything is drained; with `limit`, made-up sources never end by
-    /// themselves, and all are closed after so much virtual time. Blocks this thread; the clock in the options is not used.
+    /// Runs it in virtual time until its sources are done and everything is drained; with `limit`,
+    /// made-up sources never end by themselves, and all are closed after so much virtual time.
+    /// Blocks this thread; the clock in the options is not used.
     ///
     /// # Errors
     /// As [`Topology::start`].
@@ -88,7 +91,8 @@ impl Topology {
     }
 }
 
-/// Waits for the end of a simulated run: drained by itself, or closed at `limit` and then drained, or stuck.
+/// Waits for the end of a simulated run: drained by itself, or closed at `limit` and then drained,
+/// or stuck.
 pub async fn until_done(running: &RunningTopology, clock: &Clock, limit: Option<Duration>) -> Done {
     running.close_offers();
     if limit.is_some() && running.is_endless() {
@@ -151,7 +155,8 @@ impl TraceLog {
         }))
     }
 
-    /// Hashes, and writes to a file, which is created now and emptied when the first lines are written.
+    /// Hashes, and writes to a file, which is created now and emptied when the first lines are
+    /// written.
     ///
     /// # Errors
     /// The file's.

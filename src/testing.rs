@@ -1,4 +1,5 @@
-//! For tests of one's own actors and topologies: virtual time, seeds, schedules that chance decides, and faults, in a few lines.
+//! For tests of one's own actors and topologies: virtual time, seeds, schedules that chance
+//! decides, and faults, in a few lines.
 //!
 //! ```
 //! use std::time::Duration;
@@ -26,11 +27,11 @@
 //! it_is_back_within_a_second_whatever_happens();
 //! ```
 //!
-//! Where a run fails, its seed and its schedule are printed, with the words that repeat just that one: `GOPHERWORKS_SEED=7
-//! GOPHERWORKS_SCHEDULE=2 cargo test name_of_the_test`.
+//! Where a run fails, its seed and its schedule are printed, with the words that repeat just that
+//! one: `GOPHERWORKS_SEED=7 GOPHERWORKS_SCHEDULE=2 cargo test name_of_the_test`.
 //!
-//! What is tested must read time from [`World::clock`] and draw from [`World::seed`], and use no threads of its own: then a seed is the same
-//! run every time.
+//! What is tested must read time from [`World::clock`] and draw from [`World::seed`], and use no
+//! threads of its own: then a seed is the same run every time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
@@ -76,10 +77,12 @@ impl Runs {
         self
     }
 
-    /// Runs `test` with each, one after the other, each in an actix system of its own whose time is simulated.
+    /// Runs `test` with each, one after the other, each in an actix system of its own whose time
+    /// is simulated.
     ///
     /// # Panics
-    /// As `test` does, after the seed and the schedule were printed; inside another runtime; where [`SEED`] or [`SCHEDULE`] is no number.
+    /// As `test` does, after the seed and the schedule were printed; inside another runtime; where
+    /// [`SEED`] or [`SCHEDULE`] is no number.
     pub fn run(&self, test: impl AsyncFn(World)) {
         let only = |name: &str| {
             std::env::var(name)
@@ -164,8 +167,8 @@ impl World {
         Arbiters::start(count, Some(hang_after), &self.clock)
     }
 
-    /// Strikes children of `supervisor` `times` times within `span`: when, whom and with which of `strikes` the seed decides.
-    /// Returns after the last one.
+    /// Strikes children of `supervisor` `times` times within `span`: when, whom and with which of
+    /// `strikes` the seed decides. Returns after the last one.
     pub async fn strike_by_chance(
         &self,
         supervisor: &SupervisorHandle,
@@ -191,7 +194,8 @@ impl World {
         }
     }
 
-    /// Starts a topology in this run's time, with this run's seed and schedule and with the faults of its file.
+    /// Starts a topology in this run's time, with this run's seed and schedule and with the faults
+    /// of its file.
     ///
     /// # Errors
     /// As [`Topology::start`].
@@ -218,7 +222,8 @@ impl World {
         topology.in_time_of(&self.clock, None)
     }
 
-    /// Runs a topology to its end, with the faults of its file, and asserts what the file expects: nothing lost, nothing twice, and so on.
+    /// Runs a topology to its end, with the faults of its file, and asserts what the file expects:
+    /// nothing lost, nothing twice, and so on.
     ///
     /// # Panics
     /// Where it does not start, or is not as expected: with all checks, each with PASS or FAIL.

@@ -55,13 +55,16 @@ pub struct Options {
     pub dead: Option<Arc<dyn DeadSink>>,
     /// Hears of every move; for simulations, since in real time no two traces are alike.
     pub tracer: Option<Arc<dyn Tracer>>,
-    /// Touches nothing outside: works are left out, every burn only counts, and no receipt is written. For comparing designs.
+    /// Touches nothing outside: works are left out, every burn only counts, and no receipt is
+    /// written. For comparing designs.
     pub dry: bool,
     /// What goes wrong on purpose.
     pub faults: Faulting,
-    /// Of all schedules that the seed allows, the one of this number; for simulations. `None` is the plain one.
+    /// Of all schedules that the seed allows, the one of this number; for simulations. `None` is
+    /// the plain one.
     pub schedule: Option<u64>,
-    /// Identity of the run among all runs; a new one by default, and one that follows from the seed in a simulation.
+    /// Identity of the run among all runs; a new one by default, and one that follows from the
+    /// seed in a simulation.
     pub run_id: Option<RunId>,
 }
 
@@ -109,7 +112,8 @@ pub enum StartError {
 }
 
 impl Topology {
-    /// Reads a config file with the shipped kinds, the process's environment and no other overrides.
+    /// Reads a config file with the shipped kinds, the process's environment and no other
+    /// overrides.
     ///
     /// # Errors
     /// Every mistake in the file, each with its place.
@@ -162,9 +166,11 @@ impl Topology {
         &self.plan
     }
 
-    /// Starts it inside the running actix system: sinks first, each actor when the one before it is up. Returns when all are.
+    /// Starts it inside the running actix system: sinks first, each actor when the one before it
+    /// is up. Returns when all are.
     ///
-    /// The arbiters are its own; the supervisor lives on the calling one. Where that one ends, the topology is killed.
+    /// The arbiters are its own; the supervisor lives on the calling one. Where that one ends, the
+    /// topology is killed.
     ///
     /// # Errors
     /// [`StartError`]; what was started by then is stopped again.
@@ -172,7 +178,8 @@ impl Topology {
         wiring::start(&self.plan, &self.options).await
     }
 
-    /// Starts it and waits for its end: the sources done and all drained, or the restart budget spent.
+    /// Starts it and waits for its end: the sources done and all drained, or the restart budget
+    /// spent.
     ///
     /// # Errors
     /// As [`Topology::start`].

@@ -10,7 +10,7 @@ use crate::topology::{Options, StartError, Topology};
 /// One policy under one load and one distribution of service times. Times are means over the seeds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
-    /// What the design is called.
+    /// Name of the design.
     pub design: String,
     /// The balancer.
     pub balancer: String,
@@ -94,7 +94,7 @@ pub fn changes(config: &TopologyConfig, trial: &Trial) -> Result<Vec<String>, St
             out.push(key(&format!("workers.work.time={}", distribution(mean))));
         }
         if trial.load.is_some() {
-            // Arrivals do not wait for anybody: a bound would only move the queue.
+            // Arrivals do not depend on responses: a bound would only move the queue.
             out.push(key("queue=\"unbounded\""));
         }
     }
@@ -151,7 +151,8 @@ pub fn bimodal(mean: f64) -> String {
     )
 }
 
-/// Simulates a plan under one seed after the other. Gives a row for each balancer. Blocks this thread.
+/// Simulates a plan under one seed after the other. Gives a row for each balancer. Blocks this
+/// thread.
 ///
 /// # Errors
 /// Those of [`Topology::start`].

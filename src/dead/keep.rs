@@ -17,7 +17,8 @@ use crate::topology::{DeadBook, DeadSink};
 /// Files that a run without a file of its own tries, when other runs use the first.
 const MOST_FILES: u32 = 9;
 
-/// A larger file is not read when a run opens it, so its letters are not joined with those of earlier runs until they are listed.
+/// A larger file is not read when a run opens it, so its letters are not joined with those of
+/// earlier runs until they are listed.
 const MOST_JOINED: u64 = 256 << 20;
 
 /// How many bytes of letters and bodies a file may hold.
@@ -69,8 +70,8 @@ struct Tail {
 }
 
 impl DeadFile {
-    /// Opens `path` for appending, in the name of the run `run` of `topology` with these `--set` flags. A file that is new is readable by its owner
-    /// only.
+    /// Opens `path` for appending, in the name of the run `run` of `topology` with these `--set`
+    /// flags. A file that is new is readable by its owner only.
     ///
     /// # Errors
     /// Those of opening the file; `ResourceBusy` where another run or offer uses it.
@@ -85,8 +86,10 @@ impl DeadFile {
         Ok(made)
     }
 
-    /// Keeps letters in `path` if there are any: the file and its folder are made for the first. Where other runs use the file, the first of `path` with
-    /// `-2`, `-3` and so on (up to 9) that is free is used instead. Where no file can be written, that is warned of and the run goes on.
+    /// Keeps letters in `path` if there are any: the file and its folder are made for the first.
+    /// Where other runs use the file, the first of `path` with `-2`, `-3` and so on (up to 9) that
+    /// is free is used instead. Where no file can be written, that is warned of and the run goes
+    /// on.
     ///
     /// # Errors
     /// The topology's file is gone.
@@ -147,8 +150,8 @@ impl DeadFile {
         tried
     }
 
-    /// The letter of a death and the bytes of its body that stand in a file of their own. A body in a temporary file would be gone with the run: it is copied
-    /// beside the letters.
+    /// The letter of a death and the bytes of its body that stand in a file of their own. A body
+    /// in a temporary file would be gone with the run: it is copied beside the letters.
     fn letter(&self, dead: &DeadBook, file: &Path) -> io::Result<(Letter, u64)> {
         let time = now();
         let (body, copied) = content(&dead.book, file)?;
@@ -254,7 +257,8 @@ impl Tail {
         if bytes > 0 && bytes <= MOST_JOINED && file.metadata()?.is_file() {
             let found = read(path)?;
             if found.letters.len() < found.lines || !found.damaged.is_empty() {
-                // Joined, the letters of many runs over the same input stay as few as the books. Another file takes the place of this one.
+                // Joined, the letters of many runs over the same input stay as few as the books.
+                // Another file takes the place of this one.
                 replace(path, &found.letters, &found.damaged)?;
                 (file, bytes) = Self::claimed(path)?;
             }

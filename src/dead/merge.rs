@@ -7,9 +7,11 @@ use sha2::{Digest, Sha256};
 
 use super::{Blob, Content, Letter};
 
-/// One letter for each book, at the place of its first death: the last letter, with the deaths and attempts of all.
+/// One letter for each book, at the place of its first death: the last letter, with the deaths and
+/// attempts of all.
 ///
-/// Two letters of one run are two books, even where they are equal. So the n-th of equal letters in one run is taken for the n-th of them in another.
+/// Two letters of one run are two books, even where they are equal. So the n-th of equal letters
+/// in one run is taken for the n-th of them in another.
 pub(super) fn merged(letters: Vec<Letter>) -> Vec<Letter> {
     let mut out: Vec<Letter> = Vec::new();
     let mut places: HashMap<([u8; 32], usize), usize> = HashMap::new();

@@ -49,8 +49,9 @@ pub(super) async fn response(
     }
 }
 
-/// The request's own failure: 422 where it is permanent, 504 where an answer did not come in time, else 502. The reason,
-/// which may name files and hosts, is not for the client: the run's reasons have it.
+/// The request's own failure: 422 where it is permanent, 504 where an answer did not come in time,
+/// else 502. The reason, which may name files and hosts, is not for the client: the run's reasons
+/// have it.
 fn failed(failure: &Failure) -> HttpResponse {
     if failure.is_permanent() {
         let mut response = HttpResponse::UnprocessableEntity();
@@ -85,7 +86,8 @@ async fn sent(pool: &Arc<Pool>, method: &Method, book: Book, usual: StatusCode) 
     }
     let kind = book.headers.get(TYPE);
     let kind = kind.and_then(|kind| HeaderValue::from_bytes(kind).ok());
-    // An answer with a status is HTTP's own: it may well have no body that there would be a type of.
+    // An answer with a status is HTTP's own: it may well have no body that there would be a type
+    // of.
     let unknown = status
         .is_none()
         .then_some(HeaderValue::from_static("application/octet-stream"));

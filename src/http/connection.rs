@@ -1,7 +1,8 @@
 //! One connection of a server: what its client owes, and until when it may owe it.
 //!
-//! actix-http bounds the head of the first request and the time between requests. Here is what it has no bounds for: a client that does
-//! not take its answer, the heads of later requests, a body that goes on after its answer, and the end of the server.
+//! actix-http bounds the head of the first request and the time between requests. Here is what it
+//! has no bounds for: a client that does not take its answer, the heads of later requests, a body
+//! that goes on after its answer, and the end of the server.
 
 use std::cell::Cell;
 use std::io;
@@ -21,17 +22,20 @@ use tokio::net::TcpStream;
 use super::pace::Pace;
 use super::server::{Limits, Shared};
 
-/// Bytes that wait in the kernel before a write has to wait: a larger buffer would hide for minutes that a client takes nothing.
+/// Bytes that wait in the kernel before a write has to wait: a larger buffer would hide for
+/// minutes that a client takes nothing.
 const UNSENT: u32 = 32 * 1024;
 /// How often a connection looks whether others want its place.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often a connection looks while the server ends.
 const LOOK_AT_END: Duration = Duration::from_millis(50);
-/// What an idle connection still waits for a request that was on its way when the server began to end.
+/// What an idle connection still waits for a request that was on its way when the server began to
+/// end.
 const LAST_REQUEST: Duration = Duration::from_millis(250);
 /// How long a client may stall once nothing but answers to be taken keeps the server from its end.
 const LAST_STALL: Duration = Duration::from_secs(1);
-/// What actix-http's own timeout of the first head has in advance: it says 408 where this one only closes.
+/// What actix-http's own timeout of the first head has in advance: it says 408 where this one only
+/// closes.
 const OWN_FIRST: Duration = Duration::from_secs(1);
 
 /// Why a connection is ended by the server.
@@ -47,7 +51,8 @@ pub(super) enum Why {
     Ended,
 }
 
-/// What is known of a connection; shared by its stream, its handlers and what watches over both. All of one thread.
+/// What is known of a connection; shared by its stream, its handlers and what watches over both.
+/// All of one thread.
 #[derive(Debug)]
 pub(super) struct Connection {
     clock: Clock,
@@ -279,7 +284,8 @@ pub(super) struct Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        // Otherwise the kernel keeps what is unsent for minutes, in case that the client takes it after all.
+        // Otherwise the kernel keeps what is unsent for minutes, in case that the client takes it
+        // after all.
         if self.connection.cut.get() {
             let _ = self.stream.set_zero_linger();
         }

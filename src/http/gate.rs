@@ -1,4 +1,5 @@
-//! What is refused before anything of its body is read: requests that are none, and those beyond the limits.
+//! What is refused before anything of its body is read: requests that are none, and those beyond
+//! the limits.
 
 use actix_http::{RequestHead, Version};
 use actix_web::HttpResponse;
@@ -71,7 +72,8 @@ impl Gate {
         if !path.starts_with('/') {
             return Some(plain(StatusCode::BAD_REQUEST, "there is no path"));
         }
-        // Everything that follows such a head counts as its body, so it can't be ignored (RFC 9110, 7.8).
+        // Everything that follows such a head counts as its body, so it can't be ignored (RFC
+        // 9110, 7.8).
         if members(head, UPGRADE).any(|protocol| protocol.eq_ignore_ascii_case("websocket")) {
             let status = StatusCode::NOT_IMPLEMENTED;
             return Some(plain(status, "connections are not upgraded"));

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use gopherworks_actors::clock::Time;
 
-/// A timeout and a least rate, as one allowance of time. Waiting for the client spends it, each byte earns some back, and it never
-/// exceeds the timeout: a client that stalls is late after the timeout, one that trickles below the rate somewhat later, and a burst
-/// buys no more than the timeout.
+/// A timeout and a least rate, as one allowance of time. Waiting for the client spends it, each
+/// byte earns some back, and it never exceeds the timeout: a client that stalls is late after the
+/// timeout, one that trickles below the rate somewhat later, and a burst buys no more than the
+/// timeout.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Pace {
     left: Duration,
@@ -76,7 +77,8 @@ mod tests {
         Time::ZERO + SECOND * seconds
     }
 
-    /// When a client is late that is waited for and moves `bytes` each second; it is never waited for where `rests`.
+    /// When a client is late that is waited for and moves `bytes` each second; it is never waited
+    /// for where `rests`.
     fn late(bytes: usize, rests: bool) -> Option<u32> {
         let mut pace = Pace::new(SECOND * 10, 1024);
         for second in 1..1000 {

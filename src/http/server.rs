@@ -1,4 +1,5 @@
-//! A server's threads and its port: takes connections, deals them to threads, and ends within a bounded time.
+//! A server's threads and its port: takes connections, deals them to threads, and ends within a
+//! bounded time.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -117,7 +118,8 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Listens at `socket` with at most `most` connections at once, on `threads` threads of its own. `make` makes the service of one.
+    /// Listens at `socket` with at most `most` connections at once, on `threads` threads of its
+    /// own. `make` makes the service of one.
     pub(super) fn start<F, S>(
         socket: TcpListener,
         shared: Arc<Shared>,
@@ -220,7 +222,8 @@ async fn accept(
                     break stream;
                 }
                 Err(error) => {
-                    // Of this connection alone, or no file descriptor is left: then it goes on for long.
+                    // Of this connection alone, or no file descriptor is left: then it goes on for
+                    // long.
                     if !std::mem::replace(&mut failing, true) {
                         log::warn!("{}: a connection can't be accepted: {error}", shared.name);
                     }

@@ -65,8 +65,9 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Serves until the requester is closed and its grace is over, or it has had as many requests as it may; then closes the port, and
-    /// ends with the last answer, after `shutdown_timeout` at the latest.
+    /// Serves until the requester is closed and its grace is over, or it has had as many requests
+    /// as it may; then closes the port, and ends with the last answer, after `shutdown_timeout` at
+    /// the latest.
     pub(crate) fn listen(self, asker: Asker, pool: Arc<Pool>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let name = asker.name().clone();
@@ -178,7 +179,8 @@ fn service(
         .keep_alive(KeepAlive::Timeout(limits.keep_alive))
         .client_request_timeout(limits.read)
         .client_disconnect_timeout(limits.read)
-        // A client that is gone wants no answer: its request is cancelled. A half-closed connection counts as gone.
+        // A client that is gone wants no answer: its request is cancelled. A half-closed
+        // connection counts as gone.
         .h1_allow_half_closed(false)
         .expect(expect)
         .on_connect_ext(|stream: &Watched, data: &mut actix_http::Extensions| {

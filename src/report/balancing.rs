@@ -47,7 +47,8 @@ pub struct BalancerReport {
     pub asked: u64,
     /// Requests answered.
     pub answered: u64,
-    /// Requests that failed: their worker answered with an error or was lost, or the balancer was closed.
+    /// Requests that failed: their worker answered with an error or was lost, or the balancer was
+    /// closed.
     pub failed: u64,
     /// Those of `failed` that a worker answered with an error.
     pub errors: u64,
@@ -113,7 +114,7 @@ pub struct WorkerReport {
 /// One requester's row.
 #[derive(Debug, Clone, Serialize)]
 pub struct RequesterReport {
-    /// Its name.
+    /// Name of the requester.
     pub name: String,
     /// The balancer that it asks.
     pub to: String,
@@ -144,8 +145,9 @@ pub struct RequesterReport {
 impl RequesterReport {
     /// Requests that should have been answered and were not.
     ///
-    /// Each request of a batch should be. Elsewhere refusals for lack of capacity are what the load was made to find out, and a client from outside has been
-    /// told of an error; both count only where not one request was answered.
+    /// Each request of a batch should be. Elsewhere refusals for lack of capacity are what the
+    /// load was made to find out, and a client from outside has been told of an error; both count
+    /// only where not one request was answered.
     pub fn left_undone(&self) -> u64 {
         match self.load {
             "batch" => self.failed + self.rejected,

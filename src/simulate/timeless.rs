@@ -4,8 +4,8 @@ use gopherworks_actors::gopher::steps::StepTime;
 
 use crate::plan::{CrewPlan, Plan, Target};
 
-/// More looks at the clock than this design needs in any instant, if time moves in it at all: some for
-/// each actor, and some for each book that its bounds let lie somewhere.
+/// More looks at the clock than this design needs in any instant, if time moves in it at all: some
+/// for each actor, and some for each book that its bounds let lie somewhere.
 pub(super) fn most_looks(plan: &Plan) -> u64 {
     let gophers: usize = plan.crews.iter().map(|crew| crew.gophers.len()).sum();
     let workers: u64 = (plan.balancers.iter())

@@ -35,7 +35,8 @@ pub(super) fn charges(plan: &Plan, (reasons, clock): (Arc<Reasons>, Clock)) -> C
     })
 }
 
-/// Notes why requests of the requester `from` to the balancer `to` fail. Refusals for lack of room or time are what the balancer is configured to do.
+/// Notes why requests of the requester `from` to the balancer `to` fail. Refusals for lack of room
+/// or time are what the balancer is configured to do.
 pub(super) fn requests(
     from: &str,
     to: &str,

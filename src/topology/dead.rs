@@ -22,7 +22,8 @@ pub struct DeadBook {
     pub attempts: u32,
 }
 
-/// Keeps dead letters. Called off the arbiters, by one thread at a time, in the order in which they died.
+/// Keeps dead letters. Called off the arbiters, by one thread at a time, in the order in which
+/// they died.
 pub trait DeadSink: Send + Sync + 'static {
     /// Keeps these.
     ///

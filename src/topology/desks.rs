@@ -222,7 +222,8 @@ fn core(
             Policy::ShortFirst { .. } | Policy::Reserve { .. }
         )
         .then(|| -> Cost<Served> { Arc::new(move |job: &Job| costs.cost(&at, job)) }),
-        // A server that answers for a worker and says that it failed counts as the worker's failure.
+        // A server that answers for a worker and says that it failed counts as the worker's
+        // failure.
         failed: Some(Arc::new(|answer| match answer {
             Ok(book) => book.as_ref().is_some_and(says_failed),
             Err(_) => true,

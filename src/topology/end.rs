@@ -10,20 +10,23 @@ use super::running::{Done, Inner, RunningTopology};
 use super::{HOMECOMING, dead};
 use crate::report::{Outcome, Report};
 
-/// How long a read that is under way at the end of a run is waited for: longer than one of a stream that gives nothing.
+/// How long a read that is under way at the end of a run is waited for: longer than one of a
+/// stream that gives nothing.
 const LAST_READ: Duration = Duration::from_millis(300);
 
 impl RunningTopology {
-    /// Ends a run that is done, or is to be stopped: no actor of it lives afterwards, sinks and sources have written what they
-    /// have to write, and every book is accounted for. Who calls it again, or at the same time, waits for the first end and gets
-    /// its account. Dropping the future leaves the rest to the next caller.
+    /// Ends a run that is done, or is to be stopped: no actor of it lives afterwards, sinks and
+    /// sources have written what they have to write, and every book is accounted for. Who calls it
+    /// again, or at the same time, waits for the first end and gets its account. Dropping the
+    /// future leaves the rest to the next caller.
     pub async fn finish(&self, done: Done) -> Report {
         let inner = &self.shared.inner;
         let end = inner.end.get_or_init(|| self.end(done)).await;
         self.report(end.clone())
     }
 
-    /// The nodes whose sinks can't take anything at present: which, why, and how many books wait for each.
+    /// The nodes whose sinks can't take anything at present: which, why, and how many books wait
+    /// for each.
     pub fn pauses(&self) -> Vec<(String, String, usize)> {
         let inner = self.inner();
         let fires = (inner.incinerators.iter())
@@ -83,7 +86,8 @@ impl RunningTopology {
         outcome
     }
 
-    /// Tells of sources that are still being read: nothing ends a read, so its thread is left behind.
+    /// Tells of sources that are still being read: nothing ends a read, so its thread is left
+    /// behind.
     async fn leave_readers(&self) {
         let inner = &self.shared.inner;
         let clock = &inner.works.clock;

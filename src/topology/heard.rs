@@ -23,7 +23,8 @@ pub(super) fn heard(inner: &Arc<Inner>, event: &SupervisionEvent) {
             if inner.works.clock.is_simulated() {
                 return;
             }
-            // Another thread may just have been sending to that life when it was given up: what it sent is found by now.
+            // Another thread may just have been sending to that life when it was given up: what it
+            // sent is found by now.
             let (inner, name, epoch) = (Arc::downgrade(inner), name.clone(), *epoch);
             actix_rt::spawn(async move {
                 for wait in [Duration::from_millis(20), Duration::from_secs(1)] {
@@ -37,7 +38,8 @@ pub(super) fn heard(inner: &Arc<Inner>, event: &SupervisionEvent) {
                 }
             });
         }
-        // Nobody lives who could empty a pile: whoever waits for room would wait for ever.
+        // No actor is left to empty a pile, so waiting offers are refused instead of waiting
+        // indefinitely.
         SupervisionEvent::Escalated { .. } | SupervisionEvent::Stopped { .. } => {
             inner.over.store(true, Ordering::Release);
             inner.seal();

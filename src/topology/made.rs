@@ -1,4 +1,5 @@
-//! Sources and burns, made before anything runs. Opening a file may block without end, so they are made on a thread of their own.
+//! Sources and burns, made before anything runs. Opening a file may block without end, so they are
+//! made on a thread of their own.
 
 use std::sync::Arc;
 
@@ -56,7 +57,8 @@ impl Sites {
         fire.burn.make(&self.site(&fire.name))
     }
 
-    /// Makes everything that can be refused, without blocking the caller; a simulation, which has one thread, makes it at once.
+    /// Makes everything that can be refused, without blocking the caller; a simulation, which has
+    /// one thread, makes it at once.
     pub(super) async fn make(&self, clock: &Clock) -> Result<Made, StartError> {
         if clock.is_simulated() {
             return self.make_here();

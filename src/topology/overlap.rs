@@ -1,4 +1,5 @@
-//! Files that a run would both read and write, whatever their paths: found before anything is opened for writing.
+//! Files that a run would both read and write, whatever their paths: found before anything is
+//! opened for writing.
 
 use std::fs::Metadata;
 use std::io;
@@ -58,7 +59,8 @@ impl Use {
         self.found.as_ref().is_some_and(Metadata::is_dir)
     }
 
-    /// True for a file that has another name too, so that it may be found below a folder under that one.
+    /// True for a file that has another name too, so that it may be found below a folder under
+    /// that one.
     fn is_linked(&self) -> bool {
         let found = self.found.as_ref();
         found.is_some_and(|found| found.is_file() && found.nlink() > 1)
@@ -75,7 +77,8 @@ fn resolved(path: &Path) -> PathBuf {
     }
 }
 
-/// Refuses a plan of which an output is an input, also under another name. Looks at the files, and blocks as their file systems do.
+/// Refuses a plan of which an output is an input, also under another name. Looks at the files, and
+/// blocks as their file systems do.
 ///
 /// # Errors
 /// The first such file, in a sentence.

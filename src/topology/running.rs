@@ -126,7 +126,8 @@ impl Inner {
         }
     }
 
-    /// Takes back what a life holds that is over although its thread may still be running it: leases, carts, slots, room, requests.
+    /// Takes back what a life holds that is over although its thread may still be running it:
+    /// leases, carts, slots, room, requests.
     pub(super) fn revoke(&self, node: &str, epoch: u64, guilty: bool) {
         self.desks.give_up(node, epoch, guilty);
         let gophers = self
@@ -167,7 +168,8 @@ impl Drop for Inner {
 /// Why a run is over, or about to be ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
-    /// All piles are closed: what was offered is burned, dead or dropped. All requesters have their answers.
+    /// All piles are closed: what was offered is burned, dead or dropped. All requesters have
+    /// their answers.
     Drained,
     /// The restart budget is spent; the reason names the child.
     Escalated(String),
@@ -181,7 +183,8 @@ pub enum Done {
 
 /// A running topology. Clones are handles on the same one; it can be used from any thread.
 ///
-/// Dropping the last handle stops it at once, as [`RunningTopology::stop`] does but without a report.
+/// Dropping the last handle stops it at once, as [`RunningTopology::stop`] does but without a
+/// report.
 #[derive(Clone)]
 pub struct RunningTopology {
     pub(super) shared: Arc<Handle>,
@@ -268,12 +271,13 @@ impl RunningTopology {
         self.inner().piles.iter().find(|pile| pile.name == name)
     }
 
-    /// Offers books to a pile, all or none, waiting for room. Once this returns `Ok` they are accounted for whatever dies.
-    /// Dropping the future takes the offer back.
+    /// Offers books to a pile, all or none, waiting for room. Once this returns `Ok` they are
+    /// accounted for whatever dies. Dropping the future takes the offer back.
     ///
     /// # Errors
-    /// [`OfferError::Closed`] where the pile is unknown, draining or closed, or a dump (unless the topology was started without its sources); [`OfferError::TooMany`] where they could never fit. The
-    /// books come back.
+    /// [`OfferError::Closed`] where the pile is unknown, draining or closed, or a dump (unless the
+    /// topology was started without its sources); [`OfferError::TooMany`] where they could never
+    /// fit. The books come back.
     pub async fn offer(&self, pile: &str, books: Vec<Book>) -> Result<(), OfferError> {
         match self.pile(pile) {
             Some(pile) => pile.offer(books).await,
@@ -281,8 +285,9 @@ impl RunningTopology {
         }
     }
 
-    /// Offers books as [`RunningTopology::offer`] does, and tells of each what becomes of it, in the order of the books: the future is
-    /// ready when the book is burned, is a dead letter, or was dropped on purpose; `None` if the run ends before.
+    /// Offers books as [`RunningTopology::offer`] does, and tells of each what becomes of it, in
+    /// the order of the books: the future is ready when the book is burned, is a dead letter, or
+    /// was dropped on purpose; `None` if the run ends before.
     ///
     /// # Errors
     /// As [`RunningTopology::offer`].
@@ -327,12 +332,14 @@ impl RunningTopology {
         self.inner().works.fail(reason);
     }
 
-    /// The application will offer nothing more: the run ends by itself when the sources are done and all is drained.
+    /// The application will offer nothing more: the run ends by itself when the sources are done
+    /// and all is drained.
     pub fn close_offers(&self) {
         self.inner().seal();
     }
 
-    /// What happens from now on, [`Event::Ended`] at the end; the stream itself ends with the last handle. A listener more than 1,024 events behind misses the oldest.
+    /// What happens from now on, [`Event::Ended`] at the end; the stream itself ends with the last
+    /// handle. A listener more than 1,024 events behind misses the oldest.
     pub fn events(&self) -> impl Stream<Item = Event> + Send + use<> {
         futures_util::stream::unfold(self.inner().works.events(), |mut events| async move {
             loop {
@@ -355,7 +362,8 @@ impl RunningTopology {
         self.inner().dead.all()
     }
 
-    /// How many books the sources will give in all, where every one knows, and whether all of them have ended.
+    /// How many books the sources will give in all, where every one knows, and whether all of them
+    /// have ended.
     pub fn expected(&self) -> (Option<u64>, bool) {
         let feeders = &self.inner().feeders;
         if feeders.is_empty() {
@@ -391,7 +399,8 @@ impl RunningTopology {
         addresses.map(|(name, at)| (name.to_owned(), at)).collect()
     }
 
-    /// Kills the actor of a node, as a fault would; the supervisor's policy decides what follows. Names as in reports. False if there is none.
+    /// Kills the actor of a node, as a fault would; the supervisor's policy decides what follows.
+    /// Names as in reports. False if there is none.
     pub fn kill(&self, node: &str) -> bool {
         self.shared.supervisor.kill(node)
     }
@@ -419,16 +428,17 @@ impl RunningTopology {
             .collect()
     }
 
-    /// For an end at once: pooled work stops after the book in hand, and what fails from now on charges nobody. [`RunningTopology::finish`] does
-    /// it by itself; a caller does it first who is about to make running work fail.
+    /// For an end at once: pooled work stops after the book in hand, and what fails from now on
+    /// charges nobody. [`RunningTopology::finish`] does it by itself; a caller does it first who
+    /// is about to make running work fail.
     pub fn halt(&self) {
         self.inner().works.halt();
         self.inner().desks.close();
         self.inner().seal();
     }
 
-    /// Closes the sources and all offers; what is under way runs to its end. Books that were not begun
-    /// go back to a source that can give them again: they count as never offered.
+    /// Closes the sources and all offers; what is under way runs to its end. Books that were not
+    /// begun go back to a source that can give them again: they count as never offered.
     pub fn close(&self) {
         let inner = self.inner();
         inner.works.tell(Event::Draining);
@@ -444,7 +454,8 @@ impl RunningTopology {
         }
     }
 
-    /// The file's bound on a drain, if it has one; with the longest grace of its servers, before which nothing drains.
+    /// The file's bound on a drain, if it has one; with the longest grace of its servers, before
+    /// which nothing drains.
     pub fn drain_deadline(&self) -> Option<Duration> {
         let inner = self.inner();
         let servers = (inner.plan.requesters.iter()).filter_map(|asks| asks.http.as_ref());
@@ -452,7 +463,8 @@ impl RunningTopology {
         inner.drain_deadline.map(|deadline| deadline + grace)
     }
 
-    /// Waits until the run is over by itself: everything drained after the sources ended and offers were closed, escalated, or a sink closed.
+    /// Waits until the run is over by itself: everything drained after the sources ended and
+    /// offers were closed, escalated, or a sink closed.
     pub async fn done(&self) -> Done {
         let mut changes = self.inner().works.changes();
         let ended = self.shared.supervisor.ended();
@@ -477,8 +489,9 @@ impl RunningTopology {
         }
     }
 
-    /// Closes the sources, lets everything under way run to its end, and ends the topology. `deadline` (else the file's `drain_deadline`,
-    /// else none) bounds the wait: after it, the run is stopped and what was under way is back on its piles.
+    /// Closes the sources, lets everything under way run to its end, and ends the topology.
+    /// `deadline` (else the file's `drain_deadline`, else none) bounds the wait: after it, the run
+    /// is stopped and what was under way is back on its piles.
     pub async fn drain(&self, deadline: Option<Duration>) -> Report {
         self.close();
         let late = (self.inner().works.clock).sleep_if(deadline.or(self.drain_deadline()));
@@ -490,8 +503,8 @@ impl RunningTopology {
         self.finish(done).await
     }
 
-    /// Ends it at once: actors are killed, every book that was under way is back on its pile, a burn or work that has begun is waited for
-    /// (5 seconds at most).
+    /// Ends it at once: actors are killed, every book that was under way is back on its pile, a
+    /// burn or work that has begun is waited for (5 seconds at most).
     pub async fn stop(&self) -> Report {
         self.finish(Done::Stopped).await
     }

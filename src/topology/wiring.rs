@@ -85,7 +85,8 @@ pub(super) async fn start(
     let hearing = Arc::downgrade(&inner);
     let setup = Setup {
         fuzz,
-        // What a life held that hangs is taken back before the next one starts, and no crowd of events can hide it.
+        // What a life held that hangs is taken back before the next one starts, and no crowd of
+        // events can hide it.
         heard: Some(Arc::new(move |event| {
             if let Some(inner) = hearing.upgrade() {
                 heard(&inner, event);

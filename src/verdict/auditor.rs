@@ -1,4 +1,5 @@
-//! The auditor: keeps an account of its own, from what the actors say they did, beside the one of the store.
+//! The auditor: keeps an account of its own, from what the actors say they did, beside the one of
+//! the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,7 +32,8 @@ impl std::fmt::Debug for Auditor {
 /// An account.
 #[derive(Debug, Default)]
 pub struct Audit {
-    /// Of each book that came from a source and has not ended: nothing, or what was last told of it.
+    /// Of each book that came from a source and has not ended: nothing, or what was last told of
+    /// it.
     open: BTreeMap<u64, Vec<String>>,
     /// Books that were burned.
     ended: IdSet,
@@ -229,8 +231,9 @@ impl Audit {
         }
     }
 
-    /// Books and requests that nobody has any more: what came from the sources, less what was burned or died by the actors' own account, what the
-    /// store still keeps and what was dropped on purpose; and the same of requests by the requesters' account.
+    /// Books and requests that nobody has any more: what came from the sources, less what was
+    /// burned or died by the actors' own account, what the store still keeps and what was dropped
+    /// on purpose; and the same of requests by the requesters' account.
     pub fn lost(&self, report: &Report) -> u64 {
         let ledger = &report.ledger;
         let known = (self.burned - self.again())
@@ -299,8 +302,8 @@ impl Audit {
             .collect()
     }
 
-    /// What is missing or came twice, the first `most`; what is still in flight by the store's account counts as missing if `ended` says
-    /// that nothing should be.
+    /// What is missing or came twice, the first `most`; what is still in flight by the store's
+    /// account counts as missing if `ended` says that nothing should be.
     pub fn suspects(&self, most: usize) -> Vec<Suspect> {
         let twice = self.twice.iter().map(|(id, again)| Suspect {
             id: format!("book {id}"),

@@ -1,10 +1,11 @@
 //! A failing schedule of faults is made as small as it gets.
 //!
-//! Delta debugging (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", 2002): leave out halves, then quarters, and so
-//! on, keep whatever still fails, until no single fault can be left out.
+//! Delta debugging (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input",
+//! 2002): leave out halves, then quarters, and so on, keep whatever still fails, until no single
+//! fault can be left out.
 
-/// The smallest part of `all` that still `fails`, as far as leaving out can find it; `None` if not even all of it does. Asks `fails` at most
-/// `most` times.
+/// The smallest part of `all` that still `fails`, as far as leaving out can find it; `None` if not
+/// even all of it does. Asks `fails` at most `most` times.
 pub fn minimise<T: Clone>(
     all: &[T],
     most: usize,

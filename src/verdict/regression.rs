@@ -8,7 +8,8 @@ use gopherworks_actors::fault::{FOR_EVER, Fired, Kind, Rule, What, When};
 
 use crate::catalog::units::Time as Written;
 
-/// Rules that do once more what was done: each once, at its time, or at the first visit from then on.
+/// Rules that do once more what was done: each once, at its time, or at the first visit from then
+/// on.
 pub fn rules(fired: &[Fired]) -> Vec<Rule> {
     (fired.iter().enumerate())
         .map(|(at, fired)| {

@@ -1,4 +1,5 @@
-//! Many runs in virtual time: seeds by schedules, on as many threads as are wanted, until the first failure.
+//! Many runs in virtual time: seeds by schedules, on as many threads as are wanted, until the
+//! first failure.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,7 +43,8 @@ pub struct Swept {
     pub faults: u64,
     /// By kind.
     pub kinds: Vec<(String, u64)>,
-    /// SHA-256 over the traces of all runs in the order of their seeds, in hex: the same again for the same sweep. `None` where one failed.
+    /// SHA-256 over the traces of all runs in the order of their seeds, in hex: the same again for
+    /// the same sweep. `None` where one failed.
     pub traces_sha256: Option<String>,
     /// The first that failed.
     pub failure: Option<Verdict>,
@@ -88,7 +90,8 @@ pub fn calm(
 }
 
 impl Sweep {
-    /// Runs them all; stops at the first failure, which is then made small. `progress` is told after each run how many there were.
+    /// Runs them all; stops at the first failure, which is then made small. `progress` is told
+    /// after each run how many there were.
     ///
     /// # Errors
     /// As [`Topology::start`].
@@ -184,7 +187,8 @@ impl Sweep {
         }
     }
 
-    /// The verdict on a run; one that failed is made small, and what is missing gets the lines of the trace that are about it.
+    /// The verdict on a run; one that failed is made small, and what is missing gets the lines of
+    /// the trace that are about it.
     fn verdict(
         &self,
         topology: &Topology,

@@ -54,7 +54,8 @@ impl Outcome {
 }
 
 impl Trial {
-    /// Runs it on this thread. With `keep`, the account has the last lines of the trace of each book.
+    /// Runs it on this thread. With `keep`, the account has the last lines of the trace of each
+    /// book.
     ///
     /// # Errors
     /// As [`Topology::start`], but for an escalation during the start, which is an outcome.

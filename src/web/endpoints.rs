@@ -22,7 +22,8 @@ use super::shutdown::PATIENCE;
 use super::watched::{Told, Watched};
 use crate::topology::RunningTopology;
 
-/// Health, metrics and snapshots of balancers and topologies, to be mounted in an actix-web application. Clones are the same.
+/// Health, metrics and snapshots of balancers and topologies, to be mounted in an actix-web
+/// application. Clones are the same.
 ///
 /// It holds handles: what it tells of lives as long as it does, or until it is shut down.
 #[derive(Clone)]
@@ -64,7 +65,8 @@ impl Endpoints {
         }
     }
 
-    /// Tells of a balancer. What asks others is added before them: they drain in this order. Each needs a name of its own.
+    /// Tells of a balancer. What asks others is added before them: they drain in this order. Each
+    /// needs a name of its own.
     ///
     /// # Panics
     /// If it was cloned before, or has one of this name.
@@ -82,7 +84,8 @@ impl Endpoints {
         self.with(Box::new(running.clone()))
     }
 
-    /// Tells of the balancer that a requester asks and of its server, where a request names one of `hosts`.
+    /// Tells of the balancer that a requester asks and of its server, where a request names one of
+    /// `hosts`.
     #[cfg(feature = "http")]
     pub(crate) fn served(
         self,
@@ -98,7 +101,8 @@ impl Endpoints {
     }
 
     /// # Panics
-    /// If it was cloned before: a clone would not tell of it. If it has one of this name: nobody could tell their metrics apart.
+    /// If it was cloned before: a clone would not tell of it. If it has one of this name: nobody
+    /// could tell their metrics apart.
     fn with(mut self, watched: Box<dyn Watched>) -> Self {
         let name = watched.name();
         assert!(
@@ -112,43 +116,50 @@ impl Endpoints {
         self
     }
 
-    /// `/metrics` shows the application's own registry, which has [`Endpoints::metrics`] registered in it, instead of one of its own.
+    /// `/metrics` shows the application's own registry, which has [`Endpoints::metrics`]
+    /// registered in it, instead of one of its own.
     #[must_use]
     pub fn registry(mut self, registry: Arc<Registry>) -> Self {
         self.registry = Some(registry);
         self
     }
 
-    /// How long it says that it is not ready before the server stops to take connections, so that load balancers notice; 0 by default.
+    /// How long it says that it is not ready before the server stops to take connections, so that
+    /// load balancers notice; 0 by default.
     #[must_use]
     pub fn grace(mut self, span: Duration) -> Self {
         self.grace = span;
         self
     }
 
-    /// How long balancers and topologies may drain in all; 30 s by default. What is not over then is given up, and accounted for.
+    /// How long balancers and topologies may drain in all; 30 s by default. What is not over then
+    /// is given up, and accounted for.
     #[must_use]
     pub fn patience(mut self, span: Duration) -> Self {
         self.patience = span;
         self
     }
 
-    /// Answers only requests that name one of these hosts, `localhost` or an address (421 else), and whose `Origin`, where there is one,
-    /// does so too (403 else). Without it a page on the web could have the browser of somebody on this machine read them, under a name
-    /// that the page lets point here (DNS rebinding). Ports and case are not looked at; `"*"` is any host. Any host is answered by default.
+    /// Answers only requests that name one of these hosts, `localhost` or an address (421 else),
+    /// and whose `Origin`, where there is one, does so too (403 else). Without it a page on the
+    /// web could have the browser of somebody on this machine read them, under a name that the
+    /// page lets point here (DNS rebinding). Ports and case are not looked at; `"*"` is any host.
+    /// Any host is answered by default.
     #[must_use]
     pub fn hosts(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.hosts = Some(Hosts::named(hosts));
         self
     }
 
-    /// The metrics, for a registry of the application's own: `registry.register_collector(Box::new(endpoints.metrics()))`. They are read when the registry is.
+    /// The metrics, for a registry of the application's own:
+    /// `registry.register_collector(Box::new(endpoints.metrics()))`. They are read when the
+    /// registry is.
     pub fn metrics(&self) -> Metrics {
         Metrics::new(self.watched.clone())
     }
 
-    /// False from the moment at which the shutdown begins; else true if each balancer takes requests and has a worker, and each
-    /// topology runs. Never waits.
+    /// False from the moment at which the shutdown begins; else true if each balancer takes
+    /// requests and has a worker, and each topology runs. Never waits.
     pub fn is_ready(&self) -> bool {
         !self.closing.load(Ordering::Acquire)
             && self.watched.iter().all(|watched| watched.is_ready())
@@ -158,8 +169,9 @@ impl Endpoints {
         self.closing.store(true, Ordering::Release);
     }
 
-    /// The routes, for `.configure(...)` of an application or a scope: `/health/live`, `/health/ready`, `/metrics` and `/snapshot`, for GET and
-    /// HEAD; others are told 405. Hosts are checked as [`Endpoints::hosts`] says.
+    /// The routes, for `.configure(...)` of an application or a scope: `/health/live`,
+    /// `/health/ready`, `/metrics` and `/snapshot`, for GET and HEAD; others are told 405. Hosts
+    /// are checked as [`Endpoints::hosts`] says.
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let of = web::Data::new(self.clone());
         move |config: &mut ServiceConfig| {

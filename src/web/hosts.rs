@@ -1,5 +1,5 @@
-//! Which hosts a request for operators may name: without it a web page could have a browser ask for them under a name of its own, which
-//! it lets point to this machine (DNS rebinding).
+//! Which hosts a request for operators may name: without it a web page could have a browser ask
+//! for them under a name of its own, which it lets point to this machine (DNS rebinding).
 
 use std::net::IpAddr;
 
@@ -16,7 +16,8 @@ pub(crate) struct Hosts {
     names: Vec<String>,
 }
 
-/// A page can't make an address point elsewhere, so these are bounded only where others can't be meant.
+/// A page can't make an address point elsewhere, so these are bounded only where others can't be
+/// meant.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(
     not(feature = "http"),
@@ -62,7 +63,8 @@ impl Hosts {
             return None;
         }
         let header = |name| Some(request.headers().get(name)?.to_str().unwrap_or_default());
-        // Of a whole address in the request line the header says nothing (RFC 9112, 3.2.2). HTTP/1.0 names none; browsers always do.
+        // Of a whole address in the request line the header says nothing (RFC 9112, 3.2.2).
+        // HTTP/1.0 names none; browsers always do.
         let authority = request
             .uri()
             .authority()

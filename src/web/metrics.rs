@@ -14,8 +14,8 @@ use crate::report::Report;
 
 /// Everything that there is to measure, as a collector of a `prometheus_client` registry.
 ///
-/// All names begin with `gopherworks_`, times are in seconds, counters end in `_total`; `balancer` and `topology` are the labels
-/// that say of which one.
+/// All names begin with `gopherworks_`, times are in seconds, counters end in `_total`; `balancer`
+/// and `topology` are the labels that say of which one.
 #[derive(Clone)]
 pub struct Metrics(Arc<Vec<Box<dyn Watched>>>);
 
@@ -81,7 +81,8 @@ impl Value {
     }
 }
 
-/// The families, in the order in which they are written; samples of one family have to stand together.
+/// The families, in the order in which they are written; samples of one family have to stand
+/// together.
 #[derive(Default)]
 struct Families(Vec<Family>);
 

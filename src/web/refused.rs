@@ -11,8 +11,9 @@ use gopherworks_actors::worker::Work;
 
 /// Why a request has no answer, for the client that sent it.
 ///
-/// 503 with `Retry-After` where the balancer is full, sheds, is shut down, or has lost the worker; 504 where a worker was at it
-/// when the deadline passed. The body says no more than that: what a worker died of is for the log.
+/// 503 with `Retry-After` where the balancer is full, sheds, is shut down, or has lost the worker;
+/// 504 where a worker was at it when the deadline passed. The body says no more than that: what a
+/// worker died of is for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     error: CallError,
@@ -25,7 +26,8 @@ impl Refused {
         Self { error, retry_after }
     }
 
-    /// The answer, or what to tell a client of `balancer` instead: a handler returns it, or goes on by `?`.
+    /// The answer, or what to tell a client of `balancer` instead: a handler returns it, or goes
+    /// on by `?`.
     ///
     /// # Errors
     /// The call's.

@@ -34,11 +34,14 @@ impl Account {
 }
 
 impl Endpoints {
-    /// Runs `server` until it ends by itself or the process is told to: by SIGTERM, SIGINT or Ctrl-C. Then ends everything in order, as
-    /// [`Endpoints::shut_down`] does; told a second time, it stops at once and gives up what is under way. The server has to be built with `disable_signals()`, else it stops before it says that it is not ready.
+    /// Runs `server` until it ends by itself or the process is told to: by SIGTERM, SIGINT or
+    /// Ctrl-C. Then ends everything in order, as [`Endpoints::shut_down`] does; told a second
+    /// time, it stops at once and gives up what is under way. The server has to be built with
+    /// `disable_signals()`, else it stops before it says that it is not ready.
     ///
     /// # Errors
-    /// The server's. Balancers and topologies are drained all the same; their account is in the log then.
+    /// The server's. Balancers and topologies are drained all the same; their account is in the
+    /// log then.
     pub async fn serve(&self, server: Server) -> std::io::Result<Vec<Account>> {
         let handle = server.handle();
         let mut running = std::pin::pin!(server);
@@ -71,9 +74,10 @@ impl Endpoints {
         }
     }
 
-    /// Ends everything in order: `/health/ready` answers 503, for as long as the grace says; the server takes no further connection and
-    /// finishes the requests that it has, within its own `shutdown_timeout`; balancers and topologies drain, all within
-    /// [`Endpoints::patience`]. Gives the account of each, in the order in which they were added.
+    /// Ends everything in order: `/health/ready` answers 503, for as long as the grace says; the
+    /// server takes no further connection and finishes the requests that it has, within its own
+    /// `shutdown_timeout`; balancers and topologies drain, all within [`Endpoints::patience`].
+    /// Gives the account of each, in the order in which they were added.
     pub async fn shut_down(&self, server: &ServerHandle) -> Vec<Account> {
         self.not_ready();
         tokio::select! {

@@ -66,7 +66,8 @@ impl<W: Work> Watched for BalancerHandle<W> {
     }
 }
 
-/// The balancer that a requester of a topology asks, and the server that it asks for. Its end is the topology's.
+/// The balancer that a requester of a topology asks, and the server that it asks for. Its end is
+/// the topology's.
 #[cfg(feature = "http")]
 pub(super) struct Asked(
     pub(super) gopherworks_actors::requester::Asker,
