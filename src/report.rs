@@ -9,9 +9,9 @@ use serde::{Serialize, Serializer};
 /// The account of a run. What does not apply is `None` (`null` in JSON).
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// What the topology is called.
+    /// Name of the topology.
     pub topology: String,
-    /// How it ran: `run` or `simulate`.
+    /// Mode of the run: `run` or `simulate`.
     pub mode: String,
     /// Seed of every random stream.
     pub seed: u64,

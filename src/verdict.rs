@@ -74,11 +74,11 @@ impl From<&Fired> for FiredReport {
 /// The verdict on one run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Verdict {
-    /// What ran.
+    /// Name of the topology.
     pub topology: String,
     /// `chaos` or `simulate`.
     pub mode: &'static str,
-    /// With which seed.
+    /// Seed of the run.
     pub seed: u64,
     /// By which schedule, where one was drawn.
     pub schedule: Option<u64>,
@@ -96,7 +96,7 @@ pub struct Verdict {
     pub culprits: Vec<(String, u64)>,
     /// How many faults fired.
     pub faults: usize,
-    /// Which; the first hundred.
+    /// The first 100 faults that fired.
     pub fired: Vec<FiredReport>,
     /// The least faults that show the failure, as a file has them.
     pub minimal: Option<String>,

@@ -28,7 +28,7 @@ pub struct Limit(pub Option<u64>);
 /// What a run has kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// Where.
+    /// Path of the file.
     pub path: PathBuf,
     /// Letters of this run.
     pub kept: u64,

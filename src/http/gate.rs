@@ -38,7 +38,7 @@ impl Gate {
             None => USUAL.to_vec(),
         };
         if !allow.contains(&"OPTIONS") {
-            // They are answered here.
+            // OPTIONS requests are answered by this gate.
             allow.push("OPTIONS");
         }
         let allow = HeaderValue::from_str(&allow.join(", "));

@@ -104,7 +104,7 @@ impl RunningTopology {
         }
     }
 
-    /// For a start that failed.
+    /// Cleans up after a failed start.
     pub(super) async fn abandon(&self) {
         let inner = &self.shared.inner;
         self.bring_home().await;

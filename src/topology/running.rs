@@ -313,7 +313,7 @@ impl RunningTopology {
         }
     }
 
-    /// What it is called.
+    /// Name of the topology.
     pub fn name(&self) -> &str {
         &self.inner().name
     }
@@ -405,7 +405,7 @@ impl RunningTopology {
         self.shared.supervisor.kill(node)
     }
 
-    /// Faults fire no more.
+    /// Disables all faults for the rest of the run.
     pub fn calm(&self) {
         if let Some(faults) = self.inner().works.faults() {
             faults.quiet();

@@ -15,7 +15,7 @@ use crate::catalog::names::hex;
 use crate::simulate::TraceLog;
 use crate::topology::{Faulting, StartError, Topology};
 
-/// Which runs.
+/// The seeds and schedules of a sweep, and its limits.
 #[derive(Debug, Clone)]
 pub struct Sweep {
     /// The first seed.
@@ -24,7 +24,7 @@ pub struct Sweep {
     pub seeds: u64,
     /// Schedules for each: the plain one, and so many less one that chance draws; 0 counts as 1.
     pub schedules: u64,
-    /// Threads.
+    /// Number of threads that run simulations.
     pub threads: usize,
     /// Closes made-up sources after so much virtual time.
     pub limit: Option<Duration>,
@@ -41,7 +41,7 @@ pub struct Swept {
     pub runs: u64,
     /// Faults that fired in them.
     pub faults: u64,
-    /// By kind.
+    /// Faults that fired, by kind.
     pub kinds: Vec<(String, u64)>,
     /// SHA-256 over the traces of all runs in the order of their seeds, in hex: the same again for
     /// the same sweep. `None` where one failed.

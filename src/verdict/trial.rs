@@ -11,14 +11,14 @@ use crate::report::Report;
 use crate::simulate::{TraceLog, in_virtual_time, until_done};
 use crate::topology::{Done, Faulting, Options, StartError, Topology};
 
-/// Which run.
+/// Seed, schedule, faults and limits of one simulated run.
 #[derive(Debug, Clone)]
 pub struct Trial {
     /// Seed of every random stream.
     pub seed: u64,
     /// The schedule, where one is drawn.
     pub schedule: Option<u64>,
-    /// Which faults.
+    /// The faults of the run.
     pub faults: Faulting,
     /// Closes made-up sources after so much virtual time.
     pub limit: Option<Duration>,
@@ -26,7 +26,7 @@ pub struct Trial {
     pub patience: Duration,
 }
 
-/// What came of it.
+/// Result of a trial.
 #[derive(Debug)]
 pub struct Outcome {
     /// The report.
