@@ -10,6 +10,12 @@ use std::time::Duration;
 /// [`FailureKind`] says whose failure it is, and whether another attempt can help.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
+    // Boxed: a result that may be a failure is moved once a book or request, and is mostly none.
+    parts: Box<Parts>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Parts {
     reason: String,
     kind: FailureKind,
     retry_after: Option<Duration>,
@@ -32,50 +38,39 @@ pub enum FailureKind {
 }
 
 impl Failure {
+    #[cold]
+    fn new(reason: String, kind: FailureKind) -> Self {
+        Self {
+            parts: Box::new(Parts {
+                reason,
+                kind,
+                retry_after: None,
+                node: None,
+                late: false,
+            }),
+        }
+    }
+
     /// A failure that another attempt may not meet.
     pub fn transient(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-            kind: FailureKind::Transient,
-            retry_after: None,
-            node: None,
-            late: false,
-        }
+        Self::new(reason.into(), FailureKind::Transient)
     }
 
     /// A failure that every attempt would meet: the book goes to the dead letters now.
     pub fn permanent(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-            kind: FailureKind::Permanent,
-            retry_after: None,
-            node: None,
-            late: false,
-        }
+        Self::new(reason.into(), FailureKind::Permanent)
     }
 
     /// A failure of the sink, not of the book: the sink can't take any book at present.
     ///
     /// No attempt is charged, and the sink is tried again after a pause.
     pub fn unavailable(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-            kind: FailureKind::Unavailable,
-            retry_after: None,
-            node: None,
-            late: false,
-        }
+        Self::new(reason.into(), FailureKind::Unavailable)
     }
 
     /// A failure of the sink, not of the book: it can't take a book again in this run. No attempt is charged, and the run ends.
     pub fn closed(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-            kind: FailureKind::Closed,
-            retry_after: None,
-            node: None,
-            late: false,
-        }
+        Self::new(reason.into(), FailureKind::Closed)
     }
 
     /// An I/O error while doing `what`; permanent if its kind says that trying again is useless.
@@ -95,17 +90,11 @@ impl Failure {
                 | FileTooLarge
                 | ReadOnlyFilesystem
         );
-        Self {
-            reason: format!("{what}: {error}"),
-            kind: if permanent {
-                FailureKind::Permanent
-            } else {
-                FailureKind::Transient
-            },
-            retry_after: None,
-            node: None,
-            late: false,
-        }
+        let kind = match permanent {
+            true => FailureKind::Permanent,
+            false => FailureKind::Transient,
+        };
+        Self::new(format!("{what}: {error}"), kind)
     }
 
     /// An I/O error while writing `what`. A full or read-only disk, a quota, a broken device and a shortage of files or memory are conditions of the sink and
@@ -127,72 +116,72 @@ impl Failure {
             _ if of_system => FailureKind::Unavailable,
             _ => return Self::io(what, error),
         };
-        Self {
-            kind,
-            ..Self::transient(format!("{what}: {error}"))
-        }
+        Self::new(format!("{what}: {error}"), kind)
     }
 
     /// The same failure, but the book becomes ready again only after `delay`. Says nothing where the failure is permanent.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
-        self.retry_after = Some(delay);
+        self.parts.retry_after = Some(delay);
         self
     }
 
     /// Marks the failure as a timeout: an HTTP client gets the status 504 for it.
     #[must_use]
     pub fn late(mut self) -> Self {
-        self.late = true;
+        self.parts.late = true;
         self
     }
 
     /// True if what was waited for did not come in time.
     pub fn is_late(&self) -> bool {
-        self.late
+        self.parts.late
     }
 
     /// How long the book should rest before its next attempt.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        self.parts.retry_after
     }
 
     /// Adds the name of the node that failed; a failure that has one already keeps it.
     #[must_use]
     pub fn at(mut self, node: &str) -> Self {
-        self.node.get_or_insert_with(|| node.into());
+        self.parts.node.get_or_insert_with(|| node.into());
         self
     }
 
     /// The crew, incinerator or balancer that failed, where that is known.
     pub fn node(&self) -> Option<&Arc<str>> {
-        self.node.as_ref()
+        self.parts.node.as_ref()
     }
 
     /// The reason, for people.
     pub fn reason(&self) -> &str {
-        &self.reason
+        &self.parts.reason
     }
 
     /// Whose failure it is, and whether another attempt can help.
     pub fn kind(&self) -> FailureKind {
-        self.kind
+        self.parts.kind
     }
 
     /// True if it is the sink's failure and not the book's: no attempt is charged.
     pub fn is_of_sink(&self) -> bool {
-        matches!(self.kind, FailureKind::Unavailable | FailureKind::Closed)
+        matches!(
+            self.parts.kind,
+            FailureKind::Unavailable | FailureKind::Closed
+        )
     }
 
     /// True if another attempt at the book is useless.
     pub fn is_permanent(&self) -> bool {
-        self.kind == FailureKind::Permanent
+        self.parts.kind == FailureKind::Permanent
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
+        f.write_str(&self.parts.reason)
     }
 }
 

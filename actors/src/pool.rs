@@ -50,6 +50,7 @@ pub fn panic_text(payload: &(dyn Any + Send)) -> String {
 }
 
 /// Runs user code; a panic becomes its text.
+#[inline]
 pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let text = panic_text(&*payload);

@@ -118,6 +118,7 @@ impl Threads {
     }
 
     /// The workers that lend on thread `here`, from number `first` on.
+    #[inline]
     pub(super) fn at(&self, here: u64, first: usize) -> impl Iterator<Item = usize> {
         let rest = self.0.iter().enumerate().skip(first);
         let there = rest.filter(move |(_, thread)| thread.load(Ordering::Relaxed) == here);
@@ -349,6 +350,7 @@ impl<W: Work> Lane<W> {
     }
 
     /// Borrows a slot: the lending incarnation, the slot, and whether the run should be timed.
+    #[inline]
     pub(super) fn lend(&self) -> Option<(u64, Box<Idle<W>>, bool)> {
         let mut state = self.lock();
         if state.broken.is_some() {
@@ -381,6 +383,7 @@ impl<W: Work> Lane<W> {
     }
 
     /// Returns a slot; `None` if its work has panicked. True if the worker should be woken.
+    #[inline]
     pub(super) fn give_back(
         &self,
         epoch: u64,

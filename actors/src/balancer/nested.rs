@@ -34,12 +34,25 @@ pub(crate) fn serving() -> u64 {
     SERVING.get()
 }
 
+/// Declares that this thread is used on behalf of these balancers from now on; returns what
+/// [`leave`] restores.
+#[inline]
+pub(crate) fn enter(balancers: u64) -> u64 {
+    SERVING.replace(balancers)
+}
+
+/// Restores what [`enter`] returned.
+#[inline]
+pub(crate) fn leave(before: u64) {
+    SERVING.set(before);
+}
+
 /// Runs `work`, which must not panic, with this mask.
 #[inline]
 pub(crate) fn on_behalf_of<T>(balancers: u64, work: impl FnOnce() -> T) -> T {
-    let before = SERVING.replace(balancers);
+    let before = enter(balancers);
     let done = work();
-    SERVING.set(before);
+    leave(before);
     done
 }
 

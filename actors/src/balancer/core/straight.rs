@@ -9,7 +9,7 @@ use std::task::Poll;
 use super::BalancerCore;
 use crate::balancer::call::CallError;
 use crate::balancer::lane::{Ended, Idle, Recalled, Timed, give_way, turn_is_over};
-use crate::balancer::nested::{on_behalf_of, serving};
+use crate::balancer::nested::{enter, leave, serving};
 use crate::balancer::resilience::CallOptions;
 use crate::clock::Time;
 use crate::pool::guarded;
@@ -132,6 +132,7 @@ impl<W: Work> BalancerCore<W> {
 }
 
 /// Runs `work` such that the watchdog attributes a hang to the worker.
+#[inline]
 fn at<T>(home: &Option<Home>, work: impl FnOnce() -> T) -> T {
     match home {
         Some(home) => home.blamed(work),
@@ -182,14 +183,16 @@ impl<W: Work> Loan<'_, W> {
         };
         let mut future = pin!(Held::new(future));
         let (occupies, key) = (&mut self.occupies, &mut self.key);
-        let behalf = serving() | core.mark.bit();
         poll_fn(|cx| {
             if *occupies && core.lanes[worker].poll_over(epoch, key, cx) {
                 return Poll::Ready(Ran::Over);
             }
-            match at(home, || {
-                on_behalf_of(behalf, || future.as_mut().poll_guarded(cx))
-            }) {
+            // Made anew for each poll, which is part of a poll by the caller: captured, it would be moved
+            // once more. Polling does not panic: it is guarded.
+            let before = enter(serving() | core.mark.bit());
+            let polled = at(home, || future.as_mut().poll_guarded(cx));
+            leave(before);
+            match polled {
                 Ok(Poll::Ready(reply)) => Poll::Ready(Ran::Answered(reply)),
                 Err(text) => Poll::Ready(Ran::Panicked(text)),
                 Ok(Poll::Pending) if *occupies => Poll::Pending,
@@ -207,6 +210,7 @@ impl<W: Work> Loan<'_, W> {
         .await
     }
 
+    #[inline]
     fn end(&mut self, ended: Ended) {
         let Some(place) = self.place.take() else {
             return;
