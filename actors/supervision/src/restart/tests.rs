@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::Seed;
-use crate::supervision::{Backoff, Restart, Strategy};
+use crate::{Backoff, Restart, Strategy};
 
 mod alike;
 mod coming;

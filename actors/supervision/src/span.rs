@@ -120,7 +120,8 @@ impl Span {
 }
 
 /// `time` times `factor`; what is too long to name, or no number, saturates.
-pub(crate) fn times(time: Duration, factor: f64) -> Duration {
+#[doc(hidden)]
+pub fn times(time: Duration, factor: f64) -> Duration {
     Duration::try_from_secs_f64(time.as_secs_f64() * factor).unwrap_or(if factor > 0.0 {
         Duration::MAX
     } else {

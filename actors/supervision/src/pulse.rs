@@ -23,21 +23,24 @@ thread_local! {
 
 /// A life, as the watchdog of its arbiter knows it.
 #[derive(Debug)]
-pub(crate) struct Home {
+#[doc(hidden)]
+pub struct Home {
     pulse: Arc<Pulse>,
     key: u64,
 }
 
 impl Home {
     /// Of the life that is being polled on this thread, if its arbiter is watched.
-    pub(crate) fn of_this_poll() -> Option<Self> {
+    #[doc(hidden)]
+    pub fn of_this_poll() -> Option<Self> {
         let pulse = PULSE.with_borrow(Clone::clone)?;
         let key = pulse.polled.load(Ordering::Relaxed);
         Some(Self { pulse, key })
     }
 
     /// Runs `work` on that life's own arbiter: if it hangs, that life is the culprit. It must not panic.
-    pub(crate) fn blamed<T>(&self, work: impl FnOnce() -> T) -> T {
+    #[doc(hidden)]
+    pub fn blamed<T>(&self, work: impl FnOnce() -> T) -> T {
         let before = self.pulse.polled.load(Ordering::Relaxed);
         self.pulse.enter(self.key);
         let done = work();

@@ -11,9 +11,9 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Exp1};
 
 use super::{Deed, Kind, Point, Rule, Site, What, When};
+use crate::Strike;
 use crate::clock::{Clock, Seed, Time};
 use crate::failure::Failure;
-use crate::supervision::Strike;
 
 /// Least time between faults of one rule that go by time, on average for those that come at random;
 /// a rule that says less is taken to say this. More often would be all that a run does.
@@ -36,7 +36,7 @@ pub struct Fired {
 
 /// What is done to actors from outside.
 pub trait Control: Send + Sync {
-    /// Strikes an actor, as [`crate::supervision::SupervisorHandle::strike`].
+    /// Strikes an actor, as [`crate::SupervisorHandle::strike`].
     fn strike(&self, node: &str, strike: Strike);
 
     /// Makes a pile look at this time: it is not full any more.

@@ -190,7 +190,7 @@ fn a_script_goes_on_to_what_has_times_left() {
 struct Target;
 
 impl Control for Target {
-    fn strike(&self, _: &str, _: crate::supervision::Strike) {}
+    fn strike(&self, _: &str, _: crate::Strike) {}
     fn ring_at(&self, _: Time, _: &str) {}
     fn is_over(&self) -> bool {
         false

@@ -172,7 +172,8 @@ impl<A: Actor> Port<A> {
 
     /// True if that life is bound now.
     #[inline]
-    pub(crate) fn is_at(&self, epoch: u64) -> bool {
+    #[doc(hidden)]
+    pub fn is_at(&self, epoch: u64) -> bool {
         self.shared.bound.load(Ordering::Acquire) == epoch
     }
 
@@ -186,16 +187,17 @@ impl<A: Actor> Port<A> {
         Arc::strong_count(&self.shared)
     }
 
-    /// A life without an actor: whoever has the other end of `mailbox` sees what is sent to it.
-    #[cfg(test)]
-    pub(crate) fn begin_and_bind(&self, epoch: u64, mailbox: &AddressSender<A>) -> bool {
+    /// Binds an incarnation without an actor: the other end of `mailbox` receives the messages. For
+    /// tests.
+    #[doc(hidden)]
+    pub fn begin_and_bind(&self, epoch: u64, mailbox: &AddressSender<A>) -> bool {
         self.begin(epoch);
         self.bind(epoch, mailbox)
     }
 
-    /// Its end.
-    #[cfg(test)]
-    pub(crate) fn end(&self, epoch: u64) {
+    /// Ends such an incarnation. For tests.
+    #[doc(hidden)]
+    pub fn end(&self, epoch: u64) {
         self.vacate(epoch);
     }
 

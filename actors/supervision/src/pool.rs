@@ -61,7 +61,8 @@ pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 /// Ends the calling actor by a panic that was caught (and printed) before, or that is only a reason: the hook stays quiet.
-pub(crate) fn die(text: String) -> ! {
+#[doc(hidden)]
+pub fn die(text: String) -> ! {
     std::panic::resume_unwind(Box::new(text))
 }
 
@@ -105,7 +106,8 @@ impl Pool {
     }
 
     /// A pool without threads: work runs inline.
-    pub(crate) fn none() -> Self {
+    #[doc(hidden)]
+    pub fn none() -> Self {
         Self {
             clock: Clock::simulated(),
             cores: 1,

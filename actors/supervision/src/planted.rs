@@ -29,12 +29,12 @@ pub fn plant(defect: Option<Defect>) {
 
 /// True where this defect is planted.
 #[cfg(feature = "planted")]
-pub(crate) fn has(defect: Defect) -> bool {
+pub fn has(defect: Defect) -> bool {
     PLANTED.load(Ordering::Relaxed) == defect as u8
 }
 
 /// Nothing is planted here.
 #[cfg(not(feature = "planted"))]
-pub(crate) const fn has(_: Defect) -> bool {
+pub const fn has(_: Defect) -> bool {
     false
 }

@@ -8,22 +8,22 @@ use crate::atomic::{AtomicBool, Ordering};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Latch(AtomicBool);
+pub struct Latch(AtomicBool);
 
 impl Latch {
     /// Open.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self(AtomicBool::new(false))
     }
 
     /// Closes it, after something was left to be found: true if it was open, and the wake-up has to be sent.
-    pub(crate) fn close(&self) -> bool {
+    pub fn close(&self) -> bool {
         // Not a plain load first: what was left has to be seen by who opens it.
         !self.0.swap(true, Ordering::AcqRel)
     }
 
     /// Opens it, before looking; or because the wake-up could not be sent.
-    pub(crate) fn open(&self) {
+    pub fn open(&self) {
         // A swap, so that it sees what was left by all who found the latch closed.
         self.0.swap(false, Ordering::AcqRel);
     }

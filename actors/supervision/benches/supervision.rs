@@ -1,7 +1,7 @@
 //! Cost of supervision: actors reached by ports under a supervisor compared with bare addresses,
 //! in alternating runs; the time to restart after a panic; and many idle actors.
 //!
-//! `cargo bench -p gopherworks-actors --bench supervision -- pingpong 2000000 15` measures one row
+//! `cargo bench -p gopherworks-supervision --bench supervision -- pingpong 2000000 15` measures one row
 //! with that number of operations and rounds; without arguments, all rows. Rows: `pingpong`,
 //! `burst`, `restart`, `idle`. Times are processor times where the system provides them.
 
@@ -10,8 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use actix::prelude::*;
-use gopherworks_actors::clock::{Clock, Seed, Stopwatch};
-use gopherworks_actors::supervision::{
+use gopherworks_supervision::clock::{Clock, Seed, Stopwatch};
+use gopherworks_supervision::{
     Backoff, Child, Policy, Port, Ports, SupervisionEvent, Supervisor, Template,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};

@@ -12,6 +12,10 @@
 //! What it can't do: end a handler that never returns (its thread goes on; [`Exit::Hung`] only fences it), or catch two `Drop`s
 //! of one life that panic, the second while the first unwinds: Rust aborts then. Keep user values in [`Guarded`].
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(panic = "abort")]
 compile_error!(
     "gopherworks supervises by catching panics: it can't be built with panic = \"abort\". \
@@ -19,26 +23,38 @@ compile_error!(
 );
 
 mod arbiters;
+mod atomic;
 mod catch;
 mod child;
+pub mod clock;
 mod event;
 mod exit;
+pub mod failure;
+pub mod fault;
 mod fuzz;
 mod guarded;
 mod handle;
 mod incarnation;
+#[doc(hidden)]
+pub mod latch;
 mod launch;
 mod listed;
 mod nest;
+#[doc(hidden)]
+pub mod planted;
 mod policy;
+pub mod pool;
 mod port;
 mod ports;
 mod pulse;
 mod report;
 pub mod restart;
+pub mod span;
 mod supervisor;
 mod switch;
 mod template;
+#[doc(hidden)]
+pub mod threads;
 mod watchdog;
 
 pub use arbiters::{ArbiterSlot, Arbiters};
@@ -51,7 +67,8 @@ pub use handle::{NotStarted, SupervisorHandle, Which};
 pub use policy::{Backoff, ChildSpec, Policy, Restart, Strategy};
 pub use port::{AskError, Closed, Port, Unsent};
 pub use ports::Ports;
-pub(crate) use pulse::Home;
+#[doc(hidden)]
+pub use pulse::Home;
 pub use restart::{ChildId, Outcome};
 pub use supervisor::{Setup, Supervisor};
 pub use switch::Strike;

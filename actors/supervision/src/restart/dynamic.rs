@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{ChildId, Do, Ending, Kept, Life, Phase, Restarts};
+use crate::ChildSpec;
 use crate::clock::Time;
-use crate::supervision::ChildSpec;
 
 impl Restarts {
     /// Adds a child and starts it, after all that are being started. It is the last in the order of starts. It is forgotten when it

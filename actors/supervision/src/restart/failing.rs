@@ -2,7 +2,7 @@
 
 use super::{ChildId, Do, Life, Phase, Restarts};
 use crate::clock::Time;
-use crate::supervision::{Exit, Outcome, Policy, Restart, Strategy};
+use crate::{Exit, Outcome, Policy, Restart, Strategy};
 
 impl Restarts {
     pub(super) fn exit(

@@ -9,39 +9,39 @@ thread_local! {
 }
 
 /// This thread's number, from 1; never used again.
-pub(crate) fn number() -> u64 {
+pub fn number() -> u64 {
     NUMBER.with(|number| *number)
 }
 
 /// Shares no line of a cache with its neighbours (two lines, as processors fetch them in pairs).
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(crate) struct Apart<T>(pub(crate) T);
+pub struct Apart<T>(pub T);
 
 /// One for each of some threads; threads that follow each other have different ones.
 #[derive(Debug, Default)]
-pub(crate) struct PerThread<T>([Apart<T>; 8]);
+pub struct PerThread<T>([Apart<T>; 8]);
 
 impl<T> PerThread<T> {
-    pub(crate) fn mine(&self) -> &T {
+    pub fn mine(&self) -> &T {
         &self.0[number() as usize % self.0.len()].0
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &T> {
+    pub fn all(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|one| &one.0)
     }
 }
 
 /// A count that many threads add to and somebody reads once in a while.
 #[derive(Debug, Default)]
-pub(crate) struct Count(PerThread<AtomicU64>);
+pub struct Count(PerThread<AtomicU64>);
 
 impl Count {
-    pub(crate) fn add(&self, count: u64) {
+    pub fn add(&self, count: u64) {
         self.0.mine().fetch_add(count, Relaxed);
     }
 
-    pub(crate) fn get(&self) -> u64 {
+    pub fn get(&self) -> u64 {
         self.0.all().map(|one| one.load(Relaxed)).sum()
     }
 }
