@@ -206,7 +206,7 @@ fn claim(file: &File) -> io::Result<()> {
 /// Locks a file of letters against other runs and offers until the returned file is dropped.
 ///
 /// # Errors
-/// Those of opening the file; `ResourceBusy` if somebody is using it.
+/// Those of opening the file; `ResourceBusy` if another run or offer holds the lock.
 pub fn lock(path: &Path) -> io::Result<File> {
     let file = File::open(path)?;
     claim(&file)?;

@@ -1,4 +1,4 @@
-//! The same actors in virtual time: one thread, a paused clock, seeded chance.
+//! Runs a topology in virtual time: one thread, a paused clock, seeded chance.
 //!
 //! Nothing waits: where no actor has anything to do, time moves on to the next deadline, with a
 //! resolution of a nanosecond. Arbiters are logical ones (all actors share the thread, in an order
@@ -79,7 +79,7 @@ impl Topology {
         })
     }
 
-    /// The same topology by a simulated clock.
+    /// Returns this topology with a simulated clock.
     #[must_use]
     pub fn in_time_of(self, clock: &Clock, limit: Option<Duration>) -> Self {
         let options = Options {

@@ -101,7 +101,7 @@ impl BalancerReport {
 /// One worker's row.
 #[derive(Debug, Clone, Serialize)]
 pub struct WorkerReport {
-    /// Its name: `balancer/number`.
+    /// Name of the worker: `balancer/number`.
     pub name: String,
     /// Mean over time of its pending requests, running ones included.
     pub pending_mean: f64,

@@ -22,7 +22,7 @@ pub struct Sweep {
     pub first: u64,
     /// How many (>= 1).
     pub seeds: u64,
-    /// Schedules for each: the plain one, and so many less one that chance draws; 0 counts as 1.
+    /// Schedules per seed: the default one, then randomised ones (0 counts as 1).
     pub schedules: u64,
     /// Number of threads that run simulations.
     pub threads: usize,
@@ -55,7 +55,7 @@ pub struct Swept {
 /// How often the minimiser runs a topology at most.
 const MOST_RUNS: usize = 400;
 
-/// Virtual time that a run may take: so many times what it takes without faults, and an hour.
+/// Virtual time that a run may take: 1,000 times that of the run without faults, plus one hour.
 fn patience(calm: Duration) -> Duration {
     calm.saturating_mul(1_000)
         .saturating_add(Duration::from_secs(3_600))

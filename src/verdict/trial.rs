@@ -66,7 +66,7 @@ impl Trial {
         self.traced(topology, keep, Arc::new(TraceLog::hashing()))
     }
 
-    /// The same with a trace that is kept.
+    /// Like [`Trial::run`], with the trace written to `log`.
     ///
     /// # Errors
     /// As [`Trial::run`].
