@@ -66,7 +66,7 @@ impl Trial {
         self.traced(topology, keep, Arc::new(TraceLog::hashing()))
     }
 
-    /// Like [`Trial::run`], with the trace written to `log`.
+    /// Like [`Trial::run`]; without `keep`, each record also goes to `log`. With `keep`, `log` gets none.
     ///
     /// # Errors
     /// As [`Trial::run`].
