@@ -32,7 +32,7 @@ pub trait DeadSink: Send + Sync + 'static {
     fn keep(&self, dead: &[DeadBook]) -> Result<(), Failure>;
 }
 
-/// Dead letters kept in memory if no sink is set.
+/// Most dead letters kept in memory, with or without a sink; older ones are dropped.
 const KEPT: usize = 1_000;
 
 /// The last dead letters of a run.
