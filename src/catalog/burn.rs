@@ -1,4 +1,4 @@
-//! The shipped burns.
+//! The burns that come with the catalog, and their registration.
 
 use gopherworks_actors::book::Book;
 use gopherworks_actors::burn::Burn;
@@ -14,7 +14,7 @@ pub mod files;
 mod http;
 pub mod lines;
 
-/// In the place of a burn that is not done by the incinerator itself.
+/// Placeholder for the `balancer` burn, which the balancer's workers do: it always fails.
 struct Elsewhere;
 
 impl Burn for Elsewhere {

@@ -1,4 +1,4 @@
-//! `command`: gives bodies to a program.
+//! `command`: runs a program for each book or each cart, with the bodies on standard input.
 
 use std::io::{self, Read};
 
@@ -16,51 +16,53 @@ use super::super::work::filter::described;
 
 pub use super::super::program::kill_all;
 
-/// Most programs of one burn at once.
+/// Upper bound of `parallel`, in processes of one burn.
 const MOST_PARALLEL: u32 = 1024;
 
 program_options! {
     /// Options of `command`.
     pub struct Options {
-        /// One process for each book, with its body on standard input, or one for each cart, with a newline after each body. A
-        /// cart that the program refuses, or is too slow for, is tried again in halves, down to the book at fault: with `cart`
-        /// a program may be given a book again that it has seen in a cart that it refused.
+        /// `book` (default): one process per book, with the body on standard input. `cart`: one
+        /// process per cart, with a newline after each body. If the program fails for a cart or
+        /// exceeds its timeout, the cart is retried in halves until the failing book is found, so
+        /// that the program may receive a book more than once.
         #[serde(default)]
         per: Per,
-        /// How many of them run at once at most, each for a cart of its own, whatever the number of cores: 1 to 1024.
+        /// Maximum number of concurrent processes, regardless of the number of cores: 1 to 1024
+        /// (default 16). Each process has its own cart.
         #[serde(default)]
         parallel: Parallel,
-        /// What becomes of the program's standard output.
+        /// Destination of the program's standard output: `discard` (default) or `inherit`.
         #[serde(default)]
         stdout: Stdout,
     }
 }
 
-/// What one process is given.
+/// What one process receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 enum Per {
-    /// One book.
+    /// One book per process.
     #[default]
     Book,
-    /// A cart.
+    /// One cart per process.
     Cart,
 }
 
-/// Where a program's output goes.
+/// Destination of a program's standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 enum Stdout {
-    /// Nowhere.
+    /// The output is discarded.
     #[default]
     Discard,
-    /// To the standard output of this process.
+    /// The output goes to the standard output of this process.
     Inherit,
 }
 
-/// How many programs run at once.
+/// Maximum number of concurrent processes.
 #[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "i64")]
 #[schemars(inline, extend("minimum" = 1, "maximum" = MOST_PARALLEL))]
@@ -85,10 +87,11 @@ impl TryFrom<i64> for Parallel {
 
 /// Runs a program for each book or each cart.
 ///
-/// The exit code judges: 0 is burned, everything else a transient failure whose reason ends with the last that the program wrote to its
-/// standard error. A program that does not read all of its input is judged by its exit code, too. The program leads a process group of
-/// its own, which is killed as a whole at the timeout, by [`kill_all`], and when this process dies; a program that ends by itself may
-/// leave others running.
+/// Exit code 0 means burned, even if the program has not read all of its input. Any other exit code
+/// is a transient failure whose reason ends with the last output on the program's standard error.
+/// The program leads its own process group. The whole group is killed at the timeout, by
+/// [`kill_all`], and when this process dies; processes that outlive a program which exits normally
+/// keep running.
 pub struct CommandBurn {
     place: Place,
     program: Program,
@@ -97,10 +100,10 @@ pub struct CommandBurn {
     output: Output,
 }
 
-/// Makes the burn.
+/// Creates the burn.
 ///
 /// # Errors
-/// None: a program that can't be found fails the first book.
+/// Never fails: a program that cannot be found fails the first book.
 pub fn make(options: &Options, site: &Site) -> Result<CommandBurn, Failure> {
     Ok(CommandBurn {
         place: site.into(),
@@ -114,14 +117,14 @@ pub fn make(options: &Options, site: &Site) -> Result<CommandBurn, Failure> {
     })
 }
 
-/// The bodies of some books, one after another.
+/// Concatenates the bodies of several books, each followed by `after_each`.
 struct Bodies<'a> {
     books: std::slice::Iter<'a, &'a Book>,
     current: Option<(&'a Book, BodyReader)>,
     after_each: &'static [u8],
-    // What is due of `after_each`.
+    // Unread rest of `after_each`.
     due: Bytes,
-    // Books that were begun: the last of them is the one that can't be read.
+    // Number of bodies started; if reading fails, the last of them is at fault.
     begun: &'a mut usize,
 }
 
@@ -185,7 +188,8 @@ impl CommandBurn {
         ran.map(drop).map_err(|refused| refused.failure)
     }
 
-    /// Gives these books to one process. The number is how many it was given, or was to be given, at a failure.
+    /// Runs one process for these books. The number in the error is how many bodies were started by
+    /// then.
     fn run_some(&self, books: &[&Book]) -> Result<(), (Refusal, usize)> {
         let given = Given {
             place: &self.place,
@@ -200,7 +204,7 @@ impl CommandBurn {
     }
 
     fn run_cart(&self, books: &[&Book]) -> Vec<Result<(), Failure>> {
-        // A body that can't be read fails alone, before the program sees any of the others.
+        // Check all bodies first: an unreadable one fails alone, before the program sees any other.
         let mut results: Vec<_> = books
             .iter()
             .map(|book| match book.body.open() {
@@ -210,7 +214,8 @@ impl CommandBurn {
             .collect();
         let readable = (0..books.len()).filter(|at| results[*at].is_ok());
         let mut parts: Vec<Vec<usize>> = vec![readable.collect()];
-        // Two books that make it hang are found, and then it is the program that hangs.
+        // Timeouts allowed per cart: enough to find two books that hang the program. After more,
+        // the program itself is considered hung.
         let mut late = 2 * (books.len().max(1).ilog2() + 2);
         let mut elsewhere: Option<Failure> = None;
         while let Some(part) = parts.pop() {
@@ -259,7 +264,7 @@ impl CommandBurn {
         results
     }
 
-    /// The program takes too long for whatever it is given.
+    /// Failure of all remaining books once a cart has used up its timeouts.
     fn hangs(&self) -> Failure {
         let name = self.program.name();
         Failure::unavailable(format!(

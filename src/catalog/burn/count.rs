@@ -1,4 +1,4 @@
-//! `count`: burns without a trace. The ledger counts.
+//! `count`: discards every book. The ledger still counts them as burned.
 
 use gopherworks_actors::book::Book;
 use gopherworks_actors::burn::Burn;
@@ -8,19 +8,19 @@ use serde::Deserialize;
 
 use super::super::Site;
 
-/// Options of `count`: none.
+/// Options of `count`, which has none.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {}
 
-/// Takes books and does nothing with them, on the arbiter.
+/// Burns each book without any effect. It never blocks, so it runs on the arbiter.
 #[derive(Debug)]
 pub struct Count;
 
-/// Makes the burn.
+/// Creates the burn.
 ///
 /// # Errors
-/// None.
+/// Never fails.
 pub fn make(_: &Options, _: &Site) -> Result<Count, Failure> {
     Ok(Count)
 }

@@ -10,10 +10,10 @@ use tokio::runtime::Runtime;
 use crate::catalog::http::{Asking, Blocking, Options, Question, make as client};
 use crate::catalog::{RunId, Site, names};
 
-/// Makes the burn.
+/// Creates the HTTP client and a runtime with one thread.
 ///
 /// # Errors
-/// A header that can't be sent; the system refusing a thread.
+/// Fails if a header cannot be sent, or if the runtime's thread cannot be started.
 pub(super) fn make(options: &Options, site: &Site) -> Result<Given, Failure> {
     let asking = client(options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -29,8 +29,9 @@ pub(super) fn make(options: &Options, site: &Site) -> Result<Given, Failure> {
     })
 }
 
-/// A book is burned when its request is answered with a success. It bears the header `Idempotency-Key`: a book may be sent again after a
-/// failure or a crash, and a server that honours the header acts on it once.
+/// Sends one request per book; the book is burned when the response is a success. Each request has
+/// the header `Idempotency-Key`, because a book may be sent again after a failure or a crash: a
+/// server that honours the header acts on it once.
 pub(super) struct Given {
     asking: Asking,
     run: RunId,
@@ -58,7 +59,8 @@ impl Burn for Given {
 
 impl Drop for Given {
     fn drop(&mut self) {
-        // It may be dropped on an arbiter, where a runtime may not be waited for.
+        // Blocking is not allowed on an arbiter, so this does not wait for the runtime to shut
+        // down.
         if let Some(runtime) = self.runtime.take().and_then(Arc::into_inner) {
             runtime.shutdown_background();
         }

@@ -1,4 +1,4 @@
-//! `lines`: a line for each book.
+//! `lines`: writes each body as a line of a file or of standard output.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -22,16 +22,18 @@ use output::Output;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// The file, or "-" for standard output. Folders on the way to it are created. A file is locked while the run writes to it.
+    /// File to write, or "-" for standard output. Missing parent folders are created. A regular
+    /// file is locked until the run ends.
     #[schemars(extend("x-dash" = true))]
     path: FilePath,
-    /// Adds to what the file holds already, instead of beginning it anew in each run.
+    /// Appends to the file. By default each run empties it first.
     #[serde(default)]
     append: bool,
-    /// A larger body is refused.
+    /// Maximum size of a body (default 1MiB). A larger one is not written: its book fails
+    /// permanently.
     #[serde(default = "longest")]
     max_line: Size,
-    // Lives as long as the factory, so that an instance made after a failure goes on where the first one was.
+    // Shared by all instances, so that one created after a failure continues the same file.
     #[serde(skip)]
     #[schemars(skip)]
     run: Arc<Mutex<Run>>,
@@ -41,28 +43,29 @@ fn longest() -> Size {
     Size(1 << 20)
 }
 
-/// What the instances of one run share.
+/// State shared by the instances of one run.
 #[derive(Debug, Default)]
 struct Run {
-    /// The run that has begun the file.
+    /// Run that opened the file. Another run starts the file anew.
     begun: Option<RunId>,
-    /// What its instances write to.
+    /// Weak, so that the output closes with the last instance.
     output: Weak<Output>,
 }
 
-/// Writes lines: each body as it is, and a newline. The lines of a cart go out together, in one write as long as they
-/// are a few MiB. Where a write to a file fails part-way the file is cut back to what it was, and the whole cart is to be burned again;
-/// standard output and pipes can't be cut: what they took stays taken.
+/// Writes each body unchanged, followed by a newline. The lines of a cart are written together, up
+/// to 4 MiB per write. If a write to a regular file fails, the file is truncated to its length
+/// before the cart, and no book of the cart counts as burned. Data written to standard output or a
+/// pipe cannot be taken back.
 pub struct Lines {
     output: Arc<Output>,
     max_line: u64,
     run: Arc<Mutex<Run>>,
 }
 
-/// Makes the burn.
+/// Opens the output, or shares the one that an earlier instance of this run has opened.
 ///
 /// # Errors
-/// A file that can't be created, or that another process or node writes to.
+/// Fails if the file cannot be created, or if another process or node has locked it.
 pub fn make(options: &Options, site: &Site) -> Result<Lines, Failure> {
     let mut run = lock(&options.run);
     let begun = run.begun.as_ref() == Some(&site.run);
@@ -119,7 +122,7 @@ impl Burn for Lines {
     }
 
     fn finish(&self) -> Result<(), Failure> {
-        // The next run of the same factory begins the file anew.
+        // The next run of this factory starts the file anew.
         lock(&self.run).begun = None;
         self.output.finish()
     }

@@ -1,4 +1,4 @@
-//! Where lines go: a file that is locked and can be cut back, or a stream.
+//! Output of `lines`: a locked regular file, truncated after a failed write, or a stream.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,26 +14,25 @@ use super::super::super::{FilePath, Halt, locks};
 use super::lock;
 use super::stream::Stream;
 
-/// Bytes that are written to a file at once at most.
+/// Maximum size of a write to a regular file, in bytes; only a single longer line exceeds it.
 const WRITE: usize = 4 << 20;
 
-/// What all instances of one run write to.
+/// Output shared by all instances of one run.
 #[derive(Debug)]
 pub(super) struct Output {
     name: String,
-    /// Held while a cart is written.
+    /// Locked while a cart is written.
     target: Mutex<Target>,
 }
 
 #[derive(Debug)]
 enum Target {
-    /// A regular file.
     File(Regular),
-    /// What can't be cut back: standard output, a pipe, a device.
+    /// Standard output, a pipe or a device: written data cannot be taken back.
     Stream(Stream),
 }
 
-/// A regular file, locked.
+/// A locked regular file, opened for appending.
 #[derive(Debug)]
 struct Regular {
     file: File,
@@ -41,20 +40,20 @@ struct Regular {
     beginning: Beginning,
 }
 
-/// What is still to be done before the first line.
+/// Work due before the first line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Beginning {
-    /// The file is to be emptied.
+    /// Truncate the file.
     Anew,
-    /// A last line without an end, which a crash may have left, is to be ended.
+    /// Terminate an incomplete last line, which a crash may have left.
     Append,
-    /// Nothing.
+    /// No work is left.
     Done,
 }
 
 impl Output {
-    /// The output at `path`, locked where it is a regular file. Nothing of the file is changed before the first line, or the end of the run;
-    /// what is no regular file is opened with the first line.
+    /// Opens and locks the regular file at `path`. Its content stays unchanged until the first line
+    /// or the end of the run. A pipe or a device is opened with the first line instead.
     pub(super) fn open(path: &FilePath, anew: bool, halt: &Halt) -> Result<Self, Failure> {
         if path.is_standard_stream() {
             let name = "standard output".to_owned();
@@ -100,8 +99,9 @@ impl Output {
         }
     }
 
-    /// Writes a line for each book, and gives a result for each. Where a file refuses one, no line of the cart is in it; a stream has taken the
-    /// lines of those that succeeded.
+    /// Writes a line per book and returns one result per book, in order. If writing to a file
+    /// fails, the file is truncated to its length before the cart and every book fails. A stream
+    /// keeps the lines of the books that succeeded.
     pub(super) fn write(
         &self,
         books: &[&Book],
@@ -124,7 +124,8 @@ impl Output {
         }
     }
 
-    /// The last line is written: makes it durable.
+    /// Called after the last line: syncs a file to disk, or writes the rest of a stream's last
+    /// line.
     pub(super) fn finish(&self) -> Result<(), Failure> {
         let finished = match &mut *lock(&self.target) {
             Target::File(file) => file.finish(),
@@ -133,18 +134,18 @@ impl Output {
         finished.map_err(|error| self.refused(&error))
     }
 
-    /// What a book holds makes no write fail: whatever is refused is a condition of the output.
+    /// Maps a write error to a failure of the output: no content of a book makes a write fail.
     fn refused(&self, error: &io::Error) -> Failure {
         let reason = format!("writing {}: {error}", self.name);
         match error.kind() {
-            // A limit on the size of files stays for the whole run.
+            // The file size limit of the process lasts for the whole run.
             io::ErrorKind::BrokenPipe | io::ErrorKind::FileTooLarge => Failure::closed(reason),
             _ => Failure::unavailable(reason),
         }
     }
 }
 
-/// Opens a regular file for appending; creates it, and the folders on the way to it.
+/// Opens a regular file for appending; creates it and missing parent folders.
 fn regular(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
@@ -152,7 +153,7 @@ fn regular(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
         .append(true)
         .create(true)
-        // A fifo may have taken its place.
+        // Do not block if the path has become a fifo since it was checked.
         .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
         .open(path)?;
     match file.metadata()?.is_file() {
@@ -164,7 +165,7 @@ fn regular(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Locks the file for this run, so that no other one cuts back or empties what this one writes.
+/// Locks the file for this run, so that no other run truncates it.
 fn claim(file: &File, name: &str) -> Result<(), Failure> {
     match file.try_lock() {
         Ok(()) => Ok(()),
@@ -172,7 +173,7 @@ fn claim(file: &File, name: &str) -> Result<(), Failure> {
             "{name}: {} writes to it; only one node of one run can",
             locks::holder(file)
         ))),
-        // Some file systems know no locks.
+        // Not every file system supports locks.
         Err(TryLockError::Error(error)) => {
             log::debug!("{name} can't be locked: {error}");
             Ok(())
@@ -225,7 +226,7 @@ impl Regular {
         Ok(())
     }
 
-    /// True if its last line has no end; a file that can't be read is taken to be whole.
+    /// True if the last line lacks its newline; false if the file is empty or cannot be read.
     fn ends_torn(&self) -> bool {
         let last = || {
             let mut file = File::open(&self.path)?;
@@ -242,17 +243,17 @@ impl Regular {
             self.begin()?;
         }
         let synced = self.file.sync_all();
-        // The next run may begin while an instance of this one still lives.
+        // Unlock now: the next run may start before the last instance of this one is dropped.
         let _ = self.file.unlock();
         synced
     }
 }
 
-/// The lines of one cart on their way into a file.
+/// Lines of one cart that are being written to a file.
 struct Part<'a> {
     file: &'a File,
     pending: Vec<u8>,
-    /// Length of the file when the cart began.
+    /// Length of the file before the cart, in bytes.
     good: u64,
     written: u64,
 }
@@ -284,7 +285,8 @@ impl Part<'_> {
         Ok(())
     }
 
-    /// Cuts off what was written of the cart, unless something that another process wrote would go with it.
+    /// Truncates the file to its length before the cart. Fails if another process has written to
+    /// it, as that data would be lost.
     fn cut_back(&self) -> io::Result<()> {
         if self.written == 0 {
             return Ok(());
@@ -314,7 +316,8 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"kept\n").unwrap();
         let mut part = part(&file, 5);
-        // Two pieces, of which the first has to go out before the second.
+        // The two lines together exceed `WRITE`, so the first is written before the second is
+        // added.
         part.push(&vec![b'x'; WRITE]).unwrap();
         part.push(b"y").unwrap();
         assert!(file.metadata().unwrap().len() > 5);

@@ -1,4 +1,5 @@
-//! Standard output, pipes and devices: what they took can't be taken back, and they may take nothing for long.
+//! Lines to standard output, pipes and devices: written data cannot be taken back, and a slow
+//! reader may block a write for a long time.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -14,32 +15,32 @@ use rustix::fs::{OFlags, Timespec};
 
 use super::super::super::Halt;
 
-/// A pipe that has room takes this much without waiting (PIPE_BUF on Linux; POSIX promises 512).
+/// Bytes per write to a pipe: one that is ready for writing takes this many without blocking
+/// (PIPE_BUF is 4096 on Linux; POSIX guarantees 512).
 const CHUNK: usize = if cfg!(target_os = "linux") { 4096 } else { 512 };
 
 /// Bytes of lines that are collected before they are written.
 const WRITE: usize = 1 << 16;
 
-/// How often a write that waits for room looks whether the run is being stopped.
+/// Interval at which a blocked write checks whether the run is being stopped (100 ms).
 const LOOK: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
 
-/// A stream of lines.
 #[derive(Debug)]
 pub(super) struct Stream {
     file: Option<File>,
-    /// Where it is opened, if it is not standard output.
+    /// Path to open with the first line; `None` for standard output.
     path: Option<PathBuf>,
-    /// A regular file, to which standard output may lead, never waits for a reader.
+    /// False if standard output is redirected to a regular file, which never blocks.
     waits: bool,
-    /// The end of the last line, which is owed: its book counts as burned.
+    /// Rest of a line that was written in part. Its book counts as burned already.
     owed: Vec<u8>,
     halt: Halt,
 }
 
-/// A book's own result; `None` where its line was not written.
+/// Result of one book; `None` if its line was not written.
 type Written = Option<Result<(), Failure>>;
 
 impl Stream {
@@ -55,7 +56,8 @@ impl Stream {
         })
     }
 
-    /// A pipe or a device, opened with the first line: opening a fifo would else wait for its reader.
+    /// A pipe or a device. It is opened with the first line: a fifo cannot be opened without a
+    /// reader.
     pub(super) fn at(path: &Path, halt: &Halt) -> Self {
         Self {
             file: None,
@@ -66,8 +68,9 @@ impl Stream {
         }
     }
 
-    /// Writes a line for each book, and gives the results of those that were written or failed by themselves, and why there are not more. A line of which
-    /// a part was taken counts as written; the rest of it goes out before all others.
+    /// Writes a line per book. Returns the results of those books whose line was written or could
+    /// not be made, and the error that stopped the others. A line written in part counts as
+    /// written; its rest is written before any other line.
     pub(super) fn write(
         &mut self,
         books: &[&Book],
@@ -99,7 +102,7 @@ impl Stream {
         let mut begin = 0;
         for (at, end) in batch.ends.drain(..) {
             let torn = begin < count && count < end;
-            // Nothing is owed to a reader that is gone.
+            // A reader that has closed the pipe will not read the rest of the line.
             if end <= count || (torn && !closed) {
                 results[at] = Some(Ok(()));
             }
@@ -112,7 +115,7 @@ impl Stream {
         sent
     }
 
-    /// Writes what is owed of the last line.
+    /// Writes the rest of a line that was written in part.
     fn pay(&mut self) -> io::Result<()> {
         let owed = std::mem::take(&mut self.owed);
         let (count, sent) = self.push(&owed);
@@ -120,7 +123,7 @@ impl Stream {
         sent
     }
 
-    /// Writes as much as is taken, and says how much that was.
+    /// Writes until an error occurs, and returns the number of bytes written.
     fn push(&mut self, bytes: &[u8]) -> (usize, io::Result<()>) {
         let mut count = 0;
         while count < bytes.len() {
@@ -174,7 +177,7 @@ impl Stream {
         })
     }
 
-    /// Writes what is owed, without waiting long for it.
+    /// Writes the rest of a line that was written in part; fails if nothing is accepted for 100 ms.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         self.halt = Halt::default();
         self.halt.ask();
@@ -185,7 +188,8 @@ impl Stream {
     }
 }
 
-/// Waits until the file takes something, or the run is being stopped. What is no file to wait for takes it at once.
+/// Waits until the file is writable. Fails with `TimedOut` if the run is being stopped and nothing
+/// was accepted for 100 ms. A file that cannot be polled counts as writable.
 fn wait_for_room(file: &File, halt: &Halt) -> io::Result<()> {
     loop {
         let mut polled = [PollFd::new(file, PollFlags::OUT)];
@@ -195,17 +199,17 @@ fn wait_for_room(file: &File, halt: &Halt) -> io::Result<()> {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, why));
             }
             Ok(0) | Err(rustix::io::Errno::INTR) => {}
-            // The write says what is wrong.
+            // The write that follows reports any error.
             Ok(_) | Err(_) => return Ok(()),
         }
     }
 }
 
-/// Lines that go out together.
+/// Lines that are written together.
 #[derive(Default)]
 struct Batch {
     bytes: Vec<u8>,
-    /// Positions of the books and the ends of their lines.
+    /// Index of each book, and the end of its line in `bytes`.
     ends: Vec<(usize, usize)>,
 }
 
