@@ -1,4 +1,4 @@
-//! `files`: writes each body to a file of its name below a folder, all of it or nothing.
+//! `files`: writes each body atomically to a file below a folder, under the book's name.
 
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
@@ -34,19 +34,20 @@ use sync::Disk;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// The folder; it is created.
+    /// Output folder; it is created if missing.
     root: FilePath,
-    /// Name of a list of digests for sha256sum -c, kept below the root; needs the work sha256.
+    /// File name of a list of digests for `sha256sum -c`, written below the root. Needs the work
+    /// `sha256`.
     #[serde(default)]
     manifest: Option<FileName>,
-    /// Waits until the disk has a book before it counts as burned.
+    /// Counts a book as burned only once it has been synced to disk. Default: true.
     #[serde(default = "yes")]
     durable: bool,
-    /// What is done where two books of a run have one target: the second is a dead letter, gets a
-    /// name like `name~2.ext`, or replaces the first.
+    /// What to do if two books of a run have the same target: `error` (default) makes the second a
+    /// dead letter, `suffix` names its file like `name~2.ext`, `replace` replaces the first.
     #[serde(default)]
     on_conflict: OnConflict,
-    /// Gives a file the modification time of the file that its book came from.
+    /// Sets the modification time of a file to that of the file its book came from. Default: true.
     #[serde(default = "yes")]
     mtime: bool,
 }
@@ -55,7 +56,7 @@ fn yes() -> bool {
     true
 }
 
-/// A name without folders.
+/// Name of a file directly below the root.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "String")]
 #[schemars(inline, extend("pattern" = "^[^/]+$"))]
@@ -75,27 +76,28 @@ impl TryFrom<String> for FileName {
     }
 }
 
-/// Writes files below a root that no name and no symbolic link leads out of.
+/// Writes files below a root. Neither a name nor a symbolic link can lead outside it.
 ///
-/// A body is written under a temporary name in `.gopherworks/tmp` and renamed into place, so at its own name there is either the
-/// whole of it or what was there before; a book that comes again replaces its file by an equal one. A body that was spilled
-/// to a temporary file on the same file system is linked instead of copied.
+/// A body is written to a temporary file in `.gopherworks/tmp`, which is then renamed: the target
+/// holds either the whole body or its previous content. A book that is burned again replaces its
+/// file by an equal one. A body that was spilled to a temporary file on the same file system is
+/// linked instead of copied.
 ///
-/// Two books of a run never have one file, unless `on_conflict = "replace"` says so; names that
-/// differ and lead to one file (on a file system that folds case, or by a link inside the root)
-/// count as one. A file that was there before the run is replaced, but never an input of the run,
-/// nor what an earlier run has made of another input that is still there (which a source with
-/// `remember` knows). One run at a time writes below a root.
+/// Two books of one run never share a file, unless `on_conflict = "replace"`. Names that lead to
+/// the same file (on a case-insensitive file system, or by a link inside the root) count as equal.
+/// A file from before the run is replaced, with two exceptions: an input of the run, and a file
+/// that an earlier run made from another input that still exists (known if a source uses
+/// `remember`; it is replaced, too, with `on_conflict = "replace"`). Only one run at a time may
+/// write below a root.
 ///
-/// A run knows the files that it has placed, at about 50 bytes each, until it ends; not those
-/// of books without a name, and none where `replace` is the rule and no source reads files.
+/// A run keeps about 50 bytes in memory per file that it has placed. Files of books without a name
+/// need none, nor does `replace` if no source reads files.
 ///
-/// A file has the mode of the file that its book came from, less what the umask takes away; so do
-/// folders that are made.
+/// A file gets the mode of the file its book came from, minus the umask; so do created folders.
 ///
-/// With `durable`, when [`Burn::burn`] or [`Burn::burn_cart`] returns `Ok` for a book, its bytes, its name and its record for the
-/// manifest have been given to the disk and would survive a loss of power. Without, they survive the end of the process, not
-/// that of the machine.
+/// With `durable`, once [`Burn::burn`] or [`Burn::burn_cart`] returns `Ok` for a book, its bytes,
+/// its name and its manifest record have been synced to disk and survive a power failure. Without
+/// it, they survive the end of the process, but not of the machine.
 pub struct Files {
     root: Dir,
     own: Arc<Own>,
@@ -110,10 +112,10 @@ pub struct Files {
     mtime: bool,
 }
 
-/// Makes the burn.
+/// Opens the output folder and creates it if missing.
 ///
 /// # Errors
-/// A root that can't be created or written to, or that another run writes to.
+/// Fails if the root cannot be created or written to, or if another run writes below it.
 pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
     let path = options.root.as_path();
     let open = || {
@@ -165,24 +167,24 @@ pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
     })
 }
 
-/// A body that has been written in full, not yet under its name.
+/// A body that was written in full to a temporary file, and is not yet at its target.
 struct Staged<'a> {
     position: usize,
-    // The same number for one book, however often it comes.
+    // Identifies the book within the run, also when it is burned again.
     book: u64,
     origin: Option<PathBuf>,
-    // What tells it from others in later runs.
+    // Identifies the book across runs; see `refusals::owner`.
     owner: Option<Vec<u8>>,
-    // False where its key is its name.
+    // False if the book has no name, so that the target is made from its key.
     named: bool,
     target: PathBuf,
-    // Where it was put, below the root.
+    // Folder in which the file was placed, relative to the root.
     folder: PathBuf,
     temporary: Temporary<'a>,
     identity: Identity,
 }
 
-/// The number by which a book is known again within the run.
+/// Identifies a book within the run: a hash of its key, or its id if it has no key.
 fn number_of(book: &Book) -> u64 {
     match book.headers.get(header::KEY) {
         Some(key) => {
@@ -194,13 +196,13 @@ fn number_of(book: &Book) -> u64 {
     }
 }
 
-/// The rights of header [`header::MODE`].
+/// Parses the header [`header::MODE`]: the permission bits, in octal.
 fn parse_mode(text: &[u8]) -> Option<u32> {
     let text = std::str::from_utf8(text).ok()?;
     Some(u32::from_str_radix(text, 8).ok()? & 0o777)
 }
 
-/// The time of header [`header::MTIME`].
+/// Parses the header [`header::MTIME`]: seconds, a dot, and nine digits of nanoseconds.
 fn parse_mtime(text: &[u8]) -> Option<Mtime> {
     let (seconds, nanoseconds) = std::str::from_utf8(text).ok()?.split_once('.')?;
     let whole = nanoseconds.len() == 9 && nanoseconds.bytes().all(|digit| digit.is_ascii_digit());
@@ -210,7 +212,7 @@ fn parse_mtime(text: &[u8]) -> Option<Mtime> {
     ))
 }
 
-/// The path below the root that a name stands for.
+/// Path of a name below the root. Fails for a name that could lead outside the root or is reserved.
 fn target(name: &[u8], manifest: Option<&str>) -> Result<PathBuf, Failure> {
     let refused =
         |why: &str| Failure::permanent(format!("the name \"{}\" {why}", names::shown(name)));
@@ -230,7 +232,7 @@ fn target(name: &[u8], manifest: Option<&str>) -> Result<PathBuf, Failure> {
     {
         return Err(refused("has a part that is empty, \".\" or \"..\""));
     }
-    // File systems that fold case would find ours under another spelling.
+    // A case-insensitive file system finds the reserved names in any spelling.
     let same = |part: &[u8], ours: &str| part.eq_ignore_ascii_case(ours.as_bytes());
     let first = name.split(|byte| *byte == b'/').next().unwrap_or_default();
     if same(first, OWN) || manifest.is_some_and(|manifest| same(first, manifest)) {
@@ -239,8 +241,8 @@ fn target(name: &[u8], manifest: Option<&str>) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
-/// What the output side refuses is the book's fault only where another attempt would meet the same; a full or
-/// vanished disk is not.
+/// Maps an output error to a failure: permanent if a retry of this book would fail alike, transient
+/// otherwise, e.g. if the disk is full or missing.
 fn refused(what: impl std::fmt::Display, error: &io::Error) -> Failure {
     use io::ErrorKind::*;
     let reason = format!("{what}: {error}");
@@ -253,7 +255,7 @@ fn refused(what: impl std::fmt::Display, error: &io::Error) -> Failure {
 }
 
 impl Files {
-    /// Writes a body under a temporary name.
+    /// Writes a body to a temporary file.
     fn stage(
         &self,
         position: usize,
@@ -292,7 +294,7 @@ impl Files {
         })
     }
 
-    /// Waits for the bytes of what is staged.
+    /// With `durable`, syncs the bytes of the staged files to disk.
     fn sync_bytes(&self, staged: &[Staged<'_>]) -> io::Result<()> {
         match &self.disk {
             Some(disk) if staged.len() > sync::FEW => disk.everything(),
@@ -301,11 +303,11 @@ impl Files {
         }
     }
 
-    /// Records what was placed, and waits for names and records.
+    /// Records placed files in the manifest. With `durable`, syncs their names and records to disk.
     fn sync_names(&self, books: &[&Book], placed: &[Staged<'_>]) -> io::Result<()> {
         let many = placed.len() > sync::FEW;
         if let Some(manifest) = &self.manifest {
-            // Of many, the sync of everything covers the records, too.
+            // With many files, the sync of the whole file system below covers the records, too.
             let sync_now = self.disk.is_some() && !many;
             manifest.record(placed.iter().map(|one| books[one.position]), sync_now)?;
         }
@@ -326,7 +328,7 @@ impl Files {
         for (position, book) in books.iter().enumerate() {
             match self.stage(position, book, &mut buffer) {
                 Ok(mut one) => {
-                    // Open files are bounded, carts need not be.
+                    // The number of open files is limited, the size of a cart is not.
                     if books.len() > sync::FEW {
                         one.temporary.close();
                     }
@@ -358,7 +360,7 @@ impl Files {
         if !staged.is_empty()
             && let Err(error) = self.sync_names(books, &staged)
         {
-            // The files are where they belong; burning them again changes nothing.
+            // The files are placed already: burning the books again is idempotent.
             all_refused(&mut results, &staged, "recording", &error);
         } else if !made.is_empty() {
             self.state.keep_outputs(made);
@@ -367,7 +369,7 @@ impl Files {
     }
 }
 
-/// What is wrong with the disk is no book's fault.
+/// Fails all staged books transiently: a disk error is not the fault of a book.
 fn all_refused(
     results: &mut [Result<(), Failure>],
     staged: &[Staged<'_>],
@@ -382,8 +384,9 @@ fn all_refused(
     }
 }
 
-/// Links a body that was spilled to a temporary file. The spilled file stays until its last body is dropped, so a book that has
-/// to be burned again still has its bytes.
+/// Links a body that was spilled to a temporary file; false if it has to be copied. The spilled
+/// file exists until its last body is dropped, so that a book which is burned again still has its
+/// bytes.
 fn linked(body: &Body, temporary: &mut Temporary<'_>, mode: u32) -> io::Result<bool> {
     match body {
         Body::File {
@@ -402,7 +405,7 @@ fn linked(body: &Body, temporary: &mut Temporary<'_>, mode: u32) -> io::Result<b
     }
 }
 
-/// What a message calls the file that a book becomes.
+/// Names the file of a book in messages.
 fn target_named(book: &Book) -> String {
     match book.headers.get(header::NAME) {
         Some(name) => names::shown(name),
@@ -439,7 +442,7 @@ fn copy(
     }
 }
 
-/// Bytes that are copied at once.
+/// Bytes that are copied per read.
 const BUFFER: usize = 256 * 1024;
 
 impl Burn for Files {
@@ -451,7 +454,7 @@ impl Burn for Files {
         Some(self.burn_all(books))
     }
 
-    // Bodies come compressed or are linked: what takes time is the disk.
+    // Time is spent on disk I/O rather than CPU: bodies arrive compressed or are linked.
     fn waits(&self) -> bool {
         true
     }
@@ -464,7 +467,7 @@ impl Burn for Files {
 }
 
 impl Files {
-    /// Writes the manifest.
+    /// Rewrites the manifest and syncs it to disk.
     fn list(&self) -> Result<(), Failure> {
         let Some(manifest) = &self.manifest else {
             return Ok(());

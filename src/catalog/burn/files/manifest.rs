@@ -1,4 +1,4 @@
-//! The list of digests: records of what was burned, and the file for `sha256sum -c` that is rebuilt from them.
+//! The manifest: a journal of digests of burned books, and the `sha256sum -c` file made from it.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
@@ -15,14 +15,14 @@ use super::super::super::run_state::RunState;
 
 const RECORDS: &str = ".records";
 
-/// Records of one node below a root, and the list of all nodes there.
+/// This node's journal of digests, and the manifest, which covers all nodes of the root.
 pub(super) struct Manifest {
     name: String,
     journal: Journal,
     told: AtomicBool,
 }
 
-/// What is listed of a file.
+/// An entry of the manifest; `mine` if its record is in this node's journal.
 struct Listed {
     sha256: [u8; 32],
     mode: u32,
@@ -30,7 +30,8 @@ struct Listed {
 }
 
 impl Manifest {
-    /// The list called `name` below `root`, a path without links.
+    /// Opens the manifest `name` below `root`, a path without symbolic links. Fails if a folder, a
+    /// pipe, a device or an input of the run has that name.
     pub(super) fn open(
         own: Arc<Own>,
         root: &Path,
@@ -69,12 +70,13 @@ impl Manifest {
         })
     }
 
-    /// The list's name below the root.
+    /// File name of the manifest, below the root.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Records these books, with one write. A book without a digest or a name is not listed.
+    /// Appends records of these books with one write, and syncs them if `durable`. Books without a
+    /// digest or a name are not listed.
     pub(super) fn record<'a>(
         &self,
         books: impl Iterator<Item = &'a Book>,
@@ -107,15 +109,15 @@ impl Manifest {
         self.journal.append(&lines, durable)
     }
 
-    /// Writes the list anew from the records of all nodes, and forgets files whose origin is gone.
-    /// `create` is told the mode of the list.
+    /// Rewrites the manifest from the records of all nodes, without files whose origin no longer
+    /// exists. `create` receives the mode of the manifest and a function that writes its content.
     pub(super) fn rebuild(
         &self,
         create: impl FnOnce(u32, &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()>,
     ) -> io::Result<()> {
         let listed = self.listed()?;
-        // Digests tell of contents: no reader of the list is to be one who may not read a listed
-        // file.
+        // Digests reveal content, so the manifest grants only the read rights that all listed files
+        // grant.
         let mode = listed.values().fold(0o644, |mode, file| mode & file.mode) | 0o600;
         create(mode, &mut |out| {
             let mut out = BufWriter::with_capacity(64 * 1024, out);
@@ -127,7 +129,8 @@ impl Manifest {
         self.compact(&listed)
     }
 
-    /// The latest digest of every name whose origin still exists; of two nodes' records of one name, this node's.
+    /// The latest digest of every name whose origin still exists. If several nodes have recorded a
+    /// name, this node's record wins.
     fn listed(&self) -> io::Result<BTreeMap<Vec<u8>, Listed>> {
         let own = self.journal.own();
         let mut journals = own.names()?;
@@ -150,7 +153,7 @@ impl Manifest {
         Ok(listed)
     }
 
-    /// Keeps of this node's records the last of each name that is listed.
+    /// Reduces this node's journal to one record per listed name.
     fn compact(&self, listed: &BTreeMap<Vec<u8>, Listed>) -> io::Result<()> {
         if self.journal.own().read(self.journal.name())?.is_none() {
             return Ok(());
@@ -181,7 +184,7 @@ impl Manifest {
 type Record = ([u8; 32], Vec<u8>, Vec<u8>, u32);
 
 fn decoded(fields: &[&[u8]]) -> Option<Record> {
-    // The input's mode is missing where there was none, and in records of earlier versions.
+    // Records of books without a mode, and of earlier versions, have no mode.
     let (fields, mode) = match fields {
         [fields @ .., mode] if fields.len() == 3 => (fields, super::parse_mode(mode)?),
         fields => (fields, 0o777),
@@ -199,7 +202,7 @@ fn decoded(fields: &[&[u8]]) -> Option<Record> {
 
 fn is_gone(origin: &[u8]) -> bool {
     use io::ErrorKind::{NotADirectory, NotFound};
-    // A book that came from no file is never gone.
+    // An empty origin means that the book did not come from a file.
     !origin.is_empty()
         && matches!(
             names::bytes_path(origin).symlink_metadata(),
@@ -207,9 +210,9 @@ fn is_gone(origin: &[u8]) -> bool {
         )
 }
 
-/// A line as `sha256sum` writes it: a name with a backslash, a newline or a carriage return is
-/// escaped, and a backslash at the beginning of the line says so. The name `-`, which `sha256sum
-/// -c` takes for standard input, becomes `./-`.
+/// Formats a line like `sha256sum`: a name with a backslash, a newline or a carriage return is
+/// escaped, which a backslash at the start of the line marks. The name `-`, which `sha256sum -c`
+/// takes for standard input, becomes `./-`.
 fn checksum_line(sha256: &[u8; 32], name: &[u8]) -> Vec<u8> {
     let name = if name == b"-" { b"./-" } else { name };
     let mut line = Vec::with_capacity(name.len() + 68);

@@ -1,4 +1,4 @@
-//! Where a file goes: the folders on the way, and what is done where its place is taken.
+//! Renames files to their targets: creates folders on the way and resolves conflicts.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -17,25 +17,25 @@ use super::super::super::run_state::{FileId, Inputs, Output, RunState};
 use super::refusals::Refusals;
 use super::{Own, Staged, refused};
 
-/// What is done with a book whose file another book of the run, or an input that is still there,
-/// has.
+/// What to do with a book whose target belongs to another book of the run, or to an input that
+/// still exists.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub(super) enum OnConflict {
-    /// The book is a dead letter; the file stays as it is.
+    /// The book becomes a dead letter; the existing file stays unchanged.
     #[default]
     Error,
-    /// The book's file is called `name~2.ext`, `name~3.ext` ...
+    /// The book's file is named `name~2.ext`, `name~3.ext` and so on.
     Suffix,
-    /// The last book has the file.
+    /// The file is replaced: the last book wins.
     Replace,
 }
 
 const WHAT_TO_DO: &str =
     "`on_conflict` of the burn can be \"suffix\", which keeps both, or \"replace\"";
 
-/// Why a place is taken.
+/// Why a target cannot be used.
 enum Taken {
     Book,
     Earlier(PathBuf),
@@ -43,10 +43,10 @@ enum Taken {
     NoFile,
 }
 
-/// The folder of the outputs, as all burns of the run see it.
+/// The output folder, and the run's list of placed files, which all its burns share.
 pub(super) struct Placing {
     root: Dir,
-    // Without links, so that it can be compared.
+    // Contains no symbolic links, so that it can be compared.
     path: PathBuf,
     run: RunState,
     inputs: Vec<Arc<dyn Inputs>>,
@@ -54,11 +54,12 @@ pub(super) struct Placing {
     on_conflict: OnConflict,
 }
 
-/// The folder that was used last: the files of a cart are often neighbours.
+/// The last folder used: the path wanted, the path found and its handle. The files of a cart are
+/// often in one folder.
 pub(super) type LastFolder = Option<(PathBuf, PathBuf, Dir)>;
 
 impl Placing {
-    /// Files below `root`, which is at `path` and written to as `node`.
+    /// Prepares to place files below `root`, which is at `path`, on behalf of `node`.
     pub(super) fn open(
         (root, path): (Dir, PathBuf),
         own: Arc<Own>,
@@ -77,12 +78,12 @@ impl Placing {
         })
     }
 
-    /// Puts a file under its name, or under the one that the rule for conflicts gives it; makes
-    /// the folders on the way.
+    /// Renames a file to its target, or to the name that `on_conflict` gives it; creates missing
+    /// folders.
     ///
-    /// A file of this run gives way to the same book only (it was burned again). A file that was
-    /// there before the run is replaced, unless it is an input of the run, or an earlier run made
-    /// it of another input that is still there.
+    /// Unless `on_conflict` is `replace`, a file of this run is replaced only by the same book,
+    /// burned again, and a file of an earlier run stays if it was made from another input that
+    /// still exists. An input of the run is never replaced. Any other file is.
     pub(super) fn place(
         &self,
         staged: &mut Staged<'_>,
@@ -109,7 +110,7 @@ impl Placing {
         let wanted = found.join(name);
         let full = self.path.join(&wanted);
         let suffixes = self.on_conflict == OnConflict::Suffix;
-        // A book that is burned again has the name that it had.
+        // A book that is burned again keeps its suffix.
         let before = suffixes
             .then(|| self.run.placed().suffix(&full, staged.book))
             .flatten();
@@ -143,14 +144,14 @@ impl Placing {
         })
     }
 
-    /// Moves the file to `target` in `dir`, unless the place is taken.
+    /// Renames the file to `target` in `dir`, or returns why the target is taken.
     fn put(&self, staged: &mut Staged<'_>, dir: &Dir, target: &Path) -> io::Result<Option<Taken>> {
         if !self.knows(staged) {
             return self.put_known(staged, dir, target);
         }
         let mine = staged.identity.id;
-        // Known before it can be seen, so that no other book takes it for a file of an earlier
-        // run.
+        // Register the file before it is visible, so that no other book takes it for one of an
+        // earlier run.
         let before = self.run.placed().insert(mine, staged.book);
         let outcome = self.put_known(staged, dir, target);
         if !matches!(outcome, Ok(None)) {
@@ -159,15 +160,14 @@ impl Placing {
         outcome
     }
 
-    /// False where the file need not be known: a name that was made of a key is no other book's,
-    /// and where the last book has the file, it does not matter whose it was.
+    /// False if the file need not be registered: a target made from a key is unique to its book,
+    /// and with `replace` the previous owner of a file does not matter.
     fn knows(&self, staged: &Staged<'_>) -> bool {
         let replaces = self.on_conflict == OnConflict::Replace && self.inputs.is_empty();
         staged.named && !replaces
     }
 
-    // The list of placed files is never held while the disk is waited for: one that hangs stops no
-    // other burn.
+    // Does not hold the lock on the placed files during disk I/O: a hung disk blocks no other burn.
     fn put_known(
         &self,
         staged: &mut Staged<'_>,
@@ -199,8 +199,8 @@ impl Placing {
             if !self.knows(staged) {
                 return staged.temporary.place_over(dir, name).map(|()| None);
             }
-            // The old file is this book's from now on, even when it is gone: of two books that
-            // have seen it, one replaces it.
+            // Claim the old file for this book, even if it is gone: only one of two books that have
+            // found it replaces it.
             let before = {
                 let mut placed = self.run.placed();
                 match placed.book_of(id) {
@@ -220,7 +220,7 @@ impl Placing {
         }
     }
 
-    /// Why a file that this run has not placed must stay.
+    /// Why a file that this run has not placed must stay; `None` if it may be replaced.
     fn earlier(&self, target: &Path, id: FileId, names: u64, staged: &Staged<'_>) -> Option<Taken> {
         let origin = staged.origin.as_deref();
         if self.inputs.is_empty() {
@@ -229,7 +229,7 @@ impl Placing {
                 self.on_conflict != OnConflict::Replace && self.refusals.holds(target, owner);
             return refused.then_some(Taken::Book);
         }
-        // The input itself, though it seems to be elsewhere, e.g. where a folder is mounted twice.
+        // The file may be the input under another path, e.g. if a folder is mounted twice.
         let itself = |origin: &Path| {
             let found = origin.symlink_metadata();
             found.is_ok_and(|found| (found.dev(), found.ino()) == id)
@@ -246,7 +246,7 @@ impl Placing {
                 None => {}
             }
         }
-        // Links inside the root may lead to another folder of it.
+        // A symbolic link inside the root may lead to another of its folders.
         let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
         let real = match (parent, path.file_name()) {
             (Some(parent), Some(name)) => parent.join(name),
@@ -271,7 +271,8 @@ impl Placing {
         })
     }
 
-    /// The folder of that path below the root, made where it is missing, and the path that it has.
+    /// Opens a folder below the root and creates what is missing of it. Returns its actual path,
+    /// which has a suffix where a file already has the folder's name.
     fn folder(&self, wanted: &Path, origin: Option<&Path>) -> io::Result<(PathBuf, Dir)> {
         if wanted.as_os_str().is_empty() {
             return Ok((PathBuf::new(), self.root.try_clone()?));
@@ -300,7 +301,7 @@ impl Placing {
                 }
                 match self.root.open_dir(&next) {
                     Ok(dir) => break (next, dir),
-                    // A file has the folder's name.
+                    // A file has this name: try the next suffix.
                     Err(error) if self.is_in_the_way(&error) => number += 1,
                     Err(error) => return Err(error),
                 }
@@ -314,9 +315,9 @@ impl Placing {
     }
 }
 
-/// The mode that a new folder is asked to have: what the input's folder of that name has, so that
-/// nothing becomes visible which was not; always with the owner's rights, without which no file
-/// could be put there.
+/// Mode to create a folder with: that of the corresponding folder of the input, so that nothing
+/// becomes more visible, or 0777 if there is none. The owner gets all rights, without which no file
+/// could be created in it.
 fn folder_mode(origin: Option<&Path>, wanted: &Path, prefix: &Path) -> u32 {
     let of_input = || {
         let folder = origin?.parent()?;
@@ -330,7 +331,7 @@ fn folder_mode(origin: Option<&Path>, wanted: &Path, prefix: &Path) -> u32 {
     of_input().unwrap_or(0o777)
 }
 
-/// `a/b.gz` becomes `a/b~2.gz`.
+/// Adds a suffix: `a/b.gz` becomes `a/b~2.gz`.
 pub(super) fn suffixed(path: &Path, number: u32) -> PathBuf {
     let mut name = path.file_stem().unwrap_or_default().to_owned();
     name.push(format!("~{number}"));

@@ -1,8 +1,8 @@
-//! Books that were refused because their file was another book's.
+//! A journal of books that were refused because their target belongs to another book.
 //!
-//! A source knows in every run which file is whose. Dead letters that are offered again come
-//! without one, so that the file would seem to be any earlier run's, to be replaced: here it says
-//! that it is not theirs, as long as it is there.
+//! A `files` source knows in every run which output belongs to which input. Dead letters that are
+//! offered again come without that source, so the existing output would look replaceable. This
+//! journal records that it is not theirs, as long as it exists.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -18,14 +18,15 @@ use super::super::super::own::Own;
 
 const REFUSED: &str = ".refused";
 
-/// The refusals of all nodes below a root; those of this one are added to.
+/// The refusals of all nodes below a root. New ones are added to this node's journal.
 pub(super) struct Refusals {
     journal: Journal,
     // Hashes of target and owner.
     known: Mutex<HashSet<u64>>,
 }
 
-/// What tells a book from others in later runs: the file that it came from, or its key. The key of a file changes with the file.
+/// Identifies a book across runs: the path of the file it came from, or else its key. The path
+/// comes first because the key of a file changes with its content.
 pub(super) fn owner(book: &Book) -> Option<Vec<u8>> {
     let headers = &book.headers;
     let owner = headers.get(header::ORIGIN).or(headers.get(header::KEY));
@@ -33,7 +34,8 @@ pub(super) fn owner(book: &Book) -> Option<Vec<u8>> {
 }
 
 impl Refusals {
-    /// Reads what is known of targets that are still there; forgets the rest.
+    /// Loads the refusals whose target still exists, and removes the others from this node's
+    /// journal.
     pub(super) fn open(own: Arc<Own>, root: &Path, node: &str) -> io::Result<Self> {
         let journal = Journal::open(own, format!("{}{REFUSED}", names::file_stem(node)))?;
         let mut known = HashSet::new();
@@ -67,13 +69,13 @@ impl Refusals {
         })
     }
 
-    /// True if the owner was refused this target.
+    /// True if `owner` was refused `target`, in this run or an earlier one.
     pub(super) fn holds(&self, target: &Path, owner: &[u8]) -> bool {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         !known.is_empty() && known.contains(&hash(target, owner))
     }
 
-    /// The owner is refused this target.
+    /// Records that `owner` was refused `target`. The record is not synced to disk.
     pub(super) fn note(&self, target: &Path, owner: &[u8]) -> io::Result<()> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.insert(hash(target, owner)) {

@@ -1,4 +1,4 @@
-//! Temporary names: a folder of its own for each living burn, cleared away when its owner is gone.
+//! Temporary files: each live burn has its own folder, removed by a later burn if its owner dies.
 
 use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
@@ -14,23 +14,24 @@ use rustix::io::Errno;
 use super::super::super::own::{self, Own};
 use super::super::super::run_state::FileId;
 
-/// Makes names unique within the process; the process and the lock file do the rest.
+/// Makes folder names unique within the process; they also contain the process id.
 static SERIAL: AtomicU64 = AtomicU64::new(0);
 
-/// A folder for temporary files. Its lock file stays locked while its owner lives, whatever way the owner ends.
+/// A folder for temporary files. Its lock file stays locked until the owner ends, even by a crash.
 pub(super) struct Staging {
-    // `.gopherworks/tmp`
+    // `.gopherworks/tmp`, the parent of the temporary folders of all burns.
     all: Dir,
     own: Dir,
     path: PathBuf,
     name: String,
     lock_name: String,
-    // What the process's umask leaves of a mode.
+    // Permission bits that the process's umask leaves.
     mask: u32,
     _lock: File,
 }
 
-/// What a file is once it has been written: its bytes, mode and time are final.
+/// Id, size in bytes and modification time in nanoseconds since 1970 of a file whose content is
+/// final.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Identity {
     pub(super) id: FileId,
@@ -38,11 +39,11 @@ pub(super) struct Identity {
     pub(super) mtime: i64,
 }
 
-/// A time of the last writing: whole seconds since 1970, and nanoseconds from then.
+/// Modification time: whole seconds since 1970, and the nanoseconds of that second.
 pub(super) type Mtime = (i64, u32);
 
 impl Staging {
-    /// Takes a folder below `ours`, and removes those whose owners are gone.
+    /// Creates and locks a folder below `ours`, and removes folders whose owners have ended.
     pub(super) fn open(ours: &Own) -> io::Result<Self> {
         let all = ours.folder("tmp")?;
         let all_path = ours.path().join("tmp");
@@ -57,16 +58,17 @@ impl Staging {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
             let lock = match own::regular(&all, &all_path, &lock_name, flags, 0o600) {
                 Ok(lock) => lock,
-                // A process of the same number in another container, or before a restart.
+                // A process in another container, or from before a restart, used the same process
+                // id.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
             };
-            // Between its creation and its lock another burn may have taken the file for an abandoned one.
+            // Another burn may have removed the file as abandoned before it was locked.
             if !try_lock(&lock)? || !all.try_exists(&lock_name)? {
                 continue;
             }
-            // Asked for with all rights: what is left shows the process's umask, which can't be
-            // asked for without changing it.
+            // Create with mode 0777: the resulting mode shows the process's umask, which cannot be
+            // read without changing it.
             let make = || rustix::fs::mkdirat(&all, &name, Mode::from_raw_mode(0o777));
             match make() {
                 Err(Errno::EXIST) => {
@@ -91,7 +93,7 @@ impl Staging {
         }
     }
 
-    /// A temporary name, with nothing under it yet.
+    /// Reserves a temporary name. No file is created yet.
     pub(super) fn temporary(&self, name: String) -> Temporary<'_> {
         Temporary {
             staging: self,
@@ -105,7 +107,7 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // Whatever stays is removed by the next burn of this root, once the lock is free.
+        // If this fails, the next burn of this root removes the rest, once the lock is free.
         let _ = self.all.remove_dir_all(&self.name);
         let _ = self.all.remove_file(&self.lock_name);
     }
@@ -125,7 +127,7 @@ fn remove_abandoned(all: &Dir, path: &Path) -> io::Result<()> {
         let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(".lock")) else {
             continue;
         };
-        // Another run may be tidying up, too; what is no lock file of ours stays.
+        // Another run may have removed it meanwhile; anything but a regular file is left alone.
         let Ok(lock) = own::regular(all, path, &name, OFlags::RDONLY, 0) else {
             continue;
         };
@@ -138,7 +140,7 @@ fn remove_abandoned(all: &Dir, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A temporary name; what is under it is removed unless it was placed.
+/// A temporary file; it is removed on drop unless it was placed.
 pub(super) struct Temporary<'a> {
     staging: &'a Staging,
     name: String,
@@ -148,7 +150,7 @@ pub(super) struct Temporary<'a> {
 }
 
 impl Temporary<'_> {
-    /// Creates the file, with `mode` less what the umask takes away.
+    /// Creates the file with `mode`, minus the umask.
     pub(super) fn create(&mut self, mode: u32) -> io::Result<&mut File> {
         let staging = self.staging;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
@@ -157,8 +159,8 @@ impl Temporary<'_> {
         Ok(self.file.insert(file))
     }
 
-    /// Makes the name a link to the file at `path`, and gives that the mode; false where it can't
-    /// be one, e.g. on another file system.
+    /// Links the file at `path` to this name and sets its mode, minus the umask. False if it cannot
+    /// be linked, e.g. because it is on another file system.
     pub(super) fn link(&mut self, path: &Path, mode: u32) -> io::Result<bool> {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
             return Ok(false);
@@ -171,13 +173,13 @@ impl Temporary<'_> {
         }
         self.exists = true;
         self.linked = true;
-        // Spilled bodies are private; what becomes of them is as private as their inputs.
+        // A spilled file is readable by its owner only; the output gets the mode of its input.
         let mode = Mode::from_raw_mode((mode & self.staging.mask) as _);
         rustix::fs::chmodat(own, &self.name, mode, AtFlags::empty())?;
         Ok(true)
     }
 
-    /// Sets the time of the last writing.
+    /// Sets the modification time and keeps the access time.
     pub(super) fn set_mtime(&self, (seconds, nanoseconds): Mtime) -> io::Result<()> {
         let times = Timestamps {
             last_access: Timespec {
@@ -201,7 +203,6 @@ impl Temporary<'_> {
         Ok(set?)
     }
 
-    /// What the file is now.
     pub(super) fn identity(&self) -> io::Result<Identity> {
         let found = match &self.file {
             Some(file) => rustix::fs::fstat(file)?,
@@ -216,12 +217,12 @@ impl Temporary<'_> {
         })
     }
 
-    /// Closes the file; it can still be synced.
+    /// Closes the file to save a descriptor; it can still be synced.
     pub(super) fn close(&mut self) {
         self.file = None;
     }
 
-    /// Waits until the disk has the bytes.
+    /// Syncs the file to disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         match &self.file {
             Some(file) => file.sync_all(),
@@ -229,7 +230,7 @@ impl Temporary<'_> {
         }
     }
 
-    /// Moves the file to `name` in `folder`, if there is nothing; false if there is.
+    /// Renames the file to `name` in `folder` if that is free; false if it is taken.
     pub(super) fn place_new(&mut self, folder: &Dir, name: &OsStr) -> io::Result<bool> {
         #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
         {
@@ -241,7 +242,7 @@ impl Temporary<'_> {
                     return Ok(true);
                 }
                 Err(Errno::EXIST) => return Ok(false),
-                // Not every file system can.
+                // The file system does not support `NOREPLACE`: check below, then rename.
                 Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -253,10 +254,10 @@ impl Temporary<'_> {
         }
     }
 
-    /// Moves the file to `name` in `folder`, over what is there.
+    /// Renames the file to `name` in `folder`, replacing what is there.
     pub(super) fn place_over(&mut self, folder: &Dir, name: &OsStr) -> io::Result<()> {
         rustix::fs::renameat(&self.staging.own, &self.name, folder, name)?;
-        // Where there is a link to the same file already, renaming leaves both names.
+        // If both names link to the same file, renaming does nothing and this name stays.
         self.exists = self.linked;
         Ok(())
     }
@@ -291,7 +292,7 @@ mod tests {
         let living = Staging::open(&ours).unwrap();
         let mut theirs = living.temporary("theirs".to_owned());
         theirs.create(0o644).unwrap();
-        // As a killed process leaves it: a folder with a file, and a lock that nobody holds.
+        // A killed process leaves a folder with a file in it, and an unlocked lock file.
         root.create_dir_all(".gopherworks/tmp/dead").unwrap();
         root.write(".gopherworks/tmp/dead/half", "half").unwrap();
         root.write(".gopherworks/tmp/dead.lock", "").unwrap();

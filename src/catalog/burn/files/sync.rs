@@ -1,4 +1,4 @@
-//! Waiting for the disk, once for many.
+//! Syncs to disk. Concurrent callers share one sync of the whole file system.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -8,41 +8,43 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use cap_std::fs::Dir;
 
-/// Up to this many, things are synced one by one. Beyond, one `syncfs` costs less than so many `fsync`, although it also
-/// writes out what other programs have left in memory for this file system.
+/// Up to this number of files, each is synced separately. Beyond it, one `syncfs` (Linux only)
+/// costs less than an `fsync` per file, although it also writes the data of other programs on that
+/// file system.
 pub(super) const FEW: usize = if cfg!(target_os = "linux") {
     8
 } else {
     usize::MAX
 };
 
-/// The file system of the root.
+/// The file system that contains the root.
 pub(super) struct Disk {
     root: File,
     rounds: Mutex<Rounds>,
     ended: Condvar,
 }
 
-/// A sync that begins after a write covers it; so who comes during one waits for the next, which serves all who have come.
+/// Numbers of sync rounds. A round covers only what was written before it began, so a caller that
+/// arrives during a round waits for the next one, which serves all callers that wait by then.
 #[derive(Debug, Default)]
 struct Rounds {
     begun: u64,
     ended: u64,
-    // The last round that failed, and why.
+    // Number, error kind and error text of the last failed round.
     failed: Option<(u64, io::ErrorKind, String)>,
 }
 
 impl Disk {
     pub(super) fn of(root: &Dir) -> io::Result<Self> {
         Ok(Self {
-            // The `Dir` itself is a mere place on Linux, which can't be synced.
+            // On Linux the descriptor of a `Dir` is opened with `O_PATH` and cannot be synced.
             root: root.open(".")?.into_std(),
             rounds: Mutex::new(Rounds::default()),
             ended: Condvar::new(),
         })
     }
 
-    /// Waits until the names in these folders below `root`, and the folders themselves, are on the disk.
+    /// Blocks until these folders below `root`, their entries and their parent folders are on disk.
     pub(super) fn names(&self, root: &Dir, folders: &BTreeSet<PathBuf>) -> io::Result<()> {
         let mut all = BTreeSet::new();
         for folder in folders {
@@ -61,7 +63,7 @@ impl Disk {
         self.root.sync_all()
     }
 
-    /// Waits until everything that was written before is on the disk.
+    /// Blocks until everything written to the file system before the call is on disk.
     pub(super) fn everything(&self) -> io::Result<()> {
         let mut rounds = self.lock();
         let mine = rounds.begun + 1;
@@ -101,7 +103,7 @@ fn sync_file_system(root: &File) -> io::Result<()> {
 
 #[cfg(not(target_os = "linux"))]
 fn sync_file_system(root: &File) -> io::Result<()> {
-    // Never asked for: `FEW` is without bound here.
+    // Never called: `FEW` is unbounded on this platform.
     root.sync_all()
 }
 
