@@ -1,4 +1,4 @@
-//! The shipped sources.
+//! The sources that come with the catalog, and their registration.
 
 use super::Catalog;
 

@@ -1,4 +1,4 @@
-//! `files`: every regular file below a folder.
+//! `files`: a book for each regular file below a folder.
 
 use std::collections::HashSet;
 use std::fs::Metadata;
@@ -23,28 +23,31 @@ use super::seen::{STAMP, Seen, Stamp};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// The folder.
+    /// Folder to read.
     root: FilePath,
-    /// Patterns of which a file's path below the root must match one. `*` stops at `/`, `**` does not.
+    /// Glob patterns; a file is read if its path below the root matches one of them. `*` does not
+    /// match `/`, `**` does. Default: all files.
     #[serde(default = "everything")]
     include: Vec<Pattern>,
-    /// Patterns of what is left out; a folder that one matches, also as `folder/**`, is not entered.
+    /// Glob patterns of files and folders to skip. A folder that matches, also by `folder/**`, is
+    /// not entered.
     #[serde(default)]
     exclude: Vec<Pattern>,
-    /// Follows symbolic links. Otherwise they are skipped.
+    /// Follows symbolic links. By default they are skipped.
     #[serde(default)]
     follow: bool,
-    /// Remembers in this folder which files were burned, and skips those that have not changed in the next run.
+    /// Folder in which to record the files that were burned; the next run skips those that have not
+    /// changed.
     #[serde(default)]
     #[schemars(extend("x-access" = "write"))]
     remember: Option<FilePath>,
-    /// Files and folders that are left out, by their paths.
+    /// Paths of files and folders to skip.
     #[serde(default)]
     #[schemars(extend("x-access" = "none"))]
     leave_out: Vec<FilePath>,
 }
 
-/// A pattern that globset understands.
+/// A valid glob pattern.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "String")]
 #[schemars(inline)]
@@ -76,15 +79,16 @@ fn glob_set<'a>(patterns: impl Iterator<Item = &'a str>) -> Result<GlobSet, Fail
     set.build().map_err(refused)
 }
 
-/// What is walked and what is not.
+/// Decides which folders are entered and which files are read.
 struct Choice {
     root: PathBuf,
     include: GlobSet,
     exclude: GlobSet,
-    // Patterns of whole folders: `a/**` leaves nothing of `a` either.
+    // Folders that are not entered: `a/**` excludes all that is in `a`.
     prune: GlobSet,
     leave_out: HashSet<PathBuf>,
-    // Files and folders of the run itself; its burns have been made when the walk begins.
+    // Files and folders of the run itself. Read when the walk begins, because all burns exist by
+    // then.
     apart: OnceLock<HashSet<PathBuf>>,
     run: RunState,
 }
@@ -99,8 +103,7 @@ impl Choice {
         entry.depth() == 0 || (self.keeps(path, is_dir) && !apart().contains(path))
     }
 
-    /// True if nothing leaves out what is at `path`, as far as that is said of itself and not of a
-    /// folder above.
+    /// True if no rule excludes `path` itself. Rules that exclude a parent folder are not checked.
     fn keeps(&self, path: &Path, is_dir: bool) -> bool {
         if self.leave_out.contains(path) {
             return false;
@@ -110,7 +113,7 @@ impl Choice {
         !pruned && !self.exclude.is_match(relative)
     }
 
-    /// True if the walk comes to a file at `path`, and it is wanted.
+    /// True if the walk reaches a file at `path` and includes it.
     fn lists(&self, path: &Path) -> bool {
         let Ok(relative) = path.strip_prefix(&self.root) else {
             return false;
@@ -131,7 +134,7 @@ impl Choice {
     }
 }
 
-/// What burns may ask of the source while it walks.
+/// The part of the source that burns query during the walk.
 struct Listing {
     choice: Choice,
     seen: Option<Arc<Seen>>,
@@ -151,33 +154,33 @@ impl Inputs for Listing {
     }
 }
 
-/// Entries that are looked at before a reader hears "none just now", so that it can be stopped.
+/// Entries per call: after this many (or as many as books are wanted, if that is more) a call
+/// returns, even without books, so that the reader can be stopped.
 const PATIENCE: usize = 4096;
 
-/// Walks a folder, each folder's entries in the order of the bytes of their names.
+/// Walks a folder. The entries of each folder are sorted by the bytes of their names.
 ///
-/// A book's header `name` is the path below the root, `origin` the whole path, both byte for byte;
-/// `mode` and `mtime` are what the file had when it was listed. Only the entries of the folders on
-/// the way to the current file are held in memory. What can't be listed becomes a book whose
-/// reading fails, so that it ends as a dead letter and the walk goes on.
+/// The header `name` of a book is the path below the root and `origin` is the whole path, both byte
+/// for byte; `mode` and `mtime` are those of the listing. Memory holds only the entries of the
+/// folders on the path to the current file. An entry that cannot be listed becomes a book whose
+/// body cannot be read: it ends as a dead letter, and the walk continues.
 pub struct Files {
     listing: Arc<Listing>,
     walk: Option<walkdir::IntoIter>,
-    // The beginning of every stamp.
+    // Prefix of every stamp.
     node: String,
     skipped: u64,
-    // True where a burn of the run may write into the folder that is walked; known when the walk
-    // begins.
+    // True if a burn of the run may write below the root; `None` until the first file is found.
     overlaps: Option<bool>,
 }
 
-/// Makes the source.
+/// Opens the root, and the memory of burned files if `remember` is set.
 ///
 /// # Errors
-/// A root that is no folder, and a memory of burned files that can't be read.
+/// Fails if the root is not a folder, or if the memory of burned files cannot be read.
 pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
     let root = options.root.as_path();
-    // Symbolic links on the way to the root are resolved, so that paths to leave out can be compared.
+    // Resolve symbolic links in the root, so that it can be compared with the paths to leave out.
     let found = root
         .canonicalize()
         .and_then(|path| Ok((path.metadata()?.is_dir(), path)));
@@ -195,7 +198,7 @@ pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
         .map(|path| resolved(path.as_path()))
         .collect();
     let remembered = |folder: &Path| {
-        // A run that leaves no trace makes no folder.
+        // A dry run creates no folder.
         let folder = if site.state.is_dry() {
             resolved(folder)
         } else {
@@ -247,7 +250,7 @@ pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
     })
 }
 
-/// The path with symbolic links resolved as far as it exists.
+/// Resolves the symbolic links in the part of the path that exists.
 fn resolved(path: &Path) -> PathBuf {
     if let Ok(whole) = path.canonicalize() {
         return whole;
@@ -259,8 +262,8 @@ fn resolved(path: &Path) -> PathBuf {
 }
 
 impl Files {
-    /// The book of one entry; `None` for what is no file, for what was burned before, and for what
-    /// burns have made.
+    /// The book of an entry; `None` if it is no file, is not included, has not changed since its
+    /// burn, or was written by a burn.
     fn book(&mut self, entry: Result<DirEntry, walkdir::Error>) -> Option<Book> {
         let choice = &self.listing.choice;
         let listed = entry.and_then(|entry| {
@@ -300,7 +303,7 @@ impl Files {
         }
     }
 
-    /// True if a burn of this run, or of one that is remembered, has made the file.
+    /// True if a burn of this run, or of a remembered one, has written the file.
     fn is_made(&mut self, path: &Path, metadata: &Metadata) -> bool {
         let (choice, seen) = (&self.listing.choice, &self.listing.seen);
         let overlaps = *self

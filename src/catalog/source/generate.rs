@@ -1,4 +1,4 @@
-//! `generate`: books out of nothing, as cheap as they can be.
+//! `generate`: synthetic books, at minimal cost per book.
 
 use bytes::Bytes;
 use gopherworks_actors::book::Book;
@@ -15,15 +15,16 @@ use super::super::units::Size;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// How many; without end where the run is given a duration.
+    /// Number of books (default 1000). Unlimited if the run has a duration.
     #[schemars(range(max = 1_000_000_000_000_000_u64))]
     books: u64,
-    /// Size of each body, which is held in memory.
+    /// Size of each body, which is held in memory (default 64 bytes).
     #[schemars(extend("maximum" = 1 << 30))]
     size: Size,
     /// Text that is repeated to fill a body.
     pattern: String,
-    /// Gives each book content of its own, made from the seed, the node and the book's number, instead of the pattern.
+    /// Gives each book a body of its own instead of the pattern: pseudo-random bytes that depend on
+    /// the seed, the node and the book's number. Default: false.
     distinct: bool,
 }
 
@@ -40,26 +41,26 @@ impl Default for Options {
 
 #[derive(Clone)]
 enum Content {
-    /// All books share these bytes.
+    /// The body that all books share.
     Shared(Bytes),
-    /// Each book has bytes of its own.
+    /// Pseudo-random bytes for each book.
     Distinct { stream: u64, size: usize },
 }
 
-/// Makes books up.
+/// Generates synthetic books.
 pub struct Generate {
-    /// The number of the next book, and how far the one after it is.
+    /// Number of the next book; `step` is the distance to the one after it.
     next: u64,
     step: u64,
-    // None: never ends.
+    // Remaining books; `None` if the source never ends.
     left: Option<u64>,
     content: Content,
 }
 
-/// Makes the source.
+/// Creates the source.
 ///
 /// # Errors
-/// A pattern that is empty, and a size that memory can't hold.
+/// Fails if a pattern is needed and empty, or if a body is larger than memory can address.
 pub fn make(options: &Options, site: &Site) -> Result<Generate, Failure> {
     let size = usize::try_from(options.size.0)
         .ok()
@@ -94,7 +95,7 @@ pub fn make(options: &Options, site: &Site) -> Result<Generate, Failure> {
     })
 }
 
-/// One step of splitmix64: spreads neighbouring numbers over all of them.
+/// One step of splitmix64: spreads consecutive numbers over the whole range.
 fn mixed(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,4 @@
-//! `lines`: a book for each line.
+//! `lines`: a book for each line of a file or of standard input.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
@@ -22,14 +22,16 @@ use place::Place;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// The file, or "-" for standard input.
+    /// File to read, or "-" for standard input.
     #[schemars(extend("x-dash" = true))]
     path: FilePath,
-    /// A longer line ends the run with an error that names it; the lines before it are given first.
+    /// Maximum length of a line (default 1MiB). A longer one ends the run with an error that names
+    /// it, after all lines before it.
     #[serde(default = "longest")]
     max_line: Size,
-    /// Remembers in this folder which lines were burned, and gives only the others in the next run. A file that was replaced, truncated or rewritten is read
-    /// from its beginning. Needs a regular file.
+    /// Folder in which to record the lines that were burned; the next run reads only the others. A
+    /// file that was replaced, truncated or rewritten is read from its beginning. Needs a regular
+    /// file.
     #[serde(default)]
     #[schemars(extend("x-access" = "write"))]
     remember: Option<FilePath>,
@@ -39,29 +41,30 @@ fn longest() -> Size {
     Size(1 << 20)
 }
 
-/// Reads lines. A body is the line as it is, without its newline; a carriage return stays. What follows the last newline is a line
-/// if there is anything.
+/// Reads lines. A body is the line without its newline; a carriage return is kept. Text behind the
+/// last newline is a line, unless it is empty.
 pub struct Lines {
     reader: BufReader<Box<dyn Input>>,
-    // The beginning of a line whose end was not read yet.
+    // Start of a line whose newline was not read yet.
     line: Vec<u8>,
     number: u64,
-    /// Where the line begins.
+    /// Byte offset of that line.
     offset: u64,
     max_line: u64,
-    // Reading ahead never waits for a person or another program.
+    // True for a regular file, which can be read ahead without waiting for input.
     regular: bool,
     failed: Option<Failure>,
     name: String,
     place: Option<Arc<Place>>,
-    /// Bytes of lines that were burned in earlier runs, the last first.
+    /// Byte ranges that were burned in earlier runs, the last first.
     burned: Vec<(u64, u64)>,
 }
 
-/// Makes the source.
+/// Opens the input, and the memory of burned lines if `remember` is set.
 ///
 /// # Errors
-/// A file that can't be opened; a memory that can't be read, or that another process uses.
+/// Fails if the file cannot be opened, if the memory cannot be read or another process uses it, and
+/// if `remember` is set for a stream.
 pub fn make(options: &Options, site: &Site) -> Result<Lines, Failure> {
     if options.path.is_standard_stream() {
         if options.remember.is_some() {
@@ -77,7 +80,7 @@ pub fn make(options: &Options, site: &Site) -> Result<Lines, Failure> {
     let name = path.display().to_string();
     let (file, regular) =
         input::open(path).map_err(|error| Failure::io(format_args!("opening {name}"), &error))?;
-    // A run that leaves no trace remembers nothing.
+    // A dry run records nothing.
     let remember = options.remember.as_ref().filter(|_| !site.state.is_dry());
     let Some(folder) = remember else {
         let input = input::of(file, regular);
@@ -112,7 +115,7 @@ impl Lines {
         }
     }
 
-    /// Leaves out what was burned in earlier runs.
+    /// Skips byte ranges that were burned in earlier runs.
     fn skip(&mut self) -> io::Result<()> {
         while let Some((_, end)) = self.burned.pop_if(|(start, _)| *start <= self.offset) {
             if end > self.offset {
@@ -125,7 +128,7 @@ impl Lines {
         Ok(())
     }
 
-    /// The next line; what was read of it before an error is kept for the next call.
+    /// Reads the next line. On an error, the bytes read so far are kept for the next call.
     fn line(&mut self) -> Result<Option<Book>, Trouble> {
         if self.line.is_empty() {
             self.skip()?;
@@ -166,14 +169,14 @@ impl Lines {
     }
 }
 
-/// Why there is no line.
+/// Why no line was read.
 enum Trouble {
     Failed(Failure),
     Io(io::Error),
 }
 
 impl Trouble {
-    /// A stream has nothing at present.
+    /// True if a stream has no data at present.
     fn is_wait(&self) -> bool {
         matches!(self, Trouble::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
@@ -192,7 +195,7 @@ impl Source for Lines {
         }
         let mut books = Vec::new();
         while books.len() < want {
-            // What a person has typed goes out at once: wait for the first line only.
+            // Wait for the first line of a stream only: a line that was typed is passed on at once.
             if !books.is_empty() && !self.regular && !self.reader.buffer().contains(&b'\n') {
                 break;
             }
@@ -221,7 +224,7 @@ impl Source for Lines {
     }
 
     fn regains(&self) -> bool {
-        // A pipe or a person does not say it again.
+        // A stream cannot be read twice.
         self.regular
     }
 }

@@ -1,4 +1,4 @@
-//! Which files were burned in earlier runs, and what was made of them: the memory of `files`.
+//! The memory of `files`: which files were burned in earlier runs, and what was written for them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,21 +20,20 @@ use super::super::own::Own;
 use super::super::run_state::{Output, RunState};
 use super::super::{Site, names};
 
-/// The header that carries the node and a [`Stamp`] from the listing to the receipt.
+/// Header with the node and a [`Stamp`], set when a file is listed and read by its receipt.
 pub(in crate::catalog) const STAMP: &str = "files.stamp";
 
-/// What a file was when it was listed. A file that is written to afterwards, or replaced by
-/// another, has another stamp, and is done again.
+/// State of a file when it was listed. A file that is written to or replaced later has another
+/// stamp, and is burned again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     size: u64,
     mtime: i64,
-    // Time of the last change of any sort, and number of the file; earlier versions did not record
-    // them.
+    // Change time in nanoseconds since 1970, and inode; `None` in records of earlier versions.
     more: Option<(i64, u64)>,
 }
 
-/// The time of the last writing, in nanoseconds since 1970.
+/// Modification time in nanoseconds since 1970.
 pub(super) fn mtime_of(metadata: &Metadata) -> i64 {
     nanoseconds(metadata.mtime(), metadata.mtime_nsec())
 }
@@ -67,7 +66,8 @@ impl Stamp {
         })
     }
 
-    /// True if both are of the same file in the same state, as far as both tell.
+    /// True if both describe the same file in the same state. Fields that one of them lacks are
+    /// ignored.
     fn agrees(self, other: Self) -> bool {
         let more = self.more.is_none() || other.more.is_none() || self.more == other.more;
         more && (self.size, self.mtime) == (other.size, other.mtime)
@@ -88,7 +88,7 @@ fn parsed<T: std::str::FromStr>(field: &[u8]) -> Option<T> {
     std::str::from_utf8(field).ok()?.parse().ok()
 }
 
-/// 128 bits of a name's SHA-256: 24 bytes a file instead of its name.
+/// The first 128 bits of a name's SHA-256, to hold 24 bytes per file in memory instead of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key(u128);
 
@@ -100,7 +100,7 @@ impl Key {
     }
 }
 
-/// One line of the journal.
+/// A line of the journal.
 struct Record {
     name: Vec<u8>,
     stamp: Stamp,
@@ -108,8 +108,7 @@ struct Record {
 }
 
 impl Record {
-    /// Reads the three forms: of earlier versions (size, mtime, name), without an output, and with
-    /// one.
+    /// Reads the three forms: size, mtime and name (earlier versions); without an output; with one.
     fn decoded(fields: &[&[u8]]) -> Option<Self> {
         let (stamp, name, output) = match fields {
             [stamp @ .., name] if stamp.len() == 2 || stamp.len() == 4 => (stamp, name, None),
@@ -135,26 +134,24 @@ impl Record {
 pub(super) struct Seen {
     node: String,
     root: PathBuf,
-    // Paths of outputs below it are recorded without it, so that memory and outputs can be moved
-    // together.
+    // Outputs below this folder are recorded relative to it, so that both can be moved together.
     folder: PathBuf,
     run: RunState,
-    // Nothing is to be remembered in a run that leaves no trace, and nothing may be there to be
-    // read.
+    // `None` if there is no memory yet and a dry run must not create one.
     journal: Option<Journal>,
-    // The journal as it was found; offsets point into it.
+    // The journal as it was when loaded; offsets refer to it.
     lines: Option<File>,
     folds_case: bool,
-    // The last line of each name. Emptied when the walk is over: no name is looked up any more.
+    // Offset of the last line of each name. Emptied after the walk, which needs it last.
     burned: Mutex<HashMap<Key, u64>>,
-    // The last line of each output, by a hash of its path.
+    // Offset of the last line of each output, by a hash of the output's path.
     made: HashMap<u64, u64>,
     lost: AtomicU64,
     walked: AtomicBool,
 }
 
 impl Seen {
-    /// Reads `<folder>/.gopherworks/<node>.seen`; `folder` is resolved.
+    /// Loads `<folder>/.gopherworks/<node>.seen`. `folder` must contain no symbolic links.
     pub(super) fn load(folder: &Path, root: &Path, site: &Site) -> io::Result<Self> {
         let run = site.state.clone();
         let own = if run.is_dry() {
@@ -196,7 +193,7 @@ impl Seen {
         Ok(seen)
     }
 
-    /// Identifies a file as it is among all of all runs: the source, the file's place, and its stamp.
+    /// Key of a file in this state, unique across runs: a hash of node, root, name and stamp.
     pub(super) fn key(&self, name: &[u8], stamp: Stamp) -> String {
         let mut hash = Sha256::new();
         let root = names::path_bytes(&self.root);
@@ -212,7 +209,8 @@ impl Seen {
         format!("file-{}", names::hex(&hash.finalize()[..16]))
     }
 
-    /// True if this file was burned as it is, and what was made of it is still there.
+    /// True if the file was burned in this state, and its output is unchanged and below a folder
+    /// that this run writes to (which a dry run does not check).
     pub(super) fn is_burned(&self, name: &[u8], stamp: Stamp) -> bool {
         let offset = {
             let burned = self.burned.lock().unwrap_or_else(PoisonError::into_inner);
@@ -235,11 +233,12 @@ impl Seen {
         if !whole {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
-        // Where the design writes to another folder now, the file belongs there, too.
+        // If this run writes to another folder, the file has to be burned into that one, too.
         whole && (self.run.is_dry() || self.run.is_written_below(&path))
     }
 
-    /// True if an earlier run has made the file at `path`, of an input that is still there.
+    /// Path of the input from which an earlier run wrote the file at `path`; `None` if that is not
+    /// known or the input no longer exists.
     pub(super) fn origin_of(&self, path: &Path) -> Option<PathBuf> {
         let offset = *self.made.get(&self.path_key(path))?;
         let record = self.record_at(offset)?;
@@ -250,8 +249,8 @@ impl Seen {
         (!self.is_gone(&record.name)).then(|| self.root.join(names::bytes_path(&record.name)))
     }
 
-    /// The walk has come to its end: a file that is missing now is gone. Gives how many files are
-    /// done again because what was made of them is missing or has changed.
+    /// Called at the end of the walk: a file that is missing now no longer exists. Returns the
+    /// number of files that are burned again because their output is missing or has changed.
     pub(super) fn walked(&self) -> u64 {
         self.walked.store(true, Ordering::Release);
         *self.burned.lock().unwrap_or_else(PoisonError::into_inner) = HashMap::new();
@@ -273,8 +272,8 @@ impl Seen {
         hasher.finish()
     }
 
-    /// The stamp of a book of this source, and its name below the root as the walk gave it: works
-    /// may have changed the header `name`. `None` for other books.
+    /// Stamp and name of a book of this source; `None` for other books. The name is derived from
+    /// `origin`, because works may have changed the header `name`.
     fn ours<'a>(&self, book: &'a Book) -> Option<(&'a [u8], &'a [u8])> {
         let stamp = book.headers.get(STAMP)?;
         let stamp = stamp
@@ -330,7 +329,7 @@ impl Receipts for Seen {
         let Some(journal) = &self.journal else {
             return Ok(());
         };
-        // A work may have put a book of its own in the place of ours: that one is not remembered.
+        // Skip books that a work has created in place of ours.
         let ours: Vec<_> = books
             .iter()
             .filter_map(|book| Some((book.id.0, self.ours(book)?)))
@@ -358,7 +357,7 @@ impl Receipts for Seen {
                 ],
             );
         }
-        // Not synced: what a crash forgets is done again, which changes nothing.
+        // Not synced: files whose records a crash loses are burned again, which is idempotent.
         let appended = journal.append(&lines, false);
         appended.map_err(|error| Failure::io("remembering what was burned", &error))
     }

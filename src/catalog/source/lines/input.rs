@@ -1,4 +1,4 @@
-//! Where lines are read from. A stream is never waited for without end: its reader may have to stop.
+//! Inputs of `lines`. A read from a stream waits 100 ms at most, so that its reader can be stopped.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -9,15 +9,15 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, Timespec};
 
-/// How long a read waits for a stream before it says that there is nothing at present.
+/// Time that a read waits for data from a stream before it fails with `WouldBlock`.
 const PATIENCE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
 
-/// Something to read from.
+/// An input of lines.
 pub(super) trait Input: Read + Send {
-    /// Goes on at this byte.
+    /// Continues at this byte offset. Only regular files support it.
     fn skip_to(&mut self, offset: u64) -> io::Result<()> {
         let _ = offset;
         Err(io::ErrorKind::Unsupported.into())
@@ -30,7 +30,7 @@ impl Input for File {
     }
 }
 
-/// A pipe, a terminal or a device. A read that finds nothing for a while is an error of kind `WouldBlock`.
+/// A pipe, a terminal or a device. A read fails with `WouldBlock` if no data arrives within 100 ms.
 #[derive(Debug)]
 struct Stream(File);
 
@@ -38,17 +38,18 @@ impl Input for Stream {}
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // A fifo that no program has opened for writing yet is no fifo at its end: `poll` tells them apart.
+        // `poll` first: a read from a fifo that has had no writer yet would return end of file.
         let mut polled = [PollFd::new(&self.0, PollFlags::IN)];
         match poll(&mut polled, Some(&PATIENCE)) {
             Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
-            // The read says what is wrong.
+            // The read reports any error.
             Ok(_) | Err(_) => self.0.read(buffer),
         }
     }
 }
 
-/// Opens a file, a fifo or a device, without waiting for the other end of a fifo. True for a regular file.
+/// Opens a file, a fifo or a device, without waiting for a fifo's writer. Also returns whether it
+/// is a regular file. Fails for a folder.
 pub(super) fn open(path: &Path) -> io::Result<(File, bool)> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = OpenOptions::new()
@@ -62,14 +63,14 @@ pub(super) fn open(path: &Path) -> io::Result<(File, bool)> {
     Ok((file, kind.is_file()))
 }
 
-/// Standard input; true where it is a regular file.
+/// Opens standard input. Also returns whether it is a regular file.
 pub(super) fn standard_input() -> io::Result<(Box<dyn Input>, bool)> {
     let file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let regular = file.metadata()?.is_file();
     Ok((of(file, regular), regular))
 }
 
-/// A file that was opened, to be read as what it is.
+/// Wraps an open file: reads from a stream get a timeout.
 pub(super) fn of(file: File, regular: bool) -> Box<dyn Input> {
     match regular {
         true => Box::new(file),

@@ -1,7 +1,8 @@
-//! Which lines of a file were burned in earlier runs: the memory of `lines`.
+//! The memory of `lines`: which lines of a file were burned in earlier runs.
 //!
-//! A journal names the file (device, inode, a digest of its first bytes) and the bytes of the lines that were burned since. A line is remembered after
-//! its burn, so a crash forgets at most what was burned last: those lines are given again, with the same key.
+//! A journal identifies the file (device, inode, digest of its first bytes) and lists the byte
+//! ranges of burned lines. A line is recorded after its burn, so a crash loses only the latest
+//! records: those lines are read again, with the same keys.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,10 +20,11 @@ use super::super::super::journal::{Journal, push_record};
 use super::super::super::own::{self, Own};
 use super::super::super::{Site, locks, names};
 
-/// The header that carries a line's place to its receipt: the file's identity, the first byte and the byte behind the last.
+/// Header with a line's position, which its receipt needs: the file's id, the line's first byte and
+/// the byte behind its last.
 const AT: &str = "lines.at";
 
-/// Bytes at a file's beginning that tell it from another one in its place.
+/// Number of bytes at the start of a file that identify its content.
 const FINGERPRINT: u64 = 4096;
 
 /// The memory of one source.
@@ -30,23 +32,23 @@ const FINGERPRINT: u64 = 4096;
 pub(super) struct Place {
     path: PathBuf,
     file: File,
-    /// Identifies the file in keys.
+    /// Identifies the file in the keys of its lines.
     id: String,
     journal: Journal,
     state: Mutex<State>,
-    /// Held, so that no other process gives the same lines.
+    /// Held so that no other process reads the same lines.
     _lock: File,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// First byte and the byte behind the last of lines that were burned, without overlaps.
+    /// Ranges of burned lines, without overlaps: the first byte, and the byte behind the last.
     burned: BTreeMap<u64, u64>,
-    /// The journal names the file.
+    /// True if the journal contains a record of this file.
     named: bool,
 }
 
-/// What a journal knows of the file.
+/// The journal's record of a file.
 #[derive(Debug, Default)]
 struct Known {
     dev: u64,
@@ -57,7 +59,9 @@ struct Known {
 }
 
 impl Place {
-    /// Reads what `<folder>/.gopherworks/<node>.lines` says of the file at `path`, and gives the bytes that were burned, the last first.
+    /// Locks and loads `<root>/.gopherworks/<node>.lines`. Also returns the byte ranges that were
+    /// burned of the file at `path`, the last first; there are none if the file was replaced,
+    /// truncated or rewritten.
     pub(super) fn load(
         root: &Path,
         site: &Site,
@@ -116,13 +120,13 @@ impl Place {
         Ok((place, burned))
     }
 
-    /// The book of a line, with its place and its key.
+    /// Adds a line's key and position to the headers of its book.
     pub(super) fn mark(&self, book: Book, from: u64, to: u64) -> Book {
         book.with_header(header::KEY, format!("{}-{from}", self.id))
             .with_header(AT, format!("{} {from} {to}", self.id))
     }
 
-    /// The file was read up to here.
+    /// Called at the end of the file; warns if it was truncated or replaced while it was read.
     pub(super) fn read_to(&self, offset: u64) {
         let path = self.path.display();
         match (self.file.metadata(), self.path.metadata()) {
@@ -140,14 +144,14 @@ impl Place {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The place of a book of this source.
+    /// Byte range of a book; `None` if the book is not from this source.
     fn place_of(&self, book: &Book) -> Option<(u64, u64)> {
         let at = std::str::from_utf8(book.headers.get(AT)?).ok()?;
         let (from, to) = at.strip_prefix(&*self.id)?.trim_start().split_once(' ')?;
         Some((from.parse().ok()?, to.parse().ok()?))
     }
 
-    /// Adds the record that names the file as it is now.
+    /// Appends the record that identifies the file in its current state.
     fn name(&self, lines: &mut Vec<u8>) -> io::Result<()> {
         let found = self.file.metadata()?;
         let length = FINGERPRINT.min(found.len());
@@ -181,7 +185,7 @@ impl Place {
             add(&mut state.burned, from, to);
             push_burned(&mut lines, from, to);
         }
-        // Not synced: what a crash forgets is given again.
+        // Not synced: lines whose records a crash loses are read again.
         self.journal.append(&lines, false)?;
         state.named = true;
         Ok(())
@@ -213,7 +217,7 @@ impl Receipts for Place {
     }
 }
 
-/// Locks the memory for this process.
+/// Locks the memory for this process; fails if another process has locked it.
 fn claim(own: &Own, name: &str, input: &Path) -> Result<File, Failure> {
     let failed = |error: io::Error| {
         let path = own.path().join(name);
@@ -226,7 +230,7 @@ fn claim(own: &Own, name: &str, input: &Path) -> Result<File, Failure> {
             input.display(),
             locks::holder(&lock)
         ))),
-        // Some file systems know no locks.
+        // Not every file system supports locks.
         Ok(()) | Err(std::fs::TryLockError::Error(_)) => Ok(lock),
     }
 }
@@ -236,7 +240,7 @@ fn push_burned(lines: &mut Vec<u8>, from: u64, to: u64) {
     push_record(lines, &[b"burned", from.as_bytes(), to.as_bytes()]);
 }
 
-/// The file that the journal names last, and what was burned of it.
+/// Reads the journal's last record of a file, and the ranges of it that were burned.
 fn read(journal: &Journal) -> io::Result<(Option<Known>, BTreeMap<u64, u64>)> {
     let (mut known, mut burned) = (None, BTreeMap::new());
     let number = |field: &[u8]| std::str::from_utf8(field).ok()?.parse::<u64>().ok();
@@ -266,7 +270,7 @@ fn read(journal: &Journal) -> io::Result<(Option<Known>, BTreeMap<u64, u64>)> {
     Ok((known, burned))
 }
 
-/// Why the file is not the one that is known, if it is not.
+/// Reason why the file is not the recorded one; `None` if it is.
 fn changed(
     known: &Known,
     burned: &BTreeMap<u64, u64>,
@@ -285,14 +289,15 @@ fn changed(
     })
 }
 
-/// A digest of the first `length` bytes.
+/// SHA-256 of the first `length` bytes, in hex.
 fn fingerprint(file: &File, length: u64) -> io::Result<String> {
     let mut first = vec![0; length as usize];
     file.read_exact_at(&mut first, 0)?;
     Ok(names::hex(&Sha256::digest(&first)))
 }
 
-/// A last line that was given before its end was written: its end is all that came, or it is given again, whole.
+/// Checks a burned last line that had no newline when it was read. If only the newline has been
+/// added since, it counts as burned; if the line has grown, it is read again as a whole.
 fn whole(
     burned: &mut BTreeMap<u64, u64>,
     file: &File,
@@ -330,7 +335,7 @@ fn whole(
     Ok(())
 }
 
-/// Adds a stretch, joined with those that it touches.
+/// Adds a byte range and merges it with those that it touches.
 fn add(burned: &mut BTreeMap<u64, u64>, mut from: u64, mut to: u64) {
     while let Some((start, end)) = (burned.range(..=to).next_back())
         .map(|(start, end)| (*start, *end))
@@ -343,7 +348,7 @@ fn add(burned: &mut BTreeMap<u64, u64>, mut from: u64, mut to: u64) {
     burned.insert(from, to);
 }
 
-/// Sorted stretches, those that touch joined.
+/// Merges ranges that touch; `places` must be sorted.
 fn joined(places: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     let mut joined: Vec<(u64, u64)> = Vec::new();
     for (from, to) in places {
