@@ -1,3 +1,5 @@
+//! Tests of the `command` burn.
+
 use std::process::Command;
 
 use gopherworks_actors::book::{Body, BodyFile, BookId, header};
@@ -6,7 +8,7 @@ use gopherworks_actors::failure::FailureKind;
 use super::super::super::tests::{burn_kind, site};
 use super::*;
 
-/// A burn that runs a shell with this script; `$OUT` is a file in `folder`.
+/// A burn that runs `script` in a shell; `$OUT` is the path of the file `out`.
 fn shell(script: &str, out: &std::path::Path, more: &str) -> Box<dyn Burn> {
     let options = format!(
         "command = ['sh', '-c', '''{script}''']\nenv = {{ OUT = '{}' }}\n{more}",
@@ -96,7 +98,8 @@ fn a_run_that_stops_can_kill_all() {
             .unwrap()
             .success()
     );
-    // A registry of its own is not to be had: other tests' programs run in this process. So a child process does it.
+    // The registry of programs is per process and holds those of other tests, so this test runs in
+    // a child process.
     if std::env::var_os("GOPHERWORKS_KILL_ALL").is_none() {
         let name = "catalog::burn::command::tests::a_run_that_stops_can_kill_all";
         let alone = Command::new(std::env::current_exe().unwrap())
@@ -115,7 +118,7 @@ fn a_run_that_stops_can_kill_all() {
     let burn = shell("echo here > $OUT; sleep 1000", &fifo, "timeout = '900s'");
     std::thread::scope(|scope| {
         let burning = scope.spawn(|| burn.burn(&Book::new("x")));
-        // Reading waits until the program runs.
+        // Opening the fifo blocks until the program has started.
         assert_eq!(std::fs::read_to_string(&fifo).unwrap(), "here\n");
         assert_eq!(kill_all(), 1);
         let failure = burning.join().unwrap().unwrap_err();
@@ -125,8 +128,8 @@ fn a_run_that_stops_can_kill_all() {
     assert_eq!(kill_all(), 0);
 }
 
-/// Burns a cart of numbered books by a program that adds a line with what it got to `$OUT` and then runs `script`; gives which books
-/// failed and how, and what each process got.
+/// Burns a cart of numbered books with a program that appends its input as a line to `$OUT` and
+/// then runs `script`. Returns the result of each book, and the input of each process.
 fn cart(count: usize, script: &str, more: &str) -> (Vec<Result<(), Failure>>, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");

@@ -1,3 +1,5 @@
+//! Tests of the `files` burn.
+
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -21,7 +23,7 @@ fn open(root: &Path, more: &str) -> Box<dyn Burn> {
     kind(root, more).make(&site()).unwrap()
 }
 
-/// Everything below the root that is not our own, sorted.
+/// Sorted names of the files below the root, without `.gopherworks`.
 fn names_below(root: &Path) -> Vec<String> {
     let walk = walkdir::WalkDir::new(root)
         .min_depth(1)
@@ -43,7 +45,7 @@ fn names_below(root: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Temporary files of all burns of the root.
+/// Number of temporary files of all burns of the root.
 fn leftovers(root: &Path) -> usize {
     let tmp = walkdir::WalkDir::new(root.join(OWN).join("tmp"))
         .into_iter()
@@ -145,7 +147,8 @@ fn no_symbolic_link_leads_out_of_the_root() {
         let failure = burn.burn(&book(name.as_bytes(), "x")).unwrap_err();
         assert!(failure.is_permanent(), "{name}: {failure}");
     }
-    // A link at the name itself is replaced, not followed; one that stays inside is a folder like any other.
+    // A link at the target is replaced, not followed; a link to a folder inside the root is
+    // followed.
     burn.burn(&book(b"file", "x")).unwrap();
     burn.burn(&book(b"within/y", "y")).unwrap();
     assert_eq!(fs::read_to_string(root.join("inside/y")).unwrap(), "y");
@@ -165,7 +168,7 @@ fn a_body_that_breaks_off_leaves_the_old_file_and_nothing_else() {
     fs::write(&short, vec![b'x'; 600_000]).unwrap();
     let burn = open(&root, "");
     burn.burn(&book(b"kept", "old")).unwrap();
-    // The file ends before the book does, after more than one buffer was written.
+    // The file is shorter than the body, so reading fails after more than one buffer was written.
     let broken = |name: &[u8]| book(name, Body::range(BodyFile::kept(&short), 0, 700_000));
     let books = [broken(b"kept"), broken(b"new"), book(b"good", "good")];
     let results = burn.burn_cart(&books.each_ref()).unwrap();
@@ -193,7 +196,7 @@ fn a_redelivery_changes_nothing() {
     let once = contents();
     assert_eq!(once.len(), 2);
     burn.burn(&twice).unwrap();
-    // Another life of the actor, while the first still holds its folder.
+    // A second instance of the burn, while the first still locks the root.
     open(folder.path(), "manifest = 'SUMS'")
         .burn(&twice)
         .unwrap();
@@ -214,7 +217,7 @@ fn a_spilled_body_is_linked_and_can_still_be_burned_again() {
         burn.burn(&again).unwrap();
         let inode = |path: &Path| fs::metadata(path).unwrap().ino();
         assert_eq!(inode(&root.join("n")), inode(&spilled));
-        // The second time it was there already, and renaming onto itself does nothing.
+        // The second time both names link to the same file, and renaming does nothing.
         assert_eq!(leftovers(&root), 0);
     }
     drop(again);
@@ -284,7 +287,8 @@ fn what_is_in_the_way_is_permanent_and_a_full_disk_is_not() {
 
 #[test]
 fn a_disk_that_takes_no_more_is_transient_and_keeps_no_half_file() {
-    // A limit on the size of files holds for a process, so a process of its own meets it, through a shell that sets it.
+    // The file size limit applies per process, so this test runs in a child process whose shell
+    // sets it.
     if std::env::var_os("GOPHERWORKS_SMALL_FILES").is_none() {
         let name = "catalog::burn::files::tests::a_disk_that_takes_no_more_is_transient_and_keeps_no_half_file";
         let limited = Command::new("sh")
@@ -335,7 +339,7 @@ fn many_threads_and_two_burns_share_a_root() {
     assert_eq!(names_below(folder.path()).len(), 8 * 3 * 12);
 }
 
-/// One run of an archive: every file below `input`, digested and packed, to `output`.
+/// One run that digests and packs every file below `input` and writes it to `output`.
 fn archive(input: &Path, output: &Path) {
     let mut source = source("files", &format!("root = '{}'", input.display()), &site());
     let mut work = compose(vec![work_kind("sha256", ""), work_kind("gzip", "")])
@@ -353,7 +357,7 @@ fn archive(input: &Path, output: &Path) {
     burn.finish().unwrap();
 }
 
-/// What `sha256sum -c` says in `input`.
+/// Runs `sha256sum -c` in `input`; returns whether it succeeded, and its output.
 fn check(input: &Path, output: &Path) -> (bool, String) {
     let checked = Command::new("sha256sum")
         .args(["-c", "--strict"])
@@ -467,7 +471,7 @@ fn two_nodes_with_one_root_share_a_manifest() {
     let manifest = fs::read_to_string(folder.path().join("SHA256SUMS")).unwrap();
     let listed: Vec<_> = manifest.lines().map(|line| &line[66..]).collect();
     assert_eq!(listed, ["one", "two"]);
-    // The bodies were not changed on their way, so the list holds for the output as well.
+    // The bodies were not changed, so the digests match the outputs, too.
     assert!(check(folder.path(), folder.path()).0);
 }
 
@@ -479,7 +483,7 @@ mod ours;
 fn books_without_a_digest_are_burned_but_not_listed() {
     let folder = tempfile::tempdir().unwrap();
     let burn = open(folder.path(), "manifest = 'SHA256SUMS'");
-    // What claims to be a digest and is none would tear the journal.
+    // An invalid digest with a newline must not corrupt the journal.
     let forged = book(b"m", "x")
         .with_header(header::SHA256, "x\ny")
         .with_header(header::SHA256_NAME, "m");

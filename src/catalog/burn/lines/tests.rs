@@ -1,3 +1,5 @@
+//! Tests of the `lines` burn.
+
 use gopherworks_actors::book::{Body, BodyFile};
 use gopherworks_actors::failure::FailureKind;
 
@@ -72,7 +74,7 @@ fn the_file_begins_anew_with_a_run_but_not_with_a_new_life() {
 
 #[test]
 fn a_full_disk_is_a_condition_of_the_output() {
-    // The device that is always full; it is no regular file, so nothing is cut either.
+    // A device that is always full. It is not a regular file, so nothing is truncated.
     let burn = burn_kind("lines", "path = '/dev/full'")
         .make(&site())
         .unwrap();
@@ -131,7 +133,8 @@ fn a_pipe_that_is_full_keeps_a_write_only_until_the_run_is_stopped() {
     site.halt.ask();
     let results = burn.burn_cart(&books).unwrap();
     let written = results.iter().filter(|result| result.is_ok()).count();
-    // A pipe holds 64 KiB; the line that it took a part of counts as written, and its end is owed.
+    // A pipe holds 64 KiB. A line that it took in part counts as written; the rest is written first
+    // later.
     assert!((1..100).contains(&written), "{written}");
     assert!(results[written..].iter().all(Result::is_err));
     let mut taken = vec![0; written * 3001];

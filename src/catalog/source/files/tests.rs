@@ -1,3 +1,5 @@
+//! Tests of the `files` source.
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -7,7 +9,7 @@ use super::super::super::tests::{bytes_of, site, source};
 use super::super::super::{Catalog, SourceFactory};
 use super::*;
 
-/// A folder with files of these names, each holding its name.
+/// A folder with files of these names; the content of each is its name.
 fn tree(names: &[&[u8]]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in names {
@@ -131,7 +133,7 @@ fn what_is_pruned_is_not_entered() {
         }
         entered
     };
-    // The root, "keep" and the folder itself, however the folder is named.
+    // The root, "keep" and the excluded folder, whichever pattern excludes it.
     assert_eq!(entries(choice("target/**")), 3);
     assert_eq!(entries(choice("target")), 3);
     assert_eq!(entries(choice("other")), 5);
@@ -171,7 +173,7 @@ fn links_are_followed_on_demand_and_special_files_never() {
 #[test]
 fn what_can_not_be_listed_becomes_a_book_that_fails_and_the_walk_goes_on() {
     let folder = tree(&[b"a", b"z"]);
-    // A link to nowhere, and one that goes round in a circle: neither can be listed when links are followed.
+    // A dangling link and a cyclic link: neither can be listed if links are followed.
     symlink("nowhere", folder.path().join("dangling")).unwrap();
     symlink(".", folder.path().join("loop")).unwrap();
     let books = all(&mut *source(
@@ -211,7 +213,8 @@ fn factory(options: &str) -> SourceFactory {
         .factory
 }
 
-/// One run: lists, burns those whose names `burn` accepts, and finishes. Gives what was listed.
+/// One run: lists the files, burns those whose names `burn` accepts, and finishes. Returns the
+/// names of all listed files.
 fn run(options: &str, burn: impl Fn(&str) -> bool) -> Vec<String> {
     let mut source = factory(options).make(&site()).unwrap();
     let receipts = source.receipts().unwrap();
@@ -221,7 +224,7 @@ fn run(options: &str, burn: impl Fn(&str) -> bool) -> Vec<String> {
         .map(|book| String::from_utf8(name(book)).unwrap())
         .collect();
     for book in &mut books {
-        // As a chain of works leaves it.
+        // Change name and body as a chain of works does.
         names::append_suffix(&mut book.headers, ".gz");
         book.body = Body::from("packed");
     }
@@ -250,7 +253,7 @@ fn without_remember_nobody_wants_receipts() {
 fn what_was_burned_is_skipped_until_it_changes() {
     let folder = tree(&[b"a", b"b", b"c d"]);
     let root = folder.path();
-    // The memory is inside of the input: it is not listed.
+    // The memory is inside the input folder, and must not be listed.
     let options = options(
         root,
         &format!("remember = '{}'", root.join("out").display()),
@@ -259,7 +262,7 @@ fn what_was_burned_is_skipped_until_it_changes() {
     assert!(root.join("out/.gopherworks/node.seen").exists());
     assert_eq!(run(&options, |_| true), ["b"]);
     assert!(run(&options, |_| true).is_empty());
-    // Another size; and another time with the same size.
+    // Change the size of one file, and only the modification time of another.
     fs::write(root.join("a"), "longer").unwrap();
     let file = fs::File::options()
         .write(true)

@@ -1,3 +1,5 @@
+//! Tests of the `lines` source.
+
 use std::io::Write;
 use std::sync::mpsc;
 
@@ -52,7 +54,7 @@ fn a_line_that_is_too_long_is_named_after_those_before_it() {
     );
 }
 
-/// Gives one piece a read, and fails where there is none.
+/// Returns one piece per read, and fails if there is none.
 struct Pieces(mpsc::Receiver<io::Result<&'static [u8]>>);
 
 impl Input for Pieces {}
@@ -103,7 +105,7 @@ fn texts(books: &[Book]) -> Vec<String> {
     texts.map(|text| String::from_utf8(text).unwrap()).collect()
 }
 
-/// A file of lines with a memory beside it.
+/// A file of lines, with its memory in the same folder.
 struct Kept(tempfile::TempDir);
 
 impl Kept {
@@ -123,7 +125,8 @@ impl Kept {
         source("lines", &options, &site())
     }
 
-    /// Reads all that the memory leaves, and burns those lines that `burns` wants. `ends`: the run ends in order.
+    /// Reads all lines that were not burned before, and burns those that `burns` accepts. If
+    /// `ends`, the run is finished; otherwise it is dropped as in a crash.
     fn run(&self, ends: bool, burns: impl Fn(&str) -> bool) -> Vec<String> {
         let mut source = self.source();
         let receipts = source.receipts().unwrap();
@@ -148,7 +151,7 @@ fn what_was_burned_is_left_out_and_the_rest_comes_again_with_its_key() {
             let books = all(&mut source);
             books[2].headers.get("key").unwrap().clone()
         };
-        // The third is not burned, and the fourth is burned before it.
+        // The fourth line is burned, but not the third before it.
         kept.run(ends, |text| text != "c");
         std::fs::write(kept.path(), "a\nb\nc\nd\ne\n").unwrap();
         let mut source = kept.source();

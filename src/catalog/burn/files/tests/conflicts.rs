@@ -1,8 +1,8 @@
-//! Two books that want one file, and files that are not to be replaced.
+//! Tests of books with the same target, and of files that must not be replaced.
 
 use super::*;
 
-/// A site of a run of its own.
+/// A site with the state of a new run.
 fn fresh() -> Site {
     Site {
         state: RunState::default(),
@@ -41,7 +41,7 @@ fn the_second_book_of_a_name_is_refused_suffixed_or_replaces_the_first() {
                 &format!("on_conflict = '{rule}'\ndurable = {durable}"),
             );
             let run = fresh();
-            // Two burns, as of copies of one incinerator.
+            // Two instances of the burn, as copies of an incinerator have.
             let (first, second) = (kind.make(&run).unwrap(), kind.make(&run).unwrap());
             let books = [
                 numbered(1, b"d/n.x.gz", "one"),
@@ -72,7 +72,7 @@ fn the_second_book_of_a_name_is_refused_suffixed_or_replaces_the_first() {
                 second.burn(&books[1]),
                 first.burn(&books[2]),
             ]);
-            // They are burned again, by another life: each is known.
+            // All books are burned again by a new instance, which must recognise each.
             let again = kind.make(&run).unwrap();
             let results = again.burn_cart(&books.each_ref()).unwrap();
             check(results.try_into().unwrap());
@@ -103,11 +103,11 @@ fn a_dead_letter_that_is_offered_again_is_refused_again() {
     assert!(burn.burn(&from(2, "/q")).is_err());
     burn.finish().unwrap();
     for _ in 0..2 {
-        // Without a source, which would know whose the file is.
+        // There is no source here that knows to which input the file belongs.
         let offered = kind.make(&fresh()).unwrap();
         assert!(offered.burn(&from(1, "/q")).is_err());
         assert_eq!(read(folder.path(), "d/n"), "/p");
-        // What was not refused replaces its file as ever.
+        // A book that was not refused replaces its own file.
         offered.burn(&from(2, "/p")).unwrap();
         offered.finish().unwrap();
     }
@@ -201,7 +201,7 @@ fn one_run_at_a_time_writes_below_a_root() {
     let refused = kind.make(&fresh()).err().unwrap();
     let process = format!("(process {})", std::process::id());
     assert!(refused.reason().contains(&process), "{refused}");
-    // Once the first has finished there may be another, though it still lives.
+    // Once the first has finished, another run may start, although the first is not dropped yet.
     first.finish().unwrap();
     let second = kind.make(&fresh()).unwrap();
     second.burn(&book(b"n", "x")).unwrap();
@@ -266,7 +266,7 @@ fn a_manifest_never_replaces_an_input() {
     assert_eq!(read(folder.path(), "SUMS"), "theirs");
 }
 
-/// One run of a design with two inboxes and one output. Gives what was burned of each.
+/// One run with two inputs and one output. Returns the names of the files burned of each input.
 fn two_inboxes(folder: &Path, rule: &str) -> [Vec<String>; 2] {
     let run = fresh();
     let sites = ["p", "q"].map(|node| Site {
@@ -329,18 +329,18 @@ fn what_an_earlier_run_made_of_another_input_stays() {
         let out = folder.path().join("out");
         assert_eq!(two_inboxes(folder.path(), rule), [&["same"][..], second]);
         assert_eq!(read(&out, "same"), "of p");
-        // The first is remembered and not listed; the second still finds its place taken.
+        // The first file is remembered and not read again; the target of the second is still taken.
         write("q/same", "of q, changed");
         assert_eq!(two_inboxes(folder.path(), rule), [&[][..], second]);
         assert_eq!(read(&out, "same"), "of p");
         if rule == "suffix" {
             assert_eq!(read(&out, "same~2"), "of q, changed");
         }
-        // Its own file it replaces.
+        // A changed input replaces its own output.
         write("p/same", "of p, changed");
         assert_eq!(two_inboxes(folder.path(), rule)[0], ["same"]);
         assert_eq!(read(&out, "same"), "of p, changed");
-        // And once the input is gone, its place is free.
+        // Once the input is deleted, its target is free.
         fs::remove_file(folder.path().join("p/same")).unwrap();
         if rule == "error" {
             assert_eq!(two_inboxes(folder.path(), rule), [&[][..], &["same"]]);

@@ -1,4 +1,4 @@
-//! Modes and times of what is written.
+//! Tests of the modes and times of files and folders that are written.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// What the process's umask leaves of all rights.
+/// Permission bits that the process's umask leaves.
 fn mask() -> u32 {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("all");
@@ -49,7 +49,7 @@ fn an_archive_is_no_wider_open_than_its_input_and_keeps_its_times() {
     let mask = mask();
     assert_eq!(made(""), 0o750 & mask);
     assert_eq!(made("private"), 0o700 & mask);
-    // The owner's rights, without which no file could be put there.
+    // The owner gets all rights, without which no file could be created in the folder.
     assert_eq!(made("private/deep"), 0o750 & mask);
     for (name, rights) in [
         ("private/key.gz", 0o600),
@@ -62,7 +62,7 @@ fn an_archive_is_no_wider_open_than_its_input_and_keeps_its_times() {
         let found = fs::metadata(output.join(name)).unwrap();
         assert_eq!(found.modified().unwrap(), time, "{name}");
     }
-    // The list has digests of files that only their owner reads.
+    // The manifest contains digests of files that only their owner can read.
     assert_eq!(made("SHA256SUMS"), 0o600);
     for own in ["", "/tmp", "/node.records", "/lock"] {
         let own = made(&format!("{OWN}{own}"));

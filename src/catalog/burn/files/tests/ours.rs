@@ -1,5 +1,5 @@
-//! The files of ours below an output: no link is followed, nothing waits, and what a killed run
-//! left is removed.
+//! Tests of the burn's own files below the root: links are not followed, nothing blocks, and files
+//! left by a killed run are removed.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-/// What is done to a path, in a word.
+/// A change made to a path, and its name in messages.
 type Deed<'a> = (&'a str, &'a dyn Fn(&Path));
 
 #[test]

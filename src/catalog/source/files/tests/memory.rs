@@ -1,5 +1,5 @@
-//! What is remembered of outputs: a lost one is made again, and what changed is told by more than
-//! size and time.
+//! Tests of the memory of outputs: a lost output is written again, and changes to inputs are
+//! detected by more than size and modification time.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
@@ -16,7 +16,7 @@ fn fresh(node: &str) -> Site {
     }
 }
 
-/// One run of an archive. Gives the names of what was burned.
+/// One run of an archive. Returns the names of the burned files.
 fn archive(input: &Path, memory: &Path, output: &Path) -> Vec<String> {
     let site = fresh("inbox");
     let options = options(input, &format!("remember = '{}'", memory.display()));
@@ -48,7 +48,7 @@ fn archive(input: &Path, memory: &Path, output: &Path) -> Vec<String> {
 
 const NOTHING: [&str; 0] = [];
 
-/// What is done to a path, in a word.
+/// A change made to a path, and its name in messages.
 type Deed<'a> = (&'a str, &'a dyn Fn(&Path));
 
 #[test]
@@ -84,7 +84,7 @@ fn a_file_of_the_same_size_and_time_is_known_to_be_another() {
     let (input, output) = (folder.path().join("in"), folder.path().join("out"));
     archive(&input, &output, &output);
     let time = |name: &str| fs::metadata(input.join(name)).unwrap().modified().unwrap();
-    // Replaced by another file, and written to, each with the old time put back.
+    // One input is replaced and the other overwritten; both get their previous modification time.
     let (old_a, old_b) = (time("a"), time("b"));
     fs::write(input.join("new"), "NEW!").unwrap();
     fs::rename(input.join("new"), input.join("a")).unwrap();
@@ -94,7 +94,7 @@ fn a_file_of_the_same_size_and_time_is_known_to_be_another() {
         file.unwrap().set_modified(old).unwrap();
     }
     assert_eq!(archive(&input, &output, &output), ["a", "b"]);
-    // Other rights are for the output, too.
+    // A changed mode is detected, and applied to the output.
     fs::set_permissions(input.join("c"), fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(archive(&input, &output, &output), ["c"]);
     let mode = fs::metadata(output.join("c.gz")).unwrap().mode();
@@ -137,7 +137,7 @@ fn an_archive_that_was_moved_is_known_and_one_that_is_to_be_elsewhere_is_made() 
         archive(&path("in"), &path("moved"), &path("other")),
         NOTHING
     );
-    // A memory apart from the outputs, whose paths it then has as a whole.
+    // If the outputs are not below the folder of the memory, it records absolute paths.
     assert!(path("other/a.gz").exists());
     fs::remove_file(path("other/a.gz")).unwrap();
     assert_eq!(archive(&path("in"), &path("moved"), &path("other")), ["a"]);
@@ -179,7 +179,7 @@ fn two_sources_of_one_folder_remember_each_their_own() {
             for book in all(&mut *source) {
                 listed.push_str(node);
                 if node == burn {
-                    // All sources are told of every book.
+                    // Every source receives the receipts of all books.
                     for receipts in &receipts {
                         receipts.burned(&[&book]).unwrap();
                     }
@@ -210,7 +210,7 @@ fn a_run_that_leaves_no_trace_reads_the_memory_and_makes_nothing() {
     assert_eq!(listed(), 2);
     assert!(!output.exists());
     archive(&input, &output, &output);
-    // Even while another run holds the folder.
+    // The listing also works while another run has locked the folder.
     let held = fresh("inbox");
     let _held = held.state.own(&output, "inbox").unwrap();
     assert_eq!(listed(), 0);
