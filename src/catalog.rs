@@ -1,8 +1,9 @@
-//! Kind name -> factory: the shipped sources, works and burns, and those that an application adds.
+//! Registry of kinds: maps a kind's name to its factory, for shipped sources, works, burns and
+//! services and for those an application adds.
 //!
-//! A kind turns a table of options into a [`Factory`] in two steps. [`Kind::prepare`] reads the options and touches
-//! nothing else, so a file can be checked on any machine; [`Factory::make`] opens what is needed, anew for every life
-//! of the actor that uses the product.
+//! A kind turns a table of options into a [`Factory`] in two steps. [`Kind::prepare`] only parses
+//! the options, so a file can be checked on any machine. [`Factory::make`] opens files and other
+//! resources; it is called again at every restart of the actor that uses the product.
 //!
 //! ```
 //! use gopherworks::actors::book::{Body, Book};
@@ -55,47 +56,49 @@ pub use work::compose;
 use options::Access;
 use work::filter::{Filter, FilterMake};
 
-/// What a factory is told about the place that its product will have.
+/// Context passed to a factory: the node that uses the product, and the run it belongs to.
 #[derive(Debug, Clone)]
 pub struct Site {
     /// Name of the node or crew.
     pub node: String,
-    /// Seed of the run.
+    /// Random seed of the run.
     pub seed: u64,
-    /// Identity of the run among all runs of all processes.
+    /// Id of the run, unique across processes.
     pub run: RunId,
-    /// Folder for bodies too large for memory.
+    /// Folder for bodies too large to hold in memory.
     pub scratch: PathBuf,
-    /// A body up to this many bytes stays in memory; a larger one streams through a file in `scratch`.
+    /// Largest body in bytes that stays in memory; a larger one is streamed through a file in
+    /// `scratch`.
     pub spill_above: u64,
-    /// Asks what waits for long to give up, since the run is being stopped at once.
+    /// Signal that the run is being stopped immediately; long waits must give up.
     pub halt: Halt,
-    /// True where the run was given a duration (`--for`): sources that make up their books then never end by themselves.
+    /// True if the run has a fixed duration (`--for`): sources that generate books then never end.
     pub endless: bool,
-    /// What the products of the run know of each other.
+    /// State shared by all products of the run.
     pub state: RunState,
 }
 
 type Make<T> = dyn Fn(&Site) -> Result<Box<T>, Failure> + Send + Sync;
 
-/// Makes a product for a site; called again for every new life of the actor that uses it.
+/// Makes a product for a site. It is called again at every restart of the actor that uses it.
 pub struct Factory<T: ?Sized> {
     make: Arc<Make<T>>,
-    // Not empty: the product is a stream through exactly these, so `compose` may join it with its neighbours.
+    // If not empty, the product is exactly this chain of streams; `compose` may join it with
+    // others.
     filters: Arc<[FilterMake]>,
 }
 
-/// Makes a source.
+/// Factory of sources.
 pub type SourceFactory = Factory<dyn Source>;
-/// Makes the work of one gopher.
+/// Factory of the work of one gopher.
 pub type WorkFactory = Factory<dyn Transform>;
-/// Makes a burn.
+/// Factory of burns.
 pub type BurnFactory = Factory<dyn Burn>;
-/// Makes a kind of worker for one balancer.
+/// Factory of services, which create a balancer's workers.
 pub type ServiceFactory = Factory<dyn Service>;
 
 impl<T: ?Sized> Factory<T> {
-    /// A factory from a closure.
+    /// Creates a factory from a closure.
     pub fn new(make: impl Fn(&Site) -> Result<Box<T>, Failure> + Send + Sync + 'static) -> Self {
         Self {
             make: Arc::new(make),
@@ -103,10 +106,9 @@ impl<T: ?Sized> Factory<T> {
         }
     }
 
-    /// Makes one.
+    /// Makes one product.
     ///
-    /// # Errors
-    /// Whatever the kind refuses at this site, e.g. an output folder that can't be created.
+    /// # Errors If the kind can't work at this site, e.g. an output folder can't be created.
     pub fn make(&self, site: &Site) -> Result<Box<T>, Failure> {
         (self.make)(site)
     }
@@ -129,19 +131,20 @@ impl<T: ?Sized> fmt::Debug for Factory<T> {
 
 type Look = dyn Fn() -> Vec<OptionWarning> + Send + Sync;
 
-/// What a kind makes of its options: the factory, and what it would read and write.
+/// Result of checking a kind's options: the factory, and the paths that it will read and write.
 pub struct Prepared<T: ?Sized> {
-    /// Makes the product.
+    /// Factory of the product.
     pub factory: Factory<T>,
-    /// Files and folders that it would read.
+    /// Files and folders that the product reads.
     pub reads: Vec<PathBuf>,
-    /// Files and folders that it would write.
+    /// Files and folders that the product writes.
     pub writes: Vec<PathBuf>,
     look: Box<Look>,
 }
 
 impl<T: ?Sized> Prepared<T> {
-    /// Looks whether this machine has what the options name. Unlike preparing, this reads the disk.
+    /// Checks whether this machine has what the options name. Unlike [`Kind::prepare`], this reads
+    /// the disk.
     pub fn look(&self) -> Vec<OptionWarning> {
         (self.look)()
     }
@@ -158,13 +161,13 @@ impl<T: ?Sized> fmt::Debug for Prepared<T> {
 
 type Prepare<T> = dyn Fn(toml::Table) -> Result<Prepared<T>, OptionError> + Send + Sync;
 
-/// One kind of source, work or burn.
+/// One kind of source, work, burn or service.
 pub struct Kind<T: ?Sized> {
-    /// Its name in config files.
+    /// Name of the kind in config files.
     pub name: String,
-    /// What it does, in a line.
+    /// One-line description.
     pub help: String,
-    /// JSON Schema of its options; properties of `format: "path"` are file paths.
+    /// JSON Schema of the options; properties with `format: "path"` are file paths.
     pub schema: schemars::Schema,
     prepare: Box<Prepare<T>>,
 }
@@ -179,26 +182,25 @@ impl<T: ?Sized> fmt::Debug for Kind<T> {
 }
 
 impl<T: ?Sized + 'static> Kind<T> {
-    /// Checks options and makes a factory of them. Touches no disk. Relative paths must have been resolved before,
-    /// e.g. by [`Kind::resolve_paths`].
+    /// Checks options and creates a factory from them, without touching the disk. Relative paths
+    /// must be resolved first, e.g. by [`Kind::resolve_paths`].
     ///
-    /// # Errors
-    /// The first mistake in the options.
+    /// # Errors The first invalid option.
     pub fn prepare(&self, options: toml::Table) -> Result<Prepared<T>, OptionError> {
         (self.prepare)(options)
     }
 
-    /// The options with type, default and help, in the order of their names.
+    /// The options with type, default and help text, sorted by name.
     pub fn options(&self) -> Vec<OptionHelp> {
         options::help(&self.schema)
     }
 
-    /// Makes every relative path among `options` absolute against `base`; where the kind takes `-` for a standard
-    /// stream, `-` is left as it is.
+    /// Resolves every relative path among `options` against `base`. `-` is kept where the kind
+    /// accepts it as a standard stream.
     pub fn resolve_paths(&self, options: &mut toml::Table, base: &Path) {
         options::visit_paths(&self.schema, options, &mut |text, path| {
             if !(path.takes_dash && text == options::STANDARD_STREAM) {
-                // A path that came from TOML and a base that is not UTF-8 can't be written back as TOML: left alone.
+                // TOML strings are UTF-8: a path below a base that is not UTF-8 is left relative.
                 if let Some(joined) = base.join(&*text).to_str() {
                     *text = joined.to_owned();
                 }
@@ -218,7 +220,7 @@ impl<T: ?Sized + 'static> Kind<T> {
         Self::with_look(name, help, access, build, |_: &O| Vec::new())
     }
 
-    /// `look` finds what this machine lacks for the options.
+    /// `look` reports what this machine lacks for the options.
     fn with_look<O>(
         name: &str,
         help: &str,
@@ -251,7 +253,7 @@ impl<T: ?Sized + 'static> Kind<T> {
     }
 }
 
-/// All kinds, by role and name. A kind added under a name that is taken replaces the one before.
+/// All kinds, by role and name. Adding a kind under an existing name replaces the earlier one.
 #[derive(Default)]
 pub struct Catalog {
     sources: BTreeMap<String, Kind<dyn Source>>,
@@ -272,7 +274,7 @@ impl fmt::Debug for Catalog {
 }
 
 impl Catalog {
-    /// The shipped kinds.
+    /// A catalog of the shipped kinds.
     pub fn standard() -> Self {
         let mut catalog = Self::empty();
         source::register(&mut catalog);
@@ -282,7 +284,7 @@ impl Catalog {
         catalog
     }
 
-    /// No kinds at all.
+    /// A catalog without kinds.
     pub fn empty() -> Self {
         Self::default()
     }
@@ -307,22 +309,22 @@ impl Catalog {
         self.services.get(name)
     }
 
-    /// All kinds of source, in the order of their names.
+    /// All kinds of source, sorted by name.
     pub fn sources(&self) -> impl Iterator<Item = &Kind<dyn Source>> {
         self.sources.values()
     }
 
-    /// All kinds of work, in the order of their names.
+    /// All kinds of work, sorted by name.
     pub fn works(&self) -> impl Iterator<Item = &Kind<dyn Transform>> {
         self.works.values()
     }
 
-    /// All kinds of burn, in the order of their names.
+    /// All kinds of burn, sorted by name.
     pub fn burns(&self) -> impl Iterator<Item = &Kind<dyn Burn>> {
         self.burns.values()
     }
 
-    /// All kinds of worker, in the order of their names.
+    /// All kinds of worker, sorted by name.
     pub fn services(&self) -> impl Iterator<Item = &Kind<dyn Service>> {
         self.services.values()
     }
@@ -347,7 +349,8 @@ impl Catalog {
         self.services.keys().map(String::as_str)
     }
 
-    /// Adds a kind of source with options `O`. Options should deny unknown fields, so that a slip of the pen is found.
+    /// Adds a kind of source with options `O`. `O` should deny unknown fields, so that misspelt
+    /// keys are reported.
     pub fn add_source<O, S>(
         &mut self,
         name: &str,
@@ -387,7 +390,7 @@ impl Catalog {
         self
     }
 
-    /// Adds a kind of work through which bodies stream; neighbours of this sort share one pass over the body.
+    /// Adds a kind of work that streams bodies. Adjacent filters share one pass over the body.
     pub fn add_filter<O, F>(
         &mut self,
         name: &str,
@@ -442,7 +445,7 @@ impl Catalog {
         self
     }
 
-    /// Adds a kind of worker, for balancers, with options `O`.
+    /// Adds a kind of worker for balancers, with options `O`.
     pub fn add_service<O, S>(
         &mut self,
         name: &str,

@@ -1,4 +1,4 @@
-//! Kinds without options, made of plain closures.
+//! Catalog methods that add kinds without options from plain closures.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::Catalog;
 
-/// The options of a kind that has none; any key is refused.
+/// Options of a kind that has none: any key is an error.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NoOptions {}
@@ -95,7 +95,8 @@ where
 }
 
 impl Catalog {
-    /// Adds a kind of worker made of a closure, which may take its time: it runs on a thread of its own.
+    /// Adds a kind of worker from a closure that may block: each worker calls it on a thread of its
+    /// own.
     pub fn add_service_fn<F>(&mut self, name: &str, help: &str, serve: F) -> &mut Self
     where
         F: Fn(Job) -> Answer + Send + Sync + 'static,
@@ -110,7 +111,8 @@ impl Catalog {
         })
     }
 
-    /// Adds a kind of worker made of a closure that gives a future, which does not block: it runs on the worker's arbiter.
+    /// Adds a kind of worker from an async closure. It must not block, since it runs on the
+    /// worker's arbiter.
     ///
     /// ```
     /// use gopherworks::Catalog;
@@ -134,7 +136,8 @@ impl Catalog {
         })
     }
 
-    /// Adds a source whose books come out of an iterator; `make` is called once for each source. The iterator may wait.
+    /// Adds a kind of source from an iterator of books, which may block. `make` is called each time
+    /// a source is made, at restarts too.
     pub fn add_source_iter<I>(
         &mut self,
         name: &str,
@@ -150,7 +153,7 @@ impl Catalog {
         })
     }
 
-    /// Adds work made of a closure, which may take its time: it runs in the blocking pool.
+    /// Adds a kind of work from a closure that may block: it runs in the blocking pool.
     pub fn add_work_fn<F>(&mut self, name: &str, help: &str, work: F) -> &mut Self
     where
         F: Fn(Book) -> Result<Option<Book>, Failure> + Send + Sync + 'static,
@@ -158,7 +161,8 @@ impl Catalog {
         self.work_fn(name, help, work, true)
     }
 
-    /// Adds work made of a closure that returns within a few microseconds and touches no disk: it runs on the arbiter.
+    /// Adds a kind of work from a closure that runs on the arbiter: it must return within a few
+    /// microseconds and not touch the disk.
     pub fn add_inline_work_fn<F>(&mut self, name: &str, help: &str, work: F) -> &mut Self
     where
         F: Fn(Book) -> Result<Option<Book>, Failure> + Send + Sync + 'static,
@@ -177,7 +181,8 @@ impl Catalog {
         })
     }
 
-    /// Adds a burn made of a closure, which may take its time: it runs in the blocking pool, on several threads at once.
+    /// Adds a kind of burn from a closure that may block: it runs in the blocking pool, on several
+    /// threads concurrently.
     pub fn add_burn_fn<F>(&mut self, name: &str, help: &str, burn: F) -> &mut Self
     where
         F: Fn(&Book) -> Result<(), Failure> + Send + Sync + 'static,
@@ -185,7 +190,8 @@ impl Catalog {
         self.burn_fn(name, help, burn, true)
     }
 
-    /// Adds a burn made of a closure that returns within a few microseconds and touches no disk: it runs on the arbiter.
+    /// Adds a kind of burn from a closure that runs on the arbiter: it must return within a few
+    /// microseconds and not touch the disk.
     pub fn add_inline_burn_fn<F>(&mut self, name: &str, help: &str, burn: F) -> &mut Self
     where
         F: Fn(&Book) -> Result<(), Failure> + Send + Sync + 'static,

@@ -1,8 +1,10 @@
-//! HTTP out: the client of the worker and the burn `http`, and the headers of a book that carry a request and its answer.
+//! HTTP client of the `http` worker and the `http` burn, and the book headers that hold a request
+//! or a response.
 //!
-//! A requester that serves HTTP makes a book of each request: [`METHOD`], [`PATH`], [`QUERY`], [`HOST`], [`PEER`], [`TYPE`] and a header
-//! [`REQUEST_FIELD`]`<name>` for each field that is passed on. A worker answers with a book that has [`STATUS`], [`TYPE`] and
-//! headers [`ANSWER_FIELD`]`<name>`. docs/gateway.md tells what is passed on and what is not.
+//! A requester that serves HTTP turns each request into a book with [`METHOD`], [`PATH`],
+//! [`QUERY`], [`HOST`], [`PEER`], [`TYPE`] and one header [`REQUEST_FIELD`]`<name>` for each
+//! forwarded field. A worker responds with a book that has [`STATUS`], [`TYPE`] and headers
+//! [`ANSWER_FIELD`]`<name>`. docs/gateway.md lists the fields that are forwarded.
 
 #[cfg(feature = "http")]
 mod address;
@@ -26,27 +28,28 @@ pub(super) use options::Options;
 #[cfg(feature = "http")]
 pub(crate) use sending::Blocking;
 
-/// Header of a book: the method of the request that it came with.
+/// Book header: method of the HTTP request that the book was made from.
 pub const METHOD: &str = "http.method";
-/// Header of a book: the path of the request that it came with, below the path that is served; its percent-encoding is kept.
+/// Book header: path of the HTTP request, relative to the served path and still percent-encoded.
 pub const PATH: &str = "http.path";
-/// Header of a book: the query of the request that it came with, without the question mark; its encoding is kept.
+/// Book header: query of the HTTP request, without the question mark and still encoded.
 pub const QUERY: &str = "http.query";
-/// Header of a book: the host that the request was sent to, with its port if the client named one.
+/// Book header: host that the HTTP request was sent to, with the port if the client gave one.
 pub const HOST: &str = "http.host";
-/// Header of a book: the IP address of the client.
+/// Book header: IP address of the HTTP client.
 pub const PEER: &str = "http.peer";
-/// Header of a book: the status of the answer that it is, in decimal digits.
+/// Book header: status code of an HTTP response, in decimal digits.
 pub const STATUS: &str = "http.status";
-/// Header of a book: the media type of its body, of a request's as of an answer's.
+/// Book header: media type of the body, for requests and responses.
 pub const TYPE: &str = "content-type";
-/// A header of a book that begins so is a field of the request that it came with; the rest is the field's name in lower case.
-/// Several fields of one name are one header, with a line feed between their values.
+/// Prefix of book headers that hold a field of the HTTP request; the field's name follows in lower
+/// case. Repeated fields are joined in one header, separated by line feeds.
 pub const REQUEST_FIELD: &str = "http.request.";
-/// A header of a book that begins so is a field of the answer that it is, written like those of a request.
+/// Prefix of book headers that hold a field of an HTTP response, in the format of
+/// [`REQUEST_FIELD`].
 pub const ANSWER_FIELD: &str = "http.answer.";
 
-/// True where `book` is the answer of an HTTP server that says that it failed (5xx).
+/// True if `book` is an HTTP response with a 5xx status.
 pub(crate) fn says_failed(book: &gopherworks_actors::book::Book) -> bool {
     let status = book.headers.get(STATUS);
     status.is_some_and(|status| status.len() == 3 && status[0] == b'5')

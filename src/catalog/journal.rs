@@ -1,7 +1,8 @@
-//! A file of records, one a line: appended to with one write a call, replaced as a whole when it is compacted.
+//! Journal file with one record per line: each append is a single write, and compaction replaces
+//! the whole file.
 //!
-//! Every record ends with ` .`, which escaped fields can't contain; so the part of a record that a crash left behind is
-//! told from a whole one and skipped.
+//! Every record ends with ` .`, which escaped fields can't contain, so a record truncated by a
+//! crash is detected and skipped.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -11,17 +12,17 @@ use super::own::Own;
 
 const END: &[u8] = b" .";
 
-/// A journal in the folder of ours; the file comes into being with its first record.
+/// A journal in the run's `.gopherworks` folder; the first append creates the file.
 #[derive(Debug)]
 pub(super) struct Journal {
     own: Arc<Own>,
     name: String,
-    // True where the last line may be torn: the next record then starts on a line of its own.
+    // If the last line may be truncated, the next record starts on a new line.
     torn: Mutex<bool>,
 }
 
 impl Journal {
-    /// The journal called `name`; looks at its last byte.
+    /// Opens the journal `name`; reads its last byte to detect a truncated record.
     pub(super) fn open(own: Arc<Own>, name: String) -> io::Result<Self> {
         let torn = match own.read(&name)? {
             Some(mut file) => ends_torn(&mut file)?,
@@ -34,23 +35,22 @@ impl Journal {
         })
     }
 
-    /// Its name in the folder.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The folder.
     pub(super) fn own(&self) -> &Arc<Own> {
         &self.own
     }
 
-    /// Appends lines made by [`push_record`] with one write, and syncs them if `durable`.
+    /// Appends lines made by [`push_record`] with one write; syncs the file if `durable`.
     pub(super) fn append(&self, lines: &[u8], durable: bool) -> io::Result<()> {
         if lines.is_empty() {
             return Ok(());
         }
         let mut torn = self.torn.lock().unwrap_or_else(PoisonError::into_inner);
-        // Opened for each call: after another instance has replaced the file, records go to the new one.
+        // Opened for each call: if another instance has replaced the file, records go to the new
+        // one.
         let mut file = self.own.append(&self.name)?;
         let written = if *torn {
             file.write_all(&[b"\n", lines].concat())
@@ -62,12 +62,12 @@ impl Journal {
         if durable { file.sync_data() } else { Ok(()) }
     }
 
-    /// Calls `each` with the offset and the fields of every whole record, oldest first.
+    /// Calls `each` with the offset and fields of every complete record, oldest first.
     pub(super) fn read(&self, each: impl FnMut(u64, &[&[u8]]) -> io::Result<()>) -> io::Result<()> {
         read(&self.own, &self.name, each)
     }
 
-    /// Replaces the journal by what `write` writes, durably: after a crash there is the old or the new one.
+    /// Replaces the journal atomically and durably with what `write` writes.
     pub(super) fn replace(
         &self,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -83,7 +83,7 @@ impl Journal {
     }
 }
 
-/// Reads the journal called `name`; one that is not there is empty.
+/// Reads the journal `name`; a missing file counts as empty.
 pub(super) fn read(
     own: &Own,
     name: &str,
@@ -108,13 +108,12 @@ pub(super) fn read(
     }
 }
 
-/// The fields of the record that a line, with or without its end, holds; `None` where it is torn.
+/// Splits a line, with or without its newline, into fields; `None` if the record is truncated.
 pub(super) fn fields(line: &[u8]) -> Option<Vec<&[u8]>> {
     let record = line.strip_suffix(b"\n").unwrap_or(line).strip_suffix(END)?;
     Some(record.split(|byte| *byte == b' ').collect())
 }
 
-/// Reads the line that begins at `offset` of a journal.
 pub(super) fn line_at(file: &File, offset: u64) -> io::Result<Vec<u8>> {
     use std::os::unix::fs::FileExt;
     let mut line = Vec::new();
@@ -132,7 +131,7 @@ pub(super) fn line_at(file: &File, offset: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Adds one record to `lines`; fields must not contain spaces or newlines.
+/// Appends one record to `lines`; fields must not contain spaces or newlines.
 pub(super) fn push_record(lines: &mut Vec<u8>, fields: &[&[u8]]) {
     for (position, field) in fields.iter().enumerate() {
         if position > 0 {
@@ -187,7 +186,7 @@ mod tests {
         let own = own(&folder);
         let open = || Journal::open(own.clone(), "journal".to_owned()).unwrap();
         let whole = record(&["1", "second", ""]);
-        // The newline is not part of what makes a record whole.
+        // A record is complete even without its newline.
         for cut in 0..whole.len() - 1 {
             let _ = std::fs::remove_file(own.path().join("journal"));
             let journal = open();

@@ -1,4 +1,4 @@
-//! Names are bytes: between headers, paths, and text that fits on one line.
+//! Conversions of names, which are arbitrary bytes: between headers, paths and single-line text.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,28 +9,28 @@ use gopherworks_actors::job::Job;
 
 use super::RunId;
 
-/// The bytes of a path, as headers carry it.
+/// Returns the bytes of a path, in the form that book headers hold.
 #[cfg(unix)]
 pub fn path_bytes(path: &Path) -> &[u8] {
     use std::os::unix::ffi::OsStrExt;
     path.as_os_str().as_bytes()
 }
 
-/// The path that the bytes name.
+/// Converts bytes to a path.
 #[cfg(unix)]
 pub fn bytes_path(bytes: &[u8]) -> PathBuf {
     os_string(bytes).into()
 }
 
-/// The bytes as the operating system takes them.
+/// Converts bytes to an OS string.
 #[cfg(unix)]
 pub fn os_string(bytes: &[u8]) -> OsString {
     use std::os::unix::ffi::OsStringExt;
     OsString::from_vec(bytes.to_vec())
 }
 
-/// Identifies a book outside the process: header [`header::KEY`], which a source that remembers its place sets, or else `<run>-<id>`. No two books
-/// of any runs have the same key.
+/// Returns the book's key, unique across runs and processes: header [`header::KEY`], which sources
+/// with persistent progress set, or else `<run>-<id>`.
 pub fn key_of(book: &Book, run: &RunId) -> String {
     match book.headers.get(header::KEY) {
         Some(key) => String::from_utf8_lossy(key).into_owned(),
@@ -38,8 +38,8 @@ pub fn key_of(book: &Book, run: &RunId) -> String {
     }
 }
 
-/// Identifies a request outside the process: the [key](key_of) of its book, or else `<run>-<requester>-<number>`. Copies and retries of a request
-/// have the same key; no two requests of any runs do.
+/// Returns the request's key, unique across runs and processes: the [key](key_of) of its book, or
+/// else `<run>-<requester>-<number>`. Copies and retries of a request have the same key.
 pub fn key_of_job(job: &Job, run: &RunId) -> String {
     match &job.book {
         Some(book) if book.id != BookId::UNASSIGNED || book.headers.get(header::KEY).is_some() => {
@@ -49,7 +49,7 @@ pub fn key_of_job(job: &Job, run: &RunId) -> String {
     }
 }
 
-/// The name of a book's body: header [`header::NAME`], or `book-<key>` where it has none.
+/// Returns the name of a book's body: header [`header::NAME`], or else `book-<key>`.
 pub fn name_of(book: &Book, run: &RunId) -> Bytes {
     match book.headers.get(header::NAME) {
         Some(name) => name.clone(),
@@ -57,7 +57,7 @@ pub fn name_of(book: &Book, run: &RunId) -> Bytes {
     }
 }
 
-/// Adds `suffix` to the name, if there is one.
+/// Appends `suffix` to header [`header::NAME`]; does nothing if the header is missing.
 pub fn append_suffix(headers: &mut Headers, suffix: &str) {
     if let Some(name) = headers.get(header::NAME) {
         let longer = [name.as_ref(), suffix.as_bytes()].concat();
@@ -65,7 +65,8 @@ pub fn append_suffix(headers: &mut Headers, suffix: &str) {
     }
 }
 
-/// Takes `suffix` off the name, if it ends so and something is left.
+/// Removes `suffix` from the end of header [`header::NAME`], unless that would leave the file name
+/// empty.
 pub fn strip_suffix(headers: &mut Headers, suffix: &str) {
     if let Some(name) = headers.get(header::NAME)
         && let Some(stem) = name.strip_suffix(suffix.as_bytes())
@@ -77,7 +78,7 @@ pub fn strip_suffix(headers: &mut Headers, suffix: &str) {
     }
 }
 
-/// Writes bytes so that they fit on a line without a space: all but `A-Z a-z 0-9 . _ - /` become `%XX`.
+/// Encodes bytes as text without spaces or line breaks: all but `A-Z a-z 0-9 . _ - /` become `%XX`.
 pub fn escape(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut text = String::with_capacity(bytes.len());
@@ -93,7 +94,7 @@ pub fn escape(bytes: &[u8]) -> String {
     text
 }
 
-/// What [`escape`] was given; `None` if this did not come from it.
+/// Decodes the output of [`escape`]; `None` if a `%` is not followed by two hexadecimal digits.
 pub fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -114,7 +115,7 @@ fn hex_digit(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).map(|value| value as u8)
 }
 
-/// Lower-case hexadecimal.
+/// Encodes bytes in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let pairs = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
@@ -123,7 +124,7 @@ pub fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Reads a SHA-256 in hexadecimal.
+/// Decodes a SHA-256 digest from 64 hexadecimal digits; `None` if the text is anything else.
 pub fn unhex_sha256(text: &[u8]) -> Option<[u8; 32]> {
     let mut digest = [0; 32];
     if text.len() != 64 {
@@ -135,7 +136,8 @@ pub fn unhex_sha256(text: &[u8]) -> Option<[u8; 32]> {
     Some(digest)
 }
 
-/// A node's name as a part of a file name: [`escape`]d, `/` too, and never hidden.
+/// Turns a node's name into part of a file name: [`escape`]d, with `/` escaped too and no leading
+/// dot.
 pub fn file_stem(node: &str) -> String {
     let stem = escape(node.as_bytes()).replace('/', "%2F");
     match stem.strip_prefix('.') {
@@ -144,7 +146,7 @@ pub fn file_stem(node: &str) -> String {
     }
 }
 
-/// Bytes for a message: what is not UTF-8 is replaced, control characters are escaped.
+/// Formats bytes for a message: invalid UTF-8 is replaced, control characters are escaped.
 pub fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).escape_debug().to_string()
 }

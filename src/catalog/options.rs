@@ -1,4 +1,4 @@
-//! Options of kinds: paths among them, their reading, and what their schema tells people.
+//! Options of kinds: paths among them, parsing, bounds checks, and help text from their schema.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,24 +9,25 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What stands for standard input or output where a kind allows it.
+/// Path that stands for standard input or output, where a kind accepts it.
 pub const STANDARD_STREAM: &str = "-";
 
-/// A path among a kind's options; what is relative has been resolved before the option is read.
+/// A path among a kind's options; relative paths are resolved before the options are parsed.
 ///
-/// A source's and a work's paths count as read, a burn's as written; `#[schemars(extend("x-access" = "write"))]` on the
-/// field says otherwise (`"read"`, `"write"`, `"none"`). `#[schemars(extend("x-dash" = true))]` says that `-` means a standard stream.
+/// By default the paths of a burn count as written and all others as read.
+/// `#[schemars(extend("x-access" = "write"))]` on the field overrides this (`"read"`, `"write"`,
+/// `"none"`). `#[schemars(extend("x-dash" = true))]` makes `-` mean a standard stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct FilePath(pub PathBuf);
 
 impl FilePath {
-    /// The path.
+    /// Returns the path.
     pub fn as_path(&self) -> &Path {
         &self.0
     }
 
-    /// True for `-`.
+    /// True if the path is `-`.
     pub fn is_standard_stream(&self) -> bool {
         self.0.as_os_str() == STANDARD_STREAM
     }
@@ -46,10 +47,10 @@ impl JsonSchema for FilePath {
     }
 }
 
-/// What options were refused, with the path of the offending key below the kind's table.
+/// An invalid option, with the path of its key below the kind's table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptionError {
-    /// Keys from the options table to the value at fault; empty for the table itself.
+    /// Keys from the options table to the invalid value; empty for the table itself.
     pub path: Vec<String>,
     /// serde's message, e.g. ``unknown field `lvel`, expected `level` ``.
     pub message: String,
@@ -67,7 +68,7 @@ impl fmt::Display for OptionError {
 
 impl std::error::Error for OptionError {}
 
-/// What is done with a path.
+/// How a path option counts in a kind's list of reads and writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
@@ -75,45 +76,44 @@ pub(super) enum Access {
     Neither,
 }
 
-/// What the schema says of a path option.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PathOption {
     access: Option<Access>,
-    /// True where `-` is no path.
+    /// True if `-` means a standard stream.
     pub(super) takes_dash: bool,
 }
 
-/// One option of a kind, for people.
+/// Help for one option of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptionHelp {
-    /// Its key.
+    /// Key of the option.
     pub name: String,
-    /// Its type, e.g. `path`, `size`, `book | cart`, `[string]`.
+    /// Type, e.g. `path`, `size`, `book | cart`, `[string]`.
     pub ty: String,
-    /// Its default in TOML's notation; `None` where it has none.
+    /// Default in TOML notation; `None` if there is none.
     pub default: Option<String>,
-    /// What it does.
+    /// Description, with its bounds.
     pub help: String,
-    /// True if it must be given.
+    /// True if the option is required.
     pub required: bool,
 }
 
-/// What this machine lacks for options that are right in themselves, e.g. a program that is not there.
+/// Something that this machine lacks for otherwise valid options, e.g. a missing program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptionWarning {
-    /// Keys from the options table to the value that it is about; empty for the table itself.
+    /// Keys from the options table to the value concerned; empty for the table itself.
     pub path: Vec<String>,
-    /// What is wrong.
+    /// Description of the problem.
     pub message: String,
-    /// The name that was not found among `known`; empty where no name is at fault.
+    /// The name that was not found among `known`; empty if the problem is not a name.
     pub said: String,
-    /// Names that may have been meant.
+    /// Valid names, for suggestions.
     pub known: Vec<String>,
-    /// What to do about it where nothing of `known` is near.
+    /// Advice, used if no name in `known` is similar.
     pub help: Option<String>,
 }
 
-/// Reads options; the error names the key at fault.
+/// Parses options; the error names the invalid key.
 pub(super) fn parse<O: DeserializeOwned>(table: toml::Table) -> Result<O, OptionError> {
     serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|error| {
         use serde_path_to_error::Segment;
@@ -130,7 +130,7 @@ pub(super) fn parse<O: DeserializeOwned>(table: toml::Table) -> Result<O, Option
     })
 }
 
-/// The first number or size that is outside of the bounds that the schema states, as `minimum` and `maximum`.
+/// Fails for the first number or size outside the schema's `minimum` and `maximum`.
 pub(super) fn check_bounds(schema: &Schema, table: &toml::Table) -> Result<(), OptionError> {
     let mut path = Vec::new();
     let root = schema.as_value();
@@ -206,7 +206,7 @@ fn outside(
     Some(format!("{said} is too {word}: {end} {}", shown(bound)))
 }
 
-/// The paths that are given, as (read, written); `-` stands for a standard stream where the kind takes it.
+/// Returns the given paths, as (read, written). `-` for a standard stream is included as a path.
 pub(super) fn reads_and_writes(
     schema: &Schema,
     table: &mut toml::Table,
@@ -225,7 +225,8 @@ pub(super) fn reads_and_writes(
     (reads, writes)
 }
 
-/// Calls `visit` on every string that the schema calls a path.
+/// Calls `visit` on every string that the schema declares as a path, and on every program with a
+/// `/`.
 pub(super) fn visit_paths(
     schema: &Schema,
     table: &mut toml::Table,
@@ -296,7 +297,7 @@ fn is_path(root: &Value, schema: &Value) -> bool {
     has_format(root, schema, "path")
 }
 
-/// True for a program: a path if it has a `/`, otherwise a name.
+/// True for a program: with a `/` it is a path, otherwise a name to look up.
 fn is_program(root: &Value, schema: &Value) -> bool {
     has_format(root, schema, "program")
 }
@@ -306,13 +307,13 @@ fn has_format(root: &Value, schema: &Value, format: &str) -> bool {
         .any(|branch| branch.get("format").and_then(Value::as_str) == Some(format))
 }
 
-/// What an array's schema says of the item at `at`.
+/// Returns the schema of an array's item at index `at`.
 pub(crate) fn item(array: &Value, at: usize) -> Option<&Value> {
     let own = array.get("prefixItems").and_then(|items| items.get(at));
     own.or_else(|| array.get("items"))
 }
 
-/// The schema that `$ref` points to, or the schema itself.
+/// Resolves the schema's `$ref`, if it has one.
 fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     let target = schema.get("$ref").and_then(Value::as_str);
     target
@@ -320,7 +321,7 @@ fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
         .unwrap_or(schema)
 }
 
-/// The schema and its alternatives, one level deep: enough for `Option<T>` and enums.
+/// The schema and its alternatives, one level deep, which is enough for `Option<T>` and enums.
 fn branches<'a>(root: &'a Value, schema: &'a Value) -> impl Iterator<Item = &'a Value> {
     let alternatives = ["anyOf", "oneOf"]
         .into_iter()
@@ -330,7 +331,6 @@ fn branches<'a>(root: &'a Value, schema: &'a Value) -> impl Iterator<Item = &'a 
     std::iter::once(schema).chain(alternatives)
 }
 
-/// The options that a schema describes.
 pub(super) fn help(schema: &Schema) -> Vec<OptionHelp> {
     let root = schema.as_value();
     let required = |name: &str| {
@@ -367,7 +367,7 @@ pub(super) fn help(schema: &Schema) -> Vec<OptionHelp> {
         .collect()
 }
 
-/// The bounds that a person might meet, in words.
+/// Describes the bounds, unless a size has only the general maximum.
 fn bounds_text(schema: &Value) -> Option<String> {
     let most = schema.get("maximum")?.as_f64()?;
     let least = schema.get("minimum").and_then(Value::as_f64);
@@ -435,7 +435,7 @@ fn plain_text(value: &Value) -> String {
         .map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// A JSON value in TOML's notation, on one line.
+/// Formats a JSON value in TOML notation, on one line.
 fn toml_text(value: &Value) -> String {
     match value {
         Value::Array(values) => format!(

@@ -1,9 +1,8 @@
-//! The folder `.gopherworks` below a folder that a run writes to: journals, temporary files, and
-//! the lock of the run.
+//! The `.gopherworks` folder below each folder that a run writes to: it holds journals, temporary
+//! files and the run's lock.
 //!
-//! Nothing in it is opened through a link, and nothing but regular files is read or written: a
-//! link, a pipe, a device or a folder in a file's place is an error with its path. Opening never
-//! waits.
+//! Links in it are never followed, and only regular files are read or written: a link, pipe, device
+//! or folder in place of a file is an error that names the path. Opening never blocks.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -17,15 +16,13 @@ use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-/// Its name.
 pub(super) const NAME: &str = ".gopherworks";
 
-/// Locked by the run that writes below the folder; holds the number of its process.
+/// File locked by the run that writes to the folder; contains its process id.
 const LOCK: &str = "lock";
 
 const PRIVATE: u32 = 0o600;
 
-/// The opened folder.
 #[derive(Debug)]
 pub(super) struct Own {
     dir: OwnedFd,
@@ -35,7 +32,7 @@ pub(super) struct Own {
     lock: Mutex<Lock>,
 }
 
-/// The lock, and the nodes of this run that need it.
+/// The lock file, and the nodes of this run that still need it.
 #[derive(Debug, Default)]
 struct Lock {
     file: Option<File>,
@@ -43,7 +40,7 @@ struct Lock {
 }
 
 impl Own {
-    /// Opens the folder below `root`, and makes it, with mode 0700, if it is missing.
+    /// Opens the folder below `root`; creates it with mode 0700 if it is missing.
     pub(super) fn make(root: &Path) -> io::Result<Self> {
         let root_dir = File::open(root)?;
         match rustix::fs::mkdirat(&root_dir, NAME, Mode::RWXU) {
@@ -51,7 +48,7 @@ impl Own {
             Err(error) => return Err(named(&root.join(NAME), error.into())),
         }
         let own = Self::open(root)?.ok_or(io::ErrorKind::NotFound)?;
-        // Before anything is written: what could never be written is told now.
+        // Checked before anything is written, so that an unusable file is reported at start.
         let ours = [".records", ".seen", ".refused", ".lines", ".lines.lock"];
         own.check(|name| name == LOCK || ours.iter().any(|end| name.ends_with(end)))?;
         Ok(own)
@@ -79,26 +76,25 @@ impl Own {
         }))
     }
 
-    /// Device and number of the folder.
+    /// Device and inode number of the folder.
     pub(super) fn identity(&self) -> (u64, u64) {
         self.identity
     }
 
-    /// Where the folder is.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// True where the file system takes names that differ in case only for the same.
+    /// True if the file system ignores case in names. False until [`Own::hold`] has checked.
     pub(super) fn folds_case(&self) -> bool {
         self.folds_case
     }
 
-    /// The names of what is in it.
+    /// Sorted names of the entries; names that are not UTF-8 are left out.
     pub(super) fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.dir)? {
-            // Names of ours are ASCII.
+            // All names that gopherworks uses are ASCII.
             if let Ok(name) = entry?.file_name().to_str()
                 && name != "."
                 && name != ".."
@@ -129,8 +125,8 @@ impl Own {
         }
     }
 
-    /// Opens a file for appending, and makes it if it is missing. One that has another name
-    /// elsewhere is first replaced by a copy: what the other name shows is not for us to change.
+    /// Opens a file for appending; creates it if it is missing. A file with several hard links is
+    /// first replaced by a copy, so that the other links keep their content.
     pub(super) fn append(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
         let file = regular(&self.dir, &self.path, name, flags, PRIVATE)?;
@@ -144,8 +140,8 @@ impl Own {
         regular(&self.dir, &self.path, name, flags, PRIVATE)
     }
 
-    /// Replaces a file by what `write` writes, durably: after a crash there is the old or the new
-    /// one. What a killed run has left of a replacement is overwritten by the next.
+    /// Replaces a file atomically and durably with what `write` writes. The temporary file of a
+    /// killed run is overwritten.
     pub(super) fn replace(
         &self,
         name: &str,
@@ -169,7 +165,7 @@ impl Own {
         Ok(rustix::fs::fsync(&self.dir)?)
     }
 
-    /// Opens a folder in it, and makes it, with mode 0700, if it is missing.
+    /// Opens a subfolder; creates it with mode 0700 if it is missing.
     pub(super) fn folder(&self, name: &str) -> io::Result<Dir> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::mkdirat(&self.dir, name, Mode::RWXU) {
@@ -186,11 +182,10 @@ impl Own {
         }
     }
 
-    /// Keeps other runs out until every node that asked has called [`Own::release`]. Where the
-    /// file system knows no locks, a warning is all.
+    /// Locks the folder against other runs until all entered nodes have called [`Own::release`]. If
+    /// the file system doesn't support locks, only a warning is logged.
     ///
-    /// # Errors
-    /// `ResourceBusy` if another run writes here, with the number of its process.
+    /// # Errors `ResourceBusy`, with the process id, if another run holds the lock.
     pub(super) fn hold(&mut self) -> io::Result<()> {
         let flags = OFlags::RDWR | OFlags::CREATE;
         let mut file = regular(&self.dir, &self.path, LOCK, flags, PRIVATE)?;
@@ -231,13 +226,13 @@ impl Own {
         Ok(())
     }
 
-    /// Counts `node` among those that write here.
+    /// Registers `node` as a writer of this folder.
     pub(super) fn enter(&self, node: &str) {
         let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         lock.nodes.insert(node.to_owned());
     }
 
-    /// `node` writes nothing any more. After the last node other runs may come.
+    /// Removes `node` from the writers. After the last one the lock is released.
     pub(super) fn release(&self, node: &str) {
         let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         lock.nodes.remove(node);
@@ -255,10 +250,10 @@ impl Own {
         capitals.is_some() && capitals == number(LOCK)
     }
 
-    /// Removes what replacements of killed runs have left. The lock is held, so no run is at it.
+    /// Removes temporary files of killed runs. The lock is held, so no other run uses them.
     fn remove_abandoned(&self) -> io::Result<()> {
         for name in self.names()? {
-            // Earlier versions used six random characters.
+            // Earlier versions named temporary files `.tmp` and six random characters.
             let old = name.strip_prefix(".tmp").is_some_and(|end| end.len() == 6);
             if old || name.ends_with(".new") {
                 log::debug!("removing {}", self.path.join(&name).display());
@@ -269,11 +264,10 @@ impl Own {
     }
 }
 
-/// Opens the regular file `name`, a single part, in `dir`, which is at `path`. `mode` is less what
-/// the umask takes away.
+/// Opens the regular file `name`, a single path component, in `dir`, which is at `path`. The umask
+/// applies to `mode`.
 ///
-/// # Errors
-/// With the path: those of opening, and whatever stands there that is no regular file.
+/// # Errors An error of opening, or an entry that is not a regular file; the message has the path.
 pub(super) fn regular(
     dir: impl AsFd,
     path: &Path,

@@ -1,4 +1,4 @@
-//! The identity of a run among all runs of all processes.
+//! Id of a run, unique across processes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,21 +7,20 @@ use gopherworks_actors::clock::Seed;
 use rand::rngs::SysRng;
 use rand::{Rng, TryRng};
 
-/// Digits of Crockford's base 32: no letter looks like a digit.
+/// Crockford's base 32, which leaves out letters that look like digits.
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// The identity of a run among all runs of all processes: 80 random bits as 16 lower-case letters and digits.
+/// Id of a run, unique across processes: 80 random bits as 16 lower-case letters and digits.
 ///
-/// Book ids begin at 1 in every run. What leaves the process (file names, idempotency keys, environment variables) therefore carries the run's
-/// identity as well; see [`super::names::key_of`].
+/// Book ids begin at 1 in every run. Names that leave the process (files, idempotency keys,
+/// environment variables) therefore contain the run id as well; see [`super::names::key_of`].
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RunId(Arc<str>);
 
 impl RunId {
-    /// A new identity, drawn from the operating system's random numbers.
+    /// Creates an id from the operating system's random numbers.
     ///
-    /// # Panics
-    /// If the operating system gives no random numbers.
+    /// # Panics If the operating system provides no random numbers.
     #[expect(clippy::new_without_default, reason = "every call gives another one")]
     pub fn new() -> Self {
         let mut bits = [0; 16];
@@ -31,7 +30,7 @@ impl RunId {
         Self::of_bits(u128::from_le_bytes(bits))
     }
 
-    /// The identity of a simulated run: the same for the same seed, so that a simulation can be repeated byte by byte.
+    /// Derives an id from a seed, so that a simulation can be repeated byte for byte.
     pub fn of_seed(seed: u64) -> Self {
         let mut bits = [0; 16];
         Seed(seed).stream("", "run id").fill_bytes(&mut bits);
@@ -43,7 +42,7 @@ impl RunId {
         Self((0..16).map(digit).collect::<String>().into())
     }
 
-    /// The identity as text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,5 +1,5 @@
-//! What the sources and burns of one run know of each other: who writes where, what was written,
-//! and what is an input.
+//! State shared by the sources and burns of one run: output folders, files written, and input
+//! files.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::own::Own;
 
-/// Device and number of a file: what it is, whatever it is called.
+/// Device and inode number of a file.
 pub(super) type FileId = (u64, u64);
 
-/// State that all products of one run share. A run has one; clones are the same one.
+/// State shared by all products of one run. Clones refer to the same state.
 #[derive(Clone, Default)]
 pub struct RunState(Arc<State>);
 
@@ -33,32 +33,32 @@ impl fmt::Debug for RunState {
     }
 }
 
-/// What a burn has made of one book.
+/// The file that a burn has written for one book.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Output {
-    /// The file, its folder resolved.
+    /// Path of the file, with links in its folder resolved.
     pub path: PathBuf,
-    /// Its length in bytes.
+    /// Length in bytes.
     pub size: u64,
-    /// When it was last written to, in nanoseconds since 1970.
+    /// Modification time in nanoseconds since 1970.
     pub mtime: i64,
 }
 
-/// The files that a source reads, and what it remembers of earlier runs.
+/// The files that a source reads, and its records of earlier runs.
 pub(super) trait Inputs: Send + Sync {
-    /// The folder, with links resolved.
+    /// The source's folder, with links resolved.
     fn root(&self) -> &Path;
-    /// True if the source lists what is at `path`, an absolute path without links.
+    /// True if the source lists the file at `path`, an absolute path without links.
     fn lists(&self, path: &Path) -> bool;
-    /// The input, still there, of which an earlier run has made the file at `path`.
+    /// The input from which an earlier run made the file at `path`, if that input still exists.
     fn origin_of(&self, path: &Path) -> Option<PathBuf>;
 }
 
-/// The files that burns of this run have placed, and the book of each. About 50 bytes a file.
+/// The files that this run's burns have written, with the book of each. About 50 bytes per file.
 #[derive(Debug, Default)]
 pub(super) struct Placed {
     books: HashMap<FileId, u64>,
-    // By the path that several books have wanted.
+    // Keyed by a path that several books need.
     suffixes: HashMap<PathBuf, Suffixes>,
 }
 
@@ -69,17 +69,17 @@ struct Suffixes {
 }
 
 impl Placed {
-    /// The book of a file that this run has placed.
+    /// Returns the book that this run wrote the file for.
     pub(super) fn book_of(&self, file: FileId) -> Option<u64> {
         self.books.get(&file).copied()
     }
 
-    /// The file is of `book`; gives whose it was.
+    /// Records that the file belongs to `book`; returns its previous book.
     pub(super) fn insert(&mut self, file: FileId, book: u64) -> Option<u64> {
         self.books.insert(file, book)
     }
 
-    /// The file is of the book that it was of before, or of none.
+    /// Undoes [`Placed::insert`] with the book that it returned.
     pub(super) fn restore(&mut self, file: FileId, before: Option<u64>) {
         match before {
             Some(book) => self.books.insert(file, book),
@@ -87,12 +87,12 @@ impl Placed {
         };
     }
 
-    /// The number that `book` was given where it wanted `path`.
+    /// Returns the number that [`Placed::next_suffix`] assigned to `book` for `path`.
     pub(super) fn suffix(&self, path: &Path, book: u64) -> Option<u32> {
         self.suffixes.get(path)?.of_books.get(&book).copied()
     }
 
-    /// Gives `book`, which wants `path`, the next number, from 2.
+    /// Assigns `book` the next free number for `path`, starting at 2.
     pub(super) fn next_suffix(&mut self, path: &Path, book: u64) -> u32 {
         let suffixes = self.suffixes.entry(path.to_owned()).or_default();
         suffixes.last = suffixes.last.max(1) + 1;
@@ -102,7 +102,7 @@ impl Placed {
 }
 
 impl RunState {
-    /// State of a run that leaves no trace: nothing is locked, and nothing made.
+    /// State of a dry run, which locks nothing and writes nothing.
     #[must_use]
     pub fn dry() -> Self {
         Self(Arc::new(State {
@@ -111,13 +111,12 @@ impl RunState {
         }))
     }
 
-    /// True if the run leaves no trace.
     pub(super) fn is_dry(&self) -> bool {
         self.0.dry
     }
 
-    /// The folder `.gopherworks` below `root`, locked for this run until `node` and all others
-    /// have released it.
+    /// Opens the folder `.gopherworks` below `root`. It stays locked for this run until all its
+    /// nodes, `node` included, have released it.
     pub(super) fn own(&self, root: &Path, node: &str) -> io::Result<Arc<Own>> {
         let mut made = Own::make(root)?;
         let mut known = lock(&self.0.own);
@@ -134,17 +133,16 @@ impl RunState {
         Ok(own)
     }
 
-    /// Makes a source's files known.
+    /// Registers a source's files.
     pub(super) fn reads(&self, inputs: Arc<dyn Inputs>) {
         lock(&self.0.inputs).push(inputs);
     }
 
-    /// All sources' files.
     pub(super) fn inputs(&self) -> Vec<Arc<dyn Inputs>> {
         lock(&self.0.inputs).clone()
     }
 
-    /// Makes known that a burn writes below `root`, a path without links.
+    /// Registers a folder that a burn writes to; `root` must not contain links.
     pub(super) fn writes(&self, root: &Path) {
         let mut roots = lock(&self.0.roots);
         if !roots.iter().any(|known| known == root) {
@@ -152,7 +150,7 @@ impl RunState {
         }
     }
 
-    /// Makes known a file or folder of ours, which no source lists.
+    /// Registers a file or folder that sources must not list, since gopherworks itself uses it.
     pub(super) fn keep_apart(&self, path: PathBuf) {
         let mut apart = lock(&self.0.kept_apart);
         if !apart.contains(&path) {
@@ -160,14 +158,12 @@ impl RunState {
         }
     }
 
-    /// All files and folders of ours that were made known.
     pub(super) fn kept_apart(&self) -> Vec<PathBuf> {
         lock(&self.0.kept_apart).clone()
     }
 
-    /// Makes the folder `path`, where it is missing, and resolves it. A new folder is no wider
-    /// open than the folders that the run reads, and than `input`, since it shows the names of
-    /// what is in them.
+    /// Creates the folder `path` if it is missing and resolves its links. Its mode allows no more
+    /// access than the input folders and `input` do, since it reveals the names of their files.
     pub(super) fn folder(&self, path: &Path, input: Option<&Path>) -> io::Result<PathBuf> {
         use std::os::unix::fs::{DirBuilderExt, MetadataExt};
         let inputs = self.inputs();
@@ -181,31 +177,30 @@ impl RunState {
         path.canonicalize()
     }
 
-    /// True if a burn of this run writes below a folder above `path`.
+    /// True if `path` is in a folder that a burn of this run writes to.
     pub(super) fn is_written_below(&self, path: &Path) -> bool {
         lock(&self.0.roots)
             .iter()
             .any(|root| path.starts_with(root))
     }
 
-    /// True if a burn of this run could write below `folder`.
+    /// True if `folder` contains, or is in, a folder that a burn of this run writes to.
     pub(super) fn may_write_below(&self, folder: &Path) -> bool {
         lock(&self.0.roots)
             .iter()
             .any(|root| root.starts_with(folder) || folder.starts_with(root))
     }
 
-    /// The files that were placed.
     pub(super) fn placed(&self) -> MutexGuard<'_, Placed> {
         lock(&self.0.placed)
     }
 
-    /// Keeps, for the source that remembers it, what was made of the book of this number.
+    /// Keeps outputs, by book number, until a source records them.
     pub(super) fn keep_outputs(&self, made: impl IntoIterator<Item = (u64, Output)>) {
         lock(&self.0.outputs).extend(made);
     }
 
-    /// What was made of the book of this number; it is asked for once.
+    /// Removes and returns the outputs of these books.
     pub(super) fn take_outputs(&self, books: impl Iterator<Item = u64>) -> Vec<Option<Output>> {
         let mut outputs = lock(&self.0.outputs);
         books.map(|book| outputs.remove(&book)).collect()

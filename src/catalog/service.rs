@@ -1,4 +1,4 @@
-//! The shipped kinds of worker, for balancers.
+//! Registers the shipped kinds of worker for balancers.
 
 use super::Catalog;
 

@@ -1,5 +1,5 @@
-//! Durations and sizes as people write them: `"1s"`, `"1h30m"`, `"8MiB"`. Files, options of kinds, overrides and flags of the
-//! command are all read here.
+//! Parsing and display of durations and sizes such as `"1s"`, `"1h30m"` and `"8MiB"`, for config
+//! files, kinds' options, overrides and command-line flags.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,19 +9,19 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// Longest duration that can be written: timers further away overflow on some systems.
+/// Longest accepted duration, 100 years: timers further away overflow on some systems.
 pub const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
-/// Largest size that can be written, 1 PiB: sums of a few of them fit into 64 bits.
+/// Largest accepted size, 1 PiB, so that sums of several sizes fit into 64 bits.
 pub const LARGEST: u64 = 1 << 50;
 
-/// What a duration is, for messages.
+/// Description of a duration, for error messages.
 pub(crate) const A_DURATION: &str = "a duration such as \"500ms\" or \"1h30m\"";
 
-/// What a size is, for messages.
+/// Description of a size, for error messages.
 pub(crate) const A_SIZE: &str = "a size such as \"64KiB\" or \"8MB\"";
 
-/// Units of durations, in nanoseconds. Those of one length are spellings of one unit.
+/// Units of durations in nanoseconds; units of equal length are spellings of one unit.
 const TIMES: &[(&str, u128)] = &[
     ("ns", 1),
     ("us", 1_000),
@@ -35,7 +35,7 @@ const TIMES: &[(&str, u128)] = &[
     ("d", 86_400_000_000_000),
 ];
 
-/// Units of sizes, in bytes; letters of either case are taken.
+/// Units of sizes in bytes, matched without regard to case.
 const SIZES: &[(&str, u128)] = &[
     ("B", 1),
     ("KB", 1_000),
@@ -48,14 +48,15 @@ const SIZES: &[(&str, u128)] = &[
     ("TiB", 1 << 40),
 ];
 
-/// Digits of a fraction that are read: more change no nanosecond of a day and no byte of a TiB.
+/// Fractional digits that are used; further ones could not change the result.
 const FRACTION: usize = 18;
 
-/// Reads a duration: a number, which may have a fraction, and a unit (`ns`, `us`, `ms`, `s`, `m` or `min`, `h`, `d`); or several of
-/// them, the longest unit first, as in `1h30m`. It is rounded to whole nanoseconds, and at most [`LONGEST`].
+/// Parses a duration: a number, optionally with a fraction, and a unit (`ns`, `us`, `ms`, `s`, `m`
+/// or `min`, `h`, `d`), or several of these from the longest unit to the shortest, as in `1h30m`.
+/// Only the last number may have a fraction. The result is rounded to nanoseconds and is at most
+/// [`LONGEST`].
 ///
-/// # Errors
-/// What is wrong with it, for people. A number without a unit is refused.
+/// # Errors A message for the user, also for a number without a unit.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let refused = || format!("`{}` is not {A_DURATION}", shown(text));
     let too_long = || format!("`{}` is too long: at most 100 years", shown(text));
@@ -90,16 +91,16 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(too_long)
 }
 
-/// What a duration without a unit is answered with.
+/// Error message for a duration without a unit.
 pub(crate) fn no_unit(number: impl fmt::Display) -> String {
     format!("`{number}` has no unit; write {A_DURATION}")
 }
 
-/// Reads a size in bytes: a number, which may have a fraction, and a unit (`B`, `KB`, `MB`, `GB`, `TB`; `KiB`, `MiB`, `GiB`, `TiB`, in
-/// letters of either case). A bare number is of bytes. It is rounded to whole bytes, and at most [`LARGEST`].
+/// Parses a size in bytes: a number, optionally with a fraction, and a unit (`B`, `KB`, `MB`, `GB`,
+/// `TB`; `KiB`, `MiB`, `GiB`, `TiB`, in any case). A number without a unit is in bytes. The result
+/// is rounded to whole bytes and is at most [`LARGEST`].
 ///
-/// # Errors
-/// What is wrong with it, for people.
+/// # Errors A message for the user.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let refused = || format!("`{}` is not {A_SIZE}", shown(text));
     let (number, unit) = split(text.trim(), numeric);
@@ -122,12 +123,12 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     }
 }
 
-/// What a size beyond [`LARGEST`] is answered with.
+/// Error message for a size above [`LARGEST`].
 pub(crate) fn too_large(size: impl fmt::Display) -> String {
     format!("`{size}` is too large: at most 1024TiB")
 }
 
-/// `text` as a message quotes it: a long one is cut.
+/// Shortens `text` to 60 characters for messages.
 fn shown(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(60) {
         Some((at, _)) => format!("{}...", &text[..at]).into(),
