@@ -20,7 +20,8 @@ use super::super::own::Own;
 use super::super::run_state::{Output, RunState};
 use super::super::{Site, names};
 
-/// Header with the node and a [`Stamp`], set when a file is listed and read by its receipt.
+/// Header with the node and a [`Stamp`]. It is set when a file is listed, and recorded when the
+/// book has been burned.
 pub(in crate::catalog) const STAMP: &str = "files.stamp";
 
 /// State of a file when it was listed. A file that is written to or replaced later has another
@@ -88,7 +89,8 @@ fn parsed<T: std::str::FromStr>(field: &[u8]) -> Option<T> {
     std::str::from_utf8(field).ok()?.parse().ok()
 }
 
-/// The first 128 bits of a name's SHA-256, to hold 24 bytes per file in memory instead of its name.
+/// The first 128 bits of a name's SHA-256. With its offset it takes 24 bytes per file, whatever the
+/// length of the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key(u128);
 
@@ -249,8 +251,9 @@ impl Seen {
         (!self.is_gone(&record.name)).then(|| self.root.join(names::bytes_path(&record.name)))
     }
 
-    /// Called at the end of the walk: a file that is missing now no longer exists. Returns the
-    /// number of files that are burned again because their output is missing or has changed.
+    /// Called at the end of the walk: inputs that do not exist from now on count as deleted.
+    /// Returns the number of files that are burned again because their output is missing or has
+    /// changed.
     pub(super) fn walked(&self) -> u64 {
         self.walked.store(true, Ordering::Release);
         *self.burned.lock().unwrap_or_else(PoisonError::into_inner) = HashMap::new();
@@ -273,7 +276,7 @@ impl Seen {
     }
 
     /// Stamp and name of a book of this source; `None` for other books. The name is derived from
-    /// `origin`, because works may have changed the header `name`.
+    /// the header `origin`, because works may have changed the header `name`.
     fn ours<'a>(&self, book: &'a Book) -> Option<(&'a [u8], &'a [u8])> {
         let stamp = book.headers.get(STAMP)?;
         let stamp = stamp

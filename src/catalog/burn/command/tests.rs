@@ -82,7 +82,7 @@ fn a_body_that_breaks_off_ends_the_program() {
         failure.is_permanent() && failure.reason().contains("short"),
         "{failure}"
     );
-    // It was killed and reaped before the burn returned; it may have been so early that it wrote nothing.
+    // The program was killed and reaped before the burn returned, perhaps before it wrote anything.
     let out = std::fs::read_to_string(folder.path().join("out")).unwrap_or_default();
     assert!(!out.contains("complete"), "{out}");
 }

@@ -22,7 +22,7 @@ pub(super) struct Manifest {
     told: AtomicBool,
 }
 
-/// An entry of the manifest; `mine` if its record is in this node's journal.
+/// An entry of the manifest. `mine` is true if its record is in this node's journal.
 struct Listed {
     sha256: [u8; 32],
     mode: u32,

@@ -257,7 +257,7 @@ impl Temporary<'_> {
     /// Renames the file to `name` in `folder`, replacing what is there.
     pub(super) fn place_over(&mut self, folder: &Dir, name: &OsStr) -> io::Result<()> {
         rustix::fs::renameat(&self.staging.own, &self.name, folder, name)?;
-        // If both names link to the same file, renaming does nothing and this name stays.
+        // If both names are links to one file, renaming does nothing and the temporary name stays.
         self.exists = self.linked;
         Ok(())
     }

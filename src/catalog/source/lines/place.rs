@@ -20,8 +20,8 @@ use super::super::super::journal::{Journal, push_record};
 use super::super::super::own::{self, Own};
 use super::super::super::{Site, locks, names};
 
-/// Header with a line's position, which its receipt needs: the file's id, the line's first byte and
-/// the byte behind its last.
+/// Header with a line's position, recorded when its book has been burned: the file's id, the line's
+/// first byte and the byte behind its last.
 const AT: &str = "lines.at";
 
 /// Number of bytes at the start of a file that identify its content.
