@@ -13,7 +13,8 @@ use crate::catalog::{RunId, Site, names};
 /// Creates the HTTP client and a runtime with one thread.
 ///
 /// # Errors
-/// Fails if a header cannot be sent, or if the runtime's thread cannot be started.
+/// Fails if a configured header is invalid, or if the client or the runtime's thread cannot be
+/// created.
 pub(super) fn make(options: &Options, site: &Site) -> Result<Given, Failure> {
     let asking = client(options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -89,8 +89,7 @@ fn parsed<T: std::str::FromStr>(field: &[u8]) -> Option<T> {
     std::str::from_utf8(field).ok()?.parse().ok()
 }
 
-/// The first 128 bits of a name's SHA-256. With its offset it takes 24 bytes per file, whatever the
-/// length of the name.
+/// The first 128 bits of a name's SHA-256, which takes less memory than the name of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key(u128);
 
