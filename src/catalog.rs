@@ -108,7 +108,8 @@ impl<T: ?Sized> Factory<T> {
 
     /// Makes one product.
     ///
-    /// # Errors If the kind can't work at this site, e.g. an output folder can't be created.
+    /// # Errors
+    /// If the kind can't work at this site, e.g. an output folder can't be created.
     pub fn make(&self, site: &Site) -> Result<Box<T>, Failure> {
         (self.make)(site)
     }
@@ -185,7 +186,8 @@ impl<T: ?Sized + 'static> Kind<T> {
     /// Checks options and creates a factory from them, without touching the disk. Relative paths
     /// must be resolved first, e.g. by [`Kind::resolve_paths`].
     ///
-    /// # Errors The first invalid option.
+    /// # Errors
+    /// The first invalid option.
     pub fn prepare(&self, options: toml::Table) -> Result<Prepared<T>, OptionError> {
         (self.prepare)(options)
     }

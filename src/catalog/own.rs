@@ -185,7 +185,8 @@ impl Own {
     /// Locks the folder against other runs until all entered nodes have called [`Own::release`]. If
     /// the file system doesn't support locks, only a warning is logged.
     ///
-    /// # Errors `ResourceBusy`, with the process id, if another run holds the lock.
+    /// # Errors
+    /// `ResourceBusy`, with the process id, if another run holds the lock.
     pub(super) fn hold(&mut self) -> io::Result<()> {
         let flags = OFlags::RDWR | OFlags::CREATE;
         let mut file = regular(&self.dir, &self.path, LOCK, flags, PRIVATE)?;
@@ -267,7 +268,8 @@ impl Own {
 /// Opens the regular file `name`, a single path component, in `dir`, which is at `path`. The umask
 /// applies to `mode`.
 ///
-/// # Errors An error of opening, or an entry that is not a regular file; the message has the path.
+/// # Errors
+/// An error of opening, or an entry that is not a regular file; the message has the path.
 pub(super) fn regular(
     dir: impl AsFd,
     path: &Path,

@@ -1,8 +1,9 @@
-//! Programs that `command` burns and `command` workers run: one set of rules for both.
+//! Runs programs for `command` burns and `command` workers.
 //!
-//! A program leads a process group of its own. It is judged when it ends itself, by its exit code and by what it had written by
-//! then: what it has left running is neither waited for nor killed. At its timeout, when it writes more than it may, when its
-//! request is cancelled, when the run is stopped, and when this process dies in whatever way, its whole group is killed.
+//! Each program leads its own process group. Once it exits, its result is its exit code and the
+//! output written so far; processes that it leaves running are neither awaited nor killed. The
+//! whole group is killed on timeout, on too much output, when its request is cancelled, when the
+//! run is stopped, and when this process dies for any reason.
 
 use std::ffi::OsString;
 use std::io;
@@ -32,16 +33,15 @@ pub(in crate::catalog) use places::look;
 
 use child::{Bounds, Ended, Fault, How, Session};
 
-/// How long to read on after a program has ended where others hold its output open.
+/// How long to keep reading after a program has exited while other processes hold its output open.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// Most bytes of a body or of an output that may be held in memory.
+/// Largest limit for a body or an output held in memory, in bytes.
 const MOST_HELD: u64 = 4 << 30;
 
-/// Most bytes of standard error that may be kept.
+/// Largest limit for kept standard error, in bytes.
 const MOST_KEPT: u64 = 1 << 20;
 
-/// A program and its arguments.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "Vec<String>")]
 #[schemars(
@@ -89,7 +89,7 @@ macro_rules! bounded {
 }
 
 bounded! {
-    /// Bytes that are held in memory.
+    /// Limit for data held in memory, in bytes; at most 4 GiB.
     Held, MOST_HELD
 }
 
@@ -104,7 +104,7 @@ impl Held {
 }
 
 bounded! {
-    /// Bytes of standard error that are kept.
+    /// Number of bytes of standard error to keep; at most 1 MiB.
     Kept, MOST_KEPT
 }
 
@@ -116,30 +116,34 @@ pub(in crate::catalog) fn four_kib() -> Kept {
     Kept(4096)
 }
 
-/// Declares the options of a kind that runs programs: those that every such kind has, and its own.
+/// Declares the options of a kind that runs programs: the common ones, followed by its own.
 macro_rules! program_options {
     ($(#[$meta:meta])* $vis:vis struct $name:ident { $($own:tt)* }) => {
         $(#[$meta])*
         #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
         #[serde(deny_unknown_fields)]
         $vis struct $name {
-            /// The program and its arguments. No shell reads them. A bare name is looked up on the `PATH`; one with a `/`
-            /// starts at the folder of the file that wrote it.
+            /// The program and its arguments, run without a shell. A name without `/` is looked up
+            /// on the `PATH`; one with `/` is relative to the folder of the config file that
+            /// contains it.
             command: $crate::catalog::program::Words,
-            /// A process that takes longer is killed with all that it has started.
+            /// A program that runs longer is killed with its whole process group.
             #[serde(default = "crate::catalog::program::a_minute")]
             timeout: $crate::catalog::units::Time,
-            /// Variables that are added to the environment, beside those of gopherworks: `GOPHERWORKS_NODE` (the burn's or
-            /// the balancer's name) and `GOPHERWORKS_RUN` (different for every run); for one book `GOPHERWORKS_NAME` and `GOPHERWORKS_BOOK_ID` (unique over runs); the number
-            /// of books in `GOPHERWORKS_BOOKS`; for a request `GOPHERWORKS_FROM` and `GOPHERWORKS_NUMBER`.
+            /// Environment variables to add. These are always set: `GOPHERWORKS_NODE` (name of the
+            /// burn or balancer), `GOPHERWORKS_RUN` (unique to each run) and `GOPHERWORKS_BOOKS`
+            /// (number of books); for a single book also `GOPHERWORKS_NAME` and
+            /// `GOPHERWORKS_BOOK_ID` (unique across runs); for a request also `GOPHERWORKS_FROM`
+            /// and `GOPHERWORKS_NUMBER`.
             #[serde(default)]
             env: std::collections::BTreeMap<String, String>,
-            /// The folder in which the program runs, from the folder of the file that wrote it; otherwise the current one.
+            /// Working directory of the program, relative to the folder of the config file that
+            /// contains it. Default: the current directory.
             #[serde(default)]
             #[schemars(extend("x-access" = "none"))]
             folder: Option<$crate::catalog::FilePath>,
-            /// How much of what the program writes to its standard error is kept for the reason of a failure: the last bytes,
-            /// 1 MiB at most.
+            /// How many of the last bytes of the program's standard error are quoted when it fails,
+            /// at most 1 MiB.
             #[serde(default = "crate::catalog::program::four_kib")]
             keep_stderr: $crate::catalog::program::Kept,
             $($own)*
@@ -156,7 +160,7 @@ macro_rules! program_options {
                 }
             }
 
-            /// What is wrong with the program on this machine.
+            /// Reports problems with the program on this machine.
             pub(in crate::catalog) fn look(&self) -> Vec<$crate::catalog::OptionWarning> {
                 $crate::catalog::program::look(&self.program())
             }
@@ -166,7 +170,6 @@ macro_rules! program_options {
 
 pub(in crate::catalog) use program_options;
 
-/// A program as the options describe it.
 #[derive(Debug, Clone)]
 pub(in crate::catalog) struct Program {
     pub words: Vec<String>,
@@ -176,38 +179,36 @@ pub(in crate::catalog) struct Program {
     pub kept: Kept,
 }
 
-/// Where a program's standard output goes.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::catalog) enum Output {
-    /// Nowhere.
+    /// It is discarded.
     Discard,
-    /// To the standard output of this process.
+    /// It goes to the standard output of this process.
     Inherit,
-    /// It is the answer, of at most this many bytes.
+    /// It is returned as the answer; the program is killed if it writes more than this many bytes.
     Answer(u64),
 }
 
-/// Why a program did not do what it was given.
+/// What made a program run fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::catalog) enum Cause {
-    /// It said no, or broke.
+    /// The program failed, wrote too much, or could not take its arguments or environment.
     Program,
-    /// It took too long.
+    /// It ran into the timeout.
     Time,
-    /// What it was to be fed with could not be read.
+    /// Its input could not be read.
     Feed,
-    /// It can't be started now, whatever it is given, or the run is being stopped.
+    /// It can't be started or run on this system now, or the run is being stopped.
     Elsewhere,
 }
 
-/// A failure and what it is about.
 #[derive(Debug, Clone)]
 pub(in crate::catalog) struct Refusal {
     pub cause: Cause,
     pub failure: Failure,
 }
 
-/// Where a program is run: the burn's or the balancer's name, and the run.
+/// The burn or balancer that runs a program, and the run.
 #[derive(Debug, Clone)]
 pub(in crate::catalog) struct Place {
     node: String,
@@ -223,20 +224,19 @@ impl From<&Site> for Place {
     }
 }
 
-/// What a program is told about what it is given; the same names for burns and workers.
+/// The input of a program run, passed to it in environment variables.
 #[derive(Debug)]
 pub(in crate::catalog) struct Given<'a> {
-    /// Where it is run.
     pub place: &'a Place,
-    /// The one book that it is given.
+    /// The book, if there is exactly one.
     pub book: Option<&'a Book>,
-    /// How many books it is given.
+    /// Number of books.
     pub books: usize,
-    /// The name of what asks, and its number of the request.
+    /// The requester's name and its request number.
     pub request: Option<(&'a str, u64)>,
 }
 
-/// All variables that tell a program what it is given.
+/// All environment variables that describe the input.
 const VARIABLES: [&str; 7] = [
     "GOPHERWORKS_NODE",
     "GOPHERWORKS_RUN",
@@ -268,7 +268,7 @@ impl Given<'_> {
     }
 }
 
-/// What to do about a program that is there and can't be started.
+/// Advice for a program that exists but can't be started.
 fn remedy(error: &io::Error) -> &'static str {
     match Errno::from_io_error(error) {
         Some(Errno::NOENT) => "; the interpreter of its `#!` line is not there",
@@ -281,14 +281,13 @@ fn remedy(error: &io::Error) -> &'static str {
 }
 
 impl Program {
-    /// The program's name, for people.
     pub fn name(&self) -> &str {
         &self.words[0]
     }
 
     fn command(&self, given: &Given<'_>, output: Output) -> Command {
         let mut command = Command::new(self.name());
-        // One gopherworks may run another: what is not said here is not to come from there.
+        // Values inherited from an outer gopherworks process must not reach the program.
         for name in VARIABLES {
             command.env_remove(name);
         }
@@ -321,10 +320,10 @@ impl Program {
         }
     }
 
-    /// Runs the program to its end and blocks this thread; gives what it wrote to its standard output.
+    /// Runs the program to its end, blocking this thread; returns its standard output.
     ///
     /// # Errors
-    /// Why it did not do what it was given.
+    /// The cause and the failure.
     pub fn run(
         &self,
         given: &Given<'_>,
@@ -338,7 +337,7 @@ impl Program {
         self.judged(child::wait_here(session, &clock), output)
     }
 
-    /// Runs the program to its end, which blocks no thread but for its start. Dropped, it kills the program.
+    /// Runs the program to its end; only starting it blocks. Dropping the future kills the program.
     ///
     /// # Errors
     /// As for [`Program::run`].
@@ -405,7 +404,8 @@ impl Program {
         Err(Refusal { cause, failure })
     }
 
-    /// A program that can't be started is no book's fault, unless it is what the book puts into the environment.
+    /// A program that can't be started is not the book's fault, unless its arguments or environment
+    /// were refused.
     fn not_started(&self, error: &io::Error) -> Refusal {
         let name = self.name();
         if matches!(
@@ -427,12 +427,12 @@ impl Program {
         }
     }
 
-    /// The `PATH` that the program is looked up on.
+    /// The `PATH` on which the program is looked up.
     fn path(&self) -> OsString {
         let own = self.env.iter().find(|(name, _)| name == "PATH");
         match own {
             Some((_, path)) => path.into(),
-            // What `execvp` takes where there is none.
+            // Default of `execvp` if `PATH` is unset.
             None => std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into()),
         }
     }
@@ -441,7 +441,7 @@ impl Program {
         self.folder.as_ref().map(FilePath::as_path)
     }
 
-    /// Where the program's relative paths start.
+    /// Folder to which the program's relative paths refer.
     fn base(&self) -> PathBuf {
         self.folder().map_or_else(PathBuf::new, Path::to_owned)
     }

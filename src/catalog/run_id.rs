@@ -20,7 +20,8 @@ pub struct RunId(Arc<str>);
 impl RunId {
     /// Creates an id from the operating system's random numbers.
     ///
-    /// # Panics If the operating system provides no random numbers.
+    /// # Panics
+    /// If the operating system provides no random numbers.
     #[expect(clippy::new_without_default, reason = "every call gives another one")]
     pub fn new() -> Self {
         let mut bits = [0; 16];

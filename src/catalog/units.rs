@@ -56,7 +56,8 @@ const FRACTION: usize = 18;
 /// Only the last number may have a fraction. The result is rounded to nanoseconds and is at most
 /// [`LONGEST`].
 ///
-/// # Errors A message for the user, also for a number without a unit.
+/// # Errors
+/// A message for the user, also for a number without a unit.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let refused = || format!("`{}` is not {A_DURATION}", shown(text));
     let too_long = || format!("`{}` is too long: at most 100 years", shown(text));
@@ -100,7 +101,8 @@ pub(crate) fn no_unit(number: impl fmt::Display) -> String {
 /// `TB`; `KiB`, `MiB`, `GiB`, `TiB`, in any case). A number without a unit is in bytes. The result
 /// is rounded to whole bytes and is at most [`LARGEST`].
 ///
-/// # Errors A message for the user.
+/// # Errors
+/// A message for the user.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let refused = || format!("`{}` is not {A_SIZE}", shown(text));
     let (number, unit) = split(text.trim(), numeric);

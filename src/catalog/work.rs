@@ -1,4 +1,5 @@
-//! The shipped works. All of them are filters: neighbours in a chain share one pass over the body.
+//! The shipped works. All but `balancer` are filters: adjacent filters in a chain share one pass
+//! over the body.
 
 use gopherworks_actors::book::Book;
 use gopherworks_actors::failure::Failure;
@@ -20,7 +21,7 @@ pub mod zstd;
 
 use filter::{Filter, FilterMake, Streamed};
 
-/// Bytes that are read or written at once.
+/// Size in bytes of the buffers for reading and writing bodies.
 pub(super) const BUFFER: usize = 64 * 1024;
 
 pub(super) fn register(catalog: &mut Catalog) {
@@ -57,16 +58,15 @@ pub(super) fn register(catalog: &mut Catalog) {
         );
 }
 
-/// Options of `balancer`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::catalog) struct Asking {
-    /// The balancer.
+    /// Name of the balancer.
     #[expect(dead_code, reason = "the plan reads it: it is a name of the topology")]
     to: String,
 }
 
-/// In the place of work that is not done by the gopher itself.
+/// Placeholder for work that a balancer does instead of the gopher.
 struct Elsewhere;
 
 impl Transform for Elsewhere {
@@ -81,7 +81,8 @@ fn asking(_: &Asking, _: &Site) -> Result<Elsewhere, Failure> {
 }
 
 impl WorkFactory {
-    /// A factory of work through which bodies stream; [`compose`] joins neighbours of this sort into one pass.
+    /// Creates a factory of work that streams bodies. [`compose`] joins adjacent works of this kind
+    /// into one pass.
     pub fn from_filter<F: Filter>(
         make: impl Fn(&Site) -> Result<F, Failure> + Send + Sync + 'static,
     ) -> Self {
@@ -100,7 +101,8 @@ impl WorkFactory {
     }
 }
 
-/// One work of many, applied left to right; neighbours that stream share one pass over the body. Of none: books pass as they are.
+/// Combines works into one that applies them left to right. Adjacent filters share one pass over
+/// the body. With no works, books pass unchanged.
 pub fn compose(parts: Vec<WorkFactory>) -> WorkFactory {
     let mut stages: Vec<WorkFactory> = Vec::with_capacity(parts.len());
     for part in parts {
@@ -123,7 +125,7 @@ pub fn compose(parts: Vec<WorkFactory>) -> WorkFactory {
     })
 }
 
-/// Works one after another. Each is dropped under a catch of its own: two that panic in their drops would abort.
+/// Works applied in sequence. Panics in `drop` are caught for each, since a second one would abort.
 struct Chain(Vec<Guarded<Box<dyn Transform>>>);
 
 impl Transform for Chain {

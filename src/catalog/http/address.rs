@@ -1,4 +1,5 @@
-//! Addresses with placeholders. Nothing that comes with a book leaves its place in them.
+//! URLs with placeholders. Values of a book are encoded, so they can't reach into other parts of
+//! the URL.
 
 use std::borrow::Cow;
 
@@ -10,12 +11,12 @@ use serde::de::{Deserializer, Error as _};
 
 use super::{PATH, QUERY};
 
-/// An address; `{name}`, `{id}` and `{query}` in its path and query stand for what comes with a book.
+/// A URL whose path and query may contain `{name}`, `{id}` and `{query}`, replaced for each book.
 #[derive(Debug, Clone)]
 pub struct Address {
     path: Vec<Piece>,
     query: Option<Vec<Piece>>,
-    /// The address with its placeholders left out: scheme, user and host never change.
+    /// Scheme, user, host and port, which never contain placeholders.
     base: Url,
 }
 
@@ -27,17 +28,18 @@ enum Piece {
     Query,
 }
 
-/// Characters of a path's segment that stand for themselves, by RFC 3986; `/` besides.
+/// Characters that need no encoding in a path (RFC 3986), including `/`.
 fn is_path(byte: u8) -> bool {
     is_unreserved(byte) || b"!$&'()*+,;=:@/".contains(&byte)
 }
 
-/// Characters that mean nothing by themselves anywhere in an address.
+/// Characters that never need encoding (RFC 3986, unreserved).
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
-/// Writes all bytes but those that `keeps` wants as `%XX`; what is encoded already stays so where `encoded`.
+/// Percent-encodes all bytes except those that `keeps` accepts. If `encoded`, existing `%XX`
+/// sequences are kept.
 fn quote(bytes: &[u8], encoded: bool, keeps: impl Fn(u8) -> bool, into: &mut String) {
     for (at, &byte) in bytes.iter().enumerate() {
         let pair = bytes.get(at + 1..at + 3);
@@ -52,7 +54,8 @@ fn quote(bytes: &[u8], encoded: bool, keeps: impl Fn(u8) -> bool, into: &mut Str
     }
 }
 
-/// True if a segment of the path is `..`, encoded or not: a parser of addresses would go up by it.
+/// True if a path segment is `..`, encoded or not: a URL parser would resolve it to the parent
+/// folder.
 fn leads_upwards(path: &str) -> bool {
     path.split('/').any(|segment| {
         let segment = segment.replace("%2e", ".").replace("%2E", ".");
@@ -61,7 +64,6 @@ fn leads_upwards(path: &str) -> bool {
 }
 
 impl Address {
-    /// Reads an address with placeholders.
     fn parse(text: &str) -> Result<Self, String> {
         if text.contains('#') {
             return Err("a fragment (`#...`) is never sent".to_owned());
@@ -88,7 +90,7 @@ impl Address {
         })
     }
 
-    /// Host and port, for messages: an address may hold a password.
+    /// Host and port, for messages: the full URL may contain a password.
     pub(super) fn place(&self) -> String {
         let host = self.base.host_str().unwrap_or_default();
         match self.base.port() {
@@ -97,10 +99,11 @@ impl Address {
         }
     }
 
-    /// The address for a book. The query that came with it is appended if `passes_query`, unless `{query}` has a place for it.
+    /// Builds the URL for a book. If `passes_query`, the query of its HTTP request is appended,
+    /// unless `{query}` already inserts it.
     ///
     /// # Errors
-    /// A path that leads upwards.
+    /// If the path contains a `..` segment or the URL is invalid.
     pub(super) fn of(
         &self,
         book: Option<&Book>,
@@ -109,7 +112,7 @@ impl Address {
         passes_query: bool,
     ) -> Result<Url, String> {
         let headers = book.map(|book| &book.headers);
-        // A path that came over HTTP is encoded already.
+        // The path of an HTTP request is already encoded.
         let path = headers.and_then(|headers| headers.get(PATH));
         let encoded = path.is_some();
         let name = match path {
@@ -192,7 +195,7 @@ fn is_query(byte: u8) -> bool {
     is_path(byte) || byte == b'?'
 }
 
-/// A path or a query with its placeholders.
+/// Splits a path or a query at its placeholders.
 fn pieces(text: &str, query: bool) -> Result<Vec<Piece>, String> {
     let mut found = Vec::new();
     let mut rest = text;

@@ -1,4 +1,4 @@
-//! Answers: read up to their limits, judged, and put into books.
+//! Reads HTTP responses up to their limits, classifies their status, and stores them in books.
 
 use std::time::Duration;
 
@@ -15,42 +15,43 @@ use super::{ANSWER_FIELD, STATUS, TYPE};
 use crate::catalog::names;
 use crate::catalog::units::Size;
 
-/// Most bytes of a refusal's body that a reason quotes.
+/// Most bytes of an error response's body that a failure quotes.
 const QUOTED: usize = 200;
 
-/// Longest `Retry-After` that is believed.
+/// Longest accepted `Retry-After`; a longer one is cut to this.
 const MOST_AFTER: Duration = Duration::from_secs(3600);
 
-/// Limits on what an answer may be.
+/// Size limits of a response.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Bytes of the body.
+    /// Maximum body size in bytes.
     pub(super) body: u64,
-    /// Bytes of the header fields.
+    /// Maximum total size of the header fields in bytes.
     pub(super) fields: u64,
 }
 
-/// An answer with its body.
+/// An HTTP response with its whole body.
 pub struct Answered {
     status: StatusCode,
     fields: HeaderMap,
     body: Bytes,
-    /// The request was `HEAD`, or the status has no body: what the fields say of a body is true all the same.
+    /// The response has no body by definition (`HEAD`, 204 or 304), yet its `Content-Length` is
+    /// valid.
     bodiless: bool,
-    /// All fields that are passed on are kept, not only those that describe the body.
+    /// Keep all fields that may be forwarded, not only those that describe the body.
     passed: bool,
 }
 
-/// Why an answer could not be read.
+/// Error of reading a response.
 pub(super) enum Unread {
     /// The connection failed.
     Lost(reqwest::Error),
-    /// It is over a limit.
+    /// The response exceeds a limit.
     TooLarge(String),
 }
 
 impl Answered {
-    /// An answer that is given here, without asking.
+    /// Creates a response locally, without contacting the server.
     pub(super) fn here(status: StatusCode, text: &'static str) -> Self {
         let mut fields = HeaderMap::new();
         if !text.is_empty() {
@@ -66,7 +67,7 @@ impl Answered {
         }
     }
 
-    /// Reads the answer to its end.
+    /// Reads the whole response.
     pub(super) async fn read(
         mut response: Response,
         head: bool,
@@ -112,7 +113,7 @@ impl Answered {
         })
     }
 
-    /// Makes `book` the answer. `drop` names fields that are not passed on.
+    /// Stores the response in `book`. Fields named in `drop` are not forwarded.
     pub fn put(self, drop: &[String], book: &mut Book) {
         let headers = &mut book.headers;
         fields::clear(Message::Answer, headers);
@@ -131,12 +132,12 @@ impl Answered {
     }
 }
 
-/// The length of the body that the answer describes and does not have.
+/// Stores the length of the body that the response describes but does not contain.
 fn set_length(headers: &mut Headers, length: &[u8]) {
     headers.set(format!("{ANSWER_FIELD}content-length"), length.to_vec());
 }
 
-/// What a status that is no success means for a book; `true` if another try may help.
+/// Turns an error status into a failure; the flag is true if a retry may help.
 pub(super) async fn judged(response: Response) -> (Failure, bool) {
     let status = response.status();
     let host = response.url().host_str().unwrap_or_default().to_owned();
@@ -167,7 +168,7 @@ pub(super) async fn judged(response: Response) -> (Failure, bool) {
     (failure, true)
 }
 
-/// How an answer's body begins, for a reason; nothing where it is not text.
+/// Quotes the start of the response's body; empty if it is not text.
 async fn quoted(mut response: Response) -> String {
     if response.headers().contains_key(CONTENT_ENCODING) {
         return String::new();
@@ -194,7 +195,7 @@ async fn quoted(mut response: Response) -> String {
     format!(": {}", names::shown(text.as_bytes()))
 }
 
-/// `Retry-After` in seconds, or as a date by the server's own clock.
+/// Reads `Retry-After`: seconds, or a date relative to the server's `Date`.
 fn retry_after(fields: &HeaderMap) -> Option<Duration> {
     let text = fields.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {

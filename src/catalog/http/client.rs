@@ -1,4 +1,4 @@
-//! Asks another server over HTTP, with a limit on everything that may come of it.
+//! HTTP client that sends requests with retries, and with limits on time and sizes.
 
 use std::error::Error;
 use std::fmt;
@@ -18,10 +18,10 @@ use super::options::{Options, Statuses};
 use super::request::{Requests, has_chosen_key};
 use super::sending::{Blocking, Sent};
 
-/// Longest rest between two tries.
+/// Longest backoff between two tries.
 const MOST_REST: Duration = Duration::from_secs(10);
 
-/// One client with its connections.
+/// An HTTP client with its connection pool; clones share it.
 #[derive(Clone)]
 pub struct Asking {
     client: Client,
@@ -42,12 +42,12 @@ impl fmt::Debug for Asking {
     }
 }
 
-/// Makes a client of the options.
+/// Creates a client from the options.
 ///
 /// # Errors
-/// A header field that can't be sent.
+/// A header field that can't be sent, or a client that can't be built.
 pub fn make(options: &Options) -> Result<Asking, Failure> {
-    // The first provider of the process stays: an application may have chosen another one.
+    // Fails if the process has a provider already: the application's choice is kept.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let redirects = match options.redirects {
         0 => redirect::Policy::none(),
@@ -59,7 +59,7 @@ pub fn make(options: &Options) -> Result<Asking, Failure> {
         .redirect(redirects)
         .pool_max_idle_per_host(options.pool.max_idle as usize)
         .pool_idle_timeout(options.pool.idle_timeout.0)
-        // Tries are counted here.
+        // Retries are done here.
         .retry(reqwest::retry::never())
         .user_agent(concat!("gopherworks/", env!("CARGO_PKG_VERSION")));
     if !options.proxy {
@@ -83,37 +83,37 @@ pub fn make(options: &Options) -> Result<Asking, Failure> {
     })
 }
 
-/// What is asked.
+/// Input of one request.
 pub struct Question<'a> {
-    /// The book that it is about, if there is one.
+    /// The book whose body is sent, if there is one.
     pub book: Option<&'a Book>,
-    /// Identifies it among all requests of all runs.
+    /// Key of the request, unique across runs.
     pub key: &'a str,
-    /// Where files are read.
+    /// Threads on which files are read.
     pub blocking: Blocking,
 }
 
 impl Question<'_> {
-    /// The method of the request that it came with, if it came over HTTP.
+    /// The method of the HTTP request that the book was made from.
     fn came_with(&self) -> Option<&[u8]> {
         self.book?.headers.get(METHOD).map(|method| &method[..])
     }
 }
 
-/// A question ready to be sent.
+/// A request ready to be sent.
 struct Ready<'a> {
     url: Url,
     method: Method,
     fields: HeaderMap,
     body: Option<&'a Body>,
     blocking: &'a Blocking,
-    /// Answers of any status are passed back.
+    /// Responses with any status are returned.
     any: bool,
-    /// A request whose answer was lost may be sent again.
+    /// The request may be sent again if its response was lost.
     repeatable: bool,
 }
 
-/// Why a try failed.
+/// A failed try.
 struct Trouble {
     failure: Failure,
     again: Again,
@@ -122,18 +122,19 @@ struct Trouble {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Again {
     Never,
-    /// The connection was closed before anything came: most likely it was idle for too long.
+    /// The server closed the connection, most likely an idle one.
     AtOnce,
     AfterRest,
 }
 
 impl Asking {
-    /// Sends the body of the question's book and reads the answer.
+    /// Sends the body of the question's book and reads the response, with retries.
     ///
     /// # Errors
-    /// `Unavailable`: no connection. `Transient`: it takes too long, the connection is lost; 408, 425, 429 and 5xx, with what `Retry-After`
-    /// says. `Permanent`: any other status that is no success, an answer that is too large. Where answers of any status are passed
-    /// back, no status is an error, and failures are `Transient`.
+    /// `Unavailable`: no connection. `Transient`: timeout, lost connection, or status 408, 425, 429
+    /// or 5xx, with the delay from `Retry-After`. `Permanent`: any other status that is not 2xx, or
+    /// a response over a limit. If responses with any status are returned, no status is an error,
+    /// and failures of the exchange are `Transient`.
     pub async fn ask(&self, question: Question<'_>) -> Result<Answered, Failure> {
         let ready = match self.ready(&question)? {
             Ok(ready) => ready,
@@ -162,12 +163,12 @@ impl Asking {
         }
     }
 
-    /// Names of fields that are not passed on.
+    /// Names of fields that are not forwarded.
     pub fn dropped(&self) -> &[String] {
         self.requests.dropped()
     }
 
-    /// Puts a request together; or answers it, where it is none that can be passed on.
+    /// Prepares a request, or answers it here if it must not be forwarded.
     fn ready<'a>(
         &self,
         question: &'a Question<'_>,
@@ -177,7 +178,7 @@ impl Asking {
             (Some(method), _) => method.clone(),
             (None, None) => Method::POST,
             (None, Some(came)) => match Method::from_bytes(came) {
-                // Neither can be passed on with what is known here (RFC 9110, 9.3.6 and 9.3.8).
+                // These can't be forwarded from a book (RFC 9110, 9.3.6 and 9.3.8).
                 Ok(Method::CONNECT | Method::TRACE) | Err(_) => {
                     let text = "the method is not passed on\n";
                     return Ok(Err(Answered::here(StatusCode::NOT_IMPLEMENTED, text)));
@@ -199,7 +200,7 @@ impl Asking {
         let url = self.url.of(book, question.key, &name, self.pass_query);
         let url = match url {
             Ok(url) => url,
-            // The client's mistake.
+            // The HTTP client sent an invalid path.
             Err(_) if any && came_with.is_some() => {
                 let text = "the path is not asked for\n";
                 return Ok(Err(Answered::here(StatusCode::BAD_REQUEST, text)));
@@ -211,7 +212,7 @@ impl Asking {
         let Some(fields) = self.requests.fields(question, &method, bodiless) else {
             return Ok(Err(Answered::here(StatusCode::OK, "")));
         };
-        // A key that the client chose, or that stays with a book, says that a repetition is known as such.
+        // With a stable idempotency key the server can recognise a repeated request.
         let keyed = came_with.is_none() && book.is_some();
         let keyed = keyed || has_chosen_key(book);
         Ok(Ok(Ready {
@@ -225,7 +226,7 @@ impl Asking {
         }))
     }
 
-    /// One try.
+    /// Makes one try.
     async fn once(&self, ready: &Ready<'_>) -> Result<Answered, Trouble> {
         let mut request = self.client.request(ready.method.clone(), ready.url.clone());
         request = request.headers(ready.fields.clone());
@@ -265,7 +266,7 @@ impl Asking {
             Unread::Lost(error) => self.trouble(ready, error),
             Unread::TooLarge(what) => {
                 let text = format!("{}: {what}", self.url.place());
-                // A client of HTTP is told that the server behind has failed, not that its request was wrong.
+                // An HTTP client must get a server error: its request was valid.
                 never(match ready.any {
                     true => Failure::transient(text),
                     false => Failure::permanent(text),
@@ -274,7 +275,7 @@ impl Asking {
         })
     }
 
-    /// What an error of a connection means.
+    /// Classifies a connection error.
     fn trouble(&self, ready: &Ready<'_>, error: reqwest::Error) -> Trouble {
         let (unsent, late) = (error.is_connect(), error.is_timeout());
         let closed = !unsent && !late && is_closed(&error);
@@ -297,7 +298,7 @@ impl Asking {
     }
 }
 
-/// True if the other side closed the connection before its answer was whole.
+/// True if the server closed the connection before the response was complete.
 fn is_closed(error: &reqwest::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     let mut behind: Option<&(dyn Error + 'static)> = Some(error);
@@ -320,7 +321,7 @@ fn is_closed(error: &reqwest::Error) -> bool {
     false
 }
 
-/// An error with what is behind it: reqwest's own texts stop at the first level.
+/// Formats an error with its sources, which reqwest's own messages leave out.
 fn told(what: &str, error: &dyn Error) -> String {
     let mut out = format!("{what}: {error}");
     let mut behind = error.source();

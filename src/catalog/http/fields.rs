@@ -1,13 +1,14 @@
-//! Header fields that a gateway passes on, by RFC 9110 (7.6), and those that belong to one connection or one message.
+//! Selects the header fields that a gateway forwards (RFC 9110, 7.6), without those of a single
+//! connection or message.
 
 use gopherworks_actors::book::Headers;
 
 use super::{ANSWER_FIELD, HOST, REQUEST_FIELD, TYPE};
 
-/// Between the values of several fields of one name; no value has it.
+/// Separator of the values of a repeated field; a field value can't contain it.
 const BETWEEN: char = '\n';
 
-/// Fields of one connection, besides those that `Connection` names.
+/// Fields of a single connection, besides those listed in `Connection`.
 const HOP_BY_HOP: [&str; 12] = [
     "connection",
     "http2-settings",
@@ -20,11 +21,10 @@ const HOP_BY_HOP: [&str; 12] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
-    // What the server that reads the body has answered for itself.
+    // Already handled by the server that reads the body.
     "expect",
 ];
 
-/// Which message fields belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Message {
     Request,
@@ -40,12 +40,13 @@ impl Message {
     }
 }
 
-/// True for a field that is never passed on: of one connection, or made anew for each message (its length, its host).
+/// True for a field that is never forwarded: it belongs to one connection, or is set anew for each
+/// message (length, host).
 pub(crate) fn stays(name: &str) -> bool {
     HOP_BY_HOP.contains(&name) || name == "content-length" || name == "host"
 }
 
-/// Fields that describe a body, and go with it (RFC 9110, 15.4).
+/// True for a field that describes the body (RFC 9110, 15.4).
 pub(super) fn describes_body(name: &str) -> bool {
     const DESCRIBING: [&str; 6] = [
         "content-encoding",
@@ -58,8 +59,8 @@ pub(super) fn describes_body(name: &str) -> bool {
     DESCRIBING.contains(&name)
 }
 
-/// Sets the headers of a book for the fields of a message that are passed on; `drop` names more that are not.
-/// Names are in lower case. `fields` is called twice: `Connection` may come after those that it names.
+/// Copies the fields that may be forwarded into a book's headers, except those in `drop`. Names are
+/// in lower case. `fields` is called twice, since `Connection` may follow the fields that it lists.
 pub(crate) fn take_in<'a, I: Iterator<Item = (&'a str, &'a [u8])>>(
     message: Message,
     fields: impl Fn() -> I,
@@ -96,7 +97,8 @@ pub(crate) fn take_in<'a, I: Iterator<Item = (&'a str, &'a [u8])>>(
     }
 }
 
-/// The fields among a book's headers, by name and value; those of one name follow each other in the order in which they came.
+/// Returns the message's fields from a book's headers as (name, value); repeated fields keep their
+/// order.
 pub(crate) fn give_out(message: Message, headers: &Headers) -> impl Iterator<Item = (&str, &[u8])> {
     let fields = headers.iter().filter_map(move |(key, value)| {
         let name = key.strip_prefix(message.prefix())?;
@@ -108,7 +110,7 @@ pub(crate) fn give_out(message: Message, headers: &Headers) -> impl Iterator<Ite
     })
 }
 
-/// Removes the fields of a message from a book's headers.
+/// Removes a message's fields from a book's headers.
 pub(super) fn clear(message: Message, headers: &mut Headers) {
     let prefix = message.prefix();
     let keys: Vec<String> = (headers.iter())

@@ -1,4 +1,4 @@
-//! Options of the kinds that ask over HTTP.
+//! Options of the `http` worker and the `http` burn.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::address::Address;
 use crate::catalog::units::{Size, Time};
 
-/// What is done with the address.
+/// HTTP method.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 #[schemars(inline)]
@@ -40,12 +40,12 @@ impl Verb {
     }
 }
 
-/// Which answers are answers, and which are failures.
+/// Which response statuses count as success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum Statuses {
-    /// As `any` for a request that came over HTTP, else as `success`.
+    /// `any` for a request received over HTTP, otherwise `success`.
     #[default]
     Auto,
     /// An answer of any status is passed back as it is.
@@ -54,12 +54,12 @@ pub enum Statuses {
     Success,
 }
 
-/// What tells the other side of the client.
+/// Which header fields describe the original client to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(inline)]
 pub enum Forwarded {
-    /// Nothing is added.
+    /// None.
     #[default]
     Off,
     /// `Forwarded: for=...;host=...;proto=http` (RFC 7239).
@@ -70,16 +70,17 @@ pub enum Forwarded {
     Common,
 }
 
-/// Connections that are kept for later requests.
+/// Pool of idle connections.
 #[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(inline)]
 pub struct Pool {
-    /// Most idle connections to one host (0 to 65536); 0 keeps none.
+    /// Most idle connections per host (0 to 65536, default 64); 0 disables reuse.
     #[serde(deserialize_with = "at_most::<_, 65536>")]
     #[schemars(range(max = 65536))]
     pub(super) max_idle: u32,
-    /// An idle connection is closed after this time (at most 1d). Less than the server's own keep-alive saves retries.
+    /// How long a connection may stay idle before it is closed (at most 1d, default 15s). A value
+    /// below the server's keep-alive avoids retries.
     #[serde(deserialize_with = "at_most_a_day")]
     pub(super) idle_timeout: Time,
 }
@@ -96,63 +97,67 @@ impl Default for Pool {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// Whom to ask, such as "http://127.0.0.1:9000/books/{name}". `{name}` stands for the book's name, or the path of a request
-    /// that came over HTTP, with its encoding kept; `{id}` for the book's key, which no other run has; `{query}` for the query.
+    /// URL, such as "http://127.0.0.1:9000/books/{name}". `{name}` is replaced by the book's name,
+    /// or by the path of a request received over HTTP, still encoded; `{id}` by the book's key,
+    /// unique across runs; `{query}` by the query of the request.
     pub(super) url: Address,
-    /// The method. Without it: that of the request that came over HTTP, else POST. GET, HEAD and DELETE send no body where they
-    /// are given here.
+    /// HTTP method. Default: the method of a request received over HTTP, otherwise POST. GET, HEAD
+    /// and DELETE, if set here, send no body.
     #[serde(default)]
     pub(super) method: Option<Verb>,
-    /// Appends the query of a request that came over HTTP, where `url` has no `{query}`.
+    /// Appends the query of a request received over HTTP, unless `url` contains `{query}`.
     #[serde(default = "yes")]
     pub(super) pass_query: bool,
-    /// Which answers are passed back: those of `any` status; only `success`, others being failures; or `auto`: any to a client of
-    /// HTTP, success for books of piles.
+    /// Which responses are returned: `any` status; only `success` (2xx), all others being failures;
+    /// or `auto`: `any` for a request received over HTTP, otherwise `success`.
     #[serde(default)]
     pub(super) statuses: Statuses,
-    /// Time for one try, from the connection to the last byte of the answer.
+    /// Timeout of one try, from connecting to the last byte of the response.
     #[serde(default = "half_a_minute")]
     pub(super) timeout: Time,
-    /// Time for the connection alone.
+    /// Timeout of connecting.
     #[serde(default = "five_seconds")]
     pub(super) connect_timeout: Time,
-    /// Tries besides the first (0 to 100): after a failed connection, and, where the method is idempotent, after a lost answer or
-    /// one of 408, 425, 429 and 5xx that is not passed back.
+    /// Maximum number of retries (0 to 100) after a failed connection and, for idempotent methods,
+    /// after a lost response or a status 408, 425, 429 or 5xx that is not returned. A request with
+    /// an idempotency key is also retried after the server closes the connection.
     #[serde(default = "two", deserialize_with = "at_most::<_, 100>")]
     #[schemars(range(max = 100))]
     pub(super) retries: u32,
-    /// Rest before the second try; twice as long before each further one, up to 10s.
+    /// Delay before the first retry; doubled for each further one, up to 10s.
     #[serde(default = "a_tenth")]
     pub(super) backoff: Time,
-    /// Most bytes of a body that are sent; without it there is no limit, since a file is streamed.
+    /// Maximum size of a request body. Default: no limit, since files are streamed.
     #[serde(default)]
     pub(super) max_body: Option<Size>,
-    /// Most bytes of an answer's body; with more the request fails.
+    /// Maximum size of a response body; the request fails if it is exceeded.
     #[serde(default = "some")]
     pub(super) max_response: Size,
-    /// Most bytes of an answer's header fields that are passed back; with more the request fails.
+    /// Maximum size of a response's header fields; the request fails if it is exceeded.
     #[serde(default = "fields")]
     pub(super) max_headers: Size,
-    /// Redirects that are followed (0 to 100); else the answer is as it is.
+    /// Maximum number of redirects to follow (0 to 100). With 0 a redirect is treated like any
+    /// other status.
     #[serde(default, deserialize_with = "at_most::<_, 100>")]
     #[schemars(range(max = 100))]
     pub(super) redirects: u32,
-    /// Header fields that are sent along; they replace those of the request.
+    /// Header fields to send; they replace fields of the same name from the request.
     #[serde(default, deserialize_with = "sendable")]
     pub(super) headers: BTreeMap<String, String>,
-    /// Names of header fields that are not passed on, neither from a request nor from an answer.
+    /// Names of header fields that are forwarded neither from requests nor from responses.
     #[serde(default, deserialize_with = "named")]
     pub(super) drop_headers: Vec<String>,
-    /// Adds `Via` to requests that came over HTTP, as RFC 9110 wants of gateways.
+    /// Adds `Via` to requests received over HTTP, as RFC 9110 requires of gateways.
     #[serde(default = "yes")]
     pub(super) via: bool,
-    /// Tells of the client: `forwarded` adds `Forwarded`, `x-forwarded` adds `X-Forwarded-For`, `-Host` and `-Proto`.
+    /// Describes the original client to the server: `forwarded` adds `Forwarded`; `x-forwarded`
+    /// adds `X-Forwarded-For`, `X-Forwarded-Host` and `X-Forwarded-Proto`.
     #[serde(default)]
     pub(super) forwarded: Forwarded,
-    /// Connections that are kept for later requests.
+    /// Pool of idle connections.
     #[serde(default)]
     pub(super) pool: Pool,
-    /// Goes through the proxy that the environment names.
+    /// Uses the proxy set in the environment.
     #[serde(default)]
     pub(super) proxy: bool,
 }

@@ -1,4 +1,5 @@
-//! The header fields of a request: those that came, those of the options, and those that a gateway adds.
+//! Builds the header fields of a request from those received, those in the options, and those that
+//! a gateway adds.
 
 use std::fmt;
 
@@ -15,7 +16,6 @@ use crate::catalog::names;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// Makes the fields of requests.
 #[derive(Debug, Clone)]
 pub(super) struct Requests {
     sent: HeaderMap,
@@ -24,7 +24,7 @@ pub(super) struct Requests {
     forwarded: Forwarded,
 }
 
-/// True if the client that the book came from chose a key for its request.
+/// True if the book's HTTP client sent an idempotency key.
 pub(super) fn has_chosen_key(book: Option<&Book>) -> bool {
     let chosen = format!("{REQUEST_FIELD}{IDEMPOTENCY_KEY}");
     book.is_some_and(|book| book.headers.get(&chosen).is_some())
@@ -51,12 +51,11 @@ impl Requests {
         })
     }
 
-    /// Names of fields that are not passed on.
     pub(super) fn dropped(&self) -> &[String] {
         &self.dropped
     }
 
-    /// The fields of a request; `None` if it may not be passed on any further (`Max-Forwards`).
+    /// Returns the fields of a request; `None` if `Max-Forwards` forbids forwarding it.
     pub(super) fn fields(
         &self,
         question: &Question<'_>,
@@ -82,7 +81,7 @@ impl Requests {
         if let Some(kind) = headers.get(TYPE) {
             add(TYPE, kind);
         }
-        // A body that was another server's answer goes on with what was said of it.
+        // A body that came from another server's response keeps its encoding and language.
         for name in ["content-encoding", "content-language"] {
             let came = headers.get(&format!("{ANSWER_FIELD}{name}"));
             if let Some(value) = came.filter(|_| headers.get(METHOD).is_none()) {
@@ -146,7 +145,7 @@ impl Requests {
     }
 }
 
-/// Adds a member to a field that is a list.
+/// Appends an element to a list field.
 fn push(map: &mut HeaderMap, name: &'static str, member: &str) {
     let mut list = Vec::new();
     for value in map.get_all(name) {
@@ -159,7 +158,7 @@ fn push(map: &mut HeaderMap, name: &'static str, member: &str) {
     }
 }
 
-/// Counts `Max-Forwards` down (RFC 9110, 7.6.2); false if it is 0.
+/// Decrements `Max-Forwards` (RFC 9110, 7.6.2); false if it is 0.
 fn pass_further(map: &mut HeaderMap) -> bool {
     let left = map
         .get("max-forwards")

@@ -1,4 +1,4 @@
-//! Bodies that are sent: small ones from memory, files as they are read.
+//! Request bodies: small ones are sent from memory, files are streamed.
 
 use std::fs;
 use std::future::Future;
@@ -16,22 +16,22 @@ use tokio::runtime::Handle;
 
 use crate::catalog::units::Size;
 
-/// Bytes of a piece in which a file is read; a smaller file is read at once.
+/// Bytes per read of a file; a smaller file is read at once.
 const PIECE: usize = 64 * 1024;
 
-/// Where files are read: never on the thread that drives connections.
+/// Threads on which files are read, since reads would block the thread that drives connections.
 #[derive(Clone)]
 pub(crate) enum Blocking {
-    /// The run's threads for what waits.
+    /// The run's blocking pool.
     Pool(Arc<Pool>),
-    /// Threads of a runtime of one's own.
+    /// The blocking threads of a separate runtime.
     Runtime(Handle),
 }
 
 type Running<T> = Pin<Box<dyn Future<Output = Option<T>> + Send>>;
 
 impl Blocking {
-    /// Starts `work`; `None` if the threads are gone.
+    /// Starts `work`; the future resolves to `None` if the threads are gone.
     fn start<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Running<T> {
         match self {
             Blocking::Pool(pool) => {
@@ -46,7 +46,7 @@ impl Blocking {
     }
 }
 
-/// What one try sends.
+/// The body of one try.
 pub(crate) enum Sent {
     Bytes(Bytes),
     File(FileBody),
@@ -56,7 +56,7 @@ impl Sent {
     /// Opens a body for one try.
     ///
     /// # Errors
-    /// Those of opening it; permanent where it has more than `most` bytes.
+    /// A body that can't be opened; permanent if it is larger than `most` bytes.
     pub(crate) async fn open(
         body: &Body,
         most: Option<u64>,
@@ -106,7 +106,7 @@ impl Sent {
     }
 }
 
-/// A body with the length that it has now: a file that grows meanwhile is sent up to there.
+/// Opens a body and returns its current length: bytes that are appended later are not sent.
 fn opened(body: &Body) -> io::Result<(BodyReader, u64)> {
     let reader = body.open()?;
     let length = match body {
@@ -121,17 +121,17 @@ fn opened(body: &Body) -> io::Result<(BodyReader, u64)> {
     Ok((reader, length))
 }
 
-/// Exactly so many bytes.
+/// Reads exactly `length` bytes.
 fn piece(reader: &mut BodyReader, length: usize) -> io::Result<Bytes> {
     let mut piece = vec![0; length];
     reader.read_exact(&mut piece)?;
     Ok(piece.into())
 }
 
-/// A file as the body of a request.
+/// A file as a request body.
 pub(crate) struct FileBody {
     left: u64,
-    // A lock that never waits: futures of the pool are not `Sync`, and bodies have to be.
+    // The lock is never contended: it only makes the body `Sync`, which the pool's futures are not.
     state: Mutex<State>,
     blocking: Blocking,
 }
