@@ -36,7 +36,7 @@ pub mod burn;
 mod closures;
 pub mod http;
 mod journal;
-mod locks;
+pub(crate) mod locks;
 pub mod names;
 pub mod options;
 mod own;

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use gopherworks_actors::book::{Body, BodyFile, Book, BookId, Headers, header};
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::locks::Locked;
 use crate::private;
 use crate::topology::DeadBook;
 
@@ -203,14 +204,14 @@ fn claim(file: &File) -> io::Result<()> {
     })
 }
 
-/// Locks a file of letters against other runs and offers until the returned file is dropped.
+/// Locks a file of letters against other runs and offers until the returned lock is dropped.
 ///
 /// # Errors
 /// Those of opening the file; `ResourceBusy` if another run or offer holds the lock.
-pub fn lock(path: &Path) -> io::Result<File> {
+pub fn lock(path: &Path) -> io::Result<impl Sized + use<>> {
     let file = File::open(path)?;
     claim(&file)?;
-    Ok(file)
+    Ok(Locked::new(file))
 }
 
 /// What a file of letters holds.

@@ -1,7 +1,43 @@
 //! Who holds the lock of a file.
 
 use std::fs::File;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::MetadataExt;
+
+/// A locked file. Dropped, it is unlocked at once.
+///
+/// Closing is not enough: a program that another thread is just starting holds a copy of the
+/// descriptor, and with it the lock, until its `exec`.
+#[derive(Debug)]
+pub(crate) struct Locked(File);
+
+impl Locked {
+    /// Takes over the lock of `file`.
+    pub(crate) fn new(file: File) -> Self {
+        Self(file)
+    }
+}
+
+impl Deref for Locked {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+impl DerefMut for Locked {
+    fn deref_mut(&mut self) -> &mut File {
+        &mut self.0
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // An error means that there is no lock: some file systems know none.
+        let _ = self.0.unlock();
+    }
+}
 
 /// What holds the lock of `file`, for a message: `another process (pid 42)`, as far as the system says so (Linux: `/proc/locks`).
 pub(super) fn holder(file: &File) -> String {
@@ -41,6 +77,20 @@ fn locked_by(locks: &str, dev: u64, ino: u64) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_is_free_at_once_even_if_a_starting_program_has_a_copy_of_its_descriptor() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let open = || File::options().append(true).open(file.path()).unwrap();
+        let (ours, another) = (open(), open());
+        ours.try_lock().unwrap();
+        // What a program has between `fork` and `exec`.
+        let copy = ours.try_clone().unwrap();
+        assert!(another.try_lock().is_err());
+        drop(Locked::new(ours));
+        another.try_lock().unwrap();
+        drop(copy);
+    }
 
     #[test]
     fn the_holder_is_found_by_device_and_inode() {

@@ -16,6 +16,8 @@ use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::locks::Locked;
+
 pub(super) const NAME: &str = ".gopherworks";
 
 /// File locked by the run that writes to the folder; contains its process id.
@@ -35,7 +37,7 @@ pub(super) struct Own {
 /// The lock file, and the nodes of this run that still need it.
 #[derive(Debug, Default)]
 struct Lock {
-    file: Option<File>,
+    file: Option<Locked>,
     nodes: BTreeSet<String>,
 }
 
@@ -223,7 +225,7 @@ impl Own {
         self.lock
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner)
-            .file = Some(file);
+            .file = Some(Locked::new(file));
         Ok(())
     }
 

@@ -175,7 +175,7 @@ fn a_drain_gives_back_what_waits_for_a_full_disk() {
     let burn = r#"{ kind = "lines", path = "/dev/full" }"#;
     place.write("t.toml", one_crew(source, "[]", burn, 5));
     let running = Running::start(place.process(["run", "t.toml", "--report", "r.json"]));
-    until("it pauses", || running.said("can't take anything"));
+    running.waits_for("can't take anything");
     running.signal(Signal::TERM);
     let out = running.end();
     assert_eq!(out.status.code(), Some(0), "{out:?}");

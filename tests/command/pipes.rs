@@ -400,7 +400,7 @@ fn a_program_that_cannot_be_started_is_named_and_charges_no_book() {
     let source = r#"{ kind = "lines", path = "in" }"#;
     place.write("t.toml", one_crew(source, "[]", &burn, 2));
     let running = Running::start(place.process(["run", "t.toml", "-q", "--report", "r.json"]));
-    until("it pauses", || running.said("can't take anything"));
+    running.waits_for("can't take anything");
     running.signal(Signal::TERM);
     let out = running.end();
     let err = String::from_utf8_lossy(&out.stderr).into_owned();

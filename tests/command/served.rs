@@ -32,7 +32,7 @@ fn a_server_serves_on_for_its_grace_unless_a_second_signal_comes() {
         );
         place.write("t.toml", file);
         let running = Running::start(place.process(["run", "t.toml"]));
-        until("it listens", || running.said("serves http://"));
+        running.waits_for("serves http://");
         let text = running.text();
         let address = text.split_once("serves http://").expect("an address").1;
         let address = address.split_once('/').expect("an address").0;
@@ -65,7 +65,7 @@ fn malformed_requests_do_not_fill_the_log() {
             format!("[balancers.desk]\n{desk}\n[requesters.web]\nto = \"desk\"\nload = {load}\n");
         place.write("t.toml", file);
         let running = Running::start(place.process(["run", "t.toml"].iter().chain(flags)));
-        until("it listens", || running.said("serves http://"));
+        running.waits_for("serves http://");
         let text = running.text();
         let address = text.split_once("serves http://").expect("an address").1;
         let address = address.split_once('/').expect("an address").0;

@@ -175,7 +175,7 @@ fn loaded(place: &Place, actors: usize, args: &[&str]) -> Running {
 
 /// Waits until all actors have started and have used half a second of core time.
 fn at_full_load(running: &Running) {
-    until("all actors have started", || running.said("have started"));
+    running.waits_for("have started");
     let before = running.ticks();
     until("it has worked for a while", || {
         running
@@ -216,7 +216,7 @@ fn every_stop_keeps_its_promise_with_any_number_of_actors() {
                 at_full_load(&running);
                 if let Some(first) = first {
                     running.signal(first);
-                    until("it drains", || running.said("draining"));
+                    running.waits_for("draining");
                 }
                 let asked = Stopwatch::start();
                 running.signal(second);
@@ -237,7 +237,7 @@ fn every_stop_keeps_its_promise_with_any_number_of_actors() {
                 let place = Place::new();
                 let args = ["--for", "500ms", "--drain-deadline", "100ms"];
                 let running = loaded(&place, actors, &args);
-                until("all actors have started", || running.said("have started"));
+                running.waits_for("have started");
                 let started = Stopwatch::start();
                 let out = running.end();
                 let took = started.elapsed();
@@ -267,7 +267,7 @@ fn a_hangup_drains() {
     let (mut running, mut gate) = gated(&place, &generate());
     until("a burn begins", || began(&place) > 0);
     running.signal(Signal::HUP);
-    until("it drains", || running.said("draining"));
+    running.waits_for("draining");
     assert!(!running.has_ended(), "a burn is under way");
     gate.open(BOOKS);
     assert_eq!(running.end().status.code(), Some(0));
@@ -310,7 +310,7 @@ fn a_drain_ends_after_the_job_in_hand_and_the_next_run_does_the_others() {
         let running = run();
         until("a job begins", || began(&place) == 1);
         running.signal(Signal::INT);
-        until("it drains", || running.said("draining"));
+        running.waits_for("draining");
         gate.open(1);
         let out = running.end();
         let said = String::from_utf8_lossy(&out.stdout).into_owned();
@@ -343,7 +343,7 @@ fn what_can_not_be_read_again_is_worked_off() {
     input.open(5);
     until("a job begins", || began(&place) == 1);
     running.signal(Signal::INT);
-    until("it drains", || running.said("draining"));
+    running.waits_for("draining");
     gate.open(5);
     assert_eq!(running.end().status.code(), Some(0));
     let report = place.report("r.json");

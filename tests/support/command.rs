@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -156,7 +156,14 @@ pub struct Running {
     child: Child,
     out: Option<JoinHandle<Vec<u8>>>,
     err: Option<JoinHandle<Vec<u8>>>,
-    said: Arc<Mutex<Vec<u8>>>,
+    said: Arc<Said>,
+}
+
+/// Standard error so far.
+#[derive(Default)]
+struct Said {
+    text: Mutex<Vec<u8>>,
+    more: Condvar,
 }
 
 impl Running {
@@ -168,7 +175,7 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn();
         let mut child = spawned.expect("the command starts");
-        let said = Arc::<Mutex<Vec<u8>>>::default();
+        let said = Arc::<Said>::default();
         let out = child.stdout.take();
         let out = out.map(|pipe| collect(pipe, Arc::default()));
         let err = child.stderr.take();
@@ -193,16 +200,32 @@ impl Running {
         kill_process(pid, signal).expect("the process is there");
     }
 
-    /// True once `what` is on stderr.
+    /// True if `what` is on stderr. If it is not, waits briefly for more, so that a loop over this
+    /// keeps neither a core nor the lock from the thread that reads stderr.
     pub fn said(&self, what: &str) -> bool {
-        let said = self.said.lock().expect("nobody panics with it");
-        String::from_utf8_lossy(&said).contains(what)
+        let text = self.said.text.lock().expect("nobody panics with it");
+        if String::from_utf8_lossy(&text).contains(what) {
+            return true;
+        }
+        let briefly = Duration::from_millis(20);
+        drop(self.said.more.wait_timeout(text, briefly));
+        false
+    }
+
+    /// Waits until `what` is on stderr; panics with all of stderr after [`PATIENCE`].
+    #[track_caller]
+    pub fn waits_for(&self, what: &str) {
+        let start = Instant::now();
+        while !self.said(what) {
+            let patient = start.elapsed() < PATIENCE;
+            assert!(patient, "no `{what}` in {PATIENCE:?}:\n{}", self.text());
+        }
     }
 
     /// Standard error so far.
     pub fn text(&self) -> String {
-        let said = self.said.lock().expect("nobody panics with it");
-        String::from_utf8_lossy(&said).into_owned()
+        let text = self.said.text.lock().expect("nobody panics with it");
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     /// Core time used so far, in hundredths of a second; `None` if the system does not report it.
@@ -246,14 +269,16 @@ impl Drop for Running {
     }
 }
 
-fn collect(mut pipe: impl Read + Send + 'static, said: Arc<Mutex<Vec<u8>>>) -> JoinHandle<Vec<u8>> {
+fn collect(mut pipe: impl Read + Send + 'static, said: Arc<Said>) -> JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(length @ 1..) = pipe.read(&mut buffer) {
-            let mut said = said.lock().expect("nobody panics with it");
-            said.extend_from_slice(&buffer[..length]);
+            let mut text = said.text.lock().expect("nobody panics with it");
+            text.extend_from_slice(&buffer[..length]);
+            drop(text);
+            said.more.notify_all();
         }
-        std::mem::take(&mut *said.lock().expect("nobody panics with it"))
+        std::mem::take(&mut *said.text.lock().expect("nobody panics with it"))
     })
 }
 
@@ -263,7 +288,8 @@ pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
     let start = Instant::now();
     while !happened() {
         assert!(start.elapsed() < PATIENCE, "{what}: not in {PATIENCE:?}");
-        std::thread::yield_now();
+        // A spin would take from the process, which is waited for, one of few cores.
+        std::thread::park_timeout(Duration::from_millis(1));
     }
 }
 

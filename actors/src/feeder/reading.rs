@@ -192,7 +192,8 @@ impl FeederCore {
                 if self.has_ended() {
                     drop(lanes);
                     if !self.regains {
-                        log::warn!(
+                        // No loss: they were never offered, and the run does not end well anyway.
+                        log::info!(
                             "{}: closed while it was read: {count} books were not taken",
                             self.name
                         );

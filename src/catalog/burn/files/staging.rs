@@ -11,6 +11,7 @@ use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
+use super::super::super::locks::Locked;
 use super::super::super::own::{self, Own};
 use super::super::super::run_state::FileId;
 
@@ -27,7 +28,7 @@ pub(super) struct Staging {
     lock_name: String,
     // Permission bits that the process's umask leaves.
     mask: u32,
-    _lock: File,
+    _lock: Locked,
 }
 
 /// Id, size in bytes and modification time in nanoseconds since 1970 of a file whose content is
@@ -88,7 +89,7 @@ impl Staging {
                 name,
                 lock_name,
                 mask,
-                _lock: lock,
+                _lock: Locked::new(lock),
             });
         }
     }

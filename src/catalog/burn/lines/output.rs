@@ -10,6 +10,7 @@ use bytes::Bytes;
 use gopherworks_actors::book::Book;
 use gopherworks_actors::failure::Failure;
 
+use super::super::super::locks::Locked;
 use super::super::super::{FilePath, Halt, locks};
 use super::lock;
 use super::stream::Stream;
@@ -35,7 +36,7 @@ enum Target {
 /// A locked regular file, opened for appending.
 #[derive(Debug)]
 struct Regular {
-    file: File,
+    file: Locked,
     path: PathBuf,
     beginning: Beginning,
 }
@@ -79,7 +80,7 @@ impl Output {
                 let file = regular(path).map_err(failed)?;
                 claim(&file, &name)?;
                 let target = Target::File(Regular {
-                    file,
+                    file: Locked::new(file),
                     path: path.to_owned(),
                     beginning: if anew {
                         Beginning::Anew

@@ -17,6 +17,7 @@ use gopherworks_actors::source::Receipts;
 use sha2::{Digest, Sha256};
 
 use super::super::super::journal::{Journal, push_record};
+use super::super::super::locks::Locked;
 use super::super::super::own::{self, Own};
 use super::super::super::{Site, locks, names};
 
@@ -37,7 +38,7 @@ pub(super) struct Place {
     journal: Journal,
     state: Mutex<State>,
     /// Held so that no other process reads the same lines.
-    _lock: File,
+    _lock: Locked,
 }
 
 #[derive(Debug, Default)]
@@ -218,7 +219,7 @@ impl Receipts for Place {
 }
 
 /// Locks the memory for this process; fails if another process has locked it.
-fn claim(own: &Own, name: &str, input: &Path) -> Result<File, Failure> {
+fn claim(own: &Own, name: &str, input: &Path) -> Result<Locked, Failure> {
     let failed = |error: io::Error| {
         let path = own.path().join(name);
         Failure::io(format_args!("opening {}", path.display()), &error)
@@ -231,7 +232,7 @@ fn claim(own: &Own, name: &str, input: &Path) -> Result<File, Failure> {
             locks::holder(&lock)
         ))),
         // Not every file system supports locks.
-        Ok(()) | Err(std::fs::TryLockError::Error(_)) => Ok(lock),
+        Ok(()) | Err(std::fs::TryLockError::Error(_)) => Ok(Locked::new(lock)),
     }
 }
 
