@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use actix::dev::ToEnvelope;
 use actix::dev::channel::AddressSender;
+use actix::prelude::SendError;
 use actix::{Actor, Handler, Message};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
@@ -13,6 +14,7 @@ use tokio::sync::Notify;
 mod asking;
 
 pub use asking::{AskError, Closed};
+pub(super) use asking::{answered, ask_at, in_time};
 
 /// Where to reach an actor across its restarts. Clones are the same port.
 ///
@@ -152,11 +154,22 @@ impl<A: Actor> Port<A> {
         A: Handler<M>,
         A::Context: ToEnvelope<A, M>,
     {
+        self.at_mailbox(make, |epoch, mailbox, message| {
+            self.known.get_or_init(|| (epoch, mailbox.clone()));
+            mailbox.do_send(message)
+        })
+    }
+
+    /// Has `send` send the message to the life that is bound now, with its epoch.
+    fn at_mailbox<M, S>(
+        &self,
+        make: impl FnOnce(u64) -> M,
+        send: impl FnOnce(u64, &AddressSender<A>, M) -> Result<S, SendError<M>>,
+    ) -> Result<S, Unsent<M>> {
         let slot = self.shared.slot.load();
         match &slot.state {
             State::Bound(mailbox) => {
-                self.known.get_or_init(|| (slot.epoch, mailbox.clone()));
-                let sent = mailbox.do_send(make(slot.epoch));
+                let sent = send(slot.epoch, mailbox, make(slot.epoch));
                 sent.map_err(|unsent| Unsent::Vacant(unsent.into_inner()))
             }
             State::Expected | State::Vacant => Err(Unsent::Vacant(make(0))),

@@ -1,15 +1,21 @@
 //! The addresses of many children that are alike: a seat each, side by side.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::dev::channel::AddressSender;
+use actix::prelude::SendError;
 use actix::{Actor, Handler, Message};
+use tokio::sync::Notify;
 
-use super::Unsent;
+use super::port::{answered, ask_at, in_time};
+use super::{AskError, Unsent};
+use crate::clock::Clock;
 
 /// Where to reach the children of a [`Template`](super::Template) across their restarts, each by its index from 0. Clones are the same ports.
 ///
@@ -19,6 +25,30 @@ pub struct Ports<A: Actor> {
     seats: Arc<[Seat<A>]>,
     /// They serve a supervisor.
     taken: Arc<AtomicBool>,
+    asks: Arc<Asks>,
+}
+
+/// The questions that wait for answers at any of the ports; a seat for each child has no room for that.
+#[derive(Default)]
+struct Asks {
+    count: AtomicUsize,
+    left: Notify,
+}
+
+/// One question that waits.
+struct Asking<'a>(&'a Asks);
+
+impl<'a> Asking<'a> {
+    fn new(asks: &'a Asks) -> Self {
+        asks.count.fetch_add(1, Ordering::SeqCst);
+        Self(asks)
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// They serve whoever keeps this, and nobody else.
@@ -64,6 +94,7 @@ impl<A: Actor> Ports<A> {
         Self {
             seats: seats.collect(),
             taken: Arc::default(),
+            asks: Arc::default(),
         }
     }
 
@@ -88,17 +119,98 @@ impl<A: Actor> Ports<A> {
         A: Handler<M>,
         A::Context: ToEnvelope<A, M>,
     {
+        self.at_mailbox(index, message, |_, mailbox, message| {
+            mailbox.do_send(message)
+        })
+    }
+
+    /// Sends a message to the child `index` and waits for the handler's answer, from any thread; see
+    /// [`Port::ask`](super::Port::ask).
+    ///
+    /// # Errors
+    /// [`AskError`]: with the message where it was not delivered (`Gone` where there is no such port);
+    /// `Lost` where the life that got it ended, or was given up by the watchdog, before it answered.
+    pub fn ask<M>(
+        &self,
+        index: usize,
+        message: M,
+    ) -> impl Future<Output = Result<M::Result, AskError<M>>> + use<A, M>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+    {
+        let sent = self.at_mailbox(index, message, |epoch, mailbox, message| {
+            Ok((epoch, ask_at(mailbox, message)?))
+        });
+        let ports = self.clone();
+        async move {
+            let (epoch, answer) = sent?;
+            answered(answer, ports.left(index, epoch)).await
+        }
+    }
+
+    /// [`Ports::ask`] that waits no longer than `within`, by `clock`.
+    ///
+    /// # Errors
+    /// As [`Ports::ask`], and [`AskError::Timeout`].
+    pub fn ask_within<M>(
+        &self,
+        index: usize,
+        message: M,
+        clock: &Clock,
+        within: Duration,
+    ) -> impl Future<Output = Result<M::Result, AskError<M>>> + use<A, M>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+    {
+        in_time(self.ask(index, message), clock.sleep(within))
+    }
+
+    /// Has `send` send the message to the life that is bound at `index` now, with its epoch.
+    fn at_mailbox<M, S>(
+        &self,
+        index: usize,
+        message: M,
+        send: impl FnOnce(u64, &AddressSender<A>, M) -> Result<S, SendError<M>>,
+    ) -> Result<S, Unsent<M>> {
         let Some(seat) = self.seats.get(index) else {
             return Err(Unsent::Gone(message));
         };
         let kept = seat.lock();
         match &kept.mailbox {
             Some(mailbox) => {
-                let sent = mailbox.do_send(message);
+                let sent = send(seat.epoch(), mailbox, message);
                 sent.map_err(|unsent| Unsent::Vacant(unsent.into_inner()))
             }
             None if seat.is_closed() => Err(Unsent::Gone(message)),
             None => Err(Unsent::Vacant(message)),
+        }
+    }
+
+    /// Waits until the life `epoch` is not bound at `index` any more.
+    async fn left(&self, index: usize, epoch: u64) {
+        let _counted = Asking::new(&self.asks);
+        loop {
+            let left = self.asks.left.notified();
+            let mut left = std::pin::pin!(left);
+            // Listens before it looks, so that no end passes unseen.
+            left.as_mut().enable();
+            if self.epoch(index) != Some(epoch) {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    /// Wakes what asks a life that may have been ended from outside: a life that hangs keeps its mailbox, and with it the questions.
+    pub(super) fn some_left(&self) {
+        if self.asks.count.load(Ordering::SeqCst) > 0 {
+            self.asks.left.notify_waiters();
         }
     }
 
@@ -139,6 +251,7 @@ impl<A: Actor> Clone for Ports<A> {
         Self {
             seats: self.seats.clone(),
             taken: self.taken.clone(),
+            asks: self.asks.clone(),
         }
     }
 }

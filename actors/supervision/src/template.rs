@@ -279,6 +279,7 @@ impl<A: Actor<Context = actix::Context<A>>> Row for Roll<A> {
 
     fn launch(self: Arc<Self>, index: u32, epoch: u64) {
         self.ports.seat(index).begin(epoch, false);
+        self.ports.some_left();
         self.spawn(index, 1, epoch);
     }
 
@@ -303,6 +304,7 @@ impl<A: Actor<Context = actix::Context<A>>> Row for Roll<A> {
     fn vacate(&self, index: u32, epoch: u64) {
         let seat = self.ports.seat(index);
         seat.vacate(epoch);
+        self.ports.some_left();
         if seat.leaves_lot(epoch) {
             self.count_off();
         }
@@ -310,14 +312,17 @@ impl<A: Actor<Context = actix::Context<A>>> Row for Roll<A> {
 
     fn rest(&self) {
         self.ports.all().for_each(Seat::rest);
+        self.ports.some_left();
     }
 
     fn close(&self, index: u32) {
         self.ports.seat(index).close();
+        self.ports.some_left();
     }
 
     fn close_all(&self) {
         self.ports.all().for_each(Seat::close);
+        self.ports.some_left();
     }
 
     fn kill_all(&self) {

@@ -5,6 +5,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use actix::dev::ToEnvelope;
+use actix::dev::channel::AddressSender;
+use actix::prelude::SendError;
 use actix::{Actor, Handler, Message};
 use tokio::sync::oneshot::Receiver;
 
@@ -82,6 +84,46 @@ impl fmt::Display for Closed {
 
 impl std::error::Error for Closed {}
 
+/// Sends a message to the mailbox for its answer.
+pub(in crate::supervision) fn ask_at<A, M>(
+    mailbox: &AddressSender<A>,
+    message: M,
+) -> Result<Receiver<M::Result>, SendError<M>>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+    A: Handler<M>,
+    A::Context: ToEnvelope<A, M>,
+{
+    // A sender of its own: another one may be parked at a bound of the mailbox.
+    mailbox.clone().send(message)
+}
+
+/// The answer of a life; `left` is ready once that life is not bound any more.
+pub(in crate::supervision) async fn answered<M, R>(
+    mut answer: Receiver<R>,
+    left: impl Future<Output = ()>,
+) -> Result<R, AskError<M>> {
+    tokio::select! {
+        biased;
+        answer = &mut answer => answer.map_err(|_| AskError::Lost),
+        // A life that hangs drops nothing, so its end is seen here only.
+        () = left => answer.try_recv().map_err(|_| AskError::Lost),
+    }
+}
+
+/// The answer, unless `late` is ready before.
+pub(in crate::supervision) async fn in_time<M, R>(
+    asked: impl Future<Output = Result<R, AskError<M>>>,
+    late: impl Future<Output = ()>,
+) -> Result<R, AskError<M>> {
+    tokio::select! {
+        biased;
+        answer = asked => answer,
+        () = late => Err(AskError::Timeout),
+    }
+}
+
 impl<A: Actor> Port<A> {
     /// Sends a message and waits for the handler's answer, from any thread. The message is sent at
     /// once; dropping the future gives up the answer, not the message.
@@ -104,13 +146,8 @@ impl<A: Actor> Port<A> {
         let sent = self.deliver(message);
         let port = self.clone();
         async move {
-            let (epoch, mut answer) = sent?;
-            tokio::select! {
-                biased;
-                answer = &mut answer => answer.map_err(|_| AskError::Lost),
-                // A life that hangs drops nothing, so its end is seen here only.
-                () = port.left(epoch) => answer.try_recv().map_err(|_| AskError::Lost),
-            }
+            let (epoch, answer) = sent?;
+            answered(answer, port.left(epoch)).await
         }
     }
 
@@ -130,14 +167,7 @@ impl<A: Actor> Port<A> {
         A: Handler<M>,
         A::Context: ToEnvelope<A, M>,
     {
-        let (asked, late) = (self.ask(message), clock.sleep(within));
-        async move {
-            tokio::select! {
-                biased;
-                answer = asked => answer,
-                () = late => Err(AskError::Timeout),
-            }
-        }
+        in_time(self.ask(message), clock.sleep(within))
     }
 
     /// Waits until a life is bound, and gives its epoch; at once where one is.
@@ -193,16 +223,10 @@ impl<A: Actor> Port<A> {
         A: Handler<M>,
         A::Context: ToEnvelope<A, M>,
     {
-        let slot = self.shared.slot.load();
-        match &slot.state {
-            State::Bound(mailbox) => {
-                // A sender of its own: another one may be parked at a bound of the mailbox.
-                let sent = mailbox.clone().send(message);
-                let answer = sent.map_err(|unsent| AskError::Vacant(unsent.into_inner()))?;
-                Ok((slot.epoch, answer))
-            }
-            State::Expected | State::Vacant => Err(AskError::Vacant(message)),
-            State::Closed => Err(AskError::Gone(message)),
-        }
+        let sent = self.at_mailbox(
+            |_| message,
+            |epoch, mailbox, message| Ok((epoch, ask_at(mailbox, message)?)),
+        );
+        Ok(sent?)
     }
 }

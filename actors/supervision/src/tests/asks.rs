@@ -114,6 +114,57 @@ fn a_life_that_was_given_up_as_hung_answers_no_more() {
     });
 }
 
+/// Two clerks of one template, both started.
+async fn clerks(clock: &Clock) -> (SupervisorHandle, Ports<Clerk>) {
+    let (ports, time) = (Ports::new(2), clock.clone());
+    let template = Template::new("clerk", &ports, move |_| {
+        Ok(Clerk {
+            clock: time.clone(),
+            asked: Arc::default(),
+        })
+    });
+    let handle = supervise(Policy::default(), clock, vec![]);
+    handle.start_many(template).await.expect("they start");
+    (handle, ports)
+}
+
+#[test]
+fn a_question_to_a_port_of_a_template_has_the_outcomes_of_any_port() {
+    in_virtual_time(|clock| async move {
+        let early = Ports::<Clerk>::new(1).ask(0, Question(1, How::After(0)));
+        assert_eq!(
+            early.await,
+            Err(AskError::Vacant(Question(1, How::After(0))))
+        );
+        let (handle, ports) = clerks(&clock).await;
+        assert_eq!(ports.ask(1, Question(2, How::After(3))).await, Ok(4));
+        let late = ports.ask_within(0, Question(3, How::Never), &clock, ms(5));
+        assert_eq!(late.await, Err(AskError::Timeout));
+        let lost = ports.ask(0, Question(4, How::Never));
+        let panics = ports.ask(0, Question(5, How::Panics));
+        assert_eq!(panics.await, Err(AskError::Lost));
+        assert_eq!(lost.await, Err(AskError::Lost));
+        let none = ports.ask(2, Question(6, How::After(0)));
+        assert_eq!(none.await, Err(AskError::Gone(Question(6, How::After(0)))));
+        handle.stop(ms(1_000)).await;
+        let gone = ports.ask(1, Question(7, How::After(0)));
+        assert_eq!(gone.await, Err(AskError::Gone(Question(7, How::After(0)))));
+    });
+}
+
+#[test]
+fn a_hung_life_of_a_template_answers_no_more() {
+    in_virtual_time(|clock| async move {
+        let (handle, ports) = clerks(&clock).await;
+        let waits = ports.ask_within(0, Question(1, How::Never), &clock, ms(1_000));
+        handle.strike("clerk/0", Strike::Hang(Duration::MAX));
+        clock.sleep(ms(1)).await;
+        handle.give_up("clerk/0", 1);
+        assert_eq!(waits.await, Err(AskError::Lost));
+        handle.kill_all();
+    });
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Ask(How),
