@@ -88,7 +88,7 @@ fn worded<S: Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::E
 /// Failures at one node for one reason.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReasonReport {
-    /// The crew, incinerator, pile or balancer.
+    /// The crew, incinerator, pile or balancer; `pile.source` for a source.
     pub node: String,
     /// The reason as it was given the first time; `None` for all reasons beyond the first 50 of
     /// the node.
@@ -98,7 +98,7 @@ pub struct ReasonReport {
     /// Those without another attempt: dead letters, and requests that failed or were refused.
     #[serde(rename = "final")]
     pub final_count: u64,
-    /// The first book or request that failed so.
+    /// The first book or request that failed so; `a read` for a source.
     pub first: String,
     /// When the last one failed: seconds from the start.
     pub last_s: f64,

@@ -1,4 +1,4 @@
-//! Failure reasons of books and requests, by node: the first failure of each reason is logged, and
+//! Failure reasons of books, requests and reads of sources, by node: the first failure of each reason is logged, and
 //! all are counted.
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ const MOST_TEXT: usize = 500;
 /// Failures at one node for one reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReasonCount {
-    /// The node: a crew, an incinerator, a pile or a balancer.
+    /// The node: a crew, an incinerator, a pile, a balancer, or a source as `pile.source`.
     pub node: String,
     /// The reason's text at its first failure; `None` for all reasons beyond the first 50 of the
     /// node.
@@ -28,7 +28,7 @@ pub struct ReasonCount {
     pub count: u64,
     /// Those without a further attempt: dead letters, and failed requests.
     pub final_count: u64,
-    /// The first book or request that failed for this reason.
+    /// The first book or request that failed for this reason; `a read` for a source.
     pub first: String,
     /// When the last failure happened.
     pub last: Time,
@@ -68,7 +68,7 @@ pub enum Then {
 }
 
 impl Reasons {
-    /// Counts a failure at `node` of `what`, a book or request, and logs the first of each reason.
+    /// Counts a failure at `node` of `what`, a book, a request or a read, and logs the first of each reason.
     pub fn note(&self, node: &str, what: &str, reason: &str, then: Then, now: Time) {
         let key = alike(reason, what);
         let line = {

@@ -216,7 +216,7 @@ pub fn failures(report: &Report) -> String {
     if report.reasons.is_empty() {
         return out;
     }
-    let _ = writeln!(out, "\nwhy books and requests failed:");
+    let _ = writeln!(out, "\nwhy books, requests and reads failed:");
     for row in report.reasons.iter().take(MOST_REASONS) {
         let ends = match row.final_count {
             all if all == row.count => String::new(),

@@ -331,7 +331,8 @@ fn why_books_fail_is_said_at_once_and_once() {
         .assert()
         .code(3);
     text.stdout(
-        contains("why books and requests failed:").and(contains("fire: 80 times, 40 for good")),
+        contains("why books, requests and reads failed:")
+            .and(contains("fire: 80 times, 40 for good")),
     );
 }
 

@@ -141,6 +141,47 @@ proptest! {
     }
 }
 
+#[test]
+fn reads_that_are_tried_again_are_among_the_reasons_of_the_report() {
+    hush();
+    for blocks in [false, true] {
+        let design = Design::plain(0, CrewDesign::plain(2));
+        let mut catalog = catalog(0, &Record::default());
+        let script = vec![Act::Fail, Act::Give(3), Act::Panic, Act::Fail];
+        scripted(&mut catalog, script, blocks);
+        let config = design.config(Some("scripted"), "record", &[]);
+        let report = in_virtual_time(|clock| async move {
+            let running = topology(&config, &catalog, &clock).start().await.unwrap();
+            running.close_offers();
+            let done = running.done().await;
+            running.finish(done).await
+        });
+        assert_eq!(
+            (report.outcome, report.ledger.burned),
+            (Outcome::Finished, 3)
+        );
+        let reasons: Vec<_> = (report.reasons.iter())
+            .map(|row| {
+                (
+                    &*row.node,
+                    row.reason.as_deref(),
+                    row.count,
+                    row.final_count,
+                    &*row.first,
+                )
+            })
+            .collect();
+        let of = "manuals.source";
+        assert_eq!(
+            reasons,
+            [
+                (of, Some("boom: not now"), 2, 0, "a read"),
+                (of, Some("panicked: boom in the source"), 1, 0, "a read"),
+            ]
+        );
+    }
+}
+
 /// Blocks in `next` until the test gives the answer.
 struct Held {
     asked: mpsc::Sender<()>,

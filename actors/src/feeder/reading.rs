@@ -11,6 +11,7 @@ use crate::book::Book;
 use crate::failure::Failure;
 use crate::fault::{Deed, Point};
 use crate::pool::guarded;
+use crate::reasons::Then;
 use crate::store::{Numbered, Store};
 use crate::works::Works;
 
@@ -222,8 +223,21 @@ impl FeederCore {
                 }
                 Ok(0)
             }
-            Ok(Err(failure)) => Err(failure),
-            Err(panic) => Err(Failure::transient(format!("panicked: {panic}"))),
+            Ok(Err(failure)) => Err(self.noted(failure, works)),
+            Err(panic) => {
+                let failure = Failure::transient(format!("panicked: {panic}"));
+                Err(self.noted(failure, works))
+            }
         }
+    }
+
+    /// Adds a failed read that will be repeated to the reasons. The reader does it, since the actor may be dead by now.
+    fn noted(&self, failure: Failure, works: Option<&Works>) -> Failure {
+        if let Some(works) = works {
+            let now = works.clock.now();
+            let reason = failure.reason();
+            (works.reasons).note(&self.name, "a read", reason, Then::Again, now);
+        }
+        failure
     }
 }
