@@ -104,6 +104,19 @@ impl CrewCore {
         Some((self.pause.reason()?, waiting))
     }
 
+    /// On a drain: gives back what waits in its carts as far as a source can give it again, and tries the rest at once, if it pauses.
+    pub fn hurry(&self) {
+        if self.pause.is_on() {
+            self.pause.hurry();
+        }
+    }
+
+    /// True if the books of a cart that waits for the end of a pause go back to their source: the cart is to be dropped.
+    pub(crate) fn gives_back(&self, cart: &Cart) -> bool {
+        let lease = cart.body().lease.as_ref();
+        self.pause.is_on() && lease.is_some_and(|lease| self.works.takes_all_back(lease))
+    }
+
     /// Most books leased at once: the capacity of a cart, or of a group of coupled carts.
     pub fn load(&self) -> usize {
         self.yard.want().books.saturating_mul(coupling(self))

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use tokio::sync::Notify;
 
-use crate::clock::Time;
+use crate::clock::{Clock, Sleep, Time};
 use crate::event::Event;
 use crate::failure::{Failure, FailureKind};
 use crate::works::Works;
@@ -42,6 +43,8 @@ pub(crate) struct Pause {
     /// Written under the lock of `state`.
     round: AtomicU64,
     state: Mutex<State>,
+    /// Wakes what sleeps through the pause.
+    hurried: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +85,7 @@ impl Pause {
             on: AtomicBool::new(false),
             round: AtomicU64::new(0),
             state: Mutex::default(),
+            hurried: Notify::new(),
         }
     }
 
@@ -137,6 +141,20 @@ impl Pause {
     /// Makes the next probe due immediately.
     pub(crate) fn hurry(&self) {
         self.lock().until = Time::ZERO;
+        self.hurried.notify_waiters();
+    }
+
+    /// Waits until `due`, or until [`Pause::hurry`] makes the next try due.
+    pub(crate) async fn over(&self, due: Sleep, clock: &Clock) {
+        // Listens before it looks, so that no hurry passes unseen.
+        let hurried = self.hurried.notified();
+        if matches!(self.gate(clock.now(), None), Gate::Wait(_)) {
+            tokio::select! {
+                biased;
+                () = hurried => {}
+                () = due => {}
+            }
+        }
     }
 
     /// Why the node pauses, if it does.

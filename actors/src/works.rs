@@ -283,6 +283,11 @@ impl Works {
             && self.store.recalls(lease.pile())
     }
 
+    /// True if all books of the lease are to go back to their source.
+    pub(crate) fn takes_all_back(&self, lease: &Lease) -> bool {
+        (0..lease.len()).all(|at| self.takes_back(lease, at))
+    }
+
     /// True once [`Works::halt`] was called.
     pub fn is_halting(&self) -> bool {
         self.halting.get().is_some_and(Halt::is_asked)

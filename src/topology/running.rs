@@ -449,6 +449,9 @@ impl RunningTopology {
         for fire in &inner.incinerators {
             fire.hurry();
         }
+        for crew in &inner.crews {
+            crew.core.hurry();
+        }
         for (node, reason, books) in self.pauses() {
             log::warn!("draining waits for {node}, where {books} books wait: {reason}");
         }

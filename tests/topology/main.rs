@@ -6,6 +6,7 @@ mod faults;
 mod feeding;
 mod joined;
 mod loans_between_gophers;
+mod paused_crews;
 mod poison;
 mod random_designs;
 mod relay;

@@ -19,6 +19,9 @@ use crate::works::Works;
 impl Gopher {
     /// Works on the cart's books: in the thread pool if the work may block, otherwise here.
     pub(super) fn do_work(&mut self, cart: Cart, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
+        if self.crew.gives_back(&cart) {
+            return None;
+        }
         let works = self.crew.works.clone();
         let round = match self.crew.pause.gate(works.clock.now(), None) {
             Gate::Try(round) => round,
@@ -98,7 +101,8 @@ impl Gopher {
             // Paused until the end of the run, which takes the cart back.
             return None;
         };
-        let rest = self.crew.works.clock.sleep_until(until);
+        let (crew, due) = (self.crew.clone(), self.crew.works.clock.sleep_until(until));
+        let rest = async move { crew.pause.over(due, &crew.works.clock).await };
         ctx.spawn(rest.into_actor(self).map(|(), gopher, ctx| {
             gopher.busy = false;
             if let Some(cart) = gopher.hands.take() {
@@ -111,6 +115,9 @@ impl Gopher {
     /// Has a balancer's workers do the work.
     pub(super) fn ask(&mut self, cart: Cart, ctx: &mut Context<Self>) -> Option<(Cart, Leg)> {
         let asking = self.crew.ask.clone()?;
+        if self.crew.gives_back(&cart) {
+            return None;
+        }
         let round = match self.crew.pause.gate(self.crew.works.clock.now(), None) {
             Gate::Try(round) => round,
             gate => return self.rest(cart, gate, ctx),

@@ -207,7 +207,7 @@ impl IncineratorCore {
     pub(super) fn give_back(&self) {
         let goes = |cart: &Cart| {
             let lease = cart.body().lease.as_ref();
-            lease.is_some_and(|lease| (0..lease.len()).all(|at| self.works.takes_back(lease, at)))
+            lease.is_some_and(|lease| self.works.takes_all_back(lease))
         };
         let mut waiting = lock(&self.waiting);
         let all = std::mem::take(&mut *waiting);
