@@ -85,7 +85,7 @@ impl fmt::Display for Closed {
 impl std::error::Error for Closed {}
 
 /// Sends a message to the mailbox for its answer.
-pub(in crate::supervision) fn ask_at<A, M>(
+pub(crate) fn ask_at<A, M>(
     mailbox: &AddressSender<A>,
     message: M,
 ) -> Result<Receiver<M::Result>, SendError<M>>
@@ -100,7 +100,7 @@ where
 }
 
 /// The answer of a life; `left` is ready once that life is not bound any more.
-pub(in crate::supervision) async fn answered<M, R>(
+pub(crate) async fn answered<M, R>(
     mut answer: Receiver<R>,
     left: impl Future<Output = ()>,
 ) -> Result<R, AskError<M>> {
@@ -113,7 +113,7 @@ pub(in crate::supervision) async fn answered<M, R>(
 }
 
 /// The answer, unless `late` is ready before.
-pub(in crate::supervision) async fn in_time<M, R>(
+pub(crate) async fn in_time<M, R>(
     asked: impl Future<Output = Result<R, AskError<M>>>,
     late: impl Future<Output = ()>,
 ) -> Result<R, AskError<M>> {

@@ -219,7 +219,7 @@ impl Regular {
             Beginning::Append if self.ends_torn() => {
                 let path = self.path.display();
                 log::warn!("{path}: its last line had no end; it was given one");
-                (&self.file).write_all(b"\n")?;
+                (&*self.file).write_all(b"\n")?;
             }
             Beginning::Append | Beginning::Done => {}
         }
