@@ -6,6 +6,7 @@ mod desks;
 mod end;
 mod faults;
 mod heard;
+mod inner;
 mod made;
 mod overlap;
 mod places;

@@ -58,7 +58,7 @@ impl Kept {
 }
 
 /// Fetches what died from the store: to the sink, the events and the memory of the last ones.
-pub(super) fn collect(inner: &Arc<super::running::Inner>) {
+pub(super) fn collect(inner: &Arc<super::inner::Inner>) {
     let _turn = inner
         .mourning
         .lock()

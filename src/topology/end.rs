@@ -6,7 +6,8 @@ use gopherworks_actors::event::Event;
 use gopherworks_actors::failure::Failure;
 use gopherworks_actors::pool::guarded;
 
-use super::running::{Done, Inner, RunningTopology};
+use super::inner::Inner;
+use super::running::{Done, RunningTopology};
 use super::{HOMECOMING, dead};
 use crate::report::{Outcome, Report};
 

@@ -10,7 +10,7 @@ use gopherworks_actors::trace::Act;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::running::Inner;
+use super::inner::Inner;
 use crate::plan::Plan;
 use crate::plan::faults::{FaultPlan, FaultPlanWhat, Part, points_of};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use gopherworks_actors::event::Event;
 use gopherworks_actors::supervision::{Exit, SupervisionEvent};
 
-use super::running::Inner;
+use super::inner::Inner;
 
 /// What has to be done about an event, besides telling it.
 pub(super) fn heard(inner: &Arc<Inner>, event: &SupervisionEvent) {

@@ -1,169 +1,24 @@
 //! The handle of a running topology.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::Stream;
 use gopherworks_actors::book::Book;
-use gopherworks_actors::clock::{Stopwatch, Time};
 use gopherworks_actors::event::Event;
 use gopherworks_actors::fates::Awaited;
-use gopherworks_actors::feeder::FeederCore;
-use gopherworks_actors::gopher::yard::{Seat, holder};
-use gopherworks_actors::gopher::{CrewCore, GopherCore};
-use gopherworks_actors::incinerator::IncineratorCore;
 use gopherworks_actors::pile::{OfferError, PileCore};
-use gopherworks_actors::supervision::{
-    Arbiters, Outcome as Ended, SupervisionEvent, SupervisorHandle,
-};
-use gopherworks_actors::works::{SinkClosed, Works};
-use tokio::sync::OnceCell;
+use gopherworks_actors::supervision::{Outcome as Ended, SupervisionEvent, SupervisorHandle};
+use gopherworks_actors::works::SinkClosed;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::dead::{self, DeadBook, DeadSink, Kept};
-use super::desks::Desks;
+use super::dead::{self, DeadBook};
 use super::heard::translated;
+use super::inner::Inner;
 use crate::plan::Plan;
-use crate::plan::formula::Prediction;
 use crate::report::{Outcome, Report};
-
-/// A crew as it runs.
-pub(super) struct Crew {
-    pub(super) name: String,
-    pub(super) relay: bool,
-    pub(super) core: Arc<CrewCore>,
-    pub(super) gophers: Vec<Arc<GopherCore>>,
-    pub(super) seats: Vec<Seat>,
-}
-
-/// What a running topology consists of, apart from its actors.
-pub(super) struct Inner {
-    pub(super) name: String,
-    pub(super) seed: u64,
-    pub(super) cores: usize,
-    drain_deadline: Option<Duration>,
-    pub(super) shutdown: Duration,
-    pub(super) works: Arc<Works>,
-    pub(super) feeders: Vec<Arc<FeederCore>>,
-    pub(super) piles: Vec<Arc<PileCore>>,
-    pub(super) incinerators: Vec<Arc<IncineratorCore>>,
-    pub(super) crews: Vec<Crew>,
-    pub(super) desks: Desks,
-    pub(super) arbiters: Option<Arbiters>,
-    pub(super) sink: Option<Arc<dyn DeadSink>>,
-    pub(super) dead: Kept,
-    /// Set when no actor is left alive.
-    pub(super) over: AtomicBool,
-    /// One at a time fetches what died, so that letters are kept in order.
-    pub(super) mourning: Mutex<()>,
-    /// How it ended, once it has.
-    pub(super) end: OnceCell<Outcome>,
-    pub(super) started: Time,
-    pub(super) stopwatch: Stopwatch,
-    pub(super) plan: Arc<Plan>,
-    time_scale: f64,
-    /// Made when a report first asks for it: a large design takes a moment.
-    prediction: OnceLock<Prediction>,
-}
-
-impl Inner {
-    pub(super) fn new(
-        (plan, time_scale): (&Arc<Plan>, f64),
-        works: Arc<Works>,
-        (feeders, piles): (Vec<Arc<FeederCore>>, Vec<Arc<PileCore>>),
-        incinerators: Vec<Arc<IncineratorCore>>,
-        (crews, desks): (Vec<Crew>, Desks),
-        arbiters: Option<Arbiters>,
-        sink: Option<Arc<dyn DeadSink>>,
-    ) -> Self {
-        Self {
-            name: plan.name.clone(),
-            seed: plan.execution.seed,
-            cores: plan.execution.cores,
-            drain_deadline: plan.execution.drain_deadline,
-            shutdown: plan.supervision.shutdown,
-            started: works.clock.now(),
-            stopwatch: Stopwatch::start(),
-            plan: plan.clone(),
-            time_scale,
-            prediction: OnceLock::new(),
-            works,
-            feeders,
-            piles,
-            incinerators,
-            crews,
-            desks,
-            arbiters,
-            sink,
-            dead: Kept::default(),
-            over: AtomicBool::new(false),
-            mourning: Mutex::new(()),
-            end: OnceCell::new(),
-        }
-    }
-
-    pub(super) fn prediction(&self) -> &Prediction {
-        self.prediction
-            .get_or_init(|| self.plan.predict(self.time_scale))
-    }
-
-    /// Nothing more is taken from the application; offers that wait are refused.
-    pub(super) fn seal(&self) {
-        self.piles.iter().for_each(|pile| pile.seal());
-    }
-
-    /// Nothing more is read from the sources or taken from the application.
-    pub(super) fn close_sources(&self) {
-        self.feeders.iter().for_each(|feeder| feeder.end());
-        self.seal();
-    }
-
-    pub(super) fn stop_arbiters(&self) {
-        if let Some(arbiters) = &self.arbiters {
-            arbiters.stop();
-        }
-    }
-
-    /// Takes back what a life holds that is over although its thread may still be running it:
-    /// leases, carts, slots, room, requests.
-    pub(super) fn revoke(&self, node: &str, epoch: u64, guilty: bool) {
-        self.desks.give_up(node, epoch, guilty);
-        let gophers = self
-            .crews
-            .iter()
-            .flat_map(|crew| crew.gophers.iter().zip(&crew.seats));
-        let gopher = gophers
-            .filter(|(gopher, _)| gopher.name == node)
-            .map(|(_, seat)| seat.node);
-        let fires = (self.incinerators.iter())
-            .filter(|fire| fire.name == node)
-            .map(|fire| fire.node);
-        let piles = (self.piles.iter())
-            .filter(|pile| pile.name == node)
-            .map(|pile| pile.node);
-        let lost = gopher.chain(fires).chain(piles);
-        for lost in lost.map(|node| holder(node, epoch)) {
-            for pile in &self.piles {
-                self.works.store.revoke(pile.key, &|held| held == lost);
-            }
-            for crew in &self.crews {
-                crew.core.yard.reclaim(lost);
-            }
-        }
-    }
-
-    fn all_closed(&self) -> bool {
-        self.piles.iter().all(|pile| pile.is_closed()) && self.desks.are_done()
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.stop_arbiters();
-    }
-}
 
 /// Why a run is over, or about to be ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
