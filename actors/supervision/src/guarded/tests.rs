@@ -67,7 +67,7 @@ fn play(test: &str, scene: &str) -> std::process::ExitStatus {
 
 #[test]
 fn drops_during_an_unwinding_don_t_abort() {
-    let name = "supervision::guarded::tests::drops_during_an_unwinding_don_t_abort";
+    let name = "guarded::tests::drops_during_an_unwinding_don_t_abort";
     match std::env::var(SCENE).as_deref() {
         Ok("guarded") => assert_eq!(two_bombs_while_unwinding(), 2),
         Ok(_) => {
