@@ -1,3 +1,3 @@
-//! The atomics of what is model-checked: `tests/latch.rs` puts loom's in their place.
+//! The atomics used by model-checked code: `tests/latch.rs` substitutes loom's.
 
 pub(crate) use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,8 +1,9 @@
-//! The works' clock: the only place that reads time, and the seed of all chance.
+//! Clocks, real and simulated, and the seed of all randomness. No other module reads the time.
 //!
-//! Actors ask a [`Clock`] for the time and for sleeps, so the same actor runs in real time and in a simulation.
-//! [`Clock::real`] is the machine's monotonic clock; its sleeps are tokio's, which tick in milliseconds and round up.
-//! [`Clock::simulated`] has a resolution of one nanosecond and moves only while nothing else can run.
+//! Actors read the time and sleep through a [`Clock`], so the same actor runs in real time and in a
+//! simulation. [`Clock::real`] is the machine's monotonic clock; its sleeps use tokio's timers,
+//! which tick in milliseconds and round up. [`Clock::simulated`] has a resolution of one nanosecond
+//! and advances only while no task can run.
 
 use std::fmt;
 use std::future::Future;
@@ -21,22 +22,22 @@ pub use seed::Seed;
 use exact::Exact;
 use simulated::{Simulation, Sleeper};
 
-/// A moment: nanoseconds since the works' start. Spans 584 years.
+/// A point in time, in nanoseconds since the start of its clock. Spans 584 years.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(pub u64);
 
 impl Time {
-    /// The works' start.
+    /// The start of the clock.
     pub const ZERO: Time = Time(0);
-    /// The last moment that can be named; sums saturate here.
+    /// The latest representable time; additions saturate here.
     pub const MAX: Time = Time(u64::MAX);
 
-    /// Nanoseconds since the works' start.
+    /// Nanoseconds since the start of the clock.
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// Seconds since the works' start, for reports.
+    /// Seconds since the start of the clock, for reports.
     pub fn as_secs_f64(self) -> f64 {
         self.0 as f64 / 1e9
     }
@@ -65,7 +66,7 @@ impl Add<Duration> for Time {
 impl Sub for Time {
     type Output = Duration;
 
-    /// Zero where `earlier` is the later one.
+    /// Zero if `earlier` is later than `self`.
     fn sub(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -75,36 +76,37 @@ fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Real time that passed, whatever clock the works go by; for reports only.
+/// Measures elapsed real time even when the run uses a simulated clock; for reports only.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch(std::time::Instant);
 
 impl Stopwatch {
-    /// Starts one.
+    /// Starts a stopwatch.
     #[allow(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn start() -> Self {
         Self(std::time::Instant::now())
     }
 
-    /// Time since it was started.
+    /// Real time since [`Stopwatch::start`].
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
 }
 
-/// How a simulation came to a standstill.
+/// Why a simulation makes no progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stuck {
-    /// No task is ready and nobody sleeps: nothing will ever happen.
+    /// Deadlock: no task is ready and no task sleeps, apart from background sleeps.
     Idle,
-    /// A million looks at the clock in one instant, and no book was burned: tasks only keep each other busy.
+    /// Livelock: the clock was read 1,000,000 times without time moving or [`Clock::made_progress`]
+    /// being called.
     Busy,
-    /// Too many looks at the clock in one instant of a simulation that has to come to a later one, see
-    /// [`Clock::never_ends`]: books are burned, and time does not move.
+    /// The clock was read more often in one instant than [`Clock::never_ends`] allows: there may be
+    /// progress, but time does not move although the run must reach a later time.
     Timeless,
 }
 
-/// Where actors read the time and sleep. Clones are the same clock.
+/// A source of time and sleeps. Clones share the same clock.
 #[derive(Clone)]
 pub struct Clock(Source);
 
@@ -121,17 +123,17 @@ impl Clock {
         Self(Source::Real(tokio::time::Instant::now()))
     }
 
-    /// A simulated clock, standing at [`Time::ZERO`] until its [`Clock::driver`] runs.
+    /// A simulated clock, at [`Time::ZERO`] until its [`Clock::driver`] runs.
     pub fn simulated() -> Self {
         Self(Source::Simulated(Arc::new(Simulation::default())))
     }
 
-    /// True if time here is simulated.
+    /// True if this clock is simulated.
     pub fn is_simulated(&self) -> bool {
         matches!(self.0, Source::Simulated(_))
     }
 
-    /// The time now.
+    /// The current time.
     pub fn now(&self) -> Time {
         match &self.0 {
             Source::Real(start) => Time(nanos(start.elapsed())),
@@ -139,10 +141,11 @@ impl Clock {
         }
     }
 
-    /// Sleeps until `deadline`; ready at once where that has passed.
+    /// Sleeps until `deadline`; ready immediately if it has passed.
     ///
-    /// In real time it ends up to 2 ms late, never early. In simulated time it ends at exactly `deadline`, sleepers of one
-    /// moment in the order in which they were first polled. Dropping the sleep forgets it.
+    /// In real time the sleep ends up to 2 ms late, never early. In simulated time it ends at
+    /// exactly `deadline`; sleeps with equal deadlines end in the order in which they were first
+    /// polled. Dropping the future cancels the sleep.
     ///
     /// # Panics
     /// When polled outside a tokio runtime with timers (real time only).
@@ -159,15 +162,17 @@ impl Clock {
         })
     }
 
-    /// Sleeps for `span` from now. See [`Clock::sleep_until`].
+    /// Sleeps for `span` from now; see [`Clock::sleep_until`].
     pub fn sleep(&self, span: Duration) -> Sleep {
         self.sleep_until(self.now() + span)
     }
 
-    /// Sleeps for `span` from now, not rounded to the milliseconds of tokio's timers: for work that takes so long by itself.
+    /// Sleeps for `span` from now without rounding to tokio's millisecond ticks, to model work of
+    /// that duration.
     ///
-    /// In real time it ends as soon as the operating system wakes a thread, about 0.1 ms late on an idle machine, never early; it costs
-    /// that wake-up, and needs no runtime. In simulated time it is [`Clock::sleep`].
+    /// In real time the sleep ends when the operating system wakes a thread: about 0.1 ms late on
+    /// an idle machine, never early. Each sleep costs one thread wake-up; no tokio runtime is
+    /// needed. In simulated time it equals [`Clock::sleep`].
     pub fn sleep_exactly(&self, span: Duration) -> Sleep {
         let deadline = self.now() + span;
         match &self.0 {
@@ -182,7 +187,7 @@ impl Clock {
         }
     }
 
-    /// Sleeps for `span` from now; for ever where there is none: a limit that may be missing.
+    /// Sleeps for `span` from now, or never returns if `span` is `None`: an optional time limit.
     pub async fn sleep_if(&self, span: Option<Duration>) {
         match span {
             Some(span) => self.sleep(span).await,
@@ -190,8 +195,9 @@ impl Clock {
         }
     }
 
-    /// Like [`Clock::sleep_until`], but no sign of life: a simulation in which nobody else sleeps any more is [`Stuck::Idle`]. For whoever only
-    /// disturbs.
+    /// Like [`Clock::sleep_until`], but does not count as activity: a simulation in which only
+    /// background sleeps remain is [`Stuck::Idle`]. For tasks that only disturb the run, such as
+    /// fault injection.
     pub fn sleep_in_background(&self, deadline: Time) -> Sleep {
         Sleep(match &self.0 {
             Source::Simulated(simulation) => {
@@ -201,10 +207,12 @@ impl Clock {
         })
     }
 
-    /// What moves a simulated clock: spawn it locally, once, on the thread that runs the simulation.
+    /// The future that advances a simulated clock: spawn it locally, once, on the thread that runs
+    /// the simulation.
     ///
-    /// It pauses tokio's clock and moves this one to the earliest deadline whenever no task of the runtime is ready and
-    /// no `spawn_blocking` is running; what other threads do does not hold it back. It never ends. For a real clock it does nothing, for ever.
+    /// It pauses tokio's clock, and advances this one to the earliest deadline whenever no task of
+    /// the runtime is ready and no `spawn_blocking` closure is running. Other threads do not hold
+    /// it back. It never returns; for a real clock it does nothing.
     ///
     /// # Panics
     /// When polled outside a current-thread tokio runtime (an actix arbiter or system is one).
@@ -218,24 +226,27 @@ impl Clock {
         }
     }
 
-    /// Something was done that counts as progress, though no time has passed.
+    /// Records progress made without time passing, which resets the count for [`Stuck::Busy`]. No
+    /// effect on a real clock.
     pub fn made_progress(&self) {
         if let Source::Simulated(simulation) = &self.0 {
             simulation.made_progress();
         }
     }
 
-    /// Declares that the run ends only at a later moment, not by itself. A simulated clock that is read
-    /// `most` (>= 1) times in one instant is then [`Stuck::Timeless`], even if books are burned.
+    /// Declares that the run ends only at a later time. A simulated clock that is then read more
+    /// than `most` times (at least 1) in one instant is [`Stuck::Timeless`], even if there is
+    /// progress.
     pub fn never_ends(&self, most: u64) {
         if let Source::Simulated(simulation) = &self.0 {
             simulation.never_ends(most.max(1));
         }
     }
 
-    /// Waits until the simulation is found to be stuck, if it ever is; for a real clock it never ends.
+    /// Waits until the simulation is found to be stuck; never returns for a real clock.
     ///
-    /// What other threads still might do is not known here, so only a simulation that has none should give up then.
+    /// Activity of other threads is not visible here, so end a simulation on this result only if it
+    /// uses no other threads.
     pub async fn stuck(&self) -> Stuck {
         match &self.0 {
             Source::Real(_) => std::future::pending().await,
@@ -243,7 +254,7 @@ impl Clock {
         }
     }
 
-    /// Number of sleeps that wait in a simulated clock; 0 for a real one.
+    /// Number of pending sleeps of a simulated clock; 0 for a real one.
     pub fn sleepers(&self) -> usize {
         match &self.0 {
             Source::Real(_) => 0,
@@ -271,7 +282,7 @@ enum Sleeping {
     Real {
         start: tokio::time::Instant,
         deadline: Time,
-        // Made at the first poll that has to wait, so a deadline already past costs no timer.
+        // Created at the first poll that has to wait, so an expired deadline costs no timer.
         timer: Option<Pin<Box<tokio::time::Sleep>>>,
     },
     Exact(Time, Exact),
@@ -279,7 +290,7 @@ enum Sleeping {
 }
 
 impl Sleep {
-    /// When it ends.
+    /// The time at which the sleep ends.
     pub fn deadline(&self) -> Time {
         match &self.0 {
             Sleeping::Real { deadline, .. } | Sleeping::Exact(deadline, _) => *deadline,
@@ -324,7 +335,7 @@ impl Future for Sleep {
 fn real_sleep(start: tokio::time::Instant, deadline: Time) -> tokio::time::Sleep {
     match start.checked_add(Duration::from_nanos(deadline.0)) {
         Some(at) => tokio::time::sleep_until(at),
-        // Beyond what the machine can name: tokio's own "far future" serves.
+        // Too far ahead for tokio's `Instant`: tokio replaces this with its own far future.
         None => tokio::time::sleep(Duration::MAX),
     }
 }

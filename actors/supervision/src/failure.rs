@@ -1,4 +1,4 @@
-//! Why a source, a work function or a burn could not do its part.
+//! The error type of sources, work functions and burns.
 
 use std::fmt;
 use std::io;
@@ -10,7 +10,7 @@ use std::time::Duration;
 /// [`FailureKind`] says whose failure it is, and whether another attempt can help.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    // Boxed: a result that may be a failure is moved once a book or request, and is mostly none.
+    // Boxed to keep results small: one is moved per book or request, and most are `Ok`.
     parts: Box<Parts>,
 }
 
@@ -97,8 +97,9 @@ impl Failure {
         Self::new(format!("{what}: {error}"), kind)
     }
 
-    /// An I/O error while writing `what`. A full or read-only disk, a quota, a broken device and a shortage of files or memory are conditions of the sink and
-    /// make it unavailable; a pipe without a reader is closed. Any other error is as in [`Failure::io`].
+    /// An I/O error while writing `what`. A full or read-only disk, an exceeded quota, a broken
+    /// device and a shortage of file descriptors or memory make the sink unavailable; a pipe
+    /// without a reader is closed. Any other error is classified as in [`Failure::io`].
     pub fn writing(what: impl fmt::Display, error: &io::Error) -> Self {
         use io::ErrorKind::*;
         // EIO, ENFILE, EMFILE: errors without a kind of their own.
@@ -119,7 +120,8 @@ impl Failure {
         Self::new(format!("{what}: {error}"), kind)
     }
 
-    /// The same failure, but the book becomes ready again only after `delay`. Says nothing where the failure is permanent.
+    /// The same failure, with the earliest next attempt `delay` later. No effect if the failure is
+    /// permanent.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
         self.parts.retry_after = Some(delay);
@@ -133,29 +135,29 @@ impl Failure {
         self
     }
 
-    /// True if what was waited for did not come in time.
+    /// True if the failure is a timeout.
     pub fn is_late(&self) -> bool {
         self.parts.late
     }
 
-    /// How long the book should rest before its next attempt.
+    /// How long to wait before the next attempt, if this failure specifies it.
     pub fn retry_after(&self) -> Option<Duration> {
         self.parts.retry_after
     }
 
-    /// Adds the name of the node that failed; a failure that has one already keeps it.
+    /// Adds the name of the node that failed, unless the failure already has one.
     #[must_use]
     pub fn at(mut self, node: &str) -> Self {
         self.parts.node.get_or_insert_with(|| node.into());
         self
     }
 
-    /// The crew, incinerator or balancer that failed, where that is known.
+    /// The crew, incinerator or balancer that failed, if known.
     pub fn node(&self) -> Option<&Arc<str>> {
         self.parts.node.as_ref()
     }
 
-    /// The reason, for people.
+    /// The reason, as text.
     pub fn reason(&self) -> &str {
         &self.parts.reason
     }

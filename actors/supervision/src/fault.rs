@@ -1,8 +1,9 @@
-//! Faults on purpose: what goes wrong, where, when, and how often, decided by a seed.
+//! Fault injection: what goes wrong, where, when and how often, reproducible from a seed.
 //!
-//! A [`Rule`] names sites (a node, or a [`Point`] in its work) and says when it fires. The actors ask at their points; the rest is done
-//! from outside, by [`Faults::drive`]. What fired is kept, with the time by the works' clock: the same firings, told as rules that
-//! fire once at their time, are a schedule that can be replayed and made smaller.
+//! A [`Rule`] names sites (a node, or a [`Point`] in its work) and when it fires. Actors query the
+//! rules at their points; [`Faults::drive`] injects the other faults from outside. Every firing is
+//! recorded with its time. Converted to rules that fire once at those times, the record is a
+//! schedule that can be replayed and minimised.
 
 mod engine;
 mod script;
@@ -20,22 +21,22 @@ use crate::clock::Time;
 pub use engine::{Control, Faults, Fired, LEAST_PERIOD};
 pub use script::{Term, parse};
 
-/// A point in an actor's work where a fault may be.
+/// A point in an actor's work at which a fault can be injected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Point {
-    /// A gopher begins to load.
+    /// A gopher starts loading.
     Load,
-    /// A gopher begins to push.
+    /// A gopher starts pushing its cart.
     Push,
-    /// A gopher begins to unload.
+    /// A gopher starts unloading.
     Unload,
-    /// A gopher begins to return.
+    /// A gopher starts returning.
     Return,
-    /// A gopher works on a book, a worker on a request.
+    /// A gopher processes a book, or a worker a request.
     Work,
-    /// An empty cart comes to a pile.
+    /// An empty cart arrives at a pile.
     Take,
-    /// A loaded cart comes to a dump or an incinerator.
+    /// A loaded cart arrives at a dump or an incinerator.
     Deliver,
     /// An incinerator burns a book.
     Burn,
@@ -43,12 +44,12 @@ pub enum Point {
     Settle,
     /// A source is read.
     Read,
-    /// A wake-up comes to a pile.
+    /// A wake-up arrives at a pile.
     Look,
 }
 
 impl Point {
-    /// All of them.
+    /// All points.
     pub const ALL: [Point; 11] = [
         Point::Load,
         Point::Push,
@@ -63,7 +64,7 @@ impl Point {
         Point::Look,
     ];
 
-    /// Its name in config files.
+    /// The name in config files.
     pub fn name(self) -> &'static str {
         match self {
             Point::Load => "load",
@@ -87,60 +88,61 @@ impl fmt::Display for Point {
     }
 }
 
-/// What goes wrong.
+/// The kind of a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// The actor panics, at the point or at its next poll.
+    /// The actor panics: at the point, or at its next poll.
     Panic {
-        /// With this text.
+        /// The panic message.
         text: String,
     },
-    /// It is killed.
+    /// The actor is killed.
     Kill,
-    /// It stops in good order, unasked.
+    /// The actor stops normally.
     Stop,
-    /// It blocks its arbiter.
+    /// The actor blocks its arbiter.
     Hang {
-        /// For so long, or until it is given up.
+        /// For how long, unless it is given up earlier.
         span: Duration,
     },
-    /// Its steps and work take longer.
+    /// Each step and each unit of work takes longer.
     Slow {
-        /// By so much each.
+        /// Extra time for each.
         by: Duration,
-        /// For so long from when it fires.
+        /// How long the slowdown lasts after the rule fires; zero affects that visit only.
         span: Duration,
     },
-    /// The work, the burn or the read at hand fails.
+    /// The current work, burn or read fails.
     Error {
-        /// With this text.
+        /// The error message.
         text: String,
-        /// So that it is not tried again.
+        /// True if it must not be retried.
         permanent: bool,
     },
-    /// The same of a book that fails every time.
+    /// The current work or burn fails with a transient error. For rules that select books, so that
+    /// a selected book fails at every attempt.
     Poison,
-    /// A message is late.
+    /// A message is delayed.
     Delay {
-        /// By so much.
+        /// By how much.
         by: Duration,
     },
-    /// A message is lost on its way. What it carried goes home by its guards.
+    /// A message is lost. The guards it carried return their contents.
     Drop,
-    /// A wake-up comes twice, a settlement is made twice.
+    /// A wake-up is sent twice, or a settlement is made twice.
     Duplicate,
-    /// A pile says that it is full.
+    /// A pile reports that it is full.
     Full {
-        /// For so long.
+        /// For how long.
         span: Duration,
     },
 }
 
-/// How far in the future "for ever" is; long enough for any run, short enough to be added to.
+/// A span longer than any run (100 years), yet short enough to be added to a [`Time`].
 pub const FOR_EVER: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 impl Kind {
-    /// Its name in config files.
+    /// The name in config files.
     pub fn name(&self) -> &'static str {
         match self {
             Kind::Panic { .. } => "panic",
@@ -157,12 +159,12 @@ impl Kind {
         }
     }
 
-    /// True for what happens to a message on its way, or to a wake-up or settlement: not to the actor.
+    /// True for faults of messages, wake-ups and settlements rather than of actors.
     fn is_of_messages(&self) -> bool {
         matches!(self, Kind::Delay { .. } | Kind::Drop | Kind::Duplicate)
     }
 
-    /// True for what is done to an actor as a whole where no point is named.
+    /// True for faults that apply to a whole actor if the rule names no point.
     fn is_a_strike(&self) -> bool {
         matches!(
             self,
@@ -171,75 +173,76 @@ impl Kind {
     }
 }
 
-/// Where a rule may fire.
+/// A place where a rule can fire.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Site {
-    /// The actor, by its name in reports.
+    /// The actor's name, as in reports.
     pub node: Arc<str>,
-    /// The point in its work; `None` for the actor as a whole.
+    /// The point in its work; `None` for the whole actor.
     pub point: Option<Point>,
-    /// Only messages of this crew.
+    /// If set, only messages from this crew.
     pub sender: Option<Arc<str>>,
 }
 
-/// When a rule fires.
+/// The condition under which a rule fires.
 #[derive(Debug, Clone, PartialEq)]
 pub enum When {
-    /// At these times; at a point: at the first visit from then on.
+    /// At these times; if the site is a point, at the first visit at or after each time.
     At(Vec<Time>),
-    /// Again and again, this far apart.
+    /// Periodically, with this interval.
     Every(Duration),
-    /// Again and again, by a Poisson process of this mean.
+    /// As a Poisson process with this mean interval.
     Poisson(Duration),
-    /// At the visit of this number, from 1, of all visits to its sites.
+    /// At the visit with this number, from 1, counted over all sites of the rule.
     Nth(u64),
-    /// At each visit, with this chance.
+    /// At each visit with this probability.
     Chance(f64),
-    /// At each visit with one of these items (ids of books, numbers of requests).
+    /// At each visit with one of these items (book ids or request numbers).
     Items(BTreeSet<u64>),
-    /// At each visit with an item that the seed has chosen, with this chance: the same items every time.
+    /// At each visit with an item selected by the seed, each with this probability. The selection
+    /// does not change during the run.
     ItemChance(f64),
 }
 
-/// A fault as it runs.
+/// A fault rule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
-    /// Its name.
+    /// The name. It also selects the random stream, so it should be unique.
     pub name: Arc<str>,
-    /// Where.
+    /// The places where it can fire.
     pub sites: Vec<Site>,
-    /// What, and when.
+    /// The fault, and its condition.
     pub what: What,
-    /// Not before.
+    /// Earliest time at which it fires.
     pub from: Time,
-    /// Not from then on.
+    /// It fires only before this time.
     pub until: Time,
-    /// So many times at most.
+    /// Maximum number of firings.
     pub times: u64,
 }
 
-/// What a rule does.
+/// The fault that a rule injects.
 #[derive(Debug, Clone, PartialEq)]
 pub enum What {
-    /// One thing, by time, by visits or by items.
+    /// One kind of fault under one condition.
     Kind(Kind, When),
-    /// What a script says, at each visit.
+    /// A script, evaluated at each visit.
     Script(Vec<Term>),
 }
 
-/// What an actor has to do about a fault at a point.
+/// The action that an actor must take at a point.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deed {
-    /// Panic with this text.
+    /// Panic with this message.
     Panic(String),
-    /// Fail.
+    /// Fail with this error.
     Error(crate::failure::Failure),
-    /// Take so much longer.
+    /// Take this much longer.
     Slow(Duration),
-    /// Send the message so much later.
+    /// Delay the message by this much.
     Delay(Duration),
-    /// Lose the message.
+    /// Drop the message.
     Drop,
-    /// Do it twice.
+    /// Perform the action twice.
     Duplicate,
 }

@@ -1,30 +1,32 @@
-//! One wake-up for many who want somebody to look.
+//! Coalesces the wake-ups of many producers into one.
 //!
-//! Whoever leaves something for another and then wants it to look closes the latch: the first who does sends the wake-up, the others need not, since
-//! it has not looked yet. Who looks opens the latch *before* the look: what is left after that look closes it anew. Opened after the look, a
-//! latch loses wake-ups.
+//! A producer leaves an item and then closes the latch. The producer that finds it open sends the
+//! wake-up; the others need not, because the consumer has not looked yet. The consumer opens the
+//! latch *before* it looks, so an item left after that look closes it again. Opening it after the
+//! look loses wake-ups.
 
 use crate::atomic::{AtomicBool, Ordering};
 
-/// See the module.
+/// A wake-up latch; see the module documentation.
 #[derive(Debug, Default)]
 pub struct Latch(AtomicBool);
 
 impl Latch {
-    /// Open.
+    /// An open latch.
     pub fn new() -> Self {
         Self(AtomicBool::new(false))
     }
 
-    /// Closes it, after something was left to be found: true if it was open, and the wake-up has to be sent.
+    /// Closes the latch after an item was left. True if it was open: the caller must then send the
+    /// wake-up.
     pub fn close(&self) -> bool {
-        // Not a plain load first: what was left has to be seen by who opens it.
+        // Not preceded by a plain load: the opener must observe the item that was left.
         !self.0.swap(true, Ordering::AcqRel)
     }
 
-    /// Opens it, before looking; or because the wake-up could not be sent.
+    /// Opens the latch: before the consumer looks, or because the wake-up could not be sent.
     pub fn open(&self) {
-        // A swap, so that it sees what was left by all who found the latch closed.
+        // A swap, so that it observes the items of all producers that found the latch closed.
         self.0.swap(false, Ordering::AcqRel);
     }
 }

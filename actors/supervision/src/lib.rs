@@ -1,16 +1,18 @@
 //! Supervision of any actix actor.
 //!
-//! actix ends an actor that panics and tells nobody; its `Supervisor` restarts only what stopped in good order. Here a
-//! [`Supervisor`] runs the lives of its [`Child`]ren one after the other: every poll of an actor is caught, its end is reported
-//! whatever it died of, and a [`Policy`] decides what is started again, when, and when to give up. A [`Port`] is an address
-//! that survives. Many that are alike come from a [`Template`], with [`Ports`] side by side.
+//! When an actor panics, actix drops it without notifying anything; actix's own `Supervisor`
+//! restarts only actors that stopped normally. Here a [`Supervisor`] runs the successive lives of
+//! its [`Child`]ren: every poll of an actor is caught, its end is reported whatever the cause, and
+//! a [`Policy`] decides what is restarted, when, and when to give up. A [`Port`] is an address that
+//! survives restarts. A [`Template`] starts many identical children, reached through [`Ports`].
 //!
-//! What happens to messages: one that was not delivered comes back to its sender ([`Unsent`]); one that was delivered is
-//! handled, or dropped with the mailbox of the life that it was for, before that life's end is reported. So a guard in a
-//! message acts in time. Nothing is sent twice.
+//! Messages: an undelivered message is returned to its sender ([`Unsent`]). A delivered message is
+//! handled, or is dropped with the mailbox of that life before the end of the life is reported, so
+//! a guard in a message runs in time. No message is sent twice.
 //!
-//! What it can't do: end a handler that never returns (its thread goes on; [`Exit::Hung`] only fences it), or catch two `Drop`s
-//! of one life that panic, the second while the first unwinds: Rust aborts then. Keep user values in [`Guarded`].
+//! Limits: a handler that never returns cannot be ended ([`Exit::Hung`] only fences it; its thread
+//! keeps running). Two `Drop`s of one life that both panic, the second while the first unwinds,
+//! make Rust abort; keep user values in [`Guarded`] to prevent that.
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

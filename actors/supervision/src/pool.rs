@@ -1,4 +1,4 @@
-//! Where blocking work runs: never on an arbiter.
+//! The thread pools for blocking work, which must never run on an arbiter.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,13 +10,14 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 
-/// The works' blocking pool: `cores` threads for work, and others for what only waits.
+/// The pool of blocking threads: `cores` threads for CPU-bound work, and separate threads for work
+/// that mostly waits.
 pub struct Pool {
     clock: Clock,
     cores: usize,
     cpu: Arc<Semaphore>,
     compute: Option<Runtime>,
-    // Apart from `waiting`: burns that hang must not keep a source from being read.
+    // Separate from `waiting`: hanging burns must not prevent a source from being read.
     burning: Option<Runtime>,
     waiting: Option<Runtime>,
 }
@@ -27,20 +28,23 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-/// Threads for what only waits, where nothing else is said.
+/// Default maximum of threads for work that mostly waits.
 const MOST_WAITING: usize = 512;
 
-/// Carts of one incinerator that burn at once where burning waits, unless the burn says another number; carts beyond wait their turn.
+/// Default maximum of carts that one incinerator burns concurrently when a burn mostly waits;
+/// further carts are queued.
 pub const MOST_WAITING_BURNS: usize = 64;
 
-/// Threads for burns that wait, in all the works; they are started when needed.
+/// Maximum of threads for burns that mostly wait, over all incinerators; they are started on
+/// demand.
 pub const MOST_BURNING_THREADS: usize = 4096;
 
-/// The pool was shut down before the work was done; what the work held has gone home.
+/// The pool was shut down before the work was done; the guards in the work have already been
+/// dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cancelled;
 
-/// The text of a panic.
+/// The message of a panic payload, or a fixed phrase if it is not text.
 pub fn panic_text(payload: &(dyn Any + Send)) -> String {
     payload
         .downcast_ref::<&str>()
@@ -49,18 +53,19 @@ pub fn panic_text(payload: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "a panic without a text".to_owned())
 }
 
-/// Runs user code; a panic becomes its text.
+/// Runs user code and converts a panic into its message.
 #[inline]
 pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let text = panic_text(&*payload);
-        // The payload is the user's: its drop may panic as well.
+        // The payload is a user value: its drop may panic as well.
         let _ = catch_unwind(AssertUnwindSafe(move || drop(payload)));
         text
     })
 }
 
-/// Ends the calling actor by a panic that was caught (and printed) before, or that is only a reason: the hook stays quiet.
+/// Ends the calling actor by a panic that bypasses the panic hook: the panic was printed before, or
+/// serves only as a reason.
 #[doc(hidden)]
 pub fn die(text: String) -> ! {
     std::panic::resume_unwind(Box::new(text))
@@ -74,18 +79,20 @@ fn threads(name: &str, most: usize) -> std::io::Result<Runtime> {
 }
 
 impl Pool {
-    /// A pool of `cores` (>= 1) threads. With a simulated clock there are none: work runs inline, and time on a core is simulated.
+    /// A pool of `cores` (at least 1) threads for CPU-bound work. With a simulated clock there are
+    /// no threads: work runs inline, and core time is simulated.
     ///
     /// # Errors
-    /// Those of the operating system refusing threads.
+    /// The operating system refuses a thread.
     pub fn new(clock: Clock, cores: usize) -> std::io::Result<Self> {
         Self::with_waiting(clock, cores, MOST_WAITING)
     }
 
-    /// The same, with at most `waiting` (>= 1) threads for what only waits; they are started when needed.
+    /// Like [`Pool::new`], with at most `waiting` (>= 1) threads for work that mostly waits; they
+    /// are started on demand.
     ///
     /// # Errors
-    /// Those of the operating system refusing threads.
+    /// The operating system refuses a thread.
     pub fn with_waiting(clock: Clock, cores: usize, waiting: usize) -> std::io::Result<Self> {
         let cores = cores.max(1);
         let real = !clock.is_simulated();
@@ -118,12 +125,13 @@ impl Pool {
         }
     }
 
-    /// Threads for work.
+    /// Number of threads for CPU-bound work.
     pub fn cores(&self) -> usize {
         self.cores
     }
 
-    /// Runs `work` on one of the `cores` threads; work waits its turn.
+    /// Runs `work` on one of the `cores` threads, in order of submission. Dropping the future does
+    /// not cancel the work.
     ///
     /// # Errors
     /// [`Cancelled`] if the pool is shut down first; `work` is then dropped.
@@ -134,7 +142,8 @@ impl Pool {
         Self::on(self.compute.as_ref(), work)
     }
 
-    /// Runs `work` that mostly waits (a read from a pipe) on a thread of its own.
+    /// Runs `work` that mostly waits (such as a read from a pipe) on a thread of its own. Dropping
+    /// the future does not cancel the work.
     ///
     /// # Errors
     /// [`Cancelled`] if the pool is shut down first; `work` is then dropped.
@@ -156,7 +165,7 @@ impl Pool {
         async move {
             match started {
                 Ok(running) => running.await.map_err(|error| match error.try_into_panic() {
-                    // Whoever waits for it dies of it, instead of waiting for ever.
+                    // The caller panics as well, instead of waiting forever.
                     Ok(panic) => std::panic::resume_unwind(panic),
                     Err(_) => Cancelled,
                 }),
@@ -165,13 +174,13 @@ impl Pool {
         }
     }
 
-    /// Starts `work` on one of the `cores` threads and does not wait for it.
+    /// Starts `work` on one of the `cores` threads without waiting for it.
     pub fn start(&self, work: impl FnOnce() + Send + 'static) {
         Self::start_on(self.compute.as_ref(), work);
     }
 
-    /// Starts a burn that mostly waits, and does not wait for it: it takes none of the `cores` threads but one of up to
-    /// [`MOST_BURNING_THREADS`] others, first come, first served.
+    /// Starts a burn that mostly waits, without waiting for it. It uses none of the `cores` threads
+    /// but one of up to [`MOST_BURNING_THREADS`] others, in order of submission.
     pub fn start_waiting(&self, work: impl FnOnce() + Send + 'static) {
         Self::start_on(self.burning.as_ref(), work);
     }
@@ -183,8 +192,9 @@ impl Pool {
         }
     }
 
-    /// Uses a core for `span`: at most `cores` of these at once, first come, first served. Whoever is gone before its turn or its end still
-    /// has both: a core is busy until the work is done, and is free then, whatever has become of the actor.
+    /// Occupies a core for `span`, in order of arrival; at most `cores` are occupied at once.
+    /// Dropping the future after its first poll does not cancel this: the core stays occupied for
+    /// `span` even if the actor is gone.
     pub fn use_core(&self, span: Duration) -> impl Future<Output = ()> + 'static {
         let clock = self.clock.clone();
         let spin = self
@@ -195,7 +205,7 @@ impl Pool {
         async move {
             match spin {
                 None => {
-                    // A task of its own: an actor that stands still for ever would keep its turn for ever.
+                    // A task of its own: a blocked actor would otherwise never release its permit.
                     let (say, done) = tokio::sync::oneshot::channel();
                     actix_rt::spawn(async move {
                         let _turn = cpu.acquire().await;
@@ -204,7 +214,7 @@ impl Pool {
                     });
                     let _ = done.await;
                 }
-                // There are as many threads as cores.
+                // The runtime has one thread per core.
                 Some(pool) => {
                     let _ = pool
                         .spawn_blocking(move || {
@@ -222,7 +232,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // A thread that hangs in user work must not hang whoever drops the works.
+        // Dropping the pool must not block on a thread that hangs in user code.
         let all = [&mut self.compute, &mut self.burning, &mut self.waiting];
         for runtime in all.into_iter().filter_map(Option::take) {
             runtime.shutdown_background();

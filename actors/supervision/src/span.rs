@@ -1,42 +1,43 @@
-//! Pure: a duration that may be left to chance.
+//! Durations that may be random. Pure: no clock.
 
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, Exp1, StandardNormal};
 
-/// A duration, drawn each time anew.
+/// A duration or a distribution of durations.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Span {
-    /// No time.
+    /// Zero.
     #[default]
     Zero,
-    /// Always the same.
+    /// A constant.
     Fixed(Duration),
-    /// Evenly between the two.
+    /// Uniform between the first and the second.
     Uniform(Duration, Duration),
     /// Exponential with this mean.
     Exponential(Duration),
-    /// Log-normal: a heavy tail, as response times of services have it.
+    /// Log-normal: heavy-tailed, like the response times of services.
     LogNormal {
         /// The mean.
         mean: Duration,
-        /// Square of the coefficient of variation: the variance by the square of the mean; 1 is as wide as an exponential.
+        /// Squared coefficient of variation, that is variance / mean²; 1 equals that of an
+        /// exponential.
         cv2: f64,
     },
-    /// Mostly one, now and then the other.
+    /// One of two values.
     Bimodal {
-        /// The usual one.
+        /// The common value.
         short: Duration,
-        /// The rare one.
+        /// The rare value.
         long: Duration,
-        /// The share of the rare one, 0 to 1.
+        /// The probability of the rare value, from 0 to 1.
         share: f64,
     },
 }
 
 impl Span {
-    /// True if it never takes any time.
+    /// True if every draw is zero.
     pub fn is_zero(&self) -> bool {
         match self {
             Span::Zero => true,
@@ -46,7 +47,7 @@ impl Span {
         }
     }
 
-    /// True if every draw is the same.
+    /// True if every draw is equal.
     pub fn is_fixed(&self) -> bool {
         match self {
             Span::Zero | Span::Fixed(_) => true,
@@ -57,7 +58,7 @@ impl Span {
         }
     }
 
-    /// The mean. The longest durations saturate.
+    /// The mean; saturates at [`Duration::MAX`].
     pub fn mean(&self) -> Duration {
         match self {
             Span::Zero => Duration::ZERO,
@@ -69,7 +70,7 @@ impl Span {
         }
     }
 
-    /// The same, `factor` times as long.
+    /// Multiplies all durations by `factor`; the squared coefficient of variation stays.
     #[must_use]
     pub fn scaled(self, factor: f64) -> Span {
         match self {
@@ -89,7 +90,8 @@ impl Span {
         }
     }
 
-    /// One draw. How many numbers it takes from `chance` depends on the kind of span alone.
+    /// Draws a duration. How many numbers are taken from `chance` does not depend on the parameters
+    /// of the span.
     pub fn draw(self, chance: &mut impl Rng) -> Duration {
         match self {
             Span::Zero => Duration::ZERO,
@@ -119,7 +121,8 @@ impl Span {
     }
 }
 
-/// `time` times `factor`; what is too long to name, or no number, saturates.
+/// `time` times `factor`. Saturates at [`Duration::MAX`]; zero if `factor` is not positive and the
+/// product is not a valid duration.
 #[doc(hidden)]
 pub fn times(time: Duration, factor: f64) -> Duration {
     Duration::try_from_secs_f64(time.as_secs_f64() * factor).unwrap_or(if factor > 0.0 {

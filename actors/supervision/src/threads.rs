@@ -1,4 +1,4 @@
-//! What is kept apart for each thread, so that two cores don't write to the same lines of memory.
+//! Per-thread slots and counters, so that threads do not contend for the same cache lines.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -8,17 +8,18 @@ thread_local! {
     static NUMBER: u64 = THREADS.fetch_add(1, Relaxed);
 }
 
-/// This thread's number, from 1; never used again.
+/// The number of this thread in the process, from 1; never reused.
 pub fn number() -> u64 {
     NUMBER.with(|number| *number)
 }
 
-/// Shares no line of a cache with its neighbours (two lines, as processors fetch them in pairs).
+/// Aligned to 128 bytes, two cache lines, since processors prefetch lines in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Apart<T>(pub T);
 
-/// One for each of some threads; threads that follow each other have different ones.
+/// Eight slots, assigned to threads by thread number modulo 8; threads started in sequence use
+/// different slots.
 #[derive(Debug, Default)]
 pub struct PerThread<T>([Apart<T>; 8]);
 
@@ -32,7 +33,7 @@ impl<T> PerThread<T> {
     }
 }
 
-/// A count that many threads add to and somebody reads once in a while.
+/// A counter for frequent increments from many threads and rare reads.
 #[derive(Debug, Default)]
 pub struct Count(PerThread<AtomicU64>);
 

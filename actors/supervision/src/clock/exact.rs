@@ -1,6 +1,7 @@
-//! Sleeps that are not rounded to milliseconds: one thread for the process waits for the next of them.
+//! Sleeps that are not rounded to milliseconds: one thread per process waits for the earliest one.
 //!
-//! tokio's timers cost next to nothing and tick in milliseconds: 2 ms take 3. This costs the wake-up of a thread for each sleep.
+//! tokio's timers are nearly free but tick in milliseconds: a sleep of 2 ms takes 3 ms. A sleep
+//! here costs the wake-up of a thread.
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
@@ -18,16 +19,16 @@ static THREAD: Once = Once::new();
 
 struct Sleepers {
     next: u64,
-    /// By the moment and the turn.
+    /// Keyed by deadline, then by order of registration.
     waiting: BTreeMap<(Instant, u64), Waker>,
 }
 
 fn sleepers() -> MutexGuard<'static, Sleepers> {
-    // No waker runs or is dropped under this lock.
+    // No waker runs or is dropped under this lock, so a poisoned map is still consistent.
     SLEEPERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A sleep until a moment of the machine's monotonic clock.
+/// A sleep until a point of the machine's monotonic clock.
 pub(super) struct Exact {
     until: Instant,
     turn: Option<u64>,
@@ -44,7 +45,7 @@ impl Exact {
             return Poll::Ready(());
         }
         THREAD.call_once(start);
-        // Cloned before the lock: that is the caller's code.
+        // Cloned before taking the lock: `clone` runs the caller's code.
         let waker = cx.waker().clone();
         let (earliest, _before) = {
             let mut sleepers = sleepers();
@@ -73,7 +74,7 @@ impl Drop for Exact {
     }
 }
 
-/// Without a thread nobody would ever be woken: then the process is out of everything.
+/// Panics if the thread cannot be spawned: no sleep would ever end without it.
 fn start() {
     let spawned = std::thread::Builder::new()
         .name("gopherworks-timer".to_owned())
@@ -109,7 +110,7 @@ fn run() {
         }
         drop(all);
         for waker in due.drain(..) {
-            // The user's code: one that panics is no reason to leave all others asleep.
+            // Wakers run user code; a panic in one must not prevent the other wake-ups.
             if let Err(text) = guarded(|| waker.wake()) {
                 log::error!("a waker panicked: {text}");
             }
@@ -138,7 +139,7 @@ mod tests {
             }
         });
         let runtime = tokio::runtime::Builder::new_current_thread().build();
-        // No timers of tokio's are needed.
+        // The runtime has no timers: none are needed.
         let ended = runtime.expect("a runtime").block_on(join_all(sleeps));
         assert_eq!(ended.len(), 50);
     }

@@ -1,16 +1,18 @@
-//! Random streams that depend on a seed, a name and a purpose, and on nothing else.
+//! Random streams that depend only on a seed, a node name and a purpose.
 
 use std::fmt;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-/// The seed of a run. Every node draws from streams of its own, so that one restart does not shift all draws.
+/// The seed of a run. Each node draws from its own streams, so a restart does not shift the draws
+/// of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Seed(pub u64);
 
 impl Seed {
-    /// The stream of `node` for `purpose`: always the same for the same three values, on every platform and in every release.
+    /// The stream of `node` for `purpose`: identical for equal seed, node and purpose, on every
+    /// platform and in every release.
     pub fn stream(self, node: &str, purpose: &str) -> ChaCha8Rng {
         let mut key = [0u8; 32];
         for (lane, bytes) in key.chunks_exact_mut(8).enumerate() {
@@ -19,7 +21,8 @@ impl Seed {
         ChaCha8Rng::from_seed(key)
     }
 
-    /// FNV-1a over everything that names the stream, then the finaliser of SplitMix64: std's hashers promise no stability.
+    /// FNV-1a over the lane, seed, node and purpose, then the finaliser of SplitMix64. The hashers
+    /// of `std` do not guarantee stable values.
     fn lane(self, lane: u64, node: &str, purpose: &str) -> u64 {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
         let mut eat = |bytes: &[u8]| {

@@ -1,4 +1,4 @@
-//! Simulated time: a queue of sleepers, moved on when the runtime has nothing else to do.
+//! Simulated time: a queue of sleepers, advanced when the runtime is idle.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -12,34 +12,33 @@ use tokio::sync::Notify;
 
 use super::{Stuck, Time};
 
-/// A sleeper's place in the queue: its deadline, then its turn.
+/// A sleeper's position in the queue: its deadline, then its order of registration.
 type Turn = (Time, u64);
 
 #[derive(Default)]
 pub(super) struct Simulation {
     now: AtomicU64,
     queue: Mutex<Queue>,
-    // Woken when the queue gets its first sleeper.
+    // Woken when the queue gets its first non-background sleeper.
     driver: AtomicWaker,
-    /// Looks at the clock since time last moved.
+    /// Clock reads since time last moved.
     looks: AtomicU64,
-    /// How many of them there had been when a book was last burned.
+    /// The value of `looks` at the last recorded progress.
     progress: AtomicU64,
-    /// More looks at the clock than this in one instant are too many, whatever is burned: what runs ends only at a moment
-    /// to come. 0 where it may end by itself.
+    /// Bound on clock reads in one instant, regardless of progress; 0 if the run may end by itself.
     most_in_an_instant: AtomicU64,
     stuck: OnceLock<Stuck>,
     told: Notify,
 }
 
-/// So many looks at the clock in one instant without a book being burned are no progress.
+/// Clock reads in one instant without progress that count as [`Stuck::Busy`].
 const MOST_LOOKS: u64 = 1_000_000;
 
 #[derive(Default)]
 struct Queue {
     sleepers: BTreeMap<Turn, Waker>,
     next: u64,
-    /// So many of the sleepers are no sign of life.
+    /// Number of background sleepers, which do not count as activity.
     background: usize,
 }
 
@@ -77,7 +76,7 @@ impl Simulation {
         loop {
             let told = self.told.notified();
             let mut told = std::pin::pin!(told);
-            // Listens before it looks.
+            // Registers before checking, so no notification is missed.
             told.as_mut().enable();
             if let Some(stuck) = self.stuck.get() {
                 return *stuck;
@@ -90,18 +89,18 @@ impl Simulation {
         self.queue().sleepers.len()
     }
 
-    /// Sleepers that will do something of their own when they wake.
+    /// Number of sleepers that are not background sleepers.
     fn alive(&self) -> usize {
         let queue = self.queue();
         queue.sleepers.len().saturating_sub(queue.background)
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        // Nothing in here panics halfway, so a poisoned queue is still whole.
+        // No code under this lock panics, so a poisoned queue is still consistent.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves to the earliest deadline and wakes all who wait for it, in their order.
+    /// Moves to the earliest deadline and wakes every sleeper due then, in order of registration.
     fn advance(&self) {
         let mut due = Vec::new();
         {
@@ -119,7 +118,7 @@ impl Simulation {
                 due.push(first.remove());
             }
         }
-        // Outside the lock: a waker may run anything.
+        // Wakers run arbitrary code, so they run outside the lock.
         due.into_iter().for_each(Waker::wake);
     }
 }
@@ -152,7 +151,8 @@ impl Sleeper {
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut queue = self.simulation.queue();
-        // Read under the lock, or the clock could pass the deadline between the look and the registration.
+        // Read under the lock, or the clock could pass the deadline between this check and the
+        // registration.
         if self.simulation.time() >= self.deadline {
             if let Some(turn) = self.turn.take() {
                 queue.sleepers.remove(&turn);
@@ -189,7 +189,7 @@ impl Drop for Sleeper {
             queue.background -= usize::from(self.background);
             let forgotten = queue.sleepers.remove(&turn);
             drop(queue);
-            // A waker's drop may drop a task, so it happens after the lock is free.
+            // Dropping a waker may drop a task, so it happens outside the lock.
             drop(forgotten);
         }
     }
@@ -206,7 +206,8 @@ pub(super) async fn drive(simulation: Arc<Simulation>) {
     let idle = tokio::time::sleep(Duration::ZERO);
     let mut idle = std::pin::pin!(idle);
     loop {
-        // A paused tokio clock moves only when no task is ready, so this timer's firing *is* idleness.
+        // A paused tokio clock moves only when no task is ready, so this timer fires only when
+        // idle.
         let tick = tokio::time::Instant::now() + Duration::from_millis(1);
         idle.as_mut().reset(tick);
         idle.as_mut().await;
@@ -214,7 +215,7 @@ pub(super) async fn drive(simulation: Arc<Simulation>) {
             simulation.advance();
             continue;
         }
-        // Nothing is ready and nothing ever will be, unless somebody outside acts.
+        // No task is ready, and none will be unless another thread acts.
         simulation.is_stuck(Stuck::Idle);
         poll_fn(|cx| {
             simulation.driver.register(cx.waker());
@@ -228,7 +229,7 @@ pub(super) async fn drive(simulation: Arc<Simulation>) {
     }
 }
 
-/// True if tokio's clock is paused already; pausing twice would panic, and tokio doesn't tell.
+/// True if tokio's clock is already paused. Pausing twice would panic, and tokio cannot be asked.
 #[allow(
     clippy::disallowed_methods,
     reason = "compares tokio's clock with the machine's; no result depends on either"

@@ -10,7 +10,7 @@ fn us(n: u64) -> Duration {
     Duration::from_micros(n)
 }
 
-/// Runs `test` with the driver of its simulated clock beside it.
+/// Runs `test` while the driver of its simulated clock runs as another task.
 fn simulate<F: Future>(test: impl FnOnce(Clock) -> F) -> F::Output {
     actix_rt::System::new().block_on(async {
         let clock = Clock::simulated();
@@ -69,7 +69,7 @@ fn sleepers_wake_by_deadline_then_by_turn() {
 #[test]
 fn time_stands_while_anything_can_run() {
     simulate(|clock| async move {
-        // A thousand tasks that hand on to each other, far more than one round of the scheduler.
+        // A thousand tasks that yield to each other, far more than one round of the scheduler.
         let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
         let sleeper = actix_rt::spawn(clock.sleep(Duration::from_nanos(1)));
         for _ in 0..1_000 {
@@ -130,7 +130,7 @@ fn a_sleep_that_moves_between_tasks_wakes_the_last_one() {
     });
 }
 
-/// Who woke when, in a crowd that sleeps at random and wakes each other.
+/// Which task woke at which time, in a group of tasks with random sleeps.
 fn crowd(seed: u64) -> Vec<(usize, Time)> {
     simulate(|clock| async move {
         let woken = Rc::new(RefCell::new(vec![]));
@@ -190,7 +190,7 @@ fn handles_cross_threads() {
 
 #[test]
 fn streams_are_pinned() {
-    // These values are a promise: a seed in a bug report must mean the same run in a later release.
+    // Part of the contract: a seed in a bug report must reproduce the same run in later releases.
     let draw = |seed, node, purpose| Seed(seed).stream(node, purpose).next_u64();
     let draws = [
         draw(0, "", ""),
@@ -229,7 +229,7 @@ fn a_simulation_in_which_nothing_will_ever_happen_is_known() {
         clock.sleep(us(5)).await;
         assert_eq!(clock.stuck().await, Stuck::Idle);
         assert_eq!(clock.now(), Time(5_000));
-        // It goes on if somebody acts after all.
+        // The simulation continues when an external event arrives.
         assert!(hung.send(()).is_ok());
         assert!(waits.await.is_ok_and(|end| end.is_ok()));
         clock.sleep(us(5)).await;

@@ -1,4 +1,4 @@
-//! Faults as they run.
+//! Evaluates the fault rules of a run and records what fired.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,37 +15,37 @@ use crate::Strike;
 use crate::clock::{Clock, Seed, Time};
 use crate::failure::Failure;
 
-/// Least time between faults of one rule that go by time, on average for those that come at random;
-/// a rule that says less is taken to say this. More often would be all that a run does.
+/// Minimum interval between firings of one timed rule, on average for random ones; shorter
+/// intervals are raised to this, since otherwise a run would do nothing else.
 pub const LEAST_PERIOD: Duration = Duration::from_millis(1);
 
 /// A fault that fired.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fired {
-    /// When.
+    /// The time.
     pub at: Time,
-    /// The rule's name.
+    /// The name of the rule.
     pub rule: Arc<str>,
-    /// What happened.
+    /// What was injected.
     pub kind: Kind,
-    /// Where.
+    /// Where it was injected.
     pub site: Site,
-    /// The book or request that it happened to, if to one.
+    /// The book or request affected, if any.
     pub item: Option<u64>,
 }
 
-/// What is done to actors from outside.
+/// Applies faults to actors from outside.
 pub trait Control: Send + Sync {
-    /// Strikes an actor, as [`crate::SupervisorHandle::strike`].
+    /// Applies a fault to an actor; see [`crate::SupervisorHandle::strike`].
     fn strike(&self, node: &str, strike: Strike);
 
-    /// Makes a pile look at this time: it is not full any more.
+    /// Sends a wake-up to a pile at `at`, when it stops being full.
     fn ring_at(&self, at: Time, node: &str);
 
-    /// True when nothing is to be disturbed any more.
+    /// True when no more faults must be injected.
     fn is_over(&self) -> bool;
 
-    /// A fault fired.
+    /// Called for every fault that fired.
     fn fired(&self, fired: &Fired);
 }
 
@@ -54,7 +54,7 @@ pub struct Faults {
     clock: Clock,
     seed: Seed,
     rules: Vec<Mutex<State>>,
-    /// Rules that are asked at a point of a node.
+    /// For each node, the indices of the rules that have a site there.
     points: BTreeMap<Arc<str>, Vec<usize>>,
     fired: Mutex<Vec<Fired>>,
     control: OnceLock<Box<dyn Control>>,
@@ -64,13 +64,13 @@ pub struct Faults {
 struct State {
     rule: Rule,
     draws: ChaCha8Rng,
-    /// The next time, of a rule that goes by time.
+    /// Next firing time of a timed rule.
     due: Option<Time>,
     visits: u64,
     fired: u64,
-    /// Of each term of a script, how often it was used.
+    /// For each term of a script, how often it was used.
     used: Vec<u64>,
-    /// Sites that are slow or full, and until when.
+    /// Sites that are currently slow or full, and until when.
     lasting: Vec<(usize, Time)>,
 }
 
@@ -117,7 +117,7 @@ impl State {
         self.rule.from <= now && now < self.rule.until && self.fired < self.rule.times
     }
 
-    /// It fired at `now` because of its time: when next.
+    /// Computes the next firing time after a timed rule fired at `now`.
     fn next_due(&mut self, now: Time) {
         let due = self.due;
         self.due = match &self.rule.what {
@@ -125,7 +125,7 @@ impl State {
                 times.iter().filter(|at| Some(**at) > due).min().copied()
             }
             What::Kind(_, When::Every(span)) => due.map(|due| {
-                // What was missed is skipped: the next one is later than now.
+                // Missed firings are skipped: the next one is later than `now`.
                 let span = (*span).max(LEAST_PERIOD).as_nanos();
                 let missed = (now - due).as_nanos() / span;
                 let next = u128::from(due.0) + (missed + 1) * span;
@@ -139,7 +139,7 @@ impl State {
         };
     }
 
-    /// What it does at a visit, if anything.
+    /// Evaluates the rule at a visit.
     fn visit(&mut self, now: Time, item: Option<u64>, seed: Seed) -> Option<Kind> {
         if !self.is_open(now) {
             return None;
@@ -188,7 +188,8 @@ fn poisson(mean: Duration, draws: &mut ChaCha8Rng) -> Duration {
 }
 
 impl Faults {
-    /// The faults of one run. Rules of one name share their draws: give each its own.
+    /// The faults of one run. Rules with the same name share a random stream, so names should be
+    /// unique.
     pub fn new(clock: Clock, seed: Seed, rules: Vec<Rule>) -> Arc<Self> {
         let mut points: BTreeMap<Arc<str>, Vec<usize>> = BTreeMap::new();
         for (at, rule) in rules.iter().enumerate() {
@@ -213,12 +214,13 @@ impl Faults {
         })
     }
 
-    /// Says through whom actors are reached; before that, and without it, nobody is.
+    /// Sets how actors are reached; only the first call takes effect. Without it, only the faults
+    /// that actors query themselves are applied.
     pub fn controls(&self, control: Box<dyn Control>) {
         let _ = self.control.set(control);
     }
 
-    /// Nothing more fires; what lasts (slow, full) goes on to its end.
+    /// Stops all further firings. Effects that last (slow, full) end at their own time.
     pub fn quiet(&self) {
         self.quiet.store(true, Ordering::Release);
     }
@@ -227,17 +229,19 @@ impl Faults {
         self.quiet.load(Ordering::Acquire)
     }
 
-    /// Whatever fired so far, in its order.
+    /// All faults that fired so far, in order.
     pub fn fired(&self) -> Vec<Fired> {
         lock(&self.fired).clone()
     }
 
-    /// An actor is at a point of its work, with an item if it has one in hand: what it has to do about it.
+    /// Called by an actor at a point of its work, with the current item if there is one. Returns
+    /// the action that the actor must take.
     pub fn visit(&self, node: &str, point: Point, item: Option<u64>) -> Option<Deed> {
         self.ask(node, point, None, item, false)
     }
 
-    /// A message of `sender` comes to a point of `node`, or a settlement or wake-up is made there.
+    /// Called when a message of `sender` arrives at a point of `node`, or a settlement or wake-up
+    /// is made there. Returns the action to take.
     pub fn message(&self, node: &str, point: Point, sender: Option<&str>) -> Option<Deed> {
         self.ask(node, point, sender, None, true)
     }
@@ -319,7 +323,7 @@ impl Faults {
         None
     }
 
-    /// True if `node` has to say that it is full.
+    /// True if `node` must report that it is full.
     pub fn is_full(&self, node: &str) -> bool {
         let Some(rules) = self.points.get(node) else {
             return false;
@@ -340,8 +344,9 @@ impl Faults {
         lock(&self.fired).push(fired);
     }
 
-    /// Fires what goes by time and happens to actors as a whole; ends when there is no more of it. In a simulation its sleeps are
-    /// no sign of life.
+    /// Fires the timed faults that apply to whole actors. Returns when none is left, after
+    /// [`Faults::quiet`], or when the [`Control`] is over or missing. Its sleeps are background
+    /// sleeps: they do not keep a simulation alive.
     pub async fn drive(self: Arc<Self>) {
         while let Some(due) = self.next_due() {
             self.clock.sleep_in_background(due).await;
@@ -407,13 +412,13 @@ impl Faults {
             control.strike(&node, strike);
         }
         if let (Some(span), Some(control)) = (full, self.control.get()) {
-            // Nobody else would tell the pile that it may take books again.
+            // Without this wake-up the pile would not notice that it can accept books again.
             control.ring_at(now + span, &node);
         }
     }
 }
 
-/// True for what is not asked for at a point.
+/// True for rules that fire by time rather than at a point.
 fn is_driven(rule: &Rule) -> bool {
     let What::Kind(kind, When::At(_) | When::Every(_) | When::Poisson(_)) = &rule.what else {
         return false;

@@ -1,21 +1,21 @@
-//! Scripts of faults at a point, in the grammar of the crate `fail`: `5%2*panic(oops)->hang(10ms)->off`.
+//! Fault scripts, in the grammar of the crate `fail`: `5%2*panic(oops)->hang(10ms)->off`.
 
 use std::time::Duration;
 
 use super::{FOR_EVER, Kind};
 
-/// One term of a script: with this chance, at most so many times.
+/// One term of a script.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Term {
-    /// From 0 to 1.
+    /// The probability, from 0 to 1.
     pub chance: f64,
-    /// `None` does not bound.
+    /// Maximum number of uses; `None` is unlimited.
     pub times: Option<u64>,
-    /// What; `None` is `off`: nothing, and what follows is not looked at.
+    /// The fault; `None` is `off`: no fault, and later terms are not evaluated.
     pub kind: Option<Kind>,
 }
 
-/// Names of what a script can do.
+/// The valid action names.
 const WORDS: [&str; 10] = [
     "off",
     "panic",
@@ -29,11 +29,12 @@ const WORDS: [&str; 10] = [
     "duplicate",
 ];
 
-/// Reads a script: terms joined by `->`, each `[P%][N*]ACTION[(ARGUMENT)]`. At a visit, the first term that has times left and whose chance
-/// hits decides.
+/// Parses a script: terms joined by `->`, each `[P%][N*]ACTION[(ARGUMENT)]`. At a visit, the first
+/// term that has uses left and whose probability hits is applied. `duration` parses arguments that
+/// are durations.
 ///
 /// # Errors
-/// What is wrong with it, for people.
+/// A message that describes the first mistake.
 pub fn parse(
     text: &str,
     duration: impl Fn(&str) -> Result<Duration, String>,

@@ -1,4 +1,4 @@
-//! When rules fire, and scripts.
+//! When rules fire, and how scripts are evaluated.
 
 use super::*;
 use crate::clock::{Clock, Seed};
@@ -34,7 +34,7 @@ fn error() -> Kind {
     }
 }
 
-/// At which of so many visits a rule hits.
+/// The visits, out of `visits`, at which a rule fires.
 fn hits(rule: Rule, visits: u64, seed: u64) -> Vec<u64> {
     let faults = Faults::new(Clock::simulated(), Seed(seed), vec![rule]);
     (1..=visits)
@@ -186,7 +186,7 @@ fn a_script_goes_on_to_what_has_times_left() {
     assert!((400..600).contains(&half), "{half}");
 }
 
-/// A node that is never over, and whatever happens to it.
+/// A target that ignores all faults and never ends.
 struct Target;
 
 impl Control for Target {
