@@ -1,4 +1,4 @@
-//! What a supervisor has to know of a child.
+//! The children of a supervisor: how they are configured and how a life is started.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,18 +15,19 @@ use super::pulse::Pulse;
 use super::switch::Strike;
 use super::{ArbiterSlot, ChildSpec, Exit, Guarded, Port, Restart};
 
-/// How to make an actor for one life.
+/// Creates the actor for one life.
 pub(super) type Factory<A> = Arc<dyn Fn(&Birth<A>) -> Result<A, String> + Send + Sync>;
 
-/// What a factory is told of the life that it makes an actor for.
+/// What a factory receives about the life it creates an actor for.
 pub struct Birth<A: Actor> {
     /// The child's name.
     pub name: Arc<str>,
-    /// The number of this life at this port: 1 for the first, never used again.
+    /// The epoch: the number of this life at its port, from 1; never reused.
     pub epoch: u64,
-    /// How often this supervisor has started the child again, this time included; 0 for the first life.
+    /// How often this supervisor has restarted the child, including this time; 0 for the first
+    /// life.
     pub restarts: u64,
-    /// The actor's own port. It is bound after `started` has returned.
+    /// The actor's own port. It is bound once `started` has returned.
     pub port: Port<A>,
 }
 
@@ -40,20 +41,22 @@ impl<A: Actor> fmt::Debug for Birth<A> {
     }
 }
 
-/// Where a child lives.
+/// The thread on which a child runs.
 #[derive(Debug, Clone, Default)]
 pub enum Place {
-    /// On the supervisor's own thread.
+    /// The supervisor's own thread.
     #[default]
     Here,
-    /// On the thread of this arbiter. If it ends, the child's restarts fail until the supervisor escalates.
+    /// The thread of this arbiter. If it ends, restarts of the child fail until the supervisor
+    /// escalates.
     Arbiter(ArbiterHandle),
-    /// On an arbiter that is replaced when it dies, and watched if its set is.
+    /// An arbiter that is replaced when it dies, and is watched if its
+    /// [`Arbiters`](super::Arbiters) are.
     Slot(ArbiterSlot),
 }
 
-/// A child as its supervisor gets it: a name, a port, and how to make the actor that is reached there; or a supervisor with children of its
-/// own ([`Child::supervisor`]).
+/// A child for a supervisor: a name, a port, and a factory for the actor reached there; or a
+/// supervisor with its own children ([`Child::supervisor`]).
 #[derive(Clone)]
 pub struct Child {
     pub(super) spec: ChildSpec,
@@ -62,10 +65,11 @@ pub struct Child {
 }
 
 impl Child {
-    /// A permanent child on the supervisor's own thread, with 5 seconds to stop in.
+    /// A permanent child on the supervisor's own thread, with 5 seconds to stop.
     ///
-    /// `factory` runs for every life, on the thread where that life will be; its error or panic counts as a failure of the
-    /// child. Names should be unique within a supervisor; where they are not, a name means the first child that has it.
+    /// `factory` runs once per life, on the thread of that life; an error or panic in it counts as
+    /// a failure of the child. Names should be unique within a supervisor; a lookup by a duplicate
+    /// name returns the first child with it.
     pub fn new<A>(
         name: impl Into<Arc<str>>,
         port: &Port<A>,
@@ -89,28 +93,29 @@ impl Child {
         }
     }
 
-    /// Which exits it is started again after.
+    /// Sets the exits after which it is restarted.
     #[must_use]
     pub fn restart(mut self, restart: Restart) -> Self {
         self.spec.restart = restart;
         self
     }
 
-    /// Where it lives.
+    /// Sets the thread on which it runs.
     #[must_use]
     pub fn place(mut self, place: Place) -> Self {
         self.place = place;
         self
     }
 
-    /// How long it may take to stop when asked to; it is killed then. Zero kills at once.
+    /// Sets the time it has to stop when asked to; then it is killed. Zero kills it immediately.
+    /// Default: 5 s.
     #[must_use]
     pub fn shutdown(mut self, within: Duration) -> Self {
         self.spec.shutdown = within;
         self
     }
 
-    /// What the policy has to know, with an epoch that its port has not seen.
+    /// The specification for the policy, with a first epoch that its port has not seen.
     pub(super) fn fresh_spec(&self) -> ChildSpec {
         ChildSpec {
             first_epoch: self.body.last_epoch() + 1,
@@ -118,7 +123,7 @@ impl Child {
         }
     }
 
-    /// Its name.
+    /// The name.
     pub fn name(&self) -> &str {
         &self.spec.name
     }
@@ -133,21 +138,21 @@ impl fmt::Debug for Child {
     }
 }
 
-/// A child without its actor's type.
+/// A child, with its actor type erased.
 pub(super) trait Body: Send + Sync {
-    /// Starts a life; whatever comes of it, its duty reports it.
+    /// Starts a life. Its outcome is always reported, by its `Duty`.
     fn launch(&self, launch: Launch);
 
     /// Ends `epoch` at the port.
     fn vacate(&self, epoch: u64);
 
-    /// Nobody is at the port now, whichever life was.
+    /// Makes the port vacant, whichever epoch is current.
     fn rest(&self);
 
     /// Closes the port.
     fn close(&self);
 
-    /// The last epoch that was begun at the port.
+    /// The last epoch begun at the port.
     fn last_epoch(&self) -> u64;
 }
 
@@ -160,7 +165,7 @@ struct TypedBody<A: Actor> {
 impl<A: Actor<Context = actix::Context<A>>> Body for TypedBody<A> {
     fn launch(&self, how: Launch) {
         self.port.begin(how.epoch);
-        // Guarded, should it never get to the thread that it is for.
+        // Guarded in case it never reaches its thread.
         let factory = Guarded::new((*self.factory).clone());
         let (port, restarts) = (self.port.clone(), how.restarts);
         launch(how, move |life| {
@@ -190,10 +195,10 @@ impl<A: Actor<Context = actix::Context<A>>> Body for TypedBody<A> {
     }
 }
 
-/// The ties of a life that has a port of its own.
+/// The `Ties` of a life with its own port.
 struct Single<A: Actor> {
     life: Life,
-    /// Until the actor is made.
+    /// `None` once the actor is made.
     factory: Option<Factory<A>>,
     port: Port<A>,
     restarts: u64,

@@ -1,4 +1,4 @@
-//! What a supervisor tells those who watch it.
+//! The events that a supervisor publishes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,71 +6,73 @@ use std::time::Duration;
 use super::{ChildId, Exit};
 use crate::clock::Time;
 
-/// Hears every event of a supervisor and of those nested in it, on the supervisor's thread, before what follows from it is done: what a life held
-/// that is given up can be taken back before the next one starts. It must not block.
+/// A callback for every event of a supervisor and of the supervisors nested in it. It runs on the
+/// supervisor's thread before the event is acted on, so resources of a life that was given up can
+/// be reclaimed before the next life starts. It must not block.
 pub type Heard = Arc<dyn Fn(&SupervisionEvent) + Send + Sync>;
 
-/// Something that happened under a supervisor. `at` is the time by its clock.
+/// An event of a supervisor. `at` is the time of its clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SupervisionEvent {
-    /// A child's `started` has returned and its port is bound.
+    /// The `started` method of a child has returned, and its port is bound.
     Started {
-        /// When.
+        /// Time of the event.
         at: Time,
-        /// Which child.
+        /// The child.
         child: ChildId,
-        /// Its name.
+        /// The child's name.
         name: Arc<str>,
-        /// Which life.
+        /// The epoch of the life.
         epoch: u64,
     },
-    /// A life is over and all that it held is gone (or, where it hung, fenced).
+    /// A life has ended, and everything it held has been dropped (or, if it hung, fenced).
     Exited {
-        /// When.
+        /// Time of the event.
         at: Time,
-        /// Which child.
+        /// The child.
         child: ChildId,
-        /// Its name.
+        /// The child's name.
         name: Arc<str>,
-        /// Which life.
+        /// The epoch of the life.
         epoch: u64,
         /// How it ended.
         exit: Exit,
     },
-    /// A failure was counted and is answered with a restart.
+    /// A child will be restarted: after a failure, or after its thread was lost.
     Restarting {
-        /// When.
+        /// Time of the event.
         at: Time,
-        /// The child that failed.
+        /// The child.
         child: ChildId,
-        /// Its name.
+        /// The child's name.
         name: Arc<str>,
-        /// The wait before the start.
+        /// The delay before the restart.
         after: Duration,
     },
-    /// A nested supervisor gave up; the policy above decides what follows.
+    /// A nested supervisor gave up; the policy of this supervisor decides what follows.
     NestedEscalated {
-        /// When.
+        /// Time of the event.
         at: Time,
-        /// Which, and why.
+        /// The nested supervisor, and its reason.
         reason: String,
     },
     /// The policy gave up; the children are being killed.
     Escalated {
-        /// When.
+        /// Time of the event.
         at: Time,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Nobody lives, the ports are closed. The last event; after [`SupervisionEvent::Escalated`] too.
+    /// All children have ended and the ports are closed. This is the last event, also after
+    /// [`SupervisionEvent::Escalated`].
     Stopped {
-        /// When.
+        /// Time of the event.
         at: Time,
     },
 }
 
 impl SupervisionEvent {
-    /// The same of a child of the nested supervisor `id`, by its name from above.
+    /// Renames the child to `parent/child` and replaces its id by that of the nested supervisor.
     pub(super) fn under(mut self, id: ChildId, parent: &str) -> Self {
         if let Self::Started { child, name, .. }
         | Self::Exited { child, name, .. }

@@ -1,4 +1,4 @@
-//! How a life ended.
+//! The ways in which a life of a supervised actor ends.
 
 use std::fmt;
 
@@ -7,27 +7,32 @@ use std::fmt;
 pub enum Exit {
     /// The actor stopped by itself or was asked to.
     Normal,
-    /// It panicked: in a handler, in `started`, `stopping` or `stopped`, in a future of its context, in the factory, or in a `Drop`.
+    /// The actor panicked: in a handler, in `started`, `stopping` or `stopped`, in a future of its
+    /// context, in the factory, or in a `Drop`.
     Panic {
-        /// The panic's text; a fixed phrase where the payload was not text.
+        /// The panic message; a fixed phrase if the payload was not text.
         text: String,
-        /// Source file and line, `file:line`; [`Exit::UNKNOWN_PLACE`] where the panic passed by our hook.
+        /// The source position, `file:line`; [`Exit::UNKNOWN_PLACE`] if this crate's panic hook did
+        /// not see the panic.
         place: String,
     },
-    /// The factory gave an error instead of an actor.
+    /// The factory returned an error instead of an actor.
     Failed(String),
-    /// It was killed: by the supervisor, by its handle, or because its epoch was over before it was started.
+    /// The actor was killed by the supervisor or its handle, or its epoch ended before it was
+    /// bound.
     Killed,
     /// Its thread ended, or never ran it.
     ArbiterDead,
-    /// It did not end in time after a kill, or a watchdog gave it up. Its thread may still be running it.
+    /// It did not end in time after a kill, or the watchdog gave it up. Its thread may still be
+    /// running it.
     Hung,
-    /// It was given up without a fault of its own: what is named here blocked the thread that it lived on.
+    /// It was given up without a fault of its own: the named actor blocked the thread it ran on.
     Blocked(String),
 }
 
 impl Exit {
-    /// What [`Exit::Panic`] has for a place where none is known: after `resume_unwind`, or where somebody replaced the panic hook.
+    /// The place in [`Exit::Panic`] if none is known: after `resume_unwind`, or if the panic hook
+    /// was replaced.
     pub const UNKNOWN_PLACE: &'static str = "an unknown place";
 
     /// False for [`Exit::Normal`] only.

@@ -1,4 +1,4 @@
-//! A supervisor from outside.
+//! Controls a supervisor from any thread.
 
 use std::fmt;
 use std::future::Future;
@@ -11,7 +11,8 @@ use super::listed::Listed;
 use super::switch::Strike;
 use super::{Child, ChildId, Outcome, SupervisionEvent, Template};
 
-/// Commands and questions to one supervisor, from any thread. Dropping all handles does not end it.
+/// Sends commands to one supervisor from any thread. Dropping all handles does not end the
+/// supervisor.
 #[derive(Clone)]
 pub struct SupervisorHandle {
     pub(super) shared: Arc<Shared>,
@@ -21,10 +22,10 @@ pub(super) struct Shared {
     pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) children: RwLock<Listed>,
     pub(super) events: broadcast::Sender<SupervisionEvent>,
-    // Told after every change of the children.
+    // Notified after every change of the children.
     pub(super) changed: watch::Sender<()>,
     pub(super) progress: watch::Sender<Progress>,
-    // Lives that have begun and are not over, hung ones included.
+    // Number of lives that have begun and not ended, including hung ones.
     pub(super) lives: watch::Sender<usize>,
 }
 
@@ -46,8 +47,8 @@ impl Shared {
     }
 }
 
-/// A child that was added did not start: the supervisor has ended or is about to, or the child ended before it was up and will not come back, or
-/// its ports serve another supervisor.
+/// An added child did not start: the supervisor has ended or is ending, the child ended before it
+/// was up and will not be restarted, or its ports serve another supervisor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotStarted(());
 
@@ -78,12 +79,12 @@ pub(super) enum Command {
     Draining(bool),
 }
 
-/// A child, by its id or its name.
+/// Selects a child by id or name.
 #[derive(Debug, Clone, Copy)]
 pub enum Which<'a> {
-    /// By its place in the order of starts.
+    /// By id.
     Id(ChildId),
-    /// The first child of this name.
+    /// The first child with this name.
     Name(&'a str),
 }
 
@@ -100,26 +101,29 @@ impl<'a> From<&'a str> for Which<'a> {
 }
 
 impl SupervisorHandle {
-    /// Kills a child at its next poll, as a fault would: the policy decides whether it comes back. Its queued messages are
-    /// dropped. Says whether there is such a child; where it is not alive nothing happens.
+    /// Kills a child at its next poll, as a fault would; the policy decides whether it is
+    /// restarted. Its queued messages are dropped. No effect if it is not alive. Returns whether
+    /// the child exists.
     pub fn kill<'a>(&self, child: impl Into<Which<'a>>) -> bool {
         self.find(child.into())
             .is_some_and(|child| self.send(Command::Kill(child)))
     }
 
-    /// Does to a child what a fault does, at its next poll: the policy decides whether it comes back. Nothing happens to one that does not
-    /// live. Says whether there is such a child.
+    /// Applies a fault to a child at its next poll; the policy decides whether it is restarted. No
+    /// effect if it is not alive. Returns whether the child exists.
     pub fn strike<'a>(&self, child: impl Into<Which<'a>>, strike: Strike) -> bool {
         self.find(child.into())
             .is_some_and(|child| self.send(Command::Strike(child, strike)))
     }
 
-    /// Adds a child and starts it, after all that are being started; it is the last in the order of starts. Returns when its `started`
-    /// has, in this life or (as the policy decides) a later one. It is forgotten when it ends and will not come back. Dropping the
-    /// future changes nothing.
+    /// Adds a child, last in the start order, and starts it after all pending starts. Resolves when
+    /// its `started` has returned, in its first life or (as the policy decides) a later one. The
+    /// child is removed when it ends and will not be restarted. Dropping the future changes
+    /// nothing.
     ///
     /// # Errors
-    /// [`NotStarted`]: the supervisor ends, or the child did before it was up and will not come back.
+    /// [`NotStarted`] if the supervisor ends, or the child ends before it is up and will not be
+    /// restarted.
     pub fn start_child(
         &self,
         child: Child,
@@ -129,14 +133,15 @@ impl SupervisorHandle {
         async move { started.await.map_err(|_| NotStarted(())) }
     }
 
-    /// Adds the children of a template and starts them, after all that are being started; they are the last in the order of starts, by index.
-    /// 256 start together, then the next. Returns the id of the first (nobody's where there are no children), those of the others follow, when
-    /// each has started once or failed to; what failed is started again or not as the policy decides, and one that will not come back is
-    /// forgotten. Dropping the future changes nothing.
+    /// Adds the children of a template, last in the start order by index, and starts them after all
+    /// pending starts, in batches of 256. Resolves when each has started once or failed to; it
+    /// returns the id of the first child (an unused id if there are none), and the ids of the
+    /// others follow. The policy decides about restarts; a child that will not be restarted is
+    /// removed. Dropping the future changes nothing.
     ///
     /// # Errors
-    /// [`NotStarted`]: the supervisor ends before, or all of them are stopped before their turn, or the ports serve another supervisor (or this
-    /// one already).
+    /// [`NotStarted`] if the supervisor ends first, if all of the children are stopped before they
+    /// start, or if the ports already serve a supervisor.
     pub fn start_many(
         &self,
         template: Template,
@@ -146,8 +151,9 @@ impl SupervisorHandle {
         async move { started.await.map_err(|_| NotStarted(())) }
     }
 
-    /// Stops a child for good, in the time that it has to stop, whichever its restart kind is; then it is forgotten. The future waits until it
-    /// is gone (or fenced), and says whether there was such a child; dropping it changes nothing.
+    /// Stops a child permanently, within its own shutdown time and regardless of its restart kind,
+    /// and removes it. Sends the command immediately; the future waits until the child is gone (or
+    /// fenced) and returns whether it existed. Dropping the future changes nothing.
     pub fn stop_child(&self, child: Which<'_>) -> impl Future<Output = bool> + Send + use<> {
         let child = self.find(child);
         let mut changed = self.shared.changed.subscribe();
@@ -171,42 +177,46 @@ impl SupervisorHandle {
         }
     }
 
-    /// Gives up the life `epoch` of a child, which a watchdog found hung: it exits as `Hung` now, whatever its thread does.
-    /// Ignored if that life is not the present one. Says whether there is such a child.
+    /// Gives up life `epoch` of a child, which a watchdog found hung: it exits as `Hung` now,
+    /// whatever its thread does. No effect if that life is not the current one. Returns whether the
+    /// child exists.
     pub fn give_up<'a>(&self, child: impl Into<Which<'a>>, epoch: u64) -> bool {
         self.find(child.into())
             .is_some_and(|child| self.send(Command::GiveUp(child, epoch)))
     }
 
-    /// Stops the children in the reverse order of their start, each within its own time to stop and all within `deadline`;
-    /// who is not gone by then is killed. Begins at once; the future waits for the end.
+    /// Stops the children in the reverse order of their start, each within its own shutdown time
+    /// and all within `deadline`; a child still alive then is killed. Begins immediately; the
+    /// future waits for the end.
     pub fn stop(&self, deadline: Duration) -> impl Future<Output = Outcome> + Send + use<> {
         self.send(Command::Stop(deadline));
         self.ended()
     }
 
-    /// Kills all children at once and ends the supervisor.
+    /// Kills all children immediately and ends the supervisor.
     pub fn kill_all(&self) {
         self.send(Command::KillAll);
     }
 
-    /// From now on restarts come with the least backoff, those that wait included.
+    /// From now on, restarts use the minimum backoff, including those already waiting.
     pub fn draining(&self) {
         self.send(Command::Draining(true));
     }
 
-    /// Events from now on; a receiver that falls more than [`Self::EVENTS`] behind misses the oldest.
+    /// Subscribes to the events from now on. A receiver more than [`Self::EVENTS`] events behind
+    /// loses the oldest.
     pub fn events(&self) -> broadcast::Receiver<SupervisionEvent> {
         self.shared.events.subscribe()
     }
 
-    /// How many events a slow receiver may be behind.
+    /// How many events a receiver may lag behind.
     pub const EVENTS: usize = 4096;
 
-    /// Waits until every child has been started once. A temporary child that failed at its start does not hinder it.
+    /// Waits until every child has been started once. A temporary child that failed to start does
+    /// not prevent this.
     ///
     /// # Errors
-    /// The outcome, where the supervisor ends before.
+    /// The outcome, if the supervisor ends first.
     pub fn wait_started(&self) -> impl Future<Output = Result<(), Outcome>> + Send + use<> {
         let mut progress = self.shared.progress.subscribe();
         async move {
@@ -221,7 +231,7 @@ impl SupervisorHandle {
         }
     }
 
-    /// Waits for the end: all children gone (or fenced), all ports closed.
+    /// Waits for the end: all children have ended (or are fenced), and all ports are closed.
     pub fn ended(&self) -> impl Future<Output = Outcome> + Send + use<> {
         let mut progress = self.shared.progress.subscribe();
         async move {
@@ -233,22 +243,23 @@ impl SupervisorHandle {
         }
     }
 
-    /// Waits until no life that was ever begun here is left, hung ones included: what the supervisor itself, which fences the
-    /// hung, does not wait for. It has done what follows from their ends. Never returns where a thread hangs for good.
+    /// Waits until every life ever begun here has ended and the supervisor has acted on its end.
+    /// This includes hung lives, which the supervisor itself fences instead of awaiting; never
+    /// returns if a thread hangs permanently.
     pub fn buried(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut lives = self.shared.lives.subscribe();
         async move {
-            // The sender is never gone before the last life, which holds it.
+            // The sender outlives the last life, which holds it.
             let _ = lives.wait_for(|lives| *lives == 0).await;
         }
     }
 
-    /// Lives that have begun and are not over, hung ones included.
+    /// Number of lives that have begun and not ended, including hung ones.
     pub fn lives(&self) -> usize {
         *self.shared.lives.borrow()
     }
 
-    /// How often a child has been started again; 0 for an unknown one.
+    /// How often a child has been restarted; 0 if it does not exist.
     pub fn restarts<'a>(&self, child: impl Into<Which<'a>>) -> u64 {
         let Some(child) = self.find(child.into()) else {
             return 0;
@@ -256,12 +267,13 @@ impl SupervisorHandle {
         self.shared.read(|listed| listed.restarts(child))
     }
 
-    /// How often each child has been started again, by name; those that never were are left out.
+    /// How often each child has been restarted, by name; children never restarted are omitted.
     pub fn all_restarts(&self) -> std::collections::BTreeMap<Arc<str>, u64> {
         self.shared.read(Listed::all_restarts)
     }
 
-    /// The children in the order of their start. The names of a template's children are made here.
+    /// The children in the order of their start. The names of a template's children are created by
+    /// this call.
     pub fn children(&self) -> Vec<(ChildId, Arc<str>)> {
         self.shared.read(Listed::all)
     }
@@ -271,7 +283,7 @@ impl SupervisorHandle {
     }
 
     fn send(&self, command: Command) -> bool {
-        // Refused only after the end, when there is nothing to command.
+        // Fails only after the end, when no child is left.
         let _ = self.shared.commands.send(command);
         true
     }
@@ -284,7 +296,7 @@ impl fmt::Debug for SupervisorHandle {
     }
 }
 
-/// The outcome of a supervisor whose own thread ended.
+/// The outcome if the supervisor's own thread ends.
 pub(super) fn lost() -> Outcome {
     Outcome::Escalated {
         reason: "the supervisor's own arbiter ended".into(),

@@ -1,44 +1,47 @@
-//! When a supervisor restarts, how soon, and when it gives up.
+//! The restart policy: when a supervisor restarts children, after which delay, and when it gives
+//! up.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-/// Whom a failure takes along.
+/// Which children are restarted after a failure.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Strategy {
-    /// Only the child that failed is started again.
+    /// Only the child that failed.
     #[default]
     OneForOne,
-    /// All children are killed and started again, in order.
+    /// All children: they are killed, then started in order.
     OneForAll,
-    /// The child that failed and those after it are killed and started again, in order.
+    /// The child that failed and those started after it: they are killed, then started in order.
     RestForOne,
 }
 
-/// Which exits a child is started again after.
+/// The exits after which a child is restarted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Restart {
-    /// All of them; a normal exit is a failure too.
+    /// Every exit; a normal exit counts as a failure.
     #[default]
     Permanent,
-    /// Abnormal ones.
+    /// Abnormal exits only.
     Transient,
-    /// None. Its exits are no failures, and a group restart ends it for good.
+    /// No exit. Its exits are not failures, and a group restart ends it permanently.
     Temporary,
 }
 
-/// How long to wait before a restart: `min`, doubled with every further failure in a row, never above `max`.
+/// Exponential backoff: the delay before a restart is `min`, doubled with each further consecutive
+/// failure up to `max`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Backoff {
-    /// The wait after the first failure.
+    /// The delay after the first failure.
     pub min: Duration,
-    /// The longest wait; `min` counts where it is longer.
+    /// The longest delay; `min` if that is longer.
     pub max: Duration,
-    /// The part of a wait that chance takes off or adds, from 0 (none) to 1; the result stays between `min` and `max`.
+    /// Relative random deviation of a delay in both directions, from 0 (none) to 1; the result is
+    /// clamped to `min..=max`.
     pub jitter: f64,
-    /// A child that ran this long is healthy: its failures in a row count from 0 again.
+    /// A child that ran this long is healthy: its count of consecutive failures restarts at 0.
     pub reset: Duration,
 }
 
@@ -55,7 +58,8 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The wait after the `failures`-th failure in a row (from 1). Draws from `rng` once, whatever the jitter.
+    /// The delay after the `failures`-th consecutive failure (from 1). Draws one number from `rng`
+    /// regardless of the jitter.
     pub fn delay(&self, failures: u32, rng: &mut impl Rng) -> Duration {
         let max = self.max.max(self.min);
         let doubled = self
@@ -66,7 +70,7 @@ impl Backoff {
             )
             .min(max);
         let chance: f64 = rng.random_range(-1.0..=1.0);
-        // A jitter that is no number takes and adds nothing.
+        // A NaN jitter counts as none.
         let jitter = if self.jitter.is_nan() {
             0.0
         } else {
@@ -79,26 +83,30 @@ impl Backoff {
     }
 }
 
-/// How one supervisor treats its children.
+/// The restart policy of one supervisor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Policy {
-    /// Whom a failure takes along.
+    /// Which children are restarted after a failure.
     pub strategy: Strategy,
-    /// How many failures of its children within `period` it answers with a restart; the next one escalates. 0 restarts nothing.
+    /// Maximum number of failures within `period` that are answered with a restart; the next one
+    /// escalates. 0 means no restarts.
     pub intensity: u32,
-    /// The sliding window of `intensity`.
+    /// The sliding window for `intensity`.
     pub period: Duration,
-    /// How many failures of one child in a row, without a healthy stretch between, escalate: backoff alone could keep a child
-    /// that always fails below the intensity for ever. 0 counts as 1.
+    /// Number of consecutive failures of one child, without a healthy period in between, that
+    /// escalates. Backoff alone could keep a crash loop below the intensity limit indefinitely. 0
+    /// counts as 1.
     pub in_a_row: u32,
-    /// How long to wait before a restart.
+    /// The delay before a restart.
     pub backoff: Backoff,
-    /// How long a killed child has to be gone. Then it counts as hung: its epoch is fenced, and nobody waits for it.
+    /// Time that a killed child has to end. After it the child counts as hung: its epoch is fenced,
+    /// and the supervisor no longer waits for it.
     pub kill_deadline: Duration,
 }
 
 impl Default for Policy {
-    /// One for one, 5 restarts in 10 s, 10 failures in a row, the default backoff, 5 s to be gone after a kill.
+    /// One-for-one, 5 restarts in 10 s, 10 consecutive failures, the default backoff, and 5 s to
+    /// end after a kill.
     fn default() -> Self {
         Self {
             strategy: Strategy::OneForOne,
@@ -111,15 +119,16 @@ impl Default for Policy {
     }
 }
 
-/// What the restart policy has to know of a child.
+/// The properties of a child that the restart policy needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChildSpec {
-    /// For people.
+    /// The name in logs and events.
     pub name: Arc<str>,
-    /// Which exits it is started again after.
+    /// The exits after which the child is restarted.
     pub restart: Restart,
-    /// How long it may take to stop when asked to.
+    /// Time that the child has to stop when asked to; then it is killed.
     pub shutdown: Duration,
-    /// The number of its first life here; higher than any that its port has seen.
+    /// The epoch of its first life under this supervisor; must exceed every epoch begun at its
+    /// port.
     pub first_epoch: u64,
 }

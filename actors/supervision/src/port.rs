@@ -1,4 +1,4 @@
-//! The address that survives.
+//! An address of an actor that survives restarts.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,20 +16,22 @@ mod asking;
 pub use asking::{AskError, Closed};
 pub(super) use asking::{answered, ask_at, in_time};
 
-/// Where to reach an actor across its restarts. Clones are the same port.
+/// An address of an actor that stays valid across its restarts. Clones are the same port.
 ///
-/// A port never parks, queues or retries: what it can't deliver now comes back to the caller.
+/// A port never blocks, queues or retries: a message that cannot be delivered now is returned to
+/// the caller.
 pub struct Port<A: Actor> {
     shared: Arc<Shared<A>>,
-    /// The life that this handle has sent to first: while it lives, a send looks no further. At most one address of a dead one stays here.
+    /// The life this handle first sent to: while it is bound, sending skips the lookup in `slot`.
+    /// At most one address of an ended life stays here.
     known: OnceLock<(u64, AddressSender<A>)>,
 }
 
 struct Shared<A: Actor> {
-    /// The epoch that is bound, or 0. Never later than what `slot` says, but for the time that a change takes.
+    /// The bound epoch, or 0. Lags behind `slot` only during a change; never ahead of it.
     bound: AtomicU64,
     slot: ArcSwap<Slot<A>>,
-    /// Told after every change of `slot`.
+    /// Notified after every change of `slot`.
     changed: Notify,
 }
 
@@ -42,29 +44,29 @@ enum State<A: Actor> {
     // The epoch has begun and may bind.
     Expected,
     Bound(AddressSender<A>),
-    // The epoch is over and may not bind.
+    // The epoch has ended and may not bind.
     Vacant,
     Closed,
 }
 
-/// A message that was not sent, and why. The message is in it.
+/// A message that was not sent, with the reason.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Unsent<M> {
-    /// Nobody is there now; a later life may be.
+    /// No life is bound now; a later one may be.
     Vacant(M),
-    /// Nobody will be there again: the supervisor stopped or escalated.
+    /// No life will be bound again: the supervisor stopped or escalated.
     Gone(M),
 }
 
 impl<M> Unsent<M> {
-    /// The message.
+    /// Returns the message.
     pub fn into_inner(self) -> M {
         match self {
             Unsent::Vacant(message) | Unsent::Gone(message) => message,
         }
     }
 
-    /// True if no later life will take it.
+    /// True if no later life can receive the message.
     pub fn is_gone(&self) -> bool {
         matches!(self, Unsent::Gone(_))
     }
@@ -91,7 +93,7 @@ impl<M> fmt::Display for Unsent<M> {
 impl<M> std::error::Error for Unsent<M> {}
 
 impl<A: Actor> Port<A> {
-    /// A vacant port, of epoch 0.
+    /// A vacant port, at epoch 0.
     pub fn new() -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -108,11 +110,12 @@ impl<A: Actor> Port<A> {
 
     /// Sends without waiting, from any thread.
     ///
-    /// `Ok` means that the message is in a mailbox: it is handled, or dropped with that mailbox if that life ends first.
-    /// A handler's answer is discarded: see [`Port::ask`].
+    /// `Ok` means that the message is in a mailbox: it is handled, or dropped with the mailbox if
+    /// that life ends first. The handler's result is discarded; use [`Port::ask`] to receive it.
     ///
     /// # Errors
-    /// [`Unsent`], with the message. A bound that an actor sets to its own mailbox does not hold here.
+    /// [`Unsent`], with the message. A capacity that the actor sets for its own mailbox is not
+    /// enforced here.
     #[inline]
     pub fn send<M>(&self, message: M) -> Result<(), Unsent<M>>
     where
@@ -124,7 +127,8 @@ impl<A: Actor> Port<A> {
         self.send_with(|_| message)
     }
 
-    /// Like [`Port::send`], with a message made for the epoch that gets it (0 if nobody is there): a later life can't get it.
+    /// Like [`Port::send`], with a message created for the receiving epoch (0 if no life is bound),
+    /// so that a later life cannot receive it.
     ///
     /// # Errors
     /// [`Unsent`], with the message.
@@ -136,7 +140,7 @@ impl<A: Actor> Port<A> {
         A: Handler<M>,
         A::Context: ToEnvelope<A, M>,
     {
-        // The mailbox itself and no `Addr`: of one that is closed, it gives the message back.
+        // Uses the mailbox rather than an `Addr`: a closed mailbox returns the message.
         if let Some((epoch, mailbox)) = self.known.get()
             && self.shared.bound.load(Ordering::Acquire) == *epoch
         {
@@ -160,7 +164,7 @@ impl<A: Actor> Port<A> {
         })
     }
 
-    /// Has `send` send the message to the life that is bound now, with its epoch.
+    /// Calls `send` with the epoch and mailbox of the bound life.
     fn at_mailbox<M, S>(
         &self,
         make: impl FnOnce(u64) -> M,
@@ -177,20 +181,20 @@ impl<A: Actor> Port<A> {
         }
     }
 
-    /// The epoch of the life that is bound now. Epochs of one port count up from 1 and are never used twice.
+    /// The epoch of the bound life. Epochs of a port increase from 1 and are never reused.
     pub fn epoch(&self) -> Option<u64> {
         let slot = self.shared.slot.load();
         matches!(slot.state, State::Bound(_)).then_some(slot.epoch)
     }
 
-    /// True if that life is bound now.
+    /// True if life `epoch` is bound now.
     #[inline]
     #[doc(hidden)]
     pub fn is_at(&self, epoch: u64) -> bool {
         self.shared.bound.load(Ordering::Acquire) == epoch
     }
 
-    /// True if the port is closed for good.
+    /// True if the port is closed permanently.
     pub fn is_closed(&self) -> bool {
         matches!(self.shared.slot.load().state, State::Closed)
     }
@@ -200,21 +204,20 @@ impl<A: Actor> Port<A> {
         Arc::strong_count(&self.shared)
     }
 
-    /// Binds an incarnation without an actor: the other end of `mailbox` receives the messages. For
-    /// tests.
+    /// Binds a life without an actor: the other end of `mailbox` receives the messages. For tests.
     #[doc(hidden)]
     pub fn begin_and_bind(&self, epoch: u64, mailbox: &AddressSender<A>) -> bool {
         self.begin(epoch);
         self.bind(epoch, mailbox)
     }
 
-    /// Ends such an incarnation. For tests.
+    /// Ends a life bound by `begin_and_bind`. For tests.
     #[doc(hidden)]
     pub fn end(&self, epoch: u64) {
         self.vacate(epoch);
     }
 
-    /// The last epoch that was begun here; 0 before the first.
+    /// The last epoch begun here; 0 before the first.
     pub(super) fn last_epoch(&self) -> u64 {
         self.shared.slot.load().epoch
     }
@@ -230,7 +233,7 @@ impl<A: Actor> Port<A> {
         self.unbind(|bound| bound < epoch);
     }
 
-    /// Binds a mailbox if `epoch` is the one that was begun last and nothing ended it; says whether it did.
+    /// Binds a mailbox if `epoch` was begun last and has not ended; returns whether it did.
     pub(super) fn bind(&self, epoch: u64, mailbox: &AddressSender<A>) -> bool {
         let bound = self.replace(|slot| {
             let expected = slot.epoch == epoch && matches!(slot.state, State::Expected);
@@ -241,7 +244,8 @@ impl<A: Actor> Port<A> {
         });
         if bound {
             self.shared.bound.store(epoch, Ordering::SeqCst);
-            // Whoever ended it meanwhile has found nothing to unbind.
+            // If the epoch ended meanwhile, its `unbind` ran before the store above; undo the
+            // store.
             if self.epoch() != Some(epoch) {
                 self.unbind(|bound| bound == epoch);
             }
@@ -256,7 +260,7 @@ impl<A: Actor> Port<A> {
         });
     }
 
-    /// Ends `epoch` if it is the present one: it is not bound afterwards, and never again.
+    /// Ends `epoch` if it is the current one: it is unbound and can never bind again.
     pub(super) fn vacate(&self, epoch: u64) {
         self.replace(|slot| {
             let present = slot.epoch == epoch && !matches!(slot.state, State::Closed);
@@ -268,7 +272,8 @@ impl<A: Actor> Port<A> {
         self.unbind(|bound| bound == epoch);
     }
 
-    /// Closes the port: every send is answered with [`Unsent::Gone`], until a new supervisor begins an epoch.
+    /// Closes the port: every send fails with [`Unsent::Gone`] until a new supervisor begins an
+    /// epoch.
     pub(super) fn close(&self) {
         self.replace(|slot| {
             Some(Slot {
@@ -279,7 +284,7 @@ impl<A: Actor> Port<A> {
         self.unbind(|_| true);
     }
 
-    /// Compare and set: puts in what `next` makes of the slot, if anything; says whether it did.
+    /// Atomically replaces the slot by the result of `next`, if any; returns whether it did.
     fn replace(&self, next: impl Fn(&Slot<A>) -> Option<Slot<A>>) -> bool {
         let slot = &self.shared.slot;
         let before = slot.rcu(|slot| next(slot).map_or_else(|| slot.clone(), Arc::new));

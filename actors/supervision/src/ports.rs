@@ -1,4 +1,4 @@
-//! The addresses of many children that are alike: a seat each, side by side.
+//! The addresses of the children of a template, stored in one array.
 
 use std::fmt;
 use std::future::Future;
@@ -17,25 +17,26 @@ use super::port::{answered, ask_at, in_time};
 use super::{AskError, Unsent};
 use crate::clock::Clock;
 
-/// Where to reach the children of a [`Template`](super::Template) across their restarts, each by its index from 0. Clones are the same ports.
+/// Addresses of the children of a [`Template`](super::Template) that stay valid across their
+/// restarts, by index from 0. Clones are the same ports.
 ///
-/// What a [`Port`](super::Port) promises holds for each of them; a seat takes 56 bytes. They serve one supervisor at a time: another may have
-/// them when it has ended, or all of their children there are gone.
+/// Each behaves like a [`Port`](super::Port) and takes 56 bytes. The ports serve one supervisor at
+/// a time; another can use them once that one has ended or all of their children there are gone.
 pub struct Ports<A: Actor> {
     seats: Arc<[Seat<A>]>,
-    /// They serve a supervisor.
+    /// True while a supervisor uses them.
     taken: Arc<AtomicBool>,
     asks: Arc<Asks>,
 }
 
-/// The questions that wait for answers at any of the ports; a seat for each child has no room for that.
+/// The pending asks at all of the ports, shared to keep the per-child seats small.
 #[derive(Default)]
 struct Asks {
     count: AtomicUsize,
     left: Notify,
 }
 
-/// One question that waits.
+/// Counts one pending ask, until dropped.
 struct Asking<'a>(&'a Asks);
 
 impl<'a> Asking<'a> {
@@ -51,7 +52,7 @@ impl Drop for Asking<'_> {
     }
 }
 
-/// They serve whoever keeps this, and nobody else.
+/// Exclusive use of the ports, until dropped.
 pub(super) struct Claim(Arc<AtomicBool>);
 
 impl Drop for Claim {
@@ -61,28 +62,28 @@ impl Drop for Claim {
 }
 
 pub(super) struct Seat<A: Actor> {
-    /// The epoch that was begun last, and below it what is known of it. Changed under the lock, but for what is thrown.
+    /// The epoch begun last, shifted by [`BITS`], and its flags. Changed only under the lock.
     word: AtomicU64,
     kept: Mutex<Kept<A>>,
 }
 
 struct Kept<A: Actor> {
-    /// The only address that is kept of the life that is bound.
+    /// The only address kept of the bound life.
     mailbox: Option<AddressSender<A>>,
     waker: Option<Waker>,
 }
 
-// The lowest bits are those of a switch: what was thrown.
+// The lowest three bits are the flags of `switch`.
 const THROWN: u64 = 7;
-/// It may bind.
+/// The epoch may bind.
 const EXPECTED: u64 = 8;
 const CLOSED: u64 = 16;
-/// It was started together with others, who wait until it is up.
+/// It was started in a batch, which waits until it is up.
 const IN_LOT: u64 = 32;
 const BITS: u32 = 6;
 
 impl<A: Actor> Ports<A> {
-    /// So many vacant ports, of epoch 0.
+    /// `count` vacant ports, at epoch 0.
     pub fn new(count: usize) -> Self {
         let seats = (0..count).map(|_| Seat {
             word: AtomicU64::new(0),
@@ -98,20 +99,21 @@ impl<A: Actor> Ports<A> {
         }
     }
 
-    /// How many there are.
+    /// Number of ports.
     pub fn len(&self) -> usize {
         self.seats.len()
     }
 
-    /// True if there are none.
+    /// True if there are no ports.
     pub fn is_empty(&self) -> bool {
         self.seats.is_empty()
     }
 
-    /// Sends to the child `index` without waiting, from any thread; see [`Port::send`](super::Port::send).
+    /// Sends to child `index` without waiting, from any thread; see
+    /// [`Port::send`](super::Port::send).
     ///
     /// # Errors
-    /// [`Unsent`], with the message; it is gone where there is no such port.
+    /// [`Unsent`], with the message: [`Unsent::Gone`] if there is no such port.
     pub fn send<M>(&self, index: usize, message: M) -> Result<(), Unsent<M>>
     where
         M: Message + Send + 'static,
@@ -124,12 +126,13 @@ impl<A: Actor> Ports<A> {
         })
     }
 
-    /// Sends a message to the child `index` and waits for the handler's answer, from any thread; see
+    /// Sends a message to child `index` and waits for the handler's result, from any thread; see
     /// [`Port::ask`](super::Port::ask).
     ///
     /// # Errors
-    /// [`AskError`]: with the message where it was not delivered (`Gone` where there is no such port);
-    /// `Lost` where the life that got it ended, or was given up by the watchdog, before it answered.
+    /// [`AskError`]: `Vacant` or `Gone`, with the message, if it was not delivered (`Gone` if there
+    /// is no such port); `Lost` if the receiving life ended, or was given up by the watchdog,
+    /// before it replied.
     pub fn ask<M>(
         &self,
         index: usize,
@@ -151,7 +154,7 @@ impl<A: Actor> Ports<A> {
         }
     }
 
-    /// [`Ports::ask`] that waits no longer than `within`, by `clock`.
+    /// Like [`Ports::ask`], with a time limit of `within` by `clock`.
     ///
     /// # Errors
     /// As [`Ports::ask`], and [`AskError::Timeout`].
@@ -171,7 +174,7 @@ impl<A: Actor> Ports<A> {
         in_time(self.ask(index, message), clock.sleep(within))
     }
 
-    /// Has `send` send the message to the life that is bound at `index` now, with its epoch.
+    /// Calls `send` with the epoch and mailbox of the life bound at `index`.
     fn at_mailbox<M, S>(
         &self,
         index: usize,
@@ -192,13 +195,13 @@ impl<A: Actor> Ports<A> {
         }
     }
 
-    /// Waits until the life `epoch` is not bound at `index` any more.
+    /// Waits until life `epoch` is no longer bound at `index`.
     async fn left(&self, index: usize, epoch: u64) {
         let _counted = Asking::new(&self.asks);
         loop {
             let left = self.asks.left.notified();
             let mut left = std::pin::pin!(left);
-            // Listens before it looks, so that no end passes unseen.
+            // Registers before checking, so no end is missed.
             left.as_mut().enable();
             if self.epoch(index) != Some(epoch) {
                 return;
@@ -207,21 +210,22 @@ impl<A: Actor> Ports<A> {
         }
     }
 
-    /// Wakes what asks a life that may have been ended from outside: a life that hangs keeps its mailbox, and with it the questions.
+    /// Wakes pending asks after lives may have been ended from outside: a hung life keeps its
+    /// mailbox, so their reply channels do not close.
     pub(super) fn some_left(&self) {
         if self.asks.count.load(Ordering::SeqCst) > 0 {
             self.asks.left.notify_waiters();
         }
     }
 
-    /// The epoch of the life that is bound at `index` now; see [`Port::epoch`](super::Port::epoch).
+    /// The epoch of the life bound at `index`; see [`Port::epoch`](super::Port::epoch).
     pub fn epoch(&self, index: usize) -> Option<u64> {
         let seat = self.seats.get(index)?;
         let kept = seat.lock();
         kept.mailbox.as_ref().map(|_| seat.epoch())
     }
 
-    /// True if the port `index` is closed for good, or there is none.
+    /// True if port `index` is closed permanently or does not exist.
     pub fn is_closed(&self, index: usize) -> bool {
         self.seats.get(index).is_none_or(Seat::is_closed)
     }
@@ -234,13 +238,13 @@ impl<A: Actor> Ports<A> {
         self.seats.iter()
     }
 
-    /// `None` where they serve somebody else.
+    /// `None` if they already serve a supervisor.
     pub(super) fn claim(&self) -> Option<Claim> {
         let taken = self.taken.swap(true, Ordering::AcqRel);
         (!taken).then(|| Claim(self.taken.clone()))
     }
 
-    /// The last epoch that was begun at any of them.
+    /// The highest epoch begun at any of them.
     pub(super) fn last_epoch(&self) -> u64 {
         self.all().map(Seat::epoch).max().unwrap_or(0)
     }
@@ -275,14 +279,14 @@ impl<A: Actor> Seat<A> {
         self.word.load(Ordering::Acquire) & CLOSED != 0
     }
 
-    /// The epoch of the life that is here, or is about to be.
+    /// The epoch of the life that is bound or may bind.
     pub(super) fn living(&self) -> Option<u64> {
         let kept = self.lock();
         let word = self.word.load(Ordering::Acquire);
         (kept.mailbox.is_some() || word & EXPECTED != 0).then_some(word >> BITS)
     }
 
-    /// What was thrown at the life `epoch`; a later one has killed it.
+    /// The flags thrown at life `epoch`, or `kill` if a later epoch has begun.
     #[inline]
     pub(super) fn thrown(&self, epoch: u64, kill: u8) -> u8 {
         let word = self.word.load(Ordering::Acquire);
@@ -293,7 +297,7 @@ impl<A: Actor> Seat<A> {
         }
     }
 
-    /// Throws `which` at the present life, or at `epoch` only.
+    /// Sets `which` for the current life, or only if its epoch is `epoch`, and wakes its task.
     pub(super) fn throw(&self, which: u8, epoch: Option<u64>) {
         let kept = self.lock();
         if epoch.is_some_and(|epoch| epoch != self.epoch()) {
@@ -307,7 +311,7 @@ impl<A: Actor> Seat<A> {
         }
     }
 
-    /// Takes `which` back from the life `epoch`.
+    /// Clears `which` for life `epoch`.
     pub(super) fn unthrow(&self, which: u8, epoch: u64) {
         let _kept = self.lock();
         if self.epoch() == epoch {
@@ -315,7 +319,7 @@ impl<A: Actor> Seat<A> {
         }
     }
 
-    /// To be called before what was thrown is read for the first time.
+    /// Must be called before the flags are read for the first time, or a wake-up may be lost.
     pub(super) fn listen(&self, epoch: u64, waker: &Waker) {
         let mut kept = self.lock();
         if self.epoch() != epoch {
@@ -326,7 +330,8 @@ impl<A: Actor> Seat<A> {
         drop(before);
     }
 
-    /// Fences all earlier epochs: from now on only `epoch` can bind. Says whether it did: never where it is not later than the present one.
+    /// Fences all earlier epochs: from now on only `epoch` can bind. Returns false if `epoch` is
+    /// not later than the current one.
     pub(super) fn begin(&self, epoch: u64, in_lot: bool) -> bool {
         let mut kept = self.lock();
         if self.epoch() >= epoch {
@@ -337,12 +342,12 @@ impl<A: Actor> Seat<A> {
         self.word.store(word, Ordering::Release);
         let before = (kept.mailbox.take(), kept.waker.take());
         drop(kept);
-        // Dropped outside: what it wakes may want the lock.
+        // Dropped outside the lock: tasks woken by the drop may take it.
         drop(before);
         true
     }
 
-    /// Binds a mailbox if `epoch` is the one that was begun last and nothing ended it; says whether it did.
+    /// Binds a mailbox if `epoch` was begun last and has not ended; returns whether it did.
     pub(super) fn bind(&self, epoch: u64, mailbox: AddressSender<A>) -> bool {
         let mut kept = self.lock();
         let word = self.word.load(Ordering::Acquire);
@@ -355,17 +360,18 @@ impl<A: Actor> Seat<A> {
         true
     }
 
-    /// Ends `epoch` if it is the present one: it is not bound afterwards, and never again.
+    /// Ends `epoch` if it is the current one: it is unbound and can never bind again.
     pub(super) fn vacate(&self, epoch: u64) {
         self.end(Some(epoch), 0);
     }
 
-    /// Nobody is here now, whichever life was.
+    /// Makes the port vacant, whichever epoch is current.
     pub(super) fn rest(&self) {
         self.end(None, 0);
     }
 
-    /// Every send is answered with [`Unsent::Gone`], until a new supervisor begins an epoch.
+    /// Closes the port: every send fails with [`Unsent::Gone`] until a new supervisor begins an
+    /// epoch.
     pub(super) fn close(&self) {
         self.end(None, CLOSED);
     }
@@ -379,11 +385,11 @@ impl<A: Actor> Seat<A> {
         self.word.fetch_or(also, Ordering::AcqRel);
         let mailbox = kept.mailbox.take();
         drop(kept);
-        // Dropped outside: the last address of an actor wakes it.
+        // Dropped outside the lock: dropping the last address of an actor wakes it.
         drop(mailbox);
     }
 
-    /// Forgets the waker of `epoch`, and with it the task.
+    /// Drops the waker of `epoch`, which keeps the task alive.
     pub(super) fn release(&self, epoch: u64) {
         let mut kept = self.lock();
         if self.epoch() == epoch {
@@ -393,7 +399,8 @@ impl<A: Actor> Seat<A> {
         }
     }
 
-    /// True once for a life that others wait for, when it is up or has ended.
+    /// Clears and returns the batch flag of life `epoch`: true once, when the life is up or has
+    /// ended.
     pub(super) fn leaves_lot(&self, epoch: u64) -> bool {
         let _kept = self.lock();
         self.epoch() == epoch && self.word.fetch_and(!IN_LOT, Ordering::AcqRel) & IN_LOT != 0

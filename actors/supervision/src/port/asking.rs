@@ -1,4 +1,4 @@
-//! Questions and their answers across restarts, and waiting for a life.
+//! Requests with replies across restarts, and waiting for a life to be bound.
 
 use std::fmt;
 use std::future::Future;
@@ -13,7 +13,7 @@ use tokio::sync::oneshot::Receiver;
 use super::{Port, State, Unsent};
 use crate::clock::Clock;
 
-/// Why a question has no answer.
+/// Why a request has no reply.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AskError<M> {
@@ -30,7 +30,7 @@ pub enum AskError<M> {
 }
 
 impl<M> AskError<M> {
-    /// The message, where it was not delivered.
+    /// The message, if it was not delivered.
     pub fn into_message(self) -> Option<M> {
         match self {
             AskError::Vacant(message) | AskError::Gone(message) => Some(message),
@@ -72,7 +72,7 @@ impl<M> fmt::Display for AskError<M> {
 
 impl<M> std::error::Error for AskError<M> {}
 
-/// The port is closed for good: no life will be bound to it.
+/// The port is closed permanently: no life will be bound to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed;
 
@@ -84,7 +84,7 @@ impl fmt::Display for Closed {
 
 impl std::error::Error for Closed {}
 
-/// Sends a message to the mailbox for its answer.
+/// Sends a message to a mailbox and returns the receiver of its reply.
 pub(crate) fn ask_at<A, M>(
     mailbox: &AddressSender<A>,
     message: M,
@@ -95,11 +95,11 @@ where
     A: Handler<M>,
     A::Context: ToEnvelope<A, M>,
 {
-    // A sender of its own: another one may be parked at a bound of the mailbox.
+    // A clone of the sender: the original may be waiting for capacity of the mailbox.
     mailbox.clone().send(message)
 }
 
-/// The answer of a life; `left` is ready once that life is not bound any more.
+/// Waits for a reply until `left` reports that the life is no longer bound.
 pub(crate) async fn answered<M, R>(
     mut answer: Receiver<R>,
     left: impl Future<Output = ()>,
@@ -107,12 +107,12 @@ pub(crate) async fn answered<M, R>(
     tokio::select! {
         biased;
         answer = &mut answer => answer.map_err(|_| AskError::Lost),
-        // A life that hangs drops nothing, so its end is seen here only.
+        // A hung life never drops its mailbox, so only this branch observes its end.
         () = left => answer.try_recv().map_err(|_| AskError::Lost),
     }
 }
 
-/// The answer, unless `late` is ready before.
+/// Waits for a reply until `late` is ready.
 pub(crate) async fn in_time<M, R>(
     asked: impl Future<Output = Result<R, AskError<M>>>,
     late: impl Future<Output = ()>,
@@ -125,14 +125,15 @@ pub(crate) async fn in_time<M, R>(
 }
 
 impl<A: Actor> Port<A> {
-    /// Sends a message and waits for the handler's answer, from any thread. The message is sent at
-    /// once; dropping the future gives up the answer, not the message.
+    /// Sends a message and waits for the handler's result, from any thread. The message is sent
+    /// immediately, before the future is polled; dropping the future discards the result, not the
+    /// message.
     ///
-    /// An actor that never answers is waited for as long as it lives: see [`Port::ask_within`].
+    /// There is no time limit while the actor lives; see [`Port::ask_within`].
     ///
     /// # Errors
-    /// [`AskError`]: with the message where it was not delivered; `Lost` where the life that got it
-    /// ended, or was given up by the watchdog, before it answered.
+    /// [`AskError`]: `Vacant` or `Gone`, with the message, if it was not delivered; `Lost` if the
+    /// receiving life ended, or was given up by the watchdog, before it replied.
     pub fn ask<M>(
         &self,
         message: M,
@@ -151,7 +152,7 @@ impl<A: Actor> Port<A> {
         }
     }
 
-    /// [`Port::ask`] that waits no longer than `within`, by `clock`.
+    /// Like [`Port::ask`], with a time limit of `within` by `clock`.
     ///
     /// # Errors
     /// As [`Port::ask`], and [`AskError::Timeout`].
@@ -170,18 +171,19 @@ impl<A: Actor> Port<A> {
         in_time(self.ask(message), clock.sleep(within))
     }
 
-    /// Waits until a life is bound, and gives its epoch; at once where one is.
+    /// Waits until a life is bound and returns its epoch; returns immediately if one is bound.
     ///
     /// # Errors
-    /// [`Closed`]: the supervisor has stopped or escalated.
+    /// [`Closed`] if the supervisor has stopped or escalated.
     pub async fn bound(&self) -> Result<u64, Closed> {
         self.bound_after(0).await
     }
 
-    /// Waits until a life later than `epoch` is bound, and gives its epoch: after a restart, say.
+    /// Waits until a life with an epoch later than `epoch` is bound, such as after a restart, and
+    /// returns its epoch.
     ///
     /// # Errors
-    /// [`Closed`]: the supervisor has stopped or escalated.
+    /// [`Closed`] if the supervisor has stopped or escalated.
     pub async fn bound_after(&self, epoch: u64) -> Result<u64, Closed> {
         self.when(|slot, state| match state {
             State::Bound(_) if slot > epoch => Some(Ok(slot)),
@@ -191,7 +193,7 @@ impl<A: Actor> Port<A> {
         .await
     }
 
-    /// Waits until the life `epoch` is bound no more.
+    /// Waits until life `epoch` is no longer bound.
     async fn left(&self, epoch: u64) {
         self.when(|slot, state| {
             let bound = slot == epoch && matches!(state, State::Bound(_));
@@ -204,7 +206,7 @@ impl<A: Actor> Port<A> {
         loop {
             let changed = self.shared.changed.notified();
             let mut changed = std::pin::pin!(changed);
-            // Listens before it looks, so that no change passes unseen.
+            // Registers before checking, so no change is missed.
             changed.as_mut().enable();
             {
                 let slot = self.shared.slot.load();
