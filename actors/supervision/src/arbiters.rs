@@ -1,4 +1,4 @@
-//! Arbiters that are watched, and replaced when they die or are blocked.
+//! Arbiters that are watched, and replaced when they die or block.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::Duration;
@@ -9,21 +9,24 @@ use super::pulse::{Pulse, Residence, Resident};
 use super::watchdog;
 use crate::clock::Clock;
 
-/// A set of arbiters, each with a place that outlives its thread: where one dies or is given up by the watchdog, the next start of a
-/// child makes another one. Dropped, it stops them all.
+/// A set of arbiters, each with a slot that outlives its thread: if a thread dies or is given up by
+/// the watchdog, the next start of a child in that slot creates a new one. Dropping the set stops
+/// all of them.
 ///
-/// The watchdog is an operating system's thread that asks every arbiter for a sign of life. One that gives none for `hang_after` is blocked:
-/// the child that was being polled is the culprit, exits as [`Exit::Hung`](super::Exit::Hung) and is charged; all others there exit as
-/// [`Exit::Blocked`](super::Exit::Blocked), are charged nothing, and start elsewhere at once. A thread can't be killed: it is left behind,
-/// and ends by itself if it ever comes back.
+/// The watchdog is an operating-system thread that sends every arbiter a heartbeat request. An
+/// arbiter that does not answer for `hang_after` is blocked. The child being polled is the culprit:
+/// it exits as [`Exit::Hung`](super::Exit::Hung), which counts as a failure. All other children
+/// there exit as [`Exit::Blocked`](super::Exit::Blocked), which does not count, and are restarted
+/// elsewhere immediately. A thread cannot be killed: it is abandoned, and ends by itself if it ever
+/// resumes.
 #[derive(Debug)]
 pub struct Arbiters {
     slots: Vec<ArbiterSlot>,
-    // Dropped, it ends the watchdog.
+    // Dropping it ends the watchdog.
     _watched: Option<mpsc::Sender<()>>,
 }
 
-/// One arbiter of [`Arbiters`], whichever thread it is now. Clones are the same one.
+/// A slot of [`Arbiters`] for one arbiter, whichever thread runs it now. Clones are the same slot.
 #[derive(Debug, Clone)]
 pub struct ArbiterSlot(Arc<Slot>);
 
@@ -44,11 +47,12 @@ struct Now {
 }
 
 impl Arbiters {
-    /// `count` arbiters. With `hang_after` they are watched. With a simulated clock there are no threads: their children live on the
-    /// supervisor's, and one that hangs (by [`Strike::Hang`](super::Strike::Hang)) holds up those of its arbiter.
+    /// Starts `count` arbiters, watched if `hang_after` is given. With a simulated clock no threads
+    /// are created: the children run on the supervisor's thread, and one that hangs (by
+    /// [`Strike::Hang`](super::Strike::Hang)) stalls the other children of its arbiter.
     ///
     /// # Panics
-    /// Outside an actix system, or where the operating system gives no thread.
+    /// Outside an actix system, or if the operating system refuses a thread.
     pub fn start(count: usize, hang_after: Option<Duration>, clock: &Clock) -> Self {
         let simulated = clock.is_simulated();
         let slots: Vec<ArbiterSlot> = (0..count)
@@ -76,28 +80,28 @@ impl Arbiters {
         }
     }
 
-    /// How many there are.
+    /// Number of arbiters.
     pub fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// True if there are none.
+    /// True if there are no arbiters.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// The arbiter of this number, modulo how many there are; `None` where there are none.
+    /// The slot with this number, modulo the number of slots; `None` if there are none.
     pub fn slot(&self, number: usize) -> Option<&ArbiterSlot> {
         self.slots
             .get(number.checked_rem(self.slots.len()).unwrap_or(0))
     }
 
-    /// How many threads had to be replaced so far.
+    /// How many threads have been replaced so far.
     pub fn replaced(&self) -> u64 {
         self.slots.iter().map(|slot| slot.0.lock().replaced).sum()
     }
 
-    /// Stops all of them; nobody starts there any more.
+    /// Stops all arbiters; later starts on them fail.
     pub fn stop(&self) {
         for slot in &self.slots {
             let mut now = slot.0.lock();
@@ -138,12 +142,12 @@ impl Slot {
 }
 
 impl ArbiterSlot {
-    /// Its number in its set, from 0.
+    /// Its number in the set, from 0.
     pub fn number(&self) -> usize {
         self.0.number
     }
 
-    /// The arbiter of now; `None` where time is simulated. It may be another one after the next start of a child.
+    /// The current arbiter; `None` if time is simulated. The next start of a child may replace it.
     pub fn handle(&self) -> Option<actix_rt::ArbiterHandle> {
         self.0.lock().arbiter.as_ref().map(Arbiter::handle)
     }
@@ -157,7 +161,8 @@ impl ArbiterSlot {
         self.0.hang_after
     }
 
-    /// Places for so many lives, on a new thread if the present one is dead or blocked; none where it can't be.
+    /// Registers `count` lives, on a new thread if the current one is dead or blocked. No
+    /// residences are returned if the set is closed.
     pub(super) fn settle(
         &self,
         count: usize,
@@ -175,7 +180,8 @@ impl ArbiterSlot {
                 log::warn!("arbiter {} has a new thread", self.0.number);
             }
             if now.closed {
-                // Its end is no accident: whoever still starts there fails, and is charged.
+                // Stopped deliberately, so it is not replaced: starts here fail and count as
+                // failures.
                 break;
             }
             let handle = now.arbiter.as_ref().map(Arbiter::handle);

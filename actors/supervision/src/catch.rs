@@ -1,4 +1,4 @@
-//! Catching panics together with their text and place.
+//! Catches panics together with their message and source position.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -12,7 +12,7 @@ use super::Exit;
 pub(super) struct Caught {
     pub(super) text: String,
     pub(super) place: String,
-    /// Present where the environment asks for backtraces.
+    /// Present if the environment requests backtraces.
     pub(super) backtrace: Option<String>,
 }
 
@@ -26,33 +26,36 @@ impl From<Caught> for Exit {
 }
 
 thread_local! {
-    /// How many `catch` run on this thread, one in the other; and whether panics were seen, so that most ends need no look at them.
+    /// The nesting depth of `catch` on this thread, and the flag [`ANY`], so that most calls need
+    /// not look at `SEEN`.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
-    /// Panics, with the depth of the `catch` that each is for: one caught inside must not speak for one outside.
+    /// Recorded panics with the depth of their `catch`, so that one caught inside is not taken for
+    /// one outside.
     static SEEN: RefCell<Vec<(usize, Caught)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Panics were seen: a bit of the depth.
+/// A flag in `DEPTH`: panics were recorded.
 const ANY: usize = 1 << (usize::BITS - 1);
 
-/// Runs `f`; a panic in it comes back as what was said and where.
+/// Runs `f` and returns a panic as its message and source position.
 ///
-/// While `f` runs, panics on this thread are not printed if the logger takes errors, since the caller logs them.
+/// While `f` runs, panics on this thread are not printed if the logger accepts errors, since the
+/// caller logs them.
 pub(super) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Caught> {
     catch_boxed(f).map_err(|caught| *caught)
 }
 
-/// The same with a result that fits into registers: for every poll of an actor.
+/// Like `catch`, with a result that fits into registers: used for every poll of an actor.
 #[inline(always)]
 pub(super) fn catch_boxed<T>(f: impl FnOnce() -> T) -> Result<T, Box<Caught>> {
     let depth = DEPTH.get() + 1;
     DEPTH.set(depth);
-    // Whatever `f` was changing is dropped by the caller after a panic, so nobody sees it broken.
+    // After a panic the caller drops whatever `f` was changing, so no broken state is observed.
     let result = panic::catch_unwind(AssertUnwindSafe(f));
     let after = DEPTH.get();
     DEPTH.set(after - 1);
     match result {
-        // `f` may have caught panics by itself.
+        // `f` may have caught panics itself.
         Ok(value) if after & ANY == 0 => Ok(value),
         result => sort_out(result, depth & !ANY),
     }
@@ -72,7 +75,7 @@ fn sort_out<T>(result: std::thread::Result<T>, depth: usize) -> Result<T, Box<Ca
         let text = text_of(&*payload);
         // The payload may be any user value: its drop may panic too.
         discard(payload);
-        // `f` may have caught other panics by itself before the one that got out.
+        // `f` may have caught other panics itself before this one escaped.
         let found = seen.into_iter().rev().find(|caught| caught.text == text);
         Box::new(found.unwrap_or_else(|| Caught {
             text,
@@ -82,7 +85,7 @@ fn sort_out<T>(result: std::thread::Result<T>, depth: usize) -> Result<T, Box<Ca
     })
 }
 
-/// Drops `value`; a panic in its `Drop` is logged and given back, and never leaves this function.
+/// Drops `value`; a panic in its `Drop` is logged and returned, and never escapes.
 pub(super) fn drop_caught<T>(what: &str, value: T) -> Result<(), Caught> {
     catch(|| drop(value)).inspect_err(|caught| {
         log::error!(
@@ -95,7 +98,7 @@ pub(super) fn drop_caught<T>(what: &str, value: T) -> Result<(), Caught> {
 
 fn discard(payload: Box<dyn Any + Send>) {
     if let Err(again) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        // Two panicking drops in a row: leaking the second ends it.
+        // The second panicking drop in a row: leaking its payload ends the chain.
         std::mem::forget(again);
     }
 }
@@ -110,7 +113,7 @@ fn text_of(payload: &(dyn Any + Send)) -> String {
     }
 }
 
-/// Puts our hook before the one that is there, once a process.
+/// Installs this crate's panic hook before the current one, once per process.
 pub(super) fn install_hook() {
     static ONCE: Once = Once::new();
     // Changing the hook while unwinding would panic again.
@@ -127,9 +130,9 @@ pub(super) fn install_hook() {
     });
 }
 
-/// Notes the panic if a `catch` is running here; true if it needs no printing.
+/// Records the panic if a `catch` is running on this thread; true if it need not be printed.
 fn record(info: &PanicHookInfo<'_>) -> bool {
-    // A hook that panics aborts the process, so neither a busy nor a destroyed cell may matter.
+    // A panic in the hook aborts the process, so borrowed or destroyed cells must be tolerated.
     let note = |caught: Caught| {
         let depth = DEPTH.try_with(Cell::get).unwrap_or(0) & !ANY;
         if depth == 0 {
@@ -143,7 +146,7 @@ fn record(info: &PanicHookInfo<'_>) -> bool {
         noted.ok()??;
         DEPTH.try_with(|depth| depth.set(depth.get() | ANY)).ok()
     };
-    // Where errors are not logged, the hook before ours prints what there is to know, the backtrace too.
+    // If errors are not logged, the previous hook prints the panic and its backtrace.
     let quiet = log::log_enabled!(log::Level::Error);
     let place = info.location().map_or_else(
         || Exit::UNKNOWN_PLACE.to_owned(),

@@ -1,4 +1,4 @@
-//! Schedules that chance decides: who is ready is made to wait now and then.
+//! Randomised schedules: ready children are delayed now and then.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,12 +8,14 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::clock::Seed;
 
-/// How often in a row a life is put off at most: none is starved, and no simulation mistakes waiting for a livelock.
+/// Maximum number of consecutive delays of a life: prevents starvation, and being mistaken for a
+/// livelock.
 const MOST: u32 = 12;
 
-/// Puts off polls of children, as chance decides: in a simulation, where all share one thread, another order of events for every seed.
-/// Some children are hardly ever put off and some nearly always, so that long delays come about as well (after Burckhardt et al., "A
-/// randomized scheduler with probabilistic guarantees of finding bugs", 2010).
+/// Delays polls of children at random. In a simulation, where all of them share one thread, each
+/// seed gives a different order of events. Some children are hardly ever delayed and some nearly
+/// always, so that long delays occur as well (after Burckhardt et al., "A randomized scheduler with
+/// probabilistic guarantees of finding bugs", 2010).
 #[derive(Debug, Clone)]
 pub struct Fuzz(Arc<Mutex<State>>);
 
@@ -21,7 +23,7 @@ pub struct Fuzz(Arc<Mutex<State>>);
 struct State {
     seed: Seed,
     draws: ChaCha8Rng,
-    /// By child: how often it is put off, of 16, and how often in a row it was.
+    /// Per child: the probability of a delay, in sixteenths, and the number of consecutive delays.
     lives: BTreeMap<Arc<str>, (u32, u32)>,
 }
 
@@ -36,7 +38,7 @@ impl Fuzz {
         })))
     }
 
-    /// True if `name`, which could go on, is to wait for another turn.
+    /// True if the child `name` must wait for another turn although it is ready.
     pub(super) fn puts_off(&self, name: &Arc<str>) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let State { seed, draws, lives } = &mut *state;

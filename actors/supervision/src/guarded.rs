@@ -1,30 +1,32 @@
-//! A user's value whose `Drop` can do no harm.
+//! A wrapper for user values that contains panics of their `Drop`.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use super::catch::{drop_caught, install_hook};
 
-/// Owns a user's value and drops it under a catch of its own.
+/// Owns a user value and catches panics of its `Drop`.
 ///
-/// Rust aborts the process where a `Drop` panics while another panic unwinds. An actor that keeps user values in `Guarded`
-/// can't be the cause: the panic is logged and ends here. Two values of one struct may both panic.
+/// Rust aborts the process if a `Drop` panics while another panic unwinds. A value in `Guarded`
+/// cannot cause that: the panic is logged and does not propagate. Several values of one struct may
+/// panic.
 ///
-/// The limits: it can't help where `panic = "abort"`, nor a value whose `Drop` aborts, overflows the stack or never returns;
-/// of a value that panics halfway through its `Drop` only what Rust's own unwinding frees is freed.
+/// Limits: it has no effect with `panic = "abort"`, and cannot contain a `Drop` that aborts,
+/// overflows the stack or never returns. If a `Drop` panics halfway, only what Rust's own unwinding
+/// frees is freed.
 pub struct Guarded<T> {
-    // An `Option`, so that the value can be taken out both by `into_inner` and by the drop.
+    // An `Option`, so that both `into_inner` and `drop` can take the value.
     value: Option<T>,
 }
 
 impl<T> Guarded<T> {
-    /// Guards `value`.
+    /// Wraps `value`.
     pub fn new(value: T) -> Self {
         install_hook();
         Self { value: Some(value) }
     }
 
-    /// Gives the value back, unguarded.
+    /// Returns the value, no longer guarded.
     pub fn into_inner(mut self) -> T {
         match self.value.take() {
             Some(value) => value,
@@ -58,7 +60,7 @@ impl<T> DerefMut for Guarded<T> {
 impl<T> Drop for Guarded<T> {
     fn drop(&mut self) {
         if let Some(value) = self.value.take() {
-            // Logged there; nobody can act on it here.
+            // Already logged by `drop_caught`.
             let _ = drop_caught(std::any::type_name::<T>(), value);
         }
     }

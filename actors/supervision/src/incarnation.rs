@@ -1,4 +1,4 @@
-//! One life of an actor.
+//! One life of an actor, from its creation to the report of its end.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -18,54 +18,57 @@ use super::pulse::Pulse;
 use super::switch::{KILL, STOP, STRUCK, Strike};
 use crate::clock::{Clock, Sleep};
 
-/// What ties a life to the rest: its child and its supervisor, who may end it, and where it is reached. Dropped, it reports that
-/// nobody saw the life's end.
+/// Connects a life to its child, its supervisor and its port. Dropping it before `exited` reports
+/// an end of unknown cause.
 pub(super) trait Ties<A: Actor> {
     fn around(&self) -> &Surroundings;
-    /// It is simulated: more than its switch says when it is polled.
+    /// True if a poll must check more than the switch of the life.
     fn is_watched(&self) -> bool;
     fn name(&self) -> Arc<str>;
     fn epoch(&self) -> u64;
-    /// The arbiter on which it is lived, if that one is looked after, and its key there.
+    /// The heartbeat of its arbiter, if it runs in an arbiter slot, and its key there.
     fn home(&self) -> Option<(&Arc<Pulse>, u64)>;
-    /// How long its arbiter may be blocked, where somebody watches.
+    /// How long its arbiter may be blocked, if it is watched.
     fn hang_after(&self) -> Option<Duration>;
 
-    /// Makes the actor, once. It may panic.
+    /// Creates the actor; called once. May panic.
     fn make(&mut self) -> Result<A, String>;
-    /// Drops what only `make` needs, a user's value. It may panic.
+    /// Drops the factory, a user value. May panic.
     fn forget_how(&mut self);
 
-    /// To be called before the switch is read for the first time.
+    /// Must be called before the switch is read for the first time, or a wake-up may be lost.
     fn listen(&self, waker: &Waker);
-    /// What was thrown, as in [`super::switch`]; 0 if nothing was.
+    /// The flags of [`super::switch`] that were thrown; 0 if none.
     fn thrown(&self) -> u8;
-    /// The next panic or hang that it was struck with.
+    /// The next pending panic or hang.
     fn struck(&self) -> Option<Strike>;
 
-    /// Makes it reachable; says whether it may be. The only address that is kept of it.
+    /// Binds the port; returns false if the epoch is fenced. No other address of the actor is kept.
     fn bind(&self, mailbox: AddressSender<A>) -> bool;
-    /// Makes it unreachable, and forgets its waker.
+    /// Vacates the port and drops the waker.
     fn part(&self);
-    /// Reports that it has started.
+    /// Reports the start.
     fn started(&self);
-    /// Reports its end.
+    /// Reports the end.
     fn exited(self, exit: Exit);
 }
 
-/// One life of an actor, as a future to be spawned on the thread where it is to be lived.
+/// One life of an actor, as a future to spawn on the thread of that life.
 ///
-/// Its first poll makes the actor and runs `started`. It ends when the actor ends, panics, or is killed; before it reports, it
-/// has dropped the actor, the futures of its context and the messages in its mailbox, outside any unwinding.
+/// Its first poll creates the actor and runs `started`. It completes when the actor ends, panics or
+/// is killed. Before it reports the end, it has dropped the actor, the futures of its context and
+/// the messages in its mailbox, outside any unwinding.
 pub(super) struct Incarnation<A: Actor<Context = actix::Context<A>>, T: Ties<A>> {
     stage: Stage<A>,
-    /// The task that the switch knows, as its waker names it; 0 before the first poll. A task's name does not change.
+    /// Identifies the task registered with the switch, by its waker; 0 before the first poll. It
+    /// does not change for a given task.
     task: usize,
-    /// The same while it is up and nobody plays with its time: then a poll looks at its switch and at nothing else.
+    /// Equals `task` while the life is up and not simulated; a poll then checks only the switch.
     up: usize,
-    /// In a simulation, without an arbiter of its own: it hangs until then. Boxed: there may be a million of us.
+    /// End of a simulated hang on no simulated arbiter. Boxed to keep a million idle lives small.
     frozen: Option<Box<Sleep>>,
-    // Last, so that even a future that is dropped unfinished reports after everything else is gone.
+    // The last field, so that a future dropped before completion reports after everything else is
+    // dropped.
     ties: Option<T>,
     actor: PhantomData<fn(A)>,
 }
@@ -95,10 +98,10 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T
         }
     }
 
-    /// Lives until there is nothing to do now; `Some` where life is over.
+    /// Polls the life once; `Some` if it has ended.
     fn live(&mut self, cx: &mut Context<'_>) -> Option<Exit> {
         let ties = self.ties.as_mut()?;
-        // First, so that a throw during this poll wakes us again.
+        // Before anything else, so that a strike during this poll wakes the task again.
         let task = cx.waker().data() as usize;
         if self.task != task {
             ties.listen(cx.waker());
@@ -106,7 +109,7 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T
         }
         let clock = &ties.around().clock;
         if clock.is_simulated() {
-            // What stands still can't even be killed.
+            // A frozen life cannot even be killed.
             if (ties.home()).is_some_and(|(pulse, _)| pulse.is_frozen(cx.waker())) {
                 return None;
             }
@@ -151,7 +154,7 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T
             cx.waker().wake_by_ref();
             return None;
         }
-        // An actor that nobody knows would stop for want of addresses: this one is kept until it is bound.
+        // An actor without any address would stop, so this one is kept until the life is bound.
         let mut unbound = None;
         if let Stage::Unborn = self.stage {
             if thrown & STOP != 0 {
@@ -179,7 +182,7 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T
             Ok(Poll::Pending) => {
                 if let Some(mailbox) = unbound {
                     if !ties.bind(mailbox) {
-                        // Fenced while it was being made: a zombie.
+                        // Fenced while it was being created.
                         return Some(Exit::Killed);
                     }
                     ties.started();
@@ -193,14 +196,15 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T
         }
     }
 
-    /// Looks at all that may have happened to it, and lives until there is nothing to do now.
+    /// Polls the life with all checks.
     #[cold]
     #[inline(never)]
     fn look_and_live(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some((pulse, key)) = self.watched() {
             pulse.enter(key);
             if let Stage::Unborn = self.stage {
-                // Many that are made one after the other, each in little time, hold up the task that answers.
+                // Creating many actors in a row can delay the heartbeat task although none of them
+                // hangs.
                 pulse.answer();
             }
         }
@@ -216,7 +220,7 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T
         }
     }
 
-    /// Its body has ended, or panicked.
+    /// The body has completed or panicked.
     #[cold]
     #[inline(never)]
     fn is_over(&mut self, caught: Option<Box<Caught>>) -> Poll<()> {
@@ -227,7 +231,7 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T
         self.end(exit)
     }
 
-    /// Where a watchdog wants to know whether it is being polled.
+    /// The heartbeat to update for polls, if the arbiter is a real thread.
     fn watched(&self) -> Option<(&Arc<Pulse>, u64)> {
         let home = self.ties.as_ref()?.home();
         home.filter(|(pulse, _)| !pulse.is_simulated())
@@ -235,7 +239,7 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T
 
     fn end(&mut self, mut exit: Exit) -> Poll<()> {
         if let Some(caught) = self.bury() {
-            // The first panic is the one that explains.
+            // The first panic is the relevant one.
             if !matches!(exit, Exit::Panic { .. }) {
                 exit = caught.into();
             }
@@ -251,14 +255,14 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T
 }
 
 impl<A: Actor<Context = actix::Context<A>>, T: Ties<A>> Incarnation<A, T> {
-    /// Makes it unreachable, drops the actor and all it holds. `Some` if a `Drop` panicked.
+    /// Vacates the port and drops the actor with everything it holds. `Some` if a `Drop` panicked.
     fn bury(&mut self) -> Option<Caught> {
         let ties = self.ties.as_mut()?;
-        // Before the mailbox closes: whoever comes from now on keeps his message.
+        // Before the mailbox closes, so that later messages are returned to their senders.
         ties.part();
         let mut stage = std::mem::replace(&mut self.stage, Stage::Over);
         if let Stage::Living { body, .. } = &mut stage {
-            // Without this, actix would poll the broken actor once more while dropping it.
+            // Otherwise actix would poll the broken actor once more while dropping it.
             body.ctx().terminate();
         }
         let dropped = catch(|| drop(stage)).and_then(|()| catch(|| ties.forget_how()));
@@ -283,7 +287,7 @@ fn panicked<A: Actor>(ties: &impl Ties<A>, caught: Caught) -> Exit {
     exit
 }
 
-/// Blocks this thread as a hung handler would, for `span` or until `given_up`.
+/// Blocks this thread like a hung handler, for `span` or until `given_up`.
 fn block(clock: &Clock, span: Duration, given_up: impl Fn() -> bool) {
     let until = clock.now() + span;
     while clock.now() < until && !given_up() {
@@ -292,7 +296,7 @@ fn block(clock: &Clock, span: Duration, given_up: impl Fn() -> bool) {
 }
 
 fn born<A: Actor<Context = actix::Context<A>>>(actor: A) -> (Stage<A>, AddressSender<A>) {
-    // 0 is "without bound": the bounds that matter are those of what may be in flight.
+    // 0 means unbounded: memory is bounded by what may be in flight, not by mailboxes.
     let (mailbox, messages) = channel::channel(0);
     let body = actix::Context::with_receiver(messages).into_future(actor);
     let stopping = false;
@@ -330,7 +334,7 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Future for Incar
 }
 
 impl<A: Actor<Context = actix::Context<A>>, T: Ties<A>> Drop for Incarnation<A, T> {
-    /// A life that is dropped unfinished has lost its runtime: its ties say so after this.
+    /// A life dropped before completion has lost its runtime; its `Ties` report that afterwards.
     fn drop(&mut self) {
         if !matches!(self.stage, Stage::Over) {
             self.bury();

@@ -1,4 +1,4 @@
-//! The start of a life: where it is to be lived, and what it is surrounded by.
+//! Starts a life on its thread, with the context shared under its supervisor.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::switch::Switch;
 use super::{ChildId, Fuzz, Heard, Place, SupervisionEvent};
 use crate::clock::{Clock, Seed};
 
-/// What all lives under one supervisor share.
+/// The context shared by all lives under one supervisor.
 #[derive(Clone)]
 pub(super) struct Surroundings {
     pub(super) clock: Clock,
@@ -23,32 +23,32 @@ pub(super) struct Surroundings {
 }
 
 impl Surroundings {
-    /// More than a life's switch says when it is polled.
+    /// True if a poll must check more than the switch of the life.
     pub(super) fn is_watched(&self) -> bool {
         self.clock.is_simulated() || self.fuzz.is_some()
     }
 
-    /// True if anybody wants to know of events.
+    /// True if the events have a subscriber.
     pub(super) fn listened(&self) -> bool {
         self.heard.is_some() || self.events.receiver_count() > 0
     }
 }
 
-/// Everything that a life is started with.
+/// The parameters for starting a life.
 pub(super) struct Launch {
     pub(super) name: Arc<str>,
     pub(super) child: ChildId,
     pub(super) epoch: u64,
     pub(super) restarts: u64,
     pub(super) place: Place,
-    /// How long it may take to stop.
+    /// Time it has to stop.
     pub(super) shutdown: Duration,
     pub(super) switch: Arc<Switch>,
     pub(super) duty: Duty,
     pub(super) around: Arc<Surroundings>,
 }
 
-/// What a life has to know of itself.
+/// The identity and context of a running life.
 pub(super) struct Life {
     pub(super) name: Arc<str>,
     pub(super) child: ChildId,
@@ -56,13 +56,13 @@ pub(super) struct Life {
     pub(super) switch: Arc<Switch>,
     pub(super) duty: Duty,
     pub(super) around: Arc<Surroundings>,
-    /// How long its arbiter may be blocked, where somebody watches.
+    /// How long its arbiter may be blocked, if it is watched.
     pub(super) hang_after: Option<Duration>,
-    /// It is simulated: more than its switch says when it is polled.
+    /// True if a poll must check more than the switch of the life.
     pub(super) is_watched: bool,
 }
 
-/// Spawns the future that `make` makes of a life, where it is to be lived.
+/// Spawns the future that `make` creates, on the thread of the life.
 pub(super) fn launch<F: Future<Output = ()> + 'static>(
     launch: Launch,
     make: impl FnOnce(Life) -> F + Send + 'static,
@@ -112,7 +112,8 @@ pub(super) fn launch<F: Future<Output = ()> + 'static>(
     });
 }
 
-/// Gives `duty` to `spawn` on the thread of `arbiter` (of this one without); where that can't be, drops it.
+/// Passes `duty` to `spawn` on the thread of `arbiter`, or on this thread if `None`; drops it if
+/// the arbiter is dead.
 pub(super) fn deliver<D: Send + 'static>(
     arbiter: Option<ArbiterHandle>,
     duty: D,
@@ -121,7 +122,7 @@ pub(super) fn deliver<D: Send + 'static>(
     let Some(arbiter) = arbiter else {
         return spawn(duty);
     };
-    // The duty waits here, not in the closure: see below.
+    // Kept here rather than in the closure; see below.
     let cradle = Arc::new(Mutex::new(Some(duty)));
     let taken = cradle.clone();
     let sent = arbiter.spawn_fn(move || {
@@ -130,8 +131,9 @@ pub(super) fn deliver<D: Send + 'static>(
             spawn(duty);
         }
     });
-    // An arbiter that dies during the send may keep the closure in its closed queue, neither run nor dropped, as long as anyone
-    // has its handle. It is alive after the send only if it has yet to empty that queue.
+    // An arbiter that dies during the send may keep the closure in its closed queue, neither run
+    // nor dropped, as long as a handle to it exists. If it is alive after the send, it still has to
+    // drain that queue.
     if !(sent && arbiter.alive()) {
         drop(cradle.lock().unwrap_or_else(PoisonError::into_inner).take());
     }

@@ -1,4 +1,4 @@
-//! The children that a supervisor has, as they are known outside.
+//! The list of a supervisor's children that its handles read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::{ChildId, Which};
 #[derive(Debug, Default)]
 pub(super) struct Listed {
     single: BTreeMap<ChildId, Public>,
-    /// Those of templates, by the first.
+    /// The children of templates, by the id of the first.
     rows: BTreeMap<ChildId, Row>,
 }
 
@@ -20,12 +20,12 @@ pub(super) struct Public {
     pub(super) restarts: u64,
 }
 
-/// Only what is special is kept of each.
+/// Stores only what differs from the template for each child.
 #[derive(Debug)]
 struct Row {
     prefix: Arc<str>,
     count: usize,
-    /// A bit for each, as far as the last that is gone.
+    /// One bit per child, up to the last one removed.
     gone: Vec<u64>,
     left: usize,
     restarts: BTreeMap<usize, u64>,
@@ -103,7 +103,7 @@ impl Listed {
         single.or_else(many).unwrap_or(0)
     }
 
-    /// By name, of the first child that bears it. Those that were never started again are left out.
+    /// By name, for the first child with that name. Children never restarted are omitted.
     pub(super) fn all_restarts(&self) -> BTreeMap<Arc<str>, u64> {
         let rows = self.rows.values().flat_map(|row| {
             let again = row.restarts.iter();
@@ -154,7 +154,7 @@ impl Row {
         index < self.count && word >> (index % 64) & 1 == 0
     }
 
-    /// One that it has is gone.
+    /// Removes a child that is present.
     fn leave(&mut self, index: usize) {
         let words = self.gone.len().max(index / 64 + 1);
         self.gone.resize(words, 0);
@@ -165,7 +165,7 @@ impl Row {
     fn index_of(&self, name: &str) -> Option<usize> {
         let digits = name.strip_prefix(&*self.prefix)?.strip_prefix('/')?;
         let index: usize = digits.parse().ok()?;
-        // No other way to write it is its name.
+        // Only the canonical decimal form is a name.
         (self.has(index) && index.to_string() == digits).then_some(index)
     }
 }

@@ -1,4 +1,4 @@
-//! A supervisor as a child of another.
+//! A supervisor as a child of another supervisor.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -15,14 +15,17 @@ use super::switch::Strike;
 use super::{ChildSpec, Exit, Outcome, Policy, Restart, SupervisionEvent};
 
 impl Child {
-    /// A supervisor of `children` by a policy of its own. It counts as started when all of them are.
+    /// A supervisor of `children` with its own policy. It counts as started once all of them have
+    /// started.
     ///
-    /// Its escalation is a failure of this child: the supervisor above starts it again, all of its children in order, or escalates in turn.
-    /// Its end waits for the end of all its children, so nobody of it lives when it is started again; between two lives its ports are
-    /// vacant, not closed. Events of its children are told by the supervisor above as well, under `name/child`.
+    /// Its escalation is a failure of this child: the parent restarts it with all of its children
+    /// in order, or escalates in turn. It ends only after all of its children have ended, so none
+    /// is left when it is restarted; between two lives its ports are vacant, not closed. Events of
+    /// its children are also published by the parent, under `name/child`.
     ///
-    /// It is given as long to stop as its children take together, at most `shutdown` (30 s unless said otherwise); let the
-    /// `kill_deadline` of the policy above be longer than that of `policy`, or the children of a hung one are fenced twice.
+    /// Its time to stop covers all of its children together, at most `shutdown` (default 30 s).
+    /// Make the `kill_deadline` of the parent's policy longer than that of `policy`, or the
+    /// children of a hung one are fenced twice.
     pub fn supervisor(
         name: impl Into<Arc<str>>,
         policy: Policy,

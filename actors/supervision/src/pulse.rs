@@ -1,4 +1,5 @@
-//! An arbiter's sign of life: whether it still runs its tasks, who lives there, and who is being polled.
+//! The heartbeat of an arbiter: whether it still runs tasks, which lives run on it, and which of
+//! them is being polled.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,11 +18,12 @@ use super::{ChildId, Exit};
 use crate::clock::Clock;
 
 thread_local! {
-    /// Of the arbiter that this thread is, if it is watched.
+    /// The heartbeat of this thread's arbiter, if it runs in a slot of
+    /// [`Arbiters`](super::Arbiters).
     static PULSE: RefCell<Option<Arc<Pulse>>> = const { RefCell::new(None) };
 }
 
-/// A life, as the watchdog of its arbiter knows it.
+/// Identifies a life to the watchdog of its arbiter.
 #[derive(Debug)]
 #[doc(hidden)]
 pub struct Home {
@@ -30,7 +32,7 @@ pub struct Home {
 }
 
 impl Home {
-    /// Of the life that is being polled on this thread, if its arbiter is watched.
+    /// The life being polled on this thread, if its arbiter runs in a slot.
     #[doc(hidden)]
     pub fn of_this_poll() -> Option<Self> {
         let pulse = PULSE.with_borrow(Clone::clone)?;
@@ -38,7 +40,8 @@ impl Home {
         Some(Self { pulse, key })
     }
 
-    /// Runs `work` on that life's own arbiter: if it hangs, that life is the culprit. It must not panic.
+    /// Runs `work` on the arbiter of that life. If it hangs, the watchdog blames that life. `work`
+    /// must not panic.
     #[doc(hidden)]
     pub fn blamed<T>(&self, work: impl FnOnce() -> T) -> T {
         let before = self.pulse.polled.load(Ordering::Relaxed);
@@ -49,7 +52,7 @@ impl Home {
     }
 }
 
-/// Who lives on an arbiter, as its watchdog has to know it.
+/// A life on an arbiter, with what the watchdog needs to give it up.
 #[derive(Clone)]
 pub(super) struct Resident {
     pub(super) child: ChildId,
@@ -58,10 +61,10 @@ pub(super) struct Resident {
     pub(super) who: Arc<dyn Doomed>,
 }
 
-/// A life that a watchdog may have to give up.
+/// A life that the watchdog may give up.
 pub(super) trait Doomed: Send + Sync {
     fn name(&self) -> Arc<str>;
-    /// Ends it at its next poll, if there is one.
+    /// Ends the life at its next poll, if there is one.
     fn kill(&self);
 }
 
@@ -75,22 +78,22 @@ impl Doomed for (Arc<str>, Arc<Switch>) {
     }
 }
 
-/// One arbiter, from its start to its end.
+/// The state of one arbiter, from its start to its end.
 #[derive(Default)]
 pub(super) struct Pulse {
-    /// Where it really runs; `None` for an arbiter that is only simulated.
+    /// The arbiter; `None` if it is simulated.
     handle: Option<ArbiterHandle>,
     asked: AtomicU64,
     answered: AtomicU64,
     heart: AtomicWaker,
-    /// The key of the life that is being polled; 0 for none.
+    /// The key of the life being polled; 0 if none.
     polled: AtomicU64,
     lives: Mutex<Lives>,
-    /// Nobody comes to live here any more.
+    /// True once it accepts no more lives.
     given_up: AtomicBool,
-    /// Its death was counted against somebody's budget.
+    /// True once its death has been counted as a failure.
     charged: AtomicBool,
-    /// In a simulation: it stands still.
+    /// Simulation only: true while it is stalled.
     frozen: AtomicBool,
 }
 
@@ -98,7 +101,7 @@ pub(super) struct Pulse {
 struct Lives {
     next: u64,
     residents: BTreeMap<u64, Resident>,
-    /// In a simulation: to be woken when it moves again.
+    /// Simulation only: woken when the arbiter resumes.
     parked: Vec<Waker>,
 }
 
@@ -110,7 +113,7 @@ impl std::fmt::Debug for Pulse {
     }
 }
 
-/// A life's place on an arbiter; left when dropped.
+/// The registration of a life on an arbiter, removed on drop.
 #[derive(Debug)]
 pub(super) struct Residence {
     pub(super) pulse: Arc<Pulse>,
@@ -135,12 +138,12 @@ impl Pulse {
         self.lives.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True if it is an arbiter in name only.
+    /// True if the arbiter is simulated.
     pub(super) fn is_simulated(&self) -> bool {
         self.handle.is_none()
     }
 
-    /// All of them move in, or none: `None` where the arbiter was given up.
+    /// Registers all lives, or none: `None` if the arbiter was given up.
     pub(super) fn join_all(
         self: &Arc<Self>,
         residents: impl Iterator<Item = Resident>,
@@ -162,7 +165,7 @@ impl Pulse {
     }
 
     fn leave(&self, key: u64) {
-        // Its senders and switch are dropped after the lock.
+        // The resident's senders and switch are dropped outside the lock.
         let left = self.lock().residents.remove(&key);
         drop(left);
     }
@@ -171,46 +174,47 @@ impl Pulse {
         self.given_up.load(Ordering::Acquire)
     }
 
-    /// True for whoever asks first: one death of an arbiter is one failure, however many lived there.
+    /// True for the first caller only: the death of an arbiter counts as one failure, however many
+    /// lives ran on it.
     pub(super) fn charge(&self) -> bool {
         !self.charged.swap(true, Ordering::AcqRel)
     }
 
-    /// The life `key` is being polled from here on.
+    /// Marks the life `key` as being polled.
     #[inline]
     pub(super) fn enter(&self, key: u64) {
         self.polled.store(key, Ordering::Relaxed);
     }
 
-    /// Nobody is being polled from here on.
+    /// Marks that no life is being polled.
     #[inline]
     pub(super) fn exit(&self) {
         self.polled.store(0, Ordering::Relaxed);
     }
 
-    /// The key of the life that is being polled; 0 for none.
+    /// The key of the life being polled; 0 if none.
     pub(super) fn polled(&self) -> u64 {
         self.polled.load(Ordering::Relaxed)
     }
 
-    /// Asks for a sign of life.
+    /// Sends a heartbeat request.
     pub(super) fn ask(&self) {
         self.asked.fetch_add(1, Ordering::AcqRel);
         self.heart.wake();
     }
 
-    /// True if it has answered all that it was asked.
+    /// True if all heartbeat requests have been answered.
     pub(super) fn has_answered(&self) -> bool {
         self.answered.load(Ordering::Acquire) == self.asked.load(Ordering::Acquire)
     }
 
-    /// Answers for the task that does: whoever comes to life here is a sign of life.
+    /// Answers in place of the heartbeat task: starting a life proves that the arbiter runs.
     pub(super) fn answer(&self) {
         let asked = self.asked.load(Ordering::Acquire);
         self.answered.store(asked, Ordering::Release);
     }
 
-    /// The task that answers. It ends when the arbiter is given up or ends.
+    /// The heartbeat task. It completes when the arbiter is given up or ends.
     pub(super) async fn beat(self: Arc<Self>) {
         PULSE.set(Some(self.clone()));
         poll_fn(|cx| {
@@ -225,15 +229,16 @@ impl Pulse {
         .await;
     }
 
-    /// Gives the arbiter up, which has not answered for `after`: tells the supervisor of each who lives here, the culprit's last. Its
-    /// thread ends by itself if it ever gets that far. Says who blocks it; `None` where nobody lives here or it was given up before.
+    /// Gives up the arbiter, which has not answered for `after`, and reports to the supervisor of
+    /// each life on it, the culprit last. Its thread ends by itself if it ever resumes. Returns the
+    /// name of what blocks it; `None` if no life runs on it or it was given up before.
     pub(super) fn give_up(&self, after: Duration) -> Option<String> {
         let residents: Vec<(u64, Resident)> = {
             let lives = self.lock();
             if self.given_up.swap(true, Ordering::AcqRel) {
                 return None;
             }
-            // They leave by themselves.
+            // The lives unregister themselves.
             let told = lives.residents.iter();
             told.map(|(key, one)| (*key, one.clone())).collect()
         };
@@ -251,7 +256,7 @@ impl Pulse {
             "an arbiter has not moved for {after:?}: it is blocked by {by}; {} that live there are started again elsewhere",
             residents.len()
         );
-        // Somebody has to be charged, or an arbiter that blocks again and again would never be too much.
+        // One life is always charged, or an arbiter that blocks repeatedly would never escalate.
         let charged = known.or(if residents.is_empty() { None } else { Some(0) });
         let (mut last, mut others) = (None, Vec::new());
         for (at, (_, resident)) in residents.into_iter().enumerate() {
@@ -262,7 +267,7 @@ impl Pulse {
             }
         }
         let tell = |resident: Resident, exit: Exit, charged: bool| {
-            // Should its thread ever wake, it ends at its next poll.
+            // If its thread resumes, the life ends at its next poll.
             resident.who.kill();
             let news = News::Lost { exit, charged };
             resident.office.tell(resident.child, resident.epoch, news);
@@ -279,7 +284,7 @@ impl Pulse {
         Some(by)
     }
 
-    /// In a simulation: true if it stands still; who asks is woken when it moves again.
+    /// Simulation only: true while the arbiter is stalled; `waker` is woken when it resumes.
     pub(super) fn is_frozen(&self, waker: &Waker) -> bool {
         if !self.frozen.load(Ordering::Acquire) {
             return false;
@@ -288,7 +293,7 @@ impl Pulse {
         true
     }
 
-    /// In a simulation: the life `key` blocks it for `span`.
+    /// Simulation only: stalls the arbiter for `span`.
     pub(super) fn freeze(
         self: &Arc<Self>,
         clock: &Clock,
@@ -302,7 +307,7 @@ impl Pulse {
             if let Some(after) = hang_after.filter(|after| *after < span) {
                 sleeper.sleep(after).await;
                 pulse.give_up(after);
-                // Of the dead nobody wants to know how long they stay.
+                // Never resumes, so no timer is needed.
                 if span == Duration::MAX {
                     return;
                 }

@@ -1,4 +1,5 @@
-//! News of a life, which can't get lost.
+//! Reports from lives to their supervisor. The end of a life is always reported, since dropping a
+//! life reports it.
 
 use std::sync::Arc;
 
@@ -8,17 +9,17 @@ use tokio::sync::watch;
 use super::pulse::Residence;
 use super::{ChildId, Exit};
 
-/// What a life tells its supervisor.
+/// A report of one life.
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) child: ChildId,
     pub(super) epoch: u64,
     pub(super) news: News,
-    /// Of a life's last report.
+    /// Present in the last report of a life.
     pub(super) over: Option<Over>,
 }
 
-/// A life that is over, and counted until what follows from its end is done, or nobody is left to do it.
+/// Keeps an ended life counted until its supervisor has acted on the end, or is gone.
 #[derive(Debug)]
 pub(super) struct Over(watch::Sender<usize>);
 
@@ -32,11 +33,11 @@ impl Drop for Over {
 pub(super) enum News {
     /// `started` returned and the port is bound.
     Started,
-    /// Of the first child of a template: all that were started together have started, or ended before.
+    /// Reported for the first child of a template: every member of the batch has started or ended.
     LotDone,
-    /// The actor and all it held is gone.
+    /// The actor and everything it held has been dropped.
     Exited(Exit),
-    /// Its thread was given up: the life with it, whatever it still does.
+    /// Its thread was given up or ended, and the life with it.
     Lost { exit: Exit, charged: bool },
 }
 
@@ -44,7 +45,7 @@ pub(super) enum News {
 #[derive(Debug)]
 pub(super) struct Office {
     pub(super) to: UnboundedSender<Report>,
-    /// Counts the lives that have begun and whose end was not reported, or not heard by a supervisor that is there.
+    /// Number of lives that have begun and whose end the supervisor has not yet acted on.
     pub(super) lives: watch::Sender<usize>,
 }
 
@@ -54,7 +55,7 @@ impl Office {
     }
 
     fn send(&self, child: ChildId, epoch: u64, news: News, over: Option<Over>) {
-        // Refused only when nobody is left who could care.
+        // Fails only if the supervisor is gone.
         let _ = self.to.send(Report {
             child,
             epoch,
@@ -63,12 +64,13 @@ impl Office {
         });
     }
 
-    /// So many lives begin.
+    /// Counts `lives` new lives.
     pub(super) fn begin(&self, lives: usize) {
         self.lives.send_modify(|all| *all += lives);
     }
 
-    /// A life is over: `None` is an end that nobody saw, of the thread or the runtime. The residence is left before it is told.
+    /// Reports the end of a life; `exit` is `None` if its thread or runtime ended. The residence is
+    /// dropped before the report is sent.
     pub(super) fn end(
         &self,
         child: ChildId,
@@ -77,7 +79,7 @@ impl Office {
         residence: Option<Residence>,
     ) {
         let news = match (exit, residence) {
-            // One death of an arbiter counts once, however many lived there.
+            // The death of an arbiter counts as one failure, however many lives ran on it.
             (None, Some(home)) => News::Lost {
                 charged: home.pulse.charge(),
                 exit: Exit::ArbiterDead,
@@ -88,7 +90,8 @@ impl Office {
     }
 }
 
-/// The duty to report one life's end. Whoever drops it reports: a life that ended, a closure that never ran, a dead runtime.
+/// The obligation to report the end of one life. Dropping it reports too: an unrun closure or a
+/// dead runtime.
 #[derive(Debug)]
 pub(super) struct Duty {
     office: Arc<Office>,
@@ -99,7 +102,7 @@ pub(super) struct Duty {
 }
 
 impl Duty {
-    /// A duty that reports [`Exit::ArbiterDead`] until it learns better.
+    /// Reports [`Exit::ArbiterDead`] on drop, unless another exit is reported first.
     pub(super) fn new(office: Arc<Office>, child: ChildId, epoch: u64) -> Self {
         office.begin(1);
         Self {
@@ -111,7 +114,7 @@ impl Duty {
         }
     }
 
-    /// Where the life is lived, left when it is over.
+    /// Sets the registration on its arbiter, dropped when the life ends.
     pub(super) fn lives_at(&mut self, residence: Residence) {
         self.residence = Some(residence);
     }
@@ -125,12 +128,12 @@ impl Duty {
         &self.office
     }
 
-    /// Reports that the life has started.
+    /// Reports the start.
     pub(super) fn started(&self) {
         self.office.tell(self.child, self.epoch, News::Started);
     }
 
-    /// Reports the end, now.
+    /// Reports the end.
     pub(super) fn exited(mut self, exit: Exit) {
         self.report(Some(exit));
     }

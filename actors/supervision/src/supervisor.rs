@@ -1,4 +1,4 @@
-//! Carries out what the restart policy wants, on live actors.
+//! Runs the decisions of the restart policy on live actors.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -26,16 +26,16 @@ pub use setup::Setup;
 
 use many::Rows;
 
-/// Keeps children alive by a [`Policy`].
+/// Keeps children running according to a [`Policy`].
 ///
-/// It runs as a task on the arbiter where it was started. If that arbiter ends, its children everywhere are killed and its
-/// outcome is an escalation.
+/// It runs as a task on the arbiter where it was started. If that arbiter ends, all of its children
+/// are killed, on whichever thread they run, and its outcome is [`Outcome::Escalated`].
 #[derive(Debug)]
 pub struct Supervisor(());
 
 impl Supervisor {
-    /// Starts a supervisor on this thread; it starts `children` in order, each when the `started` of the one before has
-    /// returned. `seed` is used for the jitter of the backoff.
+    /// Starts a supervisor on this thread. It starts `children` in order, each once `started` of
+    /// the previous one has returned. `seed` seeds the jitter of the backoff.
     ///
     /// # Panics
     /// Outside an actix system or arbiter (a `LocalSet`).
@@ -48,7 +48,7 @@ impl Supervisor {
         Self::start_with(Setup::new(policy, clock, seed), children)
     }
 
-    /// The same with all that can be said of it.
+    /// Like [`Supervisor::start`], with all options.
     ///
     /// # Panics
     /// As [`Supervisor::start`].
@@ -70,7 +70,7 @@ impl Supervisor {
         Self::begin(policy, around, children, None)
     }
 
-    /// A supervisor that lives as a child.
+    /// Starts a supervisor that is a child of another.
     pub(super) fn nested(
         policy: Policy,
         above: &Surroundings,
@@ -80,7 +80,7 @@ impl Supervisor {
         let heard = above.heard.clone().map(|heard| -> Heard {
             let (id, name) = (life.child, life.name.clone());
             Arc::new(move |event| {
-                // Its own end is told as that of a child.
+                // Its end is reported as the exit of a child.
                 if !matches!(event, SupervisionEvent::Stopped { .. }) {
                     heard(&event.clone().under(id, &name));
                 }
@@ -142,11 +142,11 @@ impl Supervisor {
     }
 }
 
-/// A child, and the switch of its present life.
+/// A child, and the switch of its current life.
 struct Kept {
     child: Child,
     switch: Arc<Switch>,
-    /// Who waits until it has started.
+    /// Receives the id once the child has started.
     told: Option<oneshot::Sender<ChildId>>,
 }
 
@@ -170,14 +170,14 @@ impl Kept {
 struct Task {
     restarts: Restarts,
     children: BTreeMap<ChildId, Kept>,
-    /// Those of templates.
+    /// The children of templates.
     rows: Rows,
     around: Arc<Surroundings>,
     shared: Arc<Shared>,
     orders: mpsc::UnboundedReceiver<Command>,
     office: Arc<Office>,
     reports: mpsc::UnboundedReceiver<Report>,
-    /// Its ports are not closed at its end: another life may follow.
+    /// If true, the ports are not closed at the end, since another life may follow.
     nested: bool,
 }
 
@@ -218,12 +218,13 @@ impl Task {
                 Input::Timer => self.restarts.on_timer(now),
             };
             self.carry_out(wanted);
-            // Only now: whoever waited for that life's end finds done what follows from it.
+            // Dropped only now: a task that waits for the end of that life observes its
+            // consequences.
             drop(over);
         }
     }
 
-    /// Reports before orders before the timer, so that one moment always has the same order.
+    /// Reports before commands before the timer, so that simultaneous inputs have a fixed order.
     async fn next(&mut self) -> Input {
         let mut timer = self
             .restarts
@@ -233,7 +234,7 @@ impl Task {
             if let Poll::Ready(Some(report)) = self.reports.poll_recv(cx) {
                 return Poll::Ready(Input::Report(report));
             }
-            // `None` where all handles are gone: then there are no more orders.
+            // `None` if all handles are dropped: there are no more commands.
             if let Poll::Ready(Some(order)) = self.orders.poll_recv(cx) {
                 return Poll::Ready(Input::Order(order));
             }
@@ -285,7 +286,7 @@ impl Task {
             }
             News::Lost { exit, charged } => {
                 let present = self.restarts.is_present(child, epoch);
-                // Of those that are fenced it is told then.
+                // The exit of a fenced life is published when it is fenced.
                 if present && exit == Exit::ArbiterDead {
                     self.exited(child, epoch, exit.clone(), now);
                 }
@@ -315,7 +316,7 @@ impl Task {
                 Do::Stop { child } => self.strike(child, Strike::Stop),
                 Do::Kill { child } => self.strike(child, Strike::Kill),
                 Do::Fence { child, epoch, exit } => {
-                    // Should its thread ever wake, the switch ends it at its next poll.
+                    // If its thread resumes, the switch ends the life at its next poll.
                     self.strike(child, Strike::Kill);
                     match self.children.get(&child) {
                         Some(kept) => kept.child.body.vacate(epoch),
@@ -438,7 +439,7 @@ impl Task {
             .unwrap_or_else(|| Arc::from("a child that is gone"))
     }
 
-    /// Tells whoever listens; where nobody does, nothing is made to be told.
+    /// Publishes an event; it is not constructed if there is no subscriber.
     fn tell(&self, event: impl FnOnce() -> SupervisionEvent) {
         if !self.around.listened() {
             return;
@@ -453,13 +454,14 @@ impl Task {
                 caught.text
             );
         }
-        // Refused where nobody listens.
+        // Fails if there is no subscriber.
         let _ = self.shared.events.send(event);
     }
 }
 
 impl Drop for Task {
-    /// A task that is dropped unfinished has lost its arbiter; nobody would restart its children any more.
+    /// A task dropped before its end has lost its arbiter: its children are killed, since none
+    /// would be restarted.
     fn drop(&mut self) {
         if self.restarts.is_over() {
             return;

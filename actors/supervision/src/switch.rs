@@ -1,4 +1,4 @@
-//! Acting on a life from outside.
+//! Stops, kills or strikes a life from outside.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -6,24 +6,24 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-/// It was asked to stop.
+/// Asked to stop.
 pub(super) const STOP: u8 = 1;
-/// It was killed.
+/// Killed.
 pub(super) const KILL: u8 = 2;
-/// It was struck with a panic or a hang.
+/// A panic or hang is pending.
 pub(super) const STRUCK: u8 = 4;
 
-/// What a fault does to a life, at its next poll.
+/// A fault applied to a life at its next poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Strike {
-    /// It panics with this text.
+    /// It panics with this message.
     Panic(String),
     /// It is killed: neither `stopping` nor `stopped` runs.
     Kill,
-    /// It stops in good order, as if by itself.
+    /// It stops normally, as if by itself.
     Stop,
-    /// It blocks its thread for so long, or until it is given up. Where time is simulated, the arbiter that it is said to live on
-    /// (an [`ArbiterSlot`](super::ArbiterSlot)) stands still with all who live there; without one, it alone does.
+    /// It blocks its thread for this long, or until it is given up. In simulated time it stalls all
+    /// children of its [`ArbiterSlot`](super::ArbiterSlot), or only itself if it has none.
     Hang(Duration),
 }
 
@@ -31,13 +31,13 @@ pub enum Strike {
 #[derive(Debug, Default)]
 pub(super) struct Switch {
     thrown: AtomicU8,
-    /// Of the life's task. It stays there: a life listens once and not at every poll.
+    /// The waker of the life's task, registered once rather than at every poll.
     waker: Mutex<Option<Waker>>,
     strikes: Mutex<VecDeque<Strike>>,
 }
 
 impl Switch {
-    /// Asks the actor to stop: `stopping` and `stopped` run, queued messages are dropped unhandled.
+    /// Asks the actor to stop: `stopping` and `stopped` run; queued messages are dropped unhandled.
     pub(super) fn stop(&self) {
         self.throw(STOP);
     }
@@ -47,7 +47,7 @@ impl Switch {
         self.throw(KILL);
     }
 
-    /// Does to the life what a fault does.
+    /// Applies a fault to the life.
     pub(super) fn strike(&self, strike: Strike) {
         match strike {
             Strike::Kill => self.kill(),
@@ -61,7 +61,7 @@ impl Switch {
         }
     }
 
-    /// The next panic or hang that it was struck with.
+    /// The next pending panic or hang.
     pub(super) fn struck(&self) -> Option<Strike> {
         if self.thrown.load(Ordering::Acquire) & STRUCK == 0 {
             return None;
@@ -75,7 +75,7 @@ impl Switch {
     }
 
     fn throw(&self, which: u8) {
-        // Before the waker is looked for: a life listens, then reads.
+        // Set before the waker is read, since a life registers its waker and then reads the flags.
         self.thrown.fetch_or(which, Ordering::AcqRel);
         let waker = self.waker().clone();
         if let Some(waker) = waker {
@@ -87,20 +87,20 @@ impl Switch {
         self.waker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// To be called before the switch is read for the first time, and when the waker is another one: or a throw between the two would wake
-    /// nobody.
+    /// Registers the waker. Must be called before the flags are read for the first time and
+    /// whenever the waker changes, or a wake-up may be lost.
     pub(super) fn listen(&self, waker: &Waker) {
         let before = self.waker().replace(waker.clone());
         drop(before);
     }
 
-    /// What was thrown; 0 if nothing was.
+    /// The flags thrown; 0 if none.
     #[inline]
     pub(super) fn thrown(&self) -> u8 {
         self.thrown.load(Ordering::Acquire)
     }
 
-    /// Forgets the waker, and with it the task.
+    /// Drops the waker, which keeps the task alive.
     pub(super) fn release(&self) {
         let waker = self.waker().take();
         drop(waker);

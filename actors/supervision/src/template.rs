@@ -1,4 +1,4 @@
-//! Many children that are alike: one specification, one factory, names that are made only when somebody asks.
+//! Many identical children: one specification and one factory; names are created on demand.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -18,10 +18,12 @@ use super::report::{News, Office};
 use super::switch::{KILL, STOP, STRUCK, Strike};
 use super::{ChildId, ChildSpec, Exit, Guarded, Place, Restart};
 
-/// Children that are alike, for [`SupervisorHandle::start_many`](super::SupervisorHandle::start_many): one for each of some [`Ports`].
+/// Identical children for [`SupervisorHandle::start_many`](super::SupervisorHandle::start_many),
+/// one for each of some [`Ports`].
 ///
-/// The child `index` is called `prefix/index`. Each is started again, killed, found and told of like any other child. Living, and in its first
-/// life, it takes its seat of the ports, its actix actor, and a byte more.
+/// Child `index` is named `prefix/index`. Each is restarted, killed, looked up and reported like
+/// any other child. A child in its first life takes its entry in the ports, its actix actor, and
+/// one more byte.
 pub struct Template {
     pub(super) spec: ChildSpec,
     pub(super) place: Place,
@@ -30,7 +32,7 @@ pub struct Template {
     make: Box<dyn FnOnce(Hire) -> Arc<dyn Row> + Send>,
 }
 
-/// What the children get from their supervisor.
+/// What the children receive from their supervisor.
 pub(super) struct Hire {
     pub(super) first: ChildId,
     pub(super) around: Arc<Surroundings>,
@@ -40,13 +42,14 @@ pub(super) struct Hire {
 }
 
 impl Template {
-    /// Permanent children on the supervisor's own thread, with 5 seconds to stop in, one for each of `ports`.
+    /// Permanent children on the supervisor's own thread, with 5 seconds to stop, one for each of
+    /// `ports`.
     ///
-    /// `factory` gets the child's index. It runs for every life, on the thread where that life will be; its error or panic counts as a
-    /// failure of the child.
+    /// `factory` receives the index of the child. It runs once per life, on the thread of that
+    /// life; an error or panic in it counts as a failure of the child.
     ///
     /// # Panics
-    /// With more than 2^32 ports.
+    /// If there are 2^32 ports or more.
     pub fn new<A>(
         prefix: impl Into<Arc<str>>,
         ports: &Ports<A>,
@@ -56,7 +59,7 @@ impl Template {
         A: Actor<Context = actix::Context<A>>,
     {
         assert!(u32::try_from(ports.len()).is_ok(), "too many ports");
-        // From here on: it may never be seated.
+        // Guarded from here on, since the template may be dropped without being started.
         let factory = Guarded::new(Box::new(factory) as Factory<A>);
         let (seats, claimed) = (ports.clone(), ports.clone());
         Self {
@@ -70,7 +73,7 @@ impl Template {
             count: ports.len(),
             claim: Box::new(move || {
                 let claim = claimed.claim()?;
-                // Only now does nobody else begin another.
+                // Read after claiming: no other supervisor can begin an epoch now.
                 Some((claim, claimed.last_epoch()))
             }),
             make: Box::new(move |hire| {
@@ -86,29 +89,30 @@ impl Template {
         }
     }
 
-    /// Which exits they are started again after.
+    /// Sets the exits after which they are restarted.
     #[must_use]
     pub fn restart(mut self, restart: Restart) -> Self {
         self.spec.restart = restart;
         self
     }
 
-    /// Where they live, all of them.
+    /// Sets the thread on which all of them run.
     #[must_use]
     pub fn place(mut self, place: Place) -> Self {
         self.place = place;
         self
     }
 
-    /// How long each may take to stop when asked to; it is killed then. Zero kills at once.
+    /// Sets the time each has to stop when asked to; then it is killed. Zero kills it immediately.
+    /// Default: 5 s.
     #[must_use]
     pub fn shutdown(mut self, within: Duration) -> Self {
         self.spec.shutdown = within;
         self
     }
 
-    /// Has the ports serve whoever asks, and says what the policy has to know, with an epoch that none of them has seen. `None` where they
-    /// serve somebody else.
+    /// Claims the ports and returns the specification for the policy, with a first epoch that none
+    /// of the ports has seen. `None` if they already serve a supervisor.
     pub(super) fn claim(&self) -> Option<(Claim, ChildSpec)> {
         let (claim, last_epoch) = (self.claim)()?;
         let spec = ChildSpec {
@@ -118,7 +122,7 @@ impl Template {
         Some((claim, spec))
     }
 
-    /// Makes the children known; none is started yet.
+    /// Registers the children without starting any.
     pub(super) fn seat(
         self,
         first: ChildId,
@@ -150,21 +154,22 @@ pub(super) fn derived(prefix: &str, index: impl fmt::Display) -> Arc<str> {
     format!("{prefix}/{index}").into()
 }
 
-/// The children of a template without their actor's type, by index.
+/// The children of a template, by index, with their actor type erased.
 pub(super) trait Row: Send + Sync {
-    /// Starts lives that are the first, together; [`News::LotDone`] is told when each has started or ended.
+    /// Starts first lives as one batch; [`News::LotDone`] is reported once each has started or
+    /// ended.
     fn launch_lot(self: Arc<Self>, from: u32, count: u32, epoch: u64);
 
     /// Starts one life.
     fn launch(self: Arc<Self>, index: u32, epoch: u64);
 
-    /// Stops, kills or strikes the present life.
+    /// Applies a strike to the current life.
     fn strike(&self, index: u32, strike: Strike);
 
-    /// Ends `epoch` at its port; nobody waits for its start any more.
+    /// Ends `epoch` at its port; a batch no longer waits for its start.
     fn vacate(&self, index: u32, epoch: u64);
 
-    /// Nobody is at any port now, whichever life was.
+    /// Makes all ports vacant, whichever epochs are current.
     fn rest(&self);
 
     /// Closes one port.
@@ -173,22 +178,22 @@ pub(super) trait Row: Send + Sync {
     /// Closes all ports.
     fn close_all(&self);
 
-    /// Kills whoever lives.
+    /// Kills all current lives.
     fn kill_all(&self);
 }
 
-/// How to make an actor, by its index.
+/// Creates the actor with a given index.
 type Factory<A> = Box<dyn Fn(usize) -> Result<A, String> + Send + Sync>;
 
-/// What all children of one template share.
+/// The state shared by all children of one template.
 struct Roll<A: Actor> {
     ports: Ports<A>,
     factory: Guarded<Factory<A>>,
     hire: Hire,
     is_watched: bool,
-    /// Those of the present lot that have neither started nor ended.
+    /// Members of the current batch that have neither started nor ended.
     left: AtomicUsize,
-    /// Of those few lives that were struck, by index and epoch.
+    /// Pending strikes by index and epoch; few lives have any.
     strikes: Mutex<BTreeMap<(u32, u64), VecDeque<Strike>>>,
 }
 
@@ -205,7 +210,7 @@ impl<A: Actor> Roll<A> {
         self.strikes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One of a lot is up or has ended.
+    /// A member of a batch has started or ended.
     fn count_off(&self) {
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.hire.office.tell(self.hire.first, 0, News::LotDone);
@@ -220,7 +225,8 @@ impl<A: Actor<Context = actix::Context<A>>> Roll<A> {
             return;
         }
         self.hire.office.begin(count as usize);
-        // At once: should there be no thread for them, they report what was begun.
+        // Created before delivery: if their thread is gone, dropping them reports the lives just
+        // begun.
         let mut lives: Vec<Bond<A>> = (from..from + count)
             .map(|index| Bond {
                 roll: self.clone(),
@@ -266,7 +272,8 @@ impl<A: Actor<Context = actix::Context<A>>> Row for Roll<A> {
             if self.ports.seat(index).begin(epoch, true) {
                 continue;
             }
-            // It has had a later life: this one would never be up, nor would the lot.
+            // Its port has had a later life, so this one could never bind and would block its
+            // batch.
             self.clone().spawn(next, index - next, epoch);
             next = index + 1;
             let exit = Exit::Failed("its port has had later lives".to_owned());
@@ -290,7 +297,7 @@ impl<A: Actor<Context = actix::Context<A>>> Row for Roll<A> {
             Strike::Kill => seat.throw(KILL, None),
             Strike::Panic(_) | Strike::Hang(_) => {
                 let mut strikes = self.strikes();
-                // Asked under the lock: a life that ends looks here afterwards.
+                // Read under the lock: an ending life looks up its strikes after leaving the port.
                 let Some(epoch) = seat.living() else {
                     return;
                 };
@@ -330,7 +337,7 @@ impl<A: Actor<Context = actix::Context<A>>> Row for Roll<A> {
     }
 }
 
-/// One life, as a watchdog knows it.
+/// One life, as seen by the watchdog.
 struct Seated<A: Actor> {
     roll: Arc<Roll<A>>,
     index: u32,
@@ -348,7 +355,8 @@ impl<A: Actor<Context = actix::Context<A>>> Doomed for Seated<A> {
     }
 }
 
-/// The ties of a life of a template's child, as few bytes as possible. Dropped, it reports an end that nobody saw.
+/// The `Ties` of a life of a template's child, kept small. Dropping it before the end was reported
+/// reports an end of unknown cause.
 struct Bond<A: Actor> {
     roll: Arc<Roll<A>>,
     epoch: u64,
@@ -367,7 +375,7 @@ impl<A: Actor> Bond<A> {
             return;
         }
         let in_lot = self.seat().leaves_lot(self.epoch);
-        // Nobody can be struck here any more.
+        // From here on, no strike can be added for this life.
         self.seat().vacate(self.epoch);
         self.roll.strikes().remove(&(self.index, self.epoch));
         let residence = self.residence.take().map(|residence| *residence);
@@ -457,7 +465,7 @@ impl<A: Actor> Ties<A> for Bond<A> {
     fn started(&self) {
         let in_lot = self.seat().leaves_lot(self.epoch);
         let roll = &self.roll;
-        // Of a lot nobody waits for each.
+        // A batch is reported as a whole; single starts are only for subscribers.
         if !in_lot || roll.hire.around.listened() {
             let child = roll.child(self.index);
             roll.hire.office.tell(child, self.epoch, News::Started);

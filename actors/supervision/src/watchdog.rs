@@ -1,4 +1,4 @@
-//! The watchdog: a thread of its own that asks every arbiter for a sign of life.
+//! The watchdog: a thread that checks the heartbeat of every arbiter.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 
 use super::pulse::Pulse;
 
-/// Rounds in the time after which an arbiter counts as blocked.
+/// Checks per `hang_after`.
 const ROUNDS: u32 = 4;
 
-/// What is known of one arbiter.
+/// An unanswered heartbeat request to one arbiter.
 struct Asked {
     pulse: Arc<Pulse>,
     since: Instant,
-    /// What was being polled at the last look.
+    /// The life being polled at the last check.
     polled: u64,
 }
 
-/// Watches, until the sender is dropped or nobody is left to be watched.
+/// Starts the watchdog thread. It runs until the sender is dropped or no arbiter is left.
 #[allow(
     clippy::disallowed_methods,
     reason = "a thread that watches threads goes by the machine's time"
@@ -33,7 +33,8 @@ pub(super) fn start(
         let mut last = Instant::now();
         while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(round) {
             let now = Instant::now();
-            // Who was asleep itself (a stopped process, a laptop's lid) can't say of others that they were.
+            // A watchdog that was itself suspended (a stopped process, a closed laptop) cannot
+            // blame others.
             let slept = now - last > round * 2 + hang_after / 2;
             last = now;
             let present = pulses();
@@ -51,8 +52,8 @@ pub(super) fn start(
                     Some(asked) if same && !slept && !pulse.has_answered() => {
                         let polled = pulse.polled();
                         if polled != asked.polled {
-                            // Another one's turn: it moves, though so many are ready that the
-                            // task that answers has not had its own.
+                            // A different life is being polled, so the arbiter makes progress; its
+                            // heartbeat task has just not had its turn yet.
                             (asked.since, asked.polled) = (now, polled);
                         } else if now - asked.since >= hang_after {
                             pulse.give_up(now - asked.since);

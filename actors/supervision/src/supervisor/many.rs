@@ -1,4 +1,4 @@
-//! The children of templates, on live actors.
+//! Runs the children of templates on live actors.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::super::{ChildId, Strike};
 use super::{Do, Task};
 use crate::clock::Time;
 
-/// Those of all templates, by the first of each.
+/// The templates, by the id of their first child.
 #[derive(Default)]
 pub(super) struct Rows(BTreeMap<ChildId, Kept>);
 
@@ -20,11 +20,11 @@ struct Kept {
     count: usize,
     gone: usize,
     row: Arc<dyn Row>,
-    /// Until the end.
+    /// Released when the supervisor ends.
     claim: Option<Claim>,
-    /// Who waits until all have been started once.
+    /// Receives the first id once all have been started once.
     told: Option<oneshot::Sender<ChildId>>,
-    /// Some have been.
+    /// True once a batch was started.
     launched: bool,
 }
 
@@ -32,7 +32,7 @@ impl Rows {
     fn find(&self, child: ChildId) -> Option<(&Kept, u32)> {
         let (first, kept) = self.0.range(..=child).next_back()?;
         let index = child.0 - first.0;
-        // They are as many as fit, or there would be no such row.
+        // The template limits `count` to 32 bits.
         (index < kept.count).then_some((kept, index as u32))
     }
 
@@ -67,7 +67,7 @@ impl Rows {
         }
     }
 
-    /// Of which template it was, by the first.
+    /// Closes the port of a child and returns the first id of its template.
     fn forget(&mut self, child: ChildId) -> Option<ChildId> {
         let (first, kept) = self.0.range_mut(..=child).next_back()?;
         kept.row.close((child.0 - first.0) as u32);
@@ -75,12 +75,12 @@ impl Rows {
         Some(*first)
     }
 
-    /// All of a template that are left have been started once.
+    /// Called when all remaining children of a template have been started once.
     pub(super) fn tell_started(&mut self, first: ChildId) {
         let Some(kept) = self.0.get_mut(&first) else {
             return;
         };
-        // Where none was, it did not start.
+        // If no batch was started, dropping the sender reports `NotStarted`.
         if let Some(say) = kept.told.take().filter(|_| kept.launched) {
             let _ = say.send(first);
         }
@@ -101,7 +101,7 @@ impl Rows {
             } else {
                 kept.row.close_all();
             }
-            // Whoever hears of the end may have them served by another.
+            // Released before the end is published, so another supervisor can use the ports then.
             kept.claim = None;
         }
     }
@@ -109,7 +109,7 @@ impl Rows {
 
 impl Task {
     pub(super) fn forget_one(&mut self, child: ChildId) {
-        // The last that was to be started may be gone before its turn.
+        // The child removed may be the last one that was waiting for its first start.
         if let Some(first) = self.rows.forget(child)
             && !self.restarts.is_starting(first)
         {

@@ -1,27 +1,27 @@
-//! What a supervisor is started with.
+//! The configuration of a supervisor.
 
 use std::fmt;
 
 use super::super::{Fuzz, Heard, Policy};
 use crate::clock::{Clock, Seed};
 
-/// What a supervisor goes by.
+/// Supervisor configuration.
 #[derive(Clone)]
 pub struct Setup {
-    /// When it starts a child again, and when it gives up.
+    /// The restart policy.
     pub policy: Policy,
-    /// Time.
+    /// The clock for delays, deadlines and event times.
     pub clock: Clock,
-    /// Of the jitter of the backoff.
+    /// The seed for the jitter of the backoff.
     pub seed: Seed,
-    /// A schedule that chance decides; for simulations.
+    /// Random scheduling of child polls, for simulations. Default: none.
     pub fuzz: Option<Fuzz>,
-    /// Hears every event, and misses none.
+    /// A callback for every event; unlike a subscriber it misses none. Default: none.
     pub heard: Option<Heard>,
 }
 
 impl Setup {
-    /// Nothing but what has to be said.
+    /// A configuration with the required fields only.
     pub fn new(policy: Policy, clock: Clock, seed: Seed) -> Self {
         Self {
             policy,
