@@ -1,4 +1,5 @@
-//! The restart policy as a pure state machine: exits and moments go in, what to do comes out. No actor and no runtime in it.
+//! The restart policy as a pure state machine: it receives exits and times, and returns actions. It
+//! uses no actor and no runtime.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -20,22 +21,23 @@ pub use orders::{ChildId, Do, Outcome};
 
 use kin::Kin;
 
-/// The restart policy of one supervisor, and what it knows of its children.
+/// The restart state machine of one supervisor, with the state of its children.
 ///
-/// Feed it `begin`, then `on_started`, `on_exit` and `on_timer`; carry out what they give back. It never starts a life before
-/// the last one of the same child was reported over or fenced, and it ignores reports of lives that are not the present one.
+/// Call `begin` first, then `on_started`, `on_exit` and `on_timer` as events occur, and execute the
+/// actions they return. It never starts a life before the previous life of that child was reported
+/// ended or fenced, and it ignores reports about lives that are not current.
 #[derive(Debug)]
 pub struct Restarts {
     policy: Policy,
     children: Kin,
-    // Never used again, even when a child is forgotten.
+    // Never reused, even after a child is removed.
     next_id: usize,
     rng: ChaCha8Rng,
-    // The failures of the last period that were answered with a restart, and whose they were.
+    // The failures of the last `period` that were answered with a restart, with the child of each.
     failures: VecDeque<(Time, ChildId)>,
-    // To be started one after the other, each when the one before has started.
+    // To be started in sequence, each once the previous one has started.
     queue: BTreeSet<ChildId>,
-    // The queue rests until then: the one timer of a group restart.
+    // The queue waits until then: the only timer of a group restart.
     gate: Time,
     phase: Phase,
     draining: bool,
@@ -45,7 +47,7 @@ pub struct Restarts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
     Running,
-    // What is left may take until `deadline`; `None` where all have been killed.
+    // The remaining children have until `deadline`; `None` once all have been killed.
     Ending {
         outcome: Outcome,
         deadline: Option<Time>,
@@ -56,40 +58,40 @@ enum Phase {
 #[derive(Debug, Clone)]
 struct Kept {
     spec: Arc<ChildSpec>,
-    // Its place among those that share its specification.
+    // Its index among the children that share its specification.
     index: Option<usize>,
     epoch: u64,
     starts: u64,
     streak: u32,
     life: Life,
-    // Added at run time: forgotten when it will not come back.
+    // Added at run time: removed once it will not be restarted.
     dynamic: bool,
-    // Told to go for good.
+    // Asked to stop permanently.
     leaving: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
     None,
-    // To be started by itself at this moment.
+    // To be started outside the queue, at this time.
     Waiting(Time),
     Alive {
         // When `started` returned.
         since: Option<Time>,
-        // Others wait in the queue until it has started.
+        // The queue waits until it has started.
         queued: bool,
         ending: Option<Ending>,
     },
 }
 
-/// A life that was told to end.
+/// The state of a life that was asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Ending {
-    // It ends because the supervisor wants it, so its exit is no failure.
+    // The supervisor ends it, so its exit is not a failure.
     wanted: bool,
-    // It was asked to stop, and is killed then.
+    // It was asked to stop, and is killed at this time.
     kill_at: Option<Time>,
-    // It was killed, and hangs if it is not gone by then.
+    // It was killed, and counts as hung if it has not ended by then.
     hung_at: Option<Time>,
 }
 
@@ -126,7 +128,7 @@ impl Kept {
         matches!(self.life, Life::Alive { .. })
     }
 
-    // In its first life, with nothing to be remembered: since when matters only after a failure.
+    // In its first life, with nothing to remember: its start time matters only after a failure.
     fn is_calm(&self) -> bool {
         let Life::Alive { queued, ending, .. } = self.life else {
             return false;
@@ -149,7 +151,7 @@ impl Kept {
 }
 
 impl Restarts {
-    /// A machine at rest. `rng` is used for the jitter of the backoff only.
+    /// A state machine with no child started. `rng` is used only for the jitter of the backoff.
     pub fn new(policy: Policy, children: Vec<ChildSpec>, rng: ChaCha8Rng) -> Self {
         let next_id = children.len();
         let mut kin = Kin::default();
@@ -170,7 +172,8 @@ impl Restarts {
         }
     }
 
-    /// Starts the children in order, each when the one before has started. To be called once, first.
+    /// Starts the children in order, each once the previous one has started. Must be called once,
+    /// before any other method.
     pub fn begin(&mut self, now: Time) -> Vec<Do> {
         self.queue = self.ids().collect();
         let mut out = Vec::new();
@@ -178,7 +181,7 @@ impl Restarts {
         out
     }
 
-    /// The life `epoch` of `child` has started.
+    /// Reports that life `epoch` of `child` has started.
     pub fn on_started(&mut self, child: ChildId, epoch: u64, now: Time) -> Vec<Do> {
         let mut out = Vec::new();
         let Some(mut kept) = self.present(child, epoch) else {
@@ -193,14 +196,15 @@ impl Restarts {
         out
     }
 
-    /// The life `epoch` of `child` is over, and all that it held is gone.
+    /// Reports that life `epoch` of `child` has ended and everything it held was dropped.
     pub fn on_exit(&mut self, child: ChildId, epoch: u64, exit: &Exit, now: Time) -> Vec<Do> {
         let mut out = Vec::new();
         self.exit(child, epoch, exit, now, &mut out);
         out
     }
 
-    /// Does what is due. To be called at [`Restarts::next_timer`]; at any other time it does no harm.
+    /// Performs the actions that are due. Call it at [`Restarts::next_timer`]; a call at any other
+    /// time is harmless.
     pub fn on_timer(&mut self, now: Time) -> Vec<Do> {
         let mut out = Vec::new();
         if let Phase::Ending { deadline, .. } = &mut self.phase
@@ -210,7 +214,7 @@ impl Restarts {
             self.kill_every(now, &mut out);
         }
         for child in self.children.to_end(now).into_iter().rev() {
-            // One that ended before it may have taken it along.
+            // An exit earlier in this loop may have removed it.
             let Some(kept) = self.children.get(child) else {
                 continue;
             };
@@ -234,7 +238,8 @@ impl Restarts {
         out
     }
 
-    /// When [`Restarts::on_timer`] has something to do, if nothing happens before.
+    /// The next time at which [`Restarts::on_timer`] must be called, unless another event comes
+    /// first.
     pub fn next_timer(&self) -> Option<Time> {
         let lives = self.children.next_due().into_iter();
         let gate = (!self.queue.is_empty() && !self.queue_blocked()).then_some(self.gate);
@@ -245,7 +250,8 @@ impl Restarts {
         lives.chain(gate).chain(deadline).min()
     }
 
-    /// Kills `child` as a fault would: its policy decides what follows. Nothing where it is not alive.
+    /// Kills `child` as a fault would; the policy decides whether it is restarted. No effect if it
+    /// is not alive.
     pub fn kill(&mut self, child: ChildId, now: Time) -> Vec<Do> {
         let mut out = Vec::new();
         if self.children.get(child).is_some_and(|kept| kept.alive()) {
@@ -254,12 +260,13 @@ impl Restarts {
         out
     }
 
-    /// Gives up the life `epoch` of `child`, which a watchdog found hung. Nothing where that life is not the present one.
+    /// Gives up life `epoch` of `child`, which a watchdog found hung. No effect if that life is not
+    /// current.
     pub fn give_up(&mut self, child: ChildId, epoch: u64, now: Time) -> Vec<Do> {
         self.give_up_as(child, epoch, &Exit::Hung, now)
     }
 
-    /// Gives it up; `exit` is what its end is called.
+    /// Like [`Restarts::give_up`], with the exit to report.
     pub fn give_up_as(&mut self, child: ChildId, epoch: u64, exit: &Exit, now: Time) -> Vec<Do> {
         let mut out = Vec::new();
         if self.present(child, epoch).is_some() {
@@ -273,8 +280,8 @@ impl Restarts {
         out
     }
 
-    /// Stops the children in the reverse order of their start, each with the time it has to stop, all within `deadline`.
-    /// There are no restarts any more.
+    /// Stops the children in the reverse order of their start, each within its own shutdown time
+    /// and all within `within`. No restarts follow.
     pub fn stop(&mut self, within: Duration, now: Time) -> Vec<Do> {
         let mut out = Vec::new();
         let until = now + within;
@@ -292,7 +299,7 @@ impl Restarts {
         out
     }
 
-    /// Kills all children at once. There are no restarts any more.
+    /// Kills all children immediately. No restarts follow.
     pub fn kill_all(&mut self, now: Time) -> Vec<Do> {
         let mut out = Vec::new();
         match &mut self.phase {
@@ -305,7 +312,7 @@ impl Restarts {
         out
     }
 
-    /// While draining, restarts continue with the least backoff; those that wait already are brought forward.
+    /// While draining, restarts use the minimum backoff; pending restarts are brought forward.
     pub fn set_draining(&mut self, draining: bool, now: Time) -> Vec<Do> {
         let mut out = Vec::new();
         self.draining = draining;
@@ -322,13 +329,13 @@ impl Restarts {
         out
     }
 
-    /// True if `epoch` is the present life of `child`: reports of any other are ignored.
+    /// True if `epoch` is the current life of `child`; reports about other lives are ignored.
     pub fn is_present(&self, child: ChildId, epoch: u64) -> bool {
         let kept = self.children.get(child);
         kept.is_some_and(|kept| kept.epoch == epoch && kept.alive())
     }
 
-    /// True when all is over: stopped or escalated, and nobody lives.
+    /// True once stopped or escalated, with no child alive.
     pub fn is_over(&self) -> bool {
         self.phase == Phase::Over
     }
@@ -337,16 +344,16 @@ impl Restarts {
         self.children.ids()
     }
 
-    /// The child, if `epoch` is its present life.
+    /// The child, if `epoch` is its current life.
     fn present(&mut self, child: ChildId, epoch: u64) -> Option<kin::Changing<'_>> {
-        // Asked first: whoever is changed is no longer his row's.
+        // Checked first: access for a change moves a child out of its row.
         if !self.is_present(child, epoch) {
             return None;
         }
         self.children.get_mut(child)
     }
 
-    /// Ends all restarts.
+    /// Prevents all further restarts.
     fn end(&mut self, outcome: Outcome, deadline: Option<Time>) {
         self.phase = Phase::Ending { outcome, deadline };
         self.queue.clear();
@@ -356,7 +363,8 @@ impl Restarts {
         }
     }
 
-    /// Asks the last child that lives to stop, if nobody told it to end yet; says `End` where nobody lives.
+    /// Asks the last living child to stop, unless it is already ending; emits `End` if no child is
+    /// alive.
     fn wind_down(&mut self, now: Time, out: &mut Vec<Do>) {
         let Phase::Ending { outcome, deadline } = &self.phase else {
             return;
@@ -394,7 +402,7 @@ impl Restarts {
         }
     }
 
-    /// Kills a child that lives; says so only once, and keeps the first deadline.
+    /// Kills a living child. Emits the kill only once and keeps the first deadline.
     fn kill_one(&mut self, child: ChildId, wanted: bool, now: Time, out: &mut Vec<Do>) {
         let hung_at = now + self.policy.kill_deadline;
         let mut kept = self.children.change(child);
@@ -410,12 +418,13 @@ impl Restarts {
         }
     }
 
-    /// True while the queue must wait for a start or for the end of those that were killed for it.
+    /// True while the queue must wait for a start, or for the end of children killed for a group
+    /// restart.
     fn queue_blocked(&self) -> bool {
         self.children.blocks()
     }
 
-    /// Starts what is due.
+    /// Starts the children that are due.
     fn pump(&mut self, now: Time, out: &mut Vec<Do>) {
         if self.phase != Phase::Running {
             return;

@@ -23,7 +23,7 @@ mod ports;
 mod storm;
 mod strikes;
 
-/// Lines in the order in which they happened.
+/// Trace lines in the order in which they were recorded.
 #[derive(Clone, Default)]
 struct Trace(Arc<Mutex<Vec<String>>>);
 
@@ -41,7 +41,7 @@ impl Trace {
     }
 }
 
-/// Notes its line when it is dropped.
+/// Records its line when it is dropped.
 struct Note(Trace, String);
 
 impl Drop for Note {
@@ -50,7 +50,7 @@ impl Drop for Note {
     }
 }
 
-/// An actor that does as it is told, and tells.
+/// An actor that executes the closures it receives and records its life cycle.
 struct Probe {
     name: String,
     trace: Trace,
@@ -85,7 +85,7 @@ impl Probe {
     }
 }
 
-// A struct with a `Drop` can't be taken apart, so the panic of a drop has its own.
+// A separate type, because fields cannot be moved out of a struct with a `Drop`.
 struct DropBomb(bool);
 
 impl Drop for DropBomb {
@@ -119,7 +119,7 @@ impl Actor for Probe {
 
 type Deed = Box<dyn FnOnce(&mut Probe, &mut Context<Probe>) + Send>;
 
-/// Tells a [`Probe`] what to do.
+/// Gives a [`Probe`] a closure to execute.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Tell(Deed);
@@ -136,7 +136,7 @@ fn tell(deed: impl FnOnce(&mut Probe, &mut Context<Probe>) + Send + 'static) -> 
     Tell(Box::new(deed))
 }
 
-/// A message that notes its drop, handled or not.
+/// A message that records its drop, whether it was handled or not.
 fn noting(trace: &Trace, name: &str) -> Tell {
     let note = trace.guard(name);
     tell(move |probe, _| {
@@ -145,7 +145,7 @@ fn noting(trace: &Trace, name: &str) -> Tell {
     })
 }
 
-/// Runs `test` in virtual time, on one thread.
+/// Runs `test` in simulated time, on one thread.
 fn in_virtual_time<F: Future>(test: impl FnOnce(Clock) -> F) -> F::Output {
     let runtime = || {
         let mut builder = tokio::runtime::Builder::new_current_thread();
@@ -158,7 +158,7 @@ fn in_virtual_time<F: Future>(test: impl FnOnce(Clock) -> F) -> F::Output {
     })
 }
 
-/// Runs `test` in real time, where other threads take part.
+/// Runs `test` in real time, for tests with several threads.
 fn in_real_time<F: Future>(test: impl FnOnce(Clock) -> F) -> F::Output {
     System::new().block_on(async move { test(Clock::real()).await })
 }
@@ -171,7 +171,7 @@ fn supervise(policy: Policy, clock: &Clock, children: Vec<Child>) -> SupervisorH
     Supervisor::start(policy, clock.clone(), Seed(1), children)
 }
 
-/// One child under the default policy, started; with its port and events from before its start.
+/// One started child under the default policy, with its port and the events from before its start.
 async fn one(
     clock: &Clock,
     factory: impl Fn(&Birth<Probe>) -> Result<Probe, String> + Send + Sync + 'static,
@@ -202,7 +202,7 @@ impl Events {
         }
     }
 
-    /// Skips to the next start; its epoch.
+    /// Skips to the next start and returns its epoch.
     async fn started(&mut self) -> u64 {
         loop {
             if let SupervisionEvent::Started { epoch, .. } = self.next().await {
@@ -212,7 +212,7 @@ impl Events {
     }
 }
 
-/// The exit of a panic in this file's neighbour `file`, without its line.
+/// The message and file of a panic exit, without the line.
 fn panic_of(exit: &Exit) -> (&str, &str) {
     match exit {
         Exit::Panic { text, place } => (text, place.rsplit_once(':').expect("file:line").0),

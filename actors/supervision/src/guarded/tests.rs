@@ -1,10 +1,12 @@
+//! Panicking drops of guarded values.
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 
-/// Panics when it is dropped, and counts that.
+/// Panics on drop, and counts the drops.
 struct Bomb(Arc<AtomicUsize>);
 
 impl Drop for Bomb {
@@ -50,10 +52,10 @@ fn two_bombs_while_unwinding() -> usize {
     dropped.load(Ordering::Relaxed)
 }
 
-/// Names the scene that this process is to play, where it was started by [`play`].
+/// The environment variable with the scene that a process started by [`play`] must run.
 const SCENE: &str = "GOPHERWORKS_TEST_SCENE";
 
-/// Runs `test` of this file in a process of its own, which then finds `scene` in its environment.
+/// Runs `test` of this file in a process of its own, with `scene` in its environment.
 fn play(test: &str, scene: &str) -> std::process::ExitStatus {
     let program = std::env::current_exe().expect("the test's own program");
     let status = std::process::Command::new(program)
@@ -76,7 +78,8 @@ fn drops_during_an_unwinding_don_t_abort() {
         }
         Err(_) => {
             assert!(play(name, "guarded").success());
-            // What the guard is for, and proof that this test can fail: not a failed test (101) but an aborted process.
+            // Shows what the guard prevents, and that this test can fail: an aborted process, not a
+            // failed test (101).
             let bare = play(name, "bare");
             assert!(!bare.success() && bare.code() != Some(101), "{bare}");
         }

@@ -1,4 +1,4 @@
-//! Who may bind a port, and when.
+//! Which lives may bind a port, and when.
 
 use actix::dev::channel::channel;
 use actix::{Context, System};
@@ -38,7 +38,7 @@ fn a_handle_that_has_sent_to_a_life_sends_no_more_when_that_is_over() {
         for handle in [port, &other, port, &other] {
             assert!(handle.send(Hello).is_ok());
         }
-        // Its mailbox is open, as that of one that hangs.
+        // Its mailbox is still open, as with a hung life.
         port.begin(2);
         assert!(matches!(port.send(Hello), Err(Unsent::Vacant(_))));
         assert!(matches!(other.send(Hello), Err(Unsent::Vacant(_))));

@@ -1,4 +1,4 @@
-//! Children that come and go at run time.
+//! Adding and removing children at run time.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use crate::ChildSpec;
 use crate::clock::Time;
 
 impl Restarts {
-    /// Adds a child and starts it, after all that are being started. It is the last in the order of starts. It is forgotten when it
-    /// ends and will not come back: a temporary one after any exit, a transient one after a normal exit.
-    /// `None` where the machine has begun to end.
+    /// Adds a child, last in the start order, and starts it after all pending starts. It is removed
+    /// once it ends and will not be restarted: a temporary child after any exit, a transient one
+    /// after a normal exit. `None` if the state machine is ending.
     pub fn add(&mut self, spec: ChildSpec, now: Time) -> Option<(ChildId, Vec<Do>)> {
         if self.phase != Phase::Running {
             return None;
@@ -30,11 +30,12 @@ impl Restarts {
         Some((child, out))
     }
 
-    /// Adds so many children of one specification. It gives back the id of the first (nobody's where there are none); those of the others follow.
-    /// They are treated like any other, except that up to 256 are started together and not one after the other: see
-    /// [`Restarts::on_lot_done`]. `None` where the machine has begun to end.
+    /// Adds `count` children with one specification. Returns the id of the first (an unused id if
+    /// `count` is 0); the ids of the others follow. They behave like other children, except that up
+    /// to 256 are started as one batch; see [`Restarts::on_lot_done`]. `None` if the state machine
+    /// is ending.
     ///
-    /// The name in `spec` is that of the template; the child `index` is called `name/index`.
+    /// The name in `spec` is a prefix: child `index` is named `name/index`.
     pub fn add_many(
         &mut self,
         spec: ChildSpec,
@@ -46,7 +47,8 @@ impl Restarts {
         }
         let first = ChildId(self.next_id);
         let mut out = Vec::new();
-        // An id of its own even where there is nobody: that of the next child would stop a stranger.
+        // An id is used up even for 0 children; otherwise stopping it would stop the next child
+        // added.
         self.next_id += count.max(1);
         if count == 0 {
             return Some((first, out));
@@ -55,13 +57,14 @@ impl Restarts {
         if self.queue.is_empty() {
             self.gate = now;
         }
-        // It stands for all of them, until it is their turn.
+        // Represents the whole row in the queue until its batches are started.
         self.queue.insert(first);
         self.pump(now, &mut out);
         Some((first, out))
     }
 
-    /// Each that was started together with others, of those that were added with `first`, has started or ended.
+    /// Reports that each member of the current batch, of the children added with `first`, has
+    /// started or ended.
     pub fn on_lot_done(&mut self, first: ChildId, now: Time) -> Vec<Do> {
         let mut out = Vec::new();
         if self.children.lot_done(first) {
@@ -71,7 +74,8 @@ impl Restarts {
         out
     }
 
-    /// True while some of those that were added with `first` are being started for the first time, or are still to be.
+    /// True while children added with `first` are being started in a batch, or have never been
+    /// started.
     pub fn is_starting(&mut self, first: ChildId) -> bool {
         self.children.is_starting(first)
     }
@@ -84,7 +88,8 @@ impl Restarts {
         }
     }
 
-    /// Stops a child for good, whoever added it: it has its own time to stop, then it is killed. It is forgotten when it is gone.
+    /// Stops a child permanently, whichever way it was added: it has its own shutdown time, then it
+    /// is killed. It is removed once it has ended.
     pub fn remove(&mut self, child: ChildId, now: Time) -> Vec<Do> {
         let mut out = Vec::new();
         let queued = self.queue.remove(&child);
@@ -96,7 +101,7 @@ impl Restarts {
             kept.life = Life::None;
             drop(kept);
             if queued {
-                // It may have stood for others.
+                // It may have represented the rest of its row.
                 self.queue_unborn(child);
             }
             self.forget(child, &mut out);
@@ -104,7 +109,7 @@ impl Restarts {
             return out;
         }
         if kept.ending().is_some() {
-            // Its end is on its way.
+            // It is already ending.
             if let Life::Alive {
                 ending: Some(ending),
                 ..
@@ -135,7 +140,8 @@ impl Restarts {
         out.push(Do::Forget { child });
     }
 
-    /// The children, in the order of their start. Those that were added together have one specification.
+    /// The children, in the order of their start. Children that were added together share one
+    /// specification.
     pub fn children(&self) -> impl Iterator<Item = (ChildId, &ChildSpec)> {
         let ids = self.ids();
         ids.filter_map(|child| Some((child, &**self.children.spec(child)?)))

@@ -1,4 +1,4 @@
-//! What an exit leads to.
+//! Reactions to an exit: restart, group restart or escalation.
 
 use super::{ChildId, Do, Life, Phase, Restarts};
 use crate::clock::Time;
@@ -49,8 +49,9 @@ impl Restarts {
         self.pump(now, out);
     }
 
-    /// The life `epoch` of `child` was lost without a fault of its own (its thread was blocked or ended by another): it is given up,
-    /// and started again at once. No failure is counted and no budget spent.
+    /// Reports that life `epoch` of `child` was lost without a fault of its own, because its thread
+    /// was blocked or ended by another. The life is fenced if its thread still exists, and the
+    /// child is restarted without delay. No failure is counted.
     pub fn on_lost(&mut self, child: ChildId, epoch: u64, exit: &Exit, now: Time) -> Vec<Do> {
         let mut out = Vec::new();
         let running = self.phase == Phase::Running;
@@ -79,7 +80,7 @@ impl Restarts {
             Strategy::OneForOne if !queued => {
                 self.children.change(child).life = Life::Waiting(now);
             }
-            // In its turn, together with those that the culprit takes along.
+            // Restarted in order, together with the children that the culprit's failure restarts.
             _ => {
                 self.children.change(child).life = Life::None;
                 self.queue.insert(child);
@@ -136,14 +137,14 @@ impl Restarts {
             );
             return self.escalate(reason, now, out);
         }
-        // Drawn in any case, so that draining does not shift later draws.
+        // Always drawn, so that draining does not shift later draws.
         let drawn = backoff.delay(streak, &mut self.rng);
         let after = if self.draining { backoff.min } else { drawn };
         let at = now + after;
         out.push(Do::Restarting { child, after });
         let first = match self.policy.strategy {
             Strategy::OneForOne if queued => {
-                // It keeps its turn: those after it wait until it has started.
+                // It keeps its position: later children wait until it has started.
                 self.queue.insert(child);
                 self.gate = at;
                 return;

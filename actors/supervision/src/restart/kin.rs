@@ -1,4 +1,4 @@
-//! The children, in the order of their start, and what has to be found among many of them at once.
+//! The children in the order of their start, with indices for the queries of the restart policy.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,26 +9,28 @@ use super::rows::{Row, Seat};
 use super::{ChildId, ChildSpec, Kept, Life};
 use crate::clock::Time;
 
-/// The children. Whatever changes one of them keeps the indices: a supervisor of a million asks them at every event.
+/// The children. Every change keeps the indices up to date, because a supervisor of a million
+/// children queries them at every event.
 #[derive(Debug, Default)]
 pub(super) struct Kin {
-    /// All but those that their row knows enough of.
+    /// The children that need more state than a row stores.
     children: BTreeMap<ChildId, Kept>,
-    /// Many that are alike, by the first of them.
+    /// Children that share one specification, by the id of the first.
     rows: BTreeMap<ChildId, Row>,
-    /// Nobody is started again any more: a row that begins later than with this one has nobody left who is calm.
+    /// `Some` once no child is restarted any more: rows that begin after this id have no calm child
+    /// left.
     over: Option<ChildId>,
-    /// Of `children`.
+    /// The living children in `children`.
     alive: BTreeSet<ChildId>,
-    /// To be started at these moments.
+    /// The children to be started, by time.
     waiting: BTreeSet<(Time, ChildId)>,
-    /// To be killed, or given up, then.
+    /// The children to be killed or given up, by time.
     ending: BTreeSet<(Time, ChildId)>,
-    /// Those that the queue waits for.
+    /// Number of children that the queue waits for.
     blocking: usize,
 }
 
-/// What the indices know of one child.
+/// The index entries of one child.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Marks {
     alive: bool,
@@ -55,7 +57,7 @@ impl Marks {
     }
 }
 
-/// A child that is being changed.
+/// Mutable access to a child; updates the indices on drop.
 pub(super) struct Changing<'a> {
     kin: &'a mut Kin,
     child: ChildId,
@@ -115,7 +117,7 @@ impl Kin {
         self.mark(child, &Marks::default(), &after);
     }
 
-    /// Many that are alike, the first of them `child`.
+    /// Inserts `count` children with one specification, starting at id `child`.
     pub(super) fn insert_row(&mut self, child: ChildId, spec: ChildSpec, count: usize) {
         self.rows.insert(child, Row::new(spec, count));
     }
@@ -152,7 +154,7 @@ impl Kin {
         row.kept(index).map(Cow::Owned)
     }
 
-    /// One that is kept.
+    /// Like `get`, for a child known to exist.
     pub(super) fn of(&self, child: ChildId) -> Cow<'_, Kept> {
         let kept = self.get(child);
         kept.expect("ids come from the children that are kept")
@@ -173,7 +175,7 @@ impl Kin {
         })
     }
 
-    /// Leaves a child to its row where that knows enough of it.
+    /// Moves the state of a child back into its row, if the row can represent it.
     fn settle(&mut self, child: ChildId) {
         let kept = &self.children[&child];
         if kept.index.is_none() {
@@ -197,13 +199,13 @@ impl Kin {
         }
     }
 
-    /// One that is kept.
+    /// Like `get_mut`, for a child known to exist.
     pub(super) fn change(&mut self, child: ChildId) -> Changing<'_> {
         let changing = self.get_mut(child);
         changing.expect("ids come from the children that are kept")
     }
 
-    /// Nobody is started again any more.
+    /// Records that no child is restarted any more.
     pub(super) fn set_over(&mut self) {
         self.over = Some(ChildId(usize::MAX));
     }
@@ -224,21 +226,21 @@ impl Kin {
         single.or_else(|| self.row(child).map(|(row, _)| row.spec()))
     }
 
-    /// The last in the order of starts that is alive.
+    /// The last living child in the start order.
     pub(super) fn last_alive(&mut self) -> Option<ChildId> {
         let top = self.over.unwrap_or(ChildId(usize::MAX));
         let mut rows = self.rows.range_mut(..=top).rev();
         let last = rows.find_map(|(first, row)| Some((*first, first.0 + row.last_calm()?)));
         if self.over.is_some() {
-            // Rows are not looked at again and again: the more are done with, the fewer are left.
+            // Rows without a calm child are not searched again.
             self.over = Some(last.map_or(ChildId(0), |(first, _)| first));
         }
         let last = last.map(|(_, child)| ChildId(child));
         last.into_iter().chain(self.alive.last().copied()).max()
     }
 
-    /// Starts children of a row that were never started, from `child` on; how many, and the number of their lives. `None` where it is not
-    /// one of these. The queue waits for them.
+    /// Starts a batch of never-started children of a row, from `child` on; returns their number and
+    /// epoch, or `None` if `child` is not one of them. The queue waits for the batch.
     pub(super) fn start_lot(&mut self, child: ChildId) -> Option<(usize, u64)> {
         let (_, row, index) = self.row_mut(child)?;
         let lot = row.start_lot(index)?;
@@ -246,7 +248,7 @@ impl Kin {
         Some(lot)
     }
 
-    /// The lot of the row that begins with `first` is up; says whether one was on its way.
+    /// The batch of the row that begins with `first` is up; returns whether one was starting.
     pub(super) fn lot_done(&mut self, first: ChildId) -> bool {
         let Some(row) = self.rows.get_mut(&first) else {
             return false;
@@ -259,39 +261,41 @@ impl Kin {
         done
     }
 
-    /// True while some of the row that begins with `first` are being started together, or were never started.
+    /// True while children of the row that begins with `first` are being started in a batch, or
+    /// have never been started.
     pub(super) fn is_starting(&mut self, first: ChildId) -> bool {
         (self.rows.get_mut(&first)).is_some_and(|row| row.has_lot() || row.next_unborn().is_some())
     }
 
-    /// The first child of the row of `child` that was never started.
+    /// The first never-started child in the row of `child`.
     pub(super) fn next_unborn(&mut self, child: ChildId) -> Option<ChildId> {
         let (first, row, _) = self.row_mut(child)?;
         Some(ChildId(first.0 + row.next_unborn()?))
     }
 
-    /// Who is to be started by now, in the order of starts.
+    /// The children to be started by `now`, in the start order.
     pub(super) fn to_start(&self, now: Time) -> Vec<ChildId> {
         due(&self.waiting, now)
     }
 
-    /// Who is to be killed or given up by now, in the order of starts.
+    /// The children to be killed or given up by `now`, in the start order.
     pub(super) fn to_end(&self, now: Time) -> Vec<ChildId> {
         due(&self.ending, now)
     }
 
-    /// When the first of them is due.
+    /// The earliest time at which a child must be started, killed or given up.
     pub(super) fn next_due(&self) -> Option<Time> {
         let first = [&self.waiting, &self.ending];
         first.iter().filter_map(|set| Some(set.first()?.0)).min()
     }
 
-    /// Those that wait to be started, whenever that is.
+    /// The children waiting for a restart, due or not.
     pub(super) fn waiting(&self) -> Vec<ChildId> {
         self.waiting.iter().map(|(_, child)| *child).collect()
     }
 
-    /// True while the queue must wait for a start or for the end of those that were killed for it.
+    /// True while the queue must wait for a start, or for the end of children killed for a group
+    /// restart.
     pub(super) fn blocks(&self) -> bool {
         self.blocking > 0
     }

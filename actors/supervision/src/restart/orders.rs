@@ -1,11 +1,12 @@
-//! What the restart policy wants done, to whom, and how it ends.
+//! The actions of the restart policy, and the outcomes of a supervisor.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::super::Exit;
 
-/// A child of one supervisor: its place in the order of starts, from 0. An id is never used for another child.
+/// Identifies a child of one supervisor: its position in the start order, from 0. Ids are never
+/// reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChildId(pub usize);
 
@@ -18,74 +19,75 @@ impl fmt::Display for ChildId {
 /// How a supervisor ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was told to.
+    /// It was stopped on request.
     Stopped,
-    /// Its children failed more than its policy bears.
+    /// Its children failed more often than the policy allows.
     Escalated {
-        /// Which child, how many failures in which time, and the last one's text and place.
+        /// The child, the number of failures and the period, and the message and place of the last
+        /// failure.
         reason: String,
     },
 }
 
-/// What the machine wants done, in this order.
+/// An action to execute. Actions must be executed in the order in which they are returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Do {
     /// Start a life now.
     Start {
-        /// Which child.
+        /// The child.
         child: ChildId,
-        /// The number of the life.
+        /// The epoch of the life.
         epoch: u64,
-        /// How often this child has been started again, this time included.
+        /// How often this child has been restarted, including this time.
         restarts: u64,
     },
-    /// Start lives now that are the first of children that were added together.
+    /// Start a batch of first lives now, of children that were added together.
     StartLot {
-        /// The first of them; the ids of the others follow.
+        /// The first child; the ids of the others follow.
         first: ChildId,
-        /// How many.
+        /// Number of children.
         count: usize,
-        /// The number of the life of each.
+        /// The epoch of each life.
         epoch: u64,
     },
     /// Ask a child to stop.
     Stop {
-        /// Which child.
+        /// The child.
         child: ChildId,
     },
     /// Kill a child.
     Kill {
-        /// Which child.
+        /// The child.
         child: ChildId,
     },
-    /// Give a life up: it did not end in time. Whatever it still does must have no effect.
+    /// Give up a life that did not end in time. Its later effects must be suppressed.
     Fence {
-        /// Which child.
+        /// The child.
         child: ChildId,
-        /// Which life.
+        /// The epoch of the life.
         epoch: u64,
-        /// What its end is called: [`Exit::Hung`] or [`Exit::Blocked`].
+        /// The exit to report, such as [`Exit::Hung`] or [`Exit::Blocked`].
         exit: Exit,
     },
-    /// Forget a child that was added at run time: it will not come back.
+    /// Remove a child that was added at run time: it will not be restarted.
     Forget {
-        /// Which child.
+        /// The child.
         child: ChildId,
     },
-    /// Nothing to do: a failure was counted, and its restart will come.
+    /// Informational: a child failed or was lost, and will be restarted.
     Restarting {
-        /// The child that failed.
+        /// The child.
         child: ChildId,
-        /// The wait before the first start.
+        /// The delay before the first start.
         after: Duration,
     },
-    /// Nothing to do: every child has been started once (or was not to be tried again).
+    /// Informational: every child has been started once, or will not be retried.
     Up,
-    /// Nothing to do: the policy gives up; kills follow.
+    /// Informational: the policy gives up; kills follow.
     Escalate {
-        /// Why, for people.
+        /// The reason, as text.
         reason: String,
     },
-    /// All is over, nobody lives.
+    /// The supervisor has ended and no child is alive.
     End(Outcome),
 }

@@ -1,37 +1,37 @@
-//! Many children that are alike: a byte is enough for each that lives its first life in peace.
+//! Children of one template: one byte per child that has never been restarted.
 
 use std::sync::Arc;
 
 use super::{ChildSpec, Kept, Life};
 
-/// Most that are started together.
+/// Maximum number of children in a batch.
 pub(super) const LOT: usize = 256;
 
-/// Children of one specification, by index.
+/// Children that share one specification, by index.
 #[derive(Debug)]
 pub(super) struct Row {
     spec: Arc<ChildSpec>,
     seats: Vec<Seat>,
-    /// How many are [`Seat::Calm`], all of them below `top`.
+    /// The number of [`Seat::Calm`] children, all below `top`.
     calm: usize,
     top: usize,
-    /// All below it were started once or are gone.
+    /// All children below this index were started once or are gone.
     unborn: usize,
     gone: usize,
-    /// Some are being started together.
+    /// A batch is being started.
     lot: bool,
 }
 
-/// What is known of a child.
+/// The state of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seat {
-    /// It was never started.
+    /// Never started.
     Unborn,
-    /// It is in its first life, and nothing has happened to it.
+    /// In its first life (starting or started), with no other state to remember.
     Calm,
-    /// It has ended, and nobody is started again any more.
+    /// It has ended, and no child is restarted any more.
     Over,
-    /// It is kept elsewhere.
+    /// Its state is stored in `Kin::children`.
     Other,
     Gone,
 }
@@ -71,12 +71,12 @@ impl Row {
         }
     }
 
-    /// Nobody is left, and nobody is being started.
+    /// True if all children are gone and no batch is being started.
     pub(super) fn is_gone(&self) -> bool {
         self.gone == self.len() && !self.lot
     }
 
-    /// All that there is to know of a child; `None` where it is kept elsewhere, or gone.
+    /// The full state of a child; `None` if it is stored elsewhere or the child is gone.
     pub(super) fn kept(&self, index: usize) -> Option<Kept> {
         let (epoch, life) = match self.seats[index] {
             Seat::Unborn => (0, Life::None),
@@ -94,7 +94,7 @@ impl Row {
         })
     }
 
-    /// Those of whom all that there is to know is here.
+    /// The children whose state is stored here.
     pub(super) fn settled(&self) -> impl Iterator<Item = usize> {
         let seats = self.seats.iter().enumerate();
         seats

@@ -1,4 +1,4 @@
-//! The restart policy alone, case by case.
+//! The restart policy, case by case, without actors.
 
 use super::*;
 use crate::clock::Seed;
@@ -50,7 +50,7 @@ fn machine(policy: Policy, kinds: &[Restart]) -> Restarts {
     Restarts::new(policy, specs(kinds), Seed(1).stream("test", "backoff"))
 }
 
-/// A machine whose children all run since 0.
+/// A state machine whose children have all been running since time 0.
 fn running(policy: Policy, kinds: &[Restart]) -> Restarts {
     let mut machine = machine(policy, kinds);
     let mut wanted = machine.begin(Time::ZERO);
@@ -120,7 +120,7 @@ fn a_failed_start_is_tried_again_and_keeps_its_turn() {
 
 #[test]
 fn which_exits_are_answered_with_a_restart() {
-    // A truth table: kind, exit, restarted.
+    // A truth table: restart kind, exit, restarted.
     for (kind, exit, restarted) in [
         (P, Exit::Normal, true),
         (P, boom(), true),
@@ -166,7 +166,7 @@ fn a_group_restart_waits_for_every_report_then_starts_in_order() {
         [restarting(1, 10), kill(3), kill(2), kill(0)]
     );
     assert_eq!(m.on_exit(ChildId(0), 1, &Exit::Killed, at(1)), []);
-    // What the others die of is nobody's failure.
+    // The exits of children killed for the group restart are not failures.
     assert_eq!(m.on_exit(ChildId(3), 1, &boom(), at(2)), []);
     assert_eq!(m.on_timer(at(50)), [], "one has not reported");
     assert_eq!(

@@ -50,7 +50,7 @@ fn the_end_of_its_thread_is_reported_and_a_dead_thread_takes_no_new_life() {
         let mut events = Events(handle.events());
         handle.wait_started().await.expect("it starts");
         port.send(tell(|_, ctx| {
-            // So that a message is queued when the thread ends.
+            // Keeps a message queued until the thread ends.
             actix::AsyncContext::wait(ctx, actix::fut::wrap_future(std::future::pending()));
         }))
         .expect("it is there");

@@ -1,4 +1,4 @@
-//! Each question has one outcome, whatever becomes of the actor that gets it.
+//! Each ask has exactly one outcome, whatever happens to the actor that receives it.
 
 use actix::{ResponseActFuture, WrapFuture};
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use proptest::strategy::Strategy;
 
 use super::*;
 
-/// Notes what it is asked, and answers with twice the number.
+/// Records the messages it receives, and replies with twice the number.
 struct Clerk {
     clock: Clock,
     asked: Arc<Mutex<Vec<u64>>>,
@@ -70,7 +70,7 @@ fn a_question_is_answered_lost_late_or_given_back() {
         assert_eq!(port.ask(Question(2, How::After(3))).await, Ok(4));
         let late = port.ask_within(Question(3, How::Never), &clock, ms(5));
         assert_eq!(late.await, Err(AskError::Timeout));
-        // Asked when the call is made, whether or not the answer is awaited.
+        // The message is sent by the call, whether or not the reply is awaited.
         let lost = port.ask(Question(4, How::Never));
         assert_eq!(
             port.ask(Question(5, How::Panics)).await,

@@ -1,4 +1,4 @@
-//! Arbiters that are blocked or die, and are replaced.
+//! Arbiters that block or die, and are replaced.
 
 use super::*;
 
@@ -27,7 +27,7 @@ fn trio(set: &Arbiters, trace: &Trace) -> (Vec<Port<Probe>>, Vec<Child>) {
     (ports, children)
 }
 
-/// The three, up, under `policy`, with what is told of them.
+/// The three children, running under `policy`, with a subscription to their events.
 async fn living(
     clock: &Clock,
     (hang_after, policy): (Option<Duration>, Policy),
@@ -40,7 +40,7 @@ async fn living(
     (set, ports, handle, events, trace)
 }
 
-/// The exits by name, and the epochs at the ports once all three are back.
+/// The exits by name, and the epochs at the ports once all three are restarted.
 async fn aftermath(events: &mut Events, ports: &[Port<Probe>]) -> Vec<(String, Exit)> {
     let mut exits = Vec::new();
     while exits.len() < 3
@@ -70,7 +70,7 @@ fn the_culprit_is_named_and_charged_and_everybody_moves_to_a_new_thread() {
         let (set, ports, handle, mut events, _) = living(&clock, (Some(HANG), lively())).await;
         let (release, held) = std::sync::mpsc::channel::<()>();
         let began = clock.now();
-        // A handler that blocks: no fault of ours is needed.
+        // A blocking handler rather than an injected fault.
         ports[1]
             .send(tell(move |_, _| {
                 let _ = held.recv();
@@ -81,7 +81,7 @@ fn the_culprit_is_named_and_charged_and_everybody_moves_to_a_new_thread() {
         assert!(took >= HANG, "{took:?}");
         assert_eq!(set.replaced(), 1);
         assert_eq!(handle.lives(), 6, "three of them are stuck");
-        // The new ones answer, each on the new thread.
+        // The new lives reply, each on the new thread.
         let (say, mut heard) = tokio::sync::mpsc::unbounded_channel();
         for port in &ports {
             let say = say.clone();
@@ -92,7 +92,7 @@ fn the_culprit_is_named_and_charged_and_everybody_moves_to_a_new_thread() {
         }
         let first = heard.recv().await;
         assert_eq!((heard.recv().await, heard.recv().await), (first, first));
-        // The thread that was left behind ends when it can, and all that it held goes.
+        // The abandoned thread ends once it resumes, and everything it held is dropped.
         drop(release);
         while handle.lives() > 3 {
             tokio::task::yield_now().await;
@@ -136,7 +136,7 @@ fn a_busy_thread_that_answers_now_and_then_is_left_alone() {
             for _ in 0..8 {
                 let say = say.clone();
                 let work = tell(move |_, ctx| {
-                    // Long, but each by itself, with others between.
+                    // A long handler, but other children are polled in between.
                     let since = std::time::Instant::now();
                     while since.elapsed() < ms(30) {
                         std::hint::spin_loop();
@@ -233,7 +233,7 @@ fn a_short_block_is_sat_out() {
 fn a_set_that_is_stopped_takes_nobody_and_keeps_no_supervisor_busy() {
     in_real_time(|clock| async move {
         let (set, ports, handle, _events, _) = living(&clock, (None, lively())).await;
-        // The reports of all three are there before the order.
+        // The reports of all three arrive before the command.
         set.stop();
         while ports.iter().any(|port| port.epoch().is_some()) {
             tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! Children that are added and removed while the others run.
+//! Children that are added and removed while others run.
 
 use super::*;
 

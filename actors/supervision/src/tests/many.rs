@@ -1,4 +1,4 @@
-//! Children of a template: many, and each like any other.
+//! Children of a template behave like any other child.
 
 use super::*;
 
@@ -47,7 +47,7 @@ async fn many(clock: &Clock, count: usize, shape: impl FnOnce(Template) -> Templ
 }
 
 impl Many {
-    /// Skips to the next exit; whose it was.
+    /// Skips to the next exit and returns its child.
     async fn exit(&mut self) -> (String, Exit) {
         loop {
             if let SupervisionEvent::Exited { name, exit, .. } = self.events.next().await {
@@ -116,7 +116,7 @@ fn one_that_panics_is_started_again_and_the_others_notice_nothing() {
         assert_eq!(name, "probe/3");
         assert_eq!(panic_of(&exit).0, "oh");
         let told = many.trace.take();
-        // What it was to get is dropped before its end is told.
+        // Messages queued for the life are dropped before its end is reported.
         assert!(told.contains(&"queued dropped".into()), "{told:?}");
         assert_eq!(many.ports.epoch(3), None);
         let vacant = many.ports.send(3, tell(|_, _| {}));
@@ -194,7 +194,7 @@ fn more_failures_than_the_intensity_allows_escalate_and_name_the_last() {
             1_500 => Err("no".into()),
             _ => Ok(Probe::new(&index.to_string(), &trace)),
         });
-        // It starts, but for one that fails again and again.
+        // All start except one, which fails repeatedly.
         handle.start_many(template).await.expect("the others do");
         let Outcome::Escalated { reason } = handle.ended().await else {
             panic!("it can't go on");

@@ -1,4 +1,4 @@
-//! Supervisors that are children.
+//! Supervisors as children.
 
 use super::*;
 
@@ -82,7 +82,7 @@ fn an_escalation_restarts_the_whole_below_once_nobody_of_it_lives() {
                 events.next().await;
             }
         }
-        // Between two lives the ports are vacant: whoever sends keeps his message and may try again.
+        // Between two lives the ports are vacant, so senders keep their messages and can retry.
         assert!(!a.is_closed() && !b.is_closed());
         trace.take();
         while (a.epoch(), b.epoch()) != (Some(3), Some(2)) {
@@ -95,7 +95,7 @@ fn an_escalation_restarts_the_whole_below_once_nobody_of_it_lives() {
             .filter(|line| line.ends_with("started"))
             .collect();
         assert_eq!(starts, ["a started", "b started"], "{told:?}");
-        // Two more escalations below are too many above.
+        // Two more escalations of the child exceed the limit of the parent.
         for _ in 0..2 {
             handle.kill("nest");
             events.exit().await;

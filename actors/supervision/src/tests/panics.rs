@@ -1,4 +1,5 @@
-//! A panic anywhere in a life ends that life, is told with its text and place, and harms nobody else.
+//! A panic anywhere in a life ends that life, is reported with its message and place, and affects
+//! no other actor.
 
 use actix::fut::wrap_future;
 use actix::{ActorContext, AsyncContext};
@@ -7,7 +8,7 @@ use super::*;
 
 const HERE: &str = file!();
 
-/// What `trouble` makes the first life of a child die of; the second life must work.
+/// The exit of a child's first life, caused by `trouble`; the second life must work.
 fn dies_of(
     first: impl Fn(Probe) -> Result<Probe, String> + Send + Sync + 'static,
     trouble: impl FnOnce(&mut Probe, &mut Context<Probe>) + Send + 'static,
@@ -31,7 +32,7 @@ fn dies_of(
                 .wait_started()
                 .await
                 .expect("started sooner or later");
-            // Refused where the first life is over already.
+            // Fails if the first life has already ended.
             let _ = port.send(tell(trouble));
             events.exit().await
         };
@@ -201,7 +202,8 @@ fn in_drop_after_a_normal_end() {
 
 #[test]
 fn in_drop_after_another_panic() {
-    // actix alone would abort the process here: the actor would be dropped while the first panic unwinds.
+    // Without the catch, actix would drop the actor during the first panic, which aborts the
+    // process.
     let exit = bomb_exit(|port| port.send(Explode).expect("it is there"));
     assert_eq!(panic_of(&exit), ("first", HERE));
 }

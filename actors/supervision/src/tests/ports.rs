@@ -1,4 +1,4 @@
-//! What happens to messages when somebody is not there.
+//! Delivery of messages while no life is bound.
 
 use actix::AsyncContext;
 use actix::fut::wrap_future;
@@ -157,7 +157,7 @@ fn the_message_in_hand_is_dropped_by_a_kill() {
     });
 }
 
-/// Counts itself handled, or dropped unhandled.
+/// Counts whether it was handled, or dropped unhandled.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Counted {
@@ -207,7 +207,7 @@ fn whatever_is_sent_from_other_threads_during_crashes_has_exactly_one_end() {
         let handle = supervise(policy, &clock, vec![child]);
         handle.wait_started().await.expect("it starts");
         let ends = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
-        // One before the crowd: with a busy machine all others may meet a crash.
+        // Sent before the concurrent senders: on a busy machine, all of theirs may meet a crash.
         let first = Counted {
             ends: ends.clone(),
             handled: false,
@@ -229,7 +229,7 @@ fn whatever_is_sent_from_other_threads_during_crashes_has_exactly_one_end() {
                         fatal: (turn + sender) % 97 == 96,
                     };
                     if let Err(unsent) = port.send(message) {
-                        // Kept out of the count of drops.
+                        // Excluded from the count of drops.
                         let mut message = unsent.into_inner();
                         message.handled = true;
                         returned += 1;
@@ -243,7 +243,8 @@ fn whatever_is_sent_from_other_threads_during_crashes_has_exactly_one_end() {
         for _ in 0..SENDERS {
             returned += all_done.recv().await.expect("a sender ends");
         }
-        // Senders may be done before anything was handled: what is fatal is in the mailbox then.
+        // The senders may finish before any message is handled; the fatal one is then still in the
+        // mailbox.
         while handle.restarts("probe") == 0 {
             tokio::task::yield_now().await;
         }

@@ -1,4 +1,4 @@
-//! Thousands of crashes leave nothing behind, and the same seed crashes the same way.
+//! Thousands of crashes leave nothing behind, and a run is reproducible from its seed.
 
 use rand::RngExt;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const CRASHES: u64 = 3_000;
 
-/// What was told during a storm of random failures of three children, and how it ended.
+/// The events of a storm of random failures of three children, and the time of its end.
 fn storm(seed: u64) -> (Vec<String>, Time) {
     in_virtual_time(|clock| async move {
         let policy = Policy {
@@ -38,7 +38,8 @@ fn storm(seed: u64) -> (Vec<String>, Time) {
             let epoch = ports[victim].epoch();
             let crash = tell(|_, _| std::panic::resume_unwind(Box::new("storm")));
             let sent = ports[victim].send(crash).is_ok();
-            // Who was hit is waited for; who is not there now will be after some more of what is told.
+            // Waits for the child that was hit; a child that is down is bound again after further
+            // events.
             loop {
                 let event = events.next().await;
                 told.push(format!("{event:?}"));
@@ -62,7 +63,8 @@ fn storm(seed: u64) -> (Vec<String>, Time) {
         assert_eq!(handle.lives(), 0);
         assert_eq!(clock.sleepers(), 0, "no timer is left");
         drop((handle, events));
-        // The supervisor's task and the last lives' tasks are dropped by the runtime, which may need a turn.
+        // The runtime drops the tasks of the supervisor and of the last lives, which may take one
+        // more turn.
         tokio::task::yield_now().await;
         assert_eq!(Arc::strong_count(&alive), 1, "no factory is left");
         for port in &ports {

@@ -1,4 +1,4 @@
-//! What faults do to lives, and schedules that chance decides.
+//! Strikes applied to lives, and randomised schedules.
 
 use super::*;
 
@@ -44,7 +44,7 @@ fn one_that_hangs_without_an_arbiter_of_its_own_goes_on_afterwards() {
     });
 }
 
-/// The order in which three children handle what they are sent in turn.
+/// The order in which three children handle messages sent to them in turn.
 fn order(schedule: Option<u64>) -> Vec<String> {
     in_virtual_time(|clock| async move {
         let trace = Trace::default();

@@ -1,4 +1,4 @@
-//! Many children of one specification: started in lots, then treated like any others.
+//! Children that share a specification: started in batches, then treated like any other child.
 
 use proptest::prelude::{Just, ProptestConfig, any, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Generate;
@@ -157,7 +157,7 @@ fn apply(m: &mut Restarts, op: &Op, now: Time) -> Vec<Do> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// Once they have started, nobody could tell them from children that were added one by one.
+    /// Once started, they are indistinguishable from children that were added one by one.
     #[test]
     fn children_of_a_template_are_like_any_others(
         kind in prop_oneof![Just(P), Just(TR), Just(TE)],

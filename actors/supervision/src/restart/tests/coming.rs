@@ -1,4 +1,4 @@
-//! Children that come and go, and lives that are lost without a fault of their own.
+//! Children added and removed at run time, and lives lost without a fault of their own.
 
 use super::*;
 
@@ -133,7 +133,7 @@ fn a_life_that_is_lost_without_fault_starts_at_once_and_spends_no_budget() {
         );
         m.on_started(ChildId(0), epoch + 1, at(epoch));
     }
-    // Only now is something counted.
+    // Only this exit is counted.
     assert_eq!(
         m.on_exit(ChildId(0), 51, &boom(), at(51)),
         [restarting(0, 10)]
@@ -145,13 +145,13 @@ fn one_blocked_arbiter_is_one_failure_and_its_bystanders_come_back_with_the_culp
     let mut m = running(policy(Strategy::OneForAll), &[P, P, P]);
     m.on_lost(ChildId(2), 1, &blocked(), at(0));
     m.on_lost(ChildId(0), 1, &blocked(), at(0));
-    // All that lived there are gone: nobody has to be waited for, but for the backoff of the culprit.
+    // All lives on that thread are gone, so only the backoff of the culprit delays the restart.
     let wanted = m.give_up(ChildId(1), 1, at(0));
     assert!(wanted.contains(&restarting(1, 10)), "{wanted:?}");
     let mut order = Vec::new();
     let mut todo: Vec<Do> = m.on_timer(at(10));
     for (child, epoch) in [(0, 2), (2, 2)] {
-        // Those that came back before the culprit was named were killed for the group.
+        // Children restarted before the culprit was known were killed for the group restart.
         todo.extend(m.on_exit(ChildId(child), epoch, &Exit::Killed, at(10)));
     }
     while let Some(next) = todo.first().cloned() {

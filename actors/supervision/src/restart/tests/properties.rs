@@ -1,4 +1,4 @@
-//! The restart policy under anything that can happen to it.
+//! Properties of the restart policy under arbitrary events.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -86,12 +86,12 @@ fn kinds() -> impl Generate<Value = Vec<Restart>> {
     )
 }
 
-/// The world that the machine commands, and the rules that it must keep.
+/// Executes the actions of the state machine, and checks the rules it must keep.
 struct World {
     machine: Restarts,
     policy: Policy,
     now: Time,
-    // epoch, started
+    // Epoch, and whether it has started.
     alive: BTreeMap<usize, (u64, bool)>,
     last_epoch: BTreeMap<usize, u64>,
     answered: VecDeque<Time>,
@@ -240,7 +240,8 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
-    /// Whatever happens, in any order, with children that hang or not: no rule is broken, and a stop ends it in bounded time.
+    /// Under arbitrary events, with children that hang or not, no rule is broken, and a stop ends
+    /// the supervisor in bounded time.
     #[test]
     fn no_rule_is_ever_broken(policy in policies(), kinds in kinds(), ops in ops()) {
         let mut world = World::new(policy, &kinds);
@@ -253,7 +254,7 @@ proptest! {
         prop_assert!(world.ended, "nobody reports, yet the kill deadline ends it: {:?}", world.machine);
     }
 
-    /// A child that fails again and again, each time before it is healthy, ends in an escalation under every policy.
+    /// A child that always fails before it is healthy leads to an escalation under every policy.
     #[test]
     fn a_permanent_crasher_escalates(policy in policies(), lives in 0..3_000u64, kinds in kinds()) {
         let policy = Policy {
@@ -271,7 +272,7 @@ proptest! {
                 }
                 let healthy = world.now + ms(lives);
                 world.run_to(healthy);
-                // Others come up and die with it, as they are told.
+                // The other children start and are killed with it, as the actions say.
                 for other in 1..kinds.len() {
                     world.apply(&Op::Started(other));
                 }
@@ -294,7 +295,8 @@ proptest! {
         prop_assert!(world.no_more_starts);
     }
 
-    /// After a failure under a group strategy, the members and nobody else are started, once each, in order; one failure is counted.
+    /// After a failure under a group strategy, exactly the members are started, once each and in
+    /// order; one failure is counted.
     #[test]
     fn a_group_restart_starts_each_member_once(
         all in any::<bool>(),
@@ -337,7 +339,7 @@ proptest! {
         prop_assert_eq!(m.failures.len(), 1, "bystanders spend no budget");
     }
 
-    /// Waits stay between their bounds and, without jitter, double up to the upper one.
+    /// Delays stay between their bounds and, without jitter, double up to the upper bound.
     #[test]
     fn backoff_keeps_its_bounds(min in 0..10_000u64, max in 0..100_000u64, jitter in -1.0..2.0f64, failures in 0..u32::MAX, seed in any::<u64>()) {
         let backoff = Backoff { min: ms(min), max: ms(max), jitter, reset: ms(1) };

@@ -1,4 +1,5 @@
-//! Children of a template at odd moments: owners that follow each other, and what comes before a first life or after a last.
+//! Children of a template in unusual states: successive owners of the ports, before a first life,
+//! and after the last one.
 
 use std::pin::pin;
 
@@ -6,7 +7,7 @@ use super::super::super::pulse::{Doomed, Resident};
 use super::super::super::report::{News, Office};
 use super::*;
 
-/// What `work` gives, which takes less than the backoff of [`held_up`].
+/// The result of `work`, which must take less than the backoff of [`held_up`].
 async fn in_time<T>(clock: &Clock, work: impl Future<Output = T>) -> T {
     tokio::select! {
         done = work => done,
@@ -14,7 +15,8 @@ async fn in_time<T>(clock: &Clock, work: impl Future<Output = T>) -> T {
     }
 }
 
-/// A supervisor that starts nobody for a second: its first child has just failed to start.
+/// A supervisor that starts no child for a second, because its first child has just failed to
+/// start.
 async fn held_up(clock: &Clock) -> SupervisorHandle {
     let (tried, trace, port) = (AtomicUsize::new(0), Trace::default(), Port::new());
     let first = Child::new("first", &port, move |_| {
@@ -38,7 +40,7 @@ async fn held_up(clock: &Clock) -> SupervisorHandle {
     handle
 }
 
-/// Waits until the children are known; killing does nothing to one that was never started.
+/// Waits until the children are registered; killing a child that was never started has no effect.
 async fn known(handle: &SupervisorHandle, child: ChildId) {
     while !handle.kill(child) {
         tokio::task::yield_now().await;
@@ -81,7 +83,7 @@ fn ports_that_serve_a_supervisor_are_refused_to_another() {
 #[test]
 fn ports_are_free_when_all_who_lived_there_are_buried() {
     in_virtual_time(|clock| async move {
-        // More than a task may hear of in one go.
+        // More events than a task processes in one poll.
         let (trace, ports) = (Trace::default(), Ports::new(1_000));
         for epoch in 1..=3 {
             let handle = supervise(soon(), &clock, vec![]);
@@ -106,7 +108,7 @@ fn ports_are_free_on_another_thread_as_soon() {
             let started = handle.start_many(template(&ports, &trace)).await;
             started.expect("they start");
             assert_eq!(ports.epoch(199), Some(epoch));
-            // Every other ends with its thread.
+            // Every other one ends with its thread.
             if epoch % 2 == 0 {
                 handle.kill_all();
             } else {
@@ -128,7 +130,7 @@ fn ports_are_free_when_all_their_children_are_gone() {
         let other = supervise(soon(), &clock, vec![]);
         let again = other.start_many(template(&many.ports, &many.trace)).await;
         again.expect("they start");
-        // Its end is no business of theirs.
+        // The end of this supervisor does not affect the ports.
         many.handle.stop(ms(1_000)).await;
         assert_eq!(many.epochs(), [Some(2), Some(2)]);
         other.stop(ms(1_000)).await;
@@ -182,7 +184,7 @@ fn nothing_happens_later_to_one_that_is_struck_and_does_not_live() {
             strike(&format!("life {life}"));
             let exit = events.exit().await;
             assert_eq!(exit.to_string(), format!("panicked: life {life}"));
-            // It waits for its restart.
+            // It is waiting for its restart.
             strike("dead");
             assert_eq!(events.started().await, life + 1);
         }
@@ -198,7 +200,7 @@ fn a_first_poll_is_a_sign_of_life() {
         let (pulse, place) = (slot.pulse(), Place::Slot(slot));
         let (trace, ports) = (Trace::default(), Ports::new(3));
         let template = Template::new("probe", &ports, move |index| {
-            // The heart beats after them: its turn comes when all have been polled.
+            // The heartbeat task is polled only after all of them.
             if !pulse.has_answered() {
                 return Err("it counts as blocked".into());
             }
@@ -226,7 +228,7 @@ fn a_lot_that_finds_no_thread_leaves_no_life_behind() {
         });
         arbiter.stop();
         gone.await.expect_err("its thread ends");
-        // Without an actix system there are no new arbiters.
+        // Without an actix system, no arbiter can be created.
         let foreign = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().build();
             let local = tokio::task::LocalSet::new();
@@ -269,7 +271,7 @@ fn a_thread_that_is_given_up_while_a_lot_moves_in_takes_all_along_or_none() {
                 let watch = move || pulse.give_up(ms(0));
                 *watchdog.lock().unwrap() = Some(std::thread::spawn(watch));
             }
-            // Time for the other thread, should nothing keep it from that.
+            // Gives the other thread time to proceed, if nothing prevents it.
             (0..1_000).for_each(|_| std::thread::yield_now());
             Resident {
                 child: ChildId(number),
