@@ -1,8 +1,8 @@
 //! Cost of supervision: actors reached by ports under a supervisor compared with bare addresses,
 //! in alternating runs; the time to restart after a panic; and many idle actors.
 //!
-//! `cargo bench -p gopherworks-supervision --bench supervision -- pingpong 2000000 15` measures one row
-//! with that number of operations and rounds; without arguments, all rows. Rows: `pingpong`,
+//! `cargo bench -p gopherworks-supervision --bench supervision -- pingpong 2000000 15` measures one
+//! row with that number of operations and rounds; without arguments, all rows. Rows: `pingpong`,
 //! `burst`, `restart`, `idle`. Times are processor times where the system provides them.
 
 use std::fs::read_to_string;

@@ -149,7 +149,6 @@ pub(super) trait Body: Send + Sync {
     /// Makes the port vacant, whichever epoch is current.
     fn rest(&self);
 
-    /// Closes the port.
     fn close(&self);
 
     /// The last epoch begun at the port.

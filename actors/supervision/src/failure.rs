@@ -27,13 +27,15 @@ struct Parts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureKind {
-    /// The book's, and another attempt may succeed: one attempt is charged and the book is offered again.
+    /// A failure of the book that may not recur: one attempt is charged, and the book is offered
+    /// again.
     Transient,
-    /// The book's, and every attempt would fail: the book becomes a dead letter now.
+    /// A failure of the book that would recur at every attempt: the book becomes a dead letter now.
     Permanent,
-    /// The sink's: it can't take any book at present (a full disk, a refused connection). No attempt is charged.
+    /// The sink cannot take any book at present (a full disk, a refused connection). No attempt is
+    /// charged.
     Unavailable,
-    /// The sink's: it can't take a book again in this run (a closed pipe). No attempt is charged.
+    /// The sink cannot take another book in this run (a closed pipe). No attempt is charged.
     Closed,
 }
 
@@ -68,7 +70,8 @@ impl Failure {
         Self::new(reason.into(), FailureKind::Unavailable)
     }
 
-    /// A failure of the sink, not of the book: it can't take a book again in this run. No attempt is charged, and the run ends.
+    /// A failure of the sink, not of the book: it cannot take another book in this run. No attempt is
+    /// charged, and the run ends.
     pub fn closed(reason: impl Into<String>) -> Self {
         Self::new(reason.into(), FailureKind::Closed)
     }
@@ -120,8 +123,7 @@ impl Failure {
         Self::new(format!("{what}: {error}"), kind)
     }
 
-    /// The same failure, with the earliest next attempt `delay` later. No effect if the failure is
-    /// permanent.
+    /// Delays the next attempt by `delay`. No effect if the failure is permanent.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
         self.parts.retry_after = Some(delay);

@@ -47,9 +47,7 @@ pub(super) trait Ties<A: Actor> {
     fn bind(&self, mailbox: AddressSender<A>) -> bool;
     /// Vacates the port and drops the waker.
     fn part(&self);
-    /// Reports the start.
     fn started(&self);
-    /// Reports the end.
     fn exited(self, exit: Exit);
 }
 

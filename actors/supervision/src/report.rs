@@ -123,17 +123,14 @@ impl Duty {
         self.residence.as_ref()
     }
 
-    /// Where it reports.
     pub(super) fn office(&self) -> &Arc<Office> {
         &self.office
     }
 
-    /// Reports the start.
     pub(super) fn started(&self) {
         self.office.tell(self.child, self.epoch, News::Started);
     }
 
-    /// Reports the end.
     pub(super) fn exited(mut self, exit: Exit) {
         self.report(Some(exit));
     }

@@ -106,7 +106,8 @@ impl Span {
             }
             Span::LogNormal { mean, cv2 } => {
                 let normal: f64 = StandardNormal.sample(chance);
-                // The mean of exp(m + s z) is exp(m + s^2 / 2), its squared coefficient of variation exp(s^2) - 1.
+                // exp(m + s z) has the mean exp(m + s^2 / 2) and the squared coefficient of
+                // variation exp(s^2) - 1.
                 let variance = cv2.max(0.0).ln_1p();
                 times(mean, variance.sqrt().mul_add(normal, -variance / 2.0).exp())
             }

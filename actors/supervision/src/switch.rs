@@ -6,9 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-/// Asked to stop.
 pub(super) const STOP: u8 = 1;
-/// Killed.
 pub(super) const KILL: u8 = 2;
 /// A panic or hang is pending.
 pub(super) const STRUCK: u8 = 4;

@@ -160,7 +160,6 @@ pub(super) trait Row: Send + Sync {
     /// ended.
     fn launch_lot(self: Arc<Self>, from: u32, count: u32, epoch: u64);
 
-    /// Starts one life.
     fn launch(self: Arc<Self>, index: u32, epoch: u64);
 
     /// Applies a strike to the current life.
@@ -172,13 +171,10 @@ pub(super) trait Row: Send + Sync {
     /// Makes all ports vacant, whichever epochs are current.
     fn rest(&self);
 
-    /// Closes one port.
     fn close(&self, index: u32);
 
-    /// Closes all ports.
     fn close_all(&self);
 
-    /// Kills all current lives.
     fn kill_all(&self);
 }
 

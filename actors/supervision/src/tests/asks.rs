@@ -114,7 +114,7 @@ fn a_life_that_was_given_up_as_hung_answers_no_more() {
     });
 }
 
-/// Two clerks of one template, both started.
+/// A supervisor with two started clerks of one template, and their ports.
 async fn clerks(clock: &Clock) -> (SupervisorHandle, Ports<Clerk>) {
     let (ports, time) = (Ports::new(2), clock.clone());
     let template = Template::new("clerk", &ports, move |_| {

@@ -4,7 +4,7 @@ use super::*;
 
 mod odd;
 
-/// So many probes; what they do is traced by their index.
+/// Probes of one template under one supervisor, with the trace of what they do, by index.
 struct Many {
     handle: SupervisorHandle,
     ports: Ports<Probe>,
