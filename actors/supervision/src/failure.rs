@@ -70,8 +70,8 @@ impl Failure {
         Self::new(reason.into(), FailureKind::Unavailable)
     }
 
-    /// A failure of the sink, not of the book: it cannot take another book in this run. No attempt is
-    /// charged, and the run ends.
+    /// A failure of the sink, not of the book: it cannot take another book in this run. No attempt
+    /// is charged, and the run ends.
     pub fn closed(reason: impl Into<String>) -> Self {
         Self::new(reason.into(), FailureKind::Closed)
     }

@@ -124,7 +124,7 @@ pub enum Kind {
     Poison,
     /// A message is delayed.
     Delay {
-        /// By how much.
+        /// The delay of the message.
         by: Duration,
     },
     /// A message is lost. The guards it carried return their contents.
@@ -133,7 +133,7 @@ pub enum Kind {
     Duplicate,
     /// A pile reports that it is full.
     Full {
-        /// For how long.
+        /// How long the pile stays full.
         span: Duration,
     },
 }

@@ -1,3 +1,5 @@
+//! Clocks in real and simulated time, and the stability of random streams.
+
 use std::cell::RefCell;
 use std::rc::Rc;
 

@@ -22,10 +22,10 @@ pub enum AskError<M> {
     /// No life will be bound again: the supervisor stopped or escalated. The message was not
     /// delivered.
     Gone(M),
-    /// The message was delivered, and that life ended before it answered. Whether it began to act on
-    /// the message is not known.
+    /// The message was delivered, and the receiving life ended before it replied. It is unknown
+    /// whether it began to act on the message.
     Lost,
-    /// The message was delivered, and there was no answer in time. It may still be acted on.
+    /// The message was delivered, and no reply arrived in time. It may still be acted on.
     Timeout,
 }
 
