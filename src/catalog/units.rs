@@ -142,7 +142,7 @@ fn numeric(c: char) -> bool {
     c.is_ascii_digit() || c == '.' || c == '_'
 }
 
-/// The longest start of `text` whose characters all are `wanted`, and the rest.
+/// Splits `text` after its longest prefix of characters that are `wanted`.
 fn split(text: &str, wanted: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(|c| !wanted(c)).unwrap_or(text.len()))
 }
@@ -152,7 +152,7 @@ enum Unread {
     TooLarge,
 }
 
-/// `number * scale`, in whole numbers only, so that `0.1s` is exactly 100 ms; halves are rounded up.
+/// Computes `number * scale` in integers, so that `0.1s` is exactly 100 ms; halves are rounded up.
 fn scaled(number: &str, scale: u128) -> Result<u128, Unread> {
     let number = number.replace('_', "");
     let (whole, fraction) = number.split_once('.').unwrap_or((&number, ""));
@@ -179,10 +179,10 @@ fn in_largest_unit(value: u128, units: &[(&str, u128)], f: &mut fmt::Formatter<'
     write!(f, "{}{unit}", value / scale)
 }
 
-/// What [`parse_duration`] reads, as a regular expression without anchors: it knows nothing of bounds and of the order of units, and
-/// with `positive` it takes nothing that is all zeros.
+/// Regular expression, without anchors, for [`parse_duration`]'s input. It checks neither bounds
+/// nor the order of units. With `positive` it rejects zero.
 pub(crate) fn duration_pattern(positive: bool) -> String {
-    // Longer names first, for engines that take the first alternative that fits.
+    // Longer names first, for engines that take the first alternative that matches.
     let mut units: Vec<&str> = TIMES.iter().map(|(name, _)| *name).collect();
     units.sort_by_key(|name| std::cmp::Reverse(name.len()));
     let units = units.join("|");
@@ -194,7 +194,8 @@ pub(crate) fn duration_pattern(positive: bool) -> String {
     }
 }
 
-/// What [`parse_size`] reads, in the same way.
+/// Regular expression, without anchors, for [`parse_size`]'s input. It doesn't check bounds. With
+/// `positive` it rejects zero.
 pub(crate) fn size_pattern(positive: bool) -> String {
     let any_case = |name: &str| -> String {
         let letters = name.chars();
@@ -210,7 +211,8 @@ pub(crate) fn size_pattern(positive: bool) -> String {
     )
 }
 
-/// A number as [`scaled`] reads it: underscores anywhere, at most one point, and a digit on either side of it.
+/// Regular expression for [`scaled`]'s input: underscores anywhere, at most one point, and at least
+/// one digit.
 fn number_pattern(positive: bool) -> String {
     let digit = if positive { "[1-9]" } else { "[0-9]" };
     format!(r"([0-9_]*{digit}[0-9_]*\.?[0-9_]*|[0-9_]*\.[0-9_]*{digit}[0-9_]*)")
@@ -250,7 +252,7 @@ unit! {
 }
 
 unit! {
-    /// A size option in bytes, written like `"8MiB"`; a bare whole number is taken as bytes.
+    /// A size option in bytes, written like `"8MiB"`; an integer counts bytes.
     Size(u64), json_schema!({
         "type": ["integer", "string"],
         "minimum": 0,

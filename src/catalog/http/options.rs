@@ -48,9 +48,9 @@ pub enum Statuses {
     /// `any` for a request received over HTTP, otherwise `success`.
     #[default]
     Auto,
-    /// An answer of any status is passed back as it is.
+    /// A response with any status is returned unchanged.
     Any,
-    /// An answer whose status is not 2xx is a failure.
+    /// A response whose status is not 2xx is a failure.
     Success,
 }
 

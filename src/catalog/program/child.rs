@@ -1,5 +1,6 @@
-//! One running program: fed, listened to, and ended in time, without ever blocking. What waits in between is the caller's:
-//! [`wait_here`] blocks a thread, [`wait_async`] none.
+//! State machine of one running program: feeds its input, reads its output and enforces its limits,
+//! without blocking. Callers choose how to wait: [`wait_here`] blocks the thread, [`wait_async`]
+//! does not.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,51 +18,51 @@ use tokio::io::unix::AsyncFd;
 
 use super::groups::Leader;
 
-/// How often to look for the end of a program where the system can't tell of it.
+/// Polling interval for a program's end on systems without `pidfd`.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How long a killed program may take to die before it is left to be reaped later.
+/// How long to wait for a killed program to die before a background thread reaps it.
 const DYING: Duration = Duration::from_secs(1);
 
-/// Reads and writes of one step, so that a program that never stops talking can be stopped; more than any pipe holds.
+/// Limit on reads and writes per step, so that the timeout applies to a program that writes without
+/// pause; a step can still empty any full pipe.
 const ROUNDS: usize = 80;
 
-/// Bytes that are moved at once.
+/// Bytes per read or write.
 const CHUNK: usize = 16 * 1024;
 
-/// What a program is fed with.
+/// Source of a program's standard input.
 pub(in crate::catalog) trait Feed {
-    /// The next bytes; 0 at the end.
+    /// Reads the next bytes; returns 0 at the end.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure>;
 }
 
-/// Bounds of one run of a program.
+/// Limits on one run of a program.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// From its start to its end.
+    /// Maximum time from start to exit.
     pub timeout: Duration,
-    /// Most bytes of standard output, where that is a pipe.
+    /// Maximum bytes of standard output, if it is a pipe.
     pub output: u64,
-    /// Bytes of standard error that are kept: the last.
+    /// How many of the last bytes of standard error are kept.
     pub errors: usize,
-    /// How long to read on after its end where others hold its output open.
+    /// How long to keep reading after the exit while other processes hold the output open.
     pub linger: Duration,
 }
 
-/// What became of a program.
+/// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {
-    /// It ended by itself, or by a signal that was not ours.
+    /// It exited, or was killed by a signal from elsewhere.
     Exit(ExitStatus),
-    /// It was killed after its time.
+    /// It was killed at its timeout.
     TimedOut,
-    /// It wrote more than it may, and was killed for it if it had not ended.
+    /// It wrote too much, and was killed unless it had already exited.
     TooMuch,
-    /// It was killed with all others, as the run is being stopped.
+    /// It was killed because the run is being stopped.
     Stopped,
 }
 
-/// How a program ended, and what it had written by then.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub how: How,
@@ -69,17 +70,18 @@ pub(super) struct Ended {
     pub errors: Vec<u8>,
 }
 
-/// A program that runs. Dropped, it is killed with its group.
+/// A running program. Dropping it kills the whole process group.
 pub(super) struct Session<P, F> {
-    // Dropped first: a program that is given up is killed before its input closes, or it would take half a body for a whole one.
+    // Dropped first: the program must be killed before its input closes, or it would take part of a
+    // body for all of it.
     leader: Leader,
-    // Readable once the program has ended.
+    // Becomes readable when the program exits.
     end: Option<P>,
     input: Option<P>,
     output: Option<P>,
     errors: Option<P>,
     feed: F,
-    // What is due of the feed.
+    // Bytes from the feed; those from index `from` on are not yet written.
     due: Vec<u8>,
     from: usize,
     written: Vec<u8>,
@@ -92,23 +94,23 @@ pub(super) struct Session<P, F> {
 #[derive(Debug, Clone, Copy)]
 enum State {
     Runs,
-    // The program is reaped; what is in its pipes is read.
+    // The program is reaped; its pipes are still being read.
     Over { status: ExitStatus, at: Time },
-    // It is being killed.
+    // Killed, but not yet dead.
     Dies { how: How, at: Time },
 }
 
-/// What a session waits for.
+/// Result of a step.
 enum Next {
     Over(How),
-    /// A pipe is not exhausted yet.
+    /// More can be read or written now.
     Again,
-    /// Something happens, or this is over.
+    /// Wait for an event, for at most this time.
     Wait(Duration),
 }
 
 impl<P: AsFd, F: Feed> Session<P, F> {
-    /// Starts a program; `pipe` makes what can be waited for.
+    /// Starts a program; `pipe` wraps its pipes for the caller's way of waiting.
     pub fn start(
         command: &mut Command,
         feed: F,
@@ -144,9 +146,9 @@ impl<P: AsFd, F: Feed> Session<P, F> {
         })
     }
 
-    /// Does all that can be done now.
+    /// Does everything that is possible without waiting.
     fn step(&mut self, now: Time) -> Result<Next, Fault> {
-        // Asked before the pipes are read: what it wrote before its end is in them.
+        // Checked before the pipes are read, so that all output written before the exit is seen.
         let ended = match self.state {
             State::Over { .. } => false,
             State::Runs | State::Dies { .. } => self.leader.has_ended()?,
@@ -216,7 +218,8 @@ impl<P: AsFd, F: Feed> Session<P, F> {
         self.written.len() as u64 > self.bounds.output
     }
 
-    /// True if another process may write to what is wanted of a program that has ended.
+    /// True if another process may still write to the output needed for the result of an exited
+    /// program.
     fn is_held_open(&self, status: ExitStatus) -> bool {
         match status.success() {
             true => self.output.is_some(),
@@ -232,7 +235,7 @@ impl<P: AsFd, F: Feed> Session<P, F> {
         }
     }
 
-    /// Reads what is there; true if there may be more.
+    /// Reads the output pipes; true if there may be more to read now.
     fn listen(&mut self) -> io::Result<bool> {
         let most = self.bounds.output;
         let written = &mut self.written;
@@ -249,7 +252,8 @@ impl<P: AsFd, F: Feed> Session<P, F> {
         Ok(more || more_errors)
     }
 
-    /// Writes what the pipe takes now; closes it at the end, and where the program no longer listens. True if there is more.
+    /// Writes input until the pipe is full. Closes the pipe at the end of the input or if the
+    /// program has closed its end. True if more can be written now.
     fn write(&mut self) -> Result<bool, Fault> {
         for _ in 0..ROUNDS {
             let Some(pipe) = &self.input else {
@@ -277,12 +281,12 @@ impl<P: AsFd, F: Feed> Session<P, F> {
     }
 }
 
-/// Why a program could not be run to its end.
+/// Error that kept a program from running to its end.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// What it was to be fed with could not be read.
+    /// The input could not be read.
     Feed(Failure),
-    /// The system refused something.
+    /// A system call failed.
     System(io::Error),
 }
 
@@ -292,7 +296,7 @@ impl From<io::Error> for Fault {
     }
 }
 
-/// Reads a pipe until it is empty; true if it may not be.
+/// Reads until the pipe is empty or the limit of the step is reached; true if there may be more.
 fn drain(pipe: &mut Option<impl AsFd>, mut take: impl FnMut(&[u8])) -> io::Result<bool> {
     let mut buffer = [0; CHUNK];
     for _ in 0..ROUNDS {
@@ -312,7 +316,7 @@ fn drain(pipe: &mut Option<impl AsFd>, mut take: impl FnMut(&[u8])) -> io::Resul
 
 #[cfg(target_os = "linux")]
 fn end_of(pid: Pid) -> Option<OwnedFd> {
-    // An old kernel has none; the clock helps then.
+    // Old kernels have no `pidfd`; the program is then polled.
     rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
 }
 
@@ -321,7 +325,7 @@ fn end_of(_: Pid) -> Option<OwnedFd> {
     None
 }
 
-/// Runs a session to its end on this thread.
+/// Runs a session to its end, blocking this thread.
 pub(super) fn wait_here(
     mut session: Session<OwnedFd, impl Feed>,
     clock: &Clock,
@@ -336,7 +340,7 @@ pub(super) fn wait_here(
 }
 
 impl<F: Feed> Session<OwnedFd, F> {
-    /// Waits until something happens, or `left` is over.
+    /// Blocks until a pipe is ready, the program exits, or `left` has passed.
     fn block(&self, left: Duration) -> io::Result<()> {
         let over = matches!(self.state, State::Over { .. });
         let end = self.end.as_ref().filter(|_| !over);
@@ -365,7 +369,7 @@ impl<F: Feed> Session<OwnedFd, F> {
     }
 }
 
-/// What can be waited for in this thread's runtime.
+/// Registers a pipe with the runtime of this thread.
 #[expect(
     deprecated,
     reason = "sound for an `OwnedFd`, which closes itself; what replaces it is unsafe"
@@ -374,7 +378,7 @@ pub(super) fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(fd, Interest::READABLE | Interest::WRITABLE)
 }
 
-/// Runs a session to its end without blocking its thread.
+/// Runs a session to its end without blocking the thread.
 pub(super) async fn wait_async(
     mut session: Session<AsyncFd<OwnedFd>, impl Feed>,
     clock: &Clock,
@@ -389,7 +393,7 @@ pub(super) async fn wait_async(
 }
 
 impl<F: Feed> Session<AsyncFd<OwnedFd>, F> {
-    /// Waits until something happens, or `left` is over.
+    /// Waits until a pipe is ready, the program exits, or `left` has passed.
     async fn pause(&self, left: Duration, clock: &Clock) -> io::Result<()> {
         let over = matches!(self.state, State::Over { .. });
         let end = self.end.as_ref().filter(|_| !over);
@@ -407,7 +411,8 @@ impl<F: Feed> Session<AsyncFd<OwnedFd>, F> {
     }
 }
 
-/// Waits until a pipe is ready once more: every step uses it until it is not, so what was ready before counts no more.
+/// Waits until a pipe becomes ready. Every step uses a pipe until it is exhausted, so earlier
+/// readiness is cleared.
 async fn ready(pipe: Option<&AsyncFd<OwnedFd>>, interest: Interest) -> io::Result<()> {
     match pipe {
         Some(pipe) => {

@@ -1,4 +1,5 @@
-//! The process groups of the programs that run: killed together, and never left behind.
+//! Process groups of running programs. All can be killed at once, and all are killed if this
+//! process dies.
 
 use std::collections::BTreeSet;
 use std::io::{self, PipeWriter, Write};
@@ -10,10 +11,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-/// The groups that run, and what kills them should this process die.
+/// The running groups, and the shell that kills them if this process dies.
 struct Groups {
     running: BTreeSet<i32>,
-    /// How often all groups were killed.
+    /// Number of calls of [`kill_all`].
     kills: u64,
     warden: Warden,
 }
@@ -28,9 +29,9 @@ fn groups() -> MutexGuard<'static, Groups> {
     GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Kills every program that a `command` burn or a `command` worker of this process runs at the
-/// moment, with all that they have started, and those that are just being started; returns how
-/// many ran. Programs that are started afterwards are not concerned.
+/// Kills every program that a `command` burn or a `command` worker of this process is running or
+/// starting, with its process group. Returns the number that were running. Programs started
+/// afterwards are not affected.
 pub fn kill_all() -> usize {
     let mut groups = groups();
     groups.kills += 1;
@@ -42,38 +43,37 @@ pub fn kill_all() -> usize {
 }
 
 fn kill_group(leader: Pid) {
-    // Nothing is left to kill where this fails.
+    // An error means that the group no longer exists.
     let _ = kill_process_group(leader, Signal::KILL);
 }
 
-/// Our ends of a program's pipes.
+/// The parent's ends of a program's pipes.
 pub(super) struct Pipes {
     pub stdin: Option<OwnedFd>,
     pub stdout: Option<OwnedFd>,
     pub stderr: Option<OwnedFd>,
 }
 
-/// A program that leads a process group of its own. Dropped before it was reaped, it is killed with
-/// all that it has started.
+/// A program that leads its own process group. Dropping it before it is reaped kills the group.
 pub(super) struct Leader {
     child: Option<Child>,
     pid: Pid,
-    // `Groups::kills` before the program was started.
+    // Value of `Groups::kills` before the start.
     kills: u64,
 }
 
 impl Leader {
-    /// Starts the program; gives our ends of its pipes.
+    /// Starts the program; returns it with the parent's ends of its pipes.
     pub fn start(command: &mut Command) -> io::Result<(Self, Pipes)> {
         let kills = {
             let mut groups = groups();
             if matches!(groups.warden, Warden::NotStarted) {
-                // Before the program: it is to be watched from its first moment on.
+                // The warden starts first, so that it can watch the program from the beginning.
                 groups.watch();
             }
             groups.kills
         };
-        // Not under the lock: a file system that hangs must not keep `kill_all` waiting.
+        // Without the lock: `kill_all` must not wait for a file system that hangs.
         let mut child = command.process_group(0).spawn()?;
         let number = child.id().cast_signed();
         let Some(pid) = Pid::from_raw(number) else {
@@ -104,7 +104,7 @@ impl Leader {
         self.pid
     }
 
-    /// True once the program has ended; it is not reaped, so its number stays its own.
+    /// True once the program has exited. It is not reaped, so its process id is not reused.
     pub fn has_ended(&self) -> io::Result<bool> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
         loop {
@@ -115,17 +115,17 @@ impl Leader {
         }
     }
 
-    /// Kills the program with all that it has started.
+    /// Kills the program's process group.
     pub fn kill(&self) {
         kill_group(self.pid);
     }
 
-    /// True if [`kill_all`] has concerned this program.
+    /// True if [`kill_all`] was called since the program was started.
     pub fn is_killed_with_all(&self) -> bool {
         groups().kills != self.kills
     }
 
-    /// Takes the status of a program that has ended. What it has left running goes on.
+    /// Reaps an exited program. Other processes of its group continue.
     pub fn reap(&mut self) -> io::Result<ExitStatus> {
         match self.child.take() {
             Some(mut child) => {
@@ -136,7 +136,7 @@ impl Leader {
         }
     }
 
-    /// Before it is reaped: afterwards the number may be another process's.
+    /// Called before reaping, since the process id may be reused afterwards.
     fn forget(&self) {
         let number = self.pid.as_raw_nonzero().get();
         let mut groups = groups();
@@ -153,29 +153,30 @@ impl Drop for Leader {
         self.kill();
         self.forget();
         if matches!(child.try_wait(), Ok(None)) {
-            // It dies within moments, or when its file system answers; an arbiter can't wait for it.
+            // Waiting may take as long as a slow file system, and an arbiter must not block.
             let reaper = std::thread::Builder::new().name("gopherworks-reaper".to_owned());
-            // Without a thread it stays a zombie until this process ends.
+            // Without this thread the program stays a zombie until this process ends.
             let _ = reaper.spawn(move || child.wait());
         }
     }
 }
 
-/// A shell that kills the groups which it was told of once this process is gone, however it went:
-/// the system can kill a program with its parent (`PR_SET_PDEATHSIG`), but only when the *thread*
-/// that started it ends, only on Linux, and not what the program has started in its turn.
+/// A shell that kills the registered process groups once this process has ended, even by SIGKILL.
+/// `PR_SET_PDEATHSIG` can't replace it: that acts when the *thread* that started the program ends,
+/// is only on Linux, and spares the program's own children.
 enum Warden {
     NotStarted,
     Watches {
         shell: Child,
         pipe: PipeWriter,
     },
-    /// There is no shell, or it can't be started.
+    /// No shell is available, or it can't be started.
     Missing,
 }
 
-/// Reads `+ <group>` and `- <group>`; at the end of its input, which is the end of this process,
-/// kills what is left. All in words that a shell has built in: it starts no process.
+/// Script of the warden: reads `+ <group>` and `- <group>`, and at the end of its input, which
+/// means that this process has ended, kills the remaining groups. It uses only shell builtins, so
+/// it starts no process.
 pub(super) const WARDEN: &str = r#"trap '' HUP INT QUIT TERM
 groups=' '
 while read -r sign group; do
@@ -187,19 +188,19 @@ done
 for group in $groups; do kill -s KILL -- "-$group" 2>/dev/null; done"#;
 
 impl Groups {
-    /// Tells the warden that a group has come (`+`) or gone (`-`).
+    /// Tells the warden that a group was added (`+`) or removed (`-`).
     fn tell(&mut self, sign: char, number: i32) {
         let told = match &mut self.warden {
             Warden::NotStarted | Warden::Missing => return,
             Warden::Watches { pipe, .. } => pipe.write_all(format!("{sign} {number}\n").as_bytes()),
         };
         if told.is_err() {
-            // Killed, or stopped with a full pipe.
+            // The warden was killed, or it is stopped and its pipe is full.
             self.watch();
         }
     }
 
-    /// Starts a warden, in the place of the one before, and tells it of every group that runs.
+    /// Starts a new warden in place of the old one, and registers all running groups with it.
     fn watch(&mut self) {
         if let Warden::Watches { shell, pipe } =
             std::mem::replace(&mut self.warden, Warden::Missing)
@@ -220,7 +221,7 @@ impl Groups {
             .args(["-c", WARDEN, "gopherworks-warden"])
             .env_clear()
             .current_dir("/")
-            // What a terminal or a service manager signals to our group is not for it.
+            // Signals from a terminal or a service manager to our group must not reach the warden.
             .process_group(0)
             .stdin(input)
             .stdout(Stdio::null())
@@ -242,7 +243,7 @@ impl Groups {
     }
 }
 
-/// Dead before its input ends: it must not kill what goes on.
+/// Kills the shell before its input ends, so that it does not kill running groups.
 fn dismiss(mut shell: Child, pipe: PipeWriter) {
     let _ = shell.kill();
     let _ = shell.wait();

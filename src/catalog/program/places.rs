@@ -1,4 +1,4 @@
-//! Where programs are: what is said of one that is not there, before and during a run.
+//! Locates programs, and explains why one can't be started, before and during a run.
 
 use std::fmt;
 use std::fs;
@@ -9,21 +9,21 @@ use rustix::fs::{Access, access};
 use super::Program;
 use crate::catalog::OptionWarning;
 
-/// Most names of a folder that are compared with one that is not there.
+/// Most names in a folder that are offered as suggestions for a missing program.
 const MOST_NAMES: usize = 10_000;
 
 /// Why a program can't be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wrong {
-    /// No folder of the `PATH` has it.
+    /// No folder on the `PATH` contains it.
     NotOnPath(String),
-    /// There is nothing at this path.
+    /// The path does not exist.
     NotThere(PathBuf),
-    /// It is no file.
+    /// The path is not a file.
     Folder(PathBuf),
-    /// This user may not run it.
+    /// The user lacks permission to execute it.
     NotExecutable(PathBuf),
-    /// The folder in which it is to run is not there.
+    /// The working directory does not exist.
     NoFolder(PathBuf),
 }
 
@@ -43,21 +43,21 @@ impl fmt::Display for Wrong {
     }
 }
 
-/// What is wrong with a program, as far as that can be seen without starting it.
+/// Finds what keeps a program from starting, without starting it.
 pub(super) fn wrong(program: &Program) -> Option<Wrong> {
     if let Some(folder) = program.folder().filter(|folder| !folder.is_dir()) {
         return Some(Wrong::NoFolder(folder.to_owned()));
     }
     let name = program.name();
     if name.contains('/') {
-        // Shown without `./`.
+        // Displayed without `./`.
         let path: PathBuf = program.base().join(name).components().collect();
         return wrong_at(&path);
     }
     let path = program.path();
     let mut first = None;
     for folder in std::env::split_paths(&path) {
-        // An empty entry is the current folder, as for a shell.
+        // An empty entry means the current folder, as in a shell.
         match wrong_at(&program.base().join(folder).join(name)) {
             None => return None,
             Some(Wrong::NotThere(_)) => {}
@@ -78,7 +78,7 @@ fn wrong_at(path: &Path) -> Option<Wrong> {
     }
 }
 
-/// What is wrong with a program on this machine, with what to do about it.
+/// Reports why a program can't be started on this machine, with advice.
 pub(in crate::catalog) fn look(program: &Program) -> Vec<OptionWarning> {
     let Some(wrong) = wrong(program) else {
         return Vec::new();
@@ -128,7 +128,6 @@ pub(in crate::catalog) fn look(program: &Program) -> Vec<OptionWarning> {
     vec![warning]
 }
 
-/// Names in a folder.
 fn names(folder: &Path) -> impl Iterator<Item = String> + use<> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());

@@ -1,4 +1,4 @@
-//! `command`: a program for each request.
+//! The service `command`: runs a program for each request.
 
 use std::io::Read;
 
@@ -14,12 +14,12 @@ use crate::catalog::units::Size;
 program_options! {
     /// Options of `command`.
     pub(super) struct Options {
-        /// Most bytes of a body that are given to the program, which are held in memory; a longer one fails for good. 4 GiB at
-        /// most.
+        /// Maximum size of a request body, which is held in memory (at most 4 GiB). A larger body
+        /// is a permanent failure.
         #[serde(default = "most_body")]
         max_body: Held,
-        /// Most bytes of output, which are held in memory; with more the request fails for good, and the program is killed.
-        /// 4 GiB at most.
+        /// Maximum size of the program's output, which is held in memory (at most 4 GiB). On more
+        /// output the program is killed, which is a permanent failure.
         #[serde(default = "most_output")]
         max_output: Held,
     }
@@ -42,8 +42,9 @@ pub(super) fn make(options: &Options, site: &Site) -> Result<Programs, Failure> 
     })
 }
 
-/// Exit code 0 answers, everything else is a transient failure of the request that ends with the last that the program wrote to its
-/// standard error. A request that is cancelled kills its program with all that it has started.
+/// Runs a program per request. Exit code 0 returns its output; any other is a transient failure
+/// that quotes the end of the program's standard error. Cancelling a request kills its program's
+/// process group.
 #[derive(Debug, Clone)]
 pub(super) struct Programs {
     place: Place,
@@ -72,7 +73,6 @@ impl Serve for Runner {
     }
 }
 
-/// A body in memory.
 struct InMemory(Bytes);
 
 impl Feed for InMemory {
@@ -103,7 +103,7 @@ impl Programs {
         }))
     }
 
-    /// A book's body, read where blocking is allowed.
+    /// Reads a book's body; files are read on the blocking pool.
     async fn read(&self, site: &WorkerSite, book: &Book) -> Result<Bytes, Failure> {
         let most = self.most_body;
         let body = match &book.body {

@@ -1,4 +1,4 @@
-//! `http`: a request to another server for each request.
+//! The service `http`: forwards each request to another server.
 
 use gopherworks_actors::book::{Book, BookId};
 use gopherworks_actors::failure::Failure;
@@ -11,7 +11,8 @@ pub(super) fn make(options: &Options, site: &Site) -> Result<Asked, Failure> {
     Ok(Asked(client(options)?, site.run.clone()))
 }
 
-/// The answer is the book with the body, the status and the header fields of the response. Cancelling it closes the connection.
+/// Returns the book with the response's body, status and header fields. Cancelling a request closes
+/// its connection.
 pub(super) struct Asked(Asking, RunId);
 
 impl Service for Asked {

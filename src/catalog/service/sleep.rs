@@ -1,4 +1,4 @@
-//! `sleep`: a request that takes time and no core.
+//! The service `sleep`: waits for each request's duration, without using a core.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::catalog::Site;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// What a request takes: a duration, or a distribution.
+    /// Duration of a request: a fixed time or a distribution.
     time: SpanOption,
     /// Workers that are slower than the others.
     slow: Option<Slow>,

@@ -1,4 +1,4 @@
-//! How long a request takes, as an option of kinds.
+//! Options for the simulated duration of requests.
 
 use std::time::Duration;
 
@@ -148,15 +148,15 @@ impl JsonSchema for SpanOption {
     }
 }
 
-/// Slow workers.
+/// Makes the first workers of the balancer slower than the others.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
 pub struct Slow {
-    /// How many of the workers, the first ones.
+    /// Number of slow workers, counted from the first.
     #[schemars(range(max = 100_000))]
     pub workers: usize,
-    /// How many times as long they take.
+    /// Factor by which their requests take longer.
     #[schemars(range(min = 0.0, max = 1e9))]
     pub factor: f64,
 }
@@ -166,15 +166,15 @@ pub struct Slow {
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
 pub struct Stragglers {
-    /// Their share of all executions, 0 to 1.
+    /// Share of all executions, from 0 to 1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub share: f64,
-    /// How many times as long they take.
+    /// Factor by which they take longer.
     #[schemars(range(min = 0.0, max = 1e9))]
     pub factor: f64,
 }
 
-/// How long requests take, at which worker.
+/// Durations of requests, per worker.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
     pub(super) time: Span,
@@ -182,7 +182,8 @@ pub(super) struct Times {
     pub(super) stragglers: Option<Stragglers>,
 }
 
-/// Of a request, by who asks and its number: the same for every policy and every worker.
+/// Random numbers for a request, derived from its requester and number, so that they are equal
+/// under every policy and on every worker.
 pub(super) fn chance(seed: Seed, job: &Job, purpose: &str) -> ChaCha8Rng {
     let mut chance = seed.stream(&job.from, purpose);
     chance.set_stream(job.number);
@@ -191,7 +192,7 @@ pub(super) fn chance(seed: Seed, job: &Job, purpose: &str) -> ChaCha8Rng {
 
 impl Times {
     /// # Errors
-    /// A factor that is no factor, a share that is no share.
+    /// A factor or a share out of range.
     pub(super) fn checked(self) -> Result<Self, Failure> {
         let factors = (self.slow.map(|slow| slow.factor)).into_iter();
         for factor in factors.chain(self.stragglers.map(|some| some.factor)) {
@@ -211,13 +212,13 @@ impl Times {
         Ok(self)
     }
 
-    /// What a request takes on a worker of usual speed, where it does not straggle.
+    /// Duration of the request on a worker of normal speed, if it does not straggle.
     pub(super) fn usual(&self, seed: Seed, scale: f64, job: &Job) -> Duration {
         let time = if self.time.is_fixed() {
             self.time.mean()
         } else {
             let mut chance = chance(seed, job, "service");
-            // Each copy is an execution of its own, with a draw of its own.
+            // Each copy is a separate execution with its own draw.
             for _ in 0..job.copy {
                 self.time.draw(&mut chance);
             }
@@ -226,7 +227,7 @@ impl Times {
         scaled(time, scale)
     }
 
-    /// What this execution of it takes at `worker`.
+    /// Duration of this execution on `worker`.
     pub(super) fn of(&self, seed: Seed, scale: f64, job: &Job, worker: usize) -> Duration {
         let mut factor = scale * self.slowness(worker);
         if let Some(Stragglers {
@@ -235,7 +236,7 @@ impl Times {
         }) = self.stragglers
         {
             let mut chance = chance(seed, job, "stragglers");
-            // Each copy is an execution of its own, with a draw of its own.
+            // Each copy is a separate execution with its own draw.
             let draw = (0..=job.copy).map(|_| chance.random::<f64>()).last();
             if draw.is_some_and(|draw| draw < share) {
                 factor *= more;
@@ -250,7 +251,7 @@ impl Times {
             .map_or(1.0, |slow| slow.factor)
     }
 
-    /// The mean at `worker`.
+    /// Mean duration on `worker`.
     pub(super) fn mean(&self, worker: usize) -> Duration {
         let straggling = self
             .stragglers

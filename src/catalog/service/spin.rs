@@ -1,4 +1,4 @@
-//! `spin`: a request that takes a core for its time.
+//! The service `spin`: keeps a core busy for each request's duration.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ impl Serve for Spinner {
         let site = &self.site;
         let time = self.times.of(site.seed, site.time_scale, &job, site.worker);
         Box::pin(async move {
-            // On the pool's threads: the arbiter goes on meanwhile.
+            // On the pool's threads, so that the arbiter is not blocked.
             site.pool.use_core(time).await;
             Ok(job.book)
         })

@@ -1,4 +1,5 @@
-//! `xyz`: the document's `Work{x, y, z}`: z = x * y, and so many units of time.
+//! The service `xyz`: the talk's `Work{x, y, z}`, which computes z = x * y and takes z units of
+//! time.
 
 use std::time::Duration;
 
@@ -16,13 +17,13 @@ use crate::catalog::units::Time;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// The least and the most that x may be.
+    /// Smallest and largest x.
     #[serde(default = "digits")]
     x: [u32; 2],
-    /// The least and the most that y may be.
+    /// Smallest and largest y.
     #[serde(default = "digits")]
     y: [u32; 2],
-    /// The time that a request takes for each 1 of its z.
+    /// Duration of a request per unit of z.
     #[serde(default = "unit")]
     unit: Time,
 }
@@ -58,7 +59,7 @@ pub(super) fn make(options: &Options, _: &Site) -> Result<Xyz, Failure> {
 }
 
 impl Xyz {
-    /// x, y and z of a request: the same whoever works on it.
+    /// Draws x, y and z of a request. They are the same on every worker.
     fn draw(&self, site: &WorkerSite, job: &Job) -> (u32, u32, u64) {
         let mut chance = chance(site.seed, job, "service");
         let x = chance.random_range(self.x[0]..=self.x[1]);
@@ -79,7 +80,7 @@ impl Service for Xyz {
         }))
     }
 
-    /// The document: z is known before the work is done.
+    /// Known exactly: z is determined before the work starts.
     fn cost(&self, site: &WorkerSite, job: &Job) -> Option<Duration> {
         Some(self.time(site, self.draw(site, job).2))
     }

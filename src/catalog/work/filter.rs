@@ -1,4 +1,4 @@
-//! Work that a body streams through, in pieces and in bounded memory.
+//! Filters: works that process a body as a stream, in bounded memory.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -11,31 +11,32 @@ use super::super::{Site, names};
 use super::BUFFER;
 use super::spill::Spill;
 
-/// Work that a body streams through. An instance sees one body after another, and may be given a new one at any time:
-/// a body that failed half-way is not finished.
+/// A work that streams bodies. An instance processes one body after another; a failed body is
+/// abandoned without a call of [`Filter::finish`].
 ///
-/// Filters that stand next to each other in a chain are driven together: what one writes to [`Next`] is what the
-/// following one is given, so the body is read once, whatever the length of the chain.
+/// Adjacent filters in a chain run together: what one writes to [`Next`] is passed to the following
+/// one, so the body is read once, whatever the length of the chain.
 pub trait Filter: Send + 'static {
-    /// A new body begins; headers may be changed. What is left of an earlier body must be forgotten.
+    /// Starts a new body; may change the headers. State of an earlier body must be reset.
     ///
     /// # Errors
     /// As for [`Transform::apply`].
     fn begin(&mut self, headers: &mut Headers) -> Result<(), Failure>;
 
-    /// The next piece of the body.
+    /// Processes the next piece of the body.
     ///
     /// # Errors
-    /// As for [`Transform::apply`]; a failure of `next` must be handed on.
+    /// As for [`Transform::apply`]; a failure of `next` must be returned.
     fn write(&mut self, piece: &[u8], next: &mut Next<'_>) -> Result<(), Failure>;
 
-    /// The body is complete.
+    /// Completes the body; may change the headers.
     ///
     /// # Errors
-    /// As for [`Transform::apply`]; a failure of `next` must be handed on.
+    /// As for [`Transform::apply`]; a failure of `next` must be returned.
     fn finish(&mut self, headers: &mut Headers, next: &mut Next<'_>) -> Result<(), Failure>;
 
-    /// True if every piece is passed on as it is; a chain of such filters alone leaves the body where it was.
+    /// True if the filter never changes the body. If this holds for all filters of a chain, the
+    /// book keeps its original body.
     fn passes_on(&self) -> bool {
         false
     }
@@ -44,18 +45,18 @@ pub trait Filter: Send + 'static {
 pub(in super::super) type FilterMake =
     Arc<dyn Fn(&Site) -> Result<Box<dyn Filter>, Failure> + Send + Sync>;
 
-/// Where a filter writes to: the following filter, or the body to be.
+/// Destination of a filter's output: the following filter, or the new body.
 pub struct Next<'a> {
     filters: &'a mut [Box<dyn Filter>],
-    // None where nobody changes the body, so that it need not be collected.
+    // `None` if no filter changes the body, so that the output need not be collected.
     end: Option<&'a mut Spill>,
 }
 
 impl Next<'_> {
-    /// Passes a piece on.
+    /// Writes a piece to the destination.
     ///
     /// # Errors
-    /// Those of the filters that follow, and of the disk where the new body is too large for memory.
+    /// Those of the filters that follow, and of the disk if the new body is too large for memory.
     pub fn write(&mut self, piece: &[u8]) -> Result<(), Failure> {
         if piece.is_empty() {
             return Ok(());
@@ -76,7 +77,7 @@ impl Next<'_> {
     }
 }
 
-/// Drives bodies through filters.
+/// Runs bodies through a chain of filters.
 pub(super) struct Streamed {
     filters: Vec<Box<dyn Filter>>,
     spill: Spill,
@@ -153,7 +154,7 @@ enum Stop {
     Read(io::Error),
 }
 
-/// What a message calls the body of a book.
+/// Describes a book's body in messages.
 pub(in super::super) fn described(book: &Book) -> String {
     match &book.body {
         Body::Bytes(_) => format!("book {}", book.id),

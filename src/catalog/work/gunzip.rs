@@ -1,4 +1,4 @@
-//! `gunzip`: expands a body, of one gzip member or of many.
+//! The work `gunzip`: decompresses a body of one or more gzip members.
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 use gopherworks_actors::book::Headers;
@@ -15,7 +15,7 @@ use super::filter::{Filter, Next};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// A body that expands to more than this is refused.
+    /// Maximum size of the decompressed body; a larger one is an error.
     max_size: Size,
 }
 
@@ -27,7 +27,7 @@ impl Default for Options {
     }
 }
 
-/// Where in a gzip stream the next byte stands. Header checksums are skipped, not verified.
+/// Position of the next byte in a gzip stream. Header checksums are skipped, not verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
     Fixed(usize),
@@ -39,13 +39,13 @@ enum At {
     Check(u8),
     Deflate,
     Trailer(usize),
-    /// A whole member was seen; another may follow.
+    /// After a complete member; another may follow.
     Between,
-    /// Zeros after the last member, as tapes have them.
+    /// In the zero padding after the last member, as found on tapes.
     Padding,
 }
 
-/// Expands; the decompressor's window is kept from book to book.
+/// Gzip decompressor; its window is reused for every book.
 #[derive(Debug)]
 pub struct Gunzip {
     inflate: Decompress,
@@ -58,10 +58,10 @@ pub struct Gunzip {
     max_size: Size,
 }
 
-/// Makes the filter.
+/// Creates the filter.
 ///
 /// # Errors
-/// None.
+/// Never.
 pub fn make(options: &Options, _: &Site) -> Result<Gunzip, Failure> {
     Ok(Gunzip {
         inflate: Decompress::new(false),
@@ -79,7 +79,7 @@ fn corrupt(what: &str) -> Failure {
     Failure::permanent(format!("gunzip: {what}"))
 }
 
-/// Spends `length` of what is left of a limit on expanded bytes.
+/// Deducts `length` decompressed bytes from `left`; fails if the limit is exceeded.
 pub(super) fn spend(left: &mut u64, length: usize, limit: Size, who: &str) -> Result<(), Failure> {
     match left.checked_sub(length as u64) {
         Some(rest) => {
@@ -93,7 +93,7 @@ pub(super) fn spend(left: &mut u64, length: usize, limit: Size, who: &str) -> Re
 }
 
 impl Gunzip {
-    /// The first optional part of the header, counted from `part`, that the flags announce.
+    /// Returns the first optional header part, from number `part` on, that the flags announce.
     fn header_part(&mut self, part: u8) -> At {
         let parts = [
             (0x04, At::ExtraLow),
@@ -115,7 +115,7 @@ impl Gunzip {
         }
     }
 
-    /// Takes one byte of what is not compressed data.
+    /// Processes one byte outside the compressed data.
     fn frame_byte(&mut self, byte: u8) -> Result<At, Failure> {
         Ok(match self.at {
             At::Fixed(at) => {
@@ -168,7 +168,7 @@ impl Gunzip {
         }
     }
 
-    /// Expands from `piece` until it or the member ends; returns how much was used.
+    /// Decompresses `piece` until it or the member ends; returns how many bytes were consumed.
     fn expand(&mut self, piece: &[u8], next: &mut Next<'_>) -> Result<usize, Failure> {
         let start = self.inflate.total_in();
         loop {
@@ -186,7 +186,7 @@ impl Gunzip {
                 self.at = At::Trailer(0);
                 return Ok(used);
             }
-            // A full buffer means that more may come out without anything going in.
+            // A full buffer means that more output may follow without further input.
             if used == piece.len() && self.out.len() < self.out.capacity() {
                 return Ok(used);
             }

@@ -1,4 +1,5 @@
-//! `gzip`: compresses a body. The same body always gives the same bytes: no name, no time.
+//! The work `gzip`: compresses a body. Equal bodies give equal output, since it contains neither
+//! name nor time.
 
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 use gopherworks_actors::book::Headers;
@@ -14,17 +15,16 @@ use super::filter::{Filter, Next};
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// 0 stores, 1 is fastest, 9 is smallest.
+    /// Compression level: 0 (none), 1 (fastest) to 9 (smallest); default 6.
     level: Level,
 }
 
-/// A level of compression.
+/// Compression level.
 #[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "i64")]
 #[schemars(inline, extend("minimum" = 0, "maximum" = SMALLEST))]
 struct Level(u32);
 
-/// The level that takes longest.
 const SMALLEST: u32 = 9;
 
 impl Default for Level {
@@ -46,10 +46,10 @@ impl TryFrom<i64> for Level {
     }
 }
 
-// Deflate, no flags, no time, no hint, "unknown" operating system: nothing that differs from run to run.
+// Deflate, no flags, no time, no hint, "unknown" operating system: nothing varies between runs.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
-/// Compresses. The compressor's tables are kept from book to book.
+/// Gzip compressor; its tables are reused for every book.
 #[derive(Debug)]
 pub struct Gzip {
     deflate: Compress,
@@ -57,10 +57,10 @@ pub struct Gzip {
     out: Vec<u8>,
 }
 
-/// Makes the filter.
+/// Creates the filter.
 ///
 /// # Errors
-/// None.
+/// Never.
 pub fn make(options: &Options, _: &Site) -> Result<Gzip, Failure> {
     Ok(Gzip {
         deflate: Compress::new(Compression::new(options.level.0), false),
@@ -78,7 +78,7 @@ impl Gzip {
         Ok(())
     }
 
-    /// Compresses once; returns how many bytes of `piece` went in.
+    /// Makes one compression call; returns how many bytes of `piece` were consumed.
     fn step(&mut self, piece: &[u8], flush: FlushCompress) -> Result<(usize, Status), Failure> {
         let before = self.deflate.total_in();
         let status = self

@@ -1,6 +1,6 @@
-//! Folders for bodies that are too large for memory: one for each process and scratch folder, mode
-//! 0700, locked as long as the process lives. What killed processes have left is known by its lock
-//! being free, and removed.
+//! Scratch folders for bodies too large for memory: one per process and scratch location, with mode
+//! 0700, locked while the process lives. An unlocked folder belongs to a dead process and is
+//! removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -14,8 +14,8 @@ use rustix::io::Errno;
 
 const PREFIX: &str = "gopherworks-";
 
-/// All folders of this process. One that still holds bodies stays in it, and so locked, until the
-/// process ends.
+/// All scratch folders of this process. A folder that still contains bodies stays here, and thus
+/// locked, until the process ends.
 static FOLDERS: Mutex<BTreeMap<PathBuf, Arc<Folder>>> = Mutex::new(BTreeMap::new());
 
 struct Folder {
@@ -23,7 +23,8 @@ struct Folder {
     _lock: File,
 }
 
-/// The process's folder below a scratch folder. With the last clone it is removed, if it is empty.
+/// This process's folder below a scratch location. Dropping the last clone removes it if it is
+/// empty.
 #[derive(Clone)]
 pub(super) struct Scratch {
     below: PathBuf,
@@ -31,10 +32,10 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// The folder below `below`, which is made where it is missing.
+    /// Opens this process's folder below `below`; creates it if it is missing.
     pub(super) fn below(below: &Path) -> io::Result<Self> {
         let mut folders = folders();
-        // Programs that tidy up may have removed it.
+        // A cleanup tool may have removed it.
         if let Some(folder) = folders.get(below).filter(|folder| folder.path.is_dir()) {
             return Ok(Self {
                 below: below.to_owned(),
@@ -50,7 +51,6 @@ impl Scratch {
         })
     }
 
-    /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.folder.path
     }
@@ -59,7 +59,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let mut folders = folders();
-        // This one, and the one in the list, if no other folder has taken its place there.
+        // Two references mean this one and the one in the list, unless the list has a newer folder.
         let listed = folders
             .get(&self.below)
             .is_some_and(|folder| Arc::ptr_eq(folder, &self.folder));
@@ -83,13 +83,12 @@ fn make(below: &Path) -> io::Result<Folder> {
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
             .tempdir_in(below)?
             .keep();
-        // Between its making and its lock another process may have taken the folder for an
-        // abandoned one.
+        // Before it was locked, another process may have removed the folder as abandoned.
         let Ok(lock) = opened(&path) else { continue };
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) if path.is_dir() => return Ok(Folder { path, _lock: lock }),
             Ok(()) | Err(Errno::WOULDBLOCK) => {}
-            // No process can lock here, so none takes it for abandoned.
+            // No process can lock here, so none considers the folder abandoned.
             Err(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 return Ok(Folder { path, _lock: lock });
             }
@@ -103,7 +102,7 @@ fn opened(path: &Path) -> io::Result<File> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
-/// Removes, once in the life of this process, the folders below `below` whose processes are gone.
+/// Removes the folders of dead processes below `below`, once per process.
 pub(super) fn tidy(below: &Path) {
     static DONE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     let first = DONE
@@ -115,13 +114,13 @@ pub(super) fn tidy(below: &Path) {
     }
 }
 
-/// Removes the folders below `below` whose processes are gone. What can't be removed stays, and is
-/// tried again by the next run.
+/// Removes the folders of dead processes below `below`. Those that can't be removed are left for
+/// the next run.
 fn remove_abandoned(below: &Path) {
     let Ok(entries) = fs::read_dir(below) else {
         return;
     };
-    // Also keeps this process's own folders from being made meanwhile.
+    // The lock also keeps this process from creating folders meanwhile.
     let _folders = folders();
     let me = rustix::process::geteuid().as_raw();
     for entry in entries.flatten() {
@@ -129,7 +128,7 @@ fn remove_abandoned(below: &Path) {
             .file_name()
             .to_str()
             .is_some_and(|name| name.starts_with(PREFIX));
-        // Not even opened where it is another user's.
+        // Folders of other users are not opened.
         let mine = || {
             entry
                 .metadata()

@@ -1,4 +1,4 @@
-//! `sha256`: takes the digest of a body in passing.
+//! The work `sha256`: computes the SHA-256 digest of a body, which passes unchanged.
 
 use gopherworks_actors::book::{Headers, header};
 use gopherworks_actors::failure::Failure;
@@ -9,19 +9,20 @@ use sha2::{Digest, Sha256};
 use super::super::{Site, names};
 use super::filter::{Filter, Next};
 
-/// Options of `sha256`: none.
+/// Options of `sha256`, which has none.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {}
 
-/// Writes the digest to header `sha256`, and the name that the body had at this place of the chain to `sha256.name`.
+/// Writes the digest to header `sha256`, and the name that the body has at this point of the chain
+/// to `sha256.name`.
 #[derive(Debug, Default)]
 pub struct Sha256Filter(Sha256);
 
-/// Makes the filter.
+/// Creates the filter.
 ///
 /// # Errors
-/// None.
+/// Never.
 pub fn make(_: &Options, _: &Site) -> Result<Sha256Filter, Failure> {
     Ok(Sha256Filter::default())
 }

@@ -1,4 +1,4 @@
-//! A body in the making: in memory while it is small, in a temporary file beyond.
+//! Collects a new body: in memory up to a limit, beyond it in a temporary file.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -12,15 +12,15 @@ use super::super::Site;
 use super::BUFFER;
 use super::scratch::{self, Scratch};
 
-/// Collects the pieces of one body after another.
+/// Collects the pieces of one body at a time.
 pub(super) struct Spill {
-    // The whole body, or what was not yet written to the file.
+    // The whole body, or the part that is not yet written to the file.
     memory: Vec<u8>,
     file: Option<NamedTempFile>,
     in_file: u64,
     limit: u64,
     below: PathBuf,
-    // From the first body that was spilled on.
+    // Set once a body was spilled.
     scratch: Option<Scratch>,
 }
 
@@ -41,14 +41,14 @@ impl Spill {
         self.collect(piece).map_err(|error| self.refused(&error))
     }
 
-    /// The body, and room for the next one.
+    /// Returns the collected body and starts a new one.
     pub(super) fn take(&mut self) -> Result<Body, Failure> {
         let body = self.body().map_err(|error| self.refused(&error));
         self.clear();
         body
     }
 
-    /// Forgets what was collected and deletes its file.
+    /// Discards the collected bytes and deletes the file.
     pub(super) fn clear(&mut self) {
         self.memory.clear();
         self.file = None;
@@ -75,7 +75,7 @@ impl Spill {
     }
 
     fn create(&mut self) -> io::Result<NamedTempFile> {
-        // Mode 0600.
+        // Created with mode 0600.
         let create = |scratch: &Scratch| {
             tempfile::Builder::new()
                 .prefix("body-")
@@ -83,7 +83,7 @@ impl Spill {
         };
         if let Some(scratch) = &self.scratch {
             match create(scratch) {
-                // A program that tidies up has removed the folder.
+                // A cleanup tool has removed the folder: create it again.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 other => return other,
             }
@@ -109,7 +109,8 @@ impl Spill {
 
     fn body(&mut self) -> io::Result<Body> {
         if self.file.is_none() {
-            // A copy of exact size keeps the collecting buffer for the next book; a large one is handed over instead.
+            // Copying a small body keeps the buffer for the next book; a large buffer is handed
+            // over.
             return Ok(Body::Bytes(if self.memory.len() <= BUFFER {
                 Bytes::copy_from_slice(&self.memory)
             } else {
@@ -130,7 +131,7 @@ impl Spill {
         }
     }
 
-    /// The disk says no: it may have room later, so this is never the book's own fault.
+    /// A disk error is transient: space may become free, and the book is not at fault.
     fn refused(&self, error: &io::Error) -> Failure {
         Failure::transient(format!("spilling to {}: {error}", self.below.display()))
     }

@@ -1,4 +1,4 @@
-//! `zstd` and `unzstd`: Zstandard frames with a checksum.
+//! The works `zstd` and `unzstd`: Zstandard compression, with checksums, and decompression.
 
 use gopherworks_actors::book::Headers;
 use gopherworks_actors::failure::Failure;
@@ -16,18 +16,17 @@ use super::gunzip::spend;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EncoderOptions {
-    /// 1 is fastest, 22 is smallest.
+    /// Compression level, from 1 (fastest) to 22 (smallest); default 3.
     level: Level,
 }
 
-/// A level of compression.
+/// Compression level.
 #[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "i64")]
 #[schemars(inline, extend("minimum" = FASTEST, "maximum" = SMALLEST))]
 struct Level(i32);
 
 const FASTEST: i32 = 1;
-/// The level that takes longest.
 const SMALLEST: i32 = 22;
 
 impl Default for Level {
@@ -53,7 +52,7 @@ impl TryFrom<i64> for Level {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DecoderOptions {
-    /// A body that expands to more than this is refused.
+    /// Maximum size of the decompressed body; a larger one is an error.
     max_size: Size,
 }
 
@@ -65,26 +64,26 @@ impl Default for DecoderOptions {
     }
 }
 
-/// Compresses; the context is kept from book to book.
+/// Zstandard compressor; its context is reused for every book.
 pub struct Zstd {
     encoder: Encoder<'static>,
     out: Vec<u8>,
 }
 
-/// Expands, one frame or many; the context is kept from book to book.
+/// Zstandard decompressor for one or more frames; its context is reused for every book.
 pub struct Unzstd {
     decoder: Decoder<'static>,
     out: Vec<u8>,
-    // True within a frame, and before the first.
+    // True within a frame, and before the first one.
     open: bool,
     left: u64,
     max_size: Size,
 }
 
-/// Makes the compressor.
+/// Creates the compressor.
 ///
 /// # Errors
-/// Where the library refuses the level.
+/// If the library rejects the level.
 pub fn make_encoder(options: &EncoderOptions, _: &Site) -> Result<Zstd, Failure> {
     let make = || {
         let mut encoder = Encoder::new(options.level.0)?;
@@ -97,10 +96,10 @@ pub fn make_encoder(options: &EncoderOptions, _: &Site) -> Result<Zstd, Failure>
     })
 }
 
-/// Makes the decompressor.
+/// Creates the decompressor.
 ///
 /// # Errors
-/// Where the library has no memory for it.
+/// If the library can't allocate memory.
 pub fn make_decoder(options: &DecoderOptions, _: &Site) -> Result<Unzstd, Failure> {
     Ok(Unzstd {
         decoder: Decoder::new().map_err(|error| refused("unzstd", &error))?,
@@ -173,7 +172,7 @@ impl Filter for Unzstd {
             let full = expanded.len() == BUFFER;
             spend(&mut self.left, expanded.len(), self.max_size, "unzstd")?;
             next.write(expanded)?;
-            // A full buffer within a frame means that more may come out without anything going in.
+            // A full buffer within a frame means that more output may follow without further input.
             if input.pos() == piece.len() && !(full && self.open) {
                 return Ok(());
             }
