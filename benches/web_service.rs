@@ -3,11 +3,7 @@
 //!
 //! `cargo bench --bench web_service`, or with `-- 7` for seven rounds.
 // The benchmark measures real time on real sockets.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    clippy::unwrap_used
-)]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used)]
 
 #[allow(dead_code)]
 #[path = "../tests/support/load.rs"]
@@ -111,10 +107,7 @@ const QUEUE: usize = 1024;
 /// Starts a thread with a runtime of its own.
 fn thread(work: impl AsyncFnOnce() + Send + 'static) {
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(work());
     });
 }
@@ -123,9 +116,7 @@ async fn contender(name: &str, cost: Cost) -> Behind {
     match name {
         "no balancer" => Behind::Nobody(cost),
         "gopherworks" => {
-            let balancer = Balancer::of(move |_| Spin(cost))
-                .workers(WORKERS)
-                .arbiters(WORKERS);
+            let balancer = Balancer::of(move |_| Spin(cost)).workers(WORKERS).arbiters(WORKERS);
             Behind::Balancer(balancer.queue(QUEUE as u32).start().await.unwrap())
         }
         "mpsc in turn" => {
@@ -166,15 +157,9 @@ fn serve(name: &'static str, cost: Cost) -> (SocketAddr, ServerHandle) {
         actix_rt::System::new().block_on(async move {
             let behind = web::Data::new(contender(name, cost).await);
             let server = HttpServer::new(move || {
-                App::new()
-                    .app_data(behind.clone())
-                    .route("/", web::post().to(handler))
+                App::new().app_data(behind.clone()).route("/", web::post().to(handler))
             });
-            let server = server
-                .workers(2)
-                .disable_signals()
-                .bind(("127.0.0.1", 0))
-                .unwrap();
+            let server = server.workers(2).disable_signals().bind(("127.0.0.1", 0)).unwrap();
             let address = server.addrs()[0];
             let server = server.run();
             tell.send((address, server.handle())).unwrap();
@@ -186,10 +171,7 @@ fn serve(name: &'static str, cost: Cost) -> (SocketAddr, ServerHandle) {
 
 /// Answers per second of `clients` clients in a loop.
 fn throughput(address: SocketAddr, clients: usize, lasts: Duration) -> f64 {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let began = Instant::now();
     let one = async || {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -208,10 +190,7 @@ fn throughput(address: SocketAddr, clients: usize, lasts: Duration) -> f64 {
     };
     let answers = runtime.block_on(async {
         let all = (0..clients).map(|_| one());
-        futures_util::future::join_all(all)
-            .await
-            .into_iter()
-            .sum::<u64>()
+        futures_util::future::join_all(all).await.into_iter().sum::<u64>()
     });
     answers as f64 / began.elapsed().as_secs_f64()
 }
@@ -224,19 +203,12 @@ fn median(values: &mut [f64]) -> f64 {
 const CONTENDERS: [&str; 4] = ["no balancer", "gopherworks", "mpsc in turn", "mpsc shared"];
 
 fn main() {
-    let rounds = std::env::args()
-        .filter_map(|arg| arg.parse().ok())
-        .next()
-        .unwrap_or(5);
+    let rounds = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(5);
     for usual in [20, 100, 1000] {
         println!(
             "throughput: 64 clients in a loop, {usual} us of work; answers a second, and the ratio to no balancer, medians of {rounds} rounds"
         );
-        let plain = Cost {
-            usual: Duration::from_micros(usual),
-            one_in: 0,
-            long: Duration::ZERO,
-        };
+        let plain = Cost { usual: Duration::from_micros(usual), one_in: 0, long: Duration::ZERO };
         table(rounds, |name| {
             let (address, server) = serve(name, plain);
             let rate = throughput(address, 64, Duration::from_millis(1500));
@@ -247,11 +219,8 @@ fn main() {
     println!(
         "\np99 in ms: 2,500 requests a second that come when they come, 50 us of work, one in 200 takes 10 ms; medians of {rounds} rounds"
     );
-    let mixed = Cost {
-        usual: Duration::from_micros(50),
-        one_in: 200,
-        long: Duration::from_millis(10),
-    };
+    let mixed =
+        Cost { usual: Duration::from_micros(50), one_in: 200, long: Duration::from_millis(10) };
     table(rounds, |name| {
         let (address, server) = serve(name, mixed);
         let load = Load {

@@ -5,10 +5,7 @@ use gopherworks::actors::worker::Functions;
 
 #[actix::main]
 async fn main() -> Result<(), gopherworks::Failure> {
-    let shell = Balancer::of(|_| Functions::new())
-        .workers(2)
-        .start()
-        .await?;
+    let shell = Balancer::of(|_| Functions::new()).workers(2).start().await?;
     let (finish, wait) = std::sync::mpsc::channel::<()>();
     let job = shell
         .start(Box::new(move || wait.recv().map_or(1, |()| 0)))

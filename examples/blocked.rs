@@ -10,17 +10,10 @@ async fn main() -> Result<(), gopherworks::Failure> {
     let blocked = std::sync::Arc::new(std::sync::Mutex::new(blocked));
     let stuck = Balancer::of(move |_| {
         let blocked = blocked.clone();
-        blocking(move |()| {
-            blocked
-                .lock()
-                .map(|wait| wait.recv().is_ok())
-                .unwrap_or(false)
-        })
+        blocking(move |()| blocked.lock().map(|wait| wait.recv().is_ok()).unwrap_or(false))
     });
     let stuck = stuck.start().await?;
-    let quick = Balancer::of(|_| from_fn(async |n: u32| n + 1))
-        .start()
-        .await?;
+    let quick = Balancer::of(|_| from_fn(async |n: u32| n + 1)).start().await?;
 
     let mut waiting = Box::pin(stuck.call(()));
     let mut answered = 0;

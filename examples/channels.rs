@@ -9,10 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 async fn main() {
     let (sender, mut receiver) = mpsc::channel::<(&str, oneshot::Sender<()>)>(1);
     let (receipt, mut received) = oneshot::channel();
-    sender
-        .send(("hello", receipt))
-        .await
-        .expect("somebody receives");
+    sender.send(("hello", receipt)).await.expect("somebody receives");
     println!("sent, received: {}", received.try_recv().is_ok());
     let taker = actix_rt::spawn(async move {
         let (value, receipt) = receiver.recv().await?;

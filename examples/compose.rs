@@ -9,20 +9,14 @@ fn compose(f: impl Fn(f64) -> f64, g: impl Fn(f64) -> f64) -> impl Fn(f64) -> f6
 }
 
 fn number(book: &Book) -> Result<f64, Failure> {
-    let body = book
-        .body
-        .read_all(64)
-        .map_err(|error| Failure::io("reading", &error))?;
+    let body = book.body.read_all(64).map_err(|error| Failure::io("reading", &error))?;
     let text = String::from_utf8_lossy(&body);
     text.parse().map_err(|_| Failure::permanent("no number"))
 }
 
 #[actix::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!(
-        "Compose(sin, cos)(0.5) = {}",
-        compose(f64::sin, f64::cos)(0.5)
-    );
+    println!("Compose(sin, cos)(0.5) = {}", compose(f64::sin, f64::cos)(0.5));
 
     let mut catalog = Catalog::standard();
     for (name, f) in [("sin", f64::sin as fn(f64) -> f64), ("cos", f64::cos)] {
@@ -39,9 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .pile("in", |pile| pile)
         .incinerator("out", |fire| fire.burn("print"))
         .crew("functions", "in", "out", |crew| {
-            crew.gophers(1, "load push unload return")
-                .work(kind("cos"))
-                .work(kind("sin"))
+            crew.gophers(1, "load push unload return").work(kind("cos")).work(kind("sin"))
         })
         .build();
     let running = Topology::from_config(&config, &catalog)?.start().await?;

@@ -14,10 +14,7 @@ async fn main() {
             }
         }
     });
-    println!(
-        "the caller goes on; the daemon has ended: {}",
-        daemon.is_finished()
-    );
+    println!("the caller goes on; the daemon has ended: {}", daemon.is_finished());
     let feeding = actix_rt::spawn(async move {
         for value in 1..=100 {
             input.send(value).await.expect("the daemon listens");

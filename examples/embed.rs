@@ -18,10 +18,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The application's own kinds: closures that a config refers to by name.
     let mut catalog = Catalog::standard();
     catalog.add_work_fn("upper", "Makes text upper-case", |mut book: Book| {
-        let text = book
-            .body
-            .read_all(1 << 20)
-            .map_err(|error| Failure::io("the text", &error))?;
+        let text = book.body.read_all(1 << 20).map_err(|error| Failure::io("the text", &error))?;
         if text.is_empty() {
             return Err(Failure::permanent("nothing to shout"));
         }
@@ -38,14 +35,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .dump("desk", |dump| dump.capacity_books(16))
         .incinerator("out", |fire| fire.burn("letters"))
         .crew("near", "inbox", "desk", |crew| {
-            crew.gophers(2, "load push unload return")
-                .carts(2)
-                .cart_books(4)
-                .work("upper")
+            crew.gophers(2, "load push unload return").carts(2).cart_books(4).work("upper")
         })
-        .crew("far", "desk", "out", |crew| {
-            crew.gophers(1, "load push unload return").cart_books(8)
-        })
+        .crew("far", "desk", "out", |crew| crew.gophers(1, "load push unload return").cart_books(8))
         .build();
     let running = Topology::from_config(&config, &catalog)?.start().await?;
 
@@ -67,9 +59,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // `offer` waits while the pile is full, so nothing grows without bound.
     for n in 0..1000 {
-        running
-            .offer("inbox", vec![Book::new(format!("book {n}"))])
-            .await?;
+        running.offer("inbox", vec![Book::new(format!("book {n}"))]).await?;
         if n == 100 {
             // An actor may die at any time; the supervisor restarts it and no book is lost.
             running.kill("near/1");

@@ -45,10 +45,7 @@ async fn main() {
     let gophers = Ports::new(usize::try_from(count).expect("as many as fit"));
     let template = Template::new("gopher", &gophers, |number| Ok(Gopher(number as u64)));
     // All actors run before the first question, and each would be restarted if it failed.
-    supervisor
-        .start_many(template)
-        .await
-        .expect("nothing hinders them");
+    supervisor.start_many(template).await.expect("nothing hinders them");
     let alive = supervisor.lives();
     let after = resident();
     let (answers, mut heard) = unbounded_channel();
@@ -66,18 +63,11 @@ async fn main() {
     while let Some(answer) = heard.recv().await {
         sum += answer;
     }
-    assert_eq!(
-        sum,
-        count * count.saturating_sub(1) / 2,
-        "each has answered for itself"
-    );
+    assert_eq!(sum, count * count.saturating_sub(1) / 2, "each has answered for itself");
     println!("{alive} gophers alive, each has answered");
     match before.zip(after) {
         Some((before, after)) => {
-            println!(
-                "{} bytes for each",
-                after.saturating_sub(before) / count.max(1)
-            );
+            println!("{} bytes for each", after.saturating_sub(before) / count.max(1));
         }
         None => println!("this system does not tell how much memory they take"),
     }

@@ -12,18 +12,13 @@ use gopherworks::actors::ledger::Fate;
 use gopherworks::web::Endpoints;
 use gopherworks::{Book, Catalog, RunningTopology, Topology, TopologyConfig};
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the time of an application is its own"
-)]
+#[allow(clippy::disallowed_methods, reason = "the time of an application is its own")]
 async fn books(running: web::Data<RunningTopology>, body: web::Bytes) -> HttpResponse {
     let offered = running.offer_watched("inbox", vec![Book::new(body)]);
     // Waits while the pile is full; after one second the client is asked to retry later.
     let Ok(offered) = actix_rt::time::timeout(Duration::from_secs(1), offered).await else {
         let mut busy = HttpResponse::ServiceUnavailable();
-        return busy
-            .insert_header((RETRY_AFTER, 1))
-            .body("the pile is full\n");
+        return busy.insert_header((RETRY_AFTER, 1)).body("the pile is full\n");
     };
     let Some(book) = offered.ok().and_then(|mut books| books.pop()) else {
         let mut closing = HttpResponse::ServiceUnavailable();
@@ -44,21 +39,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .pile("inbox", |pile| pile.capacity_books(64))
         .incinerator("fire", |fire| fire.burn("count"))
         .crew("crew", "inbox", "fire", |crew| {
-            crew.gophers(2, "load push unload return")
-                .carts(2)
-                .cart_books(16)
-                .work("sha256")
+            crew.gophers(2, "load push unload return").carts(2).cart_books(16).work("sha256")
         })
         .build();
-    let running = Topology::from_config(&config, &Catalog::standard())?
-        .start()
-        .await?;
+    let running = Topology::from_config(&config, &Catalog::standard())?.start().await?;
     let endpoints = Endpoints::new().topology(&running);
     let (routes, data) = (endpoints.clone(), web::Data::new(running));
     let server = HttpServer::new(move || {
         let app = App::new().app_data(data.clone());
-        app.route("/books", web::post().to(books))
-            .configure(routes.routes())
+        app.route("/books", web::post().to(books)).configure(routes.routes())
     });
     let server = server.bind(("127.0.0.1", port))?;
     println!("http://{}", server.addrs()[0]);

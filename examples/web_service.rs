@@ -19,10 +19,7 @@ impl Work for Shouter {
     type Request = String;
     type Reply = String;
 
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the time of an application is its own"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "the time of an application is its own")]
     async fn work(&mut self, text: String) -> String {
         assert_ne!(text, "panic", "told to");
         actix_rt::time::sleep(Duration::from_millis(10)).await;
@@ -40,10 +37,7 @@ async fn shout(
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = (std::env::args().nth(1)).map_or(Ok(8080), |port| port.parse())?;
-    let shouters = Balancer::of(|_| Shouter)
-        .name("shouters")
-        .workers(10)
-        .idempotent(3);
+    let shouters = Balancer::of(|_| Shouter).name("shouters").workers(10).idempotent(3);
     let shouters = shouters.full(Full::Reject).deadline(Duration::from_secs(2));
     let (target, interval) = (Duration::from_millis(20), Duration::from_millis(200));
     let shouters = shouters.shed(Shed { target, interval }).start().await?;
@@ -51,13 +45,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (routes, data) = (endpoints.clone(), web::Data::new(shouters));
     let server = HttpServer::new(move || {
         let app = App::new().app_data(data.clone());
-        app.route("/shout", web::post().to(shout))
-            .configure(routes.routes())
+        app.route("/shout", web::post().to(shout)).configure(routes.routes())
     });
     // A client that disconnects cancels its request.
-    let server = server
-        .h1_allow_half_closed(false)
-        .bind(("127.0.0.1", port))?;
+    let server = server.h1_allow_half_closed(false).bind(("127.0.0.1", port))?;
     println!("http://{}", server.addrs()[0]);
     for account in endpoints.serve(server.disable_signals().run()).await? {
         println!("{account:?}");

@@ -100,10 +100,7 @@ pub type ServiceFactory = Factory<dyn Service>;
 impl<T: ?Sized> Factory<T> {
     /// Creates a factory from a closure.
     pub fn new(make: impl Fn(&Site) -> Result<Box<T>, Failure> + Send + Sync + 'static) -> Self {
-        Self {
-            make: Arc::new(make),
-            filters: Arc::new([]),
-        }
+        Self { make: Arc::new(make), filters: Arc::new([]) }
     }
 
     /// Makes one product.
@@ -117,10 +114,7 @@ impl<T: ?Sized> Factory<T> {
 
 impl<T: ?Sized> Clone for Factory<T> {
     fn clone(&self) -> Self {
-        Self {
-            make: self.make.clone(),
-            filters: self.filters.clone(),
-        }
+        Self { make: self.make.clone(), filters: self.filters.clone() }
     }
 }
 

@@ -32,15 +32,10 @@ impl Chaos {
         let options = Options {
             tracer: Some(auditor.clone()),
             endless: limit.is_some(),
-            faults: Faulting::Planned {
-                horizon: limit.unwrap_or(Duration::from_secs(10)),
-            },
+            faults: Faulting::Planned { horizon: limit.unwrap_or(Duration::from_secs(10)) },
             ..topology.options().clone()
         };
-        Self {
-            topology: topology.with_seed(seed).with_options(options),
-            auditor,
-        }
+        Self { topology: topology.with_seed(seed).with_options(options), auditor }
     }
 
     /// Runs until the sources are done and all is drained, or until `limit`: then nothing more
@@ -78,10 +73,7 @@ impl Chaos {
         (config_sha256, command): (String, &str),
     ) -> Verdict {
         let audit = self.auditor.finish();
-        let measure = Measure {
-            expect: self.topology.plan().expect,
-            calm_per_s,
-        };
+        let measure = Measure { expect: self.topology.plan().expect, calm_per_s };
         let checks = judge(&measure, report, &audit, done);
         let pass = checks.iter().all(|check| check.pass);
         Verdict {
@@ -92,11 +84,7 @@ impl Chaos {
             config_sha256,
             trace_sha256: None,
             pass,
-            suspects: if pass {
-                Vec::new()
-            } else {
-                audit.suspects(SUSPECTS)
-            },
+            suspects: if pass { Vec::new() } else { audit.suspects(SUSPECTS) },
             checks,
             culprits: audit.culprits(),
             faults: fired.len(),

@@ -50,10 +50,7 @@ mod code {
     pub fn worse(a: i32, b: i32) -> i32 {
         const BY_WEIGHT: [i32; 7] = [OK, PIPE, UNDONE, LATE, FAILED, CONFIG, ESCALATED];
         let weight = |code: i32| {
-            BY_WEIGHT
-                .iter()
-                .position(|other| *other == code)
-                .unwrap_or(BY_WEIGHT.len())
+            BY_WEIGHT.iter().position(|other| *other == code).unwrap_or(BY_WEIGHT.len())
         };
         if weight(b) > weight(a) { b } else { a }
     }
@@ -401,29 +398,20 @@ struct Failed {
 
 impl Failed {
     fn new(message: impl Into<String>) -> Self {
-        Self {
-            code: code::FAILED,
-            message: message.into(),
-        }
+        Self { code: code::FAILED, message: message.into() }
     }
 }
 
 impl From<Diagnostics> for Failed {
     fn from(found: Diagnostics) -> Self {
-        Self {
-            code: code::CONFIG,
-            message: found.render(print::color_on_stderr()),
-        }
+        Self { code: code::CONFIG, message: found.render(print::color_on_stderr()) }
     }
 }
 
 fn overrides(sets: &Sets) -> Result<Overrides, Failed> {
     let overrides = Overrides::of_process()
         .map_err(|error| Failed::new(format!("error: no current folder: {error}")))?;
-    Ok(sets
-        .sets
-        .iter()
-        .fold(overrides, |overrides, set| overrides.set(set)))
+    Ok(sets.sets.iter().fold(overrides, |overrides, set| overrides.set(set)))
 }
 
 /// Runs the command and gives its exit code.

@@ -62,10 +62,7 @@ pub fn row(plan: &Plan, what_if: Option<&str>) -> Result<Row, StartError> {
         note: None,
         failed: false,
     };
-    let timed = plan
-        .crews
-        .iter()
-        .any(|crew| crew.steps.0.iter().any(|step| !step.is_zero()));
+    let timed = plan.crews.iter().any(|crew| crew.steps.0.iter().any(|step| !step.is_zero()));
     if !timed {
         row.note = Some("no step takes time: there is nothing to compare".to_owned());
         return Ok(row);
@@ -74,20 +71,15 @@ pub fn row(plan: &Plan, what_if: Option<&str>) -> Result<Row, StartError> {
         row.note = Some(why.clone());
         return Ok(row);
     }
-    let options = Options {
-        dry: true,
-        ..Options::default()
-    };
+    let options = Options { dry: true, ..Options::default() };
     let topology = Topology::from_plan(plan.clone()).with_options(options);
     fill(&mut row, &topology.simulate(None)?);
     Ok(row)
 }
 
 fn fill(row: &mut Row, report: &Report) {
-    let idle: Vec<f64> = (report.nodes.iter())
-        .filter(|node| node.kind == "gopher")
-        .map(|node| node.idle)
-        .collect();
+    let idle: Vec<f64> =
+        (report.nodes.iter()).filter(|node| node.kind == "gopher").map(|node| node.idle).collect();
     row.idle = (!idle.is_empty()).then(|| idle.iter().sum::<f64>() / idle.len() as f64);
     row.speed_up = report.speed_up;
     row.speed_up_formula = report.speed_up_formula;
@@ -113,15 +105,9 @@ pub fn changes(config: &TopologyConfig, what_if: &str) -> Vec<String> {
     let Some(names) = names(config, group) else {
         return vec![what_if.to_owned()];
     };
-    let rest = parts
-        .next()
-        .map_or(String::new(), |rest| format!(".{rest}"));
-    let meant = names
-        .into_iter()
-        .filter(|known| name == "*" || *known == name);
-    meant
-        .map(|name| format!("{group}.{name}{rest}={value}"))
-        .collect()
+    let rest = parts.next().map_or(String::new(), |rest| format!(".{rest}"));
+    let meant = names.into_iter().filter(|known| name == "*" || *known == name);
+    meant.map(|name| format!("{group}.{name}{rest}={value}")).collect()
 }
 
 /// The names of a design's nodes in one group of tables; `None` for a key that is no such group.

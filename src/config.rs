@@ -164,13 +164,7 @@ impl Loaded {
         let mut found = Diagnostics::default();
         let mut tickets = layers::Tickets::default();
         let environment = interpolate::Environment::new(&overrides.environment);
-        let files = extends::chain(
-            file,
-            &overrides.folder,
-            &environment,
-            &mut tickets,
-            &mut found,
-        );
+        let files = extends::chain(file, &overrides.folder, &environment, &mut tickets, &mut found);
         let Some(files) = files else {
             // What the parser could save of the rest would be blamed for what it lost.
             return Err(found.sorted());
@@ -181,13 +175,8 @@ impl Loaded {
         }
         let sets = layers::sets(&overrides.sets, &known, &mut tickets, &mut found);
         layers::merge(&mut known, sets.value());
-        let environment = layers::environment(
-            &overrides.environment,
-            &known,
-            catalog,
-            &mut tickets,
-            &mut found,
-        );
+        let environment =
+            layers::environment(&overrides.environment, &known, catalog, &mut tickets, &mut found);
         let mut stack = vec![layers::defaults(&mut tickets)];
         stack.extend(files);
         stack.extend([environment, sets]);
@@ -235,12 +224,7 @@ impl Loaded {
         found.extend(news.filter(|mistake| !follows(&mistake.path, &known)));
         let found = found.sorted();
         match plan {
-            Some(plan) if !found.has_errors() => Ok(Self {
-                config,
-                plan,
-                warnings: found,
-                places,
-            }),
+            Some(plan) if !found.has_errors() => Ok(Self { config, plan, warnings: found, places }),
             _ => Err(found),
         }
     }
@@ -264,17 +248,9 @@ impl Places {
             .and_then(|(most, origin)| match origin.clone() {
                 Origin::Code(_) => None,
                 // What is not there is shown by the name of what it is not in.
-                Origin::File {
-                    file,
-                    key,
-                    variable,
-                    ..
-                } if most < keys.len() => Some(Origin::File {
-                    file,
-                    value: key.clone(),
-                    key,
-                    variable,
-                }),
+                Origin::File { file, key, variable, .. } if most < keys.len() => {
+                    Some(Origin::File { file, value: key.clone(), key, variable })
+                }
                 origin => Some(origin),
             })
             .unwrap_or_else(|| Origin::Code(keys.join(".")))
@@ -284,10 +260,7 @@ impl Places {
 /// True if a mistake at `path` only follows from one that is known: it is about a value that could not be read.
 fn follows(path: &str, known: &BTreeSet<String>) -> bool {
     let ends = path.match_indices(['.', '[']).map(|(at, _)| at);
-    if ends
-        .chain([path.len()])
-        .any(|end| known.contains(&path[..end]))
-    {
+    if ends.chain([path.len()]).any(|end| known.contains(&path[..end])) {
         return true;
     }
     // A whole node is not excused by a mistake somewhere in it, but a part of one is.

@@ -149,24 +149,14 @@ impl Letter {
         }
         let body = match &self.body {
             Content::Bytes(blob) => Body::from(blob.bytes()?),
-            Content::File {
-                path,
-                offset,
-                len,
-                size,
-                ..
-            } => Body::File {
+            Content::File { path, offset, len, size, .. } => Body::File {
                 file: BodyFile::kept(path.path()?),
                 offset: *offset,
                 len: *len,
                 size_hint: *size,
             },
         };
-        Ok(Book {
-            id: BookId::UNASSIGNED,
-            headers,
-            body,
-        })
+        Ok(Book { id: BookId::UNASSIGNED, headers, body })
     }
 
     /// What people would call it: its name header, else its id; safe to print.
@@ -308,9 +298,7 @@ pub fn replace(path: &Path, letters: &[Letter], damaged: &[(usize, Vec<u8>)]) ->
     }
     // The file itself, not the link to it.
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut fresh = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
     let mut needed = Vec::new();
     for letter in letters {
@@ -356,11 +344,7 @@ fn rfc3339(seconds: u64) -> String {
     let of_year = of_era - (365 * year + year / 4 - year / 100);
     let shifted = (5 * of_year + 2) / 153;
     let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     let year = year + era * 400 + u64::from(month <= 2);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")

@@ -89,9 +89,7 @@ impl Plan {
 
     /// True if a run writes books to standard output, which nothing else should then use.
     pub fn writes_to_stdout(&self) -> bool {
-        self.writes()
-            .iter()
-            .any(|path| path.as_os_str() == STANDARD_STREAM)
+        self.writes().iter().any(|path| path.as_os_str() == STANDARD_STREAM)
     }
 
     /// Resolves a config built in code. Returns the plan and its warnings.

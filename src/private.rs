@@ -58,16 +58,15 @@ fn opened(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
     let nonblocking = OFlags::NONBLOCK.bits() as i32;
-    let file = options
-        .mode(0o600)
-        .custom_flags(nonblocking)
-        .open(path)
-        .map_err(|error| match error.raw_os_error() {
-            Some(code) if code == rustix::io::Errno::NXIO.raw_os_error() => io::Error::new(
-                io::ErrorKind::NotConnected,
-                "a pipe that no process reads, or a device that is not there",
-            ),
-            _ => error,
+    let file =
+        options.mode(0o600).custom_flags(nonblocking).open(path).map_err(|error| {
+            match error.raw_os_error() {
+                Some(code) if code == rustix::io::Errno::NXIO.raw_os_error() => io::Error::new(
+                    io::ErrorKind::NotConnected,
+                    "a pipe that no process reads, or a device that is not there",
+                ),
+                _ => error,
+            }
         })?;
     // Only the opening must not wait; what is written may.
     fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
@@ -95,11 +94,9 @@ mod tests {
     fn what_is_made_is_its_owners_alone_and_what_was_there_keeps_its_mode() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        for (name, open) in [
-            ("a", open as fn(&Path) -> io::Result<File>),
-            ("b", create),
-            ("c", append),
-        ] {
+        for (name, open) in
+            [("a", open as fn(&Path) -> io::Result<File>), ("b", create), ("c", append)]
+        {
             open(&path(name)).unwrap();
             assert_eq!(mode(&path(name)), 0o600, "{name}");
         }
@@ -122,10 +119,7 @@ mod tests {
         let made = std::process::Command::new("mkfifo").arg(&path).status();
         assert!(made.unwrap().success());
         let refused = create(&path).unwrap_err();
-        assert!(
-            refused.to_string().contains("no process reads"),
-            "{refused}"
-        );
+        assert!(refused.to_string().contains("no process reads"), "{refused}");
         assert!(append(folder.path()).is_err());
         let reader = std::thread::spawn({
             let path = path.clone();

@@ -185,17 +185,7 @@ impl From<LedgerReport> for Ledger {
             duplicates,
             reburned,
         } = ledger;
-        Self {
-            offered,
-            given_back,
-            burned,
-            dead,
-            dropped,
-            in_flight,
-            lost,
-            duplicates,
-            reburned,
-        }
+        Self { offered, given_back, burned, dead, dropped, in_flight, lost, duplicates, reburned }
     }
 }
 

@@ -55,10 +55,7 @@ pub const SCHEDULE: &str = "GOPHERWORKS_SCHEDULE";
 
 /// Runs with these seeds, in this order.
 pub fn seeds(seeds: impl IntoIterator<Item = u64>) -> Runs {
-    Runs {
-        seeds: seeds.into_iter().collect(),
-        schedules: 1,
-    }
+    Runs { seeds: seeds.into_iter().collect(), schedules: 1 }
 }
 
 /// Which runs are to be made.
@@ -85,12 +82,10 @@ impl Runs {
     /// [`SEED`] or [`SCHEDULE`] is no number.
     pub fn run(&self, test: impl AsyncFn(World)) {
         let only = |name: &str| {
-            std::env::var(name)
-                .ok()
-                .map(|text| match text.parse::<u64>() {
-                    Ok(number) => number,
-                    Err(_) => panic!("{name}={text} is no number"),
-                })
+            std::env::var(name).ok().map(|text| match text.parse::<u64>() {
+                Ok(number) => number,
+                Err(_) => panic!("{name}={text} is no number"),
+            })
         };
         self.run_only(only(SEED), only(SCHEDULE), test);
     }
@@ -151,10 +146,7 @@ impl World {
     /// Supervises children, by the schedule of this run, and waits until they are up (or given up).
     pub async fn supervise(&self, policy: Policy, children: Vec<Child>) -> SupervisorHandle {
         let fuzz = self.schedule.map(|number| Fuzz::new(self.seed, number));
-        let setup = Setup {
-            fuzz,
-            ..Setup::new(policy, self.clock.clone(), self.seed)
-        };
+        let setup = Setup { fuzz, ..Setup::new(policy, self.clock.clone(), self.seed) };
         let handle = Supervisor::start_with(setup, children);
         // Callers read the result of the start from the handle.
         let _ = handle.wait_started().await;
@@ -178,9 +170,8 @@ impl World {
     ) {
         let mut draws = self.seed.stream("", "strikes");
         let from = self.clock.now();
-        let mut moments: Vec<Duration> = (0..times)
-            .map(|_| span.mul_f64(draws.random::<f64>()))
-            .collect();
+        let mut moments: Vec<Duration> =
+            (0..times).map(|_| span.mul_f64(draws.random::<f64>())).collect();
         moments.sort_unstable();
         for moment in moments {
             self.clock.sleep_until(from + moment).await;
@@ -206,19 +197,14 @@ impl World {
     fn prepared(&self, topology: &Topology, auditor: Option<std::sync::Arc<Auditor>>) -> Topology {
         let options = Options {
             schedule: self.schedule,
-            faults: Faulting::Planned {
-                horizon: Duration::from_secs(1),
-            },
+            faults: Faulting::Planned { horizon: Duration::from_secs(1) },
             tracer: match auditor {
                 Some(auditor) => Some(auditor),
                 None => topology.options().tracer.clone(),
             },
             ..topology.options().clone()
         };
-        let topology = topology
-            .clone()
-            .with_seed(self.seed.0)
-            .with_options(options);
+        let topology = topology.clone().with_seed(self.seed.0).with_options(options);
         topology.in_time_of(&self.clock, None)
     }
 
@@ -236,10 +222,7 @@ impl World {
         };
         let done = until_done(&running, &self.clock, None).await;
         let report = running.finish(done.clone()).await;
-        let measure = Measure {
-            expect: topology.plan().expect,
-            calm_per_s: None,
-        };
+        let measure = Measure { expect: topology.plan().expect, calm_per_s: None };
         let checks = judge(&measure, &report, &auditor.finish(), &done);
         if checks.iter().any(|check| !check.pass) {
             let lines: Vec<String> = checks.iter().map(ToString::to_string).collect();

@@ -137,10 +137,7 @@ impl Topology {
 
     /// A topology of a plan.
     pub fn from_plan(plan: Plan) -> Self {
-        Self {
-            plan: Arc::new(plan),
-            options: Options::default(),
-        }
+        Self { plan: Arc::new(plan), options: Options::default() }
     }
 
     /// Says how it is to be started.

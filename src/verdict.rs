@@ -125,30 +125,16 @@ pub fn judge(measure: &Measure, report: &Report, audit: &Audit, done: &Done) -> 
     let mut at_most = |name, most: u64, found: u64, note: &str| {
         checks.push(Check {
             name,
-            expected: if most == 0 {
-                "none".to_owned()
-            } else {
-                format!("at most {most}")
-            },
+            expected: if most == 0 { "none".to_owned() } else { format!("at most {most}") },
             found: format!("{found}{note}"),
             pass: found <= most,
         });
     };
     let lost = audit.lost(report);
     at_most("lost", expect.lost, lost, "");
-    at_most(
-        "duplicates",
-        expect.duplicates,
-        audit.duplicates(report),
-        "",
-    );
+    at_most("duplicates", expect.duplicates, audit.duplicates(report), "");
     let asked: u64 = report.requesters.iter().map(|row| row.in_flight).sum();
-    at_most(
-        "in flight",
-        expect.in_flight,
-        report.ledger.in_flight + asked,
-        "",
-    );
+    at_most("in flight", expect.in_flight, report.ledger.in_flight + asked, "");
     let escalated = matches!(report.outcome, Outcome::Escalated(_));
     let closed = match done {
         Done::SinkClosed(sink) => Some(format!("{} closed: {}", sink.node, sink.reason)),
@@ -158,12 +144,7 @@ pub fn judge(measure: &Measure, report: &Report, audit: &Audit, done: &Done) -> 
         Outcome::Escalated(reason) => format!(": {reason}"),
         _ => String::new(),
     };
-    at_most(
-        "escalations",
-        expect.escalations,
-        u64::from(escalated),
-        &why,
-    );
+    at_most("escalations", expect.escalations, u64::from(escalated), &why);
     let ended = *done == Done::Drained || escalated;
     checks.push(Check {
         name: "end",
@@ -203,21 +184,13 @@ pub fn judge(measure: &Measure, report: &Report, audit: &Audit, done: &Done) -> 
 }
 
 fn dip(calm: f64, found: f64) -> f64 {
-    if calm > 0.0 {
-        (1.0 - found / calm).max(0.0)
-    } else {
-        0.0
-    }
+    if calm > 0.0 { (1.0 - found / calm).max(0.0) } else { 0.0 }
 }
 
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.pass { "PASS" } else { "FAIL" };
-        write!(
-            f,
-            "{word}  {:<15} {:<16} {}",
-            self.name, self.expected, self.found
-        )
+        write!(f, "{word}  {:<15} {:<16} {}", self.name, self.expected, self.found)
     }
 }
 
@@ -225,11 +198,7 @@ impl fmt::Display for Check {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.pass { "PASS" } else { "FAIL" };
-        write!(
-            f,
-            "{word}  {} ({}), seed {}",
-            self.topology, self.mode, self.seed
-        )?;
+        write!(f, "{word}  {} ({}), seed {}", self.topology, self.mode, self.seed)?;
         if let Some(schedule) = self.schedule {
             write!(f, ", schedule {schedule}")?;
         }
@@ -251,10 +220,7 @@ impl fmt::Display for Verdict {
             writeln!(f, "  trace  {hash}")?;
         }
         if let (Some(faults), Some(count)) = (&self.minimal, self.minimal_faults) {
-            writeln!(
-                f,
-                "  the least that shows it ({count} faults), for a file of its own:"
-            )?;
+            writeln!(f, "  the least that shows it ({count} faults), for a file of its own:")?;
             for line in faults.lines() {
                 writeln!(f, "    {line}")?;
             }

@@ -22,10 +22,7 @@ struct Rocket {
 impl Rocket {
     fn new(alive: &Arc<AtomicUsize>) -> Self {
         alive.fetch_add(1, Ordering::AcqRel);
-        Self {
-            _load: vec![7; 4096],
-            alive: alive.clone(),
-        }
+        Self { _load: vec![7; 4096], alive: alive.clone() }
     }
 }
 
@@ -60,22 +57,13 @@ impl Handler<Crash> for Rocket {
 /// A number of `/proc/self/status`.
 fn status(key: &str) -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = text
-        .lines()
-        .find(|line| line.starts_with(key))
-        .expect("a line");
+    let line = text.lines().find(|line| line.starts_with(key)).expect("a line");
     let number = line.split_whitespace().nth(1).expect("a number");
     number.parse().expect("a number")
 }
 
 async fn crash(ports: &[Port<Rocket>], handle: &SupervisorHandle, until: u64) {
-    let all = || -> u64 {
-        handle
-            .children()
-            .iter()
-            .map(|(id, _)| handle.restarts(*id))
-            .sum()
-    };
+    let all = || -> u64 { handle.children().iter().map(|(id, _)| handle.restarts(*id)).sum() };
     let mut round = 0usize;
     while all() < until {
         let which = round % ports.len();
@@ -103,10 +91,8 @@ fn a_hundred_thousand_panics_leak_nothing() {
                 0 => Place::Here,
                 _ => Place::Slot(arbiters.slot(number).expect("there is one").clone()),
             };
-            Child::new(format!("rocket {number}"), port, move |_| {
-                Ok(Rocket::new(&alive))
-            })
-            .place(place)
+            Child::new(format!("rocket {number}"), port, move |_| Ok(Rocket::new(&alive)))
+                .place(place)
         });
         let policy = Policy {
             intensity: u32::MAX,

@@ -41,13 +41,8 @@ fn found(file: &str, defect: Defect) -> Vec<&'static str> {
         .failure
         .unwrap_or_else(|| panic!("{defect:?} was not found in {file} by {} seeds", swept.runs));
     println!("{defect:?}, run {} of {SEEDS}:\n{verdict}", swept.runs);
-    let least = verdict
-        .minimal_faults
-        .expect("the failure can be had again");
-    assert!(
-        least <= 2,
-        "{defect:?} in {file}: {least} faults are left\n{verdict}"
-    );
+    let least = verdict.minimal_faults.expect("the failure can be had again");
+    assert!(least <= 2, "{defect:?} in {file}: {least} faults are left\n{verdict}");
     let failed = verdict.checks.iter().filter(|check| !check.pass);
     failed.map(|check| check.name).collect()
 }
@@ -63,10 +58,7 @@ fn a_store_that_acks_early_loses_books() {
 fn a_gopher_that_forgets_a_cart_is_found_by_the_books_in_it() {
     for file in ["four-gophers", "eight-gophers-staged"] {
         let failed = found(file, Defect::GopherForgetsCart);
-        assert!(
-            failed.contains(&"end") && failed.contains(&"in flight"),
-            "{failed:?}"
-        );
+        assert!(failed.contains(&"end") && failed.contains(&"in flight"), "{failed:?}");
     }
 }
 
@@ -86,19 +78,9 @@ fn a_dump_that_loses_a_wake_up_stands_still() {
 
 #[test]
 fn without_a_defect_the_same_seeds_find_nothing() {
-    for file in [
-        "one-gopher",
-        "four-gophers",
-        "four-gophers-staged",
-        "simple-balancer",
-        "hedged",
-    ] {
+    for file in ["one-gopher", "four-gophers", "four-gophers-staged", "simple-balancer", "hedged"] {
         let swept = sweep(file, None);
-        assert!(
-            swept.failure.is_none(),
-            "{}",
-            swept.failure.expect("a verdict")
-        );
+        assert!(swept.failure.is_none(), "{}", swept.failure.expect("a verdict"));
         assert_eq!(swept.runs, SEEDS);
         assert!(swept.faults > SEEDS / 2, "{} faults fired", swept.faults);
     }

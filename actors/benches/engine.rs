@@ -98,10 +98,7 @@ async fn run(shape: Shape<'_>) -> Duration {
         None => Place::Here,
     };
     let bells = ports.clone();
-    let bound = Bound {
-        books: Some((shape.cart * 16).max(1024) as u64),
-        bytes: None,
-    };
+    let bound = Bound { books: Some((shape.cart * 16).max(1024) as u64), bytes: None };
     let store = MemoryStore::new(
         ports.iter().map(|_| (bound, 3)),
         clock.clone(),
@@ -159,10 +156,8 @@ async fn run(shape: Shape<'_>) -> Duration {
         for pile in &piles {
             let core = pile.clone();
             children.push(
-                Child::new(pile.name.clone(), &pile.port, move |_| {
-                    Ok(Pile::new(core.clone()))
-                })
-                .place(place(lane)),
+                Child::new(pile.name.clone(), &pile.port, move |_| Ok(Pile::new(core.clone())))
+                    .place(place(lane)),
             );
         }
         let gophers: &[&str] = match shape.kind {
@@ -172,16 +167,9 @@ async fn run(shape: Shape<'_>) -> Duration {
         for (at, from) in piles.iter().enumerate() {
             let seats: Vec<Seat> = gophers
                 .iter()
-                .map(|words| Seat {
-                    duties: duties(words),
-                    port: Port::new(),
-                    node: number(),
-                })
+                .map(|words| Seat { duties: duties(words), port: Port::new(), node: number() })
                 .collect();
-            let want = Want {
-                books: shape.cart,
-                bytes: None,
-            };
+            let want = Want { books: shape.cart, bytes: None };
             let name = format!("crew{lane}.{at}");
             let yard = Yard::new(
                 clock.clone(),
@@ -279,12 +267,7 @@ fn plain(books: u64, cart: usize) -> Duration {
 }
 
 fn show(shape: Shape<'_>, took: Duration) {
-    let Shape {
-        kind,
-        cart,
-        carts,
-        books,
-    } = shape;
+    let Shape { kind, cart, carts, books } = shape;
     let each = took.as_nanos() as f64 / books as f64;
     println!(
         "{kind:9} {books:>10} books, {carts:>4} carts of {cart:>4}: {:8.2} M/s, {each:8.1} ns each",
@@ -293,15 +276,9 @@ fn show(shape: Shape<'_>, took: Duration) {
 }
 
 fn main() {
-    let words: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|word| word != "--bench")
-        .collect();
-    let number = |at: usize, or: u64| {
-        words
-            .get(at)
-            .map_or(or, |word| word.parse().expect("a number"))
-    };
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let number =
+        |at: usize, or: u64| words.get(at).map_or(or, |word| word.parse().expect("a number"));
     let kinds = match words.first() {
         Some(kind) => vec![kind.as_str()],
         None => vec!["plain", "pipeline", "ring", "copies"],

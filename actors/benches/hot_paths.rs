@@ -18,10 +18,6 @@ fn all() -> impl Iterator<Item = &'static cases::Case> {
 
 #[divan::bench(args = all().map(|(name, _)| *name))]
 fn hot_path(bencher: Bencher<'_, '_>, name: &str) {
-    let (_, case) = all()
-        .find(|(known, _)| *known == name)
-        .expect("one of them");
-    bencher
-        .counter(ItemsCount::new(OPERATIONS))
-        .bench(|| case(OPERATIONS));
+    let (_, case) = all().find(|(known, _)| *known == name).expect("one of them");
+    bencher.counter(ItemsCount::new(OPERATIONS)).bench(|| case(OPERATIONS));
 }

@@ -73,9 +73,7 @@ impl Headers {
 
     /// All headers, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Bytes)> {
-        self.0
-            .iter()
-            .flat_map(|map| map.iter().map(|(name, value)| (name.as_str(), value)))
+        self.0.iter().flat_map(|map| map.iter().map(|(name, value)| (name.as_str(), value)))
     }
 
     /// Number of headers.
@@ -105,18 +103,12 @@ pub struct BodyFile {
 impl BodyFile {
     /// A file that is not deleted.
     pub fn kept(path: impl Into<PathBuf>) -> Arc<Self> {
-        Arc::new(Self {
-            path: path.into(),
-            temporary: false,
-        })
+        Arc::new(Self { path: path.into(), temporary: false })
     }
 
     /// A temporary file, deleted when the last body that refers to it is dropped.
     pub fn temporary(path: impl Into<PathBuf>) -> Arc<Self> {
-        Arc::new(Self {
-            path: path.into(),
-            temporary: true,
-        })
+        Arc::new(Self { path: path.into(), temporary: true })
     }
 
     /// Path of the file.
@@ -161,22 +153,12 @@ impl Body {
     /// A whole file, read to its end at the time of reading; `size_hint` is its present length in
     /// bytes.
     pub fn file(file: Arc<BodyFile>, size_hint: u64) -> Self {
-        Body::File {
-            file,
-            offset: 0,
-            len: None,
-            size_hint,
-        }
+        Body::File { file, offset: 0, len: None, size_hint }
     }
 
     /// `len` bytes of a file, starting at `offset`.
     pub fn range(file: Arc<BodyFile>, offset: u64, len: u64) -> Self {
-        Body::File {
-            file,
-            offset,
-            len: Some(len),
-            size_hint: len,
-        }
+        Body::File { file, offset, len: Some(len), size_hint: len }
     }
 
     /// Size in bytes for the bounds of carts and dumps; of a whole file, its length when listed.
@@ -194,18 +176,12 @@ impl Body {
     pub fn open(&self) -> io::Result<BodyReader> {
         match self {
             Body::Bytes(bytes) => Ok(BodyReader(Reading::Bytes(io::Cursor::new(bytes.clone())))),
-            Body::File {
-                file, offset, len, ..
-            } => {
+            Body::File { file, offset, len, .. } => {
                 let mut opened = open_regular(file.path())?;
                 if *offset > 0 {
                     opened.seek(SeekFrom::Start(*offset))?;
                 }
-                Ok(BodyReader(Reading::File {
-                    file: opened,
-                    left: *len,
-                    _keep: file.clone(),
-                }))
+                Ok(BodyReader(Reading::File { file: opened, left: *len, _keep: file.clone() }))
             }
         }
     }
@@ -215,23 +191,13 @@ impl Body {
     /// # Errors
     /// Errors of [`Body::open`] and of reading; `FileTooLarge` if it has more than `limit` bytes.
     pub fn read_all(&self, limit: u64) -> io::Result<Bytes> {
-        let too_large = || {
-            io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                format!("more than {limit} bytes"),
-            )
-        };
+        let too_large =
+            || io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {limit} bytes"));
         if let Body::Bytes(bytes) = self {
-            return if bytes.len() as u64 > limit {
-                Err(too_large())
-            } else {
-                Ok(bytes.clone())
-            };
+            return if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(bytes.clone()) };
         }
         let mut out = Vec::with_capacity(self.size().min(limit) as usize);
-        self.open()?
-            .take(limit.saturating_add(1))
-            .read_to_end(&mut out)?;
+        self.open()?.take(limit.saturating_add(1)).read_to_end(&mut out)?;
         if out.len() as u64 > limit {
             return Err(too_large());
         }
@@ -267,10 +233,7 @@ fn open_regular(path: &Path) -> io::Result<File> {
         return Err(io::ErrorKind::IsADirectory.into());
     }
     if !kind.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a regular file",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     Ok(file)
 }
@@ -287,25 +250,15 @@ pub struct BodyReader(Reading);
 #[derive(Debug)]
 enum Reading {
     Bytes(io::Cursor<Bytes>),
-    File {
-        file: File,
-        left: Option<u64>,
-        _keep: Arc<BodyFile>,
-    },
+    File { file: File, left: Option<u64>, _keep: Arc<BodyFile> },
 }
 
 impl Read for BodyReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
             Reading::Bytes(cursor) => cursor.read(buf),
-            Reading::File {
-                file, left: None, ..
-            } => file.read(buf),
-            Reading::File {
-                file,
-                left: Some(left),
-                ..
-            } => {
+            Reading::File { file, left: None, .. } => file.read(buf),
+            Reading::File { file, left: Some(left), .. } => {
                 if *left == 0 || buf.is_empty() {
                     return Ok(0);
                 }
@@ -344,11 +297,7 @@ impl Default for BookId {
 impl Book {
     /// A book without headers, not yet accepted by a pile.
     pub fn new(body: impl Into<Body>) -> Self {
-        Self {
-            id: BookId::UNASSIGNED,
-            headers: Headers::new(),
-            body: body.into(),
-        }
+        Self { id: BookId::UNASSIGNED, headers: Headers::new(), body: body.into() }
     }
 
     /// Display name: its `name` header, or `book` and its id without one.

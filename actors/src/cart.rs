@@ -110,19 +110,13 @@ pub struct Cart {
 
 impl std::fmt::Debug for Cart {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cart")
-            .field("crew", &self.yard.name())
-            .field("books", &self.len())
-            .finish()
+        f.debug_struct("Cart").field("crew", &self.yard.name()).field("books", &self.len()).finish()
     }
 }
 
 impl Cart {
     pub(crate) fn from_body(yard: Arc<Yard>, body: Box<CartBody>) -> Self {
-        Self {
-            yard,
-            body: Some(body),
-        }
+        Self { yard, body: Some(body) }
     }
 
     /// Queues the cart in its crew, where it needs `leg` next.
@@ -133,29 +127,20 @@ impl Cart {
 
     /// Takes the body out without returning the cart to its crew.
     pub(crate) fn into_body(mut self) -> Box<CartBody> {
-        self.body
-            .take()
-            .expect("a cart has its body until it is dropped")
+        self.body.take().expect("a cart has its body until it is dropped")
     }
 
     pub(crate) fn body(&self) -> &CartBody {
-        self.body
-            .as_ref()
-            .expect("a cart has its body until it is dropped")
+        self.body.as_ref().expect("a cart has its body until it is dropped")
     }
 
     pub(crate) fn body_mut(&mut self) -> &mut CartBody {
-        self.body
-            .as_mut()
-            .expect("a cart has its body until it is dropped")
+        self.body.as_mut().expect("a cart has its body until it is dropped")
     }
 
     /// Name for traces.
     pub fn name(&self) -> CartName<'_> {
-        CartName {
-            crew: self.yard.name(),
-            number: self.body().number,
-        }
+        CartName { crew: self.yard.name(), number: self.body().number }
     }
 
     /// Ids of the books carried on, without those that failed or were dropped.
@@ -266,9 +251,7 @@ impl Cart {
         body.lease = Some(lease);
         body.worked = None;
         if !body.coupled.is_empty() {
-            let by_bytes = one
-                .bytes
-                .map_or(0, |most| bytes.div_ceil(most.max(1)) as usize);
+            let by_bytes = one.bytes.map_or(0, |most| bytes.div_ceil(most.max(1)) as usize);
             let needed = body.books.div_ceil(one.books.max(1)).max(by_bytes);
             self.uncouple(needed);
         }
@@ -285,9 +268,7 @@ impl Cart {
     pub(crate) fn load_size(&self) -> (usize, u64) {
         (0..self.len())
             .filter_map(|index| self.book(index))
-            .fold((0, 0), |(books, bytes), book| {
-                (books + 1, bytes + book.size())
-            })
+            .fold((0, 0), |(books, bytes), book| (books + 1, bytes + book.size()))
     }
 }
 

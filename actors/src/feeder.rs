@@ -86,10 +86,7 @@ pub struct FeederCore {
 
 impl std::fmt::Debug for FeederCore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FeederCore")
-            .field("name", &self.name)
-            .field("ended", &self.ended)
-            .finish()
+        f.debug_struct("FeederCore").field("name", &self.name).field("ended", &self.ended).finish()
     }
 }
 
@@ -234,9 +231,7 @@ impl FeederCore {
         drop(unread);
         if self.regains {
             let piles = self.piles.iter().filter_map(OnceLock::get);
-            piles
-                .filter_map(Weak::upgrade)
-                .for_each(|pile| pile.recall());
+            piles.filter_map(Weak::upgrade).for_each(|pile| pile.recall());
         }
         self.ring();
     }
@@ -359,11 +354,7 @@ pub struct Feeder {
 impl Feeder {
     /// Creates the actor over `core`.
     pub fn new(core: Arc<FeederCore>, works: Arc<Works>) -> Self {
-        Self {
-            core,
-            works,
-            reading: false,
-        }
+        Self { core, works, reading: false }
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
@@ -423,9 +414,7 @@ impl Actor for Feeder {
     fn started(&mut self, ctx: &mut Self::Context) {
         // Once the port is bound, so that no `More` is lost.
         ctx.spawn(
-            tokio::task::yield_now()
-                .into_actor(self)
-                .map(|(), feeder, ctx| feeder.look(ctx)),
+            tokio::task::yield_now().into_actor(self).map(|(), feeder, ctx| feeder.look(ctx)),
         );
     }
 }

@@ -84,16 +84,7 @@ impl CrewCore {
         (work, ask): (Option<MakeWork>, Option<Asking>),
         works: Arc<Works>,
     ) -> Self {
-        Self {
-            pause: Pause::new("crew", yard.name()),
-            yard,
-            from,
-            to,
-            steps,
-            work,
-            ask,
-            works,
-        }
+        Self { pause: Pause::new("crew", yard.name()), yard, from, to, steps, work, ask, works }
     }
 
     /// While the crew pauses: the reason, and the number of books waiting on its pile and in its
@@ -125,9 +116,7 @@ impl CrewCore {
 
 impl std::fmt::Debug for CrewCore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CrewCore")
-            .field("yard", &self.yard)
-            .finish()
+        f.debug_struct("CrewCore").field("yard", &self.yard).finish()
     }
 }
 
@@ -169,10 +158,7 @@ pub struct Gopher {
 
 impl std::fmt::Debug for Gopher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gopher")
-            .field("name", &self.core.name)
-            .field("busy", &self.busy)
-            .finish()
+        f.debug_struct("Gopher").field("name", &self.core.name).field("busy", &self.busy).finish()
     }
 }
 
@@ -201,9 +187,7 @@ fn coupling(crew: &CrewCore) -> usize {
         Door::Incinerator(_) => half(&crew.from),
     };
     match quick {
-        true => (yard.carts() / 2)
-            .min(books / yard.want().books.max(1))
-            .max(1),
+        true => (yard.carts() / 2).min(books / yard.want().books.max(1)).max(1),
         false => 1,
     }
 }
@@ -293,11 +277,7 @@ impl Gopher {
             return self.finished(cart, leg);
         }
         let (wait, cpu) = {
-            let mut chance = self
-                .core
-                .chance
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut chance = self.core.chance.lock().unwrap_or_else(PoisonError::into_inner);
             (time.wait.draw(&mut *chance), time.cpu.draw(&mut *chance))
         };
         let clock = &self.crew.works.clock;
@@ -353,11 +333,7 @@ impl Gopher {
         }
         let works = &self.crew.works;
         if works.is_traced() && !matches!(leg, Leg::Take | Leg::Reserve) {
-            let act = Act::Step {
-                step: leg.step(),
-                cart: cart.name(),
-                since: self.began,
-            };
+            let act = Act::Step { step: leg.step(), cart: cart.name(), since: self.began };
             works.record(&self.core.name, &act);
         }
         self.onward(cart, leg, None)
@@ -369,21 +345,14 @@ impl Actor for Gopher {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         // Asks for work once the port is bound: a cart sent before that would not arrive.
-        ctx.spawn(
-            tokio::task::yield_now()
-                .into_actor(self)
-                .map(|(), gopher, ctx| {
-                    if gopher.busy {
-                        // A cart has arrived already.
-                        return;
-                    }
-                    let next = gopher
-                        .crew
-                        .yard
-                        .advance(gopher.core.index, gopher.epoch, None);
-                    gopher.go_on(next, ctx);
-                }),
-        );
+        ctx.spawn(tokio::task::yield_now().into_actor(self).map(|(), gopher, ctx| {
+            if gopher.busy {
+                // A cart has arrived already.
+                return;
+            }
+            let next = gopher.crew.yard.advance(gopher.core.index, gopher.epoch, None);
+            gopher.go_on(next, ctx);
+        }));
     }
 }
 

@@ -78,9 +78,7 @@ pub struct Incinerator {
 
 impl std::fmt::Debug for Incinerator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Incinerator")
-            .field("core", &self.core)
-            .finish()
+        f.debug_struct("Incinerator").field("core", &self.core).finish()
     }
 }
 
@@ -91,11 +89,8 @@ impl Incinerator {
     /// # Errors
     /// The error of the burn's factory.
     pub fn new(core: Arc<IncineratorCore>, epoch: u64) -> Result<Self, Failure> {
-        let fire = if epoch <= 1 {
-            lock(&core.fire).as_ref().map(|(fire, _)| fire.clone())
-        } else {
-            None
-        };
+        let fire =
+            if epoch <= 1 { lock(&core.fire).as_ref().map(|(fire, _)| fire.clone()) } else { None };
         let fire = match fire {
             Some(fire) => fire,
             None => Arc::new(Guarded::new((core.make)()?)),
@@ -104,13 +99,7 @@ impl Incinerator {
         // Outside the lock: the drop is user code.
         drop(old);
         core.one_by_one.store(false, Ordering::Relaxed);
-        Ok(Self {
-            core,
-            fire,
-            epoch,
-            at_hand: None,
-            looks_at: None,
-        })
+        Ok(Self { core, fire, epoch, at_hand: None, looks_at: None })
     }
 
     /// Has a balancer's workers burn the cart.
@@ -237,17 +226,13 @@ impl Actor for Incinerator {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         // Once the port is bound: earlier carts are parked.
-        ctx.spawn(
-            tokio::task::yield_now()
-                .into_actor(self)
-                .map(|(), fire, ctx| {
-                    if fire.burns_at_hand() {
-                        fire.at_hand = Some(AtHand::new(fire.core.clone()));
-                    }
-                    fire.core.told.open();
-                    fire.look(fire.core.works.clock.now(), true, ctx);
-                }),
-        );
+        ctx.spawn(tokio::task::yield_now().into_actor(self).map(|(), fire, ctx| {
+            if fire.burns_at_hand() {
+                fire.at_hand = Some(AtHand::new(fire.core.clone()));
+            }
+            fire.core.told.open();
+            fire.look(fire.core.works.clock.now(), true, ctx);
+        }));
     }
 }
 

@@ -57,11 +57,7 @@ pub struct Served {
 impl Served {
     /// Wraps `serve`; `blocks` as defined by [`Service::blocks`].
     pub fn new(serve: Box<dyn Serve>, blocks: bool) -> Self {
-        Self {
-            serve,
-            blocks,
-            works: None,
-        }
+        Self { serve, blocks, works: None }
     }
 
     /// Injects faults of these works, as for the worker of this name.
@@ -74,9 +70,7 @@ impl Served {
 
 impl fmt::Debug for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Served")
-            .field("blocks", &self.blocks)
-            .finish()
+        f.debug_struct("Served").field("blocks", &self.blocks).finish()
     }
 }
 
@@ -85,10 +79,7 @@ impl Work for Served {
     type Reply = Answer;
 
     async fn work(&mut self, job: Job) -> Answer {
-        let Some((works, name)) = self
-            .works
-            .as_ref()
-            .filter(|(works, _)| works.faults().is_some())
+        let Some((works, name)) = self.works.as_ref().filter(|(works, _)| works.faults().is_some())
         else {
             return self.serve.serve(job).await;
         };

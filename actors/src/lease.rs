@@ -32,13 +32,7 @@ pub struct Note {
 impl Note {
     /// Note of a book that is leased for the first time.
     pub(crate) fn first(place: u64) -> Self {
-        Self {
-            place,
-            attempts: 0,
-            deliveries: 1,
-            begun: false,
-            apart: false,
-        }
+        Self { place, attempts: 0, deliveries: 1, begun: false, apart: false }
     }
 
     /// True if no burn of it has begun and no attempt was charged.
@@ -281,9 +275,7 @@ impl Lease {
     }
 
     fn batch(&self) -> &Arc<Batch> {
-        self.batch
-            .as_ref()
-            .expect("a lease has its batch until it is settled")
+        self.batch.as_ref().expect("a lease has its batch until it is settled")
     }
 
     /// The pile that the books belong to.
@@ -393,9 +385,7 @@ impl Lease {
         if self.done > 0 && self.done < self.len() {
             self.listed();
         }
-        self.marks
-            .take()
-            .map_or_else(Marks::default, |marks| *marks)
+        self.marks.take().map_or_else(Marks::default, |marks| *marks)
     }
 
     /// The mark of the book at `index`; [`Verdict::Return`] if unmarked.
@@ -428,13 +418,7 @@ impl Lease {
     pub(crate) fn unbind(mut self, rest: Verdict) -> Option<Unbound> {
         let Marks { verdicts, begun } = self.take_marks();
         let (batch, end) = self.unbind_whole()?;
-        Some(Unbound {
-            batch,
-            verdicts,
-            begun,
-            rest,
-            end,
-        })
+        Some(Unbound { batch, verdicts, begun, rest, end })
     }
 
     /// Like `unbind`, for a lease settled as a whole; ignores its marks.

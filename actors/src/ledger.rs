@@ -85,10 +85,7 @@ impl Ids {
         }
         // A negative step wraps around to a large one: rejected.
         let follow = follow && step > 0 && step <= u64::MAX / 2;
-        let ids = Self {
-            first: BookId(first),
-            step,
-        };
+        let ids = Self { first: BookId(first), step };
         (bytes, follow.then_some(ids))
     }
 
@@ -100,10 +97,7 @@ impl Ids {
     /// The ids without the first `count`.
     #[must_use]
     pub fn from(self, count: u64) -> Self {
-        Self {
-            first: self.at(count),
-            ..self
-        }
+        Self { first: self.at(count), ..self }
     }
 }
 
@@ -336,18 +330,10 @@ mod tests {
     #[test]
     fn ids_are_at_equal_distances_or_they_are_none() {
         let books = |ids: &[u64]| -> Vec<Book> {
-            let book = |id: &u64| Book {
-                id: BookId(*id),
-                ..Book::default()
-            };
+            let book = |id: &u64| Book { id: BookId(*id), ..Book::default() };
             ids.iter().map(book).collect()
         };
-        let ids = |first, step| {
-            Some(Ids {
-                first: BookId(first),
-                step,
-            })
-        };
+        let ids = |first, step| Some(Ids { first: BookId(first), step });
         assert_eq!(Ids::of(&books(&[3, 5, 7])), ids(3, 2));
         assert_eq!(Ids::of(&books(&[9])), ids(9, 1));
         for odd in [&[][..], &[3, 5, 6], &[5, 3], &[4, 4]] {

@@ -195,16 +195,8 @@ impl Pause {
         };
         if told {
             let after = works.clock.now() - since;
-            works.tell(Event::Available {
-                node: self.name.clone(),
-                after,
-            });
-            log::warn!(
-                "{} {} goes on after {}",
-                self.what,
-                self.name,
-                seconds(after)
-            );
+            works.tell(Event::Available { node: self.name.clone(), after });
+            log::warn!("{} {} goes on after {}", self.what, self.name, seconds(after));
         }
         true
     }

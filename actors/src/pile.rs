@@ -55,11 +55,7 @@ impl Pile {
     /// Creates the actor over `core`.
     pub fn new(core: Arc<PileCore>) -> Self {
         let born = core.works.clock.now();
-        Self {
-            core,
-            timer: None,
-            born,
-        }
+        Self { core, timer: None, born }
     }
 
     /// Serves all parked carts that can be served now.
@@ -122,14 +118,10 @@ impl Actor for Pile {
             return;
         }
         // Once the port is bound: earlier wake-ups, and those in the last mailbox, are lost.
-        ctx.spawn(
-            tokio::task::yield_now()
-                .into_actor(self)
-                .map(|(), pile, ctx| {
-                    pile.core.told.open();
-                    pile.pump(ctx);
-                }),
-        );
+        ctx.spawn(tokio::task::yield_now().into_actor(self).map(|(), pile, ctx| {
+            pile.core.told.open();
+            pile.pump(ctx);
+        }));
     }
 }
 

@@ -195,12 +195,7 @@ fn without(text: &str, name: &str) -> String {
         let end = at + name.len();
         let before = text[..at].chars().next_back();
         let after = text[end..].chars().next();
-        if at >= copied
-            && ![before, after]
-                .into_iter()
-                .flatten()
-                .any(char::is_alphanumeric)
-        {
+        if at >= copied && ![before, after].into_iter().flatten().any(char::is_alphanumeric) {
             out.push_str(&text[copied..at]);
             out.push('*');
             copied = end;
@@ -211,9 +206,8 @@ fn without(text: &str, name: &str) -> String {
 }
 
 /// A number after one of these words distinguishes reasons.
-const CODES: [&str; 9] = [
-    "status", "code", "signal", "exit", "answered", "error", "errno", "os", "http",
-];
+const CODES: [&str; 9] =
+    ["status", "code", "signal", "exit", "answered", "error", "errno", "os", "http"];
 
 /// Appends `word` with `#` for each number, and for each part of 8 or more characters with a digit
 /// (an id, a hash).
@@ -251,17 +245,11 @@ mod tests {
         ];
         let [one, other] = same.map(|(reason, what)| alike(reason, what));
         assert_eq!(one, other);
-        assert_eq!(
-            alike("127.0.0.1:9000 refused", ""),
-            alike("127.0.0.1:80 refused", "")
-        );
+        assert_eq!(alike("127.0.0.1:9000 refused", ""), alike("127.0.0.1:80 refused", ""));
         // A short name must not be replaced inside other words.
         assert_eq!(alike("e: not there", "e"), alike("t: not there", "t"));
         assert_eq!(alike("book-12 is odd", "x"), alike("book-9 is odd", "x"));
-        assert_eq!(
-            alike("no key 01h4z6gx2t", "x"),
-            alike("no key 7j8kq03mm1", "x")
-        );
+        assert_eq!(alike("no key 01h4z6gx2t", "x"), alike("no key 7j8kq03mm1", "x"));
         for (one, other) in [
             ("prog: exit status: 1", "prog: exit status: 2"),
             ("h answered 404 Not Found", "h answered 503 Not Found"),
@@ -290,12 +278,7 @@ mod tests {
         }
         assert_eq!(node.rows.len(), MOST_REASONS);
         assert_eq!(node.logged, 2 * MOST_LOGGED);
-        let counted: u64 = node
-            .rows
-            .values()
-            .chain(&node.others)
-            .map(|row| row.count)
-            .sum();
+        let counted: u64 = node.rows.values().chain(&node.others).map(|row| row.count).sum();
         assert_eq!(counted, 105);
     }
 

@@ -181,9 +181,7 @@ impl Shelf {
         if !self.has_room(1, 0) {
             return 0;
         }
-        self.bound.books.map_or(usize::MAX, |most| {
-            (most as usize).saturating_sub(held).max(1)
-        })
+        self.bound.books.map_or(usize::MAX, |most| (most as usize).saturating_sub(held).max(1))
     }
 
     /// Reserves space for books that are about to come; false if there is none.
@@ -210,10 +208,7 @@ impl Shelf {
     /// Appends a book. The caller has checked for space.
     pub fn put(&mut self, book: Book) {
         let bytes = book.size();
-        let ids = Ids {
-            first: book.id,
-            step: 1,
-        };
+        let ids = Ids { first: book.id, step: 1 };
         self.put_all(vec![book], bytes, Some(ids));
     }
 
@@ -401,13 +396,7 @@ impl Shelf {
 
     /// Carries out the verdicts on a lease. Returned books are taken back even above the bound.
     pub fn settle(&mut self, unbound: Unbound, now: Time) -> Settlement {
-        let Unbound {
-            batch,
-            verdicts,
-            rest,
-            begun,
-            ..
-        } = unbound;
+        let Unbound { batch, verdicts, rest, begun, .. } = unbound;
         let mut done = Settlement::default();
         let (bytes, ids) = (batch.bytes, batch.ids);
         let (books, notes) = self.books_of(batch);
@@ -473,13 +462,8 @@ impl Shelf {
     /// Revokes every lease whose holder matches `lost`, without charging attempts; their carts
     /// become stale. Returns how many books came back.
     pub fn revoke(&mut self, lost: impl Fn(u64) -> bool) -> usize {
-        let held: Vec<Arc<Batch>> = self
-            .leases
-            .iter()
-            .flatten()
-            .filter(|batch| lost(batch.held_by()))
-            .cloned()
-            .collect();
+        let held: Vec<Arc<Batch>> =
+            self.leases.iter().flatten().filter(|batch| lost(batch.held_by())).cloned().collect();
         let mut returned = 0;
         for batch in held {
             let was_burning = batch.is_burning();

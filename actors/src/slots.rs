@@ -48,10 +48,7 @@ impl SlotClaim {
 impl Slot {
     /// A handle by which the slot can be released if its holder hangs.
     pub(crate) fn claim(&self) -> SlotClaim {
-        SlotClaim {
-            slots: self.slots.clone(),
-            returned: self.returned.clone(),
-        }
+        SlotClaim { slots: self.slots.clone(), returned: self.returned.clone() }
     }
 
     /// When the slot became free.
@@ -82,11 +79,7 @@ impl Slots {
         let earliest = (0..state.free.len()).min_by_key(|at| state.free[*at]);
         if let Some(earliest) = earliest {
             let at = state.free.swap_remove(earliest);
-            return Some(Slot {
-                slots: self.clone(),
-                at,
-                returned: Arc::default(),
-            });
+            return Some(Slot { slots: self.clone(), at, returned: Arc::default() });
         }
         if !state.waiting.iter().any(|known| known.ptr_eq(yard)) {
             state.waiting.push_back(yard.clone());

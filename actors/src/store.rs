@@ -87,16 +87,8 @@ impl fmt::Display for Promises {
             (self.kill, "kill -9"),
             (self.power_loss, "power loss"),
         ];
-        let kept: Vec<&str> = yes
-            .iter()
-            .filter(|(yes, _)| *yes)
-            .map(|(_, what)| *what)
-            .collect();
-        let lost: Vec<&str> = yes
-            .iter()
-            .filter(|(yes, _)| !*yes)
-            .map(|(_, what)| *what)
-            .collect();
+        let kept: Vec<&str> = yes.iter().filter(|(yes, _)| *yes).map(|(_, what)| *what).collect();
+        let lost: Vec<&str> = yes.iter().filter(|(yes, _)| !*yes).map(|(_, what)| *what).collect();
         write!(f, "books survive {}", kept.join(", "))?;
         if !lost.is_empty() {
             write!(f, "; not {}", lost.join(", "))?;
@@ -153,13 +145,7 @@ pub enum Settled {
 impl Settled {
     /// All `acked` books of the lease are acked.
     pub(crate) fn whole(acked: usize, last: bool) -> Self {
-        Settled::Done {
-            acked,
-            returned: 0,
-            buried: 0,
-            dropped: 0,
-            last,
-        }
+        Settled::Done { acked, returned: 0, buried: 0, dropped: 0, last }
     }
 }
 

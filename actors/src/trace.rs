@@ -186,11 +186,7 @@ impl fmt::Display for Act<'_> {
             Act::Burn { cart, books } => write!(f, "burn {cart} {}", Ranges(books)),
             Act::Ask { request } => write!(f, "ask {request}"),
             Act::Begin { request, copy } => write!(f, "begin {request}.{copy}"),
-            Act::Answer {
-                request,
-                copy,
-                wanted,
-            } => {
+            Act::Answer { request, copy, wanted } => {
                 let word = if *wanted { "answer" } else { "waste" };
                 write!(f, "{word} {request}.{copy}")
             }
@@ -229,28 +225,14 @@ mod tests {
         assert_eq!(ids(&[7]), "7");
         assert_eq!(ids(&[1, 2, 3, 5, 7, 8]), "1-3,5,7-8");
         assert_eq!(ids(&[3, 2, 1]), "3,2,1");
-        assert_eq!(
-            ids(&[u64::MAX - 1, u64::MAX]),
-            format!("{}-{}", u64::MAX - 1, u64::MAX)
-        );
+        assert_eq!(ids(&[u64::MAX - 1, u64::MAX]), format!("{}-{}", u64::MAX - 1, u64::MAX));
     }
 
     #[test]
     fn a_record_is_a_line() {
-        let cart = CartName {
-            crew: "near[lane=1]",
-            number: 3,
-        };
-        let act = Act::Step {
-            step: Step::Push,
-            cart,
-            since: Time(1_000_000),
-        };
-        let record = Record {
-            at: Time(1_500_000),
-            node: "near[lane=1]/2",
-            act: &act,
-        };
+        let cart = CartName { crew: "near[lane=1]", number: 3 };
+        let act = Act::Step { step: Step::Push, cart, since: Time(1_000_000) };
+        let record = Record { at: Time(1_500_000), node: "near[lane=1]/2", act: &act };
         assert_eq!(
             record.to_string(),
             "0.001500000s near[lane=1]/2 push near[lane=1]#3 since 0.001000000s"

@@ -83,12 +83,7 @@ impl<W: Work> Worker<W> {
             true => make(&core, number)?,
             false => Vec::new(),
         };
-        Ok(Self {
-            core,
-            number,
-            epoch,
-            places,
-        })
+        Ok(Self { core, number, epoch, places })
     }
 }
 
@@ -144,9 +139,7 @@ async fn live<W: Work>(
 }
 
 fn make<W: Work>(core: &BalancerCore<W>, number: usize) -> Result<Vec<Guarded<W>>, Failure> {
-    (0..core.settings().places)
-        .map(|_| core.make(number).map(Guarded::new))
-        .collect()
+    (0..core.settings().places).map(|_| core.make(number).map(Guarded::new)).collect()
 }
 
 /// One concurrency slot: serves requests one by one while the worker is wanted.
@@ -244,9 +237,7 @@ pin_project! {
 
 impl<F: Future> Held<F> {
     pub(crate) fn new(future: F) -> Self {
-        Self {
-            future: Some(future),
-        }
+        Self { future: Some(future) }
     }
 
     /// Polls; a panic is returned as its text.

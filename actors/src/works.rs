@@ -120,9 +120,7 @@ pub struct SinkClosed {
 
 impl std::fmt::Debug for Works {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Works")
-            .field("store", &self.store.ledger())
-            .finish()
+        f.debug_struct("Works").field("store", &self.store.ledger()).finish()
     }
 }
 

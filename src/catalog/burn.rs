@@ -31,11 +31,7 @@ fn asking(_: &Asking, _: &Site) -> Result<Elsewhere, Failure> {
 pub(super) fn register(catalog: &mut Catalog) {
     catalog
         .add_burn("count", "Burns without a trace", count::make)
-        .add_burn(
-            "files",
-            "Writes each body to a file of its name below a folder",
-            files::make,
-        )
+        .add_burn("files", "Writes each body to a file of its name below a folder", files::make)
         .add_burn(
             "lines",
             "Writes each body as a line of a file or to standard output",

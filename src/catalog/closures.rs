@@ -104,10 +104,7 @@ impl Catalog {
         let serve = Arc::new(move |job| std::future::ready(serve(job)));
         self.add_service(name, help, move |_: &NoOptions, _| {
             let serve = serve.clone();
-            Ok(FnService {
-                serve,
-                blocks: true,
-            })
+            Ok(FnService { serve, blocks: true })
         })
     }
 
@@ -129,10 +126,7 @@ impl Catalog {
         let serve = Arc::new(serve);
         self.add_service(name, help, move |_: &NoOptions, _| {
             let serve = serve.clone();
-            Ok(FnService {
-                serve,
-                blocks: false,
-            })
+            Ok(FnService { serve, blocks: false })
         })
     }
 
@@ -148,9 +142,7 @@ impl Catalog {
         I: IntoIterator<Item = Book>,
         I::IntoIter: Send + 'static,
     {
-        self.add_source(name, help, move |_: &NoOptions, _| {
-            Ok(IterSource(make().into_iter()))
-        })
+        self.add_source(name, help, move |_: &NoOptions, _| Ok(IterSource(make().into_iter())))
     }
 
     /// Adds a kind of work from a closure that may block: it runs in the blocking pool.

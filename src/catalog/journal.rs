@@ -28,11 +28,7 @@ impl Journal {
             Some(mut file) => ends_torn(&mut file)?,
             None => false,
         };
-        Ok(Self {
-            own,
-            name,
-            torn: Mutex::new(torn),
-        })
+        Ok(Self { own, name, torn: Mutex::new(torn) })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -52,11 +48,8 @@ impl Journal {
         // Opened for each call: if another instance has replaced the file, records go to the new
         // one.
         let mut file = self.own.append(&self.name)?;
-        let written = if *torn {
-            file.write_all(&[b"\n", lines].concat())
-        } else {
-            file.write_all(lines)
-        };
+        let written =
+            if *torn { file.write_all(&[b"\n", lines].concat()) } else { file.write_all(lines) };
         *torn = written.is_err();
         written?;
         if durable { file.sync_data() } else { Ok(()) }
@@ -190,9 +183,7 @@ mod tests {
         for cut in 0..whole.len() - 1 {
             let _ = std::fs::remove_file(own.path().join("journal"));
             let journal = open();
-            journal
-                .append(&record(&["0", "first", "x"]), false)
-                .unwrap();
+            journal.append(&record(&["0", "first", "x"]), false).unwrap();
             journal.append(&whole[..cut], false).unwrap();
             let journal = open();
             journal.append(&record(&["2", "third", "z"]), true).unwrap();

@@ -57,10 +57,7 @@ pub(super) fn holder(file: &File) -> String {
 fn locked_by(locks: &str, dev: u64, ino: u64) -> Option<u32> {
     let (major, minor) = (rustix::fs::major(dev), rustix::fs::minor(dev));
     let held = locks.lines().filter_map(|line| {
-        let mut words = line
-            .split_whitespace()
-            .skip(1)
-            .skip_while(|word| *word == "->");
+        let mut words = line.split_whitespace().skip(1).skip_while(|word| *word == "->");
         (words.next()? == "FLOCK").then_some(())?;
         let mut words = words.skip(2);
         let pid: u32 = words.next()?.parse().ok()?;

@@ -119,9 +119,7 @@ fn hex_digit(digit: u8) -> Option<u8> {
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let pairs = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    pairs
-        .map(|digit| char::from(DIGITS[usize::from(digit)]))
-        .collect()
+    pairs.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 /// Decodes a SHA-256 digest from 64 hexadecimal digits; `None` if the text is anything else.
@@ -169,30 +167,17 @@ mod tests {
     #[test]
     fn requests_are_told_apart_by_run_requester_and_number() {
         let run = RunId::of_seed(1);
-        let job = |from: &str, number, copy| Job {
-            from: from.into(),
-            number,
-            copy,
-            book: None,
-        };
+        let job = |from: &str, number, copy| Job { from: from.into(), number, copy, book: None };
         let key = |job: &Job| key_of_job(job, &run);
         let first = job("web[copy=1]", 3, 0);
         assert_eq!(key(&first), format!("{run}-web%5Bcopy%3D1%5D-3"));
         assert_eq!(key(&first), key(&job("web[copy=1]", 3, 2)));
         assert_ne!(key(&first), key(&job("web[copy=2]", 3, 0)));
-        let served = Job {
-            book: Some(Book::default().with_header("http.method", "GET")),
-            ..first.clone()
-        };
+        let served =
+            Job { book: Some(Book::default().with_header("http.method", "GET")), ..first.clone() };
         assert_eq!(key(&served), key(&first));
-        let book = Book {
-            id: BookId(7),
-            ..Book::default()
-        };
-        let about = |book: &Book| Job {
-            book: Some(book.clone()),
-            ..first.clone()
-        };
+        let book = Book { id: BookId(7), ..Book::default() };
+        let about = |book: &Book| Job { book: Some(book.clone()), ..first.clone() };
         assert_eq!(key(&about(&book)), format!("{run}-7"));
         let book = book.with_header(header::KEY, "of the source");
         assert_eq!(key(&about(&book)), "of the source");

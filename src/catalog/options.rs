@@ -123,10 +123,7 @@ pub(super) fn parse<O: DeserializeOwned>(table: toml::Table) -> Result<O, Option
             Segment::Enum { variant } => Some(variant.clone()),
             Segment::Unknown => None,
         });
-        OptionError {
-            path: path.collect(),
-            message: error.inner().message().to_owned(),
-        }
+        OptionError { path: path.collect(), message: error.inner().message().to_owned() }
     })
 }
 
@@ -188,11 +185,7 @@ fn outside(
         _ => return None,
     };
     let shown = |bound: f64| {
-        if is_size {
-            super::units::Size(bound as u64).to_string()
-        } else {
-            bound.to_string()
-        }
+        if is_size { super::units::Size(bound as u64).to_string() } else { bound.to_string() }
     };
     if number.is_nan() {
         return Some("this is no number".to_owned());
@@ -213,15 +206,11 @@ pub(super) fn reads_and_writes(
     by_default: Access,
 ) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let (mut reads, mut writes) = (Vec::new(), Vec::new());
-    visit_paths(
-        schema,
-        table,
-        &mut |text, path| match path.access.unwrap_or(by_default) {
-            Access::Read => reads.push(PathBuf::from(&*text)),
-            Access::Write => writes.push(PathBuf::from(&*text)),
-            Access::Neither => {}
-        },
-    );
+    visit_paths(schema, table, &mut |text, path| match path.access.unwrap_or(by_default) {
+        Access::Read => reads.push(PathBuf::from(&*text)),
+        Access::Write => writes.push(PathBuf::from(&*text)),
+        Access::Neither => {}
+    });
     (reads, writes)
 }
 
@@ -279,9 +268,7 @@ fn visit_value(
                 let property = branches(root, schema_at).find_map(|branch| {
                     let named = branch.get("properties").and_then(|all| all.get(name));
                     named.or_else(|| {
-                        branch
-                            .get("additionalProperties")
-                            .filter(|any| any.is_object())
+                        branch.get("additionalProperties").filter(|any| any.is_object())
                     })
                 });
                 if let Some(property) = property {
@@ -316,9 +303,7 @@ pub(crate) fn item(array: &Value, at: usize) -> Option<&Value> {
 /// Resolves the schema's `$ref`, if it has one.
 fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     let target = schema.get("$ref").and_then(Value::as_str);
-    target
-        .and_then(|target| root.pointer(target.strip_prefix('#')?))
-        .unwrap_or(schema)
+    target.and_then(|target| root.pointer(target.strip_prefix('#')?)).unwrap_or(schema)
 }
 
 /// The schema and its alternatives, one level deep, which is enough for `Option<T>` and enums.
@@ -343,18 +328,13 @@ pub(super) fn help(schema: &Schema) -> Vec<OptionHelp> {
         .flatten()
         .map(|(name, property)| {
             let text = |key: &str| {
-                let own = property
-                    .get(key)
-                    .or_else(|| resolve(root, property).get(key));
+                let own = property.get(key).or_else(|| resolve(root, property).get(key));
                 own.and_then(Value::as_str).unwrap_or_default()
             };
             OptionHelp {
                 name: name.clone(),
                 ty: type_name(root, property),
-                default: property
-                    .get("default")
-                    .filter(|value| !value.is_null())
-                    .map(toml_text),
+                default: property.get("default").filter(|value| !value.is_null()).map(toml_text),
                 help: text("description")
                     .split_whitespace()
                     .map(str::to_owned)
@@ -398,10 +378,7 @@ fn type_name(root: &Value, schema: &Value) -> String {
     for key in ["anyOf", "oneOf"] {
         if let Some(alternatives) = schema.get(key).and_then(Value::as_array) {
             let names = alternatives.iter().map(|branch| type_name(root, branch));
-            return names
-                .filter(|name| name != "null")
-                .collect::<Vec<_>>()
-                .join(" | ");
+            return names.filter(|name| name != "null").collect::<Vec<_>>().join(" | ");
         }
     }
     let name = match schema.get("type") {
@@ -417,10 +394,7 @@ fn type_name(root: &Value, schema: &Value) -> String {
             Some(items) => format!("[{}]", type_name(root, items)),
             None => "array".to_owned(),
         },
-        "object" => match schema
-            .get("additionalProperties")
-            .filter(|any| any.is_object())
-        {
+        "object" => match schema.get("additionalProperties").filter(|any| any.is_object()) {
             Some(values) => format!("{{ name = {} }}", type_name(root, values)),
             None => "table".to_owned(),
         },
@@ -430,23 +404,19 @@ fn type_name(root: &Value, schema: &Value) -> String {
 }
 
 fn plain_text(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Formats a JSON value in TOML notation, on one line.
 fn toml_text(value: &Value) -> String {
     match value {
-        Value::Array(values) => format!(
-            "[{}]",
-            values.iter().map(toml_text).collect::<Vec<_>>().join(", ")
-        ),
+        Value::Array(values) => {
+            format!("[{}]", values.iter().map(toml_text).collect::<Vec<_>>().join(", "))
+        }
         Value::Object(entries) if entries.is_empty() => "{}".to_owned(),
         Value::Object(entries) => {
-            let entries = entries
-                .iter()
-                .map(|(name, value)| format!("{name} = {}", toml_text(value)));
+            let entries =
+                entries.iter().map(|(name, value)| format!("{name} = {}", toml_text(value)));
             format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
         }
         scalar => scalar.to_string(),

@@ -176,10 +176,9 @@ impl Own {
         }
         match rustix::fs::openat(&self.dir, name, flags, Mode::empty()) {
             Ok(dir) => Ok(Dir::from(dir)),
-            Err(Errno::LOOP | Errno::NOTDIR) => Err(in_the_way(
-                &self.path.join(name),
-                "not a folder, or a link to one",
-            )),
+            Err(Errno::LOOP | Errno::NOTDIR) => {
+                Err(in_the_way(&self.path.join(name), "not a folder, or a link to one"))
+            }
             Err(error) => Err(named(&self.path.join(name), error.into())),
         }
     }
@@ -222,10 +221,7 @@ impl Own {
         file.write_all(std::process::id().to_string().as_bytes())?;
         self.folds_case = self.same_under_capitals();
         self.remove_abandoned()?;
-        self.lock
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .file = Some(Locked::new(file));
+        self.lock.get_mut().unwrap_or_else(PoisonError::into_inner).file = Some(Locked::new(file));
         Ok(())
     }
 

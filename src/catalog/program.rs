@@ -217,10 +217,7 @@ pub(in crate::catalog) struct Place {
 
 impl From<&Site> for Place {
     fn from(site: &Site) -> Self {
-        Self {
-            node: site.node.clone(),
-            run: site.run.clone(),
-        }
+        Self { node: site.node.clone(), run: site.run.clone() }
     }
 }
 
@@ -359,10 +356,7 @@ impl Program {
     fn judged(&self, ended: Result<Ended, Fault>, output: Output) -> Result<Vec<u8>, Refusal> {
         let name = self.name();
         let ended = ended.map_err(|fault| match fault {
-            Fault::Feed(failure) => Refusal {
-                cause: Cause::Feed,
-                failure,
-            },
+            Fault::Feed(failure) => Refusal { cause: Cause::Feed, failure },
             Fault::System(error) => Refusal {
                 cause: Cause::Elsewhere,
                 failure: Failure::unavailable(format!("running {name}: {error}")),
@@ -385,10 +379,7 @@ impl Program {
                     Output::Discard | Output::Inherit => u64::MAX,
                 };
                 let what = format!("{name}: more than {} of output (max_output)", Size(most));
-                return Err(Refusal {
-                    cause: Cause::Program,
-                    failure: Failure::permanent(what),
-                });
+                return Err(Refusal { cause: Cause::Program, failure: Failure::permanent(what) });
             }
         };
         let tail = String::from_utf8_lossy(&ended.errors);
@@ -408,10 +399,8 @@ impl Program {
     /// were refused.
     fn not_started(&self, error: &io::Error) -> Refusal {
         let name = self.name();
-        if matches!(
-            error.kind(),
-            io::ErrorKind::InvalidInput | io::ErrorKind::ArgumentListTooLong
-        ) {
+        if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::ArgumentListTooLong)
+        {
             return Refusal {
                 cause: Cause::Program,
                 failure: Failure::permanent(format!("starting {name}: {error}")),
@@ -421,10 +410,7 @@ impl Program {
             Some(wrong) => wrong.to_string(),
             None => format!("starting {name}: {error}{}", remedy(error)),
         };
-        Refusal {
-            cause: Cause::Elsewhere,
-            failure: Failure::unavailable(reason),
-        }
+        Refusal { cause: Cause::Elsewhere, failure: Failure::unavailable(reason) }
     }
 
     /// The `PATH` on which the program is looked up.

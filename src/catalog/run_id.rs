@@ -25,9 +25,7 @@ impl RunId {
     #[expect(clippy::new_without_default, reason = "every call gives another one")]
     pub fn new() -> Self {
         let mut bits = [0; 16];
-        SysRng
-            .try_fill_bytes(&mut bits)
-            .expect("the operating system gives random numbers");
+        SysRng.try_fill_bytes(&mut bits).expect("the operating system gives random numbers");
         Self::of_bits(u128::from_le_bytes(bits))
     }
 

@@ -105,10 +105,7 @@ impl RunState {
     /// State of a dry run, which locks nothing and writes nothing.
     #[must_use]
     pub fn dry() -> Self {
-        Self(Arc::new(State {
-            dry: true,
-            ..State::default()
-        }))
+        Self(Arc::new(State { dry: true, ..State::default() }))
     }
 
     pub(super) fn is_dry(&self) -> bool {
@@ -170,25 +167,18 @@ impl RunState {
         let mode = (inputs.iter().map(|inputs| inputs.root()).chain(input))
             .filter_map(|input| input.metadata().ok())
             .fold(0o777, |mode, found| mode & found.mode());
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(mode | 0o700)
-            .create(path)?;
+        std::fs::DirBuilder::new().recursive(true).mode(mode | 0o700).create(path)?;
         path.canonicalize()
     }
 
     /// True if `path` is in a folder that a burn of this run writes to.
     pub(super) fn is_written_below(&self, path: &Path) -> bool {
-        lock(&self.0.roots)
-            .iter()
-            .any(|root| path.starts_with(root))
+        lock(&self.0.roots).iter().any(|root| path.starts_with(root))
     }
 
     /// True if `folder` contains, or is in, a folder that a burn of this run writes to.
     pub(super) fn may_write_below(&self, folder: &Path) -> bool {
-        lock(&self.0.roots)
-            .iter()
-            .any(|root| root.starts_with(folder) || folder.starts_with(root))
+        lock(&self.0.roots).iter().any(|root| root.starts_with(folder) || folder.starts_with(root))
     }
 
     pub(super) fn placed(&self) -> MutexGuard<'_, Placed> {

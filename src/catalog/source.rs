@@ -17,9 +17,5 @@ pub(super) fn register(catalog: &mut Catalog) {
             "Every regular file below a folder, in the order of the names",
             files::make,
         )
-        .add_source(
-            "lines",
-            "A book for each line of a file or of standard input",
-            lines::make,
-        );
+        .add_source("lines", "A book for each line of a file or of standard input", lines::make);
 }

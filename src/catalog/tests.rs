@@ -33,41 +33,24 @@ fn table(options: &str) -> toml::Table {
 
 pub(super) fn source(kind: &str, options: &str, site: &Site) -> Box<dyn Source> {
     let catalog = Catalog::standard();
-    let prepared = catalog
-        .source(kind)
-        .unwrap()
-        .prepare(table(options))
-        .unwrap();
+    let prepared = catalog.source(kind).unwrap().prepare(table(options)).unwrap();
     prepared.factory.make(site).unwrap()
 }
 
 pub(super) fn work_kind(kind: &str, options: &str) -> WorkFactory {
     let catalog = Catalog::standard();
-    catalog
-        .work(kind)
-        .unwrap()
-        .prepare(table(options))
-        .unwrap()
-        .factory
+    catalog.work(kind).unwrap().prepare(table(options)).unwrap().factory
 }
 
 pub(super) fn burn_kind(kind: &str, options: &str) -> BurnFactory {
     let catalog = Catalog::standard();
-    catalog
-        .burn(kind)
-        .unwrap()
-        .prepare(table(options))
-        .unwrap()
-        .factory
+    catalog.burn(kind).unwrap().prepare(table(options)).unwrap().factory
 }
 
 #[test]
 fn the_shipped_kinds_are_there_in_order() {
     let catalog = Catalog::standard();
-    assert_eq!(
-        catalog.source_names().collect::<Vec<_>>(),
-        ["files", "generate", "lines"]
-    );
+    assert_eq!(catalog.source_names().collect::<Vec<_>>(), ["files", "generate", "lines"]);
     assert_eq!(
         catalog.work_names().collect::<Vec<_>>(),
         ["balancer", "gunzip", "gzip", "sha256", "unzstd", "zstd"]
@@ -88,17 +71,8 @@ fn every_option_of_every_kind_has_help_and_a_type() {
     let burns = catalog.burns().map(|kind| (&kind.name, kind.options()));
     for (kind, options) in sources.chain(works).chain(burns) {
         for option in options {
-            assert!(
-                option.help.ends_with('.'),
-                "{kind}.{}: {:?}",
-                option.name,
-                option.help
-            );
-            assert!(
-                !option.ty.is_empty() && option.ty != "any",
-                "{kind}.{}",
-                option.name
-            );
+            assert!(option.help.ends_with('.'), "{kind}.{}: {:?}", option.name, option.help);
+            assert!(!option.ty.is_empty() && option.ty != "any", "{kind}.{}", option.name);
             let optional = option.default.is_some()
                 || ["remember", "manifest", "folder", "max_body", "method"]
                     .contains(&option.name.as_str());
@@ -112,10 +86,7 @@ fn options_are_described_for_people() {
     let catalog = Catalog::standard();
     let options = |kind: &str| -> BTreeMap<String, OptionHelp> {
         let options = catalog.burn(kind).unwrap().options();
-        options
-            .into_iter()
-            .map(|option| (option.name.clone(), option))
-            .collect()
+        options.into_iter().map(|option| (option.name.clone(), option)).collect()
     };
     let command = options("command");
     assert_eq!(command["per"].ty, "book | cart");
@@ -142,19 +113,11 @@ fn a_mistake_is_named_with_its_path() {
     let catalog = Catalog::standard();
     let error = refused(catalog.work("gzip"), "lvel = 6");
     assert_eq!(error.path, ["lvel"]);
-    assert!(
-        error
-            .message
-            .contains("unknown field `lvel`, expected `level`"),
-        "{error}"
-    );
+    assert!(error.message.contains("unknown field `lvel`, expected `level`"), "{error}");
     let error = refused(catalog.work("gzip"), "level = 10");
     assert_eq!(error.path, ["level"]);
     assert!(error.message.contains("from 0 to 9"), "{error}");
-    let error = refused(
-        catalog.source("files"),
-        "root = '/'\nexclude = ['ok', 'a[']",
-    );
+    let error = refused(catalog.source("files"), "root = '/'\nexclude = ['ok', 'a[']");
     assert_eq!(error.path, ["exclude", "1"]);
     let error = refused(catalog.source("files"), "");
     assert!(error.path.is_empty());
@@ -163,10 +126,8 @@ fn a_mistake_is_named_with_its_path() {
     assert_eq!(error.path, ["timeout"]);
     assert!(error.message.contains("no unit"), "{error}");
     for manifest in ["a/b", "..", "", ".gopherworks", "/x", "x/"] {
-        let error = refused(
-            catalog.burn("files"),
-            &format!("root = '/tmp'\nmanifest = '{manifest}'"),
-        );
+        let error =
+            refused(catalog.burn("files"), &format!("root = '/tmp'\nmanifest = '{manifest}'"));
         assert_eq!(error.path, ["manifest"], "{manifest}");
     }
 }
@@ -196,10 +157,7 @@ fn a_dash_stays_a_dash_where_it_is_a_standard_stream() {
     assert!(prepared.reads.is_empty());
     assert_eq!(prepared.writes, [Path::new("-")]);
     let mut options = table("root = '-'");
-    catalog
-        .burn("files")
-        .unwrap()
-        .resolve_paths(&mut options, Path::new("/base"));
+    catalog.burn("files").unwrap().resolve_paths(&mut options, Path::new("/base"));
     assert_eq!(options, table("root = '/base/-'"));
 }
 
@@ -230,30 +188,12 @@ fn closures_become_kinds() {
             Ok(())
         });
     let none = toml::Table::new;
-    let mut source = catalog
-        .source("three")
-        .unwrap()
-        .prepare(none())
-        .unwrap()
-        .factory
-        .make(&site())
-        .unwrap();
-    let mut work = catalog
-        .work("upper")
-        .unwrap()
-        .prepare(none())
-        .unwrap()
-        .factory
-        .make(&site())
-        .unwrap();
-    let burn = catalog
-        .burn("keep")
-        .unwrap()
-        .prepare(none())
-        .unwrap()
-        .factory
-        .make(&site())
-        .unwrap();
+    let mut source =
+        catalog.source("three").unwrap().prepare(none()).unwrap().factory.make(&site()).unwrap();
+    let mut work =
+        catalog.work("upper").unwrap().prepare(none()).unwrap().factory.make(&site()).unwrap();
+    let burn =
+        catalog.burn("keep").unwrap().prepare(none()).unwrap().factory.make(&site()).unwrap();
     assert!(!work.blocks());
     assert!(
         catalog
@@ -294,33 +234,16 @@ fn a_kind_with_options_is_made_anew_for_each_site() {
         }
     }
     let mut catalog = Catalog::standard();
-    catalog.add_work(
-        "prefix",
-        "Puts text before",
-        |options: &Prefix, site: &Site| {
-            if site.node.is_empty() {
-                return Err(Failure::permanent("no node"));
-            }
-            Ok(Prefixed(format!("{}@{} ", options.text, site.node)))
-        },
-    );
-    let factory = catalog
-        .work("prefix")
-        .unwrap()
-        .prepare(table("text = 'hi'"))
-        .unwrap()
-        .factory;
-    let book = factory
-        .make(&site())
-        .unwrap()
-        .apply(Book::new("x"))
-        .unwrap()
-        .unwrap();
+    catalog.add_work("prefix", "Puts text before", |options: &Prefix, site: &Site| {
+        if site.node.is_empty() {
+            return Err(Failure::permanent("no node"));
+        }
+        Ok(Prefixed(format!("{}@{} ", options.text, site.node)))
+    });
+    let factory = catalog.work("prefix").unwrap().prepare(table("text = 'hi'")).unwrap().factory;
+    let book = factory.make(&site()).unwrap().apply(Book::new("x")).unwrap().unwrap();
     assert_eq!(bytes_of(&book.body), "hi@node x");
-    let nowhere = Site {
-        node: String::new(),
-        ..site()
-    };
+    let nowhere = Site { node: String::new(), ..site() };
     assert_eq!(factory.make(&nowhere).err().unwrap().reason(), "no node");
 }
 

@@ -107,9 +107,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     let refused = || format!("`{}` is not {A_SIZE}", shown(text));
     let (number, unit) = split(text.trim(), numeric);
     let unit = unit.trim_start();
-    let known = SIZES
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(unit));
+    let known = SIZES.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit));
     let scale = match known {
         Some((_, scale)) => *scale,
         None if unit.is_empty() => 1,
@@ -172,9 +170,7 @@ fn scaled(number: &str, scale: u128) -> Result<u128, Unread> {
 }
 
 fn in_largest_unit(value: u128, units: &[(&str, u128)], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let best = units
-        .iter()
-        .filter(|(_, scale)| value >= *scale && value.is_multiple_of(*scale));
+    let best = units.iter().filter(|(_, scale)| value >= *scale && value.is_multiple_of(*scale));
     let (unit, scale) = best.max_by_key(|(_, scale)| *scale).unwrap_or(&units[0]);
     write!(f, "{}{unit}", value / scale)
 }
@@ -199,16 +195,10 @@ pub(crate) fn duration_pattern(positive: bool) -> String {
 pub(crate) fn size_pattern(positive: bool) -> String {
     let any_case = |name: &str| -> String {
         let letters = name.chars();
-        letters
-            .map(|c| format!("[{}{}]", c.to_ascii_lowercase(), c.to_ascii_uppercase()))
-            .collect()
+        letters.map(|c| format!("[{}{}]", c.to_ascii_lowercase(), c.to_ascii_uppercase())).collect()
     };
     let units: Vec<String> = SIZES.iter().map(|(name, _)| any_case(name)).collect();
-    format!(
-        r"\s*{}\s*({})?\s*",
-        number_pattern(positive),
-        units.join("|")
-    )
+    format!(r"\s*{}\s*({})?\s*", number_pattern(positive), units.join("|"))
 }
 
 /// Regular expression for [`scaled`]'s input: underscores anywhere, at most one point, and at least
@@ -264,11 +254,8 @@ unit! {
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain: Vec<_> = TIMES
-            .iter()
-            .filter(|(unit, _)| *unit != "min" && unit.is_ascii())
-            .copied()
-            .collect();
+        let plain: Vec<_> =
+            TIMES.iter().filter(|(unit, _)| *unit != "min" && unit.is_ascii()).copied().collect();
         if self.0.is_zero() {
             return f.write_str("0s");
         }
@@ -385,11 +372,7 @@ mod tests {
             ("2m30s", 150),
             ("1d2h3m4s", 93_784),
         ] {
-            assert_eq!(
-                parse_duration(text),
-                Ok(Duration::from_secs(seconds)),
-                "{text}"
-            );
+            assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         assert_eq!(parse_duration("1s250ms"), Ok(Duration::from_millis(1250)));
         assert_eq!(parse_duration("1m1.5s"), Ok(Duration::from_millis(61_500)));
@@ -401,9 +384,7 @@ mod tests {
     #[test]
     fn what_is_no_duration_is_refused_with_a_hint() {
         assert!(parse_duration("100").unwrap_err().contains("no unit"));
-        for bad in [
-            "", "s", "-1s", "1.2.3s", "1 week", "1 day", "1e3s", "1s1s", "s1", ".s",
-        ] {
+        for bad in ["", "s", "-1s", "1.2.3s", "1 week", "1 day", "1e3s", "1s1s", "s1", ".s"] {
             let message = parse_duration(bad).unwrap_err();
             assert!(message.contains("500ms"), "{bad}: {message}");
         }

@@ -31,16 +31,8 @@ pub(super) fn register(catalog: &mut Catalog) {
             "Takes the SHA-256 of the body and passes the body on unchanged",
             sha256::make,
         )
-        .add_filter(
-            "gzip",
-            "Compresses with gzip; appends .gz to the name",
-            gzip::make,
-        )
-        .add_filter(
-            "gunzip",
-            "Expands gzip; takes .gz off the name",
-            gunzip::make,
-        )
+        .add_filter("gzip", "Compresses with gzip; appends .gz to the name", gzip::make)
+        .add_filter("gunzip", "Expands gzip; takes .gz off the name", gunzip::make)
         .add_filter(
             "zstd",
             "Compresses with Zstandard; appends .zst to the name",
@@ -51,11 +43,7 @@ pub(super) fn register(catalog: &mut Catalog) {
             "Asks the workers of a balancer for each book; what they answer goes on",
             asking,
         )
-        .add_filter(
-            "unzstd",
-            "Expands Zstandard; takes .zst off the name",
-            zstd::make_decoder,
-        );
+        .add_filter("unzstd", "Expands Zstandard; takes .zst off the name", zstd::make_decoder);
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -118,9 +106,7 @@ pub fn compose(parts: Vec<WorkFactory>) -> WorkFactory {
         return stages.remove(0);
     }
     Factory::new(move |site| {
-        let stages = stages
-            .iter()
-            .map(|stage| stage.make(site).map(Guarded::new));
+        let stages = stages.iter().map(|stage| stage.make(site).map(Guarded::new));
         Ok(Box::new(Chain(stages.collect::<Result<_, _>>()?)) as Box<dyn Transform>)
     })
 }

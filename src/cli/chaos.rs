@@ -48,17 +48,12 @@ fn words(
     sets: &[String],
     (limit, cores, time_scale): (Option<Duration>, usize, Option<f64>),
 ) -> String {
-    let quoted = |text: &str| match text
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || "/._-=".contains(c))
-    {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', "'\\''")),
-    };
-    let mut out = format!(
-        "gopherworks {command} {}",
-        quoted(&file.display().to_string())
-    );
+    let quoted =
+        |text: &str| match text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-=".contains(c)) {
+            true => text.to_owned(),
+            false => format!("'{}'", text.replace('\'', "'\\''")),
+        };
+    let mut out = format!("gopherworks {command} {}", quoted(&file.display().to_string()));
     for set in sets {
         out += &format!(" --set {}", quoted(set));
     }
@@ -76,9 +71,7 @@ fn words(
 /// Runs a topology with its faults in real threads, and says how it stood that.
 pub fn chaos(args: &ChaosArgs, quiet: bool) -> Result<i32, Failed> {
     let cores = args.cores.map(|cores| format!("execution.cores={cores}"));
-    let overrides = cores
-        .into_iter()
-        .fold(overrides(&args.sets)?, Overrides::set);
+    let overrides = cores.into_iter().fold(overrides(&args.sets)?, Overrides::set);
     let loaded = load(&args.file, &overrides, quiet)?;
     let flags = [("--verdict", args.verdict.as_deref())];
     output::apart(&flags, &args.file, &loaded.plan)?;
@@ -93,12 +86,7 @@ pub fn chaos(args: &ChaosArgs, quiet: bool) -> Result<i32, Failed> {
         .and_then(|_| calm(&topology, seed, args.duration).ok())
         .and_then(|(_, measure)| measure.calm_per_s);
     let chaos = Chaos::new(topology, seed, args.duration);
-    let command = words(
-        "chaos",
-        &args.file,
-        &args.sets.sets,
-        (args.duration, cores, None),
-    );
+    let command = words("chaos", &args.file, &args.sets.sets, (args.duration, cores, None));
     let (verdict, signal) = in_system(live(&chaos, args, patience, quiet, |over| {
         let (report, done, fired) = over;
         chaos.verdict((report, done), fired, calm, (hash, &command))
@@ -109,11 +97,7 @@ pub fn chaos(args: &ChaosArgs, quiet: bool) -> Result<i32, Failed> {
     Ok(code::with(code, [written, shown]))
 }
 
-type Over<'a> = (
-    &'a gopherworks::Report,
-    &'a Done,
-    &'a [gopherworks::actors::fault::Fired],
-);
+type Over<'a> = (&'a gopherworks::Report, &'a Done, &'a [gopherworks::actors::fault::Fired]);
 
 async fn live(
     chaos: &Chaos,
@@ -151,14 +135,9 @@ async fn live(
 /// Runs a topology with its faults in virtual time, for one seed or for many.
 pub fn sweep(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
     let cores = args.cores.map(|cores| format!("execution.cores={cores}"));
-    let overrides = cores
-        .into_iter()
-        .fold(overrides(&args.sets)?, Overrides::set);
+    let overrides = cores.into_iter().fold(overrides(&args.sets)?, Overrides::set);
     let loaded = load(&args.file, &overrides, quiet)?;
-    let flags = [
-        ("--verdict", args.verdict.as_deref()),
-        ("--trace", args.trace.as_deref()),
-    ];
+    let flags = [("--verdict", args.verdict.as_deref()), ("--trace", args.trace.as_deref())];
     output::apart(&flags, &args.file, &loaded.plan)?;
     let verdict_file = Output::check("verdict", args.verdict.as_deref())?;
     let sweep = Sweep {
@@ -175,10 +154,8 @@ pub fn sweep(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
             (args.duration, loaded.plan.execution.cores, args.time_scale),
         ),
     };
-    let topology = Topology::from_plan(loaded.plan).with_options(Options {
-        time_scale: args.time_scale,
-        ..Options::default()
-    });
+    let topology = Topology::from_plan(loaded.plan)
+        .with_options(Options { time_scale: args.time_scale, ..Options::default() });
     if args.seeds.is_none() && args.schedules.is_none() {
         let trace = Arc::new(super::simulate::trace(args)?);
         let verdict = sweep.one(&topology, args.schedule, trace.clone());
@@ -190,9 +167,7 @@ pub fn sweep(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
         return Ok(code::with(code, [traced, written, shown]));
     }
     let bar = bar(sweep.seeds.saturating_mul(sweep.schedules), quiet);
-    let swept = sweep
-        .run(&topology, &|runs| bar.set_position(runs))
-        .map_err(start_failed)?;
+    let swept = sweep.run(&topology, &|runs| bar.set_position(runs)).map_err(start_failed)?;
     bar.finish_and_clear();
     let written = verdict_file.map_or(Ok(()), |file| file.json(&swept));
     let shown = show_swept(&sweep, &swept, args.format, quiet);
@@ -235,9 +210,8 @@ fn show_swept(sweep: &Sweep, swept: &Swept, format: Format, quiet: bool) -> Resu
     if quiet {
         return Ok(());
     }
-    let kinds: Vec<String> = (swept.kinds.iter())
-        .map(|(kind, times)| format!("{times} {kind}"))
-        .collect();
+    let kinds: Vec<String> =
+        (swept.kinds.iter()).map(|(kind, times)| format!("{times} {kind}")).collect();
     let mut text = format!(
         "PASS  {} runs: seeds {} to {}, {} schedules each; {} faults fired",
         swept.runs,

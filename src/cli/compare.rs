@@ -17,9 +17,7 @@ pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
         return policies::compare(args, quiet);
     }
     let seed = args.seed.map(|seed| format!("execution.seed={seed}"));
-    let base = seed
-        .into_iter()
-        .fold(overrides(&args.sets)?, Overrides::set);
+    let base = seed.into_iter().fold(overrides(&args.sets)?, Overrides::set);
     let catalog = Catalog::standard();
     let mut designs = Vec::new();
     let mut bad = Vec::new();
@@ -45,25 +43,16 @@ pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
         }
     }
     if !bad.is_empty() {
-        return Err(Failed {
-            code: code::CONFIG,
-            message: bad.join("\n\n"),
-        });
+        return Err(Failed { code: code::CONFIG, message: bad.join("\n\n") });
     }
     if let Some(idle) =
         (args.what_if.iter()).find(|what_if| !variants.iter().any(|(_, used, _)| used == what_if))
     {
-        let near = designs
-            .iter()
-            .find_map(|(_, loaded)| probably(&loaded.config, idle));
-        let near = near.map_or_else(String::new, |near| {
-            format!("\n  help: did you mean `{near}`?")
-        });
+        let near = designs.iter().find_map(|(_, loaded)| probably(&loaded.config, idle));
+        let near =
+            near.map_or_else(String::new, |near| format!("\n  help: did you mean `{near}`?"));
         let message = format!("error: --what-if {idle}: none of the designs has such a node{near}");
-        return Err(Failed {
-            code: code::CONFIG,
-            message,
-        });
+        return Err(Failed { code: code::CONFIG, message });
     }
     let mut rows = Vec::new();
     for (at, (_, loaded)) in designs.iter().enumerate() {
@@ -96,9 +85,7 @@ fn title(row: &Row) -> String {
 
 fn text(rows: &[Row]) -> String {
     let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
-    let head = [
-        "design", "gophers", "carts", "cores", "speed-up", "formula", "makespan", "idle",
-    ];
+    let head = ["design", "gophers", "carts", "cores", "speed-up", "formula", "makespan", "idle"];
     let mut table = vec![head.map(str::to_owned).to_vec()];
     for row in rows {
         table.push(vec![
@@ -108,41 +95,25 @@ fn text(rows: &[Row]) -> String {
             row.cores.to_string(),
             number(row.speed_up),
             number(row.speed_up_formula),
-            row.makespan_s
-                .map_or("-".to_owned(), |s| format!("{s:.3} s")),
-            row.idle
-                .map_or("-".to_owned(), |idle| format!("{:.1}%", idle * 100.0)),
+            row.makespan_s.map_or("-".to_owned(), |s| format!("{s:.3} s")),
+            row.idle.map_or("-".to_owned(), |idle| format!("{:.1}%", idle * 100.0)),
         ]);
     }
     let lines = print::table(&table, 1);
-    let widest = lines
-        .lines()
-        .map(|line| line.chars().count())
-        .max()
-        .unwrap_or(0);
+    let widest = lines.lines().map(|line| line.chars().count()).max().unwrap_or(0);
     let limits = rows.iter().map(|row| match row.failed {
         true => row.note.as_ref(),
         false => row.bottleneck.as_ref().or(row.note.as_ref()),
     });
     let limits = limits.map(|limit| limit.map_or("", String::as_str));
     let mut out = String::new();
-    for (line, limit) in lines
-        .lines()
-        .zip(std::iter::once("limited by").chain(limits))
-    {
+    for (line, limit) in lines.lines().zip(std::iter::once("limited by").chain(limits)) {
         out.push_str(format!("{line:<widest$}  {limit}").trim_end());
         out.push('\n');
     }
     out.push_str("\nspeed-up over one gopher\n");
-    let most = rows
-        .iter()
-        .filter_map(|row| row.speed_up)
-        .fold(0.0, f64::max);
-    let widest = rows
-        .iter()
-        .map(|row| title(row).chars().count())
-        .max()
-        .unwrap_or(0);
+    let most = rows.iter().filter_map(|row| row.speed_up).fold(0.0, f64::max);
+    let widest = rows.iter().map(|row| title(row).chars().count()).max().unwrap_or(0);
     for row in rows {
         let Some(speed_up) = row.speed_up.filter(|_| most > 0.0) else {
             continue;

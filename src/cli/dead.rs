@@ -28,18 +28,10 @@ pub fn dead(mut command: DeadCommand, quiet: bool) -> Result<i32, Failed> {
     }
     match command {
         DeadCommand::List { file, format } => list(&file, format),
-        DeadCommand::Show {
-            file,
-            number,
-            body,
-            format,
-        } => show(&file, number, body, format),
-        DeadCommand::Offer {
-            file,
-            topology,
-            sets,
-            format,
-        } => offer(&file, topology.as_deref(), &sets, format, quiet),
+        DeadCommand::Show { file, number, body, format } => show(&file, number, body, format),
+        DeadCommand::Offer { file, topology, sets, format } => {
+            offer(&file, topology.as_deref(), &sets, format, quiet)
+        }
     }
 }
 
@@ -219,11 +211,7 @@ fn offer(
 ) -> Result<i32, Failed> {
     let _mine = dead::lock(file)
         .map_err(|error| Failed::new(format!("error: {}: {error}", file.display())))?;
-    let Letters {
-        mut letters,
-        damaged,
-        ..
-    } = read(file)?;
+    let Letters { mut letters, damaged, .. } = read(file)?;
     let mut damaged = Some(damaged);
     let run_id = RunId::new();
     let mut worst = code::OK;
@@ -252,13 +240,10 @@ fn offer(
             }
             (mine, others)
         };
-        if let Some(homeless) = mine.iter().find(|letter| {
-            !loaded
-                .plan
-                .piles
-                .iter()
-                .any(|pile| pile.name == letter.pile)
-        }) {
+        if let Some(homeless) = mine
+            .iter()
+            .find(|letter| !loaded.plan.piles.iter().any(|pile| pile.name == letter.pile))
+        {
             return Err(Failed::new(format!(
                 "error: {} died on the pile {:?}, which {} does not have",
                 homeless.title(),

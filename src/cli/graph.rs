@@ -12,11 +12,7 @@ pub fn graph(args: &GraphArgs, quiet: bool) -> Result<i32, Failed> {
     if !(quiet || loaded.warnings.is_empty()) {
         print::diagnostics(&loaded.warnings);
     }
-    let copies = if args.expand {
-        Copies::Expanded
-    } else {
-        Copies::Folded
-    };
+    let copies = if args.expand { Copies::Expanded } else { Copies::Folded };
     let format = match args.format {
         Drawing::Text => Format::Text,
         Drawing::Dot => Format::Dot,

@@ -64,9 +64,7 @@ fn help_for_command(said: &clap::Error) -> Option<String> {
         return None;
     };
     if word.ends_with(".toml") || Path::new(word).is_file() {
-        return Some(format!(
-            "  help: to run this design: `gopherworks run {word}`"
-        ));
+        return Some(format!("  help: to run this design: `gopherworks run {word}`"));
     }
     if said.get(ContextKind::SuggestedSubcommand).is_some() {
         return None;

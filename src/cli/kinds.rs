@@ -53,9 +53,7 @@ fn unknown(catalog: &Catalog, name: &str) -> String {
     let burns = catalog.burns().map(|kind| kind.name.as_str());
     let workers = catalog.services().map(|kind| kind.name.as_str());
     let near = nearest(name, sources.chain(works).chain(burns).chain(workers));
-    let near = near.map_or_else(String::new, |near| {
-        format!("\n  help: did you mean `{near}`?")
-    });
+    let near = near.map_or_else(String::new, |near| format!("\n  help: did you mean `{near}`?"));
     format!("error: there is no kind `{name}`; `gopherworks kinds` lists all{near}")
 }
 

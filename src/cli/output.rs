@@ -72,18 +72,13 @@ fn failed(what: &str, path: &Path, error: &io::Error) -> Failed {
         io::ErrorKind::NotConnected => "\n  help: start the program that reads it first",
         _ => "",
     };
-    Failed::new(format!(
-        "error: the {what} {} can't be written: {error}{hint}",
-        path.display()
-    ))
+    Failed::new(format!("error: the {what} {} can't be written: {error}{hint}", path.display()))
 }
 
 /// Where a file's bytes are gathered until they replace it.
 fn beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    Builder::new()
-        .prefix(".gopherworks-")
-        .tempfile_in(folder.unwrap_or(Path::new(".")))
+    Builder::new().prefix(".gopherworks-").tempfile_in(folder.unwrap_or(Path::new(".")))
 }
 
 fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
@@ -95,10 +90,7 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
         Ok(fresh) if !shared => fresh,
         // Its folder takes no new file, or the file has other names: it is written in place.
         Ok(_) | Err(_) if old.is_some() => {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .truncate(true)
-                .open(&target)?;
+            let mut file = OpenOptions::new().write(true).truncate(true).open(&target)?;
             return file.write_all(text);
         }
         Ok(fresh) => fresh,
@@ -128,20 +120,11 @@ fn stream_out(mut stream: &File, text: &[u8]) -> io::Result<()> {
 /// Which two are the same.
 pub fn apart(flags: &[(&str, Option<&Path>)], config: &Path, plan: &Plan) -> Result<(), Failed> {
     let mut taken = vec![(place(config), "the config")];
-    let reads = plan
-        .reads()
-        .into_iter()
-        .map(|path| (path, "what the design reads"));
-    let writes = plan
-        .writes()
-        .into_iter()
-        .map(|path| (path, "what the design writes"));
+    let reads = plan.reads().into_iter().map(|path| (path, "what the design reads"));
+    let writes = plan.writes().into_iter().map(|path| (path, "what the design writes"));
     // Not its folders: a report may stand among the files that a design writes.
     taken.extend(reads.chain(writes).map(|(path, what)| (place(path), what)));
-    for (flag, path) in flags
-        .iter()
-        .filter_map(|(flag, path)| Some((*flag, (*path)?)))
-    {
+    for (flag, path) in flags.iter().filter_map(|(flag, path)| Some((*flag, (*path)?))) {
         // Devices and pipes may be shared.
         if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
             continue;

@@ -44,9 +44,9 @@ pub fn line(text: &str, to_stderr: bool) -> Result<(), Failed> {
 /// Any other error of writing.
 pub fn written_out(written: io::Result<()>) -> Result<(), Failed> {
     match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failed::new(format!(
-            "error: the output could not be written: {error}"
-        ))),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failed::new(format!("error: the output could not be written: {error}")))
+        }
         _ => Ok(()),
     }
 }
@@ -107,10 +107,9 @@ pub fn report(report: &Report) -> String {
         Outcome::DeadlinePassed => "ran out of time",
     };
     let (took, real) = match report.virtual_s {
-        Some(virtually) => (
-            virtually,
-            format!(" of virtual time ({:.3} s of real)", report.wall_s),
-        ),
+        Some(virtually) => {
+            (virtually, format!(" of virtual time ({:.3} s of real)", report.wall_s))
+        }
         None => (report.wall_s, String::new()),
     };
     let _ = writeln!(
@@ -131,11 +130,7 @@ pub fn report(report: &Report) -> String {
         return out;
     }
     let mut rows = vec![
-        [
-            "node", "kind", "books", "carts", "busy", "waits", "restarts",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+        ["node", "kind", "books", "carts", "busy", "waits", "restarts"].map(str::to_owned).to_vec(),
     ];
     for node in &report.nodes {
         let indent = if node.kind == "gopher" { "  " } else { "" };
@@ -167,11 +162,7 @@ pub fn report(report: &Report) -> String {
         ledger.lost,
         ledger.duplicates,
         ledger.reburned,
-        if ledger.balances() {
-            "balanced"
-        } else {
-            "DOES NOT BALANCE"
-        },
+        if ledger.balances() { "balanced" } else { "DOES NOT BALANCE" },
     );
     if ledger.given_back > 0 {
         let _ = writeln!(
@@ -290,10 +281,7 @@ fn plural(count: u64) -> &'static str {
 /// As [`line`].
 pub fn json(value: &impl serde::Serialize, to_stderr: bool) -> Result<(), Failed> {
     let json = serde_json::to_string(value);
-    line(
-        &json.map_err(io::Error::other).map_err(unprintable)?,
-        to_stderr,
-    )
+    line(&json.map_err(io::Error::other).map_err(unprintable)?, to_stderr)
 }
 
 fn unprintable(error: io::Error) -> Failed {

@@ -27,10 +27,7 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
     if !quiet && !loaded.warnings.is_empty() {
         print::diagnostics(&loaded.warnings);
     }
-    let dead = args
-        .dead
-        .as_deref()
-        .filter(|path| path.as_os_str() != "none");
+    let dead = args.dead.as_deref().filter(|path| path.as_os_str() != "none");
     let flags = [("--report", args.report.as_deref()), ("--dead", dead)];
     output::apart(&flags, &args.file, &loaded.plan)?;
     let report_file = Output::check("report", args.report.as_deref())?;
@@ -40,9 +37,7 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
         time_scale: args.time_scale,
         endless: args.duration.is_some(),
         faults: if args.faults {
-            Faulting::Planned {
-                horizon: args.duration.unwrap_or(Duration::from_secs(10)),
-            }
+            Faulting::Planned { horizon: args.duration.unwrap_or(Duration::from_secs(10)) }
         } else {
             Faulting::None
         },
@@ -115,10 +110,7 @@ fn say_kept(kept: &Kept, named: bool) {
                 "the file is full or could not be written; `--dead FILE` names another, `--dead-limit SIZE` allows more"
             }
         };
-        print::note(&format!(
-            "{} dead letters were not kept in {path}: {help}",
-            kept.left_out
-        ));
+        print::note(&format!("{} dead letters were not kept in {path}: {help}", kept.left_out));
     }
 }
 
@@ -128,10 +120,7 @@ fn with_flags(overrides: Overrides, args: &RunArgs) -> Overrides {
     let deadline = args
         .drain_deadline
         .map(|within| format!("execution.drain_deadline=\"{}us\"", within.as_micros()));
-    [cores, seed, deadline]
-        .into_iter()
-        .flatten()
-        .fold(overrides, Overrides::set)
+    [cores, seed, deadline].into_iter().flatten().fold(overrides, Overrides::set)
 }
 
 async fn live(
@@ -282,10 +271,7 @@ pub async fn until_drained(
     signals: &mut Signals,
     asked: Option<Signal>,
 ) -> (Done, Option<i32>) {
-    let (said, hung_up) = (
-        running.drain_deadline(),
-        asked.filter(|it| it.within.is_some()),
-    );
+    let (said, hung_up) = (running.drain_deadline(), asked.filter(|it| it.within.is_some()));
     let within = said.or(hung_up.and_then(|signal| signal.within));
     signals.enter(Phase::Draining(within));
     running.close();
@@ -312,10 +298,7 @@ pub fn start_failed(error: StartError) -> Failed {
         | StartError::Outside(_)
         | StartError::NoSystem => code::FAILED,
     };
-    Failed {
-        code,
-        message: format!("error: the topology did not start: {error}"),
-    }
+    Failed { code, message: format!("error: the topology did not start: {error}") }
 }
 
 /// What a report means to a shell.
@@ -340,10 +323,7 @@ fn is_quiet(report: &Report, sink: &SinkClosed, plan: &Plan) -> bool {
 
 /// True if the sink is standard output.
 fn is_stdout(sink: &SinkClosed, plan: &Plan) -> bool {
-    let fires = plan
-        .incinerators
-        .iter()
-        .filter(|fire| fire.name == sink.node);
+    let fires = plan.incinerators.iter().filter(|fire| fire.name == sink.node);
     let mut writes = fires.flat_map(|fire| &fire.writes);
     writes.any(|path| path.as_os_str() == STANDARD_STREAM)
 }

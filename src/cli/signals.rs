@@ -99,22 +99,14 @@ impl Signals {
         let (say, heard) = unbounded_channel();
         let phase = watch::Sender::new(Phase::Starting);
         let attached = Arc::<Attached>::default();
-        let control = Control {
-            say,
-            phase: phase.clone(),
-            attached: attached.clone(),
-            clock: Clock::real(),
-        };
+        let control =
+            Control { say, phase: phase.clone(), attached: attached.clone(), clock: Clock::real() };
         let (ready, started) = mpsc::channel();
         std::thread::Builder::new()
             .name("gopherworks-control".to_owned())
             .spawn(move || control.run(&ready))?;
         started.recv().map_err(io::Error::other)??;
-        Ok(Self {
-            heard,
-            phase,
-            attached,
-        })
+        Ok(Self { heard, phase, attached })
     }
 
     /// The next one.
@@ -179,9 +171,7 @@ struct Control {
 
 impl Control {
     fn run(self, ready: &mpsc::Sender<io::Result<()>>) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = match runtime {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -333,11 +323,7 @@ impl Listening {
             _ = self.terminate.recv() => (143, false, None),
             _ = hangup => (129, false, Some(HUNG_UP_WITHIN)),
         };
-        Signal {
-            code,
-            at_once,
-            within,
-        }
+        Signal { code, at_once, within }
     }
 }
 
@@ -364,12 +350,8 @@ mod tests {
 
     #[test]
     fn an_ignored_hangup_is_told_from_other_ignored_signals() {
-        assert!(has_hangup(
-            "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n"
-        ));
-        assert!(!has_hangup(
-            "SigBlk:\t0000000000000001\nSigIgn:\t0000000000001000\n"
-        ));
+        assert!(has_hangup("SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n"));
+        assert!(!has_hangup("SigBlk:\t0000000000000001\nSigIgn:\t0000000000001000\n"));
         assert!(!has_hangup("Name:\tgopherworks\n"));
     }
 }

@@ -27,18 +27,12 @@ pub fn simulate(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
     if !quiet && !loaded.warnings.is_empty() {
         print::diagnostics(&loaded.warnings);
     }
-    let flags = [
-        ("--report", args.report.as_deref()),
-        ("--trace", args.trace.as_deref()),
-    ];
+    let flags = [("--report", args.report.as_deref()), ("--trace", args.trace.as_deref())];
     output::apart(&flags, &args.file, &loaded.plan)?;
     let report_file = Output::check("report", args.report.as_deref())?;
     let trace = Arc::new(trace(args)?);
-    let options = Options {
-        time_scale: args.time_scale,
-        tracer: Some(trace.clone()),
-        ..Options::default()
-    };
+    let options =
+        Options { time_scale: args.time_scale, tracer: Some(trace.clone()), ..Options::default() };
     let topology = Topology::from_plan(loaded.plan).with_options(options);
     let ended = in_virtual_time(|clock| live(&topology, args, clock, quiet))?;
     let (mut report, signal) = ended;

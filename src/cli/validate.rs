@@ -52,10 +52,7 @@ pub fn validate(args: &ValidateArgs, quiet: bool) -> Result<i32, Failed> {
 }
 
 fn paths(paths: Vec<&PathBuf>) -> Vec<String> {
-    paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect()
+    paths.iter().map(|path| path.display().to_string()).collect()
 }
 
 fn described(file: &Path, plan: &Plan) -> String {
@@ -79,11 +76,7 @@ fn described(file: &Path, plan: &Plan) -> String {
             Target::Dump(pile) => &plan.piles[pile].name,
             Target::Incinerator(fire) => &plan.incinerators[fire].name,
         };
-        let _ = writeln!(
-            out,
-            "  {}: {} -> {to}",
-            crew.name, plan.piles[crew.from].name
-        );
+        let _ = writeln!(out, "  {}: {} -> {to}", crew.name, plan.piles[crew.from].name);
     }
     for balancer in &plan.balancers {
         let _ = writeln!(

@@ -87,9 +87,7 @@ pub fn changes(config: &TopologyConfig, trial: &Trial) -> Result<Vec<String>, St
         }
         if let Some((word, distribution)) = trial.service {
             let Some(mean) = mean else {
-                return Err(format!(
-                    "the workers of `{name}` have no `time` that could be {word}"
-                ));
+                return Err(format!("the workers of `{name}` have no `time` that could be {word}"));
             };
             out.push(key(&format!("workers.work.time={}", distribution(mean))));
         }
@@ -136,10 +134,7 @@ pub fn exponential(mean: f64) -> String {
 
 /// A log-normal with ten times the variance of an exponential.
 pub fn lognormal(mean: f64) -> String {
-    format!(
-        "{{ lognormal = {{ mean = \"{:.0}ns\", cv2 = 10.0 }} }}",
-        mean * 1e9
-    )
+    format!("{{ lognormal = {{ mean = \"{:.0}ns\", cv2 = 10.0 }} }}", mean * 1e9)
 }
 
 /// Half the mean, and in 5 of 1000 cases a hundred times the mean and a half.
@@ -164,10 +159,7 @@ pub fn rows(plan: &Plan, trial: &Trial, seeds: u64) -> Result<Vec<Row>, StartErr
     for nth in 0..seeds.max(1) {
         let mut plan = plan.clone();
         plan.execution.seed = plan.execution.seed.wrapping_add(nth);
-        let options = Options {
-            dry: true,
-            ..Options::default()
-        };
+        let options = Options { dry: true, ..Options::default() };
         let topology = Topology::from_plan(plan).with_options(options);
         all.push(topology.simulate(None)?);
     }

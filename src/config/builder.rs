@@ -40,26 +40,17 @@ pub use balancing::{batch, closed, http, open, utilisation};
 
 /// A kind without options; a name alone does where a kind is wanted.
 pub fn kind(name: impl Into<String>) -> KindConfig {
-    KindConfig {
-        kind: name.into(),
-        options: toml::Table::new(),
-    }
+    KindConfig { kind: name.into(), options: toml::Table::new() }
 }
 
 /// A step that takes a fixed time without a core.
 pub fn wait(time: Duration) -> StepTimeConfig {
-    StepTimeConfig {
-        wait: Some(SpanConfig::Fixed(time)),
-        cpu: None,
-    }
+    StepTimeConfig { wait: Some(SpanConfig::Fixed(time)), cpu: None }
 }
 
 /// A step that takes a fixed time on a core.
 pub fn cpu(time: Duration) -> StepTimeConfig {
-    StepTimeConfig {
-        wait: None,
-        cpu: Some(SpanConfig::Fixed(time)),
-    }
+    StepTimeConfig { wait: None, cpu: Some(SpanConfig::Fixed(time)) }
 }
 
 impl KindConfig {
@@ -80,10 +71,7 @@ impl From<&str> for KindConfig {
 impl TopologyConfig {
     /// Starts a topology.
     pub fn builder(name: impl Into<String>) -> TopologyBuilder {
-        TopologyBuilder(Self {
-            name: name.into(),
-            ..Self::default()
-        })
+        TopologyBuilder(Self { name: name.into(), ..Self::default() })
     }
 }
 
@@ -95,18 +83,14 @@ impl TopologyBuilder {
     /// Adds a pile.
     #[must_use]
     pub fn pile(mut self, name: &str, make: impl FnOnce(PileConfig) -> PileConfig) -> Self {
-        self.0
-            .piles
-            .insert(name.into(), make(PileConfig::default()));
+        self.0.piles.insert(name.into(), make(PileConfig::default()));
         self
     }
 
     /// Adds a staging dump.
     #[must_use]
     pub fn dump(mut self, name: &str, make: impl FnOnce(DumpConfig) -> DumpConfig) -> Self {
-        self.0
-            .dumps
-            .insert(name.into(), make(DumpConfig::default()));
+        self.0.dumps.insert(name.into(), make(DumpConfig::default()));
         self
     }
 
@@ -117,10 +101,7 @@ impl TopologyBuilder {
         name: &str,
         make: impl FnOnce(IncineratorConfig) -> IncineratorConfig,
     ) -> Self {
-        let fire = IncineratorConfig {
-            burn: kind("count"),
-            exclusive: Exclusive::default(),
-        };
+        let fire = IncineratorConfig { burn: kind("count"), exclusive: Exclusive::default() };
         self.0.incinerators.insert(name.into(), make(fire));
         self
     }
@@ -150,11 +131,7 @@ impl TopologyBuilder {
     /// Adds a relay: it carries everything from a pile or dump to a pile without a source, a dump or an incinerator, in order.
     #[must_use]
     pub fn relay(mut self, name: &str, from: &str, to: &str) -> Self {
-        let relay = RelayConfig {
-            from: from.into(),
-            to: to.into(),
-            books: None,
-        };
+        let relay = RelayConfig { from: from.into(), to: to.into(), books: None };
         self.0.relays.insert(name.into(), relay);
         self
     }

@@ -90,18 +90,14 @@ impl SourceFile {
         let byte = byte.min(self.text.len());
         let line = self.lines.partition_point(|start| *start <= byte);
         let start = self.lines[line - 1];
-        let column = self.text[start..]
-            .char_indices()
-            .take_while(|(at, _)| start + at < byte)
-            .count();
+        let column =
+            self.text[start..].char_indices().take_while(|(at, _)| start + at < byte).count();
         (line, column + 1)
     }
 
     /// The line with `byte` without its end, where it starts, and its number from 1.
     fn line(&self, byte: usize) -> (&str, usize, usize) {
-        let number = self
-            .lines
-            .partition_point(|start| *start <= byte.min(self.text.len()));
+        let number = self.lines.partition_point(|start| *start <= byte.min(self.text.len()));
         let start = self.lines[number - 1];
         let end = self.lines.get(number).map_or(self.text.len(), |at| at - 1);
         (self.text[start..end].trim_end_matches('\r'), start, number)
@@ -197,10 +193,7 @@ impl Diagnostic {
 
     /// A warning about `path`, written by `origin`.
     pub fn warning(path: impl Into<String>, origin: Origin, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Warning,
-            ..Self::error(path, origin, message)
-        }
+        Self { severity: Severity::Warning, ..Self::error(path, origin, message) }
     }
 
     /// Points at the key rather than at the value.
@@ -326,11 +319,7 @@ impl Diagnostic {
         if let Some((origin, label)) = &self.related {
             group = pointed(group, origin, true, AnnotationKind::Context, Some(label));
         }
-        if let Origin::File {
-            variable: Some(variable),
-            ..
-        } = &self.origin
-        {
+        if let Origin::File { variable: Some(variable), .. } = &self.origin {
             let note = format!("the value comes from the environment variable `{variable}`");
             group = group.element(Level::NOTE.message(note));
         }
@@ -429,24 +418,15 @@ impl Diagnostics {
     /// In the order of the file, each once: an entry that stands for several gophers is blamed once.
     pub(crate) fn sorted(mut self) -> Self {
         self.items.sort_by_cached_key(Diagnostic::sort_key);
-        self.items
-            .dedup_by(|b, a| a.message == b.message && a.same_place(b));
+        self.items.dedup_by(|b, a| a.message == b.message && a.same_place(b));
         self
     }
 
     /// As a compiler would print it, with `color` for a terminal.
     pub fn render(&self, color: bool) -> String {
-        let renderer = if color {
-            Renderer::styled()
-        } else {
-            Renderer::plain()
-        };
-        let mut blocks: Vec<String> = self
-            .items
-            .iter()
-            .take(SHOWN)
-            .map(|diagnostic| diagnostic.render(&renderer))
-            .collect();
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        let mut blocks: Vec<String> =
+            self.items.iter().take(SHOWN).map(|diagnostic| diagnostic.render(&renderer)).collect();
         if self.items.len() > SHOWN {
             let more = grouped((self.items.len() - SHOWN) as u64);
             blocks.push(format!("and {more} more"));
@@ -460,11 +440,7 @@ impl Diagnostics {
         let items = self.items.iter().take(LISTED).map(Diagnostic::to_json);
         let more = (self.items.len() > LISTED).then(|| {
             let more = grouped((self.items.len() - LISTED) as u64);
-            let severity = if self.has_errors() {
-                "error"
-            } else {
-                "warning"
-            };
+            let severity = if self.has_errors() { "error" } else { "warning" };
             json!({ "severity": severity, "message": format!("and {more} more"), "path": "" })
         });
         items.chain(more).collect()

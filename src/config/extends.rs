@@ -36,9 +36,7 @@ pub(crate) fn chain(
             break;
         };
         let ticket = tickets.of(&value).cloned();
-        let origin = ticket
-            .as_ref()
-            .map_or(Origin::Code("extends".into()), |t| t.origin.clone());
+        let origin = ticket.as_ref().map_or(Origin::Code("extends".into()), |t| t.origin.clone());
         let refuse = |message: String| Diagnostic::error("extends", origin.clone(), message);
         let ValueKind::String(said) = &value.kind else {
             let broken = ticket.as_ref().and_then(|ticket| ticket.broken.clone());
@@ -58,17 +56,9 @@ pub(crate) fn chain(
         if let Some(first) = seen.iter().position(|known| *known == canonical) {
             let names: Vec<String> = (seen[first..].iter())
                 .chain([&canonical])
-                .map(|path| {
-                    path.file_name()
-                        .unwrap_or_default()
-                        .to_string_lossy()
-                        .into_owned()
-                })
+                .map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned())
                 .collect();
-            let message = format!(
-                "files extend each other in a circle: {}",
-                names.join(" -> ")
-            );
+            let message = format!("files extend each other in a circle: {}", names.join(" -> "));
             found.push(refuse(message).label("this closes the circle"));
             return None;
         }

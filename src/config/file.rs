@@ -50,9 +50,7 @@ pub(super) fn foreign(path: &Path, text: &str) -> Option<String> {
     let start = text.trim_start();
     let ending = path.extension().and_then(|ending| ending.to_str());
     let yaml_line = |line: &str| {
-        let key = line
-            .split_once(": ")
-            .map_or(line.strip_suffix(':'), |(key, _)| Some(key));
+        let key = line.split_once(": ").map_or(line.strip_suffix(':'), |(key, _)| Some(key));
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         key.is_some_and(|key| !key.is_empty() && key.chars().all(plain))
     };
@@ -114,10 +112,7 @@ fn piped(mut file: &File) -> io::Result<Vec<u8>> {
     let mut part = vec![0; 64 << 10];
     loop {
         let mut fds = [PollFd::new(file, PollFlags::IN)];
-        let within = Timespec {
-            tv_sec: SILENCE,
-            tv_nsec: 0,
-        };
+        let within = Timespec { tv_sec: SILENCE, tv_nsec: 0 };
         if poll(&mut fds, Some(&within))? == 0 {
             let message = format!("no process wrote to this pipe for {SILENCE} seconds");
             return Err(io::Error::new(io::ErrorKind::TimedOut, message));

@@ -62,9 +62,7 @@ pub(crate) fn interpolate(text: &str, environment: &Environment) -> Result<Optio
     let set = match environment.0.get(name).map(|value| value.to_str()) {
         Some(Some(value)) => Some(value),
         Some(None) => {
-            return Err(format!(
-                "the value of the environment variable `{name}` is not UTF-8"
-            ));
+            return Err(format!("the value of the environment variable `{name}` is not UTF-8"));
         }
         None => None,
     };
@@ -75,14 +73,10 @@ pub(crate) fn interpolate(text: &str, environment: &Environment) -> Result<Optio
             variable: Some(name.to_owned()),
             literal: false,
         })),
-        (_, Some(default)) => Ok(Some(Taken {
-            value: default.to_owned(),
-            variable: None,
-            literal: false,
-        })),
-        _ => Err(format!(
-            "the environment variable `{name}` is not set, and there is no default"
-        )),
+        (_, Some(default)) => {
+            Ok(Some(Taken { value: default.to_owned(), variable: None, literal: false }))
+        }
+        _ => Err(format!("the environment variable `{name}` is not set, and there is no default")),
     }
 }
 
@@ -97,11 +91,7 @@ mod tests {
     }
 
     fn taken(value: &str, variable: Option<&str>) -> Result<Option<Taken>, String> {
-        Ok(Some(Taken {
-            value: value.into(),
-            variable: variable.map(Into::into),
-            literal: false,
-        }))
+        Ok(Some(Taken { value: value.into(), variable: variable.map(Into::into), literal: false }))
     }
 
     #[test]
@@ -143,16 +133,8 @@ mod tests {
 
     #[test]
     fn a_part_is_not() {
-        for part in [
-            "a${env.BOOKS}",
-            "${env.BOOKS}b",
-            "${env.BOOKS}${env.BOOKS}",
-            "${env.BOOKS",
-        ] {
-            assert!(
-                ask(part).unwrap_err().contains("whole value only"),
-                "{part}"
-            );
+        for part in ["a${env.BOOKS}", "${env.BOOKS}b", "${env.BOOKS}${env.BOOKS}", "${env.BOOKS"] {
+            assert!(ask(part).unwrap_err().contains("whole value only"), "{part}");
         }
         assert!(ask("${env.NONE}").unwrap_err().contains("is not set"));
         assert!(ask("${env.}").unwrap_err().contains("no name"));

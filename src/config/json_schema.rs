@@ -190,30 +190,12 @@ fn execution() -> Value {
 
 fn supervision() -> Value {
     let default = SupervisionConfig::default();
-    let BackoffConfig {
-        min,
-        max,
-        jitter,
-        reset,
-    } = default.backoff;
+    let BackoffConfig { min, max, jitter, reset } = default.backoff;
     let strategies = words(STRATEGIES.iter().map(|(word, _)| *word));
     let backoff = table([
-        (
-            "min",
-            key("First delay, such as \"10ms\"", time(min), duration(false)),
-        ),
-        (
-            "max",
-            key("Longest delay, such as \"30s\"", time(max), duration(false)),
-        ),
-        (
-            "jitter",
-            key(
-                "Share by which a delay is spread",
-                Some(json!(jitter)),
-                share(),
-            ),
-        ),
+        ("min", key("First delay, such as \"10ms\"", time(min), duration(false))),
+        ("max", key("Longest delay, such as \"30s\"", time(max), duration(false))),
+        ("jitter", key("Share by which a delay is spread", Some(json!(jitter)), share())),
         (
             "reset",
             key(

@@ -127,15 +127,7 @@ mod tests {
 
     #[test]
     fn broken_labels_are_told() {
-        for text in [
-            "x[",
-            "x[]",
-            "x[lane]",
-            "x[lane=]",
-            "x[lane=a]",
-            "x[lane=1",
-            "x[lane=-1]",
-        ] {
+        for text in ["x[", "x[]", "x[lane]", "x[lane=]", "x[lane=a]", "x[lane=1", "x[lane=-1]"] {
             let message = parse(text).unwrap_err();
             assert!(message.contains(text), "{message}");
         }
@@ -145,10 +137,7 @@ mod tests {
     #[test]
     fn texts_lose_labels_and_nothing_else() {
         let text = "`x[lane=1]` and `y[a=1,b=2]`, not [1] or [a = b] or an open [";
-        assert_eq!(
-            unlabelled(text),
-            "`x` and `y`, not [1] or [a = b] or an open ["
-        );
+        assert_eq!(unlabelled(text), "`x` and `y`, not [1] or [a = b] or an open [");
     }
 
     #[test]

@@ -43,13 +43,7 @@ pub(crate) struct Ticket {
 impl Ticket {
     /// A value of a file or of code.
     pub fn new(origin: Origin) -> Self {
-        Self {
-            origin,
-            text: false,
-            current: false,
-            broken: None,
-            raw: None,
-        }
+        Self { origin, text: false, current: false, broken: None, raw: None }
     }
 }
 
@@ -140,10 +134,7 @@ pub(crate) struct Layer {
 
 impl Layer {
     fn new(value: Value) -> Self {
-        Self {
-            value,
-            removes: Vec::new(),
-        }
+        Self { value, removes: Vec::new() }
     }
 
     /// What it says.
@@ -168,9 +159,7 @@ fn remove(root: &mut Value, path: &[String]) -> bool {
     match path {
         [] => false,
         [last] => table.remove(last).is_some(),
-        [first, rest @ ..] => table
-            .get_mut(first)
-            .is_some_and(|below| remove(below, rest)),
+        [first, rest @ ..] => table.get_mut(first).is_some_and(|below| remove(below, rest)),
     }
 }
 
@@ -195,11 +184,8 @@ impl Source for Layer {
 }
 
 /// Keys of which a table has one: who says another takes the first one's place.
-const ALTERNATIVES: [&[&str]; 3] = [
-    &DISTRIBUTIONS,
-    &["after", "percentile"],
-    &["rate", "utilisation"],
-];
+const ALTERNATIVES: [&[&str]; 3] =
+    [&DISTRIBUTIONS, &["after", "percentile"], &["rate", "utilisation"]];
 
 /// Lays `over` on `base`: tables merge deeply, everything else replaces whole, and so does a table of another kind.
 pub(crate) fn merge(base: &mut Value, over: &Value) {

@@ -40,8 +40,7 @@ pub(crate) fn expand(root: &mut Value, tickets: &mut Tickets, found: &mut Diagno
                 holes = true;
                 // Without its model a crew lacks keys that nobody forgot.
                 for key in ["from", "to", "gophers"] {
-                    own.entry(key.to_owned())
-                        .or_insert_with(|| Value::new(None, ValueKind::Nil));
+                    own.entry(key.to_owned()).or_insert_with(|| Value::new(None, ValueKind::Nil));
                 }
             }
         }
@@ -63,14 +62,8 @@ fn model<'a>(
         return Err((format!("`{name}` can't be like itself"), None));
     }
     let Some(model) = crews.get(sibling) else {
-        let others = crews
-            .keys()
-            .map(String::as_str)
-            .filter(|crew| *crew != name);
-        return Err((
-            format!("no crew is called `{sibling}`"),
-            nearest(sibling, others),
-        ));
+        let others = crews.keys().map(String::as_str).filter(|crew| *crew != name);
+        return Err((format!("no crew is called `{sibling}`"), nearest(sibling, others)));
     };
     match &model.kind {
         ValueKind::Table(table) if table.contains_key("like") => {

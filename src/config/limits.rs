@@ -96,12 +96,9 @@ mod tests {
 
     #[test]
     fn thousands_are_parted() {
-        for (number, text) in [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1,000"),
-            (4_000_000_000, "4,000,000,000"),
-        ] {
+        for (number, text) in
+            [(0, "0"), (999, "999"), (1000, "1,000"), (4_000_000_000, "4,000,000,000")]
+        {
             assert_eq!(grouped(number), text);
         }
     }

@@ -29,9 +29,7 @@ pub(crate) fn root(root: &mut Value) {
         at(balancer, "retry_budget", |budget| {
             wrap(budget, "share", is_number);
         });
-        at(balancer, "eject", |eject| {
-            wrap(eject, "failures", is_number)
-        });
+        at(balancer, "eject", |eject| wrap(eject, "failures", is_number));
         at(balancer, "workers", |workers| {
             at(workers, "work", |work| wrap(work, "kind", is_text));
         });
@@ -80,10 +78,7 @@ fn is_text(kind: &ValueKind) -> bool {
 
 /// A string counts, for `"${env.BOOKS}"`; the reader judges what is in it.
 fn is_number(kind: &ValueKind) -> bool {
-    matches!(
-        kind,
-        ValueKind::I64(_) | ValueKind::Float(_) | ValueKind::String(_)
-    )
+    matches!(kind, ValueKind::I64(_) | ValueKind::Float(_) | ValueKind::String(_))
 }
 
 /// `value` becomes `{ key = value }` if it is short.

@@ -72,10 +72,8 @@ pub(crate) fn works(reading: &Reading<'_>, item: Item<'_>) -> Option<Vec<KindCon
     values::items(reading, item, "kinds of work", |reading, item| {
         // One that can't be read keeps its place, so that the others are judged under their own numbers.
         Some(
-            kind(reading, item, Role::Work).unwrap_or_else(|| KindConfig {
-                kind: String::new(),
-                options: toml::Table::new(),
-            }),
+            kind(reading, item, Role::Work)
+                .unwrap_or_else(|| KindConfig { kind: String::new(), options: toml::Table::new() }),
         )
     })
 }
@@ -151,11 +149,7 @@ fn outside(
             string(reading, item, text, Some(shape))
         };
     }
-    let number = if shape.is("integer") {
-        values::integer(text)
-    } else {
-        None
-    };
+    let number = if shape.is("integer") { values::integer(text) } else { None };
     if let Some(Err(why)) = number {
         reading.report(item.error(why));
         return None;
@@ -218,14 +212,8 @@ impl<'a> Shape<'a> {
 
     /// Names of the properties.
     pub fn keys(&self) -> Vec<&'a str> {
-        let tables = self
-            .alternatives
-            .iter()
-            .filter_map(|schema| schema["properties"].as_object());
-        tables
-            .flat_map(|table| table.keys())
-            .map(String::as_str)
-            .collect()
+        let tables = self.alternatives.iter().filter_map(|schema| schema["properties"].as_object());
+        tables.flat_map(|table| table.keys()).map(String::as_str).collect()
     }
 
     /// Names of the properties that must be there.
@@ -239,10 +227,7 @@ impl<'a> Shape<'a> {
 
     fn item(&self, at: usize) -> Shape<'a> {
         let known = self.alternatives.iter();
-        Shape::of(
-            self.root,
-            known.filter_map(|schema| array_item(schema, at)).collect(),
-        )
+        Shape::of(self.root, known.filter_map(|schema| array_item(schema, at)).collect())
     }
 
     /// True if `text` is a path here: a program is one if it has a `/`.
@@ -254,21 +239,15 @@ impl<'a> Shape<'a> {
 
     /// True if `text` stands for a standard stream here.
     fn takes(&self, text: &str) -> bool {
-        text == STANDARD_STREAM
-            && self
-                .alternatives
-                .iter()
-                .any(|schema| schema["x-dash"] == true)
+        text == STANDARD_STREAM && self.alternatives.iter().any(|schema| schema["x-dash"] == true)
     }
 
     fn is(&self, word: &str) -> bool {
-        self.alternatives
-            .iter()
-            .any(|schema| match &schema["type"] {
-                Json::String(name) => name == word,
-                Json::Array(names) => names.iter().any(|name| name == word),
-                _ => false,
-            })
+        self.alternatives.iter().any(|schema| match &schema["type"] {
+            Json::String(name) => name == word,
+            Json::Array(names) => names.iter().any(|name| name == word),
+            _ => false,
+        })
     }
 
     /// True if the schema names a type.
@@ -298,11 +277,7 @@ impl<'a> Shape<'a> {
             return key.to_owned();
         }
         let free = |schema: &&Json| schema["additionalProperties"].is_object();
-        if self.alternatives.iter().any(free) {
-            name.to_owned()
-        } else {
-            name.to_ascii_lowercase()
-        }
+        if self.alternatives.iter().any(free) { name.to_owned() } else { name.to_ascii_lowercase() }
     }
 
     /// The shape of what stands at a path of keys and of places in arrays.
@@ -319,10 +294,7 @@ impl<'a> Shape<'a> {
             let stands =
                 |schema: &&&Json| schema.get("default").is_some_and(|value| value.is_number());
             let said = self.alternatives.iter().find(stands);
-            (said
-                .map(|schema| &schema["default"])
-                .or(schema.get("minimum")))
-            .cloned()
+            (said.map(|schema| &schema["default"]).or(schema.get("minimum"))).cloned()
         };
         let mut all: Vec<String> = Vec::new();
         for schema in &self.alternatives {
@@ -359,11 +331,7 @@ impl<'a> Shape<'a> {
         }
         let mut seen = std::collections::BTreeSet::new();
         all.retain(|what| seen.insert(what.clone()));
-        if all.is_empty() {
-            "something else".to_owned()
-        } else {
-            all.join(" or ")
-        }
+        if all.is_empty() { "something else".to_owned() } else { all.join(" or ") }
     }
 }
 

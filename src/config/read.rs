@@ -19,10 +19,8 @@ pub(crate) mod faults;
 pub(crate) mod resilience;
 
 /// Words for how nodes are laid on arbiters.
-pub(crate) const PLACEMENTS: [(&str, Placement); 2] = [
-    ("together", Placement::Together),
-    ("spread", Placement::Spread),
-];
+pub(crate) const PLACEMENTS: [(&str, Placement); 2] =
+    [("together", Placement::Together), ("spread", Placement::Spread)];
 
 /// Words for who is restarted with a failed actor.
 pub(crate) const STRATEGIES: [(&str, StrategyConfig); 3] = [
@@ -33,14 +31,8 @@ pub(crate) const STRATEGIES: [(&str, StrategyConfig); 3] = [
 
 /// Reads all of it. What can't be read has its default, and a mistake in `reading`.
 pub(crate) fn topology(reading: &Reading<'_>, root: &Node, name: &str) -> TopologyConfig {
-    let mut config = TopologyConfig {
-        name: name.to_owned(),
-        ..TopologyConfig::default()
-    };
-    let item = Item {
-        node: root,
-        path: "",
-    };
+    let mut config = TopologyConfig { name: name.to_owned(), ..TopologyConfig::default() };
+    let item = Item { node: root, path: "" };
     let Some(mut top) = Table::open(reading, item) else {
         return config;
     };
@@ -52,35 +44,22 @@ pub(crate) fn topology(reading: &Reading<'_>, root: &Node, name: &str) -> Topolo
     top.opt("remove", |_, _| None::<()>);
     config.copies = top.opt("copies", copies).unwrap_or_default();
     config.shared = top.opt("shared", names).unwrap_or_default();
-    config.piles = top
-        .opt("piles", |r, i| named(r, i, pile))
-        .unwrap_or_default();
-    config.dumps = top
-        .opt("dumps", |r, i| named(r, i, dump))
-        .unwrap_or_default();
-    config.incinerators = top
-        .opt("incinerators", |r, i| named(r, i, incinerator))
-        .unwrap_or_default();
-    config.crews = top
-        .opt("crews", |r, i| named(r, i, crew))
-        .unwrap_or_default();
-    config.relays = top
-        .opt("relays", |r, i| named(r, i, relay))
-        .unwrap_or_default();
-    config.balancers = top
-        .opt("balancers", |r, i| named(r, i, balancing::balancer))
-        .unwrap_or_default();
-    config.requesters = top
-        .opt("requesters", |r, i| named(r, i, balancing::requester))
-        .unwrap_or_default();
+    config.piles = top.opt("piles", |r, i| named(r, i, pile)).unwrap_or_default();
+    config.dumps = top.opt("dumps", |r, i| named(r, i, dump)).unwrap_or_default();
+    config.incinerators =
+        top.opt("incinerators", |r, i| named(r, i, incinerator)).unwrap_or_default();
+    config.crews = top.opt("crews", |r, i| named(r, i, crew)).unwrap_or_default();
+    config.relays = top.opt("relays", |r, i| named(r, i, relay)).unwrap_or_default();
+    config.balancers =
+        top.opt("balancers", |r, i| named(r, i, balancing::balancer)).unwrap_or_default();
+    config.requesters =
+        top.opt("requesters", |r, i| named(r, i, balancing::requester)).unwrap_or_default();
     config.execution = top.opt("execution", execution).unwrap_or_default();
     config.supervision = top.opt("supervision", supervision).unwrap_or_default();
     config.model = top.opt("model", model).unwrap_or_default();
     // A fault that can't be read leaves no hole in the graph.
     let holes = reading.holes.get();
-    config.faults = top
-        .opt("faults", |r, i| named(r, i, faults::fault))
-        .unwrap_or_default();
+    config.faults = top.opt("faults", |r, i| named(r, i, faults::fault)).unwrap_or_default();
     reading.holes.set(holes);
     config.expect = top.opt("expect", faults::expect).unwrap_or_default();
     top.finish(&[]);
@@ -116,12 +95,8 @@ fn pile(reading: &Reading<'_>, item: Item<'_>) -> Option<PileConfig> {
     let pile = PileConfig {
         source: table.opt("source", |r, i| options::kind(r, i, Role::Source)),
         capacity: table.opt("capacity", capacity).unwrap_or(default.capacity),
-        exclusive: table
-            .opt("exclusive", |r, i| exclusive(r, i, true, false))
-            .unwrap_or_default(),
-        max_attempts: table
-            .opt("max_attempts", number)
-            .unwrap_or(default.max_attempts),
+        exclusive: table.opt("exclusive", |r, i| exclusive(r, i, true, false)).unwrap_or_default(),
+        max_attempts: table.opt("max_attempts", number).unwrap_or(default.max_attempts),
     };
     table.finish(&[]);
     Some(pile)
@@ -132,12 +107,8 @@ fn dump(reading: &Reading<'_>, item: Item<'_>) -> Option<DumpConfig> {
     let default = DumpConfig::default();
     let dump = DumpConfig {
         capacity: table.opt("capacity", capacity).unwrap_or(default.capacity),
-        exclusive: table
-            .opt("exclusive", |r, i| exclusive(r, i, true, true))
-            .unwrap_or_default(),
-        max_attempts: table
-            .opt("max_attempts", number)
-            .unwrap_or(default.max_attempts),
+        exclusive: table.opt("exclusive", |r, i| exclusive(r, i, true, true)).unwrap_or_default(),
+        max_attempts: table.opt("max_attempts", number).unwrap_or(default.max_attempts),
     };
     table.finish(&[]);
     Some(dump)
@@ -157,18 +128,12 @@ fn incinerator(reading: &Reading<'_>, item: Item<'_>) -> Option<IncineratorConfi
 
 /// Stands for a kind that could not be read.
 fn unread() -> KindConfig {
-    KindConfig {
-        kind: String::new(),
-        options: toml::Table::new(),
-    }
+    KindConfig { kind: String::new(), options: toml::Table::new() }
 }
 
 fn capacity(reading: &Reading<'_>, item: Item<'_>) -> Option<Capacity> {
     let mut table = Table::open(reading, item)?;
-    let capacity = Capacity {
-        books: table.opt("books", number),
-        bytes: table.opt("bytes", size),
-    };
+    let capacity = Capacity { books: table.opt("books", number), bytes: table.opt("bytes", size) };
     table.finish(&[]);
     Some(capacity)
 }
@@ -176,10 +141,7 @@ fn capacity(reading: &Reading<'_>, item: Item<'_>) -> Option<Capacity> {
 fn exclusive(r: &Reading<'_>, item: Item<'_>, load: bool, unload: bool) -> Option<Exclusive> {
     let mut table = Table::open(r, item)?;
     let mut slots = |key, wanted: bool| wanted.then(|| table.opt(key, number)).flatten();
-    let exclusive = Exclusive {
-        load: slots("load", load),
-        unload: slots("unload", unload),
-    };
+    let exclusive = Exclusive { load: slots("load", load), unload: slots("unload", unload) };
     table.finish(&[]);
     Some(exclusive)
 }
@@ -352,9 +314,7 @@ fn supervision(reading: &Reading<'_>, item: Item<'_>) -> Option<SupervisionConfi
         in_a_row: table.opt("in_a_row", limit).unwrap_or(default.in_a_row),
         backoff: table.opt("backoff", backoff).unwrap_or_default(),
         shutdown: table.opt("shutdown", duration).unwrap_or(default.shutdown),
-        hang_after: table
-            .opt("hang_after", duration)
-            .unwrap_or(default.hang_after),
+        hang_after: table.opt("hang_after", duration).unwrap_or(default.hang_after),
     };
     table.finish(&[]);
     Some(supervision)
@@ -394,9 +354,7 @@ fn backoff(reading: &Reading<'_>, item: Item<'_>) -> Option<BackoffConfig> {
 
 fn model(reading: &Reading<'_>, item: Item<'_>) -> Option<ModelConfig> {
     let mut table = Table::open(reading, item)?;
-    let model = ModelConfig {
-        t1: table.opt("t1", duration),
-    };
+    let model = ModelConfig { t1: table.opt("t1", duration) };
     table.finish(&[]);
     Some(model)
 }

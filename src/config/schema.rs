@@ -284,10 +284,7 @@ impl Default for PileConfig {
     fn default() -> Self {
         Self {
             source: None,
-            capacity: Capacity {
-                books: Some(4096),
-                bytes: None,
-            },
+            capacity: Capacity { books: Some(4096), bytes: None },
             exclusive: Exclusive::default(),
             max_attempts: 3,
         }
@@ -296,21 +293,13 @@ impl Default for PileConfig {
 
 impl Default for DumpConfig {
     fn default() -> Self {
-        Self {
-            capacity: Capacity::default(),
-            exclusive: Exclusive::default(),
-            max_attempts: 3,
-        }
+        Self { capacity: Capacity::default(), exclusive: Exclusive::default(), max_attempts: 3 }
     }
 }
 
 impl Default for CartsConfig {
     fn default() -> Self {
-        Self {
-            count: 1,
-            books: 64,
-            bytes: None,
-        }
+        Self { count: 1, books: 64, bytes: None }
     }
 }
 

@@ -79,9 +79,7 @@ fn a_file_and_a_builder_say_the_same() {
             .return_(ms(0.5))
     };
     let built = TopologyConfig::builder("bad")
-        .pile("manuals", |pile| {
-            pile.source(kind("generate").option("books", 10_000))
-        })
+        .pile("manuals", |pile| pile.source(kind("generate").option("books", 10_000)))
         .dump("middle", |dump| dump.capacity_books(80))
         .incinerator("furnace", |fire| fire.burn("count"))
         .crew("near", "manuals", "middle", crew)
@@ -104,16 +102,9 @@ fn upstream_stands_before_downstream() {
     let plan = parse(&text).unwrap().plan;
     let piles: Vec<_> = plan.piles.iter().map(|pile| pile.name.as_str()).collect();
     assert_eq!(piles, ["zoo", "middle"]);
-    let ends: Vec<_> = (plan.crews.iter())
-        .map(|crew| (crew.name.as_str(), crew.from, crew.to))
-        .collect();
-    assert_eq!(
-        ends,
-        [
-            ("zebra", 0, Target::Dump(1)),
-            ("far", 1, Target::Incinerator(0))
-        ]
-    );
+    let ends: Vec<_> =
+        (plan.crews.iter()).map(|crew| (crew.name.as_str(), crew.from, crew.to)).collect();
+    assert_eq!(ends, [("zebra", 0, Target::Dump(1)), ("far", 1, Target::Incinerator(0))]);
 }
 
 #[test]
@@ -138,27 +129,13 @@ backoff = { jitter = 1 }
 [model]
 t1 = "4ms""#,
     )
-    .replace(
-        r#"burn = "count""#,
-        "burn = { kind = \"count\" }\nexclusive = { unload = 1 }",
-    )
+    .replace(r#"burn = "count""#, "burn = { kind = \"count\" }\nexclusive = { unload = 1 }")
     .replace("books = 100 }", "books = 100 }\ncapacity = 80");
     let config = parse(&text).unwrap().config;
     let crew = &config.crews["solo"];
     let words = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(
-        crew.gophers,
-        [
-            words("load push"),
-            words("load push"),
-            words("unload return")
-        ]
-    );
-    let carts = CartsConfig {
-        count: 3,
-        books: 5,
-        bytes: Some(8 << 20),
-    };
+    assert_eq!(crew.gophers, [words("load push"), words("load push"), words("unload return")]);
+    let carts = CartsConfig { count: 3, books: 5, bytes: Some(8 << 20) };
     assert_eq!(crew.carts, carts);
     assert_eq!(crew.work, [kind("sha256"), kind("gzip").option("level", 6)]);
     let ms = Duration::from_millis;
@@ -185,13 +162,7 @@ t1 = "4ms""#,
 #[test]
 fn an_output_inside_an_input_is_left_out() {
     let text = small(ALL, "")
-        .replace(
-            r#"{ kind = "generate", books = 100 }"#,
-            r#"{ kind = "files", root = "in" }"#,
-        )
-        .replace(
-            r#"burn = "count""#,
-            r#"burn = { kind = "files", root = "in/./out" }"#,
-        );
+        .replace(r#"{ kind = "generate", books = 100 }"#, r#"{ kind = "files", root = "in" }"#)
+        .replace(r#"burn = "count""#, r#"burn = { kind = "files", root = "in/./out" }"#);
     insta::assert_snapshot!(shown(&text));
 }

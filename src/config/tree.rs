@@ -49,9 +49,7 @@ impl Node {
                     .collect(),
             ),
             ValueKind::Table(table) => NodeKind::Table(
-                (table.iter())
-                    .map(|(key, value)| child(key, value, tickets, path))
-                    .collect(),
+                (table.iter()).map(|(key, value)| child(key, value, tickets, path)).collect(),
             ),
         };
         let ticket = ticket_of(value, &kind, tickets, path);
@@ -139,10 +137,8 @@ fn ticket_of(value: &Value, kind: &NodeKind, tickets: &Tickets, path: &[String])
         matches!(kind, NodeKind::Table(table) if table.contains_key("kind"))
             && !matches!(ticket.origin, Origin::File { .. })
     });
-    (replaced.or(written).or(inside).cloned()).unwrap_or_else(|| Ticket {
-        current: true,
-        ..Ticket::new(Origin::Code(path.join(".")))
-    })
+    (replaced.or(written).or(inside).cloned())
+        .unwrap_or_else(|| Ticket { current: true, ..Ticket::new(Origin::Code(path.join("."))) })
 }
 
 /// The start of a text that a message quotes.
@@ -155,11 +151,7 @@ pub(crate) fn cut(text: &str) -> Cow<'_, str> {
 
 /// A key below a path.
 pub(crate) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 /// What a reader needs, and where it leaves what it finds.
@@ -216,12 +208,7 @@ impl<'a> Table<'a> {
     /// Opens `item`, or notes that it is no table.
     pub fn open(reading: &'a Reading<'a>, item: Item<'a>) -> Option<Table<'a>> {
         match &item.node.kind {
-            NodeKind::Table(entries) => Some(Table {
-                reading,
-                item,
-                entries,
-                known: Vec::new(),
-            }),
+            NodeKind::Table(entries) => Some(Table { reading, item, entries, known: Vec::new() }),
             _ => reading.expected(&item, "a table"),
         }
     }

@@ -20,11 +20,7 @@ const A_NUMBER: &str = "a number such as 0.5";
 /// A name or a word of the language; one from outside may stand in quotes.
 pub(crate) fn text(reading: &Reading<'_>, item: Item<'_>) -> Option<String> {
     let said = verbatim(reading, item)?;
-    Some(if item.node.ticket.text {
-        unquoted(&said).trim().to_owned()
-    } else {
-        said
-    })
+    Some(if item.node.ticket.text { unquoted(&said).trim().to_owned() } else { said })
 }
 
 /// Any string, byte for byte.
@@ -133,11 +129,7 @@ pub(crate) fn duration(reading: &Reading<'_>, item: Item<'_>) -> Option<Duration
 
 /// `text` without the quotes that a value from outside may have.
 pub(crate) fn outside(item: Item<'_>, text: &str) -> String {
-    if item.node.ticket.text {
-        unquoted(text)
-    } else {
-        text.to_owned()
-    }
+    if item.node.ticket.text { unquoted(text) } else { text.to_owned() }
 }
 
 /// `"8MiB"`, or a number of bytes.
@@ -182,9 +174,8 @@ pub(crate) fn span(reading: &Reading<'_>, item: Item<'_>) -> Option<SpanConfig> 
             }
         }
     });
-    let exponential = table.opt("exponential", |reading, item| {
-        duration(reading, item).map(SpanConfig::Exponential)
-    });
+    let exponential = table
+        .opt("exponential", |reading, item| duration(reading, item).map(SpanConfig::Exponential));
     let lognormal = table.opt("lognormal", |reading, item| {
         let mut table = Table::open(reading, item)?;
         let (mean, cv2) = (table.req("mean", duration), table.req("cv2", real));

@@ -174,9 +174,7 @@ impl DeadFile {
             first: time.clone(),
             last: time,
             key,
-            headers: headers
-                .map(|(name, value)| (name.to_owned(), Blob::of(value)))
-                .collect(),
+            headers: headers.map(|(name, value)| (name.to_owned(), Blob::of(value))).collect(),
             body,
         };
         Ok((letter, copied))
@@ -197,12 +195,7 @@ impl DeadFile {
 fn content(book: &Book, letters: &Path) -> io::Result<(Content, u64)> {
     Ok(match &book.body {
         Body::Bytes(bytes) => (Content::Bytes(Blob::of(bytes)), 0),
-        Body::File {
-            file,
-            offset,
-            len,
-            size_hint,
-        } if !file.is_temporary() => {
+        Body::File { file, offset, len, size_hint } if !file.is_temporary() => {
             let content = Content::File {
                 path: Blob::of_path(file.path()),
                 offset: *offset,
@@ -215,9 +208,7 @@ fn content(book: &Book, letters: &Path) -> io::Result<(Content, u64)> {
         body => {
             let folder = beside(letters, ".bodies");
             private::create_dir_all(&folder)?;
-            let mut copy = tempfile::Builder::new()
-                .prefix("body-")
-                .tempfile_in(&folder)?;
+            let mut copy = tempfile::Builder::new().prefix("body-").tempfile_in(&folder)?;
             let (size, sha256) = copied(&mut body.open()?, copy.as_file_mut())?;
             copy.as_file().sync_data()?;
             let (_, path) = copy.keep().map_err(|error| error.error)?;
@@ -265,16 +256,9 @@ impl Tail {
         }
         mend(path, &mut file)?;
         for body in fs::read_dir(beside(path, ".bodies")).into_iter().flatten() {
-            bytes += body
-                .and_then(|body| body.metadata())
-                .map_or(0, |body| body.len());
+            bytes += body.and_then(|body| body.metadata()).map_or(0, |body| body.len());
         }
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            bytes,
-            torn: false,
-        })
+        Ok(Self { path: path.to_owned(), file, bytes, torn: false })
     }
 
     fn claimed(path: &Path) -> io::Result<(File, u64)> {

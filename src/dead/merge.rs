@@ -29,11 +29,7 @@ pub(super) fn merged(letters: Vec<Letter>) -> Vec<Letter> {
                     attempts: before.attempts.saturating_add(letter.attempts),
                     deaths: before.deaths.saturating_add(letter.deaths),
                     first: std::mem::take(&mut before.first),
-                    key: if first.is_empty() {
-                        letter.key.clone()
-                    } else {
-                        first
-                    },
+                    key: if first.is_empty() { letter.key.clone() } else { first },
                     ..letter
                 };
             }
@@ -66,12 +62,8 @@ fn identity(letter: &Letter) -> [u8; 32] {
     match &letter.body {
         Content::Bytes(bytes) => blob(bytes),
         // A copy has another path each time.
-        Content::File {
-            sha256: Some(hash), ..
-        } => blob(&Blob::Text(hash.clone())),
-        Content::File {
-            path, offset, len, ..
-        } => {
+        Content::File { sha256: Some(hash), .. } => blob(&Blob::Text(hash.clone())),
+        Content::File { path, offset, len, .. } => {
             blob(path);
             blob(&Blob::Text(format!("{offset} {len:?}")));
         }

@@ -48,10 +48,7 @@ fn look(node: &Node) -> String {
     }
     lines.extend(node.notes.iter().cloned());
     let border = if node.shared { " penwidth=3" } else { "" };
-    format!(
-        "shape={shape} style=filled fillcolor=\"{fill}\"{border} label={}",
-        label(&lines)
-    )
+    format!("shape={shape} style=filled fillcolor=\"{fill}\"{border} label={}", label(&lines))
 }
 
 /// Draws a crew. Full carts pass from loaders to pushers to unloaders (solid edges); returners
@@ -70,19 +67,10 @@ fn ring(out: &mut String, way: &Way, crew: &Crew, [from, to]: &[String; 2]) {
         label(&lines)
     );
     for (at, group) in crew.gophers.iter().enumerate() {
-        let copies = if group.count > 1 {
-            " peripheries=2"
-        } else {
-            ""
-        };
+        let copies = if group.count > 1 { " peripheries=2" } else { "" };
         let mut lines = vec![group.line()];
         lines.extend(crew.timed(|step| group.does[step]));
-        let _ = writeln!(
-            out,
-            "    {} [shape=ellipse{copies} label={}];",
-            id(at),
-            label(&lines)
-        );
+        let _ = writeln!(out, "    {} [shape=ellipse{copies} label={}];", id(at), label(&lines));
     }
     let _ = writeln!(
         out,
@@ -92,20 +80,14 @@ fn ring(out: &mut String, way: &Way, crew: &Crew, [from, to]: &[String; 2]) {
     );
     let doers = |step: usize| {
         let groups = crew.gophers.iter().enumerate();
-        groups
-            .filter(move |(_, group)| group.does[step])
-            .map(|(at, _)| at)
+        groups.filter(move |(_, group)| group.does[step]).map(|(at, _)| at)
     };
     for group in doers(0) {
         let _ = writeln!(out, "  {from} -> {} [label=\"load\"];", id(group));
     }
     for step in 0..STEPS.len() {
         let next = (step + 1) % STEPS.len();
-        let how = if step < 2 {
-            ""
-        } else {
-            " [style=dashed constraint=false]"
-        };
+        let how = if step < 2 { "" } else { " [style=dashed constraint=false]" };
         for giver in doers(step) {
             for taker in doers(next).filter(|taker| *taker != giver) {
                 let _ = writeln!(out, "  {} -> {}{how};", id(giver), id(taker));

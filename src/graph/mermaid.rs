@@ -77,9 +77,7 @@ fn ring(out: &mut String, at: usize, way: &Way, crew: &Crew) {
     let _ = writeln!(out, "    c{at}carts[[{load}]]\n  end");
     let doers = |step: usize| {
         let groups = crew.gophers.iter().enumerate();
-        groups
-            .filter(move |(_, group)| group.does[step])
-            .map(|(number, _)| number)
+        groups.filter(move |(_, group)| group.does[step]).map(|(number, _)| number)
     };
     for group in doers(0) {
         let _ = writeln!(out, "  n{} -->|load| c{at}g{group}", way.from);

@@ -124,10 +124,7 @@ pub struct Gophers {
 impl Gophers {
     pub fn duties(&self) -> Vec<&'static str> {
         let duties = STEPS.into_iter().zip(self.does);
-        duties
-            .filter(|(_, does)| *does)
-            .map(|(step, _)| step)
-            .collect()
+        duties.filter(|(_, does)| *does).map(|(step, _)| step).collect()
     }
 
     /// `gopher: load push` or `2 gophers: load`.
@@ -227,9 +224,7 @@ impl Graph {
         let nodes = &self.nodes;
         self.ways.sort_by(|a, b| {
             let layer = |way: &Way| nodes[way.from].layer;
-            layer(a)
-                .cmp(&layer(b))
-                .then_with(|| compare(&a.name, &b.name))
+            layer(a).cmp(&layer(b)).then_with(|| compare(&a.name, &b.name))
         });
     }
 }
@@ -304,19 +299,14 @@ impl Draft<'_> {
         let mut nodes: Vec<Node> = books.chain(requesters).chain(balancers).collect();
         nodes.sort_by(|a, b| {
             let role = |node: &Node| node.role as u8;
-            role(a)
-                .cmp(&role(b))
-                .then_with(|| compare(&a.name, &b.name))
+            role(a).cmp(&role(b)).then_with(|| compare(&a.name, &b.name))
         });
         nodes
     }
 
     fn ways(&self, config: &TopologyConfig, nodes: &[Node]) -> Vec<Way> {
-        let known: BTreeMap<&str, usize> = nodes
-            .iter()
-            .enumerate()
-            .map(|(at, node)| (node.name.as_str(), at))
-            .collect();
+        let known: BTreeMap<&str, usize> =
+            nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at)).collect();
         let find = |end: &str| {
             let end = clean(end);
             known.get(&*end).or_else(|| known.get(base(&end))).copied()
@@ -331,44 +321,21 @@ impl Draft<'_> {
                 from: find(from)?,
                 to: find(to)?,
                 copies: self.copies(name, own),
-                ends: certain("from", from)
-                    .into_iter()
-                    .chain(certain("to", to))
-                    .collect(),
+                ends: certain("from", from).into_iter().chain(certain("to", to)).collect(),
                 what,
             })
         };
         let crews = config.crews.iter().filter_map(|(name, crew)| {
-            way(
-                name,
-                &crew.from,
-                &crew.to,
-                &crew.copies,
-                What::Crew(described(crew)),
-            )
+            way(name, &crew.from, &crew.to, &crew.copies, What::Crew(described(crew)))
         });
         let none = BTreeMap::new();
         let relays = config.relays.iter().filter_map(|(name, relay)| {
-            let notes = relay
-                .books
-                .map(|books| format!("{} at once", counted(books, "book")));
+            let notes = relay.books.map(|books| format!("{} at once", counted(books, "book")));
             let notes = notes.into_iter().collect();
-            way(
-                name,
-                &relay.from,
-                &relay.to,
-                &none,
-                What::Relay {
-                    word: "relay",
-                    notes,
-                },
-            )
+            way(name, &relay.from, &relay.to, &none, What::Relay { word: "relay", notes })
         });
         let asking = config.requesters.iter().filter_map(|(name, requester)| {
-            let what = What::Relay {
-                word: "requests",
-                notes: Vec::new(),
-            };
+            let what = What::Relay { word: "requests", notes: Vec::new() };
             let mut way = way(name, name, &requester.to, &none, what)?;
             // Some formats would merge a node and a way of equal name.
             way.name = format!("{} to {}", way.name, clean(&requester.to));
@@ -388,11 +355,8 @@ fn described(crew: &CrewConfig) -> Crew {
         }
     }
     let carts = crew.carts;
-    let mut load = format!(
-        "{} of {}",
-        counted(carts.count.into(), "cart"),
-        counted(carts.books, "book")
-    );
+    let mut load =
+        format!("{} of {}", counted(carts.count.into(), "cart"), counted(carts.books, "book"));
     if let Some(bytes) = carts.bytes {
         load += &format!(", {}", size(bytes));
     }
@@ -439,15 +403,9 @@ fn totals(config: &TopologyConfig) -> String {
     }
     config.piles.keys().for_each(|name| add(2, times(name)));
     config.dumps.keys().for_each(|name| add(3, times(name)));
-    config
-        .incinerators
-        .keys()
-        .for_each(|name| add(4, times(name)));
+    config.incinerators.keys().for_each(|name| add(4, times(name)));
     config.relays.keys().for_each(|name| add(5, times(name)));
-    config
-        .requesters
-        .keys()
-        .for_each(|name| add(6, times(name)));
+    config.requesters.keys().for_each(|name| add(6, times(name)));
     for (name, balancer) in &config.balancers {
         add(7, times(name));
         add(8, times(name).saturating_mul(balancer.workers.count.into()));

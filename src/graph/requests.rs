@@ -7,21 +7,12 @@ use crate::config::schema::{BalancerConfig, LoadConfig, PolicyConfig, ReplicateC
 pub(super) fn asked(load: &LoadConfig) -> Vec<String> {
     let mut out = Vec::new();
     let requests = match *load {
-        LoadConfig::Closed {
-            count,
-            think,
-            requests,
-        } => {
+        LoadConfig::Closed { count, think, requests } => {
             out.push(counted(count.into(), "client"));
             out.extend(span(think).map(|time| format!("think {time}")));
             requests
         }
-        LoadConfig::Open {
-            rate,
-            utilisation,
-            requests,
-            ..
-        } => {
+        LoadConfig::Open { rate, utilisation, requests, .. } => {
             out.extend(rate.map(|rate| format!("{rate} a second")));
             out.extend(utilisation.map(|share| format!("load {share}")));
             requests

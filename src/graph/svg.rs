@@ -76,17 +76,11 @@ fn told(graph: &Graph) -> String {
             };
             format!("{word} {}", node.name)
         };
-        let copies = way
-            .copies
-            .as_ref()
-            .map_or(String::new(), |copies| format!(" ({copies})"));
+        let copies = way.copies.as_ref().map_or(String::new(), |copies| format!(" ({copies})"));
         let (word, what) = match &way.what {
             What::Crew(crew) => {
                 let gophers: Vec<String> = crew.gophers.iter().map(|group| group.line()).collect();
-                (
-                    "crew",
-                    format!(" with {}; {}", gophers.join("; "), crew.load),
-                )
+                ("crew", format!(" with {}; {}", gophers.join("; "), crew.load))
             }
             What::Relay { word, .. } => (*word, String::new()),
         };

@@ -17,10 +17,7 @@ fn draw(config: &TopologyConfig, copies: Copies, format: Format) -> String {
 macro_rules! shown {
     ($name:literal, $config:expr, $copies:expr) => {
         let config = $config;
-        insta::assert_snapshot!(
-            concat!($name, "_text"),
-            draw(&config, $copies, Format::Text)
-        );
+        insta::assert_snapshot!(concat!($name, "_text"), draw(&config, $copies, Format::Text));
         insta::assert_snapshot!(concat!($name, "_dot"), draw(&config, $copies, Format::Dot));
         insta::assert_snapshot!(
             concat!($name, "_mermaid"),
@@ -89,10 +86,7 @@ fn figures_are_counted_in_the_svg() {
     let (folded, expanded) = (Copies::Folded, Copies::Expanded);
     assert_eq!(count(&lanes(), expanded, "gopher"), 16);
     assert_eq!(count(&lanes(), folded, "gopher"), 8);
-    assert_eq!(
-        count(&lanes(), expanded, "full") + count(&lanes(), expanded, "empty"),
-        16
-    );
+    assert_eq!(count(&lanes(), expanded, "full") + count(&lanes(), expanded, "empty"), 16);
     assert_eq!(count(&lanes(), expanded, "pile"), 2);
     assert_eq!(count(&lanes(), expanded, "dump"), 2);
     assert_eq!(count(&lanes(), expanded, "incinerator"), 2);
@@ -105,9 +99,7 @@ fn more_than_can_be_drawn_is_a_number() {
     let config = TopologyConfig::builder("many")
         .pile("manuals", |pile| pile)
         .incinerator("furnace", |fire| fire)
-        .crew("crew", "manuals", "furnace", |crew| {
-            crew.gophers(40, ALL).carts(12)
-        })
+        .crew("crew", "manuals", "furnace", |crew| crew.gophers(40, ALL).carts(12))
         .build();
     let drawn = draw(&config, Copies::Folded, Format::Svg);
     assert!(drawn.contains(">40 gophers<"), "{drawn}");
@@ -117,15 +109,7 @@ fn more_than_can_be_drawn_is_a_number() {
 
 #[test]
 fn a_terminal_of_120_columns_shows_it_all() {
-    for config in [
-        one_gopher(),
-        four_gophers(),
-        lanes(),
-        shared(),
-        relay(),
-        hostile(),
-        chain(12),
-    ] {
+    for config in [one_gopher(), four_gophers(), lanes(), shared(), relay(), hostile(), chain(12)] {
         for copies in [Copies::Folded, Copies::Expanded] {
             let drawn = draw(&config, copies, Format::Text);
             for line in drawn.lines().skip(1) {
@@ -148,10 +132,7 @@ fn what_no_plan_accepts_is_still_drawn() {
     for format in FORMATS {
         let drawn = draw(&config, Copies::Folded, format);
         assert!(drawn.contains("there"), "{drawn}");
-        assert!(
-            !drawn.contains("uturn") && !drawn.contains("astray"),
-            "{drawn}"
-        );
+        assert!(!drawn.contains("uturn") && !drawn.contains("astray"), "{drawn}");
         draw(&TopologyConfig::default(), Copies::Folded, format);
     }
 }

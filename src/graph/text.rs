@@ -76,9 +76,7 @@ pub fn draw(graph: &Graph) -> String {
 fn agree(one: &str, other: &str) -> bool {
     match (parse(one), parse(other)) {
         (Ok((_, one)), Ok((_, other))) => {
-            let mut both = one
-                .iter()
-                .filter_map(|(axis, at)| Some((at, other.get(axis)?)));
+            let mut both = one.iter().filter_map(|(axis, at)| Some((at, other.get(axis)?)));
             both.all(|(one, other)| one == other)
         }
         _ => false,
@@ -87,11 +85,8 @@ fn agree(one: &str, other: &str) -> bool {
 
 /// Draws one row: boxes alternating with the ways between them.
 fn drawn_row(graph: &Graph, row: &[&Way], drawn: &mut [bool]) -> String {
-    let nodes: Vec<usize> = row
-        .iter()
-        .map(|way| way.from)
-        .chain(row.last().map(|way| way.to))
-        .collect();
+    let nodes: Vec<usize> =
+        row.iter().map(|way| way.from).chain(row.last().map(|way| way.to)).collect();
     let notes: Vec<Vec<String>> = nodes
         .iter()
         .map(|node| {
@@ -103,11 +98,7 @@ fn drawn_row(graph: &Graph, row: &[&Way], drawn: &mut [bool]) -> String {
         })
         .collect();
     let ways: Vec<Vec<String>> = row.iter().map(|way| lines(way)).collect();
-    let tallest = notes
-        .iter()
-        .map(Vec::len)
-        .chain(ways.iter().map(|way| way.len() + 2))
-        .max();
+    let tallest = notes.iter().map(Vec::len).chain(ways.iter().map(|way| way.len() + 2)).max();
     let height = tallest.unwrap_or(0);
     let mut parts = Vec::new();
     for (at, node) in nodes.iter().enumerate() {
@@ -155,11 +146,7 @@ fn boxed(node: &Node, notes: &[String], height: usize, [left, right]: [bool; 2])
 /// The lines of text between two boxes.
 fn lines(way: &Way) -> Vec<String> {
     let most = BETWEEN - 3;
-    let mut out: Vec<String> = way
-        .copies
-        .iter()
-        .map(|copies| shorten(copies, most))
-        .collect();
+    let mut out: Vec<String> = way.copies.iter().map(|copies| shorten(copies, most)).collect();
     out.extend(way.ends.iter().map(|end| shorten(end, most)));
     match &way.what {
         What::Relay { notes, .. } => out.extend(notes.iter().cloned()),
@@ -195,20 +182,14 @@ fn between(way: &Way, lines: &[String], height: usize) -> Vec<String> {
         What::Crew(_) => shorten(&way.name, BETWEEN - 6),
     };
     let rail = if belt { "=" } else { "─" };
-    out.push(format!(
-        "{rail}{rail} {name} {}",
-        rail.repeat(BETWEEN - 4 - columns(&name))
-    ));
+    out.push(format!("{rail}{rail} {name} {}", rail.repeat(BETWEEN - 4 - columns(&name))));
     for at in 1..height {
         if at + 1 == height && !belt {
             out.push(format!("<{}", "─".repeat(BETWEEN - 1)));
             continue;
         }
         let text = lines.get(at - 1).map_or("", String::as_str);
-        out.push(format!(
-            "  {text}{}",
-            " ".repeat(BETWEEN - 2 - columns(text))
-        ));
+        out.push(format!("  {text}{}", " ".repeat(BETWEEN - 2 - columns(text))));
     }
     out.push(" ".repeat(BETWEEN));
     out
@@ -219,11 +200,8 @@ fn join(parts: &[Vec<String>]) -> String {
     let mut out = String::new();
     let height = parts.iter().map(Vec::len).max().unwrap_or(0);
     for line in 0..height {
-        let row: String = parts
-            .iter()
-            .filter_map(|part| part.get(line))
-            .map(String::as_str)
-            .collect();
+        let row: String =
+            parts.iter().filter_map(|part| part.get(line)).map(String::as_str).collect();
         let _ = writeln!(out, "{}", row.trim_end());
     }
     out

@@ -68,15 +68,8 @@ pub fn width(c: char) -> usize {
 pub fn wrap(parts: &[String], between: &str, most: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for (at, part) in parts.iter().enumerate() {
-        let comma = if at + 1 < parts.len() {
-            between.trim_end()
-        } else {
-            ""
-        };
-        let part = format!(
-            "{}{comma}",
-            shorten(part, most.saturating_sub(comma.chars().count()))
-        );
+        let comma = if at + 1 < parts.len() { between.trim_end() } else { "" };
+        let part = format!("{}{comma}", shorten(part, most.saturating_sub(comma.chars().count())));
         match lines.last_mut() {
             Some(line) if columns(line) + 1 + columns(&part) <= most => {
                 line.push(' ');
@@ -110,9 +103,7 @@ pub fn counted(number: u64, word: &str) -> String {
 /// Formats `8 MiB`, in the largest unit that needs no fraction, else in bytes.
 pub fn size(bytes: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-    let unit = units
-        .iter()
-        .find(|(bits, _)| bytes >= 1 << bits && bytes.trailing_zeros() >= *bits);
+    let unit = units.iter().find(|(bits, _)| bytes >= 1 << bits && bytes.trailing_zeros() >= *bits);
     match unit {
         Some((bits, unit)) => format!("{} {unit}", grouped(bytes >> bits)),
         None => counted(bytes, "byte"),
@@ -171,12 +162,9 @@ pub fn span(time: SpanConfig) -> Option<String> {
         SpanConfig::Uniform(from, to) => Some(format!("{} to {}", duration(from), duration(to))),
         SpanConfig::Exponential(mean) => Some(format!("exp {}", duration(mean))),
         SpanConfig::LogNormal { mean, .. } => Some(format!("lognormal {}", duration(mean))),
-        SpanConfig::Bimodal { short, long, share } => Some(format!(
-            "{} or {} ({} %)",
-            duration(short),
-            duration(long),
-            share * 100.0
-        )),
+        SpanConfig::Bimodal { short, long, share } => {
+            Some(format!("{} or {} ({} %)", duration(short), duration(long), share * 100.0))
+        }
     }
 }
 

@@ -55,9 +55,7 @@ pub(super) async fn response(
 fn failed(failure: &Failure) -> HttpResponse {
     if failure.is_permanent() {
         let mut response = HttpResponse::UnprocessableEntity();
-        return response
-            .content_type(TEXT)
-            .body("the request can't be done\n");
+        return response.content_type(TEXT).body("the request can't be done\n");
     }
     let (status, text) = match failure.is_late() {
         true => (StatusCode::GATEWAY_TIMEOUT, "no answer came in time\n"),
@@ -88,9 +86,7 @@ async fn sent(pool: &Arc<Pool>, method: &Method, book: Book, usual: StatusCode) 
     let kind = kind.and_then(|kind| HeaderValue::from_bytes(kind).ok());
     // An answer with a status is HTTP's own: it may well have no body that there would be a type
     // of.
-    let unknown = status
-        .is_none()
-        .then_some(HeaderValue::from_static("application/octet-stream"));
+    let unknown = status.is_none().then_some(HeaderValue::from_static("application/octet-stream"));
     if let Some(kind) = kind.or(unknown) {
         response.insert_header((CONTENT_TYPE, kind));
     }
@@ -151,10 +147,7 @@ impl MessageBody for Streamed {
     type Error = io::Error;
 
     fn size(&self) -> BodySize {
-        self.0
-            .size_hint()
-            .exact()
-            .map_or(BodySize::Stream, BodySize::Sized)
+        self.0.size_hint().exact().map_or(BodySize::Stream, BodySize::Sized)
     }
 
     fn poll_next(

@@ -103,10 +103,7 @@ impl Connection {
             log::debug!("{}: TCP_NOTSENT_LOWAT: {error}", shared.name);
         }
         let connection = Rc::new(Self::new(Clock::real(), shared.limits));
-        let watched = Watched {
-            stream,
-            connection: connection.clone(),
-        };
+        let watched = Watched { stream, connection: connection.clone() };
         // It outlives `select!`: the stream is dropped after `cut` is set.
         let mut dispatched = std::pin::pin!(dispatch(watched, peer));
         let ended = tokio::select! {
@@ -139,10 +136,7 @@ impl Connection {
         }
         self.taking.set(taking);
         shared.begin();
-        Turn {
-            connection: self.clone(),
-            shared: shared.clone(),
-        }
+        Turn { connection: self.clone(), shared: shared.clone() }
     }
 
     /// Waits until the server has to end it.
@@ -195,11 +189,7 @@ impl Connection {
             return (Time::MAX, Why::Ended);
         }
         let limits = &self.limits;
-        let own_first = if self.served.get() {
-            Duration::ZERO
-        } else {
-            OWN_FIRST
-        };
+        let own_first = if self.served.get() { Duration::ZERO } else { OWN_FIRST };
         if let Some(begun) = self.begun.get() {
             let late = begun + limits.read + own_first;
             let ends = end.map_or(Time::MAX, |since| since.max(begun) + LAST_STALL);

@@ -21,12 +21,7 @@ pub(super) struct Pace {
 impl Pace {
     /// Nothing is waited for yet.
     pub(super) fn new(timeout: Duration, rate: u64) -> Self {
-        Self {
-            left: timeout,
-            since: None,
-            timeout,
-            rate: rate.max(1),
-        }
+        Self { left: timeout, since: None, timeout, rate: rate.max(1) }
     }
 
     /// From now on the client is waited for.

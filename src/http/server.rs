@@ -174,10 +174,7 @@ impl Server {
     pub(super) async fn end(mut self, within: Duration) {
         let clock = Clock::real();
         let now = clock.now();
-        self.shared.ending.send_replace(Some(Ending {
-            since: now,
-            until: now + within,
-        }));
+        self.shared.ending.send_replace(Some(Ending { since: now, until: now + within }));
         let ended = async {
             while self.listening.changed().await.is_ok() {}
             let _ = self.places.acquire_many(self.most).await;

@@ -78,11 +78,7 @@ impl Listener {
     }
 
     async fn serve(self, asker: Asker, pool: Arc<Pool>) -> io::Result<()> {
-        let Self {
-            socket,
-            plan,
-            threads,
-        } = self;
+        let Self { socket, plan, threads } = self;
         let limits = Limits {
             read: plan.read_timeout,
             write: plan.write_timeout,
@@ -213,10 +209,7 @@ async fn body(
             None => return Ok(more.freeze()),
             Some(Ok(chunk)) => chunk,
             Some(Err(_)) => {
-                return Err(answers::plain(
-                    StatusCode::BAD_REQUEST,
-                    "the body can't be read",
-                ));
+                return Err(answers::plain(StatusCode::BAD_REQUEST, "the body can't be read"));
             }
         };
         pace.moved(chunk.len(), clock.now());

@@ -40,11 +40,7 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
     for (name, requester) in &config.requesters {
         load(judge, name, requester);
         let message = "requests are about at least one thing";
-        judge.ensure(
-            requester.keys != Some(0),
-            &["requesters", name, "keys"],
-            message,
-        );
+        judge.ensure(requester.keys != Some(0), &["requesters", name, "keys"], message);
     }
 }
 
@@ -56,11 +52,7 @@ fn workers(judge: &mut Judge<'_>, name: &str, workers: &WorkersConfig) {
     let message = "a worker does at least one request at a time";
     judge.ensure(each > 0, &path("concurrency"), message);
     if u64::from(count) * u64::from(each) > MOST_PLACES.into() {
-        let key = if count > MOST_PLACES {
-            "count"
-        } else {
-            "concurrency"
-        };
+        let key = if count > MOST_PLACES { "count" } else { "concurrency" };
         let message = format!(
             "the workers of `{name}` would do {} requests at a time; at most {MOST_PLACES}",
             u64::from(count) * u64::from(each)
@@ -73,11 +65,7 @@ fn policy(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
     let path = |key| ["balancers", name, "policy", key];
     let aged = |judge: &mut Judge<'_>, ageing: f64| {
         let message = "ageing is a number from 0 upwards";
-        judge.ensure(
-            ageing >= 0.0 && ageing.is_finite(),
-            &path("ageing"),
-            message,
-        );
+        judge.ensure(ageing >= 0.0 && ageing.is_finite(), &path("ageing"), message);
     };
     match balancer.policy {
         PolicyConfig::Central { per_worker, .. } => {
@@ -85,11 +73,7 @@ fn policy(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
             judge.ensure(per_worker > 0, &path("per_worker"), message);
         }
         PolicyConfig::ShortFirst { ageing } => aged(judge, ageing),
-        PolicyConfig::Reserve {
-            workers,
-            short,
-            ageing,
-        } => {
+        PolicyConfig::Reserve { workers, short, ageing } => {
             let message = "at least one worker is reserved";
             judge.ensure(workers > 0, &path("workers"), message);
             let count = balancer.workers.count;
@@ -134,10 +118,7 @@ fn spread(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
         }
     }
     let count = balancer.workers.count;
-    let both = [
-        ("replicate", balancer.replicate.is_some()),
-        ("hedge", balancer.hedge.is_some()),
-    ];
+    let both = [("replicate", balancer.replicate.is_some()), ("hedge", balancer.hedge.is_some())];
     for (key, _) in both.iter().filter(|(_, said)| *said) {
         if count == 1 {
             let message = format!("`{name}` has one worker: nobody else can be asked the same");
@@ -228,22 +209,13 @@ fn load(judge: &mut Judge<'_>, name: &str, requester: &RequesterConfig) {
         judge.ensure(requests != Some(0), &path("requests"), message);
     };
     match requester.load {
-        LoadConfig::Closed {
-            count,
-            think,
-            requests,
-        } => {
+        LoadConfig::Closed { count, think, requests } => {
             let message = "a closed load has at least one client";
             judge.ensure(count > 0, &path("count"), message);
             limits::span(judge, &path("think"), think);
             some(judge, requests);
         }
-        LoadConfig::Open {
-            rate,
-            utilisation,
-            requests,
-            ..
-        } => {
+        LoadConfig::Open { rate, utilisation, requests, .. } => {
             for (key, said) in [("rate", rate), ("utilisation", utilisation)] {
                 let right = said.is_none_or(|said| said > 0.0 && said.is_finite());
                 judge.ensure(right, &path(key), &format!("a {key} is a number above 0"));
@@ -306,10 +278,7 @@ fn joined(config: &TopologyConfig) -> Vec<(Vec<String>, &str)> {
     let works = config.crews.iter().flat_map(|(name, crew)| {
         let works = crew.work.iter().enumerate();
         works.filter_map(move |(at, work)| {
-            Some((
-                path(&["crews", name, "work", &at.to_string()]),
-                named(work)?,
-            ))
+            Some((path(&["crews", name, "work", &at.to_string()]), named(work)?))
         })
     });
     let burns = config.incinerators.iter().filter_map(|(name, fire)| {
@@ -338,10 +307,7 @@ fn joins(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
         if !bases.contains(base(to)) {
             let known = config.balancers.keys().map(|name| base(name));
             let mistake = judge
-                .error(
-                    &[&path[..], &["to"]].concat(),
-                    format!("no balancer is called `{to}`"),
-                )
+                .error(&[&path[..], &["to"]].concat(), format!("no balancer is called `{to}`"))
                 .suggest(nearest(base(to), known));
             judge.report(mistake);
         }
@@ -380,10 +346,9 @@ fn leads(
     ];
     let path = ["requesters", name, "to"];
     let mistake = match other.iter().find(|(is, _)| *is) {
-        Some((_, what)) => judge.error(
-            &path,
-            format!("`{to}` is {what}: a requester asks a balancer"),
-        ),
+        Some((_, what)) => {
+            judge.error(&path, format!("`{to}` is {what}: a requester asks a balancer"))
+        }
         None => {
             let known = config.balancers.keys().map(|name| base(name));
             let near = nearest(base(to), known);

@@ -134,11 +134,7 @@ fn store(mut node: Node<'_, '_>, capacity: Capacity, exclusive: Exclusive, attem
 
 fn slots(node: &mut Node<'_, '_>, exclusive: Exclusive) {
     node.count(&["exclusive", "load"], exclusive.load, limits::MOST_SLOTS);
-    node.count(
-        &["exclusive", "unload"],
-        exclusive.unload,
-        limits::MOST_SLOTS,
-    );
+    node.count(&["exclusive", "unload"], exclusive.unload, limits::MOST_SLOTS);
 }
 
 fn crew(mut node: Node<'_, '_>, crew: &CrewConfig) {
@@ -224,21 +220,12 @@ fn requester(mut node: Node<'_, '_>, requester: &RequesterConfig) {
     node.count(&["keys"], requester.keys, limits::MOST_KEYS);
     let all = limits::MOST_REQUESTS;
     match &requester.load {
-        LoadConfig::Closed {
-            count,
-            think,
-            requests,
-        } => {
+        LoadConfig::Closed { count, think, requests } => {
             node.count(&["load", "count"], Some(*count), limits::MOST_CLIENTS);
             node.span(&["load", "think"], *think);
             node.count(&["load", "requests"], *requests, all);
         }
-        LoadConfig::Open {
-            rate,
-            utilisation,
-            requests,
-            ..
-        } => {
+        LoadConfig::Open { rate, utilisation, requests, .. } => {
             node.factor(&["load", "rate"], *rate, limits::MOST_RATE);
             let most = limits::LARGEST_FACTOR;
             node.factor(&["load", "utilisation"], *utilisation, most);
@@ -256,10 +243,7 @@ fn requester(mut node: Node<'_, '_>, requester: &RequesterConfig) {
 }
 
 fn supervision(mut node: Node<'_, '_>, supervision: &SupervisionConfig) {
-    for (key, said) in [
-        ("intensity", supervision.intensity),
-        ("in_a_row", supervision.in_a_row),
-    ] {
+    for (key, said) in [("intensity", supervision.intensity), ("in_a_row", supervision.in_a_row)] {
         // `u32::MAX` means no limit.
         let said = Some(said).filter(|said| *said != u32::MAX);
         node.count(&[key], said, limits::MOST_TIMES);
@@ -315,10 +299,7 @@ fn fault(mut node: Node<'_, '_>, fault: &FaultConfig) {
 /// sources are unknown.
 fn generated(config: &TopologyConfig) -> u64 {
     let piles = config.piles.iter().filter_map(|(name, pile)| {
-        let source = pile
-            .source
-            .as_ref()
-            .filter(|source| source.kind == "generate")?;
+        let source = pile.source.as_ref().filter(|source| source.kind == "generate")?;
         let option = |key: &str| source.options.get(key);
         let books = option("books").and_then(|books| u64::try_from(books.as_integer()?).ok());
         let size = match option("size") {
@@ -384,22 +365,9 @@ pub(super) fn sums(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
         }
     }
     let what = "clients of closed loads";
-    most(
-        judge,
-        "requesters",
-        clients,
-        limits::MOST_CLIENTS.into(),
-        what,
-    );
+    most(judge, "requesters", clients, limits::MOST_CLIENTS.into(), what);
     let actors = super::unfold::actors(config);
-    let need = memory::Need {
-        carts,
-        actors,
-        places,
-        clients,
-        waiting,
-        books: generated(config),
-    };
+    let need = memory::Need { carts, actors, places, clients, waiting, books: generated(config) };
     if whole
         && let Some(machine) = memory::machine()
         && need.bytes() > machine

@@ -109,11 +109,8 @@ pub fn parts(plan: &Plan) -> Vec<Part> {
     }
     for crew in &plan.crews {
         for (index, duties) in crew.gophers.iter().enumerate() {
-            let name = if crew.relay {
-                crew.name.clone()
-            } else {
-                format!("{}/{}", crew.name, index + 1)
-            };
+            let name =
+                if crew.relay { crew.name.clone() } else { format!("{}/{}", crew.name, index + 1) };
             let mut points: Vec<Point> = (duties.iter())
                 .map(|step| match step {
                     Step::Load => Point::Load,
@@ -137,23 +134,13 @@ pub fn parts(plan: &Plan) -> Vec<Part> {
         out.push(named(name, name, Sort::Balancer, &[]));
         for number in 1..=balancer.workers {
             let worker = format!("{name}/{number}");
-            out.push(named(
-                &worker,
-                &format!("{name}/*"),
-                Sort::Worker,
-                &[Point::Work],
-            ));
+            out.push(named(&worker, &format!("{name}/*"), Sort::Worker, &[Point::Work]));
         }
     }
     for requester in &plan.requesters {
         // Requests over HTTP are not sent by an actor.
         if requester.http.is_none() {
-            out.push(named(
-                &requester.name,
-                &requester.name,
-                Sort::Requester,
-                &[],
-            ));
+            out.push(named(&requester.name, &requester.name, Sort::Requester, &[]));
         }
     }
     out
@@ -219,11 +206,7 @@ fn expect(judge: &mut Judge<'_>, expect: &ExpectConfig) {
 
 fn limits(judge: &mut Judge<'_>, name: &str, fault: &FaultConfig) {
     let at = |keys: &[&str]| -> Vec<String> {
-        ["faults", name]
-            .into_iter()
-            .chain(keys.iter().copied())
-            .map(str::to_owned)
-            .collect()
+        ["faults", name].into_iter().chain(keys.iter().copied()).map(str::to_owned).collect()
     };
     let mut ensure = |holds: bool, keys: &[&str], message: &str| {
         let path = at(keys);
@@ -243,11 +226,7 @@ fn limits(judge: &mut Judge<'_>, name: &str, fault: &FaultConfig) {
     }
     match &fault.what {
         FaultWhatConfig::Mix { most } => {
-            ensure(
-                (1..=1_000).contains(most),
-                &["most"],
-                "a mix has 1 to 1000 faults",
-            );
+            ensure((1..=1_000).contains(most), &["most"], "a mix has 1 to 1000 faults");
         }
         FaultWhatConfig::Script(_) => {}
         FaultWhatConfig::Kind { kind, when } => {
@@ -322,11 +301,7 @@ fn one(
     let what = match &fault.what {
         FaultWhatConfig::Mix { most } => {
             if pattern.point().is_some() || pattern.is_edge() {
-                fail(
-                    &path,
-                    "a mix chooses its points itself: name nodes only".to_owned(),
-                    None,
-                );
+                fail(&path, "a mix chooses its points itself: name nodes only".to_owned(), None);
                 return None;
             }
             return Some(FaultPlan {
@@ -388,11 +363,7 @@ fn one(
                     continue;
                 }
                 for sender in pattern.senders(part) {
-                    sites.insert(Site {
-                        node: part.node.clone(),
-                        point,
-                        sender,
-                    });
+                    sites.insert(Site { node: part.node.clone(), point, sender });
                 }
             }
         }
@@ -404,11 +375,7 @@ fn one(
             [] => None,
             could => Some(format!("its points for that: {}", could.join(", "))),
         };
-        fail(
-            &path,
-            format!("`{word}` can't happen to `{}`", fault.target),
-            help,
-        );
+        fail(&path, format!("`{word}` can't happen to `{}`", fault.target), help);
         return None;
     }
     Some(FaultPlan {
@@ -429,17 +396,13 @@ fn kind_of(kind: &FaultKindConfig) -> Kind {
         FaultKindConfig::Panic { text } => Kind::Panic { text: text.clone() },
         FaultKindConfig::Kill => Kind::Kill,
         FaultKindConfig::Stop => Kind::Stop,
-        FaultKindConfig::Hang { span } => Kind::Hang {
-            span: span.unwrap_or(FOR_EVER),
-        },
-        FaultKindConfig::Slow { by, span } => Kind::Slow {
-            by: *by,
-            span: span.unwrap_or(FOR_EVER),
-        },
-        FaultKindConfig::Error { text, permanent } => Kind::Error {
-            text: text.clone(),
-            permanent: *permanent,
-        },
+        FaultKindConfig::Hang { span } => Kind::Hang { span: span.unwrap_or(FOR_EVER) },
+        FaultKindConfig::Slow { by, span } => {
+            Kind::Slow { by: *by, span: span.unwrap_or(FOR_EVER) }
+        }
+        FaultKindConfig::Error { text, permanent } => {
+            Kind::Error { text: text.clone(), permanent: *permanent }
+        }
         FaultKindConfig::Poison => Kind::Poison,
         FaultKindConfig::Delay { by } => Kind::Delay { by: *by },
         FaultKindConfig::Drop => Kind::Drop,

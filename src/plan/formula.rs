@@ -83,11 +83,7 @@ impl Plan {
 
     /// With `fold`, equal copies are computed as one class.
     fn predicted(&self, time_scale: f64, fold: bool) -> Prediction {
-        let scale = if time_scale.is_finite() {
-            time_scale.max(0.0)
-        } else {
-            0.0
-        };
+        let scale = if time_scale.is_finite() { time_scale.max(0.0) } else { 0.0 };
         let net = Network::new(self, scale, fold);
         let paths = path::paths(&net);
         let mut unsaid = Vec::new();
@@ -166,8 +162,7 @@ impl Prediction {
     /// Sets the throughput, the bottleneck and the reasons for missing values.
     fn flow(&mut self, plan: &Plan, net: &Network, paths: &path::Paths) {
         let Some(mut program) = Program::new(net, limits::limits(net)) else {
-            self.unsaid
-                .push("no throughput: the design forks too often to be computed".into());
+            self.unsaid.push("no throughput: the design forks too often to be computed".into());
             return;
         };
         let (books, rates) = match program.solve(|limit| limit.cap) {
@@ -177,8 +172,7 @@ impl Prediction {
                 return;
             }
             Flow::Endless => {
-                self.unsaid
-                    .push("no throughput: no step that limits it takes time".into());
+                self.unsaid.push("no throughput: no step that limits it takes time".into());
                 return;
             }
             Flow::Unknown => {
@@ -203,8 +197,7 @@ impl Prediction {
                     }
                     _ => String::new(),
                 };
-                self.unsaid
-                    .push(format!("no exact throughput: {why}{most}"));
+                self.unsaid.push(format!("no exact throughput: {why}{most}"));
                 return;
             }
         };
@@ -221,15 +214,11 @@ impl Prediction {
             }
         }
         let Some(rate) = total(&entries) else {
-            self.unsaid
-                .push("no throughput: the numbers of this design are too far apart".into());
+            self.unsaid.push("no throughput: the numbers of this design are too far apart".into());
             return;
         };
         self.cartloads_per_s = Some(rate);
-        self.speed_up = self
-            .trip
-            .map(|trip| rate * trip)
-            .filter(|speed_up| speed_up.is_finite());
+        self.speed_up = self.trip.map(|trip| rate * trip).filter(|speed_up| speed_up.is_finite());
         self.entries = entries;
     }
 }
@@ -288,9 +277,8 @@ fn part_full(net: &Network) -> Option<String> {
             let (least, into) = into.fold((f64::INFINITY, 0.0), |(least, all), crew| {
                 (crew.books.min(least), most(all, crew))
             });
-            let (least, out) = out.fold((least, 0.0), |(least, all), crew| {
-                (crew.books.min(least), most(all, crew))
-            });
+            let (least, out) = out
+                .fold((least, 0.0), |(least, all), crew| (crew.books.min(least), most(all, crew)));
             into > 0.0 && out > 0.0 && least < into.max(out) && into + out > room
         })
     })?;

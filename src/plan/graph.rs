@@ -107,13 +107,7 @@ fn ends(
     way: &Way<'_>,
     bases: &BTreeSet<&str>,
 ) -> bool {
-    let Way {
-        group,
-        name,
-        from,
-        to,
-        ..
-    } = *way;
+    let Way { group, name, from, to, .. } = *way;
     let (from_path, to_path) = ([group, name, "from"], [group, name, "to"]);
     let mut mistakes = Vec::new();
     let mut report = |mistake| mistakes.push(mistake);
@@ -178,10 +172,8 @@ fn fits(judge: &mut Judge<'_>, config: &TopologyConfig, way: &Way<'_>, end: &str
     let Some(dump) = config.dumps.get(end) else {
         return;
     };
-    let pairs = [
-        ("books", way.books, dump.capacity.books),
-        ("bytes", way.bytes, dump.capacity.bytes),
-    ];
+    let pairs =
+        [("books", way.books, dump.capacity.books), ("bytes", way.bytes, dump.capacity.bytes)];
     for (key, cart, room) in pairs {
         if let (Some(cart), Some(room)) = (cart, room)
             && cart > room
@@ -194,9 +186,7 @@ fn fits(judge: &mut Judge<'_>, config: &TopologyConfig, way: &Way<'_>, end: &str
             let other = judge.locate(&["dumps", end, "capacity", key]);
             let carts: &[&str] = if way.is_relay() { &[] } else { &["carts"] };
             let path = [&[way.group, way.name], carts, &[key]].concat();
-            let mistake = judge
-                .error(&path, message)
-                .related(other, "the dump's capacity");
+            let mistake = judge.error(&path, message).related(other, "the dump's capacity");
             judge.report(mistake);
         }
     }
@@ -215,11 +205,9 @@ fn roomy(judge: &mut Judge<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
         }
     }
     for (name, dump) in &config.dumps {
-        if let (Some(room), Some(&fed), Some(&emptied)) = (
-            dump.capacity.books,
-            fed.get(name.as_str()),
-            emptied.get(name.as_str()),
-        ) && room >= fed.max(emptied)
+        if let (Some(room), Some(&fed), Some(&emptied)) =
+            (dump.capacity.books, fed.get(name.as_str()), emptied.get(name.as_str()))
+            && room >= fed.max(emptied)
             && room < fed.saturating_add(emptied)
         {
             let message = format!(
@@ -236,11 +224,7 @@ fn reached(judge: &mut Judge<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
     let from: BTreeSet<&str> = ways.iter().map(|way| way.from).collect();
     let to: BTreeSet<&str> = ways.iter().map(|way| way.to).collect();
     if config.piles.is_empty() {
-        judge.ensure(
-            false,
-            &["piles"],
-            "there is no pile, so there is nothing to carry",
-        );
+        judge.ensure(false, &["piles"], "there is no pile, so there is nothing to carry");
     }
     if config.incinerators.is_empty() {
         let message = "no path leads from a pile to a fire: there is no incinerator";
@@ -256,19 +240,11 @@ fn reached(judge: &mut Judge<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
             judge.report(mistake);
         }
     }
-    for name in config
-        .dumps
-        .keys()
-        .filter(|name| !to.contains(name.as_str()))
-    {
+    for name in config.dumps.keys().filter(|name| !to.contains(name.as_str())) {
         let mistake = judge.error(&["dumps", name], format!("nobody fills the dump `{name}`"));
         judge.report(mistake.at_key());
     }
-    for name in config
-        .incinerators
-        .keys()
-        .filter(|name| !to.contains(name.as_str()))
-    {
+    for name in config.incinerators.keys().filter(|name| !to.contains(name.as_str())) {
         let message = format!("nobody feeds the incinerator `{name}`");
         let warning = judge.warning(&["incinerators", name], message).at_key();
         judge.report(warning);
@@ -313,11 +289,8 @@ fn order<'a>(
         cycles(judge, &ways, &left);
         return None;
     }
-    let place: BTreeMap<&str, usize> = piles
-        .iter()
-        .enumerate()
-        .map(|(at, name)| (*name, at))
-        .collect();
+    let place: BTreeMap<&str, usize> =
+        piles.iter().enumerate().map(|(at, name)| (*name, at)).collect();
     ways.sort_by(|a, b| {
         let order = place.get(a.from).cmp(&place.get(b.from));
         order.then_with(|| compare(a.name, b.name))

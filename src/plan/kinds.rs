@@ -80,9 +80,7 @@ pub(super) fn prepare(judge: &mut Judge<'_>, config: &TopologyConfig, catalog: &
 fn note(outputs: &mut Vec<(Vec<String>, PathBuf)>, path: &[&str], writes: &[PathBuf]) {
     let path: Vec<String> = path.iter().map(|key| (*key).to_owned()).collect();
     // Standard output overlaps with no file.
-    let files = writes
-        .iter()
-        .filter(|output| output.as_os_str() != STANDARD_STREAM);
+    let files = writes.iter().filter(|output| output.as_os_str() != STANDARD_STREAM);
     outputs.extend(files.map(|output| (path.clone(), output.clone())));
 }
 
@@ -163,9 +161,7 @@ fn missing<T: ?Sized + 'static>(
     let mut lacking: Vec<String> = Vec::new();
     if error.path.len() <= 1 {
         let required = Shape::new(kind.schema.as_value()).required();
-        let absent = required
-            .into_iter()
-            .filter(|key| !options.contains_key(*key));
+        let absent = required.into_iter().filter(|key| !options.contains_key(*key));
         lacking.extend(absent.map(str::to_owned));
     }
     let named = quoted(&error.message, "missing field ").unwrap_or_default();
@@ -173,15 +169,11 @@ fn missing<T: ?Sized + 'static>(
         lacking.push(named.to_owned());
     }
     for key in lacking.iter().filter(|key| !removed.contains(key)) {
-        let above: Vec<&str> = (error.path.iter().map(String::as_str))
-            .filter(|step| step != key)
-            .collect();
+        let above: Vec<&str> =
+            (error.path.iter().map(String::as_str)).filter(|step| step != key).collect();
         let table = [path, &above].concat();
         let mut mistake = judge
-            .error(
-                &table,
-                format!("`{key}` is missing from the options of `{}`", config.kind),
-            )
+            .error(&table, format!("`{key}` is missing from the options of `{}`", config.kind))
             .at_key();
         mistake.path = [&table[..], &[key.as_str()]].concat().join(".");
         judge.report(mistake);
@@ -231,9 +223,8 @@ fn rephrased<T: ?Sized + 'static>(
             known = words(message).skip(1).collect();
         }
         known.retain(|key| *key != LEAVE_OUT);
-        let mistake = judge
-            .error(&place, format!("unknown key `{field}` for `{}`", kind.name))
-            .at_key();
+        let mistake =
+            judge.error(&place, format!("unknown key `{field}` for `{}`", kind.name)).at_key();
         return match nearest(field, known.iter().copied()) {
             Some(near) => mistake.suggest(Some(near)),
             None if known.is_empty() => mistake.help(format!("`{}` has no options", kind.name)),
@@ -254,10 +245,7 @@ fn rephrased<T: ?Sized + 'static>(
                 rust if is_rust(rust) => Shape::new(kind.schema.as_value()).at(&keys).wanted(),
                 words => words.to_owned(),
             };
-            judge.error(
-                &place,
-                format!("expected {wanted}, found {}", toml_words(found)),
-            )
+            judge.error(&place, format!("expected {wanted}, found {}", toml_words(found)))
         }
         None => judge.error(&place, message),
     }
@@ -340,9 +328,7 @@ fn twice_written(
         let fire = path.get(1).and_then(|name| config.incinerators.get(name));
         fire.is_some_and(|fire| fire.burn.kind == LINES)
     };
-    let files = outputs
-        .iter()
-        .filter(|(path, output)| is_lines(path) && !is_device(output));
+    let files = outputs.iter().filter(|(path, output)| is_lines(path) && !is_device(output));
     let mut known: BTreeMap<PathBuf, Vec<&str>> = BTreeMap::new();
     for (path, output) in files {
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -406,9 +392,7 @@ fn apart(
             output.display(),
             input.display()
         );
-        let warning = judge
-            .warning(&writer, message)
-            .related(judge.locate(path), "the input");
+        let warning = judge.warning(&writer, message).related(judge.locate(path), "the input");
         judge.report(warning);
     }
     if left_out.is_empty() {
@@ -462,12 +446,8 @@ fn excluded(options: &toml::Table, input: &Path, output: &Path) -> bool {
     // A pattern that matches an enclosing folder also covers it.
     let covered = |folder: &Path| {
         let anything_in_it = folder.join("x");
-        globs
-            .iter()
-            .any(|glob| glob.is_match(folder) || glob.is_match(&anything_in_it))
+        globs.iter().any(|glob| glob.is_match(folder) || glob.is_match(&anything_in_it))
     };
-    let mut folders = below
-        .ancestors()
-        .filter(|folder| !folder.as_os_str().is_empty());
+    let mut folders = below.ancestors().filter(|folder| !folder.as_os_str().is_empty());
     folders.any(covered)
 }

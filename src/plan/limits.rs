@@ -64,12 +64,7 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
 fn names(judge: &mut Judge<'_>, config: &TopologyConfig) {
     let all = (config.piles.keys().map(|name| ("piles", name)))
         .chain(config.dumps.keys().map(|name| ("dumps", name)))
-        .chain(
-            config
-                .incinerators
-                .keys()
-                .map(|name| ("incinerators", name)),
-        )
+        .chain(config.incinerators.keys().map(|name| ("incinerators", name)))
         .chain(config.crews.keys().map(|name| ("crews", name)))
         .chain(config.relays.keys().map(|name| ("relays", name)))
         .chain(config.balancers.keys().map(|name| ("balancers", name)))
@@ -142,9 +137,7 @@ fn gophers(judge: &mut Judge<'_>, name: &str, crew: &CrewConfig) {
         }
     }
     // A misspelt step is reported already; do not also report it as missing.
-    let idle = Step::ALL
-        .into_iter()
-        .filter(|step| !done[step.index()] && !strange);
+    let idle = Step::ALL.into_iter().filter(|step| !done[step.index()] && !strange);
     for step in idle {
         let message = format!("nobody in the crew `{name}` does the step `{step}`");
         judge.ensure(false, &path, &message);
@@ -169,12 +162,7 @@ fn duties(judge: &mut Judge<'_>, name: &str, at: usize, words: &[String]) -> boo
                 None => mistake.help(all),
             };
             judge.report(mistake);
-        } else if words[..nth]
-            .iter()
-            .filter(|earlier| *earlier == word)
-            .count()
-            == 1
-        {
+        } else if words[..nth].iter().filter(|earlier| *earlier == word).count() == 1 {
             let message = format!("`{word}` stands twice in one gopher");
             judge.ensure(false, &path, &message);
         }
@@ -185,21 +173,9 @@ fn duties(judge: &mut Judge<'_>, name: &str, at: usize, words: &[String]) -> boo
 fn carts(judge: &mut Judge<'_>, name: &str, crew: &CrewConfig) {
     let path = |key| ["crews", name, "carts", key];
     let carts = crew.carts;
-    judge.ensure(
-        carts.count > 0,
-        &path("count"),
-        "a crew needs at least one cart",
-    );
-    judge.ensure(
-        carts.books > 0,
-        &path("books"),
-        "a cart holds at least one book",
-    );
-    judge.ensure(
-        carts.bytes != Some(0),
-        &path("bytes"),
-        "a cart holds at least one byte",
-    );
+    judge.ensure(carts.count > 0, &path("count"), "a crew needs at least one cart");
+    judge.ensure(carts.books > 0, &path("books"), "a cart holds at least one book");
+    judge.ensure(carts.bytes != Some(0), &path("bytes"), "a cart holds at least one byte");
     let gophers = crew.gophers.len();
     if carts.count > 0 && (carts.count as usize) < gophers {
         let message = format!(
@@ -235,11 +211,7 @@ pub(super) fn span(judge: &mut Judge<'_>, path: &[&str], span: SpanConfig) {
         }
         SpanConfig::LogNormal { cv2, .. } => {
             let message = "cv2 is a number from 0 upwards";
-            ensure(
-                cv2 >= 0.0 && cv2.is_finite(),
-                &["lognormal", "cv2"],
-                message,
-            );
+            ensure(cv2 >= 0.0 && cv2.is_finite(), &["lognormal", "cv2"], message);
         }
         SpanConfig::Bimodal { short, long, share } => {
             let message = "the short time is longer than the long one";

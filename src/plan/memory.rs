@@ -42,9 +42,7 @@ impl Need {
     /// Total bytes.
     pub fn bytes(&self) -> u64 {
         let parts = self.parts();
-        parts
-            .iter()
-            .fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
+        parts.iter().fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
     }
 
     /// The config table whose nodes need most.
@@ -57,17 +55,12 @@ impl Need {
 
 /// Formats bytes with a decimal unit, such as `900 GB`.
 pub(super) fn amount(bytes: u64) -> String {
-    let units = [
-        ("TB", 1_000_000_000_000),
-        ("GB", 1_000_000_000),
-        ("MB", 1_000_000),
-        ("kB", 1_000),
-    ];
+    let units =
+        [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
     match units.iter().find(|(_, scale)| bytes >= *scale) {
-        Some((unit, scale)) => format!(
-            "{} {unit}",
-            (bytes / scale) + u64::from(bytes % scale * 2 >= *scale)
-        ),
+        Some((unit, scale)) => {
+            format!("{} {unit}", (bytes / scale) + u64::from(bytes % scale * 2 >= *scale))
+        }
         None => format!("{bytes} B"),
     }
 }
@@ -83,9 +76,7 @@ pub(super) fn machine() -> Option<u64> {
     })?;
     let group = text("/sys/fs/cgroup/memory.max").and_then(|limit| limit.trim().parse().ok());
     let own = text("/proc/self/limits").and_then(|limits| {
-        let line = limits
-            .lines()
-            .find_map(|line| line.strip_prefix("Max address space"))?;
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
         line.split_whitespace().next()?.parse().ok()
     });
     [Some(total), group, own].into_iter().flatten().min()

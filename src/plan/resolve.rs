@@ -27,20 +27,14 @@ pub(crate) fn resolve(
     locate: &dyn Fn(&[&str]) -> Origin,
     holes: bool,
 ) -> (Option<Plan>, Diagnostics) {
-    let mut judge = Judge {
-        locate,
-        found: Diagnostics::default(),
-    };
+    let mut judge = Judge { locate, found: Diagnostics::default() };
     limits::check(&mut judge, config);
     bounds::check(&mut judge, config);
     let kinds = kinds::prepare(&mut judge, config, catalog);
     if !unfold::check(&mut judge, config) {
         return (None, judge.found);
     }
-    let mut copies = Judge {
-        locate,
-        found: Diagnostics::default(),
-    };
+    let mut copies = Judge { locate, found: Diagnostics::default() };
     let unfolded = unfold::judged(&mut copies, config);
     // An unresolved reference is reported already; do not report what follows from it.
     let holes = holes || copies.found.has_errors();
@@ -103,9 +97,7 @@ fn assemble(
         })
         .collect();
     let numbered = |names: &[&str]| -> BTreeMap<String, usize> {
-        (names.iter().enumerate())
-            .map(|(at, name)| ((*name).to_owned(), at))
-            .collect()
+        (names.iter().enumerate()).map(|(at, name)| ((*name).to_owned(), at)).collect()
     };
     let (places, fires) = (numbered(&order.piles), numbered(&fires));
     let crews: Option<Vec<CrewPlan>> = (order.ways.iter())
@@ -162,23 +154,16 @@ fn outside(written: &TopologyConfig, kinds: &Kinds) -> Vec<String> {
     let burns = (written.incinerators.iter()).map(|(name, fire)| (name, &fire.burn.kind));
     let workers =
         (written.balancers.iter()).map(|(name, balancer)| (name, &balancer.workers.work.kind));
-    let works = burns
-        .chain(workers)
-        .filter_map(|(name, kind)| match kind.as_str() {
-            "command" => Some(format!("`{name}` starts programs")),
-            "http" => Some(format!("`{name}` asks over HTTP")),
-            _ => None,
-        });
+    let works = burns.chain(workers).filter_map(|(name, kind)| match kind.as_str() {
+        "command" => Some(format!("`{name}` starts programs")),
+        "http" => Some(format!("`{name}` asks over HTTP")),
+        _ => None,
+    });
     let served = (written.requesters.iter())
         .filter(|(_, requester)| matches!(requester.load, LoadConfig::Http(_)))
         .map(|(name, _)| format!("`{name}` serves HTTP"));
     let streams = (kinds.sources.iter())
-        .filter(|(_, source)| {
-            source
-                .reads
-                .iter()
-                .any(|path| path.as_os_str() == STANDARD_STREAM)
-        })
+        .filter(|(_, source)| source.reads.iter().any(|path| path.as_os_str() == STANDARD_STREAM))
         .map(|(name, _)| format!("`{name}` reads standard input"));
     works.chain(served).chain(streams).collect()
 }
@@ -212,10 +197,7 @@ fn piles(
         if pile.source.is_some() {
             let made = kinds.sources.get(base(name))?;
             let key = *known.entry(base(name)).or_insert_with(|| {
-                let options = written
-                    .piles
-                    .get(base(name))
-                    .and_then(|pile| pile.source.as_ref());
+                let options = written.piles.get(base(name)).and_then(|pile| pile.source.as_ref());
                 sources.push(SourcePlan {
                     name: base(name).to_owned(),
                     factory: made.factory.clone(),
@@ -247,9 +229,7 @@ fn piles(
 /// Number of books of a `generate` source, if its options state it.
 fn books(source: &KindConfig) -> Option<u64> {
     let number = source.options.get("books")?.as_integer()?;
-    u64::try_from(number)
-        .ok()
-        .filter(|_| source.kind == "generate")
+    u64::try_from(number).ok().filter(|_| source.kind == "generate")
 }
 
 /// Default of the most books that a relay carries at once.
@@ -317,17 +297,11 @@ fn crew_plan(
 }
 
 fn duties(words: &[String]) -> Duties {
-    words
-        .iter()
-        .filter_map(|word| Step::from_name(word))
-        .collect()
+    words.iter().filter_map(|word| Step::from_name(word)).collect()
 }
 
 fn times(steps: &StepsConfig) -> StepTimes {
-    let step = |step: &StepTimeConfig| StepTime {
-        wait: span(step.wait),
-        cpu: span(step.cpu),
-    };
+    let step = |step: &StepTimeConfig| StepTime { wait: span(step.wait), cpu: span(step.cpu) };
     // In the order of `Step::ALL`.
     StepTimes([&steps.load, &steps.push, &steps.unload, &steps.return_].map(step))
 }

@@ -144,10 +144,7 @@ fn is_shared(config: &TopologyConfig, name: &str) -> bool {
 
 /// Resolves the reference `end`, made by the copy at `at` of the node `who`.
 fn resolved(config: &TopologyConfig, who: &str, end: &str, at: &At) -> Result<String, Wrong> {
-    let simply = |message| Wrong {
-        message,
-        help: None,
-    };
+    let simply = |message| Wrong { message, help: None };
     let (base, said) = parse(end).map_err(simply)?;
     let known = config.piles.contains_key(base)
         || config.dumps.contains_key(base)
@@ -158,11 +155,7 @@ fn resolved(config: &TopologyConfig, who: &str, end: &str, at: &At) -> Result<St
         return Ok(end.to_owned());
     }
     let none = BTreeMap::new();
-    let axes = if is_shared(config, base) {
-        &none
-    } else {
-        &config.copies
-    };
+    let axes = if is_shared(config, base) { &none } else { &config.copies };
     for (axis, place) in &said {
         match axes.get(axis) {
             None => return Err(simply(format!("`{base}` has no copies along `{axis}`"))),
@@ -234,10 +227,7 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
     for (at, name) in config.shared.iter().enumerate() {
         if !nodes.contains(name.as_str()) {
             let mistake = judge
-                .error(
-                    &["shared", &at.to_string()],
-                    format!("no node is called `{name}`"),
-                )
+                .error(&["shared", &at.to_string()], format!("no node is called `{name}`"))
                 .suggest(nearest(name, nodes.iter().copied()));
             judge.report(mistake);
         }
@@ -247,11 +237,7 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
 
 /// Number of copies of a node along the axes of the whole topology.
 pub(super) fn copies_of(config: &TopologyConfig, name: &str) -> u64 {
-    if is_shared(config, name) {
-        1
-    } else {
-        product(&config.copies)
-    }
+    if is_shared(config, name) { 1 } else { product(&config.copies) }
 }
 
 /// Number of actors: gophers, workers, and one for each other node.
@@ -271,16 +257,11 @@ pub(super) fn actors(config: &TopologyConfig) -> u64 {
             .saturating_mul(product(&crew.copies))
             .saturating_mul(crew.gophers.len() as u64)
     });
-    nodes
-        .chain(balancers)
-        .chain(gophers)
-        .fold(0, u64::saturating_add)
+    nodes.chain(balancers).chain(gophers).fold(0, u64::saturating_add)
 }
 
 pub(super) fn product(axes: &BTreeMap<String, u32>) -> u64 {
-    (axes.values()).fold(1, |product: u64, count| {
-        product.saturating_mul((*count).into())
-    })
+    (axes.values()).fold(1, |product: u64, count| product.saturating_mul((*count).into()))
 }
 
 fn axes(
@@ -303,10 +284,7 @@ fn axes(
             ),
         );
         fail(*count > 0, "there is at least one copy");
-        fail(
-            u64::from(*count) <= MOST_COPIES,
-            &format!("at most {MOST_COPIES} copies"),
-        );
+        fail(u64::from(*count) <= MOST_COPIES, &format!("at most {MOST_COPIES} copies"));
         if outer.is_some_and(|outer| outer.contains_key(axis)) {
             let other = judge.locate(&["copies", axis]);
             let mistake = judge

@@ -16,12 +16,8 @@ pub(super) fn most_looks(plan: &Plan) -> u64 {
         .map(|crew| u64::from(crew.carts).saturating_mul(crew.cart_books as u64));
     let held = plan.piles.iter().filter_map(|pile| pile.capacity.books);
     // Bounds of many millions are hardly meant to be filled in one instant.
-    let books = (carried.chain(held))
-        .fold(0, u64::saturating_add)
-        .min(1_000_000);
-    200_000_u64
-        .saturating_add(nodes.saturating_mul(100))
-        .saturating_add(books.saturating_mul(10))
+    let books = (carried.chain(held)).fold(0, u64::saturating_add).min(1_000_000);
+    200_000_u64.saturating_add(nodes.saturating_mul(100)).saturating_add(books.saturating_mul(10))
 }
 
 /// Why a simulation with a time limit does not end, and what to change.

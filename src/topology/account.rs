@@ -25,13 +25,7 @@ pub(super) fn charges(plan: &Plan, (reasons, clock): (Arc<Reasons>, Clock)) -> C
             true => Then::Final,
             false => Then::Again,
         };
-        reasons.note(
-            node,
-            &charge.book,
-            charge.failure.reason(),
-            then,
-            clock.now(),
-        );
+        reasons.note(node, &charge.book, charge.failure.reason(), then, clock.now());
     })
 }
 
@@ -112,11 +106,7 @@ impl RunningTopology {
     fn rows(&self, passed: f64, restarts_of: &dyn Fn(&str) -> u64) -> Vec<NodeReport> {
         let inner = &self.shared.inner;
         let share = |busy: Duration| {
-            if passed > 0.0 {
-                (busy.as_secs_f64() / passed).min(1.0)
-            } else {
-                0.0
-            }
+            if passed > 0.0 { (busy.as_secs_f64() / passed).min(1.0) } else { 0.0 }
         };
         let row = |name: &str, kind, stats: &NodeStats, busy: f64, restarts| NodeReport {
             name: name.to_owned(),
@@ -137,13 +127,7 @@ impl RunningTopology {
                 .filter(|feeder| told.insert(feeder.name.clone()))
                 .map_or(0, |feeder| restarts_of(&feeder.name));
             let restarts = restarts_of(&pile.name) + feeder;
-            rows.push(row(
-                &pile.name,
-                kind,
-                &pile.stats,
-                share(pile.stats.busy()),
-                restarts,
-            ));
+            rows.push(row(&pile.name, kind, &pile.stats, share(pile.stats.busy()), restarts));
         }
         for crew in &inner.crews {
             let gophers: Vec<NodeReport> = crew
@@ -151,29 +135,16 @@ impl RunningTopology {
                 .iter()
                 .map(|gopher| {
                     let busy = share(gopher.stats.busy());
-                    row(
-                        &gopher.name,
-                        "gopher",
-                        &gopher.stats,
-                        busy,
-                        restarts_of(&gopher.name),
-                    )
+                    row(&gopher.name, "gopher", &gopher.stats, busy, restarts_of(&gopher.name))
                 })
                 .collect();
             // Each cartload is loaded once, so the loaders' rows add up to the crew's.
-            let loaders = crew
-                .gophers
-                .iter()
-                .zip(&gophers)
-                .filter(|(gopher, _)| gopher.counts == Step::Load);
-            let (books, carts) = loaders.fold((0, 0), |(books, carts), (_, row)| {
-                (books + row.books, carts + row.carts)
-            });
+            let loaders =
+                crew.gophers.iter().zip(&gophers).filter(|(gopher, _)| gopher.counts == Step::Load);
+            let (books, carts) = loaders
+                .fold((0, 0), |(books, carts), (_, row)| (books + row.books, carts + row.carts));
             if crew.relay {
-                let relay = gophers.into_iter().map(|row| NodeReport {
-                    kind: "relay",
-                    ..row
-                });
+                let relay = gophers.into_iter().map(|row| NodeReport { kind: "relay", ..row });
                 rows.extend(relay);
                 continue;
             }
@@ -193,13 +164,7 @@ impl RunningTopology {
         }
         for fire in &inner.incinerators {
             let busy = share(fire.stats.busy());
-            rows.push(row(
-                &fire.name,
-                "incinerator",
-                &fire.stats,
-                busy,
-                restarts_of(&fire.name),
-            ));
+            rows.push(row(&fire.name, "incinerator", &fire.stats, busy, restarts_of(&fire.name)));
         }
         rows
     }

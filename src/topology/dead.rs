@@ -59,10 +59,7 @@ impl Kept {
 
 /// Fetches what died from the store: to the sink, the events and the memory of the last ones.
 pub(super) fn collect(inner: &Arc<super::inner::Inner>) {
-    let _turn = inner
-        .mourning
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let _turn = inner.mourning.lock().unwrap_or_else(PoisonError::into_inner);
     let (dead, forgotten) = inner.works.store.take_dead();
     if forgotten > 0 {
         inner.works.fail(format!(

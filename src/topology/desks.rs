@@ -128,28 +128,16 @@ impl Making {
                         core: RequesterCore::outside(parts, |asker| listener.listen(asker, pool)),
                     };
                 }
-                Requesting {
-                    to: requester.to,
-                    address: None,
-                    core: RequesterCore::new(parts),
-                }
+                Requesting { to: requester.to, address: None, core: RequesterCore::new(parts) }
             })
             .collect();
-        Desks {
-            balancers,
-            requesters,
-        }
+        Desks { balancers, requesters }
     }
 }
 
 /// A utilisation is a share of what all places can do when none of them is ever idle.
 fn per_second(load: Load, balancer: &BalancerPlan, service: &dyn Service) -> Result<Load, Failure> {
-    let Load::Open {
-        rate: Rate::Utilisation(share),
-        arrivals,
-        requests,
-    } = load
-    else {
+    let Load::Open { rate: Rate::Utilisation(share), arrivals, requests } = load else {
         return Ok(load);
     };
     let mut most = 0.0;
@@ -163,11 +151,7 @@ fn per_second(load: Load, balancer: &BalancerPlan, service: &dyn Service) -> Res
         };
         most += f64::from(balancer.concurrency) / mean.as_secs_f64();
     }
-    Ok(Load::Open {
-        rate: Rate::PerSecond(share * most),
-        arrivals,
-        requests,
-    })
+    Ok(Load::Open { rate: Rate::PerSecond(share * most), arrivals, requests })
 }
 
 fn core(
@@ -202,26 +186,16 @@ fn core(
             resilience: plan.resilience,
         },
         make: Arc::new(move |worker| {
-            let site = WorkerSite {
-                worker,
-                ..site.clone()
-            };
+            let site = WorkerSite { worker, ..site.clone() };
             let serve = makes.worker(&site)?;
             let name = format!("{}/{}", site.balancer, worker + 1);
             Ok(Served::new(serve, makes.blocks()).in_works(disturbed.clone(), name.into()))
         }),
-        again: again.then(|| -> Again<Served> {
-            Arc::new(|job, copy| Job {
-                copy,
-                ..job.clone()
-            })
-        }),
+        again: again
+            .then(|| -> Again<Served> { Arc::new(|job, copy| Job { copy, ..job.clone() }) }),
         // Only some policies look at what a request will take.
-        cost: matches!(
-            plan.policy,
-            Policy::ShortFirst { .. } | Policy::Reserve { .. }
-        )
-        .then(|| -> Cost<Served> { Arc::new(move |job: &Job| costs.cost(&at, job)) }),
+        cost: matches!(plan.policy, Policy::ShortFirst { .. } | Policy::Reserve { .. })
+            .then(|| -> Cost<Served> { Arc::new(move |job: &Job| costs.cost(&at, job)) }),
         // A server that answers for a worker and says that it failed counts as the worker's
         // failure.
         failed: Some(Arc::new(|answer| match answer {
@@ -266,11 +240,9 @@ impl Desks {
         let children = self.requesters.iter().enumerate().map(|(at, asking)| {
             let core = asking.core.clone();
             let name = core.name().clone();
-            Child::new(name, &asking.core.port, move |_| {
-                Ok(Requester::new(core.clone()))
-            })
-            .place(place(at))
-            .shutdown(within)
+            Child::new(name, &asking.core.port, move |_| Ok(Requester::new(core.clone())))
+                .place(place(at))
+                .shutdown(within)
         });
         children.collect()
     }
@@ -283,10 +255,7 @@ impl Desks {
 
     /// For the crew or incinerator `from`: the balancer at this position.
     pub(super) fn asking(&self, to: usize, from: &str) -> Asking {
-        Asking {
-            desk: self.balancers[to].clone(),
-            from: from.into(),
-        }
+        Asking { desk: self.balancers[to].clone(), from: from.into() }
     }
 
     pub(super) fn give_up(&self, node: &str, epoch: u64, guilty: bool) {
@@ -364,11 +333,7 @@ impl Desks {
                 ejected: counts.ejected,
                 response: figures.response.into(),
                 waited: figures.waited.into(),
-                busy: if all > 0.0 {
-                    (figures.busy.as_secs_f64() / all).min(1.0)
-                } else {
-                    0.0
-                },
+                busy: if all > 0.0 { (figures.busy.as_secs_f64() / all).min(1.0) } else { 0.0 },
                 pending_mean: figures.loads.mean,
                 pending_variance: figures.loads.variance,
                 workers: workers

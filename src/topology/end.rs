@@ -128,11 +128,7 @@ impl RunningTopology {
         };
         loop {
             evict();
-            let out: usize = inner
-                .crews
-                .iter()
-                .map(|crew| crew.core.yard.under_way())
-                .sum();
+            let out: usize = inner.crews.iter().map(|crew| crew.core.yard.under_way()).sum();
             if out == 0 {
                 break;
             }

@@ -82,14 +82,8 @@ fn drawn(
         Kind::Stop,
         Kind::Hang { span: FOR_EVER },
         Kind::Hang { span: short },
-        Kind::Slow {
-            by: short,
-            span: short * 4,
-        },
-        Kind::Error {
-            text: text(),
-            permanent: false,
-        },
+        Kind::Slow { by: short, span: short * 4 },
+        Kind::Error { text: text(), permanent: false },
         Kind::Poison,
         Kind::Delay { by: short },
         Kind::Drop,
@@ -109,10 +103,7 @@ fn drawn(
     let mut names: Vec<&str> = able.iter().map(|(kind, _)| kind.name()).collect();
     names.dedup();
     let chosen = names[draws.random_range(0..names.len())];
-    let able: Vec<_> = able
-        .into_iter()
-        .filter(|(kind, _)| kind.name() == chosen)
-        .collect();
+    let able: Vec<_> = able.into_iter().filter(|(kind, _)| kind.name() == chosen).collect();
     let (kind, point) = able[draws.random_range(0..able.len())];
     let when = match (kind, point) {
         (Kind::Poison, _) => When::ItemChance(0.02),
@@ -121,11 +112,7 @@ fn drawn(
     };
     Some(Rule {
         name,
-        sites: vec![Site {
-            node: part.node.clone(),
-            point,
-            sender: None,
-        }],
+        sites: vec![Site { node: part.node.clone(), point, sender: None }],
         what: What::Kind(kind.clone(), when),
         from: Time::ZERO,
         until: Time::MAX,
@@ -163,15 +150,10 @@ impl Control for Reach {
             return;
         };
         let point = (fired.site.point).map_or_else(String::new, |point| format!(" at {point}"));
-        let item = fired
-            .item
-            .map_or_else(String::new, |item| format!(" with {item}"));
+        let item = fired.item.map_or_else(String::new, |item| format!(" with {item}"));
         let what = format!("{}{point}{item}", fired.kind.name());
         log::debug!("fault `{}`: {what} of {}", fired.rule, fired.site.node);
-        let act = Act::Fault {
-            rule: &fired.rule,
-            what: &what,
-        };
+        let act = Act::Fault { rule: &fired.rule, what: &what };
         inner.works.record(&fired.site.node, &act);
     }
 

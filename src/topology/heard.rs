@@ -51,10 +51,9 @@ pub(super) fn heard(inner: &Arc<Inner>, event: &SupervisionEvent) {
 
 pub(super) fn translated(event: SupervisionEvent) -> Option<Event> {
     match event {
-        SupervisionEvent::Started { name, epoch, .. } => Some(Event::Started {
-            node: name.to_string(),
-            epoch,
-        }),
+        SupervisionEvent::Started { name, epoch, .. } => {
+            Some(Event::Started { node: name.to_string(), epoch })
+        }
         SupervisionEvent::Exited { name, exit, .. } => {
             match &exit {
                 // The supervisor has said so already.
@@ -62,16 +61,11 @@ pub(super) fn translated(event: SupervisionEvent) -> Option<Event> {
                 Exit::Normal | Exit::Killed => log::debug!("{name} {exit}"),
                 _ => log::warn!("{name} {exit}"),
             }
-            Some(Event::Exited {
-                node: name.to_string(),
-                exit: exit.to_string(),
-            })
+            Some(Event::Exited { node: name.to_string(), exit: exit.to_string() })
         }
         SupervisionEvent::Restarting { name, after, .. } => {
             log::info!("{name} is started again in {after:?}");
-            Some(Event::Restarting {
-                node: name.to_string(),
-            })
+            Some(Event::Restarting { node: name.to_string() })
         }
         SupervisionEvent::Escalated { reason, .. } => Some(Event::Escalated { reason }),
         SupervisionEvent::NestedEscalated { .. } | SupervisionEvent::Stopped { .. } => None,

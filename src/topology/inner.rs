@@ -96,8 +96,7 @@ impl Inner {
     }
 
     pub(super) fn prediction(&self) -> &Prediction {
-        self.prediction
-            .get_or_init(|| self.plan.predict(self.time_scale))
+        self.prediction.get_or_init(|| self.plan.predict(self.time_scale))
     }
 
     /// Nothing more is taken from the application; offers that wait are refused.
@@ -121,19 +120,11 @@ impl Inner {
     /// leases, carts, slots, room, requests.
     pub(super) fn revoke(&self, node: &str, epoch: u64, guilty: bool) {
         self.desks.give_up(node, epoch, guilty);
-        let gophers = self
-            .crews
-            .iter()
-            .flat_map(|crew| crew.gophers.iter().zip(&crew.seats));
-        let gopher = gophers
-            .filter(|(gopher, _)| gopher.name == node)
-            .map(|(_, seat)| seat.node);
-        let fires = (self.incinerators.iter())
-            .filter(|fire| fire.name == node)
-            .map(|fire| fire.node);
-        let piles = (self.piles.iter())
-            .filter(|pile| pile.name == node)
-            .map(|pile| pile.node);
+        let gophers = self.crews.iter().flat_map(|crew| crew.gophers.iter().zip(&crew.seats));
+        let gopher = gophers.filter(|(gopher, _)| gopher.name == node).map(|(_, seat)| seat.node);
+        let fires =
+            (self.incinerators.iter()).filter(|fire| fire.name == node).map(|fire| fire.node);
+        let piles = (self.piles.iter()).filter(|pile| pile.name == node).map(|pile| pile.node);
         let lost = gopher.chain(fires).chain(piles);
         for lost in lost.map(|node| holder(node, epoch)) {
             for pile in &self.piles {

@@ -87,10 +87,7 @@ impl Sites {
         if !self.options.dry {
             overlap::check(&self.plan).map_err(StartError::Overlap)?;
         }
-        let mut made = Made {
-            sources: Vec::new(),
-            burns: Vec::new(),
-        };
+        let mut made = Made { sources: Vec::new(), burns: Vec::new() };
         let read = self.plan.sources.iter();
         for source in read.filter(|_| !self.options.without_sources) {
             let site = self.site(&source.name);
@@ -104,9 +101,7 @@ impl Sites {
         for crew in &self.plan.crews {
             if let Some(work) = crew.work.as_ref().filter(|_| !self.options.dry) {
                 // Only a check: each gopher has its own made. The user's drop is caught.
-                work.make(&self.site(&crew.name))
-                    .map(Guarded::new)
-                    .map_err(failed(&crew.name))?;
+                work.make(&self.site(&crew.name)).map(Guarded::new).map_err(failed(&crew.name))?;
             }
         }
         Ok(made)

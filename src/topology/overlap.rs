@@ -47,12 +47,7 @@ impl Use {
             Ok(_) | Err(_) => return None,
         };
         let (by, path) = (by.into(), path.to_owned());
-        Some(Self {
-            by,
-            path,
-            found,
-            identity,
-        })
+        Some(Self { by, path, found, identity })
     }
 
     fn is_dir(&self) -> bool {
@@ -90,18 +85,10 @@ pub(super) fn check(plan: &Plan) -> Result<(), String> {
         outputs.extend(writes.iter().filter_map(|path| Use::of(by.clone(), path)));
     };
     for pile in &plan.piles {
-        add(
-            format!("piles.{}", base(&pile.name)),
-            &pile.reads,
-            &pile.writes,
-        );
+        add(format!("piles.{}", base(&pile.name)), &pile.reads, &pile.writes);
     }
     for crew in &plan.crews {
-        add(
-            format!("crews.{}", base(&crew.name)),
-            &crew.reads,
-            &crew.writes,
-        );
+        add(format!("crews.{}", base(&crew.name)), &crew.reads, &crew.writes);
     }
     for fire in &plan.incinerators {
         let by = format!("incinerators.{}", base(&fire.name));
@@ -139,10 +126,7 @@ fn same(output: &Use, input: &Use) -> String {
         true => String::new(),
         false => format!(", as {}", input.path.display()),
     };
-    format!(
-        "{path} of {} is read by {}{as_what}; write to another file",
-        output.by, input.by
-    )
+    format!("{path} of {} is read by {}{as_what}; write to another file", output.by, input.by)
 }
 
 /// Another name of `output` below the folder, where it is not left out by its path.
@@ -176,10 +160,7 @@ mod tests {
             folder.join("t.toml"),
             text,
             &Catalog::standard(),
-            &Overrides {
-                folder: folder.to_owned(),
-                ..Overrides::default()
-            },
+            &Overrides { folder: folder.to_owned(), ..Overrides::default() },
         );
         read.unwrap_or_else(|found| panic!("{found}")).plan
     }
@@ -199,12 +180,9 @@ mod tests {
             assert!(why.contains("read by piles.p"), "{why}");
             assert!(why.contains("of incinerators.f"), "{why}");
         }
-        for (source, out) in [
-            (lines, "out"),
-            (files, "out"),
-            (files, "in/out"),
-            (lines, "/dev/null"),
-        ] {
+        for (source, out) in
+            [(lines, "out"), (files, "out"), (files, "in/out"), (lines, "/dev/null")]
+        {
             let plan = plan(folder.path(), source, out);
             assert_eq!(check(&plan), Ok(()), "{source} {out}");
         }

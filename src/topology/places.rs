@@ -30,10 +30,7 @@ impl Places {
                 for other in [crew.from, to] {
                     let (a, b) = (group[piles + fires + at], group[other]);
                     let least = a.min(b);
-                    group
-                        .iter_mut()
-                        .filter(|g| **g == a || **g == b)
-                        .for_each(|g| *g = least);
+                    group.iter_mut().filter(|g| **g == a || **g == b).for_each(|g| *g = least);
                 }
             }
         }
@@ -42,9 +39,8 @@ impl Places {
         distinct.dedup();
         let number = |node: usize| distinct.binary_search(&group[node]).unwrap_or(0);
         // Workers may be laid anywhere: they take from no pile.
-        let workers: usize = (plan.balancers.iter())
-            .map(|balancer| balancer.workers as usize)
-            .sum();
+        let workers: usize =
+            (plan.balancers.iter()).map(|balancer| balancer.workers as usize).sum();
         let most = distinct.len().saturating_add(workers);
         let wanted = plan.execution.cores.min(most).max(1);
         Self {

@@ -113,9 +113,7 @@ impl RunningTopology {
                 let _ = works.pool.wait_for(move || dead::collect(&inner)).await;
             }
         });
-        Self {
-            shared: Arc::new(Handle { inner, supervisor }),
-        }
+        Self { shared: Arc::new(Handle { inner, supervisor }) }
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {
@@ -276,11 +274,7 @@ impl RunningTopology {
     /// Names of all actors that can be killed.
     pub fn actors(&self) -> Vec<String> {
         let supervisor = &self.shared.supervisor;
-        supervisor
-            .children()
-            .into_iter()
-            .map(|(_, name)| name.to_string())
-            .collect()
+        supervisor.children().into_iter().map(|(_, name)| name.to_string()).collect()
     }
 
     /// For an end at once: pooled work stops after the book in hand, and what fails from now on

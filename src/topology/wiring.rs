@@ -54,21 +54,11 @@ pub(super) async fn start(
         plan: plan.clone(),
         options: options.clone(),
         run,
-        state: if options.dry {
-            RunState::dry()
-        } else {
-            RunState::default()
-        },
+        state: if options.dry { RunState::dry() } else { RunState::default() },
         halt: Halt::default(),
     };
     let made = sites.make(&clock).await?;
-    let build = Build {
-        plan,
-        options,
-        sites,
-        places: Places::new(plan),
-        clock,
-    };
+    let build = Build { plan, options, sites, places: Places::new(plan), clock };
     let (inner, children) = build.cores(made)?;
     let rules = faults::rules(plan, &options.faults);
     let faults = (!rules.is_empty())
@@ -174,9 +164,7 @@ impl Build<'_> {
             Arc::new(plan.piles.iter().map(|_| Port::new()).collect());
         let bells = ports.clone();
         let store = MemoryStore::new(
-            plan.piles
-                .iter()
-                .map(|pile| (bound(pile.capacity), pile.max_attempts)),
+            plan.piles.iter().map(|pile| (bound(pile.capacity), pile.max_attempts)),
             self.clock.clone(),
             Arc::new(move |pile| {
                 let _ = bells[pile.index()].send(Look);
@@ -259,53 +247,38 @@ impl Build<'_> {
             .iter()
             .map(|pile| (slots(pile.exclusive.load), slots(pile.exclusive.unload)))
             .collect();
-        let fire_slots: Vec<_> = plan
-            .incinerators
-            .iter()
-            .map(|fire| slots(fire.exclusive.unload))
-            .collect();
+        let fire_slots: Vec<_> =
+            plan.incinerators.iter().map(|fire| slots(fire.exclusive.unload)).collect();
 
         let mut crews = Vec::new();
         for crew in &plan.crews {
             let steps = scaled(crew.steps, self.options.time_scale.unwrap_or(1.0));
             let (to, unload_slots) = match crew.to {
                 Target::Dump(pile) => (Door::Dump(piles[pile].clone()), pile_slots[pile].1.clone()),
-                Target::Incinerator(fire) => (
-                    Door::Incinerator(incinerators[fire].clone()),
-                    fire_slots[fire].clone(),
-                ),
+                Target::Incinerator(fire) => {
+                    (Door::Incinerator(incinerators[fire].clone()), fire_slots[fire].clone())
+                }
             };
             let seats: Vec<Seat> = crew
                 .gophers
                 .iter()
-                .map(|duties| Seat {
-                    duties: *duties,
-                    port: Port::new(),
-                    node: node(),
-                })
+                .map(|duties| Seat { duties: *duties, port: Port::new(), node: node() })
                 .collect();
             let timed_unload = !steps.of(Step::Unload).is_zero() || unload_slots.is_some();
             let yard = Yard::new(
                 self.clock.clone(),
                 crew.name.clone(),
-                Want {
-                    books: crew.cart_books,
-                    bytes: crew.cart_bytes,
-                },
+                Want { books: crew.cart_books, bytes: crew.cart_bytes },
                 crew.carts as usize,
                 seats.clone(),
                 pile_slots[crew.from].0.clone(),
                 unload_slots,
                 timed_unload,
             );
-            let work = crew
-                .work
-                .clone()
-                .filter(|_| !self.options.dry)
-                .map(|factory| -> MakeWork {
-                    let site = self.site(&crew.name);
-                    Arc::new(move || factory.make(&site))
-                });
+            let work = crew.work.clone().filter(|_| !self.options.dry).map(|factory| -> MakeWork {
+                let site = self.site(&crew.name);
+                Arc::new(move || factory.make(&site))
+            });
             let ask =
                 (crew.ask.filter(|_| !self.options.dry)).map(|to| desks.asking(to, &crew.name));
             let ends = (piles[crew.from].clone(), to);
@@ -330,13 +303,7 @@ impl Build<'_> {
                     })
                 })
                 .collect();
-            crews.push(Crew {
-                name: crew.name.clone(),
-                relay: crew.relay,
-                core,
-                gophers,
-                seats,
-            });
+            crews.push(Crew { name: crew.name.clone(), relay: crew.relay, core, gophers, seats });
         }
         for (feeder, source) in feeders.iter().zip(&plan.sources) {
             let crews = plan.crews.iter().zip(&crews);
@@ -357,10 +324,7 @@ impl Build<'_> {
             pile.leads_to(below);
         }
         let mut children = self.children(&works, &feeders, &piles, &incinerators, &crews);
-        children.splice(
-            0..0,
-            desks.balancers(|at| self.places.at(at), plan.supervision.shutdown),
-        );
+        children.splice(0..0, desks.balancers(|at| self.places.at(at), plan.supervision.shutdown));
         children.extend(desks.requesters(|at| self.places.at(at), plan.supervision.shutdown));
         let inner = Arc::new(Inner::new(
             (plan, self.options.time_scale.unwrap_or(1.0)),
@@ -400,9 +364,8 @@ impl Build<'_> {
         }
         for (pile, place) in piles.iter().zip(&self.places.piles).rev() {
             let core = pile.clone();
-            let child = Child::new(pile.name.clone(), &pile.port, move |_| {
-                Ok(Pile::new(core.clone()))
-            });
+            let child =
+                Child::new(pile.name.clone(), &pile.port, move |_| Ok(Pile::new(core.clone())));
             add(child, self.places.at(*place));
         }
         for (crew, place) in crews.iter().zip(&self.places.crews).rev() {
@@ -416,10 +379,7 @@ impl Build<'_> {
             }
         }
         for (feeder, source) in feeders.iter().zip(&self.plan.sources) {
-            let place = source
-                .piles
-                .first()
-                .map_or(0, |pile| self.places.piles[*pile]);
+            let place = source.piles.first().map_or(0, |pile| self.places.piles[*pile]);
             let (core, works) = (feeder.clone(), works.clone());
             let child = Child::new(feeder.name.clone(), &feeder.port, move |_| {
                 Ok(Feeder::new(core.clone(), works.clone()))
@@ -431,15 +391,13 @@ impl Build<'_> {
 }
 
 fn bound(capacity: Capacity) -> Bound {
-    Bound {
-        books: capacity.books,
-        bytes: capacity.bytes,
-    }
+    Bound { books: capacity.books, bytes: capacity.bytes }
 }
 
 fn scaled(steps: StepTimes, factor: f64) -> StepTimes {
-    StepTimes(steps.0.map(|step| StepTime {
-        wait: step.wait.scaled(factor),
-        cpu: step.cpu.scaled(factor),
-    }))
+    StepTimes(
+        steps
+            .0
+            .map(|step| StepTime { wait: step.wait.scaled(factor), cpu: step.cpu.scaled(factor) }),
+    )
 }

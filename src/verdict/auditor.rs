@@ -62,18 +62,12 @@ const LINES: usize = 6;
 impl Auditor {
     /// Keeps an account, and hands every record on.
     pub fn new(also: Option<Arc<dyn Tracer>>) -> Arc<Self> {
-        Arc::new(Self {
-            also,
-            ..Self::default()
-        })
+        Arc::new(Self { also, ..Self::default() })
     }
 
     /// Keeps the last lines of every book and request as well.
     pub fn keeping() -> Arc<Self> {
-        Arc::new(Self {
-            keep: true,
-            ..Self::default()
-        })
+        Arc::new(Self { keep: true, ..Self::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Audit> {
@@ -122,8 +116,7 @@ impl Audit {
             Act::Put { books } => {
                 self.offered += books.len() as u64;
                 for book in *books {
-                    self.open
-                        .insert(book.0, line.map(str::to_owned).into_iter().collect());
+                    self.open.insert(book.0, line.map(str::to_owned).into_iter().collect());
                 }
             }
             Act::Offer { books } => self.offered += *books as u64,
@@ -158,9 +151,7 @@ impl Audit {
                 self.works(node, at);
                 self.request(node, *request, line);
             }
-            Act::Answer {
-                request, wanted, ..
-            } => {
+            Act::Answer { request, wanted, .. } => {
                 self.works(node, at);
                 if *wanted {
                     self.last = at;
@@ -169,11 +160,7 @@ impl Audit {
                     self.asked.remove(&id);
                     let (balancer, number) = id.clone();
                     // A set of ids takes 0 for nobody's.
-                    let first = self
-                        .answered
-                        .entry(balancer)
-                        .or_default()
-                        .insert(number + 1);
+                    let first = self.answered.entry(balancer).or_default().insert(number + 1);
                     if !first {
                         self.answered_twice.insert(id);
                     }
@@ -241,13 +228,8 @@ impl Audit {
             .saturating_add(ledger.dropped)
             .saturating_add(ledger.given_back)
             .saturating_add(ledger.in_flight);
-        let books = self
-            .offered
-            .saturating_sub(known)
-            .max(ledger.lost.unsigned_abs());
-        let requests: u64 = (report.requesters.iter())
-            .map(|row| row.lost.unsigned_abs())
-            .sum();
+        let books = self.offered.saturating_sub(known).max(ledger.lost.unsigned_abs());
+        let requests: u64 = (report.requesters.iter()).map(|row| row.lost.unsigned_abs()).sum();
         let over = |row: &BalancerReport| {
             // An error is an answer in the trace.
             row.failed - row.errors + row.cancelled + row.expired + row.shed + row.in_flight
@@ -297,9 +279,7 @@ impl Audit {
 
     /// Actors that blocked an arbiter, and how often.
     pub fn culprits(&self) -> Vec<(String, u64)> {
-        (self.culprits.iter())
-            .map(|(who, times)| (who.clone(), *times))
-            .collect()
+        (self.culprits.iter()).map(|(who, times)| (who.clone(), *times)).collect()
     }
 
     /// What is missing or came twice, the first `most`; what is still in flight by the store's
@@ -310,32 +290,21 @@ impl Audit {
             what: format!("burned {} times", again + 1),
             trace: Vec::new(),
         });
-        let answered = self
-            .answered_twice
-            .iter()
-            .map(|(balancer, request)| Suspect {
-                id: format!("request {balancer}#{request}"),
-                what: "answered more than once".to_owned(),
-                trace: Vec::new(),
-            });
+        let answered = self.answered_twice.iter().map(|(balancer, request)| Suspect {
+            id: format!("request {balancer}#{request}"),
+            what: "answered more than once".to_owned(),
+            trace: Vec::new(),
+        });
         let missing = self.open.iter().map(|(id, lines)| Suspect {
             id: format!("book {id}"),
             what: "neither burned nor dead".to_owned(),
             trace: lines.clone(),
         });
-        let waiting = self
-            .asked
-            .iter()
-            .map(|((balancer, request), lines)| Suspect {
-                id: format!("request {balancer}#{request}"),
-                what: "not over".to_owned(),
-                trace: lines.clone(),
-            });
-        twice
-            .chain(answered)
-            .chain(missing)
-            .chain(waiting)
-            .take(most)
-            .collect()
+        let waiting = self.asked.iter().map(|((balancer, request), lines)| Suspect {
+            id: format!("request {balancer}#{request}"),
+            what: "not over".to_owned(),
+            trace: lines.clone(),
+        });
+        twice.chain(answered).chain(missing).chain(waiting).take(most).collect()
     }
 }

@@ -37,16 +37,8 @@ fn nanos(time: Time) -> String {
 pub fn toml(fired: &[Fired]) -> String {
     let mut out = String::new();
     for (number, fired) in (1..).zip(fired) {
-        let Fired {
-            at,
-            kind,
-            site,
-            item,
-            ..
-        } = fired;
-        let point = site
-            .point
-            .map_or_else(String::new, |point| format!(".{point}"));
+        let Fired { at, kind, site, item, .. } = fired;
+        let point = site.point.map_or_else(String::new, |point| format!(".{point}"));
         let from = (site.sender.as_ref()).map_or_else(String::new, |from| format!("{from} -> "));
         // A string takes everything; writing to it can't fail.
         let _ = writeln!(out, "[faults.found_{number}]");
@@ -55,18 +47,11 @@ pub fn toml(fired: &[Fired]) -> String {
         for (key, span) in spans(kind) {
             let _ = writeln!(out, "{key} = \"{}\"", Written(span));
         }
-        if let Kind::Error {
-            permanent: true, ..
-        } = kind
-        {
+        if let Kind::Error { permanent: true, .. } = kind {
             out.push_str("permanent = true\n");
         }
         let _ = match item {
-            Some(item) => writeln!(
-                out,
-                "when = {{ items = {item} }}\nfrom = \"{}\"",
-                nanos(*at)
-            ),
+            Some(item) => writeln!(out, "when = {{ items = {item} }}\nfrom = \"{}\"", nanos(*at)),
             None => writeln!(out, "when = {{ at = \"{}\" }}", nanos(*at)),
         };
         out.push_str("times = 1\n\n");
@@ -81,7 +66,5 @@ fn spans(kind: &Kind) -> Vec<(&'static str, Duration)> {
         Kind::Delay { by } => vec![("by", *by)],
         _ => Vec::new(),
     };
-    all.into_iter()
-        .filter(|(_, span)| *span < FOR_EVER && !span.is_zero())
-        .collect()
+    all.into_iter().filter(|(_, span)| *span < FOR_EVER && !span.is_zero()).collect()
 }

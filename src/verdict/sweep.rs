@@ -57,8 +57,7 @@ const MOST_RUNS: usize = 400;
 
 /// Virtual time that a run may take: 1,000 times that of the run without faults, plus one hour.
 fn patience(calm: Duration) -> Duration {
-    calm.saturating_mul(1_000)
-        .saturating_add(Duration::from_secs(3_600))
+    calm.saturating_mul(1_000).saturating_add(Duration::from_secs(3_600))
 }
 
 /// How long a run takes without faults, and what it is to be measured by.
@@ -82,10 +81,7 @@ pub fn calm(
     };
     let calm = trial.run(topology, false)?;
     let last = Duration::from_nanos(calm.audit.last().as_nanos());
-    let measure = Measure {
-        expect: topology.plan().expect,
-        calm_per_s: Some(calm.audit.per_s()),
-    };
+    let measure = Measure { expect: topology.plan().expect, calm_per_s: Some(calm.audit.per_s()) };
     Ok((last.max(Duration::from_micros(1)), measure))
 }
 
@@ -121,11 +117,8 @@ impl Sweep {
                 if !passes {
                     stop.store(true, Ordering::Release);
                 }
-                let counted: Vec<&'static str> = outcome
-                    .fired
-                    .iter()
-                    .map(|fired| fired.kind.name())
-                    .collect();
+                let counted: Vec<&'static str> =
+                    outcome.fired.iter().map(|fired| fired.kind.name()).collect();
                 let hash = outcome.trace_sha256.clone();
                 let kept = (!passes || number + 1 == total).then_some((trial, outcome));
                 let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,15 +128,11 @@ impl Sweep {
             }
         };
         std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..self.threads.max(1))
-                .map(|_| scope.spawn(work))
-                .collect();
-            threads
-                .into_iter()
-                .try_for_each(|thread| match thread.join() {
-                    Ok(worked) => worked,
-                    Err(panic) => std::panic::resume_unwind(panic),
-                })
+            let threads: Vec<_> = (0..self.threads.max(1)).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().try_for_each(|thread| match thread.join() {
+                Ok(worked) => worked,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
         })?;
         let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
         done.sort_by_key(|(number, ..)| *number);
@@ -228,12 +217,7 @@ impl Sweep {
             suspects,
             culprits: outcome.audit.culprits(),
             faults: outcome.fired.len(),
-            fired: outcome
-                .fired
-                .iter()
-                .take(100)
-                .map(FiredReport::from)
-                .collect(),
+            fired: outcome.fired.iter().take(100).map(FiredReport::from).collect(),
             minimal: least.as_deref().map(regression::toml),
             minimal_faults: least.map(|least| least.len()),
             replay: Some(replay),

@@ -79,11 +79,7 @@ impl Trial {
         keep: bool,
         log: Arc<TraceLog>,
     ) -> Result<Outcome, StartError> {
-        let auditor = if keep {
-            Auditor::keeping()
-        } else {
-            Auditor::new(Some(log.clone()))
-        };
+        let auditor = if keep { Auditor::keeping() } else { Auditor::new(Some(log.clone())) };
         let options = Options {
             tracer: Some(auditor.clone()),
             faults: self.faults.clone(),

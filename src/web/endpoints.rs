@@ -94,10 +94,7 @@ impl Endpoints {
         hosts: Hosts,
     ) -> Self {
         let served = self.with(Box::new(super::watched::Asked(asker.clone(), counts)));
-        Self {
-            hosts: Some(hosts),
-            ..served
-        }
+        Self { hosts: Some(hosts), ..served }
     }
 
     /// # Panics
@@ -236,14 +233,9 @@ fn snapshot(of: &Endpoints) -> HttpResponse {
     let (mut balancers, mut topologies) = (Vec::new(), Vec::new());
     for watched in of.watched.iter() {
         match watched.told() {
-            Told::Balancer {
-                figures, restarts, ..
-            } => balancers.push(balancer(
-                &watched.name(),
-                watched.is_ready(),
-                &figures,
-                restarts,
-            )),
+            Told::Balancer { figures, restarts, .. } => {
+                balancers.push(balancer(&watched.name(), watched.is_ready(), &figures, restarts))
+            }
             Told::Topology(report) => topologies.push(json!(report)),
         }
     }

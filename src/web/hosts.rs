@@ -19,10 +19,7 @@ pub(crate) struct Hosts {
 /// A page can't make an address point elsewhere, so these are bounded only where others can't be
 /// meant.
 #[derive(Debug, Clone, Copy)]
-#[cfg_attr(
-    not(feature = "http"),
-    allow(dead_code, reason = "they need a listener")
-)]
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "they need a listener"))]
 enum Addresses {
     All,
     Loopback,
@@ -33,14 +30,9 @@ enum Addresses {
 impl Hosts {
     /// Names by which this machine is reached, all addresses, and `names`.
     pub(super) fn named(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        let names: Vec<String> = (names.into_iter())
-            .map(|name| plain(&name.into()).to_ascii_lowercase())
-            .collect();
-        Self {
-            any: names.iter().any(|name| name == "*"),
-            addresses: Addresses::All,
-            names,
-        }
+        let names: Vec<String> =
+            (names.into_iter()).map(|name| plain(&name.into()).to_ascii_lowercase()).collect();
+        Self { any: names.iter().any(|name| name == "*"), addresses: Addresses::All, names }
     }
 
     /// What `address` is reached by, and `names`. The port is not looked at: it may be forwarded.
@@ -51,10 +43,7 @@ impl Hosts {
             address if address.is_unspecified() => Addresses::All,
             address => Addresses::One(address),
         };
-        Self {
-            addresses,
-            ..Self::named(names)
-        }
+        Self { addresses, ..Self::named(names) }
     }
 
     /// The answer to a request that names another host, or comes from a page of one.
@@ -65,10 +54,7 @@ impl Hosts {
         let header = |name| Some(request.headers().get(name)?.to_str().unwrap_or_default());
         // Of a whole address in the request line the header says nothing (RFC 9112, 3.2.2).
         // HTTP/1.0 names none; browsers always do.
-        let authority = request
-            .uri()
-            .authority()
-            .map(|authority| authority.as_str());
+        let authority = request.uri().authority().map(|authority| authority.as_str());
         if let Some(host) = authority.or_else(|| header(HOST))
             && !self.has(host)
         {
@@ -118,9 +104,8 @@ mod tests {
 
     /// The status of a request with these headers; 0 where it is let pass.
     fn status(hosts: &Hosts, headers: &[(&str, &str)]) -> u16 {
-        let request = headers.iter().fold(TestRequest::get(), |request, pair| {
-            request.insert_header(*pair)
-        });
+        let request =
+            headers.iter().fold(TestRequest::get(), |request, pair| request.insert_header(*pair));
         let refusal = hosts.refusal(&request.to_http_request());
         refusal.map_or(0, |refusal| refusal.status().as_u16())
     }

@@ -94,21 +94,14 @@ impl Families {
         labels: &[(&'static str, &str)],
         value: Value,
     ) {
-        let labels = labels
-            .iter()
-            .map(|(key, value)| (*key, (*value).to_owned()));
+        let labels = labels.iter().map(|(key, value)| (*key, (*value).to_owned()));
         let sample = (labels.collect(), value);
         if let Some(family) = self.0.iter_mut().find(|family| family.name == name) {
             family.samples.push(sample);
             return;
         }
         let unit = matches!(sample.1, Value::Histogram(_)).then_some(Unit::Seconds);
-        self.0.push(Family {
-            name,
-            help,
-            unit,
-            samples: vec![sample],
-        });
+        self.0.push(Family { name, help, unit, samples: vec![sample] });
     }
 
     fn balancer(&mut self, name: &str, ready: bool, figures: &Figures, restarts: u64) {
@@ -168,11 +161,7 @@ impl Families {
                 "Requests that no worker has yet",
                 figures.waiting as f64,
             ),
-            (
-                "gopherworks_balancer_workers",
-                "Workers that are wanted",
-                figures.workers as f64,
-            ),
+            ("gopherworks_balancer_workers", "Workers that are wanted", figures.workers as f64),
             (
                 "gopherworks_balancer_workers_ejected",
                 "Workers that are left out for now",
@@ -212,11 +201,8 @@ impl Families {
 
     fn topology(&mut self, name: &str, ready: bool, report: &Report) {
         let ledger = &report.ledger;
-        let outcomes = [
-            ("burned", ledger.burned),
-            ("dead", ledger.dead),
-            ("dropped", ledger.dropped),
-        ];
+        let outcomes =
+            [("burned", ledger.burned), ("dead", ledger.dead), ("dropped", ledger.dropped)];
         for (outcome, count) in outcomes {
             self.add(
                 "gopherworks_books",
@@ -251,11 +237,7 @@ impl Families {
             Value::Gauge(f64::from(u8::from(ready))),
         );
         for node in &report.nodes {
-            let labels = [
-                ("topology", name),
-                ("node", &node.name),
-                ("kind", node.kind),
-            ];
+            let labels = [("topology", name), ("node", &node.name), ("kind", node.kind)];
             self.add(
                 "gopherworks_node_books",
                 "Books that passed",
@@ -274,11 +256,7 @@ impl Families {
                 self.add(
                     "gopherworks_balancer_requests",
                     "Requests that are over, by how they ended",
-                    &[
-                        ("topology", name),
-                        ("balancer", &balancer.name),
-                        ("outcome", outcome),
-                    ],
+                    &[("topology", name), ("balancer", &balancer.name), ("outcome", outcome)],
                     Value::Counter(count),
                 );
             }
@@ -329,11 +307,7 @@ impl Collector for Metrics {
                 families.served(&requester, served);
             }
             match watched.told() {
-                Told::Balancer {
-                    figures,
-                    restarts,
-                    times,
-                } => {
+                Told::Balancer { figures, restarts, times } => {
                     families.balancer(&watched.name(), watched.is_ready(), &figures, restarts);
                     families.times(&watched.name(), times);
                 }
@@ -342,9 +316,6 @@ impl Collector for Metrics {
                 }
             }
         }
-        families
-            .0
-            .iter()
-            .try_for_each(|family| family.write(&mut encoder))
+        families.0.iter().try_for_each(|family| family.write(&mut encoder))
     }
 }

@@ -78,8 +78,6 @@ impl ResponseError for Refused {
             response.insert_header((RETRY_AFTER, self.retry_after_s()));
         }
         let text = HeaderValue::from_static("text/plain; charset=utf-8");
-        response
-            .insert_header((CONTENT_TYPE, text))
-            .body(format!("{self}\n"))
+        response.insert_header((CONTENT_TYPE, text)).body(format!("{self}\n"))
     }
 }

@@ -30,11 +30,7 @@ pub(super) trait Watched: Send + Sync {
 
 /// What is known of one of them at a moment.
 pub(super) enum Told {
-    Balancer {
-        figures: Box<Figures>,
-        restarts: u64,
-        times: [Buckets; 2],
-    },
+    Balancer { figures: Box<Figures>, restarts: u64, times: [Buckets; 2] },
     Topology(Box<Report>),
 }
 
@@ -58,10 +54,7 @@ impl<W: Work> Watched for BalancerHandle<W> {
     fn end(&self, within: Duration) -> Ending<'_> {
         Box::pin(async move {
             let figures = self.shut_down(within).await;
-            Account::Balancer {
-                name: self.name().to_owned(),
-                counts: figures.counts,
-            }
+            Account::Balancer { name: self.name().to_owned(), counts: figures.counts }
         })
     }
 }
@@ -101,10 +94,7 @@ impl Watched for Asked {
         let core = self.0.to();
         Box::pin(async move {
             core.quiet().await;
-            Account::Balancer {
-                name: core.name.to_string(),
-                counts: core.figures().counts,
-            }
+            Account::Balancer { name: core.name.to_string(), counts: core.figures().counts }
         })
     }
 }

@@ -94,11 +94,7 @@ fn strange() -> (Place, usize) {
     ];
     for (number, name) in names.iter().enumerate() {
         let body = format!("content {number}\n").repeat(number * 100);
-        let body = if *name == b"empty" {
-            String::new()
-        } else {
-            body
-        };
+        let body = if *name == b"empty" { String::new() } else { body };
         place.write(PathBuf::from("in").join(OsStr::from_bytes(name)), body);
     }
     let long = "n".repeat(200);

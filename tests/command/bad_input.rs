@@ -48,11 +48,7 @@ fn all_mistakes_are_told_at_once_with_their_places() {
     let place = Place::new();
     place.write("bad.toml", BAD);
     for command in ["run", "validate"] {
-        let mut assert = place
-            .run([command, "bad.toml"])
-            .assert()
-            .code(78)
-            .stdout("");
+        let mut assert = place.run([command, "bad.toml"]).assert().code(78).stdout("");
         for (line, column, word) in PLACES {
             let at = format!("bad.toml:{line}:{column}\n");
             assert = assert.stderr(contains(at).and(contains(word)));
@@ -65,11 +61,7 @@ fn all_mistakes_are_told_at_once_with_their_places() {
 fn the_same_mistakes_are_told_in_json() {
     let place = Place::new();
     place.write("bad.toml", BAD);
-    let out = place
-        .run(["validate", "bad.toml", "--format", "json"])
-        .assert()
-        .code(78)
-        .stderr("");
+    let out = place.run(["validate", "bad.toml", "--format", "json"]).assert().code(78).stderr("");
     let said: Value = serde_json::from_slice(&out.get_output().stdout).expect("JSON");
     assert_eq!(said[0]["valid"], false);
     let found = said[0]["diagnostics"].as_array().expect("diagnostics");
@@ -104,12 +96,7 @@ fn what_is_no_toml_is_told_with_its_place() {
         (b"\n\na = \xff\n", "t.toml"),
     ] {
         place.write("t.toml", text);
-        place
-            .run(["run", "t.toml"])
-            .assert()
-            .code(78)
-            .stdout("")
-            .stderr(contains(at));
+        place.run(["run", "t.toml"]).assert().code(78).stdout("").stderr(contains(at));
     }
 }
 
@@ -117,11 +104,7 @@ fn what_is_no_toml_is_told_with_its_place() {
 fn a_file_that_is_not_there_is_told_by_its_name() {
     let place = Place::new();
     for command in ["run", "validate"] {
-        place
-            .run([command, "nowhere.toml"])
-            .assert()
-            .code(78)
-            .stderr(contains("nowhere.toml"));
+        place.run([command, "nowhere.toml"]).assert().code(78).stderr(contains("nowhere.toml"));
     }
 }
 
@@ -177,11 +160,7 @@ fn an_input_that_is_not_there_is_no_mistake_of_the_config() {
     let place = Place::new();
     place.write("t.toml", one_crew(GOOD_SOURCE, "[]", GOOD_BURN, 1));
     place.run(["validate", "t.toml"]).assert().code(0);
-    place
-        .run(["run", "t.toml"])
-        .assert()
-        .code(1)
-        .stderr(contains("No such file"));
+    place.run(["run", "t.toml"]).assert().code(1).stderr(contains("No such file"));
 }
 
 #[test]

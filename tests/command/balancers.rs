@@ -18,33 +18,24 @@ fn a_run_answers_all_and_tells_its_tails() {
     let place = Place::new();
     let file = shipped("simple-balancer.toml");
     let file = file.to_str().expect("a path");
-    let out = place
-        .run(["run", file, "--format", "json"])
-        .assert()
-        .code(0);
+    let out = place.run(["run", file, "--format", "json"]).assert().code(0);
     let report = Report::printed(&out.get_output().stdout).0;
     let (asked, desk) = (&report["requesters"][0], &report["balancers"][0]);
-    assert_eq!(
-        (&asked["answered"], &asked["lost"]),
-        (&100.into(), &0.into())
-    );
+    assert_eq!((&asked["answered"], &asked["lost"]), (&100.into(), &0.into()));
     // The formula of the talk's simple balancer: the sum of all work divided by its workers, plus
     // at most one request.
     let took = report["wall_s"].as_f64().expect("a time");
     let busy = desk["busy"].as_f64().expect("a share") * took * 4.0;
-    assert!(
-        took >= busy / 4.0 && took < busy / 4.0 + 0.5,
-        "{took} {busy}"
-    );
+    assert!(took >= busy / 4.0 && took < busy / 4.0 + 0.5, "{took} {busy}");
     for key in ["p50_s", "p99_s", "p999_s", "mean_s"] {
         assert!(asked["response"][key].as_f64().expect(key) > 0.0, "{key}");
     }
     assert_eq!(desk["workers"].as_array().expect("rows").len(), 4);
-    place.run(["run", file]).assert().code(0).stdout(
-        contains("p99.9")
-            .and(contains("central"))
-            .and(contains("desk/4")),
-    );
+    place
+        .run(["run", file])
+        .assert()
+        .code(0)
+        .stdout(contains("p99.9").and(contains("central")).and(contains("desk/4")));
 }
 
 /// A config with a batch of requests to workers that run `program`.
@@ -85,10 +76,7 @@ fn requests_that_a_worker_fails_are_failures_and_no_answers() {
         }
         let reasons = report["reasons"].as_array().expect("reasons");
         assert_eq!(reasons.len(), 1, "{reasons:?}");
-        assert_eq!(
-            (&reasons[0]["count"], &reasons[0]["final"]),
-            (&3.into(), &3.into())
-        );
+        assert_eq!((&reasons[0]["count"], &reasons[0]["final"]), (&3.into(), &3.into()));
         place.write("good.toml", programs("true", load));
         place.run(["run", "good.toml", "-q"]).assert().code(0);
     }
@@ -100,24 +88,13 @@ fn one_worker_does_requests_in_their_order() {
     let file = shipped("simple-balancer.toml");
     let trace = place.path("trace");
     place
-        .run([
-            "simulate".as_ref(),
-            file.as_os_str(),
-            "--trace".as_ref(),
-            trace.as_os_str(),
-        ])
+        .run(["simulate".as_ref(), file.as_os_str(), "--trace".as_ref(), trace.as_os_str()])
         .args(["--set", "balancers.desk.workers.count=1"])
         .assert()
         .code(0);
     let text = place.text("trace");
     let answered: Vec<u64> = (text.lines())
-        .filter_map(|line| {
-            line.split(" answer ")
-                .nth(1)?
-                .strip_suffix(".0")?
-                .parse()
-                .ok()
-        })
+        .filter_map(|line| line.split(" answer ").nth(1)?.strip_suffix(".0")?.parse().ok())
         .collect();
     assert_eq!(answered, (0..100).collect::<Vec<_>>());
 }
@@ -133,17 +110,12 @@ fn a_run_without_an_end_is_closed_by_a_signal_or_by_its_time() {
         load = { kind = "closed", count = 5 }
     "#;
     place.write("endless.toml", text);
-    let out = place
-        .run(["run", "endless.toml", "--for", "200ms", "--format", "json"])
-        .assert()
-        .code(0);
+    let out =
+        place.run(["run", "endless.toml", "--for", "200ms", "--format", "json"]).assert().code(0);
     let report = Report::printed(&out.get_output().stdout).0;
     let asked = &report["requesters"][0];
     assert!(asked["answered"].as_u64().expect("a count") > 10);
-    assert_eq!(
-        (&asked["in_flight"], &asked["lost"]),
-        (&0.into(), &0.into())
-    );
+    assert_eq!((&asked["in_flight"], &asked["lost"]), (&0.into(), &0.into()));
 
     let program = r#"{ kind = "command", command = ["bash", "-c", "echo >> began"] }"#;
     let said = r#"{ kind = "sleep", time = "1ms" }"#;
@@ -154,15 +126,9 @@ fn a_run_without_an_end_is_closed_by_a_signal_or_by_its_time() {
     running.signal(Signal::INT);
     assert_eq!(running.end().status.code(), Some(0));
     let asked = &place.report("r.json").0["requesters"][0];
-    assert_eq!(
-        (&asked["in_flight"], &asked["lost"]),
-        (&0.into(), &0.into())
-    );
+    assert_eq!((&asked["in_flight"], &asked["lost"]), (&0.into(), &0.into()));
     assert_eq!(asked["answered"], asked["asked"]);
-    assert_eq!(
-        asked["answered"].as_u64(),
-        Some(place.text("began").len() as u64)
-    );
+    assert_eq!(asked["answered"].as_u64(), Some(place.text("began").len() as u64));
 }
 
 #[test]
@@ -196,11 +162,7 @@ fn policies_stand_side_by_side() {
     }
     let of = |at: usize| rows[at]["p99_s"].as_f64().expect("a time");
     assert!(of(0) < of(4), "random is not as good as central");
-    assert_eq!(
-        json(&place, &args),
-        Value::Array(rows.clone()),
-        "the same again"
-    );
+    assert_eq!(json(&place, &args), Value::Array(rows.clone()), "the same again");
     place
         .run(["compare", file, "--policies", "central,random"])
         .assert()
@@ -218,23 +180,12 @@ fn what_can_not_be_compared_is_told() {
     let simple = shipped("simple-balancer.toml");
     let simple = simple.to_str().expect("a path");
     for (args, said) in [
-        (
-            ["compare", file, "--policies", "centrl"],
-            "did you mean `central`?",
-        ),
+        (["compare", file, "--policies", "centrl"], "did you mean `central`?"),
         (["compare", file, "--load", "0"], "a load is a share"),
-        (
-            ["compare", gophers, "--load", "0.5"],
-            "there is no balancer",
-        ),
+        (["compare", gophers, "--load", "0.5"], "there is no balancer"),
         (["compare", simple, "--service", "bimodal"], "no `time`"),
     ] {
-        place
-            .run(args)
-            .assert()
-            .code(78)
-            .stdout("")
-            .stderr(contains(said));
+        place.run(args).assert().code(78).stdout("").stderr(contains(said));
     }
 }
 
@@ -287,10 +238,6 @@ fn nobody_waits_for_a_drawing_of_a_balancer() {
             .args(["--format", format])
             .assert()
             .code(0)
-            .stdout(
-                contains("desk")
-                    .and(contains("crowd"))
-                    .and(contains("10 workers")),
-            );
+            .stdout(contains("desk").and(contains("crowd")).and(contains("10 workers")));
     }
 }

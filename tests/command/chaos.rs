@@ -22,10 +22,7 @@ struct Said {
 }
 
 fn say(args: &[&str]) -> Said {
-    let output = Process::new(program())
-        .args(args)
-        .output()
-        .expect("it runs");
+    let output = Process::new(program()).args(args).output().expect("it runs");
     Said {
         code: output.status.code().expect("an exit code"),
         out: String::from_utf8(output.stdout).expect("UTF-8"),
@@ -90,15 +87,7 @@ fn a_failure_is_made_small_and_what_is_left_fails_alone() {
     ";
     let file = impossible(&place, many);
     let verdict = text_of(place.path("verdict.json"));
-    let said = say(&[
-        "simulate",
-        &file,
-        "--faults",
-        "--seeds",
-        "5",
-        "--verdict",
-        &verdict,
-    ]);
+    let said = say(&["simulate", &file, "--faults", "--seeds", "5", "--verdict", &verdict]);
     assert_eq!(said.code, 1, "{}{}", said.out, said.err);
     for part in [
         "FAIL  own (simulate), seed 1",
@@ -117,24 +106,17 @@ fn a_failure_is_made_small_and_what_is_left_fails_alone() {
     assert!(minimal.contains("kind = \"kill\""), "{minimal}");
     // Pasted into a config, the minimised faults fail again, with the same seed in the same way.
     let small = impossible(&place, minimal);
-    let again = say(&[
-        "simulate", &small, "--faults", "--seed", "1", "--format", "json",
-    ]);
+    let again = say(&["simulate", &small, "--faults", "--seed", "1", "--format", "json"]);
     assert_eq!(again.code, 1, "{}{}", again.out, again.err);
     let verdict: Value = serde_json::from_str(&again.out).expect("JSON");
     assert_eq!(verdict["faults"], 1, "{verdict}");
     let hash = verdict["trace_sha256"].as_str().expect("a hash");
     let trace = text_of(place.path("trace"));
-    let once = say(&[
-        "simulate", &small, "--faults", "--seed", "1", "--trace", &trace, "-q",
-    ]);
+    let once = say(&["simulate", &small, "--faults", "--seed", "1", "--trace", &trace, "-q"]);
     assert_eq!(once.code, 1);
     assert!(once.out.contains(hash), "{}", once.out);
     let lines = std::fs::read_to_string(trace).expect("a file");
-    assert!(
-        lines.contains("fault found_1 kill"),
-        "the trace tells of it"
-    );
+    assert!(lines.contains("fault found_1 kill"), "the trace tells of it");
 }
 
 #[test]
@@ -159,27 +141,14 @@ fn real_threads_pass_the_storm_and_name_who_blocks() {
         "expect.recovery_p99=2s",
     ]);
     assert_eq!(said.code, 0, "{}{}", said.out, said.err);
-    assert!(
-        said.out.starts_with("PASS  storm (chaos), seed 3"),
-        "{}",
-        said.out
-    );
+    assert!(said.out.starts_with("PASS  storm (chaos), seed 3"), "{}", said.out);
     let told: Value =
         serde_json::from_str(&std::fs::read_to_string(verdict).expect("a file")).expect("JSON");
     assert!(told["faults"].as_u64().expect("a number") > 30, "{told}");
     let culprits = told["culprits"].as_array().expect("a list");
     assert!(!culprits.is_empty(), "{told}");
-    assert!(
-        culprits[0][0]
-            .as_str()
-            .expect("a name")
-            .starts_with("near[copy=")
-    );
-    assert!(
-        said.err.is_empty(),
-        "what goes wrong on purpose is not logged: {}",
-        said.err
-    );
+    assert!(culprits[0][0].as_str().expect("a name").starts_with("near[copy="));
+    assert!(said.err.is_empty(), "what goes wrong on purpose is not logged: {}", said.err);
 }
 
 #[test]
@@ -227,15 +196,7 @@ fn a_dip_of_the_throughput_is_measured_against_a_calm_run() {
     // the same one.
     let (strict, lenient) = (slow(0.05), slow(0.6));
     assert_eq!(strict.code, 1, "{}", strict.out);
-    assert!(
-        strict.out.contains("FAIL  throughput dip"),
-        "{}",
-        strict.out
-    );
+    assert!(strict.out.contains("FAIL  throughput dip"), "{}", strict.out);
     assert_eq!(lenient.code, 0, "{}", lenient.out);
-    assert!(
-        lenient.out.contains("PASS  throughput dip"),
-        "{}",
-        lenient.out
-    );
+    assert!(lenient.out.contains("PASS  throughput dip"), "{}", lenient.out);
 }

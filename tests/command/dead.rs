@@ -24,10 +24,7 @@ fn three_dead() -> Place {
 }
 
 fn listed(place: &Place) -> Vec<Value> {
-    let out = place
-        .run(["dead", "list", "dead", "--format", "json"])
-        .assert()
-        .code(0);
+    let out = place.run(["dead", "list", "dead", "--format", "json"]).assert().code(0);
     serde_json::from_slice(&out.get_output().stdout).expect("a list in JSON")
 }
 
@@ -41,11 +38,7 @@ fn letters_are_listed_with_pile_and_reason() {
         let reason = letter["reason"].as_str().expect("a reason");
         assert!(reason.contains("gzip"), "{reason}");
     }
-    place
-        .run(["dead", "list", "dead"])
-        .assert()
-        .code(0)
-        .stdout(contains("gzip").count(3));
+    place.run(["dead", "list", "dead"]).assert().code(0).stdout(contains("gzip").count(3));
 }
 
 #[test]
@@ -55,24 +48,15 @@ fn a_letter_is_shown_with_its_body_byte_for_byte() {
         .run(["dead", "show", "dead", "2"])
         .assert()
         .code(0)
-        .stdout(
-            contains("inbox")
-                .and(contains("t.toml"))
-                .and(contains("gzip")),
-        );
+        .stdout(contains("inbox").and(contains("t.toml")).and(contains("gzip")));
     let mut bodies = Vec::new();
     for number in ["1", "2", "3"] {
-        let out = place
-            .run(["dead", "show", "dead", number, "--body"])
-            .assert()
-            .code(0);
+        let out = place.run(["dead", "show", "dead", number, "--body"]).assert().code(0);
         bodies.push(out.get_output().stdout.clone());
     }
     bodies.sort();
     assert_eq!(bodies, [&b"one"[..], b"three", b"two \xff"]);
-    let out = place
-        .run(["dead", "show", "dead", "--format", "json"])
-        .assert();
+    let out = place.run(["dead", "show", "dead", "--format", "json"]).assert();
     for letter in lines(&out.get_output().stdout) {
         let letter: Value = serde_json::from_str(&letter).expect("a letter in JSON");
         assert_eq!(letter["pile"], "inbox");
@@ -90,10 +74,7 @@ fn a_letter_is_shown_with_its_body_byte_for_byte() {
 #[test]
 fn offered_again_they_burn_once_the_cause_is_mended_and_the_file_is_empty() {
     let place = three_dead();
-    place
-        .run(["dead", "offer", "dead", "--set", "crews.crew.work=[]"])
-        .assert()
-        .code(0);
+    place.run(["dead", "offer", "dead", "--set", "crews.crew.work=[]"]).assert().code(0);
     let mut text = std::fs::read(place.path("out")).expect("what burned");
     text.truncate(text.len() - 1);
     let mut burned: Vec<_> = text.split(|byte| *byte == b'\n').collect();
@@ -110,16 +91,7 @@ fn offered_again_they_burn_once_the_cause_is_mended_and_the_file_is_empty() {
 fn what_dies_again_stays_with_its_new_reason_and_more_attempts() {
     let place = three_dead();
     let before = listed(&place);
-    place
-        .run([
-            "dead",
-            "offer",
-            "dead",
-            "--set",
-            r#"crews.crew.work=["unzstd"]"#,
-        ])
-        .assert()
-        .code(3);
+    place.run(["dead", "offer", "dead", "--set", r#"crews.crew.work=["unzstd"]"#]).assert().code(3);
     let after = listed(&place);
     assert_eq!(after.len(), 3);
     for (old, new) in before.iter().zip(&after) {
@@ -135,10 +107,7 @@ fn an_offer_that_cannot_start_loses_no_letter() {
     let place = three_dead();
     let letters = place.text("dead");
     for set in ["crews.crew.work=[\"nothing\"]", "crews.crew.nonsense=1"] {
-        place
-            .run(["dead", "offer", "dead", "--set", set])
-            .assert()
-            .code(78);
+        place.run(["dead", "offer", "dead", "--set", set]).assert().code(78);
         assert_eq!(place.text("dead"), letters);
     }
     let other = one_crew(IN, "[]", OUT, 2).replace("inbox", "elsewhere");
@@ -180,22 +149,12 @@ fn runs_append_their_letters_and_half_a_letter_is_passed_over() {
     // A damaged line in the middle is handled like one at the end.
     let text = place.text("dead");
     place.write("dead", text.replacen("\"pile\"", "", 1));
-    let out = place
-        .run(["dead", "list", "dead", "--format", "json"])
-        .assert()
-        .code(0);
+    let out = place.run(["dead", "list", "dead", "--format", "json"]).assert().code(0);
     let out = out.stderr(contains("dead:1")).get_output().stdout.clone();
     let left: Vec<Value> = serde_json::from_slice(&out).expect("a list in JSON");
     let deaths: Vec<_> = left.iter().map(|letter| &letter["deaths"]).collect();
-    assert_eq!(
-        deaths,
-        [2, 1, 1],
-        "the first death of the first book is not known any more"
-    );
-    place
-        .run(["dead", "offer", "dead", "--set", "crews.crew.work=[]"])
-        .assert()
-        .code(0);
+    assert_eq!(deaths, [2, 1, 1], "the first death of the first book is not known any more");
+    place.run(["dead", "offer", "dead", "--set", "crews.crew.work=[]"]).assert().code(0);
     assert_eq!(place.text("dead.damaged").lines().count(), 2);
 }
 
@@ -206,10 +165,7 @@ fn a_run_keeps_its_dead_letters_without_being_asked() {
     place.write("in", b"one\nsame\nsame\n");
     place.write("t.toml", one_crew(IN, r#"["gunzip"]"#, OUT, 2));
     place.run(["simulate", "t.toml"]).assert().code(3);
-    place
-        .run(["run", "t.toml", "--dead", "none"])
-        .assert()
-        .code(3);
+    place.run(["run", "t.toml", "--dead", "none"]).assert().code(3);
     let well = ["run", "t.toml", "--set", "crews.crew.work=[]"];
     place.run(well).assert().code(0);
     assert!(!place.path("state").exists(), "nothing is to be kept");
@@ -221,10 +177,7 @@ fn a_run_keeps_its_dead_letters_without_being_asked() {
             .stdout("")
             .stderr(contains("3 dead letters are in state/t.dead.jsonl"));
         let file = "state/t.dead.jsonl";
-        let out = place
-            .run(["dead", "list", file, "--format", "json"])
-            .assert()
-            .code(0);
+        let out = place.run(["dead", "list", file, "--format", "json"]).assert().code(0);
         let letters: Vec<Value> =
             serde_json::from_slice(&out.get_output().stdout).expect("a list in JSON");
         // Equal lines are two books, each with its own number of deaths.
@@ -245,11 +198,7 @@ fn a_run_keeps_its_dead_letters_without_being_asked() {
     // Another run that holds the file loses no letter.
     let used = std::fs::File::open(place.path("state/t.dead.jsonl")).expect("letters");
     used.try_lock().expect("nobody has it");
-    place
-        .run(["run", "t.toml"])
-        .assert()
-        .code(3)
-        .stderr(contains("state/t.dead-2.jsonl"));
+    place.run(["run", "t.toml"]).assert().code(3).stderr(contains("state/t.dead-2.jsonl"));
 }
 
 #[test]
@@ -271,33 +220,16 @@ fn where_letters_cannot_be_kept_the_run_goes_on_and_says_so() {
 #[test]
 fn the_file_of_letters_is_bounded_and_says_what_it_left_out() {
     let place = Place::new();
-    let lines: String = (0..50)
-        .map(|at| format!("line {at} {}\n", "x".repeat(100)))
-        .collect();
+    let lines: String = (0..50).map(|at| format!("line {at} {}\n", "x".repeat(100))).collect();
     place.write("in", lines);
     place.write("t.toml", one_crew(IN, r#"["gunzip"]"#, OUT, 2));
-    let args = [
-        "run",
-        "t.toml",
-        "--dead",
-        "dead",
-        "--dead-limit",
-        "4KiB",
-        "--format",
-        "json",
-    ];
-    let out = place
-        .run(args)
-        .assert()
-        .code(3)
-        .stderr(contains("were not kept"));
+    let args = ["run", "t.toml", "--dead", "dead", "--dead-limit", "4KiB", "--format", "json"];
+    let out = place.run(args).assert().code(3).stderr(contains("were not kept"));
     let report = crate::support::command::Report::printed(&out.get_output().stdout);
     assert_eq!(report.balanced().ledger("dead"), 50);
     let kept = listed(&place).len();
     assert!((1..30).contains(&kept), "{kept}");
-    let bytes = std::fs::metadata(place.path("dead"))
-        .expect("letters")
-        .len();
+    let bytes = std::fs::metadata(place.path("dead")).expect("letters").len();
     assert!(bytes < 5 * 1024, "{bytes}");
 }
 
@@ -313,10 +245,7 @@ fn why_books_fail_is_said_at_once_and_once() {
     for quiet in [false, true] {
         let mut run = place.run(["run", "t.toml", "--format", "json", "--dead", "none"]);
         run.args(quiet.then_some("-q"));
-        let out = run
-            .assert()
-            .code(3)
-            .stderr(contains("failed for good").count(1));
+        let out = run.assert().code(3).stderr(contains("failed for good").count(1));
         let out = out.stderr(contains(line).or(contains("fire: book ")));
         let err = String::from_utf8_lossy(&out.get_output().stderr).into_owned();
         assert_eq!(err.contains("is tried again"), !quiet, "{err}");
@@ -326,10 +255,7 @@ fn why_books_fail_is_said_at_once_and_once() {
         let (count, ends) = (&reasons[0]["count"], &reasons[0]["final"]);
         assert_eq!((count, ends), (&80.into(), &40.into()));
     }
-    let text = place
-        .run(["run", "t.toml", "--dead", "none"])
-        .assert()
-        .code(3);
+    let text = place.run(["run", "t.toml", "--dead", "none"]).assert().code(3);
     text.stdout(
         contains("why books, requests and reads failed:")
             .and(contains("fire: 80 times, 40 for good")),
@@ -341,16 +267,7 @@ fn files_that_hold_no_letters_are_told() {
     let place = Place::new();
     place.write("dead", "{\"not\": \"a letter\"}\n");
     for command in ["list", "show", "offer"] {
-        place
-            .run(["dead", command, "dead"])
-            .assert()
-            .code(1)
-            .stdout("")
-            .stderr(contains("dead:1"));
-        place
-            .run(["dead", command, "nowhere"])
-            .assert()
-            .code(1)
-            .stderr(contains("nowhere"));
+        place.run(["dead", command, "dead"]).assert().code(1).stdout("").stderr(contains("dead:1"));
+        place.run(["dead", command, "nowhere"]).assert().code(1).stderr(contains("nowhere"));
     }
 }

@@ -33,12 +33,7 @@ fn what_does_not_fit_dies_with_its_reason_and_the_rest_is_written() {
     let place = Place::new();
     let small = [b's'; 100];
     let large = vec![b'l'; 300_000];
-    for (name, body) in [
-        ("a", &small[..]),
-        ("b", &large),
-        ("c", &small),
-        ("d", &large),
-    ] {
+    for (name, body) in [("a", &small[..]), ("b", &large), ("c", &small), ("d", &large)] {
         place.write(format!("in/{name}"), body);
     }
     place.write("t.toml", config(r#"{ kind = "files", root = "in" }"#));
@@ -52,16 +47,11 @@ fn what_does_not_fit_dies_with_its_reason_and_the_rest_is_written() {
     let names: Vec<_> = written.keys().map(|name| name.to_str()).collect();
     assert_eq!(names, [Some("a"), Some("c")]);
     assert!(written.values().all(|body| body == &small));
-    let out = place
-        .run(["dead", "list", "dead", "--format", "json"])
-        .assert();
+    let out = place.run(["dead", "list", "dead", "--format", "json"]).assert();
     let letters: serde_json::Value =
         serde_json::from_slice(&out.get_output().stdout).expect("JSON");
     let letters = letters.as_array().expect("a list");
-    let titles: Vec<_> = letters
-        .iter()
-        .map(|letter| letter["title"].as_str())
-        .collect();
+    let titles: Vec<_> = letters.iter().map(|letter| letter["title"].as_str()).collect();
     assert_eq!(titles, [Some("b"), Some("d")]);
     for letter in letters {
         let reason = letter["reason"].as_str().expect("a reason");
@@ -122,10 +112,7 @@ fn lines_beyond_a_limit_on_files_end_the_run_and_no_line_is_torn() {
     let args = ["run", "t.toml", "--report", "r.json"];
     let out = limited(&place, 64, &args).assert().code(1);
     let err = String::from_utf8_lossy(&out.get_output().stderr).into_owned();
-    assert!(
-        err.contains("File too large") && err.contains("fire"),
-        "{err}"
-    );
+    assert!(err.contains("File too large") && err.contains("fire"), "{err}");
     let report = place.report("r.json");
     report.balanced();
     // Books that can be read again count as never offered.
@@ -187,7 +174,5 @@ fn a_drain_gives_back_what_waits_for_a_full_disk() {
 fn a_report_that_does_not_fit_is_a_failure() {
     let place = Place::new();
     place.write("t.toml", config(r#"{ kind = "generate", books = 1 }"#));
-    limited(&place, 1, &["run", "t.toml", "--report", "r.json"])
-        .assert()
-        .code(1);
+    limited(&place, 1, &["run", "t.toml", "--report", "r.json"]).assert().code(1);
 }

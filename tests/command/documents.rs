@@ -33,11 +33,7 @@ fn blocks() -> Vec<Block> {
     files.sort();
     let mut found = Vec::new();
     for path in files {
-        let name = path
-            .strip_prefix(root())
-            .expect("below")
-            .display()
-            .to_string();
+        let name = path.strip_prefix(root()).expect("below").display().to_string();
         let text = fs::read_to_string(&path).expect("UTF-8");
         let mut open: Option<Block> = None;
         for (line, number) in text.lines().zip(1..) {
@@ -100,10 +96,7 @@ fn dependencies(block: &Block) {
             text.map(str::to_owned)
         };
         let known = version(&own["workspace"]["dependencies"][name.as_str()]);
-        let (known, said) = (
-            known.expect("a version"),
-            version(value).expect("a version"),
-        );
+        let (known, said) = (known.expect("a version"), version(value).expect("a version"));
         let at = &block.at;
         assert!(known.starts_with(&said), "{at}: {name} {said}, not {known}");
     }
@@ -117,26 +110,11 @@ const NOT_RUN: [(&str, &str); 11] = [
     ("cargo add", "needs a registry"),
     ("benches/", "takes long, and measures"),
     (".ci/instructions", "takes long, and measures"),
-    (
-        "curl",
-        "asks the service of the line before, as tests of it do",
-    ),
-    (
-        "gopherworks run config/web-service.toml",
-        "serves until it is stopped",
-    ),
-    (
-        "cd /srv/in",
-        "the digests are checked by tests of the archive",
-    ),
-    (
-        "gopherworks simulate own.toml",
-        "shows a design that is broken on purpose",
-    ),
-    (
-        "gopherworks validate design.toml",
-        "shows a mistake, which tests/config know",
-    ),
+    ("curl", "asks the service of the line before, as tests of it do"),
+    ("gopherworks run config/web-service.toml", "serves until it is stopped"),
+    ("cd /srv/in", "the digests are checked by tests of the archive"),
+    ("gopherworks simulate own.toml", "shows a design that is broken on purpose"),
+    ("gopherworks validate design.toml", "shows a mistake, which tests/config know"),
 ];
 
 /// Replacements for paths of the reader, and for what would take long.
@@ -163,22 +141,14 @@ fn every_command_line_runs() {
     symlink(root().join("config"), place.path("config")).expect("a link");
     place.write("in/a", "a");
     let bin = Path::new(program()).parent().expect("a folder");
-    let path = format!(
-        "{}:{}",
-        bin.display(),
-        std::env::var("PATH").unwrap_or_default()
-    );
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
     let mut unused: Vec<&str> = NOT_RUN.iter().map(|(start, _)| *start).collect();
     let mut ran = 0;
     for block in blocks() {
         if !matches!(block.language.as_str(), "console" | "sh" | "bash") {
             continue;
         }
-        for line in block
-            .text
-            .lines()
-            .filter_map(|line| line.strip_prefix("$ "))
-        {
+        for line in block.text.lines().filter_map(|line| line.strip_prefix("$ ")) {
             if let Some((start, _)) = NOT_RUN.iter().find(|(start, _)| line.starts_with(start)) {
                 unused.retain(|known| known != start);
                 continue;

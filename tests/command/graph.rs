@@ -40,37 +40,18 @@ fn place() -> Place {
 fn every_format_is_drawn_to_stdout_alone() {
     let place = place();
     for (format, start, more) in [
-        (
-            "text",
-            "lanes: 8 gophers, 8 carts, 2 piles, 2 dumps",
-            "x 2 lane",
-        ),
+        ("text", "lanes: 8 gophers, 8 carts, 2 piles, 2 dumps", "x 2 lane"),
         ("dot", "digraph \"lanes\" {\n", "subgraph \"cluster_near\""),
-        (
-            "mermaid",
-            "---\ntitle: \"lanes\"\n---\nflowchart LR\n",
-            "subgraph c0",
-        ),
-        (
-            "svg",
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=",
-            "</svg>\n",
-        ),
+        ("mermaid", "---\ntitle: \"lanes\"\n---\nflowchart LR\n", "subgraph c0"),
+        ("svg", "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=", "</svg>\n"),
     ] {
-        let drawn = place
-            .run(["graph", "lanes.toml", "--format", format])
-            .assert()
-            .code(0);
-        drawn
-            .stdout(starts_with(start).and(contains(more)))
-            .stderr(is_empty());
+        let drawn = place.run(["graph", "lanes.toml", "--format", format]).assert().code(0);
+        drawn.stdout(starts_with(start).and(contains(more))).stderr(is_empty());
     }
     // Text is the default format.
-    let [plain, text] = [
-        &["graph", "lanes.toml"][..],
-        &["graph", "lanes.toml", "--format", "text"],
-    ]
-    .map(|args| place.run(args).output().expect("it runs").stdout);
+    let [plain, text] =
+        [&["graph", "lanes.toml"][..], &["graph", "lanes.toml", "--format", "text"]]
+            .map(|args| place.run(args).output().expect("it runs").stdout);
     assert_eq!(plain, text);
 }
 
@@ -78,21 +59,13 @@ fn every_format_is_drawn_to_stdout_alone() {
 fn copies_are_drawn_one_by_one_if_wanted() {
     let place = place();
     let copy = "near[lane=1]";
-    place
-        .run(["graph", "lanes.toml"])
-        .assert()
-        .code(0)
-        .stdout(contains(copy).not());
+    place.run(["graph", "lanes.toml"]).assert().code(0).stdout(contains(copy).not());
     for format in ["text", "dot", "svg"] {
         let args = ["graph", "lanes.toml", "--expand", "--format", format];
         place.run(args).assert().code(0).stdout(contains(copy));
     }
     let args = ["graph", "lanes.toml", "--set", "crews.near.carts.count=7"];
-    place
-        .run(args)
-        .assert()
-        .code(0)
-        .stdout(contains("7 carts of 10 books"));
+    place.run(args).assert().code(0).stdout(contains("7 carts of 10 books"));
 }
 
 #[test]
@@ -100,38 +73,19 @@ fn warnings_are_no_part_of_a_picture() {
     let place = place();
     let args = ["graph", "lanes.toml", "--set", "crews.near.carts.count=1"];
     let warned = place.run(args).assert().code(0);
-    warned
-        .stdout(contains("warning").not())
-        .stderr(contains("warning"));
-    let quiet = place
-        .run(args.into_iter().chain(["--quiet"]))
-        .assert()
-        .code(0);
+    warned.stdout(contains("warning").not()).stderr(contains("warning"));
+    let quiet = place.run(args.into_iter().chain(["--quiet"])).assert().code(0);
     quiet.stderr(is_empty());
 }
 
 #[test]
 fn an_invalid_config_is_told_and_not_drawn() {
     let place = place();
-    place.write(
-        "wrong.toml",
-        LANES.replace("to = \"middle\"", "to = \"midle\""),
-    );
-    let wrong = place
-        .run(["graph", "wrong.toml", "--format", "svg"])
-        .assert()
-        .code(78);
+    place.write("wrong.toml", LANES.replace("to = \"middle\"", "to = \"midle\""));
+    let wrong = place.run(["graph", "wrong.toml", "--format", "svg"]).assert().code(78);
     wrong.stdout(is_empty()).stderr(contains("called `midle`"));
-    place
-        .run(["graph", "nothing.toml"])
-        .assert()
-        .code(78)
-        .stdout(is_empty());
-    place
-        .run(["graph", "lanes.toml", "--format", "png"])
-        .assert()
-        .code(2)
-        .stdout(is_empty());
+    place.run(["graph", "nothing.toml"]).assert().code(78).stdout(is_empty());
+    place.run(["graph", "lanes.toml", "--format", "png"]).assert().code(2).stdout(is_empty());
     place.run(["graph"]).assert().code(2).stdout(is_empty());
 }
 
@@ -156,12 +110,7 @@ fn a_picture_that_nobody_reads_is_no_failure() {
 fn docs_pictures_are_fresh() {
     let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pictures");
     let place = Place::new();
-    for name in [
-        "four-gophers",
-        "two-gophers-staged",
-        "sixteen-gophers",
-        "balancer",
-    ] {
+    for name in ["four-gophers", "two-gophers-staged", "sixteen-gophers", "balancer"] {
         let config = shipped(&format!("{name}.toml"));
         let expand = (name == "sixteen-gophers").then_some("--expand");
         let out = place

@@ -31,10 +31,7 @@ fn heard(server: &Upstream) -> Vec<(String, String)> {
 }
 
 fn design(server: &Upstream, source: &str) -> String {
-    let burn = format!(
-        "{{ kind = \"http\", url = \"http://{}/{{id}}\" }}",
-        server.address
-    );
+    let burn = format!("{{ kind = \"http\", url = \"http://{}/{{id}}\" }}", server.address);
     one_crew(source, "[]", &burn, 2)
 }
 
@@ -45,12 +42,7 @@ fn two_runs_and_two_processes_share_no_key() {
     place.write("in", "one\ntwo\n");
     place.write("t.toml", design(&server, LINES));
     let mut together: Vec<_> = (0..2)
-        .map(|_| {
-            place
-                .process(["run", "-q", "t.toml"])
-                .spawn()
-                .expect("it starts")
-        })
+        .map(|_| place.process(["run", "-q", "t.toml"]).spawn().expect("it starts"))
         .collect();
     for process in &mut together {
         assert!(process.wait().expect("it ends").success());
@@ -87,10 +79,7 @@ fn a_file_that_a_run_did_not_burn_has_its_key_in_the_next() {
     let source = r#"{ kind = "files", root = "in", remember = "state" }"#;
     place.write("t.toml", design(&server, source));
     let run = |code| {
-        place
-            .run(["run", "-q", "t.toml", "--dead", "dead"])
-            .assert()
-            .code(code);
+        place.run(["run", "-q", "t.toml", "--dead", "dead"]).assert().code(code);
     };
     run(3);
     run(0);

@@ -91,10 +91,7 @@ fn what_is_private_stays_private() {
     assert_eq!(archive(&place).0, 0);
     assert_eq!(mode(&place.path("out/private")), 0o700);
     for name in ["key", "large"] {
-        let (input, output) = (
-            format!("in/private/{name}"),
-            format!("out/private/{name}.gz"),
-        );
+        let (input, output) = (format!("in/private/{name}"), format!("out/private/{name}.gz"));
         assert_eq!(mode(&place.path(&output)), 0o600);
         let mtime = |name: &str| fs::metadata(place.path(name)).expect("it is there").mtime();
         assert_eq!(mtime(&input), mtime(&output));
@@ -125,10 +122,7 @@ fn a_second_run_on_one_folder_is_told_of_the_first() {
     let second = second.expect("it runs");
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert_eq!(second.status.code(), Some(1), "{said}");
-    assert!(
-        said.contains(&format!("(process {})", first.id())),
-        "{said}"
-    );
+    assert!(said.contains(&format!("(process {})", first.id())), "{said}");
     drop(lines);
     assert!(first.wait().expect("it ends").success());
     let third = place.run(["run", "t.toml"]).write_stdin("three\n").output();
@@ -152,10 +146,7 @@ fn what_a_killed_run_has_spilled_is_removed_by_the_next() {
         );
         format!("execution.scratch = \"scratch\"\n{crew}")
     };
-    place.write(
-        "t.toml",
-        design("{ kind = \"files\", root = \".\", include = [\"large\"] }"),
-    );
+    place.write("t.toml", design("{ kind = \"files\", root = \".\", include = [\"large\"] }"));
     let spilled = || {
         let entries = fs::read_dir(place.path("scratch")).into_iter().flatten();
         entries.flatten().next().map(|entry| entry.path())
@@ -167,23 +158,8 @@ fn what_a_killed_run_has_spilled_is_removed_by_the_next() {
     running.signal(Signal::KILL);
     running.end();
     assert!(folder.exists());
-    let small = one_crew(
-        "{ kind = \"files\", root = \"in\" }",
-        "[\"gzip\"]",
-        "\"count\"",
-        1,
-    );
-    place.write(
-        "small.toml",
-        format!("execution.scratch = \"scratch\"\n{small}"),
-    );
-    assert!(
-        place
-            .run(["run", "small.toml"])
-            .output()
-            .expect("it runs")
-            .status
-            .success()
-    );
+    let small = one_crew("{ kind = \"files\", root = \"in\" }", "[\"gzip\"]", "\"count\"", 1);
+    place.write("small.toml", format!("execution.scratch = \"scratch\"\n{small}"));
+    assert!(place.run(["run", "small.toml"]).output().expect("it runs").status.success());
     assert_eq!(spilled(), None);
 }

@@ -17,9 +17,7 @@ use support::command::{
 const STREAM: &str = r#"{ kind = "lines", path = "-" }"#;
 
 fn numbers(count: usize) -> String {
-    (0..count)
-        .map(|number| format!("line {number}\n"))
-        .collect()
+    (0..count).map(|number| format!("line {number}\n")).collect()
 }
 
 #[test]
@@ -46,12 +44,7 @@ fn empty_input_and_a_last_line_without_an_end() {
     let place = Place::new();
     place.write("t.toml", one_crew(STREAM, "[]", STREAM, 2));
     for (given, taken) in [("", ""), ("\n", "\n"), ("a\n\nb", "a\n\nb\n")] {
-        place
-            .run(["run", "t.toml", "-q"])
-            .write_stdin(given)
-            .assert()
-            .code(0)
-            .stdout(taken);
+        place.run(["run", "t.toml", "-q"]).write_stdin(given).assert().code(0).stdout(taken);
     }
 }
 
@@ -62,9 +55,7 @@ fn a_reader_that_goes_away_neither_hangs_nor_panics() {
     let mut shell = Process::new("bash");
     let script =
         r#"seq 20000 | "$0" run t.toml --report r.json 2>err | head -1; echo "${PIPESTATUS[1]}""#;
-    shell
-        .args(["-c", script, program()])
-        .current_dir(place.root());
+    shell.args(["-c", script, program()]).current_dir(place.root());
     plain(&mut shell);
     let out = Command::from_std(shell).timeout(PATIENCE).assert().code(0);
     let said = lines(&out.get_output().stdout);
@@ -158,19 +149,14 @@ fn lines_that_were_burned_are_not_given_again() {
     let burn = command(&["sh", "-c", script], "");
     place.write("t.toml", one_crew(source, "[]", &burn, 2));
     let run = |code: i32| {
-        let ran = place
-            .run(["run", "t.toml", "-q", "--report", "r.json"])
-            .assert();
+        let ran = place.run(["run", "t.toml", "-q", "--report", "r.json"]).assert();
         ran.code(code);
         place.report("r.json").balanced().ledger("offered")
     };
     assert_eq!(run(3), 3);
     assert_eq!(run(3), 1);
     let tried = place.text("tried");
-    let bad: Vec<_> = tried
-        .lines()
-        .filter(|line| line.starts_with("bad"))
-        .collect();
+    let bad: Vec<_> = tried.lines().filter(|line| line.starts_with("bad")).collect();
     assert_eq!(bad.len(), 4, "two attempts a run: {tried}");
     assert!(bad.iter().all(|line| *line == bad[0]), "one key: {tried}");
     place.write("in", "a\nbad\nc\nnew\n");
@@ -246,11 +232,7 @@ fn a_report_that_nobody_reads_is_no_failure() {
         let mut process = place.process(args);
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
-        let out = process
-            .stdin(Stdio::null())
-            .stdout(writer)
-            .output()
-            .expect("it runs");
+        let out = process.stdin(Stdio::null()).stdout(writer).output().expect("it runs");
         let err = String::from_utf8_lossy(&out.stderr);
         assert_eq!(out.status.code(), Some(0), "{args:?}: {err}");
         assert_eq!(err, "", "{args:?}");
@@ -264,14 +246,8 @@ fn output_that_cannot_be_written_is_a_failure_of_every_command() {
     let place = Place::new();
     let source = r#"{ kind = "generate", books = 3 }"#;
     place.write("t.toml", one_crew(source, "[]", r#""count""#, 10));
-    place.write(
-        "bad.toml",
-        one_crew(source, r#"["gunzip"]"#, r#""count""#, 10),
-    );
-    place
-        .run(["run", "bad.toml", "--dead", "dead"])
-        .assert()
-        .code(3);
+    place.write("bad.toml", one_crew(source, r#"["gunzip"]"#, r#""count""#, 10));
+    place.run(["run", "bad.toml", "--dead", "dead"]).assert().code(3);
     let chaos = shipped("chaos/four-gophers.toml");
     let chaos = chaos.to_str().expect("UTF-8");
     let balancer = shipped("simple-balancer.toml");
@@ -320,11 +296,7 @@ fn output_that_cannot_be_written_is_a_failure_of_every_command() {
         let full = std::fs::File::options().write(true).open("/dev/full");
         let mut process = place.process(args);
         process.stdout(Stdio::null()).stderr(full.expect("Linux"));
-        let code = process
-            .stdin(Stdio::null())
-            .status()
-            .expect("it runs")
-            .code();
+        let code = process.stdin(Stdio::null()).status().expect("it runs").code();
         let wanted = i32::from(args.contains(&"/dev/full"));
         assert_eq!(code, Some(wanted), "{args:?}");
     }

@@ -42,19 +42,8 @@ fn a_program_with_a_slash_starts_at_the_file_that_wrote_it() {
     let out = place.path("out");
     let env = format!(", env = {{ OUT = {out:?} }}");
     for (more, folder) in [("", ""), (", folder = \"inner\"", "jobs/inner")] {
-        burning(
-            &place,
-            "jobs/burn.toml",
-            1,
-            r#"["bin/say"]"#,
-            &format!("{env}{more}"),
-        );
-        asking(
-            &place,
-            "jobs/ask.toml",
-            r#"["./bin/say"]"#,
-            &format!("{env}{more}"),
-        );
+        burning(&place, "jobs/burn.toml", 1, r#"["bin/say"]"#, &format!("{env}{more}"));
+        asking(&place, "jobs/ask.toml", r#"["./bin/say"]"#, &format!("{env}{more}"));
         // A config in another folder keeps the programs of the config that it extends.
         place.write("other/t.toml", "extends = \"../jobs/burn.toml\"\n");
         let root = place.root().canonicalize().expect("a folder");
@@ -64,10 +53,7 @@ fn a_program_with_a_slash_starts_at_the_file_that_wrote_it() {
             let said = place.text("out");
             assert_eq!(
                 said.trim_end(),
-                root.join(folder)
-                    .to_str()
-                    .expect("UTF-8")
-                    .trim_end_matches('/')
+                root.join(folder).to_str().expect("UTF-8").trim_end_matches('/')
             );
             std::fs::remove_file(&out).expect("it ran");
         }
@@ -87,24 +73,12 @@ fn programs_that_are_not_there_are_warned_of_with_their_place() {
     script(&place, "filter", "exit 0");
     place.write("plain", "");
     for (command, words) in [
-        (
-            r#"["./flter"]"#,
-            ["no such program `", "did you mean `filter`?"],
-        ),
-        (
-            r#"["bahs", "-c", "x"]"#,
-            ["no such program `bahs` on the PATH", "did you mean `bash`?"],
-        ),
-        (
-            r#"["bash -c x"]"#,
-            ["no such program", r#"["bash", "-c", "x"]"#],
-        ),
+        (r#"["./flter"]"#, ["no such program `", "did you mean `filter`?"]),
+        (r#"["bahs", "-c", "x"]"#, ["no such program `bahs` on the PATH", "did you mean `bash`?"]),
+        (r#"["bash -c x"]"#, ["no such program", r#"["bash", "-c", "x"]"#]),
         (r#"["./plain"]"#, ["is not executable", "chmod +x "]),
         (r#"["./"]"#, ["is a folder, not a program", "t.toml:"]),
-        (
-            r#"["bash"], folder = "none""#,
-            ["no such folder", "to run the program in"],
-        ),
+        (r#"["bash"], folder = "none""#, ["no such folder", "to run the program in"]),
     ] {
         for make in [
             (|place: &Place, command: &str| burning(place, "t.toml", 0, command, ""))
@@ -122,10 +96,7 @@ fn programs_that_are_not_there_are_warned_of_with_their_place() {
         }
     }
     burning(&place, "t.toml", 0, r#"["./flter"]"#, "");
-    place
-        .run(["run", "t.toml"])
-        .assert()
-        .stderr(contains("did you mean `filter`?"));
+    place.run(["run", "t.toml"]).assert().stderr(contains("did you mean `filter`?"));
 }
 
 #[test]
@@ -135,10 +106,7 @@ fn one_bad_book_of_a_cart_is_the_only_dead_letter() {
     let burn = r#"{ kind = "command", command = ["sh", "-c", "! grep -q bad"], per = "cart" }"#;
     let source = r#"{ kind = "lines", path = "in" }"#;
     place.write("t.toml", one_crew(source, "[]", burn, 10));
-    let out = place
-        .run(["run", "t.toml", "--format", "json"])
-        .assert()
-        .code(3);
+    let out = place.run(["run", "t.toml", "--format", "json"]).assert().code(3);
     let report = Report::printed(&out.get_output().stdout);
     report.balanced();
     assert_eq!((report.ledger("burned"), report.ledger("dead")), (4, 1));
@@ -165,11 +133,7 @@ fn as_many_programs_run_at_once_as_there_are_carts_whatever_the_cores() {
     }
     burning(&place, "t.toml", 10, bash, ", parallel = 0");
     let refused = contains("0 is not between 1 and 1024");
-    place
-        .run(["validate", "t.toml"])
-        .assert()
-        .code(78)
-        .stderr(refused);
+    place.run(["validate", "t.toml"]).assert().code(78).stderr(refused);
 }
 
 #[test]

@@ -13,12 +13,7 @@ use support::command::{Place, Report, one_crew, shipped, until};
 const COUNT: &str = r#"{ kind = "count" }"#;
 
 fn generate(books: u32) -> String {
-    one_crew(
-        &format!(r#"{{ kind = "generate", books = {books} }}"#),
-        "[]",
-        COUNT,
-        10,
-    )
+    one_crew(&format!(r#"{{ kind = "generate", books = {books} }}"#), "[]", COUNT, 10)
 }
 
 fn keys(value: &Value) -> BTreeSet<&str> {
@@ -30,11 +25,8 @@ fn keys(value: &Value) -> BTreeSet<&str> {
 fn the_report_has_these_fields_and_no_others() {
     let place = Place::new();
     place.write("t.toml", generate(25));
-    let out = place
-        .run(["run", "t.toml", "--format", "json", "--seed", "7"])
-        .assert()
-        .code(0)
-        .stderr("");
+    let out =
+        place.run(["run", "t.toml", "--format", "json", "--seed", "7"]).assert().code(0).stderr("");
     let report = Report::printed(&out.get_output().stdout).0;
     let fields = "topology mode seed cores wall_s virtual_s makespan_s makespan_formula_s speed_up speed_up_formula bottleneck books_per_s restarts ledger nodes outcome";
     assert_eq!(keys(&report), fields.split(' ').collect());
@@ -66,14 +58,9 @@ fn the_report_has_these_fields_and_no_others() {
 fn report_in_a_file_is_the_same_as_on_stdout() {
     let place = Place::new();
     place.write("t.toml", generate(5));
-    let out = place
-        .run(["run", "t.toml", "--format", "json", "--report", "r.json"])
-        .assert()
-        .code(0);
-    assert_eq!(
-        place.report("r.json").0,
-        Report::printed(&out.get_output().stdout).0
-    );
+    let out =
+        place.run(["run", "t.toml", "--format", "json", "--report", "r.json"]).assert().code(0);
+    assert_eq!(place.report("r.json").0, Report::printed(&out.get_output().stdout).0);
 }
 
 #[test]
@@ -90,23 +77,14 @@ fn a_report_that_cannot_be_written_is_a_failure_with_its_path() {
         .stdout("")
         .stderr(contains("no/such/r.json").and(contains("create its folder")));
     for command in ["run", "simulate"] {
-        place
-            .run([command, "t.toml", "--report", "."])
-            .assert()
-            .code(1)
-            .stdout("");
+        place.run([command, "t.toml", "--report", "."]).assert().code(1).stdout("");
     }
     for flags in [
         &["run", "t.toml", "--dead", "no/such/dead"][..],
         &["simulate", "t.toml", "--trace", "no/such/trace"],
         &["simulate", "t.toml", "--report", "no/such/r.json"],
     ] {
-        place
-            .run(flags)
-            .assert()
-            .code(1)
-            .stdout("")
-            .stderr(contains("no/such"));
+        place.run(flags).assert().code(1).stdout("").stderr(contains("no/such"));
     }
     assert!(!place.path("out").exists(), "it ran");
 }
@@ -130,16 +108,8 @@ fn files_that_flags_name_destroy_no_other_file() {
         &["simulate", "t.toml", "--trace", "in"],
         &["simulate", "t.toml", "--trace", "x", "--report", "x"],
     ] {
-        place
-            .run(flags)
-            .assert()
-            .code(1)
-            .stdout("")
-            .stderr(contains("name another file"));
-        assert_eq!(
-            (place.text("t.toml"), place.text("in")),
-            (config.clone(), "a\nb\n".into())
-        );
+        place.run(flags).assert().code(1).stdout("").stderr(contains("name another file"));
+        assert_eq!((place.text("t.toml"), place.text("in")), (config.clone(), "a\nb\n".into()));
         assert!(!place.path("out").exists());
     }
 }
@@ -153,30 +123,18 @@ fn a_report_replaces_an_old_one_as_a_whole_and_is_for_its_owner() {
         let found = std::fs::metadata(place.path(name)).expect("a file");
         found.permissions().mode() & 0o777
     };
-    place
-        .run(["run", "t.toml", "--report", "r.json"])
-        .assert()
-        .code(0);
+    place.run(["run", "t.toml", "--report", "r.json"]).assert().code(0);
     assert_eq!(mode("r.json"), 0o600);
     let shared = std::fs::Permissions::from_mode(0o644);
     std::fs::set_permissions(place.path("r.json"), shared).expect("mine");
     std::os::unix::fs::symlink("r.json", place.path("link")).expect("a link");
-    place
-        .run(["run", "t.toml", "--report", "link"])
-        .assert()
-        .code(0);
+    place.run(["run", "t.toml", "--report", "link"]).assert().code(0);
     assert_eq!(mode("r.json"), 0o644, "what its owner chose");
     assert!(place.path("link").is_symlink());
     // A start that fails leaves the old file unchanged.
     let before = place.text("r.json");
-    place.write(
-        "bad.toml",
-        one_crew(r#"{ kind = "lines", path = "none" }"#, "[]", COUNT, 1),
-    );
-    place
-        .run(["run", "bad.toml", "--report", "r.json"])
-        .assert()
-        .code(1);
+    place.write("bad.toml", one_crew(r#"{ kind = "lines", path = "none" }"#, "[]", COUNT, 1));
+    place.run(["run", "bad.toml", "--report", "r.json"]).assert().code(1);
     assert_eq!(place.text("r.json"), before);
     let names: Vec<_> = std::fs::read_dir(place.root()).expect("a folder").collect();
     assert_eq!(names.len(), 4, "no temporary file is left: {names:?}");
@@ -198,10 +156,7 @@ fn books_by_the_second_are_books_by_the_printed_time() {
         let text = String::from_utf8_lossy(&out.get_output().stdout).into_owned();
         let (time, rate) = (printed(&text, " s "), printed(&text, " books/s"));
         let books = time * rate;
-        assert!(
-            (books - 1234.0).abs() < 13.0,
-            "{command}: {books} of {text}"
-        );
+        assert!((books - 1234.0).abs() < 13.0, "{command}: {books} of {text}");
     }
 }
 
@@ -210,16 +165,9 @@ fn help_explains_the_ledger_in_imperative_sentences() {
     let place = Place::new();
     for command in ["run", "simulate"] {
         let mut said = place.run([command, "--help"]).assert().code(0);
-        for word in [
-            "offered",
-            "burned",
-            "dead",
-            "dropped",
-            "unfinished",
-            "lost",
-            "duplicates",
-            "reburned",
-        ] {
+        for word in
+            ["offered", "burned", "dead", "dropped", "unfinished", "lost", "duplicates", "reburned"]
+        {
             said = said.stdout(contains(format!("\n  {word} ")));
         }
         said.stdout(contains("books/s"));
@@ -240,12 +188,7 @@ fn a_misspelt_command_kind_or_flag_gets_a_suggestion() {
         (&["dead", "list", "--fromat", "json"], "'--format'"),
         (&["t.toml"], "gopherworks run t.toml"),
     ] {
-        place
-            .run(args)
-            .assert()
-            .code(2)
-            .stdout("")
-            .stderr(contains(said));
+        place.run(args).assert().code(2).stdout("").stderr(contains(said));
     }
 }
 
@@ -257,10 +200,7 @@ fn shipped_designs_burn_all_their_books_on_any_number_of_cores() {
             let file = shipped(&format!("{name}.toml"));
             let file = file.to_str().expect("UTF-8");
             let args = ["run", file, "--cores", cores, "--time-scale", "0.05"];
-            let out = place
-                .run(args.iter().chain(&["--format", "json"]))
-                .assert()
-                .code(0);
+            let out = place.run(args.iter().chain(&["--format", "json"])).assert().code(0);
             let report = Report::printed(&out.get_output().stdout);
             report.balanced();
             assert_eq!(report.ledger("offered"), 10_000, "{name} on {cores}");
@@ -276,11 +216,7 @@ fn shipped_configs_are_valid_from_any_folder() {
     for name in ["one-gopher", "two-gophers", "two-gophers-staged", "archive"] {
         let place = Place::new();
         let file = shipped(&format!("{name}.toml"));
-        place
-            .run(["validate".as_ref(), file.as_os_str()])
-            .assert()
-            .code(0)
-            .stdout(contains("ok"));
+        place.run(["validate".as_ref(), file.as_os_str()]).assert().code(0).stdout(contains("ok"));
         // The same config by a relative path.
         let mut here = place.run(["validate", &format!("{name}.toml")]);
         here.current_dir(file.parent().expect("a folder"));
@@ -294,17 +230,11 @@ fn validate_says_what_would_be_read_and_written_and_touches_nothing() {
     let source = r#"{ kind = "lines", path = "in/books" }"#;
     let burn = r#"{ kind = "files", root = "out" }"#;
     place.write("folder/t.toml", one_crew(source, "[]", burn, 1));
-    let out = place
-        .run(["validate", "folder/t.toml", "--format", "json"])
-        .assert()
-        .code(0);
+    let out = place.run(["validate", "folder/t.toml", "--format", "json"]).assert().code(0);
     let said: Value = serde_json::from_slice(&out.get_output().stdout).expect("JSON");
     let path = |name: &str| Value::from(place.path(name).to_str().expect("UTF-8"));
     assert_eq!(said[0]["valid"], true);
-    assert_eq!(
-        said[0]["reads"],
-        Value::Array(vec![path("folder/in/books")])
-    );
+    assert_eq!(said[0]["reads"], Value::Array(vec![path("folder/in/books")]));
     assert_eq!(said[0]["writes"], Value::Array(vec![path("folder/out")]));
     place
         .run(["validate", "folder/t.toml"])
@@ -331,12 +261,7 @@ fn data_goes_to_stdout_and_logs_to_stderr() {
         .code(0)
         .stderr(predicate::str::is_empty().not());
     Report::printed(&out.get_output().stdout).balanced();
-    place
-        .run(["run", "t.toml", "-q"])
-        .assert()
-        .code(0)
-        .stdout("")
-        .stderr("");
+    place.run(["run", "t.toml", "-q"]).assert().code(0).stdout("").stderr("");
     place.run(["run", "t.toml", "-q", "-v"]).assert().code(2);
 }
 
@@ -346,11 +271,7 @@ fn there_are_no_colours_and_no_bars_in_a_pipe() {
     place.write("t.toml", generate(5));
     place.write("bad.toml", "nonsense = 1");
     for no_color in [false, true] {
-        for args in [
-            ["run", "t.toml"],
-            ["run", "bad.toml"],
-            ["validate", "bad.toml"],
-        ] {
+        for args in [["run", "t.toml"], ["run", "bad.toml"], ["validate", "bad.toml"]] {
             let mut command = place.run(args);
             if no_color {
                 command.env("NO_COLOR", "1");
@@ -388,10 +309,7 @@ fn for_makes_generate_endless_and_drains() {
     // The source has one book, but never ends with `--for`. A small pile keeps the drain short.
     let config = generate(1).replace("max_attempts = 2", "capacity = { books = 20 }");
     place.write("t.toml", config + "steps = { load = \"1ms\" }\n");
-    let out = place
-        .run(["run", "t.toml", "--for", "200ms", "--format", "json"])
-        .assert()
-        .code(0);
+    let out = place.run(["run", "t.toml", "--for", "200ms", "--format", "json"]).assert().code(0);
     let report = Report::printed(&out.get_output().stdout);
     report.balanced();
     assert!(report.ledger("burned") > 1, "{}", report.0);
@@ -429,30 +347,18 @@ fn kinds_lists_what_is_shipped() {
     let kinds = said.as_array().expect("a list");
     let roles = |role: &str| -> Vec<&str> {
         let mine = kinds.iter().filter(|kind| kind["role"] == role);
-        mine.map(|kind| kind["name"].as_str().expect("a name"))
-            .collect()
+        mine.map(|kind| kind["name"].as_str().expect("a name")).collect()
     };
     assert_eq!(roles("source"), ["files", "generate", "lines"]);
-    assert_eq!(
-        roles("work"),
-        ["balancer", "gunzip", "gzip", "sha256", "unzstd", "zstd"]
-    );
-    assert_eq!(
-        roles("burn"),
-        ["balancer", "command", "count", "files", "http", "lines"]
-    );
+    assert_eq!(roles("work"), ["balancer", "gunzip", "gzip", "sha256", "unzstd", "zstd"]);
+    assert_eq!(roles("burn"), ["balancer", "command", "count", "files", "http", "lines"]);
     assert_eq!(roles("worker"), ["command", "http", "sleep", "spin", "xyz"]);
     place
         .run(["kinds", "gzip"])
         .assert()
         .code(0)
         .stdout(contains("level").and(contains("sha256").not()));
-    place
-        .run(["kinds", "gzipp"])
-        .assert()
-        .code(2)
-        .stdout("")
-        .stderr(contains("gzipp"));
+    place.run(["kinds", "gzipp"]).assert().code(2).stdout("").stderr(contains("gzipp"));
 }
 
 #[test]

@@ -17,9 +17,7 @@ fn validator() -> jsonschema::Validator {
 }
 
 fn value(text: &str) -> Value {
-    let table: toml::Table = text
-        .parse()
-        .unwrap_or_else(|error| panic!("{error}: {text}"));
+    let table: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}: {text}"));
     serde_json::to_value(table).expect("JSON")
 }
 
@@ -28,10 +26,7 @@ fn every_shipped_file_is_valid() {
     let validator = validator();
     let mut files = 0;
     let folders = [shipped(""), shipped("chaos")];
-    for entry in folders
-        .iter()
-        .flat_map(|folder| fs::read_dir(folder).unwrap())
-    {
+    for entry in folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap()) {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|ending| ending == "toml") {
             files += 1;
@@ -96,10 +91,7 @@ fn right() -> Vec<String> {
         more(
             "[dumps.d]\ncapacity = 100\n[crews.near]\nlike = \"haul\"\nto = \"d\"\n[relays.daemon]\nfrom = \"d\"\nto = \"furnace\"\nbooks = 10",
         ),
-        format!(
-            "copies = {{ lane = 2 }}\nshared = [\"furnace\"]\n{}",
-            crew("")
-        ),
+        format!("copies = {{ lane = 2 }}\nshared = [\"furnace\"]\n{}", crew("")),
         crew("").replace("to = \"furnace\"", "to = \"furnace\" # a comment"),
     ]
 }
@@ -129,10 +121,7 @@ fn wrong() -> Vec<String> {
         crew("copies = 0"),
         crew("like = 3"),
         crew("").replace("\"load push unload return\"", "\"load fly\""),
-        crew("").replace(
-            "[\"load push unload return\"]",
-            "\"load push unload return\"",
-        ),
+        crew("").replace("[\"load push unload return\"]", "\"load push unload return\""),
         crew("").replace("from = \"manuals\"\n", ""),
         crew("").replace("to = \"furnace\"", "to = 3"),
         design("source = \"genrate\"", FIRE, "", ""),
@@ -171,10 +160,7 @@ fn the_schema_and_the_loader_agree() {
             .iter_errors(&value(&text))
             .map(|m| format!("{}: {m}", m.instance_path()))
             .collect();
-        assert!(
-            mistakes.is_empty(),
-            "the schema refuses:\n{text}\n{mistakes:?}"
-        );
+        assert!(mistakes.is_empty(), "the schema refuses:\n{text}\n{mistakes:?}");
     }
     let mut missed = Vec::new();
     for text in wrong() {
@@ -183,11 +169,7 @@ fn the_schema_and_the_loader_agree() {
             missed.push(text);
         }
     }
-    assert!(
-        missed.is_empty(),
-        "the schema accepts:\n{}",
-        missed.join("\n----\n")
-    );
+    assert!(missed.is_empty(), "the schema accepts:\n{}", missed.join("\n----\n"));
 }
 
 #[test]

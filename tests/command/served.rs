@@ -39,9 +39,7 @@ fn a_server_serves_on_for_its_grace_unless_a_second_signal_comes() {
         let ready = || get(address, "/admin/health/ready");
         assert_eq!(ready().as_deref(), Some("HTTP/1.1 200 OK"));
         running.signal(Signal::TERM);
-        until("it is not ready", || {
-            ready().is_some_and(|said| said.starts_with("HTTP/1.1 503"))
-        });
+        until("it is not ready", || ready().is_some_and(|said| said.starts_with("HTTP/1.1 503")));
         assert_eq!(get(address, "/x").as_deref(), Some("HTTP/1.1 200 OK"));
         if signals == 2 {
             running.signal(Signal::TERM);
@@ -71,9 +69,7 @@ fn malformed_requests_do_not_fill_the_log() {
         let address = address.split_once('/').expect("an address").0;
         for _ in 0..50 {
             let mut stream = std::net::TcpStream::connect(address).expect("it listens");
-            stream
-                .write_all(b"\x16\x03\x01 what is this\r\n\r\n")
-                .expect("it listens");
+            stream.write_all(b"\x16\x03\x01 what is this\r\n\r\n").expect("it listens");
             let _ = stream.read_to_end(&mut Vec::new());
         }
         running.signal(Signal::TERM);

@@ -26,9 +26,7 @@ fn ignoring(place: &Place, signal: &str) -> (Running, Gate) {
     let gate = gated_design(place, &generate());
     let mut shell = Process::new("bash");
     let run = format!("trap '' {signal}; exec \"$0\" run t.toml --report r.json");
-    shell
-        .args(["-c", &run, program()])
-        .current_dir(place.root());
+    shell.args(["-c", &run, program()]).current_dir(place.root());
     plain(&mut shell);
     (Running::start(shell), gate)
 }
@@ -178,10 +176,7 @@ fn at_full_load(running: &Running) {
     running.waits_for("have started");
     let before = running.ticks();
     until("it has worked for a while", || {
-        running
-            .ticks()
-            .zip(before)
-            .is_none_or(|(now, before)| now >= before + 50)
+        running.ticks().zip(before).is_none_or(|(now, before)| now >= before + 50)
     });
 }
 
@@ -223,29 +218,23 @@ fn every_stop_keeps_its_promise_with_any_number_of_actors() {
                 let out = running.end();
                 let took = asked.elapsed();
                 // The run may have drained just before.
-                assert!(
-                    [Some(code), Some(0)].contains(&out.status.code()),
-                    "{out:?}"
-                );
+                assert!([Some(code), Some(0)].contains(&out.status.code()), "{out:?}");
                 place.report("r.json").balanced();
                 took
             });
         }
-        promised(
-            &format!("`--for` and the drain deadline at {actors} actors"),
-            || {
-                let place = Place::new();
-                let args = ["--for", "500ms", "--drain-deadline", "100ms"];
-                let running = loaded(&place, actors, &args);
-                running.waits_for("have started");
-                let started = Stopwatch::start();
-                let out = running.end();
-                let took = started.elapsed();
-                assert!([Some(75), Some(0)].contains(&out.status.code()), "{out:?}");
-                place.report("r.json").balanced();
-                took.saturating_sub(Duration::from_millis(600))
-            },
-        );
+        promised(&format!("`--for` and the drain deadline at {actors} actors"), || {
+            let place = Place::new();
+            let args = ["--for", "500ms", "--drain-deadline", "100ms"];
+            let running = loaded(&place, actors, &args);
+            running.waits_for("have started");
+            let started = Stopwatch::start();
+            let out = running.end();
+            let took = started.elapsed();
+            assert!([Some(75), Some(0)].contains(&out.status.code()), "{out:?}");
+            place.report("r.json").balanced();
+            took.saturating_sub(Duration::from_millis(600))
+        });
     }
 }
 
@@ -372,9 +361,7 @@ fn whole(place: &Place) -> usize {
         return 0;
     }
     let files = tree(&place.path("out")).into_keys();
-    let packed: Vec<_> = files
-        .filter(|name| name.as_os_str() != "SHA256SUMS")
-        .collect();
+    let packed: Vec<_> = files.filter(|name| name.as_os_str() != "SHA256SUMS").collect();
     for name in &packed {
         assert!(name.extension().is_some_and(|end| end == "gz"), "{name:?}");
         let plain = name.with_extension("");

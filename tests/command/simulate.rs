@@ -12,16 +12,9 @@ use sha2::{Digest, Sha256};
 use support::command::{Place, Report, one_crew, program, shipped};
 
 fn json(args: &[&str]) -> Value {
-    let out = Process::new(program())
-        .args(args)
-        .args(["--format", "json"])
-        .output()
-        .expect("it runs");
-    assert!(
-        out.status.success(),
-        "{args:?}: {}",
-        String::from_utf8_lossy(&out.stderr)
-    );
+    let out =
+        Process::new(program()).args(args).args(["--format", "json"]).output().expect("it runs");
+    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
     serde_json::from_slice(&out.stdout).expect("JSON")
 }
 
@@ -53,11 +46,7 @@ fn the_same_seed_gives_the_same_trace_in_two_processes_and_another_seed_another(
         DRAWN.iter().for_each(|set| args.extend(["--set", set]));
         let report = json(&args);
         let bytes = fs::read(&path).unwrap();
-        assert_eq!(
-            report["trace_sha256"],
-            hex(&Sha256::digest(&bytes)),
-            "what sha256sum says"
-        );
+        assert_eq!(report["trace_sha256"], hex(&Sha256::digest(&bytes)), "what sha256sum says");
         assert_eq!(report["ledger"]["burned"], 2_000);
         (bytes, report)
     };
@@ -68,10 +57,7 @@ fn the_same_seed_gives_the_same_trace_in_two_processes_and_another_seed_another(
     assert!(first != third, "the seed matters");
     assert_eq!(report["virtual_s"], again["virtual_s"]);
     let text = String::from_utf8(first).unwrap();
-    let line = text
-        .lines()
-        .find(|line| line.contains("near[copy=1]/2 push"))
-        .unwrap();
+    let line = text.lines().find(|line| line.contains("near[copy=1]/2 push")).unwrap();
     let words: Vec<&str> = line.split(' ').collect();
     assert_eq!((words.len(), words[4]), (6, "since"), "{line}");
     assert!(words[3].starts_with("near[copy=1]#"), "{line}");
@@ -82,16 +68,7 @@ fn ten_hours_of_sixteen_gophers_are_the_same_on_any_number_of_cores_and_in_any_p
     let file = shipped("sixteen-gophers.toml");
     let run = |cores: &str| {
         let file = file.to_str().unwrap();
-        json(&[
-            "simulate",
-            file,
-            "--for",
-            "10h",
-            "--time-scale",
-            "1000",
-            "--cores",
-            cores,
-        ])
+        json(&["simulate", file, "--for", "10h", "--time-scale", "1000", "--cores", cores])
     };
     let reports = std::thread::scope(|scope| {
         ["1", "2", "4", "2"]
@@ -144,9 +121,7 @@ fn a_simulation_says_what_it_measured_and_what_limits() {
         .stdout(
             contains("speed-up 1.999 over one gopher")
                 .and(contains("(formula 2.000)"))
-                .and(contains(
-                    "bottleneck: crew `haul`: push and return (1 gopher)",
-                ))
+                .and(contains("bottleneck: crew `haul`: push and return (1 gopher)"))
                 .and(contains("trace sha256: "))
                 .and(contains("s of virtual time")),
         );
@@ -167,10 +142,7 @@ work = "gzip"
 steps = { push = "1h" }
 "#,
     );
-    let out = place
-        .run(["simulate", "work.toml", "--format", "json"])
-        .assert()
-        .code(0);
+    let out = place.run(["simulate", "work.toml", "--format", "json"]).assert().code(0);
     let report = Report::printed(&out.get_output().stdout).0;
     assert_eq!(report["makespan_s"], 3600.0);
     assert_eq!(report["mode"], "simulate");
@@ -197,18 +169,9 @@ fn what_has_no_virtual_time_is_refused() {
     assert!(!place.path("ran").exists());
     place.write(
         "stdin.toml",
-        one_crew(
-            r#"{ kind = "lines", path = "-" }"#,
-            "[]",
-            r#"{ kind = "count" }"#,
-            1,
-        ),
+        one_crew(r#"{ kind = "lines", path = "-" }"#, "[]", r#"{ kind = "count" }"#, 1),
     );
-    place
-        .run(["simulate", "stdin.toml"])
-        .assert()
-        .code(1)
-        .stderr(contains("reads standard input"));
+    place.run(["simulate", "stdin.toml"]).assert().code(1).stderr(contains("reads standard input"));
     place
         .run([
             "simulate",
@@ -246,42 +209,30 @@ fn compare_prints_the_table_of_the_document() {
         .iter()
         .map(|(name, ..)| shipped(&format!("{name}.toml")).display().to_string())
         .collect();
-    let args: Vec<&str> = std::iter::once("compare")
-        .chain(files.iter().map(String::as_str))
-        .collect();
+    let args: Vec<&str> =
+        std::iter::once("compare").chain(files.iter().map(String::as_str)).collect();
     let rows = json(&args);
     for (row, (name, promised, gophers)) in rows.as_array().unwrap().iter().zip(TABLE) {
         assert_eq!(row["design"], name);
         assert_eq!(row["gophers"], gophers);
         let number = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("{name}: {key}"));
-        assert!(
-            (number("speed_up_formula") - promised).abs() < 0.001,
-            "{row}"
-        );
+        assert!((number("speed_up_formula") - promised).abs() < 0.001, "{row}");
         assert!((number("speed_up") / promised - 1.0).abs() < 0.01, "{row}");
         assert!((0.0..1.0).contains(&number("idle")), "{row}");
     }
     assert_eq!(rows.as_array().unwrap().len(), TABLE.len());
     let place = Place::new();
-    let text = place
-        .run(&args)
-        .assert()
-        .code(0)
-        .stdout(contains("limited by").and(contains("█")));
+    let text = place.run(&args).assert().code(0).stdout(contains("limited by").and(contains("█")));
     let text = String::from_utf8(text.get_output().stdout.clone()).unwrap();
     assert!(
-        text.lines()
-            .any(|line| line.starts_with("sixteen-gophers") && line.contains("8.000")),
+        text.lines().any(|line| line.starts_with("sixteen-gophers") && line.contains("8.000")),
         "{text}"
     );
 }
 
 #[test]
 fn what_if_shows_what_a_change_would_bring() {
-    let (one, two) = (
-        shipped("two-gophers-one-cart.toml"),
-        shipped("two-gophers-staged.toml"),
-    );
+    let (one, two) = (shipped("two-gophers-one-cart.toml"), shipped("two-gophers-staged.toml"));
     let rows = json(&[
         "compare",
         one.to_str().unwrap(),
@@ -308,22 +259,12 @@ fn what_if_shows_what_a_change_would_bring() {
     assert!((rows[1]["speed_up"].as_f64().unwrap() - 2.0).abs() < 0.02);
     let place = Place::new();
     place
-        .run([
-            "compare",
-            one.to_str().unwrap(),
-            "--what-if",
-            "crews.hual.carts.count=2",
-        ])
+        .run(["compare", one.to_str().unwrap(), "--what-if", "crews.hual.carts.count=2"])
         .assert()
         .code(78)
         .stderr(contains("none of the designs").and(contains("did you mean `haul`?")));
     place
-        .run([
-            "compare",
-            one.to_str().unwrap(),
-            "--what-if",
-            "crews.haul.crats.count=2",
-        ])
+        .run(["compare", one.to_str().unwrap(), "--what-if", "crews.haul.crats.count=2"])
         .assert()
         .code(78)
         .stderr(contains("did you mean `carts`"));
@@ -377,15 +318,9 @@ fn a_design_that_moves_no_time_is_named_and_ends() {
     place.write("staged.toml", &staged);
     let short = staged.replace("steps", "");
     assert_eq!(short, staged, "no step takes time");
-    let refused = place
-        .run(["simulate", "-q", "staged.toml", "--for", "1s"])
-        .assert()
-        .code(1);
+    let refused = place.run(["simulate", "-q", "staged.toml", "--for", "1s"]).assert().code(1);
     let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
-    assert!(
-        said.contains("`p` -> `c` -> `d` -> `e` -> `f` take no time"),
-        "{said}"
-    );
+    assert!(said.contains("`p` -> `c` -> `d` -> `e` -> `f` take no time"), "{said}");
     assert!(said.contains("--set crews.c.steps.load=1ms"), "{said}");
     // The hint's advice works; and if the books end, so does the simulation.
     for args in [
@@ -409,9 +344,5 @@ fn faults_that_come_faster_than_a_run_can_have_them_are_refused() {
         )
     };
     place.write("often.toml", faults("1ns"));
-    place
-        .run(["validate", "often.toml"])
-        .assert()
-        .code(78)
-        .stderr(contains("at least 1 ms apart"));
+    place.run(["validate", "often.toml"]).assert().code(78).stderr(contains("at least 1 ms apart"));
 }

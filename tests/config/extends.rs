@@ -32,10 +32,7 @@ fn load(files: &[(&str, &str)], overrides: &Overrides) -> Result<Loaded, String>
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    let overrides = Overrides {
-        folder: folder.path().to_path_buf(),
-        ..overrides.clone()
-    };
+    let overrides = Overrides { folder: folder.path().to_path_buf(), ..overrides.clone() };
     Loaded::read_in(folder.path(), "child.toml", &overrides)
 }
 
@@ -53,10 +50,7 @@ impl ReadIn for Loaded {
 
 fn child(text: &str) -> Result<Loaded, String> {
     let text = format!("extends = \"base.toml\"\n{text}");
-    load(
-        &[("base.toml", BASE), ("child.toml", &text)],
-        &Overrides::default(),
-    )
+    load(&[("base.toml", BASE), ("child.toml", &text)], &Overrides::default())
 }
 
 fn mistakes(text: &str) -> String {
@@ -67,12 +61,7 @@ fn mistakes(text: &str) -> String {
 }
 
 fn names(loaded: &Loaded) -> Vec<&str> {
-    loaded
-        .plan
-        .crews
-        .iter()
-        .map(|crew| crew.name.as_str())
-        .collect()
+    loaded.plan.crews.iter().map(|crew| crew.name.as_str()).collect()
 }
 
 #[test]
@@ -109,10 +98,7 @@ fn copies_multiply_along_the_axes_of_all_files() {
     let loaded = load(
         &[
             ("base.toml", BASE),
-            (
-                "lanes.toml",
-                "extends = \"base.toml\"\ncopies = { lane = 2 }\nshared = [\"middle\"]",
-            ),
+            ("lanes.toml", "extends = \"base.toml\"\ncopies = { lane = 2 }\nshared = [\"middle\"]"),
             (
                 "child.toml",
                 "extends = \"lanes.toml\"\ncopies = { rack = 3 }\ncrews.far.copies = { ring = 2 }",
@@ -140,15 +126,9 @@ fn what_is_removed_is_gone_and_can_be_said_anew() {
     assert_eq!(names(&loaded), ["near"]);
     assert!(loaded.config.crews["near"].steps.load.wait.is_none());
     let mistakes = mistakes("remove = [\"crews.fra\", 3]");
-    assert!(
-        mistakes.contains("nothing that is inherited is called `crews.fra`"),
-        "{mistakes}"
-    );
+    assert!(mistakes.contains("nothing that is inherited is called `crews.fra`"), "{mistakes}");
     assert!(mistakes.contains("did you mean `crews.far`?"), "{mistakes}");
-    assert!(
-        mistakes.contains("`remove` is an array of keys"),
-        "{mistakes}"
-    );
+    assert!(mistakes.contains("`remove` is an array of keys"), "{mistakes}");
 }
 
 #[test]
@@ -164,29 +144,17 @@ fn mistakes_point_into_the_file_that_holds_them_with_the_way_there() {
         &[
             ("deep/base.toml", &broken),
             ("middle.toml", "extends = \"deep/base.toml\""),
-            (
-                "child.toml",
-                "# a comment\nextends = \"middle.toml\"\ncrews.near.crats = 4",
-            ),
+            ("child.toml", "# a comment\nextends = \"middle.toml\"\ncrews.near.crats = 4"),
         ],
         &Overrides::default(),
     )
     .unwrap_err();
     assert!(mistakes.contains("child.toml:3:12"), "{mistakes}");
     assert!(mistakes.contains("deep/base.toml:16:6"), "{mistakes}");
-    assert!(
-        mistakes.contains("extended by middle.toml:1:11"),
-        "{mistakes}"
-    );
-    assert!(
-        mistakes.contains("extended by child.toml:2:11"),
-        "{mistakes}"
-    );
+    assert!(mistakes.contains("extended by middle.toml:1:11"), "{mistakes}");
+    assert!(mistakes.contains("extended by child.toml:2:11"), "{mistakes}");
     let first = mistakes.find("crats").unwrap();
-    assert!(
-        first < mistakes.find("furnaces").unwrap(),
-        "the named file comes first"
-    );
+    assert!(first < mistakes.find("furnaces").unwrap(), "the named file comes first");
     // Only the mistake in the extended file shows the chain.
     assert_eq!(mistakes.matches("extended by").count(), 2, "{mistakes}");
 }
@@ -194,68 +162,35 @@ fn mistakes_point_into_the_file_that_holds_them_with_the_way_there() {
 #[test]
 fn chains_that_lead_nowhere_are_told() {
     let missing = load(
-        &[
-            ("base.toml", BASE),
-            ("child.toml", "extends = \"bsae.toml\""),
-        ],
+        &[("base.toml", BASE), ("child.toml", "extends = \"bsae.toml\"")],
         &Overrides::default(),
     );
     let missing = missing.unwrap_err();
-    assert!(
-        missing.contains("`bsae.toml`: can't read the config file"),
-        "{missing}"
-    );
+    assert!(missing.contains("`bsae.toml`: can't read the config file"), "{missing}");
     assert!(missing.contains("did you mean `base.toml`?"), "{missing}");
     let circle = load(
-        &[
-            ("other.toml", "extends = \"child.toml\""),
-            ("child.toml", "extends = \"other.toml\""),
-        ],
+        &[("other.toml", "extends = \"child.toml\""), ("child.toml", "extends = \"other.toml\"")],
         &Overrides::default(),
     );
     let circle = circle.unwrap_err();
-    assert!(
-        circle.contains("child.toml -> other.toml -> child.toml"),
-        "{circle}"
-    );
-    let itself = load(
-        &[("child.toml", "extends = \"child.toml\"")],
-        &Overrides::default(),
-    );
+    assert!(circle.contains("child.toml -> other.toml -> child.toml"), "{circle}");
+    let itself = load(&[("child.toml", "extends = \"child.toml\"")], &Overrides::default());
     assert!(itself.unwrap_err().contains("in a circle"));
     let number = load(&[("child.toml", "extends = 3")], &Overrides::default());
-    assert!(
-        number
-            .unwrap_err()
-            .contains("`extends` is the path of one file")
-    );
+    assert!(number.unwrap_err().contains("`extends` is the path of one file"));
     let syntax = load(
-        &[
-            ("base.toml", "[["),
-            ("child.toml", "extends = \"base.toml\""),
-        ],
+        &[("base.toml", "[["), ("child.toml", "extends = \"base.toml\"")],
         &Overrides::default(),
     );
     assert!(syntax.unwrap_err().contains("extended by child.toml:1:11"));
     let chain: Vec<(String, String)> = (0..20)
-        .map(|at| {
-            (
-                format!("f{at}.toml"),
-                format!("extends = \"f{}.toml\"", at + 1),
-            )
-        })
+        .map(|at| (format!("f{at}.toml"), format!("extends = \"f{}.toml\"", at + 1)))
         .chain([("child.toml".to_owned(), "extends = \"f0.toml\"".to_owned())])
         .collect();
-    let files: Vec<(&str, &str)> = chain
-        .iter()
-        .map(|(a, b)| (a.as_str(), b.as_str()))
-        .collect();
+    let files: Vec<(&str, &str)> = chain.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
     let deep = load(&files, &Overrides::default()).unwrap_err();
     assert!(deep.contains("at most 16 files"), "{deep}");
-    let flag = load_err(
-        "extends = \"base.toml\"",
-        &Overrides::default().set("extends=\"x.toml\""),
-    );
+    let flag = load_err("extends = \"base.toml\"", &Overrides::default().set("extends=\"x.toml\""));
     assert!(flag.contains("only a file extends another"), "{flag}");
 }
 
@@ -268,10 +203,7 @@ fn mistakes_in_copies_are_told_once() {
     let twice = load(
         &[
             ("base.toml", &format!("copies = {{ lane = 2 }}\n{BASE}")),
-            (
-                "child.toml",
-                "extends = \"base.toml\"\ncopies = { lane = 3 }",
-            ),
+            ("child.toml", "extends = \"base.toml\"\ncopies = { lane = 3 }"),
         ],
         &Overrides::default(),
     )
@@ -291,25 +223,16 @@ fn mistakes_in_copies_are_told_once() {
     let shared = mistakes("copies = 2\nshared = [\"midle\"]");
     assert!(shared.contains("did you mean `middle`?"), "{shared}");
     let which = mistakes("copies = 2\nshared = [\"far\"]");
-    assert!(
-        which.contains("`far` is shared, but `middle` has copies along `copy`"),
-        "{which}"
-    );
+    assert!(which.contains("`far` is shared, but `middle` has copies along `copy`"), "{which}");
     assert!(which.contains("such as `middle[copy=0]`"), "{which}");
     let stranger = mistakes("copies = 2\ncrews.far.to = \"furnace[lane=0]\"");
-    assert!(
-        stranger.contains("`furnace` has no copies along `lane`"),
-        "{stranger}"
-    );
+    assert!(stranger.contains("`furnace` has no copies along `lane`"), "{stranger}");
     let beyond = mistakes("copies = 2\ncrews.far.to = \"furnace[copy=2]\"");
     assert!(beyond.contains("counted from 0 to 1"), "{beyond}");
     // One mistake in four copies is reported once.
     let four = mistakes("copies = 4\ncrews.far.to = \"furnaces\"");
     assert_eq!(four.matches("error:").count(), 1, "{four}");
-    assert!(
-        four.contains("no dump or incinerator is called `furnaces`"),
-        "{four}"
-    );
+    assert!(four.contains("no dump or incinerator is called `furnaces`"), "{four}");
     assert!(four.contains("did you mean `furnace`?"), "{four}");
 }
 
@@ -317,10 +240,7 @@ fn mistakes_in_copies_are_told_once() {
 fn one_copy_may_be_named() {
     let loaded = child("copies = 2\ncrews.far.to = \"furnace[copy=0]\"").unwrap();
     assert!(
-        loaded
-            .warnings
-            .render(false)
-            .contains("nobody feeds the incinerator `furnace[copy=1]`")
+        loaded.warnings.render(false).contains("nobody feeds the incinerator `furnace[copy=1]`")
     );
     let ends: Vec<_> = loaded
         .plan
@@ -334,15 +254,9 @@ fn one_copy_may_be_named() {
 
 #[test]
 fn paths_start_at_the_file_that_wrote_them() {
-    let base = BASE.replace(
-        "burn = \"count\"",
-        "burn = { kind = \"lines\", path = \"out.txt\" }",
-    );
+    let base = BASE.replace("burn = \"count\"", "burn = { kind = \"lines\", path = \"out.txt\" }");
     let loaded = load(
-        &[
-            ("deep/base.toml", &base),
-            ("child.toml", "extends = \"deep/base.toml\""),
-        ],
+        &[("deep/base.toml", &base), ("child.toml", "extends = \"deep/base.toml\"")],
         &Overrides::default(),
     )
     .unwrap();
@@ -353,17 +267,10 @@ fn paths_start_at_the_file_that_wrote_them() {
 fn relays_are_judged_like_crews() {
     let right = child("[piles.pond]\n[relays.daemon]\nfrom = \"middle\"\nto = \"pond\"\n[crews.far]\nfrom = \"pond\"").unwrap();
     assert!(
-        right
-            .plan
-            .crews
-            .iter()
-            .any(|crew| crew.relay && crew.name == "daemon" && crew.carts == 1)
+        right.plan.crews.iter().any(|crew| crew.relay && crew.name == "daemon" && crew.carts == 1)
     );
     let source = mistakes("[relays.daemon]\nfrom = \"middle\"\nto = \"manuals\"");
-    assert!(
-        source.contains("the pile `manuals` has a source"),
-        "{source}"
-    );
+    assert!(source.contains("the pile `manuals` has a source"), "{source}");
     let large = mistakes(
         "[dumps.pond]\ncapacity = 10\n[relays.daemon]\nfrom = \"middle\"\nto = \"pond\"\nbooks = 20\n[crews.far]\nfrom = \"pond\"",
     );

@@ -9,25 +9,14 @@ const SAID: &[(&str, &[&str], &[&str])] = &[
     (
         "go",
         &[],
-        &[
-            "f(); g():    f begins, f ends, g begins",
-            "go f(); g(): g begins, f begins, f ends",
-        ],
+        &["f(); g():    f begins, f ends, g begins", "go f(); g(): g begins, f begins, f ends"],
     ),
     (
         "background_job",
         &[],
-        &[
-            "[0] running, 1 under way",
-            "another command answered Ok(7)",
-            "the job ended with Ok(0)",
-        ],
+        &["[0] running, 1 under way", "another command answered Ok(7)", "the job ended with Ok(0)"],
     ),
-    (
-        "million_gophers",
-        &["1000000"],
-        &["1000000 gophers alive, each has answered", "..."],
-    ),
+    ("million_gophers", &["1000000"], &["1000000 gophers alive, each has answered", "..."]),
     (
         "blocked",
         &[],
@@ -36,24 +25,9 @@ const SAID: &[(&str, &[&str], &[&str])] = &[
             "then the blocked one answered Ok(true)",
         ],
     ),
-    (
-        "channels",
-        &[],
-        &["sent, received: false", "handed over: Some(\"hello\")"],
-    ),
-    (
-        "timer_channel",
-        &[],
-        &["completed at 1.000000000s, read at 3.000000000s"],
-    ),
-    (
-        "select",
-        &[],
-        &[
-            "with a default: neither, ch1 1, ch2 2",
-            "both ready: even true",
-        ],
-    ),
+    ("channels", &[], &["sent, received: false", "handed over: Some(\"hello\")"]),
+    ("timer_channel", &[], &["completed at 1.000000000s, read at 3.000000000s"]),
+    ("select", &[], &["with a default: neither, ch1 1, ch2 2", "both ready: even true"]),
     (
         "compose",
         &[],
@@ -65,21 +39,13 @@ const SAID: &[(&str, &[&str], &[&str])] = &[
     (
         "daemon",
         &[],
-        &[
-            "the caller goes on; the daemon has ended: false",
-            "100 copied, in order: true",
-        ],
+        &["the caller goes on; the daemon has ended: false", "100 copied, in order: true"],
     ),
     ("embed", &[], &["..."]),
     (
         "supervise",
         &[],
-        &[
-            "hello hello",
-            "parrot panicked ...",
-            "parrot is back, life 2",
-            "again again",
-        ],
+        &["hello hello", "parrot panicked ...", "parrot is back, life 2", "again again"],
     ),
 ];
 
@@ -91,9 +57,7 @@ fn built() -> PathBuf {
 }
 
 fn run(name: &str, args: &[&str]) -> String {
-    let program = built()
-        .join(name)
-        .with_extension(std::env::consts::EXE_EXTENSION);
+    let program = built().join(name).with_extension(std::env::consts::EXE_EXTENSION);
     // If only this test is run, the examples are not built.
     let mut command = if program.exists() {
         Command::new(program)
@@ -118,10 +82,7 @@ fn every_example_says_what_it_should() {
             match line.strip_suffix("...") {
                 Some(start) => {
                     let found = said.next().unwrap_or_default();
-                    assert!(
-                        !found.is_empty() && found.starts_with(start),
-                        "{name}: {found}"
-                    );
+                    assert!(!found.is_empty() && found.starts_with(start), "{name}: {found}");
                 }
                 None => assert_eq!(said.next(), Some(*line), "{name}"),
             }

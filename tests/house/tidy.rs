@@ -45,12 +45,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         rooms: &["src/config/schema.rs"],
-        banned: &[
-            "gopherworks_actors::",
-            "crate::actors",
-            "crate::plan",
-            "crate::topology",
-        ],
+        banned: &["gopherworks_actors::", "crate::actors", "crate::plan", "crate::topology"],
     },
     Rule {
         rooms: &["src/config", "src/plan", "src/catalog"],
@@ -186,9 +181,7 @@ fn mistakes(name: &str, text: &str) -> Vec<String> {
     }
     let lines = text.lines().count();
     if lines > LONGEST {
-        found.push(format!(
-            "{name}: {lines} lines; two subjects want two files"
-        ));
+        found.push(format!("{name}: {lines} lines; two subjects want two files"));
     }
     found
 }
@@ -196,13 +189,7 @@ fn mistakes(name: &str, text: &str) -> Vec<String> {
 #[test]
 fn the_rooms_lean_one_way() {
     let mut files = Vec::new();
-    for folder in [
-        "src",
-        "actors/src",
-        "actors/supervision/src",
-        "tests",
-        "examples",
-    ] {
+    for folder in ["src", "actors/src", "actors/supervision/src", "tests", "examples"] {
         sources(folder, &mut files);
     }
     assert!(files.len() > 60, "the sources were not found");
@@ -248,18 +235,9 @@ fn planted_mistakes_are_caught() {
         "actors/supervision/src/port.rs",
         "fn f(b: &gopherworks_actors::book::Book) {}"
     ));
-    assert!(caught(
-        "actors/src/shelf.rs",
-        "use std::fmt;\nuse tokio::sync::Notify;"
-    ));
-    assert!(caught(
-        "src/config/schema.rs",
-        "pub use gopherworks_actors::book::Book;"
-    ));
-    assert!(caught(
-        "src/plan/graph.rs",
-        "use crate::topology::Topology;"
-    ));
+    assert!(caught("actors/src/shelf.rs", "use std::fmt;\nuse tokio::sync::Notify;"));
+    assert!(caught("src/config/schema.rs", "pub use gopherworks_actors::book::Book;"));
+    assert!(caught("src/plan/graph.rs", "use crate::topology::Topology;"));
     assert!(caught("src/graph/svg.rs", "use std::fs::File;"));
     assert!(caught("tests/x.rs", "std::thread::sleep(d);"));
     assert!(caught("src/x.rs", &"\n".repeat(LONGEST + 1)));
@@ -272,13 +250,7 @@ fn words_that_only_look_like_mistakes_are_not() {
         "actors/src/pile.rs",
         "// like serde::Deserialize\n/* toml::Value */ let s = \"config::x\";",
     );
-    fine(
-        "actors/src/pile.rs",
-        "let a = '\"'; // tokio is fine here\nuse my_config::x;",
-    );
+    fine("actors/src/pile.rs", "let a = '\"'; // tokio is fine here\nuse my_config::x;");
     fine("actors/src/shelf.rs", "let text = r#\"use tokio::x;\"#;");
-    fine(
-        "actors/supervision/src/port.rs",
-        "//! knows nothing of gopherworks_actors::book",
-    );
+    fine("actors/supervision/src/port.rs", "//! knows nothing of gopherworks_actors::book");
 }

@@ -57,11 +57,7 @@ fn tried(
 
 fn near(what: &str, found: f64, known: f64, within: f64) {
     let off = found / known - 1.0;
-    assert!(
-        off.abs() <= within,
-        "{what}: {found:.2}, known {known} ({:+.0}%)",
-        off * 100.0
-    );
+    assert!(off.abs() <= within, "{what}: {found:.2}, known {known} ({:+.0}%)", off * 100.0);
 }
 
 const HUNDRED: (u64, u64) = (5, 100_000);
@@ -175,10 +171,7 @@ fn the_first_of_five_answers_wins() {
 fn the_talks_demo_saturates_and_never_deadlocks() {
     for queue in ["1", "3", "10", "79", "1024", "\"unbounded\""] {
         let queue = format!("balancers.desk.queue={queue}");
-        let report = simulated(
-            "balancer",
-            &[&queue, "requesters.crowd.load.requests=10000"],
-        );
+        let report = simulated("balancer", &[&queue, "requesters.crowd.load.requests=10000"]);
         let (desk, crowd) = (&report.balancers[0], &report.requesters[0]);
         assert_eq!((crowd.answered, crowd.lost), (10_000, 0), "{queue}");
         near("answers a second", crowd.per_s, 2.0, 0.03);
@@ -188,10 +181,7 @@ fn the_talks_demo_saturates_and_never_deadlocks() {
     let report = simulated("balancer", &["requesters.crowd.load.requests=10000"]);
     let desk = &report.balancers[0];
     near("pending", desk.pending_mean, 8.0, 0.05);
-    let turns = simulated(
-        "balancer-round-robin",
-        &["requesters.crowd.load.requests=10000"],
-    );
+    let turns = simulated("balancer-round-robin", &["requesters.crowd.load.requests=10000"]);
     let turns = &turns.balancers[0];
     assert!(
         turns.pending_variance > 5.0 * desk.pending_variance,
@@ -219,20 +209,12 @@ fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
     let hash = |file: &str, seed: u64| {
         let plan = overridden(file, &[format!("execution.seed={seed}")]).plan;
         let trace = std::sync::Arc::new(TraceLog::hashing());
-        let options = Options {
-            tracer: Some(trace.clone()),
-            ..Options::default()
-        };
+        let options = Options { tracer: Some(trace.clone()), ..Options::default() };
         let topology = Topology::from_plan(plan).with_options(options);
         topology.simulate(None).expect("a start");
         trace.finish().expect("a hash")
     };
-    for file in [
-        "simple-balancer",
-        "balancer",
-        "balancer-round-robin",
-        "replicated-query",
-    ] {
+    for file in ["simple-balancer", "balancer", "balancer-round-robin", "replicated-query"] {
         assert_eq!(hash(file, 7), hash(file, 7), "{file}");
         assert_ne!(hash(file, 7), hash(file, 8), "{file}");
     }
@@ -242,18 +224,11 @@ fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
 #[test]
 fn nobody_loses_an_answer_when_actors_are_killed() {
     for file in ["balancer", "replicated-query", "simple-balancer"] {
-        let sets: Vec<String> = [
-            "supervision.intensity=1000000",
-            "supervision.in_a_row=1000000",
-        ]
-        .map(str::to_owned)
-        .to_vec();
+        let sets: Vec<String> = ["supervision.intensity=1000000", "supervision.in_a_row=1000000"]
+            .map(str::to_owned)
+            .to_vec();
         let mut sets = sets;
-        let desk = if file == "replicated-query" {
-            "databases"
-        } else {
-            "desk"
-        };
+        let desk = if file == "replicated-query" { "databases" } else { "desk" };
         sets.push(format!("balancers.{desk}.idempotent=true"));
         let topology = Topology::from_plan(overridden(file, &sets).plan);
         let report = in_virtual_time(async |clock| {
@@ -273,19 +248,10 @@ fn nobody_loses_an_answer_when_actors_are_killed() {
             Ok::<_, gopherworks::topology::StartError>(running.finish(done).await)
         })
         .expect("a start");
-        assert_eq!(
-            report.outcome,
-            Outcome::Finished,
-            "{file}: {:?}",
-            report.failures
-        );
+        assert_eq!(report.outcome, Outcome::Finished, "{file}: {:?}", report.failures);
         let asked = &report.requesters[0];
         assert_eq!(asked.answered, asked.asked, "{file}");
-        assert_eq!(
-            (asked.lost, asked.failed, asked.in_flight),
-            (0, 0, 0),
-            "{file}"
-        );
+        assert_eq!((asked.lost, asked.failed, asked.in_flight), (0, 0, 0), "{file}");
         if file == "balancer" {
             assert!(report.restarts > 100, "{}", report.restarts);
         }
@@ -301,21 +267,14 @@ fn every_file_of_balancers_is_tried_here() {
         if path.is_dir() {
             continue;
         }
-        let name = path
-            .file_stem()
-            .map(|name| name.to_string_lossy().into_owned());
+        let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
         let name = name.expect("a name");
         // Web services are tested under a real load.
         if name != "web-service" && !overridden(&name, &[]).plan.balancers.is_empty() {
             known.insert(name, ());
         }
     }
-    let expected = [
-        "balancer",
-        "balancer-round-robin",
-        "hedged",
-        "replicated-query",
-        "simple-balancer",
-    ];
+    let expected =
+        ["balancer", "balancer-round-robin", "hedged", "replicated-query", "simple-balancer"];
     assert_eq!(known.into_keys().collect::<Vec<_>>(), expected);
 }

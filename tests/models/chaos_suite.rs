@@ -67,11 +67,7 @@ fn nothing_is_lost_and_nothing_done_twice_whatever_goes_wrong() {
         "slow",
         "stop",
     ];
-    assert_eq!(
-        kinds,
-        all.map(str::to_owned).into_iter().collect(),
-        "every kind was there"
-    );
+    assert_eq!(kinds, all.map(str::to_owned).into_iter().collect(), "every kind was there");
 }
 
 #[test]

@@ -27,11 +27,7 @@ struct Gateway {
 impl Gateway {
     /// A gateway to `upstream` with `{name}` in its `url`, and these options of the worker.
     async fn to(upstream: SocketAddr, options: &str) -> Self {
-        Self::of(
-            &format!("url = \"http://{upstream}/{{name}}\"{options}"),
-            "",
-        )
-        .await
+        Self::of(&format!("url = \"http://{upstream}/{{name}}\"{options}"), "").await
     }
 
     async fn of(options: &str, desk: &str) -> Self {
@@ -68,10 +64,7 @@ load = {{ kind = "http", listen = "127.0.0.1:0" }}
         }
         request.push_str(&format!("\r\n{body}"));
         let mut stream = TcpStream::connect(self.address).await.expect("it listens");
-        stream
-            .write_all(request.as_bytes())
-            .await
-            .expect("it listens");
+        stream.write_all(request.as_bytes()).await.expect("it listens");
         let mut said = Vec::new();
         stream.read_to_end(&mut said).await.expect("an answer");
         String::from_utf8_lossy(&said).into_owned()
@@ -236,12 +229,7 @@ async fn options_add_and_drop_fields() {
     let more = ", headers = { x-one = \"1\", user-agent = \"me\" }, drop_headers = [\"Cookie\", \"Server\"]";
     let forwarded = format!("{more}, via = false, forwarded = \"x-forwarded\"");
     let gateway = Gateway::to(upstream.address, &forwarded).await;
-    let came = [
-        "x-one: 2",
-        "cookie: a=1",
-        "user-agent: curl",
-        "x-forwarded-for: 10.0.0.1",
-    ];
+    let came = ["x-one: 2", "cookie: a=1", "user-agent: curl", "x-forwarded-for: 10.0.0.1"];
     let said = gateway.say("GET /a", &came, "").await;
     assert_eq!(fields(&said, "server"), [""; 0]);
     let heard = last(&upstream);
@@ -303,21 +291,9 @@ async fn statuses_and_fields_of_an_answer_are_passed_back_by_the_table() {
         let (_, status) = heard.line.rsplit_once('/').expect("a path");
         let fields = ANSWERED.join("\r\n");
         let empty = matches!(status, "204" | "205" | "304");
-        let body = if empty {
-            ""
-        } else {
-            "content-length: 2\r\n\r\nno"
-        };
-        let end = if empty {
-            "content-length: 0\r\n\r\n"
-        } else {
-            ""
-        };
-        let end = if status == "204" || status == "304" {
-            "\r\n"
-        } else {
-            end
-        };
+        let body = if empty { "" } else { "content-length: 2\r\n\r\nno" };
+        let end = if empty { "content-length: 0\r\n\r\n" } else { "" };
+        let end = if status == "204" || status == "304" { "\r\n" } else { end };
         let hop = "connection: x-hop\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\nproxy-authenticate: Basic\r\nproxy-connection: x\r\n";
         let twice = "set-cookie: a=1; Expires=Sun, 06 Nov 1994\r\nset-cookie: b=2";
         Says::Bytes(
@@ -335,12 +311,7 @@ async fn statuses_and_fields_of_an_answer_are_passed_back_by_the_table() {
         }
         let cookies = ["a=1; Expires=Sun, 06 Nov 1994", "b=2"];
         assert_eq!(fields(&said, "set-cookie"), cookies, "{code}");
-        for name in [
-            "x-hop",
-            "keep-alive",
-            "proxy-authenticate",
-            "proxy-connection",
-        ] {
+        for name in ["x-hop", "keep-alive", "proxy-authenticate", "proxy-connection"] {
             assert_eq!(fields(&said, name), [""; 0], "{code}: {said}");
         }
         let empty = matches!(code, "204" | "205" | "304");
@@ -407,10 +378,7 @@ async fn failures_of_the_server_behind_have_statuses_of_a_gateway() {
 pub(crate) fn closing() -> Upstream {
     let seen = Mutex::new(BTreeSet::new());
     Upstream::start(move |heard| {
-        let first = seen
-            .lock()
-            .expect("no test panics in it")
-            .insert(heard.connection);
+        let first = seen.lock().expect("no test panics in it").insert(heard.connection);
         match first {
             true => Says::Bytes(OK.into()),
             false => Says::Closes,
@@ -428,10 +396,7 @@ async fn a_connection_that_was_closed_meanwhile_is_replaced_where_that_is_safe()
         ("POST /a", &[], "502", 1),
     ] {
         let upstream = closing();
-        let options = format!(
-            "url = \"http://{}/{{name}}\", retries = 0",
-            upstream.address
-        );
+        let options = format!("url = \"http://{}/{{name}}\", retries = 0", upstream.address);
         let gateway = Gateway::of(&options, "").await;
         assert_eq!(status(&gateway.say("GET /first", &[], "").await), "200");
         let said = gateway.say(line, fields, "").await;
@@ -439,10 +404,7 @@ async fn a_connection_that_was_closed_meanwhile_is_replaced_where_that_is_safe()
         let heard = upstream.heard();
         let asked: Vec<_> = heard.iter().filter(|heard| heard.line == line).collect();
         assert_eq!(asked.len(), times, "{line} {fields:?}");
-        let keys: Vec<_> = asked
-            .iter()
-            .map(|heard| heard.all("idempotency-key"))
-            .collect();
+        let keys: Vec<_> = asked.iter().map(|heard| heard.all("idempotency-key")).collect();
         assert!(keys.windows(2).all(|two| two[0] == two[1]), "{keys:?}");
         gateway.end().await;
     }
@@ -455,11 +417,7 @@ async fn no_connection_is_kept_where_none_may_be() {
     for _ in 0..3 {
         gateway.say("GET /a", &[], "").await;
     }
-    let connections: Vec<_> = upstream
-        .heard()
-        .iter()
-        .map(|heard| heard.connection)
-        .collect();
+    let connections: Vec<_> = upstream.heard().iter().map(|heard| heard.connection).collect();
     assert_eq!(connections, [0, 1, 2]);
     gateway.end().await;
 }

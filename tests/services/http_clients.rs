@@ -59,16 +59,13 @@ impl Service {
         let mut stream = self.connect().await;
         // The server may refuse before it has read everything.
         let _ = stream.write_all(what).await;
-        read(&mut stream)
-            .await
-            .map(|(status, _, keep)| (status, keep))
+        read(&mut stream).await.map(|(status, _, keep)| (status, keep))
     }
 
     /// Asserts that the service still answers.
     async fn is_well(&self) {
-        let answer = self
-            .say(b"POST /books/a HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi")
-            .await;
+        let answer =
+            self.say(b"POST /books/a HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi").await;
         assert_eq!(answer, Some((200, true)));
     }
 }
@@ -96,12 +93,8 @@ fn config_with(time: &str, lines: &str) -> String {
     let key = |line: &str| line.split_once(" = ").map(|(key, _)| key.to_owned());
     let new: Vec<_> = lines.lines().filter_map(key).collect();
     let usual = config(time);
-    let kept = usual
-        .lines()
-        .filter(|line| !key(line).is_some_and(|key| new.contains(&key)));
-    kept.chain(lines.lines())
-        .map(|line| format!("{line}\n"))
-        .collect()
+    let kept = usual.lines().filter(|line| !key(line).is_some_and(|key| new.contains(&key)));
+    kept.chain(lines.lines()).map(|line| format!("{line}\n")).collect()
 }
 
 /// Starts the service of a config.
@@ -147,9 +140,7 @@ thread_local! {
 /// Open files are counted for the whole process, so only one test may run at a time.
 fn alone() -> std::sync::MutexGuard<'static, ()> {
     static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    ALONE
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[test]
@@ -172,20 +163,13 @@ fn what_is_too_large_is_refused_before_anybody_works_on_it() {
         // A head without an end is not kept in memory.
         let endless = format!("GET /books/a HTTP/1.1\r\nh: {}", "z".repeat(1 << 20));
         let answer = service.say(endless.as_bytes()).await;
-        assert!(
-            answer.is_none_or(|(status, keep)| status >= 400 && !keep),
-            "{answer:?}"
-        );
+        assert!(answer.is_none_or(|(status, keep)| status >= 400 && !keep), "{answer:?}");
         assert_eq!(
-            service
-                .say(b"GET /elsewhere HTTP/1.1\r\nhost: x\r\n\r\n")
-                .await,
+            service.say(b"GET /elsewhere HTTP/1.1\r\nhost: x\r\n\r\n").await,
             Some((404, false))
         );
         assert_eq!(
-            service
-                .say(b"GET /booksellers HTTP/1.1\r\nhost: x\r\n\r\n")
-                .await,
+            service.say(b"GET /booksellers HTTP/1.1\r\nhost: x\r\n\r\n").await,
             Some((404, false))
         );
         let answer = service.say(b"what is this\r\n\r\n").await;
@@ -204,10 +188,7 @@ fn slow_clients_are_not_waited_for() {
             "POST /books/a HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n",
         ] {
             let mut stream = service.connect().await;
-            stream
-                .write_all(start.as_bytes())
-                .await
-                .expect("it listens");
+            stream.write_all(start.as_bytes()).await.expect("it listens");
             let (mut reading, mut writing) = stream.split();
             let began = Instant::now();
             let trickle = async {
@@ -227,10 +208,7 @@ fn slow_clients_are_not_waited_for() {
             let took = began.elapsed();
             assert!(took < 10 * 1000 * MS, "{took:?}");
             let said = String::from_utf8_lossy(&said);
-            assert!(
-                said.is_empty() || said.starts_with("HTTP/1.1 408"),
-                "{said}"
-            );
+            assert!(said.is_empty() || said.starts_with("HTTP/1.1 408"), "{said}");
         }
     });
     assert_eq!(heard.asked, 2);
@@ -243,10 +221,7 @@ fn who_is_gone_costs_nothing_more() {
     let heard = against("2s", async |service| {
         // The client sends half a body and disconnects.
         let mut stream = service.connect().await;
-        stream
-            .write_all(&request[..request.len() - 1])
-            .await
-            .expect("it listens");
+        stream.write_all(&request[..request.len() - 1]).await.expect("it listens");
         drop(stream);
         // The client disconnects while a worker has its request: it is cancelled long before it
         // would be answered.
@@ -261,10 +236,7 @@ fn who_is_gone_costs_nothing_more() {
         drop(gone);
         until("they are cancelled", || service.heard().cancelled == 3).await;
         assert!(began.elapsed() < 1500 * MS, "{:?}", began.elapsed());
-        until("workers are free", || {
-            service.running.snapshot().balancers[0].in_flight == 0
-        })
-        .await;
+        until("workers are free", || service.running.snapshot().balancers[0].in_flight == 0).await;
     });
     assert_eq!((heard.cancelled, heard.answered), (3, 2));
 }
@@ -356,24 +328,15 @@ fn a_run_that_is_stopped_at_once_leaves_no_server() {
             .write_all(b"POST /books HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")
             .await
             .expect("it listens");
-        until("it is worked on", || {
-            running.snapshot().requesters[0].in_flight == 1
-        })
-        .await;
+        until("it is worked on", || running.snapshot().requesters[0].in_flight == 1).await;
         let report = running.stop().await;
         assert_eq!(report.requesters[0].lost, 0);
         let mut said = Vec::new();
         let _ = stream.read_to_end(&mut said).await;
-        assert!(
-            said.is_empty() || said.starts_with(b"HTTP/1.1 503"),
-            "{said:?}"
-        );
+        assert!(said.is_empty() || said.starts_with(b"HTTP/1.1 503"), "{said:?}");
         let began = Instant::now();
         while TcpStream::connect(address).await.is_ok() {
-            assert!(
-                began.elapsed() < Duration::from_secs(10),
-                "somebody still listens"
-            );
+            assert!(began.elapsed() < Duration::from_secs(10), "somebody still listens");
             tokio::time::sleep(5 * MS).await;
         }
     });

@@ -36,38 +36,25 @@ async fn told(request: HttpRequest, body: web::Bytes, others: web::Data<Others>)
         others.keys.lock().expect("nobody panics").push(key);
     }
     if try_number < others.well_after.load(Ordering::SeqCst) {
-        return HttpResponse::ServiceUnavailable()
-            .insert_header(("retry-after", "0"))
-            .finish();
+        return HttpResponse::ServiceUnavailable().insert_header(("retry-after", "0")).finish();
     }
     match request.path() {
         "/large" => HttpResponse::Ok().body(vec![b'x'; 4096]),
-        "/elsewhere" => HttpResponse::Found()
-            .insert_header(("location", "/echo"))
-            .finish(),
+        "/elsewhere" => HttpResponse::Found().insert_header(("location", "/echo")).finish(),
         "/missing" => HttpResponse::NotFound().finish(),
         "/broken" => HttpResponse::InternalServerError().finish(),
         "/never" => std::future::pending().await,
         "/teapot" => HttpResponse::Created().content_type("text/tea").body("tea"),
-        _ => HttpResponse::Ok()
-            .content_type("text/plain")
-            .body(body.to_ascii_uppercase()),
+        _ => HttpResponse::Ok().content_type("text/plain").body(body.to_ascii_uppercase()),
     }
 }
 
 fn others() -> (web::Data<Others>, SocketAddr) {
     let others = web::Data::new(Others::default());
     let data = others.clone();
-    let server = HttpServer::new(move || {
-        App::new()
-            .app_data(data.clone())
-            .default_service(web::to(told))
-    });
-    let server = server
-        .workers(1)
-        .disable_signals()
-        .bind(("127.0.0.1", 0))
-        .expect("a port");
+    let server =
+        HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(told)));
+    let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0)).expect("a port");
     let address = server.addrs()[0];
     actix_rt::spawn(server.run());
     (others, address)
@@ -113,15 +100,10 @@ async fn each_book_is_sent_once_with_its_name_and_a_key() {
         assert_eq!((report.ledger.burned, report.ledger.dead), (3, 0));
         let mut asked = others.asked.lock().expect("nobody panics").clone();
         asked.sort();
-        let uris: Vec<_> = asked
-            .iter()
-            .map(|asked| asked.1.split_once("?n=").expect("an id"))
-            .collect();
+        let uris: Vec<_> =
+            asked.iter().map(|asked| asked.1.split_once("?n=").expect("an id")).collect();
         let paths: Vec<&str> = uris.iter().map(|uri| uri.0).collect();
-        assert_eq!(
-            paths,
-            ["/books/%C3%A9%3F%26%23%25", "/books/a", "/books/b%20c/d"]
-        );
+        assert_eq!(paths, ["/books/%C3%A9%3F%26%23%25", "/books/a", "/books/b%20c/d"]);
         assert!(asked.iter().all(|asked| asked.0 == "PUT"));
         assert_eq!(asked[1].2, b"body of a");
         let mut keys = others.keys.lock().expect("nobody panics").clone();
@@ -148,11 +130,7 @@ async fn what_may_be_sent_twice_is_tried_again() {
             "url = \"http://{address}/echo\", method = \"{method}\", retries = {retries}, backoff = \"1ms\""
         );
         let report = burned(false, &options, &["a"]).await;
-        assert_eq!(
-            others.tries.load(Ordering::SeqCst),
-            tries,
-            "{method} {retries}"
-        );
+        assert_eq!(others.tries.load(Ordering::SeqCst), tries, "{method} {retries}");
         assert_eq!(report.ledger.burned, burned_books, "{method} {retries}");
     }
 }
@@ -164,11 +142,7 @@ async fn answers_that_are_no_success_are_failures_with_a_reason() {
         ("/missing", "", "404"),
         ("/broken", "", "500"),
         ("/elsewhere", "", "302"),
-        (
-            "/large",
-            "max_response = \"1KiB\"",
-            "more than 1KiB of answer",
-        ),
+        ("/large", "max_response = \"1KiB\"", "more than 1KiB of answer"),
         ("/never", "timeout = \"100ms\"", "timed out"),
     ];
     for by_worker in [false, true] {
@@ -197,18 +171,10 @@ async fn reasons(by_worker: bool, kind: &str) -> String {
     } else {
         config.push_str(&format!("[incinerators.fire]\nburn = {kind}\n"));
     }
-    let loaded = Loaded::parse(
-        "t.toml",
-        config,
-        &Catalog::standard(),
-        &Overrides::default(),
-    );
+    let loaded = Loaded::parse("t.toml", config, &Catalog::standard(), &Overrides::default());
     let plan = loaded.unwrap_or_else(|mistakes| panic!("{mistakes}")).plan;
     let running = Topology::from_plan(plan).start().await.expect("it starts");
-    running
-        .offer("inbox", vec![Book::new("x")])
-        .await
-        .expect("room");
+    running.offer("inbox", vec![Book::new("x")]).await.expect("room");
     let report = running.drain(Some(Duration::from_secs(30))).await;
     assert_eq!((report.ledger.dead, report.ledger.lost), (1, 0), "{kind}");
     running.dead()[0].reason.clone()
@@ -254,11 +220,9 @@ async fn a_server_that_is_not_there_yet_is_waited_for_and_no_book_is_charged() {
 
 #[test]
 fn addresses_that_are_none_are_mistakes_with_a_place() {
-    for (url, why) in [
-        ("ftp://x/", "http://"),
-        ("nonsense", "relative URL"),
-        ("http://", "empty host"),
-    ] {
+    for (url, why) in
+        [("ftp://x/", "http://"), ("nonsense", "relative URL"), ("http://", "empty host")]
+    {
         let text = format!(
             "[balancers.desk]\nworkers = {{ work = {{ kind = \"http\", url = \"{url}\" }} }}\n[requesters.a]\nto = \"desk\"\nload = {{ kind = \"batch\", requests = 1 }}\n"
         );
@@ -271,28 +235,13 @@ fn addresses_that_are_none_are_mistakes_with_a_place() {
 #[test]
 fn options_that_can_not_be_meant_are_mistakes_with_a_place() {
     for (option, why) in [
-        (
-            "headers = { \"x y\" = \"1\" }",
-            "`x y` is no name of a header field",
-        ),
-        (
-            "headers = { x = \"a\\nb\" }",
-            "`x`: a header field's value has",
-        ),
-        (
-            "drop_headers = [\"a b\"]",
-            "`a b` is no name of a header field",
-        ),
+        ("headers = { \"x y\" = \"1\" }", "`x y` is no name of a header field"),
+        ("headers = { x = \"a\\nb\" }", "`x`: a header field's value has"),
+        ("drop_headers = [\"a b\"]", "`a b` is no name of a header field"),
         ("retries = 101", "101 is too many: at most 100"),
         ("redirects = 101", "101 is too many: at most 100"),
-        (
-            "pool = { max_idle = 65537 }",
-            "65537 is too many: at most 65536",
-        ),
-        (
-            "pool = { idle_timeout = \"2d\" }",
-            "2d is too long: at most 1d",
-        ),
+        ("pool = { max_idle = 65537 }", "65537 is too many: at most 65536"),
+        ("pool = { idle_timeout = \"2d\" }", "2d is too long: at most 1d"),
         ("method = \"FETCH\"", "FETCH"),
     ] {
         let text = format!(
@@ -322,30 +271,19 @@ load = {{ kind = "http", listen = "127.0.0.1:0", requests = 3 }}
     let address = running.addresses()[0].1;
     let say = async |path: &str| {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut stream = tokio::net::TcpStream::connect(address)
-            .await
-            .expect("it listens");
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
         let request = format!(
             "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi"
         );
-        stream
-            .write_all(request.as_bytes())
-            .await
-            .expect("it listens");
+        stream.write_all(request.as_bytes()).await.expect("it listens");
         let mut said = String::new();
         stream.read_to_string(&mut said).await.expect("an answer");
         said
     };
     let said = say("/echo").await;
-    assert!(
-        said.starts_with("HTTP/1.1 200") && said.ends_with("HI"),
-        "{said}"
-    );
+    assert!(said.starts_with("HTTP/1.1 200") && said.ends_with("HI"), "{said}");
     let said = say("/teapot").await;
-    assert!(
-        said.starts_with("HTTP/1.1 201") && said.contains("text/tea"),
-        "{said}"
-    );
+    assert!(said.starts_with("HTTP/1.1 201") && said.contains("text/tea"), "{said}");
     let said = say("/missing").await;
     assert!(said.starts_with("HTTP/1.1 404"), "{said}");
     // These were all books: the run ends by itself.
@@ -388,14 +326,8 @@ async fn a_file_is_sent_whole_with_its_length_and_within_its_limit() {
         let burn = format!("{burn}, max_body = \"64KiB\"");
         let (report, reasons) = burned_book(&burn, book()).await;
         let within = size <= 65_536;
-        assert_eq!(
-            report.ledger.burned,
-            u64::from(within),
-            "{size}: {reasons:?}"
-        );
-        let told = reasons
-            .iter()
-            .all(|reason| reason.contains("`max_body` allows 64KiB"));
+        assert_eq!(report.ledger.burned, u64::from(within), "{size}: {reasons:?}");
+        let told = reasons.iter().all(|reason| reason.contains("`max_body` allows 64KiB"));
         assert!(told, "{reasons:?}");
     }
 }
@@ -407,10 +339,7 @@ async fn a_refusal_is_quoted_in_the_reason() {
     let burn = format!("url = \"http://{}/\"", upstream.address);
     let (_, reasons) = burned_book(&burn, Book::new("x")).await;
     assert_eq!(reasons.len(), 1);
-    assert!(
-        reasons[0].ends_with("400 Bad Request: no such\\nfield: x"),
-        "{reasons:?}"
-    );
+    assert!(reasons[0].ends_with("400 Bad Request: no such\\nfield: x"), "{reasons:?}");
     assert_eq!(upstream.heard().len(), 1);
 }
 
@@ -450,9 +379,7 @@ async fn a_burn_replaces_a_connection_that_was_closed_meanwhile() {
     // The second and the third book were sent twice, with one key each.
     let mut keys = std::collections::BTreeMap::new();
     for heard in upstream.heard() {
-        *keys
-            .entry(heard.all("idempotency-key")[0].to_owned())
-            .or_insert(0) += 1;
+        *keys.entry(heard.all("idempotency-key")[0].to_owned()).or_insert(0) += 1;
     }
     assert_eq!(keys.into_values().collect::<Vec<_>>(), [1, 2, 2]);
 }
@@ -462,11 +389,7 @@ async fn copies_of_a_request_for_a_book_have_the_key_of_the_book() {
     // Only the second copy is answered.
     let seen = Mutex::new(std::collections::BTreeSet::new());
     let upstream = Upstream::start(move |heard| {
-        match seen
-            .lock()
-            .expect("no test panics in it")
-            .insert(heard.line.clone())
-        {
+        match seen.lock().expect("no test panics in it").insert(heard.line.clone()) {
             true => Says::Nothing,
             false => Says::Bytes("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".into()),
         }

@@ -44,34 +44,20 @@ impl Served {
                 let catalog = Catalog::standard();
                 let file = shipped("web-service.toml");
                 let loaded = Loaded::read(&file, &catalog, &changes).expect("a right file");
-                let running = Topology::from_plan(loaded.plan)
-                    .start()
-                    .await
-                    .expect("it starts");
+                let running = Topology::from_plan(loaded.plan).start().await.expect("it starts");
                 running.close_offers();
                 let address = running.addresses()[0].1;
-                told.send((address, running.clone()))
-                    .expect("the test waits");
+                told.send((address, running.clone())).expect("the test waits");
                 let done = running.done().await;
                 running.finish(done).await
             })
         });
         let (address, running) = hears.recv().expect("it starts");
-        Self {
-            address,
-            running,
-            thread,
-        }
+        Self { address, running, thread }
     }
 
     fn load(&self, rate: f64, lasts: Duration) -> Load {
-        Load {
-            address: self.address,
-            path: "/",
-            rate,
-            lasts,
-            now_and_then: None,
-        }
+        Load { address: self.address, path: "/", rate, lasts, now_and_then: None }
     }
 
     fn end(self) -> Report {
@@ -102,9 +88,7 @@ fn at_most_twice(calm: &Seen, killed: &Seen) -> Result<(), String> {
     let [calm, killed] = [calm, killed].map(|seen| seen.quantile(0.99));
     println!("p99 {calm:?} calm, {killed:?} killed");
     let holds = killed <= 2 * calm;
-    holds
-        .then_some(())
-        .ok_or_else(|| format!("{calm:?} {killed:?}"))
+    holds.then_some(()).ok_or_else(|| format!("{calm:?} {killed:?}"))
 }
 
 #[test]
@@ -161,9 +145,7 @@ fn more_than_can_be_done_is_refused_and_the_rest_is_answered_in_time() {
         assert!(seen.with_status(503) > seen.0.len() / 5);
         assert_eq!(report.requesters[0].lost, 0);
         let holds = goodput >= 0.95 * capacity && p99 <= 200 * MS;
-        holds
-            .then_some(())
-            .ok_or_else(|| format!("{goodput} of {capacity}, {p99:?}"))
+        holds.then_some(()).ok_or_else(|| format!("{goodput} of {capacity}, {p99:?}"))
     });
 }
 
@@ -176,10 +158,7 @@ struct Process {
 impl Process {
     fn example(name: &str) -> Self {
         let own = std::env::current_exe().expect("a path");
-        let folder = own
-            .parent()
-            .and_then(|deps| deps.parent())
-            .expect("a folder");
+        let folder = own.parent().and_then(|deps| deps.parent()).expect("a folder");
         let program = folder.join("examples").join(name);
         if !program.exists() {
             // If only this test is run, the examples are not built.
@@ -201,10 +180,7 @@ impl Process {
         let out = child.stdout.as_mut().expect("a pipe");
         BufReader::new(out).read_line(&mut said).expect("a line");
         let address = said.trim().trim_start_matches("http://").parse();
-        Self {
-            child,
-            address: address.expect("an address"),
-        }
+        Self { child, address: address.expect("an address") }
     }
 
     /// Sends SIGTERM; returns the rest of the output.
@@ -225,9 +201,7 @@ fn account(said: &str, what: &str) -> usize {
     let (_, rest) =
         (said.split_once(&format!(" {what}: "))).unwrap_or_else(|| panic!("no `{what}` in {said}"));
     let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
-    digits
-        .and_then(|digits| digits.parse().ok())
-        .expect("a number")
+    digits.and_then(|digits| digits.parse().ok()).expect("a number")
 }
 
 impl Drop for Process {
@@ -264,11 +238,7 @@ fn the_examples_service_outlives_its_workers() {
         let refused = calm.with_status(503) + killed.with_status(503);
         assert_eq!(of("answered"), answered, "{said}");
         assert_eq!(of("asked") + of("rejected"), all, "{said}");
-        assert_eq!(
-            of("failed") + of("shed") + of("expired") + of("rejected"),
-            refused,
-            "{said}"
-        );
+        assert_eq!(of("failed") + of("shed") + of("expired") + of("rejected"), refused, "{said}");
         // On a busy machine such a request may be shed before it reaches a worker.
         match of("failed") {
             5 => at_most_twice(&calm, &killed),
@@ -281,13 +251,7 @@ fn the_examples_service_outlives_its_workers() {
 /// answer may never have been read, so the service's own count of answers has to equal the
 /// client's.
 fn ended_under_load(address: SocketAddr, path: &'static str, end: impl FnOnce()) -> Seen {
-    let load = Load {
-        address,
-        path,
-        rate: 0.75 * CAPACITY,
-        lasts: 2000 * MS,
-        now_and_then: None,
-    };
+    let load = Load { address, path, rate: 0.75 * CAPACITY, lasts: 2000 * MS, now_and_then: None };
     let loading = std::thread::spawn(move || load.run());
     std::thread::park_timeout(1000 * MS);
     end();
@@ -321,10 +285,7 @@ fn a_signal_under_load_drops_nothing_that_was_accepted() {
     let report = place.report("r.json").0;
     let asked = &report["requesters"][0];
     assert_eq!(asked["answered"], seen.with_status(200), "{asked}");
-    assert_eq!(
-        (&asked["lost"], &asked["in_flight"]),
-        (&0.into(), &0.into())
-    );
+    assert_eq!((&asked["lost"], &asked["in_flight"]), (&0.into(), &0.into()));
     assert_eq!(asked["cancelled"], 0);
 }
 
@@ -332,12 +293,7 @@ fn a_signal_under_load_drops_nothing_that_was_accepted() {
 fn the_examples_service_ends_in_order() {
     let _alone = alone();
     let service = Mutex::new(Some(Process::example("web_service")));
-    let address = service
-        .lock()
-        .expect("nobody panics")
-        .as_ref()
-        .expect("it is there")
-        .address;
+    let address = service.lock().expect("nobody panics").as_ref().expect("it is there").address;
     let mut said = String::new();
     let seen = ended_under_load(address, "/shout", || {
         let service = service.lock().expect("nobody panics").take();
@@ -349,11 +305,7 @@ fn the_examples_service_ends_in_order() {
     assert_eq!(of("answered"), seen.with_status(200), "{said}");
     let refused = of("shed") + of("expired") + of("rejected");
     assert_eq!(refused, seen.with_status(503), "{said}");
-    assert_eq!(
-        of("asked"),
-        of("answered") + of("shed") + of("expired"),
-        "{said}"
-    );
+    assert_eq!(of("asked"), of("answered") + of("shed") + of("expired"), "{said}");
 }
 
 #[test]

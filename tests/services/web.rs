@@ -38,15 +38,8 @@ impl Work for Gated {
 async fn gated(name: &str) -> (BalancerHandle<Gated>, Arc<Semaphore>) {
     let gate = Arc::new(Semaphore::new(0));
     let own = gate.clone();
-    let balancer = Balancer::of(move |_| Gated(own.clone()))
-        .name(name)
-        .workers(2);
-    let balancer = balancer
-        .queue(1)
-        .full(Full::Reject)
-        .start()
-        .await
-        .expect("it starts");
+    let balancer = Balancer::of(move |_| Gated(own.clone())).name(name).workers(2);
+    let balancer = balancer.queue(1).full(Full::Reject).start().await.expect("it starts");
     (balancer, gate)
 }
 
@@ -55,9 +48,7 @@ async fn get(endpoints: &Endpoints, path: &str) -> (StatusCode, String) {
     let app =
         test::init_service(App::new().service(web::scope("/ops").configure(endpoints.routes())))
             .await;
-    let request = test::TestRequest::get()
-        .uri(&format!("/ops{path}"))
-        .to_request();
+    let request = test::TestRequest::get().uri(&format!("/ops{path}")).to_request();
     let response = test::call_service(&app, request).await;
     let status = response.status();
     let body = to_bytes(response.into_body()).await.expect("a body");
@@ -66,9 +57,7 @@ async fn get(endpoints: &Endpoints, path: &str) -> (StatusCode, String) {
 
 /// The value of a sample.
 fn sample(metrics: &str, name: &str) -> f64 {
-    let line = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     let value = line.unwrap_or_else(|| panic!("no {name} in {metrics}"));
     value.parse().expect("a number")
 }
@@ -87,9 +76,7 @@ async fn metrics_and_snapshot_say_what_has_happened() {
     while balancer.restarts() == 0 {
         tokio::task::yield_now().await;
     }
-    let waiting: Vec<_> = (0..3)
-        .map(|n| balancer.try_start(n).expect("room"))
-        .collect();
+    let waiting: Vec<_> = (0..3).map(|n| balancer.try_start(n).expect("room")).collect();
     assert_eq!(balancer.try_start(9).map(drop), Err(CallError::Full));
     // The route answers at once although all workers are busy.
     let (status, metrics) = get(&endpoints, "/metrics").await;
@@ -103,23 +90,11 @@ async fn metrics_and_snapshot_say_what_has_happened() {
     let outcomes = ["answered", "failed", "rejected", "cancelled", "shed"];
     assert_eq!(outcomes.map(requests), [3.0, 1.0, 1.0, 0.0, 0.0]);
     assert_eq!(
-        sample(
-            &metrics,
-            r#"gopherworks_balancer_requests_in_flight{balancer="desk"}"#
-        ),
+        sample(&metrics, r#"gopherworks_balancer_requests_in_flight{balancer="desk"}"#),
         3.0
     );
-    assert_eq!(
-        sample(
-            &metrics,
-            r#"gopherworks_balancer_restarts_total{balancer="desk"}"#
-        ),
-        1.0
-    );
-    assert_eq!(
-        sample(&metrics, r#"gopherworks_balancer_workers{balancer="desk"}"#),
-        2.0
-    );
+    assert_eq!(sample(&metrics, r#"gopherworks_balancer_restarts_total{balancer="desk"}"#), 1.0);
+    assert_eq!(sample(&metrics, r#"gopherworks_balancer_workers{balancer="desk"}"#), 2.0);
     let response = |le: &str| {
         sample(
             &metrics,
@@ -158,19 +133,12 @@ async fn everything_is_read_only() {
     for path in ["/health/live", "/health/ready", "/metrics", "/snapshot"] {
         for method in ["POST", "PUT", "DELETE", "PATCH"] {
             let method = method.parse().expect("a method");
-            let request = test::TestRequest::with_uri(path)
-                .method(method)
-                .to_request();
+            let request = test::TestRequest::with_uri(path).method(method).to_request();
             let status = test::call_service(&app, request).await.status();
             assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
         }
         let request = test::TestRequest::with_uri(path).method("HEAD".parse().expect("a method"));
-        assert!(
-            test::call_service(&app, request.to_request())
-                .await
-                .status()
-                .is_success()
-        );
+        assert!(test::call_service(&app, request.to_request()).await.status().is_success());
     }
 }
 
@@ -186,10 +154,7 @@ async fn an_applications_own_registry_has_all_of_it() {
     logins.inc_by(5);
     let (_, metrics) = get(&endpoints, "/metrics").await;
     assert_eq!(sample(&metrics, "logins_total"), 5.0);
-    assert_eq!(
-        sample(&metrics, r#"gopherworks_balancer_ready{balancer="desk"}"#),
-        1.0
-    );
+    assert_eq!(sample(&metrics, r#"gopherworks_balancer_ready{balancer="desk"}"#), 1.0);
 }
 
 #[actix_web::test]
@@ -207,10 +172,7 @@ async fn it_is_not_ready_without_workers_nor_while_it_ends() {
     let (status, said) = get(&endpoints, "/health/ready").await;
     assert_eq!(
         (status, said.as_str()),
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "not ready\ndesk: not ready\n"
-        )
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\ndesk: not ready\n")
     );
     assert_eq!(get(&endpoints, "/health/live").await.0, StatusCode::OK);
     gate.add_permits(1);
@@ -233,28 +195,17 @@ async fn it_is_not_ready_without_workers_nor_while_it_ends() {
     while mortal.is_ready() {
         tokio::task::yield_now().await;
     }
-    assert_eq!(
-        get(&endpoints, "/health/ready").await.0,
-        StatusCode::SERVICE_UNAVAILABLE
-    );
+    assert_eq!(get(&endpoints, "/health/ready").await.0, StatusCode::SERVICE_UNAVAILABLE);
 }
 
 #[actix_web::test]
 async fn refusals_tell_clients_what_to_do_and_nothing_else() {
-    let lost = CallError::WorkerLost {
-        reason: "the secret is 42".into(),
-    };
+    let lost = CallError::WorkerLost { reason: "the secret is 42".into() };
     let cases = [
         (lost, 503, "1"),
         (CallError::Full, 503, "1"),
         (CallError::Closed, 503, "1"),
-        (
-            CallError::Shed {
-                waited: Duration::ZERO,
-            },
-            503,
-            "1",
-        ),
+        (CallError::Shed { waited: Duration::ZERO }, 503, "1"),
         (CallError::DeadlineExceeded { begun: false }, 503, "1"),
         (CallError::DeadlineExceeded { begun: true }, 504, ""),
     ];
@@ -262,22 +213,14 @@ async fn refusals_tell_clients_what_to_do_and_nothing_else() {
         let refused = Refused::new(error.clone(), Duration::from_millis(3));
         let response = refused.error_response();
         assert_eq!(response.status().as_u16(), status, "{error}");
-        let said = response
-            .headers()
-            .get(RETRY_AFTER)
-            .map_or("", |after| after.to_str().expect("text"));
+        let said =
+            response.headers().get(RETRY_AFTER).map_or("", |after| after.to_str().expect("text"));
         assert_eq!(said, after, "{error}");
         let body = to_bytes(response.into_body()).await.expect("a body");
         assert!(!String::from_utf8_lossy(&body).contains("secret"));
     }
-    assert_eq!(
-        Refused::new(CallError::Full, Duration::from_millis(2100)).retry_after_s(),
-        3
-    );
-    assert_eq!(
-        Refused::new(CallError::Full, Duration::MAX).retry_after_s(),
-        3600
-    );
+    assert_eq!(Refused::new(CallError::Full, Duration::from_millis(2100)).retry_after_s(), 3);
+    assert_eq!(Refused::new(CallError::Full, Duration::MAX).retry_after_s(), 3600);
 }
 
 #[actix_web::test]
@@ -294,32 +237,23 @@ async fn the_end_comes_in_order_and_with_an_account() {
     let config = TopologyConfig::builder("books")
         .pile("inbox", |pile| pile)
         .incinerator("fire", |fire| fire.burn("count"))
-        .crew("crew", "inbox", "fire", |crew| {
-            crew.gophers(1, "load push unload return")
-        })
+        .crew("crew", "inbox", "fire", |crew| crew.gophers(1, "load push unload return"))
         .build();
     let topology = Topology::from_config(&config, &Catalog::standard()).expect("a right design");
     let running = topology.start().await.expect("it starts");
-    let offered = running
-        .offer_watched("inbox", vec![Book::new("a"), Book::new("b")])
-        .await
-        .expect("room");
+    let offered =
+        running.offer_watched("inbox", vec![Book::new("a"), Book::new("b")]).await.expect("room");
     for book in offered {
         assert!(book.await.is_some());
     }
-    let endpoints = Endpoints::new()
-        .balancer(&balancer)
-        .topology(&running)
-        .grace(Duration::from_millis(20));
+    let endpoints =
+        Endpoints::new().balancer(&balancer).topology(&running).grace(Duration::from_millis(20));
     let (_, snapshot) = get(&endpoints, "/snapshot").await;
     let snapshot: Value = serde_json::from_str(&snapshot).expect("JSON");
     assert_eq!(snapshot["topologies"][0]["ledger"]["burned"], 2);
     let (_, metrics) = get(&endpoints, "/metrics").await;
     assert_eq!(
-        sample(
-            &metrics,
-            r#"gopherworks_books_total{topology="books",outcome="burned"}"#
-        ),
+        sample(&metrics, r#"gopherworks_books_total{topology="books",outcome="burned"}"#),
         2.0
     );
 
@@ -330,14 +264,9 @@ async fn the_end_comes_in_order_and_with_an_account() {
             Ok::<_, Refused>(answer.to_string())
         };
         let app = App::new().app_data(data.clone());
-        app.route("/ask", web::get().to(ask))
-            .configure(routes.routes())
+        app.route("/ask", web::get().to(ask)).configure(routes.routes())
     });
-    let server = server
-        .workers(1)
-        .disable_signals()
-        .bind(("127.0.0.1", 0))
-        .expect("a port");
+    let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0)).expect("a port");
     let address = server.addrs()[0];
     let server = server.run();
     let handle = server.handle();
@@ -345,9 +274,7 @@ async fn the_end_comes_in_order_and_with_an_account() {
     // A request in flight at the beginning of the shutdown is answered.
     let asking = actix_rt::spawn(async move {
         use tokio::io::AsyncWriteExt;
-        let mut stream = tokio::net::TcpStream::connect(address)
-            .await
-            .expect("it listens");
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
         let request = b"GET /ask HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
         stream.write_all(request).await.expect("it listens");
         let mut said = String::new();
@@ -371,16 +298,11 @@ async fn the_end_comes_in_order_and_with_an_account() {
     assert!(!ended.get(), "a request is under way");
     gate.add_permits(1);
     let said = asking.await.expect("a client");
-    assert!(
-        said.starts_with("HTTP/1.1 200") && said.ends_with("42"),
-        "{said}"
-    );
+    assert!(said.starts_with("HTTP/1.1 200") && said.ends_with("42"), "{said}");
     let accounts = ending.await.expect("it ends");
     assert_eq!(accounts.len(), 2);
     assert!(accounts.iter().all(Account::balances), "{accounts:?}");
-    let Account::Balancer { counts, .. } = &accounts[0] else {
-        panic!("{accounts:?}")
-    };
+    let Account::Balancer { counts, .. } = &accounts[0] else { panic!("{accounts:?}") };
     assert_eq!((counts.asked, counts.answered), (1, 1));
     assert_eq!(balancer.call(1).await, Err(CallError::Closed));
 }
@@ -390,10 +312,9 @@ async fn hosts_are_checked_where_the_application_says_so() {
     let (balancer, _gate) = gated("hosts").await;
     let open = Endpoints::new().balancer(&balancer);
     let closed = open.clone().hosts(["ops.example"]);
-    for (endpoints, foreign) in [
-        (&open, StatusCode::OK),
-        (&closed, StatusCode::MISDIRECTED_REQUEST),
-    ] {
+    for (endpoints, foreign) in
+        [(&open, StatusCode::OK), (&closed, StatusCode::MISDIRECTED_REQUEST)]
+    {
         let app = App::new().configure(endpoints.routes());
         let app = test::init_service(app).await;
         for (host, wanted) in [

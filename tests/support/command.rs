@@ -30,9 +30,7 @@ pub fn program() -> &'static str {
 
 /// The path of a shipped config.
 pub fn shipped(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("config")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
 }
 
 /// A temporary folder for a test; removed when dropped.
@@ -64,10 +62,8 @@ impl Place {
 
     /// The text of a file; empty if it does not exist.
     pub fn text(&self, name: impl AsRef<Path>) -> String {
-        fs::read(self.path(name)).map_or_else(
-            |_| String::new(),
-            |bytes| String::from_utf8_lossy(&bytes).into_owned(),
-        )
+        fs::read(self.path(name))
+            .map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Makes a fifo.
@@ -106,10 +102,7 @@ pub fn plain(process: &mut Process) {
             process.env_remove(name);
         }
     }
-    process
-        .env_remove("RUST_LOG")
-        .env_remove("INBOX")
-        .env_remove("OUTBOX");
+    process.env_remove("RUST_LOG").env_remove("INBOX").env_remove("OUTBOX");
 }
 
 /// A config with one crew from a pile `inbox` to an incinerator `fire`, with carts of `books`.
@@ -142,10 +135,8 @@ impl Report {
     pub fn balanced(&self) -> &Self {
         assert_eq!(self.ledger("lost"), 0, "{}", self.0);
         assert_eq!(self.ledger("duplicates"), 0, "{}", self.0);
-        let ends: i64 = ["burned", "dead", "dropped", "in_flight"]
-            .iter()
-            .map(|name| self.ledger(name))
-            .sum();
+        let ends: i64 =
+            ["burned", "dead", "dropped", "in_flight"].iter().map(|name| self.ledger(name)).sum();
         assert_eq!(self.ledger("offered"), ends, "{}", self.0);
         self
     }
@@ -169,23 +160,15 @@ struct Said {
 impl Running {
     /// Starts the process.
     pub fn start(mut process: Process) -> Self {
-        let spawned = process
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
+        let spawned =
+            process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = spawned.expect("the command starts");
         let said = Arc::<Said>::default();
         let out = child.stdout.take();
         let out = out.map(|pipe| collect(pipe, Arc::default()));
         let err = child.stderr.take();
         let err = err.map(|pipe| collect(pipe, said.clone()));
-        Self {
-            child,
-            out,
-            err,
-            said,
-        }
+        Self { child, out, err, said }
     }
 
     /// The process id.
@@ -309,9 +292,7 @@ impl Gate {
 
     /// Lets `count` readers through.
     pub fn open(&mut self, count: usize) {
-        self.0
-            .write_all("\n".repeat(count).as_bytes())
-            .expect("room in the fifo");
+        self.0.write_all("\n".repeat(count).as_bytes()).expect("room in the fifo");
     }
 }
 
@@ -338,8 +319,5 @@ pub fn tree(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 /// The lines of a stream.
 pub fn lines(bytes: &[u8]) -> Vec<String> {
-    String::from_utf8_lossy(bytes)
-        .lines()
-        .map(str::to_owned)
-        .collect()
+    String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect()
 }

@@ -43,28 +43,15 @@ pub struct Design {
 impl fmt::Debug for CrewDesign {
     /// On one line: proptest prints it when a property fails.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            gophers,
-            carts,
-            cart_books,
-            times,
-        } = self;
+        let Self { gophers, carts, cart_books, times } = self;
         write!(f, "{gophers:?} {carts}x{cart_books} {times:?}us")
     }
 }
 
 impl fmt::Debug for Design {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            books,
-            capacity,
-            dumps,
-            stretches,
-            exclusive,
-            max_attempts,
-            seed,
-            strategy,
-        } = self;
+        let Self { books, capacity, dumps, stretches, exclusive, max_attempts, seed, strategy } =
+            self;
         write!(
             f,
             "{books} books, manuals {capacity}, dumps {dumps:?}, slots {exclusive:?}, {max_attempts} attempts, seed {seed}, {strategy:?}"
@@ -118,12 +105,7 @@ fn time() -> impl Strategy<Value = (u64, bool)> {
 
 fn crew() -> impl Strategy<Value = CrewDesign> {
     (gophers(), 1u32..=4, 1u64..=5, prop::array::uniform4(time())).prop_map(
-        |(gophers, carts, cart_books, times)| CrewDesign {
-            gophers,
-            carts,
-            cart_books,
-            times,
-        },
+        |(gophers, carts, cart_books, times)| CrewDesign { gophers, carts, cart_books, times },
     )
 }
 
@@ -144,9 +126,8 @@ pub fn design(dumps: usize) -> impl Strategy<Value = Design> {
                 let ((crews, _), _): &((Vec<CrewDesign>, _), u64) = &parts[at];
                 crews.iter().map(|crew| crew.cart_books).max().unwrap_or(1)
             };
-            let dumps = (1..parts.len())
-                .map(|at| parts[at].1.max(cart(at - 1)).max(cart(at)))
-                .collect();
+            let dumps =
+                (1..parts.len()).map(|at| parts[at].1.max(cart(at - 1)).max(cart(at))).collect();
             let capacity = capacity.max(cart(0));
             let (stretches, _): (Vec<_>, Vec<u64>) = parts.into_iter().unzip();
             let (stretches, exclusive) = stretches.into_iter().unzip();
@@ -238,12 +219,7 @@ fn step(time: (u64, bool)) -> StepTimeConfig {
 impl CrewDesign {
     /// One gopher with one cart, and steps without duration.
     pub fn plain(cart_books: u64) -> Self {
-        Self {
-            gophers: vec![STEPS.join(" ")],
-            carts: 1,
-            cart_books,
-            times: [(0, false); 4],
-        }
+        Self { gophers: vec![STEPS.join(" ")], carts: 1, cart_books, times: [(0, false); 4] }
     }
 
     fn config(&self, mut crew: CrewConfig) -> CrewConfig {
@@ -277,9 +253,7 @@ impl Design {
     /// Most books that may be in flight: what piles admit plus what carts hold.
     pub fn room(&self) -> u64 {
         let carts = self.stretches.iter().flatten();
-        let carried: u64 = carts
-            .map(|crew| u64::from(crew.carts) * crew.cart_books)
-            .sum();
+        let carried: u64 = carts.map(|crew| u64::from(crew.carts) * crew.cart_books).sum();
         self.capacity + self.dumps.iter().sum::<u64>() + carried
     }
 
@@ -304,9 +278,7 @@ impl Design {
             .cores(2)
             .supervision(patient)
             .pile("manuals", |mut pile| {
-                pile = pile
-                    .capacity_books(self.capacity)
-                    .max_attempts(self.max_attempts);
+                pile = pile.capacity_books(self.capacity).max_attempts(self.max_attempts);
                 if let Some(source) = source {
                     pile = pile.source(source);
                 }
@@ -317,8 +289,7 @@ impl Design {
             all = all.dump(&self.node(at + 1), |mut dump| {
                 dump.exclusive.unload = self.exclusive[at].1;
                 dump.exclusive.load = self.exclusive[at + 1].0;
-                dump.capacity_books(*capacity)
-                    .max_attempts(self.max_attempts)
+                dump.capacity_books(*capacity).max_attempts(self.max_attempts)
             });
         }
         let last = self.stretches.len() - 1;

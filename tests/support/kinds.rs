@@ -15,11 +15,7 @@ use proptest::prelude::*;
 pub fn cases(count: u32) -> ProptestConfig {
     let factor = std::env::var("THOROUGH").ok();
     let factor = factor.and_then(|factor| factor.parse().ok()).unwrap_or(1);
-    ProptestConfig {
-        cases: count * factor,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
+    ProptestConfig { cases: count * factor, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 /// Ids in the order of some event.
@@ -29,18 +25,12 @@ pub struct Record(Arc<Mutex<Vec<u64>>>);
 impl Record {
     /// Records a book.
     pub fn note(&self, book: &Book) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(book.id.0);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(book.id.0);
     }
 
     /// All ids, in order.
     pub fn all(&self) -> Vec<u64> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// All ids, sorted.

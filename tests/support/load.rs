@@ -55,17 +55,11 @@ impl Seen {
     pub fn quantile(&self, share: f64) -> Duration {
         let mut times: Vec<Duration> = (self.0.iter())
             .filter_map(|outcome| match outcome {
-                Outcome::Answered {
-                    status: 200, took, ..
-                } => Some(*took),
+                Outcome::Answered { status: 200, took, .. } => Some(*took),
                 _ => None,
             })
             .collect();
-        assert!(
-            !times.is_empty(),
-            "nothing was answered: {:?}",
-            self.0.first()
-        );
+        assert!(!times.is_empty(), "nothing was answered: {:?}", self.0.first());
         times.sort_unstable();
         times[((times.len() - 1) as f64 * share) as usize]
     }
@@ -77,11 +71,7 @@ impl Seen {
             let right = matches!(
                 outcome,
                 Outcome::Answered { status: 200, .. }
-                    | Outcome::Answered {
-                        status: 503,
-                        retry_after: true,
-                        ..
-                    }
+                    | Outcome::Answered { status: 503, retry_after: true, .. }
             );
             assert!(right, "{outcome:?}");
         }
@@ -93,10 +83,8 @@ type Idle = Rc<RefCell<Vec<TcpStream>>>;
 impl Load {
     /// Runs the load on the calling thread.
     pub fn run(&self) -> Seen {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         LocalSet::new().block_on(&runtime, self.clone().go())
     }
 
@@ -152,22 +140,14 @@ async fn one(address: SocketAddr, path: &str, body: &str, idle: &Idle, due: Inst
         body.len()
     );
     if stream.write_all(request.as_bytes()).await.is_err() {
-        return if was_kept {
-            Outcome::Unconnected
-        } else {
-            Outcome::Broken
-        };
+        return if was_kept { Outcome::Unconnected } else { Outcome::Broken };
     }
     match read(&mut stream).await {
         Some((status, retry_after, keep)) => {
             if keep {
                 idle.borrow_mut().push(stream);
             }
-            Outcome::Answered {
-                status,
-                took: due.elapsed(),
-                retry_after,
-            }
+            Outcome::Answered { status, took: due.elapsed(), retry_after }
         }
         // An idle connection may be closed while the request is written: the server has not read
         // it.
@@ -185,8 +165,7 @@ pub async fn read(stream: &mut TcpStream) -> Option<(u16, bool, bool)> {
         if let Some(end) = all.windows(4).position(|four| four == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&all[..end]).to_ascii_lowercase();
             let header = |name: &str| {
-                head.lines()
-                    .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
             };
             let length: usize =
                 header("content-length").map_or(0, |text| text.trim().parse().expect("a length"));

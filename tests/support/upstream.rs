@@ -75,10 +75,7 @@ fn serve(
 ) {
     let mut left = Vec::new();
     while let Some(request) = read(connection, &mut stream, &mut left) {
-        heard
-            .lock()
-            .expect("no test panics in it")
-            .push(request.clone());
+        heard.lock().expect("no test panics in it").push(request.clone());
         match says(&request) {
             Says::Bytes(bytes) => {
                 if stream.write_all(&bytes).is_err() {
@@ -111,17 +108,10 @@ fn read(connection: usize, stream: &mut TcpStream, left: &mut Vec<u8>) -> Option
     let line = lines.next()?.trim_end_matches(" HTTP/1.1").to_owned();
     let fields = lines.filter_map(|line| line.split_once(':'));
     let fields = fields.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
-    let mut heard = Heard {
-        connection,
-        line,
-        fields: fields.collect(),
-        body: Vec::new(),
-    };
+    let mut heard = Heard { connection, line, fields: fields.collect(), body: Vec::new() };
     assert_eq!(heard.all("transfer-encoding"), [""; 0], "lengths are known");
-    let length: usize = heard
-        .all("content-length")
-        .first()
-        .map_or(0, |length| length.parse().expect("a length"));
+    let length: usize =
+        heard.all("content-length").first().map_or(0, |length| length.parse().expect("a length"));
     while left.len() < length {
         more(left)?;
     }

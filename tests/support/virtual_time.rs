@@ -45,10 +45,7 @@ where
 
 /// A topology of `config` that uses `clock`.
 pub fn topology(config: &TopologyConfig, catalog: &Catalog, clock: &Clock) -> Topology {
-    let options = Options {
-        clock: Some(clock.clone()),
-        ..Options::default()
-    };
+    let options = Options { clock: Some(clock.clone()), ..Options::default() };
     Topology::from_config(config, catalog)
         .unwrap_or_else(|mistakes| panic!("the config is refused: {mistakes:?}"))
         .with_options(options)

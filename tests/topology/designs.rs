@@ -34,9 +34,7 @@ const DESIGNS: [(&str, f64); 14] = [
 
 fn plan(name: &str, sets: &[String]) -> Plan {
     let path = format!("{}/config/{name}.toml", env!("CARGO_MANIFEST_DIR"));
-    let overrides = sets
-        .iter()
-        .fold(Overrides::default(), |all, set| all.set(set));
+    let overrides = sets.iter().fold(Overrides::default(), |all, set| all.set(set));
     Loaded::read(path, &Catalog::standard(), &overrides)
         .unwrap_or_else(|mistakes| panic!("{name}: {mistakes}"))
         .plan
@@ -119,10 +117,7 @@ fn overlap(spans: &[(Time, Time)]) -> usize {
 
 fn simulate(plan: &Plan, kills: &[(Duration, usize)]) -> (Report, Arc<Judge>) {
     let judge = Arc::new(Judge::default());
-    let options = Options {
-        tracer: Some(judge.clone()),
-        ..Options::default()
-    };
+    let options = Options { tracer: Some(judge.clone()), ..Options::default() };
     let topology = Topology::from_plan(plan.clone()).with_options(options);
     let report = gopherworks::simulate::in_virtual_time(async |clock| {
         let running = topology.in_time_of(&clock, None).start().await.unwrap();
@@ -149,53 +144,22 @@ fn simulate(plan: &Plan, kills: &[(Duration, usize)]) -> (Report, Arc<Judge>) {
 /// Asserts properties 1 to 5 and 7 of a design by its trace.
 fn assert_sound(name: &str, plan: &Plan, report: &Report, judge: &Judge, books: u64, killed: bool) {
     let seen = judge.0.lock().unwrap();
-    let what = format!(
-        "{name}, seed {}, {} cores",
-        plan.execution.seed, plan.execution.cores
-    );
+    let what = format!("{name}, seed {}, {} cores", plan.execution.seed, plan.execution.cores);
     assert_eq!(seen.wrong, Vec::<String>::new(), "{what}");
-    assert_eq!(
-        report.outcome,
-        Outcome::Finished,
-        "{what}: {:?}",
-        report.failures
-    );
+    assert_eq!(report.outcome, Outcome::Finished, "{what}: {:?}", report.failures);
     assert!(report.ledger.balances(), "{what}: {:?}", report.ledger);
-    assert_eq!(
-        (report.ledger.burned, report.ledger.in_flight),
-        (books, 0),
-        "{what}"
-    );
-    assert_eq!(
-        seen.burned,
-        (1..=books).collect(),
-        "{what}: the same set of books"
-    );
+    assert_eq!((report.ledger.burned, report.ledger.in_flight), (books, 0), "{what}");
+    assert_eq!(seen.burned, (1..=books).collect(), "{what}: the same set of books");
     for (cart, steps) in &seen.carts {
-        assert!(
-            overlap(steps) <= 1,
-            "{what}: {cart} had two holders at once"
-        );
+        assert!(overlap(steps) <= 1, "{what}: {cart} had two holders at once");
     }
     for (gopher, steps) in seen.gophers.iter().filter(|_| !killed) {
-        assert!(
-            overlap(steps) <= 1,
-            "{what}: {gopher} did two steps at once"
-        );
+        assert!(overlap(steps) <= 1, "{what}: {gopher} did two steps at once");
     }
     for crew in &plan.crews {
-        assert!(
-            seen.loads[&crew.name] <= crew.cart_books,
-            "{what}: a cart overloaded"
-        );
-        let carts = seen
-            .carts
-            .keys()
-            .filter(|cart| cart.starts_with(&format!("{}#", crew.name)));
-        assert!(
-            carts.count() <= crew.carts as usize,
-            "{what}: carts from nowhere"
-        );
+        assert!(seen.loads[&crew.name] <= crew.cart_books, "{what}: a cart overloaded");
+        let carts = seen.carts.keys().filter(|cart| cart.starts_with(&format!("{}#", crew.name)));
+        assert!(carts.count() <= crew.carts as usize, "{what}: carts from nowhere");
     }
     let at_end = |crews: Vec<&str>, step| {
         let spans: Vec<_> = crews
@@ -207,16 +171,10 @@ fn assert_sound(name: &str, plan: &Plan, report: &Report, judge: &Judge, books: 
         overlap(&spans)
     };
     for (key, pile) in plan.piles.iter().enumerate() {
-        let crews = plan
-            .crews
-            .iter()
-            .filter(|crew| crew.from == key)
-            .map(|crew| crew.name.as_str());
+        let crews =
+            plan.crews.iter().filter(|crew| crew.from == key).map(|crew| crew.name.as_str());
         if let Some(slots) = pile.exclusive.load.filter(|_| !killed) {
-            assert!(
-                at_end(crews.clone().collect(), Step::Load) <= slots as usize,
-                "{what}"
-            );
+            assert!(at_end(crews.clone().collect(), Step::Load) <= slots as usize, "{what}");
         }
         let below: i64 = (plan.crews.iter().filter(|crew| crew.from == key))
             .map(|crew| i64::from(crew.carts) * crew.cart_books as i64)
@@ -224,18 +182,11 @@ fn assert_sound(name: &str, plan: &Plan, report: &Report, judge: &Judge, books: 
         if let (true, Some(capacity)) = (pile.dump, pile.capacity.books) {
             let most = seen.ready[&pile.name].1;
             let returned = if killed { below } else { 0 };
-            assert!(
-                most <= capacity as i64 + returned,
-                "{what}: {} held {most}",
-                pile.name
-            );
+            assert!(most <= capacity as i64 + returned, "{what}: {} held {most}", pile.name);
         }
     }
     for (key, fire) in plan.incinerators.iter().enumerate() {
-        let crews = plan
-            .crews
-            .iter()
-            .filter(|crew| crew.to == Target::Incinerator(key));
+        let crews = plan.crews.iter().filter(|crew| crew.to == Target::Incinerator(key));
         if let Some(slots) = fire.exclusive.unload.filter(|_| !killed) {
             let crews = crews.map(|crew| crew.name.as_str()).collect();
             assert!(at_end(crews, Step::Unload) <= slots as usize, "{what}");
@@ -245,27 +196,17 @@ fn assert_sound(name: &str, plan: &Plan, report: &Report, judge: &Judge, books: 
         .flat_map(|crew| Step::ALL.map(|step| (crew, step)))
         .flat_map(|(crew, step)| {
             let cpu = crew.steps.of(step).cpu.mean();
-            let spans = seen
-                .ends
-                .get(&(crew.name.clone(), step))
-                .into_iter()
-                .flatten();
+            let spans = seen.ends.get(&(crew.name.clone(), step)).into_iter().flatten();
             spans.map(move |(_, at)| (Time(at.0 - cpu.as_nanos() as u64), *at))
         })
         .collect();
     if !killed {
-        assert!(
-            overlap(&cpu) <= plan.execution.cores,
-            "{what}: more active than cores"
-        );
+        assert!(overlap(&cpu) <= plan.execution.cores, "{what}: more active than cores");
     }
 }
 
 fn sets(cores: u32, seed: u64) -> Vec<String> {
-    vec![
-        format!("execution.cores={cores}"),
-        format!("execution.seed={seed}"),
-    ]
+    vec![format!("execution.cores={cores}"), format!("execution.seed={seed}")]
 }
 
 #[test]
@@ -280,14 +221,8 @@ fn every_design_has_its_speed_up_and_its_properties_on_any_cores_and_seed() {
                 assert_sound(name, &plan, &report, &judge, 10_000, false);
                 let measured = report.speed_up.unwrap();
                 let formula = report.speed_up_formula.unwrap();
-                assert!(
-                    (formula - promised).abs() < 1e-6,
-                    "{name}: formula {formula}"
-                );
-                assert!(
-                    (measured / promised - 1.0).abs() <= 0.01,
-                    "{name}: {measured}"
-                );
+                assert!((formula - promised).abs() < 1e-6, "{name}: formula {formula}");
+                assert!((measured / promised - 1.0).abs() <= 0.01, "{name}: {measured}");
                 let late = report.makespan_s.unwrap() - report.makespan_formula_s.unwrap();
                 // The tolerance is one cycle of one gopher with all its handling.
                 assert!(late.abs() <= 0.006, "{name}: the makespan is {late} s off");
@@ -301,14 +236,7 @@ fn on_more_cores_the_ring_of_cpu_steps_is_as_fast_as_it_has_cores() {
     for (cores, promised) in [(1, 1.0), (2, 2.0), (4, 4.0), (8, 8.0)] {
         let plan = plan("eight-gophers-one-core", &sets(cores, 1));
         let (report, judge) = simulate(&plan, &[]);
-        assert_sound(
-            "eight-gophers-one-core",
-            &plan,
-            &report,
-            &judge,
-            10_000,
-            false,
-        );
+        assert_sound("eight-gophers-one-core", &plan, &report, &judge, 10_000, false);
         assert!(
             (report.speed_up.unwrap() / promised - 1.0).abs() <= 0.01,
             "{cores}: {:?}",
@@ -321,21 +249,12 @@ fn on_more_cores_the_ring_of_cpu_steps_is_as_fast_as_it_has_cores() {
 #[test]
 fn on_one_core_a_dump_only_costs() {
     // T1 / (T1 + handling) = 4 / (4 + 2).
-    for name in [
-        "two-gophers-staged",
-        "eight-gophers-staged",
-        "sixteen-gophers",
-    ] {
+    for name in ["two-gophers-staged", "eight-gophers-staged", "sixteen-gophers"] {
         let mut changes = sets(1, 1);
-        for (step, time) in [
-            ("load", "1ms"),
-            ("push", "500us"),
-            ("unload", "1ms"),
-            ("return", "500us"),
-        ] {
-            changes.push(format!(
-                "crews.near.steps.{step}={{ wait = \"0s\", cpu = \"{time}\" }}"
-            ));
+        for (step, time) in
+            [("load", "1ms"), ("push", "500us"), ("unload", "1ms"), ("return", "500us")]
+        {
+            changes.push(format!("crews.near.steps.{step}={{ wait = \"0s\", cpu = \"{time}\" }}"));
         }
         let plan = plan(name, &changes);
         let (report, judge) = simulate(&plan, &[]);
@@ -376,28 +295,17 @@ fn every_design_keeps_its_books_whoever_is_killed() {
 
 #[test]
 fn rings_of_drawn_times_are_as_slow_as_the_formula_says() {
-    for (carts, promised) in [
-        (2, 1.6),
-        (4, 16.0 / 7.0),
-        (8, 32.0 / 11.0),
-        (16, 64.0 / 19.0),
-    ] {
+    for (carts, promised) in [(2, 1.6), (4, 16.0 / 7.0), (8, 32.0 / 11.0), (16, 64.0 / 19.0)] {
         let mut changes = sets(2, 7);
         changes.push(format!("crews.haul.carts={{ count = {carts}, books = 1 }}"));
         changes.push("piles.manuals.source.books=100_000".into());
         for step in ["load", "push", "unload", "return"] {
-            changes.push(format!(
-                "crews.haul.steps.{step}={{ wait = {{ exponential = \"1ms\" }} }}"
-            ));
+            changes
+                .push(format!("crews.haul.steps.{step}={{ wait = {{ exponential = \"1ms\" }} }}"));
         }
-        let report = Topology::from_plan(plan("four-gophers", &changes))
-            .simulate(None)
-            .unwrap();
+        let report = Topology::from_plan(plan("four-gophers", &changes)).simulate(None).unwrap();
         let formula = report.speed_up_formula.unwrap();
-        assert!(
-            (formula / promised - 1.0).abs() < 1e-6,
-            "{carts} carts: formula {formula}"
-        );
+        assert!((formula / promised - 1.0).abs() < 1e-6, "{carts} carts: formula {formula}");
         let measured = report.speed_up.unwrap();
         assert!(
             (measured / promised - 1.0).abs() <= 0.03,
@@ -418,9 +326,8 @@ fn a_dump_between_drawn_times_costs_what_the_formula_says() {
             changes.push(format!("crews.near.steps.{step}=\"0s\""));
         }
         changes.push("crews.near.steps.push={ wait = { exponential = \"1ms\" } }".into());
-        let report = Topology::from_plan(plan("two-gophers-staged", &changes))
-            .simulate(None)
-            .unwrap();
+        let report =
+            Topology::from_plan(plan("two-gophers-staged", &changes)).simulate(None).unwrap();
         // Both push once a trip, so at full rate they would be twice as fast as one gopher that
         // does both.
         let measured = report.speed_up.unwrap() / 2.0;
@@ -429,9 +336,6 @@ fn a_dump_between_drawn_times_costs_what_the_formula_says() {
             "room {room}: {measured} for {promised}"
         );
         let formula = report.speed_up_formula.unwrap() / 2.0;
-        assert!(
-            (formula / promised - 1.0).abs() < 1e-6,
-            "room {room}: formula {formula}"
-        );
+        assert!((formula / promised - 1.0).abs() < 1e-6, "room {room}: formula {formula}");
     }
 }

@@ -28,9 +28,7 @@ fn config(name: &str, work: Option<&str>, burn: &str) -> TopologyConfig {
                 None => crew,
             }
         })
-        .crew("far", "shelf", "out", |crew| {
-            crew.gophers(1, ALL).cart_books(2)
-        })
+        .crew("far", "shelf", "out", |crew| crew.gophers(1, ALL).cart_books(2))
         .build();
     config.supervision.intensity = 3;
     config
@@ -56,10 +54,7 @@ fn a_crasher_ends_the_run_with_its_name_and_its_words() {
         let Outcome::Escalated(reason) = &report.outcome else {
             panic!("{:?}", report.outcome);
         };
-        assert!(
-            reason.contains("near/") && reason.contains("boom at"),
-            "{reason}"
-        );
+        assert!(reason.contains("near/") && reason.contains("boom at"), "{reason}");
         let ledger = report.ledger;
         assert!(ledger.balances(), "{ledger:?}");
         assert_eq!((ledger.offered, ledger.burned + ledger.in_flight), (20, 20));
@@ -90,17 +85,13 @@ fn a_factory_that_fails_counts_like_any_failure() {
     in_virtual_time(async |clock| {
         let made = Arc::new(AtomicU32::new(0));
         let mut catalog = Catalog::standard();
-        catalog.add_work(
-            "fragile",
-            "Panics, and can't be made again",
-            move |_: &NoOptions, _| {
-                // One call for the check before the start, and one for each of two gophers.
-                match made.fetch_add(1, Ordering::Relaxed) {
-                    0..3 => Ok(Fragile),
-                    _ => Err(Failure::transient("out of parts")),
-                }
-            },
-        );
+        catalog.add_work("fragile", "Panics, and can't be made again", move |_: &NoOptions, _| {
+            // One call for the check before the start, and one for each of two gophers.
+            match made.fetch_add(1, Ordering::Relaxed) {
+                0..3 => Ok(Fragile),
+                _ => Err(Failure::transient("out of parts")),
+            }
+        });
         let config = config("parts", Some("fragile"), "count");
         let running = topology(&config, &catalog, &clock).start().await.unwrap();
         running.offer("desk", books(5)).await.unwrap();
@@ -119,11 +110,7 @@ struct Spiteful;
 
 impl Transform for Spiteful {
     fn apply(&mut self, book: Book) -> Result<Option<Book>, Failure> {
-        if book.id.0.is_multiple_of(3) {
-            panic!("boom")
-        } else {
-            Ok(Some(book))
-        }
+        if book.id.0.is_multiple_of(3) { panic!("boom") } else { Ok(Some(book)) }
     }
 
     fn blocks(&self) -> bool {
@@ -142,11 +129,7 @@ fn a_drop_that_panics_aborts_nothing() {
     hush();
     in_virtual_time(async |clock| {
         let mut catalog = Catalog::standard();
-        catalog.add_work(
-            "spiteful",
-            "Panics in work and in drop",
-            |_: &NoOptions, _| Ok(Spiteful),
-        );
+        catalog.add_work("spiteful", "Panics in work and in drop", |_: &NoOptions, _| Ok(Spiteful));
         let mut config = config("spite", Some("spiteful"), "count");
         config.supervision.intensity = 1_000;
         config.supervision.in_a_row = 1_000;
@@ -206,8 +189,6 @@ fn the_command_says_why_it_gave_up_and_exits_with_70() {
         .arg(&file)
         .assert()
         .code(70)
-        .stderr(predicates::str::contains(
-            "error: the restart budget is spent: manuals.source",
-        ))
+        .stderr(predicates::str::contains("error: the restart budget is spent: manuals.source"))
         .stderr(predicates::str::contains("failure 4 within 10s"));
 }

@@ -67,27 +67,16 @@ fn with(fault: &str) -> Ran {
 
 fn with_all(faults: &str) -> Ran {
     let text = format!("{DESIGN}\n{faults}");
-    let loaded = Loaded::parse(
-        "own.toml",
-        text,
-        &Catalog::standard(),
-        &Overrides::default(),
-    );
+    let loaded = Loaded::parse("own.toml", text, &Catalog::standard(), &Overrides::default());
     let plan = loaded.unwrap_or_else(|mistakes| panic!("{mistakes}")).plan;
     let lines = Arc::new(Lines::default());
     let topology = Topology::from_plan(plan).with_options(Options {
-        faults: Faulting::Planned {
-            horizon: Duration::from_secs(1),
-        },
+        faults: Faulting::Planned { horizon: Duration::from_secs(1) },
         tracer: Some(lines.clone()),
         ..Options::default()
     });
     let (report, fired) = in_virtual_time(async |clock| {
-        let running = topology
-            .in_time_of(&clock, None)
-            .start()
-            .await
-            .expect("it starts");
+        let running = topology.in_time_of(&clock, None).start().await.expect("it starts");
         let done = until_done(&running, &clock, None).await;
         assert_eq!(done, Done::Drained, "{faults}");
         let fired = running.fired();
@@ -97,11 +86,7 @@ fn with_all(faults: &str) -> Ran {
     assert!(report.balances(), "{faults}: {ledger:?}");
     assert_eq!(ledger.burned + ledger.dead, 200, "{faults}: {ledger:?}");
     let lines = std::mem::take(&mut *lines.0.lock().unwrap());
-    Ran {
-        report,
-        fired,
-        lines,
-    }
+    Ran { report, fired, lines }
 }
 
 fn calm() -> Ran {
@@ -117,33 +102,16 @@ fn without_faults_nothing_fires() {
 
 #[test]
 fn panics_kills_and_stops_end_lives_that_are_followed_by_others() {
-    for (kind, exit) in [
-        ("panic", "panicked"),
-        ("kill", "was killed"),
-        ("stop", "ended normally"),
-    ] {
-        for target in [
-            "manuals",
-            "middle",
-            "furnace",
-            "near/1",
-            "far",
-            "manuals.source",
-        ] {
+    for (kind, exit) in [("panic", "panicked"), ("kill", "was killed"), ("stop", "ended normally")]
+    {
+        for target in ["manuals", "middle", "furnace", "near/1", "far", "manuals.source"] {
             let ran = with(&format!(
                 "kind = \"{kind}\"\ntarget = \"{target}\"\nwhen = {{ at = [\"10ms\", \"20ms\", \"30ms\"] }}"
             ));
-            assert_eq!(
-                (ran.fired.len(), ran.report.restarts),
-                (3, 3),
-                "{kind} {target}"
-            );
+            assert_eq!((ran.fired.len(), ran.report.restarts), (3, 3), "{kind} {target}");
             // All actors stop normally at the end.
             let exits = ran.count(&format!("exited \"{exit}"));
-            assert!(
-                exits == 3 || (kind == "stop" && exits > 3),
-                "{kind} {target}"
-            );
+            assert!(exits == 3 || (kind == "stop" && exits > 3), "{kind} {target}");
             assert_eq!(ran.report.ledger.dead, 0, "nobody is charged for it");
         }
     }
@@ -161,9 +129,7 @@ fn a_point_is_where_it_happens_with_the_cart_in_hand() {
         "furnace.deliver",
         "middle.look",
     ] {
-        let ran = with(&format!(
-            "kind = \"panic\"\ntarget = \"{point}\"\nwhen = {{ nth = 3 }}"
-        ));
+        let ran = with(&format!("kind = \"panic\"\ntarget = \"{point}\"\nwhen = {{ nth = 3 }}"));
         assert_eq!((ran.fired.len(), ran.report.restarts), (1, 1), "{point}");
         let (_, name) = point.split_once('.').expect("a point");
         assert_eq!(ran.fired[0].site.point.expect("a point").name(), name);
@@ -172,18 +138,9 @@ fn a_point_is_where_it_happens_with_the_cart_in_hand() {
 
 #[test]
 fn a_hang_takes_all_who_live_there_along_and_all_come_back() {
-    for target in [
-        "manuals",
-        "middle",
-        "furnace",
-        "near/1",
-        "near/2",
-        "far",
-        "manuals.source",
-    ] {
-        let ran = with(&format!(
-            "kind = \"hang\"\ntarget = \"{target}\"\nwhen = {{ at = \"10ms\" }}"
-        ));
+    for target in ["manuals", "middle", "furnace", "near/1", "near/2", "far", "manuals.source"] {
+        let ran =
+            with(&format!("kind = \"hang\"\ntarget = \"{target}\"\nwhen = {{ at = \"10ms\" }}"));
         assert_eq!(ran.count("exited \"hung\""), 1, "{target}");
         let others = ran.count("which was blocked by");
         assert_eq!(others as u64 + 1, ran.report.restarts, "{target}");
@@ -207,11 +164,7 @@ fn slow_steps_and_late_messages_cost_time_and_nothing_else() {
     ] {
         let ran = with(fault);
         assert!(!ran.fired.is_empty(), "{fault}");
-        assert_eq!(
-            (ran.report.restarts, ran.report.ledger.dead),
-            (0, 0),
-            "{fault}"
-        );
+        assert_eq!((ran.report.restarts, ran.report.ledger.dead), (0, 0), "{fault}");
         let took = ran.report.makespan_s.expect("books were burned");
         assert!(took > usual * 1.05, "{fault}: {took} and not {usual}");
     }
@@ -228,38 +181,20 @@ fn errors_are_tried_again_and_poison_dies() {
         with("kind = \"error\"\npermanent = true\ntarget = \"furnace\"\nwhen = { items = 7 }");
     assert_eq!((at_once.report.ledger.dead, at_once.fired.len()), (1, 1));
     let panics = with("kind = \"panic\"\ntarget = \"furnace.burn\"\nwhen = { items = 7 }");
-    assert_eq!(
-        panics.report.ledger.dead, 1,
-        "the book that panics is charged, and nobody else"
-    );
+    assert_eq!(panics.report.ledger.dead, 1, "the book that panics is charged, and nobody else");
     let read = with("kind = \"error\"\ntarget = \"manuals.source\"\nwhen = { nth = 1 }");
     assert_eq!((read.report.restarts, read.report.ledger.dead), (1, 0));
 }
 
 #[test]
 fn what_is_lost_on_its_way_goes_home_and_what_comes_twice_counts_once() {
-    for target in [
-        "near -> manuals",
-        "near -> middle",
-        "far -> middle",
-        "furnace",
-    ] {
-        let ran = with(&format!(
-            "kind = \"drop\"\ntarget = \"{target}\"\nwhen = {{ every = \"7ms\" }}"
-        ));
+    for target in ["near -> manuals", "near -> middle", "far -> middle", "furnace"] {
+        let ran =
+            with(&format!("kind = \"drop\"\ntarget = \"{target}\"\nwhen = {{ every = \"7ms\" }}"));
         assert!(ran.fired.len() > 3, "{target}");
-        assert_eq!(
-            (ran.report.restarts, ran.report.ledger.dead),
-            (0, 0),
-            "{target}"
-        );
+        assert_eq!((ran.report.restarts, ran.report.ledger.dead), (0, 0), "{target}");
     }
-    for target in [
-        "middle.settle",
-        "furnace.settle",
-        "middle.look",
-        "manuals.look",
-    ] {
+    for target in ["middle.settle", "furnace.settle", "middle.look", "manuals.look"] {
         let ran = with(&format!(
             "kind = \"duplicate\"\ntarget = \"{target}\"\nwhen = {{ chance = 1.0 }}"
         ));
@@ -272,11 +207,7 @@ fn what_is_lost_on_its_way_goes_home_and_what_comes_twice_counts_once() {
 #[test]
 fn windows_numbers_odds_and_scripts_bound_a_fault() {
     let every = "kind = \"kill\"\ntarget = \"near/1\"\nwhen = { every = \"5ms\" }\n";
-    let first = |ran: &Ran| {
-        ran.fired
-            .first()
-            .map(|fired| fired.at.as_nanos() / 1_000_000)
-    };
+    let first = |ran: &Ran| ran.fired.first().map(|fired| fired.at.as_nanos() / 1_000_000);
     let window = with(&format!("{every}from = \"20ms\"\nuntil = \"41ms\""));
     assert_eq!((window.fired.len(), first(&window)), (4, Some(25)));
     assert_eq!(with(&format!("{every}times = 2")).fired.len(), 2);
@@ -285,16 +216,9 @@ fn windows_numbers_odds_and_scripts_bound_a_fault() {
             .replace("[execution.x]\n", "");
         let text = format!("{DESIGN}\n{faults}")
             .replace("cores = 2", &format!("cores = 2\nseed = {seed}"));
-        let loaded = Loaded::parse(
-            "own.toml",
-            text,
-            &Catalog::standard(),
-            &Overrides::default(),
-        );
+        let loaded = Loaded::parse("own.toml", text, &Catalog::standard(), &Overrides::default());
         let topology = Topology::from_plan(loaded.expect("a file").plan).with_options(Options {
-            faults: Faulting::Planned {
-                horizon: Duration::from_secs(1),
-            },
+            faults: Faulting::Planned { horizon: Duration::from_secs(1) },
             ..Options::default()
         });
         topology.simulate(None).expect("it runs").restarts > 0
@@ -314,8 +238,5 @@ fn a_poisson_process_has_its_rate() {
     );
     let span = ran.report.virtual_s.expect("virtual") * 1_000.0;
     let count = ran.fired.len() as f64;
-    assert!(
-        (span * 0.6..span * 1.4).contains(&count),
-        "{count} in {span} ms"
-    );
+    assert!((span * 0.6..span * 1.4).contains(&count), "{count} in {span} ms");
 }

@@ -61,11 +61,7 @@ impl Source for Scripted {
             Some(Act::Give(count)) => {
                 let count = count.min(want as u64);
                 let first = self.given.fetch_add(count, Ordering::AcqRel);
-                Ok(Some(
-                    (0..count)
-                        .map(|n| Book::new((first + n + 1).to_string()))
-                        .collect(),
-                ))
+                Ok(Some((0..count).map(|n| Book::new((first + n + 1).to_string())).collect()))
             }
             Some(Act::Nothing) => Ok(Some(Vec::new())),
             Some(Act::Fail) => Err(Failure::transient("boom: not now")),
@@ -85,11 +81,7 @@ fn scripted(catalog: &mut Catalog, script: Vec<Act>, blocks: bool) -> Arc<Atomic
     let given = Arc::new(AtomicU64::new(0));
     let count = given.clone();
     catalog.add_source("scripted", "", move |_: &NoOptions, _| {
-        Ok(Scripted {
-            script: script.clone(),
-            given: count.clone(),
-            blocks,
-        })
+        Ok(Scripted { script: script.clone(), given: count.clone(), blocks })
     });
     given
 }
@@ -156,20 +148,9 @@ fn reads_that_are_tried_again_are_among_the_reasons_of_the_report() {
             let done = running.done().await;
             running.finish(done).await
         });
-        assert_eq!(
-            (report.outcome, report.ledger.burned),
-            (Outcome::Finished, 3)
-        );
+        assert_eq!((report.outcome, report.ledger.burned), (Outcome::Finished, 3));
         let reasons: Vec<_> = (report.reasons.iter())
-            .map(|row| {
-                (
-                    &*row.node,
-                    row.reason.as_deref(),
-                    row.count,
-                    row.final_count,
-                    &*row.first,
-                )
-            })
+            .map(|row| (&*row.node, row.reason.as_deref(), row.count, row.final_count, &*row.first))
             .collect();
         let of = "manuals.source";
         assert_eq!(
@@ -213,10 +194,7 @@ fn orphaned_read(answer: Act) -> gopherworks::report::Report {
     let (tell, answers) = mpsc::channel();
     let answers = Arc::new(Mutex::new(answers));
     catalog.add_source("held", "", move |_: &NoOptions, _| {
-        Ok(Held {
-            asked: asked.clone(),
-            answers: answers.clone(),
-        })
+        Ok(Held { asked: asked.clone(), answers: answers.clone() })
     });
     let mut config = design.config(Some("held"), "record", &[]);
     config.supervision.backoff.min = Duration::from_millis(100);
@@ -248,10 +226,7 @@ fn books_read_by_a_dead_feeder_are_put() {
 #[test]
 fn an_end_read_by_a_dead_feeder_is_the_end() {
     let report = orphaned_read(Act::Nothing);
-    assert_eq!(
-        (report.outcome, report.ledger.offered),
-        (Outcome::Finished, 0)
-    );
+    assert_eq!((report.outcome, report.ledger.offered), (Outcome::Finished, 0));
 }
 
 /// As above, for a permanent failure: it fails the run, whichever feeder read it.
@@ -259,10 +234,7 @@ fn an_end_read_by_a_dead_feeder_is_the_end() {
 fn a_ruin_read_by_a_dead_feeder_fails_the_run() {
     let report = orphaned_read(Act::Ruin);
     assert!(
-        report
-            .failures
-            .iter()
-            .any(|reason| reason.contains("the disk is gone")),
+        report.failures.iter().any(|reason| reason.contains("the disk is gone")),
         "{:?}",
         report.failures
     );

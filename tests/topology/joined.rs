@@ -71,12 +71,7 @@ fn both_halves_join() {
     assert_eq!(report.outcome, Outcome::Finished, "{:?}", report.failures);
     assert_eq!((report.ledger.burned, report.ledger.lost), (500, 0));
     for balancer in &report.balancers {
-        assert_eq!(
-            (balancer.asked, balancer.answered),
-            (500, 500),
-            "{}",
-            balancer.name
-        );
+        assert_eq!((balancer.asked, balancer.answered), (500, 500), "{}", balancer.name);
     }
 }
 
@@ -85,12 +80,7 @@ fn no_book_is_lost_whoever_is_killed() {
     let topology = topology(JOINED);
     for every in [40, 90, 170] {
         let report = killed(&topology, Duration::from_millis(every));
-        assert_eq!(
-            report.outcome,
-            Outcome::Finished,
-            "{every}: {:?}",
-            report.failures
-        );
+        assert_eq!(report.outcome, Outcome::Finished, "{every}: {:?}", report.failures);
         let ledger = report.ledger;
         assert_eq!(
             (ledger.burned, ledger.lost, ledger.duplicates),
@@ -118,10 +108,7 @@ fn an_answer_may_drop_a_book_and_a_refusal_buries_it() {
     let mut catalog = Catalog::standard();
     catalog.add_async_service_fn("judge", "Judges books by their first letter", async |job| {
         let book: Book = job.book.ok_or_else(|| Failure::permanent("no book"))?;
-        let text = book
-            .body
-            .read_all(10)
-            .map_err(|error| Failure::io("reading", &error))?;
+        let text = book.body.read_all(10).map_err(|error| Failure::io("reading", &error))?;
         match text.first() {
             Some(b'd') => Ok(None),
             Some(b'r') => Err(Failure::permanent("refused")),
@@ -154,18 +141,12 @@ fn an_answer_may_drop_a_book_and_a_refusal_buries_it() {
             .start()
             .await
             .expect("a start");
-        let books = ["keep", "drop", "refuse", "panic", "keep"]
-            .map(Book::new)
-            .to_vec();
+        let books = ["keep", "drop", "refuse", "panic", "keep"].map(Book::new).to_vec();
         running.offer("in", books).await.expect("room");
         running.drain(None).await
     });
     let ledger = report.ledger;
-    assert_eq!(
-        (ledger.burned, ledger.dropped, ledger.dead),
-        (2, 1, 2),
-        "{ledger:?}"
-    );
+    assert_eq!((ledger.burned, ledger.dropped, ledger.dead), (2, 1, 2), "{ledger:?}");
     assert!(ledger.balances());
 }
 
@@ -177,41 +158,24 @@ fn a_program_answers_and_a_cancelled_one_is_gone() {
             "{ kind = \"command\", command = [\"tr\", \"a-z\", \"A-Z\"] }",
         )
         .replace("books = 500", "books = 20");
-    let report = actix_rt::System::new()
-        .block_on(topology(&text).run())
-        .expect("a start");
-    assert_eq!(
-        (report.ledger.burned, report.ledger.dead),
-        (20, 0),
-        "{:?}",
-        report.ledger
-    );
+    let report = actix_rt::System::new().block_on(topology(&text).run()).expect("a start");
+    assert_eq!((report.ledger.burned, report.ledger.dead), (20, 0), "{:?}", report.ledger);
     // Programs can't be simulated.
     let outside = topology(&text).simulate(None).expect_err("a program");
-    assert!(
-        outside.to_string().contains("`desk` starts programs"),
-        "{outside}"
-    );
+    assert!(outside.to_string().contains("`desk` starts programs"), "{outside}");
 }
 
 #[test]
 fn mistakes_of_the_join_are_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("joined.toml");
-    let text = JOINED
-        .replace("to = \"burners\"", "to = \"burner\"")
-        .replace(
-            "work = { kind = \"balancer\", to = \"desk\" }",
-            "work = [\"gzip\", { kind = \"balancer\", to = \"desk\" }]",
-        );
+    let text = JOINED.replace("to = \"burners\"", "to = \"burner\"").replace(
+        "work = { kind = \"balancer\", to = \"desk\" }",
+        "work = [\"gzip\", { kind = \"balancer\", to = \"desk\" }]",
+    );
     std::fs::write(&path, text).expect("a file");
-    let found = Topology::from_file(&path)
-        .expect_err("mistakes")
-        .to_string();
+    let found = Topology::from_file(&path).expect_err("mistakes").to_string();
     assert!(found.contains("no balancer is called `burner`"), "{found}");
     assert!(found.contains("burners"), "{found}");
-    assert!(
-        found.contains("a balancer does all of a crew's work"),
-        "{found}"
-    );
+    assert!(found.contains("a balancer does all of a crew's work"), "{found}");
 }

@@ -31,11 +31,7 @@ fn crew(gophers: &[&str], carts: u32, cart_books: u64, books: u64) -> Design {
         carts,
         ..CrewDesign::plain(cart_books)
     };
-    Design {
-        capacity: 4 * cart_books,
-        max_attempts: 1_000,
-        ..Design::plain(books, crew)
-    }
+    Design { capacity: 4 * cart_books, max_attempts: 1_000, ..Design::plain(books, crew) }
 }
 
 fn watch(what: &str, design: &Design) -> Watchdog {
@@ -67,18 +63,13 @@ fn run_with_kills(
         let (killed, design) = (running.clone(), design.clone());
         let killing = actix_rt::spawn(async move {
             let actors = killed.actors();
-            let gophers: Vec<_> = actors
-                .iter()
-                .filter(|name| name.starts_with("crew"))
-                .collect();
+            let gophers: Vec<_> = actors.iter().filter(|name| name.starts_with("crew")).collect();
             let (mut chance, mut before) = (seed, 0);
             loop {
                 let burned = killed.snapshot().ledger.burned;
                 if burned > before || burned == 0 {
                     before = burned;
-                    chance = chance
-                        .wrapping_mul(6_364_136_223_846_793_005)
-                        .wrapping_add(99);
+                    chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
                     killed.kill(gophers[(chance >> 33) as usize % gophers.len()]);
                     assert_balanced(&killed, &design);
                 }
@@ -95,18 +86,13 @@ fn assert_once(books: u64, report: &Report, record: &Record) {
     assert_eq!(report.outcome, Outcome::Finished);
     let ledger = &report.ledger;
     assert!(ledger.balances(), "{ledger:?}");
-    assert_eq!(
-        (ledger.offered, ledger.burned, ledger.in_flight),
-        (books, books, 0),
-        "{ledger:?}"
-    );
+    assert_eq!((ledger.offered, ledger.burned, ledger.in_flight), (books, books, 0), "{ledger:?}");
     assert_eq!(record.sorted(), (1..=books).collect::<Vec<_>>());
 }
 
 fn row(report: &Report, name: &str) -> NodeReport {
     let row = report.nodes.iter().find(|node| node.name == name);
-    row.unwrap_or_else(|| panic!("{name} is in {:?}", report.nodes))
-        .clone()
+    row.unwrap_or_else(|| panic!("{name} is in {:?}", report.nodes)).clone()
 }
 
 /// Inline steps are counted for the idle gopher: each of the four has all trips and all books.
@@ -137,12 +123,7 @@ fn the_counters_of_all_four_are_the_trips() {
         assert_eq!(row(&report, "manuals").carts, trips);
         for gopher in 1..=4 {
             let row = row(&report, &format!("crew0_0/{gopher}"));
-            assert_eq!(
-                (row.carts, row.books),
-                (trips, books),
-                "{}: {design:?}",
-                row.name
-            );
+            assert_eq!((row.carts, row.books), (trips, books), "{}: {design:?}", row.name);
         }
     }
 }
@@ -160,9 +141,8 @@ fn nobody_is_forgotten_at_the_end_of_a_turn() {
         &["load push", "load unload return"],
         &["load push", "unload", "load return"],
     ];
-    for (gophers, carts) in crews
-        .into_iter()
-        .flat_map(|crew| (1..9).map(move |carts| (crew, carts)))
+    for (gophers, carts) in
+        crews.into_iter().flat_map(|crew| (1..9).map(move |carts| (crew, carts)))
     {
         for grind in [0, 60_000] {
             let books = if grind == 0 { 700 } else { 12 };
@@ -175,9 +155,8 @@ fn nobody_is_forgotten_at_the_end_of_a_turn() {
             // A turn also ends when burning takes long.
             catalog.add_inline_burn_fn("grinding", "", move |book| {
                 noted.note(book);
-                let ground = (0..grind).fold(book.id.0, |sum, n| {
-                    std::hint::black_box(sum ^ n).rotate_left(7)
-                });
+                let ground = (0..grind)
+                    .fold(book.id.0, |sum, n| std::hint::black_box(sum ^ n).rotate_left(7));
                 sink.fetch_xor(ground, Ordering::Relaxed);
                 Ok(())
             });
@@ -217,16 +196,7 @@ fn a_burn_that_panics_on_loan_is_the_fires_own() {
         let _watchdog = watch("panics", &design);
         let moods: Moods = (1..=books)
             .filter(|id| id % (4 * cart_books + 3) == 2)
-            .map(|id| {
-                (
-                    id,
-                    if id % 2 == 0 {
-                        Mood::PanicFirst(2)
-                    } else {
-                        Mood::FailFirst(1, 0)
-                    },
-                )
-            })
+            .map(|id| (id, if id % 2 == 0 { Mood::PanicFirst(2) } else { Mood::FailFirst(1, 0) }))
             .collect();
         let record = Record::default();
         let mut catalog = catalog(books, &record);
@@ -263,19 +233,11 @@ impl Source for Fitful {
         if self.left == 0 {
             return Ok(None);
         }
-        let most = if self.calls.is_multiple_of(3) {
-            want as u64
-        } else {
-            self.calls % 50 + 1
-        };
+        let most = if self.calls.is_multiple_of(3) { want as u64 } else { self.calls % 50 + 1 };
         let count = most.min(want as u64).min(self.left);
         self.left -= count;
         let first = self.given.fetch_add(count, Ordering::AcqRel);
-        Ok(Some(
-            (first + 1..=first + count)
-                .map(|n| Book::new(n.to_string()))
-                .collect(),
-        ))
+        Ok(Some((first + 1..=first + count).map(|n| Book::new(n.to_string())).collect()))
     }
 
     fn blocks(&self) -> bool {
@@ -290,12 +252,7 @@ fn fitful(catalog: &mut Catalog, books: u64, errs: bool) -> Arc<AtomicU64> {
     let given = Arc::new(AtomicU64::new(0));
     let count = given.clone();
     catalog.add_source("fitful", "", move |_: &NoOptions, _| {
-        Ok(Fitful {
-            left: books,
-            calls: 0,
-            errs,
-            given: count.clone(),
-        })
+        Ok(Fitful { left: books, calls: 0, errs, given: count.clone() })
     });
     given
 }
@@ -355,11 +312,7 @@ fn loads_out_of_step_with_the_source_keep_the_order() {
                     let late = |(at, id): (usize, &u64)| (at as u64 + 1).saturating_sub(*id);
                     let latest = record.all().iter().enumerate().map(late).max();
                     // Other carts pass a waiting cart for one turn at most.
-                    let most = if carts == 1 {
-                        0
-                    } else {
-                        64 * u64::from(carts) * cart_books
-                    };
+                    let most = if carts == 1 { 0 } else { 64 * u64::from(carts) * cart_books };
                     assert!(latest <= Some(most), "{latest:?} behind: {design:?}");
                 }
             }
@@ -373,11 +326,7 @@ fn quick() -> impl Strategy<Value = Design> {
     (design(2), any::<bool>(), 0usize..4).prop_map(|(mut design, tight, timed)| {
         for crew in design.stretches.iter_mut().flatten() {
             for (step, time) in crew.times.iter_mut().enumerate() {
-                *time = if step == timed {
-                    (time.0 / 20, false)
-                } else {
-                    (0, false)
-                };
+                *time = if step == timed { (time.0 / 20, false) } else { (0, false) };
             }
             if timed != 3 {
                 crew.times = [(0, false); 4];

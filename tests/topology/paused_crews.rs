@@ -26,9 +26,7 @@ impl Source for Numbers {
     fn next(&mut self, want: usize) -> Result<Option<Vec<Book>>, Failure> {
         let from = self.next;
         self.next = BOOKS.min(from + want as u64);
-        let books: Vec<_> = (from..self.next)
-            .map(|n| Book::new(n.to_string()))
-            .collect();
+        let books: Vec<_> = (from..self.next).map(|n| Book::new(n.to_string())).collect();
         Ok((!books.is_empty()).then_some(books))
     }
 
@@ -46,25 +44,20 @@ impl Source for Numbers {
 fn drained(regains: bool, back: bool, deadline: Option<Duration>) -> (Duration, Report) {
     in_virtual_time(async |clock| {
         let mut catalog = Catalog::standard();
-        catalog.add_source("numbers", "", move |_: &NoOptions, _| {
-            Ok(Numbers { next: 0, regains })
-        });
+        catalog.add_source("numbers", "", move |_: &NoOptions, _| Ok(Numbers { next: 0, regains }));
         let up = Arc::new(AtomicBool::new(false));
         let is_up = up.clone();
-        catalog.add_inline_work_fn("down", "Needs what is down", move |book: Book| match is_up
-            .load(Ordering::Relaxed)
-        {
-            true => Ok(Some(book)),
-            false => Err(Failure::unavailable("no connection")),
+        catalog.add_inline_work_fn("down", "Needs what is down", move |book: Book| {
+            match is_up.load(Ordering::Relaxed) {
+                true => Ok(Some(book)),
+                false => Err(Failure::unavailable("no connection")),
+            }
         });
         let config = TopologyConfig::builder("paused")
             .pile("desk", |pile| pile.source("numbers").capacity_books(20))
             .incinerator("out", |fire| fire.burn("count"))
             .crew("crew", "desk", "out", |crew| {
-                let crew = crew
-                    .gophers(3, "load push unload return")
-                    .carts(4)
-                    .cart_books(4);
+                let crew = crew.gophers(3, "load push unload return").carts(4).cart_books(4);
                 crew.work("down")
             })
             .build();
@@ -109,9 +102,6 @@ fn the_deadline_of_a_drain_ends_the_pause_of_a_crew_with_all_books_on_their_pile
     let ledger = report.ledger;
     assert_eq!((ledger.burned, ledger.dead, ledger.lost), (0, 0, 0));
     assert!(ledger.in_flight == ledger.offered && ledger.offered > 0);
-    let told = report
-        .failures
-        .iter()
-        .any(|text| text.contains("no connection"));
+    let told = report.failures.iter().any(|text| text.contains("no connection"));
     assert!(told, "{:?}", report.failures);
 }

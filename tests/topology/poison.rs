@@ -70,12 +70,7 @@ fn run(design: &Design, who: Who, moods: &Moods, kills: &Kills) -> Seen {
         assert_balanced(&running, design);
         (running.finish(done).await, running.dead())
     });
-    Seen {
-        report,
-        dead,
-        burned,
-        calls,
-    }
+    Seen { report, dead, burned, calls }
 }
 
 /// Asserts that every book ends as its mood says, after the expected number of calls, and that
@@ -91,11 +86,7 @@ fn assert_ends(design: &Design, moods: &Moods, seen: &Seen, worked_again: bool) 
         let mood = moods.get(&id);
         let (expected, end) = mood.map_or((0, End::Burned), |mood| mood.calls(design.max_attempts));
         let times = burned.get(&id).copied().unwrap_or(0);
-        assert_eq!(
-            times,
-            u32::from(end == End::Burned),
-            "burns of {id}: {mood:?}"
-        );
+        assert_eq!(times, u32::from(end == End::Burned), "burns of {id}: {mood:?}");
         let called = calls.get(&id).copied().unwrap_or(0);
         if worked_again && end == End::Burned && expected > 0 {
             // A worked book returns when its gopher dies (a kill, or a panic on another book), and
@@ -104,11 +95,8 @@ fn assert_ends(design: &Design, moods: &Moods, seen: &Seen, worked_again: bool) 
         } else {
             assert_eq!(called, expected, "calls for {id}: {mood:?}");
         }
-        let letters: Vec<&DeadBook> = seen
-            .dead
-            .iter()
-            .filter(|dead| dead.book.id.0 == id)
-            .collect();
+        let letters: Vec<&DeadBook> =
+            seen.dead.iter().filter(|dead| dead.book.id.0 == id).collect();
         match end {
             End::Dead => {
                 dead += 1;

@@ -39,10 +39,7 @@ fn run_killing(design: &Design, victim: &str, at: u64) -> (Report, Vec<u64>) {
     let catalog = catalog(design.books, &record);
     let config = design.config(Some("numbers"), "record", &[]);
     let report = in_virtual_time(|clock| async move {
-        let running = topology(&config, &catalog, &clock)
-            .start()
-            .await
-            .expect("it starts");
+        let running = topology(&config, &catalog, &clock).start().await.expect("it starts");
         running.close_offers();
         clock.sleep(Duration::from_micros(at)).await;
         assert!(running.kill(victim));

@@ -26,10 +26,7 @@ fn noting() -> (Catalog, Arc<Mutex<Vec<u64>>>) {
 
 fn relayed(books: i64, room: u64, carried: u64) -> TopologyConfig {
     let mut config = TopologyConfig::builder("relayed")
-        .pile("a", |pile| {
-            pile.source(kind("generate").option("books", books))
-                .capacity_books(50)
-        })
+        .pile("a", |pile| pile.source(kind("generate").option("books", books)).capacity_books(50))
         .pile("b", |pile| pile.capacity_books(room))
         .dump("c", |dump| dump.capacity_books(room))
         .incinerator("fire", |fire| fire.burn("note"))
@@ -55,22 +52,11 @@ fn order_is_kept_and_the_end_is_passed_on() {
     for (room, carried) in [(1, 1), (7, 3), (64, 64)] {
         let (catalog, burned) = noting();
         let report = in_virtual_time(async |clock| {
-            topology(&relayed(1_000, room, carried), &catalog, &clock)
-                .run()
-                .await
-                .unwrap()
+            topology(&relayed(1_000, room, carried), &catalog, &clock).run().await.unwrap()
         });
         assert_eq!(report.ledger.burned, 1_000);
-        assert_eq!(
-            *burned.lock().unwrap(),
-            (1..=1_000).collect::<Vec<u64>>(),
-            "room {room}"
-        );
-        let kinds: Vec<_> = report
-            .nodes
-            .iter()
-            .filter(|node| node.kind == "relay")
-            .collect();
+        assert_eq!(*burned.lock().unwrap(), (1..=1_000).collect::<Vec<u64>>(), "room {room}");
+        let kinds: Vec<_> = report.nodes.iter().filter(|node| node.kind == "relay").collect();
         assert_eq!(kinds.len(), 3);
         assert!(kinds.iter().all(|relay| relay.books == 1_000));
     }
@@ -81,26 +67,17 @@ fn no_relay_that_dies_loses_or_doubles_a_book() {
     for seed in 0..40u64 {
         let (catalog, burned) = noting();
         let report = in_virtual_time(async |clock| {
-            let running = topology(&relayed(300, 5, 3), &catalog, &clock)
-                .start()
-                .await
-                .unwrap();
+            let running = topology(&relayed(300, 5, 3), &catalog, &clock).start().await.unwrap();
             running.close_offers();
             let actors = running.actors();
             for at in 0..20u64 {
-                clock
-                    .sleep(Duration::from_micros((seed * 37 + at * 211) % 1_500))
-                    .await;
+                clock.sleep(Duration::from_micros((seed * 37 + at * 211) % 1_500)).await;
                 assert!(running.kill(&actors[((seed + at * 7) % actors.len() as u64) as usize]));
             }
             let done = running.done().await;
             running.finish(done).await
         });
-        assert!(
-            report.ledger.balances() && report.ledger.burned == 300,
-            "{:?}",
-            report.ledger
-        );
+        assert!(report.ledger.balances() && report.ledger.burned == 300, "{:?}", report.ledger);
         let mut ids = burned.lock().unwrap().clone();
         ids.sort_unstable();
         assert_eq!(ids, (1..=300).collect::<Vec<u64>>(), "seed {seed}");
@@ -111,14 +88,8 @@ fn no_relay_that_dies_loses_or_doubles_a_book() {
 fn the_application_may_offer_to_a_relayed_pile_as_well() {
     let (catalog, burned) = noting();
     let report = in_virtual_time(async |clock| {
-        let running = topology(&relayed(10, 5, 3), &catalog, &clock)
-            .start()
-            .await
-            .unwrap();
-        running
-            .offer("b", vec![Book::new("x"), Book::new("y")])
-            .await
-            .unwrap();
+        let running = topology(&relayed(10, 5, 3), &catalog, &clock).start().await.unwrap();
+        running.offer("b", vec![Book::new("x"), Book::new("y")]).await.unwrap();
         running.close_offers();
         let done = running.done().await;
         running.finish(done).await
@@ -132,13 +103,10 @@ fn dealt(books: i64, copies: u32, capacity: u64) -> TopologyConfig {
     TopologyConfig::builder("dealt")
         .copies("lane", copies)
         .pile("a", |pile| {
-            pile.source(kind("generate").option("books", books))
-                .capacity_books(capacity)
+            pile.source(kind("generate").option("books", books)).capacity_books(capacity)
         })
         .incinerator("fire", |fire| fire.burn("note"))
-        .crew("haul", "a", "fire", |crew| {
-            crew.gophers(1, "load push unload return").cart_books(1)
-        })
+        .crew("haul", "a", "fire", |crew| crew.gophers(1, "load push unload return").cart_books(1))
         .supervision(|mut all| {
             all.intensity = 10_000;
             all.in_a_row = 10_000;
@@ -152,19 +120,12 @@ fn a_source_is_dealt_in_turn_and_ids_do_not_depend_on_who_got_what() {
     for copies in [1, 2, 3, 7, 40] {
         let (catalog, burned) = noting();
         let report = in_virtual_time(async |clock| {
-            topology(&dealt(10_003, copies, 5), &catalog, &clock)
-                .run()
-                .await
-                .unwrap()
+            topology(&dealt(10_003, copies, 5), &catalog, &clock).run().await.unwrap()
         });
         let mut ids = burned.lock().unwrap().clone();
         ids.sort_unstable();
         assert_eq!(ids, (1..=10_003).collect::<Vec<u64>>());
-        let shares = report
-            .nodes
-            .iter()
-            .filter(|node| node.kind == "pile")
-            .map(|node| node.books);
+        let shares = report.nodes.iter().filter(|node| node.kind == "pile").map(|node| node.books);
         let wanted = (0..u64::from(copies)).map(|lane| (10_003 - lane).div_ceil(u64::from(copies)));
         assert_eq!(shares.collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
     }
@@ -174,10 +135,7 @@ fn a_source_is_dealt_in_turn_and_ids_do_not_depend_on_who_got_what() {
 fn a_dealer_that_dies_goes_on_where_it_was() {
     let (catalog, burned) = noting();
     let report = in_virtual_time(async |clock| {
-        let running = topology(&dealt(6_000, 3, 2), &catalog, &clock)
-            .start()
-            .await
-            .unwrap();
+        let running = topology(&dealt(6_000, 3, 2), &catalog, &clock).start().await.unwrap();
         running.close_offers();
         for at in 0..30 {
             clock.sleep(Duration::from_micros(at * 100)).await;
@@ -187,11 +145,7 @@ fn a_dealer_that_dies_goes_on_where_it_was() {
         let done = running.done().await;
         running.finish(done).await
     });
-    assert!(
-        report.ledger.balances() && report.ledger.burned == 6_000,
-        "{:?}",
-        report.ledger
-    );
+    assert!(report.ledger.balances() && report.ledger.burned == 6_000, "{:?}", report.ledger);
     let mut ids = burned.lock().unwrap().clone();
     ids.sort_unstable();
     assert_eq!(ids, (1..=6_000).collect::<Vec<u64>>());

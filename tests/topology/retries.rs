@@ -44,16 +44,14 @@ fn a_book_may_fall_due_while_every_cart_is_away() {
             .pile("desk", |pile| pile)
             .incinerator("out", |fire| fire.burn("count"))
             .crew("crew", "desk", "out", |crew| {
-                crew.gophers(1, ALL).cart_books(1).work("later").return_(
-                    gopherworks::config::builder::wait(Duration::from_millis(50)),
-                )
+                crew.gophers(1, ALL)
+                    .cart_books(1)
+                    .work("later")
+                    .return_(gopherworks::config::builder::wait(Duration::from_millis(50)))
             })
             .build();
         let running = topology(&config, &catalog, &clock).start().await.unwrap();
-        running
-            .offer("desk", vec![Book::new("a"), Book::new("b")])
-            .await
-            .unwrap();
+        running.offer("desk", vec![Book::new("a"), Book::new("b")]).await.unwrap();
         let report = running.drain(None).await;
         assert_eq!((report.ledger.burned, report.ledger.dead), (2, 0));
         assert_eq!(tries.load(Ordering::Relaxed), 3);
@@ -108,17 +106,12 @@ fn a_panic_over_a_whole_cart_charges_the_poison_book_alone() {
         let (seen, noted) = (together.clone(), burned.clone());
         let mut catalog = Catalog::standard();
         catalog.add_burn("poisoned", "Panics at one book", move |_: &NoOptions, _| {
-            Ok(Poisoned {
-                together: seen.clone(),
-                burned: noted.clone(),
-            })
+            Ok(Poisoned { together: seen.clone(), burned: noted.clone() })
         });
         let mut config = TopologyConfig::builder("poison")
             .pile("desk", |pile| pile.max_attempts(2))
             .incinerator("out", |fire| fire.burn("poisoned"))
-            .crew("crew", "desk", "out", |crew| {
-                crew.gophers(1, ALL).cart_books(5)
-            })
+            .crew("crew", "desk", "out", |crew| crew.gophers(1, ALL).cart_books(5))
             .build();
         patient(&mut config);
         let running = topology(&config, &catalog, &clock).start().await.unwrap();
@@ -133,10 +126,7 @@ fn a_panic_over_a_whole_cart_charges_the_poison_book_alone() {
         let dead = running.dead();
         assert_eq!((dead[0].book.id.0, dead[0].attempts), (3, 2));
         assert!(dead[0].reason.contains("boom at 3"), "{}", dead[0].reason);
-        assert!(
-            together.load(Ordering::Relaxed) >= 2,
-            "carts without trouble burn together"
-        );
+        assert!(together.load(Ordering::Relaxed) >= 2, "carts without trouble burn together");
     });
 }
 
@@ -149,9 +139,7 @@ fn offers_that_wait_are_refused_when_the_run_gives_up() {
         let mut config = TopologyConfig::builder("hopeless")
             .pile("desk", |pile| pile.capacity_books(2).max_attempts(100))
             .incinerator("out", |fire| fire.burn("crash"))
-            .crew("crew", "desk", "out", |crew| {
-                crew.gophers(1, ALL).cart_books(1)
-            })
+            .crew("crew", "desk", "out", |crew| crew.gophers(1, ALL).cart_books(1))
             .build();
         config.supervision.intensity = 2;
         let running = topology(&config, &catalog, &clock).start().await.unwrap();
@@ -166,10 +154,7 @@ fn offers_that_wait_are_refused_when_the_run_gives_up() {
             "{:?}",
             report.outcome
         );
-        assert_eq!(
-            (report.ledger.offered, report.ledger.in_flight),
-            (offered, offered)
-        );
+        assert_eq!((report.ledger.offered, report.ledger.in_flight), (offered, offered));
         assert!(report.ledger.balances());
         assert!(running.try_offer("desk", vec![Book::new("late")]).is_err());
     });
@@ -185,16 +170,11 @@ fn an_end_that_was_dropped_is_finished_by_the_next_and_told_alike_to_all() {
             .crew("crew", "desk", "out", |crew| {
                 crew.gophers(1, ALL)
                     .cart_books(1)
-                    .push(gopherworks::config::builder::wait(Duration::from_millis(
-                        10,
-                    )))
+                    .push(gopherworks::config::builder::wait(Duration::from_millis(10)))
             })
             .build();
         let running = topology(&config, &catalog, &clock).start().await.unwrap();
-        running
-            .offer("desk", vec![Book::new("a"), Book::new("b")])
-            .await
-            .unwrap();
+        running.offer("desk", vec![Book::new("a"), Book::new("b")]).await.unwrap();
         {
             // Started, and dropped at the first opportunity.
             let drain = std::pin::pin!(running.drain(None));
@@ -203,10 +183,7 @@ fn an_end_that_was_dropped_is_finished_by_the_next_and_told_alike_to_all() {
         }
         let (a, b) = (running.clone(), running.clone());
         let (a, b) = futures_util::future::join(a.drain(None), b.drain(None)).await;
-        assert_eq!(
-            (a.outcome, b.outcome),
-            (Outcome::Finished, Outcome::Finished)
-        );
+        assert_eq!((a.outcome, b.outcome), (Outcome::Finished, Outcome::Finished));
         assert_eq!((a.ledger, b.ledger.burned), (b.ledger, 2));
         assert_eq!(running.stop().await.outcome, Outcome::Finished);
     });
@@ -235,9 +212,7 @@ fn a_sink_that_takes_nothing_pauses_and_charges_no_book() {
         let config = TopologyConfig::builder("full")
             .pile("desk", |pile| pile.max_attempts(1))
             .incinerator("out", |fire| fire.burn("full"))
-            .crew("crew", "desk", "out", |crew| {
-                crew.gophers(3, ALL).carts(5).cart_books(4)
-            })
+            .crew("crew", "desk", "out", |crew| crew.gophers(3, ALL).carts(5).cart_books(4))
             .build();
         let running = topology(&config, &catalog, &clock).start().await.unwrap();
         let events = running.events();
@@ -252,10 +227,7 @@ fn a_sink_that_takes_nothing_pauses_and_charges_no_book() {
         // One attempt per pause: 0.1, 0.2, 0.4, 0.8, 1.6 and 3.2 s, less random jitter.
         assert_eq!(tries.load(Ordering::Relaxed), 6 + 99);
         let took = clock.now() - began;
-        assert!(
-            took > Duration::from_secs(4) && took < Duration::from_secs(7),
-            "{took:?}"
-        );
+        assert!(took > Duration::from_secs(4) && took < Duration::from_secs(7), "{took:?}");
         let told: Vec<Event> = events
             .take_while(|event| std::future::ready(*event != Event::Ended))
             .filter(|event| {
@@ -283,9 +255,7 @@ fn a_stop_ends_a_pause_at_once_and_says_what_was_waited_for() {
         let config = TopologyConfig::builder("full")
             .pile("desk", |pile| pile)
             .incinerator("out", |fire| fire.burn("full"))
-            .crew("crew", "desk", "out", |crew| {
-                crew.gophers(1, ALL).cart_books(4)
-            })
+            .crew("crew", "desk", "out", |crew| crew.gophers(1, ALL).cart_books(4))
             .build();
         let running = topology(&config, &catalog, &clock).start().await.unwrap();
         let books = (0..10).map(|n| Book::new(format!("{n}"))).collect();
@@ -325,9 +295,7 @@ fn a_sink_that_is_closed_ends_the_run_and_the_rest_stays() {
         let config = TopologyConfig::builder("pipe")
             .pile("desk", |pile| pile.capacity_books(50).source("many"))
             .incinerator("out", |fire| fire.burn("pipe"))
-            .crew("crew", "desk", "out", |crew| {
-                crew.gophers(1, ALL).cart_books(4)
-            })
+            .crew("crew", "desk", "out", |crew| crew.gophers(1, ALL).cart_books(4))
             .build();
         let running = topology(&config, &catalog, &clock).start().await.unwrap();
         let done = running.done().await;
@@ -336,10 +304,7 @@ fn a_sink_that_is_closed_ends_the_run_and_the_rest_stays() {
         let Outcome::SinkClosed(sink) = &report.outcome else {
             panic!("{:?}", report.outcome);
         };
-        assert_eq!(
-            (sink.node.as_str(), sink.reason.as_str()),
-            ("out", "no reader")
-        );
+        assert_eq!((sink.node.as_str(), sink.reason.as_str()), ("out", "no reader"));
         assert_eq!((report.ledger.burned, report.ledger.dead), (10, 0));
         assert!(report.ledger.balances() && report.ledger.offered < 10_000);
     });
@@ -356,11 +321,11 @@ fn work_that_lacks_what_it_needs_pauses_the_crew_and_charges_no_book() {
         });
         let tries = Arc::new(AtomicU32::new(0));
         let count = tries.clone();
-        catalog.add_work_fn("scratch", "Is full at first", move |book: Book| match count
-            .fetch_add(1, Ordering::Relaxed)
-        {
-            2..6 => Err(Failure::unavailable("the scratch folder is full")),
-            _ => Ok(Some(book)),
+        catalog.add_work_fn("scratch", "Is full at first", move |book: Book| {
+            match count.fetch_add(1, Ordering::Relaxed) {
+                2..6 => Err(Failure::unavailable("the scratch folder is full")),
+                _ => Ok(Some(book)),
+            }
         });
         let config = TopologyConfig::builder("scratch")
             .pile("desk", |pile| pile.max_attempts(1))
@@ -369,9 +334,7 @@ fn work_that_lacks_what_it_needs_pauses_the_crew_and_charges_no_book() {
             .crew("near", "desk", "middle", |crew| {
                 crew.gophers(1, ALL).cart_books(4).work("scratch")
             })
-            .crew("far", "middle", "out", |crew| {
-                crew.gophers(1, ALL).cart_books(4)
-            })
+            .crew("far", "middle", "out", |crew| crew.gophers(1, ALL).cart_books(4))
             .build();
         let running = topology(&config, &catalog, &clock).start().await.unwrap();
         let books = (0..10).map(|n| Book::new(format!("{n}"))).collect();

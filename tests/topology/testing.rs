@@ -33,11 +33,7 @@ impl Handler<Say> for Parrot {
 const SECOND: Duration = Duration::from_secs(1);
 
 fn unlimited() -> Policy {
-    Policy {
-        intensity: u32::MAX,
-        in_a_row: u32::MAX,
-        ..Policy::default()
-    }
+    Policy { intensity: u32::MAX, in_a_row: u32::MAX, ..Policy::default() }
 }
 
 #[test]
@@ -56,9 +52,7 @@ fn an_actor_of_ones_own_comes_back_from_everything() {
             Strike::Stop,
             Strike::Hang(SECOND * 3_600),
         ];
-        world
-            .strike_by_chance(&supervisor, 20 * SECOND, 10, &strikes)
-            .await;
+        world.strike_by_chance(&supervisor, 20 * SECOND, 10, &strikes).await;
         world.sleep(60 * SECOND).await;
         assert!(supervisor.restarts("parrot") > 0);
         port.send(Say).expect("it is back");
@@ -70,22 +64,18 @@ fn an_actor_of_ones_own_comes_back_from_everything() {
 
 fn design(fault: FaultConfig) -> TopologyConfig {
     let mut config = TopologyConfig::builder("own")
-        .pile("manuals", |pile| {
-            pile.source(kind("generate").option("books", 100))
-        })
+        .pile("manuals", |pile| pile.source(kind("generate").option("books", 100)))
         .incinerator("furnace", |fire| fire)
         .crew("haul", "manuals", "furnace", |crew| {
             crew.gophers(2, "load push unload return")
                 .cart_books(5)
                 .load(wait(Duration::from_millis(1)))
         })
-        .supervision(
-            |supervision| gopherworks::config::schema::SupervisionConfig {
-                intensity: u32::MAX,
-                in_a_row: u32::MAX,
-                ..supervision
-            },
-        )
+        .supervision(|supervision| gopherworks::config::schema::SupervisionConfig {
+            intensity: u32::MAX,
+            in_a_row: u32::MAX,
+            ..supervision
+        })
         .build();
     config.faults.insert("own".to_owned(), fault);
     config
@@ -95,9 +85,7 @@ fn panics(when: WhenConfig) -> FaultConfig {
     FaultConfig {
         target: "haul.load".to_owned(),
         what: FaultWhatConfig::Kind {
-            kind: FaultKindConfig::Panic {
-                text: "ouch".to_owned(),
-            },
+            kind: FaultKindConfig::Panic { text: "ouch".to_owned() },
             when,
         },
         from: Duration::ZERO,
@@ -111,9 +99,7 @@ fn panics(when: WhenConfig) -> FaultConfig {
 fn a_topology_of_ones_own_holds_its_promises() {
     let config = design(panics(WhenConfig::Chance(0.2)));
     let topology = Topology::from_config(&config, &Catalog::standard()).expect("a design");
-    seeds(0..20)
-        .schedules(2)
-        .run(async |world| world.holds(&topology).await);
+    seeds(0..20).schedules(2).run(async |world| world.holds(&topology).await);
 }
 
 #[test]

@@ -56,10 +56,7 @@ fn sorts(books: u64) -> Vec<Design> {
     exclusive.exclusive = vec![(Some(1), Some(1)); 3];
     sorts.push(exclusive);
     let mut lanes = tight(books, 1, &RING, 1);
-    lanes
-        .stretches
-        .iter_mut()
-        .for_each(|crews| crews.push(crews[0].clone()));
+    lanes.stretches.iter_mut().for_each(|crews| crews.push(crews[0].clone()));
     lanes.exclusive = vec![(Some(1), Some(1)); 2];
     sorts.push(lanes);
     let mut timed = tight(books.min(20), 1, &RING, 2);
@@ -81,11 +78,7 @@ fn assert_once(books: u64, report: &Report, record: &Record) {
     assert_eq!(report.outcome, Outcome::Finished);
     let ledger = &report.ledger;
     assert!(ledger.balances(), "{ledger:?}");
-    assert_eq!(
-        (ledger.offered, ledger.burned, ledger.in_flight),
-        (books, books, 0),
-        "{ledger:?}"
-    );
+    assert_eq!((ledger.offered, ledger.burned, ledger.in_flight), (books, books, 0), "{ledger:?}");
     let all: Vec<u64> = (1..=books).collect();
     assert_eq!(record.sorted(), all);
 }
@@ -113,9 +106,8 @@ fn nothing_hangs_where_everything_is_tight() {
                 let record = Record::default();
                 let catalog = catalog(design.books, &record);
                 let config = spread(design.config(Some("numbers"), "record", &[]));
-                let report = System::new()
-                    .block_on(topology(&config, &catalog).run())
-                    .expect("it starts");
+                let report =
+                    System::new().block_on(topology(&config, &catalog).run()).expect("it starts");
                 assert_once(design.books, &report, &record);
             }
         }
@@ -137,9 +129,7 @@ fn nothing_hangs_where_the_pool_works_and_burns() {
         });
         let works = vec![Some("look"); design.stretches.len()];
         let config = spread(design.config(Some("numbers"), "pooled", &works));
-        let report = System::new()
-            .block_on(topology(&config, &catalog).run())
-            .expect("it starts");
+        let report = System::new().block_on(topology(&config, &catalog).run()).expect("it starts");
         assert_once(design.books, &report, &burned);
     }
 }
@@ -168,11 +158,8 @@ fn kills_in_real_threads_lose_and_double_nothing() {
     {
         let _watchdog = watchdog(format!("{design:?}"), LIMIT);
         let plan = kills(40).new_tree(&mut chance).unwrap().current();
-        let plan: Vec<_> = plan
-            .into_iter()
-            .map(|(gap, victim)| (gap % 40, victim))
-            .take(40)
-            .collect();
+        let plan: Vec<_> =
+            plan.into_iter().map(|(gap, victim)| (gap % 40, victim)).take(40).collect();
         let record = Record::default();
         let mut catalog = catalog(design.books, &record);
         catalog.add_work_fn("look", "", |book| Ok(Some(book)));
@@ -187,10 +174,7 @@ fn kills_in_real_threads_lose_and_double_nothing() {
         let burn = if round % 3 == 0 { "pooled" } else { "record" };
         let config = spread(design.config(Some("numbers"), burn, &works));
         let report = System::new().block_on(async {
-            let running = topology(&config, &catalog)
-                .start()
-                .await
-                .expect("it starts");
+            let running = topology(&config, &catalog).start().await.expect("it starts");
             running.close_offers();
             // The kills end after a time, since otherwise the run might make no progress; then
             // everything must drain.
@@ -237,10 +221,7 @@ fn a_stop_puts_everything_back() {
         let moments = (0usize..400).new_tree(&mut chance).unwrap().current();
         let config = spread(design.config(Some("numbers"), "pooled", &[]));
         let (report, later) = System::new().block_on(async {
-            let running = topology(&config, &catalog)
-                .start()
-                .await
-                .expect("it starts");
+            let running = topology(&config, &catalog).start().await.expect("it starts");
             for _ in 0..moments {
                 tokio::task::yield_now().await;
             }
@@ -265,10 +246,7 @@ fn a_drain_ends_by_itself_or_by_its_deadline() {
         let config = spread(design.config(Some("numbers"), "record", &[]));
         let deadline = Duration::from_millis([0, 5, 60_000][nth % 3]);
         let report = System::new().block_on(async {
-            let running = topology(&config, &catalog)
-                .start()
-                .await
-                .expect("it starts");
+            let running = topology(&config, &catalog).start().await.expect("it starts");
             running.drain(Some(deadline)).await
         });
         match report.outcome {
@@ -278,10 +256,7 @@ fn a_drain_ends_by_itself_or_by_its_deadline() {
         }
         assert_parked(&report, &record);
     }
-    assert!(
-        late > 0,
-        "no drain met its deadline: the test looks at half of it only"
-    );
+    assert!(late > 0, "no drain met its deadline: the test looks at half of it only");
 }
 
 /// Offers from several threads wait for space; the pile never exceeds its capacity.
@@ -296,17 +271,13 @@ fn offers_wait_for_room() {
         let config = spread(design.config(None, "record", &[]));
         let most = Arc::new(AtomicU64::new(0));
         let report = System::new().block_on(async {
-            let running = topology(&config, &catalog)
-                .start()
-                .await
-                .expect("it starts");
+            let running = topology(&config, &catalog).start().await.expect("it starts");
             let threads: Vec<_> = (0..OFFERERS)
                 .map(|_| {
                     let (running, most) = (running.clone(), most.clone());
                     std::thread::spawn(move || {
-                        let runtime = tokio::runtime::Builder::new_current_thread()
-                            .build()
-                            .unwrap();
+                        let runtime =
+                            tokio::runtime::Builder::new_current_thread().build().unwrap();
                         runtime.block_on(async move {
                             for n in 0..BOOKS {
                                 running
@@ -334,11 +305,7 @@ fn offers_wait_for_room() {
         let most = most.load(Ordering::Acquire);
         // Books that a cart returned are counted until the pile has processed them, and it may have
         // leased the cart its next book by then.
-        assert!(
-            most <= 2 * design.room(),
-            "{most} in flight, room for {}",
-            design.room()
-        );
+        assert!(most <= 2 * design.room(), "{most} in flight, room for {}", design.room());
     }
 }
 
@@ -351,10 +318,7 @@ fn a_dropped_offer_takes_nothing() {
     let catalog = catalog(0, &record);
     let config = spread(design.config(None, "record", &[]));
     let (given, report) = System::new().block_on(async {
-        let running = topology(&config, &catalog)
-            .start()
-            .await
-            .expect("it starts");
+        let running = topology(&config, &catalog).start().await.expect("it starts");
         let mut given = 0;
         for nth in 0..600u64 {
             let offer = running.offer("manuals", vec![Book::new(nth.to_string())]);
@@ -364,10 +328,7 @@ fn a_dropped_offer_takes_nothing() {
                 () = async { for _ in 0..nth % 4 { tokio::task::yield_now().await; } } => {}
             }
         }
-        running
-            .offer("manuals", vec![Book::new("last")])
-            .await
-            .expect("nobody is in the way");
+        running.offer("manuals", vec![Book::new("last")]).await.expect("nobody is in the way");
         (given + 1, running.drain(None).await)
     });
     assert_once(given, &report, &record);
@@ -389,16 +350,10 @@ fn a_stop_answers_offers_that_wait() {
     });
     let config = spread(design.config(None, "held", &[]));
     System::new().block_on(async {
-        let running = topology(&config, &catalog)
-            .start()
-            .await
-            .expect("it starts");
+        let running = topology(&config, &catalog).start().await.expect("it starts");
         // The first book is held in its burn; the second fills the pile; the third waits.
         for _ in 0..2 {
-            running
-                .offer("manuals", vec![Book::new("x")])
-                .await
-                .expect("taken");
+            running.offer("manuals", vec![Book::new("x")]).await.expect("taken");
         }
         let waiting = running.clone();
         let third =
@@ -415,10 +370,7 @@ fn a_stop_answers_offers_that_wait() {
             "a stopped run took a book: {late:?}"
         );
         let third = third.await.expect("no panic");
-        assert!(
-            matches!(&third, Err(OfferError::Closed(books)) if books.len() == 1),
-            "{third:?}"
-        );
+        assert!(matches!(&third, Err(OfferError::Closed(books)) if books.len() == 1), "{third:?}");
     });
 }
 
@@ -448,10 +400,7 @@ fn a_dropped_handle_ends_the_run() {
         });
         let config = spread(design.config(Some("endless"), "record", &[]));
         System::new().block_on(async {
-            let running = topology(&config, &catalog)
-                .start()
-                .await
-                .expect("it starts");
+            let running = topology(&config, &catalog).start().await.expect("it starts");
             while running.snapshot().ledger.burned < 20 {
                 tokio::task::yield_now().await;
             }

@@ -118,9 +118,7 @@ fn config(carts: u32) -> TopologyConfig {
     let mut config = TopologyConfig::builder("waiting")
         .pile("desk", |pile| pile.max_attempts(5))
         .incinerator("out", |fire| fire.burn("waits"))
-        .crew("crew", "desk", "out", |crew| {
-            crew.gophers(1, ALL).carts(carts).cart_books(1)
-        })
+        .crew("crew", "desk", "out", |crew| crew.gophers(1, ALL).carts(carts).cart_books(1))
         .cores(1)
         .build();
     config.supervision.intensity = 1_000;
@@ -195,10 +193,7 @@ fn the_core_works_while_they_wait() {
         worked.open();
         seen.gate.open();
     });
-    assert_eq!(
-        (report.outcome, report.ledger.burned),
-        (Outcome::Finished, 4)
-    );
+    assert_eq!((report.outcome, report.ledger.burned), (Outcome::Finished, 4));
 }
 
 #[test]
@@ -209,10 +204,7 @@ fn one_that_works_takes_its_core() {
         aside(move || gate.meet(1)).await;
         seen.gate.open();
     });
-    assert_eq!(
-        (report.outcome, report.ledger.burned),
-        (Outcome::Finished, 40)
-    );
+    assert_eq!((report.outcome, report.ledger.burned), (Outcome::Finished, 40));
     assert_eq!(seen.gate.most(), 1);
 }
 
@@ -275,16 +267,11 @@ fn threads_that_wait_are_bounded() {
     const MOST: usize = gopherworks::actors::pool::MOST_WAITING_BURNS;
     let seen = Seen::default();
     let carts = MOST + 6;
-    let report = run(
-        &config(carts as u32),
-        &seen.catalog(true),
-        2 * carts,
-        async |_| {
-            let gate = seen.gate.clone();
-            aside(move || gate.meet(MOST)).await;
-            seen.gate.open();
-        },
-    );
+    let report = run(&config(carts as u32), &seen.catalog(true), 2 * carts, async |_| {
+        let gate = seen.gate.clone();
+        aside(move || gate.meet(MOST)).await;
+        seen.gate.open();
+    });
     assert_eq!(report.ledger.burned, 2 * carts as u64);
     assert_eq!(seen.gate.most(), MOST);
 }

@@ -45,18 +45,13 @@ fn store() -> Arc<MemoryStore> {
 }
 
 fn books(count: usize) -> Vec<Book> {
-    (0..count)
-        .map(|_| Book::new(Bytes::from_static(&[7; 64])))
-        .collect()
+    (0..count).map(|_| Book::new(Bytes::from_static(&[7; 64]))).collect()
 }
 
 /// Books are put, leased and burned; an operation is a book.
 fn shelf(count: u64, cart: usize) {
     let (store, pile) = (store(), PileKey(0));
-    let want = Want {
-        books: cart,
-        bytes: None,
-    };
+    let want = Want { books: cart, bytes: None };
     for _ in 0..count / cart as u64 {
         store.put(pile, books(cart)).now().expect("no bound");
         let mut lease = store.lease(pile, want, 0).now().expect("books");
@@ -78,10 +73,7 @@ pub fn shelf_carts_of_64(count: u64) {
 /// Books pass from a pile through a dump to their burn; an operation is a book.
 pub fn passing_on_carts_of_64(count: u64) {
     let (store, pile, dump) = (store(), PileKey(0), PileKey(1));
-    let want = Want {
-        books: 64,
-        bytes: None,
-    };
+    let want = Want { books: 64, bytes: None };
     for _ in 0..count / 64 {
         store.put(pile, books(64)).now().expect("no bound");
         let lease = store.lease(pile, want, 0).now().expect("books");
@@ -161,10 +153,7 @@ pub fn restart_decision(count: u64) {
     let policy = RestartPolicy {
         intensity: u32::MAX,
         in_a_row: u32::MAX,
-        backoff: Backoff {
-            reset: Duration::ZERO,
-            ..Backoff::default()
-        },
+        backoff: Backoff { reset: Duration::ZERO, ..Backoff::default() },
         ..RestartPolicy::default()
     };
     let rng = Seed(0).stream("bench", "restarts");

@@ -25,9 +25,7 @@ pub struct Balancer<W: Work> {
 
 impl<W: Work> fmt::Debug for Balancer<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Balancer")
-            .field("name", &self.core.name)
-            .finish()
+        f.debug_struct("Balancer").field("name", &self.core.name).finish()
     }
 }
 
@@ -65,9 +63,7 @@ impl<W: Work> Actor for Balancer<W> {
     fn started(&mut self, ctx: &mut Self::Context) {
         // Once the port is bound: earlier wake-ups may have been lost.
         ctx.spawn(
-            tokio::task::yield_now()
-                .into_actor(self)
-                .map(|(), balancer, ctx| balancer.look(ctx)),
+            tokio::task::yield_now().into_actor(self).map(|(), balancer, ctx| balancer.look(ctx)),
         );
     }
 }

@@ -36,11 +36,7 @@ impl Lane {
         let fifo = self.fifo.front().map(|(order, item)| (*order, *item, true));
         let tree = (self.tree.first_key_value()).map(|(key, item)| (key.0, *item, false));
         match (fifo, tree) {
-            (Some(a), Some(b)) => Some(if (b.0, b.1.number) < (a.0, a.1.number) {
-                b
-            } else {
-                a
-            }),
+            (Some(a), Some(b)) => Some(if (b.0, b.1.number) < (a.0, a.1.number) { b } else { a }),
             (a, b) => a.or(b),
         }
     }

@@ -35,9 +35,7 @@ pub struct Builder<W: Work> {
 
 impl<W: Work> fmt::Debug for Builder<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
-            .field("parts", &self.parts)
-            .finish()
+        f.debug_struct("Builder").field("parts", &self.parts).finish()
     }
 }
 
@@ -316,9 +314,7 @@ impl<W: Work> Builder<W> {
     /// be made and the supervisor gave up.
     pub async fn start(mut self) -> Result<BalancerHandle<W>, Failure> {
         if !System::is_registered() {
-            return Err(Failure::permanent(
-                "a balancer starts inside a running actix system",
-            ));
+            return Err(Failure::permanent("a balancer starts inside a running actix system"));
         }
         for worker in 0..self.parts.settings.workers.max(1) {
             // A trial, so that a failure is an error here and not a series of restarts.
@@ -348,9 +344,7 @@ impl<W: Work> Builder<W> {
         let setup = Setup {
             // A hung or dead thread cannot return its requests itself.
             heard: Some(Arc::new(move |event| {
-                if let SupervisionEvent::Exited {
-                    name, epoch, exit, ..
-                } = event
+                if let SupervisionEvent::Exited { name, epoch, exit, .. } = event
                     && let Exit::Hung | Exit::Blocked(_) | Exit::ArbiterDead = exit
                     && let Some(core) = giving_up.upgrade()
                 {
@@ -366,9 +360,9 @@ impl<W: Work> Builder<W> {
                 handle.ready().await;
                 Ok(handle)
             }
-            Err(outcome) => Err(Failure::permanent(format!(
-                "the balancer did not start: {outcome:?}"
-            ))),
+            Err(outcome) => {
+                Err(Failure::permanent(format!("the balancer did not start: {outcome:?}")))
+            }
         }
     }
 }
@@ -390,9 +384,7 @@ pub fn children<W: Work>(
         children.push(child.place(place(worker)).shutdown(shutdown));
     }
     let own = core.clone();
-    let child = Child::new(core.name.clone(), &core.port, move |_| {
-        Ok(Balancer::new(own.clone()))
-    });
+    let child = Child::new(core.name.clone(), &core.port, move |_| Ok(Balancer::new(own.clone())));
     let last = core.settings().workers;
     children.push(child.place(place(last)).shutdown(shutdown));
     children

@@ -25,10 +25,7 @@ enum State<R> {
 
 impl<R> Cell<R> {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(State::Open {
-            caller: None,
-            runners: SmallVec::new(),
-        }))
+        Self(Mutex::new(State::Open { caller: None, runners: SmallVec::new() }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State<R>> {

@@ -72,11 +72,7 @@ pub(in crate::balancer) struct Told<W: Work> {
 
 impl<W: Work> State<W> {
     fn told(&mut self) -> Told<W> {
-        Told {
-            wakes: self.desk.wakes(),
-            refused: self.desk.refused(),
-            idle: self.desk.open() == 0,
-        }
+        Told { wakes: self.desk.wakes(), refused: self.desk.refused(), idle: self.desk.open() == 0 }
     }
 }
 
@@ -173,11 +169,7 @@ impl<W: Work> BalancerCore<W> {
             && settings.resilience == Resilience::default()
             && matches!(
                 settings.policy,
-                Policy::LeastLoaded
-                    | Policy::Central {
-                        skip_slow: false,
-                        ..
-                    }
+                Policy::LeastLoaded | Policy::Central { skip_slow: false, .. }
             );
         Arc::new(Self {
             lends,
@@ -244,9 +236,7 @@ impl<W: Work> BalancerCore<W> {
 
     /// Names and ports of the workers.
     pub fn workers(&self) -> impl Iterator<Item = (&Arc<str>, &Port<Worker<W>>)> {
-        self.workers
-            .iter()
-            .map(|worker| (&worker.name, &worker.port))
+        self.workers.iter().map(|worker| (&worker.name, &worker.port))
     }
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {
@@ -400,10 +390,7 @@ impl<W: Work> BalancerCore<W> {
         self.record(
             &self.workers[worker].name,
             now,
-            &Act::Begin {
-                request: which.number,
-                copy: which.copy,
-            },
+            &Act::Begin { request: which.number, copy: which.copy },
         );
         let request = match (body, &self.again) {
             (Ok(Some(body)), _) => body,

@@ -163,12 +163,7 @@ impl<T> Desk<T> {
 
     /// Adds a request to the backlog; [`Desk::turn`] dispatches it.
     pub fn submit(&mut self, item: T, terms: Terms, now: Time) -> Ref {
-        let Terms {
-            cost,
-            due,
-            priority,
-            key: about,
-        } = terms;
+        let Terms { cost, due, priority, key: about } = terms;
         self.note_empty(now);
         self.save_up();
         self.mixed |= priority != Priority::Normal;
@@ -196,11 +191,7 @@ impl<T> Desk<T> {
             waiting: 1,
             at: Vec::new(),
         });
-        let which = Ref {
-            key,
-            number,
-            copy: 0,
-        };
+        let which = Ref { key, number, copy: 0 };
         self.backlog.push(which, order, short, priority);
         if let Some(due) = due {
             self.dues.push(due, which);
@@ -287,11 +278,7 @@ impl<T> Desk<T> {
             }
             self.recount(worker);
             self.note_empty(now);
-            return Some(Begun {
-                which,
-                item,
-                submitted,
-            });
+            return Some(Begun { which, item, submitted });
         }
     }
 
@@ -398,16 +385,10 @@ impl<T> Desk<T> {
     /// Ends all requests, and counts them as failed.
     pub fn clear(&mut self, now: Time) -> Vec<T> {
         let all: Vec<Ref> = (self.entries.iter())
-            .map(|(key, entry)| Ref {
-                key,
-                number: entry.number,
-                copy: 0,
-            })
+            .map(|(key, entry)| Ref { key, number: entry.number, copy: 0 })
             .collect();
         self.counts.failed += all.len() as u64;
-        all.into_iter()
-            .filter_map(|which| self.end(which, None, now))
-            .collect()
+        all.into_iter().filter_map(|which| self.end(which, None, now)).collect()
     }
 
     /// Sort key in the backlog, and whether the request counts as short.
@@ -438,9 +419,7 @@ fn is_live<T>(entries: &Slab<Entry<T>>, which: Ref) -> bool {
 }
 
 fn live<T>(entries: &mut Slab<Entry<T>>, which: Ref) -> Option<&mut Entry<T>> {
-    entries
-        .get_mut(which.key)
-        .filter(|entry| entry.number == which.number)
+    entries.get_mut(which.key).filter(|entry| entry.number == which.number)
 }
 
 /// True if the worker takes only short requests, `size` being the number of workers wanted.

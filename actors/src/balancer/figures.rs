@@ -74,11 +74,7 @@ impl Buckets {
                 *count += value.count_since_last_iteration();
             }
         }
-        Self {
-            buckets,
-            count: histogram.len(),
-            seconds,
-        }
+        Self { buckets, count: histogram.len(), seconds }
     }
 }
 

@@ -53,9 +53,7 @@ impl<W: Work> Drop for Shared<W> {
 
 impl<W: Work> Clone for BalancerHandle<W> {
     fn clone(&self) -> Self {
-        Self {
-            shared: self.shared.clone(),
-        }
+        Self { shared: self.shared.clone() }
     }
 }
 
@@ -116,8 +114,7 @@ impl<W: Work> BalancerHandle<W> {
     /// queue stayed full until the deadline. The request is dropped.
     pub async fn start(&self, request: W::Request) -> Result<Call<W>, CallError> {
         let core = &self.shared.core;
-        core.start_at(request, core.clock().now(), CallOptions::default())
-            .await
+        core.start_at(request, core.clock().now(), CallOptions::default()).await
     }
 
     /// Like [`BalancerHandle::call`], with a deadline, priority or affinity key. Always goes
@@ -264,10 +261,7 @@ impl<W: Work> BalancerHandle<W> {
     /// Number of restarts of workers and of the balancer's own actor.
     pub fn restarts(&self) -> u64 {
         let supervisor = &self.shared.supervisor;
-        let each = supervisor
-            .children()
-            .into_iter()
-            .map(|(id, _)| supervisor.restarts(id));
+        let each = supervisor.children().into_iter().map(|(id, _)| supervisor.restarts(id));
         each.sum()
     }
 

@@ -69,10 +69,7 @@ impl Policy {
     pub const AGEING: f64 = 0.05;
 
     /// [`Policy::Central`] with one request per slot, skipping no worker.
-    pub const CENTRAL: Policy = Policy::Central {
-        per_worker: 1,
-        skip_slow: false,
-    };
+    pub const CENTRAL: Policy = Policy::Central { per_worker: 1, skip_slow: false };
 
     /// Default of [`Policy::LatencyAware`]'s `decay`.
     pub const DECAY: Duration = Duration::from_secs(10);

@@ -48,11 +48,7 @@ impl<W: Work> Handler<Ask<W>> for Doorman<W> {
     type Result = Asked<W>;
 
     fn handle(&mut self, Ask(request): Ask<W>, _: &mut Self::Context) -> Self::Result {
-        Asked {
-            core: self.0.clone(),
-            request,
-            _work: PhantomData,
-        }
+        Asked { core: self.0.clone(), request, _work: PhantomData }
     }
 }
 
@@ -79,9 +75,7 @@ impl<W: Work> MessageResponse<Doorman<W>, Ask<W>> for Asked<W> {
         actix_rt::spawn(async move {
             let asked = core.clock().now();
             let call = async {
-                let call = core
-                    .start_at(request, asked, CallOptions::default())
-                    .await?;
+                let call = core.start_at(request, asked, CallOptions::default()).await?;
                 call.await
             };
             let Some(mut sender) = sender else {

@@ -104,10 +104,7 @@ pub struct Shed {
 
 impl Default for Shed {
     fn default() -> Self {
-        Self {
-            target: Duration::from_millis(5),
-            interval: Duration::from_millis(100),
-        }
+        Self { target: Duration::from_millis(5), interval: Duration::from_millis(100) }
     }
 }
 
@@ -126,10 +123,7 @@ pub struct RetryBudget {
 
 impl Default for RetryBudget {
     fn default() -> Self {
-        Self {
-            share: 0.2,
-            per_second: 10.0,
-        }
+        Self { share: 0.2, per_second: 10.0 }
     }
 }
 
@@ -156,11 +150,6 @@ pub struct Eject {
 
 impl Default for Eject {
     fn default() -> Self {
-        Self {
-            failures: Some(5),
-            slower: None,
-            pause: Duration::from_secs(10),
-            at_most: 0.5,
-        }
+        Self { failures: Some(5), slower: None, pause: Duration::from_secs(10), at_most: 0.5 }
     }
 }

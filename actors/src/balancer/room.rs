@@ -57,10 +57,7 @@ impl State {
             return None;
         }
         let mut waiting = self.waiting.iter();
-        let Some(turn) = waiting
-            .find(|(_, slot)| !slot.suspect)
-            .map(|(turn, _)| *turn)
-        else {
+        let Some(turn) = waiting.find(|(_, slot)| !slot.suspect).map(|(turn, _)| *turn) else {
             self.free += 1;
             return None;
         };
@@ -79,10 +76,7 @@ fn wake(wakers: impl IntoIterator<Item = Waker>) {
 
 impl Room {
     pub(super) fn new(places: usize) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State {
-            free: places,
-            ..State::default()
-        })))
+        Arc::new(Self(Mutex::new(State { free: places, ..State::default() })))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -107,10 +101,7 @@ impl Room {
 
     /// Waits for a permit; fails when the balancer closes. Dropping the future leaves the queue.
     pub(super) fn take(self: &Arc<Self>) -> Taking {
-        Taking {
-            room: self.clone(),
-            turn: None,
-        }
+        Taking { room: self.clone(), turn: None }
     }
 
     /// To be called when a caller is known to hang. Offers uncollected permits to all waiting
@@ -194,10 +185,7 @@ impl Future for Taking {
             if !granted {
                 state.free -= 1;
             }
-            let slot = this
-                .turn
-                .take()
-                .and_then(|turn| state.waiting.remove(&turn));
+            let slot = this.turn.take().and_then(|turn| state.waiting.remove(&turn));
             drop(state);
             drop(slot);
             return Poll::Ready(Ok(Place(this.room.clone())));
@@ -291,9 +279,7 @@ mod tests {
         let mut c = room.take();
         assert!(poll(&mut c).is_none());
         drop(place);
-        let place = poll(&mut c)
-            .expect("the hung one is passed over")
-            .expect("a place");
+        let place = poll(&mut c).expect("the hung one is passed over").expect("a place");
         // If the hung caller polls again, it queues like all others.
         assert!(poll(&mut hung).is_none());
         drop(place);
@@ -303,9 +289,8 @@ mod tests {
     #[test]
     fn it_grows_and_shrinks_as_places_come_back() {
         let room = Room::new(3);
-        let mut places: Vec<Place> = (0..3)
-            .map(|_| room.try_take().expect("there are three"))
-            .collect();
+        let mut places: Vec<Place> =
+            (0..3).map(|_| room.try_take().expect("there are three")).collect();
         room.shrink(2);
         places.pop();
         places.pop();
@@ -327,10 +312,7 @@ mod tests {
         let mut waits = room.take();
         assert!(poll(&mut waits).is_none());
         room.close();
-        assert_eq!(
-            poll(&mut waits).expect("an answer").err(),
-            Some(NoPlace::Closed)
-        );
+        assert_eq!(poll(&mut waits).expect("an answer").err(), Some(NoPlace::Closed));
         assert_eq!(room.try_take().err(), Some(NoPlace::Closed));
     }
 }

@@ -96,9 +96,6 @@ impl Work for Sleeper {
 
 fn sleepers(clock: &Clock, counted: &Counted) -> Builder<Sleeper> {
     let (own, counted) = (clock.clone(), counted.clone());
-    Balancer::of(move |_| Sleeper {
-        clock: own.clone(),
-        counted: counted.clone(),
-    })
-    .clock(clock.clone())
+    Balancer::of(move |_| Sleeper { clock: own.clone(), counted: counted.clone() })
+        .clock(clock.clone())
 }

@@ -73,11 +73,7 @@ pub(crate) struct Presence<W: Work> {
 impl<W: Work> Presence<W> {
     /// `None` if a later incarnation was up before.
     pub(crate) fn new(core: Arc<BalancerCore<W>>, worker: usize, epoch: u64) -> Option<Self> {
-        core.up(worker, epoch).then(|| Self {
-            core,
-            worker,
-            epoch,
-        })
+        core.up(worker, epoch).then(|| Self { core, worker, epoch })
     }
 }
 

@@ -77,11 +77,7 @@ impl Rows {
     const BLOCK: u64 = 1024;
 
     pub(super) fn new(copies: usize) -> Self {
-        Self {
-            blocks: VecDeque::new(),
-            from: 0,
-            next: vec![0; copies],
-        }
+        Self { blocks: VecDeque::new(), from: 0, next: vec![0; copies] }
     }
 
     /// Reserves the ids of the next `count` books of a copy. `block` allocates that many
@@ -95,11 +91,7 @@ impl Rows {
         let copies = self.next.len() as u64;
         let mut row = self.next[copy];
         let end = row + count as u64;
-        let mut numbers = Numbers {
-            step: copies,
-            runs: VecDeque::new(),
-            len: count,
-        };
+        let mut numbers = Numbers { step: copies, runs: VecDeque::new(), len: count };
         while row < end {
             let at = (row / Self::BLOCK - self.from) as usize;
             while self.blocks.len() <= at {

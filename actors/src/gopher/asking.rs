@@ -24,17 +24,9 @@ pub struct Asking {
 
 impl Asking {
     async fn ask(&self, book: Book) -> Result<Answer, CallError> {
-        let job = Job {
-            from: self.from.clone(),
-            number: book.id.0,
-            copy: 0,
-            book: Some(book),
-        };
+        let job = Job { from: self.from.clone(), number: book.id.0, copy: 0, book: Some(book) };
         let asked = self.desk.clock().now();
-        self.desk
-            .start_at(job, asked, CallOptions::default())
-            .await?
-            .await
+        self.desk.start_at(job, asked, CallOptions::default()).await?.await
     }
 
     /// Calls for every book of a cart and marks each result as it arrives, so that a cart dropped

@@ -99,11 +99,7 @@ impl Gopher {
     }
 
     fn turn(&mut self, next: Option<(Cart, Leg)>, ctx: &mut Context<Self>) {
-        let mut next = next.map(|(cart, leg)| Next {
-            cart,
-            leg,
-            on: None,
-        });
+        let mut next = next.map(|(cart, leg)| Next { cart, leg, on: None });
         let mut left = TURN;
         while left > 0 {
             let Some(Next { cart, leg, mut on }) = next.take() else {
@@ -168,16 +164,12 @@ impl Gopher {
     fn give_way(&mut self, cart: Cart, leg: Leg, ctx: &mut Context<Self>) {
         self.busy = true;
         self.hands = Some(cart);
-        ctx.spawn(
-            tokio::task::yield_now()
-                .into_actor(self)
-                .map(move |(), gopher, ctx| {
-                    gopher.busy = false;
-                    if let Some(cart) = gopher.hands.take() {
-                        gopher.go_on(Some((cart, leg)), ctx);
-                    }
-                }),
-        );
+        ctx.spawn(tokio::task::yield_now().into_actor(self).map(move |(), gopher, ctx| {
+            gopher.busy = false;
+            if let Some(cart) = gopher.hands.take() {
+                gopher.go_on(Some((cart, leg)), ctx);
+            }
+        }));
     }
 
     /// Runs legs that take no time and need no events until the cart is sent on, a leg takes time,

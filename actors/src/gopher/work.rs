@@ -81,9 +81,7 @@ impl Gopher {
 
     /// Reports the outcome of work begun in this `round` to the crew's pause.
     fn weigh(&self, round: u64, condition: Option<&Failure>) {
-        let CrewCore {
-            pause, works, from, ..
-        } = &*self.crew;
+        let CrewCore { pause, works, from, .. } = &*self.crew;
         if condition.is_some() || pause.is_on() {
             let waiting = || {
                 let counts = from.counts();
@@ -182,12 +180,7 @@ struct Job {
 
 impl Job {
     fn new(cart: Cart, works: Arc<Works>, gopher: Arc<GopherCore>) -> Self {
-        Self {
-            cart: Some(cart),
-            condition: None,
-            works,
-            gopher,
-        }
+        Self { cart: Some(cart), condition: None, works, gopher }
     }
 
     /// Works on each book until a resource fails. Failures are marked on the book. Returns the
@@ -211,12 +204,10 @@ impl Job {
             let book = lease.books()[index].clone();
             let id = book.id;
             let made =
-                guarded(
-                    || match self.works.fault(&self.gopher.name, Point::Work, Some(id.0)) {
-                        Some(Deed::Error(failure)) => Err(failure),
-                        _ => tool.apply(book),
-                    },
-                );
+                guarded(|| match self.works.fault(&self.gopher.name, Point::Work, Some(id.0)) {
+                    Some(Deed::Error(failure)) => Err(failure),
+                    _ => tool.apply(book),
+                });
             match made {
                 Ok(Ok(Some(mut book))) => {
                     book.id = id;

@@ -120,10 +120,7 @@ impl Yard {
             retired: 0,
         };
         state.wanted.set(Leg::Take, carts > 0);
-        let bodies = (1..=carts as u32).map(|number| CartBody {
-            number,
-            ..CartBody::default()
-        });
+        let bodies = (1..=carts as u32).map(|number| CartBody { number, ..CartBody::default() });
         state.waiting[Leg::Take as usize].extend(bodies.map(Box::new));
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
@@ -444,12 +441,7 @@ impl Yard {
             if let Some((body, leg)) = self.pick(state, self.legs[gopher]) {
                 state.idle.remove(at);
                 let more = !state.idle.is_empty() && !state.wanted.is_empty();
-                return Some(Pair {
-                    body,
-                    leg,
-                    gopher,
-                    more,
-                });
+                return Some(Pair { body, leg, gopher, more });
             }
         }
         None
@@ -458,13 +450,7 @@ impl Yard {
     /// Sends a cart to an idle gopher, then further ones while there are matches.
     fn send(self: &Arc<Self>, pair: Pair) {
         let mut next = Some(pair);
-        while let Some(Pair {
-            body,
-            leg,
-            gopher,
-            more,
-        }) = next.take()
-        {
+        while let Some(Pair { body, leg, gopher, more }) = next.take() {
             let port = &self.seats[gopher].port;
             let sent = port.send_with(|epoch| Carry {
                 cart: self.cart(body, self.holder_at(gopher, epoch)),

@@ -58,9 +58,7 @@ pub struct IncineratorCore {
 
 impl std::fmt::Debug for IncineratorCore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("IncineratorCore")
-            .field("name", &self.name)
-            .finish()
+        f.debug_struct("IncineratorCore").field("name", &self.name).finish()
     }
 }
 
@@ -229,9 +227,7 @@ impl IncineratorCore {
     /// Books waiting for this incinerator, in carts and on upstream piles.
     fn kept_waiting(&self) -> usize {
         let counts = self.upstream.iter().map(|pile| pile.counts());
-        counts
-            .map(|count| count.ready + count.leased + count.inbox)
-            .sum()
+        counts.map(|count| count.ready + count.leased + count.inbox).sum()
     }
 
     /// While the sink pauses: the reason, and the number of books waiting.
@@ -378,9 +374,7 @@ impl IncineratorCore {
         let from = lease.pile();
         let home = &self.works.store;
         let again = self.works.message_fault(&self.name, Point::Settle, None);
-        let twin = again
-            .is_some_and(|deed| deed == Deed::Duplicate)
-            .then(|| lease.twin());
+        let twin = again.is_some_and(|deed| deed == Deed::Duplicate).then(|| lease.twin());
         let settled = match home.settle(lease) {
             Answer::Ready(settled) => settled,
             // Such an engine has an actor that completes the settlement.

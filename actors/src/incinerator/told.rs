@@ -51,10 +51,7 @@ impl Drop for Told {
         let books: Vec<&Book> = self.books.iter().collect();
         self.core.tell(&books);
         let ids: Vec<BookId> = books.iter().map(|book| book.id).collect();
-        let cart = CartName {
-            crew: &self.crew,
-            number: self.number,
-        };
+        let cart = CartName { crew: &self.crew, number: self.number };
         let act = Act::Burn { cart, books: &ids };
         self.core.works.record(&self.core.name, &act);
     }

@@ -139,10 +139,7 @@ impl PileCore {
             feeder: parts.feeder,
             upstream: parts.upstream,
             downstream: OnceLock::new(),
-            gate: Mutex::new(Gate {
-                sealed: parts.sealed,
-                ..Gate::default()
-            }),
+            gate: Mutex::new(Gate { sealed: parts.sealed, ..Gate::default() }),
             closed: AtomicBool::new(false),
             direct: OnceLock::new(),
             told: Latch::new(),
@@ -248,10 +245,7 @@ impl PileCore {
         if books.is_empty() {
             return Ok(T::default());
         }
-        if self
-            .capacity_books
-            .is_some_and(|most| books.len() as u64 > most)
-        {
+        if self.capacity_books.is_some_and(|most| books.len() as u64 > most) {
             return Err(OfferError::TooMany(books));
         }
         if self.is_full() {
@@ -286,8 +280,7 @@ impl PileCore {
     /// # Errors
     /// [`OfferError::Closed`] and [`OfferError::TooMany`], with the books.
     pub async fn offer(&self, books: Vec<Book>) -> Result<(), OfferError> {
-        self.when_there_is_room(books, |books| self.try_offer(books))
-            .await
+        self.when_there_is_room(books, |books| self.try_offer(books)).await
     }
 
     /// Like `offer`, but returns one future per book, in order, resolving to its outcome.
@@ -295,8 +288,7 @@ impl PileCore {
     /// # Errors
     /// Like [`PileCore::offer`].
     pub async fn offer_watched(&self, books: Vec<Book>) -> Result<Vec<Awaited>, OfferError> {
-        self.when_there_is_room(books, |books| self.try_offer_watched(books))
-            .await
+        self.when_there_is_room(books, |books| self.try_offer_watched(books)).await
     }
 
     async fn when_there_is_room<T>(
@@ -323,10 +315,7 @@ impl PileCore {
     pub fn evict(&self) {
         let (takers, givers) = {
             let mut gate = self.gate();
-            (
-                std::mem::take(&mut gate.takers),
-                std::mem::take(&mut gate.givers),
-            )
+            (std::mem::take(&mut gate.takers), std::mem::take(&mut gate.givers))
         };
         drop((takers, givers));
         self.works.store.collect(self.key);

@@ -211,10 +211,7 @@ impl PileCore {
     /// Serves parked carts after a direct service made that possible.
     fn serve_others(&self, since: Time) {
         let owed = self.serve(since);
-        debug_assert!(
-            owed.is_empty(),
-            "an engine that answers at once owes nothing"
-        );
+        debug_assert!(owed.is_empty(), "an engine that answers at once owes nothing");
         if self.counts().next_due.is_some() {
             self.ring();
         }
@@ -338,9 +335,7 @@ impl PileCore {
         };
         let passing = (lease.pile(), ids);
         let again = self.works.message_fault(&self.name, Point::Settle, None);
-        let twin = again
-            .is_some_and(|deed| deed == Deed::Duplicate)
-            .then(|| lease.twin());
+        let twin = again.is_some_and(|deed| deed == Deed::Duplicate).then(|| lease.twin());
         let answer = store.pass_on(lease, worked, self.key, room.and_then(Room::spend));
         let admission = match answer {
             Answer::Ready(answer) => Self::admitted(cart, passing, answer),
@@ -386,8 +381,7 @@ impl PileCore {
         match how {
             How::Room(books) => {
                 let name = cart.name();
-                self.works
-                    .record(&self.name, &Act::Admit { cart: name, books });
+                self.works.record(&self.name, &Act::Admit { cart: name, books });
                 return (cart, Leg::Unload);
             }
             How::Empty | How::Passed(Settled::Stale, _) => {}
@@ -451,9 +445,7 @@ impl PileCore {
     /// drained.
     pub(crate) fn look_if_waiting(&self, settled: Settled) {
         let looks = match settled {
-            Settled::Done {
-                returned: 0, last, ..
-            } => last && self.counts().is_drained(),
+            Settled::Done { returned: 0, last, .. } => last && self.counts().is_drained(),
             _ => true,
         };
         if looks {
@@ -473,10 +465,8 @@ impl PileCore {
                     return;
                 }
                 self.closed.store(true, Ordering::Release);
-                self.works.tell(Event::Closed {
-                    node: self.name.clone(),
-                    at: self.works.clock.now(),
-                });
+                self.works
+                    .tell(Event::Closed { node: self.name.clone(), at: self.works.clock.now() });
             }
             std::mem::take(&mut gate.takers)
         };

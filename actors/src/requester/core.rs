@@ -115,12 +115,7 @@ impl Inner {
     }
 
     pub(super) fn job(&self, number: u64) -> Job {
-        Job {
-            from: self.parts.name.clone(),
-            number,
-            copy: 0,
-            book: None,
-        }
+        Job { from: self.parts.name.clone(), number, copy: 0, book: None }
     }
 
     pub(super) fn options(&self, number: u64) -> CallOptions {
@@ -229,11 +224,7 @@ impl RequesterCore {
             }),
         });
         let way = way(inner.clone());
-        Arc::new(Self {
-            port: Port::new(),
-            inner,
-            way: Mutex::new(Some(way)),
-        })
+        Arc::new(Self { port: Port::new(), inner, way: Mutex::new(Some(way)) })
     }
 
     /// The requester's name.
@@ -291,17 +282,10 @@ impl RequesterCore {
     /// Statistics since the start.
     pub fn figures(&self) -> Asked {
         let state = self.inner.lock();
-        Asked {
-            response: Tail::new(&state.response, state.responses),
-            ..state.heard
-        }
+        Asked { response: Tail::new(&state.response, state.responses), ..state.heard }
     }
 }
 
 pub(super) fn scaled(span: Duration, factor: f64) -> Duration {
-    if factor == 1.0 {
-        span
-    } else {
-        crate::span::times(span, factor)
-    }
+    if factor == 1.0 { span } else { crate::span::times(span, factor) }
 }

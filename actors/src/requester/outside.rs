@@ -18,9 +18,7 @@ pub struct Asker {
 
 impl fmt::Debug for Asker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Asker")
-            .field(&self.inner.parts.name)
-            .finish()
+        f.debug_tuple("Asker").field(&self.inner.parts.name).finish()
     }
 }
 
@@ -48,14 +46,8 @@ impl Asker {
         let inner = &self.inner;
         let asked: Time = inner.parts.to.clock().now();
         let number = inner.asked();
-        let job = Job {
-            book: Some(book),
-            ..inner.job(number)
-        };
-        let mut under_way = UnderWay {
-            asker: self,
-            open: true,
-        };
+        let job = Job { book: Some(book), ..inner.job(number) };
+        let mut under_way = UnderWay { asker: self, open: true };
         let answer = match inner.parts.to.start_at(job, asked, options).await {
             Ok(call) => call.await,
             Err(error) => Err(error),

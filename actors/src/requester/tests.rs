@@ -35,11 +35,7 @@ fn setup(
     let own = clock.clone();
     let core = BalancerCore::new(Parts {
         name: "desk".into(),
-        settings: Settings {
-            workers: 3,
-            queue: Some(queue),
-            ..Settings::default()
-        },
+        settings: Settings { workers: 3, queue: Some(queue), ..Settings::default() },
         make: Arc::new(move |_| Ok(Served::new(Box::new(Sleeps(own.clone())), false))),
         again: None,
         cost: None,
@@ -67,14 +63,8 @@ fn setup(
     });
     let mut all = children(&core, |_| Place::Here, MS);
     let own = requester.clone();
-    all.push(Child::new("crowd", &requester.port, move |_| {
-        Ok(Requester::new(own.clone()))
-    }));
-    let policy = Policy {
-        intensity: u32::MAX,
-        in_a_row: u32::MAX,
-        ..Policy::default()
-    };
+    all.push(Child::new("crowd", &requester.port, move |_| Ok(Requester::new(own.clone()))));
+    let policy = Policy { intensity: u32::MAX, in_a_row: u32::MAX, ..Policy::default() };
     let supervisor = Supervisor::start(policy, clock.clone(), Seed(1), all);
     (requester, supervisor, ended)
 }
@@ -97,21 +87,13 @@ fn virtually<F: Future>(body: impl FnOnce(Clock) -> F) -> F::Output {
 #[test]
 fn each_load_asks_so_often_and_hears_as_often() {
     let loads = [
-        Load::Closed {
-            count: 7,
-            think: Span::Uniform(Duration::ZERO, 5 * MS),
-            requests: Some(50),
-        },
+        Load::Closed { count: 7, think: Span::Uniform(Duration::ZERO, 5 * MS), requests: Some(50) },
         Load::Open {
             rate: Rate::PerSecond(100.0),
             arrivals: Arrivals::Poisson,
             requests: Some(50),
         },
-        Load::Open {
-            rate: Rate::PerSecond(100.0),
-            arrivals: Arrivals::Fixed,
-            requests: Some(50),
-        },
+        Load::Open { rate: Rate::PerSecond(100.0), arrivals: Arrivals::Fixed, requests: Some(50) },
         Load::Batch { requests: 50 },
     ];
     for load in loads {
@@ -120,11 +102,7 @@ fn each_load_asks_so_often_and_hears_as_often() {
                 let (crowd, supervisor, ended) = setup(&clock, load, order, 2);
                 clock.sleep(Duration::from_secs(3)).await;
                 let heard = crowd.figures();
-                assert_eq!(
-                    (heard.asked, heard.answered, heard.lost()),
-                    (50, 50, 0),
-                    "{load:?}"
-                );
+                assert_eq!((heard.asked, heard.answered, heard.lost()), (50, 50, 0), "{load:?}");
                 assert_eq!(ended.load(Ordering::SeqCst), 1);
                 assert!(crowd.is_done());
                 supervisor.kill_all();
@@ -135,11 +113,7 @@ fn each_load_asks_so_often_and_hears_as_often() {
 
 #[test]
 fn a_requester_that_is_killed_goes_on_where_it_was() {
-    let load = Load::Closed {
-        count: 5,
-        think: Span::Exponential(3 * MS),
-        requests: Some(200),
-    };
+    let load = Load::Closed { count: 5, think: Span::Exponential(3 * MS), requests: Some(200) };
     let played = |kills: u32| {
         virtually(async |clock| {
             let (crowd, supervisor, ended) = setup(&clock, load, Order::Completion, 2);
@@ -161,16 +135,8 @@ fn a_requester_that_is_killed_goes_on_where_it_was() {
 #[test]
 fn one_that_is_closed_waits_for_what_it_has_asked() {
     let endless = [
-        Load::Closed {
-            count: 5,
-            think: Span::Fixed(MS),
-            requests: None,
-        },
-        Load::Open {
-            rate: Rate::PerSecond(500.0),
-            arrivals: Arrivals::Poisson,
-            requests: None,
-        },
+        Load::Closed { count: 5, think: Span::Fixed(MS), requests: None },
+        Load::Open { rate: Rate::PerSecond(500.0), arrivals: Arrivals::Poisson, requests: None },
     ];
     for load in endless {
         virtually(async |clock| {

@@ -20,22 +20,14 @@ pub(super) async fn go(inner: Arc<Inner>) {
     // So that the first requests find as many workers as later ones.
     inner.parts.to.ready().await;
     match inner.parts.load {
-        Load::Closed {
-            count,
-            think,
-            requests,
-        } => {
+        Load::Closed { count, think, requests } => {
             let count = u64::from(count.max(1));
             let mut clients: FuturesUnordered<_> = (0..count)
                 .map(|client| loops(inner.clone(), (client, count), think, requests))
                 .collect();
             while clients.next().await.is_some() {}
         }
-        Load::Open {
-            rate,
-            arrivals,
-            requests,
-        } => opens(inner, rate, arrivals, requests).await,
+        Load::Open { rate, arrivals, requests } => opens(inner, rate, arrivals, requests).await,
         Load::Batch { requests } => batch(inner, requests).await,
         // Requests are sent through an `Asker`.
         Load::Outside { .. } => {}
@@ -44,15 +36,11 @@ pub(super) async fn go(inner: Arc<Inner>) {
 
 async fn ask(inner: &Inner, number: u64, asked: Time) {
     inner.asked();
-    let answer = match inner
-        .parts
-        .to
-        .start_at(inner.job(number), asked, inner.options(number))
-        .await
-    {
-        Ok(call) => call.await,
-        Err(error) => Err(error),
-    };
+    let answer =
+        match inner.parts.to.start_at(inner.job(number), asked, inner.options(number)).await {
+            Ok(call) => call.await,
+            Err(error) => Err(error),
+        };
     inner.heard(number, asked, &answer);
 }
 
@@ -135,11 +123,8 @@ async fn batch(inner: Arc<Inner>, requests: u64) {
         Box::pin(async move {
             let asked = clock.now();
             inner.asked();
-            let call = inner
-                .parts
-                .to
-                .start_at(inner.job(number), asked, inner.options(number))
-                .await;
+            let call =
+                inner.parts.to.start_at(inner.job(number), asked, inner.options(number)).await;
             Step::Fed(number, asked, call)
         })
     };
@@ -158,9 +143,7 @@ async fn batch(inner: Arc<Inner>, requests: u64) {
                 }
                 match call {
                     Ok(call) => {
-                        steps.push(Box::pin(
-                            async move { Step::Heard(number, asked, call.await) },
-                        ));
+                        steps.push(Box::pin(async move { Step::Heard(number, asked, call.await) }));
                         continue;
                     }
                     Err(error) => (number, asked, Err(error)),

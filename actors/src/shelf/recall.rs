@@ -18,13 +18,7 @@ impl Shelf {
         self.ready_bytes += bytes;
         self.next_place += count as u64;
         self.fresh_books += count;
-        self.fresh.push_back(Run {
-            first,
-            ids,
-            bytes,
-            sourced,
-            books: books.into_iter(),
-        });
+        self.fresh.push_back(Run { first, ids, bytes, sourced, books: books.into_iter() });
     }
 
     /// True if books that return untried go back to their source.

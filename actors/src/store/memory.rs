@@ -200,21 +200,14 @@ impl MemoryStore {
             Some(ids) => {
                 (self.ledger).end_all(Fate::Burned, ids, books.len() as u64);
             }
-            None => self
-                .ledger
-                .end(Fate::Burned, books.iter().map(|book| book.id)),
+            None => self.ledger.end(Fate::Burned, books.iter().map(|book| book.id)),
         }
-        self.fates
-            .end(Fate::Burned, books.iter().map(|book| book.id));
+        self.fates.end(Fate::Burned, books.iter().map(|book| book.id));
     }
 
     /// Reads the clock only if the time is needed.
     fn now_if(&self, matters: bool) -> Time {
-        if matters {
-            self.clock.now()
-        } else {
-            Time::ZERO
-        }
+        if matters { self.clock.now() } else { Time::ZERO }
     }
 
     fn carry_out(&self, shelf: &mut Shelf, unbound: Unbound, now: Time) -> (Settled, Settlement) {
@@ -350,11 +343,9 @@ impl Store for MemoryStore {
                 }
             }
         }
-        let passed: Option<Vec<bool>> = worked.is_some().then(|| {
-            (0..count)
-                .map(|index| *unbound.verdict(index) == Verdict::Ack)
-                .collect()
-        });
+        let passed: Option<Vec<bool>> = worked
+            .is_some()
+            .then(|| (0..count).map(|index| *unbound.verdict(index) == Verdict::Ack).collect());
         let now = self.now_if(!unbound.verdicts.is_empty());
         let (settled, mut done) = self.carry_out(&mut source, unbound, now);
         let mut refused = Vec::new();
@@ -462,10 +453,7 @@ impl Store for MemoryStore {
 
     fn ledger(&self) -> LedgerReport {
         let shelves: Vec<_> = self.piles.iter().map(|place| lock(&place.shelf)).collect();
-        let in_flight = shelves
-            .iter()
-            .map(|shelf| shelf.ready() + shelf.leased())
-            .sum::<usize>();
+        let in_flight = shelves.iter().map(|shelf| shelf.ready() + shelf.leased()).sum::<usize>();
         self.ledger.report(in_flight as u64)
     }
 

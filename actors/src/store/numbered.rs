@@ -41,10 +41,7 @@ impl Numbered {
         let (mut bytes, mut ids, mut at) = (0, None, 0);
         for (first, count) in runs {
             bytes += number(&mut books[at..at + count], BookId(first), step);
-            let own = Ids {
-                first: BookId(first),
-                step,
-            };
+            let own = Ids { first: BookId(first), step };
             ids = match ids {
                 None if at == 0 => Some(own),
                 before => before.filter(|ids: &Ids| ids.at(at as u64) == own.first),

@@ -21,10 +21,7 @@ fn store(bound: Option<u64>) -> (Arc<MemoryStore>, Arc<AtomicUsize>) {
     let bell: Bell = Arc::new(move |_| {
         counted.fetch_add(1, Ordering::Relaxed);
     });
-    let bounded = Bound {
-        books: bound,
-        bytes: None,
-    };
+    let bounded = Bound { books: bound, bytes: None };
     let piles = [(Bound::default(), 2), (bounded, 2)];
     (MemoryStore::new(piles, Clock::real(), bell), rings)
 }
@@ -44,12 +41,7 @@ fn ids(lease: &Lease) -> Vec<u64> {
 
 fn drained(store: &MemoryStore) -> (u64, u64, i64, u64) {
     let ledger = store.ledger();
-    (
-        ledger.burned,
-        ledger.in_flight,
-        ledger.lost,
-        ledger.duplicates,
-    )
+    (ledger.burned, ledger.in_flight, ledger.lost, ledger.duplicates)
 }
 
 #[test]
@@ -60,25 +52,13 @@ fn a_dropped_lease_goes_home_and_the_book_regains_its_place() {
     let second = lease(&store, A, 1).unwrap();
     drop(second);
     drop(first);
-    assert_eq!(
-        rings.load(Ordering::Relaxed),
-        2,
-        "the bell is rung for each"
-    );
-    assert_eq!(
-        store.counts(A).inbox,
-        2,
-        "and nothing is done before the pile looks"
-    );
+    assert_eq!(rings.load(Ordering::Relaxed), 2, "the bell is rung for each");
+    assert_eq!(store.counts(A).inbox, 2, "and nothing is done before the pile looks");
     assert_eq!(store.collect(A), 2);
     let again = lease(&store, A, 4).unwrap();
     assert_eq!(ids(&again), [1, 2, 3, 4]);
     assert_eq!(again.note(0).deliveries, 2);
-    assert_eq!(
-        again.note(0).attempts,
-        0,
-        "the loss of a carrier charges nobody"
-    );
+    assert_eq!(again.note(0).attempts, 0, "the loss of a carrier charges nobody");
     assert_eq!(drained(&store), (0, 4, 0, 0));
 }
 
@@ -107,10 +87,7 @@ fn a_book_is_buried_at_its_last_attempt_with_the_reason() {
     put(&store, 1);
     for attempt in 1..=2 {
         let mut cart = lease(&store, A, 1).unwrap();
-        cart.mark(
-            0,
-            Verdict::Refuse(Failure::transient(format!("no {attempt}"))),
-        );
+        cart.mark(0, Verdict::Refuse(Failure::transient(format!("no {attempt}"))));
         store.settle(cart).now();
     }
     let (dead, forgotten) = store.take_dead();
@@ -127,11 +104,7 @@ fn whoever_lost_a_lease_can_do_nothing_with_it() {
         put(&store, 2);
         let mut zombie = lease(&store, A, 2).unwrap();
         zombie.hand_to(42);
-        assert_eq!(
-            store.revoke(A, &|holder| holder == 41),
-            0,
-            "not this holder's"
-        );
+        assert_eq!(store.revoke(A, &|holder| holder == 41), 0, "not this holder's");
         assert_eq!(store.revoke(A, &|holder| holder == 42), 2);
         assert_eq!(store.revoke(A, &|holder| holder == 42), 0, "once");
         let live = lease(&store, A, 2).expect("the books are back");
@@ -170,16 +143,10 @@ fn what_a_dump_has_no_room_for_comes_back_whole() {
     let (store, _) = store(Some(3));
     put(&store, 4);
     let two = lease(&store, A, 2).unwrap();
-    assert!(matches!(
-        store.pass_on(two, None, B, None).now(),
-        Ok(Settled::Done { acked: 2, .. })
-    ));
+    assert!(matches!(store.pass_on(two, None, B, None).now(), Ok(Settled::Done { acked: 2, .. })));
     let more = lease(&store, A, 2).unwrap();
     let worked = Some(vec![Some(Book::new("x")), Some(Book::new("y"))]);
-    let back = store
-        .pass_on(more, worked, B, None)
-        .now()
-        .expect_err("2 and 2 are more than 3");
+    let back = store.pass_on(more, worked, B, None).now().expect_err("2 and 2 are more than 3");
     assert_eq!(ids(&back.lease), [3, 4]);
     assert_eq!(back.worked.as_ref().map(Vec::len), Some(2));
     assert_eq!((store.counts(A).leased, store.counts(B).ready), (2, 2));
@@ -188,11 +155,7 @@ fn what_a_dump_has_no_room_for_comes_back_whole() {
     assert!(passed.is_ok(), "a slot frees when its book is leased");
     drop(freed);
     store.collect(B);
-    assert_eq!(
-        store.counts(B).ready,
-        4,
-        "returned books are taken back whatever the bound says"
-    );
+    assert_eq!(store.counts(B).ready, 4, "returned books are taken back whatever the bound says");
 }
 
 #[test]
@@ -202,10 +165,7 @@ fn room_that_is_kept_is_nobody_elses() {
     assert!(store.reserve(B, 2, 0));
     assert!(!store.reserve(B, 1, 0));
     let other = lease(&store, A, 1).unwrap();
-    let back = store
-        .pass_on(other, None, B, None)
-        .now()
-        .expect_err("the room is kept");
+    let back = store.pass_on(other, None, B, None).now().expect_err("the room is kept");
     let mine = lease(&store, A, 2).unwrap();
     assert!(store.pass_on(mine, None, B, Some((2, 0))).now().is_ok());
     assert_eq!((store.counts(B).ready, store.counts(B).reserved), (2, 0));
@@ -228,14 +188,9 @@ fn a_book_without_a_result_is_never_taken_for_passed() {
 #[test]
 fn one_book_larger_than_the_cart_goes_alone() {
     let (store, _) = store(None);
-    let books = [1usize, 9, 1, 1]
-        .map(|size| Book::new(vec![0u8; size]))
-        .to_vec();
+    let books = [1usize, 9, 1, 1].map(|size| Book::new(vec![0u8; size])).to_vec();
     store.put(A, books).now().unwrap();
-    let want = Want {
-        books: 10,
-        bytes: Some(4),
-    };
+    let want = Want { books: 10, bytes: Some(4) };
     let mut sizes = Vec::new();
     let mut held = Vec::new();
     while let Some(cart) = store.lease(A, want, 0).now() {
@@ -255,11 +210,7 @@ fn two_piles_that_pass_both_ways_from_many_threads_lose_nothing() {
             let store = &store;
             scope.spawn(move || {
                 for turn in 0..turns {
-                    let (from, to) = if (turn + thread) % 2 == 0 {
-                        (A, B)
-                    } else {
-                        (B, A)
-                    };
+                    let (from, to) = if (turn + thread) % 2 == 0 { (A, B) } else { (B, A) };
                     let Some(cart) = lease(store, from, 1 + turn % 5) else {
                         continue;
                     };

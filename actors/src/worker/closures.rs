@@ -98,27 +98,19 @@ pub struct Functions<R> {
 
 impl<R> fmt::Debug for Functions<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Functions")
-            .field("blocks", &self.blocks)
-            .finish()
+        f.debug_struct("Functions").field("blocks", &self.blocks).finish()
     }
 }
 
 impl<R> Functions<R> {
     /// For functions that may block: they run in the thread pool.
     pub fn new() -> Self {
-        Self {
-            blocks: true,
-            _reply: PhantomData,
-        }
+        Self { blocks: true, _reply: PhantomData }
     }
 
     /// For functions that take a few microseconds at most: they run on the worker's arbiter.
     pub fn quick() -> Self {
-        Self {
-            blocks: false,
-            _reply: PhantomData,
-        }
+        Self { blocks: false, _reply: PhantomData }
     }
 }
 

@@ -266,10 +266,7 @@ fn idle(count: u64, supervised: bool) {
             let (alive, mut came) = unbounded_channel();
             gophers[count as usize - 1].do_send(Ask(alive));
             came.recv().await.expect("the last is alive");
-            (
-                ran.nanos(),
-                Box::new(move |me| gophers[me as usize].do_send(Ask(answers.clone()))),
-            )
+            (ran.nanos(), Box::new(move |me| gophers[me as usize].do_send(Ask(answers.clone()))))
         };
         let bytes = resident().saturating_sub(before) / count;
         let mut sum = 0;
@@ -288,9 +285,7 @@ fn idle(count: u64, supervised: bool) {
 fn compare_idle(count: u64, rounds: u64) {
     let run = |row: &str| -> (f64, f64) {
         let program = std::env::current_exe().expect("this program");
-        let ran = Command::new(program)
-            .args([row, &count.to_string()])
-            .output();
+        let ran = Command::new(program).args([row, &count.to_string()]).output();
         let text = String::from_utf8(ran.expect("it runs").stdout).expect("text");
         let mut fields = text.split_whitespace().map(|field| field.parse::<f64>());
         let mut next = || fields.next().expect("a figure").expect("a number");
@@ -314,13 +309,12 @@ fn compare_idle(count: u64, rounds: u64) {
 
 fn main() {
     // Ignores arguments of cargo's harness.
-    let words: Vec<String> = (std::env::args().skip(1))
-        .filter(|word| !word.starts_with("--"))
-        .collect();
+    let words: Vec<String> =
+        (std::env::args().skip(1)).filter(|word| !word.starts_with("--")).collect();
     let number = |at: usize, otherwise: u64| -> u64 {
-        words.get(at).map_or(otherwise, |word| {
-            word.parse().expect("a number of operations or rounds")
-        })
+        words
+            .get(at)
+            .map_or(otherwise, |word| word.parse().expect("a number of operations or rounds"))
     };
     let row = words.first().map(String::as_str);
     let wants = |name: &str| row.is_none_or(|row| row == name);

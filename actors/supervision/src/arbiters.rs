@@ -74,10 +74,7 @@ impl Arbiters {
             };
             watchdog::start(after, pulses)
         });
-        Self {
-            slots,
-            _watched: watched,
-        }
+        Self { slots, _watched: watched }
     }
 
     /// Number of arbiters.
@@ -92,8 +89,7 @@ impl Arbiters {
 
     /// The slot with this number, modulo the number of slots; `None` if there are none.
     pub fn slot(&self, number: usize) -> Option<&ArbiterSlot> {
-        self.slots
-            .get(number.checked_rem(self.slots.len()).unwrap_or(0))
+        self.slots.get(number.checked_rem(self.slots.len()).unwrap_or(0))
     }
 
     /// How many threads have been replaced so far.
@@ -126,12 +122,7 @@ impl Now {
         if let Some(arbiter) = &arbiter {
             arbiter.spawn(pulse.clone().beat());
         }
-        Self {
-            arbiter,
-            pulse,
-            replaced: 0,
-            closed: false,
-        }
+        Self { arbiter, pulse, replaced: 0, closed: false }
     }
 }
 
@@ -173,10 +164,7 @@ impl ArbiterSlot {
             let dead = (now.arbiter.as_ref()).is_some_and(|arbiter| !arbiter.handle().alive());
             if !now.closed && (dead || now.pulse.is_given_up()) {
                 let replaced = now.replaced + 1;
-                *now = Now {
-                    replaced,
-                    ..Now::start(self.0.simulated)
-                };
+                *now = Now { replaced, ..Now::start(self.0.simulated) };
                 log::warn!("arbiter {} has a new thread", self.0.number);
             }
             if now.closed {

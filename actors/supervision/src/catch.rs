@@ -18,10 +18,7 @@ pub(super) struct Caught {
 
 impl From<Caught> for Exit {
     fn from(caught: Caught) -> Self {
-        Exit::Panic {
-            text: caught.text,
-            place: caught.place,
-        }
+        Exit::Panic { text: caught.text, place: caught.place }
     }
 }
 
@@ -88,11 +85,7 @@ fn sort_out<T>(result: std::thread::Result<T>, depth: usize) -> Result<T, Box<Ca
 /// Drops `value`; a panic in its `Drop` is logged and returned, and never escapes.
 pub(super) fn drop_caught<T>(what: &str, value: T) -> Result<(), Caught> {
     catch(|| drop(value)).inspect_err(|caught| {
-        log::error!(
-            "dropping {what} panicked at {}: {}",
-            caught.place,
-            caught.text
-        );
+        log::error!("dropping {what} panicked at {}: {}", caught.place, caught.text);
     })
 }
 

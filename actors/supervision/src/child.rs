@@ -117,10 +117,7 @@ impl Child {
 
     /// The specification for the policy, with a first epoch that its port has not seen.
     pub(super) fn fresh_spec(&self) -> ChildSpec {
-        ChildSpec {
-            first_epoch: self.body.last_epoch() + 1,
-            ..self.spec.clone()
-        }
+        ChildSpec { first_epoch: self.body.last_epoch() + 1, ..self.spec.clone() }
     }
 
     /// The name.
@@ -131,10 +128,7 @@ impl Child {
 
 impl fmt::Debug for Child {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Child")
-            .field("spec", &self.spec)
-            .field("place", &self.place)
-            .finish()
+        f.debug_struct("Child").field("spec", &self.spec).field("place", &self.place).finish()
     }
 }
 
@@ -168,12 +162,7 @@ impl<A: Actor<Context = actix::Context<A>>> Body for TypedBody<A> {
         let factory = Guarded::new((*self.factory).clone());
         let (port, restarts) = (self.port.clone(), how.restarts);
         launch(how, move |life| {
-            Incarnation::new(Single {
-                life,
-                factory: Some(factory.into_inner()),
-                port,
-                restarts,
-            })
+            Incarnation::new(Single { life, factory: Some(factory.into_inner()), port, restarts })
         });
     }
 

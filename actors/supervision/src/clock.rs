@@ -45,12 +45,7 @@ impl Time {
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}.{:09}s",
-            self.0 / 1_000_000_000,
-            self.0 % 1_000_000_000
-        )
+        write!(f, "{}.{:09}s", self.0 / 1_000_000_000, self.0 % 1_000_000_000)
     }
 }
 
@@ -151,11 +146,7 @@ impl Clock {
     /// When polled outside a tokio runtime with timers (real time only).
     pub fn sleep_until(&self, deadline: Time) -> Sleep {
         Sleep(match &self.0 {
-            Source::Real(start) => Sleeping::Real {
-                start: *start,
-                deadline,
-                timer: None,
-            },
+            Source::Real(start) => Sleeping::Real { start: *start, deadline, timer: None },
             Source::Simulated(simulation) => {
                 Sleeping::Simulated(Sleeper::new(simulation.clone(), deadline))
             }
@@ -265,11 +256,7 @@ impl Clock {
 
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.is_simulated() {
-            "simulated"
-        } else {
-            "real"
-        };
+        let kind = if self.is_simulated() { "simulated" } else { "real" };
         write!(f, "Clock({kind}, {})", self.now())
     }
 }
@@ -310,20 +297,14 @@ impl Future for Sleep {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.get_mut().0 {
-            Sleeping::Real {
-                start,
-                deadline,
-                timer,
-            } => {
+            Sleeping::Real { start, deadline, timer } => {
                 if timer.is_none() {
                     if nanos(start.elapsed()) >= deadline.0 {
                         return Poll::Ready(());
                     }
                     *timer = Some(Box::pin(real_sleep(*start, *deadline)));
                 }
-                timer
-                    .as_mut()
-                    .map_or(Poll::Ready(()), |timer| timer.as_mut().poll(cx))
+                timer.as_mut().map_or(Poll::Ready(()), |timer| timer.as_mut().poll(cx))
             }
             Sleeping::Exact(_, exact) => exact.poll(cx),
             Sleeping::Simulated(sleeper) => sleeper.poll(cx),

@@ -42,15 +42,7 @@ pub enum FailureKind {
 impl Failure {
     #[cold]
     fn new(reason: String, kind: FailureKind) -> Self {
-        Self {
-            parts: Box::new(Parts {
-                reason,
-                kind,
-                retry_after: None,
-                node: None,
-                late: false,
-            }),
-        }
+        Self { parts: Box::new(Parts { reason, kind, retry_after: None, node: None, late: false }) }
     }
 
     /// A failure that another attempt may not meet.
@@ -171,10 +163,7 @@ impl Failure {
 
     /// True if it is the sink's failure and not the book's: no attempt is charged.
     pub fn is_of_sink(&self) -> bool {
-        matches!(
-            self.parts.kind,
-            FailureKind::Unavailable | FailureKind::Closed
-        )
+        matches!(self.parts.kind, FailureKind::Unavailable | FailureKind::Closed)
     }
 
     /// True if another attempt at the book is useless.

@@ -35,10 +35,7 @@ impl Shared {
     }
 
     pub(super) fn change(&self, f: impl FnOnce(&mut Listed)) {
-        f(&mut self
-            .children
-            .write()
-            .unwrap_or_else(PoisonError::into_inner));
+        f(&mut self.children.write().unwrap_or_else(PoisonError::into_inner));
         self.changed.send_replace(());
     }
 
@@ -105,15 +102,13 @@ impl SupervisorHandle {
     /// restarted. Its queued messages are dropped. No effect if it is not alive. Returns whether
     /// the child exists.
     pub fn kill<'a>(&self, child: impl Into<Which<'a>>) -> bool {
-        self.find(child.into())
-            .is_some_and(|child| self.send(Command::Kill(child)))
+        self.find(child.into()).is_some_and(|child| self.send(Command::Kill(child)))
     }
 
     /// Applies a fault to a child at its next poll; the policy decides whether it is restarted. No
     /// effect if it is not alive. Returns whether the child exists.
     pub fn strike<'a>(&self, child: impl Into<Which<'a>>, strike: Strike) -> bool {
-        self.find(child.into())
-            .is_some_and(|child| self.send(Command::Strike(child, strike)))
+        self.find(child.into()).is_some_and(|child| self.send(Command::Strike(child, strike)))
     }
 
     /// Adds a child, last in the start order, and starts it after all pending starts. Resolves when
@@ -181,8 +176,7 @@ impl SupervisorHandle {
     /// whatever its thread does. No effect if that life is not the current one. Returns whether the
     /// child exists.
     pub fn give_up<'a>(&self, child: impl Into<Which<'a>>, epoch: u64) -> bool {
-        self.find(child.into())
-            .is_some_and(|child| self.send(Command::GiveUp(child, epoch)))
+        self.find(child.into()).is_some_and(|child| self.send(Command::GiveUp(child, epoch)))
     }
 
     /// Stops the children in the reverse order of their start, each within its own shutdown time
@@ -220,9 +214,8 @@ impl SupervisorHandle {
     pub fn wait_started(&self) -> impl Future<Output = Result<(), Outcome>> + Send + use<> {
         let mut progress = self.shared.progress.subscribe();
         async move {
-            let seen = progress
-                .wait_for(|progress| progress.up || progress.outcome.is_some())
-                .await;
+            let seen =
+                progress.wait_for(|progress| progress.up || progress.outcome.is_some()).await;
             match seen.as_deref() {
                 Ok(Progress { up: true, .. }) => Ok(()),
                 Ok(Progress { outcome, .. }) => Err(outcome.clone().unwrap_or_else(lost)),
@@ -235,9 +228,7 @@ impl SupervisorHandle {
     pub fn ended(&self) -> impl Future<Output = Outcome> + Send + use<> {
         let mut progress = self.shared.progress.subscribe();
         async move {
-            let seen = progress
-                .wait_for(|progress| progress.outcome.is_some())
-                .await;
+            let seen = progress.wait_for(|progress| progress.outcome.is_some()).await;
             let outcome = seen.ok().and_then(|progress| progress.outcome.clone());
             outcome.unwrap_or_else(lost)
         }
@@ -298,7 +289,5 @@ impl fmt::Debug for SupervisorHandle {
 
 /// The outcome if the supervisor's own thread ends.
 pub(super) fn lost() -> Outcome {
-    Outcome::Escalated {
-        reason: "the supervisor's own arbiter ended".into(),
-    }
+    Outcome::Escalated { reason: "the supervisor's own arbiter ended".into() }
 }

@@ -77,10 +77,7 @@ pub(super) struct Incarnation<A: Actor<Context = actix::Context<A>>, T: Ties<A>>
 )]
 enum Stage<A: Actor<Context = actix::Context<A>>> {
     Unborn,
-    Living {
-        body: ContextFut<A, actix::Context<A>>,
-        stopping: bool,
-    },
+    Living { body: ContextFut<A, actix::Context<A>>, stopping: bool },
     Over,
 }
 
@@ -265,12 +262,7 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A>> Incarnation<A, T> {
         }
         let dropped = catch(|| drop(stage)).and_then(|()| catch(|| ties.forget_how()));
         dropped.err().inspect(|caught| {
-            log::error!(
-                "dropping {} panicked at {}: {}",
-                ties.name(),
-                caught.place,
-                caught.text
-            );
+            log::error!("dropping {} panicked at {}: {}", ties.name(), caught.place, caught.text);
         })
     }
 }

@@ -67,16 +67,7 @@ pub(super) fn launch<F: Future<Output = ()> + 'static>(
     launch: Launch,
     make: impl FnOnce(Life) -> F + Send + 'static,
 ) {
-    let Launch {
-        name,
-        child,
-        epoch,
-        place,
-        switch,
-        mut duty,
-        around,
-        ..
-    } = launch;
+    let Launch { name, child, epoch, place, switch, mut duty, around, .. } = launch;
     let mut hang_after = None;
     let arbiter: Option<ArbiterHandle> = match place {
         Place::Here => None,
@@ -97,16 +88,8 @@ pub(super) fn launch<F: Future<Output = ()> + 'static>(
         }
     };
     let is_watched = around.is_watched();
-    let life = move |duty| Life {
-        is_watched,
-        name,
-        child,
-        epoch,
-        switch,
-        duty,
-        around,
-        hang_after,
-    };
+    let life =
+        move |duty| Life { is_watched, name, child, epoch, switch, duty, around, hang_after };
     deliver(arbiter, duty, move |duty| {
         actix_rt::spawn(make(life(duty)));
     });

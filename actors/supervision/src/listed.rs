@@ -33,10 +33,7 @@ struct Row {
 
 impl Listed {
     pub(super) fn new(single: BTreeMap<ChildId, Public>) -> Self {
-        Self {
-            single,
-            ..Self::default()
-        }
+        Self { single, ..Self::default() }
     }
 
     fn row(&self, child: ChildId) -> Option<(&Row, usize)> {
@@ -50,13 +47,7 @@ impl Listed {
     }
 
     pub(super) fn insert_row(&mut self, first: ChildId, prefix: Arc<str>, count: usize) {
-        let row = Row {
-            prefix,
-            count,
-            gone: Vec::new(),
-            left: count,
-            restarts: BTreeMap::new(),
-        };
+        let row = Row { prefix, count, gone: Vec::new(), left: count, restarts: BTreeMap::new() };
         self.rows.insert(first, row);
     }
 

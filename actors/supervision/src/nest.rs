@@ -41,11 +41,7 @@ impl Child {
                 first_epoch: 1,
             },
             place: Place::Here,
-            body: Arc::new(Nest {
-                name,
-                policy,
-                children,
-            }),
+            body: Arc::new(Nest { name, policy, children }),
         }
     }
 }
@@ -60,9 +56,7 @@ impl Body for Nest {
     fn launch(&self, how: Launch) {
         let (name, policy, children) = (self.name.clone(), self.policy, self.children.clone());
         let shutdown = how.shutdown;
-        launch(how, move |life| {
-            live(name, policy, children, life, shutdown)
-        });
+        launch(how, move |life| live(name, policy, children, life, shutdown));
     }
 
     fn vacate(&self, _: u64) {

@@ -64,22 +64,13 @@ impl Backoff {
         let max = self.max.max(self.min);
         let doubled = self
             .min
-            .saturating_mul(
-                1u32.checked_shl(failures.saturating_sub(1))
-                    .unwrap_or(u32::MAX),
-            )
+            .saturating_mul(1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX))
             .min(max);
         let chance: f64 = rng.random_range(-1.0..=1.0);
         // A NaN jitter counts as none.
-        let jitter = if self.jitter.is_nan() {
-            0.0
-        } else {
-            self.jitter.clamp(0.0, 1.0)
-        };
+        let jitter = if self.jitter.is_nan() { 0.0 } else { self.jitter.clamp(0.0, 1.0) };
         let seconds = doubled.as_secs_f64() * (1.0 + jitter * chance);
-        Duration::try_from_secs_f64(seconds)
-            .unwrap_or(max)
-            .clamp(self.min, max)
+        Duration::try_from_secs_f64(seconds).unwrap_or(max).clamp(self.min, max)
     }
 }
 

@@ -100,15 +100,9 @@ impl Pool {
             clock,
             cores,
             cpu: Arc::new(Semaphore::new(cores)),
-            compute: real
-                .then(|| threads("gopherworks-pool", cores))
-                .transpose()?,
-            burning: real
-                .then(|| threads("gopherworks-burn", MOST_BURNING_THREADS))
-                .transpose()?,
-            waiting: real
-                .then(|| threads("gopherworks-wait", waiting))
-                .transpose()?,
+            compute: real.then(|| threads("gopherworks-pool", cores)).transpose()?,
+            burning: real.then(|| threads("gopherworks-burn", MOST_BURNING_THREADS)).transpose()?,
+            waiting: real.then(|| threads("gopherworks-wait", waiting)).transpose()?,
         })
     }
 
@@ -197,10 +191,7 @@ impl Pool {
     /// `span` even if the actor is gone.
     pub fn use_core(&self, span: Duration) -> impl Future<Output = ()> + 'static {
         let clock = self.clock.clone();
-        let spin = self
-            .compute
-            .as_ref()
-            .map(|runtime| runtime.handle().clone());
+        let spin = self.compute.as_ref().map(|runtime| runtime.handle().clone());
         let cpu = self.cpu.clone();
         async move {
             match spin {

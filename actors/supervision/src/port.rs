@@ -98,10 +98,7 @@ impl<A: Actor> Port<A> {
         Self {
             shared: Arc::new(Shared {
                 bound: AtomicU64::new(0),
-                slot: ArcSwap::from_pointee(Slot {
-                    epoch: 0,
-                    state: State::Vacant,
-                }),
+                slot: ArcSwap::from_pointee(Slot { epoch: 0, state: State::Vacant }),
                 changed: Notify::new(),
             }),
             known: OnceLock::new(),
@@ -224,12 +221,7 @@ impl<A: Actor> Port<A> {
 
     /// Fences all earlier epochs: from now on only `epoch` can bind.
     pub(super) fn begin(&self, epoch: u64) {
-        self.replace(|slot| {
-            (slot.epoch < epoch).then_some(Slot {
-                epoch,
-                state: State::Expected,
-            })
-        });
+        self.replace(|slot| (slot.epoch < epoch).then_some(Slot { epoch, state: State::Expected }));
         self.unbind(|bound| bound < epoch);
     }
 
@@ -237,10 +229,7 @@ impl<A: Actor> Port<A> {
     pub(super) fn bind(&self, epoch: u64, mailbox: &AddressSender<A>) -> bool {
         let bound = self.replace(|slot| {
             let expected = slot.epoch == epoch && matches!(slot.state, State::Expected);
-            expected.then(|| Slot {
-                epoch,
-                state: State::Bound(mailbox.clone()),
-            })
+            expected.then(|| Slot { epoch, state: State::Bound(mailbox.clone()) })
         });
         if bound {
             self.shared.bound.store(epoch, Ordering::SeqCst);
@@ -255,19 +244,15 @@ impl<A: Actor> Port<A> {
 
     fn unbind(&self, which: impl Fn(u64) -> bool) {
         let bound = &self.shared.bound;
-        let _ = bound.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |bound| {
-            which(bound).then_some(0)
-        });
+        let _ = bound
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |bound| which(bound).then_some(0));
     }
 
     /// Ends `epoch` if it is the current one: it is unbound and can never bind again.
     pub(super) fn vacate(&self, epoch: u64) {
         self.replace(|slot| {
             let present = slot.epoch == epoch && !matches!(slot.state, State::Closed);
-            present.then_some(Slot {
-                epoch,
-                state: State::Vacant,
-            })
+            present.then_some(Slot { epoch, state: State::Vacant })
         });
         self.unbind(|bound| bound == epoch);
     }
@@ -275,12 +260,7 @@ impl<A: Actor> Port<A> {
     /// Closes the port: every send fails with [`Unsent::Gone`] until a new supervisor begins an
     /// epoch.
     pub(super) fn close(&self) {
-        self.replace(|slot| {
-            Some(Slot {
-                epoch: slot.epoch,
-                state: State::Closed,
-            })
-        });
+        self.replace(|slot| Some(Slot { epoch: slot.epoch, state: State::Closed }));
         self.unbind(|_| true);
     }
 
@@ -295,10 +275,7 @@ impl<A: Actor> Port<A> {
 
 impl<A: Actor> Clone for Port<A> {
     fn clone(&self) -> Self {
-        Self {
-            shared: self.shared.clone(),
-            known: OnceLock::new(),
-        }
+        Self { shared: self.shared.clone(), known: OnceLock::new() }
     }
 }
 

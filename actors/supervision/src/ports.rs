@@ -87,16 +87,9 @@ impl<A: Actor> Ports<A> {
     pub fn new(count: usize) -> Self {
         let seats = (0..count).map(|_| Seat {
             word: AtomicU64::new(0),
-            kept: Mutex::new(Kept {
-                mailbox: None,
-                waker: None,
-            }),
+            kept: Mutex::new(Kept { mailbox: None, waker: None }),
         });
-        Self {
-            seats: seats.collect(),
-            taken: Arc::default(),
-            asks: Arc::default(),
-        }
+        Self { seats: seats.collect(), taken: Arc::default(), asks: Arc::default() }
     }
 
     /// Number of ports.
@@ -121,9 +114,7 @@ impl<A: Actor> Ports<A> {
         A: Handler<M>,
         A::Context: ToEnvelope<A, M>,
     {
-        self.at_mailbox(index, message, |_, mailbox, message| {
-            mailbox.do_send(message)
-        })
+        self.at_mailbox(index, message, |_, mailbox, message| mailbox.do_send(message))
     }
 
     /// Sends a message to child `index` and waits for the handler's result, from any thread; see
@@ -252,11 +243,7 @@ impl<A: Actor> Ports<A> {
 
 impl<A: Actor> Clone for Ports<A> {
     fn clone(&self) -> Self {
-        Self {
-            seats: self.seats.clone(),
-            taken: self.taken.clone(),
-            asks: self.asks.clone(),
-        }
+        Self { seats: self.seats.clone(), taken: self.taken.clone(), asks: self.asks.clone() }
     }
 }
 
@@ -290,11 +277,7 @@ impl<A: Actor> Seat<A> {
     #[inline]
     pub(super) fn thrown(&self, epoch: u64, kill: u8) -> u8 {
         let word = self.word.load(Ordering::Acquire);
-        if word >> BITS == epoch {
-            (word & THROWN) as u8
-        } else {
-            kill
-        }
+        if word >> BITS == epoch { (word & THROWN) as u8 } else { kill }
     }
 
     /// Sets `which` for the current life, or only if its epoch is `epoch`, and wakes its task.

@@ -107,9 +107,7 @@ struct Lives {
 
 impl std::fmt::Debug for Pulse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pulse")
-            .field("residents", &self.lock().residents.len())
-            .finish()
+        f.debug_struct("Pulse").field("residents", &self.lock().residents.len()).finish()
     }
 }
 
@@ -128,10 +126,7 @@ impl Drop for Residence {
 
 impl Pulse {
     pub(super) fn new(handle: Option<ArbiterHandle>) -> Self {
-        Self {
-            handle,
-            ..Self::default()
-        }
+        Self { handle, ..Self::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Lives> {
@@ -156,10 +151,7 @@ impl Pulse {
             lives.next += 1;
             let key = lives.next;
             lives.residents.insert(key, resident);
-            Residence {
-                pulse: self.clone(),
-                key,
-            }
+            Residence { pulse: self.clone(), key }
         };
         Some(residents.map(move_in).collect())
     }
@@ -220,11 +212,7 @@ impl Pulse {
         poll_fn(|cx| {
             self.heart.register(cx.waker());
             self.answer();
-            if self.is_given_up() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
+            if self.is_given_up() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }

@@ -56,12 +56,7 @@ impl Office {
 
     fn send(&self, child: ChildId, epoch: u64, news: News, over: Option<Over>) {
         // Fails only if the supervisor is gone.
-        let _ = self.to.send(Report {
-            child,
-            epoch,
-            news,
-            over,
-        });
+        let _ = self.to.send(Report { child, epoch, news, over });
     }
 
     /// Counts `lives` new lives.
@@ -80,10 +75,9 @@ impl Office {
     ) {
         let news = match (exit, residence) {
             // The death of an arbiter counts as one failure, however many lives ran on it.
-            (None, Some(home)) => News::Lost {
-                charged: home.pulse.charge(),
-                exit: Exit::ArbiterDead,
-            },
+            (None, Some(home)) => {
+                News::Lost { charged: home.pulse.charge(), exit: Exit::ArbiterDead }
+            }
             (exit, _) => News::Exited(exit.unwrap_or(Exit::ArbiterDead)),
         };
         self.send(child, epoch, news, Some(Over(self.lives.clone())));
@@ -105,13 +99,7 @@ impl Duty {
     /// Reports [`Exit::ArbiterDead`] on drop, unless another exit is reported first.
     pub(super) fn new(office: Arc<Office>, child: ChildId, epoch: u64) -> Self {
         office.begin(1);
-        Self {
-            office,
-            child,
-            epoch,
-            residence: None,
-            done: false,
-        }
+        Self { office, child, epoch, residence: None, done: false }
     }
 
     /// Sets the registration on its arbiter, dropped when the life ends.

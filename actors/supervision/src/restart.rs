@@ -48,10 +48,7 @@ pub struct Restarts {
 enum Phase {
     Running,
     // The remaining children have until `deadline`; `None` once all have been killed.
-    Ending {
-        outcome: Outcome,
-        deadline: Option<Time>,
-    },
+    Ending { outcome: Outcome, deadline: Option<Time> },
     Over,
 }
 
@@ -96,11 +93,7 @@ struct Ending {
 }
 
 impl Life {
-    const PEACE: Life = Life::Alive {
-        since: None,
-        queued: false,
-        ending: None,
-    };
+    const PEACE: Life = Life::Alive { since: None, queued: false, ending: None };
 }
 
 impl Kept {
@@ -226,11 +219,7 @@ impl Restarts {
             } else if ending.hung_at.is_some_and(|at| at <= now) {
                 let epoch = kept.epoch;
                 let exit = Exit::Hung;
-                out.push(Do::Fence {
-                    child,
-                    epoch,
-                    exit: exit.clone(),
-                });
+                out.push(Do::Fence { child, epoch, exit: exit.clone() });
                 self.exit(child, epoch, &exit, now, &mut out);
             }
         }
@@ -270,11 +259,7 @@ impl Restarts {
     pub fn give_up_as(&mut self, child: ChildId, epoch: u64, exit: &Exit, now: Time) -> Vec<Do> {
         let mut out = Vec::new();
         if self.present(child, epoch).is_some() {
-            out.push(Do::Fence {
-                child,
-                epoch,
-                exit: exit.clone(),
-            });
+            out.push(Do::Fence { child, epoch, exit: exit.clone() });
             self.exit(child, epoch, exit, now, &mut out);
         }
         out
@@ -290,10 +275,7 @@ impl Restarts {
                 self.end(Outcome::Stopped, Some(until));
                 self.wind_down(now, &mut out);
             }
-            Phase::Ending {
-                deadline: Some(deadline),
-                ..
-            } => *deadline = until.min(*deadline),
+            Phase::Ending { deadline: Some(deadline), .. } => *deadline = until.min(*deadline),
             Phase::Ending { deadline: None, .. } | Phase::Over => {}
         }
         out
@@ -386,11 +368,7 @@ impl Restarts {
             return self.kill_one(child, true, now, out);
         }
         let kill_at = deadline.min(now + kept.spec.shutdown);
-        kept.set_ending(Ending {
-            wanted: true,
-            kill_at: Some(kill_at),
-            hung_at: None,
-        });
+        kept.set_ending(Ending { wanted: true, kill_at: Some(kill_at), hung_at: None });
         out.push(Do::Stop { child });
     }
 
@@ -439,11 +417,7 @@ impl Restarts {
             && let Some(next) = self.queue.pop_first()
         {
             match self.children.start_lot(next) {
-                Some((count, epoch)) => out.push(Do::StartLot {
-                    first: next,
-                    count,
-                    epoch,
-                }),
+                Some((count, epoch)) => out.push(Do::StartLot { first: next, count, epoch }),
                 None => self.launch(next, true, out),
             }
         } else if self.queue.is_empty() && !self.up {
@@ -456,16 +430,8 @@ impl Restarts {
         let mut kept = self.children.change(child);
         kept.epoch = kept.spec.first_epoch.max(kept.epoch + 1);
         kept.starts += 1;
-        kept.life = Life::Alive {
-            since: None,
-            queued,
-            ending: None,
-        };
-        out.push(Do::Start {
-            child,
-            epoch: kept.epoch,
-            restarts: kept.starts - 1,
-        });
+        kept.life = Life::Alive { since: None, queued, ending: None };
+        out.push(Do::Start { child, epoch: kept.epoch, restarts: kept.starts - 1 });
     }
 }
 

@@ -78,15 +78,10 @@ impl Span {
             Span::Fixed(time) => Span::Fixed(times(time, factor)),
             Span::Uniform(least, most) => Span::Uniform(times(least, factor), times(most, factor)),
             Span::Exponential(mean) => Span::Exponential(times(mean, factor)),
-            Span::LogNormal { mean, cv2 } => Span::LogNormal {
-                mean: times(mean, factor),
-                cv2,
-            },
-            Span::Bimodal { short, long, share } => Span::Bimodal {
-                short: times(short, factor),
-                long: times(long, factor),
-                share,
-            },
+            Span::LogNormal { mean, cv2 } => Span::LogNormal { mean: times(mean, factor), cv2 },
+            Span::Bimodal { short, long, share } => {
+                Span::Bimodal { short: times(short, factor), long: times(long, factor), share }
+            }
         }
     }
 
@@ -142,9 +137,7 @@ mod tests {
 
     fn drawn(span: Span) -> (f64, f64) {
         let mut chance = Seed(7).stream("span", "test");
-        let draws: Vec<f64> = (0..400_000)
-            .map(|_| span.draw(&mut chance).as_secs_f64())
-            .collect();
+        let draws: Vec<f64> = (0..400_000).map(|_| span.draw(&mut chance).as_secs_f64()).collect();
         let mean = draws.iter().sum::<f64>() / draws.len() as f64;
         let square = draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>();
         (mean, square / draws.len() as f64 / mean / mean)
@@ -157,15 +150,7 @@ mod tests {
             (Span::Uniform(Duration::ZERO, 2 * MS), 1.0 / 3.0, 0.01),
             (Span::Exponential(MS), 1.0, 0.02),
             (Span::LogNormal { mean: MS, cv2: 2.0 }, 2.0, 0.2),
-            (
-                Span::Bimodal {
-                    short: MS / 2,
-                    long: 100 * MS + MS / 2,
-                    share: 0.005,
-                },
-                49.75,
-                2.5,
-            ),
+            (Span::Bimodal { short: MS / 2, long: 100 * MS + MS / 2, share: 0.005 }, 49.75, 2.5),
         ];
         for (span, cv2, within) in spans {
             assert_eq!(span.mean().as_micros(), 1000, "{span:?}");
@@ -185,11 +170,7 @@ mod tests {
         let mut chance = Seed(1).stream("a", "b");
         for _ in 0..100 {
             Span::Exponential(most).draw(&mut chance);
-            Span::LogNormal {
-                mean: most,
-                cv2: 9.0,
-            }
-            .draw(&mut chance);
+            Span::LogNormal { mean: most, cv2: 9.0 }.draw(&mut chance);
         }
     }
 }

@@ -53,13 +53,7 @@ impl Supervisor {
     /// # Panics
     /// As [`Supervisor::start`].
     pub fn start_with(setup: Setup, children: Vec<Child>) -> SupervisorHandle {
-        let Setup {
-            policy,
-            clock,
-            seed,
-            fuzz,
-            heard,
-        } = setup;
+        let Setup { policy, clock, seed, fuzz, heard } = setup;
         let around = Surroundings {
             clock,
             seed,
@@ -130,10 +124,7 @@ impl Supervisor {
             around: Arc::new(around),
             shared: shared.clone(),
             orders,
-            office: Arc::new(Office {
-                to: reporter,
-                lives,
-            }),
+            office: Arc::new(Office { to: reporter, lives }),
             reports,
             nested: nested.is_some(),
         };
@@ -152,18 +143,11 @@ struct Kept {
 
 impl Kept {
     fn new(child: Child) -> Self {
-        Self {
-            child,
-            switch: Arc::default(),
-            told: None,
-        }
+        Self { child, switch: Arc::default(), told: None }
     }
 
     fn public(&self) -> Public {
-        Public {
-            name: self.child.spec.name.clone(),
-            restarts: 0,
-        }
+        Public { name: self.child.spec.name.clone(), restarts: 0 }
     }
 }
 
@@ -226,10 +210,7 @@ impl Task {
 
     /// Reports before commands before the timer, so that simultaneous inputs have a fixed order.
     async fn next(&mut self) -> Input {
-        let mut timer = self
-            .restarts
-            .next_timer()
-            .map(|at| self.around.clock.sleep_until(at));
+        let mut timer = self.restarts.next_timer().map(|at| self.around.clock.sleep_until(at));
         poll_fn(|cx| {
             if let Poll::Ready(Some(report)) = self.reports.poll_recv(cx) {
                 return Poll::Ready(Input::Report(report));
@@ -247,9 +228,7 @@ impl Task {
     }
 
     fn hear(&mut self, report: Report, now: Time) -> Vec<Do> {
-        let Report {
-            child, epoch, news, ..
-        } = report;
+        let Report { child, epoch, news, .. } = report;
         match news {
             News::Started => {
                 let kept = self.children.get_mut(&child);
@@ -277,10 +256,7 @@ impl Task {
                 if self.restarts.is_present(child, epoch) {
                     self.exited(child, epoch, exit.clone(), now);
                 } else {
-                    log::info!(
-                        "{} (life {epoch}), given up before, {exit}",
-                        self.name(child)
-                    );
+                    log::info!("{} (life {epoch}), given up before, {exit}", self.name(child));
                 }
                 self.restarts.on_exit(child, epoch, &exit, now)
             }
@@ -303,16 +279,8 @@ impl Task {
         let now = self.around.clock.now();
         for action in wanted {
             match action {
-                Do::Start {
-                    child,
-                    epoch,
-                    restarts,
-                } => self.launch(child, epoch, restarts),
-                Do::StartLot {
-                    first,
-                    count,
-                    epoch,
-                } => self.rows.launch_lot(first, count, epoch),
+                Do::Start { child, epoch, restarts } => self.launch(child, epoch, restarts),
+                Do::StartLot { first, count, epoch } => self.rows.launch_lot(first, count, epoch),
                 Do::Stop { child } => self.strike(child, Strike::Stop),
                 Do::Kill { child } => self.strike(child, Strike::Kill),
                 Do::Fence { child, epoch, exit } => {
@@ -338,9 +306,7 @@ impl Task {
                     after,
                 }),
                 Do::Up => {
-                    self.shared
-                        .progress
-                        .send_modify(|progress| progress.up = true);
+                    self.shared.progress.send_modify(|progress| progress.up = true);
                 }
                 Do::Escalate { reason } => {
                     log::error!("giving up: {reason}");
@@ -356,10 +322,7 @@ impl Task {
         let Some((id, wanted)) = self.restarts.add(spec, now) else {
             return Vec::new();
         };
-        let kept = Kept {
-            told: Some(say),
-            ..Kept::new(child)
-        };
+        let kept = Kept { told: Some(say), ..Kept::new(child) };
         let public = kept.public();
         self.shared.change(|listed| listed.insert(id, public));
         self.children.insert(id, kept);
@@ -427,16 +390,13 @@ impl Task {
         }
         self.rows.end(self.nested);
         self.tell(|| SupervisionEvent::Stopped { at: now });
-        self.shared
-            .progress
-            .send_modify(|progress| progress.outcome = Some(outcome));
+        self.shared.progress.send_modify(|progress| progress.outcome = Some(outcome));
     }
 
     fn name(&self, child: ChildId) -> Arc<str> {
         let single = self.children.get(&child);
         let name = single.map(|kept| kept.child.spec.name.clone());
-        name.or_else(|| self.rows.name(child))
-            .unwrap_or_else(|| Arc::from("a child that is gone"))
+        name.or_else(|| self.rows.name(child)).unwrap_or_else(|| Arc::from("a child that is gone"))
     }
 
     /// Publishes an event; it is not constructed if there is no subscriber.
@@ -448,11 +408,7 @@ impl Task {
         if let Some(heard) = &self.around.heard
             && let Err(caught) = catch(|| heard(&event))
         {
-            log::error!(
-                "who hears of a supervisor panicked at {}: {}",
-                caught.place,
-                caught.text
-            );
+            log::error!("who hears of a supervisor panicked at {}: {}", caught.place, caught.text);
         }
         // Fails if there is no subscriber.
         let _ = self.shared.events.send(event);

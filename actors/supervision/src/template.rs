@@ -115,10 +115,7 @@ impl Template {
     /// of the ports has seen. `None` if they already serve a supervisor.
     pub(super) fn claim(&self) -> Option<(Claim, ChildSpec)> {
         let (claim, last_epoch) = (self.claim)()?;
-        let spec = ChildSpec {
-            first_epoch: last_epoch + 1,
-            ..self.spec.clone()
-        };
+        let spec = ChildSpec { first_epoch: last_epoch + 1, ..self.spec.clone() };
         Some((claim, spec))
     }
 
@@ -129,13 +126,7 @@ impl Template {
         around: Arc<Surroundings>,
         office: Arc<Office>,
     ) -> Arc<dyn Row> {
-        (self.make)(Hire {
-            first,
-            around,
-            office,
-            prefix: self.spec.name,
-            place: self.place,
-        })
+        (self.make)(Hire { first, around, office, prefix: self.spec.name, place: self.place })
     }
 }
 
@@ -224,13 +215,7 @@ impl<A: Actor<Context = actix::Context<A>>> Roll<A> {
         // Created before delivery: if their thread is gone, dropping them reports the lives just
         // begun.
         let mut lives: Vec<Bond<A>> = (from..from + count)
-            .map(|index| Bond {
-                roll: self.clone(),
-                epoch,
-                residence: None,
-                index,
-                done: false,
-            })
+            .map(|index| Bond { roll: self.clone(), epoch, residence: None, index, done: false })
             .collect();
         let (arbiter, residences) = match &self.hire.place {
             Place::Here => (None, Vec::new()),
@@ -241,11 +226,7 @@ impl<A: Actor<Context = actix::Context<A>>> Roll<A> {
                     child: self.child(index),
                     epoch,
                     office: self.hire.office.clone(),
-                    who: Arc::new(Seated {
-                        roll: self.clone(),
-                        index,
-                        epoch,
-                    }),
+                    who: Arc::new(Seated { roll: self.clone(), index, epoch }),
                 }
             }),
         };

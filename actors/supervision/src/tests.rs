@@ -71,10 +71,7 @@ impl Probe {
     }
 
     fn panicking(self, place: &'static str) -> Self {
-        Self {
-            panics_in: Some(place),
-            ..self
-        }
+        Self { panics_in: Some(place), ..self }
     }
 
     fn enter(&self, place: &'static str) {
@@ -105,11 +102,7 @@ impl Actor for Probe {
 
     fn stopping(&mut self, _: &mut Self::Context) -> Running {
         self.enter("stopping");
-        if self.stubborn {
-            Running::Continue
-        } else {
-            Running::Stop
-        }
+        if self.stubborn { Running::Continue } else { Running::Stop }
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
@@ -177,11 +170,7 @@ async fn one(
     factory: impl Fn(&Birth<Probe>) -> Result<Probe, String> + Send + Sync + 'static,
 ) -> (SupervisorHandle, Port<Probe>, Events) {
     let port = Port::new();
-    let handle = supervise(
-        Policy::default(),
-        clock,
-        vec![Child::new("probe", &port, factory)],
-    );
+    let handle = supervise(Policy::default(), clock, vec![Child::new("probe", &port, factory)]);
     let events = Events(handle.events());
     (handle, port, events)
 }

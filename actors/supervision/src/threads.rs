@@ -65,10 +65,7 @@ mod tests {
                     })
                 })
                 .collect();
-            threads
-                .into_iter()
-                .map(|one| one.join().expect("no panic"))
-                .collect()
+            threads.into_iter().map(|one| one.join().expect("no panic")).collect()
         });
         assert_eq!((seen.len(), count.get()), (20, 60));
     }

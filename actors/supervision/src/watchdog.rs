@@ -63,19 +63,13 @@ pub(super) fn start(
                         pulse.ask();
                         let polled = pulse.polled();
                         let since = now;
-                        *known = Some(Asked {
-                            pulse,
-                            since,
-                            polled,
-                        });
+                        *known = Some(Asked { pulse, since, polled });
                     }
                 }
             }
         }
     };
-    let spawned = std::thread::Builder::new()
-        .name("gopherworks-watchdog".to_owned())
-        .spawn(watch);
+    let spawned = std::thread::Builder::new().name("gopherworks-watchdog".to_owned()).spawn(watch);
     if let Err(error) = spawned {
         log::error!("no thread for the watchdog, so nothing is watched: {error}");
     }

@@ -58,10 +58,7 @@ impl Desk {
 /// Every item is found by a consumer that was woken.
 fn nothing_stays(how: Looks) {
     loom::model(move || {
-        let desk = Arc::new(Desk {
-            latch: Latch::new(),
-            ..Desk::default()
-        });
+        let desk = Arc::new(Desk { latch: Latch::new(), ..Desk::default() });
         let leaving: Vec<_> = (0..2)
             .map(|_| {
                 let desk = desk.clone();

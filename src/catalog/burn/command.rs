@@ -130,13 +130,7 @@ struct Bodies<'a> {
 
 impl<'a> Bodies<'a> {
     fn new(books: &'a [&'a Book], after_each: &'static [u8], begun: &'a mut usize) -> Self {
-        Self {
-            books: books.iter(),
-            current: None,
-            after_each,
-            due: Bytes::new(),
-            begun,
-        }
+        Self { books: books.iter(), current: None, after_each, due: Bytes::new(), begun }
     }
 }
 
@@ -176,12 +170,7 @@ impl Feed for Bodies<'_> {
 
 impl CommandBurn {
     fn run_book(&self, book: &Book) -> Result<(), Failure> {
-        let given = Given {
-            place: &self.place,
-            book: Some(book),
-            books: 1,
-            request: None,
-        };
+        let given = Given { place: &self.place, book: Some(book), books: 1, request: None };
         let (books, mut begun) = ([book], 0);
         let bodies = Bodies::new(&books, b"", &mut begun);
         let ran = self.program.run(&given, bodies, self.output);
@@ -191,12 +180,7 @@ impl CommandBurn {
     /// Runs one process for these books. The number in the error is how many bodies were started by
     /// then.
     fn run_some(&self, books: &[&Book]) -> Result<(), (Refusal, usize)> {
-        let given = Given {
-            place: &self.place,
-            book: None,
-            books: books.len(),
-            request: None,
-        };
+        let given = Given { place: &self.place, book: None, books: books.len(), request: None };
         let mut begun = 0;
         let bodies = Bodies::new(books, b"\n", &mut begun);
         let ran = self.program.run(&given, bodies, self.output);
@@ -223,8 +207,7 @@ impl CommandBurn {
                 continue;
             }
             if let Some(failure) = &elsewhere {
-                part.iter()
-                    .for_each(|at| results[*at] = Err(failure.clone()));
+                part.iter().for_each(|at| results[*at] = Err(failure.clone()));
                 continue;
             }
             let given: Vec<&Book> = part.iter().map(|at| books[*at]).collect();

@@ -124,19 +124,11 @@ pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
         let own = site.state.own(&path, &site.node)?;
         site.state.keep_apart(path.join(OWN));
         let staging = Staging::open(&own)?;
-        let disk = if options.durable {
-            Some(Disk::of(&root)?)
-        } else {
-            None
-        };
+        let disk = if options.durable { Some(Disk::of(&root)?) } else { None };
         let manifest = match &options.manifest {
-            Some(name) => Some(Manifest::open(
-                own.clone(),
-                &path,
-                &name.0,
-                &site.node,
-                &site.state,
-            )?),
+            Some(name) => {
+                Some(Manifest::open(own.clone(), &path, &name.0, &site.node, &site.state)?)
+            }
             None => None,
         };
         Ok(Files {
@@ -160,10 +152,7 @@ pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
         })
     };
     open().map_err(|error: io::Error| {
-        Failure::io(
-            format_args!("opening the folder {}", path.display()),
-            &error,
-        )
+        Failure::io(format_args!("opening the folder {}", path.display()), &error)
     })
 }
 
@@ -206,10 +195,7 @@ fn parse_mode(text: &[u8]) -> Option<u32> {
 fn parse_mtime(text: &[u8]) -> Option<Mtime> {
     let (seconds, nanoseconds) = std::str::from_utf8(text).ok()?.split_once('.')?;
     let whole = nanoseconds.len() == 9 && nanoseconds.bytes().all(|digit| digit.is_ascii_digit());
-    Some((
-        seconds.parse().ok()?,
-        nanoseconds.parse().ok().filter(|_| whole)?,
-    ))
+    Some((seconds.parse().ok()?, nanoseconds.parse().ok().filter(|_| whole)?))
 }
 
 /// Path of a name below the root. Fails for a name that could lead outside the root or is reserved.
@@ -223,12 +209,8 @@ fn target(name: &[u8], manifest: Option<&str>) -> Result<PathBuf, Failure> {
         return Err(refused("is absolute"));
     }
     let path = names::bytes_path(name);
-    if name
-        .split(|byte| *byte == b'/')
-        .any(|part| matches!(part, b"" | b"." | b".."))
-        || !path
-            .components()
-            .all(|part| matches!(part, Component::Normal(_)))
+    if name.split(|byte| *byte == b'/').any(|part| matches!(part, b"" | b"." | b".."))
+        || !path.components().all(|part| matches!(part, Component::Normal(_)))
     {
         return Err(refused("has a part that is empty, \".\" or \"..\""));
     }
@@ -313,10 +295,9 @@ impl Files {
         }
         match &self.disk {
             Some(disk) if many => disk.everything(),
-            Some(disk) => disk.names(
-                &self.root,
-                &placed.iter().map(|one| one.folder.clone()).collect(),
-            ),
+            Some(disk) => {
+                disk.names(&self.root, &placed.iter().map(|one| one.folder.clone()).collect())
+            }
             None => Ok(()),
         }
     }
@@ -377,10 +358,8 @@ fn all_refused(
     error: &io::Error,
 ) {
     for one in staged {
-        results[one.position] = Err(Failure::transient(format!(
-            "{what} {}: {error}",
-            one.target.display()
-        )));
+        results[one.position] =
+            Err(Failure::transient(format!("{what} {}: {error}", one.target.display())));
     }
 }
 
@@ -389,12 +368,7 @@ fn all_refused(
 /// bytes.
 fn linked(body: &Body, temporary: &mut Temporary<'_>, mode: u32) -> io::Result<bool> {
     match body {
-        Body::File {
-            file,
-            offset: 0,
-            len,
-            ..
-        } if file.is_temporary() => {
+        Body::File { file, offset: 0, len, .. } if file.is_temporary() => {
             let whole = match len {
                 None => true,
                 Some(len) => std::fs::metadata(file.path()).is_ok_and(|found| found.len() == *len),
@@ -424,10 +398,7 @@ fn copy(
     let unwritten =
         |error: io::Error| refused(format_args!("writing {}", target_named(book)), &error);
     if let Body::Bytes(bytes) = &book.body {
-        return temporary
-            .create(mode)
-            .and_then(|file| file.write_all(bytes))
-            .map_err(unwritten);
+        return temporary.create(mode).and_then(|file| file.write_all(bytes)).map_err(unwritten);
     }
     let mut reader = book.body.open().map_err(unread)?;
     let file = temporary.create(mode).map_err(unwritten)?;

@@ -23,11 +23,7 @@ pub(super) fn make(options: &Options, site: &Site) -> Result<Given, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::io("starting a thread", &error))?;
-    Ok(Given {
-        asking,
-        run: site.run.clone(),
-        runtime: Some(Arc::new(runtime)),
-    })
+    Ok(Given { asking, run: site.run.clone(), runtime: Some(Arc::new(runtime)) })
 }
 
 /// Sends one request per book; the book is burned when the response is a success. Each request has

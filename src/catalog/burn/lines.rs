@@ -79,11 +79,7 @@ pub fn make(options: &Options, site: &Site) -> Result<Lines, Failure> {
         }
     };
     run.begun = Some(site.run.clone());
-    Ok(Lines {
-        output,
-        max_line: options.max_line.0,
-        run: options.run.clone(),
-    })
+    Ok(Lines { output, max_line: options.max_line.0, run: options.run.clone() })
 }
 
 fn lock<T>(run: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -94,19 +90,13 @@ impl Lines {
     fn line(&self, book: &Book) -> Result<Bytes, Failure> {
         let too_large = || {
             let limit = Size(self.max_line);
-            Failure::permanent(format!(
-                "{} is larger than {limit} (max_line)",
-                described(book)
-            ))
+            Failure::permanent(format!("{} is larger than {limit} (max_line)", described(book)))
         };
         match book.body.read_all(self.max_line) {
             Ok(line) if line.len() as u64 > self.max_line => Err(too_large()),
             Ok(line) => Ok(line),
             Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => Err(too_large()),
-            Err(error) => Err(Failure::io(
-                format_args!("reading {}", described(book)),
-                &error,
-            )),
+            Err(error) => Err(Failure::io(format_args!("reading {}", described(book)), &error)),
         }
     }
 }

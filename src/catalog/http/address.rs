@@ -73,9 +73,7 @@ impl Address {
             None => (text, None),
         };
         let host = rest.find("://").map_or(0, |at| at + 3);
-        let path = rest[host..]
-            .find('/')
-            .map_or(rest.len(), |slash| host + slash);
+        let path = rest[host..].find('/').map_or(rest.len(), |slash| host + slash);
         if rest[..path].contains('{') {
             return Err("placeholders stand after the host, in the path or the query".to_owned());
         }
@@ -125,12 +123,9 @@ impl Address {
             match piece {
                 Piece::Text(piece) => text.push_str(piece),
                 Piece::Name if encoded => quote(name, true, is_path, &mut text),
-                Piece::Name => quote(
-                    name,
-                    false,
-                    |byte| is_unreserved(byte) || byte == b'/',
-                    &mut text,
-                ),
+                Piece::Name => {
+                    quote(name, false, |byte| is_unreserved(byte) || byte == b'/', &mut text)
+                }
                 Piece::Id => quote(id.as_bytes(), false, is_unreserved, &mut text),
                 Piece::Query => {}
             }
@@ -155,11 +150,7 @@ impl Address {
             }
             text
         });
-        let placed = self
-            .query
-            .iter()
-            .flatten()
-            .any(|piece| matches!(piece, Piece::Query));
+        let placed = self.query.iter().flatten().any(|piece| matches!(piece, Piece::Query));
         if let Some(came) = came.filter(|_| passes_query && !placed) {
             let query = query.get_or_insert_default();
             if !query.is_empty() && !came.is_empty() {
@@ -178,11 +169,7 @@ impl Address {
         }
         let url = Url::parse(&whole).map_err(|error| error.to_string())?;
         let place = |url: &Url| {
-            (
-                url.origin(),
-                url.username().to_owned(),
-                url.password().map(str::to_owned),
-            )
+            (url.origin(), url.username().to_owned(), url.password().map(str::to_owned))
         };
         if place(&url) != place(&self.base) {
             return Err("an address that leads to another host is not asked for".to_owned());
@@ -200,13 +187,9 @@ fn pieces(text: &str, query: bool) -> Result<Vec<Piece>, String> {
     let mut found = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find('{') {
-        let placeholder = [
-            ("{name}", Piece::Name),
-            ("{id}", Piece::Id),
-            ("{query}", Piece::Query),
-        ]
-        .into_iter()
-        .find(|(word, _)| rest[at..].starts_with(word));
+        let placeholder = [("{name}", Piece::Name), ("{id}", Piece::Id), ("{query}", Piece::Query)]
+            .into_iter()
+            .find(|(word, _)| rest[at..].starts_with(word));
         let Some((word, piece)) = placeholder else {
             let word = rest[at..].split_inclusive('}').next().unwrap_or_default();
             return Err(format!(
@@ -283,14 +266,7 @@ mod tests {
 
     #[test]
     fn no_path_leads_upwards_or_to_another_host() {
-        for path in [
-            "/..",
-            "/../x",
-            "/a/../../x",
-            "/%2e%2e/x",
-            "/.%2E/x",
-            "/a/%2E./x",
-        ] {
+        for path in ["/..", "/../x", "/a/../../x", "/%2e%2e/x", "/.%2E/x", "/a/%2E./x"] {
             let refused = asked("http://h/base/{name}", path, None);
             assert!(refused.unwrap_err().contains("upwards"), "{path}");
         }
@@ -315,11 +291,7 @@ mod tests {
             ("http://h/{id}", None, "http://h/k-1"),
             ("http://h", Some("x=1"), "http://h/?x=1"),
         ] {
-            assert_eq!(
-                asked(address, "/a", query).as_deref(),
-                Ok(becomes),
-                "{address}"
-            );
+            assert_eq!(asked(address, "/a", query).as_deref(), Ok(becomes), "{address}");
         }
         let url = asked("http://h/f?file={name}&k=v", "/a&b=c", None);
         assert_eq!(url.as_deref(), Ok("http://h/f?file=a%26b%3Dc&k=v"));
@@ -329,10 +301,7 @@ mod tests {
     fn names_of_files_are_encoded_once() {
         let address = Address::parse("http://h/{name}").expect("an address");
         let of = |name: &[u8]| address.of(None, "", name, true).map(String::from);
-        assert_eq!(
-            of("é %20/?#".as_bytes()).as_deref(),
-            Ok("http://h/%C3%A9%20%2520/%3F%23")
-        );
+        assert_eq!(of("é %20/?#".as_bytes()).as_deref(), Ok("http://h/%C3%A9%20%2520/%3F%23"));
         assert!(of(b"../x").is_err());
     }
 

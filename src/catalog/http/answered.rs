@@ -76,9 +76,8 @@ impl Answered {
     ) -> Result<Self, Unread> {
         let status = response.status();
         let fields = std::mem::take(response.headers_mut());
-        let size: usize = (fields.iter())
-            .map(|(name, value)| name.as_str().len() + value.len() + 4)
-            .sum();
+        let size: usize =
+            (fields.iter()).map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
         if size as u64 > limits.fields {
             let most = Size(limits.fields);
             return Err(Unread::TooLarge(format!(
@@ -91,9 +90,8 @@ impl Answered {
             let most = Size(limits.body);
             Unread::TooLarge(format!("more than {most} of answer (`max_response`)"))
         };
-        let length = fields
-            .get(CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse().ok());
+        let length =
+            fields.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         if length.is_some_and(|length: u64| length > limits.body && !bodiless) {
             return Err(too_large());
         }
@@ -104,13 +102,7 @@ impl Answered {
             }
             all.extend_from_slice(&part);
         }
-        Ok(Self {
-            status,
-            fields,
-            body: all.freeze(),
-            bodiless,
-            passed,
-        })
+        Ok(Self { status, fields, body: all.freeze(), bodiless, passed })
     }
 
     /// Stores the response in `book`. Fields named in `drop` are not forwarded.
@@ -143,9 +135,7 @@ pub(super) async fn judged(response: Response) -> (Failure, bool) {
     let host = response.url().host_str().unwrap_or_default().to_owned();
     if status.is_redirection() {
         let to = response.headers().get("location");
-        let to = to
-            .map(|to| format!(" to {}", names::shown(to.as_bytes())))
-            .unwrap_or_default();
+        let to = to.map(|to| format!(" to {}", names::shown(to.as_bytes()))).unwrap_or_default();
         let text =
             format!("{host} answered {status}{to}: redirects are followed up to `redirects`");
         return (Failure::permanent(text), false);
@@ -211,12 +201,9 @@ mod tests {
     use super::*;
 
     fn after(fields: &[(&'static str, &'static str)]) -> Option<u64> {
-        let fields = fields.iter().map(|(name, value)| {
-            (
-                name.parse().expect("a name"),
-                value.parse().expect("a value"),
-            )
-        });
+        let fields = fields
+            .iter()
+            .map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")));
         retry_after(&fields.collect()).map(|after| after.as_secs())
     }
 

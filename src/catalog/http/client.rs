@@ -75,10 +75,7 @@ pub fn make(options: &Options) -> Result<Asking, Failure> {
         retries: options.retries,
         backoff: options.backoff.0,
         max_body: options.max_body.map(|most| most.0),
-        limits: Limits {
-            body: options.max_response.0,
-            fields: options.max_headers.0,
-        },
+        limits: Limits { body: options.max_response.0, fields: options.max_headers.0 },
         requests: Requests::of(options)?,
     })
 }
@@ -230,10 +227,7 @@ impl Asking {
     async fn once(&self, ready: &Ready<'_>) -> Result<Answered, Trouble> {
         let mut request = self.client.request(ready.method.clone(), ready.url.clone());
         request = request.headers(ready.fields.clone());
-        let never = |failure| Trouble {
-            failure,
-            again: Again::Never,
-        };
+        let never = |failure| Trouble { failure, again: Again::Never };
         let sends = [Method::POST, Method::PUT, Method::PATCH].contains(&ready.method);
         if let Some(body) = ready.body {
             let body = Sent::open(body, self.max_body, ready.blocking).await;
@@ -246,18 +240,11 @@ impl Asking {
         } else if sends {
             request = request.header("content-length", "0");
         }
-        let response = request
-            .send()
-            .await
-            .map_err(|error| self.trouble(ready, error))?;
+        let response = request.send().await.map_err(|error| self.trouble(ready, error))?;
         if !ready.any && !response.status().is_success() {
             let (failure, again) = judged(response).await;
             let again = again && ready.method.is_idempotent();
-            let again = if again {
-                Again::AfterRest
-            } else {
-                Again::Never
-            };
+            let again = if again { Again::AfterRest } else { Again::Never };
             return Err(Trouble { failure, again });
         }
         let head = ready.method == Method::HEAD;
@@ -291,10 +278,7 @@ impl Asking {
         } else {
             Again::Never
         };
-        Trouble {
-            failure: if late { failure.late() } else { failure },
-            again,
-        }
+        Trouble { failure: if late { failure.late() } else { failure }, again }
     }
 }
 

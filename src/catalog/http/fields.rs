@@ -129,17 +129,10 @@ mod tests {
     fn passed(fields: &[(&str, &str)]) -> Vec<(String, String)> {
         let mut headers = Headers::new();
         let fields = || fields.iter().map(|(name, value)| (*name, value.as_bytes()));
-        take_in(
-            Message::Request,
-            fields,
-            &["x-secret".to_owned()],
-            &mut headers,
-        );
+        take_in(Message::Request, fields, &["x-secret".to_owned()], &mut headers);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let fields = give_out(Message::Request, &headers);
-        fields
-            .map(|(name, value)| (name.to_owned(), text(value)))
-            .collect()
+        fields.map(|(name, value)| (name.to_owned(), text(value))).collect()
     }
 
     #[test]
@@ -163,10 +156,7 @@ mod tests {
     fn several_fields_of_a_name_keep_their_order() {
         let fields = [("cookie", "a=1"), ("x-b", "2"), ("cookie", "c=3")];
         let kept = passed(&fields);
-        let kept: Vec<_> = kept
-            .iter()
-            .map(|(name, value)| (&**name, &**value))
-            .collect();
+        let kept: Vec<_> = kept.iter().map(|(name, value)| (&**name, &**value)).collect();
         assert_eq!(kept, [("cookie", "a=1"), ("cookie", "c=3"), ("x-b", "2")]);
     }
 }

@@ -87,10 +87,7 @@ pub struct Pool {
 
 impl Default for Pool {
     fn default() -> Self {
-        Self {
-            max_idle: 64,
-            idle_timeout: Time(Duration::from_secs(15)),
-        }
+        Self { max_idle: 64, idle_timeout: Time(Duration::from_secs(15)) }
     }
 }
 
@@ -195,18 +192,13 @@ fn sendable<'de, D: Deserializer<'de>>(
 
 fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let names = Vec::<String>::deserialize(deserializer)?;
-    names
-        .iter()
-        .try_for_each(|name| is_name(name))
-        .map_err(D::Error::custom)?;
+    names.iter().try_for_each(|name| is_name(name)).map_err(D::Error::custom)?;
     Ok(names)
 }
 
 fn is_name(name: &str) -> Result<(), String> {
     let right = HeaderName::from_bytes(name.as_bytes()).is_ok();
-    right
-        .then_some(())
-        .ok_or_else(|| format!("`{name}` is no name of a header field"))
+    right.then_some(()).ok_or_else(|| format!("`{name}` is no name of a header field"))
 }
 
 fn yes() -> bool {

@@ -130,10 +130,9 @@ impl Requests {
             }
             Forwarded::Common => {
                 push(map, "x-forwarded-for", peer.unwrap_or("unknown"));
-                for (name, value) in [
-                    ("x-forwarded-host", host.unwrap_or_default()),
-                    ("x-forwarded-proto", "http"),
-                ] {
+                for (name, value) in
+                    [("x-forwarded-host", host.unwrap_or_default()), ("x-forwarded-proto", "http")]
+                {
                     if let Ok(value) = HeaderValue::from_str(value)
                         && !value.is_empty()
                     {
@@ -160,9 +159,7 @@ fn push(map: &mut HeaderMap, name: &'static str, member: &str) {
 
 /// Decrements `Max-Forwards` (RFC 9110, 7.6.2); false if it is 0.
 fn pass_further(map: &mut HeaderMap) -> bool {
-    let left = map
-        .get("max-forwards")
-        .and_then(|left| left.to_str().ok()?.parse::<u64>().ok());
+    let left = map.get("max-forwards").and_then(|left| left.to_str().ok()?.parse::<u64>().ok());
     match left {
         Some(0) => false,
         Some(left) => {

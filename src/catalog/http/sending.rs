@@ -65,9 +65,7 @@ impl Sent {
         let within = |length: u64| match most {
             Some(most) if length > most => {
                 let (length, most) = (Size(length), Size(most));
-                Err(Failure::permanent(format!(
-                    "the body has {length}; `max_body` allows {most}"
-                )))
+                Err(Failure::permanent(format!("the body has {length}; `max_body` allows {most}")))
             }
             _ => Ok(()),
         };
@@ -110,12 +108,9 @@ impl Sent {
 fn opened(body: &Body) -> io::Result<(BodyReader, u64)> {
     let reader = body.open()?;
     let length = match body {
-        Body::File {
-            file,
-            offset,
-            len: None,
-            ..
-        } => fs::metadata(file.path())?.len().saturating_sub(*offset),
+        Body::File { file, offset, len: None, .. } => {
+            fs::metadata(file.path())?.len().saturating_sub(*offset)
+        }
         other => other.size(),
     };
     Ok((reader, length))

@@ -228,11 +228,7 @@ impl<P: AsFd, F: Feed> Session<P, F> {
     }
 
     fn ended(self, how: How) -> Ended {
-        Ended {
-            how,
-            output: self.written,
-            errors: self.tail,
-        }
+        Ended { how, output: self.written, errors: self.tail }
     }
 
     /// Reads the output pipes; true if there may be more to read now.

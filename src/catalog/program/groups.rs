@@ -19,11 +19,8 @@ struct Groups {
     warden: Warden,
 }
 
-static GROUPS: Mutex<Groups> = Mutex::new(Groups {
-    running: BTreeSet::new(),
-    kills: 0,
-    warden: Warden::NotStarted,
-});
+static GROUPS: Mutex<Groups> =
+    Mutex::new(Groups { running: BTreeSet::new(), kills: 0, warden: Warden::NotStarted });
 
 fn groups() -> MutexGuard<'static, Groups> {
     GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
@@ -36,9 +33,7 @@ pub fn kill_all() -> usize {
     let mut groups = groups();
     groups.kills += 1;
     let running = groups.running.iter();
-    running
-        .filter_map(|number| Pid::from_raw(*number))
-        .for_each(kill_group);
+    running.filter_map(|number| Pid::from_raw(*number)).for_each(kill_group);
     groups.running.len()
 }
 
@@ -85,11 +80,7 @@ impl Leader {
             stdout: child.stdout.take().map(OwnedFd::from),
             stderr: child.stderr.take().map(OwnedFd::from),
         };
-        let leader = Self {
-            child: Some(child),
-            pid,
-            kills,
-        };
+        let leader = Self { child: Some(child), pid, kills };
         let mut groups = groups();
         groups.running.insert(number);
         groups.tell('+', number);

@@ -34,11 +34,9 @@ impl fmt::Display for Wrong {
             Wrong::NotThere(path) => write!(f, "no such program `{}`", path.display()),
             Wrong::Folder(path) => write!(f, "`{}` is a folder, not a program", path.display()),
             Wrong::NotExecutable(path) => write!(f, "`{}` is not executable", path.display()),
-            Wrong::NoFolder(path) => write!(
-                f,
-                "no such folder `{}` to run the program in",
-                path.display()
-            ),
+            Wrong::NoFolder(path) => {
+                write!(f, "no such folder `{}` to run the program in", path.display())
+            }
         }
     }
 }
@@ -109,9 +107,8 @@ pub(in crate::catalog) fn look(program: &Program) -> Vec<OptionWarning> {
             let path = program.path();
             let folders = std::env::split_paths(&path);
             warning.known = folders.flat_map(|folder| names(&folder)).collect();
-            warning.help = Some(format!(
-                "install it, or write where it is: \"./{name}\" is beside this file"
-            ));
+            warning.help =
+                Some(format!("install it, or write where it is: \"./{name}\" is beside this file"));
         }
         Wrong::NotThere(path) => {
             if let (Some(name), Some(folder)) = (path.file_name(), path.parent()) {

@@ -43,20 +43,12 @@ fn worker(options: &str) -> Box<dyn Serve> {
 
 /// In a runtime as an arbiter has one.
 fn wait<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(future)
 }
 
 fn job(book: Option<Book>) -> Job {
-    Job {
-        from: Arc::from("crowd"),
-        number: 7,
-        copy: 0,
-        book,
-    }
+    Job { from: Arc::from("crowd"), number: 7, copy: 0, book }
 }
 
 fn ask(options: &str, book: Book) -> Answer {
@@ -65,10 +57,7 @@ fn ask(options: &str, book: Book) -> Answer {
 
 /// What the burn and the worker make of it.
 fn both(options: &str, book: &Book) -> [Result<(), Failure>; 2] {
-    [
-        burn(options).burn(book),
-        ask(options, book.clone()).map(drop),
-    ]
+    [burn(options).burn(book), ask(options, book.clone()).map(drop)]
 }
 
 fn quick(script: &str, more: &str) -> [Result<(), Failure>; 2] {
@@ -83,12 +72,7 @@ fn dies(pid: &str) -> bool {
     while clock.now() - started < Duration::from_secs(20) {
         match std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())) {
             Err(_) => return true,
-            Ok(stat)
-                if stat
-                    .rsplit(')')
-                    .next()
-                    .is_some_and(|rest| rest.starts_with(" Z")) =>
-            {
+            Ok(stat) if stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z")) => {
                 return true;
             }
             Ok(_) => std::thread::yield_now(),
@@ -100,10 +84,7 @@ fn dies(pid: &str) -> bool {
 #[test]
 fn the_exit_code_and_the_end_of_standard_error_are_the_reason() {
     for (script, words) in [
-        (
-            "echo first >&2; echo last words >&2; exit 7",
-            ["exit status: 7", "first\nlast words"],
-        ),
+        ("echo first >&2; echo last words >&2; exit 7", ["exit status: 7", "first\nlast words"]),
         ("kill -SEGV $$", ["signal: 11", "SIGSEGV"]),
         ("kill -9 $$", ["signal: 9", "SIGKILL"]),
     ] {
@@ -126,11 +107,7 @@ fn the_end_of_standard_error_is_as_long_as_said() {
     }
     let catalog = Catalog::standard();
     let options = "command = ['x']\nkeep_stderr = '2MiB'".parse().unwrap();
-    let refused = catalog
-        .burn("command")
-        .unwrap()
-        .prepare(options)
-        .unwrap_err();
+    let refused = catalog.burn("command").unwrap().prepare(options).unwrap_err();
     assert_eq!(refused.path, ["keep_stderr"]);
     assert!(refused.message.contains("1MiB"), "{refused}");
 }
@@ -200,11 +177,8 @@ fn a_program_that_ends_is_not_kept_waiting_by_what_it_leaves_running() {
 #[test]
 fn a_timeout_kills_grandchildren_too() {
     let folder = tempfile::tempdir().unwrap();
-    let options = shell(
-        "sleep 1000 & echo $! >&2; wait",
-        &folder.path().join("out"),
-        "timeout = '300ms'",
-    );
+    let options =
+        shell("sleep 1000 & echo $! >&2; wait", &folder.path().join("out"), "timeout = '300ms'");
     let clock = Clock::real();
     for result in both(&options, &Book::new("x")) {
         let failure = result.unwrap_err();
@@ -230,22 +204,11 @@ fn too_much_output_is_too_much_however_the_program_dies_of_it() {
     ] {
         let options = shell(script, Path::new("/dev/null"), "max_output = 1000");
         let failure = ask(&options, Book::new("x")).unwrap_err();
-        assert_eq!(
-            failure.kind(),
-            FailureKind::Permanent,
-            "{script}: {failure}"
-        );
+        assert_eq!(failure.kind(), FailureKind::Permanent, "{script}: {failure}");
         let reason = failure.reason();
-        assert!(
-            reason.contains("more than 1000B of output (max_output)"),
-            "{script}: {reason}"
-        );
+        assert!(reason.contains("more than 1000B of output (max_output)"), "{script}: {reason}");
     }
-    let options = shell(
-        "head -c 1000 /dev/zero",
-        Path::new("/dev/null"),
-        "max_output = 1000",
-    );
+    let options = shell("head -c 1000 /dev/zero", Path::new("/dev/null"), "max_output = 1000");
     let answer = ask(&options, Book::new("x")).unwrap().unwrap();
     assert_eq!(answer.body.size(), 1000);
 }
@@ -260,16 +223,10 @@ fn the_longest_body_of_a_worker_is_an_option() {
         // Its size is known only when it is read.
         Body::file(BodyFile::kept(&path), 1),
     ] {
-        let failure = ask(
-            "command = ['cat']\nmax_body = 1000",
-            Book::new(body.clone()),
-        );
+        let failure = ask("command = ['cat']\nmax_body = 1000", Book::new(body.clone()));
         let failure = failure.unwrap_err();
         assert_eq!(failure.kind(), FailureKind::Permanent);
-        assert!(
-            failure.reason().contains("more than 1000B (max_body)"),
-            "{failure}"
-        );
+        assert!(failure.reason().contains("more than 1000B (max_body)"), "{failure}");
         let answer = ask("command = ['cat']\nmax_body = 1001", Book::new(body));
         assert_eq!(answer.unwrap().unwrap().body.size(), 1001);
     }
@@ -286,18 +243,9 @@ fn a_program_that_is_not_there_is_no_fault_of_what_it_would_get() {
             "command = ['gopherworks-no-such-program']".to_owned(),
             "no such program `gopherworks-no-such-program` on the PATH".to_owned(),
         ),
-        (
-            format!("command = ['{folder}/none']"),
-            format!("no such program `{folder}/none`"),
-        ),
-        (
-            format!("command = ['{file}']"),
-            format!("`{file}` is not executable"),
-        ),
-        (
-            format!("command = ['{folder}']"),
-            format!("`{folder}` is a folder, not a program"),
-        ),
+        (format!("command = ['{folder}/none']"), format!("no such program `{folder}/none`")),
+        (format!("command = ['{file}']"), format!("`{file}` is not executable")),
+        (format!("command = ['{folder}']"), format!("`{folder}` is a folder, not a program")),
         (
             format!("command = ['true']\nfolder = '{folder}/none'"),
             format!("no such folder `{folder}/none` to run the program in"),
@@ -314,14 +262,8 @@ fn a_program_that_is_not_there_is_no_fault_of_what_it_would_get() {
         }
     }
     for (text, remedy) in [
-        (
-            "#!/nowhere/sh\n",
-            "the interpreter of its `#!` line is not there",
-        ),
-        (
-            "no script\n",
-            "a script begins with a line such as `#!/bin/sh`",
-        ),
+        ("#!/nowhere/sh\n", "the interpreter of its `#!` line is not there"),
+        ("no script\n", "a script begins with a line such as `#!/bin/sh`"),
     ] {
         use std::os::unix::fs::PermissionsExt;
         let path = format!("{folder}/script");
@@ -362,22 +304,14 @@ fn programs_are_told_what_they_are_given() {
     let request = "GOPHERWORKS_FROM=crowd\n";
     let (node, end) = place.split_once('\n').unwrap();
     let number = "GOPHERWORKS_NUMBER=7\n";
-    assert_eq!(
-        told(),
-        format!("{of_one}{request}{named}{node}\n{number}{end}")
-    );
+    assert_eq!(told(), format!("{of_one}{request}{named}{node}\n{number}{end}"));
 
     wait(worker(&options).serve(job(None))).unwrap();
     let none = "GOPHERWORKS_BOOKS=0\n";
     assert_eq!(told(), format!("{none}{request}{node}\n{number}{end}"));
 
     let cart = burn(&format!("{options}\nper = 'cart'"));
-    assert!(
-        cart.burn_cart(&[&book, &book])
-            .unwrap()
-            .iter()
-            .all(Result::is_ok)
-    );
+    assert!(cart.burn_cart(&[&book, &book]).unwrap().iter().all(Result::is_ok));
     assert_eq!(told(), format!("GOPHERWORKS_BOOKS=2\n{place}"));
 }
 
@@ -387,11 +321,7 @@ fn a_request_that_is_cancelled_kills_its_program_with_all_that_it_has_started() 
     let fifo = folder.path().join("fifo");
     let made = std::process::Command::new("mkfifo").arg(&fifo).status();
     assert!(made.unwrap().success());
-    let options = shell(
-        "sleep 1000 & echo $$ $! > $OUT; wait",
-        &fifo,
-        "timeout = '900s'",
-    );
+    let options = shell("sleep 1000 & echo $$ $! > $OUT; wait", &fifo, "timeout = '900s'");
     let pids = wait(async {
         let mut worker = worker(&options);
         let mut serving = worker.serve(job(None));

@@ -55,10 +55,7 @@ pub(super) struct Programs {
 
 impl Service for Programs {
     fn worker(&self, site: &WorkerSite) -> Result<Box<dyn Serve>, Failure> {
-        Ok(Box::new(Runner {
-            programs: self.clone(),
-            site: site.clone(),
-        }))
+        Ok(Box::new(Runner { programs: self.clone(), site: site.clone() }))
     }
 }
 

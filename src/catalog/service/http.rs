@@ -17,11 +17,7 @@ pub(super) struct Asked(Asking, RunId);
 
 impl Service for Asked {
     fn worker(&self, site: &WorkerSite) -> Result<Box<dyn Serve>, Failure> {
-        Ok(Box::new(Asker {
-            asking: self.0.clone(),
-            run: self.1.clone(),
-            site: site.clone(),
-        }))
+        Ok(Box::new(Asker { asking: self.0.clone(), run: self.1.clone(), site: site.clone() }))
     }
 }
 
@@ -43,11 +39,8 @@ impl Asker {
         let mut book = job.book.unwrap_or_default();
         let known: Option<&Book> =
             (book.id != BookId::UNASSIGNED || !book.headers.is_empty()).then_some(&book);
-        let question = Question {
-            book: known,
-            key: &key,
-            blocking: Blocking::Pool(self.site.pool.clone()),
-        };
+        let question =
+            Question { book: known, key: &key, blocking: Blocking::Pool(self.site.pool.clone()) };
         let answered = self.asking.ask(question).await?;
         answered.put(self.asking.dropped(), &mut book);
         Ok(Some(book))

@@ -23,12 +23,7 @@ pub(super) struct Options {
 
 impl Options {
     pub(super) fn times(&self) -> Result<Times, Failure> {
-        Times {
-            time: self.time.0,
-            slow: self.slow,
-            stragglers: self.stragglers,
-        }
-        .checked()
+        Times { time: self.time.0, slow: self.slow, stragglers: self.stragglers }.checked()
     }
 }
 
@@ -40,10 +35,7 @@ pub(super) struct Sleep(Times);
 
 impl Service for Sleep {
     fn worker(&self, site: &WorkerSite) -> Result<Box<dyn Serve>, Failure> {
-        Ok(Box::new(Sleeper {
-            times: self.0,
-            site: site.clone(),
-        }))
+        Ok(Box::new(Sleeper { times: self.0, site: site.clone() }))
     }
 
     fn cost(&self, site: &WorkerSite, job: &Job) -> Option<Duration> {

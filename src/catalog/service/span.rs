@@ -86,11 +86,7 @@ impl<'de> Deserialize<'de> for SpanOption {
                         if !(0.0..=1.0).contains(&share) {
                             return Err(de::Error::custom("`share` is from 0 to 1"));
                         }
-                        Span::Bimodal {
-                            short: short.0,
-                            long: long.0,
-                            share,
-                        }
+                        Span::Bimodal { short: short.0, long: long.0, share }
                     }
                 };
                 if map.next_key::<Key>()?.is_some() {
@@ -197,17 +193,13 @@ impl Times {
         let factors = (self.slow.map(|slow| slow.factor)).into_iter();
         for factor in factors.chain(self.stragglers.map(|some| some.factor)) {
             if !(factor > 0.0 && factor <= 1e9) {
-                return Err(Failure::permanent(format!(
-                    "a factor is more than 0, not {factor}"
-                )));
+                return Err(Failure::permanent(format!("a factor is more than 0, not {factor}")));
             }
         }
         if let Some(Stragglers { share, .. }) = self.stragglers
             && !(0.0..=1.0).contains(&share)
         {
-            return Err(Failure::permanent(format!(
-                "a share is from 0 to 1, not {share}"
-            )));
+            return Err(Failure::permanent(format!("a share is from 0 to 1, not {share}")));
         }
         Ok(self)
     }
@@ -230,11 +222,7 @@ impl Times {
     /// Duration of this execution on `worker`.
     pub(super) fn of(&self, seed: Seed, scale: f64, job: &Job, worker: usize) -> Duration {
         let mut factor = scale * self.slowness(worker);
-        if let Some(Stragglers {
-            share,
-            factor: more,
-        }) = self.stragglers
-        {
+        if let Some(Stragglers { share, factor: more }) = self.stragglers {
             let mut chance = chance(seed, job, "stragglers");
             // Each copy is a separate execution with its own draw.
             let draw = (0..=job.copy).map(|_| chance.random::<f64>()).last();
@@ -246,16 +234,12 @@ impl Times {
     }
 
     fn slowness(&self, worker: usize) -> f64 {
-        self.slow
-            .filter(|slow| worker < slow.workers)
-            .map_or(1.0, |slow| slow.factor)
+        self.slow.filter(|slow| worker < slow.workers).map_or(1.0, |slow| slow.factor)
     }
 
     /// Mean duration on `worker`.
     pub(super) fn mean(&self, worker: usize) -> Duration {
-        let straggling = self
-            .stragglers
-            .map_or(1.0, |some| 1.0 + some.share * (some.factor - 1.0));
+        let straggling = self.stragglers.map_or(1.0, |some| 1.0 + some.share * (some.factor - 1.0));
         scaled(self.time.mean(), self.slowness(worker) * straggling)
     }
 }

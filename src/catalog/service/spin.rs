@@ -17,10 +17,7 @@ pub(super) struct Spin(Times);
 
 impl Service for Spin {
     fn worker(&self, site: &WorkerSite) -> Result<Box<dyn Serve>, Failure> {
-        Ok(Box::new(Spinner {
-            times: self.0,
-            site: site.clone(),
-        }))
+        Ok(Box::new(Spinner { times: self.0, site: site.clone() }))
     }
 
     fn cost(&self, site: &WorkerSite, job: &Job) -> Option<Duration> {

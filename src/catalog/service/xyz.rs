@@ -46,16 +46,10 @@ pub(super) struct Xyz {
 pub(super) fn make(options: &Options, _: &Site) -> Result<Xyz, Failure> {
     for (name, [least, most]) in [("x", options.x), ("y", options.y)] {
         if least > most {
-            return Err(Failure::permanent(format!(
-                "{name}: the least stands first"
-            )));
+            return Err(Failure::permanent(format!("{name}: the least stands first")));
         }
     }
-    Ok(Xyz {
-        x: options.x,
-        y: options.y,
-        unit: options.unit.0,
-    })
+    Ok(Xyz { x: options.x, y: options.y, unit: options.unit.0 })
 }
 
 impl Xyz {
@@ -74,10 +68,7 @@ impl Xyz {
 
 impl Service for Xyz {
     fn worker(&self, site: &WorkerSite) -> Result<Box<dyn Serve>, Failure> {
-        Ok(Box::new(Multiplier {
-            xyz: *self,
-            site: site.clone(),
-        }))
+        Ok(Box::new(Multiplier { xyz: *self, site: site.clone() }))
     }
 
     /// Known exactly: z is determined before the work starts.

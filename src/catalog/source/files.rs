@@ -96,10 +96,7 @@ struct Choice {
 impl Choice {
     fn enters(&self, entry: &DirEntry) -> bool {
         let (path, is_dir) = (entry.path(), entry.file_type().is_dir());
-        let apart = || {
-            self.apart
-                .get_or_init(|| self.run.kept_apart().into_iter().collect())
-        };
+        let apart = || self.apart.get_or_init(|| self.run.kept_apart().into_iter().collect());
         entry.depth() == 0 || (self.keeps(path, is_dir) && !apart().contains(path))
     }
 
@@ -118,10 +115,7 @@ impl Choice {
         let Ok(relative) = path.strip_prefix(&self.root) else {
             return false;
         };
-        let mut folders = path
-            .ancestors()
-            .skip(1)
-            .take_while(|folder| *folder != self.root);
+        let mut folders = path.ancestors().skip(1).take_while(|folder| *folder != self.root);
         let mut apart = self.run.kept_apart().into_iter();
         self.include.is_match(relative)
             && !apart.any(|ours| path.starts_with(ours))
@@ -181,22 +175,14 @@ pub struct Files {
 pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
     let root = options.root.as_path();
     // Resolve symbolic links in the root, so that it can be compared with the paths to leave out.
-    let found = root
-        .canonicalize()
-        .and_then(|path| Ok((path.metadata()?.is_dir(), path)));
+    let found = root.canonicalize().and_then(|path| Ok((path.metadata()?.is_dir(), path)));
     let (is_dir, root) = found
         .map_err(|error| Failure::permanent(format!("the folder {}: {error}", root.display())))?;
     if !is_dir {
-        return Err(Failure::permanent(format!(
-            "{} is not a folder",
-            root.display()
-        )));
+        return Err(Failure::permanent(format!("{} is not a folder", root.display())));
     }
-    let mut leave_out: HashSet<PathBuf> = options
-        .leave_out
-        .iter()
-        .map(|path| resolved(path.as_path()))
-        .collect();
+    let mut leave_out: HashSet<PathBuf> =
+        options.leave_out.iter().map(|path| resolved(path.as_path())).collect();
     let remembered = |folder: &Path| {
         // A dry run creates no folder.
         let folder = if site.state.is_dry() {
@@ -222,10 +208,7 @@ pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
         None => None,
     };
     let texts = |patterns: &[Pattern]| glob_set(patterns.iter().map(|pattern| pattern.0.as_str()));
-    let folders = options
-        .exclude
-        .iter()
-        .filter_map(|pattern| pattern.0.strip_suffix("/**"));
+    let folders = options.exclude.iter().filter_map(|pattern| pattern.0.strip_suffix("/**"));
     let choice = Choice {
         include: texts(&options.include)?,
         exclude: texts(&options.exclude)?,
@@ -306,18 +289,11 @@ impl Files {
     /// True if a burn of this run, or of a remembered one, has written the file.
     fn is_made(&mut self, path: &Path, metadata: &Metadata) -> bool {
         let (choice, seen) = (&self.listing.choice, &self.listing.seen);
-        let overlaps = *self
-            .overlaps
-            .get_or_insert_with(|| choice.run.may_write_below(&choice.root));
+        let overlaps =
+            *self.overlaps.get_or_insert_with(|| choice.run.may_write_below(&choice.root));
         overlaps
-            && (choice
-                .run
-                .placed()
-                .book_of((metadata.dev(), metadata.ino()))
-                .is_some()
-                || seen
-                    .as_ref()
-                    .is_some_and(|seen| seen.origin_of(path).is_some()))
+            && (choice.run.placed().book_of((metadata.dev(), metadata.ino())).is_some()
+                || seen.as_ref().is_some_and(|seen| seen.origin_of(path).is_some()))
     }
 
     fn walked(&self) {
@@ -331,10 +307,7 @@ impl Files {
             );
         }
         if self.skipped > 0 {
-            log::info!(
-                "{root}: {} files have not changed since they were burned",
-                self.skipped
-            );
+            log::info!("{root}: {} files have not changed since they were burned", self.skipped);
         }
     }
 

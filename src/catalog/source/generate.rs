@@ -30,12 +30,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            books: 1000,
-            size: Size(64),
-            pattern: "gopherworks ".to_owned(),
-            distinct: false,
-        }
+        Self { books: 1000, size: Size(64), pattern: "gopherworks ".to_owned(), distinct: false }
     }
 }
 
@@ -66,19 +61,13 @@ pub fn make(options: &Options, site: &Site) -> Result<Generate, Failure> {
         .ok()
         .filter(|size| *size <= isize::MAX as usize)
         .ok_or_else(|| {
-            Failure::permanent(format!(
-                "a body of {} does not fit into memory",
-                options.size
-            ))
+            Failure::permanent(format!("a body of {} does not fit into memory", options.size))
         })?;
     let content = if options.distinct {
         let node = Sha256::digest(site.node.as_bytes());
         let mut stream = [0; 8];
         stream.copy_from_slice(&node[..8]);
-        Content::Distinct {
-            stream: u64::from_le_bytes(stream) ^ mixed(site.seed),
-            size,
-        }
+        Content::Distinct { stream: u64::from_le_bytes(stream) ^ mixed(site.seed), size }
     } else if options.pattern.is_empty() && size > 0 {
         return Err(Failure::permanent("an empty pattern fills no body"));
     } else {
@@ -87,12 +76,7 @@ pub fn make(options: &Options, site: &Site) -> Result<Generate, Failure> {
         body.truncate(size);
         Content::Shared(body.into())
     };
-    Ok(Generate {
-        next: 0,
-        step: 1,
-        left: (!site.endless).then_some(options.books),
-        content,
-    })
+    Ok(Generate { next: 0, step: 1, left: (!site.endless).then_some(options.books), content })
 }
 
 /// One step of splitmix64: spreads consecutive numbers over the whole range.
@@ -128,9 +112,8 @@ impl Source for Generate {
         if count == 0 {
             return Ok(None);
         }
-        let books = (0..count)
-            .map(|at| Book::new(self.content.of(self.next + at * self.step)))
-            .collect();
+        let books =
+            (0..count).map(|at| Book::new(self.content.of(self.next + at * self.step))).collect();
         self.next += count * self.step;
         self.left = self.left.map(|left| left - count);
         Ok(Some(books))
@@ -171,11 +154,7 @@ mod tests {
 
     #[test]
     fn gives_what_was_asked_for_and_ends() {
-        let mut source = source(
-            "generate",
-            "books = 10\nsize = '5B'\npattern = 'ab'",
-            &site(),
-        );
+        let mut source = source("generate", "books = 10\nsize = '5B'\npattern = 'ab'", &site());
         assert_eq!(source.total(), Some(10));
         assert!(!source.blocks());
         let mut sizes = Vec::new();
@@ -220,10 +199,7 @@ mod tests {
 
     #[test]
     fn does_not_end_in_a_run_of_given_length() {
-        let endless = Site {
-            endless: true,
-            ..site()
-        };
+        let endless = Site { endless: true, ..site() };
         let mut source = source("generate", "books = 1", &endless);
         assert_eq!(source.total(), None);
         assert_eq!(source.next(100).unwrap().unwrap().len(), 100);
@@ -247,10 +223,7 @@ mod tests {
         assert!(first.iter().all(|body| body.len() == 33));
         let seeded = Site { seed: 2, ..site() };
         assert_ne!(first, all(&seeded, 7));
-        let renamed = Site {
-            node: "other".to_owned(),
-            ..site()
-        };
+        let renamed = Site { node: "other".to_owned(), ..site() };
         assert_ne!(first, all(&renamed, 7));
     }
 }

@@ -134,10 +134,7 @@ impl Lines {
             self.skip()?;
         }
         let room = (self.max_line.saturating_add(1)).saturating_sub(self.line.len() as u64);
-        self.reader
-            .by_ref()
-            .take(room)
-            .read_until(b'\n', &mut self.line)?;
+        self.reader.by_ref().take(room).read_until(b'\n', &mut self.line)?;
         if self.line.is_empty() {
             return Ok(None);
         }

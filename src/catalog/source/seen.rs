@@ -40,9 +40,7 @@ pub(super) fn mtime_of(metadata: &Metadata) -> i64 {
 }
 
 fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
-    seconds
-        .saturating_mul(1_000_000_000)
-        .saturating_add(nanoseconds)
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
 }
 
 impl Stamp {
@@ -60,11 +58,7 @@ impl Stamp {
             Some([ctime, number]) => Some((parsed(ctime)?, parsed(number)?)),
             _ => None,
         };
-        Some(Self {
-            size: parsed(fields.first()?)?,
-            mtime: parsed(fields.get(1)?)?,
-            more,
-        })
+        Some(Self { size: parsed(fields.first()?)?, mtime: parsed(fields.get(1)?)?, more })
     }
 
     /// True if both describe the same file in the same state. Fields that one of them lacks are
@@ -123,11 +117,7 @@ impl Record {
             }
             _ => return None,
         };
-        Some(Self {
-            name: names::unescape(name)?,
-            stamp: Stamp::parse(stamp)?,
-            output,
-        })
+        Some(Self { name: names::unescape(name)?, stamp: Stamp::parse(stamp)?, output })
     }
 }
 
@@ -198,12 +188,7 @@ impl Seen {
     pub(super) fn key(&self, name: &[u8], stamp: Stamp) -> String {
         let mut hash = Sha256::new();
         let root = names::path_bytes(&self.root);
-        for part in [
-            self.node.as_bytes(),
-            root,
-            name,
-            stamp.to_string().as_bytes(),
-        ] {
+        for part in [self.node.as_bytes(), root, name, stamp.to_string().as_bytes()] {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
@@ -278,9 +263,8 @@ impl Seen {
     /// the header `origin`, because works may have changed the header `name`.
     fn ours<'a>(&self, book: &'a Book) -> Option<(&'a [u8], &'a [u8])> {
         let stamp = book.headers.get(STAMP)?;
-        let stamp = stamp
-            .strip_prefix(names::file_stem(&self.node).as_bytes())?
-            .strip_prefix(b" ")?;
+        let stamp =
+            stamp.strip_prefix(names::file_stem(&self.node).as_bytes())?.strip_prefix(b" ")?;
         let origin = book.headers.get(header::ORIGIN)?;
         let below = origin.strip_prefix(names::path_bytes(&self.root))?;
         Some((stamp, below.strip_prefix(b"/").unwrap_or(below)))
@@ -332,10 +316,8 @@ impl Receipts for Seen {
             return Ok(());
         };
         // Skip books that a work has created in place of ours.
-        let ours: Vec<_> = books
-            .iter()
-            .filter_map(|book| Some((book.id.0, self.ours(book)?)))
-            .collect();
+        let ours: Vec<_> =
+            books.iter().filter_map(|book| Some((book.id.0, self.ours(book)?))).collect();
         let outputs = self.run.take_outputs(ours.iter().map(|(book, _)| *book));
         let mut lines = Vec::new();
         for ((_, (stamp, name)), output) in ours.iter().zip(outputs) {
@@ -344,10 +326,7 @@ impl Receipts for Seen {
                 push_record(&mut lines, &[stamp, name.as_bytes()]);
                 continue;
             };
-            let path = output
-                .path
-                .strip_prefix(&self.folder)
-                .unwrap_or(&output.path);
+            let path = output.path.strip_prefix(&self.folder).unwrap_or(&output.path);
             push_record(
                 &mut lines,
                 &[

@@ -62,13 +62,9 @@ impl Next<'_> {
             return Ok(());
         }
         match self.filters.split_first_mut() {
-            Some((first, rest)) => first.write(
-                piece,
-                &mut Next {
-                    filters: rest,
-                    end: self.end.as_deref_mut(),
-                },
-            ),
+            Some((first, rest)) => {
+                first.write(piece, &mut Next { filters: rest, end: self.end.as_deref_mut() })
+            }
             None => match &mut self.end {
                 Some(spill) => spill.write(piece),
                 None => Ok(()),
@@ -98,10 +94,7 @@ impl Streamed {
     }
 
     fn next(&mut self) -> Next<'_> {
-        Next {
-            filters: &mut self.filters,
-            end: (!self.passes_on).then_some(&mut self.spill),
-        }
+        Next { filters: &mut self.filters, end: (!self.passes_on).then_some(&mut self.spill) }
     }
 
     fn stream(&mut self, book: &mut Book) -> Result<(), Failure> {
@@ -119,10 +112,8 @@ impl Streamed {
         }
         for position in 0..self.filters.len() {
             let (done, rest) = self.filters.split_at_mut(position + 1);
-            let mut next = Next {
-                filters: rest,
-                end: (!self.passes_on).then_some(&mut self.spill),
-            };
+            let mut next =
+                Next { filters: rest, end: (!self.passes_on).then_some(&mut self.spill) };
             done[position].finish(&mut book.headers, &mut next)?;
         }
         Ok(())

@@ -21,9 +21,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            max_size: Size(16 << 30),
-        }
+        Self { max_size: Size(16 << 30) }
     }
 }
 
@@ -86,25 +84,17 @@ pub(super) fn spend(left: &mut u64, length: usize, limit: Size, who: &str) -> Re
             *left = rest;
             Ok(())
         }
-        None => Err(Failure::permanent(format!(
-            "{who}: expands to more than {limit} (max_size)"
-        ))),
+        None => Err(Failure::permanent(format!("{who}: expands to more than {limit} (max_size)"))),
     }
 }
 
 impl Gunzip {
     /// Returns the first optional header part, from number `part` on, that the flags announce.
     fn header_part(&mut self, part: u8) -> At {
-        let parts = [
-            (0x04, At::ExtraLow),
-            (0x08, At::Name),
-            (0x10, At::Comment),
-            (0x02, At::Check(2)),
-        ];
-        let announced = parts
-            .iter()
-            .skip(usize::from(part))
-            .find(|(flag, _)| self.flags & flag != 0);
+        let parts =
+            [(0x04, At::ExtraLow), (0x08, At::Name), (0x10, At::Comment), (0x02, At::Check(2))];
+        let announced =
+            parts.iter().skip(usize::from(part)).find(|(flag, _)| self.flags & flag != 0);
         match announced {
             Some((_, at)) => *at,
             None => {
@@ -125,11 +115,7 @@ impl Gunzip {
                     (3, _) => return Err(corrupt("header with unknown flags")),
                     _ => return Err(corrupt("not in gzip format")),
                 }
-                if at < 9 {
-                    At::Fixed(at + 1)
-                } else {
-                    self.header_part(0)
-                }
+                if at < 9 { At::Fixed(at + 1) } else { self.header_part(0) }
             }
             At::ExtraLow => At::ExtraHigh(byte),
             At::ExtraHigh(low) => match u16::from_le_bytes([low, byte]) {
@@ -144,11 +130,7 @@ impl Gunzip {
             At::Check(left) => At::Check(left - 1),
             At::Trailer(at) => {
                 self.trailer[at] = byte;
-                if at < 7 {
-                    At::Trailer(at + 1)
-                } else {
-                    self.member_end()?
-                }
+                if at < 7 { At::Trailer(at + 1) } else { self.member_end()? }
             }
             At::Between if byte == 0x1f => At::Fixed(1),
             At::Between | At::Padding if byte == 0 => At::Padding,

@@ -39,9 +39,7 @@ impl TryFrom<i64> for Level {
     fn try_from(level: i64) -> Result<Self, String> {
         match u32::try_from(level) {
             Ok(level @ 0..=SMALLEST) => Ok(Self(level)),
-            _ => Err(format!(
-                "{level} is not a level of gzip, which go from 0 to {SMALLEST}"
-            )),
+            _ => Err(format!("{level} is not a level of gzip, which go from 0 to {SMALLEST}")),
         }
     }
 }

@@ -37,18 +37,12 @@ impl Scratch {
         let mut folders = folders();
         // A cleanup tool may have removed it.
         if let Some(folder) = folders.get(below).filter(|folder| folder.path.is_dir()) {
-            return Ok(Self {
-                below: below.to_owned(),
-                folder: folder.clone(),
-            });
+            return Ok(Self { below: below.to_owned(), folder: folder.clone() });
         }
         crate::private::create_dir_all(below)?;
         let folder = Arc::new(make(below)?);
         folders.insert(below.to_owned(), folder.clone());
-        Ok(Self {
-            below: below.to_owned(),
-            folder,
-        })
+        Ok(Self { below: below.to_owned(), folder })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -60,9 +54,8 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let mut folders = folders();
         // Two references mean this one and the one in the list, unless the list has a newer folder.
-        let listed = folders
-            .get(&self.below)
-            .is_some_and(|folder| Arc::ptr_eq(folder, &self.folder));
+        let listed =
+            folders.get(&self.below).is_some_and(|folder| Arc::ptr_eq(folder, &self.folder));
         if listed
             && Arc::strong_count(&self.folder) == 2
             && fs::remove_dir(&self.folder.path).is_ok()
@@ -105,10 +98,7 @@ fn opened(path: &Path) -> io::Result<File> {
 /// Removes the folders of dead processes below `below`, once per process.
 pub(super) fn tidy(below: &Path) {
     static DONE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-    let first = DONE
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(below.to_owned());
+    let first = DONE.lock().unwrap_or_else(PoisonError::into_inner).insert(below.to_owned());
     if first {
         remove_abandoned(below);
     }
@@ -124,16 +114,9 @@ fn remove_abandoned(below: &Path) {
     let _folders = folders();
     let me = rustix::process::geteuid().as_raw();
     for entry in entries.flatten() {
-        let ours = entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.starts_with(PREFIX));
+        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
         // Folders of other users are not opened.
-        let mine = || {
-            entry
-                .metadata()
-                .is_ok_and(|found| found.is_dir() && found.uid() == me)
-        };
+        let mine = || entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == me);
         if !ours || !mine() {
             continue;
         }
@@ -180,10 +163,8 @@ mod tests {
     #[test]
     fn one_folder_serves_all_and_goes_with_the_last_unless_bodies_are_in_it() {
         let below = tempfile::tempdir().unwrap();
-        let (first, second) = (
-            Scratch::below(below.path()).unwrap(),
-            Scratch::below(below.path()).unwrap(),
-        );
+        let (first, second) =
+            (Scratch::below(below.path()).unwrap(), Scratch::below(below.path()).unwrap());
         assert_eq!(first.path(), second.path());
         assert_eq!(fs::metadata(first.path()).unwrap().mode() & 0o777, 0o700);
         let path = first.path().to_owned();

@@ -77,9 +77,7 @@ impl Spill {
     fn create(&mut self) -> io::Result<NamedTempFile> {
         // Created with mode 0600.
         let create = |scratch: &Scratch| {
-            tempfile::Builder::new()
-                .prefix("body-")
-                .tempfile_in(scratch.path())
+            tempfile::Builder::new().prefix("body-").tempfile_in(scratch.path())
         };
         if let Some(scratch) = &self.scratch {
             match create(scratch) {
@@ -121,10 +119,7 @@ impl Spill {
         let size = self.in_file;
         match self.file.take() {
             Some(file) => {
-                let path = file
-                    .into_temp_path()
-                    .keep()
-                    .map_err(|refused| refused.error)?;
+                let path = file.into_temp_path().keep().map_err(|refused| refused.error)?;
                 Ok(Body::file(BodyFile::temporary(path), size))
             }
             None => Ok(Body::default()),

@@ -28,19 +28,13 @@ fn name(book: &Book) -> &[u8] {
 }
 
 fn spilling(folder: &Path, above: u64) -> Site {
-    Site {
-        scratch: folder.to_path_buf(),
-        spill_above: above,
-        ..site()
-    }
+    Site { scratch: folder.to_path_buf(), spill_above: above, ..site() }
 }
 
 /// Files below `folder`.
 fn entries(folder: &Path) -> usize {
     let entries = walkdir::WalkDir::new(folder).into_iter();
-    entries
-        .filter(|entry| !entry.as_ref().unwrap().file_type().is_dir())
-        .count()
+    entries.filter(|entry| !entry.as_ref().unwrap().file_type().is_dir()).count()
 }
 
 /// What a program makes of `input`.
@@ -78,22 +72,13 @@ fn digests_are_the_published_ones() {
     let mut sha256 = make(&[("sha256", "")], &site());
     let million = vec![b'a'; 1_000_000];
     let vectors: [(&[u8], &str); 4] = [
-        (
-            b"",
-            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-        ),
-        (
-            b"abc",
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-        ),
+        (b"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+        (b"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
         (
             b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
             "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1",
         ),
-        (
-            &million,
-            "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0",
-        ),
+        (&million, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"),
     ];
     for (input, digest) in vectors {
         let book = done(&mut *sha256, named(input.to_vec(), "a b"));
@@ -107,14 +92,8 @@ fn a_digest_alone_leaves_the_body_where_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("big");
     std::fs::write(&path, text(200_000)).unwrap();
-    let mut sha256 = make(
-        &[("sha256", ""), ("sha256", "")],
-        &spilling(folder.path(), 0),
-    );
-    let book = done(
-        &mut *sha256,
-        Book::new(Body::file(BodyFile::kept(&path), 200_000)),
-    );
+    let mut sha256 = make(&[("sha256", ""), ("sha256", "")], &spilling(folder.path(), 0));
+    let book = done(&mut *sha256, Book::new(Body::file(BodyFile::kept(&path), 200_000)));
     assert!(matches!(&book.body, Body::File { file, .. } if file.path() == path));
     assert_eq!(entries(folder.path()), 1);
     assert!(book.headers.get(header::SHA256).is_some());
@@ -125,10 +104,7 @@ fn a_digest_alone_leaves_the_body_where_it_is() {
 fn a_digest_knows_the_name_at_its_place_in_the_chain() {
     let mut before = make(&[("sha256", ""), ("gzip", "")], &site());
     let mut after = make(&[("gzip", ""), ("sha256", "")], &site());
-    let (before, after) = (
-        done(&mut *before, named("x", "n")),
-        done(&mut *after, named("x", "n")),
-    );
+    let (before, after) = (done(&mut *before, named("x", "n")), done(&mut *after, named("x", "n")));
     assert_eq!(before.headers.get(header::SHA256_NAME).unwrap(), "n");
     assert_eq!(after.headers.get(header::SHA256_NAME).unwrap(), "n.gz");
     assert_eq!(name(&before), b"n.gz");
@@ -141,18 +117,11 @@ fn gzip_reads_what_this_writes_and_the_other_way_round() {
     for level in 0..=9 {
         let mut gzip = make(&[("gzip", &format!("level = {level}"))], &site());
         let packed = done(&mut *gzip, named(input.clone(), "n"));
-        assert_eq!(
-            through(&["gzip", "-dc"], &bytes_of(&packed.body)),
-            input,
-            "level {level}"
-        );
+        assert_eq!(through(&["gzip", "-dc"], &bytes_of(&packed.body)), input, "level {level}");
     }
     let mut gunzip = make(&[("gunzip", "")], &site());
     let theirs = through(&["gzip", "-c", "-1"], &input);
-    assert_eq!(
-        bytes_of(&done(&mut *gunzip, named(theirs, "n.gz")).body),
-        input
-    );
+    assert_eq!(bytes_of(&done(&mut *gunzip, named(theirs, "n.gz")).body), input);
 }
 
 #[test]
@@ -161,10 +130,7 @@ fn gzip_gives_the_same_bytes_for_the_same_body() {
     let mut other = make(&[("gzip", "")], &site());
     // The second has a past.
     done(&mut *other, named(text(100_000), "past"));
-    let packed = [
-        done(&mut *one, named("body", "a")),
-        done(&mut *other, named("body", "b")),
-    ];
+    let packed = [done(&mut *one, named("body", "a")), done(&mut *other, named("body", "b"))];
     let [one, other] = packed.each_ref().map(|book| bytes_of(&book.body));
     assert_eq!(one, other);
     assert_eq!(one[3..8], [0; 5], "no flags and no time");
@@ -172,13 +138,7 @@ fn gzip_gives_the_same_bytes_for_the_same_body() {
 
 /// A member with every optional part of a header.
 fn decorated_member() -> Vec<u8> {
-    let plain = bytes_of(
-        &done(
-            &mut *make(&[("gzip", "")], &site()),
-            Book::new("decorated "),
-        )
-        .body,
-    );
+    let plain = bytes_of(&done(&mut *make(&[("gzip", "")], &site()), Book::new("decorated ")).body);
     let mut member = plain[..10].to_vec();
     member[3] = 0x1f;
     member.extend_from_slice(b"\x03\x00abcname\0comment\0\x12\x34");
@@ -213,9 +173,7 @@ fn gunzip_takes_headers_members_and_padding_in_pieces_of_any_size() {
     }
     for size in [1, 2, 3, 7, 1000] {
         let pieces = WorkFactory::from_filter(move |_| Ok(Pieces(size)));
-        let mut work = compose(vec![pieces, work_kind("gunzip", "")])
-            .make(&site())
-            .unwrap();
+        let mut work = compose(vec![pieces, work_kind("gunzip", "")]).make(&site()).unwrap();
         let book = done(&mut *work, named(stream.clone(), "n.gz"));
         assert_eq!(bytes_of(&book.body), expected, "pieces of {size}");
         assert_eq!(name(&book), b"n");
@@ -244,10 +202,7 @@ fn corrupt_gzip_is_refused_for_good_and_harms_no_later_book() {
     for (what, bad) in cases {
         let failure = gunzip.apply(Book::new(bad)).unwrap_err();
         assert!(failure.is_permanent(), "{what}: {failure}");
-        assert_eq!(
-            bytes_of(&done(&mut *gunzip, Book::new(good.clone())).body),
-            text(5000)
-        );
+        assert_eq!(bytes_of(&done(&mut *gunzip, Book::new(good.clone())).body), text(5000));
     }
 }
 
@@ -259,20 +214,11 @@ fn a_bomb_is_stopped_at_the_limit() {
             bytes_of(&done(&mut *make(&[(pack, "")], &site()), Book::new(zeros.clone())).body);
         assert!(bomb.len() < 10_000);
         let folder = tempfile::tempdir().unwrap();
-        let mut limited = make(
-            &[(unpack, "max_size = '2999999B'")],
-            &spilling(folder.path(), 1000),
-        );
+        let mut limited =
+            make(&[(unpack, "max_size = '2999999B'")], &spilling(folder.path(), 1000));
         let failure = limited.apply(Book::new(bomb.clone())).unwrap_err();
-        assert!(
-            failure.is_permanent() && failure.reason().contains("max_size"),
-            "{failure}"
-        );
-        assert_eq!(
-            entries(folder.path()),
-            0,
-            "what was expanded is deleted at once"
-        );
+        assert!(failure.is_permanent() && failure.reason().contains("max_size"), "{failure}");
+        assert_eq!(entries(folder.path()), 0, "what was expanded is deleted at once");
         let mut exact = make(&[(unpack, "max_size = 3000000")], &site());
         assert_eq!(bytes_of(&done(&mut *exact, Book::new(bomb)).body), zeros);
     }
@@ -300,10 +246,7 @@ fn zstd_frames_have_checksums_and_may_be_many() {
         [&packed[..], &packed[..9]].concat(),
     ] {
         assert!(unzstd.apply(Book::new(bad)).unwrap_err().is_permanent());
-        assert_eq!(
-            bytes_of(&done(&mut *unzstd, Book::new(packed.clone())).body),
-            text(300_000)
-        );
+        assert_eq!(bytes_of(&done(&mut *unzstd, Book::new(packed.clone())).body), text(300_000));
     }
 }
 
@@ -324,32 +267,17 @@ fn closures_stand_between_filters_and_may_drop_books() {
     let parts = vec![work_kind("gunzip", ""), upper(), work_kind("sha256", "")];
     let mut work = compose(parts).make(&site()).unwrap();
     assert!(work.blocks());
-    let packed = |text: &str| {
-        done(
-            &mut *make(&[("gzip", "")], &site()),
-            Book::new(text.to_owned()),
-        )
-    };
+    let packed =
+        |text: &str| done(&mut *make(&[("gzip", "")], &site()), Book::new(text.to_owned()));
     let book = done(&mut *work, packed("abc"));
     assert_eq!(bytes_of(&book.body), "ABC");
     let digest = done(&mut *make(&[("sha256", "")], &site()), Book::new("ABC"));
-    assert_eq!(
-        book.headers.get(header::SHA256),
-        digest.headers.get(header::SHA256)
-    );
+    assert_eq!(book.headers.get(header::SHA256), digest.headers.get(header::SHA256));
     assert!(work.apply(packed("")).unwrap().is_none());
-    assert!(
-        !compose(vec![upper(), upper()])
-            .make(&site())
-            .unwrap()
-            .blocks()
-    );
+    assert!(!compose(vec![upper(), upper()]).make(&site()).unwrap().blocks());
     let mut nothing = compose(Vec::new()).make(&site()).unwrap();
     assert!(!nothing.blocks());
-    assert_eq!(
-        bytes_of(&done(&mut *nothing, Book::new("same")).body),
-        "same"
-    );
+    assert_eq!(bytes_of(&done(&mut *nothing, Book::new("same")).body), "same");
 }
 
 #[test]
@@ -381,12 +309,8 @@ fn neighbours_read_the_body_once() {
     }
     let watched = path.clone();
     let watch = WorkFactory::from_filter(move |_| Ok(Watch(watched.clone())));
-    let parts = vec![
-        watch,
-        work_kind("sha256", ""),
-        work_kind("gzip", ""),
-        work_kind("gunzip", ""),
-    ];
+    let parts =
+        vec![watch, work_kind("sha256", ""), work_kind("gzip", ""), work_kind("gunzip", "")];
     let mut work = compose(parts).make(&site()).unwrap();
     let book = done(&mut *work, Book::new(Body::file(BodyFile::kept(&path), 0)));
     assert_eq!(bytes_of(&book.body), text(200_000));

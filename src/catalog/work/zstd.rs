@@ -58,9 +58,7 @@ pub struct DecoderOptions {
 
 impl Default for DecoderOptions {
     fn default() -> Self {
-        Self {
-            max_size: Size(16 << 30),
-        }
+        Self { max_size: Size(16 << 30) }
     }
 }
 
@@ -117,18 +115,14 @@ fn refused(who: &str, error: &std::io::Error) -> Failure {
 impl Filter for Zstd {
     fn begin(&mut self, headers: &mut Headers) -> Result<(), Failure> {
         names::append_suffix(headers, ".zst");
-        self.encoder
-            .reinit()
-            .map_err(|error| refused("zstd", &error))
+        self.encoder.reinit().map_err(|error| refused("zstd", &error))
     }
 
     fn write(&mut self, piece: &[u8], next: &mut Next<'_>) -> Result<(), Failure> {
         let mut input = InBuffer::around(piece);
         while input.pos() < piece.len() {
             let mut output = OutBuffer::around(&mut self.out[..]);
-            self.encoder
-                .run(&mut input, &mut output)
-                .map_err(|error| refused("zstd", &error))?;
+            self.encoder.run(&mut input, &mut output).map_err(|error| refused("zstd", &error))?;
             next.write(output.as_slice())?;
         }
         Ok(())
@@ -137,10 +131,8 @@ impl Filter for Zstd {
     fn finish(&mut self, _: &mut Headers, next: &mut Next<'_>) -> Result<(), Failure> {
         loop {
             let mut output = OutBuffer::around(&mut self.out[..]);
-            let left = self
-                .encoder
-                .finish(&mut output, true)
-                .map_err(|error| refused("zstd", &error))?;
+            let left =
+                self.encoder.finish(&mut output, true).map_err(|error| refused("zstd", &error))?;
             next.write(output.as_slice())?;
             if left == 0 {
                 return Ok(());
@@ -154,9 +146,7 @@ impl Filter for Unzstd {
         names::strip_suffix(headers, ".zst");
         self.open = true;
         self.left = self.max_size.0;
-        self.decoder
-            .reinit()
-            .map_err(|error| refused("unzstd", &error))
+        self.decoder.reinit().map_err(|error| refused("unzstd", &error))
     }
 
     fn write(&mut self, piece: &[u8], next: &mut Next<'_>) -> Result<(), Failure> {

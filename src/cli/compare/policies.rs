@@ -15,18 +15,9 @@ use crate::cli::{CompareArgs, Failed, Format, Service, code, overrides, print};
 
 /// Every policy under every load and every distribution.
 pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
-    let bad = |message: String| Failed {
-        code: code::CONFIG,
-        message,
-    };
-    if let Some(wrong) = args
-        .load
-        .iter()
-        .find(|share| !(**share > 0.0 && **share < 10.0))
-    {
-        return Err(bad(format!(
-            "error: --load {wrong}: a load is a share such as 0.9"
-        )));
+    let bad = |message: String| Failed { code: code::CONFIG, message };
+    if let Some(wrong) = args.load.iter().find(|share| !(**share > 0.0 && **share < 10.0)) {
+        return Err(bad(format!("error: --load {wrong}: a load is a share such as 0.9")));
     }
     if !args.what_if.is_empty() {
         let message = "error: --what-if compares designs, --policies, --load and --service compare balancers: say one";
@@ -114,18 +105,14 @@ fn simulated(jobs: &[(Plan, Trial)], seeds: u64) -> Result<Vec<Row>, StartError>
                         return;
                     };
                     let row = rows(plan, trial, seeds);
-                    *done[at]
-                        .lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(row);
+                    *done[at].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(row);
                 }
             });
         }
     });
     let mut out = Vec::new();
     for row in done {
-        let row = row
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let row = row.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         out.extend(row.transpose()?.into_iter().flatten());
     }
     Ok(out)
@@ -136,11 +123,7 @@ fn text(rows: &[Row]) -> String {
     let mut out = String::new();
     let group = |row: &Row| {
         let load = row.load.map(|load| format!("load {:.0}%", load * 100.0));
-        let parts = [
-            Some(format!("{}.{}", row.design, row.balancer)),
-            row.service.clone(),
-            load,
-        ];
+        let parts = [Some(format!("{}.{}", row.design, row.balancer)), row.service.clone(), load];
         parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
     };
     let mut titles: Vec<String> = Vec::new();
@@ -166,19 +149,16 @@ fn text(rows: &[Row]) -> String {
         ];
         let mut table = vec![head.map(str::to_owned).to_vec()];
         for row in &rows {
-            let scatter = row.p99_scatter.map_or(String::new(), |scatter| {
-                format!(" ±{:.0}%", scatter * 100.0)
-            });
+            let scatter = row
+                .p99_scatter
+                .map_or(String::new(), |scatter| format!(" ±{:.0}%", scatter * 100.0));
             table.push(vec![
                 row.policy.clone(),
                 print::seconds(row.mean_s),
                 print::seconds(row.p50_s),
                 print::seconds(row.p99_s),
                 print::seconds(row.p999_s),
-                format!(
-                    "{:.2}{scatter}",
-                    row.p99_s / row.service_s.max(f64::MIN_POSITIVE)
-                ),
+                format!("{:.2}{scatter}", row.p99_s / row.service_s.max(f64::MIN_POSITIVE)),
                 format!("{:.2}", row.pending_mean),
                 format!("{:.2}", row.pending_variance),
                 format!("{:.1}%", row.copies * 100.0),
@@ -186,20 +166,11 @@ fn text(rows: &[Row]) -> String {
         }
         out.push_str(&print::table(&table, 1));
         let most = rows.iter().map(|row| row.p99_s).fold(0.0, f64::max);
-        let width = rows
-            .iter()
-            .map(|row| row.policy.chars().count())
-            .max()
-            .unwrap_or(0);
+        let width = rows.iter().map(|row| row.policy.chars().count()).max().unwrap_or(0);
         out.push_str("\np99\n");
         for row in rows.iter().filter(|_| most > 0.0) {
             let bar = print::bar(row.p99_s / most);
-            let _ = writeln!(
-                out,
-                "{:<width$}  {bar} {}",
-                row.policy,
-                print::seconds(row.p99_s)
-            );
+            let _ = writeln!(out, "{:<width$}  {bar} {}", row.policy, print::seconds(row.p99_s));
         }
         for row in &rows {
             if let Some(note) = &row.note {

@@ -49,21 +49,13 @@ pub(super) fn tables(report: &Report) -> String {
         ];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         for asked in &report.requesters {
-            let counts = [
-                asked.asked,
-                asked.answered,
-                asked.failed,
-                asked.rejected,
-                asked.in_flight,
-            ];
+            let counts =
+                [asked.asked, asked.answered, asked.failed, asked.rejected, asked.in_flight];
             let tail = &asked.response;
             let times = [tail.mean_s, tail.p50_s, tail.p99_s, tail.p999_s];
             let names = [asked.name.clone(), asked.to.clone()];
             rows.push(
-                (names.into_iter())
-                    .chain(counts.map(grouped))
-                    .chain(times.map(seconds))
-                    .collect(),
+                (names.into_iter()).chain(counts.map(grouped)).chain(times.map(seconds)).collect(),
             );
         }
         out.push_str(&table(&rows, 2));

@@ -11,11 +11,7 @@ use crate::config::schema::{
 
 /// A load of `count` clients: each thinks, asks and waits for its answer, again and again.
 pub fn closed(count: u32) -> LoadConfig {
-    LoadConfig::Closed {
-        count,
-        think: SpanConfig::Fixed(Duration::ZERO),
-        requests: None,
-    }
+    LoadConfig::Closed { count, think: SpanConfig::Fixed(Duration::ZERO), requests: None }
 }
 
 /// A load of so many requests a second, however many are under way.
@@ -153,11 +149,7 @@ impl BalancerConfig {
     /// Asks a second worker when the first has been at it so long, for at most this share of all requests.
     #[must_use]
     pub fn hedge_after(mut self, time: Duration, budget: f64) -> Self {
-        self.hedge = Some(HedgeConfig {
-            after: Some(time),
-            percentile: None,
-            budget,
-        });
+        self.hedge = Some(HedgeConfig { after: Some(time), percentile: None, budget });
         self
     }
 
@@ -165,11 +157,7 @@ impl BalancerConfig {
     /// share of them.
     #[must_use]
     pub fn hedge_percentile(mut self, share: f64, budget: f64) -> Self {
-        self.hedge = Some(HedgeConfig {
-            after: None,
-            percentile: Some(share),
-            budget,
-        });
+        self.hedge = Some(HedgeConfig { after: None, percentile: Some(share), budget });
         self
     }
 

@@ -131,10 +131,7 @@ fn workers(work: Value) -> Value {
         "Its workers; they must be said",
         None,
         table([
-            (
-                "count",
-                key("How many workers", Some(json!(1)), bounded(1, MOST_PLACES)),
-            ),
+            ("count", key("How many workers", Some(json!(1)), bounded(1, MOST_PLACES))),
             (
                 "concurrency",
                 key(
@@ -169,10 +166,7 @@ pub(super) fn policies() -> Vec<Branch> {
         let mut complete = None;
         let mut option = |name: &str, schema| drop(options.insert(name.to_owned(), schema));
         let help = match *policy {
-            PolicyConfig::Central {
-                per_worker,
-                skip_slow,
-            } => {
+            PolicyConfig::Central { per_worker, skip_slow } => {
                 option(
                     "per_worker",
                     key(
@@ -199,9 +193,7 @@ pub(super) fn policies() -> Vec<Branch> {
                 option("ageing", ageing(default));
                 "The backlog stays in the balancer: the cheapest request first, by its known cost"
             }
-            PolicyConfig::Reserve {
-                ageing: default, ..
-            } => {
+            PolicyConfig::Reserve { ageing: default, .. } => {
                 option(
                     "workers",
                     key(

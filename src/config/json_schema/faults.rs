@@ -48,46 +48,15 @@ pub(super) fn fault() -> Value {
                 duration(false),
             ),
         ),
-        (
-            "text",
-            key("What a panic or an error says", Some(json!(TEXT)), text()),
-        ),
-        (
-            "permanent",
-            key(
-                "An error that is not tried again",
-                Some(json!(false)),
-                boolean(),
-            ),
-        ),
+        ("text", key("What a panic or an error says", Some(json!(TEXT)), text())),
+        ("permanent", key("An error that is not tried again", Some(json!(false)), boolean())),
         (
             "most",
-            key(
-                "A mix has one to so many faults",
-                Some(json!(MIXED)),
-                bounded(1, MOST_MIXED),
-            ),
+            key("A mix has one to so many faults", Some(json!(MIXED)), bounded(1, MOST_MIXED)),
         ),
-        (
-            "from",
-            key(
-                "Not before this time from the start, such as \"1s\"",
-                None,
-                duration(false),
-            ),
-        ),
-        (
-            "until",
-            key(
-                "Not from this time on, such as \"10s\"",
-                None,
-                duration(false),
-            ),
-        ),
-        (
-            "times",
-            key("So many times at most", None, large(0, i64::MAX as u64)),
-        ),
+        ("from", key("Not before this time from the start, such as \"1s\"", None, duration(false))),
+        ("until", key("Not from this time on, such as \"10s\"", None, duration(false))),
+        ("times", key("So many times at most", None, large(0, i64::MAX as u64))),
         (
             "odds",
             key(
@@ -134,14 +103,7 @@ fn when() -> Value {
                 list(duration(false)),
             ),
         ),
-        (
-            "every",
-            key(
-                "Again and again, this far apart; at least 1ms",
-                None,
-                duration(true),
-            ),
-        ),
+        ("every", key("Again and again, this far apart; at least 1ms", None, duration(true))),
         (
             "poisson",
             key(
@@ -150,22 +112,8 @@ fn when() -> Value {
                 duration(true),
             ),
         ),
-        (
-            "nth",
-            key(
-                "At the visit of this number",
-                None,
-                large(1, i64::MAX as u64),
-            ),
-        ),
-        (
-            "chance",
-            key(
-                "At each visit with this chance, above 0",
-                None,
-                share_above_zero(),
-            ),
-        ),
+        ("nth", key("At the visit of this number", None, large(1, i64::MAX as u64))),
+        ("chance", key("At each visit with this chance, above 0", None, share_above_zero())),
         (
             "items",
             key(
@@ -183,10 +131,7 @@ fn when() -> Value {
             ),
         ),
     ]);
-    let one: Vec<Value> = WHENS
-        .iter()
-        .map(|word| json!({ "required": [word] }))
-        .collect();
+    let one: Vec<Value> = WHENS.iter().map(|word| json!({ "required": [word] })).collect();
     when["oneOf"] = json!(one);
     key("When it fires: one of these", None, when)
 }
@@ -241,11 +186,7 @@ pub(super) fn expect() -> Value {
             ),
             (
                 "throughput_dip",
-                key(
-                    "Largest share of the throughput that may be missing",
-                    None,
-                    share(),
-                ),
+                key("Largest share of the throughput that may be missing", None, share()),
             ),
         ]),
     )

@@ -51,9 +51,7 @@ pub(super) fn branches<'a, T: ?Sized + 'static>(
     role: &str,
     kinds: impl Iterator<Item = &'a Kind<T>>,
 ) -> Vec<Branch> {
-    (kinds.enumerate())
-        .map(|(at, kind)| branch(role, at, kind))
-        .collect()
+    (kinds.enumerate()).map(|(at, kind)| branch(role, at, kind)).collect()
 }
 
 fn branch<T: ?Sized + 'static>(role: &str, at: usize, kind: &Kind<T>) -> Branch {
@@ -76,12 +74,7 @@ fn branch<T: ?Sized + 'static>(role: &str, at: usize, kind: &Kind<T>) -> Branch 
         let simple = (["anyOf", "oneOf", "allOf", "$ref", "enum", "const"].iter())
             .all(|word| !said.contains_key(*word));
         let kept = if simple {
-            &[
-                "properties",
-                "patternProperties",
-                "additionalProperties",
-                "$defs",
-            ][..]
+            &["properties", "patternProperties", "additionalProperties", "$defs"][..]
         } else {
             &[]
         };
@@ -118,11 +111,7 @@ fn branch<T: ?Sized + 'static>(role: &str, at: usize, kind: &Kind<T>) -> Branch 
 
 /// Puts what is said of each kind into `$defs`.
 pub(super) fn define(branches: Vec<Branch>, defs: &mut Map<String, Value>) {
-    defs.extend(
-        branches
-            .into_iter()
-            .map(|branch| (branch.key, branch.schema)),
-    );
+    defs.extend(branches.into_iter().map(|branch| (branch.key, branch.schema)));
 }
 
 /// A kind by its name or as a table with its options. What may be left out where a parent says it is not asked for; see [`complete`].
@@ -132,9 +121,7 @@ pub(super) fn kind(role: &str, branches: &[Branch]) -> Value {
     let mut offered = vec![json!({ "enum": known })];
     offered.extend(branches.iter().map(reference));
     offered.push(json!(true));
-    let cases = branches
-        .iter()
-        .map(|branch| case(branch, reference(branch)));
+    let cases = branches.iter().map(|branch| case(branch, reference(branch)));
     json!({
         "type": ["string", "object"],
         "pattern": pattern,
@@ -287,8 +274,7 @@ fn scalar(map: &mut Map<String, Value>) {
         map.remove("enum");
         map.insert("type".to_owned(), json!("string"));
         map.insert("pattern".to_owned(), json!(pattern));
-        map.entry("anyOf")
-            .or_insert_with(|| json!([{ "enum": words }, true]));
+        map.entry("anyOf").or_insert_with(|| json!([{ "enum": words }, true]));
         return;
     }
     let format = match map.remove("format") {
@@ -300,10 +286,7 @@ fn scalar(map: &mut Map<String, Value>) {
     let is_text = types.iter().any(|name| name == "string");
     if odd.iter().any(|word| map.contains_key(*word)) || (is_text && !known) {
         let mut plain = Map::new();
-        for word in odd
-            .into_iter()
-            .chain(["pattern", "type", "minimum", "maximum"])
-        {
+        for word in odd.into_iter().chain(["pattern", "type", "minimum", "maximum"]) {
             if let Some(value) = map.remove(word) {
                 plain.insert(word.to_owned(), value);
             }

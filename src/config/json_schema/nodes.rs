@@ -96,14 +96,7 @@ pub(super) fn incinerator(burn: Value) -> Value {
 
 fn capacity(what: &str, default: Option<u64>) -> Value {
     let bounds = table([
-        (
-            "books",
-            key(
-                "Most books; no bound where it is missing",
-                None,
-                large(1, MOST_BOOKS),
-            ),
-        ),
+        ("books", key("Most books; no bound where it is missing", None, large(1, MOST_BOOKS))),
         (
             "bytes",
             key(
@@ -114,20 +107,13 @@ fn capacity(what: &str, default: Option<u64>) -> Value {
         ),
     ]);
     let default = default.map(|books| json!({ "books": books }));
-    key(
-        what,
-        default,
-        or_short(bounds, &["integer", "string"], large(1, MOST_BOOKS)),
-    )
+    key(what, default, or_short(bounds, &["integer", "string"], large(1, MOST_BOOKS)))
 }
 
 fn exclusive(steps: &[&str]) -> Value {
     let slots = |step: &&str| {
         let doing = format!("How many gophers {step} here at once; no limit where it is missing");
-        (
-            (*step).to_owned(),
-            key(&doing, None, bounded(1, MOST_SLOTS)),
-        )
+        ((*step).to_owned(), key(&doing, None, bounded(1, MOST_SLOTS)))
     };
     let slots: Map<String, Value> = steps.iter().map(slots).collect();
     let schema = json!({ "type": "object", "properties": slots, "additionalProperties": false });
@@ -145,20 +131,9 @@ pub(super) fn crew() -> Value {
     let carts = table([
         (
             "count",
-            key(
-                "How many carts circulate",
-                Some(json!(default.count)),
-                bounded(1, MOST_CARTS),
-            ),
+            key("How many carts circulate", Some(json!(default.count)), bounded(1, MOST_CARTS)),
         ),
-        (
-            "books",
-            key(
-                "Most books in one cart",
-                Some(json!(default.books)),
-                large(1, MOST_BOOKS),
-            ),
-        ),
+        ("books", key("Most books in one cart", Some(json!(default.books)), large(1, MOST_BOOKS))),
         (
             "bytes",
             key(
@@ -228,10 +203,7 @@ pub(super) fn crew() -> Value {
                 ),
             ),
             ("work", work),
-            (
-                "steps",
-                key("What the steps cost for a whole cart", None, table(steps)),
-            ),
+            ("steps", key("What the steps cost for a whole cart", None, table(steps))),
             (
                 "copies",
                 key(
@@ -306,11 +278,7 @@ pub(super) fn span() -> Value {
     let mut distribution = table([
         (
             "uniform",
-            key(
-                "Any time between two, such as [\"0s\", \"10s\"], the least first",
-                None,
-                uniform,
-            ),
+            key("Any time between two, such as [\"0s\", \"10s\"], the least first", None, uniform),
         ),
         (
             "exponential",
@@ -332,14 +300,7 @@ fn lognormal() -> Value {
         "Times with a heavy tail: most are below the mean, a few far above it",
         None,
         table([
-            (
-                "mean",
-                key(
-                    "The mean, such as \"1ms\"; it must be said",
-                    None,
-                    duration(false),
-                ),
-            ),
+            ("mean", key("The mean, such as \"1ms\"; it must be said", None, duration(false))),
             (
                 "cv2",
                 key(
@@ -358,20 +319,14 @@ fn bimodal() -> Value {
         "Mostly one time, now and then another",
         None,
         table([
-            (
-                "short",
-                time("The usual time, such as \"500us\"; it must be said"),
-            ),
+            ("short", time("The usual time, such as \"500us\"; it must be said")),
             (
                 "long",
                 time(
                     "The rare time, such as \"100ms\", not less than the usual one; it must be said",
                 ),
             ),
-            (
-                "share",
-                key("The share of the rare time; it must be said", None, share()),
-            ),
+            ("share", key("The share of the rare time; it must be said", None, share())),
         ]),
     )
 }

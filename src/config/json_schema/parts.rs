@@ -148,11 +148,7 @@ pub(super) fn end() -> Value {
 /// A regular expression that takes one of `words`, or an interpolation.
 pub(super) fn any_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<String> = words.into_iter().map(escaped).collect();
-    if words.is_empty() {
-        env()
-    } else {
-        whole_or_env(&words.join("|"))
-    }
+    if words.is_empty() { env() } else { whole_or_env(&words.join("|")) }
 }
 
 /// One of a few words.

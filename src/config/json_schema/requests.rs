@@ -73,27 +73,15 @@ pub(super) fn requester(loads: &[Branch]) -> Value {
 pub(super) fn loads(distribution: &Value) -> Vec<Branch> {
     let requests = |what: &str, most| (what.to_owned(), large(1, most));
     let (until_done, all) = (
-        requests(
-            "Requests after which it is done; no end where it is missing",
-            MOST_REQUESTS,
-        ),
+        requests("Requests after which it is done; no end where it is missing", MOST_REQUESTS),
         requests("How many requests; it must be said", limits::MOST_IN_BATCH),
     );
     let options = |options: Vec<(&str, Value)>| -> Map<String, Value> {
         let options = options.into_iter();
-        options
-            .map(|(name, schema)| (name.to_owned(), schema))
-            .collect()
+        options.map(|(name, schema)| (name.to_owned(), schema)).collect()
     };
     let closed = options(vec![
-        (
-            "count",
-            key(
-                "How many clients; it must be said",
-                None,
-                bounded(1, MOST_CLIENTS),
-            ),
-        ),
+        ("count", key("How many clients; it must be said", None, bounded(1, MOST_CLIENTS))),
         (
             "think",
             key(
@@ -213,11 +201,7 @@ fn http((until, requests): &(String, Value)) -> Branch {
         ),
         (
             "headers",
-            key(
-                "Most headers of a request",
-                Some(json!(usual.headers)),
-                bounded(1, MOST_HEADERS),
-            ),
+            key("Most headers of a request", Some(json!(usual.headers)), bounded(1, MOST_HEADERS)),
         ),
         (
             "connections",

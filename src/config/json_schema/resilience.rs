@@ -65,11 +65,7 @@ fn retry_budget() -> Value {
     let budget = table([
         (
             "share",
-            key(
-                "Retries for each request",
-                Some(json!(usual.share)),
-                not_negative(LARGEST_FACTOR),
-            ),
+            key("Retries for each request", Some(json!(usual.share)), not_negative(LARGEST_FACTOR)),
         ),
         (
             "per_second",

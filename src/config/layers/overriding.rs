@@ -93,10 +93,7 @@ struct Names<'a> {
 
 impl<'a> Names<'a> {
     fn new(below: &Value, catalog: &'a Catalog, variables: &[(&str, &str)]) -> Self {
-        let mut names = Self {
-            known: below.clone(),
-            catalog,
-        };
+        let mut names = Self { known: below.clone(), catalog };
         let kinds = ["kind", "source", "burn", "work"];
         for (name, value) in variables {
             let parts = parts(name);
@@ -138,9 +135,8 @@ impl<'a> Names<'a> {
             keys.push(key);
             if shape.is_none()
                 && let Some(role) = Role::at(&keys)
-                && let Some(ValueKind::String(kind)) = at
-                    .and_then(table)
-                    .and_then(|table| Some(&table.get("kind")?.kind))
+                && let Some(ValueKind::String(kind)) =
+                    at.and_then(table).and_then(|table| Some(&table.get("kind")?.kind))
             {
                 shape = role.schema(self.catalog, kind).map(Shape::new);
             }
@@ -245,19 +241,12 @@ fn add(
     tickets: &mut Tickets,
 ) {
     let text: String = value.into();
-    let mut ticket = Ticket {
-        current: true,
-        text: true,
-        ..Ticket::new(origin)
-    };
+    let mut ticket = Ticket { current: true, text: true, ..Ticket::new(origin) };
     let structured = text.trim_start().starts_with(['[', '{']);
     let parsed = structured.then(|| DeValue::parse(text.trim()).ok());
     let value = match parsed.flatten() {
         Some(parsed) => {
-            let inner = tickets.issue(Ticket {
-                text: false,
-                ..ticket.clone()
-            });
+            let inner = tickets.issue(Ticket { text: false, ..ticket.clone() });
             ticket.raw = Some(Arc::from(text.as_str()));
             let mut value = overriding(parsed.get_ref(), inner, tickets);
             value = stamped(tickets.issue(ticket), value.kind);
@@ -273,9 +262,7 @@ fn add(
 
 /// Tables around `value`, one for each key.
 fn below_keys(keys: &[String], value: Value, wrap: impl Fn(Map<String, Value>) -> Value) -> Value {
-    keys.iter().rev().fold(value, |below, key| {
-        wrap(Map::from_iter([(key.clone(), below)]))
-    })
+    keys.iter().rev().fold(value, |below, key| wrap(Map::from_iter([(key.clone(), below)])))
 }
 
 fn overriding(value: &DeValue<'_>, ticket: usize, tickets: &mut Tickets) -> Value {
@@ -288,18 +275,14 @@ fn overriding(value: &DeValue<'_>, ticket: usize, tickets: &mut Tickets) -> Valu
             stamped(ticket, entries.collect::<Map<_, _>>())
         }
         DeValue::Array(items) => {
-            let items = items
-                .iter()
-                .map(|item| overriding(item.get_ref(), ticket, tickets));
+            let items = items.iter().map(|item| overriding(item.get_ref(), ticket, tickets));
             stamped(ticket, items.collect::<Vec<_>>())
         }
         scalar => match scalar_kind(scalar) {
             Some(kind) => stamped(ticket, kind),
             None => {
-                let broken = Ticket {
-                    broken: Some(TOO_LARGE.into()),
-                    ..tickets.all[ticket].clone()
-                };
+                let broken =
+                    Ticket { broken: Some(TOO_LARGE.into()), ..tickets.all[ticket].clone() };
                 stamped(tickets.issue(broken), ValueKind::Nil)
             }
         },

@@ -34,13 +34,7 @@ pub(crate) fn file(
     tickets: &mut Tickets,
     found: &mut Diagnostics,
 ) -> Option<Layer> {
-    let mut reader = FileReader {
-        file,
-        environment,
-        tickets,
-        found,
-        written: true,
-    };
+    let mut reader = FileReader { file, environment, tickets, found, written: true };
     reader.read()
 }
 
@@ -68,8 +62,7 @@ impl FileReader<'_> {
         for error in errors.iter().take(MISTAKES) {
             let span = error.span().unwrap_or(0..0);
             let origin = self.origin(span.clone(), span, None);
-            self.found
-                .push(Diagnostic::error("", origin, error.message()));
+            self.found.push(Diagnostic::error("", origin, error.message()));
         }
         if !errors.is_empty() {
             return None;
@@ -87,12 +80,7 @@ impl FileReader<'_> {
         variable: Option<String>,
     ) -> Origin {
         if self.written {
-            Origin::File {
-                file: self.file.clone(),
-                key,
-                value,
-                variable,
-            }
+            Origin::File { file: self.file.clone(), key, value, variable }
         } else {
             Origin::Code(String::new())
         }
@@ -120,9 +108,8 @@ impl FileReader<'_> {
                 self.table(table, ticket)
             }
             DeValue::Array(items) => {
-                let items = items
-                    .iter()
-                    .map(|item| self.value(item.span(), item.span(), item.get_ref()));
+                let items =
+                    items.iter().map(|item| self.value(item.span(), item.span(), item.get_ref()));
                 let out: Vec<Value> = items.collect();
                 stamped(self.tickets.issue(ticket), out)
             }

@@ -28,32 +28,13 @@ pub(crate) const POLICIES: [(&str, PolicyConfig); 9] = [
     ("two-choices", PolicyConfig::TwoChoices),
     ("round-robin", PolicyConfig::RoundRobin),
     ("random", PolicyConfig::Random),
-    (
-        "short-first",
-        PolicyConfig::ShortFirst {
-            ageing: Policy::AGEING,
-        },
-    ),
+    ("short-first", PolicyConfig::ShortFirst { ageing: Policy::AGEING }),
     (
         "reserve",
-        PolicyConfig::Reserve {
-            workers: 0,
-            short: Duration::ZERO,
-            ageing: Policy::AGEING,
-        },
+        PolicyConfig::Reserve { workers: 0, short: Duration::ZERO, ageing: Policy::AGEING },
     ),
-    (
-        "latency-aware",
-        PolicyConfig::LatencyAware {
-            decay: Policy::DECAY,
-        },
-    ),
-    (
-        "affinity",
-        PolicyConfig::Affinity {
-            bound: Policy::BOUND,
-        },
-    ),
+    ("latency-aware", PolicyConfig::LatencyAware { decay: Policy::DECAY }),
+    ("affinity", PolicyConfig::Affinity { bound: Policy::BOUND }),
 ];
 
 /// Words for what becomes of a request that finds the queue full.
@@ -61,16 +42,12 @@ pub(crate) const FULL: [(&str, FullConfig); 2] =
     [("wait", FullConfig::Wait), ("reject", FullConfig::Reject)];
 
 /// Words for the order of answers.
-pub(crate) const ORDERS: [(&str, OrderConfig); 2] = [
-    ("completion", OrderConfig::Completion),
-    ("input", OrderConfig::Input),
-];
+pub(crate) const ORDERS: [(&str, OrderConfig); 2] =
+    [("completion", OrderConfig::Completion), ("input", OrderConfig::Input)];
 
 /// Words for the spread of arrivals.
-pub(crate) const ARRIVALS: [(&str, ArrivalsConfig); 2] = [
-    ("poisson", ArrivalsConfig::Poisson),
-    ("fixed", ArrivalsConfig::Fixed),
-];
+pub(crate) const ARRIVALS: [(&str, ArrivalsConfig); 2] =
+    [("poisson", ArrivalsConfig::Poisson), ("fixed", ArrivalsConfig::Fixed)];
 
 /// Words for when a requester asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,12 +59,8 @@ pub(crate) enum Asks {
 }
 
 /// Words for when a requester asks.
-pub(crate) const LOADS: [(&str, Asks); 4] = [
-    ("closed", Asks::Closed),
-    ("open", Asks::Open),
-    ("batch", Asks::Batch),
-    ("http", Asks::Http),
-];
+pub(crate) const LOADS: [(&str, Asks); 4] =
+    [("closed", Asks::Closed), ("open", Asks::Open), ("batch", Asks::Batch), ("http", Asks::Http)];
 
 pub(super) fn balancer(reading: &Reading<'_>, item: Item<'_>) -> Option<BalancerConfig> {
     let mut table = Table::open(reading, item)?;
@@ -111,34 +84,29 @@ pub(super) fn balancer(reading: &Reading<'_>, item: Item<'_>) -> Option<Balancer
 fn policy(reading: &Reading<'_>, item: Item<'_>) -> Option<PolicyConfig> {
     let mut table = Table::open(reading, item)?;
     let policy = match table.req("kind", |r, i| word(r, i, &POLICIES))? {
-        PolicyConfig::Central {
-            per_worker,
-            skip_slow,
-        } => Some(PolicyConfig::Central {
+        PolicyConfig::Central { per_worker, skip_slow } => Some(PolicyConfig::Central {
             per_worker: table.opt("per_worker", number).unwrap_or(per_worker),
             skip_slow: table.opt("skip_slow", boolean).unwrap_or(skip_slow),
         }),
-        PolicyConfig::ShortFirst { ageing } => Some(PolicyConfig::ShortFirst {
-            ageing: table.opt("ageing", real).unwrap_or(ageing),
-        }),
+        PolicyConfig::ShortFirst { ageing } => {
+            Some(PolicyConfig::ShortFirst { ageing: table.opt("ageing", real).unwrap_or(ageing) })
+        }
         PolicyConfig::Reserve { ageing, .. } => {
             let workers = table.req("workers", number);
             let short = table.req("short", duration);
             let ageing = table.opt("ageing", real).unwrap_or(ageing);
-            workers
-                .zip(short)
-                .map(|(workers, short)| PolicyConfig::Reserve {
-                    workers,
-                    short,
-                    ageing,
-                })
+            workers.zip(short).map(|(workers, short)| PolicyConfig::Reserve {
+                workers,
+                short,
+                ageing,
+            })
         }
         PolicyConfig::LatencyAware { decay } => Some(PolicyConfig::LatencyAware {
             decay: table.opt("decay", duration).unwrap_or(decay),
         }),
-        PolicyConfig::Affinity { bound } => Some(PolicyConfig::Affinity {
-            bound: table.opt("bound", real).unwrap_or(bound),
-        }),
+        PolicyConfig::Affinity { bound } => {
+            Some(PolicyConfig::Affinity { bound: table.opt("bound", real).unwrap_or(bound) })
+        }
         plain => Some(plain),
     };
     table.finish(&[]);

@@ -110,32 +110,23 @@ pub(super) fn fault(reading: &Reading<'_>, item: Item<'_>) -> Option<FaultConfig
                 KINDS.join(", ")
             ));
         }
-        Some("mix") => FaultWhatConfig::Mix {
-            most: most.unwrap_or(MIXED),
-        },
+        Some("mix") => FaultWhatConfig::Mix { most: most.unwrap_or(MIXED) },
         Some(word) => {
             let kind = match word {
                 "panic" => FaultKindConfig::Panic { text: text() },
                 "kill" => FaultKindConfig::Kill,
                 "stop" => FaultKindConfig::Stop,
                 "hang" => FaultKindConfig::Hang { span },
-                "slow" => FaultKindConfig::Slow {
-                    by: needed(by, "by", "10ms")?,
-                    span,
-                },
+                "slow" => FaultKindConfig::Slow { by: needed(by, "by", "10ms")?, span },
                 "error" => FaultKindConfig::Error {
                     text: text(),
                     permanent: permanent.unwrap_or_default(),
                 },
                 "poison" => FaultKindConfig::Poison,
-                "delay" => FaultKindConfig::Delay {
-                    by: needed(by, "by", "10ms")?,
-                },
+                "delay" => FaultKindConfig::Delay { by: needed(by, "by", "10ms")? },
                 "drop" => FaultKindConfig::Drop,
                 "duplicate" => FaultKindConfig::Duplicate,
-                _ => FaultKindConfig::Full {
-                    span: needed(span, "for", "1s")?,
-                },
+                _ => FaultKindConfig::Full { span: needed(span, "for", "1s")? },
             };
             if when.is_none() && !has(item, "when") {
                 return wrong(format!(
@@ -146,14 +137,7 @@ pub(super) fn fault(reading: &Reading<'_>, item: Item<'_>) -> Option<FaultConfig
             FaultWhatConfig::Kind { kind, when: when? }
         }
     };
-    Some(FaultConfig {
-        target: target?,
-        what,
-        from,
-        until,
-        times,
-        odds,
-    })
+    Some(FaultConfig { target: target?, what, from, until, times, odds })
 }
 
 fn wrong<T>(reading: &Reading<'_>, item: Item<'_>, message: String) -> Option<T> {
@@ -185,17 +169,8 @@ fn when(reading: &Reading<'_>, item: Item<'_>) -> Option<WhenConfig> {
     });
     let share = table.opt("share", real);
     table.finish(&[]);
-    if WHENS
-        .iter()
-        .filter(|key| entries.contains_key(**key))
-        .count()
-        != 1
-    {
-        return wrong(
-            reading,
-            item,
-            format!("expected one of {}", WHENS.join(", ")),
-        );
+    if WHENS.iter().filter(|key| entries.contains_key(**key)).count() != 1 {
+        return wrong(reading, item, format!("expected one of {}", WHENS.join(", ")));
     }
     at.map(WhenConfig::At)
         .or(every.map(WhenConfig::Every))

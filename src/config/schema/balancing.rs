@@ -46,11 +46,7 @@ impl BalancerConfig {
             idempotent: None,
             max_attempts: None,
             resilience: ResilienceConfig::default(),
-            workers: WorkersConfig {
-                count: 1,
-                concurrency: 1,
-                work,
-            },
+            workers: WorkersConfig { count: 1, concurrency: 1, work },
         }
     }
 }
@@ -101,10 +97,7 @@ pub enum PolicyConfig {
 
 impl PolicyConfig {
     /// One request for each place, no worker is skipped.
-    pub const CENTRAL: Self = Self::Central {
-        per_worker: 1,
-        skip_slow: false,
-    };
+    pub const CENTRAL: Self = Self::Central { per_worker: 1, skip_slow: false };
 }
 
 impl Default for PolicyConfig {

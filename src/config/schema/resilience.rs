@@ -28,10 +28,7 @@ pub struct ShedConfig {
 
 impl Default for ShedConfig {
     fn default() -> Self {
-        Self {
-            target: Duration::from_millis(5),
-            interval: Duration::from_millis(100),
-        }
+        Self { target: Duration::from_millis(5), interval: Duration::from_millis(100) }
     }
 }
 
@@ -46,10 +43,7 @@ pub struct RetryBudgetConfig {
 
 impl Default for RetryBudgetConfig {
     fn default() -> Self {
-        Self {
-            share: 0.2,
-            per_second: 10.0,
-        }
+        Self { share: 0.2, per_second: 10.0 }
     }
 }
 
@@ -68,12 +62,7 @@ pub struct EjectConfig {
 
 impl Default for EjectConfig {
     fn default() -> Self {
-        Self {
-            failures: 5,
-            slower: None,
-            pause: Duration::from_secs(10),
-            at_most: 0.5,
-        }
+        Self { failures: 5, slower: None, pause: Duration::from_secs(10), at_most: 0.5 }
     }
 }
 

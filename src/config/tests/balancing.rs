@@ -38,9 +38,11 @@ impl Service for Never {
 
 fn catalog() -> Catalog {
     let mut catalog = Catalog::standard();
-    catalog
-        .add_service("nap", "Sleeps", |_: &Nap, _| Ok(Never))
-        .add_service("command", "Starts a program", |_: &Nap, _| Ok(Never));
+    catalog.add_service("nap", "Sleeps", |_: &Nap, _| Ok(Never)).add_service(
+        "command",
+        "Starts a program",
+        |_: &Nap, _| Ok(Never),
+    );
     catalog
 }
 
@@ -102,9 +104,7 @@ fn a_file_and_a_builder_say_the_same() {
                 .queue(None)
                 .max_attempts(2)
         })
-        .balancer("back", "nap", |back| {
-            back.workers(5).replicate_all().reject_when_full()
-        })
+        .balancer("back", "nap", |back| back.workers(5).replicate_all().reject_when_full())
         .requester(
             "users",
             "front",
@@ -149,10 +149,8 @@ load = { kind = "open", utilisation = 0.5, arrivals = "fixed" }
 
 #[test]
 fn programs_and_paths_are_known() {
-    let text = front("").replace(
-        "work = \"nap\"",
-        "work = { kind = \"command\", diary = \"/tmp/diary\" }",
-    );
+    let text = front("")
+        .replace("work = \"nap\"", "work = { kind = \"command\", diary = \"/tmp/diary\" }");
     let plan = plan(&text);
     assert_eq!(plan.outside, ["`front` starts programs"]);
     assert_eq!(plan.reads(), [Path::new("/tmp/diary")]);
@@ -180,19 +178,8 @@ fn overrides_change_parts_of_a_balancer() {
     let front = &changed.balancers["front"];
     assert_eq!(front.workers.count, 10);
     let short = Duration::from_millis(5);
-    assert_eq!(
-        front.policy,
-        PolicyConfig::Reserve {
-            workers: 2,
-            short,
-            ageing: 0.05
-        }
-    );
-    let hedge = HedgeConfig {
-        after: None,
-        percentile: Some(0.9),
-        budget: 0.5,
-    };
+    assert_eq!(front.policy, PolicyConfig::Reserve { workers: 2, short, ageing: 0.05 });
+    let hedge = HedgeConfig { after: None, percentile: Some(0.9), budget: 0.5 };
     assert_eq!(front.hedge, Some(hedge));
     let asks = LoadConfig::Open {
         rate: None,
@@ -210,10 +197,7 @@ fn overrides_change_parts_of_a_balancer() {
     );
     assert_eq!(other.balancers["front"].policy, PolicyConfig::Random);
     assert_eq!(other.balancers["front"].queue, None);
-    assert_eq!(
-        other.requesters["users"].load,
-        LoadConfig::Batch { requests: 3 }
-    );
+    assert_eq!(other.requesters["users"].load, LoadConfig::Batch { requests: 3 });
 }
 
 #[test]
@@ -233,10 +217,7 @@ fn children_change_and_remove_what_they_inherit() {
     assert_eq!(config.balancers["front"].workers.count, 4);
     let config = child("remove = [\"balancers.front.hedge\"]\nbalancers.front.replicate = \"all\"");
     let front = &config.balancers["front"];
-    assert_eq!(
-        (front.hedge, front.replicate),
-        (None, Some(ReplicateConfig::All))
-    );
+    assert_eq!((front.hedge, front.replicate), (None, Some(ReplicateConfig::All)));
     let config = child("remove = [\"requesters.users\"]");
     assert!(config.requesters.is_empty());
 }
@@ -254,17 +235,11 @@ fn copies_ask_their_own_balancer_or_the_shared_one() {
     let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
     assert_eq!(
         ends("copies.lane = 2"),
-        [
-            pair("users[lane=0]", "front[lane=0]"),
-            pair("users[lane=1]", "front[lane=1]")
-        ]
+        [pair("users[lane=0]", "front[lane=0]"), pair("users[lane=1]", "front[lane=1]")]
     );
     assert_eq!(
         ends("copies.lane = 2\nshared = [\"front\"]"),
-        [
-            pair("users[lane=0]", "front"),
-            pair("users[lane=1]", "front")
-        ]
+        [pair("users[lane=0]", "front"), pair("users[lane=1]", "front")]
     );
 }
 

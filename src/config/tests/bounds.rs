@@ -9,9 +9,7 @@ fn said(sets: &[&str]) -> String {
         ALL,
         "[balancers.b]\nworkers = { work = { kind = \"sleep\", time = \"1ms\" } }\n[requesters.r]\nto = \"b\"\nload = { kind = \"batch\", requests = 10 }\n",
     );
-    let overrides = sets
-        .iter()
-        .fold(Overrides::default(), |overrides, set| overrides.set(*set));
+    let overrides = sets.iter().fold(Overrides::default(), |overrides, set| overrides.set(*set));
     shown_with(&text, &overrides)
 }
 
@@ -22,51 +20,24 @@ fn what_is_too_large_is_refused_with_its_bound() {
             "crews.solo.carts.count=4_000_000_000",
             "4,000,000,000 carts need 900 GB: a crew has at most 1,000,000",
         ),
-        (
-            "crews.solo.carts.books=9223372036854775807",
-            "too large: at most 1,000,000,000,000",
-        ),
+        ("crews.solo.carts.books=9223372036854775807", "too large: at most 1,000,000,000,000"),
         ("crews.solo.carts.bytes=1025TiB", "at most 1024TiB"),
-        (
-            "crews.solo.gophers=[\"200000 * load push unload return\"]",
-            "at most 100000 gophers",
-        ),
+        ("crews.solo.gophers=[\"200000 * load push unload return\"]", "at most 100000 gophers"),
         ("crews.solo.copies=10001", "at most 10000 copies"),
         ("execution.cores=1025", "1,025 is too large: at most 1,024"),
         ("execution.drain_deadline=36601d", "at most 100 years"),
         ("supervision.intensity=4294967295", "at most 1,000,000"),
-        (
-            "piles.manuals.source.size=2GiB",
-            "2GiB is too large: at most 1GiB",
-        ),
+        ("piles.manuals.source.size=2GiB", "2GiB is too large: at most 1GiB"),
         ("balancers.b.queue=4294967295", "at most 1,000,000,000"),
         ("balancers.b.workers.count=4294967295", "at most 100000"),
-        (
-            "balancers.b.policy={ kind = \"affinity\", bound = 1e300 }",
-            "at most 1000000000",
-        ),
-        (
-            "requesters.r.load={ kind = \"closed\", count = 2_000_000 }",
-            "at most 1,000,000",
-        ),
-        (
-            "requesters.r.load={ kind = \"open\", rate = 1e300 }",
-            "at most 1000000000",
-        ),
-        (
-            "requesters.r.load.requests=9223372036854775807",
-            "at most 1,000,000,000",
-        ),
-        (
-            "balancers.b.workers.work.slow={ workers = 1, factor = nan }",
-            "no number",
-        ),
+        ("balancers.b.policy={ kind = \"affinity\", bound = 1e300 }", "at most 1000000000"),
+        ("requesters.r.load={ kind = \"closed\", count = 2_000_000 }", "at most 1,000,000"),
+        ("requesters.r.load={ kind = \"open\", rate = 1e300 }", "at most 1000000000"),
+        ("requesters.r.load.requests=9223372036854775807", "at most 1,000,000,000"),
+        ("balancers.b.workers.work.slow={ workers = 1, factor = nan }", "no number"),
     ] {
         let said = said(&[set]);
-        assert!(
-            said.contains("error") && said.contains(wanted),
-            "{set}: {said}"
-        );
+        assert!(said.contains("error") && said.contains(wanted), "{set}: {said}");
     }
 }
 
@@ -86,28 +57,20 @@ fn copies_count() {
             "actors in all, copies counted: at most 200,000",
         ),
         (
-            &[
-                "copies=10",
-                "requesters.r.load={ kind = \"closed\", count = 1000000 }",
-            ],
+            &["copies=10", "requesters.r.load={ kind = \"closed\", count = 1000000 }"],
             "10,000,000 clients of closed loads in all: at most 1,000,000",
         ),
     ] {
         let said = said(sets);
-        assert!(
-            said.contains("error") && said.contains(wanted),
-            "{sets:?}: {said}"
-        );
+        assert!(said.contains("error") && said.contains(wanted), "{sets:?}: {said}");
     }
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn what_the_machine_has_no_memory_for_is_told() {
-    let said = said(&[
-        "piles.manuals.capacity=1000000000000",
-        "piles.manuals.source.books=1000000000000",
-    ]);
+    let said =
+        said(&["piles.manuals.capacity=1000000000000", "piles.manuals.source.books=1000000000000"]);
     let wanted = "warning: this topology needs about 160 TB of memory; this machine has";
     assert!(said.contains(wanted), "{said}");
 }
@@ -118,9 +81,7 @@ fn configs_made_in_code_are_bounded_too() {
         .pile("manuals", |pile| pile.source("generate"))
         .incinerator("furnace", |fire| fire.burn("count"))
         .crew("solo", "manuals", "furnace", |crew| {
-            crew.gophers(1, "load push unload return")
-                .carts(u32::MAX)
-                .load(wait(Duration::MAX))
+            crew.gophers(1, "load push unload return").carts(u32::MAX).load(wait(Duration::MAX))
         })
         .build();
     let mistakes = Plan::new(&config, &Catalog::standard()).unwrap_err();

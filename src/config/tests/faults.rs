@@ -25,9 +25,7 @@ fn rule(more: &str) -> Rule {
 fn sites(target: &str, kind: &str) -> Vec<String> {
     let rule = rule(&format!("target = \"{target}\"\n{kind}"));
     let sites = rule.sites.iter().map(|site| {
-        let point = site
-            .point
-            .map_or_else(String::new, |point| format!(".{point}"));
+        let point = site.point.map_or_else(String::new, |point| format!(".{point}"));
         let from = site.sender.as_ref();
         let from = from.map_or_else(String::new, |from| format!("{from} -> "));
         format!("{from}{}{point}", site.node)
@@ -45,24 +43,11 @@ fn a_target_is_a_node_a_crew_a_point_a_pattern_or_an_edge() {
     assert_eq!(sites("near/1", &kill), ["near/1"]);
     assert_eq!(sites("manuals.source", &kill), ["manuals.source"]);
     assert_eq!(sites("near.load", &kill), ["near/1.load"]);
-    assert_eq!(
-        sites("*ar.unload", &kill),
-        ["far/1.unload", "near/1.unload"]
-    );
-    let all = [
-        "far/1",
-        "furnace",
-        "manuals",
-        "manuals.source",
-        "middle",
-        "near/1",
-    ];
+    assert_eq!(sites("*ar.unload", &kill), ["far/1.unload", "near/1.unload"]);
+    let all = ["far/1", "furnace", "manuals", "manuals.source", "middle", "near/1"];
     assert_eq!(sites("*", &kill), all);
     let drop = format!("kind = \"drop\"\n{AT}");
-    assert_eq!(
-        sites("near -> middle", &drop),
-        ["near -> middle.take", "near -> middle.deliver"]
-    );
+    assert_eq!(sites("near -> middle", &drop), ["near -> middle.take", "near -> middle.deliver"]);
     assert_eq!(sites("far -> middle.take", &drop), ["far -> middle.take"]);
     assert_eq!(sites("furnace", &drop), ["furnace.deliver"]);
     let error = format!("kind = \"error\"\n{AT}");
@@ -70,12 +55,7 @@ fn a_target_is_a_node_a_crew_a_point_a_pattern_or_an_edge() {
     let by_visit = "kind = \"panic\"\nwhen = { nth = 3 }\n";
     assert_eq!(
         sites("middle", by_visit),
-        [
-            "middle.take",
-            "middle.deliver",
-            "middle.settle",
-            "middle.look"
-        ]
+        ["middle.take", "middle.deliver", "middle.settle", "middle.look"]
     );
 }
 
@@ -88,31 +68,18 @@ fn brackets_pick_copies() {
     };
     let nodes = |target: &str| -> Vec<String> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let overrides = Overrides {
-            folder: folder.to_owned(),
-            ..Overrides::default()
-        };
-        let loaded = Loaded::parse(
-            folder.join("own.toml"),
-            text(target),
-            &Catalog::standard(),
-            &overrides,
-        );
+        let overrides = Overrides { folder: folder.to_owned(), ..Overrides::default() };
+        let loaded =
+            Loaded::parse(folder.join("own.toml"), text(target), &Catalog::standard(), &overrides);
         let plan = loaded.unwrap_or_else(|mistakes| panic!("{mistakes}")).plan;
         let FaultPlanWhat::Rule(rule) = &plan.faults[0].what else {
             panic!("a rule");
         };
-        rule.sites
-            .iter()
-            .map(|site| site.node.to_string())
-            .collect()
+        rule.sites.iter().map(|site| site.node.to_string()).collect()
     };
     assert_eq!(nodes("haul/1[copy=1]"), ["haul[copy=1]/1"]);
     assert_eq!(nodes("haul[copy=1]/1"), ["haul[copy=1]/1"]);
-    assert_eq!(
-        nodes("haul/1[copy=*]"),
-        ["haul[copy=0]/1", "haul[copy=1]/1"]
-    );
+    assert_eq!(nodes("haul/1[copy=*]"), ["haul[copy=0]/1", "haul[copy=1]/1"]);
     assert_eq!(nodes("manuals[copy=0]"), ["manuals[copy=0]"]);
 }
 
@@ -122,41 +89,23 @@ fn kinds_and_times_are_read_with_their_defaults() {
     let hang = rule(&format!(
         "target = \"near\"\nkind = \"hang\"\nfrom = \"2s\"\nuntil = \"9s\"\ntimes = 3\n{AT}"
     ));
-    assert_eq!(
-        (hang.from, hang.until, hang.times),
-        (Time::ZERO + s(2), Time::ZERO + s(9), 3)
-    );
+    assert_eq!((hang.from, hang.until, hang.times), (Time::ZERO + s(2), Time::ZERO + s(9), 3));
     assert_eq!(
         hang.what,
-        What::Kind(
-            Kind::Hang { span: FOR_EVER },
-            When::At(vec![Time::ZERO + s(1)])
-        )
+        What::Kind(Kind::Hang { span: FOR_EVER }, When::At(vec![Time::ZERO + s(1)]))
     );
     let slow = rule(
         "target = \"near\"\nkind = \"slow\"\nby = \"1s\"\nfor = \"2s\"\nwhen = { poisson = \"5s\" }",
     );
-    let kind = Kind::Slow {
-        by: s(1),
-        span: s(2),
-    };
+    let kind = Kind::Slow { by: s(1), span: s(2) };
     assert_eq!(slow.what, What::Kind(kind, When::Poisson(s(5))));
     let poison = rule("target = \"furnace\"\nkind = \"poison\"\nwhen = { items = [3, 5] }");
-    assert_eq!(
-        poison.what,
-        What::Kind(Kind::Poison, When::Items([3, 5].into_iter().collect()))
-    );
+    assert_eq!(poison.what, What::Kind(Kind::Poison, When::Items([3, 5].into_iter().collect())));
     let script = rule("target = \"near.push\"\nactions = \"5%2*panic(oops)->hang(10ms)->off\"");
     assert!(matches!(&script.what, What::Script(terms) if terms.len() == 3));
     assert_eq!(script.sites[0].point, Some(Point::Push));
     let mix = plan("[faults.one]\nkind = \"mix\"\ntarget = \"*\"\nodds = 0.5");
-    let [
-        FaultPlan {
-            odds,
-            what: FaultPlanWhat::Mix { most, parts, .. },
-        },
-    ] = &mix.faults[..]
-    else {
+    let [FaultPlan { odds, what: FaultPlanWhat::Mix { most, parts, .. } }] = &mix.faults[..] else {
         panic!("{:?}", mix.faults);
     };
     assert_eq!((*odds, *most, parts.len()), (0.5, 6, 6));

@@ -29,23 +29,14 @@ fn values_of_overrides_are_toml_or_else_strings() {
 
 #[test]
 fn a_table_of_another_kind_replaces_and_one_of_the_same_merges() {
-    let text = small(
-        &format!("{ALL}\nwork = {{ kind = \"gzip\", level = 6 }}"),
-        "",
-    );
+    let text = small(&format!("{ALL}\nwork = {{ kind = \"gzip\", level = 6 }}"), "");
     let burn = |overrides: &Overrides| {
-        let text = text.replace(
-            r#""count""#,
-            r#"{ kind = "files", root = "/out", manifest = "m" }"#,
-        );
-        parse_with(&text, overrides).unwrap().config.incinerators["furnace"]
-            .burn
-            .clone()
+        let text =
+            text.replace(r#""count""#, r#"{ kind = "files", root = "/out", manifest = "m" }"#);
+        parse_with(&text, overrides).unwrap().config.incinerators["furnace"].burn.clone()
     };
     let same = Overrides::default().set("incinerators.furnace.burn.root=/other");
-    let both = kind("files")
-        .option("root", "/other")
-        .option("manifest", "m");
+    let both = kind("files").option("root", "/other").option("manifest", "m");
     assert_eq!(burn(&same), both);
     let other = Overrides::default().variable("GOPHERWORKS__INCINERATORS__FURNACE__BURN", "count");
     assert_eq!(burn(&other), kind("count"));
@@ -70,29 +61,14 @@ fn keys_keep_their_case() {
 
 #[test]
 fn paths_start_where_they_were_written() {
-    let text = small(ALL, "[execution]\nscratch = \"${env.SCRATCH:-tmp}\"").replace(
-        r#"burn = "count""#,
-        r#"burn = { kind = "files", root = "${env.OUT}" }"#,
-    );
+    let text = small(ALL, "[execution]\nscratch = \"${env.SCRATCH:-tmp}\"")
+        .replace(r#"burn = "count""#, r#"burn = { kind = "files", root = "${env.OUT}" }"#);
     let read = |overrides: Overrides| {
-        let overrides = Overrides {
-            folder: "/home/me".into(),
-            ..overrides
-        };
-        let loaded = Loaded::parse(
-            "/etc/works/a.toml",
-            &*text,
-            &Catalog::standard(),
-            &overrides,
-        );
-        let config = loaded
-            .unwrap_or_else(|mistakes| panic!("{mistakes}"))
-            .config;
+        let overrides = Overrides { folder: "/home/me".into(), ..overrides };
+        let loaded = Loaded::parse("/etc/works/a.toml", &*text, &Catalog::standard(), &overrides);
+        let config = loaded.unwrap_or_else(|mistakes| panic!("{mistakes}")).config;
         let folder = config.incinerators["furnace"].burn.options["root"].clone();
-        (
-            config.execution.scratch.unwrap(),
-            folder.as_str().unwrap().to_owned(),
-        )
+        (config.execution.scratch.unwrap(), folder.as_str().unwrap().to_owned())
     };
     let out = Overrides::default().variable("OUT", "out");
     let (scratch, folder) = read(out.clone());
@@ -131,10 +107,7 @@ fn a_model_lends_its_overridden_keys() {
 
 #[test]
 fn what_is_replaced_need_not_be_right() {
-    let text = small(
-        &format!("{ALL}\ncarts = {{ count = \"${{env.NONE}}\" }}"),
-        "",
-    );
+    let text = small(&format!("{ALL}\ncarts = {{ count = \"${{env.NONE}}\" }}"), "");
     assert!(shown(&text).contains("`NONE` is not set"));
     let overrides = Overrides::default().set("crews.solo.carts.count=2");
     assert_eq!(crew(&text, &overrides).carts.count, 2);

@@ -47,17 +47,11 @@ fn judging_is_linear() {
     type Make<'a> = (&'a str, Box<dyn Fn(usize) -> String>);
     let cases: [Make<'_>; 9] = [
         ("right", Box::new(|n| crews(n, ""))),
-        (
-            "wrong ends",
-            Box::new(|n| crews(n, "").replace("from = \"p", "from = \"q")),
-        ),
+        ("wrong ends", Box::new(|n| crews(n, "").replace("from = \"p", "from = \"q"))),
         ("unknown keys", Box::new(|n| crews(n, "crats = 1"))),
         ("unknown kinds", Box::new(|n| crews(n, "work = \"gizp\""))),
         ("no siblings", Box::new(|n| crews(n, "like = \"c\""))),
-        (
-            "unknown names",
-            Box::new(move |n| format!("shared = [{}]\n{}", names(n), crews(n, ""))),
-        ),
+        ("unknown names", Box::new(move |n| format!("shared = [{}]\n{}", names(n), crews(n, "")))),
         (
             "one line",
             Box::new(|n| {

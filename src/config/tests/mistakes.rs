@@ -17,19 +17,14 @@ fn as_json() {
     let overrides = Overrides::default()
         .set("crews.solo.carts.count=many")
         .variable("GOPHERWORKS__EXECUTION__CORES", "0");
-    let mistakes = parse_with(
-        &small("gophers = [\"load psh unload return\"]", ""),
-        &overrides,
-    );
+    let mistakes = parse_with(&small("gophers = [\"load psh unload return\"]", ""), &overrides);
     let json = serde_json::to_string_pretty(&mistakes.unwrap_err().to_json()).unwrap();
     insta::assert_snapshot!(json);
 }
 
 #[test]
 fn syntax() {
-    insta::assert_snapshot!(shown(
-        "[piles.manuals\nsource = \n[crews.a]\nfrom = 'x\nto = 1 2\n"
-    ));
+    insta::assert_snapshot!(shown("[piles.manuals\nsource = \n[crews.a]\nfrom = 'x\nto = 1 2\n"));
 }
 
 #[test]
@@ -143,9 +138,7 @@ fn cycles() {
 #[test]
 fn carts_and_dumps() {
     let text = STAGED.replace("books = 80", "books = 5, bytes = \"1KiB\"");
-    insta::assert_snapshot!(shown(
-        &text.replace("books = 10 }", "books = 10, bytes = \"1MiB\" }")
-    ));
+    insta::assert_snapshot!(shown(&text.replace("books = 10 }", "books = 10, bytes = \"1MiB\" }")));
     insta::assert_snapshot!(shown(&STAGED.replace("books = 80", "books = 15")));
 }
 
@@ -201,9 +194,7 @@ fn without_a_file_the_config_path_is_named() {
     let config = TopologyConfig::builder("code")
         .pile("manuals", |pile| pile)
         .incinerator("furnace", |fire| fire.burn("cuont"))
-        .crew("near", "manuals", "furnac", |crew| {
-            crew.gophers(1, "load push unload return")
-        })
+        .crew("near", "manuals", "furnac", |crew| crew.gophers(1, "load push unload return"))
         .build();
     let mistakes = Plan::new(&config, &Catalog::standard()).unwrap_err();
     insta::assert_snapshot!(mistakes.render(false));
@@ -216,20 +207,11 @@ fn files_that_are_none() {
         let path = folder.path().join(name);
         std::fs::write(&path, contents).unwrap();
         let mistakes = Loaded::read(&path, &Catalog::standard(), &Overrides::default());
-        mistakes.unwrap_err().to_json()[0]["message"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        mistakes.unwrap_err().to_json()[0]["message"].as_str().unwrap().to_owned()
     };
     assert_eq!(read("a", b"[piles]\n# \xff"), "line 2 is not UTF-8");
-    assert_eq!(
-        read("b", &vec![b'\n'; LARGEST as usize + 1]),
-        "a config file has at most 32 MiB"
-    );
-    assert_eq!(
-        read("f", b"\xff\xfea\0"),
-        "this is UTF-16: save it as UTF-8"
-    );
+    assert_eq!(read("b", &vec![b'\n'; LARGEST as usize + 1]), "a config file has at most 32 MiB");
+    assert_eq!(read("f", b"\xff\xfea\0"), "this is UTF-16: save it as UTF-8");
     assert_eq!(read("g", b"a = 1\0"), "this is no text: byte 5 is 0");
     for (name, text) in [
         ("x", "{ \"piles\": {} }"),
@@ -245,16 +227,8 @@ fn files_that_are_none() {
     assert!(!read("c", deep.as_bytes()).is_empty());
     let dotted = format!("a{} = 1", ".a".repeat(500_000));
     assert!(!read("d", dotted.as_bytes()).is_empty());
-    let none = Loaded::read(
-        folder.path().join("e"),
-        &Catalog::standard(),
-        &Overrides::default(),
-    );
-    assert!(
-        none.unwrap_err()
-            .render(false)
-            .contains("can't read the config file")
-    );
+    let none = Loaded::read(folder.path().join("e"), &Catalog::standard(), &Overrides::default());
+    assert!(none.unwrap_err().render(false).contains("can't read the config file"));
 }
 
 #[test]
@@ -264,10 +238,7 @@ fn a_mark_at_the_start_and_ends_of_lines_of_windows_change_nothing() {
     let text = format!("\u{feff}{}", small(ALL, "").replace('\n', "\r\n"));
     std::fs::write(&path, text).unwrap();
     let loaded = Loaded::read(&path, &Catalog::standard(), &Overrides::default());
-    assert_eq!(
-        loaded.unwrap().config,
-        parse(&small(ALL, "")).unwrap().config
-    );
+    assert_eq!(loaded.unwrap().config, parse(&small(ALL, "")).unwrap().config);
 }
 
 #[test]
@@ -276,9 +247,7 @@ fn only_files_and_pipes_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let read = |path: &Path| {
         let loaded = Loaded::read(path, &Catalog::standard(), &Overrides::default());
-        loaded
-            .map(|_| ())
-            .map_err(|mistakes| mistakes.render(false))
+        loaded.map(|_| ()).map_err(|mistakes| mistakes.render(false))
     };
     assert!(read(folder.path()).unwrap_err().contains("a folder"));
     for device in ["/dev/zero", "/dev/null"] {
@@ -293,10 +262,7 @@ fn only_files_and_pipes_are_read() {
         std::thread::spawn(move || std::fs::write(pipe, text))
     };
     // What comes out of a pipe is in no folder: its paths start at the current one.
-    let overrides = Overrides {
-        folder: "/here".into(),
-        ..Overrides::default()
-    };
+    let overrides = Overrides { folder: "/here".into(), ..Overrides::default() };
     let loaded = Loaded::read(&pipe, &Catalog::standard(), &overrides).unwrap();
     assert_eq!(loaded.config.execution.scratch, Some("/here/tmp".into()));
     writer.join().unwrap().unwrap();

@@ -56,10 +56,8 @@ fn strings_stay_strings_byte_for_byte() {
 
 #[test]
 fn a_path_of_digits_is_a_path() {
-    let overrides = Overrides {
-        folder: "/here".into(),
-        ..Overrides::default().set("piles.p.source.path=123")
-    };
+    let overrides =
+        Overrides { folder: "/here".into(), ..Overrides::default().set("piles.p.source.path=123") };
     let config = parse_with(KINDS, &overrides).unwrap().config;
     let source = config.piles["p"].source.as_ref().unwrap();
     assert_eq!(source.options["path"].as_str(), Some("/here/123"));
@@ -87,19 +85,16 @@ fn free_keys_keep_their_case_and_names_are_found_whatever_theirs() {
         r#"{ kind = "command", command = ["true"], env = { TOKEN = "old", other = "x" } }"#,
         "\"count\"",
     );
-    let config = parse_with(&text, &overrides)
-        .unwrap_or_else(|mistakes| panic!("{mistakes}"))
-        .config;
+    let config =
+        parse_with(&text, &overrides).unwrap_or_else(|mistakes| panic!("{mistakes}")).config;
     let options = &config.incinerators["f"].burn.options;
     assert_eq!(options["env"]["TOKEN"].as_str(), Some("new"));
 }
 
 #[test]
 fn other_types_are_read_exactly() {
-    let text = small(
-        ALL,
-        "[balancers.b]\nworkers = { work = { kind = \"sleep\", time = \"1ms\" } }",
-    );
+    let text =
+        small(ALL, "[balancers.b]\nworkers = { work = { kind = \"sleep\", time = \"1ms\" } }");
     let overrides = Overrides::default()
         .set("crews.solo.carts.count= 1_000 ")
         .set("crews.solo.carts.bytes=1mb")
@@ -112,14 +107,10 @@ fn other_types_are_read_exactly() {
         .set("execution.drain_deadline=\"1d\"")
         .set("balancers.b.idempotent=false")
         .set("balancers.b.policy={ kind = \"central\", per_worker = 2 }");
-    let config = parse_with(&text, &overrides)
-        .unwrap_or_else(|mistakes| panic!("{mistakes}"))
-        .config;
+    let config =
+        parse_with(&text, &overrides).unwrap_or_else(|mistakes| panic!("{mistakes}")).config;
     let crew = &config.crews["solo"];
-    assert_eq!(
-        (crew.carts.count, crew.carts.bytes),
-        (1000, Some(1_000_000))
-    );
+    assert_eq!((crew.carts.count, crew.carts.bytes), (1000, Some(1_000_000)));
     assert_eq!(crew.gophers.len(), 2);
     assert_eq!(crew.copies["rack"], 2);
     let source = config.piles["manuals"].source.as_ref().unwrap();
@@ -146,16 +137,8 @@ fn what_is_no_such_value_is_refused_by_its_name_with_what_was_wanted() {
         ("execution.drain_deadline", "10", "no unit"),
         ("execution.placement", "", "none of together, spread"),
         ("piles.manuals.source.books", "many", "a whole number"),
-        (
-            "piles.manuals.source.books",
-            "99999999999999999999",
-            "64 bits",
-        ),
-        (
-            "piles.manuals.source.distinct",
-            "maybe",
-            "`true` or `false`",
-        ),
+        ("piles.manuals.source.books", "99999999999999999999", "64 bits"),
+        ("piles.manuals.source.distinct", "maybe", "`true` or `false`"),
         ("piles.manuals.source.size", "", "a size"),
         ("supervision.backoff.jitter", "half", "a number"),
     ];
@@ -214,10 +197,7 @@ fn what_is_not_utf_8_is_named() {
     let text = small(ALL, "[execution]\nscratch = \"${env.INBOX:-tmp}\"");
     let inbox = Overrides::default().variable("INBOX", odd(b"b\xff"));
     let said = shown_with(&text, &inbox);
-    assert!(
-        said.contains("`INBOX` is not UTF-8") && said.contains("bad.toml:10:11"),
-        "{said}"
-    );
+    assert!(said.contains("`INBOX` is not UTF-8") && said.contains("bad.toml:10:11"), "{said}");
 }
 
 #[test]

@@ -48,13 +48,9 @@ impl Figure {
                 Part::Badge(x, y, text) => page.badge(left + x, top + y, text),
                 Part::Chevron(x, y, right) => {
                     let way = if *right { 1.0 } else { -1.0 };
-                    let [x1, y1, x2, y2] = [
-                        left + x - 3.0 * way,
-                        top + y - 5.0,
-                        left + x + 3.0 * way,
-                        top + y,
-                    ]
-                    .map(super::page::number);
+                    let [x1, y1, x2, y2] =
+                        [left + x - 3.0 * way, top + y - 5.0, left + x + 3.0 * way, top + y]
+                            .map(super::page::number);
                     let y3 = super::page::number(top + y + 5.0);
                     page.path("gw-chevron", &format!("M{x1} {y1}L{x2} {y2}L{x1} {y3}"));
                 }
@@ -73,10 +69,7 @@ pub fn below(parts: &mut Vec<Part>, middle: f64, mut y: f64, lines: &[(Weight, S
 }
 
 pub fn widest(lines: &[(Weight, String)]) -> f64 {
-    lines
-        .iter()
-        .map(|(weight, text)| width(text, *weight))
-        .fold(0.0, f64::max)
+    lines.iter().map(|(weight, text)| width(text, *weight)).fold(0.0, f64::max)
 }
 
 /// Draws a node with its name and notes below it.
@@ -89,17 +82,9 @@ pub fn node(node: &Node) -> Figure {
         Role::Balancer => "balancer",
     };
     let mut lines = vec![(Weight::Name, shorten(&node.name, LONGEST))];
-    lines.extend(
-        node.notes
-            .iter()
-            .map(|note| (Weight::Small, shorten(note, LONGEST))),
-    );
+    lines.extend(node.notes.iter().map(|note| (Weight::Small, shorten(note, LONGEST))));
     let shared = node.shared.then(|| "shared".to_owned());
-    let badge = node
-        .copies
-        .clone()
-        .or(shared)
-        .map(|copies| shorten(&copies, LONGEST));
+    let badge = node.copies.clone().or(shared).map(|copies| shorten(&copies, LONGEST));
     let mut figure = standing(id, NODE, badge, &lines);
     if node.shared {
         let rect = [0.5, 22.0, figure.width - 1.0, figure.height - 22.5];
@@ -111,10 +96,8 @@ pub fn node(node: &Node) -> Figure {
 
 /// Draws a relay or a requester's requests as a belt.
 pub fn relay(way: &Way, word: &str, notes: &[String]) -> Figure {
-    let mut lines = vec![
-        (Weight::Name, shorten(&way.name, LONGEST)),
-        (Weight::Small, word.to_owned()),
-    ];
+    let mut lines =
+        vec![(Weight::Name, shorten(&way.name, LONGEST)), (Weight::Small, word.to_owned())];
     let notes = way.ends.iter().chain(notes);
     lines.extend(notes.map(|note| (Weight::Small, shorten(note, LONGEST))));
     let badge = way.copies.as_ref().map(|copies| shorten(copies, LONGEST));
@@ -129,9 +112,7 @@ fn standing(
     lines: &[(Weight, String)],
 ) -> Figure {
     let badge_wide = badge.as_deref().map_or(0.0, badge_width);
-    let room = (wide + 20.0)
-        .max(widest(lines) + 16.0)
-        .max(badge_wide + 16.0);
+    let room = (wide + 20.0).max(widest(lines) + 16.0).max(badge_wide + 16.0);
     let middle = room / 2.0;
     let left = middle - wide / 2.0;
     let top = 36.0;

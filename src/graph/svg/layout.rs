@@ -184,17 +184,11 @@ impl Draft {
             Item::Pass => (PASS, PASS),
         };
         let y = self.levels(&reach);
-        let top = (0..self.items.len())
-            .map(|item| y[item] - reach(item).0)
-            .fold(f64::MAX, f64::min);
-        let bottom = (0..self.items.len())
-            .map(|item| y[item] + reach(item).1)
-            .fold(f64::MIN, f64::max);
-        let (top, bottom) = if self.items.is_empty() {
-            (0.0, 0.0)
-        } else {
-            (top, bottom)
-        };
+        let top =
+            (0..self.items.len()).map(|item| y[item] - reach(item).0).fold(f64::MAX, f64::min);
+        let bottom =
+            (0..self.items.len()).map(|item| y[item] + reach(item).1).fold(f64::MIN, f64::max);
+        let (top, bottom) = if self.items.is_empty() { (0.0, 0.0) } else { (top, bottom) };
 
         let wide = |item: &usize| match self.items[*item] {
             Item::Figure(at) => figures[at].width,
@@ -205,10 +199,7 @@ impl Draft {
         for (at, column) in self.columns.iter().enumerate() {
             let width = column.iter().map(wide).fold(0.0, f64::max);
             left.push((x, width));
-            let mut lines = self
-                .edges
-                .iter()
-                .filter(|(from, _)| self.column[*from] == at);
+            let mut lines = self.edges.iter().filter(|(from, _)| self.column[*from] == at);
             let level = lines.all(|(from, to)| (y[*from] - y[*to]).abs() < 1.0);
             x += width + CHANNEL[usize::from(!level)];
         }
@@ -270,9 +261,7 @@ impl Draft {
             .iter()
             .map(|column| {
                 let pairs = column.windows(2);
-                pairs
-                    .map(|pair| reach(pair[0]).1 + GAP + reach(pair[1]).0)
-                    .collect()
+                pairs.map(|pair| reach(pair[0]).1 + GAP + reach(pair[1]).0).collect()
             })
             .collect();
         for (column, apart) in self.columns.iter().zip(&apart) {
@@ -284,11 +273,7 @@ impl Draft {
         for round in 0..3 * ROUNDS {
             let count = self.columns.len();
             for step in 0..count {
-                let at = if round % 2 == 0 {
-                    step
-                } else {
-                    count - 1 - step
-                };
+                let at = if round % 2 == 0 { step } else { count - 1 - step };
                 let column = &self.columns[at];
                 let wants: Vec<f64> = column
                     .iter()
@@ -329,21 +314,14 @@ pub fn spread(wants: &[f64], apart: &[f64], ends: Option<[f64; 2]>) -> Vec<f64> 
         while let Some((mean, count)) = blocks.last().copied().filter(|last| last.0 > block.0) {
             blocks.pop();
             let both = count + block.1;
-            block = (
-                (mean * count as f64 + block.0 * block.1 as f64) / both as f64,
-                both,
-            );
+            block = ((mean * count as f64 + block.0 * block.1 as f64) / both as f64, both);
         }
         blocks.push(block);
     }
-    let flat = blocks
-        .into_iter()
-        .flat_map(|(mean, count)| std::iter::repeat_n(mean, count));
+    let flat = blocks.into_iter().flat_map(|(mean, count)| std::iter::repeat_n(mean, count));
     let kept = flat.map(|place| match ends {
         Some([low, high]) => place.min(high - sum).max(low),
         None => place,
     });
-    kept.zip(offset)
-        .map(|(place, offset)| place + offset)
-        .collect()
+    kept.zip(offset).map(|(place, offset)| place + offset).collect()
 }

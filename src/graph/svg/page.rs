@@ -90,12 +90,8 @@ impl Page {
 
     /// Uses a shape from `<defs>`.
     pub fn shape(&mut self, id: &str, x: f64, y: f64) {
-        let _ = writeln!(
-            self.out,
-            "<use href=\"#gw-{id}\" x=\"{}\" y=\"{}\"/>",
-            number(x),
-            number(y)
-        );
+        let _ =
+            writeln!(self.out, "<use href=\"#gw-{id}\" x=\"{}\" y=\"{}\"/>", number(x), number(y));
     }
 
     /// Uses a shape from `<defs>` faintly, to show a stack of copies.
@@ -127,10 +123,7 @@ impl Page {
         if y1 == y2 {
             self.path("gw-line", &format!("M{x1} {y1}H{x2}"));
         } else {
-            self.path(
-                "gw-line",
-                &format!("M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}"),
-            );
+            self.path("gw-line", &format!("M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}"));
         }
     }
 

@@ -64,14 +64,7 @@ impl Group {
         }
         let drawn = gophers.count.min(GOPHERS);
         let gophers = drawn as f64 * (GOPHER.0 - 4.0) + 4.0;
-        Self {
-            row,
-            want: middle,
-            drawn,
-            width: gophers.max(widest(&lines)) + 8.0,
-            lines,
-            x: 0.0,
-        }
+        Self { row, want: middle, drawn, width: gophers.max(widest(&lines)) + 8.0, lines, x: 0.0 }
     }
 
     fn depth(&self) -> f64 {
@@ -80,11 +73,7 @@ impl Group {
 }
 
 pub fn crew(way: &Way, crew: &Crew) -> Figure {
-    let mut groups: Vec<Group> = crew
-        .gophers
-        .iter()
-        .map(|group| Group::new(group, crew))
-        .collect();
+    let mut groups: Vec<Group> = crew.gophers.iter().map(|group| Group::new(group, crew)).collect();
     let drawn = crew.carts.min(CARTS);
     let carts = [drawn.div_ceil(2), drawn / 2];
 
@@ -94,16 +83,8 @@ pub fn crew(way: &Way, crew: &Crew) -> Figure {
     let has = |at: usize| row(at).next().is_some();
 
     // Distances below the upper lane.
-    let upper = if has(UPPER) {
-        depth(UPPER) + 14.0
-    } else {
-        16.0
-    };
-    let middle = if has(MIDDLE) {
-        GOPHER.1 + depth(MIDDLE) + 4.0
-    } else {
-        0.0
-    };
+    let upper = if has(UPPER) { depth(UPPER) + 14.0 } else { 16.0 };
+    let middle = if has(MIDDLE) { GOPHER.1 + depth(MIDDLE) + 4.0 } else { 0.0 };
     let rise = match (has(LOWER), carts[1]) {
         (true, _) => GOPHER.1,
         (false, 1..) => CART.1,
@@ -112,28 +93,17 @@ pub fn crew(way: &Way, crew: &Crew) -> Figure {
     let needed = upper + middle + rise + 4.0;
     let lower = needed.max(84.0);
     let spare = lower - needed;
-    let level = if has(MIDDLE) {
-        upper + spare / 2.0 + GOPHER.1 * 0.62
-    } else {
-        lower / 2.0
-    };
+    let level = if has(MIDDLE) { upper + spare / 2.0 + GOPHER.1 * 0.62 } else { lower / 2.0 };
 
     let edge = |group: &Group, side: f64| group.x + side * group.width / 2.0;
-    let left = row(MIDDLE)
-        .map(|group| edge(group, -1.0))
-        .fold(-6.0, f64::min);
-    let right = row(MIDDLE)
-        .map(|group| edge(group, 1.0))
-        .fold(length + 6.0, f64::max);
+    let left = row(MIDDLE).map(|group| edge(group, -1.0)).fold(-6.0, f64::min);
+    let right = row(MIDDLE).map(|group| edge(group, 1.0)).fold(length + 6.0, f64::max);
 
     let head = head(way, crew);
     let foot = foot(crew, (right - left).max(widest(&head)));
     let badge = way.copies.as_ref().map(|copies| shorten(copies, 36));
     let badge_wide = badge.as_deref().map_or(0.0, badge_width);
-    let inner = (right - left)
-        .max(widest(&head))
-        .max(widest(&foot))
-        .max(badge_wide);
+    let inner = (right - left).max(widest(&head)).max(widest(&foot)).max(badge_wide);
 
     let stack = if badge.is_some() { 10.0 } else { 0.0 };
     let wide = inner + 2.0 * PAD;
@@ -152,16 +122,11 @@ pub fn crew(way: &Way, crew: &Crew) -> Figure {
         ring.push(Part::Chevron(x + length - from, y, right));
     }
     for (number, y) in [(0, 0.0), (1, lower)] {
-        let taken: Vec<(f64, f64)> = row(number * 2)
-            .map(|group| (edge(group, -1.0), edge(group, 1.0)))
-            .collect();
+        let taken: Vec<(f64, f64)> =
+            row(number * 2).map(|group| (edge(group, -1.0), edge(group, 1.0))).collect();
         for place in stops(length, &taken, carts[number]) {
             let (x, y) = at(place - CART.0 / 2.0, y - CART.1);
-            ring.push(Part::Shape(
-                if number == 0 { "full" } else { "empty" },
-                x,
-                y,
-            ));
+            ring.push(Part::Shape(if number == 0 { "full" } else { "empty" }, x, y));
         }
     }
     for group in &groups {
@@ -173,27 +138,14 @@ pub fn crew(way: &Way, crew: &Crew) -> Figure {
         let (x, feet) = at(group.x, feet);
         if group.row == MIDDLE {
             // Hide the track behind the gophers' labels.
-            let rect = [
-                x - group.width / 2.0,
-                feet - 2.0,
-                group.width,
-                group.depth() + 4.0,
-            ];
+            let rect = [x - group.width / 2.0, feet - 2.0, group.width, group.depth() + 4.0];
             ring.push(Part::Rect("gw-ground", rect, 4.0));
         }
         for one in 0..group.drawn {
             let aside = (one as f64 - (group.drawn as f64 - 1.0) / 2.0) * (GOPHER.0 - 4.0);
-            ring.push(Part::Shape(
-                "gopher",
-                x + aside - GOPHER.0 / 2.0,
-                feet - GOPHER.1,
-            ));
+            ring.push(Part::Shape("gopher", x + aside - GOPHER.0 / 2.0, feet - GOPHER.1));
         }
-        let lines = if group.row == MIDDLE {
-            feet
-        } else {
-            feet + 4.0
-        };
+        let lines = if group.row == MIDDLE { feet } else { feet + 4.0 };
         below(&mut ring, x, lines, &group.lines);
     }
     parts.extend(ring);
@@ -203,12 +155,7 @@ pub fn crew(way: &Way, crew: &Crew) -> Figure {
     let mut back = Vec::new();
     let panel = [0.5, panel_top + 0.5, wide - 1.0, bottom - panel_top - 1.0];
     if let Some(badge) = badge {
-        let behind = [
-            panel[0] + stack,
-            panel[1] - stack + 3.0,
-            panel[2],
-            panel[3] - 6.0,
-        ];
+        let behind = [panel[0] + stack, panel[1] - stack + 3.0, panel[2], panel[3] - 6.0];
         back.push(Part::Rect("gw-back", behind, 14.0));
         parts.push(Part::Badge(wide / 2.0, panel_top + 5.0, badge));
     }
@@ -228,11 +175,8 @@ fn stretch(groups: &mut [Group], carts: [u32; 2]) -> f64 {
     const GAP: f64 = 8.0;
     let mut length: f64 = 220.0;
     for row in [UPPER, MIDDLE, LOWER] {
-        let widths: Vec<f64> = groups
-            .iter()
-            .filter(|group| group.row == row)
-            .map(|group| group.width)
-            .collect();
+        let widths: Vec<f64> =
+            groups.iter().filter(|group| group.row == row).map(|group| group.width).collect();
         let sum: f64 = widths.iter().map(|width| width + GAP).sum();
         let need = match row {
             MIDDLE => sum,
@@ -246,9 +190,7 @@ fn stretch(groups: &mut [Group], carts: [u32; 2]) -> f64 {
         length = length.max(need);
     }
     for row in [UPPER, MIDDLE, LOWER] {
-        let mut order: Vec<usize> = (0..groups.len())
-            .filter(|at| groups[*at].row == row)
-            .collect();
+        let mut order: Vec<usize> = (0..groups.len()).filter(|at| groups[*at].row == row).collect();
         order.sort_by(|a, b| groups[*a].want.total_cmp(&groups[*b].want).then(a.cmp(b)));
         let wants: Vec<f64> = order.iter().map(|at| groups[*at].want * length).collect();
         let apart: Vec<f64> = (order.windows(2))
@@ -257,10 +199,7 @@ fn stretch(groups: &mut [Group], carts: [u32; 2]) -> f64 {
         let half = |at: Option<&usize>| at.map_or(0.0, |at| groups[*at].width / 2.0);
         let ends = match row {
             MIDDLE => [0.0, length],
-            _ => [
-                TURN + half(order.first()),
-                length - TURN - half(order.last()),
-            ],
+            _ => [TURN + half(order.first()), length - TURN - half(order.last())],
         };
         let places = spread(&wants, &apart, Some(ends));
         for (at, x) in order.into_iter().zip(places) {
@@ -273,10 +212,7 @@ fn stretch(groups: &mut [Group], carts: [u32; 2]) -> f64 {
 /// Draws the ring with its upper left corner at `(x, y)`.
 fn track((x, y): (f64, f64), length: f64, lower: f64) -> Vec<Part> {
     let rect = [x, y, length, lower];
-    vec![
-        Part::Rect("gw-track", rect, ROUND),
-        Part::Rect("gw-rail", rect, ROUND),
-    ]
+    vec![Part::Rect("gw-track", rect, ROUND), Part::Rect("gw-rail", rect, ROUND)]
 }
 
 /// Positions of up to `count` carts on a lane, outside the ranges in `taken`; fewer if space is

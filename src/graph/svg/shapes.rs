@@ -32,17 +32,11 @@ pub fn defs() -> String {
     };
     shape("gopher", GOPHER_BODY);
     shape("full", &format!("{}{BARROW}", load()));
-    shape(
-        "empty",
-        &format!("<g transform=\"matrix(-1 0 0 1 50 0)\">{BARROW}</g>"),
-    );
+    shape("empty", &format!("<g transform=\"matrix(-1 0 0 1 50 0)\">{BARROW}</g>"));
     shape("pile", &heap(66.0, 92.0, 6));
     shape("dump", &format!("{}{PALLET}", heap(66.0, 74.0, 4)));
     shape("incinerator", FURNACE);
-    shape(
-        "requester",
-        &format!("<g transform=\"translate(44 40)\">{GOPHER_BODY}</g>"),
-    );
+    shape("requester", &format!("<g transform=\"translate(44 40)\">{GOPHER_BODY}</g>"));
     shape("balancer", SCALES);
     shape("belt", &belt());
     out
@@ -53,11 +47,8 @@ fn book(out: &mut String, x: f64, y: f64, wide: f64, tall: f64, cover: usize, le
     let (fill, edge) = COVERS[cover % COVERS.len()];
     let (left, top) = (x - wide / 2.0, y - tall / 2.0);
     let [cx, cy, w, h] = [x, y, wide, tall].map(number);
-    let turn = if lean == 0 {
-        String::new()
-    } else {
-        format!(" transform=\"rotate({lean} {cx} {cy})\"")
-    };
+    let turn =
+        if lean == 0 { String::new() } else { format!(" transform=\"rotate({lean} {cx} {cy})\"") };
     let _ = write!(
         out,
         "<g{turn}><rect x=\"{}\" y=\"{}\" width=\"{w}\" height=\"{h}\" rx=\"1.5\" fill=\"{fill}\" stroke=\"{edge}\"/>\
@@ -80,11 +71,7 @@ fn heap(middle: f64, ground: f64, rows: usize) -> String {
         let count = rows - row;
         for at in 0..count {
             let seed = row * 3 + at * 2;
-            let lean = if row == 0 {
-                LEAN[at % 7] / 3
-            } else {
-                LEAN[seed % 7]
-            };
+            let lean = if row == 0 { LEAN[at % 7] / 3 } else { LEAN[seed % 7] };
             let x = middle + (at as f64 - (count as f64 - 1.0) / 2.0) * WIDE;
             let y = ground - TALL / 2.0 - row as f64 * (TALL + 0.5);
             book(&mut out, x, y, WIDE - 1.0, TALL, seed + row / 2, lean);
@@ -96,9 +83,8 @@ fn heap(middle: f64, ground: f64, rows: usize) -> String {
 /// The books in a full cart.
 fn load() -> String {
     let mut out = String::new();
-    for (at, (x, y, lean)) in [(22.0, 13.5, -4), (35.0, 13.0, 5), (28.5, 5.8, -3)]
-        .into_iter()
-        .enumerate()
+    for (at, (x, y, lean)) in
+        [(22.0, 13.5, -4), (35.0, 13.0, 5), (28.5, 5.8, -3)].into_iter().enumerate()
     {
         book(&mut out, x, y, 15.0, 8.0, at * 2 + 1, lean);
     }

@@ -14,39 +14,28 @@ fn us(us: u64) -> crate::config::schema::StepTimeConfig {
 }
 
 fn round(crew: CrewConfig, half: u64) -> CrewConfig {
-    crew.cart_books(10)
-        .load(us(1000))
-        .push(us(half))
-        .unload(us(1000))
-        .return_(us(half))
+    crew.cart_books(10).load(us(1000)).push(us(half)).unload(us(1000)).return_(us(half))
 }
 
 fn ring(crew: CrewConfig, half: u64) -> CrewConfig {
     let crew = round(crew, half).carts(4);
-    ALL.split(' ')
-        .fold(crew, |crew, duty| crew.gophers(1, duty))
+    ALL.split(' ').fold(crew, |crew, duty| crew.gophers(1, duty))
 }
 
 fn manuals(name: &str) -> crate::config::builder::TopologyBuilder {
     TopologyConfig::builder(name)
-        .pile("manuals", |pile| {
-            pile.source(kind("generate").option("books", 10_000))
-        })
+        .pile("manuals", |pile| pile.source(kind("generate").option("books", 10_000)))
         .incinerator("furnace", |fire| fire)
 }
 
 pub fn one_gopher() -> TopologyConfig {
     manuals("one-gopher")
-        .crew("solo", "manuals", "furnace", |crew| {
-            round(crew, 1000).gophers(1, ALL)
-        })
+        .crew("solo", "manuals", "furnace", |crew| round(crew, 1000).gophers(1, ALL))
         .build()
 }
 
 pub fn four_gophers() -> TopologyConfig {
-    manuals("four-gophers")
-        .crew("haul", "manuals", "furnace", |crew| ring(crew, 1000))
-        .build()
+    manuals("four-gophers").crew("haul", "manuals", "furnace", |crew| ring(crew, 1000)).build()
 }
 
 pub fn lanes() -> TopologyConfig {
@@ -71,9 +60,7 @@ pub fn shared() -> TopologyConfig {
                 .work("sha256")
                 .work("gzip")
         })
-        .crew("far", "middle", "furnace", |crew| {
-            round(crew, 500).gophers(1, ALL).copies("rack", 2)
-        })
+        .crew("far", "middle", "furnace", |crew| round(crew, 500).gophers(1, ALL).copies("rack", 2))
         .build()
 }
 
@@ -81,9 +68,7 @@ pub fn relay() -> TopologyConfig {
     manuals("relay")
         .pile("second", |pile| pile)
         .relay("daemon", "manuals", "second")
-        .crew("haul", "second", "furnace", |crew| {
-            round(crew, 1000).gophers(1, ALL)
-        })
+        .crew("haul", "second", "furnace", |crew| round(crew, 1000).gophers(1, ALL))
         .build()
 }
 
@@ -101,9 +86,7 @@ pub fn chain(dumps: usize) -> TopologyConfig {
         );
     }
     design
-        .crew("last", &name(dumps - 1), "furnace", |crew| {
-            crew.gophers(1, ALL)
-        })
+        .crew("last", &name(dumps - 1), "furnace", |crew| crew.gophers(1, ALL))
         .crew("around", "manuals", "furnace", |crew| crew.gophers(1, ALL))
         .build()
 }
@@ -115,18 +98,12 @@ pub const HOSTILE: &str =
 pub fn hostile() -> TopologyConfig {
     TopologyConfig::builder(HOSTILE)
         .copies("lane", 2)
-        .pile("manuals", |pile| {
-            pile.source(kind(HOSTILE).option("books", 3))
-        })
+        .pile("manuals", |pile| pile.source(kind(HOSTILE).option("books", 3)))
         .pile(HOSTILE, |pile| pile)
         .incinerator("furnace", |fire| fire.burn(kind(HOSTILE)))
         .relay("belt", "manuals", HOSTILE)
         .crew("crew", "manuals", "furnace", |crew| {
-            crew.gophers(1, ALL)
-                .gophers(1, HOSTILE)
-                .work(HOSTILE)
-                .work("gzip")
-                .work(HOSTILE)
+            crew.gophers(1, ALL).gophers(1, HOSTILE).work(HOSTILE).work("gzip").work(HOSTILE)
         })
         .build()
 }
@@ -136,14 +113,8 @@ fn crew() -> impl Strategy<Value = CrewConfig> {
     let duties = prop::collection::vec((1usize..6, 1u8..16), 1..8);
     let time = prop_oneof![Just(0u64), Just(1000), 1u64..10_000_000];
     let work = prop::collection::vec("[a-z0-9]{1,24}", 0..6);
-    (
-        duties,
-        1u32..20,
-        1u64..100_000,
-        prop::array::uniform4(time),
-        work,
-    )
-        .prop_map(|(groups, carts, books, [load, push, unload, back], work)| {
+    (duties, 1u32..20, 1u64..100_000, prop::array::uniform4(time), work).prop_map(
+        |(groups, carts, books, [load, push, unload, back], work)| {
             let crew = CrewConfig {
                 from: String::new(),
                 to: String::new(),
@@ -154,21 +125,15 @@ fn crew() -> impl Strategy<Value = CrewConfig> {
                 copies: Default::default(),
             };
             let crew = crew.carts(carts).cart_books(books);
-            let crew = crew
-                .load(us(load))
-                .push(us(push))
-                .unload(us(unload))
-                .return_(us(back));
+            let crew = crew.load(us(load)).push(us(push)).unload(us(unload)).return_(us(back));
             let crew = groups.into_iter().fold(crew, |crew, (count, does)| {
                 let steps = ALL.split(' ').enumerate();
-                let duties = steps
-                    .filter(|(at, _)| does & (1 << at) != 0)
-                    .map(|(_, step)| step);
+                let duties = steps.filter(|(at, _)| does & (1 << at) != 0).map(|(_, step)| step);
                 crew.gophers(count, &duties.collect::<Vec<_>>().join(" "))
             });
-            work.into_iter()
-                .fold(crew, |crew, work| crew.work(work.as_str()))
-        })
+            work.into_iter().fold(crew, |crew, work| crew.work(work.as_str()))
+        },
+    )
 }
 
 prop_compose! {

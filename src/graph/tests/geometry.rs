@@ -39,14 +39,9 @@ impl Seen {
     fn read(drawn: &str) -> Self {
         let xml = roxmltree::Document::parse(drawn).unwrap();
         let mut seen = Self::default();
-        for node in xml
-            .root_element()
-            .children()
-            .filter(roxmltree::Node::is_element)
-        {
+        for node in xml.root_element().children().filter(roxmltree::Node::is_element) {
             let number = |key: &str| -> f64 {
-                node.attribute(key)
-                    .map_or(0.0, |text| text.parse().unwrap())
+                node.attribute(key).map_or(0.0, |text| text.parse().unwrap())
             };
             let (x, y) = (number("x"), number("y"));
             let class = node.attribute("class").unwrap_or("");
@@ -68,10 +63,7 @@ impl Seen {
                         _ => x,
                     };
                     let sides = [left, y - size * 0.78, left + wide, y + size * 0.2];
-                    seen.texts.push(Place {
-                        sides,
-                        what: text.to_owned(),
-                    });
+                    seen.texts.push(Place { sides, what: text.to_owned() });
                 }
                 "use" if node.attribute("opacity").is_none() => {
                     let id = node.attribute("href").unwrap();
@@ -85,23 +77,13 @@ impl Seen {
                         other => panic!("a shape {other}"),
                     };
                     let sides = [x + left, y + top, x + left + wide, y + top + tall];
-                    seen.shapes.push(Place {
-                        sides,
-                        what: id.to_owned(),
-                    });
+                    seen.shapes.push(Place { sides, what: id.to_owned() });
                 }
                 "rect" if class == "gw-page" => seen.page = [number("width"), number("height")],
                 "rect" if class == "gw-panel" || class == "gw-meet" => {
-                    let sides = [
-                        x + 1.0,
-                        y + 1.0,
-                        x + number("width") - 1.0,
-                        y + number("height") - 1.0,
-                    ];
-                    seen.panels.push(Place {
-                        sides,
-                        what: class.to_owned(),
-                    });
+                    let sides =
+                        [x + 1.0, y + 1.0, x + number("width") - 1.0, y + number("height") - 1.0];
+                    seen.panels.push(Place { sides, what: class.to_owned() });
                 }
                 "path" if class == "gw-line" => {
                     seen.lines.push(points(node.attribute("d").unwrap()))
@@ -133,10 +115,7 @@ impl Seen {
             }
         }
         for point in self.lines.iter().flatten() {
-            let across = everything
-                .into_iter()
-                .flatten()
-                .find(|place| place.holds(*point));
+            let across = everything.into_iter().flatten().find(|place| place.holds(*point));
             if let Some(place) = across {
                 faults.push(format!("a line at {point:?} is on {place:?}"));
             }
@@ -161,35 +140,19 @@ fn points(d: &str) -> Vec<(f64, f64)> {
     };
     let steps = (0..=24).map(|step| f64::from(step) / 24.0);
     steps
-        .map(|t| {
-            (
-                mix(t, start.0, one.0, two.0, end.0),
-                mix(t, start.1, one.1, two.1, end.1),
-            )
-        })
+        .map(|t| (mix(t, start.0, one.0, two.0, end.0), mix(t, start.1, one.1, two.1, end.1)))
         .collect()
 }
 
 fn faults(config: &TopologyConfig) -> Vec<String> {
     let pictures =
         [Copies::Folded, Copies::Expanded].map(|copies| draw(config, copies, Format::Svg));
-    pictures
-        .iter()
-        .flat_map(|drawn| Seen::read(drawn).faults())
-        .collect()
+    pictures.iter().flat_map(|drawn| Seen::read(drawn).faults()).collect()
 }
 
 #[test]
 fn nothing_overlaps_in_the_designs_of_the_document() {
-    for config in [
-        one_gopher(),
-        four_gophers(),
-        lanes(),
-        shared(),
-        relay(),
-        chain(9),
-        hostile(),
-    ] {
+    for config in [one_gopher(), four_gophers(), lanes(), shared(), relay(), chain(9), hostile()] {
         assert_eq!(faults(&config), [""; 0], "{}", config.name);
     }
 }
@@ -197,11 +160,7 @@ fn nothing_overlaps_in_the_designs_of_the_document() {
 #[test]
 fn sixteen_gophers_fit_a_page() {
     let seen = Seen::read(&draw(&lanes(), Copies::Expanded, Format::Svg));
-    assert!(
-        seen.page[0] < 1600.0 && seen.page[1] < 900.0,
-        "{:?}",
-        seen.page
-    );
+    assert!(seen.page[0] < 1600.0 && seen.page[1] < 900.0, "{:?}", seen.page);
     // Two lanes of equal layout, one above the other.
     let mut gophers: Vec<[i64; 2]> = seen
         .shapes
@@ -223,20 +182,11 @@ fn planted_overlaps_are_caught() {
     for (from, to) in [
         (">haul<", &*format!(">{}<", "x".repeat(200))),
         ("href=\"#gw-full\"", "href=\"#gw-pile\""),
-        (
-            "<rect class=\"gw-page\" width=\"",
-            "<rect class=\"gw-page\" width=\"0.",
-        ),
-        (
-            "class=\"gw-line\" d=\"M",
-            "class=\"gw-line\" d=\"M9 250H700\"/><path d=\"M",
-        ),
+        ("<rect class=\"gw-page\" width=\"", "<rect class=\"gw-page\" width=\"0."),
+        ("class=\"gw-line\" d=\"M", "class=\"gw-line\" d=\"M9 250H700\"/><path d=\"M"),
     ] {
         assert!(drawn.contains(from), "{from}");
-        assert!(
-            !Seen::read(&drawn.replacen(from, to, 1)).faults().is_empty(),
-            "{from}"
-        );
+        assert!(!Seen::read(&drawn.replacen(from, to, 1)).faults().is_empty(), "{from}");
     }
 }
 

@@ -55,14 +55,8 @@ fn dot(drawn: &str) -> Result<Vec<String>, String> {
             || line.starts_with("subgraph TEXT {")
             || line.starts_with("node [") && line.ends_with("];")
             || line.starts_with("edge [") && line.ends_with("];")
-            || [
-                "rankdir=LR;",
-                "labelloc=t;",
-                "label=TEXT;",
-                "fontname=TEXT;",
-                "style=rounded;",
-            ]
-            .contains(&line)
+            || ["rankdir=LR;", "labelloc=t;", "label=TEXT;", "fontname=TEXT;", "style=rounded;"]
+                .contains(&line)
             || line.starts_with("TEXT [") && line.ends_with("label=TEXT];")
             || line.starts_with("TEXT -> TEXT") && line.ends_with(';');
         let words = line.replace("TEXT", "");
@@ -80,10 +74,7 @@ fn mermaid(drawn: &str) -> Result<Vec<String>, String> {
     if lines.next() != Some("---") {
         return Err("no head".into());
     }
-    let title = lines
-        .next()
-        .and_then(|line| line.strip_prefix("title: "))
-        .ok_or("no title")?;
+    let title = lines.next().and_then(|line| line.strip_prefix("title: ")).ok_or("no title")?;
     serde_json::from_str::<String>(title).map_err(|error| error.to_string())?;
     if (lines.next(), lines.next()) != (Some("---"), Some("flowchart LR")) {
         return Err("no flowchart".into());
@@ -91,16 +82,9 @@ fn mermaid(drawn: &str) -> Result<Vec<String>, String> {
     let (mut declared, mut used, mut depth) = (Vec::new(), Vec::new(), 0);
     for line in lines.map(str::trim) {
         let id = |text: &str| {
-            let id: String = text
-                .chars()
-                .take_while(char::is_ascii_alphanumeric)
-                .collect();
+            let id: String = text.chars().take_while(char::is_ascii_alphanumeric).collect();
             let right = id.starts_with(['n', 'c', 'r']) && id.chars().any(|c| c.is_ascii_digit());
-            if right {
-                Ok(id)
-            } else {
-                Err(format!("no identifier: {line}"))
-            }
+            if right { Ok(id) } else { Err(format!("no identifier: {line}")) }
         };
         if line == "end" {
             depth -= 1;
@@ -113,17 +97,11 @@ fn mermaid(drawn: &str) -> Result<Vec<String>, String> {
             .filter(|_| !line.contains('"'))
         {
             for end in std::iter::once(from).chain(to.split("==>")) {
-                let end = end
-                    .trim()
-                    .trim_start_matches("|load| ")
-                    .trim_start_matches("|unload| ");
+                let end = end.trim().trim_start_matches("|load| ").trim_start_matches("|unload| ");
                 used.push(id(end)?);
             }
         } else {
-            let rest = line
-                .strip_prefix("subgraph ")
-                .inspect(|_| depth += 1)
-                .unwrap_or(line);
+            let rest = line.strip_prefix("subgraph ").inspect(|_| depth += 1).unwrap_or(line);
             let name = id(rest)?;
             let shape = &rest[name.len()..];
             let pairs = [
@@ -138,9 +116,7 @@ fn mermaid(drawn: &str) -> Result<Vec<String>, String> {
             let inner = pairs
                 .iter()
                 .find_map(|(open, close)| shape.strip_prefix(open)?.strip_suffix(close));
-            let inner = inner
-                .ok_or_else(|| format!("no shape: {line}"))?
-                .replace("<br/>", "");
+            let inner = inner.ok_or_else(|| format!("no shape: {line}"))?.replace("<br/>", "");
             if inner.contains(['"', '<', '>', '&', '`', '[', ']', '{', '}', '|', '\\']) {
                 return Err(format!("not escaped: {line}"));
             }
@@ -177,10 +153,7 @@ fn nothing_breaks_out_of_its_text() {
     holds(&hostile()).unwrap();
     let drawn = draw(&hostile(), Copies::Folded, Format::Svg);
     let xml = roxmltree::Document::parse(&drawn).unwrap();
-    let title = xml
-        .descendants()
-        .find(|node| node.has_tag_name("title"))
-        .unwrap();
+    let title = xml.descendants().find(|node| node.has_tag_name("title")).unwrap();
     assert_eq!(title.text(), Some(&*words::clean(HOSTILE)));
     let shown = |start: &str| {
         let mut texts = xml
@@ -191,11 +164,7 @@ fn nothing_breaks_out_of_its_text() {
     };
     assert!(shown("a\"b'c<d>&amp;\\ ]]> --> `|#qu"));
     let texts = dot(&draw(&hostile(), Copies::Folded, Format::Dot)).unwrap();
-    assert!(
-        texts
-            .iter()
-            .any(|text| text.contains(&words::clean(HOSTILE)))
-    );
+    assert!(texts.iter().any(|text| text.contains(&words::clean(HOSTILE))));
 }
 
 #[test]
@@ -204,21 +173,12 @@ fn pictures_say_what_they_show_to_those_who_do_not_see_them() {
     let xml = roxmltree::Document::parse(&drawn).unwrap();
     let root = xml.root_element();
     assert_eq!(root.attribute("role"), Some("img"));
-    assert_eq!(
-        root.attribute("viewBox")
-            .map(|sizes| sizes.split(' ').count()),
-        Some(4)
-    );
-    let told = xml
-        .descendants()
-        .find(|node| node.has_tag_name("desc"))
-        .and_then(|node| node.text());
+    assert_eq!(root.attribute("viewBox").map(|sizes| sizes.split(' ').count()), Some(4));
+    let told =
+        xml.descendants().find(|node| node.has_tag_name("desc")).and_then(|node| node.text());
     let told = told.unwrap();
     assert!(told.contains("4 gophers, 4 carts"), "{told}");
-    assert!(
-        told.contains("crew haul from pile manuals to incinerator furnace"),
-        "{told}"
-    );
+    assert!(told.contains("crew haul from pile manuals to incinerator furnace"), "{told}");
     for outside in ["http", "script", "@import", "url("] {
         let drawn = drawn.replace("http://www.w3.org/2000/svg", "");
         assert!(!drawn.contains(outside), "{outside}");
@@ -229,12 +189,9 @@ fn pictures_say_what_they_show_to_those_who_do_not_see_them() {
 fn planted_mistakes_are_caught() {
     let good = draw(&lanes(), Copies::Folded, Format::Dot);
     assert!(dot(&good).is_ok());
-    for (from, to) in [
-        ("\"manuals\"", "manuals"),
-        ("near\"", "ne\"ar\""),
-        ("];", ";"),
-        ("  }", "  "),
-    ] {
+    for (from, to) in
+        [("\"manuals\"", "manuals"), ("near\"", "ne\"ar\""), ("];", ";"), ("  }", "  ")]
+    {
         assert!(dot(&good.replacen(from, to, 1)).is_err(), "{from}");
     }
     let good = draw(&lanes(), Copies::Folded, Format::Mermaid);

@@ -57,11 +57,7 @@ pub(super) fn check(judge: &mut Judge<'_>, name: &str, http: &HttpConfig) {
     let message = "a successful answer has a status from 200 to 299";
     let right = (200..=299).contains(&http.status);
     judge.ensure(right, &path("status"), message);
-    judge.ensure(
-        http.min_rate > 0,
-        &path("min_rate"),
-        "at least 1 byte a second",
-    );
+    judge.ensure(http.min_rate > 0, &path("min_rate"), "at least 1 byte a second");
     for (key, span) in [
         ("read_timeout", http.read_timeout),
         ("write_timeout", http.write_timeout),

@@ -19,9 +19,7 @@ use crate::plan::{BalancerPlan, RequesterPlan};
 pub(in crate::plan) fn numbered(config: &TopologyConfig) -> BTreeMap<&str, usize> {
     let mut names: Vec<&str> = config.balancers.keys().map(String::as_str).collect();
     names.sort_by(|a, b| compare(a, b));
-    (names.into_iter().enumerate())
-        .map(|(at, name)| (name, at))
-        .collect()
+    (names.into_iter().enumerate()).map(|(at, name)| (name, at)).collect()
 }
 
 /// Plans all balancers and requesters. Returns `None` only if a check rejected something without
@@ -33,9 +31,8 @@ pub(in crate::plan) fn plans(
     let mut names: Vec<&str> = config.balancers.keys().map(String::as_str).collect();
     names.sort_by(|a, b| compare(a, b));
     let places = numbered(config);
-    let balancers: Option<Vec<BalancerPlan>> = (names.iter())
-        .map(|name| balancer_plan(name, &config.balancers[*name], kinds))
-        .collect();
+    let balancers: Option<Vec<BalancerPlan>> =
+        (names.iter()).map(|name| balancer_plan(name, &config.balancers[*name], kinds)).collect();
     let mut names: Vec<&str> = config.requesters.keys().map(String::as_str).collect();
     names.sort_by(|a, b| compare(a, b));
     let requesters: Option<Vec<RequesterPlan>> = (names.iter())
@@ -66,27 +63,17 @@ fn balancer_plan(name: &str, config: &BalancerConfig, kinds: &Kinds) -> Option<B
     Some(BalancerPlan {
         name: name.to_owned(),
         policy: match config.policy {
-            PolicyConfig::Central {
-                per_worker,
-                skip_slow,
-            } => Policy::Central {
-                per_worker,
-                skip_slow,
-            },
+            PolicyConfig::Central { per_worker, skip_slow } => {
+                Policy::Central { per_worker, skip_slow }
+            }
             PolicyConfig::LeastLoaded => Policy::LeastLoaded,
             PolicyConfig::TwoChoices => Policy::TwoChoices,
             PolicyConfig::RoundRobin => Policy::RoundRobin,
             PolicyConfig::Random => Policy::Random,
             PolicyConfig::ShortFirst { ageing } => Policy::ShortFirst { ageing },
-            PolicyConfig::Reserve {
-                workers,
-                short,
-                ageing,
-            } => Policy::Reserve {
-                workers,
-                short,
-                ageing,
-            },
+            PolicyConfig::Reserve { workers, short, ageing } => {
+                Policy::Reserve { workers, short, ageing }
+            }
             PolicyConfig::LatencyAware { decay } => Policy::LatencyAware { decay },
             PolicyConfig::Affinity { bound } => Policy::Affinity { bound },
         },
@@ -121,21 +108,10 @@ fn balancer_plan(name: &str, config: &BalancerConfig, kinds: &Kinds) -> Option<B
 
 fn load_plan(load: &LoadConfig) -> Option<Load> {
     Some(match *load {
-        LoadConfig::Closed {
-            count,
-            think,
-            requests,
-        } => Load::Closed {
-            count,
-            think: span(Some(think)),
-            requests,
-        },
-        LoadConfig::Open {
-            rate,
-            utilisation,
-            arrivals,
-            requests,
-        } => Load::Open {
+        LoadConfig::Closed { count, think, requests } => {
+            Load::Closed { count, think: span(Some(think)), requests }
+        }
+        LoadConfig::Open { rate, utilisation, arrivals, requests } => Load::Open {
             rate: match rate {
                 Some(rate) => Rate::PerSecond(rate),
                 None => Rate::Utilisation(utilisation?),
@@ -147,8 +123,6 @@ fn load_plan(load: &LoadConfig) -> Option<Load> {
             requests,
         },
         LoadConfig::Batch { requests } => Load::Batch { requests },
-        LoadConfig::Http(ref http) => Load::Outside {
-            requests: http.requests,
-        },
+        LoadConfig::Http(ref http) => Load::Outside { requests: http.requests },
     })
 }

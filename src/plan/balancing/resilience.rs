@@ -9,13 +9,7 @@ use super::{Judge, idempotent};
 use crate::config::schema::{BalancerConfig, PriorityConfig, ResilienceConfig};
 
 pub(super) fn check(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
-    let ResilienceConfig {
-        deadline,
-        shed,
-        retry_budget,
-        slow_start,
-        eject,
-    } = balancer.resilience;
+    let ResilienceConfig { deadline, shed, retry_budget, slow_start, eject } = balancer.resilience;
     let top = |key| ["balancers", name, key];
     let some = |judge: &mut Judge<'_>, path: &[&str], span: Duration, what: &str| {
         judge.ensure(!span.is_zero(), path, &format!("{what} is some time"));
@@ -60,9 +54,7 @@ pub(super) fn check(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig
         let path = |key| ["balancers", name, "eject", key];
         let message = "a worker fails at least once before it is left out";
         judge.ensure(eject.failures > 0, &path("failures"), message);
-        let right = eject
-            .slower
-            .is_none_or(|times| times > 1.0 && times.is_finite());
+        let right = eject.slower.is_none_or(|times| times > 1.0 && times.is_finite());
         let message = "`slower` is a number above 1: times as slow as half of the workers";
         judge.ensure(right, &path("slower"), message);
         some(judge, &path("pause"), eject.pause, "a pause");
@@ -81,14 +73,10 @@ pub(super) fn check(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig
 pub(super) fn plan(config: &ResilienceConfig) -> Resilience {
     Resilience {
         deadline: config.deadline,
-        shed: config.shed.map(|shed| Shed {
-            target: shed.target,
-            interval: shed.interval,
-        }),
-        retries: config.retry_budget.map(|budget| RetryBudget {
-            share: budget.share,
-            per_second: budget.per_second,
-        }),
+        shed: config.shed.map(|shed| Shed { target: shed.target, interval: shed.interval }),
+        retries: config
+            .retry_budget
+            .map(|budget| RetryBudget { share: budget.share, per_second: budget.per_second }),
         slow_start: config.slow_start,
         eject: config.eject.map(|eject| Eject {
             failures: Some(eject.failures),

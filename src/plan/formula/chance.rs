@@ -21,14 +21,10 @@ pub(super) fn known(net: &Network) -> Result<Vec<Limit>, String> {
         }
         let name = &crew.name;
         if crew.cores.iter().any(|time| *time > 0.0) && busy_cores(net) > net.cores {
-            return Err(format!(
-                "crew `{name}` draws its times and shares the cores"
-            ));
+            return Err(format!("crew `{name}` draws its times and shares the cores"));
         }
         if let Some(node) = crowded(net, crew) {
-            return Err(format!(
-                "crew `{name}` draws its times and queues at `{node}`"
-            ));
+            return Err(format!("crew `{name}` draws its times and queues at `{node}`"));
         }
         let rate = if !above[crew.from] && !below[crew.to] {
             alone(crew)?
@@ -73,10 +69,7 @@ fn at_once(crew: &Crew, steps: usize) -> f64 {
 /// Most cores that gophers can occupy at once.
 fn busy_cores(net: &Network) -> f64 {
     let wanted = net.crews.iter().map(|crew| {
-        let steps = (0..4)
-            .filter(|step| crew.cores[*step] > 0.0)
-            .map(|step| 1 << step)
-            .sum();
+        let steps = (0..4).filter(|step| crew.cores[*step] > 0.0).map(|step| 1 << step).sum();
         crew.count * at_once(crew, steps)
     });
     wanted.sum()
@@ -99,10 +92,8 @@ fn crowded<'a>(net: &'a Network, crew: &Crew) -> Option<&'a str> {
         let end = &net.nodes[node];
         let slots =
             end.slots[step / 2].is_some_and(|slots| users(node, step, false) > slots * end.count);
-        let room = step == 2
-            && end
-                .books
-                .is_some_and(|room| users(node, 2, true) > room * end.count);
+        let room =
+            step == 2 && end.books.is_some_and(|room| users(node, 2, true) > room * end.count);
         if crew.times[step] > 0.0 && (slots || room) {
             return Some(&end.name);
         }
@@ -123,21 +114,14 @@ fn alone(crew: &Crew) -> Result<f64, String> {
     let name = &crew.name;
     let own = (0..16usize).all(|duties| duties.count_ones() <= 1 || crew.gophers[duties] == 0);
     if !own {
-        return Err(format!(
-            "crew `{name}` draws its times and its gophers share steps"
-        ));
+        return Err(format!("crew `{name}` draws its times and its gophers share steps"));
     }
     let mut stations = Vec::new();
     for step in (0..4).filter(|step| crew.times[*step] > 0.0) {
         if !crew.exponential[step] {
-            return Err(format!(
-                "crew `{name}` draws times that are not all exponential"
-            ));
+            return Err(format!("crew `{name}` draws times that are not all exponential"));
         }
-        stations.push(Station {
-            mean: crew.times[step],
-            servers: crew.gophers[1 << step],
-        });
+        stations.push(Station { mean: crew.times[step], servers: crew.gophers[1 << step] });
     }
     queues::round(&stations, crew.carts).ok_or_else(|| {
         format!("crew `{name}` has too many gophers and carts for the exact formula")

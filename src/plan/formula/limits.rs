@@ -67,10 +67,8 @@ pub(super) fn limits(net: &Network) -> Vec<Limit> {
     for (at, crew) in net.crews.iter().enumerate() {
         let timed = crew.timed();
         for steps in (1..16usize).filter(|steps| steps & !timed == 0) {
-            let time: f64 = (0..4)
-                .filter(|step| steps & (1 << step) != 0)
-                .map(|step| crew.times[step])
-                .sum();
+            let time: f64 =
+                (0..4).filter(|step| steps & (1 << step) != 0).map(|step| crew.times[step]).sum();
             limits.push(Limit {
                 family: Family::Steps(crew.name.clone(), steps),
                 loads: vec![(at, time)],
@@ -101,12 +99,7 @@ pub(super) fn limits(net: &Network) -> Vec<Limit> {
         .filter(|(_, time)| *time > 0.0)
         .collect();
     if !cores.is_empty() {
-        limits.push(Limit {
-            family: Family::Cores,
-            loads: cores,
-            cap: net.cores,
-            each: net.cores,
-        });
+        limits.push(Limit { family: Family::Cores, loads: cores, cap: net.cores, each: net.cores });
     }
     limits
 }
@@ -122,16 +115,13 @@ fn ends(net: &Network) -> Vec<Limit> {
     let mut limits = Vec::new();
     for (at, node) in net.nodes.iter().enumerate() {
         let used = |crews: &[usize], step: usize| -> Vec<(usize, f64)> {
-            (crews
-                .iter()
-                .map(|crew| (*crew, net.crews[*crew].times[step])))
-            .filter(|(_, time)| *time > 0.0)
-            .collect()
+            (crews.iter().map(|crew| (*crew, net.crews[*crew].times[step])))
+                .filter(|(_, time)| *time > 0.0)
+                .collect()
         };
-        for (crews, step, slots) in [
-            (&loading[at], 0, node.slots[0]),
-            (&unloading[at], 2, node.slots[1]),
-        ] {
+        for (crews, step, slots) in
+            [(&loading[at], 0, node.slots[0]), (&unloading[at], 2, node.slots[1])]
+        {
             let loads = used(crews, step);
             if let Some(slots) = slots
                 && !loads.is_empty()
@@ -155,11 +145,7 @@ fn ends(net: &Network) -> Vec<Limit> {
                 (least.min(books), most.max(books))
             });
             // Carts arrive full, so space for less than a cartload stays unused.
-            let books = if least == most {
-                (books / most).floor() * most
-            } else {
-                books
-            };
+            let books = if least == most { (books / most).floor() * most } else { books };
             limits.push(Limit {
                 family: Family::Room(node.name.clone()),
                 loads,
@@ -228,13 +214,7 @@ impl<'a> Program<'a> {
                 }
             }
         }
-        Some(Self {
-            net,
-            limits,
-            variables,
-            flows,
-            kept,
-        })
+        Some(Self { net, limits, variables, flows, kept })
     }
 
     /// Maximises the books per unit of time, with `cap` giving the cap of each limit.
@@ -249,20 +229,16 @@ impl<'a> Program<'a> {
                     let known = alone.entry(crew).or_insert(f64::INFINITY);
                     *known = known.min(most);
                 }
-                _ => rows.push(Row {
-                    coefficients: self.combined(&limit.loads),
-                    bound: cap(limit),
-                }),
+                _ => {
+                    rows.push(Row { coefficients: self.combined(&limit.loads), bound: cap(limit) })
+                }
             }
         }
         rows.extend(
             alone
                 .iter()
                 .filter(|(_, most)| most.is_finite())
-                .map(|(crew, most)| Row {
-                    coefficients: wide(&self.flows[*crew]),
-                    bound: *most,
-                }),
+                .map(|(crew, most)| Row { coefficients: wide(&self.flows[*crew]), bound: *most }),
         );
         rows.extend(self.kept.iter().map(|kept| Row {
             coefficients: wide(kept).into_iter().map(|a| -a).collect(),

@@ -74,10 +74,7 @@ impl Crew {
 
     /// Steps that take time, as a bit set.
     pub fn timed(&self) -> usize {
-        (0..4)
-            .filter(|step| self.times[*step] > 0.0)
-            .map(|step| 1 << step)
-            .sum()
+        (0..4).filter(|step| self.times[*step] > 0.0).map(|step| 1 << step).sum()
     }
 
     /// Number of gophers of each member that do at least one of `steps`.
@@ -110,16 +107,11 @@ impl Network {
             .flat_map(|crew| crew.steps.0)
             .map(|time| seconds(time.wait) * scale + seconds(time.cpu) * scale)
             .fold(0.0, f64::max);
-        let unit = if unit.is_finite() && unit > 0.0 {
-            unit
-        } else {
-            0.0
-        };
+        let unit = if unit.is_finite() && unit > 0.0 { unit } else { 0.0 };
         let factor = if unit > 0.0 { scale / unit } else { 0.0 };
         let nodes = nodes(plan);
-        let crews: Vec<Crew> = (plan.crews.iter())
-            .map(|crew| numbers(crew, factor, plan.piles.len()))
-            .collect();
+        let crews: Vec<Crew> =
+            (plan.crews.iter()).map(|crew| numbers(crew, factor, plan.piles.len())).collect();
         let classes = if fold { classes(&nodes, &crews) } else { None };
         let (node_class, crew_class) =
             classes.unwrap_or_else(|| ((0..nodes.len()).collect(), (0..crews.len()).collect()));
@@ -314,14 +306,9 @@ fn dealt(plan: &Plan) -> (Vec<Vec<usize>>, Vec<u64>) {
                 *fed = true;
             }
         }
-        let free: Vec<usize> = (0..plan.piles.len())
-            .filter(|pile| !fed[*pile] && !plan.piles[*pile].dump)
-            .collect();
-        return if free.is_empty() {
-            (Vec::new(), Vec::new())
-        } else {
-            (vec![free], vec![1])
-        };
+        let free: Vec<usize> =
+            (0..plan.piles.len()).filter(|pile| !fed[*pile] && !plan.piles[*pile].dump).collect();
+        return if free.is_empty() { (Vec::new(), Vec::new()) } else { (vec![free], vec![1]) };
     }
     let known: Option<Vec<u64>> = books.into_iter().collect();
     let weights = known
@@ -353,12 +340,7 @@ fn classes(nodes: &[Node], crews: &[Crew]) -> Option<(Vec<usize>, Vec<usize>)> {
     let own = numbered(crews.iter().map(|crew| {
         let bits = |times: [f64; 4]| times.map(f64::to_bits);
         let kind = (crew.relay, crew.books.to_bits(), crew.carts, crew.undone);
-        let times = (
-            bits(crew.times),
-            bits(crew.cores),
-            crew.random,
-            crew.exponential,
-        );
+        let times = (bits(crew.times), bits(crew.cores), crew.random, crew.exponential);
         (&crew.name, kind, times, crew.gophers)
     }));
     let mut count = 0;
@@ -367,10 +349,8 @@ fn classes(nodes: &[Node], crews: &[Crew]) -> Option<(Vec<usize>, Vec<usize>)> {
             (crews.iter().zip(&own))
                 .map(|(crew, own)| (*own, node_class[crew.from], node_class[crew.to])),
         );
-        let mut around: Vec<(usize, Vec<(bool, usize)>)> = node_class
-            .iter()
-            .map(|class| (*class, Vec::new()))
-            .collect();
+        let mut around: Vec<(usize, Vec<(bool, usize)>)> =
+            node_class.iter().map(|class| (*class, Vec::new())).collect();
         for (crew, class) in crews.iter().zip(&crew_class) {
             around[crew.from].1.push((false, *class));
             around[crew.to].1.push((true, *class));

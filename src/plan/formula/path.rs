@@ -84,10 +84,7 @@ pub(super) fn paths(net: &Network) -> Paths {
     Paths {
         t1: all.filter(|way| way.trip_alike).map(|way| way.trip),
         latency: all.map(|way| way.soonest),
-        latest: ways
-            .iter()
-            .map(|way| way.map_or(0.0, |way| way.latest))
-            .collect(),
+        latest: ways.iter().map(|way| way.map_or(0.0, |way| way.latest)).collect(),
     }
 }
 

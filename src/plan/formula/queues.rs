@@ -118,12 +118,7 @@ mod tests {
     use super::*;
 
     fn stations(all: &[(f64, u32)]) -> Vec<Station> {
-        (all.iter())
-            .map(|(mean, servers)| Station {
-                mean: *mean,
-                servers: *servers,
-            })
-            .collect()
+        (all.iter()).map(|(mean, servers)| Station { mean: *mean, servers: *servers }).collect()
     }
 
     #[track_caller]
@@ -147,11 +142,7 @@ mod tests {
         let mut queues = vec![0.0; means.len()];
         let mut rate = 0.0;
         for n in 1..=carts {
-            let waits: Vec<f64> = means
-                .iter()
-                .zip(&queues)
-                .map(|(s, q)| s * (1.0 + q))
-                .collect();
+            let waits: Vec<f64> = means.iter().zip(&queues).map(|(s, q)| s * (1.0 + q)).collect();
             rate = f64::from(n) / waits.iter().sum::<f64>();
             queues = waits.iter().map(|wait| rate * wait).collect();
         }
@@ -171,9 +162,7 @@ mod tests {
     /// three stations.
     fn by_definition(all: &[Station], carts: u32) -> f64 {
         let weight = |station: &Station, n: u32| -> f64 {
-            (1..=n)
-                .map(|k| station.mean / f64::from(k.min(station.servers)))
-                .product()
+            (1..=n).map(|k| station.mean / f64::from(k.min(station.servers))).product()
         };
         let sum = |carts: u32| -> f64 {
             let mut sum = 0.0;
@@ -215,10 +204,7 @@ mod tests {
     #[test]
     fn equal_sides_of_a_dump_run_at_d_plus_two_of_d_plus_three() {
         for room in [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 1e15] {
-            close(
-                around_dump(0.5, 0.5, Some(room)),
-                2.0 * (room + 2.0) / (room + 3.0),
-            );
+            close(around_dump(0.5, 0.5, Some(room)), 2.0 * (room + 2.0) / (room + 3.0));
         }
         close(around_dump(0.5, 0.5, None), 2.0);
     }

@@ -178,9 +178,7 @@ impl Middle {
 
     /// The mean rounded to a power of two, so that scaling by it is exact; 1 without any value.
     fn get(self) -> f64 {
-        let middle = self
-            .0
-            .map_or(1.0, |(least, most)| least.sqrt() * most.sqrt());
+        let middle = self.0.map_or(1.0, |(least, most)| least.sqrt() * most.sqrt());
         middle.log2().round().exp2()
     }
 }
@@ -217,9 +215,7 @@ impl Table {
         let mut gains = vec![Wide::ZERO; variables];
         gains[0] = Wide::ONE;
         Self {
-            rows: (scaled.rows.iter())
-                .map(|row| row.coefficients.clone())
-                .collect(),
+            rows: (scaled.rows.iter()).map(|row| row.coefficients.clone()).collect(),
             bounds: scaled.rows.iter().map(|row| row.bound.into()).collect(),
             gains,
             basic: (variables..variables + scaled.rows.len()).collect(),
@@ -239,11 +235,7 @@ impl Table {
             let Some(row) = self.leaving(column) else {
                 return End::Unbounded;
             };
-            idle = if self.bounds[row].near() > DUST {
-                0
-            } else {
-                idle + 1
-            };
+            idle = if self.bounds[row].near() > DUST { 0 } else { idle + 1 };
             self.pivot(row, column);
         }
         End::Lost
@@ -275,12 +267,7 @@ impl Table {
         }
         pivot[column] = Wide::ONE / by;
         let bound = self.bounds[row] / by;
-        for (at, other) in self
-            .rows
-            .iter_mut()
-            .enumerate()
-            .filter(|(at, _)| *at != row)
-        {
+        for (at, other) in self.rows.iter_mut().enumerate().filter(|(at, _)| *at != row) {
             let factor = other[column];
             if factor == Wide::ZERO {
                 continue;
@@ -330,10 +317,7 @@ mod tests {
     use super::*;
 
     fn row(coefficients: &[f64], bound: f64) -> Row {
-        Row {
-            coefficients: coefficients.iter().map(|a| Wide::from(*a)).collect(),
-            bound,
-        }
+        Row { coefficients: coefficients.iter().map(|a| Wide::from(*a)).collect(), bound }
     }
 
     fn best(variables: usize, rows: &[Row]) -> f64 {
@@ -352,11 +336,7 @@ mod tests {
     #[test]
     fn a_flow_is_split() {
         // x0 is the flow; x1 of it takes one way (at most 2), the rest another (at most 3).
-        let rows = [
-            row(&[-1.0, 1.0], 0.0),
-            row(&[0.0, 1.0], 2.0),
-            row(&[1.0, -1.0], 3.0),
-        ];
+        let rows = [row(&[-1.0, 1.0], 0.0), row(&[0.0, 1.0], 2.0), row(&[1.0, -1.0], 3.0)];
         assert!((best(2, &rows) - 5.0).abs() < 1e-9);
     }
 

@@ -27,9 +27,7 @@ fn plan(builder: TopologyBuilder) -> Plan {
 /// A pile of 10,000 books and an incinerator.
 fn ends(name: &str) -> TopologyBuilder {
     TopologyConfig::builder(name)
-        .pile("manuals", |pile| {
-            pile.source(kind("generate").option("books", 10_000))
-        })
+        .pile("manuals", |pile| pile.source(kind("generate").option("books", 10_000)))
         .incinerator("furnace", |fire| fire)
         .cores(64)
 }
@@ -44,9 +42,7 @@ fn stepped(crew: CrewConfig, [load, push, unload, back]: [StepTimeConfig; 4]) ->
 }
 
 fn singles(crew: CrewConfig) -> CrewConfig {
-    ["load", "push", "unload", "return"]
-        .into_iter()
-        .fold(crew, |crew, duty| crew.gophers(1, duty))
+    ["load", "push", "unload", "return"].into_iter().fold(crew, |crew, duty| crew.gophers(1, duty))
 }
 
 /// A design with one crew from the pile to the incinerator.
@@ -63,19 +59,13 @@ fn staged(name: &str, make: impl Fn(CrewConfig) -> CrewConfig) -> TopologyBuilde
 }
 
 fn exponential(mean: f64) -> StepTimeConfig {
-    StepTimeConfig {
-        wait: Some(SpanConfig::Exponential(MS.mul_f64(mean))),
-        cpu: None,
-    }
+    StepTimeConfig { wait: Some(SpanConfig::Exponential(MS.mul_f64(mean))), cpu: None }
 }
 
 #[track_caller]
 fn close(found: Option<f64>, wanted: f64) {
     let found = found.unwrap_or(f64::NAN);
-    assert!(
-        (found - wanted).abs() <= 1e-9 * wanted.abs(),
-        "{found} is not {wanted}"
-    );
+    assert!((found - wanted).abs() <= 1e-9 * wanted.abs(), "{found} is not {wanted}");
 }
 
 /// Expects this speed-up, with nothing left unsaid.

@@ -25,10 +25,7 @@ pub(super) fn bottleneck(limits: &[&Limit]) -> Option<String> {
             _ => others.extend(other(limit)),
         }
     }
-    let mut all: Vec<String> = crews
-        .iter()
-        .map(|(name, parts)| crew(name, parts))
-        .collect();
+    let mut all: Vec<String> = crews.iter().map(|(name, parts)| crew(name, parts)).collect();
     all.extend(others);
     let more = all.len().saturating_sub(MOST);
     all.truncate(MOST);
@@ -53,11 +50,7 @@ fn crew(name: &str, parts: &[&Limit]) -> String {
                 }
             }
             Family::Steps(_, steps) => {
-                shared.push(format!(
-                    "{} ({})",
-                    words(*steps),
-                    count(limit.each, "gopher")
-                ));
+                shared.push(format!("{} ({})", words(*steps), count(limit.each, "gopher")));
             }
             _ => carts = Some(count(limit.each, "cart")),
         }
@@ -89,9 +82,7 @@ fn count(number: f64, what: &str) -> String {
 }
 
 fn words(steps: usize) -> String {
-    let steps = Step::ALL
-        .into_iter()
-        .filter(|step| steps & (1 << step.index()) != 0);
+    let steps = Step::ALL.into_iter().filter(|step| steps & (1 << step.index()) != 0);
     let names: Vec<&str> = steps.map(Step::name).collect();
     listed(&names)
 }

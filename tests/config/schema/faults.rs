@@ -7,14 +7,8 @@ pub(super) const MISTAKES: &[(&str, &str)] = &[
     ("expect.throughput_dip = 2", "/expect/throughput_dip"),
     ("faults.loader = {}", "/faults/loader"),
     ("faults.loader = { target = \"solo\" }", "/faults/loader"),
-    (
-        "faults.loader = { target = \"solo\", kind = \"kill\" }",
-        "/faults/loader",
-    ),
-    (
-        "faults.loader = { target = \"solo\", kind = \"kill\", actions = \"off\" }",
-        "/faults/loader",
-    ),
+    ("faults.loader = { target = \"solo\", kind = \"kill\" }", "/faults/loader"),
+    ("faults.loader = { target = \"solo\", kind = \"kill\", actions = \"off\" }", "/faults/loader"),
     (
         "faults.loader = { target = \"solo\", kind = \"slow\", when = { nth = 1 } }",
         "/faults/loader",
@@ -27,10 +21,7 @@ pub(super) const MISTAKES: &[(&str, &str)] = &[
         "faults.loader = { target = \"solo\", kind = \"kill\", when = { nth = 1, at = \"1s\" } }",
         "/faults/loader/when",
     ),
-    (
-        "faults.loader = { target = \"solo\", kind = \"mix\", odds = 0 }",
-        "/faults/loader/odds",
-    ),
+    ("faults.loader = { target = \"solo\", kind = \"mix\", odds = 0 }", "/faults/loader/odds"),
     (
         "faults.loader = { target = \"solo\", kind = \"kil\", when = { nth = 1 } }",
         "/faults/loader/kind",

@@ -57,11 +57,7 @@ pub fn properties() -> Vec<(String, Json)> {
     let mut found = Vec::new();
     for (path, schema) in tables() {
         for (key, schema) in schema["properties"].as_object().expect("properties") {
-            let path = if path.is_empty() {
-                key.clone()
-            } else {
-                format!("{path}.{key}")
-            };
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             found.push((path, schema.clone()));
         }
     }
@@ -124,22 +120,10 @@ fn kinds_know_the_same_options() {
             assert_eq!(said, known, "{role} {name}");
         }
     };
-    role(
-        "source",
-        catalog.source_names().collect(),
-        "piles.manuals.source",
-    );
+    role("source", catalog.source_names().collect(), "piles.manuals.source");
     role("work", catalog.work_names().collect(), "crews.near.work");
-    role(
-        "burn",
-        catalog.burn_names().collect(),
-        "incinerators.furnace.burn",
-    );
-    role(
-        "worker",
-        catalog.service_names().collect(),
-        "balancers.front.workers.work",
-    );
+    role("burn", catalog.burn_names().collect(), "incinerators.furnace.burn");
+    role("worker", catalog.service_names().collect(), "balancers.front.workers.work");
     let (policies, loads) = (words(&root, "policy"), words(&root, "load"));
     role("policy", policies.to_vec(), "balancers.front.policy");
     role("load", loads.to_vec(), "requesters.users.load");
@@ -149,9 +133,7 @@ fn kinds_know_the_same_options() {
 /// The policies or loads (`role`) that the schema defines with options of their own.
 fn words<'a>(root: &'a Json, role: &str) -> Vec<&'a str> {
     let defs = root["$defs"].as_object().expect("definitions");
-    let words = defs
-        .keys()
-        .filter_map(|key| key.strip_prefix(role)?.strip_prefix('_'));
+    let words = defs.keys().filter_map(|key| key.strip_prefix(role)?.strip_prefix('_'));
     words.collect()
 }
 
@@ -170,10 +152,7 @@ fn every_key_is_described() {
         let text = schema["description"].as_str().unwrap_or_default();
         assert!(text.len() > 10, "{path}: {text}");
         if schema.get("default").is_some() {
-            assert!(
-                text.contains("default ") && text.ends_with(")."),
-                "{path}: {text}"
-            );
+            assert!(text.contains("default ") && text.ends_with(")."), "{path}: {text}");
         }
     }
 }
@@ -194,9 +173,7 @@ fn every_maximum_is_the_most_that_the_loader_takes() {
             let over = keys.iter().rev().fold(Value::Integer(value), |below, key| {
                 Value::Table(Table::from_iter([((*key).to_owned(), below)]))
             });
-            let Value::Table(over) = over else {
-                panic!("{path}")
-            };
+            let Value::Table(over) = over else { panic!("{path}") };
             let mut tree = table(BASE);
             lay(&mut tree, over);
             load(&tree).is_err()

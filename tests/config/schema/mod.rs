@@ -48,8 +48,7 @@ fn validator() -> Validator {
 }
 
 fn table(text: &str) -> Table {
-    text.parse()
-        .unwrap_or_else(|error| panic!("{error}\n{text}"))
+    text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
 /// `BASE` merged with `changes`: tables merge unless their kind differs, everything else is
@@ -102,28 +101,21 @@ fn load(tree: &Table) -> Result<Loaded, Diagnostics> {
 fn complaints(validator: &Validator, tree: &Table) -> Vec<String> {
     let tree = object(tree);
     let errors = validator.iter_errors(&tree);
-    errors
-        .map(|error| format!("{}: {error}", error.instance_path()))
-        .collect()
+    errors.map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 
 fn shipped() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     let entries = fs::read_dir(folder).expect("the shipped configs");
     let paths = entries.map(|entry| entry.expect("an entry").path());
-    paths
-        .filter(|path| path.extension().is_some_and(|ending| ending == "toml"))
-        .collect()
+    paths.filter(|path| path.extension().is_some_and(|ending| ending == "toml")).collect()
 }
 
 #[test]
 fn it_is_a_schema() {
     let schema = json_schema(&catalog());
     assert!(jsonschema::meta::is_valid(&schema));
-    assert_eq!(
-        schema["$schema"],
-        "https://json-schema.org/draft/2020-12/schema"
-    );
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     for key in ["$id", "title", "description"] {
         assert!(schema[key].is_string(), "{key}");
     }
@@ -171,21 +163,13 @@ fn every_default_is_what_the_loader_takes() {
         let over = keys.iter().rev().fold(default, |below, key| {
             Value::Table(Table::from_iter([((*key).to_owned(), below)]))
         });
-        let Value::Table(over) = over else {
-            panic!("{path}")
-        };
+        let Value::Table(over) = over else { panic!("{path}") };
         // Values that are set are not the default.
         if let Some(Value::Table(crew)) = tree["crews"].get_mut("near") {
             crew.remove("carts");
         }
         // The presence of these tables has a meaning: their defaults are those of an empty table.
-        if let [
-            "balancers",
-            "front",
-            table @ ("shed" | "retry_budget" | "eject"),
-            _,
-        ] = keys[..]
-        {
+        if let ["balancers", "front", table @ ("shed" | "retry_budget" | "eject"), _] = keys[..] {
             let empty = format!("balancers.front.{table} = {{}}");
             lay(&mut tree, self::table(&empty));
         }

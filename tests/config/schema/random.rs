@@ -182,13 +182,10 @@ fn slip() -> impl Strategy<Value = Slip> {
 /// The keys and indexes that lead to each value below `value`.
 fn paths(value: &Value, at: &mut Vec<String>, out: &mut Vec<Vec<String>>) {
     let below: Vec<(String, &Value)> = match value {
-        Value::Table(table) => table
-            .iter()
-            .map(|(key, value)| (key.clone(), value))
-            .collect(),
-        Value::Array(items) => (items.iter().enumerate())
-            .map(|(at, value)| (at.to_string(), value))
-            .collect(),
+        Value::Table(table) => table.iter().map(|(key, value)| (key.clone(), value)).collect(),
+        Value::Array(items) => {
+            (items.iter().enumerate()).map(|(at, value)| (at.to_string(), value)).collect()
+        }
         _ => return,
     };
     for (key, value) in below {
@@ -260,11 +257,8 @@ fn what_the_loader_takes_the_schema_takes() {
     let validator = validator();
     let (taken, refused_by_both) = (Cell::new(0u32), Cell::new(0u32));
     let cases = Config::default().cases.max(1000);
-    let mut runner = TestRunner::new(Config {
-        cases,
-        failure_persistence: None,
-        ..Config::default()
-    });
+    let mut runner =
+        TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     let start = prop::collection::vec(prop::sample::select(UNUSUAL), 1..3);
     let slips = prop::collection::vec((any::<prop::sample::Index>(), slip()), 0..3);
     let result = runner.run(&(start, slips), |(start, slips)| {
@@ -330,19 +324,13 @@ fn they_read_the_same_texts() {
         ("dumps.middle.capacity.bytes = TEXT", &bytes),
         ("supervision.period = TEXT", &time),
         (command, &time),
-        (
-            "crews.near.gophers = [TEXT, 'load push unload return']",
-            duties,
-        ),
+        ("crews.near.gophers = [TEXT, 'load push unload return']", duties),
         (lane, label),
     ];
     for (changes, pattern) in cases {
         let (taken, refused) = (Cell::new(0u32), Cell::new(0u32));
-        let mut runner = TestRunner::new(Config {
-            cases: 250,
-            failure_persistence: None,
-            ..Config::default()
-        });
+        let mut runner =
+            TestRunner::new(Config { cases: 250, failure_persistence: None, ..Config::default() });
         let text = prop::string::string_regex(pattern).expect("a pattern");
         let result = runner.run(&text, |text| {
             let (loader, schema) = both(&validator, changes, &text);
@@ -357,9 +345,6 @@ fn they_read_the_same_texts() {
             Ok(())
         });
         result.unwrap_or_else(|failure| panic!("{failure}"));
-        assert!(
-            taken.get() > 10 && refused.get() > 10,
-            "{changes}: {taken:?} {refused:?}"
-        );
+        assert!(taken.get() > 10 && refused.get() > 10, "{changes}: {taken:?} {refused:?}");
     }
 }

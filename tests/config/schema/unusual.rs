@@ -156,14 +156,7 @@ fn both_refuse_a_design_that_moves_nothing() {
         &["crews"],
         &["balancers"],
         &["balancers", "piles", "incinerators", "crews", "dumps"],
-        &[
-            "balancers",
-            "requesters",
-            "piles",
-            "incinerators",
-            "crews",
-            "dumps",
-        ],
+        &["balancers", "requesters", "piles", "incinerators", "crews", "dumps"],
     ] {
         for empty in [false, true] {
             let mut tree = table(BASE);
@@ -174,10 +167,7 @@ fn both_refuse_a_design_that_moves_nothing() {
                 }
             }
             assert!(load(&tree).is_err(), "{gone:?} {empty}");
-            assert!(
-                !complaints(&validator, &tree).is_empty(),
-                "{gone:?} {empty}"
-            );
+            assert!(!complaints(&validator, &tree).is_empty(), "{gone:?} {empty}");
         }
     }
 }

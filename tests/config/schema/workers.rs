@@ -46,8 +46,10 @@ struct Idle {}
 /// The shipped kinds, and two kinds of worker.
 pub fn catalog() -> Catalog {
     let mut catalog = Catalog::standard();
-    catalog
-        .add_service("nap", "Sleeps a little", |_: &Nap, _| Ok(Never))
-        .add_service("idle", "Answers at once", |_: &Idle, _| Ok(Never));
+    catalog.add_service("nap", "Sleeps a little", |_: &Nap, _| Ok(Never)).add_service(
+        "idle",
+        "Answers at once",
+        |_: &Idle, _| Ok(Never),
+    );
     catalog
 }

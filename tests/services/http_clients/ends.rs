@@ -39,10 +39,8 @@ fn a_client_that_never_reads_does_not_hold_the_end() {
         let service = start(config_with("1ms", text)).await;
         let mut never = service.connect().await;
         let body = vec![b'z'; 12 << 20];
-        let head = format!(
-            "POST /books/a HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
+        let head =
+            format!("POST /books/a HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
         never.write_all(head.as_bytes()).await.expect("it listens");
         never.write_all(&body).await.expect("it reads");
         until("it is answered", || service.heard().answered == 1).await;
@@ -102,18 +100,12 @@ fn operators_name_a_host_that_is_served_and_malformed_requests_are_counted() {
         let other = b"GET /books/a HTTP/1.1\r\nhost: evil.example\r\n\r\n";
         assert_eq!(service.say(other).await, Some((200, true)));
         for _ in 0..3 {
-            assert_eq!(
-                service.say(b"what is this\r\n\r\n").await,
-                Some((400, false))
-            );
+            assert_eq!(service.say(b"what is this\r\n\r\n").await, Some((400, false)));
         }
         let metrics = admin(service.address, "/metrics", "localhost").await;
         let (_, text) = metrics.expect("metrics");
         let line = "gopherworks_http_malformed_requests_total{requester=\"web\"} 3\n";
         assert!(text.contains(line), "{text}");
-        assert!(
-            text.contains("gopherworks_http_connections{requester=\"web\"} "),
-            "{text}"
-        );
+        assert!(text.contains("gopherworks_http_connections{requester=\"web\"} "), "{text}");
     });
 }

@@ -14,10 +14,7 @@ async fn asks_for_much(service: &Service) -> TcpStream {
     let mut stream = socket.connect(service.address).await.expect("it listens");
     let head = format!("POST /books/a HTTP/1.1\r\nhost: x\r\ncontent-length: {LARGE}\r\n\r\n");
     stream.write_all(head.as_bytes()).await.expect("it listens");
-    stream
-        .write_all(&vec![b'z'; LARGE])
-        .await
-        .expect("it reads");
+    stream.write_all(&vec![b'z'; LARGE]).await.expect("it reads");
     stream
 }
 
@@ -38,10 +35,7 @@ async fn takes(stream: &mut TcpStream, part: usize, every: Duration) -> usize {
 }
 
 fn large(lines: &str) -> String {
-    config_with(
-        "1ms",
-        &format!("body = \"16MiB\"\nconnections = 2\n{lines}"),
-    )
+    config_with("1ms", &format!("body = \"16MiB\"\nconnections = 2\n{lines}"))
 }
 
 #[test]
@@ -91,10 +85,7 @@ fn a_second_head_has_to_come_as_fast_as_the_first() {
         let began = Instant::now();
         let (mut reading, mut writing) = stream.split();
         let trickle = async {
-            for byte in b"GET /books/a HTTP/1.1\r\nx: "
-                .iter()
-                .chain([b'a'].iter().cycle())
-            {
+            for byte in b"GET /books/a HTTP/1.1\r\nx: ".iter().chain([b'a'].iter().cycle()) {
                 tokio::time::sleep(50 * MS).await;
                 if writing.write_all(&[*byte]).await.is_err() {
                     break;

@@ -34,11 +34,7 @@ impl<W: Work> BalancerCore<W> {
         };
         self.tell(told, Some(ticket.worker));
         let wanted = matches!(verdict, Verdict::Over(_));
-        let act = Act::Answer {
-            request: ticket.which.number,
-            copy: ticket.which.copy,
-            wanted,
-        };
+        let act = Act::Answer { request: ticket.which.number, copy: ticket.which.copy, wanted };
         let worker = &self.workers[ticket.worker].name;
         self.record(worker, now, &act);
         if planted::has(Defect::BalancerAnswersTwice) && ticket.which.copy > 0 {
@@ -76,10 +72,7 @@ impl<W: Work> BalancerCore<W> {
             self.record(
                 &self.workers[worker].name,
                 now,
-                &Act::Lose {
-                    request: which.number,
-                    copy: which.copy,
-                },
+                &Act::Lose { request: which.number, copy: which.copy },
             );
         }
         match verdict {
@@ -102,13 +95,7 @@ impl<W: Work> BalancerCore<W> {
             (state.desk.cancel(which, now), state.desk.open() == 0)
         };
         if let Some(item) = item {
-            self.record(
-                &self.name,
-                now,
-                &Act::Cancel {
-                    request: which.number,
-                },
-            );
+            self.record(&self.name, now, &Act::Cancel { request: which.number });
             item.cell.abandon();
             drop(item);
             self.ended(idle);
@@ -120,10 +107,9 @@ impl<W: Work> BalancerCore<W> {
         let now = self.clock.now();
         for (request, item, why) in refused {
             let (act, error) = match why {
-                Refusal::Expired { begun } => (
-                    Act::Expire { request },
-                    CallError::DeadlineExceeded { begun },
-                ),
+                Refusal::Expired { begun } => {
+                    (Act::Expire { request }, CallError::DeadlineExceeded { begun })
+                }
                 Refusal::Shed { waited } => (Act::Shed { request }, CallError::Shed { waited }),
             };
             self.record(&self.name, now, &act);

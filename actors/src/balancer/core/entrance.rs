@@ -115,24 +115,13 @@ impl<W: Work> BalancerCore<W> {
             None => Body::Once(Some(Guarded::new(request))),
         };
         let cell = Arc::new(Cell::new());
-        let item = Item {
-            body,
-            cell: cell.clone(),
-            asked,
-            behalf: serving(),
-            _room: room,
-        };
+        let item = Item { body, cell: cell.clone(), asked, behalf: serving(), _room: room };
         let now = self.clock.now();
         let due = self.due(asked, &options);
         if due.is_some_and(|due| due <= now) {
             return Err(self.rejected(LATE));
         }
-        let terms = Terms {
-            cost,
-            due,
-            priority: options.priority,
-            key: options.key,
-        };
+        let terms = Terms { cost, due, priority: options.priority, key: options.key };
         let (which, told, ring) = {
             let mut state = self.lock();
             if state.closed {
@@ -147,19 +136,8 @@ impl<W: Work> BalancerCore<W> {
             let ring = self.is_early(&mut state) || !state.desk.is_any_up();
             (which, state.told(), ring)
         };
-        let call = Call {
-            core: self.clone(),
-            cell,
-            which,
-            open: true,
-        };
-        self.record(
-            &self.name,
-            now,
-            &Act::Ask {
-                request: which.number,
-            },
-        );
+        let call = Call { core: self.clone(), cell, which, open: true };
+        self.record(&self.name, now, &Act::Ask { request: which.number });
         self.tell(told, None);
         if ring {
             self.ring();

@@ -176,8 +176,7 @@ impl<W: Work> BalancerCore<W> {
 
     /// Waits until no request is in flight.
     pub async fn quiet(&self) {
-        self.until(|state| state.desk.open() == 0 && !self.lanes.iter().any(Lane::is_busy))
-            .await;
+        self.until(|state| state.desk.open() == 0 && !self.lanes.iter().any(Lane::is_busy)).await;
     }
 
     /// Waits until every wanted worker has been up once, or the balancer is closed.
@@ -210,10 +209,7 @@ impl<W: Work> BalancerCore<W> {
         let (response, waited) = lent.merged((&state.response, &state.waited));
         let (responses, waits) = (state.responses + lent.responses, state.waits);
         drop(state);
-        [
-            Buckets::new(&response, responses),
-            Buckets::new(&waited, waits),
-        ]
+        [Buckets::new(&response, responses), Buckets::new(&waited, waits)]
     }
 
     /// Statistics since the start.

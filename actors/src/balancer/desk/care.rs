@@ -42,10 +42,9 @@ impl<T> Desk<T> {
 
     /// Weight of a worker: below 1 during its slow start.
     pub(super) fn weight(&self, worker: usize, now: Time) -> f64 {
-        let (Some(span), Some(since)) = (
-            self.rules.resilience.slow_start,
-            self.workers[worker].warming,
-        ) else {
+        let (Some(span), Some(since)) =
+            (self.rules.resilience.slow_start, self.workers[worker].warming)
+        else {
             return 1.0;
         };
         let share = (now - since).as_secs_f64() / span.as_secs_f64();
@@ -113,9 +112,7 @@ impl<T> Desk<T> {
         if one.out.is_some() || one.parked {
             return;
         }
-        let up = (self.workers.iter())
-            .filter(|one| one.up.is_some() && !one.parked)
-            .count();
+        let up = (self.workers.iter()).filter(|one| one.up.is_some() && !one.parked).count();
         let most = (up as f64 * at_most) as usize;
         // Of each kind (reserved or not) one available worker has to be left; one that is going
         // down is not in the heap.
@@ -125,10 +122,7 @@ impl<T> Desk<T> {
             return;
         }
         let one = &mut self.workers[worker];
-        if one
-            .readmitted
-            .is_some_and(|at| now - at > pause.saturating_mul(one.ejections))
-        {
+        if one.readmitted.is_some_and(|at| now - at > pause.saturating_mul(one.ejections)) {
             one.ejections = 0;
         }
         one.ejections = (one.ejections + 1).min(LONGEST);
@@ -145,9 +139,8 @@ impl<T> Desk<T> {
             return;
         }
         let over = |desk: &Self, worker: usize| desk.workers[worker].out.is_none_or(|at| at <= now);
-        let due: Vec<usize> = (self.out.iter().copied())
-            .filter(|worker| over(self, *worker))
-            .collect();
+        let due: Vec<usize> =
+            (self.out.iter().copied()).filter(|worker| over(self, *worker)).collect();
         due.into_iter().for_each(|worker| self.let_in(worker, now));
         for kind in [false, true] {
             if !self.heaps[usize::from(kind)].workers().is_empty() {
@@ -177,9 +170,7 @@ impl<T> Desk<T> {
     }
 
     pub(super) fn next_readmission(&self) -> Option<Time> {
-        (self.out.iter())
-            .filter_map(|worker| self.workers[*worker].out)
-            .min()
+        (self.out.iter()).filter_map(|worker| self.workers[*worker].out).min()
     }
 
     /// Requeues a worker's queue in the backlog.

@@ -53,13 +53,13 @@ impl<T> Desk<T> {
             return heap.least().filter(|at| self.has_room(*at, each, now));
         }
         // Weights change over time, so the heap's order does not hold.
-        (heap.workers().iter().copied())
-            .filter(|at| self.has_room(*at, each, now))
-            .min_by(|a, b| {
+        (heap.workers().iter().copied()).filter(|at| self.has_room(*at, each, now)).min_by(
+            |a, b| {
                 let key = |at: usize| (self.load(at, now), heap.turn(at), at);
                 let ((a, b, c), (d, e, f)) = (key(*a), key(*b));
                 a.total_cmp(&d).then(b.cmp(&e)).then(c.cmp(&f))
-            })
+            },
+        )
     }
 
     /// The worker's pending requests with one more, divided by its slow-start weight.
@@ -71,10 +71,9 @@ impl<T> Desk<T> {
     fn choose(&mut self, now: Time) -> Option<(usize, Takes)> {
         let all = |worker: usize| (worker, Takes::All);
         match self.rules.policy {
-            Policy::Central {
-                per_worker,
-                skip_slow: false,
-            } => self.least(0, per_worker, now).map(all),
+            Policy::Central { per_worker, skip_slow: false } => {
+                self.least(0, per_worker, now).map(all)
+            }
             Policy::Central { per_worker, .. } => self.quickest(per_worker, now).map(all),
             Policy::ShortFirst { .. } => self.least(0, 1, now).map(all),
             Policy::Reserve { .. } => match self.least(1, 1, now) {
@@ -93,11 +92,7 @@ impl<T> Desk<T> {
                         (up[one], up[if other < one { other } else { other + 1 }])
                     }
                 };
-                Some(all(if self.load(other, now) < self.load(one, now) {
-                    other
-                } else {
-                    one
-                }))
+                Some(all(if self.load(other, now) < self.load(one, now) { other } else { one }))
             }
             Policy::RoundRobin => {
                 for _ in 0..self.tries(now) {
@@ -143,11 +138,7 @@ impl<T> Desk<T> {
 
     /// Draws per request: more than one only during slow start, where workers may decline.
     fn tries(&self, now: Time) -> usize {
-        if self.is_warming(now) {
-            2 * self.workers.len()
-        } else {
-            1
-        }
+        if self.is_warming(now) { 2 * self.workers.len() } else { 1 }
     }
 
     /// A worker in slow start accepts with the probability of its weight.
@@ -192,11 +183,7 @@ impl<T> Desk<T> {
     fn has_room(&self, worker: usize, each: u32, now: Time) -> bool {
         let most = self.rules.places.saturating_mul(each.max(1) as usize);
         let weight = self.weight(worker, now);
-        let most = if weight < 1.0 {
-            (most as f64 * weight).ceil() as usize
-        } else {
-            most
-        };
+        let most = if weight < 1.0 { (most as f64 * weight).ceil() as usize } else { most };
         self.workers[worker].pending() < most
     }
 
@@ -294,12 +281,7 @@ impl<T> Desk<T> {
             return;
         };
         entry.waiting -= 1;
-        entry.at.push(super::Posting {
-            copy: which.copy,
-            worker,
-            running: false,
-            epoch: 0,
-        });
+        entry.at.push(super::Posting { copy: which.copy, worker, running: false, epoch: 0 });
         self.turn += 1;
         let queue = &mut self.workers[worker].queue;
         let mut at = queue.len();

@@ -115,8 +115,7 @@ impl<T> Desk<T> {
         // A new copy number, so that random choices for the retry are drawn anew.
         let copy = entry.made;
         entry.made += 1;
-        self.backlog
-            .push(Ref { copy, ..which }, order, short, priority);
+        self.backlog.push(Ref { copy, ..which }, order, short, priority);
     }
 
     pub(super) fn release(&mut self, worker: usize, epoch: u64, now: Time) {

@@ -32,11 +32,7 @@ impl<T> Desk<T> {
                 return;
             }
             self.hedges.pop_first();
-            let which = Ref {
-                key,
-                number,
-                copy: 0,
-            };
+            let which = Ref { key, number, copy: 0 };
             let Some(entry) = live(&mut self.entries, which) else {
                 continue;
             };

@@ -50,10 +50,7 @@ pub struct Loads {
 
 impl LoadMeter {
     pub(crate) fn new(workers: usize, now: Time) -> Self {
-        let idle = Pending {
-            last: now,
-            ..Pending::default()
-        };
+        let idle = Pending { last: now, ..Pending::default() };
         Self {
             since: now,
             last: now,
@@ -104,17 +101,9 @@ impl LoadMeter {
             let (pending, rest) = (one.now as f64, (now - one.last).as_secs_f64());
             let mean = over(one.area + pending * rest);
             let squares = over(one.squares + pending * pending * rest);
-            WorkerLoad {
-                pending: one.now,
-                mean,
-                variance: (squares - mean * mean).max(0.0),
-            }
+            WorkerLoad { pending: one.now, mean, variance: (squares - mean * mean).max(0.0) }
         });
-        Loads {
-            mean: over(copy.mean),
-            variance: over(copy.variance),
-            workers: workers.collect(),
-        }
+        Loads { mean: over(copy.mean), variance: over(copy.variance), workers: workers.collect() }
     }
 }
 

@@ -21,20 +21,11 @@ impl<T> Desk<T> {
     /// When [`Desk::turn`] is due next, unless something happens earlier.
     pub fn next_turn(&mut self) -> Option<Time> {
         let entries = &self.entries;
-        let due = self
-            .dues
-            .first(|which| is_live(entries, which))
-            .map(|(due, _)| due);
-        [
-            due,
-            self.next_shed(),
-            self.next_readmission(),
-            self.next_hedge(),
-            self.next_warmer(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let due = self.dues.first(|which| is_live(entries, which)).map(|(due, _)| due);
+        [due, self.next_shed(), self.next_readmission(), self.next_hedge(), self.next_warmer()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// During slow start a queued request may become dispatchable by time alone.
@@ -67,8 +58,7 @@ impl<T> Desk<T> {
             let begun = self.entries[which.key].begun;
             if let Some(item) = self.end(which, None, now) {
                 self.counts.expired += 1;
-                self.refused
-                    .push((which.number, item, Refusal::Expired { begun }));
+                self.refused.push((which.number, item, Refusal::Expired { begun }));
             }
         }
     }
@@ -100,8 +90,7 @@ impl<T> Desk<T> {
             }
             if let Some(item) = self.end(which, None, now) {
                 self.counts.shed += 1;
-                self.refused
-                    .push((which.number, item, Refusal::Shed { waited }));
+                self.refused.push((which.number, item, Refusal::Shed { waited }));
             }
         }
     }

@@ -18,11 +18,7 @@ const ENOUGH: u64 = 100;
 
 impl Default for Times {
     fn default() -> Self {
-        Self {
-            took: histogram(),
-            known: None,
-            look_at: ENOUGH,
-        }
+        Self { took: histogram(), known: None, look_at: ENOUGH }
     }
 }
 

@@ -38,9 +38,7 @@ fn a_full_queue_refuses_where_it_is_told_to() {
             .await
             .unwrap();
         let answers = join_all((0..4).map(|_| balancer.call(MS))).await;
-        let full = answers
-            .iter()
-            .filter(|answer| **answer == Err(CallError::Full));
+        let full = answers.iter().filter(|answer| **answer == Err(CallError::Full));
         assert_eq!(full.count(), 2);
         assert_eq!(balancer.figures().counts.answered, 2);
     });
@@ -50,12 +48,7 @@ fn a_full_queue_refuses_where_it_is_told_to() {
 fn places_are_all_used_and_never_more() {
     virtually(async |clock| {
         let counted = Counted::default();
-        let balancer = sleepers(&clock, &counted)
-            .workers(2)
-            .concurrency(3)
-            .start()
-            .await
-            .unwrap();
+        let balancer = sleepers(&clock, &counted).workers(2).concurrency(3).start().await.unwrap();
         let calls = join_all((0..12).map(|_| balancer.call(10 * MS)));
         let (answers, ()) = tokio::join!(calls, async {
             clock.sleep(5 * MS).await;

@@ -28,12 +28,7 @@ fn a_dropped_call_is_cancelled_queued_or_running() {
 fn callers_that_give_up_leave_nothing_behind() {
     virtually(async |clock| {
         let counted = Counted::default();
-        let balancer = sleepers(&clock, &counted)
-            .workers(3)
-            .queue(5)
-            .start()
-            .await
-            .unwrap();
+        let balancer = sleepers(&clock, &counted).workers(3).queue(5).start().await.unwrap();
         for round in 0..500u32 {
             let calls = (0..20).map(|n| {
                 let balancer = balancer.clone();
@@ -65,11 +60,7 @@ fn callers_that_give_up_leave_nothing_behind() {
 #[test]
 fn stopping_answers_everybody() {
     virtually(async |clock| {
-        let balancer = sleepers(&clock, &Counted::default())
-            .queue(1)
-            .start()
-            .await
-            .unwrap();
+        let balancer = sleepers(&clock, &Counted::default()).queue(1).start().await.unwrap();
         let calls = (0..5).map(|_| balancer.call(10 * MS));
         let (answers, ()) = tokio::join!(join_all(calls), async {
             clock.sleep(15 * MS).await;
@@ -77,11 +68,7 @@ fn stopping_answers_everybody() {
         });
         let answered = answers.iter().filter(|answer| answer.is_ok()).count();
         assert_eq!(answered, 1);
-        assert!(
-            answers[1..]
-                .iter()
-                .all(|answer| answer == &Err(CallError::Closed))
-        );
+        assert!(answers[1..].iter().all(|answer| answer == &Err(CallError::Closed)));
     });
 }
 

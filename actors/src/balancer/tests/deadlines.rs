@@ -12,12 +12,7 @@ fn late(begun: bool) -> Result<Duration, CallError> {
 fn a_deadline_holds_for_room_for_the_queue_and_for_the_work() {
     virtually(async |clock| {
         let counted = Counted::default();
-        let balancer = sleepers(&clock, &counted)
-            .queue(1)
-            .deadline(10 * MS)
-            .start()
-            .await
-            .unwrap();
+        let balancer = sleepers(&clock, &counted).queue(1).deadline(10 * MS).start().await.unwrap();
         let began = clock.now();
         let calls = join_all((0..3).map(|_| async {
             let answer = balancer.call(30 * MS).await;
@@ -43,11 +38,7 @@ fn a_deadline_holds_for_room_for_the_queue_and_for_the_work() {
 #[test]
 fn deadlines_hold_while_no_worker_is_up_and_across_the_death_of_the_balancers_actor() {
     virtually(async |clock| {
-        let balancer = sleepers(&clock, &Counted::default())
-            .name("desk")
-            .start()
-            .await
-            .unwrap();
+        let balancer = sleepers(&clock, &Counted::default()).name("desk").start().await.unwrap();
         let running = balancer.start(50 * MS).await.unwrap();
         let options = CallOptions::default().within(20 * MS);
         let waiting = balancer.start_with(MS, options).await.unwrap();
@@ -65,10 +56,7 @@ fn what_waits_too_long_under_overload_is_shed() {
     virtually(async |clock| {
         let balancer = sleepers(&clock, &Counted::default())
             .queue(None)
-            .shed(Shed {
-                target: 5 * MS,
-                interval: 40 * MS,
-            })
+            .shed(Shed { target: 5 * MS, interval: 40 * MS })
             .start()
             .await
             .unwrap();

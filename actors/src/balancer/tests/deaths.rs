@@ -99,14 +99,8 @@ fn blocking_work_answers_though_its_worker_was_killed_meanwhile() {
 #[test]
 fn a_panic_on_a_thread_ends_the_worker_too() {
     actix_rt::System::new().block_on(async {
-        let balancer = Balancer::of(|_| blocking(|n: u32| 10 / n))
-            .start()
-            .await
-            .unwrap();
-        assert!(matches!(
-            balancer.call(0).await,
-            Err(CallError::WorkerLost { .. })
-        ));
+        let balancer = Balancer::of(|_| blocking(|n: u32| 10 / n)).start().await.unwrap();
+        assert!(matches!(balancer.call(0).await, Err(CallError::WorkerLost { .. })));
         assert_eq!(balancer.call(5).await, Ok(2));
         assert_eq!(balancer.restarts(), 1);
     });
@@ -127,12 +121,8 @@ fn a_worker_that_cannot_be_made_is_an_error_of_the_start() {
 #[test]
 fn the_balancer_itself_may_die() {
     virtually(async |clock| {
-        let balancer = sleepers(&clock, &Counted::default())
-            .workers(2)
-            .name("desk")
-            .start()
-            .await
-            .unwrap();
+        let balancer =
+            sleepers(&clock, &Counted::default()).workers(2).name("desk").start().await.unwrap();
         let mut calls = Vec::new();
         for _ in 0..50 {
             calls.push(balancer.start(MS).await.unwrap());

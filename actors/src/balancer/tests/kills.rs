@@ -23,25 +23,16 @@ struct Plan {
 fn plans() -> impl Strategy<Value = Plan> {
     let policies = prop_oneof![
         Just(Policy::CENTRAL),
-        Just(Policy::Central {
-            per_worker: 2,
-            skip_slow: true
-        }),
+        Just(Policy::Central { per_worker: 2, skip_slow: true }),
         Just(Policy::LeastLoaded),
         Just(Policy::TwoChoices),
         Just(Policy::RoundRobin),
         Just(Policy::Random),
         Just(Policy::ShortFirst { ageing: 0.05 }),
-        Just(Policy::Reserve {
-            workers: 1,
-            short: MS,
-            ageing: 0.05
-        }),
+        Just(Policy::Reserve { workers: 1, short: MS, ageing: 0.05 }),
     ];
-    let requests = prop::collection::vec(
-        (0..200u32, 0..60u32, prop::option::weighted(0.2, 0..50u32)),
-        1..60,
-    );
+    let requests =
+        prop::collection::vec((0..200u32, 0..60u32, prop::option::weighted(0.2, 0..50u32)), 1..60);
     (
         policies,
         any::<bool>(),
@@ -105,20 +96,13 @@ fn play(plan: &Plan) -> Result<String, TestCaseError> {
             (0, true) => builder.idempotent(3),
             (0, false) => builder,
             (1, _) => builder.replicated(2),
-            _ => builder.hedged(Hedge {
-                after: After::Delay(MS),
-                budget: 0.5,
-            }),
+            _ => builder.hedged(Hedge { after: After::Delay(MS), budget: 0.5 }),
         };
         let balancer = builder.start().await.expect("a start");
         let calls = plan.requests.iter().enumerate().map(|(number, asked)| {
             let (balancer, clock) = (balancer.clone(), clock.clone());
             let (at, takes, patience) = *asked;
-            let request = Request {
-                number,
-                takes: takes * unit,
-                bad: plan.bad.contains(&number),
-            };
+            let request = Request { number, takes: takes * unit, bad: plan.bad.contains(&number) };
             async move {
                 clock.sleep(at * unit).await;
                 let answer = match patience {
@@ -136,9 +120,7 @@ fn play(plan: &Plan) -> Result<String, TestCaseError> {
             let mut kills = plan.kills.clone();
             kills.sort_unstable();
             for (at, who) in kills {
-                clock
-                    .sleep_until(crate::clock::Time::ZERO + at * unit)
-                    .await;
+                clock.sleep_until(crate::clock::Time::ZERO + at * unit).await;
                 let name = match who {
                     4 => "desk".to_owned(),
                     who => format!("desk/{}", who % plan.workers + 1),
@@ -169,17 +151,8 @@ fn play(plan: &Plan) -> Result<String, TestCaseError> {
         }
         prop_assert_eq!(figures.open, 0);
         prop_assert_eq!((counts.answered, counts.failed), told);
-        prop_assert_eq!(
-            counts.asked,
-            counts.answered + counts.failed + counts.cancelled
-        );
-        prop_assert!(
-            figures
-                .loads
-                .workers
-                .iter()
-                .all(|worker| worker.pending == 0)
-        );
+        prop_assert_eq!(counts.asked, counts.answered + counts.failed + counts.cancelled);
+        prop_assert!(figures.loads.workers.iter().all(|worker| worker.pending == 0));
         Ok(format!("{answers:?} {counts:?} {:?}", clock.now()))
     })
 }

@@ -99,10 +99,7 @@ fn a_place_is_lent_to_a_caller_on_the_same_arbiter_only() {
         assert_eq!(figures.counts.asked, figures.counts.over());
         assert_eq!(figures.response.count, figures.counts.answered);
         assert_eq!(figures.waited.count, figures.counts.answered);
-        assert_eq!(
-            balancer.call((3, Does::Nothing)).await,
-            Err(CallError::Closed)
-        );
+        assert_eq!(balancer.call((3, Does::Nothing)).await, Err(CallError::Closed));
     });
 }
 
@@ -182,10 +179,7 @@ fn who_waits_on_loan_hears_of_the_end_of_the_worker_and_of_the_balancer() {
         let waits = ask(&balancer, (1, Does::Wait));
         assert!(balancer.supervisor().kill("b/1"));
         let answer = waits.await;
-        assert!(
-            matches!(answer, Err(CallError::WorkerLost { .. })),
-            "{answer:?}"
-        );
+        assert!(matches!(answer, Err(CallError::WorkerLost { .. })), "{answer:?}");
         // After 1000 requests slots are lent again.
         for number in 0..1100 {
             let answer = balancer.call((number, Does::Nothing)).await;
@@ -200,10 +194,7 @@ fn who_waits_on_loan_hears_of_the_end_of_the_worker_and_of_the_balancer() {
         assert_eq!(answer, Err(CallError::Closed));
         drained.await;
         let figures = balancer.figures();
-        assert_eq!(
-            (figures.open, figures.counts.asked),
-            (0, figures.counts.over())
-        );
+        assert_eq!((figures.open, figures.counts.asked), (0, figures.counts.over()));
     });
 }
 
@@ -276,11 +267,7 @@ async fn play(plan: Plan) -> Result<(), TestCaseError> {
         .queue(plan.queue)
         .on(arbiters.iter().map(Arbiter::handle))
         .supervision(Policy {
-            backoff: Backoff {
-                min: Duration::ZERO,
-                max: Duration::ZERO,
-                ..Backoff::default()
-            },
+            backoff: Backoff { min: Duration::ZERO, max: Duration::ZERO, ..Backoff::default() },
             intensity: u32::MAX,
             in_a_row: u32::MAX,
             ..Policy::default()

@@ -76,10 +76,7 @@ fn a_future_that_panics_in_its_drop_takes_no_neighbour_along() {
             }
             for call in calls {
                 let answer = within(&clock, call).await;
-                assert!(
-                    matches!(answer, Some(Err(CallError::WorkerLost { .. }))),
-                    "{answer:?}"
-                );
+                assert!(matches!(answer, Some(Err(CallError::WorkerLost { .. }))), "{answer:?}");
             }
             assert_eq!(within(&clock, balancer.call(10)).await, Some(Ok(10)));
             assert_eq!(balancer.figures().open, 0);
@@ -96,10 +93,8 @@ fn a_reply_that_panics_in_its_drop_harms_nobody() {
         let balancer = balancer.start().await.unwrap();
         for _ in 0..3 {
             balancer.try_start(100).unwrap().detach();
-            let (n, _) = within(&clock, balancer.call(1))
-                .await
-                .expect("its place is free")
-                .unwrap();
+            let (n, _) =
+                within(&clock, balancer.call(1)).await.expect("its place is free").unwrap();
             assert_eq!(n, 1);
         }
     });
@@ -120,11 +115,7 @@ fn a_reply_that_panics_in_its_drop_harms_nobody() {
 #[test]
 fn somebody_is_left_for_long_requests_whatever_the_size() {
     virtually(async |clock| {
-        let policy = Policy::Reserve {
-            workers: 1,
-            short: MS,
-            ageing: 0.05,
-        };
+        let policy = Policy::Reserve { workers: 1, short: MS, ageing: 0.05 };
         let balancer = Balancer::of(|_| from_fn(async |n: u64| n))
             .policy(policy)
             .cost(|n| Some(Duration::from_millis(*n)))
@@ -136,16 +127,8 @@ fn somebody_is_left_for_long_requests_whatever_the_size() {
             .unwrap();
         for size in [1, 2, 4, 1, 3] {
             balancer.resize(size);
-            assert_eq!(
-                within(&clock, balancer.call(0)).await,
-                Some(Ok(0)),
-                "{size}"
-            );
-            assert_eq!(
-                within(&clock, balancer.call(50)).await,
-                Some(Ok(50)),
-                "{size}"
-            );
+            assert_eq!(within(&clock, balancer.call(0)).await, Some(Ok(0)), "{size}");
+            assert_eq!(within(&clock, balancer.call(50)).await, Some(Ok(50)), "{size}");
         }
     });
 }
@@ -164,38 +147,22 @@ fn rules(spread: Spread, policy: Policy) -> Rules {
 #[test]
 fn a_life_that_was_given_up_does_not_come_up_beside_its_successor() {
     let now = Time(1);
-    let mut desk = Desk::new(
-        rules(Spread::One, Policy::CENTRAL),
-        Seed(3).stream("a", "b"),
-        now,
-    );
+    let mut desk = Desk::new(rules(Spread::One, Policy::CENTRAL), Seed(3).stream("a", "b"), now);
     assert!(desk.worker_up(0, 2, now));
     assert!(!desk.worker_up(0, 1, now));
     desk.submit("one", Terms::default(), now);
     desk.turn(now);
     assert!(desk.take(0, 1, now, |item| *item).is_none());
     desk.worker_down(0, 1, now);
-    assert_eq!(
-        desk.take(0, 2, now, |item| *item).map(|begun| begun.item),
-        Some("one")
-    );
-    assert!(
-        desk.worker_up(0, 2, now),
-        "one that was parked comes up again"
-    );
+    assert_eq!(desk.take(0, 2, now, |item| *item).map(|begun| begun.item), Some("one"));
+    assert!(desk.worker_up(0, 2, now), "one that was parked comes up again");
 }
 
 #[test]
 fn hedges_of_what_is_over_are_not_kept() {
-    let hedge = Spread::Hedged(Hedge {
-        after: After::Delay(Duration::from_secs(3600)),
-        budget: 0.1,
-    });
-    let mut desk = Desk::new(
-        rules(hedge, Policy::CENTRAL),
-        Seed(3).stream("a", "b"),
-        Time::ZERO,
-    );
+    let hedge =
+        Spread::Hedged(Hedge { after: After::Delay(Duration::from_secs(3600)), budget: 0.1 });
+    let mut desk = Desk::new(rules(hedge, Policy::CENTRAL), Seed(3).stream("a", "b"), Time::ZERO);
     desk.worker_up(0, 1, Time::ZERO);
     for at in 0..1_000 {
         let now = Time(at);
@@ -211,17 +178,11 @@ fn hedges_of_what_is_over_are_not_kept() {
 #[test]
 fn who_goes_first_is_not_held_up_by_what_is_over() {
     let now = Time(1);
-    let mut desk = Desk::new(
-        rules(Spread::One, Policy::LeastLoaded),
-        Seed(3).stream("a", "b"),
-        now,
-    );
+    let mut desk =
+        Desk::new(rules(Spread::One, Policy::LeastLoaded), Seed(3).stream("a", "b"), now);
     desk.worker_up(0, 1, now);
     let put = |desk: &mut Desk<&'static str>, name, priority| {
-        let terms = Terms {
-            priority,
-            ..Terms::default()
-        };
+        let terms = Terms { priority, ..Terms::default() };
         let which = desk.submit(name, terms, now);
         desk.turn(now);
         which
@@ -233,10 +194,7 @@ fn who_goes_first_is_not_held_up_by_what_is_over() {
     desk.cancel(dropped, now);
     put(&mut desk, "high", Priority::High);
     desk.answered(first, 0, 1, MS, false, now);
-    assert_eq!(
-        desk.take(0, 1, now, |name| *name).map(|begun| begun.item),
-        Some("high")
-    );
+    assert_eq!(desk.take(0, 1, now, |name| *name).map(|begun| begun.item), Some("high"));
 }
 
 #[test]
@@ -244,22 +202,14 @@ fn a_worker_may_be_left_out_for_ever() {
     virtually(async |clock| {
         let balancer = Balancer::of(|_| from_fn(async |n: u64| assert!(n != 0, "bad")))
             .workers(2)
-            .eject(Eject {
-                failures: Some(1),
-                slower: None,
-                pause: Duration::MAX,
-                at_most: 0.5,
-            })
+            .eject(Eject { failures: Some(1), slower: None, pause: Duration::MAX, at_most: 0.5 })
             .clock(clock.clone())
             .start()
             .await
             .unwrap();
         for _ in 0..8 {
             let answer = within(&clock, balancer.call(0)).await;
-            assert!(
-                matches!(answer, Some(Err(CallError::WorkerLost { .. }))),
-                "{answer:?}"
-            );
+            assert!(matches!(answer, Some(Err(CallError::WorkerLost { .. }))), "{answer:?}");
             clock.sleep(Duration::from_secs(2)).await;
         }
         assert_eq!(within(&clock, balancer.call(1)).await, Some(Ok(())));
@@ -278,27 +228,16 @@ impl Wake for BadWaker {
 fn a_waker_that_panics_costs_no_other_request() {
     virtually(async |clock| {
         let counted = Counted::default();
-        let balancer = sleepers(&clock, &counted)
-            .idempotent(3)
-            .start()
-            .await
-            .unwrap();
+        let balancer = sleepers(&clock, &counted).idempotent(3).start().await.unwrap();
         let first = balancer.try_start(100 * MS).unwrap();
         let options = CallOptions::default().within(50 * MS);
         let mut due = Box::pin(balancer.try_start_with(MS, options).unwrap());
         let waker = Waker::from(Arc::new(BadWaker));
-        assert!(
-            due.as_mut()
-                .poll(&mut Context::from_waker(&waker))
-                .is_pending()
-        );
+        assert!(due.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         let next = balancer.try_start(2 * MS).unwrap();
         assert_eq!(within(&clock, first).await, Some(Ok(100 * MS)));
         assert_eq!(within(&clock, next).await, Some(Ok(2 * MS)));
-        assert_eq!(
-            within(&clock, balancer.call(3 * MS)).await,
-            Some(Ok(3 * MS))
-        );
+        assert_eq!(within(&clock, balancer.call(3 * MS)).await, Some(Ok(3 * MS)));
         assert_eq!((balancer.figures().open, balancer.restarts()), (0, 0));
     });
 }
@@ -329,21 +268,14 @@ fn a_waker_may_ask_the_balancer() {
             let ask = Nosy(Mutex::new(Some(Box::new(move || assert!(own.is_ready())))));
             let waker = Waker::from(Arc::new(ask));
             let mut drain = Box::pin(async { balancer.drain().await });
-            assert!(
-                drain
-                    .as_mut()
-                    .poll(&mut Context::from_waker(&waker))
-                    .is_pending()
-            );
+            assert!(drain.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
             balancer.resize(2);
             settle().await;
             let _ = say.send(());
             drop(call);
         });
     });
-    heard
-        .recv_timeout(Duration::from_secs(10))
-        .expect("nobody waits for himself");
+    heard.recv_timeout(Duration::from_secs(10)).expect("nobody waits for himself");
 }
 
 #[test]
@@ -374,10 +306,8 @@ fn a_blocked_arbiter_of_its_own_costs_no_request() {
         .start()
         .await
         .unwrap();
-        let calls: Vec<_> = [1, 7, 3, 4, 5, 6]
-            .into_iter()
-            .map(|n| balancer.try_start(n).unwrap())
-            .collect();
+        let calls: Vec<_> =
+            [1, 7, 3, 4, 5, 6].into_iter().map(|n| balancer.try_start(n).unwrap()).collect();
         for (call, n) in calls.into_iter().zip([1, 7, 3, 4, 5, 6]) {
             assert_eq!(within(&clock, call).await, Some(Ok(n)));
         }
@@ -402,10 +332,7 @@ fn the_queue_has_room_for_the_workers_that_are_wanted() {
                 calls.push(call);
             }
             settle().await;
-            assert_eq!(
-                (calls.len(), balancer.figures().waiting),
-                (size.max(calls.len()), 0)
-            );
+            assert_eq!((calls.len(), balancer.figures().waiting), (size.max(calls.len()), 0));
         }
         assert_eq!(calls.len(), 5, "what runs is not taken away");
         calls.truncate(1);
@@ -431,10 +358,8 @@ fn a_share_that_grows_is_used_as_it_grows() {
         balancer.supervisor().kill("desk/1");
         clock.sleep(100 * MS).await;
         let hour = Duration::from_secs(3600);
-        let calls: Vec<_> = [hour, MS, MS, MS]
-            .into_iter()
-            .map(|span| balancer.try_start(span).unwrap())
-            .collect();
+        let calls: Vec<_> =
+            [hour, MS, MS, MS].into_iter().map(|span| balancer.try_start(span).unwrap()).collect();
         clock.sleep(Duration::from_secs(2)).await;
         assert_eq!(balancer.figures().waiting, 0);
         assert_eq!(counted.read().2, 3, "the short ones are done");

@@ -19,10 +19,7 @@ impl Work for Counts {
             return Some(0);
         }
         let other = self.other.get().expect("it is there");
-        let options = CallOptions {
-            within: self.within,
-            ..CallOptions::default()
-        };
+        let options = CallOptions { within: self.within, ..CallOptions::default() };
         let call = other.start_with(number - 1, options).await.ok()?;
         call.await.ok().flatten().map(|depth| depth + 1)
     }
@@ -32,16 +29,10 @@ async fn balancer(
     clock: &Clock,
     workers: usize,
     within: Option<Duration>,
-) -> (
-    BalancerHandle<Counts>,
-    Arc<OnceLock<BalancerHandle<Counts>>>,
-) {
+) -> (BalancerHandle<Counts>, Arc<OnceLock<BalancerHandle<Counts>>>) {
     let other = Arc::<OnceLock<BalancerHandle<Counts>>>::default();
     let asked = other.clone();
-    let made = Balancer::of(move |_| Counts {
-        other: asked.clone(),
-        within,
-    });
+    let made = Balancer::of(move |_| Counts { other: asked.clone(), within });
     let started = made.workers(workers).clock(clock.clone()).start().await;
     (started.expect("it starts"), other)
 }
@@ -59,11 +50,7 @@ fn workers_that_wait_for_each_other_are_told_so_in_time() {
             // One deeper: the last call finds no free worker.
             assert_eq!(pool.call(3).await, Ok(None));
             assert_eq!(clock.now(), before + most);
-            assert_eq!(
-                pool.call(2).await,
-                Ok(Some(2)),
-                "all workers are free again"
-            );
+            assert_eq!(pool.call(2).await, Ok(Some(2)), "all workers are free again");
             pool.stop().await;
         }
     });

@@ -5,11 +5,7 @@ use super::*;
 #[test]
 fn answers_come_as_they_are_ready_or_as_they_were_asked() {
     virtually(async |clock| {
-        let balancer = sleepers(&clock, &Counted::default())
-            .workers(3)
-            .start()
-            .await
-            .unwrap();
+        let balancer = sleepers(&clock, &Counted::default()).workers(3).start().await.unwrap();
         let asked = || [30 * MS, 10 * MS, 20 * MS];
         let numbers = |answers: Vec<(usize, Result<Duration, CallError>)>| -> Vec<usize> {
             for (at, answer) in &answers {
@@ -29,10 +25,8 @@ fn a_job_has_an_id_and_may_be_left_to_itself() {
     virtually(async |clock| {
         let counted = Counted::default();
         let balancer = sleepers(&clock, &counted).start().await.unwrap();
-        let (first, second) = (
-            balancer.start(MS).await.unwrap(),
-            balancer.start(2 * MS).await.unwrap(),
-        );
+        let (first, second) =
+            (balancer.start(MS).await.unwrap(), balancer.start(2 * MS).await.unwrap());
         assert_eq!((first.id(), second.id()), (0, 1));
         first.detach();
         assert_eq!(second.await, Ok(2 * MS));

@@ -10,10 +10,7 @@ fn workers_come_and_go_while_requests_are_under_way() {
         let (making, begun) = (made.clone(), counted.clone());
         let balancer = Balancer::of(move |_| {
             making.fetch_add(1, Ordering::SeqCst);
-            Sleeper {
-                clock: own.clone(),
-                counted: begun.clone(),
-            }
+            Sleeper { clock: own.clone(), counted: begun.clone() }
         })
         .clock(clock.clone())
         .concurrency(2)
@@ -23,9 +20,7 @@ fn workers_come_and_go_while_requests_are_under_way() {
         .unwrap();
         // One is a trial at the start; two are the slots of the one worker.
         assert_eq!(made.load(Ordering::SeqCst), 3);
-        let calls: Vec<_> = (0..16)
-            .map(|_| balancer.try_start(10 * MS).unwrap())
-            .collect();
+        let calls: Vec<_> = (0..16).map(|_| balancer.try_start(10 * MS).unwrap()).collect();
         settle().await;
         assert_eq!(counted.read().0, 2);
         assert_eq!(balancer.resize(9), 4);
@@ -55,15 +50,8 @@ fn workers_come_and_go_while_requests_are_under_way() {
 fn who_is_wanted_again_before_it_has_ended_goes_on() {
     virtually(async |clock| {
         let counted = Counted::default();
-        let balancer = sleepers(&clock, &counted)
-            .workers(2)
-            .concurrency(2)
-            .start()
-            .await
-            .unwrap();
-        let long: Vec<_> = (0..4)
-            .map(|at| balancer.try_start((10 + at) * MS).unwrap())
-            .collect();
+        let balancer = sleepers(&clock, &counted).workers(2).concurrency(2).start().await.unwrap();
+        let long: Vec<_> = (0..4).map(|at| balancer.try_start((10 + at) * MS).unwrap()).collect();
         settle().await;
         balancer.resize(1);
         // By now one slot of the second worker is idle, the other still busy.
@@ -81,21 +69,14 @@ fn who_is_wanted_again_before_it_has_ended_goes_on() {
 #[test]
 fn shutting_down_ends_what_can_be_ended_in_time() {
     virtually(async |clock| {
-        let balancer = sleepers(&clock, &Counted::default())
-            .workers(2)
-            .start()
-            .await
-            .unwrap();
+        let balancer = sleepers(&clock, &Counted::default()).workers(2).start().await.unwrap();
         assert!(balancer.is_ready());
         let calls =
             [10 * MS, 10 * MS, 10 * MS, 500 * MS].map(|span| balancer.try_start(span).unwrap());
         let (figures, answers) = tokio::join!(balancer.shut_down(100 * MS), join_all(calls));
         let answered = answers.iter().filter(|answer| answer.is_ok()).count();
         assert_eq!((answered, &answers[3]), (3, &Err(CallError::Closed)));
-        assert_eq!(
-            (figures.open, figures.counts.answered, figures.counts.failed),
-            (0, 3, 1)
-        );
+        assert_eq!((figures.open, figures.counts.answered, figures.counts.failed), (0, 3, 1));
         assert!(!balancer.is_ready());
         assert_eq!(balancer.call(MS).await, Err(CallError::Closed));
     });

@@ -27,11 +27,7 @@ fn uneven(clock: &Clock, counted: &Counted) -> Builder<impl Work<Request = (), R
 fn the_first_answer_wins_and_the_others_are_cancelled() {
     virtually(async |clock| {
         let counted = Counted::default();
-        let balancer = uneven(&clock, &counted)
-            .replicated(None)
-            .start()
-            .await
-            .unwrap();
+        let balancer = uneven(&clock, &counted).replicated(None).start().await.unwrap();
         for round in 1..=20u32 {
             assert_eq!(balancer.call(()).await, Ok(1));
             settle().await;
@@ -49,15 +45,8 @@ fn the_first_answer_wins_and_the_others_are_cancelled() {
 fn a_second_worker_is_asked_when_the_first_takes_long() {
     virtually(async |clock| {
         let counted = Counted::default();
-        let hedge = Hedge {
-            after: After::Delay(20 * MS),
-            budget: 1.0,
-        };
-        let balancer = uneven(&clock, &counted)
-            .hedged(hedge)
-            .start()
-            .await
-            .unwrap();
+        let hedge = Hedge { after: After::Delay(20 * MS), budget: 1.0 };
+        let balancer = uneven(&clock, &counted).hedged(hedge).start().await.unwrap();
         // The first worker takes 50 ms: after 20 the second gets a copy, and takes 10.
         assert_eq!(balancer.call(()).await, Ok(1));
         assert_eq!(clock.now().as_nanos(), 30_000_000);

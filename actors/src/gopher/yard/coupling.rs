@@ -24,10 +24,7 @@ impl Yard {
     pub(crate) fn couple(&self, cart: &mut Cart, carts: usize, returns: bool) {
         let body = cart.body_mut();
         let mut state = self.lock();
-        for leg in [Leg::Take, Leg::Return]
-            .into_iter()
-            .take(1 + usize::from(returns))
-        {
+        for leg in [Leg::Take, Leg::Return].into_iter().take(1 + usize::from(returns)) {
             let waiting = &mut state.waiting[leg as usize];
             let mut out = 0;
             while body.carts() < carts

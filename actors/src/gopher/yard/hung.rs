@@ -47,8 +47,7 @@ impl Yard {
         }
         let generation_next = generation.wrapping_add(1);
         let next = packed(generation_next, 0);
-        held.compare_exchange(now, next, Ordering::AcqRel, Ordering::Acquire)
-            .ok()?;
+        held.compare_exchange(now, next, Ordering::AcqRel, Ordering::Acquire).ok()?;
         Some(Box::new(CartBody {
             number: index as u32 + 1,
             generation: generation_next,

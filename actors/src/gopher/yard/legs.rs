@@ -21,14 +21,8 @@ pub enum Leg {
 }
 
 impl Leg {
-    pub(crate) const ALL: [Leg; 6] = [
-        Leg::Return,
-        Leg::Unload,
-        Leg::Reserve,
-        Leg::Push,
-        Leg::Load,
-        Leg::Take,
-    ];
+    pub(crate) const ALL: [Leg; 6] =
+        [Leg::Return, Leg::Unload, Leg::Reserve, Leg::Push, Leg::Load, Leg::Take];
 
     /// The step that the leg belongs to.
     pub fn step(self) -> Step {

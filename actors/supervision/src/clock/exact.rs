@@ -10,10 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::pool::guarded;
 
-static SLEEPERS: Mutex<Sleepers> = Mutex::new(Sleepers {
-    next: 0,
-    waiting: BTreeMap::new(),
-});
+static SLEEPERS: Mutex<Sleepers> = Mutex::new(Sleepers { next: 0, waiting: BTreeMap::new() });
 static EARLIER: Condvar = Condvar::new();
 static THREAD: Once = Once::new();
 
@@ -76,9 +73,7 @@ impl Drop for Exact {
 
 /// Panics if the thread cannot be spawned: no sleep would ever end without it.
 fn start() {
-    let spawned = std::thread::Builder::new()
-        .name("gopherworks-timer".to_owned())
-        .spawn(run);
+    let spawned = std::thread::Builder::new().name("gopherworks-timer".to_owned()).spawn(run);
     if let Err(error) = spawned {
         panic!("no thread for timers: {error}");
     }

@@ -132,12 +132,7 @@ pub(super) struct Sleeper {
 
 impl Sleeper {
     pub(super) fn new(simulation: Arc<Simulation>, deadline: Time) -> Self {
-        Self {
-            simulation,
-            deadline,
-            turn: None,
-            background: false,
-        }
+        Self { simulation, deadline, turn: None, background: false }
     }
 
     pub(super) fn in_background(mut self) -> Self {
@@ -219,11 +214,7 @@ pub(super) async fn drive(simulation: Arc<Simulation>) {
         simulation.is_stuck(Stuck::Idle);
         poll_fn(|cx| {
             simulation.driver.register(cx.waker());
-            if simulation.alive() == 0 {
-                Poll::Pending
-            } else {
-                Poll::Ready(())
-            }
+            if simulation.alive() == 0 { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
     }

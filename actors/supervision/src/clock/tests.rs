@@ -41,10 +41,7 @@ fn chained_sleeps_are_exact() {
         clock.sleep(Duration::from_nanos(1)).await;
         assert_eq!(clock.now(), Time(5_000_000_001));
         clock.sleep(Duration::from_secs(3_600 * 24 * 365)).await;
-        assert_eq!(
-            clock.now() - Time(5_000_000_001),
-            Duration::from_secs(3_600 * 24 * 365)
-        );
+        assert_eq!(clock.now() - Time(5_000_000_001), Duration::from_secs(3_600 * 24 * 365));
     });
 }
 
@@ -61,10 +58,7 @@ fn sleepers_wake_by_deadline_then_by_turn() {
         }
         clock.sleep(us(100)).await;
         let expected = [("a", 10), ("b1", 20), ("b2", 20), ("b3", 20), ("c", 30)];
-        assert_eq!(
-            *woken.borrow(),
-            expected.map(|(name, span)| (name, Time::ZERO + us(span)))
-        );
+        assert_eq!(*woken.borrow(), expected.map(|(name, span)| (name, Time::ZERO + us(span))));
     });
 }
 
@@ -143,9 +137,7 @@ fn crowd(seed: u64) -> Vec<(usize, Time)> {
                     let mut chance = Seed(seed).stream(&format!("task{who}"), "naps");
                     for _ in 0..200 {
                         // Short enough to collide.
-                        clock
-                            .sleep(Duration::from_nanos(chance.random_range(0..50)))
-                            .await;
+                        clock.sleep(Duration::from_nanos(chance.random_range(0..50))).await;
                         woken.borrow_mut().push((who, clock.now()));
                     }
                 })
@@ -194,16 +186,9 @@ fn handles_cross_threads() {
 fn streams_are_pinned() {
     // Part of the contract: a seed in a bug report must reproduce the same run in later releases.
     let draw = |seed, node, purpose| Seed(seed).stream(node, purpose).next_u64();
-    let draws = [
-        draw(0, "", ""),
-        draw(1, "near", "sizes"),
-        draw(u64::MAX, "incinerator[1]", "faults"),
-    ];
-    let pinned = [
-        1_037_692_726_039_624_124,
-        5_195_171_147_044_170_107,
-        10_287_716_834_243_053_251,
-    ];
+    let draws =
+        [draw(0, "", ""), draw(1, "near", "sizes"), draw(u64::MAX, "incinerator[1]", "faults")];
+    let pinned = [1_037_692_726_039_624_124, 5_195_171_147_044_170_107, 10_287_716_834_243_053_251];
     assert_eq!(draws, pinned);
 }
 

@@ -76,9 +76,7 @@ struct State {
 
 impl fmt::Debug for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Faults")
-            .field("rules", &self.rules.len())
-            .finish()
+        f.debug_struct("Faults").field("rules", &self.rules.len()).finish()
     }
 }
 
@@ -102,15 +100,7 @@ impl State {
             What::Script(terms) => terms.len(),
             What::Kind(..) => 0,
         };
-        Self {
-            draws,
-            due,
-            visits: 0,
-            fired: 0,
-            used: vec![0; terms],
-            lasting: Vec::new(),
-            rule,
-        }
+        Self { draws, due, visits: 0, fired: 0, used: vec![0; terms], lasting: Vec::new(), rule }
     }
 
     fn is_open(&self, now: Time) -> bool {
@@ -203,10 +193,7 @@ impl Faults {
         Arc::new(Self {
             clock,
             seed,
-            rules: rules
-                .into_iter()
-                .map(|rule| Mutex::new(State::new(rule, seed)))
-                .collect(),
+            rules: rules.into_iter().map(|rule| Mutex::new(State::new(rule, seed))).collect(),
             points,
             fired: Mutex::default(),
             control: OnceLock::new(),
@@ -281,10 +268,7 @@ impl Faults {
                 _ => None,
             };
             if let Some(by) = slow
-                && state
-                    .lasting
-                    .iter()
-                    .any(|(one, until)| *one == site && now < *until)
+                && state.lasting.iter().any(|(one, until)| *one == site && now < *until)
             {
                 return Some(Deed::Slow(by));
             }
@@ -299,20 +283,11 @@ impl Faults {
                 state.lasting.push((site, now + *span));
             }
             let rule = state.rule.name.clone();
-            let site = Site {
-                point: Some(point),
-                ..state.rule.sites[site].clone()
-            };
+            let site = Site { point: Some(point), ..state.rule.sites[site].clone() };
             drop(state);
             let deed = deed(&rule, &kind, item);
             let strike = strike(&rule, &kind);
-            self.note(Fired {
-                at: now,
-                rule,
-                kind,
-                site,
-                item,
-            });
+            self.note(Fired { at: now, rule, kind, site, item });
             if deed.is_some() {
                 return deed;
             }
@@ -401,13 +376,7 @@ impl Faults {
             Kind::Full { span } => Some(*span),
             _ => None,
         };
-        self.note(Fired {
-            at: now,
-            rule,
-            kind,
-            site,
-            item: None,
-        });
+        self.note(Fired { at: now, rule, kind, site, item: None });
         if let (Some(strike), Some(control)) = (strike, self.control.get()) {
             control.strike(&node, strike);
         }

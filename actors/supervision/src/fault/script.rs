@@ -16,18 +16,8 @@ pub struct Term {
 }
 
 /// The valid action names.
-const WORDS: [&str; 10] = [
-    "off",
-    "panic",
-    "kill",
-    "stop",
-    "hang",
-    "slow",
-    "error",
-    "delay",
-    "drop",
-    "duplicate",
-];
+const WORDS: [&str; 10] =
+    ["off", "panic", "kill", "stop", "hang", "slow", "error", "delay", "drop", "duplicate"];
 
 /// Parses a script: terms joined by `->`, each `[P%][N*]ACTION[(ARGUMENT)]`. At a visit, the first
 /// term that has uses left and whose probability hits is applied. `duration` parses arguments that
@@ -39,9 +29,7 @@ pub fn parse(
     text: &str,
     duration: impl Fn(&str) -> Result<Duration, String>,
 ) -> Result<Vec<Term>, String> {
-    text.split("->")
-        .map(|term| read(term.trim(), &duration))
-        .collect()
+    text.split("->").map(|term| read(term.trim(), &duration)).collect()
 }
 
 fn read(term: &str, duration: &impl Fn(&str) -> Result<Duration, String>) -> Result<Term, String> {
@@ -87,29 +75,15 @@ fn read(term: &str, duration: &impl Fn(&str) -> Result<Duration, String>) -> Res
         "panic" => Some(Kind::Panic { text: text() }),
         "kill" => Some(bare(Kind::Kill)?),
         "stop" => Some(bare(Kind::Stop)?),
-        "hang" => Some(Kind::Hang {
-            span: argument.map_or(Ok(FOR_EVER), duration)?,
-        }),
-        "slow" => Some(Kind::Slow {
-            by: needed("10ms")?,
-            span: Duration::ZERO,
-        }),
-        "error" => Some(Kind::Error {
-            text: text(),
-            permanent: false,
-        }),
-        "delay" => Some(Kind::Delay {
-            by: needed("10ms")?,
-        }),
+        "hang" => Some(Kind::Hang { span: argument.map_or(Ok(FOR_EVER), duration)? }),
+        "slow" => Some(Kind::Slow { by: needed("10ms")?, span: Duration::ZERO }),
+        "error" => Some(Kind::Error { text: text(), permanent: false }),
+        "delay" => Some(Kind::Delay { by: needed("10ms")? }),
         "drop" => Some(bare(Kind::Drop)?),
         "duplicate" => Some(bare(Kind::Duplicate)?),
         other => {
             return Err(format!("`{other}` is none of {}", WORDS.join(", ")));
         }
     };
-    Ok(Term {
-        chance,
-        times,
-        kind,
-    })
+    Ok(Term { chance, times, kind })
 }

@@ -9,11 +9,7 @@ fn ms(n: u64) -> Duration {
 }
 
 fn site(node: &str, point: Option<Point>) -> Site {
-    Site {
-        node: node.into(),
-        point,
-        sender: None,
-    }
+    Site { node: node.into(), point, sender: None }
 }
 
 fn rule(kind: Kind, when: When, sites: Vec<Site>) -> Rule {
@@ -28,32 +24,21 @@ fn rule(kind: Kind, when: When, sites: Vec<Site>) -> Rule {
 }
 
 fn error() -> Kind {
-    Kind::Error {
-        text: "broken".into(),
-        permanent: false,
-    }
+    Kind::Error { text: "broken".into(), permanent: false }
 }
 
 /// The visits, out of `visits`, at which a rule fires.
 fn hits(rule: Rule, visits: u64, seed: u64) -> Vec<u64> {
     let faults = Faults::new(Clock::simulated(), Seed(seed), vec![rule]);
-    (1..=visits)
-        .filter(|visit| faults.visit("a", Point::Work, Some(*visit)).is_some())
-        .collect()
+    (1..=visits).filter(|visit| faults.visit("a", Point::Work, Some(*visit)).is_some()).collect()
 }
 
 #[test]
 fn visits_are_counted_over_the_sites_of_a_rule_and_no_others() {
     let here = site("a", Some(Point::Work));
-    assert_eq!(
-        hits(rule(error(), When::Nth(3), vec![here.clone()]), 10, 1),
-        [3]
-    );
+    assert_eq!(hits(rule(error(), When::Nth(3), vec![here.clone()]), 10, 1), [3]);
     let items = [4, 7].into_iter().collect();
-    assert_eq!(
-        hits(rule(error(), When::Items(items), vec![here]), 10, 1),
-        [4, 7]
-    );
+    assert_eq!(hits(rule(error(), When::Items(items), vec![here]), 10, 1), [4, 7]);
     let elsewhere = vec![site("b", Some(Point::Work)), site("a", Some(Point::Burn))];
     assert!(hits(rule(error(), When::Chance(1.0), elsewhere), 10, 1).is_empty());
 }
@@ -80,11 +65,7 @@ fn chance_is_the_seeds_and_items_keep_their_fate() {
 
 #[test]
 fn a_rule_has_its_window_and_its_number() {
-    let mut few = rule(
-        error(),
-        When::Chance(1.0),
-        vec![site("a", Some(Point::Work))],
-    );
+    let mut few = rule(error(), When::Chance(1.0), vec![site("a", Some(Point::Work))]);
     few.times = 2;
     assert_eq!(hits(few.clone(), 10, 1), [1, 2]);
     few.from = Time(1);
@@ -96,18 +77,12 @@ fn messages_and_actors_are_asked_for_by_themselves() {
     let drops = rule(
         Kind::Drop,
         When::Chance(1.0),
-        vec![Site {
-            sender: Some("crew".into()),
-            ..site("a", Some(Point::Take))
-        }],
+        vec![Site { sender: Some("crew".into()), ..site("a", Some(Point::Take)) }],
     );
     let faults = Faults::new(Clock::simulated(), Seed(1), vec![drops]);
     assert_eq!(faults.visit("a", Point::Take, None), None);
     assert_eq!(faults.message("a", Point::Take, Some("other")), None);
-    assert_eq!(
-        faults.message("a", Point::Take, Some("crew")),
-        Some(Deed::Drop)
-    );
+    assert_eq!(faults.message("a", Point::Take, Some("crew")), Some(Deed::Drop));
     let fired = faults.fired();
     assert_eq!(fired.len(), 1);
     assert_eq!((fired[0].kind.name(), &*fired[0].site.node), ("drop", "a"));
@@ -118,24 +93,14 @@ fn an_error_says_whose_fault_it_is() {
     let faults = Faults::new(
         Clock::simulated(),
         Seed(1),
-        vec![rule(
-            error(),
-            When::Nth(1),
-            vec![site("a", Some(Point::Work))],
-        )],
+        vec![rule(error(), When::Nth(1), vec![site("a", Some(Point::Work))])],
     );
     let broken = Failure::transient("broken (fault `rule`)");
-    assert_eq!(
-        faults.visit("a", Point::Work, None),
-        Some(Deed::Error(broken))
-    );
+    assert_eq!(faults.visit("a", Point::Work, None), Some(Deed::Error(broken)));
 }
 
 fn span(text: &str) -> Result<Duration, String> {
-    match text
-        .strip_suffix("ms")
-        .and_then(|number| number.parse().ok())
-    {
+    match text.strip_suffix("ms").and_then(|number| number.parse().ok()) {
         Some(number) => Ok(ms(number)),
         None => Err(format!("`{text}` is no duration")),
     }
@@ -146,13 +111,7 @@ fn scripts_are_read_as_the_crate_fail_reads_them() {
     let terms = parse("5%2*panic(oops) -> hang(10ms)->off", span).expect("it is one");
     assert_eq!(
         terms[0],
-        Term {
-            chance: 0.05,
-            times: Some(2),
-            kind: Some(Kind::Panic {
-                text: "oops".into()
-            }),
-        }
+        Term { chance: 0.05, times: Some(2), kind: Some(Kind::Panic { text: "oops".into() }) }
     );
     assert_eq!(terms[1].kind, Some(Kind::Hang { span: ms(10) }));
     assert_eq!(terms[2].kind, None);
@@ -177,10 +136,7 @@ fn a_script_goes_on_to_what_has_times_left() {
         what: What::Script(parse(text, span).expect("a script")),
         ..rule(Kind::Kill, When::Nth(1), vec![site("a", Some(Point::Work))])
     };
-    assert_eq!(
-        hits(script("2*error->1*off->3*error"), 10, 1),
-        [1, 2, 4, 5, 6]
-    );
+    assert_eq!(hits(script("2*error->1*off->3*error"), 10, 1), [1, 2, 4, 5, 6]);
     assert_eq!(hits(script("off->error"), 10, 1), [0; 0]);
     let half = hits(script("50%error"), 1_000, 1).len();
     assert!((400..600).contains(&half), "{half}");
@@ -201,10 +157,7 @@ impl Control for Target {
 #[test]
 fn a_rule_that_fires_all_the_time_leaves_time_for_others_and_makes_up_for_nothing() {
     for clock in [Clock::simulated(), Clock::real()] {
-        for when in [
-            When::Every(Duration::from_nanos(1)),
-            When::Poisson(Duration::from_nanos(1)),
-        ] {
+        for when in [When::Every(Duration::from_nanos(1)), When::Poisson(Duration::from_nanos(1))] {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .start_paused(clock.is_simulated())

@@ -80,11 +80,7 @@ fn a_later_epoch_fences_the_earlier() {
         assert!(!port.bind(1, mailbox), "a zombie");
         assert!(port.bind(2, mailbox));
         port.vacate(1);
-        assert_eq!(
-            port.epoch(),
-            Some(2),
-            "a zombie's end is not the present life's"
-        );
+        assert_eq!(port.epoch(), Some(2), "a zombie's end is not the present life's");
         port.begin(1);
         assert_eq!(port.epoch(), Some(2), "epochs don't go back");
         port.begin(3);

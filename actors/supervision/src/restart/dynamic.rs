@@ -16,10 +16,7 @@ impl Restarts {
         }
         let child = ChildId(self.next_id);
         self.next_id += 1;
-        let kept = Kept {
-            dynamic: true,
-            ..Kept::new(spec)
-        };
+        let kept = Kept { dynamic: true, ..Kept::new(spec) };
         self.children.insert(child, kept);
         if self.queue.is_empty() {
             self.gate = now;
@@ -110,11 +107,7 @@ impl Restarts {
         }
         if kept.ending().is_some() {
             // It is already ending.
-            if let Life::Alive {
-                ending: Some(ending),
-                ..
-            } = &mut kept.life
-            {
+            if let Life::Alive { ending: Some(ending), .. } = &mut kept.life {
                 ending.wanted = true;
             }
             return out;
@@ -125,11 +118,7 @@ impl Restarts {
             return out;
         }
         let kill_at = now + kept.spec.shutdown;
-        kept.set_ending(Ending {
-            wanted: true,
-            kill_at: Some(kill_at),
-            hung_at: None,
-        });
+        kept.set_ending(Ending { wanted: true, kill_at: Some(kill_at), hung_at: None });
         out.push(Do::Stop { child });
         out
     }

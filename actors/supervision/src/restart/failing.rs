@@ -17,11 +17,7 @@ impl Restarts {
         let Some(mut kept) = self.present(child, epoch) else {
             return;
         };
-        let Life::Alive {
-            since,
-            queued,
-            ending,
-        } = std::mem::replace(&mut kept.life, Life::None)
+        let Life::Alive { since, queued, ending } = std::mem::replace(&mut kept.life, Life::None)
         else {
             return;
         };
@@ -66,11 +62,7 @@ impl Restarts {
         let leaving = kept.leaving;
         drop(kept);
         if *exit != Exit::ArbiterDead {
-            out.push(Do::Fence {
-                child,
-                epoch,
-                exit: exit.clone(),
-            });
+            out.push(Do::Fence { child, epoch, exit: exit.clone() });
         }
         if !running || wanted || temporary || leaving {
             self.exit(child, epoch, exit, now, &mut out);
@@ -86,27 +78,14 @@ impl Restarts {
                 self.queue.insert(child);
             }
         }
-        out.push(Do::Restarting {
-            child,
-            after: std::time::Duration::ZERO,
-        });
+        out.push(Do::Restarting { child, after: std::time::Duration::ZERO });
         self.pump(now, &mut out);
         out
     }
 
     fn fail(&mut self, child: ChildId, queued: bool, exit: &Exit, now: Time, out: &mut Vec<Do>) {
-        let Policy {
-            intensity,
-            period,
-            in_a_row,
-            backoff,
-            ..
-        } = self.policy;
-        while self
-            .failures
-            .front()
-            .is_some_and(|(at, _)| now - *at >= period)
-        {
+        let Policy { intensity, period, in_a_row, backoff, .. } = self.policy;
+        while self.failures.front().is_some_and(|(at, _)| now - *at >= period) {
             self.failures.pop_front();
         }
         if intensity < u32::MAX {
@@ -118,11 +97,7 @@ impl Restarts {
         drop(kept);
         if self.failures.len() > intensity as usize {
             let all = self.failures.len();
-            let own = self
-                .failures
-                .iter()
-                .filter(|(_, whose)| *whose == child)
-                .count();
+            let own = self.failures.iter().filter(|(_, whose)| *whose == child).count();
             let name = self.children.of(child).name();
             let reason = format!(
                 "{name} {exit}; that is failure {all} within {period:?} ({own} by {name}), and {intensity} are allowed"
@@ -170,9 +145,7 @@ impl Restarts {
     }
 
     pub(super) fn escalate(&mut self, reason: String, now: Time, out: &mut Vec<Do>) {
-        out.push(Do::Escalate {
-            reason: reason.clone(),
-        });
+        out.push(Do::Escalate { reason: reason.clone() });
         self.end(Outcome::Escalated { reason }, None);
         self.kill_every(now, out);
         self.wind_down(now, out);

@@ -43,10 +43,7 @@ impl Marks {
     fn of(kept: &Kept) -> Self {
         match kept.life {
             Life::None => Self::default(),
-            Life::Waiting(at) => Self {
-                waiting: Some(at),
-                ..Self::default()
-            },
+            Life::Waiting(at) => Self { waiting: Some(at), ..Self::default() },
             Life::Alive { queued, ending, .. } => Self {
                 alive: true,
                 waiting: None,
@@ -168,11 +165,7 @@ impl Kin {
             self.insert(child, kept);
         }
         let before = Marks::of(&self.children[&child]);
-        Some(Changing {
-            kin: self,
-            child,
-            before,
-        })
+        Some(Changing { kin: self, child, before })
     }
 
     /// Moves the state of a child back into its row, if the row can represent it.

@@ -97,9 +97,7 @@ impl Row {
     /// The children whose state is stored here.
     pub(super) fn settled(&self) -> impl Iterator<Item = usize> {
         let seats = self.seats.iter().enumerate();
-        seats
-            .filter(|(_, seat)| !matches!(seat, Seat::Other | Seat::Gone))
-            .map(|(index, _)| index)
+        seats.filter(|(_, seat)| !matches!(seat, Seat::Other | Seat::Gone)).map(|(index, _)| index)
     }
 
     pub(super) fn last_calm(&mut self) -> Option<usize> {
@@ -121,10 +119,7 @@ impl Row {
 
     pub(super) fn start_lot(&mut self, from: usize) -> Option<(usize, u64)> {
         let rest = self.seats[from..].iter();
-        let count = rest
-            .take(LOT)
-            .take_while(|seat| **seat == Seat::Unborn)
-            .count();
+        let count = rest.take(LOT).take_while(|seat| **seat == Seat::Unborn).count();
         if count == 0 {
             return None;
         }

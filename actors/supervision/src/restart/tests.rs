@@ -17,10 +17,7 @@ fn at(n: u64) -> Time {
 }
 
 fn boom() -> Exit {
-    Exit::Panic {
-        text: "boom".into(),
-        place: "pile.rs:7".into(),
-    }
+    Exit::Panic { text: "boom".into(), place: "pile.rs:7".into() }
 }
 
 fn specs(kinds: &[Restart]) -> Vec<ChildSpec> {
@@ -36,12 +33,7 @@ fn specs(kinds: &[Restart]) -> Vec<ChildSpec> {
 fn policy(strategy: Strategy) -> Policy {
     Policy {
         strategy,
-        backoff: Backoff {
-            min: ms(10),
-            max: ms(1_000),
-            jitter: 0.0,
-            reset: ms(5_000),
-        },
+        backoff: Backoff { min: ms(10), max: ms(1_000), jitter: 0.0, reset: ms(5_000) },
         ..Policy::default()
     }
 }
@@ -62,30 +54,19 @@ fn running(policy: Policy, kinds: &[Restart]) -> Restarts {
 }
 
 fn start(child: usize, epoch: u64) -> Do {
-    Do::Start {
-        child: ChildId(child),
-        epoch,
-        restarts: epoch - 1,
-    }
+    Do::Start { child: ChildId(child), epoch, restarts: epoch - 1 }
 }
 
 fn kill(child: usize) -> Do {
-    Do::Kill {
-        child: ChildId(child),
-    }
+    Do::Kill { child: ChildId(child) }
 }
 
 fn stop(child: usize) -> Do {
-    Do::Stop {
-        child: ChildId(child),
-    }
+    Do::Stop { child: ChildId(child) }
 }
 
 fn restarting(child: usize, after: u64) -> Do {
-    Do::Restarting {
-        child: ChildId(child),
-        after: ms(after),
-    }
+    Do::Restarting { child: ChildId(child), after: ms(after) }
 }
 
 const P: Restart = Restart::Permanent;
@@ -108,10 +89,7 @@ fn a_failed_start_is_tried_again_and_keeps_its_turn() {
     let mut m = machine(policy(Strategy::OneForOne), &[P, P]);
     m.begin(Time::ZERO);
     let failed = Exit::Failed("no disk".into());
-    assert_eq!(
-        m.on_exit(ChildId(0), 1, &failed, at(0)),
-        [restarting(0, 10)]
-    );
+    assert_eq!(m.on_exit(ChildId(0), 1, &failed, at(0)), [restarting(0, 10)]);
     assert_eq!(m.next_timer(), Some(at(10)));
     assert_eq!(m.on_timer(at(10)), [start(0, 2)]);
     assert_eq!(m.on_started(ChildId(0), 2, at(10)), [start(1, 1)]);
@@ -133,11 +111,7 @@ fn which_exits_are_answered_with_a_restart() {
     ] {
         let mut m = running(policy(Strategy::OneForOne), &[kind]);
         let wanted = m.on_exit(ChildId(0), 1, &exit, at(1));
-        let expected = if restarted {
-            vec![restarting(0, 10)]
-        } else {
-            vec![]
-        };
+        let expected = if restarted { vec![restarting(0, 10)] } else { vec![] };
         assert_eq!(wanted, expected, "{kind:?} after {exit:?}");
         assert_eq!(m.next_timer().is_some(), restarted);
     }
@@ -146,14 +120,8 @@ fn which_exits_are_answered_with_a_restart() {
 #[test]
 fn one_for_one_leaves_the_others_alone() {
     let mut m = running(policy(Strategy::OneForOne), &[P, P, P]);
-    assert_eq!(
-        m.on_exit(ChildId(1), 1, &boom(), at(0)),
-        [restarting(1, 10)]
-    );
-    assert_eq!(
-        m.on_exit(ChildId(0), 1, &boom(), at(5)),
-        [restarting(0, 10)]
-    );
+    assert_eq!(m.on_exit(ChildId(1), 1, &boom(), at(0)), [restarting(1, 10)]);
+    assert_eq!(m.on_exit(ChildId(0), 1, &boom(), at(5)), [restarting(0, 10)]);
     assert_eq!(m.on_timer(at(10)), [start(1, 2)]);
     assert_eq!(m.on_timer(at(15)), [start(0, 2)]);
 }
@@ -169,27 +137,17 @@ fn a_group_restart_waits_for_every_report_then_starts_in_order() {
     // The exits of children killed for the group restart are not failures.
     assert_eq!(m.on_exit(ChildId(3), 1, &boom(), at(2)), []);
     assert_eq!(m.on_timer(at(50)), [], "one has not reported");
-    assert_eq!(
-        m.on_exit(ChildId(2), 1, &Exit::Killed, at(60)),
-        [start(0, 2)]
-    );
+    assert_eq!(m.on_exit(ChildId(2), 1, &Exit::Killed, at(60)), [start(0, 2)]);
     assert_eq!(m.on_started(ChildId(0), 2, at(60)), [start(1, 2)]);
     assert_eq!(m.on_started(ChildId(1), 2, at(60)), [start(3, 2)]);
-    assert_eq!(
-        m.on_started(ChildId(3), 2, at(60)),
-        [],
-        "the temporary one stays away"
-    );
+    assert_eq!(m.on_started(ChildId(3), 2, at(60)), [], "the temporary one stays away");
     assert_eq!(m.next_timer(), None);
 }
 
 #[test]
 fn rest_for_one_takes_the_later_ones_along() {
     let mut m = running(policy(Strategy::RestForOne), &[P, P, P]);
-    assert_eq!(
-        m.on_exit(ChildId(1), 1, &boom(), at(0)),
-        [restarting(1, 10), kill(2)]
-    );
+    assert_eq!(m.on_exit(ChildId(1), 1, &boom(), at(0)), [restarting(1, 10), kill(2)]);
     assert_eq!(m.on_exit(ChildId(2), 1, &Exit::Killed, at(1)), []);
     assert_eq!(m.next_timer(), Some(at(10)), "one timer for the group");
     assert_eq!(m.on_timer(at(10)), [start(1, 2)]);
@@ -201,10 +159,7 @@ fn a_failure_during_a_group_restart_begins_a_wider_one() {
     let mut m = running(policy(Strategy::RestForOne), &[P, P, P]);
     m.on_exit(ChildId(2), 1, &boom(), at(0));
     assert_eq!(m.on_timer(at(10)), [start(2, 2)]);
-    assert_eq!(
-        m.on_exit(ChildId(0), 1, &boom(), at(11)),
-        [restarting(0, 10), kill(2), kill(1)]
-    );
+    assert_eq!(m.on_exit(ChildId(0), 1, &boom(), at(11)), [restarting(0, 10), kill(2), kill(1)]);
     m.on_exit(ChildId(2), 2, &Exit::Killed, at(12));
     m.on_exit(ChildId(1), 1, &Exit::Killed, at(12));
     assert_eq!(m.on_timer(at(21)), [start(0, 2)]);
@@ -217,17 +172,9 @@ fn who_does_not_die_of_a_kill_is_fenced() {
     let mut m = running(policy(Strategy::OneForAll), &[P, P]);
     m.on_exit(ChildId(0), 1, &boom(), at(0));
     assert_eq!(m.next_timer(), Some(at(5_000)));
-    let fence = Do::Fence {
-        child: ChildId(1),
-        epoch: 1,
-        exit: Exit::Hung,
-    };
+    let fence = Do::Fence { child: ChildId(1), epoch: 1, exit: Exit::Hung };
     assert_eq!(m.on_timer(at(5_000)), [fence, start(0, 2)]);
-    assert_eq!(
-        m.on_exit(ChildId(1), 1, &Exit::Killed, at(5_001)),
-        [],
-        "stale"
-    );
+    assert_eq!(m.on_exit(ChildId(1), 1, &Exit::Killed, at(5_001)), [], "stale");
 }
 
 #[test]
@@ -235,11 +182,7 @@ fn a_kill_from_outside_is_a_failure_and_a_hang_after_it_is_one_failure() {
     let mut m = running(policy(Strategy::OneForOne), &[P]);
     assert_eq!(m.kill(ChildId(0), at(0)), [kill(0)]);
     assert_eq!(m.kill(ChildId(0), at(1)), [], "once is enough");
-    let fence = Do::Fence {
-        child: ChildId(0),
-        epoch: 1,
-        exit: Exit::Hung,
-    };
+    let fence = Do::Fence { child: ChildId(0), epoch: 1, exit: Exit::Hung };
     assert_eq!(m.on_timer(at(5_000)), [fence, restarting(0, 10)]);
     assert_eq!(m.on_exit(ChildId(0), 1, &Exit::Killed, at(5_001)), []);
     assert_eq!(m.on_timer(at(5_010)), [start(0, 2)]);
@@ -249,17 +192,9 @@ fn a_kill_from_outside_is_a_failure_and_a_hang_after_it_is_one_failure() {
 fn a_watchdog_gives_up_the_present_life_only() {
     let mut m = running(policy(Strategy::OneForOne), &[P]);
     assert_eq!(m.give_up(ChildId(0), 7, at(0)), []);
-    let fence = Do::Fence {
-        child: ChildId(0),
-        epoch: 1,
-        exit: Exit::Hung,
-    };
+    let fence = Do::Fence { child: ChildId(0), epoch: 1, exit: Exit::Hung };
     assert_eq!(m.give_up(ChildId(0), 1, at(0)), [fence, restarting(0, 10)]);
-    assert_eq!(
-        m.give_up(ChildId(0), 1, at(0)),
-        [],
-        "it is not there any more"
-    );
+    assert_eq!(m.give_up(ChildId(0), 1, at(0)), [], "it is not there any more");
 }
 
 #[test]
@@ -267,27 +202,18 @@ fn backoff_doubles_and_a_healthy_stretch_resets_it() {
     let mut m = running(policy(Strategy::OneForOne), &[P]);
     let mut now = 0;
     for (epoch, after) in [(1, 10), (2, 20), (3, 40)] {
-        assert_eq!(
-            m.on_exit(ChildId(0), epoch, &boom(), at(now)),
-            [restarting(0, after)]
-        );
+        assert_eq!(m.on_exit(ChildId(0), epoch, &boom(), at(now)), [restarting(0, after)]);
         now += after;
         assert_eq!(m.on_timer(at(now)), [start(0, epoch + 1)]);
         m.on_started(ChildId(0), epoch + 1, at(now));
     }
     now += 5_000;
-    assert_eq!(
-        m.on_exit(ChildId(0), 4, &boom(), at(now)),
-        [restarting(0, 10)]
-    );
+    assert_eq!(m.on_exit(ChildId(0), 4, &boom(), at(now)), [restarting(0, 10)]);
 }
 
 #[test]
 fn too_many_within_the_period_escalate_with_a_reason() {
-    let policy = Policy {
-        intensity: 2,
-        ..policy(Strategy::OneForOne)
-    };
+    let policy = Policy { intensity: 2, ..policy(Strategy::OneForOne) };
     let mut m = running(policy, &[P, P]);
     m.on_exit(ChildId(0), 1, &boom(), at(0));
     m.on_timer(at(10));
@@ -297,12 +223,8 @@ fn too_many_within_the_period_escalate_with_a_reason() {
     assert_eq!(
         m.on_exit(ChildId(0), 2, &boom(), at(25)),
         [
-            Do::Escalate {
-                reason: reason.into()
-            },
-            Do::End(Outcome::Escalated {
-                reason: reason.into()
-            })
+            Do::Escalate { reason: reason.into() },
+            Do::End(Outcome::Escalated { reason: reason.into() })
         ]
     );
     assert!(m.is_over());
@@ -311,39 +233,23 @@ fn too_many_within_the_period_escalate_with_a_reason() {
 
 #[test]
 fn the_window_slides() {
-    let policy = Policy {
-        intensity: 1,
-        ..policy(Strategy::OneForOne)
-    };
+    let policy = Policy { intensity: 1, ..policy(Strategy::OneForOne) };
     let mut m = running(policy, &[P]);
     let mut now = 0;
     for epoch in 1..20 {
-        assert!(matches!(
-            *m.on_exit(ChildId(0), epoch, &boom(), at(now)),
-            [Do::Restarting { .. }]
-        ));
+        assert!(matches!(*m.on_exit(ChildId(0), epoch, &boom(), at(now)), [Do::Restarting { .. }]));
         now += 10_000;
         m.on_timer(at(now));
         m.on_started(ChildId(0), epoch + 1, at(now - 9_000));
     }
-    assert_eq!(
-        m.on_exit(ChildId(0), 20, &boom(), at(now)),
-        [restarting(0, 10)]
-    );
+    assert_eq!(m.on_exit(ChildId(0), 20, &boom(), at(now)), [restarting(0, 10)]);
     m.on_timer(at(now + 10));
-    assert!(matches!(
-        m.on_exit(ChildId(0), 21, &boom(), at(now + 9_999))[0],
-        Do::Escalate { .. }
-    ));
+    assert!(matches!(m.on_exit(ChildId(0), 21, &boom(), at(now + 9_999))[0], Do::Escalate { .. }));
 }
 
 #[test]
 fn failures_in_a_row_escalate_below_the_intensity() {
-    let policy = Policy {
-        in_a_row: 3,
-        intensity: 1_000,
-        ..policy(Strategy::OneForOne)
-    };
+    let policy = Policy { in_a_row: 3, intensity: 1_000, ..policy(Strategy::OneForOne) };
     let mut m = running(policy, &[P]);
     for epoch in 1..3 {
         m.on_exit(ChildId(0), epoch, &boom(), at(epoch * 100_000));
@@ -361,10 +267,7 @@ fn failures_in_a_row_escalate_below_the_intensity() {
 
 #[test]
 fn an_escalation_kills_the_rest_and_waits_for_them() {
-    let policy = Policy {
-        intensity: 0,
-        ..policy(Strategy::OneForOne)
-    };
+    let policy = Policy { intensity: 0, ..policy(Strategy::OneForOne) };
     let mut m = running(policy, &[P, P, P]);
     let wanted = m.on_exit(ChildId(1), 1, &boom(), at(0));
     assert!(matches!(&wanted[0], Do::Escalate { .. }));
@@ -372,10 +275,7 @@ fn an_escalation_kills_the_rest_and_waits_for_them() {
     assert_eq!(m.on_exit(ChildId(0), 1, &Exit::Killed, at(1)), []);
     let wanted = m.on_timer(at(5_000));
     assert!(
-        matches!(
-            &*wanted,
-            [Do::Fence { .. }, Do::End(Outcome::Escalated { .. })]
-        ),
+        matches!(&*wanted, [Do::Fence { .. }, Do::End(Outcome::Escalated { .. })]),
         "{wanted:?}"
     );
 }
@@ -388,10 +288,7 @@ fn a_stop_goes_backwards_with_a_deadline_for_each() {
     assert_eq!(m.next_timer(), Some(at(100)), "the restart of 1 is off");
     assert_eq!(m.on_timer(at(100)), [kill(2)]);
     assert_eq!(m.on_exit(ChildId(2), 1, &Exit::Killed, at(101)), [stop(0)]);
-    assert_eq!(
-        m.on_exit(ChildId(0), 1, &Exit::Normal, at(102)),
-        [Do::End(Outcome::Stopped)]
-    );
+    assert_eq!(m.on_exit(ChildId(0), 1, &Exit::Normal, at(102)), [Do::End(Outcome::Stopped)]);
     assert_eq!(m.next_timer(), None);
 }
 
@@ -399,20 +296,13 @@ fn a_stop_goes_backwards_with_a_deadline_for_each() {
 fn the_deadline_of_a_stop_cuts_all_others_short() {
     let mut m = running(policy(Strategy::OneForOne), &[P, P]);
     assert_eq!(m.stop(ms(50), at(0)), [stop(1)]);
-    assert_eq!(
-        m.stop(ms(10), at(0)),
-        [],
-        "a second stop can only be shorter"
-    );
+    assert_eq!(m.stop(ms(10), at(0)), [], "a second stop can only be shorter");
     assert_eq!(m.on_timer(at(10)), [kill(1), kill(0)]);
 }
 
 #[test]
 fn draining_restarts_soon() {
-    let policy = Policy {
-        intensity: 100,
-        ..policy(Strategy::OneForOne)
-    };
+    let policy = Policy { intensity: 100, ..policy(Strategy::OneForOne) };
     let mut m = running(policy, &[P]);
     for (epoch, after) in [(1, 10), (2, 20), (3, 40), (4, 80)] {
         let wanted = m.on_exit(ChildId(0), epoch, &boom(), at(0));

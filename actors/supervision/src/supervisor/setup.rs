@@ -23,20 +23,12 @@ pub struct Setup {
 impl Setup {
     /// A configuration with the required fields only.
     pub fn new(policy: Policy, clock: Clock, seed: Seed) -> Self {
-        Self {
-            policy,
-            clock,
-            seed,
-            fuzz: None,
-            heard: None,
-        }
+        Self { policy, clock, seed, fuzz: None, heard: None }
     }
 }
 
 impl fmt::Debug for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Setup")
-            .field("policy", &self.policy)
-            .finish_non_exhaustive()
+        f.debug_struct("Setup").field("policy", &self.policy).finish_non_exhaustive()
     }
 }

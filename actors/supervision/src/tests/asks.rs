@@ -49,10 +49,7 @@ fn clerk(clock: &Clock, policy: Policy) -> (SupervisorHandle, Port<Clerk>, Arc<M
     let (port, asked) = (Port::new(), Arc::<Mutex<Vec<u64>>>::default());
     let (time, notes) = (clock.clone(), asked.clone());
     let child = Child::new("clerk", &port, move |_| {
-        Ok(Clerk {
-            clock: time.clone(),
-            asked: notes.clone(),
-        })
+        Ok(Clerk { clock: time.clone(), asked: notes.clone() })
     });
     (supervise(policy, clock, vec![child]), port, asked)
 }
@@ -62,20 +59,14 @@ fn a_question_is_answered_lost_late_or_given_back() {
     in_virtual_time(|clock| async move {
         let (handle, port, asked) = clerk(&clock, Policy::default());
         let early = port.ask(Question(1, How::After(0))).await;
-        assert!(
-            matches!(early, Err(AskError::Vacant(Question(1, _)))),
-            "{early:?}"
-        );
+        assert!(matches!(early, Err(AskError::Vacant(Question(1, _)))), "{early:?}");
         assert_eq!(port.bound().await, Ok(1));
         assert_eq!(port.ask(Question(2, How::After(3))).await, Ok(4));
         let late = port.ask_within(Question(3, How::Never), &clock, ms(5));
         assert_eq!(late.await, Err(AskError::Timeout));
         // The message is sent by the call, whether or not the reply is awaited.
         let lost = port.ask(Question(4, How::Never));
-        assert_eq!(
-            port.ask(Question(5, How::Panics)).await,
-            Err(AskError::Lost)
-        );
+        assert_eq!(port.ask(Question(5, How::Panics)).await, Err(AskError::Lost));
         assert_eq!(lost.await, Err(AskError::Lost));
         assert_eq!(port.bound_after(1).await, Ok(2));
         assert_eq!(port.ask(Question(6, How::After(0))).await, Ok(12));
@@ -85,10 +76,7 @@ fn a_question_is_answered_lost_late_or_given_back() {
         assert_eq!(waits.await.expect("no panic"), Err(Closed));
         assert_eq!(port.bound().await, Err(Closed));
         let gone = port.ask(Question(7, How::After(0))).await;
-        assert!(
-            matches!(gone, Err(AskError::Gone(Question(7, _)))),
-            "{gone:?}"
-        );
+        assert!(matches!(gone, Err(AskError::Gone(Question(7, _)))), "{gone:?}");
         assert_eq!(*asked.lock().unwrap(), [2, 3, 4, 5, 6]);
     });
 }
@@ -118,10 +106,7 @@ fn a_life_that_was_given_up_as_hung_answers_no_more() {
 async fn clerks(clock: &Clock) -> (SupervisorHandle, Ports<Clerk>) {
     let (ports, time) = (Ports::new(2), clock.clone());
     let template = Template::new("clerk", &ports, move |_| {
-        Ok(Clerk {
-            clock: time.clone(),
-            asked: Arc::default(),
-        })
+        Ok(Clerk { clock: time.clone(), asked: Arc::default() })
     });
     let handle = supervise(Policy::default(), clock, vec![]);
     handle.start_many(template).await.expect("they start");
@@ -132,10 +117,7 @@ async fn clerks(clock: &Clock) -> (SupervisorHandle, Ports<Clerk>) {
 fn a_question_to_a_port_of_a_template_has_the_outcomes_of_any_port() {
     in_virtual_time(|clock| async move {
         let early = Ports::<Clerk>::new(1).ask(0, Question(1, How::After(0)));
-        assert_eq!(
-            early.await,
-            Err(AskError::Vacant(Question(1, How::After(0))))
-        );
+        assert_eq!(early.await, Err(AskError::Vacant(Question(1, How::After(0)))));
         let (handle, ports) = clerks(&clock).await;
         assert_eq!(ports.ask(1, Question(2, How::After(3))).await, Ok(4));
         let late = ports.ask_within(0, Question(3, How::Never), &clock, ms(5));
@@ -173,11 +155,7 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let how = prop_oneof![
-        (0..20u64).prop_map(How::After),
-        Just(How::Never),
-        Just(How::Panics)
-    ];
+    let how = prop_oneof![(0..20u64).prop_map(How::After), Just(How::Never), Just(How::Panics)];
     let step = prop_oneof![
         4 => how.prop_map(Step::Ask),
         1 => Just(Step::Kill),

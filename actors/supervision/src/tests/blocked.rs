@@ -6,11 +6,7 @@ const HANG: Duration = Duration::from_millis(100);
 
 fn lively() -> Policy {
     Policy {
-        backoff: Backoff {
-            min: ms(1),
-            max: ms(2),
-            ..Backoff::default()
-        },
+        backoff: Backoff { min: ms(1), max: ms(2), ..Backoff::default() },
         ..Policy::default()
     }
 }
@@ -43,11 +39,7 @@ async fn living(
 /// The exits by name, and the epochs at the ports once all three are restarted.
 async fn aftermath(events: &mut Events, ports: &[Port<Probe>]) -> Vec<(String, Exit)> {
     let mut exits = Vec::new();
-    while exits.len() < 3
-        || ports
-            .iter()
-            .any(|port| port.epoch().is_none_or(|now| now < 2))
-    {
+    while exits.len() < 3 || ports.iter().any(|port| port.epoch().is_none_or(|now| now < 2)) {
         if let SupervisionEvent::Exited { name, exit, .. } = events.next().await {
             exits.push((name.to_string(), exit));
         }
@@ -112,10 +104,7 @@ fn a_thread_that_is_blocked_by_a_stranger_is_replaced_and_charged_once() {
         });
         let exits = aftermath(&mut events, &ports).await;
         for (_, exit) in exits {
-            assert_eq!(
-                exit,
-                Exit::Blocked("something that is not supervised".into())
-            );
+            assert_eq!(exit, Exit::Blocked("something that is not supervised".into()));
         }
         drop(release);
         handle.stop(ms(5_000)).await;
@@ -123,10 +112,7 @@ fn a_thread_that_is_blocked_by_a_stranger_is_replaced_and_charged_once() {
     });
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the thread is to be busy in real time"
-)]
+#[allow(clippy::disallowed_methods, reason = "the thread is to be busy in real time")]
 #[test]
 fn a_busy_thread_that_answers_now_and_then_is_left_alone() {
     in_real_time(|clock| async move {
@@ -160,25 +146,14 @@ fn a_busy_thread_that_answers_now_and_then_is_left_alone() {
 #[test]
 fn a_dead_arbiter_is_replaced_and_is_one_failure() {
     in_real_time(|clock| async move {
-        let policy = Policy {
-            intensity: 1,
-            ..lively()
-        };
+        let policy = Policy { intensity: 1, ..lively() };
         let (set, ports, handle, mut events, _) = living(&clock, (None, policy)).await;
-        set.slot(0)
-            .expect("there is one")
-            .handle()
-            .expect("a real one")
-            .stop();
+        set.slot(0).expect("there is one").handle().expect("a real one").stop();
         for (_, exit) in aftermath(&mut events, &ports).await {
             assert_eq!(exit, Exit::ArbiterDead);
         }
         assert_eq!(set.replaced(), 1);
-        assert_eq!(
-            handle.stop(ms(5_000)).await,
-            Outcome::Stopped,
-            "no escalation"
-        );
+        assert_eq!(handle.stop(ms(5_000)).await, Outcome::Stopped, "no escalation");
     });
 }
 
@@ -189,9 +164,7 @@ fn simulated_arbiters_stand_still_and_are_given_up_at_the_exact_moment() {
         trace.take();
         handle.strike("b", Strike::Hang(Duration::from_secs(1)));
         clock.sleep(ms(50)).await;
-        ports[0]
-            .send(noting(&trace, "lost"))
-            .expect("nobody knows yet");
+        ports[0].send(noting(&trace, "lost")).expect("nobody knows yet");
         assert_eq!(aftermath(&mut events, &ports).await, expected());
         assert!(clock.now() >= Time::ZERO + HANG && clock.now() < Time::ZERO + HANG * 2);
         let started = trace.take();
@@ -202,10 +175,7 @@ fn simulated_arbiters_stand_still_and_are_given_up_at_the_exact_moment() {
         clock.sleep(Duration::from_secs(1)).await;
         let dropped = trace.take();
         assert!(dropped.contains(&"lost dropped".to_owned()), "{dropped:?}");
-        assert!(
-            !dropped.iter().any(|line| line.contains("handled")),
-            "{dropped:?}"
-        );
+        assert!(!dropped.iter().any(|line| line.contains("handled")), "{dropped:?}");
         assert_eq!(handle.lives(), 3);
         handle.stop(ms(1_000)).await;
     });
@@ -219,9 +189,7 @@ fn a_short_block_is_sat_out() {
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
         trace.take();
-        ports[0]
-            .send(noting(&trace, "message"))
-            .expect("it is there");
+        ports[0].send(noting(&trace, "message")).expect("it is there");
         clock.sleep(HANG * 3).await;
         assert_eq!(trace.take(), ["a handled", "message dropped"]);
         assert_eq!((set.replaced(), ports[0].epoch()), (0, Some(1)));

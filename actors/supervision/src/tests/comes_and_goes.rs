@@ -38,10 +38,7 @@ fn who_waits_for_a_start_hears_of_a_later_life_or_of_none() {
             3 => Ok(Probe::new("third", &trace)),
             _ => Err("not yet".into()),
         });
-        handle
-            .start_child(third)
-            .await
-            .expect("its third life starts");
+        handle.start_child(third).await.expect("its third life starts");
         assert_eq!(port.epoch(), Some(3));
         let never = Child::new("never", &Port::<Probe>::new(), |_| Err("no".into()))
             .restart(Restart::Temporary);
@@ -65,8 +62,7 @@ fn ten_thousand_temporary_children_leave_nothing_behind() {
             });
             let child = child.restart(Restart::Temporary);
             handle.start_child(child).await.expect("it starts");
-            port.send(tell(|_, ctx| actix::ActorContext::stop(ctx)))
-                .expect("it is there");
+            port.send(tell(|_, ctx| actix::ActorContext::stop(ctx))).expect("it is there");
         }
         while handle.lives() > 0 {
             tokio::task::yield_now().await;

@@ -29,11 +29,8 @@ fn starts_forward_and_stops_backward() {
         handle.wait_started().await.expect("they start");
         assert_eq!(trace.take(), ["a started", "b started", "c started"]);
         assert_eq!(handle.lives(), 3);
-        let names: Vec<_> = handle
-            .children()
-            .into_iter()
-            .map(|(_, name)| name.to_string())
-            .collect();
+        let names: Vec<_> =
+            handle.children().into_iter().map(|(_, name)| name.to_string()).collect();
         assert_eq!(names, ["a", "b", "c"]);
         assert_eq!(handle.stop(ms(1_000)).await, Outcome::Stopped);
         let expected: Vec<_> = ["c", "b", "a"]
@@ -46,11 +43,7 @@ fn starts_forward_and_stops_backward() {
         assert_eq!(handle.lives(), 0);
         assert_eq!(clock.now(), Time::ZERO, "nobody had to be waited for");
         assert_eq!(handle.wait_started().await, Ok(()), "it had been up");
-        assert_eq!(
-            handle.stop(ms(1)).await,
-            Outcome::Stopped,
-            "again is no harm"
-        );
+        assert_eq!(handle.stop(ms(1)).await, Outcome::Stopped, "again is no harm");
     });
 }
 
@@ -58,19 +51,14 @@ fn starts_forward_and_stops_backward() {
 fn who_will_not_stop_is_killed_at_its_deadline() {
     in_virtual_time(|clock| async move {
         let trace = Trace::default();
-        let (children, _ports) = probes(&trace, &["a", "b"], |probe| Probe {
-            stubborn: true,
-            ..probe
-        });
+        let (children, _ports) =
+            probes(&trace, &["a", "b"], |probe| Probe { stubborn: true, ..probe });
         let handle = supervise(Policy::default(), &clock, children);
         let mut events = Events(handle.events());
         handle.wait_started().await.expect("they start");
         trace.take();
         handle.stop(ms(1_000)).await;
-        assert_eq!(
-            trace.take(),
-            ["b stopping", "b dropped", "a stopping", "a dropped"]
-        );
+        assert_eq!(trace.take(), ["b stopping", "b dropped", "a stopping", "a dropped"]);
         assert_eq!(clock.now(), Time::ZERO + ms(200));
         assert_eq!(events.exit().await, Exit::Killed);
         assert_eq!(events.exit().await, Exit::Killed);
@@ -81,10 +69,8 @@ fn who_will_not_stop_is_killed_at_its_deadline() {
 fn the_deadline_of_the_stop_is_for_all_together() {
     in_virtual_time(|clock| async move {
         let trace = Trace::default();
-        let (children, _ports) = probes(&trace, &["a", "b"], |probe| Probe {
-            stubborn: true,
-            ..probe
-        });
+        let (children, _ports) =
+            probes(&trace, &["a", "b"], |probe| Probe { stubborn: true, ..probe });
         let handle = supervise(Policy::default(), &clock, children);
         handle.wait_started().await.expect("they start");
         handle.stop(ms(70)).await;
@@ -99,12 +85,7 @@ fn work_in_hand_may_end_before_its_deadline() {
         let port = Port::new();
         let child = Child::new("probe", &port, {
             let trace = trace.clone();
-            move |_| {
-                Ok(Probe {
-                    stubborn: true,
-                    ..Probe::new("probe", &trace)
-                })
-            }
+            move |_| Ok(Probe { stubborn: true, ..Probe::new("probe", &trace) })
         });
         let handle = supervise(Policy::default(), &clock, vec![child.shutdown(ms(500))]);
         handle.wait_started().await.expect("it starts");
@@ -153,16 +134,8 @@ fn a_permanent_crasher_takes_its_supervisor_down_and_the_reason_says_why() {
         let Outcome::Escalated { reason } = handle.ended().await else {
             panic!("it can't end well");
         };
-        assert_eq!(
-            started,
-            Err(Outcome::Escalated {
-                reason: reason.clone()
-            })
-        );
-        assert!(
-            reason.starts_with(&format!("pile panicked at {}:", file!())),
-            "{reason}"
-        );
+        assert_eq!(started, Err(Outcome::Escalated { reason: reason.clone() }));
+        assert!(reason.starts_with(&format!("pile panicked at {}:", file!())), "{reason}");
         assert!(
             reason.ends_with(
                 ": no shelf; that is failure 6 within 10s (6 by pile), and 5 are allowed"
@@ -189,27 +162,19 @@ fn one_for_all_takes_the_others_along_in_order() {
     in_virtual_time(|clock| async move {
         let trace = Trace::default();
         let (children, ports) = probes(&trace, &["a", "b", "c"], |probe| probe);
-        let policy = Policy {
-            strategy: Strategy::OneForAll,
-            ..Policy::default()
-        };
+        let policy = Policy { strategy: Strategy::OneForAll, ..Policy::default() };
         let handle = supervise(policy, &clock, children);
         let mut events = Events(handle.events());
         handle.wait_started().await.expect("they start");
         trace.take();
-        ports[1]
-            .send(tell(|_, _| panic!("b is broken")))
-            .expect("it is there");
+        ports[1].send(tell(|_, _| panic!("b is broken"))).expect("it is there");
         while ports[2].epoch() != Some(2) {
             events.started().await;
         }
         let mut seen = trace.take();
         assert_eq!(seen.split_off(3), ["a started", "b started", "c started"]);
         assert_eq!(seen.remove(0), "b dropped");
-        assert_eq!(
-            [0, 1, 2].map(|child| handle.restarts(ChildId(child))),
-            [1, 1, 1]
-        );
+        assert_eq!([0, 1, 2].map(|child| handle.restarts(ChildId(child))), [1, 1, 1]);
         handle.stop(ms(1_000)).await;
     });
 }
@@ -220,33 +185,21 @@ fn transient_and_temporary_children() {
         let trace = Trace::default();
         let (children, ports) = probes(&trace, &["transient", "temporary"], |probe| probe);
         let kinds = [Restart::Transient, Restart::Temporary];
-        let children = children
-            .into_iter()
-            .zip(kinds)
-            .map(|(child, kind)| child.restart(kind));
+        let children = children.into_iter().zip(kinds).map(|(child, kind)| child.restart(kind));
         let handle = supervise(Policy::default(), &clock, children.collect());
         let mut events = Events(handle.events());
         handle.wait_started().await.expect("they start");
-        ports[1]
-            .send(tell(|_, _| panic!("gone for good")))
-            .expect("it is there");
+        ports[1].send(tell(|_, _| panic!("gone for good"))).expect("it is there");
         events.exit().await;
-        ports[0]
-            .send(tell(|_, _| panic!("comes back")))
-            .expect("it is there");
+        ports[0].send(tell(|_, _| panic!("comes back"))).expect("it is there");
         events.exit().await;
         assert_eq!(events.started().await, 2);
-        ports[0]
-            .send(tell(|_, ctx| ctx.stop()))
-            .expect("it is there");
+        ports[0].send(tell(|_, ctx| ctx.stop())).expect("it is there");
         assert_eq!(events.exit().await, Exit::Normal);
         clock.sleep(ms(60_000)).await;
         assert_eq!(ports.iter().filter_map(Port::epoch).count(), 0);
         assert!(!ports[0].is_closed(), "the supervisor itself goes on");
-        assert_eq!(
-            [handle.restarts("transient"), handle.restarts("temporary")],
-            [1, 0]
-        );
+        assert_eq!([handle.restarts("transient"), handle.restarts("temporary")], [1, 0]);
         assert_eq!(handle.stop(ms(1)).await, Outcome::Stopped);
     });
 }
@@ -257,10 +210,7 @@ fn backoff_is_kept_to_the_nanosecond() {
         let policy = Policy {
             intensity: 100,
             in_a_row: 5,
-            backoff: Backoff {
-                jitter: 0.0,
-                ..Backoff::default()
-            },
+            backoff: Backoff { jitter: 0.0, ..Backoff::default() },
             ..Policy::default()
         };
         let port = Port::<Probe>::new();

@@ -15,18 +15,12 @@ struct Many {
 
 fn template(ports: &Ports<Probe>, trace: &Trace) -> Template {
     let trace = trace.clone();
-    Template::new("probe", ports, move |index| {
-        Ok(Probe::new(&index.to_string(), &trace))
-    })
+    Template::new("probe", ports, move |index| Ok(Probe::new(&index.to_string(), &trace)))
 }
 
 fn soon() -> Policy {
     Policy {
-        backoff: Backoff {
-            min: ms(1),
-            max: ms(2),
-            ..Backoff::default()
-        },
+        backoff: Backoff { min: ms(1), max: ms(2), ..Backoff::default() },
         ..Policy::default()
     }
 }
@@ -37,13 +31,7 @@ async fn many(clock: &Clock, count: usize, shape: impl FnOnce(Template) -> Templ
     let events = Events(handle.events());
     let template = shape(template(&ports, &trace));
     let first = handle.start_many(template).await.expect("they start");
-    Many {
-        handle,
-        ports,
-        events,
-        trace,
-        first,
-    }
+    Many { handle, ports, events, trace, first }
 }
 
 impl Many {
@@ -57,9 +45,7 @@ impl Many {
     }
 
     fn epochs(&self) -> Vec<Option<u64>> {
-        (0..self.ports.len())
-            .map(|index| self.ports.epoch(index))
-            .collect()
+        (0..self.ports.len()).map(|index| self.ports.epoch(index)).collect()
     }
 }
 
@@ -92,14 +78,8 @@ fn all_start_and_are_known_by_names_that_nobody_wrote() {
         many.handle.ended().await;
         many.handle.buried().await;
         assert!((0..3_000).all(|index| many.ports.is_closed(index)));
-        assert!(matches!(
-            many.ports.send(7, tell(|_, _| {})),
-            Err(Unsent::Gone(_))
-        ));
-        assert!(matches!(
-            many.ports.send(3_000, tell(|_, _| {})),
-            Err(Unsent::Gone(_))
-        ));
+        assert!(matches!(many.ports.send(7, tell(|_, _| {})), Err(Unsent::Gone(_))));
+        assert!(matches!(many.ports.send(3_000, tell(|_, _| {})), Err(Unsent::Gone(_))));
     });
 }
 
@@ -108,9 +88,7 @@ fn one_that_panics_is_started_again_and_the_others_notice_nothing() {
     in_virtual_time(|clock| async move {
         let mut many = many(&clock, 5, |template| template).await;
         let queued = noting(&many.trace, "queued");
-        (many.ports)
-            .send(3, tell(|_, _| panic!("oh")))
-            .expect("it is there");
+        (many.ports).send(3, tell(|_, _| panic!("oh"))).expect("it is there");
         many.ports.send(3, queued).expect("it is there");
         let (name, exit) = many.exit().await;
         assert_eq!(name, "probe/3");
@@ -266,10 +244,7 @@ fn one_is_stopped_for_good_and_temporary_ones_leave_nothing_behind() {
 fn one_for_all_takes_all_along() {
     in_virtual_time(|clock| async move {
         let (trace, ports) = (Trace::default(), Ports::new(4));
-        let policy = Policy {
-            strategy: Strategy::OneForAll,
-            ..soon()
-        };
+        let policy = Policy { strategy: Strategy::OneForAll, ..soon() };
         let handle = supervise(policy, &clock, vec![]);
         let started = handle.start_many(template(&ports, &trace)).await;
         started.expect("they start");
@@ -338,17 +313,11 @@ fn one_that_blocks_its_thread_is_named_and_all_move() {
         let place = Place::Slot(set.slot(0).expect("there is one").clone());
         let mut many = many(&clock, 3, |template| template.place(place)).await;
         let (free, held) = std::sync::mpsc::channel::<()>();
-        (many.ports)
-            .send(1, tell(move |_, _| _ = held.recv()))
-            .expect("it is there");
+        (many.ports).send(1, tell(move |_, _| _ = held.recv())).expect("it is there");
         let mut exits = vec![many.exit().await, many.exit().await, many.exit().await];
         exits.sort_by(|a, b| a.0.cmp(&b.0));
         let by = || Exit::Blocked("probe/1".into());
-        let expected = [
-            ("probe/0", by()),
-            ("probe/1", Exit::Hung),
-            ("probe/2", by()),
-        ];
+        let expected = [("probe/0", by()), ("probe/1", Exit::Hung), ("probe/2", by())];
         assert_eq!(exits, expected.map(|(name, exit)| (name.to_owned(), exit)));
         while many.epochs() != [Some(2); 3] {
             many.events.next().await;
@@ -369,11 +338,7 @@ fn one_that_blocks_its_thread_while_they_start_does_not_hold_up_the_rest_for_eve
         let held = Mutex::new(Some(held));
         let (ports, trace) = (Ports::<Probe>::new(3), Trace::default());
         let template = Template::new("probe", &ports, move |index| {
-            let held = if index == 1 {
-                held.lock().unwrap().take()
-            } else {
-                None
-            };
+            let held = if index == 1 { held.lock().unwrap().take() } else { None };
             if let Some(held) = held {
                 let _ = held.recv();
             }

@@ -13,10 +13,7 @@ fn tree(trace: &Trace, inner: Policy) -> (Child, Port<Probe>, Port<Probe>) {
 }
 
 fn strict() -> Policy {
-    Policy {
-        intensity: 1,
-        ..Policy::default()
-    }
+    Policy { intensity: 1, ..Policy::default() }
 }
 
 #[test]
@@ -31,10 +28,8 @@ fn starts_and_stops_in_order_as_one_child() {
         assert_eq!(trace.take(), ["a started", "b started", "c started"]);
         assert_eq!(handle.stop(ms(1_000)).await, Outcome::Stopped);
         let dropped: Vec<String> = trace.take();
-        let dropped: Vec<&String> = dropped
-            .iter()
-            .filter(|line| line.ends_with("dropped"))
-            .collect();
+        let dropped: Vec<&String> =
+            dropped.iter().filter(|line| line.ends_with("dropped")).collect();
         assert_eq!(dropped, ["c dropped", "b dropped", "a dropped"]);
         assert_eq!(handle.lives(), 0);
     });
@@ -90,10 +85,7 @@ fn an_escalation_restarts_the_whole_below_once_nobody_of_it_lives() {
         }
         assert_eq!(handle.restarts("nest"), 1);
         let told = trace.take();
-        let starts: Vec<&String> = told
-            .iter()
-            .filter(|line| line.ends_with("started"))
-            .collect();
+        let starts: Vec<&String> = told.iter().filter(|line| line.ends_with("started")).collect();
         assert_eq!(starts, ["a started", "b started"], "{told:?}");
         // Two more escalations of the child exceed the limit of the parent.
         for _ in 0..2 {

@@ -19,19 +19,12 @@ fn dies_of(
             let trace = trace.clone();
             move |birth| {
                 let probe = Probe::new("probe", &trace);
-                if birth.epoch == 1 {
-                    first(probe)
-                } else {
-                    Ok(probe)
-                }
+                if birth.epoch == 1 { first(probe) } else { Ok(probe) }
             }
         })
         .await;
         let exit = {
-            handle
-                .wait_started()
-                .await
-                .expect("started sooner or later");
+            handle.wait_started().await.expect("started sooner or later");
             // Fails if the first life has already ended.
             let _ = port.send(tell(trouble));
             events.exit().await
@@ -40,8 +33,7 @@ fn dies_of(
         while port.epoch() != Some(2) {
             events.started().await;
         }
-        port.send(noting(&trace, "message"))
-            .expect("the second life is there");
+        port.send(noting(&trace, "message")).expect("the second life is there");
         handle.stop(ms(1_000)).await;
         assert!(trace.take().contains(&"probe handled".into()));
         assert_eq!(handle.restarts("probe"), 1);
@@ -53,10 +45,7 @@ fn dies_of(
 fn in_a_handler() {
     let line = line!() + 1;
     let (exit, seen) = dies_of(Ok, |_, _| panic!("book {} is wet", 7));
-    let expected = Exit::Panic {
-        text: "book 7 is wet".into(),
-        place: format!("{HERE}:{line}"),
-    };
+    let expected = Exit::Panic { text: "book 7 is wet".into(), place: format!("{HERE}:{line}") };
     assert_eq!(exit, expected);
     // The broken actor is dropped; neither `stopping` nor `stopped` runs on it.
     assert_eq!(seen, ["probe started", "probe dropped"]);
@@ -110,10 +99,7 @@ fn without_a_text() {
 #[test]
 fn past_the_hook() {
     let (exit, _) = dies_of(Ok, |_, _| std::panic::resume_unwind(Box::new("rethrown")));
-    let expected = Exit::Panic {
-        text: "rethrown".into(),
-        place: Exit::UNKNOWN_PLACE.into(),
-    };
+    let expected = Exit::Panic { text: "rethrown".into(), place: Exit::UNKNOWN_PLACE.into() };
     assert_eq!(exit, expected);
 }
 
@@ -140,10 +126,7 @@ fn an_error_of_the_factory_is_told_as_it_is() {
 }
 
 /// An actor whose `Drop` panics.
-struct Bomb(
-    Note,
-    #[allow(dead_code, reason = "its drop is what counts")] DropBomb,
-);
+struct Bomb(Note, #[allow(dead_code, reason = "its drop is what counts")] DropBomb);
 
 impl Actor for Bomb {
     type Context = Context<Self>;

@@ -41,11 +41,7 @@ fn a_vacant_port_gives_the_message_back_and_a_closed_one_too() {
         handle.stop(ms(1_000)).await;
         assert_eq!(refused(port.send(noting(&trace, "after"))), "gone");
         assert!(port.is_closed());
-        let handled = trace
-            .take()
-            .iter()
-            .filter(|line| *line == "probe handled")
-            .count();
+        let handled = trace.take().iter().filter(|line| *line == "probe handled").count();
         assert_eq!(handled, 1, "only what was sent is handled");
     });
 }
@@ -102,13 +98,7 @@ fn messages_in_a_dead_mailbox_are_dropped_before_the_end_is_told() {
         events.exit().await;
         assert_eq!(
             trace.take(),
-            [
-                "probe handled",
-                "a dropped",
-                "probe dropped",
-                "b dropped",
-                "c dropped"
-            ]
+            ["probe handled", "a dropped", "probe dropped", "b dropped", "c dropped"]
         );
         handle.stop(ms(1_000)).await;
     });
@@ -140,18 +130,10 @@ fn the_message_in_hand_is_dropped_by_a_kill() {
         assert!(handle.kill("probe"));
         assert_eq!(events.exit().await, Exit::Killed);
         let mut seen = trace.take();
-        assert_eq!(
-            seen.remove(0),
-            "probe dropped",
-            "neither stopping nor stopped"
-        );
+        assert_eq!(seen.remove(0), "probe dropped", "neither stopping nor stopped");
         seen.sort();
         assert_eq!(seen, ["message dropped", "queued dropped"]);
-        assert_eq!(
-            events.started().await,
-            2,
-            "a kill from outside is a failure"
-        );
+        assert_eq!(events.started().await, 2, "a kill from outside is a failure");
         assert!(!handle.kill("nobody"));
         handle.stop(ms(1_000)).await;
     });
@@ -193,11 +175,7 @@ fn whatever_is_sent_from_other_threads_during_crashes_has_exactly_one_end() {
         let policy = Policy {
             intensity: u32::MAX,
             in_a_row: u32::MAX,
-            backoff: Backoff {
-                min: Duration::ZERO,
-                max: Duration::ZERO,
-                ..Backoff::default()
-            },
+            backoff: Backoff { min: Duration::ZERO, max: Duration::ZERO, ..Backoff::default() },
             ..Policy::default()
         };
         let child = Child::new("probe", &port, move |_| {
@@ -208,11 +186,7 @@ fn whatever_is_sent_from_other_threads_during_crashes_has_exactly_one_end() {
         handle.wait_started().await.expect("it starts");
         let ends = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
         // Sent before the concurrent senders: on a busy machine, all of theirs may meet a crash.
-        let first = Counted {
-            ends: ends.clone(),
-            handled: false,
-            fatal: false,
-        };
+        let first = Counted { ends: ends.clone(), handled: false, fatal: false };
         port.send(first).map_err(drop).expect("it is there");
         while ends[1].load(Ordering::Relaxed) == 0 {
             tokio::task::yield_now().await;
@@ -251,11 +225,7 @@ fn whatever_is_sent_from_other_threads_during_crashes_has_exactly_one_end() {
         handle.stop(ms(10_000)).await;
         handle.buried().await;
         let [dropped, rest] = [&ends[0], &ends[1]].map(|end| end.load(Ordering::Relaxed));
-        assert_eq!(
-            dropped + rest,
-            1 + SENDERS * EACH,
-            "none lost, none doubled"
-        );
+        assert_eq!(dropped + rest, 1 + SENDERS * EACH, "none lost, none doubled");
         assert!(rest > returned, "some were handled");
     });
 }

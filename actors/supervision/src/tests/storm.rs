@@ -44,11 +44,7 @@ fn storm(seed: u64) -> (Vec<String>, Time) {
                 let event = events.next().await;
                 told.push(format!("{event:?}"));
                 match event {
-                    SupervisionEvent::Exited {
-                        child,
-                        epoch: ended,
-                        ..
-                    } if sent => {
+                    SupervisionEvent::Exited { child, epoch: ended, .. } if sent => {
                         if child.0 == victim && Some(ended) == epoch {
                             break;
                         }

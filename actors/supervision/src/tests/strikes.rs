@@ -56,10 +56,7 @@ fn order(schedule: Option<u64>) -> Vec<String> {
         let fuzz = schedule.map(|number| Fuzz::new(Seed(1), number));
         let children = children.collect();
         let policy = Policy::default();
-        let setup = Setup {
-            fuzz,
-            ..Setup::new(policy, clock.clone(), Seed(1))
-        };
+        let setup = Setup { fuzz, ..Setup::new(policy, clock.clone(), Seed(1)) };
         let handle = Supervisor::start_with(setup, children);
         handle.wait_started().await.expect("they start");
         trace.take();
@@ -80,10 +77,7 @@ fn order(schedule: Option<u64>) -> Vec<String> {
 #[test]
 fn a_schedule_is_the_same_again_and_others_are_others() {
     let plain = order(None);
-    assert_eq!(
-        plain[..3],
-        ["child0 0", "child1 0", "child2 0"].map(String::from)
-    );
+    assert_eq!(plain[..3], ["child0 0", "child1 0", "child2 0"].map(String::from));
     let fuzzed: Vec<_> = (0..20).map(|number| order(Some(number))).collect();
     for (number, told) in (0..).zip(&fuzzed) {
         assert_eq!(told.len(), 60, "nothing is lost, nobody starved");

@@ -21,25 +21,16 @@ impl Answer {
         fields.insert("count".into(), order.count.into());
         fields.insert("seconds".into(), json!(took.wall.as_secs_f64()));
         fields.insert("cpu_seconds".into(), json!(took.cpu.as_secs_f64()));
-        fields.insert(
-            "per_s".into(),
-            json!(order.count as f64 / took.wall.as_secs_f64()),
-        );
+        fields.insert("per_s".into(), json!(order.count as f64 / took.wall.as_secs_f64()));
         Self(fields)
     }
 
     /// Adds the sum of the burned ids; ends the process unless every ordered book was burned
     /// exactly once.
     pub fn burned(self, order: &Order, burned: Burned) -> Self {
-        let right = Burned {
-            count: order.count,
-            sum: sum_of_ids(order.count),
-        };
+        let right = Burned { count: order.count, sum: sum_of_ids(order.count) };
         if burned != right {
-            eprintln!(
-                "{} {}: burned {burned:?}, not {right:?}",
-                order.peer, order.name
-            );
+            eprintln!("{} {}: burned {burned:?}, not {right:?}", order.peer, order.name);
             exit(1);
         }
         self.with("sum", burned.sum)
@@ -50,10 +41,7 @@ impl Answer {
     pub fn answered(self, order: &Order, sum: u64) -> Self {
         let right = sum_of_ids(order.count);
         if sum != right {
-            eprintln!(
-                "{} {}: answers add up to {sum}, not {right}",
-                order.peer, order.name
-            );
+            eprintln!("{} {}: answers add up to {sum}, not {right}", order.peer, order.name);
             exit(1);
         }
         self.with("sum", sum)

@@ -35,10 +35,7 @@ impl Book {
     /// The book with this id.
     #[inline]
     pub fn new(id: u64) -> Self {
-        Self {
-            id,
-            body: Bytes::from_static(&[0; 64]),
-        }
+        Self { id, body: Bytes::from_static(&[0; 64]) }
     }
 }
 

@@ -80,16 +80,9 @@ impl Crowd {
     pub fn requesters(&self) -> impl Iterator<Item = Requester> {
         (0..self.size).map(|me| Requester {
             numbers: if self.job.sleeps() {
-                Numbers::Shared {
-                    asked: self.asked.clone(),
-                    last: self.count,
-                }
+                Numbers::Shared { asked: self.asked.clone(), last: self.count }
             } else {
-                Numbers::Own {
-                    next: me + 1,
-                    step: self.size,
-                    last: self.count,
-                }
+                Numbers::Own { next: me + 1, step: self.size, last: self.count }
             },
             sample: self.sample,
             asked: 0,
@@ -101,9 +94,7 @@ impl Crowd {
 
     /// The result, with response times. Ends the process if an answer is missing or wrong.
     pub fn answer(self, order: &Order, took: Took, requesters: Vec<Requester>) -> Answer {
-        let sum = requesters
-            .iter()
-            .fold(0_u64, |sum, one| sum.wrapping_add(one.sum));
+        let sum = requesters.iter().fold(0_u64, |sum, one| sum.wrapping_add(one.sum));
         let mut times: Vec<Duration> = requesters.into_iter().flat_map(|one| one.times).collect();
         times.sort_unstable();
         let at = |share: f64| {
@@ -111,9 +102,7 @@ impl Crowd {
             times[rank.saturating_sub(1)].as_nanos() as u64
         };
         let mean = times.iter().sum::<Duration>().as_nanos() as f64 / times.len() as f64;
-        let answer = Answer::new(order, took)
-            .answered(order, sum)
-            .with("mean_ns", mean);
+        let answer = Answer::new(order, took).answered(order, sum).with("mean_ns", mean);
         answer.with("p50_ns", at(0.5)).with("p99_ns", at(0.99))
     }
 }

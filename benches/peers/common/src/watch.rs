@@ -27,10 +27,7 @@ impl Moment {
     /// Now.
     pub fn now() -> Self {
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
-        Self {
-            wall: Instant::now(),
-            cpu: Duration::new(cpu.tv_sec as u64, cpu.tv_nsec as u32),
-        }
+        Self { wall: Instant::now(), cpu: Duration::new(cpu.tv_sec as u64, cpu.tv_nsec as u32) }
     }
 
     /// The time that has passed since `self`.
@@ -53,10 +50,7 @@ impl Sub for Moment {
     type Output = Took;
 
     fn sub(self, before: Self) -> Took {
-        Took {
-            wall: self.wall - before.wall,
-            cpu: self.cpu - before.cpu,
-        }
+        Took { wall: self.wall - before.wall, cpu: self.cpu - before.cpu }
     }
 }
 
@@ -64,9 +58,6 @@ impl Add for Took {
     type Output = Took;
 
     fn add(self, other: Self) -> Took {
-        Took {
-            wall: self.wall + other.wall,
-            cpu: self.cpu + other.cpu,
-        }
+        Took { wall: self.wall + other.wall, cpu: self.cpu + other.cpu }
     }
 }

@@ -30,10 +30,7 @@ impl Work for Server {
 fn named(policy: &str) -> Option<Policy> {
     Some(match policy {
         "central" => Policy::CENTRAL,
-        "central2" => Policy::Central {
-            per_worker: 2,
-            skip_slow: false,
-        },
+        "central2" => Policy::Central { per_worker: 2, skip_slow: false },
         "least-loaded" => Policy::LeastLoaded,
         "two-choices" => Policy::TwoChoices,
         "round-robin" => Policy::RoundRobin,
@@ -59,12 +56,7 @@ pub async fn run(order: &Order, job: Job, policy: Option<&str>) {
         let balancer = balancer.clone();
         let asking = async move {
             while let Some(number) = requester.next_number() {
-                requester.answered(
-                    balancer
-                        .call(number)
-                        .await
-                        .expect("every request is answered"),
-                );
+                requester.answered(balancer.call(number).await.expect("every request is answered"));
             }
             requester
         };

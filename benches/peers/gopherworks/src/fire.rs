@@ -69,38 +69,18 @@ impl Watch {
     pub fn catalog(self: &Arc<Self>, count: u64, fires: u64) -> Catalog {
         // A burn can't know its share of the books, so near the end it takes the time of every
         // book.
-        let late = if fires > 1 {
-            (count / fires).saturating_sub(2048)
-        } else {
-            count
-        };
+        let late = if fires > 1 { (count / fires).saturating_sub(2048) } else { count };
         let mut catalog = Catalog::standard();
         let watch = self.clone();
         catalog.add_source("books", "Gives 64-byte books", move |_: &NoOptions, _| {
-            Ok(Library {
-                begun: false,
-                left: count,
-                watch: watch.clone(),
-            })
+            Ok(Library { begun: false, left: count, watch: watch.clone() })
         });
         let watch = self.clone();
-        catalog.add_burn(
-            "tally",
-            "Counts books and adds up ids",
-            move |_: &NoOptions, _| {
-                let tally = Arc::new(Tally::default());
-                watch
-                    .fires
-                    .lock()
-                    .expect("nobody panicked")
-                    .push(tally.clone());
-                Ok(Furnace {
-                    tally,
-                    late,
-                    watch: watch.clone(),
-                })
-            },
-        );
+        catalog.add_burn("tally", "Counts books and adds up ids", move |_: &NoOptions, _| {
+            let tally = Arc::new(Tally::default());
+            watch.fires.lock().expect("nobody panicked").push(tally.clone());
+            Ok(Furnace { tally, late, watch: watch.clone() })
+        });
         catalog
     }
 }

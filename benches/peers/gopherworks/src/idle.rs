@@ -41,10 +41,7 @@ pub async fn run(order: &Order) {
         gophers.send(gopher, ask).expect("it is alive");
         sum = sum.wrapping_add(heard.recv().await.expect("an answer"));
     }
-    Answer::new(order, took)
-        .answered(order, sum)
-        .with("bytes_each", bytes)
-        .print();
+    Answer::new(order, took).answered(order, sum).with("bytes_each", bytes).print();
     // A million actors need not be stopped in order.
     std::process::exit(0);
 }

@@ -14,12 +14,7 @@ pub async fn pipeline(order: &Order, cart: usize) {
 /// The pipeline once for every core, with the books of one source dealt to the copies.
 pub async fn copies(order: &Order, cart: usize) {
     let copies = order.threads as u32;
-    run(
-        order,
-        order.threads as u64,
-        two_gophers(cart).copies("copy", copies).cores(copies),
-    )
-    .await;
+    run(order, order.threads as u64, two_gophers(cart).copies("copy", copies).cores(copies)).await;
 }
 
 /// Four gophers in a ring: the returning empty cart is the credit.
@@ -59,14 +54,10 @@ fn two_gophers(cart: usize) -> TopologyBuilder {
         .dump("middle", |pile| pile.capacity_books(dump))
         .incinerator("furnace", |fire| fire.burn("tally"))
         .crew("near", "manuals", "middle", |crew| {
-            crew.gophers(1, "load push unload return")
-                .carts(carts)
-                .cart_books(cart as u64)
+            crew.gophers(1, "load push unload return").carts(carts).cart_books(cart as u64)
         })
         .crew("far", "middle", "furnace", |crew| {
-            crew.gophers(1, "load push unload return")
-                .carts(carts)
-                .cart_books(cart as u64)
+            crew.gophers(1, "load push unload return").carts(carts).cart_books(cart as u64)
         })
 }
 
@@ -75,11 +66,7 @@ async fn run(order: &Order, fires: u64, builder: TopologyBuilder) {
     let topology = Topology::from_config(&builder.build(), &watch.catalog(order.count, fires))
         .expect("a good config");
     let report = topology.run().await.expect("it starts");
-    assert!(
-        report.ledger.balances(),
-        "the ledger does not balance: {:?}",
-        report.ledger
-    );
+    assert!(report.ledger.balances(), "the ledger does not balance: {:?}", report.ledger);
     assert_eq!((report.ledger.burned, report.restarts), (order.count, 0));
     Answer::new(order, watch.took())
         .burned(order, watch.burned())

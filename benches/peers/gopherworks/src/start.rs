@@ -10,11 +10,7 @@ const BOOKS: u64 = 100;
 pub async fn run(order: &Order) {
     let crews = (order.count / 2).max(1);
     let name = |stop: u64| {
-        if stop == crews {
-            "fire".to_owned()
-        } else {
-            format!("stop{stop}")
-        }
+        if stop == crews { "fire".to_owned() } else { format!("stop{stop}") }
     };
     let mut builder = TopologyConfig::builder("chain")
         .incinerator("fire", |fire| fire)
@@ -25,12 +21,9 @@ pub async fn run(order: &Order) {
         } else {
             builder.dump(&name(stop), |dump| dump.capacity_books(64))
         };
-        builder = builder.crew(
-            &format!("crew{stop}"),
-            &name(stop),
-            &name(stop + 1),
-            |crew| crew.gophers(1, "load push unload return"),
-        );
+        builder = builder.crew(&format!("crew{stop}"), &name(stop), &name(stop + 1), |crew| {
+            crew.gophers(1, "load push unload return")
+        });
     }
     let config = builder.build();
     let catalog = Catalog::standard();

@@ -69,10 +69,7 @@ impl Handler<Ball> for Player {
 
     fn handle(&mut self, Ball { number, left }: Ball, _: &mut Self::Context) {
         match &self.next {
-            Some(next) if left > 1 => next.send(Ball {
-                number,
-                left: left - 1,
-            }),
+            Some(next) if left > 1 => next.send(Ball { number, left: left - 1 }),
             _ => {
                 let _ = self.home.send(number);
             }
@@ -89,37 +86,17 @@ pub async fn pass_on(order: &Order, (players, balls): (usize, u64), supervised: 
         let children = ports.iter().enumerate().map(|(number, port)| {
             let home = home.clone();
             Child::new(format!("player/{number}"), port, move |_| {
-                Ok(Player {
-                    next: None,
-                    home: home.clone(),
-                })
+                Ok(Player { next: None, home: home.clone() })
             })
         });
-        let supervisor = Supervisor::start(
-            Policy::default(),
-            Clock::real(),
-            Seed(0),
-            children.collect(),
-        );
+        let supervisor =
+            Supervisor::start(Policy::default(), Clock::real(), Seed(0), children.collect());
         supervisor.wait_started().await.expect("they start");
-        play(
-            order,
-            ports.into_iter().map(Way::Port).collect(),
-            balls,
-            came,
-        )
-        .await;
+        play(order, ports.into_iter().map(Way::Port).collect(), balls, came).await;
         supervisor.stop(Duration::from_secs(5)).await;
     } else {
-        let players = (0..players).map(|_| {
-            Way::Bare(
-                Player {
-                    next: None,
-                    home: home.clone(),
-                }
-                .start(),
-            )
-        });
+        let players =
+            (0..players).map(|_| Way::Bare(Player { next: None, home: home.clone() }.start()));
         play(order, players.collect(), balls, came).await;
     }
 }

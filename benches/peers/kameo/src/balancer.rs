@@ -19,9 +19,7 @@ impl Message<Request> for Worker {
 
 pub async fn run(order: &Order, job: Job) {
     let crowd = Crowd::of(order, job);
-    let pool = ActorPool::spawn(ActorPool::new(crowd.workers, move || {
-        Worker::spawn(Worker(job))
-    }));
+    let pool = ActorPool::spawn(ActorPool::new(crowd.workers, move || Worker::spawn(Worker(job))));
     let start = Moment::now();
     let requesters = crowd.requesters().map(|mut requester| {
         let pool = pool.clone();

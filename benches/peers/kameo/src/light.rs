@@ -45,27 +45,15 @@ impl Message<To> for Hand {
 
 pub async fn run(order: &Order) {
     let (out, over) = oneshot::channel();
-    let first = Hand::spawn(Hand {
-        to: None,
-        rounds: order.count,
-        sum: 0,
-        out: Some(out),
-    });
+    let first = Hand::spawn(Hand { to: None, rounds: order.count, sum: 0, out: Some(out) });
     let mut next = first.clone();
     for _ in 0..3 {
-        next = Hand::spawn(Hand {
-            to: Some(next),
-            rounds: 0,
-            sum: 0,
-            out: None,
-        });
+        next = Hand::spawn(Hand { to: Some(next), rounds: 0, sum: 0, out: None });
     }
     first.tell(To(next)).await.expect("it lives");
     let start = Moment::now();
     // The trips begin when the first actor has counted an initial one.
     first.tell(Value(0)).await.expect("it lives");
     let sum = over.await.expect("the first lives");
-    Answer::new(order, start.elapsed())
-        .answered(order, sum)
-        .print();
+    Answer::new(order, start.elapsed()).answered(order, sum).print();
 }

@@ -33,15 +33,7 @@ struct Fire {
 impl Fire {
     fn new(count: u64) -> (Self, oneshot::Receiver<Burned>) {
         let (out, over) = oneshot::channel();
-        (
-            Self {
-                burned: Burned::default(),
-                count,
-                out: Some(out),
-                back: None,
-            },
-            over,
-        )
+        (Self { burned: Burned::default(), count, out: Some(out), back: None }, over)
     }
 
     fn burn(&mut self, book: &Book) {
@@ -84,9 +76,7 @@ pub async fn books(order: &Order) {
         near.tell(Book::new(id)).await.expect("it lives");
     }
     let burned = over.await.expect("the fire lives");
-    Answer::new(order, start.elapsed())
-        .burned(order, burned)
-        .print();
+    Answer::new(order, start.elapsed()).burned(order, burned).print();
 }
 
 /// One cart per message.
@@ -106,9 +96,7 @@ pub async fn carts(order: &Order, size: usize) {
         near.tell(cart).await.expect("it lives");
     }
     let burned = over.await.expect("the fire lives");
-    Answer::new(order, start.elapsed())
-        .burned(order, burned)
-        .print();
+    Answer::new(order, start.elapsed()).burned(order, burned).print();
 }
 
 /// An empty cart.
@@ -153,12 +141,7 @@ impl Message<To<Gopher<Fire>>> for Pile {
 /// cart.
 pub async fn ring(order: &Order, size: usize) {
     const CARTS: usize = 8;
-    let pile = Pile {
-        next: 1,
-        end: order.count + 1,
-        size,
-        to: None,
-    };
+    let pile = Pile { next: 1, end: order.count + 1, size, to: None };
     let load = Pile::spawn_with_mailbox(pile, bounded(2 * CARTS));
     let back = Gopher::spawn_with_mailbox(Gopher(load.clone()), bounded(2 * CARTS));
     let (mut fire, over) = Fire::new(order.count);
@@ -168,12 +151,8 @@ pub async fn ring(order: &Order, size: usize) {
     load.tell(To(push)).await.expect("it lives");
     let start = Moment::now();
     for _ in 0..CARTS {
-        load.tell(Empty(Vec::with_capacity(size)))
-            .await
-            .expect("it lives");
+        load.tell(Empty(Vec::with_capacity(size))).await.expect("it lives");
     }
     let burned = over.await.expect("the fire lives");
-    Answer::new(order, start.elapsed())
-        .burned(order, burned)
-        .print();
+    Answer::new(order, start.elapsed()).burned(order, burned).print();
 }

@@ -25,9 +25,7 @@ pub fn direct(order: &Order, job: Job) {
             })
         })
         .collect();
-    let over = threads
-        .into_iter()
-        .flat_map(|thread| thread.join().expect("no thread panics"))
-        .collect();
+    let over =
+        threads.into_iter().flat_map(|thread| thread.join().expect("no thread panics")).collect();
     crowd.answer(order, start.elapsed(), over).print();
 }

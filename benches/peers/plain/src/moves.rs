@@ -21,13 +21,9 @@ pub fn pipeline<B: Carried>(order: &Order, cart: usize) {
         // `black_box` keeps the move of the pushed books.
         dump.extend(black_box(&mut near).drain(..));
         far.extend(black_box(&mut dump).drain(..));
-        black_box(&mut far)
-            .drain(..)
-            .for_each(|book| fire.burn(&book));
+        black_box(&mut far).drain(..).for_each(|book| fire.burn(&book));
     }
-    Answer::new(order, start.elapsed())
-        .burned(order, fire)
-        .print();
+    Answer::new(order, start.elapsed()).burned(order, fire).print();
 }
 
 /// Pile, cart, incinerator: four gophers pass the cart on, while the books stay in it.
@@ -41,11 +37,7 @@ pub fn ring(order: &Order, cart: usize) {
         if books.is_empty() {
             break;
         }
-        black_box(&mut books)
-            .drain(..)
-            .for_each(|book| fire.burn(&book));
+        black_box(&mut books).drain(..).for_each(|book| fire.burn(&book));
     }
-    Answer::new(order, start.elapsed())
-        .burned(order, fire)
-        .print();
+    Answer::new(order, start.elapsed()).burned(order, fire).print();
 }

@@ -63,18 +63,13 @@ pub async fn run(order: &Order, job: Job) {
         .queue(Queue::default())
         .build();
     let factory = Factory::<(), Request, (), Server, Router, Queue>::default();
-    let (factory, _) = Actor::spawn(None, factory, arguments)
-        .await
-        .expect("it starts");
+    let (factory, _) = Actor::spawn(None, factory, arguments).await.expect("it starts");
     let start = Moment::now();
     let requesters = crowd.requesters().map(|mut requester| {
         let factory = factory.clone();
         tokio::spawn(async move {
             while let Some(number) = requester.next_number() {
-                match factory
-                    .call_job((), |reply| Request(number, reply), None)
-                    .await
-                {
+                match factory.call_job((), |reply| Request(number, reply), None).await {
                     Ok(CallResult::Success(answer)) => requester.answered(answer),
                     lost => panic!("a request was not answered: {:?}", lost.is_ok()),
                 }

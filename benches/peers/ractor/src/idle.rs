@@ -39,8 +39,5 @@ pub async fn run(order: &Order) {
     for gopher in &gophers {
         sum = sum.wrapping_add(call!(gopher, Ask, 1).expect("it is alive"));
     }
-    Answer::new(order, took)
-        .answered(order, sum)
-        .with("bytes_each", bytes)
-        .print();
+    Answer::new(order, took).answered(order, sum).with("bytes_each", bytes).print();
 }

@@ -57,11 +57,7 @@ impl Actor for First {
         _: ActorRef<Turn>,
         out: oneshot::Sender<u64>,
     ) -> Result<Count, ActorProcessingErr> {
-        Ok(Count {
-            to: None,
-            sum: 0,
-            out: Some(out),
-        })
+        Ok(Count { to: None, sum: 0, out: Some(out) })
     }
 
     async fn handle(
@@ -81,11 +77,7 @@ impl Actor for First {
             }
         };
         if next <= self.rounds {
-            count
-                .to
-                .as_ref()
-                .ok_or("nobody to hand on to")?
-                .cast(Turn::Value(next))?;
+            count.to.as_ref().ok_or("nobody to hand on to")?.cast(Turn::Value(next))?;
         } else if let Some(out) = count.out.take() {
             let _ = out.send(count.sum);
         }
@@ -95,15 +87,8 @@ impl Actor for First {
 
 pub async fn run(order: &Order) {
     let (out, over) = oneshot::channel();
-    let (first, _) = Actor::spawn(
-        None,
-        First {
-            rounds: order.count,
-        },
-        out,
-    )
-    .await
-    .expect("it starts");
+    let (first, _) =
+        Actor::spawn(None, First { rounds: order.count }, out).await.expect("it starts");
     let mut next = first.clone();
     for _ in 0..3 {
         next = Actor::spawn(None, Hand, next).await.expect("it starts").0;
@@ -111,7 +96,5 @@ pub async fn run(order: &Order) {
     let start = Moment::now();
     first.cast(Turn::Begin(next)).expect("it lives");
     let sum = over.await.expect("the first lives");
-    Answer::new(order, start.elapsed())
-        .answered(order, sum)
-        .print();
+    Answer::new(order, start.elapsed()).answered(order, sum).print();
 }

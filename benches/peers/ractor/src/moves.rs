@@ -41,10 +41,7 @@ impl<T: Message> Actor for Gopher<T> {
 }
 
 async fn gopher<T: Message>(to: ActorRef<T>) -> ActorRef<T> {
-    Actor::spawn(None, Gopher(PhantomData), to)
-        .await
-        .expect("it starts")
-        .0
+    Actor::spawn(None, Gopher(PhantomData), to).await.expect("it starts").0
 }
 
 /// A message to a pile of single books.
@@ -145,26 +142,17 @@ impl Actor for BookFire {
 /// One book per message.
 pub async fn books(order: &Order) {
     let (out, over) = oneshot::channel();
-    let (pile, _) = Actor::spawn(None, BookPile { count: order.count }, ())
-        .await
-        .expect("it starts");
-    let fire = Fire {
-        burned: Burned::default(),
-        count: order.count,
-        out: Some(out),
-    };
-    let (fire, _) = Actor::spawn(None, BookFire(pile.clone()), fire)
-        .await
-        .expect("it starts");
+    let (pile, _) =
+        Actor::spawn(None, BookPile { count: order.count }, ()).await.expect("it starts");
+    let fire = Fire { burned: Burned::default(), count: order.count, out: Some(out) };
+    let (fire, _) = Actor::spawn(None, BookFire(pile.clone()), fire).await.expect("it starts");
     let far = gopher(fire).await;
     let near = gopher(far).await;
     pile.cast(Credit::To(near)).expect("it lives");
     let start = Moment::now();
     pile.cast(Credit::Books(BOOKS)).expect("it lives");
     let burned = over.await.expect("the fire lives");
-    Answer::new(order, start.elapsed())
-        .burned(order, burned)
-        .print();
+    Answer::new(order, start.elapsed()).burned(order, burned).print();
 }
 
 /// A message to a pile that fills carts.
@@ -211,10 +199,7 @@ impl Actor for CartPile {
                 cart.extend((pile.next..end).map(Book::new));
                 pile.next = end;
                 if !cart.is_empty() {
-                    pile.to
-                        .as_ref()
-                        .ok_or("nobody to give carts to")?
-                        .cast(cart)?;
+                    pile.to.as_ref().ok_or("nobody to give carts to")?.cast(cart)?;
                 }
             }
         }
@@ -250,17 +235,7 @@ impl Actor for CartFire {
 }
 
 async fn cart_pile(order: &Order, size: usize) -> ActorRef<Empty> {
-    Actor::spawn(
-        None,
-        CartPile {
-            count: order.count,
-            size,
-        },
-        (),
-    )
-    .await
-    .expect("it starts")
-    .0
+    Actor::spawn(None, CartPile { count: order.count, size }, ()).await.expect("it starts").0
 }
 
 async fn cart_fire(
@@ -268,18 +243,8 @@ async fn cart_fire(
     credit: ActorRef<Empty>,
 ) -> (ActorRef<Vec<Book>>, oneshot::Receiver<Burned>) {
     let (out, over) = oneshot::channel();
-    let fire = Fire {
-        burned: Burned::default(),
-        count: order.count,
-        out: Some(out),
-    };
-    (
-        Actor::spawn(None, CartFire(credit), fire)
-            .await
-            .expect("it starts")
-            .0,
-        over,
-    )
+    let fire = Fire { burned: Burned::default(), count: order.count, out: Some(out) };
+    (Actor::spawn(None, CartFire(credit), fire).await.expect("it starts").0, over)
 }
 
 async fn go_around(
@@ -290,13 +255,10 @@ async fn go_around(
 ) {
     let start = Moment::now();
     for _ in 0..carts {
-        pile.cast(Empty::Cart(Vec::with_capacity(size)))
-            .expect("it lives");
+        pile.cast(Empty::Cart(Vec::with_capacity(size))).expect("it lives");
     }
     let burned = over.await.expect("the fire lives");
-    Answer::new(order, start.elapsed())
-        .burned(order, burned)
-        .print();
+    Answer::new(order, start.elapsed()).burned(order, burned).print();
 }
 
 /// One cart per message; the returning empty cart is the credit.

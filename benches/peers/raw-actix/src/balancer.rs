@@ -37,9 +37,8 @@ impl Handler<Request> for Worker {
         let served = async move {
             let _ = request.reply.send(job.serve(request.number).await);
         };
-        let told = served
-            .into_actor(self)
-            .map(|(), worker, _| worker.balancer.do_send(Done(worker.me)));
+        let told =
+            served.into_actor(self).map(|(), worker, _| worker.balancer.do_send(Done(worker.me)));
         AtomicResponse::new(Box::pin(told))
     }
 }
@@ -118,16 +117,9 @@ pub async fn run(order: &Order, job: Job) {
     let balancer = Balancer::default().start();
     let mut workers = Vec::new();
     for me in 0..crowd.workers {
-        let place = if arbiters.is_empty() {
-            here.clone()
-        } else {
-            arbiters[me % arbiters.len()].handle()
-        };
-        let worker = Worker {
-            me,
-            job,
-            balancer: balancer.clone(),
-        };
+        let place =
+            if arbiters.is_empty() { here.clone() } else { arbiters[me % arbiters.len()].handle() };
+        let worker = Worker { me, job, balancer: balancer.clone() };
         workers.push(if job.sleeps() {
             Worker::start_in_arbiter(&place, |_| worker).recipient()
         } else {

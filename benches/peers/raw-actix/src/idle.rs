@@ -36,8 +36,5 @@ pub async fn run(order: &Order) {
     for gopher in &gophers {
         sum = sum.wrapping_add(gopher.send(Ask(1)).await.expect("it is alive"));
     }
-    Answer::new(order, took)
-        .answered(order, sum)
-        .with("bytes_each", bytes)
-        .print();
+    Answer::new(order, took).answered(order, sum).with("bytes_each", bytes).print();
 }

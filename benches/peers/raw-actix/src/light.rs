@@ -64,20 +64,12 @@ impl Handler<Value> for First {
 
 pub async fn run(order: &Order) {
     let (out, over) = oneshot::channel();
-    let first = First {
-        to: None,
-        left: order.count,
-        sum: 0,
-        out: Some(out),
-    }
-    .start();
+    let first = First { to: None, left: order.count, sum: 0, out: Some(out) }.start();
     let fourth = Hand(first.clone().recipient()).start();
     let third = Hand(fourth.recipient()).start();
     let second = Hand(third.recipient()).start();
     let start = Moment::now();
     first.do_send(Begin(second.recipient()));
     let sum = over.await.expect("the first lives");
-    Answer::new(order, start.elapsed())
-        .answered(order, sum)
-        .print();
+    Answer::new(order, start.elapsed()).answered(order, sum).print();
 }

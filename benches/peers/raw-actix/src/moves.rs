@@ -94,12 +94,7 @@ where
 {
     fn start(count: u64) -> (Addr<Self>, oneshot::Receiver<Burned>) {
         let (out, over) = oneshot::channel();
-        let fire = Self {
-            burned: Burned::default(),
-            count,
-            credit: None,
-            out: Some(out),
-        };
+        let fire = Self { burned: Burned::default(), count, credit: None, out: Some(out) };
         (Actor::start(fire), over)
     }
 
@@ -169,28 +164,19 @@ pub async fn books(order: &Order) {
     let (fire, over) = Fire::<Credit>::start(order.count);
     let far = Gopher(fire.clone().recipient()).start();
     let near = Gopher(far.recipient()).start();
-    let pile = Pile {
-        ids: 1..order.count + 1,
-        cart: 1,
-        to: near.recipient(),
-    }
-    .start();
+    let pile = Pile { ids: 1..order.count + 1, cart: 1, to: near.recipient() }.start();
     fire.do_send(CreditTo(pile.clone().recipient()));
     let start = Moment::now();
     pile.do_send(Credit(BOOKS));
     let burned = over.await.expect("the fire lives");
-    Answer::new(order, start.elapsed())
-        .burned(order, burned)
-        .print();
+    Answer::new(order, start.elapsed()).burned(order, burned).print();
 }
 
 /// One cart per message; the returning empty cart is the credit.
 pub async fn carts(order: &Order, cart: usize) {
     let start = Moment::now();
     let burned = lane(1..order.count + 1, cart).await;
-    Answer::new(order, start.elapsed())
-        .burned(order, burned)
-        .print();
+    Answer::new(order, start.elapsed()).burned(order, burned).print();
 }
 
 /// An independent pipeline with carts on each arbiter.
@@ -213,21 +199,14 @@ pub async fn copies(order: &Order, cart: usize) {
         all.count += burned.count;
         all.sum = all.sum.wrapping_add(burned.sum);
     }
-    Answer::new(order, start.elapsed())
-        .burned(order, all)
-        .print();
+    Answer::new(order, start.elapsed()).burned(order, all).print();
 }
 
 async fn lane(ids: Range<u64>, cart: usize) -> Burned {
     let (fire, over) = Fire::<Empty>::start(ids.end - ids.start);
     let far = Gopher(fire.clone().recipient()).start();
     let near = Gopher(far.recipient()).start();
-    let pile = Pile {
-        ids,
-        cart,
-        to: near.recipient(),
-    }
-    .start();
+    let pile = Pile { ids, cart, to: near.recipient() }.start();
     fire.do_send(CreditTo(pile.clone().recipient()));
     for _ in 0..CARTS {
         pile.do_send(Empty(Vec::with_capacity(cart)));
@@ -256,12 +235,7 @@ pub async fn ring(order: &Order, cart: usize) {
     const CARTS: usize = 8;
     let (fire, over) = Fire::<Empty>::start(order.count);
     let push = Gopher(fire.clone().recipient()).start();
-    let load = Pile {
-        ids: 1..order.count + 1,
-        cart,
-        to: push.recipient(),
-    }
-    .start();
+    let load = Pile { ids: 1..order.count + 1, cart, to: push.recipient() }.start();
     let back = Returner(load.clone().recipient()).start();
     fire.do_send(CreditTo(back.recipient()));
     let start = Moment::now();
@@ -269,7 +243,5 @@ pub async fn ring(order: &Order, cart: usize) {
         load.do_send(Empty(Vec::with_capacity(cart)));
     }
     let burned = over.await.expect("the fire lives");
-    Answer::new(order, start.elapsed())
-        .burned(order, burned)
-        .print();
+    Answer::new(order, start.elapsed()).burned(order, burned).print();
 }

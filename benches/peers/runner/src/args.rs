@@ -46,11 +46,7 @@ impl Args {
             facts: Vec::new(),
         };
         while let Some(word) = words.next() {
-            let mut value = || {
-                words
-                    .next()
-                    .ok_or(format!("{word} wants a value\n\n{USAGE}"))
-            };
+            let mut value = || words.next().ok_or(format!("{word} wants a value\n\n{USAGE}"));
             match word.as_str() {
                 "--rounds" => rounds = Some(number(&value()?)?),
                 "--only" => args.only.extend(value()?.split(',').map(str::to_owned)),
@@ -84,6 +80,5 @@ impl Args {
 }
 
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
-    text.parse()
-        .map_err(|_| format!("{text} is no number\n\n{USAGE}"))
+    text.parse().map_err(|_| format!("{text} is no number\n\n{USAGE}"))
 }

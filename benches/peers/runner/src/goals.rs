@@ -43,18 +43,12 @@ pub struct Judged {
 
 impl Judged {
     pub fn is_met(&self) -> Option<bool> {
-        self.spread
-            .map(|spread| self.goal.bound.is_met(spread.median))
+        self.spread.map(|spread| self.goal.bound.is_met(spread.median))
     }
 }
 
 fn cell(peer: &str, row: &str, threads: usize) -> Cell {
-    Cell {
-        peer: peer.into(),
-        row: row.into(),
-        threads,
-        count: None,
-    }
+    Cell { peer: peer.into(), row: row.into(), threads, count: None }
 }
 
 impl Cell {
@@ -100,11 +94,7 @@ impl Goal {
         let rounds = |cell: &Cell| measured.rounds(self.group, cell, self.metric, args);
         // The best cell is the fastest, or the one with least time or bytes.
         let better = |a: f64, b: f64| {
-            if self.metric == Metric::PerSecond {
-                a.max(b)
-            } else {
-                a.min(b)
-            }
+            if self.metric == Metric::PerSecond { a.max(b) } else { a.min(b) }
         };
         let theirs: Option<Vec<Vec<f64>>> = self.theirs.iter().map(rounds).collect();
         let spread = rounds(&self.ours).zip(theirs).and_then(|(ours, theirs)| {
@@ -248,14 +238,7 @@ fn all(args: &Args) -> Vec<Goal> {
             AtLeast(least),
         ));
         let what = format!("jobs of {job}, p99 : Go's heap");
-        goals.push(goal(
-            6,
-            &what,
-            (group, P99Ns),
-            ours(group, 2),
-            &[go(group, 2)],
-            AtMost(0.6),
-        ));
+        goals.push(goal(6, &what, (group, P99Ns), ours(group, 2), &[go(group, 2)], AtMost(0.6)));
     }
     let sleep = |what: &str, metric, theirs: Cell, most| {
         goal(
@@ -291,18 +274,9 @@ fn all(args: &Args) -> Vec<Goal> {
             ours("balancer-sleep-round-robin", 1),
             0.55,
         ),
-        sleep(
-            "jobs that sleep, mean : Go's heap",
-            MeanNs,
-            go("balancer-sleep", 1),
-            1.05,
-        ),
+        sleep("jobs that sleep, mean : Go's heap", MeanNs, go("balancer-sleep", 1), 1.05),
         idle("idle gophers, bytes each : Go", BytesEach, AtMost(0.35)),
-        idle(
-            "idle gophers, spawns a second : Go",
-            PerSecond,
-            AtLeast(3.5),
-        ),
+        idle("idle gophers, spawns a second : Go", PerSecond, AtLeast(3.5)),
         goal(
             9,
             "supervised : bare, ping-pong",
@@ -355,11 +329,7 @@ fn all(args: &Args) -> Vec<Goal> {
         ),
         goal(
             11,
-            &format!(
-                "bytes, {many:.0e} : {few:.0e}",
-                many = many as f64,
-                few = few as f64
-            ),
+            &format!("bytes, {many:.0e} : {few:.0e}", many = many as f64, few = few as f64),
             ("scale", Resident),
             at(many),
             &[at(few)],
@@ -379,10 +349,7 @@ fn all(args: &Args) -> Vec<Goal> {
 
 /// All goals with their measurements.
 pub fn judge(measured: &Measured, args: &Args) -> Vec<Judged> {
-    all(args)
-        .into_iter()
-        .map(|goal| goal.judge(measured, args))
-        .collect()
+    all(args).into_iter().map(|goal| goal.judge(measured, args)).collect()
 }
 
 #[cfg(test)]

@@ -19,19 +19,13 @@ impl Machine {
     pub fn look(facts: &[(String, String)]) -> Self {
         let line = |path: &str, key: &str| {
             let text = fs::read_to_string(path).unwrap_or_default();
-            let line = text
-                .lines()
-                .find(|line| line.starts_with(key))
-                .map(str::to_owned);
+            let line = text.lines().find(|line| line.starts_with(key)).map(str::to_owned);
             line.and_then(|line| Some(line.split_once(':')?.1.trim().to_owned()))
                 .unwrap_or_default()
         };
         let kilobytes = line("/proc/meminfo", "MemTotal");
-        let kilobytes: f64 = kilobytes
-            .split_whitespace()
-            .next()
-            .and_then(|kb| kb.parse().ok())
-            .unwrap_or(f64::NAN);
+        let kilobytes: f64 =
+            kilobytes.split_whitespace().next().and_then(|kb| kb.parse().ok()).unwrap_or(f64::NAN);
         Self {
             cpu: line("/proc/cpuinfo", "model name"),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -52,11 +46,8 @@ impl fmt::Display for Machine {
             "{}, {} cores, {:.0} GB, Linux {}",
             self.cpu, self.cores, self.memory_gb, self.kernel
         )?;
-        let versions: Vec<String> = self
-            .versions
-            .iter()
-            .map(|(name, version)| format!("{name} {version}"))
-            .collect();
+        let versions: Vec<String> =
+            self.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
         writeln!(f, "{}", versions.join(", "))
     }
 }
@@ -72,14 +63,9 @@ pub struct Load {
 impl Load {
     pub fn now() -> Self {
         let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-        let all: Vec<u64> = (stat
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .skip(1))
-        .filter_map(|ticks| ticks.parse().ok())
-        .collect();
+        let all: Vec<u64> = (stat.lines().next().unwrap_or_default().split_whitespace().skip(1))
+            .filter_map(|ticks| ticks.parse().ok())
+            .collect();
         let at = |field: usize| all.get(field).copied().unwrap_or(0);
         // user nice system idle iowait irq softirq steal
         let idle = at(3) + at(4);

@@ -27,11 +27,7 @@ fn main() -> ExitCode {
     };
     let groups = plan::groups(&args);
     if groups.is_empty() {
-        eprintln!(
-            "no row is called {}; rows: {}",
-            args.only.join(","),
-            plan::NAMES.join(", ")
-        );
+        eprintln!("no row is called {}; rows: {}", args.only.join(","), plan::NAMES.join(", "));
         return ExitCode::from(2);
     }
     let machine = Machine::look(&args.facts);
@@ -55,9 +51,5 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    if measured.failures.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if measured.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -59,8 +59,7 @@ impl Measured {
     ) -> Option<Vec<f64>> {
         let lines = self.lines.get(&(group, cell.clone()))?;
         let figure = |line: &Option<Line>| {
-            line.as_ref()
-                .map_or(f64::NAN, |line| metric.of(line, cell, args))
+            line.as_ref().map_or(f64::NAN, |line| metric.of(line, cell, args))
         };
         Some(lines.iter().map(figure).collect())
     }
@@ -94,10 +93,7 @@ pub struct Spread {
 
 impl Spread {
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
-        let mut values: Vec<f64> = values
-            .into_iter()
-            .filter(|value| value.is_finite())
-            .collect();
+        let mut values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
         values.sort_by(f64::total_cmp);
         let (first, last) = (values.first()?, values.last()?);
         let middle = values.len() / 2;
@@ -106,11 +102,7 @@ impl Spread {
         } else {
             values[middle]
         };
-        Some(Self {
-            median,
-            min: *first,
-            max: *last,
-        })
+        Some(Self { median, min: *first, max: *last })
     }
 }
 
@@ -125,19 +117,8 @@ mod tests {
         assert_eq!(spread(&[f64::NAN]), None);
         assert_eq!(
             spread(&[3.0, f64::NAN, 1.0, 2.0]),
-            Some(Spread {
-                median: 2.0,
-                min: 1.0,
-                max: 3.0
-            })
+            Some(Spread { median: 2.0, min: 1.0, max: 3.0 })
         );
-        assert_eq!(
-            spread(&[4.0, 1.0]),
-            Some(Spread {
-                median: 2.5,
-                min: 1.0,
-                max: 4.0
-            })
-        );
+        assert_eq!(spread(&[4.0, 1.0]), Some(Spread { median: 2.5, min: 1.0, max: 4.0 }));
     }
 }

@@ -65,54 +65,22 @@ fn cells(name: &str, args: &Args) -> Vec<Cell> {
     let mut add = |peers: &[&str], rows: &[&str], threads: usize, count: Option<u64>| {
         for row in rows {
             for peer in peers {
-                cells.push(Cell {
-                    peer: (*peer).into(),
-                    row: (*row).into(),
-                    threads,
-                    count,
-                });
+                cells.push(Cell { peer: (*peer).into(), row: (*row).into(), threads, count });
             }
         }
     };
-    let movers = [
-        "gopherworks",
-        "go",
-        "tokio",
-        "raw-actix",
-        "ractor",
-        "kameo",
-        "plain",
-    ];
-    let askers = [
-        "gopherworks",
-        "go",
-        "tokio",
-        "raw-actix",
-        "ractor",
-        "kameo",
-        "tower",
-        "plain",
-    ];
+    let movers = ["gopherworks", "go", "tokio", "raw-actix", "ractor", "kameo", "plain"];
+    let askers = ["gopherworks", "go", "tokio", "raw-actix", "ractor", "kameo", "tower", "plain"];
     match name {
         "pipeline" => {
-            add(
-                &movers,
-                &["pipeline-1", "pipeline-64", "pipeline-1024"],
-                1,
-                None,
-            );
+            add(&movers, &["pipeline-1", "pipeline-64", "pipeline-1024"], 1, None);
             add(&["plain", "tokio"], &["value-64"], 1, None);
             add(&["go"], &["recycled-64"], 1, None);
         }
         "ring" => add(&movers, &["ring-64"], 1, None),
         "copies" => {
             add(&["gopherworks"], &["pipeline-64"], 1, None);
-            add(
-                &["gopherworks", "go", "tokio", "raw-actix"],
-                &["copies-64"],
-                2,
-                None,
-            );
+            add(&["gopherworks", "go", "tokio", "raw-actix"], &["copies-64"], 2, None);
             add(&["go"], &["copies-1", "recycled-64"], 2, None);
         }
         "balancer-empty" => {
@@ -125,23 +93,13 @@ fn cells(name: &str, args: &Args) -> Vec<Cell> {
         "balancer-sleep" => {
             let count = Some(sleep_count(args));
             add(&askers[..7], &[name], 1, count);
-            add(
-                &["go", "gopherworks"],
-                &["balancer-sleep-round-robin"],
-                1,
-                count,
-            );
+            add(&["go", "gopherworks"], &["balancer-sleep-round-robin"], 1, count);
             add(&["gopherworks"], &["balancer-sleep-least-loaded"], 1, count);
         }
         "idle" => add(&movers[..6], &[name], 1, Some(idle_count(args))),
         "light" => add(&movers[..6], &[name], 1, None),
         "supervised" => {
-            let rows = [
-                "pingpong-bare",
-                "pingpong-supervised",
-                "burst-bare",
-                "burst-supervised",
-            ];
+            let rows = ["pingpong-bare", "pingpong-supervised", "burst-bare", "burst-supervised"];
             add(&["gopherworks"], &rows, 1, None);
         }
         "restart" => add(&["gopherworks"], &[name], 1, None),
@@ -163,20 +121,15 @@ pub fn groups(args: &Args) -> Vec<Group> {
     let wanted = |name: &str| {
         let is = |only: &String| {
             name == only
-                || name
-                    .strip_prefix(only.as_str())
-                    .is_some_and(|rest| rest.starts_with('-'))
+                || name.strip_prefix(only.as_str()).is_some_and(|rest| rest.starts_with('-'))
         };
         args.only.is_empty() || args.only.iter().any(is)
     };
-    let groups = NAMES
-        .into_iter()
-        .filter(|name| wanted(name))
-        .map(|name| Group {
-            name,
-            cells: (cells(name, args).into_iter())
-                .filter(|cell| args.peers.is_empty() || args.peers.contains(&cell.peer))
-                .collect(),
-        });
+    let groups = NAMES.into_iter().filter(|name| wanted(name)).map(|name| Group {
+        name,
+        cells: (cells(name, args).into_iter())
+            .filter(|cell| args.peers.is_empty() || args.peers.contains(&cell.peer))
+            .collect(),
+    });
     groups.filter(|group| !group.cells.is_empty()).collect()
 }

@@ -33,12 +33,7 @@ impl Programs {
         };
         // The fastest of three tries: disturbances only ever slow it down.
         let tries = (0..3).filter_map(|_| {
-            programs
-                .start("plain", &["spins", "1", "1"])
-                .ok()?
-                .trim()
-                .parse::<f64>()
-                .ok()
+            programs.start("plain", &["spins", "1", "1"]).ok()?.trim().parse::<f64>().ok()
         });
         let spins = tries.fold(0.0, f64::max);
         if spins > 0.0 {
@@ -96,10 +91,8 @@ impl Programs {
     }
 
     fn once(&self, cell: &Cell, count: u64) -> Result<Line, String> {
-        let text = self.start(
-            &cell.peer,
-            &[&cell.row, &cell.threads.to_string(), &count.to_string()],
-        )?;
+        let text =
+            self.start(&cell.peer, &[&cell.row, &cell.threads.to_string(), &count.to_string()])?;
         let line: Line =
             serde_json::from_str(text.trim()).map_err(|error| format!("{error} in {text:?}"))?;
         if line.get("count").and_then(Value::as_u64) != Some(count) {
@@ -111,24 +104,14 @@ impl Programs {
     fn start(&self, peer: &str, args: &[&str]) -> Result<String, String> {
         let path = self.bin.join(format!("peer-{peer}"));
         let mut command = Command::new(&path);
-        command
-            .args(args)
-            .env("RUST_BACKTRACE", "0")
-            .env("PEERS_SPINS_PER_US", &self.spins);
+        command.args(args).env("RUST_BACKTRACE", "0").env("PEERS_SPINS_PER_US", &self.spins);
         for knob in ["GOGC", "GODEBUG", "GOMAXPROCS", "GOMEMLIMIT", "RUST_LOG"] {
             command.env_remove(knob);
         }
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-        let (mut out, mut errors) = (
-            child.stdout.take().expect("piped"),
-            child.stderr.take().expect("piped"),
-        );
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| format!("{}: {error}", path.display()))?;
+        let (mut out, mut errors) =
+            (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
         let (say, said) = mpsc::channel();
         let complaints = thread::spawn(move || {
             let mut text = String::new();

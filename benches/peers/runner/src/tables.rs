@@ -31,19 +31,13 @@ pub fn goals(groups: &[Group], judged: &[Judged]) {
     let wanted = |one: &&Judged| groups.iter().any(|group| group.name == one.goal.group);
     for one in judged.iter().filter(wanted) {
         let goal = &one.goal;
-        let number = if goal.number == before {
-            String::new()
-        } else {
-            goal.number.to_string()
-        };
+        let number = if goal.number == before { String::new() } else { goal.number.to_string() };
         before = goal.number;
         let bound = match goal.bound {
             Bound::AtLeast(least) => format!(">= {least}"),
             Bound::AtMost(most) => format!("<= {most}"),
         };
-        let bound = goal
-            .stretch
-            .map_or(bound.clone(), |stretch| format!("{bound} ({stretch})"));
+        let bound = goal.stretch.map_or(bound.clone(), |stretch| format!("{bound} ({stretch})"));
         let (median, range) = match one.spread {
             Some(Spread { median, min, max }) => {
                 (short(median), format!("{} .. {}", short(min), short(max)))
@@ -55,10 +49,7 @@ pub fn goals(groups: &[Group], judged: &[Judged]) {
             Some(false) => "NO",
             None => "-",
         };
-        println!(
-            "{number:<3} {:<46} {median:>8}  {range:<16} {bound:<15} {met}",
-            goal.what
-        );
+        println!("{number:<3} {:<46} {median:>8}  {range:<16} {bound:<15} {met}", goal.what);
     }
     println!();
 }
@@ -67,24 +58,14 @@ pub fn goals(groups: &[Group], judged: &[Judged]) {
 fn figures(row: &str) -> &'static [(Metric, f64, &'static str)] {
     let word = row.split('-').next().unwrap_or(row);
     match word {
-        "balancer" if row.contains("sleep") => &[
-            (Metric::MeanNs, 1e6, "mean ms"),
-            (Metric::P99Ns, 1e6, "p99 ms"),
-        ],
-        "balancer" => &[
-            (Metric::PerSecond, 1e6, "M req/s"),
-            (Metric::P99Ns, 1e3, "p99 us"),
-        ],
-        "idle" => &[
-            (Metric::BytesEach, 1.0, "bytes each"),
-            (Metric::NsEach, 1.0, "ns to spawn"),
-        ],
+        "balancer" if row.contains("sleep") => {
+            &[(Metric::MeanNs, 1e6, "mean ms"), (Metric::P99Ns, 1e6, "p99 ms")]
+        }
+        "balancer" => &[(Metric::PerSecond, 1e6, "M req/s"), (Metric::P99Ns, 1e3, "p99 us")],
+        "idle" => &[(Metric::BytesEach, 1.0, "bytes each"), (Metric::NsEach, 1.0, "ns to spawn")],
         "light" => &[(Metric::NsEach, 1.0, "ns a round")],
         "restart" => &[(Metric::NsEach, 1e3, "us")],
-        "start" => &[
-            (Metric::Ms, 1.0, "ms"),
-            (Metric::BytesEach, 1e3, "kB a node"),
-        ],
+        "start" => &[(Metric::Ms, 1.0, "ms"), (Metric::BytesEach, 1e3, "kB a node")],
         "pingpong" | "burst" => &[(Metric::PerSecond, 1e6, "M msg/s")],
         _ => &[(Metric::PerSecond, 1e6, "M books/s")],
     }
@@ -93,21 +74,9 @@ fn figures(row: &str) -> &'static [(Metric, f64, &'static str)] {
 /// Prints medians: a line for each row, a column for each program.
 pub fn absolute(groups: &[Group], measured: &Measured, args: &Args) {
     let all = groups.iter().flat_map(|group| &group.cells);
-    let known = [
-        "gopherworks",
-        "plain",
-        "go",
-        "tokio",
-        "raw-actix",
-        "ractor",
-        "kameo",
-        "tower",
-    ];
+    let known = ["gopherworks", "plain", "go", "tokio", "raw-actix", "ractor", "kameo", "tower"];
     let run: BTreeSet<&str> = all.map(|cell| cell.peer.as_str()).collect();
-    let peers: Vec<&str> = known
-        .into_iter()
-        .filter(|peer| run.contains(peer))
-        .collect();
+    let peers: Vec<&str> = known.into_iter().filter(|peer| run.contains(peer)).collect();
     print!("{:<38} {:<12}", "row/threads, medians", "");
     peers.iter().for_each(|peer| print!(" {peer:>11}"));
     println!();
@@ -129,12 +98,7 @@ pub fn absolute(groups: &[Group], measured: &Measured, args: &Args) {
             for (metric, unit, name) in figures(row).iter().chain(extra) {
                 print!("{:<38} {name:<12}", format!("{row}/{threads}{times}"));
                 for peer in &peers {
-                    let cell = Cell {
-                        peer: (*peer).into(),
-                        row: row.into(),
-                        threads,
-                        count,
-                    };
+                    let cell = Cell { peer: (*peer).into(), row: row.into(), threads, count };
                     let rounds = measured.rounds(group.name, &cell, *metric, args);
                     let spread = rounds.and_then(Spread::of);
                     print!(
@@ -150,22 +114,10 @@ pub fn absolute(groups: &[Group], measured: &Measured, args: &Args) {
 }
 
 pub fn remarks(judged: &[Judged], measured: &Measured, others: f64, args: &Args) {
-    let failed = judged
-        .iter()
-        .filter(|one| one.is_met() == Some(false))
-        .count();
-    let met = judged
-        .iter()
-        .filter(|one| one.is_met() == Some(true))
-        .count();
-    println!(
-        "{met} met, {failed} not met, {} not measured.",
-        judged.len() - met - failed
-    );
-    println!(
-        "Median of {} rounds; ratios are taken inside a round.",
-        args.rounds
-    );
+    let failed = judged.iter().filter(|one| one.is_met() == Some(false)).count();
+    let met = judged.iter().filter(|one| one.is_met() == Some(true)).count();
+    println!("{met} met, {failed} not met, {} not measured.", judged.len() - met - failed);
+    println!("Median of {} rounds; ratios are taken inside a round.", args.rounds);
     if args.by_cpu {
         println!("Where a program has one thread its time is that of cores, not of the wall.");
     }

@@ -38,8 +38,5 @@ pub async fn run(order: &Order) {
     while let Some(answer) = heard.recv().await {
         sum = sum.wrapping_add(answer);
     }
-    Answer::new(order, took)
-        .answered(order, sum)
-        .with("bytes_each", bytes)
-        .print();
+    Answer::new(order, took).answered(order, sum).with("bytes_each", bytes).print();
 }

@@ -34,9 +34,7 @@ pub async fn books(order: &Order) {
     while let Some(book) = burning.recv().await {
         fire.burn(&book);
     }
-    Answer::new(order, start.elapsed())
-        .burned(order, fire)
-        .print();
+    Answer::new(order, start.elapsed()).burned(order, fire).print();
 }
 
 /// One cart per message: one pipeline, or an independent one for each thread.
@@ -53,9 +51,7 @@ pub async fn carts<B: Carried>(order: &Order, cart: usize) {
         all.count += fire.count;
         all.sum = all.sum.wrapping_add(fire.sum);
     }
-    Answer::new(order, start.elapsed())
-        .burned(order, all)
-        .print();
+    Answer::new(order, start.elapsed()).burned(order, all).print();
 }
 
 async fn lane_of_carts<B: Carried>(ids: std::ops::Range<u64>, size: usize) -> Burned {
@@ -89,9 +85,7 @@ pub async fn ring(order: &Order, size: usize) {
     let (unloaded, back) = channel(CARTS);
     let (returned, mut empty) = channel(CARTS);
     for _ in 0..CARTS {
-        returned
-            .try_send(Vec::with_capacity(size))
-            .expect("room for all carts");
+        returned.try_send(Vec::with_capacity(size)).expect("room for all carts");
     }
     let count = order.count;
     let start = Moment::now();
@@ -111,9 +105,7 @@ pub async fn ring(order: &Order, size: usize) {
         cart.drain(..).for_each(|book| fire.burn(&book));
         let _ = unloaded.send(cart).await;
     }
-    Answer::new(order, start.elapsed())
-        .burned(order, fire)
-        .print();
+    Answer::new(order, start.elapsed()).burned(order, fire).print();
 }
 
 /// One value is passed around four tasks.

@@ -27,10 +27,7 @@ async fn run(order: &Order, job: Job) {
                 move |number: u64| async move { Ok::<u64, Infallible>(job.serve(number).await) },
             );
         // A worker serves one request at a time.
-        PendingRequests::new(
-            ConcurrencyLimit::new(worker, 1),
-            CompleteOnResponse::default(),
-        )
+        PendingRequests::new(ConcurrencyLimit::new(worker, 1), CompleteOnResponse::default())
     });
     let workers: ServiceList<Vec<_>> = ServiceList::new(workers.collect());
     let balancer = Buffer::new(Balance::new(workers), crowd.size());

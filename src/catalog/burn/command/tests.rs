@@ -31,10 +31,7 @@ fn a_body_goes_to_standard_input_and_the_book_into_the_environment() {
     book.id = BookId(42);
     burn.burn(&book).unwrap();
     let run = site().run;
-    assert_eq!(
-        std::fs::read_to_string(&out).unwrap(),
-        format!("{run}-42 a b\none\ntwo")
-    );
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), format!("{run}-42 a b\none\ntwo"));
     assert!(burn.burn_cart(&[&book]).is_none());
 }
 
@@ -42,11 +39,8 @@ fn a_body_goes_to_standard_input_and_the_book_into_the_environment() {
 fn a_cart_goes_to_one_process_and_a_body_that_can_not_be_read_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
-    let burn = shell(
-        "echo \"$GOPHERWORKS_BOOKS books\" >> $OUT; cat >> $OUT",
-        &out,
-        "per = 'cart'",
-    );
+    let burn =
+        shell("echo \"$GOPHERWORKS_BOOKS books\" >> $OUT; cat >> $OUT", &out, "per = 'cart'");
     let path = folder.path().join("file");
     std::fs::write(&path, "from a file").unwrap();
     let books = [
@@ -59,10 +53,7 @@ fn a_cart_goes_to_one_process_and_a_body_that_can_not_be_read_does_not() {
     let well: Vec<_> = results.iter().map(Result::is_ok).collect();
     assert_eq!(well, [true, false, true, true]);
     assert!(results[1].as_ref().unwrap_err().is_permanent());
-    assert_eq!(
-        std::fs::read_to_string(&out).unwrap(),
-        "3 books\none\n\nfrom a file\n"
-    );
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), "3 books\none\n\nfrom a file\n");
 }
 
 #[test]
@@ -75,13 +66,9 @@ fn a_body_that_breaks_off_ends_the_program() {
         &folder.path().join("out"),
         "",
     );
-    let failure = burn
-        .burn(&Book::new(Body::range(BodyFile::kept(&short), 0, 200_000)))
-        .unwrap_err();
-    assert!(
-        failure.is_permanent() && failure.reason().contains("short"),
-        "{failure}"
-    );
+    let failure =
+        burn.burn(&Book::new(Body::range(BodyFile::kept(&short), 0, 200_000))).unwrap_err();
+    assert!(failure.is_permanent() && failure.reason().contains("short"), "{failure}");
     // The program was killed and reaped before the burn returned, perhaps before it wrote anything.
     let out = std::fs::read_to_string(folder.path().join("out")).unwrap_or_default();
     assert!(!out.contains("complete"), "{out}");
@@ -91,13 +78,7 @@ fn a_body_that_breaks_off_ends_the_program() {
 fn a_run_that_stops_can_kill_all() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&fifo)
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     // The registry of programs is per process and holds those of other tests, so this test runs in
     // a child process.
     if std::env::var_os("GOPHERWORKS_KILL_ALL").is_none() {
@@ -107,11 +88,7 @@ fn a_run_that_stops_can_kill_all() {
             .env("GOPHERWORKS_KILL_ALL", "1")
             .output()
             .unwrap();
-        assert!(
-            alone.status.success(),
-            "{}",
-            String::from_utf8_lossy(&alone.stdout)
-        );
+        assert!(alone.status.success(), "{}", String::from_utf8_lossy(&alone.stdout));
         assert!(String::from_utf8_lossy(&alone.stdout).contains("1 passed"));
         return;
     }
@@ -144,9 +121,7 @@ fn cart(count: usize, script: &str, more: &str) -> (Vec<Result<(), Failure>>, Ve
 
 fn failed(results: &[Result<(), Failure>]) -> Vec<usize> {
     let all = results.iter().enumerate();
-    all.filter(|(_, result)| result.is_err())
-        .map(|(at, _)| at)
-        .collect()
+    all.filter(|(_, result)| result.is_err()).map(|(at, _)| at).collect()
 }
 
 #[test]
@@ -155,15 +130,7 @@ fn a_book_that_is_refused_is_found_by_halves_and_its_neighbours_are_burned() {
     assert_eq!(failed(&results), [5]);
     let failure = results[5].as_ref().unwrap_err();
     assert!(failure.reason().contains("exit status: 3"), "{failure}");
-    let expected = [
-        "0 1 2 3 4 5 6 7 ",
-        "0 1 2 3 ",
-        "4 5 6 7 ",
-        "4 5 ",
-        "4 ",
-        "5 ",
-        "6 7 ",
-    ];
+    let expected = ["0 1 2 3 4 5 6 7 ", "0 1 2 3 ", "4 5 6 7 ", "4 5 ", "4 ", "5 ", "6 7 "];
     assert_eq!(got, expected);
 }
 

@@ -95,9 +95,8 @@ impl Manifest {
                 }
                 continue;
             };
-            let origin = get(header::ORIGIN)
-                .map(|origin| names::escape(origin))
-                .unwrap_or_default();
+            let origin =
+                get(header::ORIGIN).map(|origin| names::escape(origin)).unwrap_or_default();
             let name = names::escape(name);
             let mode = get(header::MODE).filter(|text| super::parse_mode(text).is_some());
             let fields: &[&[u8]] = &[sha256, name.as_bytes(), origin.as_bytes()];

@@ -111,14 +111,10 @@ impl Placing {
         let full = self.path.join(&wanted);
         let suffixes = self.on_conflict == OnConflict::Suffix;
         // A book that is burned again keeps its suffix.
-        let before = suffixes
-            .then(|| self.run.placed().suffix(&full, staged.book))
-            .flatten();
+        let before = suffixes.then(|| self.run.placed().suffix(&full, staged.book)).flatten();
         let mut target = before.map_or_else(|| wanted.clone(), |number| suffixed(&wanted, number));
         loop {
-            let taken = self
-                .put(staged, dir, &target)
-                .map_err(|error| failed(&target, &error))?;
+            let taken = self.put(staged, dir, &target).map_err(|error| failed(&target, &error))?;
             match taken {
                 None => break,
                 Some(_) if suffixes => {

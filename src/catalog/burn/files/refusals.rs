@@ -63,10 +63,7 @@ impl Refusals {
                 journal.replace(|out| out.write_all(&kept))?;
             }
         }
-        Ok(Self {
-            journal,
-            known: Mutex::new(known),
-        })
+        Ok(Self { journal, known: Mutex::new(known) })
     }
 
     /// True if `owner` was refused `target`, in this run or an earlier one.

@@ -50,11 +50,7 @@ impl Staging {
         let all_path = ours.path().join("tmp");
         remove_abandoned(&all, &all_path)?;
         loop {
-            let name = format!(
-                "{}-{}",
-                std::process::id(),
-                SERIAL.fetch_add(1, Ordering::Relaxed)
-            );
+            let name = format!("{}-{}", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed));
             let lock_name = format!("{name}.lock");
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
             let lock = match own::regular(&all, &all_path, &lock_name, flags, 0o600) {
@@ -96,13 +92,7 @@ impl Staging {
 
     /// Reserves a temporary name. No file is created yet.
     pub(super) fn temporary(&self, name: String) -> Temporary<'_> {
-        Temporary {
-            staging: self,
-            name,
-            file: None,
-            exists: false,
-            linked: false,
-        }
+        Temporary { staging: self, name, file: None, exists: false, linked: false }
     }
 }
 
@@ -183,14 +173,8 @@ impl Temporary<'_> {
     /// Sets the modification time and keeps the access time.
     pub(super) fn set_mtime(&self, (seconds, nanoseconds): Mtime) -> io::Result<()> {
         let times = Timestamps {
-            last_access: Timespec {
-                tv_sec: 0,
-                tv_nsec: rustix::fs::UTIME_OMIT,
-            },
-            last_modification: Timespec {
-                tv_sec: seconds as _,
-                tv_nsec: nanoseconds as _,
-            },
+            last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
+            last_modification: Timespec { tv_sec: seconds as _, tv_nsec: nanoseconds as _ },
         };
         let set = match &self.file {
             Some(file) => rustix::fs::futimens(file, &times),
@@ -280,9 +264,7 @@ mod tests {
 
     fn names(root: &Dir) -> BTreeSet<String> {
         let entries = root.read_dir(".gopherworks/tmp").unwrap();
-        entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect()
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
     #[test]

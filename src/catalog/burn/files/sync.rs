@@ -11,11 +11,7 @@ use cap_std::fs::Dir;
 /// Up to this number of files, each is synced separately. Beyond it, one `syncfs` (Linux only)
 /// costs less than an `fsync` per file, although it also writes the data of other programs on that
 /// file system.
-pub(super) const FEW: usize = if cfg!(target_os = "linux") {
-    8
-} else {
-    usize::MAX
-};
+pub(super) const FEW: usize = if cfg!(target_os = "linux") { 8 } else { usize::MAX };
 
 /// The file system that contains the root.
 pub(super) struct Disk {
@@ -48,11 +44,7 @@ impl Disk {
     pub(super) fn names(&self, root: &Dir, folders: &BTreeSet<PathBuf>) -> io::Result<()> {
         let mut all = BTreeSet::new();
         for folder in folders {
-            all.extend(
-                folder
-                    .ancestors()
-                    .filter(|path| !path.as_os_str().is_empty()),
-            );
+            all.extend(folder.ancestors().filter(|path| !path.as_os_str().is_empty()));
         }
         if all.len() >= FEW {
             return self.everything();
@@ -69,10 +61,7 @@ impl Disk {
         let mine = rounds.begun + 1;
         while rounds.ended < mine {
             if rounds.begun > rounds.ended {
-                rounds = self
-                    .ended
-                    .wait(rounds)
-                    .unwrap_or_else(PoisonError::into_inner);
+                rounds = self.ended.wait(rounds).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
             rounds.begun += 1;
@@ -141,9 +130,6 @@ mod tests {
         let few = BTreeSet::from([PathBuf::new(), PathBuf::from("a/b/c")]);
         disk.names(&root, &few).unwrap();
         assert_eq!(disk.lock().ended, 0);
-        assert!(
-            disk.names(&root, &BTreeSet::from([PathBuf::from("gone")]))
-                .is_err()
-        );
+        assert!(disk.names(&root, &BTreeSet::from([PathBuf::from("gone")])).is_err());
     }
 }

@@ -25,31 +25,15 @@ fn open(root: &Path, more: &str) -> Box<dyn Burn> {
 
 /// Sorted names of the files below the root, without `.gopherworks`.
 fn names_below(root: &Path) -> Vec<String> {
-    let walk = walkdir::WalkDir::new(root)
-        .min_depth(1)
-        .sort_by_file_name()
-        .into_iter();
+    let walk = walkdir::WalkDir::new(root).min_depth(1).sort_by_file_name().into_iter();
     let walk = walk.filter_entry(|entry| entry.file_name() != OWN);
-    let files = walk
-        .map(Result::unwrap)
-        .filter(|entry| !entry.file_type().is_dir());
-    files
-        .map(|entry| {
-            entry
-                .path()
-                .strip_prefix(root)
-                .unwrap()
-                .display()
-                .to_string()
-        })
-        .collect()
+    let files = walk.map(Result::unwrap).filter(|entry| !entry.file_type().is_dir());
+    files.map(|entry| entry.path().strip_prefix(root).unwrap().display().to_string()).collect()
 }
 
 /// Number of temporary files of all burns of the root.
 fn leftovers(root: &Path) -> usize {
-    let tmp = walkdir::WalkDir::new(root.join(OWN).join("tmp"))
-        .into_iter()
-        .map(Result::unwrap);
+    let tmp = walkdir::WalkDir::new(root.join(OWN).join("tmp")).into_iter().map(Result::unwrap);
     tmp.filter(|entry| {
         entry.file_type().is_file() && entry.path().extension().is_none_or(|end| end != "lock")
     })
@@ -77,10 +61,7 @@ fn writes_what_it_is_given_where_the_name_says() {
         assert_eq!(names_below(&root).len(), books.len());
         assert_eq!(leftovers(&root), 0);
         drop(burn);
-        assert_eq!(
-            fs::read_dir(root.join(".gopherworks/tmp")).unwrap().count(),
-            0
-        );
+        assert_eq!(fs::read_dir(root.join(".gopherworks/tmp")).unwrap().count(), 0);
     }
 }
 
@@ -138,12 +119,7 @@ fn no_symbolic_link_leads_out_of_the_root() {
     symlink("inside", root.join("within")).unwrap();
     symlink("../outside/precious", root.join("file")).unwrap();
     let burn = open(&root, "");
-    for name in [
-        "absolute/x",
-        "relative/x",
-        "absolute/new/x",
-        "absolute/precious",
-    ] {
+    for name in ["absolute/x", "relative/x", "absolute/new/x", "absolute/precious"] {
         let failure = burn.burn(&book(name.as_bytes(), "x")).unwrap_err();
         assert!(failure.is_permanent(), "{name}: {failure}");
     }
@@ -153,10 +129,7 @@ fn no_symbolic_link_leads_out_of_the_root() {
     burn.burn(&book(b"within/y", "y")).unwrap();
     assert_eq!(fs::read_to_string(root.join("inside/y")).unwrap(), "y");
     assert_eq!(names_below(&outside), ["precious"]);
-    assert_eq!(
-        fs::read_to_string(outside.join("precious")).unwrap(),
-        "precious"
-    );
+    assert_eq!(fs::read_to_string(outside.join("precious")).unwrap(), "precious");
     assert_eq!(leftovers(&root), 0);
 }
 
@@ -187,19 +160,14 @@ fn a_redelivery_changes_nothing() {
     let contents = || {
         burn.finish().unwrap();
         let names = names_below(folder.path());
-        names
-            .iter()
-            .map(|name| fs::read(folder.path().join(name)).unwrap())
-            .collect::<Vec<_>>()
+        names.iter().map(|name| fs::read(folder.path().join(name)).unwrap()).collect::<Vec<_>>()
     };
     burn.burn(&twice).unwrap();
     let once = contents();
     assert_eq!(once.len(), 2);
     burn.burn(&twice).unwrap();
     // A second instance of the burn, while the first still locks the root.
-    open(folder.path(), "manifest = 'SUMS'")
-        .burn(&twice)
-        .unwrap();
+    open(folder.path(), "manifest = 'SUMS'").burn(&twice).unwrap();
     assert_eq!(contents(), once);
 }
 
@@ -236,17 +204,12 @@ fn a_part_of_a_spilled_file_and_a_file_of_others_are_copied() {
     let burn = open(&root, "");
     let theirs = folder.path().join("theirs");
     fs::write(&theirs, "0123456789").unwrap();
-    burn.burn(&book(b"whole", Body::file(BodyFile::kept(&theirs), 10)))
-        .unwrap();
+    burn.burn(&book(b"whole", Body::file(BodyFile::kept(&theirs), 10))).unwrap();
     fs::write(&theirs, "changed---").unwrap();
-    assert_eq!(
-        fs::read_to_string(root.join("whole")).unwrap(),
-        "0123456789"
-    );
+    assert_eq!(fs::read_to_string(root.join("whole")).unwrap(), "0123456789");
     fs::write(&theirs, "0123456789").unwrap();
     let file = BodyFile::temporary(&theirs);
-    burn.burn(&book(b"begin", Body::range(file.clone(), 0, 4)))
-        .unwrap();
+    burn.burn(&book(b"begin", Body::range(file.clone(), 0, 4))).unwrap();
     burn.burn(&book(b"end", Body::range(file, 6, 4))).unwrap();
     assert_eq!(fs::read_to_string(root.join("begin")).unwrap(), "0123");
     assert_eq!(fs::read_to_string(root.join("end")).unwrap(), "6789");
@@ -298,11 +261,7 @@ fn a_disk_that_takes_no_more_is_transient_and_keeps_no_half_file() {
             .env("GOPHERWORKS_SMALL_FILES", "1")
             .output()
             .unwrap();
-        assert!(
-            limited.status.success(),
-            "{}",
-            String::from_utf8_lossy(&limited.stdout)
-        );
+        assert!(limited.status.success(), "{}", String::from_utf8_lossy(&limited.stdout));
         assert!(String::from_utf8_lossy(&limited.stdout).contains("1 passed"));
         return;
     }
@@ -327,9 +286,8 @@ fn many_threads_and_two_burns_share_a_root() {
             scope.spawn(move || {
                 for cart in 0..3 {
                     let name = |number| format!("same/deep{cart}/{thread}-{number}");
-                    let books: Vec<_> = (0..12)
-                        .map(|number| book(name(number).as_bytes(), "x"))
-                        .collect();
+                    let books: Vec<_> =
+                        (0..12).map(|number| book(name(number).as_bytes(), "x")).collect();
                     let results = burn.burn_cart(&books.iter().collect::<Vec<_>>()).unwrap();
                     assert!(results.iter().all(Result::is_ok), "{results:?}");
                 }
@@ -342,15 +300,12 @@ fn many_threads_and_two_burns_share_a_root() {
 /// One run that digests and packs every file below `input` and writes it to `output`.
 fn archive(input: &Path, output: &Path) {
     let mut source = source("files", &format!("root = '{}'", input.display()), &site());
-    let mut work = compose(vec![work_kind("sha256", ""), work_kind("gzip", "")])
-        .make(&site())
-        .unwrap();
+    let mut work =
+        compose(vec![work_kind("sha256", ""), work_kind("gzip", "")]).make(&site()).unwrap();
     let burn = open(output, "manifest = 'SHA256SUMS'");
     while let Some(books) = source.next(5).unwrap() {
-        let worked: Vec<_> = books
-            .into_iter()
-            .map(|book| work.apply(book).unwrap().unwrap())
-            .collect();
+        let worked: Vec<_> =
+            books.into_iter().map(|book| work.apply(book).unwrap().unwrap()).collect();
         let results = burn.burn_cart(&worked.iter().collect::<Vec<_>>()).unwrap();
         assert!(results.iter().all(Result::is_ok), "{results:?}");
     }
@@ -366,10 +321,7 @@ fn check(input: &Path, output: &Path) -> (bool, String) {
         .output()
         .unwrap();
     let said = [checked.stdout, checked.stderr].concat();
-    (
-        checked.status.success(),
-        String::from_utf8_lossy(&said).into_owned(),
-    )
+    (checked.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
 
 const ODD: [&[u8]; 13] = [
@@ -418,12 +370,8 @@ fn the_manifest_follows_the_input_from_run_to_run() {
     let first = fs::read(output.join("SHA256SUMS")).unwrap();
     archive(&input, &output);
     assert_eq!(fs::read(output.join("SHA256SUMS")).unwrap(), first);
-    let journal = || {
-        fs::read_to_string(output.join(".gopherworks/node.records"))
-            .unwrap()
-            .lines()
-            .count()
-    };
+    let journal =
+        || fs::read_to_string(output.join(".gopherworks/node.records")).unwrap().lines().count();
     assert_eq!(journal(), ODD.len());
     fs::write(input.join("plain"), "changed").unwrap();
     fs::remove_file(input.join("sp ace")).unwrap();
@@ -457,10 +405,7 @@ fn two_nodes_with_one_root_share_a_manifest() {
     let kind = kind(folder.path(), "manifest = 'SHA256SUMS'");
     let mut sha256 = work_kind("sha256", "").make(&site()).unwrap();
     let burns = ["a", "b[lane=2]"].map(|node| {
-        let site = Site {
-            node: node.to_owned(),
-            ..site()
-        };
+        let site = Site { node: node.to_owned(), ..site() };
         kind.make(&site).unwrap()
     });
     for (burn, name) in burns.iter().zip(["two", "one"]) {
@@ -484,9 +429,8 @@ fn books_without_a_digest_are_burned_but_not_listed() {
     let folder = tempfile::tempdir().unwrap();
     let burn = open(folder.path(), "manifest = 'SHA256SUMS'");
     // An invalid digest with a newline must not corrupt the journal.
-    let forged = book(b"m", "x")
-        .with_header(header::SHA256, "x\ny")
-        .with_header(header::SHA256_NAME, "m");
+    let forged =
+        book(b"m", "x").with_header(header::SHA256, "x\ny").with_header(header::SHA256_NAME, "m");
     burn.burn(&book(b"n", "x")).unwrap();
     burn.burn(&forged).unwrap();
     burn.finish().unwrap();

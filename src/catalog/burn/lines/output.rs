@@ -82,11 +82,7 @@ impl Output {
                 let target = Target::File(Regular {
                     file: Locked::new(file),
                     path: path.to_owned(),
-                    beginning: if anew {
-                        Beginning::Anew
-                    } else {
-                        Beginning::Append
-                    },
+                    beginning: if anew { Beginning::Anew } else { Beginning::Append },
                 });
                 Ok(Self::new(name, target))
             }
@@ -94,10 +90,7 @@ impl Output {
     }
 
     fn new(name: String, target: Target) -> Self {
-        Self {
-            name,
-            target: Mutex::new(target),
-        }
+        Self { name, target: Mutex::new(target) }
     }
 
     /// Writes a line per book and returns one result per book, in order. If writing to a file
@@ -118,9 +111,7 @@ impl Output {
                 let refused = error.map(|error| self.refused(&error));
                 let unwritten = || refused.clone().map_or(Ok(()), Err);
                 let results = results.into_iter();
-                results
-                    .map(|result| result.unwrap_or_else(&unwritten))
-                    .collect()
+                results.map(|result| result.unwrap_or_else(&unwritten)).collect()
             }
         }
     }
@@ -159,10 +150,7 @@ fn regular(path: &Path) -> io::Result<File> {
         .open(path)?;
     match file.metadata()?.is_file() {
         true => Ok(file),
-        false => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is no regular file any more",
-        )),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file any more")),
     }
 }
 
@@ -190,12 +178,7 @@ impl Regular {
     ) -> io::Result<Vec<Result<(), Failure>>> {
         self.begin()?;
         let good = self.file.metadata()?.len();
-        let mut part = Part {
-            file: &self.file,
-            pending: Vec::new(),
-            good,
-            written: 0,
-        };
+        let mut part = Part { file: &self.file, pending: Vec::new(), good, written: 0 };
         let written = books
             .iter()
             .map(|book| match line(book) {
@@ -304,12 +287,7 @@ mod tests {
     use super::*;
 
     fn part(file: &File, good: u64) -> Part<'_> {
-        Part {
-            file,
-            pending: Vec::new(),
-            good,
-            written: 0,
-        }
+        Part { file, pending: Vec::new(), good, written: 0 }
     }
 
     #[test]

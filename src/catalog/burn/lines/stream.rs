@@ -23,10 +23,7 @@ const CHUNK: usize = if cfg!(target_os = "linux") { 4096 } else { 512 };
 const WRITE: usize = 1 << 16;
 
 /// Interval at which a blocked write checks whether the run is being stopped (100 ms).
-const LOOK: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 100_000_000,
-};
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -47,13 +44,7 @@ impl Stream {
     pub(super) fn standard_output(halt: &Halt) -> io::Result<Self> {
         let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let waits = !file.metadata()?.is_file();
-        Ok(Self {
-            file: Some(file),
-            path: None,
-            waits,
-            owed: Vec::new(),
-            halt: halt.clone(),
-        })
+        Ok(Self { file: Some(file), path: None, waits, owed: Vec::new(), halt: halt.clone() })
     }
 
     /// A pipe or a device. It is opened with the first line: a fifo cannot be opened without a
@@ -165,10 +156,7 @@ impl Stream {
     fn opened(&self) -> io::Result<File> {
         let path = self.path.as_deref().unwrap_or(Path::new("/dev/stdout"));
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-        let opened = OpenOptions::new()
-            .write(true)
-            .custom_flags(flags.bits() as i32)
-            .open(path);
+        let opened = OpenOptions::new().write(true).custom_flags(flags.bits() as i32).open(path);
         opened.map_err(|error| match error.raw_os_error() {
             Some(code) if code == rustix::io::Errno::NXIO.raw_os_error() => {
                 io::Error::new(io::ErrorKind::NotConnected, "no process reads from it")

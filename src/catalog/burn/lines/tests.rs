@@ -14,26 +14,13 @@ fn options(path: &std::path::Path, more: &str) -> String {
 fn a_cart_is_written_in_order_and_a_bad_book_alone_fails() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deep/out");
-    let burn = burn_kind("lines", &options(&path, "max_line = '5B'"))
-        .make(&site())
-        .unwrap();
+    let burn = burn_kind("lines", &options(&path, "max_line = '5B'")).make(&site()).unwrap();
     let missing = Book::new(Body::file(BodyFile::kept(folder.path().join("missing")), 1));
-    let books = [
-        Book::new("one"),
-        missing,
-        Book::new("longer"),
-        Book::new(""),
-    ];
+    let books = [Book::new("one"), missing, Book::new("longer"), Book::new("")];
     let results = burn.burn_cart(&books.each_ref()).unwrap();
     assert!(results[0].is_ok() && results[3].is_ok());
     assert!(results[1].as_ref().unwrap_err().is_permanent());
-    assert!(
-        results[2]
-            .as_ref()
-            .unwrap_err()
-            .reason()
-            .contains("larger than 5B")
-    );
+    assert!(results[2].as_ref().unwrap_err().reason().contains("larger than 5B"));
     burn.burn(&Book::new("last")).unwrap();
     burn.finish().unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\n\nlast\n");
@@ -45,39 +32,22 @@ fn the_file_begins_anew_with_a_run_but_not_with_a_new_life() {
     let path = folder.path().join("out");
     std::fs::write(&path, "old\n").unwrap();
     let factory = burn_kind("lines", &options(&path, ""));
-    factory
-        .make(&site())
-        .unwrap()
-        .burn(&Book::new("first life"))
-        .unwrap();
+    factory.make(&site()).unwrap().burn(&Book::new("first life")).unwrap();
     let second = factory.make(&site()).unwrap();
     second.burn(&Book::new("second life")).unwrap();
-    assert_eq!(
-        std::fs::read_to_string(&path).unwrap(),
-        "first life\nsecond life\n"
-    );
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "first life\nsecond life\n");
     second.finish().unwrap();
-    factory
-        .make(&site())
-        .unwrap()
-        .burn(&Book::new("next run"))
-        .unwrap();
+    factory.make(&site()).unwrap().burn(&Book::new("next run")).unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "next run\n");
     let appending = burn_kind("lines", &options(&path, "append = true"));
-    appending
-        .make(&site())
-        .unwrap()
-        .burn(&Book::new("added"))
-        .unwrap();
+    appending.make(&site()).unwrap().burn(&Book::new("added")).unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "next run\nadded\n");
 }
 
 #[test]
 fn a_full_disk_is_a_condition_of_the_output() {
     // A device that is always full. It is not a regular file, so nothing is truncated.
-    let burn = burn_kind("lines", "path = '/dev/full'")
-        .make(&site())
-        .unwrap();
+    let burn = burn_kind("lines", "path = '/dev/full'").make(&site()).unwrap();
     let results = burn.burn_cart(&[&Book::new("a"), &Book::new("b")]).unwrap();
     let kinds: Vec<_> = results.iter().map(kind).collect();
     assert_eq!(kinds, [FailureKind::Unavailable; 2]);
@@ -98,17 +68,11 @@ fn fifo(folder: &tempfile::TempDir) -> std::path::PathBuf {
 fn a_fifo_without_a_reader_is_unavailable_and_one_that_was_left_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     let path = fifo(&folder);
-    let burn = burn_kind("lines", &options(&path, ""))
-        .make(&site())
-        .unwrap();
+    let burn = burn_kind("lines", &options(&path, "")).make(&site()).unwrap();
     let early = burn.burn(&Book::new("a"));
     assert_eq!(kind(&early), FailureKind::Unavailable);
     assert!(early.unwrap_err().reason().contains("no process reads"));
-    let reader = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&path)
-        .unwrap();
+    let reader = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
     burn.burn(&Book::new("b")).unwrap();
     drop(reader);
     assert_eq!(kind(&burn.burn(&Book::new("c"))), FailureKind::Closed);
@@ -123,11 +87,7 @@ fn a_pipe_that_is_full_keeps_a_write_only_until_the_run_is_stopped() {
     let path = fifo(&folder);
     let site = site();
     let burn = burn_kind("lines", &options(&path, "")).make(&site).unwrap();
-    let mut reader = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&path)
-        .unwrap();
+    let mut reader = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
     let books: Vec<_> = (0..100).map(|_| Book::new("x".repeat(3000))).collect();
     let books: Vec<_> = books.iter().collect();
     site.halt.ask();
@@ -160,16 +120,11 @@ fn a_file_is_locked_for_one_node_of_one_run() {
         let refused = burn_kind("lines", &options(path, "")).make(&site());
         let failure = refused.err().unwrap();
         assert!(failure.is_permanent(), "{failure}");
-        assert!(
-            failure.reason().contains("of this process writes to it"),
-            "{failure}"
-        );
+        assert!(failure.reason().contains("of this process writes to it"), "{failure}");
     }
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "kept\n");
     drop(first);
-    burn_kind("lines", &options(&link, ""))
-        .make(&site())
-        .unwrap();
+    burn_kind("lines", &options(&link, "")).make(&site()).unwrap();
 }
 
 #[test]
@@ -177,9 +132,7 @@ fn a_last_line_that_is_torn_is_ended_and_the_next_one_is_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out");
     std::fs::write(&path, "whole\nto").unwrap();
-    let burn = burn_kind("lines", &options(&path, "append = true"))
-        .make(&site())
-        .unwrap();
+    let burn = burn_kind("lines", &options(&path, "append = true")).make(&site()).unwrap();
     burn.burn(&Book::new("next")).unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "whole\nto\nnext\n");
 }
@@ -189,9 +142,7 @@ fn nothing_of_the_file_is_changed_before_the_first_line_or_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out");
     std::fs::write(&path, "old\n").unwrap();
-    let burn = burn_kind("lines", &options(&path, ""))
-        .make(&site())
-        .unwrap();
+    let burn = burn_kind("lines", &options(&path, "")).make(&site()).unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "old\n");
     burn.finish().unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "");

@@ -44,10 +44,7 @@ fn listed(root: &Path, more: &str) -> Vec<Vec<u8>> {
 }
 
 fn text(names: &[Vec<u8>]) -> Vec<&str> {
-    names
-        .iter()
-        .map(|name| std::str::from_utf8(name).unwrap())
-        .collect()
+    names.iter().map(|name| std::str::from_utf8(name).unwrap()).collect()
 }
 
 #[test]
@@ -69,13 +66,7 @@ fn walks_in_the_order_of_names_with_name_origin_and_body() {
 
 #[test]
 fn names_are_bytes() {
-    let odd: [&[u8]; 5] = [
-        b"\xff\xfe.bin",
-        b"new\nline",
-        b"sp ace/ta\tb",
-        b"back\\slash",
-        b"-rf",
-    ];
+    let odd: [&[u8]; 5] = [b"\xff\xfe.bin", b"new\nline", b"sp ace/ta\tb", b"back\\slash", b"-rf"];
     let folder = tree(&odd);
     let mut expected: Vec<_> = odd.iter().map(|name| name.to_vec()).collect();
     expected.sort();
@@ -96,21 +87,12 @@ fn patterns_choose_and_prune() {
     ]);
     let root = folder.path();
     assert_eq!(
-        text(&listed(
-            root,
-            "include = ['**/*.rs']\nexclude = ['target/**']"
-        )),
+        text(&listed(root, "include = ['**/*.rs']\nexclude = ['target/**']")),
         ["lib/target/y.rs", "src/a.rs", "src/deep/b.rs", "top.rs"]
     );
     assert_eq!(text(&listed(root, "include = ['*.rs']")), ["top.rs"]);
-    assert_eq!(
-        text(&listed(root, "exclude = ['src', '**/target']")),
-        ["top.rs"]
-    );
-    assert_eq!(
-        text(&listed(root, "include = ['src/*']")),
-        ["src/a.rs", "src/c.txt"]
-    );
+    assert_eq!(text(&listed(root, "exclude = ['src', '**/target']")), ["top.rs"]);
+    assert_eq!(text(&listed(root, "include = ['src/*']")), ["src/a.rs", "src/c.txt"]);
 }
 
 #[test]
@@ -144,11 +126,8 @@ fn given_paths_are_left_out_even_by_way_of_a_link() {
     let folder = tree(&[b"in/a", b"in/out/b", b"in/c"]);
     symlink(folder.path().join("in"), folder.path().join("link")).unwrap();
     let leave = folder.path().join("link/out");
-    let more = format!(
-        "leave_out = ['{}', '{}']",
-        leave.display(),
-        folder.path().join("in/c").display()
-    );
+    let more =
+        format!("leave_out = ['{}', '{}']", leave.display(), folder.path().join("in/c").display());
     assert_eq!(text(&listed(&folder.path().join("in"), &more)), ["a"]);
 }
 
@@ -157,10 +136,8 @@ fn links_are_followed_on_demand_and_special_files_never() {
     let folder = tree(&[b"real/file"]);
     symlink("real", folder.path().join("folder-link")).unwrap();
     symlink("real/file", folder.path().join("link")).unwrap();
-    let fifo = std::process::Command::new("mkfifo")
-        .arg(folder.path().join("pipe"))
-        .status()
-        .unwrap();
+    let fifo =
+        std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap();
     assert!(fifo.success());
     let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
     assert_eq!(text(&listed(folder.path(), "")), ["real/file"]);
@@ -176,17 +153,10 @@ fn what_can_not_be_listed_becomes_a_book_that_fails_and_the_walk_goes_on() {
     // A dangling link and a cyclic link: neither can be listed if links are followed.
     symlink("nowhere", folder.path().join("dangling")).unwrap();
     symlink(".", folder.path().join("loop")).unwrap();
-    let books = all(&mut *source(
-        "files",
-        &options(folder.path(), "follow = true"),
-        &site(),
-    ));
+    let books = all(&mut *source("files", &options(folder.path(), "follow = true"), &site()));
     let names: Vec<_> = books.iter().map(name).collect();
     assert_eq!(text(&names), ["a", "dangling", "loop", "z"]);
-    let readable: Vec<_> = books
-        .iter()
-        .map(|book| book.body.read_all(100).is_ok())
-        .collect();
+    let readable: Vec<_> = books.iter().map(|book| book.body.read_all(100).is_ok()).collect();
     assert_eq!(readable, [true, false, false, true]);
 }
 
@@ -196,21 +166,13 @@ fn a_root_that_is_no_folder_is_refused() {
     for root in ["missing", "file"] {
         let text = options(&folder.path().join(root), "");
         let failure = factory(&text).make(&site()).err().unwrap();
-        assert!(
-            failure.is_permanent() && failure.reason().contains(root),
-            "{failure}"
-        );
+        assert!(failure.is_permanent() && failure.reason().contains(root), "{failure}");
     }
 }
 
 fn factory(options: &str) -> SourceFactory {
     let catalog = Catalog::standard();
-    catalog
-        .source("files")
-        .unwrap()
-        .prepare(options.parse().unwrap())
-        .unwrap()
-        .factory
+    catalog.source("files").unwrap().prepare(options.parse().unwrap()).unwrap().factory
 }
 
 /// One run: lists the files, burns those whose names `burn` accepts, and finishes. Returns the
@@ -219,21 +181,14 @@ fn run(options: &str, burn: impl Fn(&str) -> bool) -> Vec<String> {
     let mut source = factory(options).make(&site()).unwrap();
     let receipts = source.receipts().unwrap();
     let mut books = all(&mut *source);
-    let names: Vec<_> = books
-        .iter()
-        .map(|book| String::from_utf8(name(book)).unwrap())
-        .collect();
+    let names: Vec<_> = books.iter().map(|book| String::from_utf8(name(book)).unwrap()).collect();
     for book in &mut books {
         // Change name and body as a chain of works does.
         names::append_suffix(&mut book.headers, ".gz");
         book.body = Body::from("packed");
     }
-    let burned: Vec<_> = books
-        .iter()
-        .zip(&names)
-        .filter(|(_, name)| burn(name))
-        .map(|(book, _)| book)
-        .collect();
+    let burned: Vec<_> =
+        books.iter().zip(&names).filter(|(_, name)| burn(name)).map(|(book, _)| book).collect();
     receipts.burned(&burned).unwrap();
     receipts.finish().unwrap();
     names
@@ -242,11 +197,7 @@ fn run(options: &str, burn: impl Fn(&str) -> bool) -> Vec<String> {
 #[test]
 fn without_remember_nobody_wants_receipts() {
     let folder = tree(&[b"a"]);
-    assert!(
-        source("files", &options(folder.path(), ""), &site())
-            .receipts()
-            .is_none()
-    );
+    assert!(source("files", &options(folder.path(), ""), &site()).receipts().is_none());
 }
 
 #[test]
@@ -254,23 +205,16 @@ fn what_was_burned_is_skipped_until_it_changes() {
     let folder = tree(&[b"a", b"b", b"c d"]);
     let root = folder.path();
     // The memory is inside the input folder, and must not be listed.
-    let options = options(
-        root,
-        &format!("remember = '{}'", root.join("out").display()),
-    );
+    let options = options(root, &format!("remember = '{}'", root.join("out").display()));
     assert_eq!(run(&options, |name| name != "b"), ["a", "b", "c d"]);
     assert!(root.join("out/.gopherworks/node.seen").exists());
     assert_eq!(run(&options, |_| true), ["b"]);
     assert!(run(&options, |_| true).is_empty());
     // Change the size of one file, and only the modification time of another.
     fs::write(root.join("a"), "longer").unwrap();
-    let file = fs::File::options()
-        .write(true)
-        .open(root.join("c d"))
-        .unwrap();
+    let file = fs::File::options().write(true).open(root.join("c d")).unwrap();
     let modified = file.metadata().unwrap().modified().unwrap();
-    file.set_modified(modified - std::time::Duration::from_nanos(1))
-        .unwrap();
+    file.set_modified(modified - std::time::Duration::from_nanos(1)).unwrap();
     assert_eq!(run(&options, |_| true), ["a", "c d"]);
     assert!(run(&options, |_| true).is_empty());
 }
@@ -279,10 +223,7 @@ fn what_was_burned_is_skipped_until_it_changes() {
 fn a_file_that_changes_after_it_was_listed_is_done_again() {
     let folder = tree(&[b"a"]);
     let out = tempfile::tempdir().unwrap();
-    let options = options(
-        folder.path(),
-        &format!("remember = '{}'", out.path().display()),
-    );
+    let options = options(folder.path(), &format!("remember = '{}'", out.path().display()));
     let mut source = factory(&options).make(&site()).unwrap();
     let books = all(&mut *source);
     fs::write(folder.path().join("a"), "written while it was burning").unwrap();
@@ -295,10 +236,7 @@ fn a_file_that_changes_after_it_was_listed_is_done_again() {
 fn a_run_that_was_killed_is_remembered_up_to_a_torn_line() {
     let folder = tree(&[b"a", b"b", b"\xff\n"]);
     let out = tempfile::tempdir().unwrap();
-    let options = options(
-        folder.path(),
-        &format!("remember = '{}'", out.path().display()),
-    );
+    let options = options(folder.path(), &format!("remember = '{}'", out.path().display()));
     let mut source = factory(&options).make(&site()).unwrap();
     let books = all(&mut *source);
     let receipts = source.receipts().unwrap();
@@ -315,17 +253,10 @@ fn a_run_that_was_killed_is_remembered_up_to_a_torn_line() {
 fn files_that_are_gone_are_forgotten_after_a_whole_walk_only() {
     let folder = tree(&[b"a", b"b", b"c"]);
     let out = tempfile::tempdir().unwrap();
-    let options = options(
-        folder.path(),
-        &format!("remember = '{}'", out.path().display()),
-    );
+    let options = options(folder.path(), &format!("remember = '{}'", out.path().display()));
     run(&options, |_| true);
-    let lines = || {
-        fs::read_to_string(out.path().join(".gopherworks/node.seen"))
-            .unwrap()
-            .lines()
-            .count()
-    };
+    let lines =
+        || fs::read_to_string(out.path().join(".gopherworks/node.seen")).unwrap().lines().count();
     assert_eq!(lines(), 3);
     fs::remove_file(folder.path().join("b")).unwrap();
     let stopped = factory(&options).make(&site()).unwrap();
@@ -342,11 +273,7 @@ fn a_reader_that_finds_nothing_new_gets_to_breathe() {
         fs::write(folder.path().join(format!("{number:05}.skip")), "").unwrap();
     }
     fs::write(folder.path().join("last"), "").unwrap();
-    let mut source = source(
-        "files",
-        &options(folder.path(), "exclude = ['*.skip']"),
-        &site(),
-    );
+    let mut source = source("files", &options(folder.path(), "exclude = ['*.skip']"), &site());
     assert!(source.next(1).unwrap().unwrap().is_empty());
     assert_eq!(all(&mut *source).len(), 1);
 }
@@ -372,14 +299,7 @@ fn a_file_has_its_key_in_every_run_until_it_changes() {
     let changed = keys(&site(), &remember);
     assert_ne!(changed[0], first[0]);
     assert_eq!(changed[1], first[1]);
-    let other = Site {
-        node: "other".to_owned(),
-        ..site()
-    };
-    assert!(
-        keys(&other, &remember)
-            .iter()
-            .all(|key| !changed.contains(key))
-    );
+    let other = Site { node: "other".to_owned(), ..site() };
+    assert!(keys(&other, &remember).iter().all(|key| !changed.contains(key)));
     assert_eq!(keys(&site(), ""), [None, None], "nothing is remembered");
 }

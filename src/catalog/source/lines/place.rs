@@ -169,10 +169,7 @@ impl Place {
     }
 
     fn note(&self, books: &[&Book]) -> io::Result<()> {
-        let mut places: Vec<_> = books
-            .iter()
-            .filter_map(|book| self.place_of(book))
-            .collect();
+        let mut places: Vec<_> = books.iter().filter_map(|book| self.place_of(book)).collect();
         if places.is_empty() {
             return Ok(());
         }
@@ -208,13 +205,11 @@ impl Place {
 
 impl Receipts for Place {
     fn burned(&self, books: &[&Book]) -> Result<(), Failure> {
-        self.note(books)
-            .map_err(|error| Failure::io("remembering which lines were burned", &error))
+        self.note(books).map_err(|error| Failure::io("remembering which lines were burned", &error))
     }
 
     fn finish(&self) -> Result<(), Failure> {
-        self.compact()
-            .map_err(|error| Failure::io("compacting the memory of burned lines", &error))
+        self.compact().map_err(|error| Failure::io("compacting the memory of burned lines", &error))
     }
 }
 

@@ -7,20 +7,13 @@ use super::super::super::tests::{bytes_of, site, source};
 use super::*;
 
 fn bodies(books: &[Book]) -> Vec<Vec<u8>> {
-    books
-        .iter()
-        .map(|book| bytes_of(&book.body).to_vec())
-        .collect()
+    books.iter().map(|book| bytes_of(&book.body).to_vec()).collect()
 }
 
 fn open(content: &[u8], more: &str) -> Box<dyn Source> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(content).unwrap();
-    source(
-        "lines",
-        &format!("path = '{}'\n{more}", file.path().display()),
-        &site(),
-    )
+    source("lines", &format!("path = '{}'\n{more}", file.path().display()), &site())
 }
 
 #[test]
@@ -46,12 +39,7 @@ fn a_line_that_is_too_long_is_named_after_those_before_it() {
     assert_eq!(bodies(&source.next(9).unwrap().unwrap()), [b"12345"]);
     let failure = source.next(9).unwrap_err();
     assert!(failure.is_permanent());
-    assert!(
-        failure
-            .reason()
-            .ends_with("line 2 is longer than 5B (max_line)"),
-        "{failure}"
-    );
+    assert!(failure.reason().ends_with("line 2 is longer than 5B (max_line)"), "{failure}");
 }
 
 /// Returns one piece per read, and fails if there is none.
@@ -61,10 +49,7 @@ impl Input for Pieces {}
 
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let piece = self
-            .0
-            .try_recv()
-            .map_err(|_| io::Error::other("would wait"))??;
+        let piece = self.0.try_recv().map_err(|_| io::Error::other("would wait"))??;
         buffer[..piece.len()].copy_from_slice(piece);
         Ok(piece.len())
     }
@@ -88,16 +73,11 @@ fn a_missing_file_is_refused_at_once() {
     let options = toml::toml! { path = "/nonexistent/lines" };
     let prepared = catalog.source("lines").unwrap().prepare(options).unwrap();
     let failure = prepared.factory.make(&site()).err().unwrap();
-    assert!(
-        failure.is_permanent() && failure.reason().contains("/nonexistent/lines"),
-        "{failure}"
-    );
+    assert!(failure.is_permanent() && failure.reason().contains("/nonexistent/lines"), "{failure}");
 }
 
 fn all(source: &mut Box<dyn Source>) -> Vec<Book> {
-    std::iter::from_fn(|| source.next(7).unwrap())
-        .flatten()
-        .collect()
+    std::iter::from_fn(|| source.next(7).unwrap()).flatten().collect()
 }
 
 fn texts(books: &[Book]) -> Vec<String> {
@@ -169,9 +149,7 @@ fn a_file_that_is_not_the_one_known_is_read_from_its_beginning_under_other_keys(
     type Change = fn(&std::path::Path);
     let change: [(&str, Change); 3] = [
         ("truncated", |path| std::fs::write(path, "z\n").unwrap()),
-        ("rewritten", |path| {
-            std::fs::write(path, "x\ny\nz\nz\nz\n").unwrap()
-        }),
+        ("rewritten", |path| std::fs::write(path, "x\ny\nz\nz\nz\n").unwrap()),
         ("replaced", |path| {
             let fresh = path.with_extension("new");
             std::fs::write(&fresh, "a\nb\nc\n").unwrap();
@@ -194,11 +172,7 @@ fn a_file_that_is_not_the_one_known_is_read_from_its_beginning_under_other_keys(
 
 #[test]
 fn a_last_line_that_grew_after_it_was_read_comes_again_whole() {
-    for (grown, again) in [
-        ("a\nbe\n", &["be"][..]),
-        ("a\nb\n", &[]),
-        ("a\nb\nc", &["c"]),
-    ] {
+    for (grown, again) in [("a\nbe\n", &["be"][..]), ("a\nb\n", &[]), ("a\nb\nc", &["c"])] {
         let kept = Kept::new("a\nb");
         assert_eq!(kept.run(true, |_| true), ["a", "b"]);
         std::fs::write(kept.path(), grown).unwrap();

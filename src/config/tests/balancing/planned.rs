@@ -9,10 +9,7 @@ fn a_design_needs_no_piles() {
     let [balancer] = &plan.balancers[..] else {
         panic!("{:?}", plan.balancers);
     };
-    assert_eq!(
-        (balancer.name.as_str(), balancer.kind.as_str()),
-        ("front", "nap")
-    );
+    assert_eq!((balancer.name.as_str(), balancer.kind.as_str()), ("front", "nap"));
     assert_eq!(balancer.policy, Policy::CENTRAL);
     assert_eq!(balancer.spread, Spread::One);
     assert_eq!((balancer.queue, balancer.full), (Some(1024), Full::Wait));
@@ -51,10 +48,7 @@ fn every_policy_is_planned() {
     }
     assert_eq!(
         policy("{ kind = \"central\", per_worker = 2, skip_slow = true }"),
-        Policy::Central {
-            per_worker: 2,
-            skip_slow: true
-        }
+        Policy::Central { per_worker: 2, skip_slow: true }
     );
     assert_eq!(
         policy("{ kind = \"short-first\", ageing = 0 }"),
@@ -62,11 +56,7 @@ fn every_policy_is_planned() {
     );
     assert_eq!(
         policy("{ kind = \"reserve\", workers = 3, short = \"5 ms\" }"),
-        Policy::Reserve {
-            workers: 3,
-            short: Duration::from_millis(5),
-            ageing: 0.05
-        }
+        Policy::Reserve { workers: 3, short: Duration::from_millis(5), ageing: 0.05 }
     );
 }
 
@@ -83,14 +73,8 @@ fn who_asks_several_workers_is_idempotent() {
     assert_eq!(spread("replicate = \"all\""), Spread::Replicated(None));
     assert_eq!(spread("replicate = 2"), Spread::Replicated(Some(2)));
     assert_eq!(spread("hedge = \"30 ms\""), hedged(delay, 0.05));
-    assert_eq!(
-        spread("hedge = { after = \"30ms\", budget = 0.02 }"),
-        hedged(delay, 0.02)
-    );
-    assert_eq!(
-        spread("hedge = { percentile = 0.95 }"),
-        hedged(After::Percentile(0.95), 0.05)
-    );
+    assert_eq!(spread("hedge = { after = \"30ms\", budget = 0.02 }"), hedged(delay, 0.02));
+    assert_eq!(spread("hedge = { percentile = 0.95 }"), hedged(After::Percentile(0.95), 0.05));
     assert!(balancer("idempotent = true").idempotent);
     let queue = balancer("queue = \"unbounded\"\nidempotent = true\nmax_attempts = 7");
     assert_eq!((queue.queue, queue.max_attempts), (None, 7));
@@ -115,19 +99,11 @@ fn every_load_is_planned() {
     );
     assert_eq!(
         think,
-        Load::Closed {
-            count: 1,
-            think: Span::LogNormal { mean, cv2: 10.0 },
-            requests: Some(5)
-        }
+        Load::Closed { count: 1, think: Span::LogNormal { mean, cv2: 10.0 }, requests: Some(5) }
     );
     assert_eq!(
         load("kind = \"open\", rate = 100, arrivals = \"fixed\""),
-        Load::Open {
-            rate: Rate::PerSecond(100.0),
-            arrivals: Arrivals::Fixed,
-            requests: None
-        }
+        Load::Open { rate: Rate::PerSecond(100.0), arrivals: Arrivals::Fixed, requests: None }
     );
     assert_eq!(
         load("kind = \"open\", utilisation = 0.9, requests = 100_000"),

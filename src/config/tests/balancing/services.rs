@@ -23,41 +23,20 @@ policy = "affinity""#,
     let expected = Resilience {
         deadline: Some(ms(200)),
         shed: Some(Shed::default()),
-        retries: Some(RetryBudget {
-            share: 0.1,
-            per_second: 10.0,
-        }),
+        retries: Some(RetryBudget { share: 0.1, per_second: 10.0 }),
         slow_start: Some(ms(10_000)),
-        eject: Some(Eject {
-            slower: Some(3.0),
-            ..Eject::default()
-        }),
+        eject: Some(Eject { slower: Some(3.0), ..Eject::default() }),
     };
     assert_eq!(balancer.resilience, expected);
     assert_eq!(balancer.policy, Policy::Affinity { bound: 1.25 });
     let requester = &plan.requesters[0];
-    assert_eq!(
-        (requester.priority, requester.keys),
-        (Priority::High, Some(7))
-    );
+    assert_eq!((requester.priority, requester.keys), (Priority::High, Some(7)));
     // The words of the file and of the code mean the same by default.
-    let ours = BalancerConfig::new(KindConfig {
-        kind: "nap".to_owned(),
-        options: toml::Table::new(),
-    });
-    assert_eq!(
-        ours.resilience,
-        crate::config::schema::ResilienceConfig::default()
-    );
-    assert_eq!(
-        super::plan(&asked("", "", BATCH)).balancers[0].resilience,
-        Resilience::default()
-    );
-    let empty = asked(
-        "shed = {}\neject = {}\nretry_budget = {}\nidempotent = true\n",
-        "",
-        BATCH,
-    );
+    let ours =
+        BalancerConfig::new(KindConfig { kind: "nap".to_owned(), options: toml::Table::new() });
+    assert_eq!(ours.resilience, crate::config::schema::ResilienceConfig::default());
+    assert_eq!(super::plan(&asked("", "", BATCH)).balancers[0].resilience, Resilience::default());
+    let empty = asked("shed = {}\neject = {}\nretry_budget = {}\nidempotent = true\n", "", BATCH);
     let defaults = super::plan(&empty).balancers[0].resilience;
     assert_eq!(defaults.shed, Some(Shed::default()));
     assert_eq!(defaults.eject, Some(Eject::default()));
@@ -89,10 +68,7 @@ policy = { kind = "latency-aware", decay = "0s" }"#,
         "count = 1",
         BATCH,
     );
-    insta::assert_snapshot!(
-        "protection_2",
-        shown(&second.replacen("count = 4\n", "", 1))
-    );
+    insta::assert_snapshot!("protection_2", shown(&second.replacen("count = 4\n", "", 1)));
     let third = asked(
         r#"deadline = "1ms"
 shed = { target = "5ms" }
@@ -119,10 +95,7 @@ fn mistakes_in_what_serves_http_are_shown() {
     let public = r#"kind = "http", listen = "0.0.0.0:8080", public = true, admin = "/ops", key_header = "X-Session", methods = ["get"]"#;
     let plan = plan(&asked("", "", public));
     let http = plan.requesters[0].http.as_ref().expect("it serves");
-    assert_eq!(
-        (http.path.as_str(), http.body, http.headers),
-        ("/", 1 << 20, 64)
-    );
+    assert_eq!((http.path.as_str(), http.body, http.headers), ("/", 1 << 20, 64));
     assert_eq!(http.key_header.as_deref(), Some("x-session"));
     assert_eq!(http.methods.as_deref(), Some(["GET".to_owned()].as_slice()));
     assert_eq!((http.status, http.min_rate), (200, 1024));

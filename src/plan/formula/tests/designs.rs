@@ -10,14 +10,11 @@ const HALVES: [f64; 4] = [1.0, 0.5, 1.0, 0.5];
 fn two(carts: u32) -> TopologyBuilder {
     TopologyConfig::builder("two")
         .pile("manuals", |pile| {
-            pile.source(kind("generate").option("books", 10_000))
-                .exclusive_load(1)
+            pile.source(kind("generate").option("books", 10_000)).exclusive_load(1)
         })
         .incinerator("furnace", |fire| fire.exclusive_unload(1))
         .cores(64)
-        .crew("haul", "manuals", "furnace", |crew| {
-            timed(crew.gophers(2, ALL).carts(carts), ONES)
-        })
+        .crew("haul", "manuals", "furnace", |crew| timed(crew.gophers(2, ALL).carts(carts), ONES))
 }
 
 fn one() -> TopologyBuilder {
@@ -61,10 +58,7 @@ fn three_gophers_wait_for_the_carrier() {
         }),
         2.0,
     );
-    assert_eq!(
-        found.bottleneck.as_deref(),
-        Some("crew `haul`: push and return (1 gopher)")
-    );
+    assert_eq!(found.bottleneck.as_deref(), Some("crew `haul`: push and return (1 gopher)"));
 }
 
 #[test]
@@ -74,10 +68,7 @@ fn four_and_eight_gophers_have_a_step_each() {
         found.bottleneck.as_deref(),
         Some("crew `haul`: load, push, unload and return (1 gopher each) and 4 carts")
     );
-    let found = speeds(
-        solo("spare", |crew| timed(singles(crew).carts(9), ONES)),
-        4.0,
-    );
+    let found = speeds(solo("spare", |crew| timed(singles(crew).carts(9), ONES)), 4.0);
     assert_eq!(
         found.bottleneck.as_deref(),
         Some("crew `haul`: load, push, unload and return (1 gopher each)")
@@ -134,9 +125,7 @@ fn on_one_core_a_dump_is_slower_than_none() {
 fn carts_bound_a_ring() {
     for (carts, wanted) in [(1, 1.0), (2, 2.0), (3, 7.0 / 3.0), (4, 7.0 / 3.0)] {
         let found = speeds(
-            solo("uneven", |crew| {
-                timed(singles(crew).carts(carts), [2.0, 1.0, 3.0, 1.0])
-            }),
+            solo("uneven", |crew| timed(singles(crew).carts(carts), [2.0, 1.0, 3.0, 1.0])),
             wanted,
         );
         let limit = match carts {
@@ -147,10 +136,7 @@ fn carts_bound_a_ring() {
         assert_eq!(found.bottleneck.as_deref(), Some(limit));
     }
     for (carts, wanted) in [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0), (8, 4.0)] {
-        speeds(
-            solo("even", |crew| timed(singles(crew).carts(carts), ONES)),
-            wanted,
-        );
+        speeds(solo("even", |crew| timed(singles(crew).carts(carts), ONES)), wanted);
     }
 }
 
@@ -159,46 +145,37 @@ fn exclusive_ends_are_shared_by_crews() {
     let two = |slots| {
         let builder = TopologyConfig::builder("ends")
             .pile("manuals", |pile| {
-                pile.source(kind("generate").option("books", 100))
-                    .exclusive_load(slots)
+                pile.source(kind("generate").option("books", 100)).exclusive_load(slots)
             })
             .incinerator("furnace", |fire| fire)
             .cores(64);
         ["a", "b", "c"].into_iter().fold(builder, |builder, name| {
-            builder.crew(name, "manuals", "furnace", |crew| {
-                timed(crew.gophers(2, ALL).carts(2), ONES)
-            })
+            builder
+                .crew(name, "manuals", "furnace", |crew| timed(crew.gophers(2, ALL).carts(2), ONES))
         })
     };
     let narrow = plan(two(1)).predict(1.0);
     close(narrow.speed_up, 4.0);
-    assert_eq!(
-        narrow.bottleneck.as_deref(),
-        Some("`manuals` serves 1 loader at a time")
-    );
+    assert_eq!(narrow.bottleneck.as_deref(), Some("`manuals` serves 1 loader at a time"));
     close(plan(two(2)).predict(1.0).speed_up, 6.0);
 }
 
 #[test]
 fn a_crew_has_copies_of_its_own() {
-    let found = speeds(
-        solo("crews", |crew| {
-            timed(crew.gophers(1, ALL), ONES).copies("rack", 3)
-        }),
-        3.0,
-    );
+    let found =
+        speeds(solo("crews", |crew| timed(crew.gophers(1, ALL), ONES).copies("rack", 3)), 3.0);
     close(found.cartloads_per_s, 750.0);
 }
 
 #[test]
 fn relays_cost_nothing() {
     let found = speeds(
-        ends("relayed")
-            .pile("desk", |pile| pile)
-            .relay("daemon", "manuals", "desk")
-            .crew("haul", "desk", "furnace", |crew| {
-                timed(crew.gophers(1, ALL), ONES)
-            }),
+        ends("relayed").pile("desk", |pile| pile).relay("daemon", "manuals", "desk").crew(
+            "haul",
+            "desk",
+            "furnace",
+            |crew| timed(crew.gophers(1, ALL), ONES),
+        ),
         1.0,
     );
     assert_eq!(found.t1, Some(4 * MS));

@@ -15,9 +15,7 @@ fn one() -> Plan {
 /// Expects a single reason, which contains `words`, and no speed-up.
 #[track_caller]
 fn because(found: &Prediction, words: &str) {
-    let [why] = &found.unsaid[..] else {
-        panic!("{:?}", found.unsaid)
-    };
+    let [why] = &found.unsaid[..] else { panic!("{:?}", found.unsaid) };
     assert!(why.contains(words), "{why}");
     assert_eq!(found.speed_up, None);
 }
@@ -27,10 +25,7 @@ fn without_time_there_is_no_speed_up() {
     for scale in [0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let found = one().predict(scale);
         because(&found, "no step takes time");
-        assert_eq!(
-            (found.t1, found.cartloads_per_s, found.bottleneck.clone()),
-            (None, None, None)
-        );
+        assert_eq!((found.t1, found.cartloads_per_s, found.bottleneck.clone()), (None, None, None));
         assert_eq!(found.latency, Some(Duration::ZERO));
         assert_eq!(found.makespan_s(&one(), 10), None);
         assert_eq!(found.measured(&one(), 10, 1.0), None);
@@ -43,12 +38,8 @@ fn without_time_there_is_no_speed_up() {
 fn handling_alone_is_no_round_trip() {
     let handled = ends("handled")
         .dump("middle", |dump| dump.capacity_books(80))
-        .crew("near", "manuals", "middle", |crew| {
-            timed(crew.gophers(1, ALL), [0.0, 0.0, 1.0, 0.0])
-        })
-        .crew("far", "middle", "furnace", |crew| {
-            timed(crew.gophers(1, ALL), [1.0, 0.0, 0.0, 0.0])
-        });
+        .crew("near", "manuals", "middle", |crew| timed(crew.gophers(1, ALL), [0.0, 0.0, 1.0, 0.0]))
+        .crew("far", "middle", "furnace", |crew| timed(crew.gophers(1, ALL), [1.0, 0.0, 0.0, 0.0]));
     let found = plan(handled).predict(1.0);
     because(&found, "takes no time without dumps");
     close(found.cartloads_per_s, 1000.0);
@@ -80,20 +71,13 @@ fn unequal_paths_need_a_round_trip_that_is_said() {
     close(found.cartloads_per_s, 250.0 + 125.0);
     // The two ways are independent, so both limit the throughput.
     let text = found.bottleneck.unwrap();
-    assert!(
-        text.contains("crew `haul`") && text.contains("crew `slow`"),
-        "{text}"
-    );
+    assert!(text.contains("crew `haul`") && text.contains("crew `slow`"), "{text}");
     close(plan(fork().t1(4 * MS)).predict(1.0).speed_up, 1.5);
     // Equally long paths, but one has one crew more.
     let hops = solo("hops", |crew| timed(crew.gophers(1, ALL), ONES))
         .dump("middle", |dump| dump.capacity_books(100))
-        .crew("near", "manuals", "middle", |crew| {
-            timed(crew.gophers(1, ALL), [1.0, 0.5, 1.0, 0.5])
-        })
-        .crew("far", "middle", "furnace", |crew| {
-            timed(crew.gophers(1, ALL), [1.0, 0.5, 1.0, 0.5])
-        });
+        .crew("near", "manuals", "middle", |crew| timed(crew.gophers(1, ALL), [1.0, 0.5, 1.0, 0.5]))
+        .crew("far", "middle", "furnace", |crew| timed(crew.gophers(1, ALL), [1.0, 0.5, 1.0, 0.5]));
     assert_eq!(plan(hops).predict(1.0).t1, None);
     // Equal crews with different names.
     let alike = solo("alike", |crew| timed(crew.gophers(1, ALL), ONES)).crew(
@@ -125,10 +109,7 @@ fn books_are_dealt_as_sources_deal() {
     let even = two(100, Some(100));
     close(even.predict(1.0).speed_up, 2.0);
     let text = even.predict(1.0).bottleneck.unwrap();
-    assert!(
-        text.starts_with("crew `ca`: ") && text.contains("; crew `cb`: "),
-        "{text}"
-    );
+    assert!(text.starts_with("crew `ca`: ") && text.contains("; crew `cb`: "), "{text}");
     // Pile `a` takes the whole makespan; pile `b` is done after a quarter of it.
     let uneven = two(800, Some(200));
     let found = uneven.predict(1.0);
@@ -136,18 +117,12 @@ fn books_are_dealt_as_sources_deal() {
     assert!(found.bottleneck.unwrap().starts_with("crew `ca`: "));
     assert_eq!(network::deal(&uneven, 1000), [(0, 800), (1, 200)]);
     assert_eq!(network::deal(&uneven, 999), [(0, 799), (1, 200)]);
-    close(
-        uneven.predict(1.0).makespan_s(&uneven, 1000),
-        0.003 + 79.0 * 0.004,
-    );
+    close(uneven.predict(1.0).makespan_s(&uneven, 1000), 0.003 + 79.0 * 0.004);
     close(two(800, None).predict(1.0).speed_up, 2.0);
     let none = two(0, Some(0));
     close(none.predict(1.0).speed_up, 2.0);
     let all = u64::MAX;
-    let dealt: u128 = network::deal(&uneven, all)
-        .iter()
-        .map(|(_, n)| u128::from(*n))
-        .sum();
+    let dealt: u128 = network::deal(&uneven, all).iter().map(|(_, n)| u128::from(*n)).sum();
     assert_eq!(dealt, u128::from(all));
 }
 
@@ -161,14 +136,12 @@ fn cartloads_are_counted_pile_by_pile() {
     assert_eq!(three.predict(1.0).makespan_s(&three, 0), Some(0.0));
     assert_eq!(three.predict(1.0).makespan_s(&one(), 10), None);
     assert_eq!(one().cartloads(u64::MAX), Some(u64::MAX.div_ceil(10)));
-    let mixed = plan(
-        solo("mixed", |crew| timed(crew.gophers(1, ALL), ONES)).crew(
-            "large",
-            "manuals",
-            "furnace",
-            |crew| timed(crew.gophers(1, ALL), ONES).cart_books(30),
-        ),
-    );
+    let mixed = plan(solo("mixed", |crew| timed(crew.gophers(1, ALL), ONES)).crew(
+        "large",
+        "manuals",
+        "furnace",
+        |crew| timed(crew.gophers(1, ALL), ONES).cart_books(30),
+    ));
     assert_eq!(mixed.cartloads(100), None);
     let found = mixed.predict(1.0);
     close(found.cartloads_per_s, 500.0);
@@ -183,9 +156,7 @@ fn an_application_may_offer_the_books() {
     let offered = TopologyConfig::builder("offered")
         .pile("manuals", |pile| pile)
         .incinerator("furnace", |fire| fire)
-        .crew("haul", "manuals", "furnace", |crew| {
-            timed(crew.gophers(1, ALL), ONES)
-        });
+        .crew("haul", "manuals", "furnace", |crew| timed(crew.gophers(1, ALL), ONES));
     let offered = plan(offered);
     assert_eq!(offered.cartloads(25), Some(3));
     close(offered.predict(1.0).speed_up, 1.0);
@@ -219,15 +190,9 @@ fn a_dump_for_less_than_both_sides_is_not_told() {
 fn plans_that_can_t_run_are_told() {
     let mut idle = one();
     idle.crews[0].gophers = vec![Duties::NONE];
-    because(
-        &idle.predict(1.0),
-        "nobody in the crew `haul` does the step `load`",
-    );
+    because(&idle.predict(1.0), "nobody in the crew `haul` does the step `load`");
     idle.crews[0].gophers.clear();
-    because(
-        &idle.predict(1.0),
-        "nobody in the crew `haul` does the step `load`",
-    );
+    because(&idle.predict(1.0), "nobody in the crew `haul` does the step `load`");
     let mut bare = one();
     bare.crews[0].carts = 0;
     because(&bare.predict(1.0), "the crew `haul` has no carts");
@@ -254,10 +219,7 @@ fn huge_numbers_are_numbers() {
         plan.crews[0].steps.0[1].wait = span;
         plan
     };
-    close(
-        huge(u32::MAX, 10, Span::Fixed(MS)).predict(1.0).speed_up,
-        1.0,
-    );
+    close(huge(u32::MAX, 10, Span::Fixed(MS)).predict(1.0).speed_up, 1.0);
     for carts in [1, u32::MAX] {
         for books in [0, 1, usize::MAX] {
             for span in [
@@ -272,18 +234,13 @@ fn huge_numbers_are_numbers() {
                     let found = plan.predict(scale);
                     let _ = found.makespan_s(&plan, u64::MAX);
                     let _ = found.measured(&plan, u64::MAX, 1e-300);
-                    assert!(
-                        found.speed_up.is_some() || !found.unsaid.is_empty(),
-                        "{found:?}"
-                    );
+                    assert!(found.speed_up.is_some() || !found.unsaid.is_empty(), "{found:?}");
                 }
             }
         }
     }
     // A step of a nanosecond beside one of an hour.
-    let far = plan(solo("far", |crew| {
-        timed(singles(crew).carts(1000), [1e-6, 3.6e6, 1e-6, 1e-6])
-    }));
+    let far = plan(solo("far", |crew| timed(singles(crew).carts(1000), [1e-6, 3.6e6, 1e-6, 1e-6])));
     close(far.predict(1.0).speed_up, 1.0 + 3e-6 / 3.6e6);
 }
 
@@ -299,31 +256,18 @@ fn large_designs_are_quick() {
     };
     let mut chain = ends("chain").t1(4 * MS);
     for at in 0..1000 {
-        let from = if at == 0 {
-            "manuals".to_owned()
-        } else {
-            format!("d{at}")
-        };
-        let to = if at == 999 {
-            "furnace".to_owned()
-        } else {
-            format!("d{}", at + 1)
-        };
+        let from = if at == 0 { "manuals".to_owned() } else { format!("d{at}") };
+        let to = if at == 999 { "furnace".to_owned() } else { format!("d{}", at + 1) };
         if at < 999 {
             chain = chain.dump(&to, |dump| dump.capacity_books(80));
         }
-        chain = chain.crew(&format!("c{at}"), &from, &to, |crew| {
-            timed(singles(crew).carts(4), ONES)
-        });
+        chain =
+            chain.crew(&format!("c{at}"), &from, &to, |crew| timed(singles(crew).carts(4), ONES));
     }
     quick(plan(chain), 4.0);
-    let lanes = staged("lanes", |crew| {
-        timed(singles(crew).carts(4), [1.0, 0.5, 1.0, 0.5])
-    });
+    let lanes = staged("lanes", |crew| timed(singles(crew).carts(4), [1.0, 0.5, 1.0, 0.5]));
     quick(plan(lanes.copies("lane", 1000)), 4000.0);
-    let racks = solo("racks", |crew| {
-        timed(crew.gophers(1, ALL), ONES).copies("rack", 1000)
-    });
+    let racks = solo("racks", |crew| timed(crew.gophers(1, ALL), ONES).copies("rack", 1000));
     quick(plan(racks), 1000.0);
     let mut fork = ends("fork").t1(4 * MS);
     for at in 0..100 {

@@ -33,12 +33,7 @@ struct Design {
 }
 
 fn drawn() -> impl Strategy<Value = Drawn> {
-    let shape = (
-        0..6usize,
-        0..6usize,
-        1..5u32,
-        prop_oneof![3 => Just(10u64), 1 => 1..30u64],
-    );
+    let shape = (0..6usize, 0..6usize, 1..5u32, prop_oneof![3 => Just(10u64), 1 => 1..30u64]);
     let duties = prop::collection::vec(1..16u8, 0..4);
     let times = prop::array::uniform4(prop_oneof![4 => 0..4usize, 1 => 0..6usize]);
     (shape, duties, times, prop::bool::weighted(0.3), 1..3u32).prop_map(
@@ -122,9 +117,7 @@ impl Design {
                 if missing != 0 {
                     crew = crew.gophers(1, &named(missing));
                 }
-                crew.carts(drawn.carts)
-                    .cart_books(drawn.books)
-                    .copies("rack", drawn.copies)
+                crew.carts(drawn.carts).cart_books(drawn.books).copies("rack", drawn.copies)
             });
         }
         plan(builder)
@@ -140,17 +133,12 @@ fn named(duties: u8) -> String {
 }
 
 fn rate(prediction: &Prediction) -> f64 {
-    prediction
-        .cartloads_per_s
-        .unwrap_or_else(|| panic!("{:?}", prediction.unsaid))
+    prediction.cartloads_per_s.unwrap_or_else(|| panic!("{:?}", prediction.unsaid))
 }
 
 /// True if some step takes time, so that there is a rate.
 fn timed(prediction: &Prediction) -> bool {
-    !prediction
-        .unsaid
-        .iter()
-        .any(|why| why.contains("takes time"))
+    !prediction.unsaid.iter().any(|why| why.contains("takes time"))
 }
 
 fn same(a: f64, b: f64) -> bool {

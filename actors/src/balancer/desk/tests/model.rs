@@ -168,11 +168,7 @@ impl Model {
                     time *= 20;
                 }
                 turn += 1;
-                *place = Some(Running {
-                    which: begun.which,
-                    since: now,
-                    turn,
-                });
+                *place = Some(Running { which: begun.which, since: now, turn });
                 ends.push(Reverse((now + time, turn, worker)));
             }
         }

@@ -15,10 +15,7 @@ fn overloaded(shed: bool) -> Model {
     Model {
         within: Some(20 * UNIT),
         resilience: Resilience {
-            shed: shed.then_some(Shed {
-                target: UNIT,
-                interval: 10 * UNIT,
-            }),
+            shed: shed.then_some(Shed { target: UNIT, interval: 10 * UNIT }),
             ..Resilience::default()
         },
         ..Model::new(Policy::CENTRAL, 1.5, EXPONENTIAL)
@@ -44,10 +41,7 @@ fn under_overload_what_is_answered_is_answered_in_time() {
 fn what_is_no_overload_loses_nothing() {
     let shed = Model {
         resilience: Resilience {
-            shed: Some(Shed {
-                target: UNIT,
-                interval: 20 * UNIT,
-            }),
+            shed: Some(Shed { target: UNIT, interval: 20 * UNIT }),
             ..Resilience::default()
         },
         ..Model::new(Policy::CENTRAL, 0.75, EXPONENTIAL)
@@ -58,10 +52,7 @@ fn what_is_no_overload_loses_nothing() {
 
 #[test]
 fn a_latency_aware_balancer_asks_a_slow_worker_less() {
-    let slow = |policy| Model {
-        slow: 5.0,
-        ..Model::new(policy, 0.9, EXPONENTIAL)
-    };
+    let slow = |policy| Model { slow: 5.0, ..Model::new(policy, 0.9, EXPONENTIAL) };
     let aware = Policy::LatencyAware { decay: 1000 * UNIT };
     let (aware, heap) = (slow(aware).p99(3), slow(Policy::LeastLoaded).p99(3));
     assert!(aware < heap, "{aware} {heap}");
@@ -72,12 +63,7 @@ fn a_slow_worker_is_left_out_and_tried_again() {
     let ejecting = |slower| Model {
         slow: 20.0,
         resilience: Resilience {
-            eject: Some(Eject {
-                failures: None,
-                slower,
-                pause: 2000 * UNIT,
-                at_most: 0.5,
-            }),
+            eject: Some(Eject { failures: None, slower, pause: 2000 * UNIT, at_most: 0.5 }),
             ..Resilience::default()
         },
         ..Model::new(Policy::LeastLoaded, 0.8, EXPONENTIAL)
@@ -89,14 +75,8 @@ fn a_slow_worker_is_left_out_and_tried_again() {
 }
 
 fn desk(policy: Policy, workers: usize, resilience: Resilience) -> Desk<u64> {
-    let rules = Rules {
-        policy,
-        spread: Spread::One,
-        workers,
-        places: 1,
-        max_attempts: 10,
-        resilience,
-    };
+    let rules =
+        Rules { policy, spread: Spread::One, workers, places: 1, max_attempts: 10, resilience };
     let mut desk = Desk::new(rules, Seed(1).stream("front", "policy"), Time::ZERO);
     for worker in 0..workers {
         desk.worker_up(worker, 1, Time::ZERO);
@@ -110,16 +90,9 @@ const fn at(ms: u64) -> Time {
 
 #[test]
 fn who_fails_in_a_row_is_out_for_longer_each_time() {
-    let eject = Eject {
-        failures: Some(3),
-        slower: None,
-        pause: Duration::from_millis(100),
-        at_most: 0.5,
-    };
-    let resilience = Resilience {
-        eject: Some(eject),
-        ..Resilience::default()
-    };
+    let eject =
+        Eject { failures: Some(3), slower: None, pause: Duration::from_millis(100), at_most: 0.5 };
+    let resilience = Resilience { eject: Some(eject), ..Resilience::default() };
     let mut desk = desk(Policy::RoundRobin, 2, resilience);
     let mut outs = Vec::new();
     for ms in 0..1500 {
@@ -145,11 +118,7 @@ fn who_fails_in_a_row_is_out_for_longer_each_time() {
 #[test]
 fn the_last_worker_is_never_left_out() {
     let resilience = Resilience {
-        eject: Some(Eject {
-            failures: Some(1),
-            at_most: 1.0,
-            ..Eject::default()
-        }),
+        eject: Some(Eject { failures: Some(1), at_most: 1.0, ..Eject::default() }),
         ..Resilience::default()
     };
     let mut desk = desk(Policy::CENTRAL, 2, resilience);
@@ -174,16 +143,9 @@ fn the_last_worker_is_never_left_out() {
 
 #[test]
 fn who_was_started_again_begins_slowly() {
-    let resilience = Resilience {
-        slow_start: Some(Duration::from_millis(1000)),
-        ..Resilience::default()
-    };
-    for policy in [
-        Policy::Random,
-        Policy::RoundRobin,
-        Policy::TwoChoices,
-        Policy::LeastLoaded,
-    ] {
+    let resilience =
+        Resilience { slow_start: Some(Duration::from_millis(1000)), ..Resilience::default() };
+    for policy in [Policy::Random, Policy::RoundRobin, Policy::TwoChoices, Policy::LeastLoaded] {
         let mut desk = desk(policy, 4, resilience);
         desk.worker_down(0, 1, Time::ZERO);
         desk.worker_up(0, 2, Time::ZERO);
@@ -214,10 +176,8 @@ fn who_was_started_again_begins_slowly() {
 
 #[test]
 fn a_worker_that_begins_slowly_is_not_left_idle_while_others_wait() {
-    let resilience = Resilience {
-        slow_start: Some(Duration::from_secs(1)),
-        ..Resilience::default()
-    };
+    let resilience =
+        Resilience { slow_start: Some(Duration::from_secs(1)), ..Resilience::default() };
     let mut desk = desk(Policy::CENTRAL, 2, resilience);
     desk.worker_down(0, 1, Time::ZERO);
     desk.worker_up(0, 2, Time::ZERO);
@@ -225,23 +185,14 @@ fn a_worker_that_begins_slowly_is_not_left_idle_while_others_wait() {
     desk.submit(1, Terms::default(), at(1));
     desk.turn(at(1));
     // The other worker comes first, but each gets one.
-    assert_eq!(
-        desk.take(1, 1, at(1), |number| *number).map(|one| one.item),
-        Some(0)
-    );
-    assert_eq!(
-        desk.take(0, 2, at(1), |number| *number).map(|one| one.item),
-        Some(1)
-    );
+    assert_eq!(desk.take(1, 1, at(1), |number| *number).map(|one| one.item), Some(0));
+    assert_eq!(desk.take(0, 2, at(1), |number| *number).map(|one| one.item), Some(1));
 }
 
 #[test]
 fn retries_stay_within_their_budget() {
     let resilience = Resilience {
-        retries: Some(RetryBudget {
-            share: 0.1,
-            per_second: 0.0,
-        }),
+        retries: Some(RetryBudget { share: 0.1, per_second: 0.0 }),
         ..Resilience::default()
     };
     let mut desk = desk(Policy::CENTRAL, 1, resilience);
@@ -265,10 +216,7 @@ fn high_priorities_go_first_and_nobody_is_forgotten() {
         let mut desk = desk(policy, 1, Resilience::default());
         let priorities = [Priority::Low, Priority::Normal, Priority::High];
         for number in 0..9 {
-            let terms = Terms {
-                priority: priorities[number as usize % 3],
-                ..Terms::default()
-            };
+            let terms = Terms { priority: priorities[number as usize % 3], ..Terms::default() };
             desk.submit(number, terms, at(1));
         }
         desk.turn(at(1));
@@ -288,10 +236,7 @@ fn keys_stay_with_their_workers_and_no_worker_gets_much_more_than_its_share() {
     const WORKERS: usize = 8;
     let policy = Policy::Affinity { bound: 1.25 };
     let home = |desk: &mut Desk<u64>, key: u64| {
-        let terms = Terms {
-            key: Some(key),
-            ..Terms::default()
-        };
+        let terms = Terms { key: Some(key), ..Terms::default() };
         let which = desk.submit(key, terms, at(1));
         desk.turn(at(1));
         let worker = desk.entries[which.key].at[0].worker;

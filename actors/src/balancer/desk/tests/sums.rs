@@ -28,39 +28,18 @@ enum Step {
 /// Options of a request, and its timeout in ticks (0 is none).
 fn terms() -> impl Strategy<Value = (Terms, u64)> {
     let priority = prop::sample::select(Priority::ALL.to_vec());
-    (
-        0..50u64,
-        priority,
-        prop::option::of(0..5u64),
-        prop_oneof![2 => Just(0), 1 => 1..60u64],
-    )
+    (0..50u64, priority, prop::option::of(0..5u64), prop_oneof![2 => Just(0), 1 => 1..60u64])
         .prop_map(|(cost, priority, key, within)| {
-            let terms = Terms {
-                cost: Some(Duration::from_nanos(cost)),
-                due: None,
-                priority,
-                key,
-            };
+            let terms = Terms { cost: Some(Duration::from_nanos(cost)), due: None, priority, key };
             (terms, within)
         })
 }
 
 fn resiliences() -> impl Strategy<Value = Resilience> {
     let ns = Duration::from_nanos;
-    let shed = Shed {
-        target: ns(20),
-        interval: ns(50),
-    };
-    let retries = RetryBudget {
-        share: 0.2,
-        per_second: 0.0,
-    };
-    let eject = Eject {
-        failures: Some(2),
-        slower: Some(1.5),
-        pause: ns(30),
-        at_most: 0.7,
-    };
+    let shed = Shed { target: ns(20), interval: ns(50) };
+    let retries = RetryBudget { share: 0.2, per_second: 0.0 };
+    let eject = Eject { failures: Some(2), slower: Some(1.5), pause: ns(30), at_most: 0.7 };
     (
         prop::option::weighted(0.3, Just(shed)),
         prop::option::weighted(0.3, Just(retries)),
@@ -96,24 +75,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 fn policies() -> impl Strategy<Value = Policy> {
     prop_oneof![
-        (1..3u32, any::<bool>()).prop_map(|(per_worker, skip_slow)| Policy::Central {
-            per_worker,
-            skip_slow
-        }),
+        (1..3u32, any::<bool>())
+            .prop_map(|(per_worker, skip_slow)| Policy::Central { per_worker, skip_slow }),
         Just(Policy::LeastLoaded),
         Just(Policy::TwoChoices),
         Just(Policy::RoundRobin),
         Just(Policy::Random),
         Just(Policy::ShortFirst { ageing: 0.1 }),
-        Just(Policy::LatencyAware {
-            decay: Duration::from_nanos(100)
-        }),
+        Just(Policy::LatencyAware { decay: Duration::from_nanos(100) }),
         Just(Policy::Affinity { bound: 1.25 }),
-        Just(Policy::Reserve {
-            workers: 2,
-            short: Duration::from_nanos(20),
-            ageing: 0.1
-        }),
+        Just(Policy::Reserve { workers: 2, short: Duration::from_nanos(20), ageing: 0.1 }),
     ]
 }
 
@@ -141,10 +112,7 @@ struct World {
 impl World {
     fn over(&mut self, verdict: Verdict<u64>) -> Result<(), TestCaseError> {
         if let Verdict::Over(number) = verdict {
-            prop_assert!(
-                self.open.remove(&number).is_some(),
-                "{number} was over before"
-            );
+            prop_assert!(self.open.remove(&number).is_some(), "{number} was over before");
         }
         Ok(())
     }
@@ -250,24 +218,14 @@ impl World {
         prop_assert_eq!(queued, desk.at_workers);
         let dues = desk.entries.iter().filter(|(_, entry)| entry.due).count();
         prop_assert!(desk.dues.held() <= 2 * (dues + FEW));
-        let left = desk
-            .workers
-            .iter()
-            .filter(|one| one.up.is_some() && !one.parked);
+        let left = desk.workers.iter().filter(|one| one.up.is_some() && !one.parked);
         prop_assert!(
             left.clone().count() == 0 || desk.heaps.iter().any(|heap| !heap.workers().is_empty())
         );
         for (_, entry) in &desk.entries {
-            prop_assert!(
-                entry.waiting > 0 || !entry.at.is_empty(),
-                "a request is nowhere"
-            );
+            prop_assert!(entry.waiting > 0 || !entry.at.is_empty(), "a request is nowhere");
         }
-        let waits = desk
-            .entries
-            .iter()
-            .map(|(_, entry)| entry.waiting as usize)
-            .sum::<usize>();
+        let waits = desk.entries.iter().map(|(_, entry)| entry.waiting as usize).sum::<usize>();
         prop_assert_eq!(waits, desk.backlog.len() + desk.spare.len());
         prop_assert!(desk.backlog.held() <= 2 * (desk.backlog.len() + FEW));
         Ok(())

@@ -5,31 +5,18 @@ use crate::balancer::policy::{After, Hedge, Policy, Spread};
 use crate::span::Span;
 
 const EXP: Span = Span::Exponential(UNIT);
-const SHORT_FIRST: Policy = Policy::ShortFirst {
-    ageing: Policy::AGEING,
-};
+const SHORT_FIRST: Policy = Policy::ShortFirst { ageing: Policy::AGEING };
 
 fn bimodal() -> Span {
-    Span::Bimodal {
-        short: UNIT / 2,
-        long: 100 * UNIT + UNIT / 2,
-        share: 0.005,
-    }
+    Span::Bimodal { short: UNIT / 2, long: 100 * UNIT + UNIT / 2, share: 0.005 }
 }
 
 fn reserve(short: f64) -> Policy {
-    Policy::Reserve {
-        workers: 3,
-        short: UNIT.mul_f64(short),
-        ageing: Policy::AGEING,
-    }
+    Policy::Reserve { workers: 3, short: UNIT.mul_f64(short), ageing: Policy::AGEING }
 }
 
 fn central(per_worker: u32) -> Policy {
-    Policy::Central {
-        per_worker,
-        skip_slow: false,
-    }
+    Policy::Central { per_worker, skip_slow: false }
 }
 
 /// Debug builds simulate fewer requests, and get more tolerance.
@@ -54,10 +41,7 @@ fn p99_of_exponential_service_is_what_is_known() {
             }
             let p99 = model.p99(SEEDS);
             let off = (p99 / tail - 1.0).abs();
-            assert!(
-                off <= within * SLACK,
-                "{policy:?} at {load}: {p99}, known: {tail}"
-            );
+            assert!(off <= within * SLACK, "{policy:?} at {load}: {p99}, known: {tail}");
         }
     }
     for (policy, tail) in [(Policy::Random, 18.5), (Policy::RoundRobin, 11.0)] {
@@ -68,24 +52,11 @@ fn p99_of_exponential_service_is_what_is_known() {
 
 #[test]
 fn under_the_same_arrivals_the_policies_keep_their_order() {
-    let heavy = Span::LogNormal {
-        mean: UNIT,
-        cv2: 10.0,
-    };
-    let order = [
-        central(1),
-        central(2),
-        Policy::LeastLoaded,
-        Policy::TwoChoices,
-    ];
-    for (service, load) in [
-        (EXP, 0.75),
-        (EXP, 0.9),
-        (EXP, 0.95),
-        (heavy, 0.9),
-        (bimodal(), 0.75),
-        (bimodal(), 0.9),
-    ] {
+    let heavy = Span::LogNormal { mean: UNIT, cv2: 10.0 };
+    let order = [central(1), central(2), Policy::LeastLoaded, Policy::TwoChoices];
+    for (service, load) in
+        [(EXP, 0.75), (EXP, 0.9), (EXP, 0.95), (heavy, 0.9), (bimodal(), 0.75), (bimodal(), 0.9)]
+    {
         let p99 = |policy| Model::new(policy, load, service).p99(3);
         let tails = order.map(p99);
         assert!(tails.is_sorted(), "{service:?} at {load}: {tails:?}");
@@ -105,10 +76,7 @@ fn long_requests_do_not_hold_up_short_ones_where_workers_are_reserved() {
 #[test]
 fn a_slow_worker_spoils_little_and_less_if_it_is_skipped() {
     let tail = |skip_slow| {
-        let policy = Policy::Central {
-            per_worker: 1,
-            skip_slow,
-        };
+        let policy = Policy::Central { per_worker: 1, skip_slow };
         let mut model = Model::new(policy, 0.9, EXP);
         model.slow = 5.0;
         model.p99(5)
@@ -124,16 +92,10 @@ fn a_hedge_takes_stragglers_away_for_few_copies() {
         model.stragglers = 0.01;
         let without = model.p99(3);
         for after in [After::Delay(3 * UNIT), After::Percentile(0.985)] {
-            model.spread = Spread::Hedged(Hedge {
-                after,
-                budget: 0.02,
-            });
+            model.spread = Spread::Hedged(Hedge { after, budget: 0.02 });
             let p99 = model.p99(3);
             let copies = model.run(1).copies;
-            assert!(
-                without > 15.0 && p99 <= 4.4,
-                "{policy:?} {after:?}: {without} {p99}"
-            );
+            assert!(without > 15.0 && p99 <= 4.4, "{policy:?} {after:?}: {without} {p99}");
             assert!(copies <= 0.02, "{policy:?} {after:?}: {copies}");
         }
     }

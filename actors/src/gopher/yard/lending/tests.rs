@@ -58,24 +58,13 @@ impl Crew {
         let all = Step::ALL.into_iter();
         let duties: Vec<Duties> = duties
             .iter()
-            .map(|bits| {
-                all.clone()
-                    .filter(|step| bits >> step.index() & 1 == 1)
-                    .collect()
-            })
+            .map(|bits| all.clone().filter(|step| bits >> step.index() & 1 == 1).collect())
             .collect();
         let ports: Vec<Port<Gopher>> = duties.iter().map(|_| Port::new()).collect();
         let seats = (duties.iter().zip(&ports).zip(1..))
-            .map(|((duties, port), node)| Seat {
-                duties: *duties,
-                port: port.clone(),
-                node,
-            })
+            .map(|((duties, port), node)| Seat { duties: *duties, port: port.clone(), node })
             .collect();
-        let want = Want {
-            books: 4,
-            bytes: None,
-        };
+        let want = Want { books: 4, bytes: None };
         let clock = Clock::simulated();
         Self {
             yard: Yard::new(clock, "crew", want, carts, seats, None, None, false),
@@ -106,9 +95,8 @@ impl Crew {
     /// A new incarnation; the one before it is dead, or hangs on another thread with its cart.
     fn settle(&mut self, seat: usize, thread: u64, lends: bool) {
         let before = self.lives[seat].take();
-        let at_work = before
-            .as_ref()
-            .filter(|life| self.is_up(&life.doer) || self.is_lent(&life.doer));
+        let at_work =
+            before.as_ref().filter(|life| self.is_up(&life.doer) || self.is_lent(&life.doer));
         let thread = at_work.map_or(thread, |life| THREADS + 1 - life.doer.thread);
         self.epochs[seat] += 1;
         let epoch = self.epochs[seat];
@@ -137,12 +125,7 @@ impl Crew {
         let (sender, mailbox) = channel(0);
         assert!(self.ports[seat].begin_and_bind(epoch, &sender));
         drop(before);
-        self.lives[seat] = Some(Life {
-            doer,
-            mailbox,
-            mail: Vec::new(),
-            fresh: true,
-        });
+        self.lives[seat] = Some(Life { doer, mailbox, mail: Vec::new(), fresh: true });
     }
 
     /// The incarnation at `seat` ends, and its mailbox with it.
@@ -176,10 +159,7 @@ impl Crew {
     fn next(&mut self, doer: &Arc<Doer>, put: Option<(Cart, Leg)>, on: Option<Loan>, lends: bool) {
         let (seat, yard) = (doer.core.index, self.yard.clone());
         let here = (lends && doer.lends).then_some(doer.thread);
-        if let Some(life) = self.lives[seat]
-            .as_mut()
-            .filter(|life| Arc::ptr_eq(&life.doer, doer))
-        {
+        if let Some(life) = self.lives[seat].as_mut().filter(|life| Arc::ptr_eq(&life.doer, doer)) {
             life.fresh = false;
         }
         let next = yard.next(seat, doer.epoch, put, on, here);
@@ -187,32 +167,20 @@ impl Crew {
             return;
         };
         self.check(doer, &cart, leg, &on);
-        self.up.push(Up {
-            doer: doer.clone(),
-            cart,
-            on,
-        });
+        self.up.push(Up { doer: doer.clone(), cart, on });
     }
 
     /// The cart is the right one and has the right holder.
     fn check(&self, doer: &Arc<Doer>, cart: &Cart, leg: Leg, on: &Option<Loan>) {
-        let lender = on
-            .as_ref()
-            .map(|loan| loan.doer().expect("a loan of somebody"));
+        let lender = on.as_ref().map(|loan| loan.doer().expect("a loan of somebody"));
         let whose = lender.unwrap_or(doer);
-        assert!(
-            self.duties[whose.core.index].has(leg.step()),
-            "{leg:?} is not its duty"
-        );
+        assert!(self.duties[whose.core.index].has(leg.step()), "{leg:?} is not its duty");
         let body = cart.body();
         let held = self.yard.held[body.number as usize - 1].load(Ordering::SeqCst);
         assert_eq!(held, packed(body.generation, whose.holder));
         if let Some(lender) = lender {
             assert_eq!(lender.thread, doer.thread, "lent to another thread");
-            assert!(
-                self.ports[lender.core.index].is_at(lender.epoch),
-                "lent after its end"
-            );
+            assert!(self.ports[lender.core.index].is_at(lender.epoch), "lent after its end");
             assert!(lender.lends);
         }
     }
@@ -250,11 +218,7 @@ impl Crew {
                     handed,
                     could,
                     "for {leg:?}, {}",
-                    if nothing_waits {
-                        "nothing waits"
-                    } else {
-                        "others wait"
-                    }
+                    if nothing_waits { "nothing waits" } else { "others wait" }
                 );
                 if handed {
                     self.check(&doer, &cart, leg, &on);
@@ -302,19 +266,10 @@ impl Crew {
     }
 
     fn assert_all_is_well(&self) {
-        let mail: usize = self
-            .lives
-            .iter()
-            .flatten()
-            .map(|life| life.mail.len())
-            .sum();
+        let mail: usize = self.lives.iter().flatten().map(|life| life.mail.len()).sum();
         let out = mail + self.up.len() + self.away.len();
         let state = self.yard.lock();
-        let waiting: usize = state
-            .waiting
-            .iter()
-            .map(std::collections::VecDeque::len)
-            .sum();
+        let waiting: usize = state.waiting.iter().map(std::collections::VecDeque::len).sum();
         assert_eq!(
             (state.out, waiting + out),
             (out, self.yard.carts()),
@@ -324,27 +279,14 @@ impl Crew {
             let idle = state.idle.iter().filter(|idle| **idle == seat).count();
             assert!(idle <= 1, "{seat} is idle twice");
             let waits = state.wanted.and(self.legs(seat));
-            assert!(
-                idle == 0 || waits.is_empty(),
-                "a cart waits while {seat} is idle"
-            );
-            let Some(Life {
-                doer, mail, fresh, ..
-            }) = life
-            else {
+            assert!(idle == 0 || waits.is_empty(), "a cart waits while {seat} is idle");
+            let Some(Life { doer, mail, fresh, .. }) = life else {
                 continue;
             };
             let (up, lent) = (self.is_up(doer), self.is_lent(doer));
             assert!(!(lent && idle > 0), "{seat} is idle and on loan");
-            assert_eq!(
-                state.doers[seat].is_some(),
-                doer.lends && !lent,
-                "{seat} may lend itself"
-            );
-            assert!(
-                up || lent || idle > 0 || *fresh || !mail.is_empty(),
-                "{seat} is forgotten"
-            );
+            assert_eq!(state.doers[seat].is_some(), doer.lends && !lent, "{seat} may lend itself");
+            assert!(up || lent || idle > 0 || *fresh || !mail.is_empty(), "{seat} is forgotten");
         }
     }
 }

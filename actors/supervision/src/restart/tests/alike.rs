@@ -7,20 +7,11 @@ use super::super::rows::LOT;
 use super::*;
 
 fn lot(first: usize, count: usize) -> Do {
-    Do::StartLot {
-        first: ChildId(first),
-        count,
-        epoch: 1,
-    }
+    Do::StartLot { first: ChildId(first), count, epoch: 1 }
 }
 
 fn spec(restart: Restart) -> ChildSpec {
-    ChildSpec {
-        name: "child".into(),
-        restart,
-        shutdown: ms(100),
-        first_epoch: 1,
-    }
+    ChildSpec { name: "child".into(), restart, shutdown: ms(100), first_epoch: 1 }
 }
 
 #[test]
@@ -45,9 +36,7 @@ fn one_that_is_removed_before_its_turn_holds_nobody_up() {
     let mut m = machine(policy(Strategy::OneForOne), &[P]);
     m.begin(at(0));
     let (first, _) = m.add_many(spec(P), 5, at(0)).expect("it runs");
-    let gone = |child| Do::Forget {
-        child: ChildId(child),
-    };
+    let gone = |child| Do::Forget { child: ChildId(child) };
     assert_eq!(m.remove(ChildId(3), at(0)), [gone(3)]);
     assert_eq!(m.remove(first, at(0)), [gone(1)]);
     assert_eq!(m.on_started(ChildId(0), 1, at(0)), [lot(2, 1)]);

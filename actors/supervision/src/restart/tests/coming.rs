@@ -3,12 +3,7 @@
 use super::*;
 
 fn spec(name: &str, restart: Restart) -> ChildSpec {
-    ChildSpec {
-        name: name.into(),
-        restart,
-        shutdown: ms(100),
-        first_epoch: 1,
-    }
+    ChildSpec { name: name.into(), restart, shutdown: ms(100), first_epoch: 1 }
 }
 
 fn blocked() -> Exit {
@@ -16,17 +11,11 @@ fn blocked() -> Exit {
 }
 
 fn fenced(child: usize, epoch: u64, exit: Exit) -> Do {
-    Do::Fence {
-        child: ChildId(child),
-        epoch,
-        exit,
-    }
+    Do::Fence { child: ChildId(child), epoch, exit }
 }
 
 fn gone(child: usize) -> Do {
-    Do::Forget {
-        child: ChildId(child),
-    }
+    Do::Forget { child: ChildId(child) }
 }
 
 #[test]
@@ -52,9 +41,7 @@ fn an_added_child_waits_for_those_that_are_being_started() {
 fn a_temporary_child_is_forgotten_after_any_exit_and_its_id_is_not_used_again() {
     let mut m = running(policy(Strategy::OneForOne), &[P]);
     for round in 1..=1_000 {
-        let (id, _) = m
-            .add(spec("once", Restart::Temporary), at(0))
-            .expect("it runs");
+        let (id, _) = m.add(spec("once", Restart::Temporary), at(0)).expect("it runs");
         assert_eq!(id, ChildId(round));
         m.on_started(id, 1, at(0));
         assert_eq!(m.on_exit(id, 1, &boom(), at(0)), [gone(round)]);
@@ -66,9 +53,7 @@ fn a_temporary_child_is_forgotten_after_any_exit_and_its_id_is_not_used_again() 
 #[test]
 fn a_transient_child_is_forgotten_after_a_normal_exit_only() {
     let mut m = running(policy(Strategy::OneForOne), &[]);
-    let (id, _) = m
-        .add(spec("job", Restart::Transient), at(0))
-        .expect("it runs");
+    let (id, _) = m.add(spec("job", Restart::Transient), at(0)).expect("it runs");
     m.on_started(id, 1, at(0));
     assert_eq!(m.on_exit(id, 1, &boom(), at(1)), [restarting(0, 10)]);
     assert_eq!(m.on_timer(at(11)), [start(0, 2)]);
@@ -84,10 +69,7 @@ fn a_removed_child_has_its_time_to_stop_and_does_not_come_back() {
     assert_eq!(m.on_timer(at(100)), [kill(0)]);
     assert_eq!(m.on_exit(ChildId(0), 1, &Exit::Killed, at(101)), [gone(0)]);
     assert_eq!(m.remove(ChildId(0), at(102)), [], "it is gone");
-    assert_eq!(
-        m.on_exit(ChildId(1), 1, &boom(), at(103)),
-        [restarting(1, 10)]
-    );
+    assert_eq!(m.on_exit(ChildId(1), 1, &boom(), at(103)), [restarting(1, 10)]);
     assert_eq!(m.remove(ChildId(1), at(104)), [gone(1)], "it only waited");
     assert_eq!(m.next_timer(), None);
 }
@@ -96,10 +78,7 @@ fn a_removed_child_has_its_time_to_stop_and_does_not_come_back() {
 fn a_group_restart_does_not_wait_for_one_that_leaves() {
     let mut m = running(policy(Strategy::OneForAll), &[P, P]);
     m.remove(ChildId(1), at(0));
-    assert_eq!(
-        m.on_exit(ChildId(0), 1, &boom(), at(1)),
-        [restarting(0, 10), kill(1)]
-    );
+    assert_eq!(m.on_exit(ChildId(0), 1, &boom(), at(1)), [restarting(0, 10), kill(1)]);
     assert_eq!(m.on_timer(at(11)), [start(0, 2)]);
     assert_eq!(m.on_exit(ChildId(1), 1, &Exit::Killed, at(12)), [gone(1)]);
 }
@@ -113,31 +92,15 @@ fn nobody_is_added_to_what_ends() {
 
 #[test]
 fn a_life_that_is_lost_without_fault_starts_at_once_and_spends_no_budget() {
-    let mut m = running(
-        Policy {
-            intensity: 1,
-            in_a_row: 2,
-            ..policy(Strategy::OneForOne)
-        },
-        &[P],
-    );
-    let zero = |child| Do::Restarting {
-        child: ChildId(child),
-        after: Duration::ZERO,
-    };
+    let mut m = running(Policy { intensity: 1, in_a_row: 2, ..policy(Strategy::OneForOne) }, &[P]);
+    let zero = |child| Do::Restarting { child: ChildId(child), after: Duration::ZERO };
     for epoch in 1..=50 {
         let wanted = m.on_lost(ChildId(0), epoch, &blocked(), at(epoch));
-        assert_eq!(
-            wanted,
-            [fenced(0, epoch, blocked()), zero(0), start(0, epoch + 1)]
-        );
+        assert_eq!(wanted, [fenced(0, epoch, blocked()), zero(0), start(0, epoch + 1)]);
         m.on_started(ChildId(0), epoch + 1, at(epoch));
     }
     // Only this exit is counted.
-    assert_eq!(
-        m.on_exit(ChildId(0), 51, &boom(), at(51)),
-        [restarting(0, 10)]
-    );
+    assert_eq!(m.on_exit(ChildId(0), 51, &boom(), at(51)), [restarting(0, 10)]);
 }
 
 #[test]

@@ -67,12 +67,7 @@ fn policies() -> impl Generate<Value = Policy> {
                     intensity,
                     period: ms(period),
                     in_a_row,
-                    backoff: Backoff {
-                        min: ms(min),
-                        max: ms(max),
-                        jitter,
-                        reset: ms(reset),
-                    },
+                    backoff: Backoff { min: ms(min), max: ms(max), jitter, reset: ms(reset) },
                     kill_deadline: ms(deadline),
                 }
             },
@@ -80,10 +75,7 @@ fn policies() -> impl Generate<Value = Policy> {
 }
 
 fn kinds() -> impl Generate<Value = Vec<Restart>> {
-    proptest::collection::vec(
-        prop_oneof![3 => Just(P), 1 => Just(TR), 1 => Just(TE)],
-        1..5,
-    )
+    proptest::collection::vec(prop_oneof![3 => Just(P), 1 => Just(TR), 1 => Just(TE)], 1..5)
 }
 
 /// Executes the actions of the state machine, and checks the rules it must keep.
@@ -122,31 +114,18 @@ impl World {
         for action in wanted {
             assert!(!self.ended, "{action:?} after the end");
             match action {
-                Do::Start {
-                    child: ChildId(child),
-                    epoch,
-                    ..
-                } => {
+                Do::Start { child: ChildId(child), epoch, .. } => {
                     assert!(!self.no_more_starts, "a start after stop or escalation");
                     let before = self.last_epoch.insert(child, epoch).unwrap_or(0);
                     assert!(epoch > before, "epoch {epoch} after {before}");
                     if self.policy.strategy != Strategy::OneForOne {
-                        assert!(
-                            self.alive.keys().all(|other| *other < child),
-                            "not in order"
-                        );
-                        assert!(
-                            self.alive.values().all(|(_, started)| *started),
-                            "too early"
-                        );
+                        assert!(self.alive.keys().all(|other| *other < child), "not in order");
+                        assert!(self.alive.values().all(|(_, started)| *started), "too early");
                     }
                     assert_eq!(self.alive.insert(child, (epoch, false)), None, "two lives");
                 }
                 Do::Stop { child } | Do::Kill { child } => {
-                    assert!(
-                        self.alive.contains_key(&child.0),
-                        "a dead one can't be told"
-                    );
+                    assert!(self.alive.contains_key(&child.0), "a dead one can't be told");
                 }
                 Do::Forget { .. } | Do::StartLot { .. } => {
                     unreachable!("nobody comes or goes here")
@@ -210,9 +189,7 @@ impl World {
                 let last = self.last_epoch.get(child).copied().unwrap_or(0);
                 let stale = last.wrapping_sub(*back);
                 let timer = self.machine.next_timer();
-                let mut wanted = self
-                    .machine
-                    .on_exit(ChildId(*child), stale, &boom(), self.now);
+                let mut wanted = self.machine.on_exit(ChildId(*child), stale, &boom(), self.now);
                 wanted.extend(self.machine.on_started(ChildId(*child), stale, self.now));
                 assert_eq!(wanted, [], "a stale report acted");
                 assert_eq!(self.machine.next_timer(), timer);

@@ -19,21 +19,12 @@ async fn in_time<T>(clock: &Clock, work: impl Future<Output = T>) -> T {
 /// start.
 async fn held_up(clock: &Clock) -> SupervisorHandle {
     let (tried, trace, port) = (AtomicUsize::new(0), Trace::default(), Port::new());
-    let first = Child::new("first", &port, move |_| {
-        match tried.fetch_add(1, Ordering::Relaxed) {
-            0 => Err("not yet".into()),
-            _ => Ok(Probe::new("first", &trace)),
-        }
+    let first = Child::new("first", &port, move |_| match tried.fetch_add(1, Ordering::Relaxed) {
+        0 => Err("not yet".into()),
+        _ => Ok(Probe::new("first", &trace)),
     });
-    let backoff = Backoff {
-        min: ms(1_000),
-        max: ms(1_000),
-        ..Backoff::default()
-    };
-    let policy = Policy {
-        backoff,
-        ..Policy::default()
-    };
+    let backoff = Backoff { min: ms(1_000), max: ms(1_000), ..Backoff::default() };
+    let policy = Policy { backoff, ..Policy::default() };
     let handle = supervise(policy, clock, vec![first]);
     let mut events = Events(handle.events());
     while !matches!(events.next().await, SupervisionEvent::Restarting { .. }) {}

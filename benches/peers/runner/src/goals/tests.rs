@@ -13,10 +13,7 @@ fn line(seconds: f64, cpu: f64) -> Line {
 }
 
 fn judged(measured: &Measured, args: &Args, what: &str) -> Judged {
-    judge(measured, args)
-        .into_iter()
-        .find(|one| one.goal.what == what)
-        .expect("a goal")
+    judge(measured, args).into_iter().find(|one| one.goal.what == what).expect("a goal")
 }
 
 #[test]
@@ -24,33 +21,13 @@ fn a_ratio_is_taken_inside_a_round() {
     let (args, mut measured) = (args(&[]), Measured::default());
     // The machine is four times slower in the second round, which must not change a ratio.
     for (round, slow) in [1.0, 4.0].into_iter().enumerate() {
-        measured.add(
-            "ring",
-            &cell("gopherworks", "ring-64", 1),
-            round,
-            Ok(line(slow, slow)),
-        );
-        measured.add(
-            "ring",
-            &cell("go", "ring-64", 1),
-            round,
-            Ok(line(2.0 * slow, slow)),
-        );
+        measured.add("ring", &cell("gopherworks", "ring-64", 1), round, Ok(line(slow, slow)));
+        measured.add("ring", &cell("go", "ring-64", 1), round, Ok(line(2.0 * slow, slow)));
     }
     let ring = judged(&measured, &args, "ring of four : Go's ring");
-    assert_eq!(
-        ring.spread,
-        Some(Spread {
-            median: 2.0,
-            min: 2.0,
-            max: 2.0
-        })
-    );
+    assert_eq!(ring.spread, Some(Spread { median: 2.0, min: 2.0, max: 2.0 }));
     assert_eq!(ring.is_met(), Some(true));
-    assert_eq!(
-        judged(&measured, &args, "light load, time of a round : Go").is_met(),
-        None
-    );
+    assert_eq!(judged(&measured, &args, "light load, time of a round : Go").is_met(), None);
 }
 
 #[test]
@@ -60,12 +37,7 @@ fn cores_time_counts_where_it_is_wanted_and_tells_something() {
         measured.add("ring", &cell(peer, "ring-64", 1), 0, Ok(line(1.0, cpu)));
         measured.add("copies", &cell(peer, "copies-64", 2), 0, Ok(line(1.0, cpu)));
     }
-    let median = |what: &str| {
-        judged(&measured, &args, what)
-            .spread
-            .expect("measured")
-            .median
-    };
+    let median = |what: &str| judged(&measured, &args, what).spread.expect("measured").median;
     assert_eq!(median("ring of four : Go's ring"), 0.25);
     assert_eq!(median("two copies on two cores : two Go pipelines"), 1.0);
 }
@@ -87,14 +59,7 @@ fn the_best_of_theirs_counts_and_a_failed_round_does_not() {
         }
     }
     let best = judged(&measured, &args, "empty jobs, two arbiters : Go's best");
-    assert_eq!(
-        best.spread,
-        Some(Spread {
-            median: 5.0,
-            min: 5.0,
-            max: 5.0
-        })
-    );
+    assert_eq!(best.spread, Some(Spread { median: 5.0, min: 5.0, max: 5.0 }));
     assert_eq!(measured.failures.len(), 1);
 }
 
@@ -104,16 +69,10 @@ fn every_goal_is_about_what_is_run() {
         let args = args(words);
         let groups = plan::groups(&args);
         for goal in all(&args) {
-            let group = groups
-                .iter()
-                .find(|group| group.name == goal.group)
-                .expect("its group is run");
+            let group =
+                groups.iter().find(|group| group.name == goal.group).expect("its group is run");
             for cell in std::iter::once(&goal.ours).chain(&goal.theirs) {
-                assert!(
-                    group.cells.contains(cell),
-                    "{}: {cell} is not run",
-                    goal.what
-                );
+                assert!(group.cells.contains(cell), "{}: {cell} is not run", goal.what);
             }
         }
     }
@@ -122,10 +81,7 @@ fn every_goal_is_about_what_is_run() {
 #[test]
 fn rows_are_chosen_by_their_names() {
     let names = |only: &str| {
-        plan::groups(&args(&["--only", only]))
-            .iter()
-            .map(|group| group.name)
-            .collect::<Vec<_>>()
+        plan::groups(&args(&["--only", only])).iter().map(|group| group.name).collect::<Vec<_>>()
     };
     assert_eq!(names("ring,light"), ["ring", "light"]);
     assert_eq!(names("balancer").len(), 5);

@@ -4,10 +4,7 @@ use super::*;
 
 /// A site with the state of a new run.
 fn fresh() -> Site {
-    Site {
-        state: RunState::default(),
-        ..site()
-    }
+    Site { state: RunState::default(), ..site() }
 }
 
 fn numbered(id: u64, name: &[u8], body: &str) -> Book {
@@ -25,21 +22,11 @@ fn the_second_book_of_a_name_is_refused_suffixed_or_replaces_the_first() {
     for durable in [true, false] {
         for (rule, files) in [
             ("error", vec![("d/n.x.gz", "one")]),
-            (
-                "suffix",
-                vec![
-                    ("d/n.x.gz", "one"),
-                    ("d/n.x~2.gz", "two"),
-                    ("d/n.x~3.gz", "three"),
-                ],
-            ),
+            ("suffix", vec![("d/n.x.gz", "one"), ("d/n.x~2.gz", "two"), ("d/n.x~3.gz", "three")]),
             ("replace", vec![("d/n.x.gz", "three")]),
         ] {
             let folder = tempfile::tempdir().unwrap();
-            let kind = kind(
-                folder.path(),
-                &format!("on_conflict = '{rule}'\ndurable = {durable}"),
-            );
+            let kind = kind(folder.path(), &format!("on_conflict = '{rule}'\ndurable = {durable}"));
             let run = fresh();
             // Two instances of the burn, as copies of an incinerator have.
             let (first, second) = (kind.make(&run).unwrap(), kind.make(&run).unwrap());
@@ -55,10 +42,7 @@ fn the_second_book_of_a_name_is_refused_suffixed_or_replaces_the_first() {
                     if let Err(failure) = result {
                         let said = failure.reason();
                         assert!(failure.is_permanent(), "{said}");
-                        assert!(
-                            said.contains("n.x.gz is the file of another book"),
-                            "{said}"
-                        );
+                        assert!(said.contains("n.x.gz is the file of another book"), "{said}");
                     }
                 }
                 let names: Vec<_> = files.iter().map(|(name, _)| *name).collect();
@@ -67,11 +51,7 @@ fn the_second_book_of_a_name_is_refused_suffixed_or_replaces_the_first() {
                     assert_eq!(read(folder.path(), name), *body, "{rule}");
                 }
             };
-            check([
-                first.burn(&books[0]),
-                second.burn(&books[1]),
-                first.burn(&books[2]),
-            ]);
+            check([first.burn(&books[0]), second.burn(&books[1]), first.burn(&books[2])]);
             // All books are burned again by a new instance, which must recognise each.
             let again = kind.make(&run).unwrap();
             let results = again.burn_cart(&books.each_ref()).unwrap();
@@ -222,20 +202,15 @@ fn an_output_never_replaces_an_input() {
         let run = fresh();
         let options = format!("root = '{}'\nexclude = ['left-*']", root.display());
         let mut source = source("files", &options, &run);
-        let burn = kind(
-            &folder.path().join("out"),
-            &format!("on_conflict = '{rule}'\nmanifest = 'SUMS'"),
-        )
-        .make(&run)
-        .unwrap();
+        let burn =
+            kind(&folder.path().join("out"), &format!("on_conflict = '{rule}'\nmanifest = 'SUMS'"))
+                .make(&run)
+                .unwrap();
         let listed = source.next(10).unwrap().unwrap();
         assert_eq!(listed.len(), 3);
-        for (id, name, replaces) in [
-            (1, "a.gz", true),
-            (2, "d/b", true),
-            (3, "d/b.gz", false),
-            (4, "left-out.gz", false),
-        ] {
+        for (id, name, replaces) in
+            [(1, "a.gz", true), (2, "d/b", true), (3, "d/b.gz", false), (4, "left-out.gz", false)]
+        {
             let result = burn.burn(&numbered(id, name.as_bytes(), "new"));
             let refused = replaces && rule != "suffix";
             assert_eq!(result.is_err(), refused, "{rule} {name}: {result:?}");
@@ -259,35 +234,22 @@ fn a_manifest_never_replaces_an_input() {
     let _source = source("files", &options, &run);
     let refused = kind(folder.path(), "manifest = 'SUMS'").make(&run).err();
     let refused = refused.unwrap();
-    assert!(
-        refused.reason().contains("an input of the run"),
-        "{refused}"
-    );
+    assert!(refused.reason().contains("an input of the run"), "{refused}");
     assert_eq!(read(folder.path(), "SUMS"), "theirs");
 }
 
 /// One run with two inputs and one output. Returns the names of the files burned of each input.
 fn two_inboxes(folder: &Path, rule: &str) -> [Vec<String>; 2] {
     let run = fresh();
-    let sites = ["p", "q"].map(|node| Site {
-        node: node.to_owned(),
-        ..run.clone()
-    });
+    let sites = ["p", "q"].map(|node| Site { node: node.to_owned(), ..run.clone() });
     let out = folder.join("out");
     let mut sources = sites.each_ref().map(|site| {
         let root = folder.join(&site.node);
-        let options = format!(
-            "root = '{}'\nremember = '{}'",
-            root.display(),
-            out.display()
-        );
+        let options = format!("root = '{}'\nremember = '{}'", root.display(), out.display());
         source("files", &options, site)
     });
     let burn = kind(&out, &format!("on_conflict = '{rule}'"))
-        .make(&Site {
-            node: "fire".to_owned(),
-            ..run
-        })
+        .make(&Site { node: "fire".to_owned(), ..run })
         .unwrap();
     let mut id = 0;
     let burned = sources.each_mut().map(|source| {

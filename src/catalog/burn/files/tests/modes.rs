@@ -35,10 +35,7 @@ fn an_archive_is_no_wider_open_than_its_input_and_keeps_its_times() {
         ("open/read-only", 0o444),
     ] {
         fs::write(input.join(name), name).unwrap();
-        fs::File::open(input.join(name))
-            .unwrap()
-            .set_modified(time)
-            .unwrap();
+        fs::File::open(input.join(name)).unwrap().set_modified(time).unwrap();
         chmod(&input.join(name), rights);
     }
     chmod(&input.join("private"), 0o700);
@@ -79,10 +76,9 @@ fn a_spilled_body_gets_mode_and_time_too_and_without_the_option_only_the_mode() 
         let spilled = folder.path().join("spilled");
         fs::write(&spilled, "spilled").unwrap();
         chmod(&spilled, 0o600);
-        for (name, body) in [
-            ("linked", Body::file(BodyFile::temporary(&spilled), 7)),
-            ("copied", Body::from("x")),
-        ] {
+        for (name, body) in
+            [("linked", Body::file(BodyFile::temporary(&spilled), 7)), ("copied", Body::from("x"))]
+        {
             let book = book(name.as_bytes(), body)
                 .with_header(header::MODE, "0640")
                 .with_header(header::MTIME, "-1.500000000");
@@ -97,12 +93,9 @@ fn a_spilled_body_gets_mode_and_time_too_and_without_the_option_only_the_mode() 
 
 #[test]
 fn what_is_no_mode_and_no_time_is_passed_over() {
-    for (text, time) in [
-        ("1.5", None),
-        ("x.000000000", None),
-        ("1.00000000-", None),
-        ("7.000000001", Some((7, 1))),
-    ] {
+    for (text, time) in
+        [("1.5", None), ("x.000000000", None), ("1.00000000-", None), ("7.000000001", Some((7, 1)))]
+    {
         assert_eq!(parse_mtime(text.as_bytes()), time, "{text}");
     }
     assert_eq!(parse_mode(b"7777"), Some(0o777));

@@ -4,10 +4,7 @@
 use super::*;
 
 fn fresh() -> Site {
-    Site {
-        state: RunState::default(),
-        ..site()
-    }
+    Site { state: RunState::default(), ..site() }
 }
 
 fn fifo(path: &Path) {
@@ -78,11 +75,7 @@ fn a_manifest_in_the_place_of_a_link_replaces_the_link() {
     fs::create_dir(&root).unwrap();
     fs::write(folder.path().join("victim"), "victim").unwrap();
     symlink("../victim", root.join("SUMS")).unwrap();
-    kind(&root, "manifest = 'SUMS'")
-        .make(&fresh())
-        .unwrap()
-        .finish()
-        .unwrap();
+    kind(&root, "manifest = 'SUMS'").make(&fresh()).unwrap().finish().unwrap();
     assert!(root.join("SUMS").symlink_metadata().unwrap().is_file());
     let victim = fs::read_to_string(folder.path().join("victim")).unwrap();
     assert_eq!(victim, "victim");

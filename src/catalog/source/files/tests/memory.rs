@@ -9,11 +9,7 @@ use super::super::super::super::tests::burn_kind;
 use super::*;
 
 fn fresh(node: &str) -> Site {
-    Site {
-        node: node.to_owned(),
-        state: RunState::default(),
-        ..site()
-    }
+    Site { node: node.to_owned(), state: RunState::default(), ..site() }
 }
 
 /// One run of an archive. Returns the names of the burned files.
@@ -22,12 +18,7 @@ fn archive(input: &Path, memory: &Path, output: &Path) -> Vec<String> {
     let options = options(input, &format!("remember = '{}'", memory.display()));
     let mut source = source("files", &options, &site);
     let burn = burn_kind("files", &format!("root = '{}'", output.display()));
-    let burn = burn
-        .make(&Site {
-            node: "archive".to_owned(),
-            ..site
-        })
-        .unwrap();
+    let burn = burn.make(&Site { node: "archive".to_owned(), ..site }).unwrap();
     let receipts = source.receipts().unwrap();
     let mut burned = Vec::new();
     while let Some(mut books) = source.next(10).unwrap() {
@@ -128,15 +119,9 @@ fn an_archive_that_was_moved_is_known_and_one_that_is_to_be_elsewhere_is_made() 
     let path = |name: &str| folder.path().join(name);
     archive(&path("in"), &path("out"), &path("out"));
     fs::rename(path("out"), path("moved")).unwrap();
-    assert_eq!(
-        archive(&path("in"), &path("moved"), &path("moved")),
-        NOTHING
-    );
+    assert_eq!(archive(&path("in"), &path("moved"), &path("moved")), NOTHING);
     assert_eq!(archive(&path("in"), &path("moved"), &path("other")), ["a"]);
-    assert_eq!(
-        archive(&path("in"), &path("moved"), &path("other")),
-        NOTHING
-    );
+    assert_eq!(archive(&path("in"), &path("moved"), &path("other")), NOTHING);
     // If the outputs are not below the folder of the memory, it records absolute paths.
     assert!(path("other/a.gz").exists());
     fs::remove_file(path("other/a.gz")).unwrap();
@@ -158,22 +143,14 @@ fn what_was_made_in_the_folder_that_is_read_is_no_input() {
 fn two_sources_of_one_folder_remember_each_their_own() {
     let folder = tree(&[b"in/a"]);
     let out = folder.path().join("out");
-    let options = options(
-        &folder.path().join("in"),
-        &format!("remember = '{}'", out.display()),
-    );
+    let options = options(&folder.path().join("in"), &format!("remember = '{}'", out.display()));
     let listed = |burn: &str| {
         let run = fresh("");
         let sources = ["p", "q"].map(|node| {
-            let site = Site {
-                node: node.to_owned(),
-                ..run.clone()
-            };
+            let site = Site { node: node.to_owned(), ..run.clone() };
             (node, factory(&options).make(&site).unwrap())
         });
-        let receipts = sources
-            .each_ref()
-            .map(|(_, source)| source.receipts().unwrap());
+        let receipts = sources.each_ref().map(|(_, source)| source.receipts().unwrap());
         let mut listed = String::new();
         for (node, mut source) in sources {
             for book in all(&mut *source) {
@@ -186,9 +163,7 @@ fn two_sources_of_one_folder_remember_each_their_own() {
                 }
             }
         }
-        receipts
-            .iter()
-            .for_each(|receipts| receipts.finish().unwrap());
+        receipts.iter().for_each(|receipts| receipts.finish().unwrap());
         listed
     };
     assert_eq!(listed("p"), "pq");
@@ -200,10 +175,7 @@ fn a_run_that_leaves_no_trace_reads_the_memory_and_makes_nothing() {
     let folder = tree(&[b"in/a", b"in/b"]);
     let (input, output) = (folder.path().join("in"), folder.path().join("out"));
     let listed = || {
-        let site = Site {
-            state: RunState::dry(),
-            ..fresh("inbox")
-        };
+        let site = Site { state: RunState::dry(), ..fresh("inbox") };
         let options = options(&input, &format!("remember = '{}'", output.display()));
         all(&mut *source("files", &options, &site)).len()
     };
