@@ -1,4 +1,4 @@
-//! The command line: what is asked for, and the exit code that answers it.
+//! The command line: arguments, dispatch and exit codes.
 
 mod chaos;
 mod compare;
@@ -31,7 +31,8 @@ mod code {
 
     /// All books burned, all requests answered.
     pub const OK: i32 = 0;
-    /// Something failed besides books and requests, an output could not be written, or the ledger does not balance.
+    /// Something failed besides books and requests, an output could not be written, or the ledger
+    /// does not balance.
     pub const FAILED: i32 = 1;
     /// Wrong usage.
     pub const USAGE: i32 = 2;
@@ -43,10 +44,11 @@ mod code {
     pub const LATE: i32 = 75;
     /// A config is invalid (EX_CONFIG).
     pub const CONFIG: i32 = 78;
-    /// The reader of standard output went away: what the shell says of a filter that SIGPIPE ended.
+    /// Standard output was closed by its reader: 128 + SIGPIPE, as a shell reports it.
     pub const PIPE: i32 = 141;
 
-    /// The code that says more: a stop, then what gopherworks failed in, then what its books did.
+    /// The more severe code: a stop beats a failure of the run, which beats failed books or
+    /// requests.
     pub fn worse(a: i32, b: i32) -> i32 {
         const BY_WEIGHT: [i32; 7] = [OK, PIPE, UNDONE, LATE, FAILED, CONFIG, ESCALATED];
         let weight = |code: i32| {
@@ -55,7 +57,7 @@ mod code {
         if weight(b) > weight(a) { b } else { a }
     }
 
-    /// `code`, or what is worse: an output that could not be written, which is told.
+    /// `code`, or a worse one if an output could not be written; prints that error.
     pub fn with(code: i32, outputs: impl IntoIterator<Item = Result<(), Failed>>) -> i32 {
         outputs.into_iter().fold(code, |code, output| match output {
             Ok(()) => code,
@@ -67,7 +69,8 @@ mod code {
     }
 }
 
-/// Run gopher designs: supervised actors carry books from piles, in carts, through dumps, into incinerators
+/// Run gopher designs: supervised actors carry books from piles, in carts, through dumps, into
+/// incinerators
 #[derive(Debug, Parser)]
 #[command(name = "gopherworks", version, about, after_help = EXIT_CODES, propagate_version = true)]
 struct Cli {
@@ -76,7 +79,8 @@ struct Cli {
     /// Log more: -v what happens, -vv every detail; the variable RUST_LOG overrides this
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
-    /// Print errors only: no progress, no warnings, no report as text; `--format json` prints its JSON all the same
+    /// Print errors only: no progress, no warnings, no report as text; `--format json` prints its
+    /// JSON all the same
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
 }
@@ -85,21 +89,25 @@ struct Cli {
 enum Command {
     /// Run a design until its sources have ended and every book is burned, dead or dropped
     ///
-    /// SIGINT, SIGTERM or SIGHUP closes the sources and drains: what has begun is finished, and books
-    /// that a source can give again go back to it. A second one, or SIGQUIT, stops at once, with every
-    /// book back on its pile; within 10 seconds the run ends with its account, even if a thread is
-    /// stuck. A third one ends the process. A drain after SIGHUP takes 10 seconds at most, unless there
-    /// is a drain deadline; under `nohup`, SIGHUP is ignored.
+    /// SIGINT, SIGTERM or SIGHUP closes the sources and drains: what has begun is finished, and
+    /// books that a source can give again go back to it. A second one, or SIGQUIT, stops at once,
+    /// with every book back on its pile; within 10 seconds the run ends with its account, even if a
+    /// thread is stuck. A third one ends the process. A drain after SIGHUP takes 10 seconds at
+    /// most, unless there is a drain deadline; under `nohup`, SIGHUP is ignored.
     #[command(after_help = LEDGER)]
     Run(RunArgs),
-    /// Run a design in virtual time: the same actors on one thread, with a simulated clock and seeded random numbers
+    /// Run a design in virtual time: the same actors on one thread, with a simulated clock and
+    /// seeded random numbers
     ///
-    /// Files are read and written as the config says; step times take no real time. The same seed gives the same trace, byte by byte.
+    /// Files are read and written as the config says; step times take no real time. The same seed
+    /// gives the same trace, byte by byte.
     #[command(after_help = LEDGER)]
     Simulate(SimulateArgs),
-    /// Run a design in real threads with the faults of its file, and judge the outcome by its [expect] (exit code 1 if a check fails)
+    /// Run a design in real threads with the faults of its file, and judge the outcome by its
+    /// [expect] (exit code 1 if a check fails)
     Chaos(ChaosArgs),
-    /// Simulate designs and print them side by side: speed-up measured and by the formula, idle time, bottleneck
+    /// Simulate designs and print them side by side: speed-up measured and by the formula, idle
+    /// time, bottleneck
     ///
     /// Nothing outside is touched: works are left out, and burns only count.
     Compare(CompareArgs),
@@ -115,7 +123,8 @@ enum Command {
     },
     /// Print the JSON Schema of the config language, for editors
     ///
-    /// Save it with `gopherworks schema > gopherworks.schema.json` and begin a config with `#:schema ./gopherworks.schema.json`.
+    /// Save it with `gopherworks schema > gopherworks.schema.json` and begin a config with
+    /// `#:schema ./gopherworks.schema.json`.
     Schema,
     /// Draw a design: as text, for Graphviz or Mermaid, or as an SVG picture
     Graph(GraphArgs),
@@ -128,10 +137,12 @@ enum Command {
 struct RunArgs {
     /// The config file of the design
     file: PathBuf,
-    /// Threads for actors, and as many for blocking work, 1 to 1024 [default: the file's `execution.cores`, or the machine's cores]
+    /// Threads for actors, and as many for blocking work, 1 to 1024 [default: the file's
+    /// `execution.cores`, or the machine's cores]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     cores: Option<u32>,
-    /// Close the sources after this time and drain; until then `generate` never ends (such as 30s, 10m, 1h)
+    /// Close the sources after this time and drain; until then `generate` never ends (such as 30s,
+    /// 10m, 1h)
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
     /// Seed of all random numbers [default: the file's `execution.seed`]
@@ -145,16 +156,19 @@ struct RunArgs {
     /// Write the report to FILE as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Append dead letters to FILE; `none` keeps none [default: state/NAME.dead.jsonl beside NAME.toml, made for the first letter]
+    /// Append dead letters to FILE; `none` keeps none [default: state/NAME.dead.jsonl beside
+    /// NAME.toml, made for the first letter]
     #[arg(long, value_name = "FILE")]
     dead: Option<PathBuf>,
-    /// Keep dead letters up to this size, bodies included [default: 64MiB, or no limit with --dead FILE]
+    /// Keep dead letters up to this size, bodies included [default: 64MiB, or no limit with --dead
+    /// FILE]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     dead_limit: Option<u64>,
     /// Also inject the faults defined in the file, which a run otherwise ignores
     #[arg(long)]
     faults: bool,
-    /// Give up a drain after this time, with exit code 75 [default: the file's `execution.drain_deadline`, or none]
+    /// Give up a drain after this time, with exit code 75 [default: the file's
+    /// `execution.drain_deadline`, or none]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     drain_deadline: Option<Duration>,
     /// Format of the printed report
@@ -166,13 +180,16 @@ struct RunArgs {
 struct ChaosArgs {
     /// The config file of the design, with [faults] and [expect]
     file: PathBuf,
-    /// Threads for actors, and as many for blocking work, 1 to 1024 [default: the file's `execution.cores`, or the machine's cores]
+    /// Threads for actors, and as many for blocking work, 1 to 1024 [default: the file's
+    /// `execution.cores`, or the machine's cores]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     cores: Option<u32>,
-    /// Stop injecting faults after this time and drain; until then `generate` never ends (such as 30s, 10m, 1h)
+    /// Stop injecting faults after this time and drain; until then `generate` never ends (such as
+    /// 30s, 10m, 1h)
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
-    /// Seed of all random numbers, those of the faults included [default: the file's `execution.seed`]
+    /// Seed of all random numbers, those of the faults included [default: the file's
+    /// `execution.seed`]
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
@@ -189,10 +206,12 @@ struct ChaosArgs {
 struct SimulateArgs {
     /// The config file of the design
     file: PathBuf,
-    /// Steps that may use a core at the same time, 1 to 1024 [default: the file's `execution.cores`, or the machine's cores]
+    /// Steps that may use a core at the same time, 1 to 1024 [default: the file's
+    /// `execution.cores`, or the machine's cores]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     cores: Option<u32>,
-    /// Close the sources after this virtual time and drain; until then `generate` never ends (such as 30s, 10m, 1h)
+    /// Close the sources after this virtual time and drain; until then `generate` never ends (such
+    /// as 30s, 10m, 1h)
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
     /// Seed of all random numbers [default: the file's `execution.seed`]
@@ -203,13 +222,15 @@ struct SimulateArgs {
     /// Multiply all step times by X [default: 1]
     #[arg(long, value_name = "X", value_parser = factor)]
     time_scale: Option<f64>,
-    /// Also inject the faults defined in the file, and judge the outcome by [expect] (exit code 1 if a check fails)
+    /// Also inject the faults defined in the file, and judge the outcome by [expect] (exit code 1
+    /// if a check fails)
     #[arg(long)]
     faults: bool,
     /// Run this many consecutive seeds; stop at the first that fails [default: 1]
     #[arg(long, requires = "faults", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     seeds: Option<u64>,
-    /// Run this many schedules for each seed: the plain one, and others drawn at random [default: 1]
+    /// Run this many schedules for each seed: the plain one, and others drawn at random [default:
+    /// 1]
     #[arg(long, requires = "faults", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     schedules: Option<u64>,
     /// Run only the schedule of this number
@@ -229,7 +250,7 @@ struct SimulateArgs {
     format: Format,
 }
 
-/// A distribution of times with the mean that a file says.
+/// A distribution of service times, with the mean of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Service {
     /// Every request takes the mean
@@ -247,13 +268,16 @@ struct CompareArgs {
     /// The config files of the designs
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// Also simulate each design with this change, such as crews.haul.carts.count=8; `crews.*` means every crew (may be repeated)
+    /// Also simulate each design with this change, such as crews.haul.carts.count=8; `crews.*`
+    /// means every crew (may be repeated)
     #[arg(long = "what-if", value_name = "KEY=VALUE", value_parser = text())]
     what_if: Vec<String>,
-    /// Compare these policies of balancers under the same arrivals and sizes, such as central,least-loaded,random
+    /// Compare these policies of balancers under the same arrivals and sizes, such as
+    /// central,least-loaded,random
     #[arg(long, value_delimiter = ',', value_name = "POLICY")]
     policies: Vec<String>,
-    /// Loads of balancers, as shares of what their workers can do, such as 0.75,0.9; arrivals are then a Poisson process
+    /// Loads of balancers, as shares of what their workers can do, such as 0.75,0.9; arrivals are
+    /// then a Poisson process
     #[arg(long, value_delimiter = ',', value_name = "SHARE")]
     load: Vec<f64>,
     /// Distributions of the service time, with the mean of the file
@@ -344,7 +368,8 @@ enum DeadCommand {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Offer dead letters again: put them back on the piles where they died, and run the design without its sources
+    /// Offer dead letters again: put them back on the piles where they died, and run the design
+    /// without its sources
     ///
     /// Letters whose books burn leave the file; those that die again stay, with their new reason.
     Offer {
@@ -374,7 +399,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 
-/// Largest factor on times.
+/// Largest `--time-scale`.
 const LARGEST_FACTOR: f64 = 1e9;
 
 fn factor(text: &str) -> Result<f64, String> {
@@ -384,7 +409,7 @@ fn factor(text: &str) -> Result<f64, String> {
         .ok_or_else(|| format!("a factor is a number from 0 to {LARGEST_FACTOR}, such as 0.5"))
 }
 
-/// Takes a text, and says which argument is none.
+/// Parses UTF-8; the error names the argument that is not.
 fn text() -> impl TypedValueParser<Value = String> {
     OsStringValueParser::new()
         .try_map(|text| text.into_string().map_err(|_| "it is not UTF-8".to_owned()))
@@ -420,7 +445,7 @@ pub fn main() -> i32 {
         Ok(cli) => cli,
         Err(said) => return help::unparsed(&said),
     };
-    // What goes wrong on purpose is told by the verdict.
+    // Injected faults are reported by the verdict, not by the log.
     let noisy = match &cli.command {
         Command::Chaos(_) => true,
         Command::Simulate(args) => args.faults,

@@ -1,11 +1,10 @@
 //! Balancers and topologies inside an actix-web application.
 //!
-//! [`Endpoints`] mounts what operators ask for with one `.configure(...)`: whether the process
-//! lives and is ready, metrics in the Prometheus text format, and a snapshot in JSON. All of it is
-//! read-only and answers at once, whatever the workers do. [`Refused`] makes of a balancer's
-//! refusal the HTTP answer that tells a client what to do. [`Endpoints::serve`] runs a server and
-//! ends it in order: not ready, HTTP finishes its requests, balancers and topologies drain, the
-//! account.
+//! [`Endpoints`] mounts liveness, readiness, Prometheus metrics and a JSON snapshot with one
+//! `.configure(...)`; all are read-only and answer at once, whatever the workers do. [`Refused`]
+//! turns a balancer's refusal into an HTTP response. [`Endpoints::serve`] runs a server and shuts
+//! down in order: readiness fails, HTTP finishes its requests, balancers and topologies drain,
+//! accounts are returned.
 //!
 //! ```no_run
 //! use actix_web::{App, HttpServer, web};

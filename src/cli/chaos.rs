@@ -17,7 +17,7 @@ use super::progress::Progress;
 use super::run::{end, in_system, listen, on_signal, start, start_failed};
 use super::{ChaosArgs, Failed, Format, SimulateArgs, code, overrides, print};
 
-/// How long what is under way may take once nothing goes wrong any more, where the file doesn't say.
+/// Default time for work in flight to end after the last fault.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn load(file: &std::path::Path, overrides: &Overrides, quiet: bool) -> Result<Loaded, Failed> {
@@ -34,14 +34,14 @@ fn load(file: &std::path::Path, overrides: &Overrides, quiet: bool) -> Result<Lo
     Ok(loaded)
 }
 
-/// A name for what a config says.
+/// SHA-256 of the resolved config, in hex.
 fn config_sha256(loaded: &Loaded) -> String {
     let said = format!("{:?}", loaded.config);
     let hash = Sha256::digest(said.as_bytes());
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The command once more, without its seed.
+/// The command line that repeats a run, without its seed.
 fn words(
     command: &str,
     file: &std::path::Path,
@@ -60,7 +60,7 @@ fn words(
     if let Some(limit) = limit {
         out += &format!(" --for {}us", limit.as_micros());
     }
-    // Who lives with whom hangs on the cores: without them it would be another run.
+    // Placement depends on the number of cores, and the trace on placement.
     out += &format!(" --cores {cores}");
     if let Some(factor) = time_scale {
         out += &format!(" --time-scale {factor}");
@@ -68,7 +68,7 @@ fn words(
     out
 }
 
-/// Runs a topology with its faults in real threads, and says how it stood that.
+/// Runs a topology with its faults on real threads and prints the verdict.
 pub fn chaos(args: &ChaosArgs, quiet: bool) -> Result<i32, Failed> {
     let cores = args.cores.map(|cores| format!("execution.cores={cores}"));
     let overrides = cores.into_iter().fold(overrides(&args.sets)?, Overrides::set);
@@ -81,7 +81,7 @@ pub fn chaos(args: &ChaosArgs, quiet: bool) -> Result<i32, Failed> {
     let patience = loaded.plan.execution.drain_deadline.unwrap_or(PATIENCE);
     let cores = loaded.plan.execution.cores;
     let topology = Topology::from_plan(loaded.plan);
-    // What it does without faults, where anybody wants to know, and a simulation can tell.
+    // `throughput_dip` compares with the rate of a simulation without faults, if there can be one.
     let calm = (topology.plan().expect.throughput_dip)
         .and_then(|_| calm(&topology, seed, args.duration).ok())
         .and_then(|(_, measure)| measure.calm_per_s);
@@ -132,7 +132,7 @@ async fn live(
     Ok((judge((&report, &done, &running.fired())), signal))
 }
 
-/// Runs a topology with its faults in virtual time, for one seed or for many.
+/// Runs a topology with its faults in virtual time, for one seed or many, and prints the verdict.
 pub fn sweep(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
     let cores = args.cores.map(|cores| format!("execution.cores={cores}"));
     let overrides = cores.into_iter().fold(overrides(&args.sets)?, Overrides::set);
@@ -194,7 +194,7 @@ fn bar(runs: u64, quiet: bool) -> ProgressBar {
 fn show(verdict: &Verdict, format: Format, quiet: bool) -> Result<(), Failed> {
     match format {
         Format::Json => print::json(verdict, false),
-        // What failed is said in any case.
+        // A failure is printed even with `--quiet`.
         Format::Text if quiet && verdict.pass => Ok(()),
         Format::Text => print::line(verdict.to_string().trim_end(), false),
     }

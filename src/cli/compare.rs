@@ -11,7 +11,7 @@ use super::{CompareArgs, Failed, Format, code, overrides, print};
 
 mod policies;
 
-/// Simulates designs and shows them side by side.
+/// Simulates designs and prints them side by side.
 pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
     if !(args.policies.is_empty() && args.load.is_empty() && args.service.is_empty()) {
         return policies::compare(args, quiet);
@@ -27,7 +27,7 @@ pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
             Err(found) => bad.push(found.render(print::color_on_stderr())),
         }
     }
-    // Nothing is simulated while anything is wrong anywhere.
+    // Simulate only if every file and every change is valid.
     let mut variants = Vec::new();
     for (at, (file, loaded)) in designs.iter().enumerate() {
         for what_if in &args.what_if {
@@ -64,7 +64,7 @@ pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
     match args.format {
         Format::Json => print::json(&rows, false)?,
         Format::Text if quiet => {
-            // Why something failed is said in any case.
+            // A failure is printed even with `--quiet`.
             for row in rows.iter().filter(|row| row.failed) {
                 let why = row.note.as_deref().unwrap_or_default();
                 print::note(&format!("error: {}: {why}", title(row).trim()));

@@ -17,12 +17,12 @@ use serde_json::{Value, json};
 
 use super::{DeadCommand, Failed, Format, Sets, code, overrides, print, run};
 
-/// Carries out a `dead` command.
+/// Runs a `dead` command.
 pub fn dead(mut command: DeadCommand, quiet: bool) -> Result<i32, Failed> {
     let (DeadCommand::List { file, .. }
     | DeadCommand::Show { file, .. }
     | DeadCommand::Offer { file, .. }) = &mut command;
-    // A config stands for the letters that its runs have kept.
+    // A config means the dead letters that its runs have kept.
     if file.extension().is_some_and(|ending| ending == "toml") {
         *file = run::default_dead(file);
     }
@@ -37,7 +37,7 @@ pub fn dead(mut command: DeadCommand, quiet: bool) -> Result<i32, Failed> {
 
 fn read(file: &Path) -> Result<Letters, Failed> {
     let found = dead::read(file).map_err(|error| match error.kind() {
-        // Such an error names its place itself.
+        // The message of an `InvalidData` error names its place.
         io::ErrorKind::InvalidData => Failed::new(format!("error: {error}")),
         _ => Failed::new(format!("error: {}: {error}", file.display())),
     })?;
@@ -96,7 +96,7 @@ fn list(file: &Path, format: Format) -> Result<i32, Failed> {
     Ok(code::OK)
 }
 
-/// Letters of old versions don't know everything.
+/// Letters of old versions lack some fields.
 fn or_dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
 }
@@ -135,7 +135,7 @@ fn show(file: &Path, number: Option<usize>, body: bool, format: Format) -> Resul
     Ok(code::OK)
 }
 
-/// Copies a body to standard output, telling an input that can't be read from an output that can't be written.
+/// Copies a body to standard output; tells read errors from write errors.
 fn print_body(book: &Book) -> Result<(), Failed> {
     let unreadable = |error: io::Error| Failed::new(format!("error: its body: {error}"));
     let mut reader = book.body.open().map_err(unreadable)?;
@@ -179,7 +179,7 @@ fn described(at: usize, letter: &Letter) -> Result<String, Failed> {
     Ok(text)
 }
 
-/// What became of the letters that were offered, by the id that their offer got.
+/// Outcomes of the offered letters, by the ids that their offer assigned.
 #[derive(Default)]
 struct Fates {
     burned: Mutex<BTreeSet<u64>>,
@@ -215,7 +215,7 @@ fn offer(
     let mut damaged = Some(damaged);
     let run_id = RunId::new();
     let mut worst = code::OK;
-    // Letters of several topologies: one run for each, in the order in which they first died.
+    // One run per topology, in the order in which their letters first died.
     let mut runs: Vec<(PathBuf, Vec<String>)> = Vec::new();
     for letter in &letters {
         let run = of_run(letter, topology)?;
@@ -263,7 +263,7 @@ fn offer(
         let (report, signal) = run::in_system(again(&topology, &mine, quiet))?;
         letters = still_dead(mine, &fates, &report, run_id.as_str());
         letters.extend(others);
-        // Once is enough: they are moved out of the file.
+        // Once only: the damaged lines leave the file.
         dead::replace(file, &letters, &damaged.take().unwrap_or_default())
             .map_err(|error| Failed::new(format!("error: {}: {error}", file.display())))?;
         let shown = run::show(&report, topology.plan(), format, quiet);
@@ -300,7 +300,7 @@ async fn again(
             let book = letter.book().map_err(|error| tampered(&error))?;
             let offered = running.offer(&letter.pile, vec![book]).await;
             if offered.is_err() {
-                // It takes no more: it has given up, and `done` says why.
+                // The run takes no more offers; `done` says why.
                 break;
             }
         }
@@ -315,7 +315,7 @@ async fn again(
     Ok((run::end(&running, done, signal, &signals).await, signal))
 }
 
-/// The letters that did not burn. After a run that did not finish, whatever is not known to be burned stays.
+/// The letters that did not burn. After an unfinished run, letters of unknown outcome stay too.
 fn still_dead(letters: Vec<Letter>, fates: &Fates, report: &Report, run: &str) -> Vec<Letter> {
     let burned = fates.burned.lock().unwrap_or_else(PoisonError::into_inner);
     let dead = fates.dead.lock().unwrap_or_else(PoisonError::into_inner);
@@ -324,7 +324,7 @@ fn still_dead(letters: Vec<Letter>, fates: &Fates, report: &Report, run: &str) -
     for (at, letter) in letters.into_iter().enumerate() {
         let id = at as u64 + 1;
         if id > report.ledger.offered {
-            // It was not offered any more.
+            // It was not offered.
             still.push(letter);
             continue;
         }

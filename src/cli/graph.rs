@@ -6,7 +6,7 @@ use gopherworks::graph::{Copies, Format, Picture};
 
 use super::{Drawing, Failed, GraphArgs, code, overrides, print};
 
-/// Draws a valid config on stdout, and nothing else there.
+/// Draws a valid config on stdout; everything else goes to stderr.
 pub fn graph(args: &GraphArgs, quiet: bool) -> Result<i32, Failed> {
     let loaded = Loaded::read(&args.file, &Catalog::standard(), &overrides(&args.sets)?)?;
     if !(quiet || loaded.warnings.is_empty()) {

@@ -1,4 +1,4 @@
-//! Help, and what is said of a command line that can't be parsed.
+//! Help, and messages about command lines that can't be parsed.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -9,7 +9,7 @@ use gopherworks::config::nearest;
 
 use super::{Cli, code, print};
 
-/// Printed behind the help of all commands.
+/// Printed after the help of every command.
 pub const EXIT_CODES: &str = "Exit codes:
   0    all books burned, all requests answered
   1    something else failed, an output could not be written, or the ledger does not balance
@@ -24,7 +24,7 @@ pub const EXIT_CODES: &str = "Exit codes:
 
 `gopherworks run --help` explains the words of the ledger.";
 
-/// Printed behind the help of commands with a report.
+/// Printed after the help of commands that print a report.
 pub const LEDGER: &str = "The ledger: offered = burned + dead + dropped + unfinished
   offered     books that piles have taken from sources or from an application
   given_back  (JSON) books that a drain gave back to their sources, not begun; they are not among those offered
@@ -46,7 +46,7 @@ books/s and answers/s are books burned and requests answered, divided by the tim
 /// Prints help, the version, or what is wrong with the command line.
 pub fn unparsed(said: &clap::Error) -> i32 {
     if said.use_stderr() {
-        // A stderr that takes nothing is passed over: there is no other place to say so.
+        // If stderr can't be written, there is no other place to report it.
         let _ = said.print();
         if let Some(help) = help_for_command(said) {
             print::note(&help);
@@ -57,8 +57,8 @@ pub fn unparsed(said: &clap::Error) -> i32 {
     code::with(code::OK, [print::written_out(printed)])
 }
 
-/// What was probably meant by a word that is no command: a config file to run, or a command with a letter too many, too few or exchanged, which
-/// clap does not suggest where the word is short.
+/// The probable meaning of an unknown command: a config file to run, or a misspelt command, which
+/// clap does not suggest for short words.
 fn help_for_command(said: &clap::Error) -> Option<String> {
     let ContextValue::String(word) = said.get(ContextKind::InvalidSubcommand)? else {
         return None;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Failed, Format, code, print};
 
-/// Prints what the catalog has.
+/// Prints the kinds of the catalog.
 pub fn kinds(only: Option<&str>, format: Format) -> Result<i32, Failed> {
     let catalog = Catalog::standard();
     let mut text = String::new();

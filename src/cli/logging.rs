@@ -1,4 +1,4 @@
-//! Logs go to stderr, past the progress bar where there is one.
+//! Logs go to stderr, past the progress bar if there is one.
 
 use std::io::{self, Write};
 
@@ -18,7 +18,7 @@ impl Write for PastTheBar {
     }
 }
 
-/// `RUST_LOG` wins over the flags. What is `noisy` goes wrong on purpose, and says nothing unless it is asked to.
+/// `RUST_LOG` overrides the flags. A `noisy` command injects faults, so it logs nothing by default.
 pub fn init(verbose: u8, quiet: bool, noisy: bool) {
     let level = match (quiet, verbose) {
         (true, _) | (false, 0) if noisy => "off",
@@ -27,7 +27,7 @@ pub fn init(verbose: u8, quiet: bool, noisy: bool) {
         (false, 1) => "info",
         (false, _) => "debug",
     };
-    // actix-http says at level error what any client can make it say; what matters of it is logged by the server, at level debug.
+    // Any client can provoke actix-http's error lines; the server logs what matters at level debug.
     let usual = format!("{level},actix_http=off");
     Builder::from_env(Env::default().default_filter_or(usual))
         .format_target(false)

@@ -1,4 +1,4 @@
-//! Files that flags name: found out to be writable before anything runs, written once there is something to write.
+//! Output files that flags name: checked before anything runs, written at the end.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -15,15 +15,17 @@ use super::Failed;
 pub struct Output {
     what: &'static str,
     path: PathBuf,
-    /// A device or a pipe is opened at once, since there is nothing to replace.
+    /// Devices and pipes are opened at once: there is nothing to replace.
     stream: Option<File>,
 }
 
 impl Output {
-    /// Checks that `path` can be written, for what a flag calls `what`. The file is left as it is.
+    /// Checks that `path` can be written, and leaves it as it is. `what` names the file in
+    /// messages.
     ///
     /// # Errors
-    /// A folder that is missing or read-only, a file that may not be written, a fifo that no program reads.
+    /// A folder that is missing or read-only, a file that may not be written, a fifo that no
+    /// program reads.
     pub fn check(what: &'static str, path: Option<&Path>) -> Result<Option<Self>, Failed> {
         let Some(path) = path else {
             return Ok(None);
@@ -47,8 +49,8 @@ impl Output {
         Ok(Some(Self { what, path, stream }))
     }
 
-    /// Writes `value` as JSON. A file is replaced as a whole, so that a disk that is full leaves the old one; a new file is readable by its
-    /// owner only.
+    /// Writes `value` as JSON. A file is replaced in one step, so a full disk leaves the old one; a
+    /// new file is readable by its owner only.
     ///
     /// # Errors
     /// Those of writing.
@@ -75,20 +77,20 @@ fn failed(what: &str, path: &Path, error: &io::Error) -> Failed {
     Failed::new(format!("error: the {what} {} can't be written: {error}{hint}", path.display()))
 }
 
-/// Where a file's bytes are gathered until they replace it.
+/// A temporary file in the same folder, to replace `path`.
 fn beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     Builder::new().prefix(".gopherworks-").tempfile_in(folder.unwrap_or(Path::new(".")))
 }
 
 fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    // The file itself, not the link to it.
+    // Replace the file, not the symbolic link to it.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let old = fs::metadata(&target).ok();
     let shared = old.as_ref().is_some_and(|old| old.nlink() > 1);
     let fresh = match beside(&target) {
         Ok(fresh) if !shared => fresh,
-        // Its folder takes no new file, or the file has other names: it is written in place.
+        // Written in place: its folder takes no new file, or the file has other hard links.
         Ok(_) | Err(_) if old.is_some() => {
             let mut file = OpenOptions::new().write(true).truncate(true).open(&target)?;
             return file.write_all(text);
@@ -108,21 +110,21 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
 /// Writes to a device or a pipe, waiting for its reader.
 fn stream_out(mut stream: &File, text: &[u8]) -> io::Result<()> {
     match stream.write_all(text) {
-        // A reader that has gone away has what it wanted.
+        // A reader that closed the pipe is no error.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }
 }
 
-/// Refuses a flag's file that is the config, a file that the design reads or writes, or another flag's: each would destroy the other.
+/// Rejects an output file that is the config, a file of the design, or another flag's file.
 ///
 /// # Errors
-/// Which two are the same.
+/// Names the two that are the same.
 pub fn apart(flags: &[(&str, Option<&Path>)], config: &Path, plan: &Plan) -> Result<(), Failed> {
     let mut taken = vec![(place(config), "the config")];
     let reads = plan.reads().into_iter().map(|path| (path, "what the design reads"));
     let writes = plan.writes().into_iter().map(|path| (path, "what the design writes"));
-    // Not its folders: a report may stand among the files that a design writes.
+    // Files only: a report may be written among the files of a design.
     taken.extend(reads.chain(writes).map(|(path, what)| (place(path), what)));
     for (flag, path) in flags.iter().filter_map(|(flag, path)| Some((*flag, (*path)?))) {
         // Devices and pipes may be shared.
@@ -141,7 +143,7 @@ pub fn apart(flags: &[(&str, Option<&Path>)], config: &Path, plan: &Plan) -> Res
     Ok(())
 }
 
-/// Tells files apart whatever they are called: by their number, or by the path where there is none yet.
+/// Identity of a file: device and inode, or the path of a file that does not exist yet.
 #[derive(PartialEq, Eq)]
 enum Place {
     File(u64, u64),

@@ -1,4 +1,4 @@
-//! Reports for people.
+//! Reports as text.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
@@ -12,19 +12,20 @@ mod balancing;
 
 pub use balancing::{bar, seconds};
 
-/// True if stderr is a terminal that may be coloured (`NO_COLOR` says no).
+/// True if stderr is a terminal that may be coloured (`NO_COLOR` forbids it).
 pub fn color_on_stderr() -> bool {
     io::stderr().is_terminal()
         && anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
 }
 
-/// Shows mistakes and warnings on stderr, with an empty line behind them.
+/// Prints mistakes and warnings on stderr, with an empty line after them.
 pub fn diagnostics(found: &Diagnostics) {
     note(&found.render(color_on_stderr()));
     note("");
 }
 
-/// Writes a text and a newline to stdout, or to stderr where stdout belongs to the books. A reader that went away is no error.
+/// Prints a text and a newline on stdout, or on stderr if books go to stdout. A closed pipe is no
+/// error.
 ///
 /// # Errors
 /// Any other error of writing, such as a full disk.
@@ -38,7 +39,7 @@ pub fn line(text: &str, to_stderr: bool) -> Result<(), Failed> {
     written_out(written)
 }
 
-/// Tells how writing to standard output went; a reader that went away is no error.
+/// The result of writing to standard output; a closed pipe is no error.
 ///
 /// # Errors
 /// Any other error of writing.
@@ -51,7 +52,8 @@ pub fn written_out(written: io::Result<()>) -> Result<(), Failed> {
     }
 }
 
-/// Tells a person something on stderr, past the progress bar. A stderr that takes nothing is passed over: there is no other place to say so.
+/// Prints a message on stderr, past the progress bar. If stderr can't be written, there is no other
+/// place to report it.
 pub fn note(text: &str) {
     let mut err = anstream::stderr();
     let _ = super::progress::past(|| writeln!(err, "{}", text.trim_end()));
@@ -82,7 +84,7 @@ pub fn table(rows: &[Vec<String>], words: usize) -> String {
     out
 }
 
-/// A number with thin groups of three, for reading.
+/// A number with spaces between groups of three digits.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
@@ -176,7 +178,7 @@ pub fn report(report: &Report) -> String {
     out
 }
 
-/// A time with four digits or more, so that what is said by the second can be checked by it.
+/// A time with at least four significant digits, so that rates can be checked against it.
 fn passed(time: f64) -> String {
     match time {
         0.0 => "0 s".to_owned(),
@@ -186,7 +188,7 @@ fn passed(time: f64) -> String {
     }
 }
 
-/// How many in a second, with three digits or more.
+/// A rate with at least three significant digits.
 fn by_second(rate: f64) -> String {
     match rate {
         rate if rate >= 100.0 => grouped(rate.round() as u64),
@@ -233,7 +235,7 @@ pub fn failures(report: &Report) -> String {
     out
 }
 
-/// Books or answers in a second, as the topology has them.
+/// Books or answers per second.
 fn speed(report: &Report) -> String {
     let answers: f64 = (report.requesters.iter()).map(|asked| asked.per_s).sum();
     let books = format!("{} books/s", by_second(report.books_per_s));
@@ -244,7 +246,7 @@ fn speed(report: &Report) -> String {
     }
 }
 
-/// What was measured beside what the formulas say.
+/// Measured and predicted figures.
 fn prediction(report: &Report) -> String {
     let mut out = String::new();
     let timed = report.speed_up.is_some() || report.speed_up_formula.is_some();
@@ -275,7 +277,7 @@ fn plural(count: u64) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
-/// Something for programs: on standard output, or on stderr where stdout belongs to the books.
+/// Prints JSON on stdout, or on stderr if books go to stdout.
 ///
 /// # Errors
 /// As [`line`].

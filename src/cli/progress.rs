@@ -1,4 +1,4 @@
-//! Progress on a terminal; quiet in a pipe.
+//! The progress bar; drawn only on a terminal.
 
 use std::io::{self, IsTerminal};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 static BAR: OnceLock<ProgressBar> = OnceLock::new();
 
-/// Runs `write` with the bar out of the way.
+/// Runs `write` while the bar is hidden.
 pub fn past<T>(write: impl FnOnce() -> T) -> T {
     match BAR.get() {
         Some(bar) if !bar.is_finished() => bar.suspend(write),
@@ -19,7 +19,7 @@ pub fn past<T>(write: impl FnOnce() -> T) -> T {
     }
 }
 
-/// How often the bar is drawn.
+/// Interval between two drawings.
 const EVERY: Duration = Duration::from_millis(100);
 
 const SPINNER: &str = "{spinner} {elapsed_precise} {msg}";
@@ -29,7 +29,7 @@ const WHOLE: &str = "{spinner} {elapsed_precise} [{bar:32}] {percent}% {msg}";
 pub struct Progress(Option<ProgressBar>);
 
 impl Progress {
-    /// A bar on stderr if that is a terminal and nobody asked for quiet.
+    /// Creates a bar on stderr if that is a terminal and `quiet` is not set.
     pub fn new(quiet: bool) -> Self {
         if quiet || !io::stderr().is_terminal() {
             return Self(None);
@@ -41,7 +41,7 @@ impl Progress {
         Self(Some(BAR.get_or_init(|| bar).clone()))
     }
 
-    /// Draws until the run is over. Never returns where there is no bar to draw.
+    /// Draws until cancelled. Never returns, also without a bar.
     pub async fn follow(&self, running: &RunningTopology) {
         if self.0.is_none() {
             return std::future::pending().await;
@@ -102,7 +102,7 @@ impl Progress {
         bar.tick();
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();
@@ -110,7 +110,7 @@ impl Progress {
     }
 }
 
-/// A bar drawn from a thread of its own, for a run whose time is not this world's.
+/// A bar drawn from a thread of its own, for runs in virtual time.
 pub struct Watched {
     progress: Arc<Progress>,
     stop: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
@@ -133,7 +133,7 @@ impl Watched {
         Self { progress, stop }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(self) {
         if let Some((stop, drawing)) = self.stop {
             drop(stop);

@@ -20,7 +20,7 @@ use super::progress::Progress;
 use super::signals::{Phase, Signal, Signals};
 use super::{Failed, Format, RunArgs, code, overrides, print};
 
-/// Runs a topology and prints its account.
+/// Runs a topology and prints its report.
 pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
     let overrides = with_flags(overrides(&args.sets)?, args);
     let loaded = Loaded::read(&args.file, &Catalog::standard(), &overrides)?;
@@ -46,7 +46,7 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
         ..Options::default()
     };
     let topology = Topology::from_plan(loaded.plan).with_options(options);
-    // Shared with the control thread, which writes it if the run has to be ended by force.
+    // Shared with the control thread, which writes it if the run must be ended by force.
     let report_file = Arc::new(Mutex::new(report_file));
     let (report, signal) = in_system(live(&topology, args, &report_file, quiet))?;
     let written = write_report(&report_file, &report);
@@ -58,7 +58,7 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
     Ok(code::with(code, [written, shown]))
 }
 
-/// Most bytes of dead letters that are kept where no file is named.
+/// Default limit on the bytes of kept dead letters.
 const MOST_KEPT: u64 = 64 << 20;
 
 /// Where this run keeps its dead letters.
@@ -74,7 +74,7 @@ fn dead_file(args: &RunArgs, run: &RunId) -> Result<Option<DeadFile>, Failed> {
     };
     made.map(Some).map_err(|error| {
         let path = args.dead.as_deref().unwrap_or(&args.file);
-        // An error of the file's content names its place itself.
+        // The message of an error of the file's content names its place.
         let place = match error.kind() {
             io::ErrorKind::InvalidData => String::new(),
             _ => format!("the dead letters {}: ", path.display()),
@@ -90,7 +90,7 @@ pub fn default_dead(config: &Path) -> PathBuf {
     folder.join("state").join(format!("{name}.dead.jsonl"))
 }
 
-/// Names the file of dead letters, and what can be done with it.
+/// Prints the file of dead letters, and the commands for it.
 fn say_kept(kept: &Kept, named: bool) {
     let path = kept.path.display();
     if kept.kept > 0 {
@@ -159,7 +159,7 @@ async fn live(
     Ok((report, signal))
 }
 
-/// Writes the file of `--report`, once.
+/// Writes the file of `--report`, at most once.
 fn write_report(file: &Mutex<Option<Output>>, report: &Report) -> Result<(), Failed> {
     let file = file.lock().unwrap_or_else(PoisonError::into_inner).take();
     file.map_or(Ok(()), |file| file.json(report))
@@ -174,12 +174,12 @@ pub fn in_system<T>(body: impl Future<Output = T>) -> T {
     done
 }
 
-/// Listens for signals: before anything starts, so that none is missed.
+/// Listens for signals, before anything starts.
 pub fn listen() -> Result<Signals, Failed> {
     Signals::new().map_err(|error| Failed::new(format!("error: no signals: {error}")))
 }
 
-/// Starts a topology. A signal gives up the start; nothing has been taken from a source by then.
+/// Starts a topology. A signal cancels the start; no source has been read by then.
 pub async fn start(topology: &Topology, signals: &mut Signals) -> Result<RunningTopology, Failed> {
     tokio::select! {
         biased;
@@ -194,7 +194,7 @@ pub async fn start(topology: &Topology, signals: &mut Signals) -> Result<Running
     }
 }
 
-/// Ends a run. If it was to be stopped at once, programs that it runs are killed.
+/// Ends a run. If it is stopped at once, the programs that it runs are killed.
 pub async fn end(
     running: &RunningTopology,
     done: Done,
@@ -217,7 +217,7 @@ pub async fn end(
         if !at_once {
             return std::future::pending().await;
         }
-        // Until the account is there: a program may have been about to start when the others were killed.
+        // Repeated until the report exists: a program may have been about to start.
         loop {
             command::kill_all();
             Clock::real().sleep(Duration::from_millis(10)).await;
@@ -249,7 +249,7 @@ async fn until_end(
     }
 }
 
-/// What follows from the first signal.
+/// Drains or stops after the first signal.
 pub async fn on_signal(
     running: &RunningTopology,
     signal: Signal,
@@ -265,7 +265,8 @@ pub async fn on_signal(
     until_drained(running, signals, Some(signal)).await
 }
 
-/// Closes the sources and waits until all is drained, the deadline has passed, or a signal asks for a stop.
+/// Closes the sources and waits until everything is drained, the deadline has passed, or a signal
+/// asks for a stop.
 pub async fn until_drained(
     running: &RunningTopology,
     signals: &mut Signals,
@@ -288,7 +289,7 @@ pub async fn until_drained(
     }
 }
 
-/// The words and the code for a topology that did not start.
+/// Message and exit code for a topology that did not start.
 pub fn start_failed(error: StartError) -> Failed {
     let code = match &error {
         StartError::Escalated(_) => code::ESCALATED,
@@ -301,7 +302,7 @@ pub fn start_failed(error: StartError) -> Failed {
     Failed { code, message: format!("error: the topology did not start: {error}") }
 }
 
-/// What a report means to a shell.
+/// Exit code for a report.
 pub fn exit_code(report: &Report, plan: &Plan) -> i32 {
     match &report.outcome {
         Outcome::SinkClosed(sink) if is_quiet(report, sink, plan) => code::PIPE,
@@ -316,7 +317,7 @@ pub fn exit_code(report: &Report, plan: &Plan) -> i32 {
     }
 }
 
-/// True if nothing went wrong but that the reader of standard output went away.
+/// True if nothing went wrong except that standard output was closed by its reader.
 fn is_quiet(report: &Report, sink: &SinkClosed, plan: &Plan) -> bool {
     report.balances() && report.failures.is_empty() && is_stdout(sink, plan)
 }
@@ -328,16 +329,16 @@ fn is_stdout(sink: &SinkClosed, plan: &Plan) -> bool {
     writes.any(|path| path.as_os_str() == STANDARD_STREAM)
 }
 
-/// Prints the account: on stdout, or on stderr where books went to stdout.
+/// Prints the report on stdout, or on stderr if books went to stdout.
 ///
 /// # Errors
-/// Those of writing it.
+/// The output can't be written.
 pub fn show(report: &Report, plan: &Plan, format: Format, quiet: bool) -> Result<(), Failed> {
     let to_stderr = plan.writes_to_stdout();
     let shown = match format {
         Format::Json => print::json(report, to_stderr),
         Format::Text if quiet => {
-            // Why something failed is said in any case.
+            // A failure is printed even with `--quiet`.
             let failures = print::failures(report);
             if exit_code(report, plan) != code::OK && !failures.is_empty() {
                 print::note(failures.trim());
@@ -349,7 +350,7 @@ pub fn show(report: &Report, plan: &Plan, format: Format, quiet: bool) -> Result
     if let Outcome::Escalated(reason) = &report.outcome {
         print::note(&format!("error: the restart budget is spent: {reason}"));
     }
-    // A filter whose reader went away ends without a word.
+    // A filter whose reader has closed the pipe ends silently.
     if let Outcome::SinkClosed(sink) = &report.outcome
         && !is_stdout(sink, plan)
     {

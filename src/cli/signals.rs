@@ -1,4 +1,4 @@
-//! Signals, and the thread that hears them: no load of a topology can keep it from acting.
+//! Signals, and the thread that handles them independently of the topology's load.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -14,41 +14,41 @@ use tokio::sync::watch;
 
 use super::{code, print};
 
-/// A run that was stopped at once ends within this time, with its account as it stands, even if a
-/// thread of it is stuck.
+/// A run that is stopped at once ends within this time, with its current report, even if one of its
+/// threads is stuck.
 pub const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 
-/// A start that does not react to a signal within this time is ended.
+/// A start that does not react to a signal within this time is aborted.
 const START_WITHIN: Duration = Duration::from_secs(2);
 
-/// Longest drain after SIGHUP, where the design has no bound of its own.
+/// Longest drain after SIGHUP if the design sets no deadline.
 const HUNG_UP_WITHIN: Duration = Duration::from_secs(10);
 
-/// A drain deadline that the main thread has not acted on for so long is acted on here.
+/// The control thread enforces a drain deadline if the main thread has not done so by then.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How far a command has got: it decides what the next signal means.
+/// Progress of the command: it decides what the next signal means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Nothing runs yet. A signal ends the command.
     Starting,
     /// A signal begins the drain.
     Running,
-    /// A signal stops at once. The drain is to end within this time, if there is a bound.
+    /// A signal stops at once. The drain ends within this time, if there is a bound.
     Draining(Option<Duration>),
     /// Everything is drained; files are being completed. One signal is tolerated, a second ends the
     /// process.
     Finishing,
     /// A signal was tolerated while finishing.
     FinishingAsked,
-    /// Stopped before it had started. One more signal ends the process. Exit code.
+    /// Stopped before it had started, with this exit code. One more signal ends the process.
     Abandoned(i32),
-    /// Being stopped at once. One more signal ends the process. Exit code.
+    /// Being stopped at once, with this exit code. One more signal ends the process.
     Stopping(i32),
 }
 
 impl Phase {
-    /// How long it may last before the control thread acts.
+    /// Time in this phase before the control thread acts.
     fn bound(self) -> Option<Duration> {
         match self {
             Phase::Draining(within) => within.map(|within| within.saturating_add(GRACE)),
@@ -59,21 +59,21 @@ impl Phase {
     }
 }
 
-/// A signal that asks for an end.
+/// A signal that asks the command to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signal {
     /// 128 plus its number.
     pub code: i32,
-    /// It asks for a stop without a drain.
+    /// Stop without a drain.
     pub at_once: bool,
-    /// The terminal is gone, and no second signal can come from it: longest that the drain may take
-    /// if nothing else bounds it.
+    /// Longest drain if nothing else bounds it. Set for SIGHUP: without its terminal, the process
+    /// gets no second signal.
     pub within: Option<Duration>,
 }
 
 type Account = Box<dyn Fn(Report) + Send>;
 
-/// What the control thread acts on.
+/// The run that the control thread acts on.
 #[derive(Default)]
 struct Attached(Mutex<Option<(RunningTopology, Account)>>);
 
@@ -86,7 +86,7 @@ impl Attached {
     }
 }
 
-/// Signals that ask for an end. They are heard by a thread of their own; dropping this ends it.
+/// Signals that ask the command to end, received by a thread that ends when this is dropped.
 pub struct Signals {
     heard: UnboundedReceiver<Signal>,
     phase: watch::Sender<Phase>,
@@ -94,7 +94,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on.
+    /// Starts listening.
     pub fn new() -> io::Result<Self> {
         let (say, heard) = unbounded_channel();
         let phase = watch::Sender::new(Phase::Starting);
@@ -109,7 +109,7 @@ impl Signals {
         Ok(Self { heard, phase, attached })
     }
 
-    /// The next one.
+    /// Waits for the next signal.
     pub async fn next(&mut self) -> Signal {
         match self.heard.recv().await {
             Some(signal) => signal,
@@ -117,10 +117,10 @@ impl Signals {
         }
     }
 
-    /// Says how far the command has got.
+    /// Records the progress of the command.
     pub fn enter(&self, next: Phase) {
         self.phase.send_if_modified(|phase| {
-            // A stop that the control thread has begun is not taken back.
+            // A stop that the control thread has begun is final.
             let taken = !matches!(*phase, Phase::Stopping(_) | Phase::Abandoned(_));
             if taken {
                 *phase = next;
@@ -129,7 +129,7 @@ impl Signals {
         });
     }
 
-    /// What is to be stopped. `account` is told the report of a run that had to be ended by force.
+    /// Sets the run to be stopped. `account` gets the report of a run that is ended by force.
     pub fn attach(&self, running: &RunningTopology, account: impl Fn(Report) + Send + 'static) {
         let mut attached = (self.attached.0.lock()).unwrap_or_else(PoisonError::into_inner);
         *attached = Some((running.clone(), Box::new(account)));
@@ -145,12 +145,12 @@ impl Signals {
 }
 
 impl Signals {
-    /// The run has ended, and its account is the caller's to show.
+    /// The run has ended; the caller prints its report.
     pub fn detach(&self) {
         let mut attached = (self.attached.0.lock()).unwrap_or_else(PoisonError::into_inner);
         let gone = attached.take();
         drop(attached);
-        // The last handle may stop what runs: not under the lock.
+        // Dropping the last handle may stop the run, so do it without the lock.
         drop(gone);
     }
 }
@@ -161,7 +161,7 @@ impl Drop for Signals {
     }
 }
 
-/// The control thread. What it does hangs on no other thread.
+/// The control thread. It depends on no other thread.
 struct Control {
     say: UnboundedSender<Signal>,
     phase: watch::Sender<Phase>,
@@ -231,8 +231,8 @@ impl Control {
         let _ = self.say.send(signal);
     }
 
-    /// Begins the stop here, too: works look at the halt after each book, wherever the supervisor
-    /// is at.
+    /// Halts the run from this thread too: work checks the halt after each book, even if the
+    /// supervisor is stuck.
     fn stop(&self, code: i32) {
         self.phase.send_replace(Phase::Stopping(code));
         let attached = self.attached.clone();
@@ -242,7 +242,7 @@ impl Control {
         });
     }
 
-    /// What was to end by now has not ended.
+    /// The bound of the present phase has passed.
     fn is_late(&self) {
         match *self.phase.borrow() {
             Phase::Draining(_) => {}
@@ -252,7 +252,7 @@ impl Control {
             }
             Phase::Stopping(code) => {
                 let attached = self.attached.clone();
-                // A full pipe may hold up who prints.
+                // Printing may block on a full pipe.
                 within(Duration::from_secs(1), move || {
                     attached.with(|running, account| {
                         print::note(&format!(
@@ -270,7 +270,7 @@ impl Control {
     }
 }
 
-/// Runs `act` on a thread of its own and waits for it, but no longer than `most`.
+/// Runs `act` on a thread of its own and waits at most `most` for it.
 fn within(most: Duration, act: impl FnOnce() + Send + 'static) {
     let (done, ended) = mpsc::channel();
     let spawned = std::thread::Builder::new().spawn(move || {
@@ -282,7 +282,7 @@ fn within(most: Duration, act: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Ends the process and the programs that it runs; nothing else is waited for.
+/// Kills the programs that the run started and ends the process, without waiting for anything else.
 fn exit(code: i32) -> ! {
     within(Duration::from_millis(500), || _ = command::kill_all());
     std::process::exit(code)
@@ -292,7 +292,7 @@ struct Listening {
     interrupt: Listener,
     terminate: Listener,
     quit: Listener,
-    /// `None` where it was ignored from the start, as under `nohup`: it stays ignored.
+    /// `None` if it was ignored from the start, as under `nohup`: it stays ignored.
     hangup: Option<Listener>,
 }
 
@@ -327,8 +327,8 @@ impl Listening {
     }
 }
 
-/// True if SIGHUP was ignored when the process began. Only Linux tells without unsafe code;
-/// elsewhere, a process without a terminal is taken to have been started by `nohup`.
+/// True if SIGHUP was ignored when the process began. Only Linux shows that without unsafe code;
+/// elsewhere, a process without a terminal is assumed to run under `nohup`.
 fn ignores_hangup() -> bool {
     use std::io::IsTerminal;
     if let Ok(status) = std::fs::read_to_string("/proc/self/status") {

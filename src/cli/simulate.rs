@@ -17,7 +17,7 @@ use super::run::{exit_code, listen, show, start};
 use super::signals::Phase;
 use super::{Failed, SimulateArgs, code, overrides, print};
 
-/// Simulates a topology and prints its account.
+/// Simulates a topology and prints its report.
 pub fn simulate(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
     let cores = args.cores.map(|cores| format!("execution.cores={cores}"));
     let seed = args.seed.map(|seed| format!("execution.seed={seed}"));
@@ -43,7 +43,7 @@ pub fn simulate(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
     Ok(code::with(code, [traced, written, shown]))
 }
 
-/// The trace that is asked for.
+/// The trace that the arguments ask for.
 pub fn trace(args: &SimulateArgs) -> Result<TraceLog, Failed> {
     match &args.trace {
         Some(path) => TraceLog::writing(path).map_err(|error| untraced(path, &error)),
@@ -56,10 +56,10 @@ fn untraced(path: &Path, error: &io::Error) -> Failed {
     Failed::new(format!("error: the trace {path} can't be written: {error}"))
 }
 
-/// Ends the trace and gives its hash.
+/// Ends the trace and returns its hash.
 ///
 /// # Errors
-/// What went wrong with its file, now or before.
+/// Its file can't be written.
 pub fn finish(trace: &TraceLog, args: &SimulateArgs) -> Result<String, Failed> {
     let path = args.trace.as_deref().unwrap_or(Path::new(""));
     trace.finish().map_err(|error| untraced(path, &error))
@@ -79,7 +79,7 @@ async fn live(
     let (done, signal) = tokio::select! {
         biased;
         done = until_done(&running, &clock, args.duration) => (done, None),
-        // There is nothing to wait for: what a drain would take is virtual.
+        // A simulation has nothing outside to drain.
         signal = signals.next() => (Done::Stopped, Some(signal.code)),
     };
     if let Some(code) = signal {

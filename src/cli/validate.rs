@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Failed, Format, ValidateArgs, code, overrides, print};
 
-/// Checks every file; one bad one makes the exit code 78.
+/// Checks every file; a single invalid one makes the exit code 78.
 pub fn validate(args: &ValidateArgs, quiet: bool) -> Result<i32, Failed> {
     let overrides = overrides(&args.sets)?;
     let catalog = Catalog::standard();

@@ -1,4 +1,4 @@
-//! What operators ask an application for.
+//! Health, metrics and snapshots over HTTP.
 
 use std::fmt;
 use std::future::ready;
@@ -22,10 +22,11 @@ use super::shutdown::PATIENCE;
 use super::watched::{Told, Watched};
 use crate::topology::RunningTopology;
 
-/// Health, metrics and snapshots of balancers and topologies, to be mounted in an actix-web
-/// application. Clones are the same.
+/// Health, metrics and snapshots of balancers and topologies, for an actix-web application. Clones
+/// share them.
 ///
-/// It holds handles: what it tells of lives as long as it does, or until it is shut down.
+/// It holds handles, so its balancers and topologies live at least until it is dropped or shut
+/// down.
 #[derive(Clone)]
 pub struct Endpoints {
     pub(super) watched: Arc<Vec<Box<dyn Watched>>>,
@@ -33,7 +34,7 @@ pub struct Endpoints {
     closing: Arc<AtomicBool>,
     pub(super) grace: Duration,
     pub(super) patience: Duration,
-    /// Set once the end is not to be waited for.
+    /// True once the shutdown should no longer wait.
     pub(super) hurry: watch::Sender<bool>,
     hosts: Option<Hosts>,
 }
@@ -52,7 +53,7 @@ impl Default for Endpoints {
 }
 
 impl Endpoints {
-    /// Endpoints that tell of nothing yet.
+    /// Creates endpoints without balancers and topologies.
     pub fn new() -> Self {
         Self {
             watched: Arc::default(),
@@ -65,17 +66,17 @@ impl Endpoints {
         }
     }
 
-    /// Tells of a balancer. What asks others is added before them: they drain in this order. Each
-    /// needs a name of its own.
+    /// Adds a balancer. They drain in the order of being added, so add callers before the balancers
+    /// that they call.
     ///
     /// # Panics
-    /// If it was cloned before, or has one of this name.
+    /// If this was cloned before, or has one of the same name.
     #[must_use]
     pub fn balancer<W: Work>(self, balancer: &BalancerHandle<W>) -> Self {
         self.with(Box::new(balancer.clone()))
     }
 
-    /// Tells of a topology.
+    /// Adds a topology.
     ///
     /// # Panics
     /// As [`Endpoints::balancer`].
@@ -84,8 +85,7 @@ impl Endpoints {
         self.with(Box::new(running.clone()))
     }
 
-    /// Tells of the balancer that a requester asks and of its server, where a request names one of
-    /// `hosts`.
+    /// Adds a requester's balancer and server, for requests whose host is one of `hosts`.
     #[cfg(feature = "http")]
     pub(crate) fn served(
         self,
@@ -98,8 +98,8 @@ impl Endpoints {
     }
 
     /// # Panics
-    /// If it was cloned before: a clone would not tell of it. If it has one of this name: nobody
-    /// could tell their metrics apart.
+    /// If this was cloned before, since clones would lack it; or if the name is taken, since
+    /// metrics could not be told apart.
     fn with(mut self, watched: Box<dyn Watched>) -> Self {
         let name = watched.name();
         assert!(
@@ -113,50 +113,49 @@ impl Endpoints {
         self
     }
 
-    /// `/metrics` shows the application's own registry, which has [`Endpoints::metrics`]
-    /// registered in it, instead of one of its own.
+    /// Makes `/metrics` show the application's registry, which must contain [`Endpoints::metrics`],
+    /// instead of a registry of its own.
     #[must_use]
     pub fn registry(mut self, registry: Arc<Registry>) -> Self {
         self.registry = Some(registry);
         self
     }
 
-    /// How long it says that it is not ready before the server stops to take connections, so that
-    /// load balancers notice; 0 by default.
+    /// Time between failing readiness and closing the port, for load balancers to notice. Default:
+    /// 0.
     #[must_use]
     pub fn grace(mut self, span: Duration) -> Self {
         self.grace = span;
         self
     }
 
-    /// How long balancers and topologies may drain in all; 30 s by default. What is not over then
-    /// is given up, and accounted for.
+    /// Time for all balancers and topologies to drain; work that is left then is given up and
+    /// accounted for. Default: 30 s.
     #[must_use]
     pub fn patience(mut self, span: Duration) -> Self {
         self.patience = span;
         self
     }
 
-    /// Answers only requests that name one of these hosts, `localhost` or an address (421 else),
-    /// and whose `Origin`, where there is one, does so too (403 else). Without it a page on the
-    /// web could have the browser of somebody on this machine read them, under a name that the
-    /// page lets point here (DNS rebinding). Ports and case are not looked at; `"*"` is any host.
-    /// Any host is answered by default.
+    /// Answers only requests that name one of these hosts, `localhost` or an address (otherwise
+    /// 421) and whose `Origin`, if any, does so too (otherwise 403). This prevents DNS rebinding:
+    /// otherwise a web page could let its own name point to this machine and read the responses
+    /// through a local browser. Ports and case are ignored; `"*"` is any host. Default: any host.
     #[must_use]
     pub fn hosts(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.hosts = Some(Hosts::named(hosts));
         self
     }
 
-    /// The metrics, for a registry of the application's own:
-    /// `registry.register_collector(Box::new(endpoints.metrics()))`. They are read when the
-    /// registry is.
+    /// The metrics, for a registry of the application:
+    /// `registry.register_collector(Box::new(endpoints.metrics()))`. Values are read when the
+    /// registry is encoded.
     pub fn metrics(&self) -> Metrics {
         Metrics::new(self.watched.clone())
     }
 
-    /// False from the moment at which the shutdown begins; else true if each balancer takes
-    /// requests and has a worker, and each topology runs. Never waits.
+    /// True if each balancer accepts requests and has a worker, and each topology runs; false once
+    /// the shutdown has begun. Never waits.
     pub fn is_ready(&self) -> bool {
         !self.closing.load(Ordering::Acquire)
             && self.watched.iter().all(|watched| watched.is_ready())
@@ -166,9 +165,9 @@ impl Endpoints {
         self.closing.store(true, Ordering::Release);
     }
 
-    /// The routes, for `.configure(...)` of an application or a scope: `/health/live`,
-    /// `/health/ready`, `/metrics` and `/snapshot`, for GET and HEAD; others are told 405. Hosts
-    /// are checked as [`Endpoints::hosts`] says.
+    /// The routes `/health/live`, `/health/ready`, `/metrics` and `/snapshot`, for
+    /// `.configure(...)` of an application or a scope. They answer GET and HEAD, other methods get
+    /// 405; hosts are checked as in [`Endpoints::hosts`].
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let of = web::Data::new(self.clone());
         move |config: &mut ServiceConfig| {
@@ -188,7 +187,7 @@ impl Endpoints {
 
 type Show = fn(&Endpoints) -> HttpResponse;
 
-/// What is answered where.
+/// Routes and their handlers.
 const ROUTES: [(&str, Show); 4] = [
     ("/health/live", live),
     ("/health/ready", readiness),

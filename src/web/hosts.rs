@@ -1,5 +1,5 @@
-//! Which hosts a request for operators may name: without it a web page could have a browser ask
-//! for them under a name of its own, which it lets point to this machine (DNS rebinding).
+//! The hosts that a request for operators may name. The check prevents DNS rebinding: a web page
+//! could let its own name point to this machine and read the responses through a browser.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{HOST, ORIGIN};
 use actix_web::{HttpRequest, HttpResponse};
 
-/// The hosts that are answered to.
+/// The accepted hosts.
 #[derive(Debug, Clone)]
 pub(crate) struct Hosts {
     any: bool,
@@ -16,26 +16,26 @@ pub(crate) struct Hosts {
     names: Vec<String>,
 }
 
-/// A page can't make an address point elsewhere, so these are bounded only where others can't be
-/// meant.
+/// Addresses can't be rebound, so they are restricted only if the server listens on a single one.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "they need a listener"))]
 enum Addresses {
     All,
     Loopback,
-    /// This one, and loopback.
+    /// This address, and loopback.
     One(IpAddr),
 }
 
 impl Hosts {
-    /// Names by which this machine is reached, all addresses, and `names`.
+    /// The names of this machine, all addresses, and `names`.
     pub(super) fn named(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let names: Vec<String> =
             (names.into_iter()).map(|name| plain(&name.into()).to_ascii_lowercase()).collect();
         Self { any: names.iter().any(|name| name == "*"), addresses: Addresses::All, names }
     }
 
-    /// What `address` is reached by, and `names`. The port is not looked at: it may be forwarded.
+    /// The hosts of a server that listens on `address`, and `names`. Ports are ignored: they may be
+    /// forwarded.
     #[cfg(feature = "http")]
     pub(crate) fn listening(address: IpAddr, names: &[String]) -> Self {
         let addresses = match address {
@@ -46,14 +46,14 @@ impl Hosts {
         Self { addresses, ..Self::named(names) }
     }
 
-    /// The answer to a request that names another host, or comes from a page of one.
+    /// The refusal of a request that names another host, or whose origin does.
     pub(super) fn refusal(&self, request: &HttpRequest) -> Option<HttpResponse> {
         if self.any {
             return None;
         }
         let header = |name| Some(request.headers().get(name)?.to_str().unwrap_or_default());
-        // Of a whole address in the request line the header says nothing (RFC 9112, 3.2.2).
-        // HTTP/1.0 names none; browsers always do.
+        // With an absolute URI the header is ignored (RFC 9112, 3.2.2). HTTP/1.0 names no host;
+        // browsers always do.
         let authority = request.uri().authority().map(|authority| authority.as_str());
         if let Some(host) = authority.or_else(|| header(HOST))
             && !self.has(host)
@@ -87,7 +87,7 @@ fn plain(host: &str) -> &str {
         return rest.split_once(']').map_or("", |(address, _)| address);
     }
     let name = match host.rsplit_once(':') {
-        // More than one is an address without brackets.
+        // Several colons are an IPv6 address without brackets.
         Some((name, port)) if !name.contains(':') && port.bytes().all(|c| c.is_ascii_digit()) => {
             name
         }
@@ -102,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    /// The status of a request with these headers; 0 where it is let pass.
+    /// The status of the refusal; 0 if the request passes.
     fn status(hosts: &Hosts, headers: &[(&str, &str)]) -> u16 {
         let request =
             headers.iter().fold(TestRequest::get(), |request, pair| request.insert_header(*pair));

@@ -1,4 +1,4 @@
-//! Metrics in the text format of Prometheus and OpenMetrics, read when somebody asks.
+//! Metrics in the text formats of Prometheus and OpenMetrics, read on demand.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use prometheus_client::registry::Unit;
 use super::watched::{Told, Watched};
 use crate::report::Report;
 
-/// Everything that there is to measure, as a collector of a `prometheus_client` registry.
+/// All metrics, as a collector for a `prometheus_client` registry.
 ///
-/// All names begin with `gopherworks_`, times are in seconds, counters end in `_total`; `balancer`
-/// and `topology` are the labels that say of which one.
+/// Names begin with `gopherworks_`, times are in seconds, counters end in `_total`; the labels
+/// `balancer` and `topology` name the source.
 #[derive(Clone)]
 pub struct Metrics(Arc<Vec<Box<dyn Watched>>>);
 
@@ -81,8 +81,7 @@ impl Value {
     }
 }
 
-/// The families, in the order in which they are written; samples of one family have to stand
-/// together.
+/// The families in the order of output; samples of one family must be adjacent.
 #[derive(Default)]
 struct Families(Vec<Family>);
 

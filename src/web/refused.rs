@@ -9,10 +9,11 @@ use actix_web::{HttpResponse, ResponseError};
 use gopherworks_actors::balancer::{BalancerHandle, CallError};
 use gopherworks_actors::worker::Work;
 
-/// Why a request has no answer, for the client that sent it.
+/// Why a request has no answer, as a response to its client.
 ///
-/// 503 with `Retry-After` where the balancer is full, sheds, is shut down, or has lost the worker;
-/// 504 where a worker was at it when the deadline passed. The body says no more than that: what a
+/// 503 with `Retry-After` if the balancer is full, sheds load, is shut down, or has lost the
+/// worker; 504 if the deadline passed while a worker was running it. The body contains no details:
+/// the reason of a worker's death goes to the log only.
 /// worker died of is for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
@@ -21,16 +22,15 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// `error`, with what the client is told of when to come back.
+    /// Wraps `error`; `retry_after` is when the client should try again.
     pub fn new(error: CallError, retry_after: Duration) -> Self {
         Self { error, retry_after }
     }
 
-    /// The answer, or what to tell a client of `balancer` instead: a handler returns it, or goes
-    /// on by `?`.
+    /// The answer, or the refusal by `balancer`, for a handler to return.
     ///
     /// # Errors
-    /// The call's.
+    /// The call failed.
     pub fn or<W: Work, R>(
         balancer: &BalancerHandle<W>,
         answer: Result<R, CallError>,
@@ -38,12 +38,12 @@ impl Refused {
         answer.map_err(|error| Self::new(error, balancer.retry_after()))
     }
 
-    /// What the balancer said.
+    /// The balancer's error.
     pub fn error(&self) -> &CallError {
         &self.error
     }
 
-    /// Seconds after which a client should ask again: whole ones, from 1 to 3600.
+    /// The value of `Retry-After`, 1 to 3600 seconds.
     pub fn retry_after_s(&self) -> u64 {
         let seconds = self.retry_after.as_secs_f64().ceil();
         seconds.clamp(1.0, 3600.0) as u64
@@ -56,7 +56,7 @@ impl fmt::Display for Refused {
             CallError::WorkerLost { .. } => "the worker was lost",
             CallError::Full | CallError::Shed { .. } => "overloaded",
             CallError::DeadlineExceeded { .. } => "too late",
-            // Closed, and what is to come.
+            // `Closed`, and variants that may be added.
             _ => "shutting down",
         })
     }

@@ -1,4 +1,4 @@
-//! What a server of a file counts besides the requests that it asks.
+//! Counters of a requester's HTTP server, besides those of its requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -11,7 +11,7 @@ pub(crate) struct ServerCounts {
     slow: AtomicU64,
 }
 
-/// What a server has counted so far.
+/// A snapshot of the counters.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Served {
     pub(super) connections: i64,
@@ -20,18 +20,18 @@ pub(super) struct Served {
 }
 
 impl ServerCounts {
-    /// A connection is open until what this gives is dropped.
+    /// Counts an open connection until the returned guard is dropped.
     pub(crate) fn connection(self: &Arc<Self>) -> Open {
         self.connections.fetch_add(1, Ordering::Relaxed);
         Open(self.clone())
     }
 
-    /// A client has sent what is no HTTP request.
+    /// Counts a request that is not HTTP.
     pub(crate) fn malformed(&self) {
         self.malformed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A client was too slow, so its connection was cut.
+    /// Counts a connection that was cut because its client was too slow.
     pub(crate) fn slow(&self) {
         self.slow.fetch_add(1, Ordering::Relaxed);
     }

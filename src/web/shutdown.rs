@@ -1,4 +1,5 @@
-//! The end in order: not ready, HTTP finishes its requests, everything drains, the account.
+//! Shutdown in order: readiness fails, HTTP finishes its requests, everything drains, accounts are
+//! returned.
 
 use std::time::Duration;
 
@@ -9,22 +10,22 @@ use gopherworks_actors::clock::Clock;
 use super::Endpoints;
 use crate::report::Report;
 
-/// What one balancer or topology has done when it has ended.
+/// The final account of a balancer or topology.
 #[derive(Debug, Clone)]
 pub enum Account {
-    /// A balancer: every request that was asked is among the others.
+    /// A balancer: each request is counted under one outcome.
     Balancer {
-        /// Its name.
+        /// Name of the balancer.
         name: String,
-        /// What has become of its requests.
+        /// Requests by outcome.
         counts: Counts,
     },
-    /// A topology.
+    /// A topology and its report.
     Topology(Box<Report>),
 }
 
 impl Account {
-    /// True if everything is accounted for, once.
+    /// True if everything is accounted for exactly once.
     pub fn balances(&self) -> bool {
         match self {
             Account::Balancer { counts, .. } => counts.asked == counts.over(),
@@ -34,14 +35,14 @@ impl Account {
 }
 
 impl Endpoints {
-    /// Runs `server` until it ends by itself or the process is told to: by SIGTERM, SIGINT or
-    /// Ctrl-C. Then ends everything in order, as [`Endpoints::shut_down`] does; told a second
-    /// time, it stops at once and gives up what is under way. The server has to be built with
-    /// `disable_signals()`, else it stops before it says that it is not ready.
+    /// Runs `server` until it ends or the process gets SIGTERM, SIGINT or Ctrl-C, then shuts down
+    /// as [`Endpoints::shut_down`] does. A second signal stops at once and gives up what is in
+    /// flight. Build the server with `disable_signals()`, otherwise it stops before readiness
+    /// fails.
     ///
     /// # Errors
-    /// The server's. Balancers and topologies are drained all the same; their account is in the
-    /// log then.
+    /// The server failed. Balancers and topologies are drained nevertheless; their accounts are
+    /// logged.
     pub async fn serve(&self, server: Server) -> std::io::Result<Vec<Account>> {
         let handle = server.handle();
         let mut running = std::pin::pin!(server);
@@ -60,7 +61,7 @@ impl Endpoints {
             () = told() => {}
         }
         let hurried = async {
-            // Who asks a second time does not want to wait any longer.
+            // A second signal means: stop waiting.
             told().await;
             self.hurry.send_replace(true);
             handle.stop(false).await;
@@ -74,10 +75,10 @@ impl Endpoints {
         }
     }
 
-    /// Ends everything in order: `/health/ready` answers 503, for as long as the grace says; the
-    /// server takes no further connection and finishes the requests that it has, within its own
-    /// `shutdown_timeout`; balancers and topologies drain, all within [`Endpoints::patience`].
-    /// Gives the account of each, in the order in which they were added.
+    /// Shuts down in order: `/health/ready` answers 503 for the grace period, the server accepts no
+    /// further connection and finishes its requests within its own `shutdown_timeout`, balancers
+    /// and topologies drain within [`Endpoints::patience`]. Returns the accounts in the order of
+    /// being added.
     pub async fn shut_down(&self, server: &ServerHandle) -> Vec<Account> {
         self.not_ready();
         tokio::select! {
@@ -89,9 +90,9 @@ impl Endpoints {
         self.drain().await
     }
 
-    /// Waits until the end is not to be waited for.
+    /// Waits until the shutdown should no longer wait.
     async fn hurried(&self) {
-        // The sender is in `self`.
+        // Can't fail: the sender is in `self`.
         let _ = self.hurry.subscribe().wait_for(|hurry| *hurry).await;
     }
 
@@ -100,7 +101,7 @@ impl Endpoints {
         let clock = Clock::real();
         let until = clock.now() + self.patience;
         let mut accounts = Vec::new();
-        // One after the other in the order of being added: who asks is added before who is asked.
+        // In the order of being added: callers before the balancers that they call.
         for watched in self.watched.iter() {
             let patient = watched.end(until - clock.now());
             let account = tokio::select! {
@@ -114,7 +115,7 @@ impl Endpoints {
     }
 }
 
-/// Waits for the process to be told to end.
+/// Waits for a signal to end.
 async fn told() {
     let interrupted = async {
         if let Err(error) = tokio::signal::ctrl_c().await {
@@ -140,5 +141,5 @@ async fn told() {
     interrupted.await;
 }
 
-/// How long each balancer and topology may drain, where nothing else is said.
+/// Default of [`Endpoints::patience`].
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! What the endpoints tell of: balancers of any work, and running topologies.
+//! What the endpoints observe: balancers of any work, and running topologies.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,15 +12,15 @@ use super::shutdown::Account;
 use crate::report::Report;
 use crate::topology::RunningTopology;
 
-/// A future of this thread.
+/// A future that is not `Send`.
 pub(super) type Ending<'a> = Pin<Box<dyn Future<Output = Account> + 'a>>;
 
-/// A balancer, whatever its work is.
+/// A balancer of any work, or a topology.
 pub(super) trait Watched: Send + Sync {
     fn name(&self) -> String;
     fn is_ready(&self) -> bool;
     fn told(&self) -> Told;
-    /// What the server has counted that is asked through, with the requester's name.
+    /// Counters of the HTTP server in front of it, with the requester's name.
     #[cfg(feature = "http")]
     fn served(&self) -> Option<(String, super::served::Served)> {
         None
@@ -28,7 +28,7 @@ pub(super) trait Watched: Send + Sync {
     fn end(&self, within: Duration) -> Ending<'_>;
 }
 
-/// What is known of one of them at a moment.
+/// A snapshot of a balancer or a topology.
 pub(super) enum Told {
     Balancer { figures: Box<Figures>, restarts: u64, times: [Buckets; 2] },
     Topology(Box<Report>),
@@ -59,8 +59,8 @@ impl<W: Work> Watched for BalancerHandle<W> {
     }
 }
 
-/// The balancer that a requester of a topology asks, and the server that it asks for. Its end is
-/// the topology's.
+/// A balancer of a topology, with the server of the requester in front of it. It ends with the
+/// topology.
 #[cfg(feature = "http")]
 pub(super) struct Asked(
     pub(super) gopherworks_actors::requester::Asker,

@@ -13,7 +13,7 @@ use gopherworks::topology::StartError;
 use crate::cli::run::start_failed;
 use crate::cli::{CompareArgs, Failed, Format, Service, code, overrides, print};
 
-/// Every policy under every load and every distribution.
+/// Simulates every policy under every load and every distribution.
 pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
     let bad = |message: String| Failed { code: code::CONFIG, message };
     if let Some(wrong) = args.load.iter().find(|share| !(**share > 0.0 && **share < 10.0)) {
@@ -44,7 +44,7 @@ pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
     match args.format {
         Format::Json => print::json(&rows, false)?,
         Format::Text if quiet => {
-            // Why something failed is said in any case.
+            // A failure is printed even with `--quiet`.
             for row in &rows {
                 if let Some(note) = &row.note {
                     print::note(&format!("error: {}, {}: {note}", row.design, row.policy));
@@ -57,7 +57,7 @@ pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
     Ok(if failed { code::FAILED } else { code::OK })
 }
 
-/// Loads and distributions outside, policies inside: what is to be compared stands together.
+/// Policies vary fastest, so that rows to be compared are adjacent.
 fn trials(args: &CompareArgs) -> Vec<Trial> {
     fn all<T: Clone>(of: &[T]) -> Vec<Option<T>> {
         match of {
@@ -89,7 +89,7 @@ fn distribution(service: Service) -> Distribution {
     }
 }
 
-/// Simulations have nothing in common, so each core does one at a time.
+/// Simulations are independent, so each core runs one at a time.
 fn simulated(jobs: &[(Plan, Trial)], seeds: u64) -> Result<Vec<Row>, StartError> {
     let next = AtomicUsize::new(0);
     type Place = Mutex<Option<Result<Vec<Row>, StartError>>>;
@@ -118,7 +118,8 @@ fn simulated(jobs: &[(Plan, Trial)], seeds: u64) -> Result<Vec<Row>, StartError>
     Ok(out)
 }
 
-/// A table and bars for each load and distribution; times in units of the mean service time beside seconds.
+/// A table and bars for each load and distribution; times in units of the mean service time beside
+/// seconds.
 fn text(rows: &[Row]) -> String {
     let mut out = String::new();
     let group = |row: &Row| {

@@ -1,20 +1,20 @@
-//! Balancers and requesters for people.
+//! Balancers and requesters as text.
 
 use gopherworks::report::Report;
 
 use super::{grouped, table};
 
-/// Widest bar.
+/// Width of the longest bar, in characters.
 const BAR: usize = 40;
 
-/// A bar of this share of the widest.
+/// A bar of this share of the longest.
 pub fn bar(share: f64) -> String {
     let eighths = (share.clamp(0.0, 1.0) * BAR as f64 * 8.0).round() as usize;
     let part = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8];
     "█".repeat(eighths / 8) + part
 }
 
-/// A time in three digits or more, with a unit.
+/// A time with at least three significant digits and a unit.
 pub fn seconds(time: f64) -> String {
     let (number, unit) = match time {
         time if time >= 1.0 => (time, "s"),
@@ -30,7 +30,8 @@ pub fn seconds(time: f64) -> String {
     }
 }
 
-/// A table of requesters, one of balancers, and one of each balancer's workers as bars of their pending requests.
+/// A table of requesters, one of balancers, and one of each balancer's workers as bars of their
+/// pending requests.
 pub(super) fn tables(report: &Report) -> String {
     let mut out = String::new();
     if !report.requesters.is_empty() {
@@ -88,7 +89,7 @@ pub(super) fn tables(report: &Report) -> String {
         ];
         let mut head = head.map(str::to_owned).to_vec();
         let mut row = row;
-        // Only what has happened: most balancers know nothing of it.
+        // Columns only for what has happened: most balancers have none of these.
         for (word, count) in [
             ("expired", balancer.expired),
             ("shed", balancer.shed),
@@ -124,5 +125,5 @@ pub(super) fn tables(report: &Report) -> String {
     out
 }
 
-/// Workers that are drawn.
+/// Workers that get a bar.
 const MOST_BARS: usize = 20;
