@@ -1,8 +1,8 @@
-//! Faults in real threads and real time, and the verdict on them.
+//! Faults on real threads in real time, and the verdict on them.
 //!
-//! The same file can be [swept](crate::verdict::sweep::Sweep) in virtual time, where a failure can
-//! be had again and made small; here the threads are real, and so are blocked arbiters, the
-//! operating system's scheduler and whatever a burn does outside.
+//! [`Sweep`](crate::verdict::sweep::Sweep) runs the same file in virtual time, where a failure can
+//! be repeated and minimised. Here threads, blocked arbiters, the operating system's scheduler and
+//! the side effects of burns are real.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,17 +15,17 @@ use crate::topology::{Done, Faulting, Options, RunningTopology, Topology};
 use crate::verdict::auditor::Auditor;
 use crate::verdict::{FiredReport, Measure, SUSPECTS, Verdict, judge};
 
-/// A topology that is about to run with its faults.
+/// A topology to be run with its faults.
 #[derive(Debug)]
 pub struct Chaos {
-    /// To be started.
+    /// The topology to start.
     pub topology: Topology,
     auditor: Arc<Auditor>,
 }
 
 impl Chaos {
-    /// With the faults of the file, as `seed` decides. With `limit`, made-up sources don't end by
-    /// themselves.
+    /// Takes the faults of the file, drawn by `seed`. With `limit`, sources that generate books do
+    /// not end on their own.
     #[must_use]
     pub fn new(topology: Topology, seed: u64, limit: Option<Duration>) -> Self {
         let auditor = Auditor::new(None);
@@ -38,9 +38,9 @@ impl Chaos {
         Self { topology: topology.with_seed(seed).with_options(options), auditor }
     }
 
-    /// Runs until the sources are done and all is drained, or until `limit`: then nothing more
-    /// goes wrong, and what is under way has `patience` to come to its end. To be called inside an
-    /// actix system, on the topology that was started from this.
+    /// Runs until everything is drained. At `limit`, sources are closed, faults are disabled, and
+    /// work in flight has `patience` to end. Call it inside an actix system on the topology that
+    /// was started from this.
     pub async fn until_done(
         &self,
         running: &RunningTopology,
@@ -64,7 +64,7 @@ impl Chaos {
         }
     }
 
-    /// The verdict on a run that is over.
+    /// The verdict on a finished run.
     pub fn verdict(
         &self,
         (report, done): (&Report, &Done),

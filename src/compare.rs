@@ -1,4 +1,4 @@
-//! Designs side by side, each simulated without touching anything outside.
+//! Compares designs by simulating them without side effects.
 
 pub mod policies;
 
@@ -10,18 +10,18 @@ use crate::plan::Plan;
 use crate::report::{Outcome, Report};
 use crate::topology::{Options, StartError, Topology};
 
-/// What there is to say of one design.
+/// The figures of one design.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
     /// Name of the design.
     pub design: String,
-    /// What was changed in it, as `KEY=VALUE`; `None` for the design as it is.
+    /// The change to the design, as `KEY=VALUE`; `None` for the design itself.
     pub what_if: Option<String>,
-    /// Gophers in all.
+    /// Number of gophers.
     pub gophers: usize,
-    /// Carts in all.
+    /// Number of carts.
     pub carts: u64,
-    /// Cores that it was given.
+    /// Number of cores.
     pub cores: usize,
     /// Speed-up over one gopher, measured.
     pub speed_up: Option<f64>,
@@ -29,20 +29,19 @@ pub struct Row {
     pub speed_up_formula: Option<f64>,
     /// Virtual seconds to the last burn.
     pub makespan_s: Option<f64>,
-    /// Mean share of the run in which a gopher does nothing, 0 to 1.
+    /// Mean idle share of the gophers, 0 to 1.
     pub idle: Option<f64>,
-    /// What limits it.
+    /// The limiting node.
     pub bottleneck: Option<String>,
-    /// Why there is no number, where there is none.
+    /// Why figures are missing.
     pub note: Option<String>,
     /// True if the simulation failed; `note` says why.
     pub failed: bool,
 }
 
-/// Simulates a plan without its works, with burns that only count, and tells how fast it is.
-/// Blocks this thread.
+/// Simulates a plan without its works, with burns that only count. Blocks this thread.
 ///
-/// # Errors
+/// As [`Topology::start`].
 /// Those of [`Topology::start`].
 ///
 /// # Panics
@@ -92,8 +91,8 @@ fn fill(row: &mut Row, report: &Report) {
     row.note = failed.or_else(|| report.unsaid.first().cloned());
 }
 
-/// The changes that `what_if` (`KEY=VALUE`) means for a design: none if it has no such node, one
-/// for each node that a `*` stands for.
+/// The changes that `what_if` (`KEY=VALUE`) means for a design: one for each node that matches `*`,
+/// none if there is no such node.
 pub fn changes(config: &TopologyConfig, what_if: &str) -> Vec<String> {
     let Some((key, value)) = what_if.split_once('=') else {
         return vec![what_if.to_owned()];
@@ -110,7 +109,7 @@ pub fn changes(config: &TopologyConfig, what_if: &str) -> Vec<String> {
     meant.map(|name| format!("{group}.{name}{rest}={value}")).collect()
 }
 
-/// The names of a design's nodes in one group of tables; `None` for a key that is no such group.
+/// The names of a design's nodes in one group of tables; `None` if `key` is no such group.
 fn names<'a>(config: &'a TopologyConfig, group: &str) -> Option<Vec<&'a String>> {
     Some(match group {
         "piles" => config.piles.keys().collect(),
@@ -124,7 +123,7 @@ fn names<'a>(config: &'a TopologyConfig, group: &str) -> Option<Vec<&'a String>>
     })
 }
 
-/// The node that `what_if` (`KEY=VALUE`), which names none of this design's, probably means.
+/// The node that `what_if` (`KEY=VALUE`) probably means, if it names none of this design.
 pub fn probably<'a>(config: &'a TopologyConfig, what_if: &str) -> Option<&'a str> {
     let mut parts = what_if.trim().splitn(3, '.');
     let names = names(config, parts.next()?)?;

@@ -1,4 +1,4 @@
-//! Dead letters in a file: a JSON line for each death, kept by a run, looked at and put back later.
+//! Files of dead letters: one JSON line per death, written by runs, listed and offered again later.
 
 mod keep;
 mod merge;
@@ -19,10 +19,10 @@ use crate::topology::DeadBook;
 
 pub use keep::{DeadFile, Kept, Limit};
 
-/// Longest line that is read back: a body in memory is rarely more than a cart.
+/// Longest line that is read, in bytes. Bodies in memory are rarely larger than a cart.
 const LONGEST: u64 = 1 << 30;
 
-/// Bytes as JSON: text where they are text, base64 where they are not.
+/// Bytes in JSON: UTF-8 as text, else base64.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Blob {
@@ -73,7 +73,7 @@ enum Content {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         len: Option<u64>,
         size: u64,
-        /// SHA-256 of a body that was copied beside the letters, in hex.
+        /// SHA-256 of a body that was copied to a file beside the letters, in hex.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sha256: Option<String>,
     },
@@ -83,7 +83,7 @@ fn once() -> u32 {
     1
 }
 
-/// One dead letter as it stands in the file.
+/// A dead letter in the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Letter {
     topology: Blob,
@@ -91,29 +91,29 @@ pub struct Letter {
     sets: Vec<String>,
     /// The pile where it died.
     pub pile: String,
-    /// The crew or incinerator that it failed at, where that is known.
+    /// The crew or incinerator where it failed, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// Its id in the run in which it died last.
+    /// Its id in the run of its last death.
     pub id: u64,
-    /// Why it died last.
+    /// Reason of its last death.
     pub reason: String,
     /// Attempts that were charged, in all runs.
     pub attempts: u32,
-    /// How often it has died.
+    /// Number of deaths.
     #[serde(default = "once")]
     pub deaths: u32,
-    /// The run in which it died last; empty in letters of old versions.
+    /// Run of its last death; empty in letters of old versions.
     #[serde(default)]
     pub run: String,
-    /// When it died first, as UTC by RFC 3339; empty in letters of old versions.
+    /// Time of its first death, in UTC as in RFC 3339; empty in letters of old versions.
     #[serde(default)]
     pub first: String,
-    /// When it died last, as UTC by RFC 3339; empty in letters of old versions.
+    /// Time of its last death, in UTC as in RFC 3339; empty in letters of old versions.
     #[serde(default)]
     pub last: String,
-    /// Its key outside the process in the run in which it died first, where it has no header
-    /// `key`; empty in letters of old versions.
+    /// Its key outside the process in the run of its first death, if it has no header `key`; empty
+    /// in letters of old versions.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     key: String,
     headers: Vec<(String, Blob)>,
@@ -121,7 +121,7 @@ pub struct Letter {
 }
 
 impl Letter {
-    /// The config file of the run in which it died.
+    /// The config file of the run of its last death.
     ///
     /// # Errors
     /// The file was tampered with.
@@ -129,13 +129,13 @@ impl Letter {
         self.topology.path()
     }
 
-    /// The `--set` flags of that run.
+    /// The `--set` flags of the run of its last death.
     pub fn sets(&self) -> &[String] {
         &self.sets
     }
 
-    /// The book, to be offered anew. Its key is that of its first run, so that a server or a
-    /// program that has seen it knows it again.
+    /// The book, to be offered again. It keeps the key of its first run, so that servers and
+    /// programs recognise it.
     ///
     /// # Errors
     /// The file was tampered with.
@@ -159,7 +159,7 @@ impl Letter {
         Ok(Book { id: BookId::UNASSIGNED, headers, body })
     }
 
-    /// What people would call it: its name header, else its id; safe to print.
+    /// Its name header, else its id; safe to print.
     pub fn title(&self) -> String {
         let name = self.headers.iter().find(|(name, _)| name == "name");
         match name.and_then(|(_, blob)| blob.bytes().ok()) {
@@ -182,7 +182,7 @@ impl Letter {
     }
 }
 
-/// Locks the file, so that only one run appends or one offer replaces at a time.
+/// Locks the file for one run that appends, or one offer that replaces it.
 fn claim(file: &File) -> io::Result<()> {
     let claimed = rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
     claimed.map_err(|error| match error {
@@ -197,28 +197,26 @@ fn claim(file: &File) -> io::Result<()> {
 /// Locks a file of letters against other runs and offers until the returned lock is dropped.
 ///
 /// # Errors
-/// Those of opening the file; `ResourceBusy` if another run or offer holds the lock.
+/// The file can't be opened; `ResourceBusy` if another run or offer holds the lock.
 pub fn lock(path: &Path) -> io::Result<impl Sized + use<>> {
     let file = File::open(path)?;
     claim(&file)?;
     Ok(Locked::new(file))
 }
 
-/// What a file of letters holds.
+/// The content of a file of letters.
 #[derive(Debug, Default)]
 pub struct Letters {
-    /// The letters in the order in which they first died; a book that died in several runs is
-    /// listed once.
+    /// Letters in the order of first deaths; a book that died in several runs is listed once.
     pub letters: Vec<Letter>,
-    /// Lines that are no letters, such as half a line that a killed run left: their numbers, and
-    /// what they hold.
+    /// Number and content of lines that are no letters, such as an incomplete line of a killed run.
     pub damaged: Vec<(usize, Vec<u8>)>,
-    /// Lines that were letters, before those of one book were joined.
+    /// Number of letters before those of the same book were merged.
     lines: usize,
 }
 
 impl Letters {
-    /// Warns of each line that is no letter.
+    /// Logs a warning for each damaged line.
     pub fn warn_of_damage(&self, path: &Path) {
         for (number, line) in &self.damaged {
             log::warn!(
@@ -233,7 +231,7 @@ impl Letters {
 /// Reads all letters of a file.
 ///
 /// # Errors
-/// Those of reading; a file of which no line is a letter, with the number of the first.
+/// The file can't be read, or none of its lines is a letter; then the first line is named.
 pub fn read(path: &Path) -> io::Result<Letters> {
     use std::io::Read;
     let mut found = Letters::default();
@@ -248,7 +246,7 @@ pub fn read(path: &Path) -> io::Result<Letters> {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        // Without its end, so that half a letter is known by its being too short.
+        // Without its line end, so that an incomplete letter is recognised by its length.
         match serde_json::from_slice(line.trim_ascii_end()) {
             Ok(letter) => found.letters.push(letter),
             Err(error) => {
@@ -275,11 +273,11 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Replaces the letters of a file in one step; bodies that no letter needs any more are deleted.
-/// Damaged lines are moved to `PATH.damaged`, which is told.
+/// Replaces the letters of a file in one step, and deletes bodies that no letter needs any more.
+/// Damaged lines are moved to `PATH.damaged`, with a message.
 ///
 /// # Errors
-/// Those of writing; the old file is whole then.
+/// The file can't be written; it is then unchanged.
 pub fn replace(path: &Path, letters: &[Letter], damaged: &[(usize, Vec<u8>)]) -> io::Result<()> {
     if !damaged.is_empty() {
         let aside = beside(path, ".damaged");
@@ -296,7 +294,7 @@ pub fn replace(path: &Path, letters: &[Letter], damaged: &[(usize, Vec<u8>)]) ->
             aside.display()
         );
     }
-    // The file itself, not the link to it.
+    // Replace the file, not the symbolic link to it.
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut fresh = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
@@ -311,13 +309,13 @@ pub fn replace(path: &Path, letters: &[Letter], damaged: &[(usize, Vec<u8>)]) ->
     fresh.as_file().sync_all()?;
     fresh.persist(path).map_err(|error| error.error)?;
     if let Ok(bodies) = fs::canonicalize(beside(path, ".bodies")).and_then(fs::read_dir) {
-        // A torn letter may still name its body.
+        // An incomplete letter may still name its body.
         let damaged = fs::read(beside(path, ".damaged")).unwrap_or_default();
         let damaged = String::from_utf8_lossy(&damaged);
         for body in bodies.flatten() {
             let named = damaged.contains(&*body.file_name().to_string_lossy());
             if !named && !needed.contains(&body.path()) {
-                // One that stays is only a file too many.
+                // A body that stays only takes space.
                 let _ = fs::remove_file(body.path());
             }
         }
@@ -325,7 +323,7 @@ pub fn replace(path: &Path, letters: &[Letter], damaged: &[(usize, Vec<u8>)]) ->
     Ok(())
 }
 
-/// The time of day as UTC by RFC 3339, in whole seconds.
+/// The present time in UTC as in RFC 3339, in whole seconds.
 fn now() -> String {
     #[expect(
         clippy::disallowed_methods,
@@ -336,7 +334,7 @@ fn now() -> String {
     rfc3339(since.unwrap_or_default().as_secs())
 }
 
-/// Seconds since 1970 as UTC by RFC 3339. The calendar by Howard Hinnant's `civil_from_days`.
+/// Seconds since 1970 in UTC as in RFC 3339, by Howard Hinnant's `civil_from_days`.
 fn rfc3339(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, of_era) = (days / 146_097, days % 146_097);

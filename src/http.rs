@@ -1,4 +1,4 @@
-//! HTTP in: a requester of a file that serves.
+//! The HTTP server of a requester.
 
 mod answers;
 mod connection;

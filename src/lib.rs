@@ -1,9 +1,21 @@
-//! gopherworks moves work with supervised actix actors.
+//! Pipelines and load balancers of supervised actix actors.
 //!
-//! A *topology* is a drawing: piles and dumps (queues), incinerators (sinks), and crews of gophers
-//! that carry carts of books between them. It comes from a TOML file or from a builder;
-//! [`topology::Topology::start`] wires it up inside a running actix system, a supervisor restarts
-//! what fails, and nothing is lost.
+//! A *topology* consists of piles and dumps (queues), incinerators (sinks), crews of gophers that
+//! carry carts of books between them, and requesters that call balancers with workers. It comes
+//! from a TOML file or a builder and runs inside an actix system; a supervisor restarts what fails.
+//!
+//! # Where to begin
+//!
+//! - **To embed it in an application**, build a [`TopologyConfig`], add your own work to a
+//!   [`Catalog`] and start a [`Topology`], as below. Balancers and supervision can be used alone:
+//!   see [`actors`] and [`supervision`]. The feature `actix-web` adds `web`: health, metrics,
+//!   snapshots and shutdown in order.
+//! - **To deploy a file**, use the command: `gopherworks run FILE`, or `gopherworks schema` for
+//!   editors. From Rust, [`Topology::from_file`] reads it; [`config`] has layers, overrides and
+//!   diagnostics.
+//! - **To test against faults**, use `testing` (feature `test-util`): it runs your actors and
+//!   topologies under seeds, schedules and faults in virtual time. [`verdict`] and [`chaos`] judge
+//!   runs of files with `[faults]` and `[expect]`.
 //!
 //! ```
 //! use gopherworks::{Book, Catalog, Topology, TopologyConfig};
@@ -29,12 +41,13 @@
 //! }
 //! ```
 //!
-//! # What it guarantees
+//! # Guarantees
 //!
-//! While the process lives, no book is lost and none is burned twice (by its id), whatever actor
-//! dies: custody of books stands outside the actors. A burn that had begun on a thread that never
-//! returns can't be called back, so outside effects should be idempotent by the book's id or name,
-//! as those of the shipped `files` burn are. Memory is not a disk: a killed process loses what its
+//! While the process lives, no book is lost and none is burned twice (by its id), whichever actor
+//! dies: books are kept outside the actors. A burn in progress on a thread that never returns can't
+//! be cancelled, so side effects must be idempotent by the book's id or name; those of the `files`
+//! burn are. Piles are in memory: a killed process loses them, and sources with a state (`files`)
+//! offer those books again in the next run.
 //! piles held, and sources that remember (`files`) offer it again in the next run.
 
 pub use gopherworks_actors as actors;

@@ -1,48 +1,45 @@
-//! Files that only their owner may read: reports, dead letters, traces. Opening one never waits.
+//! Files that only their owner may read: reports, dead letters, traces. Opening one never blocks.
 //!
-//! A file that is made has mode 0600, a folder 0700, less what the umask takes away. A file that
-//! was there before keeps its mode: its owner chose it.
+//! New files have mode 0600 and new folders 0700, less the umask; existing files keep their mode.
 //!
 //! Paths here are the user's own, so links are followed, and a pipe or a device may be named
-//! (`--report >(jq)`, `--trace /dev/stdout`). What stands below an output folder is opened by
+//! (`--report >(jq)`, `--trace /dev/stdout`). Files below an output folder are opened by
 //! `catalog::own` instead, which follows no link.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// Opens `path` for writing from its beginning, and makes it where it is missing. What it holds is
-/// kept: a file that is to be written only at the end of a run can be opened before, and emptied
-/// by [`File::set_len`] when there is something to write.
+/// Opens `path` for writing at its beginning, creates it if it is missing, and keeps its content: a
+/// file for the end of a run is opened early and emptied by [`File::set_len`] later.
 ///
 /// # Errors
-/// Those of opening the file; a pipe that no process reads, instead of waiting for a reader; a
-/// folder.
+/// The file can't be opened; `path` is a folder, or a pipe without a reader.
 pub fn open(path: &Path) -> io::Result<File> {
     opened(path, OpenOptions::new().write(true).create(true))
 }
 
-/// Like [`open`], but what the file held is gone.
+/// Opens `path` as [`open`] does and empties it.
 ///
 /// # Errors
-/// Those of [`open`].
+/// As [`open`].
 pub fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     opened(path, options.write(true).create(true).truncate(true))
 }
 
-/// Opens `path` for writing at its end, and makes it where it is missing.
+/// Opens `path` for writing at its end, and creates it if it is missing.
 ///
 /// # Errors
-/// Those of [`open`].
+/// As [`open`].
 pub fn append(path: &Path) -> io::Result<File> {
     opened(path, OpenOptions::new().append(true).create(true))
 }
 
-/// Makes a folder, and those above it, where they are missing.
+/// Creates a folder and those above it.
 ///
 /// # Errors
-/// Those of making folders.
+/// A folder can't be created.
 pub fn create_dir_all(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
@@ -68,7 +65,7 @@ fn opened(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
                 _ => error,
             }
         })?;
-    // Only the opening must not wait; what is written may.
+    // Only opening must not block; writing may.
     fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
     Ok(file)
 }
@@ -129,7 +126,7 @@ mod tests {
                 text.len()
             }
         });
-        // Until the reader is there the pipe is refused; then more than it holds is written.
+        // The pipe is refused until the reader has opened it; then more is written than it holds.
         let mut file = loop {
             match create(&path) {
                 Ok(file) => break file,

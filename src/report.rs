@@ -1,4 +1,4 @@
-//! The account of a run, for people and for programs.
+//! The report of a run.
 
 use gopherworks_actors::clock::Time;
 use gopherworks_actors::ledger::LedgerReport;
@@ -6,7 +6,7 @@ use gopherworks_actors::reasons::ReasonCount;
 pub use gopherworks_actors::works::SinkClosed;
 use serde::{Serialize, Serializer};
 
-/// The account of a run. What does not apply is `None` (`null` in JSON).
+/// The report of a run. Fields that do not apply are `None` (`null` in JSON).
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// Name of the topology.
@@ -15,7 +15,7 @@ pub struct Report {
     pub mode: String,
     /// Seed of every random stream.
     pub seed: u64,
-    /// Cores that it was given.
+    /// Number of cores.
     pub cores: usize,
     /// Real seconds from the start to the end of the run.
     pub wall_s: f64,
@@ -31,11 +31,11 @@ pub struct Report {
     pub speed_up_formula: Option<f64>,
     /// What limits the design.
     pub bottleneck: Option<String>,
-    /// Books burned in a second of `virtual_s`, or of `wall_s` where that is `None`.
+    /// Books burned per second of `virtual_s`, or of `wall_s` if that is `None`.
     pub books_per_s: f64,
     /// Restarts of all actors.
     pub restarts: u64,
-    /// The account of all books.
+    /// Totals of all books.
     pub ledger: Ledger,
     /// A row for each pile, crew, gopher and incinerator.
     pub nodes: Vec<NodeReport>,
@@ -51,13 +51,13 @@ pub struct Report {
     /// SHA-256 of a simulation's trace, in hex.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_sha256: Option<String>,
-    /// Why the formulas say nothing, where they don't, in words.
+    /// Why formulas give no prediction, in words.
     #[serde(skip)]
     pub unsaid: Vec<String>,
-    /// What went wrong besides books and requests.
+    /// Failures that concern no single book or request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<String>,
-    /// How it ended.
+    /// Outcome of the run.
     #[serde(serialize_with = "worded")]
     pub outcome: Outcome,
 }
@@ -67,14 +67,13 @@ mod balancing;
 pub use balancing::{BalancerReport, RequesterReport, TailReport, WorkerReport};
 
 impl Report {
-    /// Books and requests that have ended, and not as they should: dead letters, and requests that
-    /// failed.
+    /// Number of dead letters and failed requests.
     pub fn left_undone(&self) -> u64 {
         let requests = self.requesters.iter().map(RequesterReport::left_undone);
         self.ledger.dead + requests.sum::<u64>()
     }
 
-    /// True if every book is accounted for, once, and so is every request.
+    /// True if every book and every request is accounted for exactly once.
     pub fn balances(&self) -> bool {
         let requests = |asked: &RequesterReport| asked.lost == 0;
         self.ledger.balances() && self.requesters.iter().all(requests)
@@ -90,17 +89,16 @@ fn worded<S: Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::E
 pub struct ReasonReport {
     /// The crew, incinerator, pile or balancer; `pile.source` for a source.
     pub node: String,
-    /// The reason as it was given the first time; `None` for all reasons beyond the first 50 of
-    /// the node.
+    /// The reason as first given; `None` for all beyond the node's first 50 reasons.
     pub reason: Option<String>,
     /// Failed attempts.
     pub count: u64,
-    /// Those without another attempt: dead letters, and requests that failed or were refused.
+    /// Failures without another attempt: dead letters, and requests that failed or were refused.
     #[serde(rename = "final")]
     pub final_count: u64,
-    /// The first book or request that failed so; `a read` for a source.
+    /// The first book or request with this failure; `a read` for a source.
     pub first: String,
-    /// When the last one failed: seconds from the start.
+    /// Time of the last one, in seconds since the start.
     pub last_s: f64,
 }
 
@@ -134,41 +132,41 @@ impl Outcome {
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It still runs: the report is a snapshot.
+    /// Still running: the report is a snapshot.
     Running,
     /// The sources ended (or were closed) and everything was drained.
     Finished,
-    /// It was stopped at once; books that were under way are back on their piles.
+    /// Stopped without a drain; books in flight are back on their piles.
     Stopped,
     /// The restart budget is spent.
     Escalated(String),
-    /// A sink can't take a book again: the run was stopped, and what was under way is back on its
+    /// A sink can't accept books again: the run was stopped, and books in flight are back on their
     /// piles.
     SinkClosed(SinkClosed),
     /// The deadline of a drain passed.
     DeadlinePassed,
 }
 
-/// The ledger as it is written.
+/// Totals of books. `offered = burned + dead + dropped + in_flight`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Ledger {
-    /// Books that piles took, without those given back.
+    /// Books accepted by piles, less `given_back`.
     pub offered: u64,
-    /// Books that a drain gave back to sources that can give them again.
+    /// Books that a drain returned to sources that can give them again.
     pub given_back: u64,
     /// Books burned.
     pub burned: u64,
     /// Dead letters.
     pub dead: u64,
-    /// Dropped on purpose by work.
+    /// Books dropped by work on purpose.
     pub dropped: u64,
-    /// On piles, in carts, in fires; after a stop: unfinished.
+    /// Books on piles, in carts and at incinerators; after a stop, the unfinished ones.
     pub in_flight: u64,
     /// offered - burned - dead - dropped - in_flight: always 0.
     pub lost: i64,
-    /// Ids that ended twice: always 0.
+    /// Books that ended twice, by id: always 0.
     pub duplicates: u64,
-    /// Bodies whose burn was begun again.
+    /// Bodies whose burn was repeated.
     pub reburned: u64,
 }
 
@@ -190,7 +188,7 @@ impl From<LedgerReport> for Ledger {
 }
 
 impl Ledger {
-    /// True if every book is accounted for, once.
+    /// True if every book is accounted for exactly once.
     pub fn balances(&self) -> bool {
         self.lost == 0 && self.duplicates == 0
     }
@@ -203,18 +201,18 @@ pub struct NodeReport {
     pub name: String,
     /// `pile`, `dump`, `crew`, `gopher`, `relay` or `incinerator`.
     pub kind: &'static str,
-    /// Books that passed.
+    /// Books that passed through.
     pub books: u64,
-    /// Carts that passed.
+    /// Carts that passed through.
     pub carts: u64,
-    /// Share of the run spent in steps, work and burns, 0 to 1 (a crew's is the mean of its
-    /// gophers').
+    /// Share of the run spent in steps, works and burns, 0 to 1; for a crew, the mean of its
+    /// gophers.
     pub busy: f64,
     /// 1 - busy.
     pub idle: f64,
     /// Restarts.
     pub restarts: u64,
-    /// Times that a cart had to wait here.
+    /// Number of times that a cart had to wait here.
     #[serde(skip)]
     pub waits: u64,
 }

@@ -1,9 +1,9 @@
-//! Runs a topology in virtual time: one thread, a paused clock, seeded chance.
+//! Runs a topology in virtual time, on one thread with a simulated clock and seeded random numbers.
 //!
-//! Nothing waits: where no actor has anything to do, time moves on to the next deadline, with a
-//! resolution of a nanosecond. Arbiters are logical ones (all actors share the thread, in an order
-//! that the seed and the design decide), `cores` bounds how many steps use a core at once. Real
-//! work and real burns are done, inline, and take the virtual time that the config gives them.
+//! When no actor can run, time jumps to the next deadline; its resolution is one nanosecond.
+//! Arbiters are logical: all actors share the thread, in an order that the seed and the design
+//! determine, and `cores` bounds how many steps use a core at once. Works and burns run for real,
+//! inline, and take the virtual time of the config.
 //!
 //! ```
 //! use std::time::Duration;
@@ -41,11 +41,10 @@ use crate::private;
 use crate::report::Report;
 use crate::topology::{Done, Options, RunningTopology, StartError, Topology};
 
-/// Runs `body` on this thread, inside an actix system of its own whose time is simulated by the
-/// clock that it is given.
+/// Runs `body` on this thread, in an actix system of its own whose time the given clock simulates.
 ///
 /// # Panics
-/// Inside another runtime, or where the operating system gives no file descriptors for one.
+/// Inside another runtime, or if the operating system has no file descriptors left for one.
 pub fn in_virtual_time<F: Future>(body: impl FnOnce(Clock) -> F) -> F::Output {
     let system = System::with_tokio_rt(|| {
         tokio::runtime::Builder::new_current_thread()
@@ -62,9 +61,9 @@ pub fn in_virtual_time<F: Future>(body: impl FnOnce(Clock) -> F) -> F::Output {
 }
 
 impl Topology {
-    /// Runs it in virtual time until its sources are done and everything is drained; with `limit`,
-    /// made-up sources never end by themselves, and all are closed after so much virtual time.
-    /// Blocks this thread; the clock in the options is not used.
+    /// Runs it in virtual time until everything is drained. With `limit`, sources that generate
+    /// books do not end on their own, and all sources are closed after that virtual time. Blocks
+    /// this thread and ignores the clock in the options.
     ///
     /// # Errors
     /// As [`Topology::start`].
@@ -91,8 +90,7 @@ impl Topology {
     }
 }
 
-/// Waits for the end of a simulated run: drained by itself, or closed at `limit` and then drained,
-/// or stuck.
+/// Waits for the end of a simulated run: drained on its own, drained after `limit`, or stuck.
 pub async fn until_done(running: &RunningTopology, clock: &Clock, limit: Option<Duration>) -> Done {
     running.close_offers();
     if limit.is_some() && running.is_endless() {
@@ -114,7 +112,7 @@ pub async fn until_done(running: &RunningTopology, clock: &Clock, limit: Option<
     }
 }
 
-/// The run fails, and says how.
+/// Fails the run with a diagnosis.
 fn stuck(running: &RunningTopology, how: Stuck) -> Done {
     running.fail(match how {
         Stuck::Idle => "nothing moves any more, and books are left: a deadlock".to_owned(),
@@ -124,9 +122,9 @@ fn stuck(running: &RunningTopology, how: Stuck) -> Done {
     Done::Stopped
 }
 
-/// Keeps the trace of a simulation: a line a record, hashed and, if wanted, written to a file.
+/// Keeps the trace of a simulation: one line per record, hashed and optionally written to a file.
 ///
-/// The same binary, config and seed give the same bytes, in any process on any machine of one kind.
+/// The same binary, config and seed give the same bytes on machines of the same kind.
 #[derive(Debug)]
 pub struct TraceLog(Mutex<Log>);
 
@@ -135,16 +133,16 @@ struct Log {
     hash: Sha256,
     lines: Vec<u8>,
     file: Option<BufWriter<File>>,
-    /// The file still holds what it held before.
+    /// The file still has its old content.
     stale: bool,
     error: Option<io::Error>,
 }
 
-/// Bytes that are hashed and written at once.
+/// Size of the blocks that are hashed and written, in bytes.
 const BLOCK: usize = 64 * 1024;
 
 impl TraceLog {
-    /// Only hashes.
+    /// Hashes only.
     pub fn hashing() -> Self {
         Self(Mutex::new(Log {
             hash: Sha256::new(),
@@ -155,11 +153,10 @@ impl TraceLog {
         }))
     }
 
-    /// Hashes, and writes to a file, which is created now and emptied when the first lines are
-    /// written.
+    /// Hashes and writes to a file, which is created now and emptied before the first write.
     ///
     /// # Errors
-    /// The file's.
+    /// The file can't be opened.
     pub fn writing(path: &Path) -> io::Result<Self> {
         let file = private::open(path)?;
         let log = Self::hashing();
@@ -175,10 +172,10 @@ impl TraceLog {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The SHA-256 of all lines, in hex: what `sha256sum` says of the file.
+    /// The SHA-256 of all lines, in hex, as `sha256sum` gives for the file.
     ///
     /// # Errors
-    /// What went wrong with the file, now or before.
+    /// The file could not be written, now or earlier.
     pub fn finish(&self) -> io::Result<String> {
         let mut log = self.lock();
         log.flush();
@@ -212,7 +209,7 @@ impl Log {
 impl Tracer for TraceLog {
     fn record(&self, record: &Record<'_>) {
         let mut log = self.lock();
-        // A vector takes everything.
+        // Writing to a vector can't fail.
         let _ = writeln!(log.lines, "{record}");
         if log.lines.len() >= BLOCK {
             log.flush();

@@ -1,5 +1,4 @@
-//! For tests of one's own actors and topologies: virtual time, seeds, schedules that chance
-//! decides, and faults, in a few lines.
+//! Tests of your own actors and topologies with virtual time, seeds, random schedules and faults.
 //!
 //! ```
 //! use std::time::Duration;
@@ -27,11 +26,11 @@
 //! it_is_back_within_a_second_whatever_happens();
 //! ```
 //!
-//! Where a run fails, its seed and its schedule are printed, with the words that repeat just that
-//! one: `GOPHERWORKS_SEED=7 GOPHERWORKS_SCHEDULE=2 cargo test name_of_the_test`.
+//! A failing run prints its seed and schedule, and the command that repeats only this run:
+//! `GOPHERWORKS_SEED=7 GOPHERWORKS_SCHEDULE=2 cargo test name_of_the_test`.
 //!
-//! What is tested must read time from [`World::clock`] and draw from [`World::seed`], and use no
-//! threads of its own: then a seed is the same run every time.
+//! Code under test must read time from [`World::clock`], draw from [`World::seed`], and start no
+//! threads: then each run of a seed is identical.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
@@ -47,10 +46,10 @@ use crate::topology::{Faulting, Options, RunningTopology, StartError, Topology};
 use crate::verdict::auditor::Auditor;
 use crate::verdict::{Measure, judge};
 
-/// The environment variable that names the only seed to be run.
+/// Environment variable with the only seed to run.
 pub const SEED: &str = "GOPHERWORKS_SEED";
 
-/// The environment variable that names the only schedule to be run.
+/// Environment variable with the only schedule to run.
 pub const SCHEDULE: &str = "GOPHERWORKS_SCHEDULE";
 
 /// Runs with these seeds, in this order.
@@ -58,7 +57,7 @@ pub fn seeds(seeds: impl IntoIterator<Item = u64>) -> Runs {
     Runs { seeds: seeds.into_iter().collect(), schedules: 1 }
 }
 
-/// Which runs are to be made.
+/// Seeds and schedules of a test.
 #[derive(Debug, Clone)]
 #[must_use = "nothing runs before `run`"]
 pub struct Runs {
@@ -74,12 +73,12 @@ impl Runs {
         self
     }
 
-    /// Runs `test` with each, one after the other, each in an actix system of its own whose time
-    /// is simulated.
+    /// Runs `test` for each seed and schedule, one after the other, each in an actix system of its
+    /// own with simulated time.
     ///
     /// # Panics
-    /// As `test` does, after the seed and the schedule were printed; inside another runtime; where
-    /// [`SEED`] or [`SCHEDULE`] is no number.
+    /// If `test` panics, after printing the seed and the schedule; inside another runtime; if
+    /// [`SEED`] or [`SCHEDULE`] is not a number.
     pub fn run(&self, test: impl AsyncFn(World)) {
         let only = |name: &str| {
             std::env::var(name).ok().map(|text| match text.parse::<u64>() {
@@ -143,12 +142,13 @@ impl World {
         self.clock.sleep(span).await;
     }
 
-    /// Supervises children, by the schedule of this run, and waits until they are up (or given up).
+    /// Supervises children under this run's schedule, and waits until they have started or were
+    /// given up.
     pub async fn supervise(&self, policy: Policy, children: Vec<Child>) -> SupervisorHandle {
         let fuzz = self.schedule.map(|number| Fuzz::new(self.seed, number));
         let setup = Setup { fuzz, ..Setup::new(policy, self.clock.clone(), self.seed) };
         let handle = Supervisor::start_with(setup, children);
-        // Callers read the result of the start from the handle.
+        // Callers read the result from the handle.
         let _ = handle.wait_started().await;
         handle
     }
@@ -159,8 +159,8 @@ impl World {
         Arbiters::start(count, Some(hang_after), &self.clock)
     }
 
-    /// Strikes children of `supervisor` `times` times within `span`: when, whom and with which of
-    /// `strikes` the seed decides. Returns after the last one.
+    /// Applies `times` strikes to children of `supervisor` within `span`; the seed draws time,
+    /// child and strike. Returns after the last one.
     pub async fn strike_by_chance(
         &self,
         supervisor: &SupervisorHandle,
@@ -185,8 +185,7 @@ impl World {
         }
     }
 
-    /// Starts a topology in this run's time, with this run's seed and schedule and with the faults
-    /// of its file.
+    /// Starts a topology with this run's time, seed and schedule, and with the faults of its file.
     ///
     /// # Errors
     /// As [`Topology::start`].
@@ -208,11 +207,10 @@ impl World {
         topology.in_time_of(&self.clock, None)
     }
 
-    /// Runs a topology to its end, with the faults of its file, and asserts what the file expects:
-    /// nothing lost, nothing twice, and so on.
+    /// Runs a topology to its end with the faults of its file, and asserts its expectations.
     ///
     /// # Panics
-    /// Where it does not start, or is not as expected: with all checks, each with PASS or FAIL.
+    /// If it does not start, or an expectation fails: with all checks, each with PASS or FAIL.
     pub async fn holds(&self, topology: &Topology) {
         let auditor = Auditor::new(None);
         let topology = self.prepared(topology, Some(auditor.clone()));

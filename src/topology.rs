@@ -1,4 +1,4 @@
-//! A topology that can be started, and its running handle.
+//! A topology that can be started, and the handle of a running one.
 
 mod account;
 mod dead;
@@ -32,40 +32,39 @@ pub use gopherworks_actors::event::Event;
 pub use gopherworks_actors::pile::OfferError;
 pub use running::{Done, RunningTopology};
 
-/// A resolved topology. It can be started any number of times; what runs shares nothing.
+/// A resolved topology. It can be started any number of times; runs share no state.
 #[derive(Debug, Clone)]
 pub struct Topology {
     plan: Arc<Plan>,
     options: Options,
 }
 
-/// How a topology is started; what a command line says rather than a file.
+/// Options of a start that are not in the file.
 #[derive(Clone, Default)]
 pub struct Options {
     /// Clock of the run. Default: real time.
     pub clock: Option<Clock>,
-    /// Factor on all step times; 1 by default.
+    /// Factor on all step times. Default: 1.
     pub time_scale: Option<f64>,
-    /// Sources that make up their books never end by themselves.
+    /// Sources that generate books do not end on their own.
     pub endless: bool,
-    /// Leaves the sources out: the application offers all books, to any pile and dump.
+    /// Starts without sources: the application offers all books, to any pile or dump.
     pub without_sources: bool,
-    /// Hears of every burned book, besides the sources that remember.
+    /// Gets a receipt for every burned book, in addition to sources that keep a state.
     pub receipts: Option<Arc<dyn Receipts>>,
-    /// Gets every dead letter; the last 1,000 are kept in memory besides.
+    /// Gets every dead letter; the last 1,000 are also kept in memory.
     pub dead: Option<Arc<dyn DeadSink>>,
-    /// Hears of every move; for simulations, since in real time no two traces are alike.
+    /// Gets a record of every move; for simulations, since traces in real time are never identical.
     pub tracer: Option<Arc<dyn Tracer>>,
-    /// Touches nothing outside: works are left out, every burn only counts, and no receipt is
-    /// written. For comparing designs.
+    /// Touches nothing outside: works are left out, burns only count, and no receipt is written.
+    /// For comparing designs.
     pub dry: bool,
-    /// What goes wrong on purpose.
+    /// Faults to inject.
     pub faults: Faulting,
-    /// Of all schedules that the seed allows, the one of this number; for simulations. `None` is
-    /// the plain one.
+    /// Number of a schedule among those that the seed allows; for simulations. Default: the plain
+    /// schedule.
     pub schedule: Option<u64>,
-    /// Identity of the run among all runs; a new one by default, and one that follows from the
-    /// seed in a simulation.
+    /// Identity of the run. Default: a new one, or in a simulation one derived from the seed.
     pub run_id: Option<RunId>,
 }
 
@@ -80,7 +79,7 @@ impl std::fmt::Debug for Options {
     }
 }
 
-/// Why a topology did not start. Nothing of it runs then.
+/// Why a topology did not start. Whatever had started is stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A source, a work or a burn could not be made.
@@ -88,10 +87,10 @@ pub enum StartError {
     Node {
         /// The node or crew.
         node: String,
-        /// Why.
+        /// The reason.
         failure: Failure,
     },
-    /// An output is an input too, which it would destroy.
+    /// An output is also an input, and would destroy it.
     #[error("{0}")]
     Overlap(String),
     /// The operating system gave no threads.
@@ -100,7 +99,7 @@ pub enum StartError {
     /// The supervisor gave up before every actor was up.
     #[error("the supervisor gave up during the start: {0}")]
     Escalated(String),
-    /// A simulation can't do what the topology does.
+    /// The topology does something that can't be simulated.
     #[error(
         "a simulation can't do this: {0}; replace it, such as by `--set incinerators.NAME.burn=count` or another `load`"
     )]
@@ -113,21 +112,21 @@ pub enum StartError {
 }
 
 impl Topology {
-    /// Reads a config file with the shipped kinds, the process's environment and no other
+    /// Reads a config file with the shipped kinds and the process's environment, without other
     /// overrides.
     ///
     /// # Errors
-    /// Every mistake in the file, each with its place.
+    /// All mistakes in the file, each with its place.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, crate::config::Diagnostics> {
         let overrides = crate::config::Overrides::of_process().unwrap_or_default();
         let loaded = crate::config::Loaded::read(path, &Catalog::standard(), &overrides)?;
         Ok(Self::from_plan(loaded.plan))
     }
 
-    /// Resolves a config made by hand or by the builder.
+    /// Resolves a config made in code.
     ///
     /// # Errors
-    /// Every mistake in it, each with its config path.
+    /// All mistakes in it, each with its config path.
     pub fn from_config(
         config: &crate::config::schema::TopologyConfig,
         catalog: &Catalog,
@@ -135,12 +134,12 @@ impl Topology {
         Plan::new(config, catalog).map(|(plan, _)| Self::from_plan(plan))
     }
 
-    /// A topology of a plan.
+    /// Creates a topology from a plan.
     pub fn from_plan(plan: Plan) -> Self {
         Self { plan: Arc::new(plan), options: Options::default() }
     }
 
-    /// Says how it is to be started.
+    /// Returns this topology with these options.
     #[must_use]
     pub fn with_options(mut self, options: Options) -> Self {
         self.options = options;
@@ -154,30 +153,30 @@ impl Topology {
         self
     }
 
-    /// How it is to be started.
+    /// The options of its start.
     pub fn options(&self) -> &Options {
         &self.options
     }
 
-    /// What will run.
+    /// The plan that it runs.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Starts it inside the running actix system: sinks first, each actor when the one before it
-    /// is up. Returns when all are.
+    /// Starts it inside the running actix system and returns when all actors have started; each
+    /// starts after the one before, sinks first.
     ///
-    /// The arbiters are its own; the supervisor lives on the calling one. Where that one ends, the
+    /// It creates its own arbiters; the supervisor runs on the calling one. If that one ends, the
     /// topology is killed.
     ///
     /// # Errors
-    /// [`StartError`]; what was started by then is stopped again.
+    /// [`StartError`]; actors that had started are stopped.
     pub async fn start(&self) -> Result<RunningTopology, StartError> {
         wiring::start(&self.plan, &self.options).await
     }
 
-    /// Starts it and waits for its end: the sources done and all drained, or the restart budget
-    /// spent.
+    /// Starts it and waits for its end: everything drained after the sources ended, or the restart
+    /// budget spent.
     ///
     /// # Errors
     /// As [`Topology::start`].
@@ -189,9 +188,9 @@ impl Topology {
     }
 }
 
-/// What the engine behind the piles survives.
+/// What the store behind the piles survives.
 pub const PROMISES: gopherworks_actors::store::Promises =
     gopherworks_actors::store::Promises::MEMORY;
 
-/// How long books and carts on their way home are waited for when a run ends early.
+/// Time for books and carts to return when a run ends early.
 const HOMECOMING: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! What is to be said of a run with faults: each expectation with PASS or FAIL, and the evidence.
+//! The verdict on a run with faults: each expectation with PASS or FAIL, and the evidence.
 
 pub mod auditor;
 pub mod minimise;
@@ -17,44 +17,44 @@ use crate::report::{Outcome, Report};
 use crate::topology::Done;
 use auditor::Audit;
 
-/// One expectation, and what was found.
+/// An expectation and the finding.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Check {
-    /// What is expected of.
+    /// The key of `[expect]`.
     pub name: &'static str,
-    /// What, in words.
+    /// The expectation, in words.
     pub expected: String,
-    /// What was found, in words.
+    /// The finding, in words.
     pub found: String,
-    /// Whether that is as expected.
+    /// True if the expectation holds.
     pub pass: bool,
 }
 
-/// A book or request that is missing, or came out more than once.
+/// A book or request that is missing, or was burned or answered more than once.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Suspect {
-    /// Its id; a request is `balancer#number`.
+    /// Id of the book; `balancer#number` for a request.
     pub id: String,
     /// What is wrong with it.
     pub what: String,
-    /// The last lines of the trace that are about it.
+    /// Its last lines of the trace.
     pub trace: Vec<String>,
 }
 
-/// A fault that fired, as it is written.
+/// A fault that fired, as text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FiredReport {
-    /// Seconds from the start.
+    /// Seconds since the start.
     pub at_s: f64,
-    /// The rule.
+    /// Name of the rule.
     pub rule: String,
-    /// The kind.
+    /// Kind of the fault.
     pub kind: &'static str,
-    /// The actor.
+    /// The actor that was hit.
     pub node: String,
-    /// The point in its work.
+    /// The point in the actor's work.
     pub point: Option<&'static str>,
-    /// The book or request.
+    /// The book or request in hand.
     pub item: Option<u64>,
 }
 
@@ -80,42 +80,42 @@ pub struct Verdict {
     pub mode: &'static str,
     /// Seed of the run.
     pub seed: u64,
-    /// By which schedule, where one was drawn.
+    /// Number of the schedule, if one was drawn.
     pub schedule: Option<u64>,
-    /// SHA-256 of what the config says, in hex.
+    /// SHA-256 of the resolved config, in hex.
     pub config_sha256: String,
-    /// SHA-256 of the trace, in hex, where it can be had again.
+    /// SHA-256 of the trace, in hex, if the run can be repeated.
     pub trace_sha256: Option<String>,
     /// True if every check passes.
     pub pass: bool,
-    /// Each expectation.
+    /// All expectations.
     pub checks: Vec<Check>,
-    /// What is missing or came twice; the first ten.
+    /// The first ten missing or repeated books and requests.
     pub suspects: Vec<Suspect>,
-    /// Actors that blocked an arbiter, and how often.
+    /// Actors that blocked an arbiter, with counts.
     pub culprits: Vec<(String, u64)>,
-    /// How many faults fired.
+    /// Number of faults that fired.
     pub faults: usize,
     /// The first 100 faults that fired.
     pub fired: Vec<FiredReport>,
-    /// The least faults that show the failure, as a file has them.
+    /// The smallest set of faults that reproduces the failure, as TOML.
     pub minimal: Option<String>,
-    /// How many faults that are.
+    /// Number of faults in `minimal`.
     pub minimal_faults: Option<usize>,
-    /// The command that shows it again.
+    /// The command that repeats the run.
     pub replay: Option<String>,
 }
 
-/// What a run is judged by.
+/// The criteria of a verdict.
 #[derive(Debug, Clone, Copy)]
 pub struct Measure {
-    /// What is expected.
+    /// The expectations.
     pub expect: ExpectConfig,
-    /// Books and answers in a second without faults, where that is known.
+    /// Books and answers per second without faults, if known.
     pub calm_per_s: Option<f64>,
 }
 
-/// Most suspects that are shown.
+/// Most suspects in a verdict.
 pub const SUSPECTS: usize = 10;
 
 /// Judges a run.
@@ -194,7 +194,7 @@ impl fmt::Display for Check {
     }
 }
 
-/// For people; without colours.
+/// Text without colours.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.pass { "PASS" } else { "FAIL" };
@@ -232,7 +232,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// The longest of the shortest `share` of `spans`, which are sorted.
+/// The longest of the shortest `share` (0 to 1) of the sorted `spans`.
 fn quantile(spans: &[Duration], share: f64) -> Option<Duration> {
     let last = spans.len().checked_sub(1)?;
     let at = (share * spans.len() as f64).ceil() as usize;

@@ -1,4 +1,4 @@
-//! Policies of balancers side by side, under the same arrivals and sizes.
+//! Compares balancer policies under the same arrivals and sizes.
 
 use serde::Serialize;
 
@@ -7,63 +7,64 @@ use crate::plan::Plan;
 use crate::report::{Outcome, Report};
 use crate::topology::{Options, StartError, Topology};
 
-/// One policy under one load and one distribution of service times. Times are means over the seeds.
+/// Figures of one policy under one load and one distribution of service times, as means over seeds.
+/// Times are in seconds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
     /// Name of the design.
     pub design: String,
-    /// The balancer.
+    /// Name of the balancer.
     pub balancer: String,
-    /// The word for the policy.
+    /// Name of the policy.
     pub policy: String,
-    /// The load, as a share of what the workers can do; `None` where it is the file's.
+    /// The load, as a share of the workers' capacity; `None` for the load of the file.
     pub load: Option<f64>,
-    /// The distribution of service times; `None` where it is the file's.
+    /// The distribution of service times; `None` for that of the file.
     pub service: Option<String>,
-    /// Simulations.
+    /// Number of simulations.
     pub seeds: u64,
-    /// Requests answered, in all of them.
+    /// Number of answered requests in all simulations.
     pub answered: u64,
     /// Mean response time.
     pub mean_s: f64,
-    /// Half of the requests took at most this.
+    /// Median response time.
     pub p50_s: f64,
-    /// 99 in 100 took at most this.
+    /// 99th percentile of response times.
     pub p99_s: f64,
-    /// 999 in 1000 took at most this.
+    /// 99.9th percentile of response times.
     pub p999_s: f64,
     /// Half the spread of `p99_s` between seeds, as a share of it; `None` with a single seed.
     pub p99_scatter: Option<f64>,
-    /// Mean time that a worker spent on an execution.
+    /// Mean time of an execution at a worker.
     pub service_s: f64,
     /// Mean over time and workers of pending requests.
     pub pending_mean: f64,
     /// Mean over time of their variance between workers.
     pub pending_variance: f64,
-    /// Second and further copies, as a share of requests.
+    /// Hedged copies, as a share of requests.
     pub copies: f64,
-    /// What went wrong, if anything did.
+    /// Why figures are missing.
     pub note: Option<String>,
 }
 
-/// A distribution of times: the word for it, and how it is written in TOML, by its mean in seconds.
+/// Name of a distribution, and its TOML for a mean in seconds.
 pub type Distribution = (&'static str, fn(f64) -> String);
 
-/// What is to be tried.
+/// One combination to simulate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trial {
-    /// The word for the policy.
+    /// Name of the policy.
     pub policy: Option<String>,
-    /// The load, and how many requests come.
+    /// The load, and the number of requests.
     pub load: Option<(f64, u64)>,
     /// The distribution of service times.
     pub service: Option<Distribution>,
 }
 
-/// What has to be laid over a config for a trial, as `KEY=VALUE`.
+/// The overrides of the config for a trial, as `KEY=VALUE`.
 ///
 /// # Errors
-/// Why it can't be, in words.
+/// Why the config has no such trial.
 pub fn changes(config: &TopologyConfig, trial: &Trial) -> Result<Vec<String>, String> {
     let mut out = Vec::new();
     for (name, balancer) in &config.balancers {
@@ -122,22 +123,22 @@ fn mean(time: Option<&toml::Value>) -> Option<f64> {
     (mean > 0.0).then_some(mean)
 }
 
-/// A fixed time, as TOML, by its mean in seconds.
+/// TOML of a fixed time, in seconds.
 pub fn fixed(mean: f64) -> String {
     format!("\"{:.0}ns\"", mean * 1e9)
 }
 
-/// An exponential.
+/// TOML of an exponential distribution with this mean, in seconds.
 pub fn exponential(mean: f64) -> String {
     format!("{{ exponential = \"{:.0}ns\" }}", mean * 1e9)
 }
 
-/// A log-normal with ten times the variance of an exponential.
+/// TOML of a log-normal distribution with ten times the variance of an exponential one.
 pub fn lognormal(mean: f64) -> String {
     format!("{{ lognormal = {{ mean = \"{:.0}ns\", cv2 = 10.0 }} }}", mean * 1e9)
 }
 
-/// Half the mean, and in 5 of 1000 cases a hundred times the mean and a half.
+/// TOML of a distribution with half the mean, and 100.5 times the mean in 5 of 1000 cases.
 pub fn bimodal(mean: f64) -> String {
     format!(
         "{{ bimodal = {{ short = \"{:.0}ns\", long = \"{:.0}ns\", share = 0.005 }} }}",
@@ -146,11 +147,10 @@ pub fn bimodal(mean: f64) -> String {
     )
 }
 
-/// Simulates a plan under one seed after the other. Gives a row for each balancer. Blocks this
-/// thread.
+/// Simulates a plan with consecutive seeds and returns a row for each balancer. Blocks this thread.
 ///
 /// # Errors
-/// Those of [`Topology::start`].
+/// As [`Topology::start`].
 ///
 /// # Panics
 /// Inside another runtime.

@@ -14,23 +14,23 @@ use crate::catalog::names::hex;
 use crate::private;
 use crate::topology::{DeadBook, DeadSink};
 
-/// Files that a run without a file of its own tries, when other runs use the first.
+/// Files that a run tries by default if other runs use the first.
 const MOST_FILES: u32 = 9;
 
-/// A larger file is not read when a run opens it, so its letters are not joined with those of
-/// earlier runs until they are listed.
+/// Largest file, in bytes, that a run reads when it opens it. In larger ones, letters of the same
+/// book are merged only when they are listed.
 const MOST_JOINED: u64 = 256 << 20;
 
-/// How many bytes of letters and bodies a file may hold.
+/// Most bytes of letters and bodies in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit(pub Option<u64>);
 
-/// What a run has kept.
+/// The letters that a run has kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     /// Path of the file.
     pub path: PathBuf,
-    /// Letters of this run.
+    /// Letters kept by this run.
     pub kept: u64,
     /// Letters that were not kept.
     pub left_out: u64,
@@ -44,7 +44,7 @@ pub struct DeadFile {
     sets: Vec<String>,
     run: String,
     limit: Limit,
-    /// Where the file can't be written the run goes on without it.
+    /// The run continues if the file can't be written.
     optional: bool,
     state: Mutex<State>,
 }
@@ -56,11 +56,11 @@ struct State {
     left_out: u64,
     /// An optional file could not be opened.
     given_up: bool,
-    /// That a letter could not be written was told.
+    /// A warning about an unwritten letter was logged.
     warned: bool,
 }
 
-/// The end of the file: how long it is, and whether its last line is whole.
+/// The end of the file: its length, and whether its last line is complete.
 #[derive(Debug)]
 struct Tail {
     path: PathBuf,
@@ -70,11 +70,11 @@ struct Tail {
 }
 
 impl DeadFile {
-    /// Opens `path` for appending, in the name of the run `run` of `topology` with these `--set`
-    /// flags. A file that is new is readable by its owner only.
+    /// Opens `path` for appending by the run `run` of `topology` with these `--set` flags. A new
+    /// file is readable by its owner only.
     ///
     /// # Errors
-    /// Those of opening the file; `ResourceBusy` where another run or offer uses it.
+    /// The file can't be opened; `ResourceBusy` if another run or offer uses it.
     pub fn append(
         path: &Path,
         (topology, sets, run): (&Path, &[String], &str),
@@ -86,10 +86,9 @@ impl DeadFile {
         Ok(made)
     }
 
-    /// Keeps letters in `path` if there are any: the file and its folder are made for the first.
-    /// Where other runs use the file, the first of `path` with `-2`, `-3` and so on (up to 9) that
-    /// is free is used instead. Where no file can be written, that is warned of and the run goes
-    /// on.
+    /// Keeps letters in `path`, which is created with its folder for the first letter. If other
+    /// runs use it, the first free one of `path` with `-2`, `-3` and so on (up to 9) is used. If no
+    /// file can be written, a warning is logged and the run continues.
     ///
     /// # Errors
     /// The topology's file is gone.
@@ -122,7 +121,7 @@ impl DeadFile {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was kept so far; `None` if nothing died.
+    /// The letters kept so far; `None` if no book died.
     pub fn kept(&self) -> Option<Kept> {
         let state = self.state();
         let path = state.tail.as_ref().map_or(&self.path, |tail| &tail.path);
@@ -133,7 +132,7 @@ impl DeadFile {
         })
     }
 
-    /// The file that a run without a file of its own uses.
+    /// Opens the default file.
     fn open_optional(&self) -> io::Result<Tail> {
         if let Some(folder) = self.path.parent() {
             private::create_dir_all(folder)?;
@@ -150,13 +149,13 @@ impl DeadFile {
         tried
     }
 
-    /// The letter of a death and the bytes of its body that stand in a file of their own. A body
-    /// in a temporary file would be gone with the run: it is copied beside the letters.
+    /// The letter of a death, and the number of bytes of its body in a file of its own. Temporary
+    /// files end with the run, so their content is copied beside the letters.
     fn letter(&self, dead: &DeadBook, file: &Path) -> io::Result<(Letter, u64)> {
         let time = now();
         let (body, copied) = content(&dead.book, file)?;
         let headers = dead.book.headers.iter();
-        // As `names::key_of` of the run has it.
+        // As `names::key_of` computes it.
         let key = match dead.book.headers.get(header::KEY) {
             Some(_) => String::new(),
             None => format!("{}-{}", self.run, dead.book.id),
@@ -180,7 +179,7 @@ impl DeadFile {
         Ok((letter, copied))
     }
 
-    /// Says once that the file is full, and what can be done.
+    /// Warns once that the file is full, and how to raise the limit.
     fn left_out(&self, state: &mut State, count: u64, path: &Path) {
         if state.left_out == 0 {
             log::warn!(
@@ -224,7 +223,7 @@ fn content(book: &Book, letters: &Path) -> io::Result<(Content, u64)> {
     })
 }
 
-/// Copies a body; gives its length and its SHA-256 in hex.
+/// Copies a body; returns its length and its SHA-256 in hex.
 fn copied(from: &mut impl Read, to: &mut impl Write) -> io::Result<(u64, String)> {
     let (mut length, mut hash) = (0, Sha256::new());
     let mut buffer = vec![0; 64 * 1024];
@@ -248,8 +247,8 @@ impl Tail {
         if bytes > 0 && bytes <= MOST_JOINED && file.metadata()?.is_file() {
             let found = read(path)?;
             if found.letters.len() < found.lines || !found.damaged.is_empty() {
-                // Joined, the letters of many runs over the same input stay as few as the books.
-                // Another file takes the place of this one.
+                // Merged, the letters of many runs over the same input do not outnumber its books.
+                // The file is replaced by another.
                 replace(path, &found.letters, &found.damaged)?;
                 (file, bytes) = Self::claimed(path)?;
             }
@@ -269,7 +268,7 @@ impl Tail {
     }
 }
 
-/// A run that was killed may have left half a line: the next one begins on a line of its own.
+/// Ends the incomplete line that a killed run may have left.
 fn mend(path: &Path, file: &mut File) -> io::Result<()> {
     use std::io::{Seek, SeekFrom};
     if !file.metadata()?.is_file() {
@@ -319,7 +318,7 @@ impl DeadSink for DeadFile {
                 self.left_out(state, (dead.len() - at) as u64, &path);
                 break;
             }
-            // One that can't be kept must not take the others with it.
+            // A letter that can't be kept must not affect the others.
             match self
                 .letter(book, &path)
                 .and_then(|(letter, copied)| Ok((serde_json::to_vec(&letter)?, copied)))
@@ -355,7 +354,7 @@ impl DeadSink for DeadFile {
             }
         }
         match first_error {
-            // The run goes on without what it was not asked for.
+            // The run continues without a file that no flag asked for.
             Some(error) if self.optional => {
                 if !std::mem::replace(&mut state.warned, true) {
                     log::warn!("a dead letter is not kept: {}: {error}", path.display());

@@ -1,4 +1,4 @@
-//! Letters of one book that died in several runs become one letter.
+//! Merges the letters of a book that died in several runs.
 
 use std::collections::HashMap;
 
@@ -7,10 +7,11 @@ use sha2::{Digest, Sha256};
 
 use super::{Blob, Content, Letter};
 
-/// One letter for each book, at the place of its first death: the last letter, with the deaths and
+/// One letter for each book, at the place of its first death: its last letter, with the deaths and
 /// attempts of all.
 ///
-/// Two letters of one run are two books, even where they are equal. So the n-th of equal letters
+/// Two letters of one run are two books, even if they are equal. So the n-th of equal letters in
+/// one run is matched with the n-th in another.
 /// in one run is taken for the n-th of them in another.
 pub(super) fn merged(letters: Vec<Letter>) -> Vec<Letter> {
     let mut out: Vec<Letter> = Vec::new();
@@ -42,7 +43,7 @@ pub(super) fn merged(letters: Vec<Letter>) -> Vec<Letter> {
     out
 }
 
-/// What tells a book from any other: its pile, its key and name, and its body.
+/// Identity of a book: pile, key, name and body.
 fn identity(letter: &Letter) -> [u8; 32] {
     let mut hash = Sha256::new();
     let mut add = |part: &[u8]| {
@@ -61,7 +62,7 @@ fn identity(letter: &Letter) -> [u8; 32] {
     }
     match &letter.body {
         Content::Bytes(bytes) => blob(bytes),
-        // A copy has another path each time.
+        // Copies have different paths.
         Content::File { sha256: Some(hash), .. } => blob(&Blob::Text(hash.clone())),
         Content::File { path, offset, len, .. } => {
             blob(path);

@@ -1,4 +1,4 @@
-//! What a client is told: the answer's book as a response, or why there is none.
+//! Responses: the book of an answer, or the reason why there is none.
 
 use std::io;
 use std::pin::Pin;
@@ -24,10 +24,10 @@ use crate::web::Refused;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// A refusal before anybody was asked.
+/// A refusal before the balancer is called.
 pub(super) fn plain(status: StatusCode, text: &'static str) -> HttpResponse {
     let mut response = HttpResponse::build(status);
-    // What is left of the request is not read: the connection can't be used again.
+    // The rest of the request is not read, so the connection can't be used again.
     response.force_close().content_type(TEXT);
     response.body(format!("{text}\n"))
 }
@@ -40,7 +40,7 @@ pub(super) async fn response(
     usual: StatusCode,
 ) -> HttpResponse {
     match answer {
-        // 200 says that there is a body.
+        // 200 would announce a body.
         Ok(Ok(None)) if usual == StatusCode::OK => HttpResponse::NoContent().finish(),
         Ok(Ok(None)) => HttpResponse::build(usual).finish(),
         Ok(Ok(Some(book))) => sent(pool, method, book, usual).await,
@@ -49,9 +49,8 @@ pub(super) async fn response(
     }
 }
 
-/// The request's own failure: 422 where it is permanent, 504 where an answer did not come in time,
-/// else 502. The reason, which may name files and hosts, is not for the client: the run's reasons
-/// have it.
+/// A failed request: 422 if the failure is permanent, 504 if the answer came too late, else 502.
+/// The reason may name files and hosts, so it goes to the report and not to the client.
 fn failed(failure: &Failure) -> HttpResponse {
     if failure.is_permanent() {
         let mut response = HttpResponse::UnprocessableEntity();
@@ -84,8 +83,7 @@ async fn sent(pool: &Arc<Pool>, method: &Method, book: Book, usual: StatusCode) 
     }
     let kind = book.headers.get(TYPE);
     let kind = kind.and_then(|kind| HeaderValue::from_bytes(kind).ok());
-    // An answer with a status is HTTP's own: it may well have no body that there would be a type
-    // of.
+    // An answer with a status came over HTTP, where a type is missing if there is no body.
     let unknown = status.is_none().then_some(HeaderValue::from_static("application/octet-stream"));
     if let Some(kind) = kind.or(unknown) {
         response.insert_header((CONTENT_TYPE, kind));
@@ -107,7 +105,7 @@ async fn sent(pool: &Arc<Pool>, method: &Method, book: Book, usual: StatusCode) 
         }
     };
     let body = match body {
-        // The answer to HEAD tells the length of what GET would get.
+        // The response to HEAD has the length that the response to GET would have.
         Sent::Bytes(bytes)
             if bytes.is_empty() && *method == Method::HEAD && said(STATUS).is_some() =>
         {
@@ -122,7 +120,7 @@ async fn sent(pool: &Arc<Pool>, method: &Method, book: Book, usual: StatusCode) 
     response.finish().set_body(body)
 }
 
-/// A body of a known length that is not sent.
+/// An empty body that announces this length.
 struct Unsent(u64);
 
 impl MessageBody for Unsent {

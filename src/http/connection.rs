@@ -1,8 +1,8 @@
-//! One connection of a server: what its client owes, and until when it may owe it.
+//! One connection of a server, and its deadlines.
 //!
-//! actix-http bounds the head of the first request and the time between requests. Here is what it
-//! has no bounds for: a client that does not take its answer, the heads of later requests, a body
-//! that goes on after its answer, and the end of the server.
+//! actix-http bounds the head of the first request and the time between requests. This module
+//! bounds the rest: a client that does not read its response, the heads of later requests, a body
+//! that continues after its response, and the shutdown.
 
 use std::cell::Cell;
 use std::io;
@@ -22,54 +22,52 @@ use tokio::net::TcpStream;
 use super::pace::Pace;
 use super::server::{Limits, Shared};
 
-/// Bytes that wait in the kernel before a write has to wait: a larger buffer would hide for
-/// minutes that a client takes nothing.
+/// Size of the kernel's send buffer, in bytes. A larger one would hide for minutes that a client
+/// reads nothing.
 const UNSENT: u32 = 32 * 1024;
-/// How often a connection looks whether others want its place.
+/// Interval at which a connection checks whether clients wait for a place.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often a connection looks while the server ends.
+/// Such an interval during the shutdown.
 const LOOK_AT_END: Duration = Duration::from_millis(50);
-/// What an idle connection still waits for a request that was on its way when the server began to
-/// end.
+/// Time for an idle connection to receive a request that was sent before the shutdown began.
 const LAST_REQUEST: Duration = Duration::from_millis(250);
-/// How long a client may stall once nothing but answers to be taken keeps the server from its end.
+/// Longest stall of a client during the shutdown, once only unread responses delay it.
 const LAST_STALL: Duration = Duration::from_secs(1);
-/// What actix-http's own timeout of the first head has in advance: it says 408 where this one only
-/// closes.
+/// Added to our deadline for the first head, so that actix-http's own comes first: it answers 408,
+/// ours only closes.
 const OWN_FIRST: Duration = Duration::from_secs(1);
 
-/// Why a connection is ended by the server.
+/// Why the server ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
-    /// The client has stalled, or is slower than the least rate, while it takes an answer.
+    /// The client has stalled, or is slower than the least rate, while it reads a response.
     SlowToTake,
-    /// The client owes the rest of a head, or of a body whose request is answered.
+    /// The client has not sent the rest of a head, or of a body whose request is answered.
     SlowToSend,
-    /// It was idle, and others wait or the server ends.
+    /// It was idle while clients wait for a place or the server shuts down.
     Idle,
-    /// The server has ended.
+    /// The shutdown's time is over.
     Ended,
 }
 
-/// What is known of a connection; shared by its stream, its handlers and what watches over both.
-/// All of one thread.
+/// The state of a connection, shared on one thread by its stream, its handlers and its watchdog.
 #[derive(Debug)]
 pub(super) struct Connection {
     clock: Clock,
     limits: Limits,
-    /// Requests that a handler has.
+    /// Requests in handlers.
     turns: Cell<u32>,
     /// At least one request has come.
     served: Cell<bool>,
     /// When it was accepted, or the last answer was written.
     idle: Cell<Time>,
-    /// When the first byte came after that, unless a handler had a request.
+    /// When the first byte arrived after that, unless a handler had a request.
     begun: Cell<Option<Time>>,
-    /// The client's pace at taking an answer; it is waited for while an answer is blocked.
+    /// The client's pace at reading a response; it counts while a write is blocked.
     taking: Cell<Pace>,
-    /// When bytes of a blocked answer moved last.
+    /// When bytes of a blocked response last moved.
     moved: Cell<Time>,
-    /// It ends without waiting for its client: what is unsent is thrown away.
+    /// Close without waiting for the client; unsent bytes are discarded.
     cut: Cell<bool>,
 }
 
@@ -89,7 +87,7 @@ impl Connection {
         }
     }
 
-    /// Serves `stream` until its client has gone or it has to end.
+    /// Serves `stream` until the client closes it or the server has to.
     pub(super) async fn serve<F>(
         stream: TcpStream,
         shared: &Shared,
@@ -126,7 +124,7 @@ impl Connection {
         }
     }
 
-    /// A handler has a request until what this gives is dropped.
+    /// Counts a request in a handler until the returned guard is dropped.
     pub(super) fn turn(self: &Rc<Self>, shared: &Arc<Shared>) -> Turn {
         self.turns.set(self.turns.get() + 1);
         self.served.set(true);
@@ -139,13 +137,13 @@ impl Connection {
         Turn { connection: self.clone(), shared: shared.clone() }
     }
 
-    /// Waits until the server has to end it.
+    /// Waits until the server has to end the connection.
     async fn overdue(&self, shared: &Shared) -> Why {
         let mut ending = shared.ending();
         let limits = &self.limits;
-        // Nothing that begins later is due earlier, so no wake-up is needed for it.
+        // Deadlines of later events are at least this far away, so no wake-up is needed for them.
         let look = LOOK.min(limits.read).min(limits.write);
-        // Since when no handler has had a request, at the server's end.
+        // Since when no handler has had a request, during the shutdown.
         let mut quiet = None;
         loop {
             let now = self.clock.now();
@@ -178,7 +176,7 @@ impl Connection {
         }
     }
 
-    /// When it has to end, as things are, and why.
+    /// The present deadline, and its reason.
     fn due(&self, shared: &Shared, end: Option<Time>, quiet: Option<Time>) -> (Time, Why) {
         let taking = self.taking.get();
         if taking.waits() {
@@ -202,7 +200,7 @@ impl Connection {
         if self.served.get() && shared.is_crowded() {
             return (idle + LAST_REQUEST, Why::Idle);
         }
-        // actix-http ends it by itself after `keep_alive`, unless it has read half a head before.
+        // actix-http ends it after `keep_alive`, unless it has read half a head.
         let longest = limits.keep_alive + limits.read + OWN_FIRST;
         (idle + longest, Why::SlowToSend)
     }
@@ -220,7 +218,7 @@ impl Connection {
         self.moved.set(now);
     }
 
-    /// An answer has to wait.
+    /// A write is blocked.
     fn blocks(&self) {
         let (now, mut taking) = (self.clock.now(), self.taking.get());
         if !taking.waits() {
@@ -230,7 +228,7 @@ impl Connection {
         }
     }
 
-    /// Everything is written.
+    /// All output is written.
     fn flushed(&self) {
         let mut taking = self.taking.get();
         if taking.waits() {
@@ -240,7 +238,7 @@ impl Connection {
         }
     }
 
-    /// From now on the next request is waited for.
+    /// Begins to wait for the next request.
     fn rests(&self) {
         let now = self.clock.now();
         self.idle.set(now);
@@ -250,7 +248,7 @@ impl Connection {
     }
 }
 
-/// A request at a handler.
+/// A request in a handler.
 pub(super) struct Turn {
     connection: Rc<Connection>,
     shared: Arc<Shared>,
@@ -266,7 +264,7 @@ impl Drop for Turn {
     }
 }
 
-/// The stream of a connection; tells of what moves.
+/// The stream of a connection; reports when bytes move.
 pub(super) struct Watched {
     stream: TcpStream,
     pub(super) connection: Rc<Connection>,
@@ -274,8 +272,7 @@ pub(super) struct Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        // Otherwise the kernel keeps what is unsent for minutes, in case that the client takes it
-        // after all.
+        // Otherwise the kernel keeps unsent bytes for minutes.
         if self.connection.cut.get() {
             let _ = self.stream.set_zero_linger();
         }

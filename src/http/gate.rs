@@ -1,5 +1,4 @@
-//! What is refused before anything of its body is read: requests that are none, and those beyond
-//! the limits.
+//! Checks of a request's head, before its body is read.
 
 use actix_http::{RequestHead, Version};
 use actix_web::HttpResponse;
@@ -9,17 +8,17 @@ use actix_web::http::{Method, StatusCode};
 use super::answers::plain;
 use crate::plan::HttpPlan;
 
-/// The methods of RFC 9110 and 5789 that ask for something which is served.
+/// The methods of RFC 9110 and 5789 that a handler can serve.
 const USUAL: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// The bounds on a request's head.
+/// Limits on a request's head.
 #[derive(Debug)]
 pub(super) struct Gate {
     prefix: String,
     admin: Option<String>,
     body: u64,
     headers: usize,
-    /// `None` are all that [`Gate::refusal`] does not refuse anyway.
+    /// `None` allows all methods except CONNECT and TRACE.
     methods: Option<Vec<String>>,
     allow: HeaderValue,
 }
@@ -38,7 +37,7 @@ impl Gate {
             None => USUAL.to_vec(),
         };
         if !allow.contains(&"OPTIONS") {
-            // OPTIONS requests are answered by this gate.
+            // This gate answers OPTIONS requests.
             allow.push("OPTIONS");
         }
         let allow = HeaderValue::from_str(&allow.join(", "));
@@ -52,12 +51,12 @@ impl Gate {
         }
     }
 
-    /// What of `path` is below the prefix.
+    /// The part of `path` below the prefix.
     pub(super) fn below<'a>(&self, path: &'a str) -> Option<&'a str> {
         below(&self.prefix, path)
     }
 
-    /// The answer to a request that goes no further; `None` lets it pass.
+    /// The response to a rejected request; `None` lets it pass.
     pub(super) fn refusal(&self, head: &RequestHead) -> Option<HttpResponse> {
         let path = head.uri.path();
         if head.method == Method::CONNECT || head.method == Method::TRACE {
@@ -72,8 +71,7 @@ impl Gate {
         if !path.starts_with('/') {
             return Some(plain(StatusCode::BAD_REQUEST, "there is no path"));
         }
-        // Everything that follows such a head counts as its body, so it can't be ignored (RFC
-        // 9110, 7.8).
+        // Bytes after such a head would count as its body, so it can't be ignored (RFC 9110, 7.8).
         if members(head, UPGRADE).any(|protocol| protocol.eq_ignore_ascii_case("websocket")) {
             let status = StatusCode::NOT_IMPLEMENTED;
             return Some(plain(status, "connections are not upgraded"));
@@ -120,15 +118,15 @@ impl Gate {
     }
 }
 
-/// The answer to a body beyond the limit.
+/// The response to a body beyond the limit.
 pub(super) fn too_large() -> HttpResponse {
     plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
 }
 
-/// The members of a header that is a list.
+/// The members of a list header.
 fn members(head: &RequestHead, name: HeaderName) -> impl Iterator<Item = &str> {
     let values = head.headers.get_all(name);
-    // What is no text is a member that is not known.
+    // A value that is not text counts as an unknown member.
     let members = values.flat_map(|value| value.to_str().unwrap_or("?").split(','));
     members.map(str::trim).filter(|member| !member.is_empty())
 }

@@ -1,46 +1,45 @@
-//! Pure: how long a client may take to send or to take bytes.
+//! How long a client may take to send or to read bytes. Pure.
 
 use std::time::Duration;
 
 use gopherworks_actors::clock::Time;
 
-/// A timeout and a least rate, as one allowance of time. Waiting for the client spends it, each
-/// byte earns some back, and it never exceeds the timeout: a client that stalls is late after the
-/// timeout, one that trickles below the rate somewhat later, and a burst buys no more than the
-/// timeout.
+/// A timeout and a least rate, as one time budget. Waiting for the client spends it and each byte
+/// refills it, up to the timeout: a stalled client is late after the timeout, one slower than the
+/// rate somewhat later, and a burst earns no more than the timeout.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Pace {
     left: Duration,
-    /// Since when the client is waited for; `None` while it is not.
+    /// When the present wait for the client began; `None` if there is none.
     since: Option<Time>,
     timeout: Duration,
-    /// Bytes a second (>= 1).
+    /// Bytes per second (>= 1).
     rate: u64,
 }
 
 impl Pace {
-    /// Nothing is waited for yet.
+    /// Not waiting yet.
     pub(super) fn new(timeout: Duration, rate: u64) -> Self {
         Self { left: timeout, since: None, timeout, rate: rate.max(1) }
     }
 
-    /// From now on the client is waited for.
+    /// Begins to wait for the client.
     pub(super) fn wait(&mut self, now: Time) {
         self.since.get_or_insert(now);
     }
 
-    /// True while the client is waited for.
+    /// True while waiting for the client.
     pub(super) fn waits(&self) -> bool {
         self.since.is_some()
     }
 
-    /// The client is not waited for any more.
+    /// Ends the wait for the client.
     pub(super) fn rest(&mut self, now: Time) {
         self.spend(now);
         self.since = None;
     }
 
-    /// Notes that this many bytes have moved.
+    /// Records that bytes have moved.
     pub(super) fn moved(&mut self, bytes: usize, now: Time) {
         self.spend(now);
         let earned = Duration::try_from_secs_f64(bytes as f64 / self.rate as f64);
@@ -48,7 +47,7 @@ impl Pace {
         self.left = left.min(self.timeout);
     }
 
-    /// When the client is too slow, unless something moves before.
+    /// When the client is late unless bytes move before.
     pub(super) fn due(&self) -> Time {
         self.since.map_or(Time::MAX, |since| since + self.left)
     }
@@ -72,8 +71,8 @@ mod tests {
         Time::ZERO + SECOND * seconds
     }
 
-    /// When a client is late that is waited for and moves `bytes` each second; it is never waited
-    /// for where `rests`.
+    /// Seconds until a client is late that moves `bytes` per second; with `rests`, it is never
+    /// waited for.
     fn late(bytes: usize, rests: bool) -> Option<u32> {
         let mut pace = Pace::new(SECOND * 10, 1024);
         for second in 1..1000 {
@@ -107,7 +106,7 @@ mod tests {
         assert_eq!(pace.due(), at(11));
         pace.moved(1, at(5));
         assert!((at(11)..at(12)).contains(&pace.due()), "{:?}", pace.due());
-        // What is left stays left while nothing is waited for.
+        // Without a wait, the budget does not change.
         pace.rest(at(10));
         assert_eq!(pace.due(), Time::MAX);
         pace.wait(at(100));

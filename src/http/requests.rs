@@ -1,4 +1,4 @@
-//! A request as a book: docs/gateway.md has the table of what of it is passed on.
+//! Turns a request into a book. The table in docs/gateway.md lists what is passed on.
 
 use actix_web::HttpRequest;
 use actix_web::web::Bytes;
@@ -7,7 +7,7 @@ use gopherworks_actors::book::{Book, header};
 use crate::catalog::http::fields::{Message, take_in};
 use crate::catalog::http::{METHOD, PATH, PEER, QUERY};
 
-/// The book of a request. `path` is what of the request's path is below the path that is served.
+/// The book of a request. `path` is the part of its path below the served prefix.
 pub(super) fn book(request: &HttpRequest, path: &str, body: Bytes) -> Book {
     let mut book = Book::new(body);
     let headers = &mut book.headers;

@@ -1,5 +1,5 @@
-//! A server's threads and its port: takes connections, deals them to threads, and ends within a
-//! bounded time.
+//! The threads and the port of a server: accepts connections, deals them to threads, and shuts down
+//! within a bounded time.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,41 +18,41 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use super::connection::{Connection, Watched};
 use crate::web::ServerCounts;
 
-/// How long nothing is accepted after the system had no room for a connection.
+/// Pause in accepting after the system had no room for a connection.
 const NO_ROOM: Duration = Duration::from_millis(100);
-/// What threads have to end their connections once those are due.
+/// Time for threads to cut their connections at the end.
 const CUTTING: Duration = Duration::from_secs(1);
 
-/// Bounds in time on what a client may do.
+/// Time limits on clients.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Until a head is there, and for a stall while a body is sent.
+    /// For a request's head, and for a stall while a body is sent.
     pub(super) read: Duration,
-    /// For a stall while an answer is taken.
+    /// For a stall while a response is read.
     pub(super) write: Duration,
-    /// Bytes a second of bodies and answers.
+    /// Least rate of bodies and responses, in bytes per second.
     pub(super) rate: u64,
-    /// Between two requests.
+    /// For the pause between two requests.
     pub(super) keep_alive: Duration,
 }
 
-/// The end of a server.
+/// Times of a shutdown.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ending {
     /// When the port was closed.
     pub(super) since: Time,
-    /// When every connection that is left is cut.
+    /// When all remaining connections are cut.
     pub(super) until: Time,
 }
 
-/// What a server, its threads and its connections share.
+/// State shared by a server, its threads and its connections.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
     pub(super) limits: Limits,
     pub(super) counts: Arc<ServerCounts>,
     ending: watch::Sender<Option<Ending>>,
-    /// Requests that handlers have.
+    /// Requests in handlers.
     requests: AtomicUsize,
     /// A client waits for a place.
     crowded: AtomicBool,
@@ -96,16 +96,16 @@ impl Shared {
     }
 }
 
-/// A connection, and its place among the most that there may be.
+/// A connection, and its permit among the most that there may be.
 type Accepted = (TcpStream, OwnedSemaphorePermit);
 
-/// A server that runs. Dropped, its port is closed and its connections are cut.
+/// A running server. Dropping it closes its port and cuts its connections.
 pub(super) struct Server {
     shared: Arc<Shared>,
     threads: Vec<Arbiter>,
     places: Arc<Semaphore>,
     most: u32,
-    /// Until the port is closed.
+    /// Ends when the port is closed.
     listening: watch::Receiver<()>,
 }
 
@@ -118,8 +118,8 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Listens at `socket` with at most `most` connections at once, on `threads` threads of its
-    /// own. `make` makes the service of one.
+    /// Listens at `socket` on `threads` threads of its own, for at most `most` connections at once.
+    /// `make` creates the service of each thread.
     pub(super) fn start<F, S>(
         socket: TcpListener,
         shared: Arc<Shared>,
@@ -170,7 +170,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Closes the port, answers what was accepted, and ends after `within` at the latest.
+    /// Closes the port, answers accepted requests, and ends within `within`.
     pub(super) async fn end(mut self, within: Duration) {
         let clock = Clock::real();
         let now = clock.now();
@@ -188,14 +188,14 @@ impl Server {
         }
     }
 
-    /// Waits until nothing is accepted any more, which without an end is a failure.
+    /// Waits until the server no longer accepts connections; before a shutdown, that is a failure.
     pub(super) async fn stopped_listening(&self) {
         let mut listening = self.listening.clone();
         while listening.changed().await.is_ok() {}
     }
 }
 
-/// Accepts until the server ends; then the port is closed.
+/// Accepts connections until the shutdown; then closes the port.
 async fn accept(
     socket: TcpListener,
     places: Arc<Semaphore>,
@@ -219,8 +219,8 @@ async fn accept(
                     break stream;
                 }
                 Err(error) => {
-                    // Of this connection alone, or no file descriptor is left: then it goes on for
-                    // long.
+                    // Either a failure of this connection alone, or no file descriptor is left,
+                    // which may last.
                     if !std::mem::replace(&mut failing, true) {
                         log::warn!("{}: a connection can't be accepted: {error}", shared.name);
                     }
@@ -250,7 +250,7 @@ async fn accept(
     Ok(())
 }
 
-/// One thread: serves the connections that it is dealt.
+/// One thread: serves the connections dealt to it.
 async fn serve<S>(mut connections: UnboundedReceiver<Accepted>, factory: S, shared: Arc<Shared>)
 where
     S: ServiceFactory<

@@ -1,4 +1,4 @@
-//! A requester that serves HTTP: what it does with a request, and its end.
+//! A requester that serves HTTP: from request to response, and its shutdown.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -29,7 +29,7 @@ use super::{answers, requests};
 use crate::plan::HttpPlan;
 use crate::web::{Endpoints, Hosts, ServerCounts};
 
-/// A socket that is bound, and what is to be served there.
+/// A bound socket and the plan of what it serves.
 pub(crate) struct Listener {
     socket: TcpListener,
     plan: HttpPlan,
@@ -46,12 +46,12 @@ struct Serving {
     key_header: Option<String>,
     most: Option<u64>,
     taken: AtomicU64,
-    /// As many were asked as there may be.
+    /// Notified when as many requests were made as there may be.
     enough: Notify,
 }
 
 impl Listener {
-    /// Binds the socket, so that what is wrong with it is known before anything runs.
+    /// Binds the socket before anything runs, so that a failure prevents the start.
     pub(crate) fn bind(plan: &HttpPlan, threads: usize) -> io::Result<Self> {
         Ok(Self {
             socket: TcpListener::bind(plan.listen)?,
@@ -60,14 +60,13 @@ impl Listener {
         })
     }
 
-    /// Where it listens.
+    /// The bound address.
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// Serves until the requester is closed and its grace is over, or it has had as many requests
-    /// as it may; then closes the port, and ends with the last answer, after `shutdown_timeout` at
-    /// the latest.
+    /// Serves until the requester is closed and its grace period is over, or it has made all its
+    /// requests. Then closes the port and ends with the last answer, within `shutdown_timeout`.
     pub(crate) fn listen(self, asker: Asker, pool: Arc<Pool>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let name = asker.name().clone();
@@ -106,7 +105,7 @@ impl Listener {
         let server = Server::start(socket, shared, (threads, plan.connections), make)?;
         let closed = async {
             asker.closing().await;
-            // Readiness says 503 since then, so that load balancers look elsewhere.
+            // Readiness fails from here on, so that load balancers choose other servers.
             Clock::real().sleep(plan.grace).await;
         };
         tokio::select! {
@@ -121,7 +120,7 @@ impl Listener {
     }
 }
 
-/// What serves one connection after the other, on one thread.
+/// The service of one thread's connections.
 fn service(
     serving: Arc<Serving>,
     admin: Option<(String, Endpoints)>,
@@ -155,7 +154,7 @@ fn service(
             let shared = entrance.shared.clone();
             async move {
                 let mut answered = answered.await?;
-                // A protocol that is not changed to is not talked of either.
+                // Without an upgrade, the header is not sent either.
                 if upgrade || shared.closes_connections() {
                     let head = answered.response_mut().head_mut();
                     head.set_connection_type(ConnectionType::Close);
@@ -164,7 +163,7 @@ fn service(
                 Ok(answered)
             }
         });
-    // Asked before the client is told to go on with its body.
+    // Checked before the client is told to continue with its body.
     let expect = fn_service(move |request: Request| {
         ready(match expected.gate.refusal(request.head()) {
             Some(refusal) => Err(Response::<BoxBody>::from(refusal)),
@@ -175,8 +174,7 @@ fn service(
         .keep_alive(KeepAlive::Timeout(limits.keep_alive))
         .client_request_timeout(limits.read)
         .client_disconnect_timeout(limits.read)
-        // A client that is gone wants no answer: its request is cancelled. A half-closed
-        // connection counts as gone.
+        // The request of a client that has closed its connection is cancelled; half-closed counts.
         .h1_allow_half_closed(false)
         .expect(expect)
         .on_connect_ext(|stream: &Watched, data: &mut actix_http::Extensions| {
@@ -185,7 +183,7 @@ fn service(
         .h1(map_config(app, |()| AppConfig::default()))
 }
 
-/// A body, unless it is too large, too slow or broken.
+/// Reads a body, unless it is too large, too slow or broken.
 async fn body(
     mut payload: web::Payload,
     most: usize,

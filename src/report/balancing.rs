@@ -1,4 +1,4 @@
-//! The account of balancers and requesters.
+//! Reports of balancers and requesters.
 
 use gopherworks_actors::balancer::figures::Tail;
 use serde::Serialize;
@@ -6,19 +6,19 @@ use serde::Serialize;
 /// A distribution of durations, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct TailReport {
-    /// How many.
+    /// Number of durations.
     pub count: u64,
-    /// The mean.
+    /// Mean.
     pub mean_s: f64,
-    /// Half of them took at most this.
+    /// Median.
     pub p50_s: f64,
-    /// 90 in 100 took at most this.
+    /// 90th percentile.
     pub p90_s: f64,
-    /// 99 in 100 took at most this.
+    /// 99th percentile.
     pub p99_s: f64,
-    /// 999 in 1000 took at most this.
+    /// 99.9th percentile.
     pub p999_s: f64,
-    /// None took longer.
+    /// Maximum.
     pub max_s: f64,
 }
 
@@ -41,40 +41,40 @@ impl From<Tail> for TailReport {
 pub struct BalancerReport {
     /// Name of the balancer.
     pub name: String,
-    /// The word for its policy.
+    /// Name of its policy.
     pub policy: &'static str,
-    /// Requests taken.
+    /// Requests accepted.
     pub asked: u64,
     /// Requests answered.
     pub answered: u64,
     /// Requests that failed: their worker answered with an error or was lost, or the balancer was
     /// closed.
     pub failed: u64,
-    /// Those of `failed` that a worker answered with an error.
+    /// The part of `failed` that a worker answered with an error.
     pub errors: u64,
     /// Requests cancelled because the caller no longer wanted an answer.
     pub cancelled: u64,
-    /// Requests that are not over.
+    /// Requests in flight.
     pub in_flight: u64,
-    /// Second and further copies that were made, besides retries.
+    /// Hedged or replicated copies; retries are not included.
     pub copies: u64,
-    /// Copies that were begun for nothing.
+    /// Copies that were started but not needed.
     pub wasted: u64,
-    /// Times that a request was put back since its worker was lost.
+    /// Requests requeued because their worker was lost.
     pub retried: u64,
-    /// Requests whose deadline passed before there was an answer.
+    /// Requests whose deadline passed before the answer.
     pub expired: u64,
-    /// Requests that had waited too long under overload.
+    /// Requests shed under overload.
     pub shed: u64,
-    /// Requests that were never taken, as there was no room (in time); not among those asked.
+    /// Requests refused because the queue was full; not part of `asked`.
     pub rejected: u64,
-    /// Times that a worker was left out for a while.
+    /// Number of times that a worker was ejected.
     pub ejected: u64,
-    /// From asking to the answer.
+    /// Time from the call to the answer.
     pub response: TailReport,
-    /// From the balancer's taking to the begin.
+    /// Time from acceptance to the start at a worker.
     pub waited: TailReport,
-    /// Share of the run that places were busy, 0 to 1.
+    /// Share of the run in which places were busy, 0 to 1.
     pub busy: f64,
     /// Mean over time of the workers' mean pending requests.
     pub pending_mean: f64,
@@ -85,7 +85,7 @@ pub struct BalancerReport {
 }
 
 impl BalancerReport {
-    /// Every way in which a request ends, by its word, with how many have.
+    /// Outcomes of requests, by name, with counts.
     pub fn outcomes(&self) -> [(&'static str, u64); 6] {
         [
             ("answered", self.answered),
@@ -118,36 +118,38 @@ pub struct RequesterReport {
     pub name: String,
     /// The balancer that it asks.
     pub to: String,
-    /// When it asks: `closed`, `open`, `batch` or `outside`.
+    /// Its load: `closed`, `open`, `batch` or `outside`.
     pub load: &'static str,
     /// Requests made.
     pub asked: u64,
-    /// Answered.
+    /// Requests answered.
     pub answered: u64,
-    /// Failed: their worker answered with an error or was lost, or the balancer was closed.
+    /// Requests that failed: their worker answered with an error or was lost, or the balancer was
+    /// closed.
     pub failed: u64,
-    /// Those of `failed` that a worker answered with an error.
+    /// The part of `failed` that a worker answered with an error.
     pub refused: u64,
-    /// Refused by the balancer: its queue was full, it was overloaded, or the deadline passed.
+    /// Requests refused by the balancer: its queue was full, it was overloaded, or the deadline
+    /// passed.
     pub rejected: u64,
     /// Requests whose caller left before the answer.
     pub cancelled: u64,
-    /// Not over.
+    /// Requests in flight.
     pub in_flight: u64,
     /// asked - answered - failed - rejected - cancelled - in_flight: always 0.
     pub lost: i64,
-    /// Answers in a second of the run.
+    /// Answers per second of the run.
     pub per_s: f64,
-    /// From asking to the answer, waiting for room in the queue included.
+    /// Time from the call to the answer, including waiting for space in the queue.
     pub response: TailReport,
 }
 
 impl RequesterReport {
-    /// Requests that should have been answered and were not.
+    /// Number of requests that should have been answered but were not.
     ///
-    /// Each request of a batch should be. Elsewhere refusals for lack of capacity are what the
-    /// load was made to find out, and a client from outside has been told of an error; both count
-    /// only where not one request was answered.
+    /// All requests of a batch should be. Other loads measure capacity, so refusals are results,
+    /// and clients outside have received an error; both count only if no request was answered at
+    /// all.
     pub fn left_undone(&self) -> u64 {
         match self.load {
             "batch" => self.failed + self.rejected,

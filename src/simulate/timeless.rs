@@ -1,11 +1,11 @@
-//! Names the part of a design that moves no virtual time.
+//! Finds the part of a design that takes no virtual time.
 
 use gopherworks_actors::gopher::steps::StepTime;
 
 use crate::plan::{CrewPlan, Plan, Target};
 
-/// More looks at the clock than this design needs in any instant, if time moves in it at all: some
-/// for each actor, and some for each book that its bounds let lie somewhere.
+/// A bound on reads of the clock within one instant, above what this design needs if time moves in
+/// it: some for each actor, and some for each book that its queues can hold.
 pub(super) fn most_looks(plan: &Plan) -> u64 {
     let gophers: usize = plan.crews.iter().map(|crew| crew.gophers.len()).sum();
     let workers: u64 = (plan.balancers.iter())
@@ -15,12 +15,12 @@ pub(super) fn most_looks(plan: &Plan) -> u64 {
     let carried = (plan.crews.iter())
         .map(|crew| u64::from(crew.carts).saturating_mul(crew.cart_books as u64));
     let held = plan.piles.iter().filter_map(|pile| pile.capacity.books);
-    // Bounds of many millions are hardly meant to be filled in one instant.
+    // Capacities of many millions are hardly filled in one instant.
     let books = (carried.chain(held)).fold(0, u64::saturating_add).min(1_000_000);
     200_000_u64.saturating_add(nodes.saturating_mul(100)).saturating_add(books.saturating_mul(10))
 }
 
-/// Why a simulation with a time limit does not end, and what to change.
+/// Explains why a simulation with a time limit does not end, and what to change.
 pub(super) fn said(plan: &Plan) -> String {
     let ring = ring(plan);
     let hint = match ring.iter().find_map(|(_, crew)| *crew) {
@@ -43,8 +43,8 @@ pub(super) fn said(plan: &Plan) -> String {
     )
 }
 
-/// Nodes that hand books on without any step that takes time, from a source to an incinerator, or
-/// from a requester to its workers. A crew comes with the name that it has in the file.
+/// A chain of nodes without any step that takes time, from a source to an incinerator or from a
+/// requester to its workers. A crew comes with its name in the file.
 fn ring(plan: &Plan) -> Vec<(&str, Option<&str>)> {
     let sources = (plan.piles.iter().enumerate()).filter(|(_, pile)| pile.source.is_some());
     for (from, pile) in sources {
@@ -62,7 +62,7 @@ fn ring(plan: &Plan) -> Vec<(&str, Option<&str>)> {
     vec![(asks.name.as_str(), None), (to.name.as_str(), None)]
 }
 
-/// Extends `ring` from this pile to an incinerator; says whether there is such a way.
+/// Extends `ring` from this pile to an incinerator; true if there is such a chain.
 fn follow<'a>(
     plan: &'a Plan,
     from: usize,
@@ -74,7 +74,7 @@ fn follow<'a>(
             continue;
         }
         let length = ring.len();
-        // Copies are called `crew[2]`; relays are gophers of their own.
+        // Copies are called `crew[2]`; relays are gophers that are not in the file.
         let in_file = crew.name.split('[').next();
         ring.push((crew.name.as_str(), in_file.filter(|_| !crew.relay)));
         match crew.to {

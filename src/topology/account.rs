@@ -1,4 +1,4 @@
-//! The account of a run: its ledger and a row for each node.
+//! The report of a run: its ledger and a row for each node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::running::RunningTopology;
 use crate::plan::Plan;
 use crate::report::{NodeReport, Outcome, ReasonReport, Report};
 
-/// Notes why books fail, at the node that failed or, where that is unknown, at their pile.
+/// Records why books fail, at the node that failed or, if unknown, at their pile.
 pub(super) fn charges(plan: &Plan, (reasons, clock): (Arc<Reasons>, Clock)) -> Charges {
     let piles: Vec<String> = plan.piles.iter().map(|pile| pile.name.clone()).collect();
     Box::new(move |charge| {
@@ -29,8 +29,8 @@ pub(super) fn charges(plan: &Plan, (reasons, clock): (Arc<Reasons>, Clock)) -> C
     })
 }
 
-/// Notes why requests of the requester `from` to the balancer `to` fail. Refusals for lack of room
-/// or time are what the balancer is configured to do.
+/// Records why requests of the requester `from` to the balancer `to` fail. Refusals for lack of
+/// capacity or time are part of the balancer's configuration.
 pub(super) fn requests(
     from: &str,
     to: &str,
@@ -63,7 +63,7 @@ impl RunningTopology {
         let restarts = self.shared.supervisor.all_restarts();
         let of = |name: &str| restarts.get(name).copied().unwrap_or(0);
         let nodes = self.rows(passed, &of);
-        // A snapshot is taken often, and its makespan says nothing yet.
+        // Snapshots are frequent, and their makespan is not final.
         let judged = (outcome != Outcome::Running).then(|| inner.prediction());
         let (plan, books) = (&inner.plan, ledger.burned);
         let reasons = works.reasons.all().into_iter();
@@ -122,7 +122,7 @@ impl RunningTopology {
         let mut told = std::collections::BTreeSet::new();
         for pile in &inner.piles {
             let kind = if pile.dump { "dump" } else { "pile" };
-            // One source may serve several copies; it is counted with the first.
+            // A source that serves several copies is counted with the first.
             let feeder = (pile.feeder())
                 .filter(|feeder| told.insert(feeder.name.clone()))
                 .map_or(0, |feeder| restarts_of(&feeder.name));
@@ -138,7 +138,8 @@ impl RunningTopology {
                     row(&gopher.name, "gopher", &gopher.stats, busy, restarts_of(&gopher.name))
                 })
                 .collect();
-            // Each cartload is loaded once, so the loaders' rows add up to the crew's.
+            // Each cartload is loaded once, so the crew's figures are the sum of its loaders'
+            // figures.
             let loaders =
                 crew.gophers.iter().zip(&gophers).filter(|(gopher, _)| gopher.counts == Step::Load);
             let (books, carts) = loaders

@@ -1,4 +1,4 @@
-//! Where dead letters go.
+//! Collects dead letters.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,25 +7,25 @@ use gopherworks_actors::book::Book;
 use gopherworks_actors::failure::Failure;
 use gopherworks_actors::pool::guarded;
 
-/// A dead letter, as the application sees it.
+/// A dead letter for the application.
 #[derive(Debug, Clone)]
 pub struct DeadBook {
     /// The book as it was put on the pile where it died.
     pub book: Book,
-    /// That pile's name.
+    /// Name of that pile.
     pub pile: String,
-    /// The crew or incinerator that failed at it last, where that is known.
+    /// The crew or incinerator where it last failed, if known.
     pub node: Option<String>,
-    /// Why.
+    /// The reason.
     pub reason: String,
     /// Attempts that were charged.
     pub attempts: u32,
 }
 
-/// Keeps dead letters. Called off the arbiters, by one thread at a time, in the order in which
-/// they died.
+/// Keeps dead letters. Called outside the arbiters, by one thread at a time, in the order of their
+/// deaths.
 pub trait DeadSink: Send + Sync + 'static {
-    /// Keeps these.
+    /// Keeps these letters.
     ///
     /// # Errors
     /// An error makes the run fail in the end; the books stay dead letters.
@@ -57,7 +57,7 @@ impl Kept {
     }
 }
 
-/// Fetches what died from the store: to the sink, the events and the memory of the last ones.
+/// Moves new dead letters from the store to the sink, the events and the last letters in memory.
 pub(super) fn collect(inner: &Arc<super::inner::Inner>) {
     let _turn = inner.mourning.lock().unwrap_or_else(PoisonError::into_inner);
     let (dead, forgotten) = inner.works.store.take_dead();

@@ -23,7 +23,7 @@ use crate::http::Listener;
 use crate::plan::{BalancerPlan, Plan};
 use crate::report::{BalancerReport, RequesterReport, WorkerReport};
 
-/// Kinds of worker, made before anything runs, so that what is wrong is known.
+/// The kinds of worker, made before anything runs, so that mistakes prevent the start.
 pub(super) struct Making {
     services: Vec<Arc<Guarded<Box<dyn Service>>>>,
     loads: Vec<Load>,
@@ -43,7 +43,7 @@ impl Making {
         };
         let mut services = Vec::new();
         for balancer in &plan.balancers {
-            // Whatever else is left out: workers of a simulation are at work.
+            // Workers run in simulations and comparisons, where works and burns may be left out.
             let outside = match balancer.kind.as_str() {
                 "command" => Some("start programs"),
                 "http" => Some("ask over HTTP"),
@@ -135,7 +135,7 @@ impl Making {
     }
 }
 
-/// A utilisation is a share of what all places can do when none of them is ever idle.
+/// Converts a utilisation, a share of the total rate of all places when busy, into a rate.
 fn per_second(load: Load, balancer: &BalancerPlan, service: &dyn Service) -> Result<Load, Failure> {
     let Load::Open { rate: Rate::Utilisation(share), arrivals, requests } = load else {
         return Ok(load);
@@ -193,11 +193,10 @@ fn core(
         }),
         again: again
             .then(|| -> Again<Served> { Arc::new(|job, copy| Job { copy, ..job.clone() }) }),
-        // Only some policies look at what a request will take.
+        // Only some policies use the cost of a request.
         cost: matches!(plan.policy, Policy::ShortFirst { .. } | Policy::Reserve { .. })
             .then(|| -> Cost<Served> { Arc::new(move |job: &Job| costs.cost(&at, job)) }),
-        // A server that answers for a worker and says that it failed counts as the worker's
-        // failure.
+        // A server that answers with its own failure counts as a failure of the worker.
         failed: Some(Arc::new(|answer| match answer {
             Ok(book) => book.as_ref().is_some_and(says_failed),
             Err(_) => true,
@@ -212,7 +211,7 @@ fn core(
 
 struct Requesting {
     to: usize,
-    /// Where it listens.
+    /// Where its server listens.
     address: Option<SocketAddr>,
     core: Arc<RequesterCore>,
 }
@@ -224,14 +223,14 @@ pub(super) struct Desks {
 }
 
 impl Desks {
-    /// The balancers' actors, which start before any actor that sends requests.
+    /// The balancers' actors, to be started before any actor that sends requests.
     pub(super) fn balancers(&self, place: impl Fn(usize) -> Place, within: Duration) -> Vec<Child> {
         let children =
             (self.balancers.iter()).flat_map(|core| balancer::children(core, &place, within));
         children.collect()
     }
 
-    /// The requesters' actors: the last to start.
+    /// The requesters' actors, to be started last.
     pub(super) fn requesters(
         &self,
         place: impl Fn(usize) -> Place,
@@ -247,13 +246,13 @@ impl Desks {
         children.collect()
     }
 
-    /// Where requesters listen, by their names.
+    /// Listening addresses by requester name.
     pub(super) fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
         let listening = self.requesters.iter();
         listening.filter_map(|asking| Some((&**asking.core.name(), asking.address?)))
     }
 
-    /// For the crew or incinerator `from`: the balancer at this position.
+    /// A balancer's handle for the crew or incinerator `from`.
     pub(super) fn asking(&self, to: usize, from: &str) -> Asking {
         Asking { desk: self.balancers[to].clone(), from: from.into() }
     }
@@ -265,7 +264,7 @@ impl Desks {
         }
     }
 
-    /// Requesters ask nothing more.
+    /// Stops requesters from sending further requests.
     pub(super) fn close(&self) {
         for asking in &self.requesters {
             asking.core.close();
@@ -277,7 +276,7 @@ impl Desks {
             && self.balancers.iter().all(|balancer| balancer.open() == 0)
     }
 
-    /// The end: what is under way is given up.
+    /// Gives up all requests in flight.
     pub(super) fn give_up_all(&self) {
         for asking in &self.requesters {
             asking.core.give_up();
@@ -287,12 +286,12 @@ impl Desks {
         }
     }
 
-    /// True if a requester does not end by itself.
+    /// True if a requester does not end on its own.
     pub(super) fn are_endless(&self) -> bool {
         (self.requesters.iter()).any(|asking| asking.core.total().is_none())
     }
 
-    /// How many requests there will be, where that is known, and how many are over.
+    /// Number of requests that will be made, if known, and of those that are over.
     pub(super) fn expected(&self) -> (Option<u64>, u64) {
         let mut total = Some(0);
         let mut over = 0;

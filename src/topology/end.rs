@@ -1,4 +1,4 @@
-//! How a run ends: actors first, then what they left behind, then the account.
+//! The end of a run: first the actors, then what they held, then the report.
 
 use std::time::Duration;
 
@@ -11,23 +11,20 @@ use super::running::{Done, RunningTopology};
 use super::{HOMECOMING, dead};
 use crate::report::{Outcome, Report};
 
-/// How long a read that is under way at the end of a run is waited for: longer than one of a
-/// stream that gives nothing.
+/// Time for a read to end; longer than a read of an empty stream takes.
 const LAST_READ: Duration = Duration::from_millis(300);
 
 impl RunningTopology {
-    /// Ends a run that is done, or is to be stopped: no actor of it lives afterwards, sinks and
-    /// sources have written what they have to write, and every book is accounted for. Who calls it
-    /// again, or at the same time, waits for the first end and gets its account. Dropping the
-    /// future leaves the rest to the next caller.
+    /// Ends a run that is done or to be stopped: stops all actors, flushes sinks and sources, and
+    /// accounts for every book. Concurrent and later calls wait for the first and get its report;
+    /// if its future is dropped, the next call continues.
     pub async fn finish(&self, done: Done) -> Report {
         let inner = &self.shared.inner;
         let end = inner.end.get_or_init(|| self.end(done)).await;
         self.report(end.clone())
     }
 
-    /// The nodes whose sinks can't take anything at present: which, why, and how many books wait
-    /// for each.
+    /// Sinks that can't accept books at present: node, reason, and number of waiting books.
     pub fn pauses(&self) -> Vec<(String, String, usize)> {
         let inner = self.inner();
         let fires = (inner.incinerators.iter())
@@ -87,8 +84,7 @@ impl RunningTopology {
         outcome
     }
 
-    /// Tells of sources that are still being read: nothing ends a read, so its thread is left
-    /// behind.
+    /// Warns of sources that are still being read: a read can't be cancelled, so its thread stays.
     async fn leave_readers(&self) {
         let inner = &self.shared.inner;
         let clock = &inner.works.clock;
@@ -113,8 +109,7 @@ impl RunningTopology {
         inner.works.store.deaths().notify_one();
     }
 
-    /// Returns every cart and book that is still in flight. No actor is left to send them out
-    /// again.
+    /// Returns every cart and book in flight; no actor is left to send them out again.
     async fn bring_home(&self) {
         let inner = &self.shared.inner;
         // No worker is left to run requests, and no caller waits for their answers.
@@ -138,14 +133,14 @@ impl RunningTopology {
                 );
                 break;
             }
-            // Only work in the pool can still hold a cart; it looks at the halt after each book.
+            // Only pooled work can still hold a cart; it checks the halt after each book.
             clock.sleep(Duration::from_millis(2)).await;
         }
         evict();
     }
 }
 
-/// What sinks, sources and the keeper of dead letters have to do at the end; gives what went wrong.
+/// Final calls to sinks, sources and the keeper of dead letters. Returns their failures.
 fn last_words(inner: &std::sync::Arc<Inner>) -> Vec<String> {
     dead::collect(inner);
     let mut failed = Vec::new();

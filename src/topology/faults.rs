@@ -1,4 +1,4 @@
-//! Faults of a file become rules, and reach the actors.
+//! Turns the faults of a file into rules, and connects them to the actors.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -14,22 +14,22 @@ use super::inner::Inner;
 use crate::plan::Plan;
 use crate::plan::faults::{FaultPlan, FaultPlanWhat, Part, points_of};
 
-/// Which faults a run has.
+/// The faults of a run.
 #[derive(Debug, Clone, Default)]
 pub enum Faulting {
-    /// None, whatever the file says.
+    /// None, also if the file defines some.
     #[default]
     None,
-    /// Those of the file, as the seed decides.
+    /// The faults of the file, drawn by the seed.
     Planned {
-        /// How long a run is about: what a mix draws happens within that time.
+        /// Approximate duration of the run; a mix draws times within it.
         horizon: Duration,
     },
-    /// These and no others.
+    /// Exactly these.
     Exactly(Vec<Rule>),
 }
 
-/// What the seed makes of the file's faults.
+/// The rules that the seed draws from the faults of the file.
 pub(super) fn rules(plan: &Plan, faulting: &Faulting) -> Vec<Rule> {
     let horizon = match faulting {
         Faulting::None => return Vec::new(),
@@ -61,10 +61,10 @@ pub(super) fn rules(plan: &Plan, faulting: &Faulting) -> Vec<Rule> {
     out
 }
 
-/// Visits among which a mix draws the one that is hit.
+/// Range of visits from which a mix draws one.
 const VISITS: u64 = 60;
 
-/// One fault of a mix.
+/// Draws a fault of a mix.
 fn drawn(
     name: Arc<str>,
     parts: &[Part],
@@ -99,7 +99,7 @@ fn drawn(
     if able.is_empty() {
         return None;
     }
-    // A kind first, then a point: else what has many points would crowd out the others.
+    // First a kind, then a point; otherwise kinds with many points would dominate.
     let mut names: Vec<&str> = able.iter().map(|(kind, _)| kind.name()).collect();
     names.dedup();
     let chosen = names[draws.random_range(0..names.len())];
@@ -120,7 +120,7 @@ fn drawn(
     })
 }
 
-/// How faults reach the actors of a running topology.
+/// Connects faults to the actors of a running topology.
 pub(super) struct Reach {
     pub(super) inner: Weak<Inner>,
     pub(super) supervisor: SupervisorHandle,

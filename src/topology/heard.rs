@@ -1,4 +1,4 @@
-//! What the supervisor tells, and what follows from it.
+//! Reactions to the supervisor's events.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use gopherworks_actors::supervision::{Exit, SupervisionEvent};
 
 use super::inner::Inner;
 
-/// What has to be done about an event, besides telling it.
+/// Reacts to an event, besides publishing it.
 pub(super) fn heard(inner: &Arc<Inner>, event: &SupervisionEvent) {
     match event {
         SupervisionEvent::Exited {
@@ -23,8 +23,8 @@ pub(super) fn heard(inner: &Arc<Inner>, event: &SupervisionEvent) {
             if inner.works.clock.is_simulated() {
                 return;
             }
-            // Another thread may just have been sending to that life when it was given up: what it
-            // sent is found by now.
+            // Another thread may still have been sending to that life when it was given up;
+            // revoking again later finds what it sent.
             let (inner, name, epoch) = (Arc::downgrade(inner), name.clone(), *epoch);
             actix_rt::spawn(async move {
                 for wait in [Duration::from_millis(20), Duration::from_secs(1)] {
@@ -56,7 +56,7 @@ pub(super) fn translated(event: SupervisionEvent) -> Option<Event> {
         }
         SupervisionEvent::Exited { name, exit, .. } => {
             match &exit {
-                // The supervisor has said so already.
+                // Logged by the supervisor.
                 Exit::Panic { .. } => {}
                 Exit::Normal | Exit::Killed => log::debug!("{name} {exit}"),
                 _ => log::warn!("{name} {exit}"),

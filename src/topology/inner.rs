@@ -1,4 +1,4 @@
-//! What a running topology consists of, apart from its actors.
+//! The parts of a running topology, apart from its actors.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -20,7 +20,7 @@ use crate::plan::Plan;
 use crate::plan::formula::Prediction;
 use crate::report::Outcome;
 
-/// A crew as it runs.
+/// A running crew.
 pub(super) struct Crew {
     pub(super) name: String,
     pub(super) relay: bool,
@@ -47,15 +47,15 @@ pub(super) struct Inner {
     pub(super) dead: Kept,
     /// Set when no actor is left alive.
     pub(super) over: AtomicBool,
-    /// One at a time fetches what died, so that letters are kept in order.
+    /// Serialises the collection of dead letters, so that they are kept in order.
     pub(super) mourning: Mutex<()>,
-    /// How it ended, once it has.
+    /// The outcome, once it has ended.
     pub(super) end: OnceCell<Outcome>,
     pub(super) started: Time,
     pub(super) stopwatch: Stopwatch,
     pub(super) plan: Arc<Plan>,
     time_scale: f64,
-    /// Made when a report first asks for it: a large design takes a moment.
+    /// Computed for the first report: a large design takes a moment.
     prediction: OnceLock<Prediction>,
 }
 
@@ -99,12 +99,12 @@ impl Inner {
         self.prediction.get_or_init(|| self.plan.predict(self.time_scale))
     }
 
-    /// Nothing more is taken from the application; offers that wait are refused.
+    /// Stops offers by the application; waiting offers are refused.
     pub(super) fn seal(&self) {
         self.piles.iter().for_each(|pile| pile.seal());
     }
 
-    /// Nothing more is read from the sources or taken from the application.
+    /// Ends the sources, and stops offers by the application.
     pub(super) fn close_sources(&self) {
         self.feeders.iter().for_each(|feeder| feeder.end());
         self.seal();
@@ -116,8 +116,8 @@ impl Inner {
         }
     }
 
-    /// Takes back what a life holds that is over although its thread may still be running it:
-    /// leases, carts, slots, room, requests.
+    /// Revokes what an ended life holds, even if its thread still runs: leases, carts, slots,
+    /// space, requests.
     pub(super) fn revoke(&self, node: &str, epoch: u64, guilty: bool) {
         self.desks.give_up(node, epoch, guilty);
         let gophers = self.crews.iter().flat_map(|crew| crew.gophers.iter().zip(&crew.seats));
@@ -136,7 +136,7 @@ impl Inner {
         }
     }
 
-    /// True once nothing is left to be done.
+    /// True if all piles are closed and all requests are over.
     pub(super) fn all_closed(&self) -> bool {
         self.piles.iter().all(|pile| pile.is_closed()) && self.desks.are_done()
     }

@@ -1,5 +1,5 @@
-//! Sources and burns, made before anything runs. Opening a file may block without end, so they are
-//! made on a thread of their own.
+//! Creates sources and burns before anything runs, on a thread of their own: opening a file may
+//! block forever.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::plan::{IncineratorPlan, Plan};
 /// A body up to this many bytes stays in memory; a larger one streams through a file.
 const SPILL_ABOVE: u64 = 256 * 1024;
 
-/// Where products are made.
+/// Context for creating sources, works and burns.
 #[derive(Clone)]
 pub(super) struct Sites {
     pub(super) plan: Arc<Plan>,
@@ -29,7 +29,7 @@ pub(super) struct Sites {
     pub(super) halt: Halt,
 }
 
-/// What was made.
+/// The created sources and burns.
 pub(super) struct Made {
     pub(super) sources: Vec<Box<dyn Source>>,
     pub(super) burns: Vec<Box<dyn Burn>>,
@@ -57,15 +57,15 @@ impl Sites {
         fire.burn.make(&self.site(&fire.name))
     }
 
-    /// Makes everything that can be refused, without blocking the caller; a simulation, which has
-    /// one thread, makes it at once.
+    /// Creates everything that can fail, without blocking the caller; a simulation, which has a
+    /// single thread, creates it inline.
     pub(super) async fn make(&self, clock: &Clock) -> Result<Made, StartError> {
         if clock.is_simulated() {
             return self.make_here();
         }
         let (done, made) = oneshot::channel();
         let sites = self.clone();
-        // Not in the runtime's pool, whose end waits for its threads.
+        // Not in the runtime's pool, whose shutdown waits for its threads.
         std::thread::Builder::new()
             .name("gopherworks-start".to_owned())
             .spawn(move || done.send(guarded(|| sites.make_here())))?;
@@ -100,7 +100,7 @@ impl Sites {
         }
         for crew in &self.plan.crews {
             if let Some(work) = crew.work.as_ref().filter(|_| !self.options.dry) {
-                // Only a check: each gopher has its own made. The user's drop is caught.
+                // Only a check: each gopher creates its own later. Drops of user code are guarded.
                 work.make(&self.site(&crew.name)).map(Guarded::new).map_err(failed(&crew.name))?;
             }
         }

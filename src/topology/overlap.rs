@@ -1,5 +1,5 @@
-//! Files that a run would both read and write, whatever their paths: found before anything is
-//! opened for writing.
+//! Finds files that a run would both read and write, under any path, before a file is opened for
+//! writing.
 
 use std::fs::Metadata;
 use std::io;
@@ -11,18 +11,18 @@ use walkdir::WalkDir;
 use crate::config::label::base;
 use crate::plan::Plan;
 
-/// What tells a file from all others.
+/// Identity of a file.
 #[derive(Debug, PartialEq, Eq)]
 enum Identity {
-    /// Device and inode: the same through links of both sorts.
+    /// Device and inode, which symbolic and hard links share.
     Inode(u64, u64),
-    /// A file that is still to be made.
+    /// A file that does not exist yet.
     Path(PathBuf),
 }
 
 /// A file that the run reads or writes.
 struct Use {
-    /// What uses it, for messages.
+    /// The user of the file, for messages.
     by: String,
     path: PathBuf,
     found: Option<Metadata>,
@@ -30,7 +30,7 @@ struct Use {
 }
 
 impl Use {
-    /// `None` for standard streams, devices and pipes, which any number may read and write.
+    /// `None` for standard streams, devices and pipes, which may be shared.
     fn of(by: impl Into<String>, path: &Path) -> Option<Self> {
         if path.as_os_str() == crate::catalog::STANDARD_STREAM {
             return None;
@@ -43,7 +43,7 @@ impl Use {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 (None, Identity::Path(resolved(path)))
             }
-            // What can't be looked at is refused where it is opened.
+            // The error is reported where the file is opened.
             Ok(_) | Err(_) => return None,
         };
         let (by, path) = (by.into(), path.to_owned());
@@ -54,15 +54,14 @@ impl Use {
         self.found.as_ref().is_some_and(Metadata::is_dir)
     }
 
-    /// True for a file that has another name too, so that it may be found below a folder under
-    /// that one.
+    /// True for a file with several hard links, so that another name of it may be below a folder.
     fn is_linked(&self) -> bool {
         let found = self.found.as_ref();
         found.is_some_and(|found| found.is_file() && found.nlink() > 1)
     }
 }
 
-/// The path with links resolved as far as it exists.
+/// The path with symbolic links resolved as far as it exists.
 fn resolved(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     match (path.canonicalize(), path.parent(), path.file_name()) {
@@ -72,11 +71,10 @@ fn resolved(path: &Path) -> PathBuf {
     }
 }
 
-/// Refuses a plan of which an output is an input, also under another name. Looks at the files, and
-/// blocks as their file systems do.
+/// Rejects a plan that writes to one of its inputs, under any name. Blocks on the file system.
 ///
 /// # Errors
-/// The first such file, in a sentence.
+/// Describes the first such file.
 pub(super) fn check(plan: &Plan) -> Result<(), String> {
     let mut inputs: Vec<Use> = Vec::new();
     let mut outputs: Vec<Use> = Vec::new();
@@ -129,7 +127,7 @@ fn same(output: &Use, input: &Use) -> String {
     format!("{path} of {} is read by {}{as_what}; write to another file", output.by, input.by)
 }
 
-/// Another name of `output` below the folder, where it is not left out by its path.
+/// Another name of `output` below the folder; its own path is excluded there already.
 fn inside(input: &Use, output: &Use) -> Option<PathBuf> {
     let known = resolved(&output.path);
     let same = |found: &walkdir::DirEntry| {

@@ -1,4 +1,5 @@
-//! Where nodes live: nodes that hand carts to each other on one arbiter, as many arbiters as cores.
+//! Placement: nodes that pass carts to each other share an arbiter; there are at most as many
+//! arbiters as cores.
 
 use gopherworks_actors::clock::Clock;
 use gopherworks_actors::supervision::{Arbiters, Place};
@@ -6,11 +7,11 @@ use gopherworks_actors::supervision::{Arbiters, Place};
 use crate::config::schema::Placement;
 use crate::plan::{Plan, Target};
 
-/// Which arbiter a node lives on.
+/// The arbiter of each node.
 pub(super) struct Places {
     wanted: usize,
     pub(super) arbiters: Option<Arbiters>,
-    /// By pile, incinerator, crew: a number that means an arbiter, modulo how many there are.
+    /// Number of each pile's arbiter, modulo the number of arbiters.
     pub(super) piles: Vec<usize>,
     pub(super) incinerators: Vec<usize>,
     pub(super) crews: Vec<usize>,
@@ -38,7 +39,7 @@ impl Places {
         distinct.sort_unstable();
         distinct.dedup();
         let number = |node: usize| distinct.binary_search(&group[node]).unwrap_or(0);
-        // Workers may be laid anywhere: they take from no pile.
+        // Workers can be on any arbiter: they take from no pile.
         let workers: usize =
             (plan.balancers.iter()).map(|balancer| balancer.workers as usize).sum();
         let most = distinct.len().saturating_add(workers);
@@ -52,7 +53,7 @@ impl Places {
         }
     }
 
-    /// Threads are made last, when nothing can be refused any more.
+    /// Starts the arbiters; called last, when nothing can fail any more.
     pub(super) fn make_arbiters(&mut self, plan: &Plan, clock: &Clock) {
         let hang_after = Some(plan.supervision.hang_after);
         self.arbiters = Some(Arbiters::start(self.wanted, hang_after, clock));

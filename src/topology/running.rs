@@ -20,26 +20,25 @@ use super::inner::Inner;
 use crate::plan::Plan;
 use crate::report::{Outcome, Report};
 
-/// Why a run is over, or about to be ended.
+/// Why a run is over or about to be ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
-    /// All piles are closed: what was offered is burned, dead or dropped. All requesters have
-    /// their answers.
+    /// All piles are closed, every offered book is burned, dead or dropped, and all requests are
+    /// answered.
     Drained,
     /// The restart budget is spent; the reason names the child.
     Escalated(String),
-    /// A sink can't take a book again in this run.
+    /// A sink can't accept books again in this run.
     SinkClosed(SinkClosed),
-    /// It is to be stopped at once.
+    /// Stopped without a drain.
     Stopped,
     /// The deadline of a drain passed.
     DeadlinePassed,
 }
 
-/// A running topology. Clones are handles on the same one; it can be used from any thread.
+/// A running topology. Clones are handles to the same one, for any thread.
 ///
-/// Dropping the last handle stops it at once, as [`RunningTopology::stop`] does but without a
-/// report.
+/// Dropping the last handle stops it as [`RunningTopology::stop`] does, without a report.
 #[derive(Clone)]
 pub struct RunningTopology {
     pub(super) shared: Arc<Handle>,
@@ -97,7 +96,7 @@ impl RunningTopology {
         let works = Arc::downgrade(&inner.works);
         actix_rt::spawn(async move {
             loop {
-                // Upgraded for a moment only: a waiting mourner keeps nothing alive.
+                // Upgraded only for a moment, so that the waiting task keeps nothing alive.
                 let Some(store) = works.upgrade().map(|works| works.store.clone()) else {
                     return;
                 };
@@ -124,13 +123,12 @@ impl RunningTopology {
         self.inner().piles.iter().find(|pile| pile.name == name)
     }
 
-    /// Offers books to a pile, all or none, waiting for room. Once this returns `Ok` they are
-    /// accounted for whatever dies. Dropping the future takes the offer back.
+    /// Offers books to a pile, all or none, and waits for space. After `Ok` they are accounted for,
+    /// whichever actor dies. Dropping the future withdraws the offer.
     ///
     /// # Errors
-    /// [`OfferError::Closed`] where the pile is unknown, draining or closed, or a dump (unless the
-    /// topology was started without its sources); [`OfferError::TooMany`] where they could never
-    /// fit. The books come back.
+    /// [`OfferError::Closed`] if the pile is unknown, draining, closed, or a dump (unless started
+    /// without sources); [`OfferError::TooMany`] if they can never fit. Errors return the books.
     pub async fn offer(&self, pile: &str, books: Vec<Book>) -> Result<(), OfferError> {
         match self.pile(pile) {
             Some(pile) => pile.offer(books).await,
@@ -138,9 +136,8 @@ impl RunningTopology {
         }
     }
 
-    /// Offers books as [`RunningTopology::offer`] does, and tells of each what becomes of it, in
-    /// the order of the books: the future is ready when the book is burned, is a dead letter, or
-    /// was dropped on purpose; `None` if the run ends before.
+    /// Offers books as [`RunningTopology::offer`] does, and returns one future per book, in order.
+    /// It resolves when the book is burned, dead or dropped, or to `None` if the run ends before.
     ///
     /// # Errors
     /// As [`RunningTopology::offer`].
@@ -155,7 +152,7 @@ impl RunningTopology {
         }
     }
 
-    /// Offers books to a pile if there is room now.
+    /// Offers books to a pile if there is space now.
     ///
     /// # Errors
     /// As [`RunningTopology::offer`], and [`OfferError::Full`].
@@ -171,7 +168,7 @@ impl RunningTopology {
         &self.inner().name
     }
 
-    /// True until it has ended, or is about to: it takes offers and requests.
+    /// True while it accepts offers and requests.
     pub fn is_running(&self) -> bool {
         let inner = self.inner();
         let over = inner.end.initialized()
@@ -180,19 +177,19 @@ impl RunningTopology {
         !over && !inner.works.is_halting() && !inner.all_closed()
     }
 
-    /// Notes that something went wrong besides books: the run goes on, and counts as failed.
+    /// Records a failure that concerns no book: the run continues, and counts as failed.
     pub fn fail(&self, reason: impl Into<String>) {
         self.inner().works.fail(reason);
     }
 
-    /// The application will offer nothing more: the run ends by itself when the sources are done
-    /// and all is drained.
+    /// Ends the offers of the application: the run ends when the sources are done and all is
+    /// drained.
     pub fn close_offers(&self) {
         self.inner().seal();
     }
 
-    /// What happens from now on, [`Event::Ended`] at the end; the stream itself ends with the last
-    /// handle. A listener more than 1,024 events behind misses the oldest.
+    /// Events from now on, with [`Event::Ended`] at the end; the stream ends with the last handle.
+    /// A subscriber that is more than 1,024 events behind misses the oldest.
     pub fn events(&self) -> impl Stream<Item = Event> + Send + use<> {
         futures_util::stream::unfold(self.inner().works.events(), |mut events| async move {
             loop {
@@ -205,18 +202,18 @@ impl RunningTopology {
         })
     }
 
-    /// The account of this moment: consistent in its ledger, the nodes' counters a moment apart.
+    /// The present report. Its ledger is consistent; the nodes' counters are read one after the
+    /// other.
     pub fn snapshot(&self) -> Report {
         self.report(Outcome::Running)
     }
 
-    /// The last dead letters, at most 1,000; the very last are there once their event was told.
+    /// The last dead letters, at most 1,000, each available from its event on.
     pub fn dead(&self) -> Vec<DeadBook> {
         self.inner().dead.all()
     }
 
-    /// How many books the sources will give in all, where every one knows, and whether all of them
-    /// have ended.
+    /// Number of books that the sources will give, if all know it, and whether all have ended.
     pub fn expected(&self) -> (Option<u64>, bool) {
         let feeders = &self.inner().feeders;
         if feeders.is_empty() {
@@ -230,8 +227,8 @@ impl RunningTopology {
         (total, ended)
     }
 
-    /// True if something that gives books or requests does not know how many there will be: it may
-    /// never end by itself.
+    /// True if a source or requester does not know its number of books or requests, so that the run
+    /// may never end on its own.
     pub(crate) fn is_endless(&self) -> bool {
         let inner = self.inner();
         inner.feeders.iter().any(|feeder| feeder.total().is_none()) || inner.desks.are_endless()
@@ -241,19 +238,19 @@ impl RunningTopology {
         &self.inner().plan
     }
 
-    /// How many requests the requesters will make, where every one knows, and how many are over.
+    /// Number of requests that will be made, if all requesters know it, and of those that are over.
     pub fn expected_answers(&self) -> (Option<u64>, u64) {
         self.inner().desks.expected()
     }
 
-    /// Where requesters of kind `http` listen, by their names.
+    /// Listening addresses of requesters of kind `http`, by name.
     pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
         let addresses = self.inner().desks.addresses();
         addresses.map(|(name, at)| (name.to_owned(), at)).collect()
     }
 
-    /// Kills the actor of a node, as a fault would; the supervisor's policy decides what follows.
-    /// Names as in reports. False if there is none.
+    /// Kills the actor with this name (as in reports), as a fault would; the restart policy
+    /// applies. False if there is none.
     pub fn kill(&self, node: &str) -> bool {
         self.shared.supervisor.kill(node)
     }
@@ -265,7 +262,7 @@ impl RunningTopology {
         }
     }
 
-    /// The faults that fired so far, in their order.
+    /// The faults that fired so far, in order.
     pub fn fired(&self) -> Vec<gopherworks_actors::fault::Fired> {
         let faults = self.inner().works.faults();
         faults.map_or_else(Vec::new, |faults| faults.fired())
@@ -277,17 +274,17 @@ impl RunningTopology {
         supervisor.children().into_iter().map(|(_, name)| name.to_string()).collect()
     }
 
-    /// For an end at once: pooled work stops after the book in hand, and what fails from now on
-    /// charges nobody. [`RunningTopology::finish`] does it by itself; a caller does it first who
-    /// is about to make running work fail.
+    /// Prepares a stop: pooled work ends after its present book, and later failures are not
+    /// charged. [`RunningTopology::finish`] calls it; call it first if you are about to make
+    /// running work fail.
     pub fn halt(&self) {
         self.inner().works.halt();
         self.inner().desks.close();
         self.inner().seal();
     }
 
-    /// Closes the sources and all offers; what is under way runs to its end. Books that were not
-    /// begun go back to a source that can give them again: they count as never offered.
+    /// Closes the sources and all offers; work in flight continues. Books that were not begun
+    /// return to a source that can give them again, and count as never offered.
     pub fn close(&self) {
         let inner = self.inner();
         inner.works.tell(Event::Draining);
@@ -306,8 +303,8 @@ impl RunningTopology {
         }
     }
 
-    /// The file's bound on a drain, if it has one; with the longest grace of its servers, before
-    /// which nothing drains.
+    /// The file's bound on a drain, plus the longest grace period of its servers, before which
+    /// nothing drains.
     pub fn drain_deadline(&self) -> Option<Duration> {
         let inner = self.inner();
         let servers = (inner.plan.requesters.iter()).filter_map(|asks| asks.http.as_ref());
@@ -315,8 +312,8 @@ impl RunningTopology {
         inner.drain_deadline.map(|deadline| deadline + grace)
     }
 
-    /// Waits until the run is over by itself: everything drained after the sources ended and
-    /// offers were closed, escalated, or a sink closed.
+    /// Waits until the run ends on its own: drained after sources and offers were closed,
+    /// escalated, or a sink closed.
     pub async fn done(&self) -> Done {
         let mut changes = self.inner().works.changes();
         let ended = self.shared.supervisor.ended();
@@ -341,9 +338,9 @@ impl RunningTopology {
         }
     }
 
-    /// Closes the sources, lets everything under way run to its end, and ends the topology.
-    /// `deadline` (else the file's `drain_deadline`, else none) bounds the wait: after it, the run
-    /// is stopped and what was under way is back on its piles.
+    /// Closes the sources, completes all work in flight, and ends the topology. After `deadline`
+    /// (default: the file's `drain_deadline`, or none) the run is stopped and unfinished books
+    /// return to their piles.
     pub async fn drain(&self, deadline: Option<Duration>) -> Report {
         self.close();
         let late = (self.inner().works.clock).sleep_if(deadline.or(self.drain_deadline()));
@@ -355,8 +352,8 @@ impl RunningTopology {
         self.finish(done).await
     }
 
-    /// Ends it at once: actors are killed, every book that was under way is back on its pile, a
-    /// burn or work that has begun is waited for (5 seconds at most).
+    /// Stops at once: kills the actors, returns books in flight to their piles, and waits at most 5
+    /// seconds for burns and works in progress.
     pub async fn stop(&self) -> Report {
         self.finish(Done::Stopped).await
     }

@@ -1,4 +1,4 @@
-//! From a plan to live actors: sinks first, sources last.
+//! Creates the actors of a plan.
 
 use std::sync::{Arc, Mutex};
 
@@ -76,8 +76,8 @@ pub(super) async fn start(
     let hearing = Arc::downgrade(&inner);
     let setup = Setup {
         fuzz,
-        // What a life held that hangs is taken back before the next one starts, and no crowd of
-        // events can hide it.
+        // Called directly, so that a hung life is revoked before the next one starts and no backlog
+        // of events delays it.
         heard: Some(Arc::new(move |event| {
             if let Some(inner) = hearing.upgrade() {
                 heard(&inner, event);
@@ -149,7 +149,7 @@ impl Build<'_> {
 
     fn cores(mut self, made: Made) -> Result<(Arc<Inner>, Vec<Child>), StartError> {
         let plan = self.plan;
-        // Everything that can be refused comes first: nothing runs yet.
+        // Everything that can fail comes first: nothing runs yet.
         let mut feeders = Vec::new();
         let mut receipts: Vec<_> = self.options.receipts.iter().cloned().collect();
         for (source, made) in plan.sources.iter().zip(made.sources) {

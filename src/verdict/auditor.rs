@@ -1,5 +1,4 @@
-//! The auditor: keeps an account of its own, from what the actors say they did, beside the one of
-//! the store.
+//! An account of books and requests from the actors' trace, independent of the store's ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,13 +12,13 @@ use gopherworks_actors::trace::{Act, Record, Tracer};
 use super::{Suspect, quantile};
 use crate::report::{BalancerReport, Report};
 
-/// Keeps the account while a run goes on; give it to the topology as its tracer.
+/// Keeps the account during a run, as the tracer of a topology.
 #[derive(Default)]
 pub struct Auditor {
     state: Mutex<Audit>,
-    /// Gets every record as well.
+    /// Another tracer that gets every record.
     also: Option<Arc<dyn Tracer>>,
-    /// Lines are kept, for the evidence.
+    /// Keep lines of the trace as evidence.
     keep: bool,
 }
 
@@ -29,20 +28,19 @@ impl std::fmt::Debug for Auditor {
     }
 }
 
-/// An account.
+/// An account of books and requests.
 #[derive(Debug, Default)]
 pub struct Audit {
-    /// Of each book that came from a source and has not ended: nothing, or what was last told of
-    /// it.
+    /// Books from sources that have not ended, with their last lines of the trace.
     open: BTreeMap<u64, Vec<String>>,
-    /// Books that were burned.
+    /// Burned books.
     ended: IdSet,
     offered: u64,
     burned: u64,
     dead: u64,
-    /// Books that were burned again, and how often.
+    /// Books that were burned again, with counts.
     twice: BTreeMap<u64, u64>,
-    /// Requests that are not over, by balancer and number.
+    /// Open requests, by balancer and number.
     asked: BTreeMap<(Arc<str>, u64), Vec<String>>,
     answered: BTreeMap<Arc<str>, IdSet>,
     answered_twice: BTreeSet<(Arc<str>, u64)>,
@@ -50,22 +48,22 @@ pub struct Audit {
     answers: u64,
     /// When the last book was burned or request answered.
     last: Time,
-    /// Actors that are down, and since when.
+    /// Actors that are down, with the time of their exit.
     down: BTreeMap<String, Time>,
     recoveries: Vec<Duration>,
     culprits: BTreeMap<String, u64>,
 }
 
-/// Lines kept of each book or request.
+/// Lines kept for each book or request.
 const LINES: usize = 6;
 
 impl Auditor {
-    /// Keeps an account, and hands every record on.
+    /// Keeps an account, and passes every record on to `also`.
     pub fn new(also: Option<Arc<dyn Tracer>>) -> Arc<Self> {
         Arc::new(Self { also, ..Self::default() })
     }
 
-    /// Keeps the last lines of every book and request as well.
+    /// Also keeps the last lines of every book and request.
     pub fn keeping() -> Arc<Self> {
         Arc::new(Self { keep: true, ..Self::default() })
     }
@@ -74,13 +72,13 @@ impl Auditor {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The account so far; another one begins.
+    /// Takes the account so far and starts another.
     pub fn finish(&self) -> Audit {
         std::mem::take(&mut *self.lock())
     }
 }
 
-/// Long lists of books say nothing of one of them.
+/// Shortens long lists of books.
 fn short(mut line: String) -> String {
     const LONGEST: usize = 120;
     if line.len() > LONGEST {
@@ -159,7 +157,7 @@ impl Audit {
                     let id = self.of(node, *request);
                     self.asked.remove(&id);
                     let (balancer, number) = id.clone();
-                    // A set of ids takes 0 for nobody's.
+                    // A set of ids excludes 0.
                     let first = self.answered.entry(balancer).or_default().insert(number + 1);
                     if !first {
                         self.answered_twice.insert(id);
@@ -177,7 +175,7 @@ impl Audit {
         }
     }
 
-    /// A worker's act is about a request of its balancer.
+    /// The request, for a worker or its balancer.
     fn of(&self, node: &str, request: u64) -> (Arc<str>, u64) {
         let balancer = node.rsplit_once('/').map_or(node, |(balancer, _)| balancer);
         (balancer.into(), request)
@@ -190,7 +188,7 @@ impl Audit {
         }
     }
 
-    /// An actor does something: if it was down, it has recovered.
+    /// Records that an actor works: if it was down, it has recovered.
     fn works(&mut self, node: &str, at: Time) {
         if self.down.is_empty() {
             return;
@@ -218,9 +216,9 @@ impl Audit {
         }
     }
 
-    /// Books and requests that nobody has any more: what came from the sources, less what was
-    /// burned or died by the actors' own account, what the store still keeps and what was dropped
-    /// on purpose; and the same of requests by the requesters' account.
+    /// Number of lost books and requests. Lost books came from a source and are, by the actors'
+    /// trace and the store, not burned, dead, dropped, given back or in flight; requests are
+    /// compared with the requesters' counts likewise.
     pub fn lost(&self, report: &Report) -> u64 {
         let ledger = &report.ledger;
         let known = (self.burned - self.again())
@@ -231,7 +229,7 @@ impl Audit {
         let books = self.offered.saturating_sub(known).max(ledger.lost.unsigned_abs());
         let requests: u64 = (report.requesters.iter()).map(|row| row.lost.unsigned_abs()).sum();
         let over = |row: &BalancerReport| {
-            // An error is an answer in the trace.
+            // In the trace, an error is an answer.
             row.failed - row.errors + row.cancelled + row.expired + row.shed + row.in_flight
         };
         let over: u64 = report.balancers.iter().map(over).sum();
@@ -240,18 +238,18 @@ impl Audit {
         books + requests.max(forgotten)
     }
 
-    /// Burns beyond the first of each book.
+    /// Number of burns beyond the first of each book.
     fn again(&self) -> u64 {
         self.twice.values().sum()
     }
 
-    /// Books burned, and requests answered, more than once.
+    /// Number of books burned and requests answered more than once.
     pub fn duplicates(&self, report: &Report) -> u64 {
         let books = (self.twice.len() as u64).max(report.ledger.duplicates);
         books + self.answered_twice.len() as u64
     }
 
-    /// Books burned and requests answered in a second, until the last.
+    /// Books burned and requests answered per second, until the last one.
     pub fn per_s(&self) -> f64 {
         let done = (self.burned - self.again() + self.answers) as f64;
         match self.last.as_secs_f64() {
@@ -265,25 +263,25 @@ impl Audit {
         self.last
     }
 
-    /// How many actors came back and did something.
+    /// Number of actors that were restarted and worked again.
     pub fn recoveries(&self) -> usize {
         self.recoveries.len()
     }
 
-    /// Time from an actor's exit to the first work of its next life, at this quantile (0 to 1).
+    /// Quantile (0 to 1) of the time from an actor's exit to the first work of its next life.
     pub fn recovery(&self, share: f64) -> Option<Duration> {
         let mut spans = self.recoveries.clone();
         spans.sort_unstable();
         quantile(&spans, share)
     }
 
-    /// Actors that blocked an arbiter, and how often.
+    /// Actors that blocked an arbiter, with counts.
     pub fn culprits(&self) -> Vec<(String, u64)> {
         (self.culprits.iter()).map(|(who, times)| (who.clone(), *times)).collect()
     }
 
-    /// What is missing or came twice, the first `most`; what is still in flight by the store's
-    /// account counts as missing if `ended` says that nothing should be.
+    /// The first `most` books and requests that are missing or repeated. If `ended`, those that the
+    /// store still holds are missing too.
     pub fn suspects(&self, most: usize) -> Vec<Suspect> {
         let twice = self.twice.iter().map(|(id, again)| Suspect {
             id: format!("book {id}"),

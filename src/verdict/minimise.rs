@@ -1,11 +1,9 @@
-//! A failing schedule of faults is made as small as it gets.
-//!
-//! Delta debugging (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input",
-//! 2002): leave out halves, then quarters, and so on, keep whatever still fails, until no single
-//! fault can be left out.
+//! Minimises a failing set of faults by delta debugging (Zeller and Hildebrandt, "Simplifying and
+//! Isolating Failure-Inducing Input", 2002): remove halves, then quarters, and so on, and keep
+//! whatever still fails, until no single fault can be removed.
 
-/// The smallest part of `all` that still `fails`, as far as leaving out can find it; `None` if not
-/// even all of it does. Asks `fails` at most `most` times.
+/// The smallest part of `all` found that still `fails`; `None` if `all` does not fail. Calls
+/// `fails` at most `most` times.
 pub fn minimise<T: Clone>(
     all: &[T],
     most: usize,

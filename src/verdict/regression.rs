@@ -1,4 +1,4 @@
-//! Faults that fired become rules again, and text for a file of one's own.
+//! Turns faults that fired into rules, and into TOML for a regression file.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -8,8 +8,7 @@ use gopherworks_actors::fault::{FOR_EVER, Fired, Kind, Rule, What, When};
 
 use crate::catalog::units::Time as Written;
 
-/// Rules that do once more what was done: each once, at its time, or at the first visit from then
-/// on.
+/// Rules that repeat these faults, each once: at its time, or at the first visit from then on.
 pub fn rules(fired: &[Fired]) -> Vec<Rule> {
     (fired.iter().enumerate())
         .map(|(at, fired)| {
@@ -33,14 +32,14 @@ fn nanos(time: Time) -> String {
     format!("{}ns", time.as_nanos())
 }
 
-/// Formats the faults as `[faults.*]` tables, to be pasted into a file.
+/// Formats the faults as `[faults.*]` tables.
 pub fn toml(fired: &[Fired]) -> String {
     let mut out = String::new();
     for (number, fired) in (1..).zip(fired) {
         let Fired { at, kind, site, item, .. } = fired;
         let point = site.point.map_or_else(String::new, |point| format!(".{point}"));
         let from = (site.sender.as_ref()).map_or_else(String::new, |from| format!("{from} -> "));
-        // A string takes everything; writing to it can't fail.
+        // Writing to a string can't fail.
         let _ = writeln!(out, "[faults.found_{number}]");
         let _ = writeln!(out, "kind = \"{}\"", kind.name());
         let _ = writeln!(out, "target = \"{from}{}{point}\"", site.node);

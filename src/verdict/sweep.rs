@@ -1,5 +1,4 @@
-//! Many runs in virtual time: seeds by schedules, on as many threads as are wanted, until the
-//! first failure.
+//! Many runs in virtual time, seeds by schedules, on several threads until the first failure.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,47 +19,47 @@ use crate::topology::{Faulting, StartError, Topology};
 pub struct Sweep {
     /// The first seed.
     pub first: u64,
-    /// How many (>= 1).
+    /// Number of seeds (>= 1).
     pub seeds: u64,
     /// Schedules per seed: the default one, then randomised ones (0 counts as 1).
     pub schedules: u64,
     /// Number of threads that run simulations.
     pub threads: usize,
-    /// Closes made-up sources after so much virtual time.
+    /// Virtual time after which sources are closed.
     pub limit: Option<Duration>,
-    /// What the config says, hashed.
+    /// SHA-256 of the resolved config, in hex.
     pub config_sha256: String,
-    /// The command that repeats a run, without its seed and schedule.
+    /// The command that repeats a run, without seed and schedule.
     pub command: String,
 }
 
-/// What came of a sweep.
+/// The result of a sweep.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Swept {
-    /// Runs that were made.
+    /// Number of runs.
     pub runs: u64,
-    /// Faults that fired in them.
+    /// Number of faults that fired.
     pub faults: u64,
     /// Faults that fired, by kind.
     pub kinds: Vec<(String, u64)>,
-    /// SHA-256 over the traces of all runs in the order of their seeds, in hex: the same again for
-    /// the same sweep. `None` where one failed.
+    /// SHA-256 over the traces of all runs in the order of their seeds, in hex: repeatable. `None`
+    /// if one failed.
     pub traces_sha256: Option<String>,
-    /// The first that failed.
+    /// The verdict on the first failed run.
     pub failure: Option<Verdict>,
-    /// The last that passed, where none failed.
+    /// The verdict on the last run, if all passed.
     pub last: Option<Verdict>,
 }
 
-/// How often the minimiser runs a topology at most.
+/// Most runs of the minimiser.
 const MOST_RUNS: usize = 400;
 
-/// Virtual time that a run may take: 1,000 times that of the run without faults, plus one hour.
+/// Bound on the virtual time of a run: 1,000 times that without faults, plus one hour.
 fn patience(calm: Duration) -> Duration {
     calm.saturating_mul(1_000).saturating_add(Duration::from_secs(3_600))
 }
 
-/// How long a run takes without faults, and what it is to be measured by.
+/// Duration of a run without faults, and the criteria for verdicts.
 ///
 /// # Errors
 /// As [`Topology::start`].
@@ -86,8 +85,8 @@ pub fn calm(
 }
 
 impl Sweep {
-    /// Runs them all; stops at the first failure, which is then made small. `progress` is told
-    /// after each run how many there were.
+    /// Runs all, stops at the first failure and minimises it. `progress` gets the number of runs so
+    /// far after each.
     ///
     /// # Errors
     /// As [`Topology::start`].
@@ -176,8 +175,7 @@ impl Sweep {
         }
     }
 
-    /// The verdict on a run; one that failed is made small, and what is missing gets the lines of
-    /// the trace that are about it.
+    /// The verdict on a run. A failure is minimised, and suspects get their lines of the trace.
     fn verdict(
         &self,
         topology: &Topology,
@@ -198,7 +196,7 @@ impl Sweep {
                 let run = exactly(some).run(topology, false);
                 run.is_ok_and(|outcome| !outcome.passes(measure))
             });
-            // Of the whole one, since what a smaller one loses may be another book.
+            // From the original run: a smaller set of faults may lose another book.
             suspects = trial.run(topology, true)?.audit.suspects(SUSPECTS);
         }
         let mut replay = format!("{} --faults --seed {}", self.command, trial.seed);
@@ -224,7 +222,7 @@ impl Sweep {
         })
     }
 
-    /// One run by itself: the first seed, and this schedule.
+    /// Runs only the first seed with this schedule.
     ///
     /// # Errors
     /// As [`Topology::start`].

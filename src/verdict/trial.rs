@@ -1,4 +1,4 @@
-//! One run in virtual time, from its seed, its schedule and its faults to the account.
+//! One run in virtual time with a seed, a schedule and faults.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use crate::topology::{Done, Faulting, Options, StartError, Topology};
 pub struct Trial {
     /// Seed of every random stream.
     pub seed: u64,
-    /// The schedule, where one is drawn.
+    /// Number of the schedule, if one is drawn.
     pub schedule: Option<u64>,
     /// The faults of the run.
     pub faults: Faulting,
-    /// Closes made-up sources after so much virtual time.
+    /// Virtual time after which sources are closed.
     pub limit: Option<Duration>,
-    /// A run that takes more virtual time than this hangs.
+    /// Longest virtual time of a run; a longer one hangs.
     pub patience: Duration,
 }
 
@@ -31,9 +31,9 @@ pub struct Trial {
 pub struct Outcome {
     /// The report.
     pub report: Report,
-    /// The actors' own account.
+    /// The account from the actors' trace.
     pub audit: Audit,
-    /// How it ended.
+    /// Why it ended.
     pub done: Done,
     /// The faults that fired.
     pub fired: Vec<Fired>,
@@ -42,12 +42,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Judges it.
+    /// Checks the expectations.
     pub fn checks(&self, measure: &Measure) -> Vec<Check> {
         judge(measure, &self.report, &self.audit, &self.done)
     }
 
-    /// True if it is as expected.
+    /// True if all expectations hold.
     pub fn passes(&self, measure: &Measure) -> bool {
         self.checks(measure).iter().all(|check| check.pass)
     }
@@ -58,7 +58,7 @@ impl Trial {
     /// book.
     ///
     /// # Errors
-    /// As [`Topology::start`], but for an escalation during the start, which is an outcome.
+    /// As [`Topology::start`], but an escalation during the start is an outcome.
     ///
     /// # Panics
     /// Inside another runtime.
@@ -66,7 +66,8 @@ impl Trial {
         self.traced(topology, keep, Arc::new(TraceLog::hashing()))
     }
 
-    /// Like [`Trial::run`]; without `keep`, each record also goes to `log`. With `keep`, `log` gets none.
+    /// Like [`Trial::run`]; without `keep`, each record also goes to `log`. With `keep`, `log` gets
+    /// none.
     ///
     /// # Errors
     /// As [`Trial::run`].
