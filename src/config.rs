@@ -1,7 +1,8 @@
-//! Reading the config language.
+//! Reads the config language.
 //!
-//! A file is layered with the environment and with flags, and becomes a [`schema::TopologyConfig`] and its plan; or it becomes
-//! [`Diagnostics`], every mistake at once, each with its place. The same data can be made in code with a [`builder`].
+//! A file, the environment and flags are layers of a [`schema::TopologyConfig`], from which a plan
+//! is made; otherwise the result is [`Diagnostics`] with every mistake and its place. A [`builder`]
+//! makes such configs in code.
 //!
 //! ```
 //! use gopherworks::catalog::Catalog;
@@ -64,22 +65,23 @@ use crate::plan::Plan;
 use schema::TopologyConfig;
 use tree::{Node, Reading};
 
-/// What is laid over a file, and where relative paths in it start.
+/// Layers over a file, and the folder where their relative paths start.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
-    /// The environment. Variables named [`PREFIX`]`CREWS__NEAR__CARTS__COUNT` set config keys, all may be used as `${env.NAME}`.
+    /// The environment. Variables named [`PREFIX`]`CREWS__NEAR__CARTS__COUNT` set config keys; all
+    /// can be used as `${env.NAME}`.
     pub environment: Vec<(OsString, OsString)>,
-    /// `crews.near.carts.count=4`, each from a `--set` flag; the last one wins.
+    /// `--set` flags, such as `crews.near.carts.count=4`; the last one wins.
     pub sets: Vec<String>,
     /// The current folder.
     pub folder: PathBuf,
 }
 
 impl Overrides {
-    /// The environment and the current folder of this process.
+    /// The environment and current folder of this process.
     ///
     /// # Errors
-    /// There is no current folder, or it may not be read.
+    /// The current folder does not exist or may not be read.
     pub fn of_process() -> io::Result<Self> {
         Ok(Self {
             environment: std::env::vars_os().collect(),
@@ -103,14 +105,14 @@ impl Overrides {
     }
 }
 
-/// A config that can run.
+/// A valid config and its plan.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What was said, in long form.
+    /// The config in long form.
     pub config: TopologyConfig,
-    /// What was made of it.
+    /// The plan made from it.
     pub plan: Plan,
-    /// What it may not have been meant to say.
+    /// Warnings.
     pub warnings: Diagnostics,
     places: Places,
 }
@@ -119,7 +121,7 @@ impl Loaded {
     /// Reads a file.
     ///
     /// # Errors
-    /// Every mistake in the file, in the overrides, and in the topology that they draw.
+    /// All mistakes in the file, the overrides, and the resulting topology.
     pub fn read(
         path: impl AsRef<Path>,
         catalog: &Catalog,
@@ -140,7 +142,7 @@ impl Loaded {
         }
     }
 
-    /// Reads `text` as the contents of `path`; only files that it extends are read from the disk.
+    /// Reads `text` as the content of `path`; only files that it extends are read from disk.
     ///
     /// # Errors
     /// As [`Loaded::read`].
@@ -166,7 +168,7 @@ impl Loaded {
         let environment = interpolate::Environment::new(&overrides.environment);
         let files = extends::chain(file, &overrides.folder, &environment, &mut tickets, &mut found);
         let Some(files) = files else {
-            // What the parser could save of the rest would be blamed for what it lost.
+            // Values after a syntax error are unreliable, so they are not checked.
             return Err(found.sorted());
         };
         let mut known = layers::lowest();
@@ -218,7 +220,7 @@ impl Loaded {
         let mistakes = found.iter().filter(|one| one.severity == Severity::Error);
         known.extend(mistakes.map(|mistake| mistake.path.clone()));
         let mut known = BTreeSet::from_iter(known);
-        // A mistake without a path says nothing of the rest.
+        // A mistake without a path excuses no other.
         known.remove("");
         let news = judged.into_iter();
         found.extend(news.filter(|mistake| !follows(&mistake.path, &known)));
@@ -229,25 +231,25 @@ impl Loaded {
         }
     }
 
-    /// Who wrote the value at a config path, e.g. `["crews", "near", "to"]`.
+    /// The origin of the value at a config path, e.g. `["crews", "near", "to"]`.
     pub fn locate(&self, path: &[&str]) -> Origin {
         self.places.locate(path)
     }
 }
 
-/// Who wrote what, by config path.
+/// Origins by config path.
 #[derive(Debug)]
 struct Places(BTreeMap<String, Origin>);
 
 impl Places {
-    /// The origin of the value at `keys`, or of the nearest thing around it.
+    /// The origin of the value at `keys`, or of the nearest enclosing value.
     fn locate(&self, keys: &[&str]) -> Origin {
         (0..=keys.len())
             .rev()
             .find_map(|most| Some((most, self.0.get(&keys[..most].join("."))?)))
             .and_then(|(most, origin)| match origin.clone() {
                 Origin::Code(_) => None,
-                // What is not there is shown by the name of what it is not in.
+                // A missing key is shown at the name of its table.
                 Origin::File { file, key, variable, .. } if most < keys.len() => {
                     Some(Origin::File { file, value: key.clone(), key, variable })
                 }
@@ -257,13 +259,13 @@ impl Places {
     }
 }
 
-/// True if a mistake at `path` only follows from one that is known: it is about a value that could not be read.
+/// True if a mistake at `path` follows from a known one: its value could not be read.
 fn follows(path: &str, known: &BTreeSet<String>) -> bool {
     let ends = path.match_indices(['.', '[']).map(|(at, _)| at);
     if ends.chain([path.len()]).any(|end| known.contains(&path[..end])) {
         return true;
     }
-    // A whole node is not excused by a mistake somewhere in it, but a part of one is.
+    // A mistake inside a node excuses that part of it, but not the whole node.
     let below = |edge: char| {
         let below = format!("{path}{edge}");
         let next = known.range(below.clone()..).next();

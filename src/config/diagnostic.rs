@@ -1,4 +1,4 @@
-//! Mistakes with their places, and how they are shown.
+//! Mistakes with their places, and their rendering.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::limits::grouped;
 
-/// Longest list that is rendered; a file of rubbish would otherwise fill the terminal.
+/// Most diagnostics that are rendered, so that a broken file does not flood the terminal.
 const SHOWN: usize = 100;
 
-/// Longest list in JSON.
+/// Most diagnostics in JSON.
 const LISTED: usize = 1000;
 
 /// Longest line that is shown, in bytes.
@@ -22,19 +22,19 @@ const LONGEST_LINE: usize = 1000;
 /// Longest message, in characters.
 const LONGEST_MESSAGE: usize = 1000;
 
-/// A file that was read, kept for pointing into it.
+/// A file that was read, kept to show its lines.
 #[derive(Debug)]
 pub struct SourceFile {
     path: PathBuf,
     text: String,
     lines: Vec<usize>,
-    /// True if it is in no folder that its relative paths could start at: it came out of a pipe.
+    /// True for a pipe: relative paths in it start at the current folder.
     apart: bool,
     extended_by: Option<Box<Origin>>,
 }
 
 impl SourceFile {
-    /// Keeps `text` as the contents of `path`.
+    /// Keeps `text` as the content of `path`.
     pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
         let text = text.into();
         let ends = text.match_indices('\n').map(|(at, _)| at + 1);
@@ -47,7 +47,7 @@ impl SourceFile {
         }
     }
 
-    /// Says that it came out of a pipe: its relative paths start at the current folder.
+    /// Marks it as read from a pipe: its relative paths start at the current folder.
     #[must_use]
     pub(crate) fn apart(mut self, apart: bool) -> Self {
         self.apart = apart;
@@ -60,14 +60,14 @@ impl SourceFile {
         folder.unwrap_or(Path::new(""))
     }
 
-    /// Says by whose `extends` it was read.
+    /// Sets the `extends` by which it was read.
     #[must_use]
     pub(crate) fn extended_by(mut self, origin: Origin) -> Self {
         self.extended_by = Some(Box::new(origin));
         self
     }
 
-    /// The places of every `extends` that led to this file, the nearest first.
+    /// The places of all `extends` that led to this file, nearest first.
     fn chain(&self) -> impl Iterator<Item = &Origin> {
         std::iter::successors(self.extended_by.as_deref(), |origin| match *origin {
             Origin::File { file, .. } => file.extended_by.as_deref(),
@@ -75,12 +75,12 @@ impl SourceFile {
         })
     }
 
-    /// Where it was read from.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its contents.
+    /// Content of the file.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -95,7 +95,7 @@ impl SourceFile {
         (line, column + 1)
     }
 
-    /// The line with `byte` without its end, where it starts, and its number from 1.
+    /// The line with `byte` without its end, the byte where it starts, and its number from 1.
     fn line(&self, byte: usize) -> (&str, usize, usize) {
         let number = self.lines.partition_point(|start| *start <= byte.min(self.text.len()));
         let start = self.lines[number - 1];
@@ -104,30 +104,30 @@ impl SourceFile {
     }
 }
 
-/// Who wrote a value, and where.
+/// Where a value comes from.
 #[derive(Debug, Clone)]
 pub enum Origin {
     /// A config file.
     File {
         /// The file.
         file: Arc<SourceFile>,
-        /// Bytes of the key; those of the value where there is no key.
+        /// Bytes of the key, or of the value if there is no key.
         key: Range<usize>,
         /// Bytes of the value.
         value: Range<usize>,
-        /// The environment variable that `${env.NAME}` took the value from.
+        /// The environment variable of `${env.NAME}`.
         variable: Option<String>,
     },
     /// An environment variable, by name.
     Variable(String),
     /// A `--set` flag, by the key it sets.
     Flag(String),
-    /// No file: a path in a config made by code, or a built-in default.
+    /// Code: the path of a value in a config made in code, or a built-in default.
     Code(String),
 }
 
 impl Origin {
-    /// The same with the value's bytes narrowed to `word`, where the file spells it out.
+    /// Narrows the value's bytes to `word`, if the file contains it literally.
     #[must_use]
     pub fn narrowed(mut self, word: &str) -> Self {
         if let Origin::File { file, value, .. } = &mut self
@@ -146,38 +146,38 @@ impl Origin {
     }
 }
 
-/// How bad it is.
+/// Severity of a diagnostic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// It can't run.
     Error,
-    /// It runs, perhaps not as meant.
+    /// It runs, perhaps not as intended.
     Warning,
 }
 
-/// One mistake.
+/// A mistake or a warning.
 #[derive(Debug, Clone)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
-    /// What is wrong.
+    /// Describes the mistake.
     pub message: String,
-    /// The config path that it is about, e.g. `crews.near.to`; empty for the whole.
+    /// The config path, e.g. `crews.near.to`; empty for the whole config.
     pub path: String,
-    /// Who wrote it.
+    /// Where the value comes from.
     pub origin: Origin,
-    /// True if the key is at fault rather than its value.
+    /// True to underline the key instead of the value.
     pub at_key: bool,
-    /// What stands beside the underline.
+    /// Text beside the underline.
     pub label: Option<String>,
-    /// What to do about it.
+    /// How to mend it.
     pub help: Option<String>,
-    /// Another place that has to do with it, and how.
+    /// A related place, and its relation.
     pub related: Option<(Origin, String)>,
 }
 
 impl Diagnostic {
-    /// An error about `path`, written by `origin`.
+    /// Creates an error about the value at `path`.
     pub fn error(path: impl Into<String>, origin: Origin, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
@@ -191,33 +191,33 @@ impl Diagnostic {
         }
     }
 
-    /// A warning about `path`, written by `origin`.
+    /// Creates a warning about the value at `path`.
     pub fn warning(path: impl Into<String>, origin: Origin, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(path, origin, message) }
     }
 
-    /// Points at the key rather than at the value.
+    /// Underlines the key instead of the value.
     #[must_use]
     pub fn at_key(mut self) -> Self {
         self.at_key = true;
         self
     }
 
-    /// Writes `label` beside the underline.
+    /// Sets the text beside the underline.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
         self
     }
 
-    /// Says what to do about it.
+    /// Sets the help.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// Adds `did you mean` where there is a near word.
+    /// Adds `did you mean` if there is a similar word.
     #[must_use]
     pub fn suggest(mut self, near: Option<&str>) -> Self {
         if let Some(near) = near {
@@ -226,7 +226,7 @@ impl Diagnostic {
         self
     }
 
-    /// Points at another place as well.
+    /// Adds a related place.
     #[must_use]
     pub fn related(mut self, origin: Origin, label: impl Into<String>) -> Self {
         self.related = Some((origin, label.into()));
@@ -249,7 +249,7 @@ impl Diagnostic {
         }
     }
 
-    /// The file that was named comes first, then what it extends, then what is in no file.
+    /// Files in the order of `extends`, then origins outside files.
     fn sort_key(&self) -> (usize, usize, usize, String) {
         match &self.origin {
             Origin::File { file, .. } => {
@@ -367,7 +367,7 @@ fn pointed<'a>(
     let Origin::File { file, .. } = origin else {
         return group.element(Arrow::path(place(origin, at_key)));
     };
-    // One line is shown: a value of many lines is pointed at by its first.
+    // Only the first line of a multi-line value is shown.
     let bytes = span(origin, at_key);
     let (line, start, number) = file.line(bytes.start);
     if line.len() > LONGEST_LINE {
@@ -383,24 +383,24 @@ fn pointed<'a>(
     )
 }
 
-/// All mistakes of a config, in the order of the file.
+/// All mistakes and warnings of a config, in the order of the file.
 #[derive(Debug, Clone, Default)]
 pub struct Diagnostics {
     items: Vec<Diagnostic>,
 }
 
 impl Diagnostics {
-    /// Adds one.
+    /// Adds a diagnostic.
     pub fn push(&mut self, diagnostic: Diagnostic) {
         self.items.push(diagnostic);
     }
 
-    /// All of them.
+    /// All diagnostics.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
         self.items.iter()
     }
 
-    /// How many.
+    /// Number of diagnostics.
     pub fn len(&self) -> usize {
         self.items.len()
     }
@@ -410,19 +410,20 @@ impl Diagnostics {
         self.items.is_empty()
     }
 
-    /// True if one of them keeps the config from running.
+    /// True if there is an error, so that the config can't run.
     pub fn has_errors(&self) -> bool {
         self.items.iter().any(|d| d.severity == Severity::Error)
     }
 
-    /// In the order of the file, each once: an entry that stands for several gophers is blamed once.
+    /// In the order of the file without duplicates, since an entry for several gophers is checked
+    /// for each.
     pub(crate) fn sorted(mut self) -> Self {
         self.items.sort_by_cached_key(Diagnostic::sort_key);
         self.items.dedup_by(|b, a| a.message == b.message && a.same_place(b));
         self
     }
 
-    /// As a compiler would print it, with `color` for a terminal.
+    /// Renders them in the style of rustc, with `color` for a terminal.
     pub fn render(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let mut blocks: Vec<String> =
@@ -434,8 +435,8 @@ impl Diagnostics {
         blocks.join("\n\n")
     }
 
-    /// As a JSON array: severity, message, path, and file, line and column, or the variable, or the flag. Of more than a thousand the last
-    /// element only says how many more there are.
+    /// A JSON array with severity, message, path, and file, line and column, or the variable, or
+    /// the flag. Beyond 1,000 diagnostics, the last element only gives the number of further ones.
     pub fn to_json(&self) -> Value {
         let items = self.items.iter().take(LISTED).map(Diagnostic::to_json);
         let more = (self.items.len() > LISTED).then(|| {

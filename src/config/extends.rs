@@ -1,4 +1,4 @@
-//! `extends`: a file is laid over its parent, which may have one itself.
+//! `extends`: a file is a layer over its parent, which may extend another.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use super::suggestions::nearest;
 /// Most files in a chain.
 const DEEPEST: usize = 16;
 
-/// Layers of `root` and of all files that it extends, the most distant parent first. `None` if one of them can't be read: what the
-/// others lack would be blamed on them.
+/// Layers of `root` and of all files that it extends, the most distant parent first. `None` if one
+/// can't be read, as its missing keys would be reported as mistakes of the others.
 pub(crate) fn chain(
     root: Arc<SourceFile>,
     current: &Path,
@@ -84,7 +84,7 @@ pub(crate) fn chain(
     Some(layers)
 }
 
-/// Names of the files that stand where `path` was looked for.
+/// Names of the files in the folder of `path`.
 fn neighbours(path: &Path) -> Vec<String> {
     let listed = path.parent().and_then(|folder| folder.read_dir().ok());
     let names = (listed.into_iter().flatten().flatten().take(1000))
@@ -95,7 +95,7 @@ fn neighbours(path: &Path) -> Vec<String> {
     names
 }
 
-/// Reports axes that a file names although a file below it has them: copies multiply, and an axis counts once.
+/// Reports axes that several files of a chain name: copies multiply, and each axis counts once.
 fn axes(layers: &[Layer], tickets: &Tickets, found: &mut Diagnostics) {
     let mut below: BTreeMap<String, Axes<'_>> = BTreeMap::new();
     for layer in layers {
@@ -124,7 +124,7 @@ fn axes(layers: &[Layer], tickets: &Tickets, found: &mut Diagnostics) {
 
 type Axes<'a> = Vec<(&'a String, &'a Value)>;
 
-/// What a layer says of copies: at the top and of each crew.
+/// The `copies` of a layer: at the top and of each crew.
 fn copies<'a>(root: &'a Value) -> Vec<(String, Axes<'a>)> {
     let mut out = Vec::new();
     let ValueKind::Table(top) = &root.kind else {

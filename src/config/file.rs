@@ -1,25 +1,26 @@
-//! The text of a config file. Opening and reading one never waits without a bound, whatever is at its path.
+//! Reads the text of a config file. Every wait is bounded, whatever is at its path.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Largest file that is read, 32 MiB.
+/// Largest config file, in bytes.
 pub const LARGEST: u64 = 32 << 20;
 
-/// Seconds without a byte after which a pipe is given up.
+/// Timeout of a pipe without data, in seconds.
 #[cfg(unix)]
 const SILENCE: i64 = 30;
 
 /// The text of a config.
 pub(super) struct Contents {
     pub text: String,
-    /// True if it came out of a pipe or a name of the system such as `/dev/stdin`, so that it is in no folder of the user's.
+    /// True for a pipe or a system path such as `/dev/stdin`: relative paths start at the current
+    /// folder.
     pub apart: bool,
 }
 
-/// The text of a config file, without a byte order mark, or why there is none. A pipe is read to its end, so that `<(...)` of a shell
-/// may stand for a file; folders and devices are refused.
+/// The text of a config file without byte order mark, or why there is none. A pipe is read to its
+/// end, so `<(...)` of a shell works; folders and devices are refused.
 pub(super) fn contents(path: &Path) -> Result<Contents, String> {
     let (bytes, piped) =
         bytes(path).map_err(|error| format!("can't read the config file: {error}"))?;
@@ -45,7 +46,7 @@ pub(super) fn contents(path: &Path) -> Result<Contents, String> {
     Ok(Contents { text, apart })
 }
 
-/// What a text that is no TOML seems to be, and what to do about it.
+/// Recognises other formats in a text that is not TOML, and says what to do.
 pub(super) fn foreign(path: &Path, text: &str) -> Option<String> {
     let start = text.trim_start();
     let ending = path.extension().and_then(|ending| ending.to_str());
@@ -102,8 +103,8 @@ fn whole(file: &File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// All that comes out of a pipe, up to one byte more than may be. A process that has not opened it yet, or writes nothing, is waited for
-/// only so long; a signal that the process takes ends the waiting.
+/// Reads a pipe up to one byte beyond the limit. Waiting for a writer or for data is bounded by
+/// [`SILENCE`] and ended by signals.
 #[cfg(unix)]
 fn piped(mut file: &File) -> io::Result<Vec<u8>> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -1,20 +1,20 @@
-//! `"${env.NAME:-default}"`: a whole string value from the environment.
+//! `"${env.NAME:-default}"`: takes a whole string value from the environment.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-/// What [`interpolate`] can replace, as a regular expression without anchors.
+/// Texts that [`interpolate`] replaces, as a regular expression without anchors.
 pub(crate) const PATTERN: &str = r"\$\{env\.[A-Za-z0-9_]+(:-[^}$]*)?\}";
 
-/// What stands for `${env.` where it is meant as it is written.
+/// Escape for a literal `${env.`.
 const ESCAPED: &str = "$${env.";
 
-/// The environment.
+/// Environment variables by name.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Environment(BTreeMap<String, OsString>);
 
 impl Environment {
-    /// Keeps the variables that can be named in a file.
+    /// Keeps the variables that a file can name.
     pub fn new(variables: &[(OsString, OsString)]) -> Self {
         let named =
             |(name, value): &(OsString, OsString)| Some((name.to_str()?.to_owned(), value.clone()));
@@ -22,17 +22,18 @@ impl Environment {
     }
 }
 
-/// What stands for an interpolated value.
+/// The result of an interpolation.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub value: String,
-    /// The variable that gave it; `None` where the default did.
+    /// The variable; `None` for the default.
     pub variable: Option<String>,
-    /// True where the text only had escapes in it, so that it is a string of the file.
+    /// True if the text only had escapes, so that it is a string of the file.
     pub literal: bool,
 }
 
-/// The replacement for `text`, or `None` if it asks for none. `$${env.` stands for `${env.` anywhere in a text.
+/// The replacement for `text`, or `None` if it needs none. `$${env.` becomes `${env.` anywhere in a
+/// text.
 pub(crate) fn interpolate(text: &str, environment: &Environment) -> Result<Option<Taken>, String> {
     if !text.contains("${env.") {
         return Ok(None);
@@ -67,7 +68,7 @@ pub(crate) fn interpolate(text: &str, environment: &Environment) -> Result<Optio
         None => None,
     };
     match (set, default) {
-        // As in a shell, `:-` also stands in for an empty value.
+        // As in a shell, `:-` also replaces an empty value.
         (Some(value), default) if default.is_none() || !value.is_empty() => Ok(Some(Taken {
             value: value.to_owned(),
             variable: Some(name.to_owned()),

@@ -1,22 +1,23 @@
-//! Names of copies: `near[lane=1,rack=0]` is the copy of `near` that stands at 1 on the axis `lane` and at 0 on `rack`.
+//! Names of copies: `near[lane=1,rack=0]` is the copy of `near` at 1 on the axis `lane` and 0 on
+//! `rack`.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// What [`is_name`] takes, as a regular expression.
+/// Valid names, as a regular expression.
 pub(crate) const NAME: &str = "[a-z][a-z0-9_]*";
 
-/// True for what a node or an axis may be called.
+/// True for a valid name of a node or an axis.
 pub(crate) fn is_name(text: &str) -> bool {
     let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(letters)
 }
 
-/// Where a copy stands on each axis, from 0.
+/// Position of a copy on each axis, from 0.
 pub type At = BTreeMap<String, u32>;
 
-/// The name of the copy of `name` that stands at `at`; the name itself where there are no axes.
+/// The name of the copy of `name` at `at`; `name` itself if there are no axes.
 pub fn label(name: &str, at: &At) -> String {
     let mut out = name.to_owned();
     for (number, (axis, place)) in at.iter().enumerate() {
@@ -37,10 +38,10 @@ pub fn base(name: &str) -> &str {
     }
 }
 
-/// A name and where the copy that it means stands, on as many axes as it says.
+/// The name and the position in a label, on as many axes as it gives.
 ///
 /// # Errors
-/// What is wrong with the label, in words.
+/// What is wrong with the label.
 pub fn parse(text: &str) -> Result<(&str, At), String> {
     let Some((name, rest)) = text.split_once('[') else {
         return Ok((text, At::new()));
@@ -58,7 +59,7 @@ pub fn parse(text: &str) -> Result<(&str, At), String> {
     Ok((name, at))
 }
 
-/// A text without the labels of the names in it.
+/// Removes the labels of the names in a text.
 pub fn unlabelled(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -75,7 +76,7 @@ pub fn unlabelled(text: &str) -> String {
     out + rest
 }
 
-/// Orders names as people count: `x[lane=2]` before `x[lane=10]`.
+/// Orders names numerically: `x[lane=2]` before `x[lane=10]`.
 pub fn compare(a: &str, b: &str) -> Ordering {
     let key = |name: &str| parse(name).map(|(base, at)| (base.to_owned(), at));
     match (key(a), key(b)) {
@@ -84,7 +85,7 @@ pub fn compare(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// All places on `axes`, the last axis counting fastest; one place, on no axis, where there are none.
+/// All positions on `axes`, the last axis varying fastest; a single empty one if there are no axes.
 pub fn places(axes: &BTreeMap<String, u32>) -> Vec<At> {
     let mut out = vec![At::new()];
     for (axis, count) in axes {

@@ -1,5 +1,6 @@
-//! Layers: built-in defaults, then the file, then the environment, then `--set`. The `config` crate stacks them; every value
-//! carries a ticket of who wrote it through the stacking, in the place that the crate has for a value's origin.
+//! Layers: built-in defaults, the file, the environment, `--set`. The `config` crate stacks them.
+//! Every value carries the number of a ticket with its origin, in the place that the crate has for
+//! a value's origin.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,40 +19,42 @@ use overriding::dotted;
 pub(crate) use overriding::{environment, sets, unquoted};
 pub(crate) use written::{defaults, file};
 
-/// Prefix of the environment variables that set config keys; the keys below it are parted by the same two underscores.
+/// Prefix of the environment variables that set config keys; two underscores also separate the
+/// keys.
 pub const PREFIX: &str = "GOPHERWORKS__";
 
-/// The crate reads top keys as path expressions, so everything lies below one key of our own.
+/// The crate parses top keys as path expressions, so everything is below one fixed key.
 const ROOT: &str = "topology";
 
 pub(crate) const TOO_LARGE: &str = "this number is too large: it does not fit into 64 bits";
 
-/// Who wrote a value.
+/// The origin of a value.
 #[derive(Debug, Clone)]
 pub(crate) struct Ticket {
     pub origin: Origin,
-    /// True if it is a text from outside, of `${env.X}`, a variable or a flag: it is read by the type that its key wants.
+    /// True for a text from `${env.X}`, a variable or a flag: it is parsed by the type of its key.
     pub text: bool,
-    /// True if a relative path in it starts at the current folder rather than at the file's.
+    /// True if a relative path in it starts at the current folder, not at the file's.
     pub current: bool,
-    /// What is wrong with the value, which is then nil. It counts only if no layer above replaces the value.
+    /// Why the value is invalid; it is then nil. Reported only if no higher layer replaces the
+    /// value.
     pub broken: Option<String>,
-    /// The text of an array or table from outside: it stands for itself where its key wants a string.
+    /// The text of an array or table from outside, for keys that take a string.
     pub raw: Option<Arc<str>>,
 }
 
 impl Ticket {
-    /// A value of a file or of code.
+    /// The ticket of a value in a file or in code.
     pub fn new(origin: Origin) -> Self {
         Self { origin, text: false, current: false, broken: None, raw: None }
     }
 }
 
-/// All tickets of a config, and which tables were written where.
+/// All tickets of a config, and the tables' tickets by path.
 #[derive(Debug, Default)]
 pub(crate) struct Tickets {
     all: Vec<Ticket>,
-    /// Stacking rebuilds tables and loses their tickets, so they are kept by path.
+    /// Stacking rebuilds tables without their tickets, so these are kept by path.
     tables: BTreeMap<Vec<String>, usize>,
 }
 
@@ -71,7 +74,7 @@ impl Tickets {
         self.tables.get(path).map(|at| &self.all[*at])
     }
 
-    /// Tables of `from` also stand for those of `to`, which was copied from it.
+    /// Copies the tickets of the tables below `from` to the copied tables below `to`.
     pub fn copy(&mut self, from: &[String], to: &[String]) {
         let below: Vec<_> = self
             .tables
@@ -84,7 +87,7 @@ impl Tickets {
         }
     }
 
-    /// Whatever was written at `path` and below is not there any more.
+    /// Removes the tickets of the tables at `path` and below.
     fn forget(&mut self, path: &[String]) {
         let below: Vec<Vec<String>> = (self.tables.range(path.to_vec()..))
             .map(|(known, _)| known)
@@ -110,22 +113,22 @@ impl Tickets {
     }
 }
 
-/// Stamps a value with its ticket.
+/// Attaches a ticket to a value.
 fn stamped(ticket: usize, kind: impl Into<ValueKind>) -> Value {
     Value::new(Some(&ticket.to_string()), kind)
 }
 
-/// An empty table without a place in any file: the base of all layers.
+/// An empty table without an origin: the base of all layers.
 pub(crate) fn lowest() -> Value {
     empty()
 }
 
-/// An empty table that nobody wrote.
+/// An empty table without an origin.
 fn empty() -> Value {
     Value::new(None, Map::<String, Value>::new())
 }
 
-/// One layer, in long form, and what it removes of those below.
+/// A layer in long form, and the keys that it removes from lower ones.
 #[derive(Debug, Clone)]
 pub(crate) struct Layer {
     value: Value,
@@ -137,12 +140,12 @@ impl Layer {
         Self { value, removes: Vec::new() }
     }
 
-    /// What it says.
+    /// The values of the layer.
     pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// Takes a top key out of it.
+    /// Removes and returns a top key.
     pub fn take(&mut self, key: &str) -> Option<Value> {
         match &mut self.value.kind {
             ValueKind::Table(table) => table.remove(key),
@@ -151,7 +154,7 @@ impl Layer {
     }
 }
 
-/// Takes what is at `path` out of `root`; false if nothing is there.
+/// Removes the value at `path` from `root`; false if there is none.
 fn remove(root: &mut Value, path: &[String]) -> bool {
     let ValueKind::Table(table) = &mut root.kind else {
         return false;
@@ -183,11 +186,12 @@ impl Source for Layer {
     }
 }
 
-/// Keys of which a table has one: who says another takes the first one's place.
+/// Mutually exclusive keys: one in an upper layer replaces the other in a lower layer.
 const ALTERNATIVES: [&[&str]; 3] =
     [&DISTRIBUTIONS, &["after", "percentile"], &["rate", "utilisation"]];
 
-/// Lays `over` on `base`: tables merge deeply, everything else replaces whole, and so does a table of another kind.
+/// Merges `over` into `base`: tables merge deeply, other values and tables of another kind are
+/// replaced.
 pub(crate) fn merge(base: &mut Value, over: &Value) {
     if let ValueKind::Table(upper) = &over.kind
         && let ValueKind::Table(lower) = &mut base.kind
@@ -211,7 +215,7 @@ pub(crate) fn merge(base: &mut Value, over: &Value) {
     }
 }
 
-/// True for another kind of node.
+/// True if the node changes its kind.
 fn replaces(lower: &Map<String, Value>, upper: &Map<String, Value>) -> bool {
     match (lower.get("kind"), upper.get("kind")) {
         (Some(old), Some(new)) => old.kind != new.kind,
@@ -219,7 +223,8 @@ fn replaces(lower: &Map<String, Value>, upper: &Map<String, Value>) -> bool {
     }
 }
 
-/// Stacks the layers, the last one uppermost. What a layer removes goes out of those below it, or is a mistake.
+/// Stacks the layers, the last one on top. What a layer removes is taken out of lower ones; missing
+/// keys are mistakes.
 pub(crate) fn stack(
     layers: Vec<Layer>,
     tickets: &mut Tickets,
@@ -228,7 +233,7 @@ pub(crate) fn stack(
     let cores = crate::config::schema::ExecutionConfig::default().cores;
     let mut builder =
         Config::builder().set_default(format!("{ROOT}.execution.cores"), i64::from(cores))?;
-    // What is known so far, only to tell what can be removed.
+    // The result so far, to check what can be removed.
     let mut below = empty();
     for mut layer in layers {
         if let Some(said) = layer.take("remove") {
@@ -245,7 +250,7 @@ pub(crate) fn stack(
     Ok(roots.remove(ROOT).unwrap_or_else(empty))
 }
 
-/// The paths that `remove = [...]` names, each taken out of what lies below.
+/// The paths in `remove = [...]`, each removed from the lower layers.
 fn removals(
     said: &Value,
     below: &mut Value,
@@ -255,7 +260,7 @@ fn removals(
     let mut out = Vec::new();
     let items = match &said.kind {
         ValueKind::Array(items) => items.as_slice(),
-        // No array: told as one item that is wrong.
+        // Not an array: reported as a single wrong item.
         _ => std::slice::from_ref(said),
     };
     for item in items {
@@ -288,7 +293,7 @@ fn removals(
     out
 }
 
-/// The key that is most like `path`: right up to the first part that leads nowhere.
+/// The existing key most similar to `path`, up to its first unknown part.
 fn nearby(root: &Value, path: &[String]) -> Option<String> {
     let mut at = root;
     for (depth, part) in path.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! `like = "near"`: a crew that is another one but for its own keys.
+//! `like = "near"`: copies a crew and replaces the keys that are given.
 
 use config::{Map, Value, ValueKind};
 
@@ -6,7 +6,7 @@ use super::diagnostic::{Diagnostic, Diagnostics, Origin};
 use super::layers::{Tickets, merge};
 use super::suggestions::nearest;
 
-/// Unfolds every `like`. True if one can't be: its crew is then left out.
+/// Expands every `like`. True if one can't be: its crew is then left out.
 pub(crate) fn expand(root: &mut Value, tickets: &mut Tickets, found: &mut Diagnostics) -> bool {
     let ValueKind::Table(top) = &mut root.kind else {
         return false;
@@ -32,13 +32,13 @@ pub(crate) fn expand(root: &mut Value, tickets: &mut Tickets, found: &mut Diagno
                 tickets.copy(&path(sibling), &path(name));
             }
             Err((message, near)) => {
-                // Its own keys stay, so that mistakes in them are found as well.
+                // Its own keys stay, so that their mistakes are found as well.
                 let origin = tickets.of(&like).map(|ticket| ticket.origin.clone());
                 let path = format!("crews.{name}.like");
                 let origin = origin.unwrap_or_else(|| Origin::Code(path.clone()));
                 found.push(Diagnostic::error(path, origin, message).suggest(near));
                 holes = true;
-                // Without its model a crew lacks keys that nobody forgot.
+                // Without its model, the crew lacks required keys through no fault of its own.
                 for key in ["from", "to", "gophers"] {
                     own.entry(key.to_owned()).or_insert_with(|| Value::new(None, ValueKind::Nil));
                 }

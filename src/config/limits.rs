@@ -1,5 +1,5 @@
-//! The bounds of the numbers, durations and sizes of the language. Readers, checks of a plan, the JSON schema and flags take them from
-//! here; those of options of kinds stand in the kinds' own schemas.
+//! Bounds of numbers, durations and sizes in the config language, used by readers, plan checks, the
+//! JSON Schema and flags. Bounds of the kinds' options are in the kinds' schemas.
 
 use std::time::Duration;
 
@@ -14,22 +14,22 @@ pub(crate) const MOST_COPIES: u64 = 10_000;
 /// Most actors of a topology: gophers, workers, and one for each other node.
 pub(crate) const MOST_ACTORS: u64 = 200_000;
 
-/// Most requests that the workers of one balancer do at a time.
+/// Most requests that the workers of one balancer run at a time.
 pub(crate) const MOST_PLACES: u32 = 100_000;
 
-/// Most requests that the workers of all balancers do at a time.
+/// Most requests that the workers of all balancers run at a time.
 pub(crate) const MOST_PLACES_IN_ALL: u64 = 1_000_000;
 
 /// Most headers of a request over HTTP: the parser refuses more.
 pub(crate) const MOST_HEADERS: u32 = 96;
 
-/// Most carts of one crew. Each takes memory from the start, whether it is used or not.
+/// Most carts of one crew. Their memory is allocated at the start.
 pub(crate) const MOST_CARTS: u32 = 1_000_000;
 
 /// Most carts of all crews and their copies.
 pub(crate) const MOST_CARTS_IN_ALL: u64 = 10_000_000;
 
-/// Most clients of one closed load, and of all. Each takes memory from the start.
+/// Most clients of one closed load, and of all. Their memory is allocated at the start.
 pub(crate) const MOST_CLIENTS: u32 = 1_000_000;
 
 /// Most books in a pile, a cart or a relay.
@@ -38,19 +38,19 @@ pub(crate) const MOST_BOOKS: u64 = 1_000_000_000_000;
 /// Most requests of a requester.
 pub(crate) const MOST_REQUESTS: u64 = 1_000_000_000_000_000;
 
-/// Most requests of a batch, which are all known from the start.
+/// Most requests of a batch, which are queued at the start.
 pub(crate) const MOST_IN_BATCH: u64 = 1_000_000_000;
 
-/// Most requests that wait for a balancer; more are `"unbounded"`.
+/// Longest queue of a balancer; a longer one is `"unbounded"`.
 pub(crate) const MOST_WAITING: u32 = 1_000_000_000;
 
 /// Most slots of an `exclusive`.
 pub(crate) const MOST_SLOTS: u32 = 1_000_000;
 
-/// Most attempts of a book or a request, most failures that are counted, and most requests queued for one place.
+/// Most attempts of a book or a request, failures to count, and queued requests per place.
 pub(crate) const MOST_TIMES: u32 = 1_000_000;
 
-/// Most things that requests are about.
+/// Most distinct keys of requests.
 pub(crate) const MOST_KEYS: u32 = 1_000_000_000;
 
 /// Most cores: arbiters, and threads of the blocking pool.
@@ -59,16 +59,16 @@ pub(crate) const MOST_CORES: u32 = 1024;
 /// Most connections of a requester that serves HTTP: each takes a file descriptor and some 20 KiB.
 pub(crate) const MOST_CONNECTIONS: u32 = 1_000_000;
 
-/// Largest body of a request over HTTP, which is held in memory as a whole: 1 GiB.
+/// Largest body of a request over HTTP, which is kept in memory: 1 GiB.
 pub(crate) const LARGEST_BODY: u64 = 1 << 30;
 
-/// Most requests a second of one open load.
+/// Highest rate of one open load, in requests per second.
 pub(crate) const MOST_RATE: f64 = 1e9;
 
 /// Largest factor: of a utilisation, a width, a bound, a budget.
 pub(crate) const LARGEST_FACTOR: f64 = 1e9;
 
-/// Most faults that a mix draws.
+/// Most faults of a mix.
 pub(crate) const MOST_MIXED: u32 = 10_000;
 
 /// Longest duration, 100 years.
@@ -77,7 +77,7 @@ pub(crate) const LONGEST: Duration = units::LONGEST;
 /// Largest size, 1 PiB.
 pub(crate) const LARGEST: u64 = units::LARGEST;
 
-/// A number with commas between thousands, for messages.
+/// A number with commas between thousands.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);

@@ -1,4 +1,5 @@
-//! Short forms become long ones before layers are merged, so that `burn = "count"` and `burn.kind = "count"` meet.
+//! Expands short forms before layers are merged, so that `burn = "count"` and `burn.kind = "count"`
+//! meet.
 
 use config::{Map, Value, ValueKind};
 
@@ -44,7 +45,7 @@ pub(crate) fn root(root: &mut Value) {
         each(crew, "steps", |step| {
             let short = !matches!(step.kind, ValueKind::Table(_));
             wrap(step, "wait", |kind| is_text(kind) || is_number(kind));
-            // A bare duration is the whole step: laid over another it leaves nothing of it.
+            // A bare duration is a whole step: it replaces the distribution below it.
             if let ValueKind::Table(both) = &mut step.kind
                 && short
             {
@@ -54,12 +55,12 @@ pub(crate) fn root(root: &mut Value) {
     });
 }
 
-/// `copies = 2` is two copies along the axis `copy`.
+/// `copies = 2` means two copies along the axis `copy`.
 fn copies(copies: &mut Value) {
     wrap(copies, "copy", is_number);
 }
 
-/// `work = "gzip"` and `work = { kind = "gzip" }` are lists of one.
+/// `work = "gzip"` and `work = { kind = "gzip" }` become lists of one.
 fn works(work: &mut Value) {
     if !matches!(work.kind, ValueKind::Array(_) | ValueKind::Nil) {
         let only = work.clone();
@@ -76,7 +77,7 @@ fn is_text(kind: &ValueKind) -> bool {
     matches!(kind, ValueKind::String(_))
 }
 
-/// A string counts, for `"${env.BOOKS}"`; the reader judges what is in it.
+/// True for strings too, such as `"${env.BOOKS}"`; the reader checks them.
 fn is_number(kind: &ValueKind) -> bool {
     matches!(kind, ValueKind::I64(_) | ValueKind::Float(_) | ValueKind::String(_))
 }

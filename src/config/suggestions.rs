@@ -1,9 +1,9 @@
-//! Words that were probably meant: suggestions for those that are unknown.
+//! Suggestions for unknown words.
 
 use std::cell::Cell;
 
-/// Most words that are compared for suggestions in one judging: mistakes beyond those that are shown need none. Fewer in tests, so that
-/// files of hundreds of entries show how the time grows.
+/// Most words compared in one check, to bound its time. Fewer in tests, so that files of hundreds
+/// of entries show how the time grows.
 const COMPARED: usize = if cfg!(test) { 2000 } else { 200_000 };
 
 /// Longest word for which there is a suggestion, in bytes.
@@ -13,13 +13,13 @@ thread_local! {
     static LEFT: Cell<usize> = const { Cell::new(COMPARED) };
 }
 
-/// Begins a judging, for which [`nearest`] may compare as many words as for any other.
+/// Begins a check, for which [`nearest`] may again compare this many words.
 pub(crate) fn begin() {
     LEFT.set(COMPARED);
 }
 
-/// The word of `known` that `word` was probably meant to be. In files with very many mistakes only the first ones get one, so that the
-/// time it takes is bounded.
+/// The word of `known` most similar to `word`, if one is similar enough. With very many mistakes,
+/// only the first get a suggestion, so that the time is bounded.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > LONGEST_WORD {
         return None;

@@ -1,4 +1,4 @@
-//! The language as a whole: what files mean, and how mistakes in them are shown.
+//! The config language as a whole: meaning of files, and rendering of mistakes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -26,7 +26,7 @@ fn parse_with(text: &str, overrides: &Overrides) -> Result<Loaded, Diagnostics> 
     Loaded::parse("bad.toml", text, &Catalog::standard(), overrides)
 }
 
-/// Everything that is shown, mistakes or warnings.
+/// The rendered mistakes or warnings.
 fn shown(text: &str) -> String {
     shown_with(text, &Overrides::default())
 }
@@ -38,7 +38,7 @@ fn shown_with(text: &str, overrides: &Overrides) -> String {
     }
 }
 
-/// A small correct topology with `extra` lines in its crew, and `more` after it.
+/// A small valid topology with `extra` lines in its crew, and `more` after it.
 fn small(extra: &str, more: &str) -> String {
     format!(
         r#"[piles.manuals]

@@ -1,4 +1,4 @@
-//! The stacked config as a tree in which every value knows who wrote it, and a reader that collects mistakes.
+//! The stacked config as a tree of values with their origins, and a reader that collects mistakes.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -12,7 +12,7 @@ use super::layers::{Ticket, Tickets};
 use super::suggestions::nearest;
 use crate::catalog::Catalog;
 
-/// A value and who wrote it.
+/// A value and its origin.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub ticket: Ticket,
@@ -22,7 +22,7 @@ pub(crate) struct Node {
 /// A value.
 #[derive(Debug, Clone)]
 pub(crate) enum NodeKind {
-    /// There was one, but a mistake in it is reported already.
+    /// An invalid value whose mistake is already reported.
     Broken,
     Boolean(bool),
     Integer(i64),
@@ -39,7 +39,7 @@ impl Node {
             ValueKind::Nil => NodeKind::Broken,
             ValueKind::Boolean(yes) => NodeKind::Boolean(*yes),
             ValueKind::I64(n) => NodeKind::Integer(*n),
-            // Our layers make none of the wider numbers.
+            // Our layers contain none of the wider integers.
             ValueKind::U64(_) | ValueKind::I128(_) | ValueKind::U128(_) => NodeKind::Broken,
             ValueKind::Float(x) => NodeKind::Float(*x),
             ValueKind::String(text) => NodeKind::String(text.clone()),
@@ -56,7 +56,7 @@ impl Node {
         Node { ticket, kind }
     }
 
-    /// What it is, for messages.
+    /// The type of the value, for messages.
     pub fn what(&self) -> Cow<'static, str> {
         match &self.kind {
             NodeKind::Broken => "nothing".into(),
@@ -70,7 +70,7 @@ impl Node {
         }
     }
 
-    /// Reports the values that were broken before they came here, and notes their paths.
+    /// Reports values that were already invalid, and adds their paths to `out`.
     pub fn broken(&self, path: &str, found: &mut Diagnostics, out: &mut Vec<String>) {
         match &self.kind {
             NodeKind::Broken => {
@@ -95,7 +95,7 @@ impl Node {
         }
     }
 
-    /// Who wrote what, by path.
+    /// Adds the origins of all values by path.
     pub fn index(&self, path: &str, out: &mut BTreeMap<String, Origin>) {
         out.insert(path.to_owned(), self.ticket.origin.clone());
         match &self.kind {
@@ -121,7 +121,8 @@ fn child(key: &str, value: &Value, tickets: &Tickets, path: &mut Vec<String>) ->
     (key.to_owned(), node)
 }
 
-/// Stacking keeps the tickets of leaves; a table has the one of its place, or that of what is in it.
+/// Stacking keeps only the tickets of leaves; a table takes the one of its path, or that of a value
+/// in it.
 fn ticket_of(value: &Value, kind: &NodeKind, tickets: &Tickets, path: &[String]) -> Ticket {
     if let Some(ticket) = tickets.of(value) {
         return ticket.clone();
@@ -132,7 +133,7 @@ fn ticket_of(value: &Value, kind: &NodeKind, tickets: &Tickets, path: &[String])
         _ => None,
     };
     let inside = inside.map(|node| &node.ticket);
-    // A kind that comes from elsewhere has replaced the table that the file wrote.
+    // A kind from a higher layer has replaced the table of the file.
     let replaced = inside.filter(|ticket| {
         matches!(kind, NodeKind::Table(table) if table.contains_key("kind"))
             && !matches!(ticket.origin, Origin::File { .. })
@@ -141,7 +142,7 @@ fn ticket_of(value: &Value, kind: &NodeKind, tickets: &Tickets, path: &[String])
         .unwrap_or_else(|| Ticket { current: true, ..Ticket::new(Origin::Code(path.join("."))) })
 }
 
-/// The start of a text that a message quotes.
+/// The beginning of a text, for quoting in a message.
 pub(crate) fn cut(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(60) {
         Some((at, _)) => format!("{}...", &text[..at]).into(),
@@ -149,20 +150,20 @@ pub(crate) fn cut(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A key below a path.
+/// The path of a key in the table at `path`.
 pub(crate) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// What a reader needs, and where it leaves what it finds.
+/// Context and results of reading.
 pub(crate) struct Reading<'a> {
     pub catalog: &'a Catalog,
-    /// Current folder.
+    /// The current folder.
     pub current: &'a Path,
     pub found: RefCell<Diagnostics>,
-    /// True once a whole node could not be read: the graph is then not judged by what it lacks.
+    /// True if a whole node could not be read: the graph is then not checked for missing nodes.
     pub holes: Cell<bool>,
-    /// Places of paths that the written tree does not have: one entry may stand for several gophers.
+    /// Origins of paths that the tree does not have: one entry may mean several gophers.
     pub aliases: RefCell<Vec<(String, Origin)>>,
 }
 
@@ -181,12 +182,12 @@ impl Item<'_> {
 }
 
 impl Reading<'_> {
-    /// Notes a mistake.
+    /// Adds a diagnostic.
     pub fn report(&self, diagnostic: Diagnostic) {
         self.found.borrow_mut().push(diagnostic);
     }
 
-    /// Notes that `item` should be something else, unless that is known already.
+    /// Reports that `item` has the wrong type, unless it is reported already.
     pub fn expected<T>(&self, item: &Item<'_>, what: &str) -> Option<T> {
         if !matches!(item.node.kind, NodeKind::Broken) {
             let found = item.node.what();
@@ -196,7 +197,7 @@ impl Reading<'_> {
     }
 }
 
-/// Reads the keys of a table; what was not asked for in the end is unknown.
+/// Reads the keys of a table; keys that were never read are unknown.
 pub(crate) struct Table<'a> {
     reading: &'a Reading<'a>,
     item: Item<'a>,
@@ -205,7 +206,7 @@ pub(crate) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// Opens `item`, or notes that it is no table.
+    /// Opens `item`, or reports that it is not a table.
     pub fn open(reading: &'a Reading<'a>, item: Item<'a>) -> Option<Table<'a>> {
         match &item.node.kind {
             NodeKind::Table(entries) => Some(Table { reading, item, entries, known: Vec::new() }),
@@ -213,7 +214,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// What `read` makes of `key`, if it is there.
+    /// Reads `key` if it exists.
     pub fn opt<T>(
         &mut self,
         key: &'static str,
@@ -225,7 +226,7 @@ impl<'a> Table<'a> {
         read(self.reading, Item { node, path: &path })
     }
 
-    /// The same, and a mistake if it is not there.
+    /// Like [`Table::opt`], but reports a missing key.
     pub fn req<T>(
         &mut self,
         key: &'static str,
@@ -239,7 +240,7 @@ impl<'a> Table<'a> {
         self.opt(key, read)
     }
 
-    /// Notes every key that nobody asked for; `later` are words of the language that this version does not know yet.
+    /// Reports every key that was not read; `later` lists keys of later versions of the language.
     pub fn finish(self, later: &[&str]) {
         for (key, node) in self.entries {
             if self.known.contains(&key.as_str()) {
@@ -256,7 +257,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// An unknown key, with the nearest or else all of the known ones.
+/// Reports an unknown key with the most similar known one, or with all known ones.
 pub(crate) fn unknown_key(item: Item<'_>, key: &str, known: &[&str]) -> Diagnostic {
     let mistake = item.error(format!("unknown key `{key}`")).at_key();
     match nearest(key, known.iter().copied()) {

@@ -1,4 +1,5 @@
-//! Layers that stand in no file: the environment and flags. What they say is kept as text, and read by the type that its key wants.
+//! Layers from the environment and from flags. Their values are texts, parsed by the type of their
+//! key.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,10 +15,10 @@ use super::super::suggestions::nearest;
 use super::{Layer, PREFIX, TOO_LARGE, Ticket, Tickets, empty, merge, scalar_kind, stamped};
 use crate::catalog::Catalog;
 
-/// Deepest key that an environment variable may name.
+/// Most keys in the name of an environment variable.
 const DEEPEST: usize = 32;
 
-/// Tables of nodes by name, and what one of them is called.
+/// Tables of nodes, and the word for a node.
 const NODES: [(&str, &str); 8] = [
     ("piles", "pile"),
     ("dumps", "dump"),
@@ -29,7 +30,8 @@ const NODES: [(&str, &str); 8] = [
     ("faults", "fault"),
 ];
 
-/// The layer of the environment. `below` is what the other layers say: names in it are found whatever their case.
+/// The layer of the environment. Names that exist in `below`, the lower layers, are found in any
+/// case.
 pub(crate) fn environment(
     variables: &[(OsString, OsString)],
     below: &Value,
@@ -52,7 +54,7 @@ pub(crate) fn environment(
     if ours.is_empty() {
         return Layer::new(empty());
     }
-    // Sorted, so that the order in which the system lists them changes nothing.
+    // Sorted, because the order in which the system lists them is arbitrary.
     ours.sort_unstable();
     let names = Names::new(below, catalog, &ours);
     let mut layer = empty();
@@ -79,14 +81,14 @@ pub(crate) fn environment(
     Layer::new(layer)
 }
 
-/// The keys that a variable's name is made of, as they are written.
+/// The parts of a variable's name.
 fn parts(name: &str) -> Vec<&str> {
     name[PREFIX.len()..].split("__").collect()
 }
 
-/// Finds the keys that variables mean: their names have one case, those of keys do not.
+/// Finds the config keys that variables mean, whatever their case.
 struct Names<'a> {
-    /// What the other layers say, and the kinds that variables say.
+    /// The lower layers, and the kinds that variables set.
     known: Value,
     catalog: &'a Catalog,
 }
@@ -109,8 +111,8 @@ impl<'a> Names<'a> {
         names
     }
 
-    /// Names of nodes and keys of the language are found whatever their case, and are in lower case where there are none such. Keys of a
-    /// table with free keys, such as `env`, keep their case.
+    /// Known names of nodes and keys are found in any case, others become lower case. Keys of
+    /// tables with free keys, such as `env`, keep their case.
     fn resolved(&self, parts: &[&str]) -> Vec<String> {
         let mut keys: Vec<String> = Vec::with_capacity(parts.len());
         let mut at = Some(&self.known);
@@ -152,7 +154,7 @@ fn table(value: &Value) -> Option<&Map<String, Value>> {
     }
 }
 
-/// Warns of a node that only an override names, where another has a name like it.
+/// Warns of a node that only an override names, if a node in the file has a similar name.
 fn new_node(below: &Value, keys: &[String], origin: &Origin, found: &mut Diagnostics) {
     let [group, name, ..] = keys else {
         return;
@@ -201,7 +203,7 @@ pub(crate) fn sets(
     Layer::new(layer)
 }
 
-/// The parts of a dotted key, read as TOML reads it.
+/// Splits a dotted key as TOML does.
 pub(super) fn dotted(key: &str) -> Option<Vec<String>> {
     let line = format!("{key} = 0");
     let table = DeTable::parse(&line).ok()?;
@@ -221,7 +223,7 @@ pub(super) fn dotted(key: &str) -> Option<Vec<String>> {
     }
 }
 
-/// What stands between the quotes of a text that is a TOML string, else the text.
+/// The content of a TOML string, else the text itself.
 pub(crate) fn unquoted(text: &str) -> String {
     if text.trim_start().starts_with(['"', '\''])
         && let Ok(value) = DeValue::parse(text.trim())
@@ -232,7 +234,7 @@ pub(crate) fn unquoted(text: &str) -> String {
     text.to_owned()
 }
 
-/// Adds `keys = value`: an array or a table where the text is one in TOML's syntax, else the text.
+/// Adds `keys = value`; a TOML array or table is parsed, anything else stays a text.
 fn add(
     layer: &mut Value,
     keys: &[String],
@@ -260,7 +262,7 @@ fn add(
     merge(layer, &root);
 }
 
-/// Tables around `value`, one for each key.
+/// `value` inside a table for each key.
 fn below_keys(keys: &[String], value: Value, wrap: impl Fn(Map<String, Value>) -> Value) -> Value {
     keys.iter().rev().fold(value, |below, key| wrap(Map::from_iter([(key.clone(), below)])))
 }

@@ -1,4 +1,4 @@
-//! Layers that stand in files: TOML with its spans, and the built-in defaults.
+//! Layers from TOML: files with their spans, and the built-in defaults.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::super::interpolate::{Environment, interpolate};
 use super::super::normalise;
 use super::{Layer, TOO_LARGE, Ticket, Tickets, empty, scalar_kind, stamped};
 
-/// Most mistakes of syntax that are told: one may make all that follows look wrong.
+/// Most syntax errors that are reported, since one may cause all others.
 const MISTAKES: usize = 1000;
 
 /// The layer of built-in defaults.
@@ -27,7 +27,7 @@ pub(crate) fn defaults(tickets: &mut Tickets) -> Layer {
     reader.read().unwrap_or(Layer::new(empty()))
 }
 
-/// The layer of a file, its mistakes going to `found`; `None` if its syntax is broken.
+/// The layer of a file; `None` if its syntax is broken. Mistakes go to `found`.
 pub(crate) fn file(
     file: Arc<SourceFile>,
     environment: &Environment,
@@ -43,7 +43,7 @@ struct FileReader<'a> {
     environment: &'a Environment,
     tickets: &'a mut Tickets,
     found: &'a mut Diagnostics,
-    /// False for built-in defaults, which have no place to point at.
+    /// False for built-in defaults, which have no place to show.
     written: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Balancers and requesters: what files mean, who wins, and how mistakes are shown.
+//! Balancers and requesters: meaning of files, precedence of layers, rendering of mistakes.
 
 use gopherworks_actors::balancer::policy::{After, Full, Hedge, Policy, Spread};
 use gopherworks_actors::failure::Failure;
@@ -64,7 +64,7 @@ fn shown(text: &str) -> String {
     }
 }
 
-/// A right design with other lines in its balancer, its workers and its requester.
+/// A valid design with these lines in its balancer, workers and requester.
 fn asked(balancer: &str, workers: &str, load: &str) -> String {
     format!(
         r#"[balancers.front]
@@ -82,12 +82,12 @@ load = {{ {load} }}
 
 const BATCH: &str = r#"kind = "batch", requests = 10"#;
 
-/// The same with other lines in its balancer alone.
+/// A valid design with these lines in its balancer.
 fn front(lines: &str) -> String {
     asked(lines, "", BATCH)
 }
 
-/// The same with another load.
+/// A valid design with this load.
 fn users(load: &str) -> String {
     asked("", "", load)
 }
@@ -142,7 +142,7 @@ load = { kind = "open", utilisation = 0.5, arrivals = "fixed" }
     assert!(warnings.is_empty(), "{warnings}");
     let names: Vec<&str> = plan.balancers.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(names, ["back", "front"]);
-    // `flood` stands before `users` and asks the first of them.
+    // `flood` precedes `users` and takes the first place in `to`.
     let to: Vec<usize> = plan.requesters.iter().map(|it| it.to).collect();
     assert_eq!(to, [0, 1]);
 }
@@ -171,7 +171,7 @@ fn overrides_change_parts_of_a_balancer() {
         Overrides::default()
             .variable("GOPHERWORKS__BALANCERS__FRONT__WORKERS__COUNT", "10")
             .variable("GOPHERWORKS__BALANCERS__FRONT__POLICY__WORKERS", "2")
-            // What excludes another thing takes its place.
+            // A mutually exclusive key replaces the other.
             .set("balancers.front.hedge.percentile=0.9")
             .set("requesters.users.load.utilisation=0.5"),
     );
@@ -188,7 +188,7 @@ fn overrides_change_parts_of_a_balancer() {
         requests: Some(7),
     };
     assert_eq!(changed.requesters["users"].load, asks);
-    // Another kind replaces all of it.
+    // Another kind replaces the whole table.
     let other = config(
         Overrides::default()
             .set("balancers.front.policy=random")
@@ -390,7 +390,7 @@ fn workers_that_would_ask_their_own_server_are_refused() {
             "http://localhost:8080/{name}",
             Some("`a` asks `in_b`, `b` asks `in_a`"),
         ),
-        // A chain, and servers of others.
+        // A chain, and servers of other projects.
         ("http://127.0.0.1:8081/", there, None),
         ("http://127.0.0.1:9000/", "http://10.0.0.1:8081", None),
     ] {

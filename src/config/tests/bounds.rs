@@ -1,9 +1,9 @@
-//! No number of a config is beyond a bound that is told, alone or with its copies.
+//! Every number of a config has a bound that its message gives, alone and multiplied by copies.
 
 use super::*;
 use crate::plan::Plan;
 
-/// What is said where `sets` are laid over a topology with everything that has numbers.
+/// The mistakes of a topology that uses every number, with `sets` over it.
 fn said(sets: &[&str]) -> String {
     let text = small(
         ALL,

@@ -1,4 +1,4 @@
-//! What files say of faults, whom they mean, and how mistakes in them are shown.
+//! Faults in files: meaning, targets, and rendering of mistakes.
 
 use gopherworks_actors::clock::Time;
 use gopherworks_actors::fault::{FOR_EVER, Kind, Point, Rule, What, When};
@@ -21,7 +21,7 @@ fn rule(more: &str) -> Rule {
     }
 }
 
-/// The sites of a fault, as `node.point` and `sender -> node.point`.
+/// Sites of a fault, as `node.point` and `sender -> node.point`.
 fn sites(target: &str, kind: &str) -> Vec<String> {
     let rule = rule(&format!("target = \"{target}\"\n{kind}"));
     let sites = rule.sites.iter().map(|site| {

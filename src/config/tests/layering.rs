@@ -1,4 +1,4 @@
-//! Who wins, and where paths start.
+//! Precedence of layers, and the folders of relative paths.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Files of very many entries, right and wrong, are judged in time that grows as they do.
+//! The time to check very long files, valid or not, grows linearly.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn crews(count: usize, extra: &str) -> String {
     text
 }
 
-/// Time that this thread has been on a core: what else runs on the machine does not count.
+/// Core time of this thread, independent of other load on the machine.
 #[cfg(target_os = "linux")]
 fn spent() -> Duration {
     let figures = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
@@ -21,7 +21,7 @@ fn spent() -> Duration {
     Duration::from_nanos(nanos)
 }
 
-/// Time on this thread's core that judging takes, at best of two.
+/// Core time of a check, the better of two tries.
 #[cfg(target_os = "linux")]
 fn cost(text: &str) -> Duration {
     let judged = || {
@@ -87,7 +87,7 @@ fn judging_is_linear() {
                 many.as_secs_f64() / few.as_secs_f64().max(1e-4)
             })
             .find(|ratio| *ratio < 8.0);
-        // Four times as many: 4 where it is linear, 16 where it is quadratic.
+        // Four times as many entries: 4 if linear, 16 if quadratic.
         assert!(ratio.is_some(), "{name}");
     }
 }

@@ -1,8 +1,8 @@
-//! How mistakes are shown. The snapshots are what a user reads.
+//! Rendering of mistakes. The snapshots are what a user reads.
 
 use super::*;
 
-/// Shows only the mistakes of a small topology with other lines in its crew.
+/// The mistakes of a small topology with these lines in its crew.
 fn crew(lines: &str) -> String {
     shown(&small(lines, ""))
 }
@@ -261,7 +261,7 @@ fn only_files_and_pipes_are_read() {
         let text = small(ALL, "[execution]\nscratch = \"tmp\"");
         std::thread::spawn(move || std::fs::write(pipe, text))
     };
-    // What comes out of a pipe is in no folder: its paths start at the current one.
+    // A pipe has no folder: its paths start at the current one.
     let overrides = Overrides { folder: "/here".into(), ..Overrides::default() };
     let loaded = Loaded::read(&pipe, &Catalog::standard(), &overrides).unwrap();
     assert_eq!(loaded.config.execution.scratch, Some("/here/tmp".into()));

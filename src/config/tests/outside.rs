@@ -1,4 +1,4 @@
-//! Values from outside, of variables and flags, are read by the type that their key wants.
+//! Values of variables and flags are parsed by the type of their key.
 
 use super::*;
 
@@ -46,7 +46,7 @@ fn strings_stay_strings_byte_for_byte() {
         let set = burn(&variable);
         assert_eq!(set["env"]["NAME"].as_str(), Some(value), "{value}");
     }
-    // A flag may quote a string as TOML does; a variable is taken as it is.
+    // A flag may quote a string as in TOML; a variable is taken literally.
     let flag = Overrides::default().set(r#"incinerators.f.burn.env.NAME="a b""#);
     assert_eq!(burn(&flag)["env"]["NAME"].as_str(), Some("a b"));
     let variable = "GOPHERWORKS__INCINERATORS__F__BURN__ENV__NAME";

@@ -1,4 +1,4 @@
-//! What files mean.
+//! The plan of a file.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn a_design_needs_no_piles() {
     assert_eq!((users.to, users.order), (0, Order::Completion));
     assert_eq!(users.load, Load::Batch { requests: 10 });
     assert_eq!(plan.outside, [""; 0]);
-    // No step takes time, and the formulas say so.
+    // Without step times, the formulas predict nothing.
     assert_eq!(plan.predict(1.0).speed_up, None);
 }
 

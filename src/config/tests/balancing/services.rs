@@ -1,4 +1,4 @@
-//! What protects a balancer, and what serves: what files say of it, and how mistakes are shown.
+//! Protection of balancers and services: meaning of files, rendering of mistakes.
 
 use gopherworks_actors::balancer::resilience::{Eject, Priority, Resilience, RetryBudget, Shed};
 
@@ -31,7 +31,7 @@ policy = "affinity""#,
     assert_eq!(balancer.policy, Policy::Affinity { bound: 1.25 });
     let requester = &plan.requesters[0];
     assert_eq!((requester.priority, requester.keys), (Priority::High, Some(7)));
-    // The words of the file and of the code mean the same by default.
+    // Files and code have the same defaults.
     let ours =
         BalancerConfig::new(KindConfig { kind: "nap".to_owned(), options: toml::Table::new() });
     assert_eq!(ours.resilience, crate::config::schema::ResilienceConfig::default());
