@@ -85,6 +85,11 @@ pub fn compare(a: &str, b: &str) -> Ordering {
     }
 }
 
+/// Number of positions on `axes`.
+pub(crate) fn product(axes: &BTreeMap<String, u32>) -> u64 {
+    (axes.values()).fold(1, |all: u64, count| all.saturating_mul((*count).into()))
+}
+
 /// All positions on `axes`, the last axis varying fastest; a single empty one if there are no axes.
 pub fn places(axes: &BTreeMap<String, u32>) -> Vec<At> {
     let mut out = vec![At::new()];
@@ -115,7 +120,7 @@ mod tests {
     fn labels_are_read_as_they_are_written() {
         let all = places(&axes(&[("rack", 3), ("lane", 2)]));
         let names: Vec<String> = all.iter().map(|at| label("near", at)).collect();
-        assert_eq!(names.len(), 6);
+        assert_eq!((names.len(), product(&axes(&[("rack", 3), ("lane", 2)]))), (6, 6));
         assert_eq!(names[0], "near[lane=0,rack=0]");
         assert_eq!(names[5], "near[lane=1,rack=2]");
         for (name, at) in names.iter().zip(&all) {

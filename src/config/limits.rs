@@ -69,7 +69,7 @@ pub(crate) const MOST_RATE: f64 = 1e9;
 pub(crate) const LARGEST_FACTOR: f64 = 1e9;
 
 /// Most faults of a mix.
-pub(crate) const MOST_MIXED: u32 = 10_000;
+pub(crate) const MOST_MIXED: u32 = 1_000;
 
 /// Longest duration, 100 years.
 pub(crate) const LONGEST: Duration = units::LONGEST;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Copies;
 use super::requests::{asked, balanced};
 use super::words::{capacity, clean, counted, kind, size, step};
-use crate::config::label::{base, compare};
+use crate::config::label::{base, compare, product};
 use crate::config::schema::{CrewConfig, Exclusive, TopologyConfig};
 use crate::plan::unfold;
 
@@ -374,10 +374,6 @@ fn described(crew: &CrewConfig) -> Crew {
 fn slots(of: Exclusive) -> impl Iterator<Item = String> {
     let slots = [("loads", of.load), ("unloads", of.unload)].into_iter();
     slots.filter_map(|(word, slots)| Some(format!("{word} {} at a time", slots?)))
-}
-
-fn product(axes: &BTreeMap<String, u32>) -> u64 {
-    (axes.values()).fold(1, |all: u64, count| all.saturating_mul((*count).into()))
 }
 
 /// `16 gophers, 16 carts, 2 piles, 2 dumps, 2 incinerators`.

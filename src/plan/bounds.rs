@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Judge, memory};
 use crate::catalog::units::{Size, Time, parse_size};
+use crate::config::label::product;
 use crate::config::limits::{self, grouped};
 use crate::config::schema::{
     BalancerConfig, Capacity, CrewConfig, Exclusive, FaultConfig, FaultKindConfig, FaultWhatConfig,
@@ -336,7 +337,7 @@ pub(super) fn sums(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
     };
     let mut carts = 0u64;
     for (name, crew) in &config.crews {
-        let own = copies(name).saturating_mul(super::unfold::product(&crew.copies));
+        let own = copies(name).saturating_mul(product(&crew.copies));
         carts = carts.saturating_add(own.saturating_mul(crew.carts.count.into()));
     }
     most(judge, "crews", carts, limits::MOST_CARTS_IN_ALL, "carts");

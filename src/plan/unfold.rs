@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Judge;
-use crate::config::label::{At, is_name, label, parse, places};
+use crate::config::label::{At, is_name, label, parse, places, product};
 use crate::config::limits::{MOST_ACTORS, MOST_COPIES, grouped};
 use crate::config::nearest;
 use crate::config::schema::{KindConfig, TopologyConfig};
@@ -258,10 +258,6 @@ pub(super) fn actors(config: &TopologyConfig) -> u64 {
             .saturating_mul(crew.gophers.len() as u64)
     });
     nodes.chain(balancers).chain(gophers).fold(0, u64::saturating_add)
-}
-
-pub(super) fn product(axes: &BTreeMap<String, u32>) -> u64 {
-    (axes.values()).fold(1, |product: u64, count| product.saturating_mul((*count).into()))
 }
 
 fn axes(

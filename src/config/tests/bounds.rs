@@ -34,6 +34,8 @@ fn what_is_too_large_is_refused_with_its_bound() {
         ("requesters.r.load={ kind = \"closed\", count = 2_000_000 }", "at most 1,000,000"),
         ("requesters.r.load={ kind = \"open\", rate = 1e300 }", "at most 1000000000"),
         ("requesters.r.load.requests=9223372036854775807", "at most 1,000,000,000"),
+        ("faults.f={ kind = \"mix\", target = \"*\", most = 1001 }", "1,001 is too large: at most 1,000"),
+        ("faults.f={ kind = \"mix\", target = \"*\", most = 0 }", "at least one fault"),
         ("balancers.b.workers.work.slow={ workers = 1, factor = nan }", "no number"),
     ] {
         let said = said(&[set]);

@@ -102,16 +102,6 @@ impl Scaled {
         }
         // A common factor of all bounds scales all variables alike.
         let mut bounds = Middle::default();
-        let largest = rows.iter().fold(0.0, |most: f64, row| most.max(row.bound));
-        bounds.see(largest);
-        for row in &mut rows {
-            row.bound /= bounds.get();
-        }
-        for column in &mut columns {
-            *column /= bounds.get();
-        }
-        // A common factor of all bounds scales all variables alike.
-        let mut bounds = Middle::default();
         bounds.see(rows.iter().fold(0.0, |most: f64, row| most.max(row.bound)));
         for row in &mut rows {
             row.bound /= bounds.get();
@@ -331,6 +321,18 @@ mod tests {
     fn one_variable_takes_the_least_ratio() {
         let rows = [row(&[2.0], 8.0), row(&[1.0], 3.0), row(&[0.0], 1.0)];
         assert!((best(1, &rows) - 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn bounds_are_scaled_by_one_power_of_two() {
+        let rows = [row(&[2.0, 0.0], 2f64.powi(41)), row(&[0.0, 4.0], 2f64.powi(12))];
+        let scaled = Scaled::new(2, &rows).unwrap();
+        let bounds: Vec<f64> = scaled.rows.iter().map(|row| row.bound).collect();
+        assert_eq!(bounds, [1.0, 2f64.powi(-30)]);
+        // A point on both original bounds is on both scaled ones.
+        assert_eq!(scaled.columns, [2f64.powi(-40), 2f64.powi(-40)]);
+        let coefficients = scaled.rows.iter().flat_map(|row| &row.coefficients);
+        assert!(coefficients.map(|a| a.near()).eq([1.0, 0.0, 0.0, 1.0]));
     }
 
     #[test]
