@@ -351,6 +351,8 @@ pub(super) fn sums(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
     let what = "requests at a time";
     most(judge, "balancers", places, limits::MOST_PLACES_IN_ALL, what);
     let (mut clients, mut waiting) = (0u64, 0u64);
+    // Bytes of each requester that serves HTTP, and what they are for.
+    let mut connections: Vec<(u64, String)> = Vec::new();
     for (name, requester) in &config.requesters {
         match requester.load {
             LoadConfig::Closed { count, .. } => {
@@ -362,13 +364,23 @@ pub(super) fn sums(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
                 let most = requests.min(queue.map_or(u64::MAX, u64::from));
                 waiting = waiting.saturating_add(copies(name).saturating_mul(most));
             }
+            // A body that is too large is a mistake of its own.
+            LoadConfig::Http(ref http) if http.body <= limits::LARGEST_BODY => {
+                let all = copies(name).saturating_mul(http.connections.into());
+                let bytes = all.saturating_mul(http.body.saturating_add(memory::CONNECTION));
+                let (count, body, need) = (grouped(all), Size(http.body), memory::amount(bytes));
+                connections.push((bytes, format!("{count} connections of {body} need {need}")));
+            }
             LoadConfig::Open { .. } | LoadConfig::Http(_) => {}
         }
     }
     let what = "clients of closed loads";
     most(judge, "requesters", clients, limits::MOST_CLIENTS.into(), what);
     let actors = super::unfold::actors(config);
-    let need = memory::Need { carts, actors, places, clients, waiting, books: generated(config) };
+    let books = generated(config);
+    let served = connections.iter().fold(0, |sum: u64, (bytes, _)| sum.saturating_add(*bytes));
+    let need =
+        memory::Need { carts, actors, places, clients, waiting, books, connections: served };
     if whole
         && let Some(machine) = memory::machine()
         && need.bytes() > machine
@@ -378,7 +390,11 @@ pub(super) fn sums(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
             memory::amount(need.bytes()),
             memory::amount(machine)
         );
-        let warning = judge.warning(&[need.largest()], message);
+        let mut warning = judge.warning(&[need.largest()], message);
+        // Connections count as far as they may: the other parts are needed in any case.
+        if let Some((_, why)) = connections.into_iter().max().filter(|_| served > need.bytes() / 2) {
+            warning = warning.help(format!("{why}: lower `connections` or `body`"));
+        }
         judge.report(warning);
     }
     whole

@@ -12,6 +12,9 @@ const PLACE: u64 = 512;
 /// Bytes of a client of a closed load.
 const CLIENT: u64 = 2 << 10;
 
+/// Bytes of a connection of a requester that serves HTTP, without the body of its request.
+pub(super) const CONNECTION: u64 = 20 << 10;
+
 /// Bytes of a book on a pile, without its body.
 pub(super) const BOOK: u64 = 160;
 
@@ -25,10 +28,12 @@ pub(super) struct Need {
     pub waiting: u64,
     /// Bytes of the books on piles with a `generate` source.
     pub books: u64,
+    /// Bytes of all connections that requesters serve, each with the largest body.
+    pub connections: u64,
 }
 
 impl Need {
-    fn parts(&self) -> [(&'static str, u64); 6] {
+    fn parts(&self) -> [(&'static str, u64); 7] {
         [
             ("crews", self.carts.saturating_mul(CART)),
             ("crews", self.actors.saturating_mul(ACTOR)),
@@ -36,6 +41,7 @@ impl Need {
             ("requesters", self.clients.saturating_mul(CLIENT)),
             ("requesters", self.waiting.saturating_mul(PLACE)),
             ("piles", self.books),
+            ("requesters", self.connections),
         ]
     }
 

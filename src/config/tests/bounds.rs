@@ -74,7 +74,15 @@ fn what_the_machine_has_no_memory_for_is_told() {
     let said =
         said(&["piles.manuals.capacity=1000000000000", "piles.manuals.source.books=1000000000000"]);
     let wanted = "warning: this topology needs about 160 TB of memory; this machine has";
-    assert!(said.contains(wanted), "{said}");
+    assert!(said.contains(wanted) && !said.contains("connections"), "{said}");
+    let http = "{ kind = \"http\", listen = \"127.0.0.1:0\", body = \"1GiB\", connections = 100_000 }";
+    let said = self::said(&[&format!("requesters.r.load={http}")]);
+    for wanted in [
+        "this topology needs about 107 TB of memory",
+        "100,000 connections of 1GiB need 107 TB: lower `connections` or `body`",
+    ] {
+        assert!(said.contains(wanted), "{said}");
+    }
 }
 
 #[test]
