@@ -379,7 +379,8 @@ impl Program {
                     Output::Discard | Output::Inherit => u64::MAX,
                 };
                 let what = format!("{name}: more than {} of output (max_output)", Size(most));
-                return Err(Refusal { cause: Cause::Program, failure: Failure::permanent(what) });
+                let failure = Failure::permanent(what).internal();
+                return Err(Refusal { cause: Cause::Program, failure });
             }
         };
         let tail = String::from_utf8_lossy(&ended.errors);
@@ -390,7 +391,8 @@ impl Program {
         };
         let failure = match cause {
             Cause::Elsewhere => Failure::unavailable(reason),
-            Cause::Program | Cause::Time | Cause::Feed => Failure::transient(reason),
+            Cause::Time => Failure::transient(reason).late(),
+            Cause::Program | Cause::Feed => Failure::transient(reason),
         };
         Err(Refusal { cause, failure })
     }
@@ -403,7 +405,7 @@ impl Program {
         {
             return Refusal {
                 cause: Cause::Program,
-                failure: Failure::permanent(format!("starting {name}: {error}")),
+                failure: Failure::permanent(format!("starting {name}: {error}")).internal(),
             };
         }
         let reason = match places::wrong(self) {

@@ -45,20 +45,22 @@ pub(super) async fn response(
         Ok(Ok(None)) => HttpResponse::build(usual).finish(),
         Ok(Ok(Some(book))) => sent(pool, method, book, usual).await,
         Ok(Err(failure)) => failed(&failure),
+        // As a server behind a proxy that breaks the connection; the request may have had its
+        // effect, so no client is told when to repeat it.
+        Err(CallError::WorkerLost { reason }) => failed(&Failure::transient(reason)),
         Err(error) => Refused::new(error, to.retry_after()).error_response(),
     }
 }
 
-/// A failed request: 422 if the failure is permanent, 504 if the answer came too late, else 502.
-/// The reason may name files and hosts, so it goes to the report and not to the client.
+/// The response to a failed request: 504 for a timeout, 422 for a permanent failure that is not the
+/// worker's own, else 502. The reason may name files and hosts, so it is only in the run's report.
 fn failed(failure: &Failure) -> HttpResponse {
-    if failure.is_permanent() {
-        let mut response = HttpResponse::UnprocessableEntity();
-        return response.content_type(TEXT).body("the request can't be done\n");
-    }
-    let (status, text) = match failure.is_late() {
-        true => (StatusCode::GATEWAY_TIMEOUT, "no answer came in time\n"),
-        false => (StatusCode::BAD_GATEWAY, "the request has failed\n"),
+    let (status, text) = if failure.is_late() {
+        (StatusCode::GATEWAY_TIMEOUT, "no answer came in time\n")
+    } else if failure.is_permanent() && !failure.is_internal() {
+        (StatusCode::UNPROCESSABLE_ENTITY, "the request can't be done\n")
+    } else {
+        (StatusCode::BAD_GATEWAY, "the request has failed\n")
     };
     let mut response = HttpResponse::build(status);
     if let Some(after) = failure.retry_after() {
@@ -101,7 +103,7 @@ async fn sent(pool: &Arc<Pool>, method: &Method, book: Book, usual: StatusCode) 
         Ok(body) => body,
         Err(failure) => {
             log::warn!("an answer can't be sent: {failure}");
-            return failed(&failure);
+            return failed(&failure.internal());
         }
     };
     let body = match body {

@@ -4,6 +4,8 @@
 mod gateway;
 mod http_clients;
 mod http_out;
+#[cfg(feature = "http")]
+mod statuses;
 #[path = "../support/mod.rs"]
 mod support;
 mod under_load;

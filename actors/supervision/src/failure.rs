@@ -21,6 +21,7 @@ struct Parts {
     retry_after: Option<Duration>,
     node: Option<Arc<str>>,
     late: bool,
+    internal: bool,
 }
 
 /// Whose failure it is, and whether another attempt can help.
@@ -42,7 +43,8 @@ pub enum FailureKind {
 impl Failure {
     #[cold]
     fn new(reason: String, kind: FailureKind) -> Self {
-        Self { parts: Box::new(Parts { reason, kind, retry_after: None, node: None, late: false }) }
+        let (retry_after, node, late, internal) = (None, None, false, false);
+        Self { parts: Box::new(Parts { reason, kind, retry_after, node, late, internal }) }
     }
 
     /// A failure that another attempt may not meet.
@@ -132,6 +134,19 @@ impl Failure {
     /// True if the failure is a timeout.
     pub fn is_late(&self) -> bool {
         self.parts.late
+    }
+
+    /// Marks a permanent failure as the worker's own: an HTTP client gets the status 502 for it
+    /// rather than one that blames its request.
+    #[must_use]
+    pub fn internal(mut self) -> Self {
+        self.parts.internal = true;
+        self
+    }
+
+    /// True if the failure is the worker's own.
+    pub fn is_internal(&self) -> bool {
+        self.parts.internal
     }
 
     /// How long to wait before the next attempt, if this failure specifies it.

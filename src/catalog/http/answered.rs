@@ -138,7 +138,7 @@ pub(super) async fn judged(response: Response) -> (Failure, bool) {
         let to = to.map(|to| format!(" to {}", names::shown(to.as_bytes()))).unwrap_or_default();
         let text =
             format!("{host} answered {status}{to}: redirects are followed up to `redirects`");
-        return (Failure::permanent(text), false);
+        return (Failure::permanent(text).internal(), false);
     }
     let after = retry_after(response.headers());
     let later = matches!(
@@ -150,11 +150,13 @@ pub(super) async fn judged(response: Response) -> (Failure, bool) {
     if !later && !status.is_server_error() {
         return (Failure::permanent(text), false);
     }
-    let failure = Failure::transient(text);
-    let failure = match after {
-        Some(after) => failure.after(after.min(MOST_AFTER)),
-        None => failure,
-    };
+    let mut failure = Failure::transient(text);
+    if let Some(after) = after {
+        failure = failure.after(after.min(MOST_AFTER));
+    }
+    if status == StatusCode::GATEWAY_TIMEOUT {
+        failure = failure.late();
+    }
     (failure, true)
 }
 

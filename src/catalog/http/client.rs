@@ -253,10 +253,9 @@ impl Asking {
             Unread::Lost(error) => self.trouble(ready, error),
             Unread::TooLarge(what) => {
                 let text = format!("{}: {what}", self.url.place());
-                // An HTTP client must get a server error: its request was valid.
                 never(match ready.any {
                     true => Failure::transient(text),
-                    false => Failure::permanent(text),
+                    false => Failure::permanent(text).internal(),
                 })
             }
         })

@@ -114,7 +114,7 @@ impl Programs {
         };
         read.map_err(|error| match error.kind() {
             std::io::ErrorKind::FileTooLarge => self.too_long(),
-            _ => Failure::io("reading a body", &error),
+            _ => Failure::io("reading a body", &error).internal(),
         })
     }
 
