@@ -51,6 +51,7 @@ pub mod work;
 pub use options::{FilePath, OptionError, OptionHelp, OptionWarning, STANDARD_STREAM};
 pub use run_id::RunId;
 pub use run_state::RunState;
+pub(crate) use run_state::resolved;
 pub use work::compose;
 
 use options::Access;

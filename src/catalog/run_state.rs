@@ -147,8 +147,9 @@ impl RunState {
         }
     }
 
-    /// Registers a file or folder that sources must not list, since gopherworks itself uses it.
-    pub(super) fn keep_apart(&self, path: PathBuf) {
+    /// Registers a file or folder that sources must not list, since gopherworks itself uses it;
+    /// `path` must not contain links.
+    pub(crate) fn keep_apart(&self, path: PathBuf) {
         let mut apart = lock(&self.0.kept_apart);
         if !apart.contains(&path) {
             apart.push(path);
@@ -194,6 +195,16 @@ impl RunState {
     pub(super) fn take_outputs(&self, books: impl Iterator<Item = u64>) -> Vec<Option<Output>> {
         let mut outputs = lock(&self.0.outputs);
         books.map(|book| outputs.remove(&book)).collect()
+    }
+}
+
+/// Makes the path absolute, and resolves the symbolic links in the part of it that exists.
+pub(crate) fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    match (path.canonicalize(), path.parent(), path.file_name()) {
+        (Ok(whole), ..) => whole,
+        (Err(_), Some(parent), Some(name)) => resolved(parent).join(name),
+        _ => path,
     }
 }
 

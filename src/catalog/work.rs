@@ -14,7 +14,7 @@ use super::{Catalog, Factory, Site, WorkFactory};
 pub mod filter;
 pub mod gunzip;
 pub mod gzip;
-mod scratch;
+pub(super) mod scratch;
 pub mod sha256;
 mod spill;
 pub mod zstd;

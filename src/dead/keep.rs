@@ -132,6 +132,12 @@ impl DeadFile {
         })
     }
 
+    /// The file that is used if `number - 1` other runs use the one at `path`.
+    fn numbered(&self, number: u32) -> PathBuf {
+        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
+        self.path.with_file_name(format!("{stem}-{number}.jsonl"))
+    }
+
     /// Opens the default file.
     fn open_optional(&self) -> io::Result<Tail> {
         if let Some(folder) = self.path.parent() {
@@ -143,8 +149,7 @@ impl DeadFile {
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
                 _ => break,
             }
-            let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
-            tried = Tail::open(&self.path.with_file_name(format!("{stem}-{number}.jsonl")));
+            tried = Tail::open(&self.numbered(number));
         }
         tried
     }
@@ -287,6 +292,13 @@ fn mend(path: &Path, file: &mut File) -> io::Result<()> {
 }
 
 impl DeadSink for DeadFile {
+    fn paths(&self) -> Vec<PathBuf> {
+        let others = (2..=MOST_FILES).filter(|_| self.optional);
+        let others = others.map(|number| self.numbered(number));
+        let files = std::iter::once(self.path.clone()).chain(others);
+        files.flat_map(|file| [beside(&file, ".bodies"), beside(&file, ".damaged"), file]).collect()
+    }
+
     fn keep(&self, dead: &[DeadBook]) -> Result<(), Failure> {
         let mut state = self.state();
         let state = &mut *state;

@@ -1,6 +1,7 @@
 //! Collects dead letters.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gopherworks_actors::book::Book;
@@ -30,6 +31,11 @@ pub trait DeadSink: Send + Sync + 'static {
     /// # Errors
     /// An error makes the run fail in the end; the books stay dead letters.
     fn keep(&self, dead: &[DeadBook]) -> Result<(), Failure>;
+
+    /// Files and folders that hold the letters; no source reads them.
+    fn paths(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
 }
 
 /// Most dead letters kept in memory, with or without a sink; older ones are dropped.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
+use crate::catalog::resolved;
 use crate::config::label::base;
 use crate::plan::Plan;
 
@@ -58,16 +59,6 @@ impl Use {
     fn is_linked(&self) -> bool {
         let found = self.found.as_ref();
         found.is_some_and(|found| found.is_file() && found.nlink() > 1)
-    }
-}
-
-/// The path with symbolic links resolved as far as it exists.
-fn resolved(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    match (path.canonicalize(), path.parent(), path.file_name()) {
-        (Ok(whole), ..) => whole,
-        (Err(_), Some(parent), Some(name)) => resolved(parent).join(name),
-        _ => path,
     }
 }
 

@@ -29,7 +29,7 @@ use super::places::Places;
 use super::running::RunningTopology;
 use super::{Options, StartError};
 use crate::catalog::burn::count::Count;
-use crate::catalog::{Halt, RunId, RunState, Site};
+use crate::catalog::{Halt, RunId, RunState, Site, resolved};
 use crate::config::schema::{Capacity, StrategyConfig};
 use crate::plan::{Plan, Target};
 
@@ -57,6 +57,9 @@ pub(super) async fn start(
         state: if options.dry { RunState::dry() } else { RunState::default() },
         halt: Halt::default(),
     };
+    for path in options.dead.iter().flat_map(|sink| sink.paths()) {
+        sites.state.keep_apart(resolved(&path));
+    }
     let made = sites.make(&clock).await?;
     let build = Build { plan, options, sites, places: Places::new(plan), clock };
     let (inner, children) = build.cores(made)?;

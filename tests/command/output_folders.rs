@@ -163,3 +163,54 @@ fn what_a_killed_run_has_spilled_is_removed_by_the_next() {
     assert!(place.run(["run", "small.toml"]).output().expect("it runs").status.success());
     assert_eq!(spilled(), None);
 }
+
+#[test]
+fn what_runs_keep_among_their_inputs_is_not_read() {
+    let place = Place::new();
+    place.write("a", "x");
+    place.write("scratch/gopherworks-other/body-1", "x");
+    place.write("sub/.gopherworks/inbox.seen", "x");
+    let design = one_crew(
+        "{ kind = \"files\", root = \".\", exclude = [\"*.toml\", \"*.json\"] }",
+        "[]",
+        "{ kind = \"command\", command = [\"false\"] }",
+        1,
+    );
+    place.write("t.toml", format!("execution.scratch = \"scratch\"\n{design}"));
+    for run in 0..2 {
+        let done = place.run(["run", "t.toml", "--report", "r.json"]).output().expect("it runs");
+        assert_eq!(done.status.code(), Some(3), "{run}");
+        assert!(place.path("state/t.dead.jsonl").exists());
+        assert_eq!(place.report("r.json").ledger("offered"), 1, "{run}");
+    }
+}
+
+#[test]
+fn links_into_what_the_run_writes_are_named_and_not_followed() {
+    let place = Place::new();
+    place.write("in/a", "a");
+    place.write("far/b", "b");
+    place.write("far/out/old", "an output of an earlier run");
+    symlink(place.path("far"), place.path("in/up")).expect("a link");
+    symlink(place.path("far/out"), place.path("in/down")).expect("a link");
+    symlink(place.path("far/out/old"), place.path("in/old")).expect("a link");
+    let files = "{ kind = \"files\", root = \"in\", follow = true }";
+    place.write("t.toml", one_crew(files, "[]", "{ kind = \"files\", root = \"far/out\" }", 4));
+    for _ in 0..2 {
+        let done = place.run(["run", "t.toml", "--report", "r.json"]).output().expect("it runs");
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(0), "{said}");
+        assert_eq!(place.report("r.json").ledger("offered"), 2, "{said}");
+        for link in ["in/up/out", "in/down", "in/old"] {
+            assert!(said.contains(&format!("{link}: a link to")), "{link}: {said}");
+        }
+    }
+    // A file of lines as well.
+    symlink(place.path("lines"), place.path("in/lines")).expect("a link");
+    place.write("lines", "old\n");
+    place.write("t.toml", one_crew(files, "[]", "{ kind = \"lines\", path = \"lines\" }", 4));
+    let done = place.run(["run", "t.toml"]).output().expect("it runs");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(said.contains("in/lines: a link to"), "{said}");
+    assert!(!place.text("lines").contains("old"));
+}

@@ -122,7 +122,6 @@ pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
         let path = site.state.folder(path, None)?;
         let root = Dir::open_ambient_dir(&path, ambient_authority())?;
         let own = site.state.own(&path, &site.node)?;
-        site.state.keep_apart(path.join(OWN));
         let staging = Staging::open(&own)?;
         let disk = if options.durable { Some(Disk::of(&root)?) } else { None };
         let manifest = match &options.manifest {

@@ -73,7 +73,7 @@ pub fn make(options: &Options, site: &Site) -> Result<Lines, Failure> {
         Some(output) if begun => output,
         _ => {
             let anew = !options.append && !begun;
-            let output = Arc::new(Output::open(&options.path, anew, &site.halt)?);
+            let output = Arc::new(Output::open(&options.path, anew, site)?);
             run.output = Arc::downgrade(&output);
             output
         }

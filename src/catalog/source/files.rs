@@ -1,6 +1,7 @@
 //! `files`: a book for each regular file below a folder.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use walkdir::{DirEntry, WalkDir};
 
 use super::super::own;
-use super::super::run_state::{Inputs, RunState};
+use super::super::run_state::{Inputs, RunState, resolved};
+use super::super::work::scratch;
 use super::super::{FilePath, Site, names};
 use super::seen::{STAMP, Seen, Stamp};
 
@@ -23,7 +25,8 @@ use super::seen::{STAMP, Seen, Stamp};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// Folder to read.
+    /// Folder to read. What gopherworks itself writes there is skipped: folders called
+    /// `.gopherworks`, dead letters and scratch folders of this run.
     root: FilePath,
     /// Glob patterns; a file is read if its path below the root matches one of them. `*` does not
     /// match `/`, `**` does. Default: all files.
@@ -33,7 +36,8 @@ pub struct Options {
     /// not entered.
     #[serde(default)]
     exclude: Vec<Pattern>,
-    /// Follows symbolic links. By default they are skipped.
+    /// Follows symbolic links. By default they are skipped. A link to what the run writes is skipped
+    /// with a warning.
     #[serde(default)]
     follow: bool,
     /// Folder in which to record the files that were burned; the next run skips those that have not
@@ -90,19 +94,47 @@ struct Choice {
     // Files and folders of the run itself. Read when the walk begins, because all burns exist by
     // then.
     apart: OnceLock<HashSet<PathBuf>>,
+    follow: bool,
+    scratch: PathBuf,
     run: RunState,
 }
 
 impl Choice {
     fn enters(&self, entry: &DirEntry) -> bool {
         let (path, is_dir) = (entry.path(), entry.file_type().is_dir());
-        let apart = || self.apart.get_or_init(|| self.run.kept_apart().into_iter().collect());
-        entry.depth() == 0 || (self.keeps(path, is_dir) && !apart().contains(path))
+        if entry.depth() == 0 {
+            return true;
+        }
+        if !self.keeps(path, is_dir) || self.apart().contains(path) {
+            return false;
+        }
+        // Only a followed link leads to a path with another canonical form.
+        let real = self.follow.then(|| path.canonicalize().ok()).flatten();
+        let ours = real.filter(|real| real != path && self.is_ours(real));
+        if let Some(real) = &ours {
+            let (path, real) = (path.display(), real.display());
+            log::warn!("{path}: a link to {real}, which this run writes; it is skipped");
+        }
+        ours.is_none()
+    }
+
+    fn apart(&self) -> &HashSet<PathBuf> {
+        self.apart.get_or_init(|| self.run.kept_apart().into_iter().collect())
+    }
+
+    /// True if the run writes the file or folder at `real`, which was reached by a link. An output
+    /// folder that contains the root was chosen on purpose.
+    fn is_ours(&self, real: &Path) -> bool {
+        let run = &self.run;
+        (run.is_written_below(real) && !run.is_written_below(&self.root))
+            || self.apart().iter().chain(&self.leave_out).any(|ours| real.starts_with(ours))
     }
 
     /// True if no rule excludes `path` itself. Rules that exclude a parent folder are not checked.
     fn keeps(&self, path: &Path, is_dir: bool) -> bool {
-        if self.leave_out.contains(path) {
+        let scratch = || path.parent() == Some(&self.scratch) && scratch::is_one(path);
+        let own = || path.file_name() == Some(OsStr::new(own::NAME));
+        if self.leave_out.contains(path) || (is_dir && (own() || scratch())) {
             return false;
         }
         let relative = self.relative(path);
@@ -181,8 +213,7 @@ pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
     if !is_dir {
         return Err(Failure::permanent(format!("{} is not a folder", root.display())));
     }
-    let mut leave_out: HashSet<PathBuf> =
-        options.leave_out.iter().map(|path| resolved(path.as_path())).collect();
+    let leave_out = options.leave_out.iter().map(|path| resolved(path.as_path())).collect();
     let remembered = |folder: &Path| {
         // A dry run creates no folder.
         let folder = if site.state.is_dry() {
@@ -190,20 +221,15 @@ pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
         } else {
             site.state.folder(folder, Some(&root))?
         };
-        let seen = Seen::load(&folder, &root, site)?;
-        Ok((folder.join(own::NAME), Arc::new(seen)))
+        Ok(Arc::new(Seen::load(&folder, &root, site)?))
     };
     let seen = match &options.remember {
         Some(folder) => {
             let folder = folder.as_path();
-            let (ours, seen) = remembered(folder).map_err(|error: std::io::Error| {
-                Failure::io(
-                    format_args!("reading what was burned from {}", folder.display()),
-                    &error,
-                )
-            })?;
-            leave_out.insert(ours);
-            Some(seen)
+            Some(remembered(folder).map_err(|error: std::io::Error| {
+                let folder = folder.display();
+                Failure::io(format_args!("reading what was burned from {folder}"), &error)
+            })?)
         }
         None => None,
     };
@@ -215,6 +241,8 @@ pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
         prune: glob_set(folders)?,
         leave_out,
         apart: OnceLock::new(),
+        follow: options.follow,
+        scratch: resolved(&site.scratch),
         run: site.state.clone(),
         root,
     };
@@ -231,17 +259,6 @@ pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
         skipped: 0,
         overlaps: None,
     })
-}
-
-/// Resolves the symbolic links in the part of the path that exists.
-fn resolved(path: &Path) -> PathBuf {
-    if let Ok(whole) = path.canonicalize() {
-        return whole;
-    }
-    match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) => resolved(parent).join(name),
-        _ => path.to_path_buf(),
-    }
 }
 
 impl Files {

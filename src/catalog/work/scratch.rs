@@ -14,6 +14,11 @@ use rustix::io::Errno;
 
 const PREFIX: &str = "gopherworks-";
 
+/// True if a folder in a scratch location may be a scratch folder, of any process.
+pub(in crate::catalog) fn is_one(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
+}
+
 /// All scratch folders of this process. A folder that still contains bodies stays here, and thus
 /// locked, until the process ends.
 static FOLDERS: Mutex<BTreeMap<PathBuf, Arc<Folder>>> = Mutex::new(BTreeMap::new());

@@ -11,7 +11,7 @@ use gopherworks_actors::book::Book;
 use gopherworks_actors::failure::Failure;
 
 use super::super::super::locks::Locked;
-use super::super::super::{FilePath, Halt, locks};
+use super::super::super::{FilePath, Site, locks};
 use super::lock;
 use super::stream::Stream;
 
@@ -55,7 +55,8 @@ enum Beginning {
 impl Output {
     /// Opens and locks the regular file at `path`. Its content stays unchanged until the first line
     /// or the end of the run. A pipe or a device is opened with the first line instead.
-    pub(super) fn open(path: &FilePath, anew: bool, halt: &Halt) -> Result<Self, Failure> {
+    pub(super) fn open(path: &FilePath, anew: bool, site: &Site) -> Result<Self, Failure> {
+        let halt = &site.halt;
         if path.is_standard_stream() {
             let name = "standard output".to_owned();
             let stream = Stream::standard_output(halt)
@@ -79,6 +80,7 @@ impl Output {
             _ => {
                 let file = regular(path).map_err(failed)?;
                 claim(&file, &name)?;
+                site.state.writes(&path.canonicalize().map_err(failed)?);
                 let target = Target::File(Regular {
                     file: Locked::new(file),
                     path: path.to_owned(),
