@@ -60,8 +60,9 @@ pub(crate) use options::Shape;
 pub(crate) use suggestions::begin;
 pub use suggestions::nearest;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, STANDARD_STREAM};
 use crate::plan::Plan;
+use file::STDIN;
 use schema::TopologyConfig;
 use tree::{Node, Reading};
 
@@ -118,7 +119,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Reads a file.
+    /// Reads a file, or standard input if `path` is `-`.
     ///
     /// # Errors
     /// All mistakes in the file, the overrides, and the resulting topology.
@@ -130,6 +131,7 @@ impl Loaded {
         let path = path.as_ref();
         match file::contents(path) {
             Ok(file::Contents { text, apart }) => {
+                let path = if path.as_os_str() == STANDARD_STREAM { STDIN.as_ref() } else { path };
                 let file = SourceFile::new(path, text).apart(apart);
                 Self::judge(file, catalog, overrides)
             }
@@ -204,7 +206,7 @@ impl Loaded {
             aliases: RefCell::default(),
         };
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        let config = read::topology(&reading, &tree, &name);
+        let config = read::topology(&reading, &tree, name.trim_matches(['<', '>']));
 
         let mut places = BTreeMap::new();
         tree.index("", &mut places);
@@ -224,6 +226,12 @@ impl Loaded {
         known.remove("");
         let news = judged.into_iter();
         found.extend(news.filter(|mistake| !follows(&mistake.path, &known)));
+        let piles = plan.iter().flat_map(|plan| &plan.piles).filter(|_| path == Path::new(STDIN));
+        for pile in piles.filter(|pile| pile.reads.iter().any(|read| read == STANDARD_STREAM)) {
+            let keys = ["piles", label::base(&pile.name), "source", "path"];
+            let message = "standard input is read as the config already";
+            found.push(Diagnostic::error(keys.join("."), places.locate(&keys), message));
+        }
         let found = found.sorted();
         match plan {
             Some(plan) if !found.has_errors() => Ok(Self { config, plan, warnings: found, places }),

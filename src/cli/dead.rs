@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gopherworks::actors::book::Book;
 use gopherworks::actors::failure::Failure;
 use gopherworks::actors::source::Receipts;
-use gopherworks::catalog::{Catalog, RunId};
+use gopherworks::catalog::{Catalog, RunId, STANDARD_STREAM};
 use gopherworks::config::Loaded;
 use gopherworks::dead::{self, Letter, Letters};
 use gopherworks::report::Report;
@@ -281,6 +281,12 @@ fn of_run(letter: &Letter, topology: Option<&Path>) -> Result<(PathBuf, Vec<Stri
         Some(path) => Ok((path.to_owned(), Vec::new())),
         None => {
             let path = letter.topology().map_err(|error| tampered(&error))?;
+            if path.as_os_str() == STANDARD_STREAM {
+                let title = letter.title();
+                return Err(Failed::new(format!(
+                    "error: the design of {title} came from standard input\n  help: name its file with --topology FILE"
+                )));
+            }
             Ok((path, letter.sets().to_vec()))
         }
     }

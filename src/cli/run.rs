@@ -85,7 +85,10 @@ fn dead_file(args: &RunArgs, run: &RunId) -> Result<Option<DeadFile>, Failed> {
 
 /// `state/NAME.dead.jsonl` beside the config `NAME.toml`.
 pub fn default_dead(config: &Path) -> PathBuf {
-    let name = config.file_stem().unwrap_or_default().to_string_lossy();
+    let name = match config.as_os_str() == STANDARD_STREAM {
+        true => "stdin".into(),
+        false => config.file_stem().unwrap_or_default().to_string_lossy(),
+    };
     let folder = config.parent().unwrap_or(Path::new(""));
     folder.join("state").join(format!("{name}.dead.jsonl"))
 }

@@ -54,6 +54,11 @@ impl SourceFile {
         self
     }
 
+    /// True if it came out of a pipe, so that it is in no folder.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.apart
+    }
+
     /// The folder where its relative paths start; empty for the current one.
     pub(crate) fn folder(&self) -> &Path {
         let folder = self.path.parent().filter(|_| !self.apart);

@@ -14,6 +14,9 @@ use super::suggestions::nearest;
 /// Most files in a chain.
 const DEEPEST: usize = 16;
 
+/// Where the paths of a config start that is in no folder.
+const AT_CURRENT: &str = "relative paths of a config from a pipe start at the current folder";
+
 /// Layers of `root` and of all files that it extends, the most distant parent first. `None` if one
 /// can't be read, as its missing keys would be reported as mistakes of the others.
 pub(crate) fn chain(
@@ -74,7 +77,11 @@ pub(crate) fn chain(
             Err(why) => {
                 let near = neighbours(&place);
                 let near = nearest(said, near.iter().map(String::as_str));
-                found.push(refuse(format!("`{said}`: {why}")).suggest(near));
+                let mut mistake = refuse(format!("`{said}`: {why}"));
+                if next.is_apart() && Path::new(said).is_relative() {
+                    mistake = mistake.help(AT_CURRENT);
+                }
+                found.push(mistake.suggest(near));
                 return None;
             }
         }

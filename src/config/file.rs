@@ -4,12 +4,17 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use crate::catalog::STANDARD_STREAM;
+
 /// Largest config file, in bytes.
 pub const LARGEST: u64 = 32 << 20;
 
 /// Timeout of a pipe without data, in seconds.
 #[cfg(unix)]
 const SILENCE: i64 = 30;
+
+/// What a config on standard input is called in messages.
+pub(super) const STDIN: &str = "<stdin>";
 
 /// The text of a config.
 pub(super) struct Contents {
@@ -22,8 +27,8 @@ pub(super) struct Contents {
 /// The text of a config file without byte order mark, or why there is none. A pipe is read to its
 /// end, so `<(...)` of a shell works; folders and devices are refused.
 pub(super) fn contents(path: &Path) -> Result<Contents, String> {
-    let (bytes, piped) =
-        bytes(path).map_err(|error| format!("can't read the config file: {error}"))?;
+    let read = if path.as_os_str() == STANDARD_STREAM { standard_input() } else { bytes(path) };
+    let (bytes, piped) = read.map_err(|error| format!("can't read the config file: {error}"))?;
     if bytes.len() as u64 > LARGEST {
         return Err(format!("a config file has at most {} MiB", LARGEST >> 20));
     }
@@ -90,6 +95,30 @@ fn bytes(path: &Path) -> io::Result<(Vec<u8>, bool)> {
         return refuse("this is a device: a config is a file or a pipe");
     }
     Ok((whole(&file)?, false))
+}
+
+/// All of standard input, which is a pipe, a socket or a file.
+#[cfg(unix)]
+fn standard_input() -> io::Result<(Vec<u8>, bool)> {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::FileTypeExt;
+
+    let file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let kind = file.metadata()?.file_type();
+    if kind.is_fifo() || kind.is_socket() {
+        return Ok((piped(&file)?, true));
+    }
+    if !kind.is_file() {
+        return Err(io::Error::other("standard input is no pipe and no file: write `- < FILE`"));
+    }
+    Ok((whole(&file)?, true))
+}
+
+#[cfg(not(unix))]
+fn standard_input() -> io::Result<(Vec<u8>, bool)> {
+    let mut bytes = Vec::new();
+    io::stdin().lock().take(LARGEST + 1).read_to_end(&mut bytes)?;
+    Ok((bytes, true))
 }
 
 #[cfg(not(unix))]

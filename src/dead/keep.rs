@@ -10,6 +10,7 @@ use gopherworks_actors::failure::Failure;
 use sha2::{Digest, Sha256};
 
 use super::{Blob, Content, Letter, beside, claim, now, read, replace};
+use crate::catalog::STANDARD_STREAM;
 use crate::catalog::names::hex;
 use crate::private;
 use crate::topology::{DeadBook, DeadSink};
@@ -108,7 +109,10 @@ impl DeadFile {
     ) -> io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
-            topology: fs::canonicalize(topology)?,
+            topology: match topology.as_os_str() == STANDARD_STREAM {
+                true => topology.to_owned(),
+                false => fs::canonicalize(topology)?,
+            },
             sets: sets.to_vec(),
             run: run.to_owned(),
             limit,

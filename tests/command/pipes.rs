@@ -410,3 +410,49 @@ fn a_program_killed_by_a_signal_and_one_that_reads_nothing() {
     let (code, report, _) = through(&place, &large, &command(&["true"], ""));
     assert_eq!((code, report.ledger("burned")), (0, 1));
 }
+
+#[test]
+fn a_config_comes_from_standard_input() {
+    let place = Place::new();
+    place.write("in", "a\nb\n");
+    let design = one_crew(
+        "{ kind = \"lines\", path = \"in\" }",
+        "[]",
+        "{ kind = \"lines\", path = \"out\" }",
+        2,
+    );
+    let done = place.run(["run", "-", "--report", "r.json"]).write_stdin(&*design).output();
+    let done = done.expect("it runs");
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    // Its relative paths start at the current folder.
+    assert_eq!(place.text("out"), "a\nb\n");
+    assert_eq!(place.report("r.json").0["topology"], "stdin");
+    let dead = design.replace("path = \"out\"", "path = \"out\", max_line = \"0B\"");
+    place.run(["run", "-"]).write_stdin(dead).assert().code(3);
+    place
+        .run(["dead", "offer", "state/stdin.dead.jsonl"])
+        .assert()
+        .code(1)
+        .stderr(contains("came from standard input").and(contains("--topology FILE")));
+    place.write("t.toml", &design);
+    place
+        .run(["dead", "offer", "state/stdin.dead.jsonl", "--topology", "t.toml"])
+        .assert()
+        .code(0);
+    for (text, wanted) in [
+        ("[piles", vec!["<stdin>:1:"]),
+        ("extends = \"base.toml\"\n", vec!["`base.toml`", "start at the current folder"]),
+        (&*design.replace("\"in\"", "\"-\""), vec!["read as the config already", "<stdin>:2:"]),
+    ] {
+        let said = place.run(["validate", "-"]).write_stdin(text).output().expect("it runs");
+        assert_eq!(said.status.code(), Some(78), "{said:?}");
+        let said = String::from_utf8_lossy(&said.stdout) + String::from_utf8_lossy(&said.stderr);
+        for wanted in wanted {
+            assert!(said.contains(wanted), "{wanted}: {said}");
+        }
+    }
+    let mut process = place.process(["validate", "-"]);
+    process.stdin(std::process::Stdio::null());
+    let said = process.output().expect("it runs");
+    assert!(String::from_utf8_lossy(&said.stderr).contains("no pipe and no file"), "{said:?}");
+}
