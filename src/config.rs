@@ -177,10 +177,14 @@ impl Loaded {
         for layer in &files {
             layers::merge(&mut known, layer.value());
         }
-        let sets = layers::sets(&overrides.sets, &known, &mut tickets, &mut found);
-        layers::merge(&mut known, sets.value());
-        let environment =
-            layers::environment(&overrides.environment, &known, catalog, &mut tickets, &mut found);
+        let mut all = known.clone();
+        let mut sets = layers::sets(&overrides.sets, &mut tickets, &mut found);
+        layers::merge(&mut all, sets.value());
+        let mut environment =
+            layers::environment(&overrides.environment, &all, catalog, &mut tickets, &mut found);
+        layers::merge(&mut all, environment.value());
+        let layers = [&mut environment, &mut sets];
+        layers::incomplete(layers, &known, &all, &tickets, &mut found);
         let mut stack = vec![layers::defaults(&mut tickets)];
         stack.extend(files);
         stack.extend([environment, sets]);

@@ -16,7 +16,7 @@ mod overriding;
 mod written;
 
 use overriding::dotted;
-pub(crate) use overriding::{environment, sets, unquoted};
+pub(crate) use overriding::{environment, incomplete, sets, unquoted};
 pub(crate) use written::{defaults, file};
 
 /// Prefix of the environment variables that set config keys; two underscores also separate the

@@ -379,8 +379,7 @@ pub(super) fn sums(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
     let actors = super::unfold::actors(config);
     let books = generated(config);
     let served = connections.iter().fold(0, |sum: u64, (bytes, _)| sum.saturating_add(*bytes));
-    let need =
-        memory::Need { carts, actors, places, clients, waiting, books, connections: served };
+    let need = memory::Need { carts, actors, places, clients, waiting, books, connections: served };
     if whole
         && let Some(machine) = memory::machine()
         && need.bytes() > machine
@@ -392,7 +391,8 @@ pub(super) fn sums(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
         );
         let mut warning = judge.warning(&[need.largest()], message);
         // Connections count as far as they may: the other parts are needed in any case.
-        if let Some((_, why)) = connections.into_iter().max().filter(|_| served > need.bytes() / 2) {
+        if let Some((_, why)) = connections.into_iter().max().filter(|_| served > need.bytes() / 2)
+        {
             warning = warning.help(format!("{why}: lower `connections` or `body`"));
         }
         judge.report(warning);

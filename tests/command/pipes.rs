@@ -435,10 +435,7 @@ fn a_config_comes_from_standard_input() {
         .code(1)
         .stderr(contains("came from standard input").and(contains("--topology FILE")));
     place.write("t.toml", &design);
-    place
-        .run(["dead", "offer", "state/stdin.dead.jsonl", "--topology", "t.toml"])
-        .assert()
-        .code(0);
+    place.run(["dead", "offer", "state/stdin.dead.jsonl", "--topology", "t.toml"]).assert().code(0);
     for (text, wanted) in [
         ("[piles", vec!["<stdin>:1:"]),
         ("extends = \"base.toml\"\n", vec!["`base.toml`", "start at the current folder"]),

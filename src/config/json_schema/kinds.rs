@@ -253,7 +253,7 @@ fn all_text(words: &Value) -> bool {
     words.is_some_and(|words| words.iter().all(Value::is_string))
 }
 
-/// An interpolation may stand for a scalar.
+/// An interpolation may stand for any value.
 fn scalar(map: &mut Map<String, Value>) {
     let mut types: Vec<String> = match map.get("type") {
         Some(Value::String(name)) => vec![name.clone()],
@@ -297,7 +297,7 @@ fn scalar(map: &mut Map<String, Value>) {
         map.insert("anyOf".to_owned(), any);
         return;
     }
-    if !(types.iter()).any(|name| ["string", "integer", "number", "boolean"].contains(&&**name)) {
+    if types.is_empty() {
         return;
     }
     if let Some((least, most)) = bounds(&format) {

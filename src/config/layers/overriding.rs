@@ -1,7 +1,7 @@
 //! Layers from the environment and from flags. Their values are texts, parsed by the type of their
 //! key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::sync::Arc;
 
@@ -9,25 +9,28 @@ use config::{Map, Value, ValueKind};
 use toml::de::{DeTable, DeValue};
 
 use super::super::diagnostic::{Diagnostic, Diagnostics, Origin};
+use super::super::label::base;
 use super::super::normalise;
 use super::super::options::{Role, Shape};
 use super::super::suggestions::nearest;
-use super::{Layer, PREFIX, TOO_LARGE, Ticket, Tickets, empty, merge, scalar_kind, stamped};
+use super::{
+    Layer, PREFIX, TOO_LARGE, Ticket, Tickets, empty, merge, remove, scalar_kind, stamped,
+};
 use crate::catalog::Catalog;
 
 /// Most keys in the name of an environment variable.
 const DEEPEST: usize = 32;
 
-/// Tables of nodes, and the word for a node.
-const NODES: [(&str, &str); 8] = [
-    ("piles", "pile"),
-    ("dumps", "dump"),
-    ("incinerators", "incinerator"),
-    ("crews", "crew"),
-    ("relays", "relay"),
-    ("balancers", "balancer"),
-    ("requesters", "requester"),
-    ("faults", "fault"),
+/// Tables of nodes, the word for a node, and the keys of a complete one.
+const NODES: [(&str, &str, &[&str]); 8] = [
+    ("piles", "pile", &["source"]),
+    ("dumps", "dump", &[]),
+    ("incinerators", "incinerator", &["burn"]),
+    ("crews", "crew", &["from", "to"]),
+    ("relays", "relay", &["from", "to"]),
+    ("balancers", "balancer", &["workers"]),
+    ("requesters", "requester", &["to", "load"]),
+    ("faults", "fault", &["target"]),
 ];
 
 /// The layer of the environment. Names that exist in `below`, the lower layers, are found in any
@@ -75,7 +78,6 @@ pub(crate) fn environment(
             refuse(format!("`{other}` sets the same key"));
             continue;
         }
-        new_node(below, &keys, &origin, found);
         add(&mut layer, &keys, value, origin, tickets);
     }
     Layer::new(layer)
@@ -154,33 +156,60 @@ fn table(value: &Value) -> Option<&Map<String, Value>> {
     }
 }
 
-/// Warns of a node that only an override names, if a node in the file has a similar name.
-fn new_node(below: &Value, keys: &[String], origin: &Origin, found: &mut Diagnostics) {
-    let [group, name, ..] = keys else {
-        return;
-    };
-    let Some((_, what)) = NODES.iter().find(|(known, _)| known == group) else {
-        return;
-    };
-    let nodes = table(below).and_then(|root| table(root.get(group)?));
-    let Some(nodes) = nodes.filter(|nodes| !nodes.contains_key(name)) else {
-        return;
-    };
-    if let Some(near) = nearest(name, nodes.keys().map(String::as_str)) {
-        let message = format!("no {what} is called `{name}`: this adds one");
-        let path = format!("{group}.{name}");
-        let warning = Diagnostic::warning(path, origin.clone(), message);
-        found.push(warning.suggest(Some(near)));
+/// The nodes of a table such as `crews`.
+fn nodes<'a>(root: &'a Value, group: &str) -> Option<&'a Map<String, Value>> {
+    table(table(root)?.get(group)?)
+}
+
+/// Removes the nodes from `layers` that are in no file and are not complete, and reports them: their
+/// names are most likely misspelt. `known` is the content of the files, `all` that and the layers.
+pub(crate) fn incomplete(
+    mut layers: [&mut Layer; 2],
+    known: &Value,
+    all: &Value,
+    tickets: &Tickets,
+    found: &mut Diagnostics,
+) {
+    for (group, what, needed) in NODES {
+        let known = nodes(known, group);
+        let said = layers.iter().filter_map(|layer| nodes(&layer.value, group));
+        let names: BTreeSet<String> = said.flat_map(|nodes| nodes.keys().cloned()).collect();
+        for name in names {
+            let node = nodes(all, group).and_then(|nodes| nodes.get(&name));
+            let has = |key: &&str| node.and_then(table).is_some_and(|it| it.contains_key(*key));
+            let whole = !needed.is_empty() && needed.iter().all(has);
+            let is_known = known.is_some_and(|known| known.contains_key(&name));
+            if is_known || whole || has(&"like") || is_named(all, &name) {
+                continue;
+            }
+            let ticket = node.and_then(|node| tickets.of(node));
+            let origin = ticket.map_or(Origin::Code(group.to_owned()), |it| it.origin.clone());
+            let message = format!("no {what} is called `{name}`");
+            let mistake = Diagnostic::error(format!("{group}.{name}"), origin, message);
+            let keys: Vec<String> = needed.iter().map(|key| format!("`{key}`")).collect();
+            let mistake = match keys.is_empty() {
+                true => mistake.help("a new one has a crew or a relay that leads to it"),
+                false => mistake.help(format!("a new one has {}", keys.join(" and "))),
+            };
+            let near = known.into_iter().flat_map(|known| known.keys()).map(String::as_str);
+            found.push(mistake.suggest(nearest(&name, near)));
+            for layer in &mut layers {
+                remove(&mut layer.value, &[group.to_owned(), name.clone()]);
+            }
+        }
     }
 }
 
+/// True if a crew or a relay leads from or to the node `name`.
+fn is_named(root: &Value, name: &str) -> bool {
+    let ways = ["crews", "relays"].iter().filter_map(|group| nodes(root, group));
+    let ends = ways.flat_map(|ways| ways.values()).filter_map(table);
+    let mut ends = ends.flat_map(|way| [way.get("from"), way.get("to")]).flatten();
+    ends.any(|end| matches!(&end.kind, ValueKind::String(end) if base(end) == name))
+}
+
 /// The layer of `--set key=value` flags.
-pub(crate) fn sets(
-    sets: &[String],
-    below: &Value,
-    tickets: &mut Tickets,
-    found: &mut Diagnostics,
-) -> Layer {
+pub(crate) fn sets(sets: &[String], tickets: &mut Tickets, found: &mut Diagnostics) -> Layer {
     let mut layer = empty();
     for set in sets {
         let Some((key, value)) = set.split_once('=') else {
@@ -193,10 +222,7 @@ pub(crate) fn sets(
         };
         let origin = Origin::Flag(key.trim().to_owned());
         match dotted(key) {
-            Some(keys) => {
-                new_node(below, &keys, &origin, found);
-                add(&mut layer, &keys, unquoted(value), origin, tickets);
-            }
+            Some(keys) => add(&mut layer, &keys, unquoted(value), origin, tickets),
             None => found.push(Diagnostic::error("", origin, "this is no dotted key")),
         }
     }
@@ -234,7 +260,20 @@ pub(crate) fn unquoted(text: &str) -> String {
     text.to_owned()
 }
 
-/// Adds `keys = value`; a TOML array or table is parsed, anything else stays a text.
+/// A value from outside; a TOML array or table is parsed, anything else stays a text.
+pub(super) fn outside(text: String, mut ticket: Ticket, tickets: &mut Tickets) -> Value {
+    let structured = text.trim_start().starts_with(['[', '{']);
+    let parsed = structured.then(|| DeValue::parse(text.trim()).ok());
+    let Some(parsed) = parsed.flatten() else {
+        return stamped(tickets.issue(ticket), text);
+    };
+    let inner = tickets.issue(Ticket { text: false, ..ticket.clone() });
+    ticket.raw = Some(Arc::from(text.as_str()));
+    let value = overriding(parsed.get_ref(), inner, tickets);
+    stamped(tickets.issue(ticket), value.kind)
+}
+
+/// Adds `keys = value`.
 fn add(
     layer: &mut Value,
     keys: &[String],
@@ -242,20 +281,8 @@ fn add(
     origin: Origin,
     tickets: &mut Tickets,
 ) {
-    let text: String = value.into();
-    let mut ticket = Ticket { current: true, text: true, ..Ticket::new(origin) };
-    let structured = text.trim_start().starts_with(['[', '{']);
-    let parsed = structured.then(|| DeValue::parse(text.trim()).ok());
-    let value = match parsed.flatten() {
-        Some(parsed) => {
-            let inner = tickets.issue(Ticket { text: false, ..ticket.clone() });
-            ticket.raw = Some(Arc::from(text.as_str()));
-            let mut value = overriding(parsed.get_ref(), inner, tickets);
-            value = stamped(tickets.issue(ticket), value.kind);
-            value
-        }
-        None => stamped(tickets.issue(ticket), text),
-    };
+    let ticket = Ticket { current: true, text: true, ..Ticket::new(origin) };
+    let value = outside(value.into(), ticket, tickets);
     let ticket = value.origin().map(str::to_owned);
     let mut root = below_keys(keys, value, |below| Value::new(ticket.as_ref(), below));
     normalise::root(&mut root);

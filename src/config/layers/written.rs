@@ -9,6 +9,7 @@ use super::super::diagnostic::{Diagnostic, Diagnostics, Origin, SourceFile};
 use super::super::file::foreign;
 use super::super::interpolate::{Environment, interpolate};
 use super::super::normalise;
+use super::overriding::outside;
 use super::{Layer, TOO_LARGE, Ticket, Tickets, empty, scalar_kind, stamped};
 
 /// Most syntax errors that are reported, since one may cause all others.
@@ -121,6 +122,9 @@ impl FileReader<'_> {
                         ticket.current = taken.variable.is_some();
                         if let Origin::File { variable, .. } = &mut ticket.origin {
                             *variable = taken.variable;
+                        }
+                        if ticket.text {
+                            return outside(taken.value, ticket, self.tickets);
                         }
                         taken.value
                     }

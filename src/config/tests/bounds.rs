@@ -34,7 +34,10 @@ fn what_is_too_large_is_refused_with_its_bound() {
         ("requesters.r.load={ kind = \"closed\", count = 2_000_000 }", "at most 1,000,000"),
         ("requesters.r.load={ kind = \"open\", rate = 1e300 }", "at most 1000000000"),
         ("requesters.r.load.requests=9223372036854775807", "at most 1,000,000,000"),
-        ("faults.f={ kind = \"mix\", target = \"*\", most = 1001 }", "1,001 is too large: at most 1,000"),
+        (
+            "faults.f={ kind = \"mix\", target = \"*\", most = 1001 }",
+            "1,001 is too large: at most 1,000",
+        ),
         ("faults.f={ kind = \"mix\", target = \"*\", most = 0 }", "at least one fault"),
         ("balancers.b.workers.work.slow={ workers = 1, factor = nan }", "no number"),
     ] {
@@ -75,7 +78,8 @@ fn what_the_machine_has_no_memory_for_is_told() {
         said(&["piles.manuals.capacity=1000000000000", "piles.manuals.source.books=1000000000000"]);
     let wanted = "warning: this topology needs about 160 TB of memory; this machine has";
     assert!(said.contains(wanted) && !said.contains("connections"), "{said}");
-    let http = "{ kind = \"http\", listen = \"127.0.0.1:0\", body = \"1GiB\", connections = 100_000 }";
+    let http =
+        "{ kind = \"http\", listen = \"127.0.0.1:0\", body = \"1GiB\", connections = 100_000 }";
     let said = self::said(&[&format!("requesters.r.load={http}")]);
     for wanted in [
         "this topology needs about 107 TB of memory",

@@ -165,10 +165,75 @@ fn unknown_keys_and_new_nodes_come_with_a_suggestion() {
     for wanted in [
         "unknown key `cuont`",
         "did you mean `count`?",
-        "no pile is called `manual`: this adds one",
+        "error: no pile is called `manual`",
         "did you mean `manuals`?",
         "unknown key `pile`",
         "did you mean `piles`?",
+    ] {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+}
+
+#[test]
+fn a_node_that_no_file_has_is_a_mistake_unless_it_is_whole() {
+    let piled = small(ALL, "[dumps.middle]\n[faults.slow]\ntarget = \"solo\"\nkind = \"slow\"");
+    for (set, near) in [
+        ("crews.sola.carts.count=4", "did you mean `solo`?"),
+        ("piles.manual.max_attempts=4", "did you mean `manuals`?"),
+        ("dumps.midle.capacity=4", "did you mean `middle`?"),
+        ("incinerators.furnaces.exclusive.unload=1", "did you mean `furnace`?"),
+        ("faults.slo.odds=0.5", "did you mean `slow`?"),
+        ("balancers.desk.queue=4", "a new one has `workers`"),
+        ("crews.UNKNOWN.x=1", "a new one has `from` and `to`"),
+        ("dumps.elsewhere.capacity=4", "a crew or a relay that leads to it"),
+    ] {
+        let said = shown_with(&piled, &Overrides::default().set(set));
+        let name = set.split('.').nth(1).unwrap();
+        let told = said.contains(&format!("is called `{name}`")) && said.contains("--set");
+        assert!(told && said.contains(near), "{set}: {said}");
+        // What else the node lacks only follows.
+        assert!(!said.contains("is missing"), "{set}: {said}");
+    }
+    // A flag and variables may give one together.
+    let whole = Overrides::default()
+        .set("crews.solo.to=middle")
+        .set("dumps.middle.capacity=400")
+        .set("crews.sola={ from = \"middle\", to = \"furnace\" }")
+        .variable("GOPHERWORKS__CREWS__SOLA__GOPHERS", "[\"load push unload return\"]")
+        .set("crews.like.like=solo");
+    let loaded = parse_with(&small(ALL, ""), &whole).unwrap_or_else(|found| panic!("{found}"));
+    assert_eq!(loaded.plan.crews.len(), 3);
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+}
+
+#[test]
+fn arrays_and_tables_come_through_interpolations() {
+    let text = KINDS
+        .replace("[\"true\"]", "\"${env.WORDS}\"")
+        .replace("{ TOKEN = \"old\", other = \"x\" }", "\"${env.MORE}\"")
+        .replace(
+            "[\"load push unload return\"]",
+            "'${env.GOPHERS:-[\"load push unload return\"]}'",
+        );
+    let set = |words: &str, gophers: &str| {
+        let set = Overrides::default().variable("WORDS", words).variable("GOPHERS", gophers);
+        set.variable("MORE", "{ A = '[1]' }")
+    };
+    let right = set("[\"./run\", \"${env.HOME}\"]", "[\"load push\", \"unload return\"]");
+    let loaded = parse_with(&text, &right).unwrap_or_else(|found| panic!("{found}"));
+    assert_eq!(loaded.config.crews["c"].gophers.len(), 2);
+    let options = &loaded.config.incinerators["f"].burn.options;
+    let words: Vec<_> = options["command"].as_array().unwrap().iter().collect();
+    assert_eq!(words[1].as_str(), Some("${env.HOME}"), "taken as it is");
+    assert_eq!(options["env"]["A"].as_str(), Some("[1]"));
+    let usual = parse_with(&text, &set("[\"true\"]", "")).unwrap_or_else(|found| panic!("{found}"));
+    assert_eq!(usual.config.crews["c"].gophers.len(), 1);
+    let said = shown_with(&text, &set("true", "load push unload return"));
+    for wanted in [
+        "variable `WORDS`",
+        "an array such as [\"a\", \"b\"], found the string \"true\"",
+        "variable `GOPHERS`",
+        "written like [\"a\", \"b\"]",
     ] {
         assert!(said.contains(wanted), "{wanted}: {said}");
     }
