@@ -17,6 +17,15 @@ pub trait Burn: Send + Sync + 'static {
     /// dead letter.
     fn burn(&self, book: &Book) -> Result<(), Failure>;
 
+    /// Consumes one book in its attempt of this number, from 1, for kinds that pass the number on.
+    ///
+    /// # Errors
+    /// As for [`Burn::burn`], which it is by default.
+    fn burn_attempt(&self, book: &Book, attempt: u32) -> Result<(), Failure> {
+        let _ = attempt;
+        self.burn(book)
+    }
+
     /// Consumes the books of a cart together, for kinds that benefit (one child process, one
     /// write, one sync); returns one result per book, in order. `None`, the default, means not
     /// supported: [`Burn::burn`] is called for each book, and this method not again until the

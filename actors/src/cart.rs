@@ -198,6 +198,12 @@ impl Cart {
         self.body().lease.as_ref().map_or(&[], Lease::books)
     }
 
+    /// Number of the attempt at the book at this index, from 1.
+    pub(crate) fn attempt(&self, index: usize) -> u32 {
+        let lease = self.body().lease.as_ref();
+        lease.map_or(1, |lease| lease.note(index).attempts.saturating_add(1))
+    }
+
     /// The book at `index` after the work done so far; `None` if it failed or was dropped on
     /// purpose.
     pub fn book(&self, index: usize) -> Option<&Book> {

@@ -26,6 +26,8 @@ pub struct Job {
     /// 0 for the original; incremented for each further worker that gets a copy, and for each
     /// retry.
     pub copy: u32,
+    /// The attempt at the book, from 1; 1 for a request without a book.
+    pub attempt: u32,
     /// The book to work on, if a crew or an incinerator calls.
     pub book: Option<Book>,
 }

@@ -167,7 +167,13 @@ mod tests {
     #[test]
     fn requests_are_told_apart_by_run_requester_and_number() {
         let run = RunId::of_seed(1);
-        let job = |from: &str, number, copy| Job { from: from.into(), number, copy, book: None };
+        let job = |from: &str, number, copy| Job {
+            from: from.into(),
+            number,
+            copy,
+            attempt: 1,
+            book: None,
+        };
         let key = |job: &Job| key_of_job(job, &run);
         let first = job("web[copy=1]", 3, 0);
         assert_eq!(key(&first), format!("{run}-web%5Bcopy%3D1%5D-3"));

@@ -134,7 +134,7 @@ macro_rules! program_options {
             /// burn or balancer), `GOPHERWORKS_RUN` (unique to each run) and `GOPHERWORKS_BOOKS`
             /// (number of books); for a single book also `GOPHERWORKS_NAME` and
             /// `GOPHERWORKS_BOOK_ID` (unique across runs); for a request also `GOPHERWORKS_FROM`
-            /// and `GOPHERWORKS_NUMBER`.
+            /// and `GOPHERWORKS_NUMBER`; for either `GOPHERWORKS_ATTEMPT` (from 1).
             #[serde(default)]
             env: std::collections::BTreeMap<String, String>,
             /// Working directory of the program, relative to the folder of the config file that
@@ -231,15 +231,18 @@ pub(in crate::catalog) struct Given<'a> {
     pub books: usize,
     /// The requester's name and its request number.
     pub request: Option<(&'a str, u64)>,
+    /// Attempt of the book or request, from 1; `None` for several books.
+    pub attempt: Option<u32>,
 }
 
 /// All environment variables that describe the input.
-const VARIABLES: [&str; 7] = [
+const VARIABLES: [&str; 8] = [
     "GOPHERWORKS_NODE",
     "GOPHERWORKS_RUN",
     "GOPHERWORKS_NAME",
     "GOPHERWORKS_BOOK_ID",
     "GOPHERWORKS_BOOKS",
+    "GOPHERWORKS_ATTEMPT",
     "GOPHERWORKS_FROM",
     "GOPHERWORKS_NUMBER",
 ];
@@ -256,6 +259,9 @@ impl Given<'_> {
             let name = names::os_string(&names::name_of(book, run));
             all.push(("GOPHERWORKS_NAME", name));
             all.push(("GOPHERWORKS_BOOK_ID", names::key_of(book, run).into()));
+        }
+        if let Some(attempt) = self.attempt {
+            all.push(("GOPHERWORKS_ATTEMPT", attempt.to_string().into()));
         }
         if let Some((from, number)) = self.request {
             all.push(("GOPHERWORKS_FROM", from.into()));

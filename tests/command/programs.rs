@@ -159,3 +159,21 @@ fn no_program_outlives_its_parent_however_that_dies() {
         }
     }
 }
+
+#[test]
+fn programs_know_the_attempt_at_a_book() {
+    let place = Place::new();
+    script(&place, "second", "echo $GOPHERWORKS_ATTEMPT >> out\n[ $GOPHERWORKS_ATTEMPT = 2 ]");
+    let program = r#"{ kind = "command", command = ["./second"] }"#;
+    let desk = format!("[balancers.desk]\nworkers = {{ count = 1, work = {program} }}\n");
+    let asks = r#"{ kind = "balancer", to = "desk" }"#;
+    let source = r#"{ kind = "generate", books = 1 }"#;
+    for (work, burn, desk) in
+        [("[]", program, ""), ("[]", asks, &*desk), (&*format!("[{asks}]"), "\"count\"", &desk)]
+    {
+        place.write("t.toml", format!("{}{desk}", one_crew(source, work, burn, 1)));
+        place.run(["run", "-q", "t.toml"]).assert().code(0);
+        assert_eq!(place.text("out"), "1\n2\n", "{work} {burn}");
+        std::fs::remove_file(place.path("out")).expect("it ran");
+    }
+}

@@ -23,8 +23,9 @@ pub struct Asking {
 }
 
 impl Asking {
-    async fn ask(&self, book: Book) -> Result<Answer, CallError> {
-        let job = Job { from: self.from.clone(), number: book.id.0, copy: 0, book: Some(book) };
+    async fn ask(&self, book: Book, attempt: u32) -> Result<Answer, CallError> {
+        let (from, number) = (self.from.clone(), book.id.0);
+        let job = Job { from, number, copy: 0, attempt, book: Some(book) };
         let asked = self.desk.clock().now();
         self.desk.start_at(job, asked, CallOptions::default()).await?.await
     }
@@ -40,11 +41,14 @@ impl Asking {
         works: Arc<Works>,
         mut settle: impl FnMut(&mut Cart, usize, Option<Book>),
     ) -> Option<(Cart, Option<Failure>)> {
-        let books = (0..cart.len()).filter_map(|index| Some((index, cart.book(index)?.clone())));
+        let books = (0..cart.len())
+            .filter_map(|index| Some((index, cart.book(index)?.clone(), cart.attempt(index))));
         let asking = &self;
         let mut condition = None;
         let mut calls: FuturesUnordered<_> = books
-            .map(|(index, book)| async move { (index, book.id, asking.ask(book).await) })
+            .map(|(index, book, attempt)| async move {
+                (index, book.id, asking.ask(book, attempt).await)
+            })
             .collect();
         while let Some((index, id, answer)) = calls.next().await {
             let failure = match answer {

@@ -164,7 +164,9 @@ impl IncineratorCore {
                 }
                 continue;
             }
-            let burned = guarded(|| self.fault(book).map_or_else(|| fire.burn(book), Err));
+            let attempt = cart.attempt(index);
+            let burn = || fire.burn_attempt(book, attempt);
+            let burned = guarded(|| self.fault(book).map_or_else(burn, Err));
             let Some(lease) = &mut cart.body_mut().lease else {
                 return Ok(());
             };

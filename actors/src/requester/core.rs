@@ -115,7 +115,7 @@ impl Inner {
     }
 
     pub(super) fn job(&self, number: u64) -> Job {
-        Job { from: self.parts.name.clone(), number, copy: 0, book: None }
+        Job { from: self.parts.name.clone(), number, copy: 0, attempt: 1, book: None }
     }
 
     pub(super) fn options(&self, number: u64) -> CallOptions {

@@ -169,8 +169,9 @@ impl Feed for Bodies<'_> {
 }
 
 impl CommandBurn {
-    fn run_book(&self, book: &Book) -> Result<(), Failure> {
-        let given = Given { place: &self.place, book: Some(book), books: 1, request: None };
+    fn run_book(&self, book: &Book, attempt: u32) -> Result<(), Failure> {
+        let (place, attempt) = (&self.place, Some(attempt));
+        let given = Given { place, book: Some(book), books: 1, request: None, attempt };
         let (books, mut begun) = ([book], 0);
         let bodies = Bodies::new(&books, b"", &mut begun);
         let ran = self.program.run(&given, bodies, self.output);
@@ -180,7 +181,8 @@ impl CommandBurn {
     /// Runs one process for these books. The number in the error is how many bodies were started by
     /// then.
     fn run_some(&self, books: &[&Book]) -> Result<(), (Refusal, usize)> {
-        let given = Given { place: &self.place, book: None, books: books.len(), request: None };
+        let (place, books_in_all) = (&self.place, books.len());
+        let given = Given { place, book: None, books: books_in_all, request: None, attempt: None };
         let mut begun = 0;
         let bodies = Bodies::new(books, b"\n", &mut begun);
         let ran = self.program.run(&given, bodies, self.output);
@@ -259,8 +261,12 @@ impl CommandBurn {
 
 impl Burn for CommandBurn {
     fn burn(&self, book: &Book) -> Result<(), Failure> {
+        self.burn_attempt(book, 1)
+    }
+
+    fn burn_attempt(&self, book: &Book, attempt: u32) -> Result<(), Failure> {
         match self.per {
-            Per::Book => self.run_book(book),
+            Per::Book => self.run_book(book, attempt),
             Per::Cart => self.run_cart(&[book]).pop().unwrap_or(Ok(())),
         }
     }

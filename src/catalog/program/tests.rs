@@ -48,7 +48,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn job(book: Option<Book>) -> Job {
-    Job { from: Arc::from("crowd"), number: 7, copy: 0, book }
+    Job { from: Arc::from("crowd"), number: 7, copy: 0, attempt: 1, book }
 }
 
 fn ask(options: &str, book: Book) -> Answer {
@@ -293,21 +293,28 @@ fn programs_are_told_what_they_are_given() {
     book.id = BookId(42);
     let run = site().run;
     let told = || std::fs::read_to_string(&out).unwrap();
-    let of_one = format!("GOPHERWORKS_BOOKS=1\nGOPHERWORKS_BOOK_ID={run}-42\n");
+    let of_one = |attempt: u32| {
+        format!(
+            "GOPHERWORKS_ATTEMPT={attempt}\nGOPHERWORKS_BOOKS=1\nGOPHERWORKS_BOOK_ID={run}-42\n"
+        )
+    };
     let place = format!("GOPHERWORKS_NODE=node\nGOPHERWORKS_RUN={run}\n");
 
     burn(&options).burn(&book).unwrap();
     let named = "GOPHERWORKS_NAME=a b\n";
-    assert_eq!(told(), format!("{of_one}{named}{place}"));
+    assert_eq!(told(), format!("{}{named}{place}", of_one(1)));
+    burn(&options).burn_attempt(&book, 3).unwrap();
+    assert_eq!(told(), format!("{}{named}{place}", of_one(3)));
 
     ask(&options, book.clone()).unwrap();
     let request = "GOPHERWORKS_FROM=crowd\n";
     let (node, end) = place.split_once('\n').unwrap();
     let number = "GOPHERWORKS_NUMBER=7\n";
-    assert_eq!(told(), format!("{of_one}{request}{named}{node}\n{number}{end}"));
+    assert_eq!(told(), format!("{}{request}{named}{node}\n{number}{end}", of_one(1)));
 
-    wait(worker(&options).serve(job(None))).unwrap();
-    let none = "GOPHERWORKS_BOOKS=0\n";
+    // A retry of the first attempt.
+    wait(worker(&options).serve(Job { copy: 1, ..job(None) })).unwrap();
+    let none = "GOPHERWORKS_ATTEMPT=2\nGOPHERWORKS_BOOKS=0\n";
     assert_eq!(told(), format!("{none}{request}{node}\n{number}{end}"));
 
     let cart = burn(&format!("{options}\nper = 'cart'"));

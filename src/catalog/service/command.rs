@@ -90,6 +90,7 @@ impl Programs {
             book: job.book.as_ref(),
             books: usize::from(job.book.is_some()),
             request: Some((&job.from, job.number)),
+            attempt: Some(job.attempt.saturating_add(job.copy)),
         };
         let output = Output::Answer(self.most_output);
         let ran = self.program.run_async(&given, InMemory(body), output).await;
