@@ -13,6 +13,7 @@ mod keys;
 mod output_folders;
 mod pipes;
 mod programs;
+mod remember;
 mod run;
 mod schema;
 mod served;

@@ -12,10 +12,12 @@ use actix_rt::System;
 use futures_util::StreamExt;
 use gopherworks::actors::book::Book;
 use gopherworks::actors::failure::Failure;
-use gopherworks::actors::source::Source;
+use gopherworks::actors::source::{Receipts, Source};
 use gopherworks::catalog::Catalog;
+use gopherworks::config::builder::kind;
+use gopherworks::config::schema::TopologyConfig;
 use gopherworks::report::Outcome;
-use gopherworks::topology::{Event, Topology};
+use gopherworks::topology::{Event, Options, Topology};
 use proptest::prelude::*;
 use support::designs::{
     CrewDesign, Design, assert_balanced, design, kill_all_along, kills, use_clock,
@@ -238,4 +240,50 @@ fn a_ruin_read_by_a_dead_feeder_fails_the_run() {
         "{:?}",
         report.failures
     );
+}
+
+/// Counts burned books whose lines are, or are not, in the file when sources may record them.
+struct InFile {
+    path: std::path::PathBuf,
+    there: AtomicU64,
+    missing: AtomicU64,
+}
+
+impl Receipts for InFile {
+    fn burned(&self, books: &[&Book]) -> Result<(), Failure> {
+        let text = std::fs::read_to_string(&self.path).unwrap();
+        let lines: std::collections::HashSet<&str> = text.lines().collect();
+        for book in books {
+            let line = book.body.read_all(100).unwrap();
+            let there = lines.contains(std::str::from_utf8(&line).unwrap());
+            let count = if there { &self.there } else { &self.missing };
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_line_is_in_its_output_before_a_source_may_record_it() {
+    let _watchdog = watchdog("lines to lines", Duration::from_secs(60));
+    let folder = tempfile::tempdir().unwrap();
+    let (input, path) = (folder.path().join("in"), folder.path().join("out"));
+    std::fs::write(&input, (0..500).map(|at| format!("line {at}\n")).collect::<String>()).unwrap();
+    let lines = |path: &std::path::Path| kind("lines").option("path", path.to_str().unwrap());
+    let config = TopologyConfig::builder("lines")
+        .pile("in", |pile| pile.source(lines(&input)))
+        .incinerator("out", |fire| fire.burn(lines(&path)))
+        .crew("crew", "in", "out", |crew| {
+            crew.gophers(2, "load push unload return").carts(4).cart_books(7)
+        })
+        .build();
+    let seen = Arc::new(InFile { path, there: AtomicU64::new(0), missing: AtomicU64::new(0) });
+    let options = Options { receipts: Some(seen.clone()), ..Options::default() };
+    let report = System::new().block_on(async {
+        let topology = Topology::from_config(&config, &Catalog::standard()).unwrap();
+        topology.with_options(options).run().await.unwrap()
+    });
+    assert_eq!((report.outcome, report.ledger.burned), (Outcome::Finished, 500));
+    let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    assert_eq!((count(&seen.there), count(&seen.missing)), (500, 0));
 }
