@@ -167,8 +167,8 @@ struct RunArgs {
     /// Also inject the faults defined in the file, which a run otherwise ignores
     #[arg(long)]
     faults: bool,
-    /// Give up a drain after this time, with exit code 75 [default: the file's
-    /// `execution.drain_deadline`, or none]
+    /// Give up a drain after this time and end within a second, with exit code 75 [default: the
+    /// file's `execution.drain_deadline`, or none]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     drain_deadline: Option<Duration>,
     /// Format of the printed report

@@ -192,5 +192,8 @@ impl Topology {
 pub const PROMISES: gopherworks_actors::store::Promises =
     gopherworks_actors::store::Promises::MEMORY;
 
-/// Time for books and carts to return when a run ends early.
+/// How long an early end waits for books and carts in flight, and then for sinks and sources.
 const HOMECOMING: Duration = Duration::from_secs(5);
+
+/// The same after the deadline of a drain, which all waits together exceed by less than a second.
+const HOMECOMING_LATE: Duration = Duration::from_millis(250);

@@ -17,7 +17,7 @@ use gopherworks::topology::{Done, Faulting, Options, RunningTopology, StartError
 
 use super::output::{self, Output};
 use super::progress::Progress;
-use super::signals::{Phase, Signal, Signals};
+use super::signals::{LATE_WITHIN, Phase, STOPPED_WITHIN, Signal, Signals};
 use super::{Failed, Format, RunArgs, code, overrides, print};
 
 /// Runs a topology and prints its report.
@@ -211,7 +211,8 @@ pub async fn end(
             Done::Escalated(_) => code::ESCALATED,
             _ => code::FAILED,
         };
-        signals.enter(Phase::Stopping(signal.unwrap_or(code)));
+        let within = if done == Done::DeadlinePassed { LATE_WITHIN } else { STOPPED_WITHIN };
+        signals.enter(Phase::Stopping(signal.unwrap_or(code), within));
         running.halt();
     } else {
         signals.enter(Phase::Finishing);

@@ -18,6 +18,9 @@ use super::{code, print};
 /// threads is stuck.
 pub const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 
+/// A run whose drain has passed its deadline ends within this time, as one that is stopped.
+pub const LATE_WITHIN: Duration = Duration::from_millis(900);
+
 /// A start that does not react to a signal within this time is aborted.
 const START_WITHIN: Duration = Duration::from_secs(2);
 
@@ -25,7 +28,7 @@ const START_WITHIN: Duration = Duration::from_secs(2);
 const HUNG_UP_WITHIN: Duration = Duration::from_secs(10);
 
 /// The control thread enforces a drain deadline if the main thread has not done so by then.
-const GRACE: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_millis(300);
 
 /// Progress of the command: it decides what the next signal means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +42,13 @@ pub enum Phase {
     /// Everything is drained; files are being completed. One signal is tolerated, a second ends the
     /// process.
     Finishing,
-    /// A signal was tolerated while finishing.
-    FinishingAsked,
+    /// A signal was tolerated while finishing. Exit code of a command that has more to run.
+    FinishingAsked(i32),
     /// Stopped before it had started, with this exit code. One more signal ends the process.
     Abandoned(i32),
-    /// Being stopped at once, with this exit code. One more signal ends the process.
-    Stopping(i32),
+    /// Being stopped at once, with this exit code, and by force after this time. One more signal
+    /// ends the process.
+    Stopping(i32, Duration),
 }
 
 impl Phase {
@@ -53,7 +57,7 @@ impl Phase {
         match self {
             Phase::Draining(within) => within.map(|within| within.saturating_add(GRACE)),
             Phase::Abandoned(_) => Some(START_WITHIN),
-            Phase::Stopping(_) => Some(STOPPED_WITHIN),
+            Phase::Stopping(_, within) => Some(within),
             _ => None,
         }
     }
@@ -119,13 +123,31 @@ impl Signals {
 
     /// Records the progress of the command.
     pub fn enter(&self, next: Phase) {
-        self.phase.send_if_modified(|phase| {
+        self.enter_from(|phase| match phase {
             // A stop that the control thread has begun is final.
-            let taken = !matches!(*phase, Phase::Stopping(_) | Phase::Abandoned(_));
-            if taken {
-                *phase = next;
+            Phase::Stopping(..) | Phase::Abandoned(_) => phase,
+            _ => next,
+        });
+    }
+
+    /// Prepares for another run of the same command, or returns the exit code of a signal that came
+    /// after the last one had ended.
+    pub fn again(&self) -> Option<i32> {
+        let mut asked = None;
+        self.enter_from(|phase| match phase {
+            Phase::FinishingAsked(code) | Phase::Abandoned(code) => {
+                asked = Some(code);
+                phase
             }
-            taken
+            _ => Phase::Starting,
+        });
+        asked
+    }
+
+    fn enter_from(&self, next: impl FnOnce(Phase) -> Phase) {
+        self.phase.send_if_modified(|phase| {
+            let before = std::mem::replace(phase, next(*phase));
+            before != *phase
         });
     }
 
@@ -134,19 +156,20 @@ impl Signals {
         let mut attached = (self.attached.0.lock()).unwrap_or_else(PoisonError::into_inner);
         *attached = Some((running.clone(), Box::new(account)));
         drop(attached);
-        self.phase.send_if_modified(|phase| {
-            let starting = *phase == Phase::Starting;
-            if starting {
-                *phase = Phase::Running;
-            }
-            starting
+        self.enter_from(|phase| match phase {
+            Phase::Starting => Phase::Running,
+            phase => phase,
         });
     }
 }
 
 impl Signals {
-    /// The run has ended; the caller prints its report.
+    /// The run has ended, so nothing of it is to be stopped; the caller prints its report.
     pub fn detach(&self) {
+        self.enter_from(|phase| match phase {
+            Phase::FinishingAsked(_) | Phase::Abandoned(_) => phase,
+            _ => Phase::Finishing,
+        });
         let mut attached = (self.attached.0.lock()).unwrap_or_else(PoisonError::into_inner);
         let gone = attached.take();
         drop(attached);
@@ -221,20 +244,22 @@ impl Control {
             Phase::Running if !signal.at_once => {
                 self.phase.send_replace(Phase::Draining(None));
             }
-            Phase::Running | Phase::Draining(_) => self.stop(signal.code),
+            Phase::Running | Phase::Draining(_) => self.stop(signal.code, STOPPED_WITHIN),
             Phase::Finishing => {
-                self.phase.send_replace(Phase::FinishingAsked);
+                self.phase.send_replace(Phase::FinishingAsked(signal.code));
                 return;
             }
-            Phase::FinishingAsked | Phase::Abandoned(_) | Phase::Stopping(_) => exit(signal.code),
+            Phase::FinishingAsked(_) | Phase::Abandoned(_) | Phase::Stopping(..) => {
+                exit(signal.code)
+            }
         }
         let _ = self.say.send(signal);
     }
 
     /// Halts the run from this thread too: work checks the halt after each book, even if the
     /// supervisor is stuck.
-    fn stop(&self, code: i32) {
-        self.phase.send_replace(Phase::Stopping(code));
+    fn stop(&self, code: i32, most: Duration) {
+        self.phase.send_replace(Phase::Stopping(code, most));
         let attached = self.attached.clone();
         within(Duration::from_millis(500), move || {
             attached.with(|running, _| running.halt());
@@ -250,23 +275,30 @@ impl Control {
                 print::note("error: stopped while starting; nothing had begun");
                 exit(code);
             }
-            Phase::Stopping(code) => {
-                let attached = self.attached.clone();
+            Phase::Stopping(code, after) => {
+                let (attached, phase) = (self.attached.clone(), self.phase.clone());
                 // Printing may block on a full pipe.
                 within(Duration::from_secs(1), move || {
                     attached.with(|running, account| {
+                        // The main thread can't detach and print a report of its own meanwhile.
+                        phase.send_replace(Phase::Abandoned(code));
                         print::note(&format!(
                             "error: a thread is stuck; the run is ended by force, \
-                             {STOPPED_WITHIN:?} after it was stopped"
+                             {after:?} after it was stopped"
                         ));
                         account(running.snapshot());
+                        exit(code);
                     });
                 });
-                exit(code);
+                // Else the run has ended just now.
+                if *self.phase.borrow() == Phase::Abandoned(code) {
+                    exit(code);
+                }
+                return;
             }
             _ => return,
         }
-        self.stop(code::LATE);
+        self.stop(code::LATE, LATE_WITHIN.saturating_sub(GRACE));
     }
 }
 

@@ -14,7 +14,7 @@ use gopherworks::topology::{Done, Options, Topology};
 use super::output::{self, Output};
 use super::progress::Watched;
 use super::run::{exit_code, listen, show, start};
-use super::signals::Phase;
+use super::signals::{Phase, STOPPED_WITHIN};
 use super::{Failed, SimulateArgs, code, overrides, print};
 
 /// Simulates a topology and prints its report.
@@ -83,7 +83,7 @@ async fn live(
         signal = signals.next() => (Done::Stopped, Some(signal.code)),
     };
     if let Some(code) = signal {
-        signals.enter(Phase::Stopping(code));
+        signals.enter(Phase::Stopping(code, STOPPED_WITHIN));
     }
     let report = running.finish(done).await;
     signals.detach();

@@ -8,7 +8,7 @@ use gopherworks_actors::pool::guarded;
 
 use super::inner::Inner;
 use super::running::{Done, RunningTopology};
-use super::{HOMECOMING, dead};
+use super::{HOMECOMING, HOMECOMING_LATE, dead};
 use crate::report::{Outcome, Report};
 
 /// Time for a read to end; longer than a read of an empty stream takes.
@@ -60,22 +60,26 @@ impl RunningTopology {
             supervisor.kill_all();
             supervisor.ended().await;
         }
-        self.bring_home().await;
+        let patience = match outcome {
+            Outcome::DeadlinePassed => HOMECOMING_LATE,
+            _ => HOMECOMING,
+        };
+        self.bring_home(patience).await;
         let ending = inner.clone();
         let said = inner.works.pool.wait_for(move || last_words(&ending));
         // A stop does not wait for a file system that hangs.
-        let late = (outcome != Outcome::Finished).then_some(HOMECOMING);
+        let late = (outcome != Outcome::Finished).then_some(patience);
         let failures = tokio::select! {
             biased;
             said = said => said.unwrap_or_else(|_| vec!["the end of the run was cut off".to_owned()]),
             () = inner.works.clock.sleep_if(late) => vec![format!(
-                "sinks and sources did not come to their end within {HOMECOMING:?}; what they wrote last may be lost"
+                "sinks and sources did not come to their end within {patience:?}; what they wrote last may be lost"
             )],
         };
         for failure in failures {
             inner.works.fail(failure);
         }
-        self.leave_readers().await;
+        self.leave_readers(patience.min(LAST_READ)).await;
         inner.stop_arbiters();
         inner.works.store.unwatch();
         inner.works.tell(Event::Ended);
@@ -85,10 +89,10 @@ impl RunningTopology {
     }
 
     /// Warns of sources that are still being read: a read can't be cancelled, so its thread stays.
-    async fn leave_readers(&self) {
+    async fn leave_readers(&self, patience: Duration) {
         let inner = &self.shared.inner;
         let clock = &inner.works.clock;
-        let deadline = clock.now() + LAST_READ;
+        let deadline = clock.now() + patience;
         let feeders = inner.piles.iter().filter_map(|pile| pile.feeder());
         for feeder in feeders {
             while feeder.is_reading() && clock.now() < deadline {
@@ -104,18 +108,18 @@ impl RunningTopology {
     /// Cleans up after a failed start.
     pub(super) async fn abandon(&self) {
         let inner = &self.shared.inner;
-        self.bring_home().await;
+        self.bring_home(HOMECOMING).await;
         inner.stop_arbiters();
         inner.works.store.deaths().notify_one();
     }
 
     /// Returns every cart and book in flight; no actor is left to send them out again.
-    async fn bring_home(&self) {
+    async fn bring_home(&self, patience: Duration) {
         let inner = &self.shared.inner;
         // No worker is left to run requests, and no caller waits for their answers.
         inner.desks.give_up_all();
         let clock = &inner.works.clock;
-        let deadline = clock.now() + HOMECOMING;
+        let deadline = clock.now() + patience;
         let evict = || {
             inner.incinerators.iter().for_each(|fire| fire.evict());
             inner.crews.iter().for_each(|crew| crew.core.yard.evict());

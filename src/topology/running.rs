@@ -339,8 +339,8 @@ impl RunningTopology {
     }
 
     /// Closes the sources, completes all work in flight, and ends the topology. After `deadline`
-    /// (default: the file's `drain_deadline`, or none) the run is stopped and unfinished books
-    /// return to their piles.
+    /// (default: the file's `drain_deadline`, or none) the run ends within a second, and unfinished
+    /// books return to their piles; those of a burn or work that does not end count as in flight.
     pub async fn drain(&self, deadline: Option<Duration>) -> Report {
         self.close();
         let late = (self.inner().works.clock).sleep_if(deadline.or(self.drain_deadline()));

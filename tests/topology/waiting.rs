@@ -10,6 +10,7 @@ use std::time::Duration;
 use actix_rt::System;
 use futures_util::StreamExt;
 use gopherworks::actors::burn::Burn;
+use gopherworks::actors::clock::Stopwatch;
 use gopherworks::catalog::Catalog;
 use gopherworks::report::{Outcome, Report};
 use gopherworks::topology::{Event, RunningTopology};
@@ -59,11 +60,12 @@ impl Gate {
     }
 }
 
-/// Waits at a gate before each book; panics once at each book of `poison`.
+/// Waits at two gates: before each book, and before it finishes; panics once at each book of `poison`.
 struct Waits {
     gate: Arc<Gate>,
     burned: Record,
     poison: Arc<Mutex<Vec<u64>>>,
+    last: Arc<Gate>,
     waits: bool,
 }
 
@@ -83,6 +85,11 @@ impl Burn for Waits {
     fn waits(&self) -> bool {
         self.waits
     }
+
+    fn finish(&self) -> Result<(), Failure> {
+        self.last.pass();
+        Ok(())
+    }
 }
 
 #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
@@ -90,11 +97,21 @@ impl Burn for Waits {
 struct NoOptions {}
 
 /// What a test can observe of its burn.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Seen {
     gate: Arc<Gate>,
     burned: Record,
     poison: Arc<Mutex<Vec<u64>>>,
+    /// Open, unless a test closes it.
+    last: Arc<Gate>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        let last = Arc::<Gate>::default();
+        last.open();
+        Self { gate: Arc::default(), burned: Record::default(), poison: Arc::default(), last }
+    }
 }
 
 impl Seen {
@@ -106,6 +123,7 @@ impl Seen {
                 gate: seen.gate.clone(),
                 burned: seen.burned.clone(),
                 poison: seen.poison.clone(),
+                last: seen.last.clone(),
                 waits,
             })
         });
@@ -260,6 +278,46 @@ fn a_stop_waits_for_what_waits_and_brings_the_rest_home() {
     assert!(ledger.balances(), "{ledger:?}");
     assert_eq!((ledger.lost, ledger.burned + ledger.in_flight), (0, 40));
     assert_eq!(seen.burned.all().len() as u64, ledger.burned);
+}
+
+/// How long a drain with 40 books and a burn that is stuck takes beyond its deadline.
+fn beyond_the_deadline(waits: bool, stuck_at_end: bool) -> Duration {
+    let mut seen = Seen::default();
+    if stuck_at_end {
+        seen.last = Arc::default();
+    }
+    let deadline = Duration::from_millis(100);
+    let (report, late) = System::new().block_on(async {
+        let topology = Topology::from_config(&config(4), &seen.catalog(waits)).unwrap();
+        let running = topology.start().await.unwrap();
+        running.offer("desk", books(40)).await.unwrap();
+        let gate = seen.gate.clone();
+        aside(move || gate.meet(if waits { 4 } else { 1 })).await;
+        let asked = Stopwatch::start();
+        let report = running.drain(Some(deadline)).await;
+        (report, asked.elapsed().saturating_sub(deadline))
+    });
+    let ledger = report.ledger;
+    assert_eq!(report.outcome, Outcome::DeadlinePassed);
+    assert!(ledger.balances(), "{ledger:?}");
+    assert_eq!((ledger.lost, ledger.burned, ledger.in_flight), (0, 0, 40));
+    let cut = report.failures.iter().any(|why| why.contains("did not come to their end"));
+    assert_eq!(cut, stuck_at_end, "{:?}", report.failures);
+    // Its threads end with the test.
+    seen.gate.open();
+    seen.last.open();
+    late
+}
+
+#[test]
+fn a_drain_ends_within_a_second_of_its_deadline_whatever_is_stuck() {
+    let _watchdog = watchdog("a deadline", Duration::from_secs(60));
+    for (waits, stuck_at_end) in [(true, false), (false, false), (false, true)] {
+        // Other programs may delay one of three.
+        let late = (0..3).map(|_| beyond_the_deadline(waits, stuck_at_end));
+        let least = late.reduce(Duration::min).unwrap();
+        assert!(least < Duration::from_secs(1), "{least:?} {waits} {stuck_at_end}");
+    }
 }
 
 #[test]
