@@ -15,6 +15,7 @@ use gopherworks::report::Report;
 use gopherworks::topology::{DeadBook, DeadSink, Options, Topology};
 use serde_json::{Value, json};
 
+use super::signals::Signals;
 use super::{DeadCommand, Failed, Format, Sets, code, overrides, print, run};
 
 /// Runs a `dead` command.
@@ -211,8 +212,7 @@ fn offer(
 ) -> Result<i32, Failed> {
     let _mine = dead::lock(file)
         .map_err(|error| Failed::new(format!("error: {}: {error}", file.display())))?;
-    let Letters { mut letters, damaged, .. } = read(file)?;
-    let mut damaged = Some(damaged);
+    let Letters { mut letters, mut damaged, .. } = read(file)?;
     let run_id = RunId::new();
     let mut worst = code::OK;
     // One run per topology, in the order in which their letters first died.
@@ -223,7 +223,11 @@ fn offer(
             runs.push(run);
         }
     }
+    let mut signals = run::listen()?;
     for run in runs {
+        if let Some(code) = signals.again() {
+            return Ok(code::worse(worst, code));
+        }
         let (path, mut said) = run.clone();
         said.extend(sets.sets.iter().cloned());
         let overrides = overrides(&Sets { sets: said })?;
@@ -260,12 +264,17 @@ fn offer(
             ..Options::default()
         };
         let topology = Topology::from_plan(loaded.plan).with_options(options);
-        let (report, signal) = run::in_system(again(&topology, &mine, quiet))?;
-        letters = still_dead(mine, &fates, &report, run_id.as_str());
-        letters.extend(others);
-        // Once only: the damaged lines leave the file.
-        dead::replace(file, &letters, &damaged.take().unwrap_or_default())
-            .map_err(|error| Failed::new(format!("error: {}: {error}", file.display())))?;
+        let offered = Arc::new(Offered {
+            file: file.to_owned(),
+            mine,
+            others,
+            // Once only: the damaged lines leave the file.
+            damaged: std::mem::take(&mut damaged),
+            fates,
+            run: run_id.clone(),
+        });
+        let (report, signal) = run::in_system(again(&topology, &offered, &mut signals, quiet))?;
+        letters = offered.settle(&report)?;
         let shown = run::show(&report, topology.plan(), format, quiet);
         let code = signal.unwrap_or_else(|| run::exit_code(&report, topology.plan()));
         worst = code::worse(worst, code::with(code, [shown]));
@@ -292,17 +301,43 @@ fn of_run(letter: &Letter, topology: Option<&Path>) -> Result<(PathBuf, Vec<Stri
     }
 }
 
+/// Letters that are offered to one topology.
+struct Offered {
+    file: PathBuf,
+    mine: Vec<Letter>,
+    /// Letters of other topologies.
+    others: Vec<Letter>,
+    damaged: Vec<(usize, Vec<u8>)>,
+    fates: Arc<Fates>,
+    run: RunId,
+}
+
+impl Offered {
+    /// Removes the letters that have burned from the file; returns the others.
+    fn settle(&self, report: &Report) -> Result<Vec<Letter>, Failed> {
+        let mut letters = still_dead(self.mine.clone(), &self.fates, report, self.run.as_str());
+        letters.extend(self.others.iter().cloned());
+        let replaced = dead::replace(&self.file, &letters, &self.damaged);
+        replaced
+            .map_err(|error| Failed::new(format!("error: {}: {error}", self.file.display())))?;
+        Ok(letters)
+    }
+}
+
 /// Offers the letters in order (so the n-th offer has the id n) and runs to the end.
 async fn again(
     topology: &Topology,
-    letters: &[Letter],
+    offered: &Arc<Offered>,
+    signals: &mut Signals,
     quiet: bool,
 ) -> Result<(Report, Option<i32>), Failed> {
-    let mut signals = run::listen()?;
-    let running = run::start(topology, &mut signals).await?;
-    signals.attach(&running, |_| {});
+    let running = run::start(topology, signals).await?;
+    let ended_by_force = offered.clone();
+    signals.attach(&running, move |report| {
+        code::with(code::FAILED, [ended_by_force.settle(&report).map(drop)]);
+    });
     let all = async {
-        for letter in letters {
+        for letter in &offered.mine {
             let book = letter.book().map_err(|error| tampered(&error))?;
             let offered = running.offer(&letter.pile, vec![book]).await;
             if offered.is_err() {
@@ -316,9 +351,9 @@ async fn again(
     let (done, signal) = tokio::select! {
         biased;
         done = all => (done?, None),
-        signal = signals.next() => run::on_signal(&running, signal, &mut signals, quiet).await,
+        signal = signals.next() => run::on_signal(&running, signal, signals, quiet).await,
     };
-    Ok((run::end(&running, done, signal, &signals).await, signal))
+    Ok((run::end(&running, done, signal, signals).await, signal))
 }
 
 /// The letters that did not burn. After an unfinished run, letters of unknown outcome stay too.

@@ -4,8 +4,9 @@ use crate::support;
 
 use predicates::prelude::*;
 use predicates::str::contains;
+use rustix::process::Signal;
 use serde_json::Value;
-use support::command::{Place, lines, one_crew};
+use support::command::{Place, Running, lines, one_crew, until};
 
 const IN: &str = r#"{ kind = "lines", path = "in" }"#;
 const OUT: &str = r#"{ kind = "lines", path = "out", append = true }"#;
@@ -270,4 +271,44 @@ fn files_that_hold_no_letters_are_told() {
         place.run(["dead", command, "dead"]).assert().code(1).stdout("").stderr(contains("dead:1"));
         place.run(["dead", command, "nowhere"]).assert().code(1).stderr(contains("nowhere"));
     }
+}
+
+#[test]
+fn a_signal_between_two_topologies_leaves_the_letters_of_the_second() {
+    let place = Place::new();
+    let design = |out: &str, limit: &str| {
+        let more = format!("path = \"{out}\", append = true{limit}");
+        one_crew(IN, "[]", &format!("{{ kind = \"lines\", {more} }}"), 1)
+    };
+    place.write("in", "one\ntwo\n");
+    for name in ["a", "b"] {
+        place.write(format!("{name}.toml"), design(name, ", max_line = \"1B\""));
+        place.run(["run", &format!("{name}.toml"), "--dead", "dead"]).assert().code(3);
+    }
+    assert_eq!(listed(&place).len(), 4);
+    place.write("a.toml", design("a", ""));
+    std::fs::remove_file(place.path("b.toml")).expect("a file");
+    let fifo = place.fifo("b.toml");
+    let running = Running::start(place.process(["dead", "offer", "dead"]));
+    // It has read the second design as far as there is one.
+    let mut config = None;
+    until("the first topology is done", || {
+        let nonblock = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
+        config = rustix::fs::open(&fifo, nonblock, rustix::fs::Mode::empty()).ok();
+        config.is_some()
+    });
+    running.signal(Signal::INT);
+    until("the signal ends it", || running.said("error"));
+    drop(config);
+    let out = running.end();
+    assert!([Some(130), Some(78)].contains(&out.status.code()), "{out:?}");
+    assert_eq!(place.text("a"), "one\ntwo\n");
+    assert_eq!(place.text("b"), "");
+    let left = listed(&place);
+    assert_eq!(left.len(), 2);
+    std::fs::remove_file(&fifo).expect("a fifo");
+    place.write("b.toml", design("b", ""));
+    place.run(["dead", "offer", "dead"]).assert().code(0);
+    assert_eq!((place.text("a"), place.text("b")), ("one\ntwo\n".into(), "one\ntwo\n".into()));
+    assert_eq!(listed(&place).len(), 0);
 }
