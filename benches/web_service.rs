@@ -206,7 +206,8 @@ fn main() {
     let rounds = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(5);
     for usual in [20, 100, 1000] {
         println!(
-            "throughput: 64 clients in a loop, {usual} us of work; answers a second, and the ratio to no balancer, medians of {rounds} rounds"
+            "throughput: 64 clients in a loop, {usual} us of work; answers a second, \
+             and the ratio to no balancer, medians of {rounds} rounds"
         );
         let plain = Cost { usual: Duration::from_micros(usual), one_in: 0, long: Duration::ZERO };
         table(rounds, |name| {
@@ -217,7 +218,8 @@ fn main() {
         });
     }
     println!(
-        "\np99 in ms: 2,500 requests a second that come when they come, 50 us of work, one in 200 takes 10 ms; medians of {rounds} rounds"
+        "\np99 in ms: 2,500 requests a second that come when they come, 50 us of work, \
+         one in 200 takes 10 ms; medians of {rounds} rounds"
     );
     let mixed =
         Cost { usual: Duration::from_micros(50), one_in: 200, long: Duration::from_millis(10) };

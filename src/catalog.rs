@@ -6,12 +6,11 @@
 //! resources; it is called again at every restart of the actor that uses the product.
 //!
 //! ```
-//! use gopherworks::actors::book::{Body, Book};
-//! use gopherworks::catalog::Catalog;
+//! use gopherworks::{Body, Book, Catalog, Failure};
 //!
 //! let mut catalog = Catalog::standard();
 //! catalog.add_work_fn("shout", "Turns letters into capitals", |mut book: Book| {
-//!     let text = book.body.read_all(1 << 20).map_err(|e| gopherworks::actors::failure::Failure::io("reading", &e))?;
+//!     let text = book.body.read_all(1 << 20).map_err(|e| Failure::io("reading", &e))?;
 //!     book.body = Body::from(text.to_ascii_uppercase());
 //!     Ok(Some(book))
 //! });

@@ -227,7 +227,11 @@ struct SimulateArgs {
     #[arg(long)]
     faults: bool,
     /// Run this many consecutive seeds; stop at the first that fails [default: 1]
-    #[arg(long, requires = "faults", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    #[arg(
+        long,
+        requires = "faults",
+        value_parser = clap::value_parser!(u64).range(1..=1_000_000_000)
+    )]
     seeds: Option<u64>,
     /// Run this many schedules for each seed: the plain one, and others drawn at random [default:
     /// 1]
@@ -284,7 +288,11 @@ struct CompareArgs {
     #[arg(long, value_delimiter = ',', value_enum)]
     service: Vec<Service>,
     /// Requests in each simulation with --load
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    #[arg(
+        long,
+        default_value_t = 100_000,
+        value_parser = clap::value_parser!(u64).range(1..=100_000_000)
+    )]
     requests: u64,
     /// Simulate with this many consecutive seeds and print the means
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]

@@ -220,7 +220,8 @@ impl Letters {
     pub fn warn_of_damage(&self, path: &Path) {
         for (number, line) in &self.damaged {
             log::warn!(
-                "{}:{number}: no whole letter ({} bytes), as a run leaves it that is killed while it writes; it is passed over",
+                "{}:{number}: no whole letter ({} bytes), as a run leaves it that is killed while \
+                 it writes; it is passed over",
                 path.display(),
                 line.len()
             );

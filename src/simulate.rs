@@ -7,15 +7,16 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use gopherworks::config::builder::wait;
+//! use gopherworks::config::builder::{kind, wait};
 //! use gopherworks::{Catalog, Topology, TopologyConfig};
 //!
 //! let hour = wait(Duration::from_secs(3600));
 //! let config = TopologyConfig::builder("slow")
-//!     .pile("manuals", |pile| pile.source(gopherworks::config::builder::kind("generate").option("books", 10)))
+//!     .pile("manuals", |pile| pile.source(kind("generate").option("books", 10)))
 //!     .incinerator("furnace", |fire| fire)
 //!     .crew("haul", "manuals", "furnace", |crew| {
-//!         crew.gophers(1, "load push unload return").cart_books(1).load(hour).push(hour).unload(hour).return_(hour)
+//!         let crew = crew.gophers(1, "load push unload return").cart_books(1);
+//!         crew.load(hour).push(hour).unload(hour).return_(hour)
 //!     })
 //!     .build();
 //! let report = Topology::from_config(&config, &Catalog::standard())?.simulate(None)?;

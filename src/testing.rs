@@ -14,7 +14,8 @@
 //!     seeds(0..50).schedules(3).run(async |world| {
 //!         let port = Port::<Counter>::new();
 //!         let child = Child::new("counter", &port, |_| Ok(Counter));
-//!         let supervisor = world.supervise(Policy { intensity: u32::MAX, ..Policy::default() }, vec![child]).await;
+//!         let policy = Policy { intensity: u32::MAX, ..Policy::default() };
+//!         let supervisor = world.supervise(policy, vec![child]).await;
 //!         world.strike_by_chance(&supervisor, Duration::from_secs(20), 5, &[
 //!             Strike::Panic("ouch".into()), Strike::Kill, Strike::Stop,
 //!         ]).await;
@@ -109,7 +110,8 @@ impl Runs {
                 };
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
                     eprintln!(
-                        "failed with seed {seed}, schedule {schedule}; again: {SEED}={seed} {SCHEDULE}={schedule} cargo test ..."
+                        "failed with seed {seed}, schedule {schedule}; again: {SEED}={seed} \
+                         {SCHEDULE}={schedule} cargo test ..."
                     );
                     resume_unwind(panic);
                 }

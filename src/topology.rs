@@ -101,12 +101,14 @@ pub enum StartError {
     Escalated(String),
     /// The topology does something that can't be simulated.
     #[error(
-        "a simulation can't do this: {0}; replace it, such as by `--set incinerators.NAME.burn=count` or another `load`"
+        "a simulation can't do this: {0}; replace it, such as by `--set \
+         incinerators.NAME.burn=count` or another `load`"
     )]
     Outside(String),
     /// Not inside an actix system.
     #[error(
-        "a topology starts inside a running actix system (`#[actix::main]`, or `System::new().block_on`)"
+        "a topology starts inside a running actix system (`#[actix::main]`, \
+         or `System::new().block_on`)"
     )]
     NoSystem,
 }

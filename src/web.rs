@@ -22,7 +22,8 @@
 //!
 //! #[actix_web::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let sums = Balancer::of(|_| Functions::<u64>::quick()).name("sums").workers(4).start().await?;
+//!     let sums = Balancer::of(|_| Functions::<u64>::quick()).name("sums").workers(4);
+//!     let sums = sums.start().await?;
 //!     let endpoints = Endpoints::new().balancer(&sums);
 //!     let (routes, data) = (endpoints.clone(), web::Data::new(sums));
 //!     let server = HttpServer::new(move || {

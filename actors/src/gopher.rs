@@ -95,14 +95,16 @@ impl CrewCore {
         Some((self.pause.reason()?, waiting))
     }
 
-    /// On a drain: gives back what waits in its carts as far as a source can give it again, and tries the rest at once, if it pauses.
+    /// On a drain: gives back what waits in its carts as far as a source can give it again, and
+    /// tries the rest at once, if it pauses.
     pub fn hurry(&self) {
         if self.pause.is_on() {
             self.pause.hurry();
         }
     }
 
-    /// True if the books of a cart that waits for the end of a pause go back to their source: the cart is to be dropped.
+    /// True if the books of a cart that waits for the end of a pause go back to their source: the
+    /// cart is to be dropped.
     pub(crate) fn gives_back(&self, cart: &Cart) -> bool {
         let lease = cart.body().lease.as_ref();
         self.pause.is_on() && lease.is_some_and(|lease| self.works.takes_all_back(lease))

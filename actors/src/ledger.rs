@@ -300,7 +300,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ranges_of_ids_are_sets_as_well(ranges in prop::collection::vec((1u64..20_000, 1u64..9_000), 0..20)) {
+        fn ranges_of_ids_are_sets_as_well(
+            ranges in prop::collection::vec((1u64..20_000, 1u64..9_000), 0..20),
+        ) {
             let (mut ours, mut theirs) = (IdSet::default(), HashSet::new());
             for (from, count) in ranges {
                 let before = theirs.len() as u64;

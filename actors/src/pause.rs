@@ -250,7 +250,8 @@ impl Pause {
         });
         // Logged as an error, so that quiet runs show it as well: work has stopped.
         log::error!(
-            "{} {} can't take anything: {}; trying again in {}, then less often (up to every {}), {waiting} books wait",
+            "{} {} can't take anything: {}; trying again in {}, then less often (up to every {}), \
+             {waiting} books wait",
             self.what,
             self.name,
             failure.reason(),

@@ -1,5 +1,5 @@
-//! Failure reasons of books, requests and reads of sources, by node: the first failure of each reason is logged, and
-//! all are counted.
+//! Failure reasons of books, requests and reads of sources, by node: the first failure of each
+//! reason is logged, and all are counted.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -68,7 +68,8 @@ pub enum Then {
 }
 
 impl Reasons {
-    /// Counts a failure at `node` of `what`, a book, a request or a read, and logs the first of each reason.
+    /// Counts a failure at `node` of `what`, a book, a request or a read, and logs the first of
+    /// each reason.
     pub fn note(&self, node: &str, what: &str, reason: &str, then: Then, now: Time) {
         let key = alike(reason, what);
         let line = {

@@ -39,7 +39,8 @@ impl Drop for Locked {
     }
 }
 
-/// What holds the lock of `file`, for a message: `another process (pid 42)`, as far as the system says so (Linux: `/proc/locks`).
+/// What holds the lock of `file`, for a message: `another process (pid 42)`, as far as the system
+/// says so (Linux: `/proc/locks`).
 pub(super) fn holder(file: &File) -> String {
     let pid = file.metadata().ok().and_then(|found| {
         let locks = std::fs::read_to_string("/proc/locks").ok()?;
@@ -52,8 +53,8 @@ pub(super) fn holder(file: &File) -> String {
     }
 }
 
-/// The holder of a lock by `flock` on this inode. Some file systems give another device there than `stat` does: the inode's
-/// number decides where no device matches.
+/// The holder of a lock by `flock` on this inode. Some file systems give another device there than
+/// `stat` does: the inode's number decides where no device matches.
 fn locked_by(locks: &str, dev: u64, ino: u64) -> Option<u32> {
     let (major, minor) = (rustix::fs::major(dev), rustix::fs::minor(dev));
     let held = locks.lines().filter_map(|line| {

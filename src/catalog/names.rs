@@ -157,7 +157,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn escaped_names_fit_on_a_line_and_come_back(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn escaped_names_fit_on_a_line_and_come_back(
+            bytes in proptest::collection::vec(any::<u8>(), 0..64),
+        ) {
             let text = escape(&bytes);
             prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic()));
             prop_assert_eq!(unescape(text.as_bytes()), Some(bytes));

@@ -203,14 +203,16 @@ impl Own {
                 return Err(io::Error::new(
                     io::ErrorKind::ResourceBusy,
                     format!(
-                        "another gopherworks{who} writes to {}: wait for its end, or name another folder",
+                        "another gopherworks{who} writes to {}: wait for its end, \
+                         or name another folder",
                         self.path.parent().unwrap_or(&self.path).display()
                     ),
                 ));
             }
             Err(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 log::warn!(
-                    "{}: this file system knows no locks; a second run at the same time would not be noticed",
+                    "{}: this file system knows no locks; a second run at the same time would not \
+                     be noticed",
                     self.path.display()
                 );
                 return Ok(());

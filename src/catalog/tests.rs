@@ -139,7 +139,8 @@ fn paths_are_resolved_where_the_schema_says_so() {
     let mut options =
         table("root = 'in'\ninclude = ['in']\nremember = '../out'\nleave_out = ['a', '/b']");
     kind.resolve_paths(&mut options, Path::new("/base"));
-    let expected = "root = '/base/in'\ninclude = ['in']\nremember = '/base/../out'\nleave_out = ['/base/a', '/b']";
+    let expected = "root = '/base/in'\ninclude = ['in']\nremember = '/base/../out'\n\
+                    leave_out = ['/base/a', '/b']";
     assert_eq!(options, table(expected));
     let prepared = kind.prepare(options).unwrap();
     assert_eq!(prepared.reads, [Path::new("/base/in")]);

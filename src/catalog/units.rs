@@ -238,7 +238,11 @@ macro_rules! unit {
 
 unit! {
     /// A duration option, written like `"1s"`.
-    Time(Duration), json_schema!({ "type": "string", "format": "duration", "pattern": format!("^{}$", duration_pattern(false)) })
+    Time(Duration), json_schema!({
+        "type": "string",
+        "format": "duration",
+        "pattern": format!("^{}$", duration_pattern(false)),
+    })
 }
 
 unit! {

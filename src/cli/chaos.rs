@@ -27,7 +27,8 @@ fn load(file: &std::path::Path, overrides: &Overrides, quiet: bool) -> Result<Lo
     }
     if loaded.plan.faults.is_empty() {
         return Err(Failed::new(format!(
-            "error: {} says nothing of faults\n  help: add a table such as\n\n    [faults.any]\n    kind = \"mix\"\n    target = \"*\"\n",
+            "error: {} says nothing of faults\n  help: add a table such as\n\
+             \n    [faults.any]\n    kind = \"mix\"\n    target = \"*\"\n",
             file.display()
         )));
     }

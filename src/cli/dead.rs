@@ -160,7 +160,9 @@ fn described(at: usize, letter: &Letter) -> Result<String, Failed> {
     let book = letter.book().map_err(|error| tampered(&error))?;
     let topology = letter.topology().map_err(|error| tampered(&error))?;
     let mut text = format!(
-        "{}: {}\n  pile      {}\n  failed at {}\n  deaths    {}, first {}, last {}\n  attempts  {}\n  run       {}\n  reason    {}\n  topology  {}\n  size      {} bytes\n",
+        "{}: {}\n  pile      {}\n  failed at {}\n  deaths    {}, first {}, \
+         last {}\n  attempts  {}\n  run       {}\n  reason    {}\n  topology  {}\n  size      {} \
+         bytes\n",
         at + 1,
         letter.title(),
         letter.pile,

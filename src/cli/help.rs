@@ -20,28 +20,35 @@ pub const EXIT_CODES: &str = "Exit codes:
   78   a config is invalid
   130  stopped by a second SIGINT (129: SIGHUP, 143: SIGTERM), or 131 by one SIGQUIT; books under
        way are back on their piles
-  141  the reader of standard output went away, as in `run FILE | head`; unfinished books stayed on their piles
+  141  the reader of standard output went away, as in `run FILE | head`; \
+  unfinished books stayed on their piles
 
 `gopherworks run --help` explains the words of the ledger.";
 
 /// Printed after the help of commands that print a report.
 pub const LEDGER: &str = "The ledger: offered = burned + dead + dropped + unfinished
   offered     books that piles have taken from sources or from an application
-  given_back  (JSON) books that a drain gave back to their sources, not begun; they are not among those offered
+  given_back  (JSON) books that a drain gave back to their sources, not begun; \
+  they are not among those offered
   burned      books whose burn has succeeded
-  dead        dead letters: books that failed for good, kept with their reasons (`gopherworks dead --help`)
+  dead        dead letters: books that failed for good, kept with their reasons (`gopherworks dead \
+  --help`)
   dropped     books that a work dropped on purpose
-  unfinished  books still on piles, in carts or in incinerators when the run was stopped (`in_flight` in JSON)
+  unfinished  books still on piles, in carts or in incinerators when the run was stopped \
+  (`in_flight` in JSON)
   lost        what the sum above leaves over: always 0, else gopherworks is at fault
   duplicates  books that have ended twice: always 0, else gopherworks is at fault
-  reburned    books whose burn was begun again after an earlier burn had begun, since an actor was lost meanwhile
+  reburned    books whose burn was begun again after an earlier burn had begun, \
+  since an actor was lost meanwhile
 
 Requests: asked = answered + failed + rejected + cancelled + under way
   failed      the worker answered with an error or was lost
-  rejected    refused by the balancer: its queue was full, it was overloaded, or the deadline had passed
+  rejected    refused by the balancer: its queue was full, it was overloaded, \
+  or the deadline had passed
   cancelled   the client has gone away before the answer
 
-books/s and answers/s are books burned and requests answered, divided by the time that the report's first line tells.";
+books/s and answers/s are books burned and requests answered, divided by the time that the \
+report's first line tells.";
 
 /// Prints help, the version, or what is wrong with the command line.
 pub fn unparsed(said: &clap::Error) -> i32 {

@@ -102,7 +102,8 @@ fn say_kept(kept: &Kept, named: bool) {
             _ => ("letters", "are"),
         };
         print::note(&format!(
-            "{} dead {letters} {are} in {path}: `gopherworks dead list {path}` lists all there, `dead offer` puts them back",
+            "{} dead {letters} {are} in {path}: `gopherworks dead list {path}` lists all there, \
+             `dead offer` puts them back",
             kept.kept
         ));
     }
@@ -110,7 +111,8 @@ fn say_kept(kept: &Kept, named: bool) {
         let help = match named {
             true => "the file is full or could not be written",
             false => {
-                "the file is full or could not be written; `--dead FILE` names another, `--dead-limit SIZE` allows more"
+                "the file is full or could not be written; `--dead FILE` names another, \
+                 `--dead-limit SIZE` allows more"
             }
         };
         print::note(&format!("{} dead letters were not kept in {path}: {help}", kept.left_out));
@@ -359,7 +361,8 @@ pub fn show(report: &Report, plan: &Plan, format: Format, quiet: bool) -> Result
         && !is_stdout(sink, plan)
     {
         print::note(&format!(
-            "error: {} can't take a book again: {}; {} books are unfinished, {} were given back to their sources",
+            "error: {} can't take a book again: {}; {} books are unfinished, \
+             {} were given back to their sources",
             sink.node, sink.reason, report.ledger.in_flight, report.ledger.given_back,
         ));
     }

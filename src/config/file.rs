@@ -71,7 +71,8 @@ pub(super) fn foreign(path: &Path, text: &str) -> Option<String> {
         return None;
     };
     Some(format!(
-        "this looks like {what}; a config is TOML, such as\n[piles.manuals]\nsource = {{ kind = \"generate\", books = 100 }}"
+        "this looks like {what}; a config is TOML, such as\n[piles.manuals]\n\
+         source = {{ kind = \"generate\", books = 100 }}"
     ))
 }
 

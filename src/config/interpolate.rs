@@ -50,7 +50,8 @@ pub(crate) fn interpolate(text: &str, environment: &Environment) -> Result<Optio
         .and_then(|rest| rest.strip_suffix('}'))
         .filter(|inner| !inner.contains(['}', '$']))
         .ok_or(
-            "`${env.NAME}` replaces a whole value only, not a part of one; `$${env.` stands for itself",
+            "`${env.NAME}` replaces a whole value only, not a part of one; \
+             `$${env.` stands for itself",
         )?;
     let (name, default) = match inner.split_once(":-") {
         Some((name, default)) => (name, Some(default)),

@@ -192,7 +192,8 @@ impl DeadFile {
     fn left_out(&self, state: &mut State, count: u64, path: &Path) {
         if state.left_out == 0 {
             log::warn!(
-                "{} holds as many bytes of dead letters as it may: further ones are counted, and not kept",
+                "{} holds as many bytes of dead letters as it may: further ones are counted, \
+                 and not kept",
                 path.display()
             );
         }
@@ -312,7 +313,8 @@ impl DeadSink for DeadFile {
                 Err(error) => {
                     state.given_up = true;
                     log::warn!(
-                        "dead letters are not kept: {}: {error}; `--dead FILE` names another file, `--dead none` none",
+                        "dead letters are not kept: {}: {error}; `--dead FILE` names another file, \
+                         `--dead none` none",
                         self.path.display()
                     );
                 }

@@ -9,7 +9,8 @@ pub fn draw(graph: &Graph) -> String {
     let title = [graph.title.clone(), graph.totals.clone()];
     let _ = writeln!(
         out,
-        "  rankdir=LR;\n  labelloc=t;\n  label={};\n  node [fontname=\"sans-serif\" fontsize=11];\n  \
+        "  rankdir=LR;\n  labelloc=t;\n  label={};\n  node [fontname=\"sans-serif\" \
+         fontsize=11];\n  \
          edge [fontname=\"sans-serif\" fontsize=9];\n  fontname=\"sans-serif\";",
         label(&title),
     );

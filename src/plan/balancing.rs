@@ -79,7 +79,8 @@ fn policy(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
             let count = balancer.workers.count;
             if workers >= count && workers > 0 && count > 0 {
                 let message = format!(
-                    "all workers of `{name}` ({count}) would be reserved for short requests: nobody takes the others"
+                    "all workers of `{name}` ({count}) would be reserved for short requests: \
+                     nobody takes the others"
                 );
                 let other = judge.locate(&["balancers", name, "workers", "count"]);
                 let mistake = judge.error(&path("workers"), message);
@@ -381,7 +382,8 @@ fn overload(judge: &mut Judge<'_>, config: &TopologyConfig) {
             continue;
         }
         let message = format!(
-            "the workers of `{}` fall behind without end: they are asked for {} of what they can do",
+            "the workers of `{}` fall behind without end: they are asked for {} of what they can \
+             do",
             requester.to,
             (all * 1000.0).round() / 1000.0
         );

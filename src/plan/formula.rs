@@ -94,7 +94,9 @@ impl Plan {
         };
         if trip.is_none() && paths.latency.is_some() {
             unsaid.push(
-                "no speed-up: paths from piles to fires differ, so one gopher's round trip is not defined; set [model] t1".into(),
+                "no speed-up: paths from piles to fires differ, so one gopher's round trip is not \
+                 defined; set [model] t1"
+                    .into(),
             );
         }
         let trip = trip.filter(|trip| trip.is_finite() && *trip > 0.0);
@@ -284,7 +286,8 @@ fn part_full(net: &Network) -> Option<String> {
     })?;
     let name = &net.nodes[at].name;
     Some(format!(
-        "`{name}` holds less than a cartload of each side, so carts leave it part full; let it hold both"
+        "`{name}` holds less than a cartload of each side, so carts leave it part full; \
+         let it hold both"
     ))
 }
 

@@ -211,7 +211,8 @@ fn roomy(judge: &mut Judge<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
             && room < fed.saturating_add(emptied)
         {
             let message = format!(
-                "the dump `{name}` holds {room} books, less than a cartload of each side ({fed} + {emptied}): they wait for each other"
+                "the dump `{name}` holds {room} books, less than a cartload of each side ({fed} + \
+                 {emptied}): they wait for each other"
             );
             let warning = judge.warning(&["dumps", name, "capacity", "books"], message);
             judge.report(warning);

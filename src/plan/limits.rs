@@ -112,7 +112,8 @@ fn attempts(judge: &mut Judge<'_>, [group, name]: [&str; 2], attempts: u32, inte
     judge.ensure(attempts > 0, &path, "a book needs at least one attempt");
     if attempts > intensity {
         let message = format!(
-            "one bad book can end the run: it has {attempts} attempts, and supervision allows {intensity} failures"
+            "one bad book can end the run: it has {attempts} attempts, and supervision allows \
+             {intensity} failures"
         );
         let warning = judge.warning(&path, message);
         judge.report(warning.help("raise `supervision.intensity`, or lower `max_attempts`"));
@@ -179,7 +180,8 @@ fn carts(judge: &mut Judge<'_>, name: &str, crew: &CrewConfig) {
     let gophers = crew.gophers.len();
     if carts.count > 0 && (carts.count as usize) < gophers {
         let message = format!(
-            "the crew `{name}` has fewer carts ({}) than gophers ({gophers}): some always wait for one",
+            "the crew `{name}` has fewer carts ({}) than gophers ({gophers}): some always wait for \
+             one",
             carts.count
         );
         let warning = judge.warning(&path("count"), message);

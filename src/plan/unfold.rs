@@ -276,7 +276,8 @@ fn axes(
         fail(
             is_name(axis),
             &format!(
-                "`{axis}` is no name for an axis: lower-case letters, digits and underscores, a letter first"
+                "`{axis}` is no name for an axis: lower-case letters, digits and underscores, \
+                 a letter first"
             ),
         );
         fail(*count > 0, "there is at least one copy");

@@ -71,9 +71,11 @@ impl RunningTopology {
         let late = (outcome != Outcome::Finished).then_some(patience);
         let failures = tokio::select! {
             biased;
-            said = said => said.unwrap_or_else(|_| vec!["the end of the run was cut off".to_owned()]),
+            said = said => said.unwrap_or_else(|_| vec!["the end of the run was cut \
+                off".to_owned()]),
             () = inner.works.clock.sleep_if(late) => vec![format!(
-                "sinks and sources did not come to their end within {patience:?}; what they wrote last may be lost"
+                "sinks and sources did not come to their end within {patience:?}; \
+                 what they wrote last may be lost"
             )],
         };
         for failure in failures {
@@ -133,7 +135,8 @@ impl RunningTopology {
             }
             if clock.now() >= deadline {
                 log::error!(
-                    "{out} carts are still held by work that does not end; their books count as in flight"
+                    "{out} carts are still held by work that does not end; \
+                     their books count as in flight"
                 );
                 break;
             }

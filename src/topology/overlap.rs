@@ -142,7 +142,8 @@ mod tests {
 
     fn plan(folder: &Path, source: &str, out: &str) -> Plan {
         let text = format!(
-            "[piles.p]\nsource = {source}\n[incinerators.f]\nburn = {{ kind = \"lines\", path = \"{out}\" }}\n\
+            "[piles.p]\nsource = {source}\n[incinerators.f]\n\
+             burn = {{ kind = \"lines\", path = \"{out}\" }}\n\
              [crews.c]\nfrom = \"p\"\nto = \"f\"\ngophers = [\"load push unload return\"]\n"
         );
         let read = Loaded::parse(

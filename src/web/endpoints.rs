@@ -272,7 +272,13 @@ fn balancer(name: &str, ready: bool, figures: &Figures, restarts: u64) -> Value 
         "pending_mean": figures.loads.mean,
         "pending_variance": figures.loads.variance,
         "workers": workers
-            .map(|load| json!({ "pending": load.pending, "pending_mean": load.mean, "pending_variance": load.variance }))
+            .map(|load| {
+                json!({
+                    "pending": load.pending,
+                    "pending_mean": load.mean,
+                    "pending_variance": load.variance,
+                })
+            })
             .collect::<Vec<_>>(),
     })
 }

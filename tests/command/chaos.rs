@@ -65,7 +65,8 @@ fn the_same_sweep_in_two_processes_has_the_same_traces() {
 /// A config whose expectation can't hold: recovery within 1 ns.
 fn impossible(place: &Place, faults: &str) -> String {
     let text = format!(
-        "extends = \"{}\"\nremove = [\"faults.any\"]\n[expect]\nrecovery_p99 = \"<= 1ns\"\n{faults}",
+        "extends = \"{}\"\nremove = [\"faults.any\"]\n[expect]\nrecovery_p99 = \"<= 1ns\"\n\
+         {faults}",
         suite("four-gophers")
     );
     text_of(place.write("own.toml", text))
@@ -186,7 +187,9 @@ fn a_dip_of_the_throughput_is_measured_against_a_calm_run() {
     let place = Place::new();
     let slow = |dip: f64| {
         let text = format!(
-            "extends = \"{}\"\nremove = [\"faults.any\"]\n[expect]\nthroughput_dip = {dip}\n[faults.slow]\nkind = \"slow\"\nby = \"1ms\"\ntarget = \"haul\"\nwhen = {{ at = \"0s\" }}\n",
+            "extends = \"{}\"\nremove = [\"faults.any\"]\n[expect]\nthroughput_dip = {dip}\n\
+             [faults.slow]\nkind = \"slow\"\nby = \"1ms\"\ntarget = \"haul\"\n\
+             when = {{ at = \"0s\" }}\n",
             suite("one-gopher")
         );
         let file = text_of(place.write("slow.toml", text));

@@ -134,7 +134,8 @@ fn a_file_of_lines_has_one_writer() {
     // Two nodes of one config write to the file.
     let twice = one_crew(source, "[]", burn, 1)
         + "[incinerators.other]\nburn = { kind = \"lines\", path = \"./out\" }\n\
-           [crews.again]\nfrom = \"inbox\"\nto = \"other\"\ngophers = [\"load push unload return\"]\n";
+           [crews.again]\nfrom = \"inbox\"\nto = \"other\"\n\
+           gophers = [\"load push unload return\"]\n";
     place.write("twice.toml", twice);
     let refused = place.run(["validate", "twice.toml"]).assert().code(78);
     refused.stderr(contains("writes to").and(contains("already")));
@@ -171,7 +172,8 @@ fn a_source_on_a_fifo_without_a_writer_ends_with_the_first_signal() {
     place.fifo("in");
     let crew = |name: &str, from: &str, to: &str| {
         format!(
-            "[crews.{name}]\nfrom = \"{from}\"\nto = \"{to}\"\ngophers = [\"load push unload return\"]\n"
+            "[crews.{name}]\nfrom = \"{from}\"\nto = \"{to}\"\n\
+             gophers = [\"load push unload return\"]\n"
         )
     };
     let piles = "[piles.fifo]\nsource = { kind = \"lines\", path = \"in\" }\n\

@@ -22,7 +22,8 @@ fn asking(place: &Place, name: &str, command: &str, more: &str) {
     place.write(
         name,
         format!(
-            "[balancers.desk]\nworkers = {{ count = 1, work = {{ kind = \"command\", command = {command}{more} }} }}\n\
+            "[balancers.desk]\nworkers = {{ count = 1, work = {{ kind = \"command\", \
+             command = {command}{more} }} }}\n\
              [requesters.one]\nto = \"desk\"\nload = {{ kind = \"batch\", requests = 1 }}\n"
         ),
     );

@@ -28,7 +28,8 @@ fn the_report_has_these_fields_and_no_others() {
     let out =
         place.run(["run", "t.toml", "--format", "json", "--seed", "7"]).assert().code(0).stderr("");
     let report = Report::printed(&out.get_output().stdout).0;
-    let fields = "topology mode seed cores wall_s virtual_s makespan_s makespan_formula_s speed_up speed_up_formula bottleneck books_per_s restarts ledger nodes outcome";
+    let fields = "topology mode seed cores wall_s virtual_s makespan_s makespan_formula_s speed_up \
+                  speed_up_formula bottleneck books_per_s restarts ledger nodes outcome";
     assert_eq!(keys(&report), fields.split(' ').collect());
     let ledger = "offered given_back burned dead dropped in_flight lost duplicates reburned";
     assert_eq!(keys(&report["ledger"]), ledger.split(' ').collect());

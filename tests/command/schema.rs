@@ -52,7 +52,8 @@ fn the_command_prints_the_schema() {
 /// A valid config, with placeholders in its crew, pile and incinerator, and at the end.
 fn design(pile: &str, fire: &str, crew: &str, more: &str) -> String {
     format!(
-        "[piles.manuals]\n{pile}\n[incinerators.furnace]\n{fire}\n[crews.haul]\nfrom = \"manuals\"\nto = \"furnace\"\n\
+        "[piles.manuals]\n{pile}\n[incinerators.furnace]\n{fire}\n[crews.haul]\n\
+         from = \"manuals\"\nto = \"furnace\"\n\
          gophers = [\"load push unload return\"]\n{crew}\n{more}\n"
     )
 }
@@ -73,11 +74,13 @@ fn right() -> Vec<String> {
         crew("copies = { rack = 2, row = 3 }"),
         crew("carts = { count = 2, books = 1_000, bytes = \"8MiB\" }"),
         crew(
-            "steps = { load = \"1ms\", push = { cpu = \"2ms\" }, unload = { wait = { exponential = \"1s\" } }, return = { wait = { uniform = [\"0s\", \"1s\"] }, cpu = \"1us\" } }",
+            "steps = { load = \"1ms\", push = { cpu = \"2ms\" }, unload = { wait = { exponential = \
+             \"1s\" } }, return = { wait = { uniform = [\"0s\", \"1s\"] }, cpu = \"1us\" } }",
         ),
         crew("carts.count = \"${env.NO_SUCH:-3}\""),
         design(
-            "source = { kind = \"generate\", books = 10, size = \"1KiB\" }\ncapacity = 50\nexclusive = { load = 1 }\nmax_attempts = 2",
+            "source = { kind = \"generate\", books = 10, size = \"1KiB\" }\ncapacity = 50\n\
+             exclusive = { load = 1 }\nmax_attempts = 2",
             "burn = { kind = \"count\" }\nexclusive = { unload = 2 }",
             "",
             "",
@@ -85,11 +88,14 @@ fn right() -> Vec<String> {
         design("capacity = { books = 5, bytes = \"1MiB\" }", FIRE, "", ""),
         more("[execution]\ncores = 2\nplacement = \"spread\"\nseed = 7\ndrain_deadline = \"5s\""),
         more(
-            "[supervision]\nstrategy = \"rest_for_one\"\nintensity = 3\nperiod = \"1s\"\nin_a_row = 4\nshutdown = \"1s\"\nbackoff = { min = \"1ms\", max = \"1s\", jitter = 0.5, reset = \"1m\" }",
+            "[supervision]\nstrategy = \"rest_for_one\"\nintensity = 3\nperiod = \"1s\"\n\
+             in_a_row = 4\nshutdown = \"1s\"\n\
+             backoff = { min = \"1ms\", max = \"1s\", jitter = 0.5, reset = \"1m\" }",
         ),
         more("[model]\nt1 = \"4ms\""),
         more(
-            "[dumps.d]\ncapacity = 100\n[crews.near]\nlike = \"haul\"\nto = \"d\"\n[relays.daemon]\nfrom = \"d\"\nto = \"furnace\"\nbooks = 10",
+            "[dumps.d]\ncapacity = 100\n[crews.near]\nlike = \"haul\"\nto = \"d\"\n\
+             [relays.daemon]\nfrom = \"d\"\nto = \"furnace\"\nbooks = 10",
         ),
         format!("copies = {{ lane = 2 }}\nshared = [\"furnace\"]\n{}", crew("")),
         crew("").replace("to = \"furnace\"", "to = \"furnace\" # a comment"),
@@ -176,7 +182,10 @@ fn the_schema_and_the_loader_agree() {
 fn a_file_that_extends_another_may_leave_anything_out() {
     let validator = validator();
     assert!(validator.is_valid(&value("extends = \"base.toml\"")));
-    assert!(validator.is_valid(&value("extends = \"base.toml\"\nremove = [\"crews.far\"]\n[crews.near.carts]\ncount = 4\n[incinerators.f.exclusive]\nunload = 1")));
+    assert!(validator.is_valid(&value(
+        "extends = \"base.toml\"\nremove = [\"crews.far\"]\n\
+        [crews.near.carts]\ncount = 4\n[incinerators.f.exclusive]\nunload = 1"
+    )));
     assert!(!validator.is_valid(&value("extends = 3")));
     assert!(!validator.is_valid(&value(
         "extends = \"base.toml\"\nremove = \"crews.far\"\n[crews.near]\ncrats = 4"

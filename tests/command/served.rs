@@ -28,7 +28,8 @@ fn a_server_serves_on_for_its_grace_unless_a_second_signal_comes() {
         );
         let desk = r#"workers = { count = 1, work = { kind = "sleep", time = "1ms" } }"#;
         let file = format!(
-            "[balancers.desk]\n{desk}\n[requesters.web]\nto = \"desk\"\nload = {load}\n[execution]\ndrain_deadline = \"1s\"\n"
+            "[balancers.desk]\n{desk}\n[requesters.web]\nto = \"desk\"\nload = {load}\n\
+             [execution]\ndrain_deadline = \"1s\"\n"
         );
         place.write("t.toml", file);
         let running = Running::start(place.process(["run", "t.toml"]));

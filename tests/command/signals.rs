@@ -378,7 +378,9 @@ fn whole(place: &Place) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, max_shrink_iters: 8, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 8, failure_persistence: None, max_shrink_iters: 8, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn an_archive_that_is_broken_off_at_any_moment_is_finished_by_the_next_run(
@@ -425,7 +427,8 @@ proptest! {
                     prop_assert_eq!(report.ledger("dead"), 0);
                 }
                 None => prop_assert_eq!(how, 2, "only kill -9 leaves no exit code"),
-                code => prop_assert!(false, "exit code {:?}: {}", code, String::from_utf8_lossy(&out.stderr)),
+                code => prop_assert!(false, "exit code {:?}: \
+                    {}", code, String::from_utf8_lossy(&out.stderr)),
             }
             whole(&place);
         }

@@ -340,7 +340,8 @@ fn faults_that_come_faster_than_a_run_can_have_them_are_refused() {
     let design = fs::read_to_string(shipped("one-gopher.toml")).unwrap();
     let faults = |every: &str| {
         format!(
-            "{design}\n[faults.x]\nkind = \"kill\"\ntarget = \"*\"\nwhen = {{ every = \"{every}\" }}\n"
+            "{design}\n[faults.x]\nkind = \"kill\"\ntarget = \"*\"\n\
+             when = {{ every = \"{every}\" }}\n"
         )
     };
     place.write("often.toml", faults("1ns"));

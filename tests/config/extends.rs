@@ -122,7 +122,11 @@ fn copies_multiply_along_the_axes_of_all_files() {
 
 #[test]
 fn what_is_removed_is_gone_and_can_be_said_anew() {
-    let loaded = child("remove = [\"crews.far\", \"dumps.middle\", \"crews.near.steps\"]\ncrews.near.to = \"furnace\"").unwrap();
+    let loaded = child(
+        "remove = [\"crews.far\", \"dumps.middle\", \"crews.near.steps\"]\n\
+                        crews.near.to = \"furnace\"",
+    )
+    .unwrap();
     assert_eq!(names(&loaded), ["near"]);
     assert!(loaded.config.crews["near"].steps.load.wait.is_none());
     let mistakes = mistakes("remove = [\"crews.fra\", 3]");
@@ -265,14 +269,19 @@ fn paths_start_at_the_file_that_wrote_them() {
 
 #[test]
 fn relays_are_judged_like_crews() {
-    let right = child("[piles.pond]\n[relays.daemon]\nfrom = \"middle\"\nto = \"pond\"\n[crews.far]\nfrom = \"pond\"").unwrap();
+    let right = child(
+        "[piles.pond]\n[relays.daemon]\nfrom = \"middle\"\nto = \"pond\"\n\
+                       [crews.far]\nfrom = \"pond\"",
+    )
+    .unwrap();
     assert!(
         right.plan.crews.iter().any(|crew| crew.relay && crew.name == "daemon" && crew.carts == 1)
     );
     let source = mistakes("[relays.daemon]\nfrom = \"middle\"\nto = \"manuals\"");
     assert!(source.contains("the pile `manuals` has a source"), "{source}");
     let large = mistakes(
-        "[dumps.pond]\ncapacity = 10\n[relays.daemon]\nfrom = \"middle\"\nto = \"pond\"\nbooks = 20\n[crews.far]\nfrom = \"pond\"",
+        "[dumps.pond]\ncapacity = 10\n[relays.daemon]\nfrom = \"middle\"\nto = \"pond\"\n\
+         books = 20\n[crews.far]\nfrom = \"pond\"",
     );
     assert!(
         large.contains(
@@ -281,7 +290,8 @@ fn relays_are_judged_like_crews() {
         "{large}"
     );
     let circle = mistakes(
-        "[dumps.pond]\ncapacity = 100\n[relays.a]\nfrom = \"middle\"\nto = \"pond\"\n[relays.b]\nfrom = \"pond\"\nto = \"middle\"",
+        "[dumps.pond]\ncapacity = 100\n[relays.a]\nfrom = \"middle\"\nto = \"pond\"\n[relays.b]\n\
+         from = \"pond\"\nto = \"middle\"",
     );
     assert!(circle.contains("books would go round for ever"), "{circle}");
 }

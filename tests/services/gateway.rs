@@ -226,7 +226,8 @@ async fn fields_of_a_request_are_passed_on_by_the_table() {
 #[actix_web::test]
 async fn options_add_and_drop_fields() {
     let upstream = always("HTTP/1.1 200 OK\r\nserver: secret\r\ncontent-length: 0\r\n\r\n");
-    let more = ", headers = { x-one = \"1\", user-agent = \"me\" }, drop_headers = [\"Cookie\", \"Server\"]";
+    let more = ", headers = { x-one = \"1\", user-agent = \"me\" }, drop_headers = [\"Cookie\", \
+                \"Server\"]";
     let forwarded = format!("{more}, via = false, forwarded = \"x-forwarded\"");
     let gateway = Gateway::to(upstream.address, &forwarded).await;
     let came = ["x-one: 2", "cookie: a=1", "user-agent: curl", "x-forwarded-for: 10.0.0.1"];
@@ -294,7 +295,8 @@ async fn statuses_and_fields_of_an_answer_are_passed_back_by_the_table() {
         let body = if empty { "" } else { "content-length: 2\r\n\r\nno" };
         let end = if empty { "content-length: 0\r\n\r\n" } else { "" };
         let end = if status == "204" || status == "304" { "\r\n" } else { end };
-        let hop = "connection: x-hop\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\nproxy-authenticate: Basic\r\nproxy-connection: x\r\n";
+        let hop = "connection: x-hop\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\n\
+                   proxy-authenticate: Basic\r\nproxy-connection: x\r\n";
         let twice = "set-cookie: a=1; Expires=Sun, 06 Nov 1994\r\nset-cookie: b=2";
         Says::Bytes(
             format!("HTTP/1.1 {status} X\r\n{hop}{fields}\r\n{twice}\r\n{body}{end}").into(),

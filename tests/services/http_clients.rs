@@ -247,7 +247,8 @@ fn a_client_that_says_no_more_is_answered_or_closed() {
     let heard = against("20ms", async |service| {
         for _ in 0..5 {
             let mut stream = service.connect().await;
-            let request = b"POST /books/a HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
+            let request = b"POST /books/a HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                            content-length: 2\r\n\r\nhi";
             stream.write_all(request).await.expect("it listens");
             stream.shutdown().await.expect("half of it");
             let mut said = Vec::new();
@@ -277,7 +278,11 @@ fn more_connections_than_are_taken_wait_their_turn() {
 fn requests_of_one_key_go_to_one_worker() {
     let _alone = alone();
     actix_rt::System::new().block_on(async {
-        let text = config("5ms").replace("[balancers.desk]", "[balancers.desk]\npolicy = \"affinity\"");
+        let text = config("5ms").replace(
+            "[balancers.desk]",
+            "[balancers.desk]\n\
+            policy = \"affinity\"",
+        );
         let text = text + "key_header = \"X-Session\"\n";
         let catalog = Catalog::standard();
         let loaded = Loaded::parse("s.toml", text, &catalog, &Overrides::default());
@@ -288,7 +293,8 @@ fn requests_of_one_key_go_to_one_worker() {
         let service = Service { address, running };
         // One at a time, so that the key's worker is never too busy for its next request.
         for _ in 0..20 {
-            let request = b"POST /books/a HTTP/1.1\r\nhost: x\r\nx-session: anna\r\ncontent-length: 2\r\n\r\nhi";
+            let request = b"POST /books/a HTTP/1.1\r\nhost: x\r\nx-session: anna\r\n\
+                            content-length: 2\r\n\r\nhi";
             assert_eq!(service.say(request).await, Some((200, true)));
         }
         let report = service.running.drain(Some(Duration::from_secs(20))).await;

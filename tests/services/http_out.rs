@@ -65,13 +65,15 @@ async fn burned(by_worker: bool, options: &str, books: &[&str]) -> Report {
     let kind = format!("{{ kind = \"http\", {options} }}");
     let text = if by_worker {
         format!(
-            "[balancers.desk]\nworkers = {{ work = {kind} }}\n[incinerators.fire]\nburn = {{ kind = \"balancer\", to = \"desk\" }}\n"
+            "[balancers.desk]\nworkers = {{ work = {kind} }}\n[incinerators.fire]\n\
+             burn = {{ kind = \"balancer\", to = \"desk\" }}\n"
         )
     } else {
         format!("[incinerators.fire]\nburn = {kind}\n")
     };
     let text = format!(
-        "{text}[piles.inbox]\nmax_attempts = 1\n[crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\ngophers = [\"load push unload return\"]\n"
+        "{text}[piles.inbox]\nmax_attempts = 1\n[crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\n\
+         gophers = [\"load push unload return\"]\n"
     );
     let loaded = Loaded::parse("t.toml", text, &Catalog::standard(), &Overrides::default());
     let plan = loaded.unwrap_or_else(|mistakes| panic!("{mistakes}")).plan;
@@ -93,7 +95,8 @@ async fn each_book_is_sent_once_with_its_name_and_a_key() {
     for by_worker in [false, true] {
         let (others, address) = others();
         let options = format!(
-            "url = \"http://{address}/books/{{name}}?n={{id}}\", method = \"PUT\", headers = {{ x-one = \"1\" }}"
+            "url = \"http://{address}/books/{{name}}?n={{id}}\", method = \"PUT\", \
+             headers = {{ x-one = \"1\" }}"
         );
         let names = ["a", "b c/d", "é?&#%"];
         let report = burned(by_worker, &options, &names).await;
@@ -127,7 +130,8 @@ async fn what_may_be_sent_twice_is_tried_again() {
         let (others, address) = others();
         others.well_after.store(2, Ordering::SeqCst);
         let options = format!(
-            "url = \"http://{address}/echo\", method = \"{method}\", retries = {retries}, backoff = \"1ms\""
+            "url = \"http://{address}/echo\", method = \"{method}\", retries = {retries}, \
+             backoff = \"1ms\""
         );
         let report = burned(false, &options, &["a"]).await;
         assert_eq!(others.tries.load(Ordering::SeqCst), tries, "{method} {retries}");
@@ -164,10 +168,15 @@ async fn answers_that_are_no_success_are_failures_with_a_reason() {
 /// The reason why the one book died.
 async fn reasons(by_worker: bool, kind: &str) -> String {
     let mut config = String::from(
-        "[piles.inbox]\nmax_attempts = 1\n[crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\ngophers = [\"load push unload return\"]\n",
+        "[piles.inbox]\nmax_attempts = 1\n[crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\n\
+         gophers = [\"load push unload return\"]\n",
     );
     if by_worker {
-        config.push_str(&format!("[balancers.desk]\nworkers = {{ work = {kind} }}\n[incinerators.fire]\nburn = {{ kind = \"balancer\", to = \"desk\" }}\n"));
+        config.push_str(&format!(
+            "[balancers.desk]\nworkers = {{ work = {kind} }}\n\
+                                  [incinerators.fire]\nburn = {{ kind = \"balancer\", \
+                                  to = \"desk\" }}\n"
+        ));
     } else {
         config.push_str(&format!("[incinerators.fire]\nburn = {kind}\n"));
     }
@@ -189,12 +198,14 @@ async fn a_server_that_is_not_there_yet_is_waited_for_and_no_book_is_charged() {
         let kind = format!("{{ kind = \"http\", url = \"http://{free}/\", retries = 0 }}");
         let fire = match by_worker {
             true => format!(
-                "[balancers.desk]\nworkers = {{ work = {kind} }}\n[incinerators.fire]\nburn = {{ kind = \"balancer\", to = \"desk\" }}\n"
+                "[balancers.desk]\nworkers = {{ work = {kind} }}\n[incinerators.fire]\n\
+                 burn = {{ kind = \"balancer\", to = \"desk\" }}\n"
             ),
             false => format!("[incinerators.fire]\nburn = {kind}\n"),
         };
         let text = format!(
-            "[piles.inbox]\nmax_attempts = 1\n{fire}[crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\ngophers = [\"load push unload return\"]\n"
+            "[piles.inbox]\nmax_attempts = 1\n{fire}[crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\n\
+             gophers = [\"load push unload return\"]\n"
         );
         let loaded = Loaded::parse("t.toml", text, &Catalog::standard(), &Overrides::default());
         let plan = loaded.unwrap_or_else(|mistakes| panic!("{mistakes}")).plan;
@@ -224,7 +235,8 @@ fn addresses_that_are_none_are_mistakes_with_a_place() {
         [("ftp://x/", "http://"), ("nonsense", "relative URL"), ("http://", "empty host")]
     {
         let text = format!(
-            "[balancers.desk]\nworkers = {{ work = {{ kind = \"http\", url = \"{url}\" }} }}\n[requesters.a]\nto = \"desk\"\nload = {{ kind = \"batch\", requests = 1 }}\n"
+            "[balancers.desk]\nworkers = {{ work = {{ kind = \"http\", url = \"{url}\" }} }}\n\
+             [requesters.a]\nto = \"desk\"\nload = {{ kind = \"batch\", requests = 1 }}\n"
         );
         let mistakes = Loaded::parse("t.toml", text, &Catalog::standard(), &Overrides::default());
         let shown = mistakes.expect_err("no address").render(false);
@@ -245,7 +257,9 @@ fn options_that_can_not_be_meant_are_mistakes_with_a_place() {
         ("method = \"FETCH\"", "FETCH"),
     ] {
         let text = format!(
-            "[balancers.desk]\nworkers = {{ work = {{ kind = \"http\", url = \"http://h/\", {option} }} }}\n[requesters.a]\nto = \"desk\"\nload = {{ kind = \"batch\", requests = 1 }}\n"
+            "[balancers.desk]\nworkers = {{ work = {{ kind = \"http\", url = \"http://h/\", \
+             {option} }} }}\n[requesters.a]\nto = \"desk\"\n\
+             load = {{ kind = \"batch\", requests = 1 }}\n"
         );
         let mistakes = Loaded::parse("t.toml", text, &Catalog::standard(), &Overrides::default());
         let shown = mistakes.expect_err("a mistake").render(false);
@@ -296,7 +310,9 @@ load = {{ kind = "http", listen = "127.0.0.1:0", requests = 3 }}
 /// Burns one book over HTTP; returns the report and the reasons.
 async fn burned_book(burn: &str, book: Book) -> (Report, Vec<String>) {
     let text = format!(
-        "[piles.inbox]\nmax_attempts = 1\n[incinerators.fire]\nburn = {{ kind = \"http\", {burn} }}\n[crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\ngophers = [\"load push unload return\"]\n"
+        "[piles.inbox]\nmax_attempts = 1\n[incinerators.fire]\n\
+         burn = {{ kind = \"http\", {burn} }}\n[crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\n\
+         gophers = [\"load push unload return\"]\n"
     );
     let loaded = Loaded::parse("t.toml", text, &Catalog::standard(), &Overrides::default());
     let plan = loaded.unwrap_or_else(|mistakes| panic!("{mistakes}")).plan;
@@ -366,7 +382,10 @@ async fn a_book_keeps_its_key_in_every_attempt() {
 async fn a_burn_replaces_a_connection_that_was_closed_meanwhile() {
     let upstream = closing();
     let text = format!(
-        "[piles.inbox]\nmax_attempts = 1\n[incinerators.fire]\nburn = {{ kind = \"http\", url = \"http://{}/\", retries = 0 }}\n[crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\ngophers = [\"load push unload return\"]\ncarts = {{ count = 1, books = 1 }}\n",
+        "[piles.inbox]\nmax_attempts = 1\n[incinerators.fire]\n\
+         burn = {{ kind = \"http\", url = \"http://{}/\", retries = 0 }}\n[crews.crew]\n\
+         from = \"inbox\"\nto = \"fire\"\ngophers = [\"load push unload return\"]\n\
+         carts = {{ count = 1, books = 1 }}\n",
         upstream.address
     );
     let loaded = Loaded::parse("t.toml", text, &Catalog::standard(), &Overrides::default());
@@ -395,7 +414,10 @@ async fn copies_of_a_request_for_a_book_have_the_key_of_the_book() {
         }
     });
     let text = format!(
-        "[piles.inbox]\n[balancers.desk]\nreplicate = 2\nworkers = {{ count = 2, work = {{ kind = \"http\", url = \"http://{}/{{id}}\" }} }}\n[incinerators.fire]\nburn = {{ kind = \"balancer\", to = \"desk\" }}\n[crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\ngophers = [\"load push unload return\"]\n",
+        "[piles.inbox]\n[balancers.desk]\nreplicate = 2\n\
+         workers = {{ count = 2, work = {{ kind = \"http\", url = \"http://{}/{{id}}\" }} }}\n\
+         [incinerators.fire]\nburn = {{ kind = \"balancer\", to = \"desk\" }}\n[crews.crew]\n\
+         from = \"inbox\"\nto = \"fire\"\ngophers = [\"load push unload return\"]\n",
         upstream.address
     );
     let loaded = Loaded::parse("t.toml", text, &Catalog::standard(), &Overrides::default());

@@ -108,7 +108,8 @@ pub fn plain(process: &mut Process) {
 /// A config with one crew from a pile `inbox` to an incinerator `fire`, with carts of `books`.
 pub fn one_crew(source: &str, work: &str, burn: &str, books: u32) -> String {
     format!(
-        "[piles.inbox]\nsource = {source}\nmax_attempts = 2\n\n[incinerators.fire]\nburn = {burn}\n\n\
+        "[piles.inbox]\nsource = {source}\nmax_attempts = 2\n\n[incinerators.fire]\nburn = {burn}\n\
+         \n\
          [crews.crew]\nfrom = \"inbox\"\nto = \"fire\"\ngophers = [\"load push unload return\"]\n\
          carts = {{ count = 1, books = {books} }}\nwork = {work}\n"
     )

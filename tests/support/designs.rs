@@ -1,9 +1,11 @@
 //! Random designs: a chain of piles, dumps and an incinerator, with one or two crews on each
 //! stretch.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::time::Duration;
 
+use gopherworks::actors::clock::Clock;
 use gopherworks::config::builder::kind;
 use gopherworks::config::schema::{
     BackoffConfig, CrewConfig, Placement, SpanConfig, StepTimeConfig, StrategyConfig,
@@ -54,7 +56,8 @@ impl fmt::Debug for Design {
             self;
         write!(
             f,
-            "{books} books, manuals {capacity}, dumps {dumps:?}, slots {exclusive:?}, {max_attempts} attempts, seed {seed}, {strategy:?}"
+            "{books} books, manuals {capacity}, dumps {dumps:?}, slots {exclusive:?}, \
+             {max_attempts} attempts, seed {seed}, {strategy:?}"
         )?;
         for (at, crews) in stretches.iter().enumerate() {
             for crew in crews {
@@ -171,7 +174,7 @@ fn running_clock(running: &RunningTopology) -> gopherworks::actors::clock::Clock
 }
 
 thread_local! {
-    static CLOCK: std::cell::RefCell<Option<gopherworks::actors::clock::Clock>> = const { std::cell::RefCell::new(None) };
+    static CLOCK: RefCell<Option<Clock>> = const { RefCell::new(None) };
 }
 
 /// Sets the clock that [`kill_all_along`] uses on this thread.

@@ -47,7 +47,8 @@ pub struct Seen(pub Vec<Outcome>);
 
 impl Seen {
     pub fn with_status(&self, wanted: u16) -> usize {
-        let has = |outcome: &&Outcome| matches!(outcome, Outcome::Answered { status, .. } if *status == wanted);
+        let has =
+            |one: &&Outcome| matches!(one, Outcome::Answered { status, .. } if *status == wanted);
         self.0.iter().filter(has).count()
     }
 
@@ -136,7 +137,8 @@ async fn one(address: SocketAddr, path: &str, body: &str, idle: &Idle, due: Inst
     };
     let _ = stream.set_nodelay(true);
     let request = format!(
-        "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: text/plain\r\n\
+         content-length: {}\r\n\r\n{body}",
         body.len()
     );
     if stream.write_all(request.as_bytes()).await.is_err() {

@@ -97,7 +97,8 @@ fn a_factory_that_fails_counts_like_any_failure() {
         running.offer("desk", books(5)).await.unwrap();
         let report = running.finish(running.done().await).await;
         assert!(
-            matches!(&report.outcome, Outcome::Escalated(reason) if reason.contains("out of parts")),
+            matches!(&report.outcome, Outcome::Escalated(reason) if reason.contains("out of \
+                parts")),
             "{:?}",
             report.outcome
         );

@@ -106,7 +106,8 @@ fn panics_kills_and_stops_end_lives_that_are_followed_by_others() {
     {
         for target in ["manuals", "middle", "furnace", "near/1", "far", "manuals.source"] {
             let ran = with(&format!(
-                "kind = \"{kind}\"\ntarget = \"{target}\"\nwhen = {{ at = [\"10ms\", \"20ms\", \"30ms\"] }}"
+                "kind = \"{kind}\"\ntarget = \"{target}\"\n\
+                 when = {{ at = [\"10ms\", \"20ms\", \"30ms\"] }}"
             ));
             assert_eq!((ran.fired.len(), ran.report.restarts), (3, 3), "{kind} {target}");
             // All actors stop normally at the end.
@@ -234,7 +235,8 @@ fn windows_numbers_odds_and_scripts_bound_a_fault() {
 #[test]
 fn a_poisson_process_has_its_rate() {
     let ran = with(
-        "kind = \"slow\"\nby = \"1us\"\nfor = \"0s\"\ntarget = \"near/1\"\nwhen = { poisson = \"1ms\" }",
+        "kind = \"slow\"\nby = \"1us\"\nfor = \"0s\"\ntarget = \"near/1\"\n\
+         when = { poisson = \"1ms\" }",
     );
     let span = ran.report.virtual_s.expect("virtual") * 1_000.0;
     let count = ran.fired.len() as f64;

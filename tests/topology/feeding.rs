@@ -125,11 +125,13 @@ proptest! {
         });
         prop_assert_eq!(&report.outcome, &Outcome::Finished);
         prop_assert!(report.ledger.balances());
-        prop_assert_eq!(given.load(Ordering::Acquire), expected, "nobody asks a source again that has ended");
+        prop_assert_eq!(given.load(Ordering::Acquire), expected, "nobody asks a source again that \
+            has ended");
         prop_assert_eq!((report.ledger.offered, report.ledger.burned), (expected, expected));
         prop_assert_eq!(record.sorted(), (1..=expected).collect::<Vec<_>>());
         match ruin {
-            Some(_) => prop_assert!(report.failures.iter().any(|reason| reason.contains("the disk is gone") && reason.contains("manuals")), "{:?}", report.failures),
+            Some(_) => prop_assert!(report.failures.iter().any(|reason| reason.contains("the disk \
+                is gone") && reason.contains("manuals")), "{:?}", report.failures),
             None => prop_assert!(report.failures.is_empty(), "{:?}", report.failures),
         }
     }

@@ -349,7 +349,12 @@ proptest! {
 
     /// Any crews over two arbiters, with or without kills.
     #[test]
-    fn any_crews_on_two_arbiters_burn_all_once(design in quick(), spread in any::<bool>(), kills in any::<bool>(), seed in any::<u64>()) {
+    fn any_crews_on_two_arbiters_burn_all_once(
+        design in quick(),
+        spread in any::<bool>(),
+        kills in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
         hush();
         let _watchdog = watch(&format!("spread {spread}, kills {kills}, seed {seed}"), &design);
         let record = Record::default();

@@ -39,8 +39,9 @@ impl Source for Numbers {
     }
 }
 
-/// What the drain of a run takes, and its report. The work has been unavailable for a minute by then, so that the pause
-/// has grown to nearly 30 s. `back`: the work can take books again just before the drain.
+/// What the drain of a run takes, and its report. The work has been unavailable for a minute by
+/// then, so that the pause has grown to nearly 30 s. `back`: the work can take books again just
+/// before the drain.
 fn drained(regains: bool, back: bool, deadline: Option<Duration>) -> (Duration, Report) {
     in_virtual_time(async |clock| {
         let mut catalog = Catalog::standard();

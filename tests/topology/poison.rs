@@ -129,7 +129,12 @@ proptest! {
     #![proptest_config(cases(120))]
 
     #[test]
-    fn works_charge_their_own_book(design in design(1), moods in moods(true), at in any::<bool>(), pooled in any::<bool>()) {
+    fn works_charge_their_own_book(
+        design in design(1),
+        moods in moods(true),
+        at in any::<bool>(),
+        pooled in any::<bool>(),
+    ) {
         let stretch = usize::from(at).min(design.stretches.len() - 1);
         let moods = moods.into_iter().filter(|(id, _)| *id <= design.books).collect();
         let seen = run(&design, Who::Work(stretch, pooled), &moods, &Vec::new());
@@ -137,7 +142,11 @@ proptest! {
     }
 
     #[test]
-    fn burns_charge_their_own_book(design in design(1), moods in moods(false), pooled in any::<bool>()) {
+    fn burns_charge_their_own_book(
+        design in design(1),
+        moods in moods(false),
+        pooled in any::<bool>(),
+    ) {
         let moods = moods.into_iter().filter(|(id, _)| *id <= design.books).collect();
         let seen = run(&design, Who::Burn(pooled), &moods, &Vec::new());
         assert_ends(&design, &moods, &seen, false);

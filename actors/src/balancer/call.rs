@@ -36,7 +36,8 @@ pub enum CallError {
         waited: Duration,
     },
     /// The deadline passed before there was a reply.
-    #[error("the deadline has passed {}", if *.begun { "while it was worked on" } else { "before a worker was free" })]
+    #[error("the deadline has passed \
+             {}", if *.begun { "while it was worked on" } else { "before a worker was free" })]
     DeadlineExceeded {
         /// True if a worker had started it: it may have had its effect.
         begun: bool,

@@ -133,7 +133,9 @@ mod tests {
     proptest! {
         #[test]
         fn the_least_loaded_is_always_first(
-            steps in prop::collection::vec((0..8usize, prop::option::of((0..9usize, 0..99u64))), 0..200)
+            steps in prop::collection::vec(
+                (0..8usize, prop::option::of((0..9usize, 0..99u64))), 0..200
+            )
         ) {
             let mut heap = Heap::new(8);
             let mut model = std::collections::BTreeMap::new();

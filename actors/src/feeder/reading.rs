@@ -231,7 +231,8 @@ impl FeederCore {
         }
     }
 
-    /// Adds a failed read that will be repeated to the reasons. The reader does it, since the actor may be dead by now.
+    /// Adds a failed read that will be repeated to the reasons. The reader does it, since the actor
+    /// may be dead by now.
     fn noted(&self, failure: Failure, works: Option<&Works>) -> Failure {
         if let Some(works) = works {
             let now = works.clock.now();

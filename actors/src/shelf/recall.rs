@@ -120,7 +120,9 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None, ..ProptestConfig::default()
+        })]
 
         /// Whatever is recalled, no book is lost, duplicated or reordered, and offered books stay.
         #[test]

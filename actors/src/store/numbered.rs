@@ -116,7 +116,9 @@ mod tests {
         /// The sums kept equal those computed from the books, however they are split.
         #[test]
         fn what_is_known_is_true(
-            runs in prop::collection::vec((1u64..100, prop::collection::vec(0usize..9, 1..9)), 1..5),
+            runs in prop::collection::vec(
+                (1u64..100, prop::collection::vec(0usize..9, 1..9)), 1..5
+            ),
             step in 1u64..4,
             parts in prop::collection::vec(1usize..12, 1..9),
         ) {
@@ -129,7 +131,9 @@ mod tests {
                 first += step * sizes.len() as u64;
             }
             let mut all = Numbered::by_runs(books(&sizes), step, given.iter().copied());
-            let wanted = given.iter().flat_map(|(first, count)| (0..*count as u64).map(move |at| first + at * step));
+            let wanted = given.iter().flat_map(|(first, count)| {
+                (0..*count as u64).map(move |at| first + at * step)
+            });
             let ids: Vec<u64> = all.books().iter().map(|book| book.id.0).collect();
             prop_assert_eq!(ids, wanted.collect::<Vec<_>>());
             let mut left = sizes.len();
@@ -141,7 +145,8 @@ mod tests {
                     let (bytes, ids) = Ids::and_bytes_of(one.books());
                     prop_assert_eq!(one.bytes(), bytes);
                     // A single book fits any spacing.
-                    prop_assert!(one.ids.is_none() || one.len() < 2 || one.ids == ids, "{:?} {ids:?}", one.ids);
+                    prop_assert!(one.ids.is_none() || one.len() < 2 || one.ids == ids, "{:?} \
+                        {ids:?}", one.ids);
                     prop_assert!(one.ids.is_none_or(|ids| ids.first == one.books()[0].id));
                 }
             }

@@ -241,7 +241,8 @@ impl Pulse {
             None => "something that is not supervised".to_owned(),
         };
         log::error!(
-            "an arbiter has not moved for {after:?}: it is blocked by {by}; {} that live there are started again elsewhere",
+            "an arbiter has not moved for {after:?}: it is blocked by {by}; \
+             {} that live there are started again elsewhere",
             residents.len()
         );
         // One life is always charged, or an arbiter that blocks repeatedly would never escalate.

@@ -2,15 +2,15 @@ package main
 
 import "container/heap"
 
-// The balancer of the talk: it keeps the workers in a heap, the one with the fewest pending requests on top.
+// The balancer of the talk: a heap of workers, the one with the fewest pending requests on top.
 
-// Request is what a requester sends: a function, and where its result is wanted.
+// Request is a function, and the channel for its result.
 type Request struct {
 	fn func() uint64
 	c  chan uint64
 }
 
-// Worker has a buffered channel of requests to do.
+// Worker has a buffered channel of requests.
 type Worker struct {
 	requests chan Request
 	pending  int
@@ -35,14 +35,14 @@ func (p Pool) Swap(i, j int) {
 	p[i].index, p[j].index = i, j
 }
 
-// Push is for container/heap.
+// Push implements heap.Interface.
 func (p *Pool) Push(x any) {
 	w := x.(*Worker)
 	w.index = len(*p)
 	*p = append(*p, w)
 }
 
-// Pop is for container/heap.
+// Pop implements heap.Interface.
 func (p *Pool) Pop() any {
 	last := len(*p) - 1
 	w := (*p)[last]
@@ -50,13 +50,14 @@ func (p *Pool) Pop() any {
 	return w
 }
 
-// Balancer hands requests out.
+// Balancer dispatches requests to workers.
 type Balancer struct {
 	pool Pool
 	done chan *Worker
 }
 
-// newBalancer starts the workers. Every queue has room for all requests there can be, else worker and balancer may wait for each other.
+// newBalancer starts the workers. Every queue holds all possible requests; otherwise worker and
+// balancer could wait for each other.
 func newBalancer(workers, requesters int) *Balancer {
 	b := &Balancer{done: make(chan *Worker, requesters)}
 	for range workers {
@@ -90,7 +91,7 @@ func (b *Balancer) completed(w *Worker) {
 	heap.Fix(&b.pool, w.index)
 }
 
-// roundRobin hands requests to the workers in turn.
+// roundRobin dispatches requests to the workers in turn.
 func (b *Balancer) roundRobin(work chan Request) {
 	for i := 0; ; {
 		select {

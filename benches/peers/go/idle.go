@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 )
 
-// idle has goroutines that wait on a channel of their own. In the end each answers once.
+// idle starts goroutines that each wait on a channel of their own. At the end each answers once.
 func idle(order Order) {
 	before := resident()
 	wake := make([]chan uint64, order.Count)
@@ -45,7 +45,7 @@ func idle(order Order) {
 	answer(order, took, map[string]any{"sum": sum, "bytes_each": bytes})
 }
 
-// resident is what the process weighs, as the system counts it.
+// resident returns the resident bytes of this process, as the system counts them.
 func resident() uint64 {
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {

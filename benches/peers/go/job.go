@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Job is what a request of the balancer costs: the same as in the Rust programs, to the iteration.
+// Job is the cost of a request of the balancer, with the same iterations as in the Rust programs.
 type Job struct {
 	usual, long uint64        // iterations on a core; long is that of one request in twenty
 	nap, longer time.Duration // without a core
@@ -35,9 +35,9 @@ func spinning(usual, long float64) Job {
 	return Job{usual: uint64(usual * perUs), long: uint64(long * perUs)}
 }
 
-// do serves a request and answers with its number.
+// do serves a request and returns its number.
 func (job Job) do(number uint64) uint64 {
-	// Which ones are long looks drawn by chance, and is the same for all.
+	// Long requests look random, but are the same for all programs.
 	long := ((number+1)*0x9e3779b97f4a7c15)>>33%20 == 0
 	switch {
 	case job.sleeps && long:
@@ -52,7 +52,7 @@ func (job Job) do(number uint64) uint64 {
 	return number
 }
 
-var spun uint64 // so that the loop can't be left out
+var spun uint64 // keeps the compiler from removing the loop
 
 //go:noinline
 func spin(times uint64) {
@@ -65,7 +65,7 @@ func spin(times uint64) {
 	}
 }
 
-// spinsPerUs is the number of iterations in a microsecond: as the runner says, or as the fastest of some tries shows.
+// spinsPerUs is the number of iterations per microsecond: from the runner, or the fastest of several measurements.
 func spinsPerUs() float64 {
 	if said, err := strconv.ParseFloat(os.Getenv("PEERS_SPINS_PER_US"), 64); err == nil && said > 0 {
 		return said

@@ -1,4 +1,4 @@
-// The rows in Go: goroutines and channels, as in the talk. Nothing but the standard library.
+// The rows in Go: goroutines and channels, as in the talk, with only the standard library.
 //
 // Started as `go-peer ROW THREADS COUNT`, it prints one line of JSON.
 package main
@@ -12,11 +12,11 @@ import (
 	"strings"
 )
 
-// Order is what the program is asked to do.
+// Order is the command line: row, threads and count.
 type Order struct {
-	Row     string // as it was given
-	Kind    string // what stands before the first "-"
-	Detail  string // what stands after it
+	Row     string // as given
+	Kind    string // before the first "-"
+	Detail  string // after it
 	Threads int
 	Count   uint64
 }
@@ -51,7 +51,7 @@ func fail(why string) {
 	os.Exit(1)
 }
 
-// answer prints the line; more holds what only this row has.
+// answer prints the line of JSON; more holds fields that only this row has.
 func answer(order Order, took Took, more map[string]any) {
 	line := map[string]any{
 		"peer":        "go",

@@ -5,13 +5,13 @@ import (
 	"sync"
 )
 
-// Book is an id and 64 bytes in all; it is moved by value.
+// Book is an id and 64 bytes in all, moved by value.
 type Book struct {
 	ID   uint64
 	Body [56]byte
 }
 
-// Burned is the fire's account.
+// Burned is what an incinerator burned.
 type Burned struct {
 	Count, Sum uint64
 }
@@ -21,14 +21,14 @@ func (fire *Burned) burn(book *Book) {
 	fire.Sum += book.ID
 }
 
-// The dump holds so many books, or so many carts where carts are big.
+// Capacity of the dump in books, or in carts if carts are large.
 const (
 	dumpBooks = 1024
 	dumpCarts = 16
 )
 
-// pipelines runs an independent pipeline for each thread. With recycle, empty carts are filled again; without it they are left to the
-// garbage collector, as Go is usually written.
+// pipelines runs an independent pipeline for each thread. With recycle, empty carts are refilled;
+// without it they are garbage, as is usual in Go.
 func pipelines(order Order, recycle bool) {
 	books, lanes := order.books(), uint64(order.Threads)
 	if order.Count%lanes != 0 {
@@ -61,7 +61,7 @@ func pipelines(order Order, recycle bool) {
 	answer(order, took, map[string]any{"sum": all.Sum})
 }
 
-// check wants every book burned, once.
+// check requires that every book was burned once.
 func check(order Order, all Burned) {
 	right := Burned{order.Count, idSum(order.Count)}
 	if all != right {
@@ -69,7 +69,7 @@ func check(order Order, all Burned) {
 	}
 }
 
-// idSum adds up the ids 1 to count, modulo 2^64.
+// idSum returns the sum of the ids 1 to count, modulo 2^64.
 func idSum(count uint64) uint64 {
 	if count%2 == 0 {
 		return count / 2 * (count + 1)
@@ -77,7 +77,8 @@ func idSum(count uint64) uint64 {
 	return (count + 1) / 2 * count
 }
 
-// pipeline moves a book a message: a gopher from the pile to the dump, one from there to the fire.
+// pipeline sends one book per message: one gopher from the pile to the dump, one from the dump to
+// the incinerator.
 func pipeline(first, count uint64) (fire Burned) {
 	pile, dump, chute := make(chan Book, dumpBooks), make(chan Book, dumpBooks), make(chan Book, dumpBooks)
 	go func() {
@@ -94,7 +95,7 @@ func pipeline(first, count uint64) (fire Burned) {
 	return fire
 }
 
-// gopher carries whatever it is: books, or whole carts of them.
+// gopher passes on single books or whole carts.
 func gopher[T any](from <-chan T, to chan<- T) {
 	for load := range from {
 		to <- load
@@ -102,10 +103,10 @@ func gopher[T any](from <-chan T, to chan<- T) {
 	close(to)
 }
 
-// cartPipeline moves a cart a message. The empty cart goes back, or to the garbage collector.
+// cartPipeline sends one cart per message. The empty cart is returned, or garbage.
 func cartPipeline(first, count uint64, size int, recycle bool) (fire Burned) {
 	pile, dump, chute := make(chan []Book, dumpCarts), make(chan []Book, dumpCarts), make(chan []Book, dumpCarts)
-	// As many carts as there is room for, so that none is waited for while there is room.
+	// Enough carts for all queues, so that a free place never waits for a cart.
 	empty := make(chan []Book, 3*dumpCarts+4)
 	if recycle {
 		for range cap(empty) {

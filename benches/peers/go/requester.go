@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// balancer runs requesters that ask again as soon as they are answered.
+// balancer runs requesters that send a new request as soon as they are answered.
 func balancer(order Order) {
 	workers, requesters, sample := 8, 64, uint64(1)
 	job := order.job()
@@ -16,7 +16,7 @@ func balancer(order Order) {
 		workers, requesters = 16, 24
 	}
 	if order.Detail == "empty" {
-		sample = 16 // looking at the clock costs as much as the job
+		sample = 16 // reading the clock costs as much as the job
 	}
 	work := make(chan Request)
 	b := newBalancer(workers, requesters)
@@ -56,7 +56,7 @@ type crowdMember struct {
 	times []time.Duration
 }
 
-// ask asks for every requesters-th number from 1 + me on.
+// ask requests every requesters-th number, starting with 1 + me.
 func (m *crowdMember) ask(order Order, job Job, me, requesters, sample uint64, work chan<- Request) {
 	m.times = make([]time.Duration, 0, order.Count/requesters/sample+2)
 	c := make(chan uint64)

@@ -1,6 +1,6 @@
 package main
 
-// ring has four gophers: one loads, one pushes, one unloads, one brings the empty cart back.
+// ring has four gophers: one loads, one pushes, one unloads, one returns the empty cart.
 func ring(order Order) {
 	size := order.books()
 	const carts = 8
@@ -44,7 +44,7 @@ func ring(order Order) {
 	answer(order, took, map[string]any{"sum": fire.Sum})
 }
 
-// light hands one value around four goroutines; nothing else is to be done.
+// light passes one value around four goroutines, without other load.
 func light(order Order) {
 	a, b, c, d := make(chan uint64), make(chan uint64), make(chan uint64), make(chan uint64)
 	for _, way := range []struct{ from, to chan uint64 }{{a, b}, {b, c}, {c, d}} {

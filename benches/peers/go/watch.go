@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Moment is a point in time, and what this process had of the cores' time by then.
+// Moment is a point in time, and the core time that this process had used by then.
 type Moment struct {
 	wall time.Time
 	cpu  time.Duration
@@ -19,7 +19,7 @@ func now() Moment {
 	return Moment{time.Now(), time.Duration(usage.Utime.Nano() + usage.Stime.Nano())}
 }
 
-// Took is how long something took: on the wall, and on cores.
+// Took is a duration, as elapsed time and as core time.
 type Took struct {
 	wall, cpu time.Duration
 }

@@ -169,7 +169,8 @@ fn a_program_that_ends_is_not_kept_waiting_by_what_it_leaves_running() {
     assert_eq!(left.lines().count(), 6);
     for pid in left.lines() {
         let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
-        // What ends by itself is no reason to kill what it has left running; the test has started it.
+        // What ends by itself is no reason to kill what it has left running; the test has started
+        // it.
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     }
 }

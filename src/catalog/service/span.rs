@@ -51,7 +51,10 @@ impl<'de> Deserialize<'de> for SpanOption {
             type Value = Span;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a duration such as \"10ms\", or a distribution such as { exponential = \"10ms\" }")
+                f.write_str(
+                    "a duration such as \"10ms\", or a distribution such as { exponential \
+                             = \"10ms\" }",
+                )
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
@@ -122,7 +125,10 @@ impl JsonSchema for SpanOption {
                 "exponential": time,
                 "lognormal": {
                     "type": "object",
-                    "properties": { "mean": time, "cv2": { "type": "number", "minimum": 0, "maximum": 1e9 } },
+                    "properties": {
+                        "mean": time,
+                        "cv2": { "type": "number", "minimum": 0, "maximum": 1e9 },
+                    },
                     "required": ["mean", "cv2"],
                     "additionalProperties": false,
                 },

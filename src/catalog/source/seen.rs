@@ -301,8 +301,9 @@ impl Seen {
     }
 
     fn is_gone(&self, name: &[u8]) -> bool {
+        use io::ErrorKind::{NotADirectory, NotFound};
         let found = self.root.join(names::bytes_path(name)).symlink_metadata();
-        matches!(found, Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory))
+        matches!(found, Err(error) if matches!(error.kind(), NotFound | NotADirectory))
     }
 }
 

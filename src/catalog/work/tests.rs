@@ -328,7 +328,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn packed_bodies_come_back(body in bodies(), spill in prop_oneof![Just(0), Just(1000), Just(1 << 20)], from_file in any::<bool>()) {
+    fn packed_bodies_come_back(
+        body in bodies(),
+        spill in prop_oneof![Just(0), Just(1000), Just(1 << 20)], from_file in any::<bool>(),
+    ) {
         let folder = tempfile::tempdir().unwrap();
         let site = spilling(folder.path(), spill);
         for (pack, unpack) in [("gzip", "gunzip"), ("zstd", "unzstd")] {
@@ -356,7 +359,10 @@ proptest! {
     }
 
     #[test]
-    fn a_fused_chain_is_equal_to_its_parts(body in bodies(), spill in prop_oneof![Just(0), Just(1 << 20)]) {
+    fn a_fused_chain_is_equal_to_its_parts(
+        body in bodies(),
+        spill in prop_oneof![Just(0), Just(1 << 20)],
+    ) {
         let folder = tempfile::tempdir().unwrap();
         let site = spilling(folder.path(), spill);
         let parts = [("sha256", ""), ("gzip", "level = 1"), ("zstd", ""), ("sha256", "")];

@@ -20,7 +20,8 @@ pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
         return Err(bad(format!("error: --load {wrong}: a load is a share such as 0.9")));
     }
     if !args.what_if.is_empty() {
-        let message = "error: --what-if compares designs, --policies, --load and --service compare balancers: say one";
+        let message = "error: --what-if compares designs, --policies, --load and --service compare \
+                       balancers: say one";
         return Err(bad(message.to_owned()));
     }
     let seed = args.seed.map(|seed| format!("execution.seed={seed}"));

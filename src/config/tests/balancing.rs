@@ -132,7 +132,11 @@ full = "reject"
 workers = { count = 5, work = "nap" }
 [requesters.users]
 to = "front"
-load = { kind = "closed", count = 100, think = { bimodal = { short = "1ms", long = "1s", share = 0.005 } }, requests = 1000 }
+[requesters.users.load]
+kind = "closed"
+count = 100
+requests = 1000
+think = { bimodal = { short = "1ms", long = "1s", share = 0.005 } }
 [requesters.flood]
 to = "back"
 load = { kind = "open", utilisation = 0.5, arrivals = "fixed" }
@@ -159,7 +163,8 @@ fn programs_and_paths_are_known() {
 #[test]
 fn overrides_change_parts_of_a_balancer() {
     let text = asked(
-        "policy = { kind = \"reserve\", workers = 3, short = \"5ms\" }\nhedge = { after = \"1s\", budget = 0.5 }",
+        "policy = { kind = \"reserve\", workers = 3, short = \"5ms\" }\n\
+         hedge = { after = \"1s\", budget = 0.5 }",
         "",
         "kind = \"open\", rate = 5, requests = 7",
     );
@@ -282,11 +287,14 @@ load = { kind = "batch", requests = 1 }
 fn numbers_of_balancers() {
     let judged = |lines: &str, workers: &str| shown(&asked(lines, workers, BATCH));
     insta::assert_snapshot!(judged(
-        "policy = { kind = \"central\", per_worker = 0 }\nhedge = { after = \"1s\", percentile = 0.9, budget = 0 }\nreplicate = 5\nqueue = 0\nmax_attempts = 0\nidempotent = false",
+        "policy = { kind = \"central\", per_worker = 0 }\n\
+         hedge = { after = \"1s\", percentile = 0.9, budget = 0 }\nreplicate = 5\nqueue = 0\n\
+         max_attempts = 0\nidempotent = false",
         ""
     ));
     insta::assert_snapshot!(judged(
-        "policy = { kind = \"reserve\", workers = 4, short = \"0s\", ageing = -1 }\nhedge = { percentile = 95 }",
+        "policy = { kind = \"reserve\", workers = 4, short = \"0s\", ageing = -1 }\n\
+         hedge = { percentile = 95 }",
         "concurrency = 100_000"
     ));
     insta::assert_snapshot!(judged("hedge = { budget = 2 }\nreplicate = 1", ""));
@@ -299,6 +307,8 @@ fn numbers_of_balancers() {
 
 #[test]
 fn mistakes_in_requesters() {
+    let bimodal = r#"bimodal = { short = "2s", long = "1s", share = 7 }"#;
+    let both = r#"lognormal = { mean = "1s", cv2 = nan }, uniform = ["1s", "2s"]"#;
     insta::assert_snapshot!(shown(&format!(
         r#"{}
 [requesters.a]
@@ -314,10 +324,10 @@ to = "front"
 load = {{ kind = "closed", count = 0, think = {{ uniform = ["2s", "1s"] }}, requests = 0 }}
 [requesters.e]
 to = "front"
-load = {{ kind = "closed", count = 1, think = {{ bimodal = {{ short = "2s", long = "1s", share = 7 }} }} }}
+load = {{ kind = "closed", count = 1, think = {{ {bimodal} }} }}
 [requesters.f]
 to = "front"
-load = {{ kind = "closed", count = 1, think = {{ lognormal = {{ mean = "1s", cv2 = nan }}, uniform = ["1s", "2s"] }} }}
+load = {{ kind = "closed", count = 1, think = {{ {both} }} }}
 [requesters.g]
 to = "front"
 load = {{ kind = "open" }}
@@ -334,10 +344,13 @@ load = {{ kind = "batch", requests = -1 }}
 
 #[test]
 fn ends_that_are_of_another_sort() {
-    let more = "[crews.a]\nlike = \"solo\"\nto = \"front\"\n[crews.b]\nlike = \"solo\"\nfrom = \"front\"\n[requesters.lost]\nto = \"manuals\"\nload = { kind = \"batch\", requests = 1 }\n";
+    let more = "[crews.a]\nlike = \"solo\"\nto = \"front\"\n[crews.b]\nlike = \"solo\"\n\
+                from = \"front\"\n[requesters.lost]\nto = \"manuals\"\n\
+                load = { kind = \"batch\", requests = 1 }\n";
     insta::assert_snapshot!(shown(&format!("{}{}", small(ALL, more), front(""))));
     insta::assert_snapshot!(shown(&format!(
-        "{}[dumps.users]\ncapacity = 9\n[requesters.Bad-Name]\nto = \"front\"\nload = {{ kind = \"batch\", requests = 1 }}\n",
+        "{}[dumps.users]\ncapacity = 9\n[requesters.Bad-Name]\nto = \"front\"\n\
+         load = {{ kind = \"batch\", requests = 1 }}\n",
         front("")
     )));
 }

@@ -7,7 +7,8 @@ use crate::plan::Plan;
 fn said(sets: &[&str]) -> String {
     let text = small(
         ALL,
-        "[balancers.b]\nworkers = { work = { kind = \"sleep\", time = \"1ms\" } }\n[requesters.r]\nto = \"b\"\nload = { kind = \"batch\", requests = 10 }\n",
+        "[balancers.b]\nworkers = { work = { kind = \"sleep\", time = \"1ms\" } }\n[requesters.r]\n\
+         to = \"b\"\nload = { kind = \"batch\", requests = 10 }\n",
     );
     let overrides = sets.iter().fold(Overrides::default(), |overrides, set| overrides.set(*set));
     shown_with(&text, &overrides)

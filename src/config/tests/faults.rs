@@ -63,7 +63,8 @@ fn a_target_is_a_node_a_crew_a_point_a_pattern_or_an_edge() {
 fn brackets_pick_copies() {
     let text = |target: &str| {
         format!(
-            "extends = \"config/eight-gophers.toml\"\n[faults.one]\nkind = \"kill\"\ntarget = \"{target}\"\n{AT}"
+            "extends = \"config/eight-gophers.toml\"\n[faults.one]\nkind = \"kill\"\n\
+             target = \"{target}\"\n{AT}"
         )
     };
     let nodes = |target: &str| -> Vec<String> {
@@ -95,7 +96,8 @@ fn kinds_and_times_are_read_with_their_defaults() {
         What::Kind(Kind::Hang { span: FOR_EVER }, When::At(vec![Time::ZERO + s(1)]))
     );
     let slow = rule(
-        "target = \"near\"\nkind = \"slow\"\nby = \"1s\"\nfor = \"2s\"\nwhen = { poisson = \"5s\" }",
+        "target = \"near\"\nkind = \"slow\"\nby = \"1s\"\nfor = \"2s\"\n\
+         when = { poisson = \"5s\" }",
     );
     let kind = Kind::Slow { by: s(1), span: s(2) };
     assert_eq!(slow.what, What::Kind(kind, When::Poisson(s(5))));

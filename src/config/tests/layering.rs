@@ -133,7 +133,14 @@ proptest! {
     }
 
     #[test]
-    fn rubbish_is_refused_in_peace(text in "\\PC{0,200}", set in "\\PC{0,40}", value in "\\PC{0,40}") {
+    fn rubbish_is_refused_in_peace(
+        text in "\\PC{0,
+        200}",
+        set in "\\PC{0,
+        40}",
+        value in "\\PC{0,
+        40}",
+    ) {
         let overrides = Overrides::default()
             .set(set.clone())
             .variable(format!("GOPHERWORKS__{set}"), value);

@@ -7,7 +7,8 @@ fn crews(count: usize, extra: &str) -> String {
     let mut text = String::from("[incinerators.f]\nburn = \"count\"\n");
     for n in 0..count {
         text += &format!(
-            "[piles.p{n}]\nsource = {{ kind = \"generate\", books = 1 }}\n[crews.c{n}]\nfrom = \"p{n}\"\nto = \"f\"\n{ALL}\n{extra}\n"
+            "[piles.p{n}]\nsource = {{ kind = \"generate\", books = 1 }}\n[crews.c{n}]\n\
+             from = \"p{n}\"\nto = \"f\"\n{ALL}\n{extra}\n"
         );
     }
     text
@@ -73,7 +74,8 @@ fn judging_is_linear() {
                 let mut text = small(ALL, "");
                 for n in 0..n {
                     text += &format!(
-                        "[dumps.a{n}]\n[dumps.b{n}]\n[crews.x{n}]\nfrom = \"a{n}\"\nto = \"b{n}\"\n{ALL}\n[crews.y{n}]\nfrom = \"b{n}\"\nto = \"a{n}\"\n{ALL}\n"
+                        "[dumps.a{n}]\n[dumps.b{n}]\n[crews.x{n}]\nfrom = \"a{n}\"\nto = \"b{n}\"\n\
+                         {ALL}\n[crews.y{n}]\nfrom = \"b{n}\"\nto = \"a{n}\"\n{ALL}\n"
                     );
                 }
                 text

@@ -41,7 +41,8 @@ fn from_the_environment_and_from_flags() {
         .set("crews..solo=1");
     let text = small(
         &format!(
-            "{ALL}\nwork = \"a${{env.COUNT}}\"\ncarts = {{ books = \"${{env.COUNT}}\", bytes = \"${{env.NONE}}\" }}"
+            "{ALL}\nwork = \"a${{env.COUNT}}\"\n\
+             carts = {{ books = \"${{env.COUNT}}\", bytes = \"${{env.NONE}}\" }}"
         ),
         "",
     );
@@ -63,7 +64,9 @@ fn gophers() {
 
 #[test]
 fn times() {
-    let steps = "load = 1\npush = { wait = 1.5, cpu = { uniform = [\"2s\", \"1s\"] } }\nunload = \"1 day\"\nreturn = { cpu = { uniform = [\"1s\"] }, wait = { exponential = \"1s\", uniform = [\"1s\", \"2s\"] } }";
+    let steps = "load = 1\npush = { wait = 1.5, cpu = { uniform = [\"2s\", \"1s\"] } }\n\
+                 unload = \"1 day\"\nreturn = { cpu = { uniform = [\"1s\"] }, \
+                 wait = { exponential = \"1s\", uniform = [\"1s\", \"2s\"] } }";
     insta::assert_snapshot!(crew(&format!("{ALL}\n[crews.solo.steps]\n{steps}")));
 }
 
@@ -113,7 +116,8 @@ gophers = ["load push unload return"]
 
 #[test]
 fn nobody_fills_or_empties() {
-    let more = "[dumps.full]\ncapacity = 200\n[dumps.idle]\n[piles.offered]\n[incinerators.cold]\nburn = \"count\"\n";
+    let more = "[dumps.full]\ncapacity = 200\n[dumps.idle]\n[piles.offered]\n[incinerators.cold]\n\
+                burn = \"count\"\n";
     insta::assert_snapshot!(shown(&small(ALL, more)));
     insta::assert_snapshot!(shown(""));
 }
@@ -124,7 +128,9 @@ fn cycles() {
         format!("[crews.{name}]\nlike = \"solo\"\nfrom = \"{from}\"\nto = \"{to}\"\n")
     };
     let more = [
-        "[dumps]\nb = { capacity = 200 }\nc = { capacity = 200 }\nd = { capacity = 200 }\ne = { capacity = 200 }\n".to_owned(),
+        "[dumps]\nb = { capacity = 200 }\nc = { capacity = 200 }\nd = { capacity = 200 }\n\
+         e = { capacity = 200 }\n"
+            .to_owned(),
         crew("in", "manuals", "b"),
         crew("bc", "b", "c"),
         crew("cd", "c", "d"),
@@ -160,9 +166,11 @@ fn names() {
 fn kinds() {
     let text = small(
         &format!(
-            "{ALL}\nwork = [\"gzp\", {{ level = 6 }}, {{ kind = \"gzip\", lvel = 6, level = \"high\" }}, 4, {{ kind = \"sha256\", bits = 9 }}]"
+            "{ALL}\nwork = [\"gzp\", {{ level = 6 }}, {{ kind = \"gzip\", lvel = 6, \
+             level = \"high\" }}, 4, {{ kind = \"sha256\", bits = 9 }}]"
         ),
-        "[piles.more]\nsource = { kind = \"generate\", boks = 1, size = 1 }\n[incinerators.out]\nburn = { kind = \"files\", manifst = \"m\" }\n[incinerators.none]\n",
+        "[piles.more]\nsource = { kind = \"generate\", boks = 1, size = 1 }\n[incinerators.out]\n\
+         burn = { kind = \"files\", manifst = \"m\" }\n[incinerators.none]\n",
     );
     insta::assert_snapshot!(shown(&text));
 }

@@ -108,7 +108,8 @@ impl Page {
         let [x, y, wide, tall, round] = [x, y, wide, tall, round].map(number);
         let _ = writeln!(
             self.out,
-            "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{wide}\" height=\"{tall}\" rx=\"{round}\"/>"
+            "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{wide}\" height=\"{tall}\" \
+             rx=\"{round}\"/>"
         );
     }
 

@@ -143,7 +143,9 @@ prop_compose! {
         piles in prop::collection::vec(("[a-z][a-z0-9_]{0,18}", any::<bool>()), 1..4),
         dumps in prop::collection::vec((0u64..5_000_000, any::<bool>()), 0..8),
         fires in prop::collection::vec("[a-z]{1,30}", 1..4),
-        ways in prop::collection::vec((any::<[prop::sample::Index; 2]>(), crew(), 0u8..8, 0u32..4), 1..16),
+        ways in prop::collection::vec(
+            (any::<[prop::sample::Index; 2]>(), crew(), 0u8..8, 0u32..4), 1..16
+        ),
         lanes in 0u32..4,
     ) -> TopologyConfig {
         let mut design = TopologyConfig::builder("any");
@@ -159,7 +161,9 @@ prop_compose! {
         }
         for (at, (room, shared)) in dumps.iter().enumerate() {
             let name = format!("dump{at}");
-            design = design.dump(&name, |dump| dump.capacity_books(*room).capacity_bytes(*room << 10));
+            design = design.dump(&name, |dump| {
+                dump.capacity_books(*room).capacity_bytes(*room << 10)
+            });
             if *shared { design = design.shared(&name); }
             nodes.push(name);
         }

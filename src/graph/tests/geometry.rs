@@ -191,7 +191,9 @@ fn planted_overlaps_are_caught() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 60, failure_persistence: None, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn nothing_overlaps_in_any_design(config in any_design()) {

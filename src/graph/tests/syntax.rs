@@ -208,7 +208,9 @@ fn planted_mistakes_are_caught() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 40, failure_persistence: None, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn any_design_is_well_formed_and_drawn_the_same_twice(config in any_design()) {

@@ -371,7 +371,9 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            cases: 400, failure_persistence: None, ..ProptestConfig::default()
+        })]
         /// Every answer is certified by its prices, so it suffices that there is one. As in
         /// designs, the variables are parts of the first one; magnitudes range from nanoseconds to
         /// hours.

@@ -111,7 +111,9 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None, ..ProptestConfig::default()
+        })]
 
         #[test]
         fn what_is_done_is_undone(a in -1e6..1e6f64, b in 1e-6..1e6f64, c in -1.0..1.0f64) {

@@ -85,7 +85,8 @@ const MISTAKES: &[(&str, &str)] = &[
         "/incinerators/furnace/burn/per",
     ),
     (
-        "incinerators.furnace.burn = { kind = \"command\", command = [\"cat\"], timeout = \"1 week\" }",
+        "incinerators.furnace.burn = { kind = \"command\", command = [\"cat\"], \
+         timeout = \"1 week\" }",
         "/incinerators/furnace/burn/timeout",
     ),
     ("crews.near.work = \"gizp\"", "/crews/near/work"),

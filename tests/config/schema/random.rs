@@ -312,12 +312,14 @@ fn they_read_the_same_texts() {
     let number = "[ _]{0,1}[0-9]{0,3}[._]{0,1}[0-9_]{0,2}[ \t]{0,1}";
     let time = format!("{number}(ns|us|\u{b5}s|\u{3bc}s|ms|s|m|min|h|d|x){{0,1}}s{{0,1}} {{0,1}}");
     let bytes = format!("{number}(kB|KB|mb|Gb|mib|TiB|B|x){{0,1}}b{{0,1}} {{0,1}}");
-    let duties = "[ ]{0,1}(([0-9+]{1,2}|load|push|unload|return|fly)[ \t\n*]{1,2}){0,4}(load|return)[ ]{0,1}";
+    let duties = "[ ]{0,1}(([0-9+]{1,2}|load|push|unload|return|fly)[ \t\n\
+                  *]{1,2}){0,4}(load|return)[ ]{0,1}";
     let label =
         "(middle|Middle| middle){1}(\\[[ ]{0,1}(lane|Lane){0,1}[ =,]{1,2}[ +0-1]{1,2}\\]){0,1}";
     let command =
         "incinerators.furnace.burn = { kind = 'command', command = ['cat'], timeout = TEXT }";
-    let lane = "copies.lane = 2\nshared = ['furnace']\ncrews.third = { like = 'near', from = TEXT, to = 'furnace' }";
+    let lane = "copies.lane = 2\nshared = ['furnace']\n\
+                crews.third = { like = 'near', from = TEXT, to = 'furnace' }";
     let cases = [
         ("crews.near.steps.load = TEXT", time.as_str()),
         ("piles.manuals.source.size = TEXT", &bytes),

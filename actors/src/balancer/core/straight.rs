@@ -187,8 +187,8 @@ impl<W: Work> Loan<'_, W> {
             if *occupies && core.lanes[worker].poll_over(epoch, key, cx) {
                 return Poll::Ready(Ran::Over);
             }
-            // Made anew for each poll, which is part of a poll by the caller: captured, it would be moved
-            // once more. Polling does not panic: it is guarded.
+            // Made anew for each poll, which is part of a poll by the caller: captured, it would be
+            // moved once more. Polling does not panic: it is guarded.
             let before = enter(serving() | core.mark.bit());
             let polled = at(home, || future.as_mut().poll_guarded(cx));
             leave(before);

@@ -342,7 +342,9 @@ async fn play(plan: Plan) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 64, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn every_caller_hears_once_on_two_arbiters(plan in plans()) {

@@ -100,14 +100,16 @@ impl Restarts {
             let own = self.failures.iter().filter(|(_, whose)| *whose == child).count();
             let name = self.children.of(child).name();
             let reason = format!(
-                "{name} {exit}; that is failure {all} within {period:?} ({own} by {name}), and {intensity} are allowed"
+                "{name} {exit}; that is failure {all} within {period:?} ({own} by {name}), \
+                 and {intensity} are allowed"
             );
             return self.escalate(reason, now, out);
         }
         if streak >= in_a_row.max(1) {
             let name = self.children.of(child).name();
             let reason = format!(
-                "{name} failed {streak} times in a row, never healthy for {:?} in between; at last it {exit}",
+                "{name} failed {streak} times in a row, never healthy for {:?} in between; \
+                 at last it {exit}",
                 backoff.reset
             );
             return self.escalate(reason, now, out);

@@ -219,7 +219,8 @@ fn too_many_within_the_period_escalate_with_a_reason() {
     m.on_timer(at(10));
     m.on_started(ChildId(0), 2, at(10));
     m.on_exit(ChildId(1), 1, &boom(), at(20));
-    let reason = "child0 panicked at pile.rs:7: boom; that is failure 3 within 10s (2 by child0), and 2 are allowed";
+    let reason = "child0 panicked at pile.rs:7: boom; that is failure 3 within 10s (2 by child0), \
+                  and 2 are allowed";
     assert_eq!(
         m.on_exit(ChildId(0), 2, &boom(), at(25)),
         [
@@ -261,7 +262,8 @@ fn failures_in_a_row_escalate_below_the_intensity() {
     };
     assert_eq!(
         reason,
-        "child0 failed 3 times in a row, never healthy for 5s in between; at last it panicked at pile.rs:7: boom"
+        "child0 failed 3 times in a row, never healthy for 5s in between; \
+         at last it panicked at pile.rs:7: boom"
     );
 }
 

@@ -179,7 +179,8 @@ fn more_failures_than_the_intensity_allows_escalate_and_name_the_last() {
         };
         assert_eq!(
             reason,
-            "probe/1500 could not be made: no; that is failure 6 within 10s (6 by probe/1500), and 5 are allowed"
+            "probe/1500 could not be made: no; that is failure 6 within 10s (6 by probe/1500), \
+             and 5 are allowed"
         );
         assert!((0..2_000).all(|index| ports.is_closed(index)));
         let late = template_of_none(&handle).await;

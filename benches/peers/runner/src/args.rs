@@ -6,11 +6,14 @@ pub const USAGE: &str = "\
 benches/peers/run [OPTIONS]
 
   --rounds N        rounds; 7 by default, 2 with --quick
-  --only ROW,...    only these rows: pipeline, ring, copies, balancer (or balancer-empty, ...), idle, light, supervised, scale
-  --peers PEER,...  only these programs: gopherworks, go, plain, tokio, raw-actix, ractor, kameo, tower
+  --only ROW,...    only these rows: pipeline, ring, copies, balancer (or balancer-empty, ...), \
+  idle, light, supervised, scale
+  --peers PEER,...  only these programs: gopherworks, go, plain, tokio, raw-actix, ractor, kameo, \
+  tower
   --quick           small counts and 2 rounds: to see that all works, not for figures
   --seconds S       how long a program is to run, where its count is not fixed; 1 by default
-  --by wall|cpu     time of one-thread programs: on the wall (default), or of cores, for a machine that others use too
+  --by wall|cpu     time of one-thread programs: on the wall (default), or of cores, \
+  for a machine that others use too
   --json FILE       everything that was measured, as JSON
   --help";
 

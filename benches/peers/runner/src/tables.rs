@@ -126,7 +126,8 @@ pub fn remarks(judged: &[Judged], measured: &Measured, others: f64, args: &Args)
     }
     if others > 0.05 {
         println!(
-            "Others had {:.0} % of the machine's cores meanwhile: figures of two threads and of latency mean little.",
+            "Others had {:.0} % of the machine's cores meanwhile: figures of two threads and of \
+             latency mean little.",
             others * 100.0
         );
     }
@@ -160,7 +161,10 @@ pub fn json(
         })
     });
     let rows = measured.lines.iter().map(|((group, cell), rounds)| {
-        json!({"group": group, "peer": cell.peer, "row": cell.row, "threads": cell.threads, "rounds": rounds})
+        json!({
+            "group": group, "peer": cell.peer, "row": cell.row,
+            "threads": cell.threads, "rounds": rounds,
+        })
     });
     let all = json!({
         "machine": machine,

@@ -15,6 +15,9 @@ use super::super::super::run_state::RunState;
 
 const RECORDS: &str = ".records";
 
+/// Writes the content of a file.
+type Fill<'a> = &'a mut dyn FnMut(&mut dyn Write) -> io::Result<()>;
+
 /// This node's journal of digests, and the manifest, which covers all nodes of the root.
 pub(super) struct Manifest {
     name: String,
@@ -112,7 +115,7 @@ impl Manifest {
     /// exists. `create` receives the mode of the manifest and a function that writes its content.
     pub(super) fn rebuild(
         &self,
-        create: impl FnOnce(u32, &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()>,
+        create: impl FnOnce(u32, Fill<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
         let listed = self.listed()?;
         // Digests reveal content, so the manifest grants only the read rights that all listed files

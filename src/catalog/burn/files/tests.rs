@@ -249,11 +249,11 @@ fn what_is_in_the_way_is_permanent_and_a_full_disk_is_not() {
 }
 
 #[test]
-fn a_disk_that_takes_no_more_is_transient_and_keeps_no_half_file() {
+fn a_full_disk_is_transient_and_keeps_no_half_file() {
     // The file size limit applies per process, so this test runs in a child process whose shell
     // sets it.
     if std::env::var_os("GOPHERWORKS_SMALL_FILES").is_none() {
-        let name = "catalog::burn::files::tests::a_disk_that_takes_no_more_is_transient_and_keeps_no_half_file";
+        let name = "catalog::burn::files::tests::a_full_disk_is_transient_and_keeps_no_half_file";
         let limited = Command::new("sh")
             .args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "sh"])
             .arg(std::env::current_exe().unwrap())

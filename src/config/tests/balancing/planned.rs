@@ -95,7 +95,8 @@ fn every_load_is_planned() {
     );
     let mean = Duration::from_millis(1);
     let think = load(
-        "kind = \"closed\", count = 1, requests = 5, think = { lognormal = { mean = \"1ms\", cv2 = 10 } }",
+        "kind = \"closed\", count = 1, requests = 5, think = { lognormal = { mean = \"1ms\", \
+         cv2 = 10 } }",
     );
     assert_eq!(
         think,

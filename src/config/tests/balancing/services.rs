@@ -83,16 +83,30 @@ eject = 3"#,
 #[test]
 fn mistakes_in_what_serves_http_are_shown() {
     let loads = [
-        r#"kind = "http", listen = "0.0.0.0:8080", path = "books", admin = "/", body = 0, headers = 200, key_header = "x y", connections = 0, read_timeout = "0s", requests = 0"#,
+        concat!(
+            r#"kind = "http", listen = "0.0.0.0:8080", path = "books", admin = "/", body = 0, "#,
+            r#"headers = 200, key_header = "x y", connections = 0, read_timeout = "0s", "#,
+            r#"requests = 0"#,
+        ),
         r#"kind = "http", listen = "8080", bdoy = "1MiB""#,
         r#"kind = "http", path = "/books""#,
-        r#"kind = "http", listen = "127.0.0.1:8080", status = 404, methods = ["GET", "CONNECT", "a b"], hosts = ["http://x"], write_timeout = "25h", min_rate = 0, grace = "2d", shutdown_timeout = "0s""#,
-        r#"kind = "http", listen = "127.0.0.1:8080", methods = [], hosts = "x", body = "2GiB", grace = "25h""#,
+        concat!(
+            r#"kind = "http", listen = "127.0.0.1:8080", status = 404, "#,
+            r#"methods = ["GET", "CONNECT", "a b"], hosts = ["http://x"], "#,
+            r#"write_timeout = "25h", min_rate = 0, grace = "2d", shutdown_timeout = "0s""#,
+        ),
+        concat!(
+            r#"kind = "http", listen = "127.0.0.1:8080", methods = [], hosts = "x", "#,
+            r#"body = "2GiB", grace = "25h""#,
+        ),
     ];
     for (number, load) in loads.iter().enumerate() {
         insta::assert_snapshot!(format!("http_{}", number + 1), shown(&asked("", "", load)));
     }
-    let public = r#"kind = "http", listen = "0.0.0.0:8080", public = true, admin = "/ops", key_header = "X-Session", methods = ["get"]"#;
+    let public = concat!(
+        r#"kind = "http", listen = "0.0.0.0:8080", public = true, admin = "/ops", "#,
+        r#"key_header = "X-Session", methods = ["get"]"#,
+    );
     let plan = plan(&asked("", "", public));
     let http = plan.requesters[0].http.as_ref().expect("it serves");
     assert_eq!((http.path.as_str(), http.body, http.headers), ("/", 1 << 20, 64));

@@ -146,7 +146,9 @@ fn same(a: f64, b: f64) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 200, failure_persistence: None, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn folding_changes_nothing(design in design()) {
@@ -220,7 +222,10 @@ proptest! {
     }
 
     #[test]
-    fn time_is_scaled(design in design(), scale in prop_oneof![Just(0.5), Just(3.0), Just(1e-3), Just(1e4)]) {
+    fn time_is_scaled(
+        design in design(),
+        scale in prop_oneof![Just(0.5), Just(3.0), Just(1e-3), Just(1e4)],
+    ) {
         let plan = design.plan();
         let (one, other) = (plan.predict(1.0), plan.predict(scale));
         prop_assume!(timed(&one));

@@ -64,7 +64,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             1 => worker.clone().prop_map(Step::Down),
             6 => worker.prop_map(Step::Take),
             4 => (0..9usize, any::<bool>()).prop_map(|(n, f)| Step::Answer(n, f)),
-            2 => (0..9usize, any::<bool>(), any::<bool>()).prop_map(|(n, c, a)| Step::Lose(n, c, a)),
+            2 => (0..9usize, any::<bool>(), any::<bool>())
+                .prop_map(|(n, c, a)| Step::Lose(n, c, a)),
             2 => (0..30usize).prop_map(Step::Cancel),
             2 => (0..40u64).prop_map(Step::Later),
             1 => (0..5usize).prop_map(Step::Resize),
@@ -92,7 +93,9 @@ fn spreads() -> impl Strategy<Value = Spread> {
     prop_oneof![
         3 => Just(Spread::One),
         1 => prop::option::of(1..4u32).prop_map(Spread::Replicated),
-        1 => Just(Spread::Hedged(Hedge { after: After::Delay(Duration::from_nanos(10)), budget: 0.5 })),
+        1 => Just(Spread::Hedged(Hedge {
+            after: After::Delay(Duration::from_nanos(10)), budget: 0.5
+        })),
     ]
 }
 

@@ -114,7 +114,8 @@ enum Op {
 fn ops() -> impl Generate<Value = Vec<Op>> {
     let exits = prop_oneof![Just(Exit::Normal), Just(boom()), Just(Exit::Killed)];
     let op = prop_oneof![
-        6 => (0..4usize, 1..4u64, exits).prop_map(|(child, epoch, exit)| Op::Exit(child, epoch, exit)),
+        6 => (0..4usize, 1..4u64, exits)
+            .prop_map(|(child, epoch, exit)| Op::Exit(child, epoch, exit)),
         6 => (0..4usize, 1..4u64).prop_map(|(child, epoch)| Op::Started(child, epoch)),
         2 => (0..4usize).prop_map(Op::Kill),
         1 => (0..4usize, 1..4u64).prop_map(|(child, epoch)| Op::GiveUp(child, epoch)),

@@ -228,7 +228,8 @@ proptest! {
         world.apply(&Op::Stop(1_000));
         let deadline = world.now + ms(1_000) + policy.kill_deadline;
         world.run_to(deadline);
-        prop_assert!(world.ended, "nobody reports, yet the kill deadline ends it: {:?}", world.machine);
+        prop_assert!(world.ended, "nobody reports, yet the kill deadline ends it: \
+                                   {:?}", world.machine);
     }
 
     /// A child that always fails before it is healthy leads to an escalation under every policy.
@@ -288,11 +289,13 @@ proptest! {
         let mut m = running(policy(strategy), &vec![P; count]);
         let mut now = at(1);
         let mut wanted = m.on_exit(ChildId(culprit), 1, &boom(), now);
-        let killed: Vec<Do> = (first..count).rev().filter(|child| *child != culprit).map(kill).collect();
+        let others = (first..count).rev().filter(|child| *child != culprit);
+        let killed: Vec<Do> = others.map(kill).collect();
         prop_assert_eq!(&wanted[0], &restarting(culprit, 10));
         prop_assert_eq!(&wanted[1..], &killed[..]);
         wanted.clear();
-        for child in reports.into_iter().filter(|child| (first..count).contains(child) && *child != culprit) {
+        let affected = |child: &usize| (first..count).contains(child) && *child != culprit;
+        for child in reports.into_iter().filter(affected) {
             prop_assert_eq!(&wanted, &[], "started before every report was in");
             now = now + ms(delays[child]);
             wanted = m.on_exit(ChildId(child), 1, &Exit::Killed, now);
@@ -318,12 +321,20 @@ proptest! {
 
     /// Delays stay between their bounds and, without jitter, double up to the upper bound.
     #[test]
-    fn backoff_keeps_its_bounds(min in 0..10_000u64, max in 0..100_000u64, jitter in -1.0..2.0f64, failures in 0..u32::MAX, seed in any::<u64>()) {
+    fn backoff_keeps_its_bounds(
+        min in 0..10_000u64,
+        max in 0..100_000u64,
+        jitter in -1.0..2.0f64,
+        failures in 0..u32::MAX,
+        seed in any::<u64>(),
+    ) {
         let backoff = Backoff { min: ms(min), max: ms(max), jitter, reset: ms(1) };
         let delay = backoff.delay(failures, &mut Seed(seed).stream("a", "b"));
         prop_assert!(delay >= ms(min) && delay <= ms(max.max(min)));
         let plain = Backoff { jitter: f64::NAN, ..backoff };
-        let doubled = (u128::from(min) << failures.saturating_sub(1).min(40)).min(u128::from(max.max(min)));
-        prop_assert_eq!(plain.delay(failures, &mut Seed(seed).stream("a", "b")).as_millis(), doubled);
+        let doubled = u128::from(min) << failures.saturating_sub(1).min(40);
+        let doubled = doubled.min(u128::from(max.max(min)));
+        let delay = plain.delay(failures, &mut Seed(seed).stream("a", "b"));
+        prop_assert_eq!(delay.as_millis(), doubled);
     }
 }
