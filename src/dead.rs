@@ -220,8 +220,8 @@ impl Letters {
     pub fn warn_of_damage(&self, path: &Path) {
         for (number, line) in &self.damaged {
             log::warn!(
-                "{}:{number}: no whole letter ({} bytes), as a run leaves it that is killed while \
-                 it writes; it is passed over",
+                "{}:{number}: an incomplete letter ({} bytes), as a killed run leaves it; \
+                 it is skipped",
                 path.display(),
                 line.len()
             );
@@ -328,7 +328,7 @@ pub fn replace(path: &Path, letters: &[Letter], damaged: &[(usize, Vec<u8>)]) ->
 fn now() -> String {
     #[expect(
         clippy::disallowed_methods,
-        reason = "letters are kept by real runs only, and name a date"
+        reason = "only real runs keep letters, so there is a date"
     )]
     let now = std::time::SystemTime::now();
     let since = now.duration_since(std::time::UNIX_EPOCH);

@@ -84,7 +84,7 @@ impl Runs {
         let only = |name: &str| {
             std::env::var(name).ok().map(|text| match text.parse::<u64>() {
                 Ok(number) => number,
-                Err(_) => panic!("{name}={text} is no number"),
+                Err(_) => panic!("{name}={text} is not a number"),
             })
         };
         self.run_only(only(SEED), only(SCHEDULE), test);

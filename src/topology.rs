@@ -94,7 +94,7 @@ pub enum StartError {
     #[error("{0}")]
     Overlap(String),
     /// The operating system gave no threads.
-    #[error("no threads: {0}")]
+    #[error("can't start threads: {0}")]
     Threads(#[from] std::io::Error),
     /// The supervisor gave up before every actor was up.
     #[error("the supervisor gave up during the start: {0}")]

@@ -163,7 +163,7 @@ pub fn judge(measure: &Measure, report: &Report, audit: &Audit, done: &Done) -> 
             expected: format!("<= {most:?}"),
             found: match found {
                 Some(found) => format!("{found:?} of {}", audit.recoveries()),
-                None => "nobody had to recover".to_owned(),
+                None => "no actor had to recover".to_owned(),
             },
             pass: found.is_none_or(|found| found <= most),
         });
@@ -220,7 +220,7 @@ impl fmt::Display for Verdict {
             writeln!(f, "  trace  {hash}")?;
         }
         if let (Some(faults), Some(count)) = (&self.minimal, self.minimal_faults) {
-            writeln!(f, "  the least that shows it ({count} faults), for a file of its own:")?;
+            writeln!(f, "  the smallest failing set ({count} faults), for a regression file:")?;
             for line in faults.lines() {
                 writeln!(f, "    {line}")?;
             }

@@ -20,7 +20,7 @@ fn main() {
         [name, count] => match count.parse() {
             Ok(count) => run(name, count),
             Err(_) => {
-                eprintln!("{count} is no number");
+                eprintln!("{count} is not a number");
                 exit(2)
             }
         },

@@ -196,7 +196,7 @@ impl Pause {
         if told {
             let after = works.clock.now() - since;
             works.tell(Event::Available { node: self.name.clone(), after });
-            log::warn!("{} {} goes on after {}", self.what, self.name, seconds(after));
+            log::warn!("{} {} resumes after {}", self.what, self.name, seconds(after));
         }
         true
     }
@@ -250,7 +250,7 @@ impl Pause {
         });
         // Logged as an error, so that quiet runs show it as well: work has stopped.
         log::error!(
-            "{} {} can't take anything: {}; trying again in {}, then less often (up to every {}), \
+            "{} {} is unavailable: {}; retrying in {}, then less often (up to every {}), \
              {waiting} books wait",
             self.what,
             self.name,

@@ -85,8 +85,8 @@ impl Reasons {
         if line {
             let (what, reason) = (printable(what), printable(reason));
             match then {
-                Then::Again => log::warn!("{node}: {what} failed, and is tried again: {reason}"),
-                Then::Final => log::error!("{node}: {what} failed for good: {reason}"),
+                Then::Again => log::warn!("{node}: {what} failed and is retried: {reason}"),
+                Then::Final => log::error!("{node}: {what} failed permanently: {reason}"),
                 Then::Intended => {}
             }
         }

@@ -188,7 +188,7 @@ fn outside(
         if is_size { super::units::Size(bound as u64).to_string() } else { bound.to_string() }
     };
     if number.is_nan() {
-        return Some("this is no number".to_owned());
+        return Some("this is not a number".to_owned());
     }
     let (word, bound, end) = match (least, most) {
         (Some(least), _) if number < least => ("small", least, "at least"),

@@ -27,7 +27,7 @@ fn load(file: &std::path::Path, overrides: &Overrides, quiet: bool) -> Result<Lo
     }
     if loaded.plan.faults.is_empty() {
         return Err(Failed::new(format!(
-            "error: {} says nothing of faults\n  help: add a table such as\n\
+            "error: {} defines no faults\n  help: add a table such as\n\
              \n    [faults.any]\n    kind = \"mix\"\n    target = \"*\"\n",
             file.display()
         )));
@@ -125,7 +125,7 @@ async fn live(
         tokio::select! {
             biased;
             ended = run => ended,
-            () = follow => unreachable!("the bar follows for ever"),
+            () = follow => unreachable!("the bar is drawn until it is cancelled"),
         }
     };
     let report = end(&running, done.clone(), signal, &signals).await;

@@ -47,7 +47,7 @@ fn read(file: &Path) -> Result<Letters, Failed> {
 }
 
 fn tampered(error: &io::Error) -> Failed {
-    Failed::new(format!("error: a letter can't be understood: {error}"))
+    Failed::new(format!("error: a letter can't be parsed: {error}"))
 }
 
 fn list(file: &Path, format: Format) -> Result<i32, Failed> {
@@ -138,7 +138,8 @@ fn show(file: &Path, number: Option<usize>, body: bool, format: Format) -> Resul
 
 /// Copies a body to standard output; tells read errors from write errors.
 fn print_body(book: &Book) -> Result<(), Failed> {
-    let unreadable = |error: io::Error| Failed::new(format!("error: its body: {error}"));
+    let unreadable =
+        |error: io::Error| Failed::new(format!("error: the letter's body can't be read: {error}"));
     let mut reader = book.body.open().map_err(unreadable)?;
     let mut out = io::stdout().lock();
     let mut buffer = vec![0; 64 * 1024];

@@ -16,39 +16,32 @@ pub const EXIT_CODES: &str = "Exit codes:
   2    wrong usage
   3    finished, but some books are dead letters or some requests failed
   70   the restart budget is spent
-  75   the deadline of a drain passed
+  75   the drain deadline passed
   78   a config is invalid
-  130  stopped by a second SIGINT (129: SIGHUP, 143: SIGTERM), or 131 by one SIGQUIT; books under
-       way are back on their piles
-  141  the reader of standard output went away, as in `run FILE | head`; \
-  unfinished books stayed on their piles
+  130  stopped by a second SIGINT (129: SIGHUP, 143: SIGTERM), or 131 by one SIGQUIT; books in
+       flight are back on their piles
+  141  standard output was closed by its reader, as in `run FILE | head`
 
-`gopherworks run --help` explains the words of the ledger.";
+`gopherworks run --help` explains the ledger.";
 
 /// Printed after the help of commands that print a report.
 pub const LEDGER: &str = "The ledger: offered = burned + dead + dropped + unfinished
-  offered     books that piles have taken from sources or from an application
-  given_back  (JSON) books that a drain gave back to their sources, not begun; \
-  they are not among those offered
-  burned      books whose burn has succeeded
-  dead        dead letters: books that failed for good, kept with their reasons (`gopherworks dead \
-  --help`)
+  offered     books that piles accepted from sources or from an application
+  given_back  (JSON) books not begun that a drain returned to their sources; not part of offered
+  burned      books whose burn succeeded
+  dead        dead letters: books that failed permanently, with reasons (see `gopherworks dead`)
   dropped     books that a work dropped on purpose
-  unfinished  books still on piles, in carts or in incinerators when the run was stopped \
-  (`in_flight` in JSON)
-  lost        what the sum above leaves over: always 0, else gopherworks is at fault
-  duplicates  books that have ended twice: always 0, else gopherworks is at fault
-  reburned    books whose burn was begun again after an earlier burn had begun, \
-  since an actor was lost meanwhile
+  unfinished  (JSON: in_flight) books left on piles, in carts or at incinerators by a stopped run
+  lost        difference in the sum above: always 0, otherwise a bug
+  duplicates  books that ended twice: always 0, otherwise a bug
+  reburned    books whose burn was repeated because an actor was lost during it
 
-Requests: asked = answered + failed + rejected + cancelled + under way
+Requests: asked = answered + failed + rejected + cancelled + in flight
   failed      the worker answered with an error or was lost
-  rejected    refused by the balancer: its queue was full, it was overloaded, \
-  or the deadline had passed
-  cancelled   the client has gone away before the answer
+  rejected    refused by the balancer: full queue, overload, or deadline passed
+  cancelled   the client left before the answer
 
-books/s and answers/s are books burned and requests answered, divided by the time that the \
-report's first line tells.";
+books/s and answers/s are per second of the time in the report's first line.";
 
 /// Prints help, the version, or what is wrong with the command line.
 pub fn unparsed(said: &clap::Error) -> i32 {

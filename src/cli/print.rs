@@ -213,8 +213,8 @@ pub fn failures(report: &Report) -> String {
     for row in report.reasons.iter().take(MOST_REASONS) {
         let ends = match row.final_count {
             all if all == row.count => String::new(),
-            0 => ", each tried again".to_owned(),
-            some => format!(", {} for good", grouped(some)),
+            0 => ", all retried".to_owned(),
+            some => format!(", {} permanently", grouped(some)),
         };
         let _ = writeln!(
             out,

@@ -83,7 +83,7 @@ impl Progress {
         if now.nodes.is_empty() {
             let answered: u64 = now.requesters.iter().map(|asked| asked.answered).sum();
             let under_way: u64 = now.requesters.iter().map(|asked| asked.in_flight).sum();
-            bar.set_message(format!("{answered} answered, {under_way} under way"));
+            bar.set_message(format!("{answered} answered, {under_way} in flight"));
             bar.tick();
             return;
         }

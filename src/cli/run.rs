@@ -102,8 +102,8 @@ fn say_kept(kept: &Kept, named: bool) {
             _ => ("letters", "are"),
         };
         print::note(&format!(
-            "{} dead {letters} {are} in {path}: `gopherworks dead list {path}` lists all there, \
-             `dead offer` puts them back",
+            "{} dead {letters} {are} in {path}: `gopherworks dead list {path}` lists all, \
+             `dead offer` offers them again",
             kept.kept
         ));
     }
@@ -155,7 +155,7 @@ async fn live(
         tokio::select! {
             biased;
             ended = run => ended,
-            () = follow => unreachable!("the bar follows for ever"),
+            () = follow => unreachable!("the bar is drawn until it is cancelled"),
         }
     };
     let (done, signal) = ended;
@@ -181,7 +181,7 @@ pub fn in_system<T>(body: impl Future<Output = T>) -> T {
 
 /// Listens for signals, before anything starts.
 pub fn listen() -> Result<Signals, Failed> {
-    Signals::new().map_err(|error| Failed::new(format!("error: no signals: {error}")))
+    Signals::new().map_err(|error| Failed::new(format!("error: can't listen for signals: {error}")))
 }
 
 /// Starts a topology. A signal cancels the start; no source has been read by then.
@@ -232,7 +232,7 @@ pub async fn end(
     let report = tokio::select! {
         biased;
         report = running.finish(done) => report,
-        () = kill => unreachable!("it goes on for ever"),
+        () = kill => unreachable!("killing goes on until the report exists"),
     };
     signals.detach();
     report
@@ -266,7 +266,7 @@ pub async fn on_signal(
         return (Done::Stopped, Some(signal.code));
     }
     if !quiet {
-        print::note("draining what is under way; a second signal stops at once");
+        print::note("draining; a second signal stops at once");
     }
     until_drained(running, signals, Some(signal)).await
 }
@@ -361,15 +361,13 @@ pub fn show(report: &Report, plan: &Plan, format: Format, quiet: bool) -> Result
         && !is_stdout(sink, plan)
     {
         print::note(&format!(
-            "error: {} can't take a book again: {}; {} books are unfinished, \
-             {} were given back to their sources",
+            "error: {} accepts no more books: {}; {} books are unfinished, \
+             {} were returned to their sources",
             sink.node, sink.reason, report.ledger.in_flight, report.ledger.given_back,
         ));
     }
     if report.outcome == Outcome::DeadlinePassed {
-        print::note(
-            "error: the deadline of the drain passed; unfinished books are back on their piles",
-        );
+        print::note("error: the drain deadline passed; unfinished books are back on their piles");
     }
     shown
 }

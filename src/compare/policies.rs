@@ -75,8 +75,8 @@ pub fn changes(config: &TopologyConfig, trial: &Trial) -> Result<Vec<String>, St
             Some("reserve") => {
                 let Some(mean) = mean else {
                     return Err(format!(
-                        "the policy reserve needs to know what is short, \
-                         and the workers of `{name}` say no `time`"
+                        "the policy reserve needs a service time, and the workers of `{name}` have \
+                         no `time`"
                     ));
                 };
                 let workers = (balancer.workers.count * 3 / 10).max(1);

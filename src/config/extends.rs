@@ -120,7 +120,7 @@ fn axes(layers: &[Layer], tickets: &Tickets, found: &mut Diagnostics) {
                     .at_key()
                     .related(origin(count), "the file that this one extends has it already")
                     .help(format!(
-                        "call it otherwise, such as `{path} = {{ rack = 2 }}`: copies along both \
+                        "rename it, such as `{path} = {{ rack = 2 }}`: copies along both \
                          axes multiply"
                     ));
                 found.push(mistake);

@@ -36,7 +36,7 @@ pub(super) fn contents(path: &Path) -> Result<Contents, String> {
         return Err("this is UTF-16: save it as UTF-8".into());
     }
     if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
-        return Err(format!("this is no text: byte {at} is 0"));
+        return Err(format!("this is not text: byte {at} is 0"));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];

@@ -59,7 +59,7 @@ pub(crate) fn interpolate(text: &str, environment: &Environment) -> Result<Optio
     };
     let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.is_empty() || !name.chars().all(letter) {
-        return Err(format!("`{name}` is no name of an environment variable"));
+        return Err(format!("`{name}` is not a valid name of an environment variable"));
     }
     let set = match environment.0.get(name).map(|value| value.to_str()) {
         Some(Some(value)) => Some(value),
@@ -139,6 +139,6 @@ mod tests {
             assert!(ask(part).unwrap_err().contains("whole value only"), "{part}");
         }
         assert!(ask("${env.NONE}").unwrap_err().contains("is not set"));
-        assert!(ask("${env.}").unwrap_err().contains("no name"));
+        assert!(ask("${env.}").unwrap_err().contains("not a valid name"));
     }
 }

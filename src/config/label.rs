@@ -46,7 +46,7 @@ pub fn parse(text: &str) -> Result<(&str, At), String> {
     let Some((name, rest)) = text.split_once('[') else {
         return Ok((text, At::new()));
     };
-    let wrong = || format!("`{text}` is no name of a copy; write it like `{name}[lane=1]`");
+    let wrong = || format!("`{text}` is not the name of a copy; write it like `{name}[lane=1]`");
     let label = rest.strip_suffix(']').ok_or_else(wrong)?;
     let mut at = At::new();
     for part in label.split(',') {

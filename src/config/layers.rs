@@ -286,7 +286,7 @@ fn removals(
             tickets.forget(&path);
             out.push(path);
         } else {
-            let message = format!("nothing that is inherited is called `{}`", path.join("."));
+            let message = format!("no inherited key is called `{}`", path.join("."));
             refuse(message, nearby(below, &path));
         }
     }

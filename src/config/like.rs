@@ -72,6 +72,6 @@ fn model<'a>(
             Err((message, None))
         }
         ValueKind::Table(_) => Ok((sibling, model)),
-        _ => Err((format!("`{sibling}` is no crew"), None)),
+        _ => Err((format!("`{sibling}` is not a crew"), None)),
     }
 }

@@ -192,8 +192,7 @@ impl DeadFile {
     fn left_out(&self, state: &mut State, count: u64, path: &Path) {
         if state.left_out == 0 {
             log::warn!(
-                "{} holds as many bytes of dead letters as it may: further ones are counted, \
-                 and not kept",
+                "{} has reached its size limit: further dead letters are counted but not kept",
                 path.display()
             );
         }
@@ -314,7 +313,7 @@ impl DeadSink for DeadFile {
                     state.given_up = true;
                     log::warn!(
                         "dead letters are not kept: {}: {error}; `--dead FILE` names another file, \
-                         `--dead none` none",
+                         `--dead none` keeps none",
                         self.path.display()
                     );
                 }

@@ -58,7 +58,7 @@ fn failed(failure: &Failure) -> HttpResponse {
     let (status, text) = if failure.is_late() {
         (StatusCode::GATEWAY_TIMEOUT, "no answer came in time\n")
     } else if failure.is_permanent() && !failure.is_internal() {
-        (StatusCode::UNPROCESSABLE_ENTITY, "the request can't be done\n")
+        (StatusCode::UNPROCESSABLE_ENTITY, "the request can't be served\n")
     } else {
         (StatusCode::BAD_GATEWAY, "the request has failed\n")
     };

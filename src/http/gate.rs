@@ -65,7 +65,7 @@ impl Gate {
         if path == "*" {
             return Some(match head.method {
                 Method::OPTIONS => self.options(),
-                _ => plain(StatusCode::BAD_REQUEST, "only OPTIONS is about *"),
+                _ => plain(StatusCode::BAD_REQUEST, "only OPTIONS may request *"),
             });
         }
         if !path.starts_with('/') {

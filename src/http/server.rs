@@ -160,7 +160,7 @@ impl Server {
         }
         let accepts = async move {
             if let Err(error) = accept(socket, places, to, &shared).await {
-                log::error!("{}: nothing is accepted: {error}", shared.name);
+                log::error!("{}: can't accept connections: {error}", shared.name);
             }
             drop(open);
         };
@@ -263,7 +263,7 @@ where
     S::Service: 'static,
 {
     let Ok(service) = factory.new_service(()).await else {
-        log::error!("{}: no service can be made", shared.name);
+        log::error!("{}: can't create the service", shared.name);
         return;
     };
     let service = Rc::new(service);

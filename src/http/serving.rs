@@ -112,7 +112,7 @@ impl Listener {
             () = closed => {}
             () = serving.enough.notified() => {}
             () = server.stopped_listening() => {
-                return Err(io::Error::other("nothing is accepted any more"));
+                return Err(io::Error::other("no more connections are accepted"));
             }
         }
         server.end(plan.shutdown_timeout).await;
@@ -241,7 +241,7 @@ async fn answer(
     let asker = &serving.asker;
     let number = serving.taken.fetch_add(1, Ordering::Relaxed);
     if serving.most.is_some_and(|most| number >= most) {
-        let text = "no further request is taken";
+        let text = "no further request is accepted";
         return answers::plain(StatusCode::SERVICE_UNAVAILABLE, text);
     }
     let key = serving.key_header.as_deref();

@@ -39,7 +39,7 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
     rings::check(judge, config);
     for (name, requester) in &config.requesters {
         load(judge, name, requester);
-        let message = "requests are about at least one thing";
+        let message = "requests need at least one key";
         judge.ensure(requester.keys != Some(0), &["requesters", name, "keys"], message);
     }
 }
@@ -49,12 +49,12 @@ fn workers(judge: &mut Judge<'_>, name: &str, workers: &WorkersConfig) {
     let (count, each) = (workers.count, workers.concurrency);
     let message = "a balancer needs at least one worker";
     judge.ensure(count > 0, &path("count"), message);
-    let message = "a worker does at least one request at a time";
+    let message = "a worker serves at least one request at a time";
     judge.ensure(each > 0, &path("concurrency"), message);
     if u64::from(count) * u64::from(each) > MOST_PLACES.into() {
         let key = if count > MOST_PLACES { "count" } else { "concurrency" };
         let message = format!(
-            "the workers of `{name}` would do {} requests at a time; at most {MOST_PLACES}",
+            "the workers of `{name}` would serve {} requests at a time; at most {MOST_PLACES}",
             u64::from(count) * u64::from(each)
         );
         judge.ensure(false, &path(key), &message);
@@ -64,12 +64,12 @@ fn workers(judge: &mut Judge<'_>, name: &str, workers: &WorkersConfig) {
 fn policy(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
     let path = |key| ["balancers", name, "policy", key];
     let aged = |judge: &mut Judge<'_>, ageing: f64| {
-        let message = "ageing is a number from 0 upwards";
+        let message = "ageing is a number of at least 0";
         judge.ensure(ageing >= 0.0 && ageing.is_finite(), &path("ageing"), message);
     };
     match balancer.policy {
         PolicyConfig::Central { per_worker, .. } => {
-            let message = "a worker has at least one request at a time";
+            let message = "a worker holds at least one request at a time";
             judge.ensure(per_worker > 0, &path("per_worker"), message);
         }
         PolicyConfig::ShortFirst { ageing } => aged(judge, ageing),
@@ -79,23 +79,23 @@ fn policy(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
             let count = balancer.workers.count;
             if workers >= count && workers > 0 && count > 0 {
                 let message = format!(
-                    "all workers of `{name}` ({count}) would be reserved for short requests: \
-                     nobody takes the others"
+                    "all workers of `{name}` ({count}) would be reserved for short requests: no \
+                     worker is left for the others"
                 );
                 let other = judge.locate(&["balancers", name, "workers", "count"]);
                 let mistake = judge.error(&path("workers"), message);
                 judge.report(mistake.related(other, "all workers"));
             }
-            let message = "a short request costs some time";
+            let message = "a short request must take longer than 0";
             judge.ensure(!short.is_zero(), &path("short"), message);
             aged(judge, ageing);
         }
         PolicyConfig::LatencyAware { decay } => {
-            let message = "a decay takes some time";
+            let message = "a decay must take longer than 0";
             judge.ensure(!decay.is_zero(), &path("decay"), message);
         }
         PolicyConfig::Affinity { bound } => {
-            let message = "a bound is a number from 1 upwards";
+            let message = "a bound is a number of at least 1";
             judge.ensure(bound >= 1.0 && bound.is_finite(), &path("bound"), message);
         }
         PolicyConfig::LeastLoaded
@@ -122,7 +122,9 @@ fn spread(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
     let both = [("replicate", balancer.replicate.is_some()), ("hedge", balancer.hedge.is_some())];
     for (key, _) in both.iter().filter(|(_, said)| *said) {
         if count == 1 {
-            let message = format!("`{name}` has one worker: nobody else can be asked the same");
+            let message = format!(
+                "balancer `{name}` has one worker; hedging and replication need at least two"
+            );
             let other = judge.locate(&["balancers", name, "workers"]);
             let mistake = judge.error(&path(key), message);
             judge.report(mistake.related(other, "its workers"));
@@ -132,7 +134,7 @@ fn spread(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
                 format!("`{key}` executes a request more than once, so it has to be idempotent");
             let mistake = judge
                 .error(&path("idempotent"), message)
-                .related(judge.locate(&path(key)), "this asks several workers");
+                .related(judge.locate(&path(key)), "this sends a request to several workers");
             judge.report(mistake);
         }
     }
@@ -144,7 +146,7 @@ fn spread(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
             let other = judge.locate(&["balancers", name, "workers", "count"]);
             let mistake = judge.error(&path("replicate"), message);
             let mistake = mistake.related(other, "its workers");
-            judge.report(mistake.help("`replicate = \"all\"` asks every worker"));
+            judge.report(mistake.help("`replicate = \"all\"` sends each request to every worker"));
         }
     }
 }
@@ -163,15 +165,15 @@ fn hedge(judge: &mut Judge<'_>, name: &str, hedge: HedgeConfig) {
             judge.report(mistake.help("write `hedge = \"30ms\"`, or `{ percentile = 0.95 }`"));
         }
         (Some(after), None) if after.is_zero() => {
-            let mistake = judge.error(&path("after"), "a hedge waits some time");
-            judge.report(mistake.help("`replicate = 2` asks two workers at once"));
+            let mistake = judge.error(&path("after"), "a hedge must wait longer than 0");
+            judge.report(mistake.help("`replicate = 2` sends each request to two workers at once"));
         }
         (None, Some(share)) if !(share > 0.0 && share < 1.0) => {
             let message = "a percentile is a share between 0 and 1";
             let mistake = judge.error(&path("percentile"), message);
             let meant = share / 100.0;
             judge.report(if share > 1.0 && meant < 1.0 {
-                mistake.help(format!("write {meant} for {share} in a hundred"))
+                mistake.help(format!("write {meant} for {share} %"))
             } else {
                 mistake
             });
@@ -189,9 +191,9 @@ fn retries(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
     let message = "a request needs at least one attempt";
     judge.ensure(said != Some(0), &path, message);
     if said.is_some_and(|attempts| attempts > 1) && !idempotent(balancer) {
-        let message = format!("`{name}` never tries a request again: it is not idempotent");
+        let message = format!("`{name}` never retries: it is not idempotent");
         let warning = judge.warning(&path, message);
-        judge.report(warning.help("say `idempotent = true` if it does no harm to do it twice"));
+        judge.report(warning.help("set `idempotent = true` if a request may be executed twice"));
     }
 }
 
@@ -206,7 +208,7 @@ fn load(judge: &mut Judge<'_>, name: &str, requester: &RequesterConfig) {
     let whole = ["requesters", name, "load"];
     let path = |key| ["requesters", name, "load", key];
     let some = |judge: &mut Judge<'_>, requests: Option<u64>| {
-        let message = "a requester asks at least once";
+        let message = "a requester makes at least one request";
         judge.ensure(requests != Some(0), &path("requests"), message);
     };
     match requester.load {
@@ -240,7 +242,7 @@ fn load(judge: &mut Judge<'_>, name: &str, requester: &RequesterConfig) {
     }
     let batch = matches!(requester.load, LoadConfig::Batch { .. });
     if requester.order == OrderConfig::Input && !batch {
-        let message = "`order` is of the answers to a batch: this load has none";
+        let message = "`order` applies only to the answers of a batch";
         let warning = judge.warning(&["requesters", name, "order"], message);
         judge.report(warning);
     }
@@ -259,7 +261,7 @@ pub(super) fn graph(judge: &mut Judge<'_>, config: &TopologyConfig, holes: bool)
         let asked = asked(config);
         let idle = config.balancers.keys();
         for name in idle.filter(|name| !asked.contains(name.as_str())) {
-            let message = format!("nobody asks the balancer `{name}`");
+            let message = format!("the balancer `{name}` is not used");
             let warning = judge.warning(&["balancers", name], message).at_key();
             judge.report(warning);
         }
@@ -297,7 +299,7 @@ fn joins(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
         if let ["crews", name, ..] = path[..]
             && config.crews[name].work.len() > 1
         {
-            let message = "a balancer does all of a crew's work: put it between two crews";
+            let message = "a balancer must be the only work of a crew: use several crews";
             let mistake = judge.error(&path, message);
             judge.report(mistake);
         }
@@ -382,8 +384,7 @@ fn overload(judge: &mut Judge<'_>, config: &TopologyConfig) {
             continue;
         }
         let message = format!(
-            "the workers of `{}` fall behind without end: they are asked for {} of what they can \
-             do",
+            "the workers of `{}` are overloaded: the load is {} of their capacity",
             requester.to,
             (all * 1000.0).round() / 1000.0
         );

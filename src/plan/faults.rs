@@ -216,7 +216,8 @@ fn limits(judge: &mut Judge<'_>, name: &str, fault: &FaultConfig) {
     ensure(
         is_name(name),
         &[],
-        "a fault is called by lower-case letters, digits and underscores, a letter first",
+        "the name of a fault consists of lower-case letters, digits and underscores, \
+         a letter first",
     );
     let share = |x: f64| x > 0.0 && x <= 1.0;
     let a_share = "this is a share above 0, at most 1";
@@ -232,10 +233,10 @@ fn limits(judge: &mut Judge<'_>, name: &str, fault: &FaultConfig) {
         FaultWhatConfig::Kind { kind, when } => {
             match kind {
                 FaultKindConfig::Slow { by, .. } | FaultKindConfig::Delay { by } => {
-                    ensure(!by.is_zero(), &["by"], "it takes some time");
+                    ensure(!by.is_zero(), &["by"], "it must be longer than 0");
                 }
                 FaultKindConfig::Full { span } => {
-                    ensure(!span.is_zero(), &["for"], "it takes some time");
+                    ensure(!span.is_zero(), &["for"], "it must be longer than 0");
                 }
                 _ => {}
             }
@@ -256,10 +257,10 @@ fn limits(judge: &mut Judge<'_>, name: &str, fault: &FaultConfig) {
                     ensure(*number > 0, &["when", "nth"], "visits are counted from 1")
                 }
                 WhenConfig::At(times) => {
-                    ensure(!times.is_empty(), &["when", "at"], "it says no time")
+                    ensure(!times.is_empty(), &["when", "at"], "a time is missing")
                 }
                 WhenConfig::Items(items) => {
-                    ensure(!items.is_empty(), &["when", "items"], "it names no book")
+                    ensure(!items.is_empty(), &["when", "items"], "a book is missing")
                 }
             }
         }
@@ -293,7 +294,7 @@ fn one(
         let near = nearest(pattern.name(), names);
         fail(
             &path,
-            format!("nothing here is called `{}`", pattern.name()),
+            format!("no node or actor is called `{}`", pattern.name()),
             near.map(|near| format!("did you mean `{near}`?")),
         );
         return None;
@@ -301,7 +302,7 @@ fn one(
     let what = match &fault.what {
         FaultWhatConfig::Mix { most } => {
             if pattern.point().is_some() || pattern.is_edge() {
-                fail(&path, "a mix chooses its points itself: name nodes only".to_owned(), None);
+                fail(&path, "a mix draws its points: name nodes only".to_owned(), None);
                 return None;
             }
             return Some(FaultPlan {
@@ -373,7 +374,7 @@ fn one(
         let could: Vec<&str> = could.iter().map(|point: &Point| point.name()).collect();
         let help = match could.as_slice() {
             [] => None,
-            could => Some(format!("its points for that: {}", could.join(", "))),
+            could => Some(format!("its points for this kind: {}", could.join(", "))),
         };
         fail(&path, format!("`{word}` can't happen to `{}`", fault.target), help);
         return None;

@@ -257,13 +257,13 @@ fn entries(
 fn stuck(net: &Network) -> String {
     for crew in &net.crews {
         if let Some(step) = crew.undone {
-            return format!("nobody in the crew `{}` does the step `{step}`", crew.name);
+            return format!("no gopher of the crew `{}` does the step `{step}`", crew.name);
         }
         if crew.carts == 0 {
             return format!("the crew `{}` has no carts", crew.name);
         }
     }
-    "no books reach a fire".into()
+    "no books reach an incinerator".into()
 }
 
 /// Finds a dump that cannot hold a cartload of each side while cart sizes differ: carts then leave
@@ -286,8 +286,8 @@ fn part_full(net: &Network) -> Option<String> {
     })?;
     let name = &net.nodes[at].name;
     Some(format!(
-        "`{name}` holds less than a cartload of each side, so carts leave it part full; \
-         let it hold both"
+        "`{name}` holds less than a cartload of each side, so carts leave it partly filled; \
+         increase its capacity"
     ))
 }
 

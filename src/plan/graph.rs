@@ -124,7 +124,7 @@ fn ends(
         let message = format!("`{from}` is an incinerator: nothing comes out of it");
         report(error(&from_path, message));
     } else if balancer(from) {
-        let message = format!("`{from}` is a balancer: requesters ask it, and no book is in it");
+        let message = format!("`{from}` is a balancer: it contains no books");
         report(error(&from_path, message));
     } else if !pile(from) && !dump(from) {
         right = false;
@@ -139,20 +139,20 @@ fn ends(
         report(error(&to_path, message));
     } else if pile(to) && way.is_relay() {
         if config.piles[to].source.is_some() {
-            let message = format!("the pile `{to}` has a source: a relay fills one without");
+            let message = format!("the pile `{to}` has a source: a relay needs a pile without one");
             report(error(&to_path, message));
         }
     } else if pile(to) {
         let message = format!("`{to}` is a pile: a crew unloads into a dump or an incinerator");
         let help = match config.piles[to].source {
-            Some(_) => {
-                "a pile with a source is no dump: put a dump between, or another incinerator".into()
-            }
+            Some(_) => "a crew can't fill a pile that has a source: unload into a dump or an \
+                        incinerator"
+                .into(),
             None => format!("make it a dump: `[dumps.{to}]`"),
         };
         report(error(&to_path, message).help(help));
     } else if balancer(to) {
-        let message = format!("`{to}` is a balancer: requesters ask it, and no book goes there");
+        let message = format!("`{to}` is a balancer: crews can't unload into it");
         report(error(&to_path, message));
     } else if !dump(to) && !fire(to) {
         right = false;
@@ -212,7 +212,7 @@ fn roomy(judge: &mut Judge<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
         {
             let message = format!(
                 "the dump `{name}` holds {room} books, less than a cartload of each side ({fed} + \
-                 {emptied}): they wait for each other"
+                 {emptied}): the sides wait for each other"
             );
             let warning = judge.warning(&["dumps", name, "capacity", "books"], message);
             judge.report(warning);
@@ -235,18 +235,19 @@ fn reached(judge: &mut Judge<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
         .chain(config.dumps.keys().map(|name| ("dumps", "dump", name)));
     for (group, word, name) in sources {
         if !from.contains(name.as_str()) {
-            let message =
-                format!("nobody empties the {word} `{name}`: no path leads from it to a fire");
+            let message = format!(
+                "nothing empties the {word} `{name}`: no path leads from it to an incinerator"
+            );
             let mistake = judge.error(&[group, name], message).at_key();
             judge.report(mistake);
         }
     }
     for name in config.dumps.keys().filter(|name| !to.contains(name.as_str())) {
-        let mistake = judge.error(&["dumps", name], format!("nobody fills the dump `{name}`"));
+        let mistake = judge.error(&["dumps", name], format!("nothing fills the dump `{name}`"));
         judge.report(mistake.at_key());
     }
     for name in config.incinerators.keys().filter(|name| !to.contains(name.as_str())) {
-        let message = format!("nobody feeds the incinerator `{name}`");
+        let message = format!("nothing feeds the incinerator `{name}`");
         let warning = judge.warning(&["incinerators", name], message).at_key();
         judge.report(warning);
     }
@@ -341,7 +342,7 @@ fn cycles(judge: &mut Judge<'_>, ways: &[Way<'_>], left: &BTreeMap<&str, BTreeSe
         let least = (0..cycle.len()).min_by_key(|at| cycle[*at]).unwrap_or(0);
         cycle.rotate_left(least);
         cycle.push(cycle[0]);
-        let message = format!("books would go round for ever: {}", cycle.join(" -> "));
+        let message = format!("books would circulate forever: {}", cycle.join(" -> "));
         let mistake = match back.get(&(cycle[cycle.len() - 2], cycle[0])) {
             Some(way) => judge.error(&[way.group, way.name, "to"], message),
             None => judge.error(&["dumps", cycle[0]], message).at_key(),

@@ -372,7 +372,7 @@ fn apart(
         let writer: Vec<&str> = writer.iter().map(String::as_str).collect();
         let same = plain(input) == plain(output);
         let what = if same || !can {
-            "what is written there may be read again"
+            "its output there may be read as input again"
         } else {
             left_out.push(toml::Value::String(output.to_string_lossy().into_owned()));
             "it is left out of the input"

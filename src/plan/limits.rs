@@ -25,8 +25,10 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
         bounds(judge, node, dump.capacity, dump.exclusive);
         attempts(judge, node, dump.max_attempts, intensity);
         if dump.capacity == Capacity::default() {
-            let message =
-                format!("the dump `{name}` has no capacity: nothing holds back who fills it");
+            let message = format!(
+                "the dump `{name}` has no capacity: there is no back-pressure on the crews that \
+                 fill it"
+            );
             let warning = judge.warning(&["dumps", name, "capacity"], message);
             judge.report(warning.help("bound it: `capacity = { books = 80 }`"));
         }
@@ -57,7 +59,7 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
     judge.ensure(
         config.model.t1.is_none_or(|t1| !t1.is_zero()),
         &["model", "t1"],
-        "a round trip takes some time",
+        "a round trip must take longer than 0",
     );
 }
 
@@ -73,7 +75,7 @@ fn names(judge: &mut Judge<'_>, config: &TopologyConfig) {
     for (group, name) in all {
         if !is_name(name) {
             let mistake = judge
-                .error(&[group, name], format!("`{name}` is no name for a node"))
+                .error(&[group, name], format!("`{name}` is not a valid name for a node"))
                 .at_key()
                 .help(
                     "names are lower-case letters, digits and underscores, and begin with a letter",
@@ -102,7 +104,7 @@ fn bounds(
         judge.ensure(bound != Some(0), &[group, name, "capacity", key], message);
     }
     for (key, slots) in [("load", exclusive.load), ("unload", exclusive.unload)] {
-        let message = "with 0 slots nobody is ever served";
+        let message = "with 0 slots no gopher can proceed";
         judge.ensure(slots != Some(0), &[group, name, "exclusive", key], message);
     }
 }
@@ -140,7 +142,7 @@ fn gophers(judge: &mut Judge<'_>, name: &str, crew: &CrewConfig) {
     // A misspelt step is reported already; do not also report it as missing.
     let idle = Step::ALL.into_iter().filter(|step| !done[step.index()] && !strange);
     for step in idle {
-        let message = format!("nobody in the crew `{name}` does the step `{step}`");
+        let message = format!("no gopher of the crew `{name}` does the step `{step}`");
         judge.ensure(false, &path, &message);
     }
 }
@@ -154,7 +156,7 @@ fn duties(judge: &mut Judge<'_>, name: &str, at: usize, words: &[String]) -> boo
     for (nth, word) in words.iter().enumerate() {
         if Step::from_name(word).is_none() {
             strange = true;
-            let mut mistake = judge.error(&path, format!("`{word}` is no step"));
+            let mut mistake = judge.error(&path, format!("`{word}` is not a step"));
             mistake.origin = mistake.origin.narrowed(word);
             let near = nearest(word, Step::ALL.map(Step::name));
             let all = "the steps are load, push, unload and return";
@@ -164,7 +166,7 @@ fn duties(judge: &mut Judge<'_>, name: &str, at: usize, words: &[String]) -> boo
             };
             judge.report(mistake);
         } else if words[..nth].iter().filter(|earlier| *earlier == word).count() == 1 {
-            let message = format!("`{word}` stands twice in one gopher");
+            let message = format!("step `{word}` is listed twice for one gopher");
             judge.ensure(false, &path, &message);
         }
     }
@@ -180,8 +182,8 @@ fn carts(judge: &mut Judge<'_>, name: &str, crew: &CrewConfig) {
     let gophers = crew.gophers.len();
     if carts.count > 0 && (carts.count as usize) < gophers {
         let message = format!(
-            "the crew `{name}` has fewer carts ({}) than gophers ({gophers}): some always wait for \
-             one",
+            "the crew `{name}` has fewer carts ({}) than gophers ({gophers}): some gophers always \
+             wait for a cart",
             carts.count
         );
         let warning = judge.warning(&path("count"), message);
@@ -209,10 +211,10 @@ pub(super) fn span(judge: &mut Judge<'_>, path: &[&str], span: SpanConfig) {
     match span {
         SpanConfig::Fixed(_) | SpanConfig::Exponential(_) => {}
         SpanConfig::Uniform(least, most) => {
-            ensure(least <= most, &["uniform"], "the least time stands first");
+            ensure(least <= most, &["uniform"], "the shortest time comes first");
         }
         SpanConfig::LogNormal { cv2, .. } => {
-            let message = "cv2 is a number from 0 upwards";
+            let message = "cv2 is a number of at least 0";
             ensure(cv2 >= 0.0 && cv2.is_finite(), &["lognormal", "cv2"], message);
         }
         SpanConfig::Bimodal { short, long, share } => {
@@ -241,11 +243,11 @@ fn supervision(judge: &mut Judge<'_>, supervision: &SupervisionConfig) {
     judge.ensure(
         !supervision.period.is_zero(),
         &["supervision", "period"],
-        "failures are counted over some time",
+        "the period must be longer than 0",
     );
     judge.ensure(
         !supervision.hang_after.is_zero(),
         &["supervision", "hang_after"],
-        "a thread may be busy for some time",
+        "`hang_after` must be longer than 0",
     );
 }

@@ -174,7 +174,7 @@ fn resolved(config: &TopologyConfig, who: &str, end: &str, at: &At) -> Result<St
             return Err(Wrong {
                 message: format!("`{who}` is shared, but `{base}` has copies along `{axis}`"),
                 help: Some(format!(
-                    "say which one, such as `{base}[{axis}=0]`, or add `{base}` to `shared`"
+                    "name one, such as `{base}[{axis}=0]`, or add `{base}` to `shared`"
                 )),
             });
         };
@@ -276,7 +276,8 @@ fn axes(
         fail(
             is_name(axis),
             &format!(
-                "`{axis}` is no name for an axis: lower-case letters, digits and underscores, \
+                "`{axis}` is not a valid name for an axis: lower-case letters, \
+                 digits and underscores, \
                  a letter first"
             ),
         );
@@ -288,7 +289,7 @@ fn axes(
                 .error(&at, format!("the axis `{axis}` is used twice"))
                 .at_key()
                 .related(other, "every node has it already")
-                .help("call one of them otherwise: copies along both axes multiply");
+                .help("rename one of them: copies along both axes multiply");
             judge.report(mistake);
             whole = false;
         }

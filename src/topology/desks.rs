@@ -145,8 +145,8 @@ fn per_second(load: Load, balancer: &BalancerPlan, service: &dyn Service) -> Res
         let mean = guarded(|| service.mean(worker)).ok().flatten();
         let Some(mean) = mean.filter(|mean| !mean.is_zero()) else {
             return Err(Failure::permanent(format!(
-                "nobody knows what workers of kind `{}` can do, so there is no utilisation of \
-                 them: give a rate, in requests a second",
+                "workers of kind `{}` have no known service time, so a utilisation is undefined: \
+                 give a rate in requests per second",
                 balancer.kind
             )));
         };

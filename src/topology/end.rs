@@ -48,7 +48,7 @@ impl RunningTopology {
         let (inner, supervisor) = (&self.shared.inner, &self.shared.supervisor);
         for (node, reason, books) in self.pauses() {
             if !matches!(outcome, Outcome::Finished | Outcome::SinkClosed(_)) {
-                let reason = format!("{node} could not take {books} books: {reason}");
+                let reason = format!("{node} could not accept {books} books: {reason}");
                 inner.works.fail(reason);
             }
         }
@@ -71,11 +71,11 @@ impl RunningTopology {
         let late = (outcome != Outcome::Finished).then_some(patience);
         let failures = tokio::select! {
             biased;
-            said = said => said.unwrap_or_else(|_| vec!["the end of the run was cut \
-                off".to_owned()]),
+            said = said => said.unwrap_or_else(|_| vec!["the end of the run was \
+                cancelled".to_owned()]),
             () = inner.works.clock.sleep_if(late) => vec![format!(
-                "sinks and sources did not come to their end within {patience:?}; \
-                 what they wrote last may be lost"
+                "sinks and sources did not finish within {patience:?}; \
+                 their last writes may be lost"
             )],
         };
         for failure in failures {

@@ -64,7 +64,7 @@ pub(super) fn translated(event: SupervisionEvent) -> Option<Event> {
             Some(Event::Exited { node: name.to_string(), exit: exit.to_string() })
         }
         SupervisionEvent::Restarting { name, after, .. } => {
-            log::info!("{name} is started again in {after:?}");
+            log::info!("{name} is restarted in {after:?}");
             Some(Event::Restarting { node: name.to_string() })
         }
         SupervisionEvent::Escalated { reason, .. } => Some(Event::Escalated { reason }),

@@ -95,7 +95,8 @@ impl Trial {
                 biased;
                 done = until_done(&running, &clock, self.limit) => done,
                 () = late => {
-                    running.fail(format!("it has not ended after {:?} of its time", self.patience));
+                    running.fail(format!("it has not ended after {:?} of virtual \
+                        time", self.patience));
                     Done::Stopped
                 }
             };

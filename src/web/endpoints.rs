@@ -104,10 +104,10 @@ impl Endpoints {
         let name = watched.name();
         assert!(
             self.watched.iter().all(|other| other.name() != name),
-            "two are called `{name}`: give each a name of its own"
+            "the name `{name}` is used twice"
         );
         let Some(all) = Arc::get_mut(&mut self.watched) else {
-            panic!("everything is added before the endpoints are cloned");
+            panic!("add everything before cloning the endpoints");
         };
         all.push(watched);
         self

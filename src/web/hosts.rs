@@ -63,7 +63,7 @@ impl Hosts {
         }
         let origin = header(ORIGIN)?;
         let host = origin.split_once("://").map_or("", |(_, host)| host);
-        let text = "pages of this origin may not ask; name it in `hosts`\n";
+        let text = "requests from this origin are refused; name it in `hosts`\n";
         (!self.has(host)).then(|| HttpResponse::build(StatusCode::FORBIDDEN).body(text))
     }
 

@@ -108,7 +108,7 @@ impl Families {
         for (outcome, count) in counts.outcomes() {
             self.add(
                 "gopherworks_balancer_requests",
-                "Requests that are over, by how they ended",
+                "Requests that have ended, by outcome",
                 &[("balancer", name), ("outcome", outcome)],
                 Value::Counter(count),
             );
@@ -117,29 +117,21 @@ impl Families {
         let counters = [
             (
                 "gopherworks_balancer_copies",
-                "Second and further copies of a request, besides retries",
+                "Hedged or replicated copies of requests, without retries",
                 counts.copies,
             ),
             (
                 "gopherworks_balancer_wasted_copies",
-                "Copies that were begun for nothing",
+                "Copies that were started but not needed",
                 counts.wasted,
             ),
             (
                 "gopherworks_balancer_retries",
-                "Requests put back since their worker was lost",
+                "Requests requeued because their worker was lost",
                 counts.retried,
             ),
-            (
-                "gopherworks_balancer_ejections",
-                "Times that a worker was left out for a while",
-                counts.ejected,
-            ),
-            (
-                "gopherworks_balancer_restarts",
-                "Workers, and the balancer itself, started again",
-                restarts,
-            ),
+            ("gopherworks_balancer_ejections", "Ejections of workers", counts.ejected),
+            ("gopherworks_balancer_restarts", "Restarts of workers and of the balancer", restarts),
         ];
         for (metric, help, count) in counters {
             self.add(metric, help, &own, Value::Counter(count));
@@ -147,25 +139,17 @@ impl Families {
         let gauges = [
             (
                 "gopherworks_balancer_ready",
-                "1 if it takes requests and has a worker",
+                "1 if it accepts requests and has a worker",
                 f64::from(u8::from(ready)),
             ),
-            (
-                "gopherworks_balancer_requests_in_flight",
-                "Requests that are not over",
-                figures.open as f64,
-            ),
+            ("gopherworks_balancer_requests_in_flight", "Requests in flight", figures.open as f64),
             (
                 "gopherworks_balancer_requests_waiting",
-                "Requests that no worker has yet",
+                "Requests queued at the balancer",
                 figures.waiting as f64,
             ),
-            ("gopherworks_balancer_workers", "Workers that are wanted", figures.workers as f64),
-            (
-                "gopherworks_balancer_workers_ejected",
-                "Workers that are left out for now",
-                figures.ejected as f64,
-            ),
+            ("gopherworks_balancer_workers", "Configured workers", figures.workers as f64),
+            ("gopherworks_balancer_workers_ejected", "Ejected workers", figures.ejected as f64),
         ];
         for (metric, help, value) in gauges {
             self.add(metric, help, &own, Value::Gauge(value));
@@ -175,7 +159,7 @@ impl Families {
             let worker = (number + 1).to_string();
             self.add(
                 "gopherworks_balancer_worker_pending",
-                "Requests at a worker, running ones included",
+                "Requests pending at a worker, including running ones",
                 &[("balancer", name), ("worker", &worker)],
                 Value::Gauge(load.pending as f64),
             );
@@ -186,13 +170,13 @@ impl Families {
         let own = [("balancer", name)];
         self.add(
             "gopherworks_balancer_response",
-            "From asking to the answer",
+            "Time from the call to the answer",
             &own,
             Value::Histogram(response),
         );
         self.add(
             "gopherworks_balancer_wait",
-            "From the balancer's taking to the first begin",
+            "Time from acceptance to the first start at a worker",
             &own,
             Value::Histogram(waited),
         );
@@ -205,7 +189,7 @@ impl Families {
         for (outcome, count) in outcomes {
             self.add(
                 "gopherworks_books",
-                "Books whose way has ended, by how",
+                "Books that have ended, by outcome",
                 &[("topology", name), ("outcome", outcome)],
                 Value::Counter(count),
             );
@@ -213,19 +197,19 @@ impl Families {
         let own = [("topology", name)];
         self.add(
             "gopherworks_books_offered",
-            "Books that piles took",
+            "Books accepted by piles",
             &own,
             Value::Counter(ledger.offered),
         );
         self.add(
             "gopherworks_topology_restarts",
-            "Actors started again",
+            "Restarts of actors",
             &own,
             Value::Counter(report.restarts),
         );
         self.add(
             "gopherworks_books_in_flight",
-            "Books on piles, in carts and in fires",
+            "Books on piles, in carts and at incinerators",
             &own,
             Value::Gauge(ledger.in_flight as f64),
         );
@@ -239,13 +223,13 @@ impl Families {
             let labels = [("topology", name), ("node", &node.name), ("kind", node.kind)];
             self.add(
                 "gopherworks_node_books",
-                "Books that passed",
+                "Books that passed through",
                 &labels,
                 Value::Counter(node.books),
             );
             self.add(
                 "gopherworks_node_restarts",
-                "Times that its actor was started again",
+                "Restarts of its actor",
                 &labels,
                 Value::Counter(node.restarts),
             );
@@ -254,14 +238,14 @@ impl Families {
             for (outcome, count) in balancer.outcomes() {
                 self.add(
                     "gopherworks_balancer_requests",
-                    "Requests that are over, by how they ended",
+                    "Requests that have ended, by outcome",
                     &[("topology", name), ("balancer", &balancer.name), ("outcome", outcome)],
                     Value::Counter(count),
                 );
             }
             self.add(
                 "gopherworks_balancer_requests_in_flight",
-                "Requests that are not over",
+                "Requests in flight",
                 &[("topology", name), ("balancer", &balancer.name)],
                 Value::Gauge(balancer.in_flight as f64),
             );
@@ -275,19 +259,19 @@ impl Families {
         let own = [("requester", requester)];
         self.add(
             "gopherworks_http_connections",
-            "Connections that are open",
+            "Open connections",
             &own,
             Value::Gauge(served.connections as f64),
         );
         let counters = [
             (
                 "gopherworks_http_malformed_requests",
-                "What clients sent that is no HTTP request; each is in the log at level debug",
+                "Requests that are not HTTP, logged at level debug",
                 served.malformed,
             ),
             (
                 "gopherworks_http_slow_clients",
-                "Connections that were cut as their client was too slow",
+                "Connections cut because their client was too slow",
                 served.slow,
             ),
         ];

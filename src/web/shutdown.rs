@@ -119,7 +119,7 @@ impl Endpoints {
 async fn told() {
     let interrupted = async {
         if let Err(error) = tokio::signal::ctrl_c().await {
-            log::error!("Ctrl-C can't be heard: {error}");
+            log::error!("can't listen for Ctrl-C: {error}");
             std::future::pending::<()>().await;
         }
     };
@@ -132,7 +132,7 @@ async fn told() {
                 () = interrupted => {}
             },
             Err(error) => {
-                log::error!("SIGTERM can't be heard: {error}");
+                log::error!("can't listen for SIGTERM: {error}");
                 interrupted.await;
             }
         }

@@ -64,7 +64,7 @@ fn requests_that_a_worker_fails_are_failures_and_no_answers() {
             .run(["run", "bad.toml", "--format", "json", "-q"])
             .assert()
             .code(3)
-            .stderr(contains("of crowd failed for good: ").count(1))
+            .stderr(contains("of crowd failed permanently: ").count(1))
             .stderr(contains("desk: request").and(contains("exit status: 1")));
         let report = Report::printed(&out.get_output().stdout).0;
         let rows = [("requesters", "refused"), ("balancers", "errors")];

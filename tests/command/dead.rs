@@ -133,7 +133,7 @@ fn runs_append_their_letters_and_half_a_letter_is_passed_over() {
         .run(["dead", "list", "dead"])
         .assert()
         .code(0)
-        .stderr(contains("dead:3").and(contains("no whole letter")));
+        .stderr(contains("dead:3").and(contains("incomplete letter")));
     place
         .run(["run", "t.toml", "--dead", "dead"])
         .assert()
@@ -242,14 +242,14 @@ fn why_books_fail_is_said_at_once_and_once() {
     let script = r#"grep -q "[05]$" && { echo "no such word as $RANDOM" >&2; exit 7; }; true"#;
     let burn = format!(r#"{{ kind = "command", command = ["bash", "-c", {script:?}] }}"#);
     place.write("t.toml", one_crew(IN, "[]", &burn, 20));
-    let line = "fire: book 1 failed for good: bash: exit status: 7: no such word as ";
+    let line = "fire: book 1 failed permanently: bash: exit status: 7: no such word as ";
     for quiet in [false, true] {
         let mut run = place.run(["run", "t.toml", "--format", "json", "--dead", "none"]);
         run.args(quiet.then_some("-q"));
-        let out = run.assert().code(3).stderr(contains("failed for good").count(1));
+        let out = run.assert().code(3).stderr(contains("failed permanently").count(1));
         let out = out.stderr(contains(line).or(contains("fire: book ")));
         let err = String::from_utf8_lossy(&out.get_output().stderr).into_owned();
-        assert_eq!(err.contains("is tried again"), !quiet, "{err}");
+        assert_eq!(err.contains("is retried"), !quiet, "{err}");
         let report = crate::support::command::Report::printed(&out.get_output().stdout);
         let reasons = report.0["reasons"].as_array().expect("reasons");
         assert_eq!(reasons.len(), 1, "{reasons:?}");
@@ -259,7 +259,7 @@ fn why_books_fail_is_said_at_once_and_once() {
     let text = place.run(["run", "t.toml", "--dead", "none"]).assert().code(3);
     text.stdout(
         contains("why books, requests and reads failed:")
-            .and(contains("fire: 80 times, 40 for good")),
+            .and(contains("fire: 80 times, 40 permanently")),
     );
 }
 

@@ -137,7 +137,7 @@ fn a_full_disk_is_waited_for_until_a_second_signal_and_charges_no_book() {
     let args = ["run", "t.toml", "--report", "r.json"];
     let running = Running::start(place.process(args));
     input.open(200);
-    let said = "incinerator fire can't take anything: writing /dev/full: No space left on device";
+    let said = "incinerator fire is unavailable: writing /dev/full: No space left on device";
     until("it says so", || running.said(said));
     running.signal(Signal::TERM);
     let waits = "draining waits for incinerator fire";
@@ -146,8 +146,8 @@ fn a_full_disk_is_waited_for_until_a_second_signal_and_charges_no_book() {
     let out = running.end();
     let err = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(143), "{err}");
-    assert_eq!(err.matches("can't take anything").count(), 1, "{err}");
-    assert!(err.contains("incinerator fire could not take"), "{err}");
+    assert_eq!(err.matches("is unavailable").count(), 1, "{err}");
+    assert!(err.contains("incinerator fire could not accept"), "{err}");
     let report = place.report("r.json");
     report.balanced();
     assert_eq!((report.ledger("dead"), report.ledger("burned")), (0, 0));
@@ -162,7 +162,7 @@ fn a_drain_gives_back_what_waits_for_a_full_disk() {
     let burn = r#"{ kind = "lines", path = "/dev/full" }"#;
     place.write("t.toml", one_crew(source, "[]", burn, 5));
     let running = Running::start(place.process(["run", "t.toml", "--report", "r.json"]));
-    running.waits_for("can't take anything");
+    running.waits_for("is unavailable");
     running.signal(Signal::TERM);
     let out = running.end();
     assert_eq!(out.status.code(), Some(0), "{out:?}");

@@ -211,7 +211,7 @@ fn a_sink_on_a_fifo_without_a_reader_waits_for_it_and_can_be_stopped() {
     let out = running.end();
     let err = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(0), "{err}");
-    assert!(err.contains("incinerator fire goes on after"), "{err}");
+    assert!(err.contains("incinerator fire resumes after"), "{err}");
     let taken = taken.join().expect("it reads");
     assert_eq!(taken.len(), 3 * 6);
 }
@@ -374,7 +374,7 @@ fn a_program_that_cannot_be_started_is_named_and_charges_no_book() {
     let source = r#"{ kind = "lines", path = "in" }"#;
     place.write("t.toml", one_crew(source, "[]", &burn, 2));
     let running = Running::start(place.process(["run", "t.toml", "-q", "--report", "r.json"]));
-    running.waits_for("can't take anything");
+    running.waits_for("is unavailable");
     running.signal(Signal::TERM);
     let out = running.end();
     let err = String::from_utf8_lossy(&out.stderr).into_owned();

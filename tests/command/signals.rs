@@ -103,7 +103,7 @@ fn two_signals_stop_at_once_with_every_book_back_on_its_pile() {
         gate.open(4);
         until("five burns have begun", || began(&place) >= 5);
         running.signal(first);
-        let drains = "draining what is under way";
+        let drains = "draining";
         // Wait until the first is handled: two signals that arrive together count as one.
         until(drains, || running.said(drains));
         running.signal(second);

@@ -124,13 +124,13 @@ fn copies_multiply_along_the_axes_of_all_files() {
 fn what_is_removed_is_gone_and_can_be_said_anew() {
     let loaded = child(
         "remove = [\"crews.far\", \"dumps.middle\", \"crews.near.steps\"]\n\
-                        crews.near.to = \"furnace\"",
+         crews.near.to = \"furnace\"",
     )
     .unwrap();
     assert_eq!(names(&loaded), ["near"]);
     assert!(loaded.config.crews["near"].steps.load.wait.is_none());
     let mistakes = mistakes("remove = [\"crews.fra\", 3]");
-    assert!(mistakes.contains("nothing that is inherited is called `crews.fra`"), "{mistakes}");
+    assert!(mistakes.contains("no inherited key is called `crews.fra`"), "{mistakes}");
     assert!(mistakes.contains("did you mean `crews.far`?"), "{mistakes}");
     assert!(mistakes.contains("`remove` is an array of keys"), "{mistakes}");
 }
@@ -223,7 +223,7 @@ fn mistakes_in_copies_are_told_once() {
     let many = mistakes("copies = { a = 9_000, b = 9_000 }");
     assert!(many.contains("at most 10000 copies in all"), "{many}");
     let axis = mistakes("copies = { Lane = 2 }");
-    assert!(axis.contains("`Lane` is no name for an axis"), "{axis}");
+    assert!(axis.contains("`Lane` is not a valid name for an axis"), "{axis}");
     let shared = mistakes("copies = 2\nshared = [\"midle\"]");
     assert!(shared.contains("did you mean `middle`?"), "{shared}");
     let which = mistakes("copies = 2\nshared = [\"far\"]");
@@ -244,7 +244,7 @@ fn mistakes_in_copies_are_told_once() {
 fn one_copy_may_be_named() {
     let loaded = child("copies = 2\ncrews.far.to = \"furnace[copy=0]\"").unwrap();
     assert!(
-        loaded.warnings.render(false).contains("nobody feeds the incinerator `furnace[copy=1]`")
+        loaded.warnings.render(false).contains("nothing feeds the incinerator `furnace[copy=1]`")
     );
     let ends: Vec<_> = loaded
         .plan
@@ -270,8 +270,8 @@ fn paths_start_at_the_file_that_wrote_them() {
 #[test]
 fn relays_are_judged_like_crews() {
     let right = child(
-        "[piles.pond]\n[relays.daemon]\nfrom = \"middle\"\nto = \"pond\"\n\
-                       [crews.far]\nfrom = \"pond\"",
+        "[piles.pond]\n[relays.daemon]\nfrom = \"middle\"\nto = \"pond\"\n[crews.far]\n\
+         from = \"pond\"",
     )
     .unwrap();
     assert!(
@@ -293,5 +293,5 @@ fn relays_are_judged_like_crews() {
         "[dumps.pond]\ncapacity = 100\n[relays.a]\nfrom = \"middle\"\nto = \"pond\"\n[relays.b]\n\
          from = \"pond\"\nto = \"middle\"",
     );
-    assert!(circle.contains("books would go round for ever"), "{circle}");
+    assert!(circle.contains("books would circulate forever"), "{circle}");
 }

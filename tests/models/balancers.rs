@@ -243,7 +243,7 @@ fn nobody_loses_an_answer_when_actors_are_killed() {
             let done = tokio::select! {
                 biased;
                 done = until_done(&running, &clock, None) => done,
-                () = killer => unreachable!("it goes on for ever"),
+                () = killer => unreachable!("killing goes on until the report exists"),
             };
             Ok::<_, gopherworks::topology::StartError>(running.finish(done).await)
         })

@@ -173,9 +173,8 @@ async fn reasons(by_worker: bool, kind: &str) -> String {
     );
     if by_worker {
         config.push_str(&format!(
-            "[balancers.desk]\nworkers = {{ work = {kind} }}\n\
-                                  [incinerators.fire]\nburn = {{ kind = \"balancer\", \
-                                  to = \"desk\" }}\n"
+            "[balancers.desk]\nworkers = {{ work = {kind} }}\n[incinerators.fire]\n\
+             burn = {{ kind = \"balancer\", to = \"desk\" }}\n"
         ));
     } else {
         config.push_str(&format!("[incinerators.fire]\nburn = {kind}\n"));
@@ -247,9 +246,9 @@ fn addresses_that_are_none_are_mistakes_with_a_place() {
 #[test]
 fn options_that_can_not_be_meant_are_mistakes_with_a_place() {
     for (option, why) in [
-        ("headers = { \"x y\" = \"1\" }", "`x y` is no name of a header field"),
+        ("headers = { \"x y\" = \"1\" }", "`x y` is not a valid name of a header field"),
         ("headers = { x = \"a\\nb\" }", "`x`: a header field's value has"),
-        ("drop_headers = [\"a b\"]", "`a b` is no name of a header field"),
+        ("drop_headers = [\"a b\"]", "`a b` is not a valid name of a header field"),
         ("retries = 101", "101 is too many: at most 100"),
         ("redirects = 101", "101 is too many: at most 100"),
         ("pool = { max_idle = 65537 }", "65537 is too many: at most 65536"),

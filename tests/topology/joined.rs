@@ -58,7 +58,7 @@ fn killed(topology: &Topology, every: Duration) -> Report {
         let done = tokio::select! {
             biased;
             done = until_done(&running, &clock, None) => done,
-            () = killer => unreachable!("it goes on for ever"),
+            () = killer => unreachable!("killing goes on until the report exists"),
         };
         Ok::<_, StartError>(running.finish(done).await)
     })

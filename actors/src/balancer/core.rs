@@ -407,7 +407,7 @@ impl<W: Work> BalancerCore<W> {
                 }
             }
             (Ok(None), _) | (Err(_), None) => {
-                unreachable!("only what can be made again is begun again")
+                unreachable!("only requests that can be recreated are retried")
             }
         };
         Some((ticket, request))
@@ -419,7 +419,7 @@ impl<W: Work> BalancerCore<W> {
             if let Some(told) = &self.idle
                 && let Err(text) = guarded(|| told())
             {
-                log::error!("who waits for the last request panicked: {text}");
+                log::error!("the waiter for the last request panicked: {text}");
             }
         }
     }

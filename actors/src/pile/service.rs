@@ -155,7 +155,7 @@ impl PileCore {
                 }
                 Admission::Full(back) => cart = back,
                 Admission::Owed(_) => {
-                    unreachable!("nobody is served here by an engine that answers later")
+                    unreachable!("a store that answers later serves nothing directly")
                 }
             }
         }

@@ -84,7 +84,7 @@ impl<M> fmt::Debug for Unsent<M> {
 impl<M> fmt::Display for Unsent<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Unsent::Vacant(_) => "nobody is at the port now",
+            Unsent::Vacant(_) => "no actor is at the port now",
             Unsent::Gone(_) => "the port is closed for good",
         })
     }

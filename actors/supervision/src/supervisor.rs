@@ -408,7 +408,7 @@ impl Task {
         if let Some(heard) = &self.around.heard
             && let Err(caught) = catch(|| heard(&event))
         {
-            log::error!("who hears of a supervisor panicked at {}: {}", caught.place, caught.text);
+            log::error!("a supervisor's listener panicked at {}: {}", caught.place, caught.text);
         }
         // Fails if there is no subscriber.
         let _ = self.shared.events.send(event);

@@ -193,7 +193,7 @@ fn pieces(text: &str, query: bool) -> Result<Vec<Piece>, String> {
         let Some((word, piece)) = placeholder else {
             let word = rest[at..].split_inclusive('}').next().unwrap_or_default();
             return Err(format!(
-                "`{word}` is no placeholder: there are `{{name}}`, `{{id}}` and `{{query}}`"
+                "`{word}` is not a placeholder: there are `{{name}}`, `{{id}}` and `{{query}}`"
             ));
         };
         if matches!(piece, Piece::Query) && !query {
@@ -308,10 +308,10 @@ mod tests {
     #[test]
     fn what_is_no_address_is_refused() {
         for (address, why) in [
-            ("http://h/{nmae}", "`{nmae}` is no placeholder"),
+            ("http://h/{nmae}", "`{nmae}` is not a placeholder"),
             ("http://h/{query}", "after the question mark"),
             ("http://h/#x", "fragment"),
-            ("http://h/a{", "`{` is no placeholder"),
+            ("http://h/a{", "`{` is not a placeholder"),
         ] {
             let refused = Address::parse(address).unwrap_err();
             assert!(refused.contains(why), "{address}: {refused}");

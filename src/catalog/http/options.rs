@@ -198,7 +198,7 @@ fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::E
 
 fn is_name(name: &str) -> Result<(), String> {
     let right = HeaderName::from_bytes(name.as_bytes()).is_ok();
-    right.then_some(()).ok_or_else(|| format!("`{name}` is no name of a header field"))
+    right.then_some(()).ok_or_else(|| format!("`{name}` is not a valid name of a header field"))
 }
 
 fn yes() -> bool {

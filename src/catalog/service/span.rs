@@ -52,8 +52,8 @@ impl<'de> Deserialize<'de> for SpanOption {
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(
-                    "a duration such as \"10ms\", or a distribution such as { exponential \
-                             = \"10ms\" }",
+                    "a duration such as \"10ms\", or a distribution such as { exponential = \
+                     \"10ms\" }",
                 )
             }
 
@@ -72,7 +72,7 @@ impl<'de> Deserialize<'de> for SpanOption {
                     Key::Uniform => {
                         let [least, most] = map.next_value::<[Time; 2]>()?;
                         if least > most {
-                            return Err(de::Error::custom("the least time stands first"));
+                            return Err(de::Error::custom("the shortest time comes first"));
                         }
                         Span::Uniform(least.0, most.0)
                     }

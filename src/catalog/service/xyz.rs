@@ -46,7 +46,7 @@ pub(super) struct Xyz {
 pub(super) fn make(options: &Options, _: &Site) -> Result<Xyz, Failure> {
     for (name, [least, most]) in [("x", options.x), ("y", options.y)] {
         if least > most {
-            return Err(Failure::permanent(format!("{name}: the least stands first")));
+            return Err(Failure::permanent(format!("{name}: the shortest time comes first")));
         }
     }
     Ok(Xyz { x: options.x, y: options.y, unit: options.unit.0 })

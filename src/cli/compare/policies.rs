@@ -21,7 +21,7 @@ pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
     }
     if !args.what_if.is_empty() {
         let message = "error: --what-if compares designs, --policies, --load and --service compare \
-                       balancers: say one";
+                       balancers: they exclude each other";
         return Err(bad(message.to_owned()));
     }
     let seed = args.seed.map(|seed| format!("execution.seed={seed}"));

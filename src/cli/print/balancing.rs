@@ -42,7 +42,7 @@ pub(super) fn tables(report: &Report) -> String {
             "answered",
             "failed",
             "rejected",
-            "under way",
+            "in flight",
             "mean",
             "p50",
             "p99",

@@ -70,7 +70,7 @@ pub(crate) fn environment(
             found.push(Diagnostic::error(path, origin.clone(), message));
         };
         if parts.iter().any(|part| part.is_empty()) || parts.len() > DEEPEST {
-            refuse("this names no config key: keys are parted by two underscores each".into());
+            refuse("this names no config key: keys are separated by two underscores".into());
             continue;
         }
         let keys = names.resolved(&parts);
@@ -223,7 +223,7 @@ pub(crate) fn sets(sets: &[String], tickets: &mut Tickets, found: &mut Diagnosti
         let origin = Origin::Flag(key.trim().to_owned());
         match dotted(key) {
             Some(keys) => add(&mut layer, &keys, unquoted(value), origin, tickets),
-            None => found.push(Diagnostic::error("", origin, "this is no dotted key")),
+            None => found.push(Diagnostic::error("", origin, "this is not a dotted key")),
         }
     }
     Layer::new(layer)

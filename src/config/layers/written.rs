@@ -56,7 +56,7 @@ impl FileReader<'_> {
             && let Some(hint) = foreign(self.file.path(), self.file.text())
         {
             let origin = self.origin(0..0, 0..0, None);
-            let mistake = Diagnostic::error("", origin, "this is no TOML");
+            let mistake = Diagnostic::error("", origin, "this is not TOML");
             self.found.push(mistake.help(hint));
             return None;
         }

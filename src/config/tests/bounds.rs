@@ -40,7 +40,7 @@ fn what_is_too_large_is_refused_with_its_bound() {
             "1,001 is too large: at most 1,000",
         ),
         ("faults.f={ kind = \"mix\", target = \"*\", most = 0 }", "at least one fault"),
-        ("balancers.b.workers.work.slow={ workers = 1, factor = nan }", "no number"),
+        ("balancers.b.workers.work.slow={ workers = 1, factor = nan }", "not a number"),
     ] {
         let said = said(&[set]);
         assert!(said.contains("error") && said.contains(wanted), "{set}: {said}");

@@ -220,7 +220,7 @@ fn files_that_are_none() {
     assert_eq!(read("a", b"[piles]\n# \xff"), "line 2 is not UTF-8");
     assert_eq!(read("b", &vec![b'\n'; LARGEST as usize + 1]), "a config file has at most 32 MiB");
     assert_eq!(read("f", b"\xff\xfea\0"), "this is UTF-16: save it as UTF-8");
-    assert_eq!(read("g", b"a = 1\0"), "this is no text: byte 5 is 0");
+    assert_eq!(read("g", b"a = 1\0"), "this is not text: byte 5 is 0");
     for (name, text) in [
         ("x", "{ \"piles\": {} }"),
         ("x.json", "[1, 2]"),
@@ -228,9 +228,9 @@ fn files_that_are_none() {
         ("x", "---\npiles: {}\n"),
         ("x.yaml", "- a\n"),
     ] {
-        assert_eq!(read(name, text.as_bytes()), "this is no TOML", "{text}");
+        assert_eq!(read(name, text.as_bytes()), "this is not TOML", "{text}");
     }
-    assert_ne!(read("x", b"[piles\na = 1"), "this is no TOML");
+    assert_ne!(read("x", b"[piles\na = 1"), "this is not TOML");
     let deep = format!("a = {}", "[".repeat(100_000));
     assert!(!read("c", deep.as_bytes()).is_empty());
     let dotted = format!("a{} = 1", ".a".repeat(500_000));

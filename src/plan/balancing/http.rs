@@ -19,17 +19,15 @@ pub(super) fn check(judge: &mut Judge<'_>, name: &str, http: &HttpConfig) {
     }
     match http.listen.parse::<SocketAddr>() {
         Ok(address) if !address.ip().is_loopback() && !http.public => {
-            let message = format!("anybody could reach {address}");
+            let message = format!("{address} is reachable from other machines");
             let mistake = judge.error(&path("listen"), message);
-            judge.report(
-                mistake.help(
-                    "say `public = true` if that is meant; 127.0.0.1 is for this machine alone",
-                ),
-            );
+            judge.report(mistake.help(
+                "set `public = true` if that is intended; 127.0.0.1 accepts only this machine",
+            ));
         }
         Ok(_) => {}
         Err(_) => {
-            let message = format!("`{}` is no address with a port", http.listen);
+            let message = format!("`{}` is not an address with a port", http.listen);
             let mistake = judge.error(&path("listen"), message);
             judge.report(mistake.help("write it like \"127.0.0.1:8080\""));
         }
@@ -44,14 +42,14 @@ pub(super) fn check(judge: &mut Judge<'_>, name: &str, http: &HttpConfig) {
         judge.ensure(false, &path("admin"), message);
     }
     let right = http.key_header.as_deref().is_none_or(is_token);
-    judge.ensure(right, &path("key_header"), "no header is called so");
+    judge.ensure(right, &path("key_header"), "this is not a valid header name");
     let message = format!("a body has 1 byte to {} GiB", LARGEST_BODY >> 30);
     let right = (1..=LARGEST_BODY).contains(&http.body);
     judge.ensure(right, &path("body"), &message);
     let message = format!("a request has 1 to {MOST_HEADERS} headers");
     let right = (1..=MOST_HEADERS).contains(&http.headers);
     judge.ensure(right, &path("headers"), &message);
-    let message = format!("1 to {MOST_CONNECTIONS} connections are taken");
+    let message = format!("1 to {MOST_CONNECTIONS} connections are accepted");
     let right = (1..=MOST_CONNECTIONS).contains(&http.connections);
     judge.ensure(right, &path("connections"), &message);
     let message = "a successful answer has a status from 200 to 299";
@@ -65,7 +63,7 @@ pub(super) fn check(judge: &mut Judge<'_>, name: &str, http: &HttpConfig) {
         ("shutdown_timeout", http.shutdown_timeout),
     ] {
         let right = !span.is_zero() && span <= LONGEST;
-        judge.ensure(right, &path(key), "it takes some time, and at most a day");
+        judge.ensure(right, &path(key), "it must be longer than 0 and at most a day");
     }
     judge.ensure(http.grace <= LONGEST, &path("grace"), "at most a day");
     methods(judge, name, http);
@@ -74,7 +72,7 @@ pub(super) fn check(judge: &mut Judge<'_>, name: &str, http: &HttpConfig) {
             || !(host.is_empty() || host.contains(|c: char| c.is_whitespace() || "/@*".contains(c)))
     };
     if let Some(wrong) = http.hosts.iter().find(|host| !is_host(host)) {
-        let mistake = judge.error(&path("hosts"), format!("`{wrong}` is no host"));
+        let mistake = judge.error(&path("hosts"), format!("`{wrong}` is not a host"));
         judge.report(mistake.help("write names like \"ops.example\", or \"*\" for any"));
     }
 }
@@ -89,7 +87,7 @@ fn methods(judge: &mut Judge<'_>, name: &str, http: &HttpConfig) {
         let wrong = match method.to_ascii_uppercase().as_str() {
             "CONNECT" => "CONNECT asks for a tunnel, which is not served",
             "TRACE" => "TRACE asks for the request itself, which is not served",
-            method if !is_token(method) => "no method is called so",
+            method if !is_token(method) => "this is not a valid method",
             _ => continue,
         };
         let mistake = judge.error(&path, wrong);

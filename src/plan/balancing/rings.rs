@@ -33,8 +33,8 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
         let other = judge.locate(&["requesters", requester, "load", "listen"]);
         let mistake = judge
             .error(&["balancers", name, "workers", "work", "url"], message)
-            .related(other, "this is where they ask");
-        let help = "a request would go round endlessly; let them ask another server";
+            .related(other, "this is where their requests go");
+        let help = "a request would circulate endlessly; use another server";
         judge.report(mistake.help(help));
     }
 }

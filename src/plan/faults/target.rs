@@ -33,8 +33,9 @@ impl Pattern {
                 return Err(format!("`{text}` lacks its closing bracket"));
             };
             for part in rest[open + 1..close].split(',') {
-                let wrong =
-                    || format!("`{part}` picks no copies; write it like `[lane=1]` or `[lane=*]`");
+                let wrong = || {
+                    format!("`{part}` selects no copies; write it like `[lane=1]` or `[lane=*]`")
+                };
                 let (axis, place) = part.split_once('=').ok_or_else(wrong)?;
                 let place = match place.trim() {
                     "*" => None,
@@ -55,7 +56,7 @@ impl Pattern {
                     let near =
                         near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
                     return Err(format!(
-                        "`{word}` is no point of an actor's work: {}{near}",
+                        "`{word}` is not a point of an actor's work: {}{near}",
                         words.join(", ")
                     ));
                 };
@@ -65,7 +66,7 @@ impl Pattern {
         let glob = |text: &str| {
             Glob::new(text)
                 .map(|glob| glob.compile_matcher())
-                .map_err(|error| format!("`{text}` is no pattern: {}", error.kind()))
+                .map_err(|error| format!("`{text}` is not a pattern: {}", error.kind()))
         };
         if name.is_empty() {
             return Err("it names no node".to_owned());

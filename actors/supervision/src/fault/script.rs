@@ -41,7 +41,7 @@ fn read(term: &str, duration: &impl Fn(&str) -> Result<Duration, String>) -> Res
         let number = rest[..at].trim();
         chance = match number.parse::<f64>() {
             Ok(percent) if (0.0..=100.0).contains(&percent) => percent / 100.0,
-            _ => return Err(format!("`{number}%` is no percentage from 0 to 100")),
+            _ => return Err(format!("`{number}%` is not a percentage from 0 to 100")),
         };
         rest = &rest[at + 1..];
     }
@@ -50,7 +50,7 @@ fn read(term: &str, duration: &impl Fn(&str) -> Result<Duration, String>) -> Res
         let number = rest[..at].trim();
         times = match number.parse::<u64>() {
             Ok(times) => Some(times),
-            Err(_) => return Err(format!("`{number}*` is no number of times")),
+            Err(_) => return Err(format!("`{number}*` is not a number of times")),
         };
         rest = &rest[at + 1..];
     }

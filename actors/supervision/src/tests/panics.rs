@@ -93,7 +93,7 @@ fn in_a_future_of_the_context() {
 #[test]
 fn without_a_text() {
     let (exit, _) = dies_of(Ok, |_, _| std::panic::panic_any(7_u8));
-    assert_eq!(panic_of(&exit), ("a panic without a text", HERE));
+    assert_eq!(panic_of(&exit), ("a panic without a message", HERE));
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn one_that_the_actor_caught_does_not_speak_for_the_one_that_got_out() {
 #[test]
 fn in_a_payload_that_panics_when_it_is_dropped() {
     let (exit, _) = dies_of(Ok, |_, _| std::panic::panic_any(DropBomb(true)));
-    assert_eq!(panic_of(&exit), ("a panic without a text", HERE));
+    assert_eq!(panic_of(&exit), ("a panic without a message", HERE));
 }
 
 #[test]

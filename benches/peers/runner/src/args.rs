@@ -83,5 +83,5 @@ impl Args {
 }
 
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("{text} is no number\n\n{USAGE}"))
+    text.parse().map_err(|_| format!("{text} is not a number\n\n{USAGE}"))
 }

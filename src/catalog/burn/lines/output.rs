@@ -152,7 +152,7 @@ fn regular(path: &Path) -> io::Result<File> {
         .open(path)?;
     match file.metadata()?.is_file() {
         true => Ok(file),
-        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file any more")),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no longer a regular file")),
     }
 }
 

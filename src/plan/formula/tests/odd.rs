@@ -190,9 +190,9 @@ fn a_dump_for_less_than_both_sides_is_not_told() {
 fn plans_that_can_t_run_are_told() {
     let mut idle = one();
     idle.crews[0].gophers = vec![Duties::NONE];
-    because(&idle.predict(1.0), "nobody in the crew `haul` does the step `load`");
+    because(&idle.predict(1.0), "no gopher of the crew `haul` does the step `load`");
     idle.crews[0].gophers.clear();
-    because(&idle.predict(1.0), "nobody in the crew `haul` does the step `load`");
+    because(&idle.predict(1.0), "no gopher of the crew `haul` does the step `load`");
     let mut bare = one();
     bare.crews[0].carts = 0;
     because(&bare.predict(1.0), "the crew `haul` has no carts");
