@@ -113,7 +113,7 @@ pub struct Loaded {
     pub config: TopologyConfig,
     /// The plan made from it.
     pub plan: Plan,
-    /// Warnings.
+    /// Warnings about a valid config.
     pub warnings: Diagnostics,
     places: Places,
 }

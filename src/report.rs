@@ -210,7 +210,7 @@ pub struct NodeReport {
     pub busy: f64,
     /// 1 - busy.
     pub idle: f64,
-    /// Restarts.
+    /// Number of restarts.
     pub restarts: u64,
     /// Number of times that a cart had to wait here.
     #[serde(skip)]

@@ -87,7 +87,7 @@ pub enum StartError {
     Node {
         /// The node or crew.
         node: String,
-        /// The reason.
+        /// Why it could not be made.
         failure: Failure,
     },
     /// An output is also an input, and would destroy it.

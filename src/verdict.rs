@@ -109,7 +109,7 @@ pub struct Verdict {
 /// The criteria of a verdict.
 #[derive(Debug, Clone, Copy)]
 pub struct Measure {
-    /// The expectations.
+    /// Expectations of the file.
     pub expect: ExpectConfig,
     /// Books and answers per second without faults, if known.
     pub calm_per_s: Option<f64>,

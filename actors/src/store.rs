@@ -101,7 +101,7 @@ impl fmt::Display for Promises {
 pub enum Answer<T> {
     /// Available now.
     Ready(T),
-    /// Pending.
+    /// Available when the future resolves.
     Later(BoxFuture<'static, T>),
 }
 

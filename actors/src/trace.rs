@@ -26,7 +26,7 @@ pub struct Record<'a> {
     /// The node that acted: a pile, a gopher, an incinerator and so on; empty for the run as a
     /// whole.
     pub node: &'a str,
-    /// The action.
+    /// What the node did.
     pub act: &'a Act<'a>,
 }
 

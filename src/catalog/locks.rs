@@ -1,4 +1,4 @@
-//! Who holds the lock of a file.
+//! Finds the holder of a lock on a file.
 
 use std::fs::File;
 use std::ops::{Deref, DerefMut};

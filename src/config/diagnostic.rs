@@ -114,7 +114,7 @@ impl SourceFile {
 pub enum Origin {
     /// A config file.
     File {
-        /// The file.
+        /// The file that was read.
         file: Arc<SourceFile>,
         /// Bytes of the key, or of the value if there is no key.
         key: Range<usize>,
@@ -163,7 +163,7 @@ pub enum Severity {
 /// A mistake or a warning.
 #[derive(Debug, Clone)]
 pub struct Diagnostic {
-    /// Its severity.
+    /// Error or warning.
     pub severity: Severity,
     /// Describes the mistake.
     pub message: String,

@@ -163,7 +163,7 @@ fn service(
                 Ok(answered)
             }
         });
-    // Checked before the client is told to continue with its body.
+    // Checked before the client gets `100 Continue` for its body.
     let expect = fn_service(move |request: Request| {
         ready(match expected.gate.refusal(request.head()) {
             Some(refusal) => Err(Response::<BoxBody>::from(refusal)),

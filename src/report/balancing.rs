@@ -8,9 +8,9 @@ use serde::Serialize;
 pub struct TailReport {
     /// Number of durations.
     pub count: u64,
-    /// Mean.
+    /// Mean, in seconds.
     pub mean_s: f64,
-    /// Median.
+    /// 50th percentile, in seconds.
     pub p50_s: f64,
     /// 90th percentile.
     pub p90_s: f64,
@@ -18,7 +18,7 @@ pub struct TailReport {
     pub p99_s: f64,
     /// 99.9th percentile.
     pub p999_s: f64,
-    /// Maximum.
+    /// Longest, in seconds.
     pub max_s: f64,
 }
 
@@ -107,7 +107,7 @@ pub struct WorkerReport {
     pub pending_mean: f64,
     /// Variance over time of its pending requests.
     pub pending_variance: f64,
-    /// Restarts.
+    /// Number of restarts.
     pub restarts: u64,
 }
 

@@ -17,7 +17,7 @@ pub struct DeadBook {
     pub pile: String,
     /// The crew or incinerator where it last failed, if known.
     pub node: Option<String>,
-    /// The reason.
+    /// Why it died.
     pub reason: String,
     /// Attempts that were charged.
     pub attempts: u32,

@@ -29,7 +29,7 @@ pub struct Trial {
 /// Result of a trial.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The report.
+    /// Report of the run.
     pub report: Report,
     /// The account from the actors' trace.
     pub audit: Audit,

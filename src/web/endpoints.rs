@@ -99,7 +99,7 @@ impl Endpoints {
 
     /// # Panics
     /// If this was cloned before, since clones would lack it; or if the name is taken, since
-    /// metrics could not be told apart.
+    /// their metrics could not be distinguished.
     fn with(mut self, watched: Box<dyn Watched>) -> Self {
         let name = watched.name();
         assert!(

@@ -1,4 +1,5 @@
-//! Rules on the sources, and tests of the examples.
+//! Rules on the sources and their prose, and tests of the examples.
 
 mod examples;
+mod prose;
 mod tidy;

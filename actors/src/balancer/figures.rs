@@ -13,7 +13,7 @@ pub struct Tail {
     pub count: u64,
     /// The exact mean.
     pub mean: Duration,
-    /// Median.
+    /// 50th percentile.
     pub p50: Duration,
     /// 90th percentile.
     pub p90: Duration,
@@ -21,7 +21,7 @@ pub struct Tail {
     pub p99: Duration,
     /// 99.9th percentile.
     pub p999: Duration,
-    /// The longest.
+    /// The longest duration.
     pub max: Duration,
 }
 

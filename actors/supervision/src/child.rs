@@ -120,7 +120,7 @@ impl Child {
         ChildSpec { first_epoch: self.body.last_epoch() + 1, ..self.spec.clone() }
     }
 
-    /// The name.
+    /// Name of the child.
     pub fn name(&self) -> &str {
         &self.spec.name
     }

@@ -18,7 +18,7 @@ pub enum SupervisionEvent {
     Started {
         /// Time of the event.
         at: Time,
-        /// The child.
+        /// Id of the child.
         child: ChildId,
         /// The child's name.
         name: Arc<str>,
@@ -29,7 +29,7 @@ pub enum SupervisionEvent {
     Exited {
         /// Time of the event.
         at: Time,
-        /// The child.
+        /// Id of the child.
         child: ChildId,
         /// The child's name.
         name: Arc<str>,
@@ -42,7 +42,7 @@ pub enum SupervisionEvent {
     Restarting {
         /// Time of the event.
         at: Time,
-        /// The child.
+        /// Id of the child.
         child: ChildId,
         /// The child's name.
         name: Arc<str>,
@@ -60,7 +60,7 @@ pub enum SupervisionEvent {
     Escalated {
         /// Time of the event.
         at: Time,
-        /// The reason.
+        /// Why the policy gave up.
         reason: String,
     },
     /// All children have ended and the ports are closed. This is the last event, also after

@@ -24,7 +24,7 @@ struct Parts {
     internal: bool,
 }
 
-/// Whose failure it is, and whether another attempt can help.
+/// The responsible party, and whether another attempt can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureKind {
@@ -171,7 +171,7 @@ impl Failure {
         &self.parts.reason
     }
 
-    /// Whose failure it is, and whether another attempt can help.
+    /// The responsible party, and whether another attempt can help.
     pub fn kind(&self) -> FailureKind {
         self.parts.kind
     }

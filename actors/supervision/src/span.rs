@@ -8,7 +8,7 @@ use rand_distr::{Distribution, Exp1, StandardNormal};
 /// A duration or a distribution of durations.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Span {
-    /// Zero.
+    /// No time.
     #[default]
     Zero,
     /// A constant.
@@ -19,7 +19,7 @@ pub enum Span {
     Exponential(Duration),
     /// Log-normal: heavy-tailed, like the response times of services.
     LogNormal {
-        /// The mean.
+        /// Mean duration.
         mean: Duration,
         /// Squared coefficient of variation, that is variance / mean²; 1 equals that of an
         /// exponential.

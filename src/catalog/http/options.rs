@@ -59,7 +59,7 @@ pub enum Statuses {
 #[serde(rename_all = "kebab-case")]
 #[schemars(inline)]
 pub enum Forwarded {
-    /// None.
+    /// No header field.
     #[default]
     Off,
     /// `Forwarded: for=...;host=...;proto=http` (RFC 7239).

@@ -282,7 +282,7 @@ fn closures_stand_between_filters_and_may_drop_books() {
 
 #[test]
 fn neighbours_read_the_body_once() {
-    // The file is gone after the first piece: who wanted to open it again would fail.
+    // The file is gone after the first piece, so opening it again would fail.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("once");
     std::fs::write(&path, text(200_000)).unwrap();

@@ -21,7 +21,7 @@ struct Options {
     /// Which way, if any.
     #[serde(default)]
     way: Option<Way>,
-    /// Who else.
+    /// Other options.
     #[serde(default)]
     others: Vec<Other>,
     #[serde(default)]
@@ -42,7 +42,7 @@ enum Way {
     Down,
 }
 
-/// Another, who may know others.
+/// An option that contains others.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "they are only read")]

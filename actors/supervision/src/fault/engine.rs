@@ -22,7 +22,7 @@ pub const LEAST_PERIOD: Duration = Duration::from_millis(1);
 /// A fault that fired.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fired {
-    /// The time.
+    /// When it fired.
     pub at: Time,
     /// The name of the rule.
     pub rule: Arc<str>,

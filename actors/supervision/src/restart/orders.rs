@@ -34,7 +34,7 @@ pub enum Outcome {
 pub enum Do {
     /// Start a life now.
     Start {
-        /// The child.
+        /// Id of the child.
         child: ChildId,
         /// The epoch of the life.
         epoch: u64,
@@ -52,17 +52,17 @@ pub enum Do {
     },
     /// Ask a child to stop.
     Stop {
-        /// The child.
+        /// Id of the child.
         child: ChildId,
     },
     /// Kill a child.
     Kill {
-        /// The child.
+        /// Id of the child.
         child: ChildId,
     },
     /// Give up a life that did not end in time. Its later effects must be suppressed.
     Fence {
-        /// The child.
+        /// Id of the child.
         child: ChildId,
         /// The epoch of the life.
         epoch: u64,
@@ -71,12 +71,12 @@ pub enum Do {
     },
     /// Remove a child that was added at run time: it will not be restarted.
     Forget {
-        /// The child.
+        /// Id of the child.
         child: ChildId,
     },
     /// Informational: a child failed or was lost, and will be restarted.
     Restarting {
-        /// The child.
+        /// Id of the child.
         child: ChildId,
         /// The delay before the first start.
         after: Duration,

@@ -27,7 +27,7 @@ pub struct Bare {
 pub trait Carried: Send + 'static {
     /// The book with this id.
     fn new(id: u64) -> Self;
-    /// The id.
+    /// Id of the book.
     fn id(&self) -> u64;
 }
 

@@ -11,7 +11,7 @@ pub struct Order {
     pub peer: &'static str,
     /// The name of the row, as given.
     pub name: String,
-    /// The row.
+    /// The row to run.
     pub row: Row,
     /// Threads, arbiters, GOMAXPROCS (>= 1).
     pub threads: usize,

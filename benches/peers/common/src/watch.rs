@@ -24,7 +24,7 @@ pub struct Took {
 }
 
 impl Moment {
-    /// Now.
+    /// The present moment.
     pub fn now() -> Self {
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
         Self { wall: Instant::now(), cpu: Duration::new(cpu.tv_sec as u64, cpu.tv_nsec as u32) }

@@ -44,7 +44,7 @@ fn a_full_scratch_disk_is_not_the_books_fault() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
-    // Nothing can be created below a file, whoever asks.
+    // Nothing can be created below a file, not even by root.
     let mut gzip = make(&[("gzip", "")], &spilling(&file.join("scratch"), 0));
     let failure = gzip.apply(Book::new("x")).unwrap_err();
     assert!(!failure.is_permanent(), "{failure}");
