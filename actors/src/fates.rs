@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_waits_for_any_more_is_not_kept() {
+    fn abandoned_watches_are_not_kept() {
         let fates = Fates::default();
         for id in 0..10_000 {
             drop(fates.watch(BookId(id)));

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_labels_are_told() {
+    fn broken_labels_are_reported() {
         for text in ["x[", "x[]", "x[lane]", "x[lane=]", "x[lane=a]", "x[lane=1", "x[lane=-1]"] {
             let message = parse(text).unwrap_err();
             assert!(message.contains(text), "{message}");

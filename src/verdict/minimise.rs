@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_by_itself_needs_nothing_and_what_does_not_fail_is_told() {
+    fn a_failure_without_faults_needs_none_and_no_failure_gives_none() {
         assert_eq!(minimise(&[1, 2], 10, |_| true), Some(vec![]));
         assert_eq!(minimise(&[1, 2], 10, |_| false), None);
     }

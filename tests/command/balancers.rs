@@ -171,7 +171,7 @@ fn policies_stand_side_by_side() {
 }
 
 #[test]
-fn what_can_not_be_compared_is_told() {
+fn designs_that_cannot_be_compared_are_reported() {
     let place = Place::new();
     let file = shipped("balancer.toml");
     let file = file.to_str().expect("a path");
@@ -229,7 +229,7 @@ load = { kind = "opn" }
 }
 
 #[test]
-fn nobody_waits_for_a_drawing_of_a_balancer() {
+fn every_format_draws_a_balancer() {
     let place = Place::new();
     let file = shipped("balancer.toml");
     for format in ["text", "dot", "mermaid", "svg"] {

@@ -121,7 +121,7 @@ fn a_failure_is_made_small_and_what_is_left_fails_alone() {
 }
 
 #[test]
-fn real_threads_pass_the_storm_and_name_who_blocks() {
+fn real_threads_pass_the_storm_and_name_the_culprit() {
     let place = Place::new();
     let verdict = text_of(place.path("verdict.json"));
     let file = suite("storm");
@@ -153,7 +153,7 @@ fn real_threads_pass_the_storm_and_name_who_blocks() {
 }
 
 #[test]
-fn a_run_ignores_faults_unless_it_is_told() {
+fn a_run_ignores_faults_without_the_flag() {
     let place = Place::new();
     let file = impossible(
         &place,

@@ -264,7 +264,7 @@ fn why_books_fail_is_said_at_once_and_once() {
 }
 
 #[test]
-fn files_that_hold_no_letters_are_told() {
+fn files_without_letters_are_reported() {
     let place = Place::new();
     place.write("dead", "{\"not\": \"a letter\"}\n");
     for command in ["list", "show", "offer"] {

@@ -90,7 +90,7 @@ fn an_invalid_config_is_told_and_not_drawn() {
 }
 
 #[test]
-fn a_picture_that_nobody_reads_is_no_failure() {
+fn a_picture_without_a_reader_is_no_failure() {
     let place = place();
     for format in ["text", "svg"] {
         let (reader, writer) = std::io::pipe().expect("a pipe");

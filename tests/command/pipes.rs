@@ -217,7 +217,7 @@ fn a_sink_on_a_fifo_without_a_reader_waits_for_it_and_can_be_stopped() {
 }
 
 #[test]
-fn a_report_that_nobody_reads_is_no_failure() {
+fn a_report_without_a_reader_is_no_failure() {
     let place = Place::new();
     let source = r#"{ kind = "generate", books = 3 }"#;
     place.write("t.toml", one_crew(source, "[]", r#""count""#, 10));

@@ -164,7 +164,7 @@ fn mistakes_point_into_the_file_that_holds_them_with_the_way_there() {
 }
 
 #[test]
-fn chains_that_lead_nowhere_are_told() {
+fn chains_that_lead_nowhere_are_reported() {
     let missing = load(
         &[("base.toml", BASE), ("child.toml", "extends = \"bsae.toml\"")],
         &Overrides::default(),

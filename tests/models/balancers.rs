@@ -103,7 +103,7 @@ fn the_others_have_the_tails_that_are_known() {
 
 /// Under equal arrivals and sizes, policies with more information are not slower.
 #[test]
-fn who_knows_more_is_never_slower() {
+fn a_policy_that_knows_more_is_never_slower() {
     let rows = [
         (EXPONENTIAL, 0.75),
         (EXPONENTIAL, 0.9),
@@ -222,7 +222,7 @@ fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
 
 /// Killing actors changes no answer: each requester gets each answer once.
 #[test]
-fn nobody_loses_an_answer_when_actors_are_killed() {
+fn no_answer_is_lost_when_actors_are_killed() {
     for file in ["balancer", "replicated-query", "simple-balancer"] {
         let sets: Vec<String> = ["supervision.intensity=1000000", "supervision.in_a_row=1000000"]
             .map(str::to_owned)

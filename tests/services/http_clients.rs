@@ -215,7 +215,7 @@ fn slow_clients_are_not_waited_for() {
 }
 
 #[test]
-fn who_is_gone_costs_nothing_more() {
+fn requests_of_disconnected_clients_are_cancelled() {
     let _alone = alone();
     let request = b"POST /books/a HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi";
     let heard = against("2s", async |service| {

@@ -267,7 +267,7 @@ fn options_that_can_not_be_meant_are_mistakes_with_a_place() {
 }
 
 #[actix_web::test]
-async fn a_service_passes_requests_on_to_somebody_else() {
+async fn a_service_passes_requests_on_to_another_server() {
     let (_others, upstream) = others();
     let text = format!(
         r#"[balancers.desk]

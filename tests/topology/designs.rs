@@ -269,7 +269,7 @@ fn on_one_core_a_dump_only_costs() {
 }
 
 #[test]
-fn every_design_keeps_its_books_whoever_is_killed() {
+fn every_design_keeps_its_books_when_actors_are_killed() {
     for (name, _) in DESIGNS {
         for seed in 1..=6u64 {
             let mut changes = sets([1, 2, 4][seed as usize % 3], seed);

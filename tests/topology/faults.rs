@@ -138,7 +138,7 @@ fn a_point_is_where_it_happens_with_the_cart_in_hand() {
 }
 
 #[test]
-fn a_hang_takes_all_who_live_there_along_and_all_come_back() {
+fn a_hang_moves_all_actors_of_its_thread() {
     for target in ["manuals", "middle", "furnace", "near/1", "near/2", "far", "manuals.source"] {
         let ran =
             with(&format!("kind = \"hang\"\ntarget = \"{target}\"\nwhen = {{ at = \"10ms\" }}"));

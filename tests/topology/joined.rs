@@ -76,7 +76,7 @@ fn both_halves_join() {
 }
 
 #[test]
-fn no_book_is_lost_whoever_is_killed() {
+fn no_book_is_lost_when_actors_are_killed() {
     let topology = topology(JOINED);
     for every in [40, 90, 170] {
         let report = killed(&topology, Duration::from_millis(every));
@@ -166,7 +166,7 @@ fn a_program_answers_and_a_cancelled_one_is_gone() {
 }
 
 #[test]
-fn mistakes_of_the_join_are_told() {
+fn mistakes_of_the_join_are_reported() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("joined.toml");
     let text = JOINED.replace("to = \"burners\"", "to = \"burner\"").replace(

@@ -130,7 +130,7 @@ fn the_counters_of_all_four_are_the_trips() {
 
 /// A gopher that ran the steps of others until its turn was over still does its own afterwards.
 #[test]
-fn nobody_is_forgotten_at_the_end_of_a_turn() {
+fn no_cart_is_forgotten_at_the_end_of_a_turn() {
     let crews: [&[&str]; 8] = [
         &RING,
         &["push", "load unload return"],

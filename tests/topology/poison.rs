@@ -153,7 +153,7 @@ proptest! {
     }
 
     #[test]
-    fn kills_are_charged_to_nobody(
+    fn kills_charge_no_book(
         design in design(1),
         moods in moods(false),
         kills in kills(40),
@@ -170,7 +170,7 @@ proptest! {
 /// Found by a property: a book whose delay was over while no cart was there to take it made the
 /// pile's timer fire endlessly, at one instant.
 #[test]
-fn a_rested_book_that_no_cart_comes_for_keeps_nobody_busy() {
+fn a_rested_book_without_a_cart_keeps_no_actor_busy() {
     let crew = CrewDesign {
         times: [(1000, false), (1000, false), (2000, false), (2000, false)],
         ..CrewDesign::plain(5)

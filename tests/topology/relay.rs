@@ -116,7 +116,7 @@ fn dealt(books: i64, copies: u32, capacity: u64) -> TopologyConfig {
 }
 
 #[test]
-fn a_source_is_dealt_in_turn_and_ids_do_not_depend_on_who_got_what() {
+fn a_source_is_dealt_in_turn_and_ids_do_not_depend_on_the_dealing() {
     for copies in [1, 2, 3, 7, 40] {
         let (catalog, burned) = noting();
         let report = in_virtual_time(async |clock| {

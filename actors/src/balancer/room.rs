@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn first_come_first_served_and_nobody_overtakes() {
+    fn requests_are_served_in_order_of_arrival() {
         let room = Room::new(1);
         let first = room.try_take().expect("there is one");
         assert_eq!(room.try_take().err(), Some(NoPlace::Full));
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn who_gives_up_passes_his_place_on() {
+    fn a_cancelled_waiter_passes_its_place_on() {
         let room = Room::new(1);
         let first = room.try_take().expect("there is one");
         let (mut a, mut b) = (room.take(), room.take());
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn who_hangs_keeps_no_place_and_stands_in_nobodys_way() {
+    fn a_hung_caller_keeps_no_permit_and_blocks_no_other() {
         let room = Room::new(1);
         let first = room.try_take().expect("there is one");
         let (mut hung, mut b) = (room.take(), room.take());

@@ -69,7 +69,7 @@ mod tests {
     use crate::clock::Clock;
 
     #[test]
-    fn so_many_run_at_once_whatever_the_cores_and_the_others_in_order() {
+    fn a_fixed_number_runs_at_once_on_any_cores_and_the_others_in_order() {
         let pool = Pool::new(Clock::real(), 1).expect("threads");
         let turns = Arc::new(Turns::default());
         let (told, news) = mpsc::channel();

@@ -98,7 +98,7 @@ fn a_book_is_buried_at_its_last_attempt_with_the_reason() {
 }
 
 #[test]
-fn whoever_lost_a_lease_can_do_nothing_with_it() {
+fn a_revoked_lease_has_no_effect() {
     for act in 0..4 {
         let (store, _) = store(None);
         put(&store, 2);
@@ -159,7 +159,7 @@ fn what_a_dump_has_no_room_for_comes_back_whole() {
 }
 
 #[test]
-fn room_that_is_kept_is_nobody_elses() {
+fn reserved_space_is_exclusive() {
     let (store, _) = store(Some(2));
     put(&store, 3);
     assert!(store.reserve(B, 2, 0));

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn draws_have_the_mean_and_the_width_that_is_said() {
+    fn draws_have_the_configured_mean_and_width() {
         let spans = [
             (Span::Fixed(MS), 0.0, 0.001),
             (Span::Uniform(Duration::ZERO, 2 * MS), 1.0 / 3.0, 0.01),

@@ -100,7 +100,7 @@ fn the_exit_code_and_the_end_of_standard_error_are_the_reason() {
 }
 
 #[test]
-fn the_end_of_standard_error_is_as_long_as_said() {
+fn the_end_of_standard_error_has_its_documented_length() {
     for result in quick("printf 0123456789 >&2; exit 1", "keep_stderr = 4") {
         let failure = result.unwrap_err();
         assert!(failure.reason().ends_with(": 6789"), "{failure}");

@@ -74,7 +74,7 @@ fn copies_count() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn what_the_machine_has_no_memory_for_is_told() {
+fn too_much_memory_is_reported() {
     let said =
         said(&["piles.manuals.capacity=1000000000000", "piles.manuals.source.books=1000000000000"]);
     let wanted = "warning: this topology needs about 160 TB of memory; this machine has";

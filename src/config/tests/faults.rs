@@ -122,7 +122,7 @@ fn faults_merge_and_are_removed_by_name() {
 }
 
 #[test]
-fn every_mistake_is_told_at_once() {
+fn every_mistake_is_reported_at_once() {
     let text = r#"
 [faults.a]
 kind = "panik"

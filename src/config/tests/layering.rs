@@ -133,7 +133,7 @@ proptest! {
     }
 
     #[test]
-    fn rubbish_is_refused_in_peace(
+    fn rubbish_is_refused_without_a_panic(
         text in "\\PC{0,
         200}",
         set in "\\PC{0,
@@ -149,12 +149,12 @@ proptest! {
     }
 
     #[test]
-    fn bytes_are_refused_in_peace(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         shown(&String::from_utf8_lossy(&bytes));
     }
 
     #[test]
-    fn a_damaged_file_is_refused_in_peace(
+    fn a_damaged_file_is_refused_without_a_panic(
         from in 0usize..1200,
         length in 0usize..40,
         with in "[\\[\\]{}=.\"'#\n a-z0-9µ]{0,6}",

@@ -115,7 +115,7 @@ gophers = ["load push unload return"]
 }
 
 #[test]
-fn nobody_fills_or_empties() {
+fn unfilled_and_unemptied_nodes() {
     let more = "[dumps.full]\ncapacity = 200\n[dumps.idle]\n[piles.offered]\n[incinerators.cold]\n\
                 burn = \"count\"\n";
     insta::assert_snapshot!(shown(&small(ALL, more)));
@@ -192,7 +192,7 @@ like = 4
 }
 
 #[test]
-fn a_mistake_of_a_model_is_told_once() {
+fn a_mistake_of_a_model_is_reported_once() {
     let text = STAGED.replace("push = \"500us\"", "push = 500");
     insta::assert_snapshot!(shown(&text));
 }

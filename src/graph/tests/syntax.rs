@@ -168,7 +168,7 @@ fn nothing_breaks_out_of_its_text() {
 }
 
 #[test]
-fn pictures_say_what_they_show_to_those_who_do_not_see_them() {
+fn pictures_have_a_text_alternative() {
     let drawn = draw(&four_gophers(), Copies::Folded, Format::Svg);
     let xml = roxmltree::Document::parse(&drawn).unwrap();
     let root = xml.root_element();

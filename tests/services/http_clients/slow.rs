@@ -104,7 +104,7 @@ fn a_second_head_has_to_come_as_fast_as_the_first() {
 }
 
 #[test]
-fn a_body_that_goes_on_after_its_refusal_is_not_read_for_ever() {
+fn a_body_that_continues_after_its_refusal_is_not_read_endlessly() {
     let _alone = alone();
     let heard = against("1ms", async |service| {
         let mut stream = service.connect().await;

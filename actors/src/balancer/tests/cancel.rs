@@ -58,7 +58,7 @@ fn callers_that_give_up_leave_nothing_behind() {
 }
 
 #[test]
-fn stopping_answers_everybody() {
+fn stopping_answers_every_caller() {
     virtually(async |clock| {
         let balancer = sleepers(&clock, &Counted::default()).queue(1).start().await.unwrap();
         let calls = (0..5).map(|_| balancer.call(10 * MS));

@@ -126,7 +126,7 @@ fn a_panic_on_loan_is_the_callers_answer_and_the_workers_end() {
 }
 
 #[test]
-fn a_request_that_waits_on_loan_occupies_its_worker_and_holds_up_nobody() {
+fn a_waiting_inline_request_occupies_its_worker_and_blocks_no_other() {
     actix_rt::System::new().block_on(async {
         let (gate, counted) = (Arc::new(Semaphore::new(0)), Counted::default());
         let balancer = servers(&gate, &counted).workers(2).start().await.unwrap();
@@ -152,7 +152,7 @@ fn a_request_that_waits_on_loan_occupies_its_worker_and_holds_up_nobody() {
 }
 
 #[test]
-fn who_drops_his_call_gives_the_place_back() {
+fn a_dropped_call_returns_its_place() {
     actix_rt::System::new().block_on(async {
         let (gate, counted) = (Arc::new(Semaphore::new(0)), Counted::default());
         let balancer = servers(&gate, &counted).start().await.unwrap();
@@ -171,7 +171,7 @@ fn who_drops_his_call_gives_the_place_back() {
 }
 
 #[test]
-fn who_waits_on_loan_hears_of_the_end_of_the_worker_and_of_the_balancer() {
+fn an_inline_caller_learns_of_the_end_of_worker_and_balancer() {
     actix_rt::System::new().block_on(async {
         let (gate, counted) = (Arc::new(Semaphore::new(0)), Counted::default());
         let balancer = servers(&gate, &counted).name("b").start().await.unwrap();
@@ -199,7 +199,7 @@ fn who_waits_on_loan_hears_of_the_end_of_the_worker_and_of_the_balancer() {
 }
 
 #[test]
-fn who_asks_all_the_time_gives_way_to_others() {
+fn a_busy_caller_yields_to_others() {
     actix_rt::System::new().block_on(async {
         let (gate, counted) = (Arc::new(Semaphore::new(0)), Counted::default());
         let balancer = servers(&gate, &counted).start().await.unwrap();

@@ -85,7 +85,7 @@ fn a_future_that_panics_in_its_drop_takes_no_neighbour_along() {
 }
 
 #[test]
-fn a_reply_that_panics_in_its_drop_harms_nobody() {
+fn a_reply_that_panics_in_its_drop_harms_no_other() {
     // In the drop of an unwanted reply, on a blocking thread.
     real(async {
         let clock = Clock::real();
@@ -113,7 +113,7 @@ fn a_reply_that_panics_in_its_drop_harms_nobody() {
 }
 
 #[test]
-fn somebody_is_left_for_long_requests_whatever_the_size() {
+fn a_worker_is_left_for_long_requests_at_any_size() {
     virtually(async |clock| {
         let policy = Policy::Reserve { workers: 1, short: MS, ageing: 0.05 };
         let balancer = Balancer::of(|_| from_fn(async |n: u64| n))
@@ -176,7 +176,7 @@ fn hedges_of_what_is_over_are_not_kept() {
 }
 
 #[test]
-fn who_goes_first_is_not_held_up_by_what_is_over() {
+fn ended_requests_do_not_delay_high_priorities() {
     let now = Time(1);
     let mut desk =
         Desk::new(rules(Spread::One, Policy::LeastLoaded), Seed(3).stream("a", "b"), now);
@@ -198,7 +198,7 @@ fn who_goes_first_is_not_held_up_by_what_is_over() {
 }
 
 #[test]
-fn a_worker_may_be_left_out_for_ever() {
+fn a_worker_may_be_ejected_permanently() {
     virtually(async |clock| {
         let balancer = Balancer::of(|_| from_fn(async |n: u64| assert!(n != 0, "bad")))
             .workers(2)
@@ -368,7 +368,7 @@ fn a_share_that_grows_is_used_as_it_grows() {
 }
 
 #[test]
-fn a_handle_that_outlives_its_system_is_told() {
+fn a_handle_that_outlives_its_system_gets_an_error() {
     let (send, handed) = std::sync::mpsc::channel();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let system = std::thread::spawn(move || {

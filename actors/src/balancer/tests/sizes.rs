@@ -47,7 +47,7 @@ fn workers_come_and_go_while_requests_are_under_way() {
 }
 
 #[test]
-fn who_is_wanted_again_before_it_has_ended_goes_on() {
+fn a_worker_wanted_again_before_its_end_continues() {
     virtually(async |clock| {
         let counted = Counted::default();
         let balancer = sleepers(&clock, &counted).workers(2).concurrency(2).start().await.unwrap();

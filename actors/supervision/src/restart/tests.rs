@@ -168,7 +168,7 @@ fn a_failure_during_a_group_restart_begins_a_wider_one() {
 }
 
 #[test]
-fn who_does_not_die_of_a_kill_is_fenced() {
+fn a_life_that_survives_a_kill_is_fenced() {
     let mut m = running(policy(Strategy::OneForAll), &[P, P]);
     m.on_exit(ChildId(0), 1, &boom(), at(0));
     assert_eq!(m.next_timer(), Some(at(5_000)));

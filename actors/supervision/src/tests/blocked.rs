@@ -57,7 +57,7 @@ fn expected() -> Vec<(String, Exit)> {
 }
 
 #[test]
-fn the_culprit_is_named_and_charged_and_everybody_moves_to_a_new_thread() {
+fn the_culprit_is_named_and_charged_and_all_move_to_a_new_thread() {
     in_real_time(|clock| async move {
         let (set, ports, handle, mut events, _) = living(&clock, (Some(HANG), lively())).await;
         let (release, held) = std::sync::mpsc::channel::<()>();
@@ -198,7 +198,7 @@ fn a_short_block_is_sat_out() {
 }
 
 #[test]
-fn a_set_that_is_stopped_takes_nobody_and_keeps_no_supervisor_busy() {
+fn a_stopped_set_accepts_no_child_and_keeps_no_supervisor_busy() {
     in_real_time(|clock| async move {
         let (set, ports, handle, _events, _) = living(&clock, (None, lively())).await;
         // The reports of all three arrive before the command.

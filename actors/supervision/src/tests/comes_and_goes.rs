@@ -29,7 +29,7 @@ fn a_child_is_added_used_and_removed() {
 }
 
 #[test]
-fn who_waits_for_a_start_hears_of_a_later_life_or_of_none() {
+fn waiting_for_a_start_ends_with_a_later_life_or_an_error() {
     in_virtual_time(|clock| async move {
         let handle = supervise(Policy::default(), &clock, vec![]);
         let port = Port::<Probe>::new();

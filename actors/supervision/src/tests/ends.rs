@@ -48,7 +48,7 @@ fn starts_forward_and_stops_backward() {
 }
 
 #[test]
-fn who_will_not_stop_is_killed_at_its_deadline() {
+fn a_child_that_does_not_stop_is_killed_at_its_deadline() {
     in_virtual_time(|clock| async move {
         let trace = Trace::default();
         let (children, _ports) =
@@ -105,7 +105,7 @@ fn work_in_hand_may_end_before_its_deadline() {
 }
 
 #[test]
-fn kill_all_asks_nobody() {
+fn kill_all_skips_the_graceful_stop() {
     in_virtual_time(|clock| async move {
         let trace = Trace::default();
         let (children, ports) = probes(&trace, &["a", "b"], |probe| probe);

@@ -50,7 +50,7 @@ impl Many {
 }
 
 #[test]
-fn all_start_and_are_known_by_names_that_nobody_wrote() {
+fn all_start_under_generated_names() {
     in_virtual_time(|clock| async move {
         let many = many(&clock, 3_000, |template| template).await;
         assert_eq!(many.first, ChildId(0));
@@ -207,7 +207,7 @@ fn a_supervisor_that_gives_up_while_they_start_says_that_they_did_not() {
 }
 
 #[test]
-fn nobody_at_all_starts_at_once() {
+fn a_supervisor_without_children_starts_at_once() {
     in_virtual_time(|clock| async move {
         let handle = supervise(soon(), &clock, vec![]);
         assert_eq!(template_of_none(&handle).await, Ok(ChildId(0)));
@@ -330,7 +330,7 @@ fn one_that_blocks_its_thread_is_named_and_all_move() {
 }
 
 #[test]
-fn one_that_blocks_its_thread_while_they_start_does_not_hold_up_the_rest_for_ever() {
+fn a_child_that_blocks_its_thread_during_the_start_does_not_stop_the_rest() {
     in_real_time(|clock| async move {
         let set = Arbiters::start(1, Some(ms(100)), &clock);
         let place = Place::Slot(set.slot(0).expect("there is one").clone());

@@ -61,7 +61,7 @@ fn a_failure_inside_stays_inside_and_is_told_outside() {
 }
 
 #[test]
-fn an_escalation_restarts_the_whole_below_once_nobody_of_it_lives() {
+fn an_escalation_restarts_the_subtree_after_all_of_it_has_ended() {
     in_virtual_time(|clock| async move {
         let trace = Trace::default();
         let (nest, a, b) = tree(&trace, strict());

@@ -195,7 +195,7 @@ fn run(options: &str, burn: impl Fn(&str) -> bool) -> Vec<String> {
 }
 
 #[test]
-fn without_remember_nobody_wants_receipts() {
+fn without_remember_no_receipts_are_requested() {
     let folder = tree(&[b"a"]);
     assert!(source("files", &options(folder.path(), ""), &site()).receipts().is_none());
 }

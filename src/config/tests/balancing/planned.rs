@@ -61,7 +61,7 @@ fn every_policy_is_planned() {
 }
 
 #[test]
-fn who_asks_several_workers_is_idempotent() {
+fn requests_to_several_workers_must_be_idempotent() {
     let balancer = |lines: &str| plan(&front(lines)).balancers.remove(0);
     let spread = |lines: &str| {
         let balancer = balancer(lines);

@@ -50,7 +50,7 @@ fn several_gophers_at_a_step() {
 }
 
 #[test]
-fn a_cart_alone_and_gophers_who_do_all_wait_for_nobody() {
+fn single_carts_and_gophers_with_all_steps_never_wait() {
     let drawn = [exponential(1.0), uniform(0.0, 2.0), wait(MS), exponential(1.0)];
     speeds(solo("cart", |crew| stepped(singles(crew).carts(1), drawn)), 1.0);
     speeds(solo("one", |crew| stepped(crew.gophers(1, ALL).carts(5), drawn)), 1.0);
@@ -83,7 +83,7 @@ fn two_stretches_around_a_dump() {
 }
 
 #[test]
-fn where_there_is_no_formula_the_bound_is_told() {
+fn without_a_formula_the_bound_is_reported() {
     let drawn = [exponential(1.0); 4];
     let found = unknown(
         solo("mixed", |crew| {

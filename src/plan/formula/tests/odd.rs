@@ -46,7 +46,7 @@ fn handling_alone_is_no_round_trip() {
 }
 
 #[test]
-fn a_round_trip_can_be_said() {
+fn a_round_trip_can_be_configured() {
     let mut plan = one();
     plan.t1 = Some(8 * MS);
     let found = plan.predict(0.5);
@@ -55,7 +55,7 @@ fn a_round_trip_can_be_said() {
 }
 
 #[test]
-fn unequal_paths_need_a_round_trip_that_is_said() {
+fn unequal_paths_need_a_configured_round_trip() {
     let fork = || {
         solo("fork", |crew| timed(crew.gophers(1, ALL), ONES)).crew(
             "slow",
@@ -163,7 +163,7 @@ fn an_application_may_offer_the_books() {
 }
 
 #[test]
-fn a_dump_for_less_than_both_sides_is_not_told() {
+fn a_dump_for_less_than_both_sides_has_no_formula() {
     let design = |room, near, far| {
         plan(
             ends("small")
@@ -187,7 +187,7 @@ fn a_dump_for_less_than_both_sides_is_not_told() {
 }
 
 #[test]
-fn plans_that_can_t_run_are_told() {
+fn plans_that_cannot_run_are_rejected() {
     let mut idle = one();
     idle.crews[0].gophers = vec![Duties::NONE];
     because(&idle.predict(1.0), "no gopher of the crew `haul` does the step `load`");

@@ -89,7 +89,7 @@ const fn at(ms: u64) -> Time {
 }
 
 #[test]
-fn who_fails_in_a_row_is_out_for_longer_each_time() {
+fn repeated_ejections_last_longer() {
     let eject =
         Eject { failures: Some(3), slower: None, pause: Duration::from_millis(100), at_most: 0.5 };
     let resilience = Resilience { eject: Some(eject), ..Resilience::default() };
@@ -142,7 +142,7 @@ fn the_last_worker_is_never_left_out() {
 }
 
 #[test]
-fn who_was_started_again_begins_slowly() {
+fn a_restarted_worker_starts_slowly() {
     let resilience =
         Resilience { slow_start: Some(Duration::from_millis(1000)), ..Resilience::default() };
     for policy in [Policy::Random, Policy::RoundRobin, Policy::TwoChoices, Policy::LeastLoaded] {
@@ -211,7 +211,7 @@ fn retries_stay_within_their_budget() {
 }
 
 #[test]
-fn high_priorities_go_first_and_nobody_is_forgotten() {
+fn high_priorities_go_first_and_no_request_starves() {
     for policy in [Policy::CENTRAL, Policy::LeastLoaded] {
         let mut desk = desk(policy, 1, Resilience::default());
         let priorities = [Priority::Low, Priority::Normal, Priority::High];

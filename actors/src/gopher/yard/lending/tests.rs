@@ -295,7 +295,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn nobody_is_forgotten_and_no_cart_waits_for_one_who_is_idle(
+    fn no_gopher_starves_and_no_cart_waits_for_an_idle_one(
         carts in 1usize..6,
         duties in prop::collection::vec(1u8..16, 1..6),
         acts in prop::collection::vec((0u8..14, 0usize..30, 0usize..6, 0usize..60), 1..120),

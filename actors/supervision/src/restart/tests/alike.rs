@@ -32,7 +32,7 @@ fn lots_start_one_after_the_other_and_those_added_later_after_them() {
 }
 
 #[test]
-fn one_that_is_removed_before_its_turn_holds_nobody_up() {
+fn a_child_removed_before_its_start_delays_no_other() {
     let mut m = machine(policy(Strategy::OneForOne), &[P]);
     m.begin(at(0));
     let (first, _) = m.add_many(spec(P), 5, at(0)).expect("it runs");
@@ -60,7 +60,7 @@ fn giving_up_a_life_that_was_never_begun_changes_nothing() {
 }
 
 #[test]
-fn the_id_of_a_template_of_nobody_is_nobodys() {
+fn an_empty_template_has_an_id_of_its_own() {
     let mut m = running(policy(Strategy::OneForOne), &[]);
     let (none, wanted) = m.add_many(spec(P), 0, at(0)).expect("it runs");
     assert_eq!(wanted, []);

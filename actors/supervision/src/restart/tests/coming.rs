@@ -84,7 +84,7 @@ fn a_group_restart_does_not_wait_for_one_that_leaves() {
 }
 
 #[test]
-fn nobody_is_added_to_what_ends() {
+fn no_child_is_added_to_an_ending_supervisor() {
     let mut m = running(policy(Strategy::OneForOne), &[P]);
     m.stop(ms(1_000), at(0));
     assert!(m.add(spec("late", P), at(0)).is_none());

@@ -72,7 +72,7 @@ fn ports_that_serve_a_supervisor_are_refused_to_another() {
 }
 
 #[test]
-fn ports_are_free_when_all_who_lived_there_are_buried() {
+fn ports_are_free_when_all_their_lives_are_over() {
     in_virtual_time(|clock| async move {
         // More events than a task processes in one poll.
         let (trace, ports) = (Trace::default(), Ports::new(1_000));
@@ -129,7 +129,7 @@ fn ports_are_free_when_all_their_children_are_gone() {
 }
 
 #[test]
-fn whoever_waits_hears_when_the_last_are_removed_before_their_turn() {
+fn waiting_ends_when_the_last_children_are_removed_before_their_start() {
     in_virtual_time(|clock| async move {
         let (handle, ports) = (held_up(&clock).await, Ports::new(3));
         let mut started = pin!(handle.start_many(template(&ports, &Trace::default())));
@@ -281,7 +281,7 @@ fn a_thread_that_is_given_up_while_a_lot_moves_in_takes_all_along_or_none() {
 }
 
 #[test]
-fn a_template_that_panics_when_it_is_dropped_harms_nobody() {
+fn a_template_that_panics_when_it_is_dropped_harms_no_other() {
     in_virtual_time(|clock| async move {
         let handle = supervise(soon(), &clock, vec![]);
         let bomb = |count| {
@@ -300,7 +300,7 @@ fn a_template_that_panics_when_it_is_dropped_harms_nobody() {
 }
 
 #[test]
-fn a_child_whose_factory_panics_when_it_is_dropped_harms_nobody() {
+fn a_child_whose_factory_panics_when_it_is_dropped_harms_no_other() {
     in_virtual_time(|clock| async move {
         let handle = supervise(soon(), &clock, vec![]);
         let (bomb, trace) = (DropBomb(true), Trace::default());
