@@ -296,7 +296,8 @@ fn of_run(letter: &Letter, topology: Option<&Path>) -> Result<(PathBuf, Vec<Stri
             if path.as_os_str() == STANDARD_STREAM {
                 let title = letter.title();
                 return Err(Failed::new(format!(
-                    "error: the design of {title} came from standard input\n  help: name its file with --topology FILE"
+                    "error: the design of {title} came from standard input\n  help: name its file \
+                     with --topology FILE"
                 )));
             }
             Ok((path, letter.sets().to_vec()))

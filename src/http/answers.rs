@@ -45,8 +45,8 @@ pub(super) async fn response(
         Ok(Ok(None)) => HttpResponse::build(usual).finish(),
         Ok(Ok(Some(book))) => sent(pool, method, book, usual).await,
         Ok(Err(failure)) => failed(&failure),
-        // As a server behind a proxy that breaks the connection; the request may have had its
-        // effect, so no client is told when to repeat it.
+        // Like a server that breaks the connection to a proxy: the request may have had its effect,
+        // so there is no `Retry-After`.
         Err(CallError::WorkerLost { reason }) => failed(&Failure::transient(reason)),
         Err(error) => Refused::new(error, to.retry_after()).error_response(),
     }

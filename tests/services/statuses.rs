@@ -53,7 +53,8 @@ async fn failures_of_a_worker_are_no_errors_of_the_client() {
         format!("{{ kind = \"command\", command = [{words}], max_output = \"1KiB\"{more} }}")
     };
     let strict = format!(
-        "{{ kind = \"http\", url = \"http://{}/{{name}}\", statuses = \"success\", retries = 0, max_response = \"1KiB\" }}",
+        "{{ kind = \"http\", url = \"http://{}/{{name}}\", statuses = \"success\", retries = 0, \
+         max_response = \"1KiB\" }}",
         upstream.address
     );
     let kind = |name: &str| format!("{{ kind = \"{name}\" }}");
@@ -75,7 +76,8 @@ async fn failures_of_a_worker_are_no_errors_of_the_client() {
     let mut text = String::new();
     for (at, (name, work, ..)) in cases.iter().enumerate() {
         text += &format!(
-            "[balancers.{name}{at}]\nworkers = {{ work = {work} }}\n[requesters.ask{at}]\nto = \"{name}{at}\"\n\
+            "[balancers.{name}{at}]\nworkers = {{ work = {work} }}\n[requesters.ask{at}]\n\
+             to = \"{name}{at}\"\n\
              load = {{ kind = \"http\", listen = \"127.0.0.1:0\" }}\n"
         );
     }

@@ -60,7 +60,8 @@ impl Gate {
     }
 }
 
-/// Waits at two gates: before each book, and before it finishes; panics once at each book of `poison`.
+/// Waits at two gates: before each book, and before it finishes; panics once at each book of
+/// `poison`.
 struct Waits {
     gate: Arc<Gate>,
     burned: Record,

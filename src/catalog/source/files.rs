@@ -36,8 +36,8 @@ pub struct Options {
     /// not entered.
     #[serde(default)]
     exclude: Vec<Pattern>,
-    /// Follows symbolic links. By default they are skipped. A link to what the run writes is skipped
-    /// with a warning.
+    /// Follows symbolic links. By default they are skipped. A link to what the run writes is
+    /// skipped with a warning.
     #[serde(default)]
     follow: bool,
     /// Folder in which to record the files that were burned; the next run skips those that have not

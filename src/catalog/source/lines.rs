@@ -31,8 +31,8 @@ pub struct Options {
     max_line: Size,
     /// Folder in which to record the lines that were burned; the next run reads only the others. A
     /// line is recorded after its burn, so those in hand when a run is killed are given again (at
-    /// least once). A file that was replaced, truncated or rewritten is read from its beginning. Needs a regular
-    /// file.
+    /// least once). A file that was replaced, truncated or rewritten is read from its beginning.
+    /// Needs a regular file.
     #[serde(default)]
     #[schemars(extend("x-access" = "write"))]
     remember: Option<FilePath>,

@@ -161,8 +161,9 @@ fn nodes<'a>(root: &'a Value, group: &str) -> Option<&'a Map<String, Value>> {
     table(table(root)?.get(group)?)
 }
 
-/// Removes the nodes from `layers` that are in no file and are not complete, and reports them: their
-/// names are most likely misspelt. `known` is the content of the files, `all` that and the layers.
+/// Removes the nodes from `layers` that are in no file and are not complete, and reports them:
+/// their names are most likely misspelt. `known` is the content of the files, `all` that and the
+/// layers.
 pub(crate) fn incomplete(
     mut layers: [&mut Layer; 2],
     known: &Value,
