@@ -117,10 +117,12 @@ impl Scaled {
 
     /// True if `x` is feasible and `prices` certify that it is optimal, up to rounding.
     fn proves(&self, x: &[Wide], prices: &[Wide]) -> bool {
+        let used = x.iter().fold(0.0, |used: f64, x| used.max(x.near()));
         let kept = self.rows.iter().all(|row| {
-            let parts = || row.coefficients.iter().zip(x).map(|(a, x)| *a * *x);
-            let size = parts().map(Wide::abs).sum::<Wide>().near();
-            let over = parts().sum::<Wide>() - row.bound.into();
+            let parts = row.coefficients.iter().zip(x).map(|(a, x)| *a * *x);
+            let over = parts.sum::<Wide>() - row.bound.into();
+            // A value that should be 0 carries the rounding error of the largest one.
+            let size: f64 = row.coefficients.iter().map(|a| a.near().abs() * used).sum();
             over.near() <= SLACK * row.bound + DUST * (row.bound + size)
         });
         // A violated dual constraint adds at most the violation times the variable's upper bound.
@@ -140,7 +142,6 @@ impl Scaled {
         }
         // Variables that no single row bounds are assumed to be at most twice the largest value
         // used.
-        let used = x.iter().fold(0.0, |used: f64, x| used.max(x.near()));
         let error: f64 = (worth.iter().zip(&most))
             .map(|(worth, most)| {
                 let short = (-*worth).at_least_zero().near();

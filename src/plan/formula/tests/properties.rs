@@ -258,6 +258,41 @@ proptest! {
     }
 }
 
+/// Times from a nanosecond to an hour in one design.
+#[test]
+fn a_design_with_extreme_times_is_solved() {
+    let crew = |from, to, times, cpu, copies| Drawn {
+        from,
+        to,
+        duties: vec![],
+        carts: 1,
+        books: 10,
+        times,
+        cpu,
+        copies,
+    };
+    let mut slots = vec![None; 10];
+    slots[0] = Some(1);
+    let design = Design {
+        dumps: 1,
+        crews: vec![
+            crew(0, 0, [1, 0, 1, 0], false, 2),
+            crew(0, 0, [0, 0, 0, 0], false, 1),
+            crew(1, 0, [0, 1, 3, 1], true, 1),
+            crew(2, 5, [2, 0, 0, 0], false, 2),
+            crew(0, 5, [0, 0, 5, 0], true, 1),
+        ],
+        slots,
+        room: 60,
+        lanes: 2,
+        cores: 1,
+    };
+    let mut plan = design.plan();
+    let before = books_a_second(&plan, true);
+    plan.crews[0].carts += 1;
+    assert!(books_a_second(&plan, true) >= before);
+}
+
 /// The optimum in books per second, which does not depend on the choice among equal splits.
 fn books_a_second(plan: &Plan, fold: bool) -> f64 {
     let net = Network::new(plan, 1.0, fold);
