@@ -21,7 +21,7 @@ use gopherworks_actors::incinerator::{Incinerator, IncineratorCore};
 use gopherworks_actors::pile::{Look, Pile, PileCore, PileParts};
 use gopherworks_actors::pool::Pool;
 use gopherworks_actors::source::Source;
-use gopherworks_actors::store::{Bound, MemoryStore, PileKey, Want};
+use gopherworks_actors::store::{Bound, Custody, PileKey, Want};
 use gopherworks_actors::supervision::{Arbiters, Child, Place, Policy, Port, Supervisor};
 use gopherworks_actors::works::{NodeStats, Works};
 
@@ -99,7 +99,7 @@ async fn run(shape: Shape<'_>) -> Duration {
     };
     let bells = ports.clone();
     let bound = Bound { books: Some((shape.cart * 16).max(1024) as u64), bytes: None };
-    let store = MemoryStore::new(
+    let store = Custody::new(
         ports.iter().map(|_| (bound, 3)),
         clock.clone(),
         Arc::new(move |pile: PileKey| {

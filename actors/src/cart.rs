@@ -12,7 +12,7 @@ use crate::clock::Time;
 use crate::gopher::yard::{Leg, Yard};
 use crate::lease::{Lease, Verdict};
 use crate::slots::Slot;
-use crate::store::{PileKey, Store, Want, Worked};
+use crate::store::{Custody, PileKey, Want, Worked};
 use crate::trace::CartName;
 
 /// Space reserved at a dump for a cartload on its way. Dropping it unused releases the
@@ -21,7 +21,7 @@ pub struct Room(Arc<RoomClaim>);
 
 /// A reservation that can be released on behalf of a fenced holder.
 pub(crate) struct RoomClaim {
-    store: Arc<dyn Store>,
+    store: Arc<Custody>,
     pile: PileKey,
     books: usize,
     bytes: u64,
@@ -31,7 +31,7 @@ pub(crate) struct RoomClaim {
 
 impl Room {
     /// Reserves space for `books` of `bytes` in total; `None` if there is none.
-    pub fn keep(store: &Arc<dyn Store>, pile: PileKey, books: usize, bytes: u64) -> Option<Self> {
+    pub fn keep(store: &Arc<Custody>, pile: PileKey, books: usize, bytes: u64) -> Option<Self> {
         store.reserve(pile, books, bytes).then(|| {
             Self(Arc::new(RoomClaim {
                 store: store.clone(),

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::pile::PileCore;
 use crate::pool::{die, guarded};
 use crate::source::Source;
-use crate::store::{Answer, Full, Numbered};
+use crate::store::{Full, Numbered};
 use crate::supervision::{Guarded, Port};
 use crate::threads::Apart;
 use crate::trace::Act;
@@ -336,11 +336,7 @@ fn empty_lane(lane: &mut Lane, works: &Works, pile: &PileCore) {
 }
 
 fn put(works: &Works, pile: &PileCore, books: Numbered) -> Result<(), Numbered> {
-    match works.store.put_numbered(pile.key, books) {
-        Answer::Ready(Ok(())) => Ok(()),
-        Answer::Ready(Err(Full(books))) => Err(books),
-        Answer::Later(_) => unreachable!("engines that answer later have a keeper of their own"),
-    }
+    works.store.put_numbered(pile.key, books).map_err(|Full(books)| books)
 }
 
 /// The actor that reads a source.

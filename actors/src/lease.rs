@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use crate::book::Book;
 use crate::failure::Failure;
 use crate::ledger::Ids;
-use crate::store::{PileKey, Store};
+use crate::store::{Custody, PileKey};
 use crate::threads::Apart;
 
 /// What a pile knows about a book on it.
@@ -183,10 +183,10 @@ impl Batch {
 
 /// Where leases of one pile return when dropped. One per pile and cache-aligned: copies make and
 /// drop leases all the time, and a shared reference count would move between cores.
-pub(crate) struct Home(Apart<Weak<dyn Store>>);
+pub(crate) struct Home(Apart<Weak<Custody>>);
 
 impl Home {
-    pub(crate) fn of(store: Weak<dyn Store>) -> Arc<Self> {
+    pub(crate) fn of(store: Weak<Custody>) -> Arc<Self> {
         Arc::new(Self(Apart(store)))
     }
 }

@@ -4,8 +4,8 @@
 //! A cart that asks for books is parked at the pile until there are some; a cart that brings books
 //! is parked until there is space. Like the books, parked carts are kept outside the actor, so a
 //! restarted pile serves them. If no cart is parked, carts are served directly on their caller's
-//! thread (see `service`); the actor handles what has to wait: for books, space, a timer, a
-//! storage engine, or the end.
+//! thread (see `service`); the actor handles what has to wait: for books, space, a timer, or the
+//! end.
 
 mod core;
 mod service;
@@ -18,8 +18,6 @@ use crate::cart::Cart;
 use crate::clock::Time;
 use crate::fault::Point;
 use crate::planted::{self, Defect};
-
-use service::Owed;
 
 pub use self::core::{OfferError, PileCore, PileParts};
 
@@ -67,22 +65,7 @@ impl Pile {
     /// Like `pump`; `since` is when serving became possible, by the schedule of the cart that made
     /// it so.
     fn serve(&mut self, since: Time, ctx: &mut Ctx) {
-        for owed in self.core.serve(since.max(self.born)) {
-            match owed {
-                Owed::Lease(cart, later) => {
-                    ctx.spawn(later.into_actor(self).map(move |lease, pile, ctx| {
-                        pile.core.is_leased(cart, lease);
-                        pile.pump(ctx);
-                    }));
-                }
-                Owed::Pass(cart, passing, later) => {
-                    ctx.spawn(later.into_actor(self).map(move |answer, pile, ctx| {
-                        pile.core.is_passed(cart, passing, answer);
-                        pile.pump(ctx);
-                    }));
-                }
-            }
-        }
+        self.core.serve(since.max(self.born));
         self.arm(ctx);
         self.core.close_if_done();
     }

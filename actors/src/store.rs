@@ -1,8 +1,7 @@
-//! The storage contract: what a pile requires of the engine that keeps its books, in memory or
-//! elsewhere.
+//! Custody of the books of all piles, outside the actors.
 //!
-//! A pile *leases* books and forgets them only when they are *settled*. Calls never block: an
-//! engine that has to access a disk or a server returns [`Answer::Later`].
+//! A pile *leases* books and forgets them only when they are *settled*. No call blocks or runs user
+//! code.
 
 mod memory;
 mod numbered;
@@ -12,17 +11,12 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
-use tokio::sync::Notify;
-
-use crate::book::{Book, BookId};
+use crate::book::Book;
 use crate::clock::Time;
-use crate::fates::Awaited;
-use crate::lease::{Lease, Unbound};
-use crate::ledger::LedgerReport;
-use crate::shelf::{Charge, DeadLetter};
+use crate::lease::Lease;
+use crate::shelf::Charge;
 
-pub use memory::MemoryStore;
+pub use memory::Custody;
 pub use numbered::Numbered;
 
 /// A pile or dump of a run: its index in the plan.
@@ -70,7 +64,7 @@ pub struct Promises {
 }
 
 impl Promises {
-    /// Promises of [`MemoryStore`].
+    /// Promises of [`Custody`].
     pub const MEMORY: Promises = Promises {
         actor_death: true,
         kill: false,
@@ -94,27 +88,6 @@ impl fmt::Display for Promises {
             write!(f, "; not {}", lost.join(", "))?;
         }
         Ok(())
-    }
-}
-
-/// A reply that is available now, or a future resolving to it.
-pub enum Answer<T> {
-    /// Available now.
-    Ready(T),
-    /// Available when the future resolves.
-    Later(BoxFuture<'static, T>),
-}
-
-impl<T> Answer<T> {
-    /// Unwraps the reply of an engine that always answers immediately.
-    ///
-    /// # Panics
-    /// If the reply is pending.
-    pub fn now(self) -> T {
-        match self {
-            Answer::Ready(answer) => answer,
-            Answer::Later(_) => panic!("this store answers later"),
-        }
     }
 }
 
@@ -191,120 +164,3 @@ pub type Charges = Box<dyn Fn(Charge) + Send + Sync>;
 /// Wakes a pile after a lease was returned to it. May be called from any thread, even while
 /// unwinding, and may be lost.
 pub type Bell = Arc<dyn Fn(PileKey) + Send + Sync>;
-
-/// The storage engine of the piles.
-///
-/// # Guarantees
-/// A `put` that returned `Ok` has stored the books as durably as the engine [promises](Promises);
-/// `Full` has stored nothing. Settling is idempotent: the first settlement or revocation of a
-/// lease wins, all others return [`Settled::Stale`]. A dropped lease is returned through
-/// [`Store::give_back`]. No method runs user code or blocks.
-pub trait Store: Send + Sync + 'static {
-    /// What stored books survive.
-    fn promises(&self) -> Promises;
-
-    /// True if no method ever returns [`Answer::Later`]: carts may then be served directly on
-    /// their caller's thread. False by default.
-    fn answers_at_once(&self) -> bool {
-        false
-    }
-
-    /// Stores new books, in order, and assigns their ids; they count as offered from now on.
-    fn put(&self, pile: PileKey, books: Vec<Book>) -> Answer<Result<(), Full<Vec<Book>>>>;
-
-    /// Like [`Store::put`], but returns one future per book, in order, resolving to its outcome.
-    fn put_watched(
-        &self,
-        pile: PileKey,
-        books: Vec<Book>,
-    ) -> Answer<Result<Vec<Awaited>, Full<Vec<Book>>>>;
-
-    /// The run is over: futures of [`Store::put_watched`] that are still pending resolve to
-    /// `None`.
-    fn unwatch(&self);
-
-    /// Reserves `count` consecutive ids, for books that will be stored by [`Store::put_numbered`];
-    /// returns the first. Ids of a source's books thus do not depend on how they are dealt out.
-    fn number(&self, count: u64) -> BookId;
-
-    /// Stores new books that have ids from [`Store::number`]; they count as offered from now on.
-    fn put_numbered(&self, pile: PileKey, books: Numbered) -> Answer<Result<(), Full<Numbered>>>;
-
-    /// How many more books `pile` admits now, by its bound in books alone; to size a `put`.
-    fn room(&self, pile: PileKey) -> usize;
-
-    /// Leases up to `want` ready books, oldest first; `None` if none is ready.
-    fn lease(&self, pile: PileKey, want: Want, holder: u64) -> Answer<Option<Lease>>;
-
-    /// Settles a lease by its marks. Without any marks all its books are acked; with some,
-    /// unmarked books return to the pile.
-    fn settle(&self, lease: Lease) -> Answer<Settled>;
-
-    /// Stores the books on `to` and settles their lease, atomically if one engine has both piles.
-    /// With `reserved` (books, bytes), uses up a reservation made by [`Store::reserve`], or
-    /// releases it if the lease is stale.
-    fn pass_on(
-        &self,
-        lease: Lease,
-        worked: Worked,
-        to: PileKey,
-        reserved: Option<(usize, u64)>,
-    ) -> Answer<Result<Settled, Refused>>;
-
-    /// Removes and returns books that were stored by [`Store::put_numbered`] and never leased:
-    /// their source can produce them again, and they no longer count as offered. If all books of
-    /// the pile came that way, those that return untried from now on are removed as well, see
-    /// [`Store::recalls`]. By default removes nothing.
-    fn recall(&self, pile: PileKey) -> Vec<Book> {
-        let _ = pile;
-        Vec::new()
-    }
-
-    /// True if books that return to `pile` untried go back to their source.
-    fn recalls(&self, pile: PileKey) -> bool {
-        let _ = pile;
-        false
-    }
-
-    /// True if the books could be stored now. A snapshot, to avoid futile attempts.
-    fn has_room(&self, pile: PileKey, books: usize, bytes: u64) -> bool;
-
-    /// Reserves space for books that are about to come; false if there is none.
-    fn reserve(&self, pile: PileKey, books: usize, bytes: u64) -> bool;
-
-    /// Releases a reservation of [`Store::reserve`].
-    fn release(&self, pile: PileKey, books: usize, bytes: u64);
-
-    /// Returns a dropped lease: settles it by its marks, where unmarked books return to the pile.
-    /// Only queues it and wakes the pile, which completes it by [`Store::collect`].
-    fn give_back(&self, unbound: Unbound);
-
-    /// Settles queued returns; returns how many leases there were.
-    fn collect(&self, pile: PileKey) -> usize;
-
-    /// Revokes every lease of `pile` whose holder matches `lost`, for holders on hung threads.
-    /// Returns how many books came back.
-    fn revoke(&self, pile: PileKey, lost: &dyn Fn(u64) -> bool) -> usize;
-
-    /// Counts `count` books that are burned although an earlier burn of them had begun.
-    fn reburning(&self, count: u64);
-
-    /// How many books the pile holds, by state.
-    fn counts(&self, pile: PileKey) -> Counts;
-
-    /// A consistent account of all books.
-    fn ledger(&self) -> LedgerReport;
-
-    /// Removes and returns the dead letters, oldest first, and how many had to be discarded since
-    /// the last call.
-    fn take_dead(&self) -> (Vec<DeadLetter>, u64);
-
-    /// Sets the callback for charged attempts, called outside all locks. Only the first call,
-    /// before the start, has an effect. By default ignored.
-    fn tell_charges(&self, told: Charges) {
-        drop(told);
-    }
-
-    /// Notified when a book became a dead letter.
-    fn deaths(&self) -> &Notify;
-}

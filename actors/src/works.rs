@@ -14,7 +14,7 @@ use crate::lease::Lease;
 use crate::pool::{Pool, die};
 use crate::reasons::Reasons;
 use crate::source::Receipts;
-use crate::store::Store;
+use crate::store::Custody;
 use crate::threads::PerThread;
 use crate::trace::{Act, Record, Tracer};
 
@@ -75,7 +75,7 @@ pub struct Works {
     /// Thread pool for blocking work.
     pub pool: Arc<Pool>,
     /// The store of the books.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<Custody>,
     /// Receivers of notifications about burned books.
     pub receipts: Vec<Arc<dyn Receipts>>,
     tracer: Option<Arc<dyn Tracer>>,
@@ -136,7 +136,7 @@ impl Works {
         clock: Clock,
         seed: Seed,
         pool: Pool,
-        store: Arc<dyn Store>,
+        store: Arc<Custody>,
         receipts: Vec<Arc<dyn Receipts>>,
         tracer: Option<Arc<dyn Tracer>>,
     ) -> Arc<Self> {

@@ -13,7 +13,7 @@ use gopherworks_actors::incinerator::{Incinerator, IncineratorCore, MakeBurn};
 use gopherworks_actors::pile::{Look, Pile, PileCore, PileParts};
 use gopherworks_actors::pool::Pool;
 use gopherworks_actors::slots::Slots;
-use gopherworks_actors::store::{Bound, MemoryStore, PileKey, Want};
+use gopherworks_actors::store::{Bound, Custody, PileKey, Want};
 use gopherworks_actors::supervision::{
     Backoff, Child, Fuzz, Outcome, Place, Policy, Port, Setup, Strategy, Supervisor,
 };
@@ -166,7 +166,7 @@ impl Build<'_> {
         let ports: Arc<Vec<Port<Pile>>> =
             Arc::new(plan.piles.iter().map(|_| Port::new()).collect());
         let bells = ports.clone();
-        let store = MemoryStore::new(
+        let store = Custody::new(
             plan.piles.iter().map(|pile| (bound(pile.capacity), pile.max_attempts)),
             self.clock.clone(),
             Arc::new(move |pile| {

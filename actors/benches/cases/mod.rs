@@ -13,7 +13,7 @@ use gopherworks_actors::balancer::policy::{Policy, Spread};
 use gopherworks_actors::balancer::resilience::Resilience;
 use gopherworks_actors::book::Book;
 use gopherworks_actors::clock::{Clock, Seed, Time};
-use gopherworks_actors::store::{Bound, MemoryStore, PileKey, Store, Want};
+use gopherworks_actors::store::{Bound, Custody, PileKey, Want};
 use gopherworks_actors::supervision::restart::Restarts;
 use gopherworks_actors::supervision::{
     Backoff, Child, ChildId, ChildSpec, Exit, Policy as RestartPolicy, Port, Restart, Supervisor,
@@ -39,9 +39,9 @@ pub const CASES: &[Case] = &[
 /// Hot paths that depend on timing, and are not counted.
 pub const TIMED: &[Case] = &[("balancer_call", balancer_call)];
 
-fn store() -> Arc<MemoryStore> {
+fn store() -> Arc<Custody> {
     let piles = [(Bound::default(), 3), (Bound::default(), 3)];
-    MemoryStore::new(piles, Clock::simulated(), Arc::new(|_| {}))
+    Custody::new(piles, Clock::simulated(), Arc::new(|_| {}))
 }
 
 fn books(count: usize) -> Vec<Book> {
@@ -53,10 +53,10 @@ fn shelf(count: u64, cart: usize) {
     let (store, pile) = (store(), PileKey(0));
     let want = Want { books: cart, bytes: None };
     for _ in 0..count / cart as u64 {
-        store.put(pile, books(cart)).now().expect("no bound");
-        let mut lease = store.lease(pile, want, 0).now().expect("books");
+        store.put(pile, books(cart)).expect("no bound");
+        let mut lease = store.lease(pile, want, 0).expect("books");
         assert!(lease.begin_burn());
-        black_box(store.settle(lease).now());
+        black_box(store.settle(lease));
     }
 }
 
@@ -75,13 +75,13 @@ pub fn passing_on_carts_of_64(count: u64) {
     let (store, pile, dump) = (store(), PileKey(0), PileKey(1));
     let want = Want { books: 64, bytes: None };
     for _ in 0..count / 64 {
-        store.put(pile, books(64)).now().expect("no bound");
-        let lease = store.lease(pile, want, 0).now().expect("books");
-        let passed = store.pass_on(lease, None, dump, None).now();
+        store.put(pile, books(64)).expect("no bound");
+        let lease = store.lease(pile, want, 0).expect("books");
+        let passed = store.pass_on(lease, None, dump, None);
         black_box(passed.expect("no bound"));
-        let mut lease = store.lease(dump, want, 0).now().expect("books");
+        let mut lease = store.lease(dump, want, 0).expect("books");
         assert!(lease.begin_burn());
-        black_box(store.settle(lease).now());
+        black_box(store.settle(lease));
     }
 }
 

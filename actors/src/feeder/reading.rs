@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::fault::{Deed, Point};
 use crate::pool::guarded;
 use crate::reasons::Then;
-use crate::store::{Numbered, Store};
+use crate::store::{Custody, Numbered};
 use crate::works::Works;
 
 /// Ids that a copy's reader reserves at once, since all reserve them under one lock.
@@ -136,7 +136,7 @@ impl FeederCore {
         books: Vec<Book>,
         at: usize,
         ahead: &mut Numbers,
-        store: &dyn Store,
+        store: &Custody,
     ) -> Numbered {
         if self.is_split() {
             if ahead.len() < books.len() {
@@ -176,7 +176,7 @@ impl FeederCore {
                 let count = books.len();
                 // Numbered before they are dealt, so that dealing does not affect ids.
                 let books = match works {
-                    Some(works) => self.number(books, at, &mut reader.numbers, &*works.store),
+                    Some(works) => self.number(books, at, &mut reader.numbers, &works.store),
                     None => Numbered::of(books),
                 };
                 let (lanes, runs) = match self.is_split() {

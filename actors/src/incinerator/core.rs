@@ -20,7 +20,7 @@ use crate::lease::{Lease, Verdict};
 use crate::pause::Pause;
 use crate::pile::{Deliver, Look, PileCore};
 use crate::pool::guarded;
-use crate::store::{Answer, Settled};
+use crate::store::Settled;
 use crate::supervision::{Guarded, Port};
 use crate::threads;
 use crate::trace::Act;
@@ -375,17 +375,10 @@ impl IncineratorCore {
         let home = &self.works.store;
         let again = self.works.message_fault(&self.name, Point::Settle, None);
         let twin = again.is_some_and(|deed| deed == Deed::Duplicate).then(|| lease.twin());
-        let settled = match home.settle(lease) {
-            Answer::Ready(settled) => settled,
-            // Such an engine has an actor that completes the settlement.
-            Answer::Later(later) => {
-                drop(tokio::spawn(later));
-                Settled::Stale
-            }
-        };
+        let settled = home.settle(lease);
         if let Some(twin) = twin {
             // A duplicated settlement has to be found stale.
-            drop(home.settle(twin));
+            home.settle(twin);
         }
         if let Settled::Done { acked, .. } = settled {
             self.stats.carts_with(cart.carts(), acked);

@@ -3,12 +3,12 @@
 use super::*;
 use crate::clock::{Clock, Seed};
 use crate::pool::Pool;
-use crate::store::MemoryStore;
+use crate::store::Custody;
 use crate::works::Works;
 use std::sync::Arc;
 
 fn works(clock: &Clock) -> Arc<Works> {
-    let store = MemoryStore::new(std::iter::empty(), clock.clone(), Arc::new(|_| {}));
+    let store = Custody::new(std::iter::empty(), clock.clone(), Arc::new(|_| {}));
     let pool = Pool::none();
     Works::new(clock.clone(), Seed(1), pool, store, Vec::new(), None)
 }

@@ -14,7 +14,7 @@ use crate::fates::Awaited;
 use crate::fault::{Deed, Point};
 use crate::feeder::FeederCore;
 use crate::latch::Latch;
-use crate::store::{Answer, Counts, Full, PileKey};
+use crate::store::{Counts, Full, PileKey};
 use crate::supervision::Port;
 use crate::trace::Act;
 use crate::works::{NodeStats, Works};
@@ -240,7 +240,7 @@ impl PileCore {
     fn offered<T: Default>(
         &self,
         books: Vec<Book>,
-        put: impl FnOnce(Vec<Book>) -> Answer<Result<T, Full<Vec<Book>>>>,
+        put: impl FnOnce(Vec<Book>) -> Result<T, Full<Vec<Book>>>,
     ) -> Result<T, OfferError> {
         if books.is_empty() {
             return Ok(T::default());
@@ -257,12 +257,7 @@ impl PileCore {
             if gate.sealed {
                 return Err(OfferError::Closed(books));
             }
-            match put(books) {
-                Answer::Ready(put) => put,
-                Answer::Later(_) => {
-                    unreachable!("engines that answer later have a keeper of their own")
-                }
-            }
+            put(books)
         };
         match put {
             Ok(done) => {

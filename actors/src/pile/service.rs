@@ -9,8 +9,6 @@ use std::sync::Arc;
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
-use futures_util::future::BoxFuture;
-
 use super::core::{Gate, PileCore};
 use super::{Deliver, Take};
 use crate::book::BookId;
@@ -20,19 +18,8 @@ use crate::event::Event;
 use crate::fault::{Deed, Point};
 use crate::gopher::yard::{Leg, holder};
 use crate::lease::Lease;
-use crate::store::{Answer, PileKey, Refused, Settled};
+use crate::store::{PileKey, Refused, Settled};
 use crate::trace::Act;
-
-/// A pending answer of the storage engine, which the actor awaits.
-pub(super) enum Owed {
-    /// A lease for a cart.
-    Lease(Cart, BoxFuture<'static, Option<Lease>>),
-    /// Acceptance of a cart's books.
-    Pass(Cart, Passing, BoxFuture<'static, Result<Settled, Refused>>),
-}
-
-/// The pile that passed books come from, and their ids if the run is traced.
-pub(super) type Passing = (PileKey, Option<Vec<BookId>>);
 
 /// A cart that was admitted, and how.
 pub(super) struct Entered {
@@ -45,21 +32,20 @@ enum How {
     Empty,
     /// Space is reserved for this many books.
     Room(usize),
-    /// Its books were accepted.
-    Passed(Settled, Passing),
+    /// Its books were accepted from this pile; their ids are known if the run is traced.
+    Passed(Settled, PileKey, Option<Vec<BookId>>),
 }
 
 /// Outcome of admitting a loaded cart.
 enum Admission {
     In(Entered),
     Full(Cart),
-    Owed(Owed),
 }
 
 impl PileCore {
     fn is_direct(&self) -> bool {
         let works = &self.works;
-        *(self.direct).get_or_init(|| works.faults().is_none() && works.store.answers_at_once())
+        *(self.direct).get_or_init(|| works.faults().is_none())
     }
 
     /// An empty cart, held by `holder`, asks for books. Returned loaded if there are books and no
@@ -94,7 +80,7 @@ impl PileCore {
         self.fill(want.books);
         let gate = self.gate();
         if gate.takers.is_empty() && !self.is_closed() {
-            let lease = store.lease(self.key, want, holder).now();
+            let lease = store.lease(self.key, want, holder);
             if let Some(lease) = lease {
                 let (givers, offers) = (!gate.givers.is_empty(), !gate.sealed);
                 drop(gate);
@@ -154,9 +140,6 @@ impl PileCore {
                     return Some(next);
                 }
                 Admission::Full(back) => cart = back,
-                Admission::Owed(_) => {
-                    unreachable!("a store that answers later serves nothing directly")
-                }
             }
         }
         self.park_giver(gate, cart);
@@ -210,43 +193,28 @@ impl PileCore {
 
     /// Serves parked carts after a direct service made that possible.
     fn serve_others(&self, since: Time) {
-        let owed = self.serve(since);
-        debug_assert!(owed.is_empty(), "an engine that answers at once owes nothing");
+        self.serve(since);
         if self.counts().next_due.is_some() {
             self.ring();
         }
     }
 
     /// Serves all parked carts that can be served. `since` is when that became possible, by the
-    /// schedule of the cart that made it so, so that a late timer delays no schedule. Returns
-    /// pending answers of the engine, which the caller has to await.
-    pub(super) fn serve(&self, since: Time) -> Vec<Owed> {
+    /// schedule of the cart that made it so, so that a late timer delays no schedule.
+    pub(super) fn serve(&self, since: Time) {
         let store = &self.works.store;
-        let mut owed = Vec::new();
         loop {
             store.collect(self.key);
             self.fill_for_next(1);
             let mut let_in = false;
             while let Some((cart, lease)) = self.next_taker() {
-                match lease {
-                    Answer::Ready(Some(lease)) => {
-                        self.grant(cart, lease, since);
-                        self.fill_for_next(0);
-                    }
-                    Answer::Ready(None) => {}
-                    Answer::Later(later) => owed.push(Owed::Lease(cart, later)),
-                }
+                self.grant(cart, lease, since);
+                self.fill_for_next(0);
             }
-            while let Some(admission) = self.next_giver() {
-                match admission {
-                    Admission::In(entered) => {
-                        let_in = true;
-                        let (cart, leg) = self.entered(entered, since);
-                        cart.put(leg);
-                    }
-                    Admission::Owed(one) => owed.push(one),
-                    Admission::Full(_) => break,
-                }
+            while let Some(entered) = self.next_giver() {
+                let_in = true;
+                let (cart, leg) = self.entered(entered, since);
+                cart.put(leg);
             }
             // Their books may be what other carts wait for.
             if !let_in {
@@ -256,19 +224,16 @@ impl PileCore {
         // Space may have become available without a movement: a reservation given up, or a stale
         // lease.
         self.room.notify_waiters();
-        owed
     }
 
     /// Unparks the first cart that waits for books, with a lease, in one step: books that arrive
     /// meanwhile find it parked or served.
-    fn next_taker(&self) -> Option<(Cart, Answer<Option<Lease>>)> {
+    fn next_taker(&self) -> Option<(Cart, Lease)> {
         let mut gate = self.gate();
         self.couple(&mut gate);
         let want = gate.takers.front()?.want();
-        match self.works.store.lease(self.key, want, self.holder()) {
-            Answer::Ready(None) => None,
-            lease => Some((gate.takers.pop_front()?, lease)),
-        }
+        let lease = self.works.store.lease(self.key, want, self.holder())?;
+        Some((gate.takers.pop_front()?, lease))
     }
 
     /// Couples adjacent waiting carts of one crew, as far as there are books for them.
@@ -295,7 +260,7 @@ impl PileCore {
 
     /// Admits the first cart that brings books; it stays parked if there is no space. Carts with a
     /// reservation go first, since others may wait for the space it holds.
-    fn next_giver(&self) -> Option<Admission> {
+    fn next_giver(&self) -> Option<Entered> {
         let mut gate = self.gate();
         let kept = (gate.givers.iter()).position(|cart| cart.body().room.is_some());
         let cart = gate.givers.remove(kept.unwrap_or(0))?;
@@ -304,7 +269,7 @@ impl PileCore {
                 gate.givers.push_front(cart);
                 None
             }
-            admission => Some(admission),
+            Admission::In(entered) => Some(entered),
         }
     }
 
@@ -333,17 +298,22 @@ impl PileCore {
             let how = How::Empty;
             return Admission::In(Entered { cart, how });
         };
-        let passing = (lease.pile(), ids);
+        let from = lease.pile();
         let again = self.works.message_fault(&self.name, Point::Settle, None);
         let twin = again.is_some_and(|deed| deed == Deed::Duplicate).then(|| lease.twin());
-        let answer = store.pass_on(lease, worked, self.key, room.and_then(Room::spend));
-        let admission = match answer {
-            Answer::Ready(answer) => Self::admitted(cart, passing, answer),
-            Answer::Later(later) => Admission::Owed(Owed::Pass(cart, passing, later)),
+        let reserved = room.and_then(Room::spend);
+        let admission = match store.pass_on(lease, worked, self.key, reserved) {
+            Ok(settled) => Admission::In(Entered { cart, how: How::Passed(settled, from, ids) }),
+            Err(Refused { lease, worked }) => {
+                let body = cart.body_mut();
+                body.lease = Some(lease);
+                body.worked = worked;
+                Admission::Full(cart)
+            }
         };
         if let Some(twin) = twin.filter(|_| !matches!(admission, Admission::Full(_))) {
             // A duplicated settlement has to be found stale.
-            drop(store.settle(twin));
+            store.settle(twin);
         }
         admission
     }
@@ -352,26 +322,11 @@ impl PileCore {
     fn may_pass(&self, cart: &Cart) -> bool {
         let body = cart.body();
         match &body.lease {
-            // Only the engine can count worked or marked books.
+            // Only custody can count worked or marked books.
             Some(lease) if body.worked.is_none() && lease.is_unmarked() => {
                 (self.works.store).has_room(self.key, lease.len(), lease.bytes())
             }
             _ => true,
-        }
-    }
-
-    fn admitted(mut cart: Cart, passing: Passing, answer: Result<Settled, Refused>) -> Admission {
-        match answer {
-            Ok(settled) => {
-                let how = How::Passed(settled, passing);
-                Admission::In(Entered { cart, how })
-            }
-            Err(Refused { lease, worked }) => {
-                let body = cart.body_mut();
-                body.lease = Some(lease);
-                body.worked = worked;
-                Admission::Full(cart)
-            }
         }
     }
 
@@ -384,8 +339,8 @@ impl PileCore {
                 self.works.record(&self.name, &Act::Admit { cart: name, books });
                 return (cart, Leg::Unload);
             }
-            How::Empty | How::Passed(Settled::Stale, _) => {}
-            How::Passed(settled, (from, ids)) => {
+            How::Empty | How::Passed(Settled::Stale, ..) => {}
+            How::Passed(settled, from, ids) => {
                 if let Some(books) = &ids {
                     let cart = cart.name();
                     self.works.record(&self.name, &Act::Pass { cart, books });
@@ -400,26 +355,6 @@ impl PileCore {
         cart.leave_slot();
         cart.body_mut().room = None;
         (cart, Leg::Return)
-    }
-
-    /// A pending lease was answered.
-    pub(super) fn is_leased(&self, cart: Cart, lease: Option<Lease>) {
-        match lease {
-            Some(lease) => self.grant(cart, lease, self.works.clock.now()),
-            None => self.gate().takers.push_back(cart),
-        }
-    }
-
-    /// A pending acceptance was answered.
-    pub(super) fn is_passed(&self, cart: Cart, passing: Passing, answer: Result<Settled, Refused>) {
-        match Self::admitted(cart, passing, answer) {
-            Admission::In(entered) => {
-                let (cart, leg) = self.entered(entered, self.works.clock.now());
-                cart.put(leg);
-            }
-            Admission::Full(cart) => self.gate().givers.push_back(cart),
-            Admission::Owed(_) => {}
-        }
     }
 
     fn holder(&self) -> u64 {

@@ -69,27 +69,27 @@ mod tests {
     use crate::book::Book;
     use crate::clock::Clock;
     use crate::lease::{Lease, Verdict};
-    use crate::store::{Bound, MemoryStore, Numbered, PileKey, Store, Want};
+    use crate::store::{Bound, Custody, Numbered, PileKey, Want};
 
     const PILE: PileKey = PileKey(0);
 
-    fn store() -> Arc<MemoryStore> {
+    fn store() -> Arc<Custody> {
         let piles = [(Bound::default(), 2)];
-        MemoryStore::new(piles, Clock::real(), Arc::new(|_| {}))
+        Custody::new(piles, Clock::real(), Arc::new(|_| {}))
     }
 
     fn books(count: usize) -> Vec<Book> {
         (0..count).map(|n| Book::new(format!("{n}"))).collect()
     }
 
-    fn from_source(store: &MemoryStore, count: usize) {
+    fn from_source(store: &Custody, count: usize) {
         let first = store.number(count as u64);
         let put = store.put_numbered(PILE, Numbered::from(books(count), first));
-        put.now().expect("no bound");
+        put.expect("no bound");
     }
 
-    fn lease(store: &MemoryStore, books: usize) -> Option<Lease> {
-        store.lease(PILE, Want { books, bytes: None }, 7).now()
+    fn lease(store: &Custody, books: usize) -> Option<Lease> {
+        store.lease(PILE, Want { books, bytes: None }, 7)
     }
 
     #[derive(Debug, Clone)]
@@ -136,7 +136,7 @@ mod tests {
                 match step {
                     Step::Source(count) => from_source(&store, count),
                     Step::Offer(count) => {
-                        store.put(PILE, books(count)).now().expect("no bound");
+                        store.put(PILE, books(count)).expect("no bound");
                         offered += count as u64;
                     }
                     Step::Lease(count) => {

@@ -1,7 +1,7 @@
-//! The in-memory engine: books survive the death of any actor, but not of the process.
+//! Custody in memory: books survive the death of any actor, but not of the process.
 
 mod buffers;
-mod whole;
+mod settle;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,20 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
-use super::{
-    Answer, Bell, Bound, Charges, Counts, Full, Numbered, PileKey, Promises, Refused, Settled,
-    Store, Want, Worked,
-};
+use super::{Bell, Bound, Charges, Counts, Full, Numbered, PileKey, Promises, Settled, Want};
 use crate::book::{Book, BookId};
 use crate::clock::{Clock, Time};
 use crate::fates::{Awaited, Fates};
-use crate::lease::{End, Home, Lease, Unbound, Verdict};
+use crate::lease::{End, Home, Lease, Unbound};
 use crate::ledger::{Fate, Ids, Ledger, LedgerReport};
-use crate::planted::{self, Defect};
 use crate::shelf::{Charge, DeadLetter, Settlement, Shelf};
 
 use buffers::Buffers;
-use whole::passing;
 
 /// Most dead letters kept; beyond that the oldest is discarded, but still counted in the ledger.
 pub const DEAD_KEPT: usize = 10_000;
@@ -36,8 +31,14 @@ struct Place {
     home: Arc<Home>,
 }
 
-/// Piles in memory. Locks are taken in the order of keys and held only for pure code.
-pub struct MemoryStore {
+/// The books of all piles, outside the actors.
+///
+/// # Guarantees
+/// A `put` that returned `Ok` has stored the books as durably as [`Custody::promises`] says; `Full`
+/// has stored nothing. Settling is idempotent: the first settlement or revocation of a lease wins,
+/// all others return [`Settled::Stale`]. A dropped lease is returned through
+/// [`Custody::give_back`]. Locks are taken in the order of keys and held only for pure code.
+pub struct Custody {
     piles: Vec<Place>,
     ledger: Ledger,
     fates: Fates,
@@ -49,9 +50,9 @@ pub struct MemoryStore {
     buffers: Buffers,
 }
 
-impl std::fmt::Debug for MemoryStore {
+impl std::fmt::Debug for Custody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MemoryStore")
+        f.debug_struct("Custody")
             .field("piles", &self.piles.len())
             .field("ledger", &self.ledger())
             .finish()
@@ -63,7 +64,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl MemoryStore {
+impl Custody {
     /// A store with one pile for each `(bound, max_attempts)`, keyed by index. `bell` is called
     /// when a lease was returned to a pile.
     pub fn new(
@@ -215,231 +216,107 @@ impl MemoryStore {
         let done = shelf.settle(unbound, now);
         self.account(end, done, shelf.is_idle())
     }
-}
 
-impl Store for MemoryStore {
-    fn answers_at_once(&self) -> bool {
-        true
-    }
-
-    fn promises(&self) -> Promises {
+    /// What stored books survive.
+    pub fn promises(&self) -> Promises {
         Promises::MEMORY
     }
 
-    fn put(&self, pile: PileKey, books: Vec<Book>) -> Answer<Result<(), Full<Vec<Book>>>> {
-        Answer::Ready(self.place_all(pile, books, |_| {}))
+    /// Stores new books, in order, and assigns their ids; they count as offered from now on.
+    pub fn put(&self, pile: PileKey, books: Vec<Book>) -> Result<(), Full<Vec<Book>>> {
+        self.place_all(pile, books, |_| {})
     }
 
-    fn put_watched(
+    /// Like [`Custody::put`], but returns one future per book, in order, resolving to its outcome.
+    pub fn put_watched(
         &self,
         pile: PileKey,
         books: Vec<Book>,
-    ) -> Answer<Result<Vec<Awaited>, Full<Vec<Book>>>> {
+    ) -> Result<Vec<Awaited>, Full<Vec<Book>>> {
         let mut awaited = Vec::with_capacity(books.len());
         let put = self.place_all(pile, books, |book| awaited.push(self.fates.watch(book)));
-        Answer::Ready(put.map(|()| awaited))
+        put.map(|()| awaited)
     }
 
-    fn unwatch(&self) {
+    /// The run is over: futures of [`Custody::put_watched`] that are still pending resolve to
+    /// `None`.
+    pub fn unwatch(&self) {
         self.fates.close();
     }
 
-    fn number(&self, count: u64) -> BookId {
+    /// Reserves `count` consecutive ids, for books that will be stored by [`Custody::put_numbered`];
+    /// returns the first. Ids of a source's books thus do not depend on how they are dealt out.
+    pub fn number(&self, count: u64) -> BookId {
         self.ledger.number(count)
     }
 
-    fn put_numbered(&self, pile: PileKey, books: Numbered) -> Answer<Result<(), Full<Numbered>>> {
+    /// Stores new books that have ids from [`Custody::number`]; they count as offered from now on.
+    pub fn put_numbered(&self, pile: PileKey, books: Numbered) -> Result<(), Full<Numbered>> {
         let mut shelf = self.shelf(pile);
         if !shelf.has_room(books.len(), books.bytes()) {
-            return Answer::Ready(Err(Full(books)));
+            return Err(Full(books));
         }
         self.ledger.offer(books.len() as u64);
         let (books, bytes, ids) = books.into_parts();
         shelf.put_from_source(books, bytes, ids);
-        Answer::Ready(Ok(()))
+        Ok(())
     }
 
-    fn recall(&self, pile: PileKey) -> Vec<Book> {
+    /// Removes and returns books that were stored by [`Custody::put_numbered`] and never leased:
+    /// their source can produce them again, and they no longer count as offered. If all books of
+    /// the pile came that way, those that return untried from now on are removed as well, see
+    /// [`Custody::recalls`]. By default removes nothing.
+    pub fn recall(&self, pile: PileKey) -> Vec<Book> {
         let mut shelf = self.shelf(pile);
         let books = shelf.recall();
         self.ledger.recall(books.len() as u64);
         books
     }
 
-    fn recalls(&self, pile: PileKey) -> bool {
+    /// True if books that return to `pile` untried go back to their source.
+    pub fn recalls(&self, pile: PileKey) -> bool {
         self.shelf(pile).is_recalling()
     }
 
-    fn room(&self, pile: PileKey) -> usize {
+    /// How many more books `pile` admits now, by its bound in books alone; to size a `put`.
+    pub fn room(&self, pile: PileKey) -> usize {
         self.shelf(pile).room()
     }
 
-    fn lease(&self, pile: PileKey, want: Want, holder: u64) -> Answer<Option<Lease>> {
+    /// Leases up to `want` ready books, oldest first; `None` if none is ready.
+    pub fn lease(&self, pile: PileKey, want: Want, holder: u64) -> Option<Lease> {
         let mut shelf = self.shelf(pile);
         let now = self.now_if(shelf.is_delaying());
         let buffer = || self.buffers.take(want.books);
         let batch = shelf.lease(want, now, holder, buffer);
         drop(shelf);
         let home = &self.place(pile).home;
-        Answer::Ready(batch.map(|batch| Lease::new(batch, home.clone())))
+        batch.map(|batch| Lease::new(batch, home.clone()))
     }
 
-    fn settle(&self, lease: Lease) -> Answer<Settled> {
-        if lease.is_whole() {
-            return Answer::Ready(self.settle_whole(lease));
-        }
-        let pile = lease.pile();
-        let Some(unbound) = lease.unbind(Verdict::Ack) else {
-            return Answer::Ready(Settled::Stale);
-        };
-        let now = self.now_if(!unbound.verdicts.is_empty());
-        let mut shelf = self.shelf(pile);
-        let (settled, mut done) = self.carry_out(&mut shelf, unbound, now);
-        drop(shelf);
-        self.charge(std::mem::take(&mut done.charged));
-        self.bury(std::mem::take(&mut done.buried));
-        self.buffers.give(done.acked);
-        Answer::Ready(settled)
-    }
-
-    fn pass_on(
-        &self,
-        lease: Lease,
-        worked: Worked,
-        to: PileKey,
-        reserved: Option<(usize, u64)>,
-    ) -> Answer<Result<Settled, Refused>> {
-        if worked.is_none() && lease.is_unmarked() {
-            return Answer::Ready(self.pass_whole(lease, to, reserved));
-        }
-        let from = lease.pile();
-        debug_assert_ne!(from, to, "a pile never passes on to itself");
-        let (mut source, mut target) = self.both(from, to);
-        if let Some((books, bytes)) = reserved {
-            target.release(books, bytes);
-        } else {
-            let (books, bytes) = passing(&lease, &worked);
-            if books > 0 && !target.has_room(books, bytes) {
-                drop((source, target));
-                return Answer::Ready(Err(Refused { lease, worked }));
-            }
-        }
-        let Some(mut unbound) = lease.unbind(Verdict::Ack) else {
-            return Answer::Ready(Ok(Settled::Stale));
-        };
-        // Marks are made for failures only: an unmarked book passes, if the work produced one.
-        let count = unbound.batch.books.len();
-        let there = |index: usize| match &worked {
-            Some(worked) => worked.get(index).is_some_and(Option::is_some),
-            None => true,
-        };
-        if !(unbound.verdicts.is_empty() && (0..count).all(there)) {
-            unbound.verdicts.resize(count, Verdict::Return);
-            for (index, verdict) in unbound.verdicts.iter_mut().enumerate() {
-                match verdict {
-                    Verdict::Return if there(index) => *verdict = Verdict::Ack,
-                    Verdict::Ack if !there(index) => *verdict = Verdict::Return,
-                    _ => {}
-                }
-            }
-        }
-        let passed: Option<Vec<bool>> = worked
-            .is_some()
-            .then(|| (0..count).map(|index| *unbound.verdict(index) == Verdict::Ack).collect());
-        let now = self.now_if(!unbound.verdicts.is_empty());
-        let (settled, mut done) = self.carry_out(&mut source, unbound, now);
-        let mut refused = Vec::new();
-        match (worked, passed) {
-            (Some(worked), Some(passed)) => {
-                let mut books = Vec::with_capacity(count);
-                for (book, passed) in worked.into_iter().zip(passed) {
-                    match book {
-                        Some(book) if passed => books.push(book),
-                        other => refused.push(other),
-                    }
-                }
-                let bytes = books.iter().map(Book::size).sum();
-                target.put_all(books, bytes, None);
-            }
-            _ => {
-                let books = std::mem::take(&mut done.acked);
-                target.put_all(books, done.acked_bytes, done.acked_ids);
-            }
-        }
-        drop((source, target));
-        self.charge(std::mem::take(&mut done.charged));
-        self.bury(std::mem::take(&mut done.buried));
-        // Bodies may delete files when dropped, so this is outside the locks.
-        self.buffers.give(std::mem::take(&mut done.acked));
-        drop((done, refused));
-        Answer::Ready(Ok(settled))
-    }
-
-    fn has_room(&self, pile: PileKey, books: usize, bytes: u64) -> bool {
+    /// True if the books could be stored now. A snapshot, to avoid futile attempts.
+    pub fn has_room(&self, pile: PileKey, books: usize, bytes: u64) -> bool {
         self.shelf(pile).has_room(books, bytes)
     }
 
-    fn reserve(&self, pile: PileKey, books: usize, bytes: u64) -> bool {
+    /// Reserves space for books that are about to come; false if there is none.
+    pub fn reserve(&self, pile: PileKey, books: usize, bytes: u64) -> bool {
         self.shelf(pile).reserve(books, bytes)
     }
 
-    fn release(&self, pile: PileKey, books: usize, bytes: u64) {
+    /// Releases a reservation of [`Custody::reserve`].
+    pub fn release(&self, pile: PileKey, books: usize, bytes: u64) {
         self.shelf(pile).release(books, bytes);
         (self.bell)(pile);
     }
 
-    fn give_back(&self, mut unbound: Unbound) {
-        if planted::has(Defect::StoreAcksEarly) && unbound.rest == Verdict::Return {
-            unbound.rest = Verdict::Ack;
-        }
-        let pile = unbound.batch.pile;
-        let place = self.place(pile);
-        {
-            let mut inbox = lock(&place.inbox);
-            inbox.push(unbound);
-            place.waiting.store(inbox.len(), Ordering::Release);
-        }
-        (self.bell)(pile);
-    }
-
-    fn collect(&self, pile: PileKey) -> usize {
-        let place = self.place(pile);
-        if place.waiting.load(Ordering::Acquire) == 0 {
-            return 0;
-        }
-        let now = self.clock.now();
-        let (mut buried, mut charged) = (Vec::new(), Vec::new());
-        // Both locks together, so that no count misses a book in between.
-        let mut shelf = lock(&place.shelf);
-        let mut inbox = lock(&place.inbox);
-        let home = inbox.len();
-        // Dropping may delete files or run user code, so it is done outside the locks.
-        let mut gone = Vec::new();
-        for unbound in inbox.drain(..) {
-            let (_, mut done) = self.carry_out(&mut shelf, unbound, now);
-            buried.append(&mut done.buried);
-            charged.append(&mut done.charged);
-            gone.push(done);
-        }
-        place.waiting.store(0, Ordering::Release);
-        drop((inbox, shelf));
-        drop(gone);
-        self.charge(charged);
-        self.bury(buried);
-        home
-    }
-
-    fn revoke(&self, pile: PileKey, lost: &dyn Fn(u64) -> bool) -> usize {
-        let books = self.shelf(pile).revoke(lost);
-        (self.bell)(pile);
-        books
-    }
-
-    fn reburning(&self, count: u64) {
+    /// Counts `count` books that are burned although an earlier burn of them had begun.
+    pub fn reburning(&self, count: u64) {
         self.ledger.reburned(count);
     }
 
-    fn counts(&self, pile: PileKey) -> Counts {
+    /// How many books the pile holds, by state.
+    pub fn counts(&self, pile: PileKey) -> Counts {
         let place = self.place(pile);
         let shelf = lock(&place.shelf);
         Counts {
@@ -451,22 +328,28 @@ impl Store for MemoryStore {
         }
     }
 
-    fn ledger(&self) -> LedgerReport {
+    /// A consistent account of all books.
+    pub fn ledger(&self) -> LedgerReport {
         let shelves: Vec<_> = self.piles.iter().map(|place| lock(&place.shelf)).collect();
         let in_flight = shelves.iter().map(|shelf| shelf.ready() + shelf.leased()).sum::<usize>();
         self.ledger.report(in_flight as u64)
     }
 
-    fn take_dead(&self) -> (Vec<DeadLetter>, u64) {
+    /// Removes and returns the dead letters, oldest first, and how many had to be discarded since
+    /// the last call.
+    pub fn take_dead(&self) -> (Vec<DeadLetter>, u64) {
         let mut dead = lock(&self.dead);
         (dead.0.drain(..).collect(), std::mem::take(&mut dead.1))
     }
 
-    fn tell_charges(&self, told: Charges) {
+    /// Sets the callback for charged attempts, called outside all locks. Only the first call,
+    /// before the start, has an effect. By default ignored.
+    pub fn tell_charges(&self, told: Charges) {
         let _ = self.charges.set(told);
     }
 
-    fn deaths(&self) -> &Notify {
+    /// Notified when a book became a dead letter.
+    pub fn deaths(&self) -> &Notify {
         &self.deaths
     }
 }

@@ -15,7 +15,7 @@ use crate::lease::{Lease, Verdict};
 const A: PileKey = PileKey(0);
 const B: PileKey = PileKey(1);
 
-fn store(bound: Option<u64>) -> (Arc<MemoryStore>, Arc<AtomicUsize>) {
+fn store(bound: Option<u64>) -> (Arc<Custody>, Arc<AtomicUsize>) {
     let rings = Arc::new(AtomicUsize::new(0));
     let counted = rings.clone();
     let bell: Bell = Arc::new(move |_| {
@@ -23,23 +23,23 @@ fn store(bound: Option<u64>) -> (Arc<MemoryStore>, Arc<AtomicUsize>) {
     });
     let bounded = Bound { books: bound, bytes: None };
     let piles = [(Bound::default(), 2), (bounded, 2)];
-    (MemoryStore::new(piles, Clock::real(), bell), rings)
+    (Custody::new(piles, Clock::real(), bell), rings)
 }
 
-fn put(store: &MemoryStore, count: usize) {
+fn put(store: &Custody, count: usize) {
     let books = (0..count).map(|n| Book::new(format!("{n}"))).collect();
-    store.put(A, books).now().expect("no bound");
+    store.put(A, books).expect("no bound");
 }
 
-fn lease(store: &MemoryStore, pile: PileKey, books: usize) -> Option<Lease> {
-    store.lease(pile, Want { books, bytes: None }, 7).now()
+fn lease(store: &Custody, pile: PileKey, books: usize) -> Option<Lease> {
+    store.lease(pile, Want { books, bytes: None }, 7)
 }
 
 fn ids(lease: &Lease) -> Vec<u64> {
     lease.books().iter().map(|book| book.id.0).collect()
 }
 
-fn drained(store: &MemoryStore) -> (u64, u64, i64, u64) {
+fn drained(store: &Custody) -> (u64, u64, i64, u64) {
     let ledger = store.ledger();
     (ledger.burned, ledger.in_flight, ledger.lost, ledger.duplicates)
 }
@@ -88,7 +88,7 @@ fn a_book_is_buried_at_its_last_attempt_with_the_reason() {
     for attempt in 1..=2 {
         let mut cart = lease(&store, A, 1).unwrap();
         cart.mark(0, Verdict::Refuse(Failure::transient(format!("no {attempt}"))));
-        store.settle(cart).now();
+        store.settle(cart);
     }
     let (dead, forgotten) = store.take_dead();
     assert_eq!((dead.len(), forgotten), (1, 0));
@@ -111,9 +111,9 @@ fn a_revoked_lease_has_no_effect() {
         assert!(!zombie.is_live());
         match act {
             0 => assert!(!zombie.begin_burn()),
-            1 => assert_eq!(store.settle(zombie).now(), Settled::Stale),
+            1 => assert_eq!(store.settle(zombie), Settled::Stale),
             2 => {
-                let passed = store.pass_on(zombie, None, B, None).now().unwrap();
+                let passed = store.pass_on(zombie, None, B, None).unwrap();
                 assert_eq!(passed, Settled::Stale);
             }
             _ => drop(zombie),
@@ -122,7 +122,7 @@ fn a_revoked_lease_has_no_effect() {
         assert_eq!((store.counts(A).leased, store.counts(B).ready), (2, 0));
         let mut live = live;
         assert!(live.begin_burn());
-        store.settle(live).now();
+        store.settle(live);
         assert_eq!(drained(&store), (2, 0, 0, 0));
     }
 }
@@ -143,15 +143,15 @@ fn what_a_dump_has_no_room_for_comes_back_whole() {
     let (store, _) = store(Some(3));
     put(&store, 4);
     let two = lease(&store, A, 2).unwrap();
-    assert!(matches!(store.pass_on(two, None, B, None).now(), Ok(Settled::Done { acked: 2, .. })));
+    assert!(matches!(store.pass_on(two, None, B, None), Ok(Settled::Done { acked: 2, .. })));
     let more = lease(&store, A, 2).unwrap();
     let worked = Some(vec![Some(Book::new("x")), Some(Book::new("y"))]);
-    let back = store.pass_on(more, worked, B, None).now().expect_err("2 and 2 are more than 3");
+    let back = store.pass_on(more, worked, B, None).expect_err("2 and 2 are more than 3");
     assert_eq!(ids(&back.lease), [3, 4]);
     assert_eq!(back.worked.as_ref().map(Vec::len), Some(2));
     assert_eq!((store.counts(A).leased, store.counts(B).ready), (2, 2));
     let freed = lease(&store, B, 2).unwrap();
-    let passed = store.pass_on(back.lease, back.worked, B, None).now();
+    let passed = store.pass_on(back.lease, back.worked, B, None);
     assert!(passed.is_ok(), "a slot frees when its book is leased");
     drop(freed);
     store.collect(B);
@@ -165,9 +165,9 @@ fn reserved_space_is_exclusive() {
     assert!(store.reserve(B, 2, 0));
     assert!(!store.reserve(B, 1, 0));
     let other = lease(&store, A, 1).unwrap();
-    let back = store.pass_on(other, None, B, None).now().expect_err("the room is kept");
+    let back = store.pass_on(other, None, B, None).expect_err("the room is kept");
     let mine = lease(&store, A, 2).unwrap();
-    assert!(store.pass_on(mine, None, B, Some((2, 0))).now().is_ok());
+    assert!(store.pass_on(mine, None, B, Some((2, 0))).is_ok());
     assert_eq!((store.counts(B).ready, store.counts(B).reserved), (2, 0));
     drop(back);
 }
@@ -180,7 +180,7 @@ fn a_book_without_a_result_is_never_taken_for_passed() {
     // Too short, and with a book missing without a mark: a defect of the work, so the books
     // return.
     let worked = Some(vec![Some(Book::new("a")), None]);
-    assert!(store.pass_on(cart, worked, B, None).now().is_ok());
+    assert!(store.pass_on(cart, worked, B, None).is_ok());
     assert_eq!((store.counts(A).ready, store.counts(B).ready), (2, 1));
     assert_eq!(drained(&store), (0, 3, 0, 0));
 }
@@ -189,11 +189,11 @@ fn a_book_without_a_result_is_never_taken_for_passed() {
 fn one_book_larger_than_the_cart_goes_alone() {
     let (store, _) = store(None);
     let books = [1usize, 9, 1, 1].map(|size| Book::new(vec![0u8; size])).to_vec();
-    store.put(A, books).now().unwrap();
+    store.put(A, books).unwrap();
     let want = Want { books: 10, bytes: Some(4) };
     let mut sizes = Vec::new();
     let mut held = Vec::new();
-    while let Some(cart) = store.lease(A, want, 0).now() {
+    while let Some(cart) = store.lease(A, want, 0) {
         sizes.push(cart.books().iter().map(Book::size).collect::<Vec<_>>());
         held.push(cart);
     }
@@ -216,7 +216,7 @@ fn two_piles_that_pass_both_ways_from_many_threads_lose_nothing() {
                     };
                     match turn % 3 {
                         0 => drop(cart),
-                        _ => drop(store.pass_on(cart, None, to, None).now()),
+                        _ => drop(store.pass_on(cart, None, to, None)),
                     }
                     store.collect(from);
                 }
@@ -274,7 +274,7 @@ proptest! {
                 }
                 Act::Pass(at) if at < carts.len() && carts[at].1.pile() == A => {
                     let (holder, cart) = carts.remove(at);
-                    if let Err(back) = store.pass_on(cart, None, B, None).now() {
+                    if let Err(back) = store.pass_on(cart, None, B, None) {
                         carts.push((holder, back.lease));
                     }
                 }
@@ -294,7 +294,7 @@ proptest! {
                             }
                             cart.mark_burned(index, verdict);
                         }
-                        let settled = store.settle(cart).now();
+                        let settled = store.settle(cart);
                         prop_assert!(settled != Settled::Stale);
                     }
                 }
@@ -338,7 +338,7 @@ fn a_book_that_rests_is_not_leased_before_its_time() {
     let mut cart = lease(&store, A, 1).unwrap();
     let rest = Duration::from_secs(3600);
     cart.mark(0, Verdict::Refuse(Failure::transient("tired").after(rest)));
-    store.settle(cart).now();
+    store.settle(cart);
     assert!(lease(&store, A, 1).is_none());
     let counts = store.counts(A);
     assert_eq!(counts.ready, 1);
