@@ -22,10 +22,6 @@ impl Wide {
         Wide(self.0 * power, self.1 * power)
     }
 
-    pub fn abs(self) -> Wide {
-        if self.0 < 0.0 { -self } else { self }
-    }
-
     /// The number, or 0 if it is negative.
     pub fn at_least_zero(self) -> Wide {
         if self > Wide::ZERO { self } else { Wide::ZERO }
