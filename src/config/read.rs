@@ -192,7 +192,7 @@ fn copies(reading: &Reading<'_>, item: Item<'_>) -> Option<BTreeMap<String, u32>
 /// A list of names.
 fn names(reading: &Reading<'_>, item: Item<'_>) -> Option<Vec<String>> {
     let NodeKind::Array(entries) = &item.node.kind else {
-        return reading.expected(&item, "an array of names");
+        return reading.expected(&item, "an array of names such as [\"a\", \"b\"]");
     };
     let read = |(at, node)| {
         let path = join(item.path, &usize::to_string(&at));

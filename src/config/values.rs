@@ -225,8 +225,7 @@ pub(crate) fn items<T>(
     read: impl Fn(&Reading<'_>, Item<'_>) -> Option<T>,
 ) -> Option<Vec<T>> {
     let NodeKind::Array(nodes) = &item.node.kind else {
-        let like = if item.node.ticket.text { ", written like [\"a\", \"b\"]" } else { "" };
-        return reading.expected(&item, &format!("an array of {what}{like}"));
+        return reading.expected(&item, &format!("an array of {what}"));
     };
     let read: Vec<Option<T>> = nodes
         .iter()

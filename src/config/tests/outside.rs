@@ -133,6 +133,7 @@ fn what_is_no_such_value_is_refused_by_its_name_with_what_was_wanted() {
         ("crews.solo.carts.count", "[4", "a whole number"),
         ("crews.solo.gophers", "load push unload return", "an array"),
         ("crews.solo.carts", "4", "a table"),
+        ("shared", "furnace", "an array of names such as [\"a\", \"b\"]"),
         ("crews.solo.carts.bytes", "lots", "a size"),
         ("execution.drain_deadline", "10", "no unit"),
         ("execution.placement", "", "none of together, spread"),
@@ -233,7 +234,7 @@ fn arrays_and_tables_come_through_interpolations() {
         "variable `WORDS`",
         "an array such as [\"a\", \"b\"], found the string \"true\"",
         "variable `GOPHERS`",
-        "written like [\"a\", \"b\"]",
+        "such as [\"load push\", \"unload return\"], found the string",
     ] {
         assert!(said.contains(wanted), "{wanted}: {said}");
     }
