@@ -20,7 +20,7 @@ async fn main() -> Result<(), gopherworks::Failure> {
     for n in 0..1000 {
         tokio::select! {
             biased;
-            _ = &mut waiting => unreachable!("nobody has unblocked it"),
+            _ = &mut waiting => unreachable!("it is still blocked"),
             answer = quick.call(n) => answered += u32::from(answer == Ok(n + 1)),
         }
     }

@@ -30,7 +30,7 @@ fn asking(_: &Asking, _: &Site) -> Result<Elsewhere, Failure> {
 
 pub(super) fn register(catalog: &mut Catalog) {
     catalog
-        .add_burn("count", "Burns without a trace", count::make)
+        .add_burn("count", "Counts each book and discards it", count::make)
         .add_burn("files", "Writes each body to a file of its name below a folder", files::make)
         .add_burn(
             "lines",
@@ -39,15 +39,15 @@ pub(super) fn register(catalog: &mut Catalog) {
         )
         .add_burn(
             "balancer",
-            "Asks the workers of a balancer for each book; one that they have answered is burned",
+            "Sends each book to the workers of a balancer; an answered book is burned",
             asking,
         )
         .add_burn_with_look(
             "command",
-            "Gives each body, or each cart, to a program",
+            "Passes each body, or each cart, to a program",
             command::make,
             command::Options::look,
         );
     #[cfg(feature = "http")]
-    catalog.add_burn("http", "Sends each body to somebody over HTTP", http::make);
+    catalog.add_burn("http", "Sends each body to a server over HTTP", http::make);
 }

@@ -211,8 +211,7 @@ impl Own {
             }
             Err(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 log::warn!(
-                    "{}: this file system knows no locks; a second run at the same time would not \
-                     be noticed",
+                    "{}: this file system has no locks; a concurrent run would not be detected",
                     self.path.display()
                 );
                 return Ok(());

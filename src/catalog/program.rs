@@ -274,7 +274,7 @@ impl Given<'_> {
 /// Advice for a program that exists but can't be started.
 fn remedy(error: &io::Error) -> &'static str {
     match Errno::from_io_error(error) {
-        Some(Errno::NOENT) => "; the interpreter of its `#!` line is not there",
+        Some(Errno::NOENT) => "; the interpreter in its `#!` line does not exist",
         Some(Errno::NOEXEC) => "; a script begins with a line such as `#!/bin/sh`",
         Some(Errno::MFILE | Errno::NFILE) => "; raise `ulimit -n`, or run fewer at once",
         Some(Errno::AGAIN | Errno::NOMEM) => "; raise `ulimit -u`, or run fewer at once",

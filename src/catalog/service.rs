@@ -12,8 +12,8 @@ mod xyz;
 
 pub(super) fn register(catalog: &mut Catalog) {
     catalog
-        .add_service("sleep", "Waits: a request that takes time and no core", sleep::make)
-        .add_service("spin", "Computes: a request that takes a core for its time", spin::make)
+        .add_service("sleep", "Sleeps: takes time, but no core", sleep::make)
+        .add_service("spin", "Computes: keeps a core busy for its time", spin::make)
         .add_service_with_look(
             "command",
             "Starts a program for each request; a book's body is its input, \
@@ -21,11 +21,11 @@ pub(super) fn register(catalog: &mut Catalog) {
             command::make,
             command::Options::look,
         )
-        .add_service("xyz", "Multiplies x by y, and takes so many units of time", xyz::make);
+        .add_service("xyz", "Multiplies x by y, and takes that many units of time", xyz::make);
     #[cfg(feature = "http")]
     catalog.add_service(
         "http",
-        "Asks somebody else over HTTP; a book's body is sent, and the response's the answer",
+        "Sends a book's body to a server over HTTP; the response's body is the answer",
         http::make,
     );
 }

@@ -11,7 +11,7 @@ pub(super) use seen::STAMP;
 
 pub(super) fn register(catalog: &mut Catalog) {
     catalog
-        .add_source("generate", "Makes up books", generate::make)
+        .add_source("generate", "Generates books", generate::make)
         .add_source(
             "files",
             "Every regular file below a folder, in the order of the names",

@@ -40,7 +40,7 @@ pub(super) fn register(catalog: &mut Catalog) {
         )
         .add_work(
             "balancer",
-            "Asks the workers of a balancer for each book; what they answer goes on",
+            "Sends each book to the workers of a balancer and passes their answer on",
             asking,
         )
         .add_filter("unzstd", "Expands Zstandard; takes .zst off the name", zstd::make_decoder);

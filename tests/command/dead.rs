@@ -198,7 +198,7 @@ fn a_run_keeps_its_dead_letters_without_being_asked() {
     }
     // Another run that holds the file loses no letter.
     let used = std::fs::File::open(place.path("state/t.dead.jsonl")).expect("letters");
-    used.try_lock().expect("nobody has it");
+    used.try_lock().expect("it is free");
     place.run(["run", "t.toml"]).assert().code(3).stderr(contains("state/t.dead-2.jsonl"));
 }
 

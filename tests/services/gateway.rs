@@ -120,7 +120,7 @@ async fn method_path_and_query_are_passed_on_as_they_came() {
     }
     let said = gateway.say("TRACE /a", &[], "").await;
     assert_eq!(status(&said), "405", "{said}");
-    assert_eq!(upstream.heard().len(), asked, "none of these is passed on");
+    assert_eq!(upstream.heard().len(), asked, "none of these is forwarded");
     gateway.end().await;
 }
 

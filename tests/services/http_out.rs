@@ -30,10 +30,10 @@ async fn told(request: HttpRequest, body: web::Bytes, others: web::Data<Others>)
     let try_number = others.tries.fetch_add(1, Ordering::SeqCst);
     let line = (request.method().to_string(), request.uri().to_string());
     let asked = (line.0, line.1, body.to_vec());
-    others.asked.lock().expect("nobody panics").push(asked);
+    others.asked.lock().expect("not poisoned").push(asked);
     if let Some(key) = request.headers().get("idempotency-key") {
         let key = key.to_str().expect("text").to_owned();
-        others.keys.lock().expect("nobody panics").push(key);
+        others.keys.lock().expect("not poisoned").push(key);
     }
     if try_number < others.well_after.load(Ordering::SeqCst) {
         return HttpResponse::ServiceUnavailable().insert_header(("retry-after", "0")).finish();
@@ -101,7 +101,7 @@ async fn each_book_is_sent_once_with_its_name_and_a_key() {
         let names = ["a", "b c/d", "é?&#%"];
         let report = burned(by_worker, &options, &names).await;
         assert_eq!((report.ledger.burned, report.ledger.dead), (3, 0));
-        let mut asked = others.asked.lock().expect("nobody panics").clone();
+        let mut asked = others.asked.lock().expect("not poisoned").clone();
         asked.sort();
         let uris: Vec<_> =
             asked.iter().map(|asked| asked.1.split_once("?n=").expect("an id")).collect();
@@ -109,7 +109,7 @@ async fn each_book_is_sent_once_with_its_name_and_a_key() {
         assert_eq!(paths, ["/books/%C3%A9%3F%26%23%25", "/books/a", "/books/b%20c/d"]);
         assert!(asked.iter().all(|asked| asked.0 == "PUT"));
         assert_eq!(asked[1].2, b"body of a");
-        let mut keys = others.keys.lock().expect("nobody panics").clone();
+        let mut keys = others.keys.lock().expect("not poisoned").clone();
         keys.sort();
         // `{id}` and the header are the same key: the run's identity and the book's number in the
         // run.

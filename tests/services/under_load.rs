@@ -293,10 +293,10 @@ fn a_signal_under_load_drops_nothing_that_was_accepted() {
 fn the_examples_service_ends_in_order() {
     let _alone = alone();
     let service = Mutex::new(Some(Process::example("web_service")));
-    let address = service.lock().expect("nobody panics").as_ref().expect("it is there").address;
+    let address = service.lock().expect("not poisoned").as_ref().expect("it is there").address;
     let mut said = String::new();
     let seen = ended_under_load(address, "/shout", || {
-        let service = service.lock().expect("nobody panics").take();
+        let service = service.lock().expect("not poisoned").take();
         said = service.expect("once").terminate();
     });
     let of = |what| account(&said, what);

@@ -224,7 +224,7 @@ async fn refusals_tell_clients_what_to_do_and_nothing_else() {
 }
 
 #[actix_web::test]
-#[should_panic(expected = "two are called `desk`")]
+#[should_panic(expected = "the name `desk` is used twice")]
 async fn names_are_told_apart() {
     let (one, _gate) = gated("desk").await;
     let (two, _gate) = gated("desk").await;

@@ -187,7 +187,7 @@ impl Running {
     /// True if `what` is on stderr. If it is not, waits briefly for more, so that a loop over this
     /// keeps neither a core nor the lock from the thread that reads stderr.
     pub fn said(&self, what: &str) -> bool {
-        let text = self.said.text.lock().expect("nobody panics with it");
+        let text = self.said.text.lock().expect("not poisoned");
         if String::from_utf8_lossy(&text).contains(what) {
             return true;
         }
@@ -208,7 +208,7 @@ impl Running {
 
     /// Standard error so far.
     pub fn text(&self) -> String {
-        let text = self.said.text.lock().expect("nobody panics with it");
+        let text = self.said.text.lock().expect("not poisoned");
         String::from_utf8_lossy(&text).into_owned()
     }
 
@@ -257,12 +257,12 @@ fn collect(mut pipe: impl Read + Send + 'static, said: Arc<Said>) -> JoinHandle<
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(length @ 1..) = pipe.read(&mut buffer) {
-            let mut text = said.text.lock().expect("nobody panics with it");
+            let mut text = said.text.lock().expect("not poisoned");
             text.extend_from_slice(&buffer[..length]);
             drop(text);
             said.more.notify_all();
         }
-        std::mem::take(&mut *said.text.lock().expect("nobody panics with it"))
+        std::mem::take(&mut *said.text.lock().expect("not poisoned"))
     })
 }
 

@@ -116,7 +116,7 @@ impl Load {
         }
         let mut seen = Seen::default();
         for request in requests {
-            seen.0.push(request.await.expect("nobody panics"));
+            seen.0.push(request.await.expect("not poisoned"));
         }
         seen
     }

@@ -113,7 +113,7 @@ fn panics_kills_and_stops_end_lives_that_are_followed_by_others() {
             // All actors stop normally at the end.
             let exits = ran.count(&format!("exited \"{exit}"));
             assert!(exits == 3 || (kind == "stop" && exits > 3), "{kind} {target}");
-            assert_eq!(ran.report.ledger.dead, 0, "nobody is charged for it");
+            assert_eq!(ran.report.ledger.dead, 0, "no book is charged");
         }
     }
 }
@@ -182,7 +182,7 @@ fn errors_are_tried_again_and_poison_dies() {
         with("kind = \"error\"\npermanent = true\ntarget = \"furnace\"\nwhen = { items = 7 }");
     assert_eq!((at_once.report.ledger.dead, at_once.fired.len()), (1, 1));
     let panics = with("kind = \"panic\"\ntarget = \"furnace.burn\"\nwhen = { items = 7 }");
-    assert_eq!(panics.report.ledger.dead, 1, "the book that panics is charged, and nobody else");
+    assert_eq!(panics.report.ledger.dead, 1, "the book that panics is charged, and no other");
     let read = with("kind = \"error\"\ntarget = \"manuals.source\"\nwhen = { nth = 1 }");
     assert_eq!((read.report.restarts, read.report.ledger.dead), (1, 0));
 }

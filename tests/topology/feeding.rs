@@ -125,8 +125,8 @@ proptest! {
         });
         prop_assert_eq!(&report.outcome, &Outcome::Finished);
         prop_assert!(report.ledger.balances());
-        prop_assert_eq!(given.load(Ordering::Acquire), expected, "nobody asks a source again that \
-            has ended");
+        prop_assert_eq!(given.load(Ordering::Acquire), expected, "an ended source is not read \
+            again");
         prop_assert_eq!((report.ledger.offered, report.ledger.burned), (expected, expected));
         prop_assert_eq!(record.sorted(), (1..=expected).collect::<Vec<_>>());
         match ruin {

@@ -110,7 +110,7 @@ fn what_is_not_as_expected_fails_with_all_checks() {
     let failed = catch_unwind(AssertUnwindSafe(|| {
         seeds([7]).run(async |world| world.holds(&topology).await);
     }));
-    let panic = failed.expect_err("nobody is back so soon");
+    let panic = failed.expect_err("no restart is that fast");
     let text = panic.downcast_ref::<String>().expect("a text");
     assert!(text.contains("FAIL  recovery p99"), "{text}");
     assert!(text.contains("PASS  lost"), "{text}");

@@ -328,7 +328,7 @@ fn a_dropped_offer_takes_nothing() {
                 () = async { for _ in 0..nth % 4 { tokio::task::yield_now().await; } } => {}
             }
         }
-        running.offer("manuals", vec![Book::new("last")]).await.expect("nobody is in the way");
+        running.offer("manuals", vec![Book::new("last")]).await.expect("there is space");
         (given + 1, running.drain(None).await)
     });
     assert_once(given, &report, &record);

@@ -58,7 +58,7 @@ fn a_dropped_lease_goes_home_and_the_book_regains_its_place() {
     let again = lease(&store, A, 4).unwrap();
     assert_eq!(ids(&again), [1, 2, 3, 4]);
     assert_eq!(again.note(0).deliveries, 2);
-    assert_eq!(again.note(0).attempts, 0, "the loss of a carrier charges nobody");
+    assert_eq!(again.note(0).attempts, 0, "the loss of a carrier charges no book");
     assert_eq!(drained(&store), (0, 4, 0, 0));
 }
 

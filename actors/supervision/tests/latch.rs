@@ -67,7 +67,7 @@ fn nothing_stays(how: Looks) {
             .collect();
         let mut found = desk.look(how);
         for one in leaving {
-            one.join().expect("nobody panics");
+            one.join().expect("not poisoned");
         }
         // Every wake-up arrives eventually.
         found += desk.look(how);

@@ -253,7 +253,7 @@ impl CommandBurn {
     fn hangs(&self) -> Failure {
         let name = self.program.name();
         Failure::unavailable(format!(
-            "{name}: takes too long (more than {}) for many books in a row",
+            "{name}: timed out after {} for many books in a row",
             Time(self.program.timeout)
         ))
     }

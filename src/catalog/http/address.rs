@@ -131,7 +131,7 @@ impl Address {
             }
         }
         if leads_upwards(&text) {
-            return Err("a path that leads upwards (`..`) is not asked for".to_owned());
+            return Err("a path with `..` is not requested".to_owned());
         }
         let mut query = self.query.as_ref().map(|pieces| {
             let mut text = String::new();
@@ -172,7 +172,7 @@ impl Address {
             (url.origin(), url.username().to_owned(), url.password().map(str::to_owned))
         };
         if place(&url) != place(&self.base) {
-            return Err("an address that leads to another host is not asked for".to_owned());
+            return Err("an address of another host is not requested".to_owned());
         }
         Ok(url)
     }

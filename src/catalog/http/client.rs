@@ -147,14 +147,14 @@ impl Asking {
             let after = failure.retry_after().unwrap_or_default();
             if again == Again::AtOnce && !at_once {
                 at_once = true;
-                log::debug!("{self:?} is asked again: {failure}");
+                log::debug!("{self:?} is retried: {failure}");
                 continue;
             }
             if again == Again::Never || tries >= self.retries || after > MOST_REST.max(rest) {
                 return Err(failure);
             }
             tries += 1;
-            log::debug!("{self:?} is tried again: {failure}");
+            log::debug!("{self:?} is retried: {failure}");
             Clock::real().sleep(after.max(rest)).await;
             rest = rest.saturating_mul(2).min(MOST_REST.max(self.backoff));
         }
@@ -177,7 +177,7 @@ impl Asking {
             (None, Some(came)) => match Method::from_bytes(came) {
                 // These can't be forwarded from a book (RFC 9110, 9.3.6 and 9.3.8).
                 Ok(Method::CONNECT | Method::TRACE) | Err(_) => {
-                    let text = "the method is not passed on\n";
+                    let text = "the method is not forwarded\n";
                     return Ok(Err(Answered::here(StatusCode::NOT_IMPLEMENTED, text)));
                 }
                 Ok(method) => method,
@@ -199,7 +199,7 @@ impl Asking {
             Ok(url) => url,
             // The HTTP client sent an invalid path.
             Err(_) if any && came_with.is_some() => {
-                let text = "the path is not asked for\n";
+                let text = "the path is not requested\n";
                 return Ok(Err(Answered::here(StatusCode::BAD_REQUEST, text)));
             }
             Err(why) => return Err(Failure::permanent(why)),

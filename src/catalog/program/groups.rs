@@ -201,7 +201,7 @@ impl Groups {
         match self.start_warden() {
             Ok(warden) => self.warden = warden,
             Err(error) => log::warn!(
-                "no shell watches over programs, which would outlive a killed gopherworks: {error}"
+                "no shell guards the programs, so they would outlive a killed gopherworks: {error}"
             ),
         }
     }

@@ -263,7 +263,7 @@ fn a_program_that_is_not_there_is_no_fault_of_what_it_would_get() {
         }
     }
     for (text, remedy) in [
-        ("#!/nowhere/sh\n", "the interpreter of its `#!` line is not there"),
+        ("#!/nowhere/sh\n", "the interpreter in its `#!` line does not exist"),
         ("no script\n", "a script begins with a line such as `#!/bin/sh`"),
     ] {
         use std::os::unix::fs::PermissionsExt;

@@ -320,7 +320,7 @@ impl Files {
         let (root, lost) = (self.listing.choice.root.display(), seen.walked());
         if lost > 0 {
             log::warn!(
-                "{root}: what was made of {lost} files is missing or was changed; it is made again"
+                "{root}: outputs of {lost} files are missing or were changed; they are made again"
             );
         }
         if self.skipped > 0 {

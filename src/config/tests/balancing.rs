@@ -32,7 +32,7 @@ struct Never;
 
 impl Service for Never {
     fn worker(&self, _: &WorkerSite) -> Result<Box<dyn Serve>, Failure> {
-        Err(Failure::permanent("nobody works here"))
+        Err(Failure::permanent("there are no workers"))
     }
 }
 

@@ -133,7 +133,7 @@ fn mermaid(drawn: &str) -> Result<Vec<String>, String> {
         return Err("an identifier twice".into());
     }
     match used.iter().find(|id| !declared.contains(id)) {
-        Some(id) => Err(format!("nobody declares {id}")),
+        Some(id) => Err(format!("{id} is not declared")),
         None => Ok(declared),
     }
 }

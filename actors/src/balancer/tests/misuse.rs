@@ -275,7 +275,7 @@ fn a_waker_may_ask_the_balancer() {
             drop(call);
         });
     });
-    heard.recv_timeout(Duration::from_secs(10)).expect("nobody waits for himself");
+    heard.recv_timeout(Duration::from_secs(10)).expect("no worker waits for itself");
 }
 
 #[test]

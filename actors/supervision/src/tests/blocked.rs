@@ -164,7 +164,7 @@ fn simulated_arbiters_stand_still_and_are_given_up_at_the_exact_moment() {
         trace.take();
         handle.strike("b", Strike::Hang(Duration::from_secs(1)));
         clock.sleep(ms(50)).await;
-        ports[0].send(noting(&trace, "lost")).expect("nobody knows yet");
+        ports[0].send(noting(&trace, "lost")).expect("the hang is not known yet");
         assert_eq!(aftermath(&mut events, &ports).await, expected());
         assert!(clock.now() >= Time::ZERO + HANG && clock.now() < Time::ZERO + HANG * 2);
         let started = trace.take();

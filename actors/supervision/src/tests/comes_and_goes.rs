@@ -7,7 +7,7 @@ fn a_child_is_added_used_and_removed() {
     in_virtual_time(|clock| async move {
         let trace = Trace::default();
         let handle = supervise(Policy::default(), &clock, vec![]);
-        handle.wait_started().await.expect("nobody has to start");
+        handle.wait_started().await.expect("there is no child to start");
         let port = Port::new();
         let made = trace.clone();
         let child = Child::new("late", &port, move |_| Ok(Probe::new("late", &made)));

@@ -41,7 +41,7 @@ fn starts_forward_and_stops_backward() {
             .collect();
         assert_eq!(trace.take(), expected);
         assert_eq!(handle.lives(), 0);
-        assert_eq!(clock.now(), Time::ZERO, "nobody had to be waited for");
+        assert_eq!(clock.now(), Time::ZERO, "there was nothing to wait for");
         assert_eq!(handle.wait_started().await, Ok(()), "it had been up");
         assert_eq!(handle.stop(ms(1)).await, Outcome::Stopped, "again is no harm");
     });

@@ -64,7 +64,7 @@ fn storm(seed: u64) -> (Vec<String>, Time) {
         tokio::task::yield_now().await;
         assert_eq!(Arc::strong_count(&alive), 1, "no factory is left");
         for port in &ports {
-            assert_eq!(port.holders(), 1, "nobody else holds the port");
+            assert_eq!(port.holders(), 1, "there is no other holder of the port");
         }
         (told, clock.now())
     })

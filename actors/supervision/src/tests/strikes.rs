@@ -80,7 +80,7 @@ fn a_schedule_is_the_same_again_and_others_are_others() {
     assert_eq!(plain[..3], ["child0 0", "child1 0", "child2 0"].map(String::from));
     let fuzzed: Vec<_> = (0..20).map(|number| order(Some(number))).collect();
     for (number, told) in (0..).zip(&fuzzed) {
-        assert_eq!(told.len(), 60, "nothing is lost, nobody starved");
+        assert_eq!(told.len(), 60, "nothing is lost, no child starved");
         assert_eq!(*told, order(Some(number)));
     }
     let distinct: std::collections::BTreeSet<_> = fuzzed.iter().collect();

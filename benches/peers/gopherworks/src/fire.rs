@@ -33,7 +33,7 @@ impl Watch {
 
     fn first_is_now(&self) {
         let now = Moment::now();
-        let mut first = self.first.lock().expect("nobody panicked");
+        let mut first = self.first.lock().expect("not poisoned");
         *first = Some(first.map_or(now, |first| first.earlier(now)));
     }
 
@@ -41,15 +41,15 @@ impl Watch {
     #[cold]
     fn last_is_now(&self) {
         let now = Moment::now();
-        let mut last = self.last.lock().expect("nobody panicked");
+        let mut last = self.last.lock().expect("not poisoned");
         *last = Some(last.map_or(now, |last| last.later(now)));
     }
 
     /// How long moving the books took.
     pub fn took(&self) -> Took {
         let (first, last) = (
-            self.first.lock().expect("nobody panicked"),
-            self.last.lock().expect("nobody panicked"),
+            self.first.lock().expect("not poisoned"),
+            self.last.lock().expect("not poisoned"),
         );
         last.expect("books were burned") - first.expect("books were given")
     }
@@ -57,7 +57,7 @@ impl Watch {
     /// What all incinerators burned.
     pub fn burned(&self) -> Burned {
         let mut all = Burned::default();
-        for fire in self.fires.lock().expect("nobody panicked").iter() {
+        for fire in self.fires.lock().expect("not poisoned").iter() {
             all.count += fire.count.load(Relaxed);
             all.sum = all.sum.wrapping_add(fire.sum.load(Relaxed));
         }
@@ -78,7 +78,7 @@ impl Watch {
         let watch = self.clone();
         catalog.add_burn("tally", "Counts books and adds up ids", move |_: &NoOptions, _| {
             let tally = Arc::new(Tally::default());
-            watch.fires.lock().expect("nobody panicked").push(tally.clone());
+            watch.fires.lock().expect("not poisoned").push(tally.clone());
             Ok(Furnace { tally, late, watch: watch.clone() })
         });
         catalog

@@ -27,7 +27,7 @@ impl Way {
             Way::Bare(addr) => addr.do_send(message),
             Way::Port(port) => {
                 if port.send(message).is_err() {
-                    panic!("nobody is there");
+                    panic!("no actor is there");
                 }
             }
         }

@@ -77,7 +77,7 @@ impl Actor for First {
             }
         };
         if next <= self.rounds {
-            count.to.as_ref().ok_or("nobody to hand on to")?.cast(Turn::Value(next))?;
+            count.to.as_ref().ok_or("no next actor")?.cast(Turn::Value(next))?;
         } else if let Some(out) = count.out.take() {
             let _ = out.send(count.sum);
         }

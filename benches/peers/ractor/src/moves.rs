@@ -85,7 +85,7 @@ impl Actor for BookPile {
             Credit::To(to) => pile.to = Some(to),
             Credit::Books(books) => {
                 let last = self.count.min(pile.next + books - 1);
-                let to = pile.to.as_ref().ok_or("nobody to give books to")?;
+                let to = pile.to.as_ref().ok_or("no receiver of books")?;
                 for id in pile.next..=last {
                     to.cast(Book::new(id))?;
                 }
@@ -199,7 +199,7 @@ impl Actor for CartPile {
                 cart.extend((pile.next..end).map(Book::new));
                 pile.next = end;
                 if !cart.is_empty() {
-                    pile.to.as_ref().ok_or("nobody to give carts to")?.cast(cart)?;
+                    pile.to.as_ref().ok_or("no receiver of carts")?.cast(cart)?;
                 }
             }
         }

@@ -257,7 +257,7 @@ impl Placing {
         Failure::permanent(match taken {
             Taken::Book => format!("{shown} is the file of another book; {WHAT_TO_DO}"),
             Taken::Earlier(origin) => format!(
-                "{shown} was made of {} by an earlier run; {WHAT_TO_DO}",
+                "{shown} was made from {} by an earlier run; {WHAT_TO_DO}",
                 names::shown(names::path_bytes(origin))
             ),
             Taken::Input => format!("{shown} is an input of this run, and no output replaces one"),

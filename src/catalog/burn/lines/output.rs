@@ -203,7 +203,7 @@ impl Regular {
             Beginning::Anew => self.file.set_len(0)?,
             Beginning::Append if self.ends_torn() => {
                 let path = self.path.display();
-                log::warn!("{path}: its last line had no end; it was given one");
+                log::warn!("{path}: its last line had no newline; one was added");
                 (&*self.file).write_all(b"\n")?;
             }
             Beginning::Append | Beginning::Done => {}

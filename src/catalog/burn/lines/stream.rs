@@ -183,7 +183,7 @@ fn wait_for_room(file: &File, halt: &Halt) -> io::Result<()> {
         let mut polled = [PollFd::new(file, PollFlags::OUT)];
         match poll(&mut polled, Some(&LOOK)) {
             Ok(0) if halt.is_asked() => {
-                let why = "it took nothing before the run was stopped";
+                let why = "it accepted nothing before the run was stopped";
                 return Err(io::Error::new(io::ErrorKind::TimedOut, why));
             }
             Ok(0) | Err(rustix::io::Errno::INTR) => {}

@@ -207,7 +207,7 @@ impl World {
             // Exactly the available workers are in a heap.
             let takes = worker.up.is_some() && worker.out.is_none() && !worker.parked;
             prop_assert_eq!(desk.heaps.iter().any(|heap| heap.has(at)), takes);
-            prop_assert!(takes || queued == 0, "requests wait for nobody");
+            prop_assert!(takes || queued == 0, "requests wait without a reason");
             prop_assert_eq!(worker.out.is_some(), desk.out.contains(&at));
             if let Policy::Central { per_worker, .. } = desk.rules.policy
                 && desk.rules.spread == Spread::One
@@ -276,7 +276,7 @@ proptest! {
                 world.step(Step::Answer(0, false))?;
             }
         }
-        prop_assert_eq!(world.desk.open(), 0, "somebody waits for ever");
+        prop_assert_eq!(world.desk.open(), 0, "a request waits forever");
         let pending: usize = world.desk.workers.iter().map(Worker::pending).sum();
         prop_assert_eq!(pending, 0);
     }

@@ -128,7 +128,7 @@ impl World {
                     assert!(self.alive.contains_key(&child.0), "a dead one can't be told");
                 }
                 Do::Forget { .. } | Do::StartLot { .. } => {
-                    unreachable!("nobody comes or goes here")
+                    unreachable!("children are fixed here")
                 }
                 Do::Fence { child, epoch, .. } => {
                     assert_eq!(self.alive.remove(&child.0).map(|life| life.0), Some(epoch));
@@ -228,7 +228,7 @@ proptest! {
         world.apply(&Op::Stop(1_000));
         let deadline = world.now + ms(1_000) + policy.kill_deadline;
         world.run_to(deadline);
-        prop_assert!(world.ended, "nobody reports, yet the kill deadline ends it: \
+        prop_assert!(world.ended, "no child reports, yet the kill deadline ends it: \
                                    {:?}", world.machine);
     }
 

@@ -11,7 +11,7 @@ use super::*;
 async fn in_time<T>(clock: &Clock, work: impl Future<Output = T>) -> T {
     tokio::select! {
         done = work => done,
-        () = clock.sleep(ms(500)) => panic!("nobody is told"),
+        () = clock.sleep(ms(500)) => panic!("the waiter was not woken"),
     }
 }
 
@@ -292,7 +292,7 @@ fn a_template_that_panics_when_it_is_dropped_harms_no_other() {
             })
         };
         let none = handle.start_many(bomb(0)).await;
-        none.expect("there is nobody to start");
+        none.expect("there is no child to start");
         let stopped = handle.stop(ms(1_000));
         assert!(handle.start_many(bomb(2)).await.is_err());
         assert_eq!(stopped.await, Outcome::Stopped);
