@@ -116,8 +116,10 @@ pub async fn until_done(running: &RunningTopology, clock: &Clock, limit: Option<
 /// Fails the run with a diagnosis.
 fn stuck(running: &RunningTopology, how: Stuck) -> Done {
     running.fail(match how {
-        Stuck::Idle => "nothing moves any more, and books are left: a deadlock".to_owned(),
-        Stuck::Busy => "a million turns in one instant and no book burned: a livelock".to_owned(),
+        Stuck::Idle => "deadlock: no actor can proceed, and books are left".to_owned(),
+        Stuck::Busy => {
+            "livelock: 1,000,000 reads of the clock in one instant, and no book burned".to_owned()
+        }
         Stuck::Timeless => timeless::said(running.plan()),
     });
     Done::Stopped

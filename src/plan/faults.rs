@@ -376,7 +376,7 @@ fn one(
             [] => None,
             could => Some(format!("its points for this kind: {}", could.join(", "))),
         };
-        fail(&path, format!("`{word}` can't happen to `{}`", fault.target), help);
+        fail(&path, format!("the fault `{word}` does not apply to `{}`", fault.target), help);
         return None;
     }
     Some(FaultPlan {

@@ -228,7 +228,7 @@ fn reached(judge: &mut Judge<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
         judge.ensure(false, &["piles"], "there is no pile, so there is nothing to carry");
     }
     if config.incinerators.is_empty() {
-        let message = "no path leads from a pile to a fire: there is no incinerator";
+        let message = "no path leads from a pile to an incinerator: there is none";
         judge.ensure(false, &["incinerators"], message);
     }
     let sources = (config.piles.keys().map(|name| ("piles", "pile", name)))

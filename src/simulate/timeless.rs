@@ -39,8 +39,8 @@ pub(super) fn said(plan: &Plan) -> String {
         false => format!("{} take no time", names.join(" -> ")),
     };
     format!(
-        "virtual time does not move, so the time limit never comes: {who}, and what feeds them \
-         never ends; {hint}"
+        "virtual time does not advance, so the time limit is never reached: {who}, \
+         and their source never ends; {hint}"
     )
 }
 

@@ -244,8 +244,9 @@ impl Custody {
         self.fates.close();
     }
 
-    /// Reserves `count` consecutive ids, for books that will be stored by [`Custody::put_numbered`];
-    /// returns the first. Ids of a source's books thus do not depend on how they are dealt out.
+    /// Reserves `count` consecutive ids, for books that will be stored by
+    /// [`Custody::put_numbered`]; returns the first. Ids of a source's books thus do not depend on
+    /// how they are dealt out.
     pub fn number(&self, count: u64) -> BookId {
         self.ledger.number(count)
     }

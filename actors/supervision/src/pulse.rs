@@ -241,8 +241,8 @@ impl Pulse {
             None => "something that is not supervised".to_owned(),
         };
         log::error!(
-            "an arbiter has not moved for {after:?}: it is blocked by {by}; \
-             {} that live there are started again elsewhere",
+            "an arbiter has been blocked for {after:?} by {by}; its {} actors are restarted \
+             elsewhere",
             residents.len()
         );
         // One life is always charged, or an arbiter that blocks repeatedly would never escalate.

@@ -21,16 +21,16 @@ pub(super) fn known(net: &Network) -> Result<Vec<Limit>, String> {
         }
         let name = &crew.name;
         if crew.cores.iter().any(|time| *time > 0.0) && busy_cores(net) > net.cores {
-            return Err(format!("crew `{name}` draws its times and shares the cores"));
+            return Err(format!("crew `{name}` has random step times, and shares the cores"));
         }
         if let Some(node) = crowded(net, crew) {
-            return Err(format!("crew `{name}` draws its times and queues at `{node}`"));
+            return Err(format!("crew `{name}` has random step times, and queues at `{node}`"));
         }
         let rate = if !above[crew.from] && !below[crew.to] {
             alone(crew)?
         } else {
             beside_dump(net, at, &above, &below).ok_or_else(|| {
-                format!("crew `{name}` draws its times and shares a dump with other crews")
+                format!("crew `{name}` has random step times, and shares a dump with other crews")
             })?
         };
         limits.push(Limit {
@@ -114,12 +114,14 @@ fn alone(crew: &Crew) -> Result<f64, String> {
     let name = &crew.name;
     let own = (0..16usize).all(|duties| duties.count_ones() <= 1 || crew.gophers[duties] == 0);
     if !own {
-        return Err(format!("crew `{name}` draws its times and its gophers share steps"));
+        return Err(format!("crew `{name}` has random step times, and its gophers share steps"));
     }
     let mut stations = Vec::new();
     for step in (0..4).filter(|step| crew.times[*step] > 0.0) {
         if !crew.exponential[step] {
-            return Err(format!("crew `{name}` draws times that are not all exponential"));
+            return Err(format!(
+                "crew `{name}` has random step times that are not all exponential"
+            ));
         }
         stations.push(Station { mean: crew.times[step], servers: crew.gophers[1 << step] });
     }
