@@ -1,7 +1,7 @@
 //! Like `job &` in a shell: a background job with an id, which can be watched and awaited.
 
-use gopherworks::actors::balancer::Balancer;
-use gopherworks::actors::worker::Functions;
+use gopherworks::balancer::Balancer;
+use gopherworks::balancer::worker::Functions;
 
 #[actix::main]
 async fn main() -> Result<(), gopherworks::Failure> {

@@ -1,8 +1,8 @@
 //! Blocking work does not block its neighbours: it runs on a thread of its own, and other workers
 //! of the arbiter continue, as with a goroutine in a system call.
 
-use gopherworks::actors::balancer::Balancer;
-use gopherworks::actors::worker::{blocking, from_fn};
+use gopherworks::balancer::Balancer;
+use gopherworks::balancer::worker::{blocking, from_fn};
 
 #[actix::main]
 async fn main() -> Result<(), gopherworks::Failure> {

@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use actix_web::{App, HttpServer, web};
-use gopherworks::actors::balancer::policy::Full;
-use gopherworks::actors::balancer::resilience::Shed;
-use gopherworks::actors::balancer::{Balancer, BalancerHandle};
-use gopherworks::actors::worker::Work;
+use gopherworks::balancer::policy::Full;
+use gopherworks::balancer::resilience::Shed;
+use gopherworks::balancer::{Balancer, BalancerHandle};
+use gopherworks::balancer::worker::Work;
 use gopherworks::web::{Endpoints, Refused};
 
 struct Shouter;

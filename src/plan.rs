@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gopherworks_actors::balancer::policy::{Full, Policy, Spread};
-use gopherworks_actors::balancer::resilience::{Priority, Resilience};
+use gopherworks_balancer::policy::{Full, Policy, Spread};
+use gopherworks_balancer::resilience::{Priority, Resilience};
 use gopherworks_actors::gopher::steps::{Duties, StepTimes};
 use gopherworks_actors::requester::load::{self, Load};
 

@@ -8,8 +8,8 @@
 //!
 //! ```no_run
 //! use actix_web::{App, HttpServer, web};
-//! use gopherworks::actors::balancer::{Balancer, BalancerHandle};
-//! use gopherworks::actors::worker::{Functions, Function};
+//! use gopherworks::balancer::{Balancer, BalancerHandle};
+//! use gopherworks::balancer::worker::{Functions, Function};
 //! use gopherworks::web::{Endpoints, Refused};
 //!
 //! type Sums = BalancerHandle<Functions<u64>>;

@@ -12,7 +12,7 @@ use crate::clock::{Clock, Seed};
 use crate::failure::Failure;
 use crate::fault::{Deed, Point};
 use crate::pool::Pool;
-use crate::worker::Work;
+use gopherworks_balancer::worker::Work;
 use crate::works::Works;
 
 /// A request of a requester, a crew or an incinerator to a configured balancer.

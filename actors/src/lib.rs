@@ -3,7 +3,6 @@
 //!
 //! It knows no configuration files, command line or formats; the crate `gopherworks` wires it up.
 
-pub mod balancer;
 pub mod book;
 pub mod burn;
 pub mod cart;
@@ -25,9 +24,9 @@ pub mod source;
 pub mod store;
 pub mod trace;
 pub mod transform;
-pub mod worker;
 pub mod works;
 
+pub use gopherworks_balancer as balancer;
 pub use gopherworks_supervision as supervision;
 #[doc(hidden)]
 pub use gopherworks_supervision::planted;

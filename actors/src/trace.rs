@@ -5,6 +5,9 @@
 //! records.
 
 use std::fmt;
+use std::sync::Arc;
+
+use gopherworks_balancer::trace::{RequestAct, RequestRecord, RequestTracer};
 
 use crate::book::BookId;
 use crate::clock::Time;
@@ -16,6 +19,22 @@ use crate::gopher::steps::Step;
 pub trait Tracer: Send + Sync {
     /// Receives one record.
     fn record(&self, record: &Record<'_>);
+}
+
+/// Passes the records of a balancer on to the tracer of a topology.
+pub struct BalancerTracer(pub Arc<dyn Tracer>);
+
+impl fmt::Debug for BalancerTracer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BalancerTracer")
+    }
+}
+
+impl RequestTracer for BalancerTracer {
+    fn record(&self, record: &RequestRecord<'_>) {
+        let RequestRecord { at, node, act } = *record;
+        self.0.record(&Record { at, node, act: &Act::Request(act) });
+    }
 }
 
 /// A trace record.
@@ -89,49 +108,8 @@ pub enum Act<'a> {
         /// Ids of the books.
         books: &'a [BookId],
     },
-    /// A balancer accepted a request.
-    Ask {
-        /// Number of the request in its balancer, from 0.
-        request: u64,
-    },
-    /// A worker started a request.
-    Begin {
-        /// Number of the request.
-        request: u64,
-        /// Number of the copy; 0 for the original.
-        copy: u32,
-    },
-    /// A worker replied to a request.
-    Answer {
-        /// Number of the request.
-        request: u64,
-        /// Number of the copy.
-        copy: u32,
-        /// False if the request was over before.
-        wanted: bool,
-    },
-    /// A worker lost a request that it was running.
-    Lose {
-        /// Number of the request.
-        request: u64,
-        /// Number of the copy.
-        copy: u32,
-    },
-    /// A request was cancelled by its caller.
-    Cancel {
-        /// Number of the request.
-        request: u64,
-    },
-    /// The deadline of a request passed.
-    Expire {
-        /// Number of the request.
-        request: u64,
-    },
-    /// A request was shed under overload.
-    Shed {
-        /// Number of the request.
-        request: u64,
-    },
+    /// An action on a request of a balancer.
+    Request(RequestAct),
     /// A fault was injected.
     Fault {
         /// Name of the fault's rule.
@@ -184,16 +162,7 @@ impl fmt::Display for Act<'_> {
             Act::Admit { cart, books } => write!(f, "admit {cart} {books}"),
             Act::Pass { cart, books } => write!(f, "pass {cart} {}", Ranges(books)),
             Act::Burn { cart, books } => write!(f, "burn {cart} {}", Ranges(books)),
-            Act::Ask { request } => write!(f, "ask {request}"),
-            Act::Begin { request, copy } => write!(f, "begin {request}.{copy}"),
-            Act::Answer { request, copy, wanted } => {
-                let word = if *wanted { "answer" } else { "waste" };
-                write!(f, "{word} {request}.{copy}")
-            }
-            Act::Lose { request, copy } => write!(f, "lose {request}.{copy}"),
-            Act::Cancel { request } => write!(f, "cancel {request}"),
-            Act::Expire { request } => write!(f, "expire {request}"),
-            Act::Shed { request } => write!(f, "shed {request}"),
+            Act::Request(act) => write!(f, "{act}"),
             Act::Fault { rule, what } => write!(f, "fault {rule} {what}"),
             Act::Event(event) => write!(f, "{event}"),
         }

@@ -10,7 +10,7 @@ use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderVa
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::Bytes;
 use actix_web::{HttpResponse, ResponseError};
-use gopherworks_actors::balancer::{BalancerCore, CallError};
+use gopherworks_balancer::{BalancerCore, CallError};
 use gopherworks_actors::book::Book;
 use gopherworks_actors::failure::Failure;
 use gopherworks_actors::job::{Answer, Served};

@@ -1,6 +1,6 @@
 //! Reports of balancers and requesters.
 
-use gopherworks_actors::balancer::figures::Tail;
+use gopherworks_balancer::figures::Tail;
 use serde::Serialize;
 
 /// A distribution of durations, in seconds.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gopherworks_actors::balancer::CallError;
+use gopherworks_balancer::CallError;
 use gopherworks_actors::clock::Clock;
 use gopherworks_actors::gopher::steps::Step;
 use gopherworks_actors::reasons::{Reasons, Then};

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gopherworks_actors::balancer::policy::{Policy, Spread};
-use gopherworks_actors::balancer::{self, Again, BalancerCore, Cost, Parts, Settings};
+use gopherworks_actors::trace::BalancerTracer;
+use gopherworks_balancer::trace::RequestTracer;
+use gopherworks_balancer::policy::{Policy, Spread};
+use gopherworks_balancer::{Again, BalancerCore, Cost, Parts, Settings, children};
 use gopherworks_actors::failure::Failure;
 use gopherworks_actors::gopher::asking::Asking;
 use gopherworks_actors::job::{Job, Served, Service, WorkerSite};
@@ -205,7 +207,9 @@ fn core(
         clock: works.clock.clone(),
         seed: works.seed,
         pool: Arc::<Pool>::clone(&works.pool),
-        tracer: works.tracer().cloned(),
+        tracer: works
+            .tracer()
+            .map(|tracer| -> Arc<dyn RequestTracer> { Arc::new(BalancerTracer(tracer.clone())) }),
         idle: Some(changed.clone()),
     })
 }
@@ -227,7 +231,7 @@ impl Desks {
     /// The balancers' actors, to be started before any actor that sends requests.
     pub(super) fn balancers(&self, place: impl Fn(usize) -> Place, within: Duration) -> Vec<Child> {
         let children =
-            (self.balancers.iter()).flat_map(|core| balancer::children(core, &place, within));
+            (self.balancers.iter()).flat_map(|core| children(core, &place, within));
         children.collect()
     }
 

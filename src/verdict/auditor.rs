@@ -8,6 +8,7 @@ use gopherworks_actors::clock::Time;
 use gopherworks_actors::event::Event;
 use gopherworks_actors::ledger::IdSet;
 use gopherworks_actors::trace::{Act, Record, Tracer};
+use gopherworks_balancer::trace::RequestAct;
 
 use super::{Suspect, quantile};
 use crate::report::{BalancerReport, Report};
@@ -140,21 +141,29 @@ impl Audit {
                 }
             }
             Act::Step { .. } | Act::Admit { .. } => self.works(node, at),
-            Act::Ask { request } => {
+            Act::Request(act) => self.request_act(node, *act, at, line),
+            Act::Fault { .. } => {}
+            Act::Event(event) => self.event(event, at, line),
+        }
+    }
+
+    fn request_act(&mut self, node: &str, act: RequestAct, at: Time, line: Option<&str>) {
+        match act {
+            RequestAct::Ask { request } => {
                 self.requests += 1;
                 let lines = line.map(str::to_owned).into_iter().collect();
-                self.asked.insert((node.into(), *request), lines);
+                self.asked.insert((node.into(), request), lines);
             }
-            Act::Begin { request, .. } | Act::Lose { request, .. } => {
+            RequestAct::Begin { request, .. } | RequestAct::Lose { request, .. } => {
                 self.works(node, at);
-                self.request(node, *request, line);
+                self.request(node, request, line);
             }
-            Act::Answer { request, wanted, .. } => {
+            RequestAct::Answer { request, wanted, .. } => {
                 self.works(node, at);
-                if *wanted {
+                if wanted {
                     self.last = at;
                     self.answers += 1;
-                    let id = self.of(node, *request);
+                    let id = self.of(node, request);
                     self.asked.remove(&id);
                     let (balancer, number) = id.clone();
                     // A set of ids excludes 0.
@@ -163,15 +172,13 @@ impl Audit {
                         self.answered_twice.insert(id);
                     }
                 } else {
-                    self.request(node, *request, line);
+                    self.request(node, request, line);
                 }
             }
-            Act::Cancel { request } | Act::Expire { request } | Act::Shed { request } => {
-                let id = self.of(node, *request);
+            RequestAct::Cancel { request } | RequestAct::Expire { request } | RequestAct::Shed { request } => {
+                let id = self.of(node, request);
                 self.asked.remove(&id);
             }
-            Act::Fault { .. } => {}
-            Act::Event(event) => self.event(event, at, line),
         }
     }
 

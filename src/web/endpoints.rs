@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, guard};
-use gopherworks_actors::balancer::BalancerHandle;
-use gopherworks_actors::balancer::figures::{Figures, Tail};
-use gopherworks_actors::worker::Work;
+use gopherworks_balancer::BalancerHandle;
+use gopherworks_balancer::figures::{Figures, Tail};
+use gopherworks_balancer::worker::Work;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use gopherworks_actors::balancer::figures::{Buckets, Figures};
+use gopherworks_balancer::figures::{Buckets, Figures};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;

@@ -4,9 +4,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use gopherworks_actors::balancer::BalancerHandle;
-use gopherworks_actors::balancer::figures::{Buckets, Figures};
-use gopherworks_actors::worker::Work;
+use gopherworks_balancer::BalancerHandle;
+use gopherworks_balancer::figures::{Buckets, Figures};
+use gopherworks_balancer::worker::Work;
 
 use super::shutdown::Account;
 use crate::report::Report;

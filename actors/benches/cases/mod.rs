@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
-use gopherworks_actors::balancer::Balancer;
-use gopherworks_actors::balancer::desk::{Desk, Rules, Terms, Verdict};
-use gopherworks_actors::balancer::policy::{Policy, Spread};
-use gopherworks_actors::balancer::resilience::Resilience;
+use gopherworks_balancer::Balancer;
+use gopherworks_balancer::desk::{Desk, Rules, Terms, Verdict};
+use gopherworks_balancer::policy::{Policy, Spread};
+use gopherworks_balancer::resilience::Resilience;
 use gopherworks_actors::book::Book;
 use gopherworks_actors::clock::{Clock, Seed, Time};
 use gopherworks_actors::store::{Bound, Custody, PileKey, Want};
@@ -18,7 +18,7 @@ use gopherworks_actors::supervision::restart::Restarts;
 use gopherworks_actors::supervision::{
     Backoff, Child, ChildId, ChildSpec, Exit, Policy as RestartPolicy, Port, Restart, Supervisor,
 };
-use gopherworks_actors::worker::from_fn;
+use gopherworks_balancer::worker::from_fn;
 
 /// A hot path, with its name.
 pub type Case = (&'static str, fn(u64));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use crate::balancer::{BalancerCore, CallError, CallOptions};
+use gopherworks_balancer::{BalancerCore, CallError, CallOptions};
 use crate::book::Book;
 use crate::cart::Cart;
 use crate::failure::Failure;

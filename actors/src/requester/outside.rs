@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::core::Inner;
-use crate::balancer::{BalancerCore, CallError, CallOptions};
+use gopherworks_balancer::{BalancerCore, CallError, CallOptions};
 use crate::book::Book;
 use crate::clock::Time;
 use crate::job::{Answer, Job, Served};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::load::{Arrivals, Load, Order, Rate};
 use super::*;
-use crate::balancer::{BalancerCore, Parts, Priority, Settings, children};
+use gopherworks_balancer::{BalancerCore, Parts, Priority, Settings, children};
 use crate::clock::{Clock, Seed};
 use crate::job::{Job, Serve, Served, Serving};
 use crate::pool::Pool;

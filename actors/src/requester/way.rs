@@ -11,7 +11,7 @@ use rand_distr::{Distribution, Exp1};
 
 use super::core::{Inner, scaled};
 use super::load::{Arrivals, Load, Order, Rate};
-use crate::balancer::{Call, CallError};
+use gopherworks_balancer::{Call, CallError};
 use crate::clock::Time;
 use crate::job::{Answer, Served};
 use crate::span::{Span, times};

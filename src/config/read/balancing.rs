@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gopherworks_actors::balancer::policy::Policy;
+use gopherworks_balancer::policy::Policy;
 
 use super::super::options::{self, Role};
 use super::super::schema::{

@@ -1,6 +1,6 @@
 //! Balancers and requesters: meaning of files, precedence of layers, rendering of mistakes.
 
-use gopherworks_actors::balancer::policy::{After, Full, Hedge, Policy, Spread};
+use gopherworks_balancer::policy::{After, Full, Hedge, Policy, Spread};
 use gopherworks_actors::failure::Failure;
 use gopherworks_actors::job::{Serve, Service, WorkerSite};
 use gopherworks_actors::requester::load::{Arrivals, Load, Order, Rate};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gopherworks_actors::balancer::policy::{After, Full, Hedge, Policy, Spread};
+use gopherworks_balancer::policy::{After, Full, Hedge, Policy, Spread};
 use gopherworks_actors::requester::load::{Arrivals, Load, Order, Rate};
 
 use super::{http, idempotent, resilience};

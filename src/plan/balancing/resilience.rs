@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use gopherworks_actors::balancer::resilience::{Eject, Priority, Resilience, RetryBudget, Shed};
+use gopherworks_balancer::resilience::{Eject, Priority, Resilience, RetryBudget, Shed};
 
 use super::{Judge, idempotent};
 use crate::config::schema::{BalancerConfig, PriorityConfig, ResilienceConfig};

@@ -1,10 +1,10 @@
 //! The balancer rows by `Balancer::of`, as an application uses it.
 
 use actix_rt::Arbiter;
-use gopherworks_actors::balancer::Balancer;
-use gopherworks_actors::balancer::policy::Policy;
+use gopherworks_balancer::Balancer;
+use gopherworks_balancer::policy::Policy;
 use gopherworks_actors::clock::Clock;
-use gopherworks_actors::worker::Work;
+use gopherworks_balancer::worker::Work;
 use peers_common::{Crowd, Job, Moment, Order};
 use tokio::sync::oneshot;
 

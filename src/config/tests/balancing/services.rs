@@ -1,6 +1,6 @@
 //! Protection of balancers and services: meaning of files, rendering of mistakes.
 
-use gopherworks_actors::balancer::resilience::{Eject, Priority, Resilience, RetryBudget, Shed};
+use gopherworks_balancer::resilience::{Eject, Priority, Resilience, RetryBudget, Shed};
 
 use super::*;
 

@@ -1,0 +1,242 @@
+//! Requests that run inline on the caller's thread, using a concurrency slot of an idle worker.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+
+use super::BalancerCore;
+use crate::call::CallError;
+use crate::lane::{Ended, Idle, Recalled, Timed, give_way, turn_is_over};
+use crate::nested::{enter, leave, serving};
+use crate::resilience::CallOptions;
+use gopherworks_supervision::clock::Time;
+use gopherworks_supervision::pool::guarded;
+use gopherworks_supervision::Home;
+use gopherworks_supervision::threads;
+use crate::worker::{Held, Work};
+
+/// A worker's concurrency slot in the caller's hands. Dropping it returns the slot.
+struct Loan<'a, W: Work> {
+    core: &'a BalancerCore<W>,
+    worker: u32,
+    /// The request is pending, and the table counts it as running at the worker.
+    occupies: bool,
+    /// Key of the caller's waker in the worker's lane.
+    key: Option<u32>,
+    epoch: u64,
+    /// When the call was made and when it began, if it is timed.
+    times: Option<(Time, Time)>,
+    place: Option<Box<Idle<W>>>,
+}
+
+/// Outcome of an inline run.
+enum Ran<R> {
+    Answered(R),
+    Panicked(String),
+    Over,
+}
+
+impl<W: Work> BalancerCore<W> {
+    /// Calls and waits for the reply: inline in a slot of an idle worker on this arbiter,
+    /// otherwise through the queue. Dropping the future cancels the request.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn call(self: &Arc<Self>, request: W::Request) -> Result<W::Reply, CallError> {
+        let mut asked = None;
+        // Used in place: moving it would cost a tenth of a short request.
+        if let Some(mut loan) = self.borrow(&mut asked).await {
+            return loan.serve(request).await;
+        }
+        let asked = asked.unwrap_or_else(|| self.clock.now());
+        let call = self.start_at(request, asked, CallOptions::default());
+        call.await?.await
+    }
+
+    /// Borrows a slot of an idle worker on this arbiter. Sets `asked` to the time of the call if
+    /// the caller had to yield to others first.
+    async fn borrow(&self, asked: &mut Option<Time>) -> Option<Loan<'_, W>> {
+        if !self.lends || !self.trust.is_won() {
+            return None;
+        }
+        let here = threads::number();
+        let first = self.threads.at(here, 0).next()?;
+        if turn_is_over() {
+            *asked = Some(self.clock.now());
+            give_way().await;
+        }
+        if self.sealed.load(Ordering::Relaxed) {
+            return None;
+        }
+        // A worker with a pending wake-up has queued requests to serve.
+        let mut free = (self.threads.at(here, first))
+            .filter(|worker| !self.workers[*worker].told.load(Ordering::Relaxed));
+        free.find_map(|worker| {
+            let (epoch, place, is_due) = self.lanes[worker].lend()?;
+            Some(Loan {
+                core: self,
+                worker: worker as u32,
+                epoch,
+                times: (is_due || asked.is_some()).then(|| {
+                    let began = self.clock.now();
+                    (asked.unwrap_or(began), began)
+                }),
+                place: Some(place),
+                occupies: false,
+                key: None,
+            })
+        })
+    }
+
+    /// Whether its workers may run requests inline.
+    pub(crate) fn lends(&self) -> bool {
+        self.lends
+    }
+
+    /// A worker's slot is idle. Returned to the worker if incarnation `epoch` is over.
+    pub(crate) fn offer(
+        &self,
+        worker: usize,
+        epoch: u64,
+        place: Box<Idle<W>>,
+    ) -> Result<(), Box<Idle<W>>> {
+        self.lanes[worker].offer(epoch, place)
+    }
+
+    /// A worker wants an idle slot back.
+    pub(crate) fn recall(&self, worker: usize) -> Recalled<W> {
+        self.lanes[worker].recall()
+    }
+
+    /// A queued request is done; `at_once` if its future never returned pending.
+    pub(crate) fn saw(&self, at_once: bool) {
+        if self.lends {
+            self.trust.saw(at_once);
+        }
+    }
+
+    /// An inline request became pending or ended: its worker counts as busy or free, and requests
+    /// queued for a busy one go to others.
+    fn occupy(&self, worker: usize, epoch: u64, busy: bool) {
+        let now = self.clock.now();
+        let told = {
+            let mut state = self.lock();
+            state.desk.occupy(worker, epoch, busy, now);
+            state.desk.turn(now);
+            state.told()
+        };
+        self.tell(told, None);
+    }
+}
+
+/// Runs `work` such that the watchdog attributes a hang to the worker.
+#[inline]
+fn at<T>(home: &Option<Home>, work: impl FnOnce() -> T) -> T {
+    match home {
+        Some(home) => home.blamed(work),
+        None => work(),
+    }
+}
+
+impl<W: Work> Loan<'_, W> {
+    async fn serve(&mut self, request: W::Request) -> Result<W::Reply, CallError> {
+        let ran = self.run(request).await;
+        let core = self.core;
+        let name = &core.workers[self.worker as usize].name;
+        match ran {
+            Ran::Answered(reply) => {
+                let timed = self.times.map(|(asked, began)| Timed {
+                    waited: began - asked,
+                    took: core.clock.now() - began,
+                });
+                self.end(Ended::Answered(timed));
+                Ok(reply)
+            }
+            Ran::Panicked(text) => {
+                let reason = format!("{name} panicked: {text}");
+                self.end(Ended::Panicked(text));
+                Err(CallError::WorkerLost { reason })
+            }
+            Ran::Over => {
+                self.end(Ended::Lost);
+                if core.sealed.load(Ordering::SeqCst) {
+                    return Err(CallError::Closed);
+                }
+                let reason = format!("{name} ended before it had answered");
+                Err(CallError::WorkerLost { reason })
+            }
+        }
+    }
+
+    async fn run(&mut self, request: W::Request) -> Ran<W::Reply> {
+        let (core, worker, epoch) = (self.core, self.worker as usize, self.epoch);
+        let Some(place) = &mut self.place else {
+            return Ran::Over;
+        };
+        let Idle { work, home } = &mut **place;
+        let work: &mut W = work;
+        let future = match at(home, || guarded(|| work.work(request))) {
+            Ok(future) => future,
+            Err(text) => return Ran::Panicked(text),
+        };
+        let mut future = pin!(Held::new(future));
+        let (occupies, key) = (&mut self.occupies, &mut self.key);
+        poll_fn(|cx| {
+            if *occupies && core.lanes[worker].poll_over(epoch, key, cx) {
+                return Poll::Ready(Ran::Over);
+            }
+            // Made anew for each poll, which is part of a poll by the caller: captured, it would be
+            // moved once more. Polling does not panic: it is guarded.
+            let before = enter(serving() | core.mark.bit());
+            let polled = at(home, || future.as_mut().poll_guarded(cx));
+            leave(before);
+            match polled {
+                Ok(Poll::Ready(reply)) => Poll::Ready(Ran::Answered(reply)),
+                Err(text) => Poll::Ready(Ran::Panicked(text)),
+                Ok(Poll::Pending) if *occupies => Poll::Pending,
+                Ok(Poll::Pending) => {
+                    *occupies = true;
+                    core.trust.is_lost();
+                    core.occupy(worker, epoch, true);
+                    match core.lanes[worker].poll_over(epoch, key, cx) {
+                        true => Poll::Ready(Ran::Over),
+                        false => Poll::Pending,
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    #[inline]
+    fn end(&mut self, ended: Ended) {
+        let Some(place) = self.place.take() else {
+            return;
+        };
+        let (core, worker) = (self.core, self.worker as usize);
+        // Work that has panicked is not reused.
+        let (place, broken) = match ended {
+            Ended::Panicked(_) => (None, Some(place)),
+            _ => (Some(place), None),
+        };
+        let tell = core.lanes[worker].give_back(self.epoch, place, self.key.take(), ended);
+        drop(broken);
+        if self.occupies {
+            core.occupy(worker, self.epoch, false);
+        }
+        if tell {
+            core.workers[worker].bell.load().notify_one();
+        }
+        if core.sealed.load(Ordering::SeqCst) {
+            core.changed.notify_waiters();
+        }
+    }
+}
+
+impl<W: Work> Drop for Loan<'_, W> {
+    fn drop(&mut self) {
+        self.end(Ended::Dropped);
+    }
+}

@@ -1,0 +1,318 @@
+//! Queue permits: bounds the requests in a balancer, first come, first served.
+//!
+//! Unlike a semaphore, it copes with callers that hang. A semaphore assigns a permit to the first
+//! waiter; if that one's thread is blocked, it neither takes nor returns the permit. Here an
+//! assigned but uncollected permit can be offered to others ([`Room::offer_anew`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use gopherworks_supervision::pool::guarded;
+
+/// The queue permits of one balancer.
+#[derive(Debug, Default)]
+pub(super) struct Room(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    free: usize,
+    /// Permits to be retired when they are returned.
+    owed: usize,
+    closed: bool,
+    next: u64,
+    /// Waiting callers by ticket number.
+    waiting: BTreeMap<u64, Slot>,
+    /// Ticket numbers that were assigned a permit and have not collected it.
+    granted: BTreeSet<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    waker: Option<Waker>,
+    /// Not polled since [`Room::offer_anew`]: its caller may hang, so it is passed over.
+    suspect: bool,
+}
+
+/// A queue permit. Dropping it passes it to the first waiting caller.
+#[derive(Debug)]
+pub(super) struct Place(Arc<Room>);
+
+/// No permit is available.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoPlace {
+    /// All are taken.
+    Full,
+    /// The balancer is closed.
+    Closed,
+}
+
+impl State {
+    /// Assigns a returned permit to the first waiting caller; returns its waker.
+    fn give(&mut self) -> Option<Waker> {
+        if self.owed > 0 {
+            self.owed -= 1;
+            return None;
+        }
+        let mut waiting = self.waiting.iter();
+        let Some(turn) = waiting.find(|(_, slot)| !slot.suspect).map(|(turn, _)| *turn) else {
+            self.free += 1;
+            return None;
+        };
+        self.granted.insert(turn);
+        self.waiting.remove(&turn).and_then(|slot| slot.waker)
+    }
+}
+
+fn wake(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        if let Err(text) = guarded(|| waker.wake()) {
+            log::error!("a waker panicked: {text}");
+        }
+    }
+}
+
+impl Room {
+    pub(super) fn new(places: usize) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State { free: places, ..State::default() })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A permit, if one is free.
+    pub(super) fn try_take(self: &Arc<Self>) -> Result<Place, NoPlace> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(NoPlace::Closed);
+        }
+        match state.free.checked_sub(1) {
+            Some(left) => {
+                state.free = left;
+                drop(state);
+                Ok(Place(self.clone()))
+            }
+            None => Err(NoPlace::Full),
+        }
+    }
+
+    /// Waits for a permit; fails when the balancer closes. Dropping the future leaves the queue.
+    pub(super) fn take(self: &Arc<Self>) -> Taking {
+        Taking { room: self.clone(), turn: None }
+    }
+
+    /// To be called when a caller is known to hang. Offers uncollected permits to all waiting
+    /// callers; those that do not poll are passed over until they do.
+    pub(super) fn offer_anew(&self) {
+        let wakers: Vec<Waker> = {
+            let mut state = self.lock();
+            let granted = std::mem::take(&mut state.granted);
+            state.free += granted.len();
+            for turn in granted {
+                // Already woken when it was assigned the permit; if it can poll, it will.
+                state.waiting.insert(turn, Slot::default());
+            }
+            let slots = state.waiting.values_mut();
+            slots
+                .filter_map(|slot| {
+                    slot.suspect = true;
+                    slot.waker.take()
+                })
+                .collect()
+        };
+        wake(wakers);
+    }
+
+    /// Adds permits.
+    pub(super) fn grow(&self, places: usize) {
+        let wakers: Vec<Waker> = {
+            let mut state = self.lock();
+            (0..places).filter_map(|_| state.give()).collect()
+        };
+        wake(wakers);
+    }
+
+    /// Removes permits; those in use are retired when they are returned.
+    pub(super) fn shrink(&self, places: usize) {
+        let mut state = self.lock();
+        let now = places.min(state.free);
+        state.free -= now;
+        state.owed += places - now;
+    }
+
+    /// Closes it: waiting callers get [`NoPlace::Closed`].
+    pub(super) fn close(&self) {
+        let wakers: Vec<Waker> = {
+            let mut state = self.lock();
+            state.closed = true;
+            let slots = state.waiting.values_mut();
+            slots.filter_map(|slot| slot.waker.take()).collect()
+        };
+        wake(wakers);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let waker = self.0.lock().give();
+        wake(waker);
+    }
+}
+
+/// Future of a permit.
+#[derive(Debug)]
+pub(super) struct Taking {
+    room: Arc<Room>,
+    turn: Option<u64>,
+}
+
+impl Future for Taking {
+    type Output = Result<Place, NoPlace>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        // Cloned before the lock, since cloning a waker is the caller's code.
+        let waker = cx.waker().clone();
+        let mut state = this.room.lock();
+        if state.closed {
+            return Poll::Ready(Err(NoPlace::Closed));
+        }
+        let granted = this.turn.is_some_and(|turn| state.granted.remove(&turn));
+        if granted || state.free > 0 {
+            if !granted {
+                state.free -= 1;
+            }
+            let slot = this.turn.take().and_then(|turn| state.waiting.remove(&turn));
+            drop(state);
+            drop(slot);
+            return Poll::Ready(Ok(Place(this.room.clone())));
+        }
+        let turn = *this.turn.get_or_insert_with(|| {
+            state.next += 1;
+            state.next
+        });
+        let slot = state.waiting.entry(turn).or_default();
+        slot.suspect = false;
+        let before = slot.waker.replace(waker);
+        drop(state);
+        drop(before);
+        Poll::Pending
+    }
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        let Some(turn) = self.turn else {
+            return;
+        };
+        let (slot, waker) = {
+            let mut state = self.room.lock();
+            let slot = state.waiting.remove(&turn);
+            let waker = match state.granted.remove(&turn) {
+                true => state.give(),
+                false => None,
+            };
+            (slot, waker)
+        };
+        drop(slot);
+        wake(waker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use futures_util::task::noop_waker_ref;
+
+    use super::*;
+
+    fn poll(taking: &mut Taking) -> Option<Result<Place, NoPlace>> {
+        match Pin::new(taking).poll(&mut Context::from_waker(noop_waker_ref())) {
+            Poll::Ready(done) => Some(done),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn requests_are_served_in_order_of_arrival() {
+        let room = Room::new(1);
+        let first = room.try_take().expect("there is one");
+        assert_eq!(room.try_take().err(), Some(NoPlace::Full));
+        let (mut a, mut b) = (room.take(), room.take());
+        assert!(poll(&mut a).is_none() && poll(&mut b).is_none());
+        drop(first);
+        assert!(room.try_take().is_err(), "it is the first one's");
+        assert!(poll(&mut b).is_none());
+        let place = poll(&mut a).expect("its turn").expect("a place");
+        drop(place);
+        assert!(poll(&mut b).expect("its turn").is_ok());
+        assert!(room.try_take().is_ok());
+    }
+
+    #[test]
+    fn a_cancelled_waiter_passes_its_place_on() {
+        let room = Room::new(1);
+        let first = room.try_take().expect("there is one");
+        let (mut a, mut b) = (room.take(), room.take());
+        assert!(poll(&mut a).is_none() && poll(&mut b).is_none());
+        drop(first);
+        drop(a);
+        let place = poll(&mut b).expect("its turn").expect("a place");
+        drop(place);
+        assert!(room.take().now_or_never().expect("a free one").is_ok());
+    }
+
+    #[test]
+    fn a_hung_caller_keeps_no_permit_and_blocks_no_other() {
+        let room = Room::new(1);
+        let first = room.try_take().expect("there is one");
+        let (mut hung, mut b) = (room.take(), room.take());
+        assert!(poll(&mut hung).is_none() && poll(&mut b).is_none());
+        drop(first);
+        // The permit is assigned to the hung caller, which does not collect it.
+        assert!(poll(&mut b).is_none());
+        room.offer_anew();
+        let place = poll(&mut b).expect("offered anew").expect("a place");
+        let mut c = room.take();
+        assert!(poll(&mut c).is_none());
+        drop(place);
+        let place = poll(&mut c).expect("the hung one is passed over").expect("a place");
+        // If the hung caller polls again, it queues like all others.
+        assert!(poll(&mut hung).is_none());
+        drop(place);
+        assert!(poll(&mut hung).expect("its turn").is_ok());
+    }
+
+    #[test]
+    fn it_grows_and_shrinks_as_places_come_back() {
+        let room = Room::new(3);
+        let mut places: Vec<Place> =
+            (0..3).map(|_| room.try_take().expect("there are three")).collect();
+        room.shrink(2);
+        places.pop();
+        places.pop();
+        assert_eq!(room.try_take().err(), Some(NoPlace::Full));
+        places.pop();
+        let one = room.try_take().expect("one is left");
+        assert!(room.try_take().is_err());
+        let mut waits = room.take();
+        assert!(poll(&mut waits).is_none());
+        room.grow(2);
+        assert!(poll(&mut waits).expect("there is more").is_ok());
+        assert!(room.try_take().is_ok());
+        drop(one);
+    }
+
+    #[test]
+    fn a_closed_room_has_no_place() {
+        let room = Room::new(0);
+        let mut waits = room.take();
+        assert!(poll(&mut waits).is_none());
+        room.close();
+        assert_eq!(poll(&mut waits).expect("an answer").err(), Some(NoPlace::Closed));
+        assert_eq!(room.try_take().err(), Some(NoPlace::Closed));
+    }
+}

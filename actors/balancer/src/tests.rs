@@ -1,0 +1,101 @@
+//! Tests of running balancers.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+
+use super::*;
+use gopherworks_supervision::clock::Clock;
+use gopherworks_supervision::failure::Failure;
+use crate::worker::{Work, blocking, from_fn};
+
+mod bounds;
+mod cancel;
+mod deadlines;
+mod deaths;
+mod kills;
+mod loans;
+mod misuse;
+mod nested;
+mod order;
+mod sizes;
+mod spread;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Runs `body` in virtual time.
+fn virtually<F: Future>(body: impl FnOnce(Clock) -> F) -> F::Output {
+    let system = actix_rt::System::with_tokio_rt(|| {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .expect("a runtime")
+    });
+    system.block_on(async move {
+        let clock = Clock::simulated();
+        actix_rt::spawn(clock.driver());
+        body(clock).await
+    })
+}
+
+/// Lets all other ready tasks run.
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Work that takes the requested time, and counts futures begun, dropped and done.
+#[derive(Clone, Default)]
+struct Counted {
+    begun: Arc<AtomicUsize>,
+    dropped: Arc<AtomicUsize>,
+    done: Arc<AtomicUsize>,
+}
+
+impl Counted {
+    fn read(&self) -> (usize, usize, usize) {
+        let at = |count: &AtomicUsize| count.load(Ordering::SeqCst);
+        (at(&self.begun), at(&self.dropped), at(&self.done))
+    }
+}
+
+struct Sleeper {
+    clock: Clock,
+    counted: Counted,
+}
+
+struct Running(Counted);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.dropped.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Work for Sleeper {
+    type Request = Duration;
+    type Reply = Duration;
+
+    async fn work(&mut self, request: Duration) -> Duration {
+        self.counted.begun.fetch_add(1, Ordering::SeqCst);
+        let running = Running(self.counted.clone());
+        self.clock.sleep(request).await;
+        std::mem::forget(running);
+        self.counted.done.fetch_add(1, Ordering::SeqCst);
+        request
+    }
+}
+
+fn sleepers(clock: &Clock, counted: &Counted) -> Builder<Sleeper> {
+    let (own, counted) = (clock.clone(), counted.clone());
+    Balancer::of(move |_| Sleeper { clock: own.clone(), counted: counted.clone() })
+        .clock(clock.clone())
+}

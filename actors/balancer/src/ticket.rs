@@ -1,0 +1,84 @@
+//! Guards of a running copy and of a worker's incarnation: whatever dies, their drops report it,
+//! so no other recovery code is needed.
+
+use std::sync::Arc;
+
+use super::BalancerCore;
+use super::cell::Cell;
+use super::desk::Ref;
+use gopherworks_supervision::clock::Time;
+use gopherworks_supervision::Guarded;
+use crate::worker::Work;
+
+/// A running copy of a request. Dropped without a reply, it is reported lost without charging an
+/// attempt.
+pub(crate) struct Ticket<W: Work> {
+    pub(super) core: Arc<BalancerCore<W>>,
+    pub(super) which: Ref,
+    pub(super) worker: usize,
+    pub(super) epoch: u64,
+    pub(super) began: Time,
+    pub(super) cell: Arc<Cell<W::Reply>>,
+    /// Mask of the balancers that wait for it, this one included.
+    pub(super) behalf: u64,
+    pub(super) open: bool,
+}
+
+impl<W: Work> Ticket<W> {
+    pub(crate) fn behalf(&self) -> u64 {
+        self.behalf
+    }
+
+    pub(crate) fn cell(&self) -> &Arc<Cell<W::Reply>> {
+        &self.cell
+    }
+
+    /// The request is done or given up; `at_once` if its future never returned pending.
+    pub(crate) fn saw(&self, at_once: bool) {
+        self.core.saw(at_once);
+    }
+
+    /// Reports the reply.
+    pub(crate) fn answer(mut self, reply: Guarded<W::Reply>) {
+        self.open = false;
+        self.core.clone().answer(&self, reply);
+    }
+
+    /// The reply is no longer wanted: frees the slot.
+    pub(crate) fn give_back(self) {}
+
+    /// Reports that the request made its worker panic, which costs an attempt.
+    pub(crate) fn charge(mut self, text: &str) {
+        self.open = false;
+        self.core.lost(&self, true, &format!("panicked: {text}"));
+    }
+}
+
+impl<W: Work> Drop for Ticket<W> {
+    fn drop(&mut self) {
+        if self.open {
+            let core = self.core.clone();
+            core.lost(self, false, "it ended before it had answered");
+        }
+    }
+}
+
+/// The presence of a worker's incarnation, from when it is ready until it ends.
+pub(crate) struct Presence<W: Work> {
+    core: Arc<BalancerCore<W>>,
+    worker: usize,
+    epoch: u64,
+}
+
+impl<W: Work> Presence<W> {
+    /// `None` if a later incarnation was up before.
+    pub(crate) fn new(core: Arc<BalancerCore<W>>, worker: usize, epoch: u64) -> Option<Self> {
+        core.up(worker, epoch).then(|| Self { core, worker, epoch })
+    }
+}
+
+impl<W: Work> Drop for Presence<W> {
+    fn drop(&mut self) {
+        self.core.down(self.worker, self.epoch);
+    }
+}
