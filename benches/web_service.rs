@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpResponse, HttpServer, web};
-use gopherworks::balancer::{Balancer, BalancerHandle};
 use gopherworks::balancer::worker::Work;
+use gopherworks::balancer::{Balancer, BalancerHandle};
 use gopherworks::web::Refused;
 use load::{Load, read};
 use tokio::io::AsyncWriteExt;

@@ -4,7 +4,7 @@
 //! `cargo run --release --example million_gophers -- 1000000`
 
 use actix::{Actor, Context, Handler, Message};
-use gopherworks::actors::clock::{Clock, Seed};
+use gopherworks::supervision::clock::{Clock, Seed};
 use gopherworks::supervision::{Policy, Ports, Supervisor, Template};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 

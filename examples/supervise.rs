@@ -4,7 +4,7 @@
 //! `cargo run --example supervise`
 
 use actix::prelude::*;
-use gopherworks::actors::clock::{Clock, Seed};
+use gopherworks::supervision::clock::{Clock, Seed};
 use gopherworks::supervision::{Child, Policy, Port, SupervisionEvent, Supervisor};
 
 struct Parrot;

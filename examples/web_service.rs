@@ -9,8 +9,8 @@ use std::time::Duration;
 use actix_web::{App, HttpServer, web};
 use gopherworks::balancer::policy::Full;
 use gopherworks::balancer::resilience::Shed;
-use gopherworks::balancer::{Balancer, BalancerHandle};
 use gopherworks::balancer::worker::Work;
+use gopherworks::balancer::{Balancer, BalancerHandle};
 use gopherworks::web::{Endpoints, Refused};
 
 struct Shouter;

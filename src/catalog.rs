@@ -22,12 +22,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gopherworks_actors::burn::Burn;
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::job::Service;
-use gopherworks_actors::source::Source;
-use gopherworks_actors::transform::Transform;
-pub use gopherworks_actors::works::Halt;
+use gopherworks_pipeline::burn::Burn;
+use gopherworks_pipeline::job::Service;
+use gopherworks_pipeline::source::Source;
+use gopherworks_pipeline::transform::Transform;
+pub use gopherworks_pipeline::works::Halt;
+use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gopherworks_actors::clock::Clock;
-use gopherworks_actors::fault::Fired;
+use gopherworks_supervision::clock::Clock;
+use gopherworks_supervision::fault::Fired;
 
 use crate::report::Report;
 use crate::topology::{Done, Faulting, Options, RunningTopology, Topology};

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use gopherworks_actors::book::{Body, BodyFile, Book, BookId, Headers, header};
+use gopherworks_pipeline::book::{Body, BodyFile, Book, BookId, Headers, header};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::locks::Locked;

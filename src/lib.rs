@@ -50,8 +50,9 @@
 //! offer those books again in the next run.
 //! piles held, and sources that remember (`files`) offer it again in the next run.
 
-pub use gopherworks_actors as actors;
-pub use gopherworks_actors::supervision;
+pub use gopherworks_balancer as balancer;
+pub use gopherworks_pipeline as pipeline;
+pub use gopherworks_supervision as supervision;
 
 pub mod catalog;
 pub mod chaos;
@@ -74,9 +75,9 @@ pub mod web;
 
 pub use catalog::Catalog;
 pub use config::schema::TopologyConfig;
-pub use gopherworks_actors::book::{Body, Book, BookId};
-pub use gopherworks_actors::event::Event;
-pub use gopherworks_actors::failure::Failure;
+pub use gopherworks_pipeline::book::{Body, Book, BookId};
+pub use gopherworks_pipeline::event::Event;
+pub use gopherworks_supervision::failure::Failure;
 pub use report::Report;
 pub use topology::{RunningTopology, Topology};
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use gopherworks_balancer::policy::{Full, Policy, Spread};
 use gopherworks_balancer::resilience::{Priority, Resilience};
-use gopherworks_actors::gopher::steps::{Duties, StepTimes};
-use gopherworks_actors::requester::load::{self, Load};
+use gopherworks_pipeline::gopher::steps::{Duties, StepTimes};
+use gopherworks_pipeline::requester::load::{self, Load};
 
 use crate::catalog::{
     BurnFactory, Catalog, STANDARD_STREAM, ServiceFactory, SourceFactory, WorkFactory,

@@ -1,9 +1,9 @@
 //! The report of a run.
 
-use gopherworks_actors::clock::Time;
-use gopherworks_actors::ledger::LedgerReport;
-use gopherworks_actors::reasons::ReasonCount;
-pub use gopherworks_actors::works::SinkClosed;
+use gopherworks_pipeline::custody::ledger::LedgerReport;
+use gopherworks_pipeline::reasons::ReasonCount;
+pub use gopherworks_pipeline::works::SinkClosed;
+use gopherworks_supervision::clock::Time;
 use serde::{Serialize, Serializer};
 
 /// The report of a run. Fields that do not apply are `None` (`null` in JSON).

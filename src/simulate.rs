@@ -34,8 +34,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix_rt::System;
-use gopherworks_actors::clock::{Clock, Stuck};
-use gopherworks_actors::trace::{Record, Tracer};
+use gopherworks_pipeline::trace::{Record, Tracer};
+use gopherworks_supervision::clock::{Clock, Stuck};
 use sha2::{Digest, Sha256};
 
 use crate::private;

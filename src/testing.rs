@@ -36,8 +36,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
-use gopherworks_actors::clock::{Clock, Seed};
-use gopherworks_actors::supervision::{
+use gopherworks_supervision::clock::{Clock, Seed};
+use gopherworks_supervision::{
     Arbiters, Child, Fuzz, Policy, Setup, Strike, Supervisor, SupervisorHandle,
 };
 use rand::RngExt;

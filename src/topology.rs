@@ -17,10 +17,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gopherworks_actors::clock::Clock;
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::source::Receipts;
-use gopherworks_actors::trace::Tracer;
+use gopherworks_pipeline::source::Receipts;
+use gopherworks_pipeline::trace::Tracer;
+use gopherworks_supervision::clock::Clock;
+use gopherworks_supervision::failure::Failure;
 
 use crate::catalog::{Catalog, RunId};
 use crate::plan::Plan;
@@ -28,8 +28,8 @@ use crate::report::Report;
 
 pub use dead::{DeadBook, DeadSink};
 pub use faults::Faulting;
-pub use gopherworks_actors::event::Event;
-pub use gopherworks_actors::pile::OfferError;
+pub use gopherworks_pipeline::event::Event;
+pub use gopherworks_pipeline::pile::OfferError;
 pub use running::{Done, RunningTopology};
 
 /// A resolved topology. It can be started any number of times; runs share no state.
@@ -191,8 +191,8 @@ impl Topology {
 }
 
 /// What the store behind the piles survives.
-pub const PROMISES: gopherworks_actors::store::Promises =
-    gopherworks_actors::store::Promises::MEMORY;
+pub const PROMISES: gopherworks_pipeline::store::Promises =
+    gopherworks_pipeline::store::Promises::MEMORY;
 
 /// How long an early end waits for books and carts in flight, and then for sinks and sources.
 const HOMECOMING: Duration = Duration::from_secs(5);

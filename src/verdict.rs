@@ -9,7 +9,7 @@ pub mod trial;
 use std::fmt;
 use std::time::Duration;
 
-use gopherworks_actors::fault::Fired;
+use gopherworks_supervision::fault::Fired;
 use serde::Serialize;
 
 use crate::config::schema::ExpectConfig;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
-use gopherworks::actors::clock::{Clock, Seed};
+use gopherworks::supervision::clock::{Clock, Seed};
 use gopherworks::supervision::{
     Arbiters, Backoff, Child, Place, Policy, Port, Strike, Supervisor, SupervisorHandle,
 };

@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use gopherworks::Catalog;
-use gopherworks::actors::planted::{Defect, plant};
 use gopherworks::config::{Loaded, Overrides};
+use gopherworks::supervision::planted::{Defect, plant};
 use gopherworks::topology::Topology;
 use gopherworks::verdict::sweep::{Sweep, Swept};
 

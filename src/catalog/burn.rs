@@ -1,8 +1,8 @@
 //! The burns that come with the catalog, and their registration.
 
-use gopherworks_actors::book::Book;
-use gopherworks_actors::burn::Burn;
-use gopherworks_actors::failure::Failure;
+use gopherworks_pipeline::book::Book;
+use gopherworks_pipeline::burn::Burn;
+use gopherworks_supervision::failure::Failure;
 
 use super::work::Asking;
 use super::{Catalog, Site};

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use gopherworks_actors::book::Book;
-use gopherworks_actors::burn::Burn;
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::job::{Answer, Job, Serve, Service, Serving, WorkerSite};
-use gopherworks_actors::source::Source;
-use gopherworks_actors::transform::Transform;
+use gopherworks_pipeline::book::Book;
+use gopherworks_pipeline::burn::Burn;
+use gopherworks_pipeline::job::{Answer, Job, Serve, Service, Serving, WorkerSite};
+use gopherworks_pipeline::source::Source;
+use gopherworks_pipeline::transform::Transform;
+use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 

@@ -50,7 +50,7 @@ pub const REQUEST_FIELD: &str = "http.request.";
 pub const ANSWER_FIELD: &str = "http.answer.";
 
 /// True if `book` is an HTTP response with a 5xx status.
-pub(crate) fn says_failed(book: &gopherworks_actors::book::Book) -> bool {
+pub(crate) fn says_failed(book: &gopherworks_pipeline::book::Book) -> bool {
     let status = book.headers.get(STATUS);
     status.is_some_and(|status| status.len() == 3 && status[0] == b'5')
 }

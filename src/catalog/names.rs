@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use gopherworks_actors::book::{Book, BookId, Headers, header};
-use gopherworks_actors::job::Job;
+use gopherworks_pipeline::book::{Book, BookId, Headers, header};
+use gopherworks_pipeline::job::Job;
 
 use super::RunId;
 

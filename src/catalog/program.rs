@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use gopherworks_actors::book::Book;
-use gopherworks_actors::clock::Clock;
-use gopherworks_actors::failure::Failure;
+use gopherworks_pipeline::book::Book;
+use gopherworks_supervision::clock::Clock;
+use gopherworks_supervision::failure::Failure;
 use rustix::io::Errno;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use gopherworks_actors::clock::Seed;
+use gopherworks_supervision::clock::Seed;
 use rand::rngs::SysRng;
 use rand::{Rng, TryRng};
 

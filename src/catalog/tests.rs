@@ -1,7 +1,7 @@
 //! Tests of the catalog as a whole, and what the tests of the kinds share.
 
 use bytes::Bytes;
-use gopherworks_actors::book::{Body, Book};
+use gopherworks_pipeline::book::{Body, Book};
 
 use super::*;
 

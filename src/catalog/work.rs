@@ -1,10 +1,10 @@
 //! The shipped works. All but `balancer` are filters: adjacent filters in a chain share one pass
 //! over the body.
 
-use gopherworks_actors::book::Book;
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::supervision::Guarded;
-use gopherworks_actors::transform::Transform;
+use gopherworks_pipeline::book::Book;
+use gopherworks_pipeline::transform::Transform;
+use gopherworks_supervision::Guarded;
+use gopherworks_supervision::failure::Failure;
 
 use schemars::JsonSchema;
 use serde::Deserialize;

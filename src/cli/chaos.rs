@@ -98,7 +98,7 @@ pub fn chaos(args: &ChaosArgs, quiet: bool) -> Result<i32, Failed> {
     Ok(code::with(code, [written, shown]))
 }
 
-type Over<'a> = (&'a gopherworks::Report, &'a Done, &'a [gopherworks::actors::fault::Fired]);
+type Over<'a> = (&'a gopherworks::Report, &'a Done, &'a [gopherworks::supervision::fault::Fired]);
 
 async fn live(
     chaos: &Chaos,

@@ -5,13 +5,13 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gopherworks::actors::book::Book;
-use gopherworks::actors::failure::Failure;
-use gopherworks::actors::source::Receipts;
 use gopherworks::catalog::{Catalog, RunId, STANDARD_STREAM};
 use gopherworks::config::Loaded;
 use gopherworks::dead::{self, Letter, Letters};
+use gopherworks::pipeline::book::Book;
+use gopherworks::pipeline::source::Receipts;
 use gopherworks::report::Report;
+use gopherworks::supervision::failure::Failure;
 use gopherworks::topology::{DeadBook, DeadSink, Options, Topology};
 use serde_json::{Value, json};
 

@@ -46,7 +46,7 @@ impl Progress {
         if self.0.is_none() {
             return std::future::pending().await;
         }
-        let clock = gopherworks::actors::clock::Clock::real();
+        let clock = gopherworks::supervision::clock::Clock::real();
         loop {
             self.draw(running);
             clock.sleep(EVERY).await;

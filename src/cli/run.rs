@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_rt::System;
-use gopherworks::actors::clock::Clock;
 use gopherworks::catalog::burn::command;
 use gopherworks::catalog::{Catalog, RunId, STANDARD_STREAM};
 use gopherworks::config::{Loaded, Overrides};
 use gopherworks::dead::{DeadFile, Kept, Limit};
 use gopherworks::plan::Plan;
 use gopherworks::report::{Outcome, Report, SinkClosed};
+use gopherworks::supervision::clock::Clock;
 use gopherworks::topology::{Done, Faulting, Options, RunningTopology, StartError, Topology};
 
 use super::output::{self, Output};

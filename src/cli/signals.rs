@@ -4,9 +4,9 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use gopherworks::actors::clock::Clock;
 use gopherworks::catalog::burn::command;
 use gopherworks::report::Report;
+use gopherworks::supervision::clock::Clock;
 use gopherworks::topology::RunningTopology;
 use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};

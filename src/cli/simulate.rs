@@ -4,11 +4,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use gopherworks::actors::clock::Clock;
 use gopherworks::catalog::Catalog;
 use gopherworks::config::{Loaded, Overrides};
 use gopherworks::report::Report;
 use gopherworks::simulate::{TraceLog, in_virtual_time, until_done};
+use gopherworks::supervision::clock::Clock;
 use gopherworks::topology::{Done, Options, Topology};
 
 use super::output::{self, Output};

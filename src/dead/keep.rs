@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use gopherworks_actors::book::{Body, Book, header};
-use gopherworks_actors::failure::Failure;
+use gopherworks_pipeline::book::{Body, Book, header};
+use gopherworks_supervision::failure::Failure;
 use sha2::{Digest, Sha256};
 
 use super::{Blob, Content, Letter, beside, claim, now, read, replace};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use gopherworks_actors::book::header;
+use gopherworks_pipeline::book::header;
 use sha2::{Digest, Sha256};
 
 use super::{Blob, Content, Letter};

@@ -11,10 +11,10 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::web::Bytes;
 use actix_web::{HttpResponse, ResponseError};
 use gopherworks_balancer::{BalancerCore, CallError};
-use gopherworks_actors::book::Book;
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::job::{Answer, Served};
-use gopherworks_actors::pool::Pool;
+use gopherworks_pipeline::book::Book;
+use gopherworks_pipeline::job::{Answer, Served};
+use gopherworks_supervision::failure::Failure;
+use gopherworks_supervision::pool::Pool;
 use hyper::body::Body as _;
 
 use crate::catalog::http::fields::{Message, give_out};

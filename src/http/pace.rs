@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gopherworks_actors::clock::Time;
+use gopherworks_supervision::clock::Time;
 
 /// A timeout and a least rate, as one time budget. Waiting for the client spends it and each byte
 /// refills it, up to the timeout: a stalled client is late after the timeout, one slower than the

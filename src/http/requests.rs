@@ -2,7 +2,7 @@
 
 use actix_web::HttpRequest;
 use actix_web::web::Bytes;
-use gopherworks_actors::book::{Book, header};
+use gopherworks_pipeline::book::{Book, header};
 
 use crate::catalog::http::fields::{Message, take_in};
 use crate::catalog::http::{METHOD, PATH, PEER, QUERY};

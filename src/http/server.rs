@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix_http::error::DispatchError;
 use actix_rt::Arbiter;
 use actix_web::dev::{Service, ServiceFactory};
-use gopherworks_actors::clock::{Clock, Time};
+use gopherworks_supervision::clock::{Clock, Time};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 

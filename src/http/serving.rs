@@ -16,9 +16,9 @@ use actix_web::{App, HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, Either, ready};
-use gopherworks_actors::clock::Clock;
-use gopherworks_actors::pool::Pool;
-use gopherworks_actors::requester::Asker;
+use gopherworks_pipeline::requester::Asker;
+use gopherworks_supervision::clock::Clock;
+use gopherworks_supervision::pool::Pool;
 use tokio::sync::Notify;
 
 use super::connection::{Connection, Watched};

@@ -5,9 +5,9 @@ mod target;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use gopherworks_actors::clock::Time;
-use gopherworks_actors::fault::{FOR_EVER, Kind, LEAST_PERIOD, Point, Rule, Site, What, When};
-use gopherworks_actors::gopher::steps::Step;
+use gopherworks_pipeline::gopher::steps::Step;
+use gopherworks_supervision::clock::Time;
+use gopherworks_supervision::fault::{FOR_EVER, Kind, LEAST_PERIOD, Point, Rule, Site, What, When};
 
 use super::{Judge, Plan, Target};
 use crate::config::label::is_name;
@@ -316,7 +316,7 @@ fn one(
         }
         FaultWhatConfig::Script(text) => {
             let read =
-                gopherworks_actors::fault::parse(text, crate::catalog::units::parse_duration);
+                gopherworks_supervision::fault::parse(text, crate::catalog::units::parse_duration);
             match read {
                 Ok(terms) => What::Script(terms),
                 Err(why) => {

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use gopherworks_actors::burn::Burn;
-use gopherworks_actors::job::Service;
-use gopherworks_actors::source::Source;
-use gopherworks_actors::transform::Transform;
+use gopherworks_pipeline::burn::Burn;
+use gopherworks_pipeline::job::Service;
+use gopherworks_pipeline::source::Source;
+use gopherworks_pipeline::transform::Transform;
 
 use super::Judge;
 use crate::catalog::{Catalog, Kind, OptionError, Prepared, STANDARD_STREAM};

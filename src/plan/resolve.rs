@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use gopherworks_actors::gopher::steps::{Duties, Step, StepTime, StepTimes};
-use gopherworks_actors::span::Span;
+use gopherworks_pipeline::gopher::steps::{Duties, Step, StepTime, StepTimes};
+use gopherworks_supervision::span::Span;
 
 use super::balancing;
 use super::graph::{self, Order};

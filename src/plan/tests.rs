@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use gopherworks_actors::clock::Clock;
-use gopherworks_actors::gopher::steps::{Duties, Step};
-use gopherworks_actors::span::Span;
+use gopherworks_pipeline::gopher::steps::{Duties, Step};
+use gopherworks_supervision::clock::Clock;
+use gopherworks_supervision::span::Span;
 
 use super::*;
 use crate::config::builder::{kind, wait};

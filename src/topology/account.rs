@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gopherworks_balancer::CallError;
-use gopherworks_actors::clock::Clock;
-use gopherworks_actors::gopher::steps::Step;
-use gopherworks_actors::reasons::{Reasons, Then};
-use gopherworks_actors::requester::Unanswered;
-use gopherworks_actors::store::Charges;
-use gopherworks_actors::works::NodeStats;
+use gopherworks_pipeline::gopher::steps::Step;
+use gopherworks_pipeline::reasons::{Reasons, Then};
+use gopherworks_pipeline::requester::Unanswered;
+use gopherworks_pipeline::store::Charges;
+use gopherworks_pipeline::works::NodeStats;
+use gopherworks_supervision::clock::Clock;
 
 use super::running::RunningTopology;
 use crate::plan::Plan;
@@ -35,7 +35,7 @@ pub(super) fn requests(
     from: &str,
     to: &str,
     (reasons, clock): (Arc<Reasons>, Clock),
-) -> gopherworks_actors::requester::Told {
+) -> gopherworks_pipeline::requester::Told {
     let (from, to) = (from.to_owned(), to.to_owned());
     Arc::new(move |number, why| {
         let (reason, then) = match why {

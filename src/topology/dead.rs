@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gopherworks_actors::book::Book;
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::pool::guarded;
+use gopherworks_pipeline::book::Book;
+use gopherworks_supervision::failure::Failure;
+use gopherworks_supervision::pool::guarded;
 
 /// A dead letter for the application.
 #[derive(Debug, Clone)]

@@ -4,18 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gopherworks_actors::trace::BalancerTracer;
-use gopherworks_balancer::trace::RequestTracer;
 use gopherworks_balancer::policy::{Policy, Spread};
+use gopherworks_balancer::trace::RequestTracer;
 use gopherworks_balancer::{Again, BalancerCore, Cost, Parts, Settings, children};
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::gopher::asking::Asking;
-use gopherworks_actors::job::{Job, Served, Service, WorkerSite};
-use gopherworks_actors::pool::{Pool, guarded};
-use gopherworks_actors::requester::load::{Load, Rate};
-use gopherworks_actors::requester::{Requester, RequesterCore, RequesterParts};
-use gopherworks_actors::supervision::{Child, Guarded, Place};
-use gopherworks_actors::works::Works;
+use gopherworks_pipeline::gopher::asking::Asking;
+use gopherworks_pipeline::job::{Job, Served, Service, WorkerSite};
+use gopherworks_pipeline::requester::load::{Load, Rate};
+use gopherworks_pipeline::requester::{Requester, RequesterCore, RequesterParts};
+use gopherworks_pipeline::trace::BalancerTracer;
+use gopherworks_pipeline::works::Works;
+use gopherworks_supervision::failure::Failure;
+use gopherworks_supervision::pool::{Pool, guarded};
+use gopherworks_supervision::{Child, Guarded, Place};
 
 use super::{StartError, account};
 use crate::catalog::Site;
@@ -230,8 +230,7 @@ pub(super) struct Desks {
 impl Desks {
     /// The balancers' actors, to be started before any actor that sends requests.
     pub(super) fn balancers(&self, place: impl Fn(usize) -> Place, within: Duration) -> Vec<Child> {
-        let children =
-            (self.balancers.iter()).flat_map(|core| children(core, &place, within));
+        let children = (self.balancers.iter()).flat_map(|core| children(core, &place, within));
         children.collect()
     }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use gopherworks_actors::event::Event;
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::pool::guarded;
+use gopherworks_pipeline::event::Event;
+use gopherworks_supervision::failure::Failure;
+use gopherworks_supervision::pool::guarded;
 
 use super::inner::Inner;
 use super::running::{Done, RunningTopology};

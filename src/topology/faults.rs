@@ -3,10 +3,12 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use gopherworks_actors::clock::{Seed, Time};
-use gopherworks_actors::fault::{Control, FOR_EVER, Fired, Kind, Point, Rule, Site, What, When};
-use gopherworks_actors::supervision::{Strike, SupervisorHandle};
-use gopherworks_actors::trace::Act;
+use gopherworks_pipeline::trace::Act;
+use gopherworks_supervision::clock::{Seed, Time};
+use gopherworks_supervision::fault::{
+    Control, FOR_EVER, Fired, Kind, Point, Rule, Site, What, When,
+};
+use gopherworks_supervision::{Strike, SupervisorHandle};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 

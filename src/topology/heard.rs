@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use gopherworks_actors::event::Event;
-use gopherworks_actors::supervision::{Exit, SupervisionEvent};
+use gopherworks_pipeline::event::Event;
+use gopherworks_supervision::{Exit, SupervisionEvent};
 
 use super::inner::Inner;
 

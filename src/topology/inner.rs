@@ -4,14 +4,14 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use gopherworks_actors::clock::{Stopwatch, Time};
-use gopherworks_actors::feeder::FeederCore;
-use gopherworks_actors::gopher::yard::{Seat, holder};
-use gopherworks_actors::gopher::{CrewCore, GopherCore};
-use gopherworks_actors::incinerator::IncineratorCore;
-use gopherworks_actors::pile::PileCore;
-use gopherworks_actors::supervision::Arbiters;
-use gopherworks_actors::works::Works;
+use gopherworks_pipeline::feeder::FeederCore;
+use gopherworks_pipeline::gopher::yard::{Seat, holder};
+use gopherworks_pipeline::gopher::{CrewCore, GopherCore};
+use gopherworks_pipeline::incinerator::IncineratorCore;
+use gopherworks_pipeline::pile::PileCore;
+use gopherworks_pipeline::works::Works;
+use gopherworks_supervision::Arbiters;
+use gopherworks_supervision::clock::{Stopwatch, Time};
 use tokio::sync::OnceCell;
 
 use super::dead::{DeadSink, Kept};

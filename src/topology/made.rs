@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use gopherworks_actors::burn::Burn;
-use gopherworks_actors::clock::Clock;
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::pool::guarded;
-use gopherworks_actors::source::Source;
-use gopherworks_actors::supervision::Guarded;
+use gopherworks_pipeline::burn::Burn;
+use gopherworks_pipeline::source::Source;
+use gopherworks_supervision::Guarded;
+use gopherworks_supervision::clock::Clock;
+use gopherworks_supervision::failure::Failure;
+use gopherworks_supervision::pool::guarded;
 use tokio::sync::oneshot;
 
 use super::{Options, StartError, overlap};

@@ -1,8 +1,8 @@
 //! Placement: nodes that pass carts to each other share an arbiter; there are at most as many
 //! arbiters as cores.
 
-use gopherworks_actors::clock::Clock;
-use gopherworks_actors::supervision::{Arbiters, Place};
+use gopherworks_supervision::clock::Clock;
+use gopherworks_supervision::{Arbiters, Place};
 
 use crate::config::schema::Placement;
 use crate::plan::{Plan, Target};

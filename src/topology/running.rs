@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::Stream;
-use gopherworks_actors::book::Book;
-use gopherworks_actors::event::Event;
-use gopherworks_actors::fates::Awaited;
-use gopherworks_actors::pile::{OfferError, PileCore};
-use gopherworks_actors::supervision::{Outcome as Ended, SupervisionEvent, SupervisorHandle};
-use gopherworks_actors::works::SinkClosed;
+use gopherworks_pipeline::book::Book;
+use gopherworks_pipeline::event::Event;
+use gopherworks_pipeline::fates::Awaited;
+use gopherworks_pipeline::pile::{OfferError, PileCore};
+use gopherworks_pipeline::works::SinkClosed;
+use gopherworks_supervision::{Outcome as Ended, SupervisionEvent, SupervisorHandle};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::dead::{self, DeadBook};
@@ -263,7 +263,7 @@ impl RunningTopology {
     }
 
     /// The faults that fired so far, in order.
-    pub fn fired(&self) -> Vec<gopherworks_actors::fault::Fired> {
+    pub fn fired(&self) -> Vec<gopherworks_supervision::fault::Fired> {
         let faults = self.inner().works.faults();
         faults.map_or_else(Vec::new, |faults| faults.fired())
     }

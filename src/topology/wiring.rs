@@ -3,21 +3,21 @@
 use std::sync::{Arc, Mutex};
 
 use actix_rt::System;
-use gopherworks_actors::clock::{Clock, Seed};
-use gopherworks_actors::fault::Faults;
-use gopherworks_actors::feeder::{Feeder, FeederCore};
-use gopherworks_actors::gopher::steps::{Step, StepTime, StepTimes};
-use gopherworks_actors::gopher::yard::{Seat, Yard};
-use gopherworks_actors::gopher::{CrewCore, Door, Gopher, GopherCore, MakeWork};
-use gopherworks_actors::incinerator::{Incinerator, IncineratorCore, MakeBurn};
-use gopherworks_actors::pile::{Look, Pile, PileCore, PileParts};
-use gopherworks_actors::pool::Pool;
-use gopherworks_actors::slots::Slots;
-use gopherworks_actors::store::{Bound, Custody, PileKey, Want};
-use gopherworks_actors::supervision::{
+use gopherworks_pipeline::custody::slots::Slots;
+use gopherworks_pipeline::feeder::{Feeder, FeederCore};
+use gopherworks_pipeline::gopher::steps::{Step, StepTime, StepTimes};
+use gopherworks_pipeline::gopher::yard::{Seat, Yard};
+use gopherworks_pipeline::gopher::{CrewCore, Door, Gopher, GopherCore, MakeWork};
+use gopherworks_pipeline::incinerator::{Incinerator, IncineratorCore, MakeBurn};
+use gopherworks_pipeline::pile::{Look, Pile, PileCore, PileParts};
+use gopherworks_pipeline::store::{Bound, Custody, PileKey, Want};
+use gopherworks_pipeline::works::{NodeStats, Works};
+use gopherworks_supervision::clock::{Clock, Seed};
+use gopherworks_supervision::fault::Faults;
+use gopherworks_supervision::pool::Pool;
+use gopherworks_supervision::{
     Backoff, Child, Fuzz, Outcome, Place, Policy, Port, Setup, Strategy, Supervisor,
 };
-use gopherworks_actors::works::{NodeStats, Works};
 
 use super::account;
 use super::desks::Making;

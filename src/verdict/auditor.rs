@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use gopherworks_actors::clock::Time;
-use gopherworks_actors::event::Event;
-use gopherworks_actors::ledger::IdSet;
-use gopherworks_actors::trace::{Act, Record, Tracer};
 use gopherworks_balancer::trace::RequestAct;
+use gopherworks_pipeline::custody::ledger::IdSet;
+use gopherworks_pipeline::event::Event;
+use gopherworks_pipeline::trace::{Act, Record, Tracer};
+use gopherworks_supervision::clock::Time;
 
 use super::{Suspect, quantile};
 use crate::report::{BalancerReport, Report};
@@ -175,7 +175,9 @@ impl Audit {
                     self.request(node, request, line);
                 }
             }
-            RequestAct::Cancel { request } | RequestAct::Expire { request } | RequestAct::Shed { request } => {
+            RequestAct::Cancel { request }
+            | RequestAct::Expire { request }
+            | RequestAct::Shed { request } => {
                 let id = self.of(node, request);
                 self.asked.remove(&id);
             }

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use gopherworks_actors::clock::Time;
-use gopherworks_actors::fault::{FOR_EVER, Fired, Kind, Rule, What, When};
+use gopherworks_supervision::clock::Time;
+use gopherworks_supervision::fault::{FOR_EVER, Fired, Kind, Rule, What, When};
 
 use crate::catalog::units::Time as Written;
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use gopherworks_actors::fault::Fired;
+use gopherworks_supervision::fault::Fired;
 use sha2::{Digest, Sha256};
 
 use super::trial::{Outcome, Trial};

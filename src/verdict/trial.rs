@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gopherworks_actors::fault::Fired;
+use gopherworks_supervision::fault::Fired;
 
 use super::auditor::{Audit, Auditor};
 use super::{Check, Measure, judge};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
-use gopherworks_balancer::{BalancerHandle, CallError};
 use gopherworks_balancer::worker::Work;
+use gopherworks_balancer::{BalancerHandle, CallError};
 
 /// Why a request has no answer, as a response to its client.
 ///

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use gopherworks_balancer::desk::Counts;
-use gopherworks_actors::clock::Clock;
+use gopherworks_supervision::clock::Clock;
 
 use super::Endpoints;
 use crate::report::Report;

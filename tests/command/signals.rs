@@ -7,7 +7,7 @@ use std::fs;
 use std::process::Command as Process;
 use std::time::Duration;
 
-use gopherworks::actors::clock::Stopwatch;
+use gopherworks::supervision::clock::Stopwatch;
 use proptest::prelude::*;
 use rustix::process::Signal;
 use support::command::{Gate, Place, Running, one_crew, plain, program, shipped, tree, until};

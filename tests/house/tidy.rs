@@ -33,7 +33,7 @@ struct Rule {
 
 const RULES: &[Rule] = &[
     Rule {
-        rooms: &["actors/src/", "actors/supervision/"],
+        rooms: &["actors/"],
         banned: &[
             "config::",
             "serde::",
@@ -46,16 +46,16 @@ const RULES: &[Rule] = &[
         ],
     },
     Rule {
-        // Useful alone: it knows no books.
         rooms: &["actors/supervision/"],
-        banned: &["gopherworks_actors::"],
+        banned: &["gopherworks_balancer::", "gopherworks_pipeline::"],
     },
+    Rule { rooms: &["actors/balancer/"], banned: &["gopherworks_pipeline::"] },
     Rule {
         rooms: &[
-            "actors/src/shelf.rs",
-            "actors/src/lease.rs",
-            "actors/src/ledger.rs",
-            "actors/src/gopher/steps.rs",
+            "actors/pipeline/src/custody/shelf.rs",
+            "actors/pipeline/src/custody/lease.rs",
+            "actors/pipeline/src/custody/ledger.rs",
+            "actors/pipeline/src/gopher/steps.rs",
             "actors/supervision/src/restart",
             "actors/supervision/src/policy.rs",
         ],
@@ -63,7 +63,12 @@ const RULES: &[Rule] = &[
     },
     Rule {
         rooms: &["src/config/schema.rs"],
-        banned: &["gopherworks_actors::", "crate::actors", "crate::plan", "crate::topology"],
+        banned: &[
+            "gopherworks_pipeline::",
+            "gopherworks_balancer::",
+            "crate::plan",
+            "crate::topology",
+        ],
     },
     Rule {
         rooms: &["src/config", "src/plan", "src/catalog"],
@@ -75,7 +80,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         // HTTP is an optional feature of the other crate.
-        rooms: &["actors/src/", "actors/supervision/"],
+        rooms: &["actors/"],
         banned: &["actix_web::", "reqwest::", "prometheus_client::"],
     },
     Rule {
@@ -88,8 +93,7 @@ const RULES: &[Rule] = &[
             "src/dead.rs",
             "src/dead/",
             "src/config",
-            "actors/src",
-            "actors/supervision",
+            "actors/",
         ],
         banned: &["env_logger", "clap::", "indicatif::"],
     },
@@ -98,8 +102,8 @@ const RULES: &[Rule] = &[
         rooms: &["src/graph"],
         banned: &[
             "actix::",
-            "gopherworks_actors::",
-            "crate::actors",
+            "gopherworks_pipeline::",
+            "gopherworks_balancer::",
             "crate::topology",
             "crate::cli",
             "std::fs",
@@ -107,10 +111,7 @@ const RULES: &[Rule] = &[
             "HashMap",
         ],
     },
-    Rule {
-        rooms: &["src/", "actors/src/", "actors/supervision/src/", "tests/"],
-        banned: &["thread::sleep"],
-    },
+    Rule { rooms: &["src/", "actors/", "tests/"], banned: &["thread::sleep"] },
 ];
 
 /// Every Rust file below `folder`, as (path from the project's root with `/`, text).
@@ -222,7 +223,7 @@ fn mistakes(name: &str, text: &str) -> Vec<String> {
 #[test]
 fn the_rooms_lean_one_way() {
     let mut files = Vec::new();
-    for folder in ["src", "actors/src", "actors/supervision/src", "tests", "examples"] {
+    for folder in ["src", "actors", "tests", "examples"] {
         sources(folder, &mut files);
     }
     assert!(files.len() > 60, "the sources were not found");
@@ -257,7 +258,7 @@ fn no_line_is_too_wide() {
 #[test]
 fn every_room_of_the_rules_exists() {
     let mut files = Vec::new();
-    for folder in ["src", "actors/src", "actors/supervision/src", "tests"] {
+    for folder in ["src", "actors", "tests"] {
         sources(folder, &mut files);
     }
     for room in RULES.iter().flat_map(|rule| rule.rooms) {
@@ -283,13 +284,16 @@ fn the_logger_is_set_up_in_one_place() {
 #[test]
 fn planted_mistakes_are_caught() {
     let caught = |name: &str, text: &str| !mistakes(name, text).is_empty();
-    assert!(caught("actors/src/pile.rs", "use serde::Deserialize;"));
+    assert!(caught("actors/pipeline/src/pile.rs", "use serde::Deserialize;"));
     assert!(caught(
         "actors/supervision/src/port.rs",
-        "fn f(b: &gopherworks_actors::book::Book) {}"
+        "fn f(b: &gopherworks_pipeline::book::Book) {}"
     ));
-    assert!(caught("actors/src/shelf.rs", "use std::fmt;\nuse tokio::sync::Notify;"));
-    assert!(caught("src/config/schema.rs", "pub use gopherworks_actors::book::Book;"));
+    assert!(caught(
+        "actors/pipeline/src/custody/shelf.rs",
+        "use std::fmt;\nuse tokio::sync::Notify;"
+    ));
+    assert!(caught("src/config/schema.rs", "pub use gopherworks_pipeline::book::Book;"));
     assert!(caught("src/plan/graph.rs", "use crate::topology::Topology;"));
     assert!(caught("src/graph/svg.rs", "use std::fs::File;"));
     assert!(caught("tests/x.rs", "std::thread::sleep(d);"));
@@ -300,10 +304,10 @@ fn planted_mistakes_are_caught() {
 fn words_that_only_look_like_mistakes_are_not() {
     let fine = |name: &str, text: &str| assert_eq!(mistakes(name, text), [""; 0]);
     fine(
-        "actors/src/pile.rs",
+        "actors/pipeline/src/pile.rs",
         "// like serde::Deserialize\n/* toml::Value */ let s = \"config::x\";",
     );
-    fine("actors/src/pile.rs", "let a = '\"'; // tokio is fine here\nuse my_config::x;");
-    fine("actors/src/shelf.rs", "let text = r#\"use tokio::x;\"#;");
-    fine("actors/supervision/src/port.rs", "//! knows nothing of gopherworks_actors::book");
+    fine("actors/pipeline/src/pile.rs", "let a = '\"'; // tokio is fine here\nuse my_config::x;");
+    fine("actors/pipeline/src/custody/shelf.rs", "let text = r#\"use tokio::x;\"#;");
+    fine("actors/supervision/src/port.rs", "//! knows nothing of gopherworks_pipeline::book");
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use futures_util::StreamExt;
-use gopherworks::actors::book::{Body, BodyFile};
 use gopherworks::config::{Loaded, Overrides};
+use gopherworks::pipeline::book::{Body, BodyFile};
 use gopherworks::topology::Event;
 use gopherworks::{Book, Catalog, Report, Topology};
 

@@ -4,9 +4,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use gopherworks::actors::book::{Body, BodyFile, Book};
-use gopherworks::actors::failure::Failure;
 use gopherworks::config::{Loaded, Overrides};
+use gopherworks::pipeline::book::{Body, BodyFile, Book};
+use gopherworks::supervision::failure::Failure;
 use gopherworks::{Catalog, Topology};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

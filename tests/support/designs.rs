@@ -5,12 +5,12 @@ use std::cell::RefCell;
 use std::fmt;
 use std::time::Duration;
 
-use gopherworks::actors::clock::Clock;
 use gopherworks::config::builder::kind;
 use gopherworks::config::schema::{
     BackoffConfig, CrewConfig, Placement, SpanConfig, StepTimeConfig, StrategyConfig,
     SupervisionConfig, TopologyConfig,
 };
+use gopherworks::supervision::clock::Clock;
 use gopherworks::topology::RunningTopology;
 use proptest::prelude::*;
 
@@ -165,7 +165,7 @@ pub async fn kill_all_along(running: &RunningTopology, design: &Design, kills: &
     }
 }
 
-fn running_clock(running: &RunningTopology) -> gopherworks::actors::clock::Clock {
+fn running_clock(running: &RunningTopology) -> gopherworks::supervision::clock::Clock {
     CLOCK.with(|clock| {
         clock.borrow().clone().unwrap_or_else(|| {
             panic!("{running:?}: set the clock of this thread by `use_clock` first")
@@ -178,7 +178,7 @@ thread_local! {
 }
 
 /// Sets the clock that [`kill_all_along`] uses on this thread.
-pub fn use_clock(clock: &gopherworks::actors::clock::Clock) {
+pub fn use_clock(clock: &gopherworks::supervision::clock::Clock) {
     CLOCK.with(|mine| *mine.borrow_mut() = Some(clock.clone()));
 }
 

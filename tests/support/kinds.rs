@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use gopherworks::actors::book::Book;
-use gopherworks::actors::failure::Failure;
 use gopherworks::catalog::Catalog;
+use gopherworks::pipeline::book::Book;
+use gopherworks::supervision::failure::Failure;
 use proptest::prelude::*;
 
 /// `count` cases, times the variable `THOROUGH` if it is set. A failure prints its smallest case

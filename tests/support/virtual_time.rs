@@ -5,9 +5,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use actix_rt::System;
-use gopherworks::actors::clock::Clock;
 use gopherworks::catalog::Catalog;
 use gopherworks::config::schema::TopologyConfig;
+use gopherworks::supervision::clock::Clock;
 use gopherworks::topology::{Options, Topology};
 
 use super::watchdog::watchdog;

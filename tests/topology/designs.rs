@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gopherworks::Catalog;
-use gopherworks::actors::clock::{Seed, Time};
-use gopherworks::actors::gopher::steps::Step;
-use gopherworks::actors::trace::{Act, Record, Tracer};
 use gopherworks::config::{Loaded, Overrides};
+use gopherworks::pipeline::gopher::steps::Step;
+use gopherworks::pipeline::trace::{Act, Record, Tracer};
 use gopherworks::plan::{Plan, Target};
 use gopherworks::report::{Outcome, Report};
+use gopherworks::supervision::clock::{Seed, Time};
 use gopherworks::topology::{Options, Topology};
 use rand::RngExt;
 

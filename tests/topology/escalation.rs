@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use actix_rt::System;
-use gopherworks::actors::transform::Transform;
 use gopherworks::catalog::Catalog;
+use gopherworks::pipeline::transform::Transform;
 use gopherworks::report::Outcome;
 use gopherworks::{Book, Failure, Topology, TopologyConfig};
 use support::kinds::hush;

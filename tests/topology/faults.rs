@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use gopherworks::actors::fault::Fired;
-use gopherworks::actors::trace::{Record, Tracer};
 use gopherworks::config::{Loaded, Overrides};
+use gopherworks::pipeline::trace::{Record, Tracer};
 use gopherworks::simulate::{in_virtual_time, until_done};
+use gopherworks::supervision::fault::Fired;
 use gopherworks::topology::{Done, Faulting, Options, Topology};
 use gopherworks::{Catalog, Report};
 

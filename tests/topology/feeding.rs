@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use actix_rt::System;
 use futures_util::StreamExt;
-use gopherworks::actors::book::Book;
-use gopherworks::actors::failure::Failure;
-use gopherworks::actors::source::{Receipts, Source};
 use gopherworks::catalog::Catalog;
 use gopherworks::config::builder::kind;
 use gopherworks::config::schema::TopologyConfig;
+use gopherworks::pipeline::book::Book;
+use gopherworks::pipeline::source::{Receipts, Source};
 use gopherworks::report::Outcome;
+use gopherworks::supervision::failure::Failure;
 use gopherworks::topology::{Event, Options, Topology};
 use proptest::prelude::*;
 use support::designs::{

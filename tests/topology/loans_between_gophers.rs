@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix_rt::System;
-use gopherworks::actors::book::Book;
-use gopherworks::actors::failure::Failure;
-use gopherworks::actors::source::Source;
 use gopherworks::catalog::Catalog;
 use gopherworks::config::schema::TopologyConfig;
+use gopherworks::pipeline::book::Book;
+use gopherworks::pipeline::source::Source;
 use gopherworks::report::{NodeReport, Outcome, Report};
+use gopherworks::supervision::failure::Failure;
 use gopherworks::topology::{RunningTopology, Topology};
 use proptest::prelude::*;
 use support::designs::{CrewDesign, Design, assert_balanced, design};

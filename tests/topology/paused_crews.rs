@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gopherworks::actors::source::Source;
 use gopherworks::catalog::Catalog;
+use gopherworks::pipeline::source::Source;
 use gopherworks::report::{Outcome, Report};
 use gopherworks::{Book, Failure, TopologyConfig};
 use support::virtual_time::{in_virtual_time, topology};

@@ -47,7 +47,7 @@ fn run(design: &Design, who: Who, moods: &Moods, kills: &Kills) -> Seen {
         Who::Burn(pooled) => {
             burn = "moody";
             let record = burned.clone();
-            let burn = move |book: &gopherworks::actors::book::Book| {
+            let burn = move |book: &gopherworks::pipeline::book::Book| {
                 treat(book.clone())?;
                 record.note(book);
                 Ok(())

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use gopherworks::actors::burn::Burn;
 use gopherworks::catalog::Catalog;
+use gopherworks::pipeline::burn::Burn;
 use gopherworks::report::Outcome;
 use gopherworks::topology::Event;
 use gopherworks::{Book, Failure, TopologyConfig};

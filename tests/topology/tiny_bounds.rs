@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix_rt::System;
-use gopherworks::actors::book::Book;
 use gopherworks::catalog::Catalog;
 use gopherworks::config::schema::TopologyConfig;
+use gopherworks::pipeline::book::Book;
 use gopherworks::report::{Outcome, Report};
 use gopherworks::topology::{OfferError, RunningTopology, Topology};
 use proptest::prelude::*;

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use actix_rt::System;
 use futures_util::StreamExt;
-use gopherworks::actors::burn::Burn;
-use gopherworks::actors::clock::Stopwatch;
 use gopherworks::catalog::Catalog;
+use gopherworks::pipeline::burn::Burn;
 use gopherworks::report::{Outcome, Report};
+use gopherworks::supervision::clock::Stopwatch;
 use gopherworks::topology::{Event, RunningTopology};
 use gopherworks::{Book, Failure, Topology, TopologyConfig};
 use support::kinds::{Record, hush};
@@ -323,7 +323,7 @@ fn a_drain_ends_within_a_second_of_its_deadline_whatever_is_stuck() {
 
 #[test]
 fn threads_that_wait_are_bounded() {
-    const MOST: usize = gopherworks::actors::pool::MOST_WAITING_BURNS;
+    const MOST: usize = gopherworks::supervision::pool::MOST_WAITING_BURNS;
     let seen = Seen::default();
     let carts = MOST + 6;
     let report = run(&config(carts as u32), &seen.catalog(true), 2 * carts, async |_| {

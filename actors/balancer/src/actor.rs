@@ -8,8 +8,8 @@ use actix::{
 };
 
 use super::BalancerCore;
-use gopherworks_supervision::clock::Time;
 use crate::worker::Work;
+use gopherworks_supervision::clock::Time;
 
 /// Wake-up: there may be requests to dispatch. It may be lost with the mailbox, since every
 /// incarnation looks when it starts.

@@ -12,14 +12,14 @@ use super::handle::BalancerHandle;
 use super::parts::{Parts, Settings};
 use super::policy::{Full, Hedge, Policy, Spread};
 use super::resilience::{Eject, RetryBudget, Shed};
+use crate::trace::RequestTracer;
+use crate::worker::{Work, Worker};
 use gopherworks_supervision::clock::{Clock, Seed};
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::pool::Pool;
 use gopherworks_supervision::{
     Arbiters, Backoff, Child, Exit, Place, Setup, SupervisionEvent, Supervisor,
 };
-use crate::trace::RequestTracer;
-use crate::worker::{Work, Worker};
 
 /// Configures and starts a balancer. See [`Balancer::of`].
 pub struct Builder<W: Work> {

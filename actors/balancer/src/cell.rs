@@ -6,8 +6,8 @@ use std::task::{Context, Poll, Waker};
 use smallvec::SmallVec;
 
 use super::CallError;
-use gopherworks_supervision::pool::guarded;
 use gopherworks_supervision::Guarded;
+use gopherworks_supervision::pool::guarded;
 
 /// Shared by the caller and all copies of one request. The request table decides which reply
 /// counts.

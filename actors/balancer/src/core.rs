@@ -25,12 +25,12 @@ use super::policy::{Policy, Spread};
 use super::resilience::Resilience;
 use super::room::{Place, Room};
 use super::ticket::Ticket;
+use crate::trace::{RequestAct, RequestRecord, RequestTracer};
+use crate::worker::{Begin, Work, Worker};
 use gopherworks_supervision::clock::{Clock, Seed, Time};
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::pool::{Pool, die, guarded};
 use gopherworks_supervision::{Guarded, Port};
-use crate::trace::{RequestAct, RequestRecord, RequestTracer};
-use crate::worker::{Begin, Work, Worker};
 
 pub(crate) enum Body<Q> {
     Once(Option<Guarded<Q>>),

@@ -11,8 +11,8 @@ use futures_util::StreamExt;
 use super::figures::{Buckets, Figures};
 use super::recipient::{Ask, Doorman};
 use super::{BalancerCore, Call, CallError, CallOptions};
-use gopherworks_supervision::{Arbiters, SupervisorHandle};
 use crate::worker::Work;
+use gopherworks_supervision::{Arbiters, SupervisorHandle};
 
 /// Handle of a running balancer. Clones refer to the same balancer and can be used from any
 /// thread.

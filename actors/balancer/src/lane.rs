@@ -17,9 +17,9 @@ use hdrhistogram::Histogram;
 use slab::Slab;
 
 use super::desk::times::{histogram, record_n};
-use gopherworks_supervision::{Guarded, Home};
-use gopherworks_supervision::threads::{self, Apart};
 use crate::worker::Work;
+use gopherworks_supervision::threads::{self, Apart};
+use gopherworks_supervision::{Guarded, Home};
 
 /// Inline work on an arbiter before callers yield to others.
 const TURN: Duration = Duration::from_micros(1);

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::policy::{Full, Policy, Spread};
 use super::resilience::Resilience;
+use crate::trace::RequestTracer;
+use crate::worker::Work;
 use gopherworks_supervision::clock::{Clock, Seed};
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::pool::Pool;
-use crate::trace::RequestTracer;
-use crate::worker::Work;
 
 /// Makes the work of one concurrency slot, given the worker's number from 0; called anew for every
 /// incarnation of the worker.

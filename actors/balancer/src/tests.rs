@@ -11,9 +11,9 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 
 use super::*;
+use crate::worker::{Work, blocking, from_fn};
 use gopherworks_supervision::clock::Clock;
 use gopherworks_supervision::failure::Failure;
-use crate::worker::{Work, blocking, from_fn};
 
 mod bounds;
 mod cancel;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::BalancerCore;
 use super::cell::Cell;
 use super::desk::Ref;
-use gopherworks_supervision::clock::Time;
-use gopherworks_supervision::Guarded;
 use crate::worker::Work;
+use gopherworks_supervision::Guarded;
+use gopherworks_supervision::clock::Time;
 
 /// A running copy of a request. Dropped without a reply, it is reported lost without charging an
 /// attempt.

@@ -1,8 +1,8 @@
 //! `count`: discards every book. The ledger still counts them as burned.
 
-use gopherworks_actors::book::Book;
-use gopherworks_actors::burn::Burn;
-use gopherworks_actors::failure::Failure;
+use gopherworks_pipeline::book::Book;
+use gopherworks_pipeline::burn::Burn;
+use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 

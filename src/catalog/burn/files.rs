@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use gopherworks_actors::book::{Body, Book, header};
-use gopherworks_actors::burn::Burn;
-use gopherworks_actors::failure::Failure;
+use gopherworks_pipeline::book::{Body, Book, header};
+use gopherworks_pipeline::burn::Burn;
+use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

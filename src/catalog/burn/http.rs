@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use gopherworks_actors::book::Book;
-use gopherworks_actors::burn::Burn;
-use gopherworks_actors::failure::Failure;
+use gopherworks_pipeline::book::Book;
+use gopherworks_pipeline::burn::Burn;
+use gopherworks_supervision::failure::Failure;
 use tokio::runtime::Runtime;
 
 use crate::catalog::http::{Asking, Blocking, Options, Question, make as client};

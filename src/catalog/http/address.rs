@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use gopherworks_actors::book::Book;
+use gopherworks_pipeline::book::Book;
 use reqwest::Url;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use gopherworks_actors::book::{Book, Headers};
-use gopherworks_actors::failure::Failure;
+use gopherworks_pipeline::book::{Book, Headers};
+use gopherworks_supervision::failure::Failure;
 use reqwest::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER,
 };

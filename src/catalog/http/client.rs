@@ -5,9 +5,9 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use gopherworks_actors::book::{Body, Book, header};
-use gopherworks_actors::clock::Clock;
-use gopherworks_actors::failure::Failure;
+use gopherworks_pipeline::book::{Body, Book, header};
+use gopherworks_supervision::clock::Clock;
+use gopherworks_supervision::failure::Failure;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, StatusCode, Url, redirect};
 

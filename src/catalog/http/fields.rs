@@ -1,7 +1,7 @@
 //! Selects the header fields that a gateway forwards (RFC 9110, 7.6), without those of a single
 //! connection or message.
 
-use gopherworks_actors::book::Headers;
+use gopherworks_pipeline::book::Headers;
 
 use super::{ANSWER_FIELD, HOST, REQUEST_FIELD, TYPE};
 

@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use gopherworks_actors::book::{Book, Headers};
-use gopherworks_actors::failure::Failure;
+use gopherworks_pipeline::book::{Book, Headers};
+use gopherworks_supervision::failure::Failure;
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 

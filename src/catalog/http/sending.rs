@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use gopherworks_actors::book::{Body, BodyReader};
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::pool::Pool;
+use gopherworks_pipeline::book::{Body, BodyReader};
+use gopherworks_supervision::failure::Failure;
+use gopherworks_supervision::pool::Pool;
 use hyper::body::{Frame, SizeHint};
 use tokio::runtime::Handle;
 

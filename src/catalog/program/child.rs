@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use gopherworks_actors::clock::{Clock, Time};
-use gopherworks_actors::failure::Failure;
+use gopherworks_supervision::clock::{Clock, Time};
+use gopherworks_supervision::failure::Failure;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gopherworks_actors::book::{Body, BodyFile, Book, BookId, header};
-use gopherworks_actors::burn::Burn;
-use gopherworks_actors::clock::{Clock, Seed};
-use gopherworks_actors::failure::{Failure, FailureKind};
-use gopherworks_actors::job::{Answer, Job, Serve, WorkerSite};
-use gopherworks_actors::pool::Pool;
+use gopherworks_pipeline::book::{Body, BodyFile, Book, BookId, header};
+use gopherworks_pipeline::burn::Burn;
+use gopherworks_pipeline::job::{Answer, Job, Serve, WorkerSite};
+use gopherworks_supervision::clock::{Clock, Seed};
+use gopherworks_supervision::failure::{Failure, FailureKind};
+use gopherworks_supervision::pool::Pool;
 
 use super::super::Catalog;
 use super::super::tests::{burn_kind, bytes_of, site};

@@ -3,9 +3,9 @@
 use std::io::Read;
 
 use bytes::{Buf, Bytes};
-use gopherworks_actors::book::{Body, Book};
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::job::{Answer, Job, Serve, Service, Serving, WorkerSite};
+use gopherworks_pipeline::book::{Body, Book};
+use gopherworks_pipeline::job::{Answer, Job, Serve, Service, Serving, WorkerSite};
+use gopherworks_supervision::failure::Failure;
 
 use crate::catalog::Site;
 use crate::catalog::program::{Feed, Given, Held, Output, Place, Program, program_options};

@@ -1,8 +1,8 @@
 //! The service `http`: forwards each request to another server.
 
-use gopherworks_actors::book::{Book, BookId};
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::job::{Answer, Job, Serve, Service, Serving, WorkerSite};
+use gopherworks_pipeline::book::{Book, BookId};
+use gopherworks_pipeline::job::{Answer, Job, Serve, Service, Serving, WorkerSite};
+use gopherworks_supervision::failure::Failure;
 
 use crate::catalog::http::{Asking, Blocking, Options, Question, make as client};
 use crate::catalog::{RunId, Site, names};

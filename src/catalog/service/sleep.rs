@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::job::{Job, Serve, Service, Serving, WorkerSite};
+use gopherworks_pipeline::job::{Job, Serve, Service, Serving, WorkerSite};
+use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 

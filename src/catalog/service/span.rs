@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use gopherworks_actors::clock::Seed;
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::job::Job;
-use gopherworks_actors::span::Span;
+use gopherworks_pipeline::job::Job;
+use gopherworks_supervision::clock::Seed;
+use gopherworks_supervision::failure::Failure;
+use gopherworks_supervision::span::Span;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use schemars::{JsonSchema, Schema, SchemaGenerator};

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use gopherworks_actors::book::Body;
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::job::{Job, Serve, Service, Serving, WorkerSite};
+use gopherworks_pipeline::book::Body;
+use gopherworks_pipeline::job::{Job, Serve, Service, Serving, WorkerSite};
+use gopherworks_supervision::failure::Failure;
 use rand::RngExt;
 use schemars::JsonSchema;
 use serde::Deserialize;

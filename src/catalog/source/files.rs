@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use gopherworks_actors::book::{Body, BodyFile, Book, header};
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::source::{Receipts, Source};
+use gopherworks_pipeline::book::{Body, BodyFile, Book, header};
+use gopherworks_pipeline::source::{Receipts, Source};
+use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use walkdir::{DirEntry, WalkDir};

@@ -1,9 +1,9 @@
 //! `generate`: synthetic books, at minimal cost per book.
 
 use bytes::Bytes;
-use gopherworks_actors::book::Book;
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::source::Source;
+use gopherworks_pipeline::book::Book;
+use gopherworks_pipeline::source::Source;
+use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -147,7 +147,7 @@ impl Source for Generate {
 
 #[cfg(test)]
 mod tests {
-    use gopherworks_actors::book::Body;
+    use gopherworks_pipeline::book::Body;
 
     use super::super::super::tests::{bytes_of, site, source};
     use super::*;

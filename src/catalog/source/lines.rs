@@ -3,9 +3,9 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 
-use gopherworks_actors::book::Book;
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::source::{Receipts, Source};
+use gopherworks_pipeline::book::Book;
+use gopherworks_pipeline::source::{Receipts, Source};
+use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 

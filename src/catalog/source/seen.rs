@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gopherworks_actors::book::{Book, header};
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::source::Receipts;
+use gopherworks_pipeline::book::{Book, header};
+use gopherworks_pipeline::source::Receipts;
+use gopherworks_supervision::failure::Failure;
 use sha2::{Digest, Sha256};
 
 use super::super::journal::{self, Journal, push_record};

@@ -3,9 +3,9 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use gopherworks_actors::book::{Body, Book, Headers};
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::transform::Transform;
+use gopherworks_pipeline::book::{Body, Book, Headers};
+use gopherworks_pipeline::transform::Transform;
+use gopherworks_supervision::failure::Failure;
 
 use super::super::{Site, names};
 use super::BUFFER;

@@ -1,8 +1,8 @@
 //! The work `gunzip`: decompresses a body of one or more gzip members.
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
-use gopherworks_actors::book::Headers;
-use gopherworks_actors::failure::Failure;
+use gopherworks_pipeline::book::Headers;
+use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 

@@ -2,8 +2,8 @@
 //! name nor time.
 
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
-use gopherworks_actors::book::Headers;
-use gopherworks_actors::failure::Failure;
+use gopherworks_pipeline::book::Headers;
+use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! The work `sha256`: computes the SHA-256 digest of a body, which passes unchanged.
 
-use gopherworks_actors::book::{Headers, header};
-use gopherworks_actors::failure::Failure;
+use gopherworks_pipeline::book::{Headers, header};
+use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};

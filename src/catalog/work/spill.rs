@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use gopherworks_actors::book::{Body, BodyFile};
-use gopherworks_actors::failure::Failure;
+use gopherworks_pipeline::book::{Body, BodyFile};
+use gopherworks_supervision::failure::Failure;
 use tempfile::NamedTempFile;
 
 use super::super::Site;

@@ -2,7 +2,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use gopherworks_actors::book::{Body, BodyFile, header};
+use gopherworks_pipeline::book::{Body, BodyFile, header};
 use proptest::prelude::*;
 
 use super::super::tests::{bytes_of, site, work_kind};
@@ -157,7 +157,7 @@ fn gunzip_takes_headers_members_and_padding_in_pieces_of_any_size() {
 
     struct Pieces(usize);
     impl Filter for Pieces {
-        fn begin(&mut self, _: &mut gopherworks_actors::book::Headers) -> Result<(), Failure> {
+        fn begin(&mut self, _: &mut gopherworks_pipeline::book::Headers) -> Result<(), Failure> {
             Ok(())
         }
         fn write(&mut self, piece: &[u8], next: &mut filter::Next<'_>) -> Result<(), Failure> {
@@ -165,7 +165,7 @@ fn gunzip_takes_headers_members_and_padding_in_pieces_of_any_size() {
         }
         fn finish(
             &mut self,
-            _: &mut gopherworks_actors::book::Headers,
+            _: &mut gopherworks_pipeline::book::Headers,
             _: &mut filter::Next<'_>,
         ) -> Result<(), Failure> {
             Ok(())
@@ -289,7 +289,7 @@ fn neighbours_read_the_body_once() {
 
     struct Watch(std::path::PathBuf);
     impl Filter for Watch {
-        fn begin(&mut self, _: &mut gopherworks_actors::book::Headers) -> Result<(), Failure> {
+        fn begin(&mut self, _: &mut gopherworks_pipeline::book::Headers) -> Result<(), Failure> {
             Ok(())
         }
         fn write(&mut self, piece: &[u8], next: &mut filter::Next<'_>) -> Result<(), Failure> {
@@ -298,7 +298,7 @@ fn neighbours_read_the_body_once() {
         }
         fn finish(
             &mut self,
-            _: &mut gopherworks_actors::book::Headers,
+            _: &mut gopherworks_pipeline::book::Headers,
             _: &mut filter::Next<'_>,
         ) -> Result<(), Failure> {
             Ok(())

@@ -1,7 +1,7 @@
 //! The works `zstd` and `unzstd`: Zstandard compression, with checksums, and decompression.
 
-use gopherworks_actors::book::Headers;
-use gopherworks_actors::failure::Failure;
+use gopherworks_pipeline::book::Headers;
+use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zstd::stream::raw::{CParameter, Decoder, Encoder, InBuffer, Operation, OutBuffer};

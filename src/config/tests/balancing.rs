@@ -1,10 +1,10 @@
 //! Balancers and requesters: meaning of files, precedence of layers, rendering of mistakes.
 
 use gopherworks_balancer::policy::{After, Full, Hedge, Policy, Spread};
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::job::{Serve, Service, WorkerSite};
-use gopherworks_actors::requester::load::{Arrivals, Load, Order, Rate};
-use gopherworks_actors::span::Span;
+use gopherworks_pipeline::job::{Serve, Service, WorkerSite};
+use gopherworks_pipeline::requester::load::{Arrivals, Load, Order, Rate};
+use gopherworks_supervision::failure::Failure;
+use gopherworks_supervision::span::Span;
 use schemars::JsonSchema;
 use serde::Deserialize;
 

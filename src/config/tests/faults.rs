@@ -1,7 +1,7 @@
 //! Faults in files: meaning, targets, and rendering of mistakes.
 
-use gopherworks_actors::clock::Time;
-use gopherworks_actors::fault::{FOR_EVER, Kind, Point, Rule, What, When};
+use gopherworks_supervision::clock::Time;
+use gopherworks_supervision::fault::{FOR_EVER, Kind, Point, Rule, What, When};
 
 use super::*;
 use crate::plan::Plan;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use globset::{Glob, GlobMatcher};
-use gopherworks_actors::fault::Point;
+use gopherworks_supervision::fault::Point;
 
 use super::{Part, Sort};
 use crate::config::label::{base, parse, unlabelled};

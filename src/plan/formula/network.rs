@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use gopherworks_actors::gopher::steps::{Duties, Step, StepTime};
-use gopherworks_actors::span::Span;
+use gopherworks_pipeline::gopher::steps::{Duties, Step, StepTime};
+use gopherworks_supervision::span::Span;
 
 use crate::config::label::base;
 use crate::plan::{CrewPlan, Plan, Target};

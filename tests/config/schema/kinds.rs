@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use gopherworks::actors::failure::Failure;
-use gopherworks::actors::transform::Transform;
 use gopherworks::catalog::units::{Size, Time};
+use gopherworks::pipeline::transform::Transform;
+use gopherworks::supervision::failure::Failure;
 use gopherworks::{Book, Catalog};
 use schemars::JsonSchema;
 use serde::Deserialize;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use gopherworks::Catalog;
-use gopherworks::actors::failure::Failure;
-use gopherworks::actors::job::{Job, Serve, Service, Serving, WorkerSite};
 use gopherworks::catalog::units::Time;
+use gopherworks::pipeline::job::{Job, Serve, Service, Serving, WorkerSite};
+use gopherworks::supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 

@@ -4,11 +4,11 @@ use super::{BalancerCore, Item, record};
 use crate::call::CallError;
 use crate::desk::{Ref, Refusal, Verdict};
 use crate::ticket::Ticket;
-use gopherworks_supervision::planted::{self, Defect};
-use gopherworks_supervision::pool::guarded;
-use gopherworks_supervision::Guarded;
 use crate::trace::RequestAct;
 use crate::worker::Work;
+use gopherworks_supervision::Guarded;
+use gopherworks_supervision::planted::{self, Defect};
+use gopherworks_supervision::pool::guarded;
 
 impl<W: Work> BalancerCore<W> {
     pub(crate) fn answer(&self, ticket: &Ticket<W>, reply: Guarded<W::Reply>) {
@@ -34,7 +34,8 @@ impl<W: Work> BalancerCore<W> {
         };
         self.tell(told, Some(ticket.worker));
         let wanted = matches!(verdict, Verdict::Over(_));
-        let act = RequestAct::Answer { request: ticket.which.number, copy: ticket.which.copy, wanted };
+        let act =
+            RequestAct::Answer { request: ticket.which.number, copy: ticket.which.copy, wanted };
         let worker = &self.workers[ticket.worker].name;
         self.record(worker, now, act);
         if planted::has(Defect::BalancerAnswersTwice) && ticket.which.copy > 0 {
@@ -52,14 +53,7 @@ impl<W: Work> BalancerCore<W> {
         self.lose(ticket.which, ticket.worker, ticket.epoch, charged, reason);
     }
 
-    pub(crate) fn lose(
-        &self,
-        which: Ref,
-        worker: usize,
-        epoch: u64,
-        charged: bool,
-        reason: &str,
-    ) {
+    pub(crate) fn lose(&self, which: Ref, worker: usize, epoch: u64, charged: bool, reason: &str) {
         let now = self.clock.now();
         let again = self.again.is_some();
         let (verdict, idle) = {
@@ -110,7 +104,9 @@ impl<W: Work> BalancerCore<W> {
                 Refusal::Expired { begun } => {
                     (RequestAct::Expire { request }, CallError::DeadlineExceeded { begun })
                 }
-                Refusal::Shed { waited } => (RequestAct::Shed { request }, CallError::Shed { waited }),
+                Refusal::Shed { waited } => {
+                    (RequestAct::Shed { request }, CallError::Shed { waited })
+                }
             };
             self.record(&self.name, now, act);
             item.cell.settle(Err(error));

@@ -11,11 +11,11 @@ use crate::nested::{NESTED_WITHIN, serving, warn};
 use crate::policy::Full;
 use crate::resilience::CallOptions;
 use crate::room::{NoPlace, Place};
-use gopherworks_supervision::clock::Time;
-use gopherworks_supervision::pool::guarded;
-use gopherworks_supervision::Guarded;
 use crate::trace::RequestAct;
 use crate::worker::Work;
+use gopherworks_supervision::Guarded;
+use gopherworks_supervision::clock::Time;
+use gopherworks_supervision::pool::guarded;
 
 const LATE: CallError = CallError::DeadlineExceeded { begun: false };
 

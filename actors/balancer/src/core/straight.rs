@@ -11,11 +11,11 @@ use crate::call::CallError;
 use crate::lane::{Ended, Idle, Recalled, Timed, give_way, turn_is_over};
 use crate::nested::{enter, leave, serving};
 use crate::resilience::CallOptions;
+use crate::worker::{Held, Work};
+use gopherworks_supervision::Home;
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::pool::guarded;
-use gopherworks_supervision::Home;
 use gopherworks_supervision::threads;
-use crate::worker::{Held, Work};
 
 /// A worker's concurrency slot in the caller's hands. Dropping it returns the slot.
 struct Loan<'a, W: Work> {

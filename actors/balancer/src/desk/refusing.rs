@@ -138,10 +138,6 @@ const MOST_SAVED: f64 = 100.0;
 pub(super) const SAVED_SECONDS: f64 = 10.0;
 
 /// The deadline of a request: its own timeout, or else the default, counted from the call.
-pub(crate) fn due(
-    asked: Time,
-    within: Option<Duration>,
-    usual: Option<Duration>,
-) -> Option<Time> {
+pub(crate) fn due(asked: Time, within: Option<Duration>, usual: Option<Duration>) -> Option<Time> {
     within.or(usual).map(|span| asked + span)
 }

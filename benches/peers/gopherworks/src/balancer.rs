@@ -3,7 +3,7 @@
 use actix_rt::Arbiter;
 use gopherworks_balancer::Balancer;
 use gopherworks_balancer::policy::Policy;
-use gopherworks_actors::clock::Clock;
+use gopherworks_supervision::clock::Clock;
 use gopherworks_balancer::worker::Work;
 use peers_common::{Crowd, Job, Moment, Order};
 use tokio::sync::oneshot;

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use gopherworks::actors::burn::Burn;
-use gopherworks::actors::source::Source;
+use gopherworks::pipeline::burn::Burn;
+use gopherworks::pipeline::source::Source;
 use gopherworks::{Book, Catalog, Failure};
 use peers_common::{Burned, Moment, Took};
 

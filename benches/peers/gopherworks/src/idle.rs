@@ -1,8 +1,8 @@
 //! Actors that wait under one supervisor. At the end each answers once.
 
 use actix::prelude::*;
-use gopherworks_actors::clock::{Clock, Seed};
-use gopherworks_actors::supervision::{Policy, Ports, Supervisor, Template};
+use gopherworks_supervision::clock::{Clock, Seed};
+use gopherworks_supervision::{Policy, Ports, Supervisor, Template};
 use peers_common::{Answer, Moment, Order, resident};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use gopherworks_actors::clock::{Clock, Seed};
-use gopherworks_actors::supervision::{Backoff, Child, Policy, Port, SupervisionEvent, Supervisor};
+use gopherworks_supervision::clock::{Clock, Seed};
+use gopherworks_supervision::{Backoff, Child, Policy, Port, SupervisionEvent, Supervisor};
 use peers_common::{Answer, Moment, Order};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use gopherworks_actors::book::{Body, BodyFile, BookId, header};
-use gopherworks_actors::failure::FailureKind;
+use gopherworks_pipeline::book::{Body, BodyFile, BookId, header};
+use gopherworks_supervision::failure::FailureKind;
 
 use super::super::super::tests::{burn_kind, site};
 use super::*;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gopherworks_actors::book::{Book, header};
+use gopherworks_pipeline::book::{Book, header};
 
 use super::super::super::journal::{self, Journal, push_record};
 use super::super::super::names;

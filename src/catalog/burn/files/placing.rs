@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::fs::Dir;
-use gopherworks_actors::failure::Failure;
+use gopherworks_supervision::failure::Failure;
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 use schemars::JsonSchema;

@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gopherworks_actors::book::{Book, header};
+use gopherworks_pipeline::book::{Book, header};
 
 use super::super::super::journal::{self, Journal, push_record};
 use super::super::super::names;

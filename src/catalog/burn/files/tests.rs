@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
 
-use gopherworks_actors::book::{BodyFile, BookId, header};
+use gopherworks_pipeline::book::{BodyFile, BookId, header};
 
 use super::super::super::tests::{burn_kind, site, source, work_kind};
 use super::super::super::{BurnFactory, compose};

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use gopherworks_actors::book::Book;
-use gopherworks_actors::failure::Failure;
+use gopherworks_pipeline::book::Book;
+use gopherworks_supervision::failure::Failure;
 
 use super::super::super::locks::Locked;
 use super::super::super::{FilePath, Site, locks};

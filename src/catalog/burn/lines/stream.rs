@@ -8,8 +8,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use gopherworks_actors::book::Book;
-use gopherworks_actors::failure::Failure;
+use gopherworks_pipeline::book::Book;
+use gopherworks_supervision::failure::Failure;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, Timespec};
 

@@ -1,7 +1,7 @@
 //! Tests of the `lines` burn.
 
-use gopherworks_actors::book::{Body, BodyFile};
-use gopherworks_actors::failure::FailureKind;
+use gopherworks_pipeline::book::{Body, BodyFile};
+use gopherworks_supervision::failure::FailureKind;
 
 use super::super::super::tests::{burn_kind, site};
 use super::*;

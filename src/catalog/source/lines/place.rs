@@ -11,9 +11,9 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gopherworks_actors::book::{Book, header};
-use gopherworks_actors::failure::Failure;
-use gopherworks_actors::source::Receipts;
+use gopherworks_pipeline::book::{Book, header};
+use gopherworks_pipeline::source::Receipts;
+use gopherworks_supervision::failure::Failure;
 use sha2::{Digest, Sha256};
 
 use super::super::super::journal::{Journal, push_record};

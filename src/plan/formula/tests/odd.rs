@@ -1,8 +1,8 @@
 //! Tests with forks, several sources and extreme numbers.
 
-use gopherworks_actors::clock::Clock;
-use gopherworks_actors::gopher::steps::Duties;
-use gopherworks_actors::span::Span;
+use gopherworks_pipeline::gopher::steps::Duties;
+use gopherworks_supervision::clock::Clock;
+use gopherworks_supervision::span::Span;
 
 use super::*;
 

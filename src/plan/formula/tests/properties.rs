@@ -239,7 +239,7 @@ proptest! {
 
     #[test]
     fn drawn_times_never_panic(design in design(), spans in prop::collection::vec(0..4u8, 28)) {
-        use gopherworks_actors::span::Span;
+        use gopherworks_supervision::span::Span;
         let mut plan = design.plan();
         let times = plan.crews.iter_mut().flat_map(|crew| &mut crew.steps.0);
         for (time, span) in times.zip(spans.iter().cycle()) {

@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use gopherworks_actors::book::BookId;
+use gopherworks_pipeline::book::BookId;
 
 use super::super::super::super::tests::burn_kind;
 use super::*;

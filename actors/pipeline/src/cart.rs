@@ -1,0 +1,295 @@
+//! Carts, which carry books in messages and bound the books under way in a crew.
+//!
+//! A cart owns what it carries. If it is dropped anywhere (by a panic, a kill, a dead mailbox) its
+//! slot and its reservation are released, its books are settled by their marks, and the empty cart
+//! returns to its crew's queue.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::book::{Book, BookId};
+use crate::custody::lease::{Lease, Verdict};
+use crate::custody::slots::Slot;
+use crate::gopher::yard::{Leg, Yard};
+use crate::store::{Custody, PileKey, Want, Worked};
+use crate::trace::CartName;
+use gopherworks_supervision::clock::Time;
+
+/// Space reserved at a dump for a cartload on its way. Dropping it unused releases the
+/// reservation.
+pub struct Room(Arc<RoomClaim>);
+
+/// A reservation that can be released on behalf of a fenced holder.
+pub(crate) struct RoomClaim {
+    store: Arc<Custody>,
+    pile: PileKey,
+    books: usize,
+    bytes: u64,
+    /// Used or released.
+    over: AtomicBool,
+}
+
+impl Room {
+    /// Reserves space for `books` of `bytes` in total; `None` if there is none.
+    pub fn keep(store: &Arc<Custody>, pile: PileKey, books: usize, bytes: u64) -> Option<Self> {
+        store.reserve(pile, books, bytes).then(|| {
+            Self(Arc::new(RoomClaim {
+                store: store.clone(),
+                pile,
+                books,
+                bytes,
+                over: AtomicBool::new(false),
+            }))
+        })
+    }
+
+    /// A handle by which the reservation can be released if its holder hangs.
+    pub(crate) fn claim(&self) -> Arc<RoomClaim> {
+        self.0.clone()
+    }
+
+    /// Uses the reservation: (books, bytes) for storing the books; `None` if it was released
+    /// before.
+    pub(crate) fn spend(self) -> Option<(usize, u64)> {
+        let over = self.0.over.swap(true, Ordering::AcqRel);
+        (!over).then_some((self.0.books, self.0.bytes))
+    }
+}
+
+impl RoomClaim {
+    /// Releases the reservation, unless it was used or released before.
+    pub(crate) fn give_up(&self) {
+        if !self.over.swap(true, Ordering::AcqRel) {
+            self.store.release(self.pile, self.books, self.bytes);
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.0.give_up();
+    }
+}
+
+/// Contents of a cart, reused from trip to trip.
+#[derive(Default)]
+pub(crate) struct CartBody {
+    pub(crate) lease: Option<Lease>,
+    pub(crate) worked: Worked,
+    pub(crate) slot: Option<Slot>,
+    pub(crate) room: Option<Room>,
+    /// When the cart was due at its current location, by the schedule of its trip.
+    pub(crate) due: Time,
+    /// Number of books it carries, or carried last.
+    pub(crate) books: usize,
+    /// Number within the crew, from 1.
+    pub(crate) number: u32,
+    /// Incremented each time the cart is replaced because its holder was fenced.
+    pub(crate) generation: u16,
+    /// Carts coupled to this one, as its group. They have none of their own, and carry books only
+    /// through its lease.
+    #[allow(
+        clippy::vec_box,
+        reason = "they come and go as they are; nothing is moved but the box"
+    )]
+    pub(crate) coupled: Vec<Box<CartBody>>,
+}
+
+impl CartBody {
+    /// Number of carts, including coupled ones.
+    pub(crate) fn carts(&self) -> usize {
+        1 + self.coupled.len()
+    }
+}
+
+/// A cart in use. Dropping it returns it to its crew's queue.
+pub struct Cart {
+    yard: Arc<Yard>,
+    body: Option<Box<CartBody>>,
+}
+
+impl std::fmt::Debug for Cart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cart").field("crew", &self.yard.name()).field("books", &self.len()).finish()
+    }
+}
+
+impl Cart {
+    pub(crate) fn from_body(yard: Arc<Yard>, body: Box<CartBody>) -> Self {
+        Self { yard, body: Some(body) }
+    }
+
+    /// Queues the cart in its crew, where it needs `leg` next.
+    pub(crate) fn put(self, leg: Leg) {
+        let yard = self.yard.clone();
+        yard.put(self, leg);
+    }
+
+    /// Takes the body out without returning the cart to its crew.
+    pub(crate) fn into_body(mut self) -> Box<CartBody> {
+        self.body.take().expect("a cart has its body until it is dropped")
+    }
+
+    pub(crate) fn body(&self) -> &CartBody {
+        self.body.as_ref().expect("a cart has its body until it is dropped")
+    }
+
+    pub(crate) fn body_mut(&mut self) -> &mut CartBody {
+        self.body.as_mut().expect("a cart has its body until it is dropped")
+    }
+
+    /// Name for traces.
+    pub fn name(&self) -> CartName<'_> {
+        CartName { crew: self.yard.name(), number: self.body().number }
+    }
+
+    /// Ids of the books carried on, without those that failed or were dropped.
+    pub(crate) fn ids(&self) -> Vec<BookId> {
+        let books = (0..self.len()).filter_map(|index| self.book(index));
+        books.map(|book| book.id).collect()
+    }
+
+    /// The queue of its crew.
+    pub fn yard(&self) -> &Arc<Yard> {
+        &self.yard
+    }
+
+    /// Capacity, including coupled carts.
+    pub(crate) fn want(&self) -> Want {
+        let (one, carts) = (self.yard.want(), self.body().carts());
+        Want {
+            books: one.books.saturating_mul(carts),
+            bytes: one.bytes.map(|bytes| bytes.saturating_mul(carts as u64)),
+        }
+    }
+
+    pub(crate) fn carts(&self) -> usize {
+        self.body().carts()
+    }
+
+    /// Couples an empty cart of the same crew.
+    pub(crate) fn couple(&mut self, other: Cart) {
+        let (yard, other) = (self.yard.clone(), other.into_body());
+        yard.couple_to(self.body_mut(), other);
+    }
+
+    /// Uncouples carts until `carts` (>= 1) are left; the others are queued to be sent for books.
+    pub(crate) fn uncouple(&mut self, carts: usize) {
+        while self.carts() > carts.max(1)
+            && let Some(mut body) = self.body_mut().coupled.pop()
+        {
+            body.due = self.due();
+            self.yard.take_in(body, Leg::Take);
+        }
+    }
+
+    /// Number of books it carries.
+    pub fn len(&self) -> usize {
+        self.body().lease.as_ref().map_or(0, Lease::len)
+    }
+
+    /// True if it carries no lease.
+    pub fn is_empty(&self) -> bool {
+        self.body().lease.is_none()
+    }
+
+    /// The books as they were on the pile.
+    pub fn books(&self) -> &[Book] {
+        self.body().lease.as_ref().map_or(&[], Lease::books)
+    }
+
+    /// Number of the attempt at the book at this index, from 1.
+    pub(crate) fn attempt(&self, index: usize) -> u32 {
+        let lease = self.body().lease.as_ref();
+        lease.map_or(1, |lease| lease.note(index).attempts.saturating_add(1))
+    }
+
+    /// The book at `index` after the work done so far; `None` if it failed or was dropped on
+    /// purpose.
+    pub fn book(&self, index: usize) -> Option<&Book> {
+        let body = self.body();
+        let lease = body.lease.as_ref()?;
+        if matches!(lease.marked(index), Verdict::Drop | Verdict::Refuse(_)) {
+            return None;
+        }
+        match &body.worked {
+            Some(worked) => worked.get(index)?.as_ref(),
+            None => lease.books().get(index),
+        }
+    }
+
+    /// Sets the holder of the cart and its lease: a node and the epoch of its actor, see
+    /// [`holder`](crate::gopher::yard::holder). 0 is a holder that cannot be lost, such as a
+    /// queue.
+    pub(crate) fn hand_to(&self, holder: u64) {
+        let body = self.body();
+        if let Some(lease) = &body.lease {
+            lease.hand_to(holder);
+        }
+        self.yard.held_by(body, holder);
+    }
+
+    /// Moves the cart's due time to `time` if that is later.
+    pub(crate) fn not_before(&mut self, time: Time) {
+        let body = self.body_mut();
+        body.due = body.due.max(time);
+    }
+
+    /// When the cart was due at its current location, by its schedule.
+    pub(crate) fn due(&self) -> Time {
+        self.body().due
+    }
+
+    /// Releases its slot as of its due time.
+    pub(crate) fn leave_slot(&mut self) {
+        let body = self.body_mut();
+        if let Some(slot) = body.slot.take() {
+            slot.give_back_at(body.due);
+        }
+    }
+
+    /// Loads books, and uncouples carts that would stay empty.
+    pub(crate) fn load(&mut self, lease: Lease) {
+        let one = self.yard.want();
+        let body = self.body_mut();
+        body.books = lease.len();
+        let bytes = lease.bytes();
+        body.lease = Some(lease);
+        body.worked = None;
+        if !body.coupled.is_empty() {
+            let by_bytes = one.bytes.map_or(0, |most| bytes.div_ceil(most.max(1)) as usize);
+            let needed = body.books.div_ceil(one.books.max(1)).max(by_bytes);
+            self.uncouple(needed);
+        }
+    }
+
+    /// Unloads the books.
+    pub(crate) fn unload(&mut self) -> Option<(Lease, Worked)> {
+        let body = self.body_mut();
+        let lease = body.lease.take()?;
+        Some((lease, body.worked.take()))
+    }
+
+    /// Number and bytes of the books that a dump would have to admit.
+    pub(crate) fn load_size(&self) -> (usize, u64) {
+        (0..self.len())
+            .filter_map(|index| self.book(index))
+            .fold((0, 0), |(books, bytes), book| (books + 1, bytes + book.size()))
+    }
+}
+
+impl Drop for Cart {
+    fn drop(&mut self) {
+        let Some(mut body) = self.body.take() else {
+            return;
+        };
+        if let Some(slot) = body.slot.take() {
+            // The holder died: the slot was in use until now.
+            slot.give_back_at(self.yard.now());
+        }
+        body.room = None;
+        body.worked = None;
+        body.lease = None;
+        self.yard.welcome_home(body);
+    }
+}

@@ -1,0 +1,119 @@
+//! Events of a running topology, for subscribers.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::book::BookId;
+use gopherworks_supervision::clock::Time;
+
+/// An event of a running topology.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A node's actor has started.
+    Started {
+        /// Name of the node.
+        node: String,
+        /// Number of its incarnation, from 1.
+        epoch: u64,
+    },
+    /// A node's actor has ended.
+    Exited {
+        /// Name of the node.
+        node: String,
+        /// How it ended, as text.
+        exit: String,
+    },
+    /// A node's actor will be restarted.
+    Restarting {
+        /// Name of the node.
+        node: String,
+    },
+    /// A book became a dead letter.
+    Dead {
+        /// Id of the book.
+        book: BookId,
+        /// Name of the pile where it died.
+        pile: String,
+        /// Why it was given up.
+        reason: String,
+    },
+    /// A pile has closed: no further books can arrive and none are left.
+    Closed {
+        /// Name of the pile.
+        node: String,
+        /// When it closed.
+        at: Time,
+    },
+    /// The sink of a node is unavailable: its books wait without charged attempts, and the sink is
+    /// probed repeatedly.
+    Unavailable {
+        /// Name of the incinerator, or of the crew whose work needs the sink.
+        node: String,
+        /// The reason the sink gave.
+        reason: String,
+        /// Time until the first probe; later pauses are longer.
+        retry: Duration,
+    },
+    /// The sink of a node, reported unavailable before, is available again.
+    Available {
+        /// Name of the incinerator or crew.
+        node: String,
+        /// How long it was unavailable.
+        after: Duration,
+    },
+    /// The sink of a node will never accept a book again: the run ends.
+    SinkClosed {
+        /// Name of the incinerator or crew.
+        node: String,
+        /// The reason the sink gave.
+        reason: String,
+    },
+    /// The sources are closed; books and requests in flight are completed.
+    Draining,
+    /// The run is over and all books are accounted for; later events are only explanations.
+    Ended,
+    /// The supervisor's restart limit was exceeded: the run ends.
+    Escalated {
+        /// The child that failed, how, and how often.
+        reason: String,
+    },
+}
+
+impl Event {
+    /// The node concerned, if there is one.
+    pub fn node(&self) -> Option<&str> {
+        match self {
+            Event::Started { node, .. }
+            | Event::Exited { node, .. }
+            | Event::Restarting { node }
+            | Event::Closed { node, .. }
+            | Event::Unavailable { node, .. }
+            | Event::Available { node, .. }
+            | Event::SinkClosed { node, .. } => Some(node),
+            Event::Dead { pile, .. } => Some(pile),
+            Event::Draining | Event::Ended | Event::Escalated { .. } => None,
+        }
+    }
+}
+
+/// One line without the node's name; external text is quoted.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Started { epoch, .. } => write!(f, "started {epoch}"),
+            Event::Exited { exit, .. } => write!(f, "exited {exit:?}"),
+            Event::Restarting { .. } => f.write_str("restarting"),
+            Event::Dead { book, reason, .. } => write!(f, "dead {book} {reason:?}"),
+            Event::Closed { .. } => f.write_str("closed"),
+            Event::Unavailable { reason, retry, .. } => {
+                write!(f, "unavailable {} {reason:?}", Time::ZERO + *retry)
+            }
+            Event::Available { after, .. } => write!(f, "available {}", Time::ZERO + *after),
+            Event::SinkClosed { reason, .. } => write!(f, "sink closed {reason:?}"),
+            Event::Draining => f.write_str("draining"),
+            Event::Ended => f.write_str("ended"),
+            Event::Escalated { reason } => write!(f, "escalated {reason:?}"),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Outcomes of single books, for callers that await them.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use tokio::sync::oneshot;
+
+use crate::book::BookId;
+use crate::custody::ledger::Fate;
+
+/// Future of a book's outcome. Dropping it does not affect the book.
+#[derive(Debug)]
+pub struct Awaited {
+    book: BookId,
+    fate: oneshot::Receiver<Fate>,
+}
+
+impl Awaited {
+    /// Id of the book.
+    pub fn book(&self) -> BookId {
+        self.book
+    }
+}
+
+impl Future for Awaited {
+    /// `None` if the run ended before the book did.
+    type Output = Option<Fate>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.fate).poll(cx).map(Result::ok)
+    }
+}
+
+/// Books whose outcomes are awaited.
+#[derive(Debug, Default)]
+pub struct Fates {
+    watched: Mutex<Watched>,
+    /// Size of `books`, read without the lock: most runs await none.
+    count: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Watched {
+    books: HashMap<BookId, oneshot::Sender<Fate>>,
+    /// The run is over.
+    over: bool,
+}
+
+impl Fates {
+    fn lock(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers a book before it can be leased; returns a future of its outcome.
+    pub fn watch(&self, book: BookId) -> Awaited {
+        let (told, fate) = oneshot::channel();
+        let mut watched = self.lock();
+        if !watched.over {
+            watched.books.insert(book, told);
+            // Sweeps abandoned entries whenever the size reaches a power of two.
+            if watched.books.len().is_power_of_two() {
+                watched.books.retain(|_, told| !told.is_closed());
+            }
+            self.count.store(watched.books.len(), Relaxed);
+        }
+        Awaited { book, fate }
+    }
+
+    /// Resolves the futures of these books. Called under the lock of the shelf, as `watch` is.
+    pub fn end(&self, fate: Fate, ids: impl IntoIterator<Item = BookId>) {
+        if self.count.load(Relaxed) == 0 {
+            return;
+        }
+        let mut told = Vec::new();
+        {
+            let mut watched = self.lock();
+            told.extend((ids.into_iter()).filter_map(|id| watched.books.remove(&id)));
+            self.count.store(watched.books.len(), Relaxed);
+        }
+        for told in told {
+            // The receiver may have been dropped.
+            let _ = told.send(fate);
+        }
+    }
+
+    /// The run is over: pending and later futures resolve to `None`.
+    pub fn close(&self) {
+        let books = {
+            let mut watched = self.lock();
+            watched.over = true;
+            self.count.store(0, Relaxed);
+            std::mem::take(&mut watched.books)
+        };
+        drop(books);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn each_fate_is_told_once_and_the_end_of_the_run_to_all_others() {
+        let fates = Fates::default();
+        let [one, two, three] = [1, 2, 3].map(|id| fates.watch(BookId(id)));
+        fates.end(Fate::Burned, [BookId(1), BookId(9)]);
+        fates.end(Fate::Dead, [BookId(1), BookId(2)]);
+        assert_eq!(one.now_or_never(), Some(Some(Fate::Burned)));
+        assert_eq!(two.now_or_never(), Some(Some(Fate::Dead)));
+        fates.close();
+        assert_eq!(three.now_or_never(), Some(None));
+        assert_eq!(fates.watch(BookId(4)).now_or_never(), Some(None));
+    }
+
+    #[test]
+    fn abandoned_watches_are_not_kept() {
+        let fates = Fates::default();
+        for id in 0..10_000 {
+            drop(fates.watch(BookId(id)));
+            assert!(fates.lock().books.len() < 2);
+        }
+        // With live entries, at most as many abandoned ones are kept.
+        let kept: Vec<_> = (0..100).map(|id| fates.watch(BookId(id))).collect();
+        for id in 1000..9000 {
+            drop(fates.watch(BookId(id)));
+        }
+        assert!(fates.lock().books.len() <= 2 * kept.len());
+    }
+}

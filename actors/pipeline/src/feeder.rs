@@ -1,0 +1,432 @@
+//! The feeder actor, which reads a pile's source. Books it has read are stored outside of it, so
+//! its death loses none.
+
+mod outbox;
+mod reading;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+
+use crate::book::BookId;
+use crate::pile::PileCore;
+use crate::source::Source;
+use crate::store::{Full, Numbered};
+use crate::trace::Act;
+use crate::works::Works;
+use gopherworks_supervision::failure::Failure;
+use gopherworks_supervision::pool::{die, guarded};
+use gopherworks_supervision::threads::Apart;
+use gopherworks_supervision::{Guarded, Port};
+
+use outbox::{Lane, Numbers, Rows};
+
+/// Most books read at once.
+const BATCH: usize = 1024;
+
+/// Most books that may accumulate for one copy of a pile while another has none.
+const BEHIND: usize = 4 * BATCH;
+
+/// Attempts to lock a source that another thread reads, before giving up: about as long as reading
+/// takes.
+const LOOKS: usize = 20_000;
+
+/// Smallest run, in books: with small carts, a call of the source per cart would cost more than it
+/// saves.
+const LEAST_RUN: usize = 64;
+
+/// Pause after a source had nothing to give.
+const REST: Duration = Duration::from_millis(10);
+
+/// Wake-up: the pile has space. It may be lost, since every incarnation reads when it starts.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct More;
+
+/// Reading failed outside the actor.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Failed(Failure);
+
+/// State of a feeder that outlives its actor.
+pub struct FeederCore {
+    /// The feeder's name.
+    pub name: String,
+    /// Sends to the feeder's current actor.
+    pub port: Port<Feeder>,
+    /// One reader that deals to all piles, or one for each pile.
+    readers: Vec<Apart<Mutex<Reader>>>,
+    /// Ids of books, if each pile has its own reader.
+    rows: Mutex<Rows>,
+    /// By reader: the source has ended.
+    over: Vec<AtomicBool>,
+    blocks: bool,
+    /// The source can produce books again that were returned.
+    regains: bool,
+    total: Option<u64>,
+    /// Books requested at once for each pile, of a source that does not block.
+    run: OnceLock<usize>,
+    /// By pile: books read but not yet put. Several locks are taken in order.
+    lanes: Vec<Apart<Mutex<Lane>>>,
+    piles: Vec<OnceLock<Weak<PileCore>>>,
+    /// Set once all actors have started. Reading earlier would keep threads busy and delay the
+    /// start of the remaining actors.
+    open: AtomicBool,
+    ended: AtomicBool,
+    /// A `More` is pending: copies that share the feeder would otherwise multiply requests.
+    asked: AtomicBool,
+    /// A pool thread reads the source.
+    reading: AtomicBool,
+    /// Reading failed outside the actor, which has not yet handled it.
+    failed: AtomicBool,
+    works: OnceLock<Weak<Works>>,
+}
+
+impl std::fmt::Debug for FeederCore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FeederCore").field("name", &self.name).field("ended", &self.ended).finish()
+    }
+}
+
+/// A source, or one copy's part of it.
+struct Reader {
+    source: Option<Guarded<Box<dyn Source>>>,
+    /// Lane of the next book, if one reader deals to all.
+    next: usize,
+    /// Ids reserved for books to come, if each pile has its own reader.
+    numbers: Numbers,
+}
+
+/// Outcome of reading on the caller's thread.
+enum Here {
+    /// Books were read.
+    Came,
+    /// None now, or the source has ended.
+    Nothing,
+    /// Another thread reads, or the actor has to handle a failure.
+    Busy,
+}
+
+impl FeederCore {
+    /// Creates a feeder that deals the books of `source` to `piles` (>= 1) piles in turn.
+    pub fn new(name: impl Into<String>, mut source: Box<dyn Source>, piles: usize) -> Arc<Self> {
+        let piles = piles.max(1);
+        let (blocks, total) = (source.blocks(), source.total());
+        let regains = guarded(|| source.regains()).unwrap_or(false);
+        // A failed or wrong split is ignored.
+        let parts = (piles > 1)
+            .then(|| guarded(|| source.split(piles)).ok().flatten())
+            .flatten()
+            .filter(|parts| parts.len() == piles);
+        let readers: Vec<_> = (parts.unwrap_or_else(|| vec![source]).into_iter())
+            .map(|source| {
+                Apart(Mutex::new(Reader {
+                    source: Some(Guarded::new(source)),
+                    next: 0,
+                    numbers: Numbers::default(),
+                }))
+            })
+            .collect();
+        Arc::new(Self {
+            name: name.into(),
+            port: Port::new(),
+            blocks,
+            regains,
+            total,
+            run: OnceLock::new(),
+            rows: Mutex::new(Rows::new(readers.len())),
+            over: readers.iter().map(|_| AtomicBool::new(false)).collect(),
+            readers,
+            lanes: (0..piles).map(|_| Apart::default()).collect(),
+            piles: (0..piles).map(|_| OnceLock::new()).collect(),
+            open: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            reading: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            works: OnceLock::new(),
+        })
+    }
+
+    /// True if each pile has its own reader.
+    fn is_split(&self) -> bool {
+        self.readers.len() > 1
+    }
+
+    fn reader_of(&self, share: usize) -> usize {
+        if self.is_split() { share } else { 0 }
+    }
+
+    /// True if this share lacks books and reading is allowed.
+    fn is_hungry(&self, share: usize) -> bool {
+        if self.is_split() {
+            return !self.over[share].load(Ordering::Acquire) && self.lane(share).books == 0;
+        }
+        // Bounds the books that a slow copy leaves lying.
+        let mut any_empty = false;
+        let mut lanes = 0..self.lanes.len();
+        lanes.all(|lane| {
+            let books = self.lane(lane).books;
+            any_empty |= books == 0;
+            books < BEHIND
+        }) && any_empty
+    }
+
+    /// Sets how many books are leased at once: books read in runs of that many need not be moved
+    /// one by one. Only the first call, before the start, has an effect.
+    pub fn loads(&self, books: usize) {
+        let _ = self.run.set(books.clamp(LEAST_RUN, BATCH));
+    }
+
+    /// Connects it to the pipeline's context, once that exists.
+    pub fn belongs_to(&self, works: &Arc<Works>) {
+        let _ = self.works.set(Arc::downgrade(works));
+    }
+
+    pub(crate) fn feeds(&self, share: usize, pile: &Arc<PileCore>) {
+        let _ = self.piles[share].set(Arc::downgrade(pile));
+    }
+
+    /// Starts reading. To be called when all actors have started.
+    pub fn open(&self) {
+        if !self.open.swap(true, Ordering::AcqRel) {
+            self.ring();
+            self.ask();
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    fn ring(&self) {
+        let piles = self.piles.iter().filter_map(OnceLock::get);
+        for pile in piles.filter_map(Weak::upgrade) {
+            pile.ring();
+        }
+    }
+
+    fn lane(&self, share: usize) -> MutexGuard<'_, Lane> {
+        let lane = &self.lanes[share].0;
+        lane.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Total number of books of the source, if known.
+    pub fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    /// Stops reading. Books already read go back to a source that can produce them again;
+    /// otherwise they are still put. Books of a read in progress are discarded, with a warning
+    /// unless the source can produce them again.
+    pub fn end(&self) {
+        let unread: Vec<Lane> = {
+            let mut lanes: Vec<_> = (0..self.lanes.len()).map(|at| self.lane(at)).collect();
+            self.ended.store(true, Ordering::Release);
+            let back = lanes.iter_mut().filter(|_| self.regains);
+            back.map(|lane| std::mem::take(&mut **lane)).collect()
+        };
+        drop(unread);
+        if self.regains {
+            let piles = self.piles.iter().filter_map(OnceLock::get);
+            piles.filter_map(Weak::upgrade).for_each(|pile| pile.recall());
+        }
+        self.ring();
+    }
+
+    /// True once the source has ended, whether or not all its books were put.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// True while a pool thread reads the source.
+    pub fn is_reading(&self) -> bool {
+        self.reading.load(Ordering::Acquire)
+    }
+
+    /// True once no further books will come from here to the pile with this share.
+    pub(crate) fn is_done(&self, share: usize) -> bool {
+        self.has_ended() && self.lane(share).books == 0
+    }
+
+    /// Moves books that were read onto the pile as far as there is space, and has more read: on
+    /// the caller's thread, if the source does not block.
+    pub(crate) fn fill(&self, share: usize, pile: &PileCore, missing: usize) {
+        // The pile's own reference: the counter of a shared one would move between cores.
+        let works = &pile.works;
+        if pile.is_closed() || !self.is_open() {
+            return;
+        }
+        let move_on = || {
+            let mut lane = self.lane(share);
+            let behind = lane.books >= BEHIND;
+            empty_lane(&mut lane, works, pile);
+            let caught_up = behind && lane.books < BEHIND;
+            drop(lane);
+            let hungry = !self.has_ended() && self.is_hungry(share);
+            if caught_up {
+                // Others may have waited for this copy, and may read on.
+                self.ring_waiting();
+            }
+            hungry
+        };
+        if !move_on() {
+            return;
+        }
+        if self.blocks || works.faults().is_some() {
+            return self.ask();
+        }
+        match self.read_here(share, missing, works) {
+            Here::Came => {
+                move_on();
+            }
+            Here::Nothing => self.ask(),
+            // The thread that reads wakes waiting piles.
+            Here::Busy => {}
+        }
+    }
+
+    /// True if some share lacks books and reading is allowed.
+    fn wants_some(&self) -> bool {
+        (0..self.piles.len()).any(|share| self.is_hungry(share))
+    }
+
+    fn ask(&self) {
+        if !self.has_ended()
+            && !self.asked.swap(true, Ordering::AcqRel)
+            && self.port.send(More).is_err()
+        {
+            // The next incarnation reads when it starts.
+            self.asked.store(false, Ordering::Release);
+        }
+    }
+}
+
+fn empty_lane(lane: &mut Lane, works: &Works, pile: &PileCore) {
+    // 1 after a refusal by the byte bound.
+    let mut most = usize::MAX;
+    while lane.books > 0 {
+        let room = works.store.room(pile.key).min(most);
+        if room == 0 {
+            return;
+        }
+        let some = lane.pop(room);
+        let ids: Option<Vec<BookId>> =
+            (works.is_traced()).then(|| some.books().iter().map(|book| book.id).collect());
+        match put(works, pile, some) {
+            Ok(()) => {
+                if let Some(ids) = ids {
+                    works.record(&pile.name, &Act::Put { books: &ids });
+                }
+            }
+            // The byte bound may refuse what the book bound admits: then one book at a time, until
+            // one does not fit.
+            Err(back) => {
+                let stuck = back.len() == 1;
+                lane.push_front(back);
+                if stuck {
+                    return;
+                }
+                most = 1;
+            }
+        }
+    }
+}
+
+fn put(works: &Works, pile: &PileCore, books: Numbered) -> Result<(), Numbered> {
+    works.store.put_numbered(pile.key, books).map_err(|Full(books)| books)
+}
+
+/// The actor that reads a source.
+#[derive(Debug)]
+pub struct Feeder {
+    core: Arc<FeederCore>,
+    works: Arc<Works>,
+    reading: bool,
+}
+
+impl Feeder {
+    /// Creates the actor over `core`.
+    pub fn new(core: Arc<FeederCore>, works: Arc<Works>) -> Self {
+        Self { core, works, reading: false }
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        self.core.failed.store(false, Ordering::Release);
+        self.core.asked.store(false, Ordering::Release);
+        if self.reading {
+            return;
+        }
+        // Books read in an earlier incarnation, which may not have reported them.
+        self.core.ring();
+        if self.core.has_ended() || !self.core.is_open() || !self.core.wants_some() {
+            return;
+        }
+        if !self.core.blocks || self.works.clock.is_simulated() {
+            let read = self.core.read_locked();
+            self.has_read(read, ctx);
+            return;
+        }
+        self.reading = true;
+        let core = self.core.clone();
+        core.reading.store(true, Ordering::Release);
+        let read = self.works.pool.wait_for(move || {
+            let read = core.read_locked();
+            core.reading.store(false, Ordering::Release);
+            read
+        });
+        ctx.spawn(read.into_actor(self).map(|read, feeder, ctx| {
+            feeder.reading = false;
+            feeder.has_read(read.unwrap_or(Ok(0)), ctx);
+        }));
+    }
+
+    fn has_read(&mut self, read: Result<usize, Failure>, ctx: &mut Context<Self>) {
+        match read {
+            Ok(0) if !self.core.has_ended() => {
+                // The source has nothing now. A source that waits should block in `next`, so this
+                // is a pause, not polling.
+                self.reading = true;
+                let rest = self.works.clock.sleep(REST);
+                ctx.spawn(rest.into_actor(self).map(|(), feeder, ctx| {
+                    feeder.reading = false;
+                    feeder.look(ctx);
+                }));
+                return;
+            }
+            Ok(_) => {}
+            // The supervisor's backoff is the delay before the retry, its restart limit the limit.
+            Err(failure) => die(format!("{}: {failure}", self.core.name)),
+        }
+        self.core.ring();
+    }
+}
+
+impl Actor for Feeder {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // Once the port is bound, so that no `More` is lost.
+        ctx.spawn(
+            tokio::task::yield_now().into_actor(self).map(|(), feeder, ctx| feeder.look(ctx)),
+        );
+    }
+}
+
+impl Handler<More> for Feeder {
+    type Result = ();
+
+    fn handle(&mut self, _: More, ctx: &mut Self::Context) {
+        self.look(ctx);
+    }
+}
+
+impl Handler<Failed> for Feeder {
+    type Result = ();
+
+    fn handle(&mut self, Failed(failure): Failed, _: &mut Self::Context) {
+        die(format!("{}: {failure}", self.core.name));
+    }
+}

@@ -1,0 +1,244 @@
+//! Reading a source: by the actor, or by a thread that runs out of books.
+
+use std::sync::atomic::Ordering;
+use std::sync::{OnceLock, PoisonError, TryLockError, Weak};
+
+use smallvec::SmallVec;
+
+use super::outbox::{Numbers, dealt};
+use super::{BATCH, Failed, FeederCore, Here, LEAST_RUN, LOOKS, Reader};
+use crate::book::Book;
+use crate::reasons::Then;
+use crate::store::{Custody, Numbered};
+use crate::works::Works;
+use gopherworks_supervision::failure::Failure;
+use gopherworks_supervision::fault::{Deed, Point};
+use gopherworks_supervision::pool::guarded;
+
+/// Ids that a copy's reader reserves at once, since all reserve them under one lock.
+const AHEAD: usize = 4 * BATCH;
+
+/// Books read, by lane.
+type Runs = SmallVec<[Numbered; 1]>;
+
+impl FeederCore {
+    /// Reads on the caller's thread, unless another thread is reading or the actor has to handle a
+    /// failure.
+    pub(super) fn read_here(&self, share: usize, missing: usize, works: &Works) -> Here {
+        let (mut looks, at) = (0, self.reader_of(share));
+        let mut reader = loop {
+            match self.readers[at].0.try_lock() {
+                Ok(reader) => break reader,
+                Err(TryLockError::Poisoned(reader)) => break reader.into_inner(),
+                Err(TryLockError::WouldBlock) if looks == LOOKS => return Here::Busy,
+                Err(TryLockError::WouldBlock) => {
+                    looks += 1;
+                    std::hint::spin_loop();
+                }
+            }
+        };
+        // The thread that read meanwhile has read for all.
+        if looks > 0 && self.lane(share).books > 0 {
+            return Here::Came;
+        }
+        if self.failed.load(Ordering::Acquire) {
+            return Here::Busy;
+        }
+        if reader.source.is_none() {
+            // This part has ended, while others read on.
+            return Here::Busy;
+        }
+        let read = self.read(&mut reader, at, missing, Some(works));
+        drop(reader);
+        match read {
+            Ok(count) => {
+                if self.has_ended() || !self.is_split() && self.piles.len() > 1 {
+                    self.ring_waiting();
+                }
+                match count {
+                    0 => Here::Nothing,
+                    _ => Here::Came,
+                }
+            }
+            Err(failure) => {
+                // The actor has to fail with it; no thread reads until it has restarted.
+                self.failed.store(true, Ordering::Release);
+                let _ = self.port.send(Failed(failure));
+                Here::Busy
+            }
+        }
+    }
+
+    /// Wakes piles with carts parked for books, or all if the source has ended.
+    pub(super) fn ring_waiting(&self) {
+        let ended = self.has_ended();
+        let piles = self.piles.iter().filter_map(OnceLock::get);
+        for pile in piles.filter_map(Weak::upgrade) {
+            if ended || pile.parked().0 > 0 {
+                pile.ring();
+            }
+        }
+    }
+
+    /// Reads up to a batch, and returns how many books were read; they are in the lanes when this
+    /// returns, even if the actor died meanwhile. The part of `missing` that makes no whole run is
+    /// read first, so that later loads are whole runs and need not be copied.
+    fn read(
+        &self,
+        reader: &mut Reader,
+        at: usize,
+        missing: usize,
+        works: Option<&Works>,
+    ) -> Result<usize, Failure> {
+        let want = match self.run.get().filter(|_| !self.blocks) {
+            Some(run) if self.is_split() => *run,
+            Some(run) => (run * self.piles.len()).min(BATCH),
+            None => BATCH,
+        };
+        let mut next = match missing % want {
+            part if part > 0 && (self.is_split() || self.piles.len() == 1) => {
+                // A call for a few books would cost more than it saves.
+                match want + part <= BATCH {
+                    true => want + part,
+                    false if part >= LEAST_RUN => part,
+                    false => want,
+                }
+            }
+            _ => want,
+        };
+        let mut count = 0;
+        while count + next <= BATCH {
+            let some = self.read_once(reader, at, next, works)?;
+            count += some;
+            if some < next {
+                break;
+            }
+            next = want;
+        }
+        Ok(count)
+    }
+
+    pub(super) fn read_locked(&self) -> Result<usize, Failure> {
+        let works = self.works.get().and_then(Weak::upgrade);
+        let mut count = 0;
+        for (at, reader) in self.readers.iter().enumerate() {
+            if self.is_split() && !self.is_hungry(at) {
+                continue;
+            }
+            let mut reader = reader.0.lock().unwrap_or_else(PoisonError::into_inner);
+            count += self.read(&mut reader, at, 0, works.as_deref())?;
+        }
+        Ok(count)
+    }
+
+    fn number(
+        &self,
+        books: Vec<Book>,
+        at: usize,
+        ahead: &mut Numbers,
+        store: &Custody,
+    ) -> Numbered {
+        if self.is_split() {
+            if ahead.len() < books.len() {
+                let more = (books.len() - ahead.len()).max(AHEAD);
+                let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+                ahead.add(rows.take(more, at, |count| store.number(count)));
+            }
+            return ahead.give(books);
+        }
+        let first = store.number(books.len() as u64);
+        Numbered::from(books, first)
+    }
+
+    fn read_once(
+        &self,
+        reader: &mut Reader,
+        at: usize,
+        want: usize,
+        works: Option<&Works>,
+    ) -> Result<usize, Failure> {
+        if self.has_ended() {
+            reader.source = None;
+            return Ok(0);
+        }
+        let Some(source) = reader.source.as_mut() else {
+            return Ok(0);
+        };
+        let read = guarded(|| {
+            let fault = works.and_then(|works| works.fault(&self.name, Point::Read, None));
+            match fault {
+                Some(Deed::Error(failure)) => Err(failure),
+                _ => source.next(want),
+            }
+        });
+        match read {
+            Ok(Ok(Some(books))) => {
+                let count = books.len();
+                // Numbered before they are dealt, so that dealing does not affect ids.
+                let books = match works {
+                    Some(works) => self.number(books, at, &mut reader.numbers, &works.store),
+                    None => Numbered::of(books),
+                };
+                let (lanes, runs) = match self.is_split() {
+                    true => (at..at + 1, Runs::from_buf([books])),
+                    false if self.piles.len() == 1 => (0..1, Runs::from_buf([books])),
+                    false => {
+                        let (books, ..) = books.into_parts();
+                        let runs = dealt(books, self.piles.len(), &mut reader.next);
+                        let runs = runs.into_iter().map(Numbered::of);
+                        (0..self.lanes.len(), runs.collect())
+                    }
+                };
+                let mut lanes: SmallVec<[_; 1]> = lanes.map(|lane| self.lane(lane)).collect();
+                if self.has_ended() {
+                    drop(lanes);
+                    if !self.regains {
+                        // No loss: they were never offered, and the run does not end well anyway.
+                        log::info!(
+                            "{}: closed while it was read: {count} books were not taken",
+                            self.name
+                        );
+                    }
+                    return Ok(0);
+                }
+                for (lane, run) in lanes.iter_mut().zip(runs) {
+                    lane.push(run);
+                }
+                Ok(count)
+            }
+            Ok(Ok(None)) => {
+                reader.source = None;
+                self.over[at].store(true, Ordering::Release);
+                if self.over.iter().all(|over| over.load(Ordering::Acquire)) {
+                    self.ended.store(true, Ordering::Release);
+                }
+                Ok(0)
+            }
+            // Here and not in the actor, which may be dead by now.
+            Ok(Err(failure)) if failure.is_permanent() => {
+                reader.source = None;
+                self.ended.store(true, Ordering::Release);
+                if let Some(works) = self.works.get().and_then(Weak::upgrade) {
+                    works.fail(format!("{}: {failure}", self.name));
+                }
+                Ok(0)
+            }
+            Ok(Err(failure)) => Err(self.noted(failure, works)),
+            Err(panic) => {
+                let failure = Failure::transient(format!("panicked: {panic}"));
+                Err(self.noted(failure, works))
+            }
+        }
+    }
+
+    /// Adds a failed read that will be repeated to the reasons. The reader does it, since the actor
+    /// may be dead by now.
+    fn noted(&self, failure: Failure, works: Option<&Works>) -> Failure {
+        if let Some(works) = works {
+            let now = works.clock.now();
+            let reason = failure.reason();
+            (works.reasons).note(&self.name, "a read", reason, Then::Again, now);
+        }
+        failure
+    }
+}

@@ -1,0 +1,392 @@
+//! Incinerator state that outlives its actor: waiting carts, the burn, settlement and receipts.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::turns::Turns;
+use super::{Fire, Incinerator, MakeBurn, Panicked};
+use crate::book::{Book, BookId};
+use crate::burn::Burn;
+use crate::cart::Cart;
+use crate::custody::lease::{Lease, Verdict};
+use crate::gopher::asking::Asking;
+use crate::gopher::yard::holder;
+use crate::pause::Pause;
+use crate::pile::{Deliver, Look, PileCore};
+use crate::store::Settled;
+use crate::trace::Act;
+use crate::works::{NodeStats, Works};
+use gopherworks_supervision::clock::Time;
+use gopherworks_supervision::failure::Failure;
+use gopherworks_supervision::fault::{Deed, Point};
+use gopherworks_supervision::latch::Latch;
+use gopherworks_supervision::pool::guarded;
+use gopherworks_supervision::threads;
+use gopherworks_supervision::{Guarded, Port};
+
+/// State of an incinerator that outlives its actor.
+pub struct IncineratorCore {
+    /// The incinerator's name.
+    pub name: String,
+    /// Number of its node in the pipeline.
+    pub node: u32,
+    /// Sends to the incinerator's current actor.
+    pub port: Port<Incinerator>,
+    /// Counters of books burned and carts settled.
+    pub stats: NodeStats,
+    pub(super) works: Arc<Works>,
+    pub(super) make: MakeBurn,
+    /// Piles that crews empty into it.
+    upstream: Vec<Arc<PileCore>>,
+    pub(super) waiting: Mutex<VecDeque<Cart>>,
+    /// Carts burning in the thread pool, and those queued for it.
+    pub(super) turns: Arc<Turns>,
+    /// Set while a wake-up is pending; cleared when the actor looks.
+    pub(super) told: Latch,
+    /// The burn, and the epoch of its incarnation.
+    pub(super) fire: Mutex<Option<(Fire, u64)>>,
+    /// The thread on which carts are burned inline; 0 if there is none.
+    pub(super) thread: AtomicU64,
+    /// The burn does not support whole carts.
+    pub(super) one_by_one: AtomicBool,
+    pub(super) ask: OnceLock<Asking>,
+    /// Pauses burning while the sink is unavailable.
+    pub(super) pause: Pause,
+}
+
+impl std::fmt::Debug for IncineratorCore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IncineratorCore").field("name", &self.name).finish()
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl IncineratorCore {
+    /// Creates an incinerator fed from `upstream`. `first` is its first burn, made by the caller
+    /// so that errors appear before the start.
+    pub fn new(
+        works: &Arc<Works>,
+        name: impl Into<String>,
+        node: u32,
+        upstream: Vec<Arc<PileCore>>,
+        first: Box<dyn Burn>,
+        make: MakeBurn,
+    ) -> Arc<Self> {
+        let name = name.into();
+        Arc::new(Self {
+            pause: Pause::new("incinerator", &name),
+            name,
+            node,
+            port: Port::new(),
+            stats: NodeStats::default(),
+            works: works.clone(),
+            make,
+            upstream,
+            waiting: Mutex::default(),
+            turns: Arc::default(),
+            told: Latch::new(),
+            fire: Mutex::new(Some((Arc::new(Guarded::new(first)), 0))),
+            thread: AtomicU64::new(0),
+            one_by_one: AtomicBool::new(false),
+            ask: OnceLock::new(),
+        })
+    }
+
+    /// Has a balancer's workers burn, instead of its own burn. Only the first call, before the
+    /// start, has an effect.
+    pub fn ask(&self, asking: Asking) {
+        let _ = self.ask.set(asking);
+    }
+
+    /// Brings a loaded cart. On the actor's own thread, if burning does not block, it is burned
+    /// inline and returned empty, with the duration if `timed`. Otherwise it is sent to the actor;
+    /// or parked, if a wake-up is pending or the actor is down: one message serves all carts that
+    /// arrive meanwhile.
+    pub(crate) fn deliver(
+        self: &Arc<Self>,
+        cart: Cart,
+        timed: bool,
+    ) -> Option<(Cart, Option<Duration>)> {
+        if self.is_at_hand() && !self.pause.is_on() {
+            return self.burn_here(cart, timed);
+        }
+        let way = (self.name.as_str(), Point::Deliver);
+        self.works.pass(way, cart, self, Self::deliver_now);
+        None
+    }
+
+    /// True if carts brought on this thread are burned inline.
+    pub(crate) fn is_at_hand(&self) -> bool {
+        self.thread.load(Ordering::Acquire) == threads::number()
+    }
+
+    /// Reports untimed burns, estimated to have taken `span` in all; the last one has just ended.
+    pub(crate) fn burned_untimed(&self, span: Duration) {
+        self.works.note_burn(self.works.clock.now());
+        self.stats.busy_for(span);
+    }
+
+    fn burn_here(&self, cart: Cart, timed: bool) -> Option<(Cart, Option<Duration>)> {
+        let fire = lock(&self.fire).clone();
+        let Some((fire, epoch)) = fire else {
+            self.deliver_now(cart);
+            return None;
+        };
+        let began = timed.then(|| self.works.clock.now());
+        match self.burn(cart, &fire, began, self.pause.round()) {
+            Ok((cart, now)) => {
+                let took = began.zip(now).map(|(began, now)| now - began);
+                cart.map(|cart| (cart, took))
+            }
+            Err(text) => {
+                self.panicked(text, epoch);
+                None
+            }
+        }
+    }
+
+    /// Reports a panic of incarnation `epoch`'s burn outside the actor, which then fails with it.
+    pub(super) fn panicked(&self, text: String, epoch: u64) {
+        let _ = self.port.send(Panicked { text, epoch });
+    }
+
+    fn deliver_now(&self, cart: Cart) {
+        let cart = if self.told.close() {
+            let sent = self.port.send_with(|epoch| {
+                cart.hand_to(holder(self.node, epoch));
+                Deliver(cart)
+            });
+            match sent {
+                Ok(()) => return,
+                Err(unsent) => {
+                    self.told.open();
+                    self.stats.waited();
+                    unsent.into_inner().0
+                }
+            }
+        } else {
+            cart
+        };
+        self.park(cart);
+    }
+
+    /// Parks a cart and wakes the actor.
+    pub(super) fn park(&self, cart: Cart) {
+        cart.hand_to(0);
+        lock(&self.waiting).push_back(cart);
+        self.ring();
+    }
+
+    /// Wakes the actor, unless a wake-up is pending.
+    fn ring(&self) {
+        if self.told.close() && self.port.send(Look).is_err() {
+            // The next incarnation looks when it starts.
+            self.told.open();
+        }
+    }
+
+    /// Reports to the pause: a cart of this `round` was burned, or the sink failed with
+    /// `condition`.
+    pub(super) fn weigh(&self, round: u64, condition: Option<&Failure>) {
+        if condition.is_none() && !self.pause.is_on() {
+            return;
+        }
+        if (self.pause).weigh(&self.works, round, condition, || self.kept_waiting()) {
+            self.ring();
+        }
+    }
+
+    /// On a drain, returns waiting untried books to a source that can produce them again.
+    pub(super) fn give_back(&self) {
+        let goes = |cart: &Cart| {
+            let lease = cart.body().lease.as_ref();
+            lease.is_some_and(|lease| self.works.takes_all_back(lease))
+        };
+        let mut waiting = lock(&self.waiting);
+        let all = std::mem::take(&mut *waiting);
+        let (back, kept): (VecDeque<_>, _) = all.into_iter().partition(goes);
+        *waiting = kept;
+        drop(waiting);
+        // Outside the lock: dropping a cart wakes its pile and its crew.
+        drop(back);
+    }
+
+    /// The cart meant to probe the sink had no books: lets another one probe.
+    pub(super) fn untried(&self, round: u64) {
+        if self.pause.is_on() {
+            self.pause.untried(round);
+            self.ring();
+        }
+    }
+
+    /// Books waiting for this incinerator, in carts and on upstream piles.
+    fn kept_waiting(&self) -> usize {
+        let counts = self.upstream.iter().map(|pile| pile.counts());
+        counts.map(|count| count.ready + count.leased + count.inbox).sum()
+    }
+
+    /// While the sink pauses: the reason, and the number of books waiting.
+    pub fn pauses(&self) -> Option<(String, usize)> {
+        Some((self.pause.reason()?, self.kept_waiting()))
+    }
+
+    /// Probes the sink immediately, if it pauses.
+    pub fn hurry(&self) {
+        if self.pause.is_on() {
+            self.pause.hurry();
+            self.ring();
+        }
+    }
+
+    /// True once all upstream piles are closed.
+    pub fn is_closed(&self) -> bool {
+        self.upstream.iter().all(|pile| pile.is_closed())
+    }
+
+    /// Number of parked carts.
+    pub fn parked(&self) -> usize {
+        lock(&self.waiting).len()
+    }
+
+    /// Returns parked carts to their crews; for the end of a run.
+    pub fn evict(&self) {
+        let waiting = std::mem::take(&mut *lock(&self.waiting));
+        drop(waiting);
+        self.turns.clear();
+    }
+
+    /// Finishes the burn at the end of a run. Blocks as long as the burn does, so it must not be
+    /// called on an arbiter.
+    ///
+    /// # Errors
+    /// The burn's error, or its panic.
+    pub fn finish(&self) -> Result<(), Failure> {
+        let Some((fire, _)) = lock(&self.fire).take() else {
+            return Ok(());
+        };
+        guarded(|| fire.finish())
+            .unwrap_or_else(|text| Err(Failure::permanent(format!("panicked: {text}"))))
+    }
+
+    /// `Ok` if the books may be burned; otherwise the emptied cart.
+    pub(super) fn begin(&self, mut cart: Cart) -> Result<Cart, Cart> {
+        let body = cart.body_mut();
+        let begun = match &mut body.lease {
+            Some(lease) => lease.begin_burn(),
+            None => false,
+        };
+        if !begun {
+            // The lease was revoked: another holder has the books.
+            body.lease = None;
+            body.worked = None;
+            cart.leave_slot();
+            return Err(cart);
+        }
+        let again = match &cart.body().lease {
+            Some(lease) if !lease.is_first() => {
+                (0..lease.len()).filter(|at| lease.note(*at).begun).count()
+            }
+            _ => 0,
+        };
+        if again > 0 {
+            self.works.store.reburning(again as u64);
+        }
+        Ok(cart)
+    }
+
+    /// All books of the cart are burned or marked.
+    pub(super) fn burned(
+        &self,
+        cart: Cart,
+        began: Option<Time>,
+        not_before: bool,
+    ) -> (Option<Cart>, Option<Time>) {
+        self.tell_receipts(&cart);
+        self.trace(&cart);
+        self.done(cart, began, not_before)
+    }
+
+    /// Settles a cart whose burned books have been reported. Returns the empty cart, and the time
+    /// if `began` is given.
+    pub(super) fn done(
+        &self,
+        mut cart: Cart,
+        began: Option<Time>,
+        not_before: bool,
+    ) -> (Option<Cart>, Option<Time>) {
+        let any = |lease: &Lease| (0..lease.len()).any(|at| *lease.marked(at) == Verdict::Ack);
+        let idle = self.pause.is_on() && !cart.body().lease.as_ref().is_some_and(any);
+        let now = began.map(|began| {
+            let now = self.works.clock.now();
+            if !idle {
+                self.works.note_burn(now);
+            }
+            self.stats.busy_for(now - began);
+            now
+        });
+        if let Some(now) = now.filter(|_| not_before) {
+            cart.not_before(now);
+        }
+        (self.settle(cart), now)
+    }
+
+    pub(super) fn tell_receipts(&self, cart: &Cart) {
+        if self.works.receipts.is_empty() {
+            return;
+        }
+        let Some(lease) = &cart.body().lease else {
+            return;
+        };
+        let burned: Vec<&Book> = (0..cart.len())
+            .filter(|index| *lease.marked(*index) == Verdict::Ack)
+            .filter_map(|index| cart.book(index))
+            .collect();
+        self.tell(&burned);
+    }
+
+    pub(super) fn tell(&self, burned: &[&Book]) {
+        for receipts in &self.works.receipts {
+            let told = guarded(|| receipts.burned(burned));
+            if let Err(text) = told.map_err(Failure::transient).and_then(|told| told) {
+                log::warn!("{}: what was burned could not be noted: {text}", self.name);
+            }
+        }
+    }
+
+    pub(super) fn trace(&self, cart: &Cart) {
+        if let Some(lease) = (cart.body().lease.as_ref()).filter(|_| self.works.is_traced()) {
+            let burned = (0..cart.len()).filter(|index| *lease.marked(*index) == Verdict::Ack);
+            let books: Vec<BookId> = burned.map(|index| cart.books()[index].id).collect();
+            let (cart, books) = (cart.name(), &books);
+            self.works.record(&self.name, &Act::Burn { cart, books });
+        }
+    }
+
+    /// Settles the cart's lease and returns the empty cart.
+    fn settle(&self, mut cart: Cart) -> Option<Cart> {
+        let (mut lease, _) = cart.unload()?;
+        lease.refused_at(&self.name);
+        let from = lease.pile();
+        let home = &self.works.store;
+        let again = self.works.message_fault(&self.name, Point::Settle, None);
+        let twin = again.is_some_and(|deed| deed == Deed::Duplicate).then(|| lease.twin());
+        let settled = home.settle(lease);
+        if let Some(twin) = twin {
+            // A duplicated settlement has to be found stale.
+            home.settle(twin);
+        }
+        if let Settled::Done { acked, .. } = settled {
+            self.stats.carts_with(cart.carts(), acked);
+        }
+        if let Some(above) = self.upstream.iter().find(|pile| pile.key == from) {
+            above.look_if_waiting(settled);
+        }
+        cart.leave_slot();
+        Some(cart)
+    }
+}

@@ -1,0 +1,280 @@
+//! The pause of a node whose sink is unavailable: when the sink is probed again, and what is
+//! logged.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use tokio::sync::Notify;
+
+use crate::event::Event;
+use crate::works::Works;
+use gopherworks_supervision::clock::{Clock, Sleep, Time};
+use gopherworks_supervision::failure::{Failure, FailureKind};
+
+/// Length of the first pause; each further one is twice as long.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// Upper limit of a pause.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Largest share randomly taken off a pause, so that nodes with one sink do not probe it
+/// simultaneously.
+const JITTER: f64 = 0.25;
+
+/// Least time between two messages with one reason about a sink that fails and recovers
+/// repeatedly.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Consecutive failures after which a simulation declares a sink closed: the outside does not
+/// change in simulated time.
+const SIMULATED_TRIES: u32 = 32;
+
+/// The pause of one node.
+#[derive(Debug)]
+pub(crate) struct Pause {
+    /// Kind of the node in messages, such as `incinerator`.
+    what: &'static str,
+    name: String,
+    on: AtomicBool,
+    /// Counts changes of the pause: outcomes of work begun in an earlier round are ignored.
+    /// Written under the lock of `state`.
+    round: AtomicU64,
+    state: Mutex<State>,
+    /// Wakes what sleeps through the pause.
+    hurried: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Consecutive failures.
+    tries: u32,
+    until: Time,
+    since: Time,
+    /// Epoch of the incarnation that is probing the sink with one load.
+    trying: Option<u64>,
+    /// The sink will never be available again.
+    closed: bool,
+    reason: String,
+    /// Time and reason of the last message.
+    last: Option<(Time, String)>,
+    /// This pause was logged.
+    told: bool,
+    chance: Option<ChaCha8Rng>,
+}
+
+/// Whether a node may proceed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// One load may be tried, in this round.
+    Try(u64),
+    /// Paused: the next probe is due at this time.
+    Wait(Time),
+    /// Not before the probe in progress has ended, or never if the sink is closed.
+    Shut,
+}
+
+impl Pause {
+    /// Not paused. `what` is the kind of node: `incinerator` or `crew`.
+    pub(crate) fn new(what: &'static str, name: &str) -> Self {
+        Self {
+            what,
+            name: name.to_owned(),
+            on: AtomicBool::new(false),
+            round: AtomicU64::new(0),
+            state: Mutex::default(),
+            hurried: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.on.load(Ordering::Acquire)
+    }
+
+    /// The current round, to be kept with the work that is begun.
+    pub(crate) fn round(&self) -> u64 {
+        self.round.load(Ordering::Acquire)
+    }
+
+    /// True if work that was queued in `round` may still start.
+    pub(crate) fn is_current(&self, round: u64) -> bool {
+        !self.is_on() || self.round() == round
+    }
+
+    /// Whether the node may try a load now. With the epoch `life`, only one load at a time probes
+    /// the sink.
+    pub(crate) fn gate(&self, now: Time, life: Option<u64>) -> Gate {
+        // The common case, without a lock.
+        if !self.is_on() {
+            return Gate::Try(self.round());
+        }
+        let mut state = self.lock();
+        if !self.is_on() {
+            return Gate::Try(self.round());
+        }
+        if state.closed || (life.is_some() && state.trying == life) {
+            return Gate::Shut;
+        }
+        if now < state.until {
+            return Gate::Wait(state.until);
+        }
+        state.trying = life;
+        Gate::Try(self.round())
+    }
+
+    /// The probe of `round` had nothing to try.
+    pub(crate) fn untried(&self, round: u64) {
+        if self.is_on() {
+            let mut state = self.lock();
+            if self.round() == round {
+                state.trying = None;
+            }
+        }
+    }
+
+    /// Makes the next probe due immediately.
+    pub(crate) fn hurry(&self) {
+        self.lock().until = Time::ZERO;
+        self.hurried.notify_waiters();
+    }
+
+    /// Waits until `due`, or until [`Pause::hurry`] makes the next try due.
+    pub(crate) async fn over(&self, due: Sleep, clock: &Clock) {
+        // Listens before it looks, so that no hurry passes unseen.
+        let hurried = self.hurried.notified();
+        if matches!(self.gate(clock.now(), None), Gate::Wait(_)) {
+            tokio::select! {
+                biased;
+                () = hurried => {}
+                () = due => {}
+            }
+        }
+    }
+
+    /// Why the node pauses, if it does.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.is_on().then(|| self.lock().reason.clone())
+    }
+
+    /// Reports the outcome of work begun in `round`: success, or a `condition` of the sink that
+    /// kept books back, of which `waiting` now wait. True if the pause began, ended or grew, so
+    /// that the node has to look at waiting carts.
+    pub(crate) fn weigh(
+        &self,
+        works: &Works,
+        round: u64,
+        condition: Option<&Failure>,
+        waiting: impl FnOnce() -> usize,
+    ) -> bool {
+        match condition {
+            None => self.passed(works, round),
+            Some(failure) => self.failed(works, round, failure, waiting),
+        }
+    }
+
+    fn passed(&self, works: &Works, round: u64) -> bool {
+        if !self.is_on() {
+            return false;
+        }
+        let (told, since) = {
+            let mut state = self.lock();
+            if self.round() != round || state.closed {
+                return false;
+            }
+            self.round.fetch_add(1, Ordering::AcqRel);
+            state.tries = 0;
+            state.trying = None;
+            self.on.store(false, Ordering::Release);
+            (state.told, state.since)
+        };
+        if told {
+            let after = works.clock.now() - since;
+            works.tell(Event::Available { node: self.name.clone(), after });
+            log::warn!("{} {} resumes after {}", self.what, self.name, seconds(after));
+        }
+        true
+    }
+
+    fn failed(
+        &self,
+        works: &Works,
+        round: u64,
+        failure: &Failure,
+        waiting: impl FnOnce() -> usize,
+    ) -> bool {
+        let now = works.clock.now();
+        let mut state = self.lock();
+        if state.closed || (self.is_on() && self.round() != round) {
+            return false;
+        }
+        let first = !self.is_on();
+        self.round.fetch_add(1, Ordering::AcqRel);
+        state.tries = state.tries.saturating_add(1);
+        state.trying = None;
+        state.reason = failure.reason().to_owned();
+        let hopeless = works.clock.is_simulated() && state.tries >= SIMULATED_TRIES;
+        state.closed = failure.kind() == FailureKind::Closed || hopeless;
+        let rest = state.rest(|| works.seed.stream(&self.name, "pause"));
+        state.until = now + rest;
+        if first {
+            state.since = now;
+            let known = state
+                .last
+                .as_ref()
+                .is_some_and(|(at, reason)| now - *at < QUIET && *reason == state.reason);
+            state.told = !known;
+            state.last = Some((now, state.reason.clone()));
+        }
+        self.on.store(true, Ordering::Release);
+        let (tell, closed) = (first && state.told, state.closed);
+        drop(state);
+        if closed {
+            works.shut(&self.name, failure.reason());
+        } else if tell {
+            self.tell(works, failure, rest, waiting());
+        }
+        true
+    }
+
+    fn tell(&self, works: &Works, failure: &Failure, retry: Duration, waiting: usize) {
+        works.tell(Event::Unavailable {
+            node: self.name.clone(),
+            reason: failure.reason().to_owned(),
+            retry,
+        });
+        // Logged as an error, so that quiet runs show it as well: work has stopped.
+        log::error!(
+            "{} {} is unavailable: {}; retrying in {}, then less often (up to every {}), \
+             {waiting} books wait",
+            self.what,
+            self.name,
+            failure.reason(),
+            seconds(retry),
+            seconds(LONGEST),
+        );
+    }
+}
+
+impl State {
+    fn rest(&mut self, chance: impl FnOnce() -> ChaCha8Rng) -> Duration {
+        let doubled = SHORTEST.saturating_mul(1 << (self.tries - 1).min(16));
+        let off: f64 = self.chance.get_or_insert_with(chance).random();
+        let rest = doubled.min(LONGEST).mul_f64(1.0 - JITTER * off);
+        rest.max(SHORTEST)
+    }
+}
+
+/// Formats a duration, such as `0.1 s`.
+pub(crate) fn seconds(span: Duration) -> String {
+    let tenths = (span.as_secs_f64() * 10.0).round() / 10.0;
+    format!("{tenths} s")
+}
+
+#[cfg(test)]
+mod tests;

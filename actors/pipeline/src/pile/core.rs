@@ -1,0 +1,318 @@
+//! Pile state that outlives its actor: the gate with parked carts, and offers by the application.
+//! Service to crews is in `service`.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use tokio::sync::Notify;
+
+use super::{Look, Pile};
+use crate::book::Book;
+use crate::cart::Cart;
+use crate::fates::Awaited;
+use crate::feeder::FeederCore;
+use crate::store::{Counts, Full, PileKey};
+use crate::trace::Act;
+use crate::works::{NodeStats, Works};
+use gopherworks_supervision::Port;
+use gopherworks_supervision::fault::{Deed, Point};
+use gopherworks_supervision::latch::Latch;
+
+/// Why an application's books were not accepted. Contains the books.
+#[derive(Debug, thiserror::Error)]
+pub enum OfferError {
+    /// The pile is closed or draining.
+    #[error("the pile takes no more books: it is draining or closed")]
+    Closed(Vec<Book>),
+    /// More books at once than the pile's capacity.
+    #[error("more books at once than the pile has room for")]
+    TooMany(Vec<Book>),
+    /// The pile is full. Only from [`PileCore::try_offer`]; [`PileCore::offer`] waits.
+    #[error("the pile is full")]
+    Full(Vec<Book>),
+}
+
+impl OfferError {
+    /// Returns the books.
+    pub fn into_books(self) -> Vec<Book> {
+        match self {
+            OfferError::Closed(books) | OfferError::TooMany(books) | OfferError::Full(books) => {
+                books
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Gate {
+    pub(super) takers: VecDeque<Cart>,
+    pub(super) givers: VecDeque<Cart>,
+    pub(super) sealed: bool,
+}
+
+/// State of a pile that outlives its actor.
+pub struct PileCore {
+    /// The pile's name.
+    pub name: String,
+    /// The pile's key in the store.
+    pub key: PileKey,
+    /// Number of its node in the pipeline, used in holder ids.
+    pub node: u32,
+    /// True for a staging dump.
+    pub dump: bool,
+    /// Capacity in books; `None` is unbounded.
+    pub capacity_books: Option<u64>,
+    /// Capacity in bytes; `None` is unbounded.
+    pub capacity_bytes: Option<u64>,
+    /// Sends to the pile's current actor.
+    pub port: Port<Pile>,
+    /// Counters of books and carts that left the pile.
+    pub stats: NodeStats,
+    pub(crate) works: Arc<Works>,
+    /// Its source, and the pile's share of the source's books.
+    pub(super) feeder: Option<(Arc<FeederCore>, usize)>,
+    /// Piles that crews empty into this one.
+    pub(super) upstream: Vec<Arc<PileCore>>,
+    /// Piles to wake when this one closes.
+    pub(super) downstream: OnceLock<Vec<Weak<PileCore>>>,
+    gate: Mutex<Gate>,
+    pub(super) closed: AtomicBool,
+    /// Carts are served on the caller's thread: the store answers synchronously and no faults are
+    /// configured. Set on first use.
+    pub(super) direct: OnceLock<bool>,
+    /// Set while a wake-up is pending; cleared when the actor looks.
+    pub(super) told: Latch,
+    /// Notified when space may have become available.
+    pub(super) room: Notify,
+    /// Serialises waiting offers, first come, first served.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for PileCore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PileCore")
+            .field("name", &self.name)
+            .field("counts", &self.counts())
+            .finish()
+    }
+}
+
+/// What a pile is built from; see [`PileCore::new`].
+#[derive(Debug)]
+pub struct PileParts {
+    /// The pile's name.
+    pub name: String,
+    /// The pile's key in the store.
+    pub key: PileKey,
+    /// Number of its node in the pipeline.
+    pub node: u32,
+    /// True for a staging dump.
+    pub dump: bool,
+    /// True if the application may not offer books: only crews and a source fill it.
+    pub sealed: bool,
+    /// Capacity in books; `None` is unbounded.
+    pub capacity_books: Option<u64>,
+    /// Capacity in bytes; `None` is unbounded.
+    pub capacity_bytes: Option<u64>,
+    /// Sends to the pile's current actor.
+    pub port: Port<Pile>,
+    /// Its source, and the pile's share of the source's books.
+    pub feeder: Option<(Arc<FeederCore>, usize)>,
+    /// Piles that crews empty into this one.
+    pub upstream: Vec<Arc<PileCore>>,
+}
+
+impl PileCore {
+    /// Creates a pile in the pipeline's store.
+    pub fn new(works: &Arc<Works>, parts: PileParts) -> Arc<Self> {
+        let core = Arc::new(Self {
+            name: parts.name,
+            key: parts.key,
+            node: parts.node,
+            dump: parts.dump,
+            capacity_books: parts.capacity_books,
+            capacity_bytes: parts.capacity_bytes,
+            port: parts.port,
+            stats: NodeStats::default(),
+            works: works.clone(),
+            feeder: parts.feeder,
+            upstream: parts.upstream,
+            downstream: OnceLock::new(),
+            gate: Mutex::new(Gate { sealed: parts.sealed, ..Gate::default() }),
+            closed: AtomicBool::new(false),
+            direct: OnceLock::new(),
+            told: Latch::new(),
+            room: Notify::new(),
+            turn: tokio::sync::Mutex::new(()),
+        });
+        if let Some((feeder, share)) = &core.feeder {
+            feeder.feeds(*share, &core);
+        }
+        core
+    }
+
+    /// Sets the piles to wake when this one closes. Only the first call has an effect.
+    pub fn leads_to(&self, downstream: Vec<Weak<PileCore>>) {
+        let _ = self.downstream.set(downstream);
+    }
+
+    pub(super) fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True while an injected fault makes the pile appear full.
+    pub(super) fn is_full(&self) -> bool {
+        (self.works.faults()).is_some_and(|faults| faults.is_full(&self.name))
+    }
+
+    /// How many books it holds, by state.
+    pub fn counts(&self) -> Counts {
+        self.works.store.counts(self.key)
+    }
+
+    /// True once no further books can arrive and none are left.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Parked carts: (waiting for books, waiting for space).
+    pub fn parked(&self) -> (usize, usize) {
+        let gate = self.gate();
+        (gate.takers.len(), gate.givers.len())
+    }
+
+    /// Its source, if it has one. The copies of a pile share one.
+    pub fn feeder(&self) -> Option<&Arc<FeederCore>> {
+        self.feeder.as_ref().map(|(feeder, _)| feeder)
+    }
+
+    /// Wakes the actor, unless a wake-up is pending. Lost if the actor is dead; the next
+    /// incarnation looks when it starts.
+    pub fn ring(&self) {
+        if !self.told.close() {
+            return;
+        }
+        if let Some(Deed::Duplicate) = self.works.message_fault(&self.name, Point::Look, None) {
+            let _ = self.port.send(Look);
+        }
+        if self.port.send(Look).is_err() {
+            self.told.open();
+        }
+    }
+
+    /// Space has become available without a book leaving: wakes offers and parked carts.
+    pub fn has_room(&self) {
+        self.room.notify_waiters();
+        self.ring();
+    }
+
+    /// Accepts no further offers by the application. Accepted books are processed.
+    pub fn seal(&self) {
+        self.gate().sealed = true;
+        self.room.notify_waiters();
+        self.ring();
+    }
+
+    /// Returns books not yet leased to a source that can produce them again.
+    pub(crate) fn recall(&self) {
+        drop(self.works.store.recall(self.key));
+        self.room.notify_waiters();
+        self.ring();
+    }
+
+    /// Accepts books from the application if there is space for all of them now.
+    ///
+    /// # Errors
+    /// [`OfferError`], with the books: none was accepted.
+    pub fn try_offer(&self, books: Vec<Book>) -> Result<(), OfferError> {
+        self.offered(books, |books| self.works.store.put(self.key, books))
+    }
+
+    /// Like `try_offer`, but returns one future per book, in order, resolving to its outcome.
+    ///
+    /// # Errors
+    /// Like [`PileCore::try_offer`].
+    pub fn try_offer_watched(&self, books: Vec<Book>) -> Result<Vec<Awaited>, OfferError> {
+        self.offered(books, |books| self.works.store.put_watched(self.key, books))
+    }
+
+    fn offered<T: Default>(
+        &self,
+        books: Vec<Book>,
+        put: impl FnOnce(Vec<Book>) -> Result<T, Full<Vec<Book>>>,
+    ) -> Result<T, OfferError> {
+        if books.is_empty() {
+            return Ok(T::default());
+        }
+        if self.capacity_books.is_some_and(|most| books.len() as u64 > most) {
+            return Err(OfferError::TooMany(books));
+        }
+        if self.is_full() {
+            return Err(OfferError::Full(books));
+        }
+        let count = books.len();
+        let put = {
+            let gate = self.gate();
+            if gate.sealed {
+                return Err(OfferError::Closed(books));
+            }
+            put(books)
+        };
+        match put {
+            Ok(done) => {
+                self.works.record(&self.name, &Act::Offer { books: count });
+                self.ring();
+                Ok(done)
+            }
+            Err(Full(books)) => Err(OfferError::Full(books)),
+        }
+    }
+
+    /// Accepts books from the application, all or none, waiting for space in the order of offers.
+    /// Dropping the future withdraws the offer: no book was accepted.
+    ///
+    /// # Errors
+    /// [`OfferError::Closed`] and [`OfferError::TooMany`], with the books.
+    pub async fn offer(&self, books: Vec<Book>) -> Result<(), OfferError> {
+        self.when_there_is_room(books, |books| self.try_offer(books)).await
+    }
+
+    /// Like `offer`, but returns one future per book, in order, resolving to its outcome.
+    ///
+    /// # Errors
+    /// Like [`PileCore::offer`].
+    pub async fn offer_watched(&self, books: Vec<Book>) -> Result<Vec<Awaited>, OfferError> {
+        self.when_there_is_room(books, |books| self.try_offer_watched(books)).await
+    }
+
+    async fn when_there_is_room<T>(
+        &self,
+        mut books: Vec<Book>,
+        offer: impl Fn(Vec<Book>) -> Result<T, OfferError>,
+    ) -> Result<T, OfferError> {
+        let _turn = self.turn.lock().await;
+        loop {
+            let room = self.room.notified();
+            let mut room = std::pin::pin!(room);
+            // Registers before trying, so that no notification is missed.
+            room.as_mut().enable();
+            match offer(books) {
+                Err(OfferError::Full(back)) => books = back,
+                done => return done,
+            }
+            room.await;
+        }
+    }
+
+    /// Returns every parked cart to its crew, and collects books that were returned to the pile;
+    /// for the end of a run.
+    pub fn evict(&self) {
+        let (takers, givers) = {
+            let mut gate = self.gate();
+            (std::mem::take(&mut gate.takers), std::mem::take(&mut gate.givers))
+        };
+        drop((takers, givers));
+        self.works.store.collect(self.key);
+    }
+}

@@ -1,0 +1,419 @@
+//! Service to crews: carts that ask for books, carts that bring some, and those that have to wait.
+//!
+//! A cart is served on the caller's thread if no cart is waiting; otherwise it is parked at the
+//! gate until books or space arrive, and is served by the thread that brings them. Checking the
+//! shelf and parking a cart happen under one lock, the gate's; a thread that changes the shelf and
+//! then checks the gate therefore misses no cart.
+
+use std::sync::Arc;
+use std::sync::MutexGuard;
+use std::sync::atomic::Ordering;
+
+use super::core::{Gate, PileCore};
+use super::{Deliver, Take};
+use crate::book::BookId;
+use crate::cart::{Cart, Room};
+use crate::custody::lease::Lease;
+use crate::event::Event;
+use crate::gopher::yard::{Leg, holder};
+use crate::store::{PileKey, Refused, Settled};
+use crate::trace::Act;
+use gopherworks_supervision::clock::Time;
+use gopherworks_supervision::fault::{Deed, Point};
+
+/// A cart that was admitted, and how.
+pub(super) struct Entered {
+    cart: Cart,
+    how: How,
+}
+
+enum How {
+    /// It had no books left to unload.
+    Empty,
+    /// Space is reserved for this many books.
+    Room(usize),
+    /// Its books were accepted from this pile; their ids are known if the run is traced.
+    Passed(Settled, PileKey, Option<Vec<BookId>>),
+}
+
+/// Outcome of admitting a loaded cart.
+enum Admission {
+    In(Entered),
+    Full(Cart),
+}
+
+impl PileCore {
+    fn is_direct(&self) -> bool {
+        let works = &self.works;
+        *(self.direct).get_or_init(|| works.faults().is_none())
+    }
+
+    /// An empty cart, held by `holder`, asks for books. Returned loaded if there are books and no
+    /// cart waits for them; otherwise it is parked, and continues through its crew's queue.
+    pub(crate) fn take(self: &Arc<Self>, cart: Cart, holder: u64) -> Option<Cart> {
+        if self.is_direct() {
+            return self.take_now(cart, holder);
+        }
+        let way = (self.name.as_str(), Point::Take);
+        self.works.pass(way, cart, self, Self::send_empty);
+        None
+    }
+
+    fn send_empty(&self, cart: Cart) {
+        let sent = self.port.send_with(|epoch| {
+            cart.hand_to(holder(self.node, epoch));
+            Take(cart)
+        });
+        if let Err(unsent) = sent {
+            let cart = unsent.into_inner().0;
+            cart.hand_to(0);
+            self.gate().takers.push_back(cart);
+            self.ring();
+        }
+    }
+
+    fn take_now(&self, mut cart: Cart, holder: u64) -> Option<Cart> {
+        let since = cart.due();
+        let store = &self.works.store;
+        store.collect(self.key);
+        let want = cart.want();
+        self.fill(want.books);
+        let gate = self.gate();
+        if gate.takers.is_empty() && !self.is_closed() {
+            let lease = store.lease(self.key, want, holder);
+            if let Some(lease) = lease {
+                let (givers, offers) = (!gate.givers.is_empty(), !gate.sealed);
+                drop(gate);
+                self.load(&mut cart, lease, since);
+                if givers {
+                    self.serve_others(since);
+                }
+                if offers {
+                    self.room.notify_waiters();
+                }
+                return Some(cart);
+            }
+        }
+        self.park_taker(gate, cart);
+        self.stats.waited();
+        self.ring();
+        None
+    }
+
+    /// A loaded cart arrives. Returned with its next leg if there is space and no cart waits for
+    /// it; otherwise it is parked, and continues through its crew's queue.
+    pub(crate) fn deliver(self: &Arc<Self>, cart: Cart) -> Option<(Cart, Leg)> {
+        if self.is_direct() {
+            return self.deliver_now(cart);
+        }
+        let way = (self.name.as_str(), Point::Deliver);
+        self.works.pass(way, cart, self, Self::send_loaded);
+        None
+    }
+
+    fn send_loaded(&self, cart: Cart) {
+        let sent = self.port.send_with(|epoch| {
+            cart.hand_to(holder(self.node, epoch));
+            Deliver(cart)
+        });
+        if let Err(unsent) = sent {
+            let cart = unsent.into_inner().0;
+            cart.hand_to(0);
+            self.gate().givers.push_back(cart);
+            self.ring();
+        }
+    }
+
+    fn deliver_now(&self, mut cart: Cart) -> Option<(Cart, Leg)> {
+        let since = cart.due();
+        let gate = self.gate();
+        // A reservation belongs to this cart, so it may go before carts that wait for space.
+        if cart.body().room.is_some() || gate.givers.is_empty() {
+            match self.admit(cart, true) {
+                Admission::In(entered) => {
+                    let takers = !gate.takers.is_empty();
+                    drop(gate);
+                    let next = self.entered(entered, since);
+                    if takers {
+                        self.serve_others(since);
+                    }
+                    return Some(next);
+                }
+                Admission::Full(back) => cart = back,
+            }
+        }
+        self.park_giver(gate, cart);
+        self.stats.waited();
+        self.ring();
+        None
+    }
+
+    fn park_taker(&self, mut gate: MutexGuard<'_, Gate>, cart: Cart) {
+        cart.hand_to(0);
+        gate.takers.push_back(cart);
+    }
+
+    fn park_giver(&self, mut gate: MutexGuard<'_, Gate>, cart: Cart) {
+        cart.hand_to(0);
+        match cart.body().room {
+            Some(_) => gate.givers.push_front(cart),
+            None => gate.givers.push_back(cart),
+        }
+    }
+
+    /// An empty cart that was sent to the actor: parked until it is served.
+    pub(super) fn has_come_empty(&self, cart: Cart) {
+        self.park_taker(self.gate(), cart);
+    }
+
+    /// A loaded cart that was sent to the actor: parked until it is served.
+    pub(super) fn has_come_loaded(&self, cart: Cart) {
+        self.park_giver(self.gate(), cart);
+    }
+
+    /// Moves books from the feeder to the shelf, as far as there is space, if fewer than `want`
+    /// are ready.
+    fn fill(&self, want: usize) {
+        if let Some((feeder, share)) = &self.feeder
+            && let Some(missing) = want.checked_sub(self.counts().ready)
+            && missing > 0
+            && !self.is_full()
+        {
+            feeder.fill(*share, self, missing);
+        }
+    }
+
+    /// Like `fill`, for the first parked cart, or for `want` books if none is parked.
+    fn fill_for_next(&self, want: usize) {
+        if self.feeder.is_some() {
+            let next = self.gate().takers.front().map(|cart| cart.want().books);
+            self.fill(next.unwrap_or(want));
+        }
+    }
+
+    /// Serves parked carts after a direct service made that possible.
+    fn serve_others(&self, since: Time) {
+        self.serve(since);
+        if self.counts().next_due.is_some() {
+            self.ring();
+        }
+    }
+
+    /// Serves all parked carts that can be served. `since` is when that became possible, by the
+    /// schedule of the cart that made it so, so that a late timer delays no schedule.
+    pub(super) fn serve(&self, since: Time) {
+        let store = &self.works.store;
+        loop {
+            store.collect(self.key);
+            self.fill_for_next(1);
+            let mut let_in = false;
+            while let Some((cart, lease)) = self.next_taker() {
+                self.grant(cart, lease, since);
+                self.fill_for_next(0);
+            }
+            while let Some(entered) = self.next_giver() {
+                let_in = true;
+                let (cart, leg) = self.entered(entered, since);
+                cart.put(leg);
+            }
+            // Their books may be what other carts wait for.
+            if !let_in {
+                break;
+            }
+        }
+        // Space may have become available without a movement: a reservation given up, or a stale
+        // lease.
+        self.room.notify_waiters();
+    }
+
+    /// Unparks the first cart that waits for books, with a lease, in one step: books that arrive
+    /// meanwhile find it parked or served.
+    fn next_taker(&self) -> Option<(Cart, Lease)> {
+        let mut gate = self.gate();
+        self.couple(&mut gate);
+        let want = gate.takers.front()?.want();
+        let lease = self.works.store.lease(self.key, want, self.holder())?;
+        Some((gate.takers.pop_front()?, lease))
+    }
+
+    /// Couples adjacent waiting carts of one crew, as far as there are books for them.
+    fn couple(&self, gate: &mut Gate) {
+        let Some(first) = gate.takers.front() else {
+            return;
+        };
+        let (carts, books) = (first.yard().coupling(), first.yard().want().books.max(1));
+        if first.carts() >= carts || gate.takers.len() < 2 {
+            return;
+        }
+        let carts = carts.min(self.counts().ready.div_ceil(books));
+        while let [Some(first), Some(second)] = [gate.takers.front(), gate.takers.get(1)]
+            && first.carts() + second.carts() <= carts
+            && Arc::ptr_eq(first.yard(), second.yard())
+        {
+            if let Some(second) = gate.takers.remove(1)
+                && let Some(first) = gate.takers.front_mut()
+            {
+                first.couple(second);
+            }
+        }
+    }
+
+    /// Admits the first cart that brings books; it stays parked if there is no space. Carts with a
+    /// reservation go first, since others may wait for the space it holds.
+    fn next_giver(&self) -> Option<Entered> {
+        let mut gate = self.gate();
+        let kept = (gate.givers.iter()).position(|cart| cart.body().room.is_some());
+        let cart = gate.givers.remove(kept.unwrap_or(0))?;
+        match self.admit(cart, false) {
+            Admission::Full(cart) => {
+                gate.givers.push_front(cart);
+                None
+            }
+            Admission::In(entered) => Some(entered),
+        }
+    }
+
+    /// Admits a loaded cart: reserves space for it if unloading takes time, otherwise accepts its
+    /// books. With `likely`, skips the check that spares a refusal.
+    fn admit(&self, mut cart: Cart, likely: bool) -> Admission {
+        if cart.body().room.is_none() && self.is_full() {
+            return Admission::Full(cart);
+        }
+        let store = &self.works.store;
+        if cart.body().room.is_none() && cart.yard().unloads_in_time() {
+            let (books, bytes) = cart.load_size();
+            let Some(room) = Room::keep(store, self.key, books, bytes) else {
+                return Admission::Full(cart);
+            };
+            cart.body_mut().room = Some(room);
+            let how = How::Room(books);
+            return Admission::In(Entered { cart, how });
+        }
+        if !likely && cart.body().room.is_none() && !self.may_pass(&cart) {
+            return Admission::Full(cart);
+        }
+        let room = cart.body_mut().room.take();
+        let ids = self.works.is_traced().then(|| cart.ids());
+        let Some((lease, worked)) = cart.unload() else {
+            let how = How::Empty;
+            return Admission::In(Entered { cart, how });
+        };
+        let from = lease.pile();
+        let again = self.works.message_fault(&self.name, Point::Settle, None);
+        let twin = again.is_some_and(|deed| deed == Deed::Duplicate).then(|| lease.twin());
+        let reserved = room.and_then(Room::spend);
+        let admission = match store.pass_on(lease, worked, self.key, reserved) {
+            Ok(settled) => Admission::In(Entered { cart, how: How::Passed(settled, from, ids) }),
+            Err(Refused { lease, worked }) => {
+                let body = cart.body_mut();
+                body.lease = Some(lease);
+                body.worked = worked;
+                Admission::Full(cart)
+            }
+        };
+        if let Some(twin) = twin.filter(|_| !matches!(admission, Admission::Full(_))) {
+            // A duplicated settlement has to be found stale.
+            store.settle(twin);
+        }
+        admission
+    }
+
+    /// False if the store is sure to refuse the cart's books.
+    fn may_pass(&self, cart: &Cart) -> bool {
+        let body = cart.body();
+        match &body.lease {
+            // Only custody can count worked or marked books.
+            Some(lease) if body.worked.is_none() && lease.is_unmarked() => {
+                (self.works.store).has_room(self.key, lease.len(), lease.bytes())
+            }
+            _ => true,
+        }
+    }
+
+    /// Follow-up of an admission, outside the gate's lock. Returns the cart with its next leg.
+    fn entered(&self, Entered { mut cart, how }: Entered, since: Time) -> (Cart, Leg) {
+        cart.not_before(since);
+        match how {
+            How::Room(books) => {
+                let name = cart.name();
+                self.works.record(&self.name, &Act::Admit { cart: name, books });
+                return (cart, Leg::Unload);
+            }
+            How::Empty | How::Passed(Settled::Stale, ..) => {}
+            How::Passed(settled, from, ids) => {
+                if let Some(books) = &ids {
+                    let cart = cart.name();
+                    self.works.record(&self.name, &Act::Pass { cart, books });
+                }
+                // The upstream pile has fewer leased books: it may be drained, or have books
+                // returned.
+                if let Some(above) = self.upstream.iter().find(|pile| pile.key == from) {
+                    above.look_if_waiting(settled);
+                }
+            }
+        }
+        cart.leave_slot();
+        cart.body_mut().room = None;
+        (cart, Leg::Return)
+    }
+
+    fn holder(&self) -> u64 {
+        holder(self.node, 0)
+    }
+
+    fn load(&self, cart: &mut Cart, lease: Lease, since: Time) {
+        cart.not_before(since);
+        cart.load(lease);
+        self.stats.carts_with(cart.carts(), cart.len());
+        if self.works.is_traced() {
+            let (cart, books) = (cart.name(), &cart.ids());
+            self.works.record(&self.name, &Act::Lease { cart, books });
+        }
+    }
+
+    fn grant(&self, mut cart: Cart, lease: Lease, since: Time) {
+        self.load(&mut cart, lease, since);
+        cart.put(Leg::Load);
+    }
+
+    /// Wakes the pile after a settlement, if that matters to it: books were returned, or it is
+    /// drained.
+    pub(crate) fn look_if_waiting(&self, settled: Settled) {
+        let looks = match settled {
+            Settled::Done { returned: 0, last, .. } => last && self.counts().is_drained(),
+            _ => true,
+        };
+        if looks {
+            self.ring();
+        }
+    }
+
+    /// Closes the pile if no further books can arrive and none are left. Parked carts are retired.
+    pub(super) fn close_if_done(&self) {
+        let retire = {
+            let mut gate = self.gate();
+            if !self.is_closed() {
+                let fed = gate.sealed
+                    && (self.feeder.as_ref()).is_none_or(|(feeder, share)| feeder.is_done(*share))
+                    && self.upstream.iter().all(|pile| pile.is_closed());
+                if !fed || !gate.givers.is_empty() || !self.counts().is_drained() {
+                    return;
+                }
+                self.closed.store(true, Ordering::Release);
+                self.works
+                    .tell(Event::Closed { node: self.name.clone(), at: self.works.clock.now() });
+            }
+            std::mem::take(&mut gate.takers)
+        };
+        for cart in retire {
+            let yard = cart.yard().clone();
+            yard.retire(cart);
+        }
+        for below in self.downstream.get().into_iter().flatten() {
+            if let Some(below) = below.upgrade() {
+                below.ring();
+            }
+        }
+        self.works.change();
+    }
+}

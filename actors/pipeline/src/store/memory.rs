@@ -1,0 +1,356 @@
+//! Custody in memory: books survive the death of any actor, but not of the process.
+
+mod buffers;
+mod settle;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use tokio::sync::Notify;
+
+use super::{Bell, Bound, Charges, Counts, Full, Numbered, PileKey, Promises, Settled, Want};
+use crate::book::{Book, BookId};
+use crate::custody::lease::{End, Home, Lease, Unbound};
+use crate::custody::ledger::{Fate, Ids, Ledger, LedgerReport};
+use crate::custody::shelf::{Charge, DeadLetter, Settlement, Shelf};
+use crate::fates::{Awaited, Fates};
+use gopherworks_supervision::clock::{Clock, Time};
+
+use buffers::Buffers;
+
+/// Most dead letters kept; beyond that the oldest is discarded, but still counted in the ledger.
+pub const DEAD_KEPT: usize = 10_000;
+
+/// Aligned, so that piles of different arbiters share no cache line.
+#[repr(align(128))]
+struct Place {
+    shelf: Mutex<Shelf>,
+    inbox: Mutex<Vec<Unbound>>,
+    waiting: AtomicUsize,
+    home: Arc<Home>,
+}
+
+/// The books of all piles, outside the actors.
+///
+/// # Guarantees
+/// A `put` that returned `Ok` has stored the books as durably as [`Custody::promises`] says; `Full`
+/// has stored nothing. Settling is idempotent: the first settlement or revocation of a lease wins,
+/// all others return [`Settled::Stale`]. A dropped lease is returned through
+/// [`Custody::give_back`]. Locks are taken in the order of keys and held only for pure code.
+pub struct Custody {
+    piles: Vec<Place>,
+    ledger: Ledger,
+    fates: Fates,
+    dead: Mutex<(VecDeque<DeadLetter>, u64)>,
+    deaths: Notify,
+    charges: OnceLock<Charges>,
+    clock: Clock,
+    bell: Bell,
+    buffers: Buffers,
+}
+
+impl std::fmt::Debug for Custody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Custody")
+            .field("piles", &self.piles.len())
+            .field("ledger", &self.ledger())
+            .finish()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Pure code cannot leave a shelf half changed, so poisoning is ignored.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Custody {
+    /// A store with one pile for each `(bound, max_attempts)`, keyed by index. `bell` is called
+    /// when a lease was returned to a pile.
+    pub fn new(
+        piles: impl IntoIterator<Item = (Bound, u32)>,
+        clock: Clock,
+        bell: Bell,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|me: &Weak<Self>| Self {
+            piles: piles
+                .into_iter()
+                .enumerate()
+                .map(|(key, (bound, max_attempts))| Place {
+                    shelf: Mutex::new(Shelf::new(PileKey(key as u32), bound, max_attempts)),
+                    // Returns are at most one per cart: with up to 64 carts a drop never
+                    // allocates.
+                    inbox: Mutex::new(Vec::with_capacity(64)),
+                    waiting: AtomicUsize::new(0),
+                    home: Home::of(me.clone()),
+                })
+                .collect(),
+            ledger: Ledger::default(),
+            fates: Fates::default(),
+            dead: Mutex::default(),
+            deaths: Notify::new(),
+            charges: OnceLock::new(),
+            clock,
+            bell,
+            buffers: Buffers::default(),
+        })
+    }
+
+    fn place(&self, pile: PileKey) -> &Place {
+        &self.piles[pile.index()]
+    }
+
+    fn shelf(&self, pile: PileKey) -> MutexGuard<'_, Shelf> {
+        lock(&self.place(pile).shelf)
+    }
+
+    /// Books a settlement in the ledger, under the shelf's lock, so that no snapshot counts a book
+    /// twice or not at all.
+    fn account(&self, end: End, done: Settlement, last: bool) -> (Settled, Settlement) {
+        fn ids(books: &[Book]) -> impl Iterator<Item = BookId> {
+            books.iter().map(|book| book.id)
+        }
+        if end == End::Burned && !done.acked.is_empty() {
+            self.burned(&done.acked, done.acked_ids);
+        }
+        if !done.dropped.is_empty() {
+            self.ledger.end(Fate::Dropped, ids(&done.dropped));
+            self.fates.end(Fate::Dropped, ids(&done.dropped));
+        }
+        if !done.recalled.is_empty() {
+            self.ledger.recall(done.recalled.len() as u64);
+        }
+        if !done.buried.is_empty() {
+            let ids = || done.buried.iter().map(|dead| dead.book.id);
+            self.ledger.end(Fate::Dead, ids());
+            self.fates.end(Fate::Dead, ids());
+        }
+        let settled = Settled::Done {
+            acked: done.acked.len(),
+            returned: done.returned,
+            buried: done.buried.len(),
+            dropped: done.dropped.len(),
+            last,
+        };
+        (settled, done)
+    }
+
+    /// Reports charged attempts; called outside all locks.
+    fn charge(&self, charged: Vec<Charge>) {
+        if let Some(tell) = self.charges.get() {
+            charged.into_iter().for_each(tell);
+        }
+    }
+
+    fn bury(&self, buried: Vec<DeadLetter>) {
+        if buried.is_empty() {
+            return;
+        }
+        let mut forgotten = Vec::new();
+        {
+            let mut dead = lock(&self.dead);
+            dead.0.extend(buried);
+            while dead.0.len() > DEAD_KEPT {
+                forgotten.extend(dead.0.pop_front());
+                dead.1 += 1;
+            }
+        }
+        // Bodies may delete files when dropped, so this is outside the lock.
+        drop(forgotten);
+        self.deaths.notify_one();
+    }
+
+    /// Numbers books and stores all or none; calls `told` with each id before its book can be
+    /// leased.
+    fn place_all(
+        &self,
+        pile: PileKey,
+        mut books: Vec<Book>,
+        mut told: impl FnMut(BookId),
+    ) -> Result<(), Full<Vec<Book>>> {
+        let bytes = books.iter().map(Book::size).sum();
+        let mut shelf = self.shelf(pile);
+        if !shelf.has_room(books.len(), bytes) {
+            return Err(Full(books));
+        }
+        let first = self.ledger.number(books.len() as u64);
+        self.ledger.offer(books.len() as u64);
+        for (i, book) in books.iter_mut().enumerate() {
+            book.id = BookId(first.0 + i as u64);
+            told(book.id);
+        }
+        let ids = Ids { first, step: 1 };
+        shelf.put_all(books, bytes, Some(ids));
+        Ok(())
+    }
+
+    /// Locks two shelves, in the order of their keys.
+    fn both(&self, from: PileKey, to: PileKey) -> (MutexGuard<'_, Shelf>, MutexGuard<'_, Shelf>) {
+        if from < to {
+            let source = self.shelf(from);
+            (source, self.shelf(to))
+        } else {
+            let target = self.shelf(to);
+            (self.shelf(from), target)
+        }
+    }
+
+    /// Counts burned books.
+    fn burned(&self, books: &[Book], ids: Option<Ids>) {
+        match ids {
+            Some(ids) => {
+                (self.ledger).end_all(Fate::Burned, ids, books.len() as u64);
+            }
+            None => self.ledger.end(Fate::Burned, books.iter().map(|book| book.id)),
+        }
+        self.fates.end(Fate::Burned, books.iter().map(|book| book.id));
+    }
+
+    /// Reads the clock only if the time is needed.
+    fn now_if(&self, matters: bool) -> Time {
+        if matters { self.clock.now() } else { Time::ZERO }
+    }
+
+    fn carry_out(&self, shelf: &mut Shelf, unbound: Unbound, now: Time) -> (Settled, Settlement) {
+        let end = unbound.end;
+        let done = shelf.settle(unbound, now);
+        self.account(end, done, shelf.is_idle())
+    }
+
+    /// What stored books survive.
+    pub fn promises(&self) -> Promises {
+        Promises::MEMORY
+    }
+
+    /// Stores new books, in order, and assigns their ids; they count as offered from now on.
+    pub fn put(&self, pile: PileKey, books: Vec<Book>) -> Result<(), Full<Vec<Book>>> {
+        self.place_all(pile, books, |_| {})
+    }
+
+    /// Like [`Custody::put`], but returns one future per book, in order, resolving to its outcome.
+    pub fn put_watched(
+        &self,
+        pile: PileKey,
+        books: Vec<Book>,
+    ) -> Result<Vec<Awaited>, Full<Vec<Book>>> {
+        let mut awaited = Vec::with_capacity(books.len());
+        let put = self.place_all(pile, books, |book| awaited.push(self.fates.watch(book)));
+        put.map(|()| awaited)
+    }
+
+    /// The run is over: futures of [`Custody::put_watched`] that are still pending resolve to
+    /// `None`.
+    pub fn unwatch(&self) {
+        self.fates.close();
+    }
+
+    /// Reserves `count` consecutive ids, for books that will be stored by
+    /// [`Custody::put_numbered`]; returns the first. Ids of a source's books thus do not depend on
+    /// how they are dealt out.
+    pub fn number(&self, count: u64) -> BookId {
+        self.ledger.number(count)
+    }
+
+    /// Stores new books that have ids from [`Custody::number`]; they count as offered from now on.
+    pub fn put_numbered(&self, pile: PileKey, books: Numbered) -> Result<(), Full<Numbered>> {
+        let mut shelf = self.shelf(pile);
+        if !shelf.has_room(books.len(), books.bytes()) {
+            return Err(Full(books));
+        }
+        self.ledger.offer(books.len() as u64);
+        let (books, bytes, ids) = books.into_parts();
+        shelf.put_from_source(books, bytes, ids);
+        Ok(())
+    }
+
+    /// Removes and returns books that were stored by [`Custody::put_numbered`] and never leased:
+    /// their source can produce them again, and they no longer count as offered. If all books of
+    /// the pile came that way, those that return untried from now on are removed as well, see
+    /// [`Custody::recalls`]. By default removes nothing.
+    pub fn recall(&self, pile: PileKey) -> Vec<Book> {
+        let mut shelf = self.shelf(pile);
+        let books = shelf.recall();
+        self.ledger.recall(books.len() as u64);
+        books
+    }
+
+    /// True if books that return to `pile` untried go back to their source.
+    pub fn recalls(&self, pile: PileKey) -> bool {
+        self.shelf(pile).is_recalling()
+    }
+
+    /// How many more books `pile` admits now, by its bound in books alone; to size a `put`.
+    pub fn room(&self, pile: PileKey) -> usize {
+        self.shelf(pile).room()
+    }
+
+    /// Leases up to `want` ready books, oldest first; `None` if none is ready.
+    pub fn lease(&self, pile: PileKey, want: Want, holder: u64) -> Option<Lease> {
+        let mut shelf = self.shelf(pile);
+        let now = self.now_if(shelf.is_delaying());
+        let buffer = || self.buffers.take(want.books);
+        let batch = shelf.lease(want, now, holder, buffer);
+        drop(shelf);
+        let home = &self.place(pile).home;
+        batch.map(|batch| Lease::new(batch, home.clone()))
+    }
+
+    /// True if the books could be stored now. A snapshot, to avoid futile attempts.
+    pub fn has_room(&self, pile: PileKey, books: usize, bytes: u64) -> bool {
+        self.shelf(pile).has_room(books, bytes)
+    }
+
+    /// Reserves space for books that are about to come; false if there is none.
+    pub fn reserve(&self, pile: PileKey, books: usize, bytes: u64) -> bool {
+        self.shelf(pile).reserve(books, bytes)
+    }
+
+    /// Releases a reservation of [`Custody::reserve`].
+    pub fn release(&self, pile: PileKey, books: usize, bytes: u64) {
+        self.shelf(pile).release(books, bytes);
+        (self.bell)(pile);
+    }
+
+    /// Counts `count` books that are burned although an earlier burn of them had begun.
+    pub fn reburning(&self, count: u64) {
+        self.ledger.reburned(count);
+    }
+
+    /// How many books the pile holds, by state.
+    pub fn counts(&self, pile: PileKey) -> Counts {
+        let place = self.place(pile);
+        let shelf = lock(&place.shelf);
+        Counts {
+            ready: shelf.ready(),
+            leased: shelf.leased(),
+            inbox: place.waiting.load(Ordering::Acquire),
+            reserved: shelf.reserved(),
+            next_due: shelf.next_due(),
+        }
+    }
+
+    /// A consistent account of all books.
+    pub fn ledger(&self) -> LedgerReport {
+        let shelves: Vec<_> = self.piles.iter().map(|place| lock(&place.shelf)).collect();
+        let in_flight = shelves.iter().map(|shelf| shelf.ready() + shelf.leased()).sum::<usize>();
+        self.ledger.report(in_flight as u64)
+    }
+
+    /// Removes and returns the dead letters, oldest first, and how many had to be discarded since
+    /// the last call.
+    pub fn take_dead(&self) -> (Vec<DeadLetter>, u64) {
+        let mut dead = lock(&self.dead);
+        (dead.0.drain(..).collect(), std::mem::take(&mut dead.1))
+    }
+
+    /// Sets the callback for charged attempts, called outside all locks. Only the first call,
+    /// before the start, has an effect. By default ignored.
+    pub fn tell_charges(&self, told: Charges) {
+        let _ = self.charges.set(told);
+    }
+
+    /// Notified when a book became a dead letter.
+    pub fn deaths(&self) -> &Notify {
+        &self.deaths
+    }
+}

@@ -1,0 +1,229 @@
+//! The ends of leases: settled, passed on to another pile, returned, or revoked.
+
+use std::sync::atomic::Ordering;
+
+use super::{Custody, lock};
+use crate::book::Book;
+use crate::custody::lease::{End, Lease, Unbound, Verdict};
+use crate::store::{PileKey, Refused, Settled, Worked};
+use gopherworks_supervision::planted::{self, Defect};
+
+impl Custody {
+    /// Settles a lease by its marks. Without any marks all its books are acked; with some,
+    /// unmarked books return to the pile.
+    pub fn settle(&self, lease: Lease) -> Settled {
+        if lease.is_whole() {
+            return self.settle_whole(lease);
+        }
+        let pile = lease.pile();
+        let Some(unbound) = lease.unbind(Verdict::Ack) else {
+            return Settled::Stale;
+        };
+        let now = self.now_if(!unbound.verdicts.is_empty());
+        let mut shelf = self.shelf(pile);
+        let (settled, mut done) = self.carry_out(&mut shelf, unbound, now);
+        drop(shelf);
+        self.charge(std::mem::take(&mut done.charged));
+        self.bury(std::mem::take(&mut done.buried));
+        self.buffers.give(done.acked);
+        settled
+    }
+
+    /// Stores the books on `to` and settles their lease, atomically if one engine has both piles.
+    /// With `reserved` (books, bytes), uses up a reservation made by [`Custody::reserve`], or
+    /// releases it if the lease is stale.
+    pub fn pass_on(
+        &self,
+        lease: Lease,
+        worked: Worked,
+        to: PileKey,
+        reserved: Option<(usize, u64)>,
+    ) -> Result<Settled, Refused> {
+        if worked.is_none() && lease.is_unmarked() {
+            return self.pass_whole(lease, to, reserved);
+        }
+        let from = lease.pile();
+        debug_assert_ne!(from, to, "a pile never passes on to itself");
+        let (mut source, mut target) = self.both(from, to);
+        if let Some((books, bytes)) = reserved {
+            target.release(books, bytes);
+        } else {
+            let (books, bytes) = passing(&lease, &worked);
+            if books > 0 && !target.has_room(books, bytes) {
+                drop((source, target));
+                return Err(Refused { lease, worked });
+            }
+        }
+        let Some(mut unbound) = lease.unbind(Verdict::Ack) else {
+            return Ok(Settled::Stale);
+        };
+        // Marks are made for failures only: an unmarked book passes, if the work produced one.
+        let count = unbound.batch.books.len();
+        let there = |index: usize| match &worked {
+            Some(worked) => worked.get(index).is_some_and(Option::is_some),
+            None => true,
+        };
+        if !(unbound.verdicts.is_empty() && (0..count).all(there)) {
+            unbound.verdicts.resize(count, Verdict::Return);
+            for (index, verdict) in unbound.verdicts.iter_mut().enumerate() {
+                match verdict {
+                    Verdict::Return if there(index) => *verdict = Verdict::Ack,
+                    Verdict::Ack if !there(index) => *verdict = Verdict::Return,
+                    _ => {}
+                }
+            }
+        }
+        let passed: Option<Vec<bool>> = worked
+            .is_some()
+            .then(|| (0..count).map(|index| *unbound.verdict(index) == Verdict::Ack).collect());
+        let now = self.now_if(!unbound.verdicts.is_empty());
+        let (settled, mut done) = self.carry_out(&mut source, unbound, now);
+        let mut refused = Vec::new();
+        match (worked, passed) {
+            (Some(worked), Some(passed)) => {
+                let mut books = Vec::with_capacity(count);
+                for (book, passed) in worked.into_iter().zip(passed) {
+                    match book {
+                        Some(book) if passed => books.push(book),
+                        other => refused.push(other),
+                    }
+                }
+                let bytes = books.iter().map(Book::size).sum();
+                target.put_all(books, bytes, None);
+            }
+            _ => {
+                let books = std::mem::take(&mut done.acked);
+                target.put_all(books, done.acked_bytes, done.acked_ids);
+            }
+        }
+        drop((source, target));
+        self.charge(std::mem::take(&mut done.charged));
+        self.bury(std::mem::take(&mut done.buried));
+        // Bodies may delete files when dropped, so this is outside the locks.
+        self.buffers.give(std::mem::take(&mut done.acked));
+        drop((done, refused));
+        Ok(settled)
+    }
+
+    /// Returns a dropped lease: settles it by its marks, where unmarked books return to the pile.
+    /// Only queues it and wakes the pile, which completes it by [`Custody::collect`].
+    pub fn give_back(&self, mut unbound: Unbound) {
+        if planted::has(Defect::StoreAcksEarly) && unbound.rest == Verdict::Return {
+            unbound.rest = Verdict::Ack;
+        }
+        let pile = unbound.batch.pile;
+        let place = self.place(pile);
+        {
+            let mut inbox = lock(&place.inbox);
+            inbox.push(unbound);
+            place.waiting.store(inbox.len(), Ordering::Release);
+        }
+        (self.bell)(pile);
+    }
+
+    /// Settles queued returns; returns how many leases there were.
+    pub fn collect(&self, pile: PileKey) -> usize {
+        let place = self.place(pile);
+        if place.waiting.load(Ordering::Acquire) == 0 {
+            return 0;
+        }
+        let now = self.clock.now();
+        let (mut buried, mut charged) = (Vec::new(), Vec::new());
+        // Both locks together, so that no count misses a book in between.
+        let mut shelf = lock(&place.shelf);
+        let mut inbox = lock(&place.inbox);
+        let home = inbox.len();
+        // Dropping may delete files or run user code, so it is done outside the locks.
+        let mut gone = Vec::new();
+        for unbound in inbox.drain(..) {
+            let (_, mut done) = self.carry_out(&mut shelf, unbound, now);
+            buried.append(&mut done.buried);
+            charged.append(&mut done.charged);
+            gone.push(done);
+        }
+        place.waiting.store(0, Ordering::Release);
+        drop((inbox, shelf));
+        drop(gone);
+        self.charge(charged);
+        self.bury(buried);
+        home
+    }
+
+    /// Revokes every lease of `pile` whose holder matches `lost`, for holders on hung threads.
+    /// Returns how many books came back.
+    pub fn revoke(&self, pile: PileKey, lost: &dyn Fn(u64) -> bool) -> usize {
+        let books = self.shelf(pile).revoke(lost);
+        (self.bell)(pile);
+        books
+    }
+
+    /// Acks all books of a lease.
+    fn settle_whole(&self, lease: Lease) -> Settled {
+        let pile = lease.pile();
+        let Some((batch, end)) = lease.unbind_whole() else {
+            return Settled::Stale;
+        };
+        let ids = batch.ids;
+        let (books, last) = {
+            let mut shelf = self.shelf(pile);
+            let books = shelf.settle_whole(batch);
+            if end == End::Burned {
+                self.burned(&books, ids);
+            }
+            (books, shelf.is_idle())
+        };
+        let acked = books.len();
+        self.buffers.give(books);
+        Settled::whole(acked, last)
+    }
+
+    /// Passes all books of a lease unchanged.
+    fn pass_whole(
+        &self,
+        lease: Lease,
+        to: PileKey,
+        reserved: Option<(usize, u64)>,
+    ) -> Result<Settled, Refused> {
+        let (mut source, mut target) = self.both(lease.pile(), to);
+        match reserved {
+            Some((books, bytes)) => target.release(books, bytes),
+            None if !target.has_room(lease.len(), lease.bytes()) => {
+                drop((source, target));
+                let worked = None;
+                return Err(Refused { lease, worked });
+            }
+            None => {}
+        }
+        let Some((batch, _)) = lease.unbind_whole() else {
+            return Ok(Settled::Stale);
+        };
+        let (bytes, ids) = (batch.bytes, batch.ids);
+        let books = source.settle_whole(batch);
+        let acked = books.len();
+        target.put_all(books, bytes, ids);
+        Ok(Settled::whole(acked, source.is_idle()))
+    }
+}
+
+/// Number and bytes of the books of a cartload that would pass.
+fn passing(lease: &Lease, worked: &Worked) -> (usize, u64) {
+    if worked.is_none() && lease.is_unmarked() {
+        return (lease.len(), lease.bytes());
+    }
+    let (mut books, mut bytes) = (0, 0);
+    for (index, book) in lease.books().iter().enumerate() {
+        match (worked, lease.marked(index)) {
+            (_, Verdict::Drop | Verdict::Refuse(_)) => {}
+            (Some(worked), _) => {
+                let size = worked.get(index).and_then(Option::as_ref).map(Book::size);
+                books += usize::from(size.is_some());
+                bytes += size.unwrap_or(0);
+            }
+            (None, _) => {
+                books += 1;
+                bytes += book.size();
+            }
+        }
+    }
+    (books, bytes)
+}

@@ -1,0 +1,25 @@
+//! Transforms: the work of gophers on books.
+
+use crate::book::Book;
+use gopherworks_supervision::failure::Failure;
+
+/// Work on one book, done by the gopher that pushes it. Each gopher has its own instance, made by
+/// a factory.
+///
+/// A panic charges an attempt to the book at hand and returns the rest of the cart without
+/// charging; the gopher restarts with a new instance.
+pub trait Transform: Send + 'static {
+    /// Returns the worked book, whose id is kept; `None` drops it on purpose (counted as `dropped`
+    /// in the ledger).
+    ///
+    /// # Errors
+    /// Transient: an attempt is charged and the original book returns to its pile. Permanent: it
+    /// becomes a dead letter.
+    fn apply(&mut self, book: Book) -> Result<Option<Book>, Failure>;
+
+    /// True, the default, if the work may take more than a few microseconds or access a disk: it
+    /// then runs in the thread pool, never on an arbiter.
+    fn blocks(&self) -> bool {
+        true
+    }
+}
