@@ -24,11 +24,12 @@ pub fn draw(graph: &Graph) -> String {
         }
     }
     out.push_str(
-        "  classDef pile fill:#efe3c8,stroke:#8a7a55,color:#222\n  classDef dump \
-         fill:#e2d3ee,stroke:#75608a,color:#222\n  \
+        "  classDef pile fill:#efe3c8,stroke:#8a7a55,color:#222\n  \
+         classDef dump fill:#e2d3ee,stroke:#75608a,color:#222\n  \
          classDef fire fill:#f6c9a8,stroke:#a5562a,color:#222\n  \
-         classDef requester fill:#cfe3f2,stroke:#4a7591,color:#222\n  classDef balancer \
-         fill:#d5ead0,stroke:#557a4c,color:#222\n  classDef shared stroke-width:4px\n",
+         classDef requester fill:#cfe3f2,stroke:#4a7591,color:#222\n  \
+         classDef balancer fill:#d5ead0,stroke:#557a4c,color:#222\n  \
+         classDef shared stroke-width:4px\n",
     );
     for (at, node) in graph.nodes.iter().enumerate() {
         let class = match node.role {

@@ -53,11 +53,10 @@ pub fn draw(graph: &Graph) -> String {
     let (wide, tall) = (number(wide.ceil()), number(tall.ceil()));
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {wide} {tall}\" width=\"{wide}\" \
-         height=\"{tall}\" \
-         role=\"img\" aria-labelledby=\"gw-title gw-desc\">\n<title id=\"gw-title\">{}</title>\n\
-         <desc id=\"gw-desc\">{}</desc>\n\
-         <style>{}</style>\n<defs>\n{}</defs>\n\
-         <rect class=\"gw-page\" width=\"{wide}\" height=\"{tall}\"/>\n{}{}</svg>\n",
+         height=\"{tall}\" role=\"img\" aria-labelledby=\"gw-title gw-desc\">\n\
+         <title id=\"gw-title\">{}</title>\n<desc id=\"gw-desc\">{}</desc>\n<style>{}</style>\n\
+         <defs>\n{}</defs>\n<rect class=\"gw-page\" width=\"{wide}\" height=\"{tall}\"/>\n\
+         {}{}</svg>\n",
         page::escaped(&graph.title),
         page::escaped(&told(graph)),
         style::STYLE,

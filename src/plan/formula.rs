@@ -95,8 +95,7 @@ impl Plan {
         if trip.is_none() && paths.latency.is_some() {
             unsaid.push(
                 "no speed-up: paths from piles to incinerators differ, so one gopher's round trip \
-                 is not \
-                 defined; set [model] t1"
+                 is not defined; set [model] t1"
                     .into(),
             );
         }

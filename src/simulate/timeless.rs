@@ -26,8 +26,7 @@ pub(super) fn said(plan: &Plan) -> String {
     let hint = match ring.iter().find_map(|(_, crew)| *crew) {
         Some(crew) => format!(
             "give a step a time, such as `--set crews.{crew}.steps.load=1ms`, \
-             or leave out the time \
-             limit, so that its source ends by itself"
+             or leave out the time limit, so that its source ends by itself"
         ),
         None => "give the workers a time, or the requester a rate and a number of requests, and \
                  leave out the time limit"

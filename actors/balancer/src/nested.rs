@@ -97,7 +97,6 @@ pub(super) fn warn(name: &str, on_behalf_of: u64, workers: usize) {
     log::warn!(
         "workers of `{name}` ask `{name}`{by} while they serve: when all {workers} do so at once, \
          none is free to answer; such a call fails after {NESTED_WITHIN:?} unless it has a \
-         deadline \
-         of its own"
+         deadline of its own"
     );
 }
