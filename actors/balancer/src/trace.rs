@@ -18,7 +18,7 @@ pub struct RequestRecord<'a> {
     pub at: Time,
     /// Name of the balancer or of the worker that acted.
     pub node: &'a str,
-    /// The action.
+    /// What the node did.
     pub act: RequestAct,
 }
 
