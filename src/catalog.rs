@@ -31,23 +31,24 @@ use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-pub mod burn;
+pub(crate) mod burn;
 mod closures;
 pub mod http;
 mod journal;
 pub(crate) mod locks;
 pub mod names;
-pub mod options;
+pub(crate) mod options;
 mod own;
 mod program;
 mod run_id;
 mod run_state;
-pub mod service;
-pub mod source;
+pub(crate) mod service;
+mod source;
 pub mod units;
 pub mod work;
 
 pub use options::{FilePath, OptionError, OptionHelp, OptionWarning, STANDARD_STREAM};
+pub use program::kill_all;
 pub use run_id::RunId;
 pub use run_state::RunState;
 pub(crate) use run_state::resolved;
@@ -204,29 +205,30 @@ impl<T: ?Sized + 'static> Kind<T> {
         });
     }
 
-    fn new<O>(
+    /// A kind whose product `make` makes and `boxed` boxes; `look` reports what this machine lacks.
+    fn new<O: KindOptions, P: 'static>(
         name: &str,
         help: &str,
         access: Access,
-        build: impl Fn(Arc<O>) -> Factory<T> + Send + Sync + 'static,
-    ) -> Self
-    where
-        O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
-    {
-        Self::with_look(name, help, access, build, |_: &O| Vec::new())
+        make: impl Fn(&O, &Site) -> Result<P, Failure> + Send + Sync + 'static,
+        boxed: fn(P) -> Box<T>,
+        look: fn(&O) -> Vec<OptionWarning>,
+    ) -> Self {
+        let make = Arc::new(make);
+        let build = move |options: Arc<O>| {
+            let make = make.clone();
+            Factory::new(move |site| make(&options, site).map(boxed))
+        };
+        Self::from_factory(name, help, access, build, look)
     }
 
-    /// `look` reports what this machine lacks for the options.
-    fn with_look<O>(
+    fn from_factory<O: KindOptions>(
         name: &str,
         help: &str,
         access: Access,
         build: impl Fn(Arc<O>) -> Factory<T> + Send + Sync + 'static,
         look: fn(&O) -> Vec<OptionWarning>,
-    ) -> Self
-    where
-        O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
-    {
+    ) -> Self {
         let schema = schemars::schema_for!(O);
         let known = schema.clone();
         Self {
@@ -248,6 +250,12 @@ impl<T: ?Sized + 'static> Kind<T> {
         }
     }
 }
+
+/// Options of a kind, read from a config file. They should deny unknown fields, so that misspelt
+/// keys are reported.
+pub trait KindOptions: DeserializeOwned + JsonSchema + Send + Sync + 'static {}
+
+impl<O: DeserializeOwned + JsonSchema + Send + Sync + 'static> KindOptions for O {}
 
 /// All kinds, by role and name. Adding a kind under an existing name replaces the earlier one.
 #[derive(Default)]
@@ -345,133 +353,91 @@ impl Catalog {
         self.services.keys().map(String::as_str)
     }
 
-    /// Adds a kind of source with options `O`. `O` should deny unknown fields, so that misspelt
-    /// keys are reported.
-    pub fn add_source<O, S>(
+    /// Adds a kind of source.
+    pub fn add_source<O: KindOptions, S: Source>(
         &mut self,
         name: &str,
         help: &str,
         make: impl Fn(&O, &Site) -> Result<S, Failure> + Send + Sync + 'static,
-    ) -> &mut Self
-    where
-        O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
-        S: Source,
-    {
-        let make = Arc::new(make);
-        let kind = Kind::new(name, help, Access::Read, move |options: Arc<O>| {
-            let make = make.clone();
-            Factory::new(move |site| Ok(Box::new(make(&options, site)?) as Box<dyn Source>))
-        });
+    ) -> &mut Self {
+        let boxed = |source: S| Box::new(source) as Box<dyn Source>;
+        let kind = Kind::new(name, help, Access::Read, make, boxed, |_| Vec::new());
         self.sources.insert(name.to_owned(), kind);
         self
     }
 
-    /// Adds a kind of work with options `O`.
-    pub fn add_work<O, W>(
+    /// Adds a kind of work.
+    pub fn add_work<O: KindOptions, W: Transform>(
         &mut self,
         name: &str,
         help: &str,
         make: impl Fn(&O, &Site) -> Result<W, Failure> + Send + Sync + 'static,
-    ) -> &mut Self
-    where
-        O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
-        W: Transform,
-    {
-        let make = Arc::new(make);
-        let kind = Kind::new(name, help, Access::Read, move |options: Arc<O>| {
-            let make = make.clone();
-            Factory::new(move |site| Ok(Box::new(make(&options, site)?) as Box<dyn Transform>))
-        });
+    ) -> &mut Self {
+        let boxed = |work: W| Box::new(work) as Box<dyn Transform>;
+        let kind = Kind::new(name, help, Access::Read, make, boxed, |_| Vec::new());
         self.works.insert(name.to_owned(), kind);
         self
     }
 
     /// Adds a kind of work that streams bodies. Adjacent filters share one pass over the body.
-    pub fn add_filter<O, F>(
+    pub fn add_filter<O: KindOptions, F: Filter>(
         &mut self,
         name: &str,
         help: &str,
         make: impl Fn(&O, &Site) -> Result<F, Failure> + Send + Sync + 'static,
-    ) -> &mut Self
-    where
-        O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
-        F: Filter,
-    {
+    ) -> &mut Self {
         let make = Arc::new(make);
-        let kind = Kind::new(name, help, Access::Read, move |options: Arc<O>| {
+        let build = move |options: Arc<O>| {
             let make = make.clone();
             WorkFactory::from_filter(move |site| make(&options, site))
-        });
+        };
+        let kind = Kind::from_factory(name, help, Access::Read, build, |_| Vec::new());
         self.works.insert(name.to_owned(), kind);
         self
     }
 
-    /// Adds a kind of burn with options `O`.
-    pub fn add_burn<O, B>(
+    /// Adds a kind of burn.
+    pub fn add_burn<O: KindOptions, B: Burn>(
         &mut self,
         name: &str,
         help: &str,
         make: impl Fn(&O, &Site) -> Result<B, Failure> + Send + Sync + 'static,
-    ) -> &mut Self
-    where
-        O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
-        B: Burn,
-    {
+    ) -> &mut Self {
         self.add_burn_with_look(name, help, make, |_| Vec::new())
     }
 
-    fn add_burn_with_look<O, B>(
+    fn add_burn_with_look<O: KindOptions, B: Burn>(
         &mut self,
         name: &str,
         help: &str,
         make: impl Fn(&O, &Site) -> Result<B, Failure> + Send + Sync + 'static,
         look: fn(&O) -> Vec<OptionWarning>,
-    ) -> &mut Self
-    where
-        O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
-        B: Burn,
-    {
-        let make = Arc::new(make);
-        let build = move |options: Arc<O>| {
-            let make = make.clone();
-            Factory::new(move |site| Ok(Box::new(make(&options, site)?) as Box<dyn Burn>))
-        };
-        let kind = Kind::with_look(name, help, Access::Write, build, look);
+    ) -> &mut Self {
+        let boxed = |burn: B| Box::new(burn) as Box<dyn Burn>;
+        let kind = Kind::new(name, help, Access::Write, make, boxed, look);
         self.burns.insert(name.to_owned(), kind);
         self
     }
 
-    /// Adds a kind of worker for balancers, with options `O`.
-    pub fn add_service<O, S>(
+    /// Adds a kind of worker for balancers.
+    pub fn add_service<O: KindOptions, S: Service>(
         &mut self,
         name: &str,
         help: &str,
         make: impl Fn(&O, &Site) -> Result<S, Failure> + Send + Sync + 'static,
-    ) -> &mut Self
-    where
-        O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
-        S: Service,
-    {
+    ) -> &mut Self {
         self.add_service_with_look(name, help, make, |_| Vec::new())
     }
 
-    fn add_service_with_look<O, S>(
+    fn add_service_with_look<O: KindOptions, S: Service>(
         &mut self,
         name: &str,
         help: &str,
         make: impl Fn(&O, &Site) -> Result<S, Failure> + Send + Sync + 'static,
         look: fn(&O) -> Vec<OptionWarning>,
-    ) -> &mut Self
-    where
-        O: DeserializeOwned + JsonSchema + Send + Sync + 'static,
-        S: Service,
-    {
-        let make = Arc::new(make);
-        let build = move |options: Arc<O>| {
-            let make = make.clone();
-            Factory::new(move |site| Ok(Box::new(make(&options, site)?) as Box<dyn Service>))
-        };
-        let kind = Kind::with_look(name, help, Access::Read, build, look);
+    ) -> &mut Self {
+        let boxed = |service: S| Box::new(service) as Box<dyn Service>;
+        let kind = Kind::new(name, help, Access::Read, make, boxed, look);
         self.services.insert(name.to_owned(), kind);
         self
     }

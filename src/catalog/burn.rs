@@ -1,32 +1,14 @@
 //! The burns that come with the catalog, and their registration.
 
-use gopherworks_pipeline::book::Book;
-use gopherworks_pipeline::burn::Burn;
-use gopherworks_supervision::failure::Failure;
+use super::Catalog;
+use super::work::asking;
 
-use super::work::Asking;
-use super::{Catalog, Site};
-
-pub mod command;
-pub mod count;
-pub mod files;
+mod command;
+pub(crate) mod count;
+mod files;
 #[cfg(feature = "http")]
 mod http;
-pub mod lines;
-
-/// Placeholder for the `balancer` burn, which the balancer's workers do: it always fails.
-struct Elsewhere;
-
-impl Burn for Elsewhere {
-    fn burn(&self, _: &Book) -> Result<(), Failure> {
-        Err(Failure::permanent("this is the work of a balancer"))
-    }
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "the catalog wants a result")]
-fn asking(_: &Asking, _: &Site) -> Result<Elsewhere, Failure> {
-    Ok(Elsewhere)
-}
+mod lines;
 
 pub(super) fn register(catalog: &mut Catalog) {
     catalog
@@ -46,7 +28,7 @@ pub(super) fn register(catalog: &mut Catalog) {
             "command",
             "Passes each body, or each cart, to a program",
             command::make,
-            command::Options::look,
+            command::CommandBurnOptions::look,
         );
     #[cfg(feature = "http")]
     catalog.add_burn("http", "Sends each body to a server over HTTP", http::make);

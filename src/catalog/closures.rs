@@ -11,12 +11,12 @@ use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Catalog;
+use super::{Catalog, Site};
 
 /// Options of a kind that has none: any key is an error.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct NoOptions {}
+pub(super) struct NoOptions {}
 
 struct IterSource<I>(I);
 
@@ -27,17 +27,26 @@ impl<I: Iterator<Item = Book> + Send + 'static> Source for IterSource<I> {
     }
 }
 
-struct FnWork<F> {
-    work: Arc<F>,
+/// A closure as a work, a burn or a service.
+struct Closure<F> {
+    call: Arc<F>,
     blocks: bool,
 }
 
-impl<F> Transform for FnWork<F>
+impl<F> Closure<F> {
+    /// Makes a closure for each site.
+    fn maker(call: F, blocks: bool) -> impl Fn(&NoOptions, &Site) -> Result<Self, Failure> {
+        let call = Arc::new(call);
+        move |_, _| Ok(Self { call: call.clone(), blocks })
+    }
+}
+
+impl<F> Transform for Closure<F>
 where
     F: Fn(Book) -> Result<Option<Book>, Failure> + Send + Sync + 'static,
 {
     fn apply(&mut self, book: Book) -> Result<Option<Book>, Failure> {
-        (self.work)(book)
+        (self.call)(book)
     }
 
     fn blocks(&self) -> bool {
@@ -45,17 +54,9 @@ where
     }
 }
 
-struct FnBurn<F> {
-    burn: Arc<F>,
-    blocks: bool,
-}
-
-impl<F> Burn for FnBurn<F>
-where
-    F: Fn(&Book) -> Result<(), Failure> + Send + Sync + 'static,
-{
+impl<F: Fn(&Book) -> Result<(), Failure> + Send + Sync + 'static> Burn for Closure<F> {
     fn burn(&self, book: &Book) -> Result<(), Failure> {
-        (self.burn)(book)
+        (self.call)(book)
     }
 
     fn blocks(&self) -> bool {
@@ -63,20 +64,13 @@ where
     }
 }
 
-struct FnService<F> {
-    serve: Arc<F>,
-    blocks: bool,
-}
-
-struct FnServe<F>(Arc<F>);
-
-impl<F, Fut> Service for FnService<F>
+impl<F, Fut> Service for Closure<F>
 where
     F: Fn(Job) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Answer> + 'static,
 {
     fn worker(&self, _: &WorkerSite) -> Result<Box<dyn Serve>, Failure> {
-        Ok(Box::new(FnServe(self.serve.clone())))
+        Ok(Box::new(ClosureWorker(self.call.clone())))
     }
 
     fn blocks(&self) -> bool {
@@ -84,7 +78,9 @@ where
     }
 }
 
-impl<F, Fut> Serve for FnServe<F>
+struct ClosureWorker<F>(Arc<F>);
+
+impl<F, Fut> Serve for ClosureWorker<F>
 where
     F: Fn(Job) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Answer> + 'static,
@@ -101,11 +97,8 @@ impl Catalog {
     where
         F: Fn(Job) -> Answer + Send + Sync + 'static,
     {
-        let serve = Arc::new(move |job| std::future::ready(serve(job)));
-        self.add_service(name, help, move |_: &NoOptions, _| {
-            let serve = serve.clone();
-            Ok(FnService { serve, blocks: true })
-        })
+        let serve = move |job| std::future::ready(serve(job));
+        self.add_service(name, help, Closure::maker(serve, true))
     }
 
     /// Adds a kind of worker from an async closure. It must not block, since it runs on the
@@ -123,11 +116,7 @@ impl Catalog {
         F: Fn(Job) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Answer> + 'static,
     {
-        let serve = Arc::new(serve);
-        self.add_service(name, help, move |_: &NoOptions, _| {
-            let serve = serve.clone();
-            Ok(FnService { serve, blocks: false })
-        })
+        self.add_service(name, help, Closure::maker(serve, false))
     }
 
     /// Adds a kind of source from an iterator of books, which may block. `make` is called each time
@@ -150,7 +139,7 @@ impl Catalog {
     where
         F: Fn(Book) -> Result<Option<Book>, Failure> + Send + Sync + 'static,
     {
-        self.work_fn(name, help, work, true)
+        self.add_work(name, help, Closure::maker(work, true))
     }
 
     /// Adds a kind of work from a closure that runs on the arbiter: it must return within a few
@@ -159,18 +148,7 @@ impl Catalog {
     where
         F: Fn(Book) -> Result<Option<Book>, Failure> + Send + Sync + 'static,
     {
-        self.work_fn(name, help, work, false)
-    }
-
-    fn work_fn<F>(&mut self, name: &str, help: &str, work: F, blocks: bool) -> &mut Self
-    where
-        F: Fn(Book) -> Result<Option<Book>, Failure> + Send + Sync + 'static,
-    {
-        let work = Arc::new(work);
-        self.add_work(name, help, move |_: &NoOptions, _| {
-            let work = work.clone();
-            Ok(FnWork { work, blocks })
-        })
+        self.add_work(name, help, Closure::maker(work, false))
     }
 
     /// Adds a kind of burn from a closure that may block: it runs in the blocking pool, on several
@@ -179,7 +157,7 @@ impl Catalog {
     where
         F: Fn(&Book) -> Result<(), Failure> + Send + Sync + 'static,
     {
-        self.burn_fn(name, help, burn, true)
+        self.add_burn(name, help, Closure::maker(burn, true))
     }
 
     /// Adds a kind of burn from a closure that runs on the arbiter: it must return within a few
@@ -188,17 +166,6 @@ impl Catalog {
     where
         F: Fn(&Book) -> Result<(), Failure> + Send + Sync + 'static,
     {
-        self.burn_fn(name, help, burn, false)
-    }
-
-    fn burn_fn<F>(&mut self, name: &str, help: &str, burn: F, blocks: bool) -> &mut Self
-    where
-        F: Fn(&Book) -> Result<(), Failure> + Send + Sync + 'static,
-    {
-        let burn = Arc::new(burn);
-        self.add_burn(name, help, move |_: &NoOptions, _| {
-            let burn = burn.clone();
-            Ok(FnBurn { burn, blocks })
-        })
+        self.add_burn(name, help, Closure::maker(burn, false))
     }
 }

@@ -24,7 +24,7 @@ pub(crate) mod sending;
 #[cfg(feature = "http")]
 pub(super) use client::{Asking, Question, make};
 #[cfg(feature = "http")]
-pub(super) use options::Options;
+pub(super) use options::HttpOptions;
 #[cfg(feature = "http")]
 pub(crate) use sending::Blocking;
 

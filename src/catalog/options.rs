@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::units::{LARGEST, Size, Time, parse_duration, parse_size};
+
 /// Path that stands for standard input or output, where a kind accepts it.
 pub const STANDARD_STREAM: &str = "-";
 
@@ -165,11 +167,18 @@ fn outside(
 ) -> Option<String> {
     let bound = |key| branches(root, schema).find_map(|branch| branch.get(key)?.as_f64());
     let (least, most) = (bound("minimum"), bound("maximum"));
+    let above = bound("exclusiveMinimum");
     let is_size = branches(root, schema).any(|branch| branch.get("format") == Some(&"size".into()));
     let number = match value {
         toml::Value::Integer(number) => *number as f64,
         toml::Value::Float(number) => *number,
-        toml::Value::String(text) if is_size => super::units::parse_size(text).ok()? as f64,
+        toml::Value::String(text) if is_size => parse_size(text).ok()? as f64,
+        toml::Value::String(text) => {
+            let longest = branches(root, schema).find_map(|branch| branch.get("x-longest"))?;
+            let (time, longest) = (parse_duration(text).ok()?, longest.as_str()?);
+            let late = time > parse_duration(longest).ok()?;
+            return late.then(|| format!("{} is too long: at most {longest}", Time(time)));
+        }
         toml::Value::Array(values) => {
             let items = branches(root, schema).find_map(|branch| branch.get("items"))?;
             return values.iter().enumerate().find_map(|(at, value)| {
@@ -185,7 +194,7 @@ fn outside(
         _ => return None,
     };
     let shown = |bound: f64| {
-        if is_size { super::units::Size(bound as u64).to_string() } else { bound.to_string() }
+        if is_size { Size(bound as u64).to_string() } else { bound.to_string() }
     };
     if number.is_nan() {
         return Some("this is not a number".to_owned());
@@ -193,6 +202,7 @@ fn outside(
     let (word, bound, end) = match (least, most) {
         (Some(least), _) if number < least => ("small", least, "at least"),
         (_, Some(most)) if number > most => ("large", most, "at most"),
+        _ if above.is_some_and(|above| number <= above) => ("small", above?, "more than"),
         _ => return None,
     };
     let said = shown(number);
@@ -352,8 +362,8 @@ fn bounds_text(schema: &Value) -> Option<String> {
     let most = schema.get("maximum")?.as_f64()?;
     let least = schema.get("minimum").and_then(Value::as_f64);
     if schema.get("format") == Some(&Value::from("size")) {
-        let most = super::units::Size(most as u64);
-        return (most.0 < super::units::LARGEST).then(|| format!("At most {most}."));
+        let most = Size(most as u64);
+        return (most.0 < LARGEST).then(|| format!("At most {most}."));
     }
     Some(match least {
         Some(least) => format!("From {least} to {most}."),

@@ -37,10 +37,7 @@ use child::{Bounds, Ended, Fault, How, Session};
 const LINGER: Duration = Duration::from_millis(100);
 
 /// Largest limit for a body or an output held in memory, in bytes.
-const MOST_HELD: u64 = 4 << 30;
-
-/// Largest limit for kept standard error, in bytes.
-const MOST_KEPT: u64 = 1 << 20;
+pub(in crate::catalog) const MOST_HELD: u64 = 4 << 30;
 
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "Vec<String>")]
@@ -61,61 +58,6 @@ impl TryFrom<Vec<String>> for Words {
     }
 }
 
-macro_rules! bounded {
-    ($(#[$doc:meta])* $name:ident, $most:expr) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
-        #[serde(try_from = "Size", into = "Size")]
-        #[schemars(inline, with = "Size", extend("maximum" = $most))]
-        pub(in crate::catalog) struct $name(u64);
-
-        impl TryFrom<Size> for $name {
-            type Error = String;
-
-            fn try_from(size: Size) -> Result<Self, String> {
-                match size.0 <= $most {
-                    true => Ok(Self(size.0)),
-                    false => Err(format!("{size} is more than {}", Size($most))),
-                }
-            }
-        }
-
-        impl From<$name> for Size {
-            fn from(size: $name) -> Size {
-                Size(size.0)
-            }
-        }
-    };
-}
-
-bounded! {
-    /// Limit for data held in memory, in bytes; at most 4 GiB.
-    Held, MOST_HELD
-}
-
-impl Held {
-    pub const fn mib(count: u64) -> Self {
-        Self(count << 20)
-    }
-
-    pub fn bytes(self) -> u64 {
-        self.0
-    }
-}
-
-bounded! {
-    /// Number of bytes of standard error to keep; at most 1 MiB.
-    Kept, MOST_KEPT
-}
-
-pub(in crate::catalog) fn a_minute() -> Time {
-    Time(Duration::from_secs(60))
-}
-
-pub(in crate::catalog) fn four_kib() -> Kept {
-    Kept(4096)
-}
-
 /// Declares the options of a kind that runs programs: the common ones, followed by its own.
 macro_rules! program_options {
     ($(#[$meta:meta])* $vis:vis struct $name:ident { $($own:tt)* }) => {
@@ -128,7 +70,7 @@ macro_rules! program_options {
             /// contains it.
             command: $crate::catalog::program::Words,
             /// A program that runs longer is killed with its whole process group.
-            #[serde(default = "crate::catalog::program::a_minute")]
+            #[serde(default = "crate::catalog::units::millis::<60_000>")]
             timeout: $crate::catalog::units::Time,
             /// Environment variables to add. These are always set: `GOPHERWORKS_NODE` (name of the
             /// burn or balancer), `GOPHERWORKS_RUN` (unique to each run) and `GOPHERWORKS_BOOKS`
@@ -144,8 +86,9 @@ macro_rules! program_options {
             folder: Option<$crate::catalog::FilePath>,
             /// How many of the last bytes of the program's standard error are quoted when it fails,
             /// at most 1 MiB.
-            #[serde(default = "crate::catalog::program::four_kib")]
-            keep_stderr: $crate::catalog::program::Kept,
+            #[serde(default = "crate::catalog::units::size::<4096>")]
+            #[schemars(extend("maximum" = 1 << 20))]
+            keep_stderr: $crate::catalog::units::Size,
             $($own)*
         }
 
@@ -156,7 +99,7 @@ macro_rules! program_options {
                     timeout: self.timeout.0,
                     env: self.env.clone().into_iter().collect(),
                     folder: self.folder.clone(),
-                    kept: self.keep_stderr,
+                    kept: self.keep_stderr.0 as usize,
                 }
             }
 
@@ -176,7 +119,8 @@ pub(in crate::catalog) struct Program {
     pub timeout: Duration,
     pub env: Vec<(String, String)>,
     pub folder: Option<FilePath>,
-    pub kept: Kept,
+    /// How many of the last bytes of standard error are kept.
+    pub kept: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -318,7 +262,7 @@ impl Program {
                 Output::Answer(most) => most,
                 Output::Discard | Output::Inherit => u64::MAX,
             },
-            errors: usize::try_from(self.kept.0).unwrap_or(usize::MAX),
+            errors: self.kept,
             linger: LINGER,
         }
     }

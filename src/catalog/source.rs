@@ -2,9 +2,9 @@
 
 use super::Catalog;
 
-pub mod files;
-pub mod generate;
-pub mod lines;
+mod files;
+mod generate;
+mod lines;
 mod seen;
 
 pub(super) use seen::STAMP;

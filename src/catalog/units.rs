@@ -208,6 +208,26 @@ fn number_pattern(positive: bool) -> String {
     format!(r"([0-9_]*{digit}[0-9_]*\.?[0-9_]*|[0-9_]*\.[0-9_]*{digit}[0-9_]*)")
 }
 
+/// Default of an option: true.
+pub(super) fn yes() -> bool {
+    true
+}
+
+/// Default of an option: a number.
+pub(super) fn number<const NUMBER: u32>() -> u32 {
+    NUMBER
+}
+
+/// Default of an option: a size in bytes.
+pub(super) fn size<const BYTES: u64>() -> Size {
+    Size(BYTES)
+}
+
+/// Default of an option: a duration in milliseconds.
+pub(super) fn millis<const MILLIS: u64>() -> Time {
+    Time(Duration::from_millis(MILLIS))
+}
+
 macro_rules! unit {
     ($(#[$doc:meta])* $name:ident($inner:ty), $schema:expr) => {
         $(#[$doc])*

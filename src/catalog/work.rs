@@ -2,6 +2,7 @@
 //! over the body.
 
 use gopherworks_pipeline::book::Book;
+use gopherworks_pipeline::burn::Burn;
 use gopherworks_pipeline::transform::Transform;
 use gopherworks_supervision::Guarded;
 use gopherworks_supervision::failure::Failure;
@@ -12,12 +13,12 @@ use serde::Deserialize;
 use super::{Catalog, Factory, Site, WorkFactory};
 
 pub mod filter;
-pub mod gunzip;
-pub mod gzip;
+mod gunzip;
+mod gzip;
 pub(super) mod scratch;
-pub mod sha256;
+mod sha256;
 mod spill;
-pub mod zstd;
+mod zstd;
 
 use filter::{Filter, FilterMake, Streamed};
 
@@ -48,14 +49,14 @@ pub(super) fn register(catalog: &mut Catalog) {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::catalog) struct Asking {
+pub(super) struct AskOptions {
     /// Name of the balancer.
     #[expect(dead_code, reason = "the plan reads it: it is a name of the topology")]
     to: String,
 }
 
-/// Placeholder for work that a balancer does instead of the gopher.
-struct Elsewhere;
+/// Placeholder for a work or a burn that the workers of a balancer do.
+pub(super) struct Elsewhere;
 
 impl Transform for Elsewhere {
     fn apply(&mut self, _: Book) -> Result<Option<Book>, Failure> {
@@ -63,8 +64,13 @@ impl Transform for Elsewhere {
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the catalog wants a result")]
-fn asking(_: &Asking, _: &Site) -> Result<Elsewhere, Failure> {
+impl Burn for Elsewhere {
+    fn burn(&self, _: &Book) -> Result<(), Failure> {
+        Err(Failure::permanent("this is the work of a balancer"))
+    }
+}
+
+pub(super) fn asking(_: &AskOptions, _: &Site) -> Result<Elsewhere, Failure> {
     Ok(Elsewhere)
 }
 

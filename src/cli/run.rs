@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_rt::System;
-use gopherworks::catalog::burn::command;
-use gopherworks::catalog::{Catalog, RunId, STANDARD_STREAM};
+use gopherworks::catalog::{Catalog, RunId, STANDARD_STREAM, kill_all};
 use gopherworks::config::{Loaded, Overrides};
 use gopherworks::dead::{DeadFile, Kept, Limit};
 use gopherworks::plan::Plan;
@@ -189,7 +188,7 @@ pub async fn start(topology: &Topology, signals: &mut Signals) -> Result<Running
     tokio::select! {
         biased;
         signal = signals.next() => {
-            command::kill_all();
+            kill_all();
             Err(Failed {
                 code: signal.code,
                 message: "error: stopped while starting; nothing had begun".to_owned(),
@@ -225,7 +224,7 @@ pub async fn end(
         }
         // Repeated until the report exists: a program may have been about to start.
         loop {
-            command::kill_all();
+            kill_all();
             Clock::real().sleep(Duration::from_millis(10)).await;
         }
     };

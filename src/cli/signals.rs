@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use gopherworks::catalog::burn::command;
+use gopherworks::catalog::kill_all;
 use gopherworks::report::Report;
 use gopherworks::supervision::clock::Clock;
 use gopherworks::topology::RunningTopology;
@@ -263,7 +263,7 @@ impl Control {
         let attached = self.attached.clone();
         within(Duration::from_millis(500), move || {
             attached.with(|running, _| running.halt());
-            command::kill_all();
+            kill_all();
         });
     }
 
@@ -316,7 +316,7 @@ fn within(most: Duration, act: impl FnOnce() + Send + 'static) {
 
 /// Kills the programs that the run started and ends the process, without waiting for anything else.
 fn exit(code: i32) -> ! {
-    within(Duration::from_millis(500), || _ = command::kill_all());
+    within(Duration::from_millis(500), || _ = kill_all());
     std::process::exit(code)
 }
 

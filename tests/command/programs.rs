@@ -133,7 +133,7 @@ fn as_many_programs_run_at_once_as_there_are_carts_whatever_the_cores() {
         assert_eq!(place.report("r.json").ledger("burned"), 10);
     }
     burning(&place, "t.toml", 10, bash, ", parallel = 0");
-    let refused = contains("0 is not between 1 and 1024");
+    let refused = contains("0 is too small: at least 1");
     place.run(["validate", "t.toml"]).assert().code(78).stderr(refused);
 }
 

@@ -249,9 +249,9 @@ fn options_that_can_not_be_meant_are_mistakes_with_a_place() {
         ("headers = { \"x y\" = \"1\" }", "`x y` is not a valid name of a header field"),
         ("headers = { x = \"a\\nb\" }", "`x`: a header field's value has"),
         ("drop_headers = [\"a b\"]", "`a b` is not a valid name of a header field"),
-        ("retries = 101", "101 is too many: at most 100"),
-        ("redirects = 101", "101 is too many: at most 100"),
-        ("pool = { max_idle = 65537 }", "65537 is too many: at most 65536"),
+        ("retries = 101", "101 is too large: at most 100"),
+        ("redirects = 101", "101 is too large: at most 100"),
+        ("pool = { max_idle = 65537 }", "65537 is too large: at most 65536"),
         ("pool = { idle_timeout = \"2d\" }", "2d is too long: at most 1d"),
         ("method = \"FETCH\"", "FETCH"),
     ] {

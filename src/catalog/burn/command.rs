@@ -11,17 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Site;
 use super::super::program::{Cause, Feed, Given, Output, Place, Program, Refusal, program_options};
-use super::super::units::Time;
+use super::super::units::{Time, number};
 use super::super::work::filter::described;
 
-pub use super::super::program::kill_all;
-
-/// Upper bound of `parallel`, in processes of one burn.
-const MOST_PARALLEL: u32 = 1024;
-
 program_options! {
-    /// Options of `command`.
-    pub struct Options {
+    pub(super) struct CommandBurnOptions {
         /// `book` (default): one process per book, with the body on standard input. `cart`: one
         /// process per cart, with a newline after each body. If the program fails for a cart or
         /// exceeds its timeout, the cart is retried in halves until the failing book is found, so
@@ -30,8 +24,9 @@ program_options! {
         per: Per,
         /// Maximum number of concurrent processes, regardless of the number of cores: 1 to 1024
         /// (default 16). Each process has its own cart.
-        #[serde(default)]
-        parallel: Parallel,
+        #[serde(default = "number::<16>")]
+        #[schemars(range(min = 1, max = 1024))]
+        parallel: u32,
         /// Destination of the program's standard output: `discard` (default) or `inherit`.
         #[serde(default)]
         stdout: Stdout,
@@ -62,37 +57,14 @@ enum Stdout {
     Inherit,
 }
 
-/// Maximum number of concurrent processes.
-#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
-#[serde(try_from = "i64")]
-#[schemars(inline, extend("minimum" = 1, "maximum" = MOST_PARALLEL))]
-struct Parallel(u32);
-
-impl Default for Parallel {
-    fn default() -> Self {
-        Self(16)
-    }
-}
-
-impl TryFrom<i64> for Parallel {
-    type Error = String;
-
-    fn try_from(count: i64) -> Result<Self, String> {
-        match u32::try_from(count) {
-            Ok(count @ 1..=MOST_PARALLEL) => Ok(Self(count)),
-            _ => Err(format!("{count} is not between 1 and {MOST_PARALLEL}")),
-        }
-    }
-}
-
 /// Runs a program for each book or each cart.
 ///
 /// Exit code 0 means burned, even if the program has not read all of its input. Any other exit code
 /// is a transient failure whose reason ends with the last output on the program's standard error.
 /// The program leads its own process group. The whole group is killed at the timeout, by
-/// [`kill_all`], and when this process dies; processes that outlive a program which exits normally
+/// `kill_all`, and when this process dies; processes that outlive a program which exits normally
 /// keep running.
-pub struct CommandBurn {
+pub(super) struct CommandBurn {
     place: Place,
     program: Program,
     per: Per,
@@ -100,16 +72,13 @@ pub struct CommandBurn {
     output: Output,
 }
 
-/// Creates the burn.
-///
-/// # Errors
-/// Never fails: a program that cannot be found fails the first book.
-pub fn make(options: &Options, site: &Site) -> Result<CommandBurn, Failure> {
+/// A program that cannot be found is no error here; it fails the first book.
+pub(super) fn make(options: &CommandBurnOptions, site: &Site) -> Result<CommandBurn, Failure> {
     Ok(CommandBurn {
         place: site.into(),
         program: options.program(),
         per: options.per,
-        parallel: options.parallel.0 as usize,
+        parallel: options.parallel as usize,
         output: match options.stdout {
             Stdout::Discard => Output::Discard,
             Stdout::Inherit => Output::Inherit,

@@ -3,25 +3,14 @@
 use gopherworks_pipeline::book::Book;
 use gopherworks_pipeline::burn::Burn;
 use gopherworks_supervision::failure::Failure;
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use super::super::Site;
-
-/// Options of `count`, which has none.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Options {}
+use super::super::closures::NoOptions;
 
 /// Burns each book without any effect. It never blocks, so it runs on the arbiter.
-#[derive(Debug)]
-pub struct Count;
+pub(crate) struct Count;
 
-/// Creates the burn.
-///
-/// # Errors
-/// Never fails.
-pub fn make(_: &Options, _: &Site) -> Result<Count, Failure> {
+pub(super) fn make(_: &NoOptions, _: &Site) -> Result<Count, Failure> {
     Ok(Count)
 }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::super::own::{NAME as OWN, Own};
 use super::super::run_state::{Output, RunState};
 use super::super::source::STAMP;
+use super::super::units::yes;
 use super::super::work::filter::described;
 use super::super::{FilePath, RunId, Site, names};
 
@@ -30,10 +31,9 @@ use placing::{LastFolder, OnConflict, Placing};
 use staging::{Identity, Mtime, Staging, Temporary};
 use sync::Disk;
 
-/// Options of `files`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Options {
+pub(super) struct FileBurnOptions {
     /// Output folder; it is created if missing.
     root: FilePath,
     /// File name of a list of digests for `sha256sum -c`, written below the root. Needs the work
@@ -50,10 +50,6 @@ pub struct Options {
     /// Sets the modification time of a file to that of the file its book came from. Default: true.
     #[serde(default = "yes")]
     mtime: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// Name of a file directly below the root.
@@ -98,7 +94,7 @@ impl TryFrom<String> for FileName {
 /// With `durable`, once [`Burn::burn`] or [`Burn::burn_cart`] returns `Ok` for a book, its bytes,
 /// its name and its manifest record have been synced to disk and survive a power failure. Without
 /// it, they survive the end of the process, but not of the machine.
-pub struct Files {
+pub(super) struct FileBurn {
     root: Dir,
     own: Arc<Own>,
     placing: Placing,
@@ -113,10 +109,7 @@ pub struct Files {
 }
 
 /// Opens the output folder and creates it if missing.
-///
-/// # Errors
-/// Fails if the root cannot be created or written to, or if another run writes below it.
-pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
+pub(super) fn make(options: &FileBurnOptions, site: &Site) -> Result<FileBurn, Failure> {
     let path = options.root.as_path();
     let open = || {
         let path = site.state.folder(path, None)?;
@@ -130,7 +123,7 @@ pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
             }
             None => None,
         };
-        Ok(Files {
+        Ok(FileBurn {
             placing: Placing::open(
                 (root.try_clone()?, path),
                 own.clone(),
@@ -235,7 +228,7 @@ fn refused(what: impl std::fmt::Display, error: &io::Error) -> Failure {
     }
 }
 
-impl Files {
+impl FileBurn {
     /// Writes a body to a temporary file.
     fn stage(
         &self,
@@ -415,7 +408,7 @@ fn copy(
 /// Bytes that are copied per read.
 const BUFFER: usize = 256 * 1024;
 
-impl Burn for Files {
+impl Burn for FileBurn {
     fn burn(&self, book: &Book) -> Result<(), Failure> {
         self.burn_all(&[book]).pop().unwrap_or(Ok(()))
     }
@@ -436,7 +429,7 @@ impl Burn for Files {
     }
 }
 
-impl Files {
+impl FileBurn {
     /// Rewrites the manifest and syncs it to disk.
     fn list(&self) -> Result<(), Failure> {
         let Some(manifest) = &self.manifest else {

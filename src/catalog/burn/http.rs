@@ -7,7 +7,7 @@ use gopherworks_pipeline::burn::Burn;
 use gopherworks_supervision::failure::Failure;
 use tokio::runtime::Runtime;
 
-use crate::catalog::http::{Asking, Blocking, Options, Question, make as client};
+use crate::catalog::http::{Asking, Blocking, HttpOptions, Question, make as client};
 use crate::catalog::{RunId, Site, names};
 
 /// Creates the HTTP client and a runtime with one thread.
@@ -15,7 +15,7 @@ use crate::catalog::{RunId, Site, names};
 /// # Errors
 /// Fails if a configured header is invalid, or if the client or the runtime's thread cannot be
 /// created.
-pub(super) fn make(options: &Options, site: &Site) -> Result<Given, Failure> {
+pub(super) fn make(options: &HttpOptions, site: &Site) -> Result<Given, Failure> {
     let asking = client(options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -9,7 +9,7 @@ use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::super::units::Size;
+use super::super::units::{Size, size};
 use super::super::work::filter::described;
 use super::super::{FilePath, RunId, Site};
 
@@ -18,10 +18,9 @@ mod stream;
 
 use output::Output;
 
-/// Options of `lines`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Options {
+pub(super) struct LineBurnOptions {
     /// File to write, or "-" for standard output. Missing parent folders are created. A regular
     /// file is locked until the run ends.
     #[schemars(extend("x-dash" = true))]
@@ -31,16 +30,12 @@ pub struct Options {
     append: bool,
     /// Maximum size of a body (default 1MiB). A larger one is not written: its book fails
     /// permanently.
-    #[serde(default = "longest")]
+    #[serde(default = "size::<{ 1 << 20 }>")]
     max_line: Size,
     // Shared by all instances, so that one created after a failure continues the same file.
     #[serde(skip)]
     #[schemars(skip)]
     run: Arc<Mutex<Run>>,
-}
-
-fn longest() -> Size {
-    Size(1 << 20)
 }
 
 /// State shared by the instances of one run.
@@ -56,17 +51,14 @@ struct Run {
 /// to 4 MiB per write. If a write to a regular file fails, the file is truncated to its length
 /// before the cart, and no book of the cart counts as burned. Data written to standard output or a
 /// pipe cannot be taken back.
-pub struct Lines {
+pub(super) struct LineBurn {
     output: Arc<Output>,
     max_line: u64,
     run: Arc<Mutex<Run>>,
 }
 
-/// Opens the output, or shares the one that an earlier instance of this run has opened.
-///
-/// # Errors
-/// Fails if the file cannot be created, or if another process or node has locked it.
-pub fn make(options: &Options, site: &Site) -> Result<Lines, Failure> {
+/// Opens and locks the output, or shares the one that an earlier instance of this run has opened.
+pub(super) fn make(options: &LineBurnOptions, site: &Site) -> Result<LineBurn, Failure> {
     let mut run = lock(&options.run);
     let begun = run.begun.as_ref() == Some(&site.run);
     let output = match run.output.upgrade() {
@@ -79,14 +71,14 @@ pub fn make(options: &Options, site: &Site) -> Result<Lines, Failure> {
         }
     };
     run.begun = Some(site.run.clone());
-    Ok(Lines { output, max_line: options.max_line.0, run: options.run.clone() })
+    Ok(LineBurn { output, max_line: options.max_line.0, run: options.run.clone() })
 }
 
 fn lock<T>(run: &Mutex<T>) -> MutexGuard<'_, T> {
     run.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Lines {
+impl LineBurn {
     fn line(&self, book: &Book) -> Result<Bytes, Failure> {
         let too_large = || {
             let limit = Size(self.max_line);
@@ -101,7 +93,7 @@ impl Lines {
     }
 }
 
-impl Burn for Lines {
+impl Burn for LineBurn {
     fn burn(&self, book: &Book) -> Result<(), Failure> {
         let mut results = self.output.write(&[book], |book| self.line(book));
         results.pop().unwrap_or(Ok(()))

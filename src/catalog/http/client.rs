@@ -14,7 +14,7 @@ use reqwest::{Client, Method, StatusCode, Url, redirect};
 use super::METHOD;
 use super::address::Address;
 use super::answered::{Answered, Limits, Unread, judged};
-use super::options::{Options, Statuses};
+use super::options::{HttpOptions, Statuses};
 use super::request::{Requests, has_chosen_key};
 use super::sending::{Blocking, Sent};
 
@@ -46,7 +46,7 @@ impl fmt::Debug for Asking {
 ///
 /// # Errors
 /// A header field that can't be sent, or a client that can't be built.
-pub fn make(options: &Options) -> Result<Asking, Failure> {
+pub fn make(options: &HttpOptions) -> Result<Asking, Failure> {
     // Fails if the process has a provider already: the application's choice is kept.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let redirects = match options.redirects {

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::Method;
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
 use super::address::Address;
-use crate::catalog::units::{Size, Time};
+use crate::catalog::units::{Size, Time, millis, number, size, yes};
 
 /// HTTP method.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
@@ -76,12 +76,11 @@ pub enum Forwarded {
 #[schemars(inline)]
 pub struct Pool {
     /// Most idle connections per host (0 to 65536, default 64); 0 disables reuse.
-    #[serde(deserialize_with = "at_most::<_, 65536>")]
     #[schemars(range(max = 65536))]
     pub(super) max_idle: u32,
     /// How long a connection may stay idle before it is closed (at most 1d, default 15s). A value
     /// below the server's keep-alive avoids retries.
-    #[serde(deserialize_with = "at_most_a_day")]
+    #[schemars(extend("x-longest" = "1d"))]
     pub(super) idle_timeout: Time,
 }
 
@@ -93,7 +92,7 @@ impl Default for Pool {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Options {
+pub struct HttpOptions {
     /// URL, such as "http://127.0.0.1:9000/books/{name}". `{name}` is replaced by the book's name,
     /// or by the path of a request received over HTTP, still encoded; `{id}` by the book's key,
     /// unique across runs; `{query}` by the query of the request.
@@ -110,32 +109,32 @@ pub struct Options {
     #[serde(default)]
     pub(super) statuses: Statuses,
     /// Timeout of one try, from connecting to the last byte of the response.
-    #[serde(default = "half_a_minute")]
+    #[serde(default = "millis::<30_000>")]
     pub(super) timeout: Time,
     /// Timeout of connecting.
-    #[serde(default = "five_seconds")]
+    #[serde(default = "millis::<5_000>")]
     pub(super) connect_timeout: Time,
     /// Maximum number of retries (0 to 100) after a failed connection and, for idempotent methods,
     /// after a lost response or a status 408, 425, 429 or 5xx that is not returned. A request with
     /// an idempotency key is also retried after the server closes the connection.
-    #[serde(default = "two", deserialize_with = "at_most::<_, 100>")]
+    #[serde(default = "number::<2>")]
     #[schemars(range(max = 100))]
     pub(super) retries: u32,
     /// Delay before the first retry; doubled for each further one, up to 10s.
-    #[serde(default = "a_tenth")]
+    #[serde(default = "millis::<100>")]
     pub(super) backoff: Time,
     /// Maximum size of a request body. Default: no limit, since files are streamed.
     #[serde(default)]
     pub(super) max_body: Option<Size>,
     /// Maximum size of a response body; the request fails if it is exceeded.
-    #[serde(default = "some")]
+    #[serde(default = "size::<{ 16 << 20 }>")]
     pub(super) max_response: Size,
     /// Maximum size of a response's header fields; the request fails if it is exceeded.
-    #[serde(default = "fields")]
+    #[serde(default = "size::<{ 64 << 10 }>")]
     pub(super) max_headers: Size,
     /// Maximum number of redirects to follow (0 to 100). With 0 a redirect is treated like any
     /// other status.
-    #[serde(default, deserialize_with = "at_most::<_, 100>")]
+    #[serde(default)]
     #[schemars(range(max = 100))]
     pub(super) redirects: u32,
     /// Header fields to send; they replace fields of the same name from the request.
@@ -159,72 +158,34 @@ pub struct Options {
     pub(super) proxy: bool,
 }
 
-fn at_most<'de, D: Deserializer<'de>, const MOST: u32>(deserializer: D) -> Result<u32, D::Error> {
-    let number = u32::deserialize(deserializer)?;
-    let within = number <= MOST;
-    within
-        .then_some(number)
-        .ok_or_else(|| D::Error::custom(format!("{number} is too many: at most {MOST}")))
+/// The fields of `headers` in the form in which they are sent.
+pub(super) fn header_map(headers: &BTreeMap<String, String>) -> Result<HeaderMap, String> {
+    let field = |(name, value): (&String, &String)| {
+        let value = HeaderValue::from_str(value).map_err(|_| {
+            format!(
+                "`{name}`: a header field's value has visible characters of ASCII, spaces and tabs"
+            )
+        });
+        Ok((field_name(name)?, value?))
+    };
+    headers.iter().map(field).collect()
 }
 
-fn at_most_a_day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
-    let time = Time::deserialize(deserializer)?;
-    let within = time.0 <= Duration::from_secs(86_400);
-    within
-        .then_some(time)
-        .ok_or_else(|| D::Error::custom(format!("{time} is too long: at most 1d")))
+fn field_name(name: &str) -> Result<HeaderName, String> {
+    HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| format!("`{name}` is not a valid name of a header field"))
 }
 
 fn sendable<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
-    let fields = BTreeMap::<String, String>::deserialize(deserializer)?;
-    for (name, value) in &fields {
-        is_name(name).map_err(D::Error::custom)?;
-        HeaderValue::from_str(value).map_err(|_| {
-            D::Error::custom(format!(
-                "`{name}`: a header field's value has visible characters of ASCII, spaces and tabs"
-            ))
-        })?;
-    }
-    Ok(fields)
+    let headers = BTreeMap::deserialize(deserializer)?;
+    header_map(&headers).map_err(D::Error::custom)?;
+    Ok(headers)
 }
 
 fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let names = Vec::<String>::deserialize(deserializer)?;
-    names.iter().try_for_each(|name| is_name(name)).map_err(D::Error::custom)?;
+    names.iter().try_for_each(|name| field_name(name).map(drop)).map_err(D::Error::custom)?;
     Ok(names)
-}
-
-fn is_name(name: &str) -> Result<(), String> {
-    let right = HeaderName::from_bytes(name.as_bytes()).is_ok();
-    right.then_some(()).ok_or_else(|| format!("`{name}` is not a valid name of a header field"))
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn half_a_minute() -> Time {
-    Time(Duration::from_secs(30))
-}
-
-fn five_seconds() -> Time {
-    Time(Duration::from_secs(5))
-}
-
-fn a_tenth() -> Time {
-    Time(Duration::from_millis(100))
-}
-
-fn two() -> u32 {
-    2
-}
-
-fn some() -> Size {
-    Size(16 * 1024 * 1024)
-}
-
-fn fields() -> Size {
-    Size(64 * 1024)
 }

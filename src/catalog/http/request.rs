@@ -1,8 +1,6 @@
 //! Builds the header fields of a request from those received, those in the options, and those that
 //! a gateway adds.
 
-use std::fmt;
-
 use gopherworks_pipeline::book::{Book, Headers};
 use gopherworks_supervision::failure::Failure;
 use reqwest::Method;
@@ -10,7 +8,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::client::Question;
 use super::fields::{self, Message};
-use super::options::{Forwarded, Options};
+use super::options::{Forwarded, HttpOptions, header_map};
 use super::{ANSWER_FIELD, HOST, METHOD, PEER, REQUEST_FIELD, TYPE};
 use crate::catalog::names;
 
@@ -33,18 +31,10 @@ pub(super) fn has_chosen_key(book: Option<&Book>) -> bool {
 impl Requests {
     /// # Errors
     /// A field that can't be sent.
-    pub(super) fn of(options: &Options) -> Result<Self, Failure> {
-        let mut sent = HeaderMap::new();
-        for (name, value) in &options.headers {
-            let wrong =
-                |why: &dyn fmt::Display| Failure::permanent(format!("header `{name}`: {why}"));
-            let value = HeaderValue::from_str(value).map_err(|error| wrong(&error))?;
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| wrong(&error))?;
-            sent.insert(name, value);
-        }
+    pub(super) fn of(options: &HttpOptions) -> Result<Self, Failure> {
         let dropped = options.drop_headers.iter();
         Ok(Self {
-            sent,
+            sent: header_map(&options.headers).map_err(Failure::permanent)?,
             dropped: dropped.map(|name| name.to_ascii_lowercase()).collect(),
             via: options.via,
             forwarded: options.forwarded,

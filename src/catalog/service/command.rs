@@ -8,37 +8,30 @@ use gopherworks_pipeline::job::{Answer, Job, Serve, Service, Serving, WorkerSite
 use gopherworks_supervision::failure::Failure;
 
 use crate::catalog::Site;
-use crate::catalog::program::{Feed, Given, Held, Output, Place, Program, program_options};
-use crate::catalog::units::Size;
+use crate::catalog::program::{Feed, Given, MOST_HELD, Output, Place, Program, program_options};
+use crate::catalog::units::{Size, size};
 
 program_options! {
-    /// Options of `command`.
-    pub(super) struct Options {
+    pub(super) struct CommandWorkerOptions {
         /// Maximum size of a request body, which is held in memory (at most 4 GiB). A larger body
         /// is a permanent failure.
-        #[serde(default = "most_body")]
-        max_body: Held,
+        #[serde(default = "size::<{ 64 << 20 }>")]
+        #[schemars(extend("maximum" = MOST_HELD))]
+        max_body: Size,
         /// Maximum size of the program's output, which is held in memory (at most 4 GiB). On more
         /// output the program is killed, which is a permanent failure.
-        #[serde(default = "most_output")]
-        max_output: Held,
+        #[serde(default = "size::<{ 16 << 20 }>")]
+        #[schemars(extend("maximum" = MOST_HELD))]
+        max_output: Size,
     }
 }
 
-fn most_body() -> Held {
-    Held::mib(64)
-}
-
-fn most_output() -> Held {
-    Held::mib(16)
-}
-
-pub(super) fn make(options: &Options, site: &Site) -> Result<Programs, Failure> {
+pub(super) fn make(options: &CommandWorkerOptions, site: &Site) -> Result<Programs, Failure> {
     Ok(Programs {
         place: site.into(),
         program: options.program(),
-        most_body: options.max_body.bytes(),
-        most_output: options.max_output.bytes(),
+        most_body: options.max_body.0,
+        most_output: options.max_output.0,
     })
 }
 

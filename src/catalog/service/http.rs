@@ -4,10 +4,10 @@ use gopherworks_pipeline::book::{Book, BookId};
 use gopherworks_pipeline::job::{Answer, Job, Serve, Service, Serving, WorkerSite};
 use gopherworks_supervision::failure::Failure;
 
-use crate::catalog::http::{Asking, Blocking, Options, Question, make as client};
+use crate::catalog::http::{Asking, Blocking, HttpOptions, Question, make as client};
 use crate::catalog::{RunId, Site, names};
 
-pub(super) fn make(options: &Options, site: &Site) -> Result<Asked, Failure> {
+pub(super) fn make(options: &HttpOptions, site: &Site) -> Result<Asked, Failure> {
     Ok(Asked(client(options)?, site.run.clone()))
 }
 

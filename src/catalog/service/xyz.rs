@@ -10,13 +10,13 @@ use rand::RngExt;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::span::{chance, scaled};
+use super::timed::{chance, scaled};
 use crate::catalog::Site;
-use crate::catalog::units::Time;
+use crate::catalog::units::{Time, millis};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Options {
+pub(super) struct XyzOptions {
     /// Smallest and largest x.
     #[serde(default = "digits")]
     x: [u32; 2],
@@ -24,16 +24,12 @@ pub(super) struct Options {
     #[serde(default = "digits")]
     y: [u32; 2],
     /// Duration of a request per unit of z.
-    #[serde(default = "unit")]
+    #[serde(default = "millis::<1>")]
     unit: Time,
 }
 
 fn digits() -> [u32; 2] {
     [0, 9]
-}
-
-fn unit() -> Time {
-    Time(Duration::from_millis(1))
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +39,7 @@ pub(super) struct Xyz {
     unit: Duration,
 }
 
-pub(super) fn make(options: &Options, _: &Site) -> Result<Xyz, Failure> {
+pub(super) fn make(options: &XyzOptions, _: &Site) -> Result<Xyz, Failure> {
     for (name, [least, most]) in [("x", options.x), ("y", options.y)] {
         if least > most {
             return Err(Failure::permanent(format!("{name}: the shortest time comes first")));

@@ -21,10 +21,9 @@ use super::super::work::scratch;
 use super::super::{FilePath, Site, names};
 use super::seen::{STAMP, Seen, Stamp};
 
-/// Options of `files`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Options {
+pub(super) struct FileSourceOptions {
     /// Folder to read. What gopherworks itself writes there is skipped: folders called
     /// `.gopherworks`, dead letters and scratch folders of this run.
     root: FilePath,
@@ -190,7 +189,7 @@ const PATIENCE: usize = 4096;
 /// for byte; `mode` and `mtime` are those of the listing. Memory holds only the entries of the
 /// folders on the path to the current file. An entry that cannot be listed becomes a book whose
 /// body cannot be read: it ends as a dead letter, and the walk continues.
-pub struct Files {
+pub(super) struct FileSource {
     listing: Arc<Listing>,
     walk: Option<walkdir::IntoIter>,
     // Prefix of every stamp.
@@ -201,10 +200,7 @@ pub struct Files {
 }
 
 /// Opens the root, and the memory of burned files if `remember` is set.
-///
-/// # Errors
-/// Fails if the root is not a folder, or if the memory of burned files cannot be read.
-pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
+pub(super) fn make(options: &FileSourceOptions, site: &Site) -> Result<FileSource, Failure> {
     let root = options.root.as_path();
     // Resolve symbolic links in the root, so that it can be compared with the paths to leave out.
     let found = root.canonicalize().and_then(|path| Ok((path.metadata()?.is_dir(), path)));
@@ -252,7 +248,7 @@ pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
         .into_iter();
     let listing = Arc::new(Listing { choice, seen });
     site.state.reads(listing.clone());
-    Ok(Files {
+    Ok(FileSource {
         listing,
         walk: Some(walk),
         node: names::file_stem(&site.node),
@@ -261,7 +257,7 @@ pub fn make(options: &Options, site: &Site) -> Result<Files, Failure> {
     })
 }
 
-impl Files {
+impl FileSource {
     /// The book of an entry; `None` if it is no file, is not included, has not changed since its
     /// burn, or was written by a burn.
     fn book(&mut self, entry: Result<DirEntry, walkdir::Error>) -> Option<Book> {
@@ -346,7 +342,7 @@ fn listed_book(path: &Path, name: Vec<u8>, metadata: &Metadata) -> Book {
         .with_header(header::MTIME, mtime)
 }
 
-impl Source for Files {
+impl Source for FileSource {
     fn next(&mut self, want: usize) -> Result<Option<Vec<Book>>, Failure> {
         let Some(mut walk) = self.walk.take() else {
             return Ok(None);

@@ -11,10 +11,9 @@ use sha2::{Digest, Sha256};
 use super::super::Site;
 use super::super::units::Size;
 
-/// Options of `generate`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Options {
+pub(super) struct GenerateOptions {
     /// Number of books (default 1000). Unlimited if the run has a duration.
     #[schemars(range(max = 1_000_000_000_000_000_u64))]
     books: u64,
@@ -28,7 +27,7 @@ pub struct Options {
     distinct: bool,
 }
 
-impl Default for Options {
+impl Default for GenerateOptions {
     fn default() -> Self {
         Self { books: 1000, size: Size(64), pattern: "gopherworks ".to_owned(), distinct: false }
     }
@@ -43,7 +42,7 @@ enum Content {
 }
 
 /// Generates synthetic books.
-pub struct Generate {
+pub(super) struct Generate {
     /// Number of the next book; `step` is the distance to the one after it.
     next: u64,
     step: u64,
@@ -52,11 +51,7 @@ pub struct Generate {
     content: Content,
 }
 
-/// Creates the source.
-///
-/// # Errors
-/// Fails if a pattern is needed and empty, or if a body is larger than memory can address.
-pub fn make(options: &Options, site: &Site) -> Result<Generate, Failure> {
+pub(super) fn make(options: &GenerateOptions, site: &Site) -> Result<Generate, Failure> {
     let size = usize::try_from(options.size.0)
         .ok()
         .filter(|size| *size <= isize::MAX as usize)

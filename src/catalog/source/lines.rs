@@ -9,7 +9,7 @@ use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::super::units::Size;
+use super::super::units::{Size, size};
 use super::super::{FilePath, Site};
 
 mod input;
@@ -18,16 +18,15 @@ mod place;
 use input::Input;
 use place::Place;
 
-/// Options of `lines`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Options {
+pub(super) struct LineSourceOptions {
     /// File to read, or "-" for standard input.
     #[schemars(extend("x-dash" = true))]
     path: FilePath,
     /// Maximum length of a line (default 1MiB). A longer one ends the run with an error that names
     /// it, after all lines before it.
-    #[serde(default = "longest")]
+    #[serde(default = "size::<{ 1 << 20 }>")]
     max_line: Size,
     /// Folder in which to record the lines that were burned; the next run reads only the others. A
     /// line is recorded after its burn, so those in hand when a run is killed are given again (at
@@ -38,13 +37,9 @@ pub struct Options {
     remember: Option<FilePath>,
 }
 
-fn longest() -> Size {
-    Size(1 << 20)
-}
-
 /// Reads lines. A body is the line without its newline; a carriage return is kept. Text behind the
 /// last newline is a line, unless it is empty.
-pub struct Lines {
+pub(super) struct LineSource {
     reader: BufReader<Box<dyn Input>>,
     // Start of a line whose newline was not read yet.
     line: Vec<u8>,
@@ -62,11 +57,7 @@ pub struct Lines {
 }
 
 /// Opens the input, and the memory of burned lines if `remember` is set.
-///
-/// # Errors
-/// Fails if the file cannot be opened, if the memory cannot be read or another process uses it, and
-/// if `remember` is set for a stream.
-pub fn make(options: &Options, site: &Site) -> Result<Lines, Failure> {
+pub(super) fn make(options: &LineSourceOptions, site: &Site) -> Result<LineSource, Failure> {
     if options.path.is_standard_stream() {
         if options.remember.is_some() {
             let why = "`remember` needs a file: standard input can't be read from the middle";
@@ -75,7 +66,7 @@ pub fn make(options: &Options, site: &Site) -> Result<Lines, Failure> {
         let name = "standard input".to_owned();
         let (input, regular) = input::standard_input()
             .map_err(|error| Failure::io(format_args!("opening {name}"), &error))?;
-        return Ok(Lines::new(input, regular, name, options.max_line.0));
+        return Ok(LineSource::new(input, regular, name, options.max_line.0));
     }
     let path = options.path.as_path();
     let name = path.display().to_string();
@@ -85,7 +76,7 @@ pub fn make(options: &Options, site: &Site) -> Result<Lines, Failure> {
     let remember = options.remember.as_ref().filter(|_| !site.state.is_dry());
     let Some(folder) = remember else {
         let input = input::of(file, regular);
-        return Ok(Lines::new(input, regular, name, options.max_line.0));
+        return Ok(LineSource::new(input, regular, name, options.max_line.0));
     };
     if !regular {
         return Err(Failure::permanent(format!(
@@ -94,13 +85,13 @@ pub fn make(options: &Options, site: &Site) -> Result<Lines, Failure> {
     }
     let (place, burned) = Place::load(folder.as_path(), site, path, &file, options.max_line.0)?;
     let input = input::of(file, regular);
-    let mut lines = Lines::new(input, regular, name, options.max_line.0);
+    let mut lines = LineSource::new(input, regular, name, options.max_line.0);
     lines.place = Some(Arc::new(place));
     lines.burned = burned;
     Ok(lines)
 }
 
-impl Lines {
+impl LineSource {
     fn new(reader: Box<dyn Input>, regular: bool, name: String, max_line: u64) -> Self {
         Self {
             reader: BufReader::with_capacity(64 * 1024, reader),
@@ -186,7 +177,7 @@ impl From<io::Error> for Trouble {
     }
 }
 
-impl Source for Lines {
+impl Source for LineSource {
     fn next(&mut self, want: usize) -> Result<Option<Vec<Book>>, Failure> {
         if let Some(failure) = self.failed.take() {
             return Err(failure);

@@ -1,73 +1,48 @@
 //! The work `gunzip`: decompresses a body of one or more gzip members.
 
-use flate2::{Crc, Decompress, FlushDecompress, Status};
+use flate2::{Decompress, FlushDecompress, Status};
 use gopherworks_pipeline::book::Headers;
 use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::super::units::Size;
+use super::super::units::{Size, size};
 use super::super::{Site, names};
 use super::BUFFER;
 use super::filter::{Filter, Next};
 
-/// Options of `gunzip`.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Options {
+#[serde(deny_unknown_fields)]
+pub(super) struct GunzipOptions {
     /// Maximum size of the decompressed body; a larger one is an error.
+    #[serde(default = "size::<{ 16 << 30 }>")]
     max_size: Size,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self { max_size: Size(16 << 30) }
-    }
-}
-
-/// Position of the next byte in a gzip stream. Header checksums are skipped, not verified.
+/// Position of the next byte in a gzip stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum At {
-    Fixed(usize),
-    ExtraLow,
-    ExtraHigh(u8),
-    Extra(u16),
-    Name,
-    Comment,
-    Check(u8),
-    Deflate,
-    Trailer(usize),
+enum Position {
+    InMember,
     /// After a complete member; another may follow.
-    Between,
+    BetweenMembers,
     /// In the zero padding after the last member, as found on tapes.
-    Padding,
+    InPadding,
 }
 
-/// Gzip decompressor; its window is reused for every book.
-#[derive(Debug)]
-pub struct Gunzip {
+/// Gzip decompressor.
+pub(super) struct Gunzip {
     inflate: Decompress,
-    crc: Crc,
     out: Vec<u8>,
-    at: At,
-    flags: u8,
-    trailer: [u8; 8],
+    position: Position,
     left: u64,
     max_size: Size,
 }
 
-/// Creates the filter.
-///
-/// # Errors
-/// Never.
-pub fn make(options: &Options, _: &Site) -> Result<Gunzip, Failure> {
+pub(super) fn make(options: &GunzipOptions, _: &Site) -> Result<Gunzip, Failure> {
     Ok(Gunzip {
-        inflate: Decompress::new(false),
-        crc: Crc::new(),
+        inflate: Decompress::new_gzip(15),
         out: Vec::with_capacity(BUFFER),
-        at: At::Fixed(0),
-        flags: 0,
-        trailer: [0; 8],
+        position: Position::InMember,
         left: 0,
         max_size: options.max_size,
     })
@@ -78,78 +53,14 @@ fn corrupt(what: &str) -> Failure {
 }
 
 /// Deducts `length` decompressed bytes from `left`; fails if the limit is exceeded.
-pub(super) fn spend(left: &mut u64, length: usize, limit: Size, who: &str) -> Result<(), Failure> {
-    match left.checked_sub(length as u64) {
-        Some(rest) => {
-            *left = rest;
-            Ok(())
-        }
-        None => Err(Failure::permanent(format!("{who}: expands to more than {limit} (max_size)"))),
-    }
+pub(super) fn spend(left: &mut u64, length: usize, limit: Size, work: &str) -> Result<(), Failure> {
+    *left = left.checked_sub(length as u64).ok_or_else(|| {
+        Failure::permanent(format!("{work}: expands to more than {limit} (max_size)"))
+    })?;
+    Ok(())
 }
 
 impl Gunzip {
-    /// Returns the first optional header part, from number `part` on, that the flags announce.
-    fn header_part(&mut self, part: u8) -> At {
-        let parts =
-            [(0x04, At::ExtraLow), (0x08, At::Name), (0x10, At::Comment), (0x02, At::Check(2))];
-        let announced =
-            parts.iter().skip(usize::from(part)).find(|(flag, _)| self.flags & flag != 0);
-        match announced {
-            Some((_, at)) => *at,
-            None => {
-                self.inflate.reset(false);
-                self.crc.reset();
-                At::Deflate
-            }
-        }
-    }
-
-    /// Processes one byte outside the compressed data.
-    fn frame_byte(&mut self, byte: u8) -> Result<At, Failure> {
-        Ok(match self.at {
-            At::Fixed(at) => {
-                match (at, byte) {
-                    (0, 0x1f) | (1, 0x8b) | (2, 8) | (4.., _) => {}
-                    (3, flags) if flags & 0xe0 == 0 => self.flags = flags,
-                    (3, _) => return Err(corrupt("header with unknown flags")),
-                    _ => return Err(corrupt("not in gzip format")),
-                }
-                if at < 9 { At::Fixed(at + 1) } else { self.header_part(0) }
-            }
-            At::ExtraLow => At::ExtraHigh(byte),
-            At::ExtraHigh(low) => match u16::from_le_bytes([low, byte]) {
-                0 => self.header_part(1),
-                length => At::Extra(length),
-            },
-            At::Extra(1) => self.header_part(1),
-            At::Extra(length) => At::Extra(length - 1),
-            At::Name if byte == 0 => self.header_part(2),
-            At::Comment if byte == 0 => self.header_part(3),
-            At::Check(1) => self.header_part(4),
-            At::Check(left) => At::Check(left - 1),
-            At::Trailer(at) => {
-                self.trailer[at] = byte;
-                if at < 7 { At::Trailer(at + 1) } else { self.member_end()? }
-            }
-            At::Between if byte == 0x1f => At::Fixed(1),
-            At::Between | At::Padding if byte == 0 => At::Padding,
-            At::Between | At::Padding => return Err(corrupt("garbage after the end")),
-            unchanged @ (At::Name | At::Comment | At::Deflate) => unchanged,
-        })
-    }
-
-    fn member_end(&self) -> Result<At, Failure> {
-        let mut expected = [0; 8];
-        expected[..4].copy_from_slice(&self.crc.sum().to_le_bytes());
-        expected[4..].copy_from_slice(&self.crc.amount().to_le_bytes());
-        if self.trailer == expected {
-            Ok(At::Between)
-        } else {
-            Err(corrupt("checksum or length does not match"))
-        }
-    }
-
     /// Decompresses `piece` until it or the member ends; returns how many bytes were consumed.
     fn expand(&mut self, piece: &[u8], next: &mut Next<'_>) -> Result<usize, Failure> {
         let start = self.inflate.total_in();
@@ -162,10 +73,9 @@ impl Gunzip {
                 .map_err(|error| corrupt(&error.to_string()))?;
             let used = (self.inflate.total_in() - start) as usize;
             spend(&mut self.left, self.out.len(), self.max_size, "gunzip")?;
-            self.crc.update(&self.out);
             next.write(&self.out)?;
             if status == Status::StreamEnd {
-                self.at = At::Trailer(0);
+                self.position = Position::BetweenMembers;
                 return Ok(used);
             }
             // A full buffer means that more output may follow without further input.
@@ -178,7 +88,8 @@ impl Gunzip {
 
 impl Filter for Gunzip {
     fn begin(&mut self, headers: &mut Headers) -> Result<(), Failure> {
-        self.at = At::Fixed(0);
+        self.inflate.reset(true);
+        self.position = Position::InMember;
         self.left = self.max_size.0;
         names::strip_suffix(headers, ".gz");
         Ok(())
@@ -186,21 +97,29 @@ impl Filter for Gunzip {
 
     fn write(&mut self, mut piece: &[u8], next: &mut Next<'_>) -> Result<(), Failure> {
         while let Some((&first, rest)) = piece.split_first() {
-            if self.at == At::Deflate {
-                let used = self.expand(piece, next)?;
-                piece = &piece[used..];
-            } else {
-                self.at = self.frame_byte(first)?;
-                piece = rest;
+            match (self.position, first) {
+                (Position::InMember, _) => {
+                    let used = self.expand(piece, next)?;
+                    piece = &piece[used..];
+                }
+                (Position::BetweenMembers, 0x1f) => {
+                    self.inflate.reset(true);
+                    self.position = Position::InMember;
+                }
+                (Position::BetweenMembers | Position::InPadding, 0) => {
+                    self.position = Position::InPadding;
+                    piece = rest;
+                }
+                _ => return Err(corrupt("garbage after the end")),
             }
         }
         Ok(())
     }
 
     fn finish(&mut self, _: &mut Headers, _: &mut Next<'_>) -> Result<(), Failure> {
-        match self.at {
-            At::Between | At::Padding => Ok(()),
-            _ => Err(corrupt("ends too early")),
+        match self.position {
+            Position::BetweenMembers | Position::InPadding => Ok(()),
+            Position::InMember => Err(corrupt("ends too early")),
         }
     }
 }

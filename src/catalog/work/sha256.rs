@@ -2,28 +2,18 @@
 
 use gopherworks_pipeline::book::{Headers, header};
 use gopherworks_supervision::failure::Failure;
-use schemars::JsonSchema;
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use super::super::closures::NoOptions;
 use super::super::{Site, names};
 use super::filter::{Filter, Next};
 
-/// Options of `sha256`, which has none.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Options {}
-
 /// Writes the digest to header `sha256`, and the name that the body has at this point of the chain
 /// to `sha256.name`.
-#[derive(Debug, Default)]
-pub struct Sha256Filter(Sha256);
+#[derive(Default)]
+pub(super) struct Sha256Filter(Sha256);
 
-/// Creates the filter.
-///
-/// # Errors
-/// Never.
-pub fn make(_: &Options, _: &Site) -> Result<Sha256Filter, Failure> {
+pub(super) fn make(_: &NoOptions, _: &Site) -> Result<Sha256Filter, Failure> {
     Ok(Sha256Filter::default())
 }
 

@@ -141,7 +141,10 @@ fn decorated_member() -> Vec<u8> {
     let plain = bytes_of(&done(&mut *make(&[("gzip", "")], &site()), Book::new("decorated ")).body);
     let mut member = plain[..10].to_vec();
     member[3] = 0x1f;
-    member.extend_from_slice(b"\x03\x00abcname\0comment\0\x12\x34");
+    member.extend_from_slice(b"\x03\x00abcname\0comment\0");
+    let mut check = flate2::Crc::new();
+    check.update(&member);
+    member.extend_from_slice(&check.sum().to_le_bytes()[..2]);
     member.extend_from_slice(&plain[10..]);
     member
 }

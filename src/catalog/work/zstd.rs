@@ -3,73 +3,40 @@
 use gopherworks_pipeline::book::Headers;
 use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use zstd::stream::raw::{CParameter, Decoder, Encoder, InBuffer, Operation, OutBuffer};
 
-use super::super::units::Size;
+use super::super::units::{Size, number, size};
 use super::super::{Site, names};
 use super::BUFFER;
 use super::filter::{Filter, Next};
 use super::gunzip::spend;
 
-/// Options of `zstd`.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct EncoderOptions {
-    /// Compression level, from 1 (fastest) to 22 (smallest); default 3.
-    level: Level,
-}
-
-/// Compression level.
-#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
-#[serde(try_from = "i64")]
-#[schemars(inline, extend("minimum" = FASTEST, "maximum" = SMALLEST))]
-struct Level(i32);
-
-const FASTEST: i32 = 1;
-const SMALLEST: i32 = 22;
-
-impl Default for Level {
-    fn default() -> Self {
-        Self(3)
-    }
-}
-
-impl TryFrom<i64> for Level {
-    type Error = String;
-
-    fn try_from(level: i64) -> Result<Self, String> {
-        match i32::try_from(level) {
-            Ok(level @ FASTEST..=SMALLEST) => Ok(Self(level)),
-            _ => Err(format!(
-                "{level} is not a level of zstd, which go from {FASTEST} to {SMALLEST}"
-            )),
-        }
-    }
-}
-
-/// Options of `unzstd`.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct DecoderOptions {
+#[serde(deny_unknown_fields)]
+pub(super) struct ZstdOptions {
+    /// Compression level, from 1 (fastest) to 22 (smallest); default 3.
+    #[serde(default = "number::<3>")]
+    #[schemars(range(min = 1, max = 22))]
+    level: u32,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UnzstdOptions {
     /// Maximum size of the decompressed body; a larger one is an error.
+    #[serde(default = "size::<{ 16 << 30 }>")]
     max_size: Size,
 }
 
-impl Default for DecoderOptions {
-    fn default() -> Self {
-        Self { max_size: Size(16 << 30) }
-    }
-}
-
 /// Zstandard compressor; its context is reused for every book.
-pub struct Zstd {
+pub(super) struct Zstd {
     encoder: Encoder<'static>,
     out: Vec<u8>,
 }
 
 /// Zstandard decompressor for one or more frames; its context is reused for every book.
-pub struct Unzstd {
+pub(super) struct Unzstd {
     decoder: Decoder<'static>,
     out: Vec<u8>,
     // True within a frame, and before the first one.
@@ -78,13 +45,9 @@ pub struct Unzstd {
     max_size: Size,
 }
 
-/// Creates the compressor.
-///
-/// # Errors
-/// If the library rejects the level.
-pub fn make_encoder(options: &EncoderOptions, _: &Site) -> Result<Zstd, Failure> {
+pub(super) fn make_encoder(options: &ZstdOptions, _: &Site) -> Result<Zstd, Failure> {
     let make = || {
-        let mut encoder = Encoder::new(options.level.0)?;
+        let mut encoder = Encoder::new(options.level.cast_signed())?;
         encoder.set_parameter(CParameter::ChecksumFlag(true))?;
         Ok(encoder)
     };
@@ -94,11 +57,7 @@ pub fn make_encoder(options: &EncoderOptions, _: &Site) -> Result<Zstd, Failure>
     })
 }
 
-/// Creates the decompressor.
-///
-/// # Errors
-/// If the library can't allocate memory.
-pub fn make_decoder(options: &DecoderOptions, _: &Site) -> Result<Unzstd, Failure> {
+pub(super) fn make_decoder(options: &UnzstdOptions, _: &Site) -> Result<Unzstd, Failure> {
     Ok(Unzstd {
         decoder: Decoder::new().map_err(|error| refused("unzstd", &error))?,
         out: vec![0; BUFFER],
