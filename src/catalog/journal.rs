@@ -6,7 +6,9 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::own::Own;
 
@@ -44,7 +46,7 @@ impl Journal {
         if lines.is_empty() {
             return Ok(());
         }
-        let mut torn = self.torn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut torn = self.torn.lock();
         // Opened for each call: if another instance has replaced the file, records go to the new
         // one.
         let mut file = self.own.append(&self.name)?;
@@ -65,7 +67,7 @@ impl Journal {
         &self,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut torn = self.torn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut torn = self.torn.lock();
         self.own.replace(&self.name, |file| {
             let mut buffered = BufWriter::with_capacity(64 * 1024, file);
             write(&mut buffered)?;

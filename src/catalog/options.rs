@@ -101,7 +101,7 @@ pub struct OptionHelp {
 }
 
 /// Something that this machine lacks for otherwise valid options, e.g. a missing program.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OptionWarning {
     /// Keys from the options table to the value concerned; empty for the table itself.
     pub path: Vec<String>,

@@ -10,13 +10,14 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use cap_std::fs::Dir;
+use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::locks::Locked;
+use super::run_state::{FileId, file_id};
 
 pub(super) const NAME: &str = ".gopherworks";
 
@@ -29,7 +30,7 @@ const PRIVATE: u32 = 0o600;
 pub(super) struct Own {
     dir: OwnedFd,
     path: PathBuf,
-    identity: (u64, u64),
+    identity: FileId,
     folds_case: bool,
     lock: Mutex<Lock>,
 }
@@ -44,11 +45,7 @@ struct Lock {
 impl Own {
     /// Opens the folder below `root`; creates it with mode 0700 if it is missing.
     pub(super) fn make(root: &Path) -> io::Result<Self> {
-        let root_dir = File::open(root)?;
-        match rustix::fs::mkdirat(&root_dir, NAME, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(named(&root.join(NAME), error.into())),
-        }
+        make_folder(&File::open(root)?, NAME, &root.join(NAME))?;
         let own = Self::open(root)?.ok_or(io::ErrorKind::NotFound)?;
         // Checked before anything is written, so that an unusable file is reported at start.
         let ours = [".records", ".seen", ".refused", ".lines", ".lines.lock"];
@@ -59,27 +56,21 @@ impl Own {
     /// Opens the folder below `root`; `None` if it is missing.
     pub(super) fn open(root: &Path) -> io::Result<Option<Self>> {
         let path = root.join(NAME);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let dir = match rustix::fs::open(&path, flags, Mode::empty()) {
-            Ok(dir) => dir,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::LOOP | Errno::NOTDIR) => {
-                return Err(in_the_way(&path, "not a folder, or a link to one"));
-            }
-            Err(error) => return Err(named(&path, error.into())),
+        let dir = match open_folder(rustix::fs::CWD, &path, &path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
         };
         let found = rustix::fs::fstat(&dir)?;
         Ok(Some(Self {
             dir,
             path,
-            identity: (found.st_dev as u64, found.st_ino as u64),
+            identity: file_id(&found),
             folds_case: false,
             lock: Mutex::default(),
         }))
     }
 
-    /// Device and inode number of the folder.
-    pub(super) fn identity(&self) -> (u64, u64) {
+    pub(super) fn identity(&self) -> FileId {
         self.identity
     }
 
@@ -169,18 +160,9 @@ impl Own {
 
     /// Opens a subfolder; creates it with mode 0700 if it is missing.
     pub(super) fn folder(&self, name: &str) -> io::Result<Dir> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::mkdirat(&self.dir, name, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(named(&self.path.join(name), error.into())),
-        }
-        match rustix::fs::openat(&self.dir, name, flags, Mode::empty()) {
-            Ok(dir) => Ok(Dir::from(dir)),
-            Err(Errno::LOOP | Errno::NOTDIR) => {
-                Err(in_the_way(&self.path.join(name), "not a folder, or a link to one"))
-            }
-            Err(error) => Err(named(&self.path.join(name), error.into())),
-        }
+        let path = self.path.join(name);
+        make_folder(&self.dir, name, &path)?;
+        Ok(Dir::from(open_folder(&self.dir, Path::new(name), &path)?))
     }
 
     /// Locks the folder against other runs until all entered nodes have called [`Own::release`]. If
@@ -222,19 +204,19 @@ impl Own {
         file.write_all(std::process::id().to_string().as_bytes())?;
         self.folds_case = self.same_under_capitals();
         self.remove_abandoned()?;
-        self.lock.get_mut().unwrap_or_else(PoisonError::into_inner).file = Some(Locked::new(file));
+        self.lock.get_mut().file = Some(Locked::new(file));
         Ok(())
     }
 
     /// Registers `node` as a writer of this folder.
     pub(super) fn enter(&self, node: &str) {
-        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lock = self.lock.lock();
         lock.nodes.insert(node.to_owned());
     }
 
     /// Removes `node` from the writers. After the last one the lock is released.
     pub(super) fn release(&self, node: &str) {
-        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lock = self.lock.lock();
         lock.nodes.remove(node);
         if lock.nodes.is_empty() {
             lock.file = None;
@@ -244,7 +226,7 @@ impl Own {
     fn same_under_capitals(&self) -> bool {
         let number = |name: &str| {
             let found = rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW);
-            found.ok().map(|found| (found.st_dev, found.st_ino))
+            found.ok().map(|found| file_id(&found))
         };
         let capitals = number("LOCK");
         capitals.is_some() && capitals == number(LOCK)
@@ -264,6 +246,24 @@ impl Own {
     }
 }
 
+/// Creates the folder `name` in `dir` with mode 0700 if it is missing; `path` is for messages.
+fn make_folder(dir: impl AsFd, name: &str, path: &Path) -> io::Result<()> {
+    match rustix::fs::mkdirat(dir, name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(named(path, error.into())),
+    }
+}
+
+/// Opens the folder `name` in `dir`; the last part of `name` must not be a link. `path` is for
+/// messages.
+fn open_folder(dir: impl AsFd, name: &Path, path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(|error| match error {
+        Errno::LOOP | Errno::NOTDIR => in_the_way(path, "not a folder, or a link to one"),
+        error => named(path, error.into()),
+    })
+}
+
 /// Opens the regular file `name`, a single path component, in `dir`, which is at `path`. The umask
 /// applies to `mode`.
 ///
@@ -279,20 +279,17 @@ pub(super) fn regular(
     let name = name.as_ref();
     let fixed = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(mode as _);
-    let file = match rustix::fs::openat(dir, name, flags | fixed, mode) {
-        Ok(file) => File::from(file),
-        Err(Errno::LOOP | Errno::MLINK) => {
-            return Err(in_the_way(&path.join(name), what(FileType::Symlink)));
-        }
-        Err(Errno::NXIO) => return Err(in_the_way(&path.join(name), what(FileType::Fifo))),
-        Err(Errno::ISDIR) => return Err(in_the_way(&path.join(name), what(FileType::Directory))),
+    let (kind, file) = match rustix::fs::openat(dir, name, flags | fixed, mode) {
+        Ok(file) => (FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode), Some(file)),
+        Err(Errno::LOOP | Errno::MLINK) => (FileType::Symlink, None),
+        Err(Errno::NXIO) => (FileType::Fifo, None),
+        Err(Errno::ISDIR) => (FileType::Directory, None),
         Err(error) => return Err(named(&path.join(name), error.into())),
     };
-    let kind = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
-    if kind != FileType::RegularFile {
-        return Err(in_the_way(&path.join(name), what(kind)));
+    match file.filter(|_| kind == FileType::RegularFile) {
+        Some(file) => Ok(file.into()),
+        None => Err(in_the_way(&path.join(name), what(kind))),
     }
-    Ok(file)
 }
 
 fn what(kind: FileType) -> &'static str {

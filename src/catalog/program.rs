@@ -7,7 +7,8 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -133,6 +134,16 @@ pub(in crate::catalog) enum Output {
     Answer(u64),
 }
 
+impl Output {
+    /// Maximum number of bytes to read.
+    fn most(self) -> u64 {
+        match self {
+            Output::Answer(most) => most,
+            Output::Discard | Output::Inherit => u64::MAX,
+        }
+    }
+}
+
 /// What made a program run fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::catalog) enum Cause {
@@ -232,6 +243,25 @@ impl Program {
         &self.words[0]
     }
 
+    fn start<P: AsFd, F: Feed>(
+        &self,
+        given: &Given<'_>,
+        feed: F,
+        output: Output,
+        clock: &Clock,
+        pipe: impl FnMut(OwnedFd) -> io::Result<P>,
+    ) -> Result<Session<P, F>, Refusal> {
+        let bounds = Bounds {
+            timeout: self.timeout,
+            output: output.most(),
+            errors: self.kept,
+            linger: LINGER,
+        };
+        let mut command = self.command(given, output);
+        let started = Session::start(&mut command, feed, bounds, clock, pipe);
+        started.map_err(|error| self.not_started(&error))
+    }
+
     fn command(&self, given: &Given<'_>, output: Output) -> Command {
         let mut command = Command::new(self.name());
         // Values inherited from an outer gopherworks process must not reach the program.
@@ -255,18 +285,6 @@ impl Program {
         command
     }
 
-    fn bounds(&self, output: Output) -> Bounds {
-        Bounds {
-            timeout: self.timeout,
-            output: match output {
-                Output::Answer(most) => most,
-                Output::Discard | Output::Inherit => u64::MAX,
-            },
-            errors: self.kept,
-            linger: LINGER,
-        }
-    }
-
     /// Runs the program to its end, blocking this thread; returns its standard output.
     ///
     /// # Errors
@@ -278,9 +296,7 @@ impl Program {
         output: Output,
     ) -> Result<Vec<u8>, Refusal> {
         let clock = Clock::real();
-        let mut command = self.command(given, output);
-        let started = Session::start(&mut command, feed, self.bounds(output), &clock, Ok);
-        let session = started.map_err(|error| self.not_started(&error))?;
+        let session = self.start(given, feed, output, &clock, Ok)?;
         self.judged(child::wait_here(session, &clock), output)
     }
 
@@ -295,11 +311,7 @@ impl Program {
         output: Output,
     ) -> Result<Vec<u8>, Refusal> {
         let clock = Clock::real();
-        let mut command = self.command(given, output);
-        let bounds = self.bounds(output);
-        let started = Session::start(&mut command, feed, bounds, &clock, child::watched);
-        drop(command);
-        let session = started.map_err(|error| self.not_started(&error))?;
+        let session = self.start(given, feed, output, &clock, child::watched)?;
         self.judged(child::wait_async(session, &clock).await, output)
     }
 
@@ -324,18 +336,13 @@ impl Program {
                 (Cause::Elsewhere, what)
             }
             How::TooMuch => {
-                let most = match output {
-                    Output::Answer(most) => most,
-                    Output::Discard | Output::Inherit => u64::MAX,
-                };
-                let what = format!("{name}: more than {} of output (max_output)", Size(most));
+                let most = Size(output.most());
+                let what = format!("{name}: more than {most} of output (max_output)");
                 let failure = Failure::permanent(what).internal();
                 return Err(Refusal { cause: Cause::Program, failure });
             }
         };
-        let tail = String::from_utf8_lossy(&ended.errors);
-        let tail = tail.trim_end();
-        let reason = match tail {
+        let reason = match String::from_utf8_lossy(&ended.errors).trim_end() {
             "" => what,
             tail => format!("{what}: {tail}"),
         };
@@ -375,12 +382,8 @@ impl Program {
         }
     }
 
-    fn folder(&self) -> Option<&Path> {
-        self.folder.as_ref().map(FilePath::as_path)
-    }
-
     /// Folder to which the program's relative paths refer.
-    fn base(&self) -> PathBuf {
-        self.folder().map_or_else(PathBuf::new, Path::to_owned)
+    fn base(&self) -> &Path {
+        self.folder.as_ref().map_or(Path::new(""), FilePath::as_path)
     }
 }

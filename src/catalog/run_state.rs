@@ -5,12 +5,23 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::own::Own;
 
 /// Device and inode number of a file.
 pub(super) type FileId = (u64, u64);
+
+pub(super) fn file_id(found: &rustix::fs::Stat) -> FileId {
+    (found.st_dev as u64, found.st_ino as u64)
+}
+
+/// Nanoseconds since 1970.
+pub(super) fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+}
 
 /// State shared by all products of one run. Clones refer to the same state.
 #[derive(Clone, Default)]
@@ -116,7 +127,7 @@ impl RunState {
     /// nodes, `node` included, have released it.
     pub(super) fn own(&self, root: &Path, node: &str) -> io::Result<Arc<Own>> {
         let mut made = Own::make(root)?;
-        let mut known = lock(&self.0.own);
+        let mut known = self.0.own.lock();
         let own = match known.get(&made.identity()) {
             Some(own) => own.clone(),
             None => {
@@ -132,16 +143,16 @@ impl RunState {
 
     /// Registers a source's files.
     pub(super) fn reads(&self, inputs: Arc<dyn Inputs>) {
-        lock(&self.0.inputs).push(inputs);
+        self.0.inputs.lock().push(inputs);
     }
 
     pub(super) fn inputs(&self) -> Vec<Arc<dyn Inputs>> {
-        lock(&self.0.inputs).clone()
+        self.0.inputs.lock().clone()
     }
 
     /// Registers a folder that a burn writes to; `root` must not contain links.
     pub(super) fn writes(&self, root: &Path) {
-        let mut roots = lock(&self.0.roots);
+        let mut roots = self.0.roots.lock();
         if !roots.iter().any(|known| known == root) {
             roots.push(root.to_owned());
         }
@@ -150,14 +161,14 @@ impl RunState {
     /// Registers a file or folder that sources must not list, since gopherworks itself uses it;
     /// `path` must not contain links.
     pub(crate) fn keep_apart(&self, path: PathBuf) {
-        let mut apart = lock(&self.0.kept_apart);
+        let mut apart = self.0.kept_apart.lock();
         if !apart.contains(&path) {
             apart.push(path);
         }
     }
 
     pub(super) fn kept_apart(&self) -> Vec<PathBuf> {
-        lock(&self.0.kept_apart).clone()
+        self.0.kept_apart.lock().clone()
     }
 
     /// Creates the folder `path` if it is missing and resolves its links. Its mode allows no more
@@ -174,26 +185,26 @@ impl RunState {
 
     /// True if `path` is in a folder that a burn of this run writes to.
     pub(super) fn is_written_below(&self, path: &Path) -> bool {
-        lock(&self.0.roots).iter().any(|root| path.starts_with(root))
+        self.0.roots.lock().iter().any(|root| path.starts_with(root))
     }
 
     /// True if `folder` contains, or is in, a folder that a burn of this run writes to.
     pub(super) fn may_write_below(&self, folder: &Path) -> bool {
-        lock(&self.0.roots).iter().any(|root| root.starts_with(folder) || folder.starts_with(root))
+        self.0.roots.lock().iter().any(|root| root.starts_with(folder) || folder.starts_with(root))
     }
 
     pub(super) fn placed(&self) -> MutexGuard<'_, Placed> {
-        lock(&self.0.placed)
+        self.0.placed.lock()
     }
 
     /// Keeps outputs, by book number, until a source records them.
     pub(super) fn keep_outputs(&self, made: impl IntoIterator<Item = (u64, Output)>) {
-        lock(&self.0.outputs).extend(made);
+        self.0.outputs.lock().extend(made);
     }
 
     /// Removes and returns the outputs of these books.
     pub(super) fn take_outputs(&self, books: impl Iterator<Item = u64>) -> Vec<Option<Output>> {
-        let mut outputs = lock(&self.0.outputs);
+        let mut outputs = self.0.outputs.lock();
         books.map(|book| outputs.remove(&book)).collect()
     }
 }
@@ -206,8 +217,4 @@ pub(crate) fn resolved(path: &Path) -> PathBuf {
         (Err(_), Some(parent), Some(name)) => resolved(parent).join(name),
         _ => path,
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

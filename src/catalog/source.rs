@@ -7,7 +7,7 @@ mod generate;
 mod lines;
 mod seen;
 
-pub(super) use seen::STAMP;
+pub(super) use seen::{STAMP, is_gone};
 
 pub(super) fn register(catalog: &mut Catalog) {
     catalog

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use gopherworks::catalog::{Catalog, RunId, STANDARD_STREAM};
 use gopherworks::config::Loaded;
@@ -13,6 +13,7 @@ use gopherworks::pipeline::source::Receipts;
 use gopherworks::report::Report;
 use gopherworks::supervision::failure::Failure;
 use gopherworks::topology::{DeadBook, DeadSink, Options, Topology};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::signals::Signals;
@@ -192,7 +193,7 @@ struct Fates {
 
 impl Receipts for Fates {
     fn burned(&self, books: &[&Book]) -> Result<(), Failure> {
-        let mut burned = self.burned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut burned = self.burned.lock();
         burned.extend(books.iter().map(|book| book.id.0));
         Ok(())
     }
@@ -200,7 +201,7 @@ impl Receipts for Fates {
 
 impl DeadSink for Fates {
     fn keep(&self, dead: &[DeadBook]) -> Result<(), Failure> {
-        let mut kept = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.dead.lock();
         kept.extend_from_slice(dead);
         Ok(())
     }
@@ -362,8 +363,8 @@ async fn again(
 
 /// The letters that did not burn. After an unfinished run, letters of unknown outcome stay too.
 fn still_dead(letters: Vec<Letter>, fates: &Fates, report: &Report, run: &str) -> Vec<Letter> {
-    let burned = fates.burned.lock().unwrap_or_else(PoisonError::into_inner);
-    let dead = fates.dead.lock().unwrap_or_else(PoisonError::into_inner);
+    let burned = fates.burned.lock();
+    let dead = fates.dead.lock();
     let finished = report.outcome == gopherworks::report::Outcome::Finished;
     let mut still = Vec::new();
     for (at, letter) in letters.into_iter().enumerate() {

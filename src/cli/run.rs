@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_rt::System;
@@ -13,6 +13,7 @@ use gopherworks::plan::Plan;
 use gopherworks::report::{Outcome, Report, SinkClosed};
 use gopherworks::supervision::clock::Clock;
 use gopherworks::topology::{Done, Faulting, Options, RunningTopology, StartError, Topology};
+use parking_lot::Mutex;
 
 use super::output::{self, Output};
 use super::progress::Progress;
@@ -165,7 +166,7 @@ async fn live(
 
 /// Writes the file of `--report`, at most once.
 fn write_report(file: &Mutex<Option<Output>>, report: &Report) -> Result<(), Failed> {
-    let file = file.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let file = file.lock().take();
     file.map_or(Ok(()), |file| file.json(report))
 }
 

@@ -1,13 +1,14 @@
 //! Signals, and the thread that handles them independently of the topology's load.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use gopherworks::catalog::kill_all;
 use gopherworks::report::Report;
 use gopherworks::supervision::clock::Clock;
 use gopherworks::topology::RunningTopology;
+use parking_lot::Mutex;
 use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
@@ -83,7 +84,7 @@ struct Attached(Mutex<Option<(RunningTopology, Account)>>);
 
 impl Attached {
     fn with(&self, act: impl FnOnce(&RunningTopology, &Account)) {
-        let attached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let attached = self.0.lock();
         if let Some((running, account)) = &*attached {
             act(running, account);
         }
@@ -153,7 +154,7 @@ impl Signals {
 
     /// Sets the run to be stopped. `account` gets the report of a run that is ended by force.
     pub fn attach(&self, running: &RunningTopology, account: impl Fn(Report) + Send + 'static) {
-        let mut attached = (self.attached.0.lock()).unwrap_or_else(PoisonError::into_inner);
+        let mut attached = self.attached.0.lock();
         *attached = Some((running.clone(), Box::new(account)));
         drop(attached);
         self.enter_from(|phase| match phase {
@@ -170,7 +171,7 @@ impl Signals {
             Phase::FinishingAsked(_) | Phase::Abandoned(_) => phase,
             _ => Phase::Finishing,
         });
-        let mut attached = (self.attached.0.lock()).unwrap_or_else(PoisonError::into_inner);
+        let mut attached = self.attached.0.lock();
         let gone = attached.take();
         drop(attached);
         // Dropping the last handle may stop the run, so do it without the lock.

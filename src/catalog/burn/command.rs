@@ -1,7 +1,5 @@
 //! `command`: runs a program for each book or each cart, with the bodies on standard input.
 
-use std::io::{self, Read};
-
 use bytes::Bytes;
 use gopherworks_pipeline::book::{BodyReader, Book};
 use gopherworks_pipeline::burn::Burn;
@@ -12,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::super::Site;
 use super::super::program::{Cause, Feed, Given, Output, Place, Program, Refusal, program_options};
 use super::super::units::{Time, number};
-use super::super::work::filter::described;
+use super::super::work::filter::{read_some, unreadable};
 
 program_options! {
     pub(super) struct CommandBurnOptions {
@@ -103,10 +101,6 @@ impl<'a> Bodies<'a> {
     }
 }
 
-fn unreadable(book: &Book, error: &io::Error) -> Failure {
-    Failure::io(format_args!("reading {}", described(book)), error)
-}
-
 impl Feed for Bodies<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         loop {
@@ -116,14 +110,12 @@ impl Feed for Bodies<'_> {
                 return Ok(length);
             }
             if let Some((book, reader)) = &mut self.current {
-                match reader.read(buffer) {
+                match read_some(reader, buffer) {
                     Ok(0) => {
                         self.current = None;
                         self.due = Bytes::from_static(self.after_each);
                     }
-                    Ok(length) => return Ok(length),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(unreadable(book, &error)),
+                    read => return read.map_err(|error| unreadable(book, &error)),
                 }
             } else if let Some(book) = self.books.next() {
                 *self.begun += 1;

@@ -1,6 +1,6 @@
 //! `files`: writes each body atomically to a file below a folder, under the book's name.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use super::super::own::{NAME as OWN, Own};
 use super::super::run_state::{Output, RunState};
 use super::super::source::STAMP;
 use super::super::units::yes;
-use super::super::work::filter::described;
+use super::super::work::filter::{described, read_some, unreadable};
 use super::super::{FilePath, RunId, Site, names};
 
 mod manifest;
@@ -385,8 +385,7 @@ fn copy(
     mode: u32,
     buffer: &mut Vec<u8>,
 ) -> Result<(), Failure> {
-    let unread =
-        |error: io::Error| Failure::io(format_args!("reading {}", described(book)), &error);
+    let unread = |error: io::Error| unreadable(book, &error);
     let unwritten =
         |error: io::Error| refused(format_args!("writing {}", target_named(book)), &error);
     if let Body::Bytes(bytes) = &book.body {
@@ -396,11 +395,9 @@ fn copy(
     let file = temporary.create(mode).map_err(unwritten)?;
     buffer.resize(BUFFER, 0);
     loop {
-        match reader.read(buffer) {
-            Ok(0) => return Ok(()),
-            Ok(length) => file.write_all(&buffer[..length]).map_err(unwritten)?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(unread(error)),
+        match read_some(&mut reader, buffer).map_err(unread)? {
+            0 => return Ok(()),
+            length => file.write_all(&buffer[..length]).map_err(unwritten)?,
         }
     }
 }

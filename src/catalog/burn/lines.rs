@@ -1,16 +1,17 @@
 //! `lines`: writes each body as a line of a file or of standard output.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use gopherworks_pipeline::book::Book;
 use gopherworks_pipeline::burn::Burn;
 use gopherworks_supervision::failure::Failure;
+use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::units::{Size, size};
-use super::super::work::filter::described;
+use super::super::work::filter::{described, unreadable};
 use super::super::{FilePath, RunId, Site};
 
 mod output;
@@ -59,7 +60,7 @@ pub(super) struct LineBurn {
 
 /// Opens and locks the output, or shares the one that an earlier instance of this run has opened.
 pub(super) fn make(options: &LineBurnOptions, site: &Site) -> Result<LineBurn, Failure> {
-    let mut run = lock(&options.run);
+    let mut run = options.run.lock();
     let begun = run.begun.as_ref() == Some(&site.run);
     let output = match run.output.upgrade() {
         Some(output) if begun => output,
@@ -74,10 +75,6 @@ pub(super) fn make(options: &LineBurnOptions, site: &Site) -> Result<LineBurn, F
     Ok(LineBurn { output, max_line: options.max_line.0, run: options.run.clone() })
 }
 
-fn lock<T>(run: &Mutex<T>) -> MutexGuard<'_, T> {
-    run.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl LineBurn {
     fn line(&self, book: &Book) -> Result<Bytes, Failure> {
         let too_large = || {
@@ -88,7 +85,7 @@ impl LineBurn {
             Ok(line) if line.len() as u64 > self.max_line => Err(too_large()),
             Ok(line) => Ok(line),
             Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => Err(too_large()),
-            Err(error) => Err(Failure::io(format_args!("reading {}", described(book)), &error)),
+            Err(error) => Err(unreadable(book, &error)),
         }
     }
 }
@@ -105,7 +102,7 @@ impl Burn for LineBurn {
 
     fn finish(&self) -> Result<(), Failure> {
         // The next run of this factory starts the file anew.
-        lock(&self.run).begun = None;
+        self.run.lock().begun = None;
         self.output.finish()
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::future::Future;
 use std::io::{self, Read};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use gopherworks_pipeline::book::{Body, BodyReader};
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::pool::Pool;
 use hyper::body::{Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::catalog::units::Size;
@@ -145,7 +146,7 @@ impl hyper::body::Body for FileBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = &mut *self;
-        let state = this.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let state = this.state.get_mut();
         loop {
             match state {
                 State::Idle(reader) => {

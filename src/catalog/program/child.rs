@@ -227,6 +227,16 @@ impl<P: AsFd, F: Feed> Session<P, F> {
         }
     }
 
+    /// What becomes readable when the program exits, and for how long to wait if `left` remains. A
+    /// program that can't be waited for is polled.
+    fn awaited(&self, left: Duration) -> (Option<&P>, Duration) {
+        match (&self.end, self.state) {
+            (_, State::Over { .. }) => (None, left),
+            (Some(end), _) => (Some(end), left),
+            (None, _) => (None, left.min(TICK)),
+        }
+    }
+
     fn ended(self, how: How) -> Ended {
         Ended { how, output: self.written, errors: self.tail }
     }
@@ -338,12 +348,7 @@ pub(super) fn wait_here(
 impl<F: Feed> Session<OwnedFd, F> {
     /// Blocks until a pipe is ready, the program exits, or `left` has passed.
     fn block(&self, left: Duration) -> io::Result<()> {
-        let over = matches!(self.state, State::Over { .. });
-        let end = self.end.as_ref().filter(|_| !over);
-        let left = match (end, over) {
-            (None, false) => left.min(TICK),
-            _ => left,
-        };
+        let (end, left) = self.awaited(left);
         let open = |pipe: Option<_>, flags| pipe.map(|pipe| PollFd::new(pipe, flags));
         let mut fds: Vec<PollFd<'_>> = [
             open(end, PollFlags::IN),
@@ -391,12 +396,7 @@ pub(super) async fn wait_async(
 impl<F: Feed> Session<AsyncFd<OwnedFd>, F> {
     /// Waits until a pipe is ready, the program exits, or `left` has passed.
     async fn pause(&self, left: Duration, clock: &Clock) -> io::Result<()> {
-        let over = matches!(self.state, State::Over { .. });
-        let end = self.end.as_ref().filter(|_| !over);
-        let left = match (end, over) {
-            (None, false) => left.min(TICK),
-            _ => left,
-        };
+        let (end, left) = self.awaited(left);
         tokio::select! {
             ready = ready(end, Interest::READABLE) => ready,
             ready = ready(self.input.as_ref(), Interest::WRITABLE) => ready,

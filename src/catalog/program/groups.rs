@@ -6,8 +6,8 @@ use std::io::{self, PipeWriter, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
@@ -22,15 +22,11 @@ struct Groups {
 static GROUPS: Mutex<Groups> =
     Mutex::new(Groups { running: BTreeSet::new(), kills: 0, warden: Warden::NotStarted });
 
-fn groups() -> MutexGuard<'static, Groups> {
-    GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Kills every program that a `command` burn or a `command` worker of this process is running or
 /// starting, with its process group. Returns the number that were running. Programs started
 /// afterwards are not affected.
 pub fn kill_all() -> usize {
-    let mut groups = groups();
+    let mut groups = GROUPS.lock();
     groups.kills += 1;
     let running = groups.running.iter();
     running.filter_map(|number| Pid::from_raw(*number)).for_each(kill_group);
@@ -61,7 +57,7 @@ impl Leader {
     /// Starts the program; returns it with the parent's ends of its pipes.
     pub fn start(command: &mut Command) -> io::Result<(Self, Pipes)> {
         let kills = {
-            let mut groups = groups();
+            let mut groups = GROUPS.lock();
             if matches!(groups.warden, Warden::NotStarted) {
                 // The warden starts first, so that it can watch the program from the beginning.
                 groups.watch();
@@ -81,7 +77,7 @@ impl Leader {
             stderr: child.stderr.take().map(OwnedFd::from),
         };
         let leader = Self { child: Some(child), pid, kills };
-        let mut groups = groups();
+        let mut groups = GROUPS.lock();
         groups.running.insert(number);
         groups.tell('+', number);
         if groups.kills != kills {
@@ -113,7 +109,7 @@ impl Leader {
 
     /// True if [`kill_all`] was called since the program was started.
     pub fn is_killed_with_all(&self) -> bool {
-        groups().kills != self.kills
+        GROUPS.lock().kills != self.kills
     }
 
     /// Reaps an exited program. Other processes of its group continue.
@@ -130,7 +126,7 @@ impl Leader {
     /// Called before reaping, since the process id may be reused afterwards.
     fn forget(&self) {
         let number = self.pid.as_raw_nonzero().get();
-        let mut groups = groups();
+        let mut groups = GROUPS.lock();
         groups.running.remove(&number);
         groups.tell('-', number);
     }

@@ -1,6 +1,5 @@
 //! Locates programs, and explains why one can't be started, before and during a run.
 
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,38 +12,24 @@ use crate::catalog::OptionWarning;
 const MOST_NAMES: usize = 10_000;
 
 /// Why a program can't be started.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wrong {
-    /// No folder on the `PATH` contains it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unstartable {
+    #[error("no such program `{0}` on the PATH")]
     NotOnPath(String),
-    /// The path does not exist.
+    #[error("no such program `{}`", .0.display())]
     NotThere(PathBuf),
-    /// The path is not a file.
+    #[error("`{}` is a folder, not a program", .0.display())]
     Folder(PathBuf),
-    /// The user lacks permission to execute it.
+    #[error("`{}` is not executable", .0.display())]
     NotExecutable(PathBuf),
-    /// The working directory does not exist.
-    NoFolder(PathBuf),
-}
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Wrong::NotOnPath(name) => write!(f, "no such program `{name}` on the PATH"),
-            Wrong::NotThere(path) => write!(f, "no such program `{}`", path.display()),
-            Wrong::Folder(path) => write!(f, "`{}` is a folder, not a program", path.display()),
-            Wrong::NotExecutable(path) => write!(f, "`{}` is not executable", path.display()),
-            Wrong::NoFolder(path) => {
-                write!(f, "no such folder `{}` to run the program in", path.display())
-            }
-        }
-    }
+    #[error("no such folder `{}` to run the program in", .0.display())]
+    NoWorkingFolder(PathBuf),
 }
 
 /// Finds what keeps a program from starting, without starting it.
-pub(super) fn wrong(program: &Program) -> Option<Wrong> {
-    if let Some(folder) = program.folder().filter(|folder| !folder.is_dir()) {
-        return Some(Wrong::NoFolder(folder.to_owned()));
+pub(super) fn wrong(program: &Program) -> Option<Unstartable> {
+    if program.folder.is_some() && !program.base().is_dir() {
+        return Some(Unstartable::NoWorkingFolder(program.base().to_owned()));
     }
     let name = program.name();
     if name.contains('/') {
@@ -58,19 +43,19 @@ pub(super) fn wrong(program: &Program) -> Option<Wrong> {
         // An empty entry means the current folder, as in a shell.
         match wrong_at(&program.base().join(folder).join(name)) {
             None => return None,
-            Some(Wrong::NotThere(_)) => {}
+            Some(Unstartable::NotThere(_)) => {}
             Some(other) => first = first.or(Some(other)),
         }
     }
-    first.or_else(|| Some(Wrong::NotOnPath(name.to_owned())))
+    first.or_else(|| Some(Unstartable::NotOnPath(name.to_owned())))
 }
 
-fn wrong_at(path: &Path) -> Option<Wrong> {
+fn wrong_at(path: &Path) -> Option<Unstartable> {
     match fs::metadata(path) {
-        Err(_) => Some(Wrong::NotThere(path.to_owned())),
-        Ok(found) if found.is_dir() => Some(Wrong::Folder(path.to_owned())),
+        Err(_) => Some(Unstartable::NotThere(path.to_owned())),
+        Ok(found) if found.is_dir() => Some(Unstartable::Folder(path.to_owned())),
         Ok(_) if access(path, Access::EXEC_OK).is_err() => {
-            Some(Wrong::NotExecutable(path.to_owned()))
+            Some(Unstartable::NotExecutable(path.to_owned()))
         }
         Ok(_) => None,
     }
@@ -81,28 +66,26 @@ pub(in crate::catalog) fn look(program: &Program) -> Vec<OptionWarning> {
     let Some(wrong) = wrong(program) else {
         return Vec::new();
     };
-    let at = match &wrong {
-        Wrong::NoFolder(_) => vec!["folder".to_owned()],
-        _ => vec!["command".to_owned(), "0".to_owned()],
+    let path: &[&str] = match &wrong {
+        Unstartable::NoWorkingFolder(_) => &["folder"],
+        _ => &["command", "0"],
     };
     let mut warning = OptionWarning {
-        path: at,
+        path: path.iter().map(|key| (*key).to_owned()).collect(),
         message: wrong.to_string(),
-        said: String::new(),
-        known: Vec::new(),
-        help: None,
+        ..OptionWarning::default()
     };
     let name = program.name();
     match &wrong {
-        Wrong::NotOnPath(_) | Wrong::NotThere(_) if name.contains(char::is_whitespace) => {
-            let words: Vec<String> = (name.split_whitespace())
+        Unstartable::NotOnPath(_) | Unstartable::NotThere(_)
+            if name.contains(char::is_whitespace) =>
+        {
+            let words: Vec<&str> = (name.split_whitespace())
                 .chain(program.words[1..].iter().map(String::as_str))
-                .map(|word| format!("{word:?}"))
                 .collect();
-            let words = words.join(", ");
-            warning.help = Some(format!("each argument is a string of its own: [{words}]"));
+            warning.help = Some(format!("each argument is a string of its own: {words:?}"));
         }
-        Wrong::NotOnPath(_) => {
+        Unstartable::NotOnPath(_) => {
             name.clone_into(&mut warning.said);
             let path = program.path();
             let folders = std::env::split_paths(&path);
@@ -110,17 +93,17 @@ pub(in crate::catalog) fn look(program: &Program) -> Vec<OptionWarning> {
             warning.help =
                 Some(format!("install it, or write where it is: \"./{name}\" is beside this file"));
         }
-        Wrong::NotThere(path) => {
+        Unstartable::NotThere(path) => {
             if let (Some(name), Some(folder)) = (path.file_name(), path.parent()) {
                 warning.said = name.to_string_lossy().into_owned();
                 warning.known = names(folder).collect();
             }
             warning.help = Some("a path starts at the folder of the file that wrote it".to_owned());
         }
-        Wrong::NotExecutable(path) => {
+        Unstartable::NotExecutable(path) => {
             warning.help = Some(format!("chmod +x {}", path.display()));
         }
-        Wrong::Folder(_) | Wrong::NoFolder(_) => {}
+        Unstartable::Folder(_) | Unstartable::NoWorkingFolder(_) => {}
     }
     vec![warning]
 }

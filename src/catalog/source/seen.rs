@@ -7,17 +7,18 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use gopherworks_pipeline::book::{Book, header};
 use gopherworks_pipeline::source::Receipts;
 use gopherworks_supervision::failure::Failure;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::super::journal::{self, Journal, push_record};
 use super::super::own::Own;
-use super::super::run_state::{Output, RunState};
+use super::super::run_state::{Output, RunState, nanoseconds};
 use super::super::{Site, names};
 
 /// Header with the node and a [`Stamp`]. It is set when a file is listed, and recorded when the
@@ -37,10 +38,6 @@ pub(super) struct Stamp {
 /// Modification time in nanoseconds since 1970.
 pub(super) fn mtime_of(metadata: &Metadata) -> i64 {
     nanoseconds(metadata.mtime(), metadata.mtime_nsec())
-}
-
-fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
-    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
 }
 
 impl Stamp {
@@ -199,7 +196,7 @@ impl Seen {
     /// that this run writes to (which a dry run does not check).
     pub(super) fn is_burned(&self, name: &[u8], stamp: Stamp) -> bool {
         let offset = {
-            let burned = self.burned.lock().unwrap_or_else(PoisonError::into_inner);
+            let burned = self.burned.lock();
             burned.get(&Key::of(name)).copied()
         };
         let Some(record) = offset.and_then(|offset| self.record_at(offset)) else {
@@ -240,7 +237,7 @@ impl Seen {
     /// changed.
     pub(super) fn walked(&self) -> u64 {
         self.walked.store(true, Ordering::Release);
-        *self.burned.lock().unwrap_or_else(PoisonError::into_inner) = HashMap::new();
+        *self.burned.lock() = HashMap::new();
         self.lost.load(Ordering::Relaxed)
     }
 
@@ -301,10 +298,15 @@ impl Seen {
     }
 
     fn is_gone(&self, name: &[u8]) -> bool {
-        use io::ErrorKind::{NotADirectory, NotFound};
-        let found = self.root.join(names::bytes_path(name)).symlink_metadata();
-        matches!(found, Err(error) if matches!(error.kind(), NotFound | NotADirectory))
+        is_gone(&self.root.join(names::bytes_path(name)))
     }
+}
+
+/// True if nothing is at `path`.
+pub(in crate::catalog) fn is_gone(path: &Path) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    let found = path.symlink_metadata();
+    found.is_err_and(|error| matches!(error.kind(), NotFound | NotADirectory))
 }
 
 fn folded(path: &Path) -> String {

@@ -105,9 +105,7 @@ impl Streamed {
             Body::Bytes(bytes) => self.next().write(bytes)?,
             body => self.stream_file(body).map_err(|stop| match stop {
                 Stop::Filter(failure) => failure,
-                Stop::Read(error) => {
-                    Failure::io(format_args!("reading {}", described(book)), &error)
-                }
+                Stop::Read(error) => unreadable(book, &error),
             })?,
         }
         for position in 0..self.filters.len() {
@@ -124,14 +122,13 @@ impl Streamed {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.resize(BUFFER, 0);
         let outcome = loop {
-            match reader.read(&mut buffer) {
+            match read_some(&mut reader, &mut buffer) {
                 Ok(0) => break Ok(()),
                 Ok(length) => {
                     if let Err(failure) = self.next().write(&buffer[..length]) {
                         break Err(Stop::Filter(failure));
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => break Err(Stop::Read(error)),
             }
         };
@@ -143,6 +140,21 @@ impl Streamed {
 enum Stop {
     Filter(Failure),
     Read(io::Error),
+}
+
+/// Failure of a body that can't be read.
+pub(in super::super) fn unreadable(book: &Book, error: &io::Error) -> Failure {
+    Failure::io(format_args!("reading {}", described(book)), error)
+}
+
+/// Reads like [`Read::read`], again if a signal interrupts it.
+pub(in super::super) fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match reader.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
 }
 
 /// Describes a book's body in messages.

@@ -7,8 +7,9 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -39,7 +40,7 @@ pub(super) struct Scratch {
 impl Scratch {
     /// Opens this process's folder below `below`; creates it if it is missing.
     pub(super) fn below(below: &Path) -> io::Result<Self> {
-        let mut folders = folders();
+        let mut folders = FOLDERS.lock();
         // A cleanup tool may have removed it.
         if let Some(folder) = folders.get(below).filter(|folder| folder.path.is_dir()) {
             return Ok(Self { below: below.to_owned(), folder: folder.clone() });
@@ -57,7 +58,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let mut folders = folders();
+        let mut folders = FOLDERS.lock();
         // Two references mean this one and the one in the list, unless the list has a newer folder.
         let listed =
             folders.get(&self.below).is_some_and(|folder| Arc::ptr_eq(folder, &self.folder));
@@ -68,10 +69,6 @@ impl Drop for Scratch {
             folders.remove(&self.below);
         }
     }
-}
-
-fn folders() -> MutexGuard<'static, BTreeMap<PathBuf, Arc<Folder>>> {
-    FOLDERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn make(below: &Path) -> io::Result<Folder> {
@@ -103,7 +100,7 @@ fn opened(path: &Path) -> io::Result<File> {
 /// Removes the folders of dead processes below `below`, once per process.
 pub(super) fn tidy(below: &Path) {
     static DONE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-    let first = DONE.lock().unwrap_or_else(PoisonError::into_inner).insert(below.to_owned());
+    let first = DONE.lock().insert(below.to_owned());
     if first {
         remove_abandoned(below);
     }
@@ -116,7 +113,7 @@ fn remove_abandoned(below: &Path) {
         return;
     };
     // The lock also keeps this process from creating folders meanwhile.
-    let _folders = folders();
+    let _folders = FOLDERS.lock();
     let me = rustix::process::geteuid().as_raw();
     for entry in entries.flatten() {
         let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));

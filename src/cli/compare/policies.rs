@@ -1,7 +1,6 @@
 //! `compare` with `--policies`, `--load` or `--service`.
 
 use std::fmt::Write as _;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gopherworks::catalog::Catalog;
@@ -9,6 +8,7 @@ use gopherworks::compare::policies::{self, Distribution, Row, Trial, changes, ro
 use gopherworks::config::{Loaded, Overrides};
 use gopherworks::plan::Plan;
 use gopherworks::topology::StartError;
+use parking_lot::Mutex;
 
 use crate::cli::run::start_failed;
 use crate::cli::{CompareArgs, Failed, Format, Service, code, overrides, print};
@@ -106,14 +106,14 @@ fn simulated(jobs: &[(Plan, Trial)], seeds: u64) -> Result<Vec<Row>, StartError>
                         return;
                     };
                     let row = rows(plan, trial, seeds);
-                    *done[at].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(row);
+                    *done[at].lock() = Some(row);
                 }
             });
         }
     });
     let mut out = Vec::new();
     for row in done {
-        let row = row.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let row = row.into_inner();
         out.extend(row.transpose()?.into_iter().flatten());
     }
     Ok(out)

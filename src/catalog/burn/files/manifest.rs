@@ -12,6 +12,7 @@ use super::super::super::journal::{self, Journal, push_record};
 use super::super::super::names;
 use super::super::super::own::Own;
 use super::super::super::run_state::RunState;
+use super::super::super::source::is_gone;
 
 const RECORDS: &str = ".records";
 
@@ -142,7 +143,7 @@ impl Manifest {
         for journal in &journals {
             journal::read(own, journal, |_, fields| {
                 if let Some((sha256, name, origin, mode)) = decoded(fields) {
-                    if is_gone(&origin) {
+                    if is_orphan(&origin) {
                         listed.remove(&name);
                     } else {
                         let mine = journal == self.journal.name();
@@ -164,7 +165,7 @@ impl Manifest {
             let (sha256, name, origin, _) = decoded(fields)?;
             let entry = listed.get_key_value(&name);
             let (name, file) = entry.filter(|(_, file)| file.mine && file.sha256 == sha256)?;
-            (!is_gone(&origin)).then_some((name, file))
+            (!is_orphan(&origin)).then_some((name, file))
         };
         self.journal.replace(|out| {
             let mut line = Vec::new();
@@ -202,14 +203,9 @@ fn decoded(fields: &[&[u8]]) -> Option<Record> {
     }
 }
 
-fn is_gone(origin: &[u8]) -> bool {
-    use io::ErrorKind::{NotADirectory, NotFound};
-    // An empty origin means that the book did not come from a file.
-    !origin.is_empty()
-        && matches!(
-            names::bytes_path(origin).symlink_metadata(),
-            Err(error) if matches!(error.kind(), NotFound | NotADirectory)
-        )
+/// True if the book came from a file that no longer exists.
+fn is_orphan(origin: &[u8]) -> bool {
+    !origin.is_empty() && is_gone(&names::bytes_path(origin))
 }
 
 /// Formats a line like `sha256sum`: a name with a backslash, a newline or a carriage return is

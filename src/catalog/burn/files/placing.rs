@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::super::names;
-use super::super::super::run_state::{FileId, Inputs, Output, RunState};
+use super::super::super::run_state::{FileId, Inputs, Output, RunState, file_id};
 use super::refusals::Refusals;
 use super::{Own, Staged, refused};
 
@@ -186,7 +186,7 @@ impl Placing {
             if !matches!(kind, FileType::RegularFile | FileType::Symlink) {
                 return Ok(Some(Taken::NoFile));
             }
-            let id: FileId = (there.st_dev as u64, there.st_ino as u64);
+            let id = file_id(&there);
             if self.run.placed().book_of(id).is_none()
                 && let Some(taken) = self.earlier(target, id, there.st_nlink as u64, staged)
             {

@@ -8,9 +8,10 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use gopherworks_pipeline::book::{Book, header};
+use parking_lot::Mutex;
 
 use super::super::super::journal::{self, Journal, push_record};
 use super::super::super::names;
@@ -68,13 +69,13 @@ impl Refusals {
 
     /// True if `owner` was refused `target`, in this run or an earlier one.
     pub(super) fn holds(&self, target: &Path, owner: &[u8]) -> bool {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock();
         !known.is_empty() && known.contains(&hash(target, owner))
     }
 
     /// Records that `owner` was refused `target`. The record is not synced to disk.
     pub(super) fn note(&self, target: &Path, owner: &[u8]) -> io::Result<()> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         if !known.insert(hash(target, owner)) {
             return Ok(());
         }

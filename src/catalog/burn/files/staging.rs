@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::super::super::locks::Locked;
 use super::super::super::own::{self, Own};
-use super::super::super::run_state::FileId;
+use super::super::super::run_state::{FileId, file_id, nanoseconds};
 
 /// Makes folder names unique within the process; they also contain the process id.
 static SERIAL: AtomicU64 = AtomicU64::new(0);
@@ -194,11 +194,9 @@ impl Temporary<'_> {
             None => rustix::fs::statat(&self.staging.own, &self.name, AtFlags::SYMLINK_NOFOLLOW)?,
         };
         Ok(Identity {
-            id: (found.st_dev as u64, found.st_ino as u64),
+            id: file_id(&found),
             size: found.st_size as u64,
-            mtime: (found.st_mtime as i64)
-                .saturating_mul(1_000_000_000)
-                .saturating_add(found.st_mtime_nsec as i64),
+            mtime: nanoseconds(found.st_mtime as i64, found.st_mtime_nsec as i64),
         })
     }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use cap_std::fs::Dir;
+use parking_lot::{Condvar, Mutex};
 
 /// Up to this number of files, each is synced separately. Beyond it, one `syncfs` (Linux only)
 /// costs less than an `fsync` per file, although it also writes the data of other programs on that
@@ -57,17 +57,17 @@ impl Disk {
 
     /// Blocks until everything written to the file system before the call is on disk.
     pub(super) fn everything(&self) -> io::Result<()> {
-        let mut rounds = self.lock();
+        let mut rounds = self.rounds.lock();
         let mine = rounds.begun + 1;
         while rounds.ended < mine {
             if rounds.begun > rounds.ended {
-                rounds = self.ended.wait(rounds).unwrap_or_else(PoisonError::into_inner);
+                self.ended.wait(&mut rounds);
                 continue;
             }
             rounds.begun += 1;
             drop(rounds);
             let outcome = sync_file_system(&self.root);
-            rounds = self.lock();
+            rounds = self.rounds.lock();
             rounds.ended = rounds.begun;
             if let Err(error) = outcome {
                 rounds.failed = Some((rounds.ended, error.kind(), error.to_string()));
@@ -78,10 +78,6 @@ impl Disk {
             Some((round, kind, text)) if *round >= mine => Err(io::Error::new(*kind, text.clone())),
             _ => Ok(()),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Rounds> {
-        self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -116,7 +112,7 @@ mod tests {
                 });
             }
         });
-        let rounds = disk.lock();
+        let rounds = disk.rounds.lock();
         assert_eq!(rounds.begun, rounds.ended);
         assert!((4..=32).contains(&rounds.ended), "{rounds:?}");
     }
@@ -129,7 +125,7 @@ mod tests {
         let disk = Disk::of(&root).unwrap();
         let few = BTreeSet::from([PathBuf::new(), PathBuf::from("a/b/c")]);
         disk.names(&root, &few).unwrap();
-        assert_eq!(disk.lock().ended, 0);
+        assert_eq!(disk.rounds.lock().ended, 0);
         assert!(disk.names(&root, &BTreeSet::from([PathBuf::from("gone")])).is_err());
     }
 }

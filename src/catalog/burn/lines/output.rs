@@ -4,15 +4,14 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use bytes::Bytes;
 use gopherworks_pipeline::book::Book;
 use gopherworks_supervision::failure::Failure;
+use parking_lot::Mutex;
 
 use super::super::super::locks::Locked;
 use super::super::super::{FilePath, Site, locks};
-use super::lock;
 use super::stream::Stream;
 
 /// Maximum size of a write to a regular file, in bytes; only a single longer line exceeds it.
@@ -103,7 +102,7 @@ impl Output {
         books: &[&Book],
         line: impl Fn(&Book) -> Result<Bytes, Failure>,
     ) -> Vec<Result<(), Failure>> {
-        match &mut *lock(&self.target) {
+        match &mut *self.target.lock() {
             Target::File(file) => {
                 let written = file.write(books, line);
                 written.unwrap_or_else(|error| vec![Err(self.refused(&error)); books.len()])
@@ -121,7 +120,7 @@ impl Output {
     /// Called after the last line: syncs a file to disk, or writes the rest of a stream's last
     /// line.
     pub(super) fn finish(&self) -> Result<(), Failure> {
-        let finished = match &mut *lock(&self.target) {
+        let finished = match &mut *self.target.lock() {
             Target::File(file) => file.finish(),
             Target::Stream(stream) => stream.finish(),
         };

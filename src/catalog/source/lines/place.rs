@@ -9,11 +9,12 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use gopherworks_pipeline::book::{Book, header};
 use gopherworks_pipeline::source::Receipts;
 use gopherworks_supervision::failure::Failure;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::super::super::journal::{Journal, push_record};
@@ -141,10 +142,6 @@ impl Place {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Byte range of a book; `None` if the book is not from this source.
     fn place_of(&self, book: &Book) -> Option<(u64, u64)> {
         let at = std::str::from_utf8(book.headers.get(AT)?).ok()?;
@@ -174,7 +171,7 @@ impl Place {
             return Ok(());
         }
         places.sort_unstable();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let mut lines = Vec::new();
         if !state.named {
             self.name(&mut lines)?;
@@ -190,7 +187,7 @@ impl Place {
     }
 
     fn compact(&self) -> io::Result<()> {
-        let state = self.lock();
+        let state = self.state.lock();
         if state.burned.is_empty() {
             return Ok(());
         }
