@@ -37,12 +37,13 @@ pub mod http;
 mod journal;
 pub(crate) mod locks;
 pub mod names;
-pub(crate) mod options;
+mod options;
 mod own;
 mod program;
 mod run_id;
 mod run_state;
 pub(crate) mod service;
+mod shape;
 mod source;
 pub mod units;
 pub mod work;
@@ -53,6 +54,8 @@ pub use run_id::RunId;
 pub use run_state::RunState;
 pub(crate) use run_state::resolved;
 pub use work::compose;
+
+pub(crate) use shape::Shape;
 
 use options::Access;
 use work::filter::{Filter, FilterMake};
@@ -190,6 +193,10 @@ impl<T: ?Sized + 'static> Kind<T> {
     /// The options with type, default and help text, sorted by name.
     pub fn options(&self) -> Vec<OptionHelp> {
         options::help(&self.schema)
+    }
+
+    pub(crate) fn shape(&self) -> Shape<'_> {
+        Shape::new(self.schema.as_value())
     }
 
     /// Resolves every relative path among `options` against `base`. `-` is kept where the kind

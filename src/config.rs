@@ -56,7 +56,6 @@ pub use diagnostic::{Diagnostic, Diagnostics, Origin, Severity, SourceFile};
 pub use file::LARGEST;
 pub use json_schema::json_schema;
 pub use layers::PREFIX;
-pub(crate) use options::Shape;
 pub(crate) use suggestions::begin;
 pub use suggestions::nearest;
 

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::shape::Shape;
 use super::units::{LARGEST, Size, Time, parse_duration, parse_size};
 
 /// Path that stands for standard input or output, where a kind accepts it.
@@ -86,11 +87,12 @@ pub(super) struct PathOption {
 }
 
 /// Help for one option of a kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OptionHelp {
     /// Key of the option.
     pub name: String,
     /// Type, e.g. `path`, `size`, `book | cart`, `[string]`.
+    #[serde(rename = "type")]
     pub ty: String,
     /// Default in TOML notation; `None` if there is none.
     pub default: Option<String>,
@@ -129,29 +131,21 @@ pub(super) fn parse<O: DeserializeOwned>(table: toml::Table) -> Result<O, Option
     })
 }
 
-/// Fails for the first number or size outside the schema's `minimum` and `maximum`.
+/// Fails for the first number, size or duration outside the bounds of the schema: `minimum`,
+/// `exclusiveMinimum`, `maximum`, and `x-longest` for durations.
 pub(super) fn check_bounds(schema: &Schema, table: &toml::Table) -> Result<(), OptionError> {
     let mut path = Vec::new();
-    let root = schema.as_value();
-    match table_outside(root, root, table, &mut path) {
+    match entry_outside(&Shape::new(schema.as_value()), table, &mut path) {
         Some(message) => Err(OptionError { path, message }),
         None => Ok(()),
     }
 }
 
-fn table_outside(
-    root: &Value,
-    schema: &Value,
-    table: &toml::Table,
-    path: &mut Vec<String>,
-) -> Option<String> {
+/// The message for the first entry outside its bounds, with its keys in `path`.
+fn entry_outside(shape: &Shape<'_>, table: &toml::Table, path: &mut Vec<String>) -> Option<String> {
     table.iter().find_map(|(name, value)| {
-        let property = branches(root, schema).find_map(|branch| {
-            let named = branch.get("properties").and_then(|all| all.get(name));
-            named.or_else(|| branch.get("additionalProperties"))
-        })?;
         path.push(name.clone());
-        let message = outside(root, resolve(root, property), value, path);
+        let message = outside(&shape.property(name), value, path);
         if message.is_none() {
             path.pop();
         }
@@ -159,54 +153,46 @@ fn table_outside(
     })
 }
 
-fn outside(
-    root: &Value,
-    schema: &Value,
-    value: &toml::Value,
-    path: &mut Vec<String>,
-) -> Option<String> {
-    let bound = |key| branches(root, schema).find_map(|branch| branch.get(key)?.as_f64());
-    let (least, most) = (bound("minimum"), bound("maximum"));
-    let above = bound("exclusiveMinimum");
-    let is_size = branches(root, schema).any(|branch| branch.get("format") == Some(&"size".into()));
+fn outside(shape: &Shape<'_>, value: &toml::Value, path: &mut Vec<String>) -> Option<String> {
+    let is_size = shape.has_format("size");
     let number = match value {
         toml::Value::Integer(number) => *number as f64,
         toml::Value::Float(number) => *number,
         toml::Value::String(text) if is_size => parse_size(text).ok()? as f64,
         toml::Value::String(text) => {
-            let longest = branches(root, schema).find_map(|branch| branch.get("x-longest"))?;
-            let (time, longest) = (parse_duration(text).ok()?, longest.as_str()?);
-            let late = time > parse_duration(longest).ok()?;
-            return late.then(|| format!("{} is too long: at most {longest}", Time(time)));
+            let longest = shape.keyword("x-longest")?.as_str()?;
+            let time = parse_duration(text).ok()?;
+            let is_longer = time > parse_duration(longest).ok()?;
+            return is_longer.then(|| format!("{} is too long: at most {longest}", Time(time)));
         }
         toml::Value::Array(values) => {
-            let items = branches(root, schema).find_map(|branch| branch.get("items"))?;
             return values.iter().enumerate().find_map(|(at, value)| {
                 path.push(at.to_string());
-                let message = outside(root, resolve(root, items), value, path);
+                let message = outside(&shape.item(at), value, path);
                 if message.is_none() {
                     path.pop();
                 }
                 message
             });
         }
-        toml::Value::Table(table) => return table_outside(root, schema, table, path),
+        toml::Value::Table(table) => return entry_outside(shape, table, path),
         _ => return None,
-    };
-    let shown = |bound: f64| {
-        if is_size { Size(bound as u64).to_string() } else { bound.to_string() }
     };
     if number.is_nan() {
         return Some("this is not a number".to_owned());
     }
-    let (word, bound, end) = match (least, most) {
-        (Some(least), _) if number < least => ("small", least, "at least"),
-        (_, Some(most)) if number > most => ("large", most, "at most"),
-        _ if above.is_some_and(|above| number <= above) => ("small", above?, "more than"),
-        _ => return None,
+    let bound = |word| shape.keyword(word).and_then(Value::as_f64);
+    let least = bound("minimum").filter(|least| number < *least);
+    let above = bound("exclusiveMinimum").filter(|above| number <= *above);
+    let most = bound("maximum").filter(|most| number > *most);
+    let (word, end, bound) = (least.map(|least| ("small", "at least", least)))
+        .or(above.map(|above| ("small", "more than", above)))
+        .or(most.map(|most| ("large", "at most", most)))?;
+    let shown = |number: f64| match is_size {
+        true => Size(number as u64).to_string(),
+        false => number.to_string(),
     };
-    let said = shown(number);
-    Some(format!("{said} is too {word}: {end} {}", shown(bound)))
+    Some(format!("{} is too {word}: {end} {}", shown(number), shown(bound)))
 }
 
 /// Returns the given paths, as (read, written). `-` for a standard stream is included as a path.
@@ -231,99 +217,52 @@ pub(super) fn visit_paths(
     table: &mut toml::Table,
     visit: &mut dyn FnMut(&mut String, PathOption),
 ) {
-    let root = schema.as_value();
+    let shape = Shape::new(schema.as_value());
     for (name, value) in table.iter_mut() {
-        if let Some(property) = root.get("properties").and_then(|all| all.get(name)) {
-            visit_value(root, property, value, None, visit);
-        }
+        visit_value(&shape.property(name), value, None, visit);
     }
 }
 
+/// `array` is the outermost array that contains the value: what its schema says of paths applies to
+/// its items.
 fn visit_value(
-    root: &Value,
-    schema: &Value,
+    shape: &Shape<'_>,
     value: &mut toml::Value,
-    outer: Option<&Value>,
+    array: Option<&Shape<'_>>,
     visit: &mut dyn FnMut(&mut String, PathOption),
 ) {
-    let extension = |key: &str| schema.get(key).or_else(|| outer?.get(key));
-    let schema_at = resolve(root, schema);
     match value {
-        toml::Value::String(text) if is_program(root, schema_at) && text.contains('/') => {
-            let access = Some(Access::Neither);
-            let takes_dash = false;
-            visit(text, PathOption { access, takes_dash });
-        }
-        toml::Value::String(text) if is_path(root, schema_at) => {
-            let access = match extension("x-access").and_then(Value::as_str) {
+        toml::Value::String(text) if shape.is_path(text) => {
+            let keyword = |word| shape.keyword(word).or_else(|| array?.keyword(word));
+            let access = match keyword("x-access").and_then(Value::as_str) {
+                _ if shape.has_format("program") => Some(Access::Neither),
                 Some("read") => Some(Access::Read),
                 Some("write") => Some(Access::Write),
                 Some(_) => Some(Access::Neither),
                 None => None,
             };
-            let takes_dash = extension("x-dash") == Some(&Value::Bool(true));
+            let takes_dash = keyword("x-dash") == Some(&Value::Bool(true));
             visit(text, PathOption { access, takes_dash });
         }
         toml::Value::Array(values) => {
-            let outer = Some(outer.unwrap_or(schema));
+            let array = Some(array.unwrap_or(shape));
             for (at, value) in values.iter_mut().enumerate() {
-                let mut known = branches(root, schema_at);
-                if let Some(items) = known.find_map(|branch| item(branch, at)) {
-                    visit_value(root, items, value, outer, visit);
-                }
+                visit_value(&shape.item(at), value, array, visit);
             }
         }
         toml::Value::Table(table) => {
             for (name, value) in table.iter_mut() {
-                let property = branches(root, schema_at).find_map(|branch| {
-                    let named = branch.get("properties").and_then(|all| all.get(name));
-                    named.or_else(|| {
-                        branch.get("additionalProperties").filter(|any| any.is_object())
-                    })
-                });
-                if let Some(property) = property {
-                    visit_value(root, property, value, None, visit);
-                }
+                visit_value(&shape.property(name), value, None, visit);
             }
         }
         _ => {}
     }
 }
 
-fn is_path(root: &Value, schema: &Value) -> bool {
-    has_format(root, schema, "path")
-}
-
-/// True for a program: with a `/` it is a path, otherwise a name to look up.
-fn is_program(root: &Value, schema: &Value) -> bool {
-    has_format(root, schema, "program")
-}
-
-fn has_format(root: &Value, schema: &Value, format: &str) -> bool {
-    branches(root, schema)
-        .any(|branch| branch.get("format").and_then(Value::as_str) == Some(format))
-}
-
-/// Returns the schema of an array's item at index `at`.
-pub(crate) fn item(array: &Value, at: usize) -> Option<&Value> {
-    let own = array.get("prefixItems").and_then(|items| items.get(at));
-    own.or_else(|| array.get("items"))
-}
-
 /// Resolves the schema's `$ref`, if it has one.
 fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     let target = schema.get("$ref").and_then(Value::as_str);
     target.and_then(|target| root.pointer(target.strip_prefix('#')?)).unwrap_or(schema)
-}
-
-/// The schema and its alternatives, one level deep, which is enough for `Option<T>` and enums.
-fn branches<'a>(root: &'a Value, schema: &'a Value) -> impl Iterator<Item = &'a Value> {
-    let alternatives = ["anyOf", "oneOf"]
-        .into_iter()
-        .filter_map(move |key| schema.get(key)?.as_array())
-        .flatten()
-        .map(move |branch| resolve(root, branch));
-    std::iter::once(schema).chain(alternatives)
 }
 
 pub(super) fn help(schema: &Schema) -> Vec<OptionHelp> {

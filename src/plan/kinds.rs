@@ -12,7 +12,7 @@ use gopherworks_pipeline::transform::Transform;
 use super::Judge;
 use crate::catalog::{Catalog, Kind, OptionError, Prepared, STANDARD_STREAM};
 use crate::config::schema::{KindConfig, TopologyConfig};
-use crate::config::{Diagnostic, Shape, nearest};
+use crate::config::{Diagnostic, nearest};
 
 /// Option that lists paths a source must not read.
 const LEAVE_OUT: &str = "leave_out";
@@ -160,7 +160,7 @@ fn missing<T: ?Sized + 'static>(
 ) {
     let mut lacking: Vec<String> = Vec::new();
     if error.path.len() <= 1 {
-        let required = Shape::new(kind.schema.as_value()).required();
+        let required = kind.shape().required();
         let absent = required.into_iter().filter(|key| !options.contains_key(*key));
         lacking.extend(absent.map(str::to_owned));
     }
@@ -214,7 +214,7 @@ fn rephrased<T: ?Sized + 'static>(
     let place = [path, &keys].concat();
     let message = error.message.lines().next().unwrap_or_default();
     if let Some(field) = quoted(message, "unknown field ") {
-        let mut shape = Shape::new(kind.schema.as_value());
+        let mut shape = kind.shape();
         for key in &keys[..keys.len().saturating_sub(1)] {
             shape = shape.property(key);
         }
@@ -242,7 +242,7 @@ fn rephrased<T: ?Sized + 'static>(
     match wrong {
         Some((found, wanted)) => {
             let wanted = match wanted.trim_end_matches('.') {
-                rust if is_rust(rust) => Shape::new(kind.schema.as_value()).at(&keys).wanted(),
+                rust if is_rust(rust) => kind.shape().at(&keys).wanted(),
                 words => words.to_owned(),
             };
             judge.error(&place, format!("expected {wanted}, found {}", toml_words(found)))
@@ -359,7 +359,7 @@ fn apart(
     outputs: &[(Vec<String>, PathBuf)],
 ) -> Prepared<dyn Source> {
     let mut left_out = Vec::new();
-    let can = Shape::new(kind.schema.as_value()).has(LEAVE_OUT);
+    let can = kind.shape().has(LEAVE_OUT);
     for (writer, output) in outputs.iter().filter(|_| !ready.reads.is_empty()) {
         let inside = |input: &&PathBuf| plain(output).starts_with(plain(input));
         let Some(input) = ready.reads.iter().find(inside) else {

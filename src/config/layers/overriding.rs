@@ -11,12 +11,12 @@ use toml::de::{DeTable, DeValue};
 use super::super::diagnostic::{Diagnostic, Diagnostics, Origin};
 use super::super::label::base;
 use super::super::normalise;
-use super::super::options::{Role, Shape};
+use super::super::options::Role;
 use super::super::suggestions::nearest;
 use super::{
     Layer, PREFIX, TOO_LARGE, Ticket, Tickets, empty, merge, remove, scalar_kind, stamped,
 };
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Shape};
 
 /// Most keys in the name of an environment variable.
 const DEEPEST: usize = 32;
