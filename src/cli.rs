@@ -11,18 +11,19 @@ mod output;
 mod print;
 mod progress;
 mod run;
-mod schema;
 mod signals;
 mod simulate;
 mod validate;
 
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use gopherworks::catalog::Catalog;
 use gopherworks::catalog::units::{parse_duration, parse_size};
-use gopherworks::config::{Diagnostics, Overrides};
+use gopherworks::config::{Diagnostics, Loaded, Overrides, json_schema};
 use help::{EXIT_CODES, LEDGER};
 
 /// Exit codes. 130 and 143 are a second SIGINT and SIGTERM.
@@ -144,7 +145,7 @@ struct RunArgs {
     cores: Option<u32>,
     /// Close the sources after this time and drain; until then `generate` never ends (such as 30s,
     /// 10m, 1h)
-    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
     /// Seed of all random numbers [default: the file's `execution.seed`]
     #[arg(long)]
@@ -170,7 +171,7 @@ struct RunArgs {
     faults: bool,
     /// Give up a drain after this time and end within a second, with exit code 75 [default: the
     /// file's `execution.drain_deadline`, or none]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     drain_deadline: Option<Duration>,
     /// Format of the printed report
     #[arg(long, value_enum, default_value_t)]
@@ -187,7 +188,7 @@ struct ChaosArgs {
     cores: Option<u32>,
     /// Stop injecting faults after this time and drain; until then `generate` never ends (such as
     /// 30s, 10m, 1h)
-    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
     /// Seed of all random numbers, those of the faults included [default: the file's
     /// `execution.seed`]
@@ -214,7 +215,7 @@ struct SimulateArgs {
     cores: Option<u32>,
     /// Close the sources after this virtual time and drain; until then `generate` never ends (such
     /// as 30s, 10m, 1h)
-    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
     /// Seed of all random numbers [default: the file's `execution.seed`]
     #[arg(long)]
@@ -406,10 +407,6 @@ enum Format {
     Json,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).map_err(|error| error.to_string())
-}
-
 /// Largest `--time-scale`.
 const LARGEST_FACTOR: f64 = 1e9;
 
@@ -450,6 +447,23 @@ fn overrides(sets: &Sets) -> Result<Overrides, Failed> {
     Ok(sets.sets.iter().fold(overrides, |overrides, set| overrides.set(set)))
 }
 
+/// Sets `key` to the value of a flag, if it was given.
+fn with(overrides: Overrides, key: &str, flag: Option<impl Display>) -> Overrides {
+    match flag {
+        Some(value) => overrides.set(format!("{key}={value}")),
+        None => overrides,
+    }
+}
+
+/// Reads a design, and shows its warnings unless `quiet`.
+fn load(file: &Path, overrides: &Overrides, quiet: bool) -> Result<Loaded, Failed> {
+    let loaded = Loaded::read(file, &Catalog::standard(), overrides)?;
+    if !quiet && !loaded.warnings.is_empty() {
+        print::diagnostics(&loaded.warnings);
+    }
+    Ok(loaded)
+}
+
 /// Runs the command and gives its exit code.
 pub fn main() -> i32 {
     let cli = match Cli::try_parse() {
@@ -471,7 +485,10 @@ pub fn main() -> i32 {
         Command::Compare(args) => compare::compare(&args, cli.quiet),
         Command::Validate(args) => validate::validate(&args, cli.quiet),
         Command::Kinds { name, format } => kinds::kinds(name.as_deref(), format),
-        Command::Schema => schema::schema(),
+        Command::Schema => {
+            let schema = json_schema(&Catalog::standard());
+            print::line(&format!("{schema:#}"), false).map(|()| code::OK)
+        }
         Command::Graph(args) => graph::graph(&args, cli.quiet),
         Command::Dead(command) => dead::dead(command, cli.quiet),
     };

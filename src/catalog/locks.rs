@@ -1,8 +1,10 @@
 //! Finds the holder of a lock on a file.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::MetadataExt;
+
+use gopherworks_supervision::failure::Failure;
 
 /// A locked file. Dropped, it is unlocked at once.
 ///
@@ -15,6 +17,19 @@ impl Locked {
     /// Takes over the lock of `file`.
     pub(crate) fn new(file: File) -> Self {
         Self(file)
+    }
+
+    /// Locks `file`. On a file system without locks it counts as locked.
+    ///
+    /// # Errors
+    /// A permanent failure if another open file holds the lock; `busy` words it from the holder.
+    pub(super) fn claim(file: File, busy: impl FnOnce(&str) -> String) -> Result<Self, Failure> {
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Failure::permanent(busy(&holder(&file)))),
+            Err(TryLockError::Error(error)) => log::debug!("a file can't be locked: {error}"),
+        }
+        Ok(Self(file))
     }
 }
 
@@ -41,7 +56,7 @@ impl Drop for Locked {
 
 /// What holds the lock of `file`, for a message: `another process (pid 42)`, as far as the system
 /// says so (Linux: `/proc/locks`).
-pub(super) fn holder(file: &File) -> String {
+fn holder(file: &File) -> String {
     let pid = file.metadata().ok().and_then(|found| {
         let locks = std::fs::read_to_string("/proc/locks").ok()?;
         locked_by(&locks, found.dev(), found.ino())

@@ -10,20 +10,17 @@ use gopherworks_pipeline::job::Job;
 use super::RunId;
 
 /// Returns the bytes of a path, in the form that book headers hold.
-#[cfg(unix)]
 pub fn path_bytes(path: &Path) -> &[u8] {
     use std::os::unix::ffi::OsStrExt;
     path.as_os_str().as_bytes()
 }
 
 /// Converts bytes to a path.
-#[cfg(unix)]
 pub fn bytes_path(bytes: &[u8]) -> PathBuf {
     os_string(bytes).into()
 }
 
 /// Converts bytes to an OS string.
-#[cfg(unix)]
 pub fn os_string(bytes: &[u8]) -> OsString {
     use std::os::unix::ffi::OsStringExt;
     OsString::from_vec(bytes.to_vec())
@@ -80,15 +77,12 @@ pub fn strip_suffix(headers: &mut Headers, suffix: &str) {
 
 /// Encodes bytes as text without spaces or line breaks: all but `A-Z a-z 0-9 . _ - /` become `%XX`.
 pub fn escape(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut text = String::with_capacity(bytes.len());
     for &byte in bytes {
         if byte.is_ascii_alphanumeric() || b"._-/".contains(&byte) {
             text.push(char::from(byte));
         } else {
-            text.push('%');
-            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            text.push(char::from(DIGITS[usize::from(byte & 15)]));
+            text.push_str(&format!("%{byte:02X}"));
         }
     }
     text
@@ -97,22 +91,19 @@ pub fn escape(bytes: &[u8]) -> String {
 /// Decodes the output of [`escape`]; `None` if a `%` is not followed by two hexadecimal digits.
 pub fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&first, tail)) = rest.split_first() {
-        if first == b'%' {
-            let (pair, tail) = tail.split_at_checked(2)?;
-            bytes.push(hex_digit(pair[0])? << 4 | hex_digit(pair[1])?);
-            rest = tail;
-        } else {
-            bytes.push(first);
-            rest = tail;
-        }
+    let mut rest = text.iter();
+    while let Some(&first) = rest.next() {
+        bytes.push(match first {
+            b'%' => hex_byte(*rest.next()?, *rest.next()?)?,
+            plain => plain,
+        });
     }
     Some(bytes)
 }
 
-fn hex_digit(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|value| value as u8)
+fn hex_byte(high: u8, low: u8) -> Option<u8> {
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    Some((digit(high)? << 4 | digit(low)?) as u8)
 }
 
 /// Encodes bytes in lower-case hexadecimal.
@@ -129,7 +120,7 @@ pub fn unhex_sha256(text: &[u8]) -> Option<[u8; 32]> {
         return None;
     }
     for (byte, pair) in digest.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
+        *byte = hex_byte(pair[0], pair[1])?;
     }
     Some(digest)
 }

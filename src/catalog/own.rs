@@ -256,7 +256,7 @@ fn make_folder(dir: impl AsFd, name: &str, path: &Path) -> io::Result<()> {
 
 /// Opens the folder `name` in `dir`; the last part of `name` must not be a link. `path` is for
 /// messages.
-fn open_folder(dir: impl AsFd, name: &Path, path: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open_folder(dir: impl AsFd, name: &Path, path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(|error| match error {
         Errno::LOOP | Errno::NOTDIR => in_the_way(path, "not a folder, or a link to one"),

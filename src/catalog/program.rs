@@ -5,6 +5,7 @@
 //! whole group is killed on timeout, on too much output, when its request is cancelled, when the
 //! run is stopped, and when this process dies for any reason.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -98,7 +99,7 @@ macro_rules! program_options {
                 $crate::catalog::program::Program {
                     words: self.command.0.clone(),
                     timeout: self.timeout.0,
-                    env: self.env.clone().into_iter().collect(),
+                    env: self.env.clone(),
                     folder: self.folder.clone(),
                     kept: self.keep_stderr.0 as usize,
                 }
@@ -118,7 +119,7 @@ pub(in crate::catalog) use program_options;
 pub(in crate::catalog) struct Program {
     pub words: Vec<String>,
     pub timeout: Duration,
-    pub env: Vec<(String, String)>,
+    pub env: BTreeMap<String, String>,
     pub folder: Option<FilePath>,
     /// How many of the last bytes of standard error are kept.
     pub kept: usize,
@@ -126,7 +127,6 @@ pub(in crate::catalog) struct Program {
 
 #[derive(Debug, Clone, Copy)]
 pub(in crate::catalog) enum Output {
-    /// It is discarded.
     Discard,
     /// It goes to the standard output of this process.
     Inherit,
@@ -149,9 +149,7 @@ impl Output {
 pub(in crate::catalog) enum Cause {
     /// The program failed, wrote too much, or could not take its arguments or environment.
     Program,
-    /// It ran into the timeout.
     Time,
-    /// Its input could not be read.
     Feed,
     /// It can't be started or run on this system now, or the run is being stopped.
     Elsewhere,
@@ -165,12 +163,12 @@ pub(in crate::catalog) struct Refusal {
 
 /// The burn or balancer that runs a program, and the run.
 #[derive(Debug, Clone)]
-pub(in crate::catalog) struct Place {
+pub(in crate::catalog) struct Caller {
     node: String,
     run: RunId,
 }
 
-impl From<&Site> for Place {
+impl From<&Site> for Caller {
     fn from(site: &Site) -> Self {
         Self { node: site.node.clone(), run: site.run.clone() }
     }
@@ -179,10 +177,9 @@ impl From<&Site> for Place {
 /// The input of a program run, passed to it in environment variables.
 #[derive(Debug)]
 pub(in crate::catalog) struct Given<'a> {
-    pub place: &'a Place,
+    pub caller: &'a Caller,
     /// The book, if there is exactly one.
     pub book: Option<&'a Book>,
-    /// Number of books.
     pub books: usize,
     /// The requester's name and its request number.
     pub request: Option<(&'a str, u64)>,
@@ -204,7 +201,7 @@ const VARIABLES: [&str; 8] = [
 
 impl Given<'_> {
     fn variables(&self) -> Vec<(&'static str, OsString)> {
-        let Place { node, run } = self.place;
+        let Caller { node, run } = self.caller;
         let mut all = vec![
             ("GOPHERWORKS_NODE", node.into()),
             ("GOPHERWORKS_RUN", run.as_str().into()),
@@ -270,7 +267,7 @@ impl Program {
         }
         command
             .args(&self.words[1..])
-            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .envs(&self.env)
             .envs(given.variables())
             .stdin(Stdio::piped())
             .stderr(Stdio::piped());
@@ -374,9 +371,8 @@ impl Program {
 
     /// The `PATH` on which the program is looked up.
     fn path(&self) -> OsString {
-        let own = self.env.iter().find(|(name, _)| name == "PATH");
-        match own {
-            Some((_, path)) => path.into(),
+        match self.env.get("PATH") {
+            Some(path) => path.into(),
             // Default of `execvp` if `PATH` is unset.
             None => std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into()),
         }

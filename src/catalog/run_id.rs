@@ -14,7 +14,7 @@ const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 ///
 /// Book ids begin at 1 in every run. Names that leave the process (files, idempotency keys,
 /// environment variables) therefore contain the run id as well; see [`super::names::key_of`].
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RunId(Arc<str>);
 
 impl RunId {
@@ -50,12 +50,6 @@ impl RunId {
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for RunId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RunId({})", self.0)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +22,11 @@ pub(super) fn file_id(found: &rustix::fs::Stat) -> FileId {
 /// Nanoseconds since 1970.
 pub(super) fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+}
+
+/// A hash that is equal in all processes.
+pub(super) fn hash(value: impl Hash) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(value)
 }
 
 /// State shared by all products of one run. Clones refer to the same state.
@@ -141,7 +147,6 @@ impl RunState {
         Ok(own)
     }
 
-    /// Registers a source's files.
     pub(super) fn reads(&self, inputs: Arc<dyn Inputs>) {
         self.0.inputs.lock().push(inputs);
     }

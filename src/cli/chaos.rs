@@ -1,11 +1,11 @@
 //! `chaos`, and `simulate --faults`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gopherworks::catalog::Catalog;
 use gopherworks::chaos::Chaos;
-use gopherworks::config::{Loaded, Overrides};
+use gopherworks::config::Loaded;
 use gopherworks::topology::{Done, Options, Topology};
 use gopherworks::verdict::Verdict;
 use gopherworks::verdict::sweep::{Sweep, Swept, calm};
@@ -15,16 +15,19 @@ use sha2::{Digest, Sha256};
 use super::output::{self, Output};
 use super::progress::Progress;
 use super::run::{end, in_system, listen, on_signal, start, start_failed};
-use super::{ChaosArgs, Failed, Format, SimulateArgs, code, overrides, print};
+use super::{ChaosArgs, Failed, Format, Sets, SimulateArgs, code, load, overrides, print, with};
 
 /// Default time for work in flight to end after the last fault.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn load(file: &std::path::Path, overrides: &Overrides, quiet: bool) -> Result<Loaded, Failed> {
-    let loaded = Loaded::read(file, &Catalog::standard(), overrides)?;
-    if !quiet && !loaded.warnings.is_empty() {
-        print::diagnostics(&loaded.warnings);
-    }
+fn with_faults(
+    file: &Path,
+    sets: &Sets,
+    cores: Option<u32>,
+    quiet: bool,
+) -> Result<Loaded, Failed> {
+    let overrides = with(overrides(sets)?, "execution.cores", cores);
+    let loaded = load(file, &overrides, quiet)?;
     if loaded.plan.faults.is_empty() {
         return Err(Failed::new(format!(
             "error: {} defines no faults\n  help: add a table such as\n\
@@ -45,7 +48,7 @@ fn config_sha256(loaded: &Loaded) -> String {
 /// The command line that repeats a run, without its seed.
 fn words(
     command: &str,
-    file: &std::path::Path,
+    file: &Path,
     sets: &[String],
     (limit, cores, time_scale): (Option<Duration>, usize, Option<f64>),
 ) -> String {
@@ -71,9 +74,7 @@ fn words(
 
 /// Runs a topology with its faults on real threads and prints the verdict.
 pub fn chaos(args: &ChaosArgs, quiet: bool) -> Result<i32, Failed> {
-    let cores = args.cores.map(|cores| format!("execution.cores={cores}"));
-    let overrides = cores.into_iter().fold(overrides(&args.sets)?, Overrides::set);
-    let loaded = load(&args.file, &overrides, quiet)?;
+    let loaded = with_faults(&args.file, &args.sets, args.cores, quiet)?;
     let flags = [("--verdict", args.verdict.as_deref())];
     output::apart(&flags, &args.file, &loaded.plan)?;
     let verdict_file = Output::check("verdict", args.verdict.as_deref())?;
@@ -135,9 +136,7 @@ async fn live(
 
 /// Runs a topology with its faults in virtual time, for one seed or many, and prints the verdict.
 pub fn sweep(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
-    let cores = args.cores.map(|cores| format!("execution.cores={cores}"));
-    let overrides = cores.into_iter().fold(overrides(&args.sets)?, Overrides::set);
-    let loaded = load(&args.file, &overrides, quiet)?;
+    let loaded = with_faults(&args.file, &args.sets, args.cores, quiet)?;
     let flags = [("--verdict", args.verdict.as_deref()), ("--trace", args.trace.as_deref())];
     output::apart(&flags, &args.file, &loaded.plan)?;
     let verdict_file = Output::check("verdict", args.verdict.as_deref())?;

@@ -7,7 +7,7 @@ use gopherworks::compare::{Row, changes, probably, row};
 use gopherworks::config::{Loaded, Overrides};
 
 use super::run::start_failed;
-use super::{CompareArgs, Failed, Format, code, overrides, print};
+use super::{CompareArgs, Failed, Format, code, overrides, print, with};
 
 mod policies;
 
@@ -16,8 +16,7 @@ pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
     if !(args.policies.is_empty() && args.load.is_empty() && args.service.is_empty()) {
         return policies::compare(args, quiet);
     }
-    let seed = args.seed.map(|seed| format!("execution.seed={seed}"));
-    let base = seed.into_iter().fold(overrides(&args.sets)?, Overrides::set);
+    let base = with(overrides(&args.sets)?, "execution.seed", args.seed);
     let catalog = Catalog::standard();
     let mut designs = Vec::new();
     let mut bad = Vec::new();
@@ -86,9 +85,8 @@ fn title(row: &Row) -> String {
 fn text(rows: &[Row]) -> String {
     let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
     let head = ["design", "gophers", "carts", "cores", "speed-up", "formula", "makespan", "idle"];
-    let mut table = vec![head.map(str::to_owned).to_vec()];
-    for row in rows {
-        table.push(vec![
+    let cells = |row: &Row| {
+        vec![
             title(row),
             row.gophers.to_string(),
             row.carts.to_string(),
@@ -97,9 +95,9 @@ fn text(rows: &[Row]) -> String {
             number(row.speed_up_formula),
             row.makespan_s.map_or("-".to_owned(), |s| format!("{s:.3} s")),
             row.idle.map_or("-".to_owned(), |idle| format!("{:.1}%", idle * 100.0)),
-        ]);
-    }
-    let lines = print::table(&table, 1);
+        ]
+    };
+    let lines = print::table(&head, rows.iter().map(cells).collect(), 1);
     let widest = lines.lines().map(|line| line.chars().count()).max().unwrap_or(0);
     let limits = rows.iter().map(|row| match row.failed {
         true => row.note.as_ref(),

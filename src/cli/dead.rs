@@ -76,12 +76,8 @@ fn list(file: &Path, format: Format) -> Result<i32, Failed> {
             print::line(&Value::Array(letters).to_string(), false)?;
         }
         Format::Text => {
-            let mut rows = vec![
-                ["#", "book", "pile", "deaths", "attempts", "last", "reason"]
-                    .map(str::to_owned)
-                    .to_vec(),
-            ];
-            rows.extend(letters.iter().enumerate().map(|(at, letter)| {
+            let head = ["#", "book", "pile", "deaths", "attempts", "last", "reason"];
+            let rows = letters.iter().enumerate().map(|(at, letter)| {
                 vec![
                     (at + 1).to_string(),
                     letter.title(),
@@ -91,8 +87,8 @@ fn list(file: &Path, format: Format) -> Result<i32, Failed> {
                     or_dash(&letter.last).to_owned(),
                     letter.reason.escape_debug().to_string(),
                 ]
-            }));
-            print::line(print::table(&rows, 2).trim_end(), false)?;
+            });
+            print::line(print::table(&head, rows.collect(), 2).trim_end(), false)?;
         }
     }
     Ok(code::OK)

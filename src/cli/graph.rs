@@ -1,17 +1,12 @@
 //! `graph`.
 
-use gopherworks::catalog::Catalog;
-use gopherworks::config::Loaded;
 use gopherworks::graph::{Copies, Format, Picture};
 
-use super::{Drawing, Failed, GraphArgs, code, overrides, print};
+use super::{Drawing, Failed, GraphArgs, code, load, overrides, print};
 
 /// Draws a valid config on stdout; everything else goes to stderr.
 pub fn graph(args: &GraphArgs, quiet: bool) -> Result<i32, Failed> {
-    let loaded = Loaded::read(&args.file, &Catalog::standard(), &overrides(&args.sets)?)?;
-    if !(quiet || loaded.warnings.is_empty()) {
-        print::diagnostics(&loaded.warnings);
-    }
+    let loaded = load(&args.file, &overrides(&args.sets)?, quiet)?;
     let copies = if args.expand { Copies::Expanded } else { Copies::Folded };
     let format = match args.format {
         Drawing::Text => Format::Text,

@@ -48,19 +48,17 @@ pub fn kinds(only: Option<&str>, format: Format) -> Result<i32, Failed> {
 }
 
 fn unknown(catalog: &Catalog, name: &str) -> String {
-    let sources = catalog.sources().map(|kind| kind.name.as_str());
-    let works = catalog.works().map(|kind| kind.name.as_str());
-    let burns = catalog.burns().map(|kind| kind.name.as_str());
-    let workers = catalog.services().map(|kind| kind.name.as_str());
-    let near = nearest(name, sources.chain(works).chain(burns).chain(workers));
+    let names = catalog.source_names().chain(catalog.work_names());
+    let names = names.chain(catalog.burn_names()).chain(catalog.service_names());
+    let near = nearest(name, names);
     let near = near.map_or_else(String::new, |near| format!("\n  help: did you mean `{near}`?"));
     format!("error: there is no kind `{name}`; `gopherworks kinds` lists all{near}")
 }
 
 fn described<T: ?Sized + 'static>(kind: &Kind<T>) -> (String, Value) {
     let mut lines = format!("  {:<10} {}\n", kind.name, kind.help);
-    let mut options = Vec::new();
-    for option in kind.options() {
+    let options = kind.options();
+    for option in &options {
         let default = match (&option.default, option.required) {
             (_, true) => "required".to_owned(),
             (Some(default), false) => format!("default {default}"),
@@ -70,13 +68,6 @@ fn described<T: ?Sized + 'static>(kind: &Kind<T>) -> (String, Value) {
         for line in option.help.lines() {
             let _ = writeln!(lines, "                   {line}");
         }
-        options.push(json!({
-            "name": option.name,
-            "type": option.ty,
-            "default": option.default,
-            "required": option.required,
-            "help": option.help,
-        }));
     }
     let kind = json!({ "name": kind.name, "help": kind.help, "options": options });
     (lines, kind)

@@ -121,17 +121,17 @@ fn stream_out(mut stream: &File, text: &[u8]) -> io::Result<()> {
 /// # Errors
 /// Names the two that are the same.
 pub fn apart(flags: &[(&str, Option<&Path>)], config: &Path, plan: &Plan) -> Result<(), Failed> {
-    let mut taken = vec![(place(config), "the config")];
+    let mut taken = vec![(identity(config), "the config")];
     let reads = plan.reads().into_iter().map(|path| (path, "what the design reads"));
     let writes = plan.writes().into_iter().map(|path| (path, "what the design writes"));
     // Files only: a report may be written among the files of a design.
-    taken.extend(reads.chain(writes).map(|(path, what)| (place(path), what)));
+    taken.extend(reads.chain(writes).map(|(path, what)| (identity(path), what)));
     for (flag, path) in flags.iter().filter_map(|(flag, path)| Some((*flag, (*path)?))) {
         // Devices and pipes may be shared.
         if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
             continue;
         }
-        let here = place(path);
+        let here = identity(path);
         if let Some((_, what)) = taken.iter().find(|(other, _)| *other == here) {
             return Err(Failed::new(format!(
                 "error: {flag} {} is {what}\n  help: name another file",
@@ -145,14 +145,14 @@ pub fn apart(flags: &[(&str, Option<&Path>)], config: &Path, plan: &Plan) -> Res
 
 /// Identity of a file: device and inode, or the path of a file that does not exist yet.
 #[derive(PartialEq, Eq)]
-enum Place {
+enum FileIdentity {
     File(u64, u64),
     Path(PathBuf),
 }
 
-fn place(path: &Path) -> Place {
+fn identity(path: &Path) -> FileIdentity {
     match fs::metadata(path) {
-        Ok(found) => Place::File(found.dev(), found.ino()),
-        Err(_) => Place::Path(std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
+        Ok(found) => FileIdentity::File(found.dev(), found.ino()),
+        Err(_) => FileIdentity::Path(std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
     }
 }

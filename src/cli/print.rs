@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 
 use gopherworks::config::Diagnostics;
-use gopherworks::report::{Outcome, Report};
+use gopherworks::report::{NodeReport, Outcome, Report};
 
 use super::Failed;
 
@@ -60,7 +60,8 @@ pub fn note(text: &str) {
 }
 
 /// Columns padded to their widest cell; the first `words` are flush left, the others flush right.
-pub fn table(rows: &[Vec<String>], words: usize) -> String {
+pub fn table(head: &[&str], mut rows: Vec<Vec<String>>, words: usize) -> String {
+    rows.insert(0, head.iter().map(|word| (*word).to_owned()).collect());
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
@@ -68,7 +69,7 @@ pub fn table(rows: &[Vec<String>], words: usize) -> String {
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut out = String::new();
-    for row in rows {
+    for row in &rows {
         let mut text = String::new();
         for (column, cell) in row.iter().enumerate() {
             let width = widths[column];
@@ -131,12 +132,9 @@ pub fn report(report: &Report) -> String {
         out.push_str(&failures(report));
         return out;
     }
-    let mut rows = vec![
-        ["node", "kind", "books", "carts", "busy", "waits", "restarts"].map(str::to_owned).to_vec(),
-    ];
-    for node in &report.nodes {
+    let row = |node: &NodeReport| {
         let indent = if node.kind == "gopher" { "  " } else { "" };
-        rows.push(vec![
+        vec![
             format!("{indent}{}", node.name),
             node.kind.to_owned(),
             grouped(node.books),
@@ -144,9 +142,10 @@ pub fn report(report: &Report) -> String {
             format!("{:.1}%", node.busy * 100.0),
             grouped(node.waits),
             grouped(node.restarts),
-        ]);
-    }
-    out.push_str(&table(&rows, 2));
+        ]
+    };
+    let head = ["node", "kind", "books", "carts", "busy", "waits", "restarts"];
+    out.push_str(&table(&head, report.nodes.iter().map(row).collect(), 2));
     out.push_str(&prediction(report));
     let ledger = &report.ledger;
     let _ = write!(

@@ -25,6 +25,12 @@ const EVERY: Duration = Duration::from_millis(100);
 const SPINNER: &str = "{spinner} {elapsed_precise} {msg}";
 const WHOLE: &str = "{spinner} {elapsed_precise} [{bar:32}] {percent}% {msg}";
 
+fn styled(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+}
+
 /// The bar of one run.
 pub struct Progress(Option<ProgressBar>);
 
@@ -35,9 +41,7 @@ impl Progress {
             return Self(None);
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        if let Ok(style) = ProgressStyle::with_template(SPINNER) {
-            bar.set_style(style);
-        }
+        styled(&bar, SPINNER);
         Self(Some(BAR.get_or_init(|| bar).clone()))
     }
 
@@ -60,22 +64,14 @@ impl Progress {
         let now = running.snapshot();
         let done = now.ledger.burned + now.ledger.dead + now.ledger.dropped;
         let (total, ended) = running.expected();
-        if let Some(total) = total.or(ended.then_some(now.ledger.offered)) {
-            if bar.length().is_none()
-                && let Ok(style) = ProgressStyle::with_template(WHOLE)
-            {
-                bar.set_style(style.progress_chars("=> "));
-            }
-            bar.set_length(total);
-            bar.set_position(done);
-        }
-        if let (Some(total), over) = running.expected_answers()
-            && now.nodes.is_empty()
-        {
-            if bar.length().is_none()
-                && let Ok(style) = ProgressStyle::with_template(WHOLE)
-            {
-                bar.set_style(style.progress_chars("=> "));
+        let books = total.or(ended.then_some(now.ledger.offered)).map(|total| (total, done));
+        let answers = match running.expected_answers() {
+            (Some(total), over) if now.nodes.is_empty() => Some((total, over)),
+            _ => None,
+        };
+        if let Some((total, over)) = answers.or(books) {
+            if bar.length().is_none() {
+                styled(bar, WHOLE);
             }
             bar.set_length(total);
             bar.set_position(over);

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_rt::System;
-use gopherworks::catalog::{Catalog, RunId, STANDARD_STREAM, kill_all};
-use gopherworks::config::{Loaded, Overrides};
+use gopherworks::catalog::{RunId, STANDARD_STREAM, kill_all};
 use gopherworks::dead::{DeadFile, Kept, Limit};
 use gopherworks::plan::Plan;
 use gopherworks::report::{Outcome, Report, SinkClosed};
@@ -18,15 +17,15 @@ use parking_lot::Mutex;
 use super::output::{self, Output};
 use super::progress::Progress;
 use super::signals::{LATE_WITHIN, Phase, STOPPED_WITHIN, Signal, Signals};
-use super::{Failed, Format, RunArgs, code, overrides, print};
+use super::{Failed, Format, RunArgs, code, load, overrides, print, with};
 
 /// Runs a topology and prints its report.
 pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
-    let overrides = with_flags(overrides(&args.sets)?, args);
-    let loaded = Loaded::read(&args.file, &Catalog::standard(), &overrides)?;
-    if !quiet && !loaded.warnings.is_empty() {
-        print::diagnostics(&loaded.warnings);
-    }
+    let overrides = with(overrides(&args.sets)?, "execution.cores", args.cores);
+    let overrides = with(overrides, "execution.seed", args.seed);
+    let deadline = args.drain_deadline.map(|within| format!("\"{}us\"", within.as_micros()));
+    let overrides = with(overrides, "execution.drain_deadline", deadline);
+    let loaded = load(&args.file, &overrides, quiet)?;
     let dead = args.dead.as_deref().filter(|path| path.as_os_str() != "none");
     let flags = [("--report", args.report.as_deref()), ("--dead", dead)];
     output::apart(&flags, &args.file, &loaded.plan)?;
@@ -117,15 +116,6 @@ fn say_kept(kept: &Kept, named: bool) {
         };
         print::note(&format!("{} dead letters were not kept in {path}: {help}", kept.left_out));
     }
-}
-
-fn with_flags(overrides: Overrides, args: &RunArgs) -> Overrides {
-    let cores = args.cores.map(|cores| format!("execution.cores={cores}"));
-    let seed = args.seed.map(|seed| format!("execution.seed={seed}"));
-    let deadline = args
-        .drain_deadline
-        .map(|within| format!("execution.drain_deadline=\"{}us\"", within.as_micros()));
-    [cores, seed, deadline].into_iter().flatten().fold(overrides, Overrides::set)
 }
 
 async fn live(

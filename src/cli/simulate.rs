@@ -4,8 +4,6 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use gopherworks::catalog::Catalog;
-use gopherworks::config::{Loaded, Overrides};
 use gopherworks::report::Report;
 use gopherworks::simulate::{TraceLog, in_virtual_time, until_done};
 use gopherworks::supervision::clock::Clock;
@@ -15,18 +13,13 @@ use super::output::{self, Output};
 use super::progress::Watched;
 use super::run::{exit_code, listen, show, start};
 use super::signals::{Phase, STOPPED_WITHIN};
-use super::{Failed, SimulateArgs, code, overrides, print};
+use super::{Failed, SimulateArgs, code, load, overrides, with};
 
 /// Simulates a topology and prints its report.
 pub fn simulate(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
-    let cores = args.cores.map(|cores| format!("execution.cores={cores}"));
-    let seed = args.seed.map(|seed| format!("execution.seed={seed}"));
-    let flags = [cores, seed].into_iter().flatten();
-    let overrides = flags.fold(overrides(&args.sets)?, Overrides::set);
-    let loaded = Loaded::read(&args.file, &Catalog::standard(), &overrides)?;
-    if !quiet && !loaded.warnings.is_empty() {
-        print::diagnostics(&loaded.warnings);
-    }
+    let overrides = with(overrides(&args.sets)?, "execution.cores", args.cores);
+    let overrides = with(overrides, "execution.seed", args.seed);
+    let loaded = load(&args.file, &overrides, quiet)?;
     let flags = [("--report", args.report.as_deref()), ("--trace", args.trace.as_deref())];
     output::apart(&flags, &args.file, &loaded.plan)?;
     let report_file = Output::check("report", args.report.as_deref())?;

@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::Site;
-use super::super::program::{Cause, Feed, Given, Output, Place, Program, Refusal, program_options};
+use super::super::program::{
+    Caller, Cause, Feed, Given, Output, Program, Refusal, program_options,
+};
 use super::super::units::{Time, number};
 use super::super::work::filter::{read_some, unreadable};
 
@@ -63,7 +65,7 @@ enum Stdout {
 /// `kill_all`, and when this process dies; processes that outlive a program which exits normally
 /// keep running.
 pub(super) struct CommandBurn {
-    place: Place,
+    caller: Caller,
     program: Program,
     per: Per,
     parallel: usize,
@@ -73,7 +75,7 @@ pub(super) struct CommandBurn {
 /// A program that cannot be found is no error here; it fails the first book.
 pub(super) fn make(options: &CommandBurnOptions, site: &Site) -> Result<CommandBurn, Failure> {
     Ok(CommandBurn {
-        place: site.into(),
+        caller: site.into(),
         program: options.program(),
         per: options.per,
         parallel: options.parallel as usize,
@@ -131,8 +133,8 @@ impl Feed for Bodies<'_> {
 
 impl CommandBurn {
     fn run_book(&self, book: &Book, attempt: u32) -> Result<(), Failure> {
-        let (place, attempt) = (&self.place, Some(attempt));
-        let given = Given { place, book: Some(book), books: 1, request: None, attempt };
+        let (caller, attempt) = (&self.caller, Some(attempt));
+        let given = Given { caller, book: Some(book), books: 1, request: None, attempt };
         let (books, mut begun) = ([book], 0);
         let bodies = Bodies::new(&books, b"", &mut begun);
         let ran = self.program.run(&given, bodies, self.output);
@@ -142,8 +144,8 @@ impl CommandBurn {
     /// Runs one process for these books. The number in the error is how many bodies were started by
     /// then.
     fn run_some(&self, books: &[&Book]) -> Result<(), (Refusal, usize)> {
-        let (place, books_in_all) = (&self.place, books.len());
-        let given = Given { place, book: None, books: books_in_all, request: None, attempt: None };
+        let (caller, count) = (&self.caller, books.len());
+        let given = Given { caller, book: None, books: count, request: None, attempt: None };
         let mut begun = 0;
         let bodies = Bodies::new(books, b"\n", &mut begun);
         let ran = self.program.run(&given, bodies, self.output);

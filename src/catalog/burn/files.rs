@@ -14,11 +14,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::own::{NAME as OWN, Own};
-use super::super::run_state::{Output, RunState};
+use super::super::run_state::{Output, hash};
 use super::super::source::STAMP;
 use super::super::units::yes;
 use super::super::work::filter::{described, read_some, unreadable};
-use super::super::{FilePath, RunId, Site, names};
+use super::super::{FilePath, Site, names};
 
 mod manifest;
 mod placing;
@@ -102,9 +102,7 @@ pub(super) struct FileBurn {
     disk: Option<Disk>,
     manifest: Option<Manifest>,
     serial: AtomicU64,
-    run: RunId,
-    state: RunState,
-    node: String,
+    site: Site,
     mtime: bool,
 }
 
@@ -137,9 +135,7 @@ pub(super) fn make(options: &FileBurnOptions, site: &Site) -> Result<FileBurn, F
             disk,
             manifest,
             serial: AtomicU64::new(0),
-            run: site.run.clone(),
-            state: site.state.clone(),
-            node: site.node.clone(),
+            site: site.clone(),
             mtime: options.mtime,
         })
     };
@@ -168,11 +164,7 @@ struct Staged<'a> {
 /// Identifies a book within the run: a hash of its key, or its id if it has no key.
 fn number_of(book: &Book) -> u64 {
     match book.headers.get(header::KEY) {
-        Some(key) => {
-            let mut hasher = std::hash::DefaultHasher::new();
-            std::hash::Hash::hash(key, &mut hasher);
-            std::hash::Hasher::finish(&hasher)
-        }
+        Some(key) => hash(key),
         None => book.id.0,
     }
 }
@@ -237,7 +229,7 @@ impl FileBurn {
         buffer: &mut Vec<u8>,
     ) -> Result<Staged<'_>, Failure> {
         let manifest = self.manifest.as_ref().map(Manifest::name);
-        let name = names::name_of(book, &self.run);
+        let name = names::name_of(book, &self.site.run);
         let target = target(&name, manifest)?;
         let header = |name| book.headers.get(name);
         let mode = header(header::MODE).and_then(|text| parse_mode(text));
@@ -336,7 +328,7 @@ impl FileBurn {
             // The files are placed already: burning the books again is idempotent.
             all_refused(&mut results, &staged, "recording", &error);
         } else if !made.is_empty() {
-            self.state.keep_outputs(made);
+            self.site.state.keep_outputs(made);
         }
         results
     }
@@ -421,7 +413,7 @@ impl Burn for FileBurn {
 
     fn finish(&self) -> Result<(), Failure> {
         let finished = self.list();
-        self.own.release(&self.node);
+        self.own.release(&self.site.node);
         finished
     }
 }

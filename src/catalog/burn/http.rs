@@ -15,7 +15,7 @@ use crate::catalog::{RunId, Site, names};
 /// # Errors
 /// Fails if a configured header is invalid, or if the client or the runtime's thread cannot be
 /// created.
-pub(super) fn make(options: &HttpOptions, site: &Site) -> Result<Given, Failure> {
+pub(super) fn make(options: &HttpOptions, site: &Site) -> Result<HttpBurn, Failure> {
     let asking = client(options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -23,19 +23,19 @@ pub(super) fn make(options: &HttpOptions, site: &Site) -> Result<Given, Failure>
         .enable_all()
         .build()
         .map_err(|error| Failure::io("starting a thread", &error))?;
-    Ok(Given { asking, run: site.run.clone(), runtime: Some(Arc::new(runtime)) })
+    Ok(HttpBurn { asking, run: site.run.clone(), runtime: Some(Arc::new(runtime)) })
 }
 
 /// Sends one request per book; the book is burned when the response is a success. Each request has
 /// the header `Idempotency-Key`, because a book may be sent again after a failure or a crash: a
 /// server that honours the header acts on it once.
-pub(super) struct Given {
+pub(super) struct HttpBurn {
     asking: Asking,
     run: RunId,
     runtime: Option<Arc<Runtime>>,
 }
 
-impl Burn for Given {
+impl Burn for HttpBurn {
     fn burn(&self, book: &Book) -> Result<(), Failure> {
         let Some(runtime) = &self.runtime else {
             return Err(Failure::transient("the fire is out"));
@@ -54,7 +54,7 @@ impl Burn for Given {
     }
 }
 
-impl Drop for Given {
+impl Drop for HttpBurn {
     fn drop(&mut self) {
         // Blocking is not allowed on an arbiter, so this does not wait for the runtime to shut
         // down.

@@ -33,6 +33,11 @@ fn is_path(byte: u8) -> bool {
     is_unreserved(byte) || b"!$&'()*+,;=:@/".contains(&byte)
 }
 
+/// Characters of a name that is no encoded path yet: its slashes separate folders.
+fn is_name(byte: u8) -> bool {
+    is_unreserved(byte) || byte == b'/'
+}
+
 /// Characters that never need encoding (RFC 3986, unreserved).
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
@@ -57,10 +62,7 @@ fn quote(bytes: &[u8], encoded: bool, keeps: impl Fn(u8) -> bool, into: &mut Str
 /// True if a path segment is `..`, encoded or not: a URL parser would resolve it to the parent
 /// folder.
 fn leads_upwards(path: &str) -> bool {
-    path.split('/').any(|segment| {
-        let segment = segment.replace("%2e", ".").replace("%2E", ".");
-        segment == ".."
-    })
+    path.replace("%2e", ".").replace("%2E", ".").split('/').any(|segment| segment == "..")
 }
 
 impl Address {
@@ -68,10 +70,7 @@ impl Address {
         if text.contains('#') {
             return Err("a fragment (`#...`) is never sent".to_owned());
         }
-        let (rest, query) = match text.split_once('?') {
-            Some((rest, query)) => (rest, Some(query)),
-            None => (text, None),
-        };
+        let (rest, query) = text.split_once('?').map_or((text, None), |(a, b)| (a, Some(b)));
         let host = rest.find("://").map_or(0, |at| at + 3);
         let path = rest[host..].find('/').map_or(rest.len(), |slash| host + slash);
         if rest[..path].contains('{') {
@@ -118,38 +117,23 @@ impl Address {
             None => name,
         };
         let came = headers.and_then(|headers| headers.get(QUERY));
-        let mut text = String::new();
-        for piece in &self.path {
-            match piece {
-                Piece::Text(piece) => text.push_str(piece),
-                Piece::Name if encoded => quote(name, true, is_path, &mut text),
-                Piece::Name => {
-                    quote(name, false, |byte| is_unreserved(byte) || byte == b'/', &mut text)
-                }
-                Piece::Id => quote(id.as_bytes(), false, is_unreserved, &mut text),
-                Piece::Query => {}
-            }
-        }
-        if leads_upwards(&text) {
-            return Err("a path with `..` is not requested".to_owned());
-        }
-        let mut query = self.query.as_ref().map(|pieces| {
+        let fill = |pieces: &[Piece], keeps_of_name: fn(u8) -> bool| {
             let mut text = String::new();
             for piece in pieces {
                 match piece {
                     Piece::Text(piece) => text.push_str(piece),
-                    Piece::Name => {
-                        let keeps = |byte| is_unreserved(byte) || byte == b'/';
-                        quote(name, encoded, keeps, &mut text);
-                    }
+                    Piece::Name => quote(name, encoded, keeps_of_name, &mut text),
                     Piece::Id => quote(id.as_bytes(), false, is_unreserved, &mut text),
-                    Piece::Query => {
-                        quote(came.map_or(&[][..], |came| came), true, is_query, &mut text)
-                    }
+                    Piece::Query => quote(came.map_or(b"", |came| came), true, is_query, &mut text),
                 }
             }
             text
-        });
+        };
+        let text = fill(&self.path, if encoded { is_path } else { is_name });
+        if leads_upwards(&text) {
+            return Err("a path with `..` is not requested".to_owned());
+        }
+        let mut query = self.query.as_ref().map(|pieces| fill(pieces, is_name));
         let placed = self.query.iter().flatten().any(|piece| matches!(piece, Piece::Query));
         if let Some(came) = came.filter(|_| passes_query && !placed) {
             let query = query.get_or_insert_default();

@@ -42,11 +42,8 @@ pub struct Answered {
     passed: bool,
 }
 
-/// Error of reading a response.
 pub(super) enum Unread {
-    /// The connection failed.
     Lost(reqwest::Error),
-    /// The response exceeds a limit.
     TooLarge(String),
 }
 
@@ -67,7 +64,6 @@ impl Answered {
         }
     }
 
-    /// Reads the whole response.
     pub(super) async fn read(
         mut response: Response,
         head: bool,

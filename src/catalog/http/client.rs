@@ -86,7 +86,6 @@ pub struct Question<'a> {
     pub book: Option<&'a Book>,
     /// Key of the request, unique across runs.
     pub key: &'a str,
-    /// Threads on which files are read.
     pub blocking: Blocking,
 }
 
@@ -97,7 +96,6 @@ impl Question<'_> {
     }
 }
 
-/// A request ready to be sent.
 struct Ready<'a> {
     url: Url,
     method: Method,
@@ -110,7 +108,6 @@ struct Ready<'a> {
     repeatable: bool,
 }
 
-/// A failed try.
 struct Trouble {
     failure: Failure,
     again: Again,
@@ -223,22 +220,19 @@ impl Asking {
         }))
     }
 
-    /// Makes one try.
     async fn once(&self, ready: &Ready<'_>) -> Result<Answered, Trouble> {
         let mut request = self.client.request(ready.method.clone(), ready.url.clone());
         request = request.headers(ready.fields.clone());
         let never = |failure| Trouble { failure, again: Again::Never };
         let sends = [Method::POST, Method::PUT, Method::PATCH].contains(&ready.method);
-        if let Some(body) = ready.body {
-            let body = Sent::open(body, self.max_body, ready.blocking).await;
-            let body = body.map_err(never)?;
-            if body.is_empty() && sends {
-                request = request.header("content-length", "0");
-            } else if !body.is_empty() {
-                request = request.body(body.into_body());
-            }
-        } else if sends {
-            request = request.header("content-length", "0");
+        let body = match ready.body {
+            Some(body) => Sent::open(body, self.max_body, ready.blocking).await.map(Some),
+            None => Ok(None),
+        };
+        match body.map_err(never)?.filter(|body| !body.is_empty()) {
+            Some(body) => request = request.body(body.into_body()),
+            None if sends => request = request.header("content-length", "0"),
+            None => {}
         }
         let response = request.send().await.map_err(|error| self.trouble(ready, error))?;
         if !ready.any && !response.status().is_success() {
@@ -261,7 +255,6 @@ impl Asking {
         })
     }
 
-    /// Classifies a connection error.
     fn trouble(&self, ready: &Ready<'_>, error: reqwest::Error) -> Trouble {
         let (unsent, late) = (error.is_connect(), error.is_timeout());
         let closed = !unsent && !late && is_closed(&error);

@@ -23,7 +23,6 @@ const PIECE: usize = 64 * 1024;
 /// Threads on which files are read, since reads would block the thread that drives connections.
 #[derive(Clone)]
 pub(crate) enum Blocking {
-    /// The run's blocking pool.
     Pool(Arc<Pool>),
     /// The blocking threads of a separate runtime.
     Runtime(Handle),
@@ -47,7 +46,6 @@ impl Blocking {
     }
 }
 
-/// The body of one try.
 pub(crate) enum Sent {
     Bytes(Bytes),
     File(FileBody),
@@ -117,14 +115,12 @@ fn opened(body: &Body) -> io::Result<(BodyReader, u64)> {
     Ok((reader, length))
 }
 
-/// Reads exactly `length` bytes.
 fn piece(reader: &mut BodyReader, length: usize) -> io::Result<Bytes> {
     let mut piece = vec![0; length];
     reader.read_exact(&mut piece)?;
     Ok(piece.into())
 }
 
-/// A file as a request body.
 pub(crate) struct FileBody {
     left: u64,
     // The lock is never contended: it only makes the body `Sync`, which the pool's futures are not.

@@ -50,12 +50,10 @@ pub(super) struct Bounds {
     pub linger: Duration,
 }
 
-/// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {
     /// It exited, or was killed by a signal from elsewhere.
     Exit(ExitStatus),
-    /// It was killed at its timeout.
     TimedOut,
     /// It wrote too much, and was killed unless it had already exited.
     TooMuch,
@@ -100,7 +98,6 @@ enum State {
     Dies { how: How, at: Time },
 }
 
-/// Result of a step.
 enum Next {
     Over(How),
     /// More can be read or written now.
@@ -290,9 +287,7 @@ impl<P: AsFd, F: Feed> Session<P, F> {
 /// Error that kept a program from running to its end.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// The input could not be read.
     Feed(Failure),
-    /// A system call failed.
     System(io::Error),
 }
 

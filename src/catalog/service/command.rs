@@ -8,7 +8,7 @@ use gopherworks_pipeline::job::{Answer, Job, Serve, Service, Serving, WorkerSite
 use gopherworks_supervision::failure::Failure;
 
 use crate::catalog::Site;
-use crate::catalog::program::{Feed, Given, MOST_HELD, Output, Place, Program, program_options};
+use crate::catalog::program::{Caller, Feed, Given, MOST_HELD, Output, Program, program_options};
 use crate::catalog::units::{Size, size};
 
 program_options! {
@@ -28,7 +28,7 @@ program_options! {
 
 pub(super) fn make(options: &CommandWorkerOptions, site: &Site) -> Result<Programs, Failure> {
     Ok(Programs {
-        place: site.into(),
+        caller: site.into(),
         program: options.program(),
         most_body: options.max_body.0,
         most_output: options.max_output.0,
@@ -40,7 +40,7 @@ pub(super) fn make(options: &CommandWorkerOptions, site: &Site) -> Result<Progra
 /// process group.
 #[derive(Debug, Clone)]
 pub(super) struct Programs {
-    place: Place,
+    caller: Caller,
     program: Program,
     most_body: u64,
     most_output: u64,
@@ -79,7 +79,7 @@ impl Programs {
             None => Bytes::new(),
         };
         let given = Given {
-            place: &self.place,
+            caller: &self.caller,
             book: job.book.as_ref(),
             books: usize::from(job.book.is_some()),
             request: Some((&job.from, job.number)),

@@ -7,33 +7,33 @@ use gopherworks_supervision::failure::Failure;
 use crate::catalog::http::{Asking, Blocking, HttpOptions, Question, make as client};
 use crate::catalog::{RunId, Site, names};
 
-pub(super) fn make(options: &HttpOptions, site: &Site) -> Result<Asked, Failure> {
-    Ok(Asked(client(options)?, site.run.clone()))
+pub(super) fn make(options: &HttpOptions, site: &Site) -> Result<HttpService, Failure> {
+    Ok(HttpService(client(options)?, site.run.clone()))
 }
 
 /// Returns the book with the response's body, status and header fields. Cancelling a request closes
 /// its connection.
-pub(super) struct Asked(Asking, RunId);
+pub(super) struct HttpService(Asking, RunId);
 
-impl Service for Asked {
+impl Service for HttpService {
     fn worker(&self, site: &WorkerSite) -> Result<Box<dyn Serve>, Failure> {
-        Ok(Box::new(Asker { asking: self.0.clone(), run: self.1.clone(), site: site.clone() }))
+        Ok(Box::new(HttpWorker { asking: self.0.clone(), run: self.1.clone(), site: site.clone() }))
     }
 }
 
-struct Asker {
+struct HttpWorker {
     asking: Asking,
     run: RunId,
     site: WorkerSite,
 }
 
-impl Serve for Asker {
+impl Serve for HttpWorker {
     fn serve(&mut self, job: Job) -> Serving<'_> {
         Box::pin(self.answer(job))
     }
 }
 
-impl Asker {
+impl HttpWorker {
     async fn answer(&self, job: Job) -> Answer {
         let key = names::key_of_job(&job, &self.run);
         let mut book = job.book.unwrap_or_default();

@@ -41,7 +41,6 @@ enum Content {
     Distinct { stream: u64, size: usize },
 }
 
-/// Generates synthetic books.
 pub(super) struct Generate {
     /// Number of the next book; `step` is the distance to the one after it.
     next: u64,
@@ -52,12 +51,7 @@ pub(super) struct Generate {
 }
 
 pub(super) fn make(options: &GenerateOptions, site: &Site) -> Result<Generate, Failure> {
-    let size = usize::try_from(options.size.0)
-        .ok()
-        .filter(|size| *size <= isize::MAX as usize)
-        .ok_or_else(|| {
-            Failure::permanent(format!("a body of {} does not fit into memory", options.size))
-        })?;
+    let size = options.size.0 as usize;
     let content = if options.distinct {
         let node = Sha256::digest(site.node.as_bytes());
         let mut stream = [0; 8];

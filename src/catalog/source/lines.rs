@@ -16,7 +16,7 @@ mod input;
 mod place;
 
 use input::Input;
-use place::Place;
+use place::LineMemory;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -51,7 +51,7 @@ pub(super) struct LineSource {
     regular: bool,
     failed: Option<Failure>,
     name: String,
-    place: Option<Arc<Place>>,
+    place: Option<Arc<LineMemory>>,
     /// Byte ranges that were burned in earlier runs, the last first.
     burned: Vec<(u64, u64)>,
 }
@@ -83,7 +83,8 @@ pub(super) fn make(options: &LineSourceOptions, site: &Site) -> Result<LineSourc
             "`remember` needs a regular file, which {name} is not"
         )));
     }
-    let (place, burned) = Place::load(folder.as_path(), site, path, &file, options.max_line.0)?;
+    let (place, burned) =
+        LineMemory::load(folder.as_path(), site, path, &file, options.max_line.0)?;
     let input = input::of(file, regular);
     let mut lines = LineSource::new(input, regular, name, options.max_line.0);
     lines.place = Some(Arc::new(place));

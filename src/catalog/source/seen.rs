@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::{File, Metadata};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::journal::{self, Journal, push_record};
 use super::super::own::Own;
-use super::super::run_state::{Output, RunState, nanoseconds};
+use super::super::run_state::{Output, RunState, hash, nanoseconds};
 use super::super::{Site, names};
 
 /// Header with the node and a [`Stamp`]. It is set when a file is listed, and recorded when the
@@ -247,13 +246,7 @@ impl Seen {
     }
 
     fn path_key(&self, path: &Path) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        if self.folds_case {
-            folded(path).hash(&mut hasher);
-        } else {
-            path.hash(&mut hasher);
-        }
-        hasher.finish()
+        if self.folds_case { hash(folded(path)) } else { hash(path) }
     }
 
     /// Stamp and name of a book of this source; `None` for other books. The name is derived from

@@ -103,10 +103,7 @@ impl Streamed {
         }
         match &book.body {
             Body::Bytes(bytes) => self.next().write(bytes)?,
-            body => self.stream_file(body).map_err(|stop| match stop {
-                Stop::Filter(failure) => failure,
-                Stop::Read(error) => unreadable(book, &error),
-            })?,
+            Body::File { .. } => self.stream_file(book)?,
         }
         for position in 0..self.filters.len() {
             let (done, rest) = self.filters.split_at_mut(position + 1);
@@ -117,29 +114,25 @@ impl Streamed {
         Ok(())
     }
 
-    fn stream_file(&mut self, body: &Body) -> Result<(), Stop> {
-        let mut reader = body.open().map_err(Stop::Read)?;
+    fn stream_file(&mut self, book: &Book) -> Result<(), Failure> {
+        let unreadable = |error| unreadable(book, &error);
+        let mut reader = book.body.open().map_err(unreadable)?;
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.resize(BUFFER, 0);
         let outcome = loop {
-            match read_some(&mut reader, &mut buffer) {
+            match read_some(&mut reader, &mut buffer).map_err(unreadable) {
                 Ok(0) => break Ok(()),
                 Ok(length) => {
                     if let Err(failure) = self.next().write(&buffer[..length]) {
-                        break Err(Stop::Filter(failure));
+                        break Err(failure);
                     }
                 }
-                Err(error) => break Err(Stop::Read(error)),
+                Err(failure) => break Err(failure),
             }
         };
         self.buffer = buffer;
         outcome
     }
-}
-
-enum Stop {
-    Filter(Failure),
-    Read(io::Error),
 }
 
 /// Failure of a body that can't be read.

@@ -29,7 +29,6 @@ enum Position {
     InPadding,
 }
 
-/// Gzip decompressor.
 pub(super) struct Gunzip {
     inflate: Decompress,
     out: Vec<u8>,

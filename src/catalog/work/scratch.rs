@@ -3,15 +3,18 @@
 //! removed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{CWD, FlockOperation};
 use rustix::io::Errno;
+
+use super::super::own::open_folder;
 
 const PREFIX: &str = "gopherworks-";
 
@@ -26,7 +29,7 @@ static FOLDERS: Mutex<BTreeMap<PathBuf, Arc<Folder>>> = Mutex::new(BTreeMap::new
 
 struct Folder {
     path: PathBuf,
-    _lock: File,
+    _lock: OwnedFd,
 }
 
 /// This process's folder below a scratch location. Dropping the last clone removes it if it is
@@ -79,7 +82,7 @@ fn make(below: &Path) -> io::Result<Folder> {
             .tempdir_in(below)?
             .keep();
         // Before it was locked, another process may have removed the folder as abandoned.
-        let Ok(lock) = opened(&path) else { continue };
+        let Ok(lock) = open_folder(CWD, &path, &path) else { continue };
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) if path.is_dir() => return Ok(Folder { path, _lock: lock }),
             Ok(()) | Err(Errno::WOULDBLOCK) => {}
@@ -90,11 +93,6 @@ fn make(below: &Path) -> io::Result<Folder> {
             Err(error) => return Err(error.into()),
         }
     }
-}
-
-fn opened(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
 /// Removes the folders of dead processes below `below`, once per process.
@@ -122,7 +120,7 @@ fn remove_abandoned(below: &Path) {
         if !ours || !mine() {
             continue;
         }
-        let Ok(lock) = opened(&entry.path()) else {
+        let Ok(lock) = open_folder(CWD, &entry.path(), &entry.path()) else {
             continue;
         };
         if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {

@@ -11,7 +11,7 @@ use gopherworks::topology::StartError;
 use parking_lot::Mutex;
 
 use crate::cli::run::start_failed;
-use crate::cli::{CompareArgs, Failed, Format, Service, code, overrides, print};
+use crate::cli::{CompareArgs, Failed, Format, Service, code, overrides, print, with};
 
 /// Simulates every policy under every load and every distribution.
 pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
@@ -24,8 +24,7 @@ pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
                        balancers: they exclude each other";
         return Err(bad(message.to_owned()));
     }
-    let seed = args.seed.map(|seed| format!("execution.seed={seed}"));
-    let base = (seed.into_iter()).fold(overrides(&args.sets)?, Overrides::set);
+    let base = with(overrides(&args.sets)?, "execution.seed", args.seed);
     let catalog = Catalog::standard();
     let mut jobs: Vec<(Plan, Trial)> = Vec::new();
     for file in &args.files {
@@ -93,9 +92,7 @@ fn distribution(service: Service) -> Distribution {
 /// Simulations are independent, so each core runs one at a time.
 fn simulated(jobs: &[(Plan, Trial)], seeds: u64) -> Result<Vec<Row>, StartError> {
     let next = AtomicUsize::new(0);
-    type Place = Mutex<Option<Result<Vec<Row>, StartError>>>;
-
-    let done: Vec<Place> = jobs.iter().map(|_| Mutex::new(None)).collect();
+    let done: Vec<_> = jobs.iter().map(|_| Mutex::new(None)).collect();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
         for _ in 0..threads.min(jobs.len()) {
@@ -149,12 +146,11 @@ fn text(rows: &[Row]) -> String {
             "variance",
             "copies",
         ];
-        let mut table = vec![head.map(str::to_owned).to_vec()];
-        for row in &rows {
+        let cells = |row: &&Row| {
             let scatter = row
                 .p99_scatter
                 .map_or(String::new(), |scatter| format!(" ±{:.0}%", scatter * 100.0));
-            table.push(vec![
+            vec![
                 row.policy.clone(),
                 print::seconds(row.mean_s),
                 print::seconds(row.p50_s),
@@ -164,9 +160,9 @@ fn text(rows: &[Row]) -> String {
                 format!("{:.2}", row.pending_mean),
                 format!("{:.2}", row.pending_variance),
                 format!("{:.1}%", row.copies * 100.0),
-            ]);
-        }
-        out.push_str(&print::table(&table, 1));
+            ]
+        };
+        out.push_str(&print::table(&head, rows.iter().map(cells).collect(), 1));
         let most = rows.iter().map(|row| row.p99_s).fold(0.0, f64::max);
         let width = rows.iter().map(|row| row.policy.chars().count()).max().unwrap_or(0);
         out.push_str("\np99\n");

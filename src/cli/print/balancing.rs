@@ -1,6 +1,6 @@
 //! Balancers and requesters as text.
 
-use gopherworks::report::Report;
+use gopherworks::report::{Report, RequesterReport};
 
 use super::{grouped, table};
 
@@ -48,22 +48,19 @@ pub(super) fn tables(report: &Report) -> String {
             "p99",
             "p99.9",
         ];
-        let mut rows = vec![head.map(str::to_owned).to_vec()];
-        for asked in &report.requesters {
+        let row = |asked: &RequesterReport| {
             let counts =
                 [asked.asked, asked.answered, asked.failed, asked.rejected, asked.in_flight];
             let tail = &asked.response;
             let times = [tail.mean_s, tail.p50_s, tail.p99_s, tail.p999_s];
             let names = [asked.name.clone(), asked.to.clone()];
-            rows.push(
-                (names.into_iter()).chain(counts.map(grouped)).chain(times.map(seconds)).collect(),
-            );
-        }
-        out.push_str(&table(&rows, 2));
+            (names.into_iter()).chain(counts.map(grouped)).chain(times.map(seconds)).collect()
+        };
+        out.push_str(&table(&head, report.requesters.iter().map(row).collect(), 2));
         out.push('\n');
     }
     for balancer in &report.balancers {
-        let head = [
+        let mut head = vec![
             "balancer",
             "policy",
             "workers",
@@ -75,7 +72,7 @@ pub(super) fn tables(report: &Report) -> String {
             "pending",
             "variance",
         ];
-        let row = vec![
+        let mut row = vec![
             balancer.name.clone(),
             balancer.policy.to_owned(),
             grouped(balancer.workers.len() as u64),
@@ -87,8 +84,6 @@ pub(super) fn tables(report: &Report) -> String {
             format!("{:.2}", balancer.pending_mean),
             format!("{:.2}", balancer.pending_variance),
         ];
-        let mut head = head.map(str::to_owned).to_vec();
-        let mut row = row;
         // Columns only for what has happened: most balancers have none of these.
         for (word, count) in [
             ("expired", balancer.expired),
@@ -97,11 +92,11 @@ pub(super) fn tables(report: &Report) -> String {
             ("ejected", balancer.ejected),
         ] {
             if count > 0 {
-                head.push(word.to_owned());
+                head.push(word);
                 row.push(grouped(count));
             }
         }
-        out.push_str(&table(&[head, row], 2));
+        out.push_str(&table(&head, vec![row], 2));
         let most = (balancer.workers.iter()).fold(0.0, |most: f64, one| most.max(one.pending_mean));
         let shown = &balancer.workers[..balancer.workers.len().min(MOST_BARS)];
         let width = shown.iter().map(|one| one.name.chars().count()).max();

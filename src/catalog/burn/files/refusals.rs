@@ -5,7 +5,6 @@
 //! journal records that it is not theirs, as long as it exists.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use parking_lot::Mutex;
 use super::super::super::journal::{self, Journal, push_record};
 use super::super::super::names;
 use super::super::super::own::Own;
+use super::super::super::run_state::hash;
 
 const REFUSED: &str = ".refused";
 
@@ -54,7 +54,7 @@ impl Refusals {
                     let path = names::bytes_path(&path);
                     if root.join(&path).symlink_metadata().is_err() {
                         gone = true;
-                    } else if known.insert(hash(&path, &name)) {
+                    } else if known.insert(hash((&*path, &*name))) {
                         push_record(&mut kept, fields);
                     }
                 }
@@ -70,13 +70,13 @@ impl Refusals {
     /// True if `owner` was refused `target`, in this run or an earlier one.
     pub(super) fn holds(&self, target: &Path, owner: &[u8]) -> bool {
         let known = self.known.lock();
-        !known.is_empty() && known.contains(&hash(target, owner))
+        !known.is_empty() && known.contains(&hash((target, owner)))
     }
 
     /// Records that `owner` was refused `target`. The record is not synced to disk.
     pub(super) fn note(&self, target: &Path, owner: &[u8]) -> io::Result<()> {
         let mut known = self.known.lock();
-        if !known.insert(hash(target, owner)) {
+        if !known.insert(hash((target, owner))) {
             return Ok(());
         }
         let mut line = Vec::new();
@@ -85,10 +85,4 @@ impl Refusals {
         push_record(&mut line, &[target.as_bytes(), owner.as_bytes()]);
         self.journal.append(&line, false)
     }
-}
-
-fn hash(target: &Path, owner: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (target, owner).hash(&mut hasher);
-    hasher.finish()
 }

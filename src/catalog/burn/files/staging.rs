@@ -74,13 +74,13 @@ impl Staging {
                 }
                 other => other?,
             }
-            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let own = rustix::fs::openat(&all, &name, flags, Mode::empty())?;
+            let path = all_path.join(&name);
+            let own = own::open_folder(&all, name.as_ref(), &path)?;
             let mask = rustix::fs::fstat(&own)?.st_mode as u32 & 0o777;
             rustix::fs::fchmod(&own, Mode::RWXU)?;
             return Ok(Self {
                 own: Dir::from(own),
-                path: all_path.join(&name),
+                path,
                 all,
                 name,
                 lock_name,
@@ -205,7 +205,6 @@ impl Temporary<'_> {
         self.file = None;
     }
 
-    /// Syncs the file to disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         match &self.file {
             Some(file) => file.sync_all(),

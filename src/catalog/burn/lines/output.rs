@@ -1,6 +1,6 @@
 //! Output of `lines`: a locked regular file, truncated after a failed write, or a stream.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use gopherworks_supervision::failure::Failure;
 use parking_lot::Mutex;
 
 use super::super::super::locks::Locked;
-use super::super::super::{FilePath, Site, locks};
+use super::super::super::{FilePath, Site};
 use super::stream::Stream;
 
 /// Maximum size of a write to a regular file, in bytes; only a single longer line exceeds it.
@@ -47,7 +47,6 @@ enum Beginning {
     Anew,
     /// Terminate an incomplete last line, which a crash may have left.
     Append,
-    /// No work is left.
     Done,
 }
 
@@ -78,10 +77,12 @@ impl Output {
             }
             _ => {
                 let file = regular(path).map_err(failed)?;
-                claim(&file, &name)?;
+                let file = Locked::claim(file, |holder| {
+                    format!("{name}: {holder} writes to it; only one node of one run can")
+                })?;
                 site.state.writes(&path.canonicalize().map_err(failed)?);
                 let target = Target::File(Regular {
-                    file: Locked::new(file),
+                    file,
                     path: path.to_owned(),
                     beginning: if anew { Beginning::Anew } else { Beginning::Append },
                 });
@@ -152,22 +153,6 @@ fn regular(path: &Path) -> io::Result<File> {
     match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no longer a regular file")),
-    }
-}
-
-/// Locks the file for this run, so that no other run truncates it.
-fn claim(file: &File, name: &str) -> Result<(), Failure> {
-    match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => Err(Failure::permanent(format!(
-            "{name}: {} writes to it; only one node of one run can",
-            locks::holder(file)
-        ))),
-        // Not every file system supports locks.
-        Err(TryLockError::Error(error)) => {
-            log::debug!("{name} can't be locked: {error}");
-            Ok(())
-        }
     }
 }
 

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use super::super::super::journal::{Journal, push_record};
 use super::super::super::locks::Locked;
 use super::super::super::own::{self, Own};
-use super::super::super::{Site, locks, names};
+use super::super::super::{Site, names};
 
 /// Header with a line's position, recorded when its book has been burned: the file's id, the line's
 /// first byte and the byte behind its last.
@@ -31,7 +31,7 @@ const FINGERPRINT: u64 = 4096;
 
 /// The memory of one source.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct LineMemory {
     path: PathBuf,
     file: File,
     /// Identifies the file in the keys of its lines.
@@ -60,7 +60,7 @@ struct Known {
     id: String,
 }
 
-impl Place {
+impl LineMemory {
     /// Locks and loads `<root>/.gopherworks/<node>.lines`. Also returns the byte ranges that were
     /// burned of the file at `path`, the last first; there are none if the file was replaced,
     /// truncated or rewritten.
@@ -79,7 +79,10 @@ impl Place {
         };
         std::fs::create_dir_all(root).map_err(failed)?;
         let own = Arc::new(Own::make(root).map_err(failed)?);
-        let lock = claim(&own, &format!("{stem}.lines.lock"), path)?;
+        let lock = own.append(&format!("{stem}.lines.lock")).map_err(failed)?;
+        let lock = Locked::claim(lock, |holder| {
+            format!("{}: {holder} reads it and remembers its place", path.display())
+        })?;
         let journal = Journal::open(own, format!("{stem}.lines")).map_err(failed)?;
         let (known, burned) = read(&journal).map_err(failed)?;
         let file = file.try_clone().map_err(failed)?;
@@ -200,31 +203,13 @@ impl Place {
     }
 }
 
-impl Receipts for Place {
+impl Receipts for LineMemory {
     fn burned(&self, books: &[&Book]) -> Result<(), Failure> {
         self.note(books).map_err(|error| Failure::io("remembering which lines were burned", &error))
     }
 
     fn finish(&self) -> Result<(), Failure> {
         self.compact().map_err(|error| Failure::io("compacting the memory of burned lines", &error))
-    }
-}
-
-/// Locks the memory for this process; fails if another process has locked it.
-fn claim(own: &Own, name: &str, input: &Path) -> Result<Locked, Failure> {
-    let failed = |error: io::Error| {
-        let path = own.path().join(name);
-        Failure::io(format_args!("opening {}", path.display()), &error)
-    };
-    let lock = own.append(name).map_err(failed)?;
-    match lock.try_lock() {
-        Err(std::fs::TryLockError::WouldBlock) => Err(Failure::permanent(format!(
-            "{}: {} reads it and remembers its place",
-            input.display(),
-            locks::holder(&lock)
-        ))),
-        // Not every file system supports locks.
-        Ok(()) | Err(std::fs::TryLockError::Error(_)) => Ok(Locked::new(lock)),
     }
 }
 

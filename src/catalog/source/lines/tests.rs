@@ -58,7 +58,7 @@ impl Read for Pieces {
 #[test]
 fn a_stream_is_not_waited_for_once_there_is_a_line_and_an_error_loses_nothing() {
     let (sender, receiver) = mpsc::channel();
-    let mut lines = Lines::new(Box::new(Pieces(receiver)), false, "pipe".to_owned(), 100);
+    let mut lines = LineSource::new(Box::new(Pieces(receiver)), false, "pipe".to_owned(), 100);
     sender.send(Ok(b"one\ntwo\nthr")).unwrap();
     assert_eq!(bodies(&lines.next(9).unwrap().unwrap()), [b"one", b"two"]);
     sender.send(Err(io::Error::other("cable"))).unwrap();
