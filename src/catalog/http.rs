@@ -22,7 +22,7 @@ mod request;
 pub(crate) mod sending;
 
 #[cfg(feature = "http")]
-pub(super) use client::{Asking, Question, make};
+pub(super) use client::{HttpClient, Question, make};
 #[cfg(feature = "http")]
 pub(super) use options::HttpOptions;
 #[cfg(feature = "http")]

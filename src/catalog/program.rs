@@ -126,7 +126,7 @@ pub(in crate::catalog) struct Program {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(in crate::catalog) enum Output {
+pub(in crate::catalog) enum OutputTarget {
     Discard,
     /// It goes to the standard output of this process.
     Inherit,
@@ -134,12 +134,12 @@ pub(in crate::catalog) enum Output {
     Answer(u64),
 }
 
-impl Output {
+impl OutputTarget {
     /// Maximum number of bytes to read.
     fn most(self) -> u64 {
         match self {
-            Output::Answer(most) => most,
-            Output::Discard | Output::Inherit => u64::MAX,
+            OutputTarget::Answer(most) => most,
+            OutputTarget::Discard | OutputTarget::Inherit => u64::MAX,
         }
     }
 }
@@ -244,7 +244,7 @@ impl Program {
         &self,
         given: &Given<'_>,
         feed: F,
-        output: Output,
+        output: OutputTarget,
         clock: &Clock,
         pipe: impl FnMut(OwnedFd) -> io::Result<P>,
     ) -> Result<Session<P, F>, Refusal> {
@@ -259,7 +259,7 @@ impl Program {
         started.map_err(|error| self.not_started(&error))
     }
 
-    fn command(&self, given: &Given<'_>, output: Output) -> Command {
+    fn command(&self, given: &Given<'_>, output: OutputTarget) -> Command {
         let mut command = Command::new(self.name());
         // Values inherited from an outer gopherworks process must not reach the program.
         for name in VARIABLES {
@@ -275,9 +275,9 @@ impl Program {
             command.current_dir(folder.as_path());
         }
         command.stdout(match output {
-            Output::Discard => Stdio::null(),
-            Output::Inherit => Stdio::inherit(),
-            Output::Answer(_) => Stdio::piped(),
+            OutputTarget::Discard => Stdio::null(),
+            OutputTarget::Inherit => Stdio::inherit(),
+            OutputTarget::Answer(_) => Stdio::piped(),
         });
         command
     }
@@ -290,7 +290,7 @@ impl Program {
         &self,
         given: &Given<'_>,
         feed: impl Feed,
-        output: Output,
+        output: OutputTarget,
     ) -> Result<Vec<u8>, Refusal> {
         let clock = Clock::real();
         let session = self.start(given, feed, output, &clock, Ok)?;
@@ -305,14 +305,18 @@ impl Program {
         &self,
         given: &Given<'_>,
         feed: impl Feed,
-        output: Output,
+        output: OutputTarget,
     ) -> Result<Vec<u8>, Refusal> {
         let clock = Clock::real();
         let session = self.start(given, feed, output, &clock, child::watched)?;
         self.judged(child::wait_async(session, &clock).await, output)
     }
 
-    fn judged(&self, ended: Result<Ended, Fault>, output: Output) -> Result<Vec<u8>, Refusal> {
+    fn judged(
+        &self,
+        ended: Result<Ended, Fault>,
+        output: OutputTarget,
+    ) -> Result<Vec<u8>, Refusal> {
         let name = self.name();
         let ended = ended.map_err(|fault| match fault {
             Fault::Feed(failure) => Refusal { cause: Cause::Feed, failure },

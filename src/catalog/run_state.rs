@@ -31,17 +31,17 @@ pub(super) fn hash(value: impl Hash) -> u64 {
 
 /// State shared by all products of one run. Clones refer to the same state.
 #[derive(Clone, Default)]
-pub struct RunState(Arc<State>);
+pub struct RunState(Arc<SharedState>);
 
 #[derive(Default)]
-struct State {
+struct SharedState {
     dry: bool,
     own: Mutex<HashMap<FileId, Arc<Own>>>,
     inputs: Mutex<Vec<Arc<dyn Inputs>>>,
     roots: Mutex<Vec<PathBuf>>,
     kept_apart: Mutex<Vec<PathBuf>>,
     placed: Mutex<Placed>,
-    outputs: Mutex<HashMap<u64, Output>>,
+    outputs: Mutex<HashMap<u64, WrittenFile>>,
 }
 
 impl fmt::Debug for RunState {
@@ -52,7 +52,7 @@ impl fmt::Debug for RunState {
 
 /// The file that a burn has written for one book.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Output {
+pub(super) struct WrittenFile {
     /// Path of the file, with links in its folder resolved.
     pub path: PathBuf,
     /// Length in bytes.
@@ -122,7 +122,7 @@ impl RunState {
     /// State of a dry run, which locks nothing and writes nothing.
     #[must_use]
     pub fn dry() -> Self {
-        Self(Arc::new(State { dry: true, ..State::default() }))
+        Self(Arc::new(SharedState { dry: true, ..SharedState::default() }))
     }
 
     pub(super) fn is_dry(&self) -> bool {
@@ -203,12 +203,15 @@ impl RunState {
     }
 
     /// Keeps outputs, by book number, until a source records them.
-    pub(super) fn keep_outputs(&self, made: impl IntoIterator<Item = (u64, Output)>) {
+    pub(super) fn keep_outputs(&self, made: impl IntoIterator<Item = (u64, WrittenFile)>) {
         self.0.outputs.lock().extend(made);
     }
 
     /// Removes and returns the outputs of these books.
-    pub(super) fn take_outputs(&self, books: impl Iterator<Item = u64>) -> Vec<Option<Output>> {
+    pub(super) fn take_outputs(
+        &self,
+        books: impl Iterator<Item = u64>,
+    ) -> Vec<Option<WrittenFile>> {
         let mut outputs = self.0.outputs.lock();
         books.map(|book| outputs.remove(&book)).collect()
     }

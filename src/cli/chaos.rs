@@ -12,7 +12,7 @@ use gopherworks::verdict::sweep::{Sweep, Swept, calm};
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
-use super::output::{self, Output};
+use super::output::{self, OutputFile};
 use super::progress::Progress;
 use super::run::{end, in_system, listen, on_signal, start, start_failed};
 use super::{ChaosArgs, Failed, Format, Sets, SimulateArgs, code, load, overrides, print, with};
@@ -77,7 +77,7 @@ pub fn chaos(args: &ChaosArgs, quiet: bool) -> Result<i32, Failed> {
     let loaded = with_faults(&args.file, &args.sets, args.cores, quiet)?;
     let flags = [("--verdict", args.verdict.as_deref())];
     output::apart(&flags, &args.file, &loaded.plan)?;
-    let verdict_file = Output::check("verdict", args.verdict.as_deref())?;
+    let verdict_file = OutputFile::check("verdict", args.verdict.as_deref())?;
     let hash = config_sha256(&loaded);
     let seed = args.seed.unwrap_or(loaded.plan.execution.seed);
     let patience = loaded.plan.execution.drain_deadline.unwrap_or(PATIENCE);
@@ -139,7 +139,7 @@ pub fn sweep(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
     let loaded = with_faults(&args.file, &args.sets, args.cores, quiet)?;
     let flags = [("--verdict", args.verdict.as_deref()), ("--trace", args.trace.as_deref())];
     output::apart(&flags, &args.file, &loaded.plan)?;
-    let verdict_file = Output::check("verdict", args.verdict.as_deref())?;
+    let verdict_file = OutputFile::check("verdict", args.verdict.as_deref())?;
     let sweep = Sweep {
         first: args.seed.unwrap_or(loaded.plan.execution.seed),
         seeds: args.seeds.unwrap_or(1),

@@ -12,14 +12,14 @@ use tempfile::{Builder, NamedTempFile};
 use super::Failed;
 
 /// A file of JSON that is written at the end of a command.
-pub struct Output {
+pub struct OutputFile {
     what: &'static str,
     path: PathBuf,
     /// Devices and pipes are opened at once: there is nothing to replace.
     stream: Option<File>,
 }
 
-impl Output {
+impl OutputFile {
     /// Checks that `path` can be written, and leaves it as it is. `what` names the file in
     /// messages.
     ///

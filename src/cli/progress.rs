@@ -107,12 +107,12 @@ impl Progress {
 }
 
 /// A bar drawn from a thread of its own, for runs in virtual time.
-pub struct Watched {
+pub struct SimulationProgress {
     progress: Arc<Progress>,
     stop: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
 }
 
-impl Watched {
+impl SimulationProgress {
     /// Begins to draw, if there is a terminal.
     pub fn new(running: &RunningTopology, quiet: bool) -> Self {
         let progress = Arc::new(Progress::new(quiet));

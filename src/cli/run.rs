@@ -14,7 +14,7 @@ use gopherworks::supervision::clock::Clock;
 use gopherworks::topology::{Done, Faulting, Options, RunningTopology, StartError, Topology};
 use parking_lot::Mutex;
 
-use super::output::{self, Output};
+use super::output::{self, OutputFile};
 use super::progress::Progress;
 use super::signals::{LATE_WITHIN, Phase, STOPPED_WITHIN, Signal, Signals};
 use super::{Failed, Format, RunArgs, code, load, overrides, print, with};
@@ -29,7 +29,7 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
     let dead = args.dead.as_deref().filter(|path| path.as_os_str() != "none");
     let flags = [("--report", args.report.as_deref()), ("--dead", dead)];
     output::apart(&flags, &args.file, &loaded.plan)?;
-    let report_file = Output::check("report", args.report.as_deref())?;
+    let report_file = OutputFile::check("report", args.report.as_deref())?;
     let run_id = RunId::new();
     let dead_file = dead_file(args, &run_id)?.map(Arc::new);
     let options = Options {
@@ -121,7 +121,7 @@ fn say_kept(kept: &Kept, named: bool) {
 async fn live(
     topology: &Topology,
     args: &RunArgs,
-    report_file: &Arc<Mutex<Option<Output>>>,
+    report_file: &Arc<Mutex<Option<OutputFile>>>,
     quiet: bool,
 ) -> Result<(Report, Option<i32>), Failed> {
     let mut signals = listen()?;
@@ -155,7 +155,7 @@ async fn live(
 }
 
 /// Writes the file of `--report`, at most once.
-fn write_report(file: &Mutex<Option<Output>>, report: &Report) -> Result<(), Failed> {
+fn write_report(file: &Mutex<Option<OutputFile>>, report: &Report) -> Result<(), Failed> {
     let file = file.lock().take();
     file.map_or(Ok(()), |file| file.json(report))
 }

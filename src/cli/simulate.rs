@@ -9,8 +9,8 @@ use gopherworks::simulate::{TraceLog, in_virtual_time, until_done};
 use gopherworks::supervision::clock::Clock;
 use gopherworks::topology::{Done, Options, Topology};
 
-use super::output::{self, Output};
-use super::progress::Watched;
+use super::output::{self, OutputFile};
+use super::progress::SimulationProgress;
 use super::run::{exit_code, listen, show, start};
 use super::signals::{Phase, STOPPED_WITHIN};
 use super::{Failed, SimulateArgs, code, load, overrides, with};
@@ -22,7 +22,7 @@ pub fn simulate(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
     let loaded = load(&args.file, &overrides, quiet)?;
     let flags = [("--report", args.report.as_deref()), ("--trace", args.trace.as_deref())];
     output::apart(&flags, &args.file, &loaded.plan)?;
-    let report_file = Output::check("report", args.report.as_deref())?;
+    let report_file = OutputFile::check("report", args.report.as_deref())?;
     let trace = Arc::new(trace(args)?);
     let options =
         Options { time_scale: args.time_scale, tracer: Some(trace.clone()), ..Options::default() };
@@ -68,7 +68,7 @@ async fn live(
     let topology = topology.clone().in_time_of(&clock, args.duration);
     let running = start(&topology, &mut signals).await?;
     signals.attach(&running, |_| {});
-    let watched = Watched::new(&running, quiet);
+    let watched = SimulationProgress::new(&running, quiet);
     let (done, signal) = tokio::select! {
         biased;
         done = until_done(&running, &clock, args.duration) => (done, None),

@@ -91,7 +91,7 @@ impl Connection {
     pub(super) async fn serve<F>(
         stream: TcpStream,
         shared: &Shared,
-        dispatch: impl FnOnce(Watched, Option<SocketAddr>) -> F,
+        dispatch: impl FnOnce(WatchedStream, Option<SocketAddr>) -> F,
     ) where
         F: Future<Output = Result<(), DispatchError>>,
     {
@@ -101,7 +101,7 @@ impl Connection {
             log::debug!("{}: TCP_NOTSENT_LOWAT: {error}", shared.name);
         }
         let connection = Rc::new(Self::new(Clock::real(), shared.limits));
-        let watched = Watched { stream, connection: connection.clone() };
+        let watched = WatchedStream { stream, connection: connection.clone() };
         // It outlives `select!`: the stream is dropped after `cut` is set.
         let mut dispatched = std::pin::pin!(dispatch(watched, peer));
         let ended = tokio::select! {
@@ -265,12 +265,12 @@ impl Drop for Turn {
 }
 
 /// The stream of a connection; reports when bytes move.
-pub(super) struct Watched {
+pub(super) struct WatchedStream {
     stream: TcpStream,
     pub(super) connection: Rc<Connection>,
 }
 
-impl Drop for Watched {
+impl Drop for WatchedStream {
     fn drop(&mut self) {
         // Otherwise the kernel keeps unsent bytes for minutes.
         if self.connection.cut.get() {
@@ -279,7 +279,7 @@ impl Drop for Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for WatchedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -294,7 +294,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for WatchedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -15,7 +15,7 @@ use gopherworks_supervision::clock::{Clock, Time};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::connection::{Connection, Watched};
+use super::connection::{Connection, WatchedStream};
 use crate::web::ServerCounts;
 
 /// Pause in accepting after the system had no room for a connection.
@@ -129,7 +129,7 @@ impl Server {
     where
         F: Fn() -> S + Clone + Send + 'static,
         S: ServiceFactory<
-                (Watched, Option<SocketAddr>),
+                (WatchedStream, Option<SocketAddr>),
                 Config = (),
                 Response = (),
                 Error = DispatchError,
@@ -254,7 +254,7 @@ async fn accept(
 async fn serve<S>(mut connections: UnboundedReceiver<Accepted>, factory: S, shared: Arc<Shared>)
 where
     S: ServiceFactory<
-            (Watched, Option<SocketAddr>),
+            (WatchedStream, Option<SocketAddr>),
             Config = (),
             Response = (),
             Error = DispatchError,

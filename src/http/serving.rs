@@ -21,7 +21,7 @@ use gopherworks_supervision::clock::Clock;
 use gopherworks_supervision::pool::Pool;
 use tokio::sync::Notify;
 
-use super::connection::{Connection, Watched};
+use super::connection::{Connection, WatchedStream};
 use super::gate::{self, Gate};
 use super::pace::Pace;
 use super::server::{Limits, Server, Shared};
@@ -125,7 +125,7 @@ fn service(
     serving: Arc<Serving>,
     admin: Option<(String, Endpoints)>,
 ) -> impl ServiceFactory<
-    (Watched, Option<SocketAddr>),
+    (WatchedStream, Option<SocketAddr>),
     Config = (),
     Response = (),
     Error = DispatchError,
@@ -177,7 +177,7 @@ fn service(
         // The request of a client that has closed its connection is cancelled; half-closed counts.
         .h1_allow_half_closed(false)
         .expect(expect)
-        .on_connect_ext(|stream: &Watched, data: &mut actix_http::Extensions| {
+        .on_connect_ext(|stream: &WatchedStream, data: &mut actix_http::Extensions| {
             data.insert(stream.connection.clone());
         })
         .h1(map_config(app, |()| AppConfig::default()))

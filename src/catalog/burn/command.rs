@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Site;
 use super::super::program::{
-    Caller, Cause, Feed, Given, Output, Program, Refusal, program_options,
+    Caller, Cause, Feed, Given, OutputTarget, Program, Refusal, program_options,
 };
 use super::super::units::{Time, number};
 use super::super::work::filter::{read_some, unreadable};
@@ -69,7 +69,7 @@ pub(super) struct CommandBurn {
     program: Program,
     per: Per,
     parallel: usize,
-    output: Output,
+    output: OutputTarget,
 }
 
 /// A program that cannot be found is no error here; it fails the first book.
@@ -80,8 +80,8 @@ pub(super) fn make(options: &CommandBurnOptions, site: &Site) -> Result<CommandB
         per: options.per,
         parallel: options.parallel as usize,
         output: match options.stdout {
-            Stdout::Discard => Output::Discard,
-            Stdout::Inherit => Output::Inherit,
+            Stdout::Discard => OutputTarget::Discard,
+            Stdout::Inherit => OutputTarget::Inherit,
         },
     })
 }

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::own::{NAME as OWN, Own};
-use super::super::run_state::{Output, hash};
+use super::super::run_state::{WrittenFile, hash};
 use super::super::source::STAMP;
 use super::super::units::yes;
 use super::super::work::filter::{described, read_some, unreadable};
@@ -307,7 +307,7 @@ impl FileBurn {
             return results;
         }
         let mut last = LastFolder::None;
-        let mut made: Vec<(u64, Output)> = Vec::new();
+        let mut made: Vec<(u64, WrittenFile)> = Vec::new();
         staged.retain_mut(|one| match self.placing.place(one, &mut last) {
             Ok(output) => {
                 let book = books[one.position];

@@ -7,7 +7,7 @@ use gopherworks_pipeline::burn::Burn;
 use gopherworks_supervision::failure::Failure;
 use tokio::runtime::Runtime;
 
-use crate::catalog::http::{Asking, Blocking, HttpOptions, Question, make as client};
+use crate::catalog::http::{Blocking, HttpClient, HttpOptions, Question, make as client};
 use crate::catalog::{RunId, Site, names};
 
 /// Creates the HTTP client and a runtime with one thread.
@@ -30,7 +30,7 @@ pub(super) fn make(options: &HttpOptions, site: &Site) -> Result<HttpBurn, Failu
 /// the header `Idempotency-Key`, because a book may be sent again after a failure or a crash: a
 /// server that honours the header acts on it once.
 pub(super) struct HttpBurn {
-    asking: Asking,
+    asking: HttpClient,
     run: RunId,
     runtime: Option<Arc<Runtime>>,
 }

@@ -17,7 +17,7 @@ use super::super::{FilePath, RunId, Site};
 mod output;
 mod stream;
 
-use output::Output;
+use output::LineOutput;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -45,7 +45,7 @@ struct Run {
     /// Run that opened the file. Another run starts the file anew.
     begun: Option<RunId>,
     /// Weak, so that the output closes with the last instance.
-    output: Weak<Output>,
+    output: Weak<LineOutput>,
 }
 
 /// Writes each body unchanged, followed by a newline. The lines of a cart are written together, up
@@ -53,7 +53,7 @@ struct Run {
 /// before the cart, and no book of the cart counts as burned. Data written to standard output or a
 /// pipe cannot be taken back.
 pub(super) struct LineBurn {
-    output: Arc<Output>,
+    output: Arc<LineOutput>,
     max_line: u64,
     run: Arc<Mutex<Run>>,
 }
@@ -66,7 +66,7 @@ pub(super) fn make(options: &LineBurnOptions, site: &Site) -> Result<LineBurn, F
         Some(output) if begun => output,
         _ => {
             let anew = !options.append && !begun;
-            let output = Arc::new(Output::open(&options.path, anew, site)?);
+            let output = Arc::new(LineOutput::open(&options.path, anew, site)?);
             run.output = Arc::downgrade(&output);
             output
         }

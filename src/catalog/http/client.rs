@@ -23,7 +23,7 @@ const MOST_REST: Duration = Duration::from_secs(10);
 
 /// An HTTP client with its connection pool; clones share it.
 #[derive(Clone)]
-pub struct Asking {
+pub struct HttpClient {
     client: Client,
     url: Address,
     method: Option<Method>,
@@ -36,7 +36,7 @@ pub struct Asking {
     requests: Requests,
 }
 
-impl fmt::Debug for Asking {
+impl fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.url.place())
     }
@@ -46,7 +46,7 @@ impl fmt::Debug for Asking {
 ///
 /// # Errors
 /// A header field that can't be sent, or a client that can't be built.
-pub fn make(options: &HttpOptions) -> Result<Asking, Failure> {
+pub fn make(options: &HttpOptions) -> Result<HttpClient, Failure> {
     // Fails if the process has a provider already: the application's choice is kept.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let redirects = match options.redirects {
@@ -66,7 +66,7 @@ pub fn make(options: &HttpOptions) -> Result<Asking, Failure> {
         client = client.no_proxy();
     }
     let client = (client.build()).map_err(|error| Failure::permanent(told("a client", &error)))?;
-    Ok(Asking {
+    Ok(HttpClient {
         client,
         url: options.url.clone(),
         method: options.method.map(|verb| verb.method()),
@@ -121,7 +121,7 @@ enum Again {
     AfterRest,
 }
 
-impl Asking {
+impl HttpClient {
     /// Sends the body of the question's book and reads the response, with retries.
     ///
     /// # Errors

@@ -86,7 +86,7 @@ impl Sent {
         }
         Ok(Sent::File(FileBody {
             left: length,
-            state: Mutex::new(State::Idle(Some(reader))),
+            state: Mutex::new(ReadState::Idle(Some(reader))),
             blocking: blocking.clone(),
         }))
     }
@@ -124,11 +124,11 @@ fn piece(reader: &mut BodyReader, length: usize) -> io::Result<Bytes> {
 pub(crate) struct FileBody {
     left: u64,
     // The lock is never contended: it only makes the body `Sync`, which the pool's futures are not.
-    state: Mutex<State>,
+    state: Mutex<ReadState>,
     blocking: Blocking,
 }
 
-enum State {
+enum ReadState {
     Idle(Option<BodyReader>),
     Reading(Running<(BodyReader, io::Result<Bytes>)>),
 }
@@ -145,7 +145,7 @@ impl hyper::body::Body for FileBody {
         let state = this.state.get_mut();
         loop {
             match state {
-                State::Idle(reader) => {
+                ReadState::Idle(reader) => {
                     if this.left == 0 {
                         return Poll::Ready(None);
                     }
@@ -153,21 +153,21 @@ impl hyper::body::Body for FileBody {
                         return Poll::Ready(None);
                     };
                     let length = this.left.min(PIECE as u64) as usize;
-                    *state = State::Reading(this.blocking.start(move || {
+                    *state = ReadState::Reading(this.blocking.start(move || {
                         let read = piece(&mut reader, length);
                         (reader, read)
                     }));
                 }
-                State::Reading(reading) => {
+                ReadState::Reading(reading) => {
                     let Poll::Ready(read) = reading.as_mut().poll(context) else {
                         return Poll::Pending;
                     };
                     let Some((reader, read)) = read else {
-                        *state = State::Idle(None);
+                        *state = ReadState::Idle(None);
                         let stopped = io::Error::other("the run is being stopped");
                         return Poll::Ready(Some(Err(stopped)));
                     };
-                    *state = State::Idle(read.is_ok().then_some(reader));
+                    *state = ReadState::Idle(read.is_ok().then_some(reader));
                     return Poll::Ready(Some(read.map(|piece| {
                         this.left -= piece.len() as u64;
                         Frame::data(piece)

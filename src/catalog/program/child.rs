@@ -86,11 +86,11 @@ pub(super) struct Session<P, F> {
     tail: Vec<u8>,
     bounds: Bounds,
     began: Time,
-    state: State,
+    state: ProgramState,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum State {
+enum ProgramState {
     Runs,
     // The program is reaped; its pipes are still being read.
     Over { status: ExitStatus, at: Time },
@@ -98,7 +98,7 @@ enum State {
     Dies { how: How, at: Time },
 }
 
-enum Next {
+enum StepResult {
     Over(How),
     /// More can be read or written now.
     Again,
@@ -139,25 +139,25 @@ impl<P: AsFd, F: Feed> Session<P, F> {
             tail: Vec::new(),
             bounds,
             began,
-            state: State::Runs,
+            state: ProgramState::Runs,
         })
     }
 
     /// Does everything that is possible without waiting.
-    fn step(&mut self, now: Time) -> Result<Next, Fault> {
+    fn step(&mut self, now: Time) -> Result<StepResult, Fault> {
         // Checked before the pipes are read, so that all output written before the exit is seen.
         let ended = match self.state {
-            State::Over { .. } => false,
-            State::Runs | State::Dies { .. } => self.leader.has_ended()?,
+            ProgramState::Over { .. } => false,
+            ProgramState::Runs | ProgramState::Dies { .. } => self.leader.has_ended()?,
         };
         let mut again = self.listen()?;
         match self.state {
-            State::Runs if ended => {
+            ProgramState::Runs if ended => {
                 self.input = None;
                 let status = self.leader.reap()?;
-                self.state = State::Over { status, at: now };
+                self.state = ProgramState::Over { status, at: now };
             }
-            State::Runs => {
+            ProgramState::Runs => {
                 if self.is_too_much() {
                     self.kill(How::TooMuch, now);
                 } else if now - self.began >= self.bounds.timeout {
@@ -166,30 +166,32 @@ impl<P: AsFd, F: Feed> Session<P, F> {
                     again |= self.write()?;
                 }
             }
-            State::Over { .. } | State::Dies { .. } => {}
+            ProgramState::Over { .. } | ProgramState::Dies { .. } => {}
         }
         Ok(match self.state {
-            State::Runs if again => Next::Again,
-            State::Runs => Next::Wait(self.bounds.timeout.saturating_sub(now - self.began)),
-            State::Over { status, at } => {
+            ProgramState::Runs if again => StepResult::Again,
+            ProgramState::Runs => {
+                StepResult::Wait(self.bounds.timeout.saturating_sub(now - self.began))
+            }
+            ProgramState::Over { status, at } => {
                 let left = self.bounds.linger.saturating_sub(now - at);
                 if left.is_zero() || self.is_too_much() || !self.is_held_open(status) {
-                    Next::Over(self.judged(status))
+                    StepResult::Over(self.judged(status))
                 } else if again {
-                    Next::Again
+                    StepResult::Again
                 } else {
-                    Next::Wait(left)
+                    StepResult::Wait(left)
                 }
             }
-            State::Dies { how, at } => {
+            ProgramState::Dies { how, at } => {
                 let left = DYING.saturating_sub(now - at);
                 if ended || left.is_zero() {
                     if ended {
                         self.leader.reap()?;
                     }
-                    Next::Over(how)
+                    StepResult::Over(how)
                 } else {
-                    Next::Wait(left)
+                    StepResult::Wait(left)
                 }
             }
         })
@@ -198,7 +200,7 @@ impl<P: AsFd, F: Feed> Session<P, F> {
     fn kill(&mut self, how: How, now: Time) {
         self.leader.kill();
         self.input = None;
-        self.state = State::Dies { how, at: now };
+        self.state = ProgramState::Dies { how, at: now };
     }
 
     fn judged(&self, status: ExitStatus) -> How {
@@ -228,7 +230,7 @@ impl<P: AsFd, F: Feed> Session<P, F> {
     /// program that can't be waited for is polled.
     fn awaited(&self, left: Duration) -> (Option<&P>, Duration) {
         match (&self.end, self.state) {
-            (_, State::Over { .. }) => (None, left),
+            (_, ProgramState::Over { .. }) => (None, left),
             (Some(end), _) => (Some(end), left),
             (None, _) => (None, left.min(TICK)),
         }
@@ -333,9 +335,9 @@ pub(super) fn wait_here(
 ) -> Result<Ended, Fault> {
     loop {
         match session.step(clock.now())? {
-            Next::Over(how) => return Ok(session.ended(how)),
-            Next::Again => {}
-            Next::Wait(left) => session.block(left)?,
+            StepResult::Over(how) => return Ok(session.ended(how)),
+            StepResult::Again => {}
+            StepResult::Wait(left) => session.block(left)?,
         }
     }
 }
@@ -381,9 +383,9 @@ pub(super) async fn wait_async(
 ) -> Result<Ended, Fault> {
     loop {
         match session.step(clock.now())? {
-            Next::Over(how) => return Ok(session.ended(how)),
-            Next::Again => tokio::task::yield_now().await,
-            Next::Wait(left) => session.pause(left, clock).await?,
+            StepResult::Over(how) => return Ok(session.ended(how)),
+            StepResult::Again => tokio::task::yield_now().await,
+            StepResult::Wait(left) => session.pause(left, clock).await?,
         }
     }
 }

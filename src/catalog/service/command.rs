@@ -8,7 +8,9 @@ use gopherworks_pipeline::job::{Answer, Job, Serve, Service, Serving, WorkerSite
 use gopherworks_supervision::failure::Failure;
 
 use crate::catalog::Site;
-use crate::catalog::program::{Caller, Feed, Given, MOST_HELD, Output, Program, program_options};
+use crate::catalog::program::{
+    Caller, Feed, Given, MOST_HELD, OutputTarget, Program, program_options,
+};
 use crate::catalog::units::{Size, size};
 
 program_options! {
@@ -85,7 +87,7 @@ impl Programs {
             request: Some((&job.from, job.number)),
             attempt: Some(job.attempt.saturating_add(job.copy)),
         };
-        let output = Output::Answer(self.most_output);
+        let output = OutputTarget::Answer(self.most_output);
         let ran = self.program.run_async(&given, InMemory(body), output).await;
         let answer = ran.map_err(|refused| refused.failure)?;
         Ok(job.book.map(|mut book| {

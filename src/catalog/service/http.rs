@@ -4,7 +4,7 @@ use gopherworks_pipeline::book::{Book, BookId};
 use gopherworks_pipeline::job::{Answer, Job, Serve, Service, Serving, WorkerSite};
 use gopherworks_supervision::failure::Failure;
 
-use crate::catalog::http::{Asking, Blocking, HttpOptions, Question, make as client};
+use crate::catalog::http::{Blocking, HttpClient, HttpOptions, Question, make as client};
 use crate::catalog::{RunId, Site, names};
 
 pub(super) fn make(options: &HttpOptions, site: &Site) -> Result<HttpService, Failure> {
@@ -13,7 +13,7 @@ pub(super) fn make(options: &HttpOptions, site: &Site) -> Result<HttpService, Fa
 
 /// Returns the book with the response's body, status and header fields. Cancelling a request closes
 /// its connection.
-pub(super) struct HttpService(Asking, RunId);
+pub(super) struct HttpService(HttpClient, RunId);
 
 impl Service for HttpService {
     fn worker(&self, site: &WorkerSite) -> Result<Box<dyn Serve>, Failure> {
@@ -22,7 +22,7 @@ impl Service for HttpService {
 }
 
 struct HttpWorker {
-    asking: Asking,
+    asking: HttpClient,
     run: RunId,
     site: WorkerSite,
 }

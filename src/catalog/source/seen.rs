@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::journal::{self, Journal, push_record};
 use super::super::own::Own;
-use super::super::run_state::{Output, RunState, hash, nanoseconds};
+use super::super::run_state::{RunState, WrittenFile, hash, nanoseconds};
 use super::super::{Site, names};
 
 /// Header with the node and a [`Stamp`]. It is set when a file is listed, and recorded when the
@@ -95,7 +95,7 @@ impl Key {
 struct Record {
     name: Vec<u8>,
     stamp: Stamp,
-    output: Option<Output>,
+    output: Option<WrittenFile>,
 }
 
 impl Record {
@@ -104,7 +104,7 @@ impl Record {
         let (stamp, name, output) = match fields {
             [stamp @ .., name] if stamp.len() == 2 || stamp.len() == 4 => (stamp, name, None),
             [stamp @ .., name, size, mtime, path] if stamp.len() == 4 => {
-                let output = Output {
+                let output = WrittenFile {
                     path: names::bytes_path(&names::unescape(path)?),
                     size: parsed(size)?,
                     mtime: parsed(mtime)?,

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::super::names;
-use super::super::super::run_state::{FileId, Inputs, Output, RunState, file_id};
+use super::super::super::run_state::{FileId, Inputs, RunState, WrittenFile, file_id};
 use super::refusals::Refusals;
 use super::{Own, Staged, refused};
 
@@ -88,7 +88,7 @@ impl Placing {
         &self,
         staged: &mut Staged<'_>,
         last: &mut LastFolder,
-    ) -> Result<Output, Failure> {
+    ) -> Result<WrittenFile, Failure> {
         let failed = |target: &Path, error: &io::Error| {
             let shown = names::shown(names::path_bytes(target));
             refused(format_args!("placing {shown}"), error)
@@ -133,7 +133,7 @@ impl Placing {
             }
         }
         staged.folder = found.clone();
-        Ok(Output {
+        Ok(WrittenFile {
             path: self.path.join(target),
             size: staged.identity.size,
             mtime: staged.identity.mtime,

@@ -19,7 +19,7 @@ const WRITE: usize = 4 << 20;
 
 /// Output shared by all instances of one run.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(super) struct LineOutput {
     name: String,
     /// Locked while a cart is written.
     target: Mutex<Target>,
@@ -50,7 +50,7 @@ enum Beginning {
     Done,
 }
 
-impl Output {
+impl LineOutput {
     /// Opens and locks the regular file at `path`. Its content stays unchanged until the first line
     /// or the end of the run. A pipe or a device is opened with the first line instead.
     pub(super) fn open(path: &FilePath, anew: bool, site: &Site) -> Result<Self, Failure> {

@@ -37,13 +37,13 @@ pub(super) struct LineMemory {
     /// Identifies the file in the keys of its lines.
     id: String,
     journal: Journal,
-    state: Mutex<State>,
+    state: Mutex<BurnedLines>,
     /// Held so that no other process reads the same lines.
     _lock: Locked,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct BurnedLines {
     /// Ranges of burned lines, without overlaps: the first byte, and the byte behind the last.
     burned: BTreeMap<u64, u64>,
     /// True if the journal contains a record of this file.
@@ -93,7 +93,7 @@ impl LineMemory {
             .transpose()
             .map_err(failed)?
             .flatten();
-        let mut state = State::default();
+        let mut state = BurnedLines::default();
         let id = match (known, changed) {
             (Some(known), None) => {
                 state.burned = burned;
