@@ -4,7 +4,6 @@ mod answers;
 mod connection;
 mod gate;
 mod pace;
-mod requests;
 mod server;
 mod serving;
 

@@ -15,6 +15,7 @@ use super::own::Own;
 /// Device and inode number of a file.
 pub(super) type FileId = (u64, u64);
 
+#[allow(clippy::unnecessary_cast, reason = "the types depend on the system")]
 pub(super) fn file_id(found: &rustix::fs::Stat) -> FileId {
     (found.st_dev as u64, found.st_ino as u64)
 }

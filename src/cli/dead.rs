@@ -232,18 +232,8 @@ fn offer(
         said.extend(sets.sets.iter().cloned());
         let overrides = overrides(&Sets { sets: said })?;
         let loaded = Loaded::read(&path, &Catalog::standard(), &overrides)?;
-        let (mine, others): (Vec<Letter>, Vec<Letter>) = {
-            let mut mine = Vec::new();
-            let mut others = Vec::new();
-            for letter in letters {
-                if of_run(&letter, topology)? == run {
-                    mine.push(letter);
-                } else {
-                    others.push(letter);
-                }
-            }
-            (mine, others)
-        };
+        let is_mine = |letter: &Letter| of_run(letter, topology).is_ok_and(|of| of == run);
+        let (mine, others): (Vec<_>, Vec<_>) = letters.into_iter().partition(is_mine);
         if let Some(homeless) = mine
             .iter()
             .find(|letter| !loaded.plan.piles.iter().any(|pile| pile.name == letter.pile))

@@ -154,26 +154,20 @@ impl Signals {
 
     /// Sets the run to be stopped. `account` gets the report of a run that is ended by force.
     pub fn attach(&self, running: &RunningTopology, account: impl Fn(Report) + Send + 'static) {
-        let mut attached = self.attached.0.lock();
-        *attached = Some((running.clone(), Box::new(account)));
-        drop(attached);
+        *self.attached.0.lock() = Some((running.clone(), Box::new(account)));
         self.enter_from(|phase| match phase {
             Phase::Starting => Phase::Running,
             phase => phase,
         });
     }
-}
 
-impl Signals {
     /// The run has ended, so nothing of it is to be stopped; the caller prints its report.
     pub fn detach(&self) {
         self.enter_from(|phase| match phase {
             Phase::FinishingAsked(_) | Phase::Abandoned(_) => phase,
             _ => Phase::Finishing,
         });
-        let mut attached = self.attached.0.lock();
-        let gone = attached.take();
-        drop(attached);
+        let gone = self.attached.0.lock().take();
         // Dropping the last handle may stop the run, so do it without the lock.
         drop(gone);
     }

@@ -16,16 +16,19 @@ use actix_web::{App, HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, Either, ready};
+use gopherworks_pipeline::book::{Book, header};
 use gopherworks_pipeline::requester::Asker;
 use gopherworks_supervision::clock::Clock;
 use gopherworks_supervision::pool::Pool;
 use tokio::sync::Notify;
 
+use super::answers;
 use super::connection::{Connection, WatchedStream};
 use super::gate::{self, Gate};
 use super::pace::Pace;
 use super::server::{Limits, Server, Shared};
-use super::{answers, requests};
+use crate::catalog::http::fields::{Message, take_in};
+use crate::catalog::http::{METHOD, PATH, PEER, QUERY};
 use crate::plan::HttpPlan;
 use crate::web::{Endpoints, Hosts, ServerCounts};
 
@@ -237,7 +240,7 @@ async fn answer(
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
-    let book = requests::book(&request, path, body);
+    let book = book(&request, path, body);
     let asker = &serving.asker;
     let number = serving.taken.fetch_add(1, Ordering::Relaxed);
     if serving.most.is_some_and(|most| number >= most) {
@@ -256,4 +259,25 @@ async fn answer(
     let to = asker.to();
     let method = request.method();
     answers::response(to, &serving.pool, method, answer, serving.status).await
+}
+
+/// The book of a request. `path` is the part of its path below the served prefix.
+fn book(request: &HttpRequest, path: &str, body: Bytes) -> Book {
+    let mut book = Book::new(body);
+    let headers = &mut book.headers;
+    headers.set(header::NAME, path.trim_start_matches('/').to_owned());
+    headers.set(METHOD, request.method().as_str().to_owned());
+    headers.set(PATH, path.to_owned());
+    if let Some(query) = request.uri().query() {
+        headers.set(QUERY, query.to_owned());
+    }
+    if let Some(peer) = request.peer_addr() {
+        headers.set(PEER, peer.ip().to_string());
+    }
+    let fields = || {
+        let fields = request.headers().iter();
+        fields.map(|(name, value)| (name.as_str(), value.as_bytes()))
+    };
+    take_in(Message::Request, fields, &[], headers);
+    book
 }

@@ -277,33 +277,25 @@ impl HttpClient {
 /// True if the server closed the connection before the response was complete.
 fn is_closed(error: &reqwest::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    let mut behind: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = behind {
-        if let Some(error) = error.downcast_ref::<hyper::Error>()
-            && (error.is_incomplete_message() || error.is_canceled() || error.is_closed())
-        {
-            return true;
-        }
-        if let Some(error) = error.downcast_ref::<io::Error>()
-            && matches!(
-                error.kind(),
-                BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
-            )
-        {
-            return true;
-        }
-        behind = error.source();
-    }
-    false
+    const CLOSED: [io::ErrorKind; 4] =
+        [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
+    sources(error).any(|error| {
+        let of_hyper = error.downcast_ref::<hyper::Error>().is_some_and(|error| {
+            error.is_incomplete_message() || error.is_canceled() || error.is_closed()
+        });
+        let of_system = error.downcast_ref::<io::Error>();
+        of_hyper || of_system.is_some_and(|error| CLOSED.contains(&error.kind()))
+    })
+}
+
+/// The error, what it was caused by, and so on.
+fn sources<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
 }
 
 /// Formats an error with its sources, which reqwest's own messages leave out.
-fn told(what: &str, error: &dyn Error) -> String {
-    let mut out = format!("{what}: {error}");
-    let mut behind = error.source();
-    while let Some(error) = behind {
-        out.push_str(&format!(": {error}"));
-        behind = error.source();
-    }
-    out
+fn told(what: &str, error: &(dyn Error + 'static)) -> String {
+    sources(error).fold(what.to_owned(), |out, error| format!("{out}: {error}"))
 }

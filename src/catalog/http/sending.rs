@@ -74,15 +74,14 @@ impl Sent {
         }
         let body = body.clone();
         let opened = blocking.start(move || opened(&body)).await;
-        let opened = opened.ok_or_else(|| Failure::transient("the run is being stopped"))?;
+        let stopped = || Failure::transient("the run is being stopped");
+        let opened = opened.ok_or_else(stopped)?;
         let trouble = |error| Failure::io("reading a body", &error);
         let (mut reader, length) = opened.map_err(trouble)?;
         within(length)?;
         if length <= PIECE as u64 {
-            let read = blocking.start(move || piece(&mut reader, length as usize));
-            let read = read.await;
-            let read = read.ok_or_else(|| Failure::transient("the run is being stopped"))?;
-            return Ok(Sent::Bytes(read.map_err(trouble)?));
+            let read = blocking.start(move || piece(&mut reader, length as usize)).await;
+            return Ok(Sent::Bytes(read.ok_or_else(stopped)?.map_err(trouble)?));
         }
         Ok(Sent::File(FileBody {
             left: length,

@@ -5,6 +5,7 @@ use std::process::Command;
 use gopherworks_pipeline::book::{Body, BodyFile, BookId, header};
 use gopherworks_supervision::failure::FailureKind;
 
+use super::super::super::kill_all;
 use super::super::super::tests::{burn_kind, site};
 use super::*;
 

@@ -100,10 +100,10 @@ fn what_is_pruned_is_not_entered() {
     let folder = tree(&[b"keep", b"target/deep/file"]);
     let choice = |excluded: &str| {
         let text = options(folder.path(), &format!("exclude = ['{excluded}']"));
-        let options: Options = toml::from_str(&text).unwrap();
+        let options: FileSourceOptions = toml::from_str(&text).unwrap();
         make(&options, &site()).unwrap()
     };
-    let entries = |files: Files| {
+    let entries = |files: FileSource| {
         let mut entered = 0;
         let mut walk = files.walk.unwrap();
         while let Some(entry) = walk.next() {

@@ -1,6 +1,7 @@
 //! Tests of books with the same target, and of files that must not be replaced.
 
 use super::*;
+use crate::catalog::RunState;
 
 /// A site with the state of a new run.
 fn fresh() -> Site {

@@ -2,6 +2,7 @@
 //! left by a killed run are removed.
 
 use super::*;
+use crate::catalog::RunState;
 
 fn fresh() -> Site {
     Site { state: RunState::default(), ..site() }
