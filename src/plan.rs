@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gopherworks_balancer::policy::{Full, Policy, Spread};
 use gopherworks_balancer::resilience::{Priority, Resilience};
-use gopherworks_pipeline::gopher::steps::{Duties, StepTimes};
+use gopherworks_pipeline::crew::steps::{Duties, StepTimes};
 use gopherworks_pipeline::requester::load::{self, Load};
 
 use crate::catalog::{

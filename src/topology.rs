@@ -191,8 +191,8 @@ impl Topology {
 }
 
 /// What the store behind the piles survives.
-pub const PROMISES: gopherworks_pipeline::store::Promises =
-    gopherworks_pipeline::store::Promises::MEMORY;
+pub const PROMISES: gopherworks_pipeline::custody::Promises =
+    gopherworks_pipeline::custody::Promises::MEMORY;
 
 /// How long an early end waits for books and carts in flight, and then for sinks and sources.
 const HOMECOMING: Duration = Duration::from_secs(5);

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gopherworks_balancer::CallError;
-use gopherworks_pipeline::gopher::steps::Step;
+use gopherworks_pipeline::crew::steps::Step;
+use gopherworks_pipeline::custody::Charges;
 use gopherworks_pipeline::reasons::{Reasons, Then};
 use gopherworks_pipeline::requester::Unanswered;
-use gopherworks_pipeline::store::Charges;
-use gopherworks_pipeline::works::NodeStats;
+use gopherworks_pipeline::stats::NodeStats;
 use gopherworks_supervision::clock::Clock;
 
 use super::running::RunningTopology;

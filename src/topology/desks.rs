@@ -7,7 +7,7 @@ use std::time::Duration;
 use gopherworks_balancer::policy::{Policy, Spread};
 use gopherworks_balancer::trace::RequestTracer;
 use gopherworks_balancer::{Again, BalancerCore, Cost, Parts, Settings, children};
-use gopherworks_pipeline::gopher::asking::Asking;
+use gopherworks_pipeline::asking::Asking;
 use gopherworks_pipeline::job::{Job, Served, Service, WorkerSite};
 use gopherworks_pipeline::requester::load::{Load, Rate};
 use gopherworks_pipeline::requester::{Requester, RequesterCore, RequesterParts};

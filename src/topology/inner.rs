@@ -4,14 +4,15 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use gopherworks_pipeline::crew::GopherCore;
+use gopherworks_pipeline::crew::yard::{Seat, holder};
 use gopherworks_pipeline::feeder::FeederCore;
-use gopherworks_pipeline::gopher::yard::{Seat, holder};
-use gopherworks_pipeline::gopher::{CrewCore, GopherCore};
+use gopherworks_pipeline::gopher::{CrewCore, Gopher};
 use gopherworks_pipeline::incinerator::IncineratorCore;
 use gopherworks_pipeline::pile::PileCore;
 use gopherworks_pipeline::works::Works;
-use gopherworks_supervision::Arbiters;
 use gopherworks_supervision::clock::{Stopwatch, Time};
+use gopherworks_supervision::{Arbiters, Port};
 use tokio::sync::OnceCell;
 
 use super::dead::{DeadSink, Kept};
@@ -27,6 +28,7 @@ pub(super) struct Crew {
     pub(super) core: Arc<CrewCore>,
     pub(super) gophers: Vec<Arc<GopherCore>>,
     pub(super) seats: Vec<Seat>,
+    pub(super) ports: Vec<Port<Gopher>>,
 }
 
 /// What a running topology consists of, apart from its actors.

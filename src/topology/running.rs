@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use gopherworks_pipeline::book::Book;
+use gopherworks_pipeline::custody::fates::Awaited;
 use gopherworks_pipeline::event::Event;
-use gopherworks_pipeline::fates::Awaited;
 use gopherworks_pipeline::pile::{OfferError, PileCore};
 use gopherworks_pipeline::works::SinkClosed;
 use gopherworks_supervision::{Outcome as Ended, SupervisionEvent, SupervisorHandle};

@@ -3,15 +3,17 @@
 use std::sync::{Arc, Mutex};
 
 use actix_rt::System;
+use gopherworks_pipeline::crew::GopherCore;
+use gopherworks_pipeline::crew::steps::{Step, StepTime, StepTimes};
+use gopherworks_pipeline::crew::yard::{Seat, Yard};
 use gopherworks_pipeline::custody::slots::Slots;
+use gopherworks_pipeline::custody::{Bound, Custody, PileKey, Want};
 use gopherworks_pipeline::feeder::{Feeder, FeederCore};
-use gopherworks_pipeline::gopher::steps::{Step, StepTime, StepTimes};
-use gopherworks_pipeline::gopher::yard::{Seat, Yard};
-use gopherworks_pipeline::gopher::{CrewCore, Door, Gopher, GopherCore, MakeWork};
+use gopherworks_pipeline::gopher::{CrewCore, Door, Gopher, MakeWork};
 use gopherworks_pipeline::incinerator::{Incinerator, IncineratorCore, MakeBurn};
 use gopherworks_pipeline::pile::{Look, Pile, PileCore, PileParts};
-use gopherworks_pipeline::store::{Bound, Custody, PileKey, Want};
-use gopherworks_pipeline::works::{NodeStats, Works};
+use gopherworks_pipeline::stats::NodeStats;
+use gopherworks_pipeline::works::Works;
 use gopherworks_supervision::clock::{Clock, Seed};
 use gopherworks_supervision::fault::Faults;
 use gopherworks_supervision::pool::Pool;
@@ -262,10 +264,16 @@ impl Build<'_> {
                     (Door::Incinerator(incinerators[fire].clone()), fire_slots[fire].clone())
                 }
             };
+            let ports: Vec<Port<Gopher>> = crew.gophers.iter().map(|_| Port::new()).collect();
             let seats: Vec<Seat> = crew
                 .gophers
                 .iter()
-                .map(|duties| Seat { duties: *duties, port: Port::new(), node: node() })
+                .zip(&ports)
+                .map(|(duties, port)| Seat {
+                    duties: *duties,
+                    port: Arc::new(port.clone()),
+                    node: node(),
+                })
                 .collect();
             let timed_unload = !steps.of(Step::Unload).is_zero() || unload_slots.is_some();
             let yard = Yard::new(
@@ -306,7 +314,14 @@ impl Build<'_> {
                     })
                 })
                 .collect();
-            crews.push(Crew { name: crew.name.clone(), relay: crew.relay, core, gophers, seats });
+            crews.push(Crew {
+                name: crew.name.clone(),
+                relay: crew.relay,
+                core,
+                gophers,
+                seats,
+                ports,
+            });
         }
         for (feeder, source) in feeders.iter().zip(&plan.sources) {
             let crews = plan.crews.iter().zip(&crews);
@@ -372,9 +387,9 @@ impl Build<'_> {
             add(child, self.places.at(*place));
         }
         for (crew, place) in crews.iter().zip(&self.places.crews).rev() {
-            for (gopher, seat) in crew.gophers.iter().zip(&crew.seats) {
+            for (gopher, port) in crew.gophers.iter().zip(&crew.ports) {
                 let (shared, core) = (crew.core.clone(), gopher.clone());
-                let child = Child::new(gopher.name.clone(), &seat.port, move |birth| {
+                let child = Child::new(gopher.name.clone(), port, move |birth| {
                     Gopher::new(shared.clone(), core.clone(), birth.epoch)
                         .map_err(|failure| failure.to_string())
                 });

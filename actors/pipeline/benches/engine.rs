@@ -11,15 +11,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use gopherworks_pipeline::book::Book;
 use gopherworks_pipeline::burn::Burn;
+use gopherworks_pipeline::crew::GopherCore;
+use gopherworks_pipeline::crew::steps::{Duties, Step, StepTimes};
+use gopherworks_pipeline::crew::yard::{Seat, Yard};
+use gopherworks_pipeline::custody::{Bound, Custody, PileKey, Want};
 use gopherworks_pipeline::feeder::{Feeder, FeederCore};
-use gopherworks_pipeline::gopher::steps::{Duties, Step, StepTimes};
-use gopherworks_pipeline::gopher::yard::{Seat, Yard};
-use gopherworks_pipeline::gopher::{CrewCore, Door, Gopher, GopherCore};
+use gopherworks_pipeline::gopher::{CrewCore, Door, Gopher};
 use gopherworks_pipeline::incinerator::{Incinerator, IncineratorCore};
 use gopherworks_pipeline::pile::{Look, Pile, PileCore, PileParts};
 use gopherworks_pipeline::source::Source;
-use gopherworks_pipeline::store::{Bound, Custody, PileKey, Want};
-use gopherworks_pipeline::works::{NodeStats, Works};
+use gopherworks_pipeline::stats::NodeStats;
+use gopherworks_pipeline::works::Works;
 use gopherworks_supervision::clock::{Clock, Seed, Stopwatch};
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::pool::Pool;
@@ -165,9 +167,13 @@ async fn run(shape: Shape<'_>) -> Duration {
             _ => &["load push unload return"],
         };
         for (at, from) in piles.iter().enumerate() {
-            let seats: Vec<Seat> = gophers
-                .iter()
-                .map(|words| Seat { duties: duties(words), port: Port::new(), node: number() })
+            let ports: Vec<Port<Gopher>> = gophers.iter().map(|_| Port::new()).collect();
+            let seats: Vec<Seat> = (gophers.iter().zip(&ports))
+                .map(|(words, port)| Seat {
+                    duties: duties(words),
+                    port: Arc::new(port.clone()),
+                    node: number(),
+                })
                 .collect();
             let want = Want { books: shape.cart, bytes: None };
             let name = format!("crew{lane}.{at}");
@@ -196,7 +202,7 @@ async fn run(shape: Shape<'_>) -> Duration {
             if at == 0 {
                 feeder.loads(crew.load());
             }
-            for (index, seat) in seats.iter().enumerate() {
+            for (index, (seat, port)) in seats.iter().zip(&ports).enumerate() {
                 let core = Arc::new(GopherCore {
                     name: format!("{name}/{index}"),
                     index,
@@ -206,7 +212,7 @@ async fn run(shape: Shape<'_>) -> Duration {
                 });
                 let crew = crew.clone();
                 children.push(
-                    Child::new(core.name.clone(), &seat.port, move |birth| {
+                    Child::new(core.name.clone(), port, move |birth| {
                         Gopher::new(crew.clone(), core.clone(), birth.epoch)
                             .map_err(|failure| failure.to_string())
                     })

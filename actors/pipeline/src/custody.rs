@@ -1,7 +1,172 @@
-//! Custody of books: which are ready, leased, burned or dead. Pure, and kept outside of all
-//! actors.
+//! Custody of the books of all piles, outside the actors.
+//!
+//! A pile *leases* books and forgets them only when they are *settled*. No call blocks or runs user
+//! code.
 
+pub mod fates;
 pub mod lease;
 pub mod ledger;
+mod memory;
+mod numbered;
+pub mod reservation;
 pub mod shelf;
 pub mod slots;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::book::Book;
+use gopherworks_supervision::clock::Time;
+use lease::Lease;
+use shelf::Charge;
+
+pub use memory::Custody;
+pub use numbered::Numbered;
+
+/// A pile or dump of a run: its index in the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PileKey(pub u32);
+
+impl PileKey {
+    /// The key as an index.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Capacity of a pile; `None` is unbounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bound {
+    /// Books that are ready (not leased) at one time.
+    pub books: Option<u64>,
+    /// Total bytes of their bodies.
+    pub bytes: Option<u64>,
+}
+
+/// How many books a cart asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Want {
+    /// Most books (>= 1).
+    pub books: usize,
+    /// Most bytes; a larger book is leased alone.
+    pub bytes: Option<u64>,
+}
+
+/// What an engine's books survive. Printed by `validate` and `run`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promises {
+    /// Books survive the death of any actor.
+    pub actor_death: bool,
+    /// Books survive `kill -9` of the process.
+    pub kill: bool,
+    /// Books survive the loss of power.
+    pub power_loss: bool,
+    /// Several processes may share it.
+    pub shared: bool,
+    /// Passing books between two of its piles is atomic.
+    pub atomic_pass: bool,
+}
+
+impl Promises {
+    /// Promises of [`Custody`].
+    pub const MEMORY: Promises = Promises {
+        actor_death: true,
+        kill: false,
+        power_loss: false,
+        shared: false,
+        atomic_pass: true,
+    };
+}
+
+impl fmt::Display for Promises {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let yes = [
+            (self.actor_death, "the death of any actor"),
+            (self.kill, "kill -9"),
+            (self.power_loss, "power loss"),
+        ];
+        let kept: Vec<&str> = yes.iter().filter(|(yes, _)| *yes).map(|(_, what)| *what).collect();
+        let lost: Vec<&str> = yes.iter().filter(|(yes, _)| !*yes).map(|(_, what)| *what).collect();
+        write!(f, "books survive {}", kept.join(", "))?;
+        if !lost.is_empty() {
+            write!(f, "; not {}", lost.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// The capacity is reached: nothing was stored, and the books are returned.
+#[derive(Debug)]
+pub struct Full<T>(pub T);
+
+/// Outcome of a settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// Settled, with the number of books in each outcome.
+    Done {
+        /// Burned or passed on.
+        acked: usize,
+        /// Returned to the pile.
+        returned: usize,
+        /// Became dead letters.
+        buried: usize,
+        /// Dropped on purpose by the crew's work.
+        dropped: usize,
+        /// No book of the pile is ready or leased any more.
+        last: bool,
+    },
+    /// The lease had been revoked or settled before; nothing was changed.
+    Stale,
+}
+
+impl Settled {
+    /// All `acked` books of the lease are acked.
+    pub(crate) fn whole(acked: usize, last: bool) -> Self {
+        Settled::Done { acked, returned: 0, buried: 0, dropped: 0, last }
+    }
+}
+
+/// How many books a pile holds, by state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Books waiting to be leased, delayed ones included.
+    pub ready: usize,
+    /// Leased books.
+    pub leased: usize,
+    /// Leases on their way back that the pile has not collected yet.
+    pub inbox: usize,
+    /// Books for which space is reserved.
+    pub reserved: usize,
+    /// When the first delayed book may be leased again.
+    pub next_due: Option<Time>,
+}
+
+impl Counts {
+    /// True if no book is here, in a cart, or on its way back.
+    pub fn is_drained(&self) -> bool {
+        self.ready + self.leased + self.inbox + self.reserved == 0
+    }
+}
+
+/// Books after the crew's work, one entry per leased book in the same order: the worked book, or
+/// `None` if the lease's mark says why there is none. `None` for the whole: the books pass
+/// unchanged.
+pub type Worked = Option<Vec<Option<Book>>>;
+
+/// A cartload refused for lack of space, returned unchanged.
+#[derive(Debug)]
+pub struct Refused {
+    /// The lease, unsettled.
+    pub lease: Lease,
+    /// The worked books, as they were passed in.
+    pub worked: Worked,
+}
+
+/// Callback for every failed attempt that was charged.
+pub type Charges = Box<dyn Fn(Charge) + Send + Sync>;
+
+/// Wakes a pile after a lease was returned to it. May be called from any thread, even while
+/// unwinding, and may be lost.
+pub type Bell = Arc<dyn Fn(PileKey) + Send + Sync>;

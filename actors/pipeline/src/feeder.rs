@@ -11,9 +11,9 @@ use std::time::Duration;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 
 use crate::book::BookId;
-use crate::pile::PileCore;
+use crate::custody::PileKey;
+use crate::custody::{Full, Numbered};
 use crate::source::Source;
-use crate::store::{Full, Numbered};
 use crate::trace::Act;
 use crate::works::Works;
 use gopherworks_supervision::failure::Failure;
@@ -50,6 +50,21 @@ pub struct More;
 #[rtype(result = "()")]
 struct Failed(Failure);
 
+/// A pile as its feeder sees it.
+pub(crate) trait Fed: Send + Sync {
+    fn name(&self) -> &str;
+    fn key(&self) -> PileKey;
+    fn works(&self) -> &Arc<Works>;
+    /// No further books are needed.
+    fn is_closed(&self) -> bool;
+    /// A cart waits for books.
+    fn has_takers(&self) -> bool;
+    /// Has the pile look for books.
+    fn ring(&self);
+    /// Returns books not yet leased to the source.
+    fn recall(&self);
+}
+
 /// State of a feeder that outlives its actor.
 pub struct FeederCore {
     /// The feeder's name.
@@ -70,7 +85,7 @@ pub struct FeederCore {
     run: OnceLock<usize>,
     /// By pile: books read but not yet put. Several locks are taken in order.
     lanes: Vec<Apart<Mutex<Lane>>>,
-    piles: Vec<OnceLock<Weak<PileCore>>>,
+    piles: Vec<OnceLock<Weak<dyn Fed>>>,
     /// Set once all actors have started. Reading earlier would keep threads busy and delay the
     /// start of the remaining actors.
     open: AtomicBool,
@@ -185,8 +200,8 @@ impl FeederCore {
         let _ = self.works.set(Arc::downgrade(works));
     }
 
-    pub(crate) fn feeds(&self, share: usize, pile: &Arc<PileCore>) {
-        let _ = self.piles[share].set(Arc::downgrade(pile));
+    pub(crate) fn feeds(&self, share: usize, pile: Weak<dyn Fed>) {
+        let _ = self.piles[share].set(pile);
     }
 
     /// Starts reading. To be called when all actors have started.
@@ -253,9 +268,9 @@ impl FeederCore {
 
     /// Moves books that were read onto the pile as far as there is space, and has more read: on
     /// the caller's thread, if the source does not block.
-    pub(crate) fn fill(&self, share: usize, pile: &PileCore, missing: usize) {
+    pub(crate) fn fill(&self, share: usize, pile: &dyn Fed, missing: usize) {
         // The pile's own reference: the counter of a shared one would move between cores.
-        let works = &pile.works;
+        let works = pile.works();
         if pile.is_closed() || !self.is_open() {
             return;
         }
@@ -304,11 +319,11 @@ impl FeederCore {
     }
 }
 
-fn empty_lane(lane: &mut Lane, works: &Works, pile: &PileCore) {
+fn empty_lane(lane: &mut Lane, works: &Works, pile: &dyn Fed) {
     // 1 after a refusal by the byte bound.
     let mut most = usize::MAX;
     while lane.books > 0 {
-        let room = works.store.room(pile.key).min(most);
+        let room = works.store.room(pile.key()).min(most);
         if room == 0 {
             return;
         }
@@ -318,7 +333,7 @@ fn empty_lane(lane: &mut Lane, works: &Works, pile: &PileCore) {
         match put(works, pile, some) {
             Ok(()) => {
                 if let Some(ids) = ids {
-                    works.record(&pile.name, &Act::Put { books: &ids });
+                    works.record(pile.name(), &Act::Put { books: &ids });
                 }
             }
             // The byte bound may refuse what the book bound admits: then one book at a time, until
@@ -335,8 +350,8 @@ fn empty_lane(lane: &mut Lane, works: &Works, pile: &PileCore) {
     }
 }
 
-fn put(works: &Works, pile: &PileCore, books: Numbered) -> Result<(), Numbered> {
-    works.store.put_numbered(pile.key, books).map_err(|Full(books)| books)
+fn put(works: &Works, pile: &dyn Fed, books: Numbered) -> Result<(), Numbered> {
+    works.store.put_numbered(pile.key(), books).map_err(|Full(books)| books)
 }
 
 /// The actor that reads a source.

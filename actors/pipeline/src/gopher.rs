@@ -1,35 +1,33 @@
 //! The gopher actor: takes carts from a pile to a dump or an incinerator and back, doing some or
 //! all of the four steps.
 
-pub mod asking;
-pub mod steps;
 mod turn;
 mod work;
-pub mod yard;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
-use rand_chacha::ChaCha8Rng;
 
-use crate::cart::Cart;
+use crate::asking::Asking;
+use crate::crew::cart::Cart;
+use crate::crew::steps::{self, StepTimes};
+use crate::crew::yard::{Doer, Leg, Yard, holder};
+use crate::crew::{Carrier, GopherCore};
 use crate::incinerator::IncineratorCore;
 use crate::pause::Pause;
 use crate::pile::PileCore;
+use crate::stats::NodeStats;
 use crate::trace::Act;
 use crate::transform::Transform;
-use crate::works::{NodeStats, Works};
-use gopherworks_supervision::Guarded;
+use crate::works::Works;
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::fault::{Deed, Point};
 use gopherworks_supervision::threads;
+use gopherworks_supervision::{Guarded, Port};
 
-use asking::Asking;
-use steps::{Step, StepTimes};
 use turn::Burning;
-use yard::{Doer, Leg, Yard};
 
 /// A cart for an idle gopher. If it is dropped with the mailbox, the cart returns to the crew and
 /// its books to their pile.
@@ -40,6 +38,20 @@ pub struct Carry {
     pub cart: Cart,
     /// What it needs next.
     pub leg: Leg,
+}
+
+impl Carrier for Port<Gopher> {
+    fn carry(&self, cart: Cart, leg: Leg, node: u32) -> Result<(), Cart> {
+        let sent = self.send_with(|epoch| {
+            cart.hand_to(holder(node, epoch));
+            Carry { cart, leg }
+        });
+        sent.map_err(|unsent| unsent.into_inner().cart)
+    }
+
+    fn is_at(&self, epoch: u64) -> bool {
+        Port::is_at(self, epoch)
+    }
 }
 
 /// Where a crew unloads its carts.
@@ -120,21 +132,6 @@ impl std::fmt::Debug for CrewCore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CrewCore").field("yard", &self.yard).finish()
     }
-}
-
-/// State of a gopher that outlives its actor.
-#[derive(Debug)]
-pub struct GopherCore {
-    /// The gopher's name.
-    pub name: String,
-    /// The gopher's index in the crew's list.
-    pub index: usize,
-    /// The step whose completion counts a cart for this gopher: the first of its duties.
-    pub counts: Step,
-    /// Counters of carts and books.
-    pub stats: NodeStats,
-    /// Random generator of step times, which a restart continues.
-    pub chance: Mutex<ChaCha8Rng>,
 }
 
 /// A gopher's actor.

@@ -10,11 +10,11 @@ use std::sync::atomic::Ordering;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 
+use crate::asking::Asking;
 use crate::book::Book;
 use crate::burn::Burn;
-use crate::cart::Cart;
-use crate::gopher::asking::Asking;
-use crate::gopher::yard::{Leg, holder};
+use crate::crew::cart::Cart;
+use crate::crew::yard::{Leg, holder};
 use crate::pause::Gate;
 use crate::pile::{Deliver, Look};
 use gopherworks_supervision::Guarded;

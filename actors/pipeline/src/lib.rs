@@ -2,12 +2,12 @@
 //!
 //! It knows no configuration files, command line or formats; the crate `gopherworks` wires it up.
 
+pub mod asking;
 pub mod book;
 pub mod burn;
-pub mod cart;
+pub mod crew;
 pub mod custody;
 pub mod event;
-pub mod fates;
 pub mod feeder;
 pub mod gopher;
 pub mod incinerator;
@@ -17,7 +17,7 @@ pub mod pile;
 pub mod reasons;
 pub mod requester;
 pub mod source;
-pub mod store;
+pub mod stats;
 pub mod trace;
 pub mod transform;
 pub mod works;

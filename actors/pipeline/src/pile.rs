@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 
-use crate::cart::Cart;
+use crate::crew::cart::Cart;
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::fault::Point;
 use gopherworks_supervision::planted::{self, Defect};

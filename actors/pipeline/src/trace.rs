@@ -10,8 +10,9 @@ use std::sync::Arc;
 use gopherworks_balancer::trace::{RequestAct, RequestRecord, RequestTracer};
 
 use crate::book::BookId;
+pub use crate::crew::cart::CartName;
+use crate::crew::steps::Step;
 use crate::event::Event;
-use crate::gopher::steps::Step;
 use gopherworks_supervision::clock::Time;
 
 /// Receives trace records. Called often, on the thread of the acting node, so it should be fast;
@@ -47,15 +48,6 @@ pub struct Record<'a> {
     pub node: &'a str,
     /// What the node did.
     pub act: &'a Act<'a>,
-}
-
-/// Name of a cart: its crew and its number there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CartName<'a> {
-    /// Name of the crew.
-    pub crew: &'a str,
-    /// Number within the crew, from 1.
-    pub number: u32,
 }
 
 /// Actions in a trace.
@@ -119,12 +111,6 @@ pub enum Act<'a> {
     },
     /// An event of an actor, a book or the run.
     Event(&'a Event),
-}
-
-impl fmt::Display for CartName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{}", self.crew, self.number)
-    }
 }
 
 /// Formats ids as ranges: `1-10,12`.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use gopherworks_pipeline::gopher::steps::Step;
+use gopherworks_pipeline::crew::steps::Step;
 
 use super::limits::{Family, Limit};
 

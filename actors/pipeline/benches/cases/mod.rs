@@ -13,7 +13,7 @@ use gopherworks_balancer::policy::{Policy, Spread};
 use gopherworks_balancer::resilience::Resilience;
 use gopherworks_balancer::worker::from_fn;
 use gopherworks_pipeline::book::Book;
-use gopherworks_pipeline::store::{Bound, Custody, PileKey, Want};
+use gopherworks_pipeline::custody::{Bound, Custody, PileKey, Want};
 use gopherworks_supervision::clock::{Clock, Seed, Time};
 use gopherworks_supervision::restart::Restarts;
 use gopherworks_supervision::{

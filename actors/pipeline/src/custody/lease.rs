@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 
 use crate::book::Book;
 use crate::custody::ledger::Ids;
-use crate::store::{Custody, PileKey};
+use crate::custody::{Custody, PileKey};
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::threads::Apart;
 

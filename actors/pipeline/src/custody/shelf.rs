@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::book::Book;
 use crate::custody::lease::{Batch, Note, Notes, Unbound, Verdict};
 use crate::custody::ledger::Ids;
-use crate::store::{Bound, PileKey, Want};
+use crate::custody::{Bound, PileKey, Want};
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::failure::Failure;
 

@@ -1,23 +1,27 @@
 //! Exclusive slots: how many gophers may load from, or unload into, a node at once.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::gopher::yard::Yard;
 use gopherworks_supervision::clock::Time;
 
 /// Slots of one side of a node, shared by all crews that use it; first come, first served.
-#[derive(Debug)]
 pub struct Slots {
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
 struct State {
     /// When each free slot was released, by its holder's schedule.
     free: Vec<Time>,
-    waiting: VecDeque<Weak<Yard>>,
+    waiting: VecDeque<Weak<dyn SlotUser>>,
+}
+
+/// Uses slots, and is called when one is released.
+pub trait SlotUser: Send + Sync {
+    /// A slot was released: it may be taken now.
+    fn dispatch(self: Arc<Self>);
 }
 
 /// The right to use one side of a node for one step. Dropping it releases the slot.
@@ -34,6 +38,12 @@ pub struct Slot {
 pub(crate) struct SlotClaim {
     slots: Arc<Slots>,
     returned: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slots").field("free", &self.free()).finish()
+    }
 }
 
 impl SlotClaim {
@@ -73,16 +83,18 @@ impl Slots {
         })
     }
 
-    /// Takes a slot; otherwise registers `yard`, which is dispatched when a slot is released.
-    pub fn take(self: &Arc<Self>, yard: &Weak<Yard>) -> Option<Slot> {
+    /// Takes a slot; otherwise registers `user`, which is called when a slot is released.
+    pub fn take<U: SlotUser + 'static>(self: &Arc<Self>, user: &Weak<U>) -> Option<Slot> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let earliest = (0..state.free.len()).min_by_key(|at| state.free[*at]);
         if let Some(earliest) = earliest {
             let at = state.free.swap_remove(earliest);
             return Some(Slot { slots: self.clone(), at, returned: Arc::default() });
         }
-        if !state.waiting.iter().any(|known| known.ptr_eq(yard)) {
-            state.waiting.push_back(yard.clone());
+        let is_known =
+            |known: &Weak<dyn SlotUser>| std::ptr::addr_eq(known.as_ptr(), user.as_ptr());
+        if !state.waiting.iter().any(is_known) {
+            state.waiting.push_back(user.clone());
         }
         None
     }
@@ -96,9 +108,9 @@ impl Slots {
         };
         // All are dispatched in order: the first that can use the slot takes it, the others
         // register again.
-        for yard in waiting {
-            if let Some(yard) = yard.upgrade() {
-                yard.dispatch();
+        for user in waiting {
+            if let Some(user) = user.upgrade() {
+                user.dispatch();
             }
         }
     }

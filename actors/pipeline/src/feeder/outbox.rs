@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::book::{Book, BookId};
-use crate::store::Numbered;
+use crate::custody::Numbered;
 
 /// Books for one pile, in runs as they were read: a run for which the pile has space is moved as a
 /// whole.

@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 use super::outbox::{Numbers, dealt};
 use super::{BATCH, Failed, FeederCore, Here, LEAST_RUN, LOOKS, Reader};
 use crate::book::Book;
+use crate::custody::{Custody, Numbered};
 use crate::reasons::Then;
-use crate::store::{Custody, Numbered};
 use crate::works::Works;
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::fault::{Deed, Point};
@@ -74,7 +74,7 @@ impl FeederCore {
         let ended = self.has_ended();
         let piles = self.piles.iter().filter_map(OnceLock::get);
         for pile in piles.filter_map(Weak::upgrade) {
-            if ended || pile.parked().0 > 0 {
+            if ended || pile.has_takers() {
                 pile.ring();
             }
         }

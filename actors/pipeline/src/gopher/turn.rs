@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
-use super::yard::{Doer, Leg, Loan, Next};
 use super::{Door, Gopher};
-use crate::cart::Cart;
+use crate::crew::cart::Cart;
+use crate::crew::yard::{Doer, Leg, Loan, Next};
 use crate::incinerator::IncineratorCore;
 
 /// Budget of a turn, before the gopher yields to other tasks on the arbiter: 32 carts.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
-use super::yard::Leg;
 use super::{CrewCore, Gopher, GopherCore, Tool};
 use crate::book::Book;
-use crate::cart::Cart;
+use crate::crew::cart::Cart;
+use crate::crew::yard::Leg;
 use crate::custody::lease::Verdict;
 use crate::pause::Gate;
 use crate::works::Works;

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::{Fire, IncineratorCore};
 use crate::book::Book;
-use crate::cart::Cart;
+use crate::crew::cart::Cart;
 use crate::custody::lease::{Lease, Verdict};
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::failure::Failure;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::IncineratorCore;
 use crate::book::{Book, BookId};
-use crate::cart::Cart;
+use crate::crew::cart::Cart;
+use crate::crew::cart::CartName;
 use crate::custody::lease::{Batch, Verdict};
-use crate::trace::{Act, CartName};
+use crate::trace::Act;
 
 /// Books of one cart that are burned but not yet reported. Reports them when dropped: at the end
 /// of the cart, or of the incarnation that had it, whose marks then settle the cart. If the cart

@@ -1,7 +1,7 @@
 //! Tests of the pause.
 
 use super::*;
-use crate::store::Custody;
+use crate::custody::Custody;
 use crate::works::Works;
 use gopherworks_supervision::clock::{Clock, Seed};
 use gopherworks_supervision::pool::Pool;

@@ -9,12 +9,13 @@ use tokio::sync::Notify;
 
 use super::{Look, Pile};
 use crate::book::Book;
-use crate::cart::Cart;
-use crate::fates::Awaited;
-use crate::feeder::FeederCore;
-use crate::store::{Counts, Full, PileKey};
+use crate::crew::cart::Cart;
+use crate::custody::fates::Awaited;
+use crate::custody::{Counts, Full, PileKey};
+use crate::feeder::{Fed, FeederCore};
+use crate::stats::NodeStats;
 use crate::trace::Act;
-use crate::works::{NodeStats, Works};
+use crate::works::Works;
 use gopherworks_supervision::Port;
 use gopherworks_supervision::fault::{Deed, Point};
 use gopherworks_supervision::latch::Latch;
@@ -147,7 +148,8 @@ impl PileCore {
             turn: tokio::sync::Mutex::new(()),
         });
         if let Some((feeder, share)) = &core.feeder {
-            feeder.feeds(*share, &core);
+            let pile: Weak<Self> = Arc::downgrade(&core);
+            feeder.feeds(*share, pile);
         }
         core
     }
@@ -210,13 +212,6 @@ impl PileCore {
     /// Accepts no further offers by the application. Accepted books are processed.
     pub fn seal(&self) {
         self.gate().sealed = true;
-        self.room.notify_waiters();
-        self.ring();
-    }
-
-    /// Returns books not yet leased to a source that can produce them again.
-    pub(crate) fn recall(&self) {
-        drop(self.works.store.recall(self.key));
         self.room.notify_waiters();
         self.ring();
     }
@@ -314,5 +309,37 @@ impl PileCore {
         };
         drop((takers, givers));
         self.works.store.collect(self.key);
+    }
+}
+
+impl Fed for PileCore {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn key(&self) -> PileKey {
+        self.key
+    }
+
+    fn works(&self) -> &Arc<Works> {
+        &self.works
+    }
+
+    fn is_closed(&self) -> bool {
+        PileCore::is_closed(self)
+    }
+
+    fn has_takers(&self) -> bool {
+        !self.gate().takers.is_empty()
+    }
+
+    fn ring(&self) {
+        PileCore::ring(self);
+    }
+
+    fn recall(&self) {
+        drop(self.works.store.recall(self.key));
+        self.room.notify_waiters();
+        PileCore::ring(self);
     }
 }

@@ -68,7 +68,7 @@ mod tests {
 
     use crate::book::Book;
     use crate::custody::lease::{Lease, Verdict};
-    use crate::store::{Bound, Custody, Numbered, PileKey, Want};
+    use crate::custody::{Bound, Custody, Numbered, PileKey, Want};
     use gopherworks_supervision::clock::Clock;
 
     const PILE: PileKey = PileKey(0);

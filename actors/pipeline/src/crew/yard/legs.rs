@@ -1,6 +1,6 @@
 //! Pure: what a cart needs next, and sets of that.
 
-use crate::gopher::steps::{Duties, Step};
+use crate::crew::steps::{Duties, Step};
 
 /// What a waiting cart needs next; in order of precedence among carts that have waited equally
 /// long.

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::held::{COUPLED, holder};
 use super::{Leg, Yard};
-use crate::cart::{Cart, CartBody};
+use crate::crew::cart::{Cart, CartBody};
 
 impl Yard {
     /// How many carts may be coupled now; 1 is none.

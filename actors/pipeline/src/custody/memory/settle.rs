@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::{Custody, lock};
 use crate::book::Book;
 use crate::custody::lease::{End, Lease, Unbound, Verdict};
-use crate::store::{PileKey, Refused, Settled, Worked};
+use crate::custody::{PileKey, Refused, Settled, Worked};
 use gopherworks_supervision::planted::{self, Defect};
 
 impl Custody {

@@ -7,9 +7,10 @@
 
 use std::sync::{Arc, Weak};
 
-use super::super::GopherCore;
 use super::{CartBody, Leg, Legs, State, Yard};
-use crate::cart::Cart;
+use crate::crew::GopherCore;
+use crate::crew::cart::Cart;
+use crate::custody::slots::SlotUser;
 use gopherworks_supervision::clock::Time;
 
 /// The incarnation of a gopher in whose name a leg is run.

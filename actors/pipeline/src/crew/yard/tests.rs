@@ -7,7 +7,7 @@ use super::*;
 const ME: u64 = 7 << 40 | 3;
 
 fn yard(carts: usize) -> Arc<Yard> {
-    let seats = vec![Seat { duties: Duties::ALL, port: Port::new(), node: 7 }];
+    let seats = vec![Seat { duties: Duties::ALL, port: Arc::new(Port::<Gopher>::new()), node: 7 }];
     let want = Want { books: 4, bytes: None };
     let clock = Clock::simulated();
     Yard::new(clock, "crew", want, carts, seats, None, None, false)

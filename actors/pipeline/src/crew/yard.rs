@@ -14,12 +14,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::Carrier;
 use super::steps::Duties;
-use super::{Carry, Gopher};
-use crate::cart::{Cart, CartBody};
-use crate::custody::slots::Slots;
-use crate::store::Want;
-use gopherworks_supervision::Port;
+use crate::crew::cart::{Cart, CartBody};
+use crate::custody::Want;
+use crate::custody::slots::{SlotUser, Slots};
 use gopherworks_supervision::clock::{Clock, Time};
 use gopherworks_supervision::planted::{self, Defect};
 
@@ -35,7 +34,7 @@ pub struct Seat {
     /// The steps it does.
     pub duties: Duties,
     /// Sends to the gopher's current actor.
-    pub port: Port<Gopher>,
+    pub port: Arc<dyn Carrier>,
     /// Number of its node in the pipeline, for [`holder`].
     pub node: u32,
 }
@@ -265,7 +264,7 @@ impl Yard {
         if body.slot.is_some() || body.room.is_some() {
             let claims = Claims {
                 slot: body.slot.as_ref().map(crate::custody::slots::Slot::claim),
-                room: body.room.as_ref().map(crate::cart::Room::claim),
+                room: body.room.as_ref().map(crate::custody::reservation::Room::claim),
             };
             let kept = &self.claims[body.number as usize - 1];
             *kept.lock().unwrap_or_else(PoisonError::into_inner) = claims;
@@ -423,14 +422,6 @@ impl Yard {
         drop(loads);
     }
 
-    /// Sends waiting carts to idle gophers while there are matches.
-    pub fn dispatch(self: &Arc<Self>) {
-        let pair = self.pair(&mut self.lock());
-        if let Some(pair) = pair {
-            self.send(pair);
-        }
-    }
-
     /// Matches an idle gopher with a waiting cart.
     fn pair(self: &Arc<Self>, state: &mut State) -> Option<Pair> {
         for at in 0..state.idle.len() {
@@ -451,14 +442,10 @@ impl Yard {
     fn send(self: &Arc<Self>, pair: Pair) {
         let mut next = Some(pair);
         while let Some(Pair { body, leg, gopher, more }) = next.take() {
-            let port = &self.seats[gopher].port;
-            let sent = port.send_with(|epoch| Carry {
-                cart: self.cart(body, self.holder_at(gopher, epoch)),
-                leg,
-            });
-            if let Err(unsent) = sent {
+            let Seat { port, node, .. } = &self.seats[gopher];
+            if let Err(cart) = port.carry(self.cart(body, 0), leg, *node) {
                 // The gopher is gone; its next incarnation looks here when it starts.
-                let mut body = unsent.into_inner().cart.into_body();
+                let mut body = cart.into_body();
                 body.slot = None;
                 if planted::has(Defect::GopherForgetsCart) {
                     std::mem::forget(body);
@@ -470,6 +457,16 @@ impl Yard {
                 return;
             }
             next = self.pair(&mut self.lock());
+        }
+    }
+}
+
+impl SlotUser for Yard {
+    /// Sends waiting carts to idle gophers while there are matches.
+    fn dispatch(self: Arc<Self>) {
+        let pair = self.pair(&mut self.lock());
+        if let Some(pair) = pair {
+            self.send(pair);
         }
     }
 }

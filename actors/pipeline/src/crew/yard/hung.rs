@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::Yard;
 use super::held::{COUPLED, HOLDER_BITS, holder, packed};
-use crate::cart::CartBody;
+use crate::crew::cart::CartBody;
 
 impl Yard {
     /// Replaces every cart held by `lost`, a fenced holder whose thread may never return them, and

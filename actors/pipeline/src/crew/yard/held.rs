@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Yard;
-use crate::cart::{CartBody, RoomClaim};
+use crate::crew::cart::CartBody;
+use crate::custody::reservation::RoomClaim;
 use crate::custody::slots::SlotClaim;
 
 /// What a cart holds, to be released if the cart is replaced.

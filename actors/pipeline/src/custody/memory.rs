@@ -11,10 +11,10 @@ use tokio::sync::Notify;
 
 use super::{Bell, Bound, Charges, Counts, Full, Numbered, PileKey, Promises, Settled, Want};
 use crate::book::{Book, BookId};
+use crate::custody::fates::{Awaited, Fates};
 use crate::custody::lease::{End, Home, Lease, Unbound};
 use crate::custody::ledger::{Fate, Ids, Ledger, LedgerReport};
 use crate::custody::shelf::{Charge, DeadLetter, Settlement, Shelf};
-use crate::fates::{Awaited, Fates};
 use gopherworks_supervision::clock::{Clock, Time};
 
 use buffers::Buffers;

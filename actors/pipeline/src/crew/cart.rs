@@ -4,70 +4,29 @@
 //! slot and its reservation are released, its books are settled by their marks, and the empty cart
 //! returns to its crew's queue.
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::yard::{Leg, Yard};
 use crate::book::{Book, BookId};
 use crate::custody::lease::{Lease, Verdict};
+use crate::custody::reservation::Room;
 use crate::custody::slots::Slot;
-use crate::gopher::yard::{Leg, Yard};
-use crate::store::{Custody, PileKey, Want, Worked};
-use crate::trace::CartName;
+use crate::custody::{Want, Worked};
 use gopherworks_supervision::clock::Time;
 
-/// Space reserved at a dump for a cartload on its way. Dropping it unused releases the
-/// reservation.
-pub struct Room(Arc<RoomClaim>);
-
-/// A reservation that can be released on behalf of a fenced holder.
-pub(crate) struct RoomClaim {
-    store: Arc<Custody>,
-    pile: PileKey,
-    books: usize,
-    bytes: u64,
-    /// Used or released.
-    over: AtomicBool,
+/// Name of a cart: its crew and its number there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CartName<'a> {
+    /// Name of the crew.
+    pub crew: &'a str,
+    /// Number within the crew, from 1.
+    pub number: u32,
 }
 
-impl Room {
-    /// Reserves space for `books` of `bytes` in total; `None` if there is none.
-    pub fn keep(store: &Arc<Custody>, pile: PileKey, books: usize, bytes: u64) -> Option<Self> {
-        store.reserve(pile, books, bytes).then(|| {
-            Self(Arc::new(RoomClaim {
-                store: store.clone(),
-                pile,
-                books,
-                bytes,
-                over: AtomicBool::new(false),
-            }))
-        })
-    }
-
-    /// A handle by which the reservation can be released if its holder hangs.
-    pub(crate) fn claim(&self) -> Arc<RoomClaim> {
-        self.0.clone()
-    }
-
-    /// Uses the reservation: (books, bytes) for storing the books; `None` if it was released
-    /// before.
-    pub(crate) fn spend(self) -> Option<(usize, u64)> {
-        let over = self.0.over.swap(true, Ordering::AcqRel);
-        (!over).then_some((self.0.books, self.0.bytes))
-    }
-}
-
-impl RoomClaim {
-    /// Releases the reservation, unless it was used or released before.
-    pub(crate) fn give_up(&self) {
-        if !self.over.swap(true, Ordering::AcqRel) {
-            self.store.release(self.pile, self.books, self.bytes);
-        }
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.0.give_up();
+impl fmt::Display for CartName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.crew, self.number)
     }
 }
 
@@ -108,8 +67,8 @@ pub struct Cart {
     body: Option<Box<CartBody>>,
 }
 
-impl std::fmt::Debug for Cart {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Cart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cart").field("crew", &self.yard.name()).field("books", &self.len()).finish()
     }
 }
@@ -219,7 +178,7 @@ impl Cart {
     }
 
     /// Sets the holder of the cart and its lease: a node and the epoch of its actor, see
-    /// [`holder`](crate::gopher::yard::holder). 0 is a holder that cannot be lost, such as a
+    /// [`holder`](super::yard::holder). 0 is a holder that cannot be lost, such as a
     /// queue.
     pub(crate) fn hand_to(&self, holder: u64) {
         let body = self.body();

@@ -13,10 +13,10 @@ use proptest::prelude::*;
 use super::super::Seat;
 use super::super::held::packed;
 use super::*;
+use crate::crew::steps::{Duties, Step};
+use crate::custody::Want;
 use crate::gopher::Gopher;
-use crate::gopher::steps::{Duties, Step};
-use crate::store::Want;
-use crate::works::NodeStats;
+use crate::stats::NodeStats;
 use gopherworks_supervision::Port;
 use gopherworks_supervision::clock::{Clock, Seed};
 
@@ -62,7 +62,11 @@ impl Crew {
             .collect();
         let ports: Vec<Port<Gopher>> = duties.iter().map(|_| Port::new()).collect();
         let seats = (duties.iter().zip(&ports).zip(1..))
-            .map(|((duties, port), node)| Seat { duties: *duties, port: port.clone(), node })
+            .map(|((duties, port), node)| Seat {
+                duties: *duties,
+                port: Arc::new(port.clone()),
+                node,
+            })
             .collect();
         let want = Want { books: 4, bytes: None };
         let clock = Clock::simulated();

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use crate::book::Book;
-use crate::cart::Cart;
+use crate::crew::cart::Cart;
 use crate::custody::lease::Verdict;
 use crate::job::{Answer, Job, Served};
 use crate::works::Works;
