@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::{App, HttpResponse, HttpServer, web};
-use gopherworks::pipeline::custody::ledger::Fate;
+use gopherworks::pipeline::Fate;
 use gopherworks::web::Endpoints;
 use gopherworks::{Book, Catalog, RunningTopology, Topology, TopologyConfig};
 

@@ -22,11 +22,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use gopherworks_pipeline::Halt;
 use gopherworks_pipeline::burn::Burn;
 use gopherworks_pipeline::job::Service;
 use gopherworks_pipeline::source::Source;
 use gopherworks_pipeline::transform::Transform;
-pub use gopherworks_pipeline::works::Halt;
 use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;

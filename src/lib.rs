@@ -75,8 +75,8 @@ pub mod web;
 
 pub use catalog::Catalog;
 pub use config::schema::TopologyConfig;
+pub use gopherworks_pipeline::Event;
 pub use gopherworks_pipeline::book::{Body, Book, BookId};
-pub use gopherworks_pipeline::event::Event;
 pub use gopherworks_supervision::failure::Failure;
 pub use report::Report;
 pub use topology::{RunningTopology, Topology};

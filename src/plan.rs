@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use gopherworks_balancer::policy::{Full, Policy, Spread};
 use gopherworks_balancer::resilience::{Priority, Resilience};
-use gopherworks_pipeline::crew::steps::{Duties, StepTimes};
-use gopherworks_pipeline::requester::load::{self, Load};
+use gopherworks_pipeline::load;
+use gopherworks_pipeline::load::Load;
+use gopherworks_pipeline::steps::{Duties, StepTimes};
 
 use crate::catalog::{
     BurnFactory, Catalog, STANDARD_STREAM, ServiceFactory, SourceFactory, WorkFactory,

@@ -1,8 +1,8 @@
 //! The report of a run.
 
-use gopherworks_pipeline::custody::ledger::LedgerReport;
-use gopherworks_pipeline::reasons::ReasonCount;
-pub use gopherworks_pipeline::works::SinkClosed;
+use gopherworks_pipeline::LedgerReport;
+use gopherworks_pipeline::ReasonCount;
+pub use gopherworks_pipeline::SinkClosed;
 use gopherworks_supervision::clock::Time;
 use serde::{Serialize, Serializer};
 

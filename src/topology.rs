@@ -28,8 +28,8 @@ use crate::report::Report;
 
 pub use dead::{DeadBook, DeadSink};
 pub use faults::Faulting;
-pub use gopherworks_pipeline::event::Event;
-pub use gopherworks_pipeline::pile::OfferError;
+pub use gopherworks_pipeline::Event;
+pub use gopherworks_pipeline::OfferError;
 pub use running::{Done, RunningTopology};
 
 /// A resolved topology. It can be started any number of times; runs share no state.
@@ -191,8 +191,7 @@ impl Topology {
 }
 
 /// What the store behind the piles survives.
-pub const PROMISES: gopherworks_pipeline::custody::Promises =
-    gopherworks_pipeline::custody::Promises::MEMORY;
+pub const PROMISES: gopherworks_pipeline::Promises = gopherworks_pipeline::Promises::MEMORY;
 
 /// How long an early end waits for books and carts in flight, and then for sinks and sources.
 const HOMECOMING: Duration = Duration::from_secs(5);

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use gopherworks::Catalog;
 use gopherworks::config::{Loaded, Overrides};
-use gopherworks::supervision::planted::{Defect, plant};
+use gopherworks::supervision::__private::planted::{Defect, plant};
 use gopherworks::topology::Topology;
 use gopherworks::verdict::sweep::{Sweep, Swept};
 

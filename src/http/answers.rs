@@ -10,9 +10,11 @@ use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderVa
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::Bytes;
 use actix_web::{HttpResponse, ResponseError};
-use gopherworks_balancer::{BalancerCore, CallError};
+use gopherworks_balancer::__private::BalancerCore;
+use gopherworks_balancer::CallError;
+use gopherworks_pipeline::__private::Served;
 use gopherworks_pipeline::book::Book;
-use gopherworks_pipeline::job::{Answer, Served};
+use gopherworks_pipeline::job::Answer;
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::pool::Pool;
 use hyper::body::Body as _;

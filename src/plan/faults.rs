@@ -5,7 +5,7 @@ mod target;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use gopherworks_pipeline::crew::steps::Step;
+use gopherworks_pipeline::steps::Step;
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::fault::{FOR_EVER, Kind, LEAST_PERIOD, Point, Rule, Site, What, When};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gopherworks_pipeline::crew::steps::Step;
+use gopherworks_pipeline::steps::Step;
 
 use super::{Judge, balancing};
 use crate::config::label::is_name;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gopherworks_pipeline::crew::steps::{Duties, Step, StepTime, StepTimes};
+use gopherworks_pipeline::steps::{Duties, Step, StepTime, StepTimes};
 use gopherworks_supervision::span::Span;
 
 use super::balancing;

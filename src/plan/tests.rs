@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gopherworks_pipeline::crew::steps::{Duties, Step};
+use gopherworks_pipeline::steps::{Duties, Step};
 use gopherworks_supervision::clock::Clock;
 use gopherworks_supervision::span::Span;
 

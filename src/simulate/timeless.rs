@@ -1,6 +1,6 @@
 //! Finds the part of a design that takes no virtual time.
 
-use gopherworks_pipeline::crew::steps::StepTime;
+use gopherworks_pipeline::steps::StepTime;
 
 use crate::plan::{CrewPlan, Plan, Target};
 

@@ -4,11 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gopherworks_balancer::CallError;
-use gopherworks_pipeline::crew::steps::Step;
-use gopherworks_pipeline::custody::Charges;
-use gopherworks_pipeline::reasons::{Reasons, Then};
-use gopherworks_pipeline::requester::Unanswered;
-use gopherworks_pipeline::stats::NodeStats;
+use gopherworks_pipeline::__private::{Charges, NodeStats, Reasons, Then, Unanswered};
+use gopherworks_pipeline::steps::Step;
 use gopherworks_supervision::clock::Clock;
 
 use super::running::RunningTopology;
@@ -35,7 +32,7 @@ pub(super) fn requests(
     from: &str,
     to: &str,
     (reasons, clock): (Arc<Reasons>, Clock),
-) -> gopherworks_pipeline::requester::Told {
+) -> gopherworks_pipeline::__private::Told {
     let (from, to) = (from.to_owned(), to.to_owned());
     Arc::new(move |number, why| {
         let (reason, then) = match why {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gopherworks_pipeline::book::Book;
+use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::failure::Failure;
-use gopherworks_supervision::pool::guarded;
 
 /// A dead letter for the application.
 #[derive(Debug, Clone)]

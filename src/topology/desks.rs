@@ -4,17 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gopherworks_balancer::__private::{Again, BalancerCore, Cost, Parts, Settings, children};
 use gopherworks_balancer::policy::{Policy, Spread};
 use gopherworks_balancer::trace::RequestTracer;
-use gopherworks_balancer::{Again, BalancerCore, Cost, Parts, Settings, children};
-use gopherworks_pipeline::asking::Asking;
-use gopherworks_pipeline::job::{Job, Served, Service, WorkerSite};
-use gopherworks_pipeline::requester::load::{Load, Rate};
-use gopherworks_pipeline::requester::{Requester, RequesterCore, RequesterParts};
-use gopherworks_pipeline::trace::BalancerTracer;
-use gopherworks_pipeline::works::Works;
+use gopherworks_pipeline::__private::{
+    Asking, BalancerTracer, Requester, RequesterCore, RequesterParts, Served, Works,
+};
+use gopherworks_pipeline::job::{Job, Service, WorkerSite};
+use gopherworks_pipeline::load::{Load, Rate};
+use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::failure::Failure;
-use gopherworks_supervision::pool::{Pool, guarded};
+use gopherworks_supervision::pool::Pool;
 use gopherworks_supervision::{Child, Guarded, Place};
 
 use super::{StartError, account};
@@ -258,13 +258,13 @@ impl Desks {
 
     /// A balancer's handle for the crew or incinerator `from`.
     pub(super) fn asking(&self, to: usize, from: &str) -> Asking {
-        Asking { desk: self.balancers[to].clone(), from: from.into() }
+        Asking { balancer: self.balancers[to].clone(), from: from.into() }
     }
 
     pub(super) fn give_up(&self, node: &str, epoch: u64, guilty: bool) {
         for balancer in &self.balancers {
             balancer.give_up(node, epoch, guilty);
-            balancer.offer_room_anew();
+            balancer.offer_permits_anew();
         }
     }
 

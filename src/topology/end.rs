@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use gopherworks_pipeline::event::Event;
+use gopherworks_pipeline::Event;
+use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::failure::Failure;
-use gopherworks_supervision::pool::guarded;
 
 use super::inner::Inner;
 use super::running::{Done, RunningTopology};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use gopherworks_pipeline::event::Event;
+use gopherworks_pipeline::Event;
 use gopherworks_supervision::{Exit, SupervisionEvent};
 
 use super::inner::Inner;

@@ -4,13 +4,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use gopherworks_pipeline::crew::GopherCore;
-use gopherworks_pipeline::crew::yard::{Seat, holder};
-use gopherworks_pipeline::feeder::FeederCore;
-use gopherworks_pipeline::gopher::{CrewCore, Gopher};
-use gopherworks_pipeline::incinerator::IncineratorCore;
-use gopherworks_pipeline::pile::PileCore;
-use gopherworks_pipeline::works::Works;
+use gopherworks_pipeline::__private::{
+    CrewCore, FeederCore, Gopher, GopherCore, IncineratorCore, PileCore, Seat, Works, holder,
+};
 use gopherworks_supervision::clock::{Stopwatch, Time};
 use gopherworks_supervision::{Arbiters, Port};
 use tokio::sync::OnceCell;

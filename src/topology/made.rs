@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use gopherworks_pipeline::burn::Burn;
 use gopherworks_pipeline::source::Source;
+use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::Guarded;
 use gopherworks_supervision::clock::Clock;
 use gopherworks_supervision::failure::Failure;
-use gopherworks_supervision::pool::guarded;
 use tokio::sync::oneshot;
 
 use super::{Options, StartError, overlap};

@@ -6,11 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::Stream;
+use gopherworks_pipeline::__private::PileCore;
 use gopherworks_pipeline::book::Book;
-use gopherworks_pipeline::custody::fates::Awaited;
-use gopherworks_pipeline::event::Event;
-use gopherworks_pipeline::pile::{OfferError, PileCore};
-use gopherworks_pipeline::works::SinkClosed;
+use gopherworks_pipeline::{Awaited, Event, OfferError, SinkClosed};
 use gopherworks_supervision::{Outcome as Ended, SupervisionEvent, SupervisorHandle};
 use tokio::sync::broadcast::error::RecvError;
 

@@ -3,17 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use actix_rt::System;
-use gopherworks_pipeline::crew::GopherCore;
-use gopherworks_pipeline::crew::steps::{Step, StepTime, StepTimes};
-use gopherworks_pipeline::crew::yard::{Seat, Yard};
-use gopherworks_pipeline::custody::slots::Slots;
-use gopherworks_pipeline::custody::{Bound, Custody, PileKey, Want};
-use gopherworks_pipeline::feeder::{Feeder, FeederCore};
-use gopherworks_pipeline::gopher::{CrewCore, Door, Gopher, MakeWork};
-use gopherworks_pipeline::incinerator::{Incinerator, IncineratorCore, MakeBurn};
-use gopherworks_pipeline::pile::{Look, Pile, PileCore, PileParts};
-use gopherworks_pipeline::stats::NodeStats;
-use gopherworks_pipeline::works::Works;
+use gopherworks_pipeline::__private::{
+    Bound, CrewCore, Custody, Door, Feeder, FeederCore, Gopher, GopherCore, Incinerator,
+    IncineratorCore, Look, MakeBurn, MakeWork, NodeStats, Pile, PileCore, PileKey, PileParts, Seat,
+    Slots, Want, Works, Yard,
+};
+use gopherworks_pipeline::steps::{Step, StepTime, StepTimes};
 use gopherworks_supervision::clock::{Clock, Seed};
 use gopherworks_supervision::fault::Faults;
 use gopherworks_supervision::pool::Pool;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gopherworks_balancer::trace::RequestAct;
-use gopherworks_pipeline::custody::ledger::IdSet;
-use gopherworks_pipeline::event::Event;
+use gopherworks_pipeline::__private::IdSet;
+use gopherworks_pipeline::Event;
 use gopherworks_pipeline::trace::{Act, Record, Tracer};
 use gopherworks_supervision::clock::Time;
 

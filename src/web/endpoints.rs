@@ -89,7 +89,7 @@ impl Endpoints {
     #[cfg(feature = "http")]
     pub(crate) fn served(
         self,
-        asker: &gopherworks_pipeline::requester::Asker,
+        asker: &gopherworks_pipeline::__private::Asker,
         counts: Arc<super::ServerCounts>,
         hosts: Hosts,
     ) -> Self {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
-use gopherworks_balancer::desk::Counts;
+use gopherworks_balancer::figures::Counts;
 use gopherworks_supervision::clock::Clock;
 
 use super::Endpoints;

@@ -63,7 +63,7 @@ impl<W: Work> Watched for BalancerHandle<W> {
 /// topology.
 #[cfg(feature = "http")]
 pub(super) struct Asked(
-    pub(super) gopherworks_pipeline::requester::Asker,
+    pub(super) gopherworks_pipeline::__private::Asker,
     pub(super) std::sync::Arc<super::served::ServerCounts>,
 );
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gopherworks::Catalog;
 use gopherworks::config::{Loaded, Overrides};
-use gopherworks::pipeline::crew::steps::Step;
+use gopherworks::pipeline::steps::Step;
 use gopherworks::pipeline::trace::{Act, Record, Tracer};
 use gopherworks::plan::{Plan, Target};
 use gopherworks::report::{Outcome, Report};

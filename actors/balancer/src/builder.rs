@@ -6,14 +6,12 @@ use std::time::Duration;
 
 use actix_rt::{ArbiterHandle, System};
 
-use super::actor::Balancer;
-use super::core::BalancerCore;
-use super::handle::BalancerHandle;
-use super::parts::{Parts, Settings};
-use super::policy::{Full, Hedge, Policy, Spread};
-use super::resilience::{Eject, RetryBudget, Shed};
+use crate::core::{Balancer, BalancerCore, Parts, Settings, Worker};
+use crate::handle::BalancerHandle;
+use crate::policy::{Full, Hedge, Policy, Spread};
+use crate::resilience::{Eject, RetryBudget, Shed};
 use crate::trace::RequestTracer;
-use crate::worker::{Work, Worker};
+use crate::worker::Work;
 use gopherworks_supervision::clock::{Clock, Seed};
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::pool::Pool;

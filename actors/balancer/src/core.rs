@@ -1,9 +1,18 @@
 //! Balancer state that outlives its actors, and the operations on it.
 
-mod ending;
-mod entrance;
-mod life;
-mod straight;
+mod actor;
+mod call;
+mod complete;
+mod inline;
+mod inline_slots;
+mod nested;
+mod parts;
+mod permits;
+mod reply_slot;
+mod serving;
+mod submit;
+mod ticket;
+mod workers;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,23 +23,34 @@ use arc_swap::ArcSwap;
 use hdrhistogram::Histogram;
 use tokio::sync::{Notify, watch};
 
-use super::actor::{Balancer, Look};
-use super::cell::Cell;
-use super::desk::times::{histogram, record};
-use super::desk::{Desk, Refusal, Rules, Wakes};
-use super::lane::{Lane, Threads, Trust};
-use super::nested::Mark;
-use super::parts::{Again, Cost, Failed, MakeWorker, Parts, Settings};
-use super::policy::{Policy, Spread};
-use super::resilience::Resilience;
-use super::room::{Place, Room};
-use super::ticket::Ticket;
+use self::inline_slots::{InlineSlots, Threads, Trust};
+use self::nested::Mark;
+use self::permits::{Permit, QueuePermits};
+use self::reply_slot::ReplySlot;
+use self::ticket::Ticket;
+use crate::policy::{Policy, Spread};
+use crate::resilience::Resilience;
+use crate::table::times::{histogram, record};
+use crate::table::{Refusal, RequestTable, Rules, Wakes};
 use crate::trace::{RequestAct, RequestRecord, RequestTracer};
-use crate::worker::{Begin, Work, Worker};
+use crate::worker::Work;
+use gopherworks_supervision::__private::{die, guarded};
 use gopherworks_supervision::clock::{Clock, Seed, Time};
 use gopherworks_supervision::failure::Failure;
-use gopherworks_supervision::pool::{Pool, die, guarded};
+use gopherworks_supervision::pool::Pool;
 use gopherworks_supervision::{Guarded, Port};
+
+use self::parts::Failed;
+use self::serving::Begin;
+
+pub use self::actor::{Balancer, Look};
+pub use self::call::{Call, CallError};
+pub use self::nested::NESTED_WITHIN;
+pub use self::parts::{Again, Cost, MakeWorker, Parts, Settings};
+pub use self::serving::Worker;
+
+#[cfg(test)]
+pub(crate) use self::inline_slots::begin_turn;
 
 pub(crate) enum Body<Q> {
     Once(Option<Guarded<Q>>),
@@ -41,16 +61,16 @@ pub(crate) enum Body<Q> {
 /// What the request table stores of a request.
 pub(crate) struct Item<W: Work> {
     body: Body<W::Request>,
-    cell: Arc<Cell<W::Reply>>,
+    reply_slot: Arc<ReplySlot<W::Reply>>,
     asked: Time,
     /// Mask of the balancers whose workers are waiting for this request (see `nested`).
     behalf: u64,
     // Queue permit, held until the request is over.
-    _room: Option<Place>,
+    _permit: Option<Permit>,
 }
 
 pub(crate) struct State<W: Work> {
-    desk: Desk<Item<W>>,
+    table: RequestTable<Item<W>>,
     closed: bool,
     /// By worker: it has been up at least once.
     seen: Vec<bool>,
@@ -64,15 +84,19 @@ pub(crate) struct State<W: Work> {
 }
 
 /// Effects to carry out after the lock is released.
-pub(crate) struct Told<W: Work> {
+pub(crate) struct Effects<W: Work> {
     wakes: Wakes,
     refused: Vec<(u64, Item<W>, Refusal)>,
     idle: bool,
 }
 
 impl<W: Work> State<W> {
-    fn told(&mut self) -> Told<W> {
-        Told { wakes: self.desk.wakes(), refused: self.desk.refused(), idle: self.desk.open() == 0 }
+    fn effects(&mut self) -> Effects<W> {
+        Effects {
+            wakes: self.table.wakes(),
+            refused: self.table.refused(),
+            idle: self.table.open() == 0,
+        }
     }
 }
 
@@ -84,7 +108,7 @@ struct WorkerCore<W: Work> {
     /// wake-ups.
     bell: ArcSwap<Notify>,
     /// A `Begin` is already in the mailbox.
-    told: AtomicBool,
+    wake_pending: AtomicBool,
 }
 
 /// State of a balancer that outlives its actors.
@@ -110,11 +134,11 @@ pub struct BalancerCore<W: Work> {
     lends: bool,
     trust: Trust,
     threads: Threads,
-    lanes: Vec<Lane<W>>,
+    inline_slots: Vec<InlineSlots<W>>,
     /// No further requests are accepted.
     sealed: AtomicBool,
     state: Mutex<State<W>>,
-    room: Option<Arc<Room>>,
+    permits: Option<Arc<QueuePermits>>,
     /// A `Look` is already in the mailbox.
     rung: AtomicBool,
     /// When the actor's timer fires, in nanoseconds; `u64::MAX` if it is not set. The timer serves
@@ -155,9 +179,9 @@ impl<W: Work> BalancerCore<W> {
         };
         let chance = parts.seed.stream(&parts.name, "balancing");
         let now = parts.clock.now();
-        let room = settings.queue.map(|queue| {
+        let permits = settings.queue.map(|queue| {
             let most = (queue as usize).saturating_add(settings.workers * settings.places);
-            Room::new(most)
+            QueuePermits::new(most)
         });
         // Tracing, retries and failure counts need every request in the table. Inline runs pick
         // the nearest idle worker, which only suits policies for which all idle workers are equal.
@@ -175,7 +199,7 @@ impl<W: Work> BalancerCore<W> {
             lends,
             trust: Trust::default(),
             threads: Threads::new(settings.workers),
-            lanes: (0..settings.workers).map(|_| Lane::default()).collect(),
+            inline_slots: (0..settings.workers).map(|_| InlineSlots::default()).collect(),
             sealed: AtomicBool::new(false),
             port: Port::new(),
             workers: (1..=settings.workers)
@@ -183,11 +207,11 @@ impl<W: Work> BalancerCore<W> {
                     name: format!("{}/{number}", parts.name).into(),
                     port: Port::new(),
                     bell: ArcSwap::default(),
-                    told: AtomicBool::new(false),
+                    wake_pending: AtomicBool::new(false),
                 })
                 .collect(),
             state: Mutex::new(State {
-                desk: Desk::new(rules, chance, now),
+                table: RequestTable::new(rules, chance, now),
                 closed: false,
                 seen: vec![false; settings.workers],
                 restarts: 0,
@@ -197,7 +221,7 @@ impl<W: Work> BalancerCore<W> {
                 waits: 0.0,
                 busy: Duration::ZERO,
             }),
-            room,
+            permits,
             rung: AtomicBool::new(false),
             armed: AtomicU64::new(u64::MAX),
             changed: Notify::new(),
@@ -251,7 +275,7 @@ impl<W: Work> BalancerCore<W> {
         self.workers[worker].bell.load_full()
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State<W>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<W>> {
         // No user code runs under this lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -266,13 +290,13 @@ impl<W: Work> BalancerCore<W> {
     }
 
     /// True if something is due before the actor's timer fires, so that the actor has to be woken.
-    pub(super) fn is_early(&self, state: &mut State<W>) -> bool {
+    pub(crate) fn is_early(&self, state: &mut State<W>) -> bool {
         let armed = self.armed.load(Ordering::Acquire);
-        (state.desk.next_turn()).is_some_and(|at| at.0 < armed)
+        (state.table.next_turn()).is_some_and(|at| at.0 < armed)
     }
 
     /// Wakes the balancer's actor, unless a wake-up is pending.
-    pub(super) fn ring(&self) {
+    pub(crate) fn ring(&self) {
         if self.rung.swap(true, Ordering::AcqRel) {
             // The pending wake-up may have been lost with the mailbox.
             if self.port.is_closed() {
@@ -290,38 +314,38 @@ impl<W: Work> BalancerCore<W> {
     }
 
     /// Dispatches all requests that can be dispatched. Returns when to look again.
-    pub(super) fn look(&self) -> Option<Time> {
+    pub(crate) fn look(&self) -> Option<Time> {
         // Cleared first, so that later changes send a new wake-up.
         self.rung.store(false, Ordering::Release);
         let now = self.clock.now();
-        let (told, next) = {
+        let (effects, next) = {
             let mut state = self.lock();
-            state.desk.turn(now);
-            let next = state.desk.next_turn();
+            state.table.turn(now);
+            let next = state.table.next_turn();
             // Stored under the lock that guards its readers: a later hedge sees this value.
             let armed = next.map_or(u64::MAX, |at| at.0);
             self.armed.store(armed, Ordering::Release);
-            (state.told(), next)
+            (state.effects(), next)
         };
-        self.tell(told, None);
+        self.apply(effects, None);
         next
     }
 
     /// Wakes workers (except `but`, which is already running) and resolves the calls of refused
     /// requests.
-    pub(super) fn tell(&self, told: Told<W>, but: Option<usize>) {
-        for worker in &told.wakes {
+    pub(crate) fn apply(&self, effects: Effects<W>, but: Option<usize>) {
+        for worker in &effects.wakes {
             if Some(*worker) != but {
                 let one = &self.workers[*worker];
                 // Vacant or gone: its queue is returned when its presence guard drops.
-                if !one.told.swap(true, Ordering::AcqRel) && one.port.send(Begin).is_err() {
-                    one.told.store(false, Ordering::Release);
+                if !one.wake_pending.swap(true, Ordering::AcqRel) && one.port.send(Begin).is_err() {
+                    one.wake_pending.store(false, Ordering::Release);
                 }
             }
         }
-        if !told.refused.is_empty() {
-            self.refuse(told.refused);
-            self.ended(told.idle);
+        if !effects.refused.is_empty() {
+            self.refuse(effects.refused);
+            self.ended(effects.idle);
         }
     }
 
@@ -329,7 +353,7 @@ impl<W: Work> BalancerCore<W> {
     pub(crate) fn heard(&self, worker: usize) {
         let one = &self.workers[worker];
         // Cleared before the notification, so that later requests send a new wake-up.
-        one.told.store(false, Ordering::Release);
+        one.wake_pending.store(false, Ordering::Release);
         one.bell.load().notify_one();
     }
 
@@ -340,16 +364,16 @@ impl<W: Work> BalancerCore<W> {
         epoch: u64,
     ) -> Option<(Ticket<W>, Guarded<W::Request>)> {
         let now = self.clock.now();
-        let (begun, told, early, more) = {
+        let (begun, effects, early, more) = {
             let mut state = self.lock();
             // Workers pull: a request in the backlog need not wait for the balancer's actor.
-            state.desk.turn(now);
-            let begun = state.desk.take(worker, epoch, now, |item| {
+            state.table.turn(now);
+            let begun = state.table.take(worker, epoch, now, |item| {
                 let body = match &mut item.body {
                     Body::Once(body) => Ok(body.take()),
                     Body::Shared(body) => Err(body.clone()),
                 };
-                (body, item.cell.clone(), item.behalf)
+                (body, item.reply_slot.clone(), item.behalf)
             });
             if let Some(begun) = &begun
                 && begun.which.copy == 0
@@ -358,27 +382,27 @@ impl<W: Work> BalancerCore<W> {
                 record(&mut state.waited, waited);
                 state.waits += waited.as_secs_f64();
             }
-            let more = state.desk.has_more(worker);
+            let more = state.table.has_more(worker);
             let early = self.is_early(&mut state);
-            (begun, state.told(), early, more)
+            (begun, state.effects(), early, more)
         };
         // The guard is made first: if anything below fails, the request is returned or reported
         // lost.
         let begun = begun.map(|begun| {
-            let (body, cell, behalf) = begun.item;
+            let (body, reply_slot, behalf) = begun.item;
             let ticket = Ticket {
                 core: self.clone(),
                 which: begun.which,
                 worker,
                 epoch,
                 began: now,
-                cell,
+                reply_slot,
                 behalf: behalf | self.mark.bit(),
                 open: true,
             };
             (ticket, body)
         });
-        self.tell(told, Some(worker));
+        self.apply(effects, Some(worker));
         if more {
             self.bell(worker).notify_one();
         }
@@ -413,11 +437,11 @@ impl<W: Work> BalancerCore<W> {
         Some((ticket, request))
     }
 
-    pub(super) fn ended(&self, idle: bool) {
+    pub(crate) fn ended(&self, idle: bool) {
         if idle {
             self.changed.notify_waiters();
-            if let Some(told) = &self.idle
-                && let Err(text) = guarded(|| told())
+            if let Some(notify) = &self.idle
+                && let Err(text) = guarded(|| notify())
             {
                 log::error!("the waiter for the last request panicked: {text}");
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::desk::{Counts, Loads};
+pub use crate::table::{Counts, Loads, WorkerLoad};
 
 /// Percentiles of durations, exact to 0.1 %.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -8,9 +8,10 @@ use actix::{Actor, Addr, Recipient};
 use futures_core::Stream;
 use futures_util::StreamExt;
 
-use super::figures::{Buckets, Figures};
-use super::recipient::{Ask, Doorman};
-use super::{BalancerCore, Call, CallError, CallOptions};
+use crate::core::{BalancerCore, Call, CallError};
+use crate::figures::{Buckets, Figures};
+use crate::recipient::{Ask, Doorman};
+use crate::resilience::CallOptions;
 use crate::worker::Work;
 use gopherworks_supervision::{Arbiters, SupervisorHandle};
 

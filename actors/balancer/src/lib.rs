@@ -1,7 +1,7 @@
 //! Load balancing: dispatches requests to a set of supervised workers and returns each reply to
 //! its caller.
 //!
-//! Requests are stored in a [`desk::Desk`], outside of all actors; messages are only wake-ups. A
+//! Requests are stored in a table outside of all actors; messages are only wake-ups. A
 //! request is therefore never lost or answered twice when an actor dies: the caller gets exactly
 //! one reply or a [`CallError`].
 
@@ -9,39 +9,30 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-mod actor;
-mod backlog;
 mod builder;
-mod call;
-mod cell;
 mod core;
-pub mod desk;
 pub mod figures;
 mod handle;
-mod heap;
-mod lane;
-mod nested;
-mod parts;
 pub mod policy;
 mod recipient;
 pub mod resilience;
-mod room;
+mod table;
 #[cfg(test)]
 mod tests;
-mod ticket;
 pub mod trace;
 pub mod worker;
 
-pub use self::actor::{Balancer, Look};
-pub use self::builder::{Builder, children};
-pub use self::call::{Call, CallError};
-pub use self::core::BalancerCore;
+pub use self::builder::Builder;
+pub use self::core::{Balancer, Call, CallError, NESTED_WITHIN};
 pub use self::handle::BalancerHandle;
-pub use self::nested::NESTED_WITHIN;
-pub use self::parts::{Again, Cost, MakeWorker, Parts, Settings};
-pub use self::recipient::{Ask, Doorman};
+pub use self::recipient::Ask;
 pub use self::resilience::{CallOptions, Priority};
 
-pub(crate) use self::lane::{Idle, Recalled};
-pub(crate) use self::nested::on_behalf_of;
-pub(crate) use self::ticket::{Presence, Ticket};
+/// Internals for the other crates of gopherworks; exempt from semantic versioning.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::builder::children;
+    pub use crate::core::{Again, BalancerCore, Cost, MakeWorker, Parts, Settings};
+    pub use crate::table::times::{histogram, record};
+    pub use crate::table::{RequestTable, Rules, Terms, Verdict};
+}

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use actix::dev::{MessageResponse, OneshotSender};
 use actix::{Actor, Context, Handler, Message};
 
-use super::{BalancerCore, CallError, CallOptions};
+use crate::core::{BalancerCore, CallError};
+use crate::resilience::CallOptions;
 use crate::worker::Work;
 
 /// A request as an actix message. Dropping the recipient's future cancels the request.

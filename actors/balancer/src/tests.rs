@@ -17,6 +17,7 @@ use gopherworks_supervision::failure::Failure;
 
 mod bounds;
 mod cancel;
+mod closures;
 mod deadlines;
 mod deaths;
 mod kills;

@@ -9,19 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use gopherworks_pipeline::__private::{
+    Bound, CrewCore, Custody, Door, Feeder, FeederCore, Gopher, GopherCore, Incinerator,
+    IncineratorCore, Look, NodeStats, Pile, PileCore, PileKey, PileParts, Seat, Want, Works, Yard,
+};
 use gopherworks_pipeline::book::Book;
 use gopherworks_pipeline::burn::Burn;
-use gopherworks_pipeline::crew::GopherCore;
-use gopherworks_pipeline::crew::steps::{Duties, Step, StepTimes};
-use gopherworks_pipeline::crew::yard::{Seat, Yard};
-use gopherworks_pipeline::custody::{Bound, Custody, PileKey, Want};
-use gopherworks_pipeline::feeder::{Feeder, FeederCore};
-use gopherworks_pipeline::gopher::{CrewCore, Door, Gopher};
-use gopherworks_pipeline::incinerator::{Incinerator, IncineratorCore};
-use gopherworks_pipeline::pile::{Look, Pile, PileCore, PileParts};
 use gopherworks_pipeline::source::Source;
-use gopherworks_pipeline::stats::NodeStats;
-use gopherworks_pipeline::works::Works;
+use gopherworks_pipeline::steps::{Duties, Step, StepTimes};
 use gopherworks_supervision::clock::{Clock, Seed, Stopwatch};
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::pool::Pool;

@@ -10,14 +10,15 @@ use crate::crew::cart::Cart;
 use crate::custody::lease::Verdict;
 use crate::job::{Answer, Job, Served};
 use crate::works::Works;
-use gopherworks_balancer::{BalancerCore, CallError, CallOptions};
+use gopherworks_balancer::__private::BalancerCore;
+use gopherworks_balancer::{CallError, CallOptions};
 use gopherworks_supervision::failure::Failure;
 
 /// Which balancer to call, and on whose behalf.
 #[derive(Debug, Clone)]
 pub struct Asking {
     /// The balancer whose workers serve the requests.
-    pub desk: Arc<BalancerCore<Served>>,
+    pub balancer: Arc<BalancerCore<Served>>,
     /// Name of the crew or incinerator; together with the book's id it identifies the request.
     pub from: Arc<str>,
 }
@@ -26,8 +27,8 @@ impl Asking {
     async fn ask(&self, book: Book, attempt: u32) -> Result<Answer, CallError> {
         let (from, number) = (self.from.clone(), book.id.0);
         let job = Job { from, number, copy: 0, attempt, book: Some(book) };
-        let asked = self.desk.clock().now();
-        self.desk.start_at(job, asked, CallOptions::default()).await?.await
+        let asked = self.balancer.clock().now();
+        self.balancer.start_at(job, asked, CallOptions::default()).await?.await
     }
 
     /// Calls for every book of a cart and marks each result as it arrives, so that a cart dropped

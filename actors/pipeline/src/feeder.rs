@@ -16,9 +16,8 @@ use crate::custody::{Full, Numbered};
 use crate::source::Source;
 use crate::trace::Act;
 use crate::works::Works;
+use gopherworks_supervision::__private::{Apart, die, guarded};
 use gopherworks_supervision::failure::Failure;
-use gopherworks_supervision::pool::{die, guarded};
-use gopherworks_supervision::threads::Apart;
 use gopherworks_supervision::{Guarded, Port};
 
 use outbox::{Lane, Numbers, Rows};

@@ -4,27 +4,26 @@
 mod turn;
 mod work;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 
 use crate::asking::Asking;
 use crate::crew::cart::Cart;
-use crate::crew::steps::{self, StepTimes};
+use crate::crew::steps::{self, Step, StepTimes};
 use crate::crew::yard::{Doer, Leg, Yard, holder};
 use crate::crew::{Carrier, GopherCore};
 use crate::incinerator::IncineratorCore;
 use crate::pause::Pause;
 use crate::pile::PileCore;
-use crate::stats::NodeStats;
 use crate::trace::Act;
 use crate::transform::Transform;
 use crate::works::Works;
+use gopherworks_supervision::__private::threads;
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::fault::{Deed, Point};
-use gopherworks_supervision::threads;
 use gopherworks_supervision::{Guarded, Port};
 
 use turn::Burning;

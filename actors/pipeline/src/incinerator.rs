@@ -17,12 +17,11 @@ use crate::crew::cart::Cart;
 use crate::crew::yard::{Leg, holder};
 use crate::pause::Gate;
 use crate::pile::{Deliver, Look};
+use gopherworks_supervision::__private::{die, threads};
 use gopherworks_supervision::Guarded;
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::fault::Point;
-use gopherworks_supervision::pool::die;
-use gopherworks_supervision::threads;
 
 use self::core::lock;
 use told::Told;

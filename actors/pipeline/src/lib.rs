@@ -2,25 +2,57 @@
 //!
 //! It knows no configuration files, command line or formats; the crate `gopherworks` wires it up.
 
-pub mod asking;
+mod asking;
 pub mod book;
 pub mod burn;
-pub mod crew;
-pub mod custody;
-pub mod event;
-pub mod feeder;
-pub mod gopher;
-pub mod incinerator;
+mod crew;
+mod custody;
+mod event;
+mod feeder;
+mod gopher;
+mod incinerator;
 pub mod job;
 mod pause;
-pub mod pile;
-pub mod reasons;
-pub mod requester;
+mod pile;
+mod reasons;
+mod requester;
 pub mod source;
-pub mod stats;
+mod stats;
 pub mod trace;
 pub mod transform;
-pub mod works;
+mod works;
+
+pub use crew::steps;
+pub use custody::Promises;
+pub use custody::fates::Awaited;
+pub use custody::ledger::{Fate, LedgerReport};
+pub use event::Event;
+pub use pile::OfferError;
+pub use reasons::ReasonCount;
+pub use requester::load;
+pub use works::{Halt, SinkClosed};
+
+/// Internals for the crate `gopherworks`, which wires pipelines up; exempt from semantic
+/// versioning.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::asking::Asking;
+    pub use crate::crew::GopherCore;
+    pub use crate::crew::yard::{Seat, Yard, holder};
+    pub use crate::custody::ledger::IdSet;
+    pub use crate::custody::slots::Slots;
+    pub use crate::custody::{Bound, Charges, Custody, PileKey, Want};
+    pub use crate::feeder::{Feeder, FeederCore};
+    pub use crate::gopher::{CrewCore, Door, Gopher, MakeWork};
+    pub use crate::incinerator::{Incinerator, IncineratorCore, MakeBurn};
+    pub use crate::job::Served;
+    pub use crate::pile::{Look, Pile, PileCore, PileParts};
+    pub use crate::reasons::{Reasons, Then};
+    pub use crate::requester::{Asker, Requester, RequesterCore, RequesterParts, Told, Unanswered};
+    pub use crate::stats::NodeStats;
+    pub use crate::trace::BalancerTracer;
+    pub use crate::works::Works;
+}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -15,9 +15,9 @@ use std::sync::Arc;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 
 use crate::crew::cart::Cart;
+use gopherworks_supervision::__private::planted::{self, Defect};
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::fault::Point;
-use gopherworks_supervision::planted::{self, Defect};
 
 pub use self::core::{OfferError, PileCore, PileParts};
 

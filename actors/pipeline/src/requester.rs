@@ -12,5 +12,5 @@ mod tests;
 mod way;
 
 pub use self::actor::Requester;
-pub use self::core::{Asked, RequesterCore, RequesterParts, Told, Unanswered};
+pub use self::core::{RequesterCore, RequesterParts, Told, Unanswered};
 pub use outside::Asker;

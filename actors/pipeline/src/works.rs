@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 
@@ -13,10 +12,10 @@ use crate::event::Event;
 use crate::reasons::Reasons;
 use crate::source::Receipts;
 use crate::trace::{Act, Record, Tracer};
+use gopherworks_supervision::__private::{PerThread, die};
 use gopherworks_supervision::clock::{Clock, Seed, Time};
 use gopherworks_supervision::fault::{Deed, Faults, Point};
-use gopherworks_supervision::pool::{Pool, die};
-use gopherworks_supervision::threads::PerThread;
+use gopherworks_supervision::pool::Pool;
 
 /// Context shared by all actors of a topology.
 pub struct Works {

@@ -37,26 +37,24 @@ mod fuzz;
 mod guarded;
 mod handle;
 mod incarnation;
-#[doc(hidden)]
-pub mod latch;
+mod latch;
 mod launch;
 mod listed;
 mod nest;
-#[doc(hidden)]
-pub mod planted;
+mod panic;
+mod planted;
 mod policy;
 pub mod pool;
 mod port;
 mod ports;
 mod pulse;
 mod report;
-pub mod restart;
+mod restart;
 pub mod span;
 mod supervisor;
 mod switch;
 mod template;
-#[doc(hidden)]
-pub mod threads;
+mod threads;
 mod watchdog;
 
 pub use arbiters::{ArbiterSlot, Arbiters};
@@ -69,12 +67,28 @@ pub use handle::{NotStarted, SupervisorHandle, Which};
 pub use policy::{Backoff, ChildSpec, Policy, Restart, Strategy};
 pub use port::{AskError, Closed, Port, Unsent};
 pub use ports::Ports;
-#[doc(hidden)]
-pub use pulse::Home;
 pub use restart::{ChildId, Outcome};
 pub use supervisor::{Setup, Supervisor};
 pub use switch::Strike;
 pub use template::Template;
+
+/// Internals for the other engine crates of gopherworks; exempt from semantic versioning.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::latch::Latch;
+    pub use crate::panic::{die, guarded};
+    pub use crate::pulse::Home;
+    pub use crate::restart::{Do, Restarts};
+    pub use crate::threads::{Apart, Count, PerThread};
+
+    pub mod planted {
+        pub use crate::planted::*;
+    }
+
+    pub mod threads {
+        pub use crate::threads::number;
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::template::derived;
+use super::policy::derived;
 use super::{ChildId, Which};
 
 /// The children, in the order of their start.

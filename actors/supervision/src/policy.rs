@@ -1,6 +1,7 @@
 //! The restart policy: when a supervisor restarts children, after which delay, and when it gives
 //! up.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,6 +109,11 @@ impl Default for Policy {
             kill_deadline: Duration::from_secs(5),
         }
     }
+}
+
+/// The name of a child of a template.
+pub(super) fn derived(prefix: &str, index: impl fmt::Display) -> Arc<str> {
+    format!("{prefix}/{index}").into()
 }
 
 /// The properties of a child that the restart policy needs.

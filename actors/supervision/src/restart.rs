@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::template::derived;
+use super::policy::derived;
 use super::{ChildSpec, Exit, Policy};
 use crate::clock::Time;
 

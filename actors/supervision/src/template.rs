@@ -12,6 +12,7 @@ use actix::dev::channel::AddressSender;
 
 use super::incarnation::{Incarnation, Ties};
 use super::launch::{Surroundings, deliver};
+use super::policy::derived;
 use super::ports::{Claim, Ports, Seat};
 use super::pulse::{Doomed, Pulse, Residence, Resident};
 use super::report::{News, Office};
@@ -138,11 +139,6 @@ impl fmt::Debug for Template {
             .field("count", &self.count)
             .finish_non_exhaustive()
     }
-}
-
-/// The name of a child of a template.
-pub(super) fn derived(prefix: &str, index: impl fmt::Display) -> Arc<str> {
-    format!("{prefix}/{index}").into()
 }
 
 /// The children of a template, by index, with their actor type erased.

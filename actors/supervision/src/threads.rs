@@ -24,10 +24,12 @@ pub struct Apart<T>(pub T);
 pub struct PerThread<T>([Apart<T>; 8]);
 
 impl<T> PerThread<T> {
+    /// The value of the calling thread, which it may share with some others.
     pub fn mine(&self) -> &T {
         &self.0[number() as usize % self.0.len()].0
     }
 
+    /// The values of all threads.
     pub fn all(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|one| &one.0)
     }
@@ -38,10 +40,12 @@ impl<T> PerThread<T> {
 pub struct Count(PerThread<AtomicU64>);
 
 impl Count {
+    /// Adds to the value of the calling thread.
     pub fn add(&self, count: u64) {
         self.0.mine().fetch_add(count, Relaxed);
     }
 
+    /// The sum over all threads.
     pub fn get(&self) -> u64 {
         self.0.all().map(|one| one.load(Relaxed)).sum()
     }

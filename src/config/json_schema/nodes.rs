@@ -1,6 +1,6 @@
 //! Schemas of nodes.
 
-use gopherworks_pipeline::crew::steps::Step;
+use gopherworks_pipeline::steps::Step;
 use serde_json::{Map, Value, json};
 
 use super::parts::{

@@ -2,7 +2,7 @@
 
 use gopherworks_balancer::policy::{After, Full, Hedge, Policy, Spread};
 use gopherworks_pipeline::job::{Serve, Service, WorkerSite};
-use gopherworks_pipeline::requester::load::{Arrivals, Load, Order, Rate};
+use gopherworks_pipeline::load::{Arrivals, Load, Order, Rate};
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::span::Span;
 use schemars::JsonSchema;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gopherworks_balancer::policy::{After, Full, Hedge, Policy, Spread};
-use gopherworks_pipeline::requester::load::{Arrivals, Load, Order, Rate};
+use gopherworks_pipeline::load::{Arrivals, Load, Order, Rate};
 
 use super::{http, idempotent, resilience};
 use crate::config::label::{base, compare};

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use gopherworks_pipeline::crew::steps::{Duties, Step, StepTime};
+use gopherworks_pipeline::steps::{Duties, Step, StepTime};
 use gopherworks_supervision::span::Span;
 
 use crate::config::label::base;

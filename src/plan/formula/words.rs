@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use gopherworks_pipeline::crew::steps::Step;
+use gopherworks_pipeline::steps::Step;
 
 use super::limits::{Family, Limit};
 

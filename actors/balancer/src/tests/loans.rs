@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::*;
-use crate::lane::begin_turn;
+use crate::core::begin_turn;
 use gopherworks_supervision::{Backoff, Policy};
 
 /// What a request does; all reply with the number.

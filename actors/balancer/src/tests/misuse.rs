@@ -4,9 +4,9 @@
 use std::task::{Context, Wake, Waker};
 
 use super::*;
-use crate::desk::{Desk, Rules, Terms};
 use crate::policy::{After, Hedge, Policy, Spread};
 use crate::resilience::{Eject, Priority, Resilience};
+use crate::table::{RequestTable, Rules, Terms};
 use gopherworks_supervision::clock::{Seed, Time};
 
 /// Panics when it is dropped, if it is armed.
@@ -72,7 +72,7 @@ fn a_future_that_panics_in_its_drop_takes_no_neighbour_along() {
             let calls = order.map(|n| balancer.try_start(n).unwrap());
             settle().await;
             if kill {
-                balancer.supervisor().kill("desk/1");
+                balancer.supervisor().kill("table/1");
             }
             for call in calls {
                 let answer = within(&clock, call).await;
@@ -147,54 +147,56 @@ fn rules(spread: Spread, policy: Policy) -> Rules {
 #[test]
 fn a_life_that_was_given_up_does_not_come_up_beside_its_successor() {
     let now = Time(1);
-    let mut desk = Desk::new(rules(Spread::One, Policy::CENTRAL), Seed(3).stream("a", "b"), now);
-    assert!(desk.worker_up(0, 2, now));
-    assert!(!desk.worker_up(0, 1, now));
-    desk.submit("one", Terms::default(), now);
-    desk.turn(now);
-    assert!(desk.take(0, 1, now, |item| *item).is_none());
-    desk.worker_down(0, 1, now);
-    assert_eq!(desk.take(0, 2, now, |item| *item).map(|begun| begun.item), Some("one"));
-    assert!(desk.worker_up(0, 2, now), "one that was parked comes up again");
+    let mut table =
+        RequestTable::new(rules(Spread::One, Policy::CENTRAL), Seed(3).stream("a", "b"), now);
+    assert!(table.worker_up(0, 2, now));
+    assert!(!table.worker_up(0, 1, now));
+    table.submit("one", Terms::default(), now);
+    table.turn(now);
+    assert!(table.take(0, 1, now, |item| *item).is_none());
+    table.worker_down(0, 1, now);
+    assert_eq!(table.take(0, 2, now, |item| *item).map(|begun| begun.item), Some("one"));
+    assert!(table.worker_up(0, 2, now), "one that was parked comes up again");
 }
 
 #[test]
 fn hedges_of_what_is_over_are_not_kept() {
     let hedge =
         Spread::Hedged(Hedge { after: After::Delay(Duration::from_secs(3600)), budget: 0.1 });
-    let mut desk = Desk::new(rules(hedge, Policy::CENTRAL), Seed(3).stream("a", "b"), Time::ZERO);
-    desk.worker_up(0, 1, Time::ZERO);
+    let mut table =
+        RequestTable::new(rules(hedge, Policy::CENTRAL), Seed(3).stream("a", "b"), Time::ZERO);
+    table.worker_up(0, 1, Time::ZERO);
     for at in 0..1_000 {
         let now = Time(at);
-        desk.submit((), Terms::default(), now);
-        desk.turn(now);
-        let begun = desk.take(0, 1, now, |_| ()).unwrap();
-        assert!(desk.next_turn().is_some());
-        desk.answered(begun.which, 0, 1, MS, false, now);
-        assert_eq!(desk.next_turn(), None);
+        table.submit((), Terms::default(), now);
+        table.turn(now);
+        let begun = table.take(0, 1, now, |_| ()).unwrap();
+        assert!(table.next_turn().is_some());
+        table.answered(begun.which, 0, 1, MS, false, now);
+        assert_eq!(table.next_turn(), None);
     }
 }
 
 #[test]
 fn ended_requests_do_not_delay_high_priorities() {
     let now = Time(1);
-    let mut desk =
-        Desk::new(rules(Spread::One, Policy::LeastLoaded), Seed(3).stream("a", "b"), now);
-    desk.worker_up(0, 1, now);
-    let put = |desk: &mut Desk<&'static str>, name, priority| {
+    let mut table =
+        RequestTable::new(rules(Spread::One, Policy::LeastLoaded), Seed(3).stream("a", "b"), now);
+    table.worker_up(0, 1, now);
+    let put = |table: &mut RequestTable<&'static str>, name, priority| {
         let terms = Terms { priority, ..Terms::default() };
-        let which = desk.submit(name, terms, now);
-        desk.turn(now);
+        let which = table.submit(name, terms, now);
+        table.turn(now);
         which
     };
-    let first = put(&mut desk, "running", Priority::Normal);
-    desk.take(0, 1, now, |name| *name);
-    put(&mut desk, "low", Priority::Low);
-    let dropped = put(&mut desk, "dropped", Priority::Low);
-    desk.cancel(dropped, now);
-    put(&mut desk, "high", Priority::High);
-    desk.answered(first, 0, 1, MS, false, now);
-    assert_eq!(desk.take(0, 1, now, |name| *name).map(|begun| begun.item), Some("high"));
+    let first = put(&mut table, "running", Priority::Normal);
+    table.take(0, 1, now, |name| *name);
+    put(&mut table, "low", Priority::Low);
+    let dropped = put(&mut table, "dropped", Priority::Low);
+    table.cancel(dropped, now);
+    put(&mut table, "high", Priority::High);
+    table.answered(first, 0, 1, MS, false, now);
+    assert_eq!(table.take(0, 1, now, |name| *name).map(|begun| begun.item), Some("high"));
 }
 
 #[test]
@@ -355,7 +357,7 @@ fn a_share_that_grows_is_used_as_it_grows() {
             .start()
             .await
             .unwrap();
-        balancer.supervisor().kill("desk/1");
+        balancer.supervisor().kill("table/1");
         clock.sleep(100 * MS).await;
         let hour = Duration::from_secs(3600);
         let calls: Vec<_> =

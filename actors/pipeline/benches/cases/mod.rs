@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
+use gopherworks_balancer::__private::{RequestTable, Rules, Terms, Verdict};
 use gopherworks_balancer::Balancer;
-use gopherworks_balancer::desk::{Desk, Rules, Terms, Verdict};
 use gopherworks_balancer::policy::{Policy, Spread};
 use gopherworks_balancer::resilience::Resilience;
 use gopherworks_balancer::worker::from_fn;
+use gopherworks_pipeline::__private::{Bound, Custody, PileKey, Want};
 use gopherworks_pipeline::book::Book;
-use gopherworks_pipeline::custody::{Bound, Custody, PileKey, Want};
+use gopherworks_supervision::__private::Restarts;
 use gopherworks_supervision::clock::{Clock, Seed, Time};
-use gopherworks_supervision::restart::Restarts;
 use gopherworks_supervision::{
     Backoff, Child, ChildId, ChildSpec, Exit, Policy as RestartPolicy, Port, Restart, Supervisor,
 };
@@ -96,27 +96,27 @@ fn desk(count: u64, policy: Policy) {
         resilience: Resilience::default(),
     };
     let mut now = Time::ZERO;
-    let mut desk = Desk::new(rules, Seed(0).stream("bench", "desk"), now);
-    (0..8).for_each(|worker| assert!(desk.worker_up(worker, 1, now)));
+    let mut table = RequestTable::new(rules, Seed(0).stream("bench", "desk"), now);
+    (0..8).for_each(|worker| assert!(table.worker_up(worker, 1, now)));
     let mut left = 16;
-    (0..left).for_each(|_| _ = desk.submit((), Terms::default(), now));
+    (0..left).for_each(|_| _ = table.submit((), Terms::default(), now));
     let mut answered = 0;
     while answered < count {
-        desk.turn(now);
-        black_box(desk.wakes());
+        table.turn(now);
+        black_box(table.wakes());
         for worker in 0..8 {
-            let Some(begun) = desk.take(worker, 1, now, |()| ()) else {
+            let Some(begun) = table.take(worker, 1, now, |()| ()) else {
                 continue;
             };
             now = now + Duration::from_micros(1);
             let took = Duration::from_micros(1);
-            let verdict = desk.answered(begun.which, worker, 1, took, false, now);
+            let verdict = table.answered(begun.which, worker, 1, took, false, now);
             assert!(matches!(verdict, Verdict::Over(())));
             answered += 1;
             left -= 1;
         }
         while left < 16 {
-            desk.submit((), Terms::default(), now);
+            table.submit((), Terms::default(), now);
             left += 1;
         }
     }

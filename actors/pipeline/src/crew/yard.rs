@@ -19,8 +19,8 @@ use super::steps::Duties;
 use crate::crew::cart::{Cart, CartBody};
 use crate::custody::Want;
 use crate::custody::slots::{SlotUser, Slots};
+use gopherworks_supervision::__private::planted::{self, Defect};
 use gopherworks_supervision::clock::{Clock, Time};
-use gopherworks_supervision::planted::{self, Defect};
 
 use held::Claims;
 pub use held::holder;

@@ -11,8 +11,8 @@ use std::sync::{Arc, Weak};
 use crate::book::Book;
 use crate::custody::ledger::Ids;
 use crate::custody::{Custody, PileKey};
+use gopherworks_supervision::__private::Apart;
 use gopherworks_supervision::failure::Failure;
-use gopherworks_supervision::threads::Apart;
 
 /// What a pile knows about a book on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

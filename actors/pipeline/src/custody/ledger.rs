@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::book::{Book, BookId};
-use gopherworks_supervision::threads::{Apart, Count};
+use gopherworks_supervision::__private::{Apart, Count};
 
 /// The ledger at one instant. `lost` and `duplicates` are 0 unless gopherworks has a defect.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -177,21 +177,6 @@ impl Ledger {
         if count > 0 {
             self.reburned.fetch_add(count, Relaxed);
         }
-    }
-
-    /// Number of books offered so far, without those given back.
-    pub fn offered(&self) -> u64 {
-        self.offered.get() - self.given_back.load(Relaxed)
-    }
-
-    /// Number of books burned so far.
-    pub fn burned(&self) -> u64 {
-        self.burned.get()
-    }
-
-    /// Number of books that ended as dead letters so far.
-    pub fn dead(&self) -> u64 {
-        self.dead.load(Relaxed)
     }
 
     /// The account, given the number of books in flight at the same instant.

@@ -146,11 +146,6 @@ impl Shelf {
         self.ready() + self.leased == 0
     }
 
-    /// Total bytes of the ready books.
-    pub fn ready_bytes(&self) -> u64 {
-        self.ready_bytes
-    }
-
     /// True if a book is delayed: only then does [`Shelf::lease`] need the time.
     pub fn is_delaying(&self) -> bool {
         !self.delayed.is_empty()
@@ -203,13 +198,6 @@ impl Shelf {
     /// Books for which space is reserved.
     pub fn reserved(&self) -> usize {
         self.reserved.0
-    }
-
-    /// Appends a book. The caller has checked for space.
-    pub fn put(&mut self, book: Book) {
-        let bytes = book.size();
-        let ids = Ids { first: book.id, step: 1 };
-        self.put_all(vec![book], bytes, Some(ids));
     }
 
     /// Appends books of `bytes` in total, with their `ids` if equally spaced. The caller has

@@ -11,9 +11,9 @@ use crate::book::Book;
 use crate::custody::{Custody, Numbered};
 use crate::reasons::Then;
 use crate::works::Works;
+use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::fault::{Deed, Point};
-use gopherworks_supervision::pool::guarded;
 
 /// Ids that a copy's reader reserves at once, since all reserve them under one lock.
 const AHEAD: usize = 4 * BATCH;

@@ -12,9 +12,9 @@ use crate::crew::yard::Leg;
 use crate::custody::lease::Verdict;
 use crate::pause::Gate;
 use crate::works::Works;
+use gopherworks_supervision::__private::{die, guarded};
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::fault::{Deed, Point};
-use gopherworks_supervision::pool::{die, guarded};
 
 impl Gopher {
     /// Works on the cart's books: in the thread pool if the work may block, otherwise here.

@@ -8,10 +8,10 @@ use super::{Fire, IncineratorCore};
 use crate::book::Book;
 use crate::crew::cart::Cart;
 use crate::custody::lease::{Lease, Verdict};
+use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::fault::{Deed, Point};
-use gopherworks_supervision::pool::guarded;
 
 impl IncineratorCore {
     /// Burns a cart's books and settles them. `began` is the current time, or `None` for untimed.

@@ -19,12 +19,10 @@ use crate::pile::{Deliver, Look, PileCore};
 use crate::stats::NodeStats;
 use crate::trace::Act;
 use crate::works::Works;
+use gopherworks_supervision::__private::{Latch, guarded, threads};
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::fault::{Deed, Point};
-use gopherworks_supervision::latch::Latch;
-use gopherworks_supervision::pool::guarded;
-use gopherworks_supervision::threads;
 use gopherworks_supervision::{Guarded, Port};
 
 /// State of an incinerator that outlives its actor.

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gopherworks_supervision::pool::{Pool, guarded};
+use gopherworks_supervision::__private::guarded;
+use gopherworks_supervision::pool::Pool;
 
 type Job = Box<dyn FnOnce() + Send>;
 

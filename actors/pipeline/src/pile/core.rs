@@ -16,9 +16,9 @@ use crate::feeder::{Fed, FeederCore};
 use crate::stats::NodeStats;
 use crate::trace::Act;
 use crate::works::Works;
+use gopherworks_supervision::__private::Latch;
 use gopherworks_supervision::Port;
 use gopherworks_supervision::fault::{Deed, Point};
-use gopherworks_supervision::latch::Latch;
 
 /// Why an application's books were not accepted. Contains the books.
 #[derive(Debug, thiserror::Error)]

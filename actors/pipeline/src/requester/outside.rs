@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::core::Inner;
 use crate::book::Book;
 use crate::job::{Answer, Job, Served};
-use gopherworks_balancer::{BalancerCore, CallError, CallOptions};
+use gopherworks_balancer::__private::BalancerCore;
+use gopherworks_balancer::{CallError, CallOptions};
 use gopherworks_supervision::clock::Time;
 
 /// Sends requests on behalf of external clients, and counts them. Clones share one requester and

@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::pool::guarded;
+use crate::panic::guarded;
 
 static SLEEPERS: Mutex<Sleepers> = Mutex::new(Sleepers { next: 0, waiting: BTreeMap::new() });
 static EARLIER: Condvar = Condvar::new();

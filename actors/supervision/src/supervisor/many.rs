@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::super::policy::derived;
 use super::super::ports::Claim;
-use super::super::template::{Row, Template, derived};
+use super::super::template::{Row, Template};
 use super::super::{ChildId, Strike};
 use super::{Do, Task};
 use crate::clock::Time;

@@ -1,6 +1,6 @@
 //! Tests with forks, several sources and extreme numbers.
 
-use gopherworks_pipeline::crew::steps::Duties;
+use gopherworks_pipeline::steps::Duties;
 use gopherworks_supervision::clock::Clock;
 use gopherworks_supervision::span::Span;
 

@@ -21,7 +21,7 @@ pub(crate) struct Doer {
     /// Its holder id.
     pub(crate) holder: u64,
     pub(crate) epoch: u64,
-    /// Its thread, as numbered by [`gopherworks_supervision::threads`].
+    /// Its thread, as numbered by [`gopherworks_supervision::__private::threads`].
     pub(crate) thread: u64,
     /// Nothing starts earlier than this.
     pub(crate) born: Time,

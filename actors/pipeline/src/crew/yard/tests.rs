@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::gopher::Gopher;
+use gopherworks_supervision::Port;
 
 const ME: u64 = 7 << 40 | 3;
 

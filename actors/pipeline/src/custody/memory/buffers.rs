@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use super::lock;
 use crate::book::Book;
-use gopherworks_supervision::threads::PerThread;
+use gopherworks_supervision::__private::PerThread;
 
 /// Buffers that carried books, reused by the same thread: allocators are slow with large blocks,
 /// and memory last used by another core is slow to access.

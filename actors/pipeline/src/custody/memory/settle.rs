@@ -6,7 +6,7 @@ use super::{Custody, lock};
 use crate::book::Book;
 use crate::custody::lease::{End, Lease, Unbound, Verdict};
 use crate::custody::{PileKey, Refused, Settled, Worked};
-use gopherworks_supervision::planted::{self, Defect};
+use gopherworks_supervision::__private::planted::{self, Defect};
 
 impl Custody {
     /// Settles a lease by its marks. Without any marks all its books are acked; with some,

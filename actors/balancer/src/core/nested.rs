@@ -57,10 +57,10 @@ pub(crate) fn on_behalf_of<T>(balancers: u64, work: impl FnOnce() -> T) -> T {
 }
 
 /// A balancer's bit, reserved while the balancer exists.
-pub(super) struct Mark(u64);
+pub(crate) struct Mark(u64);
 
 impl Mark {
-    pub(super) fn new(name: &Arc<str>) -> Self {
+    pub(crate) fn new(name: &Arc<str>) -> Self {
         let mut names = names();
         let free = names.iter().position(Option::is_none);
         Self(free.map_or(0, |at| {
@@ -71,7 +71,7 @@ impl Mark {
 
     /// 0 if all bits were taken.
     #[inline]
-    pub(super) fn bit(&self) -> u64 {
+    pub(crate) fn bit(&self) -> u64 {
         self.0
     }
 }
@@ -85,7 +85,7 @@ impl Drop for Mark {
 }
 
 /// Logs a warning about a balancer called by its own workers.
-pub(super) fn warn(name: &str, on_behalf_of: u64, workers: usize) {
+pub(crate) fn warn(name: &str, on_behalf_of: u64, workers: usize) {
     let names = names();
     let others = (0..MOST).filter(|at| on_behalf_of >> at & 1 == 1);
     let others = others.filter_map(|at| names[at].as_deref());

@@ -72,7 +72,7 @@ impl Model {
 
     pub fn run(self, seed: u64) -> Seen {
         let seed = Seed(seed);
-        let mut desk = Desk::new(
+        let mut table = RequestTable::new(
             Rules {
                 policy: self.policy,
                 spread: self.spread,
@@ -85,7 +85,7 @@ impl Model {
             Time::ZERO,
         );
         for worker in 0..WORKERS {
-            desk.worker_up(worker, 1, Time::ZERO);
+            table.worker_up(worker, 1, Time::ZERO);
         }
         let capacity = (WORKERS as f64 - 1.0 + 1.0 / self.slow) / (1.0 + 19.0 * self.stragglers);
         let gap = Span::Exponential(UNIT.div_f64(capacity * self.load));
@@ -101,13 +101,13 @@ impl Model {
         let mut refused = 0u64;
         loop {
             let end = ends.peek().map(|Reverse((at, ..))| *at);
-            let due = desk.next_turn();
+            let due = table.next_turn();
             let Some(now) = [next_arrival, end, due].into_iter().flatten().min() else {
                 break;
             };
             last = now;
             if due == Some(now) {
-                desk.turn(now);
+                table.turn(now);
             } else if next_arrival == Some(now) {
                 let mut size = sizes.clone();
                 size.set_stream(came);
@@ -117,7 +117,7 @@ impl Model {
                     due: self.within.map(|span| now + span),
                     ..Terms::default()
                 };
-                desk.submit((size, now), terms, now);
+                table.submit((size, now), terms, now);
                 came += 1;
                 next_arrival = (came < self.requests).then(|| now + gap.draw(&mut arrivals));
             } else if let Some(Reverse((_, turn, worker))) = ends.pop() {
@@ -125,7 +125,7 @@ impl Model {
                 let Some(one) = running[worker].take_if(|one| one.turn == turn) else {
                     continue;
                 };
-                match desk.answered(one.which, worker, 1, now - one.since, false, now) {
+                match table.answered(one.which, worker, 1, now - one.since, false, now) {
                     Verdict::Over((_, came)) => {
                         over.push((now - came).as_secs_f64() / UNIT.as_secs_f64());
                     }
@@ -134,28 +134,28 @@ impl Model {
                 for (worker, place) in running.iter_mut().enumerate() {
                     let loser = place.take_if(|other| other.which.number == one.which.number);
                     if let Some(loser) = loser {
-                        desk.lost(loser.which, worker, 1, false, false, now);
+                        table.lost(loser.which, worker, 1, false, false, now);
                     }
                 }
             }
-            desk.turn(now);
-            desk.wakes();
-            for (number, ..) in desk.refused() {
+            table.turn(now);
+            table.wakes();
+            for (number, ..) in table.refused() {
                 refused += 1;
                 // Workers running it stop at once.
                 for (worker, place) in running.iter_mut().enumerate() {
                     let stopped = place.take_if(|one| one.which.number == number);
                     if let Some(one) = stopped {
-                        desk.lost(one.which, worker, 1, false, false, now);
+                        table.lost(one.which, worker, 1, false, false, now);
                     }
                 }
             }
-            desk.turn(now);
+            table.turn(now);
             for (worker, place) in running.iter_mut().enumerate() {
                 if place.is_some() {
                     continue;
                 }
-                let Some(begun) = desk.take(worker, 1, now, |(size, _)| *size) else {
+                let Some(begun) = table.take(worker, 1, now, |(size, _)| *size) else {
                     continue;
                 };
                 let mut time = begun.item;
@@ -172,16 +172,16 @@ impl Model {
                 ends.push(Reverse((now + time, turn, worker)));
             }
         }
-        assert_eq!((desk.open(), desk.waiting()), (0, 0));
+        assert_eq!((table.open(), table.waiting()), (0, 0));
         over.sort_by(f64::total_cmp);
-        let loads = desk.loads(last);
+        let loads = table.loads(last);
         Seen {
             p99: over[over.len() * 99 / 100],
-            copies: desk.counts().copies as f64 / self.requests as f64,
+            copies: table.counts().copies as f64 / self.requests as f64,
             variance: loads.variance,
             goodput: over.len() as f64 / (last.as_secs_f64() / UNIT.as_secs_f64()) / WORKERS as f64,
             refused,
-            ejected: desk.counts().ejected,
+            ejected: table.counts().ejected,
         }
     }
 }

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::BalancerCore;
-use super::cell::Cell;
-use super::desk::Ref;
+use super::reply_slot::ReplySlot;
+use crate::table::Ref;
 use crate::worker::Work;
 use gopherworks_supervision::Guarded;
 use gopherworks_supervision::clock::Time;
@@ -13,15 +13,15 @@ use gopherworks_supervision::clock::Time;
 /// A running copy of a request. Dropped without a reply, it is reported lost without charging an
 /// attempt.
 pub(crate) struct Ticket<W: Work> {
-    pub(super) core: Arc<BalancerCore<W>>,
-    pub(super) which: Ref,
-    pub(super) worker: usize,
-    pub(super) epoch: u64,
-    pub(super) began: Time,
-    pub(super) cell: Arc<Cell<W::Reply>>,
+    pub(crate) core: Arc<BalancerCore<W>>,
+    pub(crate) which: Ref,
+    pub(crate) worker: usize,
+    pub(crate) epoch: u64,
+    pub(crate) began: Time,
+    pub(crate) reply_slot: Arc<ReplySlot<W::Reply>>,
     /// Mask of the balancers that wait for it, this one included.
-    pub(super) behalf: u64,
-    pub(super) open: bool,
+    pub(crate) behalf: u64,
+    pub(crate) open: bool,
 }
 
 impl<W: Work> Ticket<W> {
@@ -29,8 +29,8 @@ impl<W: Work> Ticket<W> {
         self.behalf
     }
 
-    pub(crate) fn cell(&self) -> &Arc<Cell<W::Reply>> {
-        &self.cell
+    pub(crate) fn reply_slot(&self) -> &Arc<ReplySlot<W::Reply>> {
+        &self.reply_slot
     }
 
     /// The request is done or given up; `at_once` if its future never returned pending.

@@ -2,7 +2,7 @@
 //!
 //! Unlike a semaphore, it copes with callers that hang. A semaphore assigns a permit to the first
 //! waiter; if that one's thread is blocked, it neither takes nor returns the permit. Here an
-//! assigned but uncollected permit can be offered to others ([`Room::offer_anew`]).
+//! assigned but uncollected permit can be offered to others ([`QueuePermits::offer_anew`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -10,11 +10,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use gopherworks_supervision::pool::guarded;
+use gopherworks_supervision::__private::guarded;
 
 /// The queue permits of one balancer.
 #[derive(Debug, Default)]
-pub(super) struct Room(Mutex<State>);
+pub(crate) struct QueuePermits(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -32,17 +32,17 @@ struct State {
 #[derive(Debug, Default)]
 struct Slot {
     waker: Option<Waker>,
-    /// Not polled since [`Room::offer_anew`]: its caller may hang, so it is passed over.
+    /// Not polled since [`QueuePermits::offer_anew`]: its caller may hang, so it is passed over.
     suspect: bool,
 }
 
 /// A queue permit. Dropping it passes it to the first waiting caller.
 #[derive(Debug)]
-pub(super) struct Place(Arc<Room>);
+pub(crate) struct Permit(Arc<QueuePermits>);
 
 /// No permit is available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoPlace {
+pub(crate) enum NoPermit {
     /// All are taken.
     Full,
     /// The balancer is closed.
@@ -74,8 +74,8 @@ fn wake(wakers: impl IntoIterator<Item = Waker>) {
     }
 }
 
-impl Room {
-    pub(super) fn new(places: usize) -> Arc<Self> {
+impl QueuePermits {
+    pub(crate) fn new(places: usize) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State { free: places, ..State::default() })))
     }
 
@@ -84,29 +84,29 @@ impl Room {
     }
 
     /// A permit, if one is free.
-    pub(super) fn try_take(self: &Arc<Self>) -> Result<Place, NoPlace> {
+    pub(crate) fn try_take(self: &Arc<Self>) -> Result<Permit, NoPermit> {
         let mut state = self.lock();
         if state.closed {
-            return Err(NoPlace::Closed);
+            return Err(NoPermit::Closed);
         }
         match state.free.checked_sub(1) {
             Some(left) => {
                 state.free = left;
                 drop(state);
-                Ok(Place(self.clone()))
+                Ok(Permit(self.clone()))
             }
-            None => Err(NoPlace::Full),
+            None => Err(NoPermit::Full),
         }
     }
 
     /// Waits for a permit; fails when the balancer closes. Dropping the future leaves the queue.
-    pub(super) fn take(self: &Arc<Self>) -> Taking {
-        Taking { room: self.clone(), turn: None }
+    pub(crate) fn take(self: &Arc<Self>) -> Taking {
+        Taking { permits: self.clone(), turn: None }
     }
 
     /// To be called when a caller is known to hang. Offers uncollected permits to all waiting
     /// callers; those that do not poll are passed over until they do.
-    pub(super) fn offer_anew(&self) {
+    pub(crate) fn offer_anew(&self) {
         let wakers: Vec<Waker> = {
             let mut state = self.lock();
             let granted = std::mem::take(&mut state.granted);
@@ -127,7 +127,7 @@ impl Room {
     }
 
     /// Adds permits.
-    pub(super) fn grow(&self, places: usize) {
+    pub(crate) fn grow(&self, places: usize) {
         let wakers: Vec<Waker> = {
             let mut state = self.lock();
             (0..places).filter_map(|_| state.give()).collect()
@@ -136,15 +136,15 @@ impl Room {
     }
 
     /// Removes permits; those in use are retired when they are returned.
-    pub(super) fn shrink(&self, places: usize) {
+    pub(crate) fn shrink(&self, places: usize) {
         let mut state = self.lock();
         let now = places.min(state.free);
         state.free -= now;
         state.owed += places - now;
     }
 
-    /// Closes it: waiting callers get [`NoPlace::Closed`].
-    pub(super) fn close(&self) {
+    /// Closes it: waiting callers get [`NoPermit::Closed`].
+    pub(crate) fn close(&self) {
         let wakers: Vec<Waker> = {
             let mut state = self.lock();
             state.closed = true;
@@ -155,7 +155,7 @@ impl Room {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         let waker = self.0.lock().give();
         wake(waker);
@@ -164,21 +164,21 @@ impl Drop for Place {
 
 /// Future of a permit.
 #[derive(Debug)]
-pub(super) struct Taking {
-    room: Arc<Room>,
+pub(crate) struct Taking {
+    permits: Arc<QueuePermits>,
     turn: Option<u64>,
 }
 
 impl Future for Taking {
-    type Output = Result<Place, NoPlace>;
+    type Output = Result<Permit, NoPermit>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         // Cloned before the lock, since cloning a waker is the caller's code.
         let waker = cx.waker().clone();
-        let mut state = this.room.lock();
+        let mut state = this.permits.lock();
         if state.closed {
-            return Poll::Ready(Err(NoPlace::Closed));
+            return Poll::Ready(Err(NoPermit::Closed));
         }
         let granted = this.turn.is_some_and(|turn| state.granted.remove(&turn));
         if granted || state.free > 0 {
@@ -188,7 +188,7 @@ impl Future for Taking {
             let slot = this.turn.take().and_then(|turn| state.waiting.remove(&turn));
             drop(state);
             drop(slot);
-            return Poll::Ready(Ok(Place(this.room.clone())));
+            return Poll::Ready(Ok(Permit(this.permits.clone())));
         }
         let turn = *this.turn.get_or_insert_with(|| {
             state.next += 1;
@@ -209,7 +209,7 @@ impl Drop for Taking {
             return;
         };
         let (slot, waker) = {
-            let mut state = self.room.lock();
+            let mut state = self.permits.lock();
             let slot = state.waiting.remove(&turn);
             let waker = match state.granted.remove(&turn) {
                 true => state.give(),
@@ -229,7 +229,7 @@ mod tests {
 
     use super::*;
 
-    fn poll(taking: &mut Taking) -> Option<Result<Place, NoPlace>> {
+    fn poll(taking: &mut Taking) -> Option<Result<Permit, NoPermit>> {
         match Pin::new(taking).poll(&mut Context::from_waker(noop_waker_ref())) {
             Poll::Ready(done) => Some(done),
             Poll::Pending => None,
@@ -238,45 +238,45 @@ mod tests {
 
     #[test]
     fn requests_are_served_in_order_of_arrival() {
-        let room = Room::new(1);
-        let first = room.try_take().expect("there is one");
-        assert_eq!(room.try_take().err(), Some(NoPlace::Full));
-        let (mut a, mut b) = (room.take(), room.take());
+        let permits = QueuePermits::new(1);
+        let first = permits.try_take().expect("there is one");
+        assert_eq!(permits.try_take().err(), Some(NoPermit::Full));
+        let (mut a, mut b) = (permits.take(), permits.take());
         assert!(poll(&mut a).is_none() && poll(&mut b).is_none());
         drop(first);
-        assert!(room.try_take().is_err(), "it is the first one's");
+        assert!(permits.try_take().is_err(), "it is the first one's");
         assert!(poll(&mut b).is_none());
         let place = poll(&mut a).expect("its turn").expect("a place");
         drop(place);
         assert!(poll(&mut b).expect("its turn").is_ok());
-        assert!(room.try_take().is_ok());
+        assert!(permits.try_take().is_ok());
     }
 
     #[test]
     fn a_cancelled_waiter_passes_its_place_on() {
-        let room = Room::new(1);
-        let first = room.try_take().expect("there is one");
-        let (mut a, mut b) = (room.take(), room.take());
+        let permits = QueuePermits::new(1);
+        let first = permits.try_take().expect("there is one");
+        let (mut a, mut b) = (permits.take(), permits.take());
         assert!(poll(&mut a).is_none() && poll(&mut b).is_none());
         drop(first);
         drop(a);
         let place = poll(&mut b).expect("its turn").expect("a place");
         drop(place);
-        assert!(room.take().now_or_never().expect("a free one").is_ok());
+        assert!(permits.take().now_or_never().expect("a free one").is_ok());
     }
 
     #[test]
     fn a_hung_caller_keeps_no_permit_and_blocks_no_other() {
-        let room = Room::new(1);
-        let first = room.try_take().expect("there is one");
-        let (mut hung, mut b) = (room.take(), room.take());
+        let permits = QueuePermits::new(1);
+        let first = permits.try_take().expect("there is one");
+        let (mut hung, mut b) = (permits.take(), permits.take());
         assert!(poll(&mut hung).is_none() && poll(&mut b).is_none());
         drop(first);
         // The permit is assigned to the hung caller, which does not collect it.
         assert!(poll(&mut b).is_none());
-        room.offer_anew();
+        permits.offer_anew();
         let place = poll(&mut b).expect("offered anew").expect("a place");
-        let mut c = room.take();
+        let mut c = permits.take();
         assert!(poll(&mut c).is_none());
         drop(place);
         let place = poll(&mut c).expect("the hung one is passed over").expect("a place");
@@ -288,31 +288,31 @@ mod tests {
 
     #[test]
     fn it_grows_and_shrinks_as_places_come_back() {
-        let room = Room::new(3);
-        let mut places: Vec<Place> =
-            (0..3).map(|_| room.try_take().expect("there are three")).collect();
-        room.shrink(2);
+        let permits = QueuePermits::new(3);
+        let mut places: Vec<Permit> =
+            (0..3).map(|_| permits.try_take().expect("there are three")).collect();
+        permits.shrink(2);
         places.pop();
         places.pop();
-        assert_eq!(room.try_take().err(), Some(NoPlace::Full));
+        assert_eq!(permits.try_take().err(), Some(NoPermit::Full));
         places.pop();
-        let one = room.try_take().expect("one is left");
-        assert!(room.try_take().is_err());
-        let mut waits = room.take();
+        let one = permits.try_take().expect("one is left");
+        assert!(permits.try_take().is_err());
+        let mut waits = permits.take();
         assert!(poll(&mut waits).is_none());
-        room.grow(2);
+        permits.grow(2);
         assert!(poll(&mut waits).expect("there is more").is_ok());
-        assert!(room.try_take().is_ok());
+        assert!(permits.try_take().is_ok());
         drop(one);
     }
 
     #[test]
     fn a_closed_room_has_no_place() {
-        let room = Room::new(0);
-        let mut waits = room.take();
+        let permits = QueuePermits::new(0);
+        let mut waits = permits.take();
         assert!(poll(&mut waits).is_none());
-        room.close();
-        assert_eq!(poll(&mut waits).expect("an answer").err(), Some(NoPlace::Closed));
-        assert_eq!(room.try_take().err(), Some(NoPlace::Closed));
+        permits.close();
+        assert_eq!(poll(&mut waits).expect("an answer").err(), Some(NoPermit::Closed));
+        assert_eq!(permits.try_take().err(), Some(NoPermit::Closed));
     }
 }

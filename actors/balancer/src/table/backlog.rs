@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::resilience::Priority;
+use crate::resilience::Priority;
 
 /// One copy of a request: its key in the request table, and its number, which is never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::BalancerCore;
-use super::cell::Cell;
-use super::desk::Ref;
+use super::reply_slot::ReplySlot;
+use crate::table::Ref;
 use crate::worker::Work;
 
 /// Why a call has no reply.
@@ -64,10 +64,10 @@ impl CallError {
 /// there. Blocking work runs to completion and its reply is dropped.
 #[must_use = "dropping a call cancels its request; `detach` lets it run"]
 pub struct Call<W: Work> {
-    pub(super) core: Arc<BalancerCore<W>>,
-    pub(super) cell: Arc<Cell<W::Reply>>,
-    pub(super) which: Ref,
-    pub(super) open: bool,
+    pub(crate) core: Arc<BalancerCore<W>>,
+    pub(crate) reply_slot: Arc<ReplySlot<W::Reply>>,
+    pub(crate) which: Ref,
+    pub(crate) open: bool,
 }
 
 impl<W: Work> Call<W> {
@@ -93,7 +93,7 @@ impl<W: Work> Future for Call<W> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let result = std::task::ready!(this.cell.poll(cx));
+        let result = std::task::ready!(this.reply_slot.poll(cx));
         this.open = false;
         Poll::Ready(result)
     }
@@ -103,7 +103,7 @@ impl<W: Work> Drop for Call<W> {
     fn drop(&mut self) {
         if self.open {
             self.core.cancel(self.which);
-            self.cell.abandon();
+            self.reply_slot.abandon();
         }
     }
 }

@@ -3,19 +3,19 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::FEW;
-use crate::backlog::Ref;
+use super::backlog::Ref;
 use gopherworks_supervision::clock::Time;
 
 /// Deadlines, earliest first. Pushing in ascending order costs O(1). Requests that are over leave
 /// tombstones, which are removed when met or when they are more than half.
 #[derive(Debug, Default)]
-pub(super) struct Dues {
+pub(super) struct Deadlines {
     fifo: VecDeque<(Time, Ref)>,
     tree: BTreeSet<(Time, Ref)>,
     husks: usize,
 }
 
-impl Dues {
+impl Deadlines {
     pub(super) fn push(&mut self, due: Time, which: Ref) {
         if self.fifo.back().is_none_or(|(last, _)| *last <= due) {
             self.fifo.push_back((due, which));

@@ -16,10 +16,10 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use slab::Slab;
 
-use super::desk::times::{histogram, record_n};
+use crate::table::times::{histogram, record_n};
 use crate::worker::Work;
-use gopherworks_supervision::threads::{self, Apart};
-use gopherworks_supervision::{Guarded, Home};
+use gopherworks_supervision::__private::{Apart, Home, threads};
+use gopherworks_supervision::Guarded;
 
 /// Inline work on an arbiter before callers yield to others.
 const TURN: Duration = Duration::from_micros(1);
@@ -40,7 +40,7 @@ thread_local! {
 
 /// Yields to the end of the arbiter's queue. (After `tokio::task::yield_now` several tasks may
 /// resume in reverse order.)
-pub(super) async fn give_way() {
+pub(crate) async fn give_way() {
     let mut gave_way = false;
     poll_fn(|cx| match std::mem::replace(&mut gave_way, true) {
         true => Poll::Ready(()),
@@ -53,7 +53,7 @@ pub(super) async fn give_way() {
 }
 
 /// True, and starts a new turn, if callers on this arbiter have used up their turn.
-pub(super) fn turn_is_over() -> bool {
+pub(crate) fn turn_is_over() -> bool {
     SPENT.get() >= TURN && {
         SPENT.set(Duration::ZERO);
         true
@@ -62,7 +62,7 @@ pub(super) fn turn_is_over() -> bool {
 
 /// Starts a new turn.
 #[cfg(test)]
-pub(super) fn begin_turn() {
+pub(crate) fn begin_turn() {
     SPENT.set(Duration::ZERO);
 }
 
@@ -73,7 +73,7 @@ fn spend(took: Duration) {
 /// Whether the work is known to finish without pending: only then is it run inline. A negative
 /// value counts the requests to go.
 #[derive(Debug)]
-pub(super) struct Trust(AtomicI32);
+pub(crate) struct Trust(AtomicI32);
 
 impl Default for Trust {
     fn default() -> Self {
@@ -83,12 +83,12 @@ impl Default for Trust {
 
 impl Trust {
     /// True if slots may be lent.
-    pub(super) fn is_won(&self) -> bool {
+    pub(crate) fn is_won(&self) -> bool {
         self.0.load(Ordering::Relaxed) >= 0
     }
 
     /// A queued request is done; `at_once` if its future never returned pending.
-    pub(super) fn saw(&self, at_once: bool) {
+    pub(crate) fn saw(&self, at_once: bool) {
         let before = self.0.load(Ordering::Relaxed);
         match at_once {
             // A racing store may lose a count, which only delays lending.
@@ -99,27 +99,27 @@ impl Trust {
     }
 
     /// An inline run became pending.
-    pub(super) fn is_lost(&self) {
+    pub(crate) fn is_lost(&self) {
         self.0.store(-DISTRUST, Ordering::Relaxed);
     }
 }
 
 /// The slots that one worker lends. Aligned, so that workers of different arbiters share no cache
 /// line.
-pub(super) struct Lane<W: Work>(Apart<Mutex<State<W>>>);
+pub(crate) struct InlineSlots<W: Work>(Apart<Mutex<State<W>>>);
 
 /// By worker: number of the thread on which it lends; 0 if it does not.
 #[derive(Debug)]
-pub(super) struct Threads(Vec<AtomicU64>);
+pub(crate) struct Threads(Vec<AtomicU64>);
 
 impl Threads {
-    pub(super) fn new(workers: usize) -> Self {
+    pub(crate) fn new(workers: usize) -> Self {
         Self((0..workers).map(|_| AtomicU64::new(0)).collect())
     }
 
     /// The workers that lend on thread `here`, from number `first` on.
     #[inline]
-    pub(super) fn at(&self, here: u64, first: usize) -> impl Iterator<Item = usize> {
+    pub(crate) fn at(&self, here: u64, first: usize) -> impl Iterator<Item = usize> {
         let rest = self.0.iter().enumerate().skip(first);
         let there = rest.filter(move |(_, thread)| thread.load(Ordering::Relaxed) == here);
         there.map(|(worker, _)| worker)
@@ -152,17 +152,17 @@ struct State<W: Work> {
 
 /// Statistics of inline runs.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Account {
-    pub(super) answered: u64,
-    pub(super) failed: u64,
-    pub(super) cancelled: u64,
+pub(crate) struct Account {
+    pub(crate) answered: u64,
+    pub(crate) failed: u64,
+    pub(crate) cancelled: u64,
     /// Runs in progress.
-    pub(super) open: usize,
+    pub(crate) open: usize,
     /// Response times; the waiting time is 0 for all.
-    pub(super) response: Option<Histogram<u64>>,
+    pub(crate) response: Option<Histogram<u64>>,
     /// Sum of the response times, in seconds.
-    pub(super) responses: f64,
-    pub(super) busy: Duration,
+    pub(crate) responses: f64,
+    pub(crate) busy: Duration,
     /// Duration of the last timed run, and the number of untimed ones since.
     usual: Option<Duration>,
     untimed: u64,
@@ -224,16 +224,16 @@ impl Account {
     }
 
     /// The sum over all workers of a balancer.
-    pub(super) fn of<W: Work>(lanes: &[Lane<W>]) -> Self {
+    pub(crate) fn of<W: Work>(inline_slots: &[InlineSlots<W>]) -> Self {
         let mut all = Self::default();
-        for lane in lanes {
-            all.add(lane.account());
+        for slots in inline_slots {
+            all.add(slots.account());
         }
         all
     }
 
     /// Merges response and waiting times with those of queued requests.
-    pub(super) fn merged(
+    pub(crate) fn merged(
         &self,
         (response, waited): (&Histogram<u64>, &Histogram<u64>),
     ) -> (Histogram<u64>, Histogram<u64>) {
@@ -257,13 +257,13 @@ pub(crate) enum Recalled<W> {
 
 /// How long the caller waited for its turn, and how long the work took.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Timed {
-    pub(super) waited: Duration,
-    pub(super) took: Duration,
+pub(crate) struct Timed {
+    pub(crate) waited: Duration,
+    pub(crate) took: Duration,
 }
 
 /// How an inline run ended.
-pub(super) enum Ended {
+pub(crate) enum Ended {
     /// With its times, if it was timed.
     Answered(Option<Timed>),
     /// With the text of the panic.
@@ -274,7 +274,7 @@ pub(super) enum Ended {
     Dropped,
 }
 
-impl<W: Work> Default for Lane<W> {
+impl<W: Work> Default for InlineSlots<W> {
     fn default() -> Self {
         Self(Apart(Mutex::new(State {
             epoch: 0,
@@ -287,14 +287,14 @@ impl<W: Work> Default for Lane<W> {
     }
 }
 
-impl<W: Work> Lane<W> {
+impl<W: Work> InlineSlots<W> {
     /// No user code runs under this lock.
     fn lock(&self) -> MutexGuard<'_, State<W>> {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Incarnation `epoch` of the worker starts on this thread.
-    pub(super) fn open(&self, epoch: u64, (lending, worker): (&Threads, usize)) {
+    pub(crate) fn open(&self, epoch: u64, (lending, worker): (&Threads, usize)) {
         let before = {
             let mut state = self.lock();
             state.epoch = epoch;
@@ -308,7 +308,7 @@ impl<W: Work> Lane<W> {
 
     /// Incarnation `epoch` (or the current one, with `None`) is over: slots on loan are dropped
     /// when they come back, and callers whose run is pending drop it.
-    pub(super) fn shut(&self, epoch: Option<u64>, (lending, worker): (&Threads, usize)) {
+    pub(crate) fn shut(&self, epoch: Option<u64>, (lending, worker): (&Threads, usize)) {
         let (idle, waiting) = {
             let mut state = self.lock();
             if epoch.is_some_and(|epoch| state.epoch != epoch) {
@@ -321,11 +321,11 @@ impl<W: Work> Lane<W> {
             (std::mem::take(&mut state.idle), waiting)
         };
         drop(idle);
-        waiting.into_iter().for_each(super::cell::wake);
+        waiting.into_iter().for_each(super::reply_slot::wake);
     }
 
     /// Makes an idle slot available; returned if this incarnation is over.
-    pub(super) fn offer(&self, epoch: u64, place: Box<Idle<W>>) -> Result<(), Box<Idle<W>>> {
+    pub(crate) fn offer(&self, epoch: u64, place: Box<Idle<W>>) -> Result<(), Box<Idle<W>>> {
         let mut state = self.lock();
         if state.epoch != epoch || state.broken.is_some() {
             return Err(place);
@@ -335,7 +335,7 @@ impl<W: Work> Lane<W> {
     }
 
     /// The worker wants a slot back.
-    pub(super) fn recall(&self) -> Recalled<W> {
+    pub(crate) fn recall(&self) -> Recalled<W> {
         let mut state = self.lock();
         if let Some(text) = state.broken.take() {
             return Recalled::Broken(text);
@@ -351,7 +351,7 @@ impl<W: Work> Lane<W> {
 
     /// Borrows a slot: the lending incarnation, the slot, and whether the run should be timed.
     #[inline]
-    pub(super) fn lend(&self) -> Option<(u64, Box<Idle<W>>, bool)> {
+    pub(crate) fn lend(&self) -> Option<(u64, Box<Idle<W>>, bool)> {
         let mut state = self.lock();
         if state.broken.is_some() {
             return None;
@@ -362,7 +362,7 @@ impl<W: Work> Lane<W> {
     }
 
     /// Registers a pending inline run, to be woken when the incarnation is over. True if it is.
-    pub(super) fn poll_over(&self, epoch: u64, key: &mut Option<u32>, cx: &Context<'_>) -> bool {
+    pub(crate) fn poll_over(&self, epoch: u64, key: &mut Option<u32>, cx: &Context<'_>) -> bool {
         // Cloned before the lock, since cloning a waker is the caller's code.
         let waker = cx.waker().clone();
         let mut state = self.lock();
@@ -384,7 +384,7 @@ impl<W: Work> Lane<W> {
 
     /// Returns a slot; `None` if its work has panicked. True if the worker should be woken.
     #[inline]
-    pub(super) fn give_back(
+    pub(crate) fn give_back(
         &self,
         epoch: u64,
         place: Option<Box<Idle<W>>>,
@@ -421,14 +421,14 @@ impl<W: Work> Lane<W> {
     }
 
     /// Statistics so far.
-    pub(super) fn account(&self) -> Account {
+    pub(crate) fn account(&self) -> Account {
         let mut account = self.lock().account.clone();
         account.settle();
         account
     }
 
     /// True if an inline run is in progress.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.lock().account.open > 0
     }
 }

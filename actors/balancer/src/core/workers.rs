@@ -6,39 +6,39 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::call::CallError;
+use super::inline_slots::{Account, InlineSlots};
 use super::{BalancerCore, State};
-use crate::call::CallError;
 use crate::figures::{Buckets, Figures, Tail};
-use crate::lane::{Account, Lane};
 use crate::worker::Work;
 
 impl<W: Work> BalancerCore<W> {
     /// An incarnation of a worker is ready. Returns false if a later one was up before.
     pub(crate) fn up(&self, worker: usize, epoch: u64) -> bool {
         let now = self.clock.now();
-        let (told, first) = {
+        let (effects, first) = {
             let mut state = self.lock();
-            if !state.desk.worker_up(worker, epoch, now) {
+            if !state.table.worker_up(worker, epoch, now) {
                 return false;
             }
             // New for each incarnation: wake-ups after `worker_up` belong to this one.
             self.workers[worker].bell.store(Arc::default());
-            self.workers[worker].told.store(false, Ordering::Release);
+            self.workers[worker].wake_pending.store(false, Ordering::Release);
             if self.lends {
-                self.lanes[worker].open(epoch, (&self.threads, worker));
+                self.inline_slots[worker].open(epoch, (&self.threads, worker));
             }
-            state.desk.turn(now);
+            state.table.turn(now);
             let first = !std::mem::replace(&mut state.seen[worker], true);
             if !first {
                 state.restarts += 1;
             }
-            (state.told(), first)
+            (state.effects(), first)
         };
         if first {
             // Outside the lock: a waker may run any code.
             self.changed.notify_waiters();
         }
-        self.tell(told, Some(worker));
+        self.apply(effects, Some(worker));
         // Slow start and readmission may have changed when the timer is due.
         self.ring();
         true
@@ -47,15 +47,15 @@ impl<W: Work> BalancerCore<W> {
     pub(crate) fn down(&self, worker: usize, epoch: u64) {
         let now = self.clock.now();
         if self.lends {
-            self.lanes[worker].shut(Some(epoch), (&self.threads, worker));
+            self.inline_slots[worker].shut(Some(epoch), (&self.threads, worker));
         }
-        let told = {
+        let effects = {
             let mut state = self.lock();
-            state.desk.worker_down(worker, epoch, now);
-            state.desk.turn(now);
-            state.told()
+            state.table.worker_down(worker, epoch, now);
+            state.table.turn(now);
+            state.effects()
         };
-        self.tell(told, None);
+        self.apply(effects, None);
     }
 
     /// Sets the number of wanted workers, clamped to 1..=the number it was built with. Returns it.
@@ -65,15 +65,15 @@ impl<W: Work> BalancerCore<W> {
         let resizing = self.resizing.lock().unwrap_or_else(PoisonError::into_inner);
         let (before, size) = {
             let mut state = self.lock();
-            let before = state.desk.size();
-            state.desk.resize(workers, now);
-            (before, state.desk.size())
+            let before = state.table.size();
+            state.table.resize(workers, now);
+            (before, state.table.size())
         };
         self.size.send_replace(size);
-        if let Some(room) = &self.room {
+        if let Some(permits) = &self.permits {
             let places = self.settings.places;
-            room.grow(size.saturating_sub(before) * places);
-            room.shrink(before.saturating_sub(size) * places);
+            permits.grow(size.saturating_sub(before) * places);
+            permits.shrink(before.saturating_sub(size) * places);
         }
         drop(resizing);
         // Workers beyond the new size are woken, so that they see that they are parked.
@@ -103,8 +103,8 @@ impl<W: Work> BalancerCore<W> {
         };
         let begun = {
             let state = self.lock();
-            let present = state.desk.is_up(worker, epoch);
-            present.then(|| state.desk.begun_by(worker, epoch))
+            let present = state.table.is_up(worker, epoch);
+            present.then(|| state.table.begun_by(worker, epoch))
         };
         for which in begun.into_iter().flatten() {
             self.lose(which, worker, epoch, guilty, "was given up as hung");
@@ -114,9 +114,9 @@ impl<W: Work> BalancerCore<W> {
 
     /// To be called when a caller is known to hang: queue permits granted but not collected are
     /// offered to other waiting callers.
-    pub fn offer_room_anew(&self) {
-        if let Some(room) = &self.room {
-            room.offer_anew();
+    pub fn offer_permits_anew(&self) {
+        if let Some(permits) = &self.permits {
+            permits.offer_anew();
         }
     }
 
@@ -126,8 +126,8 @@ impl<W: Work> BalancerCore<W> {
         // Before inline runs are counted: one that ends from now on notifies waiters of `changed`.
         self.sealed.store(true, Ordering::SeqCst);
         self.changed.notify_waiters();
-        if let Some(room) = &self.room {
-            room.close();
+        if let Some(permits) = &self.permits {
+            permits.close();
         }
     }
 
@@ -136,12 +136,12 @@ impl<W: Work> BalancerCore<W> {
     pub fn close(&self) {
         self.seal();
         let now = self.clock.now();
-        let items = self.lock().desk.clear(now);
+        let items = self.lock().table.clear(now);
         for item in &items {
-            item.cell.settle(Err(CallError::Closed));
+            item.reply_slot.settle(Err(CallError::Closed));
         }
-        for (worker, lane) in self.lanes.iter().enumerate() {
-            lane.shut(None, (&self.threads, worker));
+        for (worker, slots) in self.inline_slots.iter().enumerate() {
+            slots.shut(None, (&self.threads, worker));
         }
         let any = !items.is_empty();
         drop(items);
@@ -151,17 +151,17 @@ impl<W: Work> BalancerCore<W> {
     /// True while requests are accepted and at least one worker is up.
     pub fn is_ready(&self) -> bool {
         let state = self.lock();
-        !state.closed && state.desk.is_any_up()
+        !state.closed && state.table.is_any_up()
     }
 
     /// Estimated time until the requests queued now have been served; zero if there is no data.
     pub fn retry_after(&self) -> Duration {
         let state = self.lock();
-        let counts = state.desk.counts();
+        let counts = state.table.counts();
         let done = (counts.answered + counts.errors).max(1);
-        let places = state.desk.size() * self.settings.places;
+        let places = state.table.size() * self.settings.places;
         let each = state.busy.as_secs_f64() / done as f64 / places as f64;
-        Duration::try_from_secs_f64(each * state.desk.queued() as f64).unwrap_or(Duration::MAX)
+        Duration::try_from_secs_f64(each * state.table.queued() as f64).unwrap_or(Duration::MAX)
     }
 
     /// Number of worker restarts, including those of parked workers.
@@ -171,18 +171,21 @@ impl<W: Work> BalancerCore<W> {
 
     /// Requests in flight, queued or running.
     pub fn open(&self) -> usize {
-        self.lock().desk.open() + Account::of(&self.lanes).open
+        self.lock().table.open() + Account::of(&self.inline_slots).open
     }
 
     /// Waits until no request is in flight.
     pub async fn quiet(&self) {
-        self.until(|state| state.desk.open() == 0 && !self.lanes.iter().any(Lane::is_busy)).await;
+        self.until(|state| {
+            state.table.open() == 0 && !self.inline_slots.iter().any(InlineSlots::is_busy)
+        })
+        .await;
     }
 
     /// Waits until every wanted worker has been up once, or the balancer is closed.
     pub async fn ready(&self) {
         self.until(|state| {
-            let wanted = &state.seen[..state.desk.size()];
+            let wanted = &state.seen[..state.table.size()];
             state.closed || wanted.iter().all(|seen| *seen)
         })
         .await;
@@ -204,7 +207,7 @@ impl<W: Work> BalancerCore<W> {
     /// Histograms of the response time (from the call to the reply) and the waiting time (from
     /// acceptance to the first start).
     pub fn buckets(&self) -> [Buckets; 2] {
-        let lent = Account::of(&self.lanes);
+        let lent = Account::of(&self.inline_slots);
         let state = self.lock();
         let (response, waited) = lent.merged((&state.response, &state.waited));
         let (responses, waits) = (state.responses + lent.responses, state.waits);
@@ -215,24 +218,24 @@ impl<W: Work> BalancerCore<W> {
     /// Statistics since the start.
     pub fn figures(&self) -> Figures {
         let now = self.clock.now();
-        let lent = Account::of(&self.lanes);
+        let lent = Account::of(&self.inline_slots);
         let state = self.lock();
         let (response, waited) = lent.merged((&state.response, &state.waited));
-        let mut counts = state.desk.counts();
+        let mut counts = state.table.counts();
         counts.answered += lent.answered;
         counts.failed += lent.failed;
         counts.cancelled += lent.cancelled;
         counts.asked += lent.answered + lent.failed + lent.cancelled + lent.open as u64;
         Figures {
             counts,
-            open: state.desk.open() + lent.open,
-            waiting: state.desk.waiting(),
+            open: state.table.open() + lent.open,
+            waiting: state.table.waiting(),
             response: Tail::new(&response, state.responses + lent.responses),
             waited: Tail::new(&waited, state.waits),
-            loads: state.desk.loads(now),
+            loads: state.table.loads(now),
             busy: state.busy + lent.busy,
-            workers: state.desk.size(),
-            ejected: state.desk.ejected(),
+            workers: state.table.size(),
+            ejected: state.table.ejected(),
         }
     }
 }

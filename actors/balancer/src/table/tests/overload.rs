@@ -74,14 +74,14 @@ fn a_slow_worker_is_left_out_and_tried_again() {
     assert!(with.ejected > 1 && without.ejected == 0, "{with:?}");
 }
 
-fn desk(policy: Policy, workers: usize, resilience: Resilience) -> Desk<u64> {
+fn table(policy: Policy, workers: usize, resilience: Resilience) -> RequestTable<u64> {
     let rules =
         Rules { policy, spread: Spread::One, workers, places: 1, max_attempts: 10, resilience };
-    let mut desk = Desk::new(rules, Seed(1).stream("front", "policy"), Time::ZERO);
+    let mut table = RequestTable::new(rules, Seed(1).stream("front", "policy"), Time::ZERO);
     for worker in 0..workers {
-        desk.worker_up(worker, 1, Time::ZERO);
+        table.worker_up(worker, 1, Time::ZERO);
     }
-    desk
+    table
 }
 
 const fn at(ms: u64) -> Time {
@@ -93,26 +93,26 @@ fn repeated_ejections_last_longer() {
     let eject =
         Eject { failures: Some(3), slower: None, pause: Duration::from_millis(100), at_most: 0.5 };
     let resilience = Resilience { eject: Some(eject), ..Resilience::default() };
-    let mut desk = desk(Policy::RoundRobin, 2, resilience);
+    let mut table = table(Policy::RoundRobin, 2, resilience);
     let mut outs = Vec::new();
     for ms in 0..1500 {
         let now = at(ms);
-        desk.submit(ms, Terms::default(), now);
-        desk.turn(now);
+        table.submit(ms, Terms::default(), now);
+        table.turn(now);
         for worker in 0..2 {
-            while let Some(begun) = desk.take(worker, 1, now, |number| *number) {
-                desk.answered(begun.which, worker, 1, UNIT, worker == 1, now);
+            while let Some(begun) = table.take(worker, 1, now, |number| *number) {
+                table.answered(begun.which, worker, 1, UNIT, worker == 1, now);
             }
         }
-        let out = desk.workers[1].out.is_some();
+        let out = table.workers[1].out.is_some();
         if out != (outs.len() % 2 == 1) {
             outs.push(ms);
         }
-        assert!(desk.workers[0].out.is_none());
+        assert!(table.workers[0].out.is_none());
     }
     let spans: Vec<u64> = outs.chunks_exact(2).map(|out| out[1] - out[0]).collect();
     assert_eq!(spans[..3], [100, 200, 300], "{outs:?}");
-    assert_eq!(desk.counts().failed, 0);
+    assert_eq!(table.counts().failed, 0);
 }
 
 #[test]
@@ -121,24 +121,24 @@ fn the_last_worker_is_never_left_out() {
         eject: Some(Eject { failures: Some(1), at_most: 1.0, ..Eject::default() }),
         ..Resilience::default()
     };
-    let mut desk = desk(Policy::CENTRAL, 2, resilience);
+    let mut table = table(Policy::CENTRAL, 2, resilience);
     for number in 0..10 {
-        desk.submit(number, Terms::default(), at(1));
-        desk.turn(at(1));
+        table.submit(number, Terms::default(), at(1));
+        table.turn(at(1));
         let begun = (0..2).find_map(|worker| {
-            let begun = desk.take(worker, 1, at(1), |number| *number)?;
+            let begun = table.take(worker, 1, at(1), |number| *number)?;
             Some((worker, begun))
         });
         let (worker, begun) = begun.expect("somebody takes it");
-        desk.answered(begun.which, worker, 1, UNIT, true, at(1));
+        table.answered(begun.which, worker, 1, UNIT, true, at(1));
     }
-    assert_eq!(desk.ejected(), 1);
+    assert_eq!(table.ejected(), 1);
     // The available worker dies: the ejected one is readmitted early.
-    let left = (0..2).find(|worker| desk.workers[*worker].out.is_none());
-    desk.worker_down(left.expect("one is in"), 1, at(2));
-    desk.turn(at(2));
-    assert!(desk.is_any_up());
-    assert_eq!(desk.ejected(), 0);
+    let left = (0..2).find(|worker| table.workers[*worker].out.is_none());
+    table.worker_down(left.expect("one is in"), 1, at(2));
+    table.turn(at(2));
+    assert!(table.is_any_up());
+    assert_eq!(table.ejected(), 0);
 }
 
 #[test]
@@ -146,9 +146,9 @@ fn a_restarted_worker_starts_slowly() {
     let resilience =
         Resilience { slow_start: Some(Duration::from_millis(1000)), ..Resilience::default() };
     for policy in [Policy::Random, Policy::RoundRobin, Policy::TwoChoices, Policy::LeastLoaded] {
-        let mut desk = desk(policy, 4, resilience);
-        desk.worker_down(0, 1, Time::ZERO);
-        desk.worker_up(0, 2, Time::ZERO);
+        let mut table = table(policy, 4, resilience);
+        table.worker_down(0, 1, Time::ZERO);
+        table.worker_up(0, 2, Time::ZERO);
         // In each of five periods of 0.4 s: its share of the work.
         let mut shares = Vec::new();
         for part in 0..5 {
@@ -156,13 +156,13 @@ fn a_restarted_worker_starts_slowly() {
             for step in 0..400 {
                 let now = at(part * 400 + step);
                 for number in 0..8 {
-                    desk.submit(number, Terms::default(), now);
+                    table.submit(number, Terms::default(), now);
                 }
-                desk.turn(now);
+                table.turn(now);
                 for (worker, epoch) in [(0, 2), (1, 1), (2, 1), (3, 1)] {
-                    while let Some(begun) = desk.take(worker, epoch, now, |number| *number) {
+                    while let Some(begun) = table.take(worker, epoch, now, |number| *number) {
                         own += u32::from(worker == 0);
-                        desk.answered(begun.which, worker, epoch, UNIT, false, now);
+                        table.answered(begun.which, worker, epoch, UNIT, false, now);
                     }
                 }
             }
@@ -178,15 +178,15 @@ fn a_restarted_worker_starts_slowly() {
 fn a_worker_that_begins_slowly_is_not_left_idle_while_others_wait() {
     let resilience =
         Resilience { slow_start: Some(Duration::from_secs(1)), ..Resilience::default() };
-    let mut desk = desk(Policy::CENTRAL, 2, resilience);
-    desk.worker_down(0, 1, Time::ZERO);
-    desk.worker_up(0, 2, Time::ZERO);
-    desk.submit(0, Terms::default(), at(1));
-    desk.submit(1, Terms::default(), at(1));
-    desk.turn(at(1));
+    let mut table = table(Policy::CENTRAL, 2, resilience);
+    table.worker_down(0, 1, Time::ZERO);
+    table.worker_up(0, 2, Time::ZERO);
+    table.submit(0, Terms::default(), at(1));
+    table.submit(1, Terms::default(), at(1));
+    table.turn(at(1));
     // The other worker comes first, but each gets one.
-    assert_eq!(desk.take(1, 1, at(1), |number| *number).map(|one| one.item), Some(0));
-    assert_eq!(desk.take(0, 2, at(1), |number| *number).map(|one| one.item), Some(1));
+    assert_eq!(table.take(1, 1, at(1), |number| *number).map(|one| one.item), Some(0));
+    assert_eq!(table.take(0, 2, at(1), |number| *number).map(|one| one.item), Some(1));
 }
 
 #[test]
@@ -195,35 +195,35 @@ fn retries_stay_within_their_budget() {
         retries: Some(RetryBudget { share: 0.1, per_second: 0.0 }),
         ..Resilience::default()
     };
-    let mut desk = desk(Policy::CENTRAL, 1, resilience);
+    let mut table = table(Policy::CENTRAL, 1, resilience);
     for number in 0..1000 {
-        desk.submit(number, Terms::default(), at(number));
-        desk.turn(at(number));
+        table.submit(number, Terms::default(), at(number));
+        table.turn(at(number));
         // Every request that starts makes its worker fail.
-        while let Some(begun) = desk.take(0, 1, at(number), |number| *number) {
-            desk.lost(begun.which, 0, 1, true, true, at(number));
-            desk.turn(at(number));
+        while let Some(begun) = table.take(0, 1, at(number), |number| *number) {
+            table.lost(begun.which, 0, 1, true, true, at(number));
+            table.turn(at(number));
         }
     }
-    let counts = desk.counts();
-    assert_eq!((counts.failed, desk.open()), (1000, 0));
+    let counts = table.counts();
+    assert_eq!((counts.failed, table.open()), (1000, 0));
     assert!((95..=100).contains(&counts.retried), "{counts:?}");
 }
 
 #[test]
 fn high_priorities_go_first_and_no_request_starves() {
     for policy in [Policy::CENTRAL, Policy::LeastLoaded] {
-        let mut desk = desk(policy, 1, Resilience::default());
+        let mut table = table(policy, 1, Resilience::default());
         let priorities = [Priority::Low, Priority::Normal, Priority::High];
         for number in 0..9 {
             let terms = Terms { priority: priorities[number as usize % 3], ..Terms::default() };
-            desk.submit(number, terms, at(1));
+            table.submit(number, terms, at(1));
         }
-        desk.turn(at(1));
+        table.turn(at(1));
         let order: Vec<u64> = std::iter::from_fn(|| {
-            let begun = desk.take(0, 1, at(2), |number| *number)?;
-            desk.answered(begun.which, 0, 1, UNIT, false, at(2));
-            desk.turn(at(2));
+            let begun = table.take(0, 1, at(2), |number| *number)?;
+            table.answered(begun.which, 0, 1, UNIT, false, at(2));
+            table.turn(at(2));
             Some(begun.item)
         })
         .collect();
@@ -235,23 +235,23 @@ fn high_priorities_go_first_and_no_request_starves() {
 fn keys_stay_with_their_workers_and_no_worker_gets_much_more_than_its_share() {
     const WORKERS: usize = 8;
     let policy = Policy::Affinity { bound: 1.25 };
-    let home = |desk: &mut Desk<u64>, key: u64| {
+    let home = |table: &mut RequestTable<u64>, key: u64| {
         let terms = Terms { key: Some(key), ..Terms::default() };
-        let which = desk.submit(key, terms, at(1));
-        desk.turn(at(1));
-        let worker = desk.entries[which.key].at[0].worker;
+        let which = table.submit(key, terms, at(1));
+        table.turn(at(1));
+        let worker = table.entries[which.key].at[0].worker;
         (which, worker)
     };
     // One at a time, no worker is busy: each key goes to its first worker.
     let homes = |without: Option<usize>| -> Vec<usize> {
-        let mut desk = desk(policy, WORKERS, Resilience::default());
+        let mut table = table(policy, WORKERS, Resilience::default());
         if let Some(worker) = without {
-            desk.worker_down(worker, 1, at(0));
+            table.worker_down(worker, 1, at(0));
         }
         (0..2000)
             .map(|key| {
-                let (which, worker) = home(&mut desk, key);
-                desk.cancel(which, at(1));
+                let (which, worker) = home(&mut table, key);
+                table.cancel(which, at(1));
                 worker
             })
             .collect()
@@ -267,40 +267,40 @@ fn keys_stay_with_their_workers_and_no_worker_gets_much_more_than_its_share() {
         assert!(*after != 3);
     }
     // All requests have one key: it spills over once its worker has its share.
-    let mut desk = desk(policy, WORKERS, Resilience::default());
+    let mut table = table(policy, WORKERS, Resilience::default());
     let mut at_workers = [0u32; WORKERS];
     for _ in 0..800 {
-        at_workers[home(&mut desk, 7).1] += 1;
+        at_workers[home(&mut table, 7).1] += 1;
     }
     assert!(at_workers.iter().all(|own| *own <= 127), "{at_workers:?}");
 }
 
 #[test]
 fn the_desk_shrinks_and_grows_while_it_is_busy() {
-    let mut desk = desk(Policy::LeastLoaded, 4, Resilience::default());
+    let mut table = table(Policy::LeastLoaded, 4, Resilience::default());
     let mut chance = Seed(5).stream("test", "sizes");
     let mut done = 0;
     for number in 0..2000 {
         let now = at(number);
-        desk.submit(number, Terms::default(), now);
+        table.submit(number, Terms::default(), now);
         if number % 7 == 0 {
-            desk.resize(chance.random_range(0..6), now);
+            table.resize(chance.random_range(0..6), now);
         }
-        desk.turn(now);
+        table.turn(now);
         for worker in 0..4 {
-            if let Some(begun) = desk.take(worker, 1, now, |number| *number) {
-                assert!(worker < desk.size());
-                desk.answered(begun.which, worker, 1, UNIT, false, now);
+            if let Some(begun) = table.take(worker, 1, now, |number| *number) {
+                assert!(worker < table.size());
+                table.answered(begun.which, worker, 1, UNIT, false, now);
                 done += 1;
             }
         }
     }
-    desk.resize(4, at(3000));
-    desk.turn(at(3000));
-    while desk.open() > 0 {
+    table.resize(4, at(3000));
+    table.turn(at(3000));
+    while table.open() > 0 {
         for worker in 0..4 {
-            if let Some(begun) = desk.take(worker, 1, at(3000), |number| *number) {
-                desk.answered(begun.which, worker, 1, UNIT, false, at(3000));
+            if let Some(begun) = table.take(worker, 1, at(3000), |number| *number) {
+                table.answered(begun.which, worker, 1, UNIT, false, at(3000));
                 done += 1;
             }
         }

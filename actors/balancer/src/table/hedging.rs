@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Desk, Ref, live};
+use super::{Ref, RequestTable, live};
 use crate::policy::After;
 use gopherworks_supervision::clock::Time;
 
-impl<T> Desk<T> {
+impl<T> RequestTable<T> {
     /// When the next hedge is due.
     pub(super) fn next_hedge(&self) -> Option<Time> {
         self.hedges.first().map(|(due, ..)| *due)
@@ -25,7 +25,7 @@ impl<T> Desk<T> {
     }
 
     /// Makes hedge copies of requests that have run too long, within the budget;
-    /// [`Desk::dispatch`] assigns them.
+    /// [`RequestTable::dispatch`] assigns them.
     pub(super) fn hedge(&mut self, now: Time) {
         while let Some((due, number, key)) = self.hedges.first().copied() {
             if due > now {

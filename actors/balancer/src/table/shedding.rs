@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Desk, Ref, Refusal, is_live};
+use super::{Ref, Refusal, RequestTable, is_live};
 use crate::resilience::{RetryBudget, Shed};
 use gopherworks_supervision::clock::Time;
 
-impl<T> Desk<T> {
+impl<T> RequestTable<T> {
     /// Does all that is due: expires, sheds, readmits workers, hedges and dispatches. Afterwards
-    /// [`Desk::refused`] has the requests that were ended, [`Desk::wakes`] the workers to wake.
+    /// [`RequestTable::refused`] has the requests that were ended, [`RequestTable::wakes`] the
+    /// workers to wake.
     pub fn turn(&mut self, now: Time) {
         self.turned = now;
         self.expire(now);
@@ -18,10 +19,10 @@ impl<T> Desk<T> {
         self.dispatch(now);
     }
 
-    /// When [`Desk::turn`] is due next, unless something happens earlier.
+    /// When [`RequestTable::turn`] is due next, unless something happens earlier.
     pub fn next_turn(&mut self) -> Option<Time> {
         let entries = &self.entries;
-        let due = self.dues.first(|which| is_live(entries, which)).map(|(due, _)| due);
+        let due = self.deadlines.first(|which| is_live(entries, which)).map(|(due, _)| due);
         [due, self.next_shed(), self.next_readmission(), self.next_hedge(), self.next_warmer()]
             .into_iter()
             .flatten()
@@ -38,8 +39,8 @@ impl<T> Desk<T> {
         })
     }
 
-    /// Removes and returns the requests that [`Desk::turn`] expired or shed: number, payload,
-    /// reason.
+    /// Removes and returns the requests that [`RequestTable::turn`] expired or shed: number,
+    /// payload, reason.
     pub fn refused(&mut self) -> Vec<(u64, T, Refusal)> {
         std::mem::take(&mut self.refused)
     }
@@ -48,7 +49,7 @@ impl<T> Desk<T> {
     fn expire(&mut self, now: Time) {
         loop {
             let entries = &self.entries;
-            let first = self.dues.first(|which| is_live(entries, which));
+            let first = self.deadlines.first(|which| is_live(entries, which));
             let Some((due, which)) = first else {
                 return;
             };

@@ -7,15 +7,14 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use super::BalancerCore;
-use crate::call::CallError;
-use crate::lane::{Ended, Idle, Recalled, Timed, give_way, turn_is_over};
-use crate::nested::{enter, leave, serving};
+use super::call::CallError;
+use super::inline_slots::{Ended, Idle, Recalled, Timed, give_way, turn_is_over};
+use super::nested::{enter, leave, serving};
+use super::serving::Held;
 use crate::resilience::CallOptions;
-use crate::worker::{Held, Work};
-use gopherworks_supervision::Home;
+use crate::worker::Work;
+use gopherworks_supervision::__private::{Home, guarded, threads};
 use gopherworks_supervision::clock::Time;
-use gopherworks_supervision::pool::guarded;
-use gopherworks_supervision::threads;
 
 /// A worker's concurrency slot in the caller's hands. Dropping it returns the slot.
 struct Loan<'a, W: Work> {
@@ -23,7 +22,7 @@ struct Loan<'a, W: Work> {
     worker: u32,
     /// The request is pending, and the table counts it as running at the worker.
     occupies: bool,
-    /// Key of the caller's waker in the worker's lane.
+    /// Key of the caller's waker in the worker's slots.
     key: Option<u32>,
     epoch: u64,
     /// When the call was made and when it began, if it is timed.
@@ -72,9 +71,9 @@ impl<W: Work> BalancerCore<W> {
         }
         // A worker with a pending wake-up has queued requests to serve.
         let mut free = (self.threads.at(here, first))
-            .filter(|worker| !self.workers[*worker].told.load(Ordering::Relaxed));
+            .filter(|worker| !self.workers[*worker].wake_pending.load(Ordering::Relaxed));
         free.find_map(|worker| {
-            let (epoch, place, is_due) = self.lanes[worker].lend()?;
+            let (epoch, place, is_due) = self.inline_slots[worker].lend()?;
             Some(Loan {
                 core: self,
                 worker: worker as u32,
@@ -102,12 +101,12 @@ impl<W: Work> BalancerCore<W> {
         epoch: u64,
         place: Box<Idle<W>>,
     ) -> Result<(), Box<Idle<W>>> {
-        self.lanes[worker].offer(epoch, place)
+        self.inline_slots[worker].offer(epoch, place)
     }
 
     /// A worker wants an idle slot back.
     pub(crate) fn recall(&self, worker: usize) -> Recalled<W> {
-        self.lanes[worker].recall()
+        self.inline_slots[worker].recall()
     }
 
     /// A queued request is done; `at_once` if its future never returned pending.
@@ -121,13 +120,13 @@ impl<W: Work> BalancerCore<W> {
     /// queued for a busy one go to others.
     fn occupy(&self, worker: usize, epoch: u64, busy: bool) {
         let now = self.clock.now();
-        let told = {
+        let effects = {
             let mut state = self.lock();
-            state.desk.occupy(worker, epoch, busy, now);
-            state.desk.turn(now);
-            state.told()
+            state.table.occupy(worker, epoch, busy, now);
+            state.table.turn(now);
+            state.effects()
         };
-        self.tell(told, None);
+        self.apply(effects, None);
     }
 }
 
@@ -184,7 +183,7 @@ impl<W: Work> Loan<'_, W> {
         let mut future = pin!(Held::new(future));
         let (occupies, key) = (&mut self.occupies, &mut self.key);
         poll_fn(|cx| {
-            if *occupies && core.lanes[worker].poll_over(epoch, key, cx) {
+            if *occupies && core.inline_slots[worker].poll_over(epoch, key, cx) {
                 return Poll::Ready(Ran::Over);
             }
             // Made anew for each poll, which is part of a poll by the caller: captured, it would be
@@ -200,7 +199,7 @@ impl<W: Work> Loan<'_, W> {
                     *occupies = true;
                     core.trust.is_lost();
                     core.occupy(worker, epoch, true);
-                    match core.lanes[worker].poll_over(epoch, key, cx) {
+                    match core.inline_slots[worker].poll_over(epoch, key, cx) {
                         true => Poll::Ready(Ran::Over),
                         false => Poll::Pending,
                     }
@@ -221,7 +220,7 @@ impl<W: Work> Loan<'_, W> {
             Ended::Panicked(_) => (None, Some(place)),
             _ => (Some(place), None),
         };
-        let tell = core.lanes[worker].give_back(self.epoch, place, self.key.take(), ended);
+        let tell = core.inline_slots[worker].give_back(self.epoch, place, self.key.take(), ended);
         drop(broken);
         if self.occupies {
             core.occupy(worker, self.epoch, false);

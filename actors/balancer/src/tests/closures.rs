@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Balancer;
+use crate::worker::Functions;
 
 fn run<F: Future>(body: F) -> F::Output {
     actix_rt::System::new().block_on(body)

@@ -11,34 +11,35 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use slab::Slab;
 
-use super::backlog::Backlog;
-use super::heap::Heap;
-use super::policy::{Hedge, Policy, Spread};
-use super::resilience::Priority;
+use self::backlog::Backlog;
+use self::heap::Heap;
+use crate::policy::{Hedge, Policy, Spread};
+use crate::resilience::Priority;
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::span::times;
 
-pub use super::backlog::Ref;
+pub use self::backlog::Ref;
 pub use load::{Loads, WorkerLoad};
-pub use words::{Begun, Counts, Refusal, Rules, Terms, Verdict};
+pub use types::{Begun, Counts, Refusal, Rules, Terms, Verdict};
 
-mod care;
+mod backlog;
 mod choose;
-mod dues;
+mod deadlines;
 mod ends;
+mod health;
+mod heap;
 mod hedging;
 mod load;
-mod refusing;
+mod shedding;
 #[cfg(test)]
 mod tests;
-#[doc(hidden)]
 pub mod times;
-mod words;
+mod types;
 mod worker;
 
-use self::dues::Dues;
-use self::refusing::SAVED_SECONDS;
-pub(super) use self::refusing::due;
+use self::deadlines::Deadlines;
+use self::shedding::SAVED_SECONDS;
+pub(super) use self::shedding::due;
 use self::times::Times;
 use self::worker::Worker;
 use load::LoadMeter;
@@ -48,7 +49,7 @@ pub type Wakes = smallvec::SmallVec<[usize; 4]>;
 
 /// The request table of one balancer. `T` is the payload of a request.
 #[derive(Debug)]
-pub struct Desk<T> {
+pub struct RequestTable<T> {
     rules: Rules,
     entries: Slab<Entry<T>>,
     next: u64,
@@ -66,7 +67,8 @@ pub struct Desk<T> {
     tokens: f64,
     meter: LoadMeter,
     times: Times,
-    /// Workers with a free slot that were assigned a request since the last [`Desk::wakes`].
+    /// Workers with a free slot that were assigned a request since the last
+    /// [`RequestTable::wakes`].
     wakes: Wakes,
     counts: Counts,
     /// Number of workers wanted; those with higher numbers are parked.
@@ -74,7 +76,7 @@ pub struct Desk<T> {
     at_workers: usize,
     /// A request had another priority than normal: worker queues must be kept in order.
     mixed: bool,
-    dues: Dues,
+    deadlines: Deadlines,
     /// Requests by arrival, for shedding.
     ages: VecDeque<(Time, Ref)>,
     /// When the queue was last empty.
@@ -86,7 +88,7 @@ pub struct Desk<T> {
     out: Vec<usize>,
     /// When slow start ends for all workers.
     warm_at: Time,
-    /// Time of the last [`Desk::turn`].
+    /// Time of the last [`RequestTable::turn`].
     turned: Time,
 }
 
@@ -125,7 +127,7 @@ struct Posting {
     epoch: u64,
 }
 
-impl<T> Desk<T> {
+impl<T> RequestTable<T> {
     /// An empty table with all workers down.
     pub fn new(rules: Rules, chance: ChaCha8Rng, now: Time) -> Self {
         let workers = rules.workers;
@@ -149,7 +151,7 @@ impl<T> Desk<T> {
             size: workers,
             at_workers: 0,
             mixed: false,
-            dues: Dues::default(),
+            deadlines: Deadlines::default(),
             ages: VecDeque::new(),
             last_empty: now,
             refused: Vec::new(),
@@ -162,7 +164,7 @@ impl<T> Desk<T> {
         }
     }
 
-    /// Adds a request to the backlog; [`Desk::turn`] dispatches it.
+    /// Adds a request to the backlog; [`RequestTable::turn`] dispatches it.
     pub fn submit(&mut self, item: T, terms: Terms, now: Time) -> Ref {
         let Terms { cost, due, priority, key: about } = terms;
         self.note_empty(now);
@@ -195,7 +197,7 @@ impl<T> Desk<T> {
         let which = Ref { key, number, copy: 0 };
         self.backlog.push(which, order, short, priority);
         if let Some(due) = due {
-            self.dues.push(due, which);
+            self.deadlines.push(due, which);
         }
         if self.rules.resilience.shed.is_some() {
             self.ages.push_back((now, which));
@@ -226,7 +228,7 @@ impl<T> Desk<T> {
     }
 
     /// Incarnation `epoch` of a worker is over: its queue returns to the backlog. Requests it was
-    /// running are reported by [`Desk::lost`].
+    /// running are reported by [`RequestTable::lost`].
     pub fn worker_down(&mut self, worker: usize, epoch: u64, now: Time) {
         if self.workers[worker].up != Some(epoch) {
             return;

@@ -1,14 +1,14 @@
 //! How requests end: answered, lost with their worker, cancelled, expired or shed.
 
+use super::call::CallError;
+use super::ticket::Ticket;
 use super::{BalancerCore, Item, record};
-use crate::call::CallError;
-use crate::desk::{Ref, Refusal, Verdict};
-use crate::ticket::Ticket;
+use crate::table::{Ref, Refusal, Verdict};
 use crate::trace::RequestAct;
 use crate::worker::Work;
+use gopherworks_supervision::__private::guarded;
+use gopherworks_supervision::__private::planted::{self, Defect};
 use gopherworks_supervision::Guarded;
-use gopherworks_supervision::planted::{self, Defect};
-use gopherworks_supervision::pool::guarded;
 
 impl<W: Work> BalancerCore<W> {
     pub(crate) fn answer(&self, ticket: &Ticket<W>, reply: Guarded<W::Reply>) {
@@ -17,10 +17,10 @@ impl<W: Work> BalancerCore<W> {
         // User code, so outside the lock; if it panics the reply counts as a success.
         let failed = (self.failed.as_ref())
             .is_some_and(|failed| guarded(|| failed(&reply)).unwrap_or(false));
-        let (verdict, told, idle) = {
+        let (verdict, effects, idle) = {
             let mut state = self.lock();
             let (which, worker, epoch) = (ticket.which, ticket.worker, ticket.epoch);
-            let verdict = (state.desk).answered(which, worker, epoch, took, failed, now);
+            let verdict = (state.table).answered(which, worker, epoch, took, failed, now);
             if let Verdict::Over(item) = &verdict
                 && !failed
             {
@@ -30,9 +30,9 @@ impl<W: Work> BalancerCore<W> {
             }
             state.busy += took;
             // This worker fills its free slot by its next `take`.
-            (verdict, state.told(), state.desk.open() == 0)
+            (verdict, state.effects(), state.table.open() == 0)
         };
-        self.tell(told, Some(ticket.worker));
+        self.apply(effects, Some(ticket.worker));
         let wanted = matches!(verdict, Verdict::Over(_));
         let act =
             RequestAct::Answer { request: ticket.which.number, copy: ticket.which.copy, wanted };
@@ -43,7 +43,7 @@ impl<W: Work> BalancerCore<W> {
         }
         self.clock.made_progress();
         if let Verdict::Over(item) = verdict {
-            item.cell.settle(Ok(reply));
+            item.reply_slot.settle(Ok(reply));
             drop(item);
             self.ended(idle);
         }
@@ -58,9 +58,9 @@ impl<W: Work> BalancerCore<W> {
         let again = self.again.is_some();
         let (verdict, idle) = {
             let mut state = self.lock();
-            let desk = &mut state.desk;
-            let verdict = desk.lost(which, worker, epoch, charged, again, now);
-            (verdict, desk.open() == 0)
+            let table = &mut state.table;
+            let verdict = table.lost(which, worker, epoch, charged, again, now);
+            (verdict, table.open() == 0)
         };
         if !matches!(verdict, Verdict::Stale) {
             self.record(
@@ -72,7 +72,7 @@ impl<W: Work> BalancerCore<W> {
         match verdict {
             Verdict::Over(item) => {
                 let reason = format!("{} {reason}", self.workers[worker].name);
-                item.cell.settle(Err(CallError::WorkerLost { reason }));
+                item.reply_slot.settle(Err(CallError::WorkerLost { reason }));
                 drop(item);
                 self.ended(idle);
             }
@@ -86,18 +86,18 @@ impl<W: Work> BalancerCore<W> {
         let now = self.clock.now();
         let (item, idle) = {
             let mut state = self.lock();
-            (state.desk.cancel(which, now), state.desk.open() == 0)
+            (state.table.cancel(which, now), state.table.open() == 0)
         };
         if let Some(item) = item {
             self.record(&self.name, now, RequestAct::Cancel { request: which.number });
-            item.cell.abandon();
+            item.reply_slot.abandon();
             drop(item);
             self.ended(idle);
         }
     }
 
     /// Resolves the calls of expired and shed requests, and cancels running copies.
-    pub(super) fn refuse(&self, refused: Vec<(u64, Item<W>, Refusal)>) {
+    pub(crate) fn refuse(&self, refused: Vec<(u64, Item<W>, Refusal)>) {
         let now = self.clock.now();
         for (request, item, why) in refused {
             let (act, error) = match why {
@@ -109,7 +109,7 @@ impl<W: Work> BalancerCore<W> {
                 }
             };
             self.record(&self.name, now, act);
-            item.cell.settle(Err(error));
+            item.reply_slot.settle(Err(error));
             drop(item);
         }
     }

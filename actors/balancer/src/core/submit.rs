@@ -3,39 +3,39 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
+use super::call::{Call, CallError};
+use super::nested::{NESTED_WITHIN, serving, warn};
+use super::permits::{NoPermit, Permit};
+use super::reply_slot::ReplySlot;
 use super::{BalancerCore, Body, Item};
-use crate::call::{Call, CallError};
-use crate::cell::Cell;
-use crate::desk::{Terms, due};
-use crate::nested::{NESTED_WITHIN, serving, warn};
 use crate::policy::Full;
 use crate::resilience::CallOptions;
-use crate::room::{NoPlace, Place};
+use crate::table::{Terms, due};
 use crate::trace::RequestAct;
 use crate::worker::Work;
+use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::Guarded;
 use gopherworks_supervision::clock::Time;
-use gopherworks_supervision::pool::guarded;
 
 const LATE: CallError = CallError::DeadlineExceeded { begun: false };
 
 impl<W: Work> BalancerCore<W> {
     /// Takes a queue permit, waiting for one if the queue is full and [`Full::Wait`] is set.
     /// `None` if the queue is unbounded.
-    async fn room(&self, due: Option<Time>) -> Result<Option<Place>, CallError> {
-        let Some(room) = &self.room else {
+    async fn permit(&self, due: Option<Time>) -> Result<Option<Permit>, CallError> {
+        let Some(permits) = &self.permits else {
             return Ok(None);
         };
-        match (self.settings.full, room.try_take()) {
+        match (self.settings.full, permits.try_take()) {
             (_, Ok(place)) => Ok(Some(place)),
-            (_, Err(NoPlace::Closed)) => Err(CallError::Closed),
-            (Full::Reject, Err(NoPlace::Full)) => Err(self.rejected(CallError::Full)),
-            (Full::Wait, Err(NoPlace::Full)) => {
+            (_, Err(NoPermit::Closed)) => Err(CallError::Closed),
+            (Full::Reject, Err(NoPermit::Full)) => Err(self.rejected(CallError::Full)),
+            (Full::Wait, Err(NoPermit::Full)) => {
                 let place = match due {
-                    None => room.take().await,
+                    None => permits.take().await,
                     Some(due) => tokio::select! {
                         biased;
-                        place = room.take() => place,
+                        permit = permits.take() => permit,
                         () = self.clock.sleep_until(due) => return Err(self.rejected(LATE)),
                     },
                 };
@@ -46,7 +46,7 @@ impl<W: Work> BalancerCore<W> {
 
     /// Counts a request that was not accepted.
     fn rejected(&self, why: CallError) -> CallError {
-        self.lock().desk.rejected();
+        self.lock().table.rejected();
         why
     }
 
@@ -77,34 +77,34 @@ impl<W: Work> BalancerCore<W> {
         options: CallOptions,
     ) -> Result<Call<W>, CallError> {
         let due = self.due(asked, &options);
-        let room = self.room(due).await?;
-        self.submit(request, room, asked, options)
+        let permit = self.permit(due).await?;
+        self.submit(request, permit, asked, options)
     }
 
     /// Submits a request without waiting.
     ///
     /// # Errors
     /// Like [`BalancerCore::start_at`], with [`CallError::Full`] if the queue is full, whatever
-    /// [`Settings::full`](crate::Settings::full) says.
+    /// [`Settings::full`](super::Settings::full) says.
     pub fn try_start(
         self: &Arc<Self>,
         request: W::Request,
         options: CallOptions,
     ) -> Result<Call<W>, CallError> {
-        let place = self.room.as_ref().map(|room| {
-            room.try_take().map_err(|why| match why {
-                NoPlace::Closed => CallError::Closed,
-                NoPlace::Full => self.rejected(CallError::Full),
+        let permit = self.permits.as_ref().map(|permits| {
+            permits.try_take().map_err(|why| match why {
+                NoPermit::Closed => CallError::Closed,
+                NoPermit::Full => self.rejected(CallError::Full),
             })
         });
-        let room = place.transpose()?;
-        self.submit(request, room, self.clock.now(), options)
+        let permit = permit.transpose()?;
+        self.submit(request, permit, self.clock.now(), options)
     }
 
     fn submit(
         self: &Arc<Self>,
         request: W::Request,
-        room: Option<Place>,
+        permit: Option<Permit>,
         asked: Time,
         options: CallOptions,
     ) -> Result<Call<W>, CallError> {
@@ -114,31 +114,37 @@ impl<W: Work> BalancerCore<W> {
             Some(_) => Body::Shared(Arc::new(Mutex::new(Guarded::new(request)))),
             None => Body::Once(Some(Guarded::new(request))),
         };
-        let cell = Arc::new(Cell::new());
-        let item = Item { body, cell: cell.clone(), asked, behalf: serving(), _room: room };
+        let reply_slot = Arc::new(ReplySlot::new());
+        let item = Item {
+            body,
+            reply_slot: reply_slot.clone(),
+            asked,
+            behalf: serving(),
+            _permit: permit,
+        };
         let now = self.clock.now();
         let due = self.due(asked, &options);
         if due.is_some_and(|due| due <= now) {
             return Err(self.rejected(LATE));
         }
         let terms = Terms { cost, due, priority: options.priority, key: options.key };
-        let (which, told, ring) = {
+        let (which, effects, ring) = {
             let mut state = self.lock();
             if state.closed {
                 drop(state);
                 drop(item);
                 return Err(CallError::Closed);
             }
-            let which = state.desk.submit(item, terms, now);
+            let which = state.table.submit(item, terms, now);
             // Dispatched here, so that the request need not wait for the balancer's actor and
             // whatever else runs on its thread.
-            state.desk.turn(now);
-            let ring = self.is_early(&mut state) || !state.desk.is_any_up();
-            (which, state.told(), ring)
+            state.table.turn(now);
+            let ring = self.is_early(&mut state) || !state.table.is_any_up();
+            (which, state.effects(), ring)
         };
-        let call = Call { core: self.clone(), cell, which, open: true };
+        let call = Call { core: self.clone(), reply_slot, which, open: true };
         self.record(&self.name, now, RequestAct::Ask { request: which.number });
-        self.tell(told, None);
+        self.apply(effects, None);
         if ring {
             self.ring();
         }

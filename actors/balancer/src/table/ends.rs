@@ -1,9 +1,9 @@
 //! Pure: how requests end or are requeued, and queries on the table.
 
-use super::{Counts, Desk, FEW, Loads, Posting, Ref, Wakes, is_live, is_reserved, live};
+use super::{Counts, FEW, Loads, Posting, Ref, RequestTable, Wakes, is_live, is_reserved, live};
 use gopherworks_supervision::clock::Time;
 
-impl<T> Desk<T> {
+impl<T> RequestTable<T> {
     /// Requests in flight, queued or running.
     pub fn open(&self) -> usize {
         self.entries.len()
@@ -74,7 +74,7 @@ impl<T> Desk<T> {
         }
         if entry.due {
             let entries = &self.entries;
-            self.dues.forget(|which| is_live(entries, which));
+            self.deadlines.forget(|which| is_live(entries, which));
         }
         for posting in &entry.at {
             if Some(posting.worker) == by && posting.copy == which.copy {

@@ -103,7 +103,7 @@ fn spreads() -> impl Strategy<Value = Spread> {
 type Running = (Ref, usize, u64);
 
 struct World {
-    desk: Desk<u64>,
+    table: RequestTable<u64>,
     now: Time,
     epochs: [u64; 4],
     up: [bool; 4],
@@ -126,23 +126,23 @@ impl World {
             Step::Submit(terms, within) => {
                 let number = self.submitted;
                 let due = (within > 0).then(|| now + Duration::from_nanos(within));
-                let which = self.desk.submit(number, Terms { due, ..terms }, now);
+                let which = self.table.submit(number, Terms { due, ..terms }, now);
                 self.submitted += 1;
                 self.open.insert(number, which);
             }
             Step::Up(worker) if !self.up[worker] => {
                 self.epochs[worker] += 1;
                 self.up[worker] = true;
-                self.desk.worker_up(worker, self.epochs[worker], now);
+                self.table.worker_up(worker, self.epochs[worker], now);
             }
             Step::Down(worker) if self.up[worker] => {
                 self.up[worker] = false;
-                self.desk.worker_down(worker, self.epochs[worker], now);
+                self.table.worker_down(worker, self.epochs[worker], now);
             }
             Step::Up(_) | Step::Down(_) => {}
             Step::Take(worker) => {
                 let epoch = self.epochs[worker];
-                let begun = self.desk.take(worker, epoch, now, |number| *number);
+                let begun = self.table.take(worker, epoch, now, |number| *number);
                 if let Some(begun) = begun {
                     prop_assert!(self.up[worker]);
                     prop_assert_eq!(begun.item, begun.which.number);
@@ -152,52 +152,52 @@ impl World {
             Step::Answer(nth, failed) if nth < self.running.len() => {
                 let (which, worker, epoch) = self.running.swap_remove(nth);
                 let took = Duration::from_nanos(5 + 9 * worker as u64);
-                let verdict = self.desk.answered(which, worker, epoch, took, failed, now);
+                let verdict = self.table.answered(which, worker, epoch, took, failed, now);
                 let was_open = self.open.contains_key(&which.number);
                 prop_assert_eq!(was_open, matches!(verdict, Verdict::Over(_)));
                 self.over(verdict)?;
             }
             Step::Lose(nth, charged, again) if nth < self.running.len() => {
                 let (which, worker, epoch) = self.running.swap_remove(nth);
-                let verdict = self.desk.lost(which, worker, epoch, charged, again, now);
+                let verdict = self.table.lost(which, worker, epoch, charged, again, now);
                 self.over(verdict)?;
             }
             Step::Answer(..) | Step::Lose(..) => {}
             Step::Cancel(nth) => {
                 if let Some(which) = self.open.values().nth(nth).copied() {
-                    prop_assert_eq!(self.desk.cancel(which, now), Some(which.number));
-                    prop_assert_eq!(self.desk.cancel(which, now), None);
+                    prop_assert_eq!(self.table.cancel(which, now), Some(which.number));
+                    prop_assert_eq!(self.table.cancel(which, now), None);
                     self.open.remove(&which.number);
                 }
             }
             Step::Later(span) => {
                 self.now = now + Duration::from_nanos(span);
             }
-            Step::Resize(workers) => self.desk.resize(workers, now),
+            Step::Resize(workers) => self.table.resize(workers, now),
         }
-        self.desk.turn(self.now);
-        for (request, number, _) in self.desk.refused() {
+        self.table.turn(self.now);
+        for (request, number, _) in self.table.refused() {
             prop_assert_eq!(request, number);
             self.over(Verdict::Over(number))?;
         }
         // Everything due by now has happened.
-        prop_assert!(self.desk.next_turn().is_none_or(|next| next > self.now));
+        prop_assert!(self.table.next_turn().is_none_or(|next| next > self.now));
         self.check()
     }
 
     fn check(&mut self) -> Result<(), TestCaseError> {
-        prop_assert_eq!(self.desk.open(), self.open.len());
-        let desk = &self.desk;
-        desk.heaps.iter().for_each(Heap::check);
-        let counts = desk.counts();
-        prop_assert_eq!(counts.asked, counts.over() + desk.open() as u64);
-        let loads = desk.loads(self.now);
-        for (at, worker) in desk.workers.iter().enumerate() {
+        prop_assert_eq!(self.table.open(), self.open.len());
+        let table = &self.table;
+        table.heaps.iter().for_each(Heap::check);
+        let counts = table.counts();
+        prop_assert_eq!(counts.asked, counts.over() + table.open() as u64);
+        let loads = table.loads(self.now);
+        for (at, worker) in table.workers.iter().enumerate() {
             let running = (self.running.iter())
                 .filter(|(_, of, epoch)| *of == at && self.up[at] && *epoch == self.epochs[at]);
             prop_assert_eq!(worker.running, running.count());
             let wanted = |which: &&Ref| {
-                (desk.entries.get(which.key)).is_some_and(|entry| entry.number == which.number)
+                (table.entries.get(which.key)).is_some_and(|entry| entry.number == which.number)
             };
             let queued = worker.queue.iter().filter(wanted).count();
             prop_assert_eq!(worker.pending(), queued + worker.running);
@@ -206,31 +206,31 @@ impl World {
             prop_assert_eq!((worker.counted, queued), (waits, waits));
             // Exactly the available workers are in a heap.
             let takes = worker.up.is_some() && worker.out.is_none() && !worker.parked;
-            prop_assert_eq!(desk.heaps.iter().any(|heap| heap.has(at)), takes);
+            prop_assert_eq!(table.heaps.iter().any(|heap| heap.has(at)), takes);
             prop_assert!(takes || queued == 0, "requests wait without a reason");
-            prop_assert_eq!(worker.out.is_some(), desk.out.contains(&at));
-            if let Policy::Central { per_worker, .. } = desk.rules.policy
-                && desk.rules.spread == Spread::One
+            prop_assert_eq!(worker.out.is_some(), table.out.contains(&at));
+            if let Policy::Central { per_worker, .. } = table.rules.policy
+                && table.rules.spread == Spread::One
             {
-                prop_assert!(worker.pending() <= per_worker as usize * desk.rules.places);
+                prop_assert!(worker.pending() <= per_worker as usize * table.rules.places);
             }
             // Tombstones are swept before they are many.
             prop_assert!(worker.queue.len() <= 2 * (queued + FEW));
         }
-        let queued: usize = desk.workers.iter().map(Worker::queued).sum();
-        prop_assert_eq!(queued, desk.at_workers);
-        let dues = desk.entries.iter().filter(|(_, entry)| entry.due).count();
-        prop_assert!(desk.dues.held() <= 2 * (dues + FEW));
-        let left = desk.workers.iter().filter(|one| one.up.is_some() && !one.parked);
+        let queued: usize = table.workers.iter().map(Worker::queued).sum();
+        prop_assert_eq!(queued, table.at_workers);
+        let dues = table.entries.iter().filter(|(_, entry)| entry.due).count();
+        prop_assert!(table.deadlines.held() <= 2 * (dues + FEW));
+        let left = table.workers.iter().filter(|one| one.up.is_some() && !one.parked);
         prop_assert!(
-            left.clone().count() == 0 || desk.heaps.iter().any(|heap| !heap.workers().is_empty())
+            left.clone().count() == 0 || table.heaps.iter().any(|heap| !heap.workers().is_empty())
         );
-        for (_, entry) in &desk.entries {
+        for (_, entry) in &table.entries {
             prop_assert!(entry.waiting > 0 || !entry.at.is_empty(), "a request is nowhere");
         }
-        let waits = desk.entries.iter().map(|(_, entry)| entry.waiting as usize).sum::<usize>();
-        prop_assert_eq!(waits, desk.backlog.len() + desk.spare.len());
-        prop_assert!(desk.backlog.held() <= 2 * (desk.backlog.len() + FEW));
+        let waits = table.entries.iter().map(|(_, entry)| entry.waiting as usize).sum::<usize>();
+        prop_assert_eq!(waits, table.backlog.len() + table.spare.len());
+        prop_assert!(table.backlog.held() <= 2 * (table.backlog.len() + FEW));
         Ok(())
     }
 }
@@ -246,7 +246,7 @@ proptest! {
     ) {
         let rules = Rules { policy, spread, workers: 4, places, max_attempts: 2, resilience };
         let mut world = World {
-            desk: Desk::new(rules, Seed(3).stream("front", "policy"), Time::ZERO),
+            table: RequestTable::new(rules, Seed(3).stream("front", "policy"), Time::ZERO),
             now: Time(1),
             epochs: [0; 4],
             up: [false; 4],
@@ -276,8 +276,8 @@ proptest! {
                 world.step(Step::Answer(0, false))?;
             }
         }
-        prop_assert_eq!(world.desk.open(), 0, "a request waits forever");
-        let pending: usize = world.desk.workers.iter().map(Worker::pending).sum();
+        prop_assert_eq!(world.table.open(), 0, "a request waits forever");
+        let pending: usize = world.table.workers.iter().map(Worker::pending).sum();
         prop_assert_eq!(pending, 0);
     }
 }

@@ -1,6 +1,6 @@
 //! Pure: availability of workers: resizing, slow start, ejection.
 
-use super::{Desk, is_reserved};
+use super::{RequestTable, is_reserved};
 use crate::resilience::Eject;
 use gopherworks_supervision::clock::Time;
 
@@ -11,7 +11,7 @@ const LEAST: f64 = 0.1;
 /// An ejection lasts at most this many times the first one.
 const LONGEST: u32 = 10;
 
-impl<T> Desk<T> {
+impl<T> RequestTable<T> {
     /// Sets the number of wanted workers, clamped to 1..=the number it was made for. Workers
     /// beyond it finish what they run and get nothing more; their queues return to the backlog.
     pub fn resize(&mut self, workers: usize, now: Time) {
@@ -138,7 +138,8 @@ impl<T> Desk<T> {
         if self.out.is_empty() {
             return;
         }
-        let over = |desk: &Self, worker: usize| desk.workers[worker].out.is_none_or(|at| at <= now);
+        let over =
+            |table: &Self, worker: usize| table.workers[worker].out.is_none_or(|at| at <= now);
         let due: Vec<usize> =
             (self.out.iter().copied()).filter(|worker| over(self, *worker)).collect();
         due.into_iter().for_each(|worker| self.let_in(worker, now));

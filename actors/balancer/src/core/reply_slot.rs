@@ -5,13 +5,13 @@ use std::task::{Context, Poll, Waker};
 
 use smallvec::SmallVec;
 
-use super::CallError;
+use super::call::CallError;
+use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::Guarded;
-use gopherworks_supervision::pool::guarded;
 
 /// Shared by the caller and all copies of one request. The request table decides which reply
 /// counts.
-pub(crate) struct Cell<R>(Mutex<State<R>>);
+pub(crate) struct ReplySlot<R>(Mutex<State<R>>);
 
 enum State<R> {
     Open {
@@ -23,7 +23,7 @@ enum State<R> {
     Over,
 }
 
-impl<R> Cell<R> {
+impl<R> ReplySlot<R> {
     pub(crate) fn new() -> Self {
         Self(Mutex::new(State::Open { caller: None, runners: SmallVec::new() }))
     }
@@ -94,7 +94,7 @@ impl<R> Cell<R> {
 }
 
 /// Wakes a task and catches its panics. Never called under a lock, since a waker may run any code.
-pub(super) fn wake(waker: Waker) {
+pub(crate) fn wake(waker: Waker) {
     if let Err(text) = guarded(|| waker.wake()) {
         log::error!("a waker panicked: {text}");
     }

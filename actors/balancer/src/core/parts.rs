@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::policy::{Full, Policy, Spread};
-use super::resilience::Resilience;
+use crate::policy::{Full, Policy, Spread};
+use crate::resilience::Resilience;
 use crate::trace::RequestTracer;
 use crate::worker::Work;
 use gopherworks_supervision::clock::{Clock, Seed};
@@ -74,7 +74,7 @@ pub struct Parts<W: Work> {
     pub again: Option<Again<W>>,
     /// Cost hint, used by [`Policy::ShortFirst`] and [`Policy::Reserve`].
     pub cost: Option<Cost<W>>,
-    /// Whether a reply counts as a failure of its worker, for [`super::resilience::Eject`].
+    /// Whether a reply counts as a failure of its worker, for [`crate::resilience::Eject`].
     pub failed: Option<Failed<W>>,
     /// The clock, real or simulated.
     pub clock: Clock,

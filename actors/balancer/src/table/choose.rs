@@ -2,13 +2,14 @@
 
 use rand::RngExt;
 
-use super::{Desk, Ref, is_live, is_reserved, live};
-use crate::backlog::Takes;
+use super::backlog::Takes;
+use super::{Ref, RequestTable, is_live, is_reserved, live};
 use crate::policy::{Policy, Spread};
 use gopherworks_supervision::clock::Time;
 
-impl<T> Desk<T> {
-    /// Dispatches all requests that can be dispatched; [`Desk::wakes`] names the workers to wake.
+impl<T> RequestTable<T> {
+    /// Dispatches all requests that can be dispatched; [`RequestTable::wakes`] names the workers to
+    /// wake.
     pub(super) fn dispatch(&mut self, now: Time) {
         self.second_copies(now);
         match (self.rules.spread, self.rules.policy) {
