@@ -136,8 +136,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// The config file of the design, or - for standard input; relative paths then start at the
-    /// current folder
+    /// The config file of the design, or - for standard input (paths start at the current folder)
     file: PathBuf,
     /// Threads for actors, and as many for blocking work, 1 to 1024 [default: the file's
     /// `execution.cores`, or the machine's cores]
@@ -206,8 +205,7 @@ struct ChaosArgs {
 
 #[derive(Debug, Args)]
 struct SimulateArgs {
-    /// The config file of the design, or - for standard input; relative paths then start at the
-    /// current folder
+    /// The config file of the design, or - for standard input (paths start at the current folder)
     file: PathBuf,
     /// Steps that may use a core at the same time, 1 to 1024 [default: the file's
     /// `execution.cores`, or the machine's cores]
@@ -324,8 +322,7 @@ struct ValidateArgs {
 
 #[derive(Debug, Args)]
 struct GraphArgs {
-    /// The config file of the design, or - for standard input; relative paths then start at the
-    /// current folder
+    /// The config file of the design, or - for standard input (paths start at the current folder)
     file: PathBuf,
     /// Format of the drawing
     #[arg(long, value_enum, default_value_t)]

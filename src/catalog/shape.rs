@@ -118,7 +118,8 @@ impl<'a> Shape<'a> {
         })
     }
 
-    /// The key that `name`, of a variable, means: that of a property whatever its case; in lower case where keys are not free.
+    /// The key that a variable's `name` means: a property in any case; a free key as it is; any
+    /// other key in lower case.
     pub fn named(&self, name: &str) -> String {
         let mut known = self.keys().into_iter();
         if let Some(key) = known.find(|key| key.eq_ignore_ascii_case(name)) {
@@ -128,7 +129,7 @@ impl<'a> Shape<'a> {
         if self.alternatives.iter().any(free) { name.to_owned() } else { name.to_ascii_lowercase() }
     }
 
-    /// The shape of what stands at a path of keys and of places in arrays.
+    /// The shape of the value at a path of keys and array indices.
     pub fn at(self, path: &[&str]) -> Shape<'a> {
         path.iter().fold(self, |shape, key| match key.parse() {
             Ok(at) if shape.is("array") => shape.item(at),
