@@ -78,6 +78,16 @@ pub enum Sort {
 
 /// All actors of a plan, in a fixed order.
 pub fn parts(plan: &Plan) -> Vec<Part> {
+    let mut piles = vec![Vec::new(); plan.piles.len()];
+    let mut fires = vec![Vec::new(); plan.incinerators.len()];
+    for crew in &plan.crews {
+        let name: Arc<str> = crew.name.as_str().into();
+        match crew.to {
+            Target::Dump(to) => piles[to].push(name.clone()),
+            Target::Incinerator(to) => fires[to].push(name.clone()),
+        }
+        piles[crew.from].push(name);
+    }
     let mut out = Vec::new();
     let named = |node: &str, family: &str, sort, points: &[Point]| Part {
         node: node.into(),
@@ -86,26 +96,19 @@ pub fn parts(plan: &Plan) -> Vec<Part> {
         points: points.to_vec(),
         senders: Vec::new(),
     };
-    for (at, pile) in plan.piles.iter().enumerate() {
+    for (pile, senders) in plan.piles.iter().zip(piles) {
         let points: &[Point] = match pile.dump {
             true => &[Point::Take, Point::Deliver, Point::Look, Point::Settle],
             false => &[Point::Take, Point::Look],
         };
-        let mut part = named(&pile.name, &pile.name, Sort::Pile, points);
-        let touching =
-            (plan.crews.iter()).filter(|crew| crew.from == at || crew.to == Target::Dump(at));
-        part.senders = touching.map(|crew| crew.name.as_str().into()).collect();
-        out.push(part);
+        out.push(Part { senders, ..named(&pile.name, &pile.name, Sort::Pile, points) });
     }
-    for (at, fire) in plan.incinerators.iter().enumerate() {
+    for (fire, senders) in plan.incinerators.iter().zip(fires) {
         let points: &[Point] = match fire.ask {
             Some(_) => &[Point::Deliver, Point::Settle],
             None => &[Point::Deliver, Point::Burn, Point::Settle],
         };
-        let mut part = named(&fire.name, &fire.name, Sort::Incinerator, points);
-        let touching = (plan.crews.iter()).filter(|crew| crew.to == Target::Incinerator(at));
-        part.senders = touching.map(|crew| crew.name.as_str().into()).collect();
-        out.push(part);
+        out.push(Part { senders, ..named(&fire.name, &fire.name, Sort::Incinerator, points) });
     }
     for crew in &plan.crews {
         for (index, duties) in crew.gophers.iter().enumerate() {
@@ -184,7 +187,7 @@ pub(super) fn plans(
     plan: Option<&Plan>,
 ) -> Vec<FaultPlan> {
     expect(judge, &config.expect);
-    let parts = plan.map(parts);
+    let parts = plan.filter(|_| !config.faults.is_empty()).map(parts);
     let mut out = Vec::new();
     for (name, fault) in &config.faults {
         limits(judge, name, fault);
