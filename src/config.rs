@@ -63,7 +63,7 @@ use crate::catalog::{Catalog, STANDARD_STREAM};
 use crate::plan::Plan;
 use file::STDIN;
 use schema::TopologyConfig;
-use tree::{Node, Reading};
+use tree::{Keys, Node, Reading};
 
 /// Layers over a file, and the folder where their relative paths start.
 #[derive(Debug, Clone, Default)]
@@ -165,29 +165,30 @@ impl Loaded {
         let path = file.path().to_owned();
         let file = Arc::new(file);
         let mut found = Diagnostics::default();
-        let mut tickets = layers::Tickets::default();
+        let mut provenances = layers::Provenances::default();
         let environment = interpolate::Environment::new(&overrides.environment);
-        let files = extends::chain(file, &overrides.folder, &environment, &mut tickets, &mut found);
+        let files = extends::chain(
+            layers::defaults(&mut provenances),
+            file,
+            &overrides.folder,
+            &environment,
+            &mut provenances,
+            &mut found,
+        );
         let Some(files) = files else {
             // Values after a syntax error are unreliable, so they are not checked.
             return Err(found.sorted());
         };
-        let mut known = layers::lowest();
-        for layer in &files {
-            layers::merge(&mut known, layer.value());
-        }
-        let mut all = known.clone();
-        let mut sets = layers::sets(&overrides.sets, &mut tickets, &mut found);
-        layers::merge(&mut all, sets.value());
-        let mut environment =
-            layers::environment(&overrides.environment, &all, catalog, &mut tickets, &mut found);
-        layers::merge(&mut all, environment.value());
-        let layers = [&mut environment, &mut sets];
-        layers::incomplete(layers, &known, &all, &tickets, &mut found);
-        let mut stack = vec![layers::defaults(&mut tickets)];
-        stack.extend(files);
-        stack.extend([environment, sets]);
-        let mut root = match layers::stack(stack, &mut tickets, &mut found) {
+        let mut sets = layers::sets(&overrides.sets, &mut provenances, &mut found);
+        let mut environment = layers::environment(
+            &overrides.environment,
+            [&files, &sets],
+            catalog,
+            &mut provenances,
+            &mut found,
+        );
+        layers::incomplete(&files, [&mut environment, &mut sets], &provenances, &mut found);
+        let mut root = match layers::stack(files, environment, sets, &provenances, &mut found) {
             Ok(root) => root,
             Err(error) => {
                 let origin = Origin::Code(String::new());
@@ -195,11 +196,12 @@ impl Loaded {
                 return Err(found.sorted());
             }
         };
-        let holes = like::expand(&mut root, &mut tickets, &mut found);
-        let tree = Node::new(&root, &tickets, &mut Vec::new());
+        let holes = like::expand(&mut root, &provenances, &mut found);
+        let tree = Node::new(root, &provenances, &Keys::ROOT);
+        drop(provenances);
 
         let mut known = Vec::new();
-        tree.broken("", &mut found, &mut known);
+        tree.broken(&Keys::ROOT, &mut found, &mut known);
 
         let reading = Reading {
             catalog,
@@ -211,10 +213,8 @@ impl Loaded {
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let config = read::topology(&reading, &tree, name.trim_matches(['<', '>']));
 
-        let mut places = BTreeMap::new();
-        tree.index("", &mut places);
-        places.extend(reading.aliases.into_inner());
-        let places = Places(places);
+        let aliases = reading.aliases.into_inner().into_iter().collect();
+        let places = Places { tree, aliases };
         let mut found = reading.found.into_inner();
         let (plan, judged) = crate::plan::resolve(
             &config,
@@ -250,14 +250,23 @@ impl Loaded {
 
 /// Origins by config path.
 #[derive(Debug)]
-struct Places(BTreeMap<String, Origin>);
+struct Places {
+    tree: Node,
+    /// Origins of paths that the tree lacks, see [`Reading::aliases`].
+    aliases: BTreeMap<String, Origin>,
+}
 
 impl Places {
+    fn origin(&self, keys: &[&str]) -> Option<&Origin> {
+        let alias = self.aliases.get(&keys.join("."));
+        alias.or_else(|| Some(&self.tree.at(keys)?.ticket.origin))
+    }
+
     /// The origin of the value at `keys`, or of the nearest enclosing value.
     fn locate(&self, keys: &[&str]) -> Origin {
         (0..=keys.len())
             .rev()
-            .find_map(|most| Some((most, self.0.get(&keys[..most].join("."))?)))
+            .find_map(|most| Some((most, self.origin(&keys[..most])?)))
             .and_then(|(most, origin)| match origin.clone() {
                 Origin::Code(_) => None,
                 // A missing key is shown at the name of its table.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use config::{Value, ValueKind};
 
-use super::diagnostic::{Diagnostic, Diagnostics, Origin, SourceFile};
+use super::diagnostic::{Diagnostic, Diagnostics, SourceFile};
 use super::interpolate::Environment;
-use super::layers::{Layer, Tickets, file};
+use super::layers::{Provenances, extend, file, take};
 use super::suggestions::nearest;
 
 /// Most files in a chain.
@@ -17,40 +17,41 @@ const DEEPEST: usize = 16;
 /// Where the paths of a config start that is in no folder.
 const AT_CURRENT: &str = "relative paths of a config from a pipe start at the current folder";
 
-/// Layers of `root` and of all files that it extends, the most distant parent first. `None` if one
-/// can't be read, as its missing keys would be reported as mistakes of the others.
+/// Lays `root` and the files that it extends on `base`, the most distant parent first. `None` if
+/// one of them can't be read, as keys that only it has would be reported as missing.
 pub(crate) fn chain(
+    mut base: Value,
     root: Arc<SourceFile>,
     current: &Path,
     environment: &Environment,
-    tickets: &mut Tickets,
+    provenances: &mut Provenances,
     found: &mut Diagnostics,
-) -> Option<Vec<Layer>> {
-    let mut layers: Vec<Layer> = Vec::new();
+) -> Option<Value> {
+    let mut layers: Vec<Value> = Vec::new();
     let mut seen: Vec<PathBuf> = Vec::new();
     let mut next = root;
     loop {
         let path = current.join(next.path());
         seen.push(path.canonicalize().unwrap_or(path));
-        let mut layer = file(next.clone(), environment, tickets, found)?;
-        let parent = layer.take("extends");
+        let mut layer = file(next.clone(), environment, provenances, found)?;
+        let parent = take(&mut layer, "extends");
         layers.push(layer);
         let Some(value) = parent else {
             break;
         };
-        let ticket = tickets.of(&value).cloned();
-        let origin = ticket.as_ref().map_or(Origin::Code("extends".into()), |t| t.origin.clone());
+        let provenance = provenances.of(&value);
+        let origin = provenances.origin(&value, "extends");
         let refuse = |message: String| Diagnostic::error("extends", origin.clone(), message);
         let ValueKind::String(said) = &value.kind else {
-            let broken = ticket.as_ref().and_then(|ticket| ticket.broken.clone());
+            let broken = provenance.and_then(|provenance| provenance.broken.clone());
             let message = broken.unwrap_or_else(|| {
                 "`extends` is the path of one file, such as \"base.toml\"".to_owned()
             });
             found.push(refuse(message));
             return None;
         };
-        let folder = match &ticket {
-            Some(ticket) if ticket.current => Path::new(""),
+        let folder = match provenance {
+            Some(provenance) if provenance.current => Path::new(""),
             _ => next.folder(),
         };
         let path = folder.join(said);
@@ -87,8 +88,11 @@ pub(crate) fn chain(
         }
     }
     layers.reverse();
-    axes(&layers, tickets, found);
-    Some(layers)
+    axes(&layers, provenances, found);
+    for layer in layers {
+        extend(&mut base, layer, provenances, found);
+    }
+    Some(base)
 }
 
 /// Names of the files in the folder of `path`.
@@ -102,23 +106,25 @@ fn neighbours(path: &Path) -> Vec<String> {
     names
 }
 
-/// Reports axes that several files of a chain name: copies multiply, and each axis counts once.
-fn axes(layers: &[Layer], tickets: &Tickets, found: &mut Diagnostics) {
+/// Reports axes of copies that a file and one that it extends both have: copies along two axes
+/// multiply.
+fn axes(layers: &[Value], provenances: &Provenances, found: &mut Diagnostics) {
+    if layers.len() < 2 {
+        return;
+    }
     let mut below: BTreeMap<String, Axes<'_>> = BTreeMap::new();
     for layer in layers {
-        for (path, said) in copies(layer.value()) {
+        for (path, said) in copies(layer) {
             for (axis, count) in below.get(&path).into_iter().flatten() {
                 let Some((_, again)) = said.iter().find(|(name, _)| name == axis) else {
                     continue;
                 };
-                let origin = |value: &Value| {
-                    let ticket = tickets.of(value);
-                    ticket.map_or(Origin::Code(path.clone()), |ticket| ticket.origin.clone())
-                };
                 let message = format!("the axis `{axis}` is used twice");
-                let mistake = Diagnostic::error(format!("{path}.{axis}"), origin(again), message)
+                let first = provenances.origin(count, &path);
+                let again = provenances.origin(again, &path);
+                let mistake = Diagnostic::error(format!("{path}.{axis}"), again, message)
                     .at_key()
-                    .related(origin(count), "the file that this one extends has it already")
+                    .related(first, "the file that this one extends has it already")
                     .help(format!(
                         "rename it, such as `{path} = {{ rack = 2 }}`: copies along both \
                          axes multiply"
@@ -132,7 +138,7 @@ fn axes(layers: &[Layer], tickets: &Tickets, found: &mut Diagnostics) {
 
 type Axes<'a> = Vec<(&'a String, &'a Value)>;
 
-/// The `copies` of a layer: at the top and of each crew.
+/// The axes of copies in a layer: of the topology and of each crew.
 fn copies<'a>(root: &'a Value) -> Vec<(String, Axes<'a>)> {
     let mut out = Vec::new();
     let ValueKind::Table(top) = &root.kind else {

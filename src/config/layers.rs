@@ -1,11 +1,11 @@
-//! Layers: built-in defaults, the file, the environment, `--set`. The `config` crate stacks them.
-//! Every value carries the number of a ticket with its origin, in the place that the crate has for
-//! a value's origin.
+//! Layers of a config: built-in defaults, then files, then the environment, then `--set`. The
+//! `config` crate stacks them. The origin that it keeps with each value is an index into
+//! [`Provenances`].
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use config::{Config, ConfigError, Map, Source, Value, ValueKind};
+use config::{ConfigError, Map, Source, Value, ValueKind};
 use toml::de::DeValue;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Origin};
@@ -19,142 +19,89 @@ use overriding::dotted;
 pub(crate) use overriding::{environment, incomplete, sets, unquoted};
 pub(crate) use written::{defaults, file};
 
-/// Prefix of the environment variables that set config keys; two underscores also separate the
-/// keys.
+/// Prefix of the environment variables that set config keys. The keys after it are separated by two
+/// underscores.
 pub const PREFIX: &str = "GOPHERWORKS__";
-
-/// The crate parses top keys as path expressions, so everything is below one fixed key.
-const ROOT: &str = "topology";
 
 pub(crate) const TOO_LARGE: &str = "this number is too large: it does not fit into 64 bits";
 
-/// The origin of a value.
+/// Origin of a value, and how to read it.
 #[derive(Debug, Clone)]
-pub(crate) struct Ticket {
+pub(crate) struct Provenance {
     pub origin: Origin,
-    /// True for a text from `${env.X}`, a variable or a flag: it is parsed by the type of its key.
+    /// True for a text of `${env.X}`, a variable or a flag: it is parsed as the type of its key.
     pub text: bool,
     /// True if a relative path in it starts at the current folder, not at the file's.
     pub current: bool,
-    /// Why the value is invalid; it is then nil. Reported only if no higher layer replaces the
-    /// value.
+    /// What is wrong with the value, which is then nil. Reported only if no layer above replaces
+    /// the value.
     pub broken: Option<String>,
-    /// The text of an array or table from outside, for keys that take a string.
+    /// The text of an array or table of a variable or flag, used instead of it where its key takes
+    /// a string.
     pub raw: Option<Arc<str>>,
 }
 
-impl Ticket {
-    /// The ticket of a value in a file or in code.
+impl Provenance {
+    /// Provenance of a value of a file or of code.
     pub fn new(origin: Origin) -> Self {
         Self { origin, text: false, current: false, broken: None, raw: None }
     }
 }
 
-/// All tickets of a config, and the tables' tickets by path.
+/// Provenances of all values of a config.
 #[derive(Debug, Default)]
-pub(crate) struct Tickets {
-    all: Vec<Ticket>,
-    /// Stacking rebuilds tables without their tickets, so these are kept by path.
-    tables: BTreeMap<Vec<String>, usize>,
-}
+pub(crate) struct Provenances(Vec<Arc<Provenance>>);
 
-impl Tickets {
-    fn issue(&mut self, ticket: Ticket) -> usize {
-        self.all.push(ticket);
-        self.all.len() - 1
+impl Provenances {
+    /// Makes a value with this provenance.
+    fn value(&mut self, provenance: Provenance, kind: impl Into<ValueKind>) -> Value {
+        let at = self.add(provenance);
+        stamped(at, kind)
     }
 
-    /// The ticket of a value, if it still has one.
-    pub fn of(&self, value: &Value) -> Option<&Ticket> {
-        self.all.get(value.origin()?.parse::<usize>().ok()?)
+    fn add(&mut self, provenance: Provenance) -> usize {
+        self.0.push(Arc::new(provenance));
+        self.0.len() - 1
     }
 
-    /// The ticket of the table at `path`.
-    pub fn table(&self, path: &[String]) -> Option<&Ticket> {
-        self.tables.get(path).map(|at| &self.all[*at])
+    /// The provenance of a value; `None` for one that no layer wrote.
+    pub fn of(&self, value: &Value) -> Option<&Arc<Provenance>> {
+        self.0.get(value.origin()?.parse::<usize>().ok()?)
     }
 
-    /// Copies the tickets of the tables below `from` to the copied tables below `to`.
-    pub fn copy(&mut self, from: &[String], to: &[String]) {
-        let below: Vec<_> = self
-            .tables
-            .range(from.to_vec()..)
-            .take_while(|(path, _)| path.starts_with(from))
-            .map(|(path, at)| ([to, &path[from.len()..]].concat(), *at))
-            .collect();
-        for (path, at) in below {
-            self.tables.entry(path).or_insert(at);
-        }
-    }
-
-    /// Removes the tickets of the tables at `path` and below.
-    fn forget(&mut self, path: &[String]) {
-        let below: Vec<Vec<String>> = (self.tables.range(path.to_vec()..))
-            .map(|(known, _)| known)
-            .take_while(|known| known.starts_with(path))
-            .cloned()
-            .collect();
-        for path in below {
-            self.tables.remove(&path);
-        }
-    }
-
-    fn remember(&mut self, value: &Value, path: &mut Vec<String>) {
-        if let ValueKind::Table(table) = &value.kind {
-            if let Some(at) = value.origin().and_then(|ticket| ticket.parse().ok()) {
-                self.tables.entry(path.clone()).or_insert(at);
-            }
-            for (key, value) in table {
-                path.push(key.clone());
-                self.remember(value, path);
-                path.pop();
-            }
-        }
+    /// The origin of a value; `path` in a config made by code for one that no layer wrote.
+    pub fn origin(&self, value: &Value, path: &str) -> Origin {
+        self.of(value).map_or_else(|| Origin::Code(path.into()), |it| it.origin.clone())
     }
 }
 
-/// Attaches a ticket to a value.
-fn stamped(ticket: usize, kind: impl Into<ValueKind>) -> Value {
-    Value::new(Some(&ticket.to_string()), kind)
+/// Makes a value with the provenance of this index.
+fn stamped(provenance: usize, kind: impl Into<ValueKind>) -> Value {
+    Value::new(Some(&provenance.to_string()), kind)
 }
 
-/// An empty table without an origin: the base of all layers.
-pub(crate) fn lowest() -> Value {
-    empty()
-}
-
-/// An empty table without an origin.
+/// An empty table without provenance.
 fn empty() -> Value {
     Value::new(None, Map::<String, Value>::new())
 }
 
-/// A layer in long form, and the keys that it removes from lower ones.
-#[derive(Debug, Clone)]
-pub(crate) struct Layer {
-    value: Value,
-    removes: Vec<Vec<String>>,
-}
-
-impl Layer {
-    fn new(value: Value) -> Self {
-        Self { value, removes: Vec::new() }
-    }
-
-    /// The values of the layer.
-    pub fn value(&self) -> &Value {
-        &self.value
-    }
-
-    /// Removes and returns a top key.
-    pub fn take(&mut self, key: &str) -> Option<Value> {
-        match &mut self.value.kind {
-            ValueKind::Table(table) => table.remove(key),
-            _ => None,
-        }
+/// The entries of a table; `None` for another value.
+fn table(value: &Value) -> Option<&Map<String, Value>> {
+    match &value.kind {
+        ValueKind::Table(table) => Some(table),
+        _ => None,
     }
 }
 
-/// Removes the value at `path` from `root`; false if there is none.
+/// Removes a key from a table.
+pub(crate) fn take(value: &mut Value, key: &str) -> Option<Value> {
+    match &mut value.kind {
+        ValueKind::Table(table) => table.remove(key),
+        _ => None,
+    }
+}
+
+/// Removes what is at `path` in `root`; false if nothing is there.
 fn remove(root: &mut Value, path: &[String]) -> bool {
     let ValueKind::Table(table) = &mut root.kind else {
         return false;
@@ -166,34 +113,35 @@ fn remove(root: &mut Value, path: &[String]) -> bool {
     }
 }
 
+/// A layer on its way into the stack, which moves its value out, as copies of large files would
+/// cost most of the time.
+#[derive(Debug, Clone)]
+struct Layer(Arc<Mutex<Value>>);
+
 impl Source for Layer {
     fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
         Box::new(self.clone())
     }
 
     fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
-        Ok(Map::from_iter([(ROOT.to_owned(), self.value.clone())]))
+        let mut value = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *value, empty()).into_table()
     }
 
     fn collect_to(&self, cache: &mut Value) -> Result<(), ConfigError> {
-        for path in &self.removes {
-            let inherited = [&[ROOT.to_owned()], path.as_slice()].concat();
-            remove(cache, &inherited);
-        }
-        let below = Value::new(None, self.collect()?);
-        merge(cache, &below);
+        merge(cache, Value::new(None, self.collect()?));
         Ok(())
     }
 }
 
-/// Mutually exclusive keys: one in an upper layer replaces the other in a lower layer.
+/// Alternative keys of a table: a layer that has one of them replaces the others of the layers
+/// below.
 const ALTERNATIVES: [&[&str]; 3] =
     [&DISTRIBUTIONS, &["after", "percentile"], &["rate", "utilisation"]];
 
-/// Merges `over` into `base`: tables merge deeply, other values and tables of another kind are
-/// replaced.
-pub(crate) fn merge(base: &mut Value, over: &Value) {
-    if let ValueKind::Table(upper) = &over.kind
+/// Lays `over` on `base`. Tables of equal kinds merge deeply; everything else is replaced.
+pub(crate) fn merge(base: &mut Value, mut over: Value) {
+    if let ValueKind::Table(upper) = &mut over.kind
         && let ValueKind::Table(lower) = &mut base.kind
         && !replaces(lower, upper)
     {
@@ -202,20 +150,20 @@ pub(crate) fn merge(base: &mut Value, over: &Value) {
                 lower.retain(|key, _| !keys.contains(&key.as_str()) || upper.contains_key(key));
             }
         }
-        for (key, value) in upper {
-            match lower.get_mut(key) {
-                Some(old) => merge(old, value),
-                None => {
-                    lower.insert(key.clone(), value.clone());
+        for (key, value) in upper.drain() {
+            match lower.entry(key) {
+                Entry::Occupied(mut old) => merge(old.get_mut(), value),
+                Entry::Vacant(free) => {
+                    free.insert(value);
                 }
             }
         }
     } else {
-        *base = over.clone();
+        *base = over;
     }
 }
 
-/// True if the node changes its kind.
+/// True for nodes of different kinds.
 fn replaces(lower: &Map<String, Value>, upper: &Map<String, Value>) -> bool {
     match (lower.get("kind"), upper.get("kind")) {
         (Some(old), Some(new)) => old.kind != new.kind,
@@ -223,83 +171,82 @@ fn replaces(lower: &Map<String, Value>, upper: &Map<String, Value>) -> bool {
     }
 }
 
-/// Stacks the layers, the last one on top. What a layer removes is taken out of lower ones; missing
-/// keys are mistakes.
-pub(crate) fn stack(
-    layers: Vec<Layer>,
-    tickets: &mut Tickets,
+/// Lays a file on the files that it extends, after it has removed keys from them.
+pub(crate) fn extend(
+    base: &mut Value,
+    mut file: Value,
+    provenances: &Provenances,
     found: &mut Diagnostics,
-) -> Result<Value, ConfigError> {
-    let cores = crate::config::schema::ExecutionConfig::default().cores;
-    let mut builder =
-        Config::builder().set_default(format!("{ROOT}.execution.cores"), i64::from(cores))?;
-    // The result so far, to check what can be removed.
-    let mut below = empty();
-    for mut layer in layers {
-        if let Some(said) = layer.take("remove") {
-            layer.removes = removals(&said, &mut below, tickets, found);
-        }
-        merge(&mut below, &layer.value);
-        tickets.remember(&layer.value, &mut Vec::new());
-        builder = builder.add_source(layer);
-    }
-    let cache = builder.build()?.cache;
-    let ValueKind::Table(mut roots) = cache.kind else {
-        return Ok(empty());
-    };
-    Ok(roots.remove(ROOT).unwrap_or_else(empty))
+) {
+    removals(&mut file, &mut [base], provenances, found);
+    merge(base, file);
 }
 
-/// The paths in `remove = [...]`, each removed from the lower layers.
-fn removals(
-    said: &Value,
-    below: &mut Value,
-    tickets: &mut Tickets,
+/// Lays the environment and then the flags on the files. Each first removes keys from those below
+/// it.
+pub(crate) fn stack(
+    mut files: Value,
+    mut environment: Value,
+    mut sets: Value,
+    provenances: &Provenances,
     found: &mut Diagnostics,
-) -> Vec<Vec<String>> {
-    let mut out = Vec::new();
+) -> Result<Value, ConfigError> {
+    removals(&mut environment, &mut [&mut files], provenances, found);
+    removals(&mut sets, &mut [&mut files, &mut environment], provenances, found);
+    // Not by the crate's builder: it rebuilds all tables, which lose their origins.
+    let layers = [files, environment, sets].map(|layer| Layer(Arc::new(Mutex::new(layer))));
+    Ok(Value::new(None, layers.to_vec().collect()?))
+}
+
+/// Takes `remove = [...]` out of a layer, and what it names out of the layers below. A path that
+/// none of them has is a mistake.
+fn removals(
+    layer: &mut Value,
+    below: &mut [&mut Value],
+    provenances: &Provenances,
+    found: &mut Diagnostics,
+) {
+    let Some(said) = take(layer, "remove") else {
+        return;
+    };
     let items = match &said.kind {
         ValueKind::Array(items) => items.as_slice(),
-        // Not an array: reported as a single wrong item.
-        _ => std::slice::from_ref(said),
+        // Reported as one item that is wrong.
+        _ => std::slice::from_ref(&said),
     };
     for item in items {
-        let ticket = tickets.of(item);
-        let origin = ticket.map_or(Origin::Code("remove".into()), |it| it.origin.clone());
         let mut refuse = |message: String, near: Option<String>| {
-            let mistake = Diagnostic::error("remove", origin.clone(), message);
-            found.push(mistake.suggest(near.as_deref()));
+            let origin = provenances.origin(item, "remove");
+            found.push(Diagnostic::error("remove", origin, message).suggest(near.as_deref()));
         };
         let path = match &item.kind {
             ValueKind::String(text) if matches!(said.kind, ValueKind::Array(_)) => dotted(text),
             _ => None,
         };
         let Some(path) = path else {
-            let broken = ticket.and_then(|ticket| ticket.broken.clone());
+            let broken = provenances.of(item).and_then(|provenance| provenance.broken.clone());
             let message = broken.unwrap_or_else(|| {
                 "`remove` is an array of keys, such as [\"crews.far\"]".to_owned()
             });
             refuse(message, None);
             continue;
         };
-        if remove(below, &path) {
-            tickets.forget(&path);
-            out.push(path);
-        } else {
+        let mut removed = false;
+        for layer in below.iter_mut() {
+            removed |= remove(layer, &path);
+        }
+        if !removed {
             let message = format!("no inherited key is called `{}`", path.join("."));
-            refuse(message, nearby(below, &path));
+            refuse(message, below.iter().find_map(|layer| nearby(layer, &path)));
         }
     }
-    out
 }
 
-/// The existing key most similar to `path`, up to its first unknown part.
+/// The key that is most similar to `path`, which exists up to the part that is replaced.
 fn nearby(root: &Value, path: &[String]) -> Option<String> {
     let mut at = root;
     for (depth, part) in path.iter().enumerate() {
-        let ValueKind::Table(table) = &at.kind else {
-            return None;
-        };
+        let table = table(at)?;
         match table.get(part) {
             Some(below) => at = below,
             None => {

@@ -1,60 +1,76 @@
-//! `like = "near"`: copies a crew and replaces the keys that are given.
+//! `like = "near"`: a crew with the keys of another crew, except those that it has itself.
+
+use std::collections::BTreeSet;
 
 use config::{Map, Value, ValueKind};
 
-use super::diagnostic::{Diagnostic, Diagnostics, Origin};
-use super::layers::{Tickets, merge};
+use super::diagnostic::{Diagnostic, Diagnostics};
+use super::layers::{Provenances, merge, take};
 use super::suggestions::nearest;
 
-/// Expands every `like`. True if one can't be: its crew is then left out.
-pub(crate) fn expand(root: &mut Value, tickets: &mut Tickets, found: &mut Diagnostics) -> bool {
+/// Expands every `like`. True if one is wrong: its crew then lacks keys.
+pub(crate) fn expand(root: &mut Value, provenances: &Provenances, found: &mut Diagnostics) -> bool {
     let ValueKind::Table(top) = &mut root.kind else {
         return false;
     };
     let Some(ValueKind::Table(crews)) = top.get_mut("crews").map(|crews| &mut crews.kind) else {
         return false;
     };
-    let written = crews.clone();
+    let likes: BTreeSet<String> = (crews.iter())
+        .filter(|(_, crew)| matches!(&crew.kind, ValueKind::Table(own) if own.contains_key("like")))
+        .map(|(name, _)| name.clone())
+        .collect();
     let mut holes = false;
-    for (name, crew) in crews.iter_mut() {
-        let ValueKind::Table(own) = &mut crew.kind else {
+    for name in &likes {
+        let Some(like) = crews.get_mut(name).and_then(|crew| take(crew, "like")) else {
             continue;
         };
-        let Some(like) = own.remove("like") else {
+        let model = model(crews, &likes, name, &like);
+        let model = model.cloned().map_err(|(message, near)| {
+            let path = format!("crews.{name}.like");
+            let origin = provenances.origin(&like, &path);
+            found.push(Diagnostic::error(path, origin, message).suggest(near));
+        });
+        let Some(crew) = crews.get_mut(name) else {
             continue;
         };
-        match model(&written, name, &like) {
-            Ok((sibling, model)) => {
-                let mut base = model.clone();
-                merge(&mut base, crew);
-                *crew = base;
-                let path = |crew: &str| ["crews".to_owned(), crew.to_owned()];
-                tickets.copy(&path(sibling), &path(name));
-            }
-            Err((message, near)) => {
-                // Its own keys stay, so that their mistakes are found as well.
-                let origin = tickets.of(&like).map(|ticket| ticket.origin.clone());
-                let path = format!("crews.{name}.like");
-                let origin = origin.unwrap_or_else(|| Origin::Code(path.clone()));
-                found.push(Diagnostic::error(path, origin, message).suggest(near));
-                holes = true;
-                // Without its model, the crew lacks required keys through no fault of its own.
-                for key in ["from", "to", "gophers"] {
-                    own.entry(key.to_owned()).or_insert_with(|| Value::new(None, ValueKind::Nil));
-                }
+        if let Ok(mut model) = model {
+            adopt(&mut model, crew);
+            let own = std::mem::replace(crew, model);
+            merge(crew, own);
+        } else if let ValueKind::Table(own) = &mut crew.kind {
+            // Its own keys stay, so that mistakes in them are found; keys that it may have
+            // inherited are not reported as missing.
+            holes = true;
+            for key in ["from", "to", "gophers"] {
+                own.entry(key.to_owned()).or_insert_with(|| Value::new(None, ValueKind::Nil));
             }
         }
     }
     holes
 }
 
+/// Gives the tables of `model` the origins of those in `own`, which are to be merged into them.
+fn adopt(model: &mut Value, own: &Value) {
+    if let (ValueKind::Table(inherited), ValueKind::Table(tables)) = (&mut model.kind, &own.kind) {
+        for (key, below) in tables {
+            if let Some(model) = inherited.get_mut(key) {
+                adopt(model, below);
+            }
+        }
+        let origin = own.origin().map(str::to_owned);
+        *model = Value::new(origin.as_ref(), std::mem::take(&mut model.kind));
+    }
+}
+
 type Refusal<'a> = (String, Option<&'a str>);
 
 fn model<'a>(
     crews: &'a Map<String, Value>,
+    likes: &BTreeSet<String>,
     name: &str,
-    like: &'a Value,
-) -> Result<(&'a str, &'a Value), Refusal<'a>> {
+    like: &Value,
+) -> Result<&'a Value, Refusal<'a>> {
     let ValueKind::String(sibling) = &like.kind else {
         return Err(("`like` is the name of a crew".into(), None));
     };
@@ -65,13 +81,12 @@ fn model<'a>(
         let others = crews.keys().map(String::as_str).filter(|crew| *crew != name);
         return Err((format!("no crew is called `{sibling}`"), nearest(sibling, others)));
     };
+    if likes.contains(sibling) {
+        let message = format!("`{sibling}` is itself like another crew; chains are not followed");
+        return Err((message, None));
+    }
     match &model.kind {
-        ValueKind::Table(table) if table.contains_key("like") => {
-            let message =
-                format!("`{sibling}` is itself like another crew; chains are not followed");
-            Err((message, None))
-        }
-        ValueKind::Table(_) => Ok((sibling, model)),
+        ValueKind::Table(_) => Ok(model),
         _ => Err((format!("`{sibling}` is not a crew"), None)),
     }
 }

@@ -3,26 +3,28 @@
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::Path;
+use std::sync::Arc;
 
 use config::{Value, ValueKind};
 
 use super::diagnostic::{Diagnostic, Diagnostics, Origin};
-use super::layers::{Ticket, Tickets};
+use super::layers::{Provenance, Provenances};
 use super::suggestions::nearest;
 use crate::catalog::Catalog;
 
-/// A value and its origin.
-#[derive(Debug, Clone)]
+/// A value with its provenance.
+#[derive(Debug)]
 pub(crate) struct Node {
-    pub ticket: Ticket,
+    pub ticket: Arc<Provenance>,
     pub kind: NodeKind,
 }
 
 /// A value.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum NodeKind {
-    /// An invalid value whose mistake is already reported.
+    /// A value with a mistake that is reported already.
     Broken,
     Boolean(bool),
     Integer(i64),
@@ -34,25 +36,32 @@ pub(crate) enum NodeKind {
 
 impl Node {
     /// The tree of a stacked value.
-    pub fn new(value: &Value, tickets: &Tickets, path: &mut Vec<String>) -> Node {
-        let kind = match &value.kind {
+    pub fn new(value: Value, provenances: &Provenances, path: &Keys<'_>) -> Node {
+        let ticket = provenances.of(&value).cloned().unwrap_or_else(|| {
+            let code = Origin::Code(path.to_string());
+            Arc::new(Provenance { current: true, ..Provenance::new(code) })
+        });
+        let child = |key: &dyn Display, value| Node::new(value, provenances, &path.below(key));
+        let kind = match value.kind {
             ValueKind::Nil => NodeKind::Broken,
-            ValueKind::Boolean(yes) => NodeKind::Boolean(*yes),
-            ValueKind::I64(n) => NodeKind::Integer(*n),
-            // Our layers contain none of the wider integers.
+            ValueKind::Boolean(yes) => NodeKind::Boolean(yes),
+            ValueKind::I64(n) => NodeKind::Integer(n),
+            // Our layers make none of the wider numbers.
             ValueKind::U64(_) | ValueKind::I128(_) | ValueKind::U128(_) => NodeKind::Broken,
-            ValueKind::Float(x) => NodeKind::Float(*x),
-            ValueKind::String(text) => NodeKind::String(text.clone()),
-            ValueKind::Array(items) => NodeKind::Array(
-                (items.iter().enumerate())
-                    .map(|(at, item)| child(&at.to_string(), item, tickets, path).1)
-                    .collect(),
-            ),
-            ValueKind::Table(table) => NodeKind::Table(
-                (table.iter()).map(|(key, value)| child(key, value, tickets, path)).collect(),
-            ),
+            ValueKind::Float(x) => NodeKind::Float(x),
+            ValueKind::String(text) => NodeKind::String(text),
+            ValueKind::Array(items) => {
+                let items = items.into_iter().enumerate();
+                NodeKind::Array(items.map(|(at, item)| child(&at, item)).collect())
+            }
+            ValueKind::Table(table) => {
+                let entries = table.into_iter().map(|(key, value)| {
+                    let node = child(&key, value);
+                    (key, node)
+                });
+                NodeKind::Table(entries.collect())
+            }
         };
-        let ticket = ticket_of(value, &kind, tickets, path);
         Node { ticket, kind }
     }
 
@@ -70,79 +79,69 @@ impl Node {
         }
     }
 
-    /// Reports values that were already invalid, and adds their paths to `out`.
-    pub fn broken(&self, path: &str, found: &mut Diagnostics, out: &mut Vec<String>) {
+    /// Reports the values that are broken, and adds their paths to `out`.
+    pub fn broken(&self, path: &Keys<'_>, found: &mut Diagnostics, out: &mut Vec<String>) {
         match &self.kind {
             NodeKind::Broken => {
                 let origin = &self.ticket.origin;
                 found.extend(
-                    (self.ticket.broken.as_ref())
-                        .map(|message| Diagnostic::error(path, origin.clone(), message)),
+                    self.ticket.broken.as_ref().map(|message| {
+                        Diagnostic::error(path.to_string(), origin.clone(), message)
+                    }),
                 );
-                out.push(path.to_owned());
+                out.push(path.to_string());
             }
             NodeKind::Array(items) => {
                 for (at, item) in items.iter().enumerate() {
-                    item.broken(&join(path, &at.to_string()), found, out);
+                    item.broken(&path.below(&at), found, out);
                 }
             }
             NodeKind::Table(table) => {
                 for (key, value) in table {
-                    value.broken(&join(path, key), found, out);
+                    value.broken(&path.below(key), found, out);
                 }
             }
             _ => {}
         }
     }
 
-    /// Adds the origins of all values by path.
-    pub fn index(&self, path: &str, out: &mut BTreeMap<String, Origin>) {
-        out.insert(path.to_owned(), self.ticket.origin.clone());
-        match &self.kind {
-            NodeKind::Array(items) => {
-                for (at, item) in items.iter().enumerate() {
-                    item.index(&join(path, &at.to_string()), out);
-                }
-            }
-            NodeKind::Table(table) => {
-                for (key, value) in table {
-                    value.index(&join(path, key), out);
-                }
-            }
-            _ => {}
+    /// The value at `keys` below this one.
+    pub fn at(&self, keys: &[&str]) -> Option<&Node> {
+        let [key, below @ ..] = keys else {
+            return Some(self);
+        };
+        let node = match &self.kind {
+            NodeKind::Array(items) => items.get(key.parse::<usize>().ok()?),
+            NodeKind::Table(table) => table.get(*key),
+            _ => None,
+        };
+        node?.at(below)
+    }
+}
+
+/// The path of a value, which is only formatted for messages.
+pub(crate) struct Keys<'a>(Option<(&'a Keys<'a>, &'a dyn Display)>);
+
+impl Keys<'_> {
+    /// The path of the whole config.
+    pub const ROOT: Keys<'static> = Keys(None);
+
+    fn below<'a>(&'a self, key: &'a dyn Display) -> Keys<'a> {
+        Keys(Some((self, key)))
+    }
+}
+
+impl Display for Keys<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            None => Ok(()),
+            Some((Keys(None), key)) => key.fmt(f),
+            Some((above, key)) => write!(f, "{above}.{key}"),
         }
     }
 }
 
-fn child(key: &str, value: &Value, tickets: &Tickets, path: &mut Vec<String>) -> (String, Node) {
-    path.push(key.to_owned());
-    let node = Node::new(value, tickets, path);
-    path.pop();
-    (key.to_owned(), node)
-}
-
-/// Stacking keeps only the tickets of leaves; a table takes the one of its path, or that of a value
-/// in it.
-fn ticket_of(value: &Value, kind: &NodeKind, tickets: &Tickets, path: &[String]) -> Ticket {
-    if let Some(ticket) = tickets.of(value) {
-        return ticket.clone();
-    }
-    let written = tickets.table(path);
-    let inside = match kind {
-        NodeKind::Table(table) => table.get("kind").or_else(|| table.values().next()),
-        _ => None,
-    };
-    let inside = inside.map(|node| &node.ticket);
-    // A kind from a higher layer has replaced the table of the file.
-    let replaced = inside.filter(|ticket| {
-        matches!(kind, NodeKind::Table(table) if table.contains_key("kind"))
-            && !matches!(ticket.origin, Origin::File { .. })
-    });
-    (replaced.or(written).or(inside).cloned())
-        .unwrap_or_else(|| Ticket { current: true, ..Ticket::new(Origin::Code(path.join("."))) })
-}
-
-/// The beginning of a text, for quoting in a message.
+/// The start of a text that a message quotes.
 pub(crate) fn cut(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(60) {
         Some((at, _)) => format!("{}...", &text[..at]).into(),

@@ -1,5 +1,5 @@
-//! Layers from the environment and from flags. Their values are texts, parsed by the type of their
-//! key.
+//! Layers of overrides: the environment and flags. Their values are kept as text, which is parsed
+//! as the type of its key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -14,7 +14,7 @@ use super::super::normalise;
 use super::super::options::Role;
 use super::super::suggestions::nearest;
 use super::{
-    Layer, PREFIX, TOO_LARGE, Ticket, Tickets, empty, merge, remove, scalar_kind, stamped,
+    PREFIX, Provenance, Provenances, TOO_LARGE, empty, merge, remove, scalar_kind, stamped, table,
 };
 use crate::catalog::{Catalog, Shape};
 
@@ -33,15 +33,15 @@ const NODES: [(&str, &str, &[&str]); 8] = [
     ("faults", "fault", &["target"]),
 ];
 
-/// The layer of the environment. Names that exist in `below`, the lower layers, are found in any
-/// case.
+/// The layer of the environment. The case of names of nodes in `below`, the other layers, is
+/// ignored.
 pub(crate) fn environment(
     variables: &[(OsString, OsString)],
-    below: &Value,
+    below: [&Value; 2],
     catalog: &Catalog,
-    tickets: &mut Tickets,
+    provenances: &mut Provenances,
     found: &mut Diagnostics,
-) -> Layer {
+) -> Value {
     let mut ours: Vec<(&str, &str)> = Vec::new();
     for (name, value) in variables {
         if !name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
@@ -55,7 +55,7 @@ pub(crate) fn environment(
         }
     }
     if ours.is_empty() {
-        return Layer::new(empty());
+        return empty();
     }
     // Sorted, because the order in which the system lists them is arbitrary.
     ours.sort_unstable();
@@ -78,26 +78,27 @@ pub(crate) fn environment(
             refuse(format!("`{other}` sets the same key"));
             continue;
         }
-        add(&mut layer, &keys, value, origin, tickets);
+        add(&mut layer, &keys, value, origin, provenances);
     }
-    Layer::new(layer)
+    layer
 }
 
-/// The parts of a variable's name.
+/// Splits a variable's name into keys.
 fn parts(name: &str) -> Vec<&str> {
     name[PREFIX.len()..].split("__").collect()
 }
 
-/// Finds the config keys that variables mean, whatever their case.
+/// Finds the keys that variables name: names of variables have one case, those of keys do not.
 struct Names<'a> {
-    /// The lower layers, and the kinds that variables set.
-    known: Value,
+    below: [&'a Value; 2],
+    /// Kinds that variables set.
+    kinds: Value,
     catalog: &'a Catalog,
 }
 
 impl<'a> Names<'a> {
-    fn new(below: &Value, catalog: &'a Catalog, variables: &[(&str, &str)]) -> Self {
-        let mut names = Self { known: below.clone(), catalog };
+    fn new(below: [&'a Value; 2], catalog: &'a Catalog, variables: &[(&str, &str)]) -> Self {
+        let mut names = Self { below, kinds: empty(), catalog };
         let kinds = ["kind", "source", "burn", "work"];
         for (name, value) in variables {
             let parts = parts(name);
@@ -107,40 +108,41 @@ impl<'a> Names<'a> {
                 let keys = names.resolved(&parts);
                 let mut said = below_keys(&keys, kind, |below| Value::new(None, below));
                 normalise::root(&mut said);
-                merge(&mut names.known, &said);
+                merge(&mut names.kinds, said);
             }
         }
         names
     }
 
-    /// Known names of nodes and keys are found in any case, others become lower case. Keys of
-    /// tables with free keys, such as `env`, keep their case.
+    /// Resolves names of nodes and keys in any case; unknown ones become lower case. Keys of a
+    /// table with free keys, such as `env`, keep their case.
     fn resolved(&self, parts: &[&str]) -> Vec<String> {
         let mut keys: Vec<String> = Vec::with_capacity(parts.len());
-        let mut at = Some(&self.known);
+        // Uppermost first.
+        let mut at = vec![&self.kinds, self.below[1], self.below[0]];
         let mut shape: Option<Shape<'_>> = None;
         for part in parts {
+            let tables: Vec<_> = at.into_iter().filter_map(table).collect();
             let key = match &shape {
                 Some(shape) => shape.named(part),
                 None => {
-                    let table = at.and_then(table);
-                    let same = |key: &&String| key.eq_ignore_ascii_case(part);
                     let lower = part.to_ascii_lowercase();
-                    match table {
-                        Some(table) if !table.contains_key(&lower) => {
-                            table.keys().find(same).cloned().unwrap_or(lower)
-                        }
-                        _ => lower,
+                    let same = |key: &&String| key.eq_ignore_ascii_case(part);
+                    if tables.iter().any(|table| table.contains_key(&lower)) {
+                        lower
+                    } else {
+                        let mut known = tables.iter().flat_map(|table| table.keys());
+                        known.find(same).cloned().unwrap_or(lower)
                     }
                 }
             };
-            at = at.and_then(table).and_then(|table| table.get(&key));
+            at = tables.into_iter().filter_map(|table| table.get(&key)).collect();
             shape = shape.map(|shape| shape.property(&key));
             keys.push(key);
             if shape.is_none()
                 && let Some(role) = Role::at(&keys)
                 && let Some(ValueKind::String(kind)) =
-                    at.and_then(table).and_then(|table| Some(&table.get("kind")?.kind))
+                    at.iter().find_map(|value| Some(&table(value)?.get("kind")?.kind))
             {
                 shape = role.schema(self.catalog, kind).map(Shape::new);
             }
@@ -149,54 +151,49 @@ impl<'a> Names<'a> {
     }
 }
 
-fn table(value: &Value) -> Option<&Map<String, Value>> {
-    match &value.kind {
-        ValueKind::Table(table) => Some(table),
-        _ => None,
-    }
-}
-
 /// The nodes of a table such as `crews`.
 fn nodes<'a>(root: &'a Value, group: &str) -> Option<&'a Map<String, Value>> {
     table(table(root)?.get(group)?)
 }
 
-/// Removes the nodes from `layers` that are in no file and are not complete, and reports them:
-/// their names are most likely misspelt. `known` is the content of the files, `all` that and the
-/// layers.
+/// Removes the nodes from the overrides that are in no file and are not complete, and reports them:
+/// their names are most likely misspelt.
 pub(crate) fn incomplete(
-    mut layers: [&mut Layer; 2],
-    known: &Value,
-    all: &Value,
-    tickets: &Tickets,
+    files: &Value,
+    [environment, sets]: [&mut Value; 2],
+    provenances: &Provenances,
     found: &mut Diagnostics,
 ) {
     for (group, what, needed) in NODES {
-        let known = nodes(known, group);
-        let said = layers.iter().filter_map(|layer| nodes(&layer.value, group));
-        let names: BTreeSet<String> = said.flat_map(|nodes| nodes.keys().cloned()).collect();
-        for name in names {
-            let node = nodes(all, group).and_then(|nodes| nodes.get(&name));
-            let has = |key: &&str| node.and_then(table).is_some_and(|it| it.contains_key(*key));
+        let known = nodes(files, group);
+        let overrides = [&*sets, &*environment].into_iter().filter_map(|layer| nodes(layer, group));
+        let names: BTreeSet<String> = overrides.flat_map(|nodes| nodes.keys().cloned()).collect();
+        for name in names.iter().filter(|name| !known.is_some_and(|it| it.contains_key(*name))) {
+            let layers = [&*sets, &*environment];
+            let said: Vec<&Value> =
+                layers.iter().filter_map(|layer| nodes(layer, group)?.get(name)).collect();
+            let has = |key: &&str| {
+                said.iter().any(|node| table(node).is_some_and(|it| it.contains_key(*key)))
+            };
             let whole = !needed.is_empty() && needed.iter().all(has);
-            let is_known = known.is_some_and(|known| known.contains_key(&name));
-            if is_known || whole || has(&"like") || is_named(all, &name) {
+            let named = || layers.iter().chain([&files]).any(|layer| is_named(layer, name));
+            if whole || has(&"like") || named() {
                 continue;
             }
-            let ticket = node.and_then(|node| tickets.of(node));
-            let origin = ticket.map_or(Origin::Code(group.to_owned()), |it| it.origin.clone());
-            let message = format!("no {what} is called `{name}`");
-            let mistake = Diagnostic::error(format!("{group}.{name}"), origin, message);
+            let path = format!("{group}.{name}");
+            let origin = said.first().map(|node| provenances.origin(node, group));
+            let origin = origin.unwrap_or_else(|| Origin::Code(group.to_owned()));
+            let mistake = Diagnostic::error(path, origin, format!("no {what} is called `{name}`"));
             let keys: Vec<String> = needed.iter().map(|key| format!("`{key}`")).collect();
             let mistake = match keys.is_empty() {
                 true => mistake.help("a new one has a crew or a relay that leads to it"),
                 false => mistake.help(format!("a new one has {}", keys.join(" and "))),
             };
             let near = known.into_iter().flat_map(|known| known.keys()).map(String::as_str);
-            found.push(mistake.suggest(nearest(&name, near)));
-            for layer in &mut layers {
-                remove(&mut layer.value, &[group.to_owned(), name.clone()]);
-            }
+            found.push(mistake.suggest(nearest(name, near)));
+            let path = [group.to_owned(), name.clone()];
+            remove(environment, &path);
+            remove(sets, &path);
         }
     }
 }
@@ -210,7 +207,11 @@ fn is_named(root: &Value, name: &str) -> bool {
 }
 
 /// The layer of `--set key=value` flags.
-pub(crate) fn sets(sets: &[String], tickets: &mut Tickets, found: &mut Diagnostics) -> Layer {
+pub(crate) fn sets(
+    sets: &[String],
+    provenances: &mut Provenances,
+    found: &mut Diagnostics,
+) -> Value {
     let mut layer = empty();
     for set in sets {
         let Some((key, value)) = set.split_once('=') else {
@@ -223,14 +224,14 @@ pub(crate) fn sets(sets: &[String], tickets: &mut Tickets, found: &mut Diagnosti
         };
         let origin = Origin::Flag(key.trim().to_owned());
         match dotted(key) {
-            Some(keys) => add(&mut layer, &keys, unquoted(value), origin, tickets),
+            Some(keys) => add(&mut layer, &keys, unquoted(value), origin, provenances),
             None => found.push(Diagnostic::error("", origin, "this is not a dotted key")),
         }
     }
-    Layer::new(layer)
+    layer
 }
 
-/// Splits a dotted key as TOML does.
+/// The parts of a dotted key in TOML's syntax.
 pub(super) fn dotted(key: &str) -> Option<Vec<String>> {
     let line = format!("{key} = 0");
     let table = DeTable::parse(&line).ok()?;
@@ -262,16 +263,20 @@ pub(crate) fn unquoted(text: &str) -> String {
 }
 
 /// A value from outside; a TOML array or table is parsed, anything else stays a text.
-pub(super) fn outside(text: String, mut ticket: Ticket, tickets: &mut Tickets) -> Value {
+pub(super) fn outside(
+    text: String,
+    mut provenance: Provenance,
+    provenances: &mut Provenances,
+) -> Value {
     let structured = text.trim_start().starts_with(['[', '{']);
     let parsed = structured.then(|| DeValue::parse(text.trim()).ok());
     let Some(parsed) = parsed.flatten() else {
-        return stamped(tickets.issue(ticket), text);
+        return provenances.value(provenance, text);
     };
-    let inner = tickets.issue(Ticket { text: false, ..ticket.clone() });
-    ticket.raw = Some(Arc::from(text.as_str()));
-    let value = overriding(parsed.get_ref(), inner, tickets);
-    stamped(tickets.issue(ticket), value.kind)
+    let inner = provenances.add(Provenance { text: false, ..provenance.clone() });
+    let kind = overriding(parsed.get_ref(), inner, provenances).kind;
+    provenance.raw = Some(Arc::from(text.as_str()));
+    provenances.value(provenance, kind)
 }
 
 /// Adds `keys = value`.
@@ -280,40 +285,42 @@ fn add(
     keys: &[String],
     value: impl Into<String>,
     origin: Origin,
-    tickets: &mut Tickets,
+    provenances: &mut Provenances,
 ) {
-    let ticket = Ticket { current: true, text: true, ..Ticket::new(origin) };
-    let value = outside(value.into(), ticket, tickets);
-    let ticket = value.origin().map(str::to_owned);
-    let mut root = below_keys(keys, value, |below| Value::new(ticket.as_ref(), below));
+    let provenance = Provenance { current: true, text: true, ..Provenance::new(origin) };
+    let value = outside(value.into(), provenance, provenances);
+    let origin = value.origin().map(str::to_owned);
+    let mut root = below_keys(keys, value, |below| Value::new(origin.as_ref(), below));
     normalise::root(&mut root);
-    merge(layer, &root);
+    merge(layer, root);
 }
 
-/// `value` inside a table for each key.
 fn below_keys(keys: &[String], value: Value, wrap: impl Fn(Map<String, Value>) -> Value) -> Value {
     keys.iter().rev().fold(value, |below, key| wrap(Map::from_iter([(key.clone(), below)])))
 }
 
-fn overriding(value: &DeValue<'_>, ticket: usize, tickets: &mut Tickets) -> Value {
+fn overriding(value: &DeValue<'_>, provenance: usize, provenances: &mut Provenances) -> Value {
     match value {
         DeValue::Table(table) => {
             let entries = table.iter().map(|(key, value)| {
-                let value = overriding(value.get_ref(), ticket, tickets);
+                let value = overriding(value.get_ref(), provenance, provenances);
                 (key.get_ref().to_string(), value)
             });
-            stamped(ticket, entries.collect::<Map<_, _>>())
+            stamped(provenance, entries.collect::<Map<_, _>>())
         }
         DeValue::Array(items) => {
-            let items = items.iter().map(|item| overriding(item.get_ref(), ticket, tickets));
-            stamped(ticket, items.collect::<Vec<_>>())
+            let items =
+                items.iter().map(|item| overriding(item.get_ref(), provenance, provenances));
+            stamped(provenance, items.collect::<Vec<_>>())
         }
         scalar => match scalar_kind(scalar) {
-            Some(kind) => stamped(ticket, kind),
+            Some(kind) => stamped(provenance, kind),
             None => {
-                let broken =
-                    Ticket { broken: Some(TOO_LARGE.into()), ..tickets.all[ticket].clone() };
-                stamped(tickets.issue(broken), ValueKind::Nil)
+                let broken = Provenance {
+                    broken: Some(TOO_LARGE.into()),
+                    ..Provenance::clone(&provenances.0[provenance])
+                };
+                provenances.value(broken, ValueKind::Nil)
             }
         },
     }

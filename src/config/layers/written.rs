@@ -1,147 +1,132 @@
-//! Layers from TOML: files with their spans, and the built-in defaults.
+//! Layers of TOML text: files, and the built-in defaults.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use config::{Map, Value, ValueKind};
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::super::diagnostic::{Diagnostic, Diagnostics, Origin, SourceFile};
 use super::super::file::foreign;
 use super::super::interpolate::{Environment, interpolate};
 use super::super::normalise;
+use super::super::schema::ExecutionConfig;
 use super::overriding::outside;
-use super::{Layer, TOO_LARGE, Ticket, Tickets, empty, scalar_kind, stamped};
+use super::{Provenance, Provenances, TOO_LARGE, empty, scalar_kind};
 
-/// Most syntax errors that are reported, since one may cause all others.
+/// Most syntax errors that are reported, as one of them may cause many others.
 const MISTAKES: usize = 1000;
 
 /// The layer of built-in defaults.
-pub(crate) fn defaults(tickets: &mut Tickets) -> Layer {
-    let text = include_str!("../defaults.toml");
+pub(crate) fn defaults(provenances: &mut Provenances) -> Value {
+    let cores = ExecutionConfig::default().cores;
+    let text = include_str!("../defaults.toml")
+        .replace("[execution]\n", &format!("[execution]\ncores = {cores}\n"));
     let mut reader = FileReader {
         file: Arc::new(SourceFile::new("defaults", text)),
         environment: &Environment::default(),
-        tickets,
+        provenances,
         found: &mut Diagnostics::default(),
         written: false,
     };
-    reader.read().unwrap_or(Layer::new(empty()))
+    reader.read().unwrap_or_else(empty)
 }
 
-/// The layer of a file; `None` if its syntax is broken. Mistakes go to `found`.
+/// The layer of a file; its mistakes go to `found`. `None` if its syntax is wrong.
 pub(crate) fn file(
     file: Arc<SourceFile>,
     environment: &Environment,
-    tickets: &mut Tickets,
+    provenances: &mut Provenances,
     found: &mut Diagnostics,
-) -> Option<Layer> {
-    let mut reader = FileReader { file, environment, tickets, found, written: true };
+) -> Option<Value> {
+    let mut reader = FileReader { file, environment, provenances, found, written: true };
     reader.read()
 }
 
 struct FileReader<'a> {
     file: Arc<SourceFile>,
     environment: &'a Environment,
-    tickets: &'a mut Tickets,
+    provenances: &'a mut Provenances,
     found: &'a mut Diagnostics,
     /// False for built-in defaults, which have no place to show.
     written: bool,
 }
 
 impl FileReader<'_> {
-    fn read(&mut self) -> Option<Layer> {
+    fn read(&mut self) -> Option<Value> {
         let file = self.file.clone();
         let (table, errors) = DeTable::parse_recoverable(file.text());
         if !errors.is_empty()
             && let Some(hint) = foreign(self.file.path(), self.file.text())
         {
-            let origin = self.origin(0..0, 0..0, None);
-            let mistake = Diagnostic::error("", origin, "this is not TOML");
+            let mistake = Diagnostic::error("", self.origin(0..0, 0..0), "this is not TOML");
             self.found.push(mistake.help(hint));
             return None;
         }
         for error in errors.iter().take(MISTAKES) {
             let span = error.span().unwrap_or(0..0);
-            let origin = self.origin(span.clone(), span, None);
+            let origin = self.origin(span.clone(), span);
             self.found.push(Diagnostic::error("", origin, error.message()));
         }
         if !errors.is_empty() {
             return None;
         }
-        let whole = self.tickets.issue(Ticket::new(Origin::Code(String::new())));
-        let mut root = self.table(table.get_ref(), whole);
+        let table = self.table(table.into_inner());
+        let whole = Provenance::new(Origin::Code(String::new()));
+        let mut root = self.provenances.value(whole, ValueKind::Table(table));
         normalise::root(&mut root);
-        Some(Layer::new(root))
+        Some(root)
     }
 
-    fn origin(
-        &self,
-        key: std::ops::Range<usize>,
-        value: std::ops::Range<usize>,
-        variable: Option<String>,
-    ) -> Origin {
+    fn origin(&self, key: Range<usize>, value: Range<usize>) -> Origin {
         if self.written {
-            Origin::File { file: self.file.clone(), key, value, variable }
+            Origin::File { file: self.file.clone(), key, value, variable: None }
         } else {
             Origin::Code(String::new())
         }
     }
 
-    fn table(&mut self, table: &DeTable<'_>, ticket: usize) -> Value {
-        let mut out = Map::new();
-        for (key, value) in table {
-            let value = self.value(key.span(), value.span(), value.get_ref());
-            out.insert(key.get_ref().to_string(), value);
-        }
-        stamped(ticket, out)
+    fn table(&mut self, table: DeTable<'_>) -> Map<String, Value> {
+        (table.into_iter())
+            .map(|(key, value)| {
+                let value = self.value(key.span(), value);
+                (key.into_inner().into_owned(), value)
+            })
+            .collect()
     }
 
-    fn value(
-        &mut self,
-        key: std::ops::Range<usize>,
-        span: std::ops::Range<usize>,
-        value: &DeValue<'_>,
-    ) -> Value {
-        let mut ticket = Ticket::new(self.origin(key, span.clone(), None));
-        match value {
-            DeValue::Table(table) => {
-                let ticket = self.tickets.issue(ticket);
-                self.table(table, ticket)
-            }
+    fn value(&mut self, key: Range<usize>, value: Spanned<DeValue<'_>>) -> Value {
+        let mut provenance = Provenance::new(self.origin(key, value.span()));
+        let kind = match value.into_inner() {
+            DeValue::Table(table) => ValueKind::Table(self.table(table)),
             DeValue::Array(items) => {
-                let items =
-                    items.iter().map(|item| self.value(item.span(), item.span(), item.get_ref()));
-                let out: Vec<Value> = items.collect();
-                stamped(self.tickets.issue(ticket), out)
+                let items = items.into_iter().map(|item| self.value(item.span(), item));
+                ValueKind::Array(items.collect())
             }
-            DeValue::String(text) => {
-                let text = match interpolate(text, self.environment) {
-                    Ok(None) => text.to_string(),
-                    Ok(Some(taken)) => {
-                        ticket.text = !taken.literal;
-                        ticket.current = taken.variable.is_some();
-                        if let Origin::File { variable, .. } = &mut ticket.origin {
-                            *variable = taken.variable;
-                        }
-                        if ticket.text {
-                            return outside(taken.value, ticket, self.tickets);
-                        }
-                        taken.value
+            DeValue::String(text) => match interpolate(&text, self.environment) {
+                Ok(None) => text.into_owned().into(),
+                Ok(Some(taken)) => {
+                    provenance.text = !taken.literal;
+                    provenance.current = taken.variable.is_some();
+                    if let Origin::File { variable, .. } = &mut provenance.origin {
+                        *variable = taken.variable;
                     }
-                    Err(message) => {
-                        ticket.broken = Some(message);
-                        return stamped(self.tickets.issue(ticket), ValueKind::Nil);
+                    if provenance.text {
+                        return outside(taken.value, provenance, self.provenances);
                     }
-                };
-                stamped(self.tickets.issue(ticket), text)
-            }
-            scalar => {
-                let kind = scalar_kind(scalar).unwrap_or_else(|| {
-                    ticket.broken = Some(TOO_LARGE.into());
+                    taken.value.into()
+                }
+                Err(message) => {
+                    provenance.broken = Some(message);
                     ValueKind::Nil
-                });
-                stamped(self.tickets.issue(ticket), kind)
-            }
-        }
+                }
+            },
+            scalar => scalar_kind(&scalar).unwrap_or_else(|| {
+                provenance.broken = Some(TOO_LARGE.into());
+                ValueKind::Nil
+            }),
+        };
+        self.provenances.value(provenance, kind)
     }
 }
