@@ -59,7 +59,7 @@ pub mod chaos;
 pub mod compare;
 pub mod config;
 pub mod dead;
-pub mod graph;
+pub mod diagram;
 #[cfg(feature = "http")]
 mod http;
 pub mod plan;

@@ -1,6 +1,6 @@
 //! `graph`.
 
-use gopherworks::graph::{Copies, Format, Picture};
+use gopherworks::diagram::{Copies, Format, Picture};
 
 use super::{Drawing, Failed, GraphArgs, code, load, overrides, print};
 

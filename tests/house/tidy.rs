@@ -100,7 +100,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         // A drawing is a pure function of a config.
-        rooms: &["src/graph"],
+        rooms: &["src/diagram"],
         banned: &[
             "actix::",
             "gopherworks_pipeline::",
@@ -296,7 +296,7 @@ fn planted_mistakes_are_caught() {
     ));
     assert!(caught("src/config/schema.rs", "pub use gopherworks_pipeline::book::Book;"));
     assert!(caught("src/plan/graph.rs", "use crate::topology::Topology;"));
-    assert!(caught("src/graph/svg.rs", "use std::fs::File;"));
+    assert!(caught("src/diagram/svg.rs", "use std::fs::File;"));
     assert!(caught("tests/x.rs", "std::thread::sleep(d);"));
     assert!(caught("src/x.rs", &"\n".repeat(LONGEST + 1)));
 }

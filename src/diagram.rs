@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use gopherworks::TopologyConfig;
-//! use gopherworks::graph::{Copies, Format, Picture};
+//! use gopherworks::diagram::{Copies, Format, Picture};
 //!
 //! let config = TopologyConfig::builder("two")
 //!     .copies("lane", 2)
