@@ -132,7 +132,7 @@ impl Loaded {
             Ok(file::Contents { text, apart }) => {
                 let path = if path.as_os_str() == STANDARD_STREAM { STDIN.as_ref() } else { path };
                 let file = SourceFile::new(path, text).apart(apart);
-                Self::judge(file, catalog, overrides)
+                Self::validate(file, catalog, overrides)
             }
             Err(why) => {
                 let mut found = Diagnostics::default();
@@ -153,10 +153,10 @@ impl Loaded {
         catalog: &Catalog,
         overrides: &Overrides,
     ) -> Result<Self, Diagnostics> {
-        Self::judge(SourceFile::new(path.as_ref(), text), catalog, overrides)
+        Self::validate(SourceFile::new(path.as_ref(), text), catalog, overrides)
     }
 
-    fn judge(
+    fn validate(
         file: SourceFile,
         catalog: &Catalog,
         overrides: &Overrides,
@@ -216,7 +216,7 @@ impl Loaded {
         let aliases = reading.aliases.into_inner().into_iter().collect();
         let places = Places { tree, aliases };
         let mut found = reading.found.into_inner();
-        let (plan, judged) = crate::plan::resolve(
+        let (plan, more) = crate::plan::resolve(
             &config,
             catalog,
             &|keys: &[&str]| places.locate(keys),
@@ -227,8 +227,7 @@ impl Loaded {
         let mut known = BTreeSet::from_iter(known);
         // A mistake without a path excuses no other.
         known.remove("");
-        let news = judged.into_iter();
-        found.extend(news.filter(|mistake| !follows(&mistake.path, &known)));
+        found.extend(more.into_iter().filter(|mistake| !follows(&mistake.path, &known)));
         let piles = plan.iter().flat_map(|plan| &plan.piles).filter(|_| path == Path::new(STDIN));
         for pile in piles.filter(|pile| pile.reads.iter().any(|read| read == STANDARD_STREAM)) {
             let keys = ["piles", label::base(&pile.name), "source", "path"];

@@ -352,12 +352,12 @@ fn written<'a>(path: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// Collects diagnostics and locates the values they refer to.
-pub(crate) struct Judge<'a> {
+pub(crate) struct Validator<'a> {
     locate: &'a dyn Fn(&[&str]) -> Origin,
     found: Diagnostics,
 }
 
-impl Judge<'_> {
+impl Validator<'_> {
     fn error(&self, path: &[&str], message: impl Into<String>) -> Diagnostic {
         let path = written(path);
         Diagnostic::error(path.join("."), (self.locate)(&path), message)

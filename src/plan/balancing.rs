@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Judge;
+use super::Validator;
 use super::limits;
 use crate::config::label::base;
 use crate::config::limits::MOST_PLACES;
@@ -20,83 +20,83 @@ mod rings;
 pub(super) use plans::{numbered, plans};
 
 /// Checks each balancer and requester by itself.
-pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
+pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
     for (name, balancer) in &config.balancers {
-        workers(judge, name, &balancer.workers);
-        policy(judge, name, balancer);
-        spread(judge, name, balancer);
+        workers(validator, name, &balancer.workers);
+        policy(validator, name, balancer);
+        spread(validator, name, balancer);
         let path = |key| ["balancers", name, key];
         let message = "a queue of 0 admits nothing";
-        judge.ensure(balancer.queue != Some(0), &path("queue"), message);
+        validator.ensure(balancer.queue != Some(0), &path("queue"), message);
         if balancer.queue.is_none() && balancer.full == FullConfig::Reject {
             let message = "nothing is refused: the queue is unbounded";
-            let warning = judge.warning(&path("full"), message);
-            judge.report(warning);
+            let warning = validator.warning(&path("full"), message);
+            validator.report(warning);
         }
-        retries(judge, name, balancer);
-        resilience::check(judge, name, balancer);
+        retries(validator, name, balancer);
+        resilience::check(validator, name, balancer);
     }
-    rings::check(judge, config);
+    rings::check(validator, config);
     for (name, requester) in &config.requesters {
-        load(judge, name, requester);
+        load(validator, name, requester);
         let message = "requests need at least one key";
-        judge.ensure(requester.keys != Some(0), &["requesters", name, "keys"], message);
+        validator.ensure(requester.keys != Some(0), &["requesters", name, "keys"], message);
     }
 }
 
-fn workers(judge: &mut Judge<'_>, name: &str, workers: &WorkersConfig) {
+fn workers(validator: &mut Validator<'_>, name: &str, workers: &WorkersConfig) {
     let path = |key| ["balancers", name, "workers", key];
     let (count, each) = (workers.count, workers.concurrency);
     let message = "a balancer needs at least one worker";
-    judge.ensure(count > 0, &path("count"), message);
+    validator.ensure(count > 0, &path("count"), message);
     let message = "a worker serves at least one request at a time";
-    judge.ensure(each > 0, &path("concurrency"), message);
+    validator.ensure(each > 0, &path("concurrency"), message);
     if u64::from(count) * u64::from(each) > MOST_PLACES.into() {
         let key = if count > MOST_PLACES { "count" } else { "concurrency" };
         let message = format!(
             "the workers of `{name}` would serve {} requests at a time; at most {MOST_PLACES}",
             u64::from(count) * u64::from(each)
         );
-        judge.ensure(false, &path(key), &message);
+        validator.ensure(false, &path(key), &message);
     }
 }
 
-fn policy(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
+fn policy(validator: &mut Validator<'_>, name: &str, balancer: &BalancerConfig) {
     let path = |key| ["balancers", name, "policy", key];
-    let aged = |judge: &mut Judge<'_>, ageing: f64| {
+    let aged = |validator: &mut Validator<'_>, ageing: f64| {
         let message = "ageing is a number of at least 0";
-        judge.ensure(ageing >= 0.0 && ageing.is_finite(), &path("ageing"), message);
+        validator.ensure(ageing >= 0.0 && ageing.is_finite(), &path("ageing"), message);
     };
     match balancer.policy {
         PolicyConfig::Central { per_worker, .. } => {
             let message = "a worker holds at least one request at a time";
-            judge.ensure(per_worker > 0, &path("per_worker"), message);
+            validator.ensure(per_worker > 0, &path("per_worker"), message);
         }
-        PolicyConfig::ShortFirst { ageing } => aged(judge, ageing),
+        PolicyConfig::ShortFirst { ageing } => aged(validator, ageing),
         PolicyConfig::Reserve { workers, short, ageing } => {
             let message = "at least one worker is reserved";
-            judge.ensure(workers > 0, &path("workers"), message);
+            validator.ensure(workers > 0, &path("workers"), message);
             let count = balancer.workers.count;
             if workers >= count && workers > 0 && count > 0 {
                 let message = format!(
                     "all workers of `{name}` ({count}) would be reserved for short requests: no \
                      worker is left for the others"
                 );
-                let other = judge.locate(&["balancers", name, "workers", "count"]);
-                let mistake = judge.error(&path("workers"), message);
-                judge.report(mistake.related(other, "all workers"));
+                let other = validator.locate(&["balancers", name, "workers", "count"]);
+                let mistake = validator.error(&path("workers"), message);
+                validator.report(mistake.related(other, "all workers"));
             }
             let message = "a short request must take longer than 0";
-            judge.ensure(!short.is_zero(), &path("short"), message);
-            aged(judge, ageing);
+            validator.ensure(!short.is_zero(), &path("short"), message);
+            aged(validator, ageing);
         }
         PolicyConfig::LatencyAware { decay } => {
             let message = "a decay must take longer than 0";
-            judge.ensure(!decay.is_zero(), &path("decay"), message);
+            validator.ensure(!decay.is_zero(), &path("decay"), message);
         }
         PolicyConfig::Affinity { bound } => {
             let message = "a bound is a number of at least 1";
-            judge.ensure(bound >= 1.0 && bound.is_finite(), &path("bound"), message);
+            validator.ensure(bound >= 1.0 && bound.is_finite(), &path("bound"), message);
         }
         PolicyConfig::LeastLoaded
         | PolicyConfig::TwoChoices
@@ -106,16 +106,16 @@ fn policy(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
 }
 
 /// Checks `replicate` and `hedge`.
-fn spread(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
+fn spread(validator: &mut Validator<'_>, name: &str, balancer: &BalancerConfig) {
     let path = |key| ["balancers", name, key];
     if let Some(hedge) = balancer.hedge {
-        self::hedge(judge, name, hedge);
+        self::hedge(validator, name, hedge);
         if balancer.replicate.is_some() {
-            let mistake = judge
+            let mistake = validator
                 .error(&path("hedge"), "`replicate` and `hedge` exclude each other")
                 .at_key()
-                .related(judge.locate(&path("replicate")), "the other one");
-            judge.report(mistake);
+                .related(validator.locate(&path("replicate")), "the other one");
+            validator.report(mistake);
         }
     }
     let count = balancer.workers.count;
@@ -125,54 +125,56 @@ fn spread(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
             let message = format!(
                 "balancer `{name}` has one worker; hedging and replication need at least two"
             );
-            let other = judge.locate(&["balancers", name, "workers"]);
-            let mistake = judge.error(&path(key), message);
-            judge.report(mistake.related(other, "its workers"));
+            let other = validator.locate(&["balancers", name, "workers"]);
+            let mistake = validator.error(&path(key), message);
+            validator.report(mistake.related(other, "its workers"));
         }
         if balancer.idempotent == Some(false) {
             let message =
                 format!("`{key}` executes a request more than once, so it has to be idempotent");
-            let mistake = judge
+            let mistake = validator
                 .error(&path("idempotent"), message)
-                .related(judge.locate(&path(key)), "this sends a request to several workers");
-            judge.report(mistake);
+                .related(validator.locate(&path(key)), "this sends a request to several workers");
+            validator.report(mistake);
         }
     }
     if let Some(ReplicateConfig::Some(copies)) = balancer.replicate {
         let message = "a replicated request goes to at least 2 workers";
-        judge.ensure(copies >= 2, &path("replicate"), message);
+        validator.ensure(copies >= 2, &path("replicate"), message);
         if copies > count && copies >= 2 && count > 1 {
             let message = format!("`{name}` has {count} workers, which is less than {copies}");
-            let other = judge.locate(&["balancers", name, "workers", "count"]);
-            let mistake = judge.error(&path("replicate"), message);
+            let other = validator.locate(&["balancers", name, "workers", "count"]);
+            let mistake = validator.error(&path("replicate"), message);
             let mistake = mistake.related(other, "its workers");
-            judge.report(mistake.help("`replicate = \"all\"` sends each request to every worker"));
+            validator
+                .report(mistake.help("`replicate = \"all\"` sends each request to every worker"));
         }
     }
 }
 
-fn hedge(judge: &mut Judge<'_>, name: &str, hedge: HedgeConfig) {
+fn hedge(validator: &mut Validator<'_>, name: &str, hedge: HedgeConfig) {
     let whole = ["balancers", name, "hedge"];
     let path = |key| ["balancers", name, "hedge", key];
     match (hedge.after, hedge.percentile) {
         (Some(_), Some(_)) => {
             let message = "`after` and `percentile` exclude each other";
-            let mistake = judge.error(&path("percentile"), message).at_key();
-            judge.report(mistake.related(judge.locate(&path("after")), "the other one"));
+            let mistake = validator.error(&path("percentile"), message).at_key();
+            validator.report(mistake.related(validator.locate(&path("after")), "the other one"));
         }
         (None, None) => {
-            let mistake = judge.error(&whole, "`after` or `percentile` is missing");
-            judge.report(mistake.help("write `hedge = \"30ms\"`, or `{ percentile = 0.95 }`"));
+            let mistake = validator.error(&whole, "`after` or `percentile` is missing");
+            validator.report(mistake.help("write `hedge = \"30ms\"`, or `{ percentile = 0.95 }`"));
         }
         (Some(after), None) if after.is_zero() => {
-            let mistake = judge.error(&path("after"), "a hedge must wait longer than 0");
-            judge.report(mistake.help("`replicate = 2` sends each request to two workers at once"));
+            let mistake = validator.error(&path("after"), "a hedge must wait longer than 0");
+            validator
+                .report(mistake.help("`replicate = 2` sends each request to two workers at once"));
         }
         (None, Some(share)) if !(share > 0.0 && share < 1.0) => {
             let message = "a percentile is a share between 0 and 1";
-            let mistake = judge.error(&path("percentile"), message);
+            let mistake = validator.error(&path("percentile"), message);
             let meant = share / 100.0;
-            judge.report(if share > 1.0 && meant < 1.0 {
+            validator.report(if share > 1.0 && meant < 1.0 {
                 mistake.help(format!("write {meant} for {share} %"))
             } else {
                 mistake
@@ -182,18 +184,19 @@ fn hedge(judge: &mut Judge<'_>, name: &str, hedge: HedgeConfig) {
     }
     let message = "a budget is a share above 0 and up to 1";
     let right = hedge.budget > 0.0 && hedge.budget <= 1.0;
-    judge.ensure(right, &path("budget"), message);
+    validator.ensure(right, &path("budget"), message);
 }
 
-fn retries(judge: &mut Judge<'_>, name: &str, balancer: &BalancerConfig) {
+fn retries(validator: &mut Validator<'_>, name: &str, balancer: &BalancerConfig) {
     let path = ["balancers", name, "max_attempts"];
     let said = balancer.max_attempts;
     let message = "a request needs at least one attempt";
-    judge.ensure(said != Some(0), &path, message);
+    validator.ensure(said != Some(0), &path, message);
     if said.is_some_and(|attempts| attempts > 1) && !idempotent(balancer) {
         let message = format!("`{name}` never retries: it is not idempotent");
-        let warning = judge.warning(&path, message);
-        judge.report(warning.help("set `idempotent = true` if a request may be executed twice"));
+        let warning = validator.warning(&path, message);
+        validator
+            .report(warning.help("set `idempotent = true` if a request may be executed twice"));
     }
 }
 
@@ -204,69 +207,69 @@ fn idempotent(balancer: &BalancerConfig) -> bool {
     balancer.idempotent.unwrap_or(several)
 }
 
-fn load(judge: &mut Judge<'_>, name: &str, requester: &RequesterConfig) {
+fn load(validator: &mut Validator<'_>, name: &str, requester: &RequesterConfig) {
     let whole = ["requesters", name, "load"];
     let path = |key| ["requesters", name, "load", key];
-    let some = |judge: &mut Judge<'_>, requests: Option<u64>| {
+    let some = |validator: &mut Validator<'_>, requests: Option<u64>| {
         let message = "a requester makes at least one request";
-        judge.ensure(requests != Some(0), &path("requests"), message);
+        validator.ensure(requests != Some(0), &path("requests"), message);
     };
     match requester.load {
         LoadConfig::Closed { count, think, requests } => {
             let message = "a closed load has at least one client";
-            judge.ensure(count > 0, &path("count"), message);
-            limits::span(judge, &path("think"), think);
-            some(judge, requests);
+            validator.ensure(count > 0, &path("count"), message);
+            limits::span(validator, &path("think"), think);
+            some(validator, requests);
         }
         LoadConfig::Open { rate, utilisation, requests, .. } => {
             for (key, said) in [("rate", rate), ("utilisation", utilisation)] {
                 let right = said.is_none_or(|said| said > 0.0 && said.is_finite());
-                judge.ensure(right, &path(key), &format!("a {key} is a number above 0"));
+                validator.ensure(right, &path(key), &format!("a {key} is a number above 0"));
             }
             if rate.is_some() && utilisation.is_some() {
                 let message = "`rate` and `utilisation` exclude each other";
-                let mistake = judge.error(&path("utilisation"), message).at_key();
-                judge.report(mistake.related(judge.locate(&path("rate")), "the other one"));
+                let mistake = validator.error(&path("utilisation"), message).at_key();
+                validator.report(mistake.related(validator.locate(&path("rate")), "the other one"));
             }
             if rate.is_none() && utilisation.is_none() {
-                let mistake = judge.error(&whole, "`rate` or `utilisation` is missing");
-                judge.report(mistake.help("write `rate = 100` for 100 requests a second"));
+                let mistake = validator.error(&whole, "`rate` or `utilisation` is missing");
+                validator.report(mistake.help("write `rate = 100` for 100 requests a second"));
             }
-            some(judge, requests);
+            some(validator, requests);
         }
-        LoadConfig::Batch { requests } => some(judge, Some(requests)),
+        LoadConfig::Batch { requests } => some(validator, Some(requests)),
         LoadConfig::Http(ref http) => {
-            some(judge, http.requests);
-            http::check(judge, name, http);
+            some(validator, http.requests);
+            http::check(validator, name, http);
         }
     }
     let batch = matches!(requester.load, LoadConfig::Batch { .. });
     if requester.order == OrderConfig::Input && !batch {
         let message = "`order` applies only to the answers of a batch";
-        let warning = judge.warning(&["requesters", name, "order"], message);
-        judge.report(warning);
+        let warning = validator.warning(&["requesters", name, "order"], message);
+        validator.report(warning);
     }
 }
 
 /// Checks references to balancers in an unfolded config; false if one is unresolved. With `holes`,
 /// some node could not be read, so unused balancers are not reported.
-pub(super) fn graph(judge: &mut Judge<'_>, config: &TopologyConfig, holes: bool) -> bool {
+pub(super) fn graph(validator: &mut Validator<'_>, config: &TopologyConfig, holes: bool) -> bool {
     let mut right = true;
     let bases: BTreeSet<&str> = config.balancers.keys().map(|name| base(name)).collect();
     for (name, requester) in &config.requesters {
-        right &= leads(judge, config, (name, &requester.to), &bases);
+        right &= leads(validator, config, (name, &requester.to), &bases);
     }
-    right &= joins(judge, config);
+    right &= joins(validator, config);
     if right && !holes {
         let asked = asked(config);
         let idle = config.balancers.keys();
         for name in idle.filter(|name| !asked.contains(name.as_str())) {
             let message = format!("the balancer `{name}` is not used");
-            let warning = judge.warning(&["balancers", name], message).at_key();
-            judge.report(warning);
+            let warning = validator.warning(&["balancers", name], message).at_key();
+            validator.report(warning);
         }
     }
-    overload(judge, config);
+    overload(validator, config);
     right
 }
 
@@ -291,7 +294,7 @@ fn joined(config: &TopologyConfig) -> Vec<(Vec<String>, &str)> {
 }
 
 /// Checks works and burns that delegate to a balancer; true if each names an existing one.
-fn joins(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
+fn joins(validator: &mut Validator<'_>, config: &TopologyConfig) -> bool {
     let mut right = true;
     let bases: BTreeSet<&str> = config.balancers.keys().map(|name| base(name)).collect();
     for (path, to) in joined(config) {
@@ -300,8 +303,8 @@ fn joins(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
             && config.crews[name].work.len() > 1
         {
             let message = "a balancer must be the only work of a crew: use several crews";
-            let mistake = judge.error(&path, message);
-            judge.report(mistake);
+            let mistake = validator.error(&path, message);
+            validator.report(mistake);
         }
         if config.balancers.contains_key(to) {
             continue;
@@ -309,10 +312,10 @@ fn joins(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
         right = false;
         if !bases.contains(base(to)) {
             let known = config.balancers.keys().map(|name| base(name));
-            let mistake = judge
+            let mistake = validator
                 .error(&[&path[..], &["to"]].concat(), format!("no balancer is called `{to}`"))
                 .suggest(nearest(base(to), known));
-            judge.report(mistake);
+            validator.report(mistake);
         }
     }
     right
@@ -327,7 +330,7 @@ fn asked(config: &TopologyConfig) -> BTreeSet<&str> {
 }
 
 fn leads(
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
     config: &TopologyConfig,
     (name, to): (&str, &str),
     bases: &BTreeSet<&str>,
@@ -350,21 +353,21 @@ fn leads(
     let path = ["requesters", name, "to"];
     let mistake = match other.iter().find(|(is, _)| *is) {
         Some((_, what)) => {
-            judge.error(&path, format!("`{to}` is {what}: a requester asks a balancer"))
+            validator.error(&path, format!("`{to}` is {what}: a requester asks a balancer"))
         }
         None => {
             let known = config.balancers.keys().map(|name| base(name));
             let near = nearest(base(to), known);
-            let mistake = judge.error(&path, format!("no balancer is called `{to}`"));
+            let mistake = validator.error(&path, format!("no balancer is called `{to}`"));
             mistake.suggest(near)
         }
     };
-    judge.report(mistake);
+    validator.report(mistake);
     false
 }
 
 /// Warns if the requested utilisation of a balancer's workers adds up to 1 or more.
-fn overload(judge: &mut Judge<'_>, config: &TopologyConfig) {
+fn overload(validator: &mut Validator<'_>, config: &TopologyConfig) {
     let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
     let asking = |requester: &RequesterConfig| match requester.load {
         LoadConfig::Open { utilisation, .. } => utilisation,
@@ -388,7 +391,7 @@ fn overload(judge: &mut Judge<'_>, config: &TopologyConfig) {
             requester.to,
             (all * 1000.0).round() / 1000.0
         );
-        let warning = judge.warning(&["requesters", name, "load", "utilisation"], message);
-        judge.report(warning);
+        let warning = validator.warning(&["requesters", name, "load", "utilisation"], message);
+        validator.report(warning);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Judge, memory};
+use super::{Validator, memory};
 use crate::catalog::units::{Size, Time, parse_size};
 use crate::config::label::product;
 use crate::config::limits::{self, grouped};
@@ -13,44 +13,44 @@ use crate::config::schema::{
 };
 
 /// Reports each number above its upper bound.
-pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
+pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
     for (name, pile) in &config.piles {
-        let node = Node(judge, vec!["piles", name]);
+        let node = Node(validator, vec!["piles", name]);
         store(node, pile.capacity, pile.exclusive, pile.max_attempts);
     }
     for (name, dump) in &config.dumps {
-        let node = Node(judge, vec!["dumps", name]);
+        let node = Node(validator, vec!["dumps", name]);
         store(node, dump.capacity, dump.exclusive, dump.max_attempts);
     }
     for (name, fire) in &config.incinerators {
-        slots(&mut Node(judge, vec!["incinerators", name]), fire.exclusive);
+        slots(&mut Node(validator, vec!["incinerators", name]), fire.exclusive);
     }
     for (name, crew) in &config.crews {
-        self::crew(Node(judge, vec!["crews", name]), crew);
+        self::crew(Node(validator, vec!["crews", name]), crew);
     }
     for (name, relay) in &config.relays {
-        let mut node = Node(judge, vec!["relays", name]);
+        let mut node = Node(validator, vec!["relays", name]);
         node.count(&["books"], relay.books, limits::MOST_BOOKS);
     }
     for (name, balancer) in &config.balancers {
-        self::balancer(Node(judge, vec!["balancers", name]), balancer);
+        self::balancer(Node(validator, vec!["balancers", name]), balancer);
     }
     for (name, requester) in &config.requesters {
-        self::requester(Node(judge, vec!["requesters", name]), requester);
+        self::requester(Node(validator, vec!["requesters", name]), requester);
     }
-    let mut execution = Node(judge, vec!["execution"]);
+    let mut execution = Node(validator, vec!["execution"]);
     execution.count(&["cores"], Some(config.execution.cores), limits::MOST_CORES);
     execution.time(&["drain_deadline"], config.execution.drain_deadline);
-    supervision(Node(judge, vec!["supervision"]), &config.supervision);
-    Node(judge, vec!["model"]).time(&["t1"], config.model.t1);
+    supervision(Node(validator, vec!["supervision"]), &config.supervision);
+    Node(validator, vec!["model"]).time(&["t1"], config.model.t1);
     for (name, fault) in &config.faults {
-        self::fault(Node(judge, vec!["faults", name]), fault);
+        self::fault(Node(validator, vec!["faults", name]), fault);
     }
-    Node(judge, vec!["expect"]).time(&["recovery_p99"], config.expect.recovery_p99);
+    Node(validator, vec!["expect"]).time(&["recovery_p99"], config.expect.recovery_p99);
 }
 
 /// The config path of a node, with methods to check its keys.
-struct Node<'a, 'j>(&'a mut Judge<'j>, Vec<&'a str>);
+struct Node<'a, 'j>(&'a mut Validator<'j>, Vec<&'a str>);
 
 impl Node<'_, '_> {
     fn refuse(&mut self, keys: &[&str], message: String) {
@@ -325,13 +325,13 @@ fn generated(config: &TopologyConfig) -> u64 {
 
 /// Checks totals over all copies, and warns if the topology needs more memory than this machine
 /// has. False if a total is too large.
-pub(super) fn sums(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
+pub(super) fn sums(validator: &mut Validator<'_>, config: &TopologyConfig) -> bool {
     let copies = |name: &str| super::unfold::copies_of(config, name);
     let mut whole = true;
-    let mut most = |judge: &mut Judge<'_>, path: &str, said: u64, most: u64, what: &str| {
+    let mut most = |validator: &mut Validator<'_>, path: &str, said: u64, most: u64, what: &str| {
         if said > most {
             let message = format!("{} {what} in all: at most {}", grouped(said), grouped(most));
-            judge.ensure(false, &[path], &message);
+            validator.ensure(false, &[path], &message);
             whole = false;
         }
     };
@@ -340,7 +340,7 @@ pub(super) fn sums(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
         let own = copies(name).saturating_mul(product(&crew.copies));
         carts = carts.saturating_add(own.saturating_mul(crew.carts.count.into()));
     }
-    most(judge, "crews", carts, limits::MOST_CARTS_IN_ALL, "carts");
+    most(validator, "crews", carts, limits::MOST_CARTS_IN_ALL, "carts");
     let (mut workers, mut places) = (0u64, 0u64);
     for (name, balancer) in &config.balancers {
         let own = u64::from(balancer.workers.count);
@@ -349,7 +349,7 @@ pub(super) fn sums(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
         places = places.saturating_add(copies(name).saturating_mul(own));
     }
     let what = "requests at a time";
-    most(judge, "balancers", places, limits::MOST_PLACES_IN_ALL, what);
+    most(validator, "balancers", places, limits::MOST_PLACES_IN_ALL, what);
     let (mut clients, mut waiting) = (0u64, 0u64);
     // Bytes of each requester that serves HTTP, and what they are for.
     let mut connections: Vec<(u64, String)> = Vec::new();
@@ -375,7 +375,7 @@ pub(super) fn sums(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
         }
     }
     let what = "clients of closed loads";
-    most(judge, "requesters", clients, limits::MOST_CLIENTS.into(), what);
+    most(validator, "requesters", clients, limits::MOST_CLIENTS.into(), what);
     let actors = super::unfold::actors(config);
     let books = generated(config);
     let served = connections.iter().fold(0, |sum: u64, (bytes, _)| sum.saturating_add(*bytes));
@@ -389,13 +389,13 @@ pub(super) fn sums(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
             memory::amount(need.bytes()),
             memory::amount(machine)
         );
-        let mut warning = judge.warning(&[need.largest()], message);
+        let mut warning = validator.warning(&[need.largest()], message);
         // Connections count as far as they may: the other parts are needed in any case.
         if let Some((_, why)) = connections.into_iter().max().filter(|_| served > need.bytes() / 2)
         {
             warning = warning.help(format!("{why}: lower `connections` or `body`"));
         }
-        judge.report(warning);
+        validator.report(warning);
     }
     whole
 }

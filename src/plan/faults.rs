@@ -9,7 +9,7 @@ use gopherworks_pipeline::steps::Step;
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::fault::{FOR_EVER, Kind, LEAST_PERIOD, Point, Rule, Site, What, When};
 
-use super::{Judge, Plan, Target};
+use super::{Plan, Target, Validator};
 use crate::config::label::is_name;
 use crate::config::nearest;
 use crate::config::schema::{
@@ -182,39 +182,40 @@ pub fn points_of(kind: &Kind, part: &Part) -> Vec<Option<Point>> {
 
 /// Checks faults and expectations, and resolves the targets of faults if there is a plan.
 pub(super) fn plans(
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
     config: &TopologyConfig,
     plan: Option<&Plan>,
 ) -> Vec<FaultPlan> {
-    expect(judge, &config.expect);
+    expect(validator, &config.expect);
     let parts = plan.filter(|_| !config.faults.is_empty()).map(parts);
     let mut out = Vec::new();
     for (name, fault) in &config.faults {
-        limits(judge, name, fault);
-        if let Some(planned) = (parts.as_ref()).and_then(|parts| one(judge, name, fault, parts)) {
+        limits(validator, name, fault);
+        if let Some(planned) = (parts.as_ref()).and_then(|parts| one(validator, name, fault, parts))
+        {
             out.push(planned);
         }
     }
     out
 }
 
-fn expect(judge: &mut Judge<'_>, expect: &ExpectConfig) {
+fn expect(validator: &mut Validator<'_>, expect: &ExpectConfig) {
     let dip = expect.throughput_dip.unwrap_or(0.0);
-    judge.ensure(
+    validator.ensure(
         (0.0..=1.0).contains(&dip),
         &["expect", "throughput_dip"],
         "this is a share from 0 to 1",
     );
 }
 
-fn limits(judge: &mut Judge<'_>, name: &str, fault: &FaultConfig) {
+fn limits(validator: &mut Validator<'_>, name: &str, fault: &FaultConfig) {
     let at = |keys: &[&str]| -> Vec<String> {
         ["faults", name].into_iter().chain(keys.iter().copied()).map(str::to_owned).collect()
     };
     let mut ensure = |holds: bool, keys: &[&str], message: &str| {
         let path = at(keys);
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
-        judge.ensure(holds, &path, message);
+        validator.ensure(holds, &path, message);
     };
     ensure(
         is_name(name),
@@ -271,18 +272,18 @@ fn limits(judge: &mut Judge<'_>, name: &str, fault: &FaultConfig) {
 }
 
 fn one(
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
     name: &str,
     fault: &FaultConfig,
     parts: &[Part],
 ) -> Option<FaultPlan> {
     let path = ["faults", name, "target"];
     let mut fail = |path: &[&str], message: String, help: Option<String>| {
-        let mut mistake = judge.error(path, message);
+        let mut mistake = validator.error(path, message);
         if let Some(help) = help {
             mistake = mistake.help(help);
         }
-        judge.report(mistake);
+        validator.report(mistake);
     };
     let pattern = match Pattern::parse(&fault.target) {
         Ok(pattern) => pattern,

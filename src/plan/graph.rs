@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Judge, balancing};
+use super::{Validator, balancing};
 use crate::config::label::{base, compare};
 use crate::config::nearest;
 use crate::config::schema::TopologyConfig;
@@ -62,31 +62,31 @@ fn ways(config: &TopologyConfig) -> Vec<Way<'_>> {
 /// Checks the graph; returns its topological order unless it has an error. With `holes`, some node
 /// could not be read, so checks that need the whole graph are skipped.
 pub(super) fn check<'a>(
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
     config: &'a TopologyConfig,
     holes: bool,
 ) -> Option<Order<'a>> {
-    let mut whole = balancing::graph(judge, config, holes) && !holes;
+    let mut whole = balancing::graph(validator, config, holes) && !holes;
     let ways = ways(config);
     let nodes = (config.piles.keys().chain(config.dumps.keys()))
         .chain(config.incinerators.keys())
         .chain(config.balancers.keys());
     let bases: BTreeSet<&str> = nodes.map(|name| base(name)).collect();
     for way in &ways {
-        whole &= ends(judge, config, way, &bases);
+        whole &= ends(validator, config, way, &bases);
         for end in [way.from, way.to] {
-            fits(judge, config, way, end);
+            fits(validator, config, way, end);
         }
     }
-    roomy(judge, config, &ways);
+    roomy(validator, config, &ways);
     if !whole {
         // With an unresolved end, nodes that seem disconnected may not be.
         return None;
     }
     if moves(config) {
-        reached(judge, config, &ways);
+        reached(validator, config, &ways);
     }
-    order(judge, config, ways)
+    order(validator, config, ways)
 }
 
 /// True if the topology moves books. A config with only balancers and requesters does not.
@@ -102,7 +102,7 @@ fn moves(config: &TopologyConfig) -> bool {
 
 /// Checks the ends of a way; true if both are valid.
 fn ends(
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
     config: &TopologyConfig,
     way: &Way<'_>,
     bases: &BTreeSet<&str>,
@@ -111,7 +111,7 @@ fn ends(
     let (from_path, to_path) = ([group, name, "from"], [group, name, "to"]);
     let mut mistakes = Vec::new();
     let mut report = |mistake| mistakes.push(mistake);
-    let error = |path: &[&str], message: String| judge.error(path, message);
+    let error = |path: &[&str], message: String| validator.error(path, message);
     let pile = |end: &str| config.piles.contains_key(end);
     let dump = |end: &str| config.dumps.contains_key(end);
     let fire = |end: &str| config.incinerators.contains_key(end);
@@ -163,12 +163,12 @@ fn ends(
         }
     }
     right &= mistakes.is_empty();
-    judge.found.extend(mistakes);
+    validator.found.extend(mistakes);
     right
 }
 
 /// Checks that a full cart fits into the dump at an end of its way.
-fn fits(judge: &mut Judge<'_>, config: &TopologyConfig, way: &Way<'_>, end: &str) {
+fn fits(validator: &mut Validator<'_>, config: &TopologyConfig, way: &Way<'_>, end: &str) {
     let Some(dump) = config.dumps.get(end) else {
         return;
     };
@@ -183,18 +183,18 @@ fn fits(judge: &mut Judge<'_>, config: &TopologyConfig, way: &Way<'_>, end: &str
                 "a cart of {} ({cart} {key}) is larger than the dump `{end}` ({room} {key})",
                 way.what()
             );
-            let other = judge.locate(&["dumps", end, "capacity", key]);
+            let other = validator.locate(&["dumps", end, "capacity", key]);
             let carts: &[&str] = if way.is_relay() { &[] } else { &["carts"] };
             let path = [&[way.group, way.name], carts, &[key]].concat();
-            let mistake = judge.error(&path, message).related(other, "the dump's capacity");
-            judge.report(mistake);
+            let mistake = validator.error(&path, message).related(other, "the dump's capacity");
+            validator.report(mistake);
         }
     }
 }
 
 /// Warns of dumps too small for one cartload of each side: either side would have to wait for the
 /// other.
-fn roomy(judge: &mut Judge<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
+fn roomy(validator: &mut Validator<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
     let mut fed: BTreeMap<&str, u64> = BTreeMap::new();
     let mut emptied: BTreeMap<&str, u64> = BTreeMap::new();
     for way in ways {
@@ -214,22 +214,22 @@ fn roomy(judge: &mut Judge<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
                 "the dump `{name}` holds {room} books, less than a cartload of each side ({fed} + \
                  {emptied}): the sides wait for each other"
             );
-            let warning = judge.warning(&["dumps", name, "capacity", "books"], message);
-            judge.report(warning);
+            let warning = validator.warning(&["dumps", name, "capacity", "books"], message);
+            validator.report(warning);
         }
     }
 }
 
 /// Checks that each pile is emptied, and each dump and incinerator is filled.
-fn reached(judge: &mut Judge<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
+fn reached(validator: &mut Validator<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
     let from: BTreeSet<&str> = ways.iter().map(|way| way.from).collect();
     let to: BTreeSet<&str> = ways.iter().map(|way| way.to).collect();
     if config.piles.is_empty() {
-        judge.ensure(false, &["piles"], "there is no pile, so there is nothing to carry");
+        validator.ensure(false, &["piles"], "there is no pile, so there is nothing to carry");
     }
     if config.incinerators.is_empty() {
         let message = "no path leads from a pile to an incinerator: there is none";
-        judge.ensure(false, &["incinerators"], message);
+        validator.ensure(false, &["incinerators"], message);
     }
     let sources = (config.piles.keys().map(|name| ("piles", "pile", name)))
         .chain(config.dumps.keys().map(|name| ("dumps", "dump", name)));
@@ -238,24 +238,24 @@ fn reached(judge: &mut Judge<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
             let message = format!(
                 "nothing empties the {word} `{name}`: no path leads from it to an incinerator"
             );
-            let mistake = judge.error(&[group, name], message).at_key();
-            judge.report(mistake);
+            let mistake = validator.error(&[group, name], message).at_key();
+            validator.report(mistake);
         }
     }
     for name in config.dumps.keys().filter(|name| !to.contains(name.as_str())) {
-        let mistake = judge.error(&["dumps", name], format!("nothing fills the dump `{name}`"));
-        judge.report(mistake.at_key());
+        let mistake = validator.error(&["dumps", name], format!("nothing fills the dump `{name}`"));
+        validator.report(mistake.at_key());
     }
     for name in config.incinerators.keys().filter(|name| !to.contains(name.as_str())) {
         let message = format!("nothing feeds the incinerator `{name}`");
-        let warning = judge.warning(&["incinerators", name], message).at_key();
-        judge.report(warning);
+        let warning = validator.warning(&["incinerators", name], message).at_key();
+        validator.report(warning);
     }
 }
 
 /// Sorts piles and ways topologically, or reports each cycle and returns `None`.
 fn order<'a>(
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
     config: &'a TopologyConfig,
     mut ways: Vec<Way<'a>>,
 ) -> Option<Order<'a>> {
@@ -288,7 +288,7 @@ fn order<'a>(
         }
     }
     if !left.is_empty() {
-        cycles(judge, &ways, &left);
+        cycles(validator, &ways, &left);
         return None;
     }
     let place: BTreeMap<&str, usize> =
@@ -318,7 +318,7 @@ impl PartialOrd for Counted<'_> {
 
 /// Reports cycles. Every node of `left` has a feeder in `left`, so a walk upstream from any of them
 /// ends in a cycle.
-fn cycles(judge: &mut Judge<'_>, ways: &[Way<'_>], left: &BTreeMap<&str, BTreeSet<&str>>) {
+fn cycles(validator: &mut Validator<'_>, ways: &[Way<'_>], left: &BTreeMap<&str, BTreeSet<&str>>) {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     let mut back: BTreeMap<(&str, &str), &Way<'_>> = BTreeMap::new();
     for way in ways {
@@ -344,9 +344,9 @@ fn cycles(judge: &mut Judge<'_>, ways: &[Way<'_>], left: &BTreeMap<&str, BTreeSe
         cycle.push(cycle[0]);
         let message = format!("books would circulate forever: {}", cycle.join(" -> "));
         let mistake = match back.get(&(cycle[cycle.len() - 2], cycle[0])) {
-            Some(way) => judge.error(&[way.group, way.name, "to"], message),
-            None => judge.error(&["dumps", cycle[0]], message).at_key(),
+            Some(way) => validator.error(&[way.group, way.name, "to"], message),
+            None => validator.error(&["dumps", cycle[0]], message).at_key(),
         };
-        judge.report(mistake.label("this closes the cycle"));
+        validator.report(mistake.label("this closes the cycle"));
     }
 }

@@ -9,7 +9,7 @@ use gopherworks_pipeline::job::Service;
 use gopherworks_pipeline::source::Source;
 use gopherworks_pipeline::transform::Transform;
 
-use super::Judge;
+use super::Validator;
 use crate::catalog::{Catalog, Kind, OptionError, Prepared, STANDARD_STREAM};
 use crate::config::schema::{KindConfig, TopologyConfig};
 use crate::config::{Diagnostic, nearest};
@@ -30,24 +30,28 @@ pub(super) struct Kinds {
 }
 
 /// Resolves all kinds and reports every error in their options.
-pub(super) fn prepare(judge: &mut Judge<'_>, config: &TopologyConfig, catalog: &Catalog) -> Kinds {
+pub(super) fn prepare(
+    validator: &mut Validator<'_>,
+    config: &TopologyConfig,
+    catalog: &Catalog,
+) -> Kinds {
     let mut kinds = Kinds::default();
     let mut outputs: Vec<(Vec<String>, PathBuf)> = Vec::new();
     for (name, fire) in &config.incinerators {
         let path = ["incinerators", name, "burn"];
         let kind = catalog.burn(&fire.burn.kind);
-        if let Some(burn) = one(judge, &path, "burn", &fire.burn, kind, catalog.burn_names()) {
+        if let Some(burn) = one(validator, &path, "burn", &fire.burn, kind, catalog.burn_names()) {
             note(&mut outputs, &path, &burn.writes);
             kinds.burns.insert(name.clone(), burn);
         }
     }
-    twice_written(judge, config, &outputs);
+    twice_written(validator, config, &outputs);
     for (name, crew) in &config.crews {
         let mut works = Vec::new();
         for (at, work) in crew.work.iter().enumerate() {
             let path = ["crews", name, "work", &at.to_string()];
             let kind = catalog.work(&work.kind);
-            if let Some(work) = one(judge, &path, "work", work, kind, catalog.work_names()) {
+            if let Some(work) = one(validator, &path, "work", work, kind, catalog.work_names()) {
                 note(&mut outputs, &path, &work.writes);
                 works.push(work);
             }
@@ -58,7 +62,7 @@ pub(super) fn prepare(judge: &mut Judge<'_>, config: &TopologyConfig, catalog: &
         let path = ["balancers", name, "workers", "work"];
         let (work, names) = (&balancer.workers.work, catalog.service_names());
         let kind = catalog.service(&work.kind);
-        if let Some(service) = one(judge, &path, "kind of worker", work, kind, names) {
+        if let Some(service) = one(validator, &path, "kind of worker", work, kind, names) {
             note(&mut outputs, &path, &service.writes);
             kinds.services.insert(name.clone(), service);
         }
@@ -67,9 +71,9 @@ pub(super) fn prepare(judge: &mut Judge<'_>, config: &TopologyConfig, catalog: &
         if let Some(source) = &pile.source {
             let path = ["piles", name, "source"];
             let kind = catalog.source(&source.kind);
-            let ready = one(judge, &path, "source", source, kind, catalog.source_names());
+            let ready = one(validator, &path, "source", source, kind, catalog.source_names());
             if let (Some(ready), Some(kind)) = (ready, kind) {
-                let ready = apart(judge, &path, source, kind, ready, &outputs);
+                let ready = apart(validator, &path, source, kind, ready, &outputs);
                 kinds.sources.insert(name.clone(), ready);
             }
         }
@@ -85,7 +89,7 @@ fn note(outputs: &mut Vec<(Vec<String>, PathBuf)>, path: &[&str], writes: &[Path
 }
 
 fn one<'a, T: ?Sized + 'static>(
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
     path: &[&str],
     role: &str,
     config: &KindConfig,
@@ -96,8 +100,8 @@ fn one<'a, T: ?Sized + 'static>(
         let message = format!("no {role} is called `{}`", config.kind);
         let at = [path, &["kind"]].concat();
         let names: Vec<&str> = names.collect();
-        let mistake = judge.error(&at, message);
-        judge.report(match nearest(&config.kind, names.iter().copied()) {
+        let mistake = validator.error(&at, message);
+        validator.report(match nearest(&config.kind, names.iter().copied()) {
             Some(near) => mistake.suggest(Some(near)),
             None => mistake.help(format!("known kinds: {}", names.join(", "))),
         });
@@ -110,24 +114,24 @@ fn one<'a, T: ?Sized + 'static>(
     loop {
         let error = match kind.prepare(options.clone()) {
             Ok(prepared) if removed.is_empty() => {
-                lacking(judge, path, &prepared);
+                lacking(validator, path, &prepared);
                 return Some(prepared);
             }
             Ok(_) => return None,
             Err(error) => error,
         };
         if quoted(&error.message, "missing field ").is_some() {
-            missing(judge, path, kind, config, &options, &removed, &error);
+            missing(validator, path, kind, config, &options, &removed, &error);
             return None;
         }
         let at = blamed(&error, &options);
         told += 1;
         if told > MISTAKES {
-            let mistake = judge.error(path, "there are more mistakes in these options");
-            judge.report(mistake.at_key());
+            let mistake = validator.error(path, "there are more mistakes in these options");
+            validator.report(mistake.at_key());
             return None;
         }
-        judge.report(rephrased(judge, path, kind, &error, &at));
+        validator.report(rephrased(validator, path, kind, &error, &at));
         if !take_out(&mut options, &at) {
             return None;
         }
@@ -136,21 +140,21 @@ fn one<'a, T: ?Sized + 'static>(
 }
 
 /// Warns of anything on this machine that the options require but is absent.
-fn lacking<T: ?Sized>(judge: &mut Judge<'_>, path: &[&str], prepared: &Prepared<T>) {
+fn lacking<T: ?Sized>(validator: &mut Validator<'_>, path: &[&str], prepared: &Prepared<T>) {
     for found in prepared.look() {
         let keys: Vec<&str> = found.path.iter().map(String::as_str).collect();
-        let mut warning = judge.warning(&[path, &keys].concat(), found.message);
+        let mut warning = validator.warning(&[path, &keys].concat(), found.message);
         if let Some(help) = found.help {
             warning = warning.help(help);
         }
         let known = found.known.iter().map(String::as_str);
-        judge.report(warning.suggest(nearest(&found.said, known)));
+        validator.report(warning.suggest(nearest(&found.said, known)));
     }
 }
 
 /// Reports all required options that are absent, except those removed because they were invalid.
 fn missing<T: ?Sized + 'static>(
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
     path: &[&str],
     kind: &Kind<T>,
     config: &KindConfig,
@@ -172,11 +176,11 @@ fn missing<T: ?Sized + 'static>(
         let above: Vec<&str> =
             (error.path.iter().map(String::as_str)).filter(|step| step != key).collect();
         let table = [path, &above].concat();
-        let mut mistake = judge
+        let mut mistake = validator
             .error(&table, format!("`{key}` is missing from the options of `{}`", config.kind))
             .at_key();
         mistake.path = [&table[..], &[key.as_str()]].concat().join(".");
-        judge.report(mistake);
+        validator.report(mistake);
     }
 }
 
@@ -204,7 +208,7 @@ fn blamed(error: &OptionError, options: &toml::Table) -> Vec<String> {
 
 /// Rewords serde's error in terms of config files.
 fn rephrased<T: ?Sized + 'static>(
-    judge: &Judge<'_>,
+    validator: &Validator<'_>,
     path: &[&str],
     kind: &Kind<T>,
     error: &OptionError,
@@ -224,7 +228,7 @@ fn rephrased<T: ?Sized + 'static>(
         }
         known.retain(|key| *key != LEAVE_OUT);
         let mistake =
-            judge.error(&place, format!("unknown key `{field}` for `{}`", kind.name)).at_key();
+            validator.error(&place, format!("unknown key `{field}` for `{}`", kind.name)).at_key();
         return match nearest(field, known.iter().copied()) {
             Some(near) => mistake.suggest(Some(near)),
             None if known.is_empty() => mistake.help(format!("`{}` has no options", kind.name)),
@@ -234,7 +238,7 @@ fn rephrased<T: ?Sized + 'static>(
     if let Some(said) = quoted(message, "unknown variant ") {
         let known: Vec<&str> = words(message).skip(1).collect();
         let message = format!("`{said}` is none of {}", known.join(", "));
-        return judge.error(&place, message).suggest(nearest(said, known));
+        return validator.error(&place, message).suggest(nearest(said, known));
     }
     let wrong = ["invalid type: ", "invalid value: "]
         .iter()
@@ -245,9 +249,9 @@ fn rephrased<T: ?Sized + 'static>(
                 rust if is_rust(rust) => kind.shape().at(&keys).wanted(),
                 words => words.to_owned(),
             };
-            judge.error(&place, format!("expected {wanted}, found {}", toml_words(found)))
+            validator.error(&place, format!("expected {wanted}, found {}", toml_words(found)))
         }
-        None => judge.error(&place, message),
+        None => validator.error(&place, message),
     }
 }
 
@@ -320,7 +324,7 @@ fn is_device(path: &Path) -> bool {
 /// Reports incinerators of kind `lines` that write to one file: each would truncate the lines of
 /// the other.
 fn twice_written(
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
     config: &TopologyConfig,
     outputs: &[(Vec<String>, PathBuf)],
 ) {
@@ -338,11 +342,11 @@ fn twice_written(
                 first.get(1).unwrap_or(&""),
                 output.display()
             );
-            let mistake = judge
+            let mistake = validator
                 .error(&path, message)
-                .related(judge.locate(first), "the other one")
+                .related(validator.locate(first), "the other one")
                 .help("let both crews unload at one incinerator, or give each a file of its own");
-            judge.report(mistake);
+            validator.report(mistake);
         }
         known.entry(plain(output)).or_insert(path);
     }
@@ -351,7 +355,7 @@ fn twice_written(
 /// Keeps a source from reading what the topology writes. An output inside its input is added to
 /// `leave_out` with a warning; a `lines` file that is both input and output is an error.
 fn apart(
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
     path: &[&str],
     config: &KindConfig,
     kind: &Kind<dyn Source>,
@@ -379,11 +383,11 @@ fn apart(
         };
         if same && config.kind == LINES && !is_device(output) {
             let message = format!("the output {} is also the input", output.display());
-            let mistake = judge
+            let mistake = validator
                 .error(&writer, message)
-                .related(judge.locate(path), "the input")
+                .related(validator.locate(path), "the input")
                 .help("write to another file, and rename it when the run is over");
-            judge.report(mistake);
+            validator.report(mistake);
             continue;
         }
         let relation = if same { "is also" } else { "is inside" };
@@ -392,8 +396,9 @@ fn apart(
             output.display(),
             input.display()
         );
-        let warning = judge.warning(&writer, message).related(judge.locate(path), "the input");
-        judge.report(warning);
+        let warning =
+            validator.warning(&writer, message).related(validator.locate(path), "the input");
+        validator.report(warning);
     }
     if left_out.is_empty() {
         return ready;
@@ -408,8 +413,8 @@ fn apart(
     match kind.prepare(options) {
         Ok(prepared) => prepared,
         Err(error) => {
-            let mistake = judge.error(path, error.message);
-            judge.report(mistake);
+            let mistake = validator.error(path, error.message);
+            validator.report(mistake);
             ready
         }
     }

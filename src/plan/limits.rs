@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gopherworks_pipeline::steps::Step;
 
-use super::{Judge, balancing};
+use super::{Validator, balancing};
 use crate::config::label::is_name;
 use crate::config::nearest;
 use crate::config::schema::{
@@ -12,58 +12,58 @@ use crate::config::schema::{
 };
 
 /// Reports all errors and warnings that concern a single node.
-pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
-    names(judge, config);
+pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
+    names(validator, config);
     let intensity = config.supervision.intensity;
     for (name, pile) in &config.piles {
         let node = ["piles", name.as_str()];
-        bounds(judge, node, pile.capacity, pile.exclusive);
-        attempts(judge, node, pile.max_attempts, intensity);
+        bounds(validator, node, pile.capacity, pile.exclusive);
+        attempts(validator, node, pile.max_attempts, intensity);
     }
     for (name, dump) in &config.dumps {
         let node = ["dumps", name.as_str()];
-        bounds(judge, node, dump.capacity, dump.exclusive);
-        attempts(judge, node, dump.max_attempts, intensity);
+        bounds(validator, node, dump.capacity, dump.exclusive);
+        attempts(validator, node, dump.max_attempts, intensity);
         if dump.capacity == Capacity::default() {
             let message = format!(
                 "the dump `{name}` has no capacity: there is no back-pressure on the crews that \
                  fill it"
             );
-            let warning = judge.warning(&["dumps", name, "capacity"], message);
-            judge.report(warning.help("bound it: `capacity = { books = 80 }`"));
+            let warning = validator.warning(&["dumps", name, "capacity"], message);
+            validator.report(warning.help("bound it: `capacity = { books = 80 }`"));
         }
     }
     for (name, fire) in &config.incinerators {
         let node = ["incinerators", name.as_str()];
-        bounds(judge, node, Capacity::default(), fire.exclusive);
+        bounds(validator, node, Capacity::default(), fire.exclusive);
     }
     for (name, crew) in &config.crews {
-        gophers(judge, name, crew);
-        carts(judge, name, crew);
-        steps(judge, name, crew);
+        gophers(validator, name, crew);
+        carts(validator, name, crew);
+        steps(validator, name, crew);
     }
     for (name, relay) in &config.relays {
-        judge.ensure(
+        validator.ensure(
             relay.books != Some(0),
             &["relays", name, "books"],
             "a relay carries at least one book",
         );
     }
-    balancing::check(judge, config);
-    judge.ensure(
+    balancing::check(validator, config);
+    validator.ensure(
         config.execution.cores > 0,
         &["execution", "cores"],
         "at least one core is needed",
     );
-    supervision(judge, &config.supervision);
-    judge.ensure(
+    supervision(validator, &config.supervision);
+    validator.ensure(
         config.model.t1.is_none_or(|t1| !t1.is_zero()),
         &["model", "t1"],
         "a round trip must take longer than 0",
     );
 }
 
-fn names(judge: &mut Judge<'_>, config: &TopologyConfig) {
+fn names(validator: &mut Validator<'_>, config: &TopologyConfig) {
     let all = (config.piles.keys().map(|name| ("piles", name)))
         .chain(config.dumps.keys().map(|name| ("dumps", name)))
         .chain(config.incinerators.keys().map(|name| ("incinerators", name)))
@@ -74,58 +74,63 @@ fn names(judge: &mut Judge<'_>, config: &TopologyConfig) {
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
     for (group, name) in all {
         if !is_name(name) {
-            let mistake = judge
+            let mistake = validator
                 .error(&[group, name], format!("`{name}` is not a valid name for a node"))
                 .at_key()
                 .help(
                     "names are lower-case letters, digits and underscores, and begin with a letter",
                 );
-            judge.report(mistake);
+            validator.report(mistake);
         }
         if let Some(first) = seen.insert(name, group) {
-            let other = judge.locate(&[first, name]);
-            let mistake = judge
+            let other = validator.locate(&[first, name]);
+            let mistake = validator
                 .error(&[group, name], format!("two nodes are called `{name}`"))
                 .at_key()
                 .related(other, "the other one");
-            judge.report(mistake);
+            validator.report(mistake);
         }
     }
 }
 
 fn bounds(
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
     [group, name]: [&str; 2],
     capacity: Capacity,
     exclusive: Exclusive,
 ) {
     for (key, bound) in [("books", capacity.books), ("bytes", capacity.bytes)] {
         let message = "a capacity of 0 admits nothing";
-        judge.ensure(bound != Some(0), &[group, name, "capacity", key], message);
+        validator.ensure(bound != Some(0), &[group, name, "capacity", key], message);
     }
     for (key, slots) in [("load", exclusive.load), ("unload", exclusive.unload)] {
         let message = "with 0 slots no gopher can proceed";
-        judge.ensure(slots != Some(0), &[group, name, "exclusive", key], message);
+        validator.ensure(slots != Some(0), &[group, name, "exclusive", key], message);
     }
 }
 
-fn attempts(judge: &mut Judge<'_>, [group, name]: [&str; 2], attempts: u32, intensity: u32) {
+fn attempts(
+    validator: &mut Validator<'_>,
+    [group, name]: [&str; 2],
+    attempts: u32,
+    intensity: u32,
+) {
     let path = [group, name, "max_attempts"];
-    judge.ensure(attempts > 0, &path, "a book needs at least one attempt");
+    validator.ensure(attempts > 0, &path, "a book needs at least one attempt");
     if attempts > intensity {
         let message = format!(
             "one bad book can end the run: it has {attempts} attempts, and supervision allows \
              {intensity} failures"
         );
-        let warning = judge.warning(&path, message);
-        judge.report(warning.help("raise `supervision.intensity`, or lower `max_attempts`"));
+        let warning = validator.warning(&path, message);
+        validator.report(warning.help("raise `supervision.intensity`, or lower `max_attempts`"));
     }
 }
 
-fn gophers(judge: &mut Judge<'_>, name: &str, crew: &CrewConfig) {
+fn gophers(validator: &mut Validator<'_>, name: &str, crew: &CrewConfig) {
     let path = ["crews", name, "gophers"];
     if crew.gophers.is_empty() {
-        judge.ensure(false, &path, "a crew needs at least one gopher");
+        validator.ensure(false, &path, "a crew needs at least one gopher");
         return;
     }
     let mut done = [false; Step::ALL.len()];
@@ -136,27 +141,27 @@ fn gophers(judge: &mut Judge<'_>, name: &str, crew: &CrewConfig) {
         }
         // Gophers of one entry have equal duties; report their errors once.
         if at == 0 || crew.gophers[at - 1] != *words {
-            strange |= duties(judge, name, at, words);
+            strange |= duties(validator, name, at, words);
         }
     }
     // A misspelt step is reported already; do not also report it as missing.
     let idle = Step::ALL.into_iter().filter(|step| !done[step.index()] && !strange);
     for step in idle {
         let message = format!("no gopher of the crew `{name}` does the step `{step}`");
-        judge.ensure(false, &path, &message);
+        validator.ensure(false, &path, &message);
     }
 }
 
 /// Checks the duties of one gopher; true if one of them is not a step.
-fn duties(judge: &mut Judge<'_>, name: &str, at: usize, words: &[String]) -> bool {
+fn duties(validator: &mut Validator<'_>, name: &str, at: usize, words: &[String]) -> bool {
     let at = at.to_string();
     let path = ["crews", name, "gophers", at.as_str()];
-    judge.ensure(!words.is_empty(), &path, "this gopher has nothing to do");
+    validator.ensure(!words.is_empty(), &path, "this gopher has nothing to do");
     let mut strange = false;
     for (nth, word) in words.iter().enumerate() {
         if Step::from_name(word).is_none() {
             strange = true;
-            let mut mistake = judge.error(&path, format!("`{word}` is not a step"));
+            let mut mistake = validator.error(&path, format!("`{word}` is not a step"));
             mistake.origin = mistake.origin.narrowed(word);
             let near = nearest(word, Step::ALL.map(Step::name));
             let all = "the steps are load, push, unload and return";
@@ -164,21 +169,21 @@ fn duties(judge: &mut Judge<'_>, name: &str, at: usize, words: &[String]) -> boo
                 Some(near) => mistake.suggest(Some(near)),
                 None => mistake.help(all),
             };
-            judge.report(mistake);
+            validator.report(mistake);
         } else if words[..nth].iter().filter(|earlier| *earlier == word).count() == 1 {
             let message = format!("step `{word}` is listed twice for one gopher");
-            judge.ensure(false, &path, &message);
+            validator.ensure(false, &path, &message);
         }
     }
     strange
 }
 
-fn carts(judge: &mut Judge<'_>, name: &str, crew: &CrewConfig) {
+fn carts(validator: &mut Validator<'_>, name: &str, crew: &CrewConfig) {
     let path = |key| ["crews", name, "carts", key];
     let carts = crew.carts;
-    judge.ensure(carts.count > 0, &path("count"), "a crew needs at least one cart");
-    judge.ensure(carts.books > 0, &path("books"), "a cart holds at least one book");
-    judge.ensure(carts.bytes != Some(0), &path("bytes"), "a cart holds at least one byte");
+    validator.ensure(carts.count > 0, &path("count"), "a crew needs at least one cart");
+    validator.ensure(carts.books > 0, &path("books"), "a cart holds at least one book");
+    validator.ensure(carts.bytes != Some(0), &path("bytes"), "a cart holds at least one byte");
     let gophers = crew.gophers.len();
     if carts.count > 0 && (carts.count as usize) < gophers {
         let message = format!(
@@ -186,27 +191,27 @@ fn carts(judge: &mut Judge<'_>, name: &str, crew: &CrewConfig) {
              wait for a cart",
             carts.count
         );
-        let warning = judge.warning(&path("count"), message);
-        judge.report(warning);
+        let warning = validator.warning(&path("count"), message);
+        validator.report(warning);
     }
 }
 
-fn steps(judge: &mut Judge<'_>, name: &str, crew: &CrewConfig) {
+fn steps(validator: &mut Validator<'_>, name: &str, crew: &CrewConfig) {
     let steps = &crew.steps;
     let times = [&steps.load, &steps.push, &steps.unload, &steps.return_];
     for (step, time) in Step::ALL.into_iter().zip(times) {
         for (key, span) in [("wait", time.wait), ("cpu", time.cpu)] {
             if let Some(time) = span {
-                self::span(judge, &["crews", name, "steps", step.name(), key], time);
+                self::span(validator, &["crews", name, "steps", step.name(), key], time);
             }
         }
     }
 }
 
 /// Checks the parameters of a duration or its distribution.
-pub(super) fn span(judge: &mut Judge<'_>, path: &[&str], span: SpanConfig) {
+pub(super) fn span(validator: &mut Validator<'_>, path: &[&str], span: SpanConfig) {
     let mut ensure = |holds: bool, keys: &[&str], message: &str| {
-        judge.ensure(holds, &[path, keys].concat(), message);
+        validator.ensure(holds, &[path, keys].concat(), message);
     };
     match span {
         SpanConfig::Fixed(_) | SpanConfig::Exponential(_) => {}
@@ -226,26 +231,26 @@ pub(super) fn span(judge: &mut Judge<'_>, path: &[&str], span: SpanConfig) {
     }
 }
 
-fn supervision(judge: &mut Judge<'_>, supervision: &SupervisionConfig) {
+fn supervision(validator: &mut Validator<'_>, supervision: &SupervisionConfig) {
     let backoff = &supervision.backoff;
-    judge.ensure(
+    validator.ensure(
         (0.0..=1.0).contains(&backoff.jitter),
         &["supervision", "backoff", "jitter"],
         "jitter is a share from 0 to 1",
     );
     if backoff.min > backoff.max {
         let path = |key| ["supervision", "backoff", key];
-        let mistake = judge
+        let mistake = validator
             .error(&path("min"), "the first delay is longer than the longest")
-            .related(judge.locate(&path("max")), "the longest");
-        judge.report(mistake);
+            .related(validator.locate(&path("max")), "the longest");
+        validator.report(mistake);
     }
-    judge.ensure(
+    validator.ensure(
         !supervision.period.is_zero(),
         &["supervision", "period"],
         "the period must be longer than 0",
     );
-    judge.ensure(
+    validator.ensure(
         !supervision.hang_after.is_zero(),
         &["supervision", "hang_after"],
         "`hang_after` must be longer than 0",

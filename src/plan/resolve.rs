@@ -9,8 +9,8 @@ use super::balancing;
 use super::graph::{self, Order};
 use super::kinds::{self, Kinds};
 use super::{
-    CrewPlan, ExecutionPlan, IncineratorPlan, Judge, PilePlan, Plan, SourcePlan, SupervisionPlan,
-    Target, bounds, limits, unfold,
+    CrewPlan, ExecutionPlan, IncineratorPlan, PilePlan, Plan, SourcePlan, SupervisionPlan, Target,
+    Validator, bounds, limits, unfold,
 };
 use crate::catalog::{Catalog, STANDARD_STREAM, compose};
 use crate::config::label::{base, compare, unlabelled};
@@ -27,29 +27,29 @@ pub(crate) fn resolve(
     locate: &dyn Fn(&[&str]) -> Origin,
     holes: bool,
 ) -> (Option<Plan>, Diagnostics) {
-    let mut judge = Judge { locate, found: Diagnostics::default() };
-    limits::check(&mut judge, config);
-    bounds::check(&mut judge, config);
-    let kinds = kinds::prepare(&mut judge, config, catalog);
-    if !unfold::check(&mut judge, config) {
-        return (None, judge.found);
+    let mut validator = Validator { locate, found: Diagnostics::default() };
+    limits::check(&mut validator, config);
+    bounds::check(&mut validator, config);
+    let kinds = kinds::prepare(&mut validator, config, catalog);
+    if !unfold::check(&mut validator, config) {
+        return (None, validator.found);
     }
-    let mut copies = Judge { locate, found: Diagnostics::default() };
-    let unfolded = unfold::judged(&mut copies, config);
+    let mut copies = Validator { locate, found: Diagnostics::default() };
+    let unfolded = unfold::reporting(&mut copies, config);
     // An unresolved reference is reported already; do not report what follows from it.
     let holes = holes || copies.found.has_errors();
     let order = graph::check(&mut copies, &unfolded, holes);
-    judge.found.extend(folded(copies.found));
+    validator.found.extend(folded(copies.found));
     let mut plan = match order {
-        Some(order) if !judge.found.has_errors() => assemble(config, &unfolded, &order, kinds),
+        Some(order) if !validator.found.has_errors() => assemble(config, &unfolded, &order, kinds),
         _ => None,
     };
-    let faults = super::faults::plans(&mut judge, config, plan.as_ref());
+    let faults = super::faults::plans(&mut validator, config, plan.as_ref());
     if let Some(plan) = &mut plan {
         plan.faults = faults;
     }
-    let plan = plan.filter(|_| !judge.found.has_errors());
-    (plan, judge.found)
+    let plan = plan.filter(|_| !validator.found.has_errors());
+    (plan, validator.found)
 }
 
 /// Merges equal diagnostics of several copies into one without copy labels. A diagnostic of a

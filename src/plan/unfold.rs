@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Judge;
+use super::Validator;
 use crate::config::label::{At, is_name, label, parse, places, product};
 use crate::config::limits::{MOST_ACTORS, MOST_COPIES, grouped};
 use crate::config::nearest;
@@ -25,17 +25,17 @@ struct Wrong {
 }
 
 /// Unfolds a config that [`check`] accepted, and reports each unresolved reference once.
-pub(super) fn judged(judge: &mut Judge<'_>, config: &TopologyConfig) -> TopologyConfig {
+pub(super) fn reporting(validator: &mut Validator<'_>, config: &TopologyConfig) -> TopologyConfig {
     let mut told = BTreeSet::new();
     unfolded(config, &mut |path, wrong| {
         if !told.insert(path.map(str::to_owned)) {
             return;
         }
-        let mut mistake = judge.error(&path, wrong.message);
+        let mut mistake = validator.error(&path, wrong.message);
         if let Some(help) = wrong.help {
             mistake = mistake.help(help);
         }
-        judge.report(mistake);
+        validator.report(mistake);
     })
 }
 
@@ -184,11 +184,11 @@ fn resolved(config: &TopologyConfig, who: &str, end: &str, at: &At) -> Result<St
 }
 
 /// Checks copies and shared nodes; true if the config can be unfolded.
-pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
-    let mut whole = axes(judge, &["copies"], &config.copies, None);
+pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) -> bool {
+    let mut whole = axes(validator, &["copies"], &config.copies, None);
     for (name, crew) in &config.crews {
         whole &= axes(
-            judge,
+            validator,
             &["crews", name, "copies"],
             &crew.copies,
             Some(&config.copies).filter(|_| !is_shared(config, name)),
@@ -211,10 +211,10 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
         } else {
             "crews"
         };
-        judge.ensure(false, &[path], &message);
+        validator.ensure(false, &[path], &message);
         whole = false;
     }
-    whole = whole && super::bounds::sums(judge, config);
+    whole = whole && super::bounds::sums(validator, config);
     let nodes: BTreeSet<&str> = (config.piles.keys())
         .chain(config.dumps.keys())
         .chain(config.incinerators.keys())
@@ -226,10 +226,10 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) -> bool {
         .collect();
     for (at, name) in config.shared.iter().enumerate() {
         if !nodes.contains(name.as_str()) {
-            let mistake = judge
+            let mistake = validator
                 .error(&["shared", &at.to_string()], format!("no node is called `{name}`"))
                 .suggest(nearest(name, nodes.iter().copied()));
-            judge.report(mistake);
+            validator.report(mistake);
         }
     }
     whole
@@ -261,7 +261,7 @@ pub(super) fn actors(config: &TopologyConfig) -> u64 {
 }
 
 fn axes(
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
     path: &[&str],
     axes: &BTreeMap<String, u32>,
     outer: Option<&BTreeMap<String, u32>>,
@@ -270,7 +270,7 @@ fn axes(
     for (axis, count) in axes {
         let at = [path, &[axis.as_str()]].concat();
         let mut fail = |holds: bool, message: &str| {
-            judge.ensure(holds, &at, message);
+            validator.ensure(holds, &at, message);
             whole &= holds;
         };
         fail(
@@ -284,18 +284,18 @@ fn axes(
         fail(*count > 0, "there is at least one copy");
         fail(u64::from(*count) <= MOST_COPIES, &format!("at most {MOST_COPIES} copies"));
         if outer.is_some_and(|outer| outer.contains_key(axis)) {
-            let other = judge.locate(&["copies", axis]);
-            let mistake = judge
+            let other = validator.locate(&["copies", axis]);
+            let mistake = validator
                 .error(&at, format!("the axis `{axis}` is used twice"))
                 .at_key()
                 .related(other, "every node has it already")
                 .help("rename one of them: copies along both axes multiply");
-            judge.report(mistake);
+            validator.report(mistake);
             whole = false;
         }
     }
     if whole && product(axes) > MOST_COPIES {
-        judge.ensure(false, path, &format!("at most {MOST_COPIES} copies in all"));
+        validator.ensure(false, path, &format!("at most {MOST_COPIES} copies in all"));
         whole = false;
     }
     whole

@@ -3,11 +3,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::Judge;
+use super::Validator;
 use crate::config::schema::{BalancerConfig, LoadConfig, TopologyConfig};
 
 /// Reports each cycle once. Requests in it never finish, because its workers wait for each other.
-pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
+pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
     let mut told: Vec<&str> = Vec::new();
     for name in config.balancers.keys() {
         let mut way: Vec<(&str, &str)> = Vec::new();
@@ -30,12 +30,12 @@ pub(super) fn check(judge: &mut Judge<'_>, config: &TopologyConfig) {
             steps.collect::<Vec<_>>().join(", ")
         );
         let requester = way[way.len() - 1].1;
-        let other = judge.locate(&["requesters", requester, "load", "listen"]);
-        let mistake = judge
+        let other = validator.locate(&["requesters", requester, "load", "listen"]);
+        let mistake = validator
             .error(&["balancers", name, "workers", "work", "url"], message)
             .related(other, "this is where their requests go");
         let help = "a request would circulate endlessly; use another server";
-        judge.report(mistake.help(help));
+        validator.report(mistake.help(help));
     }
 }
 
