@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::model::{Crew, Graph, Node, Role, STEPS, Way, What};
+use super::model::{Crew, Graph, Node, Role, Way, What};
 
 pub fn draw(graph: &Graph) -> String {
     let mut out = format!("digraph {} {{\n", quoted(&graph.title));
@@ -20,11 +20,9 @@ pub fn draw(graph: &Graph) -> String {
         let ends = [&graph.nodes[way.from], &graph.nodes[way.to]].map(|node| quoted(&node.name));
         match &way.what {
             What::Crew(crew) => ring(&mut out, way, crew, &ends),
-            What::Relay { word, notes } => {
-                let mut lines = vec![way.name.clone(), (*word).to_owned()];
-                lines.extend(way.copies.iter().chain(&way.ends).chain(notes).cloned());
+            What::Relay { .. } => {
                 let id = quoted(&way.name);
-                let _ = writeln!(out, "  {id} [shape=cds label={}];", label(&lines));
+                let _ = writeln!(out, "  {id} [shape=cds label={}];", label(&way.lines()));
                 let _ = writeln!(out, "  {} -> {id} -> {};", ends[0], ends[1]);
             }
         }
@@ -41,36 +39,27 @@ fn look(node: &Node) -> String {
         Role::Requester => ("ellipse", "#cfe3f2"),
         Role::Balancer => ("component", "#d5ead0"),
     };
-    let mut lines = vec![node.name.clone(), node.role.word().to_owned()];
-    lines.extend(node.copies.clone());
-    if node.shared {
-        lines.push("shared by copies".to_owned());
-    }
-    lines.extend(node.notes.iter().cloned());
     let border = if node.shared { " penwidth=3" } else { "" };
-    format!("shape={shape} style=filled fillcolor=\"{fill}\"{border} label={}", label(&lines))
+    format!(
+        "shape={shape} style=filled fillcolor=\"{fill}\"{border} label={}",
+        label(&node.lines())
+    )
 }
 
 /// Draws a crew. Full carts pass from loaders to pushers to unloaders (solid edges); returners
 /// bring empty carts back (dashed edges).
 fn ring(out: &mut String, way: &Way, crew: &Crew, [from, to]: &[String; 2]) {
-    let mut lines = vec![way.name.clone()];
-    lines.extend(way.copies.iter().chain(&way.ends).cloned());
-    if !crew.work.is_empty() {
-        lines.push(crew.work.join(" · "));
-    }
     let id = |group: usize| quoted(&format!("{}/{group}", way.name));
     let _ = writeln!(
         out,
         "  subgraph {} {{\n    label={};\n    style=rounded;",
         quoted(&format!("cluster_{}", way.name)),
-        label(&lines)
+        label(&way.lines())
     );
     for (at, group) in crew.gophers.iter().enumerate() {
         let copies = if group.count > 1 { " peripheries=2" } else { "" };
-        let mut lines = vec![group.line()];
-        lines.extend(crew.timed(|step| group.does[step]));
-        let _ = writeln!(out, "    {} [shape=ellipse{copies} label={}];", id(at), label(&lines));
+        let label = label(&crew.lines(group));
+        let _ = writeln!(out, "    {} [shape=ellipse{copies} label={label}];", id(at));
     }
     let _ = writeln!(
         out,
@@ -78,23 +67,14 @@ fn ring(out: &mut String, way: &Way, crew: &Crew, [from, to]: &[String; 2]) {
         quoted(&format!("{}/carts", way.name)),
         label(std::slice::from_ref(&crew.load))
     );
-    let doers = |step: usize| {
-        let groups = crew.gophers.iter().enumerate();
-        groups.filter(move |(_, group)| group.does[step]).map(|(at, _)| at)
-    };
-    for group in doers(0) {
+    for group in crew.doing(0) {
         let _ = writeln!(out, "  {from} -> {} [label=\"load\"];", id(group));
     }
-    for step in 0..STEPS.len() {
-        let next = (step + 1) % STEPS.len();
+    for (step, giver, taker) in crew.passes() {
         let how = if step < 2 { "" } else { " [style=dashed constraint=false]" };
-        for giver in doers(step) {
-            for taker in doers(next).filter(|taker| *taker != giver) {
-                let _ = writeln!(out, "  {} -> {}{how};", id(giver), id(taker));
-            }
-        }
+        let _ = writeln!(out, "  {} -> {}{how};", id(giver), id(taker));
     }
-    for group in doers(2) {
+    for group in crew.doing(2) {
         let _ = writeln!(out, "  {} -> {to} [label=\"unload\"];", id(group));
     }
 }

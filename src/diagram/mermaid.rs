@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::model::{Crew, Graph, Node, Role, STEPS, Way, What};
+use super::model::{Crew, Graph, Node, Role, Way, What};
 
 pub fn draw(graph: &Graph) -> String {
     let title = serde_json::Value::from(graph.title.as_str());
@@ -15,10 +15,8 @@ pub fn draw(graph: &Graph) -> String {
     for (at, way) in graph.ways.iter().enumerate() {
         match &way.what {
             What::Crew(crew) => ring(&mut out, at, way, crew),
-            What::Relay { word, notes } => {
-                let mut lines = vec![way.name.clone(), (*word).to_owned()];
-                lines.extend(way.copies.iter().chain(&way.ends).chain(notes).cloned());
-                let _ = writeln!(out, "  r{at}[/{}/]", label(&lines));
+            What::Relay { .. } => {
+                let _ = writeln!(out, "  r{at}[/{}/]", label(&way.lines()));
                 let _ = writeln!(out, "  n{} ==> r{at} ==> n{}", way.from, way.to);
             }
         }
@@ -48,13 +46,7 @@ pub fn draw(graph: &Graph) -> String {
 }
 
 fn shape(node: &Node) -> String {
-    let mut lines = vec![node.name.clone(), node.role.word().to_owned()];
-    lines.extend(node.copies.clone());
-    if node.shared {
-        lines.push("shared by copies".to_owned());
-    }
-    lines.extend(node.notes.iter().cloned());
-    let label = label(&lines);
+    let label = label(&node.lines());
     match node.role {
         Role::Pile => format!("[/{label}\\]"),
         Role::Dump => format!("[({label})]"),
@@ -65,35 +57,20 @@ fn shape(node: &Node) -> String {
 }
 
 fn ring(out: &mut String, at: usize, way: &Way, crew: &Crew) {
-    let mut lines = vec![way.name.clone()];
-    lines.extend(way.copies.iter().chain(&way.ends).cloned());
-    if !crew.work.is_empty() {
-        lines.push(crew.work.join(" · "));
-    }
-    let _ = writeln!(out, "  subgraph c{at}[{}]", label(&lines));
+    let _ = writeln!(out, "  subgraph c{at}[{}]", label(&way.lines()));
     for (number, group) in crew.gophers.iter().enumerate() {
-        let mut lines = vec![group.line()];
-        lines.extend(crew.timed(|step| group.does[step]));
-        let _ = writeln!(out, "    c{at}g{number}({})", label(&lines));
+        let _ = writeln!(out, "    c{at}g{number}({})", label(&crew.lines(group)));
     }
     let load = label(std::slice::from_ref(&crew.load));
     let _ = writeln!(out, "    c{at}carts[[{load}]]\n  end");
-    let doers = |step: usize| {
-        let groups = crew.gophers.iter().enumerate();
-        groups.filter(move |(_, group)| group.does[step]).map(|(number, _)| number)
-    };
-    for group in doers(0) {
+    for group in crew.doing(0) {
         let _ = writeln!(out, "  n{} -->|load| c{at}g{group}", way.from);
     }
-    for step in 0..STEPS.len() {
+    for (step, giver, taker) in crew.passes() {
         let arrow = if step < 2 { "-->" } else { "-.->" };
-        for giver in doers(step) {
-            for taker in doers((step + 1) % STEPS.len()).filter(|taker| *taker != giver) {
-                let _ = writeln!(out, "  c{at}g{giver} {arrow} c{at}g{taker}");
-            }
-        }
+        let _ = writeln!(out, "  c{at}g{giver} {arrow} c{at}g{taker}");
     }
-    for group in doers(2) {
+    for group in crew.doing(2) {
         let _ = writeln!(out, "  c{at}g{group} -->|unload| n{}", way.to);
     }
 }

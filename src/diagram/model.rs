@@ -60,6 +60,17 @@ pub struct Node {
     pub layer: usize,
 }
 
+impl Node {
+    /// Name, role, copies and notes as lines of text.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![self.name.clone(), self.role.word().to_owned()];
+        lines.extend(self.copies.clone());
+        lines.extend(self.shared.then(|| "shared by copies".to_owned()));
+        lines.extend(self.notes.iter().cloned());
+        lines
+    }
+}
+
 /// A connection between two nodes: a crew, a relay, or a requester's requests.
 #[derive(Debug, Clone)]
 pub struct Way {
@@ -73,6 +84,19 @@ pub struct Way {
     /// In a folded picture, the ends that refer to one particular copy, as lines of text.
     pub ends: Vec<String>,
     pub what: What,
+}
+
+impl Way {
+    /// Name, copies, ends, and works or notes as lines of text.
+    pub fn lines(&self) -> Vec<String> {
+        let (word, more) = match &self.what {
+            What::Crew(crew) if crew.work.is_empty() => (None, Vec::new()),
+            What::Crew(crew) => (None, vec![crew.work.join(" · ")]),
+            What::Relay { word, notes } => (Some((*word).to_owned()), notes.clone()),
+        };
+        let lines = [self.name.clone()].into_iter().chain(word);
+        lines.chain(self.copies.iter().chain(&self.ends).cloned()).chain(more).collect()
+    }
 }
 
 /// What carries books or requests along a way.
@@ -103,6 +127,27 @@ pub struct Crew {
 }
 
 impl Crew {
+    /// The gophers' duties and the costs of these as lines of text.
+    pub fn lines(&self, group: &Gophers) -> Vec<String> {
+        [group.line()].into_iter().chain(self.timed(|step| group.does[step])).collect()
+    }
+
+    /// Indices of the gophers that do a step.
+    pub fn doing(&self, step: usize) -> impl Iterator<Item = usize> {
+        let groups = self.gophers.iter().enumerate();
+        groups.filter(move |(_, group)| group.does[step]).map(|(at, _)| at)
+    }
+
+    /// How carts pass between gophers: after which step, from which gophers, to which.
+    pub fn passes(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        (0..STEPS.len()).flat_map(move |step| {
+            self.doing(step).flat_map(move |giver| {
+                let takers = self.doing((step + 1) % STEPS.len());
+                takers.filter(move |taker| *taker != giver).map(move |taker| (step, giver, taker))
+            })
+        })
+    }
+
     /// `load 1 ms` for each selected step with a cost.
     pub fn timed(&self, steps: impl Fn(usize) -> bool) -> Vec<String> {
         let times = STEPS.iter().zip(&self.times).enumerate();

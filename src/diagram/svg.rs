@@ -1,6 +1,6 @@
 //! Draws a topology as a self-contained SVG image: no external font, style or script.
 
-use super::model::{Graph, Role, What};
+use super::model::{Graph, What};
 
 mod figure;
 mod layout;
@@ -72,11 +72,7 @@ fn told(graph: &Graph) -> String {
     for way in &graph.ways {
         let end = |node: usize| {
             let node = &graph.nodes[node];
-            let word = match node.role {
-                Role::Incinerator => "incinerator",
-                role => role.word(),
-            };
-            format!("{word} {}", node.name)
+            format!("{} {}", node.role.word(), node.name)
         };
         let copies = way.copies.as_ref().map_or(String::new(), |copies| format!(" ({copies})"));
         let (word, what) = match &way.what {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::limits::grouped;
 use crate::config::schema::{Capacity, KindConfig, SpanConfig, StepTimeConfig};
 
 /// Turns user-provided text into one line: line breaks and tabs become spaces; control characters
@@ -79,19 +80,6 @@ pub fn wrap(parts: &[String], between: &str, most: usize) -> Vec<String> {
         }
     }
     lines
-}
-
-/// Formats a number with commas between thousands: `10,000`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 /// Formats `1 book` or `2 books`.

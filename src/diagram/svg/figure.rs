@@ -1,7 +1,7 @@
 //! A figure is the drawing of one node or way: its size, its parts and the ports where lines
 //! attach.
 
-use super::super::model::{Node, Role, Way};
+use super::super::model::{Node, Way};
 use super::super::words::shorten;
 use super::page::{Page, Weight, badge_width, width};
 use super::shapes::{BELT, NODE};
@@ -74,18 +74,11 @@ pub fn widest(lines: &[(Weight, String)]) -> f64 {
 
 /// Draws a node with its name and notes below it.
 pub fn node(node: &Node) -> Figure {
-    let id = match node.role {
-        Role::Pile => "pile",
-        Role::Dump => "dump",
-        Role::Incinerator => "incinerator",
-        Role::Requester => "requester",
-        Role::Balancer => "balancer",
-    };
     let mut lines = vec![(Weight::Name, shorten(&node.name, LONGEST))];
     lines.extend(node.notes.iter().map(|note| (Weight::Small, shorten(note, LONGEST))));
     let shared = node.shared.then(|| "shared".to_owned());
     let badge = node.copies.clone().or(shared).map(|copies| shorten(&copies, LONGEST));
-    let mut figure = standing(id, NODE, badge, &lines);
+    let mut figure = standing(node.role.word(), NODE, badge, &lines);
     if node.shared {
         let rect = [0.5, 22.0, figure.width - 1.0, figure.height - 22.5];
         figure.parts.insert(0, Part::Rect("gw-meet", rect, 14.0));
