@@ -17,7 +17,7 @@ use crate::catalog::{
 };
 use crate::config::label::base;
 use crate::config::schema::{
-    BackoffConfig, Capacity, Exclusive, ExpectConfig, Placement, StrategyConfig, TopologyConfig,
+    Capacity, Exclusive, ExpectConfig, Placement, SupervisionConfig, TopologyConfig,
 };
 use crate::config::{Diagnostic, Diagnostics, Origin};
 
@@ -58,7 +58,7 @@ pub struct Plan {
     /// Cores, placement, seed, scratch folder and drain deadline.
     pub execution: ExecutionPlan,
     /// Restart and shutdown settings.
-    pub supervision: SupervisionPlan,
+    pub supervision: SupervisionConfig,
     /// Duration of one gopher's round trip without dumps, from `[model] t1`; `None` if not set.
     pub t1: Option<Duration>,
     /// What a simulation cannot run, as messages: external programs, networks and standard input.
@@ -324,26 +324,6 @@ pub struct ExecutionPlan {
     pub scratch: PathBuf,
     /// Most time for a drain; `None` for no limit.
     pub drain_deadline: Option<Duration>,
-}
-
-/// Restart and shutdown settings.
-#[derive(Debug, Clone, Copy)]
-pub struct SupervisionPlan {
-    /// Which actors are restarted together with a failed one.
-    pub strategy: StrategyConfig,
-    /// Failures within `period` that are answered with a restart; one more ends the run. `u32::MAX`
-    /// for no limit.
-    pub intensity: u32,
-    /// Sliding window of `intensity` (> 0).
-    pub period: Duration,
-    /// Consecutive failures of one actor that end the run. `u32::MAX` for no limit.
-    pub in_a_row: u32,
-    /// Delay before a restart.
-    pub backoff: BackoffConfig,
-    /// How long an ordered shutdown waits for each actor before killing it.
-    pub shutdown: Duration,
-    /// How long a thread may be blocked before its actors are restarted on another thread (> 0).
-    pub hang_after: Duration,
 }
 
 /// Removes copy labels from a path, as a config file has one node for all copies.

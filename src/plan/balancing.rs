@@ -17,7 +17,7 @@ mod plans;
 mod resilience;
 mod rings;
 
-pub(super) use plans::{numbered, plans};
+pub(super) use plans::{numbered, plans, sorted};
 
 /// Checks each balancer and requester by itself.
 pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
@@ -30,8 +30,7 @@ pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
         validator.ensure(balancer.queue != Some(0), &path("queue"), message);
         if balancer.queue.is_none() && balancer.full == FullConfig::Reject {
             let message = "nothing is refused: the queue is unbounded";
-            let warning = validator.warning(&path("full"), message);
-            validator.report(warning);
+            validator.report(validator.warning(&path("full"), message));
         }
         retries(validator, name, balancer);
         resilience::check(validator, name, balancer);
@@ -126,8 +125,7 @@ fn spread(validator: &mut Validator<'_>, name: &str, balancer: &BalancerConfig) 
                 "balancer `{name}` has one worker; hedging and replication need at least two"
             );
             let other = validator.locate(&["balancers", name, "workers"]);
-            let mistake = validator.error(&path(key), message);
-            validator.report(mistake.related(other, "its workers"));
+            validator.report(validator.error(&path(key), message).related(other, "its workers"));
         }
         if balancer.idempotent == Some(false) {
             let message =
@@ -246,8 +244,7 @@ fn load(validator: &mut Validator<'_>, name: &str, requester: &RequesterConfig) 
     let batch = matches!(requester.load, LoadConfig::Batch { .. });
     if requester.order == OrderConfig::Input && !batch {
         let message = "`order` applies only to the answers of a batch";
-        let warning = validator.warning(&["requesters", name, "order"], message);
-        validator.report(warning);
+        validator.report(validator.warning(&["requesters", name, "order"], message));
     }
 }
 
@@ -265,8 +262,7 @@ pub(super) fn graph(validator: &mut Validator<'_>, config: &TopologyConfig, hole
         let idle = config.balancers.keys();
         for name in idle.filter(|name| !asked.contains(name.as_str())) {
             let message = format!("the balancer `{name}` is not used");
-            let warning = validator.warning(&["balancers", name], message).at_key();
-            validator.report(warning);
+            validator.report(validator.warning(&["balancers", name], message).at_key());
         }
     }
     overload(validator, config);
@@ -303,8 +299,7 @@ fn joins(validator: &mut Validator<'_>, config: &TopologyConfig) -> bool {
             && config.crews[name].work.len() > 1
         {
             let message = "a balancer must be the only work of a crew: use several crews";
-            let mistake = validator.error(&path, message);
-            validator.report(mistake);
+            validator.report(validator.error(&path, message));
         }
         if config.balancers.contains_key(to) {
             continue;
@@ -391,7 +386,6 @@ fn overload(validator: &mut Validator<'_>, config: &TopologyConfig) {
             requester.to,
             (all * 1000.0).round() / 1000.0
         );
-        let warning = validator.warning(&["requesters", name, "load", "utilisation"], message);
-        validator.report(warning);
+        validator.report(validator.warning(&["requesters", name, "load", "utilisation"], message));
     }
 }

@@ -97,16 +97,8 @@ impl Node<'_, '_> {
     }
 
     fn span(&mut self, keys: &[&str], said: SpanConfig) {
-        let at = |more: &[&'static str]| -> Vec<String> {
-            keys.iter()
-                .map(|key| (*key).to_owned())
-                .chain(more.iter().map(|key| (*key).to_owned()))
-                .collect()
-        };
         let mut time = |more: &[&'static str], said: Duration| {
-            let keys = at(more);
-            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-            self.time(&keys, Some(said));
+            self.time(&[keys, more].concat(), Some(said));
         };
         match said {
             SpanConfig::Fixed(said) => time(&[], said),
@@ -114,8 +106,7 @@ impl Node<'_, '_> {
             SpanConfig::Exponential(mean) => time(&["exponential"], mean),
             SpanConfig::LogNormal { mean, cv2 } => {
                 time(&["lognormal", "mean"], mean);
-                let keys = at(&["lognormal", "cv2"]);
-                let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+                let keys = [keys, &["lognormal", "cv2"]].concat();
                 self.factor(&keys, Some(cv2), limits::LARGEST_FACTOR);
             }
             SpanConfig::Bimodal { short, long, .. } => {

@@ -209,13 +209,8 @@ fn expect(validator: &mut Validator<'_>, expect: &ExpectConfig) {
 }
 
 fn limits(validator: &mut Validator<'_>, name: &str, fault: &FaultConfig) {
-    let at = |keys: &[&str]| -> Vec<String> {
-        ["faults", name].into_iter().chain(keys.iter().copied()).map(str::to_owned).collect()
-    };
     let mut ensure = |holds: bool, keys: &[&str], message: &str| {
-        let path = at(keys);
-        let path: Vec<&str> = path.iter().map(String::as_str).collect();
-        validator.ensure(holds, &path, message);
+        validator.ensure(holds, &[&["faults", name][..], keys].concat(), message);
     };
     ensure(
         is_name(name),

@@ -186,8 +186,7 @@ fn fits(validator: &mut Validator<'_>, config: &TopologyConfig, way: &Way<'_>, e
             let other = validator.locate(&["dumps", end, "capacity", key]);
             let carts: &[&str] = if way.is_relay() { &[] } else { &["carts"] };
             let path = [&[way.group, way.name], carts, &[key]].concat();
-            let mistake = validator.error(&path, message).related(other, "the dump's capacity");
-            validator.report(mistake);
+            validator.report(validator.error(&path, message).related(other, "the dump's capacity"));
         }
     }
 }
@@ -214,8 +213,7 @@ fn roomy(validator: &mut Validator<'_>, config: &TopologyConfig, ways: &[Way<'_>
                 "the dump `{name}` holds {room} books, less than a cartload of each side ({fed} + \
                  {emptied}): the sides wait for each other"
             );
-            let warning = validator.warning(&["dumps", name, "capacity", "books"], message);
-            validator.report(warning);
+            validator.report(validator.warning(&["dumps", name, "capacity", "books"], message));
         }
     }
 }
@@ -238,8 +236,7 @@ fn reached(validator: &mut Validator<'_>, config: &TopologyConfig, ways: &[Way<'
             let message = format!(
                 "nothing empties the {word} `{name}`: no path leads from it to an incinerator"
             );
-            let mistake = validator.error(&[group, name], message).at_key();
-            validator.report(mistake);
+            validator.report(validator.error(&[group, name], message).at_key());
         }
     }
     for name in config.dumps.keys().filter(|name| !to.contains(name.as_str())) {
@@ -248,8 +245,7 @@ fn reached(validator: &mut Validator<'_>, config: &TopologyConfig, ways: &[Way<'
     }
     for name in config.incinerators.keys().filter(|name| !to.contains(name.as_str())) {
         let message = format!("nothing feeds the incinerator `{name}`");
-        let warning = validator.warning(&["incinerators", name], message).at_key();
-        validator.report(warning);
+        validator.report(validator.warning(&["incinerators", name], message).at_key());
     }
 }
 

@@ -413,8 +413,7 @@ fn apart(
     match kind.prepare(options) {
         Ok(prepared) => prepared,
         Err(error) => {
-            let mistake = validator.error(path, error.message);
-            validator.report(mistake);
+            validator.report(validator.error(path, error.message));
             ready
         }
     }

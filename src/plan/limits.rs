@@ -74,13 +74,12 @@ fn names(validator: &mut Validator<'_>, config: &TopologyConfig) {
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
     for (group, name) in all {
         if !is_name(name) {
-            let mistake = validator
+            validator.report(validator
                 .error(&[group, name], format!("`{name}` is not a valid name for a node"))
                 .at_key()
                 .help(
                     "names are lower-case letters, digits and underscores, and begin with a letter",
-                );
-            validator.report(mistake);
+                ));
         }
         if let Some(first) = seen.insert(name, group) {
             let other = validator.locate(&[first, name]);
@@ -191,8 +190,7 @@ fn carts(validator: &mut Validator<'_>, name: &str, crew: &CrewConfig) {
              wait for a cart",
             carts.count
         );
-        let warning = validator.warning(&path("count"), message);
-        validator.report(warning);
+        validator.report(validator.warning(&path("count"), message));
     }
 }
 

@@ -9,11 +9,11 @@ use super::balancing;
 use super::graph::{self, Order};
 use super::kinds::{self, Kinds};
 use super::{
-    CrewPlan, ExecutionPlan, IncineratorPlan, PilePlan, Plan, SourcePlan, SupervisionPlan, Target,
-    Validator, bounds, limits, unfold,
+    CrewPlan, ExecutionPlan, IncineratorPlan, PilePlan, Plan, SourcePlan, Target, Validator,
+    bounds, limits, unfold,
 };
 use crate::catalog::{Catalog, STANDARD_STREAM, compose};
-use crate::config::label::{base, compare, unlabelled};
+use crate::config::label::{base, unlabelled};
 use crate::config::schema::{
     CrewConfig, KindConfig, LoadConfig, SpanConfig, StepTimeConfig, StepsConfig, TopologyConfig,
 };
@@ -81,8 +81,7 @@ fn assemble(
     let desks = balancing::numbered(config);
     let asked = |kind: &KindConfig| balancing::named(kind).and_then(|to| desks.get(to).copied());
     let (piles, sources) = piles(written, config, order, &mut kinds)?;
-    let mut fires: Vec<&str> = config.incinerators.keys().map(String::as_str).collect();
-    fires.sort_by(|a, b| compare(a, b));
+    let fires = balancing::sorted(&config.incinerators);
     let incinerators: Option<Vec<IncineratorPlan>> = (fires.iter())
         .map(|name| {
             let burn = kinds.burns.get(base(name))?;
@@ -116,7 +115,6 @@ fn assemble(
         .collect();
     let (balancers, requesters) = balancing::plans(config, &kinds)?;
     let execution = &config.execution;
-    let supervision = &config.supervision;
     Some(Plan {
         name: config.name.clone(),
         sources,
@@ -132,15 +130,7 @@ fn assemble(
             scratch: execution.scratch.clone().unwrap_or_else(std::env::temp_dir),
             drain_deadline: execution.drain_deadline,
         },
-        supervision: SupervisionPlan {
-            strategy: supervision.strategy,
-            intensity: supervision.intensity,
-            period: supervision.period,
-            in_a_row: supervision.in_a_row,
-            backoff: supervision.backoff,
-            shutdown: supervision.shutdown,
-            hang_after: supervision.hang_after,
-        },
+        supervision: config.supervision,
         t1: config.model.t1,
         outside: outside(written, &kinds),
         faults: Vec::new(),

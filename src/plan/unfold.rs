@@ -6,7 +6,7 @@ use super::Validator;
 use crate::config::label::{At, is_name, label, parse, places, product};
 use crate::config::limits::{MOST_ACTORS, MOST_COPIES, grouped};
 use crate::config::nearest;
-use crate::config::schema::{KindConfig, TopologyConfig};
+use crate::config::schema::{CrewConfig, KindConfig, TopologyConfig};
 
 /// Returns a config in which each copy is a node with a label, such as `near[lane=1]`. Inside a
 /// copy, a name refers to the node of that copy, or to the shared node.
@@ -43,98 +43,78 @@ fn unfolded(config: &TopologyConfig, wrong: &mut dyn FnMut([&str; 3], Wrong)) ->
     let all = places(&config.copies);
     let once = [At::new()];
     let of = |name: &str| -> &[At] { if is_shared(config, name) { &once } else { &all } };
-    let mut out = TopologyConfig {
-        copies: BTreeMap::new(),
-        shared: Vec::new(),
-        piles: BTreeMap::new(),
-        dumps: BTreeMap::new(),
-        incinerators: BTreeMap::new(),
-        crews: BTreeMap::new(),
-        relays: BTreeMap::new(),
-        balancers: BTreeMap::new(),
-        requesters: BTreeMap::new(),
-        ..config.clone()
-    };
-    for (name, pile) in &config.piles {
-        for at in of(name) {
-            out.piles.insert(label(name, at), pile.clone());
-        }
-    }
-    for (name, dump) in &config.dumps {
-        for at in of(name) {
-            out.dumps.insert(label(name, at), dump.clone());
-        }
-    }
-    for (name, fire) in &config.incinerators {
-        for at in of(name) {
-            let mut copy = fire.clone();
-            if let Err(why) = asking(config, name, &mut copy.burn, at) {
-                wrong(["incinerators", name, "burn"], why);
-            }
-            out.incinerators.insert(label(name, at), copy);
-        }
-    }
+    let mut refer =
+        |path: [&str; 3], end: &mut String, at: &At| match resolved(config, path[1], end, at) {
+            Ok(name) => *end = name,
+            Err(why) => wrong(path, why),
+        };
+    let mut crews = BTreeMap::new();
     for (name, crew) in &config.crews {
         let own = places(&crew.copies);
         for at in of(name) {
-            let mut copy = crew.clone();
-            copy.copies.clear();
-            for (key, end) in [("from", &mut copy.from), ("to", &mut copy.to)] {
-                match resolved(config, name, end, at) {
-                    Ok(name) => *end = name,
-                    Err(why) => wrong(["crews", name, key], why),
-                }
-            }
-            for work in &mut copy.work {
-                if let Err(why) = asking(config, name, work, at) {
-                    wrong(["crews", name, "work"], why);
-                }
+            let mut copy = CrewConfig { copies: BTreeMap::new(), ..crew.clone() };
+            refer(["crews", name, "from"], &mut copy.from, at);
+            refer(["crews", name, "to"], &mut copy.to, at);
+            for to in copy.work.iter_mut().filter_map(asked) {
+                refer(["crews", name, "work"], to, at);
             }
             for more in &own {
-                let at = at.iter().chain(more);
-                let at = at.map(|(axis, place)| (axis.clone(), *place)).collect();
-                out.crews.insert(label(name, &at), copy.clone());
+                let at = at.iter().chain(more).map(|(axis, place)| (axis.clone(), *place));
+                crews.insert(label(name, &at.collect()), copy.clone());
             }
         }
     }
-    for (name, relay) in &config.relays {
-        for at in of(name) {
-            let mut copy = relay.clone();
-            for (key, end) in [("from", &mut copy.from), ("to", &mut copy.to)] {
-                match resolved(config, name, end, at) {
-                    Ok(name) => *end = name,
-                    Err(why) => wrong(["relays", name, key], why),
-                }
+    TopologyConfig {
+        name: config.name.clone(),
+        copies: BTreeMap::new(),
+        shared: Vec::new(),
+        piles: copied(&config.piles, of, |_, _, _| ()),
+        dumps: copied(&config.dumps, of, |_, _, _| ()),
+        incinerators: copied(&config.incinerators, of, |name, fire, at| {
+            if let Some(to) = asked(&mut fire.burn) {
+                refer(["incinerators", name, "burn"], to, at);
             }
-            out.relays.insert(label(name, at), copy);
-        }
+        }),
+        crews,
+        relays: copied(&config.relays, of, |name, relay, at| {
+            refer(["relays", name, "from"], &mut relay.from, at);
+            refer(["relays", name, "to"], &mut relay.to, at);
+        }),
+        balancers: copied(&config.balancers, of, |_, _, _| ()),
+        requesters: copied(&config.requesters, of, |name, requester, at| {
+            refer(["requesters", name, "to"], &mut requester.to, at);
+        }),
+        execution: config.execution.clone(),
+        supervision: config.supervision,
+        model: config.model,
+        faults: config.faults.clone(),
+        expect: config.expect,
     }
-    for (name, balancer) in &config.balancers {
+}
+
+/// One labelled node per copy, each changed by `change`.
+fn copied<'a, T: Clone>(
+    nodes: &BTreeMap<String, T>,
+    of: impl Fn(&str) -> &'a [At],
+    mut change: impl FnMut(&str, &mut T, &At),
+) -> BTreeMap<String, T> {
+    let mut out = BTreeMap::new();
+    for (name, node) in nodes {
         for at in of(name) {
-            out.balancers.insert(label(name, at), balancer.clone());
-        }
-    }
-    for (name, requester) in &config.requesters {
-        for at in of(name) {
-            let mut copy = requester.clone();
-            match resolved(config, name, &copy.to, at) {
-                Ok(name) => copy.to = name,
-                Err(why) => wrong(["requesters", name, "to"], why),
-            }
-            out.requesters.insert(label(name, at), copy);
+            let mut copy = node.clone();
+            change(name, &mut copy, at);
+            out.insert(label(name, at), copy);
         }
     }
     out
 }
 
-/// Resolves the balancer to which a work or a burn delegates.
-fn asking(config: &TopologyConfig, who: &str, kind: &mut KindConfig, at: &At) -> Result<(), Wrong> {
-    if kind.kind == "balancer"
-        && let Some(toml::Value::String(to)) = kind.options.get_mut("to")
-    {
-        *to = resolved(config, who, to, at)?;
+/// Name of the balancer to which a work or a burn delegates.
+fn asked(kind: &mut KindConfig) -> Option<&mut String> {
+    match kind.options.get_mut("to") {
+        Some(toml::Value::String(to)) if kind.kind == "balancer" => Some(to),
+        _ => None,
     }
-    Ok(())
 }
 
 fn is_shared(config: &TopologyConfig, name: &str) -> bool {

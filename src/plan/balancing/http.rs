@@ -20,8 +20,7 @@ pub(super) fn check(validator: &mut Validator<'_>, name: &str, http: &HttpConfig
     match http.listen.parse::<SocketAddr>() {
         Ok(address) if !address.ip().is_loopback() && !http.public => {
             let message = format!("{address} is reachable from other machines");
-            let mistake = validator.error(&path("listen"), message);
-            validator.report(mistake.help(
+            validator.report(validator.error(&path("listen"), message).help(
                 "set `public = true` if that is intended; 127.0.0.1 accepts only this machine",
             ));
         }
@@ -90,8 +89,7 @@ fn methods(validator: &mut Validator<'_>, name: &str, http: &HttpConfig) {
             method if !is_token(method) => "this is not a valid method",
             _ => continue,
         };
-        let mistake = validator.error(&path, wrong);
-        validator.report(mistake.help("write them like [\"GET\", \"POST\"]"));
+        validator.report(validator.error(&path, wrong).help("write them like [\"GET\", \"POST\"]"));
     }
 }
 

@@ -15,11 +15,16 @@ use crate::plan::kinds::Kinds;
 use crate::plan::resolve::span;
 use crate::plan::{BalancerPlan, RequesterPlan};
 
+/// Names of nodes in natural order.
+pub(in crate::plan) fn sorted<T>(nodes: &BTreeMap<String, T>) -> Vec<&str> {
+    let mut names: Vec<&str> = nodes.keys().map(String::as_str).collect();
+    names.sort_by(|a, b| compare(a, b));
+    names
+}
+
 /// Index of each balancer in [`Plan::balancers`](crate::plan::Plan::balancers).
 pub(in crate::plan) fn numbered(config: &TopologyConfig) -> BTreeMap<&str, usize> {
-    let mut names: Vec<&str> = config.balancers.keys().map(String::as_str).collect();
-    names.sort_by(|a, b| compare(a, b));
-    (names.into_iter().enumerate()).map(|(at, name)| (name, at)).collect()
+    (sorted(&config.balancers).into_iter().enumerate()).map(|(at, name)| (name, at)).collect()
 }
 
 /// Plans all balancers and requesters. Returns `None` only if a check rejected something without
@@ -28,18 +33,15 @@ pub(in crate::plan) fn plans(
     config: &TopologyConfig,
     kinds: &Kinds,
 ) -> Option<(Vec<BalancerPlan>, Vec<RequesterPlan>)> {
-    let mut names: Vec<&str> = config.balancers.keys().map(String::as_str).collect();
-    names.sort_by(|a, b| compare(a, b));
+    let names = sorted(&config.balancers);
     let places = numbered(config);
     let balancers: Option<Vec<BalancerPlan>> =
         (names.iter()).map(|name| balancer_plan(name, &config.balancers[*name], kinds)).collect();
-    let mut names: Vec<&str> = config.requesters.keys().map(String::as_str).collect();
-    names.sort_by(|a, b| compare(a, b));
-    let requesters: Option<Vec<RequesterPlan>> = (names.iter())
+    let requesters: Option<Vec<RequesterPlan>> = (sorted(&config.requesters).into_iter())
         .map(|name| {
-            let requester = &config.requesters[*name];
+            let requester = &config.requesters[name];
             Some(RequesterPlan {
-                name: (*name).to_owned(),
+                name: name.to_owned(),
                 to: *places.get(requester.to.as_str())?,
                 load: load_plan(&requester.load)?,
                 http: match &requester.load {
