@@ -5,12 +5,12 @@ mod dead;
 mod desks;
 mod end;
 mod faults;
-mod heard;
 mod inner;
 mod made;
 mod overlap;
-mod places;
+mod placement;
 mod running;
+mod supervision_events;
 mod wiring;
 
 use std::path::Path;

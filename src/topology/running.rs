@@ -13,8 +13,8 @@ use gopherworks_supervision::{Outcome as Ended, SupervisionEvent, SupervisorHand
 use tokio::sync::broadcast::error::RecvError;
 
 use super::dead::{self, DeadBook};
-use super::heard::translated;
 use super::inner::Inner;
+use super::supervision_events::translated;
 use crate::plan::Plan;
 use crate::report::{Outcome, Report};
 

@@ -19,11 +19,11 @@ use gopherworks_supervision::{
 use super::account;
 use super::desks::Making;
 use super::faults::{self, Reach};
-use super::heard::heard;
 use super::inner::{Crew, Inner};
 use super::made::{Made, Sites};
-use super::places::Places;
+use super::placement::Places;
 use super::running::RunningTopology;
+use super::supervision_events::react;
 use super::{Options, StartError};
 use crate::catalog::burn::count::Count;
 use crate::catalog::{Halt, RunId, RunState, Site, resolved};
@@ -80,7 +80,7 @@ pub(super) async fn start(
         // of events delays it.
         heard: Some(Arc::new(move |event| {
             if let Some(inner) = hearing.upgrade() {
-                heard(&inner, event);
+                react(&inner, event);
             }
         })),
         ..Setup::new(policy(plan), inner.works.clock.clone(), inner.works.seed)

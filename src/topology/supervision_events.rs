@@ -10,7 +10,7 @@ use gopherworks_supervision::{Exit, SupervisionEvent};
 use super::inner::Inner;
 
 /// Reacts to an event, besides publishing it.
-pub(super) fn heard(inner: &Arc<Inner>, event: &SupervisionEvent) {
+pub(super) fn react(inner: &Arc<Inner>, event: &SupervisionEvent) {
     match event {
         SupervisionEvent::Exited {
             name,
