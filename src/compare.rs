@@ -12,7 +12,7 @@ use crate::topology::{Options, StartError, Topology};
 
 /// The figures of one design.
 #[derive(Debug, Clone, Serialize)]
-pub struct Row {
+pub struct DesignRow {
     /// Name of the design.
     pub design: String,
     /// The change to the design, as `KEY=VALUE`; `None` for the design itself.
@@ -46,8 +46,8 @@ pub struct Row {
 ///
 /// # Panics
 /// Inside another runtime.
-pub fn row(plan: &Plan, what_if: Option<&str>) -> Result<Row, StartError> {
-    let mut row = Row {
+pub fn row(plan: &Plan, what_if: Option<&str>) -> Result<DesignRow, StartError> {
+    let mut row = DesignRow {
         design: plan.name.clone(),
         what_if: what_if.map(str::to_owned),
         gophers: (plan.crews.iter()).map(|crew| crew.gophers.len()).sum(),
@@ -76,7 +76,7 @@ pub fn row(plan: &Plan, what_if: Option<&str>) -> Result<Row, StartError> {
     Ok(row)
 }
 
-fn fill(row: &mut Row, report: &Report) {
+fn fill(row: &mut DesignRow, report: &Report) {
     let idle: Vec<f64> =
         (report.nodes.iter()).filter(|node| node.kind == "gopher").map(|node| node.idle).collect();
     row.idle = (!idle.is_empty()).then(|| idle.iter().sum::<f64>() / idle.len() as f64);

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use gopherworks::catalog::Catalog;
-use gopherworks::compare::{Row, changes, probably, row};
+use gopherworks::compare::{DesignRow, changes, probably, row};
 use gopherworks::config::{Loaded, Overrides};
 
 use super::run::start_failed;
@@ -75,17 +75,17 @@ pub fn compare(args: &CompareArgs, quiet: bool) -> Result<i32, Failed> {
     Ok(if failed { code::FAILED } else { code::OK })
 }
 
-fn title(row: &Row) -> String {
+fn title(row: &DesignRow) -> String {
     match &row.what_if {
         Some(what_if) => format!("  if {what_if}"),
         None => row.design.clone(),
     }
 }
 
-fn text(rows: &[Row]) -> String {
+fn text(rows: &[DesignRow]) -> String {
     let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
     let head = ["design", "gophers", "carts", "cores", "speed-up", "formula", "makespan", "idle"];
-    let cells = |row: &Row| {
+    let cells = |row: &DesignRow| {
         vec![
             title(row),
             row.gophers.to_string(),

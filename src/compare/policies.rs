@@ -10,7 +10,7 @@ use crate::topology::{Options, StartError, Topology};
 /// Figures of one policy under one load and one distribution of service times, as means over seeds.
 /// Times are in seconds.
 #[derive(Debug, Clone, Serialize)]
-pub struct Row {
+pub struct PolicyRow {
     /// Name of the design.
     pub design: String,
     /// Name of the balancer.
@@ -155,7 +155,7 @@ pub fn bimodal(mean: f64) -> String {
 ///
 /// # Panics
 /// Inside another runtime.
-pub fn rows(plan: &Plan, trial: &Trial, seeds: u64) -> Result<Vec<Row>, StartError> {
+pub fn rows(plan: &Plan, trial: &Trial, seeds: u64) -> Result<Vec<PolicyRow>, StartError> {
     let mut all = Vec::new();
     for nth in 0..seeds.max(1) {
         let mut plan = plan.clone();
@@ -168,7 +168,7 @@ pub fn rows(plan: &Plan, trial: &Trial, seeds: u64) -> Result<Vec<Row>, StartErr
     Ok((0..count).map(|at| row(plan, trial, at, &all)).collect())
 }
 
-fn row(plan: &Plan, trial: &Trial, at: usize, reports: &[Report]) -> Row {
+fn row(plan: &Plan, trial: &Trial, at: usize, reports: &[Report]) -> PolicyRow {
     let each = || reports.iter().map(|report| &report.balancers[at]);
     let count = reports.len() as f64;
     let mean =
@@ -200,7 +200,7 @@ fn row(plan: &Plan, trial: &Trial, at: usize, reports: &[Report]) -> Row {
                 none.then(|| "no request was answered".to_owned())
             })
     });
-    Row {
+    PolicyRow {
         design: plan.name.clone(),
         balancer: plan.balancers[at].name.clone(),
         policy: plan.balancers[at].policy.name().to_owned(),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use gopherworks::catalog::Catalog;
-use gopherworks::compare::policies::{self, Distribution, Row, Trial, changes, rows};
+use gopherworks::compare::policies::{self, Distribution, PolicyRow, Trial, changes, rows};
 use gopherworks::config::{Loaded, Overrides};
 use gopherworks::report::{Outcome, Report};
 use gopherworks::simulate::{TraceLog, in_virtual_time, until_done};
@@ -36,7 +36,7 @@ fn tried(
     load: f64,
     (seeds, requests): (u64, u64),
     more: &[&str],
-) -> (f64, Row) {
+) -> (f64, PolicyRow) {
     let ten = "balancers.desk.workers.work.time=10ms".to_owned();
     let trial = Trial {
         policy: Some(policy.to_owned()),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gopherworks::catalog::Catalog;
-use gopherworks::compare::policies::{self, Distribution, Row, Trial, changes, rows};
+use gopherworks::compare::policies::{self, Distribution, PolicyRow, Trial, changes, rows};
 use gopherworks::config::{Loaded, Overrides};
 use gopherworks::plan::Plan;
 use gopherworks::topology::StartError;
@@ -90,7 +90,7 @@ fn distribution(service: Service) -> Distribution {
 }
 
 /// Simulations are independent, so each core runs one at a time.
-fn simulated(jobs: &[(Plan, Trial)], seeds: u64) -> Result<Vec<Row>, StartError> {
+fn simulated(jobs: &[(Plan, Trial)], seeds: u64) -> Result<Vec<PolicyRow>, StartError> {
     let next = AtomicUsize::new(0);
     let done: Vec<_> = jobs.iter().map(|_| Mutex::new(None)).collect();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -118,9 +118,9 @@ fn simulated(jobs: &[(Plan, Trial)], seeds: u64) -> Result<Vec<Row>, StartError>
 
 /// A table and bars for each load and distribution; times in units of the mean service time beside
 /// seconds.
-fn text(rows: &[Row]) -> String {
+fn text(rows: &[PolicyRow]) -> String {
     let mut out = String::new();
-    let group = |row: &Row| {
+    let group = |row: &PolicyRow| {
         let load = row.load.map(|load| format!("load {:.0}%", load * 100.0));
         let parts = [Some(format!("{}.{}", row.design, row.balancer)), row.service.clone(), load];
         parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
@@ -133,7 +133,7 @@ fn text(rows: &[Row]) -> String {
         }
     }
     for title in titles {
-        let rows: Vec<&Row> = rows.iter().filter(|row| group(row) == title).collect();
+        let rows: Vec<&PolicyRow> = rows.iter().filter(|row| group(row) == title).collect();
         let _ = writeln!(out, "{title}");
         let head = [
             "policy",
@@ -146,7 +146,7 @@ fn text(rows: &[Row]) -> String {
             "variance",
             "copies",
         ];
-        let cells = |row: &&Row| {
+        let cells = |row: &&PolicyRow| {
             let scatter = row
                 .p99_scatter
                 .map_or(String::new(), |scatter| format!(" ±{:.0}%", scatter * 100.0));

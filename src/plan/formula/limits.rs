@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::network::Network;
-use super::simplex::{self, Outcome, Row};
+use super::simplex::{self, Constraint, Outcome};
 use super::wide::Wide;
 
 /// Most multiplications for one solution; designs with more forks are not computed.
@@ -221,7 +221,7 @@ impl<'a> Program<'a> {
     pub fn solve(&self, cap: impl Fn(&Limit) -> f64) -> Flow {
         // Limits on a single class of crews reduce to the tightest one.
         let mut alone: BTreeMap<usize, f64> = BTreeMap::new();
-        let mut rows: Vec<Row> = Vec::new();
+        let mut rows: Vec<Constraint> = Vec::new();
         for limit in &self.limits {
             match limit.loads[..] {
                 [(crew, load)] => {
@@ -229,18 +229,16 @@ impl<'a> Program<'a> {
                     let known = alone.entry(crew).or_insert(f64::INFINITY);
                     *known = known.min(most);
                 }
-                _ => {
-                    rows.push(Row { coefficients: self.combined(&limit.loads), bound: cap(limit) })
-                }
+                _ => rows.push(Constraint {
+                    coefficients: self.combined(&limit.loads),
+                    bound: cap(limit),
+                }),
             }
         }
-        rows.extend(
-            alone
-                .iter()
-                .filter(|(_, most)| most.is_finite())
-                .map(|(crew, most)| Row { coefficients: wide(&self.flows[*crew]), bound: *most }),
-        );
-        rows.extend(self.kept.iter().map(|kept| Row {
+        rows.extend(alone.iter().filter(|(_, most)| most.is_finite()).map(|(crew, most)| {
+            Constraint { coefficients: wide(&self.flows[*crew]), bound: *most }
+        }));
+        rows.extend(self.kept.iter().map(|kept| Constraint {
             coefficients: wide(kept).into_iter().map(|a| -a).collect(),
             bound: 0.0,
         }));

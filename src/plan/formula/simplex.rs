@@ -11,7 +11,7 @@ use super::wide::Wide;
 
 /// One constraint: `sum coefficients[i] * x[i] <= bound`.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Row {
+pub(super) struct Constraint {
     pub coefficients: Vec<Wide>,
     pub bound: f64,
 }
@@ -37,7 +37,7 @@ const PASSES: usize = 4;
 const SLACK: f64 = 1e-9;
 
 /// Maximises the first of `variables` variables.
-pub(super) fn maximise(variables: usize, rows: &[Row]) -> Outcome {
+pub(super) fn maximise(variables: usize, rows: &[Constraint]) -> Outcome {
     let Some(scaled) = Scaled::new(variables, rows) else {
         return Outcome::Lost;
     };
@@ -59,15 +59,15 @@ pub(super) fn maximise(variables: usize, rows: &[Row]) -> Outcome {
 
 /// The program scaled to numbers near 1, by a factor for each variable and each row.
 struct Scaled {
-    rows: Vec<Row>,
+    rows: Vec<Constraint>,
     /// Scaled variables are original variables multiplied by `columns`.
     columns: Vec<f64>,
 }
 
 impl Scaled {
     /// `None` if a number is not finite, a bound is negative, or a row has the wrong length.
-    fn new(variables: usize, rows: &[Row]) -> Option<Self> {
-        let sound = |row: &Row| {
+    fn new(variables: usize, rows: &[Constraint]) -> Option<Self> {
+        let sound = |row: &Constraint| {
             row.bound.is_finite()
                 && row.bound >= 0.0
                 && row.coefficients.len() == variables
@@ -76,7 +76,7 @@ impl Scaled {
         if variables == 0 || !rows.iter().all(sound) {
             return None;
         }
-        let mut rows: Vec<Row> = rows.to_vec();
+        let mut rows: Vec<Constraint> = rows.to_vec();
         let mut columns = vec![1.0f64; variables];
         // Divide rows and columns in turn by their geometric means (geometric scaling).
         for _ in 0..PASSES {
@@ -109,7 +109,7 @@ impl Scaled {
         for column in &mut columns {
             *column /= bounds.get();
         }
-        let finite = |row: &Row| {
+        let finite = |row: &Constraint| {
             row.bound.is_finite() && row.coefficients.iter().all(|a| a.near().is_finite())
         };
         rows.iter().all(finite).then_some(Self { rows, columns })
@@ -174,7 +174,7 @@ impl Middle {
     }
 }
 
-impl Row {
+impl Constraint {
     fn divide(&mut self, by: f64) {
         for a in &mut self.coefficients {
             *a = a.times(1.0 / by);
@@ -307,11 +307,11 @@ mod tests {
 
     use super::*;
 
-    fn row(coefficients: &[f64], bound: f64) -> Row {
-        Row { coefficients: coefficients.iter().map(|a| Wide::from(*a)).collect(), bound }
+    fn row(coefficients: &[f64], bound: f64) -> Constraint {
+        Constraint { coefficients: coefficients.iter().map(|a| Wide::from(*a)).collect(), bound }
     }
 
-    fn best(variables: usize, rows: &[Row]) -> f64 {
+    fn best(variables: usize, rows: &[Constraint]) -> f64 {
         match maximise(variables, rows) {
             Outcome::Best(x) => x[0].near(),
             other => panic!("{other:?}"),
@@ -384,8 +384,8 @@ mod tests {
             numbers in prop::collection::vec((0..4u8, 0.1..1.0f64, 0..13i32), 7 * 12),
             bounds in prop::collection::vec((0.1..1.0f64, 0..10i32), 12),
         ) {
-            let mut rows: Vec<Row> = (bounds.iter().enumerate())
-                .map(|(at, (size, power))| Row {
+            let mut rows: Vec<Constraint> = (bounds.iter().enumerate())
+                .map(|(at, (size, power))| Constraint {
                     bound: size * 10f64.powi(*power),
                     coefficients: (numbers[at * 7..at * 7 + variables].iter())
                         .map(|(kind, size, power)| match kind {
