@@ -8,7 +8,7 @@
 //!
 //! - **To embed it in an application**, build a [`TopologyConfig`], add your own work to a
 //!   [`Catalog`] and start a [`Topology`], as below. Balancers and supervision can be used alone:
-//!   see [`actors`] and [`supervision`]. The feature `actix-web` adds `web`: health, metrics,
+//!   see [`balancer`] and [`supervision`]. The feature `actix-web` adds `web`: health, metrics,
 //!   snapshots and shutdown in order.
 //! - **To deploy a file**, use the command: `gopherworks run FILE`, or `gopherworks schema` for
 //!   editors. From Rust, [`Topology::from_file`] reads it; [`config`] has layers, overrides and

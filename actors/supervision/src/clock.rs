@@ -53,6 +53,7 @@ impl Add<Duration> for Time {
     type Output = Time;
 
     /// Saturates at [`Time::MAX`].
+    #[inline]
     fn add(self, span: Duration) -> Time {
         Time(self.0.saturating_add(nanos(span)))
     }
@@ -62,11 +63,13 @@ impl Sub for Time {
     type Output = Duration;
 
     /// Zero if `earlier` is later than `self`.
+    #[inline]
     fn sub(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
+#[inline]
 fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -124,11 +127,13 @@ impl Clock {
     }
 
     /// True if this clock is simulated.
+    #[inline]
     pub fn is_simulated(&self) -> bool {
         matches!(self.0, Source::Simulated(_))
     }
 
     /// The current time.
+    #[inline]
     pub fn now(&self) -> Time {
         match &self.0 {
             Source::Real(start) => Time(nanos(start.elapsed())),

@@ -19,12 +19,14 @@ impl Latch {
 
     /// Closes the latch after an item was left. True if it was open: the caller must then send the
     /// wake-up.
+    #[inline]
     pub fn close(&self) -> bool {
         // Not preceded by a plain load: the opener must observe the item that was left.
         !self.0.swap(true, Ordering::AcqRel)
     }
 
     /// Opens the latch: before the consumer looks, or because the wake-up could not be sent.
+    #[inline]
     pub fn open(&self) {
         // A swap, so that it observes the items of all producers that found the latch closed.
         self.0.swap(false, Ordering::AcqRel);

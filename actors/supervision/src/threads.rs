@@ -9,6 +9,7 @@ thread_local! {
 }
 
 /// The number of this thread in the process, from 1; never reused.
+#[inline]
 pub fn number() -> u64 {
     NUMBER.with(|number| *number)
 }
@@ -41,11 +42,13 @@ pub struct Count(PerThread<AtomicU64>);
 
 impl Count {
     /// Adds to the value of the calling thread.
+    #[inline]
     pub fn add(&self, count: u64) {
         self.0.mine().fetch_add(count, Relaxed);
     }
 
     /// The sum over all threads.
+    #[inline]
     pub fn get(&self) -> u64 {
         self.0.all().map(|one| one.load(Relaxed)).sum()
     }

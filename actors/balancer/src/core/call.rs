@@ -13,31 +13,25 @@ use crate::table::Ref;
 use crate::worker::Work;
 
 /// Why a call has no reply.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CallError {
     /// The worker that ran it is lost, and the request is not retried: it is not idempotent, its
     /// attempts are used up, or the retry budget is. It may have had its effect.
-    #[error("the worker was lost: {reason}")]
     WorkerLost {
         /// How the worker was lost.
         reason: String,
     },
     /// The balancer is stopped or draining. A request that had not started has had no effect.
-    #[error("the balancer is closed")]
     Closed,
     /// The balancer's queue is full. The request has had no effect.
-    #[error("the balancer's queue is full")]
     Full,
     /// Shed under overload. The request has had no effect.
-    #[error("shed after waiting {} ms: the balancer is overloaded", waited.as_millis())]
     Shed {
         /// How long it had been queued.
         waited: Duration,
     },
     /// The deadline passed before there was a reply.
-    #[error("the deadline has passed \
-             {}", if *.begun { "while it was worked on" } else { "before a worker was free" })]
     DeadlineExceeded {
         /// True if a worker had started it: it may have had its effect.
         begun: bool,
@@ -56,6 +50,26 @@ impl CallError {
         }
     }
 }
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallError::WorkerLost { reason } => write!(f, "the worker was lost: {reason}"),
+            CallError::Closed => f.write_str("the balancer is closed"),
+            CallError::Full => f.write_str("the balancer's queue is full"),
+            CallError::Shed { waited } => {
+                let ms = waited.as_millis();
+                write!(f, "shed after waiting {ms} ms: the balancer is overloaded")
+            }
+            CallError::DeadlineExceeded { begun } => f.write_str(match begun {
+                true => "the deadline has passed while it was worked on",
+                false => "the deadline has passed before a worker was free",
+            }),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}
 
 /// A request that the balancer has accepted. Awaiting it gives the reply; dropping it cancels the
 /// request, queued or running.

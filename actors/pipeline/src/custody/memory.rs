@@ -36,7 +36,7 @@ struct Place {
 /// # Guarantees
 /// A `put` that returned `Ok` has stored the books as durably as [`Custody::promises`] says; `Full`
 /// has stored nothing. Settling is idempotent: the first settlement or revocation of a lease wins,
-/// all others return [`Settled::Stale`]. A dropped lease is returned through
+/// all others return `Settled::Stale`. A dropped lease is returned through
 /// [`Custody::give_back`]. Locks are taken in the order of keys and held only for pure code.
 pub struct Custody {
     piles: Vec<Place>,
