@@ -34,12 +34,15 @@ pub(super) fn plain(status: StatusCode, text: &'static str) -> HttpResponse {
     response.body(format!("{text}\n"))
 }
 
+/// The response for an `answer`; `usual` is the status of a success. While the server is `closing`,
+/// a lost worker is no fault of its own: the request gets 503, as all that come late.
 pub(super) async fn response(
     to: &BalancerCore<Served>,
     pool: &Arc<Pool>,
     method: &Method,
     answer: Result<Answer, CallError>,
     usual: StatusCode,
+    closing: bool,
 ) -> HttpResponse {
     match answer {
         // 200 would announce a body.
@@ -49,7 +52,7 @@ pub(super) async fn response(
         Ok(Err(failure)) => failed(&failure),
         // Like a server that breaks the connection to a proxy: the request may have had its effect,
         // so there is no `Retry-After`.
-        Err(CallError::WorkerLost { reason }) => failed(&Failure::transient(reason)),
+        Err(CallError::WorkerLost { reason }) if !closing => failed(&Failure::transient(reason)),
         Err(error) => Refused::new(error, to.retry_after()).error_response(),
     }
 }

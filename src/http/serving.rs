@@ -258,7 +258,8 @@ async fn answer(
     }
     let to = asker.to();
     let method = request.method();
-    answers::response(to, &serving.pool, method, answer, serving.status).await
+    let closing = asker.is_closing();
+    answers::response(to, &serving.pool, method, answer, serving.status, closing).await
 }
 
 /// The book of a request. `path` is the part of its path below the served prefix.

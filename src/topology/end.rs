@@ -53,6 +53,7 @@ impl RunningTopology {
             }
         }
         inner.seal();
+        inner.desks.close();
         if outcome == Outcome::Finished {
             supervisor.stop(inner.shutdown).await;
         } else {
