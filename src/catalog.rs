@@ -45,7 +45,6 @@ mod run_state;
 pub(crate) mod service;
 mod shape;
 mod source;
-pub mod units;
 pub mod work;
 
 pub use options::{FilePath, OptionError, OptionHelp, OptionWarning, STANDARD_STREAM};

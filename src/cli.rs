@@ -11,6 +11,7 @@ mod output;
 mod print;
 mod progress;
 mod run;
+mod schema;
 mod signals;
 mod simulate;
 mod validate;
@@ -22,8 +23,8 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use gopherworks::catalog::Catalog;
-use gopherworks::catalog::units::{parse_duration, parse_size};
-use gopherworks::config::{Diagnostics, Loaded, Overrides, json_schema};
+use gopherworks::config::units::{parse_duration, parse_size};
+use gopherworks::config::{Diagnostics, Loaded, Overrides};
 use help::{EXIT_CODES, LEDGER};
 
 /// Exit codes. 130 and 143 are a second SIGINT and SIGTERM.
@@ -122,11 +123,11 @@ enum Command {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Print the JSON Schema of the config language, for editors
+    /// Print the JSON Schema of the config language, for editors, or its reference page
     ///
-    /// Save it with `gopherworks schema > gopherworks.schema.json` and begin a config with
+    /// Save the schema with `gopherworks schema > gopherworks.schema.json` and begin a config with
     /// `#:schema ./gopherworks.schema.json`.
-    Schema,
+    Schema(schema::SchemaArgs),
     /// Draw a design: as text, for Graphviz or Mermaid, or as an SVG picture
     Graph(GraphArgs),
     /// List and show the dead letters that runs have kept, and offer them again
@@ -482,10 +483,7 @@ pub fn main() -> i32 {
         Command::Compare(args) => compare::compare(&args, cli.quiet),
         Command::Validate(args) => validate::validate(&args, cli.quiet),
         Command::Kinds { name, format } => kinds::kinds(name.as_deref(), format),
-        Command::Schema => {
-            let schema = json_schema(&Catalog::standard());
-            print::line(&format!("{schema:#}"), false).map(|()| code::OK)
-        }
+        Command::Schema(args) => schema::schema(&args),
         Command::Graph(args) => graph::graph(&args, cli.quiet),
         Command::Dead(command) => dead::dead(command, cli.quiet),
     };

@@ -4,8 +4,8 @@ pub mod policies;
 
 use serde::Serialize;
 
+use crate::config::elements::TopologyConfig;
 use crate::config::nearest;
-use crate::config::schema::TopologyConfig;
 use crate::plan::Plan;
 use crate::report::{Outcome, Report};
 use crate::topology::{Options, StartError, Topology};

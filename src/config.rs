@@ -1,8 +1,8 @@
 //! Reads the config language.
 //!
-//! A file, the environment and flags are layers of a [`schema::TopologyConfig`], from which a plan
-//! is made; otherwise the result is [`Diagnostics`] with every mistake and its place. A [`builder`]
-//! makes such configs in code.
+//! A file, the environment and flags are layers of a [`elements::TopologyConfig`], from which a
+//! plan is made; otherwise the result is [`Diagnostics`] with every mistake and its place. A
+//! [`builder`] makes such configs in code.
 //!
 //! ```
 //! use gopherworks::catalog::Catalog;
@@ -33,6 +33,8 @@ use std::sync::Arc;
 
 pub mod builder;
 mod diagnostic;
+pub(crate) mod element;
+pub mod elements;
 mod extends;
 mod file;
 mod interpolate;
@@ -43,10 +45,10 @@ mod like;
 pub(crate) mod limits;
 mod normalise;
 mod options;
-mod read;
-pub mod schema;
+mod reference;
 mod suggestions;
 mod tree;
+pub mod units;
 mod values;
 
 #[cfg(test)]
@@ -56,13 +58,14 @@ pub use diagnostic::{Diagnostic, Diagnostics, Origin, Severity, SourceFile};
 pub use file::LARGEST;
 pub use json_schema::json_schema;
 pub use layers::PREFIX;
+pub use reference::reference;
 pub(crate) use suggestions::begin;
 pub use suggestions::nearest;
 
 use crate::catalog::{Catalog, STANDARD_STREAM};
 use crate::plan::Plan;
+use elements::TopologyConfig;
 use file::STDIN;
-use schema::TopologyConfig;
 use tree::{Keys, Node, Reading};
 
 /// Layers over a file, and the folder where their relative paths start.
@@ -211,7 +214,8 @@ impl Loaded {
             aliases: RefCell::default(),
         };
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        let config = read::topology(&reading, &tree, name.trim_matches(['<', '>']));
+        let name = name.trim_matches(['<', '>']);
+        let config = TopologyConfig::read_root(&reading, &tree, name);
 
         let aliases = reading.aliases.into_inner().into_iter().collect();
         let places = Places { tree, aliases };

@@ -18,7 +18,7 @@
 //!
 //! Output is deterministic: equal configs give byte-identical pictures.
 
-use crate::config::schema::TopologyConfig;
+use crate::config::elements::TopologyConfig;
 
 mod dot;
 mod mermaid;

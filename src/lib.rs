@@ -74,7 +74,7 @@ pub mod verdict;
 pub mod web;
 
 pub use catalog::Catalog;
-pub use config::schema::TopologyConfig;
+pub use config::elements::TopologyConfig;
 pub use gopherworks_pipeline::Event;
 pub use gopherworks_pipeline::book::{Body, Book, BookId};
 pub use gopherworks_supervision::failure::Failure;

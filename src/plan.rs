@@ -2,7 +2,6 @@
 //! checks of the topology, errors and warnings, are made here.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,10 +14,10 @@ use gopherworks_pipeline::steps::{Duties, StepTimes};
 use crate::catalog::{
     BurnFactory, Catalog, STANDARD_STREAM, ServiceFactory, SourceFactory, WorkFactory,
 };
-use crate::config::label::base;
-use crate::config::schema::{
-    Capacity, Exclusive, ExpectConfig, Placement, SupervisionConfig, TopologyConfig,
+use crate::config::elements::{
+    Capacity, Exclusive, ExpectConfig, HttpConfig, Placement, SupervisionConfig, TopologyConfig,
 };
+use crate::config::label::base;
 use crate::config::{Diagnostic, Diagnostics, Origin};
 
 mod balancing;
@@ -34,7 +33,6 @@ mod resolve;
 mod tests;
 mod unfold;
 
-pub(crate) use resolve::RELAYED;
 pub(crate) use resolve::resolve;
 pub use unfold::unfold;
 
@@ -260,8 +258,9 @@ pub struct RequesterPlan {
     pub to: usize,
     /// When it sends requests.
     pub load: Load,
-    /// HTTP server settings, if its requests arrive over HTTP.
-    pub http: Option<HttpPlan>,
+    /// HTTP server settings, if its requests arrive over HTTP; header in lower case, methods in
+    /// upper case.
+    pub http: Option<HttpConfig>,
     /// Order in which it receives the replies to a batch.
     pub order: load::Order,
     /// Priority of its requests in queues.
@@ -269,46 +268,6 @@ pub struct RequesterPlan {
     /// Number of distinct keys, used in turn by its requests (>= 1); `None` for requests without a
     /// key.
     pub keys: Option<u32>,
-}
-
-/// Settings of a requester that serves HTTP.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HttpPlan {
-    /// Address to listen on; port 0 selects any free port.
-    pub listen: SocketAddr,
-    /// Path prefix of the requests that are served; others are answered 404.
-    pub path: String,
-    /// Path prefix of the endpoints for health, metrics and a snapshot; `None` disables them.
-    pub admin: Option<String>,
-    /// Most bytes in a request's body (>= 1).
-    pub body: u64,
-    /// Most headers in a request (>= 1).
-    pub headers: u32,
-    /// Most open connections (>= 1); further ones wait.
-    pub connections: u32,
-    /// Name, in lower case, of the header whose value is the request's key for the policy
-    /// `affinity`.
-    pub key_header: Option<String>,
-    /// Status of successful replies that set none (200 to 299).
-    pub status: u16,
-    /// Methods that are served, in upper case; `None` serves all except CONNECT and TRACE.
-    pub methods: Option<Vec<String>>,
-    /// Host names that requests to `admin` may use besides the address listened on; `*` allows any.
-    pub hosts: Vec<String>,
-    /// Timeout for receiving a request's head, and for each stall while receiving its body.
-    pub read_timeout: Duration,
-    /// Timeout for each stall of a client while it receives a reply.
-    pub write_timeout: Duration,
-    /// Least transfer rate of bodies and replies beyond the timeouts, in bytes per second (>= 1).
-    pub min_rate: u64,
-    /// Most time a connection may be idle between two requests.
-    pub keep_alive: Duration,
-    /// How long a closing server still serves all requests while it reports that it is not ready.
-    pub grace: Duration,
-    /// Most time for open requests to finish once the port is closed.
-    pub shutdown_timeout: Duration,
-    /// Number of requests after which the server stops; `None` for no limit.
-    pub requests: Option<u64>,
 }
 
 /// How the topology is executed. Only the seed can change the results of a run.

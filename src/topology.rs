@@ -130,7 +130,7 @@ impl Topology {
     /// # Errors
     /// All mistakes in it, each with its config path.
     pub fn from_config(
-        config: &crate::config::schema::TopologyConfig,
+        config: &crate::config::elements::TopologyConfig,
         catalog: &Catalog,
     ) -> Result<Self, crate::config::Diagnostics> {
         Plan::new(config, catalog).map(|(plan, _)| Self::from_plan(plan))

@@ -12,7 +12,7 @@ use std::time::Duration;
 use gopherworks_supervision::fault::Fired;
 use serde::Serialize;
 
-use crate::config::schema::ExpectConfig;
+use crate::config::elements::ExpectConfig;
 use crate::report::{Outcome, Report};
 use crate::topology::Done;
 use auditor::Audit;

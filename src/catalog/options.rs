@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::shape::Shape;
-use super::units::{LARGEST, Size, Time, parse_duration, parse_size};
+use crate::config::units::{LARGEST, Size, Time, parse_duration, parse_size};
 
 /// Path that stands for standard input or output, where a kind accepts it.
 pub const STANDARD_STREAM: &str = "-";

@@ -20,8 +20,8 @@ use rustix::io::Errno;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::{Size, Time};
 use super::{FilePath, RunId, Site, names};
+use crate::config::units::{Size, Time};
 
 mod child;
 mod groups;
@@ -72,8 +72,8 @@ macro_rules! program_options {
             /// contains it.
             command: $crate::catalog::program::Words,
             /// A program that runs longer is killed with its whole process group.
-            #[serde(default = "crate::catalog::units::millis::<60_000>")]
-            timeout: $crate::catalog::units::Time,
+            #[serde(default = "crate::config::units::millis::<60_000>")]
+            timeout: $crate::config::units::Time,
             /// Environment variables to add. These are always set: `GOPHERWORKS_NODE` (name of the
             /// burn or balancer), `GOPHERWORKS_RUN` (unique to each run) and `GOPHERWORKS_BOOKS`
             /// (number of books); for a single book also `GOPHERWORKS_NAME` and
@@ -88,9 +88,9 @@ macro_rules! program_options {
             folder: Option<$crate::catalog::FilePath>,
             /// How many of the last bytes of the program's standard error are quoted when it fails,
             /// at most 1 MiB.
-            #[serde(default = "crate::catalog::units::size::<4096>")]
+            #[serde(default = "crate::config::units::size::<4096>")]
             #[schemars(extend("maximum" = 1 << 20))]
-            keep_stderr: $crate::catalog::units::Size,
+            keep_stderr: $crate::config::units::Size,
             $($own)*
         }
 

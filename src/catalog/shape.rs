@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::STANDARD_STREAM;
-use super::units::{A_DURATION, A_SIZE};
+use crate::config::units::{A_DURATION, A_SIZE};
 
 /// Most steps through references and alternatives of one schema; a schema may refer to itself.
 const STEPS: usize = 64;

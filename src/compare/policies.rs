@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::config::schema::TopologyConfig;
+use crate::config::elements::TopologyConfig;
 use crate::plan::Plan;
 use crate::report::{Outcome, Report};
 use crate::topology::{Options, StartError, Topology};

@@ -4,7 +4,7 @@
 //! use std::time::Duration;
 //! use gopherworks::catalog::Catalog;
 //! use gopherworks::config::builder::{kind, wait};
-//! use gopherworks::config::schema::TopologyConfig;
+//! use gopherworks::config::elements::TopologyConfig;
 //! use gopherworks::plan::Plan;
 //!
 //! let config = TopologyConfig::builder("two-gophers-staged")
@@ -25,18 +25,30 @@
 //! # Ok::<(), gopherworks::config::Diagnostics>(())
 //! ```
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::schema::{
-    CartsConfig, CrewConfig, DumpConfig, Exclusive, IncineratorConfig, KindConfig, PileConfig,
-    RelayConfig, SpanConfig, StepTimeConfig, StepsConfig, SupervisionConfig, TopologyConfig,
+use super::elements::{
+    CrewConfig, DumpConfig, IncineratorConfig, KindConfig, PileConfig, RelayConfig, Span,
+    StepTimeConfig, SupervisionConfig, TopologyConfig,
 };
 
 mod balancing;
 
 pub use balancing::{batch, closed, http, open, utilisation};
+
+/// Methods that each set one value below a key; those of keys themselves are derived.
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident($value:ident: $type:ty) $($field:tt).+ = $set:expr;)*) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name(mut self, $value: $type) -> Self {
+            self.$($field).+ = $set;
+            self
+        }
+    )*};
+}
+use setters;
 
 /// A kind without options; a name alone does where a kind is wanted.
 pub fn kind(name: impl Into<String>) -> KindConfig {
@@ -45,27 +57,12 @@ pub fn kind(name: impl Into<String>) -> KindConfig {
 
 /// A step that takes a fixed time without a core.
 pub fn wait(time: Duration) -> StepTimeConfig {
-    StepTimeConfig { wait: Some(SpanConfig::Fixed(time)), cpu: None }
+    StepTimeConfig { wait: Some(Span::Fixed(time)), cpu: None }
 }
 
 /// A step that takes a fixed time on a core.
 pub fn cpu(time: Duration) -> StepTimeConfig {
-    StepTimeConfig { wait: None, cpu: Some(SpanConfig::Fixed(time)) }
-}
-
-impl KindConfig {
-    /// Sets an option.
-    #[must_use]
-    pub fn option(mut self, key: impl Into<String>, value: impl Into<toml::Value>) -> Self {
-        self.options.insert(key.into(), value.into());
-        self
-    }
-}
-
-impl From<&str> for KindConfig {
-    fn from(name: &str) -> Self {
-        kind(name)
-    }
+    StepTimeConfig { wait: None, cpu: Some(Span::Fixed(time)) }
 }
 
 impl TopologyConfig {
@@ -94,15 +91,14 @@ impl TopologyBuilder {
         self
     }
 
-    /// Adds an incinerator, which only counts what it burns until it is told otherwise.
+    /// Adds an incinerator, which only counts what it burns unless `make` sets its burn.
     #[must_use]
     pub fn incinerator(
         mut self,
         name: &str,
         make: impl FnOnce(IncineratorConfig) -> IncineratorConfig,
     ) -> Self {
-        let fire = IncineratorConfig { burn: kind("count"), exclusive: Exclusive::default() };
-        self.0.incinerators.insert(name.into(), make(fire));
+        self.0.incinerators.insert(name.into(), make(IncineratorConfig::new("count")));
         self
     }
 
@@ -115,24 +111,17 @@ impl TopologyBuilder {
         to: &str,
         make: impl FnOnce(CrewConfig) -> CrewConfig,
     ) -> Self {
-        let crew = CrewConfig {
-            from: from.into(),
-            to: to.into(),
-            gophers: Vec::new(),
-            carts: CartsConfig::default(),
-            work: Vec::new(),
-            steps: StepsConfig::default(),
-            copies: BTreeMap::new(),
-        };
-        self.0.crews.insert(name.into(), make(crew));
+        self.0
+            .crews
+            .insert(name.into(), make(CrewConfig::new(from, to, Vec::<Vec<String>>::new())));
         self
     }
 
-    /// Adds a relay: it carries everything from a pile or dump to a pile without a source, a dump or an incinerator, in order.
+    /// Adds a relay: it carries all books from a pile or dump to a pile without a source, a dump
+    /// or an incinerator, in order.
     #[must_use]
     pub fn relay(mut self, name: &str, from: &str, to: &str) -> Self {
-        let relay = RelayConfig { from: from.into(), to: to.into(), books: None };
-        self.0.relays.insert(name.into(), relay);
+        self.0.relays.insert(name.into(), RelayConfig::new(from, to));
         self
     }
 
@@ -150,32 +139,17 @@ impl TopologyBuilder {
         self
     }
 
-    /// Sets how many cores run it.
-    #[must_use]
-    pub fn cores(mut self, cores: u32) -> Self {
-        self.0.execution.cores = cores;
-        self
-    }
-
-    /// Sets the seed of every random stream.
-    #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.0.execution.seed = seed;
-        self
-    }
-
-    /// Sets the folder for bodies too large for memory.
-    #[must_use]
-    pub fn scratch(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.0.execution.scratch = Some(folder.into());
-        self
-    }
-
-    /// Sets how long a drain may take.
-    #[must_use]
-    pub fn drain_deadline(mut self, time: Duration) -> Self {
-        self.0.execution.drain_deadline = Some(time);
-        self
+    setters! {
+        /// Sets the number of cores.
+        cores(cores: u32) 0.execution.cores = cores;
+        /// Sets the seed of all random streams.
+        seed(seed: u64) 0.execution.seed = seed;
+        /// Sets the folder for bodies that are too large for memory.
+        scratch(folder: impl Into<PathBuf>) 0.execution.scratch = Some(folder.into());
+        /// Sets the most time for a drain.
+        drain_deadline(time: Duration) 0.execution.drain_deadline = Some(time);
+        /// Sets the time of one gopher's round trip.
+        t1(time: Duration) 0.model.t1 = Some(time);
     }
 
     /// Sets what happens when an actor fails.
@@ -188,106 +162,40 @@ impl TopologyBuilder {
         self
     }
 
-    /// Sets the time of one gopher's round trip.
-    #[must_use]
-    pub fn t1(mut self, time: Duration) -> Self {
-        self.0.model.t1 = Some(time);
-        self
-    }
-
-    /// The topology, as it would have been read from a file; a plan judges it.
+    /// The topology, as if read from a file; a plan checks it.
     pub fn build(self) -> TopologyConfig {
         self.0
     }
 }
 
 impl PileConfig {
-    /// Sets where its books come from.
-    #[must_use]
-    pub fn source(mut self, source: impl Into<KindConfig>) -> Self {
-        self.source = Some(source.into());
-        self
-    }
-
-    /// Bounds the books that are ready at once.
-    #[must_use]
-    pub fn capacity_books(mut self, books: u64) -> Self {
-        self.capacity.books = Some(books);
-        self
-    }
-
-    /// Bounds the bytes that are ready at once.
-    #[must_use]
-    pub fn capacity_bytes(mut self, bytes: u64) -> Self {
-        self.capacity.bytes = Some(bytes);
-        self
-    }
-
-    /// Bounds the gophers that load at once.
-    #[must_use]
-    pub fn exclusive_load(mut self, slots: u32) -> Self {
-        self.exclusive.load = Some(slots);
-        self
-    }
-
-    /// Sets the attempts that a book has.
-    #[must_use]
-    pub fn max_attempts(mut self, attempts: u32) -> Self {
-        self.max_attempts = attempts;
-        self
+    setters! {
+        /// Bounds the books that are ready at once.
+        capacity_books(books: u64) capacity.books = Some(books);
+        /// Bounds the bytes that are ready at once.
+        capacity_bytes(bytes: u64) capacity.bytes = Some(bytes);
+        /// Bounds the gophers that load at once.
+        exclusive_load(slots: u32) exclusive.load = Some(slots);
     }
 }
 
 impl DumpConfig {
-    /// Bounds the books that are admitted at once.
-    #[must_use]
-    pub fn capacity_books(mut self, books: u64) -> Self {
-        self.capacity.books = Some(books);
-        self
-    }
-
-    /// Bounds the bytes that are admitted at once.
-    #[must_use]
-    pub fn capacity_bytes(mut self, bytes: u64) -> Self {
-        self.capacity.bytes = Some(bytes);
-        self
-    }
-
-    /// Bounds the gophers that load at once.
-    #[must_use]
-    pub fn exclusive_load(mut self, slots: u32) -> Self {
-        self.exclusive.load = Some(slots);
-        self
-    }
-
-    /// Bounds the gophers that unload at once.
-    #[must_use]
-    pub fn exclusive_unload(mut self, slots: u32) -> Self {
-        self.exclusive.unload = Some(slots);
-        self
-    }
-
-    /// Sets the attempts that a book has.
-    #[must_use]
-    pub fn max_attempts(mut self, attempts: u32) -> Self {
-        self.max_attempts = attempts;
-        self
+    setters! {
+        /// Bounds the books that are admitted at once.
+        capacity_books(books: u64) capacity.books = Some(books);
+        /// Bounds the bytes that are admitted at once.
+        capacity_bytes(bytes: u64) capacity.bytes = Some(bytes);
+        /// Bounds the gophers that load at once.
+        exclusive_load(slots: u32) exclusive.load = Some(slots);
+        /// Bounds the gophers that unload at once.
+        exclusive_unload(slots: u32) exclusive.unload = Some(slots);
     }
 }
 
 impl IncineratorConfig {
-    /// Sets what becomes of the books.
-    #[must_use]
-    pub fn burn(mut self, burn: impl Into<KindConfig>) -> Self {
-        self.burn = burn.into();
-        self
-    }
-
-    /// Bounds the gophers that unload at once.
-    #[must_use]
-    pub fn exclusive_unload(mut self, slots: u32) -> Self {
-        self.exclusive.unload = Some(slots);
-        self
+    setters! {
+        /// Bounds the gophers that unload at once.
+        exclusive_unload(slots: u32) exclusive.unload = Some(slots);
     }
 }
 
@@ -300,27 +208,6 @@ impl CrewConfig {
         self
     }
 
-    /// Sets how many carts circulate.
-    #[must_use]
-    pub fn carts(mut self, count: u32) -> Self {
-        self.carts.count = count;
-        self
-    }
-
-    /// Sets how many books a cart holds.
-    #[must_use]
-    pub fn cart_books(mut self, books: u64) -> Self {
-        self.carts.books = books;
-        self
-    }
-
-    /// Sets how many bytes a cart holds.
-    #[must_use]
-    pub fn cart_bytes(mut self, bytes: u64) -> Self {
-        self.carts.bytes = Some(bytes);
-        self
-    }
-
     /// Adds work on each book, after the work that is there.
     #[must_use]
     pub fn work(mut self, work: impl Into<KindConfig>) -> Self {
@@ -328,38 +215,28 @@ impl CrewConfig {
         self
     }
 
-    /// Multiplies the crew alone along an axis: each copy has its own gophers and carts, and the same ends.
+    /// Multiplies the crew alone along an axis: each copy has its own gophers and carts, and the
+    /// same ends.
     #[must_use]
     pub fn copies(mut self, axis: &str, count: u32) -> Self {
         self.copies.insert(axis.into(), count);
         self
     }
 
-    /// Sets what loading costs.
-    #[must_use]
-    pub fn load(mut self, time: StepTimeConfig) -> Self {
-        self.steps.load = time;
-        self
-    }
-
-    /// Sets what pushing costs.
-    #[must_use]
-    pub fn push(mut self, time: StepTimeConfig) -> Self {
-        self.steps.push = time;
-        self
-    }
-
-    /// Sets what unloading costs.
-    #[must_use]
-    pub fn unload(mut self, time: StepTimeConfig) -> Self {
-        self.steps.unload = time;
-        self
-    }
-
-    /// Sets what returning the empty cart costs.
-    #[must_use]
-    pub fn return_(mut self, time: StepTimeConfig) -> Self {
-        self.steps.return_ = time;
-        self
+    setters! {
+        /// Sets how many carts circulate.
+        carts(count: u32) carts.count = count;
+        /// Bounds the books in a cart.
+        cart_books(books: u64) carts.books = books;
+        /// Bounds the bytes in a cart.
+        cart_bytes(bytes: u64) carts.bytes = Some(bytes);
+        /// Sets what loading costs.
+        load(time: StepTimeConfig) steps.load = time;
+        /// Sets what pushing costs.
+        push(time: StepTimeConfig) steps.push = time;
+        /// Sets what unloading costs.
+        unload(time: StepTimeConfig) steps.unload = time;
+        /// Sets what returning the empty cart costs.
+        return_(time: StepTimeConfig) steps.return_ = time;
     }
 }

@@ -9,8 +9,8 @@ use config::{ConfigError, Map, Source, Value, ValueKind};
 use toml::de::DeValue;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Origin};
+use super::elements::DISTRIBUTIONS;
 use super::suggestions::nearest;
-use super::values::DISTRIBUTIONS;
 
 mod overriding;
 mod written;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::catalog::units;
+use super::units;
 
 /// Most gophers in a crew.
 pub(crate) const MOST_GOPHERS: usize = 100_000;

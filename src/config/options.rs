@@ -1,25 +1,36 @@
-//! Options of a kind as plain TOML: paths resolved, and interpolated numbers made numbers, as the kind's schema says.
+//! Options of a kind as plain TOML. The kind's schema says which texts are paths, which are
+//! resolved, and which interpolated texts are numbers.
 
 use serde_json::Value as Json;
 use toml::Value;
 
-use super::schema::KindConfig;
+use super::elements::KindConfig;
 use super::tree::{Item, NodeKind, Reading, Table, join};
 use super::values;
 use crate::catalog::{Catalog, Shape};
 
-/// Where kinds stand in a config.
+/// What a kind is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Source,
     Work,
     Burn,
-    /// What the workers of a balancer do.
+    /// The service of a balancer's workers.
     Service,
 }
 
 impl Role {
-    /// What a kind says of its options.
+    /// Name of the role in definitions of the JSON Schema.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Source => "source",
+            Role::Work => "work",
+            Role::Burn => "burn",
+            Role::Service => "worker",
+        }
+    }
+
+    /// The schema of a kind's options.
     pub fn schema<'a>(self, catalog: &'a Catalog, kind: &str) -> Option<&'a Json> {
         let schema = match self {
             Role::Source => &catalog.source(kind)?.schema,
@@ -30,7 +41,7 @@ impl Role {
         Some(schema.as_value())
     }
 
-    /// The role of the kind that stands at these keys.
+    /// The role of the kind at this path; `None` if there is no kind.
     pub fn at(keys: &[String]) -> Option<Role> {
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         match keys[..] {
@@ -53,7 +64,7 @@ pub(crate) fn kind(reading: &Reading<'_>, item: Item<'_>, role: Role) -> Option<
     for (key, node) in entries.iter().filter(|(key, _)| *key != "kind") {
         let path = join(item.path, key);
         let item = Item { node, path: &path };
-        // A key below options may be anything, so only the kind itself can say that it is unknown.
+        // Some kinds have free keys, so only the kind itself can report an unknown one.
         let shape = shape.as_ref().map(|shape| shape.property(key));
         if let Some(value) = plain(reading, item, shape.as_ref()) {
             options.insert(key.clone(), value);
@@ -65,11 +76,8 @@ pub(crate) fn kind(reading: &Reading<'_>, item: Item<'_>, role: Role) -> Option<
 /// Reads the list of a crew's works.
 pub(crate) fn works(reading: &Reading<'_>, item: Item<'_>) -> Option<Vec<KindConfig>> {
     values::items(reading, item, "kinds of work", |reading, item| {
-        // One that can't be read keeps its place, so that the others are judged under their own numbers.
-        Some(
-            kind(reading, item, Role::Work)
-                .unwrap_or_else(|| KindConfig { kind: String::new(), options: toml::Table::new() }),
-        )
+        // A work that can't be read keeps its place, so that the others keep their numbers.
+        Some(kind(reading, item, Role::Work).unwrap_or_default())
     })
 }
 
@@ -107,7 +115,7 @@ fn plain(reading: &Reading<'_>, item: Item<'_>, shape: Option<&Shape<'_>>) -> Op
     })
 }
 
-/// A string as it is, but for a path, which is resolved.
+/// A string, resolved if it is a path.
 fn string(
     reading: &Reading<'_>,
     item: Item<'_>,
@@ -127,7 +135,7 @@ fn string(
     }
 }
 
-/// A text from outside as the type that its key wants; a mistake if it is none.
+/// A text of a variable or flag, parsed as the type of its key.
 fn outside(
     reading: &Reading<'_>,
     item: Item<'_>,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::builder::{kind, wait};
-use super::schema::*;
+use super::elements::*;
 use super::*;
 use crate::plan::Target;
 
@@ -140,20 +140,20 @@ t1 = "4ms""#,
     assert_eq!(crew.work, [kind("sha256"), kind("gzip").option("level", 6)]);
     let ms = Duration::from_millis;
     let load = StepTimeConfig {
-        wait: Some(SpanConfig::Uniform(ms(0), ms(10_000))),
-        cpu: Some(SpanConfig::Fixed(ms(1))),
+        wait: Some(Span::Uniform(ms(0), ms(10_000))),
+        cpu: Some(Span::Fixed(ms(1))),
     };
     assert_eq!(crew.steps.load, load);
     assert_eq!(crew.steps.push, wait(ms(1500)));
     assert_eq!(crew.steps.unload, StepTimeConfig::default());
-    let mean = SpanConfig::Exponential(Duration::from_micros(500));
+    let mean = Span::Exponential(Duration::from_micros(500));
     assert_eq!(crew.steps.return_.wait, Some(mean));
     assert_eq!(config.piles["manuals"].capacity.books, Some(80));
     assert_eq!(config.incinerators["furnace"].exclusive.unload, Some(1));
     assert_eq!(config.execution.cores, 2);
     assert_eq!(config.execution.placement, Placement::Spread);
     assert_eq!(config.execution.drain_deadline, Some(ms(120_000)));
-    assert_eq!(config.supervision.strategy, StrategyConfig::RestForOne);
+    assert_eq!(config.supervision.strategy, Strategy::RestForOne);
     assert_eq!(config.supervision.backoff.jitter, 1.0);
     assert_eq!(config.supervision.backoff.max, ms(30_000));
     assert_eq!(config.model.t1, Some(ms(4)));

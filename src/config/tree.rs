@@ -174,6 +174,24 @@ pub(crate) struct Item<'a> {
 }
 
 impl Item<'_> {
+    /// True for a table.
+    pub fn is_table(&self) -> bool {
+        matches!(self.node.kind, NodeKind::Table(_))
+    }
+
+    /// True if an error about the value is reported already.
+    pub fn is_broken(&self) -> bool {
+        matches!(self.node.kind, NodeKind::Broken)
+    }
+
+    /// The value of a key of a table.
+    pub fn below(&self, key: &str) -> Option<&Node> {
+        match &self.node.kind {
+            NodeKind::Table(entries) => entries.get(key),
+            _ => None,
+        }
+    }
+
     /// An error about this value.
     pub fn error(&self, message: impl Into<String>) -> Diagnostic {
         Diagnostic::error(self.path, self.node.ticket.origin.clone(), message)
@@ -223,6 +241,11 @@ impl<'a> Table<'a> {
         let node = self.entries.get(key)?;
         let path = join(self.item.path, key);
         read(self.reading, Item { node, path: &path })
+    }
+
+    /// True if `key` exists.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
     }
 
     /// Like [`Table::opt`], but reports a missing key.

@@ -7,17 +7,16 @@ use toml::de::DeValue;
 
 use super::diagnostic::Origin;
 use super::layers::{TOO_LARGE, unquoted};
-use super::schema::SpanConfig;
-use super::tree::{Item, NodeKind, Reading, Table, join};
-use crate::catalog::units;
+use super::tree::{Item, NodeKind, Reading, join};
+use super::units;
 
-/// What a whole number is, for messages.
+/// Description of a whole number, for messages.
 const A_WHOLE_NUMBER: &str = "a whole number such as 4";
 
-/// What a number is, for messages.
+/// Description of a number, for messages.
 const A_NUMBER: &str = "a number such as 0.5";
 
-/// A name or a word of the language; one from outside may stand in quotes.
+/// A name or a word of the language; in a variable or flag it may be quoted.
 pub(crate) fn text(reading: &Reading<'_>, item: Item<'_>) -> Option<String> {
     let said = verbatim(reading, item)?;
     Some(if item.node.ticket.text { unquoted(&said).trim().to_owned() } else { said })
@@ -32,7 +31,7 @@ pub(crate) fn verbatim(reading: &Reading<'_>, item: Item<'_>) -> Option<String> 
     }
 }
 
-/// A text that is a whole number; `None` if it is none, an error if it is beyond 64 bits.
+/// Parses a whole number. `None` if `text` is not a number, an error if it exceeds 64 bits.
 pub(crate) fn integer(text: &str) -> Option<Result<i64, &'static str>> {
     let text = text.trim();
     if let Ok(number) = text.parse() {
@@ -46,13 +45,13 @@ pub(crate) fn integer(text: &str) -> Option<Result<i64, &'static str>> {
     Some(number.map_err(|_| TOO_LARGE))
 }
 
-/// A text that is a number with or without a fraction.
+/// Parses a number with or without a fraction.
 pub(crate) fn float(text: &str) -> Option<f64> {
     let text = text.trim();
     text.parse().or_else(|_| text.replace('_', "").parse()).ok()
 }
 
-/// A text that says yes or no.
+/// Parses `true`, `on`, `yes`, `1` and their opposites, in any case.
 pub(crate) fn truth(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
         "true" | "on" | "yes" | "1" => Some(true),
@@ -61,7 +60,7 @@ pub(crate) fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// A whole number. The plan knows the bounds of each; what is beyond those of its type becomes the largest of it.
+/// A whole number. One that does not fit its type saturates: the plan checks the bounds.
 pub(crate) fn number<T: TryFrom<i64> + Bounded>(
     reading: &Reading<'_>,
     item: Item<'_>,
@@ -87,7 +86,7 @@ pub(crate) fn number<T: TryFrom<i64> + Bounded>(
 
 /// Whole numbers of the language.
 pub(crate) trait Bounded {
-    /// The largest one.
+    /// Largest value of the type.
     const MOST: Self;
 }
 
@@ -127,7 +126,7 @@ pub(crate) fn duration(reading: &Reading<'_>, item: Item<'_>) -> Option<Duration
     read.map_err(|why| reading.report(item.error(why))).ok()
 }
 
-/// `text` without the quotes that a value from outside may have.
+/// `text` without quotes, if it is the value of a variable or flag.
 pub(crate) fn outside(item: Item<'_>, text: &str) -> String {
     if item.node.ticket.text { unquoted(text) } else { text.to_owned() }
 }
@@ -155,54 +154,7 @@ pub(crate) fn boolean(reading: &Reading<'_>, item: Item<'_>) -> Option<bool> {
     }
 }
 
-/// Words for distributions of durations.
-pub(crate) const DISTRIBUTIONS: [&str; 4] = ["uniform", "exponential", "lognormal", "bimodal"];
-
-/// A duration, or a distribution of durations.
-pub(crate) fn span(reading: &Reading<'_>, item: Item<'_>) -> Option<SpanConfig> {
-    let NodeKind::Table(entries) = &item.node.kind else {
-        return duration(reading, item).map(SpanConfig::Fixed);
-    };
-    let mut table = Table::open(reading, item)?;
-    let uniform = table.opt("uniform", |reading, item| {
-        let bounds = items(reading, item, "two durations", duration)?;
-        match bounds[..] {
-            [least, most] => Some(SpanConfig::Uniform(least, most)),
-            _ => {
-                reading.report(item.error("expected two durations: the least and the most"));
-                None
-            }
-        }
-    });
-    let exponential = table
-        .opt("exponential", |reading, item| duration(reading, item).map(SpanConfig::Exponential));
-    let lognormal = table.opt("lognormal", |reading, item| {
-        let mut table = Table::open(reading, item)?;
-        let (mean, cv2) = (table.req("mean", duration), table.req("cv2", real));
-        table.finish(&[]);
-        let (mean, cv2) = (mean?, cv2?);
-        Some(SpanConfig::LogNormal { mean, cv2 })
-    });
-    let bimodal = table.opt("bimodal", |reading, item| {
-        let mut table = Table::open(reading, item)?;
-        let short = table.req("short", duration);
-        let long = table.req("long", duration);
-        let share = table.req("share", real);
-        table.finish(&[]);
-        let (short, long, share) = (short?, long?, share?);
-        Some(SpanConfig::Bimodal { short, long, share })
-    });
-    table.finish(&[]);
-    let said = DISTRIBUTIONS.iter();
-    if said.filter(|key| entries.contains_key(**key)).count() != 1 {
-        let words = DISTRIBUTIONS.map(|word| format!("`{word}`")).join(", ");
-        reading.report(item.error(format!("expected one of {words}")));
-        return None;
-    }
-    uniform.or(exponential).or(lognormal).or(bimodal)
-}
-
-/// A path: a relative one starts at the folder of the file that wrote it, or else at the current folder.
+/// A path. Relative to the folder of the file that contains it, otherwise to the current folder.
 pub(crate) fn path(reading: &Reading<'_>, item: Item<'_>) -> Option<PathBuf> {
     verbatim(reading, item).map(|text| absolute(reading, item, &text))
 }
@@ -217,7 +169,7 @@ pub(crate) fn absolute(reading: &Reading<'_>, item: Item<'_>, text: &str) -> Pat
     }
 }
 
-/// All items of an array, or `None` if it is none or one of them can't be read.
+/// All items of an array; `None` if it is no array or an item can't be read.
 pub(crate) fn items<T>(
     reading: &Reading<'_>,
     item: Item<'_>,

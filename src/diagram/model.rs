@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Copies;
 use super::requests::{asked, balanced};
 use super::words::{capacity, clean, counted, kind, size, step};
+use crate::config::elements::{CrewConfig, Exclusive, TopologyConfig};
 use crate::config::label::{base, compare, product};
-use crate::config::schema::{CrewConfig, Exclusive, TopologyConfig};
 use crate::plan::unfold;
 
 /// The steps of a gopher's round, in the order in which a cart passes through them.
@@ -321,7 +321,7 @@ impl Draft<'_> {
                 notes.extend(self.dealt(name));
             }
             notes.extend(holds(pile.capacity));
-            notes.extend(slots(pile.exclusive));
+            notes.extend(slots(pile.exclusive.into()));
             node(Role::Pile, name, notes)
         });
         let dumps = config.dumps.iter().map(|(name, dump)| {
@@ -331,7 +331,7 @@ impl Draft<'_> {
         });
         let fires = config.incinerators.iter().map(|(name, fire)| {
             let mut notes = vec![kind(&fire.burn)];
-            notes.extend(slots(fire.exclusive));
+            notes.extend(slots(fire.exclusive.into()));
             node(Role::Incinerator, name, notes)
         });
         let requesters = config.requesters.iter().map(|(name, requester)| {

@@ -1,7 +1,7 @@
 //! Notes that pictures show at requesters and balancers.
 
 use super::words::{counted, kind, span};
-use crate::config::schema::{BalancerConfig, LoadConfig, PolicyConfig, ReplicateConfig};
+use crate::config::elements::{BalancerConfig, LoadConfig, ReplicateConfig};
 
 /// Lines of text about a requester's load.
 pub(super) fn asked(load: &LoadConfig) -> Vec<String> {
@@ -29,18 +29,7 @@ pub(super) fn asked(load: &LoadConfig) -> Vec<String> {
 
 /// Lines of text about a balancer's policy and workers.
 pub(super) fn balanced(balancer: &BalancerConfig) -> Vec<String> {
-    let policy = match balancer.policy {
-        PolicyConfig::Central { .. } => "central",
-        PolicyConfig::LeastLoaded => "least-loaded",
-        PolicyConfig::TwoChoices => "two-choices",
-        PolicyConfig::RoundRobin => "round-robin",
-        PolicyConfig::Random => "random",
-        PolicyConfig::ShortFirst { .. } => "short-first",
-        PolicyConfig::Reserve { .. } => "reserve",
-        PolicyConfig::LatencyAware { .. } => "latency-aware",
-        PolicyConfig::Affinity { .. } => "affinity",
-    };
-    let mut out = vec![policy.to_owned()];
+    let mut out = vec![balancer.policy.name().to_owned()];
     out.extend(balancer.replicate.map(|copies| match copies {
         ReplicateConfig::All => "asks all".to_owned(),
         ReplicateConfig::Some(copies) => format!("asks {copies} at once"),

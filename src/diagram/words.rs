@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::elements::{Capacity, KindConfig, Span, StepTimeConfig};
 use crate::config::limits::grouped;
-use crate::config::schema::{Capacity, KindConfig, SpanConfig, StepTimeConfig};
 
 /// Turns user-provided text into one line: line breaks and tabs become spaces; control characters
 /// and characters that reorder or hide text become U+FFFD.
@@ -143,14 +143,14 @@ pub fn step(time: &StepTimeConfig) -> Option<String> {
 }
 
 /// Formats a duration or its distribution; `None` if it is fixed at zero.
-pub fn span(time: SpanConfig) -> Option<String> {
+pub fn span(time: Span) -> Option<String> {
     match time {
-        SpanConfig::Fixed(Duration::ZERO) => None,
-        SpanConfig::Fixed(time) => Some(duration(time)),
-        SpanConfig::Uniform(from, to) => Some(format!("{} to {}", duration(from), duration(to))),
-        SpanConfig::Exponential(mean) => Some(format!("exp {}", duration(mean))),
-        SpanConfig::LogNormal { mean, .. } => Some(format!("lognormal {}", duration(mean))),
-        SpanConfig::Bimodal { short, long, share } => {
+        Span::Zero | Span::Fixed(Duration::ZERO) => None,
+        Span::Fixed(time) => Some(duration(time)),
+        Span::Uniform(from, to) => Some(format!("{} to {}", duration(from), duration(to))),
+        Span::Exponential(mean) => Some(format!("exp {}", duration(mean))),
+        Span::LogNormal { mean, .. } => Some(format!("lognormal {}", duration(mean))),
+        Span::Bimodal { short, long, share } => {
             Some(format!("{} or {} ({} %)", duration(short), duration(long), share * 100.0))
         }
     }
@@ -169,8 +169,8 @@ mod tests {
         assert_eq!(us(120_000_000), "2 min");
         assert_eq!(us(0), "0 s");
         let both = StepTimeConfig {
-            wait: Some(SpanConfig::Exponential(Duration::from_micros(500))),
-            cpu: Some(SpanConfig::Fixed(Duration::from_millis(1))),
+            wait: Some(Span::Exponential(Duration::from_micros(500))),
+            cpu: Some(Span::Fixed(Duration::from_millis(1))),
         };
         assert_eq!(step(&both).as_deref(), Some("exp 500 us + cpu 1 ms"));
         assert_eq!(step(&StepTimeConfig::default()), None);

@@ -6,7 +6,7 @@ use actix_web::http::header::{ALLOW, CONTENT_LENGTH, EXPECT, HeaderName, HeaderV
 use actix_web::http::{Method, StatusCode};
 
 use super::answers::plain;
-use crate::plan::HttpPlan;
+use crate::config::elements::HttpConfig;
 
 /// The methods of RFC 9110 and 5789 that a handler can serve.
 const USUAL: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -24,7 +24,7 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(plan: &HttpPlan) -> Self {
+    pub(super) fn new(plan: &HttpConfig) -> Self {
         let mut methods = plan.methods.clone();
         if let Some(methods) = &mut methods
             && methods.iter().any(|method| method == "GET")

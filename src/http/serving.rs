@@ -29,13 +29,13 @@ use super::pace::Pace;
 use super::server::{Limits, Server, Shared};
 use crate::catalog::http::fields::{Message, take_in};
 use crate::catalog::http::{METHOD, PATH, PEER, QUERY};
-use crate::plan::HttpPlan;
+use crate::config::elements::HttpConfig;
 use crate::web::{Endpoints, Hosts, ServerCounts};
 
 /// A bound socket and the plan of what it serves.
 pub(crate) struct Listener {
     socket: TcpListener,
-    plan: HttpPlan,
+    plan: HttpConfig,
     threads: usize,
 }
 
@@ -55,9 +55,9 @@ struct Serving {
 
 impl Listener {
     /// Binds the socket before anything runs, so that a failure prevents the start.
-    pub(crate) fn bind(plan: &HttpPlan, threads: usize) -> io::Result<Self> {
+    pub(crate) fn bind(plan: &HttpConfig, threads: usize) -> io::Result<Self> {
         Ok(Self {
-            socket: TcpListener::bind(plan.listen)?,
+            socket: TcpListener::bind(&plan.listen)?,
             plan: plan.clone(),
             threads: threads.max(1),
         })
@@ -88,7 +88,7 @@ impl Listener {
             keep_alive: plan.keep_alive,
         };
         let counts = Arc::new(ServerCounts::default());
-        let hosts = Hosts::listening(plan.listen.ip(), &plan.hosts);
+        let hosts = Hosts::listening(socket.local_addr()?.ip(), &plan.hosts);
         let endpoints = Endpoints::new().served(&asker, counts.clone(), hosts);
         let shared = Shared::new(asker.name().clone(), limits, counts);
         let serving = Arc::new(Serving {

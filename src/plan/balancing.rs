@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Validator;
 use super::limits;
+use crate::config::elements::{
+    BalancerConfig, Full, HedgeConfig, KindConfig, LoadConfig, Order, Policy, ReplicateConfig,
+    RequesterConfig, TopologyConfig, WorkersConfig,
+};
 use crate::config::label::base;
 use crate::config::limits::MOST_PLACES;
 use crate::config::nearest;
-use crate::config::schema::{
-    BalancerConfig, FullConfig, HedgeConfig, KindConfig, LoadConfig, OrderConfig, PolicyConfig,
-    ReplicateConfig, RequesterConfig, TopologyConfig, WorkersConfig,
-};
 
 mod http;
 mod plans;
@@ -26,11 +26,10 @@ pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
         policy(validator, name, balancer);
         spread(validator, name, balancer);
         let path = |key| ["balancers", name, key];
-        let message = "a queue of 0 admits nothing";
-        validator.ensure(balancer.queue != Some(0), &path("queue"), message);
-        if balancer.queue.is_none() && balancer.full == FullConfig::Reject {
+        if balancer.queue.is_none() && balancer.full == Full::Reject {
             let message = "nothing is refused: the queue is unbounded";
-            validator.report(validator.warning(&path("full"), message));
+            let warning = validator.warning(&path("full"), message);
+            validator.report(warning);
         }
         retries(validator, name, balancer);
         resilience::check(validator, name, balancer);
@@ -38,18 +37,12 @@ pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
     rings::check(validator, config);
     for (name, requester) in &config.requesters {
         load(validator, name, requester);
-        let message = "requests need at least one key";
-        validator.ensure(requester.keys != Some(0), &["requesters", name, "keys"], message);
     }
 }
 
 fn workers(validator: &mut Validator<'_>, name: &str, workers: &WorkersConfig) {
     let path = |key| ["balancers", name, "workers", key];
     let (count, each) = (workers.count, workers.concurrency);
-    let message = "a balancer needs at least one worker";
-    validator.ensure(count > 0, &path("count"), message);
-    let message = "a worker serves at least one request at a time";
-    validator.ensure(each > 0, &path("concurrency"), message);
     if u64::from(count) * u64::from(each) > MOST_PLACES.into() {
         let key = if count > MOST_PLACES { "count" } else { "concurrency" };
         let message = format!(
@@ -60,47 +53,21 @@ fn workers(validator: &mut Validator<'_>, name: &str, workers: &WorkersConfig) {
     }
 }
 
+/// Checks that workers are left for requests that are not short.
 fn policy(validator: &mut Validator<'_>, name: &str, balancer: &BalancerConfig) {
-    let path = |key| ["balancers", name, "policy", key];
-    let aged = |validator: &mut Validator<'_>, ageing: f64| {
-        let message = "ageing is a number of at least 0";
-        validator.ensure(ageing >= 0.0 && ageing.is_finite(), &path("ageing"), message);
-    };
-    match balancer.policy {
-        PolicyConfig::Central { per_worker, .. } => {
-            let message = "a worker holds at least one request at a time";
-            validator.ensure(per_worker > 0, &path("per_worker"), message);
-        }
-        PolicyConfig::ShortFirst { ageing } => aged(validator, ageing),
-        PolicyConfig::Reserve { workers, short, ageing } => {
-            let message = "at least one worker is reserved";
-            validator.ensure(workers > 0, &path("workers"), message);
-            let count = balancer.workers.count;
-            if workers >= count && workers > 0 && count > 0 {
-                let message = format!(
-                    "all workers of `{name}` ({count}) would be reserved for short requests: no \
-                     worker is left for the others"
-                );
-                let other = validator.locate(&["balancers", name, "workers", "count"]);
-                let mistake = validator.error(&path("workers"), message);
-                validator.report(mistake.related(other, "all workers"));
-            }
-            let message = "a short request must take longer than 0";
-            validator.ensure(!short.is_zero(), &path("short"), message);
-            aged(validator, ageing);
-        }
-        PolicyConfig::LatencyAware { decay } => {
-            let message = "a decay must take longer than 0";
-            validator.ensure(!decay.is_zero(), &path("decay"), message);
-        }
-        PolicyConfig::Affinity { bound } => {
-            let message = "a bound is a number of at least 1";
-            validator.ensure(bound >= 1.0 && bound.is_finite(), &path("bound"), message);
-        }
-        PolicyConfig::LeastLoaded
-        | PolicyConfig::TwoChoices
-        | PolicyConfig::RoundRobin
-        | PolicyConfig::Random => {}
+    let count = balancer.workers.count;
+    if let Policy::Reserve { workers, .. } = balancer.policy
+        && workers >= count
+        && workers > 0
+        && count > 0
+    {
+        let message = format!(
+            "all workers of `{name}` ({count}) would be reserved for short requests: no \
+             worker is left for the others"
+        );
+        let other = validator.locate(&["balancers", name, "workers", "count"]);
+        let mistake = validator.error(&["balancers", name, "policy", "workers"], message);
+        validator.report(mistake.related(other, "all workers"));
     }
 }
 
@@ -125,7 +92,8 @@ fn spread(validator: &mut Validator<'_>, name: &str, balancer: &BalancerConfig) 
                 "balancer `{name}` has one worker; hedging and replication need at least two"
             );
             let other = validator.locate(&["balancers", name, "workers"]);
-            validator.report(validator.error(&path(key), message).related(other, "its workers"));
+            let mistake = validator.error(&path(key), message);
+            validator.report(mistake.related(other, "its workers"));
         }
         if balancer.idempotent == Some(false) {
             let message =
@@ -136,17 +104,16 @@ fn spread(validator: &mut Validator<'_>, name: &str, balancer: &BalancerConfig) 
             validator.report(mistake);
         }
     }
-    if let Some(ReplicateConfig::Some(copies)) = balancer.replicate {
-        let message = "a replicated request goes to at least 2 workers";
-        validator.ensure(copies >= 2, &path("replicate"), message);
-        if copies > count && copies >= 2 && count > 1 {
-            let message = format!("`{name}` has {count} workers, which is less than {copies}");
-            let other = validator.locate(&["balancers", name, "workers", "count"]);
-            let mistake = validator.error(&path("replicate"), message);
-            let mistake = mistake.related(other, "its workers");
-            validator
-                .report(mistake.help("`replicate = \"all\"` sends each request to every worker"));
-        }
+    if let Some(ReplicateConfig::Some(copies)) = balancer.replicate
+        && copies > count
+        && copies >= 2
+        && count > 1
+    {
+        let message = format!("`{name}` has {count} workers, which is less than {copies}");
+        let other = validator.locate(&["balancers", name, "workers", "count"]);
+        let mistake = validator.error(&path("replicate"), message);
+        let mistake = mistake.related(other, "its workers");
+        validator.report(mistake.help("`replicate = \"all\"` sends each request to every worker"));
     }
 }
 
@@ -180,16 +147,11 @@ fn hedge(validator: &mut Validator<'_>, name: &str, hedge: HedgeConfig) {
         }
         _ => {}
     }
-    let message = "a budget is a share above 0 and up to 1";
-    let right = hedge.budget > 0.0 && hedge.budget <= 1.0;
-    validator.ensure(right, &path("budget"), message);
 }
 
 fn retries(validator: &mut Validator<'_>, name: &str, balancer: &BalancerConfig) {
     let path = ["balancers", name, "max_attempts"];
     let said = balancer.max_attempts;
-    let message = "a request needs at least one attempt";
-    validator.ensure(said != Some(0), &path, message);
     if said.is_some_and(|attempts| attempts > 1) && !idempotent(balancer) {
         let message = format!("`{name}` never retries: it is not idempotent");
         let warning = validator.warning(&path, message);
@@ -208,22 +170,9 @@ fn idempotent(balancer: &BalancerConfig) -> bool {
 fn load(validator: &mut Validator<'_>, name: &str, requester: &RequesterConfig) {
     let whole = ["requesters", name, "load"];
     let path = |key| ["requesters", name, "load", key];
-    let some = |validator: &mut Validator<'_>, requests: Option<u64>| {
-        let message = "a requester makes at least one request";
-        validator.ensure(requests != Some(0), &path("requests"), message);
-    };
     match requester.load {
-        LoadConfig::Closed { count, think, requests } => {
-            let message = "a closed load has at least one client";
-            validator.ensure(count > 0, &path("count"), message);
-            limits::span(validator, &path("think"), think);
-            some(validator, requests);
-        }
-        LoadConfig::Open { rate, utilisation, requests, .. } => {
-            for (key, said) in [("rate", rate), ("utilisation", utilisation)] {
-                let right = said.is_none_or(|said| said > 0.0 && said.is_finite());
-                validator.ensure(right, &path(key), &format!("a {key} is a number above 0"));
-            }
+        LoadConfig::Closed { think, .. } => limits::span(validator, &path("think"), think),
+        LoadConfig::Open { rate, utilisation, .. } => {
             if rate.is_some() && utilisation.is_some() {
                 let message = "`rate` and `utilisation` exclude each other";
                 let mistake = validator.error(&path("utilisation"), message).at_key();
@@ -233,18 +182,15 @@ fn load(validator: &mut Validator<'_>, name: &str, requester: &RequesterConfig) 
                 let mistake = validator.error(&whole, "`rate` or `utilisation` is missing");
                 validator.report(mistake.help("write `rate = 100` for 100 requests a second"));
             }
-            some(validator, requests);
         }
-        LoadConfig::Batch { requests } => some(validator, Some(requests)),
-        LoadConfig::Http(ref http) => {
-            some(validator, http.requests);
-            http::check(validator, name, http);
-        }
+        LoadConfig::Batch { .. } => {}
+        LoadConfig::Http(ref http) => http::check(validator, name, http),
     }
     let batch = matches!(requester.load, LoadConfig::Batch { .. });
-    if requester.order == OrderConfig::Input && !batch {
+    if requester.order == Order::Input && !batch {
         let message = "`order` applies only to the answers of a batch";
-        validator.report(validator.warning(&["requesters", name, "order"], message));
+        let warning = validator.warning(&["requesters", name, "order"], message);
+        validator.report(warning);
     }
 }
 
@@ -262,7 +208,8 @@ pub(super) fn graph(validator: &mut Validator<'_>, config: &TopologyConfig, hole
         let idle = config.balancers.keys();
         for name in idle.filter(|name| !asked.contains(name.as_str())) {
             let message = format!("the balancer `{name}` is not used");
-            validator.report(validator.warning(&["balancers", name], message).at_key());
+            let warning = validator.warning(&["balancers", name], message).at_key();
+            validator.report(warning);
         }
     }
     overload(validator, config);
@@ -299,7 +246,8 @@ fn joins(validator: &mut Validator<'_>, config: &TopologyConfig) -> bool {
             && config.crews[name].work.len() > 1
         {
             let message = "a balancer must be the only work of a crew: use several crews";
-            validator.report(validator.error(&path, message));
+            let mistake = validator.error(&path, message);
+            validator.report(mistake);
         }
         if config.balancers.contains_key(to) {
             continue;
@@ -386,6 +334,7 @@ fn overload(validator: &mut Validator<'_>, config: &TopologyConfig) {
             requester.to,
             (all * 1000.0).round() / 1000.0
         );
-        validator.report(validator.warning(&["requesters", name, "load", "utilisation"], message));
+        let warning = validator.warning(&["requesters", name, "load", "utilisation"], message);
+        validator.report(warning);
     }
 }

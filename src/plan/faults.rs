@@ -7,14 +7,13 @@ use std::sync::Arc;
 
 use gopherworks_pipeline::steps::Step;
 use gopherworks_supervision::clock::Time;
-use gopherworks_supervision::fault::{FOR_EVER, Kind, LEAST_PERIOD, Point, Rule, Site, What, When};
+use gopherworks_supervision::fault::{Kind, Point, Rule, Site, What, When};
 
 use super::{Plan, Target, Validator};
+use crate::config::element::{Bounds, Checks, Element, Group, Nodes};
+use crate::config::elements::{FaultConfig, FaultWhatConfig, TopologyConfig, WhenConfig};
 use crate::config::label::is_name;
 use crate::config::nearest;
-use crate::config::schema::{
-    ExpectConfig, FaultConfig, FaultKindConfig, FaultWhatConfig, TopologyConfig, WhenConfig,
-};
 use target::Pattern;
 
 /// A fault with its resolved targets.
@@ -186,8 +185,11 @@ pub(super) fn plans(
     config: &TopologyConfig,
     plan: Option<&Plan>,
 ) -> Vec<FaultPlan> {
-    expect(validator, &config.expect);
-    let parts = plan.filter(|_| !config.faults.is_empty()).map(parts);
+    let report = &mut |path: &[&str], message: &str| validator.ensure(false, path, message);
+    let mut at = Checks::new(report);
+    at.key("faults", |at| Nodes::<FaultConfig>::check(&config.faults, &Bounds::NONE, at));
+    at.key("expect", |at| config.expect.check_keys(at));
+    let parts = plan.map(parts);
     let mut out = Vec::new();
     for (name, fault) in &config.faults {
         limits(validator, name, fault);
@@ -199,71 +201,12 @@ pub(super) fn plans(
     out
 }
 
-fn expect(validator: &mut Validator<'_>, expect: &ExpectConfig) {
-    let dip = expect.throughput_dip.unwrap_or(0.0);
-    validator.ensure(
-        (0.0..=1.0).contains(&dip),
-        &["expect", "throughput_dip"],
-        "this is a share from 0 to 1",
-    );
-}
-
 fn limits(validator: &mut Validator<'_>, name: &str, fault: &FaultConfig) {
-    let mut ensure = |holds: bool, keys: &[&str], message: &str| {
-        validator.ensure(holds, &[&["faults", name][..], keys].concat(), message);
-    };
-    ensure(
-        is_name(name),
-        &[],
-        "the name of a fault consists of lower-case letters, digits and underscores, \
-         a letter first",
-    );
-    let share = |x: f64| x > 0.0 && x <= 1.0;
-    let a_share = "this is a share above 0, at most 1";
-    ensure(share(fault.odds), &["odds"], a_share);
-    if let Some(until) = fault.until {
-        ensure(fault.from < until, &["until"], "it ends before it begins");
-    }
-    match &fault.what {
-        FaultWhatConfig::Mix { most } => {
-            ensure(*most > 0, &["most"], "a mix has at least one fault");
-        }
-        FaultWhatConfig::Script(_) => {}
-        FaultWhatConfig::Kind { kind, when } => {
-            match kind {
-                FaultKindConfig::Slow { by, .. } | FaultKindConfig::Delay { by } => {
-                    ensure(!by.is_zero(), &["by"], "it must be longer than 0");
-                }
-                FaultKindConfig::Full { span } => {
-                    ensure(!span.is_zero(), &["for"], "it must be longer than 0");
-                }
-                _ => {}
-            }
-            match when {
-                WhenConfig::Every(span) => ensure(
-                    *span >= LEAST_PERIOD,
-                    &["when", "every"],
-                    "faults of one rule are at least 1 ms apart",
-                ),
-                WhenConfig::Poisson(mean) => ensure(
-                    *mean >= LEAST_PERIOD,
-                    &["when", "poisson"],
-                    "faults of one rule are on average at least 1 ms apart",
-                ),
-                WhenConfig::Chance(chance) => ensure(share(*chance), &["when", "chance"], a_share),
-                WhenConfig::Share(chance) => ensure(share(*chance), &["when", "share"], a_share),
-                WhenConfig::Nth(number) => {
-                    ensure(*number > 0, &["when", "nth"], "visits are counted from 1")
-                }
-                WhenConfig::At(times) => {
-                    ensure(!times.is_empty(), &["when", "at"], "a time is missing")
-                }
-                WhenConfig::Items(items) => {
-                    ensure(!items.is_empty(), &["when", "items"], "a book is missing")
-                }
-            }
-        }
-    }
+    let message = "the name of a fault consists of lower-case letters, digits and underscores, \
+                   a letter first";
+    validator.ensure(is_name(name), &["faults", name], message);
+    let right = fault.until.is_none_or(|until| fault.from < until);
+    validator.ensure(right, &["faults", name, "until"], "it ends before it begins");
 }
 
 fn one(
@@ -315,7 +258,7 @@ fn one(
         }
         FaultWhatConfig::Script(text) => {
             let read =
-                gopherworks_supervision::fault::parse(text, crate::catalog::units::parse_duration);
+                gopherworks_supervision::fault::parse(text, crate::config::units::parse_duration);
             match read {
                 Ok(terms) => What::Script(terms),
                 Err(why) => {
@@ -324,7 +267,7 @@ fn one(
                 }
             }
         }
-        FaultWhatConfig::Kind { kind, when } => What::Kind(kind_of(kind), when_of(when)),
+        FaultWhatConfig::Kind { kind, when } => What::Kind(kind.clone(), when_of(when)),
     };
     let kinds: Vec<Kind> = match &what {
         What::Kind(kind, _) => vec![kind.clone()],
@@ -389,26 +332,6 @@ fn one(
             times: fault.times.unwrap_or(u64::MAX),
         }),
     })
-}
-
-fn kind_of(kind: &FaultKindConfig) -> Kind {
-    match kind {
-        FaultKindConfig::Panic { text } => Kind::Panic { text: text.clone() },
-        FaultKindConfig::Kill => Kind::Kill,
-        FaultKindConfig::Stop => Kind::Stop,
-        FaultKindConfig::Hang { span } => Kind::Hang { span: span.unwrap_or(FOR_EVER) },
-        FaultKindConfig::Slow { by, span } => {
-            Kind::Slow { by: *by, span: span.unwrap_or(FOR_EVER) }
-        }
-        FaultKindConfig::Error { text, permanent } => {
-            Kind::Error { text: text.clone(), permanent: *permanent }
-        }
-        FaultKindConfig::Poison => Kind::Poison,
-        FaultKindConfig::Delay { by } => Kind::Delay { by: *by },
-        FaultKindConfig::Drop => Kind::Drop,
-        FaultKindConfig::Duplicate => Kind::Duplicate,
-        FaultKindConfig::Full { span } => Kind::Full { span: *span },
-    }
 }
 
 fn when_of(when: &WhenConfig) -> When {

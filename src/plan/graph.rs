@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Validator, balancing};
+use crate::config::elements::TopologyConfig;
 use crate::config::label::{base, compare};
 use crate::config::nearest;
-use crate::config::schema::TopologyConfig;
 
 pub(super) struct Order<'a> {
     /// Piles and dumps, upstream before downstream.

@@ -11,7 +11,7 @@ use gopherworks_pipeline::transform::Transform;
 
 use super::Validator;
 use crate::catalog::{Catalog, Kind, OptionError, Prepared, STANDARD_STREAM};
-use crate::config::schema::{KindConfig, TopologyConfig};
+use crate::config::elements::{KindConfig, TopologyConfig};
 use crate::config::{Diagnostic, nearest};
 
 /// Option that lists paths a source must not read.

@@ -5,11 +5,9 @@ use std::collections::BTreeMap;
 use gopherworks_pipeline::steps::Step;
 
 use super::{Validator, balancing};
+use crate::config::elements::{Capacity, CrewConfig, Span, TopologyConfig};
 use crate::config::label::is_name;
 use crate::config::nearest;
-use crate::config::schema::{
-    Capacity, CrewConfig, Exclusive, SpanConfig, SupervisionConfig, TopologyConfig,
-};
 
 /// Reports all errors and warnings that concern a single node.
 pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
@@ -17,12 +15,10 @@ pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
     let intensity = config.supervision.intensity;
     for (name, pile) in &config.piles {
         let node = ["piles", name.as_str()];
-        bounds(validator, node, pile.capacity, pile.exclusive);
         attempts(validator, node, pile.max_attempts, intensity);
     }
     for (name, dump) in &config.dumps {
         let node = ["dumps", name.as_str()];
-        bounds(validator, node, dump.capacity, dump.exclusive);
         attempts(validator, node, dump.max_attempts, intensity);
         if dump.capacity == Capacity::default() {
             let message = format!(
@@ -33,34 +29,20 @@ pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
             validator.report(warning.help("bound it: `capacity = { books = 80 }`"));
         }
     }
-    for (name, fire) in &config.incinerators {
-        let node = ["incinerators", name.as_str()];
-        bounds(validator, node, Capacity::default(), fire.exclusive);
-    }
     for (name, crew) in &config.crews {
         gophers(validator, name, crew);
         carts(validator, name, crew);
         steps(validator, name, crew);
     }
-    for (name, relay) in &config.relays {
-        validator.ensure(
-            relay.books != Some(0),
-            &["relays", name, "books"],
-            "a relay carries at least one book",
-        );
-    }
     balancing::check(validator, config);
-    validator.ensure(
-        config.execution.cores > 0,
-        &["execution", "cores"],
-        "at least one core is needed",
-    );
-    supervision(validator, &config.supervision);
-    validator.ensure(
-        config.model.t1.is_none_or(|t1| !t1.is_zero()),
-        &["model", "t1"],
-        "a round trip must take longer than 0",
-    );
+    let backoff = &config.supervision.backoff;
+    if backoff.min > backoff.max {
+        let path = |key| ["supervision", "backoff", key];
+        let mistake = validator
+            .error(&path("min"), "the first delay is longer than the longest")
+            .related(validator.locate(&path("max")), "the longest");
+        validator.report(mistake);
+    }
 }
 
 fn names(validator: &mut Validator<'_>, config: &TopologyConfig) {
@@ -74,12 +56,13 @@ fn names(validator: &mut Validator<'_>, config: &TopologyConfig) {
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
     for (group, name) in all {
         if !is_name(name) {
-            validator.report(validator
+            let mistake = validator
                 .error(&[group, name], format!("`{name}` is not a valid name for a node"))
                 .at_key()
                 .help(
                     "names are lower-case letters, digits and underscores, and begin with a letter",
-                ));
+                );
+            validator.report(mistake);
         }
         if let Some(first) = seen.insert(name, group) {
             let other = validator.locate(&[first, name]);
@@ -92,22 +75,6 @@ fn names(validator: &mut Validator<'_>, config: &TopologyConfig) {
     }
 }
 
-fn bounds(
-    validator: &mut Validator<'_>,
-    [group, name]: [&str; 2],
-    capacity: Capacity,
-    exclusive: Exclusive,
-) {
-    for (key, bound) in [("books", capacity.books), ("bytes", capacity.bytes)] {
-        let message = "a capacity of 0 admits nothing";
-        validator.ensure(bound != Some(0), &[group, name, "capacity", key], message);
-    }
-    for (key, slots) in [("load", exclusive.load), ("unload", exclusive.unload)] {
-        let message = "with 0 slots no gopher can proceed";
-        validator.ensure(slots != Some(0), &[group, name, "exclusive", key], message);
-    }
-}
-
 fn attempts(
     validator: &mut Validator<'_>,
     [group, name]: [&str; 2],
@@ -115,7 +82,6 @@ fn attempts(
     intensity: u32,
 ) {
     let path = [group, name, "max_attempts"];
-    validator.ensure(attempts > 0, &path, "a book needs at least one attempt");
     if attempts > intensity {
         let message = format!(
             "one bad book can end the run: it has {attempts} attempts, and supervision allows \
@@ -180,9 +146,6 @@ fn duties(validator: &mut Validator<'_>, name: &str, at: usize, words: &[String]
 fn carts(validator: &mut Validator<'_>, name: &str, crew: &CrewConfig) {
     let path = |key| ["crews", name, "carts", key];
     let carts = crew.carts;
-    validator.ensure(carts.count > 0, &path("count"), "a crew needs at least one cart");
-    validator.ensure(carts.books > 0, &path("books"), "a cart holds at least one book");
-    validator.ensure(carts.bytes != Some(0), &path("bytes"), "a cart holds at least one byte");
     let gophers = crew.gophers.len();
     if carts.count > 0 && (carts.count as usize) < gophers {
         let message = format!(
@@ -190,7 +153,8 @@ fn carts(validator: &mut Validator<'_>, name: &str, crew: &CrewConfig) {
              wait for a cart",
             carts.count
         );
-        validator.report(validator.warning(&path("count"), message));
+        let warning = validator.warning(&path("count"), message);
+        validator.report(warning);
     }
 }
 
@@ -206,51 +170,17 @@ fn steps(validator: &mut Validator<'_>, name: &str, crew: &CrewConfig) {
     }
 }
 
-/// Checks the parameters of a duration or its distribution.
-pub(super) fn span(validator: &mut Validator<'_>, path: &[&str], span: SpanConfig) {
-    let mut ensure = |holds: bool, keys: &[&str], message: &str| {
-        validator.ensure(holds, &[path, keys].concat(), message);
-    };
-    match span {
-        SpanConfig::Fixed(_) | SpanConfig::Exponential(_) => {}
-        SpanConfig::Uniform(least, most) => {
-            ensure(least <= most, &["uniform"], "the shortest time comes first");
+/// Checks the parameters of a distribution against each other.
+pub(super) fn span(validator: &mut Validator<'_>, path: &[&str], span: Span) {
+    let (holds, keys, message) = match span {
+        Span::Uniform(least, most) => {
+            (least <= most, &["uniform"][..], "the shortest time comes first")
         }
-        SpanConfig::LogNormal { cv2, .. } => {
-            let message = "cv2 is a number of at least 0";
-            ensure(cv2 >= 0.0 && cv2.is_finite(), &["lognormal", "cv2"], message);
-        }
-        SpanConfig::Bimodal { short, long, share } => {
+        Span::Bimodal { short, long, .. } => {
             let message = "the short time is longer than the long one";
-            ensure(short <= long, &["bimodal", "short"], message);
-            let message = "this is a share from 0 to 1";
-            ensure((0.0..=1.0).contains(&share), &["bimodal", "share"], message);
+            (short <= long, &["bimodal", "short"][..], message)
         }
-    }
-}
-
-fn supervision(validator: &mut Validator<'_>, supervision: &SupervisionConfig) {
-    let backoff = &supervision.backoff;
-    validator.ensure(
-        (0.0..=1.0).contains(&backoff.jitter),
-        &["supervision", "backoff", "jitter"],
-        "jitter is a share from 0 to 1",
-    );
-    if backoff.min > backoff.max {
-        let path = |key| ["supervision", "backoff", key];
-        let mistake = validator
-            .error(&path("min"), "the first delay is longer than the longest")
-            .related(validator.locate(&path("max")), "the longest");
-        validator.report(mistake);
-    }
-    validator.ensure(
-        !supervision.period.is_zero(),
-        &["supervision", "period"],
-        "the period must be longer than 0",
-    );
-    validator.ensure(
-        !supervision.hang_after.is_zero(),
-        &["supervision", "hang_after"],
-        "`hang_after` must be longer than 0",
-    );
+        Span::Zero | Span::Fixed(_) | Span::Exponential(_) | Span::LogNormal { .. } => return,
+    };
+    validator.ensure(holds, &[path, keys].concat(), message);
 }

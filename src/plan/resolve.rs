@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use gopherworks_pipeline::steps::{Duties, Step, StepTime, StepTimes};
-use gopherworks_supervision::span::Span;
 
 use super::balancing;
 use super::graph::{self, Order};
@@ -13,10 +12,10 @@ use super::{
     bounds, limits, unfold,
 };
 use crate::catalog::{Catalog, STANDARD_STREAM, compose};
-use crate::config::label::{base, unlabelled};
-use crate::config::schema::{
-    CrewConfig, KindConfig, LoadConfig, SpanConfig, StepTimeConfig, StepsConfig, TopologyConfig,
+use crate::config::elements::{
+    CrewConfig, KindConfig, LoadConfig, StepTimeConfig, StepsConfig, TopologyConfig,
 };
+use crate::config::label::{base, unlabelled};
 use crate::config::{Diagnostic, Diagnostics, Origin};
 
 /// Resolves `config`. With `holes`, some node could not be read, so errors that may only follow
@@ -28,8 +27,8 @@ pub(crate) fn resolve(
     holes: bool,
 ) -> (Option<Plan>, Diagnostics) {
     let mut validator = Validator { locate, found: Diagnostics::default() };
-    limits::check(&mut validator, config);
     bounds::check(&mut validator, config);
+    limits::check(&mut validator, config);
     let kinds = kinds::prepare(&mut validator, config, catalog);
     if !unfold::check(&mut validator, config) {
         return (None, validator.found);
@@ -90,7 +89,7 @@ fn assemble(
                 burn: burn.factory.clone(),
                 reads: burn.reads.clone(),
                 writes: burn.writes.clone(),
-                exclusive: config.incinerators[*name].exclusive,
+                exclusive: config.incinerators[*name].exclusive.into(),
                 ask: asked(&config.incinerators[*name].burn),
             })
         })
@@ -209,7 +208,7 @@ fn piles(
             reads,
             writes,
             capacity: pile.capacity,
-            exclusive: pile.exclusive,
+            exclusive: pile.exclusive.into(),
             max_attempts: pile.max_attempts,
         });
     }
@@ -223,7 +222,7 @@ fn books(source: &KindConfig) -> Option<u64> {
 }
 
 /// Default of the most books that a relay carries at once.
-pub(crate) const RELAYED: u64 = 64;
+const RELAYED: u64 = 64;
 
 /// A relay as one gopher with all duties and one cart. It keeps the order of books, as a cartload
 /// is settled before the next one is loaded.
@@ -291,18 +290,10 @@ fn duties(words: &[String]) -> Duties {
 }
 
 fn times(steps: &StepsConfig) -> StepTimes {
-    let step = |step: &StepTimeConfig| StepTime { wait: span(step.wait), cpu: span(step.cpu) };
+    let step = |step: &StepTimeConfig| StepTime {
+        wait: step.wait.unwrap_or_default(),
+        cpu: step.cpu.unwrap_or_default(),
+    };
     // In the order of `Step::ALL`.
     StepTimes([&steps.load, &steps.push, &steps.unload, &steps.return_].map(step))
-}
-
-pub(super) fn span(span: Option<SpanConfig>) -> Span {
-    match span {
-        None => Span::Zero,
-        Some(SpanConfig::Fixed(time)) => Span::Fixed(time),
-        Some(SpanConfig::Uniform(least, most)) => Span::Uniform(least, most),
-        Some(SpanConfig::Exponential(mean)) => Span::Exponential(mean),
-        Some(SpanConfig::LogNormal { mean, cv2 }) => Span::LogNormal { mean, cv2 },
-        Some(SpanConfig::Bimodal { short, long, share }) => Span::Bimodal { short, long, share },
-    }
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Validator;
+use crate::config::elements::{CrewConfig, KindConfig, TopologyConfig};
 use crate::config::label::{At, is_name, label, parse, places, product};
 use crate::config::limits::{MOST_ACTORS, MOST_COPIES, grouped};
 use crate::config::nearest;
-use crate::config::schema::{CrewConfig, KindConfig, TopologyConfig};
 
 /// Returns a config in which each copy is a node with a label, such as `near[lane=1]`. Inside a
 /// copy, a name refers to the node of that copy, or to the shared node.

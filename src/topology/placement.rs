@@ -4,7 +4,7 @@
 use gopherworks_supervision::clock::Clock;
 use gopherworks_supervision::{Arbiters, Place};
 
-use crate::config::schema::Placement;
+use crate::config::elements::Placement;
 use crate::plan::{Plan, Target};
 
 /// The arbiter of each node.

@@ -12,9 +12,7 @@ use gopherworks_pipeline::steps::{Step, StepTime, StepTimes};
 use gopherworks_supervision::clock::{Clock, Seed};
 use gopherworks_supervision::fault::Faults;
 use gopherworks_supervision::pool::Pool;
-use gopherworks_supervision::{
-    Backoff, Child, Fuzz, Outcome, Place, Policy, Port, Setup, Strategy, Supervisor,
-};
+use gopherworks_supervision::{Child, Fuzz, Outcome, Place, Policy, Port, Setup, Supervisor};
 
 use super::account;
 use super::desks::Making;
@@ -27,7 +25,7 @@ use super::supervision_events::react;
 use super::{Options, StartError};
 use crate::catalog::burn::count::Count;
 use crate::catalog::{Halt, RunId, RunState, Site, resolved};
-use crate::config::schema::{Capacity, StrategyConfig};
+use crate::config::elements::Capacity;
 use crate::plan::{Plan, Target};
 
 pub(super) async fn start(
@@ -116,20 +114,11 @@ pub(super) async fn start(
 fn policy(plan: &Plan) -> Policy {
     let said = plan.supervision;
     Policy {
-        strategy: match said.strategy {
-            StrategyConfig::OneForOne => Strategy::OneForOne,
-            StrategyConfig::OneForAll => Strategy::OneForAll,
-            StrategyConfig::RestForOne => Strategy::RestForOne,
-        },
+        strategy: said.strategy,
         intensity: said.intensity,
         period: said.period,
         in_a_row: said.in_a_row,
-        backoff: Backoff {
-            min: said.backoff.min,
-            max: said.backoff.max,
-            jitter: said.backoff.jitter,
-            reset: said.backoff.reset,
-        },
+        backoff: said.backoff,
         kill_deadline: said.shutdown,
     }
 }

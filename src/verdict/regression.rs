@@ -6,7 +6,7 @@ use std::time::Duration;
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::fault::{FOR_EVER, Fired, Kind, Rule, What, When};
 
-use crate::catalog::units::Time as Written;
+use crate::config::units::Time as Written;
 
 /// Rules that repeat these faults, each once: at its time, or at the first visit from then on.
 pub fn rules(fired: &[Fired]) -> Vec<Rule> {

@@ -1,4 +1,6 @@
-//! The config language: files that extend files, and the JSON Schema.
+//! The config language: files that extend files, the JSON Schema, and the reference page.
 
 mod extends;
+#[cfg(feature = "http")]
+mod reference;
 mod schema;

@@ -6,9 +6,9 @@ use std::fmt;
 use std::time::Duration;
 
 use gopherworks::config::builder::kind;
-use gopherworks::config::schema::{
-    BackoffConfig, CrewConfig, Placement, SpanConfig, StepTimeConfig, StrategyConfig,
-    SupervisionConfig, TopologyConfig,
+use gopherworks::config::elements::{
+    Backoff, CrewConfig, Placement, Span, StepTimeConfig, Strategy as Restarts, SupervisionConfig,
+    TopologyConfig,
 };
 use gopherworks::supervision::clock::Clock;
 use gopherworks::topology::RunningTopology;
@@ -39,7 +39,7 @@ pub struct Design {
     pub exclusive: Vec<(Option<u32>, Option<u32>)>,
     pub max_attempts: u32,
     pub seed: u64,
-    pub strategy: StrategyConfig,
+    pub strategy: Restarts,
 }
 
 impl fmt::Debug for CrewDesign {
@@ -142,7 +142,7 @@ pub fn design(dumps: usize) -> impl Strategy<Value = Design> {
                 exclusive,
                 max_attempts,
                 seed: seed >> 1 & 0xffff,
-                strategy: StrategyConfig::OneForOne,
+                strategy: Restarts::OneForOne,
             }
         },
     )
@@ -201,7 +201,7 @@ pub fn assert_balanced(running: &RunningTopology, design: &Design) {
 pub fn patient(mut supervision: SupervisionConfig) -> SupervisionConfig {
     supervision.intensity = 100_000;
     supervision.in_a_row = 100_000;
-    supervision.backoff = BackoffConfig {
+    supervision.backoff = Backoff {
         min: Duration::from_millis(1),
         max: Duration::from_millis(1),
         ..supervision.backoff
@@ -213,8 +213,8 @@ fn step(time: (u64, bool)) -> StepTimeConfig {
     let span = Duration::from_micros(time.0);
     let wait = match time {
         (0, _) => None,
-        (_, false) => Some(SpanConfig::Fixed(span)),
-        (_, true) => Some(SpanConfig::Exponential(span)),
+        (_, false) => Some(Span::Fixed(span)),
+        (_, true) => Some(Span::Exponential(span)),
     };
     StepTimeConfig { wait, cpu: None }
 }
@@ -249,7 +249,7 @@ impl Design {
             exclusive: vec![(None, None)],
             max_attempts: 3,
             seed: 1,
-            strategy: StrategyConfig::OneForOne,
+            strategy: Restarts::OneForOne,
         }
     }
 

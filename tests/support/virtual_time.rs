@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_rt::System;
 use gopherworks::catalog::Catalog;
-use gopherworks::config::schema::TopologyConfig;
+use gopherworks::config::elements::TopologyConfig;
 use gopherworks::supervision::clock::Clock;
 use gopherworks::topology::{Options, Topology};
 

@@ -12,7 +12,7 @@ use actix_rt::System;
 use futures_util::StreamExt;
 use gopherworks::catalog::Catalog;
 use gopherworks::config::builder::kind;
-use gopherworks::config::schema::TopologyConfig;
+use gopherworks::config::elements::TopologyConfig;
 use gopherworks::pipeline::book::Book;
 use gopherworks::pipeline::source::{Receipts, Source};
 use gopherworks::report::Outcome;

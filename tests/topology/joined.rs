@@ -118,7 +118,7 @@ fn an_answer_may_drop_a_book_and_a_refusal_buries_it() {
     });
     let config: TopologyConfig = {
         use gopherworks::config::builder::kind;
-        use gopherworks::config::schema::BalancerConfig;
+        use gopherworks::config::elements::BalancerConfig;
         let mut config = TopologyConfig::builder("judged")
             .pile("in", |pile| pile)
             .incinerator("out", |fire| fire.burn("count"))

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use actix_rt::System;
 use gopherworks::catalog::Catalog;
-use gopherworks::config::schema::TopologyConfig;
+use gopherworks::config::elements::TopologyConfig;
 use gopherworks::pipeline::book::Book;
 use gopherworks::pipeline::source::Source;
 use gopherworks::report::{NodeReport, Outcome, Report};

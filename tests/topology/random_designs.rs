@@ -4,7 +4,7 @@ use crate::support;
 
 use std::time::Duration;
 
-use gopherworks::config::schema::StrategyConfig;
+use gopherworks::config::elements::Strategy as Restarts;
 use gopherworks::report::{Outcome, Report};
 use proptest::prelude::*;
 use support::designs::{
@@ -108,7 +108,7 @@ proptest! {
         kills in kills(30),
         all in any::<bool>(),
     ) {
-        design.strategy = if all { StrategyConfig::OneForAll } else { StrategyConfig::RestForOne };
+        design.strategy = if all { Restarts::OneForAll } else { Restarts::RestForOne };
         let (report, burned) = run(&design, &kills);
         assert_all_burned_once(&design, &report, &burned);
     }
@@ -219,7 +219,7 @@ fn a_gopher_that_is_sent_a_cart_at_its_start_takes_no_second() {
         stretches: vec![vec![one, two]],
         exclusive: vec![(Some(1), None)],
         seed: 61577,
-        strategy: StrategyConfig::OneForAll,
+        strategy: Restarts::OneForAll,
         ..Design::plain(12, CrewDesign::plain(1))
     };
     let kills = vec![(96, 0), (931, 0), (619, 0), (335, 0), (3890, 12)];

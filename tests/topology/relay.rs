@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gopherworks::config::builder::kind;
-use gopherworks::config::schema::TopologyConfig;
+use gopherworks::config::elements::TopologyConfig;
 use gopherworks::{Book, Catalog};
 
 use support::virtual_time::{in_virtual_time, topology};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use gopherworks::config::builder::{kind, wait};
-use gopherworks::config::schema::{FaultConfig, FaultKindConfig, FaultWhatConfig, WhenConfig};
+use gopherworks::config::elements::{FaultConfig, FaultKind, FaultWhatConfig, WhenConfig};
 use gopherworks::supervision::{Child, Place, Policy, Port, Strike};
 use gopherworks::testing::seeds;
 use gopherworks::{Catalog, Topology, TopologyConfig};
@@ -71,7 +71,7 @@ fn design(fault: FaultConfig) -> TopologyConfig {
                 .cart_books(5)
                 .load(wait(Duration::from_millis(1)))
         })
-        .supervision(|supervision| gopherworks::config::schema::SupervisionConfig {
+        .supervision(|supervision| gopherworks::config::elements::SupervisionConfig {
             intensity: u32::MAX,
             in_a_row: u32::MAX,
             ..supervision
@@ -84,10 +84,7 @@ fn design(fault: FaultConfig) -> TopologyConfig {
 fn panics(when: WhenConfig) -> FaultConfig {
     FaultConfig {
         target: "haul.load".to_owned(),
-        what: FaultWhatConfig::Kind {
-            kind: FaultKindConfig::Panic { text: "ouch".to_owned() },
-            when,
-        },
+        what: FaultWhatConfig::Kind { kind: FaultKind::Panic { text: "ouch".to_owned() }, when },
         from: Duration::ZERO,
         until: None,
         times: None,

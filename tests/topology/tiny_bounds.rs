@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix_rt::System;
 use gopherworks::catalog::Catalog;
-use gopherworks::config::schema::TopologyConfig;
+use gopherworks::config::elements::TopologyConfig;
 use gopherworks::pipeline::book::Book;
 use gopherworks::report::{Outcome, Report};
 use gopherworks::topology::{OfferError, RunningTopology, Topology};

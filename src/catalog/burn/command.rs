@@ -11,8 +11,8 @@ use super::super::Site;
 use super::super::program::{
     Caller, Cause, Feed, Given, OutputTarget, Program, Refusal, program_options,
 };
-use super::super::units::{Time, number};
 use super::super::work::filter::{read_some, unreadable};
+use crate::config::units::{Time, number};
 
 program_options! {
     pub(super) struct CommandBurnOptions {

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use super::super::own::{NAME as OWN, Own};
 use super::super::run_state::{WrittenFile, hash};
 use super::super::source::STAMP;
-use super::super::units::yes;
 use super::super::work::filter::{described, read_some, unreadable};
 use super::super::{FilePath, Site, names};
+use crate::config::units::yes;
 
 mod manifest;
 mod placing;

@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::super::units::{Size, size};
 use super::super::work::filter::{described, unreadable};
 use super::super::{FilePath, RunId, Site};
+use crate::config::units::{Size, size};
 
 mod output;
 mod stream;

@@ -13,7 +13,7 @@ use reqwest::{Response, StatusCode};
 use super::fields::{self, Message};
 use super::{ANSWER_FIELD, STATUS, TYPE};
 use crate::catalog::names;
-use crate::catalog::units::Size;
+use crate::config::units::Size;
 
 /// Most bytes of an error response's body that a failure quotes.
 const QUOTED: usize = 200;

@@ -10,7 +10,7 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
 use super::address::Address;
-use crate::catalog::units::{Size, Time, millis, number, size, yes};
+use crate::config::units::{Size, Time, millis, number, size, yes};
 
 /// HTTP method.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]

@@ -15,7 +15,7 @@ use hyper::body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use crate::catalog::units::Size;
+use crate::config::units::Size;
 
 /// Bytes per read of a file; a smaller file is read at once.
 const PIECE: usize = 64 * 1024;

@@ -11,7 +11,7 @@ use crate::catalog::Site;
 use crate::catalog::program::{
     Caller, Feed, Given, MOST_HELD, OutputTarget, Program, program_options,
 };
-use crate::catalog::units::{Size, size};
+use crate::config::units::{Size, size};
 
 program_options! {
     pub(super) struct CommandWorkerOptions {

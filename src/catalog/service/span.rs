@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-use crate::catalog::units::{Time, parse_duration};
+use crate::config::units::{Time, parse_duration};
 
 /// A duration such as `"10ms"`, or a distribution such as `{ exponential = "10ms" }`.
 #[derive(Debug, Clone, Copy, PartialEq, JsonSchema)]

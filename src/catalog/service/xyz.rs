@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::timed::{chance, scaled};
 use crate::catalog::Site;
-use crate::catalog::units::{Time, millis};
+use crate::config::units::{Time, millis};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

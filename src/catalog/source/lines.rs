@@ -9,8 +9,8 @@ use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::super::units::{Size, size};
 use super::super::{FilePath, Site};
+use crate::config::units::{Size, size};
 
 mod input;
 mod place;

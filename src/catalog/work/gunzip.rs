@@ -6,10 +6,10 @@ use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::super::units::{Size, size};
 use super::super::{Site, names};
 use super::BUFFER;
 use super::filter::{Filter, Next};
+use crate::config::units::{Size, size};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

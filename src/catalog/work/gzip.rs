@@ -7,10 +7,10 @@ use gopherworks_supervision::failure::Failure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::super::units::number;
 use super::super::{Site, names};
 use super::BUFFER;
 use super::filter::{Filter, Next};
+use crate::config::units::number;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -6,11 +6,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use zstd::stream::raw::{CParameter, Decoder, Encoder, InBuffer, Operation, OutBuffer};
 
-use super::super::units::{Size, number, size};
 use super::super::{Site, names};
 use super::BUFFER;
 use super::filter::{Filter, Next};
 use super::gunzip::spend;
+use crate::config::units::{Size, number, size};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

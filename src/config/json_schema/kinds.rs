@@ -5,44 +5,29 @@ use serde_json::{Map, Value, json};
 use super::parts::{self, any_of, env, text};
 use crate::catalog::Kind;
 
-/// What is said of one kind.
+/// The schema of one kind.
 pub(super) struct Branch {
     /// Its name in config files.
     name: String,
     /// Its key in `$defs`.
     key: String,
     schema: Value,
-    /// What must be said where nothing is inherited.
+    /// What a file that inherits nothing must have.
     complete: Option<Value>,
 }
 
 impl Branch {
-    /// One of our own words, with its options.
+    /// One of our own words, with the schema of its options.
     pub(super) fn new(
         role: &str,
         name: &str,
         help: &str,
-        mut options: Map<String, Value>,
+        mut schema: Value,
         complete: Option<Value>,
     ) -> Self {
-        let kind = json!({ "description": format!("{help}."), "const": name });
-        options.insert("kind".to_owned(), kind);
-        Self {
-            name: name.to_owned(),
-            key: format!("{role}_{name}"),
-            schema: json!({
-                "description": format!("{help}."),
-                "type": "object",
-                "properties": options,
-                "additionalProperties": false,
-            }),
-            complete,
-        }
-    }
-
-    /// Refuses what `schema` takes.
-    pub(super) fn forbid(&mut self, schema: Value) {
-        self.schema["not"] = schema;
+        schema["description"] = json!(help);
+        schema["properties"]["kind"] = json!({ "description": help, "const": name });
+        Self { name: name.to_owned(), key: format!("{role}_{name}"), schema, complete }
     }
 }
 
@@ -70,7 +55,7 @@ fn branch<T: ?Sized + 'static>(role: &str, at: usize, kind: &Kind<T>) -> Branch 
     ]);
     let mut required = Vec::new();
     if let Value::Object(said) = schema {
-        // Options that are an enum at the top can't be told apart from here; the kind itself judges them.
+        // The alternatives of an enum at the top can't be distinguished here; the kind checks them.
         let simple = (["anyOf", "oneOf", "allOf", "$ref", "enum", "const"].iter())
             .all(|word| !said.contains_key(*word));
         let kept = if simple {
@@ -109,12 +94,13 @@ fn branch<T: ?Sized + 'static>(role: &str, at: usize, kind: &Kind<T>) -> Branch 
     }
 }
 
-/// Puts what is said of each kind into `$defs`.
+/// Adds the schema of each kind to `$defs`.
 pub(super) fn define(branches: Vec<Branch>, defs: &mut Map<String, Value>) {
     defs.extend(branches.into_iter().map(|branch| (branch.key, branch.schema)));
 }
 
-/// A kind by its name or as a table with its options. What may be left out where a parent says it is not asked for; see [`complete`].
+/// A kind by its name or as a table with its options. Required options are not demanded here, as
+/// they may be inherited; see [`complete`].
 pub(super) fn kind(role: &str, branches: &[Branch]) -> Value {
     let known: Vec<&str> = branches.iter().map(|branch| branch.name.as_str()).collect();
     let pattern = any_of(known.iter().copied());
@@ -134,12 +120,12 @@ pub(super) fn kind(role: &str, branches: &[Branch]) -> Value {
         },
         "if": { "type": "object" },
         "then": { "allOf": cases.collect::<Vec<_>>() },
-        // The cases judge, and say what is wrong; editors that complete from alternatives only find them here.
+        // The cases give the messages; editors that complete from alternatives find them here.
         "anyOf": offered,
     })
 }
 
-/// What a kind must say where nothing is inherited.
+/// What a kind must have in a file that inherits nothing.
 pub(super) fn complete(branches: &[Branch]) -> Value {
     let short = branches.iter().filter(|branch| branch.complete.is_none());
     let short = short.map(|branch| branch.name.as_str());
@@ -172,8 +158,8 @@ const NAMED: [&str; 3] = ["properties", "patternProperties", "$defs"];
 /// Alternatives. None of them is exclusive here, since an interpolation may stand for each.
 const ALTERNATIVES: [&str; 2] = ["oneOf", "anyOf"];
 
-/// Changes what schemars made of an option's type into what may stand in a file: interpolations, but no nulls. `at` is where the
-/// whole will lie in `$defs`.
+/// Adapts the schema of an option's type to files: it accepts interpolations, but no nulls. `at` is
+/// the kind's key in `$defs`.
 fn admit(schema: &mut Value, at: &str) {
     let Value::Object(map) = schema else {
         return;

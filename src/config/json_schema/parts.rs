@@ -1,24 +1,24 @@
-//! Schemas of single values. Wherever a scalar stands a whole `"${env.NAME:-default}"` may stand for it.
+//! Schemas of single values. A whole `"${env.NAME:-default}"` is accepted for any scalar.
 
-use std::time::Duration;
+use serde_json::{Value, json};
 
-use serde_json::{Map, Value, json};
-
-use crate::catalog::units::{LARGEST, Time, duration_pattern, size_pattern};
 use crate::config::interpolate;
 use crate::config::label::NAME;
+use crate::config::limits::MOST_COPIES;
+use crate::config::units::{duration_pattern, size_pattern};
 
 /// A regular expression that takes the whole of `inner`, or of an interpolation.
-pub(super) fn whole_or_env(inner: &str) -> String {
+pub(in crate::config) fn whole_or_env(inner: &str) -> String {
     format!("^({inner}|{})$", interpolate::PATTERN)
 }
 
 /// A regular expression that takes an interpolation and nothing else.
-pub(super) fn env() -> String {
+pub(in crate::config) fn env() -> String {
     format!("^{}$", interpolate::PATTERN)
 }
 
-/// `schema` with a description, in which its bounds and its default stand too: editors show nothing else at a glance.
+/// `schema` with a description that includes its bounds and its default, as editors show only the
+/// description.
 pub(super) fn key(text: &str, default: Option<Value>, schema: Value) -> Value {
     let mut notes = Vec::new();
     match (schema["minimum"].as_u64(), schema["maximum"].as_u64()) {
@@ -29,78 +29,38 @@ pub(super) fn key(text: &str, default: Option<Value>, schema: Value) -> Value {
         _ => {}
     }
     if let Some(default) = &default {
-        let said = match default {
-            Value::String(word) => word.clone(),
-            other => other.to_string(),
-        };
-        notes.push(format!("default {said}"));
+        notes.push(format!("default {}", said(default)));
     }
     let notes = match notes.join(", ") {
         notes if notes.is_empty() => notes,
         notes => format!(" ({notes})"),
     };
-    let mut out = match schema {
-        Value::Object(out) => out,
-        _ => Map::new(),
-    };
-    out.insert("description".to_owned(), json!(format!("{text}{notes}.")));
-    out.extend(default.map(|default| ("default".to_owned(), default)));
-    Value::Object(out)
+    let mut out = with_description(schema, format!("{text}{notes}."));
+    if let Some(default) = default {
+        out["default"] = default;
+    }
+    out
 }
 
-/// A whole number.
-pub(super) fn bounded(least: u32, most: u32) -> Value {
-    large(least, most.into())
+/// A default in a description.
+pub(super) fn said(default: &Value) -> String {
+    default.as_str().map_or_else(|| default.to_string(), str::to_owned)
+}
+
+/// `schema` with a description.
+pub(super) fn with_description(mut schema: Value, description: String) -> Value {
+    schema["description"] = json!(description);
+    schema
 }
 
 /// A whole number, of any that TOML has.
-pub(super) fn large(least: u32, most: u64) -> Value {
+pub(super) fn large(least: u64, most: u64) -> Value {
     json!({ "type": ["integer", "string"], "minimum": least, "maximum": most, "pattern": env() })
 }
 
-/// A number that is not negative.
-pub(super) fn not_negative(most: f64) -> Value {
-    json!({ "type": ["number", "string"], "minimum": 0, "maximum": most, "pattern": env() })
-}
-
-/// A number above zero.
-pub(super) fn above_zero(most: f64) -> Value {
-    json!({
-        "type": ["number", "string"],
-        "exclusiveMinimum": 0,
-        "maximum": most,
-        "pattern": env(),
-    })
-}
-
-/// A number from one upwards.
-pub(super) fn at_least_one(most: f64) -> Value {
-    json!({ "type": ["number", "string"], "minimum": 1, "maximum": most, "pattern": env() })
-}
-
-/// A share of one that is not zero.
-pub(super) fn share_above_zero() -> Value {
-    json!({ "type": ["number", "string"], "exclusiveMinimum": 0, "maximum": 1, "pattern": env() })
-}
-
-/// A share of one that is neither nothing nor all.
-pub(super) fn between() -> Value {
-    json!({
-        "type": ["number", "string"],
-        "exclusiveMinimum": 0,
-        "exclusiveMaximum": 1,
-        "pattern": env(),
-    })
-}
-
-/// Yes or no.
+/// `true` or `false`.
 pub(super) fn boolean() -> Value {
     json!({ "type": ["boolean", "string"], "pattern": env() })
-}
-
-/// A share of one.
-pub(super) fn share() -> Value {
-    json!({ "type": ["number", "string"], "minimum": 0, "maximum": 1, "pattern": env() })
 }
 
 /// A duration; `positive` is one that is not zero.
@@ -108,17 +68,7 @@ pub(super) fn duration(positive: bool) -> Value {
     json!({ "type": "string", "pattern": whole_or_env(&duration_pattern(positive)) })
 }
 
-/// How the default of a duration is written.
-pub(super) fn time(time: Duration) -> Option<Value> {
-    Some(json!(Time(time).to_string()))
-}
-
-/// A size in bytes that is not zero.
-pub(super) fn size() -> Value {
-    size_up_to(LARGEST)
-}
-
-/// A size in bytes that is not zero; only a number of bytes is compared with the most.
+/// A size in bytes that is not zero. A pattern can't compare texts with `most`.
 pub(super) fn size_up_to(most: u64) -> Value {
     json!({
         "type": ["integer", "string"],
@@ -129,20 +79,47 @@ pub(super) fn size_up_to(most: u64) -> Value {
 }
 
 /// Any text, with an interpolation as the whole of it or not at all.
-pub(super) fn text() -> Value {
-    json!({ "type": "string", "if": { "pattern": r"(^|[^$])\$\{env\." }, "then": { "pattern": env() } })
+pub(in crate::config) fn text() -> Value {
+    let part = json!({ "pattern": r"(^|[^$])\$\{env\." });
+    json!({ "type": "string", "if": part, "then": { "pattern": env() } })
+}
+
+/// A list of dotted keys.
+pub(in crate::config) fn paths() -> Value {
+    let part = r#"\s*([A-Za-z0-9_-]+|"[^"]*"|'[^']*')\s*"#;
+    json!({ "type": "array", "items": pattern(&format!(r"{part}(\.{part})*")) })
+}
+
+/// Copies along each axis; a bare number is of the axis `copy`.
+pub(super) fn copies() -> Value {
+    let most = MOST_COPIES;
+    let mut axis = large(1, most);
+    axis["description"] = json!(format!("Copies along this axis (1 to {most})."));
+    let axes = json!({
+        "propertyNames": { "pattern": format!("^{NAME}$") },
+        "additionalProperties": axis,
+    });
+    or_short(axes, large(1, most))
 }
 
 /// The name of a node.
-pub(super) fn name() -> Value {
+pub(in crate::config) fn name() -> Value {
     json!({ "type": "string", "pattern": whole_or_env(NAME) })
 }
 
 /// The name of a node or of one copy of it.
-pub(super) fn end() -> Value {
+pub(in crate::config) fn end() -> Value {
     let place = format!(r"\s*{NAME}\s*=\s*\+?[0-9]+\s*");
     let pattern = whole_or_env(&format!(r"{NAME}(\[{place}(,{place})*\])?"));
     json!({ "type": "string", "pattern": pattern })
+}
+
+/// What a header's or a method's name may consist of (RFC 9110, token).
+pub(in crate::config) const TOKEN: &str = r"!#$%&'*+.^_`|~0-9A-Za-z-";
+
+/// A string that matches the whole of `inner`.
+pub(in crate::config) fn pattern(inner: &str) -> Value {
+    json!({ "type": "string", "pattern": whole_or_env(inner) })
 }
 
 /// A regular expression that takes one of `words`, or an interpolation.
@@ -157,7 +134,7 @@ pub(super) fn words<'a>(words: impl IntoIterator<Item = &'a str>) -> Value {
     json!({
         "type": "string",
         "pattern": any_of(words.iter().copied()),
-        // The pattern judges, which makes for a better message than alternatives do; editors complete from here.
+        // The pattern gives a better message than alternatives do; editors complete from these.
         "anyOf": [{ "enum": words }, true],
     })
 }
@@ -174,20 +151,16 @@ fn escaped(text: &str) -> String {
     out
 }
 
-/// A table with these keys and no other.
-pub(super) fn table<const N: usize>(keys: [(&str, Value); N]) -> Value {
-    let keys = keys.map(|(key, value)| (key.to_owned(), value));
-    let keys = Map::from_iter(keys);
-    json!({ "type": "object", "properties": keys, "additionalProperties": false })
-}
-
-/// `schema`, which also takes a short form of `types`; keywords that are not about tables judge it.
-pub(super) fn or_short(mut schema: Value, types: &[&str], short: Value) -> Value {
-    let mut all: Vec<&str> = types.to_vec();
-    all.push("object");
+/// `schema`, which also accepts what `short` does: keywords that are not about tables apply to it.
+pub(super) fn or_short(mut schema: Value, short: Value) -> Value {
+    let mut types = match &short["type"] {
+        Value::Array(types) => types.clone(),
+        one => vec![one.clone()],
+    };
+    types.push(json!("object"));
     if let (Value::Object(out), Value::Object(short)) = (&mut schema, short) {
         out.extend(short);
-        out.insert("type".to_owned(), json!(all));
+        out.insert("type".to_owned(), Value::Array(types));
     }
     schema
 }

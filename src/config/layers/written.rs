@@ -8,10 +8,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::super::diagnostic::{Diagnostic, Diagnostics, Origin, SourceFile};
+use super::super::elements::ExecutionConfig;
 use super::super::file::foreign;
 use super::super::interpolate::{Environment, interpolate};
 use super::super::normalise;
-use super::super::schema::ExecutionConfig;
 use super::overriding::outside;
 use super::{Provenance, Provenances, TOO_LARGE, empty, scalar_kind};
 

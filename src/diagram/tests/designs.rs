@@ -5,11 +5,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::config::builder::{kind, wait};
-use crate::config::schema::{CrewConfig, TopologyConfig};
+use crate::config::elements::{CrewConfig, TopologyConfig};
 
 pub const ALL: &str = "load push unload return";
 
-fn us(us: u64) -> crate::config::schema::StepTimeConfig {
+fn us(us: u64) -> crate::config::elements::StepTimeConfig {
     wait(Duration::from_micros(us))
 }
 
@@ -115,15 +115,7 @@ fn crew() -> impl Strategy<Value = CrewConfig> {
     let work = prop::collection::vec("[a-z0-9]{1,24}", 0..6);
     (duties, 1u32..20, 1u64..100_000, prop::array::uniform4(time), work).prop_map(
         |(groups, carts, books, [load, push, unload, back], work)| {
-            let crew = CrewConfig {
-                from: String::new(),
-                to: String::new(),
-                gophers: Vec::new(),
-                carts: Default::default(),
-                work: Vec::new(),
-                steps: Default::default(),
-                copies: Default::default(),
-            };
+            let crew = CrewConfig::new("", "", Vec::<Vec<String>>::new());
             let crew = crew.carts(carts).cart_books(books);
             let crew = crew.load(us(load)).push(us(push)).unload(us(unload)).return_(us(back));
             let crew = groups.into_iter().fold(crew, |crew, (count, does)| {

@@ -2,17 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use gopherworks_balancer::policy::{After, Full, Hedge, Policy, Spread};
-use gopherworks_pipeline::load::{Arrivals, Load, Order, Rate};
+use gopherworks_balancer::policy::{After, Hedge, Spread};
+use gopherworks_pipeline::load::{Load, Rate};
 
-use super::{http, idempotent, resilience};
+use super::{http, idempotent};
+use crate::config::elements::{BalancerConfig, LoadConfig, ReplicateConfig, TopologyConfig};
 use crate::config::label::{base, compare};
-use crate::config::schema::{
-    ArrivalsConfig, BalancerConfig, FullConfig, LoadConfig, OrderConfig, PolicyConfig,
-    ReplicateConfig, TopologyConfig,
-};
 use crate::plan::kinds::Kinds;
-use crate::plan::resolve::span;
 use crate::plan::{BalancerPlan, RequesterPlan};
 
 /// Names of nodes in natural order.
@@ -45,14 +41,11 @@ pub(in crate::plan) fn plans(
                 to: *places.get(requester.to.as_str())?,
                 load: load_plan(&requester.load)?,
                 http: match &requester.load {
-                    LoadConfig::Http(config) => Some(http::plan(config)?),
+                    LoadConfig::Http(config) => Some(http::plan(config)),
                     _ => None,
                 },
-                order: match requester.order {
-                    OrderConfig::Completion => Order::Completion,
-                    OrderConfig::Input => Order::Input,
-                },
-                priority: resilience::priority(requester.priority),
+                order: requester.order,
+                priority: requester.priority,
                 keys: requester.keys,
             })
         })
@@ -64,21 +57,7 @@ fn balancer_plan(name: &str, config: &BalancerConfig, kinds: &Kinds) -> Option<B
     let service = kinds.services.get(base(name))?;
     Some(BalancerPlan {
         name: name.to_owned(),
-        policy: match config.policy {
-            PolicyConfig::Central { per_worker, skip_slow } => {
-                Policy::Central { per_worker, skip_slow }
-            }
-            PolicyConfig::LeastLoaded => Policy::LeastLoaded,
-            PolicyConfig::TwoChoices => Policy::TwoChoices,
-            PolicyConfig::RoundRobin => Policy::RoundRobin,
-            PolicyConfig::Random => Policy::Random,
-            PolicyConfig::ShortFirst { ageing } => Policy::ShortFirst { ageing },
-            PolicyConfig::Reserve { workers, short, ageing } => {
-                Policy::Reserve { workers, short, ageing }
-            }
-            PolicyConfig::LatencyAware { decay } => Policy::LatencyAware { decay },
-            PolicyConfig::Affinity { bound } => Policy::Affinity { bound },
-        },
+        policy: config.policy,
         spread: match (config.replicate, config.hedge) {
             (None, None) => Spread::One,
             (Some(ReplicateConfig::All), _) => Spread::Replicated(None),
@@ -92,13 +71,10 @@ fn balancer_plan(name: &str, config: &BalancerConfig, kinds: &Kinds) -> Option<B
             }),
         },
         queue: config.queue,
-        full: match config.full {
-            FullConfig::Wait => Full::Wait,
-            FullConfig::Reject => Full::Reject,
-        },
+        full: config.full,
         idempotent: idempotent(config),
         max_attempts: config.max_attempts.unwrap_or(BalancerConfig::ATTEMPTS),
-        resilience: resilience::plan(&config.resilience),
+        resilience: config.resilience,
         workers: config.workers.count,
         concurrency: config.workers.concurrency,
         service: service.factory.clone(),
@@ -110,18 +86,13 @@ fn balancer_plan(name: &str, config: &BalancerConfig, kinds: &Kinds) -> Option<B
 
 fn load_plan(load: &LoadConfig) -> Option<Load> {
     Some(match *load {
-        LoadConfig::Closed { count, think, requests } => {
-            Load::Closed { count, think: span(Some(think)), requests }
-        }
+        LoadConfig::Closed { count, think, requests } => Load::Closed { count, think, requests },
         LoadConfig::Open { rate, utilisation, arrivals, requests } => Load::Open {
             rate: match rate {
                 Some(rate) => Rate::PerSecond(rate),
                 None => Rate::Utilisation(utilisation?),
             },
-            arrivals: match arrivals {
-                ArrivalsConfig::Poisson => Arrivals::Poisson,
-                ArrivalsConfig::Fixed => Arrivals::Fixed,
-            },
+            arrivals,
             requests,
         },
         LoadConfig::Batch { requests } => Load::Batch { requests },

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::Validator;
-use crate::config::schema::{BalancerConfig, LoadConfig, TopologyConfig};
+use crate::config::elements::{BalancerConfig, LoadConfig, TopologyConfig};
 
 /// Reports each cycle once. Requests in it never finish, because its workers wait for each other.
 pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {

@@ -179,7 +179,7 @@ fn memoryless(time: StepTime) -> bool {
 }
 
 fn nodes(plan: &Plan) -> Vec<Node> {
-    let slots = |exclusive: crate::config::schema::Exclusive| {
+    let slots = |exclusive: crate::config::elements::Exclusive| {
         [exclusive.load, exclusive.unload].map(|slots| slots.map(f64::from))
     };
     let mut nodes: Vec<Node> = (plan.piles.iter())

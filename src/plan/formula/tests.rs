@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::catalog::Catalog;
 use crate::config::builder::{TopologyBuilder, cpu, kind, wait};
-use crate::config::schema::{CrewConfig, SpanConfig, StepTimeConfig, TopologyConfig};
+use crate::config::elements::{CrewConfig, Span, StepTimeConfig, TopologyConfig};
 
 mod chance;
 mod designs;
@@ -59,7 +59,7 @@ fn staged(name: &str, make: impl Fn(CrewConfig) -> CrewConfig) -> TopologyBuilde
 }
 
 fn exponential(mean: f64) -> StepTimeConfig {
-    StepTimeConfig { wait: Some(SpanConfig::Exponential(MS.mul_f64(mean))), cpu: None }
+    StepTimeConfig { wait: Some(Span::Exponential(MS.mul_f64(mean))), cpu: None }
 }
 
 #[track_caller]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gopherworks::catalog::units::{Size, Time};
+use gopherworks::config::units::{Size, Time};
 use gopherworks::pipeline::transform::Transform;
 use gopherworks::supervision::failure::Failure;
 use gopherworks::{Book, Catalog};

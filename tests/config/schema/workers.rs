@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gopherworks::Catalog;
-use gopherworks::catalog::units::Time;
+use gopherworks::config::units::Time;
 use gopherworks::pipeline::job::{Job, Serve, Service, Serving, WorkerSite};
 use gopherworks::supervision::failure::Failure;
 use schemars::JsonSchema;

@@ -34,7 +34,7 @@ policy = "affinity""#,
     // Files and code have the same defaults.
     let ours =
         BalancerConfig::new(KindConfig { kind: "nap".to_owned(), options: toml::Table::new() });
-    assert_eq!(ours.resilience, crate::config::schema::ResilienceConfig::default());
+    assert_eq!(ours.resilience, Resilience::default());
     assert_eq!(super::plan(&asked("", "", BATCH)).balancers[0].resilience, Resilience::default());
     let empty = asked("shed = {}\neject = {}\nretry_budget = {}\nidempotent = true\n", "", BATCH);
     let defaults = super::plan(&empty).balancers[0].resilience;

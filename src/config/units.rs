@@ -209,22 +209,22 @@ fn number_pattern(positive: bool) -> String {
 }
 
 /// Default of an option: true.
-pub(super) fn yes() -> bool {
+pub(crate) fn yes() -> bool {
     true
 }
 
 /// Default of an option: a number.
-pub(super) fn number<const NUMBER: u32>() -> u32 {
+pub(crate) fn number<const NUMBER: u32>() -> u32 {
     NUMBER
 }
 
 /// Default of an option: a size in bytes.
-pub(super) fn size<const BYTES: u64>() -> Size {
+pub(crate) fn size<const BYTES: u64>() -> Size {
     Size(BYTES)
 }
 
 /// Default of an option: a duration in milliseconds.
-pub(super) fn millis<const MILLIS: u64>() -> Time {
+pub(crate) fn millis<const MILLIS: u64>() -> Time {
     Time(Duration::from_millis(MILLIS))
 }
 

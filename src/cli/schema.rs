@@ -1,0 +1,35 @@
+//! `schema`.
+
+use clap::{Args, ValueEnum};
+use gopherworks::catalog::Catalog;
+use gopherworks::config::{json_schema, reference};
+
+use super::{Failed, code, print};
+
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Format of the output
+    #[arg(long, value_enum, default_value_t)]
+    format: SchemaFormat,
+}
+
+/// Formats of the description of the config language.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum SchemaFormat {
+    /// JSON Schema, draft 2020-12
+    #[default]
+    Json,
+    /// The page docs/reference/config.md
+    Markdown,
+}
+
+/// Prints the description of config files.
+pub fn schema(args: &SchemaArgs) -> Result<i32, Failed> {
+    let catalog = Catalog::standard();
+    let text = match args.format {
+        SchemaFormat::Json => format!("{:#}", json_schema(&catalog)),
+        SchemaFormat::Markdown => reference(&catalog),
+    };
+    print::line(text.trim_end(), false)?;
+    Ok(code::OK)
+}

@@ -1,0 +1,64 @@
+//! What the derived readers have in common.
+
+use super::super::suggestions::nearest;
+use super::super::values::text;
+use super::{Group, Item, Open, Reading, Table};
+
+/// Opens a table, or reports that the value is none.
+fn open<'a>(reading: &'a Reading<'a>, item: Item<'a>, described: &Table) -> Option<Open<'a>> {
+    if item.is_table() || item.is_broken() || described.hint.is_empty() {
+        return Open::open(reading, item);
+    }
+    let mistake = item.error(format!("expected a table, found {}", item.node.what()));
+    reading.report(mistake.help(described.hint));
+    None
+}
+
+/// Reads a table.
+pub(crate) fn read_group<T: Group>(reading: &Reading<'_>, item: Item<'_>) -> Option<T> {
+    let mut table = open(reading, item, T::TABLE)?;
+    for key in T::TABLE.extra {
+        table.opt(key.name, |_, _| None::<()>);
+    }
+    let value = T::read_keys(&mut table);
+    table.finish(&[]);
+    value
+}
+
+/// Reads a table of which exactly one key may stand.
+pub(crate) fn one_key<T>(
+    reading: &Reading<'_>,
+    item: Item<'_>,
+    described: &Table,
+    read: impl FnOnce(&mut Open<'_>) -> Option<T>,
+) -> Option<T> {
+    let mut table = open(reading, item, described)?;
+    let value = read(&mut table);
+    let there = described.keys.iter().filter(|key| table.has(key.name)).count();
+    table.finish(&[]);
+    if there == 1 {
+        return value;
+    }
+    let keys: Vec<String> = described.keys.iter().map(|key| format!("`{}`", key.name)).collect();
+    reading.report(item.error(format!("expected one of {}", keys.join(", "))));
+    None
+}
+
+/// Reads one of a few words.
+pub(crate) fn word<T: Copy>(
+    reading: &Reading<'_>,
+    item: Item<'_>,
+    words: &[(&str, T)],
+) -> Option<T> {
+    let said = text(reading, item)?;
+    let found = words.iter().find(|(word, _)| *word == said);
+    if found.is_none() {
+        let known = || words.iter().map(|(word, _)| *word);
+        let all: Vec<_> = known().collect();
+        let mistake = item
+            .error(format!("`{said}` is none of {}", all.join(", ")))
+            .suggest(nearest(&said, known()));
+        reading.report(mistake);
+    }
+    found.map(|(_, value)| *value)
+}

@@ -1,0 +1,41 @@
+//! The config language as plain data, one declaration a table: keys with their descriptions,
+//! defaults, bounds and short forms; see `element`.
+//!
+//! A file, the environment and a builder fill the same types. Those of policies, resilience,
+//! restarts and such are the engine's own.
+
+mod balancer;
+mod crew;
+mod execution;
+mod fault;
+mod gophers;
+mod http;
+mod kind;
+mod pile;
+mod requester;
+mod resilience;
+mod steps;
+mod topology;
+
+pub use balancer::{BalancerConfig, Full, HedgeConfig, Policy, ReplicateConfig, WorkersConfig};
+pub use crew::{CartsConfig, CrewConfig, RelayConfig};
+pub use execution::{
+    Backoff, ExecutionConfig, ModelConfig, Placement, Strategy, SupervisionConfig,
+};
+pub use fault::{ExpectConfig, FaultConfig, FaultKind, FaultWhatConfig, WhenConfig};
+pub use http::HttpConfig;
+pub use kind::KindConfig;
+pub use pile::{
+    Capacity, DumpConfig, Exclusive, IncineratorConfig, LoadSlots, PileConfig, UnloadSlots,
+};
+pub use requester::{Arrivals, LoadConfig, Order, RequesterConfig};
+pub use resilience::{Eject, Priority, Resilience, RetryBudget, Shed};
+pub use steps::{Span, StepTimeConfig, StepsConfig};
+pub use topology::TopologyConfig;
+
+use super::element::values::{
+    Address, Burn, Copies, End, Header, Host, Method, Name, Service, Source, Text, Unbounded,
+    Unlimited, UrlPath, Verbatim, Works,
+};
+use gophers::Gophers;
+pub(crate) use steps::DISTRIBUTIONS;

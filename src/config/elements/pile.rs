@@ -1,0 +1,107 @@
+//! `[piles.x]`, `[dumps.x]` and `[incinerators.x]`: where books wait, and where they end.
+
+use super::{Burn, KindConfig, Source};
+use crate::config::element::Element;
+use crate::config::limits::{MOST_BOOKS, MOST_SLOTS, MOST_TIMES};
+
+/// A pile, where books wait for crews.
+#[derive(Debug, Clone, PartialEq, Element)]
+#[element(def = pile)]
+pub struct PileConfig {
+    /// Where the books come from: a kind, or a table with `kind` and its options. Without it the
+    /// application offers them.
+    #[key(as = Source, set)]
+    pub source: Option<KindConfig>,
+    /// Most books and bytes that are ready at once. A bare number is of books.
+    #[key(default = Capacity { books: Some(4096), bytes: None })]
+    pub capacity: Capacity,
+    /// How many gophers are served at once.
+    #[key(default)]
+    pub exclusive: LoadSlots,
+    /// Attempts that a book has before it becomes a dead letter.
+    #[key(
+        default = 3, min = 1, most = MOST_TIMES, because = "a book needs at least one attempt", set
+    )]
+    pub max_attempts: u32,
+}
+
+/// A dump, which some crews fill and others empty.
+#[derive(Debug, Clone, PartialEq, Element)]
+#[element(def = dump)]
+pub struct DumpConfig {
+    /// Most books and bytes that are admitted at once. A bare number is of books. Without it the
+    /// dump exerts no back-pressure on the crews that fill it.
+    #[key(default)]
+    pub capacity: Capacity,
+    /// How many gophers are served at once.
+    #[key(default)]
+    pub exclusive: Exclusive,
+    /// Attempts that a book has before it becomes a dead letter.
+    #[key(
+        default = 3, min = 1, most = MOST_TIMES, because = "a book needs at least one attempt", set
+    )]
+    pub max_attempts: u32,
+}
+
+/// An incinerator, where books end.
+#[derive(Debug, Clone, PartialEq, Element)]
+#[element(def = incinerator)]
+pub struct IncineratorConfig {
+    /// What becomes of the books: a kind, or a table with `kind` and its options.
+    #[key(as = Burn, stand_in, set)]
+    pub burn: KindConfig,
+    /// How many gophers are served at once.
+    #[key(default)]
+    pub exclusive: UnloadSlots,
+}
+
+/// A bound in books, in bytes, or both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Element)]
+#[element(short = books)]
+pub struct Capacity {
+    /// Most books. Without it their number is not bounded.
+    #[key(min = 1, most = MOST_BOOKS, because = "a capacity of 0 admits nothing")]
+    pub books: Option<u64>,
+    /// Most bytes of bodies, such as "8MiB" or a number of bytes. Without it they are not bounded.
+    #[key(as = Size, min = 1, because = "a capacity of 0 admits nothing")]
+    pub bytes: Option<u64>,
+}
+
+/// How many gophers may load from a pile at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Element)]
+pub struct LoadSlots {
+    /// How many gophers load here at once. Without it their number is not limited.
+    #[key(min = 1, most = MOST_SLOTS, because = "with 0 slots no gopher can proceed")]
+    pub load: Option<u32>,
+}
+
+/// How many gophers may unload into an incinerator at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Element)]
+pub struct UnloadSlots {
+    /// How many gophers unload here at once. Without it their number is not limited.
+    #[key(min = 1, most = MOST_SLOTS, because = "with 0 slots no gopher can proceed")]
+    pub unload: Option<u32>,
+}
+
+/// How many gophers may load from a node, and unload into it, at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Element)]
+pub struct Exclusive {
+    /// How many gophers load here at once. Without it their number is not limited.
+    #[key(min = 1, most = MOST_SLOTS, because = "with 0 slots no gopher can proceed")]
+    pub load: Option<u32>,
+    /// How many gophers unload here at once. Without it their number is not limited.
+    #[key(min = 1, most = MOST_SLOTS, because = "with 0 slots no gopher can proceed")]
+    pub unload: Option<u32>,
+}
+
+impl From<LoadSlots> for Exclusive {
+    fn from(slots: LoadSlots) -> Self {
+        Self { load: slots.load, unload: None }
+    }
+}
+
+impl From<UnloadSlots> for Exclusive {
+    fn from(slots: UnloadSlots) -> Self {
+        Self { load: None, unload: slots.unload }
+    }
+}
