@@ -34,13 +34,16 @@ use serde::de::DeserializeOwned;
 pub(crate) mod burn;
 mod closures;
 pub mod http;
+#[cfg_attr(not(feature = "files"), allow(dead_code, reason = "mostly for the kinds `files`"))]
 mod journal;
 pub(crate) mod locks;
 pub mod names;
 mod options;
+#[cfg_attr(not(feature = "files"), allow(dead_code, reason = "mostly for the kinds `files`"))]
 mod own;
 mod program;
 mod run_id;
+#[cfg_attr(not(feature = "files"), allow(dead_code, reason = "mostly for the kinds `files`"))]
 mod run_state;
 pub(crate) mod service;
 mod shape;

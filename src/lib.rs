@@ -48,27 +48,45 @@
 //! be cancelled, so side effects must be idempotent by the book's id or name; those of the `files`
 //! burn are. Piles are in memory: a killed process loses them, and sources with a state (`files`)
 //! offer those books again in the next run.
-//! piles held, and sources that remember (`files`) offer it again in the next run.
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `cli` | yes | the command `gopherworks`; errors of a config show their lines; implies `simulate` |
+//! | `files` | yes | the source and the burn `files` |
+//! | `gzip`, `zstd` | yes | the works `gzip`, `gunzip`; `zstd`, `unzstd` (needs a C compiler) |
+//! | `http` | yes | requesters, workers and burns of kind `http` (needs a C compiler); implies `actix-web` |
+//! | `actix-web` | by `http` | `web`, for an actix-web application |
+//! | `simulate` | by `cli` | `simulate`, `compare`, `chaos` and `verdict`: runs in virtual time, and with faults |
+//! | `test-util` | no | `testing`, for tests of your own actors and topologies; implies `simulate` |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub use gopherworks_balancer as balancer;
 pub use gopherworks_pipeline as pipeline;
 pub use gopherworks_supervision as supervision;
 
 pub mod catalog;
+#[cfg(feature = "simulate")]
 pub mod chaos;
+#[cfg(feature = "simulate")]
 pub mod compare;
 pub mod config;
 pub mod dead;
 pub mod diagram;
+mod glob;
 #[cfg(feature = "http")]
 mod http;
 pub mod plan;
 pub mod private;
 pub mod report;
+#[cfg(feature = "simulate")]
 pub mod simulate;
 #[cfg(feature = "test-util")]
 pub mod testing;
 pub mod topology;
+#[cfg(feature = "simulate")]
 pub mod verdict;
 #[cfg(feature = "actix-web")]
 pub mod web;

@@ -13,6 +13,7 @@ mod running;
 mod supervision_events;
 mod wiring;
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,10 +81,9 @@ impl std::fmt::Debug for Options {
 }
 
 /// Why a topology did not start. Whatever had started is stopped.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum StartError {
     /// A source, a work or a burn could not be made.
-    #[error("{node}: {failure}")]
     Node {
         /// The node or crew.
         node: String,
@@ -91,26 +91,52 @@ pub enum StartError {
         failure: Failure,
     },
     /// An output is also an input, and would destroy it.
-    #[error("{0}")]
     Overlap(String),
     /// The operating system gave no threads.
-    #[error("can't start threads: {0}")]
-    Threads(#[from] std::io::Error),
+    Threads(std::io::Error),
     /// The supervisor gave up before every actor was up.
-    #[error("the supervisor gave up during the start: {0}")]
     Escalated(String),
     /// The topology does something that can't be simulated.
-    #[error(
-        "a simulation can't do this: {0}; replace it, such as by `--set \
-         incinerators.NAME.burn=count` or another `load`"
-    )]
     Outside(String),
     /// Not inside an actix system.
-    #[error(
-        "a topology starts inside a running actix system (`#[actix::main]`, \
-         or `System::new().block_on`)"
-    )]
     NoSystem,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Node { node, failure } => write!(f, "{node}: {failure}"),
+            StartError::Overlap(what) => f.write_str(what),
+            StartError::Threads(error) => write!(f, "can't start threads: {error}"),
+            StartError::Escalated(why) => {
+                write!(f, "the supervisor gave up during the start: {why}")
+            }
+            StartError::Outside(what) => write!(
+                f,
+                "a simulation can't do this: {what}; replace it, such as by `--set \
+                 incinerators.NAME.burn=count` or another `load`"
+            ),
+            StartError::NoSystem => f.write_str(
+                "a topology starts inside a running actix system (`#[actix::main]`, \
+                 or `System::new().block_on`)",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StartError::Threads(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<std::io::Error> for StartError {
+    fn from(error: std::io::Error) -> Self {
+        StartError::Threads(error)
+    }
 }
 
 impl Topology {

@@ -5,6 +5,7 @@ use super::work::asking;
 
 mod command;
 pub(crate) mod count;
+#[cfg(feature = "files")]
 mod files;
 #[cfg(feature = "http")]
 mod http;
@@ -13,7 +14,6 @@ mod lines;
 pub(super) fn register(catalog: &mut Catalog) {
     catalog
         .add_burn("count", "Counts each book and discards it", count::make)
-        .add_burn("files", "Writes each body to a file of its name below a folder", files::make)
         .add_burn(
             "lines",
             "Writes each body as a line of a file or to standard output",
@@ -30,6 +30,8 @@ pub(super) fn register(catalog: &mut Catalog) {
             command::make,
             command::CommandBurnOptions::look,
         );
+    #[cfg(feature = "files")]
+    catalog.add_burn("files", "Writes each body to a file of its name below a folder", files::make);
     #[cfg(feature = "http")]
     catalog.add_burn("http", "Sends each body to a server over HTTP", http::make);
 }

@@ -11,6 +11,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "files")]
 use cap_std::fs::Dir;
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
@@ -159,6 +160,7 @@ impl Own {
     }
 
     /// Opens a subfolder; creates it with mode 0700 if it is missing.
+    #[cfg(feature = "files")]
     pub(super) fn folder(&self, name: &str) -> io::Result<Dir> {
         let path = self.path.join(name);
         make_folder(&self.dir, name, &path)?;

@@ -13,11 +13,14 @@ use serde::Deserialize;
 use super::{Catalog, Factory, Site, WorkFactory};
 
 pub mod filter;
+#[cfg(feature = "gzip")]
 mod gunzip;
+#[cfg(feature = "gzip")]
 mod gzip;
 pub(super) mod scratch;
 mod sha256;
 mod spill;
+#[cfg(feature = "zstd")]
 mod zstd;
 
 use filter::{Filter, FilterMake, Streamed};
@@ -32,17 +35,21 @@ pub(super) fn register(catalog: &mut Catalog) {
             "Takes the SHA-256 of the body and passes the body on unchanged",
             sha256::make,
         )
-        .add_filter("gzip", "Compresses with gzip; appends .gz to the name", gzip::make)
-        .add_filter("gunzip", "Expands gzip; takes .gz off the name", gunzip::make)
-        .add_filter(
-            "zstd",
-            "Compresses with Zstandard; appends .zst to the name",
-            zstd::make_encoder,
-        )
         .add_work(
             "balancer",
             "Sends each book to the workers of a balancer and passes their answer on",
             asking,
+        );
+    #[cfg(feature = "gzip")]
+    catalog
+        .add_filter("gzip", "Compresses with gzip; appends .gz to the name", gzip::make)
+        .add_filter("gunzip", "Expands gzip; takes .gz off the name", gunzip::make);
+    #[cfg(feature = "zstd")]
+    catalog
+        .add_filter(
+            "zstd",
+            "Compresses with Zstandard; appends .zst to the name",
+            zstd::make_encoder,
         )
         .add_filter("unzstd", "Expands Zstandard; takes .zst off the name", zstd::make_decoder);
 }

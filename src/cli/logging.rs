@@ -1,8 +1,11 @@
 //! Logs go to stderr, past the progress bar if there is one.
 
 use std::io::{self, Write};
+use std::time::SystemTime;
 
+use env_logger::fmt::Formatter;
 use env_logger::{Builder, Env, Target};
+use log::Record;
 
 use super::progress;
 
@@ -30,7 +33,15 @@ pub fn init(verbose: u8, quiet: bool, noisy: bool) {
     // Any client can provoke actix-http's error lines; the server logs what matters at level debug.
     let usual = format!("{level},actix_http=off");
     Builder::from_env(Env::default().default_filter_or(usual))
-        .format_target(false)
+        .format(line)
         .target(Target::Pipe(Box::new(PastTheBar)))
         .init();
+}
+
+#[allow(clippy::disallowed_methods, reason = "the time of day, for people")]
+fn line(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    let now = humantime::format_rfc3339_seconds(SystemTime::now());
+    let (level, text) = (record.level(), record.args().to_string());
+    let style = out.default_level_style(level);
+    writeln!(out, "[{now} {style}{level:<5}{style:#}] {}", text.replace('\n', "\n    "))
 }

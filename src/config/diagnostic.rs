@@ -5,22 +5,28 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Origin as Arrow, Renderer, Snippet};
 use serde_json::{Value, json};
 
 use super::limits::grouped;
+
+#[cfg(not(feature = "cli"))]
+mod plain;
+#[cfg(feature = "cli")]
+mod snippet;
+
+#[cfg(not(feature = "cli"))]
+use plain::render;
+#[cfg(feature = "cli")]
+use snippet::render;
+
+/// Longest message, in characters.
+const LONGEST_MESSAGE: usize = 1000;
 
 /// Most diagnostics that are rendered, so that a broken file does not flood the terminal.
 const SHOWN: usize = 100;
 
 /// Most diagnostics in JSON.
 const LISTED: usize = 1000;
-
-/// Longest line that is shown, in bytes.
-const LONGEST_LINE: usize = 1000;
-
-/// Longest message, in characters.
-const LONGEST_MESSAGE: usize = 1000;
 
 /// A file that was read, kept to show its lines.
 #[derive(Debug)]
@@ -98,14 +104,6 @@ impl SourceFile {
         let column =
             self.text[start..].char_indices().take_while(|(at, _)| start + at < byte).count();
         (line, column + 1)
-    }
-
-    /// The line with `byte` without its end, the byte where it starts, and its number from 1.
-    fn line(&self, byte: usize) -> (&str, usize, usize) {
-        let number = self.lines.partition_point(|start| *start <= byte.min(self.text.len()));
-        let start = self.lines[number - 1];
-        let end = self.lines.get(number).map_or(self.text.len(), |at| at - 1);
-        (self.text[start..end].trim_end_matches('\r'), start, number)
     }
 }
 
@@ -304,40 +302,22 @@ impl Diagnostic {
         out
     }
 
-    fn render(&self, renderer: &Renderer) -> String {
-        let level = match self.severity {
-            Severity::Error => Level::ERROR,
-            Severity::Warning => Level::WARNING,
-        };
-        let message = match self.message.char_indices().nth(LONGEST_MESSAGE) {
+    fn title(&self) -> String {
+        match self.message.char_indices().nth(LONGEST_MESSAGE) {
             Some((at, _)) => format!("{}...", &self.message[..at]),
             None => self.message.clone(),
+        }
+    }
+
+    fn notes(&self) -> impl Iterator<Item = String> {
+        let (file, variable) = match &self.origin {
+            Origin::File { file, variable, .. } => (Some(file), variable.as_deref()),
+            _ => (None, None),
         };
-        let mut group = Group::with_title(level.primary_title(message));
-        group = pointed(
-            group,
-            &self.origin,
-            self.at_key,
-            AnnotationKind::Primary,
-            self.label.as_deref(),
-        );
-        if let Some((origin, label)) = &self.related {
-            group = pointed(group, origin, true, AnnotationKind::Context, Some(label));
-        }
-        if let Origin::File { variable: Some(variable), .. } = &self.origin {
-            let note = format!("the value comes from the environment variable `{variable}`");
-            group = group.element(Level::NOTE.message(note));
-        }
-        if let Origin::File { file, .. } = &self.origin {
-            for by in file.chain() {
-                let note = format!("extended by {}", place(by, false));
-                group = group.element(Level::NOTE.message(note));
-            }
-        }
-        if let Some(help) = &self.help {
-            group = group.element(Level::HELP.message(help.as_str()));
-        }
-        renderer.render(&[group])
+        let from = variable
+            .map(|variable| format!("the value comes from the environment variable `{variable}`"));
+        let chain = file.into_iter().flat_map(|file| file.chain());
+        from.into_iter().chain(chain.map(|by| format!("extended by {}", place(by, false))))
     }
 }
 
@@ -360,32 +340,6 @@ fn place(origin: &Origin, at_key: bool) -> String {
         Origin::Code(path) if path.is_empty() => "the config".into(),
         Origin::Code(path) => path.clone(),
     }
-}
-
-fn pointed<'a>(
-    group: Group<'a>,
-    origin: &'a Origin,
-    at_key: bool,
-    kind: AnnotationKind,
-    label: Option<&'a str>,
-) -> Group<'a> {
-    let Origin::File { file, .. } = origin else {
-        return group.element(Arrow::path(place(origin, at_key)));
-    };
-    // Only the first line of a multi-line value is shown.
-    let bytes = span(origin, at_key);
-    let (line, start, number) = file.line(bytes.start);
-    if line.len() > LONGEST_LINE {
-        return group.element(Arrow::path(place(origin, at_key)));
-    }
-    let from = (bytes.start - start).min(line.len());
-    let to = (bytes.end.max(bytes.start) - start).clamp(from, line.len());
-    group.element(
-        Snippet::source(line)
-            .line_start(number)
-            .path(file.path.to_string_lossy().into_owned())
-            .annotation(kind.span(from..to).label(label)),
-    )
 }
 
 /// All mistakes and warnings of a config, in the order of the file.
@@ -430,9 +384,8 @@ impl Diagnostics {
 
     /// Renders them in the style of rustc, with `color` for a terminal.
     pub fn render(&self, color: bool) -> String {
-        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-        let mut blocks: Vec<String> =
-            self.items.iter().take(SHOWN).map(|diagnostic| diagnostic.render(&renderer)).collect();
+        let shown = self.items.iter().take(SHOWN);
+        let mut blocks: Vec<String> = shown.map(|diagnostic| render(diagnostic, color)).collect();
         if self.items.len() > SHOWN {
             let more = grouped((self.items.len() - SHOWN) as u64);
             blocks.push(format!("and {more} more"));

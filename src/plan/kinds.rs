@@ -13,6 +13,7 @@ use super::Validator;
 use crate::catalog::{Catalog, Kind, OptionError, Prepared, STANDARD_STREAM};
 use crate::config::elements::{KindConfig, TopologyConfig};
 use crate::config::{Diagnostic, nearest};
+use crate::glob::Glob;
 
 /// Option that lists paths a source must not read.
 const LEAVE_OUT: &str = "leave_out";
@@ -88,6 +89,17 @@ fn note(outputs: &mut Vec<(Vec<String>, PathBuf)>, path: &[&str], writes: &[Path
     outputs.extend(files.map(|output| (path.clone(), output.clone())));
 }
 
+/// The feature that adds a kind of this name, if it is not part of this build.
+fn left_out(kind: &str) -> Option<&'static str> {
+    match kind {
+        "files" if cfg!(not(feature = "files")) => Some("files"),
+        "gzip" | "gunzip" if cfg!(not(feature = "gzip")) => Some("gzip"),
+        "http" if cfg!(not(feature = "http")) => Some("http"),
+        "zstd" | "unzstd" if cfg!(not(feature = "zstd")) => Some("zstd"),
+        _ => None,
+    }
+}
+
 fn one<'a, T: ?Sized + 'static>(
     validator: &mut Validator<'_>,
     path: &[&str],
@@ -101,9 +113,13 @@ fn one<'a, T: ?Sized + 'static>(
         let at = [path, &["kind"]].concat();
         let names: Vec<&str> = names.collect();
         let mistake = validator.error(&at, message);
-        validator.report(match nearest(&config.kind, names.iter().copied()) {
-            Some(near) => mistake.suggest(Some(near)),
-            None => mistake.help(format!("known kinds: {}", names.join(", "))),
+        let near = nearest(&config.kind, names.iter().copied());
+        validator.report(match (left_out(&config.kind), near) {
+            (Some(feature), _) => {
+                mistake.help(format!("build gopherworks with the feature `{feature}`"))
+            }
+            (None, Some(near)) => mistake.suggest(Some(near)),
+            (None, None) => mistake.help(format!("known kinds: {}", names.join(", "))),
         });
         return None;
     };
@@ -443,10 +459,7 @@ fn excluded(options: &toml::Table, input: &Path, output: &Path) -> bool {
         return false;
     };
     let patterns = patterns.iter().filter_map(toml::Value::as_str);
-    let globs: Vec<_> = patterns
-        .filter_map(|pattern| globset::Glob::new(pattern).ok())
-        .map(|glob| glob.compile_matcher())
-        .collect();
+    let globs: Vec<_> = patterns.filter_map(|pattern| Glob::of_paths(pattern).ok()).collect();
     // A pattern that matches an enclosing folder also covers it.
     let covered = |folder: &Path| {
         let anything_in_it = folder.join("x");

@@ -291,6 +291,7 @@ impl Desks {
     }
 
     /// True if a requester does not end on its own.
+    #[cfg(feature = "simulate")]
     pub(super) fn are_endless(&self) -> bool {
         (self.requesters.iter()).any(|asking| asking.core.total().is_none())
     }

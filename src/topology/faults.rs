@@ -10,7 +10,7 @@ use gopherworks_supervision::fault::{
 };
 use gopherworks_supervision::{Strike, SupervisorHandle};
 use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
+use rand::rngs::ChaCha8Rng;
 
 use super::inner::Inner;
 use crate::plan::Plan;

@@ -1,12 +1,10 @@
 //! Finds files that a run would both read and write, under any path, before a file is opened for
 //! writing.
 
-use std::fs::Metadata;
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-use walkdir::WalkDir;
 
 use crate::catalog::resolved;
 use crate::config::label::base;
@@ -121,21 +119,28 @@ fn same(output: &Use, input: &Use) -> String {
 /// Another name of `output` below the folder; its own path is excluded there already.
 fn inside(input: &Use, output: &Use) -> Option<PathBuf> {
     let known = resolved(&output.path);
-    let same = |found: &walkdir::DirEntry| {
-        let metadata = found.metadata().ok()?;
-        let identity = Identity::Inode(metadata.dev(), metadata.ino());
-        (metadata.is_file() && identity == output.identity).then_some(())
-    };
-    let entries = WalkDir::new(&input.path).into_iter().flatten();
-    let mut found = entries.filter(|entry| same(entry).is_some());
-    let found = found.find(|entry| resolved(entry.path()) != known)?;
-    Some(found.into_path())
+    let mut folders = vec![input.path.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match entry.metadata() {
+                Ok(found) if found.is_dir() => folders.push(path),
+                Ok(found)
+                    if found.is_file()
+                        && Identity::Inode(found.dev(), found.ino()) == output.identity
+                        && resolved(&path) != known =>
+                {
+                    return Some(path);
+                }
+                _ => {}
+            }
+        }
+    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::catalog::Catalog;
     use crate::config::{Loaded, Overrides};

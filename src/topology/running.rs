@@ -15,6 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::dead::{self, DeadBook};
 use super::inner::Inner;
 use super::supervision_events::translated;
+#[cfg(feature = "simulate")]
 use crate::plan::Plan;
 use crate::report::{Outcome, Report};
 
@@ -227,11 +228,13 @@ impl RunningTopology {
 
     /// True if a source or requester does not know its number of books or requests, so that the run
     /// may never end on its own.
+    #[cfg(feature = "simulate")]
     pub(crate) fn is_endless(&self) -> bool {
         let inner = self.inner();
         inner.feeders.iter().any(|feeder| feeder.total().is_none()) || inner.desks.are_endless()
     }
 
+    #[cfg(feature = "simulate")]
     pub(crate) fn plan(&self) -> &Plan {
         &self.inner().plan
     }

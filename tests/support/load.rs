@@ -90,7 +90,7 @@ impl Load {
     }
 
     async fn go(self) -> Seen {
-        let mut chance = rand_chacha::ChaCha8Rng::seed_from_u64(7);
+        let mut chance = rand::rngs::ChaCha8Rng::seed_from_u64(7);
         let idle = Idle::default();
         let began = Instant::now();
         let (mut due, mut special) = (Duration::ZERO, Duration::ZERO);

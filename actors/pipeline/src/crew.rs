@@ -7,7 +7,7 @@ pub mod yard;
 use std::fmt;
 use std::sync::Mutex;
 
-use rand_chacha::ChaCha8Rng;
+use rand::rngs::ChaCha8Rng;
 
 use crate::stats::NodeStats;
 use cart::Cart;

@@ -40,14 +40,20 @@ const LEAST_RUN: usize = 64;
 const REST: Duration = Duration::from_millis(10);
 
 /// Wake-up: the pile has space. It may be lost, since every incarnation reads when it starts.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
+#[derive(Debug, Clone, Copy)]
 pub struct More;
 
+impl Message for More {
+    type Result = ();
+}
+
 /// Reading failed outside the actor.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[derive(Debug)]
 struct Failed(Failure);
+
+impl Message for Failed {
+    type Result = ();
+}
 
 /// A pile as its feeder sees it.
 pub(crate) trait Fed: Send + Sync {

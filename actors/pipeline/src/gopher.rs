@@ -30,13 +30,16 @@ use turn::Burning;
 
 /// A cart for an idle gopher. If it is dropped with the mailbox, the cart returns to the crew and
 /// its books to their pile.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[derive(Debug)]
 pub struct Carry {
     /// The cart to work on.
     pub cart: Cart,
     /// What it needs next.
     pub leg: Leg,
+}
+
+impl Message for Carry {
+    type Result = ();
 }
 
 impl Carrier for Port<Gopher> {

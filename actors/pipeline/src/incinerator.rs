@@ -35,11 +35,14 @@ pub type MakeBurn = Arc<dyn Fn() -> Result<Box<dyn Burn>, Failure> + Send + Sync
 type Fire = Arc<Guarded<Box<dyn Burn>>>;
 
 /// A burn panicked outside the actor: the actor has to fail with it.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[derive(Debug)]
 struct Panicked {
     text: String,
     epoch: u64,
+}
+
+impl Message for Panicked {
+    type Result = ();
 }
 
 /// Marks an incinerator's thread, on which carts are burned inline; reset when the incarnation

@@ -23,20 +23,29 @@ pub use self::core::{OfferError, PileCore, PileParts};
 
 /// An empty cart asks for books. If it is dropped with the mailbox, the cart returns to its crew
 /// and asks again.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[derive(Debug)]
 pub struct Take(pub Cart);
+
+impl Message for Take {
+    type Result = ();
+}
 
 /// A loaded cart brings its books, or reserves space first if unloading takes time. If it is
 /// dropped with the mailbox, the books return to the pile they came from.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[derive(Debug)]
 pub struct Deliver(pub Cart);
 
+impl Message for Deliver {
+    type Result = ();
+}
+
 /// Wake-up: something changed. It may be lost, since every incarnation looks when it starts.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
+#[derive(Debug, Clone, Copy)]
 pub struct Look;
+
+impl Message for Look {
+    type Result = ();
+}
 
 /// The actor of a pile or dump.
 #[derive(Debug)]

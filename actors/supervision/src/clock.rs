@@ -122,7 +122,13 @@ impl Clock {
     }
 
     /// A simulated clock, at [`Time::ZERO`] until its [`Clock::driver`] runs.
+    #[cfg(feature = "simulate")]
     pub fn simulated() -> Self {
+        Self::stopped()
+    }
+
+    /// A clock that never advances, without a driver.
+    pub(crate) fn stopped() -> Self {
         Self(Source::Simulated(Arc::new(Simulation::default())))
     }
 

@@ -14,6 +14,8 @@
 //! keeps running). Two `Drop`s of one life that both panic, the second while the first unwinds,
 //! make Rust abort; keep user values in [`Guarded`] to prevent that.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -81,7 +81,7 @@ impl Pool {
     #[doc(hidden)]
     pub fn none() -> Self {
         Self {
-            clock: Clock::simulated(),
+            clock: Clock::stopped(),
             cores: 1,
             cpu: Arc::new(Semaphore::new(1)),
             compute: None,

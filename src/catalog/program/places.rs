@@ -1,7 +1,7 @@
 //! Locates programs, and explains why one can't be started, before and during a run.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use rustix::fs::{Access, access};
 
@@ -12,19 +12,30 @@ use crate::catalog::OptionWarning;
 const MOST_NAMES: usize = 10_000;
 
 /// Why a program can't be started.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub(super) enum Unstartable {
-    #[error("no such program `{0}` on the PATH")]
     NotOnPath(String),
-    #[error("no such program `{}`", .0.display())]
     NotThere(PathBuf),
-    #[error("`{}` is a folder, not a program", .0.display())]
     Folder(PathBuf),
-    #[error("`{}` is not executable", .0.display())]
     NotExecutable(PathBuf),
-    #[error("no such folder `{}` to run the program in", .0.display())]
     NoWorkingFolder(PathBuf),
 }
+
+impl fmt::Display for Unstartable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOnPath(name) => write!(f, "no such program `{name}` on the PATH"),
+            Self::NotThere(path) => write!(f, "no such program `{}`", path.display()),
+            Self::Folder(path) => write!(f, "`{}` is a folder, not a program", path.display()),
+            Self::NotExecutable(path) => write!(f, "`{}` is not executable", path.display()),
+            Self::NoWorkingFolder(path) => {
+                write!(f, "no such folder `{}` to run the program in", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for Unstartable {}
 
 /// Finds what keeps a program from starting, without starting it.
 pub(super) fn wrong(program: &Program) -> Option<Unstartable> {

@@ -7,7 +7,7 @@ use gopherworks_supervision::clock::Seed;
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::span::Span;
 use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
+use rand::rngs::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::Deserialize;
 

@@ -7,7 +7,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use gopherworks_pipeline::book::{Body, BodyFile, Book, header};
 use gopherworks_pipeline::source::{Receipts, Source};
 use gopherworks_supervision::failure::Failure;
@@ -20,6 +19,7 @@ use super::super::run_state::{Inputs, RunState, resolved};
 use super::super::work::scratch;
 use super::super::{FilePath, Site, names};
 use super::seen::{STAMP, Seen, Stamp};
+use crate::glob::Glob;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -60,7 +60,7 @@ impl TryFrom<String> for Pattern {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        glob(&text).map_err(|error| error.to_string())?;
+        Glob::of_paths(&text)?;
         Ok(Self(text))
     }
 }
@@ -69,26 +69,21 @@ fn everything() -> Vec<Pattern> {
     vec![Pattern("**".to_owned())]
 }
 
-fn glob(text: &str) -> Result<globset::Glob, globset::Error> {
-    GlobBuilder::new(text).literal_separator(true).build()
+fn globs<'a>(patterns: impl Iterator<Item = &'a str>) -> Result<Vec<Glob>, Failure> {
+    patterns.map(Glob::of_paths).collect::<Result<_, _>>().map_err(Failure::permanent)
 }
 
-fn glob_set<'a>(patterns: impl Iterator<Item = &'a str>) -> Result<GlobSet, Failure> {
-    let refused = |error: globset::Error| Failure::permanent(error.to_string());
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        set.add(glob(pattern).map_err(refused)?);
-    }
-    set.build().map_err(refused)
+fn any(globs: &[Glob], path: &Path) -> bool {
+    globs.iter().any(|glob| glob.is_match(path))
 }
 
 /// Decides which folders are entered and which files are read.
 struct Choice {
     root: PathBuf,
-    include: GlobSet,
-    exclude: GlobSet,
+    include: Vec<Glob>,
+    exclude: Vec<Glob>,
     // Folders that are not entered: `a/**` excludes all that is in `a`.
-    prune: GlobSet,
+    prune: Vec<Glob>,
     leave_out: HashSet<PathBuf>,
     // Files and folders of the run itself. Read when the walk begins, because all burns exist by
     // then.
@@ -137,8 +132,8 @@ impl Choice {
             return false;
         }
         let relative = self.relative(path);
-        let pruned = is_dir && self.prune.is_match(relative);
-        !pruned && !self.exclude.is_match(relative)
+        let pruned = is_dir && any(&self.prune, relative);
+        !pruned && !any(&self.exclude, relative)
     }
 
     /// True if the walk reaches a file at `path` and includes it.
@@ -148,7 +143,7 @@ impl Choice {
         };
         let mut folders = path.ancestors().skip(1).take_while(|folder| *folder != self.root);
         let mut apart = self.run.kept_apart().into_iter();
-        self.include.is_match(relative)
+        any(&self.include, relative)
             && !apart.any(|ours| path.starts_with(ours))
             && self.keeps(path, false)
             && folders.all(|folder| self.keeps(folder, true))
@@ -229,12 +224,12 @@ pub(super) fn make(options: &FileSourceOptions, site: &Site) -> Result<FileSourc
         }
         None => None,
     };
-    let texts = |patterns: &[Pattern]| glob_set(patterns.iter().map(|pattern| pattern.0.as_str()));
+    let texts = |patterns: &[Pattern]| globs(patterns.iter().map(|pattern| pattern.0.as_str()));
     let folders = options.exclude.iter().filter_map(|pattern| pattern.0.strip_suffix("/**"));
     let choice = Choice {
         include: texts(&options.include)?,
         exclude: texts(&options.exclude)?,
-        prune: glob_set(folders)?,
+        prune: globs(folders)?,
         leave_out,
         apart: OnceLock::new(),
         follow: options.follow,
@@ -263,8 +258,8 @@ impl FileSource {
     fn book(&mut self, entry: Result<DirEntry, walkdir::Error>) -> Option<Book> {
         let choice = &self.listing.choice;
         let listed = entry.and_then(|entry| {
-            let wanted = entry.file_type().is_file()
-                && choice.include.is_match(choice.relative(entry.path()));
+            let wanted =
+                entry.file_type().is_file() && any(&choice.include, choice.relative(entry.path()));
             Ok(match wanted {
                 true => Some((entry.metadata()?, entry)),
                 false => None,

@@ -10,6 +10,8 @@ use gopherworks_supervision::failure::Failure;
 use super::super::{Site, names};
 use super::BUFFER;
 use super::spill::Spill;
+#[cfg(any(feature = "gzip", feature = "zstd"))]
+use crate::config::units::Size;
 
 /// A work that streams bodies. An instance processes one body after another; a failed body is
 /// abandoned without a call of [`Filter::finish`].
@@ -148,6 +150,15 @@ pub(in super::super) fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> 
             read => return read,
         }
     }
+}
+
+/// Deducts `length` decompressed bytes from `left`; fails if the limit is exceeded.
+#[cfg(any(feature = "gzip", feature = "zstd"))]
+pub(super) fn spend(left: &mut u64, length: usize, limit: Size, work: &str) -> Result<(), Failure> {
+    *left = left.checked_sub(length as u64).ok_or_else(|| {
+        Failure::permanent(format!("{work}: expands to more than {limit} (max_size)"))
+    })?;
+    Ok(())
 }
 
 /// Describes a book's body in messages.

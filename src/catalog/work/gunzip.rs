@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::super::{Site, names};
 use super::BUFFER;
-use super::filter::{Filter, Next};
+use super::filter::{Filter, Next, spend};
 use crate::config::units::{Size, size};
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -49,14 +49,6 @@ pub(super) fn make(options: &GunzipOptions, _: &Site) -> Result<Gunzip, Failure>
 
 fn corrupt(what: &str) -> Failure {
     Failure::permanent(format!("gunzip: {what}"))
-}
-
-/// Deducts `length` decompressed bytes from `left`; fails if the limit is exceeded.
-pub(super) fn spend(left: &mut u64, length: usize, limit: Size, work: &str) -> Result<(), Failure> {
-    *left = left.checked_sub(length as u64).ok_or_else(|| {
-        Failure::permanent(format!("{work}: expands to more than {limit} (max_size)"))
-    })?;
-    Ok(())
 }
 
 impl Gunzip {

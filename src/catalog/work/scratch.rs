@@ -19,6 +19,7 @@ use super::super::own::open_folder;
 const PREFIX: &str = "gopherworks-";
 
 /// True if a folder in a scratch location may be a scratch folder, of any process.
+#[cfg(feature = "files")]
 pub(in crate::catalog) fn is_one(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
 }

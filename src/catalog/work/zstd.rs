@@ -8,8 +8,7 @@ use zstd::stream::raw::{CParameter, Decoder, Encoder, InBuffer, Operation, OutBu
 
 use super::super::{Site, names};
 use super::BUFFER;
-use super::filter::{Filter, Next};
-use super::gunzip::spend;
+use super::filter::{Filter, Next, spend};
 use crate::config::units::{Size, number, size};
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use globset::{Glob, GlobMatcher};
 use gopherworks_supervision::fault::Point;
 
 use super::{Part, Sort};
 use crate::config::label::{base, parse, unlabelled};
+use crate::glob::Glob;
 
 /// A pattern that matches actors, optionally restricted to copies, a point, or the messages of a
 /// sender.
 pub(super) struct Pattern {
     name: String,
-    matcher: GlobMatcher,
+    matcher: Glob,
     /// Required position on each axis; `None` matches any copy.
     at: BTreeMap<String, Option<u32>>,
     point: Option<Point>,
-    sender: Option<GlobMatcher>,
+    sender: Option<Glob>,
 }
 
 impl Pattern {
@@ -64,9 +64,7 @@ impl Pattern {
             }
         };
         let glob = |text: &str| {
-            Glob::new(text)
-                .map(|glob| glob.compile_matcher())
-                .map_err(|error| format!("`{text}` is not a pattern: {}", error.kind()))
+            Glob::of_names(text).map_err(|error| format!("`{text}` is not a pattern: {error}"))
         };
         if name.is_empty() {
             return Err("it names no node".to_owned());

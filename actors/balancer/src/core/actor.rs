@@ -13,9 +13,12 @@ use gopherworks_supervision::clock::Time;
 
 /// Wake-up: there may be requests to dispatch. It may be lost with the mailbox, since every
 /// incarnation looks when it starts.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
+#[derive(Debug, Clone, Copy)]
 pub struct Look;
+
+impl Message for Look {
+    type Result = ();
+}
 
 /// A balancer's actor.
 pub struct Balancer<W: Work> {

@@ -23,9 +23,12 @@ use gopherworks_supervision::failure::Failure;
 
 /// Wake-up: there may be requests to start. It may be lost with the mailbox, since the queue of a
 /// worker that ends returns to the balancer.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
+#[derive(Debug, Clone, Copy)]
 pub struct Begin;
+
+impl Message for Begin {
+    type Result = ();
+}
 
 /// A worker's actor.
 pub struct Worker<W: Work> {

@@ -2,6 +2,7 @@
 //! Service to crews is in `service`.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
@@ -21,18 +22,29 @@ use gopherworks_supervision::Port;
 use gopherworks_supervision::fault::{Deed, Point};
 
 /// Why an application's books were not accepted. Contains the books.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum OfferError {
     /// The pile is closed or draining.
-    #[error("the pile takes no more books: it is draining or closed")]
     Closed(Vec<Book>),
     /// More books at once than the pile's capacity.
-    #[error("more books at once than the pile has room for")]
     TooMany(Vec<Book>),
     /// The pile is full. Only from [`PileCore::try_offer`]; [`PileCore::offer`] waits.
-    #[error("the pile is full")]
     Full(Vec<Book>),
 }
+
+impl fmt::Display for OfferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OfferError::Closed(_) => {
+                f.write_str("the pile takes no more books: it is draining or closed")
+            }
+            OfferError::TooMany(_) => f.write_str("more books at once than the pile has room for"),
+            OfferError::Full(_) => f.write_str("the pile is full"),
+        }
+    }
+}
+
+impl std::error::Error for OfferError {}
 
 impl OfferError {
     /// Returns the books.

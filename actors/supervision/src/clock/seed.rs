@@ -3,7 +3,7 @@
 use std::fmt;
 
 use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
+use rand::rngs::ChaCha8Rng;
 
 /// The seed of a run. Each node draws from its own streams, so a restart does not shift the draws
 /// of others.

@@ -195,6 +195,7 @@ impl Drop for Sleeper {
     reason = "tokio's paused timer is how idleness is seen; its time is never read"
 )]
 pub(super) async fn drive(simulation: Arc<Simulation>) {
+    #[cfg(feature = "simulate")]
     if !tokio_clock_stands() {
         tokio::time::pause();
     }
@@ -221,6 +222,7 @@ pub(super) async fn drive(simulation: Arc<Simulation>) {
 }
 
 /// True if tokio's clock is already paused. Pausing twice would panic, and tokio cannot be asked.
+#[cfg(feature = "simulate")]
 #[allow(
     clippy::disallowed_methods,
     reason = "compares tokio's clock with the machine's; no result depends on either"

@@ -90,8 +90,6 @@ impl Model {
         let capacity = (WORKERS as f64 - 1.0 + 1.0 / self.slow) / (1.0 + 19.0 * self.stragglers);
         let gap = Span::Exponential(UNIT.div_f64(capacity * self.load));
         let mut arrivals = seed.stream("users", "arrivals");
-        let sizes = seed.stream("users", "service");
-        let stragglers = seed.stream("users", "straggler");
         let mut next_arrival = Some(Time::ZERO + gap.draw(&mut arrivals));
         let (mut turn, mut came) = (0u64, 0u64);
         let mut running: Vec<Option<Running>> = vec![None; WORKERS];
@@ -109,7 +107,7 @@ impl Model {
             if due == Some(now) {
                 table.turn(now);
             } else if next_arrival == Some(now) {
-                let mut size = sizes.clone();
+                let mut size = seed.stream("users", "service");
                 size.set_stream(came);
                 let size = self.service.draw(&mut size);
                 let terms = Terms {
@@ -162,7 +160,7 @@ impl Model {
                 if worker == 0 {
                     time = time.mul_f64(self.slow);
                 }
-                let mut chance = stragglers.clone();
+                let mut chance = seed.stream("users", "straggler");
                 chance.set_stream(begun.which.number * 16 + u64::from(begun.which.copy));
                 if chance.random::<f64>() < self.stragglers {
                     time *= 20;
