@@ -209,6 +209,7 @@ fn number_pattern(positive: bool) -> String {
 }
 
 /// Default of an option: true.
+#[cfg(any(feature = "files", feature = "http"))]
 pub(crate) fn yes() -> bool {
     true
 }

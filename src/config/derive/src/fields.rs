@@ -26,7 +26,7 @@ enum Presence {
     /// A mistake. With a value the table is still read.
     Required(Option<TokenStream>),
     /// `None`; the value's own type.
-    Optional(Type),
+    Optional(Box<Type>),
     Default(TokenStream),
 }
 
@@ -48,7 +48,7 @@ impl Keys {
                 }),
                 (None, Some(Some(value)), _) => Presence::Required(Some(quote!(#value))),
                 (None, Some(None), _) => Presence::Required(Some(quote!(Default::default()))),
-                (None, None, Some(inner)) => Presence::Optional(inner),
+                (None, None, Some(inner)) => Presence::Optional(Box::new(inner)),
                 (None, None, None) => Presence::Required(None),
             };
             Ok(Field {
@@ -211,7 +211,7 @@ impl Keys {
             .map(|field| {
                 let (ident, doc) = (&field.ident, &field.doc);
                 let (ty, some) = match &field.presence {
-                    Presence::Optional(inner) => (inner, true),
+                    Presence::Optional(inner) => (&**inner, true),
                     _ => (&field.ty, false),
                 };
                 let doc = format!("Sets `{}`. {doc}", field.name);
