@@ -53,13 +53,13 @@
 //!
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `cli` | yes | the command `gopherworks`; errors of a config show their lines; implies `simulate` |
+//! | `cli` | yes | the command; config errors with their lines; implies `simulate` |
 //! | `files` | yes | the source and the burn `files` |
 //! | `gzip`, `zstd` | yes | the works `gzip`, `gunzip`; `zstd`, `unzstd` (needs a C compiler) |
-//! | `http` | yes | requesters, workers and burns of kind `http` (needs a C compiler); implies `actix-web` |
+//! | `http` | yes | the kinds `http` (needs a C compiler); implies `actix-web` |
 //! | `actix-web` | by `http` | `web`, for an actix-web application |
-//! | `simulate` | by `cli` | `simulate`, `compare`, `chaos` and `verdict`: runs in virtual time, and with faults |
-//! | `test-util` | no | `testing`, for tests of your own actors and topologies; implies `simulate` |
+//! | `simulate` | by `cli` | runs in virtual time and with faults: `simulate`, `verdict` |
+//! | `test-util` | no | `testing`, for tests of your own actors; implies `simulate` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -61,7 +61,7 @@ impl Gunzip {
             let status = self
                 .inflate
                 .decompress_vec(&piece[used..], &mut self.out, FlushDecompress::None)
-                .map_err(|error| corrupt(&error.to_string()))?;
+                .map_err(|error| corrupt(&format!("not valid gzip: {error}")))?;
             let used = (self.inflate.total_in() - start) as usize;
             spend(&mut self.left, self.out.len(), self.max_size, "gunzip")?;
             next.write(&self.out)?;
