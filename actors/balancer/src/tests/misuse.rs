@@ -72,7 +72,7 @@ fn a_future_that_panics_in_its_drop_takes_no_neighbour_along() {
             let calls = order.map(|n| balancer.try_start(n).unwrap());
             settle().await;
             if kill {
-                balancer.supervisor().kill("table/1");
+                balancer.supervisor().kill("desk/1");
             }
             for call in calls {
                 let answer = within(&clock, call).await;
@@ -357,7 +357,7 @@ fn a_share_that_grows_is_used_as_it_grows() {
             .start()
             .await
             .unwrap();
-        balancer.supervisor().kill("table/1");
+        balancer.supervisor().kill("desk/1");
         clock.sleep(100 * MS).await;
         let hour = Duration::from_secs(3600);
         let calls: Vec<_> =
