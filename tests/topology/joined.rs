@@ -177,5 +177,5 @@ fn mistakes_of_the_join_are_reported() {
     let found = Topology::from_file(&path).expect_err("mistakes").to_string();
     assert!(found.contains("no balancer is called `burner`"), "{found}");
     assert!(found.contains("burners"), "{found}");
-    assert!(found.contains("a balancer does all of a crew's work"), "{found}");
+    assert!(found.contains("a balancer must be the only work of a crew"), "{found}");
 }

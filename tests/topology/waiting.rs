@@ -302,7 +302,7 @@ fn beyond_the_deadline(waits: bool, stuck_at_end: bool) -> Duration {
     assert_eq!(report.outcome, Outcome::DeadlinePassed);
     assert!(ledger.balances(), "{ledger:?}");
     assert_eq!((ledger.lost, ledger.burned, ledger.in_flight), (0, 0, 40));
-    let cut = report.failures.iter().any(|why| why.contains("did not come to their end"));
+    let cut = report.failures.iter().any(|why| why.contains("did not finish within"));
     assert_eq!(cut, stuck_at_end, "{:?}", report.failures);
     // Its threads end with the test.
     seen.gate.open();
