@@ -262,7 +262,8 @@ fn collect(mut pipe: impl Read + Send + 'static, said: Arc<Said>) -> JoinHandle<
             drop(text);
             said.more.notify_all();
         }
-        std::mem::take(&mut *said.text.lock().expect("not poisoned"))
+        // A copy: `said` is also asked after the process has ended.
+        said.text.lock().expect("not poisoned").clone()
     })
 }
 
