@@ -93,7 +93,8 @@ fn a_run_that_stops_can_kill_all() {
         assert!(String::from_utf8_lossy(&alone.stdout).contains("1 passed"));
         return;
     }
-    let burn = shell("echo here > $OUT; sleep 1000", &fifo, "timeout = '900s'");
+    // The program gets the end of its input after it was registered as running.
+    let burn = shell("cat > /dev/null; echo here > $OUT; sleep 1000", &fifo, "timeout = '900s'");
     std::thread::scope(|scope| {
         let burning = scope.spawn(|| burn.burn(&Book::new("x")));
         // Opening the fifo blocks until the program has started.
