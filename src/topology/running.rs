@@ -299,7 +299,7 @@ impl RunningTopology {
         for crew in &inner.crews {
             crew.core.hurry();
         }
-        for (node, reason, books) in self.pauses() {
+        for (node, reason, books) in self.pauses().into_iter().filter(|(.., books)| *books > 0) {
             log::warn!("draining waits for {node}, where {books} books wait: {reason}");
         }
     }
