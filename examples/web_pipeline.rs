@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::{App, HttpResponse, HttpServer, web};
-use gopherworks::pipeline::Fate;
+use gopherworks::pipeline::BookOutcome;
 use gopherworks::web::Endpoints;
 use gopherworks::{Book, Catalog, RunningTopology, Topology, TopologyConfig};
 
@@ -26,7 +26,7 @@ async fn books(running: web::Data<RunningTopology>, body: web::Bytes) -> HttpRes
     };
     let id = book.book();
     match book.await {
-        Some(Fate::Burned) => HttpResponse::Ok().body(format!("book {id} is burned\n")),
+        Some(BookOutcome::Burned) => HttpResponse::Ok().body(format!("book {id} is burned\n")),
         Some(_) => HttpResponse::UnprocessableEntity().body(format!("book {id} can't be burned\n")),
         None => HttpResponse::Accepted().body(format!("the run ends before book {id} does\n")),
     }

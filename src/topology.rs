@@ -2,7 +2,7 @@
 
 mod account;
 mod dead;
-mod desks;
+mod balancers;
 mod end;
 mod faults;
 mod inner;

@@ -32,7 +32,7 @@ pub(super) fn requests(
     from: &str,
     to: &str,
     (reasons, clock): (Arc<Reasons>, Clock),
-) -> gopherworks_pipeline::__private::Told {
+) -> gopherworks_pipeline::__private::FailureCallback {
     let (from, to) = (from.to_owned(), to.to_owned());
     Arc::new(move |number, why| {
         let (reason, then) = match why {
@@ -52,18 +52,18 @@ pub(super) fn requests(
 impl RunningTopology {
     pub(super) fn report(&self, outcome: Outcome) -> Report {
         let inner = &self.shared.inner;
-        let works = &inner.works;
-        let virtually = works.clock.is_simulated();
-        let passed = (works.clock.now() - inner.started).as_secs_f64();
-        let makespan = (works.last_burn() - inner.started).as_secs_f64();
-        let ledger = works.store.ledger();
+        let context = &inner.context;
+        let virtually = context.clock.is_simulated();
+        let passed = (context.clock.now() - inner.started).as_secs_f64();
+        let makespan = (context.last_burn() - inner.started).as_secs_f64();
+        let ledger = context.store.ledger();
         let restarts = self.shared.supervisor.all_restarts();
         let of = |name: &str| restarts.get(name).copied().unwrap_or(0);
         let nodes = self.rows(passed, &of);
         // Snapshots are frequent, and their makespan is not final.
         let judged = (outcome != Outcome::Running).then(|| inner.prediction());
         let (plan, books) = (&inner.plan, ledger.burned);
-        let reasons = works.reasons.all().into_iter();
+        let reasons = context.reasons.all().into_iter();
         let reasons = reasons.map(|reason| ReasonReport::new(reason, inner.started));
         let wall = match virtually {
             true => inner.stopwatch.elapsed().as_secs_f64(),
@@ -90,12 +90,12 @@ impl RunningTopology {
             restarts: restarts.values().sum(),
             ledger: ledger.into(),
             nodes,
-            balancers: inner.desks.balancer_reports(passed, &of),
-            requesters: inner.desks.requester_reports(passed),
+            balancers: inner.balancers.balancer_reports(passed, &of),
+            requesters: inner.balancers.requester_reports(passed),
             reasons: reasons.collect(),
             unsaid: judged.map_or_else(Vec::new, |by| by.unsaid.clone()),
             trace_sha256: None,
-            failures: works.failures(),
+            failures: context.failures(),
             outcome,
         }
     }

@@ -43,11 +43,11 @@ const KEPT: usize = 1_000;
 
 /// The last dead letters of a run.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct RecentLetters {
     last: Mutex<VecDeque<DeadBook>>,
 }
 
-impl Kept {
+impl RecentLetters {
     pub(super) fn add(&self, dead: Vec<DeadBook>) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.extend(dead);
@@ -65,10 +65,10 @@ impl Kept {
 
 /// Moves new dead letters from the store to the sink, the events and the last letters in memory.
 pub(super) fn collect(inner: &Arc<super::inner::Inner>) {
-    let _turn = inner.mourning.lock().unwrap_or_else(PoisonError::into_inner);
-    let (dead, forgotten) = inner.works.store.take_dead();
+    let _turn = inner.dead_letter_lock.lock().unwrap_or_else(PoisonError::into_inner);
+    let (dead, forgotten) = inner.context.store.take_dead();
     if forgotten > 0 {
-        inner.works.fail(format!(
+        inner.context.fail(format!(
             "{forgotten} dead letters came faster than they could be kept and were forgotten"
         ));
     }
@@ -86,7 +86,7 @@ pub(super) fn collect(inner: &Arc<super::inner::Inner>) {
         })
         .collect();
     for letter in &dead {
-        inner.works.tell(super::Event::Dead {
+        inner.context.tell(super::Event::Dead {
             book: letter.book.id,
             pile: letter.pile.clone(),
             reason: letter.reason.clone(),
@@ -97,7 +97,7 @@ pub(super) fn collect(inner: &Arc<super::inner::Inner>) {
             .unwrap_or_else(|text| Err(Failure::permanent(format!("panicked: {text}"))))
     {
         let reason = format!("dead letters could not be kept: {failure}");
-        inner.works.fail(reason);
+        inner.context.fail(reason);
     }
     inner.dead.add(dead);
 }

@@ -49,15 +49,15 @@ impl RunningTopology {
         for (node, reason, books) in self.pauses() {
             if !matches!(outcome, Outcome::Finished | Outcome::SinkClosed(_)) {
                 let reason = format!("{node} could not accept {books} books: {reason}");
-                inner.works.fail(reason);
+                inner.context.fail(reason);
             }
         }
         inner.seal();
-        inner.desks.close();
+        inner.balancers.close();
         if outcome == Outcome::Finished {
             supervisor.stop(inner.shutdown).await;
         } else {
-            inner.works.halt();
+            inner.context.halt();
             supervisor.kill_all();
             supervisor.ended().await;
         }
@@ -67,34 +67,34 @@ impl RunningTopology {
         };
         self.bring_home(patience).await;
         let ending = inner.clone();
-        let said = inner.works.pool.wait_for(move || last_words(&ending));
+        let said = inner.context.pool.wait_for(move || last_words(&ending));
         // A stop does not wait for a file system that hangs.
         let late = (outcome != Outcome::Finished).then_some(patience);
         let failures = tokio::select! {
             biased;
             said = said => said.unwrap_or_else(|_| vec!["the end of the run was \
                 cancelled".to_owned()]),
-            () = inner.works.clock.sleep_if(late) => vec![format!(
+            () = inner.context.clock.sleep_if(late) => vec![format!(
                 "sinks and sources did not finish within {patience:?}; \
                  their last writes may be lost"
             )],
         };
         for failure in failures {
-            inner.works.fail(failure);
+            inner.context.fail(failure);
         }
         self.leave_readers(patience.min(LAST_READ)).await;
         inner.stop_arbiters();
-        inner.works.store.unwatch();
-        inner.works.tell(Event::Ended);
+        inner.context.store.unwatch();
+        inner.context.tell(Event::Ended);
         // Wakes the task that waits for deaths, so that it exits.
-        inner.works.store.deaths().notify_one();
+        inner.context.store.deaths().notify_one();
         outcome
     }
 
     /// Warns of sources that are still being read: a read can't be cancelled, so its thread stays.
     async fn leave_readers(&self, patience: Duration) {
         let inner = &self.shared.inner;
-        let clock = &inner.works.clock;
+        let clock = &inner.context.clock;
         let deadline = clock.now() + patience;
         let feeders = inner.piles.iter().filter_map(|pile| pile.feeder());
         for feeder in feeders {
@@ -113,24 +113,24 @@ impl RunningTopology {
         let inner = &self.shared.inner;
         self.bring_home(HOMECOMING).await;
         inner.stop_arbiters();
-        inner.works.store.deaths().notify_one();
+        inner.context.store.deaths().notify_one();
     }
 
     /// Returns every cart and book in flight; no actor is left to send them out again.
     async fn bring_home(&self, patience: Duration) {
         let inner = &self.shared.inner;
         // No worker is left to run requests, and no caller waits for their answers.
-        inner.desks.give_up_all();
-        let clock = &inner.works.clock;
+        inner.balancers.give_up_all();
+        let clock = &inner.context.clock;
         let deadline = clock.now() + patience;
         let evict = || {
             inner.incinerators.iter().for_each(|fire| fire.evict());
-            inner.crews.iter().for_each(|crew| crew.core.yard.evict());
+            inner.crews.iter().for_each(|crew| crew.core.queue.evict());
             inner.piles.iter().for_each(|pile| pile.evict());
         };
         loop {
             evict();
-            let out: usize = inner.crews.iter().map(|crew| crew.core.yard.under_way()).sum();
+            let out: usize = inner.crews.iter().map(|crew| crew.core.queue.under_way()).sum();
             if out == 0 {
                 break;
             }
@@ -157,7 +157,7 @@ fn last_words(inner: &std::sync::Arc<Inner>) -> Vec<String> {
             failed.push(format!("{}: {failure}", fire.name));
         }
     }
-    for receipts in &inner.works.receipts {
+    for receipts in &inner.context.receipts {
         let finished = guarded(|| receipts.finish())
             .unwrap_or_else(|text| Err(Failure::permanent(format!("panicked: {text}"))));
         if let Err(failure) = finished {

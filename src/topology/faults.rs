@@ -140,7 +140,7 @@ impl Control for Reach {
         let Some(pile) = inner.piles.iter().find(|pile| pile.name == node).cloned() else {
             return;
         };
-        let clock = inner.works.clock.clone();
+        let clock = inner.context.clock.clone();
         actix_rt::spawn(async move {
             clock.sleep_until(at).await;
             pile.has_room();
@@ -156,11 +156,11 @@ impl Control for Reach {
         let what = format!("{}{point}{item}", fired.kind.name());
         log::debug!("fault `{}`: {what} of {}", fired.rule, fired.site.node);
         let act = Act::Fault { rule: &fired.rule, what: &what };
-        inner.works.record(&fired.site.node, &act);
+        inner.context.record(&fired.site.node, &act);
     }
 
     fn is_over(&self) -> bool {
         (self.inner.upgrade())
-            .is_none_or(|inner| inner.end.initialized() || inner.works.is_halting())
+            .is_none_or(|inner| inner.end.initialized() || inner.context.is_halting())
     }
 }

@@ -5,25 +5,26 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use gopherworks_pipeline::__private::{
-    CrewCore, FeederCore, Gopher, GopherCore, IncineratorCore, PileCore, Seat, Works, holder,
+    CrewCore, CrewMember, FeederCore, Gopher, GopherCore, HolderId, IncineratorCore, PileCore,
+    PipelineContext,
 };
 use gopherworks_supervision::clock::{Stopwatch, Time};
 use gopherworks_supervision::{Arbiters, Port};
 use tokio::sync::OnceCell;
 
-use super::dead::{DeadSink, Kept};
-use super::desks::Desks;
+use super::balancers::Balancers;
+use super::dead::{DeadSink, RecentLetters};
 use crate::plan::Plan;
 use crate::plan::formula::Prediction;
 use crate::report::Outcome;
 
 /// A running crew.
-pub(super) struct Crew {
+pub(super) struct RunningCrew {
     pub(super) name: String,
     pub(super) relay: bool,
     pub(super) core: Arc<CrewCore>,
     pub(super) gophers: Vec<Arc<GopherCore>>,
-    pub(super) seats: Vec<Seat>,
+    pub(super) members: Vec<CrewMember>,
     pub(super) ports: Vec<Port<Gopher>>,
 }
 
@@ -34,19 +35,19 @@ pub(super) struct Inner {
     pub(super) cores: usize,
     pub(super) drain_deadline: Option<Duration>,
     pub(super) shutdown: Duration,
-    pub(super) works: Arc<Works>,
+    pub(super) context: Arc<PipelineContext>,
     pub(super) feeders: Vec<Arc<FeederCore>>,
     pub(super) piles: Vec<Arc<PileCore>>,
     pub(super) incinerators: Vec<Arc<IncineratorCore>>,
-    pub(super) crews: Vec<Crew>,
-    pub(super) desks: Desks,
+    pub(super) crews: Vec<RunningCrew>,
+    pub(super) balancers: Balancers,
     pub(super) arbiters: Option<Arbiters>,
     pub(super) sink: Option<Arc<dyn DeadSink>>,
-    pub(super) dead: Kept,
+    pub(super) dead: RecentLetters,
     /// Set when no actor is left alive.
     pub(super) over: AtomicBool,
     /// Serialises the collection of dead letters, so that they are kept in order.
-    pub(super) mourning: Mutex<()>,
+    pub(super) dead_letter_lock: Mutex<()>,
     /// The outcome, once it has ended.
     pub(super) end: OnceCell<Outcome>,
     pub(super) started: Time,
@@ -60,10 +61,10 @@ pub(super) struct Inner {
 impl Inner {
     pub(super) fn new(
         (plan, time_scale): (&Arc<Plan>, f64),
-        works: Arc<Works>,
+        context: Arc<PipelineContext>,
         (feeders, piles): (Vec<Arc<FeederCore>>, Vec<Arc<PileCore>>),
         incinerators: Vec<Arc<IncineratorCore>>,
-        (crews, desks): (Vec<Crew>, Desks),
+        (crews, balancers): (Vec<RunningCrew>, Balancers),
         arbiters: Option<Arbiters>,
         sink: Option<Arc<dyn DeadSink>>,
     ) -> Self {
@@ -73,22 +74,22 @@ impl Inner {
             cores: plan.execution.cores,
             drain_deadline: plan.execution.drain_deadline,
             shutdown: plan.supervision.shutdown,
-            started: works.clock.now(),
+            started: context.clock.now(),
             stopwatch: Stopwatch::start(),
             plan: plan.clone(),
             time_scale,
             prediction: OnceLock::new(),
-            works,
+            context,
             feeders,
             piles,
             incinerators,
             crews,
-            desks,
+            balancers,
             arbiters,
             sink,
-            dead: Kept::default(),
+            dead: RecentLetters::default(),
             over: AtomicBool::new(false),
-            mourning: Mutex::new(()),
+            dead_letter_lock: Mutex::new(()),
             end: OnceCell::new(),
         }
     }
@@ -117,26 +118,27 @@ impl Inner {
     /// Revokes what an ended life holds, even if its thread still runs: leases, carts, slots,
     /// space, requests.
     pub(super) fn revoke(&self, node: &str, epoch: u64, guilty: bool) {
-        self.desks.give_up(node, epoch, guilty);
-        let gophers = self.crews.iter().flat_map(|crew| crew.gophers.iter().zip(&crew.seats));
-        let gopher = gophers.filter(|(gopher, _)| gopher.name == node).map(|(_, seat)| seat.node);
+        self.balancers.give_up(node, epoch, guilty);
+        let gophers = self.crews.iter().flat_map(|crew| crew.gophers.iter().zip(&crew.members));
+        let gopher =
+            gophers.filter(|(gopher, _)| gopher.name == node).map(|(_, member)| member.node);
         let fires =
             (self.incinerators.iter()).filter(|fire| fire.name == node).map(|fire| fire.node);
         let piles = (self.piles.iter()).filter(|pile| pile.name == node).map(|pile| pile.node);
         let lost = gopher.chain(fires).chain(piles);
-        for lost in lost.map(|node| holder(node, epoch)) {
+        for lost in lost.map(|node| HolderId::new(node, epoch)) {
             for pile in &self.piles {
-                self.works.store.revoke(pile.key, &|held| held == lost);
+                self.context.store.revoke(pile.key, &|held| held == lost);
             }
             for crew in &self.crews {
-                crew.core.yard.reclaim(lost);
+                crew.core.queue.reclaim(lost);
             }
         }
     }
 
     /// True if all piles are closed and all requests are over.
     pub(super) fn all_closed(&self) -> bool {
-        self.piles.iter().all(|pile| pile.is_closed()) && self.desks.are_done()
+        self.piles.iter().all(|pile| pile.is_closed()) && self.balancers.are_done()
     }
 }
 

@@ -52,11 +52,11 @@ impl Drop for Handle {
     fn drop(&mut self) {
         if !self.inner.end.initialized() {
             self.inner.seal();
-            self.inner.works.halt();
+            self.inner.context.halt();
             self.supervisor.kill_all();
-            self.inner.desks.give_up_all();
-            self.inner.works.store.unwatch();
-            self.inner.works.store.deaths().notify_one();
+            self.inner.balancers.give_up_all();
+            self.inner.context.store.unwatch();
+            self.inner.context.store.deaths().notify_one();
         }
     }
 }
@@ -65,7 +65,7 @@ impl std::fmt::Debug for RunningTopology {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RunningTopology")
             .field("name", &self.shared.inner.name)
-            .field("ledger", &self.shared.inner.works.store.ledger())
+            .field("ledger", &self.shared.inner.context.store.ledger())
             .finish()
     }
 }
@@ -73,7 +73,7 @@ impl std::fmt::Debug for RunningTopology {
 impl RunningTopology {
     pub(super) fn new(inner: Arc<Inner>, supervisor: SupervisorHandle) -> Self {
         let mut supervision = supervisor.events();
-        let works = inner.works.clone();
+        let context = inner.context.clone();
         actix_rt::spawn(async move {
             loop {
                 let event = match supervision.recv().await {
@@ -83,20 +83,20 @@ impl RunningTopology {
                 };
                 let last = matches!(event, SupervisionEvent::Stopped { .. });
                 if let Some(event) = translated(event) {
-                    works.tell(event);
+                    context.tell(event);
                 }
                 if last {
-                    works.change();
+                    context.change();
                     return;
                 }
             }
         });
         let mourner = Arc::downgrade(&inner);
-        let works = Arc::downgrade(&inner.works);
+        let context = Arc::downgrade(&inner.context);
         actix_rt::spawn(async move {
             loop {
                 // Upgraded only for a moment, so that the waiting task keeps nothing alive.
-                let Some(store) = works.upgrade().map(|works| works.store.clone()) else {
+                let Some(store) = context.upgrade().map(|context| context.store.clone()) else {
                     return;
                 };
                 store.deaths().notified().await;
@@ -107,8 +107,8 @@ impl RunningTopology {
                 if inner.end.initialized() {
                     return;
                 }
-                let works = inner.works.clone();
-                let _ = works.pool.wait_for(move || dead::collect(&inner)).await;
+                let context = inner.context.clone();
+                let _ = context.pool.wait_for(move || dead::collect(&inner)).await;
             }
         });
         Self { shared: Arc::new(Handle { inner, supervisor }) }
@@ -172,13 +172,13 @@ impl RunningTopology {
         let inner = self.inner();
         let over = inner.end.initialized()
             || inner.over.load(Ordering::Acquire)
-            || inner.works.closed_sink().is_some();
-        !over && !inner.works.is_halting() && !inner.all_closed()
+            || inner.context.closed_sink().is_some();
+        !over && !inner.context.is_halting() && !inner.all_closed()
     }
 
     /// Records a failure that concerns no book: the run continues, and counts as failed.
     pub fn fail(&self, reason: impl Into<String>) {
-        self.inner().works.fail(reason);
+        self.inner().context.fail(reason);
     }
 
     /// Ends the offers of the application: the run ends when the sources are done and all is
@@ -190,7 +190,7 @@ impl RunningTopology {
     /// Events from now on, with [`Event::Ended`] at the end; the stream ends with the last handle.
     /// A subscriber that is more than 1,024 events behind misses the oldest.
     pub fn events(&self) -> impl Stream<Item = Event> + Send + use<> {
-        futures_util::stream::unfold(self.inner().works.events(), |mut events| async move {
+        futures_util::stream::unfold(self.inner().context.events(), |mut events| async move {
             loop {
                 match events.recv().await {
                     Ok(event) => return Some((event, events)),
@@ -231,7 +231,7 @@ impl RunningTopology {
     #[cfg(feature = "simulate")]
     pub(crate) fn is_endless(&self) -> bool {
         let inner = self.inner();
-        inner.feeders.iter().any(|feeder| feeder.total().is_none()) || inner.desks.are_endless()
+        inner.feeders.iter().any(|feeder| feeder.total().is_none()) || inner.balancers.are_endless()
     }
 
     #[cfg(feature = "simulate")]
@@ -241,12 +241,12 @@ impl RunningTopology {
 
     /// Number of requests that will be made, if all requesters know it, and of those that are over.
     pub fn expected_answers(&self) -> (Option<u64>, u64) {
-        self.inner().desks.expected()
+        self.inner().balancers.expected()
     }
 
     /// Listening addresses of requesters of kind `http`, by name.
     pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        let addresses = self.inner().desks.addresses();
+        let addresses = self.inner().balancers.addresses();
         addresses.map(|(name, at)| (name.to_owned(), at)).collect()
     }
 
@@ -258,14 +258,14 @@ impl RunningTopology {
 
     /// Disables all faults for the rest of the run.
     pub fn calm(&self) {
-        if let Some(faults) = self.inner().works.faults() {
+        if let Some(faults) = self.inner().context.faults() {
             faults.quiet();
         }
     }
 
     /// The faults that fired so far, in order.
     pub fn fired(&self) -> Vec<gopherworks_supervision::fault::Fired> {
-        let faults = self.inner().works.faults();
+        let faults = self.inner().context.faults();
         faults.map_or_else(Vec::new, |faults| faults.fired())
     }
 
@@ -279,8 +279,8 @@ impl RunningTopology {
     /// charged. [`RunningTopology::finish`] calls it; call it first if you are about to make
     /// running work fail.
     pub fn halt(&self) {
-        self.inner().works.halt();
-        self.inner().desks.close();
+        self.inner().context.halt();
+        self.inner().balancers.close();
         self.inner().seal();
     }
 
@@ -288,10 +288,10 @@ impl RunningTopology {
     /// return to a source that can give them again, and count as never offered.
     pub fn close(&self) {
         let inner = self.inner();
-        inner.works.tell(Event::Draining);
-        inner.works.drain();
+        inner.context.tell(Event::Draining);
+        inner.context.drain();
         self.shared.supervisor.draining();
-        inner.desks.close();
+        inner.balancers.close();
         inner.close_sources();
         for fire in &inner.incinerators {
             fire.hurry();
@@ -316,12 +316,12 @@ impl RunningTopology {
     /// Waits until the run ends on its own: drained after sources and offers were closed,
     /// escalated, or a sink closed.
     pub async fn done(&self) -> Done {
-        let mut changes = self.inner().works.changes();
+        let mut changes = self.inner().context.changes();
         let ended = self.shared.supervisor.ended();
         let drained = async {
             loop {
                 changes.borrow_and_update();
-                if let Some(closed) = self.inner().works.closed_sink() {
+                if let Some(closed) = self.inner().context.closed_sink() {
                     return Done::SinkClosed(closed.clone());
                 }
                 if self.inner().all_closed() || changes.changed().await.is_err() {
@@ -344,7 +344,7 @@ impl RunningTopology {
     /// books return to their piles; those of a burn or work that does not end count as in flight.
     pub async fn drain(&self, deadline: Option<Duration>) -> Report {
         self.close();
-        let late = (self.inner().works.clock).sleep_if(deadline.or(self.drain_deadline()));
+        let late = (self.inner().context.clock).sleep_if(deadline.or(self.drain_deadline()));
         let done = tokio::select! {
             biased;
             done = self.done() => done,

@@ -20,7 +20,7 @@ pub(super) fn react(inner: &Arc<Inner>, event: &SupervisionEvent) {
         } => {
             let guilty = *exit == Exit::Hung;
             inner.revoke(name, *epoch, guilty);
-            if inner.works.clock.is_simulated() {
+            if inner.context.clock.is_simulated() {
                 return;
             }
             // Another thread may still have been sending to that life when it was given up;
@@ -28,7 +28,8 @@ pub(super) fn react(inner: &Arc<Inner>, event: &SupervisionEvent) {
             let (inner, name, epoch) = (Arc::downgrade(inner), name.clone(), *epoch);
             actix_rt::spawn(async move {
                 for wait in [Duration::from_millis(20), Duration::from_secs(1)] {
-                    let Some(clock) = inner.upgrade().map(|inner| inner.works.clock.clone()) else {
+                    let Some(clock) = inner.upgrade().map(|inner| inner.context.clock.clone())
+                    else {
                         return;
                     };
                     clock.sleep(wait).await;
@@ -43,7 +44,7 @@ pub(super) fn react(inner: &Arc<Inner>, event: &SupervisionEvent) {
         SupervisionEvent::Escalated { .. } | SupervisionEvent::Stopped { .. } => {
             inner.over.store(true, Ordering::Release);
             inner.seal();
-            inner.works.store.unwatch();
+            inner.context.store.unwatch();
         }
         _ => {}
     }

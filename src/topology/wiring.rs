@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use actix_rt::System;
 use gopherworks_pipeline::__private::{
-    Bound, CrewCore, Custody, Door, Feeder, FeederCore, Gopher, GopherCore, Incinerator,
-    IncineratorCore, Look, MakeBurn, MakeWork, NodeStats, Pile, PileCore, PileKey, PileParts, Seat,
-    Slots, Want, Works, Yard,
+    Bound, CrewCore, CrewMember, CrewQueue, Custody, Destination, Feeder, FeederCore, Gopher,
+    GopherCore, Incinerator, IncineratorCore, Look, MakeBurn, MakeWork, NodeStats, Pile, PileCore,
+    PileKey, PileParts, PipelineContext, Slots, Want,
 };
 use gopherworks_pipeline::steps::{Step, StepTime, StepTimes};
 use gopherworks_supervision::clock::{Clock, Seed};
@@ -15,9 +15,9 @@ use gopherworks_supervision::pool::Pool;
 use gopherworks_supervision::{Child, Fuzz, Outcome, Place, Policy, Port, Setup, Supervisor};
 
 use super::account;
-use super::desks::Making;
+use super::balancers::PreparedBalancers;
 use super::faults::{self, Reach};
-use super::inner::{Crew, Inner};
+use super::inner::{Inner, RunningCrew};
 use super::made::{Made, Sites};
 use super::placement::Places;
 use super::running::RunningTopology;
@@ -60,17 +60,17 @@ pub(super) async fn start(
     let (inner, children) = build.cores(made)?;
     let rules = faults::rules(plan, &options.faults);
     let faults = (!rules.is_empty())
-        .then(|| Faults::new(inner.works.clock.clone(), inner.works.seed, rules));
+        .then(|| Faults::new(inner.context.clock.clone(), inner.context.seed, rules));
     if let Some(faults) = &faults {
-        inner.works.disturb(faults.clone());
+        inner.context.disturb(faults.clone());
     }
     let closing = Arc::downgrade(&inner);
-    inner.works.on_closed_sink(move || {
+    inner.context.on_closed_sink(move || {
         if let Some(inner) = closing.upgrade() {
             inner.close_sources();
         }
     });
-    let fuzz = (options.schedule).map(|number| Fuzz::new(inner.works.seed, number));
+    let fuzz = (options.schedule).map(|number| Fuzz::new(inner.context.seed, number));
     let hearing = Arc::downgrade(&inner);
     let setup = Setup {
         fuzz,
@@ -81,7 +81,7 @@ pub(super) async fn start(
                 react(&inner, event);
             }
         })),
-        ..Setup::new(policy(plan), inner.works.clock.clone(), inner.works.seed)
+        ..Setup::new(policy(plan), inner.context.clock.clone(), inner.context.seed)
     };
     let supervisor = Supervisor::start_with(setup, children);
     if let Some(faults) = &faults {
@@ -147,7 +147,8 @@ impl Build<'_> {
             feeders.push(FeederCore::new(name, made, source.piles.len()));
         }
 
-        let making = Making::new(plan, self.clock.is_simulated(), |node| self.site(node))?;
+        let prepared =
+            PreparedBalancers::new(plan, self.clock.is_simulated(), |node| self.site(node))?;
 
         let ports: Arc<Vec<Port<Pile>>> =
             Arc::new(plan.piles.iter().map(|_| Port::new()).collect());
@@ -162,7 +163,7 @@ impl Build<'_> {
         let pool = Pool::new(self.clock.clone(), plan.execution.cores)?;
         self.places.make_arbiters(plan, &self.clock);
         let seed = Seed(plan.execution.seed);
-        let works = Works::new(
+        let context = PipelineContext::new(
             self.clock.clone(),
             seed,
             pool,
@@ -171,12 +172,12 @@ impl Build<'_> {
             self.options.tracer.clone(),
         );
 
-        let reasons = (works.reasons.clone(), self.clock.clone());
-        works.store.tell_charges(account::charges(plan, reasons));
-        works.halts_by(self.sites.halt.clone());
+        let reasons = (context.reasons.clone(), self.clock.clone());
+        context.store.tell_charges(account::charges(plan, reasons));
+        context.halts_by(self.sites.halt.clone());
         let scale = self.options.time_scale.unwrap_or(1.0);
-        let desks = making.desks(plan, &works, scale);
-        feeders.iter().for_each(|feeder| feeder.belongs_to(&works));
+        let balancers = prepared.build(plan, &context, scale);
+        feeders.iter().for_each(|feeder| feeder.belongs_to(&context));
         let mut nodes = 0u32;
         let mut node = || {
             nodes += 1;
@@ -194,7 +195,7 @@ impl Build<'_> {
             let feeder = (pile.source)
                 .and_then(|source| Some((feeders.get(source)?.clone(), share(source)?)));
             piles.push(PileCore::new(
-                &works,
+                &context,
                 PileParts {
                     name: pile.name.clone(),
                     key: PileKey(key as u32),
@@ -224,9 +225,9 @@ impl Build<'_> {
                 Arc::new(move || factory.make(&site))
             };
             let core =
-                IncineratorCore::new(&works, fire.name.clone(), node(), upstream, first, make);
+                IncineratorCore::new(&context, fire.name.clone(), node(), upstream, first, make);
             if let Some(to) = fire.ask.filter(|_| !self.options.dry) {
-                core.ask(desks.asking(to, &fire.name));
+                core.ask(balancers.asking(to, &fire.name));
             }
             incinerators.push(core);
         }
@@ -243,29 +244,31 @@ impl Build<'_> {
         for crew in &plan.crews {
             let steps = scaled(crew.steps, self.options.time_scale.unwrap_or(1.0));
             let (to, unload_slots) = match crew.to {
-                Target::Dump(pile) => (Door::Dump(piles[pile].clone()), pile_slots[pile].1.clone()),
+                Target::Dump(pile) => {
+                    (Destination::Dump(piles[pile].clone()), pile_slots[pile].1.clone())
+                }
                 Target::Incinerator(fire) => {
-                    (Door::Incinerator(incinerators[fire].clone()), fire_slots[fire].clone())
+                    (Destination::Incinerator(incinerators[fire].clone()), fire_slots[fire].clone())
                 }
             };
             let ports: Vec<Port<Gopher>> = crew.gophers.iter().map(|_| Port::new()).collect();
-            let seats: Vec<Seat> = crew
+            let members: Vec<CrewMember> = crew
                 .gophers
                 .iter()
                 .zip(&ports)
-                .map(|(duties, port)| Seat {
+                .map(|(duties, port)| CrewMember {
                     duties: *duties,
                     port: Arc::new(port.clone()),
                     node: node(),
                 })
                 .collect();
             let timed_unload = !steps.of(Step::Unload).is_zero() || unload_slots.is_some();
-            let yard = Yard::new(
+            let queue = CrewQueue::new(
                 self.clock.clone(),
                 crew.name.clone(),
                 Want { books: crew.cart_books, bytes: crew.cart_bytes },
                 crew.carts as usize,
-                seats.clone(),
+                members.clone(),
                 pile_slots[crew.from].0.clone(),
                 unload_slots,
                 timed_unload,
@@ -275,9 +278,9 @@ impl Build<'_> {
                 Arc::new(move || factory.make(&site))
             });
             let ask =
-                (crew.ask.filter(|_| !self.options.dry)).map(|to| desks.asking(to, &crew.name));
+                (crew.ask.filter(|_| !self.options.dry)).map(|to| balancers.asking(to, &crew.name));
             let ends = (piles[crew.from].clone(), to);
-            let core = CrewCore::new(yard, ends, steps, (work, ask), works.clone());
+            let core = CrewCore::new(queue, ends, steps, (work, ask), context.clone());
             let core = Arc::new(core);
             let gophers = crew
                 .gophers
@@ -298,12 +301,12 @@ impl Build<'_> {
                     })
                 })
                 .collect();
-            crews.push(Crew {
+            crews.push(RunningCrew {
                 name: crew.name.clone(),
                 relay: crew.relay,
                 core,
                 gophers,
-                seats,
+                members,
                 ports,
             });
         }
@@ -325,19 +328,22 @@ impl Build<'_> {
                 .collect();
             pile.leads_to(below);
         }
-        let mut children = self.children(&works, &feeders, &piles, &incinerators, &crews);
-        children.splice(0..0, desks.balancers(|at| self.places.at(at), plan.supervision.shutdown));
-        children.extend(desks.requesters(|at| self.places.at(at), plan.supervision.shutdown));
+        let mut children = self.children(&context, &feeders, &piles, &incinerators, &crews);
+        children
+            .splice(0..0, balancers.children(|at| self.places.at(at), plan.supervision.shutdown));
+        children.extend(
+            balancers.requester_children(|at| self.places.at(at), plan.supervision.shutdown),
+        );
         let inner = Arc::new(Inner::new(
             (plan, self.options.time_scale.unwrap_or(1.0)),
-            works,
+            context,
             (feeders, piles),
             incinerators,
-            (crews, desks),
+            (crews, balancers),
             self.places.arbiters,
             self.options.dead.clone(),
         ));
-        if inner.works.clock.is_simulated() {
+        if inner.context.clock.is_simulated() {
             // Starting takes no virtual time.
             inner.feeders.iter().for_each(|feeder| feeder.open());
         }
@@ -347,11 +353,11 @@ impl Build<'_> {
     /// Sinks first, so that every actor finds its receivers when it starts.
     fn children(
         &self,
-        works: &Arc<Works>,
+        context: &Arc<PipelineContext>,
         feeders: &[Arc<FeederCore>],
         piles: &[Arc<PileCore>],
         incinerators: &[Arc<IncineratorCore>],
-        crews: &[Crew],
+        crews: &[RunningCrew],
     ) -> Vec<Child> {
         let mut children = Vec::new();
         let within = self.plan.supervision.shutdown;
@@ -382,9 +388,9 @@ impl Build<'_> {
         }
         for (feeder, source) in feeders.iter().zip(&self.plan.sources) {
             let place = source.piles.first().map_or(0, |pile| self.places.piles[*pile]);
-            let (core, works) = (feeder.clone(), works.clone());
+            let (core, context) = (feeder.clone(), context.clone());
             let child = Child::new(feeder.name.clone(), &feeder.port, move |_| {
-                Ok(Feeder::new(core.clone(), works.clone()))
+                Ok(Feeder::new(core.clone(), context.clone()))
             });
             add(child, self.places.at(place));
         }

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gopherworks_pipeline::__private::{
-    Bound, CrewCore, Custody, Door, Feeder, FeederCore, Gopher, GopherCore, Incinerator,
-    IncineratorCore, Look, NodeStats, Pile, PileCore, PileKey, PileParts, Seat, Want, Works, Yard,
+    Bound, CrewCore, CrewMember, CrewQueue, Custody, Destination, Feeder, FeederCore, Gopher,
+    GopherCore, Incinerator, IncineratorCore, Look, NodeStats, Pile, PileCore, PileKey, PileParts,
+    PipelineContext, Want,
 };
 use gopherworks_pipeline::book::Book;
 use gopherworks_pipeline::burn::Burn;
@@ -104,15 +105,15 @@ async fn run(shape: Shape<'_>) -> Duration {
         }),
     );
     let pool = Pool::new(clock.clone(), 1).expect("threads");
-    let works = Works::new(clock.clone(), Seed(0), pool, store, Vec::new(), None);
+    let context = PipelineContext::new(clock.clone(), Seed(0), pool, store, Vec::new(), None);
     let feeder = FeederCore::new("source", Box::new(Numbers(shape.books)), lanes);
-    feeder.belongs_to(&works);
+    feeder.belongs_to(&context);
     let mut node = 0;
     let mut number = || {
         node += 1;
         node
     };
-    let (mut fires, mut children, mut yards) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut fires, mut children, mut queues) = (Vec::new(), Vec::new(), Vec::new());
     for lane in 0..lanes {
         let mut piles: Vec<Arc<PileCore>> = Vec::new();
         for at in 0..=dumps {
@@ -129,14 +130,14 @@ async fn run(shape: Shape<'_>) -> Duration {
                 feeder: (at == 0).then(|| (feeder.clone(), lane)),
                 upstream: piles.last().cloned().into_iter().collect(),
             };
-            piles.push(PileCore::new(&works, parts));
+            piles.push(PileCore::new(&context, parts));
         }
         let fire = Arc::new(Fire::default());
         fires.push(fire.clone());
         let burning = || -> Box<dyn Burn> { Box::new(Burning(fire.clone())) };
         let burn = fire.clone();
         let furnace = IncineratorCore::new(
-            &works,
+            &context,
             "furnace",
             number(),
             vec![piles[dumps].clone()],
@@ -163,8 +164,8 @@ async fn run(shape: Shape<'_>) -> Duration {
         };
         for (at, from) in piles.iter().enumerate() {
             let ports: Vec<Port<Gopher>> = gophers.iter().map(|_| Port::new()).collect();
-            let seats: Vec<Seat> = (gophers.iter().zip(&ports))
-                .map(|(words, port)| Seat {
+            let members: Vec<CrewMember> = (gophers.iter().zip(&ports))
+                .map(|(words, port)| CrewMember {
                     duties: duties(words),
                     port: Arc::new(port.clone()),
                     node: number(),
@@ -172,36 +173,36 @@ async fn run(shape: Shape<'_>) -> Duration {
                 .collect();
             let want = Want { books: shape.cart, bytes: None };
             let name = format!("crew{lane}.{at}");
-            let yard = Yard::new(
+            let queue = CrewQueue::new(
                 clock.clone(),
                 name.clone(),
                 want,
                 shape.carts,
-                seats.clone(),
+                members.clone(),
                 None,
                 None,
                 false,
             );
-            yards.push(yard.clone());
+            queues.push(queue.clone());
             let to = match piles.get(at + 1) {
-                Some(dump) => Door::Dump(dump.clone()),
-                None => Door::Incinerator(furnace.clone()),
+                Some(dump) => Destination::Dump(dump.clone()),
+                None => Destination::Incinerator(furnace.clone()),
             };
             let crew = Arc::new(CrewCore::new(
-                yard,
+                queue,
                 (from.clone(), to),
                 StepTimes::default(),
                 (None, None),
-                works.clone(),
+                context.clone(),
             ));
             if at == 0 {
                 feeder.loads(crew.load());
             }
-            for (index, (seat, port)) in seats.iter().zip(&ports).enumerate() {
+            for (index, (member, port)) in members.iter().zip(&ports).enumerate() {
                 let core = Arc::new(GopherCore {
                     name: format!("{name}/{index}"),
                     index,
-                    counts: seat.duties.iter().next().unwrap_or(Step::Load),
+                    counts: member.duties.iter().next().unwrap_or(Step::Load),
                     stats: NodeStats::default(),
                     chance: Mutex::new(Seed(0).stream(&name, "steps")),
                 });
@@ -219,20 +220,20 @@ async fn run(shape: Shape<'_>) -> Duration {
             pair[0].leads_to(vec![Arc::downgrade(&pair[1])]);
         }
     }
-    let (core, shared) = (feeder.clone(), works.clone());
+    let (core, shared) = (feeder.clone(), context.clone());
     children.push(Child::new("source", &feeder.port, move |_| {
         Ok(Feeder::new(core.clone(), shared.clone()))
     }));
-    let mut changes = works.changes();
+    let mut changes = context.changes();
     let watch = Stopwatch::start();
     let supervisor = Supervisor::start(Policy::default(), clock, Seed(0), children);
     supervisor.wait_started().await.expect("it starts");
-    while !yards.iter().all(|yard| yard.is_done()) {
-        changes.changed().await.expect("the works live");
+    while !queues.iter().all(|queue| queue.is_done()) {
+        changes.changed().await.expect("the context lives");
     }
     let took = watch.elapsed();
     supervisor.stop(Duration::from_secs(1)).await;
-    let ledger = works.store.ledger();
+    let ledger = context.store.ledger();
     assert!(ledger.balances(), "{ledger:?}");
     let total = |of: fn(&Fire) -> &AtomicU64| -> u64 {
         fires.iter().map(|fire| of(fire).load(Relaxed)).sum()

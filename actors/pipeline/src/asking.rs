@@ -6,10 +6,10 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use crate::book::Book;
+use crate::context::PipelineContext;
 use crate::crew::cart::Cart;
-use crate::custody::lease::Verdict;
+use crate::custody::lease::LeaseVerdict;
 use crate::job::{Answer, Job, Served};
-use crate::works::Works;
 use gopherworks_balancer::__private::BalancerCore;
 use gopherworks_balancer::{CallError, CallOptions};
 use gopherworks_supervision::failure::Failure;
@@ -39,7 +39,7 @@ impl Asking {
     pub(crate) async fn all(
         self,
         mut cart: Cart,
-        works: Arc<Works>,
+        context: Arc<PipelineContext>,
         mut settle: impl FnMut(&mut Cart, usize, Option<Book>),
     ) -> Option<(Cart, Option<Failure>)> {
         let books = (0..cart.len())
@@ -59,7 +59,7 @@ impl Asking {
                     continue;
                 }
                 // Failures caused by stopping the run are not the book's fault.
-                _ if works.is_halting() => return None,
+                _ if context.is_halting() => return None,
                 Err(CallError::Closed) => return None,
                 Ok(Err(failure)) => failure,
                 // Not started for lack of capacity or time: not the book's fault.
@@ -72,10 +72,10 @@ impl Asking {
                 continue;
             };
             if failure.is_of_sink() {
-                lease.mark(index, Verdict::Return);
+                lease.mark(index, LeaseVerdict::Return);
                 condition.get_or_insert(failure);
             } else {
-                lease.mark(index, Verdict::Refuse(failure));
+                lease.mark(index, LeaseVerdict::Refuse(failure));
             }
         }
         drop(calls);

@@ -1,8 +1,8 @@
 //! The carts of a crew, and the queue in which they wait for its gophers.
 
 pub mod cart;
+pub mod queue;
 pub mod steps;
-pub mod yard;
 
 use std::fmt;
 use std::sync::Mutex;
@@ -11,17 +11,17 @@ use rand::rngs::ChaCha8Rng;
 
 use crate::stats::NodeStats;
 use cart::Cart;
+use queue::NextStep;
 use steps::Step;
-use yard::Leg;
 
 /// Sends carts to one gopher, whichever incarnation of it is up.
 pub trait Carrier: fmt::Debug + Send + Sync {
-    /// Sends a cart that needs `leg` next. Its holder becomes the incarnation that receives it, of
+    /// Sends a cart that needs `step` next. Its holder becomes the incarnation that receives it, of
     /// node `node`.
     ///
     /// # Errors
     /// The cart, if no incarnation is up.
-    fn carry(&self, cart: Cart, leg: Leg, node: u32) -> Result<(), Cart>;
+    fn carry(&self, cart: Cart, step: NextStep, node: u32) -> Result<(), Cart>;
 
     /// True if incarnation `epoch` is up.
     fn is_at(&self, epoch: u64) -> bool;

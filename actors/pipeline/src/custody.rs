@@ -3,14 +3,14 @@
 //! A pile *leases* books and forgets them only when they are *settled*. No call blocks or runs user
 //! code.
 
-pub mod fates;
 pub mod lease;
 pub mod ledger;
-mod memory;
 mod numbered;
+pub mod outcomes;
 pub mod reservation;
 pub mod shelf;
 pub mod slots;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -22,8 +22,8 @@ use gopherworks_supervision::clock::Time;
 use lease::Lease;
 use shelf::Charge;
 
-pub use memory::Custody;
 pub use numbered::Numbered;
+pub use store::Custody;
 
 /// A pile or dump of a run: its index in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,6 +33,20 @@ impl PileKey {
     /// The key as an index.
     pub fn index(self) -> usize {
         self.0 as usize
+    }
+}
+
+/// Holder of a lease or a cart: a node, and the epoch of its actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HolderId(pub(crate) u64);
+
+impl HolderId {
+    /// A holder that cannot be lost, such as a queue.
+    pub(crate) const NONE: Self = Self(0);
+
+    /// Incarnation `epoch` of the node with this number.
+    pub fn new(node: u32, epoch: u64) -> Self {
+        Self(u64::from(node) << 40 | (epoch & 0xff_ffff_ffff))
     }
 }
 
@@ -99,7 +113,7 @@ impl fmt::Display for Promises {
 
 /// The capacity is reached: nothing was stored, and the books are returned.
 #[derive(Debug)]
-pub struct Full<T>(pub T);
+pub struct StoreFull<T>(pub T);
 
 /// Outcome of a settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +144,7 @@ impl Settled {
 
 /// How many books a pile holds, by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct PileCounts {
     /// Books waiting to be leased, delayed ones included.
     pub ready: usize,
     /// Leased books.
@@ -143,7 +157,7 @@ pub struct Counts {
     pub next_due: Option<Time>,
 }
 
-impl Counts {
+impl PileCounts {
     /// True if no book is here, in a cart, or on its way back.
     pub fn is_drained(&self) -> bool {
         self.ready + self.leased + self.inbox + self.reserved == 0
@@ -157,7 +171,7 @@ pub type Worked = Option<Vec<Option<Book>>>;
 
 /// A cartload refused for lack of space, returned unchanged.
 #[derive(Debug)]
-pub struct Refused {
+pub struct RefusedLoad {
     /// The lease, unsettled.
     pub lease: Lease,
     /// The worked books, as they were passed in.

@@ -11,16 +11,16 @@ use std::time::Duration;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 
 use crate::book::BookId;
+use crate::context::PipelineContext;
 use crate::custody::PileKey;
-use crate::custody::{Full, Numbered};
+use crate::custody::{Numbered, StoreFull};
 use crate::source::Source;
 use crate::trace::Act;
-use crate::works::Works;
 use gopherworks_supervision::__private::{Apart, die, guarded};
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::{Guarded, Port};
 
-use outbox::{Lane, Numbers, Rows};
+use outbox::{Numbers, Outbox, Rows};
 
 /// Most books read at once.
 const BATCH: usize = 1024;
@@ -59,7 +59,7 @@ impl Message for Failed {
 pub(crate) trait Fed: Send + Sync {
     fn name(&self) -> &str;
     fn key(&self) -> PileKey;
-    fn works(&self) -> &Arc<Works>;
+    fn context(&self) -> &Arc<PipelineContext>;
     /// No further books are needed.
     fn is_closed(&self) -> bool;
     /// A cart waits for books.
@@ -89,7 +89,7 @@ pub struct FeederCore {
     /// Books requested at once for each pile, of a source that does not block.
     run: OnceLock<usize>,
     /// By pile: books read but not yet put. Several locks are taken in order.
-    lanes: Vec<Apart<Mutex<Lane>>>,
+    outboxes: Vec<Apart<Mutex<Outbox>>>,
     piles: Vec<OnceLock<Weak<dyn Fed>>>,
     /// Set once all actors have started. Reading earlier would keep threads busy and delay the
     /// start of the remaining actors.
@@ -101,7 +101,7 @@ pub struct FeederCore {
     reading: AtomicBool,
     /// Reading failed outside the actor, which has not yet handled it.
     failed: AtomicBool,
-    works: OnceLock<Weak<Works>>,
+    context: OnceLock<Weak<PipelineContext>>,
 }
 
 impl std::fmt::Debug for FeederCore {
@@ -113,14 +113,14 @@ impl std::fmt::Debug for FeederCore {
 /// A source, or one copy's part of it.
 struct Reader {
     source: Option<Guarded<Box<dyn Source>>>,
-    /// Lane of the next book, if one reader deals to all.
+    /// The outbox of the next book, if one reader deals to all.
     next: usize,
     /// Ids reserved for books to come, if each pile has its own reader.
     numbers: Numbers,
 }
 
 /// Outcome of reading on the caller's thread.
-enum Here {
+enum InlineRead {
     /// Books were read.
     Came,
     /// None now, or the source has ended.
@@ -159,14 +159,14 @@ impl FeederCore {
             rows: Mutex::new(Rows::new(readers.len())),
             over: readers.iter().map(|_| AtomicBool::new(false)).collect(),
             readers,
-            lanes: (0..piles).map(|_| Apart::default()).collect(),
+            outboxes: (0..piles).map(|_| Apart::default()).collect(),
             piles: (0..piles).map(|_| OnceLock::new()).collect(),
             open: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             reading: AtomicBool::new(false),
             failed: AtomicBool::new(false),
-            works: OnceLock::new(),
+            context: OnceLock::new(),
         })
     }
 
@@ -182,13 +182,13 @@ impl FeederCore {
     /// True if this share lacks books and reading is allowed.
     fn is_hungry(&self, share: usize) -> bool {
         if self.is_split() {
-            return !self.over[share].load(Ordering::Acquire) && self.lane(share).books == 0;
+            return !self.over[share].load(Ordering::Acquire) && self.outbox(share).books == 0;
         }
         // Bounds the books that a slow copy leaves lying.
         let mut any_empty = false;
-        let mut lanes = 0..self.lanes.len();
-        lanes.all(|lane| {
-            let books = self.lane(lane).books;
+        let mut outboxes = 0..self.outboxes.len();
+        outboxes.all(|outbox| {
+            let books = self.outbox(outbox).books;
             any_empty |= books == 0;
             books < BEHIND
         }) && any_empty
@@ -201,8 +201,8 @@ impl FeederCore {
     }
 
     /// Connects it to the pipeline's context, once that exists.
-    pub fn belongs_to(&self, works: &Arc<Works>) {
-        let _ = self.works.set(Arc::downgrade(works));
+    pub fn belongs_to(&self, context: &Arc<PipelineContext>) {
+        let _ = self.context.set(Arc::downgrade(context));
     }
 
     pub(crate) fn feeds(&self, share: usize, pile: Weak<dyn Fed>) {
@@ -228,9 +228,9 @@ impl FeederCore {
         }
     }
 
-    fn lane(&self, share: usize) -> MutexGuard<'_, Lane> {
-        let lane = &self.lanes[share].0;
-        lane.lock().unwrap_or_else(PoisonError::into_inner)
+    fn outbox(&self, share: usize) -> MutexGuard<'_, Outbox> {
+        let outbox = &self.outboxes[share].0;
+        outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Total number of books of the source, if known.
@@ -242,11 +242,11 @@ impl FeederCore {
     /// otherwise they are still put. Books of a read in progress are discarded, with a warning
     /// unless the source can produce them again.
     pub fn end(&self) {
-        let unread: Vec<Lane> = {
-            let mut lanes: Vec<_> = (0..self.lanes.len()).map(|at| self.lane(at)).collect();
+        let unread: Vec<Outbox> = {
+            let mut outboxes: Vec<_> = (0..self.outboxes.len()).map(|at| self.outbox(at)).collect();
             self.ended.store(true, Ordering::Release);
-            let back = lanes.iter_mut().filter(|_| self.regains);
-            back.map(|lane| std::mem::take(&mut **lane)).collect()
+            let back = outboxes.iter_mut().filter(|_| self.regains);
+            back.map(|outbox| std::mem::take(&mut **outbox)).collect()
         };
         drop(unread);
         if self.regains {
@@ -268,23 +268,23 @@ impl FeederCore {
 
     /// True once no further books will come from here to the pile with this share.
     pub(crate) fn is_done(&self, share: usize) -> bool {
-        self.has_ended() && self.lane(share).books == 0
+        self.has_ended() && self.outbox(share).books == 0
     }
 
     /// Moves books that were read onto the pile as far as there is space, and has more read: on
     /// the caller's thread, if the source does not block.
     pub(crate) fn fill(&self, share: usize, pile: &dyn Fed, missing: usize) {
         // The pile's own reference: the counter of a shared one would move between cores.
-        let works = pile.works();
+        let context = pile.context();
         if pile.is_closed() || !self.is_open() {
             return;
         }
         let move_on = || {
-            let mut lane = self.lane(share);
-            let behind = lane.books >= BEHIND;
-            empty_lane(&mut lane, works, pile);
-            let caught_up = behind && lane.books < BEHIND;
-            drop(lane);
+            let mut outbox = self.outbox(share);
+            let behind = outbox.books >= BEHIND;
+            empty_outbox(&mut outbox, context, pile);
+            let caught_up = behind && outbox.books < BEHIND;
+            drop(outbox);
             let hungry = !self.has_ended() && self.is_hungry(share);
             if caught_up {
                 // Others may have waited for this copy, and may read on.
@@ -295,16 +295,16 @@ impl FeederCore {
         if !move_on() {
             return;
         }
-        if self.blocks || works.faults().is_some() {
+        if self.blocks || context.faults().is_some() {
             return self.ask();
         }
-        match self.read_here(share, missing, works) {
-            Here::Came => {
+        match self.read_here(share, missing, context) {
+            InlineRead::Came => {
                 move_on();
             }
-            Here::Nothing => self.ask(),
+            InlineRead::Nothing => self.ask(),
             // The thread that reads wakes waiting piles.
-            Here::Busy => {}
+            InlineRead::Busy => {}
         }
     }
 
@@ -324,28 +324,28 @@ impl FeederCore {
     }
 }
 
-fn empty_lane(lane: &mut Lane, works: &Works, pile: &dyn Fed) {
+fn empty_outbox(outbox: &mut Outbox, context: &PipelineContext, pile: &dyn Fed) {
     // 1 after a refusal by the byte bound.
     let mut most = usize::MAX;
-    while lane.books > 0 {
-        let room = works.store.room(pile.key()).min(most);
+    while outbox.books > 0 {
+        let room = context.store.room(pile.key()).min(most);
         if room == 0 {
             return;
         }
-        let some = lane.pop(room);
+        let some = outbox.pop(room);
         let ids: Option<Vec<BookId>> =
-            (works.is_traced()).then(|| some.books().iter().map(|book| book.id).collect());
-        match put(works, pile, some) {
+            (context.is_traced()).then(|| some.books().iter().map(|book| book.id).collect());
+        match put(context, pile, some) {
             Ok(()) => {
                 if let Some(ids) = ids {
-                    works.record(pile.name(), &Act::Put { books: &ids });
+                    context.record(pile.name(), &Act::Put { books: &ids });
                 }
             }
             // The byte bound may refuse what the book bound admits: then one book at a time, until
             // one does not fit.
             Err(back) => {
                 let stuck = back.len() == 1;
-                lane.push_front(back);
+                outbox.push_front(back);
                 if stuck {
                     return;
                 }
@@ -355,22 +355,22 @@ fn empty_lane(lane: &mut Lane, works: &Works, pile: &dyn Fed) {
     }
 }
 
-fn put(works: &Works, pile: &dyn Fed, books: Numbered) -> Result<(), Numbered> {
-    works.store.put_numbered(pile.key(), books).map_err(|Full(books)| books)
+fn put(context: &PipelineContext, pile: &dyn Fed, books: Numbered) -> Result<(), Numbered> {
+    context.store.put_numbered(pile.key(), books).map_err(|StoreFull(books)| books)
 }
 
 /// The actor that reads a source.
 #[derive(Debug)]
 pub struct Feeder {
     core: Arc<FeederCore>,
-    works: Arc<Works>,
+    context: Arc<PipelineContext>,
     reading: bool,
 }
 
 impl Feeder {
     /// Creates the actor over `core`.
-    pub fn new(core: Arc<FeederCore>, works: Arc<Works>) -> Self {
-        Self { core, works, reading: false }
+    pub fn new(core: Arc<FeederCore>, context: Arc<PipelineContext>) -> Self {
+        Self { core, context, reading: false }
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
@@ -384,7 +384,7 @@ impl Feeder {
         if self.core.has_ended() || !self.core.is_open() || !self.core.wants_some() {
             return;
         }
-        if !self.core.blocks || self.works.clock.is_simulated() {
+        if !self.core.blocks || self.context.clock.is_simulated() {
             let read = self.core.read_locked();
             self.has_read(read, ctx);
             return;
@@ -392,7 +392,7 @@ impl Feeder {
         self.reading = true;
         let core = self.core.clone();
         core.reading.store(true, Ordering::Release);
-        let read = self.works.pool.wait_for(move || {
+        let read = self.context.pool.wait_for(move || {
             let read = core.read_locked();
             core.reading.store(false, Ordering::Release);
             read
@@ -409,7 +409,7 @@ impl Feeder {
                 // The source has nothing now. A source that waits should block in `next`, so this
                 // is a pause, not polling.
                 self.reading = true;
-                let rest = self.works.clock.sleep(REST);
+                let rest = self.context.clock.sleep(REST);
                 ctx.spawn(rest.into_actor(self).map(|(), feeder, ctx| {
                     feeder.reading = false;
                     feeder.look(ctx);

@@ -1,9 +1,9 @@
 //! The incinerator actor: burns books and settles their carts.
 
+mod burn_queue;
 mod burning;
 mod core;
-mod told;
-mod turns;
+mod unreported;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,8 +14,9 @@ use crate::asking::Asking;
 use crate::book::Book;
 use crate::burn::Burn;
 use crate::crew::cart::Cart;
-use crate::crew::yard::{Leg, holder};
-use crate::pause::Gate;
+use crate::crew::queue::NextStep;
+use crate::custody::HolderId;
+use crate::pause::PauseGate;
 use crate::pile::{Deliver, Look};
 use gopherworks_supervision::__private::{die, threads};
 use gopherworks_supervision::Guarded;
@@ -24,7 +25,7 @@ use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::fault::Point;
 
 use self::core::lock;
-use told::Told;
+use unreported::UnreportedBurns;
 
 pub use self::core::IncineratorCore;
 
@@ -107,25 +108,27 @@ impl Incinerator {
     /// Has a balancer's workers burn the cart.
     fn ask(&mut self, asking: Asking, cart: Cart, round: u64, ctx: &mut Context<Self>) {
         let core = self.core.clone();
-        let began = core.works.clock.now();
+        let began = core.context.clock.now();
         let cart = match core.begin(cart) {
             Ok(cart) => cart,
             Err(empty) => {
                 core.untried(round);
-                return empty.put(Leg::Return);
+                return empty.put(NextStep::Return);
             }
         };
         let asked = async move {
             // Should this incarnation end early, the books burned by then are reported.
-            let mut told = Told::new(core.clone(), &cart);
-            let settle =
-                move |cart: &mut Cart, index: usize, _: Option<Book>| told.burned(cart, index);
-            let Some((cart, condition)) = asking.all(cart, core.works.clone(), settle).await else {
+            let mut unreported = UnreportedBurns::new(core.clone(), &cart);
+            let settle = move |cart: &mut Cart, index: usize, _: Option<Book>| {
+                unreported.burned(cart, index)
+            };
+            let Some((cart, condition)) = asking.all(cart, core.context.clone(), settle).await
+            else {
                 return;
             };
             core.weigh(round, condition.as_ref());
             if let (Some(cart), _) = core.done(cart, Some(began), true) {
-                cart.put(Leg::Return);
+                cart.put(NextStep::Return);
             }
         };
         ctx.spawn(asked.into_actor(self));
@@ -135,7 +138,7 @@ impl Incinerator {
     /// block, and no faults are configured.
     fn burns_at_hand(&self) -> bool {
         let core = &self.core;
-        !self.fire.blocks() && core.ask.get().is_none() && core.works.faults().is_none()
+        !self.fire.blocks() && core.ask.get().is_none() && core.context.faults().is_none()
     }
 
     /// Burns a cart, here, in the thread pool or by a balancer's workers, in this `round` of the
@@ -151,7 +154,7 @@ impl Incinerator {
             match core.burn(cart, &self.fire, Some(began), round) {
                 Ok((cart, now)) => {
                     if let Some(cart) = cart {
-                        cart.put(Leg::Return);
+                        cart.put(NextStep::Return);
                     }
                     return now.unwrap_or(began);
                 }
@@ -160,23 +163,23 @@ impl Incinerator {
         }
         let (core, fire, epoch) = (self.core.clone(), self.fire.clone(), self.epoch);
         // In the pool a cart burns whether or not the actor lives.
-        cart.hand_to(0);
+        cart.hand_to(HolderId::NONE);
         let most = fire.waits().then(|| fire.at_once());
         let burn = move || {
-            if core.works.is_halting() {
+            if core.context.is_halting() {
                 return;
             }
-            let began = core.works.clock.now();
+            let began = core.context.clock.now();
             match core.burn(cart, &fire, Some(began), round) {
-                Ok((Some(cart), _)) => cart.put(Leg::Return),
+                Ok((Some(cart), _)) => cart.put(NextStep::Return),
                 Ok((None, _)) => {}
                 Err(text) => core.panicked(text, epoch),
             }
         };
         let core = &self.core;
         match most {
-            Some(most) => core.turns.start(&core.works.pool, most, burn),
-            None => core.works.pool.start(burn),
+            Some(most) => core.burn_queue.start(&core.context.pool, most, burn),
+            None => core.context.pool.start(burn),
         }
         began
     }
@@ -191,19 +194,19 @@ impl Incinerator {
         loop {
             let pauses = core.pause.is_on();
             let round = match core.pause.gate(now, Some(self.epoch)) {
-                Gate::Try(round) => round,
-                Gate::Wait(until) => return self.look_at(until, ctx),
-                Gate::Shut => return,
+                PauseGate::Try(round) => round,
+                PauseGate::Wait(until) => return self.look_at(until, ctx),
+                PauseGate::Shut => return,
             };
             let Some(mut cart) = lock(&core.waiting).pop_front() else {
                 core.pause.untried(round);
                 return;
             };
-            core.works.fault(&core.name, Point::Deliver, None);
+            core.context.fault(&core.name, Point::Deliver, None);
             if late || pauses {
                 cart.not_before(now);
             }
-            cart.hand_to(holder(core.node, self.epoch));
+            cart.hand_to(HolderId::new(core.node, self.epoch));
             now = self.take_in(cart, now, round, ctx);
         }
     }
@@ -213,11 +216,11 @@ impl Incinerator {
         if self.looks_at.replace(until) == Some(until) {
             return;
         }
-        let rest = self.core.works.clock.sleep_until(until);
+        let rest = self.core.context.clock.sleep_until(until);
         ctx.spawn(rest.into_actor(self).map(move |(), fire, ctx| {
             if fire.looks_at == Some(until) {
                 fire.looks_at = None;
-                fire.look(fire.core.works.clock.now(), false, ctx);
+                fire.look(fire.core.context.clock.now(), false, ctx);
             }
         }));
     }
@@ -232,8 +235,8 @@ impl Actor for Incinerator {
             if fire.burns_at_hand() {
                 fire.at_hand = Some(AtHand::new(fire.core.clone()));
             }
-            fire.core.told.open();
-            fire.look(fire.core.works.clock.now(), true, ctx);
+            fire.core.wake_pending.open();
+            fire.look(fire.core.context.clock.now(), true, ctx);
         }));
     }
 }
@@ -244,13 +247,13 @@ impl Handler<Deliver> for Incinerator {
     fn handle(&mut self, Deliver(cart): Deliver, ctx: &mut Self::Context) {
         let core = self.core.clone();
         // Cleared before looking, so that later carts send a new wake-up.
-        core.told.open();
+        core.wake_pending.open();
         if core.pause.is_on() {
             core.park(cart);
             return;
         }
-        core.works.fault(&core.name, Point::Deliver, None);
-        let now = core.works.clock.now();
+        core.context.fault(&core.name, Point::Deliver, None);
+        let now = core.context.clock.now();
         let now = self.take_in(cart, now, core.pause.round(), ctx);
         self.look(now, false, ctx);
     }
@@ -260,8 +263,8 @@ impl Handler<Look> for Incinerator {
     type Result = ();
 
     fn handle(&mut self, _: Look, ctx: &mut Self::Context) {
-        self.core.told.open();
-        self.look(self.core.works.clock.now(), false, ctx);
+        self.core.wake_pending.open();
+        self.look(self.core.context.clock.now(), false, ctx);
     }
 }
 

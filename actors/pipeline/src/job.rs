@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::book::Book;
-use crate::works::Works;
+use crate::context::PipelineContext;
 use gopherworks_balancer::worker::Work;
 use gopherworks_supervision::clock::{Clock, Seed};
 use gopherworks_supervision::failure::Failure;
@@ -53,19 +53,19 @@ pub struct Served {
     serve: Box<dyn Serve>,
     blocks: bool,
     /// Source of injected faults, and the worker's name there.
-    works: Option<(Arc<Works>, Arc<str>)>,
+    context: Option<(Arc<PipelineContext>, Arc<str>)>,
 }
 
 impl Served {
     /// Wraps `serve`; `blocks` as defined by [`Service::blocks`].
     pub fn new(serve: Box<dyn Serve>, blocks: bool) -> Self {
-        Self { serve, blocks, works: None }
+        Self { serve, blocks, context: None }
     }
 
-    /// Injects faults of these works, as for the worker of this name.
+    /// Injects the faults of `context`, as for the worker of this name.
     #[must_use]
-    pub fn in_works(mut self, works: Arc<Works>, name: Arc<str>) -> Self {
-        self.works = Some((works, name));
+    pub fn in_context(mut self, context: Arc<PipelineContext>, name: Arc<str>) -> Self {
+        self.context = Some((context, name));
         self
     }
 }
@@ -81,15 +81,16 @@ impl Work for Served {
     type Reply = Answer;
 
     async fn work(&mut self, job: Job) -> Answer {
-        let Some((works, name)) = self.works.as_ref().filter(|(works, _)| works.faults().is_some())
+        let Some((context, name)) =
+            self.context.as_ref().filter(|(context, _)| context.faults().is_some())
         else {
             return self.serve.serve(job).await;
         };
-        match works.fault(name, Point::Work, Some(job.number)) {
+        match context.fault(name, Point::Work, Some(job.number)) {
             Some(Deed::Error(failure)) => Err(failure),
             Some(Deed::Slow(by)) => {
                 let answer = self.serve.serve(job).await;
-                works.clock.sleep(by).await;
+                context.clock.sleep(by).await;
                 answer
             }
             _ => self.serve.serve(job).await,

@@ -5,6 +5,7 @@
 mod asking;
 pub mod book;
 pub mod burn;
+mod context;
 mod crew;
 mod custody;
 mod event;
@@ -20,38 +21,39 @@ pub mod source;
 mod stats;
 pub mod trace;
 pub mod transform;
-mod works;
 
+pub use context::{Halt, SinkClosed};
 pub use crew::steps;
 pub use custody::Promises;
-pub use custody::fates::Awaited;
-pub use custody::ledger::{Fate, LedgerReport};
+pub use custody::ledger::{BookOutcome, LedgerReport};
+pub use custody::outcomes::Awaited;
 pub use event::Event;
 pub use pile::OfferError;
 pub use reasons::ReasonCount;
 pub use requester::load;
-pub use works::{Halt, SinkClosed};
 
 /// Internals for the crate `gopherworks`, which wires pipelines up; exempt from semantic
 /// versioning.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::asking::Asking;
+    pub use crate::context::PipelineContext;
     pub use crate::crew::GopherCore;
-    pub use crate::crew::yard::{Seat, Yard, holder};
+    pub use crate::crew::queue::{CrewMember, CrewQueue};
     pub use crate::custody::ledger::IdSet;
     pub use crate::custody::slots::Slots;
-    pub use crate::custody::{Bound, Charges, Custody, PileKey, Want};
+    pub use crate::custody::{Bound, Charges, Custody, HolderId, PileKey, Want};
     pub use crate::feeder::{Feeder, FeederCore};
-    pub use crate::gopher::{CrewCore, Door, Gopher, MakeWork};
+    pub use crate::gopher::{CrewCore, Destination, Gopher, MakeWork};
     pub use crate::incinerator::{Incinerator, IncineratorCore, MakeBurn};
     pub use crate::job::Served;
     pub use crate::pile::{Look, Pile, PileCore, PileParts};
     pub use crate::reasons::{Reasons, Then};
-    pub use crate::requester::{Asker, Requester, RequesterCore, RequesterParts, Told, Unanswered};
+    pub use crate::requester::{
+        Asker, FailureCallback, Requester, RequesterCore, RequesterParts, Unanswered,
+    };
     pub use crate::stats::NodeStats;
     pub use crate::trace::BalancerTracer;
-    pub use crate::works::Works;
 }
 
 #[cfg(doctest)]

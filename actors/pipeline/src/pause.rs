@@ -9,8 +9,8 @@ use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use tokio::sync::Notify;
 
+use crate::context::PipelineContext;
 use crate::event::Event;
-use crate::works::Works;
 use gopherworks_supervision::clock::{Clock, Sleep, Time};
 use gopherworks_supervision::failure::{Failure, FailureKind};
 
@@ -42,13 +42,13 @@ pub(crate) struct Pause {
     /// Counts changes of the pause: outcomes of work begun in an earlier round are ignored.
     /// Written under the lock of `state`.
     round: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<PauseState>,
     /// Wakes what sleeps through the pause.
     hurried: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct PauseState {
     /// Consecutive failures.
     tries: u32,
     until: Time,
@@ -61,13 +61,13 @@ struct State {
     /// Time and reason of the last message.
     last: Option<(Time, String)>,
     /// This pause was logged.
-    told: bool,
+    logged: bool,
     chance: Option<ChaCha8Rng>,
 }
 
 /// Whether a node may proceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Gate {
+pub(crate) enum PauseGate {
     /// One load may be tried, in this round.
     Try(u64),
     /// Paused: the next probe is due at this time.
@@ -89,7 +89,7 @@ impl Pause {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PauseState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -109,23 +109,23 @@ impl Pause {
 
     /// Whether the node may try a load now. With the epoch `life`, only one load at a time probes
     /// the sink.
-    pub(crate) fn gate(&self, now: Time, life: Option<u64>) -> Gate {
+    pub(crate) fn gate(&self, now: Time, life: Option<u64>) -> PauseGate {
         // The common case, without a lock.
         if !self.is_on() {
-            return Gate::Try(self.round());
+            return PauseGate::Try(self.round());
         }
         let mut state = self.lock();
         if !self.is_on() {
-            return Gate::Try(self.round());
+            return PauseGate::Try(self.round());
         }
         if state.closed || (life.is_some() && state.trying == life) {
-            return Gate::Shut;
+            return PauseGate::Shut;
         }
         if now < state.until {
-            return Gate::Wait(state.until);
+            return PauseGate::Wait(state.until);
         }
         state.trying = life;
-        Gate::Try(self.round())
+        PauseGate::Try(self.round())
     }
 
     /// The probe of `round` had nothing to try.
@@ -148,7 +148,7 @@ impl Pause {
     pub(crate) async fn over(&self, due: Sleep, clock: &Clock) {
         // Listens before it looks, so that no hurry passes unseen.
         let hurried = self.hurried.notified();
-        if matches!(self.gate(clock.now(), None), Gate::Wait(_)) {
+        if matches!(self.gate(clock.now(), None), PauseGate::Wait(_)) {
             tokio::select! {
                 biased;
                 () = hurried => {}
@@ -167,22 +167,22 @@ impl Pause {
     /// that the node has to look at waiting carts.
     pub(crate) fn weigh(
         &self,
-        works: &Works,
+        context: &PipelineContext,
         round: u64,
         condition: Option<&Failure>,
         waiting: impl FnOnce() -> usize,
     ) -> bool {
         match condition {
-            None => self.passed(works, round),
-            Some(failure) => self.failed(works, round, failure, waiting),
+            None => self.passed(context, round),
+            Some(failure) => self.failed(context, round, failure, waiting),
         }
     }
 
-    fn passed(&self, works: &Works, round: u64) -> bool {
+    fn passed(&self, context: &PipelineContext, round: u64) -> bool {
         if !self.is_on() {
             return false;
         }
-        let (told, since) = {
+        let (logged, since) = {
             let mut state = self.lock();
             if self.round() != round || state.closed {
                 return false;
@@ -191,11 +191,11 @@ impl Pause {
             state.tries = 0;
             state.trying = None;
             self.on.store(false, Ordering::Release);
-            (state.told, state.since)
+            (state.logged, state.since)
         };
-        if told {
-            let after = works.clock.now() - since;
-            works.tell(Event::Available { node: self.name.clone(), after });
+        if logged {
+            let after = context.clock.now() - since;
+            context.tell(Event::Available { node: self.name.clone(), after });
             log::warn!("{} {} resumes after {}", self.what, self.name, seconds(after));
         }
         true
@@ -203,12 +203,12 @@ impl Pause {
 
     fn failed(
         &self,
-        works: &Works,
+        context: &PipelineContext,
         round: u64,
         failure: &Failure,
         waiting: impl FnOnce() -> usize,
     ) -> bool {
-        let now = works.clock.now();
+        let now = context.clock.now();
         let mut state = self.lock();
         if state.closed || (self.is_on() && self.round() != round) {
             return false;
@@ -218,9 +218,9 @@ impl Pause {
         state.tries = state.tries.saturating_add(1);
         state.trying = None;
         state.reason = failure.reason().to_owned();
-        let hopeless = works.clock.is_simulated() && state.tries >= SIMULATED_TRIES;
+        let hopeless = context.clock.is_simulated() && state.tries >= SIMULATED_TRIES;
         state.closed = failure.kind() == FailureKind::Closed || hopeless;
-        let rest = state.rest(|| works.seed.stream(&self.name, "pause"));
+        let rest = state.rest(|| context.seed.stream(&self.name, "pause"));
         state.until = now + rest;
         if first {
             state.since = now;
@@ -228,22 +228,22 @@ impl Pause {
                 .last
                 .as_ref()
                 .is_some_and(|(at, reason)| now - *at < QUIET && *reason == state.reason);
-            state.told = !known;
+            state.logged = !known;
             state.last = Some((now, state.reason.clone()));
         }
         self.on.store(true, Ordering::Release);
-        let (tell, closed) = (first && state.told, state.closed);
+        let (tell, closed) = (first && state.logged, state.closed);
         drop(state);
         if closed {
-            works.shut(&self.name, failure.reason());
+            context.shut(&self.name, failure.reason());
         } else if tell {
-            self.tell(works, failure, rest, waiting());
+            self.tell(context, failure, rest, waiting());
         }
         true
     }
 
-    fn tell(&self, works: &Works, failure: &Failure, retry: Duration, waiting: usize) {
-        works.tell(Event::Unavailable {
+    fn tell(&self, context: &PipelineContext, failure: &Failure, retry: Duration, waiting: usize) {
+        context.tell(Event::Unavailable {
             node: self.name.clone(),
             reason: failure.reason().to_owned(),
             retry,
@@ -261,7 +261,7 @@ impl Pause {
     }
 }
 
-impl State {
+impl PauseState {
     fn rest(&mut self, chance: impl FnOnce() -> ChaCha8Rng) -> Duration {
         let doubled = SHORTEST.saturating_mul(1 << (self.tries - 1).min(16));
         let off: f64 = self.chance.get_or_insert_with(chance).random();

@@ -61,13 +61,13 @@ type Ctx = Context<Pile>;
 impl Pile {
     /// Creates the actor over `core`.
     pub fn new(core: Arc<PileCore>) -> Self {
-        let born = core.works.clock.now();
+        let born = core.context.clock.now();
         Self { core, timer: None, born }
     }
 
     /// Serves all parked carts that can be served now.
     fn pump(&mut self, ctx: &mut Ctx) {
-        let now = self.core.works.clock.now();
+        let now = self.core.context.clock.now();
         self.serve(now, ctx);
     }
 
@@ -92,7 +92,7 @@ impl Pile {
             return;
         }
         self.timer = Some(due);
-        let sleep = self.core.works.clock.sleep_until(due);
+        let sleep = self.core.context.clock.sleep_until(due);
         ctx.spawn(sleep.into_actor(self).map(move |(), pile, ctx| {
             if pile.timer == Some(due) {
                 pile.timer = None;
@@ -111,7 +111,7 @@ impl Actor for Pile {
         }
         // Once the port is bound: earlier wake-ups, and those in the last mailbox, are lost.
         ctx.spawn(tokio::task::yield_now().into_actor(self).map(|(), pile, ctx| {
-            pile.core.told.open();
+            pile.core.wake_pending.open();
             pile.pump(ctx);
         }));
     }
@@ -123,7 +123,7 @@ impl Handler<Take> for Pile {
     fn handle(&mut self, Take(cart): Take, ctx: &mut Ctx) {
         let since = cart.due();
         let core = self.core.clone();
-        core.works.fault(&core.name, Point::Take, None);
+        core.context.fault(&core.name, Point::Take, None);
         core.has_come_empty(cart);
         self.serve(since, ctx);
         // First come, first served: if any cart still waits, this one does.
@@ -139,7 +139,7 @@ impl Handler<Deliver> for Pile {
     fn handle(&mut self, Deliver(cart): Deliver, ctx: &mut Ctx) {
         let since = cart.due();
         let core = self.core.clone();
-        core.works.fault(&core.name, Point::Deliver, None);
+        core.context.fault(&core.name, Point::Deliver, None);
         core.has_come_loaded(cart);
         self.serve(since, ctx);
         if core.parked().1 > 0 {
@@ -153,8 +153,8 @@ impl Handler<Look> for Pile {
 
     fn handle(&mut self, _: Look, ctx: &mut Ctx) {
         // Cleared before looking, so that later changes send a new wake-up.
-        self.core.told.open();
-        self.core.works.fault(&self.core.name, Point::Look, None);
+        self.core.wake_pending.open();
+        self.core.context.fault(&self.core.name, Point::Look, None);
         self.pump(ctx);
     }
 }

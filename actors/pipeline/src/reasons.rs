@@ -36,18 +36,18 @@ pub struct ReasonCount {
 
 /// Failure reasons of a run.
 #[derive(Debug, Default)]
-pub struct Reasons(Mutex<BTreeMap<String, Node>>);
+pub struct Reasons(Mutex<BTreeMap<String, NodeReasons>>);
 
 #[derive(Debug, Default)]
-struct Node {
+struct NodeReasons {
     /// Keyed by the reason without the parts that differ between books.
-    rows: BTreeMap<String, Row>,
-    others: Option<Row>,
+    tallies: BTreeMap<String, ReasonTally>,
+    others: Option<ReasonTally>,
     logged: u64,
 }
 
 #[derive(Debug)]
-struct Row {
+struct ReasonTally {
     reason: Option<String>,
     count: u64,
     final_count: u64,
@@ -75,7 +75,7 @@ impl Reasons {
         let line = {
             let mut nodes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if !nodes.contains_key(node) {
-                nodes.insert(node.to_owned(), Node::default());
+                nodes.insert(node.to_owned(), NodeReasons::default());
             }
             let Some(at) = nodes.get_mut(node) else {
                 return;
@@ -97,27 +97,29 @@ impl Reasons {
         let nodes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = Vec::new();
         for (node, at) in &*nodes {
-            let mut rows: Vec<&Row> = at.rows.values().collect();
-            rows.sort_by_key(|row| (std::cmp::Reverse((row.final_count, row.count)), row.order));
-            all.extend(rows.into_iter().chain(&at.others).map(|row| ReasonCount {
+            let mut tallies: Vec<&ReasonTally> = at.tallies.values().collect();
+            tallies.sort_by_key(|tally| {
+                (std::cmp::Reverse((tally.final_count, tally.count)), tally.order)
+            });
+            all.extend(tallies.into_iter().chain(&at.others).map(|tally| ReasonCount {
                 node: node.clone(),
-                reason: row.reason.clone(),
-                count: row.count,
-                final_count: row.final_count,
-                first: row.first.clone(),
-                last: row.last,
+                reason: tally.reason.clone(),
+                count: tally.count,
+                final_count: tally.final_count,
+                first: tally.first.clone(),
+                last: tally.last,
             }));
         }
         all
     }
 }
 
-impl Node {
+impl NodeReasons {
     /// Counts a failure; true if it should be logged.
     fn note(&mut self, key: String, what: &str, reason: &str, then: Then, now: Time) -> bool {
-        let order = self.rows.len();
-        let is_full = order >= MOST_REASONS && !self.rows.contains_key(&key);
-        let fresh = |reason: Option<&str>| Row {
+        let order = self.tallies.len();
+        let is_full = order >= MOST_REASONS && !self.tallies.contains_key(&key);
+        let fresh = |reason: Option<&str>| ReasonTally {
             reason: reason.map(printable),
             count: 0,
             final_count: 0,
@@ -125,18 +127,18 @@ impl Node {
             last: now,
             order,
         };
-        let row = match is_full {
+        let tally = match is_full {
             true => self.others.get_or_insert_with(|| fresh(None)),
-            false => self.rows.entry(key).or_insert_with(|| fresh(Some(reason))),
+            false => self.tallies.entry(key).or_insert_with(|| fresh(Some(reason))),
         };
         let first = match then {
-            Then::Again => row.count == 0,
-            Then::Final => row.final_count == 0,
+            Then::Again => tally.count == 0,
+            Then::Final => tally.final_count == 0,
             Then::Intended => false,
         };
-        row.count += 1;
-        row.final_count += u64::from(then != Then::Again);
-        row.last = row.last.max(now);
+        tally.count += 1;
+        tally.final_count += u64::from(then != Then::Again);
+        tally.last = tally.last.max(now);
         // Repeated attempts must not use up the log lines of final failures.
         let most = match then {
             Then::Again => MOST_LOGGED,
@@ -263,7 +265,7 @@ mod tests {
 
     #[test]
     fn all_are_counted_and_the_first_of_each_is_logged() {
-        let mut node = Node::default();
+        let mut node = NodeReasons::default();
         let mut note = |reason: &str, then| {
             let key = alike(reason, "b");
             node.note(key, "b", reason, then, Time(7))
@@ -277,9 +279,9 @@ mod tests {
             let word: String = std::iter::repeat_n('y', at).collect();
             note(&format!("z{word}"), Then::Final);
         }
-        assert_eq!(node.rows.len(), MOST_REASONS);
+        assert_eq!(node.tallies.len(), MOST_REASONS);
         assert_eq!(node.logged, 2 * MOST_LOGGED);
-        let counted: u64 = node.rows.values().chain(&node.others).map(|row| row.count).sum();
+        let counted: u64 = node.tallies.values().chain(&node.others).map(|tally| tally.count).sum();
         assert_eq!(counted, 105);
     }
 

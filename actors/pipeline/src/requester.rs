@@ -7,10 +7,10 @@ mod actor;
 mod core;
 pub mod load;
 mod outside;
+mod requests;
 #[cfg(test)]
 mod tests;
-mod way;
 
 pub use self::actor::Requester;
-pub use self::core::{RequesterCore, RequesterParts, Told, Unanswered};
+pub use self::core::{FailureCallback, RequesterCore, RequesterParts, Unanswered};
 pub use outside::Asker;

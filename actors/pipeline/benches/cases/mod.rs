@@ -12,7 +12,7 @@ use gopherworks_balancer::Balancer;
 use gopherworks_balancer::policy::{Policy, Spread};
 use gopherworks_balancer::resilience::Resilience;
 use gopherworks_balancer::worker::from_fn;
-use gopherworks_pipeline::__private::{Bound, Custody, PileKey, Want};
+use gopherworks_pipeline::__private::{Bound, Custody, HolderId, PileKey, Want};
 use gopherworks_pipeline::book::Book;
 use gopherworks_supervision::__private::Restarts;
 use gopherworks_supervision::clock::{Clock, Seed, Time};
@@ -54,7 +54,7 @@ fn shelf(count: u64, cart: usize) {
     let want = Want { books: cart, bytes: None };
     for _ in 0..count / cart as u64 {
         store.put(pile, books(cart)).expect("no bound");
-        let mut lease = store.lease(pile, want, 0).expect("books");
+        let mut lease = store.lease(pile, want, HolderId::new(0, 0)).expect("books");
         assert!(lease.begin_burn());
         black_box(store.settle(lease));
     }
@@ -76,10 +76,10 @@ pub fn passing_on_carts_of_64(count: u64) {
     let want = Want { books: 64, bytes: None };
     for _ in 0..count / 64 {
         store.put(pile, books(64)).expect("no bound");
-        let lease = store.lease(pile, want, 0).expect("books");
+        let lease = store.lease(pile, want, HolderId::new(0, 0)).expect("books");
         let passed = store.pass_on(lease, None, dump, None);
         black_box(passed.expect("no bound"));
-        let mut lease = store.lease(dump, want, 0).expect("books");
+        let mut lease = store.lease(dump, want, HolderId::new(0, 0)).expect("books");
         assert!(lease.begin_burn());
         black_box(store.settle(lease));
     }

@@ -7,12 +7,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::yard::{Leg, Yard};
+use super::queue::{CrewQueue, NextStep};
 use crate::book::{Book, BookId};
-use crate::custody::lease::{Lease, Verdict};
-use crate::custody::reservation::Room;
-use crate::custody::slots::Slot;
-use crate::custody::{Want, Worked};
+use crate::custody::lease::{Lease, LeaseVerdict};
+use crate::custody::reservation::Reservation;
+use crate::custody::slots::ExclusiveSlot;
+use crate::custody::{HolderId, Want, Worked};
 use gopherworks_supervision::clock::Time;
 
 /// Name of a cart: its crew and its number there.
@@ -35,8 +35,8 @@ impl fmt::Display for CartName<'_> {
 pub(crate) struct CartBody {
     pub(crate) lease: Option<Lease>,
     pub(crate) worked: Worked,
-    pub(crate) slot: Option<Slot>,
-    pub(crate) room: Option<Room>,
+    pub(crate) slot: Option<ExclusiveSlot>,
+    pub(crate) reservation: Option<Reservation>,
     /// When the cart was due at its current location, by the schedule of its trip.
     pub(crate) due: Time,
     /// Number of books it carries, or carried last.
@@ -63,25 +63,28 @@ impl CartBody {
 
 /// A cart in use. Dropping it returns it to its crew's queue.
 pub struct Cart {
-    yard: Arc<Yard>,
+    queue: Arc<CrewQueue>,
     body: Option<Box<CartBody>>,
 }
 
 impl fmt::Debug for Cart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cart").field("crew", &self.yard.name()).field("books", &self.len()).finish()
+        f.debug_struct("Cart")
+            .field("crew", &self.queue.name())
+            .field("books", &self.len())
+            .finish()
     }
 }
 
 impl Cart {
-    pub(crate) fn from_body(yard: Arc<Yard>, body: Box<CartBody>) -> Self {
-        Self { yard, body: Some(body) }
+    pub(crate) fn from_body(queue: Arc<CrewQueue>, body: Box<CartBody>) -> Self {
+        Self { queue, body: Some(body) }
     }
 
-    /// Queues the cart in its crew, where it needs `leg` next.
-    pub(crate) fn put(self, leg: Leg) {
-        let yard = self.yard.clone();
-        yard.put(self, leg);
+    /// Queues the cart in its crew, where it needs `step` next.
+    pub(crate) fn put(self, step: NextStep) {
+        let queue = self.queue.clone();
+        queue.put(self, step);
     }
 
     /// Takes the body out without returning the cart to its crew.
@@ -99,7 +102,7 @@ impl Cart {
 
     /// Name for traces.
     pub fn name(&self) -> CartName<'_> {
-        CartName { crew: self.yard.name(), number: self.body().number }
+        CartName { crew: self.queue.name(), number: self.body().number }
     }
 
     /// Ids of the books carried on, without those that failed or were dropped.
@@ -109,13 +112,13 @@ impl Cart {
     }
 
     /// The queue of its crew.
-    pub fn yard(&self) -> &Arc<Yard> {
-        &self.yard
+    pub fn queue(&self) -> &Arc<CrewQueue> {
+        &self.queue
     }
 
     /// Capacity, including coupled carts.
     pub(crate) fn want(&self) -> Want {
-        let (one, carts) = (self.yard.want(), self.body().carts());
+        let (one, carts) = (self.queue.want(), self.body().carts());
         Want {
             books: one.books.saturating_mul(carts),
             bytes: one.bytes.map(|bytes| bytes.saturating_mul(carts as u64)),
@@ -128,8 +131,8 @@ impl Cart {
 
     /// Couples an empty cart of the same crew.
     pub(crate) fn couple(&mut self, other: Cart) {
-        let (yard, other) = (self.yard.clone(), other.into_body());
-        yard.couple_to(self.body_mut(), other);
+        let (queue, other) = (self.queue.clone(), other.into_body());
+        queue.couple_to(self.body_mut(), other);
     }
 
     /// Uncouples carts until `carts` (>= 1) are left; the others are queued to be sent for books.
@@ -138,7 +141,7 @@ impl Cart {
             && let Some(mut body) = self.body_mut().coupled.pop()
         {
             body.due = self.due();
-            self.yard.take_in(body, Leg::Take);
+            self.queue.enqueue(body, NextStep::Take);
         }
     }
 
@@ -168,7 +171,7 @@ impl Cart {
     pub fn book(&self, index: usize) -> Option<&Book> {
         let body = self.body();
         let lease = body.lease.as_ref()?;
-        if matches!(lease.marked(index), Verdict::Drop | Verdict::Refuse(_)) {
+        if matches!(lease.marked(index), LeaseVerdict::Drop | LeaseVerdict::Refuse(_)) {
             return None;
         }
         match &body.worked {
@@ -177,15 +180,13 @@ impl Cart {
         }
     }
 
-    /// Sets the holder of the cart and its lease: a node and the epoch of its actor, see
-    /// [`holder`](super::yard::holder). 0 is a holder that cannot be lost, such as a
-    /// queue.
-    pub(crate) fn hand_to(&self, holder: u64) {
+    /// Sets the holder of the cart and its lease.
+    pub(crate) fn hand_to(&self, holder: HolderId) {
         let body = self.body();
         if let Some(lease) = &body.lease {
             lease.hand_to(holder);
         }
-        self.yard.held_by(body, holder);
+        self.queue.held_by(body, holder);
     }
 
     /// Moves the cart's due time to `time` if that is later.
@@ -209,7 +210,7 @@ impl Cart {
 
     /// Loads books, and uncouples carts that would stay empty.
     pub(crate) fn load(&mut self, lease: Lease) {
-        let one = self.yard.want();
+        let one = self.queue.want();
         let body = self.body_mut();
         body.books = lease.len();
         let bytes = lease.bytes();
@@ -244,11 +245,11 @@ impl Drop for Cart {
         };
         if let Some(slot) = body.slot.take() {
             // The holder died: the slot was in use until now.
-            slot.give_back_at(self.yard.now());
+            slot.give_back_at(self.queue.now());
         }
-        body.room = None;
+        body.reservation = None;
         body.worked = None;
         body.lease = None;
-        self.yard.welcome_home(body);
+        self.queue.return_empty(body);
     }
 }

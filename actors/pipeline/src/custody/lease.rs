@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 
 use crate::book::Book;
 use crate::custody::ledger::Ids;
-use crate::custody::{Custody, PileKey};
+use crate::custody::{Custody, HolderId, PileKey};
 use gopherworks_supervision::__private::Apart;
 use gopherworks_supervision::failure::Failure;
 
@@ -18,7 +18,7 @@ use gopherworks_supervision::failure::Failure;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Note {
     /// Its position in the pile's order; a returned book regains it.
-    pub(crate) place: u64,
+    pub(crate) position: u64,
     /// Attempts charged on this pile.
     pub attempts: u32,
     /// How often it was leased from this pile, from 1.
@@ -31,8 +31,8 @@ pub struct Note {
 
 impl Note {
     /// Note of a book that is leased for the first time.
-    pub(crate) fn first(place: u64) -> Self {
-        Self { place, attempts: 0, deliveries: 1, begun: false, apart: false }
+    pub(crate) fn first(position: u64) -> Self {
+        Self { position, attempts: 0, deliveries: 1, begun: false, apart: false }
     }
 
     /// True if no burn of it has begun and no attempt was charged.
@@ -53,7 +53,7 @@ pub(crate) enum Notes {
 
 /// Outcome of one leased book.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Verdict {
+pub enum LeaseVerdict {
     /// Returns to its position without a charged attempt: its carrier was lost, or it was never
     /// tried.
     #[default]
@@ -72,7 +72,7 @@ pub enum Verdict {
 
 /// What becomes of the acked books of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum AckKind {
     /// Burned: the books are done.
     Burned,
     /// Passed on to another pile.
@@ -95,7 +95,7 @@ pub struct Batch {
     pub(crate) bytes: u64,
     pub(crate) pile: PileKey,
     /// Index of the lease in the pile's list.
-    pub(crate) slot: u32,
+    pub(crate) index: u32,
     /// generation << 2 | phase
     state: AtomicU64,
     held_by: AtomicU64,
@@ -106,9 +106,9 @@ impl Batch {
         (books, notes, ids): (Vec<Book>, Notes, Option<Ids>),
         bytes: u64,
         pile: PileKey,
-        slot: u32,
+        index: u32,
         generation: u64,
-        holder: u64,
+        holder: HolderId,
     ) -> Self {
         Self {
             books,
@@ -116,9 +116,9 @@ impl Batch {
             ids,
             bytes,
             pile,
-            slot,
+            index,
             state: AtomicU64::new(generation << 2 | CARRIED),
-            held_by: AtomicU64::new(holder),
+            held_by: AtomicU64::new(holder.0),
         }
     }
 
@@ -135,9 +135,9 @@ impl Batch {
         matches!(self.notes, Notes::First(_))
     }
 
-    /// Holder id of the last holder, written by the sender before each send.
-    pub fn held_by(&self) -> u64 {
-        self.held_by.load(Ordering::Acquire)
+    /// The last holder, written by the sender before each send.
+    pub fn held_by(&self) -> HolderId {
+        HolderId(self.held_by.load(Ordering::Acquire))
     }
 
     /// Current generation; a revocation increments it.
@@ -201,14 +201,14 @@ pub struct Lease {
     done: usize,
     /// Rarely needed.
     marks: Option<Box<Marks>>,
-    end: End,
+    end: AckKind,
 }
 
 /// Marks that `done` cannot express.
 #[derive(Default)]
 struct Marks {
     /// One per book, or empty.
-    verdicts: Vec<Verdict>,
+    verdicts: Vec<LeaseVerdict>,
     /// Books whose burn began and that were not acked.
     begun: Vec<usize>,
 }
@@ -228,18 +228,18 @@ pub struct Unbound {
     /// The leased books.
     pub batch: Arc<Batch>,
     /// One verdict per book, or empty, which means `rest` for all.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<LeaseVerdict>,
     /// Verdict on books without an entry in `verdicts`.
-    pub rest: Verdict,
+    pub rest: LeaseVerdict,
     /// Books whose burn began and that were not acked.
     pub begun: Vec<usize>,
     /// Whether acked books were burned or passed on.
-    pub end: End,
+    pub end: AckKind,
 }
 
 impl Unbound {
     /// Verdict on the book at `index`.
-    pub fn verdict(&self, index: usize) -> &Verdict {
+    pub fn verdict(&self, index: usize) -> &LeaseVerdict {
         self.verdicts.get(index).unwrap_or(&self.rest)
     }
 }
@@ -252,7 +252,7 @@ impl Lease {
             home,
             done: 0,
             marks: None,
-            end: End::PassedOn,
+            end: AckKind::PassedOn,
         }
     }
 
@@ -326,15 +326,15 @@ impl Lease {
         self.batch().bytes
     }
 
-    /// Sets the holder id; done by the sender before each send.
-    pub fn hand_to(&self, holder: u64) {
-        self.batch().held_by.store(holder, Ordering::Release);
+    /// Sets the holder; done by the sender before each send.
+    pub fn hand_to(&self, holder: HolderId) {
+        self.batch().held_by.store(holder.0, Ordering::Release);
     }
 
     /// Marks the outcome of the book at `index`.
-    pub fn mark(&mut self, index: usize, verdict: Verdict) {
+    pub fn mark(&mut self, index: usize, verdict: LeaseVerdict) {
         let listed = (self.marks.as_ref()).is_some_and(|marks| !marks.verdicts.is_empty());
-        if !listed && index == self.done && verdict == Verdict::Ack {
+        if !listed && index == self.done && verdict == LeaseVerdict::Ack {
             self.done += 1;
             return;
         }
@@ -350,8 +350,8 @@ impl Lease {
     }
 
     /// Marks the outcome of the book at `index`, whose burn has begun.
-    pub fn mark_burned(&mut self, index: usize, verdict: Verdict) {
-        if verdict != Verdict::Ack {
+    pub fn mark_burned(&mut self, index: usize, verdict: LeaseVerdict) {
+        if verdict != LeaseVerdict::Ack {
             self.marks.get_or_insert_default().begun.push(index);
         }
         self.mark(index, verdict);
@@ -361,7 +361,7 @@ impl Lease {
     pub fn refused_at(&mut self, node: &str) {
         let marks = self.marks.as_mut().map(|marks| &mut marks.verdicts);
         for verdict in marks.into_iter().flatten() {
-            if let Verdict::Refuse(failure) = verdict
+            if let LeaseVerdict::Refuse(failure) = verdict
                 && failure.node().is_none()
             {
                 *failure = failure.clone().at(node);
@@ -370,12 +370,12 @@ impl Lease {
     }
 
     /// The marks as a list, one per book.
-    fn listed(&mut self) -> &mut Vec<Verdict> {
+    fn listed(&mut self) -> &mut Vec<LeaseVerdict> {
         let (len, done) = (self.len(), self.done);
         let verdicts = &mut self.marks.get_or_insert_default().verdicts;
         if verdicts.is_empty() {
-            verdicts.resize(done.min(len), Verdict::Ack);
-            verdicts.resize(len, Verdict::Return);
+            verdicts.resize(done.min(len), LeaseVerdict::Ack);
+            verdicts.resize(len, LeaseVerdict::Return);
         }
         verdicts
     }
@@ -388,10 +388,10 @@ impl Lease {
         self.marks.take().map_or_else(Marks::default, |marks| *marks)
     }
 
-    /// The mark of the book at `index`; [`Verdict::Return`] if unmarked.
-    pub fn marked(&self, index: usize) -> &Verdict {
-        const NONE: &Verdict = &Verdict::Return;
-        const DONE: &Verdict = &Verdict::Ack;
+    /// The mark of the book at `index`; [`LeaseVerdict::Return`] if unmarked.
+    pub fn marked(&self, index: usize) -> &LeaseVerdict {
+        const NONE: &LeaseVerdict = &LeaseVerdict::Return;
+        const DONE: &LeaseVerdict = &LeaseVerdict::Ack;
         let verdicts = self.marks.as_ref().map(|marks| &marks.verdicts);
         match verdicts.and_then(|verdicts| verdicts.get(index)) {
             Some(verdict) => verdict,
@@ -404,7 +404,7 @@ impl Lease {
     /// may be burned.
     #[must_use]
     pub fn begin_burn(&mut self) -> bool {
-        self.end = End::Burned;
+        self.end = AckKind::Burned;
         self.batch().begin(self.generation, &[CARRIED], BURNING)
     }
 
@@ -415,14 +415,14 @@ impl Lease {
 
     /// Wins the right to settle and takes the lease apart; `None` if it was revoked or settled
     /// before.
-    pub(crate) fn unbind(mut self, rest: Verdict) -> Option<Unbound> {
+    pub(crate) fn unbind(mut self, rest: LeaseVerdict) -> Option<Unbound> {
         let Marks { verdicts, begun } = self.take_marks();
         let (batch, end) = self.unbind_whole()?;
         Some(Unbound { batch, verdicts, begun, rest, end })
     }
 
     /// Like `unbind`, for a lease settled as a whole; ignores its marks.
-    pub(crate) fn unbind_whole(mut self) -> Option<(Arc<Batch>, End)> {
+    pub(crate) fn unbind_whole(mut self) -> Option<(Arc<Batch>, AckKind)> {
         let batch = self.batch.take()?;
         let won = batch.begin(self.generation, &[CARRIED, BURNING], SETTLED);
         won.then_some((batch, self.end))
@@ -449,7 +449,7 @@ impl Drop for Lease {
                 batch,
                 verdicts,
                 begun,
-                rest: if all { Verdict::Ack } else { Verdict::Return },
+                rest: if all { LeaseVerdict::Ack } else { LeaseVerdict::Return },
                 end: self.end,
             });
         }

@@ -103,7 +103,7 @@ impl Ids {
 
 /// Final outcome of a book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum BookOutcome {
     /// It was burned.
     Burned,
     /// It became a dead letter.
@@ -129,7 +129,7 @@ impl Ledger {
     }
 
     /// Records the outcome of the books with these ids.
-    pub fn end(&self, fate: Fate, ids: impl IntoIterator<Item = BookId>) {
+    pub fn end(&self, outcome: BookOutcome, ids: impl IntoIterator<Item = BookId>) {
         let (mut first, mut again) = (0, 0);
         for id in ids {
             match self.shard(id.0).insert(id.0 / SHARDS) {
@@ -137,14 +137,14 @@ impl Ledger {
                 false => again += 1,
             }
         }
-        self.count(fate, first, again);
+        self.count(outcome, first, again);
     }
 
     /// Records the outcome of the first `count` books of `ids`.
-    pub fn end_all(&self, fate: Fate, ids: Ids, count: u64) {
+    pub fn end_all(&self, outcome: BookOutcome, ids: Ids, count: u64) {
         // Only then are the ids within a shard consecutive.
         if !SHARDS.is_multiple_of(ids.step) {
-            return self.end(fate, (0..count).map(|at| ids.at(at)));
+            return self.end(outcome, (0..count).map(|at| ids.at(at)));
         }
         let in_turn = SHARDS / ids.step;
         let mut first = 0;
@@ -153,7 +153,7 @@ impl Ledger {
             let here = (count - at).div_ceil(in_turn);
             first += (self.shard(id)).insert_range(id / SHARDS, id / SHARDS + here);
         }
-        self.count(fate, first, count - first);
+        self.count(outcome, first, count - first);
     }
 
     fn shard(&self, id: u64) -> MutexGuard<'_, IdSet> {
@@ -161,11 +161,11 @@ impl Ledger {
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn count(&self, fate: Fate, first: u64, again: u64) {
-        match fate {
-            Fate::Burned => self.burned.add(first),
-            Fate::Dead => _ = self.dead.fetch_add(first, Relaxed),
-            Fate::Dropped => _ = self.dropped.fetch_add(first, Relaxed),
+    fn count(&self, outcome: BookOutcome, first: u64, again: u64) {
+        match outcome {
+            BookOutcome::Burned => self.burned.add(first),
+            BookOutcome::Dead => _ = self.dead.fetch_add(first, Relaxed),
+            BookOutcome::Dropped => _ = self.dropped.fetch_add(first, Relaxed),
         }
         if again > 0 {
             self.duplicates.fetch_add(again, Relaxed);
@@ -307,8 +307,8 @@ mod tests {
             let (at_once, singly) = (Ledger::default(), Ledger::default());
             for (first, step, count) in lots {
                 let ids = Ids { first: BookId(first), step };
-                at_once.end_all(Fate::Burned, ids, count);
-                singly.end(Fate::Burned, (0..count).map(|at| ids.at(at)));
+                at_once.end_all(BookOutcome::Burned, ids, count);
+                singly.end(BookOutcome::Burned, (0..count).map(|at| ids.at(at)));
             }
             prop_assert_eq!(at_once.report(0), singly.report(0));
         }
@@ -344,8 +344,8 @@ mod tests {
         let ledger = Ledger::default();
         let first = ledger.number(3);
         ledger.offer(3);
-        ledger.end(Fate::Burned, [first, BookId(2)]);
-        ledger.end(Fate::Burned, [first]);
+        ledger.end(BookOutcome::Burned, [first, BookId(2)]);
+        ledger.end(BookOutcome::Burned, [first]);
         let report = ledger.report(1);
         assert_eq!((report.burned, report.duplicates, report.lost), (2, 1, 0));
         assert!(!report.balances());

@@ -7,10 +7,10 @@ use super::{Custody, PileKey};
 
 /// Space reserved at a dump for a cartload on its way. Dropping it unused releases the
 /// reservation.
-pub struct Room(Arc<RoomClaim>);
+pub struct Reservation(Arc<ReservationClaim>);
 
 /// A reservation that can be released on behalf of a fenced holder.
-pub(crate) struct RoomClaim {
+pub(crate) struct ReservationClaim {
     store: Arc<Custody>,
     pile: PileKey,
     books: usize,
@@ -19,11 +19,11 @@ pub(crate) struct RoomClaim {
     over: AtomicBool,
 }
 
-impl Room {
+impl Reservation {
     /// Reserves space for `books` of `bytes` in total; `None` if there is none.
-    pub fn keep(store: &Arc<Custody>, pile: PileKey, books: usize, bytes: u64) -> Option<Self> {
+    pub fn make(store: &Arc<Custody>, pile: PileKey, books: usize, bytes: u64) -> Option<Self> {
         store.reserve(pile, books, bytes).then(|| {
-            Self(Arc::new(RoomClaim {
+            Self(Arc::new(ReservationClaim {
                 store: store.clone(),
                 pile,
                 books,
@@ -34,7 +34,7 @@ impl Room {
     }
 
     /// A handle by which the reservation can be released if its holder hangs.
-    pub(crate) fn claim(&self) -> Arc<RoomClaim> {
+    pub(crate) fn claim(&self) -> Arc<ReservationClaim> {
         self.0.clone()
     }
 
@@ -46,7 +46,7 @@ impl Room {
     }
 }
 
-impl RoomClaim {
+impl ReservationClaim {
     /// Releases the reservation, unless it was used or released before.
     pub(crate) fn give_up(&self) {
         if !self.over.swap(true, Ordering::AcqRel) {
@@ -55,7 +55,7 @@ impl RoomClaim {
     }
 }
 
-impl Drop for Room {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.0.give_up();
     }

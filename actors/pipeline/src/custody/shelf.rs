@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::book::Book;
-use crate::custody::lease::{Batch, Note, Notes, Unbound, Verdict};
+use crate::custody::lease::{Batch, LeaseVerdict, Note, Notes, Unbound};
 use crate::custody::ledger::Ids;
-use crate::custody::{Bound, PileKey, Want};
+use crate::custody::{Bound, HolderId, PileKey, Want};
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::failure::Failure;
 
@@ -64,7 +64,7 @@ pub struct Settlement {
 
 /// Books that were stored together and are adjacent: moved as a whole if a cart takes them all.
 #[derive(Debug)]
-struct Run {
+struct BookRun {
     /// Position of the first book.
     first: u64,
     /// Their ids, if equally spaced.
@@ -77,7 +77,7 @@ struct Run {
 
 /// A book that was leased before.
 #[derive(Debug)]
-struct Entry {
+struct ReturnedBook {
     book: Book,
     note: Note,
 }
@@ -88,15 +88,15 @@ pub struct Shelf {
     key: PileKey,
     bound: Bound,
     max_attempts: u32,
-    next_place: u64,
+    next_position: u64,
     next_generation: u64,
     /// Never leased; their positions are consecutive.
-    fresh: VecDeque<Run>,
+    fresh: VecDeque<BookRun>,
     fresh_books: usize,
     /// Returned books by position: they precede fresh books that were stored later.
-    returned: BTreeMap<u64, Entry>,
+    returned: BTreeMap<u64, ReturnedBook>,
     /// Returned books that may not be leased before the time in the key.
-    delayed: BTreeMap<(Time, u64), Entry>,
+    delayed: BTreeMap<(Time, u64), ReturnedBook>,
     ready_bytes: u64,
     reserved: (usize, u64),
     leases: Vec<Option<Arc<Batch>>>,
@@ -115,7 +115,7 @@ impl Shelf {
             key,
             bound,
             max_attempts: max_attempts.max(1),
-            next_place: 0,
+            next_position: 0,
             next_generation: 1,
             fresh: VecDeque::new(),
             fresh_books: 0,
@@ -217,7 +217,7 @@ impl Shelf {
                 break;
             }
             let entry = first.remove();
-            self.returned.insert(entry.note.place, entry);
+            self.returned.insert(entry.note.position, entry);
         }
     }
 
@@ -228,7 +228,7 @@ impl Shelf {
         &mut self,
         want: Want,
         now: Time,
-        holder: u64,
+        holder: HolderId,
         buffer: impl FnOnce() -> Vec<Book>,
     ) -> Option<Arc<Batch>> {
         if !self.delayed.is_empty() {
@@ -245,14 +245,14 @@ impl Shelf {
         };
         self.ready_bytes -= bytes;
         self.leased += load.0.len();
-        let slot = self.vacant.pop().unwrap_or_else(|| {
+        let index = self.vacant.pop().unwrap_or_else(|| {
             self.leases.push(None);
             (self.leases.len() - 1) as u32
         });
         let generation = self.next_generation;
         self.next_generation += 1;
-        let batch = Arc::new(Batch::new(load, bytes, self.key, slot, generation, holder));
-        self.leases[slot as usize] = Some(batch.clone());
+        let batch = Arc::new(Batch::new(load, bytes, self.key, index, generation, holder));
+        self.leases[index as usize] = Some(batch.clone());
         Some(batch)
     }
 
@@ -335,7 +335,7 @@ impl Shelf {
             if !books.is_empty() && !fits {
                 return (books, Notes::Each(notes), bytes);
             }
-            let Entry { book, mut note } = first.remove();
+            let ReturnedBook { book, mut note } = first.remove();
             note.deliveries += 1;
             bytes = bytes.saturating_add(size);
             books.push(book);
@@ -358,8 +358,8 @@ impl Shelf {
     /// Ends a lease and returns its books: moved if no reference is left, otherwise copied.
     fn books_of(&mut self, batch: Arc<Batch>) -> (Vec<Book>, Notes) {
         self.leased -= batch.books.len();
-        self.leases[batch.slot as usize] = None;
-        self.vacant.push(batch.slot);
+        self.leases[batch.index as usize] = None;
+        self.vacant.push(batch.index);
         match Arc::try_unwrap(batch) {
             Ok(batch) => (batch.books, batch.notes),
             Err(shared) => {
@@ -374,11 +374,11 @@ impl Shelf {
 
     fn take_back(&mut self, book: Book, note: Note, due: Option<Time>) {
         self.ready_bytes += book.size();
-        let place = note.place;
-        let entry = Entry { book, note };
+        let position = note.position;
+        let entry = ReturnedBook { book, note };
         match due {
-            Some(due) => self.delayed.insert((due, place), entry),
-            None => self.returned.insert(place, entry),
+            Some(due) => self.delayed.insert((due, position), entry),
+            None => self.returned.insert(position, entry),
         };
     }
 
@@ -388,7 +388,7 @@ impl Shelf {
         let mut done = Settlement::default();
         let (bytes, ids) = (batch.bytes, batch.ids);
         let (books, notes) = self.books_of(batch);
-        if verdicts.is_empty() && rest == Verdict::Ack {
+        if verdicts.is_empty() && rest == LeaseVerdict::Ack {
             done.acked = books;
             done.acked_bytes = bytes;
             done.acked_ids = ids;
@@ -402,24 +402,24 @@ impl Shelf {
             };
             note.begun |= begun.contains(&index);
             match verdicts.next().unwrap_or_else(|| rest.clone()) {
-                Verdict::Ack => {
+                LeaseVerdict::Ack => {
                     done.acked_bytes += book.size();
                     done.acked.push(book);
                 }
-                Verdict::Drop => done.dropped.push(book),
-                Verdict::Return if self.recalling && note.is_untouched() => {
+                LeaseVerdict::Drop => done.dropped.push(book),
+                LeaseVerdict::Return if self.recalling && note.is_untouched() => {
                     done.recalled.push(book);
                 }
-                Verdict::Return => {
+                LeaseVerdict::Return => {
                     done.returned += 1;
                     self.take_back(book, note, None);
                 }
-                Verdict::Apart => {
+                LeaseVerdict::Apart => {
                     note.apart = true;
                     done.returned += 1;
                     self.take_back(book, note, None);
                 }
-                Verdict::Refuse(failure) => {
+                LeaseVerdict::Refuse(failure) => {
                     note.attempts += 1;
                     let dead = failure.is_permanent() || note.attempts >= self.max_attempts;
                     done.charged.push(Charge {
@@ -449,7 +449,7 @@ impl Shelf {
 
     /// Revokes every lease whose holder matches `lost`, without charging attempts; their carts
     /// become stale. Returns how many books came back.
-    pub fn revoke(&mut self, lost: impl Fn(u64) -> bool) -> usize {
+    pub fn revoke(&mut self, lost: impl Fn(HolderId) -> bool) -> usize {
         let held: Vec<Arc<Batch>> =
             self.leases.iter().flatten().filter(|batch| lost(batch.held_by())).cloned().collect();
         let mut returned = 0;

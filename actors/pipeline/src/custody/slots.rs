@@ -9,10 +9,10 @@ use gopherworks_supervision::clock::Time;
 
 /// Slots of one side of a node, shared by all crews that use it; first come, first served.
 pub struct Slots {
-    state: Mutex<State>,
+    state: Mutex<SlotsState>,
 }
 
-struct State {
+struct SlotsState {
     /// When each free slot was released, by its holder's schedule.
     free: Vec<Time>,
     waiting: VecDeque<Weak<dyn SlotUser>>,
@@ -26,7 +26,7 @@ pub trait SlotUser: Send + Sync {
 
 /// The right to use one side of a node for one step. Dropping it releases the slot.
 #[derive(Debug)]
-pub struct Slot {
+pub struct ExclusiveSlot {
     slots: Arc<Slots>,
     /// When it became free; after a release, when it was released, by its holder's schedule.
     at: Time,
@@ -55,7 +55,7 @@ impl SlotClaim {
     }
 }
 
-impl Slot {
+impl ExclusiveSlot {
     /// A handle by which the slot can be released if its holder hangs.
     pub(crate) fn claim(&self) -> SlotClaim {
         SlotClaim { slots: self.slots.clone(), returned: self.returned.clone() }
@@ -76,7 +76,7 @@ impl Slots {
     /// Creates `count` (>= 1) slots.
     pub fn new(count: u32) -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(State {
+            state: Mutex::new(SlotsState {
                 free: vec![Time::ZERO; count.max(1) as usize],
                 waiting: VecDeque::new(),
             }),
@@ -84,12 +84,12 @@ impl Slots {
     }
 
     /// Takes a slot; otherwise registers `user`, which is called when a slot is released.
-    pub fn take<U: SlotUser + 'static>(self: &Arc<Self>, user: &Weak<U>) -> Option<Slot> {
+    pub fn take<U: SlotUser + 'static>(self: &Arc<Self>, user: &Weak<U>) -> Option<ExclusiveSlot> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let earliest = (0..state.free.len()).min_by_key(|at| state.free[*at]);
         if let Some(earliest) = earliest {
             let at = state.free.swap_remove(earliest);
-            return Some(Slot { slots: self.clone(), at, returned: Arc::default() });
+            return Some(ExclusiveSlot { slots: self.clone(), at, returned: Arc::default() });
         }
         let is_known =
             |known: &Weak<dyn SlotUser>| std::ptr::addr_eq(known.as_ptr(), user.as_ptr());
@@ -122,7 +122,7 @@ impl Slots {
     }
 }
 
-impl Drop for Slot {
+impl Drop for ExclusiveSlot {
     fn drop(&mut self) {
         if !self.returned.swap(true, Ordering::AcqRel) {
             self.slots.freed(self.at);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::custody::lease::{Lease, Verdict};
+use crate::custody::lease::{Lease, LeaseVerdict};
 use gopherworks_supervision::clock::Clock;
 use gopherworks_supervision::failure::Failure;
 
@@ -32,7 +32,7 @@ fn put(store: &Custody, count: usize) {
 }
 
 fn lease(store: &Custody, pile: PileKey, books: usize) -> Option<Lease> {
-    store.lease(pile, Want { books, bytes: None }, 7)
+    store.lease(pile, Want { books, bytes: None }, HolderId::NONE)
 }
 
 fn ids(lease: &Lease) -> Vec<u64> {
@@ -68,9 +68,9 @@ fn a_panic_in_the_middle_of_a_cart_acks_charges_and_returns() {
     put(&store, 4);
     let mut cart = lease(&store, A, 4).unwrap();
     assert!(cart.begin_burn());
-    cart.mark_burned(0, Verdict::Ack);
-    cart.mark_burned(1, Verdict::Ack);
-    cart.mark_burned(2, Verdict::Refuse(Failure::transient("boom")));
+    cart.mark_burned(0, LeaseVerdict::Ack);
+    cart.mark_burned(1, LeaseVerdict::Ack);
+    cart.mark_burned(2, LeaseVerdict::Refuse(Failure::transient("boom")));
     drop(cart);
     store.collect(A);
     assert_eq!(drained(&store), (2, 2, 0, 0));
@@ -87,7 +87,7 @@ fn a_book_is_buried_at_its_last_attempt_with_the_reason() {
     put(&store, 1);
     for attempt in 1..=2 {
         let mut cart = lease(&store, A, 1).unwrap();
-        cart.mark(0, Verdict::Refuse(Failure::transient(format!("no {attempt}"))));
+        cart.mark(0, LeaseVerdict::Refuse(Failure::transient(format!("no {attempt}"))));
         store.settle(cart);
     }
     let (dead, forgotten) = store.take_dead();
@@ -103,10 +103,10 @@ fn a_revoked_lease_has_no_effect() {
         let (store, _) = store(None);
         put(&store, 2);
         let mut zombie = lease(&store, A, 2).unwrap();
-        zombie.hand_to(42);
-        assert_eq!(store.revoke(A, &|holder| holder == 41), 0, "not this holder's");
-        assert_eq!(store.revoke(A, &|holder| holder == 42), 2);
-        assert_eq!(store.revoke(A, &|holder| holder == 42), 0, "once");
+        zombie.hand_to(HolderId(42));
+        assert_eq!(store.revoke(A, &|holder| holder == HolderId(41)), 0, "not this holder's");
+        assert_eq!(store.revoke(A, &|holder| holder == HolderId(42)), 2);
+        assert_eq!(store.revoke(A, &|holder| holder == HolderId(42)), 0, "once");
         let live = lease(&store, A, 2).expect("the books are back");
         assert!(!zombie.is_live());
         match act {
@@ -133,8 +133,8 @@ fn a_burn_that_had_begun_is_known_when_its_books_come_back() {
     put(&store, 1);
     let mut hung = lease(&store, A, 1).unwrap();
     assert!(hung.begin_burn());
-    hung.hand_to(9);
-    store.revoke(A, &|holder| holder == 9);
+    hung.hand_to(HolderId(9));
+    store.revoke(A, &|holder| holder == HolderId(9));
     assert!(lease(&store, A, 1).unwrap().note(0).begun);
 }
 
@@ -193,7 +193,7 @@ fn one_book_larger_than_the_cart_goes_alone() {
     let want = Want { books: 10, bytes: Some(4) };
     let mut sizes = Vec::new();
     let mut held = Vec::new();
-    while let Some(cart) = store.lease(A, want, 0) {
+    while let Some(cart) = store.lease(A, want, HolderId::NONE) {
         sizes.push(cart.books().iter().map(Book::size).collect::<Vec<_>>());
         held.push(cart);
     }
@@ -231,7 +231,7 @@ fn two_piles_that_pass_both_ways_from_many_threads_lose_nothing() {
 
 /// An operation on carts and piles.
 #[derive(Debug, Clone)]
-enum Act {
+enum StoreOp {
     Put(usize),
     Lease(bool, usize),
     Pass(usize),
@@ -241,15 +241,15 @@ enum Act {
     Collect,
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn op() -> impl Strategy<Value = StoreOp> {
     prop_oneof![
-        (1usize..4).prop_map(Act::Put),
-        (any::<bool>(), 1usize..4).prop_map(|(b, n)| Act::Lease(b, n)),
-        (0usize..8).prop_map(Act::Pass),
-        (0usize..8, prop::collection::vec(0u8..5, 4)).prop_map(|(at, how)| Act::Burn(at, how)),
-        (0usize..8).prop_map(Act::Drop),
-        (0usize..8).prop_map(Act::Revoke),
-        Just(Act::Collect),
+        (1usize..4).prop_map(StoreOp::Put),
+        (any::<bool>(), 1usize..4).prop_map(|(b, n)| StoreOp::Lease(b, n)),
+        (0usize..8).prop_map(StoreOp::Pass),
+        (0usize..8, prop::collection::vec(0u8..5, 4)).prop_map(|(at, how)| StoreOp::Burn(at, how)),
+        (0usize..8).prop_map(StoreOp::Drop),
+        (0usize..8).prop_map(StoreOp::Revoke),
+        Just(StoreOp::Collect),
     ]
 }
 
@@ -257,39 +257,40 @@ proptest! {
     /// In any order of operations, every book is in one place, ends once, and is leased by at most
     /// one live cart.
     #[test]
-    fn custody_holds_for_any_order_of_acts(acts in prop::collection::vec(act(), 1..60)) {
+    fn custody_holds_for_any_order_of_operations(ops in prop::collection::vec(op(), 1..60)) {
         let (store, _) = store(Some(6));
-        let mut carts: Vec<(u64, Lease)> = Vec::new();
+        let mut carts: Vec<(HolderId, Lease)> = Vec::new();
         let mut burned: BTreeMap<u64, u32> = BTreeMap::new();
         let mut holders = 0;
-        for act in acts {
+        for act in ops {
             match act {
-                Act::Put(count) => put(&store, count),
-                Act::Lease(b, count) => {
+                StoreOp::Put(count) => put(&store, count),
+                StoreOp::Lease(b, count) => {
                     holders += 1;
                     if let Some(cart) = lease(&store, if b { B } else { A }, count) {
-                        cart.hand_to(holders);
-                        carts.push((holders, cart));
+                        let holder = HolderId(holders);
+                        cart.hand_to(holder);
+                        carts.push((holder, cart));
                     }
                 }
-                Act::Pass(at) if at < carts.len() && carts[at].1.pile() == A => {
+                StoreOp::Pass(at) if at < carts.len() && carts[at].1.pile() == A => {
                     let (holder, cart) = carts.remove(at);
                     if let Err(back) = store.pass_on(cart, None, B, None) {
                         carts.push((holder, back.lease));
                     }
                 }
-                Act::Burn(at, how) if at < carts.len() => {
+                StoreOp::Burn(at, how) if at < carts.len() => {
                     let (_, mut cart) = carts.remove(at);
                     if cart.begin_burn() {
                         let all = ids(&cart);
                         for (index, id) in all.iter().enumerate() {
                             let verdict = match how[index % how.len()] {
-                                0 => Verdict::Refuse(Failure::transient("t")),
-                                1 => Verdict::Refuse(Failure::permanent("p")),
-                                2 => Verdict::Apart,
-                                _ => Verdict::Ack,
+                                0 => LeaseVerdict::Refuse(Failure::transient("t")),
+                                1 => LeaseVerdict::Refuse(Failure::permanent("p")),
+                                2 => LeaseVerdict::Apart,
+                                _ => LeaseVerdict::Ack,
                             };
-                            if verdict == Verdict::Ack {
+                            if verdict == LeaseVerdict::Ack {
                                 *burned.entry(*id).or_default() += 1;
                             }
                             cart.mark_burned(index, verdict);
@@ -298,14 +299,14 @@ proptest! {
                         prop_assert!(settled != Settled::Stale);
                     }
                 }
-                Act::Drop(at) if at < carts.len() => drop(carts.remove(at)),
-                Act::Revoke(at) if at < carts.len() => {
+                StoreOp::Drop(at) if at < carts.len() => drop(carts.remove(at)),
+                StoreOp::Revoke(at) if at < carts.len() => {
                     let lost = carts[at].0;
                     for pile in [A, B] {
                         store.revoke(pile, &|holder| holder == lost);
                     }
                 }
-                Act::Collect => {
+                StoreOp::Collect => {
                     store.collect(A);
                     store.collect(B);
                 }
@@ -337,7 +338,7 @@ fn a_book_that_rests_is_not_leased_before_its_time() {
     put(&store, 1);
     let mut cart = lease(&store, A, 1).unwrap();
     let rest = Duration::from_secs(3600);
-    cart.mark(0, Verdict::Refuse(Failure::transient("tired").after(rest)));
+    cart.mark(0, LeaseVerdict::Refuse(Failure::transient("tired").after(rest)));
     store.settle(cart);
     assert!(lease(&store, A, 1).is_none());
     let counts = store.counts(A);

@@ -8,12 +8,12 @@ use crate::custody::Numbered;
 /// Books for one pile, in runs as they were read: a run for which the pile has space is moved as a
 /// whole.
 #[derive(Debug, Default)]
-pub(super) struct Lane {
+pub(super) struct Outbox {
     runs: VecDeque<Numbered>,
     pub(super) books: usize,
 }
 
-impl Lane {
+impl Outbox {
     pub(super) fn push(&mut self, run: Numbered) {
         if !run.is_empty() {
             self.books += run.len();
@@ -41,18 +41,18 @@ impl Lane {
     }
 }
 
-/// Deals books in turn: the n-th of all goes to lane n mod `lanes`. `next` is the lane of the
-/// first.
-pub(super) fn dealt(books: Vec<Book>, lanes: usize, next: &mut usize) -> Vec<Vec<Book>> {
-    if lanes == 1 {
+/// Deals books in turn: the n-th of all goes to outbox n mod `outboxes`. `next` is the outbox of
+/// the first.
+pub(super) fn dealt(books: Vec<Book>, outboxes: usize, next: &mut usize) -> Vec<Vec<Book>> {
+    if outboxes == 1 {
         return vec![books];
     }
-    let each = books.len().div_ceil(lanes);
-    let mut runs: Vec<Vec<Book>> = (0..lanes).map(|_| Vec::with_capacity(each)).collect();
+    let each = books.len().div_ceil(outboxes);
+    let mut runs: Vec<Vec<Book>> = (0..outboxes).map(|_| Vec::with_capacity(each)).collect();
     for book in books {
         runs[*next].push(book);
         *next += 1;
-        if *next == lanes {
+        if *next == outboxes {
             *next = 0;
         }
     }
@@ -191,38 +191,38 @@ mod tests {
             prop_assert!(rows.blocks.len() as u64 <= (most - least) / Rows::BLOCK + 2);
         }
 
-        /// No book is lost, duplicated or out of order, however a lane is emptied.
+        /// No book is lost, duplicated or out of order, however an outbox is emptied.
         #[test]
-        fn lanes_keep_what_they_are_dealt(
-            lanes in 1usize..4,
+        fn outboxes_keep_what_they_are_dealt(
+            outboxes in 1usize..4,
             runs in prop::collection::vec(0usize..50, 0..10),
             most in 1usize..70,
         ) {
             let (mut next, mut id) = (0, 0);
-            let mut all: Vec<Lane> = (0..lanes).map(|_| Lane::default()).collect();
+            let mut all: Vec<Outbox> = (0..outboxes).map(|_| Outbox::default()).collect();
             for count in runs {
                 let mut some = books(count);
                 some.iter_mut().for_each(|book| {
                     id += 1;
                     book.id.0 = id;
                 });
-                for (lane, run) in all.iter_mut().zip(dealt(some, lanes, &mut next)) {
-                    lane.push(Numbered::of(run));
+                for (outbox, run) in all.iter_mut().zip(dealt(some, outboxes, &mut next)) {
+                    outbox.push(Numbered::of(run));
                 }
             }
             let mut at = 0;
-            for (number, lane) in all.iter_mut().enumerate() {
+            for (number, outbox) in all.iter_mut().enumerate() {
                 let mut want = number as u64 + 1;
-                while lane.books > 0 {
-                    let run = lane.pop(most);
+                while outbox.books > 0 {
+                    let run = outbox.pop(most);
                     prop_assert!(!run.is_empty() && run.len() <= most);
                     for book in run.books() {
                         prop_assert_eq!(book.id.0, want);
-                        want += lanes as u64;
+                        want += outboxes as u64;
                         at += 1;
                     }
                 }
-                prop_assert!(lane.pop(most).is_empty());
+                prop_assert!(outbox.pop(most).is_empty());
             }
             prop_assert_eq!(at, id);
         }

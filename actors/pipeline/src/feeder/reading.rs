@@ -6,11 +6,11 @@ use std::sync::{OnceLock, PoisonError, TryLockError, Weak};
 use smallvec::SmallVec;
 
 use super::outbox::{Numbers, dealt};
-use super::{BATCH, Failed, FeederCore, Here, LEAST_RUN, LOOKS, Reader};
+use super::{BATCH, Failed, FeederCore, InlineRead, LEAST_RUN, LOOKS, Reader};
 use crate::book::Book;
+use crate::context::PipelineContext;
 use crate::custody::{Custody, Numbered};
 use crate::reasons::Then;
-use crate::works::Works;
 use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::fault::{Deed, Point};
@@ -18,19 +18,24 @@ use gopherworks_supervision::fault::{Deed, Point};
 /// Ids that a copy's reader reserves at once, since all reserve them under one lock.
 const AHEAD: usize = 4 * BATCH;
 
-/// Books read, by lane.
+/// Books read, by outbox.
 type Runs = SmallVec<[Numbered; 1]>;
 
 impl FeederCore {
     /// Reads on the caller's thread, unless another thread is reading or the actor has to handle a
     /// failure.
-    pub(super) fn read_here(&self, share: usize, missing: usize, works: &Works) -> Here {
+    pub(super) fn read_here(
+        &self,
+        share: usize,
+        missing: usize,
+        context: &PipelineContext,
+    ) -> InlineRead {
         let (mut looks, at) = (0, self.reader_of(share));
         let mut reader = loop {
             match self.readers[at].0.try_lock() {
                 Ok(reader) => break reader,
                 Err(TryLockError::Poisoned(reader)) => break reader.into_inner(),
-                Err(TryLockError::WouldBlock) if looks == LOOKS => return Here::Busy,
+                Err(TryLockError::WouldBlock) if looks == LOOKS => return InlineRead::Busy,
                 Err(TryLockError::WouldBlock) => {
                     looks += 1;
                     std::hint::spin_loop();
@@ -38,17 +43,17 @@ impl FeederCore {
             }
         };
         // The thread that read meanwhile has read for all.
-        if looks > 0 && self.lane(share).books > 0 {
-            return Here::Came;
+        if looks > 0 && self.outbox(share).books > 0 {
+            return InlineRead::Came;
         }
         if self.failed.load(Ordering::Acquire) {
-            return Here::Busy;
+            return InlineRead::Busy;
         }
         if reader.source.is_none() {
             // This part has ended, while others read on.
-            return Here::Busy;
+            return InlineRead::Busy;
         }
-        let read = self.read(&mut reader, at, missing, Some(works));
+        let read = self.read(&mut reader, at, missing, Some(context));
         drop(reader);
         match read {
             Ok(count) => {
@@ -56,15 +61,15 @@ impl FeederCore {
                     self.ring_waiting();
                 }
                 match count {
-                    0 => Here::Nothing,
-                    _ => Here::Came,
+                    0 => InlineRead::Nothing,
+                    _ => InlineRead::Came,
                 }
             }
             Err(failure) => {
                 // The actor has to fail with it; no thread reads until it has restarted.
                 self.failed.store(true, Ordering::Release);
                 let _ = self.port.send(Failed(failure));
-                Here::Busy
+                InlineRead::Busy
             }
         }
     }
@@ -80,15 +85,15 @@ impl FeederCore {
         }
     }
 
-    /// Reads up to a batch, and returns how many books were read; they are in the lanes when this
-    /// returns, even if the actor died meanwhile. The part of `missing` that makes no whole run is
-    /// read first, so that later loads are whole runs and need not be copied.
+    /// Reads up to a batch, and returns how many books were read; they are in the outboxes when
+    /// this returns, even if the actor died meanwhile. The part of `missing` that makes no whole
+    /// run is read first, so that later loads are whole runs and need not be copied.
     fn read(
         &self,
         reader: &mut Reader,
         at: usize,
         missing: usize,
-        works: Option<&Works>,
+        context: Option<&PipelineContext>,
     ) -> Result<usize, Failure> {
         let want = match self.run.get().filter(|_| !self.blocks) {
             Some(run) if self.is_split() => *run,
@@ -108,7 +113,7 @@ impl FeederCore {
         };
         let mut count = 0;
         while count + next <= BATCH {
-            let some = self.read_once(reader, at, next, works)?;
+            let some = self.read_once(reader, at, next, context)?;
             count += some;
             if some < next {
                 break;
@@ -119,14 +124,14 @@ impl FeederCore {
     }
 
     pub(super) fn read_locked(&self) -> Result<usize, Failure> {
-        let works = self.works.get().and_then(Weak::upgrade);
+        let context = self.context.get().and_then(Weak::upgrade);
         let mut count = 0;
         for (at, reader) in self.readers.iter().enumerate() {
             if self.is_split() && !self.is_hungry(at) {
                 continue;
             }
             let mut reader = reader.0.lock().unwrap_or_else(PoisonError::into_inner);
-            count += self.read(&mut reader, at, 0, works.as_deref())?;
+            count += self.read(&mut reader, at, 0, context.as_deref())?;
         }
         Ok(count)
     }
@@ -155,7 +160,7 @@ impl FeederCore {
         reader: &mut Reader,
         at: usize,
         want: usize,
-        works: Option<&Works>,
+        context: Option<&PipelineContext>,
     ) -> Result<usize, Failure> {
         if self.has_ended() {
             reader.source = None;
@@ -165,7 +170,7 @@ impl FeederCore {
             return Ok(0);
         };
         let read = guarded(|| {
-            let fault = works.and_then(|works| works.fault(&self.name, Point::Read, None));
+            let fault = context.and_then(|context| context.fault(&self.name, Point::Read, None));
             match fault {
                 Some(Deed::Error(failure)) => Err(failure),
                 _ => source.next(want),
@@ -175,23 +180,24 @@ impl FeederCore {
             Ok(Ok(Some(books))) => {
                 let count = books.len();
                 // Numbered before they are dealt, so that dealing does not affect ids.
-                let books = match works {
-                    Some(works) => self.number(books, at, &mut reader.numbers, &works.store),
+                let books = match context {
+                    Some(context) => self.number(books, at, &mut reader.numbers, &context.store),
                     None => Numbered::of(books),
                 };
-                let (lanes, runs) = match self.is_split() {
+                let (outboxes, runs) = match self.is_split() {
                     true => (at..at + 1, Runs::from_buf([books])),
                     false if self.piles.len() == 1 => (0..1, Runs::from_buf([books])),
                     false => {
                         let (books, ..) = books.into_parts();
                         let runs = dealt(books, self.piles.len(), &mut reader.next);
                         let runs = runs.into_iter().map(Numbered::of);
-                        (0..self.lanes.len(), runs.collect())
+                        (0..self.outboxes.len(), runs.collect())
                     }
                 };
-                let mut lanes: SmallVec<[_; 1]> = lanes.map(|lane| self.lane(lane)).collect();
+                let mut outboxes: SmallVec<[_; 1]> =
+                    outboxes.map(|outbox| self.outbox(outbox)).collect();
                 if self.has_ended() {
-                    drop(lanes);
+                    drop(outboxes);
                     if !self.regains {
                         // No loss: they were never offered, and the run does not end well anyway.
                         log::info!(
@@ -201,8 +207,8 @@ impl FeederCore {
                     }
                     return Ok(0);
                 }
-                for (lane, run) in lanes.iter_mut().zip(runs) {
-                    lane.push(run);
+                for (outbox, run) in outboxes.iter_mut().zip(runs) {
+                    outbox.push(run);
                 }
                 Ok(count)
             }
@@ -218,26 +224,26 @@ impl FeederCore {
             Ok(Err(failure)) if failure.is_permanent() => {
                 reader.source = None;
                 self.ended.store(true, Ordering::Release);
-                if let Some(works) = self.works.get().and_then(Weak::upgrade) {
-                    works.fail(format!("{}: {failure}", self.name));
+                if let Some(context) = self.context.get().and_then(Weak::upgrade) {
+                    context.fail(format!("{}: {failure}", self.name));
                 }
                 Ok(0)
             }
-            Ok(Err(failure)) => Err(self.noted(failure, works)),
+            Ok(Err(failure)) => Err(self.noted(failure, context)),
             Err(panic) => {
                 let failure = Failure::transient(format!("panicked: {panic}"));
-                Err(self.noted(failure, works))
+                Err(self.noted(failure, context))
             }
         }
     }
 
     /// Adds a failed read that will be repeated to the reasons. The reader does it, since the actor
     /// may be dead by now.
-    fn noted(&self, failure: Failure, works: Option<&Works>) -> Failure {
-        if let Some(works) = works {
-            let now = works.clock.now();
+    fn noted(&self, failure: Failure, context: Option<&PipelineContext>) -> Failure {
+        if let Some(context) = context {
+            let now = context.clock.now();
             let reason = failure.reason();
-            (works.reasons).note(&self.name, "a read", reason, Then::Again, now);
+            (context.reasons).note(&self.name, "a read", reason, Then::Again, now);
         }
         failure
     }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::{Fire, IncineratorCore};
 use crate::book::Book;
 use crate::crew::cart::Cart;
-use crate::custody::lease::{Lease, Verdict};
+use crate::custody::lease::{Lease, LeaseVerdict};
 use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::failure::Failure;
@@ -37,7 +37,7 @@ impl IncineratorCore {
             }
         };
         let mut condition = None;
-        let plain = is_plain(&cart) && self.works.faults().is_none();
+        let plain = is_plain(&cart) && self.context.faults().is_none();
         let mut struck = Vec::new();
         let together = if self.one_by_one.load(Ordering::Relaxed) || is_apart(&cart) {
             Ok(None)
@@ -51,7 +51,7 @@ impl IncineratorCore {
                 if books.is_empty() {
                     return None;
                 }
-                if self.works.faults().is_some() {
+                if self.context.faults().is_some() {
                     for (index, book) in books.iter().enumerate() {
                         struck.extend(self.fault(book).map(|failure| (index, failure)));
                     }
@@ -66,7 +66,7 @@ impl IncineratorCore {
                 // The failing book is not known: no attempt is charged, and each book is burned
                 // alone next time.
                 each_left(&mut cart, |lease, index| {
-                    lease.mark_burned(index, Verdict::Apart);
+                    lease.mark_burned(index, LeaseVerdict::Apart);
                 });
                 return Err(text);
             }
@@ -81,7 +81,7 @@ impl IncineratorCore {
                     Some(result) => self.mark(lease, index, result, &mut condition),
                     // Outcome unknown: no attempt is charged, and the book is burned alone next
                     // time.
-                    None => lease.mark_burned(index, Verdict::Apart),
+                    None => lease.mark_burned(index, LeaseVerdict::Apart),
                 });
             }
             Ok(None) => {
@@ -112,7 +112,7 @@ impl IncineratorCore {
         let Some(lease) = &mut cart.body_mut().lease else {
             return Ok(());
         };
-        if self.works.is_halting() {
+        if self.context.is_halting() {
             return Err(None);
         }
         let mut done = 0;
@@ -129,7 +129,7 @@ impl IncineratorCore {
             }
             Err(text) => {
                 let failure = Failure::transient(format!("panicked: {text}"));
-                lease.mark_burned(done, Verdict::Refuse(failure));
+                lease.mark_burned(done, LeaseVerdict::Refuse(failure));
                 Err(Some(text))
             }
         }
@@ -151,16 +151,16 @@ impl IncineratorCore {
             let Some(book) = cart.book(index) else {
                 continue;
             };
-            if self.works.is_halting() {
+            if self.context.is_halting() {
                 return Err(None);
             }
             // Books with an earlier attempt are finished here: only untried ones go back to the
             // source on a drain.
             if let Some(lease) = &cart.body().lease
-                && self.works.takes_back(lease, index)
+                && self.context.takes_back(lease, index)
             {
                 if let Some(lease) = &mut cart.body_mut().lease {
-                    lease.mark(index, Verdict::Return);
+                    lease.mark(index, LeaseVerdict::Return);
                 }
                 continue;
             }
@@ -174,7 +174,7 @@ impl IncineratorCore {
                 Ok(result) => self.mark(lease, index, result, condition),
                 Err(text) => {
                     let failure = Failure::transient(format!("panicked: {text}"));
-                    lease.mark_burned(index, Verdict::Refuse(failure));
+                    lease.mark_burned(index, LeaseVerdict::Refuse(failure));
                     return Err(Some(text));
                 }
             }
@@ -183,7 +183,7 @@ impl IncineratorCore {
     }
 
     fn fault(&self, book: &Book) -> Option<Failure> {
-        match self.works.fault(&self.name, Point::Burn, Some(book.id.0)) {
+        match self.context.fault(&self.name, Point::Burn, Some(book.id.0)) {
             Some(Deed::Error(failure)) => Some(failure),
             _ => None,
         }
@@ -199,14 +199,14 @@ impl IncineratorCore {
         condition: &mut Option<Failure>,
     ) {
         match result {
-            Ok(()) => lease.mark_burned(index, Verdict::Ack),
+            Ok(()) => lease.mark_burned(index, LeaseVerdict::Ack),
             // Failures caused by stopping the run are not the book's fault.
-            Err(_) if self.works.is_halting() => lease.mark_burned(index, Verdict::Return),
+            Err(_) if self.context.is_halting() => lease.mark_burned(index, LeaseVerdict::Return),
             Err(failure) if failure.is_of_sink() => {
-                lease.mark(index, Verdict::Return);
+                lease.mark(index, LeaseVerdict::Return);
                 condition.get_or_insert(failure);
             }
-            Err(failure) => lease.mark_burned(index, Verdict::Refuse(failure)),
+            Err(failure) => lease.mark_burned(index, LeaseVerdict::Refuse(failure)),
         }
     }
 }

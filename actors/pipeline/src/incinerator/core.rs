@@ -5,20 +5,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::turns::Turns;
+use super::burn_queue::BurnQueue;
 use super::{Fire, Incinerator, MakeBurn, Panicked};
 use crate::asking::Asking;
 use crate::book::{Book, BookId};
 use crate::burn::Burn;
+use crate::context::PipelineContext;
 use crate::crew::cart::Cart;
-use crate::crew::yard::holder;
-use crate::custody::Settled;
-use crate::custody::lease::{Lease, Verdict};
+use crate::custody::lease::{Lease, LeaseVerdict};
+use crate::custody::{HolderId, Settled};
 use crate::pause::Pause;
 use crate::pile::{Deliver, Look, PileCore};
 use crate::stats::NodeStats;
 use crate::trace::Act;
-use crate::works::Works;
 use gopherworks_supervision::__private::{Latch, guarded, threads};
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::failure::Failure;
@@ -35,15 +34,15 @@ pub struct IncineratorCore {
     pub port: Port<Incinerator>,
     /// Counters of books burned and carts settled.
     pub stats: NodeStats,
-    pub(super) works: Arc<Works>,
+    pub(super) context: Arc<PipelineContext>,
     pub(super) make: MakeBurn,
     /// Piles that crews empty into it.
     upstream: Vec<Arc<PileCore>>,
     pub(super) waiting: Mutex<VecDeque<Cart>>,
     /// Carts burning in the thread pool, and those queued for it.
-    pub(super) turns: Arc<Turns>,
+    pub(super) burn_queue: Arc<BurnQueue>,
     /// Set while a wake-up is pending; cleared when the actor looks.
-    pub(super) told: Latch,
+    pub(super) wake_pending: Latch,
     /// The burn, and the epoch of its incarnation.
     pub(super) fire: Mutex<Option<(Fire, u64)>>,
     /// The thread on which carts are burned inline; 0 if there is none.
@@ -69,7 +68,7 @@ impl IncineratorCore {
     /// Creates an incinerator fed from `upstream`. `first` is its first burn, made by the caller
     /// so that errors appear before the start.
     pub fn new(
-        works: &Arc<Works>,
+        context: &Arc<PipelineContext>,
         name: impl Into<String>,
         node: u32,
         upstream: Vec<Arc<PileCore>>,
@@ -83,12 +82,12 @@ impl IncineratorCore {
             node,
             port: Port::new(),
             stats: NodeStats::default(),
-            works: works.clone(),
+            context: context.clone(),
             make,
             upstream,
             waiting: Mutex::default(),
-            turns: Arc::default(),
-            told: Latch::new(),
+            burn_queue: Arc::default(),
+            wake_pending: Latch::new(),
             fire: Mutex::new(Some((Arc::new(Guarded::new(first)), 0))),
             thread: AtomicU64::new(0),
             one_by_one: AtomicBool::new(false),
@@ -114,8 +113,8 @@ impl IncineratorCore {
         if self.is_at_hand() && !self.pause.is_on() {
             return self.burn_here(cart, timed);
         }
-        let way = (self.name.as_str(), Point::Deliver);
-        self.works.pass(way, cart, self, Self::deliver_now);
+        let site = (self.name.as_str(), Point::Deliver);
+        self.context.pass(site, cart, self, Self::deliver_now);
         None
     }
 
@@ -126,7 +125,7 @@ impl IncineratorCore {
 
     /// Reports untimed burns, estimated to have taken `span` in all; the last one has just ended.
     pub(crate) fn burned_untimed(&self, span: Duration) {
-        self.works.note_burn(self.works.clock.now());
+        self.context.note_burn(self.context.clock.now());
         self.stats.busy_for(span);
     }
 
@@ -136,7 +135,7 @@ impl IncineratorCore {
             self.deliver_now(cart);
             return None;
         };
-        let began = timed.then(|| self.works.clock.now());
+        let began = timed.then(|| self.context.clock.now());
         match self.burn(cart, &fire, began, self.pause.round()) {
             Ok((cart, now)) => {
                 let took = began.zip(now).map(|(began, now)| now - began);
@@ -155,15 +154,15 @@ impl IncineratorCore {
     }
 
     fn deliver_now(&self, cart: Cart) {
-        let cart = if self.told.close() {
+        let cart = if self.wake_pending.close() {
             let sent = self.port.send_with(|epoch| {
-                cart.hand_to(holder(self.node, epoch));
+                cart.hand_to(HolderId::new(self.node, epoch));
                 Deliver(cart)
             });
             match sent {
                 Ok(()) => return,
                 Err(unsent) => {
-                    self.told.open();
+                    self.wake_pending.open();
                     self.stats.waited();
                     unsent.into_inner().0
                 }
@@ -176,16 +175,16 @@ impl IncineratorCore {
 
     /// Parks a cart and wakes the actor.
     pub(super) fn park(&self, cart: Cart) {
-        cart.hand_to(0);
+        cart.hand_to(HolderId::NONE);
         lock(&self.waiting).push_back(cart);
         self.ring();
     }
 
     /// Wakes the actor, unless a wake-up is pending.
     fn ring(&self) {
-        if self.told.close() && self.port.send(Look).is_err() {
+        if self.wake_pending.close() && self.port.send(Look).is_err() {
             // The next incarnation looks when it starts.
-            self.told.open();
+            self.wake_pending.open();
         }
     }
 
@@ -195,7 +194,7 @@ impl IncineratorCore {
         if condition.is_none() && !self.pause.is_on() {
             return;
         }
-        if (self.pause).weigh(&self.works, round, condition, || self.kept_waiting()) {
+        if (self.pause).weigh(&self.context, round, condition, || self.kept_waiting()) {
             self.ring();
         }
     }
@@ -204,7 +203,7 @@ impl IncineratorCore {
     pub(super) fn give_back(&self) {
         let goes = |cart: &Cart| {
             let lease = cart.body().lease.as_ref();
-            lease.is_some_and(|lease| self.works.takes_all_back(lease))
+            lease.is_some_and(|lease| self.context.takes_all_back(lease))
         };
         let mut waiting = lock(&self.waiting);
         let all = std::mem::take(&mut *waiting);
@@ -256,7 +255,7 @@ impl IncineratorCore {
     pub fn evict(&self) {
         let waiting = std::mem::take(&mut *lock(&self.waiting));
         drop(waiting);
-        self.turns.clear();
+        self.burn_queue.clear();
     }
 
     /// Finishes the burn at the end of a run. Blocks as long as the burn does, so it must not be
@@ -293,7 +292,7 @@ impl IncineratorCore {
             _ => 0,
         };
         if again > 0 {
-            self.works.store.reburning(again as u64);
+            self.context.store.reburning(again as u64);
         }
         Ok(cart)
     }
@@ -318,12 +317,12 @@ impl IncineratorCore {
         began: Option<Time>,
         not_before: bool,
     ) -> (Option<Cart>, Option<Time>) {
-        let any = |lease: &Lease| (0..lease.len()).any(|at| *lease.marked(at) == Verdict::Ack);
+        let any = |lease: &Lease| (0..lease.len()).any(|at| *lease.marked(at) == LeaseVerdict::Ack);
         let idle = self.pause.is_on() && !cart.body().lease.as_ref().is_some_and(any);
         let now = began.map(|began| {
-            let now = self.works.clock.now();
+            let now = self.context.clock.now();
             if !idle {
-                self.works.note_burn(now);
+                self.context.note_burn(now);
             }
             self.stats.busy_for(now - began);
             now
@@ -335,34 +334,34 @@ impl IncineratorCore {
     }
 
     pub(super) fn tell_receipts(&self, cart: &Cart) {
-        if self.works.receipts.is_empty() {
+        if self.context.receipts.is_empty() {
             return;
         }
         let Some(lease) = &cart.body().lease else {
             return;
         };
         let burned: Vec<&Book> = (0..cart.len())
-            .filter(|index| *lease.marked(*index) == Verdict::Ack)
+            .filter(|index| *lease.marked(*index) == LeaseVerdict::Ack)
             .filter_map(|index| cart.book(index))
             .collect();
         self.tell(&burned);
     }
 
     pub(super) fn tell(&self, burned: &[&Book]) {
-        for receipts in &self.works.receipts {
-            let told = guarded(|| receipts.burned(burned));
-            if let Err(text) = told.map_err(Failure::transient).and_then(|told| told) {
+        for receipts in &self.context.receipts {
+            let noted = guarded(|| receipts.burned(burned));
+            if let Err(text) = noted.map_err(Failure::transient).and_then(|noted| noted) {
                 log::warn!("{}: what was burned could not be noted: {text}", self.name);
             }
         }
     }
 
     pub(super) fn trace(&self, cart: &Cart) {
-        if let Some(lease) = (cart.body().lease.as_ref()).filter(|_| self.works.is_traced()) {
-            let burned = (0..cart.len()).filter(|index| *lease.marked(*index) == Verdict::Ack);
+        if let Some(lease) = (cart.body().lease.as_ref()).filter(|_| self.context.is_traced()) {
+            let burned = (0..cart.len()).filter(|index| *lease.marked(*index) == LeaseVerdict::Ack);
             let books: Vec<BookId> = burned.map(|index| cart.books()[index].id).collect();
             let (cart, books) = (cart.name(), &books);
-            self.works.record(&self.name, &Act::Burn { cart, books });
+            self.context.record(&self.name, &Act::Burn { cart, books });
         }
     }
 
@@ -371,8 +370,8 @@ impl IncineratorCore {
         let (mut lease, _) = cart.unload()?;
         lease.refused_at(&self.name);
         let from = lease.pile();
-        let home = &self.works.store;
-        let again = self.works.message_fault(&self.name, Point::Settle, None);
+        let home = &self.context.store;
+        let again = self.context.message_fault(&self.name, Point::Settle, None);
         let twin = again.is_some_and(|deed| deed == Deed::Duplicate).then(|| lease.twin());
         let settled = home.settle(lease);
         if let Some(twin) = twin {

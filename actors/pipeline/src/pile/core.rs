@@ -10,13 +10,13 @@ use tokio::sync::Notify;
 
 use super::{Look, Pile};
 use crate::book::Book;
+use crate::context::PipelineContext;
 use crate::crew::cart::Cart;
-use crate::custody::fates::Awaited;
-use crate::custody::{Counts, Full, PileKey};
+use crate::custody::outcomes::Awaited;
+use crate::custody::{PileCounts, PileKey, StoreFull};
 use crate::feeder::{Fed, FeederCore};
 use crate::stats::NodeStats;
 use crate::trace::Act;
-use crate::works::Works;
 use gopherworks_supervision::__private::Latch;
 use gopherworks_supervision::Port;
 use gopherworks_supervision::fault::{Deed, Point};
@@ -58,7 +58,7 @@ impl OfferError {
 }
 
 #[derive(Default)]
-pub(super) struct Gate {
+pub(super) struct PileGate {
     pub(super) takers: VecDeque<Cart>,
     pub(super) givers: VecDeque<Cart>,
     pub(super) sealed: bool,
@@ -82,24 +82,24 @@ pub struct PileCore {
     pub port: Port<Pile>,
     /// Counters of books and carts that left the pile.
     pub stats: NodeStats,
-    pub(crate) works: Arc<Works>,
+    pub(crate) context: Arc<PipelineContext>,
     /// Its source, and the pile's share of the source's books.
     pub(super) feeder: Option<(Arc<FeederCore>, usize)>,
     /// Piles that crews empty into this one.
     pub(super) upstream: Vec<Arc<PileCore>>,
     /// Piles to wake when this one closes.
     pub(super) downstream: OnceLock<Vec<Weak<PileCore>>>,
-    gate: Mutex<Gate>,
+    gate: Mutex<PileGate>,
     pub(super) closed: AtomicBool,
     /// Carts are served on the caller's thread: the store answers synchronously and no faults are
     /// configured. Set on first use.
     pub(super) direct: OnceLock<bool>,
     /// Set while a wake-up is pending; cleared when the actor looks.
-    pub(super) told: Latch,
+    pub(super) wake_pending: Latch,
     /// Notified when space may have become available.
     pub(super) room: Notify,
     /// Serialises waiting offers, first come, first served.
-    turn: tokio::sync::Mutex<()>,
+    offer_order: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for PileCore {
@@ -138,7 +138,7 @@ pub struct PileParts {
 
 impl PileCore {
     /// Creates a pile in the pipeline's store.
-    pub fn new(works: &Arc<Works>, parts: PileParts) -> Arc<Self> {
+    pub fn new(context: &Arc<PipelineContext>, parts: PileParts) -> Arc<Self> {
         let core = Arc::new(Self {
             name: parts.name,
             key: parts.key,
@@ -148,16 +148,16 @@ impl PileCore {
             capacity_bytes: parts.capacity_bytes,
             port: parts.port,
             stats: NodeStats::default(),
-            works: works.clone(),
+            context: context.clone(),
             feeder: parts.feeder,
             upstream: parts.upstream,
             downstream: OnceLock::new(),
-            gate: Mutex::new(Gate { sealed: parts.sealed, ..Gate::default() }),
+            gate: Mutex::new(PileGate { sealed: parts.sealed, ..PileGate::default() }),
             closed: AtomicBool::new(false),
             direct: OnceLock::new(),
-            told: Latch::new(),
+            wake_pending: Latch::new(),
             room: Notify::new(),
-            turn: tokio::sync::Mutex::new(()),
+            offer_order: tokio::sync::Mutex::new(()),
         });
         if let Some((feeder, share)) = &core.feeder {
             let pile: Weak<Self> = Arc::downgrade(&core);
@@ -171,18 +171,18 @@ impl PileCore {
         let _ = self.downstream.set(downstream);
     }
 
-    pub(super) fn gate(&self) -> MutexGuard<'_, Gate> {
+    pub(super) fn gate(&self) -> MutexGuard<'_, PileGate> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// True while an injected fault makes the pile appear full.
     pub(super) fn is_full(&self) -> bool {
-        (self.works.faults()).is_some_and(|faults| faults.is_full(&self.name))
+        (self.context.faults()).is_some_and(|faults| faults.is_full(&self.name))
     }
 
     /// How many books it holds, by state.
-    pub fn counts(&self) -> Counts {
-        self.works.store.counts(self.key)
+    pub fn counts(&self) -> PileCounts {
+        self.context.store.counts(self.key)
     }
 
     /// True once no further books can arrive and none are left.
@@ -204,14 +204,14 @@ impl PileCore {
     /// Wakes the actor, unless a wake-up is pending. Lost if the actor is dead; the next
     /// incarnation looks when it starts.
     pub fn ring(&self) {
-        if !self.told.close() {
+        if !self.wake_pending.close() {
             return;
         }
-        if let Some(Deed::Duplicate) = self.works.message_fault(&self.name, Point::Look, None) {
+        if let Some(Deed::Duplicate) = self.context.message_fault(&self.name, Point::Look, None) {
             let _ = self.port.send(Look);
         }
         if self.port.send(Look).is_err() {
-            self.told.open();
+            self.wake_pending.open();
         }
     }
 
@@ -233,7 +233,7 @@ impl PileCore {
     /// # Errors
     /// [`OfferError`], with the books: none was accepted.
     pub fn try_offer(&self, books: Vec<Book>) -> Result<(), OfferError> {
-        self.offered(books, |books| self.works.store.put(self.key, books))
+        self.offered(books, |books| self.context.store.put(self.key, books))
     }
 
     /// Like `try_offer`, but returns one future per book, in order, resolving to its outcome.
@@ -241,13 +241,13 @@ impl PileCore {
     /// # Errors
     /// Like [`PileCore::try_offer`].
     pub fn try_offer_watched(&self, books: Vec<Book>) -> Result<Vec<Awaited>, OfferError> {
-        self.offered(books, |books| self.works.store.put_watched(self.key, books))
+        self.offered(books, |books| self.context.store.put_watched(self.key, books))
     }
 
     fn offered<T: Default>(
         &self,
         books: Vec<Book>,
-        put: impl FnOnce(Vec<Book>) -> Result<T, Full<Vec<Book>>>,
+        put: impl FnOnce(Vec<Book>) -> Result<T, StoreFull<Vec<Book>>>,
     ) -> Result<T, OfferError> {
         if books.is_empty() {
             return Ok(T::default());
@@ -268,11 +268,11 @@ impl PileCore {
         };
         match put {
             Ok(done) => {
-                self.works.record(&self.name, &Act::Offer { books: count });
+                self.context.record(&self.name, &Act::Offer { books: count });
                 self.ring();
                 Ok(done)
             }
-            Err(Full(books)) => Err(OfferError::Full(books)),
+            Err(StoreFull(books)) => Err(OfferError::Full(books)),
         }
     }
 
@@ -298,7 +298,7 @@ impl PileCore {
         mut books: Vec<Book>,
         offer: impl Fn(Vec<Book>) -> Result<T, OfferError>,
     ) -> Result<T, OfferError> {
-        let _turn = self.turn.lock().await;
+        let _order = self.offer_order.lock().await;
         loop {
             let room = self.room.notified();
             let mut room = std::pin::pin!(room);
@@ -320,7 +320,7 @@ impl PileCore {
             (std::mem::take(&mut gate.takers), std::mem::take(&mut gate.givers))
         };
         drop((takers, givers));
-        self.works.store.collect(self.key);
+        self.context.store.collect(self.key);
     }
 }
 
@@ -333,8 +333,8 @@ impl Fed for PileCore {
         self.key
     }
 
-    fn works(&self) -> &Arc<Works> {
-        &self.works
+    fn context(&self) -> &Arc<PipelineContext> {
+        &self.context
     }
 
     fn is_closed(&self) -> bool {
@@ -350,7 +350,7 @@ impl Fed for PileCore {
     }
 
     fn recall(&self) {
-        drop(self.works.store.recall(self.key));
+        drop(self.context.store.recall(self.key));
         self.room.notify_waiters();
         PileCore::ring(self);
     }

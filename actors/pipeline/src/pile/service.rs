@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
-use super::core::{Gate, PileCore};
+use super::core::{PileCore, PileGate};
 use super::{Deliver, Take};
 use crate::book::BookId;
 use crate::crew::cart::Cart;
-use crate::crew::yard::{Leg, holder};
+use crate::crew::queue::NextStep;
 use crate::custody::lease::Lease;
-use crate::custody::reservation::Room;
-use crate::custody::{PileKey, Refused, Settled};
+use crate::custody::reservation::Reservation;
+use crate::custody::{HolderId, PileKey, RefusedLoad, Settled};
 use crate::event::Event;
 use crate::trace::Act;
 use gopherworks_supervision::clock::Time;
@@ -32,7 +32,7 @@ enum How {
     /// It had no books left to unload.
     Empty,
     /// Space is reserved for this many books.
-    Room(usize),
+    Reserved(usize),
     /// Its books were accepted from this pile; their ids are known if the run is traced.
     Passed(Settled, PileKey, Option<Vec<BookId>>),
 }
@@ -45,37 +45,37 @@ enum Admission {
 
 impl PileCore {
     fn is_direct(&self) -> bool {
-        let works = &self.works;
-        *(self.direct).get_or_init(|| works.faults().is_none())
+        let context = &self.context;
+        *(self.direct).get_or_init(|| context.faults().is_none())
     }
 
     /// An empty cart, held by `holder`, asks for books. Returned loaded if there are books and no
     /// cart waits for them; otherwise it is parked, and continues through its crew's queue.
-    pub(crate) fn take(self: &Arc<Self>, cart: Cart, holder: u64) -> Option<Cart> {
+    pub(crate) fn take(self: &Arc<Self>, cart: Cart, holder: HolderId) -> Option<Cart> {
         if self.is_direct() {
             return self.take_now(cart, holder);
         }
-        let way = (self.name.as_str(), Point::Take);
-        self.works.pass(way, cart, self, Self::send_empty);
+        let site = (self.name.as_str(), Point::Take);
+        self.context.pass(site, cart, self, Self::send_empty);
         None
     }
 
     fn send_empty(&self, cart: Cart) {
         let sent = self.port.send_with(|epoch| {
-            cart.hand_to(holder(self.node, epoch));
+            cart.hand_to(HolderId::new(self.node, epoch));
             Take(cart)
         });
         if let Err(unsent) = sent {
             let cart = unsent.into_inner().0;
-            cart.hand_to(0);
+            cart.hand_to(HolderId::NONE);
             self.gate().takers.push_back(cart);
             self.ring();
         }
     }
 
-    fn take_now(&self, mut cart: Cart, holder: u64) -> Option<Cart> {
+    fn take_now(&self, mut cart: Cart, holder: HolderId) -> Option<Cart> {
         let since = cart.due();
-        let store = &self.works.store;
+        let store = &self.context.store;
         store.collect(self.key);
         let want = cart.want();
         self.fill(want.books);
@@ -101,35 +101,35 @@ impl PileCore {
         None
     }
 
-    /// A loaded cart arrives. Returned with its next leg if there is space and no cart waits for
+    /// A loaded cart arrives. Returned with its next step if there is space and no cart waits for
     /// it; otherwise it is parked, and continues through its crew's queue.
-    pub(crate) fn deliver(self: &Arc<Self>, cart: Cart) -> Option<(Cart, Leg)> {
+    pub(crate) fn deliver(self: &Arc<Self>, cart: Cart) -> Option<(Cart, NextStep)> {
         if self.is_direct() {
             return self.deliver_now(cart);
         }
-        let way = (self.name.as_str(), Point::Deliver);
-        self.works.pass(way, cart, self, Self::send_loaded);
+        let site = (self.name.as_str(), Point::Deliver);
+        self.context.pass(site, cart, self, Self::send_loaded);
         None
     }
 
     fn send_loaded(&self, cart: Cart) {
         let sent = self.port.send_with(|epoch| {
-            cart.hand_to(holder(self.node, epoch));
+            cart.hand_to(HolderId::new(self.node, epoch));
             Deliver(cart)
         });
         if let Err(unsent) = sent {
             let cart = unsent.into_inner().0;
-            cart.hand_to(0);
+            cart.hand_to(HolderId::NONE);
             self.gate().givers.push_back(cart);
             self.ring();
         }
     }
 
-    fn deliver_now(&self, mut cart: Cart) -> Option<(Cart, Leg)> {
+    fn deliver_now(&self, mut cart: Cart) -> Option<(Cart, NextStep)> {
         let since = cart.due();
         let gate = self.gate();
         // A reservation belongs to this cart, so it may go before carts that wait for space.
-        if cart.body().room.is_some() || gate.givers.is_empty() {
+        if cart.body().reservation.is_some() || gate.givers.is_empty() {
             match self.admit(cart, true) {
                 Admission::In(entered) => {
                     let takers = !gate.takers.is_empty();
@@ -149,14 +149,14 @@ impl PileCore {
         None
     }
 
-    fn park_taker(&self, mut gate: MutexGuard<'_, Gate>, cart: Cart) {
-        cart.hand_to(0);
+    fn park_taker(&self, mut gate: MutexGuard<'_, PileGate>, cart: Cart) {
+        cart.hand_to(HolderId::NONE);
         gate.takers.push_back(cart);
     }
 
-    fn park_giver(&self, mut gate: MutexGuard<'_, Gate>, cart: Cart) {
-        cart.hand_to(0);
-        match cart.body().room {
+    fn park_giver(&self, mut gate: MutexGuard<'_, PileGate>, cart: Cart) {
+        cart.hand_to(HolderId::NONE);
+        match cart.body().reservation {
             Some(_) => gate.givers.push_front(cart),
             None => gate.givers.push_back(cart),
         }
@@ -203,7 +203,7 @@ impl PileCore {
     /// Serves all parked carts that can be served. `since` is when that became possible, by the
     /// schedule of the cart that made it so, so that a late timer delays no schedule.
     pub(super) fn serve(&self, since: Time) {
-        let store = &self.works.store;
+        let store = &self.context.store;
         loop {
             store.collect(self.key);
             self.fill_for_next(1);
@@ -214,8 +214,8 @@ impl PileCore {
             }
             while let Some(entered) = self.next_giver() {
                 let_in = true;
-                let (cart, leg) = self.entered(entered, since);
-                cart.put(leg);
+                let (cart, step) = self.entered(entered, since);
+                cart.put(step);
             }
             // Their books may be what other carts wait for.
             if !let_in {
@@ -233,23 +233,23 @@ impl PileCore {
         let mut gate = self.gate();
         self.couple(&mut gate);
         let want = gate.takers.front()?.want();
-        let lease = self.works.store.lease(self.key, want, self.holder())?;
+        let lease = self.context.store.lease(self.key, want, self.holder())?;
         Some((gate.takers.pop_front()?, lease))
     }
 
     /// Couples adjacent waiting carts of one crew, as far as there are books for them.
-    fn couple(&self, gate: &mut Gate) {
+    fn couple(&self, gate: &mut PileGate) {
         let Some(first) = gate.takers.front() else {
             return;
         };
-        let (carts, books) = (first.yard().coupling(), first.yard().want().books.max(1));
+        let (carts, books) = (first.queue().coupling(), first.queue().want().books.max(1));
         if first.carts() >= carts || gate.takers.len() < 2 {
             return;
         }
         let carts = carts.min(self.counts().ready.div_ceil(books));
         while let [Some(first), Some(second)] = [gate.takers.front(), gate.takers.get(1)]
             && first.carts() + second.carts() <= carts
-            && Arc::ptr_eq(first.yard(), second.yard())
+            && Arc::ptr_eq(first.queue(), second.queue())
         {
             if let Some(second) = gate.takers.remove(1)
                 && let Some(first) = gate.takers.front_mut()
@@ -263,7 +263,7 @@ impl PileCore {
     /// reservation go first, since others may wait for the space it holds.
     fn next_giver(&self) -> Option<Entered> {
         let mut gate = self.gate();
-        let kept = (gate.givers.iter()).position(|cart| cart.body().room.is_some());
+        let kept = (gate.givers.iter()).position(|cart| cart.body().reservation.is_some());
         let cart = gate.givers.remove(kept.unwrap_or(0))?;
         match self.admit(cart, false) {
             Admission::Full(cart) => {
@@ -277,35 +277,35 @@ impl PileCore {
     /// Admits a loaded cart: reserves space for it if unloading takes time, otherwise accepts its
     /// books. With `likely`, skips the check that spares a refusal.
     fn admit(&self, mut cart: Cart, likely: bool) -> Admission {
-        if cart.body().room.is_none() && self.is_full() {
+        if cart.body().reservation.is_none() && self.is_full() {
             return Admission::Full(cart);
         }
-        let store = &self.works.store;
-        if cart.body().room.is_none() && cart.yard().unloads_in_time() {
+        let store = &self.context.store;
+        if cart.body().reservation.is_none() && cart.queue().unloads_in_time() {
             let (books, bytes) = cart.load_size();
-            let Some(room) = Room::keep(store, self.key, books, bytes) else {
+            let Some(reservation) = Reservation::make(store, self.key, books, bytes) else {
                 return Admission::Full(cart);
             };
-            cart.body_mut().room = Some(room);
-            let how = How::Room(books);
+            cart.body_mut().reservation = Some(reservation);
+            let how = How::Reserved(books);
             return Admission::In(Entered { cart, how });
         }
-        if !likely && cart.body().room.is_none() && !self.may_pass(&cart) {
+        if !likely && cart.body().reservation.is_none() && !self.may_pass(&cart) {
             return Admission::Full(cart);
         }
-        let room = cart.body_mut().room.take();
-        let ids = self.works.is_traced().then(|| cart.ids());
+        let reservation = cart.body_mut().reservation.take();
+        let ids = self.context.is_traced().then(|| cart.ids());
         let Some((lease, worked)) = cart.unload() else {
             let how = How::Empty;
             return Admission::In(Entered { cart, how });
         };
         let from = lease.pile();
-        let again = self.works.message_fault(&self.name, Point::Settle, None);
+        let again = self.context.message_fault(&self.name, Point::Settle, None);
         let twin = again.is_some_and(|deed| deed == Deed::Duplicate).then(|| lease.twin());
-        let reserved = room.and_then(Room::spend);
+        let reserved = reservation.and_then(Reservation::spend);
         let admission = match store.pass_on(lease, worked, self.key, reserved) {
             Ok(settled) => Admission::In(Entered { cart, how: How::Passed(settled, from, ids) }),
-            Err(Refused { lease, worked }) => {
+            Err(RefusedLoad { lease, worked }) => {
                 let body = cart.body_mut();
                 body.lease = Some(lease);
                 body.worked = worked;
@@ -325,26 +325,26 @@ impl PileCore {
         match &body.lease {
             // Only custody can count worked or marked books.
             Some(lease) if body.worked.is_none() && lease.is_unmarked() => {
-                (self.works.store).has_room(self.key, lease.len(), lease.bytes())
+                (self.context.store).has_room(self.key, lease.len(), lease.bytes())
             }
             _ => true,
         }
     }
 
-    /// Follow-up of an admission, outside the gate's lock. Returns the cart with its next leg.
-    fn entered(&self, Entered { mut cart, how }: Entered, since: Time) -> (Cart, Leg) {
+    /// Follow-up of an admission, outside the gate's lock. Returns the cart with its next step.
+    fn entered(&self, Entered { mut cart, how }: Entered, since: Time) -> (Cart, NextStep) {
         cart.not_before(since);
         match how {
-            How::Room(books) => {
+            How::Reserved(books) => {
                 let name = cart.name();
-                self.works.record(&self.name, &Act::Admit { cart: name, books });
-                return (cart, Leg::Unload);
+                self.context.record(&self.name, &Act::Admit { cart: name, books });
+                return (cart, NextStep::Unload);
             }
             How::Empty | How::Passed(Settled::Stale, ..) => {}
             How::Passed(settled, from, ids) => {
                 if let Some(books) = &ids {
                     let cart = cart.name();
-                    self.works.record(&self.name, &Act::Pass { cart, books });
+                    self.context.record(&self.name, &Act::Pass { cart, books });
                 }
                 // The upstream pile has fewer leased books: it may be drained, or have books
                 // returned.
@@ -354,27 +354,27 @@ impl PileCore {
             }
         }
         cart.leave_slot();
-        cart.body_mut().room = None;
-        (cart, Leg::Return)
+        cart.body_mut().reservation = None;
+        (cart, NextStep::Return)
     }
 
-    fn holder(&self) -> u64 {
-        holder(self.node, 0)
+    fn holder(&self) -> HolderId {
+        HolderId::new(self.node, 0)
     }
 
     fn load(&self, cart: &mut Cart, lease: Lease, since: Time) {
         cart.not_before(since);
         cart.load(lease);
         self.stats.carts_with(cart.carts(), cart.len());
-        if self.works.is_traced() {
+        if self.context.is_traced() {
             let (cart, books) = (cart.name(), &cart.ids());
-            self.works.record(&self.name, &Act::Lease { cart, books });
+            self.context.record(&self.name, &Act::Lease { cart, books });
         }
     }
 
     fn grant(&self, mut cart: Cart, lease: Lease, since: Time) {
         self.load(&mut cart, lease, since);
-        cart.put(Leg::Load);
+        cart.put(NextStep::Load);
     }
 
     /// Wakes the pile after a settlement, if that matters to it: books were returned, or it is
@@ -401,20 +401,20 @@ impl PileCore {
                     return;
                 }
                 self.closed.store(true, Ordering::Release);
-                self.works
-                    .tell(Event::Closed { node: self.name.clone(), at: self.works.clock.now() });
+                self.context
+                    .tell(Event::Closed { node: self.name.clone(), at: self.context.clock.now() });
             }
             std::mem::take(&mut gate.takers)
         };
         for cart in retire {
-            let yard = cart.yard().clone();
-            yard.retire(cart);
+            let queue = cart.queue().clone();
+            queue.retire(cart);
         }
         for below in self.downstream.get().into_iter().flatten() {
             if let Some(below) = below.upgrade() {
                 below.ring();
             }
         }
-        self.works.change();
+        self.context.change();
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::actor::Requester;
 use super::load::{Load, Order};
 use super::outside::Asker;
-use super::way;
+use super::requests;
 use crate::job::{Answer, Job, Served};
 use gopherworks_balancer::__private::{BalancerCore, histogram, record};
 use gopherworks_balancer::figures::Tail;
@@ -38,13 +38,13 @@ pub struct RequesterParts {
     /// Factor on think times and on the gaps between arrivals.
     pub time_scale: f64,
     /// Called with the number and the reason of each request that fails.
-    pub failed: Option<Told>,
+    pub failed: Option<FailureCallback>,
     /// Called when all requests were sent and answered.
     pub ended: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// Callback for failed requests.
-pub type Told = Arc<dyn Fn(u64, &Unanswered<'_>) + Send + Sync>;
+pub type FailureCallback = Arc<dyn Fn(u64, &Unanswered<'_>) + Send + Sync>;
 
 /// Why a request has no reply.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl fmt::Debug for RequesterParts {
 
 /// Statistics of a requester.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Asked {
+pub struct RequesterFigures {
     /// Requests sent.
     pub asked: u64,
     /// Requests answered without an error.
@@ -87,7 +87,7 @@ pub struct Asked {
     pub last: Time,
 }
 
-impl Asked {
+impl RequesterFigures {
     /// asked - answered - failed - rejected - cancelled - in_flight: always 0.
     pub fn lost(&self) -> i64 {
         let over = self.answered + self.failed + self.rejected + self.cancelled;
@@ -99,18 +99,18 @@ impl Asked {
 pub(super) struct Inner {
     pub(super) parts: RequesterParts,
     pub(super) closing: watch::Sender<bool>,
-    state: Mutex<State>,
+    state: Mutex<RequesterState>,
 }
 
-struct State {
-    heard: Asked,
+struct RequesterState {
+    heard: RequesterFigures,
     response: Histogram<u64>,
     responses: f64,
     done: bool,
 }
 
 impl Inner {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RequesterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -144,11 +144,11 @@ impl Inner {
 
     /// Counts the outcome of request `number`, which was sent at `asked`.
     pub(super) fn heard(&self, number: u64, asked: Time, result: &Result<Answer, CallError>) {
-        if let Some(told) = &self.parts.failed {
+        if let Some(failed) = &self.parts.failed {
             match result {
                 Ok(Ok(_)) => {}
-                Ok(Err(failure)) => told(number, &Unanswered::Error(failure)),
-                Err(error) => told(number, &Unanswered::Call(error)),
+                Ok(Err(failure)) => failed(number, &Unanswered::Error(failure)),
+                Err(error) => failed(number, &Unanswered::Call(error)),
             }
         }
         let now = self.parts.to.clock().now();
@@ -184,7 +184,7 @@ pub struct RequesterCore {
     pub port: Port<Requester>,
     inner: Arc<Inner>,
     /// All requests in flight, polled by the current incarnation.
-    way: Mutex<Option<BoxFuture<'static, ()>>>,
+    requests: Mutex<Option<BoxFuture<'static, ()>>>,
 }
 
 impl fmt::Debug for RequesterCore {
@@ -196,7 +196,7 @@ impl fmt::Debug for RequesterCore {
 impl RequesterCore {
     /// A requester that starts sending with its actor's first incarnation.
     pub fn new(parts: RequesterParts) -> Arc<Self> {
-        Self::made(parts, |inner| Box::pin(way::go(inner)))
+        Self::made(parts, |inner| Box::pin(requests::run(inner)))
     }
 
     /// A requester for requests from outside. The future made by `listen` runs in its actor, and
@@ -211,20 +211,20 @@ impl RequesterCore {
 
     fn made(
         parts: RequesterParts,
-        way: impl FnOnce(Arc<Inner>) -> BoxFuture<'static, ()>,
+        requests: impl FnOnce(Arc<Inner>) -> BoxFuture<'static, ()>,
     ) -> Arc<Self> {
         let inner = Arc::new(Inner {
             parts,
             closing: watch::Sender::new(false),
-            state: Mutex::new(State {
-                heard: Asked::default(),
+            state: Mutex::new(RequesterState {
+                heard: RequesterFigures::default(),
                 response: histogram(),
                 responses: 0.0,
                 done: false,
             }),
         });
-        let way = way(inner.clone());
-        Arc::new(Self { port: Port::new(), inner, way: Mutex::new(Some(way)) })
+        let requests = requests(inner.clone());
+        Arc::new(Self { port: Port::new(), inner, requests: Mutex::new(Some(requests)) })
     }
 
     /// The requester's name.
@@ -241,13 +241,13 @@ impl RequesterCore {
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
         // One incarnation at a time. A hung one cannot hold this lock, since no user code runs
         // under it.
-        let mut way = self.way.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(going) = way.as_mut() else {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(going) = requests.as_mut() else {
             return Poll::Ready(());
         };
         std::task::ready!(going.as_mut().poll(cx));
-        *way = None;
-        drop(way);
+        *requests = None;
+        drop(requests);
         self.inner.lock().done = true;
         (self.inner.parts.ended)();
         Poll::Ready(())
@@ -260,9 +260,9 @@ impl RequesterCore {
 
     /// Drops the requests in flight: for the end of a run whose actors are gone.
     pub fn give_up(&self) {
-        let way = (self.way.lock().unwrap_or_else(PoisonError::into_inner)).take();
+        let requests = (self.requests.lock().unwrap_or_else(PoisonError::into_inner)).take();
         // Dropping the calls cancels them.
-        drop(way);
+        drop(requests);
     }
 
     /// True once all requests were sent and answered.
@@ -280,9 +280,9 @@ impl RequesterCore {
     }
 
     /// Statistics since the start.
-    pub fn figures(&self) -> Asked {
+    pub fn figures(&self) -> RequesterFigures {
         let state = self.inner.lock();
-        Asked { response: Tail::new(&state.response, state.responses), ..state.heard }
+        RequesterFigures { response: Tail::new(&state.response, state.responses), ..state.heard }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Adding books to a shelf, and returning books to a source that can produce them again.
 
-use super::{Run, Shelf};
+use super::{BookRun, Shelf};
 use crate::book::Book;
 use crate::custody::ledger::Ids;
 
@@ -14,11 +14,11 @@ impl Shelf {
         if books.is_empty() {
             return;
         }
-        let (first, count) = (self.next_place, books.len());
+        let (first, count) = (self.next_position, books.len());
         self.ready_bytes += bytes;
-        self.next_place += count as u64;
+        self.next_position += count as u64;
         self.fresh_books += count;
-        self.fresh.push_back(Run { first, ids, bytes, sourced, books: books.into_iter() });
+        self.fresh.push_back(BookRun { first, ids, bytes, sourced, books: books.into_iter() });
     }
 
     /// True if books that return untried go back to their source.
@@ -33,26 +33,26 @@ impl Shelf {
         self.recalling = !self.mixed;
         if self.recalling {
             let returned = std::mem::take(&mut self.returned);
-            for (place, entry) in returned {
+            for (position, entry) in returned {
                 match entry.note.is_untouched() {
                     true => recalled.push(entry.book),
-                    false => _ = self.returned.insert(place, entry),
+                    false => _ = self.returned.insert(position, entry),
                 }
             }
         }
         let first = self.fresh.front().map(|run| run.first);
-        let mut place = first.unwrap_or(self.next_place);
+        let mut position = first.unwrap_or(self.next_position);
         for mut run in std::mem::take(&mut self.fresh) {
             if run.sourced {
                 recalled.extend(run.books);
                 continue;
             }
             // Positions of fresh books are consecutive.
-            run.first = place;
-            place += run.books.len() as u64;
+            run.first = position;
+            position += run.books.len() as u64;
             self.fresh.push_back(run);
         }
-        self.next_place = place;
+        self.next_position = position;
         self.fresh_books = self.fresh.iter().map(|run| run.books.len()).sum();
         self.ready_bytes -= recalled.iter().map(Book::size).sum::<u64>();
         recalled
@@ -67,8 +67,8 @@ mod tests {
     use proptest::prelude::*;
 
     use crate::book::Book;
-    use crate::custody::lease::{Lease, Verdict};
-    use crate::custody::{Bound, Custody, Numbered, PileKey, Want};
+    use crate::custody::lease::{Lease, LeaseVerdict};
+    use crate::custody::{Bound, Custody, HolderId, Numbered, PileKey, Want};
     use gopherworks_supervision::clock::Clock;
 
     const PILE: PileKey = PileKey(0);
@@ -89,11 +89,11 @@ mod tests {
     }
 
     fn lease(store: &Custody, books: usize) -> Option<Lease> {
-        store.lease(PILE, Want { books, bytes: None }, 7)
+        store.lease(PILE, Want { books, bytes: None }, HolderId::NONE)
     }
 
     #[derive(Debug, Clone)]
-    enum Step {
+    enum ShelfOp {
         Source(usize),
         Offer(usize),
         Lease(usize),
@@ -104,19 +104,19 @@ mod tests {
         Recall,
     }
 
-    fn steps(offers: bool) -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![
-            (1..6usize).prop_map(Step::Source),
+    fn ops(offers: bool) -> impl Strategy<Value = Vec<ShelfOp>> {
+        let op = prop_oneof![
+            (1..6usize).prop_map(ShelfOp::Source),
             (1..6usize).prop_map(move |count| match offers {
-                true => Step::Offer(count),
-                false => Step::Source(count),
+                true => ShelfOp::Offer(count),
+                false => ShelfOp::Source(count),
             }),
-            (1..8usize).prop_map(Step::Lease),
-            (1..8usize).prop_map(Step::Burn),
-            Just(Step::Return),
-            Just(Step::Recall),
+            (1..8usize).prop_map(ShelfOp::Lease),
+            (1..8usize).prop_map(ShelfOp::Burn),
+            Just(ShelfOp::Return),
+            Just(ShelfOp::Recall),
         ];
-        prop::collection::vec(step, 1..40)
+        prop::collection::vec(op, 1..40)
     }
 
     proptest! {
@@ -127,19 +127,19 @@ mod tests {
         /// Whatever is recalled, no book is lost, duplicated or reordered, and offered books stay.
         #[test]
         fn what_goes_back_was_never_offered_and_all_else_stays(
-            (offers, steps) in any::<bool>().prop_flat_map(|offers| (Just(offers), steps(offers))),
+            (offers, ops) in any::<bool>().prop_flat_map(|offers| (Just(offers), ops(offers))),
         ) {
             let store = store();
             let (mut leases, mut offered) = (Vec::new(), 0);
             let mut ended = BTreeSet::new();
-            for step in steps {
-                match step {
-                    Step::Source(count) => from_source(&store, count),
-                    Step::Offer(count) => {
+            for op in ops {
+                match op {
+                    ShelfOp::Source(count) => from_source(&store, count),
+                    ShelfOp::Offer(count) => {
                         store.put(PILE, books(count)).expect("no bound");
                         offered += count as u64;
                     }
-                    Step::Lease(count) => {
+                    ShelfOp::Lease(count) => {
                         let Some(lease) = lease(&store, count) else {
                             continue;
                         };
@@ -147,22 +147,24 @@ mod tests {
                         prop_assert!(ids.is_sorted(), "{:?}", ids);
                         leases.push(lease);
                     }
-                    Step::Burn(count) if !leases.is_empty() => {
+                    ShelfOp::Burn(count) if !leases.is_empty() => {
                         let mut lease = leases.remove(0);
                         prop_assert!(lease.begin_burn());
                         for (at, book) in lease.books().to_vec().iter().enumerate() {
                             let burned = at < count;
-                            lease.mark(at, if burned { Verdict::Ack } else { Verdict::Return });
+                            let verdict =
+                                if burned { LeaseVerdict::Ack } else { LeaseVerdict::Return };
+                            lease.mark(at, verdict);
                             prop_assert!(!burned || ended.insert(book.id));
                         }
                         let _ = store.settle(lease);
                     }
-                    Step::Return if !leases.is_empty() => {
+                    ShelfOp::Return if !leases.is_empty() => {
                         drop(leases.remove(0));
                         store.collect(PILE);
                     }
-                    Step::Recall => drop(store.recall(PILE)),
-                    Step::Burn(_) | Step::Return => {}
+                    ShelfOp::Recall => drop(store.recall(PILE)),
+                    ShelfOp::Burn(_) | ShelfOp::Return => {}
                 }
                 prop_assert_eq!(store.ledger().lost, 0);
             }

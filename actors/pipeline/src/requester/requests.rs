@@ -16,7 +16,7 @@ use gopherworks_balancer::{Call, CallError};
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::span::{Span, times};
 
-pub(super) async fn go(inner: Arc<Inner>) {
+pub(super) async fn run(inner: Arc<Inner>) {
     // So that the first requests find as many workers as later ones.
     inner.parts.to.ready().await;
     match inner.parts.load {
@@ -110,7 +110,7 @@ async fn opens(inner: Arc<Inner>, rate: Rate, arrivals: Arrivals, requests: Opti
     }
 }
 
-enum Step {
+enum BatchEvent {
     Fed(u64, Time, Result<Call<Served>, CallError>),
     Heard(u64, Time, Result<Answer, CallError>),
 }
@@ -125,31 +125,33 @@ async fn batch(inner: Arc<Inner>, requests: u64) {
             inner.asked();
             let call =
                 inner.parts.to.start_at(inner.job(number), asked, inner.options(number)).await;
-            Step::Fed(number, asked, call)
+            BatchEvent::Fed(number, asked, call)
         })
     };
-    let mut steps: FuturesUnordered<futures_util::future::BoxFuture<'static, Step>> =
+    let mut events: FuturesUnordered<futures_util::future::BoxFuture<'static, BatchEvent>> =
         FuturesUnordered::new();
     let mut early = BTreeMap::new();
     let mut next = 0;
     if requests > 0 {
-        steps.push(feed(0));
+        events.push(feed(0));
     }
-    while let Some(step) = steps.next().await {
-        let (number, asked, answer) = match step {
-            Step::Fed(number, asked, call) => {
+    while let Some(event) = events.next().await {
+        let (number, asked, answer) = match event {
+            BatchEvent::Fed(number, asked, call) => {
                 if number + 1 < requests && !inner.is_closing() {
-                    steps.push(feed(number + 1));
+                    events.push(feed(number + 1));
                 }
                 match call {
                     Ok(call) => {
-                        steps.push(Box::pin(async move { Step::Heard(number, asked, call.await) }));
+                        events.push(Box::pin(async move {
+                            BatchEvent::Heard(number, asked, call.await)
+                        }));
                         continue;
                     }
                     Err(error) => (number, asked, Err(error)),
                 }
             }
-            Step::Heard(number, asked, answer) => (number, asked, answer),
+            BatchEvent::Heard(number, asked, answer) => (number, asked, answer),
         };
         match inner.parts.order {
             Order::Completion => inner.heard(number, asked, &answer),

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::{broadcast, watch};
 
 use crate::crew::cart::Cart;
-use crate::custody::Custody;
 use crate::custody::lease::Lease;
+use crate::custody::{Custody, HolderId};
 use crate::event::Event;
 use crate::reasons::Reasons;
 use crate::source::Receipts;
@@ -18,7 +18,7 @@ use gopherworks_supervision::fault::{Deed, Faults, Point};
 use gopherworks_supervision::pool::Pool;
 
 /// Context shared by all actors of a topology.
-pub struct Works {
+pub struct PipelineContext {
     /// The clock, real or simulated.
     pub clock: Clock,
     /// Seed of all random choices.
@@ -69,9 +69,9 @@ pub struct SinkClosed {
     pub reason: String,
 }
 
-impl std::fmt::Debug for Works {
+impl std::fmt::Debug for PipelineContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Works").field("store", &self.store.ledger()).finish()
+        f.debug_struct("PipelineContext").field("store", &self.store.ledger()).finish()
     }
 }
 
@@ -81,7 +81,7 @@ const MOST_FAILURES: usize = 100;
 /// Events that a slow subscriber may lag behind before it misses some.
 const EVENTS_KEPT: usize = 1024;
 
-impl Works {
+impl PipelineContext {
     /// Creates the context of a topology.
     pub fn new(
         clock: Clock,
@@ -158,11 +158,11 @@ impl Works {
         to: &Arc<T>,
         send: fn(&T, Cart),
     ) {
-        match self.message_fault(node, point, Some(cart.yard().name())) {
+        match self.message_fault(node, point, Some(cart.queue().name())) {
             None => send(to, cart),
             Some(Deed::Delay(by)) => {
                 // The sender may hang in the meantime.
-                cart.hand_to(0);
+                cart.hand_to(HolderId::NONE);
                 let (to, late) = (to.clone(), self.clock.sleep(by));
                 actix_rt::spawn(async move {
                     late.await;
@@ -202,7 +202,7 @@ impl Works {
         self.changed.send_modify(|n| *n = n.wrapping_add(1));
     }
 
-    /// Subscribes to [`Works::change`].
+    /// Subscribes to [`PipelineContext::change`].
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
@@ -212,8 +212,8 @@ impl Works {
         self.halting.get_or_init(Halt::default).ask();
     }
 
-    /// Sets the signal by which work is notified of [`Works::halt`]. Only the first call, before
-    /// the start, has an effect.
+    /// Sets the signal by which work is notified of [`PipelineContext::halt`]. Only the first call,
+    /// before the start, has an effect.
     pub fn halts_by(&self, halt: Halt) {
         let _ = self.halting.set(halt);
     }
@@ -237,7 +237,7 @@ impl Works {
         (0..lease.len()).all(|at| self.takes_back(lease, at))
     }
 
-    /// True once [`Works::halt`] was called.
+    /// True once [`PipelineContext::halt`] was called.
     pub fn is_halting(&self) -> bool {
         self.halting.get().is_some_and(Halt::is_asked)
     }

@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use super::held::{COUPLED, holder};
-use super::{Leg, Yard};
+use super::holders::COUPLED;
+use super::{CrewQueue, NextStep};
 use crate::crew::cart::{Cart, CartBody};
+use crate::custody::HolderId;
 
-impl Yard {
+impl CrewQueue {
     /// How many carts may be coupled now; 1 is none.
     ///
     /// A crew whose trips take no time moves waiting carts in groups: one lease and one delivery
@@ -24,8 +25,8 @@ impl Yard {
     pub(crate) fn couple(&self, cart: &mut Cart, carts: usize, returns: bool) {
         let body = cart.body_mut();
         let mut state = self.lock();
-        for leg in [Leg::Take, Leg::Return].into_iter().take(1 + usize::from(returns)) {
-            let waiting = &mut state.waiting[leg as usize];
+        for step in [NextStep::Take, NextStep::Return].into_iter().take(1 + usize::from(returns)) {
+            let waiting = &mut state.waiting[step as usize];
             let mut out = 0;
             while body.carts() < carts
                 && let Some(next) = waiting.pop_front()
@@ -35,7 +36,7 @@ impl Yard {
             }
             let more = !waiting.is_empty();
             state.out += out;
-            self.want_leg(&mut state, leg, more);
+            self.set_wanted(&mut state, step, more);
         }
     }
 
@@ -43,7 +44,7 @@ impl Yard {
     pub(crate) fn couple_to(&self, body: &mut CartBody, mut other: Box<CartBody>) {
         let more = std::mem::take(&mut other.coupled);
         for other in std::iter::once(other).chain(more) {
-            self.held_by(&other, holder(COUPLED, u64::from(body.number)));
+            self.held_by(&other, HolderId::new(COUPLED, u64::from(body.number)));
             body.coupled.push(other);
         }
     }

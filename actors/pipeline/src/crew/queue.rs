@@ -5,10 +5,10 @@
 //! them to become free takes the cart that has waited longest.
 
 mod coupling;
-mod held;
-mod hung;
-mod legs;
+mod holders;
 mod lending;
+mod next_step;
+mod reclaim;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -17,38 +17,38 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::Carrier;
 use super::steps::Duties;
 use crate::crew::cart::{Cart, CartBody};
-use crate::custody::Want;
-use crate::custody::slots::{SlotUser, Slots};
+use crate::custody::reservation::Reservation;
+use crate::custody::slots::{ExclusiveSlot, SlotUser, Slots};
+use crate::custody::{HolderId, Want};
 use gopherworks_supervision::__private::planted::{self, Defect};
 use gopherworks_supervision::clock::{Clock, Time};
 
-use held::Claims;
-pub use held::holder;
-pub use legs::Leg;
-use legs::Legs;
-pub(crate) use lending::{Doer, Loan, Next};
+use holders::Claims;
+pub(crate) use lending::{Incarnation, InlineRun, NextCart};
+pub use next_step::NextStep;
+use next_step::NextSteps;
 
 /// A gopher's entry in its crew.
 #[derive(Debug, Clone)]
-pub struct Seat {
+pub struct CrewMember {
     /// The steps it does.
     pub duties: Duties,
     /// Sends to the gopher's current actor.
     pub port: Arc<dyn Carrier>,
-    /// Number of its node in the pipeline, for [`holder`].
+    /// Number of its node in the pipeline, for [`HolderId`].
     pub node: u32,
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     waiting: [VecDeque<Box<CartBody>>; 6],
-    /// Legs for which a cart is waiting.
-    wanted: Legs,
+    /// Steps for which a cart is waiting.
+    wanted: NextSteps,
     /// Idle gophers, the longest idle first.
     idle: Vec<usize>,
-    /// By seat: the gopher that can be lent while it is idle.
-    doers: Vec<Option<Arc<Doer>>>,
-    /// By seat: epoch of its latest incarnation.
+    /// By gopher: its incarnation, if that can be lent while it is idle.
+    lendable: Vec<Option<Arc<Incarnation>>>,
+    /// By gopher: epoch of its latest incarnation.
     lives: Vec<u64>,
     /// Carts under way: neither waiting nor retired.
     out: usize,
@@ -56,29 +56,29 @@ struct State {
 }
 
 /// A cart for an idle gopher.
-struct Pair {
+struct Assignment {
     body: Box<CartBody>,
-    leg: Leg,
+    step: NextStep,
     gopher: usize,
     /// There may be further pairs.
     more: bool,
 }
 
 /// The queue of one crew.
-pub struct Yard {
-    me: Weak<Yard>,
+pub struct CrewQueue {
+    me: Weak<CrewQueue>,
     clock: Clock,
     name: String,
     want: Want,
     carts: usize,
-    seats: Vec<Seat>,
-    /// By seat: the legs that its gopher does.
-    legs: Vec<Legs>,
+    members: Vec<CrewMember>,
+    /// By gopher: the steps that it does.
+    steps: Vec<NextSteps>,
     load_slots: Option<Arc<Slots>>,
     unload_slots: Option<Arc<Slots>>,
     /// Space at a dump is reserved before unloading begins, because unloading takes time.
     timed_unload: bool,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// Copy of `state.wanted`, to be read without the lock.
     wanted: AtomicU8,
     /// How many carts may be coupled now.
@@ -89,13 +89,13 @@ pub struct Yard {
     claims: Box<[Mutex<Claims>]>,
 }
 
-impl std::fmt::Debug for Yard {
+impl std::fmt::Debug for CrewQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Yard").field("crew", &self.name).finish()
+        f.debug_struct("CrewQueue").field("crew", &self.name).finish()
     }
 }
 
-impl Yard {
+impl CrewQueue {
     /// A queue with `carts` empty carts, waiting to be sent for books.
     #[allow(clippy::too_many_arguments, reason = "called once, by the wiring")]
     pub fn new(
@@ -103,32 +103,32 @@ impl Yard {
         name: impl Into<String>,
         want: Want,
         carts: usize,
-        seats: Vec<Seat>,
+        members: Vec<CrewMember>,
         load_slots: Option<Arc<Slots>>,
         unload_slots: Option<Arc<Slots>>,
         timed_unload: bool,
     ) -> Arc<Self> {
         // Every queue can hold every cart, so that nothing allocates later, not even in a drop.
-        let mut state = State {
+        let mut state = QueueState {
             waiting: std::array::from_fn(|_| VecDeque::with_capacity(carts)),
-            wanted: Legs::default(),
-            idle: Vec::with_capacity(seats.len()),
-            doers: seats.iter().map(|_| None).collect(),
-            lives: vec![0; seats.len()],
+            wanted: NextSteps::default(),
+            idle: Vec::with_capacity(members.len()),
+            lendable: members.iter().map(|_| None).collect(),
+            lives: vec![0; members.len()],
             out: 0,
             retired: 0,
         };
-        state.wanted.set(Leg::Take, carts > 0);
+        state.wanted.set(NextStep::Take, carts > 0);
         let bodies = (1..=carts as u32).map(|number| CartBody { number, ..CartBody::default() });
-        state.waiting[Leg::Take as usize].extend(bodies.map(Box::new));
+        state.waiting[NextStep::Take as usize].extend(bodies.map(Box::new));
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             clock,
             name: name.into(),
             want,
             carts,
-            legs: seats.iter().map(|seat| Legs::of(seat.duties)).collect(),
-            seats,
+            steps: members.iter().map(|member| NextSteps::of(member.duties)).collect(),
+            members,
             load_slots,
             unload_slots,
             timed_unload,
@@ -159,26 +159,26 @@ impl Yard {
         self.timed_unload
     }
 
-    /// True if `leg` needs an exclusive slot.
-    pub(crate) fn is_exclusive(&self, leg: Leg) -> bool {
-        match leg {
-            Leg::Load => self.load_slots.is_some(),
-            Leg::Unload => self.unload_slots.is_some(),
+    /// True if `step` needs an exclusive slot.
+    pub(crate) fn is_exclusive(&self, step: NextStep) -> bool {
+        match step {
+            NextStep::Load => self.load_slots.is_some(),
+            NextStep::Unload => self.unload_slots.is_some(),
             _ => false,
         }
     }
 
     /// Holder id of a gopher's incarnation `epoch`.
-    pub(crate) fn holder_at(&self, gopher: usize, epoch: u64) -> u64 {
-        holder(self.seats[gopher].node, epoch)
+    pub(crate) fn holder_at(&self, gopher: usize, epoch: u64) -> HolderId {
+        HolderId::new(self.members[gopher].node, epoch)
     }
 
     /// The steps that a gopher does.
     pub(crate) fn duties_of(&self, gopher: usize) -> Duties {
-        self.seats[gopher].duties
+        self.members[gopher].duties
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -200,14 +200,19 @@ impl Yard {
     /// Queues a cart. A stale one (another has replaced it) is returned, to be dropped outside the
     /// lock.
     #[must_use]
-    fn keep(&self, state: &mut State, body: Box<CartBody>, leg: Leg) -> Option<Box<CartBody>> {
+    fn keep(
+        &self,
+        state: &mut QueueState,
+        body: Box<CartBody>,
+        step: NextStep,
+    ) -> Option<Box<CartBody>> {
         if self.is_stale(&body) {
             return Some(body);
         }
-        self.held_by(&body, 0);
+        self.held_by(&body, HolderId::NONE);
         state.out = state.out.saturating_sub(body.carts());
-        self.want_leg(state, leg, true);
-        let queue = &mut state.waiting[leg as usize];
+        self.set_wanted(state, step, true);
+        let queue = &mut state.waiting[step as usize];
         // Nearly always the youngest; a cart that could not be sent regains its position.
         if queue.back().is_none_or(|last| last.due <= body.due) {
             queue.push_back(body);
@@ -218,53 +223,57 @@ impl Yard {
         None
     }
 
-    /// Dequeues the cart that has waited longest among those that need one of `legs` and whose
+    /// Dequeues the cart that has waited longest among those that need one of `steps` and whose
     /// slot, if it needs one, is free.
-    fn pick(self: &Arc<Self>, state: &mut State, legs: Legs) -> Option<(Box<CartBody>, Leg)> {
-        let mut open = state.wanted.and(legs);
+    fn pick(
+        self: &Arc<Self>,
+        state: &mut QueueState,
+        steps: NextSteps,
+    ) -> Option<(Box<CartBody>, NextStep)> {
+        let mut open = state.wanted.and(steps);
         while !open.is_empty() {
-            let mut best: Option<(Time, Leg)> = None;
-            for leg in open.iter() {
-                if let Some(front) = state.waiting[leg as usize].front()
+            let mut best: Option<(Time, NextStep)> = None;
+            for step in open.iter() {
+                if let Some(front) = state.waiting[step as usize].front()
                     && best.is_none_or(|(since, _)| front.due < since)
                 {
-                    best = Some((front.due, leg));
+                    best = Some((front.due, step));
                 }
             }
-            let (_, leg) = best?;
-            let slots = match leg {
-                Leg::Load => self.load_slots.as_ref(),
-                Leg::Unload => self.unload_slots.as_ref(),
+            let (_, step) = best?;
+            let slots = match step {
+                NextStep::Load => self.load_slots.as_ref(),
+                NextStep::Unload => self.unload_slots.as_ref(),
                 _ => None,
             };
             let slot = match slots.map(|slots| slots.take(&self.me)) {
                 Some(None) => {
-                    open.set(leg, false);
+                    open.set(step, false);
                     continue;
                 }
                 Some(some) => some,
                 None => None,
             };
-            let queue = &mut state.waiting[leg as usize];
+            let queue = &mut state.waiting[step as usize];
             let mut body = queue.pop_front()?;
             let more = !queue.is_empty();
-            self.want_leg(state, leg, more);
+            self.set_wanted(state, step, more);
             if let Some(slot) = &slot {
                 body.due = body.due.max(slot.free_since());
             }
             debug_assert!(body.slot.is_none(), "a waiting cart holds no slot");
             body.slot = slot;
             state.out += body.carts();
-            return Some((body, leg));
+            return Some((body, step));
         }
         None
     }
 
-    fn cart(self: &Arc<Self>, body: Box<CartBody>, holder: u64) -> Cart {
-        if body.slot.is_some() || body.room.is_some() {
+    fn cart(self: &Arc<Self>, body: Box<CartBody>, holder: HolderId) -> Cart {
+        if body.slot.is_some() || body.reservation.is_some() {
             let claims = Claims {
-                slot: body.slot.as_ref().map(crate::custody::slots::Slot::claim),
-                room: body.room.as_ref().map(crate::custody::reservation::Room::claim),
+                slot: body.slot.as_ref().map(ExclusiveSlot::claim),
+                reservation: body.reservation.as_ref().map(Reservation::claim),
             };
             let kept = &self.claims[body.number as usize - 1];
             *kept.lock().unwrap_or_else(PoisonError::into_inner) = claims;
@@ -274,105 +283,105 @@ impl Yard {
         cart
     }
 
-    /// A free gopher hands back its cart with the next leg, if it has one, and gets the next cart
+    /// A free gopher hands back its cart with the next step, if it has one, and gets the next cart
     /// to work on; `None` notes it as idle.
     pub fn advance(
         self: &Arc<Self>,
         gopher: usize,
         epoch: u64,
-        done: Option<(Cart, Leg)>,
-    ) -> Option<(Cart, Leg)> {
+        done: Option<(Cart, NextStep)>,
+    ) -> Option<(Cart, NextStep)> {
         let next = self.next(gopher, epoch, done, None, None)?;
-        Some((next.cart, next.leg))
+        Some((next.cart, next.step))
     }
 
-    /// Like [`Yard::advance`], at the end of a `loan` if there was one. With `here`, idle gophers
-    /// on that thread may be lent.
+    /// Like [`CrewQueue::advance`], at the end of an inline `run` if there was one. With `here`,
+    /// idle gophers on that thread may be lent.
     pub(crate) fn next(
         self: &Arc<Self>,
         gopher: usize,
         epoch: u64,
-        done: Option<(Cart, Leg)>,
-        loan: Option<Loan>,
+        done: Option<(Cart, NextStep)>,
+        run: Option<InlineRun>,
         here: Option<u64>,
-    ) -> Option<Next> {
-        let done = done.map(|(mut cart, leg)| {
+    ) -> Option<NextCart> {
+        let done = done.map(|(mut cart, step)| {
             cart.leave_slot();
-            (cart, leg)
+            (cart, step)
         });
-        let (picked, stale, pair) = {
+        let (picked, stale, assignment) = {
             let mut stale = None;
             let mut state = self.lock();
-            let changed = done.is_some() || loan.is_some();
-            if let Some(loan) = loan {
-                loan.end(&mut state);
+            let changed = done.is_some() || run.is_some();
+            if let Some(run) = run {
+                run.end(&mut state);
             }
             // False for an incarnation whose thread hung while a later one took its place.
             let replaced = state.lives[gopher] > epoch;
-            // After the loan's end: the gopher may have borrowed itself, by a cart meant for an
+            // After the run's end: the gopher may have borrowed itself, by a cart meant for an
             // earlier incarnation.
             if !replaced && !state.idle.is_empty() {
                 state.idle.retain(|idle| *idle != gopher);
             }
-            if let Some((cart, leg)) = done {
-                stale = self.keep(&mut state, cart.into_body(), leg);
+            if let Some((cart, step)) = done {
+                stale = self.keep(&mut state, cart.into_body(), step);
             }
             let picked = match here {
                 _ if replaced => None,
                 Some(here) => self.choose(&mut state, gopher, here),
                 None => {
-                    let picked = self.pick(&mut state, self.legs[gopher]);
-                    picked.map(|(body, leg)| (body, leg, None))
+                    let picked = self.pick(&mut state, self.steps[gopher]);
+                    picked.map(|(body, step)| (body, step, None))
                 }
             };
             // For other gophers.
-            let pair = changed.then(|| self.pair(&mut state)).flatten();
+            let assignment = changed.then(|| self.assign(&mut state)).flatten();
             if picked.is_none() && !replaced {
                 state.idle.push(gopher);
             }
-            (picked, stale, pair)
+            (picked, stale, assignment)
         };
         drop(stale);
-        let next = picked.map(|(body, leg, on)| {
-            let doer = on.as_ref().and_then(Loan::doer);
-            let holder = doer.map_or_else(|| self.holder_at(gopher, epoch), |doer| doer.holder);
+        let next = picked.map(|(body, step, run)| {
+            let lent = run.as_ref().and_then(InlineRun::lent);
+            let holder = lent.map_or_else(|| self.holder_at(gopher, epoch), |lent| lent.holder);
             let cart = self.cart(body, holder);
-            Next { cart, leg, on }
+            NextCart { cart, step, run }
         });
-        if let Some(pair) = pair {
-            self.send(pair);
+        if let Some(assignment) = assignment {
+            self.send(assignment);
         }
         next
     }
 
-    /// Queues a cart that needs `leg` next, and sends it on if a gopher is idle.
-    pub fn put(self: &Arc<Self>, mut cart: Cart, leg: Leg) {
+    /// Queues a cart that needs `step` next, and sends it on if a gopher is idle.
+    pub fn put(self: &Arc<Self>, mut cart: Cart, step: NextStep) {
         // A slot is only held while a gopher works. Released before taking the lock, since that
         // wakes other crews.
         cart.leave_slot();
-        self.take_in(cart.into_body(), leg);
+        self.enqueue(cart.into_body(), step);
     }
 
-    /// True if a cart waits for a leg that this gopher does. Without the lock, so it may be
+    /// True if a cart waits for a step that this gopher does. Without the lock, so it may be
     /// outdated.
     pub(crate) fn is_wanted(&self, gopher: usize) -> bool {
-        self.wanted.load(Ordering::Relaxed) & self.legs[gopher].0 != 0
+        self.wanted.load(Ordering::Relaxed) & self.steps[gopher].0 != 0
     }
 
-    fn want_leg(&self, state: &mut State, leg: Leg, there: bool) {
-        state.wanted.set(leg, there);
+    fn set_wanted(&self, state: &mut QueueState, step: NextStep, there: bool) {
+        state.wanted.set(step, there);
         self.wanted.store(state.wanted.0, Ordering::Relaxed);
     }
 
-    pub(crate) fn take_in(self: &Arc<Self>, body: Box<CartBody>, leg: Leg) {
-        let (stale, pair) = {
+    pub(crate) fn enqueue(self: &Arc<Self>, body: Box<CartBody>, step: NextStep) {
+        let (stale, assignment) = {
             let mut state = self.lock();
-            let stale = self.keep(&mut state, body, leg);
-            (stale, self.pair(&mut state))
+            let stale = self.keep(&mut state, body, step);
+            (stale, self.assign(&mut state))
         };
         drop(stale);
-        if let Some(pair) = pair {
-            self.send(pair);
+        if let Some(assignment) = assignment {
+            self.send(assignment);
         }
     }
 
@@ -384,7 +393,7 @@ impl Yard {
             if self.is_stale(&body) {
                 continue;
             }
-            self.held_by(&body, 0);
+            self.held_by(&body, HolderId::NONE);
             drop(body);
             let mut state = self.lock();
             state.out = state.out.saturating_sub(1);
@@ -393,14 +402,14 @@ impl Yard {
     }
 
     /// Queues an empty cart whose holder is gone. Its schedule is lost: it is due now.
-    pub(crate) fn welcome_home(self: &Arc<Self>, mut body: Box<CartBody>) {
+    pub(crate) fn return_empty(self: &Arc<Self>, mut body: Box<CartBody>) {
         let now = self.clock.now();
         while let Some(mut coupled) = body.coupled.pop() {
             coupled.due = now;
-            self.take_in(coupled, Leg::Take);
+            self.enqueue(coupled, NextStep::Take);
         }
         body.due = now;
-        self.take_in(body, Leg::Take);
+        self.enqueue(body, NextStep::Take);
     }
 
     /// Returns the books of waiting carts to their piles; for the end of a run, when no gopher is
@@ -409,13 +418,13 @@ impl Yard {
         let mut loads = Vec::new();
         {
             let mut state = self.lock();
-            for leg in Leg::ALL.into_iter().filter(|leg| *leg != Leg::Take) {
-                while let Some(mut body) = state.waiting[leg as usize].pop_front() {
-                    loads.push((body.lease.take(), body.worked.take(), body.room.take()));
-                    state.waiting[Leg::Take as usize].push_back(body);
-                    self.want_leg(&mut state, Leg::Take, true);
+            for step in NextStep::ALL.into_iter().filter(|step| *step != NextStep::Take) {
+                while let Some(mut body) = state.waiting[step as usize].pop_front() {
+                    loads.push((body.lease.take(), body.worked.take(), body.reservation.take()));
+                    state.waiting[NextStep::Take as usize].push_back(body);
+                    self.set_wanted(&mut state, NextStep::Take, true);
                 }
-                self.want_leg(&mut state, leg, false);
+                self.set_wanted(&mut state, step, false);
             }
         }
         // Outside the lock: dropping them wakes other nodes.
@@ -423,27 +432,27 @@ impl Yard {
     }
 
     /// Matches an idle gopher with a waiting cart.
-    fn pair(self: &Arc<Self>, state: &mut State) -> Option<Pair> {
+    fn assign(self: &Arc<Self>, state: &mut QueueState) -> Option<Assignment> {
         for at in 0..state.idle.len() {
             let gopher = state.idle[at];
-            if state.wanted.and(self.legs[gopher]).is_empty() {
+            if state.wanted.and(self.steps[gopher]).is_empty() {
                 continue;
             }
-            if let Some((body, leg)) = self.pick(state, self.legs[gopher]) {
+            if let Some((body, step)) = self.pick(state, self.steps[gopher]) {
                 state.idle.remove(at);
                 let more = !state.idle.is_empty() && !state.wanted.is_empty();
-                return Some(Pair { body, leg, gopher, more });
+                return Some(Assignment { body, step, gopher, more });
             }
         }
         None
     }
 
     /// Sends a cart to an idle gopher, then further ones while there are matches.
-    fn send(self: &Arc<Self>, pair: Pair) {
-        let mut next = Some(pair);
-        while let Some(Pair { body, leg, gopher, more }) = next.take() {
-            let Seat { port, node, .. } = &self.seats[gopher];
-            if let Err(cart) = port.carry(self.cart(body, 0), leg, *node) {
+    fn send(self: &Arc<Self>, assignment: Assignment) {
+        let mut next = Some(assignment);
+        while let Some(Assignment { body, step, gopher, more }) = next.take() {
+            let CrewMember { port, node, .. } = &self.members[gopher];
+            if let Err(cart) = port.carry(self.cart(body, HolderId::NONE), step, *node) {
                 // The gopher is gone; its next incarnation looks here when it starts.
                 let mut body = cart.into_body();
                 body.slot = None;
@@ -451,22 +460,22 @@ impl Yard {
                     std::mem::forget(body);
                     return;
                 }
-                let stale = self.keep(&mut self.lock(), body, leg);
+                let stale = self.keep(&mut self.lock(), body, step);
                 drop(stale);
             } else if !more {
                 return;
             }
-            next = self.pair(&mut self.lock());
+            next = self.assign(&mut self.lock());
         }
     }
 }
 
-impl SlotUser for Yard {
+impl SlotUser for CrewQueue {
     /// Sends waiting carts to idle gophers while there are matches.
     fn dispatch(self: Arc<Self>) {
-        let pair = self.pair(&mut self.lock());
-        if let Some(pair) = pair {
-            self.send(pair);
+        let assignment = self.assign(&mut self.lock());
+        if let Some(assignment) = assignment {
+            self.send(assignment);
         }
     }
 }

@@ -9,11 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
-use super::{Bell, Bound, Charges, Counts, Full, Numbered, PileKey, Promises, Settled, Want};
+use super::{
+    Bell, Bound, Charges, HolderId, Numbered, PileCounts, PileKey, Promises, Settled, StoreFull,
+    Want,
+};
 use crate::book::{Book, BookId};
-use crate::custody::fates::{Awaited, Fates};
-use crate::custody::lease::{End, Home, Lease, Unbound};
-use crate::custody::ledger::{Fate, Ids, Ledger, LedgerReport};
+use crate::custody::lease::{AckKind, Home, Lease, Unbound};
+use crate::custody::ledger::{BookOutcome, Ids, Ledger, LedgerReport};
+use crate::custody::outcomes::{Awaited, BookOutcomes};
 use crate::custody::shelf::{Charge, DeadLetter, Settlement, Shelf};
 use gopherworks_supervision::clock::{Clock, Time};
 
@@ -24,7 +27,7 @@ pub const DEAD_KEPT: usize = 10_000;
 
 /// Aligned, so that piles of different arbiters share no cache line.
 #[repr(align(128))]
-struct Place {
+struct PileStore {
     shelf: Mutex<Shelf>,
     inbox: Mutex<Vec<Unbound>>,
     waiting: AtomicUsize,
@@ -34,14 +37,14 @@ struct Place {
 /// The books of all piles, outside the actors.
 ///
 /// # Guarantees
-/// A `put` that returned `Ok` has stored the books as durably as [`Custody::promises`] says; `Full`
-/// has stored nothing. Settling is idempotent: the first settlement or revocation of a lease wins,
-/// all others return `Settled::Stale`. A dropped lease is returned through
+/// A `put` that returned `Ok` has stored the books as durably as [`Custody::promises`] says;
+/// `StoreFull` has stored nothing. Settling is idempotent: the first settlement or revocation of a
+/// lease wins, all others return `Settled::Stale`. A dropped lease is returned through
 /// [`Custody::give_back`]. Locks are taken in the order of keys and held only for pure code.
 pub struct Custody {
-    piles: Vec<Place>,
+    piles: Vec<PileStore>,
     ledger: Ledger,
-    fates: Fates,
+    outcomes: BookOutcomes,
     dead: Mutex<(VecDeque<DeadLetter>, u64)>,
     deaths: Notify,
     charges: OnceLock<Charges>,
@@ -76,7 +79,7 @@ impl Custody {
             piles: piles
                 .into_iter()
                 .enumerate()
-                .map(|(key, (bound, max_attempts))| Place {
+                .map(|(key, (bound, max_attempts))| PileStore {
                     shelf: Mutex::new(Shelf::new(PileKey(key as u32), bound, max_attempts)),
                     // Returns are at most one per cart: with up to 64 carts a drop never
                     // allocates.
@@ -86,7 +89,7 @@ impl Custody {
                 })
                 .collect(),
             ledger: Ledger::default(),
-            fates: Fates::default(),
+            outcomes: BookOutcomes::default(),
             dead: Mutex::default(),
             deaths: Notify::new(),
             charges: OnceLock::new(),
@@ -96,34 +99,34 @@ impl Custody {
         })
     }
 
-    fn place(&self, pile: PileKey) -> &Place {
+    fn pile_store(&self, pile: PileKey) -> &PileStore {
         &self.piles[pile.index()]
     }
 
     fn shelf(&self, pile: PileKey) -> MutexGuard<'_, Shelf> {
-        lock(&self.place(pile).shelf)
+        lock(&self.pile_store(pile).shelf)
     }
 
     /// Books a settlement in the ledger, under the shelf's lock, so that no snapshot counts a book
     /// twice or not at all.
-    fn account(&self, end: End, done: Settlement, last: bool) -> (Settled, Settlement) {
+    fn account(&self, end: AckKind, done: Settlement, last: bool) -> (Settled, Settlement) {
         fn ids(books: &[Book]) -> impl Iterator<Item = BookId> {
             books.iter().map(|book| book.id)
         }
-        if end == End::Burned && !done.acked.is_empty() {
+        if end == AckKind::Burned && !done.acked.is_empty() {
             self.burned(&done.acked, done.acked_ids);
         }
         if !done.dropped.is_empty() {
-            self.ledger.end(Fate::Dropped, ids(&done.dropped));
-            self.fates.end(Fate::Dropped, ids(&done.dropped));
+            self.ledger.end(BookOutcome::Dropped, ids(&done.dropped));
+            self.outcomes.end(BookOutcome::Dropped, ids(&done.dropped));
         }
         if !done.recalled.is_empty() {
             self.ledger.recall(done.recalled.len() as u64);
         }
         if !done.buried.is_empty() {
             let ids = || done.buried.iter().map(|dead| dead.book.id);
-            self.ledger.end(Fate::Dead, ids());
-            self.fates.end(Fate::Dead, ids());
+            self.ledger.end(BookOutcome::Dead, ids());
+            self.outcomes.end(BookOutcome::Dead, ids());
         }
         let settled = Settled::Done {
             acked: done.acked.len(),
@@ -160,24 +163,24 @@ impl Custody {
         self.deaths.notify_one();
     }
 
-    /// Numbers books and stores all or none; calls `told` with each id before its book can be
+    /// Numbers books and stores all or none; calls `each` with each id before its book can be
     /// leased.
-    fn place_all(
+    fn put_all(
         &self,
         pile: PileKey,
         mut books: Vec<Book>,
-        mut told: impl FnMut(BookId),
-    ) -> Result<(), Full<Vec<Book>>> {
+        mut each: impl FnMut(BookId),
+    ) -> Result<(), StoreFull<Vec<Book>>> {
         let bytes = books.iter().map(Book::size).sum();
         let mut shelf = self.shelf(pile);
         if !shelf.has_room(books.len(), bytes) {
-            return Err(Full(books));
+            return Err(StoreFull(books));
         }
         let first = self.ledger.number(books.len() as u64);
         self.ledger.offer(books.len() as u64);
         for (i, book) in books.iter_mut().enumerate() {
             book.id = BookId(first.0 + i as u64);
-            told(book.id);
+            each(book.id);
         }
         let ids = Ids { first, step: 1 };
         shelf.put_all(books, bytes, Some(ids));
@@ -199,11 +202,11 @@ impl Custody {
     fn burned(&self, books: &[Book], ids: Option<Ids>) {
         match ids {
             Some(ids) => {
-                (self.ledger).end_all(Fate::Burned, ids, books.len() as u64);
+                (self.ledger).end_all(BookOutcome::Burned, ids, books.len() as u64);
             }
-            None => self.ledger.end(Fate::Burned, books.iter().map(|book| book.id)),
+            None => self.ledger.end(BookOutcome::Burned, books.iter().map(|book| book.id)),
         }
-        self.fates.end(Fate::Burned, books.iter().map(|book| book.id));
+        self.outcomes.end(BookOutcome::Burned, books.iter().map(|book| book.id));
     }
 
     /// Reads the clock only if the time is needed.
@@ -223,8 +226,8 @@ impl Custody {
     }
 
     /// Stores new books, in order, and assigns their ids; they count as offered from now on.
-    pub fn put(&self, pile: PileKey, books: Vec<Book>) -> Result<(), Full<Vec<Book>>> {
-        self.place_all(pile, books, |_| {})
+    pub fn put(&self, pile: PileKey, books: Vec<Book>) -> Result<(), StoreFull<Vec<Book>>> {
+        self.put_all(pile, books, |_| {})
     }
 
     /// Like [`Custody::put`], but returns one future per book, in order, resolving to its outcome.
@@ -232,16 +235,16 @@ impl Custody {
         &self,
         pile: PileKey,
         books: Vec<Book>,
-    ) -> Result<Vec<Awaited>, Full<Vec<Book>>> {
+    ) -> Result<Vec<Awaited>, StoreFull<Vec<Book>>> {
         let mut awaited = Vec::with_capacity(books.len());
-        let put = self.place_all(pile, books, |book| awaited.push(self.fates.watch(book)));
+        let put = self.put_all(pile, books, |book| awaited.push(self.outcomes.watch(book)));
         put.map(|()| awaited)
     }
 
     /// The run is over: futures of [`Custody::put_watched`] that are still pending resolve to
     /// `None`.
     pub fn unwatch(&self) {
-        self.fates.close();
+        self.outcomes.close();
     }
 
     /// Reserves `count` consecutive ids, for books that will be stored by
@@ -252,10 +255,10 @@ impl Custody {
     }
 
     /// Stores new books that have ids from [`Custody::number`]; they count as offered from now on.
-    pub fn put_numbered(&self, pile: PileKey, books: Numbered) -> Result<(), Full<Numbered>> {
+    pub fn put_numbered(&self, pile: PileKey, books: Numbered) -> Result<(), StoreFull<Numbered>> {
         let mut shelf = self.shelf(pile);
         if !shelf.has_room(books.len(), books.bytes()) {
-            return Err(Full(books));
+            return Err(StoreFull(books));
         }
         self.ledger.offer(books.len() as u64);
         let (books, bytes, ids) = books.into_parts();
@@ -285,13 +288,13 @@ impl Custody {
     }
 
     /// Leases up to `want` ready books, oldest first; `None` if none is ready.
-    pub fn lease(&self, pile: PileKey, want: Want, holder: u64) -> Option<Lease> {
+    pub fn lease(&self, pile: PileKey, want: Want, holder: HolderId) -> Option<Lease> {
         let mut shelf = self.shelf(pile);
         let now = self.now_if(shelf.is_delaying());
         let buffer = || self.buffers.take(want.books);
         let batch = shelf.lease(want, now, holder, buffer);
         drop(shelf);
-        let home = &self.place(pile).home;
+        let home = &self.pile_store(pile).home;
         batch.map(|batch| Lease::new(batch, home.clone()))
     }
 
@@ -317,13 +320,13 @@ impl Custody {
     }
 
     /// How many books the pile holds, by state.
-    pub fn counts(&self, pile: PileKey) -> Counts {
-        let place = self.place(pile);
-        let shelf = lock(&place.shelf);
-        Counts {
+    pub fn counts(&self, pile: PileKey) -> PileCounts {
+        let store = self.pile_store(pile);
+        let shelf = lock(&store.shelf);
+        PileCounts {
             ready: shelf.ready(),
             leased: shelf.leased(),
-            inbox: place.waiting.load(Ordering::Acquire),
+            inbox: store.waiting.load(Ordering::Acquire),
             reserved: shelf.reserved(),
             next_due: shelf.next_due(),
         }
@@ -331,7 +334,7 @@ impl Custody {
 
     /// A consistent account of all books.
     pub fn ledger(&self) -> LedgerReport {
-        let shelves: Vec<_> = self.piles.iter().map(|place| lock(&place.shelf)).collect();
+        let shelves: Vec<_> = self.piles.iter().map(|pile| lock(&pile.shelf)).collect();
         let in_flight = shelves.iter().map(|shelf| shelf.ready() + shelf.leased()).sum::<usize>();
         self.ledger.report(in_flight as u64)
     }
@@ -345,8 +348,8 @@ impl Custody {
 
     /// Sets the callback for charged attempts, called outside all locks. Only the first call,
     /// before the start, has an effect. By default ignored.
-    pub fn tell_charges(&self, told: Charges) {
-        let _ = self.charges.set(told);
+    pub fn tell_charges(&self, charges: Charges) {
+        let _ = self.charges.set(charges);
     }
 
     /// Notified when a book became a dead letter.

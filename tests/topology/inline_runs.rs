@@ -188,7 +188,7 @@ fn kills_of_lenders_and_borrowers_lose_and_double_nothing() {
 
 /// A burn that panics inline ends the incinerator, not the gopher that brought the cart.
 #[test]
-fn a_burn_that_panics_on_loan_is_the_fires_own() {
+fn a_burn_that_panics_in_an_inline_run_is_the_fires_own() {
     hush();
     for (carts, cart_books) in [(1, 1), (8, 1), (3, 64)] {
         let books = 30 * cart_books;
@@ -260,7 +260,7 @@ fn fitful(catalog: &mut Catalog, books: u64, errs: bool) -> Arc<AtomicU64> {
 /// A source that fails while it is read inline ends its feeder's life; the books that it gave are
 /// burned.
 #[test]
-fn a_source_that_errs_on_loan_loses_nothing() {
+fn a_source_that_errs_in_an_inline_run_loses_nothing() {
     hush();
     for (carts, cart_books) in [(1, 1), (8, 1), (3, 64)] {
         let books = 500 * cart_books;

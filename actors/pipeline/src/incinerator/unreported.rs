@@ -6,13 +6,13 @@ use super::IncineratorCore;
 use crate::book::{Book, BookId};
 use crate::crew::cart::Cart;
 use crate::crew::cart::CartName;
-use crate::custody::lease::{Batch, Verdict};
+use crate::custody::lease::{Batch, LeaseVerdict};
 use crate::trace::Act;
 
 /// Books of one cart that are burned but not yet reported. Reports them when dropped: at the end
 /// of the cart, or of the incarnation that had it, whose marks then settle the cart. If the cart
 /// was taken from a hung incarnation, another holder burns the books and nothing is reported.
-pub(super) struct Told {
+pub(super) struct UnreportedBurns {
     core: Arc<IncineratorCore>,
     lease: Option<(Arc<Batch>, u64)>,
     crew: String,
@@ -20,7 +20,7 @@ pub(super) struct Told {
     books: Vec<Book>,
 }
 
-impl Told {
+impl UnreportedBurns {
     pub(super) fn new(core: Arc<IncineratorCore>, cart: &Cart) -> Self {
         let CartName { crew, number } = cart.name();
         Self {
@@ -36,12 +36,12 @@ impl Told {
     pub(super) fn burned(&mut self, cart: &mut Cart, index: usize) {
         self.books.extend(cart.book(index).cloned());
         if let Some(lease) = &mut cart.body_mut().lease {
-            lease.mark_burned(index, Verdict::Ack);
+            lease.mark_burned(index, LeaseVerdict::Ack);
         }
     }
 }
 
-impl Drop for Told {
+impl Drop for UnreportedBurns {
     fn drop(&mut self) {
         let held = (self.lease.as_ref()).is_some_and(|(batch, generation)| {
             batch.is_burning() && batch.generation() == *generation
@@ -54,6 +54,6 @@ impl Drop for Told {
         let ids: Vec<BookId> = books.iter().map(|book| book.id).collect();
         let cart = CartName { crew: &self.crew, number: self.number };
         let act = Act::Burn { cart, books: &ids };
-        self.core.works.record(&self.core.name, &act);
+        self.core.context.record(&self.core.name, &act);
     }
 }

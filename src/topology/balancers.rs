@@ -8,7 +8,7 @@ use gopherworks_balancer::__private::{Again, BalancerCore, Cost, Parts, Settings
 use gopherworks_balancer::policy::{Policy, Spread};
 use gopherworks_balancer::trace::RequestTracer;
 use gopherworks_pipeline::__private::{
-    Asking, BalancerTracer, Requester, RequesterCore, RequesterParts, Served, Works,
+    Asking, BalancerTracer, PipelineContext, Requester, RequesterCore, RequesterParts, Served,
 };
 use gopherworks_pipeline::job::{Job, Service, WorkerSite};
 use gopherworks_pipeline::load::{Load, Rate};
@@ -26,14 +26,14 @@ use crate::plan::{BalancerPlan, Plan};
 use crate::report::{BalancerReport, RequesterReport, WorkerReport};
 
 /// The kinds of worker, made before anything runs, so that mistakes prevent the start.
-pub(super) struct Making {
+pub(super) struct PreparedBalancers {
     services: Vec<Arc<Guarded<Box<dyn Service>>>>,
     loads: Vec<Load>,
     #[cfg(feature = "http")]
     listeners: Vec<Option<Listener>>,
 }
 
-impl Making {
+impl PreparedBalancers {
     pub(super) fn new(
         plan: &Plan,
         simulated: bool,
@@ -96,11 +96,16 @@ impl Making {
         })
     }
 
-    pub(super) fn desks(self, plan: &Plan, works: &Arc<Works>, time_scale: f64) -> Desks {
-        let told = works.clone();
-        let changed: Arc<dyn Fn() + Send + Sync> = Arc::new(move || told.change());
+    pub(super) fn build(
+        self,
+        plan: &Plan,
+        context: &Arc<PipelineContext>,
+        time_scale: f64,
+    ) -> Balancers {
+        let notified = context.clone();
+        let changed: Arc<dyn Fn() + Send + Sync> = Arc::new(move || notified.change());
         let balancers: Vec<_> = (plan.balancers.iter().zip(self.services))
-            .map(|(balancer, service)| core(balancer, service, works, time_scale, &changed))
+            .map(|(balancer, service)| core(balancer, service, context, time_scale, &changed))
             .collect();
         #[cfg(feature = "http")]
         let mut listeners = self.listeners.into_iter();
@@ -117,13 +122,13 @@ impl Making {
                     failed: Some(account::requests(
                         &requester.name,
                         &balancers[requester.to].name,
-                        (works.reasons.clone(), works.clock.clone()),
+                        (context.reasons.clone(), context.clock.clone()),
                     )),
                     ended: changed.clone(),
                 };
                 #[cfg(feature = "http")]
                 if let Some(listener) = listeners.next().flatten() {
-                    let pool = Arc::clone(&works.pool);
+                    let pool = Arc::clone(&context.pool);
                     return Requesting {
                         to: requester.to,
                         address: listener.address().ok(),
@@ -133,7 +138,7 @@ impl Making {
                 Requesting { to: requester.to, address: None, core: RequesterCore::new(parts) }
             })
             .collect();
-        Desks { balancers, requesters }
+        Balancers { balancers, requesters }
     }
 }
 
@@ -160,7 +165,7 @@ fn per_second(load: Load, balancer: &BalancerPlan, service: &dyn Service) -> Res
 fn core(
     plan: &BalancerPlan,
     service: Arc<Guarded<Box<dyn Service>>>,
-    works: &Arc<Works>,
+    context: &Arc<PipelineContext>,
     time_scale: f64,
     changed: &Arc<dyn Fn() + Send + Sync>,
 ) -> Arc<BalancerCore<Served>> {
@@ -168,13 +173,13 @@ fn core(
     let site = WorkerSite {
         balancer: name.clone(),
         worker: 0,
-        clock: works.clock.clone(),
-        seed: works.seed,
-        pool: Arc::clone(&works.pool),
+        clock: context.clock.clone(),
+        seed: context.seed,
+        pool: Arc::clone(&context.pool),
         time_scale,
     };
     let again = plan.idempotent || plan.spread != Spread::One;
-    let disturbed = works.clone();
+    let disturbed = context.clone();
     let (makes, costs, at) = (service.clone(), service, site.clone());
     BalancerCore::new(Parts {
         name,
@@ -192,7 +197,7 @@ fn core(
             let site = WorkerSite { worker, ..site.clone() };
             let serve = makes.worker(&site)?;
             let name = format!("{}/{}", site.balancer, worker + 1);
-            Ok(Served::new(serve, makes.blocks()).in_works(disturbed.clone(), name.into()))
+            Ok(Served::new(serve, makes.blocks()).in_context(disturbed.clone(), name.into()))
         }),
         again: again
             .then(|| -> Again<Served> { Arc::new(|job, copy| Job { copy, ..job.clone() }) }),
@@ -204,10 +209,10 @@ fn core(
             Ok(book) => book.as_ref().is_some_and(says_failed),
             Err(_) => true,
         })),
-        clock: works.clock.clone(),
-        seed: works.seed,
-        pool: Arc::<Pool>::clone(&works.pool),
-        tracer: works
+        clock: context.clock.clone(),
+        seed: context.seed,
+        pool: Arc::<Pool>::clone(&context.pool),
+        tracer: context
             .tracer()
             .map(|tracer| -> Arc<dyn RequestTracer> { Arc::new(BalancerTracer(tracer.clone())) }),
         idle: Some(changed.clone()),
@@ -222,20 +227,20 @@ struct Requesting {
 }
 
 /// Balancers and requesters of a running topology.
-pub(super) struct Desks {
+pub(super) struct Balancers {
     balancers: Vec<Arc<BalancerCore<Served>>>,
     requesters: Vec<Requesting>,
 }
 
-impl Desks {
+impl Balancers {
     /// The balancers' actors, to be started before any actor that sends requests.
-    pub(super) fn balancers(&self, place: impl Fn(usize) -> Place, within: Duration) -> Vec<Child> {
+    pub(super) fn children(&self, place: impl Fn(usize) -> Place, within: Duration) -> Vec<Child> {
         let children = (self.balancers.iter()).flat_map(|core| children(core, &place, within));
         children.collect()
     }
 
     /// The requesters' actors, to be started last.
-    pub(super) fn requesters(
+    pub(super) fn requester_children(
         &self,
         place: impl Fn(usize) -> Place,
         within: Duration,

@@ -3,38 +3,34 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Yard;
+use super::CrewQueue;
 use crate::crew::cart::CartBody;
-use crate::custody::reservation::RoomClaim;
+use crate::custody::HolderId;
+use crate::custody::reservation::ReservationClaim;
 use crate::custody::slots::SlotClaim;
 
 /// What a cart holds, to be released if the cart is replaced.
 #[derive(Default)]
 pub(super) struct Claims {
     pub(super) slot: Option<SlotClaim>,
-    pub(super) room: Option<Arc<RoomClaim>>,
+    pub(super) reservation: Option<Arc<ReservationClaim>>,
 }
 
 /// Generation and holder in one word, so that both change atomically: 16 bits of generation, 20 of
 /// the node, 28 of the epoch.
 pub(super) const HOLDER_BITS: u32 = 48;
 
-pub(super) fn packed(generation: u16, holder: u64) -> u64 {
-    let (node, epoch) = (holder >> 40, holder & 0xfff_ffff);
+pub(super) fn packed(generation: u16, holder: HolderId) -> u64 {
+    let (node, epoch) = (holder.0 >> 40, holder.0 & 0xfff_ffff);
     u64::from(generation) << HOLDER_BITS | (node & 0xf_ffff) << 28 | epoch
 }
 
 /// Node number that marks a coupled cart; the epoch is then the number of the lead cart.
 pub(super) const COUPLED: u32 = 0xf_ffff;
 
-/// Holder id of a lease or cart: a node and the epoch of its actor.
-pub fn holder(node: u32, epoch: u64) -> u64 {
-    u64::from(node) << 40 | (epoch & 0xff_ffff_ffff)
-}
-
-impl Yard {
+impl CrewQueue {
     /// Sets the holder of a cart; ignored if another cart has replaced it.
-    pub(crate) fn held_by(&self, body: &CartBody, holder: u64) {
+    pub(crate) fn held_by(&self, body: &CartBody, holder: HolderId) {
         let Some(held) = self.held.get(body.number as usize - 1) else {
             return;
         };

@@ -6,63 +6,66 @@ use super::*;
 use crate::gopher::Gopher;
 use gopherworks_supervision::Port;
 
-const ME: u64 = 7 << 40 | 3;
-
-fn yard(carts: usize) -> Arc<Yard> {
-    let seats = vec![Seat { duties: Duties::ALL, port: Arc::new(Port::<Gopher>::new()), node: 7 }];
-    let want = Want { books: 4, bytes: None };
-    let clock = Clock::simulated();
-    Yard::new(clock, "crew", want, carts, seats, None, None, false)
+fn me() -> HolderId {
+    HolderId::new(7, 3)
 }
 
-fn waiting(yard: &Yard) -> usize {
-    let state = yard.lock();
+fn queue(carts: usize) -> Arc<CrewQueue> {
+    let members =
+        vec![CrewMember { duties: Duties::ALL, port: Arc::new(Port::<Gopher>::new()), node: 7 }];
+    let want = Want { books: 4, bytes: None };
+    let clock = Clock::simulated();
+    CrewQueue::new(clock, "crew", want, carts, members, None, None, false)
+}
+
+fn waiting(queue: &CrewQueue) -> usize {
+    let state = queue.lock();
     let bodies = state.waiting.iter().flatten();
     bodies.map(|body| body.carts()).sum()
 }
 
-fn taken(yard: &Arc<Yard>) -> Cart {
-    let (cart, leg) = yard.advance(0, 3, None).expect("a cart waits");
-    assert_eq!(leg, Leg::Take);
+fn taken(queue: &Arc<CrewQueue>) -> Cart {
+    let (cart, step) = queue.advance(0, 3, None).expect("a cart waits");
+    assert_eq!(step, NextStep::Take);
     cart
 }
 
 #[test]
 fn a_coupled_cart_has_room_for_all_and_all_go_home_with_it() {
-    let yard = yard(5);
-    let mut cart = taken(&yard);
-    yard.couple(&mut cart, 4, true);
+    let queue = queue(5);
+    let mut cart = taken(&queue);
+    queue.couple(&mut cart, 4, true);
     assert_eq!((cart.carts(), cart.want().books), (4, 16));
-    assert_eq!((yard.under_way(), waiting(&yard)), (4, 1));
+    assert_eq!((queue.under_way(), waiting(&queue)), (4, 1));
     cart.uncouple(3);
-    assert_eq!((cart.carts(), yard.under_way(), waiting(&yard)), (3, 3, 2));
+    assert_eq!((cart.carts(), queue.under_way(), waiting(&queue)), (3, 3, 2));
     drop(cart);
-    assert_eq!((yard.under_way(), waiting(&yard)), (0, 5));
+    assert_eq!((queue.under_way(), waiting(&queue)), (0, 5));
 }
 
 #[test]
 fn what_a_hung_gopher_has_is_replaced_and_what_is_coupled_to_it() {
-    let yard = yard(4);
-    let mut cart = taken(&yard);
-    yard.couple(&mut cart, 3, false);
-    assert_eq!(yard.reclaim(8 << 40 | 3), 0, "somebody else's");
-    assert_eq!(yard.reclaim(ME), 3);
-    assert_eq!((yard.under_way(), waiting(&yard)), (0, 4));
+    let queue = queue(4);
+    let mut cart = taken(&queue);
+    queue.couple(&mut cart, 3, false);
+    assert_eq!(queue.reclaim(HolderId::new(8, 3)), 0, "not this holder's");
+    assert_eq!(queue.reclaim(me()), 3);
+    assert_eq!((queue.under_way(), waiting(&queue)), (0, 4));
     // The hung thread continues: its cart is stale and is dropped.
-    cart.hand_to(ME);
+    cart.hand_to(me());
     drop(cart);
-    assert_eq!((yard.under_way(), waiting(&yard)), (0, 4));
-    assert_eq!(yard.reclaim(ME), 0);
+    assert_eq!((queue.under_way(), waiting(&queue)), (0, 4));
+    assert_eq!(queue.reclaim(me()), 0);
 }
 
 #[test]
 fn carts_that_were_coupled_retire_each() {
-    let yard = yard(3);
-    let mut cart = taken(&yard);
-    yard.couple(&mut cart, 3, false);
-    yard.retire(cart);
-    assert!(yard.is_done());
-    assert_eq!(yard.under_way(), 0);
+    let queue = queue(3);
+    let mut cart = taken(&queue);
+    queue.couple(&mut cart, 3, false);
+    queue.retire(cart);
+    assert!(queue.is_done());
+    assert_eq!(queue.under_way(), 0);
 }
 
 proptest! {
@@ -72,23 +75,23 @@ proptest! {
         carts in 1usize..9,
         acts in prop::collection::vec((0u8..7, 1usize..9), 1..60),
     ) {
-        let yard = yard(carts);
+        let queue = queue(carts);
         let mut held: Vec<Cart> = Vec::new();
         let mut retired = 0;
         for (act, number) in acts {
             let at = number % held.len().max(1);
             match act {
-                0 => held.extend(yard.advance(0, 3, None).map(|(cart, _)| cart)),
+                0 => held.extend(queue.advance(0, 3, None).map(|(cart, _)| cart)),
                 1 if !held.is_empty() => {
                     let mut cart = held.remove(at);
-                    yard.couple(&mut cart, number, number % 2 == 0);
+                    queue.couple(&mut cart, number, number % 2 == 0);
                     held.push(cart);
                 }
                 2 if !held.is_empty() => held[at].uncouple(number),
                 3 if !held.is_empty() => drop(held.remove(at)),
                 4 if !held.is_empty() => {
-                    let leg = if number % 2 == 0 { Leg::Return } else { Leg::Take };
-                    held.remove(at).put(leg);
+                    let step = if number % 2 == 0 { NextStep::Return } else { NextStep::Take };
+                    held.remove(at).put(step);
                 }
                 5 if held.len() > 1 => {
                     let other = held.remove(at);
@@ -97,16 +100,16 @@ proptest! {
                 6 if !held.is_empty() && number > 6 => {
                     let cart = held.remove(at);
                     retired += cart.carts();
-                    yard.retire(cart);
+                    queue.retire(cart);
                 }
                 _ => {}
             }
             let out: usize = held.iter().map(Cart::carts).sum();
-            prop_assert_eq!(yard.under_way(), out);
-            prop_assert_eq!(waiting(&yard) + out + retired, carts);
+            prop_assert_eq!(queue.under_way(), out);
+            prop_assert_eq!(waiting(&queue) + out + retired, carts);
         }
         held.clear();
-        prop_assert_eq!(waiting(&yard) + retired, carts);
+        prop_assert_eq!(waiting(&queue) + retired, carts);
     }
 
     /// All carts of a hung holder are replaced once; what it drops later is ignored.
@@ -115,19 +118,19 @@ proptest! {
         carts in 2usize..9,
         couples in prop::collection::vec(1usize..5, 1..5),
     ) {
-        let yard = yard(carts);
+        let queue = queue(carts);
         let mut held: Vec<Cart> = Vec::new();
         for most in couples {
-            let Some((mut cart, _)) = yard.advance(0, 3, None) else {
+            let Some((mut cart, _)) = queue.advance(0, 3, None) else {
                 break;
             };
-            yard.couple(&mut cart, most, true);
+            queue.couple(&mut cart, most, true);
             held.push(cart);
         }
         let out: usize = held.iter().map(Cart::carts).sum();
-        prop_assert_eq!(yard.reclaim(ME), out);
-        prop_assert_eq!((yard.under_way(), waiting(&yard)), (0, carts));
+        prop_assert_eq!(queue.reclaim(me()), out);
+        prop_assert_eq!((queue.under_way(), waiting(&queue)), (0, carts));
         held.clear();
-        prop_assert_eq!((yard.under_way(), waiting(&yard)), (0, carts));
+        prop_assert_eq!((queue.under_way(), waiting(&queue)), (0, carts));
     }
 }

@@ -3,15 +3,16 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use super::Yard;
-use super::held::{COUPLED, HOLDER_BITS, holder, packed};
+use super::CrewQueue;
+use super::holders::{COUPLED, HOLDER_BITS, packed};
 use crate::crew::cart::CartBody;
+use crate::custody::HolderId;
 
-impl Yard {
+impl CrewQueue {
     /// Replaces every cart held by `lost`, a fenced holder whose thread may never return them, and
     /// releases their slots and reservations. Their books are recalled by the store. Returns how
     /// many carts that were.
-    pub fn reclaim(self: &Arc<Self>, lost: u64) -> usize {
+    pub fn reclaim(self: &Arc<Self>, lost: HolderId) -> usize {
         let mut reclaimed = 0;
         for index in 0..self.held.len() {
             let Some(body) = self.replaced(index, lost) else {
@@ -24,21 +25,21 @@ impl Yard {
             if let Some(slot) = claims.slot {
                 slot.take_back(self.clock.now());
             }
-            if let Some(room) = claims.room {
-                room.give_up();
+            if let Some(reservation) = claims.reservation {
+                reservation.give_up();
             }
-            let coupled = holder(COUPLED, index as u64 + 1);
+            let coupled = HolderId::new(COUPLED, index as u64 + 1);
             let others = (0..self.held.len()).filter_map(|at| self.replaced(at, coupled));
             for body in std::iter::once(body).chain(others) {
                 reclaimed += 1;
-                self.welcome_home(body);
+                self.return_empty(body);
             }
         }
         reclaimed
     }
 
     /// A new cart in place of the one at `index`, if `lost` holds that one.
-    fn replaced(&self, index: usize, lost: u64) -> Option<Box<CartBody>> {
+    fn replaced(&self, index: usize, lost: HolderId) -> Option<Box<CartBody>> {
         let held = &self.held[index];
         let now = held.load(Ordering::Acquire);
         let generation = (now >> HOLDER_BITS) as u16;
@@ -46,7 +47,7 @@ impl Yard {
             return None;
         }
         let generation_next = generation.wrapping_add(1);
-        let next = packed(generation_next, 0);
+        let next = packed(generation_next, HolderId::NONE);
         held.compare_exchange(now, next, Ordering::AcqRel, Ordering::Acquire).ok()?;
         Some(Box::new(CartBody {
             number: index as u32 + 1,

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 
 use super::{Custody, lock};
 use crate::book::Book;
-use crate::custody::lease::{End, Lease, Unbound, Verdict};
-use crate::custody::{PileKey, Refused, Settled, Worked};
+use crate::custody::lease::{AckKind, Lease, LeaseVerdict, Unbound};
+use crate::custody::{HolderId, PileKey, RefusedLoad, Settled, Worked};
 use gopherworks_supervision::__private::planted::{self, Defect};
 
 impl Custody {
@@ -16,7 +16,7 @@ impl Custody {
             return self.settle_whole(lease);
         }
         let pile = lease.pile();
-        let Some(unbound) = lease.unbind(Verdict::Ack) else {
+        let Some(unbound) = lease.unbind(LeaseVerdict::Ack) else {
             return Settled::Stale;
         };
         let now = self.now_if(!unbound.verdicts.is_empty());
@@ -38,7 +38,7 @@ impl Custody {
         worked: Worked,
         to: PileKey,
         reserved: Option<(usize, u64)>,
-    ) -> Result<Settled, Refused> {
+    ) -> Result<Settled, RefusedLoad> {
         if worked.is_none() && lease.is_unmarked() {
             return self.pass_whole(lease, to, reserved);
         }
@@ -51,10 +51,10 @@ impl Custody {
             let (books, bytes) = passing(&lease, &worked);
             if books > 0 && !target.has_room(books, bytes) {
                 drop((source, target));
-                return Err(Refused { lease, worked });
+                return Err(RefusedLoad { lease, worked });
             }
         }
-        let Some(mut unbound) = lease.unbind(Verdict::Ack) else {
+        let Some(mut unbound) = lease.unbind(LeaseVerdict::Ack) else {
             return Ok(Settled::Stale);
         };
         // Marks are made for failures only: an unmarked book passes, if the work produced one.
@@ -64,18 +64,18 @@ impl Custody {
             None => true,
         };
         if !(unbound.verdicts.is_empty() && (0..count).all(there)) {
-            unbound.verdicts.resize(count, Verdict::Return);
+            unbound.verdicts.resize(count, LeaseVerdict::Return);
             for (index, verdict) in unbound.verdicts.iter_mut().enumerate() {
                 match verdict {
-                    Verdict::Return if there(index) => *verdict = Verdict::Ack,
-                    Verdict::Ack if !there(index) => *verdict = Verdict::Return,
+                    LeaseVerdict::Return if there(index) => *verdict = LeaseVerdict::Ack,
+                    LeaseVerdict::Ack if !there(index) => *verdict = LeaseVerdict::Return,
                     _ => {}
                 }
             }
         }
-        let passed: Option<Vec<bool>> = worked
-            .is_some()
-            .then(|| (0..count).map(|index| *unbound.verdict(index) == Verdict::Ack).collect());
+        let passed: Option<Vec<bool>> = worked.is_some().then(|| {
+            (0..count).map(|index| *unbound.verdict(index) == LeaseVerdict::Ack).collect()
+        });
         let now = self.now_if(!unbound.verdicts.is_empty());
         let (settled, mut done) = self.carry_out(&mut source, unbound, now);
         let mut refused = Vec::new();
@@ -108,30 +108,30 @@ impl Custody {
     /// Returns a dropped lease: settles it by its marks, where unmarked books return to the pile.
     /// Only queues it and wakes the pile, which completes it by [`Custody::collect`].
     pub fn give_back(&self, mut unbound: Unbound) {
-        if planted::has(Defect::StoreAcksEarly) && unbound.rest == Verdict::Return {
-            unbound.rest = Verdict::Ack;
+        if planted::has(Defect::StoreAcksEarly) && unbound.rest == LeaseVerdict::Return {
+            unbound.rest = LeaseVerdict::Ack;
         }
         let pile = unbound.batch.pile;
-        let place = self.place(pile);
+        let store = self.pile_store(pile);
         {
-            let mut inbox = lock(&place.inbox);
+            let mut inbox = lock(&store.inbox);
             inbox.push(unbound);
-            place.waiting.store(inbox.len(), Ordering::Release);
+            store.waiting.store(inbox.len(), Ordering::Release);
         }
         (self.bell)(pile);
     }
 
     /// Settles queued returns; returns how many leases there were.
     pub fn collect(&self, pile: PileKey) -> usize {
-        let place = self.place(pile);
-        if place.waiting.load(Ordering::Acquire) == 0 {
+        let store = self.pile_store(pile);
+        if store.waiting.load(Ordering::Acquire) == 0 {
             return 0;
         }
         let now = self.clock.now();
         let (mut buried, mut charged) = (Vec::new(), Vec::new());
         // Both locks together, so that no count misses a book in between.
-        let mut shelf = lock(&place.shelf);
-        let mut inbox = lock(&place.inbox);
+        let mut shelf = lock(&store.shelf);
+        let mut inbox = lock(&store.inbox);
         let home = inbox.len();
         // Dropping may delete files or run user code, so it is done outside the locks.
         let mut gone = Vec::new();
@@ -141,7 +141,7 @@ impl Custody {
             charged.append(&mut done.charged);
             gone.push(done);
         }
-        place.waiting.store(0, Ordering::Release);
+        store.waiting.store(0, Ordering::Release);
         drop((inbox, shelf));
         drop(gone);
         self.charge(charged);
@@ -151,7 +151,7 @@ impl Custody {
 
     /// Revokes every lease of `pile` whose holder matches `lost`, for holders on hung threads.
     /// Returns how many books came back.
-    pub fn revoke(&self, pile: PileKey, lost: &dyn Fn(u64) -> bool) -> usize {
+    pub fn revoke(&self, pile: PileKey, lost: &dyn Fn(HolderId) -> bool) -> usize {
         let books = self.shelf(pile).revoke(lost);
         (self.bell)(pile);
         books
@@ -167,7 +167,7 @@ impl Custody {
         let (books, last) = {
             let mut shelf = self.shelf(pile);
             let books = shelf.settle_whole(batch);
-            if end == End::Burned {
+            if end == AckKind::Burned {
                 self.burned(&books, ids);
             }
             (books, shelf.is_idle())
@@ -183,14 +183,14 @@ impl Custody {
         lease: Lease,
         to: PileKey,
         reserved: Option<(usize, u64)>,
-    ) -> Result<Settled, Refused> {
+    ) -> Result<Settled, RefusedLoad> {
         let (mut source, mut target) = self.both(lease.pile(), to);
         match reserved {
             Some((books, bytes)) => target.release(books, bytes),
             None if !target.has_room(lease.len(), lease.bytes()) => {
                 drop((source, target));
                 let worked = None;
-                return Err(Refused { lease, worked });
+                return Err(RefusedLoad { lease, worked });
             }
             None => {}
         }
@@ -213,7 +213,7 @@ fn passing(lease: &Lease, worked: &Worked) -> (usize, u64) {
     let (mut books, mut bytes) = (0, 0);
     for (index, book) in lease.books().iter().enumerate() {
         match (worked, lease.marked(index)) {
-            (_, Verdict::Drop | Verdict::Refuse(_)) => {}
+            (_, LeaseVerdict::Drop | LeaseVerdict::Refuse(_)) => {}
             (Some(worked), _) => {
                 let size = worked.get(index).and_then(Option::as_ref).map(Book::size);
                 books += usize::from(size.is_some());

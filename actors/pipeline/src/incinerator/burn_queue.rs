@@ -6,20 +6,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::pool::Pool;
 
-type Job = Box<dyn FnOnce() + Send>;
+type PoolJob = Box<dyn FnOnce() + Send>;
 
 /// Runs a bounded number of jobs at once; the others wait in order, without occupying a thread.
 #[derive(Default)]
-pub(super) struct Turns(Mutex<State>);
+pub(super) struct BurnQueue(Mutex<BurnQueueState>);
 
 #[derive(Default)]
-struct State {
+struct BurnQueueState {
     running: usize,
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<PoolJob>,
 }
 
-impl Turns {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl BurnQueue {
+    fn lock(&self) -> MutexGuard<'_, BurnQueueState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -33,19 +33,19 @@ impl Turns {
         }
         state.running += 1;
         drop(state);
-        let turns = self.clone();
+        let burn_queue = self.clone();
         pool.start_waiting(move || {
-            let mut next: Option<Job> = Some(Box::new(job));
+            let mut next: Option<PoolJob> = Some(Box::new(job));
             while let Some(job) = next {
                 // A panic must not lose the place: the next job takes it.
                 let _ = guarded(job);
-                next = turns.next();
+                next = burn_queue.next();
             }
         });
     }
 
     /// The next job, to take the place of one that has ended; without one the place is free.
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<PoolJob> {
         let mut state = self.lock();
         let next = state.waiting.pop_front();
         if next.is_none() {
@@ -72,14 +72,14 @@ mod tests {
     #[test]
     fn a_fixed_number_runs_at_once_on_any_cores_and_the_others_in_order() {
         let pool = Pool::new(Clock::real(), 1).expect("threads");
-        let turns = Arc::new(Turns::default());
+        let burn_queue = Arc::new(BurnQueue::default());
         let (told, news) = mpsc::channel();
         let mut gates = Vec::new();
         for number in 0..6 {
             let (open, gate) = mpsc::channel::<()>();
             let told = told.clone();
             gates.push(Some(open));
-            turns.start(&pool, 3, move || {
+            burn_queue.start(&pool, 3, move || {
                 told.send(number).expect("the test listens");
                 // A dropped sender opens the gate.
                 let _ = gate.recv();
@@ -89,8 +89,8 @@ mod tests {
         let mut begun: Vec<i32> = news.iter().take(3).collect();
         begun.sort_unstable();
         assert_eq!(begun, [0, 1, 2]);
-        let counts = |state: &State| (state.running, state.waiting.len());
-        assert_eq!(counts(&turns.lock()), (3, 3));
+        let counts = |state: &BurnQueueState| (state.running, state.waiting.len());
+        assert_eq!(counts(&burn_queue.lock()), (3, 3));
         for next in 3..6 {
             gates[next - 3] = None;
             assert_eq!(news.recv().expect("the next begins"), next as i32);
@@ -100,13 +100,13 @@ mod tests {
     #[test]
     fn a_place_is_free_between_the_last_job_and_a_new_one() {
         let pool = Pool::none();
-        let turns = Arc::new(Turns::default());
+        let burn_queue = Arc::new(BurnQueue::default());
         let ran = Arc::new(Mutex::new(Vec::new()));
         for number in 0..3 {
             let ran = ran.clone();
-            turns.start(&pool, 1, move || ran.lock().expect("no panic").push(number));
+            burn_queue.start(&pool, 1, move || ran.lock().expect("no panic").push(number));
         }
         assert_eq!(*ran.lock().expect("no panic"), [0, 1, 2]);
-        assert_eq!(turns.lock().running, 0);
+        assert_eq!(burn_queue.lock().running, 0);
     }
 }
