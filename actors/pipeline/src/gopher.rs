@@ -1,6 +1,7 @@
 //! The gopher actor: takes carts from a pile to a dump or an incinerator and back, doing some or
 //! all of the four steps.
 
+mod crew;
 mod inline;
 mod work;
 
@@ -9,25 +10,26 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 
-use crate::asking::Asking;
-use crate::context::PipelineContext;
+use crate::book::Book;
 use crate::crew::cart::Cart;
-use crate::crew::queue::{CrewQueue, Incarnation, NextStep};
-use crate::crew::steps::{self, Step, StepTimes};
+use crate::crew::queue::{Incarnation, NextStep};
+use crate::crew::steps::Step;
 use crate::crew::{Carrier, GopherCore};
 use crate::custody::HolderId;
-use crate::incinerator::IncineratorCore;
-use crate::pause::Pause;
-use crate::pile::PileCore;
+use crate::custody::lease::LeaseVerdict;
+use crate::pause::PauseGate;
 use crate::trace::Act;
 use crate::transform::Transform;
-use gopherworks_supervision::__private::threads;
+use gopherworks_supervision::__private::{die, threads};
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::fault::{Deed, Point};
 use gopherworks_supervision::{Guarded, Port};
 
 use inline::Burning;
+use work::CartJob;
+
+pub use self::crew::{CrewCore, Destination, MakeWork};
 
 /// A cart for an idle gopher. If it is dropped with the mailbox, the cart returns to the crew and
 /// its books to their pile.
@@ -54,86 +56,6 @@ impl Carrier for Port<Gopher> {
 
     fn is_at(&self, epoch: u64) -> bool {
         Port::is_at(self, epoch)
-    }
-}
-
-/// Where a crew unloads its carts.
-#[derive(Debug, Clone)]
-pub enum Destination {
-    /// Into a staging dump.
-    Dump(Arc<PileCore>),
-    /// Into an incinerator.
-    Incinerator(Arc<IncineratorCore>),
-}
-
-/// Makes the work of one gopher, anew for every incarnation.
-pub type MakeWork = Arc<dyn Fn() -> Result<Box<dyn Transform>, Failure> + Send + Sync>;
-
-/// State shared by the gophers of one crew.
-pub struct CrewCore {
-    /// The crew's queue of carts.
-    pub queue: Arc<CrewQueue>,
-    /// The pile that the crew empties.
-    pub from: Arc<PileCore>,
-    /// Where the crew unloads.
-    pub to: Destination,
-    /// Duration of each step.
-    pub steps: StepTimes,
-    /// Makes the work of one gopher; `None` if books are carried unchanged.
-    pub work: Option<MakeWork>,
-    /// The balancer whose workers do the work instead of the gophers.
-    pub ask: Option<Asking>,
-    /// Shared context of the pipeline.
-    pub context: Arc<PipelineContext>,
-    /// Pauses the crew while a resource that its work needs is unavailable.
-    pub(crate) pause: Pause,
-}
-
-impl CrewCore {
-    /// Creates the crew of `queue`: its pile, its destination, and its own work or the balancer
-    /// that does it.
-    pub fn new(
-        queue: Arc<CrewQueue>,
-        (from, to): (Arc<PileCore>, Destination),
-        steps: StepTimes,
-        (work, ask): (Option<MakeWork>, Option<Asking>),
-        context: Arc<PipelineContext>,
-    ) -> Self {
-        Self { pause: Pause::new("crew", queue.name()), queue, from, to, steps, work, ask, context }
-    }
-
-    /// While the crew pauses: the reason, and the number of books waiting on its pile and in its
-    /// carts.
-    pub fn pauses(&self) -> Option<(String, usize)> {
-        let counts = self.from.counts();
-        let waiting = counts.ready + counts.leased + counts.inbox;
-        Some((self.pause.reason()?, waiting))
-    }
-
-    /// On a drain: gives back what waits in its carts as far as a source can give it again, and
-    /// tries the rest at once, if it pauses.
-    pub fn hurry(&self) {
-        if self.pause.is_on() {
-            self.pause.hurry();
-        }
-    }
-
-    /// True if the books of a cart that waits for the end of a pause go back to their source: the
-    /// cart is to be dropped.
-    pub(crate) fn gives_back(&self, cart: &Cart) -> bool {
-        let lease = cart.body().lease.as_ref();
-        self.pause.is_on() && lease.is_some_and(|lease| self.context.takes_all_back(lease))
-    }
-
-    /// Most books leased at once: the capacity of a cart, or of a group of coupled carts.
-    pub fn load(&self) -> usize {
-        self.queue.want().books.saturating_mul(coupling(self))
-    }
-}
-
-impl std::fmt::Debug for CrewCore {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CrewCore").field("queue", &self.queue).finish()
     }
 }
 
@@ -167,33 +89,6 @@ impl std::fmt::Debug for Gopher {
 /// The gopher's work; `None` while it runs in the thread pool.
 type Tool = Guarded<Box<dyn Transform>>;
 
-/// Most books in a group of coupled carts.
-const COUPLED: usize = 1024;
-
-/// How many carts of a crew may be coupled: more than one only if trips take no time, since
-/// coupled carts wait for each other.
-fn coupling(crew: &CrewCore) -> usize {
-    let queue = &crew.queue;
-    let quick = crew.steps.0.iter().all(steps::StepTime::is_zero)
-        && (crew.work.is_none() && crew.ask.is_none())
-        && !queue.is_exclusive(NextStep::Load)
-        && !queue.is_exclusive(NextStep::Unload);
-    // At most half of the carts and of each pile's capacity, so that one group can be loaded while
-    // another is under way.
-    let half = |pile: &PileCore| match pile.capacity_bytes {
-        Some(_) => 0,
-        None => (pile.capacity_books).map_or(COUPLED, |most| COUPLED.min(most as usize / 2)),
-    };
-    let books = match &crew.to {
-        Destination::Dump(dump) => half(dump).min(half(&crew.from)),
-        Destination::Incinerator(_) => half(&crew.from),
-    };
-    match quick {
-        true => (queue.carts() / 2).min(books / queue.want().books.max(1)).max(1),
-        false => 1,
-    }
-}
-
 impl Gopher {
     /// Creates the actor over `core`, in incarnation `epoch`.
     ///
@@ -204,7 +99,7 @@ impl Gopher {
         // This incarnation starts nothing before now, even if it was due earlier.
         let born = crew.context.clock.now();
         let duties = crew.queue.duties_of(core.index);
-        let coupling = coupling(&crew);
+        let coupling = crew.coupling();
         // With an incinerator coupling starts at 1, until the duration of a burn is known.
         let first = matches!(crew.to, Destination::Dump(_));
         crew.queue.couple_up_to(if first { coupling } else { 1 });
@@ -351,6 +246,162 @@ impl Gopher {
             context.record(&self.core.name, &act);
         }
         self.onward(cart, step, None)
+    }
+
+    /// Works on the cart's books: in the thread pool if the work may block, otherwise here.
+    fn do_work(&mut self, cart: Cart, ctx: &mut Context<Self>) -> Option<(Cart, NextStep)> {
+        if self.crew.gives_back(&cart) {
+            return None;
+        }
+        let context = self.crew.context.clone();
+        let round = match self.crew.pause.gate(context.clock.now(), None) {
+            PauseGate::Try(round) => round,
+            gate => return self.rest(cart, gate, ctx),
+        };
+        let mut tool = self.work.take()?;
+        if !tool.blocks() {
+            let mut job = CartJob::new(cart, context, self.core.clone());
+            let crash = job.run(&mut tool);
+            self.work = Some(tool);
+            if let Some(text) = crash {
+                drop(job);
+                die(text);
+            }
+            self.weigh(round, job.condition.as_ref());
+            return self.worked(job.cart?, ctx);
+        }
+        self.busy = true;
+        let began = context.clock.now();
+        let done = context.pool.run({
+            let (context, gopher) = (context.clone(), self.core.clone());
+            move || {
+                let mut job = CartJob::new(cart, context, gopher);
+                let crash = job.run(&mut tool);
+                (job.cart, tool, crash, job.condition)
+            }
+        });
+        ctx.spawn(done.into_actor(self).map(move |done, gopher, ctx| {
+            gopher.busy = false;
+            let Ok((cart, tool, crash, condition)) = done else {
+                return;
+            };
+            let now = gopher.crew.context.clock.now();
+            gopher.core.stats.busy_for(now - began);
+            gopher.work = Some(tool);
+            if let Some(text) = crash {
+                drop(cart);
+                die(text);
+            }
+            gopher.weigh(round, condition.as_ref());
+            let put = cart.and_then(|mut cart| {
+                cart.not_before(now);
+                gopher.worked(cart, ctx)
+            });
+            if !gopher.busy {
+                let next = match put {
+                    // What takes no time is done immediately, so that finished books do not wait
+                    // for the work on others.
+                    Some((cart, step)) if gopher.me.at_once[step as usize] => Some((cart, step)),
+                    put => (gopher.crew.queue).advance(gopher.core.index, gopher.epoch, put),
+                };
+                gopher.go_on(next, ctx);
+            }
+        }));
+        None
+    }
+
+    /// Reports the outcome of work begun in this `round` to the crew's pause.
+    fn weigh(&self, round: u64, condition: Option<&Failure>) {
+        let CrewCore { pause, context, from, .. } = &*self.crew;
+        if condition.is_some() || pause.is_on() {
+            let waiting = || {
+                let counts = from.counts();
+                counts.ready + counts.leased + counts.inbox
+            };
+            pause.weigh(context, round, condition, waiting);
+        }
+    }
+
+    /// Holds the cart until the pause ends, then retries.
+    fn rest(
+        &mut self,
+        cart: Cart,
+        gate: PauseGate,
+        ctx: &mut Context<Self>,
+    ) -> Option<(Cart, NextStep)> {
+        self.hands = Some(cart);
+        self.busy = true;
+        let PauseGate::Wait(until) = gate else {
+            // Paused until the end of the run, which takes the cart back.
+            return None;
+        };
+        let (crew, due) = (self.crew.clone(), self.crew.context.clock.sleep_until(until));
+        let rest = async move { crew.pause.over(due, &crew.context.clock).await };
+        ctx.spawn(rest.into_actor(self).map(|(), gopher, ctx| {
+            gopher.busy = false;
+            if let Some(cart) = gopher.hands.take() {
+                gopher.go_on(Some((cart, NextStep::Push)), ctx);
+            }
+        }));
+        None
+    }
+
+    /// Has a balancer's workers do the work.
+    fn ask(&mut self, cart: Cart, ctx: &mut Context<Self>) -> Option<(Cart, NextStep)> {
+        let asking = self.crew.ask.clone()?;
+        if self.crew.gives_back(&cart) {
+            return None;
+        }
+        let round = match self.crew.pause.gate(self.crew.context.clock.now(), None) {
+            PauseGate::Try(round) => round,
+            gate => return self.rest(cart, gate, ctx),
+        };
+        self.busy = true;
+        let began = self.crew.context.clock.now();
+        let mut worked: Vec<Option<Book>> = vec![None; cart.len()];
+        let context = self.crew.context.clone();
+        let asked = async move {
+            let settle = |cart: &mut Cart, index: usize, book: Option<Book>| {
+                if book.is_none()
+                    && let Some(lease) = &mut cart.body_mut().lease
+                {
+                    lease.mark(index, LeaseVerdict::Drop);
+                }
+                worked[index] = book;
+            };
+            let answered = asking.all(cart, context, settle).await;
+            answered.map(|(mut cart, condition)| {
+                cart.body_mut().worked = Some(worked);
+                (cart, condition)
+            })
+        };
+        ctx.spawn(asked.into_actor(self).map(move |answered, gopher, ctx| {
+            gopher.busy = false;
+            let cart = answered.map(|(cart, condition)| {
+                gopher.weigh(round, condition.as_ref());
+                cart
+            });
+            let now = gopher.crew.context.clock.now();
+            gopher.core.stats.busy_for(now - began);
+            let put = cart.and_then(|mut cart| {
+                cart.not_before(now);
+                gopher.worked(cart, ctx)
+            });
+            if !gopher.busy {
+                let queue = &gopher.crew.queue;
+                let next = queue.advance(gopher.core.index, gopher.epoch, put);
+                gopher.go_on(next, ctx);
+            }
+        }));
+        None
+    }
+
+    /// After the work: the time of the push step itself.
+    fn worked(&mut self, mut cart: Cart, ctx: &mut Context<Self>) -> Option<(Cart, NextStep)> {
+        if let Some(lease) = &mut cart.body_mut().lease {
+            lease.refused_at(self.crew.queue.name());
+        }
+        self.spend(cart, NextStep::Push, ctx)
     }
 }
 

@@ -4,27 +4,23 @@
 //! gopher as a message; if all gophers that could take it are busy it waits here, and the first of
 //! them to become free takes the cart that has waited longest.
 
-mod coupling;
+mod dispatch;
 mod holders;
-mod lending;
 mod next_step;
-mod reclaim;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::Carrier;
 use super::steps::Duties;
 use crate::crew::cart::{Cart, CartBody};
-use crate::custody::reservation::Reservation;
-use crate::custody::slots::{ExclusiveSlot, SlotUser, Slots};
+use crate::custody::slots::Slots;
 use crate::custody::{HolderId, Want};
-use gopherworks_supervision::__private::planted::{self, Defect};
 use gopherworks_supervision::clock::{Clock, Time};
 
-use holders::Claims;
-pub(crate) use lending::{Incarnation, InlineRun, NextCart};
+pub(crate) use dispatch::{Incarnation, InlineRun, NextCart};
+use holders::{CartHolders, coupled_to};
 pub use next_step::NextStep;
 use next_step::NextSteps;
 
@@ -55,15 +51,6 @@ struct QueueState {
     retired: usize,
 }
 
-/// A cart for an idle gopher.
-struct Assignment {
-    body: Box<CartBody>,
-    step: NextStep,
-    gopher: usize,
-    /// There may be further pairs.
-    more: bool,
-}
-
 /// The queue of one crew.
 pub struct CrewQueue {
     me: Weak<CrewQueue>,
@@ -83,10 +70,7 @@ pub struct CrewQueue {
     wanted: AtomicU8,
     /// How many carts may be coupled now.
     coupling: AtomicUsize,
-    /// By number - 1: generation and holder of each cart.
-    held: Box<[AtomicU64]>,
-    /// By number - 1: what has to be released if the cart's holder is fenced.
-    claims: Box<[Mutex<Claims>]>,
+    holders: CartHolders,
 }
 
 impl std::fmt::Debug for CrewQueue {
@@ -135,8 +119,7 @@ impl CrewQueue {
             wanted: AtomicU8::new(state.wanted.0),
             state: Mutex::new(state),
             coupling: AtomicUsize::new(1),
-            held: (0..carts).map(|_| AtomicU64::new(0)).collect(),
-            claims: (0..carts).map(|_| Mutex::default()).collect(),
+            holders: CartHolders::new(carts),
         })
     }
 
@@ -173,6 +156,11 @@ impl CrewQueue {
         HolderId::new(self.members[gopher].node, epoch)
     }
 
+    /// Sets the holder of a cart; ignored if another cart has replaced it.
+    pub(crate) fn held_by(&self, body: &CartBody, holder: HolderId) {
+        self.holders.set(body, holder);
+    }
+
     /// The steps that a gopher does.
     pub(crate) fn duties_of(&self, gopher: usize) -> Duties {
         self.members[gopher].duties
@@ -206,10 +194,10 @@ impl CrewQueue {
         body: Box<CartBody>,
         step: NextStep,
     ) -> Option<Box<CartBody>> {
-        if self.is_stale(&body) {
+        if self.holders.is_stale(&body) {
             return Some(body);
         }
-        self.held_by(&body, HolderId::NONE);
+        self.holders.set(&body, HolderId::NONE);
         state.out = state.out.saturating_sub(body.carts());
         self.set_wanted(state, step, true);
         let queue = &mut state.waiting[step as usize];
@@ -270,14 +258,7 @@ impl CrewQueue {
     }
 
     fn cart(self: &Arc<Self>, body: Box<CartBody>, holder: HolderId) -> Cart {
-        if body.slot.is_some() || body.reservation.is_some() {
-            let claims = Claims {
-                slot: body.slot.as_ref().map(ExclusiveSlot::claim),
-                reservation: body.reservation.as_ref().map(Reservation::claim),
-            };
-            let kept = &self.claims[body.number as usize - 1];
-            *kept.lock().unwrap_or_else(PoisonError::into_inner) = claims;
-        }
+        self.holders.note_claims(&body);
         let cart = Cart::from_body(self.clone(), body);
         cart.hand_to(holder);
         cart
@@ -390,10 +371,10 @@ impl CrewQueue {
         let mut body = cart.into_body();
         let coupled = std::mem::take(&mut body.coupled);
         for body in std::iter::once(body).chain(coupled) {
-            if self.is_stale(&body) {
+            if self.holders.is_stale(&body) {
                 continue;
             }
-            self.held_by(&body, HolderId::NONE);
+            self.holders.set(&body, HolderId::NONE);
             drop(body);
             let mut state = self.lock();
             state.out = state.out.saturating_sub(1);
@@ -431,51 +412,56 @@ impl CrewQueue {
         drop(loads);
     }
 
-    /// Matches an idle gopher with a waiting cart.
-    fn assign(self: &Arc<Self>, state: &mut QueueState) -> Option<Assignment> {
-        for at in 0..state.idle.len() {
-            let gopher = state.idle[at];
-            if state.wanted.and(self.steps[gopher]).is_empty() {
-                continue;
-            }
-            if let Some((body, step)) = self.pick(state, self.steps[gopher]) {
-                state.idle.remove(at);
-                let more = !state.idle.is_empty() && !state.wanted.is_empty();
-                return Some(Assignment { body, step, gopher, more });
-            }
-        }
-        None
+    /// Replaces every cart held by `lost`, a fenced holder whose thread may never return them, and
+    /// releases their slots and reservations. Their books are recalled by the store. Returns how
+    /// many carts that were.
+    pub fn reclaim(self: &Arc<Self>, lost: HolderId) -> usize {
+        let mut reclaimed = 0;
+        self.holders.reclaim(lost, &self.clock, |body| {
+            reclaimed += 1;
+            self.return_empty(body);
+        });
+        reclaimed
     }
 
-    /// Sends a cart to an idle gopher, then further ones while there are matches.
-    fn send(self: &Arc<Self>, assignment: Assignment) {
-        let mut next = Some(assignment);
-        while let Some(Assignment { body, step, gopher, more }) = next.take() {
-            let CrewMember { port, node, .. } = &self.members[gopher];
-            if let Err(cart) = port.carry(self.cart(body, HolderId::NONE), step, *node) {
-                // The gopher is gone; its next incarnation looks here when it starts.
-                let mut body = cart.into_body();
-                body.slot = None;
-                if planted::has(Defect::GopherForgetsCart) {
-                    std::mem::forget(body);
-                    return;
-                }
-                let stale = self.keep(&mut self.lock(), body, step);
-                drop(stale);
-            } else if !more {
-                return;
+    /// How many carts may be coupled now; 1 is none.
+    ///
+    /// A crew whose trips take no time moves waiting carts in groups: one lease and one delivery
+    /// for all. The number of carts still bounds the books under way.
+    pub(crate) fn coupling(&self) -> usize {
+        self.coupling.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn couple_up_to(&self, carts: usize) {
+        self.coupling.store(carts, Ordering::Relaxed);
+    }
+
+    /// Couples waiting empty carts to one that is about to be sent for books, up to `carts` in
+    /// all. With `returns`, includes carts that wait to be brought back.
+    pub(crate) fn couple(&self, cart: &mut Cart, carts: usize, returns: bool) {
+        let body = cart.body_mut();
+        let mut state = self.lock();
+        for step in [NextStep::Take, NextStep::Return].into_iter().take(1 + usize::from(returns)) {
+            let waiting = &mut state.waiting[step as usize];
+            let mut out = 0;
+            while body.carts() < carts
+                && let Some(next) = waiting.pop_front()
+            {
+                out += next.carts();
+                self.couple_to(body, next);
             }
-            next = self.assign(&mut self.lock());
+            let more = !waiting.is_empty();
+            state.out += out;
+            self.set_wanted(&mut state, step, more);
         }
     }
-}
 
-impl SlotUser for CrewQueue {
-    /// Sends waiting carts to idle gophers while there are matches.
-    fn dispatch(self: Arc<Self>) {
-        let assignment = self.assign(&mut self.lock());
-        if let Some(assignment) = assignment {
-            self.send(assignment);
+    /// Couples `other`, and the carts coupled to it, to `body`.
+    pub(crate) fn couple_to(&self, body: &mut CartBody, mut other: Box<CartBody>) {
+        let more = std::mem::take(&mut other.coupled);
+        for other in std::iter::once(other).chain(more) {
+            self.holders.set(&other, coupled_to(body));
+            body.coupled.push(other);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Lending: a step that takes no time is run for an idle gopher by another gopher that is active on
-//! the same thread.
+//! Dispatch of waiting carts to idle gophers: by a message, or by lending. A step that takes no
+//! time is run for an idle gopher by another gopher that is active on the same thread.
 //!
 //! A message would run the same calls on the same thread a little later, at the cost of two
 //! wake-ups. Counters and the cart's holder remain those of the idle gopher. Panics at the
@@ -7,11 +7,12 @@
 
 use std::sync::{Arc, Weak};
 
-use super::{CartBody, CrewQueue, NextStep, NextSteps, QueueState};
+use super::{CartBody, CrewMember, CrewQueue, NextStep, NextSteps, QueueState};
 use crate::crew::GopherCore;
 use crate::crew::cart::Cart;
 use crate::custody::HolderId;
 use crate::custody::slots::SlotUser;
+use gopherworks_supervision::__private::planted::{self, Defect};
 use gopherworks_supervision::clock::Time;
 
 /// An incarnation of a gopher, in whose name steps are run.
@@ -45,6 +46,15 @@ pub(crate) struct NextCart {
 
 /// A waiting cart, and the gopher lent for it.
 type LentCart = (Box<CartBody>, NextStep, InlineRun);
+
+/// A cart for an idle gopher.
+pub(super) struct Assignment {
+    body: Box<CartBody>,
+    step: NextStep,
+    gopher: usize,
+    /// There may be further matches.
+    more: bool,
+}
 
 impl InlineRun {
     /// The lent gopher.
@@ -180,6 +190,54 @@ impl CrewQueue {
         };
         let mut idle = state.idle.iter();
         idle.position(|gopher| !wanted.and(self.steps[*gopher]).is_empty() && lends(*gopher))
+    }
+
+    /// Matches an idle gopher with a waiting cart.
+    pub(super) fn assign(self: &Arc<Self>, state: &mut QueueState) -> Option<Assignment> {
+        for at in 0..state.idle.len() {
+            let gopher = state.idle[at];
+            if state.wanted.and(self.steps[gopher]).is_empty() {
+                continue;
+            }
+            if let Some((body, step)) = self.pick(state, self.steps[gopher]) {
+                state.idle.remove(at);
+                let more = !state.idle.is_empty() && !state.wanted.is_empty();
+                return Some(Assignment { body, step, gopher, more });
+            }
+        }
+        None
+    }
+
+    /// Sends a cart to an idle gopher, then further ones while there are matches.
+    pub(super) fn send(self: &Arc<Self>, assignment: Assignment) {
+        let mut next = Some(assignment);
+        while let Some(Assignment { body, step, gopher, more }) = next.take() {
+            let CrewMember { port, node, .. } = &self.members[gopher];
+            if let Err(cart) = port.carry(self.cart(body, HolderId::NONE), step, *node) {
+                // The gopher is gone; its next incarnation looks here when it starts.
+                let mut body = cart.into_body();
+                body.slot = None;
+                if planted::has(Defect::GopherForgetsCart) {
+                    std::mem::forget(body);
+                    return;
+                }
+                let stale = self.keep(&mut self.lock(), body, step);
+                drop(stale);
+            } else if !more {
+                return;
+            }
+            next = self.assign(&mut self.lock());
+        }
+    }
+}
+
+impl SlotUser for CrewQueue {
+    /// Sends waiting carts to idle gophers while there are matches.
+    fn dispatch(self: Arc<Self>) {
+        let assignment = self.assign(&mut self.lock());
+        if let Some(assignment) = assignment {
+            self.send(assignment);
+        }
     }
 }
 

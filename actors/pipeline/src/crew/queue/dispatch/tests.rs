@@ -194,7 +194,7 @@ impl TestCrew {
         let whose = lender.unwrap_or(acting);
         assert!(self.duties[whose.core.index].has(step.duty()), "{step:?} is not its duty");
         let body = cart.body();
-        let held = self.queue.held[body.number as usize - 1].load(Ordering::SeqCst);
+        let held = self.queue.holders.held[body.number as usize - 1].load(Ordering::SeqCst);
         assert_eq!(held, packed(body.generation, whose.holder));
         if let Some(lender) = lender {
             assert_eq!(lender.thread, acting.thread, "lent to another thread");
