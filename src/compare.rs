@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::config::elements::TopologyConfig;
 use crate::config::nearest;
 use crate::plan::Plan;
-use crate::report::{Outcome, Report};
+use crate::report::{Report, RunOutcome};
 use crate::topology::{Options, StartError, Topology};
 
 /// The figures of one design.
@@ -86,7 +86,9 @@ fn fill(row: &mut DesignRow, report: &Report) {
     row.bottleneck.clone_from(&report.bottleneck);
     let failed = (report.failures.first().cloned())
         .or_else(|| (!report.ledger.balances()).then(|| "the ledger does not balance".to_owned()))
-        .or_else(|| (report.outcome != Outcome::Finished).then(|| "it did not finish".to_owned()));
+        .or_else(|| {
+            (report.outcome != RunOutcome::Finished).then(|| "it did not finish".to_owned())
+        });
     row.failed = failed.is_some();
     row.note = failed.or_else(|| report.unsaid.first().cloned());
 }

@@ -66,7 +66,7 @@ use crate::catalog::{Catalog, STANDARD_STREAM};
 use crate::plan::Plan;
 use elements::TopologyConfig;
 use file::STDIN;
-use tree::{Keys, Node, Reading};
+use tree::{ConfigNode, Keys, Reading};
 
 /// Layers over a file, and the folder where their relative paths start.
 #[derive(Debug, Clone, Default)]
@@ -200,7 +200,7 @@ impl Loaded {
             }
         };
         let holes = like::expand(&mut root, &provenances, &mut found);
-        let tree = Node::new(root, &provenances, &Keys::ROOT);
+        let tree = ConfigNode::new(root, &provenances, &Keys::ROOT);
         drop(provenances);
 
         let mut known = Vec::new();
@@ -254,7 +254,7 @@ impl Loaded {
 /// Origins by config path.
 #[derive(Debug)]
 struct Places {
-    tree: Node,
+    tree: ConfigNode,
     /// Origins of paths that the tree lacks, see [`Reading::aliases`].
     aliases: BTreeMap<String, Origin>,
 }
@@ -262,7 +262,7 @@ struct Places {
 impl Places {
     fn origin(&self, keys: &[&str]) -> Option<&Origin> {
         let alias = self.aliases.get(&keys.join("."));
-        alias.or_else(|| Some(&self.tree.at(keys)?.ticket.origin))
+        alias.or_else(|| Some(&self.tree.at(keys)?.provenance.origin))
     }
 
     /// The origin of the value at `keys`, or of the nearest enclosing value.

@@ -17,7 +17,7 @@ use crate::catalog::locks::Locked;
 use crate::private;
 use crate::topology::DeadBook;
 
-pub use keep::{DeadFile, Kept, Limit};
+pub use keep::{DeadFile, KeptLetters, Limit};
 
 /// Longest line that is read, in bytes. Bodies in memory are rarely larger than a cart.
 const LONGEST: u64 = 1 << 30;

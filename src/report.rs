@@ -59,7 +59,7 @@ pub struct Report {
     pub failures: Vec<String>,
     /// Outcome of the run.
     #[serde(serialize_with = "worded")]
-    pub outcome: Outcome,
+    pub outcome: RunOutcome,
 }
 
 mod balancing;
@@ -80,7 +80,7 @@ impl Report {
     }
 }
 
-fn worded<S: Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::Error> {
+fn worded<S: Serializer>(outcome: &RunOutcome, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(outcome.word())
 }
 
@@ -115,23 +115,23 @@ impl ReasonReport {
     }
 }
 
-impl Outcome {
+impl RunOutcome {
     /// The outcome as one word.
     pub fn word(&self) -> &'static str {
         match self {
-            Outcome::Running => "running",
-            Outcome::Finished => "finished",
-            Outcome::Stopped => "stopped",
-            Outcome::Escalated(_) => "escalated",
-            Outcome::SinkClosed(_) => "sink_closed",
-            Outcome::DeadlinePassed => "deadline_passed",
+            RunOutcome::Running => "running",
+            RunOutcome::Finished => "finished",
+            RunOutcome::Stopped => "stopped",
+            RunOutcome::Escalated(_) => "escalated",
+            RunOutcome::SinkClosed(_) => "sink_closed",
+            RunOutcome::DeadlinePassed => "deadline_passed",
         }
     }
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RunOutcome {
     /// Still running: the report is a snapshot.
     Running,
     /// The sources ended (or were closed) and everything was drained.

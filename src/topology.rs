@@ -1,8 +1,8 @@
 //! A topology that can be started, and the handle of a running one.
 
 mod account;
-mod dead;
 mod balancers;
+mod dead;
 mod end;
 mod faults;
 mod inner;

@@ -13,7 +13,7 @@ use gopherworks_supervision::fault::Fired;
 use serde::Serialize;
 
 use crate::config::elements::ExpectConfig;
-use crate::report::{Outcome, Report};
+use crate::report::{Report, RunOutcome};
 use crate::topology::Done;
 use auditor::Audit;
 
@@ -135,13 +135,13 @@ pub fn judge(measure: &Measure, report: &Report, audit: &Audit, done: &Done) -> 
     at_most("duplicates", expect.duplicates, audit.duplicates(report), "");
     let asked: u64 = report.requesters.iter().map(|row| row.in_flight).sum();
     at_most("in flight", expect.in_flight, report.ledger.in_flight + asked, "");
-    let escalated = matches!(report.outcome, Outcome::Escalated(_));
+    let escalated = matches!(report.outcome, RunOutcome::Escalated(_));
     let closed = match done {
         Done::SinkClosed(sink) => Some(format!("{} closed: {}", sink.node, sink.reason)),
         _ => None,
     };
     let why = match &report.outcome {
-        Outcome::Escalated(reason) => format!(": {reason}"),
+        RunOutcome::Escalated(reason) => format!(": {reason}"),
         _ => String::new(),
     };
     at_most("escalations", expect.escalations, u64::from(escalated), &why);

@@ -182,12 +182,12 @@ fn described(at: usize, letter: &Letter) -> Result<String, Failed> {
 
 /// Outcomes of the offered letters, by the ids that their offer assigned.
 #[derive(Default)]
-struct Fates {
+struct OfferOutcomes {
     burned: Mutex<BTreeSet<u64>>,
     dead: Mutex<Vec<DeadBook>>,
 }
 
-impl Receipts for Fates {
+impl Receipts for OfferOutcomes {
     fn burned(&self, books: &[&Book]) -> Result<(), Failure> {
         let mut burned = self.burned.lock();
         burned.extend(books.iter().map(|book| book.id.0));
@@ -195,7 +195,7 @@ impl Receipts for Fates {
     }
 }
 
-impl DeadSink for Fates {
+impl DeadSink for OfferOutcomes {
     fn keep(&self, dead: &[DeadBook]) -> Result<(), Failure> {
         let mut kept = self.dead.lock();
         kept.extend_from_slice(dead);
@@ -245,11 +245,11 @@ fn offer(
                 path.display()
             )));
         }
-        let fates = Arc::new(Fates::default());
+        let outcomes = Arc::new(OfferOutcomes::default());
         let options = Options {
             without_sources: true,
-            receipts: Some(fates.clone()),
-            dead: Some(fates.clone()),
+            receipts: Some(outcomes.clone()),
+            dead: Some(outcomes.clone()),
             run_id: Some(run_id.clone()),
             ..Options::default()
         };
@@ -260,7 +260,7 @@ fn offer(
             others,
             // Once only: the damaged lines leave the file.
             damaged: std::mem::take(&mut damaged),
-            fates,
+            outcomes,
             run: run_id.clone(),
         });
         let (report, signal) = run::in_system(again(&topology, &offered, &mut signals, quiet))?;
@@ -299,14 +299,14 @@ struct Offered {
     /// Letters of other topologies.
     others: Vec<Letter>,
     damaged: Vec<(usize, Vec<u8>)>,
-    fates: Arc<Fates>,
+    outcomes: Arc<OfferOutcomes>,
     run: RunId,
 }
 
 impl Offered {
     /// Removes the letters that have burned from the file; returns the others.
     fn settle(&self, report: &Report) -> Result<Vec<Letter>, Failed> {
-        let mut letters = still_dead(self.mine.clone(), &self.fates, report, self.run.as_str());
+        let mut letters = still_dead(self.mine.clone(), &self.outcomes, report, self.run.as_str());
         letters.extend(self.others.iter().cloned());
         let replaced = dead::replace(&self.file, &letters, &self.damaged);
         replaced
@@ -348,10 +348,15 @@ async fn again(
 }
 
 /// The letters that did not burn. After an unfinished run, letters of unknown outcome stay too.
-fn still_dead(letters: Vec<Letter>, fates: &Fates, report: &Report, run: &str) -> Vec<Letter> {
-    let burned = fates.burned.lock();
-    let dead = fates.dead.lock();
-    let finished = report.outcome == gopherworks::report::Outcome::Finished;
+fn still_dead(
+    letters: Vec<Letter>,
+    outcomes: &OfferOutcomes,
+    report: &Report,
+    run: &str,
+) -> Vec<Letter> {
+    let burned = outcomes.burned.lock();
+    let dead = outcomes.dead.lock();
+    let finished = report.outcome == gopherworks::report::RunOutcome::Finished;
     let mut still = Vec::new();
     for (at, letter) in letters.into_iter().enumerate() {
         let id = at as u64 + 1;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 
 use gopherworks::config::Diagnostics;
-use gopherworks::report::{NodeReport, Outcome, Report};
+use gopherworks::report::{NodeReport, Report, RunOutcome};
 
 use super::Failed;
 
@@ -102,12 +102,12 @@ pub fn grouped(number: u64) -> String {
 pub fn report(report: &Report) -> String {
     let mut out = String::new();
     let how = match &report.outcome {
-        Outcome::Running => "running",
-        Outcome::Finished => "finished",
-        Outcome::Stopped => "stopped",
-        Outcome::Escalated(_) => "gave up",
-        Outcome::SinkClosed(_) => "ended early",
-        Outcome::DeadlinePassed => "ran out of time",
+        RunOutcome::Running => "running",
+        RunOutcome::Finished => "finished",
+        RunOutcome::Stopped => "stopped",
+        RunOutcome::Escalated(_) => "gave up",
+        RunOutcome::SinkClosed(_) => "ended early",
+        RunOutcome::DeadlinePassed => "ran out of time",
     };
     let (took, real) = match report.virtual_s {
         Some(virtually) => {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use actix_rt::System;
 use gopherworks::catalog::{RunId, STANDARD_STREAM, kill_all};
-use gopherworks::dead::{DeadFile, Kept, Limit};
+use gopherworks::dead::{DeadFile, KeptLetters, Limit};
 use gopherworks::plan::Plan;
-use gopherworks::report::{Outcome, Report, SinkClosed};
+use gopherworks::report::{Report, RunOutcome, SinkClosed};
 use gopherworks::supervision::clock::Clock;
 use gopherworks::topology::{Done, Faulting, Options, RunningTopology, StartError, Topology};
 use parking_lot::Mutex;
@@ -93,7 +93,7 @@ pub fn default_dead(config: &Path) -> PathBuf {
 }
 
 /// Prints the file of dead letters, and the commands for it.
-fn say_kept(kept: &Kept, named: bool) {
+fn say_kept(kept: &KeptLetters, named: bool) {
     let path = kept.path.display();
     if kept.kept > 0 {
         let (letters, are) = match kept.kept {
@@ -301,15 +301,15 @@ pub fn start_failed(error: StartError) -> Failed {
 /// Exit code for a report.
 pub fn exit_code(report: &Report, plan: &Plan) -> i32 {
     match &report.outcome {
-        Outcome::SinkClosed(sink) if is_quiet(report, sink, plan) => code::PIPE,
-        Outcome::Escalated(_) => code::ESCALATED,
+        RunOutcome::SinkClosed(sink) if is_quiet(report, sink, plan) => code::PIPE,
+        RunOutcome::Escalated(_) => code::ESCALATED,
         _ if !report.balances() => code::FAILED,
-        Outcome::DeadlinePassed => code::LATE,
+        RunOutcome::DeadlinePassed => code::LATE,
         _ if !report.failures.is_empty() => code::FAILED,
-        Outcome::Stopped | Outcome::Running | Outcome::SinkClosed(_) => code::FAILED,
-        Outcome::Finished if report.ledger.in_flight > 0 => code::FAILED,
-        Outcome::Finished if report.left_undone() > 0 => code::UNDONE,
-        Outcome::Finished => code::OK,
+        RunOutcome::Stopped | RunOutcome::Running | RunOutcome::SinkClosed(_) => code::FAILED,
+        RunOutcome::Finished if report.ledger.in_flight > 0 => code::FAILED,
+        RunOutcome::Finished if report.left_undone() > 0 => code::UNDONE,
+        RunOutcome::Finished => code::OK,
     }
 }
 
@@ -343,11 +343,11 @@ pub fn show(report: &Report, plan: &Plan, format: Format, quiet: bool) -> Result
         }
         Format::Text => print::line(print::report(report).trim_end(), to_stderr),
     };
-    if let Outcome::Escalated(reason) = &report.outcome {
+    if let RunOutcome::Escalated(reason) = &report.outcome {
         print::note(&format!("error: the restart budget is spent: {reason}"));
     }
     // A filter whose reader has closed the pipe ends silently.
-    if let Outcome::SinkClosed(sink) = &report.outcome
+    if let RunOutcome::SinkClosed(sink) = &report.outcome
         && !is_stdout(sink, plan)
     {
         print::note(&format!(
@@ -356,7 +356,7 @@ pub fn show(report: &Report, plan: &Plan, format: Format, quiet: bool) -> Result
             sink.node, sink.reason, report.ledger.in_flight, report.ledger.given_back,
         ));
     }
-    if report.outcome == Outcome::DeadlinePassed {
+    if report.outcome == RunOutcome::DeadlinePassed {
         print::note("error: the drain deadline passed; unfinished books are back on their piles");
     }
     shown

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::config::elements::TopologyConfig;
 use crate::plan::Plan;
-use crate::report::{Outcome, Report};
+use crate::report::{Report, RunOutcome};
 use crate::topology::{Options, StartError, Topology};
 
 /// Figures of one policy under one load and one distribution of service times, as means over seeds.
@@ -193,7 +193,7 @@ fn row(plan: &Plan, trial: &Trial, at: usize, reports: &[Report]) -> PolicyRow {
         (report.failures.first().cloned())
             .or_else(|| (!report.balances()).then(|| "the account does not balance".to_owned()))
             .or_else(|| {
-                (report.outcome != Outcome::Finished).then(|| "it did not finish".to_owned())
+                (report.outcome != RunOutcome::Finished).then(|| "it did not finish".to_owned())
             })
             .or_else(|| {
                 let none = report.balancers[at].asked > 0 && report.balancers[at].answered == 0;

@@ -10,7 +10,7 @@ mod readers;
 pub(super) mod values;
 
 pub(crate) use super::options::Role;
-pub(crate) use super::tree::{Item, Reading, Table as Open};
+pub(crate) use super::tree::{Item, Reading, TableReader};
 pub(crate) use bounds::{Bounds, Checks, Number};
 pub(crate) use readers::{one_key, read_group, word};
 pub(crate) use values::{Nodes, OneOrMore, Pair, Size};
@@ -42,10 +42,10 @@ pub(crate) trait Element {
 /// A struct or an enum whose keys stand in one table.
 pub(crate) trait Group: Sized {
     /// The keys, and what holds for the table as a whole.
-    const TABLE: &'static Table;
+    const TABLE: &'static TableSpec;
 
     /// Reads the keys of an open table.
-    fn read_keys(table: &mut Open<'_>) -> Option<Self>;
+    fn read_keys(table: &mut TableReader<'_>) -> Option<Self>;
 
     /// Reports each violated bound.
     fn check_keys<'c>(&'c self, at: &mut Checks<'c, '_>);
@@ -88,7 +88,7 @@ pub(crate) enum Type {
     Named(&'static Type),
     /// Numbers by axis; a bare number is of the axis `copy`.
     Copies,
-    Table(&'static Table),
+    Table(&'static TableSpec),
     /// A table whose key `kind` says which keys it has, and what is called so in definitions.
     Tagged(&'static str, &'static [Variant]),
     /// A kind of the catalog.
@@ -99,7 +99,7 @@ pub(crate) enum Type {
 
 impl Type {
     /// The table that it is.
-    pub fn table(&self) -> Option<&'static Table> {
+    pub fn table(&self) -> Option<&'static TableSpec> {
         match self {
             Type::Table(table) => Some(table),
             _ => None,
@@ -113,7 +113,7 @@ impl Type {
 }
 
 /// A table.
-pub(crate) struct Table {
+pub(crate) struct TableSpec {
     /// Its name among the definitions of the JSON Schema; empty if it has none.
     pub name: &'static str,
     pub doc: &'static str,
@@ -135,7 +135,7 @@ pub(crate) struct Table {
     pub complete: Option<fn() -> Json>,
 }
 
-impl Table {
+impl TableSpec {
     /// All keys, those of flattened tables as well.
     pub fn all(&self) -> Vec<&'static Key> {
         let own = self.extra.iter().chain(self.keys);
@@ -210,7 +210,7 @@ pub(crate) struct Word {
 pub(crate) struct Variant {
     pub name: &'static str,
     pub doc: &'static str,
-    pub table: &'static Table,
+    pub table: &'static TableSpec,
 }
 
 /// Collects the keys of a table that are shown.

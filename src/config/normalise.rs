@@ -3,7 +3,7 @@
 
 use config::{Map, Value, ValueKind};
 
-use super::element::{Element, Table, Type};
+use super::element::{Element, TableSpec, Type};
 use super::elements::TopologyConfig;
 
 /// Expands every short form of a layer.
@@ -26,7 +26,7 @@ fn expand(value: &mut Value, ty: &Type) {
     }
 }
 
-fn table(value: &mut Value, table: &Table) {
+fn table(value: &mut Value, table: &TableSpec) {
     let short = !matches!(value.kind, ValueKind::Table(_));
     if let Some(key) = table.short {
         wrap(value, key, is_number);

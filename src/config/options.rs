@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use toml::Value;
 
 use super::elements::KindConfig;
-use super::tree::{Item, NodeKind, Reading, Table, join};
+use super::tree::{Item, NodeKind, Reading, TableReader, join};
 use super::values;
 use crate::catalog::{Catalog, Shape};
 
@@ -55,7 +55,7 @@ impl Role {
 
 /// Reads `{ kind = "gzip", level = 6 }`.
 pub(crate) fn kind(reading: &Reading<'_>, item: Item<'_>, role: Role) -> Option<KindConfig> {
-    let kind = Table::open(reading, item)?.req("kind", values::text)?;
+    let kind = TableReader::open(reading, item)?.req("kind", values::text)?;
     let NodeKind::Table(entries) = &item.node.kind else {
         return None;
     };
@@ -82,18 +82,18 @@ pub(crate) fn works(reading: &Reading<'_>, item: Item<'_>) -> Option<Vec<KindCon
 }
 
 fn plain(reading: &Reading<'_>, item: Item<'_>, shape: Option<&Shape<'_>>) -> Option<Value> {
-    let ticket = &item.node.ticket;
+    let provenance = &item.node.provenance;
     Some(match &item.node.kind {
         NodeKind::Broken => return None,
         NodeKind::Boolean(yes) => Value::Boolean(*yes),
         NodeKind::Integer(n) => Value::Integer(*n),
         NodeKind::Float(x) => Value::Float(*x),
-        NodeKind::String(text) if ticket.text => return outside(reading, item, text, shape),
+        NodeKind::String(text) if provenance.text => return outside(reading, item, text, shape),
         NodeKind::String(text) => return string(reading, item, text, shape),
         NodeKind::Array(_) | NodeKind::Table(_)
-            if ticket.raw.is_some() && shape.is_some_and(Shape::is_only_text) =>
+            if provenance.raw.is_some() && shape.is_some_and(Shape::is_only_text) =>
         {
-            return string(reading, item, ticket.raw.as_deref()?, shape);
+            return string(reading, item, provenance.raw.as_deref()?, shape);
         }
         NodeKind::Array(items) => {
             let items = items.iter().enumerate().filter_map(|(at, node)| {

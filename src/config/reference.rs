@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::element::{Group, Json, Key, Rule, Table, Type};
+use super::element::{Group, Json, Key, Rule, TableSpec, Type};
 use super::elements::TopologyConfig;
 use crate::catalog::{Catalog, Kind};
 
@@ -31,15 +31,15 @@ pub fn reference(catalog: &Catalog) -> String {
 }
 
 /// The section of a table, and those of the tables below it.
-fn tables(out: &mut String, path: &str, table: &'static Table, doc: &str) {
+fn tables(out: &mut String, path: &str, table: &'static TableSpec, doc: &str) {
     let _ = write!(out, "\n## `[{path}]`\n\n{doc}\n");
     keys(out, table);
     below(out, path, table);
 }
 
 /// The tables below the keys of `table`.
-fn below(out: &mut String, path: &str, table: &'static Table) {
-    let mut seen: Vec<*const Table> = Vec::new();
+fn below(out: &mut String, path: &str, table: &'static TableSpec) {
+    let mut seen: Vec<*const TableSpec> = Vec::new();
     for key in table.all() {
         let path = format!("{path}.{}", key.name);
         match key.ty {
@@ -62,7 +62,7 @@ fn below(out: &mut String, path: &str, table: &'static Table) {
     }
 }
 
-fn nested(out: &mut String, path: &str, table: &'static Table) {
+fn nested(out: &mut String, path: &str, table: &'static TableSpec) {
     let _ = write!(out, "\n### `[{path}]`\n");
     if let Some(short) = table.short {
         let _ = write!(out, "\nA value that is not a table sets `{short}`.\n");
@@ -77,12 +77,12 @@ fn nested(out: &mut String, path: &str, table: &'static Table) {
     below(out, path, table);
 }
 
-fn section(out: &mut String, title: &str, table: &'static Table) {
+fn section(out: &mut String, title: &str, table: &'static TableSpec) {
     let _ = write!(out, "\n## {title}\n");
     keys(out, table);
 }
 
-fn keys(out: &mut String, table: &'static Table) {
+fn keys(out: &mut String, table: &'static TableSpec) {
     let keys = table.all();
     if keys.is_empty() {
         return;

@@ -16,8 +16,8 @@ use crate::catalog::Catalog;
 
 /// A value with its provenance.
 #[derive(Debug)]
-pub(crate) struct Node {
-    pub ticket: Arc<Provenance>,
+pub(crate) struct ConfigNode {
+    pub provenance: Arc<Provenance>,
     pub kind: NodeKind,
 }
 
@@ -30,18 +30,19 @@ pub(crate) enum NodeKind {
     Integer(i64),
     Float(f64),
     String(String),
-    Array(Vec<Node>),
-    Table(BTreeMap<String, Node>),
+    Array(Vec<ConfigNode>),
+    Table(BTreeMap<String, ConfigNode>),
 }
 
-impl Node {
+impl ConfigNode {
     /// The tree of a stacked value.
-    pub fn new(value: Value, provenances: &Provenances, path: &Keys<'_>) -> Node {
-        let ticket = provenances.of(&value).cloned().unwrap_or_else(|| {
+    pub fn new(value: Value, provenances: &Provenances, path: &Keys<'_>) -> ConfigNode {
+        let provenance = provenances.of(&value).cloned().unwrap_or_else(|| {
             let code = Origin::Code(path.to_string());
             Arc::new(Provenance { current: true, ..Provenance::new(code) })
         });
-        let child = |key: &dyn Display, value| Node::new(value, provenances, &path.below(key));
+        let child =
+            |key: &dyn Display, value| ConfigNode::new(value, provenances, &path.below(key));
         let kind = match value.kind {
             ValueKind::Nil => NodeKind::Broken,
             ValueKind::Boolean(yes) => NodeKind::Boolean(yes),
@@ -62,7 +63,7 @@ impl Node {
                 NodeKind::Table(entries.collect())
             }
         };
-        Node { ticket, kind }
+        ConfigNode { provenance, kind }
     }
 
     /// The type of the value, for messages.
@@ -83,9 +84,9 @@ impl Node {
     pub fn broken(&self, path: &Keys<'_>, found: &mut Diagnostics, out: &mut Vec<String>) {
         match &self.kind {
             NodeKind::Broken => {
-                let origin = &self.ticket.origin;
+                let origin = &self.provenance.origin;
                 found.extend(
-                    self.ticket.broken.as_ref().map(|message| {
+                    self.provenance.broken.as_ref().map(|message| {
                         Diagnostic::error(path.to_string(), origin.clone(), message)
                     }),
                 );
@@ -106,7 +107,7 @@ impl Node {
     }
 
     /// The value at `keys` below this one.
-    pub fn at(&self, keys: &[&str]) -> Option<&Node> {
+    pub fn at(&self, keys: &[&str]) -> Option<&ConfigNode> {
         let [key, below @ ..] = keys else {
             return Some(self);
         };
@@ -169,7 +170,7 @@ pub(crate) struct Reading<'a> {
 /// A value at a path.
 #[derive(Clone, Copy)]
 pub(crate) struct Item<'a> {
-    pub node: &'a Node,
+    pub node: &'a ConfigNode,
     pub path: &'a str,
 }
 
@@ -185,7 +186,7 @@ impl Item<'_> {
     }
 
     /// The value of a key of a table.
-    pub fn below(&self, key: &str) -> Option<&Node> {
+    pub fn below(&self, key: &str) -> Option<&ConfigNode> {
         match &self.node.kind {
             NodeKind::Table(entries) => entries.get(key),
             _ => None,
@@ -194,7 +195,7 @@ impl Item<'_> {
 
     /// An error about this value.
     pub fn error(&self, message: impl Into<String>) -> Diagnostic {
-        Diagnostic::error(self.path, self.node.ticket.origin.clone(), message)
+        Diagnostic::error(self.path, self.node.provenance.origin.clone(), message)
     }
 }
 
@@ -215,18 +216,20 @@ impl Reading<'_> {
 }
 
 /// Reads the keys of a table; keys that were never read are unknown.
-pub(crate) struct Table<'a> {
+pub(crate) struct TableReader<'a> {
     reading: &'a Reading<'a>,
     item: Item<'a>,
-    entries: &'a BTreeMap<String, Node>,
+    entries: &'a BTreeMap<String, ConfigNode>,
     known: Vec<&'static str>,
 }
 
-impl<'a> Table<'a> {
+impl<'a> TableReader<'a> {
     /// Opens `item`, or reports that it is not a table.
-    pub fn open(reading: &'a Reading<'a>, item: Item<'a>) -> Option<Table<'a>> {
+    pub fn open(reading: &'a Reading<'a>, item: Item<'a>) -> Option<TableReader<'a>> {
         match &item.node.kind {
-            NodeKind::Table(entries) => Some(Table { reading, item, entries, known: Vec::new() }),
+            NodeKind::Table(entries) => {
+                Some(TableReader { reading, item, entries, known: Vec::new() })
+            }
             _ => reading.expected(&item, "a table"),
         }
     }
@@ -248,7 +251,7 @@ impl<'a> Table<'a> {
         self.entries.contains_key(key)
     }
 
-    /// Like [`Table::opt`], but reports a missing key.
+    /// Like [`TableReader::opt`], but reports a missing key.
     pub fn req<T>(
         &mut self,
         key: &'static str,

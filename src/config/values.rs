@@ -19,12 +19,12 @@ const A_NUMBER: &str = "a number such as 0.5";
 /// A name or a word of the language; in a variable or flag it may be quoted.
 pub(crate) fn text(reading: &Reading<'_>, item: Item<'_>) -> Option<String> {
     let said = verbatim(reading, item)?;
-    Some(if item.node.ticket.text { unquoted(&said).trim().to_owned() } else { said })
+    Some(if item.node.provenance.text { unquoted(&said).trim().to_owned() } else { said })
 }
 
 /// Any string, byte for byte.
 pub(crate) fn verbatim(reading: &Reading<'_>, item: Item<'_>) -> Option<String> {
-    match (&item.node.kind, &item.node.ticket.raw) {
+    match (&item.node.kind, &item.node.provenance.raw) {
         (NodeKind::String(text), _) => Some(text.clone()),
         (NodeKind::Array(_) | NodeKind::Table(_), Some(raw)) => Some(raw.to_string()),
         _ => reading.expected(&item, "a string"),
@@ -67,7 +67,7 @@ pub(crate) fn number<T: TryFrom<i64> + Bounded>(
 ) -> Option<T> {
     let number = match &item.node.kind {
         NodeKind::Integer(n) => *n,
-        NodeKind::String(text) if item.node.ticket.text => match integer(text) {
+        NodeKind::String(text) if item.node.provenance.text => match integer(text) {
             Some(Ok(n)) => n,
             Some(Err(why)) => {
                 reading.report(item.error(why));
@@ -107,7 +107,7 @@ pub(crate) fn real(reading: &Reading<'_>, item: Item<'_>) -> Option<f64> {
     match &item.node.kind {
         NodeKind::Float(x) => Some(*x),
         NodeKind::Integer(n) => Some(*n as f64),
-        NodeKind::String(text) if item.node.ticket.text => match float(text) {
+        NodeKind::String(text) if item.node.provenance.text => match float(text) {
             Some(x) => Some(x),
             None => reading.expected(&item, A_NUMBER),
         },
@@ -128,7 +128,7 @@ pub(crate) fn duration(reading: &Reading<'_>, item: Item<'_>) -> Option<Duration
 
 /// `text` without quotes, if it is the value of a variable or flag.
 pub(crate) fn outside(item: Item<'_>, text: &str) -> String {
-    if item.node.ticket.text { unquoted(text) } else { text.to_owned() }
+    if item.node.provenance.text { unquoted(text) } else { text.to_owned() }
 }
 
 /// `"8MiB"`, or a number of bytes.
@@ -146,7 +146,7 @@ pub(crate) fn size(reading: &Reading<'_>, item: Item<'_>) -> Option<u64> {
 pub(crate) fn boolean(reading: &Reading<'_>, item: Item<'_>) -> Option<bool> {
     match &item.node.kind {
         NodeKind::Boolean(yes) => Some(*yes),
-        NodeKind::String(text) if item.node.ticket.text => match truth(text) {
+        NodeKind::String(text) if item.node.provenance.text => match truth(text) {
             Some(yes) => Some(yes),
             None => reading.expected(&item, "`true` or `false`"),
         },
@@ -161,8 +161,8 @@ pub(crate) fn path(reading: &Reading<'_>, item: Item<'_>) -> Option<PathBuf> {
 
 /// `text`, resolved as [`path`] does.
 pub(crate) fn absolute(reading: &Reading<'_>, item: Item<'_>, text: &str) -> PathBuf {
-    match &item.node.ticket.origin {
-        Origin::File { file, .. } if !item.node.ticket.current => {
+    match &item.node.provenance.origin {
+        Origin::File { file, .. } if !item.node.provenance.current => {
             reading.current.join(file.folder()).join(text)
         }
         _ => reading.current.join(text),

@@ -28,7 +28,7 @@ pub struct Limit(pub Option<u64>);
 
 /// The letters that a run has kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct KeptLetters {
     /// Path of the file.
     pub path: PathBuf,
     /// Letters kept by this run.
@@ -47,11 +47,11 @@ pub struct DeadFile {
     limit: Limit,
     /// The run continues if the file can't be written.
     optional: bool,
-    state: Mutex<State>,
+    state: Mutex<DeadFileState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct DeadFileState {
     tail: Option<Tail>,
     kept: u64,
     left_out: u64,
@@ -121,15 +121,15 @@ impl DeadFile {
         })
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> std::sync::MutexGuard<'_, DeadFileState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The letters kept so far; `None` if no book died.
-    pub fn kept(&self) -> Option<Kept> {
+    pub fn kept(&self) -> Option<KeptLetters> {
         let state = self.state();
         let path = state.tail.as_ref().map_or(&self.path, |tail| &tail.path);
-        (state.kept + state.left_out > 0).then(|| Kept {
+        (state.kept + state.left_out > 0).then(|| KeptLetters {
             path: path.clone(),
             kept: state.kept,
             left_out: state.left_out,
@@ -189,7 +189,7 @@ impl DeadFile {
     }
 
     /// Warns once that the file is full, and how to raise the limit.
-    fn left_out(&self, state: &mut State, count: u64, path: &Path) {
+    fn left_out(&self, state: &mut DeadFileState, count: u64, path: &Path) {
         if state.left_out == 0 {
             log::warn!(
                 "{} has reached its size limit: further dead letters are counted but not kept",

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::model::{Crew, Graph, Node, Role, Way, What};
+use super::model::{DiagramCrew, DiagramNode, DiagramWay, Graph, Role, What};
 
 pub fn draw(graph: &Graph) -> String {
     let mut out = format!("digraph {} {{\n", quoted(&graph.title));
@@ -31,7 +31,7 @@ pub fn draw(graph: &Graph) -> String {
     out
 }
 
-fn look(node: &Node) -> String {
+fn look(node: &DiagramNode) -> String {
     let (shape, fill) = match node.role {
         Role::Pile => ("folder", "#efe3c8"),
         Role::Dump => ("box3d", "#e2d3ee"),
@@ -48,7 +48,7 @@ fn look(node: &Node) -> String {
 
 /// Draws a crew. Full carts pass from loaders to pushers to unloaders (solid edges); returners
 /// bring empty carts back (dashed edges).
-fn ring(out: &mut String, way: &Way, crew: &Crew, [from, to]: &[String; 2]) {
+fn ring(out: &mut String, way: &DiagramWay, crew: &DiagramCrew, [from, to]: &[String; 2]) {
     let id = |group: usize| quoted(&format!("{}/{group}", way.name));
     let _ = writeln!(
         out,

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::model::{Crew, Graph, Node, Role, Way, What};
+use super::model::{DiagramCrew, DiagramNode, DiagramWay, Graph, Role, What};
 
 pub fn draw(graph: &Graph) -> String {
     let title = serde_json::Value::from(graph.title.as_str());
@@ -45,7 +45,7 @@ pub fn draw(graph: &Graph) -> String {
     out
 }
 
-fn shape(node: &Node) -> String {
+fn shape(node: &DiagramNode) -> String {
     let label = label(&node.lines());
     match node.role {
         Role::Pile => format!("[/{label}\\]"),
@@ -56,7 +56,7 @@ fn shape(node: &Node) -> String {
     }
 }
 
-fn ring(out: &mut String, at: usize, way: &Way, crew: &Crew) {
+fn ring(out: &mut String, at: usize, way: &DiagramWay, crew: &DiagramCrew) {
     let _ = writeln!(out, "  subgraph c{at}[{}]", label(&way.lines()));
     for (number, group) in crew.gophers.iter().enumerate() {
         let _ = writeln!(out, "    c{at}g{number}({})", label(&crew.lines(group)));

@@ -19,9 +19,9 @@ pub struct Graph {
     /// Number of elements of each type, counting every copy.
     pub totals: String,
     /// Nodes, sorted by role and then by name.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<DiagramNode>,
     /// Ways, upstream first, then by name. They form no cycle.
-    pub ways: Vec<Way>,
+    pub ways: Vec<DiagramWay>,
 }
 
 /// The type of a node.
@@ -47,7 +47,7 @@ impl Role {
 }
 
 #[derive(Debug, Clone)]
-pub struct Node {
+pub struct DiagramNode {
     pub role: Role,
     pub name: String,
     /// Further lines of text below the name.
@@ -60,7 +60,7 @@ pub struct Node {
     pub layer: usize,
 }
 
-impl Node {
+impl DiagramNode {
     /// Name, role, copies and notes as lines of text.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![self.name.clone(), self.role.word().to_owned()];
@@ -73,7 +73,7 @@ impl Node {
 
 /// A connection between two nodes: a crew, a relay, or a requester's requests.
 #[derive(Debug, Clone)]
-pub struct Way {
+pub struct DiagramWay {
     pub name: String,
     /// Index into [`Graph::nodes`].
     pub from: usize,
@@ -86,7 +86,7 @@ pub struct Way {
     pub what: What,
 }
 
-impl Way {
+impl DiagramWay {
     /// Name, copies, ends, and works or notes as lines of text.
     pub fn lines(&self) -> Vec<String> {
         let (word, more) = match &self.what {
@@ -102,7 +102,7 @@ impl Way {
 /// What carries books or requests along a way.
 #[derive(Debug, Clone)]
 pub enum What {
-    Crew(Crew),
+    Crew(DiagramCrew),
     /// A way without gophers.
     Relay {
         /// `relay` or `requests`.
@@ -114,7 +114,7 @@ pub enum What {
 
 /// Gophers with their carts.
 #[derive(Debug, Clone)]
-pub struct Crew {
+pub struct DiagramCrew {
     /// One entry per distinct set of duties, in the order of first occurrence.
     pub gophers: Vec<Gophers>,
     pub carts: u32,
@@ -126,7 +126,7 @@ pub struct Crew {
     pub times: [Option<String>; 4],
 }
 
-impl Crew {
+impl DiagramCrew {
     /// The gophers' duties and the costs of these as lines of text.
     pub fn lines(&self, group: &Gophers) -> Vec<String> {
         [group.line()].into_iter().chain(self.timed(|step| group.does[step])).collect()
@@ -240,8 +240,9 @@ impl Graph {
                     break;
                 }
                 // Only cycles are left: break this one by dropping the ways into its first node.
-                let cut =
-                    |(at, way): (usize, &Way)| (way.to == next && !done[way.from]).then_some(at);
+                let cut = |(at, way): (usize, &DiagramWay)| {
+                    (way.to == next && !done[way.from]).then_some(at)
+                };
                 dropped.extend(self.ways.iter().enumerate().filter_map(cut));
                 ready.push(next);
                 left[next] = 0;
@@ -268,7 +269,7 @@ impl Graph {
         });
         let nodes = &self.nodes;
         self.ways.sort_by(|a, b| {
-            let layer = |way: &Way| nodes[way.from].layer;
+            let layer = |way: &DiagramWay| nodes[way.from].layer;
             layer(a).cmp(&layer(b)).then_with(|| compare(&a.name, &b.name))
         });
     }
@@ -302,8 +303,8 @@ impl Draft<'_> {
         copied.then(|| format!("dealt to {}", counted(self.piles, "pile")))
     }
 
-    fn nodes(&self, config: &TopologyConfig) -> Vec<Node> {
-        let node = |role, name: &String, notes| Node {
+    fn nodes(&self, config: &TopologyConfig) -> Vec<DiagramNode> {
+        let node = |role, name: &String, notes| DiagramNode {
             role,
             name: clean(name),
             notes,
@@ -341,15 +342,15 @@ impl Draft<'_> {
         let balancers = (config.balancers.iter())
             .map(|(name, balancer)| node(Role::Balancer, name, balanced(balancer)));
         let books = piles.chain(dumps).chain(fires);
-        let mut nodes: Vec<Node> = books.chain(requesters).chain(balancers).collect();
+        let mut nodes: Vec<DiagramNode> = books.chain(requesters).chain(balancers).collect();
         nodes.sort_by(|a, b| {
-            let role = |node: &Node| node.role as u8;
+            let role = |node: &DiagramNode| node.role as u8;
             role(a).cmp(&role(b)).then_with(|| compare(&a.name, &b.name))
         });
         nodes
     }
 
-    fn ways(&self, config: &TopologyConfig, nodes: &[Node]) -> Vec<Way> {
+    fn ways(&self, config: &TopologyConfig, nodes: &[DiagramNode]) -> Vec<DiagramWay> {
         let known: BTreeMap<&str, usize> =
             nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at)).collect();
         let find = |end: &str| {
@@ -361,7 +362,7 @@ impl Draft<'_> {
             let certain = |word: &str, end: &String| {
                 (self.axes.is_some() && base(end) != end).then(|| format!("{word} {}", clean(end)))
             };
-            Some(Way {
+            Some(DiagramWay {
                 name: clean(name),
                 from: find(from)?,
                 to: find(to)?,
@@ -390,7 +391,7 @@ impl Draft<'_> {
     }
 }
 
-fn described(crew: &CrewConfig) -> Crew {
+fn described(crew: &CrewConfig) -> DiagramCrew {
     let mut gophers: Vec<Gophers> = Vec::new();
     for duties in &crew.gophers {
         let does = STEPS.map(|step| duties.iter().any(|duty| duty == step));
@@ -406,7 +407,7 @@ fn described(crew: &CrewConfig) -> Crew {
         load += &format!(", {}", size(bytes));
     }
     let steps = &crew.steps;
-    Crew {
+    DiagramCrew {
         gophers,
         carts: carts.count,
         load,

@@ -10,7 +10,7 @@ mod shapes;
 mod style;
 
 use figure::Figure;
-use layout::{Item, Layout};
+use layout::{ColumnItem, Layout};
 use page::{Page, Weight, number, width};
 
 /// Margin around the whole picture, in pixels.
@@ -42,7 +42,7 @@ pub fn draw(graph: &Graph) -> String {
         page.arrow(way.0 + left, way.1 + HEAD);
     }
     for (item, x, y) in &layout.places {
-        if let Item::Figure(at) = item {
+        if let ColumnItem::Figure(at) = item {
             figures[*at].draw(&mut page, x + left, y + HEAD);
         }
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::config::label::parse;
 
-use super::model::{Graph, Node, Way, What};
+use super::model::{DiagramNode, DiagramWay, Graph, What};
 use super::words::{columns, shorten, wrap};
 
 /// Columns inside a box, without its borders and padding.
@@ -84,7 +84,7 @@ fn agree(one: &str, other: &str) -> bool {
 }
 
 /// Draws one row: boxes alternating with the ways between them.
-fn drawn_row(graph: &Graph, row: &[&Way], drawn: &mut [bool]) -> String {
+fn drawn_row(graph: &Graph, row: &[&DiagramWay], drawn: &mut [bool]) -> String {
     let nodes: Vec<usize> =
         row.iter().map(|way| way.from).chain(row.last().map(|way| way.to)).collect();
     let notes: Vec<Vec<String>> = nodes
@@ -112,7 +112,7 @@ fn drawn_row(graph: &Graph, row: &[&Way], drawn: &mut [bool]) -> String {
 }
 
 /// The lines of text in a node's box.
-fn described(node: &Node) -> Vec<String> {
+fn described(node: &DiagramNode) -> Vec<String> {
     let mut lines = vec![shorten(&node.name, BOX)];
     lines.extend(node.copies.as_ref().map(|copies| shorten(copies, BOX)));
     if node.shared {
@@ -126,7 +126,12 @@ fn described(node: &Node) -> Vec<String> {
 }
 
 /// Draws a box around `notes`. Its first line is open at the sides where a way is attached.
-fn boxed(node: &Node, notes: &[String], height: usize, [left, right]: [bool; 2]) -> Vec<String> {
+fn boxed(
+    node: &DiagramNode,
+    notes: &[String],
+    height: usize,
+    [left, right]: [bool; 2],
+) -> Vec<String> {
     let word = node.role.word();
     let mut out = vec![format!("┌─ {word} {}┐", "─".repeat(BOX - 1 - word.len()))];
     for at in 0..height.max(notes.len()) {
@@ -144,7 +149,7 @@ fn boxed(node: &Node, notes: &[String], height: usize, [left, right]: [bool; 2])
 }
 
 /// The lines of text between two boxes.
-fn lines(way: &Way) -> Vec<String> {
+fn lines(way: &DiagramWay) -> Vec<String> {
     let most = BETWEEN - 3;
     let mut out: Vec<String> = way.copies.iter().map(|copies| shorten(copies, most)).collect();
     out.extend(way.ends.iter().map(|end| shorten(end, most)));
@@ -172,7 +177,7 @@ fn lines(way: &Way) -> Vec<String> {
 }
 
 /// Draws the space between two boxes: full carts along the first line, empty carts along the last.
-fn between(way: &Way, lines: &[String], height: usize) -> Vec<String> {
+fn between(way: &DiagramWay, lines: &[String], height: usize) -> Vec<String> {
     let mut out = vec![" ".repeat(BETWEEN)];
     let belt = matches!(way.what, What::Relay { .. });
     let name = match &way.what {

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::pace::Pace;
-use super::server::{Limits, Shared};
+use super::server::{Limits, ServerState};
 
 /// Size of the kernel's send buffer, in bytes. A larger one would hide for minutes that a client
 /// reads nothing.
@@ -90,7 +90,7 @@ impl Connection {
     /// Serves `stream` until the client closes it or the server has to.
     pub(super) async fn serve<F>(
         stream: TcpStream,
-        shared: &Shared,
+        shared: &ServerState,
         dispatch: impl FnOnce(WatchedStream, Option<SocketAddr>) -> F,
     ) where
         F: Future<Output = Result<(), DispatchError>>,
@@ -125,7 +125,7 @@ impl Connection {
     }
 
     /// Counts a request in a handler until the returned guard is dropped.
-    pub(super) fn turn(self: &Rc<Self>, shared: &Arc<Shared>) -> Turn {
+    pub(super) fn turn(self: &Rc<Self>, shared: &Arc<ServerState>) -> Turn {
         self.turns.set(self.turns.get() + 1);
         self.served.set(true);
         let mut taking = self.taking.get();
@@ -138,7 +138,7 @@ impl Connection {
     }
 
     /// Waits until the server has to end the connection.
-    async fn overdue(&self, shared: &Shared) -> Why {
+    async fn overdue(&self, shared: &ServerState) -> Why {
         let mut ending = shared.ending();
         let limits = &self.limits;
         // Deadlines of later events are at least this far away, so no wake-up is needed for them.
@@ -177,7 +177,7 @@ impl Connection {
     }
 
     /// The present deadline, and its reason.
-    fn due(&self, shared: &Shared, end: Option<Time>, quiet: Option<Time>) -> (Time, Why) {
+    fn due(&self, shared: &ServerState, end: Option<Time>, quiet: Option<Time>) -> (Time, Why) {
         let taking = self.taking.get();
         if taking.waits() {
             let stalled = quiet.map_or(Time::MAX, |quiet| quiet.max(self.moved.get()) + LAST_STALL);
@@ -251,7 +251,7 @@ impl Connection {
 /// A request in a handler.
 pub(super) struct Turn {
     connection: Rc<Connection>,
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
 }
 
 impl Drop for Turn {

@@ -13,7 +13,7 @@ const USUAL: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTI
 
 /// Limits on a request's head.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct RequestGate {
     prefix: String,
     admin: Option<String>,
     body: u64,
@@ -23,7 +23,7 @@ pub(super) struct Gate {
     allow: HeaderValue,
 }
 
-impl Gate {
+impl RequestGate {
     pub(super) fn new(plan: &HttpConfig) -> Self {
         let mut methods = plan.methods.clone();
         if let Some(methods) = &mut methods

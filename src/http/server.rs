@@ -47,7 +47,7 @@ pub(super) struct Ending {
 
 /// State shared by a server, its threads and its connections.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct ServerState {
     pub(super) name: Arc<str>,
     pub(super) limits: Limits,
     pub(super) counts: Arc<ServerCounts>,
@@ -58,7 +58,7 @@ pub(super) struct Shared {
     crowded: AtomicBool,
 }
 
-impl Shared {
+impl ServerState {
     pub(super) fn new(name: Arc<str>, limits: Limits, counts: Arc<ServerCounts>) -> Arc<Self> {
         Arc::new(Self {
             name,
@@ -101,7 +101,7 @@ type Accepted = (TcpStream, OwnedSemaphorePermit);
 
 /// A running server. Dropping it closes its port and cuts its connections.
 pub(super) struct Server {
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     threads: Vec<Arbiter>,
     places: Arc<Semaphore>,
     most: u32,
@@ -122,7 +122,7 @@ impl Server {
     /// `make` creates the service of each thread.
     pub(super) fn start<F, S>(
         socket: TcpListener,
-        shared: Arc<Shared>,
+        shared: Arc<ServerState>,
         (threads, most): (usize, u32),
         make: F,
     ) -> io::Result<Self>
@@ -200,7 +200,7 @@ async fn accept(
     socket: TcpListener,
     places: Arc<Semaphore>,
     to: Vec<UnboundedSender<Accepted>>,
-    shared: &Shared,
+    shared: &ServerState,
 ) -> io::Result<()> {
     let (listener, clock) = (tokio::net::TcpListener::from_std(socket)?, Clock::real());
     let mut ending = shared.ending();
@@ -251,8 +251,11 @@ async fn accept(
 }
 
 /// One thread: serves the connections dealt to it.
-async fn serve<S>(mut connections: UnboundedReceiver<Accepted>, factory: S, shared: Arc<Shared>)
-where
+async fn serve<S>(
+    mut connections: UnboundedReceiver<Accepted>,
+    factory: S,
+    shared: Arc<ServerState>,
+) where
     S: ServiceFactory<
             (WatchedStream, Option<SocketAddr>),
             Config = (),

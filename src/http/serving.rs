@@ -24,9 +24,9 @@ use tokio::sync::Notify;
 
 use super::answers;
 use super::connection::{Connection, WatchedStream};
-use super::gate::{self, Gate};
+use super::gate::{self, RequestGate};
 use super::pace::Pace;
-use super::server::{Limits, Server, Shared};
+use super::server::{Limits, Server, ServerState};
 use crate::catalog::http::fields::{Message, take_in};
 use crate::catalog::http::{METHOD, PATH, PEER, QUERY};
 use crate::config::elements::HttpConfig;
@@ -42,8 +42,8 @@ pub(crate) struct Listener {
 struct Serving {
     asker: Asker,
     pool: Arc<Pool>,
-    gate: Gate,
-    shared: Arc<Shared>,
+    gate: RequestGate,
+    shared: Arc<ServerState>,
     body: usize,
     status: StatusCode,
     key_header: Option<String>,
@@ -90,10 +90,10 @@ impl Listener {
         let counts = Arc::new(ServerCounts::default());
         let hosts = Hosts::listening(socket.local_addr()?.ip(), &plan.hosts);
         let endpoints = Endpoints::new().served(&asker, counts.clone(), hosts);
-        let shared = Shared::new(asker.name().clone(), limits, counts);
+        let shared = ServerState::new(asker.name().clone(), limits, counts);
         let serving = Arc::new(Serving {
             pool,
-            gate: Gate::new(&plan),
+            gate: RequestGate::new(&plan),
             shared: shared.clone(),
             body: usize::try_from(plan.body).unwrap_or(usize::MAX),
             status: StatusCode::from_u16(plan.status).unwrap_or(StatusCode::OK),

@@ -37,13 +37,13 @@ pub enum FaultPlanWhat {
         /// Most faults in a mix (>= 1).
         most: u32,
         /// Actors that may be hit.
-        parts: Vec<Part>,
+        parts: Vec<FaultTarget>,
     },
 }
 
 /// An actor, as a target of faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct FaultTarget {
     /// Name of the actor in reports.
     pub node: Arc<str>,
     /// Name of its crew; `x/*` for a worker of the balancer `x`; otherwise its own name.
@@ -76,7 +76,7 @@ pub enum Sort {
 }
 
 /// All actors of a plan, in a fixed order.
-pub fn parts(plan: &Plan) -> Vec<Part> {
+pub fn parts(plan: &Plan) -> Vec<FaultTarget> {
     let mut piles = vec![Vec::new(); plan.piles.len()];
     let mut fires = vec![Vec::new(); plan.incinerators.len()];
     for crew in &plan.crews {
@@ -88,7 +88,7 @@ pub fn parts(plan: &Plan) -> Vec<Part> {
         piles[crew.from].push(name);
     }
     let mut out = Vec::new();
-    let named = |node: &str, family: &str, sort, points: &[Point]| Part {
+    let named = |node: &str, family: &str, sort, points: &[Point]| FaultTarget {
         node: node.into(),
         family: family.into(),
         sort,
@@ -100,14 +100,17 @@ pub fn parts(plan: &Plan) -> Vec<Part> {
             true => &[Point::Take, Point::Deliver, Point::Look, Point::Settle],
             false => &[Point::Take, Point::Look],
         };
-        out.push(Part { senders, ..named(&pile.name, &pile.name, Sort::Pile, points) });
+        out.push(FaultTarget { senders, ..named(&pile.name, &pile.name, Sort::Pile, points) });
     }
     for (fire, senders) in plan.incinerators.iter().zip(fires) {
         let points: &[Point] = match fire.ask {
             Some(_) => &[Point::Deliver, Point::Settle],
             None => &[Point::Deliver, Point::Burn, Point::Settle],
         };
-        out.push(Part { senders, ..named(&fire.name, &fire.name, Sort::Incinerator, points) });
+        out.push(FaultTarget {
+            senders,
+            ..named(&fire.name, &fire.name, Sort::Incinerator, points)
+        });
     }
     for crew in &plan.crews {
         for (index, duties) in crew.gophers.iter().enumerate() {
@@ -149,7 +152,7 @@ pub fn parts(plan: &Plan) -> Vec<Part> {
 }
 
 /// Points of an actor at which faults of a kind can occur; `None` means the actor as a whole.
-pub fn points_of(kind: &Kind, part: &Part) -> Vec<Option<Point>> {
+pub fn points_of(kind: &Kind, part: &FaultTarget) -> Vec<Option<Point>> {
     let of = |points: &[Point]| -> Vec<Option<Point>> {
         let own = part.points.iter().filter(|point| points.contains(point));
         own.map(|point| Some(*point)).collect()
@@ -213,7 +216,7 @@ fn one(
     validator: &mut Validator<'_>,
     name: &str,
     fault: &FaultConfig,
-    parts: &[Part],
+    parts: &[FaultTarget],
 ) -> Option<FaultPlan> {
     let path = ["faults", name, "target"];
     let mut fail = |path: &[&str], message: String, help: Option<String>| {
@@ -230,7 +233,7 @@ fn one(
             return None;
         }
     };
-    let hit: Vec<&Part> = parts.iter().filter(|part| pattern.names(part)).collect();
+    let hit: Vec<&FaultTarget> = parts.iter().filter(|part| pattern.names(part)).collect();
     if hit.is_empty() {
         let names = parts.iter().flat_map(|part| [&*part.family, &*part.node]);
         let near = nearest(pattern.name(), names);

@@ -44,14 +44,14 @@ pub struct Prediction {
     /// Why some of the values above are `None`, as messages.
     pub unsaid: Vec<String>,
     /// One for each pile that receives books from outside.
-    entries: Vec<Entry>,
+    entries: Vec<EntryPrediction>,
     /// `t1` in seconds, without rounding to nanoseconds.
     trip: Option<f64>,
 }
 
 /// Prediction for a pile that receives books from outside.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Entry {
+struct EntryPrediction {
     /// Index into [`Plan::piles`].
     pile: usize,
     /// Mean number of books in a cart of the first crews.
@@ -226,7 +226,7 @@ impl Prediction {
 }
 
 /// Cartloads per second of all piles together; `None` unless positive and finite.
-fn total(entries: &[Entry]) -> Option<f64> {
+fn total(entries: &[EntryPrediction]) -> Option<f64> {
     let rate: f64 = entries.iter().map(|entry| entry.rate).sum();
     (rate.is_finite() && rate > 0.0).then_some(rate)
 }
@@ -237,13 +237,13 @@ fn entries(
     paths: &path::Paths,
     cartloads: &[Option<f64>],
     books: f64,
-) -> Vec<Entry> {
+) -> Vec<EntryPrediction> {
     (network::shares(plan).into_iter())
         .map(|(pile, share)| {
             let class = net.class_of_pile[pile];
             // Without flow no cart is filled, so any size will do.
             let each = cartloads[class].unwrap_or(1.0);
-            Entry {
+            EntryPrediction {
                 pile,
                 cart: 1.0 / each,
                 rate: share * books * each / net.unit,
@@ -275,7 +275,7 @@ fn part_full(net: &Network) -> Option<String> {
             let into = crews.clone().filter(|crew| crew.to == at);
             // A partly full relay costs no more than a full one.
             let out = crews.filter(|crew| crew.from == at && crew.trip() > 0.0);
-            let most = |books: f64, crew: &network::Crew| books.max(crew.books);
+            let most = |books: f64, crew: &network::CrewClass| books.max(crew.books);
             let (least, into) = into.fold((f64::INFINITY, 0.0), |(least, all), crew| {
                 (crew.books.min(least), most(all, crew))
             });

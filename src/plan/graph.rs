@@ -11,12 +11,12 @@ pub(super) struct Order<'a> {
     /// Piles and dumps, upstream before downstream.
     pub piles: Vec<&'a str>,
     /// Crews and relays, upstream before downstream.
-    pub ways: Vec<Way<'a>>,
+    pub ways: Vec<CrewOrRelay<'a>>,
 }
 
 /// A crew or a relay, which carries books from one node to another.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Way<'a> {
+pub(super) struct CrewOrRelay<'a> {
     /// `crews` or `relays`.
     pub group: &'static str,
     pub name: &'a str,
@@ -27,7 +27,7 @@ pub(super) struct Way<'a> {
     bytes: Option<u64>,
 }
 
-impl Way<'_> {
+impl CrewOrRelay<'_> {
     /// How messages refer to it, such as "the crew `x`".
     fn what(&self) -> String {
         let word = if self.is_relay() { "relay" } else { "crew" };
@@ -39,8 +39,8 @@ impl Way<'_> {
     }
 }
 
-fn ways(config: &TopologyConfig) -> Vec<Way<'_>> {
-    let crews = config.crews.iter().map(|(name, crew)| Way {
+fn ways(config: &TopologyConfig) -> Vec<CrewOrRelay<'_>> {
+    let crews = config.crews.iter().map(|(name, crew)| CrewOrRelay {
         group: "crews",
         name,
         from: &crew.from,
@@ -48,7 +48,7 @@ fn ways(config: &TopologyConfig) -> Vec<Way<'_>> {
         books: Some(crew.carts.books),
         bytes: crew.carts.bytes,
     });
-    let relays = config.relays.iter().map(|(name, relay)| Way {
+    let relays = config.relays.iter().map(|(name, relay)| CrewOrRelay {
         group: "relays",
         name,
         from: &relay.from,
@@ -104,10 +104,10 @@ fn moves(config: &TopologyConfig) -> bool {
 fn ends(
     validator: &mut Validator<'_>,
     config: &TopologyConfig,
-    way: &Way<'_>,
+    way: &CrewOrRelay<'_>,
     bases: &BTreeSet<&str>,
 ) -> bool {
-    let Way { group, name, from, to, .. } = *way;
+    let CrewOrRelay { group, name, from, to, .. } = *way;
     let (from_path, to_path) = ([group, name, "from"], [group, name, "to"]);
     let mut mistakes = Vec::new();
     let mut report = |mistake| mistakes.push(mistake);
@@ -168,7 +168,7 @@ fn ends(
 }
 
 /// Checks that a full cart fits into the dump at an end of its way.
-fn fits(validator: &mut Validator<'_>, config: &TopologyConfig, way: &Way<'_>, end: &str) {
+fn fits(validator: &mut Validator<'_>, config: &TopologyConfig, way: &CrewOrRelay<'_>, end: &str) {
     let Some(dump) = config.dumps.get(end) else {
         return;
     };
@@ -193,7 +193,7 @@ fn fits(validator: &mut Validator<'_>, config: &TopologyConfig, way: &Way<'_>, e
 
 /// Warns of dumps too small for one cartload of each side: either side would have to wait for the
 /// other.
-fn roomy(validator: &mut Validator<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
+fn roomy(validator: &mut Validator<'_>, config: &TopologyConfig, ways: &[CrewOrRelay<'_>]) {
     let mut fed: BTreeMap<&str, u64> = BTreeMap::new();
     let mut emptied: BTreeMap<&str, u64> = BTreeMap::new();
     for way in ways {
@@ -219,7 +219,7 @@ fn roomy(validator: &mut Validator<'_>, config: &TopologyConfig, ways: &[Way<'_>
 }
 
 /// Checks that each pile is emptied, and each dump and incinerator is filled.
-fn reached(validator: &mut Validator<'_>, config: &TopologyConfig, ways: &[Way<'_>]) {
+fn reached(validator: &mut Validator<'_>, config: &TopologyConfig, ways: &[CrewOrRelay<'_>]) {
     let from: BTreeSet<&str> = ways.iter().map(|way| way.from).collect();
     let to: BTreeSet<&str> = ways.iter().map(|way| way.to).collect();
     if config.piles.is_empty() {
@@ -253,7 +253,7 @@ fn reached(validator: &mut Validator<'_>, config: &TopologyConfig, ways: &[Way<'
 fn order<'a>(
     validator: &mut Validator<'_>,
     config: &'a TopologyConfig,
-    mut ways: Vec<Way<'a>>,
+    mut ways: Vec<CrewOrRelay<'a>>,
 ) -> Option<Order<'a>> {
     let names = config.piles.keys().chain(config.dumps.keys());
     let mut feeders: BTreeMap<&str, BTreeSet<&str>> =
@@ -314,9 +314,13 @@ impl PartialOrd for Counted<'_> {
 
 /// Reports cycles. Every node of `left` has a feeder in `left`, so a walk upstream from any of them
 /// ends in a cycle.
-fn cycles(validator: &mut Validator<'_>, ways: &[Way<'_>], left: &BTreeMap<&str, BTreeSet<&str>>) {
+fn cycles(
+    validator: &mut Validator<'_>,
+    ways: &[CrewOrRelay<'_>],
+    left: &BTreeMap<&str, BTreeSet<&str>>,
+) {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
-    let mut back: BTreeMap<(&str, &str), &Way<'_>> = BTreeMap::new();
+    let mut back: BTreeMap<(&str, &str), &CrewOrRelay<'_>> = BTreeMap::new();
     for way in ways {
         back.entry((way.from, way.to)).or_insert(way);
     }

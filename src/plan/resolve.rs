@@ -77,8 +77,9 @@ fn assemble(
     order: &Order<'_>,
     mut kinds: Kinds,
 ) -> Option<Plan> {
-    let desks = balancing::numbered(config);
-    let asked = |kind: &KindConfig| balancing::named(kind).and_then(|to| desks.get(to).copied());
+    let balancers = balancing::numbered(config);
+    let asked =
+        |kind: &KindConfig| balancing::named(kind).and_then(|to| balancers.get(to).copied());
     let (piles, sources) = piles(written, config, order, &mut kinds)?;
     let fires = balancing::sorted(&config.incinerators);
     let incinerators: Option<Vec<IncineratorPlan>> = (fires.iter())

@@ -10,7 +10,7 @@ use gopherworks_supervision::clock::Clock;
 
 use super::running::RunningTopology;
 use crate::plan::Plan;
-use crate::report::{NodeReport, Outcome, ReasonReport, Report};
+use crate::report::{NodeReport, ReasonReport, Report, RunOutcome};
 
 /// Records why books fail, at the node that failed or, if unknown, at their pile.
 pub(super) fn charges(plan: &Plan, (reasons, clock): (Arc<Reasons>, Clock)) -> Charges {
@@ -50,7 +50,7 @@ pub(super) fn requests(
 }
 
 impl RunningTopology {
-    pub(super) fn report(&self, outcome: Outcome) -> Report {
+    pub(super) fn report(&self, outcome: RunOutcome) -> Report {
         let inner = &self.shared.inner;
         let context = &inner.context;
         let virtually = context.clock.is_simulated();
@@ -61,7 +61,7 @@ impl RunningTopology {
         let of = |name: &str| restarts.get(name).copied().unwrap_or(0);
         let nodes = self.rows(passed, &of);
         // Snapshots are frequent, and their makespan is not final.
-        let judged = (outcome != Outcome::Running).then(|| inner.prediction());
+        let judged = (outcome != RunOutcome::Running).then(|| inner.prediction());
         let (plan, books) = (&inner.plan, ledger.burned);
         let reasons = context.reasons.all().into_iter();
         let reasons = reasons.map(|reason| ReasonReport::new(reason, inner.started));

@@ -9,7 +9,7 @@ use gopherworks_supervision::failure::Failure;
 use super::inner::Inner;
 use super::running::{Done, RunningTopology};
 use super::{HOMECOMING, HOMECOMING_LATE, dead};
-use crate::report::{Outcome, Report};
+use crate::report::{Report, RunOutcome};
 
 /// Time for a read to end; longer than a read of an empty stream takes.
 const LAST_READ: Duration = Duration::from_millis(300);
@@ -37,24 +37,24 @@ impl RunningTopology {
             .collect()
     }
 
-    async fn end(&self, done: Done) -> Outcome {
+    async fn end(&self, done: Done) -> RunOutcome {
         let outcome = match done {
-            Done::Drained => Outcome::Finished,
-            Done::Escalated(reason) => Outcome::Escalated(reason),
-            Done::SinkClosed(sink) => Outcome::SinkClosed(sink),
-            Done::Stopped => Outcome::Stopped,
-            Done::DeadlinePassed => Outcome::DeadlinePassed,
+            Done::Drained => RunOutcome::Finished,
+            Done::Escalated(reason) => RunOutcome::Escalated(reason),
+            Done::SinkClosed(sink) => RunOutcome::SinkClosed(sink),
+            Done::Stopped => RunOutcome::Stopped,
+            Done::DeadlinePassed => RunOutcome::DeadlinePassed,
         };
         let (inner, supervisor) = (&self.shared.inner, &self.shared.supervisor);
         for (node, reason, books) in self.pauses() {
-            if !matches!(outcome, Outcome::Finished | Outcome::SinkClosed(_)) {
+            if !matches!(outcome, RunOutcome::Finished | RunOutcome::SinkClosed(_)) {
                 let reason = format!("{node} could not accept {books} books: {reason}");
                 inner.context.fail(reason);
             }
         }
         inner.seal();
         inner.balancers.close();
-        if outcome == Outcome::Finished {
+        if outcome == RunOutcome::Finished {
             supervisor.stop(inner.shutdown).await;
         } else {
             inner.context.halt();
@@ -62,14 +62,14 @@ impl RunningTopology {
             supervisor.ended().await;
         }
         let patience = match outcome {
-            Outcome::DeadlinePassed => HOMECOMING_LATE,
+            RunOutcome::DeadlinePassed => HOMECOMING_LATE,
             _ => HOMECOMING,
         };
         self.bring_home(patience).await;
         let ending = inner.clone();
         let said = inner.context.pool.wait_for(move || last_words(&ending));
         // A stop does not wait for a file system that hangs.
-        let late = (outcome != Outcome::Finished).then_some(patience);
+        let late = (outcome != RunOutcome::Finished).then_some(patience);
         let failures = tokio::select! {
             biased;
             said = said => said.unwrap_or_else(|_| vec!["the end of the run was \

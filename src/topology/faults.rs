@@ -14,7 +14,7 @@ use rand::rngs::ChaCha8Rng;
 
 use super::inner::Inner;
 use crate::plan::Plan;
-use crate::plan::faults::{FaultPlan, FaultPlanWhat, Part, points_of};
+use crate::plan::faults::{FaultPlan, FaultPlanWhat, FaultTarget, points_of};
 
 /// The faults of a run.
 #[derive(Debug, Clone, Default)]
@@ -69,7 +69,7 @@ const VISITS: u64 = 60;
 /// Draws a fault of a mix.
 fn drawn(
     name: Arc<str>,
-    parts: &[Part],
+    parts: &[FaultTarget],
     horizon: Duration,
     draws: &mut ChaCha8Rng,
 ) -> Option<Rule> {

@@ -16,7 +16,7 @@ use super::balancers::Balancers;
 use super::dead::{DeadSink, RecentLetters};
 use crate::plan::Plan;
 use crate::plan::formula::Prediction;
-use crate::report::Outcome;
+use crate::report::RunOutcome;
 
 /// A running crew.
 pub(super) struct RunningCrew {
@@ -49,7 +49,7 @@ pub(super) struct Inner {
     /// Serialises the collection of dead letters, so that they are kept in order.
     pub(super) dead_letter_lock: Mutex<()>,
     /// The outcome, once it has ended.
-    pub(super) end: OnceCell<Outcome>,
+    pub(super) end: OnceCell<RunOutcome>,
     pub(super) started: Time,
     pub(super) stopwatch: Stopwatch,
     pub(super) plan: Arc<Plan>,

@@ -17,7 +17,7 @@ use super::inner::Inner;
 use super::supervision_events::translated;
 #[cfg(feature = "simulate")]
 use crate::plan::Plan;
-use crate::report::{Outcome, Report};
+use crate::report::{Report, RunOutcome};
 
 /// Why a run is over or about to be ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -204,7 +204,7 @@ impl RunningTopology {
     /// The present report. Its ledger is consistent; the nodes' counters are read one after the
     /// other.
     pub fn snapshot(&self) -> Report {
-        self.report(Outcome::Running)
+        self.report(RunOutcome::Running)
     }
 
     /// The last dead letters, at most 1,000, each available from its event on.

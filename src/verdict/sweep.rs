@@ -7,7 +7,7 @@ use std::time::Duration;
 use gopherworks_supervision::fault::Fired;
 use sha2::{Digest, Sha256};
 
-use super::trial::{Outcome, Trial};
+use super::trial::{Trial, TrialOutcome};
 use super::{FiredReport, Measure, SUSPECTS, Verdict};
 use super::{minimise::minimise, regression};
 use crate::catalog::names::hex;
@@ -181,7 +181,7 @@ impl Sweep {
         topology: &Topology,
         measure: &Measure,
         trial: &Trial,
-        outcome: Outcome,
+        outcome: TrialOutcome,
     ) -> Result<Verdict, StartError> {
         let checks = outcome.checks(measure);
         let pass = checks.iter().all(|check| check.pass);

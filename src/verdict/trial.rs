@@ -28,7 +28,7 @@ pub struct Trial {
 
 /// Result of a trial.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct TrialOutcome {
     /// Report of the run.
     pub report: Report,
     /// The account from the actors' trace.
@@ -41,7 +41,7 @@ pub struct Outcome {
     pub trace_sha256: String,
 }
 
-impl Outcome {
+impl TrialOutcome {
     /// Checks the expectations.
     pub fn checks(&self, measure: &Measure) -> Vec<Check> {
         judge(measure, &self.report, &self.audit, &self.done)
@@ -62,7 +62,7 @@ impl Trial {
     ///
     /// # Panics
     /// Inside another runtime.
-    pub fn run(&self, topology: &Topology, keep: bool) -> Result<Outcome, StartError> {
+    pub fn run(&self, topology: &Topology, keep: bool) -> Result<TrialOutcome, StartError> {
         self.traced(topology, keep, Arc::new(TraceLog::hashing()))
     }
 
@@ -79,7 +79,7 @@ impl Trial {
         topology: &Topology,
         keep: bool,
         log: Arc<TraceLog>,
-    ) -> Result<Outcome, StartError> {
+    ) -> Result<TrialOutcome, StartError> {
         let auditor = if keep { Auditor::keeping() } else { Auditor::new(Some(log.clone())) };
         let options = Options {
             tracer: Some(auditor.clone()),
@@ -101,7 +101,7 @@ impl Trial {
                 }
             };
             let report = running.finish(done.clone()).await;
-            Ok(Outcome {
+            Ok(TrialOutcome {
                 report,
                 audit: auditor.finish(),
                 done,

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::hosts::Hosts;
 use super::metrics::Metrics;
 use super::shutdown::PATIENCE;
-use super::watched::{Told, Watched};
+use super::watched::{Observation, Watched};
 use crate::topology::RunningTopology;
 
 /// Health, metrics and snapshots of balancers and topologies, for an actix-web application. Clones
@@ -93,7 +93,7 @@ impl Endpoints {
         counts: Arc<super::ServerCounts>,
         hosts: Hosts,
     ) -> Self {
-        let served = self.with(Box::new(super::watched::Asked(asker.clone(), counts)));
+        let served = self.with(Box::new(super::watched::ServedBalancer(asker.clone(), counts)));
         Self { hosts: Some(hosts), ..served }
     }
 
@@ -231,11 +231,11 @@ fn metrics(of: &Endpoints) -> HttpResponse {
 fn snapshot(of: &Endpoints) -> HttpResponse {
     let (mut balancers, mut topologies) = (Vec::new(), Vec::new());
     for watched in of.watched.iter() {
-        match watched.told() {
-            Told::Balancer { figures, restarts, .. } => {
+        match watched.observe() {
+            Observation::Balancer { figures, restarts, .. } => {
                 balancers.push(balancer(&watched.name(), watched.is_ready(), &figures, restarts))
             }
-            Told::Topology(report) => topologies.push(json!(report)),
+            Observation::Topology(report) => topologies.push(json!(report)),
         }
     }
     HttpResponse::Ok().json(json!({

@@ -9,7 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use super::watched::{Told, Watched};
+use super::watched::{Observation, Watched};
 use crate::report::Report;
 
 /// All metrics, as a collector for a `prometheus_client` registry.
@@ -289,12 +289,12 @@ impl Collector for Metrics {
             if let Some((requester, served)) = watched.served() {
                 families.served(&requester, served);
             }
-            match watched.told() {
-                Told::Balancer { figures, restarts, times } => {
+            match watched.observe() {
+                Observation::Balancer { figures, restarts, times } => {
                     families.balancer(&watched.name(), watched.is_ready(), &figures, restarts);
                     families.times(&watched.name(), times);
                 }
-                Told::Topology(report) => {
+                Observation::Topology(report) => {
                     families.topology(&report.topology, watched.is_ready(), &report);
                 }
             }

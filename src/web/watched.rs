@@ -19,7 +19,7 @@ pub(super) type Ending<'a> = Pin<Box<dyn Future<Output = Account> + 'a>>;
 pub(super) trait Watched: Send + Sync {
     fn name(&self) -> String;
     fn is_ready(&self) -> bool;
-    fn told(&self) -> Told;
+    fn observe(&self) -> Observation;
     /// Counters of the HTTP server in front of it, with the requester's name.
     #[cfg(feature = "http")]
     fn served(&self) -> Option<(String, super::served::Served)> {
@@ -29,7 +29,7 @@ pub(super) trait Watched: Send + Sync {
 }
 
 /// A snapshot of a balancer or a topology.
-pub(super) enum Told {
+pub(super) enum Observation {
     Balancer { figures: Box<Figures>, restarts: u64, times: [Buckets; 2] },
     Topology(Box<Report>),
 }
@@ -43,8 +43,8 @@ impl<W: Work> Watched for BalancerHandle<W> {
         self.is_ready()
     }
 
-    fn told(&self) -> Told {
-        Told::Balancer {
+    fn observe(&self) -> Observation {
+        Observation::Balancer {
             figures: Box::new(self.figures()),
             restarts: self.restarts(),
             times: self.buckets(),
@@ -62,13 +62,13 @@ impl<W: Work> Watched for BalancerHandle<W> {
 /// A balancer of a topology, with the server of the requester in front of it. It ends with the
 /// topology.
 #[cfg(feature = "http")]
-pub(super) struct Asked(
+pub(super) struct ServedBalancer(
     pub(super) gopherworks_pipeline::__private::Asker,
     pub(super) std::sync::Arc<super::served::ServerCounts>,
 );
 
 #[cfg(feature = "http")]
-impl Watched for Asked {
+impl Watched for ServedBalancer {
     fn name(&self) -> String {
         self.0.to().name.to_string()
     }
@@ -77,9 +77,9 @@ impl Watched for Asked {
         !self.0.is_closing() && self.0.to().is_ready()
     }
 
-    fn told(&self) -> Told {
+    fn observe(&self) -> Observation {
         let core = self.0.to();
-        Told::Balancer {
+        Observation::Balancer {
             figures: Box::new(core.figures()),
             restarts: core.restarts(),
             times: core.buckets(),
@@ -108,8 +108,8 @@ impl Watched for RunningTopology {
         self.is_running()
     }
 
-    fn told(&self) -> Told {
-        Told::Topology(Box::new(self.snapshot()))
+    fn observe(&self) -> Observation {
+        Observation::Topology(Box::new(self.snapshot()))
     }
 
     fn end(&self, within: Duration) -> Ending<'_> {

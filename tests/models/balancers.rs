@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use gopherworks::catalog::Catalog;
 use gopherworks::compare::policies::{self, Distribution, PolicyRow, Trial, changes, rows};
 use gopherworks::config::{Loaded, Overrides};
-use gopherworks::report::{Outcome, Report};
+use gopherworks::report::{Report, RunOutcome};
 use gopherworks::simulate::{TraceLog, in_virtual_time, until_done};
 use gopherworks::topology::{Options, Topology};
 
@@ -20,7 +20,7 @@ fn simulated(file: &str, sets: &[&str]) -> Report {
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
     let topology = Topology::from_plan(overridden(file, &sets).plan);
     let report = topology.simulate(None).expect("a start");
-    assert_eq!(report.outcome, Outcome::Finished, "{:?}", report.failures);
+    assert_eq!(report.outcome, RunOutcome::Finished, "{:?}", report.failures);
     assert!(report.balances());
     report
 }
@@ -248,7 +248,7 @@ fn no_answer_is_lost_when_actors_are_killed() {
             Ok::<_, gopherworks::topology::StartError>(running.finish(done).await)
         })
         .expect("a start");
-        assert_eq!(report.outcome, Outcome::Finished, "{file}: {:?}", report.failures);
+        assert_eq!(report.outcome, RunOutcome::Finished, "{file}: {:?}", report.failures);
         let asked = &report.requesters[0];
         assert_eq!(asked.answered, asked.asked, "{file}");
         assert_eq!((asked.lost, asked.failed, asked.in_flight), (0, 0, 0), "{file}");

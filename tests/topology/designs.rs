@@ -9,7 +9,7 @@ use gopherworks::config::{Loaded, Overrides};
 use gopherworks::pipeline::steps::Step;
 use gopherworks::pipeline::trace::{Act, Record, Tracer};
 use gopherworks::plan::{Plan, Target};
-use gopherworks::report::{Outcome, Report};
+use gopherworks::report::{Report, RunOutcome};
 use gopherworks::supervision::clock::{Seed, Time};
 use gopherworks::topology::{Options, Topology};
 use rand::RngExt;
@@ -146,7 +146,7 @@ fn assert_sound(name: &str, plan: &Plan, report: &Report, judge: &Judge, books: 
     let seen = judge.0.lock().unwrap();
     let what = format!("{name}, seed {}, {} cores", plan.execution.seed, plan.execution.cores);
     assert_eq!(seen.wrong, Vec::<String>::new(), "{what}");
-    assert_eq!(report.outcome, Outcome::Finished, "{what}: {:?}", report.failures);
+    assert_eq!(report.outcome, RunOutcome::Finished, "{what}: {:?}", report.failures);
     assert!(report.ledger.balances(), "{what}: {:?}", report.ledger);
     assert_eq!((report.ledger.burned, report.ledger.in_flight), (books, 0), "{what}");
     assert_eq!(seen.burned, (1..=books).collect(), "{what}: the same set of books");

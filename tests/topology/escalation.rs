@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use actix_rt::System;
 use gopherworks::catalog::Catalog;
 use gopherworks::pipeline::transform::Transform;
-use gopherworks::report::Outcome;
+use gopherworks::report::RunOutcome;
 use gopherworks::{Book, Failure, Topology, TopologyConfig};
 use support::kinds::hush;
 use support::virtual_time::{in_virtual_time, topology};
@@ -51,7 +51,7 @@ fn a_crasher_ends_the_run_with_its_name_and_its_words() {
         let running = topology(&config, &catalog, &clock).start().await.unwrap();
         running.offer("desk", books(20)).await.unwrap();
         let report = running.finish(running.done().await).await;
-        let Outcome::Escalated(reason) = &report.outcome else {
+        let RunOutcome::Escalated(reason) = &report.outcome else {
             panic!("{:?}", report.outcome);
         };
         assert!(reason.contains("near/") && reason.contains("boom at"), "{reason}");
@@ -97,7 +97,7 @@ fn a_factory_that_fails_counts_like_any_failure() {
         running.offer("desk", books(5)).await.unwrap();
         let report = running.finish(running.done().await).await;
         assert!(
-            matches!(&report.outcome, Outcome::Escalated(reason) if reason.contains("out of \
+            matches!(&report.outcome, RunOutcome::Escalated(reason) if reason.contains("out of \
                 parts")),
             "{:?}",
             report.outcome
@@ -138,7 +138,7 @@ fn a_drop_that_panics_aborts_nothing() {
         let running = topology(&config, &catalog, &clock).start().await.unwrap();
         running.offer("desk", books(9)).await.unwrap();
         let report = running.drain(None).await;
-        assert_eq!(report.outcome, Outcome::Finished);
+        assert_eq!(report.outcome, RunOutcome::Finished);
         assert_eq!((report.ledger.burned, report.ledger.dead), (6, 3));
         assert!(report.ledger.balances());
     });
@@ -158,7 +158,7 @@ fn two_topologies_live_in_one_process_and_one_may_fail() {
         good.offer("desk", books(100)).await.unwrap();
         (good.drain(None).await, bad)
     });
-    assert!(matches!(&bad.outcome, Outcome::Escalated(reason) if reason.contains("out")));
+    assert!(matches!(&bad.outcome, RunOutcome::Escalated(reason) if reason.contains("out")));
     assert_eq!((bad.ledger.in_flight, bad.ledger.lost), (10, 0));
     assert_eq!((good.ledger.burned, good.restarts), (100, 0));
 }

@@ -15,7 +15,7 @@ use gopherworks::config::builder::kind;
 use gopherworks::config::elements::TopologyConfig;
 use gopherworks::pipeline::book::Book;
 use gopherworks::pipeline::source::{Receipts, Source};
-use gopherworks::report::Outcome;
+use gopherworks::report::RunOutcome;
 use gopherworks::supervision::failure::Failure;
 use gopherworks::topology::{Event, Options, Topology};
 use proptest::prelude::*;
@@ -123,7 +123,7 @@ proptest! {
             assert_balanced(&running, &design);
             running.finish(done).await
         });
-        prop_assert_eq!(&report.outcome, &Outcome::Finished);
+        prop_assert_eq!(&report.outcome, &RunOutcome::Finished);
         prop_assert!(report.ledger.balances());
         prop_assert_eq!(given.load(Ordering::Acquire), expected, "an ended source is not read \
             again");
@@ -152,7 +152,7 @@ fn reads_that_are_tried_again_are_among_the_reasons_of_the_report() {
             let done = running.done().await;
             running.finish(done).await
         });
-        assert_eq!((report.outcome, report.ledger.burned), (Outcome::Finished, 3));
+        assert_eq!((report.outcome, report.ledger.burned), (RunOutcome::Finished, 3));
         let reasons: Vec<_> = (report.reasons.iter())
             .map(|row| (&*row.node, row.reason.as_deref(), row.count, row.final_count, &*row.first))
             .collect();
@@ -230,7 +230,7 @@ fn books_read_by_a_dead_feeder_are_put() {
 #[test]
 fn an_end_read_by_a_dead_feeder_is_the_end() {
     let report = orphaned_read(Act::Nothing);
-    assert_eq!((report.outcome, report.ledger.offered), (Outcome::Finished, 0));
+    assert_eq!((report.outcome, report.ledger.offered), (RunOutcome::Finished, 0));
 }
 
 /// As above, for a permanent failure: it fails the run, whichever feeder read it.
@@ -285,7 +285,7 @@ fn a_line_is_in_its_output_before_a_source_may_record_it() {
         let topology = Topology::from_config(&config, &Catalog::standard()).unwrap();
         topology.with_options(options).run().await.unwrap()
     });
-    assert_eq!((report.outcome, report.ledger.burned), (Outcome::Finished, 500));
+    assert_eq!((report.outcome, report.ledger.burned), (RunOutcome::Finished, 500));
     let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
     assert_eq!((count(&seen.there), count(&seen.missing)), (500, 0));
 }

@@ -13,7 +13,7 @@ use gopherworks::catalog::Catalog;
 use gopherworks::config::elements::TopologyConfig;
 use gopherworks::pipeline::book::Book;
 use gopherworks::pipeline::source::Source;
-use gopherworks::report::{NodeReport, Outcome, Report};
+use gopherworks::report::{NodeReport, Report, RunOutcome};
 use gopherworks::supervision::failure::Failure;
 use gopherworks::topology::{RunningTopology, Topology};
 use proptest::prelude::*;
@@ -83,7 +83,7 @@ fn run_with_kills(
 }
 
 fn assert_once(books: u64, report: &Report, record: &Record) {
-    assert_eq!(report.outcome, Outcome::Finished);
+    assert_eq!(report.outcome, RunOutcome::Finished);
     let ledger = &report.ledger;
     assert!(ledger.balances(), "{ledger:?}");
     assert_eq!((ledger.offered, ledger.burned, ledger.in_flight), (books, books, 0), "{ledger:?}");

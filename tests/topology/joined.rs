@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gopherworks::catalog::Catalog;
-use gopherworks::report::{Outcome, Report};
+use gopherworks::report::{Report, RunOutcome};
 use gopherworks::simulate::{in_virtual_time, until_done};
 use gopherworks::topology::{StartError, Topology};
 use gopherworks::{Book, Failure, TopologyConfig};
@@ -68,7 +68,7 @@ fn killed(topology: &Topology, every: Duration) -> Report {
 #[test]
 fn both_halves_join() {
     let report = topology(JOINED).simulate(None).expect("a start");
-    assert_eq!(report.outcome, Outcome::Finished, "{:?}", report.failures);
+    assert_eq!(report.outcome, RunOutcome::Finished, "{:?}", report.failures);
     assert_eq!((report.ledger.burned, report.ledger.lost), (500, 0));
     for balancer in &report.balancers {
         assert_eq!((balancer.asked, balancer.answered), (500, 500), "{}", balancer.name);
@@ -80,7 +80,7 @@ fn no_book_is_lost_when_actors_are_killed() {
     let topology = topology(JOINED);
     for every in [40, 90, 170] {
         let report = killed(&topology, Duration::from_millis(every));
-        assert_eq!(report.outcome, Outcome::Finished, "{every}: {:?}", report.failures);
+        assert_eq!(report.outcome, RunOutcome::Finished, "{every}: {:?}", report.failures);
         let ledger = report.ledger;
         assert_eq!(
             (ledger.burned, ledger.lost, ledger.duplicates),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gopherworks::catalog::Catalog;
 use gopherworks::pipeline::source::Source;
-use gopherworks::report::{Outcome, Report};
+use gopherworks::report::{Report, RunOutcome};
 use gopherworks::{Book, Failure, TopologyConfig};
 use support::virtual_time::{in_virtual_time, topology};
 
@@ -80,7 +80,7 @@ const AT_ONCE: Duration = Duration::from_millis(50);
 fn a_drain_gives_back_at_once_what_waits_for_a_crew_that_pauses() {
     let (took, report) = drained(true, false, None);
     assert!(took < AT_ONCE, "{took:?}");
-    assert_eq!(report.outcome, Outcome::Finished);
+    assert_eq!(report.outcome, RunOutcome::Finished);
     let ledger = report.ledger;
     assert_eq!((ledger.offered, ledger.burned, ledger.in_flight), (0, 0, 0));
 }
@@ -89,7 +89,7 @@ fn a_drain_gives_back_at_once_what_waits_for_a_crew_that_pauses() {
 fn a_drain_has_a_crew_that_pauses_try_again_at_once() {
     let (took, report) = drained(false, true, None);
     assert!(took < AT_ONCE, "{took:?}");
-    assert_eq!(report.outcome, Outcome::Finished);
+    assert_eq!(report.outcome, RunOutcome::Finished);
     assert_eq!(report.ledger.burned, report.ledger.offered);
     assert!(report.ledger.burned > 0);
 }
@@ -99,7 +99,7 @@ fn the_deadline_of_a_drain_ends_the_pause_of_a_crew_with_all_books_on_their_pile
     let deadline = Duration::from_millis(500);
     let (took, report) = drained(false, false, Some(deadline));
     assert!(took < deadline + AT_ONCE, "{took:?}");
-    assert_eq!(report.outcome, Outcome::DeadlinePassed);
+    assert_eq!(report.outcome, RunOutcome::DeadlinePassed);
     let ledger = report.ledger;
     assert_eq!((ledger.burned, ledger.dead, ledger.lost), (0, 0, 0));
     assert!(ledger.in_flight == ledger.offered && ledger.offered > 0);

@@ -3,7 +3,7 @@
 
 use crate::support;
 
-use gopherworks::report::Outcome;
+use gopherworks::report::RunOutcome;
 use gopherworks::topology::DeadBook;
 use proptest::prelude::*;
 use support::designs::{
@@ -76,7 +76,7 @@ fn run(design: &Design, who: Who, moods: &Moods, kills: &Kills) -> Seen {
 /// Asserts that every book ends as its mood says, after the expected number of calls, and that
 /// books without a mood burn once.
 fn assert_ends(design: &Design, moods: &Moods, seen: &Seen, worked_again: bool) {
-    assert_eq!(seen.report.outcome, Outcome::Finished);
+    assert_eq!(seen.report.outcome, RunOutcome::Finished);
     let ledger = seen.report.ledger;
     assert!(ledger.balances(), "{ledger:?}");
     assert_eq!((ledger.offered, ledger.in_flight), (design.books, 0));

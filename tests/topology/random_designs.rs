@@ -5,7 +5,7 @@ use crate::support;
 use std::time::Duration;
 
 use gopherworks::config::elements::Strategy as Restarts;
-use gopherworks::report::{Outcome, Report};
+use gopherworks::report::{Report, RunOutcome};
 use proptest::prelude::*;
 use support::designs::{
     CrewDesign, Design, Kills, assert_balanced, design, kill_all_along, kills, use_clock,
@@ -50,7 +50,7 @@ fn run_killing(design: &Design, victim: &str, at: u64) -> (Report, Vec<u64>) {
 }
 
 fn assert_all_burned_once(design: &Design, report: &Report, burned: &[u64]) {
-    assert_eq!(report.outcome, Outcome::Finished);
+    assert_eq!(report.outcome, RunOutcome::Finished);
     assert_eq!(report.failures, Vec::<String>::new());
     let ledger = &report.ledger;
     assert_eq!((ledger.lost, ledger.duplicates), (0, 0), "{ledger:?}");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use gopherworks::catalog::Catalog;
 use gopherworks::pipeline::burn::Burn;
-use gopherworks::report::Outcome;
+use gopherworks::report::RunOutcome;
 use gopherworks::topology::Event;
 use gopherworks::{Book, Failure, TopologyConfig};
 use support::kinds::{Record, hush};
@@ -150,7 +150,7 @@ fn offers_that_wait_are_refused_when_the_run_gives_up() {
         }
         let report = running.finish(running.done().await).await;
         assert!(
-            matches!(&report.outcome, Outcome::Escalated(reason) if reason.contains("out")),
+            matches!(&report.outcome, RunOutcome::Escalated(reason) if reason.contains("out")),
             "{:?}",
             report.outcome
         );
@@ -183,9 +183,9 @@ fn an_end_that_was_dropped_is_finished_by_the_next_and_told_alike_to_all() {
         }
         let (a, b) = (running.clone(), running.clone());
         let (a, b) = futures_util::future::join(a.drain(None), b.drain(None)).await;
-        assert_eq!((a.outcome, b.outcome), (Outcome::Finished, Outcome::Finished));
+        assert_eq!((a.outcome, b.outcome), (RunOutcome::Finished, RunOutcome::Finished));
         assert_eq!((a.ledger, b.ledger.burned), (b.ledger, 2));
-        assert_eq!(running.stop().await.outcome, Outcome::Finished);
+        assert_eq!(running.stop().await.outcome, RunOutcome::Finished);
     });
 }
 
@@ -220,7 +220,7 @@ fn a_sink_that_takes_nothing_pauses_and_charges_no_book() {
         running.offer("desk", books).await.unwrap();
         let began = clock.now();
         let report = running.drain(None).await;
-        assert_eq!(report.outcome, Outcome::Finished);
+        assert_eq!(report.outcome, RunOutcome::Finished);
         assert_eq!((report.ledger.burned, report.ledger.dead), (100, 0));
         assert_eq!((report.restarts, report.ledger.reburned), (0, 0));
         assert_eq!(burned.sorted(), (1..=100).collect::<Vec<_>>());
@@ -265,7 +265,7 @@ fn a_stop_ends_a_pause_at_once_and_says_what_was_waited_for() {
         let began = clock.now();
         let late = Duration::from_secs(2);
         let report = running.drain(Some(late)).await;
-        assert_eq!(report.outcome, Outcome::DeadlinePassed);
+        assert_eq!(report.outcome, RunOutcome::DeadlinePassed);
         assert!(clock.now() - began < late + Duration::from_secs(1));
         assert_eq!((report.ledger.burned, report.ledger.in_flight), (1, 9));
         assert!(report.ledger.balances());
@@ -301,7 +301,7 @@ fn a_sink_that_is_closed_ends_the_run_and_the_rest_stays() {
         let done = running.done().await;
         assert!(!running.is_running());
         let report = running.finish(done).await;
-        let Outcome::SinkClosed(sink) = &report.outcome else {
+        let RunOutcome::SinkClosed(sink) = &report.outcome else {
             panic!("{:?}", report.outcome);
         };
         assert_eq!((sink.node.as_str(), sink.reason.as_str()), ("out", "no reader"));

@@ -11,7 +11,7 @@ use actix_rt::System;
 use gopherworks::catalog::Catalog;
 use gopherworks::config::elements::TopologyConfig;
 use gopherworks::pipeline::book::Book;
-use gopherworks::report::{Outcome, Report};
+use gopherworks::report::{Report, RunOutcome};
 use gopherworks::topology::{OfferError, RunningTopology, Topology};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -75,7 +75,7 @@ fn topology(config: &TopologyConfig, catalog: &Catalog) -> Topology {
 }
 
 fn assert_once(books: u64, report: &Report, record: &Record) {
-    assert_eq!(report.outcome, Outcome::Finished);
+    assert_eq!(report.outcome, RunOutcome::Finished);
     let ledger = &report.ledger;
     assert!(ledger.balances(), "{ledger:?}");
     assert_eq!((ledger.offered, ledger.burned, ledger.in_flight), (books, books, 0), "{ledger:?}");
@@ -229,7 +229,7 @@ fn a_stop_puts_everything_back() {
             tokio::task::yield_now().await;
             (report, running.snapshot())
         });
-        assert_eq!(report.outcome, Outcome::Stopped);
+        assert_eq!(report.outcome, RunOutcome::Stopped);
         assert_eq!(report.ledger, later.ledger, "nothing moves after a stop");
         assert_parked(&report, &burned);
     }
@@ -250,8 +250,8 @@ fn a_drain_ends_by_itself_or_by_its_deadline() {
             running.drain(Some(deadline)).await
         });
         match report.outcome {
-            Outcome::Finished => assert_eq!(report.ledger.in_flight, 0),
-            Outcome::DeadlinePassed => late += 1,
+            RunOutcome::Finished => assert_eq!(report.ledger.in_flight, 0),
+            RunOutcome::DeadlinePassed => late += 1,
             ref other => panic!("{other:?}"),
         }
         assert_parked(&report, &record);

@@ -11,7 +11,7 @@ use actix_rt::System;
 use futures_util::StreamExt;
 use gopherworks::catalog::Catalog;
 use gopherworks::pipeline::burn::Burn;
-use gopherworks::report::{Outcome, Report};
+use gopherworks::report::{Report, RunOutcome};
 use gopherworks::supervision::clock::Stopwatch;
 use gopherworks::topology::{Event, RunningTopology};
 use gopherworks::{Book, Failure, Topology, TopologyConfig};
@@ -180,7 +180,7 @@ fn four_that_wait_are_under_way_at_once_on_one_core() {
         aside(move || gate.meet(4)).await;
         seen.gate.open();
     });
-    assert_eq!(report.outcome, Outcome::Finished);
+    assert_eq!(report.outcome, RunOutcome::Finished);
     assert_eq!((report.ledger.burned, report.ledger.dead), (40, 0));
     assert!(report.ledger.balances());
     assert_eq!(seen.burned.sorted(), (1..=40).collect::<Vec<_>>());
@@ -212,7 +212,7 @@ fn the_core_works_while_they_wait() {
         worked.open();
         seen.gate.open();
     });
-    assert_eq!((report.outcome, report.ledger.burned), (Outcome::Finished, 4));
+    assert_eq!((report.outcome, report.ledger.burned), (RunOutcome::Finished, 4));
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn one_that_works_takes_its_core() {
         aside(move || gate.meet(1)).await;
         seen.gate.open();
     });
-    assert_eq!((report.outcome, report.ledger.burned), (Outcome::Finished, 40));
+    assert_eq!((report.outcome, report.ledger.burned), (RunOutcome::Finished, 40));
     assert_eq!(seen.gate.most(), 1);
 }
 
@@ -238,7 +238,7 @@ fn a_panic_in_one_that_waits_charges_its_book_alone() {
         aside(move || gate.meet(4)).await;
         seen.gate.open();
     });
-    assert_eq!(report.outcome, Outcome::Finished);
+    assert_eq!(report.outcome, RunOutcome::Finished);
     assert_eq!((report.ledger.burned, report.ledger.dead), (40, 0));
     assert!(report.ledger.balances());
     assert!(report.restarts >= 1, "the actor dies of it");
@@ -256,7 +256,7 @@ fn what_waits_when_its_incinerator_is_killed_is_burned_once() {
         while !matches!(events.next().await, Some(Event::Exited { .. })) {}
         seen.gate.open();
     });
-    assert_eq!(report.outcome, Outcome::Finished);
+    assert_eq!(report.outcome, RunOutcome::Finished);
     assert_eq!((report.ledger.burned, report.ledger.dead), (40, 0));
     assert!(report.ledger.balances());
     assert_eq!(seen.burned.sorted(), (1..=40).collect::<Vec<_>>());
@@ -299,7 +299,7 @@ fn beyond_the_deadline(waits: bool, stuck_at_end: bool) -> Duration {
         (report, asked.elapsed().saturating_sub(deadline))
     });
     let ledger = report.ledger;
-    assert_eq!(report.outcome, Outcome::DeadlinePassed);
+    assert_eq!(report.outcome, RunOutcome::DeadlinePassed);
     assert!(ledger.balances(), "{ledger:?}");
     assert_eq!((ledger.lost, ledger.burned, ledger.in_flight), (0, 0, 40));
     let cut = report.failures.iter().any(|why| why.contains("did not finish within"));

@@ -2,12 +2,16 @@
 
 use super::super::suggestions::nearest;
 use super::super::values::text;
-use super::{Group, Item, Open, Reading, Table};
+use super::{Group, Item, Reading, TableReader, TableSpec};
 
 /// Opens a table, or reports that the value is none.
-fn open<'a>(reading: &'a Reading<'a>, item: Item<'a>, described: &Table) -> Option<Open<'a>> {
+fn open<'a>(
+    reading: &'a Reading<'a>,
+    item: Item<'a>,
+    described: &TableSpec,
+) -> Option<TableReader<'a>> {
     if item.is_table() || item.is_broken() || described.hint.is_empty() {
-        return Open::open(reading, item);
+        return TableReader::open(reading, item);
     }
     let mistake = item.error(format!("expected a table, found {}", item.node.what()));
     reading.report(mistake.help(described.hint));
@@ -29,8 +33,8 @@ pub(crate) fn read_group<T: Group>(reading: &Reading<'_>, item: Item<'_>) -> Opt
 pub(crate) fn one_key<T>(
     reading: &Reading<'_>,
     item: Item<'_>,
-    described: &Table,
-    read: impl FnOnce(&mut Open<'_>) -> Option<T>,
+    described: &TableSpec,
+    read: impl FnOnce(&mut TableReader<'_>) -> Option<T>,
 ) -> Option<T> {
     let mut table = open(reading, item, described)?;
     let value = read(&mut table);

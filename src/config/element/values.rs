@@ -295,7 +295,7 @@ whole_or! {
 fn whole_or(reading: &Reading<'_>, item: Item<'_>, word: &str) -> Option<Option<u32>> {
     match &item.node.kind {
         NodeKind::String(text) if values::outside(item, text).trim() == word => Some(None),
-        NodeKind::String(text) if !item.node.ticket.text || values::integer(text).is_none() => {
+        NodeKind::String(text) if !item.node.provenance.text || values::integer(text).is_none() => {
             let found = item.node.what();
             let message = format!("expected a whole number or \"{word}\", found {found}");
             reading.report(item.error(message).suggest(nearest(text, [word])));

@@ -36,7 +36,7 @@ impl Element for Gophers {
                 reading.report(item.error(format!("a crew has at most {MOST_GOPHERS} gophers")));
                 break;
             }
-            let origin = &node.ticket.origin;
+            let origin = &node.provenance.origin;
             for _ in 0..times {
                 let alias = join(item.path, &out.len().to_string());
                 reading.aliases.borrow_mut().push((alias, origin.clone()));

@@ -11,7 +11,7 @@ use crate::config::element::{
     Bounds, Checks, Element, Item, Key, Nodes, Reading, Type, read_group,
 };
 use crate::config::json_schema::parts;
-use crate::config::tree::Node;
+use crate::config::tree::ConfigNode;
 
 /// Keys that are handled before the file is read.
 const FILES: [Key; 2] = [
@@ -105,7 +105,7 @@ impl Element for Faults {
 
 impl TopologyConfig {
     /// Reads all of it. What can't be read has its default, and a mistake in `reading`.
-    pub(crate) fn read_root(reading: &Reading<'_>, root: &Node, name: &str) -> Self {
+    pub(crate) fn read_root(reading: &Reading<'_>, root: &ConfigNode, name: &str) -> Self {
         let item = Item { node: root, path: "" };
         // Those of files are followed before anything is read.
         if let Some(extends) = item.below("extends") {

@@ -8,7 +8,7 @@ use super::parts::{
     words,
 };
 use crate::catalog::Catalog;
-use crate::config::element::{Bounds, Key, Role, Rule, Table, Type};
+use crate::config::element::{Bounds, Key, Role, Rule, TableSpec, Type};
 use crate::config::label::NAME;
 use crate::config::limits::LARGEST;
 
@@ -112,7 +112,7 @@ impl Writer<'_> {
     }
 
     /// The schema of a table.
-    pub fn table(&mut self, table: &Table) -> Value {
+    pub fn table(&mut self, table: &TableSpec) -> Value {
         let keys = table.all().into_iter();
         let keys: Map<String, Value> =
             keys.map(|key| (key.name.to_owned(), self.key(key))).collect();
@@ -150,7 +150,7 @@ impl Writer<'_> {
         }
     }
 
-    fn complete_table(&self, table: &Table) -> Option<Value> {
+    fn complete_table(&self, table: &TableSpec) -> Option<Value> {
         let mut out = Map::new();
         let required = required(table);
         if !required.is_empty() {
@@ -219,7 +219,7 @@ impl Writer<'_> {
     }
 }
 
-fn required(table: &Table) -> Vec<&'static str> {
+fn required(table: &TableSpec) -> Vec<&'static str> {
     let keys = table.all().into_iter().filter(|key| key.required);
     keys.map(|key| key.name).collect()
 }

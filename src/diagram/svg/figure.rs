@@ -1,7 +1,7 @@
 //! A figure is the drawing of one node or way: its size, its parts and the ports where lines
 //! attach.
 
-use super::super::model::{Node, Way};
+use super::super::model::{DiagramNode, DiagramWay};
 use super::super::words::shorten;
 use super::page::{Page, Weight, badge_width, width};
 use super::shapes::{BELT, NODE};
@@ -11,7 +11,7 @@ const LONGEST: usize = 36;
 
 /// A part of a figure. Coordinates are relative to the figure's upper left corner.
 #[derive(Debug)]
-pub enum Part {
+pub enum FigurePart {
     Shape(&'static str, f64, f64),
     Ghost(&'static str, f64, f64),
     Rect(&'static str, [f64; 4], f64),
@@ -30,23 +30,23 @@ pub struct Figure {
     pub axis: f64,
     /// Horizontal positions where lines attach, on the left and on the right.
     pub ports: [f64; 2],
-    pub parts: Vec<Part>,
+    pub parts: Vec<FigurePart>,
 }
 
 impl Figure {
     pub fn draw(&self, page: &mut Page, left: f64, top: f64) {
         for part in &self.parts {
             match part {
-                Part::Shape(id, x, y) => page.shape(id, left + x, top + y),
-                Part::Ghost(id, x, y) => page.ghost(id, left + x, top + y),
-                Part::Rect(class, [x, y, wide, tall], round) => {
+                FigurePart::Shape(id, x, y) => page.shape(id, left + x, top + y),
+                FigurePart::Ghost(id, x, y) => page.ghost(id, left + x, top + y),
+                FigurePart::Rect(class, [x, y, wide, tall], round) => {
                     page.rect(class, [left + x, top + y, *wide, *tall], *round);
                 }
-                Part::Text(weight, x, y, text) => {
+                FigurePart::Text(weight, x, y, text) => {
                     page.text(*weight, "middle", left + x, top + y, text)
                 }
-                Part::Badge(x, y, text) => page.badge(left + x, top + y, text),
-                Part::Chevron(x, y, right) => {
+                FigurePart::Badge(x, y, text) => page.badge(left + x, top + y, text),
+                FigurePart::Chevron(x, y, right) => {
                     let way = if *right { 1.0 } else { -1.0 };
                     let [x1, y1, x2, y2] =
                         [left + x - 3.0 * way, top + y - 5.0, left + x + 3.0 * way, top + y]
@@ -60,10 +60,15 @@ impl Figure {
 }
 
 /// Adds centred lines of text below `y`; returns the `y` below the last one.
-pub fn below(parts: &mut Vec<Part>, middle: f64, mut y: f64, lines: &[(Weight, String)]) -> f64 {
+pub fn below(
+    parts: &mut Vec<FigurePart>,
+    middle: f64,
+    mut y: f64,
+    lines: &[(Weight, String)],
+) -> f64 {
     for (weight, text) in lines {
         y += if *weight == Weight::Name { 18.0 } else { 15.0 };
-        parts.push(Part::Text(*weight, middle, y, text.clone()));
+        parts.push(FigurePart::Text(*weight, middle, y, text.clone()));
     }
     y + 5.0
 }
@@ -73,7 +78,7 @@ pub fn widest(lines: &[(Weight, String)]) -> f64 {
 }
 
 /// Draws a node with its name and notes below it.
-pub fn node(node: &Node) -> Figure {
+pub fn node(node: &DiagramNode) -> Figure {
     let mut lines = vec![(Weight::Name, shorten(&node.name, LONGEST))];
     lines.extend(node.notes.iter().map(|note| (Weight::Small, shorten(note, LONGEST))));
     let shared = node.shared.then(|| "shared".to_owned());
@@ -81,14 +86,14 @@ pub fn node(node: &Node) -> Figure {
     let mut figure = standing(node.role.word(), NODE, badge, &lines);
     if node.shared {
         let rect = [0.5, 22.0, figure.width - 1.0, figure.height - 22.5];
-        figure.parts.insert(0, Part::Rect("gw-meet", rect, 14.0));
+        figure.parts.insert(0, FigurePart::Rect("gw-meet", rect, 14.0));
         figure.ports = [0.0, figure.width];
     }
     figure
 }
 
 /// Draws a relay or a requester's requests as a belt.
-pub fn relay(way: &Way, word: &str, notes: &[String]) -> Figure {
+pub fn relay(way: &DiagramWay, word: &str, notes: &[String]) -> Figure {
     let mut lines =
         vec![(Weight::Name, shorten(&way.name, LONGEST)), (Weight::Small, word.to_owned())];
     let notes = way.ends.iter().chain(notes);
@@ -112,11 +117,11 @@ fn standing(
     let mut parts = Vec::new();
     if let Some(badge) = badge {
         if badge != "shared" {
-            parts.push(Part::Ghost(id, left + 9.0, top - 9.0));
+            parts.push(FigurePart::Ghost(id, left + 9.0, top - 9.0));
         }
-        parts.push(Part::Badge(middle, 21.0, badge));
+        parts.push(FigurePart::Badge(middle, 21.0, badge));
     }
-    parts.push(Part::Shape(id, left, top));
+    parts.push(FigurePart::Shape(id, left, top));
     let height = below(&mut parts, middle, top + tall + 2.0, lines) + 4.0;
     Figure {
         width: room,

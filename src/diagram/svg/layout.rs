@@ -1,7 +1,7 @@
 //! Layered graph layout: places figures in columns from left to right and routes lines around them.
 //!
 //! Columns alternate between nodes and the ways that leave them, by longest path. A line that
-//! passes a column reserves a place in it (`Item::Pass`), so that it crosses no figure.
+//! passes a column reserves a place in it (`ColumnItem::Pass`), so that it crosses no figure.
 
 use super::super::model::Graph;
 use super::figure::Figure;
@@ -20,7 +20,7 @@ const ROUNDS: usize = 12;
 
 /// Something that takes a place in a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Item {
+pub enum ColumnItem {
     /// Index of a figure.
     Figure(usize),
     /// A line that passes this column.
@@ -33,7 +33,7 @@ pub struct Layout {
     pub width: f64,
     pub height: f64,
     /// Items with their upper left corners.
-    pub places: Vec<(Item, f64, f64)>,
+    pub places: Vec<(ColumnItem, f64, f64)>,
     /// Lines, each from one point to another.
     pub lines: Vec<[(f64, f64); 2]>,
     /// Tips of arrows.
@@ -42,7 +42,7 @@ pub struct Layout {
 
 /// Items assigned to columns, and edges between items of adjacent columns.
 struct Draft {
-    items: Vec<Item>,
+    items: Vec<ColumnItem>,
     column: Vec<usize>,
     edges: Vec<(usize, usize)>,
     columns: Vec<Vec<usize>>,
@@ -69,18 +69,18 @@ impl Draft {
             behind: Vec::new(),
         };
         for (at, node) in graph.nodes.iter().enumerate() {
-            draft.add(Item::Figure(at), node.layer * 2);
+            draft.add(ColumnItem::Figure(at), node.layer * 2);
         }
         for (at, way) in graph.ways.iter().enumerate() {
             let column = graph.nodes[way.from].layer * 2 + 1;
-            draft.add(Item::Figure(graph.nodes.len() + at), column);
+            draft.add(ColumnItem::Figure(graph.nodes.len() + at), column);
         }
         for (at, way) in graph.ways.iter().enumerate() {
             let me = graph.nodes.len() + at;
             draft.edges.push((way.from, me));
             let mut last = me;
             for column in draft.column[me] + 1..draft.column[way.to] {
-                let pass = draft.add(Item::Pass, column);
+                let pass = draft.add(ColumnItem::Pass, column);
                 draft.edges.push((last, pass));
                 last = pass;
             }
@@ -95,7 +95,7 @@ impl Draft {
         draft
     }
 
-    fn add(&mut self, item: Item, column: usize) -> usize {
+    fn add(&mut self, item: ColumnItem, column: usize) -> usize {
         let at = self.items.len();
         self.items.push(item);
         self.column.push(column);
@@ -180,8 +180,8 @@ impl Draft {
     fn place(&self, figures: &[Figure]) -> Layout {
         // Extent of an item above and below the point where its lines attach.
         let reach = |item: usize| match self.items[item] {
-            Item::Figure(at) => (figures[at].axis, figures[at].height - figures[at].axis),
-            Item::Pass => (PASS, PASS),
+            ColumnItem::Figure(at) => (figures[at].axis, figures[at].height - figures[at].axis),
+            ColumnItem::Pass => (PASS, PASS),
         };
         let y = self.levels(&reach);
         let top =
@@ -191,8 +191,8 @@ impl Draft {
         let (top, bottom) = if self.items.is_empty() { (0.0, 0.0) } else { (top, bottom) };
 
         let wide = |item: &usize| match self.items[*item] {
-            Item::Figure(at) => figures[at].width,
-            Item::Pass => 0.0,
+            ColumnItem::Figure(at) => figures[at].width,
+            ColumnItem::Pass => 0.0,
         };
         let mut left = Vec::new();
         let mut x = 0.0;
@@ -215,21 +215,21 @@ impl Draft {
         let ports = |item: usize| {
             let (x, width) = left[self.column[item]];
             match self.items[item] {
-                Item::Figure(at) => {
+                ColumnItem::Figure(at) => {
                     let corner = x + (width - figures[at].width) / 2.0;
                     figures[at].ports.map(|port| corner + port)
                 }
-                Item::Pass => [x, x + width],
+                ColumnItem::Pass => [x, x + width],
             }
         };
         for (at, item) in self.items.iter().enumerate() {
             let (x, width) = left[self.column[at]];
             match item {
-                Item::Figure(figure) => {
+                ColumnItem::Figure(figure) => {
                     let corner = x + (width - figures[*figure].width) / 2.0;
                     out.places.push((*item, corner, y[at] - reach(at).0 - top));
                 }
-                Item::Pass => out.lines.push(ports(at).map(|x| (x, y[at] - top))),
+                ColumnItem::Pass => out.lines.push(ports(at).map(|x| (x, y[at] - top))),
             }
         }
         for (from, to) in &self.edges {
@@ -238,10 +238,10 @@ impl Draft {
             let (from_y, to_y) = (y[*from] - top, y[*to] - top);
             let target = ports(*to)[0] - 3.0;
             // Level up to the end of the column; a change of height comes after it.
-            if matches!(self.items[*from], Item::Figure(_)) {
+            if matches!(self.items[*from], ColumnItem::Figure(_)) {
                 out.lines.push([(ports(*from)[1], from_y), (start, from_y)]);
             }
-            let arrives = matches!(self.items[*to], Item::Figure(_));
+            let arrives = matches!(self.items[*to], ColumnItem::Figure(_));
             let last = if arrives { target - 8.0 } else { end };
             out.lines.push([(start, from_y), (end.min(last), to_y)]);
             if arrives {

@@ -1,9 +1,9 @@
 //! Draws a crew as a ring: full carts along the upper lane, empty carts back along the lower one,
 //! and each gopher at the mean position of its duties.
 
-use super::super::model::{Crew, Gophers, Way};
+use super::super::model::{DiagramCrew, DiagramWay, Gophers};
 use super::super::words::{shorten, wrap};
-use super::figure::{Figure, Part, below, widest};
+use super::figure::{Figure, FigurePart, below, widest};
 use super::layout::spread;
 use super::page::{Weight, badge_width, width};
 use super::shapes::{CART, GOPHER};
@@ -39,7 +39,7 @@ struct Group {
 }
 
 impl Group {
-    fn new(gophers: &Gophers, crew: &Crew) -> Self {
+    fn new(gophers: &Gophers, crew: &DiagramCrew) -> Self {
         const X: [f64; 4] = [0.0, 0.5, 1.0, 0.5];
         const Y: [i32; 4] = [0, -1, 0, 1];
         let does = || (0..4).filter(|step| gophers.does[*step]);
@@ -72,7 +72,7 @@ impl Group {
     }
 }
 
-pub fn crew(way: &Way, crew: &Crew) -> Figure {
+pub fn crew(way: &DiagramWay, crew: &DiagramCrew) -> Figure {
     let mut groups: Vec<Group> = crew.gophers.iter().map(|group| Group::new(group, crew)).collect();
     let drawn = crew.carts.min(CARTS);
     let carts = [drawn.div_ceil(2), drawn / 2];
@@ -118,15 +118,15 @@ pub fn crew(way: &Way, crew: &Crew) -> Figure {
     let mut ring = track(at(0.0, 0.0), length, lower);
     let (x, y) = at(0.0, 0.0);
     for (from, right, y) in [(TURN - 12.0, true, y), (TURN - 12.0, false, y + lower)] {
-        ring.push(Part::Chevron(x + from, y, right));
-        ring.push(Part::Chevron(x + length - from, y, right));
+        ring.push(FigurePart::Chevron(x + from, y, right));
+        ring.push(FigurePart::Chevron(x + length - from, y, right));
     }
     for (number, y) in [(0, 0.0), (1, lower)] {
         let taken: Vec<(f64, f64)> =
             row(number * 2).map(|group| (edge(group, -1.0), edge(group, 1.0))).collect();
         for place in stops(length, &taken, carts[number]) {
             let (x, y) = at(place - CART.0 / 2.0, y - CART.1);
-            ring.push(Part::Shape(if number == 0 { "full" } else { "empty" }, x, y));
+            ring.push(FigurePart::Shape(if number == 0 { "full" } else { "empty" }, x, y));
         }
     }
     for group in &groups {
@@ -139,11 +139,11 @@ pub fn crew(way: &Way, crew: &Crew) -> Figure {
         if group.row == MIDDLE {
             // Hide the track behind the gophers' labels.
             let rect = [x - group.width / 2.0, feet - 2.0, group.width, group.depth() + 4.0];
-            ring.push(Part::Rect("gw-ground", rect, 4.0));
+            ring.push(FigurePart::Rect("gw-ground", rect, 4.0));
         }
         for one in 0..group.drawn {
             let aside = (one as f64 - (group.drawn as f64 - 1.0) / 2.0) * (GOPHER.0 - 4.0);
-            ring.push(Part::Shape("gopher", x + aside - GOPHER.0 / 2.0, feet - GOPHER.1));
+            ring.push(FigurePart::Shape("gopher", x + aside - GOPHER.0 / 2.0, feet - GOPHER.1));
         }
         let lines = if group.row == MIDDLE { feet } else { feet + 4.0 };
         below(&mut ring, x, lines, &group.lines);
@@ -156,10 +156,10 @@ pub fn crew(way: &Way, crew: &Crew) -> Figure {
     let panel = [0.5, panel_top + 0.5, wide - 1.0, bottom - panel_top - 1.0];
     if let Some(badge) = badge {
         let behind = [panel[0] + stack, panel[1] - stack + 3.0, panel[2], panel[3] - 6.0];
-        back.push(Part::Rect("gw-back", behind, 14.0));
-        parts.push(Part::Badge(wide / 2.0, panel_top + 5.0, badge));
+        back.push(FigurePart::Rect("gw-back", behind, 14.0));
+        parts.push(FigurePart::Badge(wide / 2.0, panel_top + 5.0, badge));
     }
-    back.push(Part::Rect("gw-panel", panel, 14.0));
+    back.push(FigurePart::Rect("gw-panel", panel, 14.0));
     back.extend(parts);
     Figure {
         width: wide + stack,
@@ -210,9 +210,9 @@ fn stretch(groups: &mut [Group], carts: [u32; 2]) -> f64 {
 }
 
 /// Draws the ring with its upper left corner at `(x, y)`.
-fn track((x, y): (f64, f64), length: f64, lower: f64) -> Vec<Part> {
+fn track((x, y): (f64, f64), length: f64, lower: f64) -> Vec<FigurePart> {
     let rect = [x, y, length, lower];
-    vec![Part::Rect("gw-track", rect, ROUND), Part::Rect("gw-rail", rect, ROUND)]
+    vec![FigurePart::Rect("gw-track", rect, ROUND), FigurePart::Rect("gw-rail", rect, ROUND)]
 }
 
 /// Positions of up to `count` carts on a lane, outside the ranges in `taken`; fewer if space is
@@ -248,7 +248,7 @@ fn stops(length: f64, taken: &[(f64, f64)], count: u32) -> Vec<f64> {
     places.collect()
 }
 
-fn head(way: &Way, crew: &Crew) -> Vec<(Weight, String)> {
+fn head(way: &DiagramWay, crew: &DiagramCrew) -> Vec<(Weight, String)> {
     let mut lines = vec![(Weight::Name, shorten(&way.name, 36))];
     lines.extend(way.ends.iter().map(|end| (Weight::Small, shorten(end, 40))));
     if !crew.work.is_empty() {
@@ -268,7 +268,7 @@ fn head(way: &Way, crew: &Crew) -> Vec<(Weight, String)> {
 }
 
 /// The carts, and the step costs that are not shown below a gopher.
-fn foot(crew: &Crew, room: f64) -> Vec<(Weight, String)> {
+fn foot(crew: &DiagramCrew, room: f64) -> Vec<(Weight, String)> {
     let drawn = crew.carts.min(CARTS);
     let mut load = crew.load.clone();
     if crew.carts > drawn {

@@ -7,12 +7,12 @@ use super::*;
 
 /// A box (left, top, right, bottom) and a description of its content.
 #[derive(Debug, Clone)]
-struct Place {
+struct DrawnItem {
     sides: [f64; 4],
     what: String,
 }
 
-impl Place {
+impl DrawnItem {
     fn meets(&self, other: &Self) -> bool {
         let ([a, b, c, d], [e, f, g, h]) = (self.sides, other.sides);
         a < g && e < c && b < h && f < d
@@ -28,9 +28,9 @@ impl Place {
 #[derive(Debug, Default)]
 struct Seen {
     page: [f64; 2],
-    texts: Vec<Place>,
-    shapes: Vec<Place>,
-    panels: Vec<Place>,
+    texts: Vec<DrawnItem>,
+    shapes: Vec<DrawnItem>,
+    panels: Vec<DrawnItem>,
     /// Sampled points of each line between figures.
     lines: Vec<Vec<(f64, f64)>>,
 }
@@ -63,7 +63,7 @@ impl Seen {
                         _ => x,
                     };
                     let sides = [left, y - size * 0.78, left + wide, y + size * 0.2];
-                    seen.texts.push(Place { sides, what: text.to_owned() });
+                    seen.texts.push(DrawnItem { sides, what: text.to_owned() });
                 }
                 "use" if node.attribute("opacity").is_none() => {
                     let id = node.attribute("href").unwrap();
@@ -77,13 +77,13 @@ impl Seen {
                         other => panic!("a shape {other}"),
                     };
                     let sides = [x + left, y + top, x + left + wide, y + top + tall];
-                    seen.shapes.push(Place { sides, what: id.to_owned() });
+                    seen.shapes.push(DrawnItem { sides, what: id.to_owned() });
                 }
                 "rect" if class == "gw-page" => seen.page = [number("width"), number("height")],
                 "rect" if class == "gw-panel" || class == "gw-meet" => {
                     let sides =
                         [x + 1.0, y + 1.0, x + number("width") - 1.0, y + number("height") - 1.0];
-                    seen.panels.push(Place { sides, what: class.to_owned() });
+                    seen.panels.push(DrawnItem { sides, what: class.to_owned() });
                 }
                 "path" if class == "gw-line" => {
                     seen.lines.push(points(node.attribute("d").unwrap()))
@@ -104,7 +104,7 @@ impl Seen {
                 faults.push(format!("outside {:?}: {place:?}", self.page));
             }
         }
-        let solid: Vec<&Place> = self.texts.iter().chain(&self.shapes).collect();
+        let solid: Vec<&DrawnItem> = self.texts.iter().chain(&self.shapes).collect();
         for group in [solid, self.panels.iter().collect()] {
             for (at, one) in group.iter().enumerate() {
                 for other in &group[at + 1..] {

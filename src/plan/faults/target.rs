@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gopherworks_supervision::fault::Point;
 
-use super::{Part, Sort};
+use super::{FaultTarget, Sort};
 use crate::config::label::{base, parse, unlabelled};
 use crate::glob::Glob;
 
@@ -91,7 +91,7 @@ impl Pattern {
     }
 
     /// True if the pattern matches this actor, regardless of the point.
-    pub(super) fn names(&self, part: &Part) -> bool {
+    pub(super) fn names(&self, part: &FaultTarget) -> bool {
         let node = unlabelled(&part.node);
         let family = unlabelled(&part.family);
         let crew = part.sort == Sort::Gopher && self.matcher.is_match(&family);
@@ -112,7 +112,7 @@ impl Pattern {
     }
 
     /// Senders to the actor whose messages match; `[None]` if the pattern does not restrict them.
-    pub(super) fn senders(&self, part: &Part) -> Vec<Option<Arc<str>>> {
+    pub(super) fn senders(&self, part: &FaultTarget) -> Vec<Option<Arc<str>>> {
         match &self.sender {
             None => vec![None],
             Some(sender) => (part.senders.iter())

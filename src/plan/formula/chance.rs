@@ -1,7 +1,7 @@
 //! Exact throughput of designs with random step times, if a formula is known.
 
 use super::limits::{Family, Limit};
-use super::network::{Crew, Network};
+use super::network::{CrewClass, Network};
 use super::queues::{self, Station};
 
 /// Exact rates of the crews with random step times, as limits; empty if there are none.
@@ -9,7 +9,7 @@ use super::queues::{self, Station};
 /// # Errors
 /// Why no exact formula applies, as a message.
 pub(super) fn known(net: &Network) -> Result<Vec<Limit>, String> {
-    let drawing = |crew: &Crew| crew.random.contains(&true);
+    let drawing = |crew: &CrewClass| crew.random.contains(&true);
     let mut limits = Vec::new();
     if !net.crews.iter().any(drawing) {
         return Ok(limits);
@@ -62,7 +62,7 @@ fn timed_around(net: &Network) -> (Vec<bool>, Vec<bool>) {
 }
 
 /// Most gophers of a crew that can do one of `steps` at once.
-fn at_once(crew: &Crew, steps: usize) -> f64 {
+fn at_once(crew: &CrewClass, steps: usize) -> f64 {
     crew.doing(steps).min(f64::from(crew.carts))
 }
 
@@ -76,7 +76,7 @@ fn busy_cores(net: &Network) -> f64 {
 }
 
 /// Name of an end of the crew where it may have to wait for a slot or for space.
-fn crowded<'a>(net: &'a Network, crew: &Crew) -> Option<&'a str> {
+fn crowded<'a>(net: &'a Network, crew: &CrewClass) -> Option<&'a str> {
     let users = |node: usize, step: usize, books: bool| -> f64 {
         (net.crews.iter())
             .filter(|other| {
@@ -102,7 +102,7 @@ fn crowded<'a>(net: &'a Network, crew: &Crew) -> Option<&'a str> {
 }
 
 /// Rate of a crew that always finds books and space.
-fn alone(crew: &Crew) -> Result<f64, String> {
+fn alone(crew: &CrewClass) -> Result<f64, String> {
     let timed = crew.timed();
     let all = f64::from(crew.gophers[timed]);
     let carts = f64::from(crew.carts);
@@ -141,7 +141,7 @@ fn beside_dump(net: &Network, at: usize, above: &[bool], below: &[bool]) -> Opti
     let near = only(&mut crews().filter(|crew| net.crews[*crew].to == dump))?;
     let far = only(&mut crews().filter(|crew| net.crews[*crew].from == dump))?;
     let (near, far, dump) = (&net.crews[near], &net.crews[far], &net.nodes[dump]);
-    let simple = |crew: &Crew| {
+    let simple = |crew: &CrewClass| {
         crew.count == dump.count
             && crew.carts == 1
             && crew.timed() == 0b0010

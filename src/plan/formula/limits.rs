@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::network::Network;
-use super::simplex::{self, Constraint, Outcome};
+use super::simplex::{self, Constraint, SimplexOutcome};
 use super::wide::Wide;
 
 /// Most multiplications for one solution; designs with more forks are not computed.
@@ -243,9 +243,9 @@ impl<'a> Program<'a> {
             bound: 0.0,
         }));
         match simplex::maximise(self.variables, &rows) {
-            Outcome::Unbounded => Flow::Endless,
-            Outcome::Lost => Flow::Unknown,
-            Outcome::Best(x) => Flow::Steady {
+            SimplexOutcome::Unbounded => Flow::Endless,
+            SimplexOutcome::Lost => Flow::Unknown,
+            SimplexOutcome::Best(x) => Flow::Steady {
                 books: x[0].near(),
                 rates: (self.flows.iter().zip(&self.net.crews))
                     .map(|(flow, crew)| {

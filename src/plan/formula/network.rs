@@ -17,7 +17,7 @@ pub(super) type NodeAt = usize;
 
 /// A class of equal piles, dumps or incinerators.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
+pub(super) struct NodeClass {
     /// Common name, without copy labels.
     pub name: String,
     /// Number of members.
@@ -36,7 +36,7 @@ pub(super) struct Node {
 
 /// A class of equal crews.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Crew {
+pub(super) struct CrewClass {
     /// Common name, without copy labels.
     pub name: String,
     /// Number of members.
@@ -66,7 +66,7 @@ pub(super) struct Crew {
     pub undone: Option<Step>,
 }
 
-impl Crew {
+impl CrewClass {
     /// Mean duration of a round trip, in units of time.
     pub fn trip(&self) -> f64 {
         self.times.iter().sum()
@@ -91,9 +91,9 @@ pub(super) struct Network {
     /// time.
     pub unit: f64,
     /// Upstream before downstream; incinerators last.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<NodeClass>,
     /// In the order of the plan.
-    pub crews: Vec<Crew>,
+    pub crews: Vec<CrewClass>,
     pub cores: f64,
     /// Class of each pile of the plan, as an index into `nodes`.
     pub class_of_pile: Vec<usize>,
@@ -110,12 +110,12 @@ impl Network {
         let unit = if unit.is_finite() && unit > 0.0 { unit } else { 0.0 };
         let factor = if unit > 0.0 { scale / unit } else { 0.0 };
         let nodes = nodes(plan);
-        let crews: Vec<Crew> =
+        let crews: Vec<CrewClass> =
             (plan.crews.iter()).map(|crew| numbers(crew, factor, plan.piles.len())).collect();
         let classes = if fold { classes(&nodes, &crews) } else { None };
         let (node_class, crew_class) =
             classes.unwrap_or_else(|| ((0..nodes.len()).collect(), (0..crews.len()).collect()));
-        let mut folded_nodes: Vec<Node> = Vec::new();
+        let mut folded_nodes: Vec<NodeClass> = Vec::new();
         for (node, class) in nodes.iter().zip(&node_class) {
             match folded_nodes.get_mut(*class) {
                 Some(first) => {
@@ -125,11 +125,11 @@ impl Network {
                 None => folded_nodes.push(node.clone()),
             }
         }
-        let mut folded_crews: Vec<Crew> = Vec::new();
+        let mut folded_crews: Vec<CrewClass> = Vec::new();
         for (crew, class) in crews.iter().zip(&crew_class) {
             match folded_crews.get_mut(*class) {
                 Some(first) => first.count += 1.0,
-                None => folded_crews.push(Crew {
+                None => folded_crews.push(CrewClass {
                     from: node_class[crew.from],
                     to: node_class[crew.to],
                     ..crew.clone()
@@ -178,12 +178,12 @@ fn memoryless(time: StepTime) -> bool {
     (exponential(time.wait) && time.cpu.is_zero()) || (exponential(time.cpu) && time.wait.is_zero())
 }
 
-fn nodes(plan: &Plan) -> Vec<Node> {
+fn nodes(plan: &Plan) -> Vec<NodeClass> {
     let slots = |exclusive: crate::config::elements::Exclusive| {
         [exclusive.load, exclusive.unload].map(|slots| slots.map(f64::from))
     };
-    let mut nodes: Vec<Node> = (plan.piles.iter())
-        .map(|pile| Node {
+    let mut nodes: Vec<NodeClass> = (plan.piles.iter())
+        .map(|pile| NodeClass {
             name: base(&pile.name).to_owned(),
             count: 1.0,
             fire: false,
@@ -196,7 +196,7 @@ fn nodes(plan: &Plan) -> Vec<Node> {
     for (pile, share) in shares(plan) {
         nodes[pile].share += share;
     }
-    nodes.extend(plan.incinerators.iter().map(|fire| Node {
+    nodes.extend(plan.incinerators.iter().map(|fire| NodeClass {
         name: base(&fire.name).to_owned(),
         count: 1.0,
         fire: true,
@@ -208,7 +208,7 @@ fn nodes(plan: &Plan) -> Vec<Node> {
     nodes
 }
 
-fn numbers(crew: &CrewPlan, factor: f64, piles: usize) -> Crew {
+fn numbers(crew: &CrewPlan, factor: f64, piles: usize) -> CrewClass {
     let mut times = [0.0; 4];
     let mut cores = [0.0; 4];
     let mut random = [false; 4];
@@ -231,7 +231,7 @@ fn numbers(crew: &CrewPlan, factor: f64, piles: usize) -> Crew {
     for duties in &crew.gophers {
         gophers[timed(*duties)] = gophers[timed(*duties)].saturating_add(1);
     }
-    Crew {
+    CrewClass {
         name: base(&crew.name).to_owned(),
         count: 1.0,
         from: crew.from,
@@ -325,7 +325,7 @@ fn dealt(plan: &Plan) -> (Vec<Vec<usize>>, Vec<u64>) {
 /// that value, so the folded program has the same optimum (Grohe, Kersting, Mladenov and Selman
 /// 2014). Initial colours include names, which keeps differently named nodes apart and makes most
 /// designs stable after one round.
-fn classes(nodes: &[Node], crews: &[Crew]) -> Option<(Vec<usize>, Vec<usize>)> {
+fn classes(nodes: &[NodeClass], crews: &[CrewClass]) -> Option<(Vec<usize>, Vec<usize>)> {
     let mut node_class = numbered(nodes.iter().map(|node| {
         let bits = |x: f64| x.to_bits();
         (

@@ -8,7 +8,7 @@ const SAME: f64 = 1e-9;
 
 /// Summary of all paths from a node to the incinerators, in units of time.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Way {
+struct PathSummary {
     /// Number of crews on a path.
     hops: u32,
     /// Round trip: the first crew's load, all pushes, the last crew's unload and all returns. 0 at
@@ -38,10 +38,10 @@ pub(super) struct Paths {
 /// Follows all paths from nodes that receive books from outside.
 pub(super) fn paths(net: &Network) -> Paths {
     let out = net.out_of();
-    let mut ways: Vec<Option<Way>> = vec![None; net.nodes.len()];
+    let mut ways: Vec<Option<PathSummary>> = vec![None; net.nodes.len()];
     for node in (0..net.nodes.len()).rev() {
         if net.nodes[node].fire {
-            ways[node] = Some(Way {
+            ways[node] = Some(PathSummary {
                 hops: 0,
                 trip: 0.0,
                 rest: 0.0,
@@ -63,7 +63,7 @@ pub(super) fn paths(net: &Network) -> Paths {
                 // Only the last crew's unload is part of a single gopher's trip: dumps add the
                 // others.
                 let rest = push + back + if next.hops == 0 { unload } else { next.rest };
-                Way {
+                PathSummary {
                     hops: next.hops + 1,
                     trip: load + rest,
                     rest,
@@ -88,11 +88,11 @@ pub(super) fn paths(net: &Network) -> Paths {
     }
 }
 
-fn merged(known: Option<Way>, way: Way) -> Way {
+fn merged(known: Option<PathSummary>, way: PathSummary) -> PathSummary {
     let Some(known) = known else { return way };
     let same = |a: f64, b: f64| (a - b).abs() <= SAME * a.max(b);
     let hops = known.hops == way.hops;
-    Way {
+    PathSummary {
         soonest: known.soonest.min(way.soonest),
         latest: known.latest.max(way.latest),
         trip_alike: known.trip_alike && way.trip_alike && hops && same(known.trip, way.trip),

@@ -18,7 +18,7 @@ pub(super) struct Constraint {
 
 /// Result of [`maximise`].
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Outcome {
+pub(super) enum SimplexOutcome {
     /// An optimal point; the optimum is `x[0]`.
     Best(Vec<Wide>),
     /// The first variable has no upper bound.
@@ -37,21 +37,21 @@ const PASSES: usize = 4;
 const SLACK: f64 = 1e-9;
 
 /// Maximises the first of `variables` variables.
-pub(super) fn maximise(variables: usize, rows: &[Constraint]) -> Outcome {
+pub(super) fn maximise(variables: usize, rows: &[Constraint]) -> SimplexOutcome {
     let Some(scaled) = Scaled::new(variables, rows) else {
-        return Outcome::Lost;
+        return SimplexOutcome::Lost;
     };
-    let mut table = Table::new(&scaled);
+    let mut table = Tableau::new(&scaled);
     match table.run() {
-        End::Unbounded => Outcome::Unbounded,
-        End::Lost => Outcome::Lost,
-        End::Best => {
+        SolverEnd::Unbounded => SimplexOutcome::Unbounded,
+        SolverEnd::Lost => SimplexOutcome::Lost,
+        SolverEnd::Best => {
             let x = table.point();
             if scaled.proves(&x, &table.prices()) {
                 let x = x.iter().zip(&scaled.columns);
-                Outcome::Best(x.map(|(x, scale)| x.times(1.0 / scale)).collect())
+                SimplexOutcome::Best(x.map(|(x, scale)| x.times(1.0 / scale)).collect())
             } else {
-                Outcome::Lost
+                SimplexOutcome::Lost
             }
         }
     }
@@ -183,7 +183,7 @@ impl Constraint {
     }
 }
 
-enum End {
+enum SolverEnd {
     Best,
     Unbounded,
     Lost,
@@ -191,7 +191,7 @@ enum End {
 
 /// The condensed tableau: one row per basic variable and one column per nonbasic variable.
 /// Variables are numbered consecutively: those of the program, then one slack per row.
-struct Table {
+struct Tableau {
     rows: Vec<Vec<Wide>>,
     bounds: Vec<Wide>,
     /// Increase of the objective per unit of each nonbasic variable.
@@ -200,7 +200,7 @@ struct Table {
     free: Vec<usize>,
 }
 
-impl Table {
+impl Tableau {
     fn new(scaled: &Scaled) -> Self {
         let variables = scaled.columns.len();
         let mut gains = vec![Wide::ZERO; variables];
@@ -214,22 +214,22 @@ impl Table {
         }
     }
 
-    fn run(&mut self) -> End {
+    fn run(&mut self) -> SolverEnd {
         let most = 50 * (self.rows.len() + self.free.len()) + 100;
         let mut idle = 0;
         for _ in 0..most {
             // After many degenerate steps, Bland's rule (lowest index) prevents cycling.
             let careful = idle > self.free.len();
             let Some(column) = self.entering(careful) else {
-                return End::Best;
+                return SolverEnd::Best;
             };
             let Some(row) = self.leaving(column) else {
-                return End::Unbounded;
+                return SolverEnd::Unbounded;
             };
             idle = if self.bounds[row].near() > DUST { 0 } else { idle + 1 };
             self.pivot(row, column);
         }
-        End::Lost
+        SolverEnd::Lost
     }
 
     fn entering(&self, careful: bool) -> Option<usize> {
@@ -313,7 +313,7 @@ mod tests {
 
     fn best(variables: usize, rows: &[Constraint]) -> f64 {
         match maximise(variables, rows) {
-            Outcome::Best(x) => x[0].near(),
+            SimplexOutcome::Best(x) => x[0].near(),
             other => panic!("{other:?}"),
         }
     }
@@ -345,18 +345,18 @@ mod tests {
 
     #[test]
     fn without_a_bound_there_is_no_optimum() {
-        assert_eq!(maximise(1, &[]), Outcome::Unbounded);
-        assert_eq!(maximise(1, &[row(&[-1.0], 2.0)]), Outcome::Unbounded);
-        assert_eq!(maximise(2, &[row(&[0.0, 1.0], 2.0)]), Outcome::Unbounded);
+        assert_eq!(maximise(1, &[]), SimplexOutcome::Unbounded);
+        assert_eq!(maximise(1, &[row(&[-1.0], 2.0)]), SimplexOutcome::Unbounded);
+        assert_eq!(maximise(2, &[row(&[0.0, 1.0], 2.0)]), SimplexOutcome::Unbounded);
     }
 
     #[test]
     fn what_is_no_program_is_refused() {
-        assert_eq!(maximise(0, &[]), Outcome::Lost);
-        assert_eq!(maximise(1, &[row(&[1.0], -1.0)]), Outcome::Lost);
-        assert_eq!(maximise(1, &[row(&[f64::NAN], 1.0)]), Outcome::Lost);
-        assert_eq!(maximise(1, &[row(&[1.0], f64::INFINITY)]), Outcome::Lost);
-        assert_eq!(maximise(2, &[row(&[1.0], 1.0)]), Outcome::Lost);
+        assert_eq!(maximise(0, &[]), SimplexOutcome::Lost);
+        assert_eq!(maximise(1, &[row(&[1.0], -1.0)]), SimplexOutcome::Lost);
+        assert_eq!(maximise(1, &[row(&[f64::NAN], 1.0)]), SimplexOutcome::Lost);
+        assert_eq!(maximise(1, &[row(&[1.0], f64::INFINITY)]), SimplexOutcome::Lost);
+        assert_eq!(maximise(2, &[row(&[1.0], 1.0)]), SimplexOutcome::Lost);
     }
 
     #[test]
@@ -405,7 +405,7 @@ mod tests {
                 }
                 rows.push(row);
             }
-            prop_assert_ne!(maximise(variables, &rows), Outcome::Lost);
+            prop_assert_ne!(maximise(variables, &rows), SimplexOutcome::Lost);
         }
     }
 }

@@ -164,7 +164,7 @@ impl Regular {
     ) -> io::Result<Vec<Result<(), Failure>>> {
         self.begin()?;
         let good = self.file.metadata()?.len();
-        let mut part = Part { file: &self.file, pending: Vec::new(), good, written: 0 };
+        let mut part = CartWrite { file: &self.file, pending: Vec::new(), good, written: 0 };
         let written = books
             .iter()
             .map(|book| match line(book) {
@@ -220,7 +220,7 @@ impl Regular {
 }
 
 /// Lines of one cart that are being written to a file.
-struct Part<'a> {
+struct CartWrite<'a> {
     file: &'a File,
     pending: Vec<u8>,
     /// Length of the file before the cart, in bytes.
@@ -228,7 +228,7 @@ struct Part<'a> {
     written: u64,
 }
 
-impl Part<'_> {
+impl CartWrite<'_> {
     fn push(&mut self, line: &[u8]) -> io::Result<()> {
         if !self.pending.is_empty() && self.pending.len() + line.len() >= WRITE {
             self.flush()?;
@@ -272,8 +272,8 @@ impl Part<'_> {
 mod tests {
     use super::*;
 
-    fn part(file: &File, good: u64) -> Part<'_> {
-        Part { file, pending: Vec::new(), good, written: 0 }
+    fn part(file: &File, good: u64) -> CartWrite<'_> {
+        CartWrite { file, pending: Vec::new(), good, written: 0 }
     }
 
     #[test]

@@ -86,9 +86,9 @@ fn texts(books: &[Book]) -> Vec<String> {
 }
 
 /// A file of lines, with its memory in the same folder.
-struct Kept(tempfile::TempDir);
+struct RememberedFile(tempfile::TempDir);
 
-impl Kept {
+impl RememberedFile {
     fn new(content: &str) -> Self {
         let kept = Self(tempfile::tempdir().unwrap());
         std::fs::write(kept.path(), content).unwrap();
@@ -125,7 +125,7 @@ impl Kept {
 #[test]
 fn what_was_burned_is_left_out_and_the_rest_comes_again_with_its_key() {
     for ends in [false, true] {
-        let kept = Kept::new("a\nb\nc\nd\n");
+        let kept = RememberedFile::new("a\nb\nc\nd\n");
         let first = {
             let mut source = kept.source();
             let books = all(&mut source);
@@ -157,7 +157,7 @@ fn a_file_that_is_not_the_one_known_is_read_from_its_beginning_under_other_keys(
         }),
     ];
     for (how, change) in change {
-        let kept = Kept::new("a\nb\nc\n");
+        let kept = RememberedFile::new("a\nb\nc\n");
         let key = |books: &[Book]| books[0].headers.get("key").unwrap().clone();
         let before = key(&all(&mut kept.source()));
         kept.run(true, |_| true);
@@ -173,7 +173,7 @@ fn a_file_that_is_not_the_one_known_is_read_from_its_beginning_under_other_keys(
 #[test]
 fn a_last_line_that_grew_after_it_was_read_comes_again_whole() {
     for (grown, again) in [("a\nbe\n", &["be"][..]), ("a\nb\n", &[]), ("a\nb\nc", &["c"])] {
-        let kept = Kept::new("a\nb");
+        let kept = RememberedFile::new("a\nb");
         assert_eq!(kept.run(true, |_| true), ["a", "b"]);
         std::fs::write(kept.path(), grown).unwrap();
         assert_eq!(kept.run(true, |_| true), again, "{grown:?}");
@@ -183,7 +183,7 @@ fn a_last_line_that_grew_after_it_was_read_comes_again_whole() {
 
 #[test]
 fn two_runs_do_not_share_a_memory_and_a_stream_has_none() {
-    let kept = Kept::new("a\n");
+    let kept = RememberedFile::new("a\n");
     let _first = kept.source();
     let folder = kept.0.path().display();
     let refused = |path: &str| {

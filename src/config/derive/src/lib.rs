@@ -91,7 +91,7 @@ fn table(
         (container.complete.as_ref()).map_or(quote!(None), |complete| quote!(Some(#complete)));
     let hint = container.hint.as_ref().map_or(quote!(""), |hint| quote!(#hint));
     quote! {
-        Table {
+        TableSpec {
             name: #name, hint: #hint, doc: #doc, keys: &[#(#keys),*], short: #short,
             resets: &[#(#resets),*], rule: #rule, extra: #extra, unless: #unless,
             complete: #complete, bare: #bare,
@@ -145,9 +145,9 @@ fn group_impl(
         #[automatically_derived]
         #[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "bounds of any number")]
         impl Group for #own {
-            const TABLE: &'static Table = &#table;
+            const TABLE: &'static TableSpec = &#table;
 
-            fn read_keys(table: &mut Open<'_>) -> Option<Self> {
+            fn read_keys(table: &mut TableReader<'_>) -> Option<Self> {
                 #read_keys
             }
 
@@ -256,7 +256,7 @@ fn by_kind(
     let shows = words.iter().map(|(name, ident)| quote!(Self::#ident { .. } => #name));
     let functions = [
         quote! {
-            let mut table = Open::open(reading, item)?;
+            let mut table = TableReader::open(reading, item)?;
             let kind = |reading: &Reading<'_>, item: Item<'_>| {
                 word(reading, item, &[#((#names, #numbers)),*])
             };
@@ -345,7 +345,7 @@ fn by_key(input: &DeriveInput, container: &Container, data: &syn::DataEnum) -> R
             });
             reads.push(quote! {
                 let #variable = table.opt(#name, |reading, item| {
-                    let mut table = Open::open(reading, item)?;
+                    let mut table = TableReader::open(reading, item)?;
                     let value = { let table = &mut table; #(#lets)* #built };
                     table.finish(&[]);
                     value

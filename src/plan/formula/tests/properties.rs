@@ -211,7 +211,7 @@ proptest! {
             }
         }
         for (at, node) in net.nodes.iter().enumerate().filter(|(_, node)| !node.fire) {
-            let flow = |wanted: &dyn Fn(&super::super::network::Crew) -> bool| -> f64 {
+            let flow = |wanted: &dyn Fn(&super::super::network::CrewClass) -> bool| -> f64 {
                 (net.crews.iter().zip(&rates)).filter(|(crew, _)| wanted(crew))
                     .map(|(crew, rate)| crew.books * rate).sum()
             };
