@@ -28,10 +28,10 @@ pub const CASES: &[Case] = &[
     ("shelf_carts_of_1", shelf_carts_of_1),
     ("shelf_carts_of_64", shelf_carts_of_64),
     ("passing_on_carts_of_64", passing_on_carts_of_64),
-    ("desk_central", desk_central),
-    ("desk_least_loaded", desk_least_loaded),
-    ("desk_two_choices", desk_two_choices),
-    ("desk_round_robin", desk_round_robin),
+    ("balancer_central", balancer_central),
+    ("balancer_least_loaded", balancer_least_loaded),
+    ("balancer_two_choices", balancer_two_choices),
+    ("balancer_round_robin", balancer_round_robin),
     ("restart_decision", restart_decision),
     ("port_send", port_send),
 ];
@@ -86,7 +86,7 @@ pub fn passing_on_carts_of_64(count: u64) {
 }
 
 /// 8 workers, 16 requests at a time; an operation is a request, from the call to the reply.
-fn desk(count: u64, policy: Policy) {
+fn balancer(count: u64, policy: Policy) {
     let rules = Rules {
         policy,
         spread: Spread::One,
@@ -123,23 +123,23 @@ fn desk(count: u64, policy: Policy) {
 }
 
 /// With the backlog in the balancer.
-pub fn desk_central(count: u64) {
-    desk(count, Policy::CENTRAL);
+pub fn balancer_central(count: u64) {
+    balancer(count, Policy::CENTRAL);
 }
 
 /// With the heap of the talk.
-pub fn desk_least_loaded(count: u64) {
-    desk(count, Policy::LeastLoaded);
+pub fn balancer_least_loaded(count: u64) {
+    balancer(count, Policy::LeastLoaded);
 }
 
 /// With the less loaded of two random workers.
-pub fn desk_two_choices(count: u64) {
-    desk(count, Policy::TwoChoices);
+pub fn balancer_two_choices(count: u64) {
+    balancer(count, Policy::TwoChoices);
 }
 
 /// With the workers in turn.
-pub fn desk_round_robin(count: u64) {
-    desk(count, Policy::RoundRobin);
+pub fn balancer_round_robin(count: u64) {
+    balancer(count, Policy::RoundRobin);
 }
 
 /// One of 8 children fails and is restarted; an operation is a failure.
