@@ -56,7 +56,7 @@ impl RunningTopology {
         let virtually = context.clock.is_simulated();
         let passed = (context.clock.now() - inner.started).as_secs_f64();
         let makespan = (context.last_burn() - inner.started).as_secs_f64();
-        let ledger = context.store.ledger();
+        let ledger = context.custody.ledger();
         let restarts = self.shared.supervisor.all_restarts();
         let of = |name: &str| restarts.get(name).copied().unwrap_or(0);
         let nodes = self.rows(passed, &of);

@@ -63,10 +63,10 @@ impl RecentLetters {
     }
 }
 
-/// Moves new dead letters from the store to the sink, the events and the last letters in memory.
+/// Moves new dead letters from custody to the sink, the events and the last letters in memory.
 pub(super) fn collect(inner: &Arc<super::inner::Inner>) {
     let _turn = inner.dead_letter_lock.lock().unwrap_or_else(PoisonError::into_inner);
-    let (dead, forgotten) = inner.context.store.take_dead();
+    let (dead, forgotten) = inner.context.custody.take_dead();
     if forgotten > 0 {
         inner.context.fail(format!(
             "{forgotten} dead letters came faster than they could be kept and were forgotten"

@@ -84,10 +84,10 @@ impl RunningTopology {
         }
         self.leave_readers(patience.min(LAST_READ)).await;
         inner.stop_arbiters();
-        inner.context.store.unwatch();
+        inner.context.custody.unwatch();
         inner.context.tell(Event::Ended);
         // Wakes the task that waits for deaths, so that it exits.
-        inner.context.store.deaths().notify_one();
+        inner.context.custody.deaths().notify_one();
         outcome
     }
 
@@ -113,7 +113,7 @@ impl RunningTopology {
         let inner = &self.shared.inner;
         self.bring_home(HOMECOMING).await;
         inner.stop_arbiters();
-        inner.context.store.deaths().notify_one();
+        inner.context.custody.deaths().notify_one();
     }
 
     /// Returns every cart and book in flight; no actor is left to send them out again.

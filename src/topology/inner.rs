@@ -128,7 +128,7 @@ impl Inner {
         let lost = gopher.chain(fires).chain(piles);
         for lost in lost.map(|node| HolderId::new(node, epoch)) {
             for pile in &self.piles {
-                self.context.store.revoke(pile.key, &|held| held == lost);
+                self.context.custody.revoke(pile.key, &|held| held == lost);
             }
             for crew in &self.crews {
                 crew.core.queue.reclaim(lost);

@@ -55,8 +55,8 @@ impl Drop for Handle {
             self.inner.context.halt();
             self.supervisor.kill_all();
             self.inner.balancers.give_up_all();
-            self.inner.context.store.unwatch();
-            self.inner.context.store.deaths().notify_one();
+            self.inner.context.custody.unwatch();
+            self.inner.context.custody.deaths().notify_one();
         }
     }
 }
@@ -65,7 +65,7 @@ impl std::fmt::Debug for RunningTopology {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RunningTopology")
             .field("name", &self.shared.inner.name)
-            .field("ledger", &self.shared.inner.context.store.ledger())
+            .field("ledger", &self.shared.inner.context.custody.ledger())
             .finish()
     }
 }
@@ -96,11 +96,11 @@ impl RunningTopology {
         actix_rt::spawn(async move {
             loop {
                 // Upgraded only for a moment, so that the waiting task keeps nothing alive.
-                let Some(store) = context.upgrade().map(|context| context.store.clone()) else {
+                let Some(custody) = context.upgrade().map(|context| context.custody.clone()) else {
                     return;
                 };
-                store.deaths().notified().await;
-                drop(store);
+                custody.deaths().notified().await;
+                drop(custody);
                 let Some(inner) = mourner.upgrade() else {
                     return;
                 };

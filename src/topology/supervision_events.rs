@@ -44,7 +44,7 @@ pub(super) fn react(inner: &Arc<Inner>, event: &SupervisionEvent) {
         SupervisionEvent::Escalated { .. } | SupervisionEvent::Stopped { .. } => {
             inner.over.store(true, Ordering::Release);
             inner.seal();
-            inner.context.store.unwatch();
+            inner.context.custody.unwatch();
         }
         _ => {}
     }

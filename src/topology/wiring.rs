@@ -153,7 +153,7 @@ impl Build<'_> {
         let ports: Arc<Vec<Port<Pile>>> =
             Arc::new(plan.piles.iter().map(|_| Port::new()).collect());
         let bells = ports.clone();
-        let store = Custody::new(
+        let custody = Custody::new(
             plan.piles.iter().map(|pile| (bound(pile.capacity), pile.max_attempts)),
             self.clock.clone(),
             Arc::new(move |pile| {
@@ -167,13 +167,13 @@ impl Build<'_> {
             self.clock.clone(),
             seed,
             pool,
-            store,
+            custody,
             receipts,
             self.options.tracer.clone(),
         );
 
         let reasons = (context.reasons.clone(), self.clock.clone());
-        context.store.tell_charges(account::charges(plan, reasons));
+        context.custody.tell_charges(account::charges(plan, reasons));
         context.halts_by(self.sites.halt.clone());
         let scale = self.options.time_scale.unwrap_or(1.0);
         let balancers = prepared.build(plan, &context, scale);

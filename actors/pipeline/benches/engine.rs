@@ -233,7 +233,7 @@ async fn run(shape: Shape<'_>) -> Duration {
     }
     let took = watch.elapsed();
     supervisor.stop(Duration::from_secs(1)).await;
-    let ledger = context.store.ledger();
+    let ledger = context.custody.ledger();
     assert!(ledger.balances(), "{ledger:?}");
     let total = |of: fn(&Fire) -> &AtomicU64| -> u64 {
         fires.iter().map(|fire| of(fire).load(Relaxed)).sum()

@@ -25,8 +25,8 @@ pub struct PipelineContext {
     pub seed: Seed,
     /// Thread pool for blocking work.
     pub pool: Arc<Pool>,
-    /// The store of the books.
-    pub store: Arc<Custody>,
+    /// Custody of the books of all piles.
+    pub custody: Arc<Custody>,
     /// Receivers of notifications about burned books.
     pub receipts: Vec<Arc<dyn Receipts>>,
     tracer: Option<Arc<dyn Tracer>>,
@@ -71,7 +71,7 @@ pub struct SinkClosed {
 
 impl std::fmt::Debug for PipelineContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PipelineContext").field("store", &self.store.ledger()).finish()
+        f.debug_struct("PipelineContext").field("custody", &self.custody.ledger()).finish()
     }
 }
 
@@ -87,7 +87,7 @@ impl PipelineContext {
         clock: Clock,
         seed: Seed,
         pool: Pool,
-        store: Arc<Custody>,
+        custody: Arc<Custody>,
         receipts: Vec<Arc<dyn Receipts>>,
         tracer: Option<Arc<dyn Tracer>>,
     ) -> Arc<Self> {
@@ -96,7 +96,7 @@ impl PipelineContext {
             clock,
             seed,
             pool: Arc::new(pool),
-            store,
+            custody,
             receipts,
             events: broadcast::channel(EVENTS_KEPT).0,
             changed: watch::channel(0).0,
@@ -229,7 +229,7 @@ impl PipelineContext {
     pub(crate) fn takes_back(&self, lease: &Lease, index: usize) -> bool {
         self.draining.load(Ordering::Acquire)
             && lease.note(index).is_untouched()
-            && self.store.recalls(lease.pile())
+            && self.custody.recalls(lease.pile())
     }
 
     /// True if all books of the lease are to go back to their source.

@@ -3,6 +3,7 @@
 //! A pile *leases* books and forgets them only when they are *settled*. No call blocks or runs user
 //! code.
 
+mod core;
 pub mod lease;
 pub mod ledger;
 mod numbered;
@@ -10,7 +11,6 @@ pub mod outcomes;
 pub mod reservation;
 pub mod shelf;
 pub mod slots;
-mod store;
 #[cfg(test)]
 mod tests;
 
@@ -22,8 +22,8 @@ use gopherworks_supervision::clock::Time;
 use lease::Lease;
 use shelf::Charge;
 
+pub use self::core::Custody;
 pub use numbered::Numbered;
-pub use store::Custody;
 
 /// A pile or dump of a run: its index in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -113,7 +113,7 @@ impl fmt::Display for Promises {
 
 /// The capacity is reached: nothing was stored, and the books are returned.
 #[derive(Debug)]
-pub struct StoreFull<T>(pub T);
+pub struct PileFull<T>(pub T);
 
 /// Outcome of a settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

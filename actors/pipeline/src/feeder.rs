@@ -13,7 +13,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Wrap
 use crate::book::BookId;
 use crate::context::PipelineContext;
 use crate::custody::PileKey;
-use crate::custody::{Numbered, StoreFull};
+use crate::custody::{Numbered, PileFull};
 use crate::source::Source;
 use crate::trace::Act;
 use gopherworks_supervision::__private::{Apart, die, guarded};
@@ -328,7 +328,7 @@ fn empty_outbox(outbox: &mut Outbox, context: &PipelineContext, pile: &dyn Fed) 
     // 1 after a refusal by the byte bound.
     let mut most = usize::MAX;
     while outbox.books > 0 {
-        let room = context.store.room(pile.key()).min(most);
+        let room = context.custody.room(pile.key()).min(most);
         if room == 0 {
             return;
         }
@@ -356,7 +356,7 @@ fn empty_outbox(outbox: &mut Outbox, context: &PipelineContext, pile: &dyn Fed) 
 }
 
 fn put(context: &PipelineContext, pile: &dyn Fed, books: Numbered) -> Result<(), Numbered> {
-    context.store.put_numbered(pile.key(), books).map_err(|StoreFull(books)| books)
+    context.custody.put_numbered(pile.key(), books).map_err(|PileFull(books)| books)
 }
 
 /// The actor that reads a source.

@@ -413,7 +413,7 @@ impl CrewQueue {
     }
 
     /// Replaces every cart held by `lost`, a fenced holder whose thread may never return them, and
-    /// releases their slots and reservations. Their books are recalled by the store. Returns how
+    /// releases their slots and reservations. Their books are recalled by custody. Returns how
     /// many carts that were.
     pub fn reclaim(self: &Arc<Self>, lost: HolderId) -> usize {
         let mut reclaimed = 0;

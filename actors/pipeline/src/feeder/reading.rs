@@ -141,17 +141,17 @@ impl FeederCore {
         books: Vec<Book>,
         at: usize,
         ahead: &mut Numbers,
-        store: &Custody,
+        custody: &Custody,
     ) -> Numbered {
         if self.is_split() {
             if ahead.len() < books.len() {
                 let more = (books.len() - ahead.len()).max(AHEAD);
                 let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-                ahead.add(rows.take(more, at, |count| store.number(count)));
+                ahead.add(rows.take(more, at, |count| custody.number(count)));
             }
             return ahead.give(books);
         }
-        let first = store.number(books.len() as u64);
+        let first = custody.number(books.len() as u64);
         Numbered::from(books, first)
     }
 
@@ -181,7 +181,7 @@ impl FeederCore {
                 let count = books.len();
                 // Numbered before they are dealt, so that dealing does not affect ids.
                 let books = match context {
-                    Some(context) => self.number(books, at, &mut reader.numbers, &context.store),
+                    Some(context) => self.number(books, at, &mut reader.numbers, &context.custody),
                     None => Numbered::of(books),
                 };
                 let (outboxes, runs) = match self.is_split() {

@@ -97,8 +97,8 @@ impl CrewCore {
             && (self.work.is_none() && self.ask.is_none())
             && !queue.is_exclusive(NextStep::Load)
             && !queue.is_exclusive(NextStep::Unload);
-        // At most half of the carts and of each pile's capacity, so that one group can be loaded while
-        // another is under way.
+        // At most half of the carts and of each pile's capacity, so that one group can be loaded
+        // while another is under way.
         let half = |pile: &PileCore| match pile.capacity_bytes {
             Some(_) => 0,
             None => (pile.capacity_books).map_or(COUPLED, |most| COUPLED.min(most as usize / 2)),

@@ -292,7 +292,7 @@ impl IncineratorCore {
             _ => 0,
         };
         if again > 0 {
-            self.context.store.reburning(again as u64);
+            self.context.custody.reburning(again as u64);
         }
         Ok(cart)
     }
@@ -370,7 +370,7 @@ impl IncineratorCore {
         let (mut lease, _) = cart.unload()?;
         lease.refused_at(&self.name);
         let from = lease.pile();
-        let home = &self.context.store;
+        let home = &self.context.custody;
         let again = self.context.message_fault(&self.name, Point::Settle, None);
         let twin = again.is_some_and(|deed| deed == Deed::Duplicate).then(|| lease.twin());
         let settled = home.settle(lease);

@@ -8,9 +8,9 @@ use gopherworks_supervision::pool::Pool;
 use std::sync::Arc;
 
 fn context(clock: &Clock) -> Arc<PipelineContext> {
-    let store = Custody::new(std::iter::empty(), clock.clone(), Arc::new(|_| {}));
+    let custody = Custody::new(std::iter::empty(), clock.clone(), Arc::new(|_| {}));
     let pool = Pool::none();
-    PipelineContext::new(clock.clone(), Seed(1), pool, store, Vec::new(), None)
+    PipelineContext::new(clock.clone(), Seed(1), pool, custody, Vec::new(), None)
 }
 
 fn round(gate: PauseGate) -> u64 {

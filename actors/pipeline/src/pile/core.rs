@@ -13,7 +13,7 @@ use crate::book::Book;
 use crate::context::PipelineContext;
 use crate::crew::cart::Cart;
 use crate::custody::outcomes::Awaited;
-use crate::custody::{PileCounts, PileKey, StoreFull};
+use crate::custody::{PileCounts, PileFull, PileKey};
 use crate::feeder::{Fed, FeederCore};
 use crate::stats::NodeStats;
 use crate::trace::Act;
@@ -68,7 +68,7 @@ pub(super) struct PileGate {
 pub struct PileCore {
     /// The pile's name.
     pub name: String,
-    /// The pile's key in the store.
+    /// The pile's key in custody.
     pub key: PileKey,
     /// Number of its node in the pipeline, used in holder ids.
     pub node: u32,
@@ -91,7 +91,7 @@ pub struct PileCore {
     pub(super) downstream: OnceLock<Vec<Weak<PileCore>>>,
     gate: Mutex<PileGate>,
     pub(super) closed: AtomicBool,
-    /// Carts are served on the caller's thread: the store answers synchronously and no faults are
+    /// Carts are served on the caller's thread: custody answers synchronously and no faults are
     /// configured. Set on first use.
     pub(super) direct: OnceLock<bool>,
     /// Set while a wake-up is pending; cleared when the actor looks.
@@ -116,7 +116,7 @@ impl std::fmt::Debug for PileCore {
 pub struct PileParts {
     /// The pile's name.
     pub name: String,
-    /// The pile's key in the store.
+    /// The pile's key in custody.
     pub key: PileKey,
     /// Number of its node in the pipeline.
     pub node: u32,
@@ -137,7 +137,7 @@ pub struct PileParts {
 }
 
 impl PileCore {
-    /// Creates a pile in the pipeline's store.
+    /// Creates a pile in the pipeline's custody.
     pub fn new(context: &Arc<PipelineContext>, parts: PileParts) -> Arc<Self> {
         let core = Arc::new(Self {
             name: parts.name,
@@ -182,7 +182,7 @@ impl PileCore {
 
     /// How many books it holds, by state.
     pub fn counts(&self) -> PileCounts {
-        self.context.store.counts(self.key)
+        self.context.custody.counts(self.key)
     }
 
     /// True once no further books can arrive and none are left.
@@ -233,7 +233,7 @@ impl PileCore {
     /// # Errors
     /// [`OfferError`], with the books: none was accepted.
     pub fn try_offer(&self, books: Vec<Book>) -> Result<(), OfferError> {
-        self.offered(books, |books| self.context.store.put(self.key, books))
+        self.offered(books, |books| self.context.custody.put(self.key, books))
     }
 
     /// Like `try_offer`, but returns one future per book, in order, resolving to its outcome.
@@ -241,13 +241,13 @@ impl PileCore {
     /// # Errors
     /// Like [`PileCore::try_offer`].
     pub fn try_offer_watched(&self, books: Vec<Book>) -> Result<Vec<Awaited>, OfferError> {
-        self.offered(books, |books| self.context.store.put_watched(self.key, books))
+        self.offered(books, |books| self.context.custody.put_watched(self.key, books))
     }
 
     fn offered<T: Default>(
         &self,
         books: Vec<Book>,
-        put: impl FnOnce(Vec<Book>) -> Result<T, StoreFull<Vec<Book>>>,
+        put: impl FnOnce(Vec<Book>) -> Result<T, PileFull<Vec<Book>>>,
     ) -> Result<T, OfferError> {
         if books.is_empty() {
             return Ok(T::default());
@@ -272,7 +272,7 @@ impl PileCore {
                 self.ring();
                 Ok(done)
             }
-            Err(StoreFull(books)) => Err(OfferError::Full(books)),
+            Err(PileFull(books)) => Err(OfferError::Full(books)),
         }
     }
 
@@ -320,7 +320,7 @@ impl PileCore {
             (std::mem::take(&mut gate.takers), std::mem::take(&mut gate.givers))
         };
         drop((takers, givers));
-        self.context.store.collect(self.key);
+        self.context.custody.collect(self.key);
     }
 }
 
@@ -350,7 +350,7 @@ impl Fed for PileCore {
     }
 
     fn recall(&self) {
-        drop(self.context.store.recall(self.key));
+        drop(self.context.custody.recall(self.key));
         self.room.notify_waiters();
         PileCore::ring(self);
     }

@@ -75,13 +75,13 @@ impl PileCore {
 
     fn take_now(&self, mut cart: Cart, holder: HolderId) -> Option<Cart> {
         let since = cart.due();
-        let store = &self.context.store;
-        store.collect(self.key);
+        let custody = &self.context.custody;
+        custody.collect(self.key);
         let want = cart.want();
         self.fill(want.books);
         let gate = self.gate();
         if gate.takers.is_empty() && !self.is_closed() {
-            let lease = store.lease(self.key, want, holder);
+            let lease = custody.lease(self.key, want, holder);
             if let Some(lease) = lease {
                 let (givers, offers) = (!gate.givers.is_empty(), !gate.sealed);
                 drop(gate);
@@ -203,9 +203,9 @@ impl PileCore {
     /// Serves all parked carts that can be served. `since` is when that became possible, by the
     /// schedule of the cart that made it so, so that a late timer delays no schedule.
     pub(super) fn serve(&self, since: Time) {
-        let store = &self.context.store;
+        let custody = &self.context.custody;
         loop {
-            store.collect(self.key);
+            custody.collect(self.key);
             self.fill_for_next(1);
             let mut let_in = false;
             while let Some((cart, lease)) = self.next_taker() {
@@ -233,7 +233,7 @@ impl PileCore {
         let mut gate = self.gate();
         self.couple(&mut gate);
         let want = gate.takers.front()?.want();
-        let lease = self.context.store.lease(self.key, want, self.holder())?;
+        let lease = self.context.custody.lease(self.key, want, self.holder())?;
         Some((gate.takers.pop_front()?, lease))
     }
 
@@ -280,10 +280,10 @@ impl PileCore {
         if cart.body().reservation.is_none() && self.is_full() {
             return Admission::Full(cart);
         }
-        let store = &self.context.store;
+        let custody = &self.context.custody;
         if cart.body().reservation.is_none() && cart.queue().unloads_in_time() {
             let (books, bytes) = cart.load_size();
-            let Some(reservation) = Reservation::make(store, self.key, books, bytes) else {
+            let Some(reservation) = Reservation::make(custody, self.key, books, bytes) else {
                 return Admission::Full(cart);
             };
             cart.body_mut().reservation = Some(reservation);
@@ -303,7 +303,7 @@ impl PileCore {
         let again = self.context.message_fault(&self.name, Point::Settle, None);
         let twin = again.is_some_and(|deed| deed == Deed::Duplicate).then(|| lease.twin());
         let reserved = reservation.and_then(Reservation::spend);
-        let admission = match store.pass_on(lease, worked, self.key, reserved) {
+        let admission = match custody.pass_on(lease, worked, self.key, reserved) {
             Ok(settled) => Admission::In(Entered { cart, how: How::Passed(settled, from, ids) }),
             Err(RefusedLoad { lease, worked }) => {
                 let body = cart.body_mut();
@@ -314,18 +314,18 @@ impl PileCore {
         };
         if let Some(twin) = twin.filter(|_| !matches!(admission, Admission::Full(_))) {
             // A duplicated settlement has to be found stale.
-            store.settle(twin);
+            custody.settle(twin);
         }
         admission
     }
 
-    /// False if the store is sure to refuse the cart's books.
+    /// False if custody is sure to refuse the cart's books.
     fn may_pass(&self, cart: &Cart) -> bool {
         let body = cart.body();
         match &body.lease {
             // Only custody can count worked or marked books.
             Some(lease) if body.worked.is_none() && lease.is_unmarked() => {
-                (self.context.store).has_room(self.key, lease.len(), lease.bytes())
+                (self.context.custody).has_room(self.key, lease.len(), lease.bytes())
             }
             _ => true,
         }

@@ -112,26 +112,26 @@ impl Custody {
             unbound.rest = LeaseVerdict::Ack;
         }
         let pile = unbound.batch.pile;
-        let store = self.pile_store(pile);
+        let own = self.pile(pile);
         {
-            let mut inbox = lock(&store.inbox);
+            let mut inbox = lock(&own.inbox);
             inbox.push(unbound);
-            store.waiting.store(inbox.len(), Ordering::Release);
+            own.waiting.store(inbox.len(), Ordering::Release);
         }
         (self.bell)(pile);
     }
 
     /// Settles queued returns; returns how many leases there were.
     pub fn collect(&self, pile: PileKey) -> usize {
-        let store = self.pile_store(pile);
-        if store.waiting.load(Ordering::Acquire) == 0 {
+        let own = self.pile(pile);
+        if own.waiting.load(Ordering::Acquire) == 0 {
             return 0;
         }
         let now = self.clock.now();
         let (mut buried, mut charged) = (Vec::new(), Vec::new());
         // Both locks together, so that no count misses a book in between.
-        let mut shelf = lock(&store.shelf);
-        let mut inbox = lock(&store.inbox);
+        let mut shelf = lock(&own.shelf);
+        let mut inbox = lock(&own.inbox);
         let home = inbox.len();
         // Dropping may delete files or run user code, so it is done outside the locks.
         let mut gone = Vec::new();
@@ -141,7 +141,7 @@ impl Custody {
             charged.append(&mut done.charged);
             gone.push(done);
         }
-        store.waiting.store(0, Ordering::Release);
+        own.waiting.store(0, Ordering::Release);
         drop((inbox, shelf));
         drop(gone);
         self.charge(charged);

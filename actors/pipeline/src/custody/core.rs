@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use tokio::sync::Notify;
 
 use super::{
-    Bell, Bound, Charges, HolderId, Numbered, PileCounts, PileKey, Promises, Settled, StoreFull,
+    Bell, Bound, Charges, HolderId, Numbered, PileCounts, PileFull, PileKey, Promises, Settled,
     Want,
 };
 use crate::book::{Book, BookId};
@@ -27,7 +27,7 @@ pub const DEAD_KEPT: usize = 10_000;
 
 /// Aligned, so that piles of different arbiters share no cache line.
 #[repr(align(128))]
-struct PileStore {
+struct PileCustody {
     shelf: Mutex<Shelf>,
     inbox: Mutex<Vec<Unbound>>,
     waiting: AtomicUsize,
@@ -38,11 +38,11 @@ struct PileStore {
 ///
 /// # Guarantees
 /// A `put` that returned `Ok` has stored the books as durably as [`Custody::promises`] says;
-/// `StoreFull` has stored nothing. Settling is idempotent: the first settlement or revocation of a
+/// `PileFull` has stored nothing. Settling is idempotent: the first settlement or revocation of a
 /// lease wins, all others return `Settled::Stale`. A dropped lease is returned through
 /// [`Custody::give_back`]. Locks are taken in the order of keys and held only for pure code.
 pub struct Custody {
-    piles: Vec<PileStore>,
+    piles: Vec<PileCustody>,
     ledger: Ledger,
     outcomes: BookOutcomes,
     dead: Mutex<(VecDeque<DeadLetter>, u64)>,
@@ -68,7 +68,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Custody {
-    /// A store with one pile for each `(bound, max_attempts)`, keyed by index. `bell` is called
+    /// Custody with one pile for each `(bound, max_attempts)`, keyed by index. `bell` is called
     /// when a lease was returned to a pile.
     pub fn new(
         piles: impl IntoIterator<Item = (Bound, u32)>,
@@ -79,7 +79,7 @@ impl Custody {
             piles: piles
                 .into_iter()
                 .enumerate()
-                .map(|(key, (bound, max_attempts))| PileStore {
+                .map(|(key, (bound, max_attempts))| PileCustody {
                     shelf: Mutex::new(Shelf::new(PileKey(key as u32), bound, max_attempts)),
                     // Returns are at most one per cart: with up to 64 carts a drop never
                     // allocates.
@@ -99,12 +99,12 @@ impl Custody {
         })
     }
 
-    fn pile_store(&self, pile: PileKey) -> &PileStore {
+    fn pile(&self, pile: PileKey) -> &PileCustody {
         &self.piles[pile.index()]
     }
 
     fn shelf(&self, pile: PileKey) -> MutexGuard<'_, Shelf> {
-        lock(&self.pile_store(pile).shelf)
+        lock(&self.pile(pile).shelf)
     }
 
     /// Books a settlement in the ledger, under the shelf's lock, so that no snapshot counts a book
@@ -170,11 +170,11 @@ impl Custody {
         pile: PileKey,
         mut books: Vec<Book>,
         mut each: impl FnMut(BookId),
-    ) -> Result<(), StoreFull<Vec<Book>>> {
+    ) -> Result<(), PileFull<Vec<Book>>> {
         let bytes = books.iter().map(Book::size).sum();
         let mut shelf = self.shelf(pile);
         if !shelf.has_room(books.len(), bytes) {
-            return Err(StoreFull(books));
+            return Err(PileFull(books));
         }
         let first = self.ledger.number(books.len() as u64);
         self.ledger.offer(books.len() as u64);
@@ -226,7 +226,7 @@ impl Custody {
     }
 
     /// Stores new books, in order, and assigns their ids; they count as offered from now on.
-    pub fn put(&self, pile: PileKey, books: Vec<Book>) -> Result<(), StoreFull<Vec<Book>>> {
+    pub fn put(&self, pile: PileKey, books: Vec<Book>) -> Result<(), PileFull<Vec<Book>>> {
         self.put_all(pile, books, |_| {})
     }
 
@@ -235,7 +235,7 @@ impl Custody {
         &self,
         pile: PileKey,
         books: Vec<Book>,
-    ) -> Result<Vec<Awaited>, StoreFull<Vec<Book>>> {
+    ) -> Result<Vec<Awaited>, PileFull<Vec<Book>>> {
         let mut awaited = Vec::with_capacity(books.len());
         let put = self.put_all(pile, books, |book| awaited.push(self.outcomes.watch(book)));
         put.map(|()| awaited)
@@ -255,10 +255,10 @@ impl Custody {
     }
 
     /// Stores new books that have ids from [`Custody::number`]; they count as offered from now on.
-    pub fn put_numbered(&self, pile: PileKey, books: Numbered) -> Result<(), StoreFull<Numbered>> {
+    pub fn put_numbered(&self, pile: PileKey, books: Numbered) -> Result<(), PileFull<Numbered>> {
         let mut shelf = self.shelf(pile);
         if !shelf.has_room(books.len(), books.bytes()) {
-            return Err(StoreFull(books));
+            return Err(PileFull(books));
         }
         self.ledger.offer(books.len() as u64);
         let (books, bytes, ids) = books.into_parts();
@@ -294,7 +294,7 @@ impl Custody {
         let buffer = || self.buffers.take(want.books);
         let batch = shelf.lease(want, now, holder, buffer);
         drop(shelf);
-        let home = &self.pile_store(pile).home;
+        let home = &self.pile(pile).home;
         batch.map(|batch| Lease::new(batch, home.clone()))
     }
 
@@ -321,12 +321,12 @@ impl Custody {
 
     /// How many books the pile holds, by state.
     pub fn counts(&self, pile: PileKey) -> PileCounts {
-        let store = self.pile_store(pile);
-        let shelf = lock(&store.shelf);
+        let own = self.pile(pile);
+        let shelf = lock(&own.shelf);
         PileCounts {
             ready: shelf.ready(),
             leased: shelf.leased(),
-            inbox: store.waiting.load(Ordering::Acquire),
+            inbox: own.waiting.load(Ordering::Acquire),
             reserved: shelf.reserved(),
             next_due: shelf.next_due(),
         }
