@@ -5,7 +5,7 @@
 
 use actix::{Actor, Context, Handler, Message};
 use gopherworks::supervision::clock::{Clock, Seed};
-use gopherworks::supervision::{Policy, Ports, Supervisor, Template};
+use gopherworks::supervision::{Ports, RestartPolicy, Supervisor, Template};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 struct Gopher(u64);
@@ -41,7 +41,8 @@ async fn main() {
         Some(text) => text.parse().expect("a number of gophers"),
     };
     let before = resident();
-    let supervisor = Supervisor::start(Policy::default(), Clock::real(), Seed(0), Vec::new());
+    let supervisor =
+        Supervisor::start(RestartPolicy::default(), Clock::real(), Seed(0), Vec::new());
     let gophers = Ports::new(usize::try_from(count).expect("as many as fit"));
     let template = Template::new("gopher", &gophers, |number| Ok(Gopher(number as u64)));
     // All actors run before the first question, and each would be restarted if it failed.

@@ -5,7 +5,7 @@
 
 use actix::prelude::*;
 use gopherworks::supervision::clock::{Clock, Seed};
-use gopherworks::supervision::{Child, Policy, Port, SupervisionEvent, Supervisor};
+use gopherworks::supervision::{Child, Port, RestartPolicy, SupervisionEvent, Supervisor};
 
 struct Parrot;
 
@@ -33,7 +33,8 @@ async fn main() {
     // Supervision needs a port that outlives the actor, a factory, and a restart policy.
     let port = Port::<Parrot>::new();
     let child = Child::new("parrot", &port, |_| Ok(Parrot));
-    let supervisor = Supervisor::start(Policy::default(), Clock::real(), Seed(0), vec![child]);
+    let supervisor =
+        Supervisor::start(RestartPolicy::default(), Clock::real(), Seed(0), vec![child]);
     let mut events = supervisor.events();
     supervisor.wait_started().await.expect("it starts");
 

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use actix_web::{App, HttpServer, web};
-use gopherworks::balancer::policy::Full;
+use gopherworks::balancer::policy::WhenFull;
 use gopherworks::balancer::resilience::Shed;
 use gopherworks::balancer::worker::Work;
 use gopherworks::balancer::{Balancer, BalancerHandle};
@@ -38,7 +38,7 @@ async fn shout(
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = (std::env::args().nth(1)).map_or(Ok(8080), |port| port.parse())?;
     let shouters = Balancer::of(|_| Shouter).name("shouters").workers(10).idempotent(3);
-    let shouters = shouters.full(Full::Reject).deadline(Duration::from_secs(2));
+    let shouters = shouters.full(WhenFull::Reject).deadline(Duration::from_secs(2));
     let (target, interval) = (Duration::from_millis(20), Duration::from_millis(200));
     let shouters = shouters.shed(Shed { target, interval }).start().await?;
     let endpoints = Endpoints::new().balancer(&shouters);

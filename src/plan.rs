@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gopherworks_balancer::policy::{Full, Policy, Spread};
+use gopherworks_balancer::policy::{LoadPolicy, Spread, WhenFull};
 use gopherworks_balancer::resilience::{Priority, Resilience};
 use gopherworks_pipeline::load;
 use gopherworks_pipeline::load::Load;
@@ -222,13 +222,13 @@ pub struct BalancerPlan {
     /// Name in reports, with a copy label if it has copies.
     pub name: String,
     /// How the worker for a request is selected.
-    pub policy: Policy,
+    pub policy: LoadPolicy,
     /// Number of workers that receive each request: one, several, or a hedge after a delay.
     pub spread: Spread,
     /// Most queued requests, at the balancer and its workers together; `None` for no limit.
     pub queue: Option<u32>,
     /// What happens to a request when the queue is full.
-    pub full: Full,
+    pub full: WhenFull,
     /// True if a request may be executed again after the death of its worker.
     pub idempotent: bool,
     /// Most attempts of a request if it is idempotent (>= 1).

@@ -3,7 +3,7 @@
 //! ```
 //! use std::time::Duration;
 //! use actix::prelude::*;
-//! use gopherworks::supervision::{Child, Policy, Port, Strike};
+//! use gopherworks::supervision::{Child, Port, RestartPolicy, Strike};
 //! use gopherworks::testing::seeds;
 //!
 //! struct Counter;
@@ -14,7 +14,7 @@
 //!     seeds(0..50).schedules(3).run(async |world| {
 //!         let port = Port::<Counter>::new();
 //!         let child = Child::new("counter", &port, |_| Ok(Counter));
-//!         let policy = Policy { intensity: u32::MAX, ..Policy::default() };
+//!         let policy = RestartPolicy { intensity: u32::MAX, ..RestartPolicy::default() };
 //!         let supervisor = world.supervise(policy, vec![child]).await;
 //!         world.strike_by_chance(&supervisor, Duration::from_secs(20), 5, &[
 //!             Strike::Panic("ouch".into()), Strike::Kill, Strike::Stop,
@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use gopherworks_supervision::clock::{Clock, Seed};
 use gopherworks_supervision::{
-    Arbiters, Child, Fuzz, Policy, Setup, Strike, Supervisor, SupervisorHandle,
+    Arbiters, Child, Fuzz, RestartPolicy, Setup, Strike, Supervisor, SupervisorHandle,
 };
 use rand::RngExt;
 
@@ -146,7 +146,7 @@ impl World {
 
     /// Supervises children under this run's schedule, and waits until they have started or were
     /// given up.
-    pub async fn supervise(&self, policy: Policy, children: Vec<Child>) -> SupervisorHandle {
+    pub async fn supervise(&self, policy: RestartPolicy, children: Vec<Child>) -> SupervisorHandle {
         let fuzz = self.schedule.map(|number| Fuzz::new(self.seed, number));
         let setup = Setup { fuzz, ..Setup::new(policy, self.clock.clone(), self.seed) };
         let handle = Supervisor::start_with(setup, children);

@@ -8,7 +8,8 @@ use std::time::Duration;
 use actix::prelude::*;
 use gopherworks::supervision::clock::{Clock, Seed};
 use gopherworks::supervision::{
-    Arbiters, Backoff, Child, Place, Policy, Port, Strike, Supervisor, SupervisorHandle,
+    Arbiters, Backoff, Child, ChildThread, Port, RestartPolicy, Strike, Supervisor,
+    SupervisorHandle,
 };
 
 const PANICS: u64 = 100_000;
@@ -88,13 +89,13 @@ fn a_hundred_thousand_panics_leak_nothing() {
         let children = ports.iter().enumerate().map(|(number, port)| {
             let alive = alive.clone();
             let place = match number {
-                0 => Place::Here,
-                _ => Place::Slot(arbiters.slot(number).expect("there is one").clone()),
+                0 => ChildThread::Here,
+                _ => ChildThread::Slot(arbiters.slot(number).expect("there is one").clone()),
             };
             Child::new(format!("rocket {number}"), port, move |_| Ok(Rocket::new(&alive)))
                 .place(place)
         });
-        let policy = Policy {
+        let policy = RestartPolicy {
             intensity: u32::MAX,
             in_a_row: u32::MAX,
             backoff: Backoff {
@@ -103,7 +104,7 @@ fn a_hundred_thousand_panics_leak_nothing() {
                 jitter: 0.0,
                 reset: Duration::from_secs(1),
             },
-            ..Policy::default()
+            ..RestartPolicy::default()
         };
         let children = children.collect();
         let handle = Supervisor::start(policy, clock.clone(), Seed(1), children);

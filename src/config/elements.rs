@@ -17,7 +17,9 @@ mod resilience;
 mod steps;
 mod topology;
 
-pub use balancer::{BalancerConfig, Full, HedgeConfig, Policy, ReplicateConfig, WorkersConfig};
+pub use balancer::{
+    BalancerConfig, HedgeConfig, LoadPolicy, ReplicateConfig, WhenFull, WorkersConfig,
+};
 pub use crew::{CartsConfig, CrewConfig, RelayConfig};
 pub use execution::{
     Backoff, ExecutionConfig, ModelConfig, Placement, Strategy, SupervisionConfig,

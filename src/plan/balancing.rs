@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Validator;
 use super::limits;
 use crate::config::elements::{
-    BalancerConfig, Full, HedgeConfig, KindConfig, LoadConfig, Order, Policy, ReplicateConfig,
-    RequesterConfig, TopologyConfig, WorkersConfig,
+    BalancerConfig, HedgeConfig, KindConfig, LoadConfig, LoadPolicy, Order, ReplicateConfig,
+    RequesterConfig, TopologyConfig, WhenFull, WorkersConfig,
 };
 use crate::config::label::base;
 use crate::config::limits::MOST_PLACES;
@@ -26,7 +26,7 @@ pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
         policy(validator, name, balancer);
         spread(validator, name, balancer);
         let path = |key| ["balancers", name, key];
-        if balancer.queue.is_none() && balancer.full == Full::Reject {
+        if balancer.queue.is_none() && balancer.full == WhenFull::Reject {
             let message = "nothing is refused: the queue is unbounded";
             let warning = validator.warning(&path("full"), message);
             validator.report(warning);
@@ -56,7 +56,7 @@ fn workers(validator: &mut Validator<'_>, name: &str, workers: &WorkersConfig) {
 /// Checks that workers are left for requests that are not short.
 fn policy(validator: &mut Validator<'_>, name: &str, balancer: &BalancerConfig) {
     let count = balancer.workers.count;
-    if let Policy::Reserve { workers, .. } = balancer.policy
+    if let LoadPolicy::Reserve { workers, .. } = balancer.policy
         && workers >= count
         && workers > 0
         && count > 0

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gopherworks_balancer::__private::{Again, BalancerCore, Cost, Parts, Settings, children};
-use gopherworks_balancer::policy::{Policy, Spread};
+use gopherworks_balancer::policy::{LoadPolicy, Spread};
 use gopherworks_balancer::trace::RequestTracer;
 use gopherworks_pipeline::__private::{
     Asking, BalancerTracer, PipelineContext, Requester, RequesterCore, RequesterParts, Served,
@@ -15,7 +15,7 @@ use gopherworks_pipeline::load::{Load, Rate};
 use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::pool::Pool;
-use gopherworks_supervision::{Child, Guarded, Place};
+use gopherworks_supervision::{Child, ChildThread, Guarded};
 
 use super::{StartError, account};
 use crate::catalog::Site;
@@ -202,7 +202,7 @@ fn core(
         again: again
             .then(|| -> Again<Served> { Arc::new(|job, copy| Job { copy, ..job.clone() }) }),
         // Only some policies use the cost of a request.
-        cost: matches!(plan.policy, Policy::ShortFirst { .. } | Policy::Reserve { .. })
+        cost: matches!(plan.policy, LoadPolicy::ShortFirst { .. } | LoadPolicy::Reserve { .. })
             .then(|| -> Cost<Served> { Arc::new(move |job: &Job| costs.cost(&at, job)) }),
         // A server that answers with its own failure counts as a failure of the worker.
         failed: Some(Arc::new(|answer| match answer {
@@ -234,7 +234,11 @@ pub(super) struct Balancers {
 
 impl Balancers {
     /// The balancers' actors, to be started before any actor that sends requests.
-    pub(super) fn children(&self, place: impl Fn(usize) -> Place, within: Duration) -> Vec<Child> {
+    pub(super) fn children(
+        &self,
+        place: impl Fn(usize) -> ChildThread,
+        within: Duration,
+    ) -> Vec<Child> {
         let children = (self.balancers.iter()).flat_map(|core| children(core, &place, within));
         children.collect()
     }
@@ -242,7 +246,7 @@ impl Balancers {
     /// The requesters' actors, to be started last.
     pub(super) fn requester_children(
         &self,
-        place: impl Fn(usize) -> Place,
+        place: impl Fn(usize) -> ChildThread,
         within: Duration,
     ) -> Vec<Child> {
         let children = self.requesters.iter().enumerate().map(|(at, asking)| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use gopherworks_pipeline::trace::Act;
 use gopherworks_supervision::clock::{Seed, Time};
 use gopherworks_supervision::fault::{
-    Control, FOR_EVER, Fired, Kind, Point, Rule, Site, What, When,
+    FOR_EVER, FaultInjector, Fired, Kind, Point, Rule, Site, What, When,
 };
 use gopherworks_supervision::{Strike, SupervisorHandle};
 use rand::RngExt;
@@ -128,7 +128,7 @@ pub(super) struct Reach {
     pub(super) supervisor: SupervisorHandle,
 }
 
-impl Control for Reach {
+impl FaultInjector for Reach {
     fn strike(&self, node: &str, strike: Strike) {
         self.supervisor.strike(node, strike);
     }

@@ -2,7 +2,7 @@
 //! arbiters as cores.
 
 use gopherworks_supervision::clock::Clock;
-use gopherworks_supervision::{Arbiters, Place};
+use gopherworks_supervision::{Arbiters, ChildThread};
 
 use crate::config::elements::Placement;
 use crate::plan::{Plan, Target};
@@ -59,8 +59,8 @@ impl Places {
         self.arbiters = Some(Arbiters::start(self.wanted, hang_after, clock));
     }
 
-    pub(super) fn at(&self, number: usize) -> Place {
+    pub(super) fn at(&self, number: usize) -> ChildThread {
         let slot = (self.arbiters.as_ref()).and_then(|arbiters| arbiters.slot(number));
-        slot.map_or(Place::Here, |slot| Place::Slot(slot.clone()))
+        slot.map_or(ChildThread::Here, |slot| ChildThread::Slot(slot.clone()))
     }
 }

@@ -9,7 +9,7 @@ use futures_util::Stream;
 use gopherworks_pipeline::__private::PileCore;
 use gopherworks_pipeline::book::Book;
 use gopherworks_pipeline::{Awaited, Event, OfferError, SinkClosed};
-use gopherworks_supervision::{Outcome as Ended, SupervisionEvent, SupervisorHandle};
+use gopherworks_supervision::{SupervisionEvent, SupervisorHandle, SupervisorOutcome};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::dead::{self, DeadBook};
@@ -333,8 +333,8 @@ impl RunningTopology {
             biased;
             done = drained => done,
             ended = ended => match ended {
-                Ended::Escalated { reason } => Done::Escalated(reason),
-                Ended::Stopped => Done::Stopped,
+                SupervisorOutcome::Escalated { reason } => Done::Escalated(reason),
+                SupervisorOutcome::Stopped => Done::Stopped,
             },
         }
     }

@@ -10,9 +10,11 @@ use gopherworks_pipeline::__private::{
 };
 use gopherworks_pipeline::steps::{Step, StepTime, StepTimes};
 use gopherworks_supervision::clock::{Clock, Seed};
-use gopherworks_supervision::fault::Faults;
+use gopherworks_supervision::fault::FaultEngine;
 use gopherworks_supervision::pool::Pool;
-use gopherworks_supervision::{Child, Fuzz, Outcome, Place, Policy, Port, Setup, Supervisor};
+use gopherworks_supervision::{
+    Child, ChildThread, Fuzz, Port, RestartPolicy, Setup, Supervisor, SupervisorOutcome,
+};
 
 use super::account;
 use super::balancers::PreparedBalancers;
@@ -60,7 +62,7 @@ pub(super) async fn start(
     let (inner, children) = build.cores(made)?;
     let rules = faults::rules(plan, &options.faults);
     let faults = (!rules.is_empty())
-        .then(|| Faults::new(inner.context.clock.clone(), inner.context.seed, rules));
+        .then(|| FaultEngine::new(inner.context.clock.clone(), inner.context.seed, rules));
     if let Some(faults) = &faults {
         inner.context.disturb(faults.clone());
     }
@@ -76,7 +78,7 @@ pub(super) async fn start(
         fuzz,
         // Called directly, so that a hung life is revoked before the next one starts and no backlog
         // of events delays it.
-        heard: Some(Arc::new(move |event| {
+        listener: Some(Arc::new(move |event| {
             if let Some(inner) = hearing.upgrade() {
                 react(&inner, event);
             }
@@ -85,7 +87,7 @@ pub(super) async fn start(
     };
     let supervisor = Supervisor::start_with(setup, children);
     if let Some(faults) = &faults {
-        faults.controls(Box::new(Reach {
+        faults.set_injector(Box::new(Reach {
             inner: Arc::downgrade(&inner),
             supervisor: supervisor.clone(),
         }));
@@ -104,16 +106,16 @@ pub(super) async fn start(
         Err(outcome) => {
             running.abandon().await;
             Err(StartError::Escalated(match outcome {
-                Outcome::Escalated { reason } => reason,
-                Outcome::Stopped => "it was stopped".to_owned(),
+                SupervisorOutcome::Escalated { reason } => reason,
+                SupervisorOutcome::Stopped => "it was stopped".to_owned(),
             }))
         }
     }
 }
 
-fn policy(plan: &Plan) -> Policy {
+fn policy(plan: &Plan) -> RestartPolicy {
     let said = plan.supervision;
-    Policy {
+    RestartPolicy {
         strategy: said.strategy,
         intensity: said.intensity,
         period: said.period,
@@ -362,7 +364,7 @@ impl Build<'_> {
         let mut children = Vec::new();
         let within = self.plan.supervision.shutdown;
         let mut add =
-            |child: Child, place: Place| children.push(child.place(place).shutdown(within));
+            |child: Child, place: ChildThread| children.push(child.place(place).shutdown(within));
         for (fire, place) in incinerators.iter().zip(&self.places.incinerators) {
             let core = fire.clone();
             let child = Child::new(fire.name.clone(), &fire.port, move |birth| {

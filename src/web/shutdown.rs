@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
-use gopherworks_balancer::figures::Counts;
+use gopherworks_balancer::figures::RequestCounts;
 use gopherworks_supervision::clock::Clock;
 
 use super::Endpoints;
@@ -18,7 +18,7 @@ pub enum Account {
         /// Name of the balancer.
         name: String,
         /// Requests by outcome.
-        counts: Counts,
+        counts: RequestCounts,
     },
     /// A topology and its report.
     Topology(Box<Report>),

@@ -10,7 +10,7 @@ use actix_web::body::to_bytes;
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::{App, HttpServer, ResponseError, test, web};
-use gopherworks::balancer::policy::Full;
+use gopherworks::balancer::policy::WhenFull;
 use gopherworks::balancer::worker::Work;
 use gopherworks::balancer::{Balancer, BalancerHandle, CallError};
 use gopherworks::supervision::clock::Clock;
@@ -39,7 +39,7 @@ async fn gated(name: &str) -> (BalancerHandle<Gated>, Arc<Semaphore>) {
     let gate = Arc::new(Semaphore::new(0));
     let own = gate.clone();
     let balancer = Balancer::of(move |_| Gated(own.clone())).name(name).workers(2);
-    let balancer = balancer.queue(1).full(Full::Reject).start().await.expect("it starts");
+    let balancer = balancer.queue(1).full(WhenFull::Reject).start().await.expect("it starts");
     (balancer, gate)
 }
 

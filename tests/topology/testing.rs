@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use gopherworks::config::builder::{kind, wait};
 use gopherworks::config::elements::{FaultConfig, FaultKind, FaultWhatConfig, WhenConfig};
-use gopherworks::supervision::{Child, Place, Policy, Port, Strike};
+use gopherworks::supervision::{Child, ChildThread, Port, RestartPolicy, Strike};
 use gopherworks::testing::seeds;
 use gopherworks::{Catalog, Topology, TopologyConfig};
 
@@ -32,8 +32,8 @@ impl Handler<Say> for Parrot {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn unlimited() -> Policy {
-    Policy { intensity: u32::MAX, in_a_row: u32::MAX, ..Policy::default() }
+fn unlimited() -> RestartPolicy {
+    RestartPolicy { intensity: u32::MAX, in_a_row: u32::MAX, ..RestartPolicy::default() }
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn an_actor_of_ones_own_comes_back_from_everything() {
         let told = heard.clone();
         let child = Child::new("parrot", &port, move |_| Ok(Parrot(told.clone())));
         let slot = arbiters.slot(0).expect("there is one").clone();
-        let child = child.place(Place::Slot(slot));
+        let child = child.place(ChildThread::Slot(slot));
         let supervisor = world.supervise(unlimited(), vec![child]).await;
         let strikes = [
             Strike::Panic("ouch".into()),

@@ -8,7 +8,7 @@ use actix_rt::{ArbiterHandle, System};
 
 use crate::core::{Balancer, BalancerCore, Parts, Settings, Worker};
 use crate::handle::BalancerHandle;
-use crate::policy::{Full, Hedge, Policy, Spread};
+use crate::policy::{Hedge, LoadPolicy, Spread, WhenFull};
 use crate::resilience::{Eject, RetryBudget, Shed};
 use crate::trace::RequestTracer;
 use crate::worker::Work;
@@ -16,13 +16,13 @@ use gopherworks_supervision::clock::{Clock, Seed};
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::pool::Pool;
 use gopherworks_supervision::{
-    Arbiters, Backoff, Child, Exit, Place, Setup, SupervisionEvent, Supervisor,
+    Arbiters, Backoff, Child, ChildThread, Exit, Setup, SupervisionEvent, Supervisor,
 };
 
 /// Configures and starts a balancer. See [`Balancer::of`].
 pub struct Builder<W: Work> {
     parts: Parts<W>,
-    supervision: gopherworks_supervision::Policy,
+    supervision: gopherworks_supervision::RestartPolicy,
     arbiters: usize,
     on: Vec<ArbiterHandle>,
     hang_after: Duration,
@@ -65,7 +65,7 @@ impl<W: Work> Balancer<W> {
                 tracer: None,
                 idle: None,
             },
-            supervision: gopherworks_supervision::Policy {
+            supervision: gopherworks_supervision::RestartPolicy {
                 // Unlimited restarts: a series of bad requests must not end a service. The backoff
                 // slows it down.
                 intensity: u32::MAX,
@@ -76,7 +76,7 @@ impl<W: Work> Balancer<W> {
                     reset: Duration::from_secs(1),
                     ..Backoff::default()
                 },
-                ..gopherworks_supervision::Policy::default()
+                ..gopherworks_supervision::RestartPolicy::default()
             },
             arbiters: 0,
             on: Vec::new(),
@@ -111,9 +111,9 @@ impl<W: Work> Builder<W> {
         self
     }
 
-    /// Which worker gets a request; [`Policy::CENTRAL`] by default.
+    /// Which worker gets a request; [`LoadPolicy::CENTRAL`] by default.
     #[must_use]
-    pub fn policy(mut self, policy: Policy) -> Self {
+    pub fn policy(mut self, policy: LoadPolicy) -> Self {
         self.parts.settings.policy = policy;
         self
     }
@@ -126,15 +126,15 @@ impl<W: Work> Builder<W> {
         self
     }
 
-    /// What happens to a request when the queue is full; [`Full::Wait`] by default.
+    /// What happens to a request when the queue is full; [`WhenFull::Wait`] by default.
     #[must_use]
-    pub fn full(mut self, full: Full) -> Self {
+    pub fn full(mut self, full: WhenFull) -> Self {
         self.parts.settings.full = full;
         self
     }
 
-    /// Cost hint of a request, for [`Policy::ShortFirst`] and [`Policy::Reserve`]. Called once per
-    /// request, on the caller's thread.
+    /// Cost hint of a request, for [`LoadPolicy::ShortFirst`] and [`LoadPolicy::Reserve`]. Called
+    /// once per request, on the caller's thread.
     #[must_use]
     pub fn cost(
         mut self,
@@ -240,7 +240,7 @@ impl<W: Work> Builder<W> {
     /// Supervision policy of the workers. By default they are restarted indefinitely, after 1 ms
     /// to 1 s.
     #[must_use]
-    pub fn supervision(mut self, policy: gopherworks_supervision::Policy) -> Self {
+    pub fn supervision(mut self, policy: gopherworks_supervision::RestartPolicy) -> Self {
         self.supervision = policy;
         self
     }
@@ -331,17 +331,19 @@ impl<W: Work> Builder<W> {
         let on = self.on;
         let workers = core.settings().workers;
         let place = |at: usize| match arbiters.slot(at) {
-            None if at != workers && !on.is_empty() => Place::Arbiter(on[at % on.len()].clone()),
+            None if at != workers && !on.is_empty() => {
+                ChildThread::Arbiter(on[at % on.len()].clone())
+            }
             // The balancer runs on the calling arbiter: work that blocks its own arbiter must not
             // delay deadlines.
-            Some(slot) if at != workers => Place::Slot(slot.clone()),
-            _ => Place::Here,
+            Some(slot) if at != workers => ChildThread::Slot(slot.clone()),
+            _ => ChildThread::Here,
         };
         let children = children(&core, place, self.shutdown);
         let giving_up = Arc::downgrade(&core);
         let setup = Setup {
             // A hung or dead thread cannot return its requests itself.
-            heard: Some(Arc::new(move |event| {
+            listener: Some(Arc::new(move |event| {
                 if let SupervisionEvent::Exited { name, epoch, exit, .. } = event
                     && let Exit::Hung | Exit::Blocked(_) | Exit::ArbiterDead = exit
                     && let Some(core) = giving_up.upgrade()
@@ -370,7 +372,7 @@ impl<W: Work> Builder<W> {
 /// work.
 pub fn children<W: Work>(
     core: &Arc<BalancerCore<W>>,
-    place: impl Fn(usize) -> Place,
+    place: impl Fn(usize) -> ChildThread,
     shutdown: Duration,
 ) -> Vec<Child> {
     let mut children = Vec::new();

@@ -28,7 +28,7 @@ use self::nested::Mark;
 use self::permits::{Permit, QueuePermits};
 use self::reply_slot::ReplySlot;
 use self::ticket::Ticket;
-use crate::policy::{Policy, Spread};
+use crate::policy::{LoadPolicy, Spread};
 use crate::resilience::Resilience;
 use crate::table::times::{histogram, record};
 use crate::table::{Refusal, RequestTable, Rules, Wakes};
@@ -52,15 +52,15 @@ pub use self::serving::Worker;
 #[cfg(test)]
 pub(crate) use self::inline_slots::begin_turn;
 
-pub(crate) enum Body<Q> {
+pub(crate) enum RequestBody<Q> {
     Once(Option<Guarded<Q>>),
     // Has its own lock because a request need not be `Sync` and its `Clone` is user code.
     Shared(Arc<Mutex<Guarded<Q>>>),
 }
 
 /// What the request table stores of a request.
-pub(crate) struct Item<W: Work> {
-    body: Body<W::Request>,
+pub(crate) struct RequestPayload<W: Work> {
+    body: RequestBody<W::Request>,
     reply_slot: Arc<ReplySlot<W::Reply>>,
     asked: Time,
     /// Mask of the balancers whose workers are waiting for this request (see `nested`).
@@ -69,8 +69,8 @@ pub(crate) struct Item<W: Work> {
     _permit: Option<Permit>,
 }
 
-pub(crate) struct State<W: Work> {
-    table: RequestTable<Item<W>>,
+pub(crate) struct BalancerState<W: Work> {
+    table: RequestTable<RequestPayload<W>>,
     closed: bool,
     /// By worker: it has been up at least once.
     seen: Vec<bool>,
@@ -86,11 +86,11 @@ pub(crate) struct State<W: Work> {
 /// Effects to carry out after the lock is released.
 pub(crate) struct Effects<W: Work> {
     wakes: Wakes,
-    refused: Vec<(u64, Item<W>, Refusal)>,
+    refused: Vec<(u64, RequestPayload<W>, Refusal)>,
     idle: bool,
 }
 
-impl<W: Work> State<W> {
+impl<W: Work> BalancerState<W> {
     fn effects(&mut self) -> Effects<W> {
         Effects {
             wakes: self.table.wakes(),
@@ -137,7 +137,7 @@ pub struct BalancerCore<W: Work> {
     inline_slots: Vec<InlineSlots<W>>,
     /// No further requests are accepted.
     sealed: AtomicBool,
-    state: Mutex<State<W>>,
+    state: Mutex<BalancerState<W>>,
     permits: Option<Arc<QueuePermits>>,
     /// A `Look` is already in the mailbox.
     rung: AtomicBool,
@@ -193,7 +193,7 @@ impl<W: Work> BalancerCore<W> {
             && settings.resilience == Resilience::default()
             && matches!(
                 settings.policy,
-                Policy::LeastLoaded | Policy::Central { skip_slow: false, .. }
+                LoadPolicy::LeastLoaded | LoadPolicy::Central { skip_slow: false, .. }
             );
         Arc::new(Self {
             lends,
@@ -210,7 +210,7 @@ impl<W: Work> BalancerCore<W> {
                     wake_pending: AtomicBool::new(false),
                 })
                 .collect(),
-            state: Mutex::new(State {
+            state: Mutex::new(BalancerState {
                 table: RequestTable::new(rules, chance, now),
                 closed: false,
                 seen: vec![false; settings.workers],
@@ -275,22 +275,22 @@ impl<W: Work> BalancerCore<W> {
         self.workers[worker].bell.load_full()
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State<W>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, BalancerState<W>> {
         // No user code runs under this lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn record(&self, node: &str, at: Time, act: RequestAct) {
         if let Some(tracer) = &self.tracer {
-            let told = guarded(|| tracer.record(&RequestRecord { at, node, act }));
-            if let Err(text) = told {
+            let recorded = guarded(|| tracer.record(&RequestRecord { at, node, act }));
+            if let Err(text) = recorded {
                 log::error!("a tracer panicked: {text}");
             }
         }
     }
 
     /// True if something is due before the actor's timer fires, so that the actor has to be woken.
-    pub(crate) fn is_early(&self, state: &mut State<W>) -> bool {
+    pub(crate) fn is_early(&self, state: &mut BalancerState<W>) -> bool {
         let armed = self.armed.load(Ordering::Acquire);
         (state.table.next_turn()).is_some_and(|at| at.0 < armed)
     }
@@ -370,8 +370,8 @@ impl<W: Work> BalancerCore<W> {
             state.table.turn(now);
             let begun = state.table.take(worker, epoch, now, |item| {
                 let body = match &mut item.body {
-                    Body::Once(body) => Ok(body.take()),
-                    Body::Shared(body) => Err(body.clone()),
+                    RequestBody::Once(body) => Ok(body.take()),
+                    RequestBody::Shared(body) => Err(body.clone()),
                 };
                 (body, item.reply_slot.clone(), item.behalf)
             });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-pub use crate::table::{Counts, Loads, WorkerLoad};
+pub use crate::table::{Loads, RequestCounts, WorkerLoad};
 
 /// Percentiles of durations, exact to 0.1 %.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -84,7 +84,7 @@ impl Buckets {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Figures {
     /// How many requests ended in which way.
-    pub counts: Counts,
+    pub counts: RequestCounts,
     /// Requests in flight, queued or running.
     pub open: usize,
     /// Requests in the balancer's backlog, not yet at a worker.

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 
 use crate::core::{BalancerCore, Call, CallError};
 use crate::figures::{Buckets, Figures};
-use crate::recipient::{Ask, Doorman};
+use crate::recipient::{Ask, RecipientActor};
 use crate::resilience::CallOptions;
 use crate::worker::Work;
 use gopherworks_supervision::{Arbiters, SupervisorHandle};
@@ -21,15 +21,15 @@ use gopherworks_supervision::{Arbiters, SupervisorHandle};
 /// Dropping the last handle stops the balancer immediately: pending calls get
 /// [`CallError::Closed`].
 pub struct BalancerHandle<W: Work> {
-    shared: Arc<Shared<W>>,
+    shared: Arc<BalancerShared<W>>,
 }
 
-struct Shared<W: Work> {
+struct BalancerShared<W: Work> {
     core: Arc<BalancerCore<W>>,
     supervisor: SupervisorHandle,
     _arbiters: Arbiters,
     shutdown: Duration,
-    doorman: Mutex<Option<Addr<Doorman<W>>>>,
+    recipient: Mutex<Option<Addr<RecipientActor<W>>>>,
 }
 
 /// Closes the balancer when its supervisor ends, even with its arbiter, so that no caller waits
@@ -44,7 +44,7 @@ impl<W: Work> Drop for Closing<W> {
     }
 }
 
-impl<W: Work> Drop for Shared<W> {
+impl<W: Work> Drop for BalancerShared<W> {
     fn drop(&mut self) {
         self.core.close();
         // Dropping the arbiters ends their threads.
@@ -78,12 +78,12 @@ impl<W: Work> BalancerHandle<W> {
             drop(closing);
         });
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(BalancerShared {
                 core,
                 supervisor,
                 _arbiters: arbiters,
                 shutdown,
-                doorman: Mutex::default(),
+                recipient: Mutex::default(),
             }),
         }
     }
@@ -216,10 +216,10 @@ impl<W: Work> BalancerHandle<W> {
     /// # Panics
     /// If called outside an actix system.
     pub fn recipient(&self) -> Recipient<Ask<W>> {
-        let mut doorman = (self.shared.doorman.lock()).unwrap_or_else(PoisonError::into_inner);
-        let live = doorman.take().filter(Addr::connected);
-        let addr = live.unwrap_or_else(|| Doorman::new(self.shared.core.clone()).start());
-        *doorman = Some(addr.clone());
+        let mut recipient = (self.shared.recipient.lock()).unwrap_or_else(PoisonError::into_inner);
+        let live = recipient.take().filter(Addr::connected);
+        let addr = live.unwrap_or_else(|| RecipientActor::new(self.shared.core.clone()).start());
+        *recipient = Some(addr.clone());
         addr.recipient()
     }
 

@@ -34,5 +34,5 @@ pub mod __private {
     pub use crate::builder::children;
     pub use crate::core::{Again, BalancerCore, Cost, MakeWorker, Parts, Settings};
     pub use crate::table::times::{histogram, record};
-    pub use crate::table::{RequestTable, Rules, Terms, Verdict};
+    pub use crate::table::{RequestTable, RequestVerdict, Rules, Terms};
 }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 /// Which worker gets a request, and when.
 ///
-/// The default, [`Policy::Central`] with one request per slot, keeps the backlog in the balancer,
-/// from which free workers pull. Of the policies that use no information on requests it has the
-/// shortest tail: a request sent to a worker early waits behind whatever that worker is busy with.
+/// The default, [`LoadPolicy::Central`] with one request per slot, keeps the backlog in the
+/// balancer, from which free workers pull. Of the policies that use no information on requests it
+/// has the shortest tail: a request sent to a worker early waits behind whatever that worker is
+/// busy with.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Policy {
+pub enum LoadPolicy {
     /// The backlog stays in the balancer, first come, first served; a worker has at most
     /// `per_worker` requests per slot, running ones included. Known as a central queue, and for
     /// `per_worker` > 1 as JBSQ(k) (Kogias et al., R2P2, 2019).
@@ -40,7 +41,7 @@ pub enum Policy {
         workers: u32,
         /// A request is short if its cost hint is at most this, or if it has none.
         short: Duration,
-        /// As for [`Policy::ShortFirst`]: a long request goes ahead of short ones that arrived
+        /// As for [`LoadPolicy::ShortFirst`]: a long request goes ahead of short ones that arrived
         /// more than cost / ageing after it.
         ageing: f64,
     },
@@ -64,31 +65,31 @@ pub enum Policy {
     },
 }
 
-impl Policy {
+impl LoadPolicy {
     /// Default of `ageing`.
     pub const AGEING: f64 = 0.05;
 
-    /// [`Policy::Central`] with one request per slot, skipping no worker.
-    pub const CENTRAL: Policy = Policy::Central { per_worker: 1, skip_slow: false };
+    /// [`LoadPolicy::Central`] with one request per slot, skipping no worker.
+    pub const CENTRAL: LoadPolicy = LoadPolicy::Central { per_worker: 1, skip_slow: false };
 
-    /// Default of [`Policy::LatencyAware`]'s `decay`.
+    /// Default of [`LoadPolicy::LatencyAware`]'s `decay`.
     pub const DECAY: Duration = Duration::from_secs(10);
 
-    /// Default of [`Policy::Affinity`]'s `bound`.
+    /// Default of [`LoadPolicy::Affinity`]'s `bound`.
     pub const BOUND: f64 = 1.25;
 
     /// The policy's name in configuration files.
     pub fn name(&self) -> &'static str {
         match self {
-            Policy::Central { .. } => "central",
-            Policy::LeastLoaded => "least-loaded",
-            Policy::TwoChoices => "two-choices",
-            Policy::RoundRobin => "round-robin",
-            Policy::Random => "random",
-            Policy::ShortFirst { .. } => "short-first",
-            Policy::Reserve { .. } => "reserve",
-            Policy::LatencyAware { .. } => "latency-aware",
-            Policy::Affinity { .. } => "affinity",
+            LoadPolicy::Central { .. } => "central",
+            LoadPolicy::LeastLoaded => "least-loaded",
+            LoadPolicy::TwoChoices => "two-choices",
+            LoadPolicy::RoundRobin => "round-robin",
+            LoadPolicy::Random => "random",
+            LoadPolicy::ShortFirst { .. } => "short-first",
+            LoadPolicy::Reserve { .. } => "reserve",
+            LoadPolicy::LatencyAware { .. } => "latency-aware",
+            LoadPolicy::Affinity { .. } => "affinity",
         }
     }
 
@@ -106,7 +107,7 @@ impl Policy {
     ];
 }
 
-impl Default for Policy {
+impl Default for LoadPolicy {
     fn default() -> Self {
         Self::CENTRAL
     }
@@ -146,7 +147,7 @@ pub enum After {
 
 /// What happens to a request when the queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Full {
+pub enum WhenFull {
     /// It waits for a queue permit, which exerts back-pressure on its caller.
     #[default]
     Wait,

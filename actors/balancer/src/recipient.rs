@@ -25,54 +25,54 @@ impl<W: Work> Message for Ask<W> {
 }
 
 /// Actor that passes messages on to a balancer. It has no state, so it needs no supervision.
-pub struct Doorman<W: Work>(Arc<BalancerCore<W>>);
+pub struct RecipientActor<W: Work>(Arc<BalancerCore<W>>);
 
-impl<W: Work> fmt::Debug for Doorman<W> {
+impl<W: Work> fmt::Debug for RecipientActor<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Doorman").field(&self.0.name).finish()
+        f.debug_tuple("RecipientActor").field(&self.0.name).finish()
     }
 }
 
-impl<W: Work> Doorman<W> {
+impl<W: Work> RecipientActor<W> {
     pub(super) fn new(core: Arc<BalancerCore<W>>) -> Self {
         Self(core)
     }
 }
 
-impl<W: Work> Unpin for Doorman<W> {}
+impl<W: Work> Unpin for RecipientActor<W> {}
 
-impl<W: Work> Actor for Doorman<W> {
+impl<W: Work> Actor for RecipientActor<W> {
     type Context = Context<Self>;
 }
 
-impl<W: Work> Handler<Ask<W>> for Doorman<W> {
-    type Result = Asked<W>;
+impl<W: Work> Handler<Ask<W>> for RecipientActor<W> {
+    type Result = PendingReply<W>;
 
     fn handle(&mut self, Ask(request): Ask<W>, _: &mut Self::Context) -> Self::Result {
-        Asked { core: self.0.clone(), request, _work: PhantomData }
+        PendingReply { core: self.0.clone(), request, _work: PhantomData }
     }
 }
 
 /// The pending reply to an [`Ask`].
-pub struct Asked<W: Work> {
+pub struct PendingReply<W: Work> {
     core: Arc<BalancerCore<W>>,
     request: W::Request,
     _work: PhantomData<fn() -> W>,
 }
 
-impl<W: Work> fmt::Debug for Asked<W> {
+impl<W: Work> fmt::Debug for PendingReply<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Asked(..)")
+        f.write_str("PendingReply(..)")
     }
 }
 
-impl<W: Work> MessageResponse<Doorman<W>, Ask<W>> for Asked<W> {
+impl<W: Work> MessageResponse<RecipientActor<W>, Ask<W>> for PendingReply<W> {
     fn handle(
         self,
-        _: &mut Context<Doorman<W>>,
+        _: &mut Context<RecipientActor<W>>,
         sender: Option<OneshotSender<Result<W::Reply, CallError>>>,
     ) {
-        let Asked { core, request, .. } = self;
+        let PendingReply { core, request, .. } = self;
         actix_rt::spawn(async move {
             let asked = core.clock().now();
             let call = async {

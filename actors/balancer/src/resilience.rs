@@ -42,7 +42,7 @@ pub struct CallOptions {
     /// Order among queued requests.
     pub priority: Priority,
     /// Affinity key: requests with equal keys go to one worker under
-    /// [`super::policy::Policy::Affinity`].
+    /// [`super::policy::LoadPolicy::Affinity`].
     pub key: Option<u64>,
 }
 
@@ -62,7 +62,7 @@ impl CallOptions {
     }
 
     /// Sets the affinity key to a hash of `key`: requests with equal keys go to one worker under
-    /// [`super::policy::Policy::Affinity`]. The hash is the same in every process.
+    /// [`super::policy::LoadPolicy::Affinity`]. The hash is the same in every process.
     #[must_use]
     pub fn key(mut self, key: &(impl Hash + ?Sized)) -> Self {
         let mut hasher = DefaultHasher::new();

@@ -13,14 +13,14 @@ use slab::Slab;
 
 use self::backlog::Backlog;
 use self::heap::Heap;
-use crate::policy::{Hedge, Policy, Spread};
+use crate::policy::{Hedge, LoadPolicy, Spread};
 use crate::resilience::Priority;
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::span::times;
 
 pub use self::backlog::Ref;
 pub use load::{Loads, WorkerLoad};
-pub use types::{Begun, Counts, Refusal, Rules, Terms, Verdict};
+pub use types::{Begun, Refusal, RequestCounts, RequestVerdict, Rules, Terms};
 
 mod backlog;
 mod choose;
@@ -51,7 +51,7 @@ pub type Wakes = smallvec::SmallVec<[usize; 4]>;
 #[derive(Debug)]
 pub struct RequestTable<T> {
     rules: Rules,
-    entries: Slab<Entry<T>>,
+    entries: Slab<RequestEntry<T>>,
     next: u64,
     backlog: Backlog,
     /// Hedge copies that no worker could take yet.
@@ -70,7 +70,7 @@ pub struct RequestTable<T> {
     /// Workers with a free slot that were assigned a request since the last
     /// [`RequestTable::wakes`].
     wakes: Wakes,
-    counts: Counts,
+    counts: RequestCounts,
     /// Number of workers wanted; those with higher numbers are parked.
     size: usize,
     at_workers: usize,
@@ -93,7 +93,7 @@ pub struct RequestTable<T> {
 }
 
 #[derive(Debug)]
-struct Entry<T> {
+struct RequestEntry<T> {
     number: u64,
     item: T,
     /// Sort key in the backlog.
@@ -147,7 +147,7 @@ impl<T> RequestTable<T> {
             meter: LoadMeter::new(workers, now),
             times: Times::default(),
             wakes: Wakes::new(),
-            counts: Counts::default(),
+            counts: RequestCounts::default(),
             size: workers,
             at_workers: 0,
             mixed: false,
@@ -177,7 +177,7 @@ impl<T> RequestTable<T> {
             self.tokens = (self.tokens + budget).min(MOST_TOKENS);
         }
         let (order, short) = self.standing(number, cost.unwrap_or_default(), now);
-        let key = self.entries.insert(Entry {
+        let key = self.entries.insert(RequestEntry {
             number,
             item,
             order,
@@ -262,7 +262,7 @@ impl<T> RequestTable<T> {
             let which = self.workers[worker].queue.pop_front()?;
             let Some(entry) = live(&mut self.entries, which) else {
                 let one = &mut self.workers[worker];
-                one.husks = one.husks.saturating_sub(1);
+                one.tombstones = one.tombstones.saturating_sub(1);
                 continue;
             };
             let Some(posting) = (entry.at.iter_mut()).find(|at| at.copy == which.copy) else {
@@ -310,7 +310,7 @@ impl<T> RequestTable<T> {
         took: Duration,
         failed: bool,
         now: Time,
-    ) -> Verdict<T> {
+    ) -> RequestVerdict<T> {
         self.times.took(took);
         self.workers[worker].took(took, now);
         self.release(worker, epoch, now);
@@ -325,11 +325,11 @@ impl<T> RequestTable<T> {
                     true => self.counts.errors += 1,
                     false => self.counts.answered += 1,
                 }
-                Verdict::Over(item)
+                RequestVerdict::Over(item)
             }
             None => {
                 self.counts.wasted += 1;
-                Verdict::Stale
+                RequestVerdict::Stale
             }
         }
     }
@@ -344,7 +344,7 @@ impl<T> RequestTable<T> {
         charged: bool,
         again: bool,
         now: Time,
-    ) -> Verdict<T> {
+    ) -> RequestVerdict<T> {
         self.release(worker, epoch, now);
         if charged {
             self.failed(worker, now);
@@ -352,29 +352,29 @@ impl<T> RequestTable<T> {
         let most = self.rules.max_attempts;
         let Some(entry) = live(&mut self.entries, which) else {
             self.counts.wasted += 1;
-            return Verdict::Stale;
+            return RequestVerdict::Stale;
         };
         let held = entry.at.len();
         entry.at.retain(|posting| posting.copy != which.copy);
         if entry.at.len() == held {
             // Was given up and counted before.
-            return Verdict::GoesOn;
+            return RequestVerdict::GoesOn;
         }
         entry.attempts += u32::from(charged);
         if !entry.at.is_empty() || entry.waiting > 0 {
-            return Verdict::GoesOn;
+            return RequestVerdict::GoesOn;
         }
         if again && entry.attempts < most && self.may_retry(now) {
             self.counts.retried += 1;
             self.put_back(which);
-            return Verdict::GoesOn;
+            return RequestVerdict::GoesOn;
         }
         match self.end(which, None, now) {
             Some(item) => {
                 self.counts.failed += 1;
-                Verdict::Over(item)
+                RequestVerdict::Over(item)
             }
-            None => Verdict::Stale,
+            None => RequestVerdict::Stale,
         }
     }
 
@@ -402,11 +402,11 @@ impl<T> RequestTable<T> {
         };
         let nanos = |cost: Duration| u64::try_from(cost.as_nanos()).unwrap_or(u64::MAX);
         match self.rules.policy {
-            Policy::ShortFirst { ageing } => (nanos(cost).saturating_add(aged(ageing)), true),
-            Policy::Reserve { short, ageing, .. } if cost > short => {
+            LoadPolicy::ShortFirst { ageing } => (nanos(cost).saturating_add(aged(ageing)), true),
+            LoadPolicy::Reserve { short, ageing, .. } if cost > short => {
                 (nanos(cost).saturating_add(aged(ageing)), false)
             }
-            Policy::Reserve { ageing, .. } => (aged(ageing), true),
+            LoadPolicy::Reserve { ageing, .. } => (aged(ageing), true),
             _ => (number, true),
         }
     }
@@ -417,11 +417,11 @@ const MOST_TOKENS: f64 = 10.0;
 /// Up to this many tombstones are never swept.
 const FEW: usize = 32;
 
-fn is_live<T>(entries: &Slab<Entry<T>>, which: Ref) -> bool {
+fn is_live<T>(entries: &Slab<RequestEntry<T>>, which: Ref) -> bool {
     (entries.get(which.key)).is_some_and(|entry| entry.number == which.number)
 }
 
-fn live<T>(entries: &mut Slab<Entry<T>>, which: Ref) -> Option<&mut Entry<T>> {
+fn live<T>(entries: &mut Slab<RequestEntry<T>>, which: Ref) -> Option<&mut RequestEntry<T>> {
     entries.get_mut(which.key).filter(|entry| entry.number == which.number)
 }
 
@@ -429,7 +429,7 @@ fn live<T>(entries: &mut Slab<Entry<T>>, which: Ref) -> Option<&mut Entry<T>> {
 fn is_reserved(rules: &Rules, size: usize, worker: usize) -> bool {
     match rules.policy {
         // At least one worker is left for long requests.
-        Policy::Reserve { workers, .. } => worker < (workers as usize).min(size - 1),
+        LoadPolicy::Reserve { workers, .. } => worker < (workers as usize).min(size - 1),
         _ => false,
     }
 }

@@ -21,7 +21,7 @@ use gopherworks_pipeline::steps::{Duties, Step, StepTimes};
 use gopherworks_supervision::clock::{Clock, Seed, Stopwatch};
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::pool::Pool;
-use gopherworks_supervision::{Arbiters, Child, Place, Policy, Port, Supervisor};
+use gopherworks_supervision::{Arbiters, Child, ChildThread, Port, RestartPolicy, Supervisor};
 
 const BODY: &[u8] = &[7; 64];
 
@@ -92,8 +92,8 @@ async fn run(shape: Shape<'_>) -> Duration {
     let ports = Arc::new(ports);
     let arbiters = (lanes > 1).then(|| Arbiters::start(lanes, None, &clock));
     let place = |lane: usize| match arbiters.as_ref().and_then(|all| all.slot(lane)) {
-        Some(slot) => Place::Slot(slot.clone()),
-        None => Place::Here,
+        Some(slot) => ChildThread::Slot(slot.clone()),
+        None => ChildThread::Here,
     };
     let bells = ports.clone();
     let bound = Bound { books: Some((shape.cart * 16).max(1024) as u64), bytes: None };
@@ -226,7 +226,7 @@ async fn run(shape: Shape<'_>) -> Duration {
     }));
     let mut changes = context.changes();
     let watch = Stopwatch::start();
-    let supervisor = Supervisor::start(Policy::default(), clock, Seed(0), children);
+    let supervisor = Supervisor::start(RestartPolicy::default(), clock, Seed(0), children);
     supervisor.wait_started().await.expect("it starts");
     while !queues.iter().all(|queue| queue.is_done()) {
         changes.changed().await.expect("the context lives");

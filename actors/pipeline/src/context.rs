@@ -14,7 +14,7 @@ use crate::source::Receipts;
 use crate::trace::{Act, Record, Tracer};
 use gopherworks_supervision::__private::{PerThread, die};
 use gopherworks_supervision::clock::{Clock, Seed, Time};
-use gopherworks_supervision::fault::{Deed, Faults, Point};
+use gopherworks_supervision::fault::{FaultAction, FaultEngine, Point};
 use gopherworks_supervision::pool::Pool;
 
 /// Context shared by all actors of a topology.
@@ -38,7 +38,7 @@ pub struct PipelineContext {
     failures: Mutex<Vec<(String, u64)>>,
     /// Failure reasons of books and requests.
     pub reasons: Arc<Reasons>,
-    faults: OnceLock<Arc<Faults>>,
+    faults: OnceLock<Arc<FaultEngine>>,
     closed: OnceLock<SinkClosed>,
     on_closed: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -118,12 +118,12 @@ impl PipelineContext {
     }
 
     /// Sets the faults to inject. Only the first call, before the start, has an effect.
-    pub fn disturb(&self, faults: Arc<Faults>) {
+    pub fn disturb(&self, faults: Arc<FaultEngine>) {
         let _ = self.faults.set(faults);
     }
 
     /// The faults to inject, if any.
-    pub fn faults(&self) -> Option<&Arc<Faults>> {
+    pub fn faults(&self) -> Option<&Arc<FaultEngine>> {
         self.faults.get()
     }
 
@@ -132,10 +132,10 @@ impl PipelineContext {
     ///
     /// # Panics
     /// If the fault is a panic.
-    pub(crate) fn fault(&self, node: &str, point: Point, item: Option<u64>) -> Option<Deed> {
+    pub(crate) fn fault(&self, node: &str, point: Point, item: Option<u64>) -> Option<FaultAction> {
         match self.faults.get()?.visit(node, point, item)? {
-            Deed::Panic(text) => die(text),
-            deed => Some(deed),
+            FaultAction::Panic(text) => die(text),
+            action => Some(action),
         }
     }
 
@@ -145,7 +145,7 @@ impl PipelineContext {
         node: &str,
         point: Point,
         sender: Option<&str>,
-    ) -> Option<Deed> {
+    ) -> Option<FaultAction> {
         self.faults.get()?.message(node, point, sender)
     }
 
@@ -160,7 +160,7 @@ impl PipelineContext {
     ) {
         match self.message_fault(node, point, Some(cart.queue().name())) {
             None => send(to, cart),
-            Some(Deed::Delay(by)) => {
+            Some(FaultAction::Delay(by)) => {
                 // The sender may hang in the meantime.
                 cart.hand_to(HolderId::NONE);
                 let (to, late) = (to.clone(), self.clock.sleep(by));

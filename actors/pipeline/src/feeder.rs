@@ -16,7 +16,7 @@ use crate::custody::PileKey;
 use crate::custody::{Numbered, PileFull};
 use crate::source::Source;
 use crate::trace::Act;
-use gopherworks_supervision::__private::{Apart, die, guarded};
+use gopherworks_supervision::__private::{CachePadded, die, guarded};
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::{Guarded, Port};
 
@@ -77,7 +77,7 @@ pub struct FeederCore {
     /// Sends to the feeder's current actor.
     pub port: Port<Feeder>,
     /// One reader that deals to all piles, or one for each pile.
-    readers: Vec<Apart<Mutex<Reader>>>,
+    readers: Vec<CachePadded<Mutex<Reader>>>,
     /// Ids of books, if each pile has its own reader.
     rows: Mutex<Rows>,
     /// By reader: the source has ended.
@@ -89,7 +89,7 @@ pub struct FeederCore {
     /// Books requested at once for each pile, of a source that does not block.
     run: OnceLock<usize>,
     /// By pile: books read but not yet put. Several locks are taken in order.
-    outboxes: Vec<Apart<Mutex<Outbox>>>,
+    outboxes: Vec<CachePadded<Mutex<Outbox>>>,
     piles: Vec<OnceLock<Weak<dyn Fed>>>,
     /// Set once all actors have started. Reading earlier would keep threads busy and delay the
     /// start of the remaining actors.
@@ -142,7 +142,7 @@ impl FeederCore {
             .filter(|parts| parts.len() == piles);
         let readers: Vec<_> = (parts.unwrap_or_else(|| vec![source]).into_iter())
             .map(|source| {
-                Apart(Mutex::new(Reader {
+                CachePadded::new(Mutex::new(Reader {
                     source: Some(Guarded::new(source)),
                     next: 0,
                     numbers: Numbers::default(),
@@ -159,7 +159,7 @@ impl FeederCore {
             rows: Mutex::new(Rows::new(readers.len())),
             over: readers.iter().map(|_| AtomicBool::new(false)).collect(),
             readers,
-            outboxes: (0..piles).map(|_| Apart::default()).collect(),
+            outboxes: (0..piles).map(|_| CachePadded::default()).collect(),
             piles: (0..piles).map(|_| OnceLock::new()).collect(),
             open: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -229,7 +229,7 @@ impl FeederCore {
     }
 
     fn outbox(&self, share: usize) -> MutexGuard<'_, Outbox> {
-        let outbox = &self.outboxes[share].0;
+        let outbox = &self.outboxes[share];
         outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

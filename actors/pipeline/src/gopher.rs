@@ -23,7 +23,7 @@ use crate::transform::Transform;
 use gopherworks_supervision::__private::{die, threads};
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::failure::Failure;
-use gopherworks_supervision::fault::{Deed, Point};
+use gopherworks_supervision::fault::{FaultAction, Point};
 use gopherworks_supervision::{Guarded, Port};
 
 use inline::Burning;
@@ -178,7 +178,7 @@ impl Gopher {
             Step::Return => Point::Return,
         };
         let slow = match self.crew.context.fault(&self.core.name, point, None) {
-            Some(Deed::Slow(by)) => by,
+            Some(FaultAction::Slow(by)) => by,
             _ => Duration::ZERO,
         };
         if time.is_zero() && slow.is_zero() {

@@ -12,7 +12,7 @@ use crate::context::PipelineContext;
 use gopherworks_balancer::worker::Work;
 use gopherworks_supervision::clock::{Clock, Seed};
 use gopherworks_supervision::failure::Failure;
-use gopherworks_supervision::fault::{Deed, Point};
+use gopherworks_supervision::fault::{FaultAction, Point};
 use gopherworks_supervision::pool::Pool;
 
 /// A request of a requester, a crew or an incinerator to a configured balancer.
@@ -87,8 +87,8 @@ impl Work for Served {
             return self.serve.serve(job).await;
         };
         match context.fault(name, Point::Work, Some(job.number)) {
-            Some(Deed::Error(failure)) => Err(failure),
-            Some(Deed::Slow(by)) => {
+            Some(FaultAction::Error(failure)) => Err(failure),
+            Some(FaultAction::Slow(by)) => {
                 let answer = self.serve.serve(job).await;
                 context.clock.sleep(by).await;
                 answer

@@ -12,7 +12,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use gopherworks_supervision::clock::{Clock, Seed, Stopwatch};
 use gopherworks_supervision::{
-    Backoff, Child, Policy, Port, Ports, SupervisionEvent, Supervisor, Template,
+    Backoff, Child, Port, Ports, RestartPolicy, SupervisionEvent, Supervisor, Template,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -38,27 +38,27 @@ impl Ran {
 }
 
 #[derive(Clone)]
-enum Way {
+enum Address {
     Bare(Addr<Player>),
     Port(Port<Player>),
 }
 
-impl Way {
+impl Address {
     fn send<M>(&self, message: M)
     where
         M: Message<Result = ()> + Send + 'static,
         Player: Handler<M>,
     {
         match self {
-            Way::Bare(addr) => addr.do_send(message),
-            Way::Port(port) => port.send(message).expect("it is there"),
+            Address::Bare(addr) => addr.do_send(message),
+            Address::Port(port) => port.send(message).expect("it is there"),
         }
     }
 }
 
 /// Passes balls to the next player.
 struct Player {
-    next: Option<Way>,
+    next: Option<Address>,
     home: UnboundedSender<()>,
 }
 
@@ -68,13 +68,13 @@ impl Actor for Player {
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Next(Way);
+struct Next(Address);
 
 impl Handler<Next> for Player {
     type Result = ();
 
-    fn handle(&mut self, Next(way): Next, _: &mut Self::Context) {
-        self.next = Some(way);
+    fn handle(&mut self, Next(address): Next, _: &mut Self::Context) {
+        self.next = Some(address);
     }
 }
 
@@ -95,7 +95,12 @@ impl Handler<Ball> for Player {
 }
 
 /// Nanoseconds per received ball.
-async fn play(players: &[Way], balls: u64, count: u64, came: &mut UnboundedReceiver<()>) -> f64 {
+async fn play(
+    players: &[Address],
+    balls: u64,
+    count: u64,
+    came: &mut UnboundedReceiver<()>,
+) -> f64 {
     for (at, player) in players.iter().enumerate() {
         player.send(Next(players[(at + 1) % players.len()].clone()));
     }
@@ -112,10 +117,10 @@ async fn play(players: &[Way], balls: u64, count: u64, came: &mut UnboundedRecei
 
 async fn bare((players, balls): (usize, u64), count: u64) -> f64 {
     let (home, mut came) = unbounded_channel();
-    let players: Vec<Way> = (0..players)
+    let players: Vec<Address> = (0..players)
         .map(|_| {
             let (next, home) = (None, home.clone());
-            Way::Bare(Player { next, home }.start())
+            Address::Bare(Player { next, home }.start())
         })
         .collect();
     play(&players, balls, count, &mut came).await
@@ -131,10 +136,10 @@ async fn supervised((players, balls): (usize, u64), count: u64) -> f64 {
             Ok(Player { next, home })
         })
     });
-    let (policy, clock) = (Policy::default(), Clock::real());
+    let (policy, clock) = (RestartPolicy::default(), Clock::real());
     let supervisor = Supervisor::start(policy, clock, Seed(0), children.collect());
     supervisor.wait_started().await.expect("they start");
-    let players: Vec<Way> = ports.into_iter().map(Way::Port).collect();
+    let players: Vec<Address> = ports.into_iter().map(Address::Port).collect();
     let took = play(&players, balls, count, &mut came).await;
     supervisor.stop(Duration::from_secs(5)).await;
     took
@@ -186,7 +191,7 @@ impl Handler<Cat> for Parrot {
 
 fn restart(count: u64) {
     System::new().block_on(async {
-        let policy = Policy {
+        let policy = RestartPolicy {
             intensity: u32::MAX,
             in_a_row: u32::MAX,
             backoff: Backoff {
@@ -195,7 +200,7 @@ fn restart(count: u64) {
                 jitter: 0.0,
                 ..Backoff::default()
             },
-            ..Policy::default()
+            ..RestartPolicy::default()
         };
         let port = Port::new();
         let child = Child::new("parrot", &port, |_| Ok(Parrot));
@@ -248,7 +253,7 @@ fn idle(count: u64, supervised: bool) {
         let ran = Ran::start();
         let (took, ask): (f64, Box<dyn Fn(u64)>) = if supervised {
             let supervisor =
-                Supervisor::start(Policy::default(), Clock::real(), Seed(0), Vec::new());
+                Supervisor::start(RestartPolicy::default(), Clock::real(), Seed(0), Vec::new());
             let gophers = Ports::new(count as usize);
             let template = Template::new("gopher", &gophers, |me| Ok(Gopher(me as u64)));
             let started = supervisor.start_many(template).await;

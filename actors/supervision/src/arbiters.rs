@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix_rt::Arbiter;
 
-use super::pulse::{Pulse, Residence, Resident};
+use super::heartbeat::{Heartbeat, RegisteredLife, Registration};
 use super::watchdog;
 use crate::clock::Clock;
 
@@ -28,20 +28,20 @@ pub struct Arbiters {
 
 /// A slot of [`Arbiters`] for one arbiter, whichever thread runs it now. Clones are the same slot.
 #[derive(Debug, Clone)]
-pub struct ArbiterSlot(Arc<Slot>);
+pub struct ArbiterSlot(Arc<SlotShared>);
 
 #[derive(Debug)]
-struct Slot {
+struct SlotShared {
     number: usize,
     simulated: bool,
     hang_after: Option<Duration>,
-    now: Mutex<Now>,
+    current: Mutex<CurrentArbiter>,
 }
 
 #[derive(Debug)]
-struct Now {
+struct CurrentArbiter {
     arbiter: Option<Arbiter>,
-    pulse: Arc<Pulse>,
+    heartbeat: Arc<Heartbeat>,
     replaced: u64,
     closed: bool,
 }
@@ -57,22 +57,23 @@ impl Arbiters {
         let simulated = clock.is_simulated();
         let slots: Vec<ArbiterSlot> = (0..count)
             .map(|number| {
-                ArbiterSlot(Arc::new(Slot {
+                ArbiterSlot(Arc::new(SlotShared {
                     number,
                     simulated,
                     hang_after,
-                    now: Mutex::new(Now::start(simulated)),
+                    current: Mutex::new(CurrentArbiter::start(simulated)),
                 }))
             })
             .collect();
         let watched = hang_after.filter(|_| !simulated && count > 0).map(|after| {
-            let slots: Vec<Weak<Slot>> = slots.iter().map(|slot| Arc::downgrade(&slot.0)).collect();
-            let pulses = move || -> Vec<Option<Arc<Pulse>>> {
+            let slots: Vec<Weak<SlotShared>> =
+                slots.iter().map(|slot| Arc::downgrade(&slot.0)).collect();
+            let heartbeats = move || -> Vec<Option<Arc<Heartbeat>>> {
                 let slots = slots.iter();
-                let pulse = |slot: Arc<Slot>| slot.lock().pulse.clone();
-                slots.map(|slot| slot.upgrade().map(pulse)).collect()
+                let heartbeat = |slot: Arc<SlotShared>| slot.lock().heartbeat.clone();
+                slots.map(|slot| slot.upgrade().map(heartbeat)).collect()
             };
-            watchdog::start(after, pulses)
+            watchdog::start(after, heartbeats)
         });
         Self { slots, _watched: watched }
     }
@@ -100,9 +101,9 @@ impl Arbiters {
     /// Stops all arbiters; later starts on them fail.
     pub fn stop(&self) {
         for slot in &self.slots {
-            let mut now = slot.0.lock();
-            now.closed = true;
-            if let Some(arbiter) = &now.arbiter {
+            let mut current = slot.0.lock();
+            current.closed = true;
+            if let Some(arbiter) = &current.arbiter {
                 arbiter.stop();
             }
         }
@@ -115,20 +116,20 @@ impl Drop for Arbiters {
     }
 }
 
-impl Now {
+impl CurrentArbiter {
     fn start(simulated: bool) -> Self {
         let arbiter = (!simulated).then(Arbiter::new);
-        let pulse = Arc::new(Pulse::new(arbiter.as_ref().map(Arbiter::handle)));
+        let heartbeat = Arc::new(Heartbeat::new(arbiter.as_ref().map(Arbiter::handle)));
         if let Some(arbiter) = &arbiter {
-            arbiter.spawn(pulse.clone().beat());
+            arbiter.spawn(heartbeat.clone().beat());
         }
-        Self { arbiter, pulse, replaced: 0, closed: false }
+        Self { arbiter, heartbeat, replaced: 0, closed: false }
     }
 }
 
-impl Slot {
-    fn lock(&self) -> MutexGuard<'_, Now> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+impl SlotShared {
+    fn lock(&self) -> MutexGuard<'_, CurrentArbiter> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -144,8 +145,8 @@ impl ArbiterSlot {
     }
 
     #[cfg(test)]
-    pub(super) fn pulse(&self) -> Arc<Pulse> {
-        self.0.lock().pulse.clone()
+    pub(super) fn heartbeat(&self) -> Arc<Heartbeat> {
+        self.0.lock().heartbeat.clone()
     }
 
     pub(super) fn hang_after(&self) -> Option<Duration> {
@@ -153,30 +154,30 @@ impl ArbiterSlot {
     }
 
     /// Registers `count` lives, on a new thread if the current one is dead or blocked. No
-    /// residences are returned if the set is closed.
-    pub(super) fn settle(
+    /// registrations are returned if the set is closed.
+    pub(super) fn register(
         &self,
         count: usize,
-        resident: impl Fn(usize) -> Resident,
-    ) -> (Option<actix_rt::ArbiterHandle>, Vec<Residence>) {
-        let mut now = self.0.lock();
+        life: impl Fn(usize) -> RegisteredLife,
+    ) -> (Option<actix_rt::ArbiterHandle>, Vec<Registration>) {
+        let mut current = self.0.lock();
         for _ in 0..2 {
-            let dead = (now.arbiter.as_ref()).is_some_and(|arbiter| !arbiter.handle().alive());
-            if !now.closed && (dead || now.pulse.is_given_up()) {
-                let replaced = now.replaced + 1;
-                *now = Now { replaced, ..Now::start(self.0.simulated) };
+            let dead = (current.arbiter.as_ref()).is_some_and(|arbiter| !arbiter.handle().alive());
+            if !current.closed && (dead || current.heartbeat.is_given_up()) {
+                let replaced = current.replaced + 1;
+                *current = CurrentArbiter { replaced, ..CurrentArbiter::start(self.0.simulated) };
                 log::warn!("arbiter {} has a new thread", self.0.number);
             }
-            if now.closed {
+            if current.closed {
                 // Stopped deliberately, so it is not replaced: starts here fail and count as
                 // failures.
                 break;
             }
-            let handle = now.arbiter.as_ref().map(Arbiter::handle);
-            if let Some(residences) = now.pulse.join_all((0..count).map(&resident)) {
-                return (handle, residences);
+            let handle = current.arbiter.as_ref().map(Arbiter::handle);
+            if let Some(registrations) = current.heartbeat.register_all((0..count).map(&life)) {
+                return (handle, registrations);
             }
         }
-        (now.arbiter.as_ref().map(Arbiter::handle), Vec::new())
+        (current.arbiter.as_ref().map(Arbiter::handle), Vec::new())
     }
 }

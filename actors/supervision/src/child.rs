@@ -9,9 +9,9 @@ use actix::Actor;
 use actix::dev::channel::AddressSender;
 use actix_rt::ArbiterHandle;
 
-use super::incarnation::{Incarnation, Ties};
-use super::launch::{Launch, Life, Surroundings, launch};
-use super::pulse::Pulse;
+use super::heartbeat::Heartbeat;
+use super::incarnation::{Incarnation, LifeHooks};
+use super::launch::{Launch, LaunchContext, Life, launch};
 use super::switch::Strike;
 use super::{ArbiterSlot, ChildSpec, Exit, Guarded, Port, Restart};
 
@@ -43,7 +43,7 @@ impl<A: Actor> fmt::Debug for Birth<A> {
 
 /// The thread on which a child runs.
 #[derive(Debug, Clone, Default)]
-pub enum Place {
+pub enum ChildThread {
     /// The supervisor's own thread.
     #[default]
     Here,
@@ -60,8 +60,8 @@ pub enum Place {
 #[derive(Clone)]
 pub struct Child {
     pub(super) spec: ChildSpec,
-    pub(super) place: Place,
-    pub(super) body: Arc<dyn Body>,
+    pub(super) place: ChildThread,
+    pub(super) runner: Arc<dyn ChildRunner>,
 }
 
 impl Child {
@@ -85,8 +85,8 @@ impl Child {
                 shutdown: Duration::from_secs(5),
                 first_epoch: port.last_epoch() + 1,
             },
-            place: Place::Here,
-            body: Arc::new(TypedBody {
+            place: ChildThread::Here,
+            runner: Arc::new(ActorRunner {
                 port: port.clone(),
                 factory: Guarded::new(Arc::new(factory)),
             }),
@@ -102,7 +102,7 @@ impl Child {
 
     /// Sets the thread on which it runs.
     #[must_use]
-    pub fn place(mut self, place: Place) -> Self {
+    pub fn place(mut self, place: ChildThread) -> Self {
         self.place = place;
         self
     }
@@ -117,7 +117,7 @@ impl Child {
 
     /// The specification for the policy, with a first epoch that its port has not seen.
     pub(super) fn fresh_spec(&self) -> ChildSpec {
-        ChildSpec { first_epoch: self.body.last_epoch() + 1, ..self.spec.clone() }
+        ChildSpec { first_epoch: self.runner.last_epoch() + 1, ..self.spec.clone() }
     }
 
     /// Name of the child.
@@ -133,8 +133,8 @@ impl fmt::Debug for Child {
 }
 
 /// A child, with its actor type erased.
-pub(super) trait Body: Send + Sync {
-    /// Starts a life. Its outcome is always reported, by its `Duty`.
+pub(super) trait ChildRunner: Send + Sync {
+    /// Starts a life. Its outcome is always reported, by its `ExitGuard`.
     fn launch(&self, launch: Launch);
 
     /// Ends `epoch` at the port.
@@ -149,20 +149,20 @@ pub(super) trait Body: Send + Sync {
     fn last_epoch(&self) -> u64;
 }
 
-struct TypedBody<A: Actor> {
+struct ActorRunner<A: Actor> {
     port: Port<A>,
     /// Dropped by the supervisor.
     factory: Guarded<Factory<A>>,
 }
 
-impl<A: Actor<Context = actix::Context<A>>> Body for TypedBody<A> {
+impl<A: Actor<Context = actix::Context<A>>> ChildRunner for ActorRunner<A> {
     fn launch(&self, how: Launch) {
         self.port.begin(how.epoch);
         // Guarded in case it never reaches its thread.
         let factory = Guarded::new((*self.factory).clone());
         let (port, restarts) = (self.port.clone(), how.restarts);
         launch(how, move |life| {
-            Incarnation::new(Single { life, factory: Some(factory.into_inner()), port, restarts })
+            Incarnation::new(PortLife { life, factory: Some(factory.into_inner()), port, restarts })
         });
     }
 
@@ -183,8 +183,8 @@ impl<A: Actor<Context = actix::Context<A>>> Body for TypedBody<A> {
     }
 }
 
-/// The `Ties` of a life with its own port.
-struct Single<A: Actor> {
+/// The `LifeHooks` of a life with its own port.
+struct PortLife<A: Actor> {
     life: Life,
     /// `None` once the actor is made.
     factory: Option<Factory<A>>,
@@ -192,9 +192,9 @@ struct Single<A: Actor> {
     restarts: u64,
 }
 
-impl<A: Actor> Ties<A> for Single<A> {
-    fn around(&self) -> &Surroundings {
-        &self.life.around
+impl<A: Actor> LifeHooks<A> for PortLife<A> {
+    fn context(&self) -> &LaunchContext {
+        &self.life.context
     }
 
     #[inline]
@@ -211,9 +211,9 @@ impl<A: Actor> Ties<A> for Single<A> {
     }
 
     #[inline]
-    fn home(&self) -> Option<(&Arc<Pulse>, u64)> {
-        let home = self.life.duty.residence()?;
-        Some((&home.pulse, home.key))
+    fn heartbeat(&self) -> Option<(&Arc<Heartbeat>, u64)> {
+        let beat = self.life.guard.registration()?;
+        Some((&beat.heartbeat, beat.key))
     }
 
     fn hang_after(&self) -> Option<Duration> {
@@ -231,7 +231,7 @@ impl<A: Actor> Ties<A> for Single<A> {
         factory.map_or_else(|| Err("made before".to_owned()), |factory| factory(&birth))
     }
 
-    fn forget_how(&mut self) {
+    fn drop_factory(&mut self) {
         self.factory = None;
     }
 
@@ -252,16 +252,16 @@ impl<A: Actor> Ties<A> for Single<A> {
         self.port.bind(self.life.epoch, &mailbox)
     }
 
-    fn part(&self) {
+    fn detach(&self) {
         self.port.vacate(self.life.epoch);
         self.life.switch.release();
     }
 
     fn started(&self) {
-        self.life.duty.started();
+        self.life.guard.started();
     }
 
     fn exited(self, exit: Exit) {
-        self.life.duty.exited(exit);
+        self.life.guard.exited(exit);
     }
 }

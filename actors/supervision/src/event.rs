@@ -9,7 +9,7 @@ use crate::clock::Time;
 /// A callback for every event of a supervisor and of the supervisors nested in it. It runs on the
 /// supervisor's thread before the event is acted on, so resources of a life that was given up can
 /// be reclaimed before the next life starts. It must not block.
-pub type Heard = Arc<dyn Fn(&SupervisionEvent) + Send + Sync>;
+pub type EventListener = Arc<dyn Fn(&SupervisionEvent) + Send + Sync>;
 
 /// An event of a supervisor. `at` is the time of its clock.
 #[derive(Debug, Clone, PartialEq, Eq)]

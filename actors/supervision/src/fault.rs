@@ -1,9 +1,9 @@
 //! Fault injection: what goes wrong, where, when and how often, reproducible from a seed.
 //!
 //! A [`Rule`] names sites (a node, or a [`Point`] in its work) and when it fires. Actors query the
-//! rules at their points; [`Faults::drive`] injects the other faults from outside. Every firing is
-//! recorded with its time. Converted to rules that fire once at those times, the record is a
-//! schedule that can be replayed and minimised.
+//! rules at their points; [`FaultEngine::drive`] injects the other faults from outside. Every
+//! firing is recorded with its time. Converted to rules that fire once at those times, the record
+//! is a schedule that can be replayed and minimised.
 
 mod engine;
 mod script;
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crate::clock::Time;
 
-pub use engine::{Control, Faults, Fired, LEAST_PERIOD};
+pub use engine::{FaultEngine, FaultInjector, Fired, LEAST_PERIOD};
 pub use script::{Term, parse};
 
 /// A point in an actor's work at which a fault can be injected.
@@ -232,7 +232,7 @@ pub enum What {
 
 /// The action that an actor must take at a point.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Deed {
+pub enum FaultAction {
     /// Panic with this message.
     Panic(String),
     /// Fail with this error.

@@ -17,10 +17,10 @@ const MOST: u32 = 12;
 /// always, so that long delays occur as well (after Burckhardt et al., "A randomized scheduler with
 /// probabilistic guarantees of finding bugs", 2010).
 #[derive(Debug, Clone)]
-pub struct Fuzz(Arc<Mutex<State>>);
+pub struct Fuzz(Arc<Mutex<FuzzState>>);
 
 #[derive(Debug)]
-struct State {
+struct FuzzState {
     seed: Seed,
     draws: ChaCha8Rng,
     /// Per child: the probability of a delay, in sixteenths, and the number of consecutive delays.
@@ -31,7 +31,7 @@ impl Fuzz {
     /// Schedule number `schedule` of `seed`.
     pub fn new(seed: Seed, schedule: u64) -> Self {
         let purpose = format!("schedule {schedule}");
-        Self(Arc::new(Mutex::new(State {
+        Self(Arc::new(Mutex::new(FuzzState {
             seed: Seed(seed.0 ^ schedule.rotate_left(32)),
             draws: seed.stream("", &purpose),
             lives: BTreeMap::new(),
@@ -41,17 +41,17 @@ impl Fuzz {
     /// True if the child `name` must wait for another turn although it is ready.
     pub(super) fn puts_off(&self, name: &Arc<str>) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { seed, draws, lives } = &mut *state;
-        let (chance, row) = lives.entry(name.clone()).or_insert_with(|| {
+        let FuzzState { seed, draws, lives } = &mut *state;
+        let (chance, in_a_row) = lives.entry(name.clone()).or_insert_with(|| {
             let of = [0, 1, 4, 8, 14];
             let mut own = seed.stream(name, "put off");
             (of[own.random_range(0..of.len())], 0)
         });
-        if *row < MOST && draws.random_range(0..16) < *chance {
-            *row += 1;
+        if *in_a_row < MOST && draws.random_range(0..16) < *chance {
+            *in_a_row += 1;
             return true;
         }
-        *row = 0;
+        *in_a_row = 0;
         false
     }
 }

@@ -7,20 +7,20 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::listed::Listed;
+use super::child_list::ChildList;
 use super::switch::Strike;
-use super::{Child, ChildId, Outcome, SupervisionEvent, Template};
+use super::{Child, ChildId, SupervisionEvent, SupervisorOutcome, Template};
 
 /// Sends commands to one supervisor from any thread. Dropping all handles does not end the
 /// supervisor.
 #[derive(Clone)]
 pub struct SupervisorHandle {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SupervisorShared>,
 }
 
-pub(super) struct Shared {
+pub(super) struct SupervisorShared {
     pub(super) commands: mpsc::UnboundedSender<Command>,
-    pub(super) children: RwLock<Listed>,
+    pub(super) children: RwLock<ChildList>,
     pub(super) events: broadcast::Sender<SupervisionEvent>,
     // Notified after every change of the children.
     pub(super) changed: watch::Sender<()>,
@@ -29,18 +29,18 @@ pub(super) struct Shared {
     pub(super) lives: watch::Sender<usize>,
 }
 
-impl Shared {
-    pub(super) fn read<T>(&self, f: impl FnOnce(&Listed) -> T) -> T {
+impl SupervisorShared {
+    pub(super) fn read<T>(&self, f: impl FnOnce(&ChildList) -> T) -> T {
         f(&self.children.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn change(&self, f: impl FnOnce(&mut Listed)) {
+    pub(super) fn change(&self, f: impl FnOnce(&mut ChildList)) {
         f(&mut self.children.write().unwrap_or_else(PoisonError::into_inner));
         self.changed.send_replace(());
     }
 
-    fn kept(&self, child: ChildId) -> bool {
-        self.read(|listed| listed.contains(child))
+    fn contains(&self, child: ChildId) -> bool {
+        self.read(|list| list.contains(child))
     }
 }
 
@@ -61,7 +61,7 @@ impl std::error::Error for NotStarted {}
 pub(super) struct Progress {
     // Every child has been started once.
     pub(super) up: bool,
-    pub(super) outcome: Option<Outcome>,
+    pub(super) outcome: Option<SupervisorOutcome>,
 }
 
 pub(super) enum Command {
@@ -123,8 +123,8 @@ impl SupervisorHandle {
         &self,
         child: Child,
     ) -> impl Future<Output = Result<ChildId, NotStarted>> + Send + use<> {
-        let (say, started) = oneshot::channel();
-        self.send(Command::Start(Box::new(child), say));
+        let (reply, started) = oneshot::channel();
+        self.send(Command::Start(Box::new(child), reply));
         async move { started.await.map_err(|_| NotStarted(())) }
     }
 
@@ -141,8 +141,8 @@ impl SupervisorHandle {
         &self,
         template: Template,
     ) -> impl Future<Output = Result<ChildId, NotStarted>> + Send + use<> {
-        let (say, started) = oneshot::channel();
-        self.send(Command::StartMany(Box::new(template), say));
+        let (reply, started) = oneshot::channel();
+        self.send(Command::StartMany(Box::new(template), reply));
         async move { started.await.map_err(|_| NotStarted(())) }
     }
 
@@ -161,7 +161,7 @@ impl SupervisorHandle {
                 return false;
             };
             let mut over = std::pin::pin!(over);
-            while shared.kept(child) {
+            while shared.contains(child) {
                 tokio::select! {
                     biased;
                     _ = changed.changed() => {}
@@ -182,7 +182,10 @@ impl SupervisorHandle {
     /// Stops the children in the reverse order of their start, each within its own shutdown time
     /// and all within `deadline`; a child still alive then is killed. Begins immediately; the
     /// future waits for the end.
-    pub fn stop(&self, deadline: Duration) -> impl Future<Output = Outcome> + Send + use<> {
+    pub fn stop(
+        &self,
+        deadline: Duration,
+    ) -> impl Future<Output = SupervisorOutcome> + Send + use<> {
         self.send(Command::Stop(deadline));
         self.ended()
     }
@@ -211,7 +214,9 @@ impl SupervisorHandle {
     ///
     /// # Errors
     /// The outcome, if the supervisor ends first.
-    pub fn wait_started(&self) -> impl Future<Output = Result<(), Outcome>> + Send + use<> {
+    pub fn wait_started(
+        &self,
+    ) -> impl Future<Output = Result<(), SupervisorOutcome>> + Send + use<> {
         let mut progress = self.shared.progress.subscribe();
         async move {
             let seen =
@@ -225,7 +230,7 @@ impl SupervisorHandle {
     }
 
     /// Waits for the end: all children have ended (or are fenced), and all ports are closed.
-    pub fn ended(&self) -> impl Future<Output = Outcome> + Send + use<> {
+    pub fn ended(&self) -> impl Future<Output = SupervisorOutcome> + Send + use<> {
         let mut progress = self.shared.progress.subscribe();
         async move {
             let seen = progress.wait_for(|progress| progress.outcome.is_some()).await;
@@ -255,22 +260,22 @@ impl SupervisorHandle {
         let Some(child) = self.find(child.into()) else {
             return 0;
         };
-        self.shared.read(|listed| listed.restarts(child))
+        self.shared.read(|list| list.restarts(child))
     }
 
     /// How often each child has been restarted, by name; children never restarted are omitted.
     pub fn all_restarts(&self) -> std::collections::BTreeMap<Arc<str>, u64> {
-        self.shared.read(Listed::all_restarts)
+        self.shared.read(ChildList::all_restarts)
     }
 
     /// The children in the order of their start. The names of a template's children are created by
     /// this call.
     pub fn children(&self) -> Vec<(ChildId, Arc<str>)> {
-        self.shared.read(Listed::all)
+        self.shared.read(ChildList::all)
     }
 
     fn find(&self, which: Which<'_>) -> Option<ChildId> {
-        self.shared.read(|listed| listed.find(which))
+        self.shared.read(|list| list.find(which))
     }
 
     fn send(&self, command: Command) -> bool {
@@ -288,6 +293,6 @@ impl fmt::Debug for SupervisorHandle {
 }
 
 /// The outcome if the supervisor's own thread ends.
-pub(super) fn lost() -> Outcome {
-    Outcome::Escalated { reason: "the supervisor's own arbiter ended".into() }
+pub(super) fn lost() -> SupervisorOutcome {
+    SupervisorOutcome::Escalated { reason: "the supervisor's own arbiter ended".into() }
 }

@@ -13,28 +13,28 @@ use actix::{Actor, ActorContext};
 
 use super::Exit;
 use super::catch::{Caught, catch, catch_boxed};
-use super::launch::Surroundings;
-use super::pulse::Pulse;
+use super::heartbeat::Heartbeat;
+use super::launch::LaunchContext;
 use super::switch::{KILL, STOP, STRUCK, Strike};
 use crate::clock::{Clock, Sleep};
 
 /// Connects a life to its child, its supervisor and its port. Dropping it before `exited` reports
 /// an end of unknown cause.
-pub(super) trait Ties<A: Actor> {
-    fn around(&self) -> &Surroundings;
+pub(super) trait LifeHooks<A: Actor> {
+    fn context(&self) -> &LaunchContext;
     /// True if a poll must check more than the switch of the life.
     fn is_watched(&self) -> bool;
     fn name(&self) -> Arc<str>;
     fn epoch(&self) -> u64;
     /// The heartbeat of its arbiter, if it runs in an arbiter slot, and its key there.
-    fn home(&self) -> Option<(&Arc<Pulse>, u64)>;
+    fn heartbeat(&self) -> Option<(&Arc<Heartbeat>, u64)>;
     /// How long its arbiter may be blocked, if it is watched.
     fn hang_after(&self) -> Option<Duration>;
 
     /// Creates the actor; called once. May panic.
     fn make(&mut self) -> Result<A, String>;
     /// Drops the factory, a user value. May panic.
-    fn forget_how(&mut self);
+    fn drop_factory(&mut self);
 
     /// Must be called before the switch is read for the first time, or a wake-up may be lost.
     fn listen(&self, waker: &Waker);
@@ -46,7 +46,7 @@ pub(super) trait Ties<A: Actor> {
     /// Binds the port; returns false if the epoch is fenced. No other address of the actor is kept.
     fn bind(&self, mailbox: AddressSender<A>) -> bool;
     /// Vacates the port and drops the waker.
-    fn part(&self);
+    fn detach(&self);
     fn started(&self);
     fn exited(self, exit: Exit);
 }
@@ -56,7 +56,7 @@ pub(super) trait Ties<A: Actor> {
 /// Its first poll creates the actor and runs `started`. It completes when the actor ends, panics or
 /// is killed. Before it reports the end, it has dropped the actor, the futures of its context and
 /// the messages in its mailbox, outside any unwinding.
-pub(super) struct Incarnation<A: Actor<Context = actix::Context<A>>, T: Ties<A>> {
+pub(super) struct Incarnation<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A>> {
     stage: Stage<A>,
     /// Identifies the task registered with the switch, by its waker; 0 before the first poll. It
     /// does not change for a given task.
@@ -67,7 +67,7 @@ pub(super) struct Incarnation<A: Actor<Context = actix::Context<A>>, T: Ties<A>>
     frozen: Option<Box<Sleep>>,
     // The last field, so that a future dropped before completion reports after everything else is
     // dropped.
-    ties: Option<T>,
+    hooks: Option<T>,
     actor: PhantomData<fn(A)>,
 }
 
@@ -81,31 +81,31 @@ enum Stage<A: Actor<Context = actix::Context<A>>> {
     Over,
 }
 
-impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T> {
-    pub(super) fn new(ties: T) -> Self {
+impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A> + Unpin> Incarnation<A, T> {
+    pub(super) fn new(hooks: T) -> Self {
         Self {
             stage: Stage::Unborn,
             task: 0,
             up: 0,
             frozen: None,
-            ties: Some(ties),
+            hooks: Some(hooks),
             actor: PhantomData,
         }
     }
 
     /// Polls the life once; `Some` if it has ended.
     fn live(&mut self, cx: &mut Context<'_>) -> Option<Exit> {
-        let ties = self.ties.as_mut()?;
+        let hooks = self.hooks.as_mut()?;
         // Before anything else, so that a strike during this poll wakes the task again.
         let task = cx.waker().data() as usize;
         if self.task != task {
-            ties.listen(cx.waker());
+            hooks.listen(cx.waker());
             self.task = task;
         }
-        let clock = &ties.around().clock;
+        let clock = &hooks.context().clock;
         if clock.is_simulated() {
             // A frozen life cannot even be killed.
-            if (ties.home()).is_some_and(|(pulse, _)| pulse.is_frozen(cx.waker())) {
+            if (hooks.heartbeat()).is_some_and(|(heartbeat, _)| heartbeat.is_frozen(cx.waker())) {
                 return None;
             }
             if let Some(sleep) = &mut self.frozen {
@@ -115,36 +115,36 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T
                 self.frozen = None;
             }
         }
-        let mut thrown = ties.thrown();
+        let mut thrown = hooks.thrown();
         if thrown & KILL != 0 {
             return Some(Exit::Killed);
         }
         if thrown & STRUCK != 0 {
-            match ties.struck() {
+            match hooks.struck() {
                 None => {}
                 Some(Strike::Panic(text)) => {
-                    log::error!("{} (life {}) panicked: {text}", ties.name(), ties.epoch());
+                    log::error!("{} (life {}) panicked: {text}", hooks.name(), hooks.epoch());
                     let place = Exit::UNKNOWN_PLACE.to_owned();
                     return Some(Exit::Panic { text, place });
                 }
                 Some(Strike::Hang(span)) if clock.is_simulated() => {
-                    match ties.home() {
-                        Some((pulse, key)) => {
-                            pulse.enter(key);
-                            pulse.freeze(clock, span, ties.hang_after());
+                    match hooks.heartbeat() {
+                        Some((heartbeat, key)) => {
+                            heartbeat.enter(key);
+                            heartbeat.freeze(clock, span, hooks.hang_after());
                         }
                         None => self.frozen = Some(Box::new(clock.sleep(span))),
                     }
                     cx.waker().wake_by_ref();
                     return None;
                 }
-                Some(Strike::Hang(span)) => block(clock, span, || ties.thrown() & KILL != 0),
+                Some(Strike::Hang(span)) => block(clock, span, || hooks.thrown() & KILL != 0),
                 Some(Strike::Kill) => return Some(Exit::Killed),
                 Some(Strike::Stop) => thrown |= STOP,
             }
         }
-        if let Some(fuzz) = &ties.around().fuzz
-            && fuzz.puts_off(&ties.name())
+        if let Some(fuzz) = &hooks.context().fuzz
+            && fuzz.puts_off(&hooks.name())
         {
             cx.waker().wake_by_ref();
             return None;
@@ -155,20 +155,20 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T
             if thrown & STOP != 0 {
                 return Some(Exit::Normal);
             }
-            match catch(|| ties.make()) {
+            match catch(|| hooks.make()) {
                 Ok(Ok(actor)) => {
                     let (stage, mailbox) = born(actor);
                     self.stage = stage;
                     unbound = Some(mailbox);
                 }
                 Ok(Err(reason)) => return Some(Exit::Failed(reason)),
-                Err(caught) => return Some(panicked(ties, caught)),
+                Err(caught) => return Some(panicked(hooks, caught)),
             }
         }
         let Stage::Living { body, stopping } = &mut self.stage else {
             return Some(Exit::Normal);
         };
-        if !*stopping && (thrown | ties.thrown()) & STOP != 0 {
+        if !*stopping && (thrown | hooks.thrown()) & STOP != 0 {
             *stopping = true;
             body.ctx().stop();
         }
@@ -176,18 +176,18 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T
             Ok(Poll::Ready(())) => Some(Exit::Normal),
             Ok(Poll::Pending) => {
                 if let Some(mailbox) = unbound {
-                    if !ties.bind(mailbox) {
+                    if !hooks.bind(mailbox) {
                         // Fenced while it was being created.
                         return Some(Exit::Killed);
                     }
-                    ties.started();
+                    hooks.started();
                 }
-                if !ties.is_watched() {
+                if !hooks.is_watched() {
                     self.up = task;
                 }
                 None
             }
-            Err(caught) => Some(panicked(ties, caught)),
+            Err(caught) => Some(panicked(hooks, caught)),
         }
     }
 
@@ -195,19 +195,19 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T
     #[cold]
     #[inline(never)]
     fn look_and_live(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some((pulse, key)) = self.watched() {
-            pulse.enter(key);
+        if let Some((heartbeat, key)) = self.watched() {
+            heartbeat.enter(key);
             if let Stage::Unborn = self.stage {
                 // Creating many actors in a row can delay the heartbeat task although none of them
                 // hangs.
-                pulse.answer();
+                heartbeat.answer();
             }
         }
         let ended = self.live(cx);
         if ended.is_none()
-            && let Some((pulse, _)) = self.watched()
+            && let Some((heartbeat, _)) = self.watched()
         {
-            pulse.exit();
+            heartbeat.exit();
         }
         match ended {
             Some(exit) => self.end(exit),
@@ -219,17 +219,17 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T
     #[cold]
     #[inline(never)]
     fn is_over(&mut self, caught: Option<Box<Caught>>) -> Poll<()> {
-        let exit = match (&self.ties, caught) {
-            (Some(ties), Some(caught)) => panicked(ties, *caught),
+        let exit = match (&self.hooks, caught) {
+            (Some(hooks), Some(caught)) => panicked(hooks, *caught),
             _ => Exit::Normal,
         };
         self.end(exit)
     }
 
     /// The heartbeat to update for polls, if the arbiter is a real thread.
-    fn watched(&self) -> Option<(&Arc<Pulse>, u64)> {
-        let home = self.ties.as_ref()?.home();
-        home.filter(|(pulse, _)| !pulse.is_simulated())
+    fn watched(&self) -> Option<(&Arc<Heartbeat>, u64)> {
+        let beat = self.hooks.as_ref()?.heartbeat();
+        beat.filter(|(heartbeat, _)| !heartbeat.is_simulated())
     }
 
     fn end(&mut self, mut exit: Exit) -> Poll<()> {
@@ -239,38 +239,38 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Incarnation<A, T
                 exit = caught.into();
             }
         }
-        if let Some((pulse, _)) = self.watched() {
-            pulse.exit();
+        if let Some((heartbeat, _)) = self.watched() {
+            heartbeat.exit();
         }
-        if let Some(ties) = self.ties.take() {
-            ties.exited(exit);
+        if let Some(hooks) = self.hooks.take() {
+            hooks.exited(exit);
         }
         Poll::Ready(())
     }
 }
 
-impl<A: Actor<Context = actix::Context<A>>, T: Ties<A>> Incarnation<A, T> {
+impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A>> Incarnation<A, T> {
     /// Vacates the port and drops the actor with everything it holds. `Some` if a `Drop` panicked.
     fn bury(&mut self) -> Option<Caught> {
-        let ties = self.ties.as_mut()?;
+        let hooks = self.hooks.as_mut()?;
         // Before the mailbox closes, so that later messages are returned to their senders.
-        ties.part();
+        hooks.detach();
         let mut stage = std::mem::replace(&mut self.stage, Stage::Over);
         if let Stage::Living { body, .. } = &mut stage {
             // Otherwise actix would poll the broken actor once more while dropping it.
             body.ctx().terminate();
         }
-        let dropped = catch(|| drop(stage)).and_then(|()| catch(|| ties.forget_how()));
+        let dropped = catch(|| drop(stage)).and_then(|()| catch(|| hooks.drop_factory()));
         dropped.err().inspect(|caught| {
-            log::error!("dropping {} panicked at {}: {}", ties.name(), caught.place, caught.text);
+            log::error!("dropping {} panicked at {}: {}", hooks.name(), caught.place, caught.text);
         })
     }
 }
 
-fn panicked<A: Actor>(ties: &impl Ties<A>, caught: Caught) -> Exit {
+fn panicked<A: Actor>(hooks: &impl LifeHooks<A>, caught: Caught) -> Exit {
     let backtrace = caught.backtrace.clone();
     let exit: Exit = caught.into();
-    log::error!("{} (life {}) {exit}", ties.name(), ties.epoch());
+    log::error!("{} (life {}) {exit}", hooks.name(), hooks.epoch());
     if let Some(backtrace) = backtrace {
         log::error!("{backtrace}");
     }
@@ -293,25 +293,25 @@ fn born<A: Actor<Context = actix::Context<A>>>(actor: A) -> (Stage<A>, AddressSe
     (Stage::Living { body, stopping }, mailbox)
 }
 
-impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Future for Incarnation<A, T> {
+impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A> + Unpin> Future for Incarnation<A, T> {
     type Output = ();
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         if this.up == cx.waker().data() as usize
-            && let Some(ties) = &this.ties
-            && ties.thrown() == 0
+            && let Some(hooks) = &this.hooks
+            && hooks.thrown() == 0
             && let Stage::Living { body, .. } = &mut this.stage
         {
-            let home = ties.home();
-            if let Some((pulse, key)) = home {
-                pulse.enter(key);
+            let beat = hooks.heartbeat();
+            if let Some((heartbeat, key)) = beat {
+                heartbeat.enter(key);
             }
             return match catch_boxed(|| Pin::new(body).poll(cx).is_pending()) {
                 Ok(true) => {
-                    if let Some((pulse, _)) = home {
-                        pulse.exit();
+                    if let Some((heartbeat, _)) = beat {
+                        heartbeat.exit();
                     }
                     Poll::Pending
                 }
@@ -323,8 +323,9 @@ impl<A: Actor<Context = actix::Context<A>>, T: Ties<A> + Unpin> Future for Incar
     }
 }
 
-impl<A: Actor<Context = actix::Context<A>>, T: Ties<A>> Drop for Incarnation<A, T> {
-    /// A life dropped before completion has lost its runtime; its `Ties` report that afterwards.
+impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A>> Drop for Incarnation<A, T> {
+    /// A life dropped before completion has lost its runtime; its `LifeHooks` report that
+    /// afterwards.
     fn drop(&mut self) {
         if !matches!(self.stage, Stage::Over) {
             self.bury();

@@ -6,23 +6,23 @@ use std::time::Duration;
 use actix_rt::ArbiterHandle;
 use tokio::sync::broadcast;
 
-use super::pulse::Resident;
-use super::report::Duty;
+use super::heartbeat::RegisteredLife;
+use super::report::ExitGuard;
 use super::switch::Switch;
-use super::{ChildId, Fuzz, Heard, Place, SupervisionEvent};
+use super::{ChildId, ChildThread, EventListener, Fuzz, SupervisionEvent};
 use crate::clock::{Clock, Seed};
 
 /// The context shared by all lives under one supervisor.
 #[derive(Clone)]
-pub(super) struct Surroundings {
+pub(super) struct LaunchContext {
     pub(super) clock: Clock,
     pub(super) seed: Seed,
     pub(super) fuzz: Option<Fuzz>,
-    pub(super) heard: Option<Heard>,
+    pub(super) listener: Option<EventListener>,
     pub(super) events: broadcast::Sender<SupervisionEvent>,
 }
 
-impl Surroundings {
+impl LaunchContext {
     /// True if a poll must check more than the switch of the life.
     pub(super) fn is_watched(&self) -> bool {
         self.clock.is_simulated() || self.fuzz.is_some()
@@ -30,7 +30,7 @@ impl Surroundings {
 
     /// True if the events have a subscriber.
     pub(super) fn listened(&self) -> bool {
-        self.heard.is_some() || self.events.receiver_count() > 0
+        self.listener.is_some() || self.events.receiver_count() > 0
     }
 }
 
@@ -40,12 +40,12 @@ pub(super) struct Launch {
     pub(super) child: ChildId,
     pub(super) epoch: u64,
     pub(super) restarts: u64,
-    pub(super) place: Place,
+    pub(super) place: ChildThread,
     /// Time it has to stop.
     pub(super) shutdown: Duration,
     pub(super) switch: Arc<Switch>,
-    pub(super) duty: Duty,
-    pub(super) around: Arc<Surroundings>,
+    pub(super) guard: ExitGuard,
+    pub(super) context: Arc<LaunchContext>,
 }
 
 /// The identity and context of a running life.
@@ -54,8 +54,8 @@ pub(super) struct Life {
     pub(super) child: ChildId,
     pub(super) epoch: u64,
     pub(super) switch: Arc<Switch>,
-    pub(super) duty: Duty,
-    pub(super) around: Arc<Surroundings>,
+    pub(super) guard: ExitGuard,
+    pub(super) context: Arc<LaunchContext>,
     /// How long its arbiter may be blocked, if it is watched.
     pub(super) hang_after: Option<Duration>,
     /// True if a poll must check more than the switch of the life.
@@ -67,57 +67,57 @@ pub(super) fn launch<F: Future<Output = ()> + 'static>(
     launch: Launch,
     make: impl FnOnce(Life) -> F + Send + 'static,
 ) {
-    let Launch { name, child, epoch, place, switch, mut duty, around, .. } = launch;
+    let Launch { name, child, epoch, place, switch, mut guard, context, .. } = launch;
     let mut hang_after = None;
     let arbiter: Option<ArbiterHandle> = match place {
-        Place::Here => None,
-        Place::Arbiter(arbiter) => Some(arbiter),
-        Place::Slot(slot) => {
+        ChildThread::Here => None,
+        ChildThread::Arbiter(arbiter) => Some(arbiter),
+        ChildThread::Slot(slot) => {
             hang_after = slot.hang_after();
-            let resident = || Resident {
+            let registered = || RegisteredLife {
                 child,
                 epoch,
-                office: duty.office().clone(),
-                who: Arc::new((name.clone(), switch.clone())),
+                reporter: guard.reporter().clone(),
+                control: Arc::new((name.clone(), switch.clone())),
             };
-            let (handle, residences) = slot.settle(1, |_| resident());
-            if let Some(residence) = residences.into_iter().next() {
-                duty.lives_at(residence);
+            let (handle, registrations) = slot.register(1, |_| registered());
+            if let Some(registration) = registrations.into_iter().next() {
+                guard.set_registration(registration);
             }
             handle
         }
     };
-    let is_watched = around.is_watched();
+    let is_watched = context.is_watched();
     let life =
-        move |duty| Life { is_watched, name, child, epoch, switch, duty, around, hang_after };
-    deliver(arbiter, duty, move |duty| {
-        actix_rt::spawn(make(life(duty)));
+        move |guard| Life { is_watched, name, child, epoch, switch, guard, context, hang_after };
+    deliver(arbiter, guard, move |guard| {
+        actix_rt::spawn(make(life(guard)));
     });
 }
 
-/// Passes `duty` to `spawn` on the thread of `arbiter`, or on this thread if `None`; drops it if
+/// Passes `life` to `spawn` on the thread of `arbiter`, or on this thread if `None`; drops it if
 /// the arbiter is dead.
 pub(super) fn deliver<D: Send + 'static>(
     arbiter: Option<ArbiterHandle>,
-    duty: D,
+    life: D,
     spawn: impl FnOnce(D) + Send + 'static,
 ) {
     let Some(arbiter) = arbiter else {
-        return spawn(duty);
+        return spawn(life);
     };
     // Kept here rather than in the closure; see below.
-    let cradle = Arc::new(Mutex::new(Some(duty)));
-    let taken = cradle.clone();
+    let pending = Arc::new(Mutex::new(Some(life)));
+    let taken = pending.clone();
     let sent = arbiter.spawn_fn(move || {
-        let duty = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(duty) = duty {
-            spawn(duty);
+        let life = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(life) = life {
+            spawn(life);
         }
     });
     // An arbiter that dies during the send may keep the closure in its closed queue, neither run
     // nor dropped, as long as a handle to it exists. If it is alive after the send, it still has to
     // drain that queue.
     if !(sent && arbiter.alive()) {
-        drop(cradle.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(pending.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }

@@ -3,8 +3,9 @@
 //! When an actor panics, actix drops it without notifying anything; actix's own `Supervisor`
 //! restarts only actors that stopped normally. Here a [`Supervisor`] runs the successive lives of
 //! its [`Child`]ren: every poll of an actor is caught, its end is reported whatever the cause, and
-//! a [`Policy`] decides what is restarted, when, and when to give up. A [`Port`] is an address that
-//! survives restarts. A [`Template`] starts many identical children, reached through [`Ports`].
+//! a [`RestartPolicy`] decides what is restarted, when, and when to give up. A [`Port`] is an
+//! address that survives restarts. A [`Template`] starts many identical children, reached through
+//! [`Ports`].
 //!
 //! Messages: an undelivered message is returned to its sender ([`Unsent`]). A delivered message is
 //! handled, or is dropped with the mailbox of that life before the end of the life is reported, so
@@ -30,6 +31,7 @@ mod arbiters;
 mod atomic;
 mod catch;
 mod child;
+mod child_list;
 pub mod clock;
 mod event;
 mod exit;
@@ -38,18 +40,17 @@ pub mod fault;
 mod fuzz;
 mod guarded;
 mod handle;
+mod heartbeat;
 mod incarnation;
 mod latch;
 mod launch;
-mod listed;
-mod nest;
+mod nested;
 mod panic;
 mod planted;
 mod policy;
 pub mod pool;
 mod port;
 mod ports;
-mod pulse;
 mod report;
 mod restart;
 pub mod span;
@@ -60,16 +61,16 @@ mod threads;
 mod watchdog;
 
 pub use arbiters::{ArbiterSlot, Arbiters};
-pub use child::{Birth, Child, Place};
-pub use event::{Heard, SupervisionEvent};
+pub use child::{Birth, Child, ChildThread};
+pub use event::{EventListener, SupervisionEvent};
 pub use exit::Exit;
 pub use fuzz::Fuzz;
 pub use guarded::Guarded;
 pub use handle::{NotStarted, SupervisorHandle, Which};
-pub use policy::{Backoff, ChildSpec, Policy, Restart, Strategy};
+pub use policy::{Backoff, ChildSpec, Restart, RestartPolicy, Strategy};
 pub use port::{AskError, Closed, Port, Unsent};
 pub use ports::Ports;
-pub use restart::{ChildId, Outcome};
+pub use restart::{ChildId, SupervisorOutcome};
 pub use supervisor::{Setup, Supervisor};
 pub use switch::Strike;
 pub use template::Template;
@@ -77,11 +78,11 @@ pub use template::Template;
 /// Internals for the other engine crates of gopherworks; exempt from semantic versioning.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::heartbeat::WatchedLife;
     pub use crate::latch::Latch;
     pub use crate::panic::{die, guarded};
-    pub use crate::pulse::Home;
-    pub use crate::restart::{Do, Restarts};
-    pub use crate::threads::{Apart, Count, PerThread};
+    pub use crate::restart::{RestartAction, Restarts};
+    pub use crate::threads::{CachePadded, Count, PerThread};
 
     pub mod planted {
         pub use crate::planted::*;

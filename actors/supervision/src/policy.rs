@@ -77,7 +77,7 @@ impl Backoff {
 
 /// The restart policy of one supervisor.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Policy {
+pub struct RestartPolicy {
     /// Which children are restarted after a failure.
     pub strategy: Strategy,
     /// Maximum number of failures within `period` that are answered with a restart; the next one
@@ -96,7 +96,7 @@ pub struct Policy {
     pub kill_deadline: Duration,
 }
 
-impl Default for Policy {
+impl Default for RestartPolicy {
     /// One-for-one, 5 restarts in 10 s, 10 consecutive failures, the default backoff, and 5 s to
     /// end after a kill.
     fn default() -> Self {

@@ -21,26 +21,26 @@ pub(super) use asking::{answered, ask_at, in_time};
 /// A port never blocks, queues or retries: a message that cannot be delivered now is returned to
 /// the caller.
 pub struct Port<A: Actor> {
-    shared: Arc<Shared<A>>,
-    /// The life this handle first sent to: while it is bound, sending skips the lookup in `slot`.
-    /// At most one address of an ended life stays here.
+    shared: Arc<PortShared<A>>,
+    /// The life this handle first sent to: while it is bound, sending skips the lookup in
+    /// `current`. At most one address of an ended life stays here.
     known: OnceLock<(u64, AddressSender<A>)>,
 }
 
-struct Shared<A: Actor> {
-    /// The bound epoch, or 0. Lags behind `slot` only during a change; never ahead of it.
+struct PortShared<A: Actor> {
+    /// The bound epoch, or 0. Lags behind `current` only during a change; never ahead of it.
     bound: AtomicU64,
-    slot: ArcSwap<Slot<A>>,
-    /// Notified after every change of `slot`.
+    current: ArcSwap<PortEpoch<A>>,
+    /// Notified after every change of `current`.
     changed: Notify,
 }
 
-struct Slot<A: Actor> {
+struct PortEpoch<A: Actor> {
     epoch: u64,
-    state: State<A>,
+    state: EpochState<A>,
 }
 
-enum State<A: Actor> {
+enum EpochState<A: Actor> {
     // The epoch has begun and may bind.
     Expected,
     Bound(AddressSender<A>),
@@ -96,9 +96,9 @@ impl<A: Actor> Port<A> {
     /// A vacant port, at epoch 0.
     pub fn new() -> Self {
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(PortShared {
                 bound: AtomicU64::new(0),
-                slot: ArcSwap::from_pointee(Slot { epoch: 0, state: State::Vacant }),
+                current: ArcSwap::from_pointee(PortEpoch { epoch: 0, state: EpochState::Vacant }),
                 changed: Notify::new(),
             }),
             known: OnceLock::new(),
@@ -167,21 +167,21 @@ impl<A: Actor> Port<A> {
         make: impl FnOnce(u64) -> M,
         send: impl FnOnce(u64, &AddressSender<A>, M) -> Result<S, SendError<M>>,
     ) -> Result<S, Unsent<M>> {
-        let slot = self.shared.slot.load();
-        match &slot.state {
-            State::Bound(mailbox) => {
-                let sent = send(slot.epoch, mailbox, make(slot.epoch));
+        let current = self.shared.current.load();
+        match &current.state {
+            EpochState::Bound(mailbox) => {
+                let sent = send(current.epoch, mailbox, make(current.epoch));
                 sent.map_err(|unsent| Unsent::Vacant(unsent.into_inner()))
             }
-            State::Expected | State::Vacant => Err(Unsent::Vacant(make(0))),
-            State::Closed => Err(Unsent::Gone(make(0))),
+            EpochState::Expected | EpochState::Vacant => Err(Unsent::Vacant(make(0))),
+            EpochState::Closed => Err(Unsent::Gone(make(0))),
         }
     }
 
     /// The epoch of the bound life. Epochs of a port increase from 1 and are never reused.
     pub fn epoch(&self) -> Option<u64> {
-        let slot = self.shared.slot.load();
-        matches!(slot.state, State::Bound(_)).then_some(slot.epoch)
+        let current = self.shared.current.load();
+        matches!(current.state, EpochState::Bound(_)).then_some(current.epoch)
     }
 
     /// True if life `epoch` is bound now.
@@ -193,7 +193,7 @@ impl<A: Actor> Port<A> {
 
     /// True if the port is closed permanently.
     pub fn is_closed(&self) -> bool {
-        matches!(self.shared.slot.load().state, State::Closed)
+        matches!(self.shared.current.load().state, EpochState::Closed)
     }
 
     #[cfg(test)]
@@ -216,20 +216,22 @@ impl<A: Actor> Port<A> {
 
     /// The last epoch begun here; 0 before the first.
     pub(super) fn last_epoch(&self) -> u64 {
-        self.shared.slot.load().epoch
+        self.shared.current.load().epoch
     }
 
     /// Fences all earlier epochs: from now on only `epoch` can bind.
     pub(super) fn begin(&self, epoch: u64) {
-        self.replace(|slot| (slot.epoch < epoch).then_some(Slot { epoch, state: State::Expected }));
+        self.replace(|current| {
+            (current.epoch < epoch).then_some(PortEpoch { epoch, state: EpochState::Expected })
+        });
         self.unbind(|bound| bound < epoch);
     }
 
     /// Binds a mailbox if `epoch` was begun last and has not ended; returns whether it did.
     pub(super) fn bind(&self, epoch: u64, mailbox: &AddressSender<A>) -> bool {
-        let bound = self.replace(|slot| {
-            let expected = slot.epoch == epoch && matches!(slot.state, State::Expected);
-            expected.then(|| Slot { epoch, state: State::Bound(mailbox.clone()) })
+        let bound = self.replace(|current| {
+            let expected = current.epoch == epoch && matches!(current.state, EpochState::Expected);
+            expected.then(|| PortEpoch { epoch, state: EpochState::Bound(mailbox.clone()) })
         });
         if bound {
             self.shared.bound.store(epoch, Ordering::SeqCst);
@@ -250,9 +252,9 @@ impl<A: Actor> Port<A> {
 
     /// Ends `epoch` if it is the current one: it is unbound and can never bind again.
     pub(super) fn vacate(&self, epoch: u64) {
-        self.replace(|slot| {
-            let present = slot.epoch == epoch && !matches!(slot.state, State::Closed);
-            present.then_some(Slot { epoch, state: State::Vacant })
+        self.replace(|current| {
+            let present = current.epoch == epoch && !matches!(current.state, EpochState::Closed);
+            present.then_some(PortEpoch { epoch, state: EpochState::Vacant })
         });
         self.unbind(|bound| bound == epoch);
     }
@@ -260,14 +262,14 @@ impl<A: Actor> Port<A> {
     /// Closes the port: every send fails with [`Unsent::Gone`] until a new supervisor begins an
     /// epoch.
     pub(super) fn close(&self) {
-        self.replace(|slot| Some(Slot { epoch: slot.epoch, state: State::Closed }));
+        self.replace(|current| Some(PortEpoch { epoch: current.epoch, state: EpochState::Closed }));
         self.unbind(|_| true);
     }
 
-    /// Atomically replaces the slot by the result of `next`, if any; returns whether it did.
-    fn replace(&self, next: impl Fn(&Slot<A>) -> Option<Slot<A>>) -> bool {
-        let slot = &self.shared.slot;
-        let before = slot.rcu(|slot| next(slot).map_or_else(|| slot.clone(), Arc::new));
+    /// Atomically replaces `current` by the result of `next`, if any; returns whether it did.
+    fn replace(&self, next: impl Fn(&PortEpoch<A>) -> Option<PortEpoch<A>>) -> bool {
+        let current = &self.shared.current;
+        let before = current.rcu(|current| next(current).map_or_else(|| current.clone(), Arc::new));
         self.shared.changed.notify_waiters();
         next(&before).is_some()
     }
@@ -287,13 +289,13 @@ impl<A: Actor> Default for Port<A> {
 
 impl<A: Actor> fmt::Debug for Port<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let slot = self.shared.slot.load();
-        let state = match slot.state {
-            State::Expected | State::Vacant => "vacant",
-            State::Bound(_) => "bound",
-            State::Closed => "closed",
+        let current = self.shared.current.load();
+        let state = match current.state {
+            EpochState::Expected | EpochState::Vacant => "vacant",
+            EpochState::Bound(_) => "bound",
+            EpochState::Closed => "closed",
         };
-        write!(f, "Port({state}, epoch {})", slot.epoch)
+        write!(f, "Port({state}, epoch {})", current.epoch)
     }
 }
 

@@ -23,30 +23,30 @@ use crate::clock::Clock;
 /// Each behaves like a [`Port`](super::Port) and takes 56 bytes. The ports serve one supervisor at
 /// a time; another can use them once that one has ended or all of their children there are gone.
 pub struct Ports<A: Actor> {
-    seats: Arc<[Seat<A>]>,
+    ports: Arc<[GroupPort<A>]>,
     /// True while a supervisor uses them.
     taken: Arc<AtomicBool>,
-    asks: Arc<Asks>,
+    asks: Arc<PendingAsks>,
 }
 
-/// The pending asks at all of the ports, shared to keep the per-child seats small.
+/// The pending asks at all of the ports, shared to keep each port small.
 #[derive(Default)]
-struct Asks {
+struct PendingAsks {
     count: AtomicUsize,
     left: Notify,
 }
 
 /// Counts one pending ask, until dropped.
-struct Asking<'a>(&'a Asks);
+struct PendingAsk<'a>(&'a PendingAsks);
 
-impl<'a> Asking<'a> {
-    fn new(asks: &'a Asks) -> Self {
+impl<'a> PendingAsk<'a> {
+    fn new(asks: &'a PendingAsks) -> Self {
         asks.count.fetch_add(1, Ordering::SeqCst);
         Self(asks)
     }
 }
 
-impl Drop for Asking<'_> {
+impl Drop for PendingAsk<'_> {
     fn drop(&mut self) {
         self.0.count.fetch_sub(1, Ordering::SeqCst);
     }
@@ -61,13 +61,13 @@ impl Drop for Claim {
     }
 }
 
-pub(super) struct Seat<A: Actor> {
+pub(super) struct GroupPort<A: Actor> {
     /// The epoch begun last, shifted by [`BITS`], and its flags. Changed only under the lock.
     word: AtomicU64,
-    kept: Mutex<Kept<A>>,
+    binding: Mutex<PortBinding<A>>,
 }
 
-struct Kept<A: Actor> {
+struct PortBinding<A: Actor> {
     /// The only address kept of the bound life.
     mailbox: Option<AddressSender<A>>,
     waker: Option<Waker>,
@@ -79,27 +79,27 @@ const THROWN: u64 = 7;
 const EXPECTED: u64 = 8;
 const CLOSED: u64 = 16;
 /// It was started in a batch, which waits until it is up.
-const IN_LOT: u64 = 32;
+const IN_BATCH: u64 = 32;
 const BITS: u32 = 6;
 
 impl<A: Actor> Ports<A> {
     /// `count` vacant ports, at epoch 0.
     pub fn new(count: usize) -> Self {
-        let seats = (0..count).map(|_| Seat {
+        let ports = (0..count).map(|_| GroupPort {
             word: AtomicU64::new(0),
-            kept: Mutex::new(Kept { mailbox: None, waker: None }),
+            binding: Mutex::new(PortBinding { mailbox: None, waker: None }),
         });
-        Self { seats: seats.collect(), taken: Arc::default(), asks: Arc::default() }
+        Self { ports: ports.collect(), taken: Arc::default(), asks: Arc::default() }
     }
 
     /// Number of ports.
     pub fn len(&self) -> usize {
-        self.seats.len()
+        self.ports.len()
     }
 
     /// True if there are no ports.
     pub fn is_empty(&self) -> bool {
-        self.seats.is_empty()
+        self.ports.is_empty()
     }
 
     /// Sends to child `index` without waiting, from any thread; see
@@ -172,23 +172,23 @@ impl<A: Actor> Ports<A> {
         message: M,
         send: impl FnOnce(u64, &AddressSender<A>, M) -> Result<S, SendError<M>>,
     ) -> Result<S, Unsent<M>> {
-        let Some(seat) = self.seats.get(index) else {
+        let Some(port) = self.ports.get(index) else {
             return Err(Unsent::Gone(message));
         };
-        let kept = seat.lock();
-        match &kept.mailbox {
+        let binding = port.lock();
+        match &binding.mailbox {
             Some(mailbox) => {
-                let sent = send(seat.epoch(), mailbox, message);
+                let sent = send(port.epoch(), mailbox, message);
                 sent.map_err(|unsent| Unsent::Vacant(unsent.into_inner()))
             }
-            None if seat.is_closed() => Err(Unsent::Gone(message)),
+            None if port.is_closed() => Err(Unsent::Gone(message)),
             None => Err(Unsent::Vacant(message)),
         }
     }
 
     /// Waits until life `epoch` is no longer bound at `index`.
     async fn left(&self, index: usize, epoch: u64) {
-        let _counted = Asking::new(&self.asks);
+        let _counted = PendingAsk::new(&self.asks);
         loop {
             let left = self.asks.left.notified();
             let mut left = std::pin::pin!(left);
@@ -211,22 +211,22 @@ impl<A: Actor> Ports<A> {
 
     /// The epoch of the life bound at `index`; see [`Port::epoch`](super::Port::epoch).
     pub fn epoch(&self, index: usize) -> Option<u64> {
-        let seat = self.seats.get(index)?;
-        let kept = seat.lock();
-        kept.mailbox.as_ref().map(|_| seat.epoch())
+        let port = self.ports.get(index)?;
+        let binding = port.lock();
+        binding.mailbox.as_ref().map(|_| port.epoch())
     }
 
     /// True if port `index` is closed permanently or does not exist.
     pub fn is_closed(&self, index: usize) -> bool {
-        self.seats.get(index).is_none_or(Seat::is_closed)
+        self.ports.get(index).is_none_or(GroupPort::is_closed)
     }
 
-    pub(super) fn seat(&self, index: u32) -> &Seat<A> {
-        &self.seats[index as usize]
+    pub(super) fn port(&self, index: u32) -> &GroupPort<A> {
+        &self.ports[index as usize]
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &Seat<A>> {
-        self.seats.iter()
+    pub(super) fn all(&self) -> impl Iterator<Item = &GroupPort<A>> {
+        self.ports.iter()
     }
 
     /// `None` if they already serve a supervisor.
@@ -237,13 +237,13 @@ impl<A: Actor> Ports<A> {
 
     /// The highest epoch begun at any of them.
     pub(super) fn last_epoch(&self) -> u64 {
-        self.all().map(Seat::epoch).max().unwrap_or(0)
+        self.all().map(GroupPort::epoch).max().unwrap_or(0)
     }
 }
 
 impl<A: Actor> Clone for Ports<A> {
     fn clone(&self) -> Self {
-        Self { seats: self.seats.clone(), taken: self.taken.clone(), asks: self.asks.clone() }
+        Self { ports: self.ports.clone(), taken: self.taken.clone(), asks: self.asks.clone() }
     }
 }
 
@@ -253,9 +253,9 @@ impl<A: Actor> fmt::Debug for Ports<A> {
     }
 }
 
-impl<A: Actor> Seat<A> {
-    fn lock(&self) -> MutexGuard<'_, Kept<A>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+impl<A: Actor> GroupPort<A> {
+    fn lock(&self) -> MutexGuard<'_, PortBinding<A>> {
+        self.binding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn epoch(&self) -> u64 {
@@ -268,9 +268,9 @@ impl<A: Actor> Seat<A> {
 
     /// The epoch of the life that is bound or may bind.
     pub(super) fn living(&self) -> Option<u64> {
-        let kept = self.lock();
+        let binding = self.lock();
         let word = self.word.load(Ordering::Acquire);
-        (kept.mailbox.is_some() || word & EXPECTED != 0).then_some(word >> BITS)
+        (binding.mailbox.is_some() || word & EXPECTED != 0).then_some(word >> BITS)
     }
 
     /// The flags thrown at life `epoch`, or `kill` if a later epoch has begun.
@@ -282,13 +282,13 @@ impl<A: Actor> Seat<A> {
 
     /// Sets `which` for the current life, or only if its epoch is `epoch`, and wakes its task.
     pub(super) fn throw(&self, which: u8, epoch: Option<u64>) {
-        let kept = self.lock();
+        let binding = self.lock();
         if epoch.is_some_and(|epoch| epoch != self.epoch()) {
             return;
         }
         self.word.fetch_or(u64::from(which), Ordering::AcqRel);
-        let waker = kept.waker.clone();
-        drop(kept);
+        let waker = binding.waker.clone();
+        drop(binding);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -304,27 +304,27 @@ impl<A: Actor> Seat<A> {
 
     /// Must be called before the flags are read for the first time, or a wake-up may be lost.
     pub(super) fn listen(&self, epoch: u64, waker: &Waker) {
-        let mut kept = self.lock();
+        let mut binding = self.lock();
         if self.epoch() != epoch {
             return;
         }
-        let before = kept.waker.replace(waker.clone());
-        drop(kept);
+        let before = binding.waker.replace(waker.clone());
+        drop(binding);
         drop(before);
     }
 
     /// Fences all earlier epochs: from now on only `epoch` can bind. Returns false if `epoch` is
     /// not later than the current one.
-    pub(super) fn begin(&self, epoch: u64, in_lot: bool) -> bool {
-        let mut kept = self.lock();
+    pub(super) fn begin(&self, epoch: u64, in_batch: bool) -> bool {
+        let mut binding = self.lock();
         if self.epoch() >= epoch {
             return false;
         }
-        let lot = if in_lot { IN_LOT } else { 0 };
-        let word = epoch << BITS | EXPECTED | lot;
+        let batch = if in_batch { IN_BATCH } else { 0 };
+        let word = epoch << BITS | EXPECTED | batch;
         self.word.store(word, Ordering::Release);
-        let before = (kept.mailbox.take(), kept.waker.take());
-        drop(kept);
+        let before = (binding.mailbox.take(), binding.waker.take());
+        drop(binding);
         // Dropped outside the lock: tasks woken by the drop may take it.
         drop(before);
         true
@@ -332,14 +332,14 @@ impl<A: Actor> Seat<A> {
 
     /// Binds a mailbox if `epoch` was begun last and has not ended; returns whether it did.
     pub(super) fn bind(&self, epoch: u64, mailbox: AddressSender<A>) -> bool {
-        let mut kept = self.lock();
+        let mut binding = self.lock();
         let word = self.word.load(Ordering::Acquire);
         if word >> BITS != epoch || word & EXPECTED == 0 {
-            drop(kept);
+            drop(binding);
             return false;
         }
         self.word.fetch_and(!EXPECTED, Ordering::AcqRel);
-        kept.mailbox = Some(mailbox);
+        binding.mailbox = Some(mailbox);
         true
     }
 
@@ -360,32 +360,32 @@ impl<A: Actor> Seat<A> {
     }
 
     fn end(&self, epoch: Option<u64>, also: u64) {
-        let mut kept = self.lock();
+        let mut binding = self.lock();
         if epoch.is_some_and(|epoch| epoch != self.epoch()) {
             return;
         }
         self.word.fetch_and(!EXPECTED, Ordering::AcqRel);
         self.word.fetch_or(also, Ordering::AcqRel);
-        let mailbox = kept.mailbox.take();
-        drop(kept);
+        let mailbox = binding.mailbox.take();
+        drop(binding);
         // Dropped outside the lock: dropping the last address of an actor wakes it.
         drop(mailbox);
     }
 
     /// Drops the waker of `epoch`, which keeps the task alive.
     pub(super) fn release(&self, epoch: u64) {
-        let mut kept = self.lock();
+        let mut binding = self.lock();
         if self.epoch() == epoch {
-            let waker = kept.waker.take();
-            drop(kept);
+            let waker = binding.waker.take();
+            drop(binding);
             drop(waker);
         }
     }
 
     /// Clears and returns the batch flag of life `epoch`: true once, when the life is up or has
     /// ended.
-    pub(super) fn leaves_lot(&self, epoch: u64) -> bool {
+    pub(super) fn leave_batch(&self, epoch: u64) -> bool {
         let _kept = self.lock();
-        self.epoch() == epoch && self.word.fetch_and(!IN_LOT, Ordering::AcqRel) & IN_LOT != 0
+        self.epoch() == epoch && self.word.fetch_and(!IN_BATCH, Ordering::AcqRel) & IN_BATCH != 0
     }
 }

@@ -6,35 +6,35 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
-use super::pulse::Residence;
+use super::heartbeat::Registration;
 use super::{ChildId, Exit};
 
 /// A report of one life.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct LifeReport {
     pub(super) child: ChildId,
     pub(super) epoch: u64,
-    pub(super) news: News,
+    pub(super) event: LifeEvent,
     /// Present in the last report of a life.
-    pub(super) over: Option<Over>,
+    pub(super) counted: Option<CountedLife>,
 }
 
 /// Keeps an ended life counted until its supervisor has acted on the end, or is gone.
 #[derive(Debug)]
-pub(super) struct Over(watch::Sender<usize>);
+pub(super) struct CountedLife(watch::Sender<usize>);
 
-impl Drop for Over {
+impl Drop for CountedLife {
     fn drop(&mut self) {
         self.0.send_modify(|lives| *lives -= 1);
     }
 }
 
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum LifeEvent {
     /// `started` returned and the port is bound.
     Started,
     /// Reported for the first child of a template: every member of the batch has started or ended.
-    LotDone,
+    BatchDone,
     /// The actor and everything it held has been dropped.
     Exited(Exit),
     /// Its thread was given up or ended, and the life with it.
@@ -43,20 +43,20 @@ pub(super) enum News {
 
 /// Where all lives under one supervisor report. It outlives the supervisor.
 #[derive(Debug)]
-pub(super) struct Office {
-    pub(super) to: UnboundedSender<Report>,
+pub(super) struct Reporter {
+    pub(super) to: UnboundedSender<LifeReport>,
     /// Number of lives that have begun and whose end the supervisor has not yet acted on.
     pub(super) lives: watch::Sender<usize>,
 }
 
-impl Office {
-    pub(super) fn tell(&self, child: ChildId, epoch: u64, news: News) {
-        self.send(child, epoch, news, None);
+impl Reporter {
+    pub(super) fn tell(&self, child: ChildId, epoch: u64, event: LifeEvent) {
+        self.send(child, epoch, event, None);
     }
 
-    fn send(&self, child: ChildId, epoch: u64, news: News, over: Option<Over>) {
+    fn send(&self, child: ChildId, epoch: u64, event: LifeEvent, counted: Option<CountedLife>) {
         // Fails only if the supervisor is gone.
-        let _ = self.to.send(Report { child, epoch, news, over });
+        let _ = self.to.send(LifeReport { child, epoch, event, counted });
     }
 
     /// Counts `lives` new lives.
@@ -64,59 +64,60 @@ impl Office {
         self.lives.send_modify(|all| *all += lives);
     }
 
-    /// Reports the end of a life; `exit` is `None` if its thread or runtime ended. The residence is
-    /// dropped before the report is sent.
+    /// Reports the end of a life; `exit` is `None` if its thread or runtime ended. The registration
+    /// is dropped before the report is sent.
     pub(super) fn end(
         &self,
         child: ChildId,
         epoch: u64,
         exit: Option<Exit>,
-        residence: Option<Residence>,
+        registration: Option<Registration>,
     ) {
-        let news = match (exit, residence) {
+        let event = match (exit, registration) {
             // The death of an arbiter counts as one failure, however many lives ran on it.
-            (None, Some(home)) => {
-                News::Lost { charged: home.pulse.charge(), exit: Exit::ArbiterDead }
-            }
-            (exit, _) => News::Exited(exit.unwrap_or(Exit::ArbiterDead)),
+            (None, Some(registration)) => LifeEvent::Lost {
+                charged: registration.heartbeat.charge(),
+                exit: Exit::ArbiterDead,
+            },
+            (exit, _) => LifeEvent::Exited(exit.unwrap_or(Exit::ArbiterDead)),
         };
-        self.send(child, epoch, news, Some(Over(self.lives.clone())));
+        self.send(child, epoch, event, Some(CountedLife(self.lives.clone())));
     }
 }
 
 /// The obligation to report the end of one life. Dropping it reports too: an unrun closure or a
 /// dead runtime.
 #[derive(Debug)]
-pub(super) struct Duty {
-    office: Arc<Office>,
+pub(super) struct ExitGuard {
+    reporter: Arc<Reporter>,
     child: ChildId,
     epoch: u64,
-    residence: Option<Residence>,
+    registration: Option<Registration>,
     done: bool,
 }
 
-impl Duty {
+impl ExitGuard {
     /// Reports [`Exit::ArbiterDead`] on drop, unless another exit is reported first.
-    pub(super) fn new(office: Arc<Office>, child: ChildId, epoch: u64) -> Self {
-        office.begin(1);
-        Self { office, child, epoch, residence: None, done: false }
+    pub(super) fn new(reporter: Arc<Reporter>, child: ChildId, epoch: u64) -> Self {
+        reporter.begin(1);
+        Self { reporter, child, epoch, registration: None, done: false }
     }
 
     /// Sets the registration on its arbiter, dropped when the life ends.
-    pub(super) fn lives_at(&mut self, residence: Residence) {
-        self.residence = Some(residence);
+    pub(super) fn set_registration(&mut self, registration: Registration) {
+        self.registration = Some(registration);
     }
 
-    pub(super) fn residence(&self) -> Option<&Residence> {
-        self.residence.as_ref()
+    pub(super) fn registration(&self) -> Option<&Registration> {
+        self.registration.as_ref()
     }
 
-    pub(super) fn office(&self) -> &Arc<Office> {
-        &self.office
+    pub(super) fn reporter(&self) -> &Arc<Reporter> {
+        &self.reporter
     }
 
     pub(super) fn started(&self) {
-        self.office.tell(self.child, self.epoch, News::Started);
+        self.reporter.tell(self.child, self.epoch, LifeEvent::Started);
     }
 
     pub(super) fn exited(mut self, exit: Exit) {
@@ -125,13 +126,13 @@ impl Duty {
 
     fn report(&mut self, exit: Option<Exit>) {
         if !std::mem::replace(&mut self.done, true) {
-            let residence = self.residence.take();
-            self.office.end(self.child, self.epoch, exit, residence);
+            let registration = self.registration.take();
+            self.reporter.end(self.child, self.epoch, exit, registration);
         }
     }
 }
 
-impl Drop for Duty {
+impl Drop for ExitGuard {
     fn drop(&mut self) {
         self.report(None);
     }

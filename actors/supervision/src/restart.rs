@@ -8,18 +8,18 @@ use std::time::Duration;
 use rand::rngs::ChaCha8Rng;
 
 use super::policy::derived;
-use super::{ChildSpec, Exit, Policy};
+use super::{ChildSpec, Exit, RestartPolicy};
 use crate::clock::Time;
 
+mod actions;
+mod children;
 mod dynamic;
 mod failing;
-mod kin;
-mod orders;
-mod rows;
+mod groups;
 
-pub use orders::{ChildId, Do, Outcome};
+pub use actions::{ChildId, RestartAction, SupervisorOutcome};
 
-use kin::Kin;
+use children::Children;
 
 /// The restart state machine of one supervisor, with the state of its children.
 ///
@@ -28,8 +28,8 @@ use kin::Kin;
 /// ended or fenced, and it ignores reports about lives that are not current.
 #[derive(Debug)]
 pub struct Restarts {
-    policy: Policy,
-    children: Kin,
+    policy: RestartPolicy,
+    children: Children,
     // Never reused, even after a child is removed.
     next_id: usize,
     rng: ChaCha8Rng,
@@ -48,19 +48,19 @@ pub struct Restarts {
 enum Phase {
     Running,
     // The remaining children have until `deadline`; `None` once all have been killed.
-    Ending { outcome: Outcome, deadline: Option<Time> },
+    Ending { outcome: SupervisorOutcome, deadline: Option<Time> },
     Over,
 }
 
 #[derive(Debug, Clone)]
-struct Kept {
+struct ChildState {
     spec: Arc<ChildSpec>,
     // Its index among the children that share its specification.
     index: Option<usize>,
     epoch: u64,
     starts: u64,
     streak: u32,
-    life: Life,
+    life: LifeStatus,
     // Added at run time: removed once it will not be restarted.
     dynamic: bool,
     // Asked to stop permanently.
@@ -68,7 +68,7 @@ struct Kept {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Life {
+enum LifeStatus {
     None,
     // To be started outside the queue, at this time.
     Waiting(Time),
@@ -92,11 +92,11 @@ struct Ending {
     hung_at: Option<Time>,
 }
 
-impl Life {
-    const PEACE: Life = Life::Alive { since: None, queued: false, ending: None };
+impl LifeStatus {
+    const FIRST: LifeStatus = LifeStatus::Alive { since: None, queued: false, ending: None };
 }
 
-impl Kept {
+impl ChildState {
     fn new(spec: impl Into<Arc<ChildSpec>>) -> Self {
         Self {
             spec: spec.into(),
@@ -104,7 +104,7 @@ impl Kept {
             epoch: 0,
             starts: 0,
             streak: 0,
-            life: Life::None,
+            life: LifeStatus::None,
             dynamic: false,
             leaving: false,
         }
@@ -118,12 +118,12 @@ impl Kept {
     }
 
     fn alive(&self) -> bool {
-        matches!(self.life, Life::Alive { .. })
+        matches!(self.life, LifeStatus::Alive { .. })
     }
 
     // In its first life, with nothing to remember: its start time matters only after a failure.
-    fn is_calm(&self) -> bool {
-        let Life::Alive { queued, ending, .. } = self.life else {
+    fn is_first_life(&self) -> bool {
+        let LifeStatus::Alive { queued, ending, .. } = self.life else {
             return false;
         };
         !queued && ending.is_none() && !self.leaving && self.starts == 1 && self.streak == 0
@@ -131,13 +131,13 @@ impl Kept {
 
     fn ending(&self) -> Option<Ending> {
         match self.life {
-            Life::Alive { ending, .. } => ending,
+            LifeStatus::Alive { ending, .. } => ending,
             _ => None,
         }
     }
 
     fn set_ending(&mut self, to: Ending) {
-        if let Life::Alive { ending, .. } = &mut self.life {
+        if let LifeStatus::Alive { ending, .. } = &mut self.life {
             *ending = Some(to);
         }
     }
@@ -145,15 +145,15 @@ impl Kept {
 
 impl Restarts {
     /// A state machine with no child started. `rng` is used only for the jitter of the backoff.
-    pub fn new(policy: Policy, children: Vec<ChildSpec>, rng: ChaCha8Rng) -> Self {
+    pub fn new(policy: RestartPolicy, children: Vec<ChildSpec>, rng: ChaCha8Rng) -> Self {
         let next_id = children.len();
-        let mut kin = Kin::default();
+        let mut all = Children::default();
         for (index, spec) in children.into_iter().enumerate() {
-            kin.insert(ChildId(index), Kept::new(spec));
+            all.insert(ChildId(index), ChildState::new(spec));
         }
         Self {
             policy,
-            children: kin,
+            children: all,
             next_id,
             rng,
             failures: VecDeque::new(),
@@ -167,7 +167,7 @@ impl Restarts {
 
     /// Starts the children in order, each once the previous one has started. Must be called once,
     /// before any other method.
-    pub fn begin(&mut self, now: Time) -> Vec<Do> {
+    pub fn begin(&mut self, now: Time) -> Vec<RestartAction> {
         self.queue = self.ids().collect();
         let mut out = Vec::new();
         self.pump(now, &mut out);
@@ -175,22 +175,28 @@ impl Restarts {
     }
 
     /// Reports that life `epoch` of `child` has started.
-    pub fn on_started(&mut self, child: ChildId, epoch: u64, now: Time) -> Vec<Do> {
+    pub fn on_started(&mut self, child: ChildId, epoch: u64, now: Time) -> Vec<RestartAction> {
         let mut out = Vec::new();
-        let Some(mut kept) = self.present(child, epoch) else {
+        let Some(mut state) = self.present(child, epoch) else {
             return out;
         };
-        if let Life::Alive { since, queued, .. } = &mut kept.life {
+        if let LifeStatus::Alive { since, queued, .. } = &mut state.life {
             *queued = false;
             since.get_or_insert(now);
         }
-        drop(kept);
+        drop(state);
         self.pump(now, &mut out);
         out
     }
 
     /// Reports that life `epoch` of `child` has ended and everything it held was dropped.
-    pub fn on_exit(&mut self, child: ChildId, epoch: u64, exit: &Exit, now: Time) -> Vec<Do> {
+    pub fn on_exit(
+        &mut self,
+        child: ChildId,
+        epoch: u64,
+        exit: &Exit,
+        now: Time,
+    ) -> Vec<RestartAction> {
         let mut out = Vec::new();
         self.exit(child, epoch, exit, now, &mut out);
         out
@@ -198,7 +204,7 @@ impl Restarts {
 
     /// Performs the actions that are due. Call it at [`Restarts::next_timer`]; a call at any other
     /// time is harmless.
-    pub fn on_timer(&mut self, now: Time) -> Vec<Do> {
+    pub fn on_timer(&mut self, now: Time) -> Vec<RestartAction> {
         let mut out = Vec::new();
         if let Phase::Ending { deadline, .. } = &mut self.phase
             && deadline.is_some_and(|deadline| deadline <= now)
@@ -208,18 +214,18 @@ impl Restarts {
         }
         for child in self.children.to_end(now).into_iter().rev() {
             // An exit earlier in this loop may have removed it.
-            let Some(kept) = self.children.get(child) else {
+            let Some(state) = self.children.get(child) else {
                 continue;
             };
-            let Some(ending) = kept.ending() else {
+            let Some(ending) = state.ending() else {
                 continue;
             };
             if ending.kill_at.is_some_and(|at| at <= now) {
                 self.kill_one(child, ending.wanted, now, &mut out);
             } else if ending.hung_at.is_some_and(|at| at <= now) {
-                let epoch = kept.epoch;
+                let epoch = state.epoch;
                 let exit = Exit::Hung;
-                out.push(Do::Fence { child, epoch, exit: exit.clone() });
+                out.push(RestartAction::Fence { child, epoch, exit: exit.clone() });
                 self.exit(child, epoch, &exit, now, &mut out);
             }
         }
@@ -241,9 +247,9 @@ impl Restarts {
 
     /// Kills `child` as a fault would; the policy decides whether it is restarted. No effect if it
     /// is not alive.
-    pub fn kill(&mut self, child: ChildId, now: Time) -> Vec<Do> {
+    pub fn kill(&mut self, child: ChildId, now: Time) -> Vec<RestartAction> {
         let mut out = Vec::new();
-        if self.children.get(child).is_some_and(|kept| kept.alive()) {
+        if self.children.get(child).is_some_and(|state| state.alive()) {
             self.kill_one(child, false, now, &mut out);
         }
         out
@@ -251,15 +257,21 @@ impl Restarts {
 
     /// Gives up life `epoch` of `child`, which a watchdog found hung. No effect if that life is not
     /// current.
-    pub fn give_up(&mut self, child: ChildId, epoch: u64, now: Time) -> Vec<Do> {
+    pub fn give_up(&mut self, child: ChildId, epoch: u64, now: Time) -> Vec<RestartAction> {
         self.give_up_as(child, epoch, &Exit::Hung, now)
     }
 
     /// Like [`Restarts::give_up`], with the exit to report.
-    pub fn give_up_as(&mut self, child: ChildId, epoch: u64, exit: &Exit, now: Time) -> Vec<Do> {
+    pub fn give_up_as(
+        &mut self,
+        child: ChildId,
+        epoch: u64,
+        exit: &Exit,
+        now: Time,
+    ) -> Vec<RestartAction> {
         let mut out = Vec::new();
         if self.present(child, epoch).is_some() {
-            out.push(Do::Fence { child, epoch, exit: exit.clone() });
+            out.push(RestartAction::Fence { child, epoch, exit: exit.clone() });
             self.exit(child, epoch, exit, now, &mut out);
         }
         out
@@ -267,12 +279,12 @@ impl Restarts {
 
     /// Stops the children in the reverse order of their start, each within its own shutdown time
     /// and all within `within`. No restarts follow.
-    pub fn stop(&mut self, within: Duration, now: Time) -> Vec<Do> {
+    pub fn stop(&mut self, within: Duration, now: Time) -> Vec<RestartAction> {
         let mut out = Vec::new();
         let until = now + within;
         match &mut self.phase {
             Phase::Running => {
-                self.end(Outcome::Stopped, Some(until));
+                self.end(SupervisorOutcome::Stopped, Some(until));
                 self.wind_down(now, &mut out);
             }
             Phase::Ending { deadline: Some(deadline), .. } => *deadline = until.min(*deadline),
@@ -282,10 +294,10 @@ impl Restarts {
     }
 
     /// Kills all children immediately. No restarts follow.
-    pub fn kill_all(&mut self, now: Time) -> Vec<Do> {
+    pub fn kill_all(&mut self, now: Time) -> Vec<RestartAction> {
         let mut out = Vec::new();
         match &mut self.phase {
-            Phase::Running => self.end(Outcome::Stopped, None),
+            Phase::Running => self.end(SupervisorOutcome::Stopped, None),
             Phase::Ending { deadline, .. } => *deadline = None,
             Phase::Over => return out,
         }
@@ -295,14 +307,14 @@ impl Restarts {
     }
 
     /// While draining, restarts use the minimum backoff; pending restarts are brought forward.
-    pub fn set_draining(&mut self, draining: bool, now: Time) -> Vec<Do> {
+    pub fn set_draining(&mut self, draining: bool, now: Time) -> Vec<RestartAction> {
         let mut out = Vec::new();
         self.draining = draining;
         if draining {
             let soon = now + self.policy.backoff.min;
             self.gate = self.gate.min(soon);
             for child in self.children.waiting() {
-                if let Life::Waiting(at) = &mut self.children.change(child).life {
+                if let LifeStatus::Waiting(at) = &mut self.children.change(child).life {
                     *at = soon.min(*at);
                 }
             }
@@ -313,8 +325,8 @@ impl Restarts {
 
     /// True if `epoch` is the current life of `child`; reports about other lives are ignored.
     pub fn is_present(&self, child: ChildId, epoch: u64) -> bool {
-        let kept = self.children.get(child);
-        kept.is_some_and(|kept| kept.epoch == epoch && kept.alive())
+        let state = self.children.get(child);
+        state.is_some_and(|state| state.epoch == epoch && state.alive())
     }
 
     /// True once stopped or escalated, with no child alive.
@@ -327,8 +339,8 @@ impl Restarts {
     }
 
     /// The child, if `epoch` is its current life.
-    fn present(&mut self, child: ChildId, epoch: u64) -> Option<kin::Changing<'_>> {
-        // Checked first: access for a change moves a child out of its row.
+    fn present(&mut self, child: ChildId, epoch: u64) -> Option<children::ChildMut<'_>> {
+        // Checked first: access for a change moves a child out of its group.
         if !self.is_present(child, epoch) {
             return None;
         }
@@ -336,43 +348,43 @@ impl Restarts {
     }
 
     /// Prevents all further restarts.
-    fn end(&mut self, outcome: Outcome, deadline: Option<Time>) {
+    fn end(&mut self, outcome: SupervisorOutcome, deadline: Option<Time>) {
         self.phase = Phase::Ending { outcome, deadline };
         self.queue.clear();
         self.children.set_over();
         for child in self.children.waiting() {
-            self.children.change(child).life = Life::None;
+            self.children.change(child).life = LifeStatus::None;
         }
     }
 
     /// Asks the last living child to stop, unless it is already ending; emits `End` if no child is
     /// alive.
-    fn wind_down(&mut self, now: Time, out: &mut Vec<Do>) {
+    fn wind_down(&mut self, now: Time, out: &mut Vec<RestartAction>) {
         let Phase::Ending { outcome, deadline } = &self.phase else {
             return;
         };
         let Some(child) = self.children.last_alive() else {
-            out.push(Do::End(outcome.clone()));
+            out.push(RestartAction::End(outcome.clone()));
             self.phase = Phase::Over;
             return;
         };
         let Some(deadline) = *deadline else {
             return;
         };
-        let mut kept = self.children.change(child);
-        if kept.ending().is_some() {
+        let mut state = self.children.change(child);
+        if state.ending().is_some() {
             return;
         }
-        if kept.spec.shutdown.is_zero() {
-            drop(kept);
+        if state.spec.shutdown.is_zero() {
+            drop(state);
             return self.kill_one(child, true, now, out);
         }
-        let kill_at = deadline.min(now + kept.spec.shutdown);
-        kept.set_ending(Ending { wanted: true, kill_at: Some(kill_at), hung_at: None });
-        out.push(Do::Stop { child });
+        let kill_at = deadline.min(now + state.spec.shutdown);
+        state.set_ending(Ending { wanted: true, kill_at: Some(kill_at), hung_at: None });
+        out.push(RestartAction::Stop { child });
     }
 
-    fn kill_every(&mut self, now: Time, out: &mut Vec<Do>) {
+    fn kill_every(&mut self, now: Time, out: &mut Vec<RestartAction>) {
         for child in self.ids().rev() {
             if self.children.of(child).alive() {
                 self.kill_one(child, true, now, out);
@@ -381,18 +393,18 @@ impl Restarts {
     }
 
     /// Kills a living child. Emits the kill only once and keeps the first deadline.
-    fn kill_one(&mut self, child: ChildId, wanted: bool, now: Time, out: &mut Vec<Do>) {
+    fn kill_one(&mut self, child: ChildId, wanted: bool, now: Time, out: &mut Vec<RestartAction>) {
         let hung_at = now + self.policy.kill_deadline;
-        let mut kept = self.children.change(child);
-        let before = kept.ending();
+        let mut state = self.children.change(child);
+        let before = state.ending();
         let killed_before = before.and_then(|ending| ending.hung_at);
-        kept.set_ending(Ending {
+        state.set_ending(Ending {
             wanted: wanted || before.is_some_and(|ending| ending.wanted),
             kill_at: None,
             hung_at: Some(killed_before.unwrap_or(hung_at)),
         });
         if killed_before.is_none() {
-            out.push(Do::Kill { child });
+            out.push(RestartAction::Kill { child });
         }
     }
 
@@ -403,7 +415,7 @@ impl Restarts {
     }
 
     /// Starts the children that are due.
-    fn pump(&mut self, now: Time, out: &mut Vec<Do>) {
+    fn pump(&mut self, now: Time, out: &mut Vec<RestartAction>) {
         if self.phase != Phase::Running {
             return;
         }
@@ -416,22 +428,24 @@ impl Restarts {
         if self.gate <= now
             && let Some(next) = self.queue.pop_first()
         {
-            match self.children.start_lot(next) {
-                Some((count, epoch)) => out.push(Do::StartLot { first: next, count, epoch }),
+            match self.children.start_batch(next) {
+                Some((count, epoch)) => {
+                    out.push(RestartAction::StartBatch { first: next, count, epoch })
+                }
                 None => self.launch(next, true, out),
             }
         } else if self.queue.is_empty() && !self.up {
             self.up = true;
-            out.push(Do::Up);
+            out.push(RestartAction::Up);
         }
     }
 
-    fn launch(&mut self, child: ChildId, queued: bool, out: &mut Vec<Do>) {
-        let mut kept = self.children.change(child);
-        kept.epoch = kept.spec.first_epoch.max(kept.epoch + 1);
-        kept.starts += 1;
-        kept.life = Life::Alive { since: None, queued, ending: None };
-        out.push(Do::Start { child, epoch: kept.epoch, restarts: kept.starts - 1 });
+    fn launch(&mut self, child: ChildId, queued: bool, out: &mut Vec<RestartAction>) {
+        let mut state = self.children.change(child);
+        state.epoch = state.spec.first_epoch.max(state.epoch + 1);
+        state.starts += 1;
+        state.life = LifeStatus::Alive { since: None, queued, ending: None };
+        out.push(RestartAction::Start { child, epoch: state.epoch, restarts: state.starts - 1 });
     }
 }
 

@@ -10,26 +10,29 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::catch::{catch, install_hook};
 use super::child::Child;
-use super::handle::{Command, Progress, Shared, lost};
-use super::launch::{Launch, Life, Surroundings};
-use super::listed::{Listed, Public};
-use super::report::{Duty, News, Office, Report};
-use super::restart::{Do, Restarts};
+use super::child_list::{ChildList, ListedChild};
+use super::handle::{Command, Progress, SupervisorShared, lost};
+use super::launch::{Launch, LaunchContext, Life};
+use super::report::{ExitGuard, LifeEvent, LifeReport, Reporter};
+use super::restart::{RestartAction, Restarts};
 use super::switch::{Strike, Switch};
-use super::{ChildId, Exit, Heard, Outcome, Policy, SupervisionEvent, SupervisorHandle};
+use super::{
+    ChildId, EventListener, Exit, RestartPolicy, SupervisionEvent, SupervisorHandle,
+    SupervisorOutcome,
+};
 use crate::clock::{Clock, Seed, Time};
 
-mod many;
+mod groups;
 mod setup;
 
 pub use setup::Setup;
 
-use many::Rows;
+use groups::TemplateGroups;
 
-/// Keeps children running according to a [`Policy`].
+/// Keeps children running according to a [`RestartPolicy`].
 ///
 /// It runs as a task on the arbiter where it was started. If that arbiter ends, all of its children
-/// are killed, on whichever thread they run, and its outcome is [`Outcome::Escalated`].
+/// are killed, on whichever thread they run, and its outcome is [`SupervisorOutcome::Escalated`].
 #[derive(Debug)]
 pub struct Supervisor(());
 
@@ -40,7 +43,7 @@ impl Supervisor {
     /// # Panics
     /// Outside an actix system or arbiter (a `LocalSet`).
     pub fn start(
-        policy: Policy,
+        policy: RestartPolicy,
         clock: Clock,
         seed: Seed,
         children: Vec<Child>,
@@ -53,44 +56,44 @@ impl Supervisor {
     /// # Panics
     /// As [`Supervisor::start`].
     pub fn start_with(setup: Setup, children: Vec<Child>) -> SupervisorHandle {
-        let Setup { policy, clock, seed, fuzz, heard } = setup;
-        let around = Surroundings {
+        let Setup { policy, clock, seed, fuzz, listener } = setup;
+        let context = LaunchContext {
             clock,
             seed,
             fuzz,
-            heard,
+            listener,
             events: broadcast::Sender::new(SupervisorHandle::EVENTS),
         };
-        Self::begin(policy, around, children, None)
+        Self::begin(policy, context, children, None)
     }
 
     /// Starts a supervisor that is a child of another.
     pub(super) fn nested(
-        policy: Policy,
-        above: &Surroundings,
+        policy: RestartPolicy,
+        above: &LaunchContext,
         life: &Life,
         children: Vec<Child>,
     ) -> SupervisorHandle {
-        let heard = above.heard.clone().map(|heard| -> Heard {
+        let listener = above.listener.clone().map(|listener| -> EventListener {
             let (id, name) = (life.child, life.name.clone());
             Arc::new(move |event| {
                 // Its end is reported as the exit of a child.
                 if !matches!(event, SupervisionEvent::Stopped { .. }) {
-                    heard(&event.clone().under(id, &name));
+                    listener(&event.clone().under(id, &name));
                 }
             })
         });
-        let around = Surroundings {
+        let context = LaunchContext {
             events: broadcast::Sender::new(SupervisorHandle::EVENTS),
-            heard,
+            listener,
             ..above.clone()
         };
-        Self::begin(policy, around, children, Some((&life.name, life.epoch)))
+        Self::begin(policy, context, children, Some((&life.name, life.epoch)))
     }
 
     fn begin(
-        policy: Policy,
-        around: Surroundings,
+        policy: RestartPolicy,
+        context: LaunchContext,
         children: Vec<Child>,
         nested: Option<(&str, u64)>,
     ) -> SupervisorHandle {
@@ -100,31 +103,31 @@ impl Supervisor {
         if let Some((name, epoch)) = nested {
             names = format!("{name} {epoch}: {names}");
         }
-        let rng = around.seed.stream(&names, "supervision");
-        let (commands, orders) = mpsc::unbounded_channel();
+        let rng = context.seed.stream(&names, "supervision");
+        let (commands, commands_rx) = mpsc::unbounded_channel();
         let (reporter, reports) = mpsc::unbounded_channel();
-        let kept: BTreeMap<ChildId, Kept> = (children.into_iter().enumerate())
-            .map(|(index, child)| (ChildId(index), Kept::new(child)))
+        let entries: BTreeMap<ChildId, SupervisedChild> = (children.into_iter().enumerate())
+            .map(|(index, child)| (ChildId(index), SupervisedChild::new(child)))
             .collect();
-        let public = kept.iter().map(|(id, kept)| (*id, kept.public()));
+        let listed = entries.iter().map(|(id, entry)| (*id, entry.listed()));
         let lives = watch::Sender::new(0);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SupervisorShared {
             commands,
-            children: RwLock::new(Listed::new(public.collect())),
-            events: around.events.clone(),
+            children: RwLock::new(ChildList::new(listed.collect())),
+            events: context.events.clone(),
             changed: watch::Sender::new(()),
             progress: watch::Sender::new(Progress::default()),
             lives: lives.clone(),
         });
-        let specs = kept.values().map(|kept| kept.child.fresh_spec()).collect();
-        let task = Task {
+        let specs = entries.values().map(|entry| entry.child.fresh_spec()).collect();
+        let task = SupervisorTask {
             restarts: Restarts::new(policy, specs, rng),
-            children: kept,
-            rows: Rows::default(),
-            around: Arc::new(around),
+            children: entries,
+            groups: TemplateGroups::default(),
+            context: Arc::new(context),
             shared: shared.clone(),
-            orders,
-            office: Arc::new(Office { to: reporter, lives }),
+            commands_rx,
+            reporter: Arc::new(Reporter { to: reporter, lives }),
             reports,
             nested: nested.is_some(),
         };
@@ -134,65 +137,65 @@ impl Supervisor {
 }
 
 /// A child, and the switch of its current life.
-struct Kept {
+struct SupervisedChild {
     child: Child,
     switch: Arc<Switch>,
     /// Receives the id once the child has started.
-    told: Option<oneshot::Sender<ChildId>>,
+    started: Option<oneshot::Sender<ChildId>>,
 }
 
-impl Kept {
+impl SupervisedChild {
     fn new(child: Child) -> Self {
-        Self { child, switch: Arc::default(), told: None }
+        Self { child, switch: Arc::default(), started: None }
     }
 
-    fn public(&self) -> Public {
-        Public { name: self.child.spec.name.clone(), restarts: 0 }
+    fn listed(&self) -> ListedChild {
+        ListedChild { name: self.child.spec.name.clone(), restarts: 0 }
     }
 }
 
-struct Task {
+struct SupervisorTask {
     restarts: Restarts,
-    children: BTreeMap<ChildId, Kept>,
+    children: BTreeMap<ChildId, SupervisedChild>,
     /// The children of templates.
-    rows: Rows,
-    around: Arc<Surroundings>,
-    shared: Arc<Shared>,
-    orders: mpsc::UnboundedReceiver<Command>,
-    office: Arc<Office>,
-    reports: mpsc::UnboundedReceiver<Report>,
+    groups: TemplateGroups,
+    context: Arc<LaunchContext>,
+    shared: Arc<SupervisorShared>,
+    commands_rx: mpsc::UnboundedReceiver<Command>,
+    reporter: Arc<Reporter>,
+    reports: mpsc::UnboundedReceiver<LifeReport>,
     /// If true, the ports are not closed at the end, since another life may follow.
     nested: bool,
 }
 
 enum Input {
-    Report(Report),
-    Order(Command),
+    Report(LifeReport),
+    Command(Command),
     Timer,
 }
 
-impl Task {
+impl SupervisorTask {
     async fn run(mut self) {
-        let first = self.restarts.begin(self.around.clock.now());
-        self.carry_out(first);
+        let first = self.restarts.begin(self.context.clock.now());
+        self.execute(first);
         while !self.restarts.is_over() {
             let input = self.next().await;
-            let now = self.around.clock.now();
-            let mut over = None;
-            let wanted = match input {
+            let now = self.context.clock.now();
+            let mut counted = None;
+            let actions = match input {
                 Input::Report(mut report) => {
-                    over = report.over.take();
-                    self.hear(report, now)
+                    counted = report.counted.take();
+                    self.on_report(report, now)
                 }
-                Input::Order(order) => match order {
+                Input::Command(command) => match command {
                     Command::Kill(child) => self.restarts.kill(child, now),
                     Command::Strike(child, Strike::Kill) => self.restarts.kill(child, now),
                     Command::Strike(child, strike) => {
                         self.strike(child, strike);
                         Vec::new()
                     }
-                    Command::Start(child, say) => self.add(*child, say, now),
-                    Command::StartMany(template, say) => self.add_many(*template, say, now),
+                    Command::Start(child, reply) => self.add(*child, reply, now),
+                    Command::StartMany(template, reply) => self.add_many(*template, reply, now),
                     Command::Remove(child) => self.restarts.remove(child, now),
                     Command::GiveUp(child, epoch) => self.restarts.give_up(child, epoch, now),
                     Command::Stop(within) => self.restarts.stop(within, now),
@@ -201,23 +204,23 @@ impl Task {
                 },
                 Input::Timer => self.restarts.on_timer(now),
             };
-            self.carry_out(wanted);
+            self.execute(actions);
             // Dropped only now: a task that waits for the end of that life observes its
             // consequences.
-            drop(over);
+            drop(counted);
         }
     }
 
     /// Reports before commands before the timer, so that simultaneous inputs have a fixed order.
     async fn next(&mut self) -> Input {
-        let mut timer = self.restarts.next_timer().map(|at| self.around.clock.sleep_until(at));
+        let mut timer = self.restarts.next_timer().map(|at| self.context.clock.sleep_until(at));
         poll_fn(|cx| {
             if let Poll::Ready(Some(report)) = self.reports.poll_recv(cx) {
                 return Poll::Ready(Input::Report(report));
             }
             // `None` if all handles are dropped: there are no more commands.
-            if let Poll::Ready(Some(order)) = self.orders.poll_recv(cx) {
-                return Poll::Ready(Input::Order(order));
+            if let Poll::Ready(Some(command)) = self.commands_rx.poll_recv(cx) {
+                return Poll::Ready(Input::Command(command));
             }
             match &mut timer {
                 Some(timer) => Pin::new(timer).poll(cx).map(|()| Input::Timer),
@@ -227,16 +230,16 @@ impl Task {
         .await
     }
 
-    fn hear(&mut self, report: Report, now: Time) -> Vec<Do> {
-        let Report { child, epoch, news, .. } = report;
-        match news {
-            News::Started => {
-                let kept = self.children.get_mut(&child);
-                if let Some(say) = kept.and_then(|kept| kept.told.take()) {
-                    let _ = say.send(child);
+    fn on_report(&mut self, report: LifeReport, now: Time) -> Vec<RestartAction> {
+        let LifeReport { child, epoch, event, .. } = report;
+        match event {
+            LifeEvent::Started => {
+                let entry = self.children.get_mut(&child);
+                if let Some(reply) = entry.and_then(|entry| entry.started.take()) {
+                    let _ = reply.send(child);
                 }
                 if self.restarts.is_present(child, epoch) {
-                    self.tell(|| SupervisionEvent::Started {
+                    self.publish(|| SupervisionEvent::Started {
                         at: now,
                         child,
                         name: self.name(child),
@@ -245,14 +248,14 @@ impl Task {
                 }
                 self.restarts.on_started(child, epoch, now)
             }
-            News::LotDone => {
-                let wanted = self.restarts.on_lot_done(child, now);
+            LifeEvent::BatchDone => {
+                let actions = self.restarts.on_batch_done(child, now);
                 if !self.restarts.is_starting(child) {
-                    self.rows.tell_started(child);
+                    self.groups.confirm_started(child);
                 }
-                wanted
+                actions
             }
-            News::Exited(exit) => {
+            LifeEvent::Exited(exit) => {
                 if self.restarts.is_present(child, epoch) {
                     self.exited(child, epoch, exit.clone(), now);
                 } else {
@@ -260,7 +263,7 @@ impl Task {
                 }
                 self.restarts.on_exit(child, epoch, &exit, now)
             }
-            News::Lost { exit, charged } => {
+            LifeEvent::Lost { exit, charged } => {
                 let present = self.restarts.is_present(child, epoch);
                 // The exit of a fenced life is published when it is fenced.
                 if present && exit == Exit::ArbiterDead {
@@ -275,87 +278,93 @@ impl Task {
         }
     }
 
-    fn carry_out(&mut self, wanted: Vec<Do>) {
-        let now = self.around.clock.now();
-        for action in wanted {
+    fn execute(&mut self, actions: Vec<RestartAction>) {
+        let now = self.context.clock.now();
+        for action in actions {
             match action {
-                Do::Start { child, epoch, restarts } => self.launch(child, epoch, restarts),
-                Do::StartLot { first, count, epoch } => self.rows.launch_lot(first, count, epoch),
-                Do::Stop { child } => self.strike(child, Strike::Stop),
-                Do::Kill { child } => self.strike(child, Strike::Kill),
-                Do::Fence { child, epoch, exit } => {
+                RestartAction::Start { child, epoch, restarts } => {
+                    self.launch(child, epoch, restarts)
+                }
+                RestartAction::StartBatch { first, count, epoch } => {
+                    self.groups.launch_batch(first, count, epoch)
+                }
+                RestartAction::Stop { child } => self.strike(child, Strike::Stop),
+                RestartAction::Kill { child } => self.strike(child, Strike::Kill),
+                RestartAction::Fence { child, epoch, exit } => {
                     // If its thread resumes, the switch ends the life at its next poll.
                     self.strike(child, Strike::Kill);
                     match self.children.get(&child) {
-                        Some(kept) => kept.child.body.vacate(epoch),
-                        None => self.rows.vacate(child, epoch),
+                        Some(entry) => entry.child.runner.vacate(epoch),
+                        None => self.groups.vacate(child, epoch),
                     }
                     self.exited(child, epoch, exit, now);
                 }
-                Do::Forget { child } => {
+                RestartAction::Forget { child } => {
                     match self.children.remove(&child) {
-                        Some(kept) => kept.child.body.close(),
+                        Some(entry) => entry.child.runner.close(),
                         None => self.forget_one(child),
                     }
-                    self.shared.change(|listed| listed.remove(child));
+                    self.shared.change(|list| list.remove(child));
                 }
-                Do::Restarting { child, after } => self.tell(|| SupervisionEvent::Restarting {
-                    at: now,
-                    child,
-                    name: self.name(child),
-                    after,
+                RestartAction::Restarting { child, after } => self.publish(|| {
+                    SupervisionEvent::Restarting { at: now, child, name: self.name(child), after }
                 }),
-                Do::Up => {
+                RestartAction::Up => {
                     self.shared.progress.send_modify(|progress| progress.up = true);
                 }
-                Do::Escalate { reason } => {
+                RestartAction::Escalate { reason } => {
                     log::error!("giving up: {reason}");
-                    self.tell(|| SupervisionEvent::Escalated { at: now, reason });
+                    self.publish(|| SupervisionEvent::Escalated { at: now, reason });
                 }
-                Do::End(outcome) => self.end(outcome, now),
+                RestartAction::End(outcome) => self.end(outcome, now),
             }
         }
     }
 
-    fn add(&mut self, child: Child, say: oneshot::Sender<ChildId>, now: Time) -> Vec<Do> {
+    fn add(
+        &mut self,
+        child: Child,
+        reply: oneshot::Sender<ChildId>,
+        now: Time,
+    ) -> Vec<RestartAction> {
         let spec = child.fresh_spec();
-        let Some((id, wanted)) = self.restarts.add(spec, now) else {
+        let Some((id, actions)) = self.restarts.add(spec, now) else {
             return Vec::new();
         };
-        let kept = Kept { told: Some(say), ..Kept::new(child) };
-        let public = kept.public();
-        self.shared.change(|listed| listed.insert(id, public));
-        self.children.insert(id, kept);
-        wanted
+        let entry = SupervisedChild { started: Some(reply), ..SupervisedChild::new(child) };
+        let listed = entry.listed();
+        self.shared.change(|list| list.insert(id, listed));
+        self.children.insert(id, entry);
+        actions
     }
 
     fn strike(&self, child: ChildId, strike: Strike) {
         match self.children.get(&child) {
-            Some(kept) => kept.switch.strike(strike),
-            None => self.rows.strike(child, strike),
+            Some(entry) => entry.switch.strike(strike),
+            None => self.groups.strike(child, strike),
         }
     }
 
     fn launch(&mut self, child: ChildId, epoch: u64, restarts: u64) {
         if restarts > 0 {
-            (self.shared).change(|listed| listed.set_restarts(child, restarts));
+            (self.shared).change(|list| list.set_restarts(child, restarts));
         }
-        let Some(kept) = self.children.get_mut(&child) else {
-            return self.rows.launch(child, epoch);
+        let Some(entry) = self.children.get_mut(&child) else {
+            return self.groups.launch(child, epoch);
         };
         let switch = Arc::new(Switch::default());
-        kept.switch = switch.clone();
-        let duty = Duty::new(self.office.clone(), child, epoch);
-        kept.child.body.launch(Launch {
-            name: kept.child.spec.name.clone(),
+        entry.switch = switch.clone();
+        let guard = ExitGuard::new(self.reporter.clone(), child, epoch);
+        entry.child.runner.launch(Launch {
+            name: entry.child.spec.name.clone(),
             child,
             epoch,
             restarts,
-            place: kept.child.place.clone(),
-            shutdown: kept.child.spec.shutdown,
+            place: entry.child.place.clone(),
+            shutdown: entry.child.spec.shutdown,
             switch,
-            duty,
-            around: self.around.clone(),
+            guard,
+            context: self.context.clone(),
         });
     }
 
@@ -370,7 +379,7 @@ impl Task {
                 log::error!("{} (life {epoch}) {exit}", self.name(child));
             }
         }
-        self.tell(|| SupervisionEvent::Exited {
+        self.publish(|| SupervisionEvent::Exited {
             at: now,
             child,
             name: self.name(child),
@@ -379,34 +388,35 @@ impl Task {
         });
     }
 
-    fn end(&mut self, outcome: Outcome, now: Time) {
-        for kept in self.children.values_mut() {
-            kept.told = None;
+    fn end(&mut self, outcome: SupervisorOutcome, now: Time) {
+        for entry in self.children.values_mut() {
+            entry.started = None;
             if self.nested {
-                kept.child.body.rest();
+                entry.child.runner.rest();
             } else {
-                kept.child.body.close();
+                entry.child.runner.close();
             }
         }
-        self.rows.end(self.nested);
-        self.tell(|| SupervisionEvent::Stopped { at: now });
+        self.groups.end(self.nested);
+        self.publish(|| SupervisionEvent::Stopped { at: now });
         self.shared.progress.send_modify(|progress| progress.outcome = Some(outcome));
     }
 
     fn name(&self, child: ChildId) -> Arc<str> {
         let single = self.children.get(&child);
-        let name = single.map(|kept| kept.child.spec.name.clone());
-        name.or_else(|| self.rows.name(child)).unwrap_or_else(|| Arc::from("a child that is gone"))
+        let name = single.map(|entry| entry.child.spec.name.clone());
+        name.or_else(|| self.groups.name(child))
+            .unwrap_or_else(|| Arc::from("a child that is gone"))
     }
 
     /// Publishes an event; it is not constructed if there is no subscriber.
-    fn tell(&self, event: impl FnOnce() -> SupervisionEvent) {
-        if !self.around.listened() {
+    fn publish(&self, event: impl FnOnce() -> SupervisionEvent) {
+        if !self.context.listened() {
             return;
         }
         let event = event();
-        if let Some(heard) = &self.around.heard
-            && let Err(caught) = catch(|| heard(&event))
+        if let Some(listener) = &self.context.listener
+            && let Err(caught) = catch(|| listener(&event))
         {
             log::error!("a supervisor's listener panicked at {}: {}", caught.place, caught.text);
         }
@@ -415,17 +425,17 @@ impl Task {
     }
 }
 
-impl Drop for Task {
+impl Drop for SupervisorTask {
     /// A task dropped before its end has lost its arbiter: its children are killed, since none
     /// would be restarted.
     fn drop(&mut self) {
         if self.restarts.is_over() {
             return;
         }
-        for kept in self.children.values() {
-            kept.switch.kill();
+        for entry in self.children.values() {
+            entry.switch.kill();
         }
-        self.rows.kill_all();
-        self.end(lost(), self.around.clock.now());
+        self.groups.kill_all();
+        self.end(lost(), self.context.clock.now());
     }
 }

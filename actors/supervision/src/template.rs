@@ -10,14 +10,14 @@ use std::time::Duration;
 use actix::Actor;
 use actix::dev::channel::AddressSender;
 
-use super::incarnation::{Incarnation, Ties};
-use super::launch::{Surroundings, deliver};
+use super::heartbeat::{Heartbeat, LifeControl, RegisteredLife, Registration};
+use super::incarnation::{Incarnation, LifeHooks};
+use super::launch::{LaunchContext, deliver};
 use super::policy::derived;
-use super::ports::{Claim, Ports, Seat};
-use super::pulse::{Doomed, Pulse, Residence, Resident};
-use super::report::{News, Office};
+use super::ports::{Claim, GroupPort, Ports};
+use super::report::{LifeEvent, Reporter};
 use super::switch::{KILL, STOP, STRUCK, Strike};
-use super::{ChildId, ChildSpec, Exit, Guarded, Place, Restart};
+use super::{ChildId, ChildSpec, ChildThread, Exit, Guarded, Restart};
 
 /// Identical children for [`SupervisorHandle::start_many`](super::SupervisorHandle::start_many),
 /// one for each of some [`Ports`].
@@ -27,19 +27,19 @@ use super::{ChildId, ChildSpec, Exit, Guarded, Place, Restart};
 /// one more byte.
 pub struct Template {
     pub(super) spec: ChildSpec,
-    pub(super) place: Place,
+    pub(super) place: ChildThread,
     pub(super) count: usize,
     claim: Box<dyn Fn() -> Option<(Claim, u64)> + Send>,
-    make: Box<dyn FnOnce(Hire) -> Arc<dyn Row> + Send>,
+    make: Box<dyn FnOnce(GroupContext) -> Arc<dyn GroupRunner> + Send>,
 }
 
 /// What the children receive from their supervisor.
-pub(super) struct Hire {
+pub(super) struct GroupContext {
     pub(super) first: ChildId,
-    pub(super) around: Arc<Surroundings>,
-    pub(super) office: Arc<Office>,
+    pub(super) launch: Arc<LaunchContext>,
+    pub(super) reporter: Arc<Reporter>,
     prefix: Arc<str>,
-    place: Place,
+    place: ChildThread,
 }
 
 impl Template {
@@ -62,7 +62,7 @@ impl Template {
         assert!(u32::try_from(ports.len()).is_ok(), "too many ports");
         // Guarded from here on, since the template may be dropped without being started.
         let factory = Guarded::new(Box::new(factory) as Factory<A>);
-        let (seats, claimed) = (ports.clone(), ports.clone());
+        let (own, claimed) = (ports.clone(), ports.clone());
         Self {
             spec: ChildSpec {
                 name: prefix.into(),
@@ -70,19 +70,19 @@ impl Template {
                 shutdown: Duration::from_secs(5),
                 first_epoch: 1,
             },
-            place: Place::Here,
+            place: ChildThread::Here,
             count: ports.len(),
             claim: Box::new(move || {
                 let claim = claimed.claim()?;
                 // Read after claiming: no other supervisor can begin an epoch now.
                 Some((claim, claimed.last_epoch()))
             }),
-            make: Box::new(move |hire| {
-                Arc::new(Roll {
-                    ports: seats,
+            make: Box::new(move |context| {
+                Arc::new(TemplateGroup {
+                    ports: own,
                     factory,
-                    is_watched: hire.around.is_watched(),
-                    hire,
+                    is_watched: context.launch.is_watched(),
+                    context,
                     left: AtomicUsize::new(0),
                     strikes: Mutex::default(),
                 })
@@ -99,7 +99,7 @@ impl Template {
 
     /// Sets the thread on which all of them run.
     #[must_use]
-    pub fn place(mut self, place: Place) -> Self {
+    pub fn place(mut self, place: ChildThread) -> Self {
         self.place = place;
         self
     }
@@ -121,13 +121,19 @@ impl Template {
     }
 
     /// Registers the children without starting any.
-    pub(super) fn seat(
+    pub(super) fn into_runner(
         self,
         first: ChildId,
-        around: Arc<Surroundings>,
-        office: Arc<Office>,
-    ) -> Arc<dyn Row> {
-        (self.make)(Hire { first, around, office, prefix: self.spec.name, place: self.place })
+        launch: Arc<LaunchContext>,
+        reporter: Arc<Reporter>,
+    ) -> Arc<dyn GroupRunner> {
+        (self.make)(GroupContext {
+            first,
+            launch,
+            reporter,
+            prefix: self.spec.name,
+            place: self.place,
+        })
     }
 }
 
@@ -142,10 +148,10 @@ impl fmt::Debug for Template {
 }
 
 /// The children of a template, by index, with their actor type erased.
-pub(super) trait Row: Send + Sync {
-    /// Starts first lives as one batch; [`News::LotDone`] is reported once each has started or
-    /// ended.
-    fn launch_lot(self: Arc<Self>, from: u32, count: u32, epoch: u64);
+pub(super) trait GroupRunner: Send + Sync {
+    /// Starts first lives as one batch; [`LifeEvent::BatchDone`] is reported once each has started
+    /// or ended.
+    fn launch_batch(self: Arc<Self>, from: u32, count: u32, epoch: u64);
 
     fn launch(self: Arc<Self>, index: u32, epoch: u64);
 
@@ -169,10 +175,10 @@ pub(super) trait Row: Send + Sync {
 type Factory<A> = Box<dyn Fn(usize) -> Result<A, String> + Send + Sync>;
 
 /// The state shared by all children of one template.
-struct Roll<A: Actor> {
+struct TemplateGroup<A: Actor> {
     ports: Ports<A>,
     factory: Guarded<Factory<A>>,
-    hire: Hire,
+    context: GroupContext,
     is_watched: bool,
     /// Members of the current batch that have neither started nor ended.
     left: AtomicUsize,
@@ -180,13 +186,13 @@ struct Roll<A: Actor> {
     strikes: Mutex<BTreeMap<(u32, u64), VecDeque<Strike>>>,
 }
 
-impl<A: Actor> Roll<A> {
+impl<A: Actor> TemplateGroup<A> {
     fn name(&self, index: u32) -> Arc<str> {
-        derived(&self.hire.prefix, index)
+        derived(&self.context.prefix, index)
     }
 
     fn child(&self, index: u32) -> ChildId {
-        ChildId(self.hire.first.0 + index as usize)
+        ChildId(self.context.first.0 + index as usize)
     }
 
     fn strikes(&self) -> MutexGuard<'_, BTreeMap<(u32, u64), VecDeque<Strike>>> {
@@ -194,40 +200,46 @@ impl<A: Actor> Roll<A> {
     }
 
     /// A member of a batch has started or ended.
-    fn count_off(&self) {
+    fn leave_batch(&self) {
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.hire.office.tell(self.hire.first, 0, News::LotDone);
+            self.context.reporter.tell(self.context.first, 0, LifeEvent::BatchDone);
         }
     }
 }
 
-impl<A: Actor<Context = actix::Context<A>>> Roll<A> {
+impl<A: Actor<Context = actix::Context<A>>> TemplateGroup<A> {
     /// Spawns lives whose epoch has begun.
     fn spawn(self: Arc<Self>, from: u32, count: u32, epoch: u64) {
         if count == 0 {
             return;
         }
-        self.hire.office.begin(count as usize);
+        self.context.reporter.begin(count as usize);
         // Created before delivery: if their thread is gone, dropping them reports the lives just
         // begun.
-        let mut lives: Vec<Bond<A>> = (from..from + count)
-            .map(|index| Bond { roll: self.clone(), epoch, residence: None, index, done: false })
+        let mut lives: Vec<GroupLife<A>> = (from..from + count)
+            .map(|index| GroupLife {
+                group: self.clone(),
+                epoch,
+                registration: None,
+                index,
+                done: false,
+            })
             .collect();
-        let (arbiter, residences) = match &self.hire.place {
-            Place::Here => (None, Vec::new()),
-            Place::Arbiter(arbiter) => (Some(arbiter.clone()), Vec::new()),
-            Place::Slot(slot) => slot.settle(count as usize, |number| {
+        let (arbiter, registrations) = match &self.context.place {
+            ChildThread::Here => (None, Vec::new()),
+            ChildThread::Arbiter(arbiter) => (Some(arbiter.clone()), Vec::new()),
+            ChildThread::Slot(slot) => slot.register(count as usize, |number| {
                 let index = from + number as u32;
-                Resident {
+                RegisteredLife {
                     child: self.child(index),
                     epoch,
-                    office: self.hire.office.clone(),
-                    who: Arc::new(Seated { roll: self.clone(), index, epoch }),
+                    reporter: self.context.reporter.clone(),
+                    control: Arc::new(MemberControl { group: self.clone(), index, epoch }),
                 }
             }),
         };
-        for (life, residence) in lives.iter_mut().zip(residences) {
-            life.residence = Some(Box::new(residence));
+        for (life, registration) in lives.iter_mut().zip(registrations) {
+            life.registration = Some(Box::new(registration));
         }
         deliver(arbiter, lives, |lives| {
             for life in lives {
@@ -237,12 +249,12 @@ impl<A: Actor<Context = actix::Context<A>>> Roll<A> {
     }
 }
 
-impl<A: Actor<Context = actix::Context<A>>> Row for Roll<A> {
-    fn launch_lot(self: Arc<Self>, from: u32, count: u32, epoch: u64) {
+impl<A: Actor<Context = actix::Context<A>>> GroupRunner for TemplateGroup<A> {
+    fn launch_batch(self: Arc<Self>, from: u32, count: u32, epoch: u64) {
         self.left.store(count as usize, Ordering::Release);
         let (mut next, end) = (from, from + count);
         for index in from..end {
-            if self.ports.seat(index).begin(epoch, true) {
+            if self.ports.port(index).begin(epoch, true) {
                 continue;
             }
             // Its port has had a later life, so this one could never bind and would block its
@@ -250,134 +262,134 @@ impl<A: Actor<Context = actix::Context<A>>> Row for Roll<A> {
             self.clone().spawn(next, index - next, epoch);
             next = index + 1;
             let exit = Exit::Failed("its port has had later lives".to_owned());
-            let office = &self.hire.office;
-            office.tell(self.child(index), epoch, News::Exited(exit));
-            self.count_off();
+            let reporter = &self.context.reporter;
+            reporter.tell(self.child(index), epoch, LifeEvent::Exited(exit));
+            self.leave_batch();
         }
         self.spawn(next, end - next, epoch);
     }
 
     fn launch(self: Arc<Self>, index: u32, epoch: u64) {
-        self.ports.seat(index).begin(epoch, false);
+        self.ports.port(index).begin(epoch, false);
         self.ports.some_left();
         self.spawn(index, 1, epoch);
     }
 
     fn strike(&self, index: u32, strike: Strike) {
-        let seat = self.ports.seat(index);
+        let port = self.ports.port(index);
         match strike {
-            Strike::Stop => seat.throw(STOP, None),
-            Strike::Kill => seat.throw(KILL, None),
+            Strike::Stop => port.throw(STOP, None),
+            Strike::Kill => port.throw(KILL, None),
             Strike::Panic(_) | Strike::Hang(_) => {
                 let mut strikes = self.strikes();
                 // Read under the lock: an ending life looks up its strikes after leaving the port.
-                let Some(epoch) = seat.living() else {
+                let Some(epoch) = port.living() else {
                     return;
                 };
                 strikes.entry((index, epoch)).or_default().push_back(strike);
                 drop(strikes);
-                seat.throw(STRUCK, Some(epoch));
+                port.throw(STRUCK, Some(epoch));
             }
         }
     }
 
     fn vacate(&self, index: u32, epoch: u64) {
-        let seat = self.ports.seat(index);
-        seat.vacate(epoch);
+        let port = self.ports.port(index);
+        port.vacate(epoch);
         self.ports.some_left();
-        if seat.leaves_lot(epoch) {
-            self.count_off();
+        if port.leave_batch(epoch) {
+            self.leave_batch();
         }
     }
 
     fn rest(&self) {
-        self.ports.all().for_each(Seat::rest);
+        self.ports.all().for_each(GroupPort::rest);
         self.ports.some_left();
     }
 
     fn close(&self, index: u32) {
-        self.ports.seat(index).close();
+        self.ports.port(index).close();
         self.ports.some_left();
     }
 
     fn close_all(&self) {
-        self.ports.all().for_each(Seat::close);
+        self.ports.all().for_each(GroupPort::close);
         self.ports.some_left();
     }
 
     fn kill_all(&self) {
-        self.ports.all().for_each(|seat| seat.throw(KILL, None));
+        self.ports.all().for_each(|port| port.throw(KILL, None));
     }
 }
 
 /// One life, as seen by the watchdog.
-struct Seated<A: Actor> {
-    roll: Arc<Roll<A>>,
+struct MemberControl<A: Actor> {
+    group: Arc<TemplateGroup<A>>,
     index: u32,
     epoch: u64,
 }
 
-impl<A: Actor<Context = actix::Context<A>>> Doomed for Seated<A> {
+impl<A: Actor<Context = actix::Context<A>>> LifeControl for MemberControl<A> {
     fn name(&self) -> Arc<str> {
-        self.roll.name(self.index)
+        self.group.name(self.index)
     }
 
     fn kill(&self) {
-        let seat = self.roll.ports.seat(self.index);
-        seat.throw(KILL, Some(self.epoch));
+        let port = self.group.ports.port(self.index);
+        port.throw(KILL, Some(self.epoch));
     }
 }
 
-/// The `Ties` of a life of a template's child, kept small. Dropping it before the end was reported
-/// reports an end of unknown cause.
-struct Bond<A: Actor> {
-    roll: Arc<Roll<A>>,
+/// The `LifeHooks` of a life of a template's child, kept small. Dropping it before the end was
+/// reported reports an end of unknown cause.
+struct GroupLife<A: Actor> {
+    group: Arc<TemplateGroup<A>>,
     epoch: u64,
-    residence: Option<Box<Residence>>,
+    registration: Option<Box<Registration>>,
     index: u32,
     done: bool,
 }
 
-impl<A: Actor> Bond<A> {
-    fn seat(&self) -> &Seat<A> {
-        self.roll.ports.seat(self.index)
+impl<A: Actor> GroupLife<A> {
+    fn port(&self) -> &GroupPort<A> {
+        self.group.ports.port(self.index)
     }
 
     fn report(&mut self, exit: Option<Exit>) {
         if std::mem::replace(&mut self.done, true) {
             return;
         }
-        let in_lot = self.seat().leaves_lot(self.epoch);
+        let in_batch = self.port().leave_batch(self.epoch);
         // From here on, no strike can be added for this life.
-        self.seat().vacate(self.epoch);
-        self.roll.strikes().remove(&(self.index, self.epoch));
-        let residence = self.residence.take().map(|residence| *residence);
-        let (roll, child) = (&self.roll, self.roll.child(self.index));
-        roll.hire.office.end(child, self.epoch, exit, residence);
-        if in_lot {
-            roll.count_off();
+        self.port().vacate(self.epoch);
+        self.group.strikes().remove(&(self.index, self.epoch));
+        let registration = self.registration.take().map(|registration| *registration);
+        let (group, child) = (&self.group, self.group.child(self.index));
+        group.context.reporter.end(child, self.epoch, exit, registration);
+        if in_batch {
+            group.leave_batch();
         }
     }
 }
 
-impl<A: Actor> Drop for Bond<A> {
+impl<A: Actor> Drop for GroupLife<A> {
     fn drop(&mut self) {
         self.report(None);
     }
 }
 
-impl<A: Actor> Ties<A> for Bond<A> {
-    fn around(&self) -> &Surroundings {
-        &self.roll.hire.around
+impl<A: Actor> LifeHooks<A> for GroupLife<A> {
+    fn context(&self) -> &LaunchContext {
+        &self.group.context.launch
     }
 
     #[inline]
     fn is_watched(&self) -> bool {
-        self.roll.is_watched
+        self.group.is_watched
     }
 
     fn name(&self) -> Arc<str> {
-        self.roll.name(self.index)
+        self.group.name(self.index)
     }
 
     fn epoch(&self) -> u64 {
@@ -385,35 +397,35 @@ impl<A: Actor> Ties<A> for Bond<A> {
     }
 
     #[inline]
-    fn home(&self) -> Option<(&Arc<Pulse>, u64)> {
-        let home = self.residence.as_ref()?;
-        Some((&home.pulse, home.key))
+    fn heartbeat(&self) -> Option<(&Arc<Heartbeat>, u64)> {
+        let beat = self.registration.as_ref()?;
+        Some((&beat.heartbeat, beat.key))
     }
 
     fn hang_after(&self) -> Option<Duration> {
-        match &self.roll.hire.place {
-            Place::Slot(slot) => slot.hang_after(),
-            Place::Here | Place::Arbiter(_) => None,
+        match &self.group.context.place {
+            ChildThread::Slot(slot) => slot.hang_after(),
+            ChildThread::Here | ChildThread::Arbiter(_) => None,
         }
     }
 
     fn make(&mut self) -> Result<A, String> {
-        (self.roll.factory)(self.index as usize)
+        (self.group.factory)(self.index as usize)
     }
 
-    fn forget_how(&mut self) {}
+    fn drop_factory(&mut self) {}
 
     fn listen(&self, waker: &Waker) {
-        self.seat().listen(self.epoch, waker);
+        self.port().listen(self.epoch, waker);
     }
 
     #[inline]
     fn thrown(&self) -> u8 {
-        self.seat().thrown(self.epoch, KILL)
+        self.port().thrown(self.epoch, KILL)
     }
 
     fn struck(&self) -> Option<Strike> {
-        let mut strikes = self.roll.strikes();
+        let mut strikes = self.group.strikes();
         let own = strikes.get_mut(&(self.index, self.epoch));
         let (next, more) = match own {
             Some(own) => (own.pop_front(), !own.is_empty()),
@@ -421,30 +433,30 @@ impl<A: Actor> Ties<A> for Bond<A> {
         };
         if !more {
             strikes.remove(&(self.index, self.epoch));
-            self.seat().unthrow(STRUCK, self.epoch);
+            self.port().unthrow(STRUCK, self.epoch);
         }
         next
     }
 
     fn bind(&self, mailbox: AddressSender<A>) -> bool {
-        self.seat().bind(self.epoch, mailbox)
+        self.port().bind(self.epoch, mailbox)
     }
 
-    fn part(&self) {
-        self.seat().vacate(self.epoch);
-        self.seat().release(self.epoch);
+    fn detach(&self) {
+        self.port().vacate(self.epoch);
+        self.port().release(self.epoch);
     }
 
     fn started(&self) {
-        let in_lot = self.seat().leaves_lot(self.epoch);
-        let roll = &self.roll;
+        let in_batch = self.port().leave_batch(self.epoch);
+        let group = &self.group;
         // A batch is reported as a whole; single starts are only for subscribers.
-        if !in_lot || roll.hire.around.listened() {
-            let child = roll.child(self.index);
-            roll.hire.office.tell(child, self.epoch, News::Started);
+        if !in_batch || group.context.launch.listened() {
+            let child = group.child(self.index);
+            group.context.reporter.tell(child, self.epoch, LifeEvent::Started);
         }
-        if in_lot {
-            roll.count_off();
+        if in_batch {
+            group.leave_batch();
         }
     }
 

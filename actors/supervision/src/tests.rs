@@ -110,23 +110,23 @@ impl Actor for Probe {
     }
 }
 
-type Deed = Box<dyn FnOnce(&mut Probe, &mut Context<Probe>) + Send>;
+type ProbeAct = Box<dyn FnOnce(&mut Probe, &mut Context<Probe>) + Send>;
 
 /// Gives a [`Probe`] a closure to execute.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Tell(Deed);
+struct Tell(ProbeAct);
 
 impl Handler<Tell> for Probe {
     type Result = ();
 
-    fn handle(&mut self, Tell(deed): Tell, ctx: &mut Self::Context) {
-        deed(self, ctx);
+    fn handle(&mut self, Tell(act): Tell, ctx: &mut Self::Context) {
+        act(self, ctx);
     }
 }
 
-fn tell(deed: impl FnOnce(&mut Probe, &mut Context<Probe>) + Send + 'static) -> Tell {
-    Tell(Box::new(deed))
+fn tell(act: impl FnOnce(&mut Probe, &mut Context<Probe>) + Send + 'static) -> Tell {
+    Tell(Box::new(act))
 }
 
 /// A message that records its drop, whether it was handled or not.
@@ -160,7 +160,7 @@ fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-fn supervise(policy: Policy, clock: &Clock, children: Vec<Child>) -> SupervisorHandle {
+fn supervise(policy: RestartPolicy, clock: &Clock, children: Vec<Child>) -> SupervisorHandle {
     Supervisor::start(policy, clock.clone(), Seed(1), children)
 }
 
@@ -170,7 +170,8 @@ async fn one(
     factory: impl Fn(&Birth<Probe>) -> Result<Probe, String> + Send + Sync + 'static,
 ) -> (SupervisorHandle, Port<Probe>, Events) {
     let port = Port::new();
-    let handle = supervise(Policy::default(), clock, vec![Child::new("probe", &port, factory)]);
+    let handle =
+        supervise(RestartPolicy::default(), clock, vec![Child::new("probe", &port, factory)]);
     let events = Events(handle.events());
     (handle, port, events)
 }

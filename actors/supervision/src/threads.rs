@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+pub use crossbeam_utils::CachePadded;
+
 static THREADS: AtomicU64 = AtomicU64::new(1);
 
 thread_local! {
@@ -14,25 +16,20 @@ pub fn number() -> u64 {
     NUMBER.with(|number| *number)
 }
 
-/// Aligned to 128 bytes, two cache lines, since processors prefetch lines in pairs.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct Apart<T>(pub T);
-
 /// Eight slots, assigned to threads by thread number modulo 8; threads started in sequence use
 /// different slots.
 #[derive(Debug, Default)]
-pub struct PerThread<T>([Apart<T>; 8]);
+pub struct PerThread<T>([CachePadded<T>; 8]);
 
 impl<T> PerThread<T> {
     /// The value of the calling thread, which it may share with some others.
     pub fn mine(&self) -> &T {
-        &self.0[number() as usize % self.0.len()].0
+        &self.0[number() as usize % self.0.len()]
     }
 
     /// The values of all threads.
     pub fn all(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().map(|one| &one.0)
+        self.0.iter().map(|one| &**one)
     }
 }
 

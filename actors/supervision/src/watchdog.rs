@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::pulse::Pulse;
+use super::heartbeat::Heartbeat;
 
 /// Checks per `hang_after`.
 const ROUNDS: u32 = 4;
 
 /// An unanswered heartbeat request to one arbiter.
-struct Asked {
-    pulse: Arc<Pulse>,
+struct PendingHeartbeat {
+    heartbeat: Arc<Heartbeat>,
     since: Instant,
     /// The life being polled at the last check.
     polled: u64,
@@ -24,12 +24,12 @@ struct Asked {
 )]
 pub(super) fn start(
     hang_after: Duration,
-    pulses: impl Fn() -> Vec<Option<Arc<Pulse>>> + Send + 'static,
+    heartbeats: impl Fn() -> Vec<Option<Arc<Heartbeat>>> + Send + 'static,
 ) -> mpsc::Sender<()> {
     let (alive, ended) = mpsc::channel();
     let round = (hang_after / ROUNDS).max(Duration::from_millis(1));
     let watch = move || {
-        let mut asked: Vec<Option<Asked>> = Vec::new();
+        let mut pending: Vec<Option<PendingHeartbeat>> = Vec::new();
         let mut last = Instant::now();
         while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(round) {
             let now = Instant::now();
@@ -37,33 +37,34 @@ pub(super) fn start(
             // blame others.
             let slept = now - last > round * 2 + hang_after / 2;
             last = now;
-            let present = pulses();
+            let present = heartbeats();
             if present.iter().all(Option::is_none) {
                 return;
             }
-            asked.resize_with(present.len(), || None);
-            for (known, pulse) in asked.iter_mut().zip(present) {
-                let Some(pulse) = pulse else {
+            pending.resize_with(present.len(), || None);
+            for (known, heartbeat) in pending.iter_mut().zip(present) {
+                let Some(heartbeat) = heartbeat else {
                     *known = None;
                     continue;
                 };
-                let same = (known.as_ref()).is_some_and(|asked| Arc::ptr_eq(&asked.pulse, &pulse));
+                let same = (known.as_ref())
+                    .is_some_and(|pending| Arc::ptr_eq(&pending.heartbeat, &heartbeat));
                 match known {
-                    Some(asked) if same && !slept && !pulse.has_answered() => {
-                        let polled = pulse.polled();
-                        if polled != asked.polled {
+                    Some(pending) if same && !slept && !heartbeat.has_answered() => {
+                        let polled = heartbeat.polled();
+                        if polled != pending.polled {
                             // A different life is being polled, so the arbiter makes progress; its
                             // heartbeat task has just not had its turn yet.
-                            (asked.since, asked.polled) = (now, polled);
-                        } else if now - asked.since >= hang_after {
-                            pulse.give_up(now - asked.since);
+                            (pending.since, pending.polled) = (now, polled);
+                        } else if now - pending.since >= hang_after {
+                            heartbeat.give_up(now - pending.since);
                         }
                     }
                     _ => {
-                        pulse.ask();
-                        let polled = pulse.polled();
+                        heartbeat.ask();
+                        let polled = heartbeat.polled();
                         let since = now;
-                        *known = Some(Asked { pulse, since, polled });
+                        *known = Some(PendingHeartbeat { heartbeat, since, polled });
                     }
                 }
             }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{TopologyBuilder, setters};
 use crate::config::elements::{
-    Arrivals, BalancerConfig, Full, HedgeConfig, HttpConfig, KindConfig, LoadConfig,
-    ReplicateConfig, RequesterConfig, Span, WorkersConfig,
+    Arrivals, BalancerConfig, HedgeConfig, HttpConfig, KindConfig, LoadConfig, ReplicateConfig,
+    RequesterConfig, Span, WhenFull, WorkersConfig,
 };
 
 /// A load of `count` clients in a loop: think, send a request, wait for its reply.
@@ -137,7 +137,7 @@ impl BalancerConfig {
     /// Refuses requests when the queue is full.
     #[must_use]
     pub fn reject_when_full(mut self) -> Self {
-        self.full = Full::Reject;
+        self.full = WhenFull::Reject;
         self
     }
 

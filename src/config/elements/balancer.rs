@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub use gopherworks_balancer::policy::{Full, Policy};
+pub use gopherworks_balancer::policy::{LoadPolicy, WhenFull};
 
 use super::{KindConfig, Resilience, Service, Unbounded};
 use crate::config::element::Element;
@@ -14,7 +14,7 @@ use crate::config::limits::{LARGEST_FACTOR, MOST_PLACES, MOST_TIMES, MOST_WAITIN
 pub struct BalancerConfig {
     /// Which worker gets a request, and when: a word, or a table with `kind` and its options.
     #[key(default, set)]
-    pub policy: Policy,
+    pub policy: LoadPolicy,
     /// How many workers get each request, a number or "all"; the first reply wins. It excludes
     /// `hedge` and implies `idempotent`. Without it one worker gets it.
     #[key(
@@ -39,7 +39,7 @@ pub struct BalancerConfig {
     pub queue: Option<u32>,
     /// What happens to a request when the queue is full.
     #[key(default)]
-    pub full: Full,
+    pub full: WhenFull,
     /// True if a request may be executed more than once. Without it true if `replicate` or `hedge`
     /// is set, else false.
     pub idempotent: Option<bool>,
@@ -93,7 +93,7 @@ impl From<KindConfig> for WorkersConfig {
 }
 
 #[derive(Element)]
-#[element(by_kind = policy, kebab, remote = Policy)]
+#[element(by_kind = policy, kebab, remote = LoadPolicy)]
 #[allow(dead_code, reason = "it describes another enum")]
 enum PolicyKeys {
     /// The backlog stays in the balancer: first come, first served.
@@ -123,7 +123,7 @@ enum PolicyKeys {
     ShortFirst {
         /// Seconds of cost that a second of waiting offsets; with 0 expensive requests starve.
         #[key(
-            default = Policy::AGEING,
+            default = LoadPolicy::AGEING,
             min = 0,
             most = LARGEST_FACTOR,
             because = "ageing is a number of at least 0"
@@ -140,7 +140,7 @@ enum PolicyKeys {
         short: Duration,
         /// Seconds of cost that a second of waiting offsets; with 0 expensive requests starve.
         #[key(
-            default = Policy::AGEING,
+            default = LoadPolicy::AGEING,
             min = 0,
             most = LARGEST_FACTOR,
             because = "ageing is a number of at least 0"
@@ -150,14 +150,14 @@ enum PolicyKeys {
     /// At once to the worker with the earliest expected reply, by the times of past requests.
     LatencyAware {
         /// How soon the past of a worker without requests is forgotten.
-        #[key(default = Policy::DECAY, above = 0, because = "a decay must take longer than 0")]
+        #[key(default = LoadPolicy::DECAY, above = 0, because = "a decay must take longer than 0")]
         decay: Duration,
     },
     /// At once to the worker of the request's key; without a key to the least loaded worker.
     Affinity {
         /// Most pending requests of a worker, as a multiple of the mean.
         #[key(
-            default = Policy::BOUND,
+            default = LoadPolicy::BOUND,
             min = 1,
             most = LARGEST_FACTOR,
             because = "a bound is a number of at least 1"
@@ -167,7 +167,7 @@ enum PolicyKeys {
 }
 
 #[derive(Element)]
-#[element(words, remote = Full)]
+#[element(words, remote = WhenFull)]
 #[allow(dead_code, reason = "it describes another enum")]
 enum FullWord {
     /// It waits, and its requester with it.

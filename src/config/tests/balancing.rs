@@ -1,6 +1,6 @@
 //! Balancers and requesters: meaning of files, precedence of layers, rendering of mistakes.
 
-use gopherworks_balancer::policy::{After, Full, Hedge, Policy, Spread};
+use gopherworks_balancer::policy::{After, Hedge, LoadPolicy, Spread, WhenFull};
 use gopherworks_pipeline::job::{Serve, Service, WorkerSite};
 use gopherworks_pipeline::load::{Arrivals, Load, Order, Rate};
 use gopherworks_supervision::failure::Failure;
@@ -99,7 +99,7 @@ fn a_file_and_a_builder_say_the_same() {
             front
                 .workers(10)
                 .concurrency(2)
-                .policy(Policy::LeastLoaded)
+                .policy(LoadPolicy::LeastLoaded)
                 .hedge_after(Duration::from_millis(30), 0.02)
                 .queue(None)
                 .max_attempts(2)
@@ -183,7 +183,7 @@ fn overrides_change_parts_of_a_balancer() {
     let front = &changed.balancers["front"];
     assert_eq!(front.workers.count, 10);
     let short = Duration::from_millis(5);
-    assert_eq!(front.policy, Policy::Reserve { workers: 2, short, ageing: 0.05 });
+    assert_eq!(front.policy, LoadPolicy::Reserve { workers: 2, short, ageing: 0.05 });
     let hedge = HedgeConfig { after: None, percentile: Some(0.9), budget: 0.5 };
     assert_eq!(front.hedge, Some(hedge));
     let asks = LoadConfig::Open {
@@ -200,7 +200,7 @@ fn overrides_change_parts_of_a_balancer() {
             .set("balancers.front.queue=unbounded")
             .set("requesters.users.load={ kind = \"batch\", requests = 3 }"),
     );
-    assert_eq!(other.balancers["front"].policy, Policy::Random);
+    assert_eq!(other.balancers["front"].policy, LoadPolicy::Random);
     assert_eq!(other.balancers["front"].queue, None);
     assert_eq!(other.requesters["users"].load, LoadConfig::Batch { requests: 3 });
 }
@@ -218,7 +218,7 @@ fn children_change_and_remove_what_they_inherit() {
             .config
     };
     let config = child("balancers.front.policy = \"round-robin\"");
-    assert_eq!(config.balancers["front"].policy, Policy::RoundRobin);
+    assert_eq!(config.balancers["front"].policy, LoadPolicy::RoundRobin);
     assert_eq!(config.balancers["front"].workers.count, 4);
     let config = child("remove = [\"balancers.front.hedge\"]\nbalancers.front.replicate = \"all\"");
     let front = &config.balancers["front"];

@@ -2,8 +2,8 @@
 
 use super::call::CallError;
 use super::ticket::Ticket;
-use super::{BalancerCore, Item, record};
-use crate::table::{Ref, Refusal, Verdict};
+use super::{BalancerCore, RequestPayload, record};
+use crate::table::{Ref, Refusal, RequestVerdict};
 use crate::trace::RequestAct;
 use crate::worker::Work;
 use gopherworks_supervision::__private::guarded;
@@ -21,7 +21,7 @@ impl<W: Work> BalancerCore<W> {
             let mut state = self.lock();
             let (which, worker, epoch) = (ticket.which, ticket.worker, ticket.epoch);
             let verdict = (state.table).answered(which, worker, epoch, took, failed, now);
-            if let Verdict::Over(item) = &verdict
+            if let RequestVerdict::Over(item) = &verdict
                 && !failed
             {
                 let response = now - item.asked;
@@ -33,7 +33,7 @@ impl<W: Work> BalancerCore<W> {
             (verdict, state.effects(), state.table.open() == 0)
         };
         self.apply(effects, Some(ticket.worker));
-        let wanted = matches!(verdict, Verdict::Over(_));
+        let wanted = matches!(verdict, RequestVerdict::Over(_));
         let act =
             RequestAct::Answer { request: ticket.which.number, copy: ticket.which.copy, wanted };
         let worker = &self.workers[ticket.worker].name;
@@ -42,7 +42,7 @@ impl<W: Work> BalancerCore<W> {
             self.record(worker, now, act);
         }
         self.clock.made_progress();
-        if let Verdict::Over(item) = verdict {
+        if let RequestVerdict::Over(item) = verdict {
             item.reply_slot.settle(Ok(reply));
             drop(item);
             self.ended(idle);
@@ -62,7 +62,7 @@ impl<W: Work> BalancerCore<W> {
             let verdict = table.lost(which, worker, epoch, charged, again, now);
             (verdict, table.open() == 0)
         };
-        if !matches!(verdict, Verdict::Stale) {
+        if !matches!(verdict, RequestVerdict::Stale) {
             self.record(
                 &self.workers[worker].name,
                 now,
@@ -70,13 +70,13 @@ impl<W: Work> BalancerCore<W> {
             );
         }
         match verdict {
-            Verdict::Over(item) => {
+            RequestVerdict::Over(item) => {
                 let reason = format!("{} {reason}", self.workers[worker].name);
                 item.reply_slot.settle(Err(CallError::WorkerLost { reason }));
                 drop(item);
                 self.ended(idle);
             }
-            Verdict::GoesOn | Verdict::Stale => {}
+            RequestVerdict::GoesOn | RequestVerdict::Stale => {}
         }
         // A request was put back, a slot is free, or a worker was ejected: dispatch again.
         self.ring();
@@ -97,7 +97,7 @@ impl<W: Work> BalancerCore<W> {
     }
 
     /// Resolves the calls of expired and shed requests, and cancels running copies.
-    pub(crate) fn refuse(&self, refused: Vec<(u64, Item<W>, Refusal)>) {
+    pub(crate) fn refuse(&self, refused: Vec<(u64, RequestPayload<W>, Refusal)>) {
         let now = self.clock.now();
         for (request, item, why) in refused {
             let (act, error) = match why {

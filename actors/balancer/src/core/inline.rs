@@ -8,16 +8,16 @@ use std::task::Poll;
 
 use super::BalancerCore;
 use super::call::CallError;
-use super::inline_slots::{Ended, Idle, Recalled, Timed, give_way, turn_is_over};
+use super::inline_slots::{Ended, IdleSlot, Recalled, Timed, give_way, turn_is_over};
 use super::nested::{enter, leave, serving};
 use super::serving::Held;
 use crate::resilience::CallOptions;
 use crate::worker::Work;
-use gopherworks_supervision::__private::{Home, guarded, threads};
+use gopherworks_supervision::__private::{WatchedLife, guarded, threads};
 use gopherworks_supervision::clock::Time;
 
 /// A worker's concurrency slot in the caller's hands. Dropping it returns the slot.
-struct Loan<'a, W: Work> {
+struct InlineRun<'a, W: Work> {
     core: &'a BalancerCore<W>,
     worker: u32,
     /// The request is pending, and the table counts it as running at the worker.
@@ -27,11 +27,11 @@ struct Loan<'a, W: Work> {
     epoch: u64,
     /// When the call was made and when it began, if it is timed.
     times: Option<(Time, Time)>,
-    place: Option<Box<Idle<W>>>,
+    slot: Option<Box<IdleSlot<W>>>,
 }
 
 /// Outcome of an inline run.
-enum Ran<R> {
+enum InlineOutcome<R> {
     Answered(R),
     Panicked(String),
     Over,
@@ -46,8 +46,8 @@ impl<W: Work> BalancerCore<W> {
     pub async fn call(self: &Arc<Self>, request: W::Request) -> Result<W::Reply, CallError> {
         let mut asked = None;
         // Used in place: moving it would cost a tenth of a short request.
-        if let Some(mut loan) = self.borrow(&mut asked).await {
-            return loan.serve(request).await;
+        if let Some(mut run) = self.borrow(&mut asked).await {
+            return run.serve(request).await;
         }
         let asked = asked.unwrap_or_else(|| self.clock.now());
         let call = self.start_at(request, asked, CallOptions::default());
@@ -56,7 +56,7 @@ impl<W: Work> BalancerCore<W> {
 
     /// Borrows a slot of an idle worker on this arbiter. Sets `asked` to the time of the call if
     /// the caller had to yield to others first.
-    async fn borrow(&self, asked: &mut Option<Time>) -> Option<Loan<'_, W>> {
+    async fn borrow(&self, asked: &mut Option<Time>) -> Option<InlineRun<'_, W>> {
         if !self.lends || !self.trust.is_won() {
             return None;
         }
@@ -73,8 +73,8 @@ impl<W: Work> BalancerCore<W> {
         let mut free = (self.threads.at(here, first))
             .filter(|worker| !self.workers[*worker].wake_pending.load(Ordering::Relaxed));
         free.find_map(|worker| {
-            let (epoch, place, is_due) = self.inline_slots[worker].lend()?;
-            Some(Loan {
+            let (epoch, slot, is_due) = self.inline_slots[worker].lend()?;
+            Some(InlineRun {
                 core: self,
                 worker: worker as u32,
                 epoch,
@@ -82,7 +82,7 @@ impl<W: Work> BalancerCore<W> {
                     let began = self.clock.now();
                     (asked.unwrap_or(began), began)
                 }),
-                place: Some(place),
+                slot: Some(slot),
                 occupies: false,
                 key: None,
             })
@@ -99,9 +99,9 @@ impl<W: Work> BalancerCore<W> {
         &self,
         worker: usize,
         epoch: u64,
-        place: Box<Idle<W>>,
-    ) -> Result<(), Box<Idle<W>>> {
-        self.inline_slots[worker].offer(epoch, place)
+        slot: Box<IdleSlot<W>>,
+    ) -> Result<(), Box<IdleSlot<W>>> {
+        self.inline_slots[worker].offer(epoch, slot)
     }
 
     /// A worker wants an idle slot back.
@@ -132,20 +132,20 @@ impl<W: Work> BalancerCore<W> {
 
 /// Runs `work` such that the watchdog attributes a hang to the worker.
 #[inline]
-fn at<T>(home: &Option<Home>, work: impl FnOnce() -> T) -> T {
-    match home {
-        Some(home) => home.blamed(work),
+fn at<T>(life: &Option<WatchedLife>, work: impl FnOnce() -> T) -> T {
+    match life {
+        Some(life) => life.blamed(work),
         None => work(),
     }
 }
 
-impl<W: Work> Loan<'_, W> {
+impl<W: Work> InlineRun<'_, W> {
     async fn serve(&mut self, request: W::Request) -> Result<W::Reply, CallError> {
         let ran = self.run(request).await;
         let core = self.core;
         let name = &core.workers[self.worker as usize].name;
         match ran {
-            Ran::Answered(reply) => {
+            InlineOutcome::Answered(reply) => {
                 let timed = self.times.map(|(asked, began)| Timed {
                     waited: began - asked,
                     took: core.clock.now() - began,
@@ -153,12 +153,12 @@ impl<W: Work> Loan<'_, W> {
                 self.end(Ended::Answered(timed));
                 Ok(reply)
             }
-            Ran::Panicked(text) => {
+            InlineOutcome::Panicked(text) => {
                 let reason = format!("{name} panicked: {text}");
                 self.end(Ended::Panicked(text));
                 Err(CallError::WorkerLost { reason })
             }
-            Ran::Over => {
+            InlineOutcome::Over => {
                 self.end(Ended::Lost);
                 if core.sealed.load(Ordering::SeqCst) {
                     return Err(CallError::Closed);
@@ -169,38 +169,38 @@ impl<W: Work> Loan<'_, W> {
         }
     }
 
-    async fn run(&mut self, request: W::Request) -> Ran<W::Reply> {
+    async fn run(&mut self, request: W::Request) -> InlineOutcome<W::Reply> {
         let (core, worker, epoch) = (self.core, self.worker as usize, self.epoch);
-        let Some(place) = &mut self.place else {
-            return Ran::Over;
+        let Some(slot) = &mut self.slot else {
+            return InlineOutcome::Over;
         };
-        let Idle { work, home } = &mut **place;
+        let IdleSlot { work, life } = &mut **slot;
         let work: &mut W = work;
-        let future = match at(home, || guarded(|| work.work(request))) {
+        let future = match at(life, || guarded(|| work.work(request))) {
             Ok(future) => future,
-            Err(text) => return Ran::Panicked(text),
+            Err(text) => return InlineOutcome::Panicked(text),
         };
         let mut future = pin!(Held::new(future));
         let (occupies, key) = (&mut self.occupies, &mut self.key);
         poll_fn(|cx| {
             if *occupies && core.inline_slots[worker].poll_over(epoch, key, cx) {
-                return Poll::Ready(Ran::Over);
+                return Poll::Ready(InlineOutcome::Over);
             }
             // Made anew for each poll, which is part of a poll by the caller: captured, it would be
             // moved once more. Polling does not panic: it is guarded.
             let before = enter(serving() | core.mark.bit());
-            let polled = at(home, || future.as_mut().poll_guarded(cx));
+            let polled = at(life, || future.as_mut().poll_guarded(cx));
             leave(before);
             match polled {
-                Ok(Poll::Ready(reply)) => Poll::Ready(Ran::Answered(reply)),
-                Err(text) => Poll::Ready(Ran::Panicked(text)),
+                Ok(Poll::Ready(reply)) => Poll::Ready(InlineOutcome::Answered(reply)),
+                Err(text) => Poll::Ready(InlineOutcome::Panicked(text)),
                 Ok(Poll::Pending) if *occupies => Poll::Pending,
                 Ok(Poll::Pending) => {
                     *occupies = true;
                     core.trust.is_lost();
                     core.occupy(worker, epoch, true);
                     match core.inline_slots[worker].poll_over(epoch, key, cx) {
-                        true => Poll::Ready(Ran::Over),
+                        true => Poll::Ready(InlineOutcome::Over),
                         false => Poll::Pending,
                     }
                 }
@@ -211,16 +211,16 @@ impl<W: Work> Loan<'_, W> {
 
     #[inline]
     fn end(&mut self, ended: Ended) {
-        let Some(place) = self.place.take() else {
+        let Some(slot) = self.slot.take() else {
             return;
         };
         let (core, worker) = (self.core, self.worker as usize);
         // Work that has panicked is not reused.
-        let (place, broken) = match ended {
-            Ended::Panicked(_) => (None, Some(place)),
-            _ => (Some(place), None),
+        let (slot, broken) = match ended {
+            Ended::Panicked(_) => (None, Some(slot)),
+            _ => (Some(slot), None),
         };
-        let tell = core.inline_slots[worker].give_back(self.epoch, place, self.key.take(), ended);
+        let tell = core.inline_slots[worker].give_back(self.epoch, slot, self.key.take(), ended);
         drop(broken);
         if self.occupies {
             core.occupy(worker, self.epoch, false);
@@ -234,7 +234,7 @@ impl<W: Work> Loan<'_, W> {
     }
 }
 
-impl<W: Work> Drop for Loan<'_, W> {
+impl<W: Work> Drop for InlineRun<'_, W> {
     fn drop(&mut self) {
         self.end(Ended::Dropped);
     }

@@ -18,7 +18,7 @@ use slab::Slab;
 
 use crate::table::times::{histogram, record_n};
 use crate::worker::Work;
-use gopherworks_supervision::__private::{Apart, Home, threads};
+use gopherworks_supervision::__private::{CachePadded, WatchedLife, threads};
 use gopherworks_supervision::Guarded;
 
 /// Inline work on an arbiter before callers yield to others.
@@ -106,7 +106,7 @@ impl Trust {
 
 /// The slots that one worker lends. Aligned, so that workers of different arbiters share no cache
 /// line.
-pub(crate) struct InlineSlots<W: Work>(Apart<Mutex<State<W>>>);
+pub(crate) struct InlineSlots<W: Work>(CachePadded<Mutex<InlineState<W>>>);
 
 /// By worker: number of the thread on which it lends; 0 if it does not.
 #[derive(Debug)]
@@ -132,15 +132,15 @@ impl Threads {
 
 /// An idle slot, with the child that the watchdog holds responsible for it. Boxed: moving it by
 /// value would cost an empty request a tenth of its time.
-pub(crate) struct Idle<W> {
+pub(crate) struct IdleSlot<W> {
     pub(crate) work: Guarded<W>,
-    pub(crate) home: Option<Home>,
+    pub(crate) life: Option<WatchedLife>,
 }
 
-struct State<W: Work> {
+struct InlineState<W: Work> {
     epoch: u64,
     #[allow(clippy::vec_box, reason = "each is passed on in its box")]
-    idle: Vec<Box<Idle<W>>>,
+    idle: Vec<Box<IdleSlot<W>>>,
     /// Callers whose inline run is pending.
     waiting: Slab<Waker>,
     /// The worker wanted a slot that was lent.
@@ -248,7 +248,7 @@ impl Account {
 
 /// Outcome of a worker's wish to have a slot back.
 pub(crate) enum Recalled<W> {
-    Here(Box<Idle<W>>),
+    Here(Box<IdleSlot<W>>),
     /// The slot is lent; the worker is woken when it is returned.
     Lent,
     /// An inline run panicked with this text: the worker has to fail with it.
@@ -276,7 +276,7 @@ pub(crate) enum Ended {
 
 impl<W: Work> Default for InlineSlots<W> {
     fn default() -> Self {
-        Self(Apart(Mutex::new(State {
+        Self(CachePadded::new(Mutex::new(InlineState {
             epoch: 0,
             idle: Vec::new(),
             waiting: Slab::new(),
@@ -289,8 +289,8 @@ impl<W: Work> Default for InlineSlots<W> {
 
 impl<W: Work> InlineSlots<W> {
     /// No user code runs under this lock.
-    fn lock(&self) -> MutexGuard<'_, State<W>> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, InlineState<W>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Incarnation `epoch` of the worker starts on this thread.
@@ -306,7 +306,7 @@ impl<W: Work> InlineSlots<W> {
         drop(before);
     }
 
-    /// Incarnation `epoch` (or the current one, with `None`) is over: slots on loan are dropped
+    /// Incarnation `epoch` (or the current one, with `None`) is over: lent slots are dropped
     /// when they come back, and callers whose run is pending drop it.
     pub(crate) fn shut(&self, epoch: Option<u64>, (lending, worker): (&Threads, usize)) {
         let (idle, waiting) = {
@@ -325,12 +325,12 @@ impl<W: Work> InlineSlots<W> {
     }
 
     /// Makes an idle slot available; returned if this incarnation is over.
-    pub(crate) fn offer(&self, epoch: u64, place: Box<Idle<W>>) -> Result<(), Box<Idle<W>>> {
+    pub(crate) fn offer(&self, epoch: u64, slot: Box<IdleSlot<W>>) -> Result<(), Box<IdleSlot<W>>> {
         let mut state = self.lock();
         if state.epoch != epoch || state.broken.is_some() {
-            return Err(place);
+            return Err(slot);
         }
-        state.idle.push(place);
+        state.idle.push(slot);
         Ok(())
     }
 
@@ -341,7 +341,7 @@ impl<W: Work> InlineSlots<W> {
             return Recalled::Broken(text);
         }
         match state.idle.pop() {
-            Some(place) => Recalled::Here(place),
+            Some(slot) => Recalled::Here(slot),
             None => {
                 state.missed = true;
                 Recalled::Lent
@@ -351,14 +351,14 @@ impl<W: Work> InlineSlots<W> {
 
     /// Borrows a slot: the lending incarnation, the slot, and whether the run should be timed.
     #[inline]
-    pub(crate) fn lend(&self) -> Option<(u64, Box<Idle<W>>, bool)> {
+    pub(crate) fn lend(&self) -> Option<(u64, Box<IdleSlot<W>>, bool)> {
         let mut state = self.lock();
         if state.broken.is_some() {
             return None;
         }
-        let place = state.idle.pop()?;
+        let slot = state.idle.pop()?;
         state.account.open += 1;
-        Some((state.epoch, place, state.account.is_due()))
+        Some((state.epoch, slot, state.account.is_due()))
     }
 
     /// Registers a pending inline run, to be woken when the incarnation is over. True if it is.
@@ -387,7 +387,7 @@ impl<W: Work> InlineSlots<W> {
     pub(crate) fn give_back(
         &self,
         epoch: u64,
-        place: Option<Box<Idle<W>>>,
+        slot: Option<Box<IdleSlot<W>>>,
         key: Option<u32>,
         ended: Ended,
     ) -> bool {
@@ -407,7 +407,7 @@ impl<W: Work> InlineSlots<W> {
                 Ended::Dropped => account.cancelled += 1,
             }
             let mut waker = None;
-            let mut late = place;
+            let mut late = slot;
             let mut tell = false;
             if state.epoch == epoch {
                 waker = key.map(|key| state.waiting.remove(key as usize));

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::policy::{Full, Policy, Spread};
+use crate::policy::{LoadPolicy, Spread, WhenFull};
 use crate::resilience::Resilience;
 use crate::trace::RequestTracer;
 use crate::worker::Work;
@@ -27,13 +27,13 @@ pub type Failed<W> = Arc<dyn Fn(&<W as Work>::Reply) -> bool + Send + Sync>;
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// Which worker gets a request.
-    pub policy: Policy,
+    pub policy: LoadPolicy,
     /// How many workers get each request.
     pub spread: Spread,
     /// Longest queue in requests, not counting one for each concurrency slot; `None` is unbounded.
     pub queue: Option<u32>,
     /// What happens to a request when the queue is full.
-    pub full: Full,
+    pub full: WhenFull,
     /// Number of workers (>= 1).
     pub workers: usize,
     /// Concurrency slots of each worker (>= 1).
@@ -50,10 +50,10 @@ impl Default for Settings {
     /// attempts.
     fn default() -> Self {
         Self {
-            policy: Policy::CENTRAL,
+            policy: LoadPolicy::CENTRAL,
             spread: Spread::One,
             queue: Some(1024),
-            full: Full::Wait,
+            full: WhenFull::Wait,
             workers: 1,
             places: 1,
             max_attempts: 3,
@@ -72,7 +72,7 @@ pub struct Parts<W: Work> {
     pub make: MakeWorker<W>,
     /// Repeats a request. Without it, requests are not idempotent: each starts at most once.
     pub again: Option<Again<W>>,
-    /// Cost hint, used by [`Policy::ShortFirst`] and [`Policy::Reserve`].
+    /// Cost hint, used by [`LoadPolicy::ShortFirst`] and [`LoadPolicy::Reserve`].
     pub cost: Option<Cost<W>>,
     /// Whether a reply counts as a failure of its worker, for [`crate::resilience::Eject`].
     pub failed: Option<Failed<W>>,

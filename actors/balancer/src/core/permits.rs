@@ -14,23 +14,23 @@ use gopherworks_supervision::__private::guarded;
 
 /// The queue permits of one balancer.
 #[derive(Debug, Default)]
-pub(crate) struct QueuePermits(Mutex<State>);
+pub(crate) struct QueuePermits(Mutex<PermitState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct PermitState {
     free: usize,
     /// Permits to be retired when they are returned.
     owed: usize,
     closed: bool,
     next: u64,
     /// Waiting callers by ticket number.
-    waiting: BTreeMap<u64, Slot>,
+    waiting: BTreeMap<u64, PermitWaiter>,
     /// Ticket numbers that were assigned a permit and have not collected it.
     granted: BTreeSet<u64>,
 }
 
 #[derive(Debug, Default)]
-struct Slot {
+struct PermitWaiter {
     waker: Option<Waker>,
     /// Not polled since [`QueuePermits::offer_anew`]: its caller may hang, so it is passed over.
     suspect: bool,
@@ -49,7 +49,7 @@ pub(crate) enum NoPermit {
     Closed,
 }
 
-impl State {
+impl PermitState {
     /// Assigns a returned permit to the first waiting caller; returns its waker.
     fn give(&mut self) -> Option<Waker> {
         if self.owed > 0 {
@@ -57,12 +57,12 @@ impl State {
             return None;
         }
         let mut waiting = self.waiting.iter();
-        let Some(turn) = waiting.find(|(_, slot)| !slot.suspect).map(|(turn, _)| *turn) else {
+        let Some(turn) = waiting.find(|(_, waiter)| !waiter.suspect).map(|(turn, _)| *turn) else {
             self.free += 1;
             return None;
         };
         self.granted.insert(turn);
-        self.waiting.remove(&turn).and_then(|slot| slot.waker)
+        self.waiting.remove(&turn).and_then(|waiter| waiter.waker)
     }
 }
 
@@ -75,11 +75,11 @@ fn wake(wakers: impl IntoIterator<Item = Waker>) {
 }
 
 impl QueuePermits {
-    pub(crate) fn new(places: usize) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State { free: places, ..State::default() })))
+    pub(crate) fn new(permits: usize) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(PermitState { free: permits, ..PermitState::default() })))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PermitState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -113,13 +113,13 @@ impl QueuePermits {
             state.free += granted.len();
             for turn in granted {
                 // Already woken when it was assigned the permit; if it can poll, it will.
-                state.waiting.insert(turn, Slot::default());
+                state.waiting.insert(turn, PermitWaiter::default());
             }
-            let slots = state.waiting.values_mut();
-            slots
-                .filter_map(|slot| {
-                    slot.suspect = true;
-                    slot.waker.take()
+            let waiters = state.waiting.values_mut();
+            waiters
+                .filter_map(|waiter| {
+                    waiter.suspect = true;
+                    waiter.waker.take()
                 })
                 .collect()
         };
@@ -127,20 +127,20 @@ impl QueuePermits {
     }
 
     /// Adds permits.
-    pub(crate) fn grow(&self, places: usize) {
+    pub(crate) fn grow(&self, permits: usize) {
         let wakers: Vec<Waker> = {
             let mut state = self.lock();
-            (0..places).filter_map(|_| state.give()).collect()
+            (0..permits).filter_map(|_| state.give()).collect()
         };
         wake(wakers);
     }
 
     /// Removes permits; those in use are retired when they are returned.
-    pub(crate) fn shrink(&self, places: usize) {
+    pub(crate) fn shrink(&self, permits: usize) {
         let mut state = self.lock();
-        let now = places.min(state.free);
+        let now = permits.min(state.free);
         state.free -= now;
-        state.owed += places - now;
+        state.owed += permits - now;
     }
 
     /// Closes it: waiting callers get [`NoPermit::Closed`].
@@ -148,8 +148,8 @@ impl QueuePermits {
         let wakers: Vec<Waker> = {
             let mut state = self.lock();
             state.closed = true;
-            let slots = state.waiting.values_mut();
-            slots.filter_map(|slot| slot.waker.take()).collect()
+            let waiters = state.waiting.values_mut();
+            waiters.filter_map(|waiter| waiter.waker.take()).collect()
         };
         wake(wakers);
     }
@@ -185,18 +185,18 @@ impl Future for Taking {
             if !granted {
                 state.free -= 1;
             }
-            let slot = this.turn.take().and_then(|turn| state.waiting.remove(&turn));
+            let waiter = this.turn.take().and_then(|turn| state.waiting.remove(&turn));
             drop(state);
-            drop(slot);
+            drop(waiter);
             return Poll::Ready(Ok(Permit(this.permits.clone())));
         }
         let turn = *this.turn.get_or_insert_with(|| {
             state.next += 1;
             state.next
         });
-        let slot = state.waiting.entry(turn).or_default();
-        slot.suspect = false;
-        let before = slot.waker.replace(waker);
+        let waiter = state.waiting.entry(turn).or_default();
+        waiter.suspect = false;
+        let before = waiter.waker.replace(waker);
         drop(state);
         drop(before);
         Poll::Pending
@@ -208,16 +208,16 @@ impl Drop for Taking {
         let Some(turn) = self.turn else {
             return;
         };
-        let (slot, waker) = {
+        let (waiter, waker) = {
             let mut state = self.permits.lock();
-            let slot = state.waiting.remove(&turn);
+            let waiter = state.waiting.remove(&turn);
             let waker = match state.granted.remove(&turn) {
                 true => state.give(),
                 false => None,
             };
-            (slot, waker)
+            (waiter, waker)
         };
-        drop(slot);
+        drop(waiter);
         wake(waker);
     }
 }
@@ -246,22 +246,22 @@ mod tests {
         drop(first);
         assert!(permits.try_take().is_err(), "it is the first one's");
         assert!(poll(&mut b).is_none());
-        let place = poll(&mut a).expect("its turn").expect("a place");
-        drop(place);
+        let permit = poll(&mut a).expect("its turn").expect("a permit");
+        drop(permit);
         assert!(poll(&mut b).expect("its turn").is_ok());
         assert!(permits.try_take().is_ok());
     }
 
     #[test]
-    fn a_cancelled_waiter_passes_its_place_on() {
+    fn a_cancelled_waiter_passes_its_permit_on() {
         let permits = QueuePermits::new(1);
         let first = permits.try_take().expect("there is one");
         let (mut a, mut b) = (permits.take(), permits.take());
         assert!(poll(&mut a).is_none() && poll(&mut b).is_none());
         drop(first);
         drop(a);
-        let place = poll(&mut b).expect("its turn").expect("a place");
-        drop(place);
+        let permit = poll(&mut b).expect("its turn").expect("a permit");
+        drop(permit);
         assert!(permits.take().now_or_never().expect("a free one").is_ok());
     }
 
@@ -275,27 +275,27 @@ mod tests {
         // The permit is assigned to the hung caller, which does not collect it.
         assert!(poll(&mut b).is_none());
         permits.offer_anew();
-        let place = poll(&mut b).expect("offered anew").expect("a place");
+        let permit = poll(&mut b).expect("offered anew").expect("a permit");
         let mut c = permits.take();
         assert!(poll(&mut c).is_none());
-        drop(place);
-        let place = poll(&mut c).expect("the hung one is passed over").expect("a place");
+        drop(permit);
+        let permit = poll(&mut c).expect("the hung one is passed over").expect("a permit");
         // If the hung caller polls again, it queues like all others.
         assert!(poll(&mut hung).is_none());
-        drop(place);
+        drop(permit);
         assert!(poll(&mut hung).expect("its turn").is_ok());
     }
 
     #[test]
-    fn it_grows_and_shrinks_as_places_come_back() {
+    fn it_grows_and_shrinks_as_permits_come_back() {
         let permits = QueuePermits::new(3);
-        let mut places: Vec<Permit> =
+        let mut taken: Vec<Permit> =
             (0..3).map(|_| permits.try_take().expect("there are three")).collect();
         permits.shrink(2);
-        places.pop();
-        places.pop();
+        taken.pop();
+        taken.pop();
         assert_eq!(permits.try_take().err(), Some(NoPermit::Full));
-        places.pop();
+        taken.pop();
         let one = permits.try_take().expect("one is left");
         assert!(permits.try_take().is_err());
         let mut waits = permits.take();
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_room_has_no_place() {
+    fn a_closed_queue_has_no_permit() {
         let permits = QueuePermits::new(0);
         let mut waits = permits.take();
         assert!(poll(&mut waits).is_none());

@@ -1,4 +1,4 @@
-//! The reply cell: carries the reply to the caller, and cancellation to the workers.
+//! The reply slot: carries the reply to the caller, and cancellation to the workers.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -11,9 +11,9 @@ use gopherworks_supervision::Guarded;
 
 /// Shared by the caller and all copies of one request. The request table decides which reply
 /// counts.
-pub(crate) struct ReplySlot<R>(Mutex<State<R>>);
+pub(crate) struct ReplySlot<R>(Mutex<ReplyState<R>>);
 
-enum State<R> {
+enum ReplyState<R> {
     Open {
         caller: Option<Waker>,
         runners: SmallVec<[Waker; 1]>,
@@ -25,10 +25,10 @@ enum State<R> {
 
 impl<R> ReplySlot<R> {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(State::Open { caller: None, runners: SmallVec::new() }))
+        Self(Mutex::new(ReplyState::Open { caller: None, runners: SmallVec::new() }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<R>> {
+    fn lock(&self) -> MutexGuard<'_, ReplyState<R>> {
         // Nothing panics under this lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -37,21 +37,21 @@ impl<R> ReplySlot<R> {
     /// abandoned.
     pub(crate) fn settle(&self, result: Result<Guarded<R>, CallError>) {
         let mut state = self.lock();
-        let State::Open { caller, runners } = &mut *state else {
+        let ReplyState::Open { caller, runners } = &mut *state else {
             drop(state);
             drop(result);
             return;
         };
         let (caller, runners) = (caller.take(), std::mem::take(runners));
-        *state = State::Done(result);
+        *state = ReplyState::Done(result);
         drop(state);
         caller.into_iter().chain(runners).for_each(wake);
     }
 
     /// The caller is gone: wakes the running copies, so that they stop.
     pub(crate) fn abandon(&self) {
-        let before = std::mem::replace(&mut *self.lock(), State::Over);
-        if let State::Open { runners, .. } = before {
+        let before = std::mem::replace(&mut *self.lock(), ReplyState::Over);
+        if let ReplyState::Open { runners, .. } = before {
             runners.into_iter().for_each(wake);
         }
     }
@@ -59,7 +59,7 @@ impl<R> ReplySlot<R> {
     /// Returns the result, once; otherwise registers the caller's waker.
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Result<R, CallError>> {
         let mut state = self.lock();
-        if let State::Open { caller, .. } = &mut *state {
+        if let ReplyState::Open { caller, .. } = &mut *state {
             let before = match caller {
                 Some(known) if known.will_wake(cx.waker()) => None,
                 _ => caller.replace(cx.waker().clone()),
@@ -68,21 +68,21 @@ impl<R> ReplySlot<R> {
             drop(before);
             return Poll::Pending;
         }
-        match std::mem::replace(&mut *state, State::Over) {
-            State::Done(result) => Poll::Ready(result.map(Guarded::into_inner)),
-            State::Open { .. } | State::Over => Poll::Ready(Err(CallError::Closed)),
+        match std::mem::replace(&mut *state, ReplyState::Over) {
+            ReplyState::Done(result) => Poll::Ready(result.map(Guarded::into_inner)),
+            ReplyState::Open { .. } | ReplyState::Over => Poll::Ready(Err(CallError::Closed)),
         }
     }
 
     /// True if no further reply is wanted.
     pub(crate) fn is_over(&self) -> bool {
-        !matches!(&*self.lock(), State::Open { .. })
+        !matches!(&*self.lock(), ReplyState::Open { .. })
     }
 
     /// Like `is_over`; if false, registers a running copy's waker.
     pub(crate) fn poll_over(&self, cx: &Context<'_>) -> bool {
         match &mut *self.lock() {
-            State::Open { runners, .. } => {
+            ReplyState::Open { runners, .. } => {
                 if !runners.iter().any(|known| known.will_wake(cx.waker())) {
                     runners.push(cx.waker().clone());
                 }

@@ -13,11 +13,11 @@ use pin_project_lite::pin_project;
 use tokio::sync::Notify;
 
 use super::BalancerCore;
-use super::inline_slots::{Idle, Recalled};
+use super::inline_slots::{IdleSlot, Recalled};
 use super::nested::on_behalf_of;
 use super::ticket::{Presence, Ticket};
 use crate::worker::Work;
-use gopherworks_supervision::__private::{Home, die, guarded};
+use gopherworks_supervision::__private::{WatchedLife, die, guarded};
 use gopherworks_supervision::Guarded;
 use gopherworks_supervision::failure::Failure;
 
@@ -97,7 +97,7 @@ async fn live<W: Work>(
             if core.wants(number) {
                 let places = idle.drain(..);
                 busy.extend(
-                    places.map(|work| place(core.clone(), number, epoch, bell.clone(), work)),
+                    places.map(|work| serve_slot(core.clone(), number, epoch, bell.clone(), work)),
                 );
             }
             if busy.is_empty() {
@@ -120,7 +120,7 @@ fn make<W: Work>(core: &BalancerCore<W>, number: usize) -> Result<Vec<Guarded<W>
 }
 
 /// One concurrency slot: serves requests one by one while the worker is wanted.
-async fn place<W: Work>(
+async fn serve_slot<W: Work>(
     core: Arc<BalancerCore<W>>,
     number: usize,
     epoch: u64,
@@ -179,15 +179,15 @@ async fn lend<W: Work>(
     bell: &Notify,
     work: Guarded<W>,
 ) -> Guarded<W> {
-    let home = Home::of_this_poll();
-    if let Err(place) = core.offer(number, epoch, Box::new(Idle { work, home })) {
+    let life = WatchedLife::of_this_poll();
+    if let Err(slot) = core.offer(number, epoch, Box::new(IdleSlot { work, life })) {
         bell.notified().await;
-        return place.work;
+        return slot.work;
     }
     loop {
         bell.notified().await;
         match core.recall(number) {
-            Recalled::Here(place) => return place.work,
+            Recalled::Here(slot) => return slot.work,
             Recalled::Lent => {}
             Recalled::Broken(text) => die(text),
         }

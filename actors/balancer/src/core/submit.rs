@@ -7,8 +7,8 @@ use super::call::{Call, CallError};
 use super::nested::{NESTED_WITHIN, serving, warn};
 use super::permits::{NoPermit, Permit};
 use super::reply_slot::ReplySlot;
-use super::{BalancerCore, Body, Item};
-use crate::policy::Full;
+use super::{BalancerCore, RequestBody, RequestPayload};
+use crate::policy::WhenFull;
 use crate::resilience::CallOptions;
 use crate::table::{Terms, due};
 use crate::trace::RequestAct;
@@ -20,18 +20,18 @@ use gopherworks_supervision::clock::Time;
 const LATE: CallError = CallError::DeadlineExceeded { begun: false };
 
 impl<W: Work> BalancerCore<W> {
-    /// Takes a queue permit, waiting for one if the queue is full and [`Full::Wait`] is set.
+    /// Takes a queue permit, waiting for one if the queue is full and [`WhenFull::Wait`] is set.
     /// `None` if the queue is unbounded.
     async fn permit(&self, due: Option<Time>) -> Result<Option<Permit>, CallError> {
         let Some(permits) = &self.permits else {
             return Ok(None);
         };
         match (self.settings.full, permits.try_take()) {
-            (_, Ok(place)) => Ok(Some(place)),
+            (_, Ok(permit)) => Ok(Some(permit)),
             (_, Err(NoPermit::Closed)) => Err(CallError::Closed),
-            (Full::Reject, Err(NoPermit::Full)) => Err(self.rejected(CallError::Full)),
-            (Full::Wait, Err(NoPermit::Full)) => {
-                let place = match due {
+            (WhenFull::Reject, Err(NoPermit::Full)) => Err(self.rejected(CallError::Full)),
+            (WhenFull::Wait, Err(NoPermit::Full)) => {
+                let permit = match due {
                     None => permits.take().await,
                     Some(due) => tokio::select! {
                         biased;
@@ -39,7 +39,7 @@ impl<W: Work> BalancerCore<W> {
                         () = self.clock.sleep_until(due) => return Err(self.rejected(LATE)),
                     },
                 };
-                place.map(Some).map_err(|_| CallError::Closed)
+                permit.map(Some).map_err(|_| CallError::Closed)
             }
         }
     }
@@ -63,7 +63,7 @@ impl<W: Work> BalancerCore<W> {
         said.or(Some(asked + NESTED_WITHIN))
     }
 
-    /// Submits a request, waiting for a queue permit if the queue is full and [`Full::Wait`] is
+    /// Submits a request, waiting for a queue permit if the queue is full and [`WhenFull::Wait`] is
     /// set. Once this returns, the balancer is responsible for the request. Response time counts
     /// from `asked`.
     ///
@@ -111,11 +111,11 @@ impl<W: Work> BalancerCore<W> {
         // If the user's code panics, the request has no cost hint.
         let cost = (self.cost.as_ref()).and_then(|cost| guarded(|| cost(&request)).ok().flatten());
         let body = match self.again {
-            Some(_) => Body::Shared(Arc::new(Mutex::new(Guarded::new(request)))),
-            None => Body::Once(Some(Guarded::new(request))),
+            Some(_) => RequestBody::Shared(Arc::new(Mutex::new(Guarded::new(request)))),
+            None => RequestBody::Once(Some(Guarded::new(request))),
         };
         let reply_slot = Arc::new(ReplySlot::new());
-        let item = Item {
+        let item = RequestPayload {
             body,
             reply_slot: reply_slot.clone(),
             asked,

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::call::CallError;
 use super::inline_slots::{Account, InlineSlots};
-use super::{BalancerCore, State};
+use super::{BalancerCore, BalancerState};
 use crate::figures::{Buckets, Figures, Tail};
 use crate::worker::Work;
 
@@ -191,7 +191,7 @@ impl<W: Work> BalancerCore<W> {
         .await;
     }
 
-    async fn until(&self, holds: impl Fn(&State<W>) -> bool) {
+    async fn until(&self, holds: impl Fn(&BalancerState<W>) -> bool) {
         loop {
             let changed = self.changed.notified();
             let mut changed = std::pin::pin!(changed);

@@ -16,13 +16,13 @@ pub struct Ref {
 
 /// A queue ordered by `(order, number)`. Pushing in that order costs O(1).
 #[derive(Debug, Default)]
-struct Lane {
+struct OrderedQueue {
     fifo: VecDeque<(u64, Ref)>,
     /// Pushed out of order: returned requests, and those ordered by cost.
     tree: BTreeMap<(u64, u64, u32), Ref>,
 }
 
-impl Lane {
+impl OrderedQueue {
     fn push(&mut self, order: u64, item: Ref) {
         let behind = |last: &(u64, Ref)| (last.0, last.1.number) <= (order, item.number);
         if self.fifo.back().is_none_or(behind) {
@@ -71,8 +71,8 @@ pub(super) enum Takes {
 /// Requests of one priority.
 #[derive(Debug, Default)]
 struct Level {
-    short: Lane,
-    long: Lane,
+    short: OrderedQueue,
+    long: OrderedQueue,
 }
 
 impl Level {
@@ -98,7 +98,7 @@ impl Level {
 pub(super) struct Backlog {
     /// By priority, lowest first.
     levels: [Level; Priority::ALL.len()],
-    husks: usize,
+    tombstones: usize,
 }
 
 /// Up to this many tombstones are never swept.
@@ -123,13 +123,13 @@ impl Backlog {
             if live(item) {
                 return Some(item);
             }
-            self.husks = self.husks.saturating_sub(1);
+            self.tombstones = self.tombstones.saturating_sub(1);
         }
     }
 
     /// Number of live requests.
     pub(super) fn len(&self) -> usize {
-        self.all().saturating_sub(self.husks)
+        self.all().saturating_sub(self.tombstones)
     }
 
     /// Length including tombstones, a measure of memory.
@@ -144,13 +144,13 @@ impl Backlog {
 
     /// A request in the backlog is over: counts a tombstone, and sweeps if there are many.
     pub(super) fn forget(&mut self, live: impl Fn(Ref) -> bool) {
-        self.husks += 1;
-        if self.husks > FEW && self.husks > self.len() {
+        self.tombstones += 1;
+        if self.tombstones > FEW && self.tombstones > self.len() {
             for level in &mut self.levels {
                 level.short.retain(&live);
                 level.long.retain(&live);
             }
-            self.husks = 0;
+            self.tombstones = 0;
         }
     }
 }

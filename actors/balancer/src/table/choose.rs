@@ -4,7 +4,7 @@ use rand::RngExt;
 
 use super::backlog::Takes;
 use super::{Ref, RequestTable, is_live, is_reserved, live};
-use crate::policy::{Policy, Spread};
+use crate::policy::{LoadPolicy, Spread};
 use gopherworks_supervision::clock::Time;
 
 impl<T> RequestTable<T> {
@@ -14,7 +14,7 @@ impl<T> RequestTable<T> {
         self.second_copies(now);
         match (self.rules.spread, self.rules.policy) {
             (Spread::Replicated(copies), _) => self.replicate(copies, now),
-            (_, Policy::Affinity { bound }) => self.by_key(bound, now),
+            (_, LoadPolicy::Affinity { bound }) => self.by_key(bound, now),
             _ => self.one_each(now),
         }
         self.note_empty(now);
@@ -72,17 +72,19 @@ impl<T> RequestTable<T> {
     fn choose(&mut self, now: Time) -> Option<(usize, Takes)> {
         let all = |worker: usize| (worker, Takes::All);
         match self.rules.policy {
-            Policy::Central { per_worker, skip_slow: false } => {
+            LoadPolicy::Central { per_worker, skip_slow: false } => {
                 self.least(0, per_worker, now).map(all)
             }
-            Policy::Central { per_worker, .. } => self.quickest(per_worker, now).map(all),
-            Policy::ShortFirst { .. } => self.least(0, 1, now).map(all),
-            Policy::Reserve { .. } => match self.least(1, 1, now) {
+            LoadPolicy::Central { per_worker, .. } => self.quickest(per_worker, now).map(all),
+            LoadPolicy::ShortFirst { .. } => self.least(0, 1, now).map(all),
+            LoadPolicy::Reserve { .. } => match self.least(1, 1, now) {
                 Some(reserved) => Some((reserved, Takes::ShortOnly)),
                 None => self.least(0, 1, now).map(all),
             },
-            Policy::LeastLoaded | Policy::Affinity { .. } => self.least(0, u32::MAX, now).map(all),
-            Policy::TwoChoices => {
+            LoadPolicy::LeastLoaded | LoadPolicy::Affinity { .. } => {
+                self.least(0, u32::MAX, now).map(all)
+            }
+            LoadPolicy::TwoChoices => {
                 let up = self.heaps[0].workers();
                 let (one, other) = match up.len() {
                     0 => return None,
@@ -95,7 +97,7 @@ impl<T> RequestTable<T> {
                 };
                 Some(all(if self.load(other, now) < self.load(one, now) { other } else { one }))
             }
-            Policy::RoundRobin => {
+            LoadPolicy::RoundRobin => {
                 for _ in 0..self.tries(now) {
                     let count = self.workers.len();
                     let next = (0..count)
@@ -108,7 +110,7 @@ impl<T> RequestTable<T> {
                 }
                 self.least(0, u32::MAX, now).map(all)
             }
-            Policy::Random => {
+            LoadPolicy::Random => {
                 for _ in 0..self.tries(now) {
                     let up = self.heaps[0].workers();
                     if up.is_empty() {
@@ -121,7 +123,7 @@ impl<T> RequestTable<T> {
                 }
                 self.least(0, u32::MAX, now).map(all)
             }
-            Policy::LatencyAware { decay } => {
+            LoadPolicy::LatencyAware { decay } => {
                 let promised = |at: usize| {
                     let expected = self.workers[at].expected(decay, now);
                     // Expected time is 0 for a worker that has not answered yet: the load decides.
@@ -227,8 +229,8 @@ impl<T> RequestTable<T> {
             };
             let at = &entry.at;
             let each = match self.rules.policy {
-                Policy::Central { per_worker, .. } => Some(per_worker),
-                Policy::ShortFirst { .. } | Policy::Reserve { .. } => Some(1),
+                LoadPolicy::Central { per_worker, .. } => Some(per_worker),
+                LoadPolicy::ShortFirst { .. } | LoadPolicy::Reserve { .. } => Some(1),
                 _ => None,
             };
             let short = entry.short;

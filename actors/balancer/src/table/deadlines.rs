@@ -12,7 +12,7 @@ use gopherworks_supervision::clock::Time;
 pub(super) struct Deadlines {
     fifo: VecDeque<(Time, Ref)>,
     tree: BTreeSet<(Time, Ref)>,
-    husks: usize,
+    tombstones: usize,
 }
 
 impl Deadlines {
@@ -38,7 +38,7 @@ impl Deadlines {
             if live(first.1) {
                 return Some(first);
             }
-            self.husks = self.husks.saturating_sub(1);
+            self.tombstones = self.tombstones.saturating_sub(1);
             if from_fifo {
                 self.fifo.pop_front();
             } else {
@@ -49,11 +49,11 @@ impl Deadlines {
 
     /// A request with a deadline here is over: counts a tombstone, and sweeps if there are many.
     pub(super) fn forget(&mut self, live: impl Fn(Ref) -> bool) {
-        self.husks += 1;
-        if self.husks > FEW && self.husks > self.held() / 2 {
+        self.tombstones += 1;
+        if self.tombstones > FEW && self.tombstones > self.held() / 2 {
             self.fifo.retain(|(_, which)| live(*which));
             self.tree.retain(|(_, which)| live(*which));
-            self.husks = 0;
+            self.tombstones = 0;
         }
     }
 

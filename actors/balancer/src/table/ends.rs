@@ -1,6 +1,8 @@
 //! Pure: how requests end or are requeued, and queries on the table.
 
-use super::{Counts, FEW, Loads, Posting, Ref, RequestTable, Wakes, is_live, is_reserved, live};
+use super::{
+    FEW, Loads, Posting, Ref, RequestCounts, RequestTable, Wakes, is_live, is_reserved, live,
+};
 use gopherworks_supervision::clock::Time;
 
 impl<T> RequestTable<T> {
@@ -25,7 +27,7 @@ impl<T> RequestTable<T> {
     }
 
     /// How many requests ended in which way.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> RequestCounts {
         self.counts
     }
 
@@ -80,14 +82,14 @@ impl<T> RequestTable<T> {
             if Some(posting.worker) == by && posting.copy == which.copy {
                 continue;
             }
-            // A running copy is cancelled through the reply cell, and then releases its slot.
+            // A running copy is cancelled through the reply slot, and then releases its slot.
             if !posting.running {
                 let one = &mut self.workers[posting.worker];
-                one.husks += 1;
-                if one.husks > FEW && one.husks > one.queue.len() / 2 {
+                one.tombstones += 1;
+                if one.tombstones > FEW && one.tombstones > one.queue.len() / 2 {
                     let entries = &mut self.entries;
                     one.queue.retain(|which| live(entries, *which).is_some());
-                    one.husks = 0;
+                    one.tombstones = 0;
                 }
                 self.changed(posting.worker, now);
             }

@@ -177,7 +177,7 @@ impl<T> RequestTable<T> {
     /// Requeues a worker's queue in the backlog.
     pub(super) fn give_back(&mut self, worker: usize) {
         let one = &mut self.workers[worker];
-        one.husks = 0;
+        one.tombstones = 0;
         let queue = std::mem::take(&mut one.queue);
         for which in queue {
             if let Some(entry) = super::live(&mut self.entries, which) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Ref;
-use crate::policy::{Policy, Spread};
+use crate::policy::{LoadPolicy, Spread};
 use crate::resilience::{Priority, Resilience};
 use gopherworks_supervision::clock::Time;
 
@@ -11,7 +11,7 @@ use gopherworks_supervision::clock::Time;
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
     /// Which worker gets a request.
-    pub policy: Policy,
+    pub policy: LoadPolicy,
     /// How many workers get each request.
     pub spread: Spread,
     /// Number of workers (>= 1).
@@ -33,7 +33,7 @@ pub struct Terms {
     pub due: Option<Time>,
     /// Order among queued requests.
     pub priority: Priority,
-    /// Affinity key, for [`Policy::Affinity`].
+    /// Affinity key, for [`LoadPolicy::Affinity`].
     pub key: Option<u64>,
 }
 
@@ -54,7 +54,7 @@ pub enum Refusal {
 
 /// Counters of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
+pub struct RequestCounts {
     /// Requests accepted.
     pub asked: u64,
     /// Requests answered without an error.
@@ -82,7 +82,7 @@ pub struct Counts {
     pub ejected: u64,
 }
 
-impl Counts {
+impl RequestCounts {
     /// Every way in which a request ends, with its count. All but `rejected` are included in
     /// `asked`.
     pub fn outcomes(&self) -> [(&'static str, u64); 6] {
@@ -115,7 +115,7 @@ pub struct Begun<U> {
 
 /// What a reply or the loss of a worker means for its request.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict<T> {
+pub enum RequestVerdict<T> {
     /// The request is over, and this is its only result.
     Over(T),
     /// Another copy is in flight, or it was requeued for a retry.

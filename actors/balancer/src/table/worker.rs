@@ -17,7 +17,7 @@ pub(super) struct Worker {
     pub(super) last: u64,
     pub(super) queue: VecDeque<Ref>,
     /// Tombstones in the queue.
-    pub(super) husks: usize,
+    pub(super) tombstones: usize,
     pub(super) running: usize,
     /// Moving average of service times, in seconds.
     pub(super) usual: Option<f64>,
@@ -41,7 +41,7 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn queued(&self) -> usize {
-        self.queue.len() - self.husks
+        self.queue.len() - self.tombstones
     }
 
     pub(super) fn pending(&self) -> usize {

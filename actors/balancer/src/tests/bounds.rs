@@ -1,7 +1,7 @@
 //! Full queues.
 
 use super::*;
-use crate::policy::Full;
+use crate::policy::WhenFull;
 
 #[test]
 fn no_more_wait_than_the_queue_holds() {
@@ -33,7 +33,7 @@ fn a_full_queue_refuses_where_it_is_told_to() {
     virtually(async |clock| {
         let balancer = sleepers(&clock, &Counted::default())
             .queue(1)
-            .full(Full::Reject)
+            .full(WhenFull::Reject)
             .start()
             .await
             .unwrap();
@@ -45,7 +45,7 @@ fn a_full_queue_refuses_where_it_is_told_to() {
 }
 
 #[test]
-fn places_are_all_used_and_never_more() {
+fn slots_are_all_used_and_never_more() {
     virtually(async |clock| {
         let counted = Counted::default();
         let balancer = sleepers(&clock, &counted).workers(2).concurrency(3).start().await.unwrap();

@@ -1,7 +1,7 @@
 //! Deadlines that pass before the queue, in it, and at a worker.
 
 use super::*;
-use crate::policy::Full;
+use crate::policy::WhenFull;
 use crate::resilience::{CallOptions, Priority, Shed};
 
 fn late(begun: bool) -> Result<Duration, CallError> {
@@ -110,7 +110,7 @@ fn refusals_say_whether_they_had_an_effect() {
     virtually(async |clock| {
         let balancer = sleepers(&clock, &Counted::default())
             .queue(0)
-            .full(Full::Reject)
+            .full(WhenFull::Reject)
             .start()
             .await
             .unwrap();

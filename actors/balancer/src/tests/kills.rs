@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::policy::{After, Hedge, Policy};
+use crate::policy::{After, Hedge, LoadPolicy};
 
 #[derive(Debug, Clone)]
 struct Plan {
-    policy: Policy,
+    policy: LoadPolicy,
     idempotent: bool,
     spread: u8,
     workers: usize,
@@ -22,14 +22,14 @@ struct Plan {
 
 fn plans() -> impl Strategy<Value = Plan> {
     let policies = prop_oneof![
-        Just(Policy::CENTRAL),
-        Just(Policy::Central { per_worker: 2, skip_slow: true }),
-        Just(Policy::LeastLoaded),
-        Just(Policy::TwoChoices),
-        Just(Policy::RoundRobin),
-        Just(Policy::Random),
-        Just(Policy::ShortFirst { ageing: 0.05 }),
-        Just(Policy::Reserve { workers: 1, short: MS, ageing: 0.05 }),
+        Just(LoadPolicy::CENTRAL),
+        Just(LoadPolicy::Central { per_worker: 2, skip_slow: true }),
+        Just(LoadPolicy::LeastLoaded),
+        Just(LoadPolicy::TwoChoices),
+        Just(LoadPolicy::RoundRobin),
+        Just(LoadPolicy::Random),
+        Just(LoadPolicy::ShortFirst { ageing: 0.05 }),
+        Just(LoadPolicy::Reserve { workers: 1, short: MS, ageing: 0.05 }),
     ];
     let requests =
         prop::collection::vec((0..200u32, 0..60u32, prop::option::weighted(0.2, 0..50u32)), 1..60);

@@ -4,7 +4,7 @@
 use std::task::{Context, Wake, Waker};
 
 use super::*;
-use crate::policy::{After, Hedge, Policy, Spread};
+use crate::policy::{After, Hedge, LoadPolicy, Spread};
 use crate::resilience::{Eject, Priority, Resilience};
 use crate::table::{RequestTable, Rules, Terms};
 use gopherworks_supervision::clock::{Seed, Time};
@@ -115,7 +115,7 @@ fn a_reply_that_panics_in_its_drop_harms_no_other() {
 #[test]
 fn a_worker_is_left_for_long_requests_at_any_size() {
     virtually(async |clock| {
-        let policy = Policy::Reserve { workers: 1, short: MS, ageing: 0.05 };
+        let policy = LoadPolicy::Reserve { workers: 1, short: MS, ageing: 0.05 };
         let balancer = Balancer::of(|_| from_fn(async |n: u64| n))
             .policy(policy)
             .cost(|n| Some(Duration::from_millis(*n)))
@@ -133,7 +133,7 @@ fn a_worker_is_left_for_long_requests_at_any_size() {
     });
 }
 
-fn rules(spread: Spread, policy: Policy) -> Rules {
+fn rules(spread: Spread, policy: LoadPolicy) -> Rules {
     Rules {
         policy,
         spread,
@@ -148,7 +148,7 @@ fn rules(spread: Spread, policy: Policy) -> Rules {
 fn a_life_that_was_given_up_does_not_come_up_beside_its_successor() {
     let now = Time(1);
     let mut table =
-        RequestTable::new(rules(Spread::One, Policy::CENTRAL), Seed(3).stream("a", "b"), now);
+        RequestTable::new(rules(Spread::One, LoadPolicy::CENTRAL), Seed(3).stream("a", "b"), now);
     assert!(table.worker_up(0, 2, now));
     assert!(!table.worker_up(0, 1, now));
     table.submit("one", Terms::default(), now);
@@ -164,7 +164,7 @@ fn hedges_of_what_is_over_are_not_kept() {
     let hedge =
         Spread::Hedged(Hedge { after: After::Delay(Duration::from_secs(3600)), budget: 0.1 });
     let mut table =
-        RequestTable::new(rules(hedge, Policy::CENTRAL), Seed(3).stream("a", "b"), Time::ZERO);
+        RequestTable::new(rules(hedge, LoadPolicy::CENTRAL), Seed(3).stream("a", "b"), Time::ZERO);
     table.worker_up(0, 1, Time::ZERO);
     for at in 0..1_000 {
         let now = Time(at);
@@ -180,8 +180,11 @@ fn hedges_of_what_is_over_are_not_kept() {
 #[test]
 fn ended_requests_do_not_delay_high_priorities() {
     let now = Time(1);
-    let mut table =
-        RequestTable::new(rules(Spread::One, Policy::LeastLoaded), Seed(3).stream("a", "b"), now);
+    let mut table = RequestTable::new(
+        rules(Spread::One, LoadPolicy::LeastLoaded),
+        Seed(3).stream("a", "b"),
+        now,
+    );
     table.worker_up(0, 1, now);
     let put = |table: &mut RequestTable<&'static str>, name, priority| {
         let terms = Terms { priority, ..Terms::default() };
@@ -303,7 +306,7 @@ fn a_blocked_arbiter_of_its_own_costs_no_request() {
         .workers(2)
         .arbiters(2)
         .hang_after(100 * MS)
-        .policy(Policy::RoundRobin)
+        .policy(LoadPolicy::RoundRobin)
         .idempotent(3)
         .start()
         .await

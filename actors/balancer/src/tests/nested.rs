@@ -5,12 +5,12 @@ use std::sync::OnceLock;
 use super::*;
 /// Counts down: calls the other balancer with the number below, and replies with the depth
 /// reached; `None` if its call failed.
-struct Counts {
-    other: Arc<OnceLock<BalancerHandle<Counts>>>,
+struct Countdown {
+    other: Arc<OnceLock<BalancerHandle<Countdown>>>,
     within: Option<Duration>,
 }
 
-impl Work for Counts {
+impl Work for Countdown {
     type Request = u32;
     type Reply = Option<u32>;
 
@@ -29,10 +29,10 @@ async fn balancer(
     clock: &Clock,
     workers: usize,
     within: Option<Duration>,
-) -> (BalancerHandle<Counts>, Arc<OnceLock<BalancerHandle<Counts>>>) {
-    let other = Arc::<OnceLock<BalancerHandle<Counts>>>::default();
+) -> (BalancerHandle<Countdown>, Arc<OnceLock<BalancerHandle<Countdown>>>) {
+    let other = Arc::<OnceLock<BalancerHandle<Countdown>>>::default();
     let asked = other.clone();
-    let made = Balancer::of(move |_| Counts { other: asked.clone(), within });
+    let made = Balancer::of(move |_| Countdown { other: asked.clone(), within });
     let started = made.workers(workers).clock(clock.clone()).start().await;
     (started.expect("it starts"), other)
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
-use gopherworks_balancer::__private::{RequestTable, Rules, Terms, Verdict};
+use gopherworks_balancer::__private::{RequestTable, RequestVerdict, Rules, Terms};
 use gopherworks_balancer::Balancer;
-use gopherworks_balancer::policy::{Policy, Spread};
+use gopherworks_balancer::policy::{LoadPolicy, Spread};
 use gopherworks_balancer::resilience::Resilience;
 use gopherworks_balancer::worker::from_fn;
 use gopherworks_pipeline::__private::{Bound, Custody, HolderId, PileKey, Want};
@@ -17,7 +17,7 @@ use gopherworks_pipeline::book::Book;
 use gopherworks_supervision::__private::Restarts;
 use gopherworks_supervision::clock::{Clock, Seed, Time};
 use gopherworks_supervision::{
-    Backoff, Child, ChildId, ChildSpec, Exit, Policy as RestartPolicy, Port, Restart, Supervisor,
+    Backoff, Child, ChildId, ChildSpec, Exit, Port, Restart, RestartPolicy, Supervisor,
 };
 
 /// A hot path, with its name.
@@ -86,7 +86,7 @@ pub fn passing_on_carts_of_64(count: u64) {
 }
 
 /// 8 workers, 16 requests at a time; an operation is a request, from the call to the reply.
-fn balancer(count: u64, policy: Policy) {
+fn balancer(count: u64, policy: LoadPolicy) {
     let rules = Rules {
         policy,
         spread: Spread::One,
@@ -111,7 +111,7 @@ fn balancer(count: u64, policy: Policy) {
             now = now + Duration::from_micros(1);
             let took = Duration::from_micros(1);
             let verdict = table.answered(begun.which, worker, 1, took, false, now);
-            assert!(matches!(verdict, Verdict::Over(())));
+            assert!(matches!(verdict, RequestVerdict::Over(())));
             answered += 1;
             left -= 1;
         }
@@ -124,22 +124,22 @@ fn balancer(count: u64, policy: Policy) {
 
 /// With the backlog in the balancer.
 pub fn balancer_central(count: u64) {
-    balancer(count, Policy::CENTRAL);
+    balancer(count, LoadPolicy::CENTRAL);
 }
 
 /// With the heap of the talk.
 pub fn balancer_least_loaded(count: u64) {
-    balancer(count, Policy::LeastLoaded);
+    balancer(count, LoadPolicy::LeastLoaded);
 }
 
 /// With the less loaded of two random workers.
 pub fn balancer_two_choices(count: u64) {
-    balancer(count, Policy::TwoChoices);
+    balancer(count, LoadPolicy::TwoChoices);
 }
 
 /// With the workers in turn.
 pub fn balancer_round_robin(count: u64) {
-    balancer(count, Policy::RoundRobin);
+    balancer(count, LoadPolicy::RoundRobin);
 }
 
 /// One of 8 children fails and is restarted; an operation is a failure.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use crate::book::Book;
 use crate::custody::ledger::Ids;
 use crate::custody::{Custody, HolderId, PileKey};
-use gopherworks_supervision::__private::Apart;
+use gopherworks_supervision::__private::CachePadded;
 use gopherworks_supervision::failure::Failure;
 
 /// What a pile knows about a book on it.
@@ -183,11 +183,11 @@ impl Batch {
 
 /// Where leases of one pile return when dropped. One per pile and cache-aligned: copies make and
 /// drop leases all the time, and a shared reference count would move between cores.
-pub(crate) struct Home(Apart<Weak<Custody>>);
+pub(crate) struct Home(CachePadded<Weak<Custody>>);
 
 impl Home {
     pub(crate) fn of(store: Weak<Custody>) -> Arc<Self> {
-        Arc::new(Self(Apart(store)))
+        Arc::new(Self(CachePadded::new(store)))
     }
 }
 
@@ -442,7 +442,7 @@ impl Drop for Lease {
         };
         if batch.begin(self.generation, &[CARRIED, BURNING], SETTLED) {
             // The store is gone, so nothing needs the books.
-            let Some(home) = self.home.0.0.upgrade() else {
+            let Some(home) = self.home.0.upgrade() else {
                 return;
             };
             home.give_back(Unbound {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::book::{Book, BookId};
-use gopherworks_supervision::__private::{Apart, Count};
+use gopherworks_supervision::__private::{CachePadded, Count};
 
 /// The ledger at one instant. `lost` and `duplicates` are 0 unless gopherworks has a defect.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub struct Ledger {
     reburned: AtomicU64,
     /// Sharded by the two lowest bits of the id, so that copies which are dealt books in turn do
     /// not contend.
-    ended: [Apart<Mutex<IdSet>>; SHARDS as usize],
+    ended: [CachePadded<Mutex<IdSet>>; SHARDS as usize],
 }
 
 const SHARDS: u64 = 4;
@@ -157,7 +157,7 @@ impl Ledger {
     }
 
     fn shard(&self, id: u64) -> MutexGuard<'_, IdSet> {
-        let shard = &self.ended[(id % SHARDS) as usize].0;
+        let shard = &self.ended[(id % SHARDS) as usize];
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -13,7 +13,7 @@ use crate::custody::{Custody, Numbered};
 use crate::reasons::Then;
 use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::failure::Failure;
-use gopherworks_supervision::fault::{Deed, Point};
+use gopherworks_supervision::fault::{FaultAction, Point};
 
 /// Ids that a copy's reader reserves at once, since all reserve them under one lock.
 const AHEAD: usize = 4 * BATCH;
@@ -32,7 +32,7 @@ impl FeederCore {
     ) -> InlineRead {
         let (mut looks, at) = (0, self.reader_of(share));
         let mut reader = loop {
-            match self.readers[at].0.try_lock() {
+            match self.readers[at].try_lock() {
                 Ok(reader) => break reader,
                 Err(TryLockError::Poisoned(reader)) => break reader.into_inner(),
                 Err(TryLockError::WouldBlock) if looks == LOOKS => return InlineRead::Busy,
@@ -130,7 +130,7 @@ impl FeederCore {
             if self.is_split() && !self.is_hungry(at) {
                 continue;
             }
-            let mut reader = reader.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
             count += self.read(&mut reader, at, 0, context.as_deref())?;
         }
         Ok(count)
@@ -172,7 +172,7 @@ impl FeederCore {
         let read = guarded(|| {
             let fault = context.and_then(|context| context.fault(&self.name, Point::Read, None));
             match fault {
-                Some(Deed::Error(failure)) => Err(failure),
+                Some(FaultAction::Error(failure)) => Err(failure),
                 _ => source.next(want),
             }
         });

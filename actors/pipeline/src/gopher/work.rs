@@ -8,7 +8,7 @@ use crate::crew::cart::Cart;
 use crate::custody::lease::LeaseVerdict;
 use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::failure::Failure;
-use gopherworks_supervision::fault::{Deed, Point};
+use gopherworks_supervision::fault::{FaultAction, Point};
 
 /// A cart that user work processes.
 pub(super) struct CartJob {
@@ -46,7 +46,7 @@ impl CartJob {
             let id = book.id;
             let made =
                 guarded(|| match self.context.fault(&self.gopher.name, Point::Work, Some(id.0)) {
-                    Some(Deed::Error(failure)) => Err(failure),
+                    Some(FaultAction::Error(failure)) => Err(failure),
                     _ => tool.apply(book),
                 });
             match made {

@@ -11,7 +11,7 @@ use crate::custody::lease::{Lease, LeaseVerdict};
 use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::failure::Failure;
-use gopherworks_supervision::fault::{Deed, Point};
+use gopherworks_supervision::fault::{FaultAction, Point};
 
 impl IncineratorCore {
     /// Burns a cart's books and settles them. `began` is the current time, or `None` for untimed.
@@ -184,7 +184,7 @@ impl IncineratorCore {
 
     fn fault(&self, book: &Book) -> Option<Failure> {
         match self.context.fault(&self.name, Point::Burn, Some(book.id.0)) {
-            Some(Deed::Error(failure)) => Some(failure),
+            Some(FaultAction::Error(failure)) => Some(failure),
             _ => None,
         }
     }

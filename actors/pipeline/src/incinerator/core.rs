@@ -21,7 +21,7 @@ use crate::trace::Act;
 use gopherworks_supervision::__private::{Latch, guarded, threads};
 use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::failure::Failure;
-use gopherworks_supervision::fault::{Deed, Point};
+use gopherworks_supervision::fault::{FaultAction, Point};
 use gopherworks_supervision::{Guarded, Port};
 
 /// State of an incinerator that outlives its actor.
@@ -372,7 +372,8 @@ impl IncineratorCore {
         let from = lease.pile();
         let home = &self.context.custody;
         let again = self.context.message_fault(&self.name, Point::Settle, None);
-        let twin = again.is_some_and(|deed| deed == Deed::Duplicate).then(|| lease.twin());
+        let twin =
+            again.is_some_and(|action| action == FaultAction::Duplicate).then(|| lease.twin());
         let settled = home.settle(lease);
         if let Some(twin) = twin {
             // A duplicated settlement has to be found stale.

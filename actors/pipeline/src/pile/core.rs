@@ -19,7 +19,7 @@ use crate::stats::NodeStats;
 use crate::trace::Act;
 use gopherworks_supervision::__private::Latch;
 use gopherworks_supervision::Port;
-use gopherworks_supervision::fault::{Deed, Point};
+use gopherworks_supervision::fault::{FaultAction, Point};
 
 /// Why an application's books were not accepted. Contains the books.
 #[derive(Debug)]
@@ -207,7 +207,9 @@ impl PileCore {
         if !self.wake_pending.close() {
             return;
         }
-        if let Some(Deed::Duplicate) = self.context.message_fault(&self.name, Point::Look, None) {
+        if let Some(FaultAction::Duplicate) =
+            self.context.message_fault(&self.name, Point::Look, None)
+        {
             let _ = self.port.send(Look);
         }
         if self.port.send(Look).is_err() {

@@ -20,7 +20,7 @@ use crate::custody::{HolderId, PileKey, RefusedLoad, Settled};
 use crate::event::Event;
 use crate::trace::Act;
 use gopherworks_supervision::clock::Time;
-use gopherworks_supervision::fault::{Deed, Point};
+use gopherworks_supervision::fault::{FaultAction, Point};
 
 /// A cart that was admitted, and how.
 pub(super) struct Entered {
@@ -301,7 +301,8 @@ impl PileCore {
         };
         let from = lease.pile();
         let again = self.context.message_fault(&self.name, Point::Settle, None);
-        let twin = again.is_some_and(|deed| deed == Deed::Duplicate).then(|| lease.twin());
+        let twin =
+            again.is_some_and(|action| action == FaultAction::Duplicate).then(|| lease.twin());
         let reserved = reservation.and_then(Reservation::spend);
         let admission = match custody.pass_on(lease, worked, self.key, reserved) {
             Ok(settled) => Admission::In(Entered { cart, how: How::Passed(settled, from, ids) }),

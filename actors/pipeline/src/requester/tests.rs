@@ -12,7 +12,7 @@ use gopherworks_balancer::Priority;
 use gopherworks_supervision::clock::{Clock, Seed};
 use gopherworks_supervision::pool::Pool;
 use gopherworks_supervision::span::Span;
-use gopherworks_supervision::{Child, Place, Policy, Supervisor, SupervisorHandle};
+use gopherworks_supervision::{Child, ChildThread, RestartPolicy, Supervisor, SupervisorHandle};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -62,10 +62,11 @@ fn setup(
             told.fetch_add(1, Ordering::SeqCst);
         }),
     });
-    let mut all = children(&core, |_| Place::Here, MS);
+    let mut all = children(&core, |_| ChildThread::Here, MS);
     let own = requester.clone();
     all.push(Child::new("crowd", &requester.port, move |_| Ok(Requester::new(own.clone()))));
-    let policy = Policy { intensity: u32::MAX, in_a_row: u32::MAX, ..Policy::default() };
+    let policy =
+        RestartPolicy { intensity: u32::MAX, in_a_row: u32::MAX, ..RestartPolicy::default() };
     let supervisor = Supervisor::start(policy, clock.clone(), Seed(1), all);
     (requester, supervisor, ended)
 }

@@ -1,4 +1,4 @@
-//! Simulated time: a queue of sleepers, advanced when the runtime is idle.
+//! Simulated time: a queue of sleepers, found_stuck when the runtime is idle.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -28,7 +28,7 @@ pub(super) struct Simulation {
     /// Bound on clock reads in one instant, regardless of progress; 0 if the run may end by itself.
     most_in_an_instant: AtomicU64,
     stuck: OnceLock<Stuck>,
-    told: Notify,
+    found_stuck: Notify,
 }
 
 /// Clock reads in one instant without progress that count as [`Stuck::Busy`].
@@ -69,19 +69,19 @@ impl Simulation {
 
     fn is_stuck(&self, how: Stuck) {
         let _ = self.stuck.set(how);
-        self.told.notify_waiters();
+        self.found_stuck.notify_waiters();
     }
 
     pub(super) async fn stuck(&self) -> Stuck {
         loop {
-            let told = self.told.notified();
-            let mut told = std::pin::pin!(told);
+            let found_stuck = self.found_stuck.notified();
+            let mut found_stuck = std::pin::pin!(found_stuck);
             // Registers before checking, so no notification is missed.
-            told.as_mut().enable();
+            found_stuck.as_mut().enable();
             if let Some(stuck) = self.stuck.get() {
                 return *stuck;
             }
-            told.await;
+            found_stuck.await;
         }
     }
 

@@ -131,14 +131,14 @@ fn crowd(seed: u64) -> Vec<(usize, Time)> {
     simulate(|clock| async move {
         let woken = Rc::new(RefCell::new(vec![]));
         let tasks: Vec<_> = (0..20)
-            .map(|who| {
+            .map(|task| {
                 let (woken, clock) = (woken.clone(), clock.clone());
                 actix_rt::spawn(async move {
-                    let mut chance = Seed(seed).stream(&format!("task{who}"), "naps");
+                    let mut chance = Seed(seed).stream(&format!("task{task}"), "naps");
                     for _ in 0..200 {
                         // Short enough to collide.
                         clock.sleep(Duration::from_nanos(chance.random_range(0..50))).await;
-                        woken.borrow_mut().push((who, clock.now()));
+                        woken.borrow_mut().push((task, clock.now()));
                     }
                 })
             })

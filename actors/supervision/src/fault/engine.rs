@@ -10,7 +10,7 @@ use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use rand_distr::{Distribution as _, Exp1};
 
-use super::{Deed, Kind, Point, Rule, Site, What, When};
+use super::{FaultAction, Kind, Point, Rule, Site, What, When};
 use crate::Strike;
 use crate::clock::{Clock, Seed, Time};
 use crate::failure::Failure;
@@ -35,7 +35,7 @@ pub struct Fired {
 }
 
 /// Applies faults to actors from outside.
-pub trait Control: Send + Sync {
+pub trait FaultInjector: Send + Sync {
     /// Applies a fault to an actor; see [`crate::SupervisorHandle::strike`].
     fn strike(&self, node: &str, strike: Strike);
 
@@ -50,18 +50,18 @@ pub trait Control: Send + Sync {
 }
 
 /// The faults of one run.
-pub struct Faults {
+pub struct FaultEngine {
     clock: Clock,
     seed: Seed,
-    rules: Vec<Mutex<State>>,
+    rules: Vec<Mutex<RuleState>>,
     /// For each node, the indices of the rules that have a site there.
     points: BTreeMap<Arc<str>, Vec<usize>>,
     fired: Mutex<Vec<Fired>>,
-    control: OnceLock<Box<dyn Control>>,
+    injector: OnceLock<Box<dyn FaultInjector>>,
     quiet: AtomicBool,
 }
 
-struct State {
+struct RuleState {
     rule: Rule,
     draws: ChaCha8Rng,
     /// Next firing time of a timed rule.
@@ -74,9 +74,9 @@ struct State {
     lasting: Vec<(usize, Time)>,
 }
 
-impl fmt::Debug for Faults {
+impl fmt::Debug for FaultEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Faults").field("rules", &self.rules.len()).finish()
+        f.debug_struct("FaultEngine").field("rules", &self.rules.len()).finish()
     }
 }
 
@@ -84,7 +84,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl State {
+impl RuleState {
     fn new(rule: Rule, seed: Seed) -> Self {
         let mut draws = seed.stream(&rule.name, "fault");
         let due = match &rule.what {
@@ -177,7 +177,7 @@ fn poisson(mean: Duration, draws: &mut ChaCha8Rng) -> Duration {
     Duration::try_from_secs_f64(mean.as_secs_f64() * unit).unwrap_or(mean)
 }
 
-impl Faults {
+impl FaultEngine {
     /// The faults of one run. Rules with the same name share a random stream, so names should be
     /// unique.
     pub fn new(clock: Clock, seed: Seed, rules: Vec<Rule>) -> Arc<Self> {
@@ -193,18 +193,18 @@ impl Faults {
         Arc::new(Self {
             clock,
             seed,
-            rules: rules.into_iter().map(|rule| Mutex::new(State::new(rule, seed))).collect(),
+            rules: rules.into_iter().map(|rule| Mutex::new(RuleState::new(rule, seed))).collect(),
             points,
             fired: Mutex::default(),
-            control: OnceLock::new(),
+            injector: OnceLock::new(),
             quiet: AtomicBool::new(false),
         })
     }
 
     /// Sets how actors are reached; only the first call takes effect. Without it, only the faults
     /// that actors query themselves are applied.
-    pub fn controls(&self, control: Box<dyn Control>) {
-        let _ = self.control.set(control);
+    pub fn set_injector(&self, injector: Box<dyn FaultInjector>) {
+        let _ = self.injector.set(injector);
     }
 
     /// Stops all further firings. Effects that last (slow, full) end at their own time.
@@ -223,13 +223,13 @@ impl Faults {
 
     /// Called by an actor at a point of its work, with the current item if there is one. Returns
     /// the action that the actor must take.
-    pub fn visit(&self, node: &str, point: Point, item: Option<u64>) -> Option<Deed> {
+    pub fn visit(&self, node: &str, point: Point, item: Option<u64>) -> Option<FaultAction> {
         self.ask(node, point, None, item, false)
     }
 
     /// Called when a message of `sender` arrives at a point of `node`, or a settlement or wake-up
     /// is made there. Returns the action to take.
-    pub fn message(&self, node: &str, point: Point, sender: Option<&str>) -> Option<Deed> {
+    pub fn message(&self, node: &str, point: Point, sender: Option<&str>) -> Option<FaultAction> {
         self.ask(node, point, sender, None, true)
     }
 
@@ -240,7 +240,7 @@ impl Faults {
         sender: Option<&str>,
         item: Option<u64>,
         message: bool,
-    ) -> Option<Deed> {
+    ) -> Option<FaultAction> {
         if self.is_quiet() {
             return None;
         }
@@ -270,7 +270,7 @@ impl Faults {
             if let Some(by) = slow
                 && state.lasting.iter().any(|(one, until)| *one == site && now < *until)
             {
-                return Some(Deed::Slow(by));
+                return Some(FaultAction::Slow(by));
             }
             let Some(kind) = state.visit(now, item, self.seed) else {
                 continue;
@@ -285,14 +285,14 @@ impl Faults {
             let rule = state.rule.name.clone();
             let site = Site { point: Some(point), ..state.rule.sites[site].clone() };
             drop(state);
-            let deed = deed(&rule, &kind, item);
+            let action = action(&rule, &kind, item);
             let strike = strike(&rule, &kind);
             self.note(Fired { at: now, rule, kind, site, item });
-            if deed.is_some() {
-                return deed;
+            if action.is_some() {
+                return action;
             }
-            if let (Some(strike), Some(control)) = (strike, self.control.get()) {
-                control.strike(node, strike);
+            if let (Some(strike), Some(injector)) = (strike, self.injector.get()) {
+                injector.strike(node, strike);
             }
         }
         None
@@ -313,19 +313,19 @@ impl Faults {
     }
 
     fn note(&self, fired: Fired) {
-        if let Some(control) = self.control.get() {
-            control.fired(&fired);
+        if let Some(injector) = self.injector.get() {
+            injector.fired(&fired);
         }
         lock(&self.fired).push(fired);
     }
 
     /// Fires the timed faults that apply to whole actors. Returns when none is left, after
-    /// [`Faults::quiet`], or when the [`Control`] is over or missing. Its sleeps are background
-    /// sleeps: they do not keep a simulation alive.
+    /// [`FaultEngine::quiet`], or when the [`FaultInjector`] is over or missing. Its sleeps are
+    /// background sleeps: they do not keep a simulation alive.
     pub async fn drive(self: Arc<Self>) {
         while let Some(due) = self.next_due() {
             self.clock.sleep_in_background(due).await;
-            if self.is_quiet() || self.control.get().is_none_or(|control| control.is_over()) {
+            if self.is_quiet() || self.injector.get().is_none_or(|injector| injector.is_over()) {
                 return;
             }
             let now = self.clock.now();
@@ -377,12 +377,12 @@ impl Faults {
             _ => None,
         };
         self.note(Fired { at: now, rule, kind, site, item: None });
-        if let (Some(strike), Some(control)) = (strike, self.control.get()) {
-            control.strike(&node, strike);
+        if let (Some(strike), Some(injector)) = (strike, self.injector.get()) {
+            injector.strike(&node, strike);
         }
-        if let (Some(span), Some(control)) = (full, self.control.get()) {
+        if let (Some(span), Some(injector)) = (full, self.injector.get()) {
             // Without this wake-up the pile would not notice that it can accept books again.
-            control.ring_at(now + span, &node);
+            injector.ring_at(now + span, &node);
         }
     }
 }
@@ -396,22 +396,22 @@ fn is_driven(rule: &Rule) -> bool {
     pointless && (kind.is_a_strike() || matches!(kind, Kind::Slow { .. }))
 }
 
-fn deed(rule: &str, kind: &Kind, item: Option<u64>) -> Option<Deed> {
+fn action(rule: &str, kind: &Kind, item: Option<u64>) -> Option<FaultAction> {
     let of = item.map_or_else(String::new, |item| format!(" with {item}"));
     Some(match kind {
-        Kind::Panic { text } => Deed::Panic(format!("{text} (fault `{rule}`{of})")),
+        Kind::Panic { text } => FaultAction::Panic(format!("{text} (fault `{rule}`{of})")),
         Kind::Error { text, permanent } => {
             let text = format!("{text} (fault `{rule}`)");
-            Deed::Error(match permanent {
+            FaultAction::Error(match permanent {
                 true => Failure::permanent(text),
                 false => Failure::transient(text),
             })
         }
-        Kind::Poison => Deed::Error(Failure::transient(format!("poison (fault `{rule}`)"))),
-        Kind::Slow { by, .. } => Deed::Slow(*by),
-        Kind::Delay { by } => Deed::Delay(*by),
-        Kind::Drop => Deed::Drop,
-        Kind::Duplicate => Deed::Duplicate,
+        Kind::Poison => FaultAction::Error(Failure::transient(format!("poison (fault `{rule}`)"))),
+        Kind::Slow { by, .. } => FaultAction::Slow(*by),
+        Kind::Delay { by } => FaultAction::Delay(*by),
+        Kind::Drop => FaultAction::Drop,
+        Kind::Duplicate => FaultAction::Duplicate,
         Kind::Kill | Kind::Stop | Kind::Hang { .. } | Kind::Full { .. } => return None,
     })
 }

@@ -29,7 +29,7 @@ fn error() -> Kind {
 
 /// The visits, out of `visits`, at which a rule fires.
 fn hits(rule: Rule, visits: u64, seed: u64) -> Vec<u64> {
-    let faults = Faults::new(Clock::simulated(), Seed(seed), vec![rule]);
+    let faults = FaultEngine::new(Clock::simulated(), Seed(seed), vec![rule]);
     (1..=visits).filter(|visit| faults.visit("a", Point::Work, Some(*visit)).is_some()).collect()
 }
 
@@ -52,7 +52,7 @@ fn chance_is_the_seeds_and_items_keep_their_fate() {
     assert!((200..400).contains(&by_chance(1).len()));
     let poisoned = hits(rule(Kind::Poison, When::ItemChance(0.1), here()), 1_000, 1);
     assert!((50..150).contains(&poisoned.len()));
-    let faults = Faults::new(
+    let faults = FaultEngine::new(
         Clock::simulated(),
         Seed(1),
         vec![rule(Kind::Poison, When::ItemChance(0.1), here())],
@@ -79,10 +79,10 @@ fn messages_and_actors_are_asked_for_by_themselves() {
         When::Chance(1.0),
         vec![Site { sender: Some("crew".into()), ..site("a", Some(Point::Take)) }],
     );
-    let faults = Faults::new(Clock::simulated(), Seed(1), vec![drops]);
+    let faults = FaultEngine::new(Clock::simulated(), Seed(1), vec![drops]);
     assert_eq!(faults.visit("a", Point::Take, None), None);
     assert_eq!(faults.message("a", Point::Take, Some("other")), None);
-    assert_eq!(faults.message("a", Point::Take, Some("crew")), Some(Deed::Drop));
+    assert_eq!(faults.message("a", Point::Take, Some("crew")), Some(FaultAction::Drop));
     let fired = faults.fired();
     assert_eq!(fired.len(), 1);
     assert_eq!((fired[0].kind.name(), &*fired[0].site.node), ("drop", "a"));
@@ -90,13 +90,13 @@ fn messages_and_actors_are_asked_for_by_themselves() {
 
 #[test]
 fn an_error_says_whose_fault_it_is() {
-    let faults = Faults::new(
+    let faults = FaultEngine::new(
         Clock::simulated(),
         Seed(1),
         vec![rule(error(), When::Nth(1), vec![site("a", Some(Point::Work))])],
     );
     let broken = Failure::transient("broken (fault `rule`)");
-    assert_eq!(faults.visit("a", Point::Work, None), Some(Deed::Error(broken)));
+    assert_eq!(faults.visit("a", Point::Work, None), Some(FaultAction::Error(broken)));
 }
 
 fn span(text: &str) -> Result<Duration, String> {
@@ -145,7 +145,7 @@ fn a_script_goes_on_to_what_has_times_left() {
 /// A target that ignores all faults and never ends.
 struct Target;
 
-impl Control for Target {
+impl FaultInjector for Target {
     fn strike(&self, _: &str, _: crate::Strike) {}
     fn ring_at(&self, _: Time, _: &str) {}
     fn is_over(&self) -> bool {
@@ -166,8 +166,8 @@ fn a_rule_that_fires_all_the_time_leaves_time_for_others_and_makes_up_for_nothin
             let fired = actix_rt::System::with_tokio_rt(|| runtime).block_on(async {
                 actix_rt::spawn(clock.driver());
                 let rule = rule(Kind::Kill, when, vec![site("a", None)]);
-                let faults = Faults::new(clock.clone(), Seed(1), vec![rule]);
-                faults.controls(Box::new(Target));
+                let faults = FaultEngine::new(clock.clone(), Seed(1), vec![rule]);
+                faults.set_injector(Box::new(Target));
                 let driven = actix_rt::spawn(faults.clone().drive());
                 clock.sleep(ms(100)).await;
                 driven.abort();

@@ -10,7 +10,7 @@ use actix::prelude::SendError;
 use actix::{Actor, Handler, Message};
 use tokio::sync::oneshot::Receiver;
 
-use super::{Port, State, Unsent};
+use super::{EpochState, Port, Unsent};
 use crate::clock::Clock;
 
 /// Why a request has no reply.
@@ -185,9 +185,9 @@ impl<A: Actor> Port<A> {
     /// # Errors
     /// [`Closed`] if the supervisor has stopped or escalated.
     pub async fn bound_after(&self, epoch: u64) -> Result<u64, Closed> {
-        self.when(|slot, state| match state {
-            State::Bound(_) if slot > epoch => Some(Ok(slot)),
-            State::Closed => Some(Err(Closed)),
+        self.when(|current, state| match state {
+            EpochState::Bound(_) if current > epoch => Some(Ok(current)),
+            EpochState::Closed => Some(Err(Closed)),
             _ => None,
         })
         .await
@@ -195,22 +195,22 @@ impl<A: Actor> Port<A> {
 
     /// Waits until life `epoch` is no longer bound.
     async fn left(&self, epoch: u64) {
-        self.when(|slot, state| {
-            let bound = slot == epoch && matches!(state, State::Bound(_));
+        self.when(|current, state| {
+            let bound = current == epoch && matches!(state, EpochState::Bound(_));
             (!bound).then_some(())
         })
         .await;
     }
 
-    async fn when<T>(&self, mut look: impl FnMut(u64, &State<A>) -> Option<T>) -> T {
+    async fn when<T>(&self, mut look: impl FnMut(u64, &EpochState<A>) -> Option<T>) -> T {
         loop {
             let changed = self.shared.changed.notified();
             let mut changed = std::pin::pin!(changed);
             // Registers before checking, so no change is missed.
             changed.as_mut().enable();
             {
-                let slot = self.shared.slot.load();
-                if let Some(found) = look(slot.epoch, &slot.state) {
+                let current = self.shared.current.load();
+                if let Some(found) = look(current.epoch, &current.state) {
                     return found;
                 }
             }

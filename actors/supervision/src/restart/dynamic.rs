@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ChildId, Do, Ending, Kept, Life, Phase, Restarts};
+use super::{ChildId, ChildState, Ending, LifeStatus, Phase, RestartAction, Restarts};
 use crate::ChildSpec;
 use crate::clock::Time;
 
@@ -10,14 +10,14 @@ impl Restarts {
     /// Adds a child, last in the start order, and starts it after all pending starts. It is removed
     /// once it ends and will not be restarted: a temporary child after any exit, a transient one
     /// after a normal exit. `None` if the state machine is ending.
-    pub fn add(&mut self, spec: ChildSpec, now: Time) -> Option<(ChildId, Vec<Do>)> {
+    pub fn add(&mut self, spec: ChildSpec, now: Time) -> Option<(ChildId, Vec<RestartAction>)> {
         if self.phase != Phase::Running {
             return None;
         }
         let child = ChildId(self.next_id);
         self.next_id += 1;
-        let kept = Kept { dynamic: true, ..Kept::new(spec) };
-        self.children.insert(child, kept);
+        let state = ChildState { dynamic: true, ..ChildState::new(spec) };
+        self.children.insert(child, state);
         if self.queue.is_empty() {
             self.gate = now;
         }
@@ -29,8 +29,8 @@ impl Restarts {
 
     /// Adds `count` children with one specification. Returns the id of the first (an unused id if
     /// `count` is 0); the ids of the others follow. They behave like other children, except that up
-    /// to 256 are started as one batch; see [`Restarts::on_lot_done`]. `None` if the state machine
-    /// is ending.
+    /// to 256 are started as one batch; see [`Restarts::on_batch_done`]. `None` if the state
+    /// machine is ending.
     ///
     /// The name in `spec` is a prefix: child `index` is named `name/index`.
     pub fn add_many(
@@ -38,7 +38,7 @@ impl Restarts {
         spec: ChildSpec,
         count: usize,
         now: Time,
-    ) -> Option<(ChildId, Vec<Do>)> {
+    ) -> Option<(ChildId, Vec<RestartAction>)> {
         if self.phase != Phase::Running {
             return None;
         }
@@ -50,11 +50,11 @@ impl Restarts {
         if count == 0 {
             return Some((first, out));
         }
-        self.children.insert_row(first, spec, count);
+        self.children.insert_group(first, spec, count);
         if self.queue.is_empty() {
             self.gate = now;
         }
-        // Represents the whole row in the queue until its batches are started.
+        // Represents the whole group in the queue until its batches are started.
         self.queue.insert(first);
         self.pump(now, &mut out);
         Some((first, out))
@@ -62,10 +62,10 @@ impl Restarts {
 
     /// Reports that each member of the current batch, of the children added with `first`, has
     /// started or ended.
-    pub fn on_lot_done(&mut self, first: ChildId, now: Time) -> Vec<Do> {
+    pub fn on_batch_done(&mut self, first: ChildId, now: Time) -> Vec<RestartAction> {
         let mut out = Vec::new();
-        if self.children.lot_done(first) {
-            self.queue_unborn(first);
+        if self.children.batch_done(first) {
+            self.queue_unstarted(first);
             self.pump(now, &mut out);
         }
         out
@@ -77,9 +77,9 @@ impl Restarts {
         self.children.is_starting(first)
     }
 
-    fn queue_unborn(&mut self, first: ChildId) {
+    fn queue_unstarted(&mut self, first: ChildId) {
         if self.phase == Phase::Running
-            && let Some(next) = self.children.next_unborn(first)
+            && let Some(next) = self.children.next_unstarted(first)
         {
             self.queue.insert(next);
         }
@@ -87,46 +87,46 @@ impl Restarts {
 
     /// Stops a child permanently, whichever way it was added: it has its own shutdown time, then it
     /// is killed. It is removed once it has ended.
-    pub fn remove(&mut self, child: ChildId, now: Time) -> Vec<Do> {
+    pub fn remove(&mut self, child: ChildId, now: Time) -> Vec<RestartAction> {
         let mut out = Vec::new();
         let queued = self.queue.remove(&child);
-        let Some(mut kept) = self.children.get_mut(child) else {
+        let Some(mut state) = self.children.get_mut(child) else {
             return out;
         };
-        kept.leaving = true;
-        if !kept.alive() {
-            kept.life = Life::None;
-            drop(kept);
+        state.leaving = true;
+        if !state.alive() {
+            state.life = LifeStatus::None;
+            drop(state);
             if queued {
-                // It may have represented the rest of its row.
-                self.queue_unborn(child);
+                // It may have represented the rest of its group.
+                self.queue_unstarted(child);
             }
             self.forget(child, &mut out);
             self.pump(now, &mut out);
             return out;
         }
-        if kept.ending().is_some() {
+        if state.ending().is_some() {
             // It is already ending.
-            if let Life::Alive { ending: Some(ending), .. } = &mut kept.life {
+            if let LifeStatus::Alive { ending: Some(ending), .. } = &mut state.life {
                 ending.wanted = true;
             }
             return out;
         }
-        if kept.spec.shutdown == Duration::ZERO {
-            drop(kept);
+        if state.spec.shutdown == Duration::ZERO {
+            drop(state);
             self.kill_one(child, true, now, &mut out);
             return out;
         }
-        let kill_at = now + kept.spec.shutdown;
-        kept.set_ending(Ending { wanted: true, kill_at: Some(kill_at), hung_at: None });
-        out.push(Do::Stop { child });
+        let kill_at = now + state.spec.shutdown;
+        state.set_ending(Ending { wanted: true, kill_at: Some(kill_at), hung_at: None });
+        out.push(RestartAction::Stop { child });
         out
     }
 
-    pub(super) fn forget(&mut self, child: ChildId, out: &mut Vec<Do>) {
+    pub(super) fn forget(&mut self, child: ChildId, out: &mut Vec<RestartAction>) {
         self.queue.remove(&child);
         self.children.remove(child);
-        out.push(Do::Forget { child });
+        out.push(RestartAction::Forget { child });
     }
 
     /// The children, in the order of their start. Children that were added together share one

@@ -1,8 +1,8 @@
 //! Reactions to an exit: restart, group restart or escalation.
 
-use super::{ChildId, Do, Life, Phase, Restarts};
+use super::{ChildId, LifeStatus, Phase, RestartAction, Restarts};
 use crate::clock::Time;
-use crate::{Exit, Outcome, Policy, Restart, Strategy};
+use crate::{Exit, Restart, RestartPolicy, Strategy, SupervisorOutcome};
 
 impl Restarts {
     pub(super) fn exit(
@@ -11,27 +11,28 @@ impl Restarts {
         epoch: u64,
         exit: &Exit,
         now: Time,
-        out: &mut Vec<Do>,
+        out: &mut Vec<RestartAction>,
     ) {
         let reset = self.policy.backoff.reset;
-        let Some(mut kept) = self.present(child, epoch) else {
+        let Some(mut state) = self.present(child, epoch) else {
             return;
         };
-        let Life::Alive { since, queued, ending } = std::mem::replace(&mut kept.life, Life::None)
+        let LifeStatus::Alive { since, queued, ending } =
+            std::mem::replace(&mut state.life, LifeStatus::None)
         else {
             return;
         };
         if since.is_some_and(|since| now - since >= reset) {
-            kept.streak = 0;
+            state.streak = 0;
         }
         let wanted = ending.is_some_and(|ending| ending.wanted);
-        let failed = match kept.spec.restart {
+        let failed = match state.spec.restart {
             Restart::Permanent => true,
             Restart::Transient => exit.is_abnormal(),
             Restart::Temporary => false,
         };
-        let dynamic = kept.dynamic;
-        drop(kept);
+        let dynamic = state.dynamic;
+        drop(state);
         let done = dynamic && !failed && !self.queue.contains(&child);
         let forgotten = self.children.of(child).leaving || done;
         if forgotten {
@@ -48,21 +49,27 @@ impl Restarts {
     /// Reports that life `epoch` of `child` was lost without a fault of its own, because its thread
     /// was blocked or ended by another. The life is fenced if its thread still exists, and the
     /// child is restarted without delay. No failure is counted.
-    pub fn on_lost(&mut self, child: ChildId, epoch: u64, exit: &Exit, now: Time) -> Vec<Do> {
+    pub fn on_lost(
+        &mut self,
+        child: ChildId,
+        epoch: u64,
+        exit: &Exit,
+        now: Time,
+    ) -> Vec<RestartAction> {
         let mut out = Vec::new();
         let running = self.phase == Phase::Running;
-        let Some(kept) = self.present(child, epoch) else {
+        let Some(state) = self.present(child, epoch) else {
             return out;
         };
-        let Life::Alive { queued, ending, .. } = kept.life else {
+        let LifeStatus::Alive { queued, ending, .. } = state.life else {
             return out;
         };
         let wanted = ending.is_some_and(|ending| ending.wanted);
-        let temporary = kept.spec.restart == Restart::Temporary;
-        let leaving = kept.leaving;
-        drop(kept);
+        let temporary = state.spec.restart == Restart::Temporary;
+        let leaving = state.leaving;
+        drop(state);
         if *exit != Exit::ArbiterDead {
-            out.push(Do::Fence { child, epoch, exit: exit.clone() });
+            out.push(RestartAction::Fence { child, epoch, exit: exit.clone() });
         }
         if !running || wanted || temporary || leaving {
             self.exit(child, epoch, exit, now, &mut out);
@@ -70,31 +77,38 @@ impl Restarts {
         }
         match self.policy.strategy {
             Strategy::OneForOne if !queued => {
-                self.children.change(child).life = Life::Waiting(now);
+                self.children.change(child).life = LifeStatus::Waiting(now);
             }
             // Restarted in order, together with the children that the culprit's failure restarts.
             _ => {
-                self.children.change(child).life = Life::None;
+                self.children.change(child).life = LifeStatus::None;
                 self.queue.insert(child);
             }
         }
-        out.push(Do::Restarting { child, after: std::time::Duration::ZERO });
+        out.push(RestartAction::Restarting { child, after: std::time::Duration::ZERO });
         self.pump(now, &mut out);
         out
     }
 
-    fn fail(&mut self, child: ChildId, queued: bool, exit: &Exit, now: Time, out: &mut Vec<Do>) {
-        let Policy { intensity, period, in_a_row, backoff, .. } = self.policy;
+    fn fail(
+        &mut self,
+        child: ChildId,
+        queued: bool,
+        exit: &Exit,
+        now: Time,
+        out: &mut Vec<RestartAction>,
+    ) {
+        let RestartPolicy { intensity, period, in_a_row, backoff, .. } = self.policy;
         while self.failures.front().is_some_and(|(at, _)| now - *at >= period) {
             self.failures.pop_front();
         }
         if intensity < u32::MAX {
             self.failures.push_back((now, child));
         }
-        let mut kept = self.children.change(child);
-        kept.streak = kept.streak.saturating_add(1);
-        let streak = kept.streak;
-        drop(kept);
+        let mut state = self.children.change(child);
+        state.streak = state.streak.saturating_add(1);
+        let streak = state.streak;
+        drop(state);
         if self.failures.len() > intensity as usize {
             let all = self.failures.len();
             let own = self.failures.iter().filter(|(_, whose)| *whose == child).count();
@@ -118,7 +132,7 @@ impl Restarts {
         let drawn = backoff.delay(streak, &mut self.rng);
         let after = if self.draining { backoff.min } else { drawn };
         let at = now + after;
-        out.push(Do::Restarting { child, after });
+        out.push(RestartAction::Restarting { child, after });
         let first = match self.policy.strategy {
             Strategy::OneForOne if queued => {
                 // It keeps its position: later children wait until it has started.
@@ -127,7 +141,7 @@ impl Restarts {
                 return;
             }
             Strategy::OneForOne => {
-                self.children.change(child).life = Life::Waiting(at);
+                self.children.change(child).life = LifeStatus::Waiting(at);
                 return;
             }
             Strategy::OneForAll => ChildId(0),
@@ -146,9 +160,9 @@ impl Restarts {
         }
     }
 
-    pub(super) fn escalate(&mut self, reason: String, now: Time, out: &mut Vec<Do>) {
-        out.push(Do::Escalate { reason: reason.clone() });
-        self.end(Outcome::Escalated { reason }, None);
+    pub(super) fn escalate(&mut self, reason: String, now: Time, out: &mut Vec<RestartAction>) {
+        out.push(RestartAction::Escalate { reason: reason.clone() });
+        self.end(SupervisorOutcome::Escalated { reason }, None);
         self.kill_every(now, out);
         self.wind_down(now, out);
     }

@@ -30,43 +30,43 @@ fn specs(kinds: &[Restart]) -> Vec<ChildSpec> {
     kinds.iter().enumerate().map(spec).collect()
 }
 
-fn policy(strategy: Strategy) -> Policy {
-    Policy {
+fn policy(strategy: Strategy) -> RestartPolicy {
+    RestartPolicy {
         strategy,
         backoff: Backoff { min: ms(10), max: ms(1_000), jitter: 0.0, reset: ms(5_000) },
-        ..Policy::default()
+        ..RestartPolicy::default()
     }
 }
 
-fn machine(policy: Policy, kinds: &[Restart]) -> Restarts {
+fn machine(policy: RestartPolicy, kinds: &[Restart]) -> Restarts {
     Restarts::new(policy, specs(kinds), Seed(1).stream("test", "backoff"))
 }
 
 /// A state machine whose children have all been running since time 0.
-fn running(policy: Policy, kinds: &[Restart]) -> Restarts {
+fn running(policy: RestartPolicy, kinds: &[Restart]) -> Restarts {
     let mut machine = machine(policy, kinds);
     let mut wanted = machine.begin(Time::ZERO);
-    while let Some(Do::Start { child, epoch, .. }) = wanted.first().cloned() {
+    while let Some(RestartAction::Start { child, epoch, .. }) = wanted.first().cloned() {
         wanted = machine.on_started(child, epoch, Time::ZERO);
     }
-    assert_eq!(wanted, [Do::Up]);
+    assert_eq!(wanted, [RestartAction::Up]);
     machine
 }
 
-fn start(child: usize, epoch: u64) -> Do {
-    Do::Start { child: ChildId(child), epoch, restarts: epoch - 1 }
+fn start(child: usize, epoch: u64) -> RestartAction {
+    RestartAction::Start { child: ChildId(child), epoch, restarts: epoch - 1 }
 }
 
-fn kill(child: usize) -> Do {
-    Do::Kill { child: ChildId(child) }
+fn kill(child: usize) -> RestartAction {
+    RestartAction::Kill { child: ChildId(child) }
 }
 
-fn stop(child: usize) -> Do {
-    Do::Stop { child: ChildId(child) }
+fn stop(child: usize) -> RestartAction {
+    RestartAction::Stop { child: ChildId(child) }
 }
 
-fn restarting(child: usize, after: u64) -> Do {
-    Do::Restarting { child: ChildId(child), after: ms(after) }
+fn restarting(child: usize, after: u64) -> RestartAction {
+    RestartAction::Restarting { child: ChildId(child), after: ms(after) }
 }
 
 const P: Restart = Restart::Permanent;
@@ -80,7 +80,7 @@ fn starts_in_order_each_after_the_one_before() {
     assert_eq!(m.on_timer(at(1)), []);
     assert_eq!(m.on_started(ChildId(0), 1, at(2)), [start(1, 1)]);
     assert_eq!(m.on_started(ChildId(1), 1, at(3)), [start(2, 1)]);
-    assert_eq!(m.on_started(ChildId(2), 1, at(4)), [Do::Up]);
+    assert_eq!(m.on_started(ChildId(2), 1, at(4)), [RestartAction::Up]);
     assert_eq!(m.next_timer(), None);
 }
 
@@ -93,7 +93,7 @@ fn a_failed_start_is_tried_again_and_keeps_its_turn() {
     assert_eq!(m.next_timer(), Some(at(10)));
     assert_eq!(m.on_timer(at(10)), [start(0, 2)]);
     assert_eq!(m.on_started(ChildId(0), 2, at(10)), [start(1, 1)]);
-    assert_eq!(m.on_started(ChildId(1), 1, at(10)), [Do::Up]);
+    assert_eq!(m.on_started(ChildId(1), 1, at(10)), [RestartAction::Up]);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_life_that_survives_a_kill_is_fenced() {
     let mut m = running(policy(Strategy::OneForAll), &[P, P]);
     m.on_exit(ChildId(0), 1, &boom(), at(0));
     assert_eq!(m.next_timer(), Some(at(5_000)));
-    let fence = Do::Fence { child: ChildId(1), epoch: 1, exit: Exit::Hung };
+    let fence = RestartAction::Fence { child: ChildId(1), epoch: 1, exit: Exit::Hung };
     assert_eq!(m.on_timer(at(5_000)), [fence, start(0, 2)]);
     assert_eq!(m.on_exit(ChildId(1), 1, &Exit::Killed, at(5_001)), [], "stale");
 }
@@ -182,7 +182,7 @@ fn a_kill_from_outside_is_a_failure_and_a_hang_after_it_is_one_failure() {
     let mut m = running(policy(Strategy::OneForOne), &[P]);
     assert_eq!(m.kill(ChildId(0), at(0)), [kill(0)]);
     assert_eq!(m.kill(ChildId(0), at(1)), [], "once is enough");
-    let fence = Do::Fence { child: ChildId(0), epoch: 1, exit: Exit::Hung };
+    let fence = RestartAction::Fence { child: ChildId(0), epoch: 1, exit: Exit::Hung };
     assert_eq!(m.on_timer(at(5_000)), [fence, restarting(0, 10)]);
     assert_eq!(m.on_exit(ChildId(0), 1, &Exit::Killed, at(5_001)), []);
     assert_eq!(m.on_timer(at(5_010)), [start(0, 2)]);
@@ -192,7 +192,7 @@ fn a_kill_from_outside_is_a_failure_and_a_hang_after_it_is_one_failure() {
 fn a_watchdog_gives_up_the_present_life_only() {
     let mut m = running(policy(Strategy::OneForOne), &[P]);
     assert_eq!(m.give_up(ChildId(0), 7, at(0)), []);
-    let fence = Do::Fence { child: ChildId(0), epoch: 1, exit: Exit::Hung };
+    let fence = RestartAction::Fence { child: ChildId(0), epoch: 1, exit: Exit::Hung };
     assert_eq!(m.give_up(ChildId(0), 1, at(0)), [fence, restarting(0, 10)]);
     assert_eq!(m.give_up(ChildId(0), 1, at(0)), [], "it is not there any more");
 }
@@ -213,7 +213,7 @@ fn backoff_doubles_and_a_healthy_stretch_resets_it() {
 
 #[test]
 fn too_many_within_the_period_escalate_with_a_reason() {
-    let policy = Policy { intensity: 2, ..policy(Strategy::OneForOne) };
+    let policy = RestartPolicy { intensity: 2, ..policy(Strategy::OneForOne) };
     let mut m = running(policy, &[P, P]);
     m.on_exit(ChildId(0), 1, &boom(), at(0));
     m.on_timer(at(10));
@@ -224,8 +224,8 @@ fn too_many_within_the_period_escalate_with_a_reason() {
     assert_eq!(
         m.on_exit(ChildId(0), 2, &boom(), at(25)),
         [
-            Do::Escalate { reason: reason.into() },
-            Do::End(Outcome::Escalated { reason: reason.into() })
+            RestartAction::Escalate { reason: reason.into() },
+            RestartAction::End(SupervisorOutcome::Escalated { reason: reason.into() })
         ]
     );
     assert!(m.is_over());
@@ -234,30 +234,36 @@ fn too_many_within_the_period_escalate_with_a_reason() {
 
 #[test]
 fn the_window_slides() {
-    let policy = Policy { intensity: 1, ..policy(Strategy::OneForOne) };
+    let policy = RestartPolicy { intensity: 1, ..policy(Strategy::OneForOne) };
     let mut m = running(policy, &[P]);
     let mut now = 0;
     for epoch in 1..20 {
-        assert!(matches!(*m.on_exit(ChildId(0), epoch, &boom(), at(now)), [Do::Restarting { .. }]));
+        assert!(matches!(
+            *m.on_exit(ChildId(0), epoch, &boom(), at(now)),
+            [RestartAction::Restarting { .. }]
+        ));
         now += 10_000;
         m.on_timer(at(now));
         m.on_started(ChildId(0), epoch + 1, at(now - 9_000));
     }
     assert_eq!(m.on_exit(ChildId(0), 20, &boom(), at(now)), [restarting(0, 10)]);
     m.on_timer(at(now + 10));
-    assert!(matches!(m.on_exit(ChildId(0), 21, &boom(), at(now + 9_999))[0], Do::Escalate { .. }));
+    assert!(matches!(
+        m.on_exit(ChildId(0), 21, &boom(), at(now + 9_999))[0],
+        RestartAction::Escalate { .. }
+    ));
 }
 
 #[test]
 fn failures_in_a_row_escalate_below_the_intensity() {
-    let policy = Policy { in_a_row: 3, intensity: 1_000, ..policy(Strategy::OneForOne) };
+    let policy = RestartPolicy { in_a_row: 3, intensity: 1_000, ..policy(Strategy::OneForOne) };
     let mut m = running(policy, &[P]);
     for epoch in 1..3 {
         m.on_exit(ChildId(0), epoch, &boom(), at(epoch * 100_000));
         m.on_timer(at(epoch * 100_000 + 1_000));
     }
     let wanted = m.on_exit(ChildId(0), 3, &boom(), at(300_000));
-    let [Do::Escalate { reason }, Do::End(_)] = &*wanted else {
+    let [RestartAction::Escalate { reason }, RestartAction::End(_)] = &*wanted else {
         panic!("{wanted:?}");
     };
     assert_eq!(
@@ -269,15 +275,18 @@ fn failures_in_a_row_escalate_below_the_intensity() {
 
 #[test]
 fn an_escalation_kills_the_rest_and_waits_for_them() {
-    let policy = Policy { intensity: 0, ..policy(Strategy::OneForOne) };
+    let policy = RestartPolicy { intensity: 0, ..policy(Strategy::OneForOne) };
     let mut m = running(policy, &[P, P, P]);
     let wanted = m.on_exit(ChildId(1), 1, &boom(), at(0));
-    assert!(matches!(&wanted[0], Do::Escalate { .. }));
+    assert!(matches!(&wanted[0], RestartAction::Escalate { .. }));
     assert_eq!(wanted[1..], [kill(2), kill(0)]);
     assert_eq!(m.on_exit(ChildId(0), 1, &Exit::Killed, at(1)), []);
     let wanted = m.on_timer(at(5_000));
     assert!(
-        matches!(&*wanted, [Do::Fence { .. }, Do::End(Outcome::Escalated { .. })]),
+        matches!(
+            &*wanted,
+            [RestartAction::Fence { .. }, RestartAction::End(SupervisorOutcome::Escalated { .. })]
+        ),
         "{wanted:?}"
     );
 }
@@ -290,7 +299,10 @@ fn a_stop_goes_backwards_with_a_deadline_for_each() {
     assert_eq!(m.next_timer(), Some(at(100)), "the restart of 1 is off");
     assert_eq!(m.on_timer(at(100)), [kill(2)]);
     assert_eq!(m.on_exit(ChildId(2), 1, &Exit::Killed, at(101)), [stop(0)]);
-    assert_eq!(m.on_exit(ChildId(0), 1, &Exit::Normal, at(102)), [Do::End(Outcome::Stopped)]);
+    assert_eq!(
+        m.on_exit(ChildId(0), 1, &Exit::Normal, at(102)),
+        [RestartAction::End(SupervisorOutcome::Stopped)]
+    );
     assert_eq!(m.next_timer(), None);
 }
 
@@ -304,7 +316,7 @@ fn the_deadline_of_a_stop_cuts_all_others_short() {
 
 #[test]
 fn draining_restarts_soon() {
-    let policy = Policy { intensity: 100, ..policy(Strategy::OneForOne) };
+    let policy = RestartPolicy { intensity: 100, ..policy(Strategy::OneForOne) };
     let mut m = running(policy, &[P]);
     for (epoch, after) in [(1, 10), (2, 20), (3, 40), (4, 80)] {
         let wanted = m.on_exit(ChildId(0), epoch, &boom(), at(0));

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use super::super::{Fuzz, Heard, Policy};
+use super::super::{EventListener, Fuzz, RestartPolicy};
 use crate::clock::{Clock, Seed};
 
 /// Supervisor configuration.
 #[derive(Clone)]
 pub struct Setup {
     /// The restart policy.
-    pub policy: Policy,
+    pub policy: RestartPolicy,
     /// The clock for delays, deadlines and event times.
     pub clock: Clock,
     /// The seed for the jitter of the backoff.
@@ -17,13 +17,13 @@ pub struct Setup {
     /// Random scheduling of child polls, for simulations. Default: none.
     pub fuzz: Option<Fuzz>,
     /// A callback for every event; unlike a subscriber it misses none. Default: none.
-    pub heard: Option<Heard>,
+    pub listener: Option<EventListener>,
 }
 
 impl Setup {
     /// A configuration with the required fields only.
-    pub fn new(policy: Policy, clock: Clock, seed: Seed) -> Self {
-        Self { policy, clock, seed, fuzz: None, heard: None }
+    pub fn new(policy: RestartPolicy, clock: Clock, seed: Seed) -> Self {
+        Self { policy, clock, seed, fuzz: None, listener: None }
     }
 }
 

@@ -7,14 +7,14 @@ use super::*;
 fn elsewhere(port: &Port<Probe>, trace: &Trace, arbiter: &Arbiter) -> Child {
     let trace = trace.clone();
     Child::new("far", port, move |_| Ok(Probe::new("far", &trace)))
-        .place(Place::Arbiter(arbiter.handle()))
+        .place(ChildThread::Arbiter(arbiter.handle()))
 }
 
-fn once() -> Policy {
-    Policy {
+fn once() -> RestartPolicy {
+    RestartPolicy {
         intensity: 1,
         backoff: Backoff { min: Duration::ZERO, ..Backoff::default() },
-        ..Policy::default()
+        ..RestartPolicy::default()
     }
 }
 
@@ -30,7 +30,7 @@ fn a_child_lives_where_it_is_put() {
         }))
         .expect("it is there");
         assert_ne!(heard.await.expect("an answer"), std::thread::current().id());
-        assert_eq!(handle.stop(ms(10_000)).await, Outcome::Stopped);
+        assert_eq!(handle.stop(ms(10_000)).await, SupervisorOutcome::Stopped);
         assert_eq!(trace.take(), ["far started", "far stopping", "far stopped", "far dropped"]);
         arbiter.stop();
     });
@@ -53,7 +53,7 @@ fn the_end_of_its_thread_is_reported_and_a_dead_thread_takes_no_new_life() {
         assert_eq!(events.exit().await, Exit::ArbiterDead);
         assert_eq!(trace.take(), ["far started", "far dropped", "queued dropped"]);
         assert_eq!(events.exit().await, Exit::ArbiterDead, "the second life never began");
-        let Outcome::Escalated { reason } = handle.ended().await else {
+        let SupervisorOutcome::Escalated { reason } = handle.ended().await else {
             panic!("there is no thread to live on");
         };
         assert_eq!(
@@ -72,7 +72,7 @@ fn lives_sent_to_a_dying_thread_are_all_reported() {
             let (arbiter, port, trace) = (Arbiter::new(), Port::new(), Trace::default());
             let handle = supervise(once(), &clock, vec![elsewhere(&port, &trace, &arbiter)]);
             arbiter.stop();
-            assert!(matches!(handle.ended().await, Outcome::Escalated { .. }));
+            assert!(matches!(handle.ended().await, SupervisorOutcome::Escalated { .. }));
             handle.buried().await;
         }
     });
@@ -82,7 +82,7 @@ fn lives_sent_to_a_dying_thread_are_all_reported() {
 fn a_child_that_blocks_its_thread_is_fenced_and_its_late_end_changes_nothing() {
     in_real_time(|clock| async move {
         let (arbiter, port, trace) = (Arbiter::new(), Port::new(), Trace::default());
-        let policy = Policy { intensity: 0, ..Policy::default() };
+        let policy = RestartPolicy { intensity: 0, ..RestartPolicy::default() };
         let handle = supervise(policy, &clock, vec![elsewhere(&port, &trace, &arbiter)]);
         let mut events = Events(handle.events());
         handle.wait_started().await.expect("it starts");
@@ -96,7 +96,7 @@ fn a_child_that_blocks_its_thread_is_fenced_and_its_late_end_changes_nothing() {
         at_work.await.expect("it blocks");
         assert!(handle.give_up("far", 1));
         assert_eq!(events.exit().await, Exit::Hung);
-        assert!(matches!(handle.ended().await, Outcome::Escalated { .. }));
+        assert!(matches!(handle.ended().await, SupervisorOutcome::Escalated { .. }));
         assert_eq!(handle.lives(), 1, "it still hangs");
         drop(block);
         handle.buried().await;
@@ -120,8 +120,9 @@ fn a_life_that_was_fenced_in_its_factory_never_binds() {
                 Ok(Probe::new("far", &trace))
             }
         });
-        let policy = Policy { intensity: 0, ..Policy::default() };
-        let handle = supervise(policy, &clock, vec![child.place(Place::Arbiter(arbiter.handle()))]);
+        let policy = RestartPolicy { intensity: 0, ..RestartPolicy::default() };
+        let handle =
+            supervise(policy, &clock, vec![child.place(ChildThread::Arbiter(arbiter.handle()))]);
         at_work.recv().await.expect("the factory runs");
         handle.give_up("far", 1);
         handle.ended().await;
@@ -145,7 +146,8 @@ fn a_supervisor_whose_thread_ends_kills_its_children_elsewhere() {
         let handle = started.await.expect("a handle");
         handle.wait_started().await.expect("it starts");
         home.stop();
-        let expected = Outcome::Escalated { reason: "the supervisor's own arbiter ended".into() };
+        let expected =
+            SupervisorOutcome::Escalated { reason: "the supervisor's own arbiter ended".into() };
         assert_eq!(handle.ended().await, expected);
         handle.buried().await;
         assert_eq!(trace.take(), ["far started", "far dropped"]);

@@ -45,7 +45,10 @@ impl Handler<Question> for Clerk {
     }
 }
 
-fn clerk(clock: &Clock, policy: Policy) -> (SupervisorHandle, Port<Clerk>, Arc<Mutex<Vec<u64>>>) {
+fn clerk(
+    clock: &Clock,
+    policy: RestartPolicy,
+) -> (SupervisorHandle, Port<Clerk>, Arc<Mutex<Vec<u64>>>) {
     let (port, asked) = (Port::new(), Arc::<Mutex<Vec<u64>>>::default());
     let (time, notes) = (clock.clone(), asked.clone());
     let child = Child::new("clerk", &port, move |_| {
@@ -57,7 +60,7 @@ fn clerk(clock: &Clock, policy: Policy) -> (SupervisorHandle, Port<Clerk>, Arc<M
 #[test]
 fn a_question_is_answered_lost_late_or_given_back() {
     in_virtual_time(|clock| async move {
-        let (handle, port, asked) = clerk(&clock, Policy::default());
+        let (handle, port, asked) = clerk(&clock, RestartPolicy::default());
         let early = port.ask(Question(1, How::After(0))).await;
         assert!(matches!(early, Err(AskError::Vacant(Question(1, _)))), "{early:?}");
         assert_eq!(port.bound().await, Ok(1));
@@ -90,7 +93,7 @@ impl PartialEq for Question {
 #[test]
 fn a_life_that_was_given_up_as_hung_answers_no_more() {
     in_virtual_time(|clock| async move {
-        let (handle, port, _) = clerk(&clock, Policy::default());
+        let (handle, port, _) = clerk(&clock, RestartPolicy::default());
         assert_eq!(port.bound().await, Ok(1));
         let waits = port.ask(Question(1, How::Never));
         handle.strike("clerk", Strike::Hang(Duration::MAX));
@@ -108,7 +111,7 @@ async fn clerks(clock: &Clock) -> (SupervisorHandle, Ports<Clerk>) {
     let template = Template::new("clerk", &ports, move |_| {
         Ok(Clerk { clock: time.clone(), asked: Arc::default() })
     });
-    let handle = supervise(Policy::default(), clock, vec![]);
+    let handle = supervise(RestartPolicy::default(), clock, vec![]);
     handle.start_many(template).await.expect("they start");
     (handle, ports)
 }
@@ -148,18 +151,18 @@ fn a_hung_life_of_a_template_answers_no_more() {
 }
 
 #[derive(Debug, Clone)]
-enum Step {
+enum AskStep {
     Ask(How),
     Kill,
     Wait(u64),
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps() -> impl Strategy<Value = Vec<AskStep>> {
     let how = prop_oneof![(0..20u64).prop_map(How::After), Just(How::Never), Just(How::Panics)];
     let step = prop_oneof![
-        4 => how.prop_map(Step::Ask),
-        1 => Just(Step::Kill),
-        2 => (0..30u64).prop_map(Step::Wait),
+        4 => how.prop_map(AskStep::Ask),
+        1 => Just(AskStep::Kill),
+        2 => (0..30u64).prop_map(AskStep::Wait),
     ];
     prop::collection::vec(step, 1..40)
 }
@@ -170,17 +173,21 @@ proptest! {
     #[test]
     fn each_question_has_one_outcome_that_is_true(steps in steps()) {
         let (outcomes, asked) = in_virtual_time(|clock| async move {
-            let policy = Policy { intensity: u32::MAX, in_a_row: u32::MAX, ..Policy::default() };
+            let policy = RestartPolicy {
+                intensity: u32::MAX,
+                in_a_row: u32::MAX,
+                ..RestartPolicy::default()
+            };
             let (handle, port, asked) = clerk(&clock, policy);
             let mut waits = Vec::new();
             for (number, step) in steps.into_iter().enumerate() {
                 match step {
-                    Step::Ask(how) => {
+                    AskStep::Ask(how) => {
                         let answer = port.ask(Question(number as u64, how));
                         waits.push((number as u64, actix_rt::spawn(answer)));
                     }
-                    Step::Kill => _ = handle.kill("clerk"),
-                    Step::Wait(by) => clock.sleep(ms(by)).await,
+                    AskStep::Kill => _ = handle.kill("clerk"),
+                    AskStep::Wait(by) => clock.sleep(ms(by)).await,
                 }
             }
             handle.stop(ms(1_000)).await;

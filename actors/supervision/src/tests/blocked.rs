@@ -4,10 +4,10 @@ use super::*;
 
 const HANG: Duration = Duration::from_millis(100);
 
-fn lively() -> Policy {
-    Policy {
+fn lively() -> RestartPolicy {
+    RestartPolicy {
         backoff: Backoff { min: ms(1), max: ms(2), ..Backoff::default() },
-        ..Policy::default()
+        ..RestartPolicy::default()
     }
 }
 
@@ -17,7 +17,7 @@ fn trio(set: &Arbiters, trace: &Trace) -> (Vec<Port<Probe>>, Vec<Child>) {
     let children = ports.iter().zip(["a", "b", "c"]).map(|(port, name)| {
         let trace = trace.clone();
         let slot = set.slot(0).expect("there is one").clone();
-        Child::new(name, port, move |_| Ok(Probe::new(name, &trace))).place(Place::Slot(slot))
+        Child::new(name, port, move |_| Ok(Probe::new(name, &trace))).place(ChildThread::Slot(slot))
     });
     let children = children.collect();
     (ports, children)
@@ -26,7 +26,7 @@ fn trio(set: &Arbiters, trace: &Trace) -> (Vec<Port<Probe>>, Vec<Child>) {
 /// The three children, running under `policy`, with a subscription to their events.
 async fn living(
     clock: &Clock,
-    (hang_after, policy): (Option<Duration>, Policy),
+    (hang_after, policy): (Option<Duration>, RestartPolicy),
 ) -> (Arbiters, Vec<Port<Probe>>, SupervisorHandle, Events, Trace) {
     let (trace, set) = (Trace::default(), Arbiters::start(1, hang_after, clock));
     let (ports, children) = trio(&set, &trace);
@@ -89,7 +89,7 @@ fn the_culprit_is_named_and_charged_and_all_move_to_a_new_thread() {
         while handle.lives() > 3 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(handle.stop(ms(5_000)).await, Outcome::Stopped);
+        assert_eq!(handle.stop(ms(5_000)).await, SupervisorOutcome::Stopped);
     });
 }
 
@@ -146,14 +146,14 @@ fn a_busy_thread_that_answers_now_and_then_is_left_alone() {
 #[test]
 fn a_dead_arbiter_is_replaced_and_is_one_failure() {
     in_real_time(|clock| async move {
-        let policy = Policy { intensity: 1, ..lively() };
+        let policy = RestartPolicy { intensity: 1, ..lively() };
         let (set, ports, handle, mut events, _) = living(&clock, (None, policy)).await;
         set.slot(0).expect("there is one").handle().expect("a real one").stop();
         for (_, exit) in aftermath(&mut events, &ports).await {
             assert_eq!(exit, Exit::ArbiterDead);
         }
         assert_eq!(set.replaced(), 1);
-        assert_eq!(handle.stop(ms(5_000)).await, Outcome::Stopped, "no escalation");
+        assert_eq!(handle.stop(ms(5_000)).await, SupervisorOutcome::Stopped, "no escalation");
     });
 }
 

@@ -6,7 +6,7 @@ use super::*;
 fn a_child_is_added_used_and_removed() {
     in_virtual_time(|clock| async move {
         let trace = Trace::default();
-        let handle = supervise(Policy::default(), &clock, vec![]);
+        let handle = supervise(RestartPolicy::default(), &clock, vec![]);
         handle.wait_started().await.expect("there is no child to start");
         let port = Port::new();
         let made = trace.clone();
@@ -19,7 +19,7 @@ fn a_child_is_added_used_and_removed() {
         assert!(port.is_closed());
         assert!(handle.children().is_empty());
         assert!(!handle.stop_child(Which::Id(id)).await, "it is gone");
-        assert_eq!(handle.stop(ms(1_000)).await, Outcome::Stopped);
+        assert_eq!(handle.stop(ms(1_000)).await, SupervisorOutcome::Stopped);
         let told = trace.take();
         assert!(told.contains(&"late handled".to_owned()), "{told:?}");
         assert!(
@@ -31,7 +31,7 @@ fn a_child_is_added_used_and_removed() {
 #[test]
 fn waiting_for_a_start_ends_with_a_later_life_or_an_error() {
     in_virtual_time(|clock| async move {
-        let handle = supervise(Policy::default(), &clock, vec![]);
+        let handle = supervise(RestartPolicy::default(), &clock, vec![]);
         let port = Port::<Probe>::new();
         let trace = Trace::default();
         let third = Child::new("third", &port, move |birth| match birth.epoch {
@@ -52,7 +52,7 @@ fn waiting_for_a_start_ends_with_a_later_life_or_an_error() {
 #[test]
 fn ten_thousand_temporary_children_leave_nothing_behind() {
     in_virtual_time(|clock| async move {
-        let handle = supervise(Policy::default(), &clock, vec![]);
+        let handle = supervise(RestartPolicy::default(), &clock, vec![]);
         let alive = Arc::new(());
         for _ in 0..10_000 {
             let (port, held, trace) = (Port::new(), alive.clone(), Trace::default());

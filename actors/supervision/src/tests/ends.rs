@@ -25,14 +25,14 @@ fn starts_forward_and_stops_backward() {
     in_virtual_time(|clock| async move {
         let trace = Trace::default();
         let (children, _ports) = probes(&trace, &["a", "b", "c"], |probe| probe);
-        let handle = supervise(Policy::default(), &clock, children);
+        let handle = supervise(RestartPolicy::default(), &clock, children);
         handle.wait_started().await.expect("they start");
         assert_eq!(trace.take(), ["a started", "b started", "c started"]);
         assert_eq!(handle.lives(), 3);
         let names: Vec<_> =
             handle.children().into_iter().map(|(_, name)| name.to_string()).collect();
         assert_eq!(names, ["a", "b", "c"]);
-        assert_eq!(handle.stop(ms(1_000)).await, Outcome::Stopped);
+        assert_eq!(handle.stop(ms(1_000)).await, SupervisorOutcome::Stopped);
         let expected: Vec<_> = ["c", "b", "a"]
             .into_iter()
             .flat_map(|name| {
@@ -43,7 +43,7 @@ fn starts_forward_and_stops_backward() {
         assert_eq!(handle.lives(), 0);
         assert_eq!(clock.now(), Time::ZERO, "there was nothing to wait for");
         assert_eq!(handle.wait_started().await, Ok(()), "it had been up");
-        assert_eq!(handle.stop(ms(1)).await, Outcome::Stopped, "again is no harm");
+        assert_eq!(handle.stop(ms(1)).await, SupervisorOutcome::Stopped, "again is no harm");
     });
 }
 
@@ -53,7 +53,7 @@ fn a_child_that_does_not_stop_is_killed_at_its_deadline() {
         let trace = Trace::default();
         let (children, _ports) =
             probes(&trace, &["a", "b"], |probe| Probe { stubborn: true, ..probe });
-        let handle = supervise(Policy::default(), &clock, children);
+        let handle = supervise(RestartPolicy::default(), &clock, children);
         let mut events = Events(handle.events());
         handle.wait_started().await.expect("they start");
         trace.take();
@@ -71,7 +71,7 @@ fn the_deadline_of_the_stop_is_for_all_together() {
         let trace = Trace::default();
         let (children, _ports) =
             probes(&trace, &["a", "b"], |probe| Probe { stubborn: true, ..probe });
-        let handle = supervise(Policy::default(), &clock, children);
+        let handle = supervise(RestartPolicy::default(), &clock, children);
         handle.wait_started().await.expect("they start");
         handle.stop(ms(70)).await;
         assert_eq!(clock.now(), Time::ZERO + ms(70));
@@ -87,7 +87,7 @@ fn work_in_hand_may_end_before_its_deadline() {
             let trace = trace.clone();
             move |_| Ok(Probe { stubborn: true, ..Probe::new("probe", &trace) })
         });
-        let handle = supervise(Policy::default(), &clock, vec![child.shutdown(ms(500))]);
+        let handle = supervise(RestartPolicy::default(), &clock, vec![child.shutdown(ms(500))]);
         handle.wait_started().await.expect("it starts");
         let nap = clock.sleep(ms(300));
         let work = tell(move |_, ctx| {
@@ -109,11 +109,11 @@ fn kill_all_skips_the_graceful_stop() {
     in_virtual_time(|clock| async move {
         let trace = Trace::default();
         let (children, ports) = probes(&trace, &["a", "b"], |probe| probe);
-        let handle = supervise(Policy::default(), &clock, children);
+        let handle = supervise(RestartPolicy::default(), &clock, children);
         handle.wait_started().await.expect("they start");
         trace.take();
         handle.kill_all();
-        assert_eq!(handle.ended().await, Outcome::Stopped);
+        assert_eq!(handle.ended().await, SupervisorOutcome::Stopped);
         let mut seen = trace.take();
         seen.sort();
         assert_eq!(seen, ["a dropped", "b dropped"]);
@@ -128,13 +128,13 @@ fn a_permanent_crasher_takes_its_supervisor_down_and_the_reason_says_why() {
         let (mut children, ports) = probes(&trace, &["a"], |probe| probe);
         let port = Port::<Probe>::new();
         children.push(Child::new("pile", &port, |_| panic!("no shelf")));
-        let handle = supervise(Policy::default(), &clock, children);
+        let handle = supervise(RestartPolicy::default(), &clock, children);
         let mut events = Events(handle.events());
         let started = handle.wait_started().await;
-        let Outcome::Escalated { reason } = handle.ended().await else {
+        let SupervisorOutcome::Escalated { reason } = handle.ended().await else {
             panic!("it can't end well");
         };
-        assert_eq!(started, Err(Outcome::Escalated { reason: reason.clone() }));
+        assert_eq!(started, Err(SupervisorOutcome::Escalated { reason: reason.clone() }));
         assert!(reason.starts_with(&format!("pile panicked at {}:", file!())), "{reason}");
         assert!(
             reason.ends_with(
@@ -162,7 +162,7 @@ fn one_for_all_takes_the_others_along_in_order() {
     in_virtual_time(|clock| async move {
         let trace = Trace::default();
         let (children, ports) = probes(&trace, &["a", "b", "c"], |probe| probe);
-        let policy = Policy { strategy: Strategy::OneForAll, ..Policy::default() };
+        let policy = RestartPolicy { strategy: Strategy::OneForAll, ..RestartPolicy::default() };
         let handle = supervise(policy, &clock, children);
         let mut events = Events(handle.events());
         handle.wait_started().await.expect("they start");
@@ -186,7 +186,7 @@ fn transient_and_temporary_children() {
         let (children, ports) = probes(&trace, &["transient", "temporary"], |probe| probe);
         let kinds = [Restart::Transient, Restart::Temporary];
         let children = children.into_iter().zip(kinds).map(|(child, kind)| child.restart(kind));
-        let handle = supervise(Policy::default(), &clock, children.collect());
+        let handle = supervise(RestartPolicy::default(), &clock, children.collect());
         let mut events = Events(handle.events());
         handle.wait_started().await.expect("they start");
         ports[1].send(tell(|_, _| panic!("gone for good"))).expect("it is there");
@@ -200,18 +200,18 @@ fn transient_and_temporary_children() {
         assert_eq!(ports.iter().filter_map(Port::epoch).count(), 0);
         assert!(!ports[0].is_closed(), "the supervisor itself goes on");
         assert_eq!([handle.restarts("transient"), handle.restarts("temporary")], [1, 0]);
-        assert_eq!(handle.stop(ms(1)).await, Outcome::Stopped);
+        assert_eq!(handle.stop(ms(1)).await, SupervisorOutcome::Stopped);
     });
 }
 
 #[test]
 fn backoff_is_kept_to_the_nanosecond() {
     in_virtual_time(|clock| async move {
-        let policy = Policy {
+        let policy = RestartPolicy {
             intensity: 100,
             in_a_row: 5,
             backoff: Backoff { jitter: 0.0, ..Backoff::default() },
-            ..Policy::default()
+            ..RestartPolicy::default()
         };
         let port = Port::<Probe>::new();
         let child = Child::new("probe", &port, |_| Err("no".into()));

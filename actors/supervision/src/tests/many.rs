@@ -18,10 +18,10 @@ fn template(ports: &Ports<Probe>, trace: &Trace) -> Template {
     Template::new("probe", ports, move |index| Ok(Probe::new(&index.to_string(), &trace)))
 }
 
-fn soon() -> Policy {
-    Policy {
+fn soon() -> RestartPolicy {
+    RestartPolicy {
         backoff: Backoff { min: ms(1), max: ms(2), ..Backoff::default() },
-        ..Policy::default()
+        ..RestartPolicy::default()
     }
 }
 
@@ -135,7 +135,7 @@ fn they_stop_in_the_reverse_order() {
     in_virtual_time(|clock| async move {
         let many = many(&clock, 3, |template| template).await;
         many.trace.take();
-        assert_eq!(many.handle.stop(ms(1_000)).await, Outcome::Stopped);
+        assert_eq!(many.handle.stop(ms(1_000)).await, SupervisorOutcome::Stopped);
         let one = |index| ["stopping", "stopped", "dropped"].map(|word| format!("{index} {word}"));
         assert_eq!(many.trace.take(), [one(2), one(1), one(0)].concat());
     });
@@ -174,7 +174,7 @@ fn more_failures_than_the_intensity_allows_escalate_and_name_the_last() {
         });
         // All start except one, which fails repeatedly.
         handle.start_many(template).await.expect("the others do");
-        let Outcome::Escalated { reason } = handle.ended().await else {
+        let SupervisorOutcome::Escalated { reason } = handle.ended().await else {
             panic!("it can't go on");
         };
         assert_eq!(
@@ -200,7 +200,7 @@ fn a_supervisor_that_gives_up_while_they_start_says_that_they_did_not() {
         let ports = Ports::<Probe>::new(5_000);
         let template = Template::new("probe", &ports, |_| Err("never".into()));
         assert!(handle.start_many(template).await.is_err());
-        assert!(matches!(handle.ended().await, Outcome::Escalated { .. }));
+        assert!(matches!(handle.ended().await, SupervisorOutcome::Escalated { .. }));
         handle.buried().await;
         assert!(ports.is_closed(4_999), "it was never started");
     });
@@ -245,7 +245,7 @@ fn one_is_stopped_for_good_and_temporary_ones_leave_nothing_behind() {
 fn one_for_all_takes_all_along() {
     in_virtual_time(|clock| async move {
         let (trace, ports) = (Trace::default(), Ports::new(4));
-        let policy = Policy { strategy: Strategy::OneForAll, ..soon() };
+        let policy = RestartPolicy { strategy: Strategy::OneForAll, ..soon() };
         let handle = supervise(policy, &clock, vec![]);
         let started = handle.start_many(template(&ports, &trace)).await;
         started.expect("they start");
@@ -278,7 +278,7 @@ fn an_arbiter_that_ends_takes_its_lives_along_and_another_takes_its_place() {
         let set = Arbiters::start(1, None, &clock);
         let slot = set.slot(0).expect("there is one").clone();
         let arbiter = slot.handle().expect("a thread");
-        let mut many = many(&clock, 3, |template| template.place(Place::Slot(slot))).await;
+        let mut many = many(&clock, 3, |template| template.place(ChildThread::Slot(slot))).await;
         arbiter.stop();
         for _ in 0..3 {
             assert_eq!(many.exit().await.1, Exit::ArbiterDead);
@@ -287,7 +287,7 @@ fn an_arbiter_that_ends_takes_its_lives_along_and_another_takes_its_place() {
             many.events.next().await;
         }
         assert_eq!(set.replaced(), 1);
-        assert_eq!(many.handle.stop(ms(10_000)).await, Outcome::Stopped);
+        assert_eq!(many.handle.stop(ms(10_000)).await, SupervisorOutcome::Stopped);
     });
 }
 
@@ -295,10 +295,10 @@ fn an_arbiter_that_ends_takes_its_lives_along_and_another_takes_its_place() {
 fn a_thread_that_is_gone_takes_no_new_life() {
     in_real_time(|clock| async move {
         let arbiter = actix_rt::Arbiter::new();
-        let place = Place::Arbiter(arbiter.handle());
+        let place = ChildThread::Arbiter(arbiter.handle());
         let many = many(&clock, 3, |template| template.place(place)).await;
         arbiter.stop();
-        let Outcome::Escalated { reason } = many.handle.ended().await else {
+        let SupervisorOutcome::Escalated { reason } = many.handle.ended().await else {
             panic!("there is no thread to live on");
         };
         assert!(reason.starts_with("probe/"), "{reason}");
@@ -311,7 +311,7 @@ fn a_thread_that_is_gone_takes_no_new_life() {
 fn one_that_blocks_its_thread_is_named_and_all_move() {
     in_real_time(|clock| async move {
         let set = Arbiters::start(1, Some(ms(100)), &clock);
-        let place = Place::Slot(set.slot(0).expect("there is one").clone());
+        let place = ChildThread::Slot(set.slot(0).expect("there is one").clone());
         let mut many = many(&clock, 3, |template| template.place(place)).await;
         let (free, held) = std::sync::mpsc::channel::<()>();
         (many.ports).send(1, tell(move |_, _| _ = held.recv())).expect("it is there");
@@ -324,7 +324,7 @@ fn one_that_blocks_its_thread_is_named_and_all_move() {
             many.events.next().await;
         }
         drop(free);
-        assert_eq!(many.handle.stop(ms(10_000)).await, Outcome::Stopped);
+        assert_eq!(many.handle.stop(ms(10_000)).await, SupervisorOutcome::Stopped);
         many.handle.buried().await;
     });
 }
@@ -333,7 +333,7 @@ fn one_that_blocks_its_thread_is_named_and_all_move() {
 fn a_child_that_blocks_its_thread_during_the_start_does_not_stop_the_rest() {
     in_real_time(|clock| async move {
         let set = Arbiters::start(1, Some(ms(100)), &clock);
-        let place = Place::Slot(set.slot(0).expect("there is one").clone());
+        let place = ChildThread::Slot(set.slot(0).expect("there is one").clone());
         let handle = supervise(soon(), &clock, vec![]);
         let (free, held) = std::sync::mpsc::channel::<()>();
         let held = Mutex::new(Some(held));

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn tree(trace: &Trace, inner: Policy) -> (Child, Port<Probe>, Port<Probe>) {
+fn tree(trace: &Trace, inner: RestartPolicy) -> (Child, Port<Probe>, Port<Probe>) {
     let (a, b) = (Port::new(), Port::new());
     let child = |name: &'static str, port: &Port<Probe>| {
         let trace = trace.clone();
@@ -12,21 +12,21 @@ fn tree(trace: &Trace, inner: Policy) -> (Child, Port<Probe>, Port<Probe>) {
     (nest, a, b)
 }
 
-fn strict() -> Policy {
-    Policy { intensity: 1, ..Policy::default() }
+fn strict() -> RestartPolicy {
+    RestartPolicy { intensity: 1, ..RestartPolicy::default() }
 }
 
 #[test]
 fn starts_and_stops_in_order_as_one_child() {
     in_virtual_time(|clock| async move {
         let trace = Trace::default();
-        let (nest, ..) = tree(&trace, Policy::default());
+        let (nest, ..) = tree(&trace, RestartPolicy::default());
         let last = trace.clone();
         let after = Child::new("c", &Port::new(), move |_| Ok(Probe::new("c", &last)));
-        let handle = supervise(Policy::default(), &clock, vec![nest, after]);
+        let handle = supervise(RestartPolicy::default(), &clock, vec![nest, after]);
         handle.wait_started().await.expect("they start");
         assert_eq!(trace.take(), ["a started", "b started", "c started"]);
-        assert_eq!(handle.stop(ms(1_000)).await, Outcome::Stopped);
+        assert_eq!(handle.stop(ms(1_000)).await, SupervisorOutcome::Stopped);
         let dropped: Vec<String> = trace.take();
         let dropped: Vec<&String> =
             dropped.iter().filter(|line| line.ends_with("dropped")).collect();
@@ -39,8 +39,8 @@ fn starts_and_stops_in_order_as_one_child() {
 fn a_failure_inside_stays_inside_and_is_told_outside() {
     in_virtual_time(|clock| async move {
         let trace = Trace::default();
-        let (nest, a, b) = tree(&trace, Policy::default());
-        let handle = supervise(Policy::default(), &clock, vec![nest]);
+        let (nest, a, b) = tree(&trace, RestartPolicy::default());
+        let handle = supervise(RestartPolicy::default(), &clock, vec![nest]);
         let mut events = Events(handle.events());
         handle.wait_started().await.expect("they start");
         a.send(tell(|_, _| panic!("ouch"))).expect("it is there");
@@ -92,7 +92,7 @@ fn an_escalation_restarts_the_subtree_after_all_of_it_has_ended() {
             handle.kill("nest");
             events.exit().await;
         }
-        let Outcome::Escalated { reason } = handle.ended().await else {
+        let SupervisorOutcome::Escalated { reason } = handle.ended().await else {
             panic!("it has to give up");
         };
         assert!(reason.contains("nest"), "{reason}");

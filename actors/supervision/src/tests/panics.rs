@@ -161,7 +161,7 @@ fn bomb_exit(trigger: impl FnOnce(&Port<Bomb>)) -> Exit {
             let trace = trace.clone();
             move |birth| Ok(Bomb(trace.guard("bomb"), DropBomb(birth.epoch == 1)))
         });
-        let handle = supervise(Policy::default(), &clock, vec![child]);
+        let handle = supervise(RestartPolicy::default(), &clock, vec![child]);
         let mut events = Events(handle.events());
         handle.wait_started().await.expect("it starts");
         trigger(&port);

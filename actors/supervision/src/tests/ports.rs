@@ -68,7 +68,7 @@ fn it_is_bound_only_after_started_has_returned() {
             let trace = trace.clone();
             move |birth| Ok(Early(trace.clone(), birth.port.clone()))
         });
-        let handle = supervise(Policy::default(), &clock, vec![child]);
+        let handle = supervise(RestartPolicy::default(), &clock, vec![child]);
         handle.wait_started().await.expect("it starts");
         port.send(Nothing).expect("bound now");
         handle.stop(ms(1_000)).await;
@@ -172,11 +172,11 @@ fn whatever_is_sent_from_other_threads_during_crashes_has_exactly_one_end() {
     in_real_time(|clock| async move {
         let port = Port::<Probe>::new();
         let trace = Trace::default();
-        let policy = Policy {
+        let policy = RestartPolicy {
             intensity: u32::MAX,
             in_a_row: u32::MAX,
             backoff: Backoff { min: Duration::ZERO, max: Duration::ZERO, ..Backoff::default() },
-            ..Policy::default()
+            ..RestartPolicy::default()
         };
         let child = Child::new("probe", &port, move |_| {
             trace.take();

@@ -9,11 +9,11 @@ const CRASHES: u64 = 3_000;
 /// The events of a storm of random failures of three children, and the time of its end.
 fn storm(seed: u64) -> (Vec<String>, Time) {
     in_virtual_time(|clock| async move {
-        let policy = Policy {
+        let policy = RestartPolicy {
             strategy: Strategy::RestForOne,
             intensity: u32::MAX,
             in_a_row: u32::MAX,
-            ..Policy::default()
+            ..RestartPolicy::default()
         };
         let ports: Vec<Port<Probe>> = (0..3).map(|_| Port::new()).collect();
         let (trace, alive) = (Trace::default(), Arc::new(()));

@@ -55,7 +55,7 @@ fn order(schedule: Option<u64>) -> Vec<String> {
         });
         let fuzz = schedule.map(|number| Fuzz::new(Seed(1), number));
         let children = children.collect();
-        let policy = Policy::default();
+        let policy = RestartPolicy::default();
         let setup = Setup { fuzz, ..Setup::new(policy, clock.clone(), Seed(1)) };
         let handle = Supervisor::start_with(setup, children);
         handle.wait_started().await.expect("they start");

@@ -2,9 +2,9 @@
 
 use actix_rt::Arbiter;
 use gopherworks_balancer::Balancer;
-use gopherworks_balancer::policy::Policy;
-use gopherworks_supervision::clock::Clock;
+use gopherworks_balancer::policy::LoadPolicy;
 use gopherworks_balancer::worker::Work;
+use gopherworks_supervision::clock::Clock;
 use peers_common::{Crowd, Job, Moment, Order};
 use tokio::sync::oneshot;
 
@@ -27,13 +27,13 @@ impl Work for Server {
 }
 
 /// The default is the central queue.
-fn named(policy: &str) -> Option<Policy> {
+fn named(policy: &str) -> Option<LoadPolicy> {
     Some(match policy {
-        "central" => Policy::CENTRAL,
-        "central2" => Policy::Central { per_worker: 2, skip_slow: false },
-        "least-loaded" => Policy::LeastLoaded,
-        "two-choices" => Policy::TwoChoices,
-        "round-robin" => Policy::RoundRobin,
+        "central" => LoadPolicy::CENTRAL,
+        "central2" => LoadPolicy::Central { per_worker: 2, skip_slow: false },
+        "least-loaded" => LoadPolicy::LeastLoaded,
+        "two-choices" => LoadPolicy::TwoChoices,
+        "round-robin" => LoadPolicy::RoundRobin,
         _ => return None,
     })
 }

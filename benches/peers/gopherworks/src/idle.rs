@@ -2,7 +2,7 @@
 
 use actix::prelude::*;
 use gopherworks_supervision::clock::{Clock, Seed};
-use gopherworks_supervision::{Policy, Ports, Supervisor, Template};
+use gopherworks_supervision::{Ports, RestartPolicy, Supervisor, Template};
 use peers_common::{Answer, Moment, Order, resident};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -26,7 +26,8 @@ impl Handler<Ask> for Gopher {
 
 pub async fn run(order: &Order) {
     let before = resident();
-    let supervisor = Supervisor::start(Policy::default(), Clock::real(), Seed(0), Vec::new());
+    let supervisor =
+        Supervisor::start(RestartPolicy::default(), Clock::real(), Seed(0), Vec::new());
     let start = Moment::now();
     let gophers = Ports::new(order.count as usize);
     let template = Template::new("gopher", &gophers, |me| Ok(Gopher(me as u64)));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use gopherworks_supervision::clock::{Clock, Seed};
-use gopherworks_supervision::{Backoff, Child, Policy, Port, SupervisionEvent, Supervisor};
+use gopherworks_supervision::{Backoff, Child, Port, RestartPolicy, SupervisionEvent, Supervisor};
 use peers_common::{Answer, Moment, Order};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -90,7 +90,7 @@ pub async fn pass_on(order: &Order, (players, balls): (usize, u64), supervised: 
             })
         });
         let supervisor =
-            Supervisor::start(Policy::default(), Clock::real(), Seed(0), children.collect());
+            Supervisor::start(RestartPolicy::default(), Clock::real(), Seed(0), children.collect());
         supervisor.wait_started().await.expect("they start");
         play(order, ports.into_iter().map(Way::Port).collect(), balls, came).await;
         supervisor.stop(Duration::from_secs(5)).await;
@@ -141,7 +141,7 @@ impl Handler<Cat> for Parrot {
 
 /// Measures from the message that kills an actor to its next life, without backoff.
 pub async fn restart(order: &Order) {
-    let policy = Policy {
+    let policy = RestartPolicy {
         intensity: u32::MAX,
         in_a_row: u32::MAX,
         backoff: Backoff {
@@ -150,7 +150,7 @@ pub async fn restart(order: &Order) {
             jitter: 0.0,
             ..Backoff::default()
         },
-        ..Policy::default()
+        ..RestartPolicy::default()
     };
     let (port, perch) = (Port::<Parrot>::new(), Arc::new(()));
     let held = perch.clone();

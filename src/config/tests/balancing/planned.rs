@@ -10,9 +10,9 @@ fn a_design_needs_no_piles() {
         panic!("{:?}", plan.balancers);
     };
     assert_eq!((balancer.name.as_str(), balancer.kind.as_str()), ("front", "nap"));
-    assert_eq!(balancer.policy, Policy::CENTRAL);
+    assert_eq!(balancer.policy, LoadPolicy::CENTRAL);
     assert_eq!(balancer.spread, Spread::One);
-    assert_eq!((balancer.queue, balancer.full), (Some(1024), Full::Wait));
+    assert_eq!((balancer.queue, balancer.full), (Some(1024), WhenFull::Wait));
     assert_eq!((balancer.idempotent, balancer.max_attempts), (false, 3));
     assert_eq!((balancer.workers, balancer.concurrency), (4, 1));
     let [users] = &plan.requesters[..] else {
@@ -35,12 +35,12 @@ fn books_and_requests_stand_side_by_side() {
 fn every_policy_is_planned() {
     let policy = |said: &str| plan(&front(&format!("policy = {said}"))).balancers[0].policy;
     for (word, expected) in [
-        ("central", Policy::CENTRAL),
-        ("least-loaded", Policy::LeastLoaded),
-        ("two-choices", Policy::TwoChoices),
-        ("round-robin", Policy::RoundRobin),
-        ("random", Policy::Random),
-        ("short-first", Policy::ShortFirst { ageing: 0.05 }),
+        ("central", LoadPolicy::CENTRAL),
+        ("least-loaded", LoadPolicy::LeastLoaded),
+        ("two-choices", LoadPolicy::TwoChoices),
+        ("round-robin", LoadPolicy::RoundRobin),
+        ("random", LoadPolicy::Random),
+        ("short-first", LoadPolicy::ShortFirst { ageing: 0.05 }),
     ] {
         assert_eq!(policy(&format!("\"{word}\"")), expected);
         assert_eq!(policy(&format!("{{ kind = \"{word}\" }}")), expected);
@@ -48,15 +48,15 @@ fn every_policy_is_planned() {
     }
     assert_eq!(
         policy("{ kind = \"central\", per_worker = 2, skip_slow = true }"),
-        Policy::Central { per_worker: 2, skip_slow: true }
+        LoadPolicy::Central { per_worker: 2, skip_slow: true }
     );
     assert_eq!(
         policy("{ kind = \"short-first\", ageing = 0 }"),
-        Policy::ShortFirst { ageing: 0.0 }
+        LoadPolicy::ShortFirst { ageing: 0.0 }
     );
     assert_eq!(
         policy("{ kind = \"reserve\", workers = 3, short = \"5 ms\" }"),
-        Policy::Reserve { workers: 3, short: Duration::from_millis(5), ageing: 0.05 }
+        LoadPolicy::Reserve { workers: 3, short: Duration::from_millis(5), ageing: 0.05 }
     );
 }
 
@@ -79,7 +79,7 @@ fn requests_to_several_workers_must_be_idempotent() {
     let queue = balancer("queue = \"unbounded\"\nidempotent = true\nmax_attempts = 7");
     assert_eq!((queue.queue, queue.max_attempts), (None, 7));
     let queue = balancer("queue = 5\nfull = \"reject\"");
-    assert_eq!((queue.queue, queue.full), (Some(5), Full::Reject));
+    assert_eq!((queue.queue, queue.full), (Some(5), WhenFull::Reject));
 }
 
 #[test]

@@ -28,7 +28,7 @@ policy = "affinity""#,
         eject: Some(Eject { slower: Some(3.0), ..Eject::default() }),
     };
     assert_eq!(balancer.resilience, expected);
-    assert_eq!(balancer.policy, Policy::Affinity { bound: 1.25 });
+    assert_eq!(balancer.policy, LoadPolicy::Affinity { bound: 1.25 });
     let requester = &plan.requesters[0];
     assert_eq!((requester.priority, requester.keys), (Priority::High, Some(7)));
     // Files and code have the same defaults.

@@ -14,7 +14,7 @@ use gopherworks_supervision::span::Span;
 /// Parameters of a simulation. Times are in units of the mean service time.
 #[derive(Clone, Copy)]
 pub struct Model {
-    pub policy: Policy,
+    pub policy: LoadPolicy,
     pub spread: Spread,
     /// Share of the actual capacity.
     pub load: f64,
@@ -51,7 +51,7 @@ pub struct Seen {
 }
 
 impl Model {
-    pub fn new(policy: Policy, load: f64, service: Span) -> Self {
+    pub fn new(policy: LoadPolicy, load: f64, service: Span) -> Self {
         Self {
             policy,
             spread: Spread::One,
@@ -124,7 +124,7 @@ impl Model {
                     continue;
                 };
                 match table.answered(one.which, worker, 1, now - one.since, false, now) {
-                    Verdict::Over((_, came)) => {
+                    RequestVerdict::Over((_, came)) => {
                         over.push((now - came).as_secs_f64() / UNIT.as_secs_f64());
                     }
                     _ => unreachable!("losers are stopped at once"),

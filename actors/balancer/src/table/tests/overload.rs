@@ -4,7 +4,7 @@ use rand::RngExt;
 
 use super::super::*;
 use super::model::{Model, UNIT};
-use crate::policy::Policy;
+use crate::policy::LoadPolicy;
 use crate::resilience::{Eject, Resilience, RetryBudget, Shed};
 use gopherworks_supervision::clock::{Seed, Time};
 use gopherworks_supervision::span::Span;
@@ -18,7 +18,7 @@ fn overloaded(shed: bool) -> Model {
             shed: shed.then_some(Shed { target: UNIT, interval: 10 * UNIT }),
             ..Resilience::default()
         },
-        ..Model::new(Policy::CENTRAL, 1.5, EXPONENTIAL)
+        ..Model::new(LoadPolicy::CENTRAL, 1.5, EXPONENTIAL)
     }
 }
 
@@ -44,7 +44,7 @@ fn what_is_no_overload_loses_nothing() {
             shed: Some(Shed { target: UNIT, interval: 20 * UNIT }),
             ..Resilience::default()
         },
-        ..Model::new(Policy::CENTRAL, 0.75, EXPONENTIAL)
+        ..Model::new(LoadPolicy::CENTRAL, 0.75, EXPONENTIAL)
     };
     let seen = shed.run(1);
     assert!(seen.refused < 10, "{seen:?}");
@@ -53,8 +53,8 @@ fn what_is_no_overload_loses_nothing() {
 #[test]
 fn a_latency_aware_balancer_asks_a_slow_worker_less() {
     let slow = |policy| Model { slow: 5.0, ..Model::new(policy, 0.9, EXPONENTIAL) };
-    let aware = Policy::LatencyAware { decay: 1000 * UNIT };
-    let (aware, heap) = (slow(aware).p99(3), slow(Policy::LeastLoaded).p99(3));
+    let aware = LoadPolicy::LatencyAware { decay: 1000 * UNIT };
+    let (aware, heap) = (slow(aware).p99(3), slow(LoadPolicy::LeastLoaded).p99(3));
     assert!(aware < heap, "{aware} {heap}");
 }
 
@@ -66,7 +66,7 @@ fn a_slow_worker_is_left_out_and_tried_again() {
             eject: Some(Eject { failures: None, slower, pause: 2000 * UNIT, at_most: 0.5 }),
             ..Resilience::default()
         },
-        ..Model::new(Policy::LeastLoaded, 0.8, EXPONENTIAL)
+        ..Model::new(LoadPolicy::LeastLoaded, 0.8, EXPONENTIAL)
     };
     let (with, without) = (ejecting(Some(5.0)).run(1), ejecting(None).run(1));
     assert!(with.p99 < 0.9 * without.p99, "{with:?} {without:?}");
@@ -74,7 +74,7 @@ fn a_slow_worker_is_left_out_and_tried_again() {
     assert!(with.ejected > 1 && without.ejected == 0, "{with:?}");
 }
 
-fn table(policy: Policy, workers: usize, resilience: Resilience) -> RequestTable<u64> {
+fn table(policy: LoadPolicy, workers: usize, resilience: Resilience) -> RequestTable<u64> {
     let rules =
         Rules { policy, spread: Spread::One, workers, places: 1, max_attempts: 10, resilience };
     let mut table = RequestTable::new(rules, Seed(1).stream("front", "policy"), Time::ZERO);
@@ -93,7 +93,7 @@ fn repeated_ejections_last_longer() {
     let eject =
         Eject { failures: Some(3), slower: None, pause: Duration::from_millis(100), at_most: 0.5 };
     let resilience = Resilience { eject: Some(eject), ..Resilience::default() };
-    let mut table = table(Policy::RoundRobin, 2, resilience);
+    let mut table = table(LoadPolicy::RoundRobin, 2, resilience);
     let mut outs = Vec::new();
     for ms in 0..1500 {
         let now = at(ms);
@@ -121,7 +121,7 @@ fn the_last_worker_is_never_left_out() {
         eject: Some(Eject { failures: Some(1), at_most: 1.0, ..Eject::default() }),
         ..Resilience::default()
     };
-    let mut table = table(Policy::CENTRAL, 2, resilience);
+    let mut table = table(LoadPolicy::CENTRAL, 2, resilience);
     for number in 0..10 {
         table.submit(number, Terms::default(), at(1));
         table.turn(at(1));
@@ -145,7 +145,12 @@ fn the_last_worker_is_never_left_out() {
 fn a_restarted_worker_starts_slowly() {
     let resilience =
         Resilience { slow_start: Some(Duration::from_millis(1000)), ..Resilience::default() };
-    for policy in [Policy::Random, Policy::RoundRobin, Policy::TwoChoices, Policy::LeastLoaded] {
+    for policy in [
+        LoadPolicy::Random,
+        LoadPolicy::RoundRobin,
+        LoadPolicy::TwoChoices,
+        LoadPolicy::LeastLoaded,
+    ] {
         let mut table = table(policy, 4, resilience);
         table.worker_down(0, 1, Time::ZERO);
         table.worker_up(0, 2, Time::ZERO);
@@ -178,7 +183,7 @@ fn a_restarted_worker_starts_slowly() {
 fn a_worker_that_begins_slowly_is_not_left_idle_while_others_wait() {
     let resilience =
         Resilience { slow_start: Some(Duration::from_secs(1)), ..Resilience::default() };
-    let mut table = table(Policy::CENTRAL, 2, resilience);
+    let mut table = table(LoadPolicy::CENTRAL, 2, resilience);
     table.worker_down(0, 1, Time::ZERO);
     table.worker_up(0, 2, Time::ZERO);
     table.submit(0, Terms::default(), at(1));
@@ -195,7 +200,7 @@ fn retries_stay_within_their_budget() {
         retries: Some(RetryBudget { share: 0.1, per_second: 0.0 }),
         ..Resilience::default()
     };
-    let mut table = table(Policy::CENTRAL, 1, resilience);
+    let mut table = table(LoadPolicy::CENTRAL, 1, resilience);
     for number in 0..1000 {
         table.submit(number, Terms::default(), at(number));
         table.turn(at(number));
@@ -212,7 +217,7 @@ fn retries_stay_within_their_budget() {
 
 #[test]
 fn high_priorities_go_first_and_no_request_starves() {
-    for policy in [Policy::CENTRAL, Policy::LeastLoaded] {
+    for policy in [LoadPolicy::CENTRAL, LoadPolicy::LeastLoaded] {
         let mut table = table(policy, 1, Resilience::default());
         let priorities = [Priority::Low, Priority::Normal, Priority::High];
         for number in 0..9 {
@@ -234,7 +239,7 @@ fn high_priorities_go_first_and_no_request_starves() {
 #[test]
 fn keys_stay_with_their_workers_and_no_worker_gets_much_more_than_its_share() {
     const WORKERS: usize = 8;
-    let policy = Policy::Affinity { bound: 1.25 };
+    let policy = LoadPolicy::Affinity { bound: 1.25 };
     let home = |table: &mut RequestTable<u64>, key: u64| {
         let terms = Terms { key: Some(key), ..Terms::default() };
         let which = table.submit(key, terms, at(1));
@@ -276,8 +281,8 @@ fn keys_stay_with_their_workers_and_no_worker_gets_much_more_than_its_share() {
 }
 
 #[test]
-fn the_desk_shrinks_and_grows_while_it_is_busy() {
-    let mut table = table(Policy::LeastLoaded, 4, Resilience::default());
+fn the_table_shrinks_and_grows_while_it_is_busy() {
+    let mut table = table(LoadPolicy::LeastLoaded, 4, Resilience::default());
     let mut chance = Seed(5).stream("test", "sizes");
     let mut done = 0;
     for number in 0..2000 {

@@ -11,7 +11,7 @@ use crate::resilience::{Eject, Resilience, RetryBudget, Shed};
 use gopherworks_supervision::clock::{Seed, Time};
 
 #[derive(Debug, Clone)]
-enum Step {
+enum TableStep {
     Submit(Terms, u64),
     Up(usize),
     Down(usize),
@@ -55,37 +55,37 @@ fn resiliences() -> impl Strategy<Value = Resilience> {
         })
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps() -> impl Strategy<Value = Vec<TableStep>> {
     let worker = 0..4usize;
     prop::collection::vec(
         prop_oneof![
-            5 => terms().prop_map(|(terms, within)| Step::Submit(terms, within)),
-            2 => worker.clone().prop_map(Step::Up),
-            1 => worker.clone().prop_map(Step::Down),
-            6 => worker.prop_map(Step::Take),
-            4 => (0..9usize, any::<bool>()).prop_map(|(n, f)| Step::Answer(n, f)),
+            5 => terms().prop_map(|(terms, within)| TableStep::Submit(terms, within)),
+            2 => worker.clone().prop_map(TableStep::Up),
+            1 => worker.clone().prop_map(TableStep::Down),
+            6 => worker.prop_map(TableStep::Take),
+            4 => (0..9usize, any::<bool>()).prop_map(|(n, f)| TableStep::Answer(n, f)),
             2 => (0..9usize, any::<bool>(), any::<bool>())
-                .prop_map(|(n, c, a)| Step::Lose(n, c, a)),
-            2 => (0..30usize).prop_map(Step::Cancel),
-            2 => (0..40u64).prop_map(Step::Later),
-            1 => (0..5usize).prop_map(Step::Resize),
+                .prop_map(|(n, c, a)| TableStep::Lose(n, c, a)),
+            2 => (0..30usize).prop_map(TableStep::Cancel),
+            2 => (0..40u64).prop_map(TableStep::Later),
+            1 => (0..5usize).prop_map(TableStep::Resize),
         ],
         0..300,
     )
 }
 
-fn policies() -> impl Strategy<Value = Policy> {
+fn policies() -> impl Strategy<Value = LoadPolicy> {
     prop_oneof![
         (1..3u32, any::<bool>())
-            .prop_map(|(per_worker, skip_slow)| Policy::Central { per_worker, skip_slow }),
-        Just(Policy::LeastLoaded),
-        Just(Policy::TwoChoices),
-        Just(Policy::RoundRobin),
-        Just(Policy::Random),
-        Just(Policy::ShortFirst { ageing: 0.1 }),
-        Just(Policy::LatencyAware { decay: Duration::from_nanos(100) }),
-        Just(Policy::Affinity { bound: 1.25 }),
-        Just(Policy::Reserve { workers: 2, short: Duration::from_nanos(20), ageing: 0.1 }),
+            .prop_map(|(per_worker, skip_slow)| LoadPolicy::Central { per_worker, skip_slow }),
+        Just(LoadPolicy::LeastLoaded),
+        Just(LoadPolicy::TwoChoices),
+        Just(LoadPolicy::RoundRobin),
+        Just(LoadPolicy::Random),
+        Just(LoadPolicy::ShortFirst { ageing: 0.1 }),
+        Just(LoadPolicy::LatencyAware { decay: Duration::from_nanos(100) }),
+        Just(LoadPolicy::Affinity { bound: 1.25 }),
+        Just(LoadPolicy::Reserve { workers: 2, short: Duration::from_nanos(20), ageing: 0.1 }),
     ]
 }
 
@@ -113,34 +113,34 @@ struct World {
 }
 
 impl World {
-    fn over(&mut self, verdict: Verdict<u64>) -> Result<(), TestCaseError> {
-        if let Verdict::Over(number) = verdict {
+    fn over(&mut self, verdict: RequestVerdict<u64>) -> Result<(), TestCaseError> {
+        if let RequestVerdict::Over(number) = verdict {
             prop_assert!(self.open.remove(&number).is_some(), "{number} was over before");
         }
         Ok(())
     }
 
-    fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
+    fn step(&mut self, step: TableStep) -> Result<(), TestCaseError> {
         let now = self.now;
         match step {
-            Step::Submit(terms, within) => {
+            TableStep::Submit(terms, within) => {
                 let number = self.submitted;
                 let due = (within > 0).then(|| now + Duration::from_nanos(within));
                 let which = self.table.submit(number, Terms { due, ..terms }, now);
                 self.submitted += 1;
                 self.open.insert(number, which);
             }
-            Step::Up(worker) if !self.up[worker] => {
+            TableStep::Up(worker) if !self.up[worker] => {
                 self.epochs[worker] += 1;
                 self.up[worker] = true;
                 self.table.worker_up(worker, self.epochs[worker], now);
             }
-            Step::Down(worker) if self.up[worker] => {
+            TableStep::Down(worker) if self.up[worker] => {
                 self.up[worker] = false;
                 self.table.worker_down(worker, self.epochs[worker], now);
             }
-            Step::Up(_) | Step::Down(_) => {}
-            Step::Take(worker) => {
+            TableStep::Up(_) | TableStep::Down(_) => {}
+            TableStep::Take(worker) => {
                 let epoch = self.epochs[worker];
                 let begun = self.table.take(worker, epoch, now, |number| *number);
                 if let Some(begun) = begun {
@@ -149,36 +149,36 @@ impl World {
                     self.running.push((begun.which, worker, epoch));
                 }
             }
-            Step::Answer(nth, failed) if nth < self.running.len() => {
+            TableStep::Answer(nth, failed) if nth < self.running.len() => {
                 let (which, worker, epoch) = self.running.swap_remove(nth);
                 let took = Duration::from_nanos(5 + 9 * worker as u64);
                 let verdict = self.table.answered(which, worker, epoch, took, failed, now);
                 let was_open = self.open.contains_key(&which.number);
-                prop_assert_eq!(was_open, matches!(verdict, Verdict::Over(_)));
+                prop_assert_eq!(was_open, matches!(verdict, RequestVerdict::Over(_)));
                 self.over(verdict)?;
             }
-            Step::Lose(nth, charged, again) if nth < self.running.len() => {
+            TableStep::Lose(nth, charged, again) if nth < self.running.len() => {
                 let (which, worker, epoch) = self.running.swap_remove(nth);
                 let verdict = self.table.lost(which, worker, epoch, charged, again, now);
                 self.over(verdict)?;
             }
-            Step::Answer(..) | Step::Lose(..) => {}
-            Step::Cancel(nth) => {
+            TableStep::Answer(..) | TableStep::Lose(..) => {}
+            TableStep::Cancel(nth) => {
                 if let Some(which) = self.open.values().nth(nth).copied() {
                     prop_assert_eq!(self.table.cancel(which, now), Some(which.number));
                     prop_assert_eq!(self.table.cancel(which, now), None);
                     self.open.remove(&which.number);
                 }
             }
-            Step::Later(span) => {
+            TableStep::Later(span) => {
                 self.now = now + Duration::from_nanos(span);
             }
-            Step::Resize(workers) => self.table.resize(workers, now),
+            TableStep::Resize(workers) => self.table.resize(workers, now),
         }
         self.table.turn(self.now);
         for (request, number, _) in self.table.refused() {
             prop_assert_eq!(request, number);
-            self.over(Verdict::Over(number))?;
+            self.over(RequestVerdict::Over(number))?;
         }
         // Everything due by now has happened.
         prop_assert!(self.table.next_turn().is_none_or(|next| next > self.now));
@@ -202,14 +202,14 @@ impl World {
             let queued = worker.queue.iter().filter(wanted).count();
             prop_assert_eq!(worker.pending(), queued + worker.running);
             prop_assert_eq!(loads.workers[at].pending, worker.pending());
-            let waits = worker.queue.len() - worker.husks;
+            let waits = worker.queue.len() - worker.tombstones;
             prop_assert_eq!((worker.counted, queued), (waits, waits));
             // Exactly the available workers are in a heap.
             let takes = worker.up.is_some() && worker.out.is_none() && !worker.parked;
             prop_assert_eq!(table.heaps.iter().any(|heap| heap.has(at)), takes);
             prop_assert!(takes || queued == 0, "requests wait without a reason");
             prop_assert_eq!(worker.out.is_some(), table.out.contains(&at));
-            if let Policy::Central { per_worker, .. } = table.rules.policy
+            if let LoadPolicy::Central { per_worker, .. } = table.rules.policy
                 && table.rules.spread == Spread::One
             {
                 prop_assert!(worker.pending() <= per_worker as usize * table.rules.places);
@@ -257,23 +257,23 @@ proptest! {
         for step in steps {
             world.step(step)?;
         }
-        world.step(Step::Resize(4))?;
+        world.step(TableStep::Resize(4))?;
         // All workers come back and serve what is left.
         for worker in 0..4 {
-            world.step(Step::Up(worker))?;
+            world.step(TableStep::Up(worker))?;
         }
         while !world.running.is_empty() {
-            world.step(Step::Answer(0, false))?;
+            world.step(TableStep::Answer(0, false))?;
         }
         for _ in 0..10_000 {
             for worker in 0..4 {
-                world.step(Step::Take(worker))?;
+                world.step(TableStep::Take(worker))?;
             }
             if world.running.is_empty() {
                 break;
             }
             while !world.running.is_empty() {
-                world.step(Step::Answer(0, false))?;
+                world.step(TableStep::Answer(0, false))?;
             }
         }
         prop_assert_eq!(world.table.open(), 0, "a request waits forever");

@@ -3,11 +3,11 @@
 use proptest::prelude::{Just, ProptestConfig, any, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Generate;
 
-use super::super::rows::LOT;
+use super::super::groups::MAX_BATCH;
 use super::*;
 
-fn lot(first: usize, count: usize) -> Do {
-    Do::StartLot { first: ChildId(first), count, epoch: 1 }
+fn batch(first: usize, count: usize) -> RestartAction {
+    RestartAction::StartBatch { first: ChildId(first), count, epoch: 1 }
 }
 
 fn spec(restart: Restart) -> ChildSpec {
@@ -17,18 +17,18 @@ fn spec(restart: Restart) -> ChildSpec {
 #[test]
 fn lots_start_one_after_the_other_and_those_added_later_after_them() {
     let mut m = running(policy(Strategy::OneForOne), &[P]);
-    let (first, wanted) = m.add_many(spec(P), 2 * LOT + 10, at(0)).expect("it runs");
-    assert_eq!((first, wanted), (ChildId(1), vec![lot(1, LOT)]));
+    let (first, wanted) = m.add_many(spec(P), 2 * MAX_BATCH + 10, at(0)).expect("it runs");
+    assert_eq!((first, wanted), (ChildId(1), vec![batch(1, MAX_BATCH)]));
     let (late, wanted) = m.add(spec(P), at(0)).expect("it runs");
-    assert_eq!((late, wanted), (ChildId(2 * LOT + 11), vec![]));
+    assert_eq!((late, wanted), (ChildId(2 * MAX_BATCH + 11), vec![]));
     assert_eq!(m.on_timer(at(1)), []);
-    assert_eq!(m.on_lot_done(first, at(2)), [lot(1 + LOT, LOT)]);
-    assert_eq!(m.on_lot_done(first, at(3)), [lot(1 + 2 * LOT, 10)]);
+    assert_eq!(m.on_batch_done(first, at(2)), [batch(1 + MAX_BATCH, MAX_BATCH)]);
+    assert_eq!(m.on_batch_done(first, at(3)), [batch(1 + 2 * MAX_BATCH, 10)]);
     assert!(m.is_starting(first));
-    assert_eq!(m.on_lot_done(first, at(4)), [start(2 * LOT + 11, 1)]);
+    assert_eq!(m.on_batch_done(first, at(4)), [start(2 * MAX_BATCH + 11, 1)]);
     assert!(!m.is_starting(first));
-    assert_eq!(m.on_lot_done(first, at(4)), [], "told twice");
-    assert_eq!(m.children().count(), 2 * LOT + 12);
+    assert_eq!(m.on_batch_done(first, at(4)), [], "told twice");
+    assert_eq!(m.children().count(), 2 * MAX_BATCH + 12);
 }
 
 #[test]
@@ -36,12 +36,12 @@ fn a_child_removed_before_its_start_delays_no_other() {
     let mut m = machine(policy(Strategy::OneForOne), &[P]);
     m.begin(at(0));
     let (first, _) = m.add_many(spec(P), 5, at(0)).expect("it runs");
-    let gone = |child| Do::Forget { child: ChildId(child) };
+    let gone = |child| RestartAction::Forget { child: ChildId(child) };
     assert_eq!(m.remove(ChildId(3), at(0)), [gone(3)]);
     assert_eq!(m.remove(first, at(0)), [gone(1)]);
-    assert_eq!(m.on_started(ChildId(0), 1, at(0)), [lot(2, 1)]);
-    assert_eq!(m.on_lot_done(first, at(0)), [lot(4, 2)]);
-    assert_eq!(m.on_lot_done(first, at(0)), [Do::Up]);
+    assert_eq!(m.on_started(ChildId(0), 1, at(0)), [batch(2, 1)]);
+    assert_eq!(m.on_batch_done(first, at(0)), [batch(4, 2)]);
+    assert_eq!(m.on_batch_done(first, at(0)), [RestartAction::Up]);
 }
 
 #[test]
@@ -55,8 +55,8 @@ fn giving_up_a_life_that_was_never_begun_changes_nothing() {
         assert_eq!(m.on_exit(ChildId(2), epoch, &boom(), at(0)), []);
         assert_eq!(m.on_started(ChildId(3), epoch, at(0)), []);
     }
-    assert_eq!(m.on_started(ChildId(0), 1, at(0)), [lot(1, 3)]);
-    assert_eq!(m.on_lot_done(first, at(0)), [Do::Up]);
+    assert_eq!(m.on_started(ChildId(0), 1, at(0)), [batch(1, 3)]);
+    assert_eq!(m.on_batch_done(first, at(0)), [RestartAction::Up]);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn they_end_in_the_reverse_order_of_all_templates() {
     let mut m = running(policy(Strategy::OneForOne), &[]);
     for first in [0, 2, 4] {
         m.add_many(spec(P), 2, at(0)).expect("it runs");
-        m.on_lot_done(ChildId(first), at(0));
+        m.on_batch_done(ChildId(first), at(0));
     }
     let mut wanted = m.stop(ms(1_000), at(0));
     for child in (1..6).rev() {
@@ -87,15 +87,15 @@ fn they_end_in_the_reverse_order_of_all_templates() {
 #[test]
 fn a_stop_while_they_start_starts_no_more() {
     let mut m = running(policy(Strategy::OneForOne), &[]);
-    let (first, wanted) = m.add_many(spec(P), LOT + 6, at(0)).expect("it runs");
-    assert_eq!(wanted, [lot(0, LOT)]);
-    assert_eq!(m.kill_all(at(0)).len(), LOT);
-    assert_eq!(m.on_lot_done(first, at(0)), []);
-    for child in 1..LOT {
+    let (first, wanted) = m.add_many(spec(P), MAX_BATCH + 6, at(0)).expect("it runs");
+    assert_eq!(wanted, [batch(0, MAX_BATCH)]);
+    assert_eq!(m.kill_all(at(0)).len(), MAX_BATCH);
+    assert_eq!(m.on_batch_done(first, at(0)), []);
+    for child in 1..MAX_BATCH {
         assert_eq!(m.on_exit(ChildId(child), 1, &Exit::Killed, at(0)), []);
     }
     let last = m.on_exit(first, 1, &Exit::Killed, at(0));
-    assert_eq!(last, [Do::End(Outcome::Stopped)]);
+    assert_eq!(last, [RestartAction::End(SupervisorOutcome::Stopped)]);
 }
 
 #[derive(Debug, Clone)]
@@ -128,7 +128,7 @@ fn ops() -> impl Generate<Value = Vec<Op>> {
     proptest::collection::vec(op, 0..60)
 }
 
-fn apply(m: &mut Restarts, op: &Op, now: Time) -> Vec<Do> {
+fn apply(m: &mut Restarts, op: &Op, now: Time) -> Vec<RestartAction> {
     match op {
         Op::Exit(child, epoch, exit) => m.on_exit(ChildId(*child), *epoch, exit, now),
         Op::Started(child, epoch) => m.on_started(ChildId(*child), *epoch, now),
@@ -160,15 +160,15 @@ proptest! {
         in_a_row in any::<bool>(),
         ops in ops(),
     ) {
-        let policy = Policy {
+        let policy = RestartPolicy {
             intensity,
             in_a_row: if in_a_row { 2 } else { 10 },
             ..policy(strategy)
         };
         let mut alike = running(policy, &[]);
         let (first, wanted) = alike.add_many(spec(kind), 4, at(0)).expect("it runs");
-        prop_assert_eq!(wanted, [lot(0, 4)]);
-        alike.on_lot_done(first, at(0));
+        prop_assert_eq!(wanted, [batch(0, 4)]);
+        alike.on_batch_done(first, at(0));
         let mut single = running(policy, &[]);
         for child in 0..4 {
             let spec = ChildSpec {

@@ -10,12 +10,12 @@ fn blocked() -> Exit {
     Exit::Blocked("another".into())
 }
 
-fn fenced(child: usize, epoch: u64, exit: Exit) -> Do {
-    Do::Fence { child: ChildId(child), epoch, exit }
+fn fenced(child: usize, epoch: u64, exit: Exit) -> RestartAction {
+    RestartAction::Fence { child: ChildId(child), epoch, exit }
 }
 
-fn gone(child: usize) -> Do {
-    Do::Forget { child: ChildId(child) }
+fn gone(child: usize) -> RestartAction {
+    RestartAction::Forget { child: ChildId(child) }
 }
 
 #[test]
@@ -92,8 +92,9 @@ fn no_child_is_added_to_an_ending_supervisor() {
 
 #[test]
 fn a_life_that_is_lost_without_fault_starts_at_once_and_spends_no_budget() {
-    let mut m = running(Policy { intensity: 1, in_a_row: 2, ..policy(Strategy::OneForOne) }, &[P]);
-    let zero = |child| Do::Restarting { child: ChildId(child), after: Duration::ZERO };
+    let mut m =
+        running(RestartPolicy { intensity: 1, in_a_row: 2, ..policy(Strategy::OneForOne) }, &[P]);
+    let zero = |child| RestartAction::Restarting { child: ChildId(child), after: Duration::ZERO };
     for epoch in 1..=50 {
         let wanted = m.on_lost(ChildId(0), epoch, &blocked(), at(epoch));
         assert_eq!(wanted, [fenced(0, epoch, blocked()), zero(0), start(0, epoch + 1)]);
@@ -112,14 +113,14 @@ fn one_blocked_arbiter_is_one_failure_and_its_bystanders_come_back_with_the_culp
     let wanted = m.give_up(ChildId(1), 1, at(0));
     assert!(wanted.contains(&restarting(1, 10)), "{wanted:?}");
     let mut order = Vec::new();
-    let mut todo: Vec<Do> = m.on_timer(at(10));
+    let mut todo: Vec<RestartAction> = m.on_timer(at(10));
     for (child, epoch) in [(0, 2), (2, 2)] {
         // Children restarted before the culprit was known were killed for the group restart.
         todo.extend(m.on_exit(ChildId(child), epoch, &Exit::Killed, at(10)));
     }
     while let Some(next) = todo.first().cloned() {
         todo.remove(0);
-        if let Do::Start { child, epoch, .. } = next {
+        if let RestartAction::Start { child, epoch, .. } = next {
             order.push(child.0);
             todo.extend(m.on_started(child, epoch, at(10)));
         }

@@ -49,7 +49,7 @@ fn ops() -> impl Generate<Value = Vec<Op>> {
         .prop_map(|(ops, last)| ops.into_iter().chain(last).collect())
 }
 
-fn policies() -> impl Generate<Value = Policy> {
+fn policies() -> impl Generate<Value = RestartPolicy> {
     (
         prop_oneof![
             Just(Strategy::OneForOne),
@@ -62,7 +62,7 @@ fn policies() -> impl Generate<Value = Policy> {
     )
         .prop_map(
             |(strategy, (intensity, period, in_a_row), (min, max, jitter, reset), deadline)| {
-                Policy {
+                RestartPolicy {
                     strategy,
                     intensity,
                     period: ms(period),
@@ -81,7 +81,7 @@ fn kinds() -> impl Generate<Value = Vec<Restart>> {
 /// Executes the actions of the state machine, and checks the rules it must keep.
 struct World {
     machine: Restarts,
-    policy: Policy,
+    policy: RestartPolicy,
     now: Time,
     // Epoch, and whether it has started.
     alive: BTreeMap<usize, (u64, bool)>,
@@ -93,7 +93,7 @@ struct World {
 }
 
 impl World {
-    fn new(policy: Policy, kinds: &[Restart]) -> Self {
+    fn new(policy: RestartPolicy, kinds: &[Restart]) -> Self {
         let mut world = World {
             machine: machine(policy, kinds),
             policy,
@@ -110,11 +110,11 @@ impl World {
         world
     }
 
-    fn obey(&mut self, wanted: Vec<Do>) {
+    fn obey(&mut self, wanted: Vec<RestartAction>) {
         for action in wanted {
             assert!(!self.ended, "{action:?} after the end");
             match action {
-                Do::Start { child: ChildId(child), epoch, .. } => {
+                RestartAction::Start { child: ChildId(child), epoch, .. } => {
                     assert!(!self.no_more_starts, "a start after stop or escalation");
                     let before = self.last_epoch.insert(child, epoch).unwrap_or(0);
                     assert!(epoch > before, "epoch {epoch} after {before}");
@@ -124,16 +124,16 @@ impl World {
                     }
                     assert_eq!(self.alive.insert(child, (epoch, false)), None, "two lives");
                 }
-                Do::Stop { child } | Do::Kill { child } => {
+                RestartAction::Stop { child } | RestartAction::Kill { child } => {
                     assert!(self.alive.contains_key(&child.0), "a dead one can't be told");
                 }
-                Do::Forget { .. } | Do::StartLot { .. } => {
+                RestartAction::Forget { .. } | RestartAction::StartBatch { .. } => {
                     unreachable!("children are fixed here")
                 }
-                Do::Fence { child, epoch, .. } => {
+                RestartAction::Fence { child, epoch, .. } => {
                     assert_eq!(self.alive.remove(&child.0).map(|life| life.0), Some(epoch));
                 }
-                Do::Restarting { after, .. } => {
+                RestartAction::Restarting { after, .. } => {
                     let Backoff { min, max, .. } = self.policy.backoff;
                     assert!(after >= min && after <= max.max(min), "backoff {after:?}");
                     assert!(!self.draining || after == min, "draining waits {after:?}");
@@ -145,12 +145,12 @@ impl World {
                         "over the intensity"
                     );
                 }
-                Do::Up => {}
-                Do::Escalate { reason } => {
+                RestartAction::Up => {}
+                RestartAction::Escalate { reason } => {
                     assert!(reason.contains("child"), "{reason}");
                     self.no_more_starts = true;
                 }
-                Do::End(_) => {
+                RestartAction::End(_) => {
                     assert!(self.alive.is_empty(), "ended with somebody alive");
                     self.ended = true;
                 }
@@ -235,7 +235,7 @@ proptest! {
     /// A child that always fails before it is healthy leads to an escalation under every policy.
     #[test]
     fn a_permanent_crasher_escalates(policy in policies(), lives in 0..3_000u64, kinds in kinds()) {
-        let policy = Policy {
+        let policy = RestartPolicy {
             backoff: Backoff { reset: ms(lives + 1), ..policy.backoff },
             ..policy
         };
@@ -290,7 +290,7 @@ proptest! {
         let mut now = at(1);
         let mut wanted = m.on_exit(ChildId(culprit), 1, &boom(), now);
         let others = (first..count).rev().filter(|child| *child != culprit);
-        let killed: Vec<Do> = others.map(kill).collect();
+        let killed: Vec<RestartAction> = others.map(kill).collect();
         prop_assert_eq!(&wanted[0], &restarting(culprit, 10));
         prop_assert_eq!(&wanted[1..], &killed[..]);
         wanted.clear();
@@ -309,7 +309,7 @@ proptest! {
                 wanted = m.on_timer(now);
             }
             prop_assert_eq!(wanted.len(), 1);
-            let Do::Start { child, epoch, .. } = wanted[0] else {
+            let RestartAction::Start { child, epoch, .. } = wanted[0] else {
                 return Err(TestCaseError::fail(format!("{wanted:?}")));
             };
             started.push(child.0);

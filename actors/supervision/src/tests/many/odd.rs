@@ -3,8 +3,8 @@
 
 use std::pin::pin;
 
-use super::super::super::pulse::{Doomed, Resident};
-use super::super::super::report::{News, Office};
+use super::super::super::heartbeat::{LifeControl, RegisteredLife};
+use super::super::super::report::{LifeEvent, Reporter};
 use super::*;
 
 /// The result of `work`, which must take less than the backoff of [`held_up`].
@@ -24,7 +24,7 @@ async fn held_up(clock: &Clock) -> SupervisorHandle {
         _ => Ok(Probe::new("first", &trace)),
     });
     let backoff = Backoff { min: ms(1_000), max: ms(1_000), ..Backoff::default() };
-    let policy = Policy { backoff, ..Policy::default() };
+    let policy = RestartPolicy { backoff, ..RestartPolicy::default() };
     let handle = supervise(policy, clock, vec![first]);
     let mut events = Events(handle.events());
     while !matches!(events.next().await, SupervisionEvent::Restarting { .. }) {}
@@ -149,8 +149,8 @@ fn stopping_one_that_was_never_started_or_waits_for_a_restart_takes_no_time() {
         let (handle, ports) = (held_up(&clock).await, Ports::new(3));
         let started = handle.start_many(template(&ports, &Trace::default()));
         known(&handle, ChildId(3)).await;
-        let unborn = handle.stop_child(Which::Id(ChildId(2)));
-        assert!(in_time(&clock, unborn).await);
+        let unstarted = handle.stop_child(Which::Id(ChildId(2)));
+        assert!(in_time(&clock, unstarted).await);
         started.await.expect("the others start");
         let mut events = Events(handle.events());
         handle.kill("probe/0");
@@ -188,14 +188,14 @@ fn a_first_poll_is_a_sign_of_life() {
     in_real_time(|clock| async move {
         let set = Arbiters::start(1, None, &clock);
         let slot = set.slot(0).expect("there is one").clone();
-        let (pulse, place) = (slot.pulse(), Place::Slot(slot));
+        let (heartbeat, place) = (slot.heartbeat(), ChildThread::Slot(slot));
         let (trace, ports) = (Trace::default(), Ports::new(3));
         let template = Template::new("probe", &ports, move |index| {
             // The heartbeat task is polled only after all of them.
-            if !pulse.has_answered() {
+            if !heartbeat.has_answered() {
                 return Err("it counts as blocked".into());
             }
-            pulse.ask();
+            heartbeat.ask();
             Ok(Probe::new(&index.to_string(), &trace))
         });
         let handle = supervise(soon(), &clock, vec![]);
@@ -207,7 +207,7 @@ fn a_first_poll_is_a_sign_of_life() {
 }
 
 #[test]
-fn a_lot_that_finds_no_thread_leaves_no_life_behind() {
+fn a_batch_that_finds_no_thread_leaves_no_life_behind() {
     in_real_time(|clock| async move {
         let set = Arbiters::start(1, None, &clock);
         let slot = set.slot(0).expect("there is one").clone();
@@ -227,9 +227,9 @@ fn a_lot_that_finds_no_thread_leaves_no_life_behind() {
                 let handle = supervise(soon(), &clock, vec![]);
                 let ports = Ports::new(3);
                 let template = template(&ports, &Trace::default());
-                let started = handle.start_many(template.place(Place::Slot(slot)));
+                let started = handle.start_many(template.place(ChildThread::Slot(slot)));
                 assert!(started.await.is_err());
-                assert!(matches!(handle.ended().await, Outcome::Escalated { .. }));
+                assert!(matches!(handle.ended().await, SupervisorOutcome::Escalated { .. }));
                 assert_eq!(handle.lives(), 0);
             });
         });
@@ -239,7 +239,7 @@ fn a_lot_that_finds_no_thread_leaves_no_life_behind() {
 
 struct Nobody;
 
-impl Doomed for Nobody {
+impl LifeControl for Nobody {
     fn name(&self) -> Arc<str> {
         Arc::from("nobody")
     }
@@ -248,34 +248,34 @@ impl Doomed for Nobody {
 }
 
 #[test]
-fn a_thread_that_is_given_up_while_a_lot_moves_in_takes_all_along_or_none() {
+fn a_thread_that_is_given_up_while_a_batch_is_registered_takes_all_along_or_none() {
     in_real_time(|clock| async move {
         let set = Arbiters::start(1, None, &clock);
         let slot = set.slot(0).expect("there is one").clone();
         let (to, mut reports) = tokio::sync::mpsc::unbounded_channel();
         let lives = tokio::sync::watch::Sender::new(0);
-        let office = Arc::new(Office { to, lives });
-        let (pulse, watchdog) = (slot.pulse(), Mutex::new(None));
-        let (_, homes) = slot.settle(100, |number| {
+        let reporter = Arc::new(Reporter { to, lives });
+        let (heartbeat, watchdog) = (slot.heartbeat(), Mutex::new(None));
+        let (_, registrations) = slot.register(100, |number| {
             if number == 1 {
-                let pulse = pulse.clone();
-                let watch = move || pulse.give_up(ms(0));
+                let heartbeat = heartbeat.clone();
+                let watch = move || heartbeat.give_up(ms(0));
                 *watchdog.lock().unwrap() = Some(std::thread::spawn(watch));
             }
             // Gives the other thread time to proceed, if nothing prevents it.
             (0..1_000).for_each(|_| std::thread::yield_now());
-            Resident {
+            RegisteredLife {
                 child: ChildId(number),
                 epoch: 1,
-                office: office.clone(),
-                who: Arc::new(Nobody),
+                reporter: reporter.clone(),
+                control: Arc::new(Nobody),
             }
         });
-        assert_eq!(homes.len(), 100);
+        assert_eq!(registrations.len(), 100);
         let watchdog = watchdog.lock().unwrap().take();
         watchdog.expect("it was started").join().expect("it ends");
         let told = std::iter::from_fn(|| reports.try_recv().ok());
-        let told = told.filter(|report| matches!(report.news, News::Lost { .. }));
+        let told = told.filter(|report| matches!(report.event, LifeEvent::Lost { .. }));
         assert_eq!(told.count(), 100);
     });
 }
@@ -295,7 +295,7 @@ fn a_template_that_panics_when_it_is_dropped_harms_no_other() {
         none.expect("there is no child to start");
         let stopped = handle.stop(ms(1_000));
         assert!(handle.start_many(bomb(2)).await.is_err());
-        assert_eq!(stopped.await, Outcome::Stopped);
+        assert_eq!(stopped.await, SupervisorOutcome::Stopped);
     });
 }
 
@@ -310,6 +310,6 @@ fn a_child_whose_factory_panics_when_it_is_dropped_harms_no_other() {
         });
         handle.start_child(child).await.expect("it starts");
         assert!(handle.stop_child(Which::Name("bomb")).await);
-        assert_eq!(handle.stop(ms(1_000)).await, Outcome::Stopped);
+        assert_eq!(handle.stop(ms(1_000)).await, SupervisorOutcome::Stopped);
     });
 }

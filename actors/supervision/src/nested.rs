@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 
-use super::child::{Body, Child, Place};
+use super::child::{Child, ChildRunner, ChildThread};
 use super::launch::{Launch, Life, launch};
 use super::supervisor::Supervisor;
 use super::switch::Strike;
-use super::{ChildSpec, Exit, Outcome, Policy, Restart, SupervisionEvent};
+use super::{ChildSpec, Exit, Restart, RestartPolicy, SupervisionEvent, SupervisorOutcome};
 
 impl Child {
     /// A supervisor of `children` with its own policy. It counts as started once all of them have
@@ -28,7 +28,7 @@ impl Child {
     /// children of a hung one are fenced twice.
     pub fn supervisor(
         name: impl Into<Arc<str>>,
-        policy: Policy,
+        policy: RestartPolicy,
         children: impl IntoIterator<Item = Child>,
     ) -> Self {
         let name = name.into();
@@ -40,19 +40,19 @@ impl Child {
                 shutdown: Duration::from_secs(30),
                 first_epoch: 1,
             },
-            place: Place::Here,
-            body: Arc::new(Nest { name, policy, children }),
+            place: ChildThread::Here,
+            runner: Arc::new(NestedSupervisor { name, policy, children }),
         }
     }
 }
 
-struct Nest {
+struct NestedSupervisor {
     name: Arc<str>,
-    policy: Policy,
+    policy: RestartPolicy,
     children: Vec<Child>,
 }
 
-impl Body for Nest {
+impl ChildRunner for NestedSupervisor {
     fn launch(&self, how: Launch) {
         let (name, policy, children) = (self.name.clone(), self.policy, self.children.clone());
         let shutdown = how.shutdown;
@@ -64,11 +64,11 @@ impl Body for Nest {
     }
 
     fn rest(&self) {
-        self.children.iter().for_each(|child| child.body.rest());
+        self.children.iter().for_each(|child| child.runner.rest());
     }
 
     fn close(&self) {
-        self.children.iter().for_each(|child| child.body.close());
+        self.children.iter().for_each(|child| child.runner.close());
     }
 
     fn last_epoch(&self) -> u64 {
@@ -78,21 +78,21 @@ impl Body for Nest {
 
 async fn live(
     name: Arc<str>,
-    policy: Policy,
+    policy: RestartPolicy,
     children: Vec<Child>,
     life: Life,
     shutdown: Duration,
 ) {
-    let around = life.around.clone();
-    let handle = Supervisor::nested(policy, &around, &life, children);
+    let context = life.context.clone();
+    let handle = Supervisor::nested(policy, &context, &life, children);
     let mut events = handle.events();
-    let (id, told) = (life.child, around.events.clone());
+    let (id, parent) = (life.child, context.events.clone());
     actix_rt::spawn(async move {
         loop {
             match events.recv().await {
                 Ok(SupervisionEvent::Stopped { .. }) | Err(RecvError::Closed) => return,
                 Ok(event) => {
-                    let _ = told.send(event.under(id, &name));
+                    let _ = parent.send(event.under(id, &name));
                 }
                 Err(RecvError::Lagged(_)) => {}
             }
@@ -118,7 +118,7 @@ async fn live(
         if !is_up && let Poll::Ready(started) = up.as_mut().poll(cx) {
             is_up = true;
             if started.is_ok() {
-                life.duty.started();
+                life.guard.started();
             }
         }
         ended.as_mut().poll(cx)
@@ -127,8 +127,8 @@ async fn live(
     life.switch.release();
     let exit = match outcome {
         _ if life.switch.killed() => Exit::Killed,
-        Outcome::Stopped => Exit::Normal,
-        Outcome::Escalated { reason } => Exit::Failed(reason),
+        SupervisorOutcome::Stopped => Exit::Normal,
+        SupervisorOutcome::Escalated { reason } => Exit::Failed(reason),
     };
-    life.duty.exited(exit);
+    life.guard.exited(exit);
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use actix_rt::ArbiterHandle;
 use futures_util::task::AtomicWaker;
 
-use super::report::{News, Office};
+use super::report::{LifeEvent, Reporter};
 use super::switch::Switch;
 use super::{ChildId, Exit};
 use crate::clock::Clock;
@@ -20,55 +20,55 @@ use crate::clock::Clock;
 thread_local! {
     /// The heartbeat of this thread's arbiter, if it runs in a slot of
     /// [`Arbiters`](super::Arbiters).
-    static PULSE: RefCell<Option<Arc<Pulse>>> = const { RefCell::new(None) };
+    static HEARTBEAT: RefCell<Option<Arc<Heartbeat>>> = const { RefCell::new(None) };
 }
 
 /// Identifies a life to the watchdog of its arbiter.
 #[derive(Debug)]
 #[doc(hidden)]
-pub struct Home {
-    pulse: Arc<Pulse>,
+pub struct WatchedLife {
+    heartbeat: Arc<Heartbeat>,
     key: u64,
 }
 
-impl Home {
+impl WatchedLife {
     /// The life being polled on this thread, if its arbiter runs in a slot.
     #[doc(hidden)]
     pub fn of_this_poll() -> Option<Self> {
-        let pulse = PULSE.with_borrow(Clone::clone)?;
-        let key = pulse.polled.load(Ordering::Relaxed);
-        Some(Self { pulse, key })
+        let heartbeat = HEARTBEAT.with_borrow(Clone::clone)?;
+        let key = heartbeat.polled.load(Ordering::Relaxed);
+        Some(Self { heartbeat, key })
     }
 
     /// Runs `work` on the arbiter of that life. If it hangs, the watchdog blames that life. `work`
     /// must not panic.
     #[doc(hidden)]
     pub fn blamed<T>(&self, work: impl FnOnce() -> T) -> T {
-        let before = self.pulse.polled.load(Ordering::Relaxed);
-        self.pulse.enter(self.key);
+        let before = self.heartbeat.polled.load(Ordering::Relaxed);
+        self.heartbeat.enter(self.key);
         let done = work();
-        self.pulse.enter(before);
+        self.heartbeat.enter(before);
         done
     }
 }
 
 /// A life on an arbiter, with what the watchdog needs to give it up.
 #[derive(Clone)]
-pub(super) struct Resident {
+pub(super) struct RegisteredLife {
     pub(super) child: ChildId,
     pub(super) epoch: u64,
-    pub(super) office: Arc<Office>,
-    pub(super) who: Arc<dyn Doomed>,
+    pub(super) reporter: Arc<Reporter>,
+    pub(super) control: Arc<dyn LifeControl>,
 }
 
 /// A life that the watchdog may give up.
-pub(super) trait Doomed: Send + Sync {
+pub(super) trait LifeControl: Send + Sync {
     fn name(&self) -> Arc<str>;
     /// Ends the life at its next poll, if there is one.
     fn kill(&self);
 }
 
-impl Doomed for (Arc<str>, Arc<Switch>) {
+impl LifeControl for (Arc<str>, Arc<Switch>) {
     fn name(&self) -> Arc<str> {
         self.0.clone()
     }
@@ -80,15 +80,15 @@ impl Doomed for (Arc<str>, Arc<Switch>) {
 
 /// The state of one arbiter, from its start to its end.
 #[derive(Default)]
-pub(super) struct Pulse {
+pub(super) struct Heartbeat {
     /// The arbiter; `None` if it is simulated.
     handle: Option<ArbiterHandle>,
     asked: AtomicU64,
     answered: AtomicU64,
-    heart: AtomicWaker,
+    waker: AtomicWaker,
     /// The key of the life being polled; 0 if none.
     polled: AtomicU64,
-    lives: Mutex<Lives>,
+    lives: Mutex<LifeRegistry>,
     /// True once it accepts no more lives.
     given_up: AtomicBool,
     /// True once its death has been counted as a failure.
@@ -98,38 +98,38 @@ pub(super) struct Pulse {
 }
 
 #[derive(Default)]
-struct Lives {
+struct LifeRegistry {
     next: u64,
-    residents: BTreeMap<u64, Resident>,
+    registered: BTreeMap<u64, RegisteredLife>,
     /// Simulation only: woken when the arbiter resumes.
     parked: Vec<Waker>,
 }
 
-impl std::fmt::Debug for Pulse {
+impl std::fmt::Debug for Heartbeat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pulse").field("residents", &self.lock().residents.len()).finish()
+        f.debug_struct("Heartbeat").field("registered", &self.lock().registered.len()).finish()
     }
 }
 
 /// The registration of a life on an arbiter, removed on drop.
 #[derive(Debug)]
-pub(super) struct Residence {
-    pub(super) pulse: Arc<Pulse>,
+pub(super) struct Registration {
+    pub(super) heartbeat: Arc<Heartbeat>,
     pub(super) key: u64,
 }
 
-impl Drop for Residence {
+impl Drop for Registration {
     fn drop(&mut self) {
-        self.pulse.leave(self.key);
+        self.heartbeat.leave(self.key);
     }
 }
 
-impl Pulse {
+impl Heartbeat {
     pub(super) fn new(handle: Option<ArbiterHandle>) -> Self {
         Self { handle, ..Self::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lives> {
+    fn lock(&self) -> MutexGuard<'_, LifeRegistry> {
         self.lives.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -139,26 +139,26 @@ impl Pulse {
     }
 
     /// Registers all lives, or none: `None` if the arbiter was given up.
-    pub(super) fn join_all(
+    pub(super) fn register_all(
         self: &Arc<Self>,
-        residents: impl Iterator<Item = Resident>,
-    ) -> Option<Vec<Residence>> {
+        registered: impl Iterator<Item = RegisteredLife>,
+    ) -> Option<Vec<Registration>> {
         let mut lives = self.lock();
         if self.is_given_up() {
             return None;
         }
-        let move_in = |resident| {
+        let register = |life| {
             lives.next += 1;
             let key = lives.next;
-            lives.residents.insert(key, resident);
-            Residence { pulse: self.clone(), key }
+            lives.registered.insert(key, life);
+            Registration { heartbeat: self.clone(), key }
         };
-        Some(residents.map(move_in).collect())
+        Some(registered.map(register).collect())
     }
 
     fn leave(&self, key: u64) {
-        // The resident's senders and switch are dropped outside the lock.
-        let left = self.lock().residents.remove(&key);
+        // The life's sender and switch are dropped outside the lock.
+        let left = self.lock().registered.remove(&key);
         drop(left);
     }
 
@@ -192,7 +192,7 @@ impl Pulse {
     /// Sends a heartbeat request.
     pub(super) fn ask(&self) {
         self.asked.fetch_add(1, Ordering::AcqRel);
-        self.heart.wake();
+        self.waker.wake();
     }
 
     /// True if all heartbeat requests have been answered.
@@ -208,9 +208,9 @@ impl Pulse {
 
     /// The heartbeat task. It completes when the arbiter is given up or ends.
     pub(super) async fn beat(self: Arc<Self>) {
-        PULSE.set(Some(self.clone()));
+        HEARTBEAT.set(Some(self.clone()));
         poll_fn(|cx| {
-            self.heart.register(cx.waker());
+            self.waker.register(cx.waker());
             self.answer();
             if self.is_given_up() { Poll::Ready(()) } else { Poll::Pending }
         })
@@ -221,48 +221,48 @@ impl Pulse {
     /// each life on it, the culprit last. Its thread ends by itself if it ever resumes. Returns the
     /// name of what blocks it; `None` if no life runs on it or it was given up before.
     pub(super) fn give_up(&self, after: Duration) -> Option<String> {
-        let residents: Vec<(u64, Resident)> = {
+        let registered: Vec<(u64, RegisteredLife)> = {
             let lives = self.lock();
             if self.given_up.swap(true, Ordering::AcqRel) {
                 return None;
             }
             // The lives unregister themselves.
-            let told = lives.residents.iter();
-            told.map(|(key, one)| (*key, one.clone())).collect()
+            let registered = lives.registered.iter();
+            registered.map(|(key, one)| (*key, one.clone())).collect()
         };
-        self.heart.wake();
+        self.waker.wake();
         if let Some(handle) = &self.handle {
             handle.stop();
         }
         let polled = self.polled.load(Ordering::Relaxed);
-        let known = residents.iter().position(|(key, _)| *key == polled);
+        let known = registered.iter().position(|(key, _)| *key == polled);
         let by = match known {
-            Some(at) => residents[at].1.who.name().to_string(),
+            Some(at) => registered[at].1.control.name().to_string(),
             None => "something that is not supervised".to_owned(),
         };
         log::error!(
             "an arbiter has been blocked for {after:?} by {by}; its {} actors are restarted \
              elsewhere",
-            residents.len()
+            registered.len()
         );
         // One life is always charged, or an arbiter that blocks repeatedly would never escalate.
-        let charged = known.or(if residents.is_empty() { None } else { Some(0) });
+        let charged = known.or(if registered.is_empty() { None } else { Some(0) });
         let (mut last, mut others) = (None, Vec::new());
-        for (at, (_, resident)) in residents.into_iter().enumerate() {
+        for (at, (_, life)) in registered.into_iter().enumerate() {
             if charged == Some(at) {
-                last = Some(resident);
+                last = Some(life);
             } else {
-                others.push(resident);
+                others.push(life);
             }
         }
-        let tell = |resident: Resident, exit: Exit, charged: bool| {
+        let tell = |life: RegisteredLife, exit: Exit, charged: bool| {
             // If its thread resumes, the life ends at its next poll.
-            resident.who.kill();
-            let news = News::Lost { exit, charged };
-            resident.office.tell(resident.child, resident.epoch, news);
+            life.control.kill();
+            let event = LifeEvent::Lost { exit, charged };
+            life.reporter.tell(life.child, life.epoch, event);
         };
-        for resident in others {
-            tell(resident, Exit::Blocked(by.clone()), false);
+        for life in others {
+            tell(life, Exit::Blocked(by.clone()), false);
         }
         let last = last?;
         let exit = match known {
@@ -291,20 +291,20 @@ impl Pulse {
     ) {
         self.frozen.store(true, Ordering::Release);
         let until = clock.now() + span;
-        let (pulse, sleeper) = (self.clone(), clock.clone());
+        let (heartbeat, sleeper) = (self.clone(), clock.clone());
         actix_rt::spawn(async move {
             if let Some(after) = hang_after.filter(|after| *after < span) {
                 sleeper.sleep(after).await;
-                pulse.give_up(after);
+                heartbeat.give_up(after);
                 // Never resumes, so no timer is needed.
                 if span == Duration::MAX {
                     return;
                 }
             }
             sleeper.sleep_until(until).await;
-            pulse.frozen.store(false, Ordering::Release);
-            pulse.exit();
-            let parked = std::mem::take(&mut pulse.lock().parked);
+            heartbeat.frozen.store(false, Ordering::Release);
+            heartbeat.exit();
+            let parked = std::mem::take(&mut heartbeat.lock().parked);
             parked.into_iter().for_each(Waker::wake);
         });
     }

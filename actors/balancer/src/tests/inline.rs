@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::*;
 use crate::core::begin_turn;
-use gopherworks_supervision::{Backoff, Policy};
+use gopherworks_supervision::{Backoff, RestartPolicy};
 
 /// What a request does; all reply with the number.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,7 +81,7 @@ fn ask<'a>(
 }
 
 #[test]
-fn a_place_is_lent_to_a_caller_on_the_same_arbiter_only() {
+fn a_slot_is_lent_to_a_caller_on_the_same_arbiter_only() {
     actix_rt::System::new().block_on(async {
         let (gate, counted) = (Arc::new(Semaphore::new(0)), Counted::default());
         let balancer = servers(&gate, &counted).workers(2).start().await.unwrap();
@@ -104,7 +104,7 @@ fn a_place_is_lent_to_a_caller_on_the_same_arbiter_only() {
 }
 
 #[test]
-fn a_panic_on_loan_is_the_callers_answer_and_the_workers_end() {
+fn a_panic_inline_is_the_callers_answer_and_the_workers_end() {
     actix_rt::System::new().block_on(async {
         let (gate, counted) = (Arc::new(Semaphore::new(0)), Counted::default());
         let balancer = servers(&gate, &counted).workers(2).start().await.unwrap();
@@ -152,7 +152,7 @@ fn a_waiting_inline_request_occupies_its_worker_and_blocks_no_other() {
 }
 
 #[test]
-fn a_dropped_call_returns_its_place() {
+fn a_dropped_call_returns_its_slot() {
     actix_rt::System::new().block_on(async {
         let (gate, counted) = (Arc::new(Semaphore::new(0)), Counted::default());
         let balancer = servers(&gate, &counted).start().await.unwrap();
@@ -266,11 +266,11 @@ async fn play(plan: Plan) -> Result<(), TestCaseError> {
         .concurrency(plan.places)
         .queue(plan.queue)
         .on(arbiters.iter().map(Arbiter::handle))
-        .supervision(Policy {
+        .supervision(RestartPolicy {
             backoff: Backoff { min: Duration::ZERO, max: Duration::ZERO, ..Backoff::default() },
             intensity: u32::MAX,
             in_a_row: u32::MAX,
-            ..Policy::default()
+            ..RestartPolicy::default()
         })
         .start()
         .await

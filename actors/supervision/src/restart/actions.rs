@@ -18,7 +18,7 @@ impl fmt::Display for ChildId {
 
 /// How a supervisor ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum SupervisorOutcome {
     /// It was stopped on request.
     Stopped,
     /// Its children failed more often than the policy allows.
@@ -31,7 +31,7 @@ pub enum Outcome {
 
 /// An action to execute. Actions must be executed in the order in which they are returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Do {
+pub enum RestartAction {
     /// Start a life now.
     Start {
         /// Id of the child.
@@ -42,7 +42,7 @@ pub enum Do {
         restarts: u64,
     },
     /// Start a batch of first lives now, of children that were added together.
-    StartLot {
+    StartBatch {
         /// The first child; the ids of the others follow.
         first: ChildId,
         /// Number of children.
@@ -89,5 +89,5 @@ pub enum Do {
         reason: String,
     },
     /// The supervisor has ended and no child is alive.
-    End(Outcome),
+    End(SupervisorOutcome),
 }
