@@ -2,46 +2,46 @@
 
 mod actor;
 mod call;
-mod complete;
 mod inline;
 mod inline_slots;
+mod lending;
 mod nested;
 mod parts;
 mod permits;
 mod reply_slot;
+mod roster;
 mod serving;
+mod state;
 mod submit;
 mod ticket;
-mod workers;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use hdrhistogram::Histogram;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
-use self::inline_slots::{InlineSlots, Threads, Trust};
+use self::inline_slots::InlineSlots;
+use self::lending::Lending;
 use self::nested::Mark;
-use self::permits::{Permit, QueuePermits};
-use self::reply_slot::ReplySlot;
-use self::ticket::Ticket;
+use self::permits::QueuePermits;
+use self::roster::{Roster, WorkerCore};
+use self::state::BalancerState;
+use self::ticket::Presence;
+use crate::figures::{Buckets, Figures};
 use crate::policy::{LoadPolicy, Spread};
 use crate::resilience::Resilience;
-use crate::table::times::{histogram, record};
-use crate::table::{Refusal, RequestTable, Rules, Wakes};
+use crate::table::{Ref, RequestVerdict, Rules};
 use crate::trace::{RequestAct, RequestRecord, RequestTracer};
 use crate::worker::Work;
-use gopherworks_supervision::__private::{die, guarded};
+use gopherworks_supervision::__private::guarded;
+use gopherworks_supervision::Port;
 use gopherworks_supervision::clock::{Clock, Seed, Time};
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::pool::Pool;
-use gopherworks_supervision::{Guarded, Port};
 
 use self::parts::Failed;
-use self::serving::Begin;
 
 pub use self::actor::{Balancer, Look};
 pub use self::call::{Call, CallError};
@@ -51,65 +51,6 @@ pub use self::serving::Worker;
 
 #[cfg(test)]
 pub(crate) use self::inline_slots::begin_turn;
-
-pub(crate) enum RequestBody<Q> {
-    Once(Option<Guarded<Q>>),
-    // Has its own lock because a request need not be `Sync` and its `Clone` is user code.
-    Shared(Arc<Mutex<Guarded<Q>>>),
-}
-
-/// What the request table stores of a request.
-pub(crate) struct RequestPayload<W: Work> {
-    body: RequestBody<W::Request>,
-    reply_slot: Arc<ReplySlot<W::Reply>>,
-    asked: Time,
-    /// Mask of the balancers whose workers are waiting for this request (see `nested`).
-    behalf: u64,
-    // Queue permit, held until the request is over.
-    _permit: Option<Permit>,
-}
-
-pub(crate) struct BalancerState<W: Work> {
-    table: RequestTable<RequestPayload<W>>,
-    closed: bool,
-    /// By worker: it has been up at least once.
-    seen: Vec<bool>,
-    restarts: u64,
-    response: Histogram<u64>,
-    waited: Histogram<u64>,
-    /// Sums in seconds: means from the histograms would be rounded to a bucket.
-    responses: f64,
-    waits: f64,
-    busy: Duration,
-}
-
-/// Effects to carry out after the lock is released.
-pub(crate) struct Effects<W: Work> {
-    wakes: Wakes,
-    refused: Vec<(u64, RequestPayload<W>, Refusal)>,
-    idle: bool,
-}
-
-impl<W: Work> BalancerState<W> {
-    fn effects(&mut self) -> Effects<W> {
-        Effects {
-            wakes: self.table.wakes(),
-            refused: self.table.refused(),
-            idle: self.table.open() == 0,
-        }
-    }
-}
-
-/// The balancer's record of one worker.
-struct WorkerCore<W: Work> {
-    name: Arc<str>,
-    port: Port<Worker<W>>,
-    /// Wakes the current incarnation only: one that hangs must not consume its successor's
-    /// wake-ups.
-    bell: ArcSwap<Notify>,
-    /// A `Begin` is already in the mailbox.
-    wake_pending: AtomicBool,
-}
 
 /// State of a balancer that outlives its actors.
 pub struct BalancerCore<W: Work> {
@@ -122,19 +63,13 @@ pub struct BalancerCore<W: Work> {
     again: Option<Again<W>>,
     cost: Option<Cost<W>>,
     failed: Option<Failed<W>>,
-    /// Number of workers wanted.
-    size: watch::Sender<usize>,
     clock: Clock,
     seed: Seed,
     pool: Arc<Pool>,
     tracer: Option<Arc<dyn RequestTracer>>,
     idle: Option<Arc<dyn Fn() + Send + Sync>>,
-    workers: Vec<WorkerCore<W>>,
-    /// Whether idle workers may run requests inline on the caller's thread.
-    lends: bool,
-    trust: Trust,
-    threads: Threads,
-    inline_slots: Vec<InlineSlots<W>>,
+    roster: Roster<W>,
+    lending: Lending<W>,
     /// No further requests are accepted.
     sealed: AtomicBool,
     state: Mutex<BalancerState<W>>,
@@ -145,7 +80,6 @@ pub struct BalancerCore<W: Work> {
     /// hedges, deadlines, shedding, readmissions and slow start.
     armed: AtomicU64,
     changed: Notify,
-    resizing: Mutex<()>,
     /// The balancer's bit in the masks of `nested`.
     mark: Mark,
     /// The warning about workers that call their own balancer was logged.
@@ -196,36 +130,15 @@ impl<W: Work> BalancerCore<W> {
                 LoadPolicy::LeastLoaded | LoadPolicy::Central { skip_slow: false, .. }
             );
         Arc::new(Self {
-            lends,
-            trust: Trust::default(),
-            threads: Threads::new(settings.workers),
-            inline_slots: (0..settings.workers).map(|_| InlineSlots::default()).collect(),
+            lending: Lending::new(lends, settings.workers),
+            roster: Roster::new(&parts.name, settings.workers),
             sealed: AtomicBool::new(false),
             port: Port::new(),
-            workers: (1..=settings.workers)
-                .map(|number| WorkerCore {
-                    name: format!("{}/{number}", parts.name).into(),
-                    port: Port::new(),
-                    bell: ArcSwap::default(),
-                    wake_pending: AtomicBool::new(false),
-                })
-                .collect(),
-            state: Mutex::new(BalancerState {
-                table: RequestTable::new(rules, chance, now),
-                closed: false,
-                seen: vec![false; settings.workers],
-                restarts: 0,
-                response: histogram(),
-                waited: histogram(),
-                responses: 0.0,
-                waits: 0.0,
-                busy: Duration::ZERO,
-            }),
+            state: Mutex::new(BalancerState::new(rules, chance, now)),
             permits,
             rung: AtomicBool::new(false),
             armed: AtomicU64::new(u64::MAX),
             changed: Notify::new(),
-            resizing: Mutex::default(),
             mark: Mark::new(&parts.name),
             warned: AtomicBool::new(false),
             name: parts.name,
@@ -234,7 +147,6 @@ impl<W: Work> BalancerCore<W> {
             again: parts.again,
             cost: parts.cost,
             failed: parts.failed,
-            size: watch::Sender::new(settings.workers),
             clock: parts.clock,
             seed: parts.seed,
             pool: parts.pool,
@@ -260,7 +172,7 @@ impl<W: Work> BalancerCore<W> {
 
     /// Names and ports of the workers.
     pub fn workers(&self) -> impl Iterator<Item = (&Arc<str>, &Port<Worker<W>>)> {
-        self.workers.iter().map(|worker| (&worker.name, &worker.port))
+        self.roster.workers.iter().map(|worker| (&worker.name, &worker.port))
     }
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {
@@ -269,10 +181,6 @@ impl<W: Work> BalancerCore<W> {
 
     pub(crate) fn make(&self, worker: usize) -> Result<W, Failure> {
         (self.make)(worker)
-    }
-
-    pub(crate) fn bell(&self, worker: usize) -> Arc<Notify> {
-        self.workers[worker].bell.load_full()
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, BalancerState<W>> {
@@ -327,114 +235,8 @@ impl<W: Work> BalancerCore<W> {
             self.armed.store(armed, Ordering::Release);
             (state.effects(), next)
         };
-        self.apply(effects, None);
+        effects.apply(self, None);
         next
-    }
-
-    /// Wakes workers (except `but`, which is already running) and resolves the calls of refused
-    /// requests.
-    pub(crate) fn apply(&self, effects: Effects<W>, but: Option<usize>) {
-        for worker in &effects.wakes {
-            if Some(*worker) != but {
-                let one = &self.workers[*worker];
-                // Vacant or gone: its queue is returned when its presence guard drops.
-                if !one.wake_pending.swap(true, Ordering::AcqRel) && one.port.send(Begin).is_err() {
-                    one.wake_pending.store(false, Ordering::Release);
-                }
-            }
-        }
-        if !effects.refused.is_empty() {
-            self.refuse(effects.refused);
-            self.ended(effects.idle);
-        }
-    }
-
-    /// A worker has received its wake-up.
-    pub(crate) fn heard(&self, worker: usize) {
-        let one = &self.workers[worker];
-        // Cleared before the notification, so that later requests send a new wake-up.
-        one.wake_pending.store(false, Ordering::Release);
-        one.bell.load().notify_one();
-    }
-
-    /// Takes the next request for a worker that has a free concurrency slot.
-    pub(crate) fn take(
-        self: &Arc<Self>,
-        worker: usize,
-        epoch: u64,
-    ) -> Option<(Ticket<W>, Guarded<W::Request>)> {
-        let now = self.clock.now();
-        let (begun, effects, early, more) = {
-            let mut state = self.lock();
-            // Workers pull: a request in the backlog need not wait for the balancer's actor.
-            state.table.turn(now);
-            let begun = state.table.take(worker, epoch, now, |item| {
-                let body = match &mut item.body {
-                    RequestBody::Once(body) => Ok(body.take()),
-                    RequestBody::Shared(body) => Err(body.clone()),
-                };
-                (body, item.reply_slot.clone(), item.behalf)
-            });
-            if let Some(begun) = &begun
-                && begun.which.copy == 0
-            {
-                let waited = now - begun.submitted;
-                record(&mut state.waited, waited);
-                state.waits += waited.as_secs_f64();
-            }
-            let more = state.table.has_more(worker);
-            let early = self.is_early(&mut state);
-            (begun, state.effects(), early, more)
-        };
-        // The guard is made first: if anything below fails, the request is returned or reported
-        // lost.
-        let begun = begun.map(|begun| {
-            let (body, reply_slot, behalf) = begun.item;
-            let ticket = Ticket {
-                core: self.clone(),
-                which: begun.which,
-                worker,
-                epoch,
-                began: now,
-                reply_slot,
-                behalf: behalf | self.mark.bit(),
-                open: true,
-            };
-            (ticket, body)
-        });
-        self.apply(effects, Some(worker));
-        if more {
-            self.bell(worker).notify_one();
-        }
-        if early {
-            self.ring();
-        }
-        let (ticket, body) = begun?;
-        let which = ticket.which;
-        self.record(
-            &self.workers[worker].name,
-            now,
-            RequestAct::Begin { request: which.number, copy: which.copy },
-        );
-        let request = match (body, &self.again) {
-            (Ok(Some(body)), _) => body,
-            // The user's code may panic; the guard exists by now.
-            (Err(body), Some(again)) => {
-                let body = body.lock().unwrap_or_else(PoisonError::into_inner);
-                match guarded(|| again(&body, which.copy)) {
-                    Ok(request) => Guarded::new(request),
-                    Err(text) => {
-                        drop(body);
-                        ticket.charge(&text);
-                        die(text);
-                    }
-                }
-            }
-            (Ok(None), _) | (Err(_), None) => {
-                unreachable!("only requests that can be recreated are retried")
-            }
-        };
-        Some((ticket, request))
     }
 
     pub(crate) fn ended(&self, idle: bool) {
@@ -446,5 +248,188 @@ impl<W: Work> BalancerCore<W> {
                 log::error!("the waiter for the last request panicked: {text}");
             }
         }
+    }
+
+    pub(crate) fn lose(&self, which: Ref, worker: usize, epoch: u64, charged: bool, reason: &str) {
+        let now = self.clock.now();
+        let again = self.again.is_some();
+        let (verdict, idle) = {
+            let mut state = self.lock();
+            let table = &mut state.table;
+            let verdict = table.lost(which, worker, epoch, charged, again, now);
+            (verdict, table.open() == 0)
+        };
+        if !matches!(verdict, RequestVerdict::Stale) {
+            self.record(
+                &self.roster.workers[worker].name,
+                now,
+                RequestAct::Lose { request: which.number, copy: which.copy },
+            );
+        }
+        match verdict {
+            RequestVerdict::Over(item) => {
+                let reason = format!("{} {reason}", self.roster.workers[worker].name);
+                item.reply_slot.settle(Err(CallError::WorkerLost { reason }));
+                drop(item);
+                self.ended(idle);
+            }
+            RequestVerdict::GoesOn | RequestVerdict::Stale => {}
+        }
+        // A request was put back, a slot is free, or a worker was ejected: dispatch again.
+        self.ring();
+    }
+
+    pub(crate) fn cancel(&self, which: Ref) {
+        let now = self.clock.now();
+        let (item, idle) = {
+            let mut state = self.lock();
+            (state.table.cancel(which, now), state.table.open() == 0)
+        };
+        if let Some(item) = item {
+            self.record(&self.name, now, RequestAct::Cancel { request: which.number });
+            item.reply_slot.abandon();
+            drop(item);
+            self.ended(idle);
+        }
+    }
+
+    /// Sets the number of wanted workers, clamped to 1..=the number it was built with. Returns it.
+    pub fn resize(&self, workers: usize) -> usize {
+        let now = self.clock.now();
+        let resizing = self.roster.resizing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, size) = {
+            let mut state = self.lock();
+            let before = state.table.size();
+            state.table.resize(workers, now);
+            (before, state.table.size())
+        };
+        self.roster.size.send_replace(size);
+        if let Some(permits) = &self.permits {
+            let places = self.settings.places;
+            permits.grow(size.saturating_sub(before) * places);
+            permits.shrink(before.saturating_sub(size) * places);
+        }
+        drop(resizing);
+        // Workers beyond the new size are woken, so that they see that they are parked.
+        self.roster.workers[size..].iter().for_each(WorkerCore::notify);
+        self.ring();
+        size
+    }
+
+    /// Takes back the requests of a worker's incarnation `epoch`, which is given up although its
+    /// thread may still run. A late reply to a request that is not yet over still counts. With
+    /// `guilty` the worker itself hung, so its running requests are charged an attempt.
+    pub fn give_up(&self, name: &str, epoch: u64, guilty: bool) {
+        let Some(worker) = self.roster.workers.iter().position(|one| &*one.name == name) else {
+            return;
+        };
+        let begun = {
+            let state = self.lock();
+            let present = state.table.is_up(worker, epoch);
+            present.then(|| state.table.begun_by(worker, epoch))
+        };
+        for which in begun.into_iter().flatten() {
+            self.lose(which, worker, epoch, guilty, "was given up as hung");
+        }
+        Presence::end(self, worker, epoch);
+    }
+
+    /// To be called when a caller is known to hang: queue permits granted but not collected are
+    /// offered to other waiting callers.
+    pub fn offer_permits_anew(&self) {
+        if let Some(permits) = &self.permits {
+            permits.offer_anew();
+        }
+    }
+
+    /// Accepts no further requests; accepted ones run to completion.
+    pub fn seal(&self) {
+        self.lock().closed = true;
+        // Before inline runs are counted: one that ends from now on notifies waiters of `changed`.
+        self.sealed.store(true, Ordering::SeqCst);
+        self.changed.notify_waiters();
+        if let Some(permits) = &self.permits {
+            permits.close();
+        }
+    }
+
+    /// Accepts no further requests and gives up all in flight: their callers get
+    /// [`CallError::Closed`].
+    pub fn close(&self) {
+        self.seal();
+        let now = self.clock.now();
+        let items = self.lock().table.clear(now);
+        for item in &items {
+            item.reply_slot.settle(Err(CallError::Closed));
+        }
+        (0..self.settings.workers).for_each(|worker| self.lending.shut(worker, None));
+        let any = !items.is_empty();
+        drop(items);
+        self.ended(any);
+    }
+
+    /// True while requests are accepted and at least one worker is up.
+    pub fn is_ready(&self) -> bool {
+        let state = self.lock();
+        !state.closed && state.table.is_any_up()
+    }
+
+    /// Number of worker restarts, including those of parked workers.
+    pub fn restarts(&self) -> u64 {
+        self.lock().restarts
+    }
+
+    /// Requests in flight, queued or running.
+    pub fn open(&self) -> usize {
+        self.lock().table.open() + self.lending.account().open
+    }
+
+    /// Waits until no request is in flight.
+    pub async fn quiet(&self) {
+        self.until(|state| {
+            state.table.open() == 0 && !self.lending.slots.iter().any(InlineSlots::is_busy)
+        })
+        .await;
+    }
+
+    /// Waits until every wanted worker has been up once, or the balancer is closed.
+    pub async fn ready(&self) {
+        self.until(|state| {
+            let wanted = &state.seen[..state.table.size()];
+            state.closed || wanted.iter().all(|seen| *seen)
+        })
+        .await;
+    }
+
+    async fn until(&self, holds: impl Fn(&BalancerState<W>) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            let mut changed = std::pin::pin!(changed);
+            // Registers before checking, so that no change in between is missed.
+            changed.as_mut().enable();
+            if holds(&self.lock()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Estimated time until the requests queued now have been served; zero if there is no data.
+    pub fn retry_after(&self) -> Duration {
+        self.lock().retry_after(self.settings.places)
+    }
+
+    /// Histograms of the response time (from the call to the reply) and the waiting time (from
+    /// acceptance to the first start).
+    pub fn buckets(&self) -> [Buckets; 2] {
+        let lent = self.lending.account();
+        self.lock().buckets(&lent)
+    }
+
+    /// Statistics since the start.
+    pub fn figures(&self) -> Figures {
+        let now = self.clock.now();
+        let lent = self.lending.account();
+        self.lock().figures(&lent, now)
     }
 }

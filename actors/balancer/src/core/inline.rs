@@ -2,22 +2,20 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use super::BalancerCore;
 use super::call::CallError;
-use super::inline_slots::{Ended, IdleSlot, Recalled, Timed, give_way, turn_is_over};
+use super::inline_slots::{Ended, IdleSlot, Timed, give_way, turn_is_over};
 use super::nested::{enter, leave, serving};
 use super::serving::Held;
-use crate::resilience::CallOptions;
 use crate::worker::Work;
 use gopherworks_supervision::__private::{WatchedLife, guarded, threads};
 use gopherworks_supervision::clock::Time;
 
 /// A worker's concurrency slot in the caller's hands. Dropping it returns the slot.
-struct InlineRun<'a, W: Work> {
+pub(crate) struct InlineRun<'a, W: Work> {
     core: &'a BalancerCore<W>,
     worker: u32,
     /// The request is pending, and the table counts it as running at the worker.
@@ -37,97 +35,17 @@ enum InlineOutcome<R> {
     Over,
 }
 
-impl<W: Work> BalancerCore<W> {
-    /// Calls and waits for the reply: inline in a slot of an idle worker on this arbiter,
-    /// otherwise through the queue. Dropping the future cancels the request.
-    ///
-    /// # Errors
-    /// [`CallError`].
-    pub async fn call(self: &Arc<Self>, request: W::Request) -> Result<W::Reply, CallError> {
-        let mut asked = None;
-        // Used in place: moving it would cost a tenth of a short request.
-        if let Some(mut run) = self.borrow(&mut asked).await {
-            return run.serve(request).await;
-        }
-        let asked = asked.unwrap_or_else(|| self.clock.now());
-        let call = self.start_at(request, asked, CallOptions::default());
-        call.await?.await
-    }
-
-    /// Borrows a slot of an idle worker on this arbiter. Sets `asked` to the time of the call if
-    /// the caller had to yield to others first.
-    async fn borrow(&self, asked: &mut Option<Time>) -> Option<InlineRun<'_, W>> {
-        if !self.lends || !self.trust.is_won() {
-            return None;
-        }
-        let here = threads::number();
-        let first = self.threads.at(here, 0).next()?;
-        if turn_is_over() {
-            *asked = Some(self.clock.now());
-            give_way().await;
-        }
-        if self.sealed.load(Ordering::Relaxed) {
-            return None;
-        }
-        // A worker with a pending wake-up has queued requests to serve.
-        let mut free = (self.threads.at(here, first))
-            .filter(|worker| !self.workers[*worker].wake_pending.load(Ordering::Relaxed));
-        free.find_map(|worker| {
-            let (epoch, slot, is_due) = self.inline_slots[worker].lend()?;
-            Some(InlineRun {
-                core: self,
-                worker: worker as u32,
-                epoch,
-                times: (is_due || asked.is_some()).then(|| {
-                    let began = self.clock.now();
-                    (asked.unwrap_or(began), began)
-                }),
-                slot: Some(slot),
-                occupies: false,
-                key: None,
-            })
-        })
-    }
-
-    /// Whether its workers may run requests inline.
-    pub(crate) fn lends(&self) -> bool {
-        self.lends
-    }
-
-    /// A worker's slot is idle. Returned to the worker if incarnation `epoch` is over.
-    pub(crate) fn offer(
-        &self,
-        worker: usize,
-        epoch: u64,
-        slot: Box<IdleSlot<W>>,
-    ) -> Result<(), Box<IdleSlot<W>>> {
-        self.inline_slots[worker].offer(epoch, slot)
-    }
-
-    /// A worker wants an idle slot back.
-    pub(crate) fn recall(&self, worker: usize) -> Recalled<W> {
-        self.inline_slots[worker].recall()
-    }
-
-    /// A queued request is done; `at_once` if its future never returned pending.
-    pub(crate) fn saw(&self, at_once: bool) {
-        if self.lends {
-            self.trust.saw(at_once);
-        }
-    }
-
-    /// An inline request became pending or ended: its worker counts as busy or free, and requests
-    /// queued for a busy one go to others.
-    fn occupy(&self, worker: usize, epoch: u64, busy: bool) {
-        let now = self.clock.now();
-        let effects = {
-            let mut state = self.lock();
-            state.table.occupy(worker, epoch, busy, now);
-            state.table.turn(now);
-            state.effects()
-        };
-        self.apply(effects, None);
-    }
+/// An inline request became pending or ended: its worker counts as busy or free, and requests
+/// queued for a busy one go to others.
+fn occupy<W: Work>(core: &BalancerCore<W>, worker: usize, epoch: u64, busy: bool) {
+    let now = core.clock.now();
+    let effects = {
+        let mut state = core.lock();
+        state.table.occupy(worker, epoch, busy, now);
+        state.table.turn(now);
+        state.effects()
+    };
+    effects.apply(core, None);
 }
 
 /// Runs `work` such that the watchdog attributes a hang to the worker.
@@ -139,11 +57,50 @@ fn at<T>(life: &Option<WatchedLife>, work: impl FnOnce() -> T) -> T {
     }
 }
 
-impl<W: Work> InlineRun<'_, W> {
-    async fn serve(&mut self, request: W::Request) -> Result<W::Reply, CallError> {
+impl<'a, W: Work> InlineRun<'a, W> {
+    /// Borrows a slot of an idle worker on this arbiter. Sets `asked` to the time of the call if
+    /// the caller had to yield to others first.
+    pub(crate) async fn borrow(
+        core: &'a BalancerCore<W>,
+        asked: &mut Option<Time>,
+    ) -> Option<Self> {
+        if !core.lending.allowed || !core.lending.trust.is_won() {
+            return None;
+        }
+        let here = threads::number();
+        let first = core.lending.at(here, 0).next()?;
+        if turn_is_over() {
+            *asked = Some(core.clock.now());
+            give_way().await;
+        }
+        if core.sealed.load(Ordering::Relaxed) {
+            return None;
+        }
+        // A worker with a pending wake-up has queued requests to serve.
+        let mut free = (core.lending.at(here, first))
+            .filter(|worker| !core.roster.workers[*worker].is_wake_pending());
+        free.find_map(|worker| {
+            let (epoch, slot, is_due) = core.lending.slots[worker].lend()?;
+            Some(Self {
+                core,
+                worker: worker as u32,
+                epoch,
+                times: (is_due || asked.is_some()).then(|| {
+                    let began = core.clock.now();
+                    (asked.unwrap_or(began), began)
+                }),
+                slot: Some(slot),
+                occupies: false,
+                key: None,
+            })
+        })
+    }
+
+    /// Runs the request in the slot.
+    pub(crate) async fn serve(&mut self, request: W::Request) -> Result<W::Reply, CallError> {
         let ran = self.run(request).await;
         let core = self.core;
-        let name = &core.workers[self.worker as usize].name;
+        let name = &core.roster.workers[self.worker as usize].name;
         match ran {
             InlineOutcome::Answered(reply) => {
                 let timed = self.times.map(|(asked, began)| Timed {
@@ -183,7 +140,7 @@ impl<W: Work> InlineRun<'_, W> {
         let mut future = pin!(Held::new(future));
         let (occupies, key) = (&mut self.occupies, &mut self.key);
         poll_fn(|cx| {
-            if *occupies && core.inline_slots[worker].poll_over(epoch, key, cx) {
+            if *occupies && core.lending.slots[worker].poll_over(epoch, key, cx) {
                 return Poll::Ready(InlineOutcome::Over);
             }
             // Made anew for each poll, which is part of a poll by the caller: captured, it would be
@@ -197,9 +154,9 @@ impl<W: Work> InlineRun<'_, W> {
                 Ok(Poll::Pending) if *occupies => Poll::Pending,
                 Ok(Poll::Pending) => {
                     *occupies = true;
-                    core.trust.is_lost();
-                    core.occupy(worker, epoch, true);
-                    match core.inline_slots[worker].poll_over(epoch, key, cx) {
+                    core.lending.trust.is_lost();
+                    occupy(core, worker, epoch, true);
+                    match core.lending.slots[worker].poll_over(epoch, key, cx) {
                         true => Poll::Ready(InlineOutcome::Over),
                         false => Poll::Pending,
                     }
@@ -220,13 +177,13 @@ impl<W: Work> InlineRun<'_, W> {
             Ended::Panicked(_) => (None, Some(slot)),
             _ => (Some(slot), None),
         };
-        let tell = core.inline_slots[worker].give_back(self.epoch, slot, self.key.take(), ended);
+        let tell = core.lending.slots[worker].give_back(self.epoch, slot, self.key.take(), ended);
         drop(broken);
         if self.occupies {
-            core.occupy(worker, self.epoch, false);
+            occupy(core, worker, self.epoch, false);
         }
         if tell {
-            core.workers[worker].bell.load().notify_one();
+            core.roster.workers[worker].notify();
         }
         if core.sealed.load(Ordering::SeqCst) {
             core.changed.notify_waiters();

@@ -8,7 +8,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -18,7 +18,8 @@ use slab::Slab;
 
 use crate::table::times::{histogram, record_n};
 use crate::worker::Work;
-use gopherworks_supervision::__private::{CachePadded, WatchedLife, threads};
+use gopherworks_supervision::__private::threads::number;
+use gopherworks_supervision::__private::{CachePadded, WatchedLife};
 use gopherworks_supervision::Guarded;
 
 /// Inline work on an arbiter before callers yield to others.
@@ -29,10 +30,6 @@ const OVERHEAD: Duration = Duration::from_nanos(64);
 const SHORT: Duration = Duration::from_micros(1);
 /// See `SHORT`.
 const ONE_IN: u64 = 8;
-/// Queued requests that must finish without having been pending before slots are lent.
-const TRIED: i32 = 8;
-/// Like `TRIED`, after an inline run became pending.
-const DISTRUST: i32 = 1024;
 
 thread_local! {
     static SPENT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
@@ -70,65 +67,9 @@ fn spend(took: Duration) {
     SPENT.set(SPENT.get() + took + OVERHEAD);
 }
 
-/// Whether the work is known to finish without pending: only then is it run inline. A negative
-/// value counts the requests to go.
-#[derive(Debug)]
-pub(crate) struct Trust(AtomicI32);
-
-impl Default for Trust {
-    fn default() -> Self {
-        Self(AtomicI32::new(-TRIED))
-    }
-}
-
-impl Trust {
-    /// True if slots may be lent.
-    pub(crate) fn is_won(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= 0
-    }
-
-    /// A queued request is done; `at_once` if its future never returned pending.
-    pub(crate) fn saw(&self, at_once: bool) {
-        let before = self.0.load(Ordering::Relaxed);
-        match at_once {
-            // A racing store may lose a count, which only delays lending.
-            true if before < 0 => self.0.store(before + 1, Ordering::Relaxed),
-            true => {}
-            false => self.0.store(before.min(-TRIED), Ordering::Relaxed),
-        }
-    }
-
-    /// An inline run became pending.
-    pub(crate) fn is_lost(&self) {
-        self.0.store(-DISTRUST, Ordering::Relaxed);
-    }
-}
-
 /// The slots that one worker lends. Aligned, so that workers of different arbiters share no cache
 /// line.
 pub(crate) struct InlineSlots<W: Work>(CachePadded<Mutex<InlineState<W>>>);
-
-/// By worker: number of the thread on which it lends; 0 if it does not.
-#[derive(Debug)]
-pub(crate) struct Threads(Vec<AtomicU64>);
-
-impl Threads {
-    pub(crate) fn new(workers: usize) -> Self {
-        Self((0..workers).map(|_| AtomicU64::new(0)).collect())
-    }
-
-    /// The workers that lend on thread `here`, from number `first` on.
-    #[inline]
-    pub(crate) fn at(&self, here: u64, first: usize) -> impl Iterator<Item = usize> {
-        let rest = self.0.iter().enumerate().skip(first);
-        let there = rest.filter(move |(_, thread)| thread.load(Ordering::Relaxed) == here);
-        there.map(|(worker, _)| worker)
-    }
-
-    fn set(&self, worker: usize, thread: u64) {
-        self.0[worker].store(thread, Ordering::Relaxed);
-    }
-}
 
 /// An idle slot, with the child that the watchdog holds responsible for it. Boxed: moving it by
 /// value would cost an empty request a tenth of its time.
@@ -205,7 +146,7 @@ impl Account {
         spend(took);
     }
 
-    fn add(&mut self, other: Account) {
+    pub(crate) fn add(&mut self, other: Account) {
         self.answered += other.answered;
         self.failed += other.failed;
         self.cancelled += other.cancelled;
@@ -221,15 +162,6 @@ impl Account {
             (all @ None, other) => *all = other,
             (Some(_), None) => {}
         }
-    }
-
-    /// The sum over all workers of a balancer.
-    pub(crate) fn of<W: Work>(inline_slots: &[InlineSlots<W>]) -> Self {
-        let mut all = Self::default();
-        for slots in inline_slots {
-            all.add(slots.account());
-        }
-        all
     }
 
     /// Merges response and waiting times with those of queued requests.
@@ -294,13 +226,13 @@ impl<W: Work> InlineSlots<W> {
     }
 
     /// Incarnation `epoch` of the worker starts on this thread.
-    pub(crate) fn open(&self, epoch: u64, (lending, worker): (&Threads, usize)) {
+    pub(crate) fn open(&self, epoch: u64, thread: &AtomicU64) {
         let before = {
             let mut state = self.lock();
             state.epoch = epoch;
             state.missed = false;
             state.broken = None;
-            lending.set(worker, threads::number());
+            thread.store(number(), Ordering::Relaxed);
             std::mem::take(&mut state.idle)
         };
         drop(before);
@@ -308,13 +240,13 @@ impl<W: Work> InlineSlots<W> {
 
     /// Incarnation `epoch` (or the current one, with `None`) is over: lent slots are dropped
     /// when they come back, and callers whose run is pending drop it.
-    pub(crate) fn shut(&self, epoch: Option<u64>, (lending, worker): (&Threads, usize)) {
+    pub(crate) fn shut(&self, epoch: Option<u64>, thread: &AtomicU64) {
         let (idle, waiting) = {
             let mut state = self.lock();
             if epoch.is_some_and(|epoch| state.epoch != epoch) {
                 return;
             }
-            lending.set(worker, 0);
+            thread.store(0, Ordering::Relaxed);
             // No incarnation has epoch 0, so nothing matches until the next one opens.
             state.epoch = 0;
             let waiting: Vec<Waker> = state.waiting.drain().collect();

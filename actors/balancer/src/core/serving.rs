@@ -56,7 +56,7 @@ impl<W: Work> Worker<W> {
     /// # Errors
     /// The factory's error.
     pub fn new(core: Arc<BalancerCore<W>>, number: usize, epoch: u64) -> Result<Self, Failure> {
-        let places = match core.wants(number) {
+        let places = match core.roster.wants(number) {
             true => make(&core, number)?,
             false => Vec::new(),
         };
@@ -74,7 +74,7 @@ async fn live<W: Work>(
 ) {
     // Once the port is bound, so that wake-ups arrive.
     tokio::task::yield_now().await;
-    let mut sizes = core.sizes();
+    let mut sizes = core.roster.size.subscribe();
     loop {
         if sizes.wait_for(|size| number < *size).await.is_err() {
             return std::future::pending().await;
@@ -91,10 +91,10 @@ async fn live<W: Work>(
             return std::future::pending().await;
         };
         // Private to this incarnation, so that it cannot consume a later one's wake-ups.
-        let bell = core.bell(number);
+        let bell = core.roster.workers[number].bell();
         let mut busy = FuturesUnordered::new();
         loop {
-            if core.wants(number) {
+            if core.roster.wants(number) {
                 let places = idle.drain(..);
                 busy.extend(
                     places.map(|work| serve_slot(core.clone(), number, epoch, bell.clone(), work)),
@@ -128,15 +128,15 @@ async fn serve_slot<W: Work>(
     mut work: Guarded<W>,
 ) -> Guarded<W> {
     let inline = core.clock().is_simulated() || !work.blocks();
-    let lends = core.lends() && inline;
+    let lends = core.lending.allowed && inline;
     let mut done = 0;
     loop {
-        if !core.wants(number) {
+        if !core.roster.wants(number) {
             // Wakes the next slot, so that it stops as well.
             bell.notify_one();
             return work;
         }
-        let Some((ticket, request)) = core.take(number, epoch) else {
+        let Some((ticket, request)) = Ticket::take(&core, number, epoch) else {
             match lends {
                 true => work = lend(&core, number, epoch, &bell, work).await,
                 false => bell.notified().await,
@@ -180,13 +180,13 @@ async fn lend<W: Work>(
     work: Guarded<W>,
 ) -> Guarded<W> {
     let life = WatchedLife::of_this_poll();
-    if let Err(slot) = core.offer(number, epoch, Box::new(IdleSlot { work, life })) {
+    if let Err(slot) = core.lending.slots[number].offer(epoch, Box::new(IdleSlot { work, life })) {
         bell.notified().await;
         return slot.work;
     }
     loop {
         bell.notified().await;
-        match core.recall(number) {
+        match core.lending.slots[number].recall() {
             Recalled::Here(slot) => return slot.work,
             Recalled::Lent => {}
             Recalled::Broken(text) => die(text),
@@ -303,6 +303,6 @@ impl<W: Work> Handler<Begin> for Worker<W> {
     type Result = ();
 
     fn handle(&mut self, _: Begin, _: &mut Self::Context) {
-        self.core.heard(self.number);
+        self.core.roster.workers[self.number].heard();
     }
 }
