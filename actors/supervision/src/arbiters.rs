@@ -61,7 +61,7 @@ impl Arbiters {
                     number,
                     simulated,
                     hang_after,
-                    current: Mutex::new(CurrentArbiter::start(simulated)),
+                    current: Mutex::new(CurrentArbiter::start(simulated, hang_after)),
                 }))
             })
             .collect();
@@ -117,9 +117,9 @@ impl Drop for Arbiters {
 }
 
 impl CurrentArbiter {
-    fn start(simulated: bool) -> Self {
+    fn start(simulated: bool, hang_after: Option<Duration>) -> Self {
         let arbiter = (!simulated).then(Arbiter::new);
-        let heartbeat = Arc::new(Heartbeat::new(arbiter.as_ref().map(Arbiter::handle)));
+        let heartbeat = Arc::new(Heartbeat::new(arbiter.as_ref().map(Arbiter::handle), hang_after));
         if let Some(arbiter) = &arbiter {
             arbiter.spawn(heartbeat.clone().beat());
         }
@@ -149,10 +149,6 @@ impl ArbiterSlot {
         self.0.lock().heartbeat.clone()
     }
 
-    pub(super) fn hang_after(&self) -> Option<Duration> {
-        self.0.hang_after
-    }
-
     /// Registers `count` lives, on a new thread if the current one is dead or blocked. No
     /// registrations are returned if the set is closed.
     pub(super) fn register(
@@ -165,7 +161,8 @@ impl ArbiterSlot {
             let dead = (current.arbiter.as_ref()).is_some_and(|arbiter| !arbiter.handle().alive());
             if !current.closed && (dead || current.heartbeat.is_given_up()) {
                 let replaced = current.replaced + 1;
-                *current = CurrentArbiter { replaced, ..CurrentArbiter::start(self.0.simulated) };
+                let next = CurrentArbiter::start(self.0.simulated, self.0.hang_after);
+                *current = CurrentArbiter { replaced, ..next };
                 log::warn!("arbiter {} has a new thread", self.0.number);
             }
             if current.closed {

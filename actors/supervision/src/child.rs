@@ -9,9 +9,9 @@ use actix::Actor;
 use actix::dev::channel::AddressSender;
 use actix_rt::ArbiterHandle;
 
-use super::heartbeat::Heartbeat;
+use super::heartbeat::Registration;
 use super::incarnation::{Incarnation, LifeHooks};
-use super::launch::{Launch, LaunchContext, Life, launch};
+use super::launch::{LaunchContext, Life, launch};
 use super::switch::Strike;
 use super::{ArbiterSlot, ChildSpec, Exit, Guarded, Port, Restart};
 
@@ -135,7 +135,7 @@ impl fmt::Debug for Child {
 /// A child, with its actor type erased.
 pub(super) trait ChildRunner: Send + Sync {
     /// Starts a life. Its outcome is always reported, by its `ExitGuard`.
-    fn launch(&self, launch: Launch);
+    fn launch(&self, place: ChildThread, life: Life);
 
     /// Ends `epoch` at the port.
     fn vacate(&self, epoch: u64);
@@ -156,13 +156,13 @@ struct ActorRunner<A: Actor> {
 }
 
 impl<A: Actor<Context = actix::Context<A>>> ChildRunner for ActorRunner<A> {
-    fn launch(&self, how: Launch) {
-        self.port.begin(how.epoch);
+    fn launch(&self, place: ChildThread, life: Life) {
+        self.port.begin(life.epoch);
         // Guarded in case it never reaches its thread.
         let factory = Guarded::new((*self.factory).clone());
-        let (port, restarts) = (self.port.clone(), how.restarts);
-        launch(how, move |life| {
-            Incarnation::new(PortLife { life, factory: Some(factory.into_inner()), port, restarts })
+        let port = self.port.clone();
+        launch(place, life, move |life| {
+            Incarnation::new(PortLife { life, factory: Some(factory.into_inner()), port })
         });
     }
 
@@ -189,17 +189,11 @@ struct PortLife<A: Actor> {
     /// `None` once the actor is made.
     factory: Option<Factory<A>>,
     port: Port<A>,
-    restarts: u64,
 }
 
 impl<A: Actor> LifeHooks<A> for PortLife<A> {
     fn context(&self) -> &LaunchContext {
         &self.life.context
-    }
-
-    #[inline]
-    fn is_watched(&self) -> bool {
-        self.life.is_watched
     }
 
     fn name(&self) -> Arc<str> {
@@ -211,13 +205,8 @@ impl<A: Actor> LifeHooks<A> for PortLife<A> {
     }
 
     #[inline]
-    fn heartbeat(&self) -> Option<(&Arc<Heartbeat>, u64)> {
-        let beat = self.life.guard.registration()?;
-        Some((&beat.heartbeat, beat.key))
-    }
-
-    fn hang_after(&self) -> Option<Duration> {
-        self.life.hang_after
+    fn registration(&self) -> Option<&Registration> {
+        self.life.guard.registration()
     }
 
     fn make(&mut self) -> Result<A, String> {
@@ -225,7 +214,7 @@ impl<A: Actor> LifeHooks<A> for PortLife<A> {
         let birth = Birth {
             name: self.life.name.clone(),
             epoch: self.life.epoch,
-            restarts: self.restarts,
+            restarts: self.life.restarts,
             port: self.port.clone(),
         };
         factory.map_or_else(|| Err("made before".to_owned()), |factory| factory(&birth))

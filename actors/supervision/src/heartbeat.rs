@@ -83,6 +83,8 @@ impl LifeControl for (Arc<str>, Arc<Switch>) {
 pub(super) struct Heartbeat {
     /// The arbiter; `None` if it is simulated.
     handle: Option<ArbiterHandle>,
+    /// How long the arbiter may be blocked, if it is watched.
+    hang_after: Option<Duration>,
     asked: AtomicU64,
     answered: AtomicU64,
     waker: AtomicWaker,
@@ -125,8 +127,8 @@ impl Drop for Registration {
 }
 
 impl Heartbeat {
-    pub(super) fn new(handle: Option<ArbiterHandle>) -> Self {
-        Self { handle, ..Self::default() }
+    pub(super) fn new(handle: Option<ArbiterHandle>, hang_after: Option<Duration>) -> Self {
+        Self { handle, hang_after, ..Self::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, LifeRegistry> {
@@ -283,17 +285,12 @@ impl Heartbeat {
     }
 
     /// Simulation only: stalls the arbiter for `span`.
-    pub(super) fn freeze(
-        self: &Arc<Self>,
-        clock: &Clock,
-        span: Duration,
-        hang_after: Option<Duration>,
-    ) {
+    pub(super) fn freeze(self: &Arc<Self>, clock: &Clock, span: Duration) {
         self.frozen.store(true, Ordering::Release);
         let until = clock.now() + span;
         let (heartbeat, sleeper) = (self.clone(), clock.clone());
         actix_rt::spawn(async move {
-            if let Some(after) = hang_after.filter(|after| *after < span) {
+            if let Some(after) = heartbeat.hang_after.filter(|after| *after < span) {
                 sleeper.sleep(after).await;
                 heartbeat.give_up(after);
                 // Never resumes, so no timer is needed.

@@ -13,7 +13,7 @@ use actix::{Actor, ActorContext};
 
 use super::Exit;
 use super::catch::{Caught, catch, catch_boxed};
-use super::heartbeat::Heartbeat;
+use super::heartbeat::Registration;
 use super::launch::LaunchContext;
 use super::switch::{KILL, STOP, STRUCK, Strike};
 use crate::clock::{Clock, Sleep};
@@ -22,19 +22,15 @@ use crate::clock::{Clock, Sleep};
 /// an end of unknown cause.
 pub(super) trait LifeHooks<A: Actor> {
     fn context(&self) -> &LaunchContext;
-    /// True if a poll must check more than the switch of the life.
-    fn is_watched(&self) -> bool;
     fn name(&self) -> Arc<str>;
     fn epoch(&self) -> u64;
-    /// The heartbeat of its arbiter, if it runs in an arbiter slot, and its key there.
-    fn heartbeat(&self) -> Option<(&Arc<Heartbeat>, u64)>;
-    /// How long its arbiter may be blocked, if it is watched.
-    fn hang_after(&self) -> Option<Duration>;
+    /// Its registration on its arbiter, if it runs in an arbiter slot.
+    fn registration(&self) -> Option<&Registration>;
 
     /// Creates the actor; called once. May panic.
     fn make(&mut self) -> Result<A, String>;
-    /// Drops the factory, a user value. May panic.
-    fn drop_factory(&mut self);
+    /// Drops the factory, a user value, if it serves this life only. May panic.
+    fn drop_factory(&mut self) {}
 
     /// Must be called before the switch is read for the first time, or a wake-up may be lost.
     fn listen(&self, waker: &Waker);
@@ -105,7 +101,7 @@ impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A> + Unpin> Incarnation
         let clock = &hooks.context().clock;
         if clock.is_simulated() {
             // A frozen life cannot even be killed.
-            if (hooks.heartbeat()).is_some_and(|(heartbeat, _)| heartbeat.is_frozen(cx.waker())) {
+            if (hooks.registration()).is_some_and(|at| at.heartbeat.is_frozen(cx.waker())) {
                 return None;
             }
             if let Some(sleep) = &mut self.frozen {
@@ -128,10 +124,10 @@ impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A> + Unpin> Incarnation
                     return Some(Exit::Panic { text, place });
                 }
                 Some(Strike::Hang(span)) if clock.is_simulated() => {
-                    match hooks.heartbeat() {
-                        Some((heartbeat, key)) => {
-                            heartbeat.enter(key);
-                            heartbeat.freeze(clock, span, hooks.hang_after());
+                    match hooks.registration() {
+                        Some(at) => {
+                            at.heartbeat.enter(at.key);
+                            at.heartbeat.freeze(clock, span);
                         }
                         None => self.frozen = Some(Box::new(clock.sleep(span))),
                     }
@@ -182,7 +178,7 @@ impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A> + Unpin> Incarnation
                     }
                     hooks.started();
                 }
-                if !hooks.is_watched() {
+                if !hooks.context().is_watched() {
                     self.up = task;
                 }
                 None
@@ -195,19 +191,19 @@ impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A> + Unpin> Incarnation
     #[cold]
     #[inline(never)]
     fn look_and_live(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some((heartbeat, key)) = self.watched() {
-            heartbeat.enter(key);
+        if let Some(at) = self.watched() {
+            at.heartbeat.enter(at.key);
             if let Stage::Unborn = self.stage {
                 // Creating many actors in a row can delay the heartbeat task although none of them
                 // hangs.
-                heartbeat.answer();
+                at.heartbeat.answer();
             }
         }
         let ended = self.live(cx);
         if ended.is_none()
-            && let Some((heartbeat, _)) = self.watched()
+            && let Some(at) = self.watched()
         {
-            heartbeat.exit();
+            at.heartbeat.exit();
         }
         match ended {
             Some(exit) => self.end(exit),
@@ -226,10 +222,10 @@ impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A> + Unpin> Incarnation
         self.end(exit)
     }
 
-    /// The heartbeat to update for polls, if the arbiter is a real thread.
-    fn watched(&self) -> Option<(&Arc<Heartbeat>, u64)> {
-        let beat = self.hooks.as_ref()?.heartbeat();
-        beat.filter(|(heartbeat, _)| !heartbeat.is_simulated())
+    /// The registration with the heartbeat to update for polls, if the arbiter is a real thread.
+    fn watched(&self) -> Option<&Registration> {
+        let registration = self.hooks.as_ref()?.registration();
+        registration.filter(|at| !at.heartbeat.is_simulated())
     }
 
     fn end(&mut self, mut exit: Exit) -> Poll<()> {
@@ -239,8 +235,8 @@ impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A> + Unpin> Incarnation
                 exit = caught.into();
             }
         }
-        if let Some((heartbeat, _)) = self.watched() {
-            heartbeat.exit();
+        if let Some(at) = self.watched() {
+            at.heartbeat.exit();
         }
         if let Some(hooks) = self.hooks.take() {
             hooks.exited(exit);
@@ -304,14 +300,14 @@ impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A> + Unpin> Future for 
             && hooks.thrown() == 0
             && let Stage::Living { body, .. } = &mut this.stage
         {
-            let beat = hooks.heartbeat();
-            if let Some((heartbeat, key)) = beat {
-                heartbeat.enter(key);
+            let registration = hooks.registration();
+            if let Some(at) = registration {
+                at.heartbeat.enter(at.key);
             }
             return match catch_boxed(|| Pin::new(body).poll(cx).is_pending()) {
                 Ok(true) => {
-                    if let Some((heartbeat, _)) = beat {
-                        heartbeat.exit();
+                    if let Some(at) = registration {
+                        at.heartbeat.exit();
                     }
                     Poll::Pending
                 }

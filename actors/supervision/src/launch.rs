@@ -34,13 +34,12 @@ impl LaunchContext {
     }
 }
 
-/// The parameters for starting a life.
-pub(super) struct Launch {
+/// The identity and context of a life.
+pub(super) struct Life {
     pub(super) name: Arc<str>,
     pub(super) child: ChildId,
     pub(super) epoch: u64,
     pub(super) restarts: u64,
-    pub(super) place: ChildThread,
     /// Time it has to stop.
     pub(super) shutdown: Duration,
     pub(super) switch: Arc<Switch>,
@@ -48,50 +47,30 @@ pub(super) struct Launch {
     pub(super) context: Arc<LaunchContext>,
 }
 
-/// The identity and context of a running life.
-pub(super) struct Life {
-    pub(super) name: Arc<str>,
-    pub(super) child: ChildId,
-    pub(super) epoch: u64,
-    pub(super) switch: Arc<Switch>,
-    pub(super) guard: ExitGuard,
-    pub(super) context: Arc<LaunchContext>,
-    /// How long its arbiter may be blocked, if it is watched.
-    pub(super) hang_after: Option<Duration>,
-    /// True if a poll must check more than the switch of the life.
-    pub(super) is_watched: bool,
-}
-
 /// Spawns the future that `make` creates, on the thread of the life.
 pub(super) fn launch<F: Future<Output = ()> + 'static>(
-    launch: Launch,
+    place: ChildThread,
+    mut life: Life,
     make: impl FnOnce(Life) -> F + Send + 'static,
 ) {
-    let Launch { name, child, epoch, place, switch, mut guard, context, .. } = launch;
-    let mut hang_after = None;
     let arbiter: Option<ArbiterHandle> = match place {
         ChildThread::Here => None,
         ChildThread::Arbiter(arbiter) => Some(arbiter),
         ChildThread::Slot(slot) => {
-            hang_after = slot.hang_after();
-            let registered = || RegisteredLife {
-                child,
-                epoch,
-                reporter: guard.reporter().clone(),
-                control: Arc::new((name.clone(), switch.clone())),
-            };
-            let (handle, registrations) = slot.register(1, |_| registered());
+            let (handle, registrations) = slot.register(1, |_| RegisteredLife {
+                child: life.child,
+                epoch: life.epoch,
+                reporter: life.guard.reporter().clone(),
+                control: Arc::new((life.name.clone(), life.switch.clone())),
+            });
             if let Some(registration) = registrations.into_iter().next() {
-                guard.set_registration(registration);
+                life.guard.set_registration(registration);
             }
             handle
         }
     };
-    let is_watched = context.is_watched();
-    let life =
-        move |guard| Life { is_watched, name, child, epoch, switch, guard, context, hang_after };
-    deliver(arbiter, guard, move |guard| {
-        actix_rt::spawn(make(life(guard)));
+    deliver(arbiter, life, move |life| {
+        actix_rt::spawn(make(life));
     });
 }
 

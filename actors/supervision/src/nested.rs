@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::child::{Child, ChildRunner, ChildThread};
-use super::launch::{Launch, Life, launch};
+use super::launch::{Life, launch};
 use super::supervisor::Supervisor;
 use super::switch::Strike;
 use super::{ChildSpec, Exit, Restart, RestartPolicy, SupervisionEvent, SupervisorOutcome};
@@ -31,32 +31,29 @@ impl Child {
         policy: RestartPolicy,
         children: impl IntoIterator<Item = Child>,
     ) -> Self {
-        let name = name.into();
-        let children: Vec<Child> = children.into_iter().collect();
+        let children = children.into_iter().collect();
         Child {
             spec: ChildSpec {
-                name: name.clone(),
+                name: name.into(),
                 restart: Restart::Permanent,
                 shutdown: Duration::from_secs(30),
                 first_epoch: 1,
             },
             place: ChildThread::Here,
-            runner: Arc::new(NestedSupervisor { name, policy, children }),
+            runner: Arc::new(NestedSupervisor { policy, children }),
         }
     }
 }
 
 struct NestedSupervisor {
-    name: Arc<str>,
     policy: RestartPolicy,
     children: Vec<Child>,
 }
 
 impl ChildRunner for NestedSupervisor {
-    fn launch(&self, how: Launch) {
-        let (name, policy, children) = (self.name.clone(), self.policy, self.children.clone());
-        let shutdown = how.shutdown;
-        launch(how, move |life| live(name, policy, children, life, shutdown));
+    fn launch(&self, place: ChildThread, life: Life) {
+        let (policy, children) = (self.policy, self.children.clone());
+        launch(place, life, move |life| live(policy, children, life));
     }
 
     fn vacate(&self, _: u64) {
@@ -76,17 +73,10 @@ impl ChildRunner for NestedSupervisor {
     }
 }
 
-async fn live(
-    name: Arc<str>,
-    policy: RestartPolicy,
-    children: Vec<Child>,
-    life: Life,
-    shutdown: Duration,
-) {
-    let context = life.context.clone();
-    let handle = Supervisor::nested(policy, &context, &life, children);
+async fn live(policy: RestartPolicy, children: Vec<Child>, life: Life) {
+    let handle = Supervisor::nested(policy, &life, children);
     let mut events = handle.events();
-    let (id, parent) = (life.child, context.events.clone());
+    let (id, name, parent) = (life.child, life.name.clone(), life.context.events.clone());
     actix_rt::spawn(async move {
         loop {
             match events.recv().await {
@@ -113,7 +103,7 @@ async fn live(
             handle.kill_all();
         } else if life.switch.stopped() && !stopping {
             stopping = true;
-            drop(handle.stop(shutdown));
+            drop(handle.stop(life.shutdown));
         }
         if !is_up && let Poll::Ready(started) = up.as_mut().poll(cx) {
             is_up = true;

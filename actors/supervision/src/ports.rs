@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -26,30 +26,8 @@ pub struct Ports<A: Actor> {
     ports: Arc<[GroupPort<A>]>,
     /// True while a supervisor uses them.
     taken: Arc<AtomicBool>,
-    asks: Arc<PendingAsks>,
-}
-
-/// The pending asks at all of the ports, shared to keep each port small.
-#[derive(Default)]
-struct PendingAsks {
-    count: AtomicUsize,
-    left: Notify,
-}
-
-/// Counts one pending ask, until dropped.
-struct PendingAsk<'a>(&'a PendingAsks);
-
-impl<'a> PendingAsk<'a> {
-    fn new(asks: &'a PendingAsks) -> Self {
-        asks.count.fetch_add(1, Ordering::SeqCst);
-        Self(asks)
-    }
-}
-
-impl Drop for PendingAsk<'_> {
-    fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::SeqCst);
-    }
+    /// Notified after lives may have ended, for pending asks; shared to keep each port small.
+    left: Arc<Notify>,
 }
 
 /// Exclusive use of the ports, until dropped.
@@ -89,7 +67,7 @@ impl<A: Actor> Ports<A> {
             word: AtomicU64::new(0),
             binding: Mutex::new(PortBinding { mailbox: None, waker: None }),
         });
-        Self { ports: ports.collect(), taken: Arc::default(), asks: Arc::default() }
+        Self { ports: ports.collect(), taken: Arc::default(), left: Arc::default() }
     }
 
     /// Number of ports.
@@ -188,9 +166,8 @@ impl<A: Actor> Ports<A> {
 
     /// Waits until life `epoch` is no longer bound at `index`.
     async fn left(&self, index: usize, epoch: u64) {
-        let _counted = PendingAsk::new(&self.asks);
         loop {
-            let left = self.asks.left.notified();
+            let left = self.left.notified();
             let mut left = std::pin::pin!(left);
             // Registers before checking, so no end is missed.
             left.as_mut().enable();
@@ -204,9 +181,7 @@ impl<A: Actor> Ports<A> {
     /// Wakes pending asks after lives may have been ended from outside: a hung life keeps its
     /// mailbox, so their reply channels do not close.
     pub(super) fn some_left(&self) {
-        if self.asks.count.load(Ordering::SeqCst) > 0 {
-            self.asks.left.notify_waiters();
-        }
+        self.left.notify_waiters();
     }
 
     /// The epoch of the life bound at `index`; see [`Port::epoch`](super::Port::epoch).
@@ -243,7 +218,7 @@ impl<A: Actor> Ports<A> {
 
 impl<A: Actor> Clone for Ports<A> {
     fn clone(&self) -> Self {
-        Self { ports: self.ports.clone(), taken: self.taken.clone(), asks: self.asks.clone() }
+        Self { ports: self.ports.clone(), taken: self.taken.clone(), left: self.left.clone() }
     }
 }
 

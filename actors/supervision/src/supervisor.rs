@@ -10,9 +10,9 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::catch::{catch, install_hook};
 use super::child::Child;
-use super::child_list::{ChildList, ListedChild};
+use super::child_list::ChildList;
 use super::handle::{Command, Progress, SupervisorShared, lost};
-use super::launch::{Launch, LaunchContext, Life};
+use super::launch::{LaunchContext, Life};
 use super::report::{ExitGuard, LifeEvent, LifeReport, Reporter};
 use super::restart::{RestartAction, Restarts};
 use super::switch::{Strike, Switch};
@@ -70,10 +70,10 @@ impl Supervisor {
     /// Starts a supervisor that is a child of another.
     pub(super) fn nested(
         policy: RestartPolicy,
-        above: &LaunchContext,
         life: &Life,
         children: Vec<Child>,
     ) -> SupervisorHandle {
+        let above = &*life.context;
         let listener = above.listener.clone().map(|listener| -> EventListener {
             let (id, name) = (life.child, life.name.clone());
             Arc::new(move |event| {
@@ -109,11 +109,14 @@ impl Supervisor {
         let entries: BTreeMap<ChildId, SupervisedChild> = (children.into_iter().enumerate())
             .map(|(index, child)| (ChildId(index), SupervisedChild::new(child)))
             .collect();
-        let listed = entries.iter().map(|(id, entry)| (*id, entry.listed()));
+        let mut list = ChildList::default();
+        for (id, entry) in &entries {
+            list.insert(*id, entry.child.spec.name.clone());
+        }
         let lives = watch::Sender::new(0);
         let shared = Arc::new(SupervisorShared {
             commands,
-            children: RwLock::new(ChildList::new(listed.collect())),
+            children: RwLock::new(list),
             events: context.events.clone(),
             changed: watch::Sender::new(()),
             progress: watch::Sender::new(Progress::default()),
@@ -147,10 +150,6 @@ struct SupervisedChild {
 impl SupervisedChild {
     fn new(child: Child) -> Self {
         Self { child, switch: Arc::default(), started: None }
-    }
-
-    fn listed(&self) -> ListedChild {
-        ListedChild { name: self.child.spec.name.clone(), restarts: 0 }
     }
 }
 
@@ -332,8 +331,8 @@ impl SupervisorTask {
             return Vec::new();
         };
         let entry = SupervisedChild { started: Some(reply), ..SupervisedChild::new(child) };
-        let listed = entry.listed();
-        self.shared.change(|list| list.insert(id, listed));
+        let name = entry.child.spec.name.clone();
+        self.shared.change(|list| list.insert(id, name));
         self.children.insert(id, entry);
         actions
     }
@@ -354,18 +353,17 @@ impl SupervisorTask {
         };
         let switch = Arc::new(Switch::default());
         entry.switch = switch.clone();
-        let guard = ExitGuard::new(self.reporter.clone(), child, epoch);
-        entry.child.runner.launch(Launch {
+        let life = Life {
             name: entry.child.spec.name.clone(),
             child,
             epoch,
             restarts,
-            place: entry.child.place.clone(),
             shutdown: entry.child.spec.shutdown,
             switch,
-            guard,
+            guard: ExitGuard::new(self.reporter.clone(), child, epoch),
             context: self.context.clone(),
-        });
+        };
+        entry.child.runner.launch(entry.child.place.clone(), life);
     }
 
     fn exited(&self, child: ChildId, epoch: u64, exit: Exit, now: Time) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use actix::Actor;
 use actix::dev::channel::AddressSender;
 
-use super::heartbeat::{Heartbeat, LifeControl, RegisteredLife, Registration};
+use super::heartbeat::{LifeControl, RegisteredLife, Registration};
 use super::incarnation::{Incarnation, LifeHooks};
 use super::launch::{LaunchContext, deliver};
 use super::policy::derived;
@@ -81,7 +81,6 @@ impl Template {
                 Arc::new(TemplateGroup {
                     ports: own,
                     factory,
-                    is_watched: context.launch.is_watched(),
                     context,
                     left: AtomicUsize::new(0),
                     strikes: Mutex::default(),
@@ -179,7 +178,6 @@ struct TemplateGroup<A: Actor> {
     ports: Ports<A>,
     factory: Guarded<Factory<A>>,
     context: GroupContext,
-    is_watched: bool,
     /// Members of the current batch that have neither started nor ended.
     left: AtomicUsize,
     /// Pending strikes by index and epoch; few lives have any.
@@ -383,11 +381,6 @@ impl<A: Actor> LifeHooks<A> for GroupLife<A> {
         &self.group.context.launch
     }
 
-    #[inline]
-    fn is_watched(&self) -> bool {
-        self.group.is_watched
-    }
-
     fn name(&self) -> Arc<str> {
         self.group.name(self.index)
     }
@@ -397,23 +390,13 @@ impl<A: Actor> LifeHooks<A> for GroupLife<A> {
     }
 
     #[inline]
-    fn heartbeat(&self) -> Option<(&Arc<Heartbeat>, u64)> {
-        let beat = self.registration.as_ref()?;
-        Some((&beat.heartbeat, beat.key))
-    }
-
-    fn hang_after(&self) -> Option<Duration> {
-        match &self.group.context.place {
-            ChildThread::Slot(slot) => slot.hang_after(),
-            ChildThread::Here | ChildThread::Arbiter(_) => None,
-        }
+    fn registration(&self) -> Option<&Registration> {
+        self.registration.as_deref()
     }
 
     fn make(&mut self) -> Result<A, String> {
         (self.group.factory)(self.index as usize)
     }
-
-    fn drop_factory(&mut self) {}
 
     fn listen(&self, waker: &Waker) {
         self.port().listen(self.epoch, waker);

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use gopherworks_supervision::__private::guarded;
+use super::reply_slot::wake;
 
 /// The queue permits of one balancer.
 #[derive(Debug, Default)]
@@ -66,14 +66,6 @@ impl PermitState {
     }
 }
 
-fn wake(wakers: impl IntoIterator<Item = Waker>) {
-    for waker in wakers {
-        if let Err(text) = guarded(|| waker.wake()) {
-            log::error!("a waker panicked: {text}");
-        }
-    }
-}
-
 impl QueuePermits {
     pub(crate) fn new(permits: usize) -> Arc<Self> {
         Arc::new(Self(Mutex::new(PermitState { free: permits, ..PermitState::default() })))
@@ -123,7 +115,7 @@ impl QueuePermits {
                 })
                 .collect()
         };
-        wake(wakers);
+        wakers.into_iter().for_each(wake);
     }
 
     /// Adds permits.
@@ -132,7 +124,7 @@ impl QueuePermits {
             let mut state = self.lock();
             (0..permits).filter_map(|_| state.give()).collect()
         };
-        wake(wakers);
+        wakers.into_iter().for_each(wake);
     }
 
     /// Removes permits; those in use are retired when they are returned.
@@ -151,14 +143,14 @@ impl QueuePermits {
             let waiters = state.waiting.values_mut();
             waiters.filter_map(|waiter| waiter.waker.take()).collect()
         };
-        wake(wakers);
+        wakers.into_iter().for_each(wake);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         let waker = self.0.lock().give();
-        wake(waker);
+        waker.into_iter().for_each(wake);
     }
 }
 
@@ -218,7 +210,7 @@ impl Drop for Taking {
             (waiter, waker)
         };
         drop(waiter);
-        wake(waker);
+        waker.into_iter().for_each(wake);
     }
 }
 
