@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use gopherworks_pipeline::steps::Step;
 use gopherworks_supervision::clock::Time;
-use gopherworks_supervision::fault::{Kind, Point, Rule, Site, What, When};
+use gopherworks_supervision::fault::{FaultSite, Kind, Point, Rule, What, When};
 
 use super::{Plan, Target, Validator};
 use crate::config::element::{Bounds, Checks, Element, Group, Nodes};
@@ -309,7 +309,7 @@ fn one(
                     continue;
                 }
                 for sender in pattern.senders(part) {
-                    sites.insert(Site { node: part.node.clone(), point, sender });
+                    sites.insert(FaultSite { node: part.node.clone(), point, sender });
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use gopherworks_pipeline::trace::Act;
 use gopherworks_supervision::clock::{Seed, Time};
 use gopherworks_supervision::fault::{
-    FOR_EVER, FaultInjector, Fired, Kind, Point, Rule, Site, What, When,
+    FOR_EVER, FaultInjector, FaultSite, Fired, Kind, Point, Rule, What, When,
 };
 use gopherworks_supervision::{Strike, SupervisorHandle};
 use rand::RngExt;
@@ -114,7 +114,7 @@ fn drawn(
     };
     Some(Rule {
         name,
-        sites: vec![Site { node: part.node.clone(), point, sender: None }],
+        sites: vec![FaultSite { node: part.node.clone(), point, sender: None }],
         what: What::Kind(kind.clone(), when),
         from: Time::ZERO,
         until: Time::MAX,

@@ -41,7 +41,7 @@ use self::deadlines::Deadlines;
 use self::shedding::SAVED_SECONDS;
 pub(super) use self::shedding::due;
 use self::times::Times;
-use self::worker::Worker;
+use self::worker::WorkerRecord;
 use load::LoadMeter;
 
 /// Workers to wake.
@@ -56,7 +56,7 @@ pub struct RequestTable<T> {
     backlog: Backlog,
     /// Hedge copies that no worker could take yet.
     spare: VecDeque<Ref>,
-    workers: Vec<Worker>,
+    workers: Vec<WorkerRecord>,
     /// Available workers, least loaded first; the reserved ones have the second heap.
     heaps: [Heap; 2],
     chance: ChaCha8Rng,
@@ -137,7 +137,7 @@ impl<T> RequestTable<T> {
             next: 0,
             backlog: Backlog::default(),
             spare: VecDeque::new(),
-            workers: (0..workers).map(|_| Worker::default()).collect(),
+            workers: (0..workers).map(|_| WorkerRecord::default()).collect(),
             heaps: [Heap::new(workers), Heap::new(workers)],
             chance,
             turn: 0,

@@ -175,7 +175,7 @@ impl Kind {
 
 /// A place where a rule can fire.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Site {
+pub struct FaultSite {
     /// The actor's name, as in reports.
     pub node: Arc<str>,
     /// The point in its work; `None` for the whole actor.
@@ -210,7 +210,7 @@ pub struct Rule {
     /// The name. It also selects the random stream, so it should be unique.
     pub name: Arc<str>,
     /// The places where it can fire.
-    pub sites: Vec<Site>,
+    pub sites: Vec<FaultSite>,
     /// The fault, and its condition.
     pub what: What,
     /// Earliest time at which it fires.

@@ -19,7 +19,7 @@
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct Readme;
+mod readme {}
 
 #[cfg(panic = "abort")]
 compile_error!(

@@ -2,23 +2,22 @@
 //! uses no actor and no runtime.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::ChaCha8Rng;
 
-use super::policy::derived;
 use super::{ChildSpec, Exit, RestartPolicy};
 use crate::clock::Time;
 
 mod actions;
+mod child_state;
 mod children;
-mod dynamic;
 mod failing;
 mod groups;
 
 pub use actions::{ChildId, RestartAction, SupervisorOutcome};
 
+use child_state::{ChildState, Ending, LifeStatus};
 use children::Children;
 
 /// The restart state machine of one supervisor, with the state of its children.
@@ -50,97 +49,6 @@ enum Phase {
     // The remaining children have until `deadline`; `None` once all have been killed.
     Ending { outcome: SupervisorOutcome, deadline: Option<Time> },
     Over,
-}
-
-#[derive(Debug, Clone)]
-struct ChildState {
-    spec: Arc<ChildSpec>,
-    // Its index among the children that share its specification.
-    index: Option<usize>,
-    epoch: u64,
-    starts: u64,
-    streak: u32,
-    life: LifeStatus,
-    // Added at run time: removed once it will not be restarted.
-    dynamic: bool,
-    // Asked to stop permanently.
-    leaving: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LifeStatus {
-    None,
-    // To be started outside the queue, at this time.
-    Waiting(Time),
-    Alive {
-        // When `started` returned.
-        since: Option<Time>,
-        // The queue waits until it has started.
-        queued: bool,
-        ending: Option<Ending>,
-    },
-}
-
-/// The state of a life that was asked to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Ending {
-    // The supervisor ends it, so its exit is not a failure.
-    wanted: bool,
-    // It was asked to stop, and is killed at this time.
-    kill_at: Option<Time>,
-    // It was killed, and counts as hung if it has not ended by then.
-    hung_at: Option<Time>,
-}
-
-impl LifeStatus {
-    const FIRST: LifeStatus = LifeStatus::Alive { since: None, queued: false, ending: None };
-}
-
-impl ChildState {
-    fn new(spec: impl Into<Arc<ChildSpec>>) -> Self {
-        Self {
-            spec: spec.into(),
-            index: None,
-            epoch: 0,
-            starts: 0,
-            streak: 0,
-            life: LifeStatus::None,
-            dynamic: false,
-            leaving: false,
-        }
-    }
-
-    fn name(&self) -> Arc<str> {
-        match self.index {
-            Some(index) => derived(&self.spec.name, index),
-            None => self.spec.name.clone(),
-        }
-    }
-
-    fn alive(&self) -> bool {
-        matches!(self.life, LifeStatus::Alive { .. })
-    }
-
-    // In its first life, with nothing to remember: its start time matters only after a failure.
-    fn is_first_life(&self) -> bool {
-        let LifeStatus::Alive { queued, ending, .. } = self.life else {
-            return false;
-        };
-        !queued && ending.is_none() && !self.leaving && self.starts == 1 && self.streak == 0
-    }
-
-    fn ending(&self) -> Option<Ending> {
-        match self.life {
-            LifeStatus::Alive { ending, .. } => ending,
-            _ => None,
-        }
-    }
-
-    fn set_ending(&mut self, to: Ending) {
-        if let LifeStatus::Alive { ending, .. } = &mut self.life {
-            *ending = Some(to);
-        }
-    }
 }
 
 impl Restarts {
@@ -321,6 +229,135 @@ impl Restarts {
             self.pump(now, &mut out);
         }
         out
+    }
+
+    /// Adds a child, last in the start order, and starts it after all pending starts. It is removed
+    /// once it ends and will not be restarted: a temporary child after any exit, a transient one
+    /// after a normal exit. `None` if the state machine is ending.
+    pub fn add(&mut self, spec: ChildSpec, now: Time) -> Option<(ChildId, Vec<RestartAction>)> {
+        if self.phase != Phase::Running {
+            return None;
+        }
+        let child = ChildId(self.next_id);
+        self.next_id += 1;
+        let state = ChildState { dynamic: true, ..ChildState::new(spec) };
+        self.children.insert(child, state);
+        if self.queue.is_empty() {
+            self.gate = now;
+        }
+        self.queue.insert(child);
+        let mut out = Vec::new();
+        self.pump(now, &mut out);
+        Some((child, out))
+    }
+
+    /// Adds `count` children with one specification. Returns the id of the first (an unused id if
+    /// `count` is 0); the ids of the others follow. They behave like other children, except that up
+    /// to 256 are started as one batch; see [`Restarts::on_batch_done`]. `None` if the state
+    /// machine is ending.
+    ///
+    /// The name in `spec` is a prefix: child `index` is named `name/index`.
+    pub fn add_many(
+        &mut self,
+        spec: ChildSpec,
+        count: usize,
+        now: Time,
+    ) -> Option<(ChildId, Vec<RestartAction>)> {
+        if self.phase != Phase::Running {
+            return None;
+        }
+        let first = ChildId(self.next_id);
+        let mut out = Vec::new();
+        // An id is used up even for 0 children; otherwise stopping it would stop the next child
+        // added.
+        self.next_id += count.max(1);
+        if count == 0 {
+            return Some((first, out));
+        }
+        self.children.insert_group(first, spec, count);
+        if self.queue.is_empty() {
+            self.gate = now;
+        }
+        // Represents the whole group in the queue until its batches are started.
+        self.queue.insert(first);
+        self.pump(now, &mut out);
+        Some((first, out))
+    }
+
+    /// Reports that each member of the current batch, of the children added with `first`, has
+    /// started or ended.
+    pub fn on_batch_done(&mut self, first: ChildId, now: Time) -> Vec<RestartAction> {
+        let mut out = Vec::new();
+        if self.children.batch_done(first) {
+            self.queue_unstarted(first);
+            self.pump(now, &mut out);
+        }
+        out
+    }
+
+    /// True while children added with `first` are being started in a batch, or have never been
+    /// started.
+    pub fn is_starting(&mut self, first: ChildId) -> bool {
+        self.children.is_starting(first)
+    }
+
+    fn queue_unstarted(&mut self, first: ChildId) {
+        if self.phase == Phase::Running
+            && let Some(next) = self.children.next_unstarted(first)
+        {
+            self.queue.insert(next);
+        }
+    }
+
+    /// Stops a child permanently, whichever way it was added: it has its own shutdown time, then it
+    /// is killed. It is removed once it has ended.
+    pub fn remove(&mut self, child: ChildId, now: Time) -> Vec<RestartAction> {
+        let mut out = Vec::new();
+        let queued = self.queue.remove(&child);
+        let Some(mut state) = self.children.get_mut(child) else {
+            return out;
+        };
+        state.leaving = true;
+        if !state.alive() {
+            state.life = LifeStatus::None;
+            drop(state);
+            if queued {
+                // It may have represented the rest of its group.
+                self.queue_unstarted(child);
+            }
+            self.forget(child, &mut out);
+            self.pump(now, &mut out);
+            return out;
+        }
+        if state.ending().is_some() {
+            // It is already ending.
+            if let LifeStatus::Alive { ending: Some(ending), .. } = &mut state.life {
+                ending.wanted = true;
+            }
+            return out;
+        }
+        if state.spec.shutdown == Duration::ZERO {
+            drop(state);
+            self.kill_one(child, true, now, &mut out);
+            return out;
+        }
+        let kill_at = now + state.spec.shutdown;
+        state.set_ending(Ending { wanted: true, kill_at: Some(kill_at), hung_at: None });
+        out.push(RestartAction::Stop { child });
+        out
+    }
+
+    fn forget(&mut self, child: ChildId, out: &mut Vec<RestartAction>) {
+        self.queue.remove(&child);
+        self.children.remove(child);
+        out.push(RestartAction::Forget { child });
+    }
+
+    /// The children, in the order of their start. Children that were added together share one
+    /// specification.
+    pub fn children(&self) -> impl Iterator<Item = (ChildId, &ChildSpec)> {
+        let ids = self.ids();
+        ids.filter_map(|child| Some((child, &**self.children.spec(child)?)))
     }
 
     /// True if `epoch` is the current life of `child`; reports about other lives are ignored.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::FEW;
 use crate::resilience::Priority;
 
 /// One copy of a request: its key in the request table, and its number, which is never reused.
@@ -100,9 +101,6 @@ pub(super) struct Backlog {
     levels: [Level; Priority::ALL.len()],
     tombstones: usize,
 }
-
-/// Up to this many tombstones are never swept.
-const FEW: usize = 32;
 
 impl Backlog {
     /// Queues a request. Higher priorities come out first; within a priority and length class, by

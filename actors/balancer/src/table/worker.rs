@@ -10,7 +10,7 @@ use gopherworks_supervision::clock::Time;
 const SMOOTHING: f64 = 0.05;
 
 #[derive(Debug, Default)]
-pub(super) struct Worker {
+pub(super) struct WorkerRecord {
     /// Epoch of the current incarnation.
     pub(super) up: Option<u64>,
     /// The highest epoch seen.
@@ -39,7 +39,7 @@ pub(super) struct Worker {
     pub(super) counted: usize,
 }
 
-impl Worker {
+impl WorkerRecord {
     pub(super) fn queued(&self) -> usize {
         self.queue.len() - self.tombstones
     }

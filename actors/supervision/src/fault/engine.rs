@@ -10,7 +10,7 @@ use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use rand_distr::{Distribution as _, Exp1};
 
-use super::{FaultAction, Kind, Point, Rule, Site, What, When};
+use super::{FaultAction, FaultSite, Kind, Point, Rule, What, When};
 use crate::Strike;
 use crate::clock::{Clock, Seed, Time};
 use crate::failure::Failure;
@@ -29,7 +29,7 @@ pub struct Fired {
     /// What was injected.
     pub kind: Kind,
     /// Where it was injected.
-    pub site: Site,
+    pub site: FaultSite,
     /// The book or request affected, if any.
     pub item: Option<u64>,
 }
@@ -283,7 +283,7 @@ impl FaultEngine {
                 state.lasting.push((site, now + *span));
             }
             let rule = state.rule.name.clone();
-            let site = Site { point: Some(point), ..state.rule.sites[site].clone() };
+            let site = FaultSite { point: Some(point), ..state.rule.sites[site].clone() };
             drop(state);
             let action = action(&rule, &kind, item);
             let strike = strike(&rule, &kind);

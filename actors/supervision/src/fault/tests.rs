@@ -8,11 +8,11 @@ fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-fn site(node: &str, point: Option<Point>) -> Site {
-    Site { node: node.into(), point, sender: None }
+fn site(node: &str, point: Option<Point>) -> FaultSite {
+    FaultSite { node: node.into(), point, sender: None }
 }
 
-fn rule(kind: Kind, when: When, sites: Vec<Site>) -> Rule {
+fn rule(kind: Kind, when: When, sites: Vec<FaultSite>) -> Rule {
     Rule {
         name: "rule".into(),
         sites,
@@ -77,7 +77,7 @@ fn messages_and_actors_are_asked_for_by_themselves() {
     let drops = rule(
         Kind::Drop,
         When::Chance(1.0),
-        vec![Site { sender: Some("crew".into()), ..site("a", Some(Point::Take)) }],
+        vec![FaultSite { sender: Some("crew".into()), ..site("a", Some(Point::Take)) }],
     );
     let faults = FaultEngine::new(Clock::simulated(), Seed(1), vec![drops]);
     assert_eq!(faults.visit("a", Point::Take, None), None);

@@ -217,7 +217,7 @@ impl World {
             // Tombstones are swept before they are many.
             prop_assert!(worker.queue.len() <= 2 * (queued + FEW));
         }
-        let queued: usize = table.workers.iter().map(Worker::queued).sum();
+        let queued: usize = table.workers.iter().map(WorkerRecord::queued).sum();
         prop_assert_eq!(queued, table.at_workers);
         let dues = table.entries.iter().filter(|(_, entry)| entry.due).count();
         prop_assert!(table.deadlines.held() <= 2 * (dues + FEW));
@@ -277,7 +277,7 @@ proptest! {
             }
         }
         prop_assert_eq!(world.table.open(), 0, "a request waits forever");
-        let pending: usize = world.table.workers.iter().map(Worker::pending).sum();
+        let pending: usize = world.table.workers.iter().map(WorkerRecord::pending).sum();
         prop_assert_eq!(pending, 0);
     }
 }
