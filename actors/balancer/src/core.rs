@@ -38,7 +38,6 @@ use crate::worker::Work;
 use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::Port;
 use gopherworks_supervision::clock::{Clock, Seed, Time};
-use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::pool::Pool;
 
 use self::parts::Failed;
@@ -173,14 +172,6 @@ impl<W: Work> BalancerCore<W> {
     /// Names and ports of the workers.
     pub fn workers(&self) -> impl Iterator<Item = (&Arc<str>, &Port<Worker<W>>)> {
         self.roster.workers.iter().map(|worker| (&worker.name, &worker.port))
-    }
-
-    pub(crate) fn pool(&self) -> &Arc<Pool> {
-        &self.pool
-    }
-
-    pub(crate) fn make(&self, worker: usize) -> Result<W, Failure> {
-        (self.make)(worker)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, BalancerState<W>> {

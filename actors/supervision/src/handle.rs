@@ -38,10 +38,6 @@ impl SupervisorShared {
         f(&mut self.children.write().unwrap_or_else(PoisonError::into_inner));
         self.changed.send_replace(());
     }
-
-    fn contains(&self, child: ChildId) -> bool {
-        self.read(|list| list.contains(child))
-    }
 }
 
 /// An added child did not start: the supervisor has ended or is ending, the child ended before it
@@ -161,7 +157,7 @@ impl SupervisorHandle {
                 return false;
             };
             let mut over = std::pin::pin!(over);
-            while shared.contains(child) {
+            while shared.read(|list| list.contains(child)) {
                 tokio::select! {
                     biased;
                     _ = changed.changed() => {}

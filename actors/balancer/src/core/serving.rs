@@ -116,7 +116,7 @@ async fn live<W: Work>(
 }
 
 fn make<W: Work>(core: &BalancerCore<W>, number: usize) -> Result<Vec<Guarded<W>>, Failure> {
-    (0..core.settings().places).map(|_| core.make(number).map(Guarded::new)).collect()
+    (0..core.settings().places).map(|_| (core.make)(number).map(Guarded::new)).collect()
 }
 
 /// One concurrency slot: serves requests one by one while the worker is wanted.
@@ -147,7 +147,7 @@ async fn serve_slot<W: Work>(
             attempt(&mut work, request, ticket).await
         } else {
             let here = tokio::runtime::Handle::current();
-            let away = core.pool().wait_for(move || {
+            let away = core.pool.wait_for(move || {
                 // The ticket moves along, so the request is not lost if the worker is killed
                 // meanwhile. A panic outside the work (in a drop or a tracer) fails the worker as
                 // well.
@@ -237,7 +237,7 @@ async fn attempt<W: Work>(
     request: Guarded<W::Request>,
     ticket: Ticket<W>,
 ) -> Option<String> {
-    if ticket.reply_slot().is_over() {
+    if ticket.reply_slot.is_over() {
         ticket.give_back();
         return None;
     }
@@ -250,8 +250,8 @@ async fn attempt<W: Work>(
         }
     };
     let mut future = pin!(Held::new(future));
-    let reply_slot = ticket.reply_slot().clone();
-    let (mut at_once, behalf) = (true, ticket.behalf());
+    let reply_slot = ticket.reply_slot.clone();
+    let (mut at_once, behalf) = (true, ticket.behalf);
     let outcome = poll_fn(|cx| {
         if reply_slot.is_over() {
             return Poll::Ready(Ok(None));
@@ -270,7 +270,7 @@ async fn attempt<W: Work>(
         }
     })
     .await;
-    ticket.saw(at_once);
+    ticket.core.lending.saw(at_once);
     match outcome {
         Ok(Some(reply)) => {
             ticket.answer(reply);

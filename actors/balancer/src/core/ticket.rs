@@ -18,14 +18,14 @@ use gopherworks_supervision::clock::Time;
 /// attempt.
 pub(crate) struct Ticket<W: Work> {
     pub(crate) core: Arc<BalancerCore<W>>,
-    pub(crate) which: Ref,
-    pub(crate) worker: usize,
-    pub(crate) epoch: u64,
-    pub(crate) began: Time,
+    which: Ref,
+    worker: usize,
+    epoch: u64,
+    began: Time,
     pub(crate) reply_slot: Arc<ReplySlot<W::Reply>>,
     /// Mask of the balancers that wait for it, this one included.
     pub(crate) behalf: u64,
-    pub(crate) open: bool,
+    open: bool,
 }
 
 impl<W: Work> Ticket<W> {
@@ -105,19 +105,6 @@ impl<W: Work> Ticket<W> {
             }
         };
         Some((ticket, request))
-    }
-
-    pub(crate) fn behalf(&self) -> u64 {
-        self.behalf
-    }
-
-    pub(crate) fn reply_slot(&self) -> &Arc<ReplySlot<W::Reply>> {
-        &self.reply_slot
-    }
-
-    /// The request is done or given up; `at_once` if its future never returned pending.
-    pub(crate) fn saw(&self, at_once: bool) {
-        self.core.lending.saw(at_once);
     }
 
     /// Reports the reply.

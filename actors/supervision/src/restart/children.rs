@@ -216,7 +216,7 @@ impl Children {
 
     pub(super) fn spec(&self, child: ChildId) -> Option<&Arc<ChildSpec>> {
         let single = self.detailed.get(&child).map(|state| &state.spec);
-        single.or_else(|| self.group(child).map(|(group, _)| group.spec()))
+        single.or_else(|| self.group(child).map(|(group, _)| &group.spec))
     }
 
     /// The last living child in the start order.
@@ -247,7 +247,7 @@ impl Children {
         let Some(group) = self.groups.get_mut(&first) else {
             return false;
         };
-        let done = group.batch_done();
+        let done = std::mem::take(&mut group.batch);
         if group.is_gone() {
             self.groups.remove(&first);
         }
@@ -259,7 +259,7 @@ impl Children {
     /// have never been started.
     pub(super) fn is_starting(&mut self, first: ChildId) -> bool {
         (self.groups.get_mut(&first))
-            .is_some_and(|group| group.is_starting_batch() || group.next_unstarted().is_some())
+            .is_some_and(|group| group.batch || group.next_unstarted().is_some())
     }
 
     /// The first never-started child in the group of `child`.

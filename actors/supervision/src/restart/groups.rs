@@ -10,7 +10,7 @@ pub(super) const MAX_BATCH: usize = 256;
 /// Children that share one specification, by index.
 #[derive(Debug)]
 pub(super) struct RestartGroup {
-    spec: Arc<ChildSpec>,
+    pub(super) spec: Arc<ChildSpec>,
     members: Vec<MemberState>,
     /// The number of [`MemberState::FirstLife`] children, all below `top`.
     first_lives: usize,
@@ -19,7 +19,7 @@ pub(super) struct RestartGroup {
     unstarted: usize,
     gone: usize,
     /// A batch is being started.
-    batch: bool,
+    pub(super) batch: bool,
 }
 
 /// The state of a child.
@@ -51,10 +51,6 @@ impl RestartGroup {
 
     pub(super) fn len(&self) -> usize {
         self.members.len()
-    }
-
-    pub(super) fn spec(&self) -> &Arc<ChildSpec> {
-        &self.spec
     }
 
     fn first_epoch(&self) -> u64 {
@@ -131,13 +127,5 @@ impl RestartGroup {
         }
         self.batch = true;
         Some((count, self.first_epoch()))
-    }
-
-    pub(super) fn is_starting_batch(&self) -> bool {
-        self.batch
-    }
-
-    pub(super) fn batch_done(&mut self) -> bool {
-        std::mem::replace(&mut self.batch, false)
     }
 }
