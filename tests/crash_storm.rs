@@ -128,7 +128,7 @@ fn a_hundred_thousand_panics_leak_nothing() {
             actix_rt::task::yield_now().await;
         }
         handle.stop(Duration::from_secs(5)).await;
-        handle.buried().await;
+        handle.lives_ended().await;
         assert_eq!(alive.load(Ordering::Acquire), 0, "every life was dropped");
     });
 }

@@ -238,7 +238,7 @@ impl SupervisorHandle {
     /// Waits until every life ever begun here has ended and the supervisor has acted on its end.
     /// This includes hung lives, which the supervisor itself fences instead of awaiting; never
     /// returns if a thread hangs permanently.
-    pub fn buried(&self) -> impl Future<Output = ()> + Send + use<> {
+    pub fn lives_ended(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut lives = self.shared.lives.subscribe();
         async move {
             // The sender outlives the last life, which holds it.

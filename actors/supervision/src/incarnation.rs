@@ -69,10 +69,10 @@ pub(super) struct Incarnation<A: Actor<Context = actix::Context<A>>, T: LifeHook
 
 #[allow(
     clippy::large_enum_variant,
-    reason = "a life is unborn for one poll only, and living is the hot path"
+    reason = "a life is new for one poll only, and living is the hot path"
 )]
 enum Stage<A: Actor<Context = actix::Context<A>>> {
-    Unborn,
+    New,
     Living { body: ContextFut<A, actix::Context<A>>, stopping: bool },
     Over,
 }
@@ -80,7 +80,7 @@ enum Stage<A: Actor<Context = actix::Context<A>>> {
 impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A> + Unpin> Incarnation<A, T> {
     pub(super) fn new(hooks: T) -> Self {
         Self {
-            stage: Stage::Unborn,
+            stage: Stage::New,
             task: 0,
             up: 0,
             frozen: None,
@@ -147,13 +147,13 @@ impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A> + Unpin> Incarnation
         }
         // An actor without any address would stop, so this one is kept until the life is bound.
         let mut unbound = None;
-        if let Stage::Unborn = self.stage {
+        if let Stage::New = self.stage {
             if thrown & STOP != 0 {
                 return Some(Exit::Normal);
             }
             match catch(|| hooks.make()) {
                 Ok(Ok(actor)) => {
-                    let (stage, mailbox) = born(actor);
+                    let (stage, mailbox) = start_actor(actor);
                     self.stage = stage;
                     unbound = Some(mailbox);
                 }
@@ -193,7 +193,7 @@ impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A> + Unpin> Incarnation
     fn look_and_live(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(at) = self.watched() {
             at.heartbeat.enter(at.key);
-            if let Stage::Unborn = self.stage {
+            if let Stage::New = self.stage {
                 // Creating many actors in a row can delay the heartbeat task although none of them
                 // hangs.
                 at.heartbeat.answer();
@@ -229,7 +229,7 @@ impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A> + Unpin> Incarnation
     }
 
     fn end(&mut self, mut exit: Exit) -> Poll<()> {
-        if let Some(caught) = self.bury() {
+        if let Some(caught) = self.drop_actor() {
             // The first panic is the relevant one.
             if !matches!(exit, Exit::Panic { .. }) {
                 exit = caught.into();
@@ -247,7 +247,7 @@ impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A> + Unpin> Incarnation
 
 impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A>> Incarnation<A, T> {
     /// Vacates the port and drops the actor with everything it holds. `Some` if a `Drop` panicked.
-    fn bury(&mut self) -> Option<Caught> {
+    fn drop_actor(&mut self) -> Option<Caught> {
         let hooks = self.hooks.as_mut()?;
         // Before the mailbox closes, so that later messages are returned to their senders.
         hooks.detach();
@@ -281,7 +281,7 @@ fn block(clock: &Clock, span: Duration, given_up: impl Fn() -> bool) {
     }
 }
 
-fn born<A: Actor<Context = actix::Context<A>>>(actor: A) -> (Stage<A>, AddressSender<A>) {
+fn start_actor<A: Actor<Context = actix::Context<A>>>(actor: A) -> (Stage<A>, AddressSender<A>) {
     // 0 means unbounded: memory is bounded by what may be in flight, not by mailboxes.
     let (mailbox, messages) = channel::channel(0);
     let body = actix::Context::with_receiver(messages).into_future(actor);
@@ -324,7 +324,7 @@ impl<A: Actor<Context = actix::Context<A>>, T: LifeHooks<A>> Drop for Incarnatio
     /// afterwards.
     fn drop(&mut self) {
         if !matches!(self.stage, Stage::Over) {
-            self.bury();
+            self.drop_actor();
         }
     }
 }

@@ -60,7 +60,7 @@ fn the_end_of_its_thread_is_reported_and_a_dead_thread_takes_no_new_life() {
             reason,
             "far lost its arbiter; that is failure 2 within 10s (2 by far), and 1 are allowed"
         );
-        handle.buried().await;
+        handle.lives_ended().await;
         assert!(port.is_closed());
     });
 }
@@ -73,7 +73,7 @@ fn lives_sent_to_a_dying_thread_are_all_reported() {
             let handle = supervise(once(), &clock, vec![elsewhere(&port, &trace, &arbiter)]);
             arbiter.stop();
             assert!(matches!(handle.ended().await, SupervisorOutcome::Escalated { .. }));
-            handle.buried().await;
+            handle.lives_ended().await;
         }
     });
 }
@@ -99,7 +99,7 @@ fn a_child_that_blocks_its_thread_is_fenced_and_its_late_end_changes_nothing() {
         assert!(matches!(handle.ended().await, SupervisorOutcome::Escalated { .. }));
         assert_eq!(handle.lives(), 1, "it still hangs");
         drop(block);
-        handle.buried().await;
+        handle.lives_ended().await;
         assert_eq!(trace.take(), ["far started", "far dropped"]);
         arbiter.stop();
     });
@@ -127,7 +127,7 @@ fn a_life_that_was_fenced_in_its_factory_never_binds() {
         handle.give_up("far", 1);
         handle.ended().await;
         drop(block);
-        handle.buried().await;
+        handle.lives_ended().await;
         assert_eq!(port.epoch(), None);
         arbiter.stop();
     });
@@ -149,7 +149,7 @@ fn a_supervisor_whose_thread_ends_kills_its_children_elsewhere() {
         let expected =
             SupervisorOutcome::Escalated { reason: "the supervisor's own arbiter ended".into() };
         assert_eq!(handle.ended().await, expected);
-        handle.buried().await;
+        handle.lives_ended().await;
         assert_eq!(trace.take(), ["far started", "far dropped"]);
         assert!(port.is_closed());
         far.stop();

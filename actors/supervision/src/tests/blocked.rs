@@ -108,7 +108,7 @@ fn a_thread_that_is_blocked_by_a_stranger_is_replaced_and_charged_once() {
         }
         drop(release);
         handle.stop(ms(5_000)).await;
-        handle.buried().await;
+        handle.lives_ended().await;
     });
 }
 

@@ -76,7 +76,7 @@ fn all_start_under_generated_names() {
         assert_eq!(id, ChildId(3_000));
         many.handle.kill_all();
         many.handle.ended().await;
-        many.handle.buried().await;
+        many.handle.lives_ended().await;
         assert!((0..3_000).all(|index| many.ports.is_closed(index)));
         assert!(matches!(many.ports.send(7, tell(|_, _| {})), Err(Unsent::Gone(_))));
         assert!(matches!(many.ports.send(3_000, tell(|_, _| {})), Err(Unsent::Gone(_))));
@@ -126,7 +126,7 @@ fn each_can_be_killed_struck_and_given_up() {
         assert_eq!(many.events.started().await, 3);
         assert_eq!(many.epochs(), [Some(1), Some(2), Some(3), Some(1)]);
         many.handle.stop(ms(1_000)).await;
-        many.handle.buried().await;
+        many.handle.lives_ended().await;
     });
 }
 
@@ -201,7 +201,7 @@ fn a_supervisor_that_gives_up_while_they_start_says_that_they_did_not() {
         let template = Template::new("probe", &ports, |_| Err("never".into()));
         assert!(handle.start_many(template).await.is_err());
         assert!(matches!(handle.ended().await, SupervisorOutcome::Escalated { .. }));
-        handle.buried().await;
+        handle.lives_ended().await;
         assert!(ports.is_closed(4_999), "it was never started");
     });
 }
@@ -303,7 +303,7 @@ fn a_thread_that_is_gone_takes_no_new_life() {
         };
         assert!(reason.starts_with("probe/"), "{reason}");
         assert!(reason.contains("lost its arbiter"), "{reason}");
-        many.handle.buried().await;
+        many.handle.lives_ended().await;
     });
 }
 
@@ -325,7 +325,7 @@ fn one_that_blocks_its_thread_is_named_and_all_move() {
         }
         drop(free);
         assert_eq!(many.handle.stop(ms(10_000)).await, SupervisorOutcome::Stopped);
-        many.handle.buried().await;
+        many.handle.lives_ended().await;
     });
 }
 
@@ -353,6 +353,6 @@ fn a_child_that_blocks_its_thread_during_the_start_does_not_stop_the_rest() {
         }
         drop(free);
         handle.stop(ms(10_000)).await;
-        handle.buried().await;
+        handle.lives_ended().await;
     });
 }

@@ -223,7 +223,7 @@ fn whatever_is_sent_from_other_threads_during_crashes_has_exactly_one_end() {
             tokio::task::yield_now().await;
         }
         handle.stop(ms(10_000)).await;
-        handle.buried().await;
+        handle.lives_ended().await;
         let [dropped, rest] = [&ends[0], &ends[1]].map(|end| end.load(Ordering::Relaxed));
         assert_eq!(dropped + rest, 1 + SENDERS * EACH, "none lost, none doubled");
         assert!(rest > returned, "some were handled");

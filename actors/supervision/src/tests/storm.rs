@@ -55,7 +55,7 @@ fn storm(seed: u64) -> (Vec<String>, Time) {
             }
         }
         handle.stop(ms(1_000)).await;
-        handle.buried().await;
+        handle.lives_ended().await;
         assert_eq!(handle.lives(), 0);
         assert_eq!(clock.sleepers(), 0, "no timer is left");
         drop((handle, events));

@@ -51,7 +51,7 @@ fn a_template_made_before_its_ports_served_another_starts_all_the_same() {
         started.expect("they start");
         assert!((0..3).all(|index| ports.epoch(index) == Some(2)));
         handle.stop(ms(1_000)).await;
-        handle.buried().await;
+        handle.lives_ended().await;
     });
 }
 
@@ -82,7 +82,7 @@ fn ports_are_free_when_all_their_lives_are_over() {
             started.expect("they start");
             assert_eq!(ports.epoch(999), Some(epoch));
             handle.kill_all();
-            handle.buried().await;
+            handle.lives_ended().await;
         }
     });
 }
@@ -105,7 +105,7 @@ fn ports_are_free_on_another_thread_as_soon() {
             } else {
                 arbiter.stop();
             }
-            handle.buried().await;
+            handle.lives_ended().await;
             arbiter.stop();
         }
     });
@@ -117,7 +117,7 @@ fn ports_are_free_when_all_their_children_are_gone() {
         let many = many(&clock, 2, |template| template.restart(Restart::Temporary)).await;
         many.handle.kill("probe/0");
         assert!(many.handle.stop_child(Which::Name("probe/1")).await);
-        many.handle.buried().await;
+        many.handle.lives_ended().await;
         let other = supervise(soon(), &clock, vec![]);
         let again = other.start_many(template(&many.ports, &many.trace)).await;
         again.expect("they start");
