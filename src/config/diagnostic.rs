@@ -152,7 +152,7 @@ impl Origin {
 /// Severity of a diagnostic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// It can't run.
+    /// The design can't run.
     Error,
     /// It runs, perhaps not as intended.
     Warning,

@@ -187,7 +187,7 @@ impl Key {
         required.into_iter().chain(self.bounds.notes(&self.ty)).collect()
     }
 
-    /// The default that is shown.
+    /// The default, as the schema and the reference page show it.
     pub fn shown(&self) -> Option<Json> {
         self.default.map(|default| default()).filter(|default| !default.is_null())
     }

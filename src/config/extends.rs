@@ -17,8 +17,8 @@ const DEEPEST: usize = 16;
 /// Where the paths of a config start that is in no folder.
 const AT_CURRENT: &str = "relative paths of a config from a pipe start at the current folder";
 
-/// Lays `root` and the files that it extends on `base`, the most distant parent first. `None` if
-/// one of them can't be read, as keys that only it has would be reported as missing.
+/// Merges `root` and the files that it extends over `base`, the most distant parent first. `None`
+/// if a file can't be read: the keys that only that file sets would be reported as missing.
 pub(crate) fn chain(
     mut base: Value,
     root: Arc<SourceFile>,

@@ -171,7 +171,7 @@ fn replaces(lower: &Map<String, Value>, upper: &Map<String, Value>) -> bool {
     }
 }
 
-/// Lays a file on the files that it extends, after it has removed keys from them.
+/// Merges a file over the files that it extends, after removing the keys that it resets there.
 pub(crate) fn extend(
     base: &mut Value,
     mut file: Value,
@@ -182,8 +182,8 @@ pub(crate) fn extend(
     merge(base, file);
 }
 
-/// Lays the environment and then the flags on the files. Each first removes keys from those below
-/// it.
+/// Merges the environment and then the flags over the files. Each first removes the keys that it
+/// resets in the layers below it.
 pub(crate) fn stack(
     mut files: Value,
     mut environment: Value,

@@ -35,7 +35,7 @@ pub enum Event {
         book: BookId,
         /// Name of the pile where it died.
         pile: String,
-        /// Why it was given up.
+        /// Reason of the failure.
         reason: String,
     },
     /// A pile has closed: no further books can arrive and none are left.

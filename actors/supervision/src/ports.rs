@@ -56,7 +56,7 @@ const THROWN: u64 = 7;
 /// The epoch may bind.
 const EXPECTED: u64 = 8;
 const CLOSED: u64 = 16;
-/// It was started in a batch, which waits until it is up.
+/// Flag: the child belongs to a batch whose start waits for it.
 const IN_BATCH: u64 = 32;
 const BITS: u32 = 6;
 

@@ -151,7 +151,8 @@ fn escaped(text: &str) -> String {
     out
 }
 
-/// `schema`, which also accepts what `short` does: keywords that are not about tables apply to it.
+/// The schema of a table that may also be written in its short form: accepts what `schema` or
+/// `short` accepts. Keywords of `short` are merged, as none of them constrains tables.
 pub(super) fn or_short(mut schema: Value, short: Value) -> Value {
     let mut types = match &short["type"] {
         Value::Array(types) => types.clone(),

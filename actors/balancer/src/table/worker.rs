@@ -26,7 +26,7 @@ pub(super) struct WorkerRecord {
     pub(super) known: bool,
     /// Start of its slow start.
     pub(super) warming: Option<Time>,
-    /// Ejected until then.
+    /// The end of its ejection; `None` if it is not ejected.
     pub(super) out: Option<Time>,
     /// Above the number of workers wanted.
     pub(super) parked: bool,

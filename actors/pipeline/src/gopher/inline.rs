@@ -51,7 +51,7 @@ impl Burning {
         self.last >= Self::SHORT || self.untimed == Self::UNTIMED || self.all.is_zero()
     }
 
-    /// Adds a burn, timed or not. Returns `took`.
+    /// Counts a burned book and its burn time, if that was measured. Returns `took`.
     fn burned(&mut self, took: Option<Duration>, fire: &IncineratorCore) -> Option<Duration> {
         match took {
             Some(took) => {

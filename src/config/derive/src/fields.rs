@@ -21,7 +21,7 @@ pub struct Field {
     presence: Presence,
 }
 
-/// What holds where the key is missing.
+/// How a missing key is treated.
 enum Presence {
     /// A mistake. With a value the table is still read.
     Required(Option<TokenStream>),
