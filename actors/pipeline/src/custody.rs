@@ -14,7 +14,6 @@ pub mod slots;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::sync::Arc;
 
 use crate::book::Book;
@@ -23,6 +22,7 @@ use lease::Lease;
 use shelf::Charge;
 
 pub use self::core::Custody;
+pub use crate::store::{Bound, Promises, Want};
 pub use numbered::Numbered;
 
 /// A pile or dump of a run: its index in the plan.
@@ -47,67 +47,6 @@ impl HolderId {
     /// Incarnation `epoch` of the node with this number.
     pub fn new(node: u32, epoch: u64) -> Self {
         Self(u64::from(node) << 40 | (epoch & 0xff_ffff_ffff))
-    }
-}
-
-/// Capacity of a pile; `None` is unbounded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Bound {
-    /// Books that are ready (not leased) at one time.
-    pub books: Option<u64>,
-    /// Total bytes of their bodies.
-    pub bytes: Option<u64>,
-}
-
-/// How many books a cart asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Want {
-    /// Most books (>= 1).
-    pub books: usize,
-    /// Most bytes; a larger book is leased alone.
-    pub bytes: Option<u64>,
-}
-
-/// What an engine's books survive. Printed by `validate` and `run`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Promises {
-    /// Books survive the death of any actor.
-    pub actor_death: bool,
-    /// Books survive `kill -9` of the process.
-    pub kill: bool,
-    /// Books survive the loss of power.
-    pub power_loss: bool,
-    /// Several processes may share it.
-    pub shared: bool,
-    /// Passing books between two of its piles is atomic.
-    pub atomic_pass: bool,
-}
-
-impl Promises {
-    /// Promises of [`Custody`].
-    pub const MEMORY: Promises = Promises {
-        actor_death: true,
-        kill: false,
-        power_loss: false,
-        shared: false,
-        atomic_pass: true,
-    };
-}
-
-impl fmt::Display for Promises {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let yes = [
-            (self.actor_death, "the death of any actor"),
-            (self.kill, "kill -9"),
-            (self.power_loss, "power loss"),
-        ];
-        let kept: Vec<&str> = yes.iter().filter(|(yes, _)| *yes).map(|(_, what)| *what).collect();
-        let lost: Vec<&str> = yes.iter().filter(|(yes, _)| !*yes).map(|(_, what)| *what).collect();
-        write!(f, "books survive {}", kept.join(", "))?;
-        if !lost.is_empty() {
-            write!(f, "; not {}", lost.join(", "))?;
-        }
-        Ok(())
     }
 }
 

@@ -19,18 +19,19 @@ mod reasons;
 mod requester;
 pub mod source;
 mod stats;
+pub mod store;
 pub mod trace;
 pub mod transform;
 
 pub use context::{Halt, SinkClosed};
 pub use crew::steps;
-pub use custody::Promises;
 pub use custody::ledger::{BookOutcome, LedgerReport};
 pub use custody::outcomes::Awaited;
 pub use event::Event;
 pub use pile::OfferError;
 pub use reasons::ReasonCount;
 pub use requester::load;
+pub use store::Promises;
 
 /// Internals for the crate `gopherworks`, which wires pipelines up; exempt from semantic
 /// versioning.

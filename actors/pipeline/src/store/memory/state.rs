@@ -1,0 +1,419 @@
+//! What a store in memory holds, and the laws on it. Pure.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::book::{Body, Book, BookId};
+use crate::store::{
+    Account, Act, Append, Appended, Checkpoint, Cursor, DeadBook, Delivery, Depth, Holder,
+    Ownership, Pass, Passed, PileName, PileSpec, Receipt, Recovered, StoreError, Tries, Want,
+};
+
+/// A lease; it has ended once `until` has passed and another holder has taken the book.
+#[derive(Clone, Copy)]
+struct Hold {
+    token: u64,
+    process: u64,
+    until: Duration,
+}
+
+struct Entry {
+    book: Book,
+    tries: Tries,
+    due: Duration,
+    hold: Option<Hold>,
+}
+
+#[derive(Default)]
+struct Pile {
+    lease: Duration,
+    dedupe: Duration,
+    /// By arrival.
+    entries: BTreeMap<u64, Entry>,
+    keys: HashMap<Bytes, (BookId, Duration)>,
+    /// Named by an opener: not an orphan.
+    opened: bool,
+}
+
+#[derive(Default)]
+struct Share {
+    position: Option<Bytes>,
+    token: u64,
+    /// Until when it is owned.
+    until: Duration,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub now: Duration,
+    pub next_id: u64,
+    pub accepted: HashSet<BookId>,
+    pub dead: BTreeMap<u64, DeadBook>,
+    piles: BTreeMap<PileName, Pile>,
+    /// All receipts that were ever given.
+    given: HashMap<u64, (PileName, u64)>,
+    sources: BTreeMap<(Arc<str>, u32), Share>,
+    account: Account,
+    processes: u64,
+    /// The last number that was given to an arrival, a lease or a dead letter.
+    last: u64,
+}
+
+impl State {
+    pub fn start(&mut self) -> u64 {
+        self.processes += 1;
+        self.processes
+    }
+
+    fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    pub fn open(&mut self, specs: &[PileSpec]) -> Recovered {
+        self.next_id = self.next_id.max(1);
+        for spec in specs {
+            let pile = self.piles.entry(spec.name.clone()).or_default();
+            (pile.lease, pile.dedupe, pile.opened) = (spec.lease, spec.dedupe, true);
+        }
+        let named = |name: &PileName| specs.iter().any(|spec| spec.name == *name);
+        let depth = |name: &PileName| self.depth(name).unwrap_or_default();
+        let orphans = self.piles.keys().filter(|name| !named(name));
+        let positions = self.sources.iter().filter_map(|((source, share), kept)| {
+            let (source, share, owner) = (source.clone(), *share, kept.token);
+            Some(Checkpoint { source, share, position: kept.position.clone()?, owner })
+        });
+        Recovered {
+            store: "memory".into(),
+            piles: specs.iter().map(|spec| depth(&spec.name)).collect(),
+            orphans: orphans
+                .map(|name| (name.clone(), depth(name)))
+                .filter(|(_, depth)| depth.books + depth.dead > 0)
+                .collect(),
+            positions: positions.collect(),
+            next_id: self.next_id,
+            account: Some(self.account()),
+        }
+    }
+
+    fn account(&self) -> Account {
+        let present = self.piles.values().map(|pile| pile.entries.len() as u64).sum();
+        Account { present, dead: self.dead.len() as u64, ..self.account }
+    }
+
+    pub fn depth(&self, name: &PileName) -> Option<Depth> {
+        let entries = &self.piles.get(name)?.entries;
+        let held = |entry: &&Entry| self.is_held(entry);
+        let due = entries.values().filter(|entry| !self.is_held(entry)).map(|entry| entry.due);
+        Some(Depth {
+            books: entries.len() as u64,
+            bytes: entries.values().map(|entry| entry.book.size()).sum(),
+            held: entries.values().filter(held).count() as u64,
+            dead: self.dead.values().filter(|dead| dead.pile == *name).count() as u64,
+            next_due: due.filter(|due| *due > self.now).min().map(|due| due - self.now),
+            exact: true,
+        })
+    }
+
+    fn is_held(&self, entry: &Entry) -> bool {
+        entry.hold.is_some_and(|hold| hold.until > self.now)
+    }
+
+    pub fn append(&mut self, books: &Append, process: u64) -> Result<Vec<Appended>, StoreError> {
+        let pile = self.piles.get(&books.to).ok_or(StoreError::Gone)?;
+        let dedupe = pile.dedupe;
+        // Bodies that are files are copied, before anything changes.
+        let mut copies = Vec::with_capacity(books.books.len());
+        for new in &books.books {
+            copies.push(copied(&new.book)?);
+        }
+        if let Some(checkpoint) = &books.checkpoint {
+            self.check_in(checkpoint)?;
+        }
+        let mut answers = Vec::with_capacity(copies.len());
+        for (new, book) in books.books.iter().zip(copies) {
+            let (id, now) = (book.id, self.now);
+            if self.accepted.contains(&id) {
+                let receipt = books.hold.then(|| self.hold_again(&books.to, id, process)).flatten();
+                answers.push(Appended::Stored(receipt));
+                continue;
+            }
+            let pile = self.piles.get_mut(&books.to).ok_or(StoreError::Gone)?;
+            if let Some(key) = &new.key {
+                match pile.keys.get(key) {
+                    Some((first, until)) if *until > now => {
+                        answers.push(Appended::Duplicate(*first));
+                        continue;
+                    }
+                    _ => _ = pile.keys.insert(key.clone(), (id, now.saturating_add(dedupe))),
+                }
+            }
+            self.accepted.insert(id);
+            self.next_id = self.next_id.max(id.0 + 1);
+            self.account.offered += 1;
+            let receipt = self.put(&books.to, book, books.hold.then_some(process));
+            answers.push(Appended::Stored(receipt));
+        }
+        Ok(answers)
+    }
+
+    /// Stores a position, if its owner still owns the source.
+    fn check_in(&mut self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        let key = (checkpoint.source.clone(), checkpoint.share);
+        let share = self.sources.entry(key).or_default();
+        if share.token != checkpoint.owner {
+            return Err(StoreError::Stale);
+        }
+        share.position = Some(checkpoint.position.clone());
+        Ok(())
+    }
+
+    /// Adds a book at the end of a pile; answers its receipt if it is held.
+    fn put(&mut self, name: &PileName, book: Book, holder: Option<u64>) -> Option<Receipt> {
+        let (at, id) = (self.number(), book.id);
+        let entry = Entry { book, tries: Tries::default(), due: Duration::ZERO, hold: None };
+        self.piles.get_mut(name)?.entries.insert(at, entry);
+        let process = holder?;
+        self.take(name, at, process).map(|token| receipt(token, id))
+    }
+
+    /// Holds the book at `at` for `process`; answers the token.
+    fn take(&mut self, name: &PileName, at: u64, process: u64) -> Option<u64> {
+        let (token, now) = (self.number(), self.now);
+        let pile = self.piles.get_mut(name)?;
+        let until = now.saturating_add(pile.lease);
+        pile.entries.get_mut(&at)?.hold = Some(Hold { token, process, until });
+        self.given.insert(token, (name.clone(), at));
+        Some(token)
+    }
+
+    /// Holds a book of a repeated append, unless it is gone or another process holds it.
+    fn hold_again(&mut self, name: &PileName, id: BookId, process: u64) -> Option<Receipt> {
+        let entries = &self.piles.get(name)?.entries;
+        let (at, entry) = entries.iter().find(|(_, entry)| entry.book.id == id)?;
+        if self.is_held(entry) && entry.hold.is_none_or(|hold| hold.process != process) {
+            return None;
+        }
+        let at = *at;
+        self.take(name, at, process).map(|token| receipt(token, id))
+    }
+
+    pub fn fetch(
+        &mut self,
+        name: &PileName,
+        want: Want,
+        process: u64,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let pile = self.piles.get(name).ok_or(StoreError::Gone)?;
+        let lease = pile.lease;
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for (at, entry) in &pile.entries {
+            if self.is_held(entry) || entry.due > self.now {
+                continue;
+            }
+            bytes += entry.book.size();
+            let is_above = want.bytes.is_some_and(|most| bytes > most) && !found.is_empty();
+            if is_above || found.len() >= want.books.max(1) {
+                break;
+            }
+            found.push(*at);
+        }
+        let mut deliveries = Vec::with_capacity(found.len());
+        for at in found {
+            let token = self.take(name, at, process);
+            let entry = self.piles.get_mut(name).and_then(|pile| pile.entries.get_mut(&at));
+            let (Some(token), Some(entry)) = (token, entry) else {
+                continue;
+            };
+            let (book, tries) = (entry.book.clone(), entry.tries);
+            entry.tries.deliveries += 1;
+            let receipt = receipt(token, book.id);
+            deliveries.push(Delivery { book, receipt, tries, lease: Some(lease) });
+        }
+        Ok(deliveries)
+    }
+
+    /// The place of the book that a receipt holds.
+    fn held_by(&self, receipt: &Receipt) -> Result<(PileName, u64), StoreError> {
+        let token = token(receipt).ok_or(StoreError::Gone)?;
+        let (name, at) = self.given.get(&token).ok_or(StoreError::Gone)?;
+        let entry = self.piles.get(name).and_then(|pile| pile.entries.get(at));
+        match entry.ok_or(StoreError::Gone)?.hold {
+            Some(hold) if hold.token == token => Ok((name.clone(), *at)),
+            _ => Err(StoreError::Stale),
+        }
+    }
+
+    fn remove(&mut self, receipt: &Receipt) -> Result<(PileName, Entry), StoreError> {
+        let (name, at) = self.held_by(receipt)?;
+        let entry = self.piles.get_mut(&name).and_then(|pile| pile.entries.remove(&at));
+        Ok((name, entry.ok_or(StoreError::Gone)?))
+    }
+
+    pub fn settle(&mut self, acts: &[(Receipt, Act)]) -> Vec<Result<(), StoreError>> {
+        acts.iter().map(|(receipt, act)| self.act(receipt, act)).collect()
+    }
+
+    fn act(&mut self, receipt: &Receipt, act: &Act) -> Result<(), StoreError> {
+        match act {
+            Act::Ack => {
+                self.remove(receipt)?;
+                self.account.burned += 1;
+            }
+            Act::Drop => {
+                self.remove(receipt)?;
+                self.account.dropped += 1;
+            }
+            Act::Return { delay, tries, hold } => {
+                let (name, at) = self.held_by(receipt)?;
+                let due = self.now.saturating_add(*delay);
+                let pile = self.piles.get_mut(&name);
+                let entry = pile.and_then(|pile| pile.entries.get_mut(&at));
+                let entry = entry.ok_or(StoreError::Gone)?;
+                (entry.due, entry.tries) = (due, *tries);
+                entry.hold = entry.hold.filter(|_| *hold);
+            }
+            Act::Bury { reason, node, attempts } => {
+                let (pile, entry) = self.remove(receipt)?;
+                let at = Cursor(self.number());
+                let (reason, node) = (reason.clone(), node.clone());
+                let (book, attempts) = (entry.book, *attempts);
+                self.dead.insert(at.0, DeadBook { at, book, pile, reason, node, attempts });
+            }
+        }
+        Ok(())
+    }
+
+    pub fn pass(&mut self, books: &Pass, process: u64) -> Vec<Result<Passed, StoreError>> {
+        let holder = books.hold.then_some(process);
+        let pass = |(old, changed): &(Receipt, Option<Book>)| {
+            if !self.piles.contains_key(&books.to) {
+                return Err(StoreError::Gone);
+            }
+            let changed = changed.as_ref().map(copied).transpose()?;
+            let (from, _) = self.held_by(old)?;
+            if from == books.to {
+                return Ok(Passed { receipt: books.hold.then(|| old.clone()), acked: true });
+            }
+            let (_, entry) = self.remove(old)?;
+            let book = changed.unwrap_or(entry.book);
+            Ok(Passed { receipt: self.put(&books.to, book, holder), acked: true })
+        };
+        books.books.iter().map(pass).collect()
+    }
+
+    pub fn extend(&mut self, receipts: &[Receipt], by: Duration) -> Vec<Result<(), StoreError>> {
+        let until = self.now.saturating_add(by);
+        let extend = |receipt| {
+            let (name, at) = self.held_by(receipt)?;
+            let entry = self.piles.get_mut(&name).and_then(|pile| pile.entries.get_mut(&at));
+            if let Some(hold) = entry.and_then(|entry| entry.hold.as_mut()) {
+                hold.until = until;
+            }
+            Ok(())
+        };
+        receipts.iter().map(extend).collect()
+    }
+
+    /// Ends all leases of a process.
+    pub fn release(&mut self, process: u64) {
+        for entry in self.piles.values_mut().flat_map(|pile| pile.entries.values_mut()) {
+            entry.hold = entry.hold.filter(|hold| hold.process != process);
+        }
+    }
+
+    pub fn own(
+        &mut self,
+        source: &str,
+        share: u32,
+        token: Option<u64>,
+        lease: Duration,
+    ) -> Result<Ownership, StoreError> {
+        let (next, now) = (self.number(), self.now);
+        let share = self.sources.entry((source.into(), share)).or_default();
+        match token {
+            Some(token) if token != share.token => return Err(StoreError::Stale),
+            Some(_) => {}
+            None if share.until > now => {
+                let what = format!("the source `{source}` is read by another process").into();
+                return Err(StoreError::InUse { pid: None, what });
+            }
+            None => share.token = next,
+        }
+        share.until = now.saturating_add(lease);
+        Ok(Ownership { token: share.token, position: share.position.clone() })
+    }
+
+    pub fn disown(&mut self, source: &str, share: u32, token: u64) -> Result<(), StoreError> {
+        let share = self.sources.entry((source.into(), share)).or_default();
+        if share.token != token {
+            return Err(StoreError::Stale);
+        }
+        share.until = self.now;
+        Ok(())
+    }
+
+    pub fn forget_dead(&mut self, letters: &[Cursor]) -> u64 {
+        let known = letters.iter().filter(|at| self.dead.remove(&at.0).is_some()).count() as u64;
+        self.account.dropped += known;
+        known
+    }
+
+    pub fn replay(&mut self, letters: &[Cursor]) -> u64 {
+        let dead: Vec<_> = letters.iter().filter_map(|at| self.dead.remove(&at.0)).collect();
+        for letter in &dead {
+            self.put(&letter.pile, letter.book.clone(), None);
+        }
+        dead.len() as u64
+    }
+
+    pub fn move_pile(&mut self, from: &PileName, to: &PileName) -> Result<u64, StoreError> {
+        if !self.piles.contains_key(to) {
+            return Err(StoreError::Gone);
+        }
+        let moved = self.piles.remove(from).ok_or(StoreError::Gone)?.entries;
+        let count = moved.len() as u64;
+        for (_, entry) in moved {
+            self.put(to, entry.book, None);
+        }
+        Ok(count)
+    }
+
+    pub fn drop_pile(&mut self, name: &PileName) -> Result<u64, StoreError> {
+        let dropped = self.piles.remove(name).ok_or(StoreError::Gone)?.entries.len() as u64;
+        self.account.dropped += dropped;
+        Ok(dropped)
+    }
+
+    pub fn holders(&self) -> Vec<Holder> {
+        let mut held = BTreeMap::new();
+        let entries = self.piles.values().flat_map(|pile| pile.entries.values());
+        for hold in entries.filter(|entry| self.is_held(entry)).filter_map(|entry| entry.hold) {
+            *held.entry(hold.process).or_default() += 1;
+        }
+        let holder = |(process, held): (u64, u64)| {
+            let name = format!("process {process}").into();
+            Holder { name, held, since: Duration::ZERO }
+        };
+        held.into_iter().map(holder).collect()
+    }
+}
+
+/// The book with its body in memory.
+fn copied(book: &Book) -> Result<Book, StoreError> {
+    let body = book.body.read_all(u64::MAX);
+    let body = body.map_err(|error| StoreError::Other(format!("a body: {error}").into()))?;
+    Ok(Book { body: Body::Bytes(body), ..book.clone() })
+}
+
+fn receipt(token: u64, id: BookId) -> Receipt {
+    Receipt([token.to_be_bytes(), id.0.to_be_bytes()].concat().into())
+}
+
+fn token(receipt: &Receipt) -> Option<u64> {
+    let bytes = receipt.0.first_chunk::<8>()?;
+    (receipt.0.len() == 16).then(|| u64::from_be_bytes(*bytes))
+}

@@ -1,0 +1,400 @@
+//! The types of the contract.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Backend, StoreError};
+use crate::book::{Book, BookId};
+
+/// The name of a pile in its store: the works that it belongs to, and its name there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PileName {
+    /// The works; distinguishes the users of a shared store.
+    pub works: Arc<str>,
+    /// The pile's name in the works, such as `near[lane=2]`.
+    pub pile: Arc<str>,
+}
+
+impl PileName {
+    /// A name from its parts.
+    pub fn new(works: impl Into<Arc<str>>, pile: impl Into<Arc<str>>) -> Self {
+        Self { works: works.into(), pile: pile.into() }
+    }
+}
+
+impl fmt::Display for PileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.works {
+            "" => f.write_str(&self.pile),
+            works => write!(f, "{works}/{}", self.pile),
+        }
+    }
+}
+
+/// Capacity of a pile; `None` is unbounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bound {
+    /// Books that are ready (not leased) at one time.
+    pub books: Option<u64>,
+    /// Total bytes of their bodies.
+    pub bytes: Option<u64>,
+}
+
+/// How many books are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Want {
+    /// Most books (>= 1).
+    pub books: usize,
+    /// Most bytes; a larger book comes alone.
+    pub bytes: Option<u64>,
+}
+
+/// A pile that is to be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PileSpec {
+    /// Its name in the store.
+    pub name: PileName,
+    /// Its capacity, for engines that enforce it; custody enforces its own in any case.
+    pub bound: Bound,
+    /// How long a delivered book is held, in shared engines.
+    pub lease: Duration,
+    /// How long keys of appended books are remembered.
+    pub dedupe: Duration,
+}
+
+impl PileSpec {
+    /// An unbounded pile with a lease of 30 seconds that remembers keys for a day.
+    pub fn new(name: PileName) -> Self {
+        let (lease, dedupe) = (Duration::from_secs(30), Duration::from_secs(24 * 60 * 60));
+        Self { name, bound: Bound::default(), lease, dedupe }
+    }
+}
+
+/// What a store holds when it is opened.
+#[derive(Debug, Clone, Default)]
+pub struct Recovered {
+    /// A name that no other store has: with a book's id, an identity for the outside world.
+    pub store: Arc<str>,
+    /// The piles that were opened, in the order in which they were given.
+    pub piles: Vec<Depth>,
+    /// All other piles of the store that hold books or dead letters. They are kept.
+    pub orphans: Vec<(PileName, Depth)>,
+    /// The last position of each share of each source.
+    pub positions: Vec<Checkpoint>,
+    /// No id from here on was reserved or stored.
+    pub next_id: u64,
+    /// The account over all runs, if the engine keeps it.
+    pub account: Option<Account>,
+}
+
+/// How many books a pile holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// All books: held, delayed and ready.
+    pub books: u64,
+    /// Total bytes of their bodies.
+    pub bytes: u64,
+    /// Books that are held, by any process.
+    pub held: u64,
+    /// Dead letters that died here.
+    pub dead: u64,
+    /// When the first delayed book that is not held may be delivered, from now.
+    pub next_due: Option<Duration>,
+    /// False if the numbers are approximate.
+    pub exact: bool,
+}
+
+/// The account of a store over all its runs: offered = burned + dropped + dead + present.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Books appended.
+    pub offered: u64,
+    /// Books acknowledged.
+    pub burned: u64,
+    /// Books dropped on purpose, dropped piles and forgotten dead letters included.
+    pub dropped: u64,
+    /// Dead letters in the store.
+    pub dead: u64,
+    /// Books on all piles.
+    pub present: u64,
+}
+
+impl Account {
+    /// True if every book is accounted for.
+    pub fn balances(&self) -> bool {
+        self.offered == self.burned + self.dropped + self.dead + self.present
+    }
+}
+
+/// The position of a source up to which its books are stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The source's name in the works.
+    pub source: Arc<str>,
+    /// The share of a source that is read in parts; 0 for the whole.
+    pub share: u32,
+    /// The position, opaque to the engine.
+    pub position: Bytes,
+    /// The token of [`Backend::own`]; 0 in exclusive engines. An older one is `Stale`.
+    pub owner: u64,
+}
+
+/// Ownership of a share of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ownership {
+    /// Increases with each new owner.
+    pub token: u64,
+    /// The last position that an owner stored.
+    pub position: Option<Bytes>,
+}
+
+/// New books for a pile.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// The pile that gets them.
+    pub to: PileName,
+    /// True if the caller goes on with the books: they are held for it, as if delivered.
+    pub hold: bool,
+    /// The books, in order.
+    pub books: Vec<NewBook>,
+    /// The position of their source after these books.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// A book that is to be stored.
+#[derive(Debug, Clone)]
+pub struct NewBook {
+    /// The book; its id is one of a reserved block. A body that is a file is copied.
+    pub book: Book,
+    /// Identifies the offer: a second book with this key is not stored.
+    pub key: Option<Bytes>,
+}
+
+impl From<Book> for NewBook {
+    fn from(book: Book) -> Self {
+        Self { book, key: None }
+    }
+}
+
+/// What became of a new book.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Appended {
+    /// Stored, with its receipt if it is held.
+    Stored(Option<Receipt>),
+    /// A book with its key was stored before: this one, and it was not stored.
+    Duplicate(BookId),
+}
+
+/// Held books for another pile.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    /// The pile that they go to.
+    pub to: PileName,
+    /// True if the caller goes on with the books: they are held for it, as if delivered.
+    pub hold: bool,
+    /// Receipts, in the order of arrival; with the book if its headers or its body changed. Its
+    /// id is the same.
+    pub books: Vec<(Receipt, Option<Book>)>,
+}
+
+/// What became of a passed book.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passed {
+    /// Its receipt on the pile that it was passed to, if it is held. The former one is void.
+    pub receipt: Option<Receipt>,
+    /// False if it was stored downstream and not yet removed upstream: the former receipt has to
+    /// be acked.
+    pub acked: bool,
+}
+
+/// Opaque to all but the engine: names one delivery of one book.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Receipt(pub Bytes);
+
+impl Receipt {
+    /// The receipt of a book in an exclusive engine: its id, in big-endian order.
+    pub fn of(id: BookId) -> Self {
+        Self(Bytes::copy_from_slice(&id.0.to_be_bytes()))
+    }
+
+    /// The id in a receipt of an exclusive engine.
+    pub fn id(&self) -> Option<BookId> {
+        let bytes: [u8; 8] = (*self.0).try_into().ok()?;
+        Some(BookId(u64::from_be_bytes(bytes)))
+    }
+}
+
+/// How a book fared on its pile so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tries {
+    /// Attempts charged on this pile.
+    pub attempts: u32,
+    /// How often it was leased from this pile before.
+    pub deliveries: u32,
+    /// True if work on it began before, so that its effects may be repeated.
+    pub begun: bool,
+    /// True if it has to be worked on alone.
+    pub apart: bool,
+}
+
+/// A book that is held for the caller.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The book as it was stored last.
+    pub book: Book,
+    /// Names this delivery in later calls.
+    pub receipt: Receipt,
+    /// How it fared before. A shared engine counts deliveries itself; in an exclusive one they
+    /// are what was last stored.
+    pub tries: Tries,
+    /// How long it is held, counted from the *call* of fetch; `None` until the store is closed.
+    pub lease: Option<Duration>,
+}
+
+/// What is to become of a held book.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Act {
+    /// It is done, and removed.
+    Ack,
+    /// It was dropped on purpose, and is removed.
+    Drop,
+    /// It is not done: it keeps its place, with these tries, and is not delivered before `delay`.
+    Return {
+        /// Least time until it is delivered again, if the engine promises delays. Never longer
+        /// than meant, whatever the clock of the machine does.
+        delay: Duration,
+        /// Stored as they are; not added to what was stored.
+        tries: Tries,
+        /// True if the caller keeps it: only what is stored about it changes.
+        hold: bool,
+    },
+    /// It is given up: a dead letter.
+    Bury {
+        /// Why it was given up.
+        reason: Arc<str>,
+        /// The node that failed on it last.
+        node: Option<Arc<str>>,
+        /// Attempts charged.
+        attempts: u32,
+    },
+}
+
+/// Changes that belong together.
+#[derive(Debug, Clone, Default)]
+pub struct Commit {
+    /// What comes to piles, in order: the end of each pile has the order of this list.
+    pub arrivals: Vec<Arrival>,
+    /// What becomes of held books that are not passed. Independent of each other.
+    pub acts: Vec<(Receipt, Act)>,
+}
+
+/// Books that come to a pile.
+#[derive(Debug, Clone)]
+pub enum Arrival {
+    /// New ones.
+    Append(Append),
+    /// Held ones, from other piles.
+    Pass(Pass),
+}
+
+/// The answers to a commit.
+#[derive(Debug, Clone, Default)]
+pub struct Committed {
+    /// One an arrival, in order.
+    pub arrivals: Vec<Arrived>,
+    /// One an act, in order.
+    pub acts: Vec<Result<(), StoreError>>,
+}
+
+/// The answer to an arrival.
+#[derive(Debug, Clone)]
+pub enum Arrived {
+    /// As [`Backend::append`] answers.
+    Appended(Result<Vec<Appended>, StoreError>),
+    /// As [`Backend::pass`] answers.
+    Passed(Vec<Result<Passed, StoreError>>),
+}
+
+/// A position among the dead letters of a store, in the order of their deaths.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Cursor(pub u64);
+
+impl Cursor {
+    /// Before the oldest dead letter.
+    pub const START: Cursor = Cursor(0);
+}
+
+/// A dead letter.
+#[derive(Debug, Clone)]
+pub struct DeadBook {
+    /// Its position; pass it to [`Backend::dead`] for the next ones.
+    pub at: Cursor,
+    /// The book as it was stored.
+    pub book: Book,
+    /// The pile where it died.
+    pub pile: PileName,
+    /// Why it was given up.
+    pub reason: Arc<str>,
+    /// The node that failed on it last, if known.
+    pub node: Option<Arc<str>>,
+    /// Attempts charged.
+    pub attempts: u32,
+}
+
+/// A process that holds books.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Host and process id, such as `host:4711`.
+    pub name: Arc<str>,
+    /// How many books it holds.
+    pub held: u64,
+    /// How long ago it opened the store.
+    pub since: Duration,
+}
+
+/// Plays a commit by the single calls.
+pub(super) async fn play<B: Backend + ?Sized>(
+    backend: &B,
+    commit: Arc<Commit>,
+) -> Result<Committed, StoreError> {
+    let mut done = Committed::default();
+    let mut failed: Option<StoreError> = None;
+    let mut full: Vec<&PileName> = Vec::new();
+    let note = |failed: &mut Option<StoreError>, error: Option<&StoreError>| {
+        *failed = error.filter(|error| !error.is_single()).cloned().or(failed.take());
+    };
+    for arrival in &commit.arrivals {
+        let arrived = match (arrival, &failed) {
+            (Arrival::Append(_), Some(error)) => Arrived::Appended(Err(error.clone())),
+            (Arrival::Pass(books), Some(error)) => {
+                Arrived::Passed(vec![Err(error.clone()); books.books.len()])
+            }
+            (Arrival::Append(books), None) if full.contains(&&books.to) => {
+                Arrived::Appended(Err(StoreError::Full))
+            }
+            (Arrival::Append(books), None) => {
+                let answer = backend.append(books).await;
+                if matches!(answer, Err(StoreError::Full)) {
+                    full.push(&books.to);
+                }
+                note(&mut failed, answer.as_ref().err());
+                Arrived::Appended(answer)
+            }
+            (Arrival::Pass(books), None) => {
+                let answers = backend.pass(books).await;
+                answers.iter().for_each(|answer| note(&mut failed, answer.as_ref().err()));
+                Arrived::Passed(answers)
+            }
+        };
+        done.arrivals.push(arrived);
+    }
+    done.acts = match failed {
+        Some(error) => vec![Err(error); commit.acts.len()],
+        None => backend.settle(&commit.acts).await,
+    };
+    Ok(done)
+}
