@@ -78,8 +78,7 @@ pub fn unlabelled(text: &str) -> String {
 
 /// Orders names numerically: `x[lane=2]` before `x[lane=10]`.
 pub fn compare(a: &str, b: &str) -> Ordering {
-    let key = |name: &str| parse(name).map(|(base, at)| (base.to_owned(), at));
-    match (key(a), key(b)) {
+    match (parse(a), parse(b)) {
         (Ok(a), Ok(b)) => a.cmp(&b),
         _ => a.cmp(b),
     }

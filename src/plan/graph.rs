@@ -289,10 +289,7 @@ fn order<'a>(
     }
     let place: BTreeMap<&str, usize> =
         piles.iter().enumerate().map(|(at, name)| (*name, at)).collect();
-    ways.sort_by(|a, b| {
-        let order = place.get(a.from).cmp(&place.get(b.from));
-        order.then_with(|| compare(a.name, b.name))
-    });
+    ways.sort_by_cached_key(|way| (place.get(way.from).copied(), Counted(way.name)));
     Some(Order { piles, ways })
 }
 
