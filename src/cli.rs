@@ -3,6 +3,7 @@
 mod chaos;
 mod compare;
 mod dead;
+mod explain;
 mod graph;
 mod help;
 mod kinds;
@@ -114,7 +115,9 @@ enum Command {
     /// Nothing outside is touched: works are left out, and burns only count.
     Compare(CompareArgs),
     /// Check config files: print every mistake and warning, and what a run would read and write
-    Validate(ValidateArgs),
+    Validate(validate::ValidateArgs),
+    /// Say what a code such as `unknown-key` in an error or a warning means, or list all codes
+    Explain(explain::ExplainArgs),
     /// List the kinds of sources, works, burns and workers, with their options and defaults
     Kinds {
         /// List this kind only
@@ -310,18 +313,6 @@ struct CompareArgs {
 }
 
 #[derive(Debug, Args)]
-struct ValidateArgs {
-    /// The config files of the designs
-    #[arg(required = true)]
-    files: Vec<PathBuf>,
-    #[command(flatten)]
-    sets: Sets,
-    /// Format of the output
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-}
-
-#[derive(Debug, Args)]
 struct GraphArgs {
     /// The config file of the design, or - for standard input (paths start at the current folder)
     file: PathBuf,
@@ -482,6 +473,7 @@ pub fn main() -> i32 {
         Command::Chaos(args) => chaos::chaos(&args, cli.quiet),
         Command::Compare(args) => compare::compare(&args, cli.quiet),
         Command::Validate(args) => validate::validate(&args, cli.quiet),
+        Command::Explain(args) => explain::explain(&args),
         Command::Kinds { name, format } => kinds::kinds(name.as_deref(), format),
         Command::Schema(args) => schema::schema(&args),
         Command::Graph(args) => graph::graph(&args, cli.quiet),

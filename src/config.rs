@@ -54,11 +54,11 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Origin, Severity, SourceFile};
+pub use diagnostic::{Code, Diagnostic, Diagnostics, Origin, Severity, SourceFile};
 pub use file::LARGEST;
 pub use json_schema::json_schema;
 pub use layers::PREFIX;
-pub use reference::reference;
+pub use reference::{diagnostics, reference};
 pub(crate) use suggestions::begin;
 pub use suggestions::nearest;
 
@@ -140,7 +140,7 @@ impl Loaded {
             Err(why) => {
                 let mut found = Diagnostics::default();
                 let place = Origin::Code(path.display().to_string());
-                found.push(Diagnostic::error("", place, why));
+                found.push(Diagnostic::error(Code::UnreadableFile, "", place, why));
                 Err(found)
             }
         }
@@ -195,7 +195,7 @@ impl Loaded {
             Ok(root) => root,
             Err(error) => {
                 let origin = Origin::Code(String::new());
-                found.push(Diagnostic::error("", origin, error.to_string()));
+                found.push(Diagnostic::error(Code::Syntax, "", origin, error.to_string()));
                 return Err(found.sorted());
             }
         };
@@ -236,7 +236,12 @@ impl Loaded {
         for pile in piles.filter(|pile| pile.reads.iter().any(|read| read == STANDARD_STREAM)) {
             let keys = ["piles", label::base(&pile.name), "source", "path"];
             let message = "standard input is read as the config already";
-            found.push(Diagnostic::error(keys.join("."), places.locate(&keys), message));
+            found.push(Diagnostic::error(
+                Code::StandardInputTaken,
+                keys.join("."),
+                places.locate(&keys),
+                message,
+            ));
         }
         let found = found.sorted();
         match plan {

@@ -18,7 +18,7 @@ use crate::config::elements::{
     Capacity, Exclusive, ExpectConfig, HttpConfig, Placement, SupervisionConfig, TopologyConfig,
 };
 use crate::config::label::base;
-use crate::config::{Diagnostic, Diagnostics, Origin};
+use crate::config::{Code, Diagnostic, Diagnostics, Origin};
 
 mod balancing;
 mod bounds;
@@ -297,14 +297,14 @@ pub(crate) struct Validator<'a> {
 }
 
 impl Validator<'_> {
-    fn error(&self, path: &[&str], message: impl Into<String>) -> Diagnostic {
+    fn error(&self, code: Code, path: &[&str], message: impl Into<String>) -> Diagnostic {
         let path = written(path);
-        Diagnostic::error(path.join("."), (self.locate)(&path), message)
+        Diagnostic::error(code, path.join("."), (self.locate)(&path), message)
     }
 
-    fn warning(&self, path: &[&str], message: impl Into<String>) -> Diagnostic {
+    fn warning(&self, code: Code, path: &[&str], message: impl Into<String>) -> Diagnostic {
         let path = written(path);
-        Diagnostic::warning(path.join("."), (self.locate)(&path), message)
+        Diagnostic::warning(code, path.join("."), (self.locate)(&path), message)
     }
 
     fn locate(&self, path: &[&str]) -> Origin {
@@ -316,9 +316,9 @@ impl Validator<'_> {
     }
 
     /// Reports an error unless `holds`.
-    fn ensure(&mut self, holds: bool, path: &[&str], message: &str) {
+    fn ensure(&mut self, holds: bool, code: Code, path: &[&str], message: &str) {
         if !holds {
-            let mistake = self.error(path, message);
+            let mistake = self.error(code, path, message);
             self.report(mistake);
         }
     }

@@ -3,13 +3,26 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use gopherworks::catalog::Catalog;
 use gopherworks::config::Loaded;
 use gopherworks::plan::{Plan, Target};
 use gopherworks::topology::PROMISES;
 use serde_json::{Value, json};
 
-use super::{Failed, Format, ValidateArgs, code, overrides, print};
+use super::{Failed, Format, Sets, code, overrides, print};
+
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// The config files of the designs
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    sets: Sets,
+    /// Format of the output
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
 
 /// Checks every file; a single invalid one makes the exit code 78.
 pub fn validate(args: &ValidateArgs, quiet: bool) -> Result<i32, Failed> {

@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 
 use super::limits::grouped;
 
+mod code;
 #[cfg(not(feature = "cli"))]
 mod plain;
 #[cfg(feature = "cli")]
 mod snippet;
 
+pub use code::Code;
 #[cfg(not(feature = "cli"))]
 use plain::render;
 #[cfg(feature = "cli")]
@@ -163,6 +165,8 @@ pub enum Severity {
 pub struct Diagnostic {
     /// Error or warning.
     pub severity: Severity,
+    /// The rule that is violated.
+    pub code: Code,
     /// Describes the mistake.
     pub message: String,
     /// The config path, e.g. `crews.near.to`; empty for the whole config.
@@ -181,9 +185,15 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// Creates an error about the value at `path`.
-    pub fn error(path: impl Into<String>, origin: Origin, message: impl Into<String>) -> Self {
+    pub fn error(
+        code: Code,
+        path: impl Into<String>,
+        origin: Origin,
+        message: impl Into<String>,
+    ) -> Self {
         Self {
             severity: Severity::Error,
+            code,
             message: message.into(),
             path: path.into(),
             origin,
@@ -195,8 +205,13 @@ impl Diagnostic {
     }
 
     /// Creates a warning about the value at `path`.
-    pub fn warning(path: impl Into<String>, origin: Origin, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(path, origin, message) }
+    pub fn warning(
+        code: Code,
+        path: impl Into<String>,
+        origin: Origin,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, path, origin, message) }
     }
 
     /// Underlines the key instead of the value.
@@ -271,6 +286,7 @@ impl Diagnostic {
                 Severity::Error => "error",
                 Severity::Warning => "warning",
             },
+            "code": self.code.name(),
             "message": self.message,
             "path": self.path,
         });
@@ -393,8 +409,9 @@ impl Diagnostics {
         blocks.join("\n\n")
     }
 
-    /// A JSON array with severity, message, path, and file, line and column, or the variable, or
-    /// the flag. Beyond 1,000 diagnostics, the last element only gives the number of further ones.
+    /// A JSON array with severity, code, message, path, and file, line and column, or the variable,
+    /// or the flag. Beyond 1,000 diagnostics, the last element only gives the number of further
+    /// ones and has no code.
     pub fn to_json(&self) -> Value {
         let items = self.items.iter().take(LISTED).map(Diagnostic::to_json);
         let more = (self.items.len() > LISTED).then(|| {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use config::{Value, ValueKind};
 
-use super::diagnostic::{Diagnostic, Diagnostics, SourceFile};
+use super::diagnostic::{Code, Diagnostic, Diagnostics, SourceFile};
 use super::interpolate::Environment;
 use super::layers::{Provenances, extend, file, take};
 use super::suggestions::nearest;
@@ -41,13 +41,15 @@ pub(crate) fn chain(
         };
         let provenance = provenances.of(&value);
         let origin = provenances.origin(&value, "extends");
-        let refuse = |message: String| Diagnostic::error("extends", origin.clone(), message);
+        let refuse =
+            |message: String| Diagnostic::error(Code::Extends, "extends", origin.clone(), message);
         let ValueKind::String(said) = &value.kind else {
-            let broken = provenance.and_then(|provenance| provenance.broken.clone());
-            let message = broken.unwrap_or_else(|| {
-                "`extends` is the path of one file, such as \"base.toml\"".to_owned()
-            });
-            found.push(refuse(message));
+            let broken = provenance.and_then(|provenance| provenance.broken.as_ref());
+            let message = broken.map_or(
+                "`extends` is the path of one file, such as \"base.toml\"",
+                |(_, message)| message,
+            );
+            found.push(refuse(message.to_owned()));
             return None;
         };
         let folder = match provenance {
@@ -79,6 +81,7 @@ pub(crate) fn chain(
                 let near = neighbours(&place);
                 let near = nearest(said, near.iter().map(String::as_str));
                 let mut mistake = refuse(format!("`{said}`: {why}"));
+                mistake.code = Code::UnreadableFile;
                 if next.is_apart() && Path::new(said).is_relative() {
                     mistake = mistake.help(AT_CURRENT);
                 }
@@ -122,13 +125,18 @@ fn axes(layers: &[Value], provenances: &Provenances, found: &mut Diagnostics) {
                 let message = format!("the axis `{axis}` is used twice");
                 let first = provenances.origin(count, &path);
                 let again = provenances.origin(again, &path);
-                let mistake = Diagnostic::error(format!("{path}.{axis}"), again, message)
-                    .at_key()
-                    .related(first, "the file that this one extends has it already")
-                    .help(format!(
-                        "rename it, such as `{path} = {{ rack = 2 }}`: copies along both \
+                let mistake = Diagnostic::error(
+                    Code::DuplicateAxis,
+                    format!("{path}.{axis}"),
+                    again,
+                    message,
+                )
+                .at_key()
+                .related(first, "the file that this one extends has it already")
+                .help(format!(
+                    "rename it, such as `{path} = {{ rack = 2 }}`: copies along both \
                          axes multiply"
-                    ));
+                ));
                 found.push(mistake);
             }
             below.entry(path).or_default().extend(said);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use config::{ConfigError, Map, Source, Value, ValueKind};
 use toml::de::DeValue;
 
-use super::diagnostic::{Diagnostic, Diagnostics, Origin};
+use super::diagnostic::{Code, Diagnostic, Diagnostics, Origin};
 use super::elements::DISTRIBUTIONS;
 use super::suggestions::nearest;
 
@@ -35,7 +35,7 @@ pub(crate) struct Provenance {
     pub current: bool,
     /// What is wrong with the value, which is then nil. Reported only if no layer above replaces
     /// the value.
-    pub broken: Option<String>,
+    pub broken: Option<(Code, String)>,
     /// The text of an array or table of a variable or flag, used instead of it where its key takes
     /// a string.
     pub raw: Option<Arc<str>>,
@@ -217,18 +217,21 @@ fn removals(
     for item in items {
         let mut refuse = |message: String, near: Option<String>| {
             let origin = provenances.origin(item, "remove");
-            found.push(Diagnostic::error("remove", origin, message).suggest(near.as_deref()));
+            found.push(
+                Diagnostic::error(Code::Remove, "remove", origin, message).suggest(near.as_deref()),
+            );
         };
         let path = match &item.kind {
             ValueKind::String(text) if matches!(said.kind, ValueKind::Array(_)) => dotted(text),
             _ => None,
         };
         let Some(path) = path else {
-            let broken = provenances.of(item).and_then(|provenance| provenance.broken.clone());
-            let message = broken.unwrap_or_else(|| {
-                "`remove` is an array of keys, such as [\"crews.far\"]".to_owned()
-            });
-            refuse(message, None);
+            let broken = provenances.of(item).and_then(|provenance| provenance.broken.as_ref());
+            let message = broken
+                .map_or("`remove` is an array of keys, such as [\"crews.far\"]", |(_, message)| {
+                    message
+                });
+            refuse(message.to_owned(), None);
             continue;
         };
         let mut removed = false;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use config::{Map, Value, ValueKind};
 
-use super::diagnostic::{Diagnostic, Diagnostics};
+use super::diagnostic::{Code, Diagnostic, Diagnostics};
 use super::layers::{Provenances, merge, take};
 use super::suggestions::nearest;
 
@@ -26,10 +26,10 @@ pub(crate) fn expand(root: &mut Value, provenances: &Provenances, found: &mut Di
             continue;
         };
         let model = model(crews, &likes, name, &like);
-        let model = model.cloned().map_err(|(message, near)| {
+        let model = model.cloned().map_err(|(code, message, near)| {
             let path = format!("crews.{name}.like");
             let origin = provenances.origin(&like, &path);
-            found.push(Diagnostic::error(path, origin, message).suggest(near));
+            found.push(Diagnostic::error(code, path, origin, message).suggest(near));
         });
         let Some(crew) = crews.get_mut(name) else {
             continue;
@@ -63,7 +63,7 @@ fn adopt(model: &mut Value, own: &Value) {
     }
 }
 
-type Refusal<'a> = (String, Option<&'a str>);
+type Refusal<'a> = (Code, String, Option<&'a str>);
 
 fn model<'a>(
     crews: &'a Map<String, Value>,
@@ -72,21 +72,22 @@ fn model<'a>(
     like: &Value,
 ) -> Result<&'a Value, Refusal<'a>> {
     let ValueKind::String(sibling) = &like.kind else {
-        return Err(("`like` is the name of a crew".into(), None));
+        return Err((Code::Like, "`like` is the name of a crew".into(), None));
     };
     if sibling == name {
-        return Err((format!("`{name}` can't be like itself"), None));
+        return Err((Code::Like, format!("`{name}` can't be like itself"), None));
     }
     let Some(model) = crews.get(sibling) else {
         let others = crews.keys().map(String::as_str).filter(|crew| *crew != name);
-        return Err((format!("no crew is called `{sibling}`"), nearest(sibling, others)));
+        let message = format!("no crew is called `{sibling}`");
+        return Err((Code::UnknownNode, message, nearest(sibling, others)));
     };
     if likes.contains(sibling) {
         let message = format!("`{sibling}` is itself like another crew; chains are not followed");
-        return Err((message, None));
+        return Err((Code::Like, message, None));
     }
     match &model.kind {
         ValueKind::Table(_) => Ok(model),
-        _ => Err((format!("`{sibling}` is not a crew"), None)),
+        _ => Err((Code::WrongType, format!("`{sibling}` is not a crew"), None)),
     }
 }

@@ -4,6 +4,7 @@
 use serde_json::Value as Json;
 use toml::Value;
 
+use super::diagnostic::Code;
 use super::elements::KindConfig;
 use super::tree::{Item, NodeKind, Reading, TableReader, join};
 use super::values;
@@ -129,7 +130,9 @@ fn string(
     match path.into_os_string().into_string() {
         Ok(path) => Some(Value::String(path)),
         Err(_) => {
-            reading.report(item.error("the folder that this starts at is not UTF-8"));
+            reading.report(
+                item.error(Code::InvalidValue, "the folder that this starts at is not UTF-8"),
+            );
             None
         }
     }
@@ -154,7 +157,7 @@ fn outside(
     }
     let number = if shape.is("integer") { values::integer(text) } else { None };
     if let Some(Err(why)) = number {
-        reading.report(item.error(why));
+        reading.report(item.error(Code::OutOfBounds, why));
         return None;
     }
     let integer = || number?.ok().map(Value::Integer);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use config::{Value, ValueKind};
 
-use super::diagnostic::{Diagnostic, Diagnostics, Origin};
+use super::diagnostic::{Code, Diagnostic, Diagnostics, Origin};
 use super::layers::{Provenance, Provenances};
 use super::suggestions::nearest;
 use crate::catalog::Catalog;
@@ -85,11 +85,9 @@ impl ConfigNode {
         match &self.kind {
             NodeKind::Broken => {
                 let origin = &self.provenance.origin;
-                found.extend(
-                    self.provenance.broken.as_ref().map(|message| {
-                        Diagnostic::error(path.to_string(), origin.clone(), message)
-                    }),
-                );
+                found.extend(self.provenance.broken.as_ref().map(|(code, message)| {
+                    Diagnostic::error(*code, path.to_string(), origin.clone(), message)
+                }));
                 out.push(path.to_string());
             }
             NodeKind::Array(items) => {
@@ -194,8 +192,8 @@ impl Item<'_> {
     }
 
     /// An error about this value.
-    pub fn error(&self, message: impl Into<String>) -> Diagnostic {
-        Diagnostic::error(self.path, self.node.provenance.origin.clone(), message)
+    pub fn error(&self, code: Code, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::error(code, self.path, self.node.provenance.origin.clone(), message)
     }
 }
 
@@ -209,7 +207,7 @@ impl Reading<'_> {
     pub fn expected<T>(&self, item: &Item<'_>, what: &str) -> Option<T> {
         if !matches!(item.node.kind, NodeKind::Broken) {
             let found = item.node.what();
-            self.report(item.error(format!("expected {what}, found {found}")));
+            self.report(item.error(Code::WrongType, format!("expected {what}, found {found}")));
         }
         None
     }
@@ -258,33 +256,30 @@ impl<'a> TableReader<'a> {
         read: impl FnOnce(&Reading<'_>, Item<'_>) -> Option<T>,
     ) -> Option<T> {
         if !self.entries.contains_key(key) {
-            let mut missing = self.item.error(format!("`{key}` is missing")).at_key();
+            let mut missing =
+                self.item.error(Code::MissingKey, format!("`{key}` is missing")).at_key();
             missing.path = join(self.item.path, key);
             self.reading.report(missing);
         }
         self.opt(key, read)
     }
 
-    /// Reports every key that was not read; `later` lists keys of later versions of the language.
-    pub fn finish(self, later: &[&str]) {
+    /// Reports every key that was not read.
+    pub fn finish(self) {
         for (key, node) in self.entries {
             if self.known.contains(&key.as_str()) {
                 continue;
             }
             let path = join(self.item.path, key);
             let item = Item { node, path: &path };
-            self.reading.report(if later.contains(&key.as_str()) {
-                item.error(format!("`{key}` is not supported yet")).at_key()
-            } else {
-                unknown_key(item, key, &self.known)
-            });
+            self.reading.report(unknown_key(item, key, &self.known));
         }
     }
 }
 
 /// Reports an unknown key with the most similar known one, or with all known ones.
 pub(crate) fn unknown_key(item: Item<'_>, key: &str, known: &[&str]) -> Diagnostic {
-    let mistake = item.error(format!("unknown key `{key}`")).at_key();
+    let mistake = item.error(Code::UnknownKey, format!("unknown key `{key}`")).at_key();
     match nearest(key, known.iter().copied()) {
         Some(near) => mistake.suggest(Some(near)),
         None if known.is_empty() => mistake.help("no keys are known here"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::diagnostic::Origin;
+use super::diagnostic::{Code, Origin};
 use super::layers::{TOO_LARGE, unquoted};
 use super::tree::{Item, NodeKind, Reading, join};
 use super::units;
@@ -70,7 +70,7 @@ pub(crate) fn number<T: TryFrom<i64> + Bounded>(
         NodeKind::String(text) if item.node.provenance.text => match integer(text) {
             Some(Ok(n)) => n,
             Some(Err(why)) => {
-                reading.report(item.error(why));
+                reading.report(item.error(Code::OutOfBounds, why));
                 return None;
             }
             None => return reading.expected(&item, A_WHOLE_NUMBER),
@@ -78,7 +78,7 @@ pub(crate) fn number<T: TryFrom<i64> + Bounded>(
         _ => return reading.expected(&item, A_WHOLE_NUMBER),
     };
     if number < 0 {
-        reading.report(item.error(format!("`{number}` is negative")));
+        reading.report(item.error(Code::OutOfBounds, format!("`{number}` is negative")));
         return None;
     }
     Some(T::try_from(number).unwrap_or(T::MOST))
@@ -123,7 +123,7 @@ pub(crate) fn duration(reading: &Reading<'_>, item: Item<'_>) -> Option<Duration
         NodeKind::Float(x) => Err(units::no_unit(x)),
         _ => return reading.expected(&item, units::A_DURATION),
     };
-    read.map_err(|why| reading.report(item.error(why))).ok()
+    read.map_err(|why| reading.report(item.error(Code::InvalidValue, why))).ok()
 }
 
 /// `text` without quotes, if it is the value of a variable or flag.
@@ -136,7 +136,7 @@ pub(crate) fn size(reading: &Reading<'_>, item: Item<'_>) -> Option<u64> {
     match &item.node.kind {
         NodeKind::Integer(_) => number(reading, item),
         NodeKind::String(text) => units::parse_size(&outside(item, text))
-            .map_err(|why| reading.report(item.error(why)))
+            .map_err(|why| reading.report(item.error(Code::InvalidValue, why)))
             .ok(),
         _ => reading.expected(&item, units::A_SIZE),
     }

@@ -10,7 +10,7 @@ use crate::config::elements::{
 };
 use crate::config::label::base;
 use crate::config::limits::MOST_PLACES;
-use crate::config::nearest;
+use crate::config::{Code, nearest};
 
 mod http;
 mod plans;
@@ -28,7 +28,7 @@ pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
         let path = |key| ["balancers", name, key];
         if balancer.queue.is_none() && balancer.full == WhenFull::Reject {
             let message = "nothing is refused: the queue is unbounded";
-            let warning = validator.warning(&path("full"), message);
+            let warning = validator.warning(Code::NoEffect, &path("full"), message);
             validator.report(warning);
         }
         retries(validator, name, balancer);
@@ -49,7 +49,7 @@ fn workers(validator: &mut Validator<'_>, name: &str, workers: &WorkersConfig) {
             "the workers of `{name}` would serve {} requests at a time; at most {MOST_PLACES}",
             u64::from(count) * u64::from(each)
         );
-        validator.ensure(false, &path(key), &message);
+        validator.ensure(false, Code::OutOfBounds, &path(key), &message);
     }
 }
 
@@ -66,7 +66,11 @@ fn policy(validator: &mut Validator<'_>, name: &str, balancer: &BalancerConfig) 
              worker is left for the others"
         );
         let other = validator.locate(&["balancers", name, "workers", "count"]);
-        let mistake = validator.error(&["balancers", name, "policy", "workers"], message);
+        let mistake = validator.error(
+            Code::TooFewWorkers,
+            &["balancers", name, "policy", "workers"],
+            message,
+        );
         validator.report(mistake.related(other, "all workers"));
     }
 }
@@ -78,7 +82,11 @@ fn spread(validator: &mut Validator<'_>, name: &str, balancer: &BalancerConfig) 
         self::hedge(validator, name, hedge);
         if balancer.replicate.is_some() {
             let mistake = validator
-                .error(&path("hedge"), "`replicate` and `hedge` exclude each other")
+                .error(
+                    Code::ExclusiveKeys,
+                    &path("hedge"),
+                    "`replicate` and `hedge` exclude each other",
+                )
                 .at_key()
                 .related(validator.locate(&path("replicate")), "the other one");
             validator.report(mistake);
@@ -92,14 +100,14 @@ fn spread(validator: &mut Validator<'_>, name: &str, balancer: &BalancerConfig) 
                 "balancer `{name}` has one worker; hedging and replication need at least two"
             );
             let other = validator.locate(&["balancers", name, "workers"]);
-            let mistake = validator.error(&path(key), message);
+            let mistake = validator.error(Code::TooFewWorkers, &path(key), message);
             validator.report(mistake.related(other, "its workers"));
         }
         if balancer.idempotent == Some(false) {
             let message =
                 format!("`{key}` executes a request more than once, so it has to be idempotent");
             let mistake = validator
-                .error(&path("idempotent"), message)
+                .error(Code::NotIdempotent, &path("idempotent"), message)
                 .related(validator.locate(&path(key)), "this sends a request to several workers");
             validator.report(mistake);
         }
@@ -111,7 +119,7 @@ fn spread(validator: &mut Validator<'_>, name: &str, balancer: &BalancerConfig) 
     {
         let message = format!("`{name}` has {count} workers, which is less than {copies}");
         let other = validator.locate(&["balancers", name, "workers", "count"]);
-        let mistake = validator.error(&path("replicate"), message);
+        let mistake = validator.error(Code::TooFewWorkers, &path("replicate"), message);
         let mistake = mistake.related(other, "its workers");
         validator.report(mistake.help("`replicate = \"all\"` sends each request to every worker"));
     }
@@ -123,21 +131,27 @@ fn hedge(validator: &mut Validator<'_>, name: &str, hedge: HedgeConfig) {
     match (hedge.after, hedge.percentile) {
         (Some(_), Some(_)) => {
             let message = "`after` and `percentile` exclude each other";
-            let mistake = validator.error(&path("percentile"), message).at_key();
+            let mistake =
+                validator.error(Code::ExclusiveKeys, &path("percentile"), message).at_key();
             validator.report(mistake.related(validator.locate(&path("after")), "the other one"));
         }
         (None, None) => {
-            let mistake = validator.error(&whole, "`after` or `percentile` is missing");
+            let mistake =
+                validator.error(Code::MissingKey, &whole, "`after` or `percentile` is missing");
             validator.report(mistake.help("write `hedge = \"30ms\"`, or `{ percentile = 0.95 }`"));
         }
         (Some(after), None) if after.is_zero() => {
-            let mistake = validator.error(&path("after"), "a hedge must wait longer than 0");
+            let mistake = validator.error(
+                Code::OutOfBounds,
+                &path("after"),
+                "a hedge must wait longer than 0",
+            );
             validator
                 .report(mistake.help("`replicate = 2` sends each request to two workers at once"));
         }
         (None, Some(share)) if !(share > 0.0 && share < 1.0) => {
             let message = "a percentile is a share between 0 and 1";
-            let mistake = validator.error(&path("percentile"), message);
+            let mistake = validator.error(Code::OutOfBounds, &path("percentile"), message);
             let meant = share / 100.0;
             validator.report(if share > 1.0 && meant < 1.0 {
                 mistake.help(format!("write {meant} for {share} %"))
@@ -154,7 +168,7 @@ fn retries(validator: &mut Validator<'_>, name: &str, balancer: &BalancerConfig)
     let said = balancer.max_attempts;
     if said.is_some_and(|attempts| attempts > 1) && !idempotent(balancer) {
         let message = format!("`{name}` never retries: it is not idempotent");
-        let warning = validator.warning(&path, message);
+        let warning = validator.warning(Code::NoEffect, &path, message);
         validator
             .report(warning.help("set `idempotent = true` if a request may be executed twice"));
     }
@@ -175,11 +189,13 @@ fn load(validator: &mut Validator<'_>, name: &str, requester: &RequesterConfig) 
         LoadConfig::Open { rate, utilisation, .. } => {
             if rate.is_some() && utilisation.is_some() {
                 let message = "`rate` and `utilisation` exclude each other";
-                let mistake = validator.error(&path("utilisation"), message).at_key();
+                let mistake =
+                    validator.error(Code::ExclusiveKeys, &path("utilisation"), message).at_key();
                 validator.report(mistake.related(validator.locate(&path("rate")), "the other one"));
             }
             if rate.is_none() && utilisation.is_none() {
-                let mistake = validator.error(&whole, "`rate` or `utilisation` is missing");
+                let mistake =
+                    validator.error(Code::MissingKey, &whole, "`rate` or `utilisation` is missing");
                 validator.report(mistake.help("write `rate = 100` for 100 requests a second"));
             }
         }
@@ -189,7 +205,7 @@ fn load(validator: &mut Validator<'_>, name: &str, requester: &RequesterConfig) 
     let batch = matches!(requester.load, LoadConfig::Batch { .. });
     if requester.order == Order::Input && !batch {
         let message = "`order` applies only to the answers of a batch";
-        let warning = validator.warning(&["requesters", name, "order"], message);
+        let warning = validator.warning(Code::NoEffect, &["requesters", name, "order"], message);
         validator.report(warning);
     }
 }
@@ -208,7 +224,8 @@ pub(super) fn graph(validator: &mut Validator<'_>, config: &TopologyConfig, hole
         let idle = config.balancers.keys();
         for name in idle.filter(|name| !asked.contains(name.as_str())) {
             let message = format!("the balancer `{name}` is not used");
-            let warning = validator.warning(&["balancers", name], message).at_key();
+            let warning =
+                validator.warning(Code::UnusedNode, &["balancers", name], message).at_key();
             validator.report(warning);
         }
     }
@@ -246,7 +263,7 @@ fn joins(validator: &mut Validator<'_>, config: &TopologyConfig) -> bool {
             && config.crews[name].work.len() > 1
         {
             let message = "a balancer must be the only work of a crew: use several crews";
-            let mistake = validator.error(&path, message);
+            let mistake = validator.error(Code::WorkBesideBalancer, &path, message);
             validator.report(mistake);
         }
         if config.balancers.contains_key(to) {
@@ -256,7 +273,11 @@ fn joins(validator: &mut Validator<'_>, config: &TopologyConfig) -> bool {
         if !bases.contains(base(to)) {
             let known = config.balancers.keys().map(|name| base(name));
             let mistake = validator
-                .error(&[&path[..], &["to"]].concat(), format!("no balancer is called `{to}`"))
+                .error(
+                    Code::UnknownNode,
+                    &[&path[..], &["to"]].concat(),
+                    format!("no balancer is called `{to}`"),
+                )
                 .suggest(nearest(base(to), known));
             validator.report(mistake);
         }
@@ -295,13 +316,16 @@ fn leads(
     ];
     let path = ["requesters", name, "to"];
     let mistake = match other.iter().find(|(is, _)| *is) {
-        Some((_, what)) => {
-            validator.error(&path, format!("`{to}` is {what}: a requester asks a balancer"))
-        }
+        Some((_, what)) => validator.error(
+            Code::WrongEnd,
+            &path,
+            format!("`{to}` is {what}: a requester asks a balancer"),
+        ),
         None => {
             let known = config.balancers.keys().map(|name| base(name));
             let near = nearest(base(to), known);
-            let mistake = validator.error(&path, format!("no balancer is called `{to}`"));
+            let mistake =
+                validator.error(Code::UnknownNode, &path, format!("no balancer is called `{to}`"));
             mistake.suggest(near)
         }
     };
@@ -334,7 +358,11 @@ fn overload(validator: &mut Validator<'_>, config: &TopologyConfig) {
             requester.to,
             (all * 1000.0).round() / 1000.0
         );
-        let warning = validator.warning(&["requesters", name, "load", "utilisation"], message);
+        let warning = validator.warning(
+            Code::Overload,
+            &["requesters", name, "load", "utilisation"],
+            message,
+        );
         validator.report(warning);
     }
 }

@@ -1,6 +1,7 @@
 //! Checks the declared bounds of all values in a config, and totals over a topology.
 
 use super::{Validator, memory};
+use crate::config::Code;
 use crate::config::element::{Checks, Group};
 use crate::config::elements::{LoadConfig, TopologyConfig};
 use crate::config::label::product;
@@ -11,7 +12,7 @@ use crate::config::units::{Size, parse_size};
 /// plan, with which targets are checked.
 pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
     let report = &mut |path: &[&str], message: &str| {
-        validator.ensure(matches!(path[0], "faults" | "expect"), path, message);
+        validator.ensure(matches!(path[0], "faults" | "expect"), Code::OutOfBounds, path, message);
     };
     config.check_keys(&mut Checks::new(report));
     for (name, crew) in &config.crews {
@@ -23,12 +24,17 @@ pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
                 memory::amount(u64::from(carts) * memory::CART),
                 grouped(limits::MOST_CARTS.into())
             );
-            validator.ensure(false, &["crews", name, "carts", "count"], &message);
+            validator.ensure(
+                false,
+                Code::OutOfBounds,
+                &["crews", name, "carts", "count"],
+                &message,
+            );
         }
         let most = limits::MOST_GOPHERS;
         if crew.gophers.len() > most {
             let message = format!("a crew has at most {} gophers", grouped(most as u64));
-            validator.ensure(false, &["crews", name, "gophers"], &message);
+            validator.ensure(false, Code::OutOfBounds, &["crews", name, "gophers"], &message);
         }
     }
 }
@@ -68,7 +74,7 @@ pub(super) fn sums(validator: &mut Validator<'_>, config: &TopologyConfig) -> bo
     let mut most = |validator: &mut Validator<'_>, path: &str, said: u64, most: u64, what: &str| {
         if said > most {
             let message = format!("{} {what} in all: at most {}", grouped(said), grouped(most));
-            validator.ensure(false, &[path], &message);
+            validator.ensure(false, Code::OutOfBounds, &[path], &message);
             whole = false;
         }
     };
@@ -126,7 +132,7 @@ pub(super) fn sums(validator: &mut Validator<'_>, config: &TopologyConfig) -> bo
             memory::amount(need.bytes()),
             memory::amount(machine)
         );
-        let mut warning = validator.warning(&[need.largest()], message);
+        let mut warning = validator.warning(Code::Memory, &[need.largest()], message);
         // Connections count as far as they may: the other parts are needed in any case.
         if let Some((_, why)) = connections.into_iter().max().filter(|_| served > need.bytes() / 2)
         {

@@ -13,7 +13,7 @@ use super::{Plan, Target, Validator};
 use crate::config::element::{Bounds, Checks, Element, Group, Nodes};
 use crate::config::elements::{FaultConfig, FaultWhatConfig, TopologyConfig, WhenConfig};
 use crate::config::label::is_name;
-use crate::config::nearest;
+use crate::config::{Code, nearest};
 use target::Pattern;
 
 /// A fault with its resolved targets.
@@ -188,7 +188,9 @@ pub(super) fn plans(
     config: &TopologyConfig,
     plan: Option<&Plan>,
 ) -> Vec<FaultPlan> {
-    let report = &mut |path: &[&str], message: &str| validator.ensure(false, path, message);
+    let report = &mut |path: &[&str], message: &str| {
+        validator.ensure(false, Code::OutOfBounds, path, message)
+    };
     let mut at = Checks::new(report);
     at.key("faults", |at| Nodes::<FaultConfig>::check(&config.faults, &Bounds::NONE, at));
     at.key("expect", |at| config.expect.check_keys(at));
@@ -207,9 +209,14 @@ pub(super) fn plans(
 fn limits(validator: &mut Validator<'_>, name: &str, fault: &FaultConfig) {
     let message = "the name of a fault consists of lower-case letters, digits and underscores, \
                    a letter first";
-    validator.ensure(is_name(name), &["faults", name], message);
+    validator.ensure(is_name(name), Code::InvalidName, &["faults", name], message);
     let right = fault.until.is_none_or(|until| fault.from < until);
-    validator.ensure(right, &["faults", name, "until"], "it ends before it begins");
+    validator.ensure(
+        right,
+        Code::Contradiction,
+        &["faults", name, "until"],
+        "it ends before it begins",
+    );
 }
 
 fn one(
@@ -219,8 +226,8 @@ fn one(
     parts: &[FaultTarget],
 ) -> Option<FaultPlan> {
     let path = ["faults", name, "target"];
-    let mut fail = |path: &[&str], message: String, help: Option<String>| {
-        let mut mistake = validator.error(path, message);
+    let mut fail = |code, path: &[&str], message: String, help: Option<String>| {
+        let mut mistake = validator.error(code, path, message);
         if let Some(help) = help {
             mistake = mistake.help(help);
         }
@@ -229,7 +236,7 @@ fn one(
     let pattern = match Pattern::parse(&fault.target) {
         Ok(pattern) => pattern,
         Err(why) => {
-            fail(&path, why, None);
+            fail(Code::FaultTarget, &path, why, None);
             return None;
         }
     };
@@ -238,6 +245,7 @@ fn one(
         let names = parts.iter().flat_map(|part| [&*part.family, &*part.node]);
         let near = nearest(pattern.name(), names);
         fail(
+            Code::UnknownNode,
             &path,
             format!("no node or actor is called `{}`", pattern.name()),
             near.map(|near| format!("did you mean `{near}`?")),
@@ -247,7 +255,12 @@ fn one(
     let what = match &fault.what {
         FaultWhatConfig::Mix { most } => {
             if pattern.point().is_some() || pattern.is_edge() {
-                fail(&path, "a mix draws its points: name nodes only".to_owned(), None);
+                fail(
+                    Code::FaultTarget,
+                    &path,
+                    "a mix draws its points: name nodes only".to_owned(),
+                    None,
+                );
                 return None;
             }
             return Some(FaultPlan {
@@ -265,7 +278,7 @@ fn one(
             match read {
                 Ok(terms) => What::Script(terms),
                 Err(why) => {
-                    fail(&["faults", name, "actions"], why, None);
+                    fail(Code::InvalidValue, &["faults", name, "actions"], why, None);
                     return None;
                 }
             }
@@ -279,6 +292,7 @@ fn one(
     let messages = |kind: &Kind| matches!(kind, Kind::Delay { .. } | Kind::Drop | Kind::Duplicate);
     if kinds.iter().any(messages) && !kinds.iter().all(messages) {
         fail(
+            Code::InvalidValue,
             &["faults", name, "actions"],
             "a script is about messages (delay, drop, duplicate) or about actors, not both"
                 .to_owned(),
@@ -321,7 +335,12 @@ fn one(
             [] => None,
             could => Some(format!("its points for this kind: {}", could.join(", "))),
         };
-        fail(&path, format!("the fault `{word}` does not apply to `{}`", fault.target), help);
+        fail(
+            Code::FaultTarget,
+            &path,
+            format!("the fault `{word}` does not apply to `{}`", fault.target),
+            help,
+        );
         return None;
     }
     Some(FaultPlan {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Validator, balancing};
 use crate::config::elements::TopologyConfig;
 use crate::config::label::{base, compare};
-use crate::config::nearest;
+use crate::config::{Code, nearest};
 
 pub(super) struct Order<'a> {
     /// Piles and dumps, upstream before downstream.
@@ -111,7 +111,7 @@ fn ends(
     let (from_path, to_path) = ([group, name, "from"], [group, name, "to"]);
     let mut mistakes = Vec::new();
     let mut report = |mistake| mistakes.push(mistake);
-    let error = |path: &[&str], message: String| validator.error(path, message);
+    let error = |code, path: &[&str], message: String| validator.error(code, path, message);
     let pile = |end: &str| config.piles.contains_key(end);
     let dump = |end: &str| config.dumps.contains_key(end);
     let fire = |end: &str| config.incinerators.contains_key(end);
@@ -122,25 +122,26 @@ fn ends(
 
     if fire(from) {
         let message = format!("`{from}` is an incinerator: nothing comes out of it");
-        report(error(&from_path, message));
+        report(error(Code::WrongEnd, &from_path, message));
     } else if balancer(from) {
         let message = format!("`{from}` is a balancer: it contains no books");
-        report(error(&from_path, message));
+        report(error(Code::WrongEnd, &from_path, message));
     } else if !pile(from) && !dump(from) {
         right = false;
         if !told(from) {
             let known = config.piles.keys().chain(config.dumps.keys());
-            let mistake = error(&from_path, format!("no pile or dump is called `{from}`"));
+            let mistake =
+                error(Code::UnknownNode, &from_path, format!("no pile or dump is called `{from}`"));
             report(mistake.suggest(nearest(base(from), known.map(|name| base(name)))));
         }
     }
     if from == to && (pile(to) || dump(to)) {
         let message = format!("{} carries from `{to}` to itself", way.what());
-        report(error(&to_path, message));
+        report(error(Code::WrongEnd, &to_path, message));
     } else if pile(to) && way.is_relay() {
         if config.piles[to].source.is_some() {
             let message = format!("the pile `{to}` has a source: a relay needs a pile without one");
-            report(error(&to_path, message));
+            report(error(Code::WrongEnd, &to_path, message));
         }
     } else if pile(to) {
         let message = format!("`{to}` is a pile: a crew unloads into a dump or an incinerator");
@@ -150,15 +151,19 @@ fn ends(
                 .into(),
             None => format!("make it a dump: `[dumps.{to}]`"),
         };
-        report(error(&to_path, message).help(help));
+        report(error(Code::WrongEnd, &to_path, message).help(help));
     } else if balancer(to) {
         let message = format!("`{to}` is a balancer: crews can't unload into it");
-        report(error(&to_path, message));
+        report(error(Code::WrongEnd, &to_path, message));
     } else if !dump(to) && !fire(to) {
         right = false;
         if !told(to) {
             let known = config.dumps.keys().chain(config.incinerators.keys());
-            let mistake = error(&to_path, format!("no dump or incinerator is called `{to}`"));
+            let mistake = error(
+                Code::UnknownNode,
+                &to_path,
+                format!("no dump or incinerator is called `{to}`"),
+            );
             report(mistake.suggest(nearest(base(to), known.map(|name| base(name)))));
         }
     }
@@ -186,7 +191,11 @@ fn fits(validator: &mut Validator<'_>, config: &TopologyConfig, way: &CrewOrRela
             let other = validator.locate(&["dumps", end, "capacity", key]);
             let carts: &[&str] = if way.is_relay() { &[] } else { &["carts"] };
             let path = [&[way.group, way.name], carts, &[key]].concat();
-            validator.report(validator.error(&path, message).related(other, "the dump's capacity"));
+            validator.report(
+                validator
+                    .error(Code::CartTooLarge, &path, message)
+                    .related(other, "the dump's capacity"),
+            );
         }
     }
 }
@@ -213,7 +222,11 @@ fn roomy(validator: &mut Validator<'_>, config: &TopologyConfig, ways: &[CrewOrR
                 "the dump `{name}` holds {room} books, less than a cartload of each side ({fed} + \
                  {emptied}): the sides wait for each other"
             );
-            validator.report(validator.warning(&["dumps", name, "capacity", "books"], message));
+            validator.report(validator.warning(
+                Code::SmallDump,
+                &["dumps", name, "capacity", "books"],
+                message,
+            ));
         }
     }
 }
@@ -223,11 +236,16 @@ fn reached(validator: &mut Validator<'_>, config: &TopologyConfig, ways: &[CrewO
     let from: BTreeSet<&str> = ways.iter().map(|way| way.from).collect();
     let to: BTreeSet<&str> = ways.iter().map(|way| way.to).collect();
     if config.piles.is_empty() {
-        validator.ensure(false, &["piles"], "there is no pile, so there is nothing to carry");
+        validator.ensure(
+            false,
+            Code::DeadEnd,
+            &["piles"],
+            "there is no pile, so there is nothing to carry",
+        );
     }
     if config.incinerators.is_empty() {
         let message = "no path leads from a pile to an incinerator: there is none";
-        validator.ensure(false, &["incinerators"], message);
+        validator.ensure(false, Code::DeadEnd, &["incinerators"], message);
     }
     let sources = (config.piles.keys().map(|name| ("piles", "pile", name)))
         .chain(config.dumps.keys().map(|name| ("dumps", "dump", name)));
@@ -236,16 +254,21 @@ fn reached(validator: &mut Validator<'_>, config: &TopologyConfig, ways: &[CrewO
             let message = format!(
                 "nothing empties the {word} `{name}`: no path leads from it to an incinerator"
             );
-            validator.report(validator.error(&[group, name], message).at_key());
+            validator.report(validator.error(Code::DeadEnd, &[group, name], message).at_key());
         }
     }
     for name in config.dumps.keys().filter(|name| !to.contains(name.as_str())) {
-        let mistake = validator.error(&["dumps", name], format!("nothing fills the dump `{name}`"));
+        let mistake = validator.error(
+            Code::DeadEnd,
+            &["dumps", name],
+            format!("nothing fills the dump `{name}`"),
+        );
         validator.report(mistake.at_key());
     }
     for name in config.incinerators.keys().filter(|name| !to.contains(name.as_str())) {
         let message = format!("nothing feeds the incinerator `{name}`");
-        validator.report(validator.warning(&["incinerators", name], message).at_key());
+        validator
+            .report(validator.warning(Code::UnusedNode, &["incinerators", name], message).at_key());
     }
 }
 
@@ -341,8 +364,8 @@ fn cycles(
         cycle.push(cycle[0]);
         let message = format!("books would circulate forever: {}", cycle.join(" -> "));
         let mistake = match back.get(&(cycle[cycle.len() - 2], cycle[0])) {
-            Some(way) => validator.error(&[way.group, way.name, "to"], message),
-            None => validator.error(&["dumps", cycle[0]], message).at_key(),
+            Some(way) => validator.error(Code::Cycle, &[way.group, way.name, "to"], message),
+            None => validator.error(Code::Cycle, &["dumps", cycle[0]], message).at_key(),
         };
         validator.report(mistake.label("this closes the cycle"));
     }

@@ -12,7 +12,7 @@ use gopherworks_pipeline::transform::Transform;
 use super::Validator;
 use crate::catalog::{Catalog, Kind, OptionError, Prepared, STANDARD_STREAM};
 use crate::config::elements::{KindConfig, TopologyConfig};
-use crate::config::{Diagnostic, nearest};
+use crate::config::{Code, Diagnostic, nearest};
 use crate::glob::Glob;
 
 /// Option that lists paths a source must not read.
@@ -112,9 +112,11 @@ fn one<'a, T: ?Sized + 'static>(
         let message = format!("no {role} is called `{}`", config.kind);
         let at = [path, &["kind"]].concat();
         let names: Vec<&str> = names.collect();
-        let mistake = validator.error(&at, message);
+        let feature = left_out(&config.kind);
+        let code = feature.map_or(Code::UnknownKind, |_| Code::MissingFeature);
+        let mistake = validator.error(code, &at, message);
         let near = nearest(&config.kind, names.iter().copied());
-        validator.report(match (left_out(&config.kind), near) {
+        validator.report(match (feature, near) {
             (Some(feature), _) => {
                 mistake.help(format!("build gopherworks with the feature `{feature}`"))
             }
@@ -143,7 +145,11 @@ fn one<'a, T: ?Sized + 'static>(
         let at = blamed(&error, &options);
         told += 1;
         if told > MISTAKES {
-            let mistake = validator.error(path, "there are more mistakes in these options");
+            let mistake = validator.error(
+                Code::InvalidValue,
+                path,
+                "there are more mistakes in these options",
+            );
             validator.report(mistake.at_key());
             return None;
         }
@@ -159,7 +165,8 @@ fn one<'a, T: ?Sized + 'static>(
 fn lacking<T: ?Sized>(validator: &mut Validator<'_>, path: &[&str], prepared: &Prepared<T>) {
     for found in prepared.look() {
         let keys: Vec<&str> = found.path.iter().map(String::as_str).collect();
-        let mut warning = validator.warning(&[path, &keys].concat(), found.message);
+        let mut warning =
+            validator.warning(Code::MissingProgram, &[path, &keys].concat(), found.message);
         if let Some(help) = found.help {
             warning = warning.help(help);
         }
@@ -193,7 +200,11 @@ fn missing<T: ?Sized + 'static>(
             (error.path.iter().map(String::as_str)).filter(|step| step != key).collect();
         let table = [path, &above].concat();
         let mut mistake = validator
-            .error(&table, format!("`{key}` is missing from the options of `{}`", config.kind))
+            .error(
+                Code::MissingKey,
+                &table,
+                format!("`{key}` is missing from the options of `{}`", config.kind),
+            )
             .at_key();
         mistake.path = [&table[..], &[key.as_str()]].concat().join(".");
         validator.report(mistake);
@@ -243,8 +254,9 @@ fn rephrased<T: ?Sized + 'static>(
             known = words(message).skip(1).collect();
         }
         known.retain(|key| *key != LEAVE_OUT);
-        let mistake =
-            validator.error(&place, format!("unknown key `{field}` for `{}`", kind.name)).at_key();
+        let mistake = validator
+            .error(Code::UnknownKey, &place, format!("unknown key `{field}` for `{}`", kind.name))
+            .at_key();
         return match nearest(field, known.iter().copied()) {
             Some(near) => mistake.suggest(Some(near)),
             None if known.is_empty() => mistake.help(format!("`{}` has no options", kind.name)),
@@ -254,7 +266,7 @@ fn rephrased<T: ?Sized + 'static>(
     if let Some(said) = quoted(message, "unknown variant ") {
         let known: Vec<&str> = words(message).skip(1).collect();
         let message = format!("`{said}` is none of {}", known.join(", "));
-        return validator.error(&place, message).suggest(nearest(said, known));
+        return validator.error(Code::UnknownWord, &place, message).suggest(nearest(said, known));
     }
     let wrong = ["invalid type: ", "invalid value: "]
         .iter()
@@ -265,9 +277,13 @@ fn rephrased<T: ?Sized + 'static>(
                 rust if is_rust(rust) => kind.shape().at(&keys).wanted(),
                 words => words.to_owned(),
             };
-            validator.error(&place, format!("expected {wanted}, found {}", toml_words(found)))
+            validator.error(
+                Code::WrongType,
+                &place,
+                format!("expected {wanted}, found {}", toml_words(found)),
+            )
         }
-        None => validator.error(&place, message),
+        None => validator.error(Code::InvalidValue, &place, message),
     }
 }
 
@@ -359,7 +375,7 @@ fn twice_written(
                 output.display()
             );
             let mistake = validator
-                .error(&path, message)
+                .error(Code::SharedOutput, &path, message)
                 .related(validator.locate(first), "the other one")
                 .help("let both crews unload at one incinerator, or give each a file of its own");
             validator.report(mistake);
@@ -400,7 +416,7 @@ fn apart(
         if same && config.kind == LINES && !is_device(output) {
             let message = format!("the output {} is also the input", output.display());
             let mistake = validator
-                .error(&writer, message)
+                .error(Code::OutputIsInput, &writer, message)
                 .related(validator.locate(path), "the input")
                 .help("write to another file, and rename it when the run is over");
             validator.report(mistake);
@@ -412,8 +428,9 @@ fn apart(
             output.display(),
             input.display()
         );
-        let warning =
-            validator.warning(&writer, message).related(validator.locate(path), "the input");
+        let warning = validator
+            .warning(Code::OutputInInput, &writer, message)
+            .related(validator.locate(path), "the input");
         validator.report(warning);
     }
     if left_out.is_empty() {
@@ -429,7 +446,7 @@ fn apart(
     match kind.prepare(options) {
         Ok(prepared) => prepared,
         Err(error) => {
-            validator.report(validator.error(path, error.message));
+            validator.report(validator.error(Code::InvalidValue, path, error.message));
             ready
         }
     }

@@ -7,7 +7,7 @@ use gopherworks_pipeline::steps::Step;
 use super::{Validator, balancing};
 use crate::config::elements::{Capacity, CrewConfig, Span, TopologyConfig};
 use crate::config::label::is_name;
-use crate::config::nearest;
+use crate::config::{Code, nearest};
 
 /// Reports all errors and warnings that concern a single node.
 pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
@@ -25,7 +25,8 @@ pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
                 "the dump `{name}` has no capacity: there is no back-pressure on the crews that \
                  fill it"
             );
-            let warning = validator.warning(&["dumps", name, "capacity"], message);
+            let warning =
+                validator.warning(Code::NoBackPressure, &["dumps", name, "capacity"], message);
             validator.report(warning.help("bound it: `capacity = { books = 80 }`"));
         }
     }
@@ -39,7 +40,7 @@ pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
     if backoff.min > backoff.max {
         let path = |key| ["supervision", "backoff", key];
         let mistake = validator
-            .error(&path("min"), "the first delay is longer than the longest")
+            .error(Code::Contradiction, &path("min"), "the first delay is longer than the longest")
             .related(validator.locate(&path("max")), "the longest");
         validator.report(mistake);
     }
@@ -57,7 +58,11 @@ fn names(validator: &mut Validator<'_>, config: &TopologyConfig) {
     for (group, name) in all {
         if !is_name(name) {
             let mistake = validator
-                .error(&[group, name], format!("`{name}` is not a valid name for a node"))
+                .error(
+                    Code::InvalidName,
+                    &[group, name],
+                    format!("`{name}` is not a valid name for a node"),
+                )
                 .at_key()
                 .help(
                     "names are lower-case letters, digits and underscores, and begin with a letter",
@@ -67,7 +72,11 @@ fn names(validator: &mut Validator<'_>, config: &TopologyConfig) {
         if let Some(first) = seen.insert(name, group) {
             let other = validator.locate(&[first, name]);
             let mistake = validator
-                .error(&[group, name], format!("two nodes are called `{name}`"))
+                .error(
+                    Code::DuplicateName,
+                    &[group, name],
+                    format!("two nodes are called `{name}`"),
+                )
                 .at_key()
                 .related(other, "the other one");
             validator.report(mistake);
@@ -87,7 +96,7 @@ fn attempts(
             "one bad book can end the run: it has {attempts} attempts, and supervision allows \
              {intensity} failures"
         );
-        let warning = validator.warning(&path, message);
+        let warning = validator.warning(Code::FewRestarts, &path, message);
         validator.report(warning.help("raise `supervision.intensity`, or lower `max_attempts`"));
     }
 }
@@ -95,7 +104,7 @@ fn attempts(
 fn gophers(validator: &mut Validator<'_>, name: &str, crew: &CrewConfig) {
     let path = ["crews", name, "gophers"];
     if crew.gophers.is_empty() {
-        validator.ensure(false, &path, "a crew needs at least one gopher");
+        validator.ensure(false, Code::Steps, &path, "a crew needs at least one gopher");
         return;
     }
     let mut done = [false; Step::ALL.len()];
@@ -113,7 +122,7 @@ fn gophers(validator: &mut Validator<'_>, name: &str, crew: &CrewConfig) {
     let idle = Step::ALL.into_iter().filter(|step| !done[step.index()] && !strange);
     for step in idle {
         let message = format!("no gopher of the crew `{name}` does the step `{step}`");
-        validator.ensure(false, &path, &message);
+        validator.ensure(false, Code::Steps, &path, &message);
     }
 }
 
@@ -121,12 +130,13 @@ fn gophers(validator: &mut Validator<'_>, name: &str, crew: &CrewConfig) {
 fn duties(validator: &mut Validator<'_>, name: &str, at: usize, words: &[String]) -> bool {
     let at = at.to_string();
     let path = ["crews", name, "gophers", at.as_str()];
-    validator.ensure(!words.is_empty(), &path, "this gopher has nothing to do");
+    validator.ensure(!words.is_empty(), Code::Steps, &path, "this gopher has nothing to do");
     let mut strange = false;
     for (nth, word) in words.iter().enumerate() {
         if Step::from_name(word).is_none() {
             strange = true;
-            let mut mistake = validator.error(&path, format!("`{word}` is not a step"));
+            let mut mistake =
+                validator.error(Code::UnknownWord, &path, format!("`{word}` is not a step"));
             mistake.origin = mistake.origin.narrowed(word);
             let near = nearest(word, Step::ALL.map(Step::name));
             let all = "the steps are load, push, unload and return";
@@ -137,7 +147,7 @@ fn duties(validator: &mut Validator<'_>, name: &str, at: usize, words: &[String]
             validator.report(mistake);
         } else if words[..nth].iter().filter(|earlier| *earlier == word).count() == 1 {
             let message = format!("step `{word}` is listed twice for one gopher");
-            validator.ensure(false, &path, &message);
+            validator.ensure(false, Code::Steps, &path, &message);
         }
     }
     strange
@@ -153,7 +163,7 @@ fn carts(validator: &mut Validator<'_>, name: &str, crew: &CrewConfig) {
              wait for a cart",
             carts.count
         );
-        let warning = validator.warning(&path("count"), message);
+        let warning = validator.warning(Code::FewCarts, &path("count"), message);
         validator.report(warning);
     }
 }
@@ -182,5 +192,5 @@ pub(super) fn span(validator: &mut Validator<'_>, path: &[&str], span: Span) {
         }
         Span::Zero | Span::Fixed(_) | Span::Exponential(_) | Span::LogNormal { .. } => return,
     };
-    validator.ensure(holds, &[path, keys].concat(), message);
+    validator.ensure(holds, Code::Contradiction, &[path, keys].concat(), message);
 }

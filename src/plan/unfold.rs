@@ -6,7 +6,7 @@ use super::Validator;
 use crate::config::elements::{CrewConfig, KindConfig, TopologyConfig};
 use crate::config::label::{At, is_name, label, parse, places, product};
 use crate::config::limits::{MOST_ACTORS, MOST_COPIES, grouped};
-use crate::config::nearest;
+use crate::config::{Code, nearest};
 
 /// Returns a config in which each copy is a node with a label, such as `near[lane=1]`. Inside a
 /// copy, a name refers to the node of that copy, or to the shared node.
@@ -31,7 +31,7 @@ pub(super) fn reporting(validator: &mut Validator<'_>, config: &TopologyConfig) 
         if !told.insert(path.map(str::to_owned)) {
             return;
         }
-        let mut mistake = validator.error(&path, wrong.message);
+        let mut mistake = validator.error(Code::UnresolvedCopy, &path, wrong.message);
         if let Some(help) = wrong.help {
             mistake = mistake.help(help);
         }
@@ -191,7 +191,7 @@ pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) -> b
         } else {
             "crews"
         };
-        validator.ensure(false, &[path], &message);
+        validator.ensure(false, Code::OutOfBounds, &[path], &message);
         whole = false;
     }
     whole = whole && super::bounds::sums(validator, config);
@@ -207,7 +207,11 @@ pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) -> b
     for (at, name) in config.shared.iter().enumerate() {
         if !nodes.contains(name.as_str()) {
             let mistake = validator
-                .error(&["shared", &at.to_string()], format!("no node is called `{name}`"))
+                .error(
+                    Code::UnknownNode,
+                    &["shared", &at.to_string()],
+                    format!("no node is called `{name}`"),
+                )
                 .suggest(nearest(name, nodes.iter().copied()));
             validator.report(mistake);
         }
@@ -249,24 +253,26 @@ fn axes(
     let mut whole = true;
     for (axis, count) in axes {
         let at = [path, &[axis.as_str()]].concat();
-        let mut fail = |holds: bool, message: &str| {
-            validator.ensure(holds, &at, message);
+        let mut fail = |holds: bool, code, message: &str| {
+            validator.ensure(holds, code, &at, message);
             whole &= holds;
         };
         fail(
             is_name(axis),
+            Code::InvalidName,
             &format!(
                 "`{axis}` is not a valid name for an axis: lower-case letters, \
                  digits and underscores, \
                  a letter first"
             ),
         );
-        fail(*count > 0, "there is at least one copy");
-        fail(u64::from(*count) <= MOST_COPIES, &format!("at most {MOST_COPIES} copies"));
+        fail(*count > 0, Code::OutOfBounds, "there is at least one copy");
+        let few = u64::from(*count) <= MOST_COPIES;
+        fail(few, Code::OutOfBounds, &format!("at most {MOST_COPIES} copies"));
         if outer.is_some_and(|outer| outer.contains_key(axis)) {
             let other = validator.locate(&["copies", axis]);
             let mistake = validator
-                .error(&at, format!("the axis `{axis}` is used twice"))
+                .error(Code::DuplicateAxis, &at, format!("the axis `{axis}` is used twice"))
                 .at_key()
                 .related(other, "every node has it already")
                 .help("rename one of them: copies along both axes multiply");
@@ -275,7 +281,12 @@ fn axes(
         }
     }
     if whole && product(axes) > MOST_COPIES {
-        validator.ensure(false, path, &format!("at most {MOST_COPIES} copies in all"));
+        validator.ensure(
+            false,
+            Code::OutOfBounds,
+            path,
+            &format!("at most {MOST_COPIES} copies in all"),
+        );
         whole = false;
     }
     whole

@@ -70,6 +70,8 @@ fn the_same_mistakes_are_told_in_json() {
         assert_eq!(mistake["line"], line);
         assert_eq!(mistake["column"], column);
         assert_eq!(mistake["severity"], "error");
+        let code = mistake["code"].as_str().expect("a code");
+        place.run(["explain", code]).assert().code(0).stdout(predicates::str::is_empty().not());
         assert!(mistake.to_string().contains(word), "{mistake}");
     }
 }

@@ -277,6 +277,7 @@ fn output_that_cannot_be_written_is_a_failure_of_every_command() {
         &["schema"],
         &["kinds"],
         &["kinds", "--format", "json"],
+        &["explain"],
         &["dead", "list", "dead"],
         &["dead", "list", "dead", "--format", "json"],
         &["dead", "show", "dead"],

@@ -91,7 +91,7 @@ fn programs_that_are_not_there_are_warned_of_with_their_place() {
                 .run(["validate", "t.toml"])
                 .assert()
                 .code(0)
-                .stderr(contains("warning: "))
+                .stderr(contains("warning[missing-program]: "))
                 .stderr(contains(words[0]).and(contains(words[1])))
                 .stderr(contains(" --> t.toml:").and(contains("^^^")));
         }

@@ -186,6 +186,7 @@ fn a_misspelt_command_kind_or_flag_gets_a_suggestion() {
         (&["run", "t.toml", "--sed", "1"], "'--seed'"),
         (&["run", "t.toml", "--format", "jsn"], "'json'"),
         (&["kinds", "lnes"], "did you mean `lines`?"),
+        (&["explain", "unknwon-key"], "did you mean `unknown-key`?"),
         (&["dead", "list", "--fromat", "json"], "'--format'"),
         (&["t.toml"], "gopherworks run t.toml"),
     ] {

@@ -213,7 +213,7 @@ fn mistakes_in_copies_are_told_once() {
     )
     .unwrap_err();
     assert!(twice.contains("the axis `lane` is used twice"), "{twice}");
-    assert_eq!(twice.matches("error:").count(), 1, "{twice}");
+    assert_eq!(twice.matches("error[").count(), 1, "{twice}");
     let inner = mistakes(
         "copies = { lane = 2 }\ncrews.near.copies = { lane = 2 }\ncrews.far.copies = { ring = 2 }",
     );
@@ -235,7 +235,7 @@ fn mistakes_in_copies_are_told_once() {
     assert!(beyond.contains("counted from 0 to 1"), "{beyond}");
     // One mistake in four copies is reported once.
     let four = mistakes("copies = 4\ncrews.far.to = \"furnaces\"");
-    assert_eq!(four.matches("error:").count(), 1, "{four}");
+    assert_eq!(four.matches("error[").count(), 1, "{four}");
     assert!(four.contains("no dump or incinerator is called `furnaces`"), "{four}");
     assert!(four.contains("did you mean `furnace`?"), "{four}");
 }

@@ -1,15 +1,20 @@
-//! The reference page is what the declarations of all keys say.
+//! The reference pages are what the declarations of all keys and codes say.
 
 use std::fs;
 use std::path::Path;
 
 use gopherworks::Catalog;
-use gopherworks::config::reference;
+use gopherworks::config::{diagnostics, reference};
 
 #[test]
-fn the_page_is_current() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/config.md");
-    let page = fs::read_to_string(path).expect("the page");
-    let hint = "write it with `cargo run -- schema --format markdown > docs/reference/config.md`";
-    assert!(page == reference(&Catalog::standard()), "{hint}");
+fn the_pages_are_current() {
+    for (page, command, current) in [
+        ("config", "schema --format markdown", reference(&Catalog::standard())),
+        ("diagnostics", "explain", diagnostics()),
+    ] {
+        let page = format!("docs/reference/{page}.md");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(&page);
+        let written = fs::read_to_string(path).expect("the page");
+        assert!(written == current, "write it with `cargo run -- {command} > {page}`");
+    }
 }

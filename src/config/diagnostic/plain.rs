@@ -7,7 +7,7 @@ pub(super) fn render(diagnostic: &Diagnostic, _color: bool) -> String {
         Severity::Error => "error",
         Severity::Warning => "warning",
     };
-    let mut lines = vec![format!("{severity}: {}", diagnostic.title())];
+    let mut lines = vec![format!("{severity}[{}]: {}", diagnostic.code.name(), diagnostic.title())];
     let label = diagnostic.label.as_deref();
     lines.push(pointed("-->", &diagnostic.place(), label));
     if let Some((origin, label)) = &diagnostic.related {

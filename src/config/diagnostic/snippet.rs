@@ -12,7 +12,8 @@ pub(super) fn render(diagnostic: &Diagnostic, color: bool) -> String {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = Group::with_title(level.primary_title(diagnostic.title()));
+    let title = level.primary_title(diagnostic.title()).id(diagnostic.code.name());
+    let mut group = Group::with_title(title);
     group = pointed(
         group,
         &diagnostic.origin,

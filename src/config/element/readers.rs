@@ -1,5 +1,6 @@
 //! What the derived readers have in common.
 
+use super::super::diagnostic::Code;
 use super::super::suggestions::nearest;
 use super::super::values::text;
 use super::{Group, Item, Reading, TableReader, TableSpec};
@@ -13,7 +14,8 @@ fn open<'a>(
     if item.is_table() || item.is_broken() || described.hint.is_empty() {
         return TableReader::open(reading, item);
     }
-    let mistake = item.error(format!("expected a table, found {}", item.node.what()));
+    let mistake =
+        item.error(Code::WrongType, format!("expected a table, found {}", item.node.what()));
     reading.report(mistake.help(described.hint));
     None
 }
@@ -25,7 +27,7 @@ pub(crate) fn read_group<T: Group>(reading: &Reading<'_>, item: Item<'_>) -> Opt
         table.opt(key.name, |_, _| None::<()>);
     }
     let value = T::read_keys(&mut table);
-    table.finish(&[]);
+    table.finish();
     value
 }
 
@@ -39,12 +41,13 @@ pub(crate) fn one_key<T>(
     let mut table = open(reading, item, described)?;
     let value = read(&mut table);
     let there = described.keys.iter().filter(|key| table.has(key.name)).count();
-    table.finish(&[]);
+    table.finish();
     if there == 1 {
         return value;
     }
     let keys: Vec<String> = described.keys.iter().map(|key| format!("`{}`", key.name)).collect();
-    reading.report(item.error(format!("expected one of {}", keys.join(", "))));
+    let code = if there == 0 { Code::MissingKey } else { Code::ExclusiveKeys };
+    reading.report(item.error(code, format!("expected one of {}", keys.join(", "))));
     None
 }
 
@@ -60,7 +63,7 @@ pub(crate) fn word<T: Copy>(
         let known = || words.iter().map(|(word, _)| *word);
         let all: Vec<_> = known().collect();
         let mistake = item
-            .error(format!("`{said}` is none of {}", all.join(", ")))
+            .error(Code::UnknownWord, format!("`{said}` is none of {}", all.join(", ")))
             .suggest(nearest(&said, known()));
         reading.report(mistake);
     }

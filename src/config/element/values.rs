@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::super::diagnostic::Code;
 use super::super::elements::{KindConfig, ReplicateConfig};
 use super::super::json_schema::parts;
 use super::super::options;
@@ -196,7 +197,7 @@ impl<T: Element<Value: Copy>> Element for Pair<T> {
             [least, most] => Some((least, most)),
             _ => {
                 let message = format!("expected two {}: the least and the most", T::MANY);
-                reading.report(item.error(message));
+                reading.report(item.error(Code::WrongType, message));
                 None
             }
         }
@@ -298,7 +299,7 @@ fn whole_or(reading: &Reading<'_>, item: Item<'_>, word: &str) -> Option<Option<
         NodeKind::String(text) if !item.node.provenance.text || values::integer(text).is_none() => {
             let found = item.node.what();
             let message = format!("expected a whole number or \"{word}\", found {found}");
-            reading.report(item.error(message).suggest(nearest(text, [word])));
+            reading.report(item.error(Code::WrongType, message).suggest(nearest(text, [word])));
             None
         }
         NodeKind::String(_) | NodeKind::Integer(_) => number(reading, item).map(Some),

@@ -7,6 +7,7 @@ use gopherworks_supervision::fault::{FOR_EVER, LEAST_PERIOD};
 use serde_json::json;
 
 use super::{Text, Verbatim};
+use crate::config::Code;
 use crate::config::element::{
     Bounds, Checks, Element, Group, Item, Json, Reading, Type, read_group,
 };
@@ -202,8 +203,8 @@ impl Element for FaultConfig {
                 times: keys.times,
                 odds: keys.odds,
             }),
-            Err(message) => {
-                reading.report(item.error(message));
+            Err((code, message)) => {
+                reading.report(item.error(code, message));
                 None
             }
         }
@@ -249,13 +250,18 @@ impl Element for FaultConfig {
 ///
 /// # Errors
 /// Which keys exclude or need each other.
-fn what(keys: &FaultKeys, has: &dyn Fn(&str) -> bool) -> Result<Option<FaultWhatConfig>, String> {
+fn what(
+    keys: &FaultKeys,
+    has: &dyn Fn(&str) -> bool,
+) -> Result<Option<FaultWhatConfig>, (Code, String)> {
+    let missing = |message| Err((Code::MissingKey, message));
     if has("kind") && has("actions") {
-        return Err("a fault has a `kind`, or `actions`, not both".to_owned());
+        let message = "a fault has a `kind`, or `actions`, not both".to_owned();
+        return Err((Code::ExclusiveKeys, message));
     }
     if !has("kind") && !has("actions") {
         let words = words().join(", ");
-        return Err(format!(
+        return missing(format!(
             "a fault needs a `kind` ({words}), or `actions` such as \"5%panic->off\""
         ));
     }
@@ -287,10 +293,11 @@ fn what(keys: &FaultKeys, has: &dyn Fn(&str) -> bool) -> Result<Option<FaultWhat
         return Ok(Some(FaultWhatConfig::Mix { most: keys.most.unwrap_or(6) }));
     }
     let needed = |what: Option<Duration>, key: &str, example: &str| match what {
-        None if !has(key) => Err(format!(
-            "a fault of {} needs `{key}`, such as {key} = \"{example}\"",
-            named(Some(word))
-        )),
+        None if !has(key) => {
+            let word = named(Some(word));
+            let message = format!("a fault of {word} needs `{key}`, such as {key} = \"{example}\"");
+            Err((Code::MissingKey, message))
+        }
         what => Ok(what),
     };
     let text = || keys.text.clone().unwrap_or_else(|| TEXT.to_owned());
@@ -315,7 +322,7 @@ fn what(keys: &FaultKeys, has: &dyn Fn(&str) -> bool) -> Result<Option<FaultWhat
     };
     if !has("when") {
         let whens: Vec<&str> = WhenConfig::TABLE.keys.iter().map(|key| key.name).collect();
-        return Err(format!(
+        return missing(format!(
             "a fault of {} needs to know when: one of {}",
             named(Some(word)),
             whens.join(", ")
@@ -338,8 +345,8 @@ fn named(kind: Option<FaultWord>) -> String {
     })
 }
 
-fn refused(kind: Option<FaultWord>, key: &str) -> String {
-    format!("a fault of {} has no `{key}`", named(kind))
+fn refused(kind: Option<FaultWord>, key: &str) -> (Code, String) {
+    (Code::UnknownKey, format!("a fault of {} has no `{key}`", named(kind)))
 }
 
 /// What is expected of a run with faults. By default nothing is lost and nothing is done twice.
@@ -383,7 +390,7 @@ impl Element for AtMost {
         let text = outside(item, text);
         let text = text.trim();
         let bare = text.strip_prefix("<=").unwrap_or(text).trim();
-        parse_duration(bare).map_err(|why| reading.report(item.error(why))).ok()
+        parse_duration(bare).map_err(|why| reading.report(item.error(Code::InvalidValue, why))).ok()
     }
 
     fn check(value: &Duration, bounds: &Bounds, at: &mut Checks<'_, '_>) {

@@ -3,6 +3,7 @@
 use gopherworks_pipeline::steps::Step;
 use serde_json::json;
 
+use crate::config::Code;
 use crate::config::element::{Element, Item, Json, Reading, Type};
 use crate::config::json_schema::parts::{env, whole_or_env};
 use crate::config::limits::MOST_GOPHERS;
@@ -33,7 +34,10 @@ impl Element for Gophers {
                 continue;
             };
             if times > MOST_GOPHERS - out.len() {
-                reading.report(item.error(format!("a crew has at most {MOST_GOPHERS} gophers")));
+                reading.report(item.error(
+                    Code::OutOfBounds,
+                    format!("a crew has at most {MOST_GOPHERS} gophers"),
+                ));
                 break;
             }
             let origin = &node.provenance.origin;
@@ -53,7 +57,7 @@ fn gopher(reading: &Reading<'_>, item: Item<'_>) -> Option<(usize, Vec<String>)>
     if entry.len() > LONGEST_ENTRY {
         let message = format!("an entry has at most {LONGEST_ENTRY} bytes");
         let help = "a gopher does each of the four steps once at most, such as \"2 * load push\"";
-        reading.report(item.error(message).help(help));
+        reading.report(item.error(Code::OutOfBounds, message).help(help));
         return None;
     }
     let (times, words) = match entry.split_once('*') {
@@ -62,7 +66,9 @@ fn gopher(reading: &Reading<'_>, item: Item<'_>) -> Option<(usize, Vec<String>)>
             Ok(times @ 1..) => (times, words),
             _ => {
                 let message = format!("`{}` is no number of gophers", times.trim());
-                reading.report(item.error(message).help("write \"2 * load push\""));
+                reading.report(
+                    item.error(Code::InvalidValue, message).help("write \"2 * load push\""),
+                );
                 return None;
             }
         },

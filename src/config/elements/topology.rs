@@ -7,6 +7,7 @@ use super::{
     IncineratorConfig, ModelConfig, Name, PileConfig, RelayConfig, RequesterConfig,
     SupervisionConfig,
 };
+use crate::config::Code;
 use crate::config::element::{
     Bounds, Checks, Element, Item, Key, Nodes, Reading, Type, read_group,
 };
@@ -110,7 +111,7 @@ impl TopologyConfig {
         // Those of files are followed before anything is read.
         if let Some(extends) = item.below("extends") {
             let item = Item { node: extends, path: "extends" };
-            reading.report(item.error("only a file extends another").at_key());
+            reading.report(item.error(Code::Extends, "only a file extends another").at_key());
         }
         Self { name: name.to_owned(), ..read_group(reading, item).unwrap_or_default() }
     }

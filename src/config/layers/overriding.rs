@@ -8,7 +8,7 @@ use std::sync::Arc;
 use config::{Map, Value, ValueKind};
 use toml::de::{DeTable, DeValue};
 
-use super::super::diagnostic::{Diagnostic, Diagnostics, Origin};
+use super::super::diagnostic::{Code, Diagnostic, Diagnostics, Origin};
 use super::super::label::base;
 use super::super::normalise;
 use super::super::options::Role;
@@ -50,8 +50,12 @@ pub(crate) fn environment(
         let origin = Origin::Variable(name.to_string_lossy().into_owned());
         match (name.to_str(), value.to_str()) {
             (Some(name), Some(value)) => ours.push((name, value)),
-            (None, _) => found.push(Diagnostic::error("", origin, "the name is not UTF-8")),
-            (_, None) => found.push(Diagnostic::error("", origin, "the value is not UTF-8")),
+            (None, _) => {
+                found.push(Diagnostic::error(Code::Override, "", origin, "the name is not UTF-8"))
+            }
+            (_, None) => {
+                found.push(Diagnostic::error(Code::Override, "", origin, "the value is not UTF-8"))
+            }
         }
     }
     if ours.is_empty() {
@@ -67,7 +71,7 @@ pub(crate) fn environment(
         let parts = parts(name);
         let mut refuse = |message: String| {
             let path = parts.join(".").to_ascii_lowercase();
-            found.push(Diagnostic::error(path, origin.clone(), message));
+            found.push(Diagnostic::error(Code::Override, path, origin.clone(), message));
         };
         if parts.iter().any(|part| part.is_empty()) || parts.len() > DEEPEST {
             refuse("this names no config key: keys are separated by two underscores".into());
@@ -183,7 +187,12 @@ pub(crate) fn incomplete(
             let path = format!("{group}.{name}");
             let origin = said.first().map(|node| provenances.origin(node, group));
             let origin = origin.unwrap_or_else(|| Origin::Code(group.to_owned()));
-            let mistake = Diagnostic::error(path, origin, format!("no {what} is called `{name}`"));
+            let mistake = Diagnostic::error(
+                Code::UnknownNode,
+                path,
+                origin,
+                format!("no {what} is called `{name}`"),
+            );
             let keys: Vec<String> = needed.iter().map(|key| format!("`{key}`")).collect();
             let mistake = match keys.is_empty() {
                 true => mistake.help("a new one has a crew or a relay that leads to it"),
@@ -217,7 +226,7 @@ pub(crate) fn sets(
         let Some((key, value)) = set.split_once('=') else {
             let origin = Origin::Flag(set.clone());
             found.push(
-                Diagnostic::error("", origin, "there is no `=`")
+                Diagnostic::error(Code::Override, "", origin, "there is no `=`")
                     .help("write `--set crews.near.carts.count=4`"),
             );
             continue;
@@ -225,7 +234,12 @@ pub(crate) fn sets(
         let origin = Origin::Flag(key.trim().to_owned());
         match dotted(key) {
             Some(keys) => add(&mut layer, &keys, unquoted(value), origin, provenances),
-            None => found.push(Diagnostic::error("", origin, "this is not a dotted key")),
+            None => found.push(Diagnostic::error(
+                Code::Override,
+                "",
+                origin,
+                "this is not a dotted key",
+            )),
         }
     }
     layer
@@ -317,7 +331,7 @@ fn overriding(value: &DeValue<'_>, provenance: usize, provenances: &mut Provenan
             Some(kind) => stamped(provenance, kind),
             None => {
                 let broken = Provenance {
-                    broken: Some(TOO_LARGE.into()),
+                    broken: Some((Code::OutOfBounds, TOO_LARGE.into())),
                     ..Provenance::clone(&provenances.0[provenance])
                 };
                 provenances.value(broken, ValueKind::Nil)

@@ -7,7 +7,7 @@ use config::{Map, Value, ValueKind};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::super::diagnostic::{Diagnostic, Diagnostics, Origin, SourceFile};
+use super::super::diagnostic::{Code, Diagnostic, Diagnostics, Origin, SourceFile};
 use super::super::elements::ExecutionConfig;
 use super::super::file::foreign;
 use super::super::interpolate::{Environment, interpolate};
@@ -60,14 +60,15 @@ impl FileReader<'_> {
         if !errors.is_empty()
             && let Some(hint) = foreign(self.file.path(), self.file.text())
         {
-            let mistake = Diagnostic::error("", self.origin(0..0, 0..0), "this is not TOML");
+            let mistake =
+                Diagnostic::error(Code::Syntax, "", self.origin(0..0, 0..0), "this is not TOML");
             self.found.push(mistake.help(hint));
             return None;
         }
         for error in errors.iter().take(MISTAKES) {
             let span = error.span().unwrap_or(0..0);
             let origin = self.origin(span.clone(), span);
-            self.found.push(Diagnostic::error("", origin, error.message()));
+            self.found.push(Diagnostic::error(Code::Syntax, "", origin, error.message()));
         }
         if !errors.is_empty() {
             return None;
@@ -118,12 +119,12 @@ impl FileReader<'_> {
                     taken.value.into()
                 }
                 Err(message) => {
-                    provenance.broken = Some(message);
+                    provenance.broken = Some((Code::Interpolation, message));
                     ValueKind::Nil
                 }
             },
             scalar => scalar_kind(&scalar).unwrap_or_else(|| {
-                provenance.broken = Some(TOO_LARGE.into());
+                provenance.broken = Some((Code::OutOfBounds, TOO_LARGE.into()));
                 ValueKind::Nil
             }),
         };

@@ -3,18 +3,20 @@
 use std::net::SocketAddr;
 
 use super::Validator;
+use crate::config::Code;
 use crate::config::elements::HttpConfig;
 
 pub(super) fn check(validator: &mut Validator<'_>, name: &str, http: &HttpConfig) {
     let path = |key| ["requesters", name, "load", key];
     if cfg!(not(feature = "http")) {
-        let mistake = validator.error(&path("kind"), "this build can't serve HTTP");
+        let mistake =
+            validator.error(Code::MissingFeature, &path("kind"), "this build can't serve HTTP");
         validator.report(mistake.help("build it with the feature `http`"));
     }
     match http.listen.parse::<SocketAddr>() {
         Ok(address) if !address.ip().is_loopback() && !http.public => {
             let message = format!("{address} is reachable from other machines");
-            let mistake = validator.error(&path("listen"), message);
+            let mistake = validator.error(Code::PublicAddress, &path("listen"), message);
             validator.report(mistake.help(
                 "set `public = true` if that is intended; 127.0.0.1 accepts only this machine",
             ));
@@ -22,28 +24,34 @@ pub(super) fn check(validator: &mut Validator<'_>, name: &str, http: &HttpConfig
         Ok(_) => {}
         Err(_) => {
             let message = format!("`{}` is not an address with a port", http.listen);
-            let mistake = validator.error(&path("listen"), message);
+            let mistake = validator.error(Code::InvalidValue, &path("listen"), message);
             validator.report(mistake.help("write it like \"127.0.0.1:8080\""));
         }
     }
     let admin = http.admin.as_deref();
     for (key, value) in [("path", Some(http.path.as_str())), ("admin", admin)] {
         let right = value.is_none_or(|value| value.starts_with('/'));
-        validator.ensure(right, &path(key), "a path begins with /");
+        validator.ensure(right, Code::InvalidValue, &path(key), "a path begins with /");
     }
     if admin.is_some_and(|admin| admin.trim_end_matches('/').is_empty()) {
         let message = "the admin path needs a name of its own, such as \"/admin\"";
-        validator.ensure(false, &path("admin"), message);
+        validator.ensure(false, Code::InvalidValue, &path("admin"), message);
     }
     let right = http.key_header.as_deref().is_none_or(is_token);
-    validator.ensure(right, &path("key_header"), "this is not a valid header name");
+    validator.ensure(
+        right,
+        Code::InvalidValue,
+        &path("key_header"),
+        "this is not a valid header name",
+    );
     methods(validator, name, http);
     let is_host = |host: &String| {
         host == "*"
             || !(host.is_empty() || host.contains(|c: char| c.is_whitespace() || "/@*".contains(c)))
     };
     if let Some(wrong) = http.hosts.iter().find(|host| !is_host(host)) {
-        let mistake = validator.error(&path("hosts"), format!("`{wrong}` is not a host"));
+        let mistake =
+            validator.error(Code::InvalidValue, &path("hosts"), format!("`{wrong}` is not a host"));
         validator.report(mistake.help("write names like \"ops.example\", or \"*\" for any"));
     }
 }
@@ -60,7 +68,7 @@ fn methods(validator: &mut Validator<'_>, name: &str, http: &HttpConfig) {
             method if !is_token(method) => "this is not a valid method",
             _ => continue,
         };
-        let mistake = validator.error(&path, wrong);
+        let mistake = validator.error(Code::InvalidValue, &path, wrong);
         validator.report(mistake.help("write them like [\"GET\", \"POST\"]"));
     }
 }

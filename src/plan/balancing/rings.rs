@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::Validator;
+use crate::config::Code;
 use crate::config::elements::{BalancerConfig, LoadConfig, TopologyConfig};
 
 /// Reports each cycle once. Requests in it never finish, because its workers wait for each other.
@@ -32,7 +33,7 @@ pub(super) fn check(validator: &mut Validator<'_>, config: &TopologyConfig) {
         let requester = way[way.len() - 1].1;
         let other = validator.locate(&["requesters", requester, "load", "listen"]);
         let mistake = validator
-            .error(&["balancers", name, "workers", "work", "url"], message)
+            .error(Code::Cycle, &["balancers", name, "workers", "work", "url"], message)
             .related(other, "this is where their requests go");
         let help = "a request would circulate endlessly; use another server";
         validator.report(mistake.help(help));

@@ -264,7 +264,7 @@ fn by_kind(
                 #(#reads,)*
                 _ => None,
             };
-            table.finish(&[]);
+            table.finish();
             value
         },
         quote!(match value { #(#checks),* }),
@@ -347,7 +347,7 @@ fn by_key(input: &DeriveInput, container: &Container, data: &syn::DataEnum) -> R
                 let #variable = table.opt(#name, |reading, item| {
                     let mut table = TableReader::open(reading, item)?;
                     let value = { let table = &mut table; #(#lets)* #built };
-                    table.finish(&[]);
+                    table.finish();
                     value
                 });
             });
