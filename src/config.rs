@@ -170,14 +170,8 @@ impl Loaded {
         let mut found = Diagnostics::default();
         let mut provenances = layers::Provenances::default();
         let environment = interpolate::Environment::new(&overrides.environment);
-        let files = extends::chain(
-            layers::defaults(&mut provenances),
-            file,
-            &overrides.folder,
-            &environment,
-            &mut provenances,
-            &mut found,
-        );
+        let files =
+            extends::chain(file, &overrides.folder, &environment, &mut provenances, &mut found);
         let Some(files) = files else {
             // Values after a syntax error are unreliable, so they are not checked.
             return Err(found.sorted());

@@ -40,4 +40,3 @@ use super::element::values::{
     Unlimited, UrlPath, Verbatim, Works,
 };
 use gophers::Gophers;
-pub(crate) use steps::DISTRIBUTIONS;

@@ -8,7 +8,7 @@ use config::{Value, ValueKind};
 
 use super::diagnostic::{Code, Diagnostic, Diagnostics, SourceFile};
 use super::interpolate::Environment;
-use super::layers::{Provenances, extend, file, take};
+use super::layers::{Provenances, empty, extend, file, take};
 use super::suggestions::nearest;
 
 /// Most files in a chain.
@@ -17,10 +17,9 @@ const DEEPEST: usize = 16;
 /// Where the paths of a config start that is in no folder.
 const AT_CURRENT: &str = "relative paths of a config from a pipe start at the current folder";
 
-/// Merges `root` and the files that it extends over `base`, the most distant parent first. `None`
-/// if a file can't be read: the keys that only that file sets would be reported as missing.
+/// Merges `root` over the files that it extends, the most distant parent first. `None` if a file
+/// can't be read: the keys that only that file sets would be reported as missing.
 pub(crate) fn chain(
-    mut base: Value,
     root: Arc<SourceFile>,
     current: &Path,
     environment: &Environment,
@@ -92,6 +91,7 @@ pub(crate) fn chain(
     }
     layers.reverse();
     axes(&layers, provenances, found);
+    let mut base = empty();
     for layer in layers {
         extend(&mut base, layer, provenances, found);
     }

@@ -1,5 +1,4 @@
-//! Layers of a config: built-in defaults, then files, then the environment, then `--set`. The
-//! `config` crate stacks them. The origin that it keeps with each value is an index into
+//! Layers of a config: files, then the environment, then `--set`. The `config` crate stacks them. The origin that it keeps with each value is an index into
 //! [`Provenances`].
 
 use std::collections::hash_map::Entry;
@@ -9,7 +8,8 @@ use config::{ConfigError, Map, Source, Value, ValueKind};
 use toml::de::DeValue;
 
 use super::diagnostic::{Code, Diagnostic, Diagnostics, Origin};
-use super::elements::DISTRIBUTIONS;
+use super::element::{Element, Rule, TableSpec, Type};
+use super::elements::{Span, TopologyConfig};
 use super::suggestions::nearest;
 
 mod overriding;
@@ -17,7 +17,7 @@ mod written;
 
 use overriding::dotted;
 pub(crate) use overriding::{environment, incomplete, sets, unquoted};
-pub(crate) use written::{defaults, file};
+pub(crate) use written::file;
 
 /// Prefix of the environment variables that set config keys. The keys after it are separated by two
 /// underscores.
@@ -81,7 +81,7 @@ fn stamped(provenance: usize, kind: impl Into<ValueKind>) -> Value {
 }
 
 /// An empty table without provenance.
-fn empty() -> Value {
+pub(crate) fn empty() -> Value {
     Value::new(None, Map::<String, Value>::new())
 }
 
@@ -129,30 +129,34 @@ impl Source for Layer {
     }
 
     fn collect_to(&self, cache: &mut Value) -> Result<(), ConfigError> {
-        merge(cache, Value::new(None, self.collect()?));
+        merge(cache, Value::new(None, self.collect()?), Some(&TopologyConfig::TYPE));
         Ok(())
     }
 }
 
-/// Alternative keys of a table: a layer that has one of them replaces the others of the layers
-/// below.
-const ALTERNATIVES: [&[&str]; 3] =
-    [&DISTRIBUTIONS, &["after", "percentile"], &["rate", "utilisation"]];
-
-/// Lays `over` on `base`. Tables of equal kinds merge deeply; everything else is replaced.
-pub(crate) fn merge(base: &mut Value, mut over: Value) {
+/// Lays `over` on `base`, a value of the type `ty`. Tables of equal kinds merge deeply; everything
+/// else is replaced. One of several alternative keys replaces the others.
+pub(crate) fn merge(base: &mut Value, mut over: Value, ty: Option<&'static Type>) {
     if let ValueKind::Table(upper) = &mut over.kind
         && let ValueKind::Table(lower) = &mut base.kind
         && !replaces(lower, upper)
     {
-        for keys in ALTERNATIVES {
-            if keys.iter().any(|key| upper.contains_key(*key)) {
-                lower.retain(|key, _| !keys.contains(&key.as_str()) || upper.contains_key(key));
-            }
+        let kind = upper.get("kind").or(lower.get("kind")).map(|kind| &kind.kind);
+        let described = ty.and_then(|ty| described(ty, kind));
+        if let Some(Rule::ExactlyOne(keys)) = described.and_then(|table| table.rule)
+            && keys.iter().any(|key| upper.contains_key(*key))
+        {
+            lower.retain(|key, _| !keys.contains(&key.as_str()) || upper.contains_key(key));
         }
         for (key, value) in upper.drain() {
+            let below = match ty {
+                Some(Type::Named(of)) => Some(*of),
+                // An option may be a distribution.
+                Some(Type::Kind(_)) => Some(&Span::TYPE),
+                _ => described.and_then(|table| Some(&table.key(&key)?.ty)),
+            };
             match lower.entry(key) {
-                Entry::Occupied(mut old) => merge(old.get_mut(), value),
+                Entry::Occupied(mut old) => merge(old.get_mut(), value, below),
                 Entry::Vacant(free) => {
                     free.insert(value);
                 }
@@ -160,6 +164,16 @@ pub(crate) fn merge(base: &mut Value, mut over: Value) {
         }
     } else {
         *base = over;
+    }
+}
+
+/// The description of a table whose key `kind` is this.
+fn described(ty: &Type, kind: Option<&ValueKind>) -> Option<&'static TableSpec> {
+    match (ty, kind) {
+        (Type::Tagged(_, variants), Some(ValueKind::String(kind))) => {
+            variants.iter().find(|variant| variant.name == kind).map(|variant| variant.table)
+        }
+        _ => ty.table(),
     }
 }
 
@@ -179,7 +193,7 @@ pub(crate) fn extend(
     found: &mut Diagnostics,
 ) {
     removals(&mut file, &mut [base], provenances, found);
-    merge(base, file);
+    merge(base, file, Some(&TopologyConfig::TYPE));
 }
 
 /// Merges the environment and then the flags over the files. Each first removes the keys that it

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use config::{Map, Value, ValueKind};
 
 use super::diagnostic::{Code, Diagnostic, Diagnostics};
+use super::element::Element;
+use super::elements::CrewConfig;
 use super::layers::{Provenances, merge, take};
 use super::suggestions::nearest;
 
@@ -37,7 +39,7 @@ pub(crate) fn expand(root: &mut Value, provenances: &Provenances, found: &mut Di
         if let Ok(mut model) = model {
             adopt(&mut model, crew);
             let own = std::mem::replace(crew, model);
-            merge(crew, own);
+            merge(crew, own, Some(&CrewConfig::TYPE));
         } else if let ValueKind::Table(own) = &mut crew.kind {
             // Its own keys stay, so that mistakes in them are found; keys that it may have
             // inherited are not reported as missing.

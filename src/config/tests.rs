@@ -89,7 +89,7 @@ fn a_file_and_a_builder_say_the_same() {
 }
 
 #[test]
-fn the_lowest_layer_says_what_the_schema_says() {
+fn tables_that_are_not_written_have_their_defaults() {
     let config = parse(&small(ALL, "")).unwrap().config;
     assert_eq!(config.execution, ExecutionConfig::default());
     assert_eq!(config.supervision, SupervisionConfig::default());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 pub use gopherworks_supervision::span::Span;
 
-use crate::config::element::{Bounds, Checks, Element, Group, Item, Reading, Type};
+use crate::config::element::{Bounds, Checks, Element, Item, Reading, Type};
 use crate::config::limits::LARGEST_FACTOR;
 
 /// What the steps cost.
@@ -91,9 +91,3 @@ enum SpanKeys {
         share: f64,
     },
 }
-
-/// The keys of distributions, of which a span has one.
-pub(crate) const DISTRIBUTIONS: [&str; 4] = {
-    let keys = Span::TABLE.keys;
-    [keys[0].name, keys[1].name, keys[2].name, keys[3].name]
-};

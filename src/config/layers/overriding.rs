@@ -9,6 +9,8 @@ use config::{Map, Value, ValueKind};
 use toml::de::{DeTable, DeValue};
 
 use super::super::diagnostic::{Code, Diagnostic, Diagnostics, Origin};
+use super::super::element::{Element, Group, Type};
+use super::super::elements::TopologyConfig;
 use super::super::label::base;
 use super::super::normalise;
 use super::super::options::Role;
@@ -20,18 +22,6 @@ use crate::catalog::{Catalog, Shape};
 
 /// Most keys in the name of an environment variable.
 const DEEPEST: usize = 32;
-
-/// Tables of nodes, the word for a node, and the keys of a complete one.
-const NODES: [(&str, &str, &[&str]); 8] = [
-    ("piles", "pile", &["source"]),
-    ("dumps", "dump", &[]),
-    ("incinerators", "incinerator", &["burn"]),
-    ("crews", "crew", &["from", "to"]),
-    ("relays", "relay", &["from", "to"]),
-    ("balancers", "balancer", &["workers"]),
-    ("requesters", "requester", &["to", "load"]),
-    ("faults", "fault", &["target"]),
-];
 
 /// The layer of the environment. The case of names of nodes in `below`, the other layers, is
 /// ignored.
@@ -112,7 +102,7 @@ impl<'a> Names<'a> {
                 let keys = names.resolved(&parts);
                 let mut said = below_keys(&keys, kind, |below| Value::new(None, below));
                 normalise::root(&mut said);
-                merge(&mut names.kinds, said);
+                merge(&mut names.kinds, said, Some(&TopologyConfig::TYPE));
             }
         }
         names
@@ -168,7 +158,13 @@ pub(crate) fn incomplete(
     provenances: &Provenances,
     found: &mut Diagnostics,
 ) {
-    for (group, what, needed) in NODES {
+    for key in TopologyConfig::TABLE.keys {
+        let Type::Named(Type::Table(described)) = key.ty else {
+            continue;
+        };
+        let (group, what) = (key.name, described.name);
+        let required = described.keys.iter().filter(|key| key.required);
+        let needed: Vec<&str> = required.map(|key| key.name).collect();
         let known = nodes(files, group);
         let overrides = [&*sets, &*environment].into_iter().filter_map(|layer| nodes(layer, group));
         let names: BTreeSet<String> = overrides.flat_map(|nodes| nodes.keys().cloned()).collect();
@@ -194,10 +190,11 @@ pub(crate) fn incomplete(
                 format!("no {what} is called `{name}`"),
             );
             let keys: Vec<String> = needed.iter().map(|key| format!("`{key}`")).collect();
-            let mistake = match keys.is_empty() {
-                true => mistake.help("a new one has a crew or a relay that leads to it"),
-                false => mistake.help(format!("a new one has {}", keys.join(" and "))),
-            };
+            let mistake = mistake.help(match &keys[..] {
+                [] => "a new one has a crew or a relay that leads to it or from it".to_owned(),
+                [only] => format!("a new one has {only}"),
+                [first @ .., last] => format!("a new one has {} and {last}", first.join(", ")),
+            });
             let near = known.into_iter().flat_map(|known| known.keys()).map(String::as_str);
             found.push(mistake.suggest(nearest(name, near)));
             let path = [group.to_owned(), name.clone()];
@@ -306,7 +303,7 @@ fn add(
     let origin = value.origin().map(str::to_owned);
     let mut root = below_keys(keys, value, |below| Value::new(origin.as_ref(), below));
     normalise::root(&mut root);
-    merge(layer, root);
+    merge(layer, root, Some(&TopologyConfig::TYPE));
 }
 
 fn below_keys(keys: &[String], value: Value, wrap: impl Fn(Map<String, Value>) -> Value) -> Value {

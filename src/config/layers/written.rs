@@ -1,4 +1,4 @@
-//! Layers of TOML text: files, and the built-in defaults.
+//! Layers of TOML text.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,30 +8,14 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::super::diagnostic::{Code, Diagnostic, Diagnostics, Origin, SourceFile};
-use super::super::elements::ExecutionConfig;
 use super::super::file::foreign;
 use super::super::interpolate::{Environment, interpolate};
 use super::super::normalise;
 use super::overriding::outside;
-use super::{Provenance, Provenances, TOO_LARGE, empty, scalar_kind};
+use super::{Provenance, Provenances, TOO_LARGE, scalar_kind};
 
 /// Most syntax errors that are reported, as one of them may cause many others.
 const MISTAKES: usize = 1000;
-
-/// The layer of built-in defaults.
-pub(crate) fn defaults(provenances: &mut Provenances) -> Value {
-    let cores = ExecutionConfig::default().cores;
-    let text = include_str!("../defaults.toml")
-        .replace("[execution]\n", &format!("[execution]\ncores = {cores}\n"));
-    let mut reader = FileReader {
-        file: Arc::new(SourceFile::new("defaults", text)),
-        environment: &Environment::default(),
-        provenances,
-        found: &mut Diagnostics::default(),
-        written: false,
-    };
-    reader.read().unwrap_or_else(empty)
-}
 
 /// The layer of a file; its mistakes go to `found`. `None` if its syntax is wrong.
 pub(crate) fn file(
@@ -40,7 +24,7 @@ pub(crate) fn file(
     provenances: &mut Provenances,
     found: &mut Diagnostics,
 ) -> Option<Value> {
-    let mut reader = FileReader { file, environment, provenances, found, written: true };
+    let mut reader = FileReader { file, environment, provenances, found };
     reader.read()
 }
 
@@ -49,8 +33,6 @@ struct FileReader<'a> {
     environment: &'a Environment,
     provenances: &'a mut Provenances,
     found: &'a mut Diagnostics,
-    /// False for built-in defaults, which have no place to show.
-    written: bool,
 }
 
 impl FileReader<'_> {
@@ -81,11 +63,7 @@ impl FileReader<'_> {
     }
 
     fn origin(&self, key: Range<usize>, value: Range<usize>) -> Origin {
-        if self.written {
-            Origin::File { file: self.file.clone(), key, value, variable: None }
-        } else {
-            Origin::Code(String::new())
-        }
+        Origin::File { file: self.file.clone(), key, value, variable: None }
     }
 
     fn table(&mut self, table: DeTable<'_>) -> Map<String, Value> {

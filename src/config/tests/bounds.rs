@@ -77,7 +77,7 @@ fn copies_count() {
 fn too_much_memory_is_reported() {
     let said =
         said(&["piles.manuals.capacity=1000000000000", "piles.manuals.source.books=1000000000000"]);
-    let wanted = "warning: this topology needs about 160 TB of memory; this machine has";
+    let wanted = "warning[memory]: this topology needs about 160 TB of memory; this machine has";
     assert!(said.contains(wanted) && !said.contains("connections"), "{said}");
     let http =
         "{ kind = \"http\", listen = \"127.0.0.1:0\", body = \"1GiB\", connections = 100_000 }";

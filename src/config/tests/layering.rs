@@ -43,6 +43,23 @@ fn a_table_of_another_kind_replaces_and_one_of_the_same_merges() {
 }
 
 #[test]
+fn one_of_several_alternative_keys_replaces_the_others() {
+    let faults = "[faults.slow]\ntarget = \"solo\"\nkind = \"kill\"\nwhen = { every = \"1s\" }";
+    let overrides = Overrides::default()
+        .set("faults.slow.when.nth=3")
+        .set("crews.solo.steps.load.wait.exponential=1ms");
+    let steps = "steps.load.wait = { uniform = [\"0s\", \"1s\"] }";
+    let text = small(&format!("{ALL}\n{steps}"), faults);
+    let config = parse_with(&text, &overrides).unwrap().config;
+    let FaultWhatConfig::Kind { when, .. } = &config.faults["slow"].what else {
+        panic!("{:?}", config.faults);
+    };
+    assert_eq!(*when, WhenConfig::Nth(3));
+    let load = config.crews["solo"].steps.load.wait;
+    assert_eq!(load, Some(Span::Exponential(Duration::from_millis(1))));
+}
+
+#[test]
 fn parts_of_a_kind_may_come_in_any_order() {
     let overrides = Overrides::default()
         .set("incinerators.furnace.burn.root=/out")

@@ -166,7 +166,7 @@ fn unknown_keys_and_new_nodes_come_with_a_suggestion() {
     for wanted in [
         "unknown key `cuont`",
         "did you mean `count`?",
-        "error: no pile is called `manual`",
+        "error[unknown-node]: no pile is called `manual`",
         "did you mean `manuals`?",
         "unknown key `pile`",
         "did you mean `piles`?",
@@ -185,7 +185,7 @@ fn a_node_that_no_file_has_is_a_mistake_unless_it_is_whole() {
         ("incinerators.furnaces.exclusive.unload=1", "did you mean `furnace`?"),
         ("faults.slo.odds=0.5", "did you mean `slow`?"),
         ("balancers.desk.queue=4", "a new one has `workers`"),
-        ("crews.UNKNOWN.x=1", "a new one has `from` and `to`"),
+        ("crews.UNKNOWN.x=1", "a new one has `from`, `to` and `gophers`"),
         ("dumps.elsewhere.capacity=4", "a crew or a relay that leads to it"),
     ] {
         let said = shown_with(&piled, &Overrides::default().set(set));
