@@ -41,7 +41,7 @@ pub fn json_schema(catalog: &Catalog) -> Value {
 /// Which nodes a file needs that inherits nothing.
 fn graph() -> Value {
     let some = |group: &str| {
-        let nodes = json!({ "type": "object", "minProperties": 1 });
+        let nodes = json!({ "type": ["object", "string"], "minProperties": 1 });
         json!({ "required": [group], "properties": { group: nodes } })
     };
     let any = |groups: &[&str]| {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::config::Code;
 use crate::config::element::{Element, Item, Json, Reading, Type};
-use crate::config::json_schema::parts::{env, whole_or_env};
+use crate::config::json_schema::parts::{env, or_env, whole_or_env};
 use crate::config::limits::MOST_GOPHERS;
 use crate::config::tree::{NodeKind, join};
 use crate::config::values::text;
@@ -87,7 +87,7 @@ fn schema() -> Json {
         let done = json!({ "pattern": format!(r"\b{step}\b") });
         json!({ "contains": { "anyOf": [done, { "pattern": env() }] } })
     });
-    json!({
+    or_env(json!({
         "type": "array",
         "minItems": 1,
         "items": {
@@ -99,5 +99,5 @@ fn schema() -> Json {
         // Below a condition, since some editors pass over the description beside `allOf`.
         "if": { "minItems": 1 },
         "then": { "allOf": done },
-    })
+    }))
 }

@@ -1,4 +1,4 @@
-//! Schemas of single values. A whole `"${env.NAME:-default}"` is accepted for any scalar.
+//! Schemas of single values. A whole `"${env.NAME:-default}"` is accepted for any value.
 
 use serde_json::{Value, json};
 
@@ -87,7 +87,7 @@ pub(in crate::config) fn text() -> Value {
 /// A list of dotted keys.
 pub(in crate::config) fn paths() -> Value {
     let part = r#"\s*([A-Za-z0-9_-]+|"[^"]*"|'[^']*')\s*"#;
-    json!({ "type": "array", "items": pattern(&format!(r"{part}(\.{part})*")) })
+    or_env(json!({ "type": "array", "items": pattern(&format!(r"{part}(\.{part})*")) }))
 }
 
 /// Copies along each axis; a bare number is of the axis `copy`.
@@ -96,6 +96,7 @@ pub(super) fn copies() -> Value {
     let mut axis = large(1, most);
     axis["description"] = json!(format!("Copies along this axis (1 to {most})."));
     let axes = json!({
+        "type": "object",
         "propertyNames": { "pattern": format!("^{NAME}$") },
         "additionalProperties": axis,
     });
@@ -151,14 +152,19 @@ fn escaped(text: &str) -> String {
     out
 }
 
-/// The schema of a table that may also be written in its short form: accepts what `schema` or
-/// `short` accepts. Keywords of `short` are merged, as none of them constrains tables.
+/// The schema of a table or an array that may also be an interpolation.
+pub(in crate::config) fn or_env(schema: Value) -> Value {
+    or_short(schema, json!({ "type": "string", "pattern": env() }))
+}
+
+/// The schema of a table or an array that may also be written in a short form: accepts what `schema`
+/// or `short` accepts. Keywords of `short` are merged, as none of them constrains the other type.
 pub(super) fn or_short(mut schema: Value, short: Value) -> Value {
     let mut types = match &short["type"] {
         Value::Array(types) => types.clone(),
         one => vec![one.clone()],
     };
-    types.push(json!("object"));
+    types.push(schema["type"].clone());
     if let (Value::Object(out), Value::Object(short)) = (&mut schema, short) {
         out.extend(short);
         out.insert("type".to_owned(), Value::Array(types));

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::kinds::{self, Branch};
 use super::parts::{
-    boolean, duration, env, large, or_short, said, size_up_to, whole_or_env, with_description,
-    words,
+    boolean, duration, env, large, or_env, or_short, said, size_up_to, whole_or_env,
+    with_description, words,
 };
 use crate::catalog::Catalog;
 use crate::config::element::{Bounds, Key, Role, Rule, TableSpec, Type};
@@ -67,20 +67,20 @@ impl Writer<'_> {
                 } else if let Some(least) = bounds.min {
                     list["minItems"] = json!(least.whole);
                 }
-                if alone { json!({ "anyOf": [list["items"], list] }) } else { list }
+                if alone { json!({ "anyOf": [list["items"], list] }) } else { or_env(list) }
             }
             Type::Named(of) => {
                 let name = of.table().map_or("", |table| table.name);
                 let schema = self.node(of);
                 self.defs.insert(name.to_owned(), schema);
-                json!({
+                or_env(json!({
                     "type": "object",
                     "propertyNames": { "pattern": format!("^{NAME}$") },
                     "additionalProperties": { "$ref": format!("#/$defs/{name}") },
-                })
+                }))
             }
             Type::Copies => super::parts::copies(),
-            Type::Table(table) => self.table(table),
+            Type::Table(table) => self.value(table),
             Type::Tagged(role, _) => {
                 let branches = self.branches(ty);
                 let out = kinds::kind(role, &branches);
@@ -103,12 +103,19 @@ impl Writer<'_> {
         let Some(table) = ty.table() else {
             return Value::Null;
         };
-        let mut out = with_description(self.table(table), table.doc.to_owned());
+        let mut out = with_description(self.value(table), table.doc.to_owned());
         let required = required(table);
         if !required.is_empty() {
             out["x-taplo"] = json!({ "initKeys": required });
         }
         out
+    }
+
+    /// The schema of a table as the value of a key.
+    fn value(&mut self, table: &TableSpec) -> Value {
+        let schema = self.table(table);
+        // Short forms accept an interpolation already.
+        if schema["type"] == "object" { or_env(schema) } else { schema }
     }
 
     /// The schema of a table.

@@ -201,3 +201,38 @@ fn both_refuse_a_design_that_moves_nothing() {
         }
     }
 }
+
+#[test]
+fn an_interpolation_may_stand_for_any_value() {
+    let validator = validator();
+    let all = keys::properties();
+    assert!(all.len() > 100, "{}", all.len());
+    for (path, _) in all {
+        let key: Vec<&str> = path.split('.').collect();
+        let value = Value::from("${env.VALUE}");
+        let over = key
+            .iter()
+            .rev()
+            .fold(value, |below, key| Value::Table(Table::from_iter([((*key).to_owned(), below)])));
+        let mut tree = table(&BASE.replace("capacity = 80", ""));
+        lay(&mut tree, over.as_table().expect("a table").clone());
+        let place = format!("/{}: ", key.join("/"));
+        let found = complaints(&validator, &tree);
+        assert!(!found.iter().any(|line| line.starts_with(&place)), "{found:#?}");
+    }
+    for (key, value) in [
+        ("shared", "[\"furnace\"]"),
+        ("dumps", "{ middle = { capacity = 80 } }"),
+        ("crews.near.gophers", "[\"2 * load push unload return\"]"),
+        ("crews.near.carts", "{ count = 2, books = 5 }"),
+        ("crews.near.steps.load.wait.uniform", "[\"1ms\", \"2ms\"]"),
+    ] {
+        let tree = changed(&format!("{key} = \"${{env.VALUE}}\""));
+        let found = complaints(&validator, &tree);
+        assert!(found.is_empty(), "{key}: {found:#?}");
+        let overrides = Overrides::default().variable("VALUE", value);
+        let text = toml::to_string(&tree).expect("TOML");
+        let loaded = Loaded::parse("design.toml", text, &catalog(), &overrides);
+        loaded.unwrap_or_else(|mistakes| panic!("{key}: {mistakes}"));
+    }
+}
