@@ -29,8 +29,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::elements::{
-    CrewConfig, DumpConfig, IncineratorConfig, KindConfig, PileConfig, RelayConfig, Span,
-    StepTimeConfig, SupervisionConfig, TopologyConfig,
+    CrewConfig, DumpConfig, IncineratorConfig, KindConfig, PileConfig, RelayConfig, Span, StepTime,
+    SupervisionConfig, TopologyConfig,
 };
 
 mod balancing;
@@ -56,13 +56,13 @@ pub fn kind(name: impl Into<String>) -> KindConfig {
 }
 
 /// A step that takes a fixed time without a core.
-pub fn wait(time: Duration) -> StepTimeConfig {
-    StepTimeConfig { wait: Some(Span::Fixed(time)), cpu: None }
+pub fn wait(time: Duration) -> StepTime {
+    StepTime { wait: Span::Fixed(time), cpu: Span::Zero }
 }
 
 /// A step that takes a fixed time on a core.
-pub fn cpu(time: Duration) -> StepTimeConfig {
-    StepTimeConfig { wait: None, cpu: Some(Span::Fixed(time)) }
+pub fn cpu(time: Duration) -> StepTime {
+    StepTime { wait: Span::Zero, cpu: Span::Fixed(time) }
 }
 
 impl TopologyConfig {
@@ -231,12 +231,12 @@ impl CrewConfig {
         /// Bounds the bytes in a cart.
         cart_bytes(bytes: u64) carts.bytes = Some(bytes);
         /// Sets what loading costs.
-        load(time: StepTimeConfig) steps.load = time;
+        load(time: StepTime) steps.load = time;
         /// Sets what pushing costs.
-        push(time: StepTimeConfig) steps.push = time;
+        push(time: StepTime) steps.push = time;
         /// Sets what unloading costs.
-        unload(time: StepTimeConfig) steps.unload = time;
+        unload(time: StepTime) steps.unload = time;
         /// Sets what returning the empty cart costs.
-        return_(time: StepTimeConfig) steps.return_ = time;
+        return_(time: StepTime) steps.return_ = time;
     }
 }

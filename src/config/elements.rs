@@ -24,7 +24,7 @@ pub use crew::{CartsConfig, CrewConfig, RelayConfig};
 pub use execution::{
     Backoff, ExecutionConfig, ModelConfig, Placement, Strategy, SupervisionConfig,
 };
-pub use fault::{ExpectConfig, FaultConfig, FaultKind, FaultWhatConfig, WhenConfig};
+pub use fault::{ExpectConfig, FaultConfig, FaultKind, FaultWhatConfig, When};
 pub use http::HttpConfig;
 pub use kind::KindConfig;
 pub use pile::{
@@ -32,7 +32,7 @@ pub use pile::{
 };
 pub use requester::{Arrivals, LoadConfig, Order, RequesterConfig};
 pub use resilience::{Eject, Priority, Resilience, RetryBudget, Shed};
-pub use steps::{Span, StepTimeConfig, StepsConfig};
+pub use steps::{Span, StepTime, StepsConfig};
 pub use topology::TopologyConfig;
 
 use super::element::values::{

@@ -139,15 +139,12 @@ t1 = "4ms""#,
     assert_eq!(crew.carts, carts);
     assert_eq!(crew.work, [kind("sha256"), kind("gzip").option("level", 6)]);
     let ms = Duration::from_millis;
-    let load = StepTimeConfig {
-        wait: Some(Span::Uniform(ms(0), ms(10_000))),
-        cpu: Some(Span::Fixed(ms(1))),
-    };
+    let load = StepTime { wait: Span::Uniform(ms(0), ms(10_000)), cpu: Span::Fixed(ms(1)) };
     assert_eq!(crew.steps.load, load);
     assert_eq!(crew.steps.push, wait(ms(1500)));
-    assert_eq!(crew.steps.unload, StepTimeConfig::default());
+    assert_eq!(crew.steps.unload, StepTime::default());
     let mean = Span::Exponential(Duration::from_micros(500));
-    assert_eq!(crew.steps.return_.wait, Some(mean));
+    assert_eq!(crew.steps.return_.wait, mean);
     assert_eq!(config.piles["manuals"].capacity.books, Some(80));
     assert_eq!(config.incinerators["furnace"].exclusive.unload, Some(1));
     assert_eq!(config.execution.cores, 2);

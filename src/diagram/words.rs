@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::elements::{Capacity, KindConfig, Span, StepTimeConfig};
+use crate::config::elements::{Capacity, KindConfig, Span, StepTime};
 use crate::config::limits::grouped;
 
 /// Turns user-provided text into one line: line breaks and tabs become spaces; control characters
@@ -135,9 +135,9 @@ pub fn duration(time: Duration) -> String {
 }
 
 /// Formats the cost of a step; `None` if it is zero.
-pub fn step(time: &StepTimeConfig) -> Option<String> {
-    let wait = time.wait.and_then(span);
-    let cpu = time.cpu.and_then(span).map(|time| format!("cpu {time}"));
+pub fn step(time: &StepTime) -> Option<String> {
+    let wait = span(time.wait);
+    let cpu = span(time.cpu).map(|time| format!("cpu {time}"));
     let parts: Vec<String> = wait.into_iter().chain(cpu).collect();
     (!parts.is_empty()).then(|| parts.join(" + "))
 }
@@ -168,12 +168,12 @@ mod tests {
         assert_eq!(us(1_500), "1500 us");
         assert_eq!(us(120_000_000), "2 min");
         assert_eq!(us(0), "0 s");
-        let both = StepTimeConfig {
-            wait: Some(Span::Exponential(Duration::from_micros(500))),
-            cpu: Some(Span::Fixed(Duration::from_millis(1))),
+        let both = StepTime {
+            wait: Span::Exponential(Duration::from_micros(500)),
+            cpu: Span::Fixed(Duration::from_millis(1)),
         };
         assert_eq!(step(&both).as_deref(), Some("exp 500 us + cpu 1 ms"));
-        assert_eq!(step(&StepTimeConfig::default()), None);
+        assert_eq!(step(&StepTime::default()), None);
     }
 
     #[test]

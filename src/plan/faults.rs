@@ -11,7 +11,7 @@ use gopherworks_supervision::fault::{FaultSite, Kind, Point, Rule, What, When};
 
 use super::{Plan, Target, Validator};
 use crate::config::element::{Bounds, Checks, Element, Group, Nodes};
-use crate::config::elements::{FaultConfig, FaultWhatConfig, TopologyConfig, WhenConfig};
+use crate::config::elements::{FaultConfig, FaultWhatConfig, TopologyConfig};
 use crate::config::label::is_name;
 use crate::config::{Code, nearest};
 use target::Pattern;
@@ -283,7 +283,7 @@ fn one(
                 }
             }
         }
-        FaultWhatConfig::Kind { kind, when } => What::Kind(kind.clone(), when_of(when)),
+        FaultWhatConfig::Kind { kind, when } => What::Kind(kind.clone(), when.clone()),
     };
     let kinds: Vec<Kind> = match &what {
         What::Kind(kind, _) => vec![kind.clone()],
@@ -354,16 +354,4 @@ fn one(
             times: fault.times.unwrap_or(u64::MAX),
         }),
     })
-}
-
-fn when_of(when: &WhenConfig) -> When {
-    match when {
-        WhenConfig::At(times) => When::At(times.iter().map(|at| Time::ZERO + *at).collect()),
-        WhenConfig::Every(span) => When::Every(*span),
-        WhenConfig::Poisson(mean) => When::Poisson(*mean),
-        WhenConfig::Nth(number) => When::Nth(*number),
-        WhenConfig::Chance(chance) => When::Chance(*chance),
-        WhenConfig::Items(items) => When::Items(items.iter().copied().collect()),
-        WhenConfig::Share(share) => When::ItemChance(*share),
-    }
 }

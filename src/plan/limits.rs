@@ -173,9 +173,7 @@ fn steps(validator: &mut Validator<'_>, name: &str, crew: &CrewConfig) {
     let times = [&steps.load, &steps.push, &steps.unload, &steps.return_];
     for (step, time) in Step::ALL.into_iter().zip(times) {
         for (key, span) in [("wait", time.wait), ("cpu", time.cpu)] {
-            if let Some(time) = span {
-                self::span(validator, &["crews", name, "steps", step.name(), key], time);
-            }
+            self::span(validator, &["crews", name, "steps", step.name(), key], span);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gopherworks_pipeline::steps::{Duties, Step, StepTime, StepTimes};
+use gopherworks_pipeline::steps::{Duties, Step, StepTimes};
 
 use super::balancing;
 use super::graph::{self, Order};
@@ -12,9 +12,7 @@ use super::{
     bounds, limits, unfold,
 };
 use crate::catalog::{Catalog, STANDARD_STREAM, compose};
-use crate::config::elements::{
-    CrewConfig, KindConfig, LoadConfig, StepTimeConfig, StepsConfig, TopologyConfig,
-};
+use crate::config::elements::{CrewConfig, KindConfig, LoadConfig, StepsConfig, TopologyConfig};
 use crate::config::label::{base, unlabelled};
 use crate::config::{Diagnostic, Diagnostics, Origin};
 
@@ -291,10 +289,6 @@ fn duties(words: &[String]) -> Duties {
 }
 
 fn times(steps: &StepsConfig) -> StepTimes {
-    let step = |step: &StepTimeConfig| StepTime {
-        wait: step.wait.unwrap_or_default(),
-        cpu: step.cpu.unwrap_or_default(),
-    };
     // In the order of `Step::ALL`.
-    StepTimes([&steps.load, &steps.push, &steps.unload, &steps.return_].map(step))
+    StepTimes([steps.load, steps.push, steps.unload, steps.return_])
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gopherworks::config::builder::kind;
 use gopherworks::config::elements::{
-    Backoff, CrewConfig, Placement, Span, StepTimeConfig, Strategy as Restarts, SupervisionConfig,
+    Backoff, CrewConfig, Placement, Span, StepTime, Strategy as Restarts, SupervisionConfig,
     TopologyConfig,
 };
 use gopherworks::supervision::clock::Clock;
@@ -209,14 +209,14 @@ pub fn patient(mut supervision: SupervisionConfig) -> SupervisionConfig {
     supervision
 }
 
-fn step(time: (u64, bool)) -> StepTimeConfig {
+fn step(time: (u64, bool)) -> StepTime {
     let span = Duration::from_micros(time.0);
     let wait = match time {
-        (0, _) => None,
-        (_, false) => Some(Span::Fixed(span)),
-        (_, true) => Some(Span::Exponential(span)),
+        (0, _) => Span::Zero,
+        (_, false) => Span::Fixed(span),
+        (_, true) => Span::Exponential(span),
     };
-    StepTimeConfig { wait, cpu: None }
+    StepTime { wait, cpu: Span::Zero }
 }
 
 impl CrewDesign {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use gopherworks::config::builder::{kind, wait};
-use gopherworks::config::elements::{FaultConfig, FaultKind, FaultWhatConfig, WhenConfig};
+use gopherworks::config::elements::{FaultConfig, FaultKind, FaultWhatConfig, When};
 use gopherworks::supervision::{Child, ChildThread, Port, RestartPolicy, Strike};
 use gopherworks::testing::seeds;
 use gopherworks::{Catalog, Topology, TopologyConfig};
@@ -81,7 +81,7 @@ fn design(fault: FaultConfig) -> TopologyConfig {
     config
 }
 
-fn panics(when: WhenConfig) -> FaultConfig {
+fn panics(when: When) -> FaultConfig {
     FaultConfig {
         target: "haul.load".to_owned(),
         what: FaultWhatConfig::Kind { kind: FaultKind::Panic { text: "ouch".to_owned() }, when },
@@ -94,14 +94,14 @@ fn panics(when: WhenConfig) -> FaultConfig {
 
 #[test]
 fn a_topology_of_ones_own_holds_its_promises() {
-    let config = design(panics(WhenConfig::Chance(0.2)));
+    let config = design(panics(When::Chance(0.2)));
     let topology = Topology::from_config(&config, &Catalog::standard()).expect("a design");
     seeds(0..20).schedules(2).run(async |world| world.holds(&topology).await);
 }
 
 #[test]
 fn what_is_not_as_expected_fails_with_all_checks() {
-    let mut config = design(panics(WhenConfig::Every(Duration::from_millis(3))));
+    let mut config = design(panics(When::Every(Duration::from_millis(3))));
     config.expect.recovery_p99 = Some(Duration::from_nanos(1));
     let topology = Topology::from_config(&config, &Catalog::standard()).expect("a design");
     let failed = catch_unwind(AssertUnwindSafe(|| {

@@ -1,9 +1,10 @@
 //! Single values: how each type, or marker of a type, is read, checked, shown and described.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gopherworks_supervision::clock::Time;
 use serde_json::json;
 
 use super::super::diagnostic::Code;
@@ -86,6 +87,21 @@ impl Element for Duration {
 
     fn show(value: &Duration) -> Json {
         json!(units::Time(*value))
+    }
+}
+
+/// A time from the start of the run.
+impl Element for Time {
+    type Value = Time;
+    const TYPE: Type = Type::Duration;
+    const MANY: &'static str = Duration::MANY;
+
+    fn read(reading: &Reading<'_>, item: Item<'_>) -> Option<Time> {
+        duration(reading, item).map(|after| Time::ZERO + after)
+    }
+
+    fn check(value: &Time, bounds: &Bounds, at: &mut Checks<'_, '_>) {
+        bounds.time(*value - Time::ZERO, at);
     }
 }
 
@@ -246,6 +262,21 @@ impl<T: Element> Element for OneOrMore<T> {
 
     fn show(value: &Self::Value) -> Json {
         Vec::<T>::show(value)
+    }
+}
+
+/// Distinct values in an array, or one value.
+impl<T: Element<Value: Ord>> Element for BTreeSet<T> {
+    type Value = BTreeSet<T::Value>;
+    const TYPE: Type = OneOrMore::<T>::TYPE;
+
+    fn read(reading: &Reading<'_>, item: Item<'_>) -> Option<Self::Value> {
+        OneOrMore::<T>::read(reading, item).map(BTreeSet::from_iter)
+    }
+
+    /// `min` is of the number of values.
+    fn check<'c>(value: &'c Self::Value, bounds: &Bounds, at: &mut Checks<'c, '_>) {
+        bounds.whole(value.len() as u64, at);
     }
 }
 

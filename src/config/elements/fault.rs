@@ -1,9 +1,11 @@
 //! `[faults.x]` and `[expect]`: what goes wrong on purpose, and what is expected nevertheless.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-pub use gopherworks_supervision::fault::Kind as FaultKind;
+use gopherworks_supervision::clock::Time;
 use gopherworks_supervision::fault::{FOR_EVER, LEAST_PERIOD};
+pub use gopherworks_supervision::fault::{Kind as FaultKind, When};
 use serde_json::json;
 
 use super::{Text, Verbatim};
@@ -50,7 +52,7 @@ pub enum FaultWhatConfig {
         /// What happens.
         kind: FaultKind,
         /// When it fires.
-        when: WhenConfig,
+        when: When,
     },
     /// A script of what happens at each visit of a point: `5%2*panic(oops)->hang(10ms)->off`.
     Script(String),
@@ -62,12 +64,13 @@ pub enum FaultWhatConfig {
 }
 
 /// When a fault fires.
-#[derive(Debug, Clone, PartialEq, Element)]
-#[element(by_key, hint = "write it like `{ every = \"50ms\" }`")]
-pub enum WhenConfig {
+#[derive(Element)]
+#[element(by_key, remote = When, hint = "write it like `{ every = \"50ms\" }`")]
+#[allow(dead_code, reason = "it describes another enum")]
+enum WhenKeys {
     /// At this time from the start, or these, such as "2s".
-    #[key(as = OneOrMore<Duration>, min = 1, because = "a time is missing")]
-    At(Vec<Duration>),
+    #[key(as = OneOrMore<Time>, min = 1, because = "a time is missing")]
+    At(Vec<Time>),
     /// Again and again, this far apart.
     #[key(
         min = LEAST_PERIOD.as_secs_f64(),
@@ -87,11 +90,11 @@ pub enum WhenConfig {
     #[key(above = 0, max = 1, because = A_SHARE)]
     Chance(f64),
     /// With this book or request, or these, by number.
-    #[key(as = OneOrMore<u64>, min = 1, because = "a book is missing")]
-    Items(Vec<u64>),
+    #[key(min = 1, because = "a book is missing")]
+    Items(BTreeSet<u64>),
     /// With this share of books or requests, the same ones every time.
-    #[key(above = 0, max = 1, because = A_SHARE)]
-    Share(f64),
+    #[key(name = "share", above = 0, max = 1, because = A_SHARE)]
+    ItemChance(f64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Element)]
@@ -134,7 +137,7 @@ struct FaultKeys {
     /// What goes wrong.
     kind: Option<FaultWord>,
     /// When it fires: one of these.
-    when: Option<WhenConfig>,
+    when: Option<When>,
     /// Instead of `kind` and `when`: what happens at each visit of a point, such as
     /// "5%2*panic(oops)->hang(10ms)->off".
     #[key(as = Text)]
@@ -321,7 +324,7 @@ fn what(
         }
     };
     if !has("when") {
-        let whens: Vec<&str> = WhenConfig::TABLE.keys.iter().map(|key| key.name).collect();
+        let whens: Vec<&str> = When::TABLE.keys.iter().map(|key| key.name).collect();
         return missing(format!(
             "a fault of {} needs to know when: one of {}",
             named(Some(word)),

@@ -2,57 +2,58 @@
 
 use std::time::Duration;
 
+pub use gopherworks_pipeline::steps::StepTime;
 pub use gopherworks_supervision::span::Span;
 
 use crate::config::element::{Bounds, Checks, Element, Item, Reading, Type};
 use crate::config::limits::LARGEST_FACTOR;
 
-/// What the steps cost.
+/// What the steps cost, by name; the engine has an array.
 #[derive(Debug, Clone, Copy, PartialEq, Element)]
 pub struct StepsConfig {
     /// What it costs to fill a cart: a wait such as "1ms", or a table. Without it nothing.
     #[key(default)]
-    pub load: StepTimeConfig,
+    pub load: StepTime,
     /// What it costs to carry a full cart over, besides the work: a wait such as "1ms", or a
     /// table. Without it nothing.
     #[key(default)]
-    pub push: StepTimeConfig,
+    pub push: StepTime,
     /// What it costs to empty a cart: a wait such as "1ms", or a table. Without it nothing.
     #[key(default)]
-    pub unload: StepTimeConfig,
+    pub unload: StepTime,
     /// What it costs to bring an empty cart back: a wait such as "1ms", or a table. Without it
     /// nothing.
     #[key(default)]
-    pub return_: StepTimeConfig,
+    pub return_: StepTime,
 }
 
 /// What one step costs. A bare duration is a fixed wait, and no time on a core.
-#[derive(Debug, Clone, Copy, PartialEq, Element)]
-#[element(short = wait, resets(cpu))]
-pub struct StepTimeConfig {
+#[derive(Element)]
+#[element(remote = StepTime, short = wait, resets(cpu))]
+struct StepTimeKeys {
     /// Time that passes without a core: a duration such as "1ms", or a distribution. Without it
     /// none.
-    #[key(as = Cost, default = None)]
-    pub wait: Option<Span>,
+    #[key(as = Cost, default)]
+    wait: Span,
     /// Time on a core: a duration such as "1ms", or a distribution. Without it none.
-    #[key(as = Cost, default = None)]
-    pub cpu: Option<Span>,
+    #[key(as = Cost, default)]
+    cpu: Span,
 }
 
-/// A span of which zero is `None`.
+/// A span of which a zero duration is [`Span::Zero`].
 struct Cost;
 
 impl Element for Cost {
-    type Value = Option<Span>;
+    type Value = Span;
     const TYPE: Type = Span::TYPE;
 
-    fn read(reading: &Reading<'_>, item: Item<'_>) -> Option<Self::Value> {
+    fn read(reading: &Reading<'_>, item: Item<'_>) -> Option<Span> {
         let span = Span::read(reading, item)?;
-        Some(Some(span).filter(|span| *span != Span::Fixed(Duration::ZERO)))
+        Some(if span == Span::Fixed(Duration::ZERO) { Span::Zero } else { span })
     }
 
-    fn check<'c>(value: &'c Self::Value, bounds: &Bounds, at: &mut Checks<'c, '_>) {
-        Option::<Span>::check(value, bounds, at);
+    fn check<'c>(value: &'c Span, bounds: &Bounds, at: &mut Checks<'c, '_>) {
+        Span::check(value, bounds, at);
     }
 }
 

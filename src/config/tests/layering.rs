@@ -54,9 +54,9 @@ fn one_of_several_alternative_keys_replaces_the_others() {
     let FaultWhatConfig::Kind { when, .. } = &config.faults["slow"].what else {
         panic!("{:?}", config.faults);
     };
-    assert_eq!(*when, WhenConfig::Nth(3));
+    assert_eq!(*when, When::Nth(3));
     let load = config.crews["solo"].steps.load.wait;
-    assert_eq!(load, Some(Span::Exponential(Duration::from_millis(1))));
+    assert_eq!(load, Span::Exponential(Duration::from_millis(1)));
 }
 
 #[test]

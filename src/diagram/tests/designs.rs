@@ -9,7 +9,7 @@ use crate::config::elements::{CrewConfig, TopologyConfig};
 
 pub const ALL: &str = "load push unload return";
 
-fn us(us: u64) -> crate::config::elements::StepTimeConfig {
+fn us(us: u64) -> crate::config::elements::StepTime {
     wait(Duration::from_micros(us))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::catalog::Catalog;
 use crate::config::builder::{TopologyBuilder, cpu, kind, wait};
-use crate::config::elements::{CrewConfig, Span, StepTimeConfig, TopologyConfig};
+use crate::config::elements::{CrewConfig, Span, StepTime, TopologyConfig};
 
 mod chance;
 mod designs;
@@ -37,7 +37,7 @@ fn timed(crew: CrewConfig, times: [f64; 4]) -> CrewConfig {
     stepped(crew, times.map(|time| wait(MS.mul_f64(time))))
 }
 
-fn stepped(crew: CrewConfig, [load, push, unload, back]: [StepTimeConfig; 4]) -> CrewConfig {
+fn stepped(crew: CrewConfig, [load, push, unload, back]: [StepTime; 4]) -> CrewConfig {
     (crew.cart_books(10).load(load).push(push).unload(unload)).return_(back)
 }
 
@@ -58,8 +58,8 @@ fn staged(name: &str, make: impl Fn(CrewConfig) -> CrewConfig) -> TopologyBuilde
         .crew("far", "middle", "furnace", &make)
 }
 
-fn exponential(mean: f64) -> StepTimeConfig {
-    StepTimeConfig { wait: Some(Span::Exponential(MS.mul_f64(mean))), cpu: None }
+fn exponential(mean: f64) -> StepTime {
+    StepTime { wait: Span::Exponential(MS.mul_f64(mean)), cpu: Span::Zero }
 }
 
 #[track_caller]

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn uniform(least: f64, most: f64) -> StepTimeConfig {
-    StepTimeConfig { wait: Some(Span::Uniform(MS.mul_f64(least), MS.mul_f64(most))), cpu: None }
+fn uniform(least: f64, most: f64) -> StepTime {
+    StepTime { wait: Span::Uniform(MS.mul_f64(least), MS.mul_f64(most)), cpu: Span::Zero }
 }
 
 /// Expects no exact speed-up, for a reason that contains `words`.
@@ -96,7 +96,7 @@ fn without_a_formula_the_bound_is_reported() {
     let evenly = [uniform(0.5, 1.5), wait(MS), wait(MS), wait(MS)];
     unknown(solo("even", |crew| stepped(singles(crew).carts(4), evenly)), "not all exponential");
     unknown(staged("staged", |crew| stepped(crew.gophers(1, ALL), drawn)), "shares a dump");
-    let on_core = StepTimeConfig { wait: None, cpu: Some(Span::Exponential(MS)) };
+    let on_core = StepTime { wait: Span::Zero, cpu: Span::Exponential(MS) };
     unknown(
         solo("cores", |crew| stepped(singles(crew).carts(4), [on_core; 4])).cores(3),
         "shares the cores",
