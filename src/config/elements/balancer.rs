@@ -202,6 +202,7 @@ impl ReplicateConfig {
 }
 
 /// When a second worker gets the same request.
+// Not the engine's `Hedge`, which has one of the two alternatives: the plan reports both.
 #[derive(Debug, Clone, Copy, PartialEq, Element)]
 #[element(short = after, exactly_one(after, percentile))]
 pub struct HedgeConfig {

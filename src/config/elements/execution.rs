@@ -10,6 +10,7 @@ use crate::config::element::Element;
 use crate::config::limits::{MOST_CORES, MOST_TIMES};
 
 /// How the topology is executed. Only the seed can change the results of a run.
+// Not the plan's `ExecutionPlan`, whose scratch folder is resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Element)]
 pub struct ExecutionConfig {
     /// Cores that are used, for actors and again for blocking work. Without it all cores of the

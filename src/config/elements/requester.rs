@@ -33,6 +33,7 @@ pub struct RequesterConfig {
 }
 
 /// When a requester sends requests.
+// Not the engine's `Load`, which has one rate and no settings of HTTP.
 #[derive(Debug, Clone, PartialEq, Element)]
 #[element(by_kind = load)]
 #[allow(clippy::large_enum_variant, reason = "one for each requester, read once")]
