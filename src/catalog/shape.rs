@@ -26,11 +26,17 @@ impl<'a> Shape<'a> {
             && alternatives.len() < STEPS
         {
             alternatives.push(schema);
-            if let Some(pointer) = schema["$ref"].as_str().and_then(|at| at.strip_prefix('#')) {
-                open.extend(root.pointer(pointer));
-            }
-            for word in ["anyOf", "oneOf", "allOf"] {
-                open.extend(schema[word].as_array().into_iter().flatten());
+            for (word, value) in schema.as_object().into_iter().flatten() {
+                match word.as_str() {
+                    "$ref" => {
+                        let pointer = value.as_str().and_then(|at| at.strip_prefix('#'));
+                        open.extend(pointer.and_then(|pointer| root.pointer(pointer)));
+                    }
+                    "anyOf" | "oneOf" | "allOf" => {
+                        open.extend(value.as_array().into_iter().flatten())
+                    }
+                    _ => {}
+                }
             }
         }
         Shape { root, alternatives }

@@ -1,5 +1,5 @@
-//! Layers of a config: files, then the environment, then `--set`. The `config` crate stacks them. The origin that it keeps with each value is an index into
-//! [`Provenances`].
+//! Layers of a config: files, then the environment, then `--set`. The `config` crate stacks them.
+//! The origin that it keeps with each value is an index into [`Provenances`].
 
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};

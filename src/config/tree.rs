@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,7 +30,29 @@ pub(crate) enum NodeKind {
     Float(f64),
     String(String),
     Array(Vec<ConfigNode>),
-    Table(BTreeMap<String, ConfigNode>),
+    Table(Entries),
+}
+
+/// The entries of a table, sorted by key: much smaller than a map, and a file may have very many.
+#[derive(Debug)]
+pub(crate) struct Entries(Box<[(String, ConfigNode)]>);
+
+impl Entries {
+    fn new(mut entries: Vec<(String, ConfigNode)>) -> Self {
+        entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        Self(entries.into_boxed_slice())
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &str) -> Option<&ConfigNode> {
+        let at = self.0.binary_search_by(|(known, _)| known.as_str().cmp(key)).ok()?;
+        Some(&self.0[at].1)
+    }
+
+    /// All keys with their values.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &ConfigNode)> {
+        self.0.iter().map(|(key, node)| (key, node))
+    }
 }
 
 impl ConfigNode {
@@ -60,7 +81,7 @@ impl ConfigNode {
                     let node = child(&key, value);
                     (key, node)
                 });
-                NodeKind::Table(entries.collect())
+                NodeKind::Table(Entries::new(entries.collect()))
             }
         };
         ConfigNode { provenance, kind }
@@ -96,7 +117,7 @@ impl ConfigNode {
                 }
             }
             NodeKind::Table(table) => {
-                for (key, value) in table {
+                for (key, value) in table.iter() {
                     value.broken(&path.below(key), found, out);
                 }
             }
@@ -111,7 +132,7 @@ impl ConfigNode {
         };
         let node = match &self.kind {
             NodeKind::Array(items) => items.get(key.parse::<usize>().ok()?),
-            NodeKind::Table(table) => table.get(*key),
+            NodeKind::Table(table) => table.get(key),
             _ => None,
         };
         node?.at(below)
@@ -150,7 +171,7 @@ pub(crate) fn cut(text: &str) -> Cow<'_, str> {
 
 /// The path of a key in the table at `path`.
 pub(crate) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+    if path.is_empty() { key.to_owned() } else { [path, key].join(".") }
 }
 
 /// Context and results of reading.
@@ -217,7 +238,7 @@ impl Reading<'_> {
 pub(crate) struct TableReader<'a> {
     reading: &'a Reading<'a>,
     item: Item<'a>,
-    entries: &'a BTreeMap<String, ConfigNode>,
+    entries: &'a Entries,
     known: Vec<&'static str>,
 }
 
@@ -246,7 +267,7 @@ impl<'a> TableReader<'a> {
 
     /// True if `key` exists.
     pub fn has(&self, key: &str) -> bool {
-        self.entries.contains_key(key)
+        self.entries.get(key).is_some()
     }
 
     /// Like [`TableReader::opt`], but reports a missing key.
@@ -255,7 +276,7 @@ impl<'a> TableReader<'a> {
         key: &'static str,
         read: impl FnOnce(&Reading<'_>, Item<'_>) -> Option<T>,
     ) -> Option<T> {
-        if !self.entries.contains_key(key) {
+        if !self.has(key) {
             let mut missing =
                 self.item.error(Code::MissingKey, format!("`{key}` is missing")).at_key();
             missing.path = join(self.item.path, key);
@@ -266,7 +287,7 @@ impl<'a> TableReader<'a> {
 
     /// Reports every key that was not read.
     pub fn finish(self) {
-        for (key, node) in self.entries {
+        for (key, node) in self.entries.iter() {
             if self.known.contains(&key.as_str()) {
                 continue;
             }

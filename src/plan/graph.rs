@@ -1,6 +1,6 @@
 //! Checks the graph of nodes and crews, and sorts it topologically.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{Validator, balancing};
 use crate::config::elements::TopologyConfig;
@@ -71,7 +71,7 @@ pub(super) fn check<'a>(
     let nodes = (config.piles.keys().chain(config.dumps.keys()))
         .chain(config.incinerators.keys())
         .chain(config.balancers.keys());
-    let bases: BTreeSet<&str> = nodes.map(|name| base(name)).collect();
+    let bases: HashSet<&str> = nodes.map(|name| base(name)).collect();
     for way in &ways {
         whole &= ends(validator, config, way, &bases);
         for end in [way.from, way.to] {
@@ -105,7 +105,7 @@ fn ends(
     validator: &mut Validator<'_>,
     config: &TopologyConfig,
     way: &CrewOrRelay<'_>,
-    bases: &BTreeSet<&str>,
+    bases: &HashSet<&str>,
 ) -> bool {
     let CrewOrRelay { group, name, from, to, .. } = *way;
     let (from_path, to_path) = ([group, name, "from"], [group, name, "to"]);
@@ -203,8 +203,8 @@ fn fits(validator: &mut Validator<'_>, config: &TopologyConfig, way: &CrewOrRela
 /// Warns of dumps too small for one cartload of each side: either side would have to wait for the
 /// other.
 fn roomy(validator: &mut Validator<'_>, config: &TopologyConfig, ways: &[CrewOrRelay<'_>]) {
-    let mut fed: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut emptied: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut fed: HashMap<&str, u64> = HashMap::new();
+    let mut emptied: HashMap<&str, u64> = HashMap::new();
     for way in ways {
         let books = way.books.unwrap_or(1);
         for (most, end) in [(&mut fed, way.to), (&mut emptied, way.from)] {
@@ -233,8 +233,8 @@ fn roomy(validator: &mut Validator<'_>, config: &TopologyConfig, ways: &[CrewOrR
 
 /// Checks that each pile is emptied, and each dump and incinerator is filled.
 fn reached(validator: &mut Validator<'_>, config: &TopologyConfig, ways: &[CrewOrRelay<'_>]) {
-    let from: BTreeSet<&str> = ways.iter().map(|way| way.from).collect();
-    let to: BTreeSet<&str> = ways.iter().map(|way| way.to).collect();
+    let from: HashSet<&str> = ways.iter().map(|way| way.from).collect();
+    let to: HashSet<&str> = ways.iter().map(|way| way.to).collect();
     if config.piles.is_empty() {
         validator.ensure(
             false,
@@ -292,7 +292,7 @@ fn order<'a>(
         .filter(|(_, feeders)| feeders.is_empty())
         .map(|(name, _)| Counted(name))
         .collect();
-    let mut left = feeders.clone();
+    let mut left = feeders;
     let mut piles = Vec::new();
     while let Some(Counted(name)) = open.pop_first() {
         piles.push(name);
@@ -310,7 +310,7 @@ fn order<'a>(
         cycles(validator, &ways, &left);
         return None;
     }
-    let place: BTreeMap<&str, usize> =
+    let place: HashMap<&str, usize> =
         piles.iter().enumerate().map(|(at, name)| (*name, at)).collect();
     ways.sort_by_cached_key(|way| (place.get(way.from).copied(), Counted(way.name)));
     Some(Order { piles, ways })

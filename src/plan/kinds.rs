@@ -1,6 +1,7 @@
 //! Resolves kinds and their options to factories, and checks that inputs and outputs do not
 //! overlap.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
@@ -125,12 +126,12 @@ fn one<'a, T: ?Sized + 'static>(
         });
         return None;
     };
-    let mut options = config.options.clone();
+    let mut options = Cow::Borrowed(&config.options);
     let mut removed: Vec<String> = Vec::new();
     let mut told = 0;
     // Parsing stops at the first error: report it, remove the option and parse again.
     loop {
-        let error = match kind.prepare(options.clone()) {
+        let error = match kind.prepare(options.as_ref().clone()) {
             Ok(prepared) if removed.is_empty() => {
                 lacking(validator, path, &prepared);
                 return Some(prepared);
@@ -154,7 +155,7 @@ fn one<'a, T: ?Sized + 'static>(
             return None;
         }
         validator.report(rephrased(validator, path, kind, &error, &at));
-        if !take_out(&mut options, &at) {
+        if !take_out(options.to_mut(), &at) {
             return None;
         }
         removed.extend(at.into_iter().next());

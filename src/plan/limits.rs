@@ -1,6 +1,6 @@
 //! Checks each node by itself: its name, lower bounds of its numbers, and its gophers.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use gopherworks_pipeline::steps::Step;
 
@@ -54,7 +54,7 @@ fn names(validator: &mut Validator<'_>, config: &TopologyConfig) {
         .chain(config.relays.keys().map(|name| ("relays", name)))
         .chain(config.balancers.keys().map(|name| ("balancers", name)))
         .chain(config.requesters.keys().map(|name| ("requesters", name)));
-    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut seen: HashMap<&str, &str> = HashMap::new();
     for (group, name) in all {
         if !is_name(name) {
             let mistake = validator

@@ -1,6 +1,6 @@
 //! Runs all checks and assembles the plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use gopherworks_pipeline::steps::{Duties, Step, StepTimes};
 
@@ -93,9 +93,6 @@ fn assemble(
             })
         })
         .collect();
-    let numbered = |names: &[&str]| -> BTreeMap<String, usize> {
-        (names.iter().enumerate()).map(|(at, name)| ((*name).to_owned(), at)).collect()
-    };
     let (places, fires) = (numbered(&order.piles), numbered(&fires));
     let crews: Option<Vec<CrewPlan>> = (order.ways.iter())
         .map(|way| {
@@ -134,6 +131,11 @@ fn assemble(
         faults: Vec::new(),
         expect: config.expect,
     })
+}
+
+/// The index of each name.
+fn numbered<'a>(names: &[&'a str]) -> HashMap<&'a str, usize> {
+    names.iter().enumerate().map(|(at, name)| (*name, at)).collect()
 }
 
 /// Messages about what cannot be simulated, as it does not follow simulated time: programs,

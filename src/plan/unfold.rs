@@ -1,8 +1,9 @@
 //! Unfolds copies: replaces each node that has copies by one labelled node per copy.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Validator;
+use super::{Validator, balancing};
 use crate::config::elements::{CrewConfig, KindConfig, TopologyConfig};
 use crate::config::label::{At, is_name, label, parse, places, product};
 use crate::config::limits::{MOST_ACTORS, MOST_COPIES, grouped};
@@ -25,9 +26,15 @@ struct Wrong {
 }
 
 /// Unfolds a config that [`check`] accepted, and reports each unresolved reference once.
-pub(super) fn reporting(validator: &mut Validator<'_>, config: &TopologyConfig) -> TopologyConfig {
+pub(super) fn reporting<'a>(
+    validator: &mut Validator<'_>,
+    config: &'a TopologyConfig,
+) -> Cow<'a, TopologyConfig> {
+    if is_plain(config) {
+        return Cow::Borrowed(config);
+    }
     let mut told = BTreeSet::new();
-    unfolded(config, &mut |path, wrong| {
+    Cow::Owned(unfolded(config, &mut |path, wrong| {
         if !told.insert(path.map(str::to_owned)) {
             return;
         }
@@ -36,7 +43,21 @@ pub(super) fn reporting(validator: &mut Validator<'_>, config: &TopologyConfig) 
             mistake = mistake.help(help);
         }
         validator.report(mistake);
-    })
+    }))
+}
+
+/// True if there are no copies and no references to some.
+fn is_plain(config: &TopologyConfig) -> bool {
+    let crews = config.crews.values().flat_map(|crew| {
+        let works = crew.work.iter().filter_map(balancing::named);
+        works.chain([crew.from.as_str(), crew.to.as_str()])
+    });
+    let relays = config.relays.values().flat_map(|relay| [relay.from.as_str(), relay.to.as_str()]);
+    let requesters = config.requesters.values().map(|requester| requester.to.as_str());
+    let burns = config.incinerators.values().filter_map(|fire| balancing::named(&fire.burn));
+    config.copies.is_empty()
+        && config.crews.values().all(|crew| crew.copies.is_empty())
+        && !crews.chain(relays).chain(requesters).chain(burns).any(|end| end.contains('['))
 }
 
 fn unfolded(config: &TopologyConfig, wrong: &mut dyn FnMut([&str; 3], Wrong)) -> TopologyConfig {

@@ -352,7 +352,7 @@ impl<T: Element> Element for Nodes<T> {
             return reading.expected(&item, "a table of tables by name");
         };
         let mut out = BTreeMap::new();
-        for (name, node) in entries {
+        for (name, node) in entries.iter() {
             let path = join(item.path, name);
             match T::read(reading, Item { node, path: &path }) {
                 Some(value) => {

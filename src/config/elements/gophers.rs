@@ -41,11 +41,13 @@ impl Element for Gophers {
                 break;
             }
             let origin = &node.provenance.origin;
-            for _ in 0..times {
-                let alias = join(item.path, &out.len().to_string());
+            let (first, next) = (out.len(), out.len() + times);
+            // While each entry is for one gopher, their numbers are equal.
+            for gopher in (first..next).filter(|gopher| *gopher != at) {
+                let alias = join(item.path, &gopher.to_string());
                 reading.aliases.borrow_mut().push((alias, origin.clone()));
-                out.push(words.clone());
             }
+            out.extend(std::iter::repeat_n(words, times));
         }
         Some(out)
     }

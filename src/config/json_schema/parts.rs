@@ -157,8 +157,8 @@ pub(in crate::config) fn or_env(schema: Value) -> Value {
     or_short(schema, json!({ "type": "string", "pattern": env() }))
 }
 
-/// The schema of a table or an array that may also be written in a short form: accepts what `schema`
-/// or `short` accepts. Keywords of `short` are merged, as none of them constrains the other type.
+/// The schema of a table or an array that may also be in a short form: accepts what `schema` or
+/// `short` accepts. Keywords of `short` are merged, as none of them constrains the other type.
 pub(super) fn or_short(mut schema: Value, short: Value) -> Value {
     let mut types = match &short["type"] {
         Value::Array(types) => types.clone(),

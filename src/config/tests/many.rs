@@ -14,6 +14,17 @@ fn crews(count: usize, extra: &str) -> String {
     text
 }
 
+/// A topology of `count` crews that share two piles, with `extra` lines in each crew.
+fn sharing(count: usize, extra: &str) -> String {
+    let mut text =
+        small(ALL, "[dumps.d]\ncapacity = 800\n").replace("to = \"furnace\"", "to = \"d\"");
+    text += &format!("[crews.last]\nfrom = \"d\"\nto = \"furnace\"\n{ALL}\n");
+    for n in 0..count {
+        text += &format!("[crews.c{n}]\nfrom = \"manuals\"\nto = \"d\"\n{ALL}\n{extra}\n");
+    }
+    text
+}
+
 /// Core time of this thread, independent of other load on the machine.
 #[cfg(target_os = "linux")]
 fn spent() -> Duration {
@@ -38,6 +49,23 @@ fn cost(text: &str) -> Duration {
     (0..2).map(|_| judged()).min().unwrap_or_default()
 }
 
+/// A name, and a function that writes a text of a given number of entries.
+#[cfg(target_os = "linux")]
+type Make<'a> = (&'a str, Box<dyn Fn(usize) -> String>);
+
+/// Four times as many entries take at most `most` times as long: 4 if linear, 16 if quadratic.
+#[cfg(target_os = "linux")]
+fn linear(cases: &[Make<'_>], few: usize, most: f64) {
+    for (name, text) in cases {
+        let mut ratios: Vec<f64> = Vec::new();
+        while ratios.len() < 3 && ratios.last().is_none_or(|ratio| *ratio >= most) {
+            let (few, many) = (cost(&text(few)), cost(&text(4 * few)));
+            ratios.push(many.as_secs_f64() / few.as_secs_f64().max(1e-4));
+        }
+        assert!(ratios.last().is_some_and(|ratio| *ratio < most), "{name}: {ratios:?}");
+    }
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn judging_is_linear() {
@@ -45,7 +73,6 @@ fn judging_is_linear() {
         let names: Vec<String> = (0..count).map(|n| format!("\"wrong{n}\"")).collect();
         names.join(", ")
     };
-    type Make<'a> = (&'a str, Box<dyn Fn(usize) -> String>);
     let cases: [Make<'_>; 9] = [
         ("right", Box::new(|n| crews(n, ""))),
         ("wrong ends", Box::new(|n| crews(n, "").replace("from = \"p", "from = \"q"))),
@@ -82,16 +109,20 @@ fn judging_is_linear() {
             }),
         ),
     ];
-    for (name, text) in cases {
-        let ratio = (0..3)
-            .map(|_| {
-                let (few, many) = (cost(&text(100)), cost(&text(400)));
-                many.as_secs_f64() / few.as_secs_f64().max(1e-4)
-            })
-            .find(|ratio| *ratio < 8.0);
-        // Four times as many entries: 4 if linear, 16 if quadratic.
-        assert!(ratio.is_some(), "{name}");
-    }
+    linear(&cases, 100, 8.0);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn judging_thousands_of_crews_is_linear() {
+    let cases: [Make<'_>; 5] = [
+        ("own piles", Box::new(|n| crews(n, ""))),
+        ("shared piles", Box::new(|n| sharing(n, ""))),
+        ("unknown keys", Box::new(|n| sharing(n, "crats = 1"))),
+        ("wrong names", Box::new(|n| sharing(n, "").replace("[crews.c", "[crews.C"))),
+        ("wrong ends", Box::new(|n| sharing(n, "").replace("\"d\"\ng", "\"e\"\ng"))),
+    ];
+    linear(&cases, 2_000, 6.5);
 }
 
 #[test]
