@@ -1,0 +1,167 @@
+//! The tables, and opening a database.
+//!
+//! | table | a row is |
+//! |---|---|
+//! | `pack` | the records of up to 128 KiB of books that one commit stored, and their number |
+//! | `live` | how many books of a pack are left, once some are gone |
+//! | `place` | a range of `n` books at adjacent positions of a pile, with equally spaced ids |
+//! | `tries` | what is known of a book that was tried before: attempts, when it is due |
+//! | `body` | the file of a large body |
+//! | `dead` | a dead letter, with its record |
+//! | `seen` | a key of an offered book |
+//! | `mark` | the position of a share of a source |
+//! | `pile` | a pile, and the sums over its books |
+//! | `state` | one row: what is next, and the account |
+//!
+//! The positions of a range begin with `at`, its ids with `first`; its records are adjacent in a
+//! pack. A pass moves ranges from pile to pile and writes no record again. `at` is an arrival
+//! number: after a pass ids are not in the order of arrival.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use gopherworks_pipeline::store::StoreError;
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::bodies::sync_folder;
+use crate::error::{io, sqlite};
+
+/// Version of tables and records; a newer one is refused.
+pub(crate) const VERSION: i64 = 1;
+
+/// `gpwk`, in the header of the database.
+const APPLICATION: i64 = 0x6770_776b;
+
+/// The first version that does not lose commits when the log is reset.
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+const TABLES: &str = "
+create table meta (key text primary key, value) without rowid;
+create table state (
+    one integer primary key check (one = 1), epoch integer not null, next_id integer not null,
+    next_dead integer not null, clock integer not null, offered integer not null,
+    burned integer not null, dropped integer not null
+);
+create table pile (
+    key integer primary key, works text not null, name text not null, next_at integer not null,
+    books integer not null, bytes integer not null, unique (works, name)
+);
+create table pack (pack integer primary key, n integer not null, data blob not null);
+create table live (pack integer primary key, n integer not null);
+create table place (
+    pile integer not null, at integer not null, first integer not null, step integer not null,
+    n integer not null, pack integer not null, off integer not null, len integer not null,
+    primary key (pile, at)
+) without rowid;
+create table tries (
+    id integer primary key, pile integer not null, at integer not null,
+    attempts integer not null, deliveries integer not null, begun integer not null,
+    apart integer not null, due integer not null
+);
+create index tries_due on tries (pile, due) where due > 0;
+create table body (id integer primary key, name text not null, size integer not null);
+create table dead (
+    seq integer primary key, id integer not null, pile integer not null, size integer not null,
+    attempts integer not null, reason text not null, node text, record blob not null
+);
+create table seen (
+    id integer primary key, pile integer not null, key blob not null, until integer not null,
+    unique (pile, key)
+);
+create index seen_until on seen (until);
+create table mark (
+    source text not null, share integer not null, position blob not null,
+    primary key (source, share)
+) without rowid;
+insert into state values (1, 1, 1, 1, 0, 0, 0, 0);
+";
+
+/// Opens the database at `path`, and creates it if it is not there.
+///
+/// # Errors
+/// `Unsupported` if the database or SQLite has another version; `Other` if it is no store.
+pub(crate) fn open(path: &Path, checkpoint_pages: u32) -> Result<Connection, StoreError> {
+    if rusqlite::version_number() < OLDEST_SQLITE {
+        let found = rusqlite::version();
+        let text = format!("SQLite {found}, which can lose commits; 3.51.3 is needed");
+        return Err(StoreError::Unsupported(text.into()));
+    }
+    // SQLite gives the log the mode of the database.
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).mode(0o600).open(path);
+    drop(file.map_err(|error| io("the store", path, &error))?);
+    let mut conn = Connection::open(path).map_err(sqlite)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    let tables = "select count(*) from sqlite_master";
+    let is_new = conn.query_row(tables, [], |row| row.get::<_, i64>(0)).map_err(sqlite)? == 0;
+    if !is_new {
+        check_version(&conn, path)?;
+    }
+    configure(&conn, checkpoint_pages).map_err(sqlite)?;
+    let mode: String =
+        conn.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(sqlite)?;
+    if mode != "wal" {
+        let text = format!("{}: the file system has no write-ahead log", path.display());
+        return Err(StoreError::Unsupported(text.into()));
+    }
+    if is_new {
+        create(&mut conn).map_err(sqlite)?;
+        let parent = path.parent().unwrap_or(Path::new("."));
+        sync_folder(parent).map_err(|error| io("the folder", parent, &error))?;
+    }
+    Ok(conn)
+}
+
+fn configure(conn: &Connection, checkpoint_pages: u32) -> rusqlite::Result<()> {
+    // Before the first table: freed pages can be given back in small steps.
+    conn.pragma_update(None, "auto_vacuum", "incremental")?;
+    conn.pragma_update(None, "journal_mode", "wal")?;
+    conn.pragma_update(None, "synchronous", "full")?;
+    conn.pragma_update(None, "wal_autocheckpoint", checkpoint_pages)?;
+    conn.pragma_update(None, "foreign_keys", false)?;
+    conn.pragma_update(None, "temp_store", "memory")?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    conn.pragma_update(None, "cell_size_check", true)?;
+    conn.busy_timeout(std::time::Duration::from_secs(5))
+}
+
+fn create(conn: &mut Connection) -> rusqlite::Result<()> {
+    let tx = conn.transaction()?;
+    tx.pragma_update(None, "application_id", APPLICATION)?;
+    tx.execute_batch(TABLES)?;
+    tx.execute("insert into meta values ('version', ?1)", [VERSION])?;
+    tx.execute("insert into meta values ('store', lower(hex(randomblob(8))))", [])?;
+    tx.commit()
+}
+
+/// # Errors
+/// `Unsupported` if the database has another version; `Other` if it is no store.
+pub(crate) fn check_version(conn: &Connection, path: &Path) -> Result<(), StoreError> {
+    let application: i64 =
+        conn.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(sqlite)?;
+    if application != APPLICATION {
+        let text = format!("{} is a database of another program", path.display());
+        return Err(StoreError::Other(text.into()));
+    }
+    match meta::<i64>(conn, "version")? {
+        Some(VERSION) => Ok(()),
+        Some(found) => {
+            let text = format!("{} has version {found}, this is {VERSION}", path.display());
+            Err(StoreError::Unsupported(text.into()))
+        }
+        None => Err(StoreError::Corrupt("the store has no version".into())),
+    }
+}
+
+/// A value of the table `meta`.
+///
+/// # Errors
+/// Errors of SQLite.
+pub(crate) fn meta<T: rusqlite::types::FromSql>(
+    conn: &Connection,
+    key: &str,
+) -> Result<Option<T>, StoreError> {
+    let value = conn.query_row("select value from meta where key = ?1", [key], |row| row.get(0));
+    value.optional().map_err(sqlite)
+}

@@ -1,0 +1,8 @@
+//! The store on real files: the laws of the contract, kills, full disks, damage.
+
+mod check;
+mod conformance;
+mod full;
+mod kill;
+mod model;
+mod support;
