@@ -82,6 +82,11 @@ pub struct Site {
     pub endless: bool,
     /// State shared by all products of the run.
     pub state: RunState,
+    /// Identity by which book ids are unique outside the process: that of the store, if piles are
+    /// durable, else that of the run.
+    pub books: RunId,
+    /// True if piles are durable, so that outputs go on where an earlier run has ended.
+    pub durable: bool,
 }
 
 type Make<T> = dyn Fn(&Site) -> Result<Box<T>, Failure> + Send + Sync;

@@ -15,7 +15,8 @@ use crate::catalog::{
     BurnFactory, Catalog, STANDARD_STREAM, ServiceFactory, SourceFactory, WorkFactory,
 };
 use crate::config::elements::{
-    Capacity, Exclusive, ExpectConfig, HttpConfig, Placement, SupervisionConfig, TopologyConfig,
+    Capacity, Exclusive, ExpectConfig, HttpConfig, Placement, StoreConfig, SupervisionConfig,
+    TopologyConfig,
 };
 use crate::config::label::base;
 use crate::config::{Code, Diagnostic, Diagnostics, Origin};
@@ -53,6 +54,8 @@ pub struct Plan {
     pub balancers: Vec<BalancerPlan>,
     /// Requesters, sorted by name.
     pub requesters: Vec<RequesterPlan>,
+    /// Where piles are kept; `None` for in memory.
+    pub store: Option<StoreConfig>,
     /// Cores, placement, seed, scratch folder and drain deadline.
     pub execution: ExecutionPlan,
     /// Restart and shutdown settings.
@@ -83,7 +86,8 @@ impl Plan {
         let crews = self.crews.iter().flat_map(|crew| &crew.writes);
         let fires = self.incinerators.iter().flat_map(|fire| &fire.writes);
         let balancers = self.balancers.iter().flat_map(|balancer| &balancer.writes);
-        once(piles.chain(crews).chain(fires).chain(balancers))
+        let store = self.store.iter().map(|StoreConfig::Sqlite { path }| path);
+        once(piles.chain(crews).chain(fires).chain(balancers).chain(store))
     }
 
     /// True if a run writes books to standard output, which nothing else should then use.
@@ -157,6 +161,8 @@ pub struct PilePlan {
     pub exclusive: Exclusive,
     /// Attempts after which a book becomes a dead letter (>= 1).
     pub max_attempts: u32,
+    /// True if it is in memory although there is a store.
+    pub in_memory: bool,
 }
 
 /// An incinerator.

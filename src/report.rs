@@ -3,6 +3,7 @@
 use gopherworks_pipeline::LedgerReport;
 use gopherworks_pipeline::ReasonCount;
 pub use gopherworks_pipeline::SinkClosed;
+use gopherworks_pipeline::store::Account;
 use gopherworks_supervision::clock::Time;
 use serde::{Serialize, Serializer};
 
@@ -37,6 +38,9 @@ pub struct Report {
     pub restarts: u64,
     /// Totals of all books.
     pub ledger: Ledger,
+    /// Totals over all earlier runs on the store, if piles are durable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<StoreAccount>,
     /// A row for each pile, crew, gopher and incinerator.
     pub nodes: Vec<NodeReport>,
     /// A row for each balancer.
@@ -78,6 +82,11 @@ impl Report {
         let requests = |asked: &RequesterReport| asked.lost == 0;
         self.ledger.balances() && self.requesters.iter().all(requests)
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn worded<S: Serializer>(outcome: &RunOutcome, serializer: S) -> Result<S::Ok, S::Error> {
@@ -152,6 +161,9 @@ pub enum RunOutcome {
 pub struct Ledger {
     /// Books accepted by piles, less `given_back`.
     pub offered: u64,
+    /// Books among them that were on durable piles when the run began.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub recovered: u64,
     /// Books that a drain returned to sources that can give them again.
     pub given_back: u64,
     /// Books burned.
@@ -162,6 +174,9 @@ pub struct Ledger {
     pub dropped: u64,
     /// Books on piles, in carts and at incinerators; after a stop, the unfinished ones.
     pub in_flight: u64,
+    /// Books among them that are on durable piles: the next run goes on with them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub kept: u64,
     /// offered - burned - dead - dropped - in_flight: always 0.
     pub lost: i64,
     /// Books that ended twice, by id: always 0.
@@ -174,6 +189,7 @@ impl From<LedgerReport> for Ledger {
     fn from(ledger: LedgerReport) -> Self {
         let LedgerReport {
             offered,
+            recovered,
             given_back,
             burned,
             dead,
@@ -183,7 +199,19 @@ impl From<LedgerReport> for Ledger {
             duplicates,
             reburned,
         } = ledger;
-        Self { offered, given_back, burned, dead, dropped, in_flight, lost, duplicates, reburned }
+        Self {
+            offered,
+            recovered,
+            given_back,
+            burned,
+            dead,
+            dropped,
+            in_flight,
+            kept: 0,
+            lost,
+            duplicates,
+            reburned,
+        }
     }
 }
 
@@ -191,6 +219,28 @@ impl Ledger {
     /// True if every book is accounted for exactly once.
     pub fn balances(&self) -> bool {
         self.lost == 0 && self.duplicates == 0
+    }
+}
+
+/// Totals of a store at the start of a run. `offered = burned + dead + dropped + present`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct StoreAccount {
+    /// Books that were stored, each once.
+    pub offered: u64,
+    /// Books burned.
+    pub burned: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Books dropped by work on purpose.
+    pub dropped: u64,
+    /// Books on durable piles.
+    pub present: u64,
+}
+
+impl From<Account> for StoreAccount {
+    fn from(account: Account) -> Self {
+        let Account { offered, burned, dropped, dead, present } = account;
+        Self { offered, burned, dead, dropped, present }
     }
 }
 

@@ -10,6 +10,7 @@ mod made;
 mod overlap;
 mod placement;
 mod running;
+mod store;
 mod supervision_events;
 mod wiring;
 
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gopherworks_pipeline::source::Receipts;
+use gopherworks_pipeline::store::{Backend, StoreError};
 use gopherworks_pipeline::trace::Tracer;
 use gopherworks_supervision::clock::Clock;
 use gopherworks_supervision::failure::Failure;
@@ -32,6 +34,7 @@ pub use faults::Faulting;
 pub use gopherworks_pipeline::Event;
 pub use gopherworks_pipeline::OfferError;
 pub use running::{Done, RunningTopology};
+pub use store::FoundStore;
 
 /// A resolved topology. It can be started any number of times; runs share no state.
 #[derive(Debug, Clone)]
@@ -60,6 +63,9 @@ pub struct Options {
     /// Touches nothing outside: works are left out, burns only count, and no receipt is written.
     /// For comparing designs.
     pub dry: bool,
+    /// Keeps the piles that do not say `store = "memory"`, instead of the plan's store. Not used in
+    /// a simulation, nor if the run is dry.
+    pub store: Option<Arc<dyn Backend>>,
     /// Faults to inject.
     pub faults: Faulting,
     /// Number of a schedule among those that the seed allows; for simulations. Default: the plain
@@ -92,6 +98,8 @@ pub enum StartError {
     },
     /// An output is also an input, and would destroy it.
     Overlap(String),
+    /// The store of the durable piles could not be opened.
+    Store(StoreError),
     /// The operating system gave no threads.
     Threads(std::io::Error),
     /// The supervisor gave up before every actor was up.
@@ -107,6 +115,7 @@ impl fmt::Display for StartError {
         match self {
             StartError::Node { node, failure } => write!(f, "{node}: {failure}"),
             StartError::Overlap(what) => f.write_str(what),
+            StartError::Store(error) => write!(f, "the store: {error}"),
             StartError::Threads(error) => write!(f, "can't start threads: {error}"),
             StartError::Escalated(why) => {
                 write!(f, "the supervisor gave up during the start: {why}")
@@ -128,6 +137,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             StartError::Threads(error) => Some(error),
+            StartError::Store(error) => Some(error),
             _ => None,
         }
     }

@@ -166,11 +166,13 @@ pub(in crate::catalog) struct Refusal {
 pub(in crate::catalog) struct Caller {
     node: String,
     run: RunId,
+    /// See [`Site::books`].
+    books: RunId,
 }
 
 impl From<&Site> for Caller {
     fn from(site: &Site) -> Self {
-        Self { node: site.node.clone(), run: site.run.clone() }
+        Self { node: site.node.clone(), run: site.run.clone(), books: site.books.clone() }
     }
 }
 
@@ -201,16 +203,16 @@ const VARIABLES: [&str; 8] = [
 
 impl Given<'_> {
     fn variables(&self) -> Vec<(&'static str, OsString)> {
-        let Caller { node, run } = self.caller;
+        let Caller { node, run, books } = self.caller;
         let mut all = vec![
             ("GOPHERWORKS_NODE", node.into()),
             ("GOPHERWORKS_RUN", run.as_str().into()),
             ("GOPHERWORKS_BOOKS", self.books.to_string().into()),
         ];
         if let Some(book) = self.book {
-            let name = names::os_string(&names::name_of(book, run));
+            let name = names::os_string(&names::name_of(book, books));
             all.push(("GOPHERWORKS_NAME", name));
-            all.push(("GOPHERWORKS_BOOK_ID", names::key_of(book, run).into()));
+            all.push(("GOPHERWORKS_BOOK_ID", names::key_of(book, books).into()));
         }
         if let Some(attempt) = self.attempt {
             all.push(("GOPHERWORKS_ATTEMPT", attempt.to_string().into()));

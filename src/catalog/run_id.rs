@@ -36,6 +36,11 @@ impl RunId {
         Self::of_bits(u128::from_le_bytes(bits))
     }
 
+    /// The identity of the books of a store, which has this name in all runs.
+    pub fn of_store(name: &str) -> Self {
+        Self(name.into())
+    }
+
     fn of_bits(bits: u128) -> Self {
         let digit = |at: u32| char::from(DIGITS[(bits >> (5 * at)) as usize & 31]);
         Self((0..16).map(digit).collect::<String>().into())

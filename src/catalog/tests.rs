@@ -16,6 +16,8 @@ pub(super) fn site() -> Site {
         node: "node".to_owned(),
         seed: 1,
         run: RunId::of_seed(1),
+        books: RunId::of_seed(1),
+        durable: false,
         halt: Halt::default(),
         scratch: std::env::temp_dir(),
         spill_above: 1 << 20,

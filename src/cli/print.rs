@@ -165,6 +165,22 @@ pub fn report(report: &Report) -> String {
         ledger.reburned,
         if ledger.balances() { "balanced" } else { "DOES NOT BALANCE" },
     );
+    if ledger.recovered > 0 {
+        let _ = writeln!(
+            out,
+            "{} book{} of earlier runs were on durable piles",
+            grouped(ledger.recovered),
+            plural(ledger.recovered),
+        );
+    }
+    if ledger.kept > 0 {
+        let _ = writeln!(
+            out,
+            "kept {} book{} on durable piles; the next run goes on with them",
+            grouped(ledger.kept),
+            plural(ledger.kept),
+        );
+    }
     if ledger.given_back > 0 {
         let _ = writeln!(
             out,

@@ -8,10 +8,13 @@ use std::time::Duration;
 use actix_rt::System;
 use gopherworks::catalog::{RunId, STANDARD_STREAM, kill_all};
 use gopherworks::dead::{DeadFile, KeptLetters, Limit};
+use gopherworks::pipeline::store::StoreError;
 use gopherworks::plan::Plan;
 use gopherworks::report::{Report, RunOutcome, SinkClosed};
 use gopherworks::supervision::clock::Clock;
-use gopherworks::topology::{Done, Faulting, Options, RunningTopology, StartError, Topology};
+use gopherworks::topology::{
+    Done, Faulting, FoundStore, Options, RunningTopology, StartError, Topology,
+};
 use parking_lot::Mutex;
 
 use super::output::{self, OutputFile};
@@ -118,6 +121,22 @@ fn say_kept(kept: &KeptLetters, named: bool) {
     }
 }
 
+/// Prints what the durable piles promise, and what was on them.
+fn say_found(found: &FoundStore) {
+    print::note(&format!("durable piles {}: {}", found.piles.join(", "), found.promises));
+    if found.books > 0 {
+        print::note(&format!(
+            "{} books of earlier runs are on them",
+            print::grouped(found.books as u64)
+        ));
+    }
+    for (pile, books) in &found.orphans {
+        print::note(&format!(
+            "the store has {books} books on `{pile}`, which this topology does not have; they stay"
+        ));
+    }
+}
+
 async fn live(
     topology: &Topology,
     args: &RunArgs,
@@ -136,6 +155,9 @@ async fn live(
     if !quiet {
         for (name, address) in running.addresses() {
             print::note(&format!("{name} serves http://{address}/"));
+        }
+        if let Some(found) = running.found_store() {
+            say_found(found);
         }
     }
     let progress = Progress::new(quiet);
@@ -289,8 +311,10 @@ pub async fn until_drained(
 pub fn start_failed(error: StartError) -> Failed {
     let code = match &error {
         StartError::Escalated(_) => code::ESCALATED,
+        StartError::Store(StoreError::InUse { .. }) => code::LATE,
         StartError::Node { .. }
         | StartError::Overlap(_)
+        | StartError::Store(_)
         | StartError::Threads(_)
         | StartError::Outside(_)
         | StartError::NoSystem => code::FAILED,
@@ -307,7 +331,7 @@ pub fn exit_code(report: &Report, plan: &Plan) -> i32 {
         RunOutcome::DeadlinePassed => code::LATE,
         _ if !report.failures.is_empty() => code::FAILED,
         RunOutcome::Stopped | RunOutcome::Running | RunOutcome::SinkClosed(_) => code::FAILED,
-        RunOutcome::Finished if report.ledger.in_flight > 0 => code::FAILED,
+        RunOutcome::Finished if report.ledger.in_flight > report.ledger.kept => code::FAILED,
         RunOutcome::Finished if report.left_undone() > 0 => code::UNDONE,
         RunOutcome::Finished => code::OK,
     }

@@ -13,13 +13,16 @@ use super::output::{self, OutputFile};
 use super::progress::SimulationProgress;
 use super::run::{exit_code, listen, show, start};
 use super::signals::{Phase, STOPPED_WITHIN};
-use super::{Failed, SimulateArgs, code, load, overrides, with};
+use super::{Failed, SimulateArgs, code, load, overrides, print, with};
 
 /// Simulates a topology and prints its report.
 pub fn simulate(args: &SimulateArgs, quiet: bool) -> Result<i32, Failed> {
     let overrides = with(overrides(&args.sets)?, "execution.cores", args.cores);
     let overrides = with(overrides, "execution.seed", args.seed);
     let loaded = load(&args.file, &overrides, quiet)?;
+    if loaded.plan.store.is_some() && !quiet {
+        print::note("a simulation opens no store: its durable piles are in memory");
+    }
     let flags = [("--report", args.report.as_deref()), ("--trace", args.trace.as_deref())];
     output::apart(&flags, &args.file, &loaded.plan)?;
     let report_file = OutputFile::check("report", args.report.as_deref())?;

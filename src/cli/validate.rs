@@ -113,6 +113,14 @@ fn described(file: &Path, plan: &Plan) -> String {
     for path in plan.writes() {
         let _ = writeln!(out, "  writes {}", path.display());
     }
-    let _ = writeln!(out, "  {PROMISES}");
+    match plan.durable_piles() {
+        None => _ = writeln!(out, "  {PROMISES}"),
+        Some((durable, promises)) => {
+            for pile in &plan.piles {
+                let promises = if durable.contains(&&*pile.name) { promises } else { PROMISES };
+                let _ = writeln!(out, "  {}: {promises}", pile.name);
+            }
+        }
+    }
     out
 }

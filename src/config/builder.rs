@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use super::elements::{
     CrewConfig, DumpConfig, IncineratorConfig, KindConfig, PileConfig, RelayConfig, Span, StepTime,
-    SupervisionConfig, TopologyConfig,
+    StoreConfig, SupervisionConfig, TopologyConfig,
 };
 
 mod balancing;
@@ -144,6 +144,8 @@ impl TopologyBuilder {
         cores(cores: u32) 0.execution.cores = cores;
         /// Sets the seed of all random streams.
         seed(seed: u64) 0.execution.seed = seed;
+        /// Keeps piles and dumps in this store, so that they survive the process.
+        store(config: StoreConfig) 0.store = Some(config);
         /// Sets the folder for bodies that are too large for memory.
         scratch(folder: impl Into<PathBuf>) 0.execution.scratch = Some(folder.into());
         /// Sets the most time for a drain.

@@ -15,6 +15,7 @@ mod pile;
 mod requester;
 mod resilience;
 mod steps;
+mod store;
 mod topology;
 
 pub use balancer::{
@@ -33,6 +34,7 @@ pub use pile::{
 pub use requester::{Arrivals, LoadConfig, Order, RequesterConfig};
 pub use resilience::{Eject, Priority, Resilience, RetryBudget, Shed};
 pub use steps::{Span, StepTime, StepsConfig};
+pub use store::{PileStore, StoreConfig};
 pub use topology::TopologyConfig;
 
 use super::element::values::{

@@ -116,6 +116,7 @@ fn assemble(
         piles,
         incinerators: incinerators?,
         crews: crews?,
+        store: written.store.clone(),
         balancers,
         requesters,
         execution: ExecutionPlan {
@@ -179,6 +180,7 @@ fn piles(
                 capacity: dump.capacity,
                 exclusive: dump.exclusive,
                 max_attempts: dump.max_attempts,
+                in_memory: dump.store.is_some(),
             });
             continue;
         }
@@ -211,6 +213,7 @@ fn piles(
             capacity: pile.capacity,
             exclusive: pile.exclusive.into(),
             max_attempts: pile.max_attempts,
+            in_memory: pile.store.is_some(),
         });
     }
     Some((piles, sources))

@@ -105,6 +105,7 @@ fn unfolded(config: &TopologyConfig, wrong: &mut dyn FnMut([&str; 3], Wrong)) ->
         requesters: copied(&config.requesters, of, |name, requester, at| {
             refer(["requesters", name, "to"], &mut requester.to, at);
         }),
+        store: config.store.clone(),
         execution: config.execution.clone(),
         supervision: config.supervision,
         model: config.model,

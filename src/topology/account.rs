@@ -10,7 +10,7 @@ use gopherworks_supervision::clock::Clock;
 
 use super::running::RunningTopology;
 use crate::plan::Plan;
-use crate::report::{NodeReport, ReasonReport, Report, RunOutcome};
+use crate::report::{Ledger, NodeReport, ReasonReport, Report, RunOutcome};
 
 /// Records why books fail, at the node that failed or, if unknown, at their pile.
 pub(super) fn charges(plan: &Plan, (reasons, clock): (Arc<Reasons>, Clock)) -> Charges {
@@ -88,7 +88,8 @@ impl RunningTopology {
                 false => 0.0,
             },
             restarts: restarts.values().sum(),
-            ledger: ledger.into(),
+            ledger: Ledger { kept: inner.context.custody.kept_books() as u64, ..ledger.into() },
+            account: inner.found.as_ref().and_then(|found| found.account).map(Into::into),
             nodes,
             balancers: inner.balancers.balancer_reports(passed, &of),
             requesters: inner.balancers.requester_reports(passed),

@@ -66,6 +66,7 @@ impl RunningTopology {
             _ => HOMECOMING,
         };
         self.bring_home(patience).await;
+        let stored = self.flush(patience).await;
         let ending = inner.clone();
         let said = inner.context.pool.wait_for(move || last_words(&ending));
         // A stop does not wait for a file system that hangs.
@@ -79,8 +80,16 @@ impl RunningTopology {
                  their last writes may be lost"
             )],
         };
-        for failure in failures {
+        for failure in failures.into_iter().chain(stored.err()) {
             inner.context.fail(failure);
+        }
+        inner.context.custody.close_store();
+        tokio::select! {
+            biased;
+            () = inner.context.custody.store_closed() => {}
+            () = inner.context.clock.sleep_if(Some(patience)) => {
+                log::warn!("closing the store does not end; its thread is left behind");
+            }
         }
         self.leave_readers(patience.min(LAST_READ)).await;
         inner.stop_arbiters();
@@ -89,6 +98,23 @@ impl RunningTopology {
         // Wakes the task that waits for deaths, so that it exits.
         inner.context.custody.deaths().notify_one();
         outcome
+    }
+
+    /// Waits until the store has confirmed what has changed, the sinks synced before.
+    async fn flush(&self, patience: Duration) -> Result<(), String> {
+        let context = &self.shared.inner.context;
+        let stored = tokio::select! {
+            biased;
+            stored = context.custody.flush() => stored,
+            () = context.clock.sleep_if(Some(patience)) => false,
+        };
+        match (stored, context.custody.unconfirmed()) {
+            (true, _) | (_, 0) => Ok(()),
+            (false, books) => Err(format!(
+                "the store has not confirmed the last changes of {books} books; the next run \
+                 repeats them"
+            )),
+        }
     }
 
     /// Warns of sources that are still being read: a read can't be cancelled, so its thread stays.
@@ -112,6 +138,7 @@ impl RunningTopology {
     pub(super) async fn abandon(&self) {
         let inner = &self.shared.inner;
         self.bring_home(HOMECOMING).await;
+        inner.context.custody.close_store();
         inner.stop_arbiters();
         inner.context.custody.deaths().notify_one();
     }

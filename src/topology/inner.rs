@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 
 use super::balancers::Balancers;
 use super::dead::{DeadSink, RecentLetters};
+use super::store::FoundStore;
 use crate::plan::Plan;
 use crate::plan::formula::Prediction;
 use crate::report::RunOutcome;
@@ -43,6 +44,8 @@ pub(super) struct Inner {
     pub(super) balancers: Balancers,
     pub(super) arbiters: Option<Arbiters>,
     pub(super) sink: Option<Arc<dyn DeadSink>>,
+    /// What was in the store at the start, if piles are durable.
+    pub(super) found: Option<FoundStore>,
     pub(super) dead: RecentLetters,
     /// Set when no actor is left alive.
     pub(super) over: AtomicBool,
@@ -66,7 +69,7 @@ impl Inner {
         incinerators: Vec<Arc<IncineratorCore>>,
         (crews, balancers): (Vec<RunningCrew>, Balancers),
         arbiters: Option<Arbiters>,
-        sink: Option<Arc<dyn DeadSink>>,
+        (sink, found): (Option<Arc<dyn DeadSink>>, Option<FoundStore>),
     ) -> Self {
         Self {
             name: plan.name.clone(),
@@ -87,6 +90,7 @@ impl Inner {
             balancers,
             arbiters,
             sink,
+            found,
             dead: RecentLetters::default(),
             over: AtomicBool::new(false),
             dead_letter_lock: Mutex::new(()),

@@ -27,6 +27,8 @@ pub(super) struct Sites {
     pub(super) run: RunId,
     pub(super) state: RunState,
     pub(super) halt: Halt,
+    /// Identity of the store, if piles are durable.
+    pub(super) store: Option<Arc<str>>,
 }
 
 /// The created sources and burns.
@@ -42,6 +44,8 @@ impl Sites {
             node: node.to_owned(),
             seed: execution.seed,
             run: self.run.clone(),
+            books: (self.store.as_deref()).map_or_else(|| self.run.clone(), RunId::of_store),
+            durable: self.store.is_some(),
             state: self.state.clone(),
             scratch: execution.scratch.clone(),
             spill_above: SPILL_ABOVE,
@@ -90,7 +94,9 @@ impl Sites {
         let mut made = Made { sources: Vec::new(), burns: Vec::new() };
         let read = self.plan.sources.iter();
         for source in read.filter(|_| !self.options.without_sources) {
+            let stored = source.piles.iter().all(|pile| !self.plan.piles[*pile].in_memory);
             let site = self.site(&source.name);
+            let site = Site { durable: site.durable && stored, ..site };
             let source = source.factory.make(&site).map_err(failed(&source.name))?;
             made.sources.push(source);
         }

@@ -14,6 +14,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::dead::{self, DeadBook};
 use super::inner::Inner;
+use super::store::FoundStore;
 use super::supervision_events::translated;
 #[cfg(feature = "simulate")]
 use crate::plan::Plan;
@@ -56,6 +57,7 @@ impl Drop for Handle {
             self.supervisor.kill_all();
             self.inner.balancers.give_up_all();
             self.inner.context.custody.unwatch();
+            self.inner.context.custody.close_store();
             self.inner.context.custody.deaths().notify_one();
         }
     }
@@ -160,6 +162,16 @@ impl RunningTopology {
             Some(pile) => pile.try_offer(books),
             None => Err(OfferError::Closed(books)),
         }
+    }
+
+    /// What was in the store at the start; `None` if all piles are in memory.
+    pub fn found_store(&self) -> Option<&FoundStore> {
+        self.inner().found.as_ref()
+    }
+
+    /// True while the store of the durable piles fails.
+    pub fn is_store_down(&self) -> bool {
+        self.inner().context.custody.is_store_down()
     }
 
     /// Name of the topology.

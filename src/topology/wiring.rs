@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use actix_rt::System;
 use gopherworks_pipeline::__private::{
     Bound, CrewCore, CrewMember, CrewQueue, Custody, Destination, Feeder, FeederCore, Gopher,
-    GopherCore, Incinerator, IncineratorCore, Look, MakeBurn, MakeWork, NodeStats, Pile, PileCore,
-    PileKey, PileParts, PipelineContext, Slots, Want,
+    GopherCore, Incinerator, IncineratorCore, Look, MakeBurn, MakeWork, NodeStats, Opened, Pile,
+    PileCore, PileKey, PileParts, PipelineContext, Slots, Want,
 };
 use gopherworks_pipeline::steps::{Step, StepTime, StepTimes};
 use gopherworks_supervision::clock::{Clock, Seed};
@@ -23,6 +23,7 @@ use super::inner::{Inner, RunningCrew};
 use super::made::{Made, Sites};
 use super::placement::Places;
 use super::running::RunningTopology;
+use super::store;
 use super::supervision_events::react;
 use super::{Options, StartError};
 use crate::catalog::burn::count::Count;
@@ -53,13 +54,17 @@ pub(super) async fn start(
         run,
         state: if options.dry { RunState::dry() } else { RunState::default() },
         halt: Halt::default(),
+        store: None,
     };
     for path in options.dead.iter().flat_map(|sink| sink.paths()) {
         sites.state.keep_apart(resolved(&path));
     }
+    let opened = store::open(plan, options, &clock).await?;
+    let sites = Sites { store: opened.as_ref().map(|opened| opened.store.clone()), ..sites };
     let made = sites.make(&clock).await?;
     let build = Build { plan, options, sites, places: Places::new(plan), clock };
-    let (inner, children) = build.cores(made)?;
+    let (inner, children) = build.cores(made, opened)?;
+    inner.context.custody.start_keeper(store::hooks(&inner.context, &inner.incinerators))?;
     let rules = faults::rules(plan, &options.faults);
     let faults = (!rules.is_empty())
         .then(|| FaultEngine::new(inner.context.clock.clone(), inner.context.seed, rules));
@@ -138,15 +143,23 @@ impl Build<'_> {
         self.sites.site(node)
     }
 
-    fn cores(mut self, made: Made) -> Result<(Arc<Inner>, Vec<Child>), StartError> {
+    fn cores(
+        mut self,
+        made: Made,
+        opened: Option<Opened>,
+    ) -> Result<(Arc<Inner>, Vec<Child>), StartError> {
         let plan = self.plan;
+        let found = opened.as_ref().map(|opened| store::found(plan, opened));
         // Everything that can fail comes first: nothing runs yet.
         let mut feeders = Vec::new();
         let mut receipts: Vec<_> = self.options.receipts.iter().cloned().collect();
         for (source, made) in plan.sources.iter().zip(made.sources) {
             receipts.extend(made.receipts().filter(|_| !self.options.dry));
             let name = format!("{}.source", source.name);
-            feeders.push(FeederCore::new(name, made, source.piles.len()));
+            let durable = source.piles.iter().all(|pile| !plan.piles[*pile].in_memory);
+            let stored = opened.as_ref().filter(|_| durable).map(|opened| &*opened.positions);
+            let feeder = FeederCore::new(name.as_str(), made, source.piles.len(), stored);
+            feeders.push(feeder.map_err(|failure| StartError::Node { node: name, failure })?);
         }
 
         let prepared =
@@ -155,13 +168,14 @@ impl Build<'_> {
         let ports: Arc<Vec<Port<Pile>>> =
             Arc::new(plan.piles.iter().map(|_| Port::new()).collect());
         let bells = ports.clone();
-        let custody = Custody::new(
-            plan.piles.iter().map(|pile| (bound(pile.capacity), pile.max_attempts)),
-            self.clock.clone(),
-            Arc::new(move |pile| {
-                let _ = bells[pile.index()].send(Look);
-            }),
-        );
+        let kept = plan.piles.iter().map(|pile| (bound(pile.capacity), pile.max_attempts));
+        let bell: Arc<dyn Fn(PileKey) + Send + Sync> = Arc::new(move |pile: PileKey| {
+            let _ = bells[pile.index()].send(Look);
+        });
+        let custody = match opened {
+            Some(opened) => Custody::kept(kept, self.clock.clone(), bell, opened),
+            None => Custody::new(kept, self.clock.clone(), bell),
+        };
         let pool = Pool::new(self.clock.clone(), plan.execution.cores)?;
         self.places.make_arbiters(plan, &self.clock);
         let seed = Seed(plan.execution.seed);
@@ -343,7 +357,7 @@ impl Build<'_> {
             incinerators,
             (crews, balancers),
             self.places.arbiters,
-            self.options.dead.clone(),
+            (self.options.dead.clone(), found),
         ));
         if inner.context.clock.is_simulated() {
             // Starting takes no virtual time.

@@ -105,7 +105,7 @@ impl Watched for RunningTopology {
     }
 
     fn is_ready(&self) -> bool {
-        self.is_running()
+        self.is_running() && !self.is_store_down()
     }
 
     fn observe(&self) -> Observation {

@@ -19,5 +19,7 @@ mod schema;
 mod served;
 mod signals;
 mod simulate;
+#[cfg(feature = "sqlite")]
+mod stores;
 #[path = "../support/mod.rs"]
 mod support;

@@ -11,6 +11,8 @@ mod poison;
 mod random_designs;
 mod relay;
 mod retries;
+#[cfg(feature = "sqlite")]
+mod stores;
 #[path = "../support/mod.rs"]
 mod support;
 mod testing;

@@ -71,6 +71,16 @@ pub trait Burn: Send + Sync + 'static {
         MOST_WAITING_BURNS
     }
 
+    /// Makes the effects of all burns that have returned as durable as the kind can. Called on the
+    /// latest instance before their acks are stored, if books of durable piles were burned; blocks
+    /// no arbiter. Does nothing by default.
+    ///
+    /// # Errors
+    /// The acks wait, and it is called again after a pause.
+    fn sync(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// Finishes at the end of the run, when no further books can come. Called once on the last
     /// instance, never on an arbiter.
     ///

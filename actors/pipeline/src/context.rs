@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 
@@ -219,17 +220,19 @@ impl PipelineContext {
     }
 
     /// Starts a drain: books that their source can produce again, and that were never tried, are
-    /// returned to it instead of being processed.
+    /// returned to it instead of being processed. Durable piles keep their books for the next run.
     pub fn drain(&self) {
+        self.custody.keep();
         self.draining.store(true, Ordering::Release);
     }
 
-    /// True if the leased book at `index` should go back to its source instead of being started. A
-    /// book with an earlier attempt is processed, since its source knows nothing of the attempt.
+    /// True if the leased book at `index` should go back to its source, or to a pile that keeps it
+    /// for the next run, instead of being started. A source gets no book with an earlier attempt,
+    /// since it knows nothing of the attempt.
     pub(crate) fn takes_back(&self, lease: &Lease, index: usize) -> bool {
         self.draining.load(Ordering::Acquire)
-            && lease.note(index).is_untouched()
-            && self.custody.recalls(lease.pile())
+            && (self.custody.keeps(lease.pile())
+                || lease.note(index).is_untouched() && self.custody.recalls(lease.pile()))
     }
 
     /// True if all books of the lease are to go back to their source.
@@ -288,6 +291,24 @@ impl PipelineContext {
             act();
         }
         self.change();
+    }
+
+    /// Reports that the store fails and is tried again after `retry`; without that, ends the run.
+    pub fn store_fails(&self, reason: &str, retry: Option<Duration>) {
+        match retry {
+            Some(_) => log::warn!("the store fails, and is tried again: {reason}"),
+            None => self.fail(format!("the store: {reason}")),
+        }
+        self.tell(Event::StoreDown { reason: reason.to_owned(), retry });
+        if retry.is_none() {
+            self.shut("the store", reason);
+        }
+    }
+
+    /// Reports that the store works again after it failed for this time.
+    pub fn store_works(&self, after: Duration) {
+        log::warn!("the store works again after {after:.1?}");
+        self.tell(Event::StoreUp { after });
     }
 
     /// The closed sink that ended the run, if any.

@@ -4,6 +4,7 @@
 //! code.
 
 mod core;
+pub(crate) mod keeper;
 pub mod lease;
 pub mod ledger;
 mod numbered;
@@ -22,7 +23,7 @@ use lease::Lease;
 use shelf::Charge;
 
 pub use self::core::Custody;
-pub use crate::store::{Bound, Promises, Want};
+pub use crate::store::{Bound, Want};
 pub use numbered::Numbered;
 
 /// A pile or dump of a run: its index in the plan.
@@ -94,12 +95,17 @@ pub struct PileCounts {
     pub reserved: usize,
     /// When the first delayed book may be leased again.
     pub next_due: Option<Time>,
+    /// Books that are still in the store only.
+    pub late: usize,
+    /// Its books are kept for the next run.
+    pub keeps: bool,
 }
 
 impl PileCounts {
-    /// True if no book is here, in a cart, or on its way back.
+    /// True if no book is here, unless it is kept, in a cart, or on its way.
     pub fn is_drained(&self) -> bool {
-        self.ready + self.leased + self.inbox + self.reserved == 0
+        let here = if self.keeps { 0 } else { self.ready + self.late };
+        here + self.leased + self.inbox + self.reserved == 0
     }
 }
 

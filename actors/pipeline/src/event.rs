@@ -69,6 +69,19 @@ pub enum Event {
         /// The reason the sink gave.
         reason: String,
     },
+    /// The store of durable piles fails: what changes is kept in memory, up to a bound, and written
+    /// once it works again.
+    StoreDown {
+        /// What failed.
+        reason: String,
+        /// Time until the next attempt; `None` if there is none, which ends the run.
+        retry: Option<Duration>,
+    },
+    /// The store, reported down before, works again.
+    StoreUp {
+        /// How long it failed.
+        after: Duration,
+    },
     /// The sources are closed; books and requests in flight are completed.
     Draining,
     /// The run is over and all books are accounted for; later events are only explanations.
@@ -92,7 +105,11 @@ impl Event {
             | Event::Available { node, .. }
             | Event::SinkClosed { node, .. } => Some(node),
             Event::Dead { pile, .. } => Some(pile),
-            Event::Draining | Event::Ended | Event::Escalated { .. } => None,
+            Event::StoreDown { .. }
+            | Event::StoreUp { .. }
+            | Event::Draining
+            | Event::Ended
+            | Event::Escalated { .. } => None,
         }
     }
 }
@@ -110,6 +127,11 @@ impl fmt::Display for Event {
                 write!(f, "unavailable {} {reason:?}", Time::ZERO + *retry)
             }
             Event::Available { after, .. } => write!(f, "available {}", Time::ZERO + *after),
+            Event::StoreDown { reason, retry: Some(retry) } => {
+                write!(f, "store down {} {reason:?}", Time::ZERO + *retry)
+            }
+            Event::StoreDown { reason, retry: None } => write!(f, "store broken {reason:?}"),
+            Event::StoreUp { after } => write!(f, "store up {}", Time::ZERO + *after),
             Event::SinkClosed { reason, .. } => write!(f, "sink closed {reason:?}"),
             Event::Draining => f.write_str("draining"),
             Event::Ended => f.write_str("ended"),

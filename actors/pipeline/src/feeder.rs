@@ -2,7 +2,10 @@
 //! its death loses none.
 
 mod outbox;
+mod position;
+mod putting;
 mod reading;
+mod resume;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -10,17 +13,16 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 
-use crate::book::BookId;
 use crate::context::PipelineContext;
 use crate::custody::PileKey;
-use crate::custody::{Numbered, PileFull};
 use crate::source::Source;
-use crate::trace::Act;
+use crate::store::Checkpoint;
 use gopherworks_supervision::__private::{CachePadded, die, guarded};
 use gopherworks_supervision::failure::Failure;
 use gopherworks_supervision::{Guarded, Port};
 
 use outbox::{Numbers, Outbox, Rows};
+use resume::{Starts, resume};
 
 /// Most books read at once.
 const BATCH: usize = 1024;
@@ -85,6 +87,8 @@ pub struct FeederCore {
     blocks: bool,
     /// The source can produce books again that were returned.
     regains: bool,
+    /// Positions of the source are stored with its books.
+    keeps_place: bool,
     total: Option<u64>,
     /// Books requested at once for each pile, of a source that does not block.
     run: OnceLock<usize>,
@@ -115,6 +119,8 @@ struct Reader {
     source: Option<Guarded<Box<dyn Source>>>,
     /// The outbox of the next book, if one reader deals to all.
     next: usize,
+    /// Number of books read, those of earlier runs included, if positions are stored.
+    read: u64,
     /// Ids reserved for books to come, if each pile has its own reader.
     numbers: Numbers,
 }
@@ -130,36 +136,61 @@ enum InlineRead {
 }
 
 impl FeederCore {
-    /// Creates a feeder that deals the books of `source` to `piles` (>= 1) piles in turn.
-    pub fn new(name: impl Into<String>, mut source: Box<dyn Source>, piles: usize) -> Arc<Self> {
+    /// Creates a feeder that deals the books of `source` to `piles` (>= 1) piles in turn. If those
+    /// are durable, `stored` has the positions in the store: the source goes on there.
+    ///
+    /// # Errors
+    /// The source can't go on there.
+    pub fn new(
+        name: impl Into<String>,
+        mut source: Box<dyn Source>,
+        piles: usize,
+        stored: Option<&[Checkpoint]>,
+    ) -> Result<Arc<Self>, Failure> {
+        let name = name.into();
         let piles = piles.max(1);
-        let (blocks, total) = (source.blocks(), source.total());
+        let blocks = source.blocks();
+        let keeps_place = stored.is_some() && guarded(|| source.position().is_some()) == Ok(true);
         let regains = guarded(|| source.regains()).unwrap_or(false);
         // A failed or wrong split is ignored.
         let parts = (piles > 1)
             .then(|| guarded(|| source.split(piles)).ok().flatten())
             .flatten()
             .filter(|parts| parts.len() == piles);
-        let readers: Vec<_> = (parts.unwrap_or_else(|| vec![source]).into_iter())
-            .map(|source| {
+        let mut sources = parts.unwrap_or_else(|| vec![source]);
+        let starts = match stored.filter(|_| keeps_place) {
+            Some(stored) => resume(&name, &mut sources, piles, stored)?,
+            None => Starts::new(&sources, piles),
+        };
+        let total = sources.iter().map(|source| source.total()).sum();
+        let readers: Vec<_> = sources
+            .into_iter()
+            .zip(starts.readers)
+            .map(|(source, read)| {
                 CachePadded::new(Mutex::new(Reader {
                     source: Some(Guarded::new(source)),
-                    next: 0,
+                    next: (read % piles as u64) as usize,
+                    read,
                     numbers: Numbers::default(),
                 }))
             })
             .collect();
-        Arc::new(Self {
-            name: name.into(),
+        let outboxes = starts.shares.into_iter().map(|progress| {
+            let progress = progress.filter(|_| keeps_place).map(Box::new);
+            CachePadded::new(Mutex::new(Outbox::new(progress)))
+        });
+        Ok(Arc::new(Self {
+            name,
             port: Port::new(),
             blocks,
             regains,
+            keeps_place,
             total,
             run: OnceLock::new(),
             rows: Mutex::new(Rows::new(readers.len())),
             over: readers.iter().map(|_| AtomicBool::new(false)).collect(),
             readers,
-            outboxes: (0..piles).map(|_| CachePadded::default()).collect(),
+            outboxes: outboxes.collect(),
             piles: (0..piles).map(|_| OnceLock::new()).collect(),
             open: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -167,7 +198,7 @@ impl FeederCore {
             reading: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             context: OnceLock::new(),
-        })
+        }))
     }
 
     /// True if each pile has its own reader.
@@ -245,7 +276,7 @@ impl FeederCore {
         let unread: Vec<Outbox> = {
             let mut outboxes: Vec<_> = (0..self.outboxes.len()).map(|at| self.outbox(at)).collect();
             self.ended.store(true, Ordering::Release);
-            let back = outboxes.iter_mut().filter(|_| self.regains);
+            let back = outboxes.iter_mut().filter(|_| self.regains || self.keeps_place);
             back.map(|outbox| std::mem::take(&mut **outbox)).collect()
         };
         drop(unread);
@@ -282,7 +313,7 @@ impl FeederCore {
         let move_on = || {
             let mut outbox = self.outbox(share);
             let behind = outbox.books >= BEHIND;
-            empty_outbox(&mut outbox, context, pile);
+            self.empty_outbox(&mut outbox, share, pile);
             let caught_up = behind && outbox.books < BEHIND;
             drop(outbox);
             let hungry = !self.has_ended() && self.is_hungry(share);
@@ -322,41 +353,6 @@ impl FeederCore {
             self.asked.store(false, Ordering::Release);
         }
     }
-}
-
-fn empty_outbox(outbox: &mut Outbox, context: &PipelineContext, pile: &dyn Fed) {
-    // 1 after a refusal by the byte bound.
-    let mut most = usize::MAX;
-    while outbox.books > 0 {
-        let room = context.custody.room(pile.key()).min(most);
-        if room == 0 {
-            return;
-        }
-        let some = outbox.pop(room);
-        let ids: Option<Vec<BookId>> =
-            (context.is_traced()).then(|| some.books().iter().map(|book| book.id).collect());
-        match put(context, pile, some) {
-            Ok(()) => {
-                if let Some(ids) = ids {
-                    context.record(pile.name(), &Act::Put { books: &ids });
-                }
-            }
-            // The byte bound may refuse what the book bound admits: then one book at a time, until
-            // one does not fit.
-            Err(back) => {
-                let stuck = back.len() == 1;
-                outbox.push_front(back);
-                if stuck {
-                    return;
-                }
-                most = 1;
-            }
-        }
-    }
-}
-
-fn put(context: &PipelineContext, pile: &dyn Fed, books: Numbered) -> Result<(), Numbered> {
-    context.custody.put_numbered(pile.key(), books).map_err(|PileFull(books)| books)
 }
 
 /// The actor that reads a source.

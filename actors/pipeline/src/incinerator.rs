@@ -116,6 +116,7 @@ impl Incinerator {
                 return empty.put(NextStep::Return);
             }
         };
+        core.begin_burn(&cart, 0..cart.len());
         let asked = async move {
             // Should this incarnation end early, the books burned by then are reported.
             let mut unreported = UnreportedBurns::new(core.clone(), &cart);

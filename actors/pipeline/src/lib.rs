@@ -41,6 +41,7 @@ pub mod __private {
     pub use crate::context::PipelineContext;
     pub use crate::crew::GopherCore;
     pub use crate::crew::queue::{CrewMember, CrewQueue};
+    pub use crate::custody::keeper::{KeeperHooks, Kept, Opened};
     pub use crate::custody::ledger::IdSet;
     pub use crate::custody::slots::Slots;
     pub use crate::custody::{Bound, Charges, Custody, HolderId, PileKey, Want};

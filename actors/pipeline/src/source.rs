@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::book::Book;
 use gopherworks_supervision::failure::Failure;
 
@@ -36,6 +38,26 @@ pub trait Source: Send + 'static {
     /// Total number of books, if known.
     fn total(&self) -> Option<u64> {
         None
+    }
+
+    /// Where the source goes on, as bytes that [`Source::resume`] understands in a later run. Asked
+    /// before each [`Source::next`] if the pile is durable: it is stored with the books, so that
+    /// each is read once, whenever the process is killed. The source has to give the same books
+    /// from there on. `None`, the default: books that were read and not yet stored are read again
+    /// in the next run if the source then gives them.
+    fn position(&self) -> Option<Bytes> {
+        None
+    }
+
+    /// Goes on at a position of an earlier run. Called once, before the first [`Source::next`]; of
+    /// a source that is split, on each part. False if what was read then is not there any more:
+    /// the source begins anew.
+    ///
+    /// # Errors
+    /// The source can't go on there; the run does not start.
+    fn resume(&mut self, position: &[u8]) -> Result<bool, Failure> {
+        let _ = position;
+        Err(Failure::permanent("it can't go on where an earlier run has ended"))
     }
 
     /// True if a later run can produce again the books that this one has read and not burned. On a

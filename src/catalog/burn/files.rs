@@ -229,7 +229,7 @@ impl FileBurn {
         buffer: &mut Vec<u8>,
     ) -> Result<Staged<'_>, Failure> {
         let manifest = self.manifest.as_ref().map(Manifest::name);
-        let name = names::name_of(book, &self.site.run);
+        let name = names::name_of(book, &self.site.books);
         let target = target(&name, manifest)?;
         let header = |name| book.headers.get(name);
         let mode = header(header::MODE).and_then(|text| parse_mode(text));

@@ -23,7 +23,7 @@ pub(super) fn make(options: &HttpOptions, site: &Site) -> Result<HttpBurn, Failu
         .enable_all()
         .build()
         .map_err(|error| Failure::io("starting a thread", &error))?;
-    Ok(HttpBurn { asking, run: site.run.clone(), runtime: Some(Arc::new(runtime)) })
+    Ok(HttpBurn { asking, books: site.books.clone(), runtime: Some(Arc::new(runtime)) })
 }
 
 /// Sends one request per book; the book is burned when the response is a success. Each request has
@@ -31,7 +31,7 @@ pub(super) fn make(options: &HttpOptions, site: &Site) -> Result<HttpBurn, Failu
 /// server that honours the header acts on it once.
 pub(super) struct HttpBurn {
     asking: HttpClient,
-    run: RunId,
+    books: RunId,
     runtime: Option<Arc<Runtime>>,
 }
 
@@ -40,7 +40,7 @@ impl Burn for HttpBurn {
         let Some(runtime) = &self.runtime else {
             return Err(Failure::transient("the fire is out"));
         };
-        let key = names::key_of(book, &self.run);
+        let key = names::key_of(book, &self.books);
         let question = Question {
             book: Some(book),
             key: &key,

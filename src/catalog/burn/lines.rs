@@ -26,7 +26,8 @@ pub(super) struct LineBurnOptions {
     /// file is locked until the run ends.
     #[schemars(extend("x-dash" = true))]
     path: FilePath,
-    /// Appends to the file. By default each run empties it first.
+    /// Appends to the file. By default each run empties it first, unless piles are durable: it then
+    /// goes on with the lines of earlier runs.
     #[serde(default)]
     append: bool,
     /// Maximum size of a body (default 1MiB). A larger one is not written: its book fails
@@ -65,7 +66,7 @@ pub(super) fn make(options: &LineBurnOptions, site: &Site) -> Result<LineBurn, F
     let output = match run.output.upgrade() {
         Some(output) if begun => output,
         _ => {
-            let anew = !options.append && !begun;
+            let anew = !options.append && !begun && !site.durable;
             let output = Arc::new(LineOutput::open(&options.path, anew, site)?);
             run.output = Arc::downgrade(&output);
             output
@@ -98,6 +99,10 @@ impl Burn for LineBurn {
 
     fn burn_cart(&self, books: &[&Book]) -> Option<Vec<Result<(), Failure>>> {
         Some(self.output.write(books, |book| self.line(book)))
+    }
+
+    fn sync(&self) -> Result<(), Failure> {
+        self.output.sync()
     }
 
     fn finish(&self) -> Result<(), Failure> {

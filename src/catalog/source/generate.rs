@@ -121,6 +121,19 @@ impl Source for Generate {
         Some((0..copies).map(part).collect())
     }
 
+    fn position(&self) -> Option<Bytes> {
+        Some(Bytes::copy_from_slice(&self.next.to_be_bytes()))
+    }
+
+    fn resume(&mut self, position: &[u8]) -> Result<bool, Failure> {
+        let next = position.try_into().map(u64::from_be_bytes).ok();
+        let given = next.and_then(|next| next.checked_sub(self.next));
+        let given = given.ok_or_else(|| Failure::permanent("its position can't be read"))?;
+        self.next += given;
+        self.left = self.left.map(|left| left.saturating_sub(given / self.step));
+        Ok(true)
+    }
+
     fn blocks(&self) -> bool {
         false
     }
@@ -173,6 +186,32 @@ mod tests {
                 assert_eq!(all(&mut *part), dealt);
             }
         }
+    }
+
+    #[test]
+    fn goes_on_where_it_was() {
+        let options = "books = 50\ndistinct = true\nsize = '9B'";
+        let rest = |source: &mut dyn Source| {
+            let mut bodies = Vec::new();
+            while let Some(books) = source.next(7).unwrap() {
+                bodies.extend(books.iter().map(|book| bytes_of(&book.body)));
+            }
+            bodies
+        };
+        for (copies, part) in [(1, 0), (3, 2)] {
+            let part = || match copies {
+                1 => source("generate", options, &site()),
+                _ => source("generate", options, &site()).split(copies).unwrap().remove(part),
+            };
+            let (mut first, mut later) = (part(), part());
+            let begun = first.next(5).unwrap().unwrap();
+            assert!(later.resume(&first.position().unwrap()).unwrap());
+            assert_eq!(later.total(), first.total());
+            assert_eq!(later.position(), first.position());
+            assert_eq!(rest(&mut *later), rest(&mut *first));
+            assert_eq!(begun.len(), 5);
+        }
+        assert!(source("generate", options, &site()).resume(b"?").is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use gopherworks_pipeline::book::Book;
 use gopherworks_pipeline::source::{Receipts, Source};
 use gopherworks_supervision::failure::Failure;
@@ -13,9 +14,11 @@ use super::super::{FilePath, Site};
 use crate::config::units::{Size, size};
 
 mod input;
+mod mark;
 mod place;
 
 use input::Input;
+use mark::Mark;
 use place::LineMemory;
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -52,6 +55,8 @@ pub(super) struct LineSource {
     failed: Option<Failure>,
     name: String,
     place: Option<Arc<LineMemory>>,
+    /// Identifies a regular file in stored positions.
+    mark: Option<Mark>,
     /// Byte ranges that were burned in earlier runs, the last first.
     burned: Vec<(u64, u64)>,
 }
@@ -75,9 +80,18 @@ pub(super) fn make(options: &LineSourceOptions, site: &Site) -> Result<LineSourc
     // A dry run records nothing.
     let remember = options.remember.as_ref().filter(|_| !site.state.is_dry());
     let Some(folder) = remember else {
+        let mark = regular.then(|| Mark::of(&file)).transpose();
+        let mark = mark.map_err(|error| Failure::io(format_args!("reading {name}"), &error))?;
         let input = input::of(file, regular);
-        return Ok(LineSource::new(input, regular, name, options.max_line.0));
+        return Ok(LineSource {
+            mark,
+            ..LineSource::new(input, regular, name, options.max_line.0)
+        });
     };
+    if site.durable {
+        let why = "`remember` is for piles in memory: a durable pile remembers what was read";
+        return Err(Failure::permanent(why));
+    }
     if !regular {
         return Err(Failure::permanent(format!(
             "`remember` needs a regular file, which {name} is not"
@@ -104,6 +118,7 @@ impl LineSource {
             failed: None,
             name,
             place: None,
+            mark: None,
             burned: Vec::new(),
         }
     }
@@ -140,7 +155,7 @@ impl LineSource {
                 Size(self.max_line)
             ))));
         }
-        let mut book = Book::new(bytes::Bytes::copy_from_slice(text));
+        let mut book = Book::new(Bytes::copy_from_slice(text));
         let end = self.offset + self.line.len() as u64;
         if let Some(place) = &self.place {
             book = place.mark(book, self.offset, end);
@@ -207,6 +222,27 @@ impl Source for LineSource {
             }
         }
         Ok(Some(books))
+    }
+
+    fn position(&self) -> Option<Bytes> {
+        let mark = self.mark.as_ref().filter(|_| self.place.is_none())?;
+        Some(mark.position(self.offset, self.number))
+    }
+
+    fn resume(&mut self, position: &[u8]) -> Result<bool, Failure> {
+        let Some(mark) = &self.mark else {
+            return Ok(false);
+        };
+        let failed = |error| Failure::io(format_args!("going on with {}", self.name), &error);
+        let Some((offset, number)) = mark.find(position).map_err(failed)? else {
+            log::warn!("{} was replaced or rewritten; it is read from its beginning", self.name);
+            return Ok(false);
+        };
+        let buffered = self.reader.buffer().len();
+        self.reader.consume(buffered);
+        self.reader.get_mut().skip_to(offset).map_err(failed)?;
+        (self.offset, self.number) = (offset, number);
+        Ok(true)
     }
 
     fn receipts(&self) -> Option<Arc<dyn Receipts>> {

@@ -1,6 +1,6 @@
 //! `[piles.x]`, `[dumps.x]` and `[incinerators.x]`: where books wait, and where they end.
 
-use super::{Burn, KindConfig, Source};
+use super::{Burn, KindConfig, PileStore, Source};
 use crate::config::element::Element;
 use crate::config::limits::{MOST_BOOKS, MOST_SLOTS, MOST_TIMES};
 
@@ -23,6 +23,9 @@ pub struct PileConfig {
         default = 3, min = 1, most = MOST_TIMES, because = "a book needs at least one attempt", set
     )]
     pub max_attempts: u32,
+    /// Where its books are kept. Without it in `[store]`, if there is one, else in memory.
+    #[key(set)]
+    pub store: Option<PileStore>,
 }
 
 /// A dump, which some crews fill and others empty.
@@ -41,6 +44,9 @@ pub struct DumpConfig {
         default = 3, min = 1, most = MOST_TIMES, because = "a book needs at least one attempt", set
     )]
     pub max_attempts: u32,
+    /// Where its books are kept. Without it in `[store]`, if there is one, else in memory.
+    #[key(set)]
+    pub store: Option<PileStore>,
 }
 
 /// An incinerator, where books end.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     BalancerConfig, Copies, CrewConfig, DumpConfig, ExecutionConfig, ExpectConfig, FaultConfig,
-    IncineratorConfig, ModelConfig, Name, PileConfig, RelayConfig, RequesterConfig,
+    IncineratorConfig, ModelConfig, Name, PileConfig, RelayConfig, RequesterConfig, StoreConfig,
     SupervisionConfig,
 };
 use crate::config::Code;
@@ -68,6 +68,10 @@ pub struct TopologyConfig {
     /// Requesters by name: each sends requests to a balancer.
     #[key(as = Nodes<RequesterConfig>, default)]
     pub requesters: BTreeMap<String, RequesterConfig>,
+    /// Where piles and dumps are kept, so that they survive the process: a table with `kind` and
+    /// its options. Without it they are in memory. `simulate`, `validate` and `graph` never open
+    /// it.
+    pub store: Option<StoreConfig>,
     /// How the topology is executed.
     #[key(default)]
     pub execution: ExecutionConfig,

@@ -1,6 +1,7 @@
 //! Custody in memory: books survive the death of any actor, but not of the process.
 
 mod buffers;
+pub(super) mod durable;
 mod settle;
 
 use std::collections::VecDeque;
@@ -10,10 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use tokio::sync::Notify;
 
 use super::{
-    Bell, Bound, Charges, HolderId, Numbered, PileCounts, PileFull, PileKey, Promises, Settled,
-    Want,
+    Bell, Bound, Charges, HolderId, Numbered, PileCounts, PileFull, PileKey, Settled, Want,
 };
 use crate::book::{Book, BookId};
+use crate::custody::keeper::{BookIds, Change, Journal};
 use crate::custody::lease::{AckKind, Home, Lease, Unbound};
 use crate::custody::ledger::{BookOutcome, Ids, Ledger, LedgerReport};
 use crate::custody::outcomes::{Awaited, BookOutcomes};
@@ -32,13 +33,17 @@ struct PileCustody {
     inbox: Mutex<Vec<Unbound>>,
     waiting: AtomicUsize,
     home: Arc<Home>,
+    /// Where changes of its books are handed to, if they matter to the store.
+    journal: Option<Arc<Journal>>,
+    /// Books that are in the store only.
+    late: AtomicUsize,
 }
 
 /// The books of all piles, outside the actors.
 ///
 /// # Guarantees
-/// A `put` that returned `Ok` has stored the books as durably as [`Custody::promises`] says;
-/// `PileFull` has stored nothing. Settling is idempotent: the first settlement or revocation of a
+/// A `put` that returned `Ok` has stored the books in memory; `PileFull` has
+/// stored nothing. Settling is idempotent: the first settlement or revocation of a
 /// lease wins, all others return `Settled::Stale`. A dropped lease is returned through
 /// [`Custody::give_back`]. Locks are taken in the order of keys and held only for pure code.
 pub struct Custody {
@@ -75,6 +80,16 @@ impl Custody {
         clock: Clock,
         bell: Bell,
     ) -> Arc<Self> {
+        Self::with_journal(piles, clock, bell, Ledger::default(), None)
+    }
+
+    fn with_journal(
+        piles: impl IntoIterator<Item = (Bound, u32)>,
+        clock: Clock,
+        bell: Bell,
+        ledger: Ledger,
+        journal: Option<&Arc<Journal>>,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|me: &Weak<Self>| Self {
             piles: piles
                 .into_iter()
@@ -86,9 +101,13 @@ impl Custody {
                     inbox: Mutex::new(Vec::with_capacity(64)),
                     waiting: AtomicUsize::new(0),
                     home: Home::of(me.clone()),
+                    journal: journal
+                        .filter(|journal| journal.is_concerned(PileKey(key as u32)))
+                        .cloned(),
+                    late: AtomicUsize::new(0),
                 })
                 .collect(),
-            ledger: Ledger::default(),
+            ledger,
             outcomes: BookOutcomes::default(),
             dead: Mutex::default(),
             deaths: Notify::new(),
@@ -109,24 +128,24 @@ impl Custody {
 
     /// Books a settlement in the ledger, under the shelf's lock, so that no snapshot counts a book
     /// twice or not at all.
-    fn account(&self, end: AckKind, done: Settlement, last: bool) -> (Settled, Settlement) {
-        fn ids(books: &[Book]) -> impl Iterator<Item = BookId> {
-            books.iter().map(|book| book.id)
-        }
+    fn account(
+        &self,
+        pile: PileKey,
+        end: AckKind,
+        done: Settlement,
+        last: bool,
+    ) -> (Settled, Settlement) {
         if end == AckKind::Burned && !done.acked.is_empty() {
-            self.burned(&done.acked, done.acked_ids);
+            self.ended(pile, BookOutcome::Burned, &done.acked, done.acked_ids);
         }
         if !done.dropped.is_empty() {
-            self.ledger.end(BookOutcome::Dropped, ids(&done.dropped));
-            self.outcomes.end(BookOutcome::Dropped, ids(&done.dropped));
+            self.ended(pile, BookOutcome::Dropped, &done.dropped, None);
         }
         if !done.recalled.is_empty() {
             self.ledger.recall(done.recalled.len() as u64);
         }
         if !done.buried.is_empty() {
-            let ids = || done.buried.iter().map(|dead| dead.book.id);
-            self.ledger.end(BookOutcome::Dead, ids());
-            self.outcomes.end(BookOutcome::Dead, ids());
+            self.buried(pile, &done.buried);
         }
         let settled = Settled::Done {
             acked: done.acked.len(),
@@ -198,15 +217,30 @@ impl Custody {
         }
     }
 
-    /// Counts burned books.
-    fn burned(&self, books: &[Book], ids: Option<Ids>) {
+    /// Counts books of `pile` that ended, but not as dead letters. Their outcomes are reported now,
+    /// or once they are stored.
+    fn ended(&self, pile: PileKey, outcome: BookOutcome, books: &[Book], ids: Option<Ids>) {
         match ids {
-            Some(ids) => {
-                (self.ledger).end_all(BookOutcome::Burned, ids, books.len() as u64);
-            }
-            None => self.ledger.end(BookOutcome::Burned, books.iter().map(|book| book.id)),
+            Some(ids) => self.ledger.end_all(outcome, ids, books.len() as u64),
+            None => self.ledger.end(outcome, books.iter().map(|book| book.id)),
         }
-        self.outcomes.end(BookOutcome::Burned, books.iter().map(|book| book.id));
+        match &self.pile(pile).journal {
+            Some(journal) => {
+                let ids = BookIds::of(books, ids);
+                journal.push(Change::Ended { outcome, ids });
+            }
+            None => self.outcomes.end(outcome, books.iter().map(|book| book.id)),
+        }
+    }
+
+    /// Counts dead letters of `pile`.
+    fn buried(&self, pile: PileKey, buried: &[DeadLetter]) {
+        let ids = || buried.iter().map(|dead| dead.book.id);
+        self.ledger.end(BookOutcome::Dead, ids());
+        match &self.pile(pile).journal {
+            Some(journal) => buried.iter().for_each(|dead| journal.push(Change::buried(dead))),
+            None => self.outcomes.end(BookOutcome::Dead, ids()),
+        }
     }
 
     /// Reads the clock only if the time is needed.
@@ -215,14 +249,10 @@ impl Custody {
     }
 
     fn carry_out(&self, shelf: &mut Shelf, unbound: Unbound, now: Time) -> (Settled, Settlement) {
-        let end = unbound.end;
+        let (pile, end) = (unbound.batch.pile, unbound.end);
         let done = shelf.settle(unbound, now);
-        self.account(end, done, shelf.is_idle())
-    }
-
-    /// What stored books survive.
-    pub fn promises(&self) -> Promises {
-        Promises::MEMORY
+        self.note_returns(pile, shelf);
+        self.account(pile, end, done, shelf.is_idle())
     }
 
     /// Stores new books, in order, and assigns their ids; they count as offered from now on.
@@ -271,6 +301,9 @@ impl Custody {
     /// the pile came that way, those that return untried from now on are removed as well, see
     /// [`Custody::recalls`]. By default removes nothing.
     pub fn recall(&self, pile: PileKey) -> Vec<Book> {
+        if self.is_durable(pile) {
+            return Vec::new();
+        }
         let mut shelf = self.shelf(pile);
         let books = shelf.recall();
         self.ledger.recall(books.len() as u64);
@@ -284,28 +317,35 @@ impl Custody {
 
     /// How many more books `pile` admits now, by its bound in books alone; to size a `put`.
     pub fn room(&self, pile: PileKey) -> usize {
+        if self.keeps(pile) {
+            return usize::MAX;
+        }
         self.shelf(pile).room()
     }
 
     /// Leases up to `want` ready books, oldest first; `None` if none is ready.
     pub fn lease(&self, pile: PileKey, want: Want, holder: HolderId) -> Option<Lease> {
-        let mut shelf = self.shelf(pile);
+        let own = self.pile(pile);
+        if own.journal.as_ref().is_some_and(|journal| !journal.hands_out(pile)) {
+            return None;
+        }
+        let mut shelf = lock(&own.shelf);
         let now = self.now_if(shelf.is_delaying());
         let buffer = || self.buffers.take(want.books);
         let batch = shelf.lease(want, now, holder, buffer);
         drop(shelf);
-        let home = &self.pile(pile).home;
-        batch.map(|batch| Lease::new(batch, home.clone()))
+        batch.map(|batch| Lease::new(batch, own.home.clone()))
     }
 
     /// True if the books could be stored now. A snapshot, to avoid futile attempts.
     pub fn has_room(&self, pile: PileKey, books: usize, bytes: u64) -> bool {
-        self.shelf(pile).has_room(books, bytes)
+        self.shelf(pile).has_room(books, bytes) || self.keeps(pile)
     }
 
     /// Reserves space for books that are about to come; false if there is none.
     pub fn reserve(&self, pile: PileKey, books: usize, bytes: u64) -> bool {
-        self.shelf(pile).reserve(books, bytes)
+        let keeps = self.keeps(pile);
+        self.shelf(pile).reserve(books, bytes, keeps)
     }
 
     /// Releases a reservation of [`Custody::reserve`].
@@ -329,6 +369,8 @@ impl Custody {
             inbox: own.waiting.load(Ordering::Acquire),
             reserved: shelf.reserved(),
             next_due: shelf.next_due(),
+            late: own.late.load(Ordering::Acquire),
+            keeps: self.keeps(pile),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The ledger: every offered book must be burned, dead, dropped, or in flight, exactly once.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +12,8 @@ use gopherworks_supervision::__private::{CachePadded, Count};
 pub struct LedgerReport {
     /// Books that piles accepted from sources and the application, without those given back.
     pub offered: u64,
+    /// Books among them that were on durable piles when the run began.
+    pub recovered: u64,
     /// Books returned to sources that can produce them again.
     pub given_back: u64,
     /// Books burned, each id once.
@@ -48,6 +50,11 @@ pub struct Ledger {
     dropped: AtomicU64,
     duplicates: AtomicU64,
     reburned: AtomicU64,
+    /// Lower ids are of earlier runs.
+    first: u64,
+    /// Books of earlier runs that have not ended.
+    recovered: Mutex<HashSet<BookId>>,
+    recoveries: AtomicU64,
     /// Sharded by the two lowest bits of the id, so that copies which are dealt books in turn do
     /// not contend.
     ended: [CachePadded<Mutex<IdSet>>; SHARDS as usize],
@@ -113,6 +120,28 @@ pub enum BookOutcome {
 }
 
 impl Ledger {
+    /// A ledger that gives ids from `next_id` on.
+    pub fn from(next_id: u64) -> Self {
+        let mut ledger = Self { first: next_id.max(1), ..Self::default() };
+        ledger.numbered = AtomicU64::new(ledger.first - 1);
+        for (shard, ended) in (0..SHARDS).zip(&mut ledger.ended) {
+            // The first id of this run in the shard, divided.
+            let first = (ledger.first + SHARDS - 1 - shard) / SHARDS;
+            *ended = CachePadded::new(Mutex::new(IdSet::from(first)));
+        }
+        ledger
+    }
+
+    /// Counts books of earlier runs, which are in flight again.
+    pub fn recover(&self, ids: impl IntoIterator<Item = BookId>) {
+        let mut recovered = self.recovered.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = recovered.len();
+        recovered.extend(ids);
+        let more = (recovered.len() - before) as u64;
+        self.recoveries.fetch_add(more, Relaxed);
+        self.offered.add(more);
+    }
+
     /// Reserves `count` consecutive ids; returns the first.
     pub fn number(&self, count: u64) -> BookId {
         BookId(self.numbered.fetch_add(count, Relaxed) + 1)
@@ -132,7 +161,14 @@ impl Ledger {
     pub fn end(&self, outcome: BookOutcome, ids: impl IntoIterator<Item = BookId>) {
         let (mut first, mut again) = (0, 0);
         for id in ids {
-            match self.shard(id.0).insert(id.0 / SHARDS) {
+            let new = match id.0 < self.first {
+                true => {
+                    let recovered = self.recovered.lock();
+                    recovered.unwrap_or_else(PoisonError::into_inner).remove(&id)
+                }
+                false => self.shard(id.0).insert(id.0 / SHARDS),
+            };
+            match new {
                 true => first += 1,
                 false => again += 1,
             }
@@ -143,7 +179,7 @@ impl Ledger {
     /// Records the outcome of the first `count` books of `ids`.
     pub fn end_all(&self, outcome: BookOutcome, ids: Ids, count: u64) {
         // Only then are the ids within a shard consecutive.
-        if !SHARDS.is_multiple_of(ids.step) {
+        if !SHARDS.is_multiple_of(ids.step) || ids.first.0 < self.first {
             return self.end(outcome, (0..count).map(|at| ids.at(at)));
         }
         let in_turn = SHARDS / ids.step;
@@ -188,6 +224,7 @@ impl Ledger {
         let dropped = self.dropped.load(Relaxed);
         LedgerReport {
             offered,
+            recovered: self.recoveries.load(Relaxed),
             given_back,
             burned,
             dead,
@@ -218,6 +255,13 @@ pub struct IdSet {
 }
 
 impl IdSet {
+    /// A set that has all ids below `first`.
+    pub fn from(first: u64) -> Self {
+        let mut set = Self { base: first / CHUNK, chunks: VecDeque::new() };
+        set.insert_range(first / CHUNK * CHUNK, first);
+        set
+    }
+
     /// Adds `id`; false if it was in the set.
     pub fn insert(&mut self, id: u64) -> bool {
         self.insert_range(id, id + 1) == 1

@@ -2,11 +2,12 @@
 //! clocks or locks.
 
 mod recall;
+mod recover;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::book::Book;
+use crate::book::{Book, BookId};
 use crate::custody::lease::{Batch, LeaseVerdict, Note, Notes, Unbound};
 use crate::custody::ledger::Ids;
 use crate::custody::{Bound, HolderId, PileKey, Want};
@@ -106,6 +107,9 @@ pub struct Shelf {
     mixed: bool,
     /// Books that return untried go back to the source.
     recalling: bool,
+    /// Of a durable pile: books that returned, with when they may be leased again, until they are
+    /// taken.
+    noted: Option<Vec<(BookId, Note, Option<Time>)>>,
 }
 
 impl Shelf {
@@ -128,6 +132,7 @@ impl Shelf {
             leased: 0,
             mixed: false,
             recalling: false,
+            noted: None,
         }
     }
 
@@ -179,9 +184,10 @@ impl Shelf {
         self.bound.books.map_or(usize::MAX, |most| (most as usize).saturating_sub(held).max(1))
     }
 
-    /// Reserves space for books that are about to come; false if there is none.
-    pub fn reserve(&mut self, books: usize, bytes: u64) -> bool {
-        let ok = self.has_room(books, bytes);
+    /// Reserves space for books that are about to come; false if there is none and it is not
+    /// `forced`.
+    pub fn reserve(&mut self, books: usize, bytes: u64, forced: bool) -> bool {
+        let ok = forced || self.has_room(books, bytes);
         if ok {
             self.reserved.0 += books;
             self.reserved.1 += bytes;
@@ -375,6 +381,9 @@ impl Shelf {
     fn take_back(&mut self, book: Book, note: Note, due: Option<Time>) {
         self.ready_bytes += book.size();
         let position = note.position;
+        if let Some(noted) = &mut self.noted {
+            noted.push((book.id, note, due));
+        }
         let entry = ReturnedBook { book, note };
         match due {
             Some(due) => self.delayed.insert((due, position), entry),

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::position::Progress;
 use crate::book::{Book, BookId};
 use crate::custody::Numbered;
 
@@ -11,9 +12,22 @@ use crate::custody::Numbered;
 pub(super) struct Outbox {
     runs: VecDeque<Numbered>,
     pub(super) books: usize,
+    /// How far the pile has got, if that is stored.
+    pub(super) progress: Option<Box<Progress>>,
 }
 
 impl Outbox {
+    pub(super) fn new(progress: Option<Box<Progress>>) -> Self {
+        Self { progress, ..Self::default() }
+    }
+
+    /// Removes books that an earlier run has stored.
+    pub(super) fn skip(&mut self, books: &mut Vec<Book>) {
+        if let Some(progress) = &mut self.progress {
+            progress.skip(books);
+        }
+    }
+
     pub(super) fn push(&mut self, run: Numbered) {
         if !run.is_empty() {
             self.books += run.len();

@@ -169,16 +169,26 @@ impl FeederCore {
         let Some(source) = reader.source.as_mut() else {
             return Ok(0);
         };
+        let keeps_place = self.keeps_place;
         let read = guarded(|| {
+            let anchor = if keeps_place { source.position() } else { None };
             let fault = context.and_then(|context| context.fault(&self.name, Point::Read, None));
             match fault {
                 Some(FaultAction::Error(failure)) => Err(failure),
-                _ => source.next(want),
+                _ => source.next(want).map(|books| books.map(|books| (books, anchor))),
             }
         });
         match read {
-            Ok(Ok(Some(books))) => {
+            Ok(Ok(Some((mut books, anchor)))) => {
                 let count = books.len();
+                let index = reader.read;
+                reader.read += count as u64;
+                if keeps_place && (self.is_split() || self.piles.len() == 1) {
+                    self.outbox(at).skip(&mut books);
+                    if books.is_empty() && count > 0 {
+                        return self.read_once(reader, at, want, context);
+                    }
+                }
                 // Numbered before they are dealt, so that dealing does not affect ids.
                 let books = match context {
                     Some(context) => self.number(books, at, &mut reader.numbers, &context.custody),
@@ -189,7 +199,10 @@ impl FeederCore {
                     false if self.piles.len() == 1 => (0..1, Runs::from_buf([books])),
                     false => {
                         let (books, ..) = books.into_parts();
-                        let runs = dealt(books, self.piles.len(), &mut reader.next);
+                        let mut runs = dealt(books, self.piles.len(), &mut reader.next);
+                        for (share, run) in runs.iter_mut().enumerate().filter(|_| keeps_place) {
+                            self.outbox(share).skip(run);
+                        }
                         let runs = runs.into_iter().map(Numbered::of);
                         (0..self.outboxes.len(), runs.collect())
                     }
@@ -198,7 +211,7 @@ impl FeederCore {
                     outboxes.map(|outbox| self.outbox(outbox)).collect();
                 if self.has_ended() {
                     drop(outboxes);
-                    if !self.regains {
+                    if !self.regains && !keeps_place {
                         // No loss: they were never offered, and the run does not end well anyway.
                         log::info!(
                             "{}: closed while it was read: {count} books were not taken",
@@ -207,10 +220,19 @@ impl FeederCore {
                     }
                     return Ok(0);
                 }
+                let none = runs.iter().all(Numbered::is_empty);
                 for (outbox, run) in outboxes.iter_mut().zip(runs) {
+                    if let (Some(progress), Some(anchor)) = (&mut outbox.progress, &anchor) {
+                        progress.add(run.len(), index, anchor.clone());
+                    }
                     outbox.push(run);
                 }
-                Ok(count)
+                drop(outboxes);
+                match none && count > 0 {
+                    // All were stored in earlier runs.
+                    true => self.read_once(reader, at, want, context),
+                    false => Ok(count),
+                }
             }
             Ok(Ok(None)) => {
                 reader.source = None;

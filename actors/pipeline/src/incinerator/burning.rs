@@ -47,6 +47,7 @@ impl IncineratorCore {
             } else {
                 (0..cart.len()).filter_map(|at| cart.book(at)).collect()
             };
+            self.begin_burn(&cart, 0..cart.len());
             guarded(|| {
                 if books.is_empty() {
                     return None;
@@ -115,6 +116,7 @@ impl IncineratorCore {
         if self.context.is_halting() {
             return Err(None);
         }
+        self.context.custody.begin_burn(lease, 0..lease.len());
         let mut done = 0;
         let burned = guarded(|| fire.burn_until(lease.books(), &mut done));
         // A user-defined burn may count wrongly.
@@ -164,6 +166,7 @@ impl IncineratorCore {
                 }
                 continue;
             }
+            self.begin_burn(cart, index..index + 1);
             let attempt = cart.attempt(index);
             let burn = || fire.burn_attempt(book, attempt);
             let burned = guarded(|| self.fault(book).map_or_else(burn, Err));

@@ -271,6 +271,25 @@ impl IncineratorCore {
             .unwrap_or_else(|text| Err(Failure::permanent(format!("panicked: {text}"))))
     }
 
+    /// Makes what was burned durable, see [`Burn::sync`]. Blocks as long as the burn does.
+    ///
+    /// # Errors
+    /// The burn's error, or its panic.
+    pub fn sync(&self) -> Result<(), Failure> {
+        let Some((fire, _)) = lock(&self.fire).clone() else {
+            return Ok(());
+        };
+        guarded(|| fire.sync())
+            .unwrap_or_else(|text| Err(Failure::transient(format!("panicked: {text}"))))
+    }
+
+    /// Marks the books at these indices as begun, if that is to survive the process.
+    pub(super) fn begin_burn(&self, cart: &Cart, books: std::ops::Range<usize>) {
+        if let Some(lease) = &cart.body().lease {
+            self.context.custody.begin_burn(lease, books);
+        }
+    }
+
     /// `Ok` if the books may be burned; otherwise the emptied cart.
     pub(super) fn begin(&self, mut cart: Cart) -> Result<Cart, Cart> {
         let body = cart.body_mut();

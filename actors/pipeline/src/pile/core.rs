@@ -30,6 +30,12 @@ pub enum OfferError {
     TooMany(Vec<Book>),
     /// The pile is full. Only from [`PileCore::try_offer`]; [`PileCore::offer`] waits.
     Full(Vec<Book>),
+    /// The pile is durable: accepting waits until the books are stored. Only from
+    /// [`PileCore::try_offer`].
+    WouldWait(Vec<Book>),
+    /// The run ended before the books were known to be stored: they may or may not be there in the
+    /// next run.
+    Unknown,
 }
 
 impl fmt::Display for OfferError {
@@ -40,6 +46,8 @@ impl fmt::Display for OfferError {
             }
             OfferError::TooMany(_) => f.write_str("more books at once than the pile has room for"),
             OfferError::Full(_) => f.write_str("the pile is full"),
+            OfferError::WouldWait(_) => f.write_str("the pile is durable, which takes time"),
+            OfferError::Unknown => f.write_str("it is not known whether the books are stored"),
         }
     }
 }
@@ -47,12 +55,14 @@ impl fmt::Display for OfferError {
 impl std::error::Error for OfferError {}
 
 impl OfferError {
-    /// Returns the books.
+    /// Returns the books; none if it is unknown whether they are stored.
     pub fn into_books(self) -> Vec<Book> {
         match self {
-            OfferError::Closed(books) | OfferError::TooMany(books) | OfferError::Full(books) => {
-                books
-            }
+            OfferError::Closed(books)
+            | OfferError::TooMany(books)
+            | OfferError::Full(books)
+            | OfferError::WouldWait(books) => books,
+            OfferError::Unknown => Vec::new(),
         }
     }
 }
@@ -235,6 +245,12 @@ impl PileCore {
     /// # Errors
     /// [`OfferError`], with the books: none was accepted.
     pub fn try_offer(&self, books: Vec<Book>) -> Result<(), OfferError> {
+        if books.is_empty() {
+            return Ok(());
+        }
+        if self.context.custody.is_durable(self.key) {
+            return Err(OfferError::WouldWait(books));
+        }
         self.offered(books, |books| self.context.custody.put(self.key, books))
     }
 
@@ -243,17 +259,20 @@ impl PileCore {
     /// # Errors
     /// Like [`PileCore::try_offer`].
     pub fn try_offer_watched(&self, books: Vec<Book>) -> Result<Vec<Awaited>, OfferError> {
+        if books.is_empty() {
+            return Ok(Vec::new());
+        }
+        if self.context.custody.is_durable(self.key) {
+            return Err(OfferError::WouldWait(books));
+        }
         self.offered(books, |books| self.context.custody.put_watched(self.key, books))
     }
 
-    fn offered<T: Default>(
+    fn offered<T>(
         &self,
         books: Vec<Book>,
         put: impl FnOnce(Vec<Book>) -> Result<T, PileFull<Vec<Book>>>,
     ) -> Result<T, OfferError> {
-        if books.is_empty() {
-            return Ok(T::default());
-        }
         if self.capacity_books.is_some_and(|most| books.len() as u64 > most) {
             return Err(OfferError::TooMany(books));
         }
@@ -278,12 +297,16 @@ impl PileCore {
         }
     }
 
-    /// Accepts books from the application, all or none, waiting for space in the order of offers.
-    /// Dropping the future withdraws the offer: no book was accepted.
+    /// Accepts books from the application, all or none, waiting for space in the order of offers,
+    /// and, if the pile is durable, until they are stored. Dropping the future withdraws the offer:
+    /// no book was accepted; of a durable pile, it is then unknown whether they are.
     ///
     /// # Errors
-    /// [`OfferError::Closed`] and [`OfferError::TooMany`], with the books.
+    /// [`OfferError::Closed`] and [`OfferError::TooMany`], with the books; [`OfferError::Unknown`].
     pub async fn offer(&self, books: Vec<Book>) -> Result<(), OfferError> {
+        if self.context.custody.is_durable(self.key) {
+            return self.store_offer(books, false).await.map(drop);
+        }
         self.when_there_is_room(books, |books| self.try_offer(books)).await
     }
 
@@ -292,7 +315,25 @@ impl PileCore {
     /// # Errors
     /// Like [`PileCore::offer`].
     pub async fn offer_watched(&self, books: Vec<Book>) -> Result<Vec<Awaited>, OfferError> {
+        if self.context.custody.is_durable(self.key) {
+            return self.store_offer(books, true).await;
+        }
         self.when_there_is_room(books, |books| self.try_offer_watched(books)).await
+    }
+
+    async fn store_offer(
+        &self,
+        books: Vec<Book>,
+        watched: bool,
+    ) -> Result<Vec<Awaited>, OfferError> {
+        if books.is_empty() {
+            return Ok(Vec::new());
+        }
+        let store = |books| self.context.custody.store_offer(self.key, books, watched);
+        let offer = |books| self.offered(books, store);
+        let (awaited, stored) = self.when_there_is_room(books, offer).await?;
+        // Not in turn: offers that wait together are stored together.
+        stored.await.map(|()| awaited).map_err(|_| OfferError::Unknown)
     }
 
     async fn when_there_is_room<T>(

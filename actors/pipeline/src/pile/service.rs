@@ -175,6 +175,8 @@ impl PileCore {
     /// Moves books from the feeder to the shelf, as far as there is space, if fewer than `want`
     /// are ready.
     fn fill(&self, want: usize) {
+        // What the source has given goes to a pile that keeps it, however much that has.
+        let want = if self.context.custody.keeps(self.key) { usize::MAX } else { want };
         if let Some((feeder, share)) = &self.feeder
             && let Some(missing) = want.checked_sub(self.counts().ready)
             && missing > 0
@@ -382,7 +384,9 @@ impl PileCore {
     /// drained.
     pub(crate) fn look_if_waiting(&self, settled: Settled) {
         let looks = match settled {
-            Settled::Done { returned: 0, last, .. } => last && self.counts().is_drained(),
+            Settled::Done { returned: 0, last, .. } => {
+                (last || self.context.custody.keeps(self.key)) && self.counts().is_drained()
+            }
             _ => true,
         };
         if looks {

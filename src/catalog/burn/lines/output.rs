@@ -21,6 +21,8 @@ const WRITE: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) struct LineOutput {
     name: String,
+    /// False for a stream, whose writes may wait for a reader.
+    is_file: bool,
     /// Locked while a cart is written.
     target: Mutex<Target>,
 }
@@ -92,7 +94,8 @@ impl LineOutput {
     }
 
     fn new(name: String, target: Target) -> Self {
-        Self { name, target: Mutex::new(target) }
+        let is_file = matches!(target, Target::File(_));
+        Self { name, is_file, target: Mutex::new(target) }
     }
 
     /// Writes a line per book and returns one result per book, in order. If writing to a file
@@ -116,6 +119,18 @@ impl LineOutput {
                 results.map(|result| result.unwrap_or_else(&unwritten)).collect()
             }
         }
+    }
+
+    /// Syncs the lines written so far to disk, if the output is a file.
+    pub(super) fn sync(&self) -> Result<(), Failure> {
+        if !self.is_file {
+            return Ok(());
+        }
+        let synced = match &*self.target.lock() {
+            Target::File(file) => file.file.sync_data(),
+            Target::Stream(_) => Ok(()),
+        };
+        synced.map_err(|error| self.refused(&error))
     }
 
     /// Called after the last line: syncs a file to disk, or writes the rest of a stream's last

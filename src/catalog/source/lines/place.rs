@@ -27,7 +27,7 @@ use super::super::super::{Site, names};
 const AT: &str = "lines.at";
 
 /// Number of bytes at the start of a file that identify its content.
-const FINGERPRINT: u64 = 4096;
+pub(super) const FINGERPRINT: u64 = 4096;
 
 /// The memory of one source.
 #[derive(Debug)]
@@ -268,7 +268,7 @@ fn changed(
 }
 
 /// SHA-256 of the first `length` bytes, in hex.
-fn fingerprint(file: &File, length: u64) -> io::Result<String> {
+pub(super) fn fingerprint(file: &File, length: u64) -> io::Result<String> {
     let mut first = vec![0; length as usize];
     file.read_exact_at(&mut first, 0)?;
     Ok(names::hex(&Sha256::digest(&first)))

@@ -217,3 +217,44 @@ fn a_fifo_without_a_writer_has_nothing_at_present_and_is_never_waited_for_withou
     assert_eq!(bodies(&source.next(9).unwrap().unwrap()), [b"two"]);
     assert!(source.next(9).unwrap().is_none());
 }
+
+#[test]
+fn goes_on_where_it_was_unless_the_file_was_rewritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("in");
+    let open = || source("lines", &format!("path = '{}'", path.display()), &site());
+    std::fs::write(&path, "a\nbb\nccc\n").unwrap();
+    let mut first = open();
+    assert_eq!(bodies(&first.next(2).unwrap().unwrap()), [&b"a"[..], b"bb"]);
+    let position = first.position().unwrap();
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(b"d\n"))
+        .unwrap();
+    let mut later = open();
+    assert!(later.resume(&position).unwrap());
+    assert_eq!(bodies(&later.next(9).unwrap().unwrap()), [&b"ccc"[..], b"d"]);
+    let changes: [&dyn Fn(); 3] = [
+        &|| std::fs::write(&path, "x\nbb\nccc\nd\n").unwrap(),
+        &|| std::fs::write(&path, "a\n").unwrap(),
+        &|| {
+            std::fs::copy(&path, folder.path().join("copy")).unwrap();
+            std::fs::rename(folder.path().join("copy"), &path).unwrap();
+        },
+    ];
+    for change in changes {
+        std::fs::write(&path, "a\nbb\nccc\nd\n").unwrap();
+        let kept = {
+            let mut source = open();
+            source.next(2).unwrap();
+            source.position().unwrap()
+        };
+        change();
+        let mut anew = open();
+        assert!(!anew.resume(&kept).unwrap());
+        let first = bodies(&anew.next(1).unwrap().unwrap());
+        assert!([b"x", b"a"].contains(&<&[u8; 1]>::try_from(&first[0][..]).unwrap()));
+    }
+    assert!(open().resume(b"?").is_err());
+}

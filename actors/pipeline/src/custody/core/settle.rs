@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::{Custody, lock};
 use crate::book::Book;
 use crate::custody::lease::{AckKind, Lease, LeaseVerdict, Unbound};
+use crate::custody::ledger::BookOutcome;
 use crate::custody::{HolderId, PileKey, RefusedLoad, Settled, Worked};
 use gopherworks_supervision::__private::planted::{self, Defect};
 
@@ -49,7 +50,7 @@ impl Custody {
             target.release(books, bytes);
         } else {
             let (books, bytes) = passing(&lease, &worked);
-            if books > 0 && !target.has_room(books, bytes) {
+            if books > 0 && !target.has_room(books, bytes) && !self.keeps(to) {
                 drop((source, target));
                 return Err(RefusedLoad { lease, worked });
             }
@@ -89,10 +90,12 @@ impl Custody {
                     }
                 }
                 let bytes = books.iter().map(Book::size).sum();
+                self.passed((from, to), &books, None, true);
                 target.put_all(books, bytes, None);
             }
             _ => {
                 let books = std::mem::take(&mut done.acked);
+                self.passed((from, to), &books, done.acked_ids, false);
                 target.put_all(books, done.acked_bytes, done.acked_ids);
             }
         }
@@ -152,7 +155,12 @@ impl Custody {
     /// Revokes every lease of `pile` whose holder matches `lost`, for holders on hung threads.
     /// Returns how many books came back.
     pub fn revoke(&self, pile: PileKey, lost: &dyn Fn(HolderId) -> bool) -> usize {
-        let books = self.shelf(pile).revoke(lost);
+        let books = {
+            let mut shelf = self.shelf(pile);
+            let books = shelf.revoke(lost);
+            self.note_returns(pile, &mut shelf);
+            books
+        };
         (self.bell)(pile);
         books
     }
@@ -168,7 +176,7 @@ impl Custody {
             let mut shelf = self.shelf(pile);
             let books = shelf.settle_whole(batch);
             if end == AckKind::Burned {
-                self.burned(&books, ids);
+                self.ended(pile, BookOutcome::Burned, &books, ids);
             }
             (books, shelf.is_idle())
         };
@@ -184,10 +192,11 @@ impl Custody {
         to: PileKey,
         reserved: Option<(usize, u64)>,
     ) -> Result<Settled, RefusedLoad> {
-        let (mut source, mut target) = self.both(lease.pile(), to);
+        let from = lease.pile();
+        let (mut source, mut target) = self.both(from, to);
         match reserved {
             Some((books, bytes)) => target.release(books, bytes),
-            None if !target.has_room(lease.len(), lease.bytes()) => {
+            None if !target.has_room(lease.len(), lease.bytes()) && !self.keeps(to) => {
                 drop((source, target));
                 let worked = None;
                 return Err(RefusedLoad { lease, worked });
@@ -200,6 +209,7 @@ impl Custody {
         let (bytes, ids) = (batch.bytes, batch.ids);
         let books = source.settle_whole(batch);
         let acked = books.len();
+        self.passed((from, to), &books, ids, false);
         target.put_all(books, bytes, ids);
         Ok(Settled::whole(acked, source.is_idle()))
     }

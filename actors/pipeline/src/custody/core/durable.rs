@@ -1,0 +1,290 @@
+//! Durable piles: what custody hands to the keeper, and gets back from it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::oneshot;
+
+use super::{Custody, lock};
+use crate::book::{Book, BookId};
+use crate::custody::keeper::{
+    Arrived, BookIds, Change, Journal, KeeperHooks, Limits, Opened, Stored, Then, start,
+};
+use crate::custody::lease::Lease;
+use crate::custody::ledger::{Ids, Ledger};
+use crate::custody::outcomes::Awaited;
+use crate::custody::shelf::Shelf;
+use crate::custody::{Bell, Bound, Numbered, PileFull, PileKey};
+use crate::store::{Checkpoint, Delivery, Receipt, Tries};
+use gopherworks_supervision::clock::Clock;
+
+/// Books that are being stored: resolves once they are, or to an error if they will not be in this
+/// run.
+pub(crate) type Storing = oneshot::Receiver<()>;
+
+impl Custody {
+    /// As [`Custody::new`], where some piles are kept in an open store, whose books are there
+    /// already.
+    pub fn kept(
+        piles: impl IntoIterator<Item = (Bound, u32)>,
+        clock: Clock,
+        bell: Bell,
+        opened: Opened,
+    ) -> Arc<Self> {
+        let Opened { backend, piles: names, next_id, books, late, .. } = opened;
+        let journal = Journal::new(names, backend, clock.clone(), Limits::default());
+        let journal = Arc::new(journal);
+        let ledger = Ledger::from(next_id);
+        let custody = Self::with_journal(piles, clock, bell, ledger, Some(&journal));
+        for (key, books) in (0..).map(PileKey).zip(books) {
+            if journal.is_durable(key) {
+                custody.shelf(key).note_returns();
+                custody.recover(key, books);
+            }
+        }
+        for late in late {
+            let store = custody.pile(late.pile);
+            store.late.store(late.books, Ordering::Release);
+            journal.await_late(late);
+        }
+        custody
+    }
+
+    /// Starts the thread of the keeper, if a pile is durable.
+    ///
+    /// # Errors
+    /// The operating system gives no thread.
+    pub fn start_keeper(self: &Arc<Self>, hooks: KeeperHooks) -> std::io::Result<()> {
+        match self.journal() {
+            Some(journal) => start(journal.clone(), Arc::downgrade(self), hooks),
+            None => Ok(()),
+        }
+    }
+
+    /// The journal, if a pile is durable.
+    pub(crate) fn journal(&self) -> Option<&Arc<Journal>> {
+        self.piles.iter().find_map(|pile| pile.journal.as_ref())
+    }
+
+    fn journal_of(&self, pile: PileKey) -> Option<&Journal> {
+        let journal = self.pile(pile).journal.as_deref();
+        journal.filter(|journal| journal.is_durable(pile))
+    }
+
+    /// True if the books of `pile` are stored.
+    pub fn is_durable(&self, pile: PileKey) -> bool {
+        self.journal_of(pile).is_some()
+    }
+
+    /// True if `pile` hands out no more books, but keeps them for the next run.
+    pub fn keeps(&self, pile: PileKey) -> bool {
+        self.pile(pile).journal.as_ref().is_some_and(|journal| journal.keeps(pile))
+    }
+
+    /// From now on durable piles keep their books for the next run.
+    pub fn keep(&self) {
+        if let Some(journal) = self.journal() {
+            journal.keep();
+        }
+    }
+
+    /// Number of books on durable piles: those that the next run goes on with.
+    pub fn kept_books(&self) -> usize {
+        let keys = (0..self.piles.len() as u32).map(PileKey);
+        let durable = keys.filter(|pile| self.is_durable(*pile)).map(|pile| self.counts(pile));
+        durable.map(|counts| counts.ready + counts.leased + counts.late).sum()
+    }
+
+    /// True while the store fails, so that durable piles take no more books.
+    pub fn is_store_down(&self) -> bool {
+        self.journal().is_some_and(|journal| journal.is_down())
+    }
+
+    /// Waits until all changes are stored; false if they can't be.
+    pub async fn flush(&self) -> bool {
+        match self.journal() {
+            Some(journal) => journal.flush().await,
+            None => true,
+        }
+    }
+
+    /// Number of books whose latest changes are not stored.
+    pub fn unconfirmed(&self) -> usize {
+        self.journal().map_or(0, |journal| journal.unconfirmed())
+    }
+
+    /// Ends the keeper and closes the store.
+    pub fn close_store(&self) {
+        if let Some(journal) = self.journal() {
+            journal.close();
+        }
+    }
+
+    /// Waits until the store is closed.
+    pub async fn store_closed(&self) {
+        if let Some(journal) = self.journal() {
+            journal.closed().await;
+        }
+    }
+
+    /// Wakes a pile.
+    pub(crate) fn ring(&self, pile: PileKey) {
+        (self.bell)(pile);
+    }
+
+    /// Hands new books of a durable pile's source to the keeper, with the source's position behind
+    /// them. They count as offered, and are handed out, once they are stored.
+    pub(crate) fn store_from_source(
+        &self,
+        pile: PileKey,
+        books: Numbered,
+        checkpoint: Option<Checkpoint>,
+    ) -> Result<(), PileFull<Numbered>> {
+        let Some(journal) = self.journal_of(pile) else {
+            return self.put_numbered(pile, books);
+        };
+        let mut shelf = self.shelf(pile);
+        let (count, bytes) = (books.len(), books.bytes());
+        // What a source has given before it was closed is kept.
+        let fits = shelf.has_room(count, bytes) || journal.keeps(pile);
+        if !fits || !journal.has_room(count, bytes) {
+            return Err(PileFull(books));
+        }
+        shelf.reserve(count, bytes, true);
+        journal.push(Change::Arrived(Arrived { pile, books, checkpoint, then: Then::Sourced }));
+        Ok(())
+    }
+
+    /// Hands an application's books for a durable pile to the keeper. With `watched`, also returns
+    /// one future a book, in order, resolving to its outcome.
+    pub(crate) fn store_offer(
+        &self,
+        pile: PileKey,
+        books: Vec<Book>,
+        watched: bool,
+    ) -> Result<(Vec<Awaited>, Storing), PileFull<Vec<Book>>> {
+        let Some(journal) = self.journal_of(pile) else {
+            return Err(PileFull(books));
+        };
+        let bytes = books.iter().map(Book::size).sum();
+        let mut shelf = self.shelf(pile);
+        if !shelf.has_room(books.len(), bytes) || !journal.has_room(books.len(), bytes) {
+            return Err(PileFull(books));
+        }
+        shelf.reserve(books.len(), bytes, true);
+        let first = self.ledger.number(books.len() as u64);
+        let books = Numbered::from(books, first);
+        let ids = books.books().iter().filter(|_| watched).map(|book| book.id);
+        let awaited = ids.map(|id| self.outcomes.watch(id)).collect();
+        let (told, stored) = oneshot::channel();
+        let then = Then::Offered(told);
+        journal.push(Change::Arrived(Arrived { pile, books, checkpoint: None, then }));
+        Ok((awaited, stored))
+    }
+
+    /// Marks books of a lease as begun, before they are burned: a crash from now on is charged to
+    /// them.
+    pub(crate) fn begin_burn(&self, lease: &Lease, books: Range<usize>) {
+        if let Some(journal) = self.journal_of(lease.pile()) {
+            let books = lease.books().get(books).unwrap_or_default();
+            let receipts: Vec<_> = books.iter().map(|book| Receipt::of(book.id)).collect();
+            journal.backend().begin(&receipts);
+        }
+    }
+
+    /// Hands books that were passed to `to` to the keeper; `changed` ones with their content.
+    #[inline]
+    pub(super) fn passed(
+        &self,
+        (from, to): (PileKey, PileKey),
+        books: &[Book],
+        ids: Option<Ids>,
+        changed: bool,
+    ) {
+        if let Some(journal) = &self.pile(to).journal {
+            self.journal_pass(journal, (from, to), books, (ids, changed));
+        }
+    }
+
+    #[cold]
+    fn journal_pass(
+        &self,
+        journal: &Journal,
+        (from, to): (PileKey, PileKey),
+        books: &[Book],
+        (ids, changed): (Option<Ids>, bool),
+    ) {
+        if !journal.is_durable(to) || books.is_empty() {
+            return;
+        }
+        // The store has not what was changed on the way here through piles in memory.
+        let known = !changed && journal.is_durable(from);
+        let ids = BookIds::of(books, ids);
+        let books = if known { Vec::new() } else { books.to_vec() };
+        journal.push(Change::Passed { to, ids, books });
+    }
+
+    /// Hands what is noted of returned books to the keeper.
+    pub(super) fn note_returns(&self, pile: PileKey, shelf: &mut Shelf) {
+        for (id, note, due) in shelf.take_noted() {
+            if let Some(journal) = self.journal_of(pile) {
+                let tries = Tries {
+                    attempts: note.attempts,
+                    deliveries: note.deliveries,
+                    begun: note.begun,
+                    apart: note.apart,
+                };
+                journal.push(Change::Returned { id, tries, due });
+            }
+        }
+    }
+
+    /// Takes over books of an earlier run.
+    fn recover(&self, pile: PileKey, books: Vec<Delivery>) {
+        let ids: Vec<BookId> = books.iter().map(|delivery| delivery.book.id).collect();
+        let books = books.into_iter().map(|delivery| (delivery.book, delivery.tries));
+        let books: Vec<_> = books.collect();
+        let dead = {
+            let mut shelf = self.shelf(pile);
+            self.ledger.recover(ids);
+            let dead = shelf.recover(books);
+            self.buried(pile, &dead);
+            dead
+        };
+        self.bury(dead);
+    }
+
+    /// Takes over books of an earlier run that could not be had at the start, since they rested;
+    /// `left` more are not here yet.
+    pub(crate) fn recover_late(&self, pile: PileKey, books: Vec<Delivery>, left: usize) {
+        self.recover(pile, books);
+        self.pile(pile).late.store(left, Ordering::Release);
+        self.ring(pile);
+    }
+
+    /// Hands out new books that are stored, and reports stored outcomes.
+    pub(crate) fn stored(&self, stored: Stored) {
+        for (pile, books, then) in stored.books {
+            if matches!(then, Then::Nothing) {
+                continue;
+            }
+            {
+                let mut shelf = lock(&self.pile(pile).shelf);
+                shelf.release(books.len(), books.bytes());
+                self.ledger.offer(books.len() as u64);
+                let (books, bytes, ids) = books.into_parts();
+                // Not as books of the source: it can't take them back.
+                shelf.put_all(books, bytes, ids);
+            }
+            if let Then::Offered(told) = then {
+                // The offer may have been dropped.
+                let _ = told.send(());
+            }
+            self.ring(pile);
+        }
+        for (outcome, ids) in stored.ended {
+            self.outcomes.end(outcome, ids.iter());
+        }
+    }
+}

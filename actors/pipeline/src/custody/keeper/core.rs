@@ -1,0 +1,220 @@
+//! Pure: when the keeper commits, what is unconfirmed, and what a failed commit means.
+
+use std::time::Duration;
+
+use super::batch::Batch;
+use super::change::Change;
+use gopherworks_supervision::clock::Time;
+
+/// Bounds of what is not stored yet, and times of a keeper.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Most books in unconfirmed changes. A single larger change is accepted alone.
+    pub(crate) books: usize,
+    /// Most bytes that they keep in memory.
+    pub(crate) bytes: u64,
+    /// How long changes that nothing waits for are put off, to write more of them at once.
+    pub(crate) put_off: Duration,
+    /// First and longest pause before a failed commit is repeated.
+    pub(crate) retry: (Duration, Duration),
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            books: 32 * 1024,
+            bytes: 32 << 20,
+            put_off: Duration::from_millis(5),
+            retry: (Duration::from_millis(50), Duration::from_secs(5)),
+        }
+    }
+}
+
+/// Changes that are not stored yet.
+#[derive(Debug, Default)]
+pub(crate) struct Core {
+    limits: Limits,
+    changes: Vec<Change>,
+    /// A commit that failed; it is repeated unchanged before any other.
+    failed: Option<Batch>,
+    /// Books and bytes of all changes, those being committed included.
+    unconfirmed: (usize, u64),
+    /// When the first of `changes` was seen.
+    since: Option<Time>,
+    /// Something waits for one of `changes`.
+    awaited: bool,
+    /// A commit is under way.
+    committing: bool,
+    /// Nothing is put off.
+    hurries: bool,
+    /// Since when the store fails, and when it is tried again after which pause.
+    down: Option<Down>,
+    broken: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Down {
+    since: Time,
+    until: Time,
+    pause: Duration,
+}
+
+/// What the keeper does next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Waits for a change.
+    Wait,
+    /// Waits until this time, or for a change.
+    Until(Time),
+    /// Commits these changes.
+    Commit(Vec<Change>),
+    /// Repeats a commit.
+    Repeat(Batch),
+}
+
+/// Meaning of a failed commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Setback {
+    /// It is repeated after this pause at least; it may have been stored.
+    Again(Duration),
+    /// No repetition can succeed.
+    Broken,
+}
+
+impl Core {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// Adds a change. Once the store is broken, nothing is kept.
+    pub(crate) fn push(&mut self, change: Change) {
+        if self.broken {
+            return;
+        }
+        let (books, bytes) = change.size();
+        self.unconfirmed.0 += books;
+        self.unconfirmed.1 += bytes;
+        self.awaited |= change.is_awaited();
+        self.changes.push(change);
+    }
+
+    /// True if new books may be added now.
+    pub(crate) fn has_room(&self, books: usize, bytes: u64) -> bool {
+        let (held_books, held_bytes) = self.unconfirmed;
+        held_books == 0
+            || held_books + books <= self.limits.books
+                && held_bytes.saturating_add(bytes) <= self.limits.bytes
+    }
+
+    /// True if no further book may be handed out, since its outcome would have to wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.unconfirmed.0 >= self.limits.books || self.unconfirmed.1 >= self.limits.bytes
+    }
+
+    /// True if everything is stored.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.changes.is_empty() && self.failed.is_none() && !self.committing
+    }
+
+    /// Number of books in unconfirmed changes.
+    pub(crate) fn unconfirmed(&self) -> usize {
+        self.unconfirmed.0
+    }
+
+    /// True while the store fails.
+    pub(crate) fn is_down(&self) -> bool {
+        self.down.is_some() || self.broken
+    }
+
+    /// True once the store can't be used any more.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// From now on nothing is put off.
+    pub(crate) fn hurry(&mut self) {
+        self.hurries = true;
+    }
+
+    /// True if changes are not put off.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.awaited || self.hurries || self.unconfirmed.0 >= self.limits.books / 2
+    }
+
+    /// What to do at `now`. After `Commit` and `Repeat`, [`Core::stored`] or [`Core::failed`] is
+    /// called before this again.
+    pub(crate) fn next(&mut self, now: Time) -> Next {
+        if self.broken {
+            return Next::Wait;
+        }
+        if let Some(down) = self.down.filter(|down| down.until > now) {
+            return Next::Until(down.until);
+        }
+        if let Some(batch) = self.failed.take() {
+            self.committing = true;
+            return Next::Repeat(batch);
+        }
+        if self.changes.is_empty() {
+            return Next::Wait;
+        }
+        let due = *self.since.get_or_insert(now) + self.limits.put_off;
+        if !self.is_urgent() && due > now {
+            return Next::Until(due);
+        }
+        (self.since, self.awaited) = (None, false);
+        self.committing = true;
+        Next::Commit(std::mem::take(&mut self.changes))
+    }
+
+    /// A commit is stored, but for changes that were `refused`: those come before all others. If
+    /// the store is `full`, a pause follows. Returns how long the store had failed, if it did and
+    /// does no longer.
+    pub(crate) fn stored(
+        &mut self,
+        size: (usize, u64),
+        refused: Vec<Change>,
+        full: bool,
+        now: Time,
+    ) -> Option<Duration> {
+        self.committing = false;
+        let left = refused
+            .iter()
+            .map(Change::size)
+            .fold((0, 0), |left, size| (left.0 + size.0, left.1 + size.1));
+        self.unconfirmed.0 -= size.0 - left.0;
+        self.unconfirmed.1 -= size.1 - left.1;
+        self.awaited |= refused.iter().any(Change::is_awaited);
+        self.changes.splice(0..0, refused);
+        if full {
+            let first = self.limits.retry.0;
+            let since = self.down.map_or(now, |down| down.since);
+            // Not longer each time: what was burned meanwhile makes room.
+            self.down = Some(Down { since, until: now + first, pause: first });
+            return None;
+        }
+        self.down.take().map(|down| now - down.since)
+    }
+
+    /// The store is broken. What is not stored never will be in this run.
+    pub(crate) fn give_up(&mut self) {
+        self.broken = true;
+        self.failed = None;
+        self.changes.clear();
+    }
+
+    /// A commit failed, and is repeated unless the store is broken. Returns the pause before that.
+    pub(crate) fn failed(&mut self, batch: Batch, setback: Setback, now: Time) -> Option<Duration> {
+        self.committing = false;
+        let Setback::Again(least) = setback else {
+            self.give_up();
+            return None;
+        };
+        let (first, longest) = self.limits.retry;
+        let pause = self.down.map_or(first, |down| (down.pause * 2).min(longest));
+        let since = self.down.map_or(now, |down| down.since);
+        self.failed = Some(batch);
+        let rest = pause.max(least);
+        self.down = Some(Down { since, until: now + rest, pause });
+        Some(rest)
+    }
+}

@@ -1,0 +1,348 @@
+//! The journal: changes of custody on their way to the keeper's thread, and what is bounded by
+//! them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::batch::Batch;
+use super::change::Change;
+use super::core::{Core, Limits, Next, Setback};
+use super::open::Late;
+use crate::custody::PileKey;
+use crate::store::{Backend, PileName};
+use gopherworks_supervision::clock::{Clock, Time};
+
+/// Changes of custody that are not stored yet. Locked last, after shelves.
+pub(crate) struct Journal {
+    state: Mutex<State>,
+    /// Wakes the keeper's thread.
+    more: Condvar,
+    /// Notified when changes were stored or given up.
+    confirmed: Notify,
+    /// Copy of [`Core::is_full`], read without the lock.
+    full: AtomicBool,
+    /// A pile was refused space or a lease since changes were stored last.
+    starved: AtomicBool,
+    /// Durable piles keep their books for the next run, and hand out none.
+    keeping: AtomicBool,
+    /// By pile: how it is kept.
+    kept: Vec<Kept>,
+    /// By pile: its name in the store.
+    names: Vec<PileName>,
+    backend: Arc<dyn Backend>,
+    clock: Clock,
+}
+
+#[derive(Default)]
+struct State {
+    core: Core,
+    sleep: Sleep,
+    closing: bool,
+    /// Books that rest in the store, with when the first can be fetched.
+    late: Vec<(Time, Late)>,
+    /// The keeper's thread has ended.
+    over: bool,
+}
+
+/// How a pile is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// In memory only.
+    Memory,
+    /// In memory, but books of durable piles may come to it: they stay stored where they were last.
+    Below,
+    /// Its books are stored.
+    Durable,
+}
+
+/// What the keeper's thread has to do.
+pub(super) enum Work {
+    Commit(Batch),
+    /// Fetches books that have rested.
+    Fetch(PileKey),
+    End,
+}
+
+/// Which changes wake the keeper's thread.
+#[derive(Default, PartialEq, Eq)]
+enum Sleep {
+    #[default]
+    Awake,
+    /// Those that are not put off.
+    UntilUrgent,
+    UntilAny,
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").field("unconfirmed", &self.unconfirmed()).finish()
+    }
+}
+
+impl Journal {
+    /// A journal for piles with these names, by key.
+    pub(crate) fn new(
+        piles: impl IntoIterator<Item = (PileName, Kept)>,
+        backend: Arc<dyn Backend>,
+        clock: Clock,
+        limits: Limits,
+    ) -> Self {
+        let (names, kept) = piles.into_iter().unzip();
+        Self {
+            state: Mutex::new(State { core: Core::new(limits), ..State::default() }),
+            more: Condvar::new(),
+            confirmed: Notify::new(),
+            full: AtomicBool::new(false),
+            starved: AtomicBool::new(false),
+            keeping: AtomicBool::new(false),
+            kept,
+            names,
+            backend,
+            clock,
+        }
+    }
+
+    /// The store that changes are written to.
+    pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// A pile's name in the store.
+    pub(crate) fn name(&self, pile: PileKey) -> &PileName {
+        &self.names[pile.index()]
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True if the books of this pile are stored.
+    pub(crate) fn is_durable(&self, pile: PileKey) -> bool {
+        self.kept[pile.index()] == Kept::Durable
+    }
+
+    /// True if changes of books on this pile matter to the store.
+    pub(crate) fn is_concerned(&self, pile: PileKey) -> bool {
+        self.kept[pile.index()] != Kept::Memory
+    }
+
+    /// From now on durable piles hand out no books, but keep them.
+    pub(crate) fn keep(&self) {
+        self.keeping.store(true, Ordering::Release);
+    }
+
+    /// True if this pile keeps its books.
+    pub(crate) fn keeps(&self, pile: PileKey) -> bool {
+        self.is_durable(pile) && self.keeping.load(Ordering::Acquire)
+    }
+
+    /// True if this pile may hand out books.
+    pub(crate) fn hands_out(&self, pile: PileKey) -> bool {
+        !self.is_durable(pile) || !self.keeping.load(Ordering::Acquire) && !self.is_full()
+    }
+
+    /// Hands over a change. Called under the locks of the shelves concerned, so that the changes of
+    /// a book are in order.
+    pub(crate) fn push(&self, change: Change) {
+        let mut state = self.lock();
+        state.core.push(change);
+        self.full.store(state.core.is_full(), Ordering::Relaxed);
+        let wakes = match state.sleep {
+            Sleep::Awake => false,
+            Sleep::UntilUrgent => state.core.is_urgent(),
+            Sleep::UntilAny => true,
+        };
+        if wakes {
+            state.sleep = Sleep::Awake;
+            self.more.notify_one();
+        }
+    }
+
+    /// True if new books may be handed over now. If not, all durable piles are woken when changes
+    /// were stored.
+    pub(crate) fn has_room(&self, books: usize, bytes: u64) -> bool {
+        let room = self.lock().core.has_room(books, bytes);
+        if !room {
+            self.starved.store(true, Ordering::Release);
+        }
+        room
+    }
+
+    /// True if no further book may be leased: too many outcomes are not stored yet. If so, all
+    /// durable piles are woken when changes were stored.
+    fn is_full(&self) -> bool {
+        let full = self.full.load(Ordering::Relaxed);
+        if full {
+            self.starved.store(true, Ordering::Release);
+        }
+        full
+    }
+
+    /// Durable piles to wake after changes were stored.
+    pub(super) fn starved(&self) -> impl Iterator<Item = PileKey> + '_ {
+        let starved = self.starved.swap(false, Ordering::AcqRel);
+        let keys = (0..self.kept.len() as u32).map(PileKey);
+        keys.filter(move |pile| starved && self.is_durable(*pile))
+    }
+
+    /// Number of books whose changes are not stored yet.
+    pub(crate) fn unconfirmed(&self) -> usize {
+        self.lock().core.unconfirmed()
+    }
+
+    /// True while the store fails.
+    pub(crate) fn is_down(&self) -> bool {
+        self.lock().core.is_down()
+    }
+
+    /// Waits until all changes are stored; false if that is given up, because the store is broken
+    /// or the keeper has ended.
+    pub(crate) async fn flush(&self) -> bool {
+        loop {
+            let confirmed = self.confirmed.notified();
+            let mut confirmed = std::pin::pin!(confirmed);
+            // Registers before looking, so that no notification is missed.
+            confirmed.as_mut().enable();
+            {
+                let mut state = self.lock();
+                if state.core.is_idle() {
+                    return true;
+                }
+                if state.over || state.core.is_broken() {
+                    return false;
+                }
+                state.core.hurry();
+                self.wake(&mut state);
+            }
+            confirmed.await;
+        }
+    }
+
+    /// Has the keeper's thread commit what it can without waiting, and end.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closing = true;
+        state.core.hurry();
+        self.wake(&mut state);
+    }
+
+    /// Waits for the end of the keeper's thread.
+    pub(crate) async fn closed(&self) {
+        loop {
+            let confirmed = self.confirmed.notified();
+            let mut confirmed = std::pin::pin!(confirmed);
+            confirmed.as_mut().enable();
+            if self.lock().over {
+                return;
+            }
+            confirmed.await;
+        }
+    }
+
+    fn wake(&self, state: &mut State) {
+        state.sleep = Sleep::Awake;
+        self.more.notify_one();
+    }
+
+    /// Has the keeper fetch books that rest.
+    pub(crate) fn await_late(&self, late: Late) {
+        let mut state = self.lock();
+        let due = self.clock.now() + late.after;
+        state.late.push((due, late));
+        self.wake(&mut state);
+    }
+
+    /// Blocks the keeper's thread until there is something to do.
+    pub(super) fn next(&self) -> Work {
+        let mut state = self.lock();
+        loop {
+            if state.closing && (state.core.is_idle() || state.core.is_down()) {
+                return Work::End;
+            }
+            let now = self.clock.now();
+            if let Some(at) = state.late.iter().position(|(due, _)| *due <= now) {
+                return Work::Fetch(state.late.swap_remove(at).1.pile);
+            }
+            let due = state.late.iter().map(|(due, _)| *due).min();
+            let until = match state.core.next(now) {
+                Next::Commit(changes) => {
+                    drop(state);
+                    return Work::Commit(Batch::of(changes, &self.names, now));
+                }
+                Next::Repeat(batch) => return Work::Commit(batch),
+                Next::Wait => due,
+                Next::Until(until) => Some(due.map_or(until, |due| due.min(until))),
+            };
+            let waits = until.is_none() || until == due;
+            state.sleep = if waits { Sleep::UntilAny } else { Sleep::UntilUrgent };
+            state = match until {
+                None => self.more.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(until) => {
+                    let waited = self.more.wait_timeout(state, until - now);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            state.sleep = Sleep::Awake;
+        }
+    }
+
+    /// What can be committed at once.
+    #[cfg(test)]
+    pub(super) fn take(&self) -> Option<Batch> {
+        let mut state = self.lock();
+        state.core.hurry();
+        let now = self.clock.now();
+        match state.core.next(now) {
+            Next::Commit(changes) => Some(Batch::of(changes, &self.names, now)),
+            Next::Repeat(batch) => Some(batch),
+            Next::Wait | Next::Until(_) => None,
+        }
+    }
+
+    /// A commit is stored, see [`Core::stored`]. Returns how long the store had failed, if it did
+    /// and does no longer, and whether it fails from now on.
+    pub(super) fn stored(
+        &self,
+        size: (usize, u64),
+        refused: Vec<Change>,
+        full: bool,
+    ) -> (Option<Duration>, bool) {
+        let mut state = self.lock();
+        let was_down = state.core.is_down();
+        let after = state.core.stored(size, refused, full, self.clock.now());
+        let fails = state.core.is_down() && !was_down;
+        self.full.store(state.core.is_full(), Ordering::Relaxed);
+        drop(state);
+        self.confirmed.notify_waiters();
+        (after, fails)
+    }
+
+    /// A commit failed. Returns the pause before the next attempt, `None` if there is none, and
+    /// whether the store had not failed before.
+    pub(super) fn failed(&self, batch: Batch, setback: Setback) -> (Option<Duration>, bool) {
+        let mut state = self.lock();
+        let first = !state.core.is_down();
+        let pause = state.core.failed(batch, setback, self.clock.now());
+        drop(state);
+        self.confirmed.notify_waiters();
+        (pause, first)
+    }
+
+    /// The store can't be used any more.
+    pub(super) fn give_up(&self) {
+        self.lock().core.give_up();
+        self.confirmed.notify_waiters();
+    }
+
+    /// The keeper's thread ends.
+    pub(super) fn over(&self) {
+        let mut state = self.lock();
+        state.over = true;
+        state.core.give_up();
+        drop(state);
+        self.confirmed.notify_waiters();
+    }
+}

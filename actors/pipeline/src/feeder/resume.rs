@@ -1,0 +1,75 @@
+//! Going on with sources of earlier runs.
+
+use super::position::{Position, Progress};
+use crate::source::Source;
+use crate::store::Checkpoint;
+use gopherworks_supervision::__private::guarded;
+use gopherworks_supervision::failure::Failure;
+
+/// Where readers and shares begin.
+pub(super) struct Starts {
+    /// By reader: number of books that it has given before.
+    pub(super) readers: Vec<u64>,
+    /// By share: what is stored of it.
+    pub(super) shares: Vec<Option<Progress>>,
+}
+
+impl Starts {
+    /// At the beginning of each source.
+    pub(super) fn new(sources: &[Box<dyn Source>], piles: usize) -> Self {
+        let shares = (0..piles).map(|_| Some(Progress::default())).collect();
+        Self { readers: vec![0; sources.len()], shares }
+    }
+}
+
+/// Has the `sources` of a feeder, one or one for each of `piles`, go on where they are stored.
+pub(super) fn resume(
+    name: &str,
+    sources: &mut [Box<dyn Source>],
+    piles: usize,
+    stored: &[Checkpoint],
+) -> Result<Starts, Failure> {
+    let refused =
+        |why: &str| Failure::permanent(format!("its position is in the store, but {why}"));
+    let mut positions: Vec<Option<Position>> = vec![None; piles];
+    let split = sources.len() > 1;
+    for stored in stored.iter().filter(|stored| *stored.source == *name) {
+        let position = Position::decode(&stored.position)
+            .ok_or_else(|| refused("can't be read by this version"))?;
+        if position.shares as usize != piles || position.split != split {
+            return Err(refused(&format!(
+                "{} copies of the pile shared it: they have to be as many until it has ended",
+                position.shares
+            )));
+        }
+        if let Some(at) = positions.get_mut(stored.share as usize) {
+            *at = Some(position);
+        }
+    }
+    let mut starts = Starts::new(sources, piles);
+    for (reader, source) in sources.iter_mut().enumerate() {
+        let shares = if split { reader..reader + 1 } else { 0..piles };
+        let own = &positions[shares.clone()];
+        // A share of which nothing is stored needs the source from its beginning.
+        let first = own.iter().min_by_key(|at| at.as_ref().map_or(0, |at| at.index));
+        if let Some(Some(first)) = first {
+            let goes_on = guarded(|| source.resume(&first.anchor))
+                .unwrap_or_else(|panic| Err(Failure::permanent(format!("panicked: {panic}"))))?;
+            if !goes_on {
+                continue;
+            }
+            starts.readers[reader] = first.index;
+        }
+        for share in shares {
+            if let Some(at) = &positions[share] {
+                let before = at.before(share as u32, starts.readers[reader]);
+                starts.shares[share] = Some(Progress::new(at.taken, before));
+            }
+        }
+    }
+    let taken: u64 = positions.iter().flatten().map(|at| at.taken).sum();
+    if taken > 0 {
+        log::info!("{name}: goes on after {taken} books of earlier runs");
+    }
+    Ok(starts)
+}

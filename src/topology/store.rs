@@ -1,0 +1,142 @@
+//! The store of durable piles: which piles it keeps, opening it, and what its keeper needs.
+
+use std::sync::{Arc, Weak};
+
+use gopherworks_pipeline::__private::{
+    IncineratorCore, KeeperHooks, Kept, Opened, PipelineContext,
+};
+use gopherworks_pipeline::Promises;
+use gopherworks_pipeline::store::{Account, Backend, PileName, StoreError};
+use gopherworks_supervision::__private::guarded;
+use gopherworks_supervision::clock::Clock;
+use tokio::sync::oneshot;
+
+use super::{Options, StartError};
+use crate::config::elements::StoreConfig;
+use crate::plan::{Plan, Target};
+
+/// What a run found in its store.
+#[derive(Debug, Clone)]
+pub struct FoundStore {
+    /// What the books of the durable piles survive.
+    pub promises: Promises,
+    /// Names of the durable piles.
+    pub piles: Vec<String>,
+    /// Number of books that were on them.
+    pub books: usize,
+    /// Piles that the store has and the topology has not, with their books. They are kept.
+    pub orphans: Vec<(String, u64)>,
+    /// The account over all runs before this one, if the store keeps it.
+    pub account: Option<Account>,
+}
+
+/// The engine of a plan's store, not opened.
+///
+/// # Errors
+/// `Unsupported` if it is not in this build.
+fn engine(config: &StoreConfig) -> Result<Arc<dyn Backend>, StoreError> {
+    match config {
+        #[cfg(feature = "sqlite")]
+        StoreConfig::Sqlite { path } => Ok(Arc::new(gopherworks_sqlite::Sqlite::new(path))),
+        #[cfg(not(feature = "sqlite"))]
+        StoreConfig::Sqlite { .. } => {
+            Err(StoreError::Unsupported("this build has no `sqlite`".into()))
+        }
+    }
+}
+
+impl Plan {
+    /// Names of the piles that are durable, and what their books survive; those of all other piles
+    /// are in memory. Opens nothing.
+    pub fn durable_piles(&self) -> Option<(Vec<&str>, Promises)> {
+        let promises = engine(self.store.as_ref()?).ok()?.promises();
+        let piles: Vec<&str> =
+            self.piles.iter().filter(|pile| !pile.in_memory).map(|pile| &*pile.name).collect();
+        (!piles.is_empty()).then_some((piles, promises))
+    }
+}
+
+/// How each pile is kept, by key, if there is a store.
+fn kept(plan: &Plan) -> Vec<Kept> {
+    let mut kept: Vec<Kept> = Vec::new();
+    // Upstream before downstream.
+    for (key, pile) in plan.piles.iter().enumerate() {
+        let comes = |from: usize| kept[from] != Kept::Memory;
+        let above = plan.crews.iter().filter(|crew| crew.to == Target::Dump(key));
+        kept.push(match pile.in_memory {
+            false => Kept::Durable,
+            true if above.clone().any(|crew| comes(crew.from)) => Kept::Below,
+            true => Kept::Memory,
+        });
+    }
+    kept
+}
+
+/// Opens the store, if there is one, and reads its piles, on a thread of its own. Simulations and
+/// dry runs have none.
+pub(super) async fn open(
+    plan: &Plan,
+    options: &Options,
+    clock: &Clock,
+) -> Result<Option<Opened>, StartError> {
+    if clock.is_simulated() || options.dry {
+        return Ok(None);
+    }
+    let backend = match (&options.store, &plan.store) {
+        (Some(given), _) => given.clone(),
+        (None, Some(config)) => engine(config).map_err(StartError::Store)?,
+        (None, None) => return Ok(None),
+    };
+    let kept = kept(plan);
+    if kept.iter().all(|kept| *kept != Kept::Durable) {
+        return Ok(None);
+    }
+    let names = plan.piles.iter().map(|pile| PileName::new("", pile.name.as_str()));
+    let piles = names.zip(kept).collect();
+    let (done, opened) = oneshot::channel();
+    std::thread::Builder::new().name("gopherworks-store".to_owned()).spawn(move || {
+        // A start that was given up meanwhile drops the store.
+        let _ = done.send(guarded(|| Opened::open(backend, piles)));
+    })?;
+    let failed = |text: &str| StartError::Store(StoreError::Other(text.into()));
+    match opened.await {
+        Ok(Ok(opened)) => opened.map(Some).map_err(StartError::Store),
+        Ok(Err(text)) => Err(failed(&format!("panicked: {text}"))),
+        Err(_) => Err(failed("its thread is gone")),
+    }
+}
+
+/// The facts about an opened store that a run reports.
+pub(super) fn found(plan: &Plan, opened: &Opened) -> FoundStore {
+    let orphans = opened.orphans.iter().map(|(name, depth)| (name.to_string(), depth.books));
+    let durable = plan.piles.iter().filter(|pile| !pile.in_memory);
+    FoundStore {
+        promises: opened.promises(),
+        piles: durable.map(|pile| pile.name.clone()).collect(),
+        books: opened.len(),
+        orphans: orphans.collect(),
+        account: opened.account,
+    }
+}
+
+/// What the keeper needs of the run.
+pub(super) fn hooks(context: &Arc<PipelineContext>, fires: &[Arc<IncineratorCore>]) -> KeeperHooks {
+    let fires: Vec<Weak<IncineratorCore>> = fires.iter().map(Arc::downgrade).collect();
+    let (down, up) = (Arc::downgrade(context), Arc::downgrade(context));
+    KeeperHooks {
+        sync: Box::new(move || {
+            let mut fires = fires.iter().filter_map(Weak::upgrade);
+            fires.try_for_each(|fire| fire.sync().map_err(|failure| failure.at(&fire.name)))
+        }),
+        down: Box::new(move |reason, retry| {
+            if let Some(context) = down.upgrade() {
+                context.store_fails(reason, retry);
+            }
+        }),
+        up: Box::new(move |after| {
+            if let Some(context) = up.upgrade() {
+                context.store_works(after);
+            }
+        }),
+    }
+}
