@@ -222,13 +222,17 @@ fn whole(steps: Vec<Step>, kept: [Kept; PILES]) -> Result<(), TestCaseError> {
     // Told to be stored; told to have ended; and ended, told or not, in any life.
     let (mut told, mut gone) = (BTreeSet::new(), BTreeSet::new());
     let mut over: BTreeSet<u64> = BTreeSet::new();
+    // Content and attempts of books, as custody has them.
+    let mut known: BTreeMap<u64, (Vec<u8>, u32)> = BTreeMap::new();
+    let all_durable = kept.iter().all(|kept| *kept == Kept::Durable);
     for step in steps {
         let durable = |pile: usize| kept[pile] == Kept::Durable;
         match step {
             Step::Offer { pile, books } if durable(pile) => {
                 let new = (0..books).map(|_| Book::new("text")).collect();
                 let next = life.custody.number(0).0;
-                let ids = (next..next + books as u64).collect();
+                let ids: Vec<u64> = (next..next + books as u64).collect();
+                known.extend(ids.iter().map(|id| (*id, (b"text".to_vec(), 0))));
                 let offered = life.custody.store_offer(PileKey(pile as u32), new, false);
                 if let Ok((_, stored)) = offered {
                     life.offers.push((ids, stored));
@@ -252,8 +256,10 @@ fn whole(steps: Vec<Step>, kept: [Kept; PILES]) -> Result<(), TestCaseError> {
                 let ids: Vec<u64> = lease.books().iter().map(|book| book.id.0).collect();
                 for (at, luck) in (0..lease.len()).zip(verdicts.iter().cycle()) {
                     lease.mark_burned(at, verdict(*luck));
-                    if matches!(verdict(*luck), LeaseVerdict::Ack | LeaseVerdict::Drop) {
-                        over.insert(ids[at]);
+                    match verdict(*luck) {
+                        LeaseVerdict::Ack | LeaseVerdict::Drop => _ = over.insert(ids[at]),
+                        LeaseVerdict::Refuse(_) => known.entry(ids[at]).or_default().1 += 1,
+                        LeaseVerdict::Return | LeaseVerdict::Apart => {}
                     }
                 }
                 prop_assert!(life.custody.settle(lease) != Settled::Stale);
@@ -266,6 +272,14 @@ fn whole(steps: Vec<Step>, kept: [Kept; PILES]) -> Result<(), TestCaseError> {
                 if drops && lease.is_live() {
                     over.insert(lease.books()[0].id.0);
                     lease.mark(0, LeaseVerdict::Drop);
+                }
+                let live = lease.is_live();
+                for (at, book) in lease.books().iter().enumerate().filter(|_| live) {
+                    let (content, attempts) = known.entry(book.id.0).or_default();
+                    if changed && (at > 0 || !drops) {
+                        content.push(b'\'');
+                    }
+                    *attempts = 0;
                 }
                 let worked = changed.then(|| {
                     let change = |(at, book): (usize, &Book)| {
@@ -293,6 +307,10 @@ fn whole(steps: Vec<Step>, kept: [Kept; PILES]) -> Result<(), TestCaseError> {
                 let ended = life.commit(&mut disk, full);
                 gone.extend(ended);
                 told.extend(life.confirmed());
+                for row in disk.piles.iter().flatten().filter(|_| all_durable && !full) {
+                    let stored = (row.text.clone(), row.tries.attempts);
+                    prop_assert_eq!(&stored, &known[&row.id], "book {}", row.id);
+                }
             }
             Step::Crash { stored } => {
                 let journal = life.custody.journal().expect("durable").clone();
@@ -306,6 +324,8 @@ fn whole(steps: Vec<Step>, kept: [Kept; PILES]) -> Result<(), TestCaseError> {
                         row.tries.begun = true;
                     }
                 }
+                let rows = disk.piles.iter().flatten();
+                known = rows.map(|row| (row.id, (row.text.clone(), row.tries.attempts))).collect();
                 life = Life::new(&disk, kept);
             }
         }
