@@ -46,8 +46,8 @@
 //! While the process lives, no book is lost and none is burned twice (by its id), whichever actor
 //! dies: books are kept outside the actors. A burn in progress on a thread that never returns can't
 //! be cancelled, so side effects must be idempotent by the book's id or name; those of the `files`
-//! burn are. Piles are in memory: a killed process loses them, and sources with a state (`files`)
-//! offer those books again in the next run.
+//! burn are. Without `[store]` piles are in memory: a killed process loses them, and sources with a
+//! state (`files`) offer those books again in the next run.
 //!
 //! # Features
 //!
@@ -55,6 +55,7 @@
 //! |---|---|---|
 //! | `cli` | yes | the command; config errors with their lines; implies `simulate` |
 //! | `files` | yes | the source and the burn `files` |
+//! | `sqlite` | yes | `[store]` with piles in SQLite (needs a C compiler) |
 //! | `gzip`, `zstd` | yes | the works `gzip`, `gunzip`; `zstd`, `unzstd` (needs a C compiler) |
 //! | `http` | yes | the kinds `http` (needs a C compiler); implies `actix-web` |
 //! | `actix-web` | by `http` | `web`, for an actix-web application |

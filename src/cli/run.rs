@@ -277,23 +277,25 @@ pub async fn on_signal(
     if signal.at_once {
         return (Done::Stopped, Some(signal.code));
     }
-    if !quiet {
-        print::note("draining; a second signal stops at once");
-    }
-    until_drained(running, signals, Some(signal)).await
+    until_drained(running, signals, Some((signal, quiet))).await
 }
 
 /// Closes the sources and waits until everything is drained, the deadline has passed, or a signal
-/// asks for a stop.
+/// asks for a stop. `asked` is the signal that began the drain, and whether to be quiet about it.
 pub async fn until_drained(
     running: &RunningTopology,
     signals: &mut Signals,
-    asked: Option<Signal>,
+    asked: Option<(Signal, bool)>,
 ) -> (Done, Option<i32>) {
-    let (said, hung_up) = (running.drain_deadline(), asked.filter(|it| it.within.is_some()));
+    let signal = asked.map(|(signal, _)| signal);
+    let (said, hung_up) = (running.drain_deadline(), signal.filter(|it| it.within.is_some()));
     let within = said.or(hung_up.and_then(|signal| signal.within));
     signals.enter(Phase::Draining(within));
     running.close();
+    // Said once it is true: nothing new is begun from now on.
+    if matches!(asked, Some((_, false))) {
+        print::note("draining; a second signal stops at once");
+    }
     let clock = Clock::real();
     let late = clock.sleep_if(within);
     tokio::select! {

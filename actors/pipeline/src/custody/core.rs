@@ -219,18 +219,22 @@ impl Custody {
 
     /// Counts books of `pile` that ended, but not as dead letters. Their outcomes are reported now,
     /// or once they are stored.
+    // Inlined: the outcome is a constant on the path of each cart.
+    #[inline(always)]
     fn ended(&self, pile: PileKey, outcome: BookOutcome, books: &[Book], ids: Option<Ids>) {
         match ids {
             Some(ids) => self.ledger.end_all(outcome, ids, books.len() as u64),
             None => self.ledger.end(outcome, books.iter().map(|book| book.id)),
         }
         match &self.pile(pile).journal {
-            Some(journal) => {
-                let ids = BookIds::of(books, ids);
-                journal.push(Change::Ended { outcome, ids });
-            }
+            Some(journal) => Self::journal_end(journal, outcome, books, ids),
             None => self.outcomes.end(outcome, books.iter().map(|book| book.id)),
         }
+    }
+
+    #[cold]
+    fn journal_end(journal: &Journal, outcome: BookOutcome, books: &[Book], ids: Option<Ids>) {
+        journal.push(Change::Ended { outcome, ids: BookIds::of(books, ids) });
     }
 
     /// Counts dead letters of `pile`.
