@@ -138,15 +138,8 @@ fn serving(text: String, clients: impl AsyncFnOnce(&Service)) -> RequesterReport
     })
 }
 
-/// These tests measure how long clients are waited for, so they run one at a time.
-fn alone() -> std::sync::MutexGuard<'static, ()> {
-    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
 #[test]
 fn what_is_too_large_is_refused_before_anybody_works_on_it() {
-    let _alone = alone();
     let heard = against("5ms", async |service| {
         let body = "x".repeat(4096);
         let large =
@@ -181,7 +174,6 @@ fn what_is_too_large_is_refused_before_anybody_works_on_it() {
 
 #[test]
 fn slow_clients_are_not_waited_for() {
-    let _alone = alone();
     let heard = against("5ms", async |service| {
         for start in [
             // A head that never ends, and a body that never ends.
@@ -217,7 +209,6 @@ fn slow_clients_are_not_waited_for() {
 
 #[test]
 fn requests_of_disconnected_clients_are_cancelled() {
-    let _alone = alone();
     let request = b"POST /books/a HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi";
     let heard = against("2s", async |service| {
         // The client sends half a body and disconnects.
@@ -244,7 +235,6 @@ fn requests_of_disconnected_clients_are_cancelled() {
 
 #[test]
 fn a_client_that_says_no_more_is_answered_or_closed() {
-    let _alone = alone();
     let heard = against("20ms", async |service| {
         for _ in 0..5 {
             let mut stream = service.connect().await;
@@ -262,7 +252,6 @@ fn a_client_that_says_no_more_is_answered_or_closed() {
 
 #[test]
 fn more_connections_than_are_taken_wait_their_turn() {
-    let _alone = alone();
     let heard = against("5ms", async |service| {
         let mut idle = Vec::new();
         for _ in 0..24 {
@@ -277,7 +266,6 @@ fn more_connections_than_are_taken_wait_their_turn() {
 
 #[test]
 fn requests_of_one_key_go_to_one_worker() {
-    let _alone = alone();
     actix_rt::System::new().block_on(async {
         let text = config("5ms").replace(
             "[balancers.desk]",
@@ -306,7 +294,6 @@ fn requests_of_one_key_go_to_one_worker() {
 
 #[test]
 fn a_server_whose_actor_dies_goes_on() {
-    let _alone = alone();
     let heard = against("20ms", async |service| {
         for _ in 0..10 {
             let mut stream = service.connect().await;
@@ -323,7 +310,6 @@ fn a_server_whose_actor_dies_goes_on() {
 
 #[test]
 fn a_run_that_is_stopped_at_once_leaves_no_server() {
-    let _alone = alone();
     actix_rt::System::new().block_on(async {
         let catalog = Catalog::standard();
         let loaded = Loaded::parse("s.toml", config("10s"), &catalog, &Overrides::default());

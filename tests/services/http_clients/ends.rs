@@ -15,7 +15,6 @@ async fn admin(address: SocketAddr, path: &str, host: &str) -> Option<(u16, Stri
 
 #[test]
 fn a_server_says_that_it_is_not_ready_before_its_port_is_closed() {
-    let _alone = alone();
     actix_rt::System::new().block_on(async {
         let service = start(config_with("1ms", "grace = \"4s\"")).await;
         let ready = || admin(service.address, "/health/ready", "localhost");
@@ -33,7 +32,6 @@ fn a_server_says_that_it_is_not_ready_before_its_port_is_closed() {
 
 #[test]
 fn a_client_that_never_reads_does_not_hold_the_end() {
-    let _alone = alone();
     actix_rt::System::new().block_on(async {
         let text = "body = \"16MiB\"\nwrite_timeout = \"1h\"\nread_timeout = \"1h\"";
         let service = start(config_with("1ms", text)).await;
@@ -58,7 +56,6 @@ fn a_client_that_never_reads_does_not_hold_the_end() {
 
 #[test]
 fn requests_under_way_are_answered_before_the_end_and_cut_after_the_timeout() {
-    let _alone = alone();
     actix_rt::System::new().block_on(async {
         for (time, within, answered) in [("500ms", "30s", 1), ("1h", "1s", 0)] {
             let lines = format!("shutdown_timeout = \"{within}\"");
@@ -81,7 +78,6 @@ fn requests_under_way_are_answered_before_the_end_and_cut_after_the_timeout() {
 
 #[test]
 fn operators_name_a_host_that_is_served_and_malformed_requests_are_counted() {
-    let _alone = alone();
     let text = config_with("1ms", "hosts = [\"ops.example\"]");
     serving(text, async |service| {
         for (host, wanted) in [

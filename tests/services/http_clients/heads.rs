@@ -11,7 +11,6 @@ fn head(line: &str, headers: &[&str]) -> String {
 
 #[test]
 fn a_table_of_heads() {
-    let _alone = alone();
     let heard = against("1ms", async |service| {
         let large = "content-length: 99999999";
         for (line, headers, wanted) in [
@@ -38,7 +37,6 @@ fn a_table_of_heads() {
 
 #[test]
 fn an_upgrade_that_is_not_known_is_ignored() {
-    let _alone = alone();
     let heard = against("1ms", async |service| {
         let headers = ["connection: Upgrade, HTTP2-Settings", "upgrade: h2c", "http2-settings: x"];
         let answer = service.say(head("GET /books/a", &headers).as_bytes()).await;
@@ -49,7 +47,6 @@ fn an_upgrade_that_is_not_known_is_ignored() {
 
 #[test]
 fn a_client_that_waits_for_100_is_told_to_go_on() {
-    let _alone = alone();
     against("1ms", async |service| {
         let mut stream = service.connect().await;
         let head = head("PUT /books/a", &["expect: 100-continue", "content-length: 2"]);
@@ -73,7 +70,6 @@ async fn whole(service: &Service, line: &str, body: &str) -> String {
 
 #[test]
 fn methods_and_the_status_are_those_of_the_file() {
-    let _alone = alone();
     let text = config_with("1ms", "methods = [\"get\", \"POST\"]\nstatus = 202");
     actix_rt::System::new().block_on(async {
         let service = start(text).await;

@@ -40,7 +40,6 @@ fn large(lines: &str) -> String {
 
 #[test]
 fn clients_that_take_nothing_lose_their_places() {
-    let _alone = alone();
     let heard = serving(large("write_timeout = \"1s\""), async |service| {
         let held = [asks_for_much(service).await, asks_for_much(service).await];
         let began = Instant::now();
@@ -53,7 +52,6 @@ fn clients_that_take_nothing_lose_their_places() {
 
 #[test]
 fn a_client_that_takes_less_than_the_least_rate_is_cut() {
-    let _alone = alone();
     let text = large("write_timeout = \"1s\"\nmin_rate = \"10MiB\"");
     serving(text, async |service| {
         let mut stream = asks_for_much(service).await;
@@ -66,7 +64,6 @@ fn a_client_that_takes_less_than_the_least_rate_is_cut() {
 
 #[test]
 fn a_slow_client_that_keeps_up_takes_all() {
-    let _alone = alone();
     let text = large("write_timeout = \"5s\"\nmin_rate = \"1KiB\"");
     serving(text, async |service| {
         let mut stream = asks_for_much(service).await;
@@ -76,7 +73,6 @@ fn a_slow_client_that_keeps_up_takes_all() {
 
 #[test]
 fn a_second_head_has_to_come_as_fast_as_the_first() {
-    let _alone = alone();
     against("1ms", async |service| {
         let mut stream = service.connect().await;
         let whole = b"POST /books/a HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
@@ -105,7 +101,6 @@ fn a_second_head_has_to_come_as_fast_as_the_first() {
 
 #[test]
 fn a_body_that_continues_after_its_refusal_is_not_read_endlessly() {
-    let _alone = alone();
     let heard = against("1ms", async |service| {
         let mut stream = service.connect().await;
         let head = b"POST /books/a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -131,7 +126,6 @@ fn a_body_that_continues_after_its_refusal_is_not_read_endlessly() {
 
 #[test]
 fn idle_connections_are_closed_for_those_that_wait() {
-    let _alone = alone();
     // Idle connections are kept for a minute.
     let text = config_with("1ms", "connections = 2");
     serving(text, async |service| {
