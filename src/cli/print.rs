@@ -165,29 +165,14 @@ pub fn report(report: &Report) -> String {
         ledger.reburned,
         if ledger.balances() { "balanced" } else { "DOES NOT BALANCE" },
     );
-    if ledger.recovered > 0 {
-        let _ = writeln!(
-            out,
-            "{} book{} of earlier runs were on durable piles",
-            grouped(ledger.recovered),
-            plural(ledger.recovered),
-        );
-    }
-    if ledger.kept > 0 {
-        let _ = writeln!(
-            out,
-            "kept {} book{} on durable piles; the next run goes on with them",
-            grouped(ledger.kept),
-            plural(ledger.kept),
-        );
-    }
-    if ledger.given_back > 0 {
-        let _ = writeln!(
-            out,
-            "{} book{} not begun went back to the source; another run reads them again",
-            grouped(ledger.given_back),
-            plural(ledger.given_back),
-        );
+    for (count, before, after) in [
+        (ledger.recovered, "", "of earlier runs were on durable piles"),
+        (ledger.kept, "kept ", "on durable piles; the next run goes on with them"),
+        (ledger.given_back, "", "not begun went back to the source; another run reads them again"),
+    ] {
+        if count > 0 {
+            let _ = writeln!(out, "{before}{} book{} {after}", grouped(count), plural(count));
+        }
     }
     out.push_str(&failures(report));
     out

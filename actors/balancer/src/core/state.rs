@@ -131,8 +131,7 @@ impl<W: Work> BalancerState<W> {
 }
 
 impl<W: Work> Effects<W> {
-    /// Wakes workers (except `but`, which is already running) and resolves the calls of refused
-    /// requests.
+    /// Wakes workers, except `but`, which is running, and resolves calls that were refused.
     pub(crate) fn apply(self, core: &BalancerCore<W>, but: Option<usize>) {
         for worker in &self.wakes {
             if Some(*worker) != but {

@@ -185,8 +185,7 @@ impl CrewQueue {
         self.lock().retired == self.carts
     }
 
-    /// Queues a cart. A stale one (another has replaced it) is returned, to be dropped outside the
-    /// lock.
+    /// Queues a cart. Returns it if another has replaced it: the caller drops it without the lock.
     #[must_use]
     fn keep(
         &self,
@@ -343,8 +342,7 @@ impl CrewQueue {
         self.enqueue(cart.into_body(), step);
     }
 
-    /// True if a cart waits for a step that this gopher does. Without the lock, so it may be
-    /// outdated.
+    /// True if a cart waits for a step that this gopher does. A snapshot, taken without the lock.
     pub(crate) fn is_wanted(&self, gopher: usize) -> bool {
         self.wanted.load(Ordering::Relaxed) & self.steps[gopher].0 != 0
     }
@@ -393,8 +391,7 @@ impl CrewQueue {
         self.enqueue(body, NextStep::Take);
     }
 
-    /// Returns the books of waiting carts to their piles; for the end of a run, when no gopher is
-    /// alive.
+    /// Returns the books of waiting carts to their piles, after the last gopher of a run ended.
     pub fn evict(&self) {
         let mut loads = Vec::new();
         {

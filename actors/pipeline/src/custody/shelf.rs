@@ -107,8 +107,8 @@ pub struct Shelf {
     mixed: bool,
     /// Books that return untried go back to the source.
     recalling: bool,
-    /// Of a durable pile: books that returned, with when they may be leased again, until they are
-    /// taken.
+    /// Books returned to a durable pile that the journal has not recorded yet, each with the time
+    /// from which it may be leased; `None` for a pile in memory.
     noted: Option<Vec<(BookId, Note, Option<Time>)>>,
 }
 

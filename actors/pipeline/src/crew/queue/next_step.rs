@@ -2,8 +2,7 @@
 
 use crate::crew::steps::{Duties, Step};
 
-/// What a waiting cart needs next; in order of precedence among carts that have waited equally
-/// long.
+/// What a waiting cart needs next. Among carts that arrived together, earlier variants go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum NextStep {
     /// Empty at the destination: to be brought back.

@@ -19,13 +19,11 @@ use crate::custody::{Bell, Bound, Numbered, PileFull, PileKey};
 use crate::store::{Checkpoint, Delivery, Receipt, Tries};
 use gopherworks_supervision::clock::Clock;
 
-/// Books that are being stored: resolves once they are, or to an error if they will not be in this
-/// run.
+/// Resolves when the books are stored, or to an error if the run ends before that.
 pub(crate) type Storing = oneshot::Receiver<()>;
 
 impl Custody {
-    /// As [`Custody::new`], where some piles are kept in an open store, whose books are there
-    /// already.
+    /// Like [`Custody::new`], with durable piles in an open store, and the books recovered from it.
     pub fn kept(
         piles: impl IntoIterator<Item = (Bound, u32)>,
         clock: Clock,
@@ -183,8 +181,7 @@ impl Custody {
         Ok((awaited, stored))
     }
 
-    /// Marks books of a lease as begun, before they are burned: a crash from now on is charged to
-    /// them.
+    /// Marks books of a lease as begun before they are burned: a crash charges them an attempt.
     pub(crate) fn begin_burn(&self, lease: &Lease, books: Range<usize>) {
         if let Some(journal) = self.journal_of(lease.pile()) {
             let books = lease.books().get(books).unwrap_or_default();

@@ -1,5 +1,4 @@
-//! The journal: changes of custody on their way to the keeper's thread, and what is bounded by
-//! them.
+//! The journal: a bounded queue of changes from custody to the keeper's thread.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -25,8 +25,7 @@ pub type DownHook = dyn Fn(&str, Option<Duration>) + Send;
 pub struct KeeperHooks {
     /// Makes all that sinks have burned durable. Called before acks are stored; may block.
     pub sync: Box<dyn Fn() -> Result<(), Failure> + Send>,
-    /// The store fails, for this reason, and is tried again after this time; without one, it is
-    /// not.
+    /// The store fails, with the reason and the time until the next attempt; `None`: no attempt.
     pub down: Box<DownHook>,
     /// The store, reported down before, works again after this time.
     pub up: Box<dyn Fn(Duration) + Send>,

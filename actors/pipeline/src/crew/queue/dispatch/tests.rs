@@ -1,5 +1,4 @@
-//! Tests of lending: no cart is lost or duplicated, no gopher is forgotten or does two things at
-//! once.
+//! Tests of lending: no cart is lost or duplicated, and every gopher does one step at a time.
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
