@@ -9,12 +9,14 @@ mod help;
 mod kinds;
 mod logging;
 mod output;
+mod pile;
 mod print;
 mod progress;
 mod run;
 mod schema;
 mod signals;
 mod simulate;
+mod stored;
 mod validate;
 
 use std::fmt::Display;
@@ -43,7 +45,7 @@ mod code {
     pub const UNDONE: i32 = 3;
     /// The restart budget is spent (EX_SOFTWARE).
     pub const ESCALATED: i32 = 70;
-    /// The deadline of a drain passed (EX_TEMPFAIL).
+    /// The deadline of a drain passed, or another process has the store (EX_TEMPFAIL).
     pub const LATE: i32 = 75;
     /// A config is invalid (EX_CONFIG).
     pub const CONFIG: i32 = 78;
@@ -135,7 +137,10 @@ enum Command {
     Graph(GraphArgs),
     /// List and show the dead letters that runs have kept, and offer them again
     #[command(subcommand)]
-    Dead(DeadCommand),
+    Dead(dead::DeadCommand),
+    /// List and show the piles of a design's store, check it, and move or drop piles
+    #[command(subcommand)]
+    Pile(pile::PileCommand),
 }
 
 #[derive(Debug, Args)]
@@ -346,47 +351,6 @@ struct Sets {
     sets: Vec<String>,
 }
 
-#[derive(Debug, Subcommand)]
-enum DeadCommand {
-    /// Print a line for each dead letter
-    List {
-        /// The file of dead letters, or the config NAME.toml, for state/NAME.dead.jsonl beside it
-        file: PathBuf,
-        /// Format of the output
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-    },
-    /// Print all that is known of one dead letter, or of all
-    Show {
-        /// The file of dead letters, or the config NAME.toml, for state/NAME.dead.jsonl beside it
-        file: PathBuf,
-        /// Number of the letter in `dead list` [default: all letters]
-        number: Option<usize>,
-        /// Write the letter's body to standard output, and nothing else
-        #[arg(long, requires = "number")]
-        body: bool,
-        /// Format of the output
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-    },
-    /// Offer dead letters again: put them back on the piles where they died, and run the design
-    /// without its sources
-    ///
-    /// Letters whose books burn leave the file; those that die again stay, with their new reason.
-    Offer {
-        /// The file of dead letters, or the config NAME.toml, for state/NAME.dead.jsonl beside it
-        file: PathBuf,
-        /// The config file of the design [default: the one that each letter names]
-        #[arg(long)]
-        topology: Option<PathBuf>,
-        #[command(flatten)]
-        sets: Sets,
-        /// Format of the output
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-    },
-}
-
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// Text for people
@@ -478,6 +442,7 @@ pub fn main() -> i32 {
         Command::Schema(args) => schema::schema(&args),
         Command::Graph(args) => graph::graph(&args, cli.quiet),
         Command::Dead(command) => dead::dead(command, cli.quiet),
+        Command::Pile(command) => pile::pile(&command, cli.quiet),
     };
     match done {
         Ok(code) => code,

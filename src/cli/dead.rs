@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::Subcommand;
 use gopherworks::catalog::{Catalog, RunId, STANDARD_STREAM};
 use gopherworks::config::Loaded;
 use gopherworks::dead::{self, Letter, Letters};
@@ -17,7 +18,48 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::signals::Signals;
-use super::{DeadCommand, Failed, Format, Sets, code, overrides, print, run};
+use super::{Failed, Format, Sets, code, overrides, print, run};
+
+#[derive(Debug, Subcommand)]
+pub enum DeadCommand {
+    /// Print a line for each dead letter
+    List {
+        /// The file of dead letters, or the config NAME.toml, for state/NAME.dead.jsonl beside it
+        file: PathBuf,
+        /// Format of the output
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Print all that is known of one dead letter, or of all
+    Show {
+        /// The file of dead letters, or the config NAME.toml, for state/NAME.dead.jsonl beside it
+        file: PathBuf,
+        /// Number of the letter in `dead list` [default: all letters]
+        number: Option<usize>,
+        /// Write the letter's body to standard output, and nothing else
+        #[arg(long, requires = "number")]
+        body: bool,
+        /// Format of the output
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Offer dead letters again: put them back on the piles where they died, and run the design
+    /// without its sources
+    ///
+    /// Letters whose books burn leave the file; those that die again stay, with their new reason.
+    Offer {
+        /// The file of dead letters, or the config NAME.toml, for state/NAME.dead.jsonl beside it
+        file: PathBuf,
+        /// The config file of the design [default: the one that each letter names]
+        #[arg(long)]
+        topology: Option<PathBuf>,
+        #[command(flatten)]
+        sets: Sets,
+        /// Format of the output
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+}
 
 /// Runs a `dead` command.
 pub fn dead(mut command: DeadCommand, quiet: bool) -> Result<i32, Failed> {

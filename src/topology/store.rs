@@ -46,6 +46,27 @@ fn engine(config: &StoreConfig) -> Result<Arc<dyn Backend>, StoreError> {
 }
 
 impl Plan {
+    /// The engine of the store, not opened; `None` if piles are in memory.
+    ///
+    /// # Errors
+    /// `Unsupported` if it is not in this build.
+    pub fn store_engine(&self) -> Result<Option<Arc<dyn Backend>>, StoreError> {
+        self.store.as_ref().map(engine).transpose()
+    }
+
+    /// Where the store is, in words, for messages.
+    pub fn store_place(&self) -> String {
+        match &self.store {
+            Some(StoreConfig::Sqlite { path }) => path.display().to_string(),
+            None => "memory".to_owned(),
+        }
+    }
+
+    /// The name of a pile in the store.
+    pub fn name_in_store(&self, pile: &str) -> PileName {
+        PileName::new("", pile)
+    }
+
     /// Names of the piles that are durable, and what their books survive; those of all other piles
     /// are in memory. Opens nothing.
     pub fn durable_piles(&self) -> Option<(Vec<&str>, Promises)> {
@@ -91,7 +112,7 @@ pub(super) async fn open(
     if kept.iter().all(|kept| *kept != Kept::Durable) {
         return Ok(None);
     }
-    let names = plan.piles.iter().map(|pile| PileName::new("", pile.name.as_str()));
+    let names = plan.piles.iter().map(|pile| plan.name_in_store(&pile.name));
     let piles = names.zip(kept).collect();
     let (done, opened) = oneshot::channel();
     std::thread::Builder::new().name("gopherworks-store".to_owned()).spawn(move || {

@@ -11,6 +11,8 @@ mod graph;
 #[cfg(feature = "http")]
 mod keys;
 mod output_folders;
+#[cfg(feature = "sqlite")]
+mod piles;
 mod pipes;
 mod programs;
 mod remember;

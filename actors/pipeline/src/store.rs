@@ -37,6 +37,7 @@ mod error;
 pub mod memory;
 mod parts;
 mod promises;
+mod survey;
 
 use std::future::Future;
 use std::ops::Range;
@@ -53,6 +54,7 @@ pub use parts::{
     Receipt, Recovered, Tries, Want,
 };
 pub use promises::Promises;
+pub use survey::{Finding, Peeked, Survey, Surveyed};
 
 /// The answer of a backend, which may take as long as a disk or a network does.
 pub type Reply<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -202,7 +204,8 @@ pub trait Backend: Send + Sync + 'static {
     }
 
     /// Dead letters after `from`, oldest first, at most `most`. They stay until
-    /// [`Backend::forget_dead`] or [`Backend::replay`].
+    /// [`Backend::forget_dead`] or [`Backend::replay`]. Where [`Backend::survey`] is supported, may
+    /// be called before [`Backend::open`] as well.
     fn dead(&self, from: Cursor, most: usize) -> Reply<'_, Result<Vec<DeadBook>, StoreError>> {
         let _ = (from, most);
         unsupported("dead letters")
@@ -242,6 +245,38 @@ pub trait Backend: Send + Sync + 'static {
     /// The processes that hold books.
     fn holders(&self) -> Reply<'_, Result<Vec<Holder>, StoreError>> {
         unsupported("listing holders")
+    }
+
+    /// What the store holds, for an operator. Called before [`Backend::open`], or without it:
+    /// holds nothing, changes nothing, and works while other processes use the store.
+    ///
+    /// # Errors
+    /// `Gone` if there is no store yet.
+    fn survey(&self) -> Reply<'_, Result<Survey, StoreError>> {
+        unsupported("reading a store that is not open")
+    }
+
+    /// The first books of a pile, at most `most`, in the order of delivery, held ones included.
+    /// Called like [`Backend::survey`].
+    ///
+    /// # Errors
+    /// `Gone` if there is no store yet, or no such pile.
+    fn peek<'a>(
+        &'a self,
+        pile: &'a PileName,
+        most: usize,
+    ) -> Reply<'a, Result<Vec<Peeked>, StoreError>> {
+        let _ = (pile, most);
+        unsupported("reading a store that is not open")
+    }
+
+    /// Checks all that is stored, corrects what follows from the rest, and answers what was wrong.
+    /// Removes no book. Called instead of [`Backend::open`].
+    ///
+    /// # Errors
+    /// `InUse` while another process has an exclusive store open; `Gone` if there is no store yet.
+    fn check(&self) -> Reply<'_, Result<Vec<Finding>, StoreError>> {
+        unsupported("checking a store")
     }
 }
 

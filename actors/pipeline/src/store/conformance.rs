@@ -171,6 +171,7 @@ const CHECKS: &[(&str, Check)] = checks! {
     kept {
         a_passed_book_is_in_one_place, passing_resets_the_tries, dead_letters_are_kept,
         keys_are_remembered, a_source_has_one_owner, the_account_balances, depths_are_true,
+        a_survey_changes_nothing,
     }
     names {
         piles_are_found_by_name, orphans_are_kept, orphans_can_be_moved, orphans_can_be_dropped,

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use super::{
     Act, Append, Appended, Arrival, Arrived, Backend, Commit, Committed, Cursor, DeadBook,
-    Delivery, Depth, Holder, Ownership, Pass, Passed, PileName, PileSpec, Promises, Receipt,
-    Recovered, Reply, StoreError, Want,
+    Delivery, Depth, Holder, Ownership, Pass, Passed, Peeked, PileName, PileSpec, Promises,
+    Receipt, Recovered, Reply, StoreError, Survey, Want,
 };
 use crate::book::BookId;
 use state::State;
@@ -256,10 +256,12 @@ impl Backend for MemoryBackend {
 
     fn dead(&self, from: Cursor, most: usize) -> Reply<'_, Result<Vec<DeadBook>, StoreError>> {
         Box::pin(async move {
-            self.read(|state| {
+            let is_new = !lock(&self.mine).open;
+            let read = |state: &mut State| {
                 let after = state.dead.range(from.0 + 1..);
                 Ok(after.take(most).map(|(_, dead)| dead.clone()).collect())
-            })
+            };
+            if is_new { read(&mut lock(&self.store.0)) } else { self.read(read) }
         })
     }
 
@@ -285,5 +287,17 @@ impl Backend for MemoryBackend {
 
     fn holders(&self) -> Reply<'_, Result<Vec<Holder>, StoreError>> {
         Box::pin(async move { self.read(|state| Ok(state.holders())) })
+    }
+
+    fn survey(&self) -> Reply<'_, Result<Survey, StoreError>> {
+        Box::pin(async move { Ok(lock(&self.store.0).survey()) })
+    }
+
+    fn peek<'a>(
+        &'a self,
+        pile: &'a PileName,
+        most: usize,
+    ) -> Reply<'a, Result<Vec<Peeked>, StoreError>> {
+        Box::pin(async move { lock(&self.store.0).peek(pile, most) })
     }
 }

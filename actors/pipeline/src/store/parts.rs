@@ -350,8 +350,8 @@ pub struct DeadBook {
 pub struct Holder {
     /// Host and process id, such as `host:4711`.
     pub name: Arc<str>,
-    /// How many books it holds.
-    pub held: u64,
+    /// How many books it holds, if another process can know that.
+    pub held: Option<u64>,
     /// How long ago it opened the store.
     pub since: Duration,
 }

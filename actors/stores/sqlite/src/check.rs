@@ -1,11 +1,10 @@
 //! Checks a store for consistency, and repairs what follows from the rest.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use gopherworks_pipeline::store::StoreError;
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use gopherworks_pipeline::store::{Finding, StoreError};
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::bodies::Bodies;
 use crate::encode::{StoredBody, decode};
@@ -14,21 +13,6 @@ use crate::error::sqlite;
 use crate::ids::IdSet;
 use crate::range::{self, Range};
 use crate::{beside, lock, schema};
-
-/// Something in a store that is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// What is wrong.
-    pub what: String,
-    /// True if it was repaired; it could be, and was asked to.
-    pub is_repaired: bool,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.what, if self.is_repaired { " (repaired)" } else { "" })
-    }
-}
 
 /// Checks the store at `path`, record by record; answers what is wrong. Blocks.
 ///
@@ -45,12 +29,7 @@ pub fn check(path: &Path, repair: bool) -> Result<Vec<Finding>, StoreError> {
     let _lock = repair.then(|| lock::lock(&beside(path, "lock"), path)).transpose()?;
     let conn = match repair {
         true => schema::open(path, 1_000)?,
-        false => {
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let conn = Connection::open_with_flags(path, flags).map_err(sqlite)?;
-            schema::check_version(&conn, path)?;
-            conn
-        }
+        false => schema::open_to_read(path)?,
     };
     let tx = conn.unchecked_transaction().map_err(sqlite)?;
     let bodies = Bodies::new(beside(path, "bodies"), 0);

@@ -18,6 +18,7 @@ mod range;
 mod reserve;
 mod schema;
 mod thread;
+mod view;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -27,14 +28,15 @@ use std::time::Duration;
 use gopherworks_pipeline::book::BookId;
 use gopherworks_pipeline::store::{
     Act, Append, Appended, Arrival, Arrived, Backend, Commit, Committed, Cursor, DeadBook,
-    Delivery, Depth, Holder, Ownership, Pass, Passed, PileName, PileSpec, Promises, Receipt,
-    Recovered, Reply, StoreError, Want,
+    Delivery, Depth, Holder, Ownership, Pass, Passed, Peeked, PileName, PileSpec, Promises,
+    Receipt, Recovered, Reply, StoreError, Survey, Want,
 };
-
 use gopherworks_supervision::clock::Stopwatch;
 use thread::Thread;
+use view::View;
 
-pub use check::{Finding, check};
+pub use check::check;
+pub use gopherworks_pipeline::store::Finding;
 
 /// What [`Sqlite`] promises.
 const PROMISES: Promises = Promises {
@@ -139,6 +141,22 @@ impl Sqlite {
     pub fn reserve(mut self, bytes: u64) -> Self {
         self.thread.settings.reserve = bytes;
         self
+    }
+
+    /// Reads the store on a thread of its own, since that waits for the disk.
+    fn apart<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Settings) -> Result<T, StoreError> + Send + 'static,
+    ) -> Reply<'_, Result<T, StoreError>> {
+        let settings = self.thread.settings.clone();
+        Box::pin(async move {
+            let (answer, answered) = tokio::sync::oneshot::channel();
+            let thread = std::thread::Builder::new().name("gopherworks-sqlite".to_owned());
+            let spawned = thread.spawn(move || _ = answer.send(read(&settings)));
+            spawned.map_err(|error| StoreError::Other(error.to_string().into()))?;
+            let lost = || Err(StoreError::Other("the thread that read the store has ended".into()));
+            answered.await.unwrap_or_else(|_| lost())
+        })
     }
 
     /// Takes the time since 1970 from `time`, which must not go back; for tests and simulations.
@@ -261,7 +279,10 @@ impl Backend for Sqlite {
     }
 
     fn dead(&self, from: Cursor, most: usize) -> Reply<'_, Result<Vec<DeadBook>, StoreError>> {
-        self.thread.ask(move |engine| engine.dead(from, most))
+        match self.thread.is_new() {
+            true => self.apart(move |settings| View::open(settings)?.dead(from, most)),
+            false => self.thread.ask(move |engine| engine.dead(from, most)),
+        }
     }
 
     fn forget_dead<'a>(&'a self, letters: &'a [Cursor]) -> Reply<'a, Result<u64, StoreError>> {
@@ -290,6 +311,23 @@ impl Backend for Sqlite {
 
     fn holders(&self) -> Reply<'_, Result<Vec<Holder>, StoreError>> {
         self.thread.ask(|engine| Ok(engine.holders()))
+    }
+
+    fn survey(&self) -> Reply<'_, Result<Survey, StoreError>> {
+        self.apart(|settings| View::open(settings)?.survey())
+    }
+
+    fn peek<'a>(
+        &'a self,
+        pile: &'a PileName,
+        most: usize,
+    ) -> Reply<'a, Result<Vec<Peeked>, StoreError>> {
+        let pile = pile.clone();
+        self.apart(move |settings| View::open(settings)?.peek(&pile, most))
+    }
+
+    fn check(&self) -> Reply<'_, Result<Vec<Finding>, StoreError>> {
+        self.apart(|settings| check(&settings.path, true))
     }
 }
 

@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use gopherworks_pipeline::store::StoreError;
 
@@ -24,6 +25,10 @@ impl Drop for Lock {
     }
 }
 
+/// [`holder`] has the lock for less than a look; so often is it tried again.
+const LOOKS: u32 = 10;
+const LOOK: Duration = Duration::from_millis(2);
+
 /// Locks the file at `path`, for the database `what`.
 ///
 /// # Errors
@@ -33,18 +38,21 @@ pub(crate) fn lock(path: &Path, what: &Path) -> Result<Lock, StoreError> {
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let open = || -> std::io::Result<Result<File, u32>> {
         let mut file = options.open(path)?;
-        match file.try_lock() {
+        let mut locked = file.try_lock();
+        for _ in 0..LOOKS {
+            if !matches!(locked, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::park_timeout(LOOK);
+            locked = file.try_lock();
+        }
+        match locked {
             Ok(()) => {
                 // As long as any before it: on a full disk a file can't be rewritten otherwise.
                 writeln!(file, "{:<10}", std::process::id())?;
                 Ok(Ok(file))
             }
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                file.rewind()?;
-                file.take(32).read_to_string(&mut text)?;
-                Ok(Err(text.trim().parse().unwrap_or(0)))
-            }
+            Err(TryLockError::WouldBlock) => Ok(Err(pid(file)?)),
             Err(TryLockError::Error(error)) => Err(error),
         }
     };
@@ -54,5 +62,31 @@ pub(crate) fn lock(path: &Path, what: &Path) -> Result<Lock, StoreError> {
             let what = format!("{} is open in another process", what.display()).into();
             Err(StoreError::InUse { pid: (pid != 0).then_some(pid), what })
         }
+    }
+}
+
+/// The process id in a lock; 0 if it can't be read.
+fn pid(mut file: File) -> std::io::Result<u32> {
+    let mut text = String::new();
+    file.rewind()?;
+    file.take(32).read_to_string(&mut text)?;
+    Ok(text.trim().parse().unwrap_or(0))
+}
+
+/// The process that has the lock at `path`, and when it got it, as time since 1970.
+pub(crate) fn holder(path: &Path) -> std::io::Result<Option<(u32, Duration)>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock_shared() {
+        // The process that wrote it has ended.
+        Ok(()) => file.unlock().map(|()| None),
+        Err(TryLockError::WouldBlock) => {
+            let since = file.metadata()?.modified()?.duration_since(UNIX_EPOCH);
+            Ok(Some((pid(file)?, since.unwrap_or_default())))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }

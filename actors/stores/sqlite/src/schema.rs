@@ -2,7 +2,7 @@
 //!
 //! | table | a row is |
 //! |---|---|
-//! | `pack` | the records of up to 128 KiB of books that one commit stored, and their number |
+//! | `pack` | the records of up to 128 KiB of books that one commit stored, and when it did |
 //! | `live` | how many books of a pack are left, once some are gone |
 //! | `place` | a range of `n` books at adjacent positions of a pile, with equally spaced ids |
 //! | `tries` | what is known of a book that was tried before: attempts, when it is due |
@@ -20,9 +20,10 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use gopherworks_pipeline::store::StoreError;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use crate::bodies::sync_folder;
 use crate::error::{io, sqlite};
@@ -36,6 +37,9 @@ const APPLICATION: i64 = 0x6770_776b;
 /// The first version that does not lose commits when the log is reset.
 const OLDEST_SQLITE: i32 = 3_051_003;
 
+/// How long SQLite waits for a lock of its own.
+const BUSY: Duration = Duration::from_secs(5);
+
 const TABLES: &str = "
 create table meta (key text primary key, value) without rowid;
 create table state (
@@ -47,7 +51,9 @@ create table pile (
     key integer primary key, works text not null, name text not null, next_at integer not null,
     books integer not null, bytes integer not null, unique (works, name)
 );
-create table pack (pack integer primary key, n integer not null, data blob not null);
+create table pack (
+    pack integer primary key, n integer not null, time integer not null, data blob not null
+);
 create table live (pack integer primary key, n integer not null);
 create table place (
     pile integer not null, at integer not null, first integer not null, step integer not null,
@@ -113,6 +119,22 @@ pub(crate) fn open(path: &Path, checkpoint_pages: u32) -> Result<Connection, Sto
     Ok(conn)
 }
 
+/// Opens the database at `path` to read it, in use or not.
+///
+/// # Errors
+/// `Gone` if there is none; those of [`check_version`].
+pub(crate) fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
+    // A file without content is left by a process that was killed while it created the store.
+    if std::fs::metadata(path).map_or(0, |found| found.len()) == 0 {
+        return Err(StoreError::Gone);
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags).map_err(sqlite)?;
+    conn.busy_timeout(BUSY).map_err(sqlite)?;
+    check_version(&conn, path)?;
+    Ok(conn)
+}
+
 fn configure(conn: &Connection, checkpoint_pages: u32) -> rusqlite::Result<()> {
     // Before the first table: freed pages can be given back in small steps.
     conn.pragma_update(None, "auto_vacuum", "incremental")?;
@@ -123,7 +145,7 @@ fn configure(conn: &Connection, checkpoint_pages: u32) -> rusqlite::Result<()> {
     conn.pragma_update(None, "temp_store", "memory")?;
     conn.pragma_update(None, "trusted_schema", false)?;
     conn.pragma_update(None, "cell_size_check", true)?;
-    conn.busy_timeout(std::time::Duration::from_secs(5))
+    conn.busy_timeout(BUSY)
 }
 
 fn create(conn: &mut Connection) -> rusqlite::Result<()> {

@@ -47,6 +47,11 @@ impl Thread {
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// True if it was not opened yet.
+    pub fn is_new(&self) -> bool {
+        matches!(*self.link(), Link::New)
+    }
+
     /// Starts the thread, which opens the store.
     pub async fn open(&self, specs: Vec<PileSpec>) -> Result<Recovered, StoreError> {
         let opened = self.start(specs)?;

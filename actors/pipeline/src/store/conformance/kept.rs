@@ -220,3 +220,43 @@ pub(super) async fn depths_are_true(lab: &mut Lab) -> Law {
     ensure!((depth.books, depth.bytes, depth.held) == (9, left, 3), "9 of {left}: {depth:?}");
     Ok(())
 }
+
+pub(super) async fn a_survey_changes_nothing(lab: &mut Lab) -> Law {
+    let (backend, _) = lab.open(&["b", "a"]).await?;
+    let books = lab.fill(&backend, "a", 6).await?;
+    let want = Want { books: 3, bytes: None };
+    let held = backend.fetch(&name("a"), want, Duration::ZERO).await?;
+    let tries = Tries { attempts: 2, deliveries: 1, ..Tries::default() };
+    let delay = lab.fixture.lease() * 4;
+    let bury = Act::Bury { reason: "it".into(), node: None, attempts: 1 };
+    let acts = [give_back(delay, tries, false), bury];
+    let acts: Vec<_> = held[1..].iter().map(|held| held.receipt.clone()).zip(acts).collect();
+    settle(&backend, &acts).await?;
+    // Another process looks, and never opens the store.
+    let looker = lab.fixture.start();
+    let survey = looker.survey().await?;
+    let of = |pile: &str| survey.piles.iter().find(|surveyed| surveyed.name == name(pile));
+    let counts = of("a").map(|pile| (pile.books, pile.bytes, pile.delayed, pile.dead));
+    let left = [&books[..2], &books[3..]].concat();
+    let bytes: u64 = left.iter().map(Book::size).sum();
+    ensure!(counts == Some((5, bytes, Some(1), 1)), "5 of {bytes}, 1 delayed, 1 dead: {survey:?}");
+    ensure!(of("b").is_some_and(|pile| pile.books == 0), "an empty pile is there: {survey:?}");
+    ensure!(!survey.holders.is_empty(), "a process has the store: {survey:?}");
+    if let Some(account) = survey.account {
+        ensure!(account.balances() && account.present == 5, "{account:?}");
+    }
+    let peeked = looker.peek(&name("a"), 4).await?;
+    let (seen, tries): (Vec<Book>, Vec<_>) =
+        peeked.iter().map(|peeked| (peeked.book.clone(), peeked.tries.attempts)).unzip();
+    ensure!(content(&seen)? == content(&left[..4])?, "peeked at {:?}", ids(&seen));
+    ensure!(tries == [0, 2, 0, 0], "attempts of the first books: {tries:?}");
+    let due: Vec<bool> = peeked.iter().map(|peeked| peeked.due.is_some()).collect();
+    ensure!(due == [false, true, false, false], "delays of the first books: {peeked:?}");
+    let letters = looker.dead(Cursor::START, 9).await?;
+    ensure!(letters.len() == 1 && letters[0].book.id == books[2].id, "one is dead: {letters:?}");
+    let answer = looker.peek(&name("unknown"), 1).await;
+    ensure!(matches!(answer, Err(StoreError::Gone)), "an unknown pile: {answer:?}");
+    drop(looker);
+    settle(&backend, &[(held[0].receipt.clone(), Act::Ack)]).await?;
+    same(&books[3..], &fetch_all(&backend, "a").await?)
+}

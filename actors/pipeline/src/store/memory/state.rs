@@ -9,7 +9,8 @@ use bytes::Bytes;
 use crate::book::{Body, Book, BookId};
 use crate::store::{
     Account, Act, Append, Appended, Checkpoint, Cursor, DeadBook, Delivery, Depth, Holder,
-    Ownership, Pass, Passed, PileName, PileSpec, Receipt, Recovered, StoreError, Tries, Want,
+    Ownership, Pass, Passed, Peeked, PileName, PileSpec, Receipt, Recovered, StoreError, Survey,
+    Surveyed, Tries, Want,
 };
 
 /// A lease; it has ended once `until` has passed and another holder has taken the book.
@@ -388,6 +389,34 @@ impl State {
         Ok(dropped)
     }
 
+    pub fn survey(&self) -> Survey {
+        let piles = self.piles.iter().map(|(name, pile)| {
+            let depth = self.depth(name).unwrap_or_default();
+            let delayed = pile.entries.values().filter(|entry| entry.due > self.now).count();
+            Surveyed {
+                name: name.clone(),
+                books: depth.books,
+                bytes: depth.bytes,
+                held: Some(depth.held),
+                delayed: Some(delayed as u64),
+                oldest: None,
+                dead: depth.dead,
+            }
+        });
+        let (store, holders, account) = ("memory".into(), self.holders(), Some(self.account()));
+        Survey { store, piles: piles.collect(), holders, account }
+    }
+
+    pub fn peek(&self, name: &PileName, most: usize) -> Result<Vec<Peeked>, StoreError> {
+        let entries = &self.piles.get(name).ok_or(StoreError::Gone)?.entries;
+        let peeked = entries.values().take(most).map(|entry| Peeked {
+            book: entry.book.clone(),
+            tries: entry.tries,
+            due: entry.due.checked_sub(self.now).filter(|due| !due.is_zero()),
+        });
+        Ok(peeked.collect())
+    }
+
     pub fn holders(&self) -> Vec<Holder> {
         let mut held = BTreeMap::new();
         let entries = self.piles.values().flat_map(|pile| pile.entries.values());
@@ -396,7 +425,7 @@ impl State {
         }
         let holder = |(process, held): (u64, u64)| {
             let name = format!("process {process}").into();
-            Holder { name, held, since: Duration::ZERO }
+            Holder { name, held: Some(held), since: Duration::ZERO }
         };
         held.into_iter().map(holder).collect()
     }

@@ -156,8 +156,8 @@ impl Change<'_> {
             let freed = self.freed.get(&pack.pack).copied().unwrap_or(0);
             new.insert(pack.pack, pack.n - freed);
             if pack.n > freed {
-                let insert = "insert into pack values (?1, ?2, ?3)";
-                conn.prepare_cached(insert)?.execute((pack.pack, pack.n, &pack.data))?;
+                let insert = "insert into pack values (?1, ?2, ?3, ?4)";
+                conn.prepare_cached(insert)?.execute((pack.pack, pack.n, self.now, &pack.data))?;
             }
             if freed > 0 && pack.n > freed {
                 let insert = "insert into live values (?1, ?2)";

@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use gopherworks_pipeline::store::{Cursor, DeadBook, Holder, Ownership, PileName, StoreError};
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension};
 
-use super::fetch::book;
 use super::{Engine, Sums};
 use crate::bodies::Bodies;
 use crate::change::{Change, take};
 use crate::error::sqlite;
 use crate::range::Range;
+use crate::view;
 
 /// A row of `dead` that is to be removed.
 struct Letter {
@@ -22,24 +22,7 @@ struct Letter {
 
 impl Engine {
     pub fn dead(&self, from: Cursor, most: usize) -> Result<Vec<DeadBook>, StoreError> {
-        let select = "select seq, id, pile, attempts, reason, node, record from dead
-            where seq > ?1 order by seq limit ?2";
-        let from = i64::try_from(from.0).unwrap_or(i64::MAX);
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let mut select = self.conn.prepare_cached(select).map_err(sqlite)?;
-        let mut rows = select.query([from, most]).map_err(sqlite)?;
-        let mut letters = Vec::new();
-        while let Some(row) = rows.next().map_err(sqlite)? {
-            let (id, pile, record) =
-                (|| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, Vec<u8>>(6)?)))(
-                )
-                .map_err(sqlite)?;
-            let pile = self.piles.iter().find(|known| known.key == pile);
-            let pile = pile.ok_or_else(|| StoreError::Corrupt("a dead letter's pile".into()))?;
-            let book = book(&self.bodies, id as u64, &record)?;
-            letters.push(letter(row, book, pile.name.clone()).map_err(sqlite)?);
-        }
-        Ok(letters)
+        view::dead(&self.conn, &self.bodies, from, most)
     }
 
     /// The rows of these dead letters, each once.
@@ -180,25 +163,9 @@ impl Engine {
     }
 
     pub fn holders(&self) -> Vec<Holder> {
-        let name = format!("process {}", std::process::id()).into();
         let since = std::time::Duration::from_millis((self.now() - self.opened).max(0) as u64);
-        vec![Holder { name, held: self.held.len() as u64, since }]
+        vec![view::holder(std::process::id(), Some(self.held.len() as u64), since)]
     }
-}
-
-fn letter(
-    row: &Row<'_>,
-    book: gopherworks_pipeline::book::Book,
-    pile: PileName,
-) -> rusqlite::Result<DeadBook> {
-    Ok(DeadBook {
-        at: Cursor(row.get::<_, i64>(0)? as u64),
-        book,
-        pile,
-        reason: row.get::<_, String>(4)?.into(),
-        node: row.get::<_, Option<String>>(5)?.map(Into::into),
-        attempts: row.get(3)?,
-    })
 }
 
 /// All ranges of a pile, in order.

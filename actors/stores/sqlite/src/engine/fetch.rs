@@ -195,13 +195,3 @@ fn one(conn: &Connection, select: &str, pile: i64, at: i64) -> Result<Option<Ran
         range => Ok(range),
     }
 }
-
-/// The book in a record.
-pub(super) fn book(
-    bodies: &crate::bodies::Bodies,
-    id: u64,
-    record: &[u8],
-) -> Result<Book, StoreError> {
-    let record = decode(record)?;
-    Ok(Book { id: BookId(id), headers: record.headers, body: bodies.body(record.body).0 })
-}

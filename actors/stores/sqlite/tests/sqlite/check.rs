@@ -52,7 +52,7 @@ async fn what_follows_from_the_rest_is_repaired() {
         ("update state set next_dead = 1", "dead letter 1 would be overwritten"),
         ("update live set n = n + 1", "has 20 books, not 21"),
         ("insert into live values (99, 1)", "1 counts of packs that are gone"),
-        ("insert into pack values (99, 5, x'00')", "no book is in pack 99"),
+        ("insert into pack values (99, 5, 0, x'00')", "no book is in pack 99"),
         ("insert into tries values (5, 1, 6, 1, 0, 0, 0, 0)", "attempts at book 5"),
         ("update tries set at = 900 where id = 1", "attempts at book 1"),
         ("delete from body where id = 10", "body of book 10 in the file"),
