@@ -135,7 +135,7 @@ enum Command {
     Schema(schema::SchemaArgs),
     /// Draw a design: as text, for Graphviz or Mermaid, or as an SVG picture
     Graph(GraphArgs),
-    /// List and show the dead letters that runs have kept, and offer them again
+    /// List and show the dead letters that runs have kept, and replay or forget them
     #[command(subcommand)]
     Dead(dead::DeadCommand),
     /// List and show the piles of a design's store, check it, and move or drop piles
@@ -166,8 +166,8 @@ struct RunArgs {
     /// Write the report to FILE as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Append dead letters to FILE; `none` keeps none [default: state/NAME.dead.jsonl beside
-    /// NAME.toml, made for the first letter]
+    /// Append dead letters to FILE; `none` makes no file [default: state/NAME.dead.jsonl beside
+    /// NAME.toml, made for the first letter; those of durable piles are in the store]
     #[arg(long, value_name = "FILE")]
     dead: Option<PathBuf>,
     /// Keep dead letters up to this size, bodies included [default: 64MiB, or no limit with --dead
@@ -441,7 +441,7 @@ pub fn main() -> i32 {
         Command::Kinds { name, format } => kinds::kinds(name.as_deref(), format),
         Command::Schema(args) => schema::schema(&args),
         Command::Graph(args) => graph::graph(&args, cli.quiet),
-        Command::Dead(command) => dead::dead(command, cli.quiet),
+        Command::Dead(command) => dead::dead(&command, cli.quiet),
         Command::Pile(command) => pile::pile(&command, cli.quiet),
     };
     match done {

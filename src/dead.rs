@@ -94,7 +94,7 @@ pub struct Letter {
     /// The crew or incinerator where it failed, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// Its id in the run of its last death.
+    /// Its id in the run of its last death, or in the store if the pile is durable.
     pub id: u64,
     /// Reason of its last death.
     pub reason: String,
@@ -112,8 +112,8 @@ pub struct Letter {
     /// Time of its last death, in UTC as in RFC 3339; empty in letters of old versions.
     #[serde(default)]
     pub last: String,
-    /// Its key outside the process in the run of its first death, if it has no header `key`; empty
-    /// in letters of old versions.
+    /// Its key outside the process at its first death, if it has no header `key`; empty in letters
+    /// of old versions.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     key: String,
     headers: Vec<(String, Blob)>,
@@ -157,6 +157,13 @@ impl Letter {
             },
         };
         Ok(Book { id: BookId::UNASSIGNED, headers, body })
+    }
+
+    /// Its key outside the process; empty in letters of old versions.
+    pub fn key(&self) -> String {
+        let header = self.headers.iter().find(|(name, _)| name == header::KEY);
+        let header = header.and_then(|(_, blob)| blob.bytes().ok());
+        header.map_or_else(|| self.key.clone(), |key| String::from_utf8_lossy(&key).into_owned())
     }
 
     /// Its name header, else its id; safe to print.

@@ -35,12 +35,13 @@ pub fn key_of(book: &Book, run: &RunId) -> String {
     }
 }
 
-/// Returns the request's key, unique across runs and processes: the [key](key_of) of its book, or
-/// else `<run>-<requester>-<number>`. Copies and retries of a request have the same key.
-pub fn key_of_job(job: &Job, run: &RunId) -> String {
+/// Returns the request's key, unique across runs and processes: the [key](key_of) of its book, by
+/// `books`, or else `<run>-<requester>-<number>`. Copies and retries of a request have the same
+/// key.
+pub fn key_of_job(job: &Job, run: &RunId, books: &RunId) -> String {
     match &job.book {
         Some(book) if book.id != BookId::UNASSIGNED || book.headers.get(header::KEY).is_some() => {
-            key_of(book, run)
+            key_of(book, books)
         }
         _ => format!("{run}-{}-{}", escape(job.from.as_bytes()), job.number),
     }
@@ -159,7 +160,7 @@ mod tests {
 
     #[test]
     fn requests_are_told_apart_by_run_requester_and_number() {
-        let run = RunId::of_seed(1);
+        let (run, books) = (RunId::of_seed(1), RunId::of_store("store"));
         let job = |from: &str, number, copy| Job {
             from: from.into(),
             number,
@@ -167,7 +168,7 @@ mod tests {
             attempt: 1,
             book: None,
         };
-        let key = |job: &Job| key_of_job(job, &run);
+        let key = |job: &Job| key_of_job(job, &run, &books);
         let first = job("web[copy=1]", 3, 0);
         assert_eq!(key(&first), format!("{run}-web%5Bcopy%3D1%5D-3"));
         assert_eq!(key(&first), key(&job("web[copy=1]", 3, 2)));
@@ -177,7 +178,7 @@ mod tests {
         assert_eq!(key(&served), key(&first));
         let book = Book { id: BookId(7), ..Book::default() };
         let about = |book: &Book| Job { book: Some(book.clone()), ..first.clone() };
-        assert_eq!(key(&about(&book)), format!("{run}-7"));
+        assert_eq!(key(&about(&book)), "store-7");
         let book = book.with_header(header::KEY, "of the source");
         assert_eq!(key(&about(&book)), "of the source");
     }

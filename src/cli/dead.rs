@@ -1,41 +1,38 @@
-//! `dead list|show|offer`.
+//! `dead list|show|replay|forget`: letters in a file or a store.
+
+mod letters;
+mod offer;
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use clap::Subcommand;
-use gopherworks::catalog::{Catalog, RunId, STANDARD_STREAM};
-use gopherworks::config::Loaded;
+use clap::{ArgGroup, Args, Subcommand};
 use gopherworks::dead::{self, Letter, Letters};
 use gopherworks::pipeline::book::Book;
-use gopherworks::pipeline::source::Receipts;
-use gopherworks::report::Report;
-use gopherworks::supervision::failure::Failure;
-use gopherworks::topology::{DeadBook, DeadSink, Options, Topology};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::signals::Signals;
-use super::{Failed, Format, Sets, code, overrides, print, run};
+use super::stored::Store;
+use super::{Failed, Format, Sets, code, load, overrides, print, run};
 
 #[derive(Debug, Subcommand)]
 pub enum DeadCommand {
     /// Print a line for each dead letter
+    ///
+    /// Works while a run has the store.
     List {
-        /// The file of dead letters, or the config NAME.toml, for state/NAME.dead.jsonl beside it
-        file: PathBuf,
+        #[command(flatten)]
+        of: LettersArgs,
         /// Format of the output
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
     /// Print all that is known of one dead letter, or of all
     Show {
-        /// The file of dead letters, or the config NAME.toml, for state/NAME.dead.jsonl beside it
-        file: PathBuf,
+        #[command(flatten)]
+        of: LettersArgs,
         /// Number of the letter in `dead list` [default: all letters]
-        number: Option<usize>,
+        number: Option<u64>,
         /// Write the letter's body to standard output, and nothing else
         #[arg(long, requires = "number")]
         body: bool,
@@ -43,38 +40,105 @@ pub enum DeadCommand {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Offer dead letters again: put them back on the piles where they died, and run the design
-    /// without its sources
+    /// Put dead letters back to the ends of the piles where they died, to be tried again
     ///
-    /// Letters whose books burn leave the file; those that die again stay, with their new reason.
-    Offer {
-        /// The file of dead letters, or the config NAME.toml, for state/NAME.dead.jsonl beside it
-        file: PathBuf,
-        /// The config file of the design [default: the one that each letter names]
+    /// In a store, the next run tries them. From a file, the design is run at once, without its
+    /// sources: letters whose books burn leave the file, and those that die again stay, with their
+    /// new reason.
+    #[command(visible_alias = "offer")]
+    Replay {
+        #[command(flatten)]
+        of: LettersArgs,
+        /// Numbers of the letters in `dead list` [default: all letters]
+        numbers: Vec<u64>,
+        /// The config file of the design of letters in a file [default: the one that each names]
         #[arg(long)]
         topology: Option<PathBuf>,
+        /// Format of the output
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Remove dead letters, for good
+    #[command(group(ArgGroup::new("which").required(true).args(["numbers", "all"])))]
+    Forget {
         #[command(flatten)]
-        sets: Sets,
+        of: LettersArgs,
+        /// Numbers of the letters in `dead list`
+        numbers: Vec<u64>,
+        /// Remove all letters
+        #[arg(long)]
+        all: bool,
         /// Format of the output
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
 }
 
-/// Runs a `dead` command.
-pub fn dead(mut command: DeadCommand, quiet: bool) -> Result<i32, Failed> {
-    let (DeadCommand::List { file, .. }
-    | DeadCommand::Show { file, .. }
-    | DeadCommand::Offer { file, .. }) = &mut command;
-    // A config means the dead letters that its runs have kept.
-    if file.extension().is_some_and(|ending| ending == "toml") {
-        *file = run::default_dead(file);
+#[derive(Debug, Args)]
+pub struct LettersArgs {
+    /// The config NAME.toml, for the letters in its store, or without one for those in
+    /// state/NAME.dead.jsonl beside it; or a file of dead letters
+    file: PathBuf,
+    #[command(flatten)]
+    sets: Sets,
+}
+
+/// Where dead letters are.
+enum Place {
+    File(PathBuf),
+    Store(Box<Store>),
+}
+
+impl LettersArgs {
+    /// # Errors
+    /// The config is invalid, and its runs have kept no letters in a file.
+    fn place(&self, quiet: bool) -> Result<Place, Failed> {
+        let of_config = self.file.extension().is_some_and(|ending| ending == "toml");
+        if !of_config {
+            return Ok(Place::File(self.file.clone()));
+        }
+        let file = run::default_dead(&self.file);
+        match load(&self.file, &overrides(&self.sets)?, quiet) {
+            Ok(loaded) if loaded.plan.durable_piles().is_some() => {
+                if !quiet && file.exists() {
+                    let file = file.display();
+                    print::note(&format!("more letters, of piles in memory, are in {file}"));
+                }
+                Ok(Place::Store(Box::new(Store::of(loaded.plan)?)))
+            }
+            Err(failed) if !file.exists() => Err(failed),
+            _ => Ok(Place::File(file)),
+        }
     }
-    match command {
-        DeadCommand::List { file, format } => list(&file, format),
-        DeadCommand::Show { file, number, body, format } => show(&file, number, body, format),
-        DeadCommand::Offer { file, topology, sets, format } => {
-            offer(&file, topology.as_deref(), &sets, format, quiet)
+}
+
+/// Runs a `dead` command.
+pub fn dead(command: &DeadCommand, quiet: bool) -> Result<i32, Failed> {
+    let (DeadCommand::List { of, .. }
+    | DeadCommand::Show { of, .. }
+    | DeadCommand::Replay { of, .. }
+    | DeadCommand::Forget { of, .. }) = command;
+    match (of.place(quiet)?, command) {
+        (Place::File(file), DeadCommand::List { format, .. }) => list(&file, *format),
+        (Place::File(file), DeadCommand::Show { number, body, format, .. }) => {
+            show(&file, *number, *body, *format)
+        }
+        (Place::File(file), DeadCommand::Replay { numbers, topology, format, .. }) => {
+            let chosen = (&of.sets, topology.as_deref(), numbers.as_slice());
+            offer::offer(&file, chosen, *format, quiet)
+        }
+        (Place::File(file), DeadCommand::Forget { numbers, format, .. }) => {
+            forget(&file, numbers, *format)
+        }
+        (Place::Store(store), DeadCommand::List { format, .. }) => letters::list(&store, *format),
+        (Place::Store(store), DeadCommand::Show { number, body, format, .. }) => {
+            letters::show(&store, *number, *body, *format)
+        }
+        (Place::Store(store), DeadCommand::Replay { numbers, format, .. }) => {
+            letters::replay(&store, numbers, *format)
+        }
+        (Place::Store(store), DeadCommand::Forget { numbers, format, .. }) => {
+            letters::forget(&store, numbers, *format)
         }
     }
 }
@@ -103,6 +167,7 @@ fn list(file: &Path, format: Format) -> Result<i32, Failed> {
                 .map(|(at, letter)| {
                     json!({
                         "number": at + 1,
+                        "id": letter.key(),
                         "title": letter.title(),
                         "pile": letter.pile,
                         "node": letter.node,
@@ -141,20 +206,13 @@ fn or_dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
 }
 
-fn show(file: &Path, number: Option<usize>, body: bool, format: Format) -> Result<i32, Failed> {
+fn show(file: &Path, number: Option<u64>, body: bool, format: Format) -> Result<i32, Failed> {
     let letters = read(file)?.letters;
     let chosen: Vec<(usize, &Letter)> = match number {
         None => letters.iter().enumerate().collect(),
         Some(number) => {
-            let at = number.wrapping_sub(1);
-            let letter = letters.get(at).ok_or_else(|| {
-                Failed::new(format!(
-                    "error: there is no letter {number}; {} has {}",
-                    file.display(),
-                    letters.len()
-                ))
-            })?;
-            vec![(at, letter)]
+            let at = place_of(number, letters.len(), file)?;
+            vec![(at, &letters[at])]
         }
     };
     for (at, letter) in chosen {
@@ -200,11 +258,12 @@ fn described(at: usize, letter: &Letter) -> Result<String, Failed> {
     let book = letter.book().map_err(|error| tampered(&error))?;
     let topology = letter.topology().map_err(|error| tampered(&error))?;
     let mut text = format!(
-        "{}: {}\n  pile      {}\n  failed at {}\n  deaths    {}, first {}, \
+        "{}: {}\n  id        {}\n  pile      {}\n  failed at {}\n  deaths    {}, first {}, \
          last {}\n  attempts  {}\n  run       {}\n  reason    {}\n  topology  {}\n  size      {} \
          bytes\n",
         at + 1,
         letter.title(),
+        or_dash(&letter.key()),
         letter.pile,
         letter.node.as_deref().unwrap_or("-"),
         letter.deaths,
@@ -216,202 +275,73 @@ fn described(at: usize, letter: &Letter) -> Result<String, Failed> {
         topology.display(),
         book.size(),
     );
-    for (name, value) in book.headers.iter() {
-        text.push_str(&format!("  header    {name} = {}\n", value.escape_ascii()));
-    }
+    text.push_str(&headers(&book));
     Ok(text)
 }
 
-/// Outcomes of the offered letters, by the ids that their offer assigned.
-#[derive(Default)]
-struct OfferOutcomes {
-    burned: Mutex<BTreeSet<u64>>,
-    dead: Mutex<Vec<DeadBook>>,
+/// A line for each header.
+fn headers(book: &Book) -> String {
+    let headers = book.headers.iter();
+    headers
+        .map(|(name, value)| format!("  header    {name} = {}\n", value.escape_ascii()))
+        .collect()
 }
 
-impl Receipts for OfferOutcomes {
-    fn burned(&self, books: &[&Book]) -> Result<(), Failure> {
-        let mut burned = self.burned.lock();
-        burned.extend(books.iter().map(|book| book.id.0));
-        Ok(())
-    }
+/// Index of the letter with this number.
+///
+/// # Errors
+/// There is none.
+fn place_of(number: u64, count: usize, file: &Path) -> Result<usize, Failed> {
+    let at = usize::try_from(number).unwrap_or(usize::MAX).wrapping_sub(1);
+    (at < count).then_some(at).ok_or_else(|| {
+        let file = file.display();
+        Failed::new(format!("error: there is no letter {number}; {file} has {count}"))
+    })
 }
 
-impl DeadSink for OfferOutcomes {
-    fn keep(&self, dead: &[DeadBook]) -> Result<(), Failure> {
-        let mut kept = self.dead.lock();
-        kept.extend_from_slice(dead);
-        Ok(())
-    }
-}
-
-fn offer(
-    file: &Path,
-    topology: Option<&Path>,
-    sets: &Sets,
-    format: Format,
-    quiet: bool,
-) -> Result<i32, Failed> {
-    let _mine = dead::lock(file)
-        .map_err(|error| Failed::new(format!("error: {}: {error}", file.display())))?;
-    let Letters { mut letters, mut damaged, .. } = read(file)?;
-    let run_id = RunId::new();
-    let mut worst = code::OK;
-    // One run per topology, in the order in which their letters first died.
-    let mut runs: Vec<(PathBuf, Vec<String>)> = Vec::new();
-    for letter in &letters {
-        let run = of_run(letter, topology)?;
-        if !runs.contains(&run) {
-            runs.push(run);
-        }
-    }
-    let mut signals = run::listen()?;
-    for run in runs {
-        if let Some(code) = signals.again() {
-            return Ok(code::worse(worst, code));
-        }
-        let (path, mut said) = run.clone();
-        said.extend(sets.sets.iter().cloned());
-        let overrides = overrides(&Sets { sets: said })?;
-        let loaded = Loaded::read(&path, &Catalog::standard(), &overrides)?;
-        let is_mine = |letter: &Letter| of_run(letter, topology).is_ok_and(|of| of == run);
-        let (mine, others): (Vec<_>, Vec<_>) = letters.into_iter().partition(is_mine);
-        if let Some(homeless) = mine
-            .iter()
-            .find(|letter| !loaded.plan.piles.iter().any(|pile| pile.name == letter.pile))
-        {
-            return Err(Failed::new(format!(
-                "error: {} died on the pile {:?}, which {} does not have",
-                homeless.title(),
-                homeless.pile,
-                path.display()
-            )));
-        }
-        let outcomes = Arc::new(OfferOutcomes::default());
-        let options = Options {
-            without_sources: true,
-            receipts: Some(outcomes.clone()),
-            dead: Some(outcomes.clone()),
-            run_id: Some(run_id.clone()),
-            ..Options::default()
-        };
-        let topology = Topology::from_plan(loaded.plan).with_options(options);
-        let offered = Arc::new(Offered {
-            file: file.to_owned(),
-            mine,
-            others,
-            // Once only: the damaged lines leave the file.
-            damaged: std::mem::take(&mut damaged),
-            outcomes,
-            run: run_id.clone(),
-        });
-        let (report, signal) = run::in_system(again(&topology, &offered, &mut signals, quiet))?;
-        letters = offered.settle(&report)?;
-        let shown = run::show(&report, topology.plan(), format, quiet);
-        let code = signal.unwrap_or_else(|| run::exit_code(&report, topology.plan()));
-        worst = code::worse(worst, code::with(code, [shown]));
-        if signal.is_some() {
-            break;
-        }
-    }
-    Ok(worst)
-}
-
-fn of_run(letter: &Letter, topology: Option<&Path>) -> Result<(PathBuf, Vec<String>), Failed> {
-    match topology {
-        Some(path) => Ok((path.to_owned(), Vec::new())),
-        None => {
-            let path = letter.topology().map_err(|error| tampered(&error))?;
-            if path.as_os_str() == STANDARD_STREAM {
-                let title = letter.title();
-                return Err(Failed::new(format!(
-                    "error: the design of {title} came from standard input\n  help: name its file \
-                     with --topology FILE"
-                )));
-            }
-            Ok((path, letter.sets().to_vec()))
-        }
-    }
-}
-
-/// Letters that are offered to one topology.
-struct Offered {
-    file: PathBuf,
-    mine: Vec<Letter>,
-    /// Letters of other topologies.
-    others: Vec<Letter>,
-    damaged: Vec<(usize, Vec<u8>)>,
-    outcomes: Arc<OfferOutcomes>,
-    run: RunId,
-}
-
-impl Offered {
-    /// Removes the letters that have burned from the file; returns the others.
-    fn settle(&self, report: &Report) -> Result<Vec<Letter>, Failed> {
-        let mut letters = still_dead(self.mine.clone(), &self.outcomes, report, self.run.as_str());
-        letters.extend(self.others.iter().cloned());
-        let replaced = dead::replace(&self.file, &letters, &self.damaged);
-        replaced
-            .map_err(|error| Failed::new(format!("error: {}: {error}", self.file.display())))?;
-        Ok(letters)
-    }
-}
-
-/// Offers the letters in order (so the n-th offer has the id n) and runs to the end.
-async fn again(
-    topology: &Topology,
-    offered: &Arc<Offered>,
-    signals: &mut Signals,
-    quiet: bool,
-) -> Result<(Report, Option<i32>), Failed> {
-    let running = run::start(topology, signals).await?;
-    let ended_by_force = offered.clone();
-    signals.attach(&running, move |report| {
-        code::with(code::FAILED, [ended_by_force.settle(&report).map(drop)]);
-    });
-    let all = async {
-        for letter in &offered.mine {
-            let book = letter.book().map_err(|error| tampered(&error))?;
-            let offered = running.offer(&letter.pile, vec![book]).await;
-            if offered.is_err() {
-                // The run takes no more offers; `done` says why.
-                break;
-            }
-        }
-        running.close_offers();
-        Ok::<_, Failed>(running.done().await)
-    };
-    let (done, signal) = tokio::select! {
-        biased;
-        done = all => (done?, None),
-        signal = signals.next() => run::on_signal(&running, signal, signals, quiet).await,
-    };
-    Ok((run::end(&running, done, signal, signals).await, signal))
-}
-
-/// The letters that did not burn. After an unfinished run, letters of unknown outcome stay too.
-fn still_dead(
+/// Splits letters into those with these numbers (all, if there are none) and the others.
+///
+/// # Errors
+/// There is no letter with such a number.
+fn chosen(
     letters: Vec<Letter>,
-    outcomes: &OfferOutcomes,
-    report: &Report,
-    run: &str,
-) -> Vec<Letter> {
-    let burned = outcomes.burned.lock();
-    let dead = outcomes.dead.lock();
-    let finished = report.outcome == gopherworks::report::RunOutcome::Finished;
-    let mut still = Vec::new();
+    numbers: &[u64],
+    file: &Path,
+) -> Result<(Vec<Letter>, Vec<Letter>), Failed> {
+    let count = letters.len();
+    let places = numbers.iter().map(|number| place_of(*number, count, file));
+    let places: BTreeSet<usize> = places.collect::<Result<_, _>>()?;
+    let (mut mine, mut others) = (Vec::new(), Vec::new());
     for (at, letter) in letters.into_iter().enumerate() {
-        let id = at as u64 + 1;
-        if id > report.ledger.offered {
-            // It was not offered.
-            still.push(letter);
-            continue;
-        }
-        if let Some(again) = dead.iter().find(|again| again.book.id.0 == id) {
-            still.push(letter.died_again(again, run));
-        } else if !burned.contains(&id) && !finished {
-            still.push(letter);
+        let is_mine = places.is_empty() || places.contains(&at);
+        if is_mine { mine.push(letter) } else { others.push(letter) }
+    }
+    Ok((mine, others))
+}
+
+/// Locks a file of letters against runs and other commands.
+fn lock(file: &Path) -> Result<impl Sized + use<>, Failed> {
+    dead::lock(file).map_err(|error| Failed::new(format!("error: {}: {error}", file.display())))
+}
+
+fn forget(file: &Path, numbers: &[u64], format: Format) -> Result<i32, Failed> {
+    let _mine = lock(file)?;
+    let Letters { letters, damaged, .. } = read(file)?;
+    let (mine, others) = chosen(letters, numbers, file)?;
+    let replaced = dead::replace(file, &others, &damaged);
+    replaced.map_err(|error| Failed::new(format!("error: {}: {error}", file.display())))?;
+    say_done("forgotten", mine.len() as u64, &file.display().to_string(), format)
+}
+
+/// Prints how many letters a command has removed from a place.
+fn say_done(what: &str, count: u64, place: &str, format: Format) -> Result<i32, Failed> {
+    match format {
+        Format::Json => print::line(&json!({ what: count }).to_string(), false)?,
+        Format::Text => {
+            let s = if count == 1 { "" } else { "s" };
+            let count = print::grouped(count);
+            print::line(&format!("{what} {count} dead letter{s} of {place}"), false)?;
         }
     }
-    still
+    Ok(code::OK)
 }

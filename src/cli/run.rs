@@ -12,8 +12,9 @@ use gopherworks::pipeline::store::StoreError;
 use gopherworks::plan::Plan;
 use gopherworks::report::{Report, RunOutcome, SinkClosed};
 use gopherworks::supervision::clock::Clock;
+use gopherworks::supervision::failure::Failure;
 use gopherworks::topology::{
-    Done, Faulting, FoundStore, Options, RunningTopology, StartError, Topology,
+    DeadBook, DeadSink, Done, Faulting, FoundStore, Options, RunningTopology, StartError, Topology,
 };
 use parking_lot::Mutex;
 
@@ -35,6 +36,12 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
     let report_file = OutputFile::check("report", args.report.as_deref())?;
     let run_id = RunId::new();
     let dead_file = dead_file(args, &run_id)?.map(Arc::new);
+    let stored = loaded.plan.piles_with_stored_letters();
+    let stored: Vec<String> = stored.into_iter().map(str::to_owned).collect();
+    let dead = dead_file.clone().map(|file| match &args.dead {
+        Some(_) => file as Arc<dyn DeadSink>,
+        None => Arc::new(NotStored { file, stored }),
+    });
     let options = Options {
         time_scale: args.time_scale,
         endless: args.duration.is_some(),
@@ -43,7 +50,7 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
         } else {
             Faulting::None
         },
-        dead: dead_file.clone().map(|file| file as _),
+        dead,
         run_id: Some(run_id),
         ..Options::default()
     };
@@ -53,7 +60,12 @@ pub fn run(args: &RunArgs, quiet: bool) -> Result<i32, Failed> {
     let (report, signal) = in_system(live(&topology, args, &report_file, quiet))?;
     let written = write_report(&report_file, &report);
     let shown = show(&report, topology.plan(), args.format, quiet);
-    if let Some(kept) = dead_file.and_then(|file| file.kept()) {
+    let kept = dead_file.and_then(|file| file.kept());
+    if topology.plan().durable_piles().is_some() {
+        let elsewhere = kept.as_ref().filter(|_| args.dead.is_none()).map_or(0, KeptLetters::all);
+        say_stored(report.ledger.dead.saturating_sub(elsewhere), &args.file);
+    }
+    if let Some(kept) = kept {
         say_kept(&kept, args.dead.is_some());
     }
     let code = signal.unwrap_or_else(|| exit_code(&report, topology.plan()));
@@ -95,6 +107,37 @@ pub fn default_dead(config: &Path) -> PathBuf {
     folder.join("state").join(format!("{name}.dead.jsonl"))
 }
 
+/// Keeps the letters that are in no store.
+struct NotStored {
+    file: Arc<DeadFile>,
+    /// Piles whose letters are.
+    stored: Vec<String>,
+}
+
+impl DeadSink for NotStored {
+    fn keep(&self, dead: &[DeadBook]) -> Result<(), Failure> {
+        let others = dead.iter().filter(|dead| !self.stored.contains(&dead.pile));
+        let others: Vec<DeadBook> = others.cloned().collect();
+        if others.is_empty() { Ok(()) } else { self.file.keep(&others) }
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        self.file.paths()
+    }
+}
+
+/// Prints how many dead letters a run left in its store, and the commands for them.
+fn say_stored(count: u64, config: &Path) {
+    let (letters, config) =
+        (if count == 1 { "letter is" } else { "letters are" }, config.display());
+    if count > 0 {
+        print::note(&format!(
+            "{count} dead {letters} in the store: `gopherworks dead list {config}` lists all, \
+             `dead replay` puts them back on their piles"
+        ));
+    }
+}
+
 /// Prints the file of dead letters, and the commands for it.
 fn say_kept(kept: &KeptLetters, named: bool) {
     let path = kept.path.display();
@@ -105,7 +148,7 @@ fn say_kept(kept: &KeptLetters, named: bool) {
         };
         print::note(&format!(
             "{} dead {letters} {are} in {path}: `gopherworks dead list {path}` lists all, \
-             `dead offer` offers them again",
+             `dead replay` offers them again",
             kept.kept
         ));
     }

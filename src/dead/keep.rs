@@ -37,6 +37,13 @@ pub struct KeptLetters {
     pub left_out: u64,
 }
 
+impl KeptLetters {
+    /// Letters of this run, kept or not.
+    pub fn all(&self) -> u64 {
+        self.kept + self.left_out
+    }
+}
+
 /// A file of dead letters that a run appends to.
 #[derive(Debug)]
 pub struct DeadFile {
@@ -164,10 +171,9 @@ impl DeadFile {
         let time = now();
         let (body, copied) = content(&dead.book, file)?;
         let headers = dead.book.headers.iter();
-        // As `names::key_of` computes it.
         let key = match dead.book.headers.get(header::KEY) {
             Some(_) => String::new(),
-            None => format!("{}-{}", self.run, dead.book.id),
+            None => dead.key.clone(),
         };
         let letter = Letter {
             topology: Blob::of_path(&self.topology),

@@ -8,11 +8,16 @@ use gopherworks_pipeline::book::Book;
 use gopherworks_supervision::__private::guarded;
 use gopherworks_supervision::failure::Failure;
 
+use crate::catalog::names::key_of;
+
 /// A dead letter for the application.
 #[derive(Debug, Clone)]
 pub struct DeadBook {
     /// The book as it was put on the pile where it died.
     pub book: Book,
+    /// Its key outside the process, see [`crate::catalog::names::key_of`]: with a store, the same
+    /// in all runs.
+    pub key: String,
     /// Name of that pile.
     pub pile: String,
     /// The crew or incinerator where it last failed, if known.
@@ -79,6 +84,7 @@ pub(super) fn collect(inner: &Arc<super::inner::Inner>) {
         .into_iter()
         .map(|letter| DeadBook {
             pile: inner.piles[letter.pile.index()].name.clone(),
+            key: key_of(&letter.book, &inner.books),
             book: letter.book,
             node: letter.node.map(|node| node.to_string()),
             reason: letter.reason,

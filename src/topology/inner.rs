@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 use super::balancers::Balancers;
 use super::dead::{DeadSink, RecentLetters};
 use super::store::FoundStore;
+use crate::catalog::RunId;
 use crate::plan::Plan;
 use crate::plan::formula::Prediction;
 use crate::report::RunOutcome;
@@ -47,6 +48,8 @@ pub(super) struct Inner {
     /// What was in the store at the start, if piles are durable.
     pub(super) found: Option<FoundStore>,
     pub(super) dead: RecentLetters,
+    /// Identity by which book ids are unique outside the process.
+    pub(super) books: RunId,
     /// Set when no actor is left alive.
     pub(super) over: AtomicBool,
     /// Serialises the collection of dead letters, so that they are kept in order.
@@ -69,7 +72,7 @@ impl Inner {
         incinerators: Vec<Arc<IncineratorCore>>,
         (crews, balancers): (Vec<RunningCrew>, Balancers),
         arbiters: Option<Arbiters>,
-        (sink, found): (Option<Arc<dyn DeadSink>>, Option<FoundStore>),
+        (sink, found, books): (Option<Arc<dyn DeadSink>>, Option<FoundStore>, RunId),
     ) -> Self {
         Self {
             name: plan.name.clone(),
@@ -92,6 +95,7 @@ impl Inner {
             sink,
             found,
             dead: RecentLetters::default(),
+            books,
             over: AtomicBool::new(false),
             dead_letter_lock: Mutex::new(()),
             end: OnceCell::new(),

@@ -44,7 +44,7 @@ impl Sites {
             node: node.to_owned(),
             seed: execution.seed,
             run: self.run.clone(),
-            books: (self.store.as_deref()).map_or_else(|| self.run.clone(), RunId::of_store),
+            books: self.books(),
             durable: self.store.is_some(),
             state: self.state.clone(),
             scratch: execution.scratch.clone(),
@@ -52,6 +52,11 @@ impl Sites {
             halt: self.halt.clone(),
             endless: self.options.endless,
         }
+    }
+
+    /// Identity by which book ids are unique outside the process.
+    pub(super) fn books(&self) -> RunId {
+        self.store.as_deref().map_or_else(|| self.run.clone(), RunId::of_store)
     }
 
     fn burn(&self, fire: &IncineratorPlan) -> Result<Box<dyn Burn>, Failure> {

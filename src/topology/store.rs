@@ -77,6 +77,22 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Names of the piles whose dead letters the store keeps: the durable ones, and dumps in memory
+    /// that get all their books from such piles.
+    pub fn piles_with_stored_letters(&self) -> Vec<&str> {
+        let durable = self.durable_piles().is_some();
+        let mut stored: Vec<bool> = Vec::new();
+        // Upstream before downstream.
+        for (key, pile) in self.piles.iter().enumerate() {
+            let mut above = self.crews.iter().filter(|crew| crew.to == Target::Dump(key));
+            stored.push(durable && (!pile.in_memory || pile.dump && above.all(|c| stored[c.from])));
+        }
+        let named = self.piles.iter().zip(stored).filter(|(_, stored)| *stored);
+        named.map(|(pile, _)| &*pile.name).collect()
+    }
+}
+
 /// How each pile is kept, by key, if there is a store.
 fn kept(plan: &Plan) -> Vec<Kept> {
     let mut kept: Vec<Kept> = Vec::new();

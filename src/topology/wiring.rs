@@ -357,7 +357,7 @@ impl Build<'_> {
             incinerators,
             (crews, balancers),
             self.places.arbiters,
-            (self.options.dead.clone(), found),
+            (self.options.dead.clone(), found, self.sites.books()),
         ));
         if inner.context.clock.is_simulated() {
             // Starting takes no virtual time.

@@ -3,7 +3,8 @@
 
 use crate::support;
 
-use support::command::{Place, one_crew};
+use rustix::process::Signal;
+use support::command::{Place, Running, one_crew, until};
 use support::upstream::{Says, Upstream};
 
 const LINES: &str = r#"{ kind = "lines", path = "in" }"#;
@@ -92,4 +93,54 @@ fn a_file_that_a_run_did_not_burn_has_its_key_in_the_next() {
     let after = heard(&server);
     assert_eq!(after.len(), 5, "the other one is burned");
     assert!(before.iter().all(|(key, _)| *key != after[4].0));
+}
+
+/// A server that gives no answer to the first request, and then answers with the request's body.
+fn silent_once() -> Upstream {
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    Upstream::start(move |heard| {
+        if asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0 {
+            return Says::Nothing;
+        }
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", heard.body.len());
+        Says::Bytes([head.as_bytes(), &heard.body].concat())
+    })
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn a_book_of_a_store_has_one_key_in_all_runs_also_as_a_request() {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    let (burn, work) = (silent_once(), silent_once());
+    let place = Place::new();
+    place.write("in", "one\ntwo\n");
+    let store = "[store]\nkind = \"sqlite\"\npath = \"works.db\"\n\n";
+    let asks = r#"work = { kind = "balancer", to = "desk" }"#;
+    let design = design(&burn, LINES).replace("work = []", asks);
+    let url = format!("http://{}/{{id}}", work.address);
+    let workers = format!("{{ count = 1, work = {{ kind = \"http\", url = \"{url}\" }} }}");
+    place.write("t.toml", format!("{store}{design}\n[balancers.desk]\nworkers = {workers}\n"));
+    // Killed during the work on a book, and then during a burn.
+    for silent in [&work, &burn] {
+        let running = Running::start(place.process(["run", "-q", "t.toml"]));
+        until("a request came", || !silent.heard().is_empty());
+        running.signal(Signal::KILL);
+        running.end();
+    }
+    place.run(["run", "-q", "t.toml"]).assert().code(0);
+    place.write("in", "one\ntwo\nthree\n");
+    place.run(["run", "-q", "t.toml"]).assert().code(0);
+    let by_body = |server: &Upstream| {
+        let mut keys = BTreeMap::<String, BTreeSet<String>>::new();
+        for (key, body) in heard(server) {
+            keys.entry(body).or_default().insert(key);
+        }
+        keys
+    };
+    let (burned, worked) = (by_body(&burn), by_body(&work));
+    assert_eq!(burned, worked, "one identity everywhere");
+    let keys: BTreeSet<&String> = burned.values().flatten().collect();
+    assert!(burned.len() == 3 && keys.len() == 3, "each has its own: {burned:?}");
+    assert!(burned.values().all(|keys| keys.len() == 1), "and keeps it: {burned:?}");
 }

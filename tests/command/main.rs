@@ -5,6 +5,8 @@ mod bad_input;
 mod balancers;
 mod chaos;
 mod dead;
+#[cfg(feature = "sqlite")]
+mod dead_stores;
 mod disk_full;
 mod documents;
 mod graph;

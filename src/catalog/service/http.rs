@@ -8,22 +8,26 @@ use crate::catalog::http::{Blocking, HttpClient, HttpOptions, Question, make as 
 use crate::catalog::{RunId, Site, names};
 
 pub(super) fn make(options: &HttpOptions, site: &Site) -> Result<HttpService, Failure> {
-    Ok(HttpService(client(options)?, site.run.clone()))
+    Ok(HttpService(client(options)?, site.run.clone(), site.books.clone()))
 }
 
 /// Returns the book with the response's body, status and header fields. Cancelling a request closes
 /// its connection.
-pub(super) struct HttpService(HttpClient, RunId);
+pub(super) struct HttpService(HttpClient, RunId, RunId);
 
 impl Service for HttpService {
     fn worker(&self, site: &WorkerSite) -> Result<Box<dyn Serve>, Failure> {
-        Ok(Box::new(HttpWorker { asking: self.0.clone(), run: self.1.clone(), site: site.clone() }))
+        let HttpService(asking, run, books) = self;
+        let (asking, run, books) = (asking.clone(), run.clone(), books.clone());
+        Ok(Box::new(HttpWorker { asking, run, books, site: site.clone() }))
     }
 }
 
 struct HttpWorker {
     asking: HttpClient,
     run: RunId,
+    /// See [`Site::books`].
+    books: RunId,
     site: WorkerSite,
 }
 
@@ -35,7 +39,7 @@ impl Serve for HttpWorker {
 
 impl HttpWorker {
     async fn answer(&self, job: Job) -> Answer {
-        let key = names::key_of_job(&job, &self.run);
+        let key = names::key_of_job(&job, &self.run, &self.books);
         let mut book = job.book.unwrap_or_default();
         let known: Option<&Book> =
             (book.id != BookId::UNASSIGNED || !book.headers.is_empty()).then_some(&book);
