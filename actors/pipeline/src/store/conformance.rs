@@ -47,6 +47,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 
 use super::{
     Act, Append, Appended, Backend, Checkpoint, Delivery, NewBook, PileName, PileSpec, Receipt,
@@ -130,19 +131,22 @@ impl fmt::Display for Report {
     }
 }
 
-/// Puts an engine to all checks, each on a store of its own from `make`.
+/// Puts an engine to all checks, each on a store of its own from `make`. They run side by side, so
+/// that time which really has to pass does so once.
 pub async fn conformance<F: Fixture + 'static>(mut make: impl FnMut() -> F) -> Report {
-    let mut checks = Vec::new();
-    for (name, check) in CHECKS {
+    let run = |(name, check): &(&'static str, Check)| {
+        let (name, check) = (*name, *check);
         let mut lab = Lab { fixture: Box::new(make()), next: 1 };
-        let outcome = match check(&mut lab).await {
-            Ok(()) => Outcome::Passed,
-            Err(Broken::Lacking(why)) => Outcome::Skipped(why),
-            Err(Broken::Law(why)) => Outcome::Failed(why),
-        };
-        checks.push((*name, outcome));
-    }
-    Report { checks }
+        async move {
+            let outcome = match check(&mut lab).await {
+                Ok(()) => Outcome::Passed,
+                Err(Broken::Lacking(why)) => Outcome::Skipped(why),
+                Err(Broken::Law(why)) => Outcome::Failed(why),
+            };
+            (name, outcome)
+        }
+    };
+    Report { checks: join_all(CHECKS.iter().map(run)).await }
 }
 
 type Check = for<'a> fn(&'a mut Lab) -> Reply<'a, Law>;
