@@ -1,0 +1,8 @@
+//! The store on a real server: the laws of the contract, kills, lost leases, a full stream.
+
+mod access;
+mod conformance;
+mod kill;
+mod lease;
+mod limits;
+mod support;
